@@ -1,0 +1,122 @@
+//! What can go wrong with a log.
+
+use std::path::PathBuf;
+
+use crate::{LogId, Offset};
+
+/// An error of the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another process holds the log.
+    #[error("log `{path}` is open in another process")]
+    Locked {
+        /// The log's directory.
+        path: PathBuf,
+    },
+    /// The topic does not exist.
+    #[error("topic `{0}` does not exist")]
+    UnknownTopic(String),
+    /// The offset is not, or no longer, in the partition.
+    #[error(
+        "offset {offset} of {topic}/{partition} is outside the log, which holds {start} to {end}"
+    )]
+    OffsetOutOfRange {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// What was asked for.
+        offset: Offset,
+        /// Log start offset.
+        start: Offset,
+        /// High watermark.
+        end: Offset,
+    },
+    /// A newer session of the same ingest has begun; this one must not write any more.
+    #[error("session {session} of ingest `{ingest}` has been succeeded by session {newest}")]
+    Fenced {
+        /// The ingest's id.
+        ingest: String,
+        /// The session that tried.
+        session: u64,
+        /// The newest one.
+        newest: u64,
+    },
+    /// The disk has less free space than the log keeps in reserve; try again later.
+    #[error(
+        "disk of log `{path}` has {free_bytes} bytes free, less than the reserve of {reserve_bytes}"
+    )]
+    NoSpace {
+        /// The log's directory.
+        path: PathBuf,
+        /// Free bytes.
+        free_bytes: u64,
+        /// What must stay free.
+        reserve_bytes: u64,
+    },
+    /// An append of more bytes than one batch may have.
+    #[error("a batch of {bytes} bytes is larger than the {max} that are allowed")]
+    BatchTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A log of a newer version of bekk.
+    #[error("log `{path}` has format version {found}; this bekk reads up to {known}")]
+    Version {
+        /// The log's directory.
+        path: PathBuf,
+        /// The version found.
+        found: u32,
+        /// The newest version known.
+        known: u32,
+    },
+    /// The log is another than the one remembered.
+    #[error("log `{path}` has id {found}, not {expected}")]
+    OtherLog {
+        /// The log's directory.
+        path: PathBuf,
+        /// The id found.
+        found: LogId,
+        /// The id expected.
+        expected: LogId,
+    },
+    /// Stored bytes are damaged.
+    #[error("log `{path}` is damaged: {detail}")]
+    Corrupt {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// The system refused a read or write.
+    #[error("{act} `{path}`")]
+    Io {
+        /// What was tried, as a verb phrase: "write".
+        act: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store failed; after a failed write nothing more is written, and the process should stop.
+    #[error("{act} in log `{path}`: {detail}")]
+    Store {
+        /// What was tried.
+        act: &'static str,
+        /// The log's directory.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later, with nothing changed by the caller.
+    #[must_use]
+    pub const fn is_retriable(&self) -> bool {
+        matches!(self, Self::NoSpace { .. })
+    }
+}

@@ -1,0 +1,16 @@
+//! The durable log: Kafka's model (topics, partitions, dense offsets, record batches) on fjall.
+//!
+//! **Invariant:** this crate never parses CSV, knows no column and no PostgreSQL; a record's key and
+//! value are bytes. No fjall type stands in a public signature.
+
+mod client;
+mod error;
+mod offset;
+mod record;
+
+pub use client::{
+    Client, Config, Durability, PartitionEnds, Retention, Session, Topic, TopicConfig, TopicSize,
+};
+pub use error::Error;
+pub use offset::{LogId, Offset, ParseLogIdError};
+pub use record::{Record, RecordBuffer, Records};

@@ -1,0 +1,84 @@
+//! Positions in the log.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// A position in a partition. It always names the *next* record: the one to be read, or written, next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Offset(u64);
+
+impl Offset {
+    /// The first offset of every partition.
+    pub const ZERO: Self = Self(0);
+
+    /// Makes an offset of its number.
+    #[must_use]
+    pub const fn new(offset: u64) -> Self {
+        Self(offset)
+    }
+
+    /// The offset's number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The offset behind this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        self.plus(1)
+    }
+
+    /// The offset `records` behind this one.
+    #[must_use]
+    pub const fn plus(self, records: u64) -> Self {
+        Self(self.0 + records)
+    }
+
+    /// How many records lie from `start` up to this offset; 0 if it is not behind `start`.
+    #[must_use]
+    pub const fn since(self, start: Self) -> u64 {
+        self.0.saturating_sub(start.0)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The random id of a log, made with it: whatever remembers an offset remembers whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogId(Uuid);
+
+/// The text is no log id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no log id (a UUID)")]
+pub struct ParseLogIdError(String);
+
+impl LogId {
+    /// Makes a new id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for LogId {
+    type Err = ParseLogIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| ParseLogIdError(text.to_owned()))
+    }
+}

@@ -1,0 +1,39 @@
+//! What a stream is: its configuration, columns and types, the values of a row, and the bytes that
+//! carry a row through the log.
+//!
+//! **Invariant:** this crate touches no file but the configuration it is asked to load, no network
+//! and no clock. It knows neither the log nor PostgreSQL.
+//!
+//! Reading order: [`Stream`] (what the configuration says), [`Column`] and [`ColumnType`], [`Value`],
+//! [`ValueParser`] (text to value, checked once at the edge), [`Payload`] (value to bytes and back),
+//! [`Meta`] (the records that other records refer to).
+
+mod column;
+mod config;
+mod decimal;
+mod meta;
+mod parse;
+mod partitioner;
+mod payload;
+mod reject;
+mod schema;
+mod stream;
+mod value;
+
+pub use column::{Column, ColumnType, ParseColumnTypeError};
+pub use config::{Config, Durability, LogLocation, SAMPLE_CONFIG};
+pub use decimal::Decimal;
+pub use meta::{FileRecord, META_TOPIC, Meta, Receipt};
+pub use parse::{Field, Rejection, ValueParser};
+pub use partitioner::{murmur2, partition_for};
+pub use payload::{
+    Body, FileId, Origin, PAYLOAD_MAX, PAYLOAD_VERSION, Payload, PayloadError, RowReader,
+    encode_reject, encode_row,
+};
+pub use reject::{REJECT_RAW_MAX, Reason, Reject};
+pub use schema::{Schema, SchemaColumn, SchemaId};
+pub use stream::{
+    CsvDialect, Encoding, Finished, NulPolicy, OnConflict, Retention, Stream, TableName,
+    UnknownPolicy,
+};
+pub use value::Value;

@@ -1,0 +1,223 @@
+//! A record's value: the bytes that carry a row or a reject through the log.
+//!
+//! Format 1: one byte 1; the schema id, 8 bytes little endian; then bincode 2 in its standard
+//! configuration (varint integers, zigzag where signed): the [`Origin`], one byte 0 for a row or 1 for
+//! a reject, and then for a row the number of values and each value (its variant's number, then its
+//! content), for a reject its fields. `docs/format.md` says it byte by byte.
+//!
+//! This module and `meta` are the only places that know bincode.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::{BorrowDecode, Decode, Encode};
+use uuid::Uuid;
+
+use crate::{Reject, SchemaId, Value};
+
+/// The version of the payload format that is written.
+pub const PAYLOAD_VERSION: u8 = 1;
+
+/// The largest payload, in bytes, that is decoded.
+pub const PAYLOAD_MAX: usize = 16 * 1024 * 1024;
+
+const HEADER_LEN: usize = 9;
+
+type Bincode = Configuration<LittleEndian, Varint, Limit<PAYLOAD_MAX>>;
+pub(crate) const BINCODE: Bincode = bincode::config::standard().with_limit::<PAYLOAD_MAX>();
+
+/// The random id of a file, given once when ingest first meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
+pub struct FileId([u8; 16]);
+
+impl FileId {
+    /// Makes a new id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4().into_bytes())
+    }
+
+    /// Makes an id of its bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Uuid::from_bytes(self.0).fmt(f)
+    }
+}
+
+/// Where a record came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Origin {
+    /// The file.
+    pub file: FileId,
+    /// The offset in bytes of the record's first byte in the file.
+    pub start: u64,
+    /// The offset in bytes behind the record's line end: where the next record begins.
+    pub end: u64,
+    /// The number of the record's first line in the file, from 1; the header's line counts.
+    pub line: u64,
+}
+
+/// A decoded payload.
+#[derive(Debug, Clone)]
+pub struct Payload<'a> {
+    /// The schema that the row's values follow, or that the reject was to follow.
+    pub schema: SchemaId,
+    /// Where the record came from.
+    pub origin: Origin,
+    /// The row or reject.
+    pub body: Body<'a>,
+}
+
+/// A row or a reject.
+#[derive(Debug, Clone)]
+pub enum Body<'a> {
+    /// Typed values, to be read one by one.
+    Row(RowReader<'a>),
+    /// A record that is no row.
+    Reject(Reject<'a>),
+}
+
+/// The bytes are no payload that this version reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// The first byte is no known format version.
+    #[error("no payload of bekk: format version {0} is unknown")]
+    Version(u8),
+    /// The bytes end early or do not follow the format.
+    #[error("malformed payload: {0}")]
+    Malformed(String),
+}
+
+impl From<bincode::error::DecodeError> for PayloadError {
+    fn from(error: bincode::error::DecodeError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl<'a> Payload<'a> {
+    /// Decodes a record's value. A row's values are decoded as they are taken from its reader.
+    ///
+    /// # Errors
+    /// If the bytes are no payload of a known version.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, PayloadError> {
+        let Some((&version, rest)) = bytes.split_first() else {
+            return Err(PayloadError::Malformed("empty".to_owned()));
+        };
+        if version != PAYLOAD_VERSION {
+            return Err(PayloadError::Version(version));
+        }
+        let Some((schema, rest)) = rest.split_first_chunk::<8>() else {
+            return Err(PayloadError::Malformed("ends within its header".to_owned()));
+        };
+        let schema = SchemaId::new(u64::from_le_bytes(*schema));
+        let ((origin, kind), used): ((Origin, u8), usize) =
+            bincode::decode_from_slice(rest, BINCODE)?;
+        let rest = &rest[used..];
+        let body = match kind {
+            0 => {
+                let (count, used): (u32, usize) = bincode::decode_from_slice(rest, BINCODE)?;
+                Body::Row(RowReader {
+                    rest: &rest[used..],
+                    left: count,
+                    _values: PhantomData,
+                })
+            }
+            1 => Body::Reject(bincode::borrow_decode_from_slice(rest, BINCODE)?.0),
+            other => return Err(PayloadError::Malformed(format!("kind {other} is unknown"))),
+        };
+        Ok(Self {
+            schema,
+            origin,
+            body,
+        })
+    }
+}
+
+/// Reads the values of a row, in the order of its schema's columns.
+#[derive(Debug, Clone)]
+pub struct RowReader<'a> {
+    rest: &'a [u8],
+    left: u32,
+    _values: PhantomData<Value<'a>>,
+}
+
+impl<'a> Iterator for RowReader<'a> {
+    type Item = Result<Value<'a>, PayloadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        match bincode::borrow_decode_from_slice(self.rest, BINCODE) {
+            Ok((value, used)) => {
+                self.rest = &self.rest[used..];
+                Some(Ok(value))
+            }
+            Err(error) => {
+                self.left = 0;
+                Some(Err(error.into()))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left as usize))
+    }
+}
+
+/// Appends a row's payload to `out`.
+pub fn encode_row(out: &mut Vec<u8>, schema: SchemaId, origin: &Origin, values: &[Value<'_>]) {
+    encode_header(out, schema, origin, 0);
+    let count = u32::try_from(values.len()).expect("a stream has at most 1,600 columns");
+    encode(out, count);
+    for value in values {
+        encode(out, value);
+    }
+}
+
+/// Appends a reject's payload to `out`.
+pub fn encode_reject(out: &mut Vec<u8>, schema: SchemaId, origin: &Origin, reject: &Reject<'_>) {
+    encode_header(out, schema, origin, 1);
+    encode(out, reject);
+}
+
+fn encode_header(out: &mut Vec<u8>, schema: SchemaId, origin: &Origin, kind: u8) {
+    out.reserve(HEADER_LEN + 64);
+    out.push(PAYLOAD_VERSION);
+    out.extend_from_slice(&schema.get().to_le_bytes());
+    encode(out, (origin, kind));
+}
+
+pub(crate) fn encode(out: &mut Vec<u8>, value: impl Encode) {
+    struct Sink<'v>(&'v mut Vec<u8>);
+    impl bincode::enc::write::Writer for Sink<'_> {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+    bincode::encode_into_writer(value, Sink(out), BINCODE)
+        .expect("a Vec takes every byte, and nothing here can fail to encode");
+}
+
+pub(crate) fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, PayloadError> {
+    let (value, used) = bincode::borrow_decode_from_slice(bytes, BINCODE)?;
+    if used < bytes.len() {
+        return Err(PayloadError::Malformed(format!(
+            "{} bytes too many",
+            bytes.len() - used
+        )));
+    }
+    Ok(value)
+}

@@ -1,0 +1,188 @@
+//! A stream: one kind of row, from files through a topic into a table.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{Column, Schema, SchemaColumn};
+
+/// One kind of row: files in, a topic in the log, a table in PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// The stream's name, which is also its topic's: `[a-zA-Z0-9._-]`, 1 to 200 bytes.
+    pub name: String,
+    /// Patterns of the files to read, absolute.
+    pub files: Vec<String>,
+    /// Patterns of files among those to leave alone, absolute.
+    pub exclude: Vec<String>,
+    /// What becomes of a file that has been read to its end and is closed.
+    pub finished: Finished,
+    /// The table to write to.
+    pub table: TableName,
+    /// The columns that identify a row, in order; empty for `append`.
+    pub key: Vec<String>,
+    /// What happens to a row whose key exists.
+    pub on_conflict: OnConflict,
+    /// With `update`: the column whose greater value wins, whatever the order of arrival.
+    pub newer_by: Option<String>,
+    /// The topic's partition count, 1 to 1,024; fixed once the topic exists.
+    pub partitions: u32,
+    /// How long the log keeps records.
+    pub retention: Retention,
+    /// Further indexes of the table, each a list of columns.
+    pub indexes: Vec<Vec<String>>,
+    /// How the files are written.
+    pub csv: CsvDialect,
+    /// The columns, in the table's order.
+    pub columns: Vec<Column>,
+}
+
+impl Stream {
+    /// The schema of this stream's records: what a row's values are called and typed.
+    #[must_use]
+    pub fn schema(&self) -> Schema {
+        Schema {
+            columns: self
+                .columns
+                .iter()
+                .map(|column| SchemaColumn {
+                    name: column.name.clone(),
+                    column_type: column.column_type,
+                    nullable: column.nullable,
+                })
+                .collect(),
+            key: self.key.clone(),
+        }
+    }
+
+    /// The positions of the key columns among the columns.
+    #[must_use]
+    pub fn key_indexes(&self) -> Vec<usize> {
+        self.key
+            .iter()
+            .filter_map(|key| self.columns.iter().position(|column| column.name == *key))
+            .collect()
+    }
+}
+
+/// A table's name, with its schema where one was named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableName {
+    /// The PostgreSQL schema; the search path's first if absent.
+    pub schema: Option<String>,
+    /// The table.
+    pub name: String,
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// What happens to a row whose key exists in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The later record replaces the row.
+    Update,
+    /// The row stays.
+    Ignore,
+    /// There is no key: every record is a row.
+    Append,
+}
+
+/// What becomes of a file that is finished and durable in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finished {
+    /// It stays.
+    Keep,
+    /// It is deleted.
+    Delete,
+    /// It is moved to this directory, absolute.
+    Move(PathBuf),
+}
+
+/// How long the log keeps a topic's records; whichever bound is reached first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The age at which a sealed segment may go.
+    pub age: Option<Duration>,
+    /// The size in bytes above which the oldest segments may go.
+    pub size: Option<u64>,
+}
+
+/// How a stream's files are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CsvDialect {
+    /// Between fields; one ASCII byte.
+    pub delimiter: u8,
+    /// Around fields that hold delimiters, quotes or newlines; one ASCII byte, `None` for none.
+    pub quote: Option<u8>,
+    /// The file's character encoding.
+    pub encoding: Encoding,
+    /// Lines to pass over before the header.
+    pub skip_lines: u32,
+    /// Lines that begin with this byte are passed over.
+    pub comment: Option<u8>,
+    /// The decimal mark of numbers: `b'.'` or `b','`.
+    pub decimal: u8,
+    /// The unquoted texts that mean null.
+    pub null: Vec<String>,
+    /// What is done with U+0000, which PostgreSQL's text cannot hold.
+    pub nul: NulPolicy,
+    /// What is done with a header name that no column has.
+    pub unknown: UnknownPolicy,
+    /// The longest record accepted, in bytes; a longer one is a reject.
+    pub record_max: usize,
+}
+
+impl Default for CsvDialect {
+    fn default() -> Self {
+        Self {
+            delimiter: b',',
+            quote: Some(b'"'),
+            encoding: Encoding::Utf8,
+            skip_lines: 0,
+            comment: None,
+            decimal: b'.',
+            null: vec![String::new()],
+            nul: NulPolicy::Reject,
+            unknown: UnknownPolicy::Ignore,
+            record_max: 900_000,
+        }
+    }
+}
+
+/// A file's character encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// UTF-8, with or without a byte order mark.
+    Utf8,
+    /// ISO 8859-1.
+    Latin1,
+    /// UTF-16 with a byte order mark.
+    Utf16,
+}
+
+/// What is done with U+0000 in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NulPolicy {
+    /// The record is a reject.
+    Reject,
+    /// The character is left out.
+    Strip,
+    /// It becomes U+FFFD.
+    Replace,
+}
+
+/// What is done with a header name that no column has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownPolicy {
+    /// The field is passed over.
+    Ignore,
+    /// The file is set aside.
+    Reject,
+}
