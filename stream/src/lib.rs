@@ -21,7 +21,10 @@ mod stream;
 mod value;
 
 pub use column::{Column, ColumnType, ParseColumnTypeError};
-pub use config::{Config, Durability, LogLocation, SAMPLE_CONFIG};
+pub use config::{
+    Config, ConfigError, Durability, Environment, LogLocation, SAMPLE_CONFIG, parse_duration,
+    parse_size,
+};
 pub use decimal::Decimal;
 pub use meta::{FileRecord, META_TOPIC, Meta, Receipt};
 pub use parse::{Field, Rejection, ValueParser};

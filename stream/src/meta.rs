@@ -164,3 +164,69 @@ fn schema_from_wire(wire: SchemaWire) -> Result<Schema, PayloadError> {
         key: wire.key,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ColumnType;
+
+    #[test]
+    fn every_kind_survives() {
+        let schema = Schema {
+            columns: vec![SchemaColumn {
+                name: "price".into(),
+                column_type: ColumnType::Decimal {
+                    precision: 12,
+                    scale: 2,
+                },
+                nullable: true,
+            }],
+            key: vec!["price".into()],
+        };
+        let file = FileRecord {
+            id: FileId::random(),
+            stream: "events".into(),
+            path: b"/data/\xff.csv".to_vec(),
+            device: 1,
+            inode: u64::MAX,
+            head_len: 12,
+            head_hash: u128::MAX,
+            found_at_ms: -1,
+            dialect: String::new(),
+        };
+        let receipt = Receipt {
+            file: file.id,
+            stream: "events".into(),
+            records: 10,
+            rejects: 1,
+            bytes: 1000,
+            hash: 5,
+            offsets: vec![(0, 1, 5), (3, 0, 6)],
+            finished_at_ms: 1,
+        };
+        for meta in [
+            Meta::Schema(schema.id(), schema),
+            Meta::File(file),
+            Meta::Receipt(receipt),
+        ] {
+            assert_eq!(Meta::decode(&meta.encode()).unwrap(), meta);
+        }
+    }
+
+    #[test]
+    fn a_schemas_id_is_its_content() {
+        let column = |nullable| SchemaColumn {
+            name: "a".into(),
+            column_type: ColumnType::Int8,
+            nullable,
+        };
+        let schema = |nullable| Schema {
+            columns: vec![column(nullable)],
+            key: Vec::new(),
+        };
+        assert_eq!(schema(true).id(), schema(true).id());
+        assert_ne!(schema(true).id(), schema(false).id());
+        // Logs remember it for ever.
+        assert_eq!(schema(true).id().get(), 2_991_939_857_929_812_787);
+    }
+}

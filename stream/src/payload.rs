@@ -221,3 +221,120 @@ pub(crate) fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, 
     }
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Decimal, Reason};
+
+    fn origin() -> Origin {
+        Origin {
+            file: FileId::from_bytes([7; 16]),
+            start: 300,
+            end: 70_000,
+            line: 3,
+        }
+    }
+
+    fn values() -> impl Strategy<Value = Vec<Value<'static>>> {
+        let value = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            any::<i32>().prop_map(Value::Date),
+            any::<i64>().prop_map(Value::Timestamptz),
+            any::<[u8; 16]>().prop_map(Value::Uuid),
+            (any::<i128>(), 0u8..=38)
+                .prop_map(|(unscaled, scale)| Value::Decimal(Decimal { unscaled, scale })),
+            any::<String>().prop_map(|text| Value::Text(Cow::Owned(text))),
+            any::<Vec<u8>>().prop_map(|bytes| Value::Bytea(Cow::Owned(bytes))),
+        ];
+        proptest::collection::vec(value, 0..20)
+    }
+
+    proptest! {
+        #[test]
+        fn rows_survive(values in values()) {
+            let mut bytes = Vec::new();
+            encode_row(&mut bytes, SchemaId::new(u64::MAX - 5), &origin(), &values);
+            let payload = Payload::decode(&bytes).unwrap();
+            prop_assert_eq!(payload.schema, SchemaId::new(u64::MAX - 5));
+            prop_assert_eq!(payload.origin, origin());
+            let Body::Row(reader) = payload.body else { panic!("a row was encoded") };
+            prop_assert_eq!(reader.collect::<Result<Vec<_>, _>>().unwrap(), values);
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), version: bool) {
+            if version && !bytes.is_empty() {
+                bytes[0] = PAYLOAD_VERSION;
+            }
+            if let Ok(Payload { body: Body::Row(reader), .. }) = Payload::decode(&bytes) {
+                reader.take(1000).for_each(drop);
+            }
+        }
+
+        /// A payload cut anywhere is an error, never another payload.
+        #[test]
+        fn a_cut_payload_fails(values in values(), cut in 0usize..10_000) {
+            let mut bytes = Vec::new();
+            encode_row(&mut bytes, SchemaId::new(1), &origin(), &values);
+            let cut = cut % bytes.len();
+            let decoded = Payload::decode(&bytes[..cut]).and_then(|payload| match payload.body {
+                Body::Row(reader) => reader.collect::<Result<Vec<_>, _>>(),
+                Body::Reject(_) => Ok(Vec::new()),
+            });
+            prop_assert!(decoded.is_err());
+        }
+    }
+
+    #[test]
+    fn rejects_survive() {
+        let record = vec![b'x'; crate::REJECT_RAW_MAX + 1];
+        let reject = Reject::new(&record, Reason::TooLong, Some("price"), "too long");
+        assert!(reject.hash.is_some() && reject.raw.len() == crate::REJECT_RAW_MAX);
+        let mut bytes = Vec::new();
+        encode_reject(&mut bytes, SchemaId::new(2), &origin(), &reject);
+        let Body::Reject(decoded) = Payload::decode(&bytes).unwrap().body else {
+            panic!("a reject was encoded")
+        };
+        assert_eq!(decoded, reject);
+    }
+
+    /// The bytes of format 1, which every later version must read: see `docs/format.md`.
+    #[test]
+    fn format_1_is_what_it_was() {
+        let values = [
+            Value::Null,
+            Value::Bool(true),
+            Value::Int(-3),
+            Value::Decimal(Decimal {
+                unscaled: 1999,
+                scale: 2,
+            }),
+            Value::Date(1),
+            Value::Text(Cow::Borrowed("blå")),
+        ];
+        let mut bytes = Vec::new();
+        encode_row(
+            &mut bytes,
+            SchemaId::new(0x0102_0304_0506_0708),
+            &origin(),
+            &values,
+        );
+        let mut expected = vec![1, 8, 7, 6, 5, 4, 3, 2, 1];
+        expected.extend([7; 16]);
+        expected.extend([251, 44, 1, 252, 112, 17, 1, 0, 3, 0, 6]);
+        expected.extend([0, 1, 1, 2, 5, 5, 251, 158, 15, 2, 7, 2, 10, 4]);
+        expected.extend("blå".as_bytes());
+        assert_eq!(bytes, expected);
+        assert!(matches!(
+            Payload::decode(&[2, 0, 0]),
+            Err(PayloadError::Version(2))
+        ));
+    }
+}

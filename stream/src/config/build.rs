@@ -1,0 +1,333 @@
+//! From what is written to what is meant: defaults, units, the environment, absolute paths.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use super::units::{parse_duration, parse_size};
+use super::{Config, Durability, Environment, Fault, LogLocation, raw};
+use crate::{
+    Column, CsvDialect, Encoding, Finished, NulPolicy, OnConflict, Retention, Stream, TableName,
+    UnknownPolicy,
+};
+
+const PARTITIONS_DEFAULT: u32 = 4;
+const RETENTION_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+struct Builder<'a> {
+    base: &'a Path,
+    environment: Environment<'a>,
+}
+
+pub(super) fn config(
+    raw: raw::Config,
+    base: &Path,
+    environment: Environment<'_>,
+) -> Result<Config, Fault> {
+    let builder = Builder { base, environment };
+    let postgres_url = raw
+        .postgres
+        .url
+        .map(|url| builder.expand(&url, "postgres.url"))
+        .transpose()?;
+    let mut streams: Vec<_> = raw.streams.into_iter().collect();
+    streams.sort_by_key(|(_, stream)| stream.span().start);
+    Ok(Config {
+        durability: durability(raw.log.durability.as_deref())?,
+        log: builder.log(&raw.log)?,
+        postgres_url,
+        streams: streams
+            .into_iter()
+            .map(|(name, stream)| builder.stream(name, stream.into_inner()))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+impl Builder<'_> {
+    fn log(&self, raw: &raw::Log) -> Result<LogLocation, Fault> {
+        match (&raw.dir, &raw.url) {
+            (Some(_), Some(_)) => Err(Fault::new(
+                "log",
+                "`dir` and `url` exclude each other: keep one",
+            )),
+            (None, Some(url)) => {
+                let url = self.expand(url, "log.url")?;
+                let hosts = url.strip_prefix("kafka://").ok_or_else(|| {
+                    Fault::new(
+                        "log.url",
+                        format!("`{url}` is no log's address; write kafka://host:port"),
+                    )
+                })?;
+                Ok(LogLocation::Kafka(hosts.to_owned()))
+            }
+            (dir, None) => {
+                let dir = self.expand(dir.as_deref().unwrap_or(".bekk/log"), "log.dir")?;
+                Ok(LogLocation::Directory(self.absolute(&dir)))
+            }
+        }
+    }
+
+    fn stream(&self, name: String, raw: raw::Stream) -> Result<Stream, Fault> {
+        let at = |key: &str| format!("streams.{name}.{key}");
+        let patterns = |texts: &[String], key: &str| -> Result<Vec<String>, Fault> {
+            texts
+                .iter()
+                .map(|text| self.pattern(text, &at(key)))
+                .collect()
+        };
+        let table = self.expand(raw.table.as_deref().unwrap_or(&name), &at("table"))?;
+        Ok(Stream {
+            files: patterns(&raw.files, "files")?,
+            exclude: patterns(&raw.exclude, "exclude")?,
+            finished: self.finished(raw.finished.as_deref(), &at("finished"))?,
+            table: table_name(&table, &at("table"))?,
+            on_conflict: on_conflict(
+                raw.on_conflict.as_deref(),
+                raw.key.is_empty(),
+                &at("on_conflict"),
+            )?,
+            key: raw.key,
+            newer_by: raw.newer_by,
+            partitions: raw.partitions.unwrap_or(PARTITIONS_DEFAULT),
+            retention: retention(&raw.retention, &at("retention"))?,
+            indexes: raw.indexes,
+            csv: dialect(raw.csv, &at("csv"))?,
+            columns: raw
+                .columns
+                .into_iter()
+                .map(|column| build_column(column, &name))
+                .collect::<Result<_, _>>()?,
+            name,
+        })
+    }
+
+    fn finished(&self, text: Option<&str>, place: &str) -> Result<Finished, Fault> {
+        match text {
+            None | Some("keep") => Ok(Finished::Keep),
+            Some("delete") => Ok(Finished::Delete),
+            Some(text) => match text.strip_prefix("move:") {
+                Some(dir) if !dir.is_empty() => {
+                    Ok(Finished::Move(self.absolute(&self.expand(dir, place)?)))
+                }
+                _ => Err(Fault::new(
+                    place,
+                    format!("`{text}` is none of: keep, delete, move:DIRECTORY"),
+                )),
+            },
+        }
+    }
+
+    fn pattern(&self, text: &str, place: &str) -> Result<String, Fault> {
+        let text = self.expand(text, place)?;
+        if text.is_empty() {
+            return Err(Fault::new(place, "an empty pattern matches no file"));
+        }
+        let absolute = self.absolute(&text);
+        absolute.to_str().map(str::to_owned).ok_or_else(|| {
+            Fault::new(
+                place,
+                format!(
+                    "the directory `{}` is not UTF-8; patterns must be",
+                    self.base.display()
+                ),
+            )
+        })
+    }
+
+    fn absolute(&self, path: &str) -> PathBuf {
+        let joined = self.base.join(path);
+        let mut plain = PathBuf::new();
+        for component in joined.components() {
+            if component != Component::CurDir {
+                plain.push(component);
+            }
+        }
+        plain
+    }
+
+    /// Puts the environment's values in the place of `${NAME}`.
+    fn expand(&self, text: &str, place: &str) -> Result<String, Fault> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, behind)) = rest.split_once("${") {
+            let (name, behind) = behind
+                .split_once('}')
+                .ok_or_else(|| Fault::new(place, "`${` without its `}`"))?;
+            let value = (self.environment)(name).ok_or_else(|| {
+                Fault::new(
+                    place,
+                    format!("${{{name}}} is not set in the environment (nor in .env)"),
+                )
+            })?;
+            out.push_str(before);
+            out.push_str(&value);
+            rest = behind;
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+}
+
+fn durability(text: Option<&str>) -> Result<Durability, Fault> {
+    match text {
+        None | Some("sync") => Ok(Durability::Sync),
+        Some("os") => Ok(Durability::Os),
+        Some(text) => match parse_duration(text) {
+            Ok(interval) if !interval.is_zero() => Ok(Durability::Interval(interval)),
+            _ => Err(Fault::new(
+                "log.durability",
+                format!("`{text}` is none of: sync, os, an interval such as 100ms"),
+            )),
+        },
+    }
+}
+
+fn on_conflict(text: Option<&str>, keyless: bool, place: &str) -> Result<OnConflict, Fault> {
+    match text {
+        None if keyless => Ok(OnConflict::Append),
+        None | Some("update") => Ok(OnConflict::Update),
+        Some("ignore") => Ok(OnConflict::Ignore),
+        Some("append") => Ok(OnConflict::Append),
+        Some(other) => Err(Fault::new(
+            place,
+            format!("`{other}` is none of: update, ignore, append"),
+        )),
+    }
+}
+
+fn table_name(text: &str, place: &str) -> Result<TableName, Fault> {
+    let (schema, name) = match text.split_once('.') {
+        Some((schema, name)) => (Some(schema.to_owned()), name.to_owned()),
+        None => (None, text.to_owned()),
+    };
+    let is_name = |name: &str| (1..=63).contains(&name.len()) && !name.contains(['.', '\0']);
+    if !is_name(&name) || !schema.as_deref().is_none_or(is_name) {
+        return Err(Fault::new(
+            place,
+            format!("`{text}` is no table's name; write name or schema.name"),
+        ));
+    }
+    Ok(TableName { schema, name })
+}
+
+fn retention(raw: &raw::Retention, place: &str) -> Result<Retention, Fault> {
+    let fault = |detail| Fault::new(place, detail);
+    let age = raw
+        .age
+        .as_deref()
+        .map(parse_duration)
+        .transpose()
+        .map_err(fault)?;
+    let size = raw
+        .size
+        .as_deref()
+        .map(parse_size)
+        .transpose()
+        .map_err(fault)?;
+    Ok(match (age, size) {
+        (None, None) => Retention {
+            age: Some(RETENTION_AGE_DEFAULT),
+            size: None,
+        },
+        (age, size) => Retention { age, size },
+    })
+}
+
+fn dialect(raw: raw::Csv, place: &str) -> Result<CsvDialect, Fault> {
+    let default = CsvDialect::default();
+    let byte = |text: Option<String>, key: &str| -> Result<Option<u8>, Fault> {
+        let Some(text) = text else { return Ok(None) };
+        match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Ok(Some(*byte)),
+            _ => Err(Fault::new(
+                format!("{place}.{key}"),
+                format!("`{text}` is not one ASCII character"),
+            )),
+        }
+    };
+    let one_of = |text: &str, key: &str, known: &str| {
+        Fault::new(
+            format!("{place}.{key}"),
+            format!("`{text}` is none of: {known}"),
+        )
+    };
+    let record_max = match raw.record_max {
+        None => default.record_max,
+        Some(text) => {
+            let size = parse_size(&text)
+                .map_err(|detail| Fault::new(format!("{place}.record_max"), detail))?;
+            usize::try_from(size)
+                .ok()
+                .filter(|size| (1..=8_000_000).contains(size))
+                .ok_or_else(|| {
+                    Fault::new(
+                        format!("{place}.record_max"),
+                        format!("`{text}` is outside 1B to 8MB"),
+                    )
+                })?
+        }
+    };
+    Ok(CsvDialect {
+        delimiter: byte(raw.delimiter, "delimiter")?.unwrap_or(default.delimiter),
+        quote: match raw.quote {
+            Some(text) if text.is_empty() => None,
+            other => byte(other, "quote")?.or(default.quote),
+        },
+        encoding: match raw.encoding.as_deref() {
+            None | Some("utf8" | "utf-8") => Encoding::Utf8,
+            Some("latin1" | "iso-8859-1") => Encoding::Latin1,
+            Some("utf16" | "utf-16") => Encoding::Utf16,
+            Some(other) => return Err(one_of(other, "encoding", "utf8, latin1, utf16")),
+        },
+        skip_lines: raw.skip_lines.unwrap_or_default(),
+        comment: byte(raw.comment, "comment")?,
+        decimal: match byte(raw.decimal, "decimal")? {
+            None => default.decimal,
+            Some(mark @ (b'.' | b',')) => mark,
+            Some(other) => {
+                return Err(one_of(
+                    &char::from(other).to_string(),
+                    "decimal",
+                    "\".\", \",\"",
+                ));
+            }
+        },
+        null: raw.null.unwrap_or(default.null),
+        nul: match raw.nul.as_deref() {
+            None | Some("reject") => NulPolicy::Reject,
+            Some("strip") => NulPolicy::Strip,
+            Some("replace") => NulPolicy::Replace,
+            Some(other) => return Err(one_of(other, "nul", "reject, strip, replace")),
+        },
+        unknown: match raw.unknown.as_deref() {
+            None | Some("ignore") => UnknownPolicy::Ignore,
+            Some("reject") => UnknownPolicy::Reject,
+            Some(other) => return Err(one_of(other, "unknown", "ignore, reject")),
+        },
+        record_max,
+    })
+}
+
+fn build_column(raw: raw::Column, stream: &str) -> Result<Column, Fault> {
+    let column_type = raw
+        .column_type
+        .parse()
+        .map_err(|error: crate::ParseColumnTypeError| {
+            Fault::new(
+                format!("streams.{stream}, column `{}`", raw.name),
+                error.to_string(),
+            )
+        })?;
+    Ok(Column {
+        header: raw.header.unwrap_or_else(|| raw.name.clone()),
+        name: raw.name,
+        column_type,
+        nullable: raw.nullable,
+        allowed: raw.allowed,
+        min: raw.min,
+        max: raw.max,
+        format: raw.format,
+        zone: raw.zone,
+        true_values: raw.true_values,
+        false_values: raw.false_values,
+    })
+}

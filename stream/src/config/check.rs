@@ -1,0 +1,180 @@
+//! What no single value can be wrong about: names that must exist, be unique or fit together.
+
+use std::collections::HashSet;
+
+use super::{Config, Fault};
+use crate::{ColumnType, OnConflict, Stream, ValueParser};
+
+const PARTITIONS_MAX: u32 = 1024;
+/// PostgreSQL's own limit.
+const COLUMNS_MAX: usize = 1600;
+/// PostgreSQL's own limit, in bytes.
+const NAME_MAX: usize = 63;
+/// Bekk's own columns of the tables that it makes.
+const RESERVED: &[&str] = &["ingested_at"];
+
+pub(super) fn config(config: &Config) -> Result<(), Fault> {
+    if config.streams.is_empty() {
+        return Err(Fault::new(
+            "streams",
+            "there is none; `bekk init --from FILE.csv` writes one for your file",
+        ));
+    }
+    let mut tables = HashSet::new();
+    for stream in &config.streams {
+        check_stream(stream)?;
+        if !tables.insert(&stream.table) {
+            return Err(Fault::new(
+                format!("streams.{}.table", stream.name),
+                format!(
+                    "`{}` is another stream's table too; name the files of both in one stream",
+                    stream.table
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_stream(stream: &Stream) -> Result<(), Fault> {
+    let place = format!("streams.{}", stream.name);
+    let fault = |detail: String| Err(Fault::new(place.clone(), detail));
+    let topic_chars = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !(1..=200).contains(&stream.name.len()) || !stream.name.chars().all(topic_chars) {
+        return fault(
+            "a stream's name is 1 to 200 of a-z, A-Z, 0-9, `.`, `_` and `-`: it is its topic's too"
+                .into(),
+        );
+    }
+    if stream.name.starts_with("bekk.") {
+        return fault("names that begin with `bekk.` are Bekk's own".into());
+    }
+    if stream.files.is_empty() {
+        return fault("`files` names no pattern".into());
+    }
+    if !(1..=PARTITIONS_MAX).contains(&stream.partitions) {
+        return fault(format!(
+            "`partitions` is {}, outside 1 to {PARTITIONS_MAX}",
+            stream.partitions
+        ));
+    }
+    check_columns(stream, &place)?;
+    check_key(stream, &place)?;
+    check_dialect(stream, &place)
+}
+
+fn check_columns(stream: &Stream, place: &str) -> Result<(), Fault> {
+    if stream.columns.is_empty() || stream.columns.len() > COLUMNS_MAX {
+        return Err(Fault::new(
+            place,
+            format!(
+                "a stream has 1 to {COLUMNS_MAX} columns, not {}",
+                stream.columns.len()
+            ),
+        ));
+    }
+    let (mut names, mut headers) = (HashSet::new(), HashSet::new());
+    for column in &stream.columns {
+        let fault = |detail: String| {
+            Err(Fault::new(
+                format!("{place}, column `{}`", column.name),
+                detail,
+            ))
+        };
+        if column.name.is_empty() || column.name.len() > NAME_MAX || column.name.contains('\0') {
+            return fault(format!("a column's name has 1 to {NAME_MAX} bytes"));
+        }
+        if RESERVED.contains(&column.name.as_str()) {
+            return fault(
+                "that name is Bekk's own; keep `header` as it is and choose another `name`".into(),
+            );
+        }
+        if !names.insert(&column.name) {
+            return fault("there are two of that name".into());
+        }
+        if !headers.insert(&column.header) {
+            return fault(format!("two columns have the header `{}`", column.header));
+        }
+        if let Err(fault) = ValueParser::new(column, &stream.csv) {
+            return Err(Fault::new(
+                format!("{place}, column `{}`", column.name),
+                fault.detail,
+            ));
+        }
+    }
+    for name in stream.indexes.iter().flatten() {
+        if !names.contains(name) {
+            return Err(Fault::new(
+                format!("{place}.indexes"),
+                format!("there is no column `{name}`"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_key(stream: &Stream, place: &str) -> Result<(), Fault> {
+    let place = format!("{place}.key");
+    if stream.key.is_empty() && stream.on_conflict != OnConflict::Append {
+        return Err(Fault::new(
+            place,
+            "name the columns that identify a row, or set on_conflict = \"append\" to keep every record",
+        ));
+    }
+    let find = |name: &str| stream.columns.iter().find(|column| column.name == name);
+    let mut seen = HashSet::new();
+    for name in &stream.key {
+        let Some(column) = find(name) else {
+            return Err(Fault::new(place, format!("there is no column `{name}`")));
+        };
+        if column.nullable {
+            return Err(Fault::new(
+                place,
+                format!("`{name}` is nullable, and a key's columns cannot be null"),
+            ));
+        }
+        if column.column_type == ColumnType::Json {
+            return Err(Fault::new(
+                place,
+                format!("`{name}` is json, which has no equality to find a row by"),
+            ));
+        }
+        if !seen.insert(name) {
+            return Err(Fault::new(place, format!("`{name}` is named twice")));
+        }
+    }
+    if let Some(name) = &stream.newer_by {
+        if find(name).is_none() {
+            return Err(Fault::new(
+                place.replace(".key", ".newer_by"),
+                format!("there is no column `{name}`"),
+            ));
+        }
+        if stream.on_conflict != OnConflict::Update {
+            return Err(Fault::new(
+                place.replace(".key", ".newer_by"),
+                "it decides which row wins, so it needs on_conflict = \"update\"",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
+    let csv = &stream.csv;
+    let special = [Some(csv.delimiter), csv.quote, csv.comment];
+    let mut seen = HashSet::new();
+    if !special.into_iter().flatten().all(|byte| seen.insert(byte)) {
+        return Err(Fault::new(
+            format!("{place}.csv"),
+            "`delimiter`, `quote` and `comment` must differ",
+        ));
+    }
+    if csv.decimal == csv.delimiter && csv.quote.is_none() {
+        return Err(Fault::new(
+            format!("{place}.csv"),
+            "`decimal` and `delimiter` are one and there are no quotes",
+        ));
+    }
+    Ok(())
+}

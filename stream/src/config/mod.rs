@@ -1,0 +1,152 @@
+//! `bekk.toml`: the log, the database and any number of streams.
+
+mod build;
+mod check;
+mod keys;
+mod raw;
+mod units;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::Stream;
+
+pub use units::{parse_duration, parse_size};
+
+/// The sample configuration, used where there is no `bekk.toml`: the one at the project's root.
+pub const SAMPLE_CONFIG: &str = include_str!("../../../bekk.toml");
+
+/// A whole configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the log is.
+    pub log: LogLocation,
+    /// When an append is acknowledged.
+    pub durability: Durability,
+    /// The database named in `[postgres]`, if one is.
+    pub postgres_url: Option<String>,
+    /// The streams, in the order of the file; at least one.
+    pub streams: Vec<Stream>,
+}
+
+/// Where a log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogLocation {
+    /// A directory, absolute.
+    Directory(PathBuf),
+    /// `kafka://host:port[,host:port]`, without the scheme.
+    Kafka(String),
+}
+
+/// When an append is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// After fsync.
+    Sync,
+    /// At once; fsync follows at this interval.
+    Interval(Duration),
+    /// At once; the operating system writes when it likes.
+    Os,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read config `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or a value is of the wrong type; the text shows the place.
+    #[error("config `{path}`: {detail}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words, with line and column.
+        detail: String,
+    },
+    /// A value makes no sense.
+    #[error("config `{path}`, {place}: {detail}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where: `line 7`, or the key's path.
+        place: String,
+        /// What is wrong and what would be right.
+        detail: String,
+    },
+}
+
+/// Looks a variable of the environment up.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Config {
+    /// Reads a configuration file; its relative paths start at its directory.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not right; the error names file, place and remedy.
+    pub fn load(path: &Path, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let read_error = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let text = std::fs::read_to_string(path).map_err(read_error)?;
+        let absolute = std::path::absolute(path).map_err(read_error)?;
+        let base = absolute.parent().unwrap_or(Path::new("/"));
+        Self::parse(&text, path, base, environment)
+    }
+
+    /// The sample configuration, as if it stood in `base`.
+    ///
+    /// # Errors
+    /// Never, for an absolute `base`: the sample is right.
+    pub fn sample(base: &Path, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        Self::parse(SAMPLE_CONFIG, Path::new("(built in)"), base, environment)
+    }
+
+    /// Reads a configuration's text; relative paths start at `base`, `path` stands in errors.
+    ///
+    /// # Errors
+    /// If it is not right; the error names file, place and remedy.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        base: &Path,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        keys::check(text, path)?;
+        let raw: raw::Config = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            detail: error.to_string().trim_end().to_owned(),
+        })?;
+        let invalid = |fault: Fault| ConfigError::Invalid {
+            path: path.to_owned(),
+            place: fault.place,
+            detail: fault.detail,
+        };
+        let config = build::config(raw, base, environment).map_err(invalid)?;
+        check::config(&config).map_err(invalid)?;
+        Ok(config)
+    }
+}
+
+/// A value that makes no sense, and where it stands.
+struct Fault {
+    place: String,
+    detail: String,
+}
+
+impl Fault {
+    fn new(place: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            place: place.into(),
+            detail: detail.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

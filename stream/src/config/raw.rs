@@ -1,0 +1,96 @@
+//! The configuration as it is written.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    #[serde(default)]
+    pub(super) log: Log,
+    #[serde(default)]
+    pub(super) postgres: Postgres,
+    /// With the place of each, so that they keep the file's order.
+    #[serde(default)]
+    pub(super) streams: BTreeMap<String, Spanned<Stream>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) dir: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) durability: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Postgres {
+    pub(super) url: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stream {
+    pub(super) files: Vec<String>,
+    #[serde(default)]
+    pub(super) exclude: Vec<String>,
+    pub(super) finished: Option<String>,
+    pub(super) table: Option<String>,
+    #[serde(default)]
+    pub(super) key: Vec<String>,
+    pub(super) on_conflict: Option<String>,
+    pub(super) newer_by: Option<String>,
+    pub(super) partitions: Option<u32>,
+    #[serde(default)]
+    pub(super) retention: Retention,
+    #[serde(default)]
+    pub(super) indexes: Vec<Vec<String>>,
+    #[serde(default)]
+    pub(super) csv: Csv,
+    pub(super) columns: Vec<Column>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retention {
+    pub(super) age: Option<String>,
+    pub(super) size: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Csv {
+    pub(super) delimiter: Option<String>,
+    pub(super) quote: Option<String>,
+    pub(super) encoding: Option<String>,
+    pub(super) skip_lines: Option<u32>,
+    pub(super) comment: Option<String>,
+    pub(super) decimal: Option<String>,
+    pub(super) null: Option<Vec<String>>,
+    pub(super) nul: Option<String>,
+    pub(super) unknown: Option<String>,
+    pub(super) record_max: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Column {
+    pub(super) name: String,
+    #[serde(rename = "type")]
+    pub(super) column_type: String,
+    #[serde(default)]
+    pub(super) nullable: bool,
+    pub(super) header: Option<String>,
+    pub(super) allowed: Option<Vec<String>>,
+    pub(super) min: Option<String>,
+    pub(super) max: Option<String>,
+    pub(super) format: Option<String>,
+    pub(super) zone: Option<String>,
+    #[serde(rename = "true")]
+    pub(super) true_values: Option<Vec<String>>,
+    #[serde(rename = "false")]
+    pub(super) false_values: Option<Vec<String>>,
+}

@@ -1,0 +1,203 @@
+//! Configurations, right and wrong.
+
+use super::*;
+use crate::{ColumnType, Finished, OnConflict};
+
+const MINIMAL: &str = r#"
+[streams.orders]
+files = ["orders-*.csv"]
+key = ["id"]
+columns = [{ name = "id", type = "int8" }, { name = "amount", type = "decimal(18,4)", nullable = true }]
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    let environment = |name: &str| (name == "HERE").then(|| "erp".to_owned());
+    Config::parse(
+        text,
+        Path::new("bekk.toml"),
+        Path::new("/home/me"),
+        &environment,
+    )
+}
+
+#[track_caller]
+fn fails(text: &str, expected: &str) {
+    let error = parse(text)
+        .expect_err("the configuration is wrong")
+        .to_string();
+    assert!(error.contains(expected), "`{expected}` is not in `{error}`");
+}
+
+fn with(line: &str) -> String {
+    MINIMAL.replacen("key = ", &format!("{line}\nkey = "), 1)
+}
+
+#[test]
+fn the_sample_is_right() {
+    let config = Config::sample(Path::new("/srv"), &|_| None).unwrap();
+    assert_eq!(config.log, LogLocation::Directory("/srv/.bekk/log".into()));
+    let events = &config.streams[0];
+    assert_eq!(
+        (
+            events.name.as_str(),
+            events.partitions,
+            events.columns.len()
+        ),
+        ("events", 4, 9)
+    );
+    assert_eq!(events.files, ["/srv/data/*.csv"]);
+    assert_eq!(events.retention.size, Some(10_000_000_000));
+    assert_eq!(events.key_indexes(), [0]);
+}
+
+#[test]
+fn defaults_are_sensible() {
+    let config = parse(MINIMAL).unwrap();
+    let orders = &config.streams[0];
+    assert_eq!(config.durability, Durability::Sync);
+    assert_eq!(
+        (orders.table.to_string().as_str(), orders.on_conflict),
+        ("orders", OnConflict::Update)
+    );
+    assert_eq!(
+        (orders.finished.clone(), orders.csv.record_max),
+        (Finished::Keep, 900_000)
+    );
+    assert_eq!(orders.retention.age, Some(Duration::from_secs(604_800)));
+}
+
+#[test]
+fn every_option_of_another_stream_is_read() {
+    let text = r#"
+        [streams.orders]
+        files = ["${HERE}/orders-*.csv.gz", "/abs/*.csv"]
+        finished = "move:done"
+        table = "sales.orders"
+        key = ["order_no", "line_no"]
+        newer_by = "changed_at"
+        csv = { delimiter = ";", quote = '"', encoding = "latin1", skip_lines = 2, decimal = ",", null = ["", "NULL", "-"], nul = "reject", unknown = "ignore", record_max = "900kB" }
+        columns = [
+          { name = "order_no", type = "int8", header = "Ordre-nr" },
+          { name = "line_no", type = "int4" },
+          { name = "paid", type = "bool", header = "Betalt", true = ["J"], false = ["N"] },
+          { name = "changed_at", type = "timestamptz", header = "Endret", format = "%d.%m.%Y %H:%M:%S", zone = "Europe/Oslo" },
+        ]
+    "#;
+    let orders = parse(text).unwrap().streams.remove(0);
+    assert_eq!(orders.files, ["/home/me/erp/orders-*.csv.gz", "/abs/*.csv"]);
+    assert_eq!(orders.finished, Finished::Move("/home/me/done".into()));
+    assert_eq!(orders.table.schema.as_deref(), Some("sales"));
+    assert_eq!(
+        (
+            orders.csv.delimiter,
+            orders.csv.decimal,
+            orders.csv.skip_lines
+        ),
+        (b';', b',', 2)
+    );
+    assert_eq!(orders.columns[0].header, "Ordre-nr");
+    assert_eq!(orders.columns[3].column_type, ColumnType::Timestamptz);
+}
+
+#[test]
+fn streams_keep_the_files_order() {
+    let text = MINIMAL.to_owned() + &MINIMAL.replace("orders", "archive");
+    let names: Vec<_> = parse(&text)
+        .unwrap()
+        .streams
+        .into_iter()
+        .map(|stream| stream.name)
+        .collect();
+    assert_eq!(names, ["orders", "archive"]);
+}
+
+#[test]
+fn unknown_keys_are_named_with_line_and_suggestion() {
+    fails(
+        &with("partitons = 2"),
+        "line 4: unknown key `partitons`; did you mean `partitions`?",
+    );
+    fails(
+        &with("csv = { delimeter = \";\" }"),
+        "did you mean `delimiter`?",
+    );
+    fails(
+        &MINIMAL.replace("nullable", "nulable"),
+        "did you mean `nullable`?",
+    );
+    fails(
+        &format!("[stream.x]\n{MINIMAL}"),
+        "line 1: unknown key `stream`; did you mean `streams`?",
+    );
+    fails(&with("zebra = 1"), "known here: files");
+}
+
+#[test]
+fn values_that_make_no_sense_are_errors() {
+    fails("", "there is none; `bekk init --from FILE.csv`");
+    fails(&with("partitions = \"4\""), "line 4");
+    fails(&with("partitions = 0"), "outside 1 to 1024");
+    fails(&with("on_conflict = \"replace\""), "update, ignore, append");
+    fails(
+        &with("newer_by = \"changed\""),
+        "there is no column `changed`",
+    );
+    fails(&with("indexes = [[\"nope\"]]"), "there is no column `nope`");
+    fails(&with("retention = { age = \"7 weeks\" }"), "no duration");
+    fails(
+        &with("csv = { delimiter = \";;\" }"),
+        "not one ASCII character",
+    );
+    fails(&with("csv = { delimiter = '\"' }"), "must differ");
+    fails(
+        &with("files = [\"${NOWHERE}/x.csv\"]").replace("files = [\"orders-*.csv\"]", ""),
+        "${NOWHERE} is not set",
+    );
+    fails(
+        &MINIMAL.replace("[\"id\"]", "[\"idd\"]"),
+        "there is no column `idd`",
+    );
+    fails(&MINIMAL.replace("[\"id\"]", "[\"amount\"]"), "is nullable");
+    fails(&MINIMAL.replace("int8", "int9"), "`int9` is no column type");
+    fails(
+        &MINIMAL.replace("decimal(18,4)", "decimal(4,18)"),
+        "no column type",
+    );
+    fails(
+        &MINIMAL.replace("\"amount\"", "\"id\""),
+        "there are two of that name",
+    );
+    fails(
+        &(MINIMAL.to_owned() + "[log]\ndir = \"a\"\nurl = \"kafka://b\"\n"),
+        "exclude each other",
+    );
+    fails(
+        &(MINIMAL.to_owned() + "[log]\ndurability = \"never\"\n"),
+        "sync, os, an interval",
+    );
+}
+
+#[test]
+fn without_a_key_every_record_is_kept() {
+    let config = parse(&MINIMAL.replace("key = [\"id\"]", "")).unwrap();
+    assert_eq!(config.streams[0].on_conflict, OnConflict::Append);
+    fails(
+        &with("on_conflict = \"update\"").replace("key = [\"id\"]", ""),
+        "name the columns that identify a row",
+    );
+}
+
+#[test]
+fn units() {
+    assert_eq!(parse_duration("15"), Ok(Duration::from_secs(15)));
+    assert_eq!(parse_duration("1.5h"), Ok(Duration::from_secs(5400)));
+    assert_eq!(parse_duration("100ms"), Ok(Duration::from_millis(100)));
+    assert!(
+        parse_duration("soon").is_err()
+            && parse_duration("").is_err()
+            && parse_duration("5 parsecs").is_err()
+    );
+    assert_eq!(parse_size("10GB"), Ok(10_000_000_000));
+    assert_eq!(parse_size("64 KiB"), Ok(65_536));
+    assert!(parse_size("-1").is_err() && parse_size("1XB").is_err());
+}

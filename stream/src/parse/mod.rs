@@ -1,0 +1,300 @@
+//! From a field's text to a column's value: the one place where values are checked.
+
+mod number;
+mod text;
+mod time;
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::{Column, ColumnType, CsvDialect, NulPolicy, Reason, Value};
+use text::BoolWords;
+use time::TimeParser;
+
+/// How much of a faulty value a message shows, in characters.
+const SHOWN_MAX: usize = 60;
+
+/// A field as the splitter found it: without its quotes, doubled quotes made single.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// The field's bytes, already UTF-8 if the file was (converted if it was in another encoding).
+    pub bytes: &'a [u8],
+    /// Whether it stood in quotes: a quoted field is never null.
+    pub quoted: bool,
+}
+
+/// Why a field is no value of its column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The kind of fault.
+    pub reason: Reason,
+    /// What was found and what would have been right, for a person.
+    pub detail: String,
+}
+
+impl Rejection {
+    fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Parses the fields of one column.
+#[derive(Debug, Clone)]
+pub struct ValueParser {
+    kind: Kind,
+    nullable: bool,
+    nulls: Vec<Vec<u8>>,
+    allowed: Option<Vec<Vec<u8>>>,
+    min: Option<Value<'static>>,
+    max: Option<Value<'static>>,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Text(NulPolicy),
+    Bool(BoolWords),
+    Int { min: i64, max: i64, mark: u8 },
+    Float4 { mark: u8 },
+    Float8 { mark: u8 },
+    Decimal { precision: u8, scale: u8, mark: u8 },
+    Uuid,
+    Date(TimeParser),
+    Timestamp(TimeParser),
+    Timestamptz(TimeParser),
+    Json(NulPolicy),
+    Bytea,
+}
+
+impl ValueParser {
+    /// Prepares the parser of a column.
+    ///
+    /// # Errors
+    /// If a condition of the column (`allowed`, `min`, `max`, `format`, `zone`) is itself no value of its
+    /// type, or has no meaning for it.
+    pub fn new(column: &Column, dialect: &CsvDialect) -> Result<Self, Rejection> {
+        let mut parser = Self {
+            kind: Kind::new(column, dialect)?,
+            nullable: column.nullable,
+            nulls: dialect
+                .null
+                .iter()
+                .map(|text| text.clone().into_bytes())
+                .collect(),
+            allowed: None,
+            min: None,
+            max: None,
+        };
+        parser.min = column
+            .min
+            .as_deref()
+            .map(|text| parser.bound("min", text))
+            .transpose()?;
+        parser.max = column
+            .max
+            .as_deref()
+            .map(|text| parser.bound("max", text))
+            .transpose()?;
+        for text in column.allowed.iter().flatten() {
+            parser.value(text.as_bytes()).map_err(|fault| {
+                Rejection::new(
+                    fault.reason,
+                    format!("`allowed` holds a value that is none: {}", fault.detail),
+                )
+            })?;
+        }
+        let to_bytes =
+            |texts: &Vec<String>| texts.iter().map(|text| text.clone().into_bytes()).collect();
+        parser.allowed = column.allowed.as_ref().map(to_bytes);
+        Ok(parser)
+    }
+
+    /// The value that a field holds. An unquoted field that is one of the dialect's null texts is null.
+    ///
+    /// # Errors
+    /// Why it holds none.
+    pub fn parse<'a>(&self, field: Field<'a>) -> Result<Value<'a>, Rejection> {
+        if !field.quoted && self.nulls.iter().any(|null| null == field.bytes) {
+            return if self.nullable {
+                Ok(Value::Null)
+            } else {
+                Err(missing())
+            };
+        }
+        if let Some(allowed) = &self.allowed
+            && !allowed.iter().any(|text| text == field.bytes)
+        {
+            return Err(not_allowed(field.bytes, allowed));
+        }
+        let value = self.value(field.bytes)?;
+        self.check_bounds(&value, field.bytes)?;
+        Ok(value)
+    }
+
+    fn value<'a>(&self, bytes: &'a [u8]) -> Result<Value<'a>, Rejection> {
+        match &self.kind {
+            Kind::Text(nul) => text::text(bytes, *nul).map(Value::Text),
+            Kind::Bool(words) => words.parse(bytes).map(Value::Bool),
+            Kind::Int { min, max, mark } => number::int(bytes, *mark, *min, *max).map(Value::Int),
+            Kind::Float4 { mark } => number::float4(bytes, *mark).map(Value::Float4),
+            Kind::Float8 { mark } => number::float8(bytes, *mark).map(Value::Float8),
+            Kind::Decimal {
+                precision,
+                scale,
+                mark,
+            } => number::decimal(bytes, *mark, *precision, *scale).map(Value::Decimal),
+            Kind::Uuid => text::uuid(bytes).map(Value::Uuid),
+            Kind::Date(parser) => parser.date(bytes).map(Value::Date),
+            Kind::Timestamp(parser) => parser.timestamp(bytes).map(Value::Timestamp),
+            Kind::Timestamptz(parser) => parser.timestamptz(bytes).map(Value::Timestamptz),
+            Kind::Json(nul) => text::json(bytes, *nul).map(Value::Json),
+            Kind::Bytea => text::bytea(bytes).map(|bytes| Value::Bytea(Cow::Owned(bytes))),
+        }
+    }
+
+    fn bound(&self, name: &str, text: &str) -> Result<Value<'static>, Rejection> {
+        let value = self
+            .value(text.as_bytes())
+            .map_err(|fault| Rejection::new(fault.reason, format!("`{name}`: {}", fault.detail)))?
+            .into_owned();
+        if compare(&value, &value).is_none() {
+            return Err(Rejection::new(
+                Reason::BadValue,
+                format!("`{name}` has no meaning for this type"),
+            ));
+        }
+        Ok(value)
+    }
+
+    fn check_bounds(&self, value: &Value<'_>, bytes: &[u8]) -> Result<(), Rejection> {
+        let outside = |bound: &Option<Value<'static>>, wrong: Ordering| {
+            bound
+                .as_ref()
+                .is_some_and(|bound| compare(value, bound).is_none_or(|order| order == wrong))
+        };
+        if outside(&self.min, Ordering::Less) {
+            return Err(Rejection::new(
+                Reason::OutOfRange,
+                format!("{} is below the column's min", Shown(bytes)),
+            ));
+        }
+        if outside(&self.max, Ordering::Greater) {
+            return Err(Rejection::new(
+                Reason::OutOfRange,
+                format!("{} is above the column's max", Shown(bytes)),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    fn new(column: &Column, dialect: &CsvDialect) -> Result<Self, Rejection> {
+        let mark = dialect.decimal;
+        let int = |min, max| Self::Int { min, max, mark };
+        let without_meaning = |name: &str| {
+            Err(Rejection::new(
+                Reason::BadValue,
+                format!("`{name}` has no meaning for type {}", column.column_type),
+            ))
+        };
+        let is_time = matches!(
+            column.column_type,
+            ColumnType::Date | ColumnType::Timestamp | ColumnType::Timestamptz
+        );
+        if column.format.is_some() && !is_time {
+            return without_meaning("format");
+        }
+        if column.zone.is_some() && column.column_type != ColumnType::Timestamptz {
+            return without_meaning("zone");
+        }
+        if column.column_type != ColumnType::Bool
+            && (column.true_values.is_some() || column.false_values.is_some())
+        {
+            return without_meaning("true` and `false");
+        }
+        let time = || TimeParser::new(column.format.as_deref(), column.zone.as_deref());
+        Ok(match column.column_type {
+            ColumnType::Text => Self::Text(dialect.nul),
+            ColumnType::Bool => Self::Bool(BoolWords::new(column)?),
+            ColumnType::Int2 => int(i16::MIN.into(), i16::MAX.into()),
+            ColumnType::Int4 => int(i32::MIN.into(), i32::MAX.into()),
+            ColumnType::Int8 => int(i64::MIN, i64::MAX),
+            ColumnType::Float4 => Self::Float4 { mark },
+            ColumnType::Float8 => Self::Float8 { mark },
+            ColumnType::Decimal { precision, scale } => Self::Decimal {
+                precision,
+                scale,
+                mark,
+            },
+            ColumnType::Uuid => Self::Uuid,
+            ColumnType::Date => Self::Date(time()?),
+            ColumnType::Timestamp => Self::Timestamp(time()?),
+            ColumnType::Timestamptz => Self::Timestamptz(time()?),
+            ColumnType::Json => Self::Json(dialect.nul),
+            ColumnType::Bytea => Self::Bytea,
+        })
+    }
+}
+
+/// The order of two values of one type; `None` where the type has none that `min` and `max` could mean.
+fn compare(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
+        (Value::Float4(left), Value::Float4(right)) => left.partial_cmp(right),
+        (Value::Float8(left), Value::Float8(right)) => left.partial_cmp(right),
+        (Value::Decimal(left), Value::Decimal(right)) => Some(left.compare(right)),
+        (Value::Date(left), Value::Date(right)) => Some(left.cmp(right)),
+        (Value::Timestamp(left), Value::Timestamp(right))
+        | (Value::Timestamptz(left), Value::Timestamptz(right)) => Some(left.cmp(right)),
+        (Value::Text(left), Value::Text(right)) => Some(left.cmp(right)),
+        _ => None,
+    }
+}
+
+#[cold]
+fn missing() -> Rejection {
+    Rejection::new(
+        Reason::MissingValue,
+        "the column is not nullable and the field is empty or a null text",
+    )
+}
+
+#[cold]
+fn not_allowed(bytes: &[u8], allowed: &[Vec<u8>]) -> Rejection {
+    let names: Vec<_> = allowed
+        .iter()
+        .map(|text| String::from_utf8_lossy(text))
+        .collect();
+    Rejection::new(
+        Reason::NotAllowed,
+        format!("{} is none of: {}", Shown(bytes), names.join(", ")),
+    )
+}
+
+/// A faulty value as a message shows it: quoted, escaped, cut to [`SHOWN_MAX`].
+struct Shown<'a>(&'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = &self.0[..self.0.len().min(SHOWN_MAX * 4)];
+        let text = String::from_utf8_lossy(head);
+        let shown: String = text
+            .chars()
+            .take(SHOWN_MAX)
+            .flat_map(char::escape_debug)
+            .collect();
+        let more = if self.0.len() > head.len() || text.chars().nth(SHOWN_MAX).is_some() {
+            "…"
+        } else {
+            ""
+        };
+        write!(f, "`{shown}{more}`")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,373 @@
+//! Values, right and wrong.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::Decimal;
+
+fn parser(column_type: &str) -> ValueParser {
+    parser_of(
+        &Column::new("c", column_type.parse().unwrap()),
+        &CsvDialect::default(),
+    )
+}
+
+fn parser_of(column: &Column, dialect: &CsvDialect) -> ValueParser {
+    ValueParser::new(column, dialect).unwrap()
+}
+
+fn parse<'a>(parser: &ValueParser, text: &'a str) -> Result<Value<'a>, Reason> {
+    parser
+        .parse(Field {
+            bytes: text.as_bytes(),
+            quoted: true,
+        })
+        .map_err(|fault| fault.reason)
+}
+
+#[track_caller]
+fn check(column_type: &str, text: &str, expected: Result<Value<'_>, Reason>) {
+    assert_eq!(
+        parse(&parser(column_type), text),
+        expected,
+        "{column_type} of `{text}`"
+    );
+}
+
+fn decimal(unscaled: i128, scale: u8) -> Result<Value<'static>, Reason> {
+    Ok(Value::Decimal(Decimal { unscaled, scale }))
+}
+
+#[test]
+fn whole_numbers() {
+    for (text, value) in [
+        ("0", 0),
+        ("-0", 0),
+        ("+7", 7),
+        ("007", 7),
+        ("12.00", 12),
+        ("-32768", -32768),
+        ("32767", 32767),
+    ] {
+        check("int2", text, Ok(Value::Int(value)));
+    }
+    check("int8", "9223372036854775807", Ok(Value::Int(i64::MAX)));
+    check("int8", "-9223372036854775808", Ok(Value::Int(i64::MIN)));
+    for (column_type, text) in [
+        ("int2", "32768"),
+        ("int4", "-2147483649"),
+        ("int8", "9223372036854775808"),
+        ("int8", &"9".repeat(60)),
+    ] {
+        check(column_type, text, Err(Reason::OutOfRange));
+    }
+    check("int4", "1.5", Err(Reason::TooManyDecimals));
+    for text in [
+        "", "-", "+", "abc", "1e3", " 1", "1 ", "1,5", "1.", ".5", "--1", "0x10", "१",
+    ] {
+        check("int4", text, Err(Reason::BadValue));
+    }
+}
+
+#[test]
+fn decimals_lose_no_digit() {
+    check("decimal(12,2)", "1.5", decimal(150, 2));
+    check("decimal(12,2)", "-1.50000", decimal(-150, 2));
+    check(
+        "decimal(12,2)",
+        "0000000000000000000000000000001",
+        decimal(100, 2),
+    );
+    check("decimal(12,2)", "1.005", Err(Reason::TooManyDecimals));
+    check(
+        "decimal(12,2)",
+        "9999999999.99",
+        decimal(999_999_999_999, 2),
+    );
+    check("decimal(12,2)", "10000000000", Err(Reason::OutOfRange));
+    check(
+        "decimal(38,0)",
+        &"9".repeat(38),
+        decimal(10i128.pow(38) - 1, 0),
+    );
+    check("decimal(38,0)", &"9".repeat(39), Err(Reason::OutOfRange));
+    check(
+        "decimal(38,38)",
+        "0.00000000000000000000000000000000000001",
+        decimal(1, 38),
+    );
+    check("decimal(12,2)", "abc", Err(Reason::BadValue));
+    check("decimal(12,2)", "1,50", Err(Reason::BadValue));
+    let comma = CsvDialect {
+        decimal: b',',
+        ..CsvDialect::default()
+    };
+    let comma = parser_of(
+        &Column::new(
+            "c",
+            ColumnType::Decimal {
+                precision: 5,
+                scale: 2,
+            },
+        ),
+        &comma,
+    );
+    assert_eq!(parse(&comma, "1,5"), decimal(150, 2));
+    assert_eq!(parse(&comma, "1.5"), Err(Reason::BadValue));
+}
+
+#[test]
+fn floats() {
+    check("float8", "1.5e-3", Ok(Value::Float8(0.0015)));
+    check("float8", "-Infinity", Ok(Value::Float8(f64::NEG_INFINITY)));
+    check("float4", "0e999", Ok(Value::Float4(0.0)));
+    check("float8", "1e400", Err(Reason::OutOfRange));
+    check("float4", "1e-60", Err(Reason::OutOfRange));
+    for text in [
+        "", "e5", "1e", "1e1.5", "--nan", "infinite", "0x1p3", "1_000",
+    ] {
+        check("float8", text, Err(Reason::BadValue));
+    }
+}
+
+#[test]
+fn bools_and_uuids_and_bytes() {
+    check("bool", "TRUE", Ok(Value::Bool(true)));
+    check("bool", "0", Ok(Value::Bool(false)));
+    check("bool", "2", Err(Reason::BadValue));
+    let mut column = Column::new("c", ColumnType::Bool);
+    column.true_values = Some(vec!["J".into()]);
+    column.false_values = Some(vec!["N".into()]);
+    let own = parser_of(&column, &CsvDialect::default());
+    assert_eq!(parse(&own, "J"), Ok(Value::Bool(true)));
+    assert_eq!(parse(&own, "true"), Err(Reason::BadValue));
+    column.false_values = None;
+    assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
+
+    let bytes = *b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
+    check(
+        "uuid",
+        "00112233-4455-6677-8899-AABBCCDDEEFF",
+        Ok(Value::Uuid(bytes)),
+    );
+    check(
+        "uuid",
+        "00112233-4455-6677-8899-aabbccddeef",
+        Err(Reason::BadValue),
+    );
+    check("bytea", "\\x00fF", Ok(Value::Bytea(vec![0, 255].into())));
+    check("bytea", "00ff", Err(Reason::BadValue));
+    check("bytea", "\\x0", Err(Reason::BadValue));
+}
+
+#[test]
+fn texts() {
+    check("text", "", Ok(Value::Text("".into())));
+    check("text", "blåbær", Ok(Value::Text("blåbær".into())));
+    check("text", "a\0b", Err(Reason::Nul));
+    let latin1 = parser("text").parse(Field {
+        bytes: b"bl\xe5b\xe6r",
+        quoted: false,
+    });
+    assert_eq!(latin1.unwrap_err().reason, Reason::BadEncoding);
+    for (nul, kept) in [(NulPolicy::Strip, "ab"), (NulPolicy::Replace, "a\u{fffd}b")] {
+        let dialect = CsvDialect {
+            nul,
+            ..CsvDialect::default()
+        };
+        let parser = parser_of(&Column::new("c", ColumnType::Text), &dialect);
+        assert_eq!(parse(&parser, "a\0b"), Ok(Value::Text(kept.into())));
+    }
+    check(
+        "json",
+        "{\"a\": [1, null]}",
+        Ok(Value::Json("{\"a\": [1, null]}".into())),
+    );
+    check("json", "{a: 1}", Err(Reason::BadValue));
+}
+
+#[test]
+fn dates_and_times() {
+    const NOON: i64 = 1_706_961_600_000_000; // 2024-02-03T12:00:00Z
+    check("date", "1970-01-01", Ok(Value::Date(0)));
+    check("date", "2024-02-29", Ok(Value::Date(19_782)));
+    check("date", "0001-01-01", Ok(Value::Date(-719_162)));
+    for text in [
+        "2023-02-29",
+        "2024-13-01",
+        "2024-00-01",
+        "0000-01-01",
+        "24-01-01",
+        "2024-1-1",
+        "2024-01-01 ",
+    ] {
+        check("date", text, Err(Reason::BadValue));
+    }
+    check("timestamp", "2024-02-03 12:00", Ok(Value::Timestamp(NOON)));
+    check(
+        "timestamp",
+        "2024-02-03T12:00:00.5",
+        Ok(Value::Timestamp(NOON + 500_000)),
+    );
+    check("timestamp", "2024-02-03T12:00:00Z", Err(Reason::BadValue));
+    for text in [
+        "2024-02-03T12:00:00Z",
+        "2024-02-03 12:00:00+00",
+        "2024-02-03T13:30:00.000000+01:30",
+        "2024-02-03 07:00:00-0500",
+        "2024-02-03 12:00:00 UTC",
+        "2024-02-03T12:00:00.000000000Z",
+    ] {
+        check("timestamptz", text, Ok(Value::Timestamptz(NOON)));
+    }
+    check(
+        "timestamptz",
+        "2024-02-03T12:00:00.0000001Z",
+        Err(Reason::TooManyDecimals),
+    );
+    for text in [
+        "2024-02-03T12:00:00",
+        "2024-02-03T24:00:00Z",
+        "2024-02-03T12:00:60Z",
+        "2024-02-03T12:00:00.Z",
+        "{}",
+        "now",
+    ] {
+        check("timestamptz", text, Err(Reason::BadValue));
+    }
+}
+
+#[test]
+fn times_in_a_zone_and_of_a_format() {
+    let mut column = Column::new("c", ColumnType::Timestamptz);
+    column.zone = Some("Europe/Oslo".into());
+    column.format = Some("%d.%m.%Y %H:%M:%S".into());
+    let oslo = parser_of(&column, &CsvDialect::default());
+    assert_eq!(
+        parse(&oslo, "03.02.2024 13:00:00"),
+        Ok(Value::Timestamptz(1_706_961_600_000_000))
+    );
+    // The clock went from 02:00 to 03:00 that night.
+    assert_eq!(parse(&oslo, "31.03.2024 02:30:00"), Err(Reason::BadValue));
+    // 02:30 came twice that night; the first was summer time.
+    assert_eq!(
+        parse(&oslo, "27.10.2024 02:30:00"),
+        Ok(Value::Timestamptz(1_729_989_000_000_000))
+    );
+    assert_eq!(parse(&oslo, "2024-02-03"), Err(Reason::BadValue));
+    column.zone = Some("Europe/Atlantis".into());
+    assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
+}
+
+#[test]
+fn null_is_an_unquoted_null_text_only() {
+    let dialect = CsvDialect {
+        null: vec![String::new(), "NULL".into()],
+        ..CsvDialect::default()
+    };
+    let nullable = parser_of(&Column::new("c", ColumnType::Text).nullable(), &dialect);
+    let required = parser_of(&Column::new("c", ColumnType::Text), &dialect);
+    let field = |text: &'static str, quoted| Field {
+        bytes: text.as_bytes(),
+        quoted,
+    };
+    assert_eq!(nullable.parse(field("", false)), Ok(Value::Null));
+    assert_eq!(nullable.parse(field("NULL", false)), Ok(Value::Null));
+    assert_eq!(nullable.parse(field("", true)), Ok(Value::Text("".into())));
+    assert_eq!(
+        nullable.parse(field("null", false)),
+        Ok(Value::Text("null".into()))
+    );
+    assert_eq!(
+        required.parse(field("", false)).unwrap_err().reason,
+        Reason::MissingValue
+    );
+    assert_eq!(required.parse(field("", true)), Ok(Value::Text("".into())));
+}
+
+#[test]
+fn conditions_of_a_column() {
+    let mut column = Column::new(
+        "c",
+        ColumnType::Decimal {
+            precision: 12,
+            scale: 2,
+        },
+    );
+    column.min = Some("0".into());
+    column.max = Some("99.5".into());
+    let bounded = parser_of(&column, &CsvDialect::default());
+    assert_eq!(parse(&bounded, "99.5"), decimal(9950, 2));
+    assert_eq!(parse(&bounded, "-0.01"), Err(Reason::OutOfRange));
+    assert_eq!(parse(&bounded, "99.51"), Err(Reason::OutOfRange));
+    column.min = Some("much".into());
+    assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
+
+    let mut column = Column::new("c", ColumnType::Text);
+    column.allowed = Some(vec!["view".into(), "purchase".into()]);
+    let listed = parser_of(&column, &CsvDialect::default());
+    assert_eq!(parse(&listed, "view"), Ok(Value::Text("view".into())));
+    assert_eq!(parse(&listed, "View"), Err(Reason::NotAllowed));
+
+    let mut column = Column::new("c", ColumnType::Uuid);
+    column.max = Some("00112233-4455-6677-8899-AABBCCDDEEFF".into());
+    assert!(
+        ValueParser::new(&column, &CsvDialect::default()).is_err(),
+        "uuids have no order to bound"
+    );
+}
+
+#[test]
+fn messages_show_the_value_escaped_and_cut() {
+    let fault = parser("int4")
+        .parse(Field {
+            bytes: "1\n".repeat(100).as_bytes(),
+            quoted: true,
+        })
+        .unwrap_err();
+    assert!(fault.detail.starts_with("`1\\n1\\n"), "{}", fault.detail);
+    assert!(
+        fault.detail.contains('…') && fault.detail.len() < 250,
+        "{}",
+        fault.detail
+    );
+}
+
+proptest! {
+    /// What a number's own text says is what is parsed.
+    #[test]
+    fn every_int_survives(value: i64) {
+        let text = value.to_string();
+        prop_assert_eq!(parse(&parser("int8"), &text), Ok(Value::Int(value)));
+    }
+
+    #[test]
+    fn every_decimal_survives(unscaled in -99_999_999_999_999_999_999_999i128..=99_999_999_999_999_999_999_999, scale in 0u8..=20) {
+        let text = Decimal { unscaled, scale }.to_string();
+        let parser = parser(&format!("decimal(38,{scale})"));
+        prop_assert_eq!(parse(&parser, &text), decimal(unscaled, scale));
+    }
+
+    /// jiff writes a moment, we read it.
+    #[test]
+    fn every_moment_survives(micros in -62_135_596_800_000_000i64..253_402_207_200_000_000) {
+        let text = jiff::Timestamp::from_microsecond(micros).unwrap().to_string();
+        prop_assert_eq!(parse(&parser("timestamptz"), &text), Ok(Value::Timestamptz(micros)));
+    }
+
+    /// No text makes any parser panic.
+    #[test]
+    fn no_text_panics(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        for column_type in ["text", "bool", "int2", "float4", "float8", "decimal(9,3)", "uuid", "date", "timestamp", "timestamptz", "json", "bytea"] {
+            let _ = parser(column_type).parse(Field { bytes: &bytes, quoted: false });
+        }
+    }
+
+    /// Nor does text made of what times are made of.
+    #[test]
+    fn no_time_panics(text in "[0-9T:.+Z -]{0,35}") {
+        for column_type in ["date", "timestamp", "timestamptz"] {
+            let _ = parse(&parser(column_type), &text);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Texts, and the types that are little more: bool, uuid, json, bytea.
+
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+use uuid::Uuid;
+
+use super::{Rejection, Shown};
+use crate::{Column, NulPolicy, Reason};
+
+pub(super) fn text(bytes: &[u8], nul: NulPolicy) -> Result<Cow<'_, str>, Rejection> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        let byte = bytes.get(at).copied().unwrap_or_default();
+        Rejection::new(
+            Reason::BadEncoding,
+            format!("byte {at} of the field (0x{byte:02x}) is not UTF-8; if the file is in another encoding, set csv = {{ encoding = … }}"),
+        )
+    })?;
+    if !bytes.contains(&0) {
+        return Ok(Cow::Borrowed(text));
+    }
+    match nul {
+        NulPolicy::Reject => Err(Rejection::new(
+            Reason::Nul,
+            "the text holds U+0000, which PostgreSQL cannot store; csv = { nul = \"strip\" } or \"replace\" lets it through",
+        )),
+        NulPolicy::Strip => Ok(Cow::Owned(text.replace('\0', ""))),
+        NulPolicy::Replace => Ok(Cow::Owned(text.replace('\0', "\u{fffd}"))),
+    }
+}
+
+pub(super) fn json(bytes: &[u8], nul: NulPolicy) -> Result<Cow<'_, str>, Rejection> {
+    let text = text(bytes, nul)?;
+    serde_json::from_str::<IgnoredAny>(&text).map_err(|error| {
+        Rejection::new(
+            Reason::BadValue,
+            format!("{} is not JSON: {error}", Shown(bytes)),
+        )
+    })?;
+    Ok(text)
+}
+
+pub(super) fn uuid(bytes: &[u8]) -> Result<[u8; 16], Rejection> {
+    Uuid::try_parse_ascii(bytes)
+        .map(Uuid::into_bytes)
+        .map_err(|_| Rejection::new(Reason::BadValue, format!("{} is not a UUID", Shown(bytes))))
+}
+
+pub(super) fn bytea(bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
+    let wrong = || {
+        Rejection::new(
+            Reason::BadValue,
+            format!("{} is not bytea in hex form, such as \\x00ff", Shown(bytes)),
+        )
+    };
+    let digits = bytes.strip_prefix(b"\\x").ok_or_else(wrong)?;
+    if digits.len() % 2 != 0 {
+        return Err(wrong());
+    }
+    let nibble = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    digits
+        .chunks_exact(2)
+        .map(|pair| Some(nibble(pair[0])? << 4 | nibble(pair[1])?))
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)
+}
+
+/// What stands for true and for false.
+#[derive(Debug, Clone)]
+pub(super) enum BoolWords {
+    /// PostgreSQL's spellings, in any case.
+    Postgres,
+    /// The column's own, to the letter.
+    Own { yes: Vec<String>, no: Vec<String> },
+}
+
+impl BoolWords {
+    pub(super) fn new(column: &Column) -> Result<Self, Rejection> {
+        match (&column.true_values, &column.false_values) {
+            (None, None) => Ok(Self::Postgres),
+            (Some(yes), Some(no)) if yes.iter().all(|word| !no.contains(word)) => Ok(Self::Own {
+                yes: yes.clone(),
+                no: no.clone(),
+            }),
+            (Some(_), Some(_)) => Err(Rejection::new(
+                Reason::BadValue,
+                "`true` and `false` share a text",
+            )),
+            _ => Err(Rejection::new(
+                Reason::BadValue,
+                "`true` and `false` go together: name both or neither",
+            )),
+        }
+    }
+
+    pub(super) fn parse(&self, bytes: &[u8]) -> Result<bool, Rejection> {
+        let (yes, no) = match self {
+            Self::Postgres => {
+                let is = |words: &[&str]| {
+                    words
+                        .iter()
+                        .any(|word| word.as_bytes().eq_ignore_ascii_case(bytes))
+                };
+                (
+                    is(&["t", "true", "y", "yes", "on", "1"]),
+                    is(&["f", "false", "n", "no", "off", "0"]),
+                )
+            }
+            Self::Own { yes, no } => {
+                let is = |words: &[String]| words.iter().any(|word| word.as_bytes() == bytes);
+                (is(yes), is(no))
+            }
+        };
+        if yes || no {
+            return Ok(yes);
+        }
+        let hint = match self {
+            Self::Postgres => "; for other spellings set true = [\"…\"], false = [\"…\"]",
+            Self::Own { .. } => "; the column's `true` and `false` list what is",
+        };
+        Err(Rejection::new(
+            Reason::BadValue,
+            format!("{} is not a bool{hint}", Shown(bytes)),
+        ))
+    }
+}

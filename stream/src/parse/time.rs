@@ -1,0 +1,330 @@
+//! Dates and times: ISO 8601 by hand, since it is what most files hold; any other format by jiff.
+
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+
+use super::{Rejection, Shown};
+use crate::Reason;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// How a column's dates and times are written.
+#[derive(Debug, Clone)]
+pub(super) struct TimeParser {
+    format: Option<String>,
+    zone: Option<TimeZone>,
+}
+
+/// A local time and the zone that stood behind it.
+struct Written {
+    local_micros: i64,
+    offset_seconds: Option<i64>,
+}
+
+impl TimeParser {
+    pub(super) fn new(format: Option<&str>, zone: Option<&str>) -> Result<Self, Rejection> {
+        let zone = zone
+            .map(|name| {
+                TimeZone::get(name).map_err(|_| {
+                    Rejection::new(
+                        Reason::BadValue,
+                        format!("`zone`: `{name}` is no time zone known here (IANA names, such as Europe/Oslo)"),
+                    )
+                })
+            })
+            .transpose()?;
+        if let Some(format) = format {
+            check_format(format)?;
+        }
+        Ok(Self {
+            format: format.map(str::to_owned),
+            zone,
+        })
+    }
+
+    /// Days since 1970-01-01.
+    pub(super) fn date(&self, bytes: &[u8]) -> Result<i32, Rejection> {
+        let days = match &self.format {
+            None => match iso_date(bytes) {
+                Some((days, [])) => Some(days),
+                _ => None,
+            },
+            Some(format) => {
+                let text = std::str::from_utf8(bytes).ok();
+                let date = text.and_then(|text| jiff::civil::Date::strptime(format, text).ok());
+                date.map(|date| {
+                    days_of(
+                        date.year().into(),
+                        date.month().unsigned_abs(),
+                        date.day().unsigned_abs(),
+                    )
+                })
+            }
+        };
+        days.and_then(|days| i32::try_from(days).ok())
+            .ok_or_else(|| self.wrong("a date", "2026-01-31", bytes))
+    }
+
+    /// Microseconds since 1970-01-01 00:00:00, local.
+    pub(super) fn timestamp(&self, bytes: &[u8]) -> Result<i64, Rejection> {
+        let written = self.written("a timestamp", bytes)?;
+        if written.offset_seconds.is_some() {
+            return Err(Rejection::new(
+                Reason::BadValue,
+                format!(
+                    "{} has a zone, and the column is of type timestamp; use timestamptz",
+                    Shown(bytes)
+                ),
+            ));
+        }
+        Ok(written.local_micros)
+    }
+
+    /// Microseconds since 1970-01-01 00:00:00 UTC.
+    pub(super) fn timestamptz(&self, bytes: &[u8]) -> Result<i64, Rejection> {
+        let written = self.written("a timestamptz", bytes)?;
+        let offset = match (written.offset_seconds, &self.zone) {
+            (Some(offset), _) => offset,
+            (None, Some(zone)) => offset_in(zone, written.local_micros, bytes)?,
+            (None, None) => {
+                return Err(Rejection::new(
+                    Reason::BadValue,
+                    format!(
+                        "{} has no zone; write one, or set zone = \"…\" for the column",
+                        Shown(bytes)
+                    ),
+                ));
+            }
+        };
+        Ok(written.local_micros - offset * MICROS_PER_SECOND)
+    }
+
+    fn written(&self, what: &str, bytes: &[u8]) -> Result<Written, Rejection> {
+        let wrong = || self.wrong(what, "2026-01-31T12:30:00.5Z", bytes);
+        match &self.format {
+            None => iso_time(bytes)?.ok_or_else(wrong),
+            Some(format) => {
+                let text = std::str::from_utf8(bytes).map_err(|_| wrong())?;
+                let parsed = jiff::fmt::strtime::parse(format, text).map_err(|_| wrong())?;
+                let local = parsed.to_datetime().map_err(|_| wrong())?;
+                Ok(Written {
+                    local_micros: micros_of(local, bytes)?,
+                    offset_seconds: parsed.offset().map(|offset| offset.seconds().into()),
+                })
+            }
+        }
+    }
+
+    #[cold]
+    fn wrong(&self, what: &str, example: &str, bytes: &[u8]) -> Rejection {
+        let form = match &self.format {
+            Some(format) => format!("of the format {format}"),
+            None => format!("such as {example}; for another form set format = \"…\""),
+        };
+        Rejection::new(
+            Reason::BadValue,
+            format!("{} is not {what} {form}", Shown(bytes)),
+        )
+    }
+}
+
+/// Whether jiff can use the format at all; tried on a known moment, since it has no other way to ask.
+fn check_format(format: &str) -> Result<(), Rejection> {
+    let moment = jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
+    jiff::fmt::strtime::format(format, &moment)
+        .map(drop)
+        .map_err(|error| Rejection::new(Reason::BadValue, format!("`format`: {error}")))
+}
+
+fn micros_of(local: DateTime, bytes: &[u8]) -> Result<i64, Rejection> {
+    if local.subsec_nanosecond() % 1000 != 0 {
+        return Err(too_fine(bytes));
+    }
+    let days = days_of(
+        local.year().into(),
+        local.month().unsigned_abs(),
+        local.day().unsigned_abs(),
+    );
+    let seconds =
+        i64::from(local.hour()) * 3600 + i64::from(local.minute()) * 60 + i64::from(local.second());
+    let micros = i64::from(local.subsec_nanosecond() / 1000);
+    Ok((days * SECONDS_PER_DAY + seconds) * MICROS_PER_SECOND + micros)
+}
+
+fn offset_in(zone: &TimeZone, local_micros: i64, bytes: &[u8]) -> Result<i64, Rejection> {
+    let local = DateTime::new(1970, 1, 1, 0, 0, 0, 0)
+        .and_then(|epoch| epoch.checked_add(jiff::SignedDuration::from_micros(local_micros)))
+        .map_err(|_| {
+            Rejection::new(
+                Reason::OutOfRange,
+                format!("{} is outside the years 1 to 9999", Shown(bytes)),
+            )
+        })?;
+    match zone.to_ambiguous_timestamp(local).offset() {
+        AmbiguousOffset::Unambiguous { offset } => Ok(offset.seconds().into()),
+        // The hour that comes twice: the first of the two, as RFC 5545 says.
+        AmbiguousOffset::Fold { before, .. } => Ok(before.seconds().into()),
+        AmbiguousOffset::Gap { .. } => Err(Rejection::new(
+            Reason::BadValue,
+            format!(
+                "{} does not exist in {}: the clock is put forward over it; write an offset to say what is meant",
+                Shown(bytes),
+                zone.iana_name().unwrap_or("the column's zone"),
+            ),
+        )),
+    }
+}
+
+/// `YYYY-MM-DD`, and what stands behind it. Years 1 to 9999.
+fn iso_date(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let (date, rest) = bytes.split_first_chunk::<10>()?;
+    if date[4] != b'-' || date[7] != b'-' {
+        return None;
+    }
+    let year = digits(&date[..4])?;
+    let month = digits(&date[5..7])?;
+    let day = digits(&date[8..])?;
+    let in_range = (1..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && day >= 1
+        && day <= days_in(year, month);
+    let narrow = |number: i64| u8::try_from(number).ok();
+    in_range.then_some(())?;
+    Some((days_of(year, narrow(month)?, narrow(day)?), rest))
+}
+
+/// `YYYY-MM-DD[T ]HH:MM[:SS[.ffffff]][Z|±HH[:MM[:SS]]]`; `Ok(None)` if it is something else.
+fn iso_time(bytes: &[u8]) -> Result<Option<Written>, Rejection> {
+    let Some((days, rest)) = iso_date(bytes) else {
+        return Ok(None);
+    };
+    let Some((clock, rest)) = rest.split_first_chunk::<6>() else {
+        return Ok(None);
+    };
+    if !matches!(clock[0], b'T' | b't' | b' ') || clock[3] != b':' {
+        return Ok(None);
+    }
+    let (Some(hour @ 0..=23), Some(minute @ 0..=59)) = (digits(&clock[1..3]), digits(&clock[4..]))
+    else {
+        return Ok(None);
+    };
+    let (second, micros, rest) = match rest {
+        [b':', tens, ones, rest @ ..] => {
+            let Some(second @ 0..=59) = digits(&[*tens, *ones]) else {
+                return Ok(None);
+            };
+            let Some((micros, rest)) = fraction(rest, bytes)? else {
+                return Ok(None);
+            };
+            (second, micros, rest)
+        }
+        rest => (0, 0, rest),
+    };
+    let Some(offset_seconds) = offset(rest) else {
+        return Ok(None);
+    };
+    let seconds = days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
+    Ok(Some(Written {
+        local_micros: seconds * MICROS_PER_SECOND + micros,
+        offset_seconds,
+    }))
+}
+
+/// `[.f…]` in microseconds, and what stands behind it.
+fn fraction<'a>(rest: &'a [u8], whole: &[u8]) -> Result<Option<(i64, &'a [u8])>, Rejection> {
+    let Some((b'.' | b',', tail)) = rest.split_first() else {
+        return Ok(Some((0, rest)));
+    };
+    let len = tail
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(tail.len());
+    let (written, rest) = tail.split_at(len);
+    if written.is_empty() {
+        return Ok(None);
+    }
+    let (kept, surplus) = written.split_at(len.min(6));
+    if surplus.iter().any(|digit| *digit != b'0') {
+        return Err(too_fine(whole));
+    }
+    let micros = (0..6).fold(0, |value, at| {
+        value * 10 + kept.get(at).map_or(0, |digit| i64::from(digit - b'0'))
+    });
+    Ok(Some((micros, rest)))
+}
+
+#[cold]
+fn too_fine(bytes: &[u8]) -> Rejection {
+    Rejection::new(
+        Reason::TooManyDecimals,
+        format!(
+            "{} is finer than a microsecond, which PostgreSQL cannot hold",
+            Shown(bytes)
+        ),
+    )
+}
+
+/// A zone's offset in seconds, or that there is none; `None` if it is something else.
+fn offset(rest: &[u8]) -> Option<Option<i64>> {
+    let (sign, text) = match rest {
+        [] => return Some(None),
+        [b'Z' | b'z'] => return Some(Some(0)),
+        [b'+', text @ ..] => (1, text),
+        [b'-', text @ ..] => (-1, text),
+        [b' ', text @ ..]
+            if text
+                .first()
+                .is_some_and(|byte| matches!(byte, b'+' | b'-' | b'Z' | b'U')) =>
+        {
+            return if text == b"UTC" {
+                Some(Some(0))
+            } else {
+                offset(text)
+            };
+        }
+        _ => return None,
+    };
+    let (hours, minutes, seconds): (&[u8], &[u8], &[u8]) = match text {
+        [_, _] => (text, b"00", b"00"),
+        [h @ .., b':', m1, m2] if h.len() == 2 => (h, &[*m1, *m2], b"00"),
+        [_, _, _, _] => (&text[..2], &text[2..], b"00"),
+        [_, _, b':', _, _, b':', _, _] => (&text[..2], &text[3..5], &text[6..]),
+        _ => return None,
+    };
+    let (hours @ 0..=15, minutes @ 0..=59, seconds @ 0..=59) =
+        (digits(hours)?, digits(minutes)?, digits(seconds)?)
+    else {
+        return None;
+    };
+    Some(Some(sign * (hours * 3600 + minutes * 60 + seconds)))
+}
+
+fn digits(bytes: &[u8]) -> Option<i64> {
+    bytes.iter().try_fold(0, |value, byte| {
+        byte.is_ascii_digit()
+            .then(|| value * 10 + i64::from(byte - b'0'))
+    })
+}
+
+fn days_in(year: i64, month: i64) -> i64 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01 of a date in the proleptic Gregorian calendar.
+///
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
+fn days_of(year: i64, month: u8, day: u8) -> i64 {
+    let (month, day) = (i64::from(month), i64::from(day));
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
