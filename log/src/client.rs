@@ -1,8 +1,11 @@
 //! The client: one type with the same operations, whoever owns the log.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::store::Store;
 use crate::{Error, LogId, Offset, RecordBuffer, Records};
 
 /// Where the log is and how it is kept.
@@ -106,9 +109,18 @@ pub struct Session {
 }
 
 /// A log in use. Clones share it; every call blocks.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     log_id: LogId,
+    store: Arc<RwLock<Option<Arc<Store>>>>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("log_id", &self.log_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -117,9 +129,10 @@ impl Client {
     /// # Errors
     /// [`Error::Locked`] if another process has it; others if it cannot be read.
     pub fn open(config: Config) -> Result<Self, Error> {
-        let _ = config;
+        let store = Store::open(config)?;
         Ok(Self {
-            log_id: LogId::random(),
+            log_id: store.log_id(),
+            store: Arc::new(RwLock::new(Some(Arc::new(store)))),
         })
     }
 
@@ -135,10 +148,7 @@ impl Client {
     /// # Errors
     /// If the name or count is outside what is allowed, or the store fails.
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
-        Ok(Topic {
-            name: name.to_owned(),
-            config,
-        })
+        self.store()?.create_topic(name, config)
     }
 
     /// The topics, by name.
@@ -146,7 +156,7 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn topics(&self) -> Result<Vec<Topic>, Error> {
-        Ok(Vec::new())
+        Ok(self.store()?.topics())
     }
 
     /// Begins a session of an ingest: from now on appends of its earlier sessions fail. Persisted before it
@@ -155,10 +165,7 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn begin_session(&self, ingest: &str) -> Result<Session, Error> {
-        Ok(Session {
-            ingest: ingest.to_owned(),
-            number: 1,
-        })
+        self.store()?.begin_session(ingest)
     }
 
     /// Appends a batch to each of some partitions of one topic, all or none of them, and returns the first
@@ -174,8 +181,7 @@ impl Client {
         topic: &str,
         batches: &[(u32, &RecordBuffer)],
     ) -> Result<Vec<Offset>, Error> {
-        let _ = (session, topic);
-        Ok(vec![Offset::ZERO; batches.len()])
+        self.store()?.append(session, topic, batches)
     }
 
     /// Reads whole record batches from the one that holds `from` on, at least one if there is one, else up
@@ -190,8 +196,7 @@ impl Client {
         from: Offset,
         bytes_max: usize,
     ) -> Result<Records, Error> {
-        let _ = (topic, partition, from, bytes_max);
-        unimplemented!("the log crate follows")
+        self.store()?.topic(topic)?.read(partition, from, bytes_max)
     }
 
     /// Where each partition of a topic begins and ends, by partition.
@@ -199,8 +204,7 @@ impl Client {
     /// # Errors
     /// [`Error::UnknownTopic`].
     pub fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
-        let _ = topic;
-        Ok(Vec::new())
+        Ok(self.store()?.topic(topic)?.partition_ends())
     }
 
     /// Waits until a partition of the topic has its high watermark behind one of the given offsets, at most
@@ -214,8 +218,8 @@ impl Client {
         behind: &[(u32, Offset)],
         timeout: Duration,
     ) -> Result<bool, Error> {
-        let _ = (topic, behind, timeout);
-        Ok(false)
+        let topic = self.store()?.topic(topic)?;
+        Ok(topic.wait_for_records(behind, timeout))
     }
 
     /// The offset of the first record whose timestamp is not before `timestamp_ms`; `None` if there is none.
@@ -228,8 +232,8 @@ impl Client {
         partition: u32,
         timestamp_ms: i64,
     ) -> Result<Option<Offset>, Error> {
-        let _ = (topic, partition, timestamp_ms);
-        Ok(None)
+        let topic = self.store()?.topic(topic)?;
+        topic.offset_for_time(partition, timestamp_ms)
     }
 
     /// Notes how far a group has come, for tools and for retention.
@@ -243,8 +247,8 @@ impl Client {
         partition: u32,
         next: Offset,
     ) -> Result<(), Error> {
-        let _ = (group, topic, partition, next);
-        Ok(())
+        let store = self.store()?;
+        store.commit_offset(group, topic, partition, next)
     }
 
     /// How far a group has come in each partition of a topic, where it has committed.
@@ -252,8 +256,7 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn committed_offsets(&self, group: &str, topic: &str) -> Result<Vec<(u32, Offset)>, Error> {
-        let _ = (group, topic);
-        Ok(Vec::new())
+        self.store()?.committed_offsets(group, topic)
     }
 
     /// What a topic takes on disk.
@@ -261,10 +264,9 @@ impl Client {
     /// # Errors
     /// [`Error::UnknownTopic`].
     pub fn topic_size(&self, topic: &str) -> Result<TopicSize, Error> {
-        let _ = topic;
         Ok(TopicSize {
-            segments: 0,
-            bytes: 0,
+            segments: 1,
+            bytes: self.store()?.topic(topic)?.disk_bytes()?,
         })
     }
 
@@ -282,6 +284,13 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn close(self) -> Result<(), Error> {
-        Ok(())
+        let mut slot = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        let store = slot.take().ok_or(Error::Closed)?;
+        store.sync()
+    }
+
+    fn store(&self) -> Result<Arc<Store>, Error> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.clone().ok_or(Error::Closed)
     }
 }

@@ -17,6 +17,27 @@ pub enum Error {
     /// The topic does not exist.
     #[error("topic `{0}` does not exist")]
     UnknownTopic(String),
+    /// The topic has fewer partitions.
+    #[error("topic `{topic}` has no partition {partition}")]
+    UnknownPartition {
+        /// The topic.
+        topic: String,
+        /// What was asked for.
+        partition: u32,
+    },
+    /// A name or count is not allowed.
+    #[error("{what} `{value}` is not allowed; {allowed} are")]
+    Invalid {
+        /// What it was meant to be.
+        what: &'static str,
+        /// The name or count.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The log was closed by another of its clients.
+    #[error("the log has been closed")]
+    Closed,
     /// The offset is not, or no longer, in the partition.
     #[error(
         "offset {offset} of {topic}/{partition} is outside the log, which holds {start} to {end}"

@@ -65,6 +65,14 @@ impl LogId {
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
+
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
 }
 
 impl fmt::Display for LogId {

@@ -1,6 +1,7 @@
 //! Records on their way into the log and out of it.
 
-use crate::Offset;
+use crate::batch::BatchView;
+use crate::{Offset, varint};
 
 /// Records to be appended to one partition: encoded once, as Kafka's record format v2 has them.
 ///
@@ -21,14 +22,45 @@ impl RecordBuffer {
     }
 
     /// Adds a record. `timestamp_ms` counts from 1970-01-01 UTC.
+    ///
+    /// # Panics
+    /// If `value` has 2 GiB or more; appends refuse far smaller ones.
+    #[inline]
     pub fn push(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: &[u8]) {
-        let _ = (
-            timestamp_ms,
-            key,
-            value,
-            self.first_timestamp_ms,
-            self.max_timestamp_ms,
-        );
+        if self.count == 0 {
+            self.first_timestamp_ms = timestamp_ms;
+            self.max_timestamp_ms = timestamp_ms;
+        }
+        self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
+        let timestamp_delta = timestamp_ms.wrapping_sub(self.first_timestamp_ms);
+        let offset_delta = i64::from(self.count);
+        let key_len = key.map_or(-1, length);
+        let value_len = length(value);
+        let body_len = 1 // attributes
+            + varint::len(timestamp_delta)
+            + varint::len(offset_delta)
+            + varint::len(key_len)
+            + key.map_or(0, <[u8]>::len)
+            + varint::len(value_len)
+            + value.len()
+            + 1; // the count of headers
+
+        // What stands before the key is put together on the stack, to grow the buffer once for it.
+        let mut front = [0; 4 * varint::VARINT_BYTES_MAX + 1];
+        let mut at = varint::put(&mut front, i64::try_from(body_len).unwrap_or(i64::MAX));
+        at += 1; // attributes: none are defined
+        at += varint::put(&mut front[at..], timestamp_delta);
+        at += varint::put(&mut front[at..], offset_delta);
+        at += varint::put(&mut front[at..], key_len);
+        self.bytes.reserve(at + body_len);
+        self.bytes.extend_from_slice(&front[..at]);
+        if let Some(key) = key {
+            self.bytes.extend_from_slice(key);
+        }
+        let at = varint::put(&mut front, value_len);
+        self.bytes.extend_from_slice(&front[..at]);
+        self.bytes.extend_from_slice(value);
+        self.bytes.push(0); // no headers
         self.count += 1;
     }
 
@@ -55,12 +87,41 @@ impl RecordBuffer {
         self.bytes.clear();
         self.count = 0;
     }
+
+    pub(crate) fn records(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn first_timestamp_ms(&self) -> i64 {
+        self.first_timestamp_ms
+    }
+
+    pub(crate) fn max_timestamp_ms(&self) -> i64 {
+        self.max_timestamp_ms
+    }
+}
+
+fn length(bytes: &[u8]) -> i64 {
+    i64::from(i32::try_from(bytes.len()).expect("a record is smaller than 2 GiB"))
 }
 
 /// Records read from one partition, in offset order; they own their bytes.
 #[derive(Debug, Clone)]
 pub struct Records {
+    /// The uncompressed records of all batches, one batch behind the other.
+    bytes: Vec<u8>,
+    batches: Vec<Batch>,
+    first: Offset,
     next: Offset,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    base_offset: Offset,
+    base_timestamp_ms: i64,
+    records: u32,
+    /// Where its records end in [`Records::bytes`].
+    end: usize,
 }
 
 /// One record of a [`Records`].
@@ -77,27 +138,79 @@ pub struct Record<'a> {
 }
 
 impl Records {
+    /// None yet, for a reader at `first`.
+    pub(crate) fn new(first: Offset) -> Self {
+        Self {
+            bytes: Vec::new(),
+            batches: Vec::new(),
+            first,
+            next: first,
+        }
+    }
+
+    /// Adds a batch whose CRC has been checked and moves behind it.
+    pub(crate) fn push_batch(&mut self, batch: &BatchView<'_>) -> Result<(), String> {
+        batch.decompress_into(&mut self.bytes)?;
+        self.batches.push(Batch {
+            base_offset: batch.base_offset(),
+            base_timestamp_ms: batch.base_timestamp_ms(),
+            records: batch.records(),
+            end: self.bytes.len(),
+        });
+        self.next = batch.end_offset();
+        Ok(())
+    }
+
+    /// Moves behind a gap.
+    pub(crate) fn pass_to(&mut self, next: Offset) {
+        self.next = self.next.max(next);
+    }
+
     /// The records, in offset order.
+    ///
+    /// # Panics
+    /// If a batch whose CRC-32C holds is no batch, which a writer of this crate does not leave behind.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        std::iter::empty()
+        let mut start = 0;
+        self.batches.iter().flat_map(move |batch| {
+            let bytes = &self.bytes[start..batch.end];
+            start = batch.end;
+            let mut at = 0;
+            let passed = u32::try_from(self.first.since(batch.base_offset)).unwrap_or(u32::MAX);
+            let passed = passed.min(batch.records);
+            for _ in 0..passed {
+                skip_record(bytes, &mut at).expect("a batch whose CRC holds is well formed");
+            }
+            (passed..batch.records).map(move |_| {
+                read_record(bytes, &mut at, batch).expect("a batch whose CRC holds is well formed")
+            })
+        })
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        0
+        self.batches
+            .iter()
+            .map(|batch| {
+                let passed = self.first.since(batch.base_offset);
+                u64::from(batch.records).saturating_sub(passed)
+            })
+            .sum::<u64>()
+            .try_into()
+            .expect("fewer records than bytes")
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        true
+        self.batches.is_empty()
     }
 
     /// Their size in bytes, uncompressed.
     #[must_use]
     pub fn size(&self) -> usize {
-        0
+        self.bytes.len()
     }
 
     /// The offset to read from next: behind the last record, and behind a gap that the read passed.
@@ -105,4 +218,47 @@ impl Records {
     pub fn next_offset(&self) -> Offset {
         self.next
     }
+}
+
+#[inline]
+fn skip_record(bytes: &[u8], at: &mut usize) -> Option<()> {
+    let len = usize::try_from(varint::get(bytes, at)?).ok()?;
+    *at = at.checked_add(len).filter(|end| *end <= bytes.len())?;
+    Some(())
+}
+
+#[inline]
+fn read_record<'a>(bytes: &'a [u8], at: &mut usize, batch: &Batch) -> Option<Record<'a>> {
+    let len = usize::try_from(varint::get(bytes, at)?).ok()?;
+    let end = at.checked_add(len)?;
+    let body = bytes.get(*at..end)?;
+    *at = end;
+    let mut within = 1; // attributes: none are defined
+    let timestamp_delta = varint::get(body, &mut within)?;
+    let offset_delta = varint::get(body, &mut within)?;
+    let key = read_bytes(body, &mut within)?;
+    let value = read_bytes(body, &mut within)?.unwrap_or_default();
+    Some(Record {
+        offset: batch.base_offset.plus(u64::try_from(offset_delta).ok()?),
+        timestamp_ms: batch.base_timestamp_ms.wrapping_add(timestamp_delta),
+        key,
+        value,
+    })
+}
+
+/// Reads bytes behind their length; a length of -1 is none.
+#[inline]
+#[expect(
+    clippy::option_option,
+    reason = "the outer one: the bytes end early; the inner one: null"
+)]
+fn read_bytes<'a>(body: &'a [u8], at: &mut usize) -> Option<Option<&'a [u8]>> {
+    let len = varint::get(body, at)?;
+    if len == -1 {
+        return Some(None);
+    }
+    let end = at.checked_add(usize::try_from(len).ok()?)?;
+    let bytes = body.get(*at..end)?;
+    *at = end;
+    Some(Some(bytes))
 }

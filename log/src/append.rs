@@ -1,0 +1,99 @@
+//! Group commit: appends that wait while one is written and fsynced share the next write and fsync.
+//!
+//! Whoever finds nobody writing becomes the leader: takes what waits, writes it, and wakes the others. There
+//! is no thread for it, so that a lone append costs no switch.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::{Error, Offset, Session};
+
+/// A leader takes appends up to this many bytes together, at least one of them.
+const GROUP_BYTES_MAX: usize = 32 << 20;
+
+/// One call of `append`.
+pub(crate) struct Request {
+    pub(crate) session: Option<Session>,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A batch for one partition; none where the buffer was empty.
+pub(crate) struct Part {
+    pub(crate) partition: u32,
+    pub(crate) records: u32,
+    pub(crate) max_timestamp_ms: i64,
+    pub(crate) batch: Vec<u8>,
+}
+
+pub(crate) type Outcome = Result<Vec<Offset>, Error>;
+
+/// The appends of one topic that wait.
+#[derive(Default)]
+pub(crate) struct AppendQueue {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    next_ticket: u64,
+    waiting: Vec<(u64, Request)>,
+    led: bool,
+    outcomes: HashMap<u64, Outcome>,
+}
+
+impl AppendQueue {
+    /// Has `request` written by `write`, which gets a group of requests and returns an outcome for each.
+    pub(crate) fn append(
+        &self,
+        request: Request,
+        write: impl Fn(Vec<Request>) -> Vec<Outcome>,
+    ) -> Outcome {
+        let mut inner = self.lock();
+        let ticket = inner.next_ticket;
+        inner.next_ticket += 1;
+        inner.waiting.push((ticket, request));
+        loop {
+            if let Some(outcome) = inner.outcomes.remove(&ticket) {
+                return outcome;
+            }
+            if inner.led {
+                inner = self
+                    .changed
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            inner.led = true;
+            let (tickets, group): (Vec<_>, Vec<_>) =
+                take_group(&mut inner.waiting).into_iter().unzip();
+            drop(inner);
+            let outcomes = write(group);
+            inner = self.lock();
+            inner.led = false;
+            inner.outcomes.extend(tickets.into_iter().zip(outcomes));
+            self.changed.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take_group(waiting: &mut Vec<(u64, Request)>) -> Vec<(u64, Request)> {
+    let mut bytes = 0;
+    let taken = waiting
+        .iter()
+        .take_while(|(_, request)| {
+            let fits = bytes == 0 || bytes < GROUP_BYTES_MAX;
+            bytes += request
+                .parts
+                .iter()
+                .map(|part| part.batch.len())
+                .sum::<usize>();
+            fits
+        })
+        .count();
+    waiting.drain(..taken).collect()
+}

@@ -1,0 +1,59 @@
+//! Opening fjall databases, with the settings that the log needs.
+
+use std::path::Path;
+
+use fjall::config::{CompressionPolicy, FilterPolicy};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
+
+use crate::Error;
+
+/// How much a keyspace holds in memory before it is written out as a table, 8 MiB.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// fjall's journals are kept below this, 64 MiB and the one being written.
+const JOURNAL_BYTES: u64 = 64 << 20;
+/// The block cache of one database; a log is read in order, so that little is read twice.
+const CACHE_BYTES: u64 = 4 << 20;
+/// The file descriptors that one database keeps.
+const FILES_MAX: usize = 64;
+
+/// Opens a database, making it if there is none.
+pub(crate) fn open(path: &Path) -> fjall::Result<Database> {
+    Database::builder(path)
+        // Batches are compressed already.
+        .journal_compression(CompressionType::None)
+        .max_journaling_size(JOURNAL_BYTES)
+        .worker_threads(1)
+        .cache_size(CACHE_BYTES)
+        .max_cached_files(Some(FILES_MAX))
+        .open()
+}
+
+/// Opens a keyspace, making it if there is none.
+pub(crate) fn keyspace(db: &Database, name: &str) -> fjall::Result<Keyspace> {
+    db.keyspace(name, || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(MEMTABLE_BYTES)
+            .data_block_compression_policy(CompressionPolicy::disabled())
+            // Keys are found by range, for which a filter is of no use.
+            .filter_policy(FilterPolicy::disabled())
+    })
+}
+
+/// An error of fjall's, said as ours.
+pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -> Error {
+    match error {
+        fjall::Error::Locked => Error::Locked {
+            path: path.to_owned(),
+        },
+        fjall::Error::Io(source) => Error::Io {
+            act,
+            path: path.to_owned(),
+            source,
+        },
+        other => Error::Store {
+            act,
+            path: path.to_owned(),
+            detail: other.to_string(),
+        },
+    }
+}

@@ -1,0 +1,183 @@
+//! Small files that are replaced whole: a magic, a format version, a body and its CRC-32C.
+//!
+//! A file is written under a temporary name, fsynced, renamed, and its directory fsynced: after a crash it
+//! is the old one or the new one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// What the name of a file or directory being made ends in; leftovers are removed when the log is opened.
+pub(crate) const TEMPORARY: &str = ".tmp";
+
+/// A kind of small file.
+pub(crate) struct FileKind {
+    /// Its first eight bytes.
+    pub(crate) magic: [u8; 8],
+    /// The format version written, and the newest that is read.
+    pub(crate) version: u32,
+}
+
+/// Why a small file could not be read.
+pub(crate) enum ReadFailure {
+    Missing,
+    Damaged(String),
+    Failed(Error),
+}
+
+impl FileKind {
+    /// Replaces the file at `path`; durable when it returns.
+    pub(crate) fn write(&self, path: &Path, body: &[u8]) -> Result<(), Error> {
+        let mut bytes = Vec::with_capacity(16 + body.len());
+        bytes.extend_from_slice(&self.magic);
+        bytes.extend_from_slice(&self.version.to_be_bytes());
+        bytes.extend_from_slice(body);
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
+
+        let temporary = temporary_name(path);
+        write_synced(&temporary, &bytes)
+            .and_then(|()| fs::rename(&temporary, path))
+            .map_err(|source| io_error("write", path, source))?;
+        sync_parent(path)
+    }
+
+    /// Reads the body of the file at `path`.
+    pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>, ReadFailure> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ReadFailure::Missing);
+            }
+            Err(error) => return Err(ReadFailure::Failed(io_error("read", path, error))),
+        };
+        let damaged = |detail: &str| Err(ReadFailure::Damaged(detail.to_owned()));
+        let Some((content, crc)) = bytes.split_last_chunk() else {
+            return damaged("it is too short");
+        };
+        if crc32c::crc32c(content) != u32::from_be_bytes(*crc) {
+            return damaged("its CRC does not hold");
+        }
+        let Some((version, body)) = content
+            .strip_prefix(&self.magic)
+            .and_then(<[u8]>::split_first_chunk)
+        else {
+            return damaged("it begins with other bytes than it should");
+        };
+        let found = u32::from_be_bytes(*version);
+        if found == 0 || found > self.version {
+            return Err(ReadFailure::Failed(Error::Version {
+                path: path.to_owned(),
+                found,
+                known: self.version,
+            }));
+        }
+        Ok(body.to_owned())
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The name under which `path` is made before it is renamed.
+pub(crate) fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(TEMPORARY);
+    PathBuf::from(name)
+}
+
+/// Makes the entries of a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|source| io_error("fsync", path, source))
+}
+
+/// Makes the entry of `path` in its directory durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Makes a directory and those above it, durably.
+pub(crate) fn create_dir(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        create_dir(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(io_error("make directory", path, error))
+        }
+        _ => sync_parent(path),
+    }
+}
+
+pub(crate) fn io_error(act: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io {
+        act,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: FileKind = FileKind {
+        magic: *b"bekktest",
+        version: 3,
+    };
+
+    #[test]
+    fn a_file_comes_back_and_each_flipped_byte_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert!(matches!(KIND.read(&path), Err(ReadFailure::Missing)));
+        KIND.write(&path, b"old").unwrap();
+        KIND.write(&path, b"new body").unwrap();
+        assert!(matches!(KIND.read(&path), Ok(body) if body == b"new body"));
+        assert!(!temporary_name(&path).exists());
+
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            fs::write(&path, &bytes).unwrap();
+            assert!(
+                matches!(KIND.read(&path), Err(ReadFailure::Damaged(_))),
+                "{at}"
+            );
+            fs::write(&path, &whole[..at]).unwrap();
+            assert!(
+                matches!(KIND.read(&path), Err(ReadFailure::Damaged(_))),
+                "{at}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        FileKind { version: 4, ..KIND }.write(&path, b"").unwrap();
+        let failure = KIND.read(&path);
+        assert!(matches!(
+            failure,
+            Err(ReadFailure::Failed(Error::Version {
+                found: 4,
+                known: 3,
+                ..
+            }))
+        ));
+    }
+}

@@ -1,0 +1,99 @@
+//! Zigzag variable-length integers, as Kafka's record format v2 has them.
+
+/// The most bytes that one of them takes.
+pub(crate) const VARINT_BYTES_MAX: usize = 10;
+
+/// Writes `value` to the front of `out` and returns how many bytes that took.
+#[inline]
+pub(crate) fn put(out: &mut [u8], value: i64) -> usize {
+    let mut rest = zigzag(value);
+    let mut len = 0;
+    while rest >= 0x80 {
+        out[len] = rest.to_le_bytes()[0] | 0x80;
+        rest >>= 7;
+        len += 1;
+    }
+    out[len] = rest.to_le_bytes()[0];
+    len + 1
+}
+
+/// How many bytes `value` takes.
+#[inline]
+pub(crate) fn len(value: i64) -> usize {
+    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
+/// Reads a value at `*at` and moves `*at` behind it; `None` if the bytes end first or the value has more
+/// than 64 bits.
+#[inline]
+pub(crate) fn get(bytes: &[u8], at: &mut usize) -> Option<i64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            // The tenth byte has room for one bit.
+            return (shift < 63 || byte <= 1).then(|| unzigzag(value));
+        }
+    }
+    None
+}
+
+#[inline]
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+#[inline]
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_comes_back() {
+        for shift in 0..64 {
+            for value in [
+                1i64 << shift,
+                -(1i64 << shift.min(62)),
+                (1i64 << shift.min(62)) - 1,
+            ] {
+                let mut out = [0; VARINT_BYTES_MAX];
+                let written = put(&mut out, value);
+                assert_eq!(written, len(value), "{value}");
+                let mut at = 0;
+                assert_eq!(get(&out[..written], &mut at), Some(value));
+                assert_eq!(at, written);
+            }
+        }
+    }
+
+    #[test]
+    fn known_bytes() {
+        let mut out = [0; VARINT_BYTES_MAX];
+        assert_eq!((put(&mut out, -1), out[0]), (1, 1));
+        assert_eq!((put(&mut out, 150), &out[..2]), (2, &[0xac, 0x02][..]));
+        assert_eq!(put(&mut out, i64::MIN), 10);
+    }
+
+    #[test]
+    fn cut_and_overlong_bytes_are_refused() {
+        let mut at = 0;
+        assert_eq!(get(&[0x80], &mut at), None);
+        let mut at = 0;
+        assert_eq!(get(&[0xff; 11], &mut at), None);
+        let mut at = 0;
+        assert_eq!(
+            get(
+                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+                &mut at
+            ),
+            None
+        );
+    }
+}

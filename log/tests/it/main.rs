@@ -1,0 +1,6 @@
+//! The log as its users see it, on real directories.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod api;
+mod support;
