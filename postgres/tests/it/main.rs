@@ -1,5 +1,7 @@
 //! The server as its users see it, with real PostgreSQL and real kills.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{Ipv4Addr, TcpListener};
