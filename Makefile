@@ -1,0 +1,25 @@
+# What a person runs; everything here can also be run without make.
+
+# Where rustup puts cargo, for shells that do not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help setup demo test bench
+
+help:
+	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
+	@echo 'make test    set up, check format and lints, run all tests'
+	@echo 'make bench   set up, and measure against psql \copy'
+	@echo 'make setup   install what is missing: PostgreSQL, a C linker; nothing else'
+
+setup:
+	@sh scripts/setup.sh
+
+demo:
+	@sh scripts/demo.sh $(ARGS)
+
+test:
+	@sh scripts/test.sh
+
+bench:
+	@sh scripts/setup.sh
+	cargo run --release --package bekk-bench -- $(ARGS)

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Sets up, builds, and runs `bekk up --demo`; arguments are added.
+set -eu
+cd "$(dirname "$0")/.."
+PATH=$PATH${HOME:+:$HOME/.cargo/bin}
+export PATH
+
+sh scripts/setup.sh demo
+target=${CARGO_TARGET_DIR:-target}
+if [ -x "$target/release/bekk" ]; then
+    quiet=--quiet
+else
+    quiet=
+    echo 'building bekk (the first time takes about 2 minutes) ...' >&2
+fi
+# shellcheck disable=SC2086  # Empty, or one word.
+cargo build --release $quiet --locked --package bekk
+exec "$target/release/bekk" up --demo "$@"

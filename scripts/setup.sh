@@ -1,0 +1,187 @@
+#!/bin/sh
+# Makes this machine ready to build and run bekk: a C linker, PostgreSQL's programs, cargo.
+#
+# usage: scripts/setup.sh [demo|test]     (test: also rustfmt and clippy)
+#
+# What is missing is installed through apt, as root or by `sudo -n`; the commands are printed first.
+# Otherwise they are only printed, and it exits 1. It never asks. Where all is there, it says nothing.
+set -eu
+
+purpose=${1:-demo}
+rust_minimum=90 # of Rust 1.x
+postgres_minimum=13
+
+# The places of root's programs and of rustup's, which a shell may not look at.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin${HOME:+:$HOME/.cargo/bin}
+export PATH
+
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+fail() {
+    say "setup: $*"
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# Whether a directory holds a server's programs of a version that bekk takes.
+is_postgres() {
+    [ -x "$1/postgres" ] && [ -x "$1/initdb" ] && [ -x "$1/psql" ] || return 1
+    major=$("$1/postgres" --version 2>/dev/null | sed -n 's/.*(PostgreSQL) \([0-9]*\).*/\1/p')
+    [ "${major:-0}" -ge "$postgres_minimum" ]
+}
+
+# The same places as bekk itself looks at.
+has_postgres() {
+    if has postgres; then
+        found=$(readlink -f "$(command -v postgres)" 2>/dev/null || command -v postgres)
+        is_postgres "${found%/*}" && return 0
+    fi
+    if has pg_config && is_postgres "$(pg_config --bindir)"; then
+        return 0
+    fi
+    for directory in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/local/pgsql/bin \
+        /usr/libexec/postgresql /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin \
+        /opt/homebrew/bin /home/linuxbrew/.linuxbrew/opt/postgresql@*/bin \
+        /Applications/Postgres.app/Contents/Versions/latest/bin; do
+        is_postgres "$directory" && return 0
+    done
+    return 1
+}
+
+# Whether anyone runs or has configured a cluster through Debian's tools.
+has_system_cluster() {
+    for cluster in /etc/postgresql/*/*/postgresql.conf; do
+        [ -e "$cluster" ] && return 0
+    done
+    grep -qE '^[[:space:]]*create_main_cluster' /etc/postgresql-common/createcluster.conf 2>/dev/null
+}
+
+# Prints commands, one a line; those of apt that install what is missing.
+commands() {
+    install='env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120'
+    echo 'apt-get update -q'
+    case " $missing " in *' linker '*) echo "$install gcc libc6-dev" ;; esac
+    case " $missing " in
+    *' postgres '*)
+        # The server's package makes and starts a cluster on port 5432 unless it is told not to; bekk
+        # runs a server of its own. postgresql-common comes first, as it brings the file to tell it in.
+        if ! has_system_cluster; then
+            echo "$install postgresql-common"
+            echo "sh -c 'echo create_main_cluster = false >>/etc/postgresql-common/createcluster.conf'"
+        fi
+        echo "$install postgresql"
+        ;;
+    esac
+}
+
+# The names under which other systems have what is missing.
+say_what_to_install() {
+    say "setup: missing:$missing; install it, then try again:"
+    case " $missing " in
+    *' postgres '*)
+        say '  Debian, Ubuntu   apt-get install postgresql'
+        say '  Fedora, RHEL     dnf install postgresql-server'
+        say '  Arch             pacman -S postgresql'
+        say '  Alpine           apk add postgresql'
+        say '  macOS            brew install postgresql@17'
+        ;;
+    esac
+    case " $missing " in
+    *' linker '*)
+        say '  a C compiler, which Rust links with:'
+        say '  Debian, Ubuntu   apt-get install gcc libc6-dev'
+        say '  Fedora, RHEL     dnf install gcc'
+        say '  Arch             pacman -S gcc'
+        say '  Alpine           apk add gcc musl-dev'
+        say '  macOS            xcode-select --install'
+        ;;
+    esac
+}
+
+install_with_apt() {
+    if [ "$(id -u)" = 0 ]; then
+        as_root=
+    elif has sudo && sudo -n true 2>/dev/null; then
+        as_root='sudo -n '
+    else
+        say "setup: missing:$missing, and no right to install it; run as root, then try again:"
+        commands | sed 's/^/  /' >&2
+        exit 1
+    fi
+    say "setup: missing:$missing; installing it takes a minute:"
+    commands | sed "s/^/  $as_root/" >&2
+    log=$(mktemp)
+    # One command a line, each by itself, so that what fails is named.
+    commands | while IFS= read -r command; do
+        eval "$as_root$command" </dev/null >"$log" 2>&1 || {
+            tail -n 20 "$log" >&2
+            fail "failed: $as_root$command"
+        }
+    done
+    rm -f "$log"
+}
+
+install_missing() {
+    missing=
+    links || missing="$missing linker"
+    has_postgres || missing="$missing postgres"
+    [ -n "$missing" ] || return 0
+    if has apt-get; then
+        install_with_apt
+    else
+        say_what_to_install
+        exit 1
+    fi
+    has_postgres || fail 'PostgreSQL is installed, but not found where bekk looks'
+    links || fail 'a C compiler is installed, but `cc` does not link a program'
+}
+
+# Whether a program can be linked: a compiler alone, without the C library's files, does not.
+links() {
+    directory=$(mktemp -d)
+    echo 'int main(void) { return 0; }' >"$directory/main.c"
+    if cc -o "$directory/main" "$directory/main.c" 2>/dev/null; then status=0; else status=1; fi
+    rm -rf "$directory"
+    return "$status"
+}
+
+check_rust() {
+    if ! has cargo || ! has rustc; then
+        say 'setup: Rust is missing. Get it from https://rustup.rs:'
+        say "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+        exit 1
+    fi
+    version=$(rustc --version) || fail '`rustc --version` failed'
+    minor=$(printf '%s' "$version" | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
+    if [ "${minor:-0}" -lt "$rust_minimum" ]; then
+        say "setup: bekk needs Rust 1.$rust_minimum or newer; this is $version"
+        if has rustup; then
+            say '  rustup update stable'
+        else
+            say '  a newer one is at https://rustup.rs'
+        fi
+        exit 1
+    fi
+}
+
+check_rust_tools() {
+    for tool in fmt clippy; do
+        cargo "$tool" --version >/dev/null 2>&1 && continue
+        component=$(printf '%s' "$tool" | sed 's/^fmt$/rustfmt/')
+        has rustup || fail "\`cargo $tool\` is missing; install your system's package of $component"
+        say "setup: rustup component add $component"
+        rustup component add "$component" >&2
+    done
+}
+
+# First what cannot be installed from here, so that nothing is installed in vain.
+check_rust
+install_missing
+if [ "$purpose" = test ]; then
+    check_rust_tools
+fi
