@@ -197,6 +197,40 @@ fn lives_until_its_last_user_however_that_ends() {
     }
 }
 
+/// Killed at any moment of its start, the making of the cluster included, and with the server as well:
+/// the next start works.
+#[test]
+fn a_start_killed_at_any_moment_leaves_nothing_in_the_way() {
+    for round in 0..12u64 {
+        let (_directory, options) = options();
+        for attempt in 0..3u64 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["holder", "--exact", "--nocapture"])
+                .env("BEKK_TEST_HOLD", &options.directory)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            // Spread over what a first start takes, and then over the start of what is made.
+            let moment = if attempt == 0 {
+                round * 70
+            } else {
+                round * 15 + 5
+            };
+            std::thread::sleep(Duration::from_millis(moment));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let server = Server::start(&options).unwrap();
+        assert_eq!(query(&server, "SELECT 1"), "1", "round {round}");
+        query(&server, "CREATE TABLE t AS SELECT 7 AS n");
+        server.kill();
+        drop(server);
+        let server = Server::start(&options).unwrap();
+        assert_eq!(query(&server, "SELECT n FROM t"), "7", "round {round}");
+    }
+}
+
 /// The machine loses power, or someone kills everything: `postmaster.pid` stays behind, and its number
 /// may by now be another process's.
 #[test]
