@@ -1,1 +1,46 @@
-//! Skeleton.
+//! Finds CSV files, follows them as they grow, and appends each of their records to the log exactly once.
+//!
+//! **Invariant:** this crate knows files and the log, and no PostgreSQL. What it has read is in the log or
+//! not there at all: the checkpoint beside it is a cache.
+//!
+//! The life of a record: [`inbox`] finds its file, [`meet`] gives it an id (durable in `bekk.meta` before
+//! anything of it is read) or knows it again by [`identity`]; [`reader`] takes it out of a block, [`split`]
+//! into fields, [`convert`] makes it a row or a reject; a [`batch`] takes it to the [`append`] thread, and
+//! when that has the log's answer, [`engine`] moves the file's position, which the [`checkpoint`] notes.
+//! After a crash, or an append without an answer, [`recover`] asks the log which byte ranges it has, and
+//! the reader passes over exactly those.
+#![expect(
+    rustdoc::private_intra_doc_links,
+    reason = "the map of the crate is for its readers"
+)]
+
+mod append;
+mod batch;
+mod checkpoint;
+mod config;
+mod convert;
+mod dialect;
+mod engine;
+mod error;
+mod finish;
+mod header;
+mod identity;
+mod inbox;
+mod meet;
+mod ranges;
+mod reader;
+mod recover;
+mod run;
+mod split;
+mod stats;
+mod tracked;
+mod trial;
+mod watch;
+
+#[cfg(test)]
+mod testing;
+
+pub use config::{Config, Mode};
+pub use error::Error;
+pub use run::run;
+pub use stats::{Stats, Summary};

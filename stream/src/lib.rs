@@ -11,6 +11,7 @@
 mod column;
 mod config;
 mod decimal;
+mod key;
 mod meta;
 mod parse;
 mod partitioner;
@@ -26,6 +27,7 @@ pub use config::{
     parse_size,
 };
 pub use decimal::Decimal;
+pub use key::{KEY_SEPARATOR, key_text};
 pub use meta::{FileRecord, META_TOPIC, Meta, Receipt};
 pub use parse::{Field, Rejection, ValueParser};
 pub use partitioner::{murmur2, partition_for};

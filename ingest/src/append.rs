@@ -1,0 +1,87 @@
+//! The appender: a thread of its own, so that reading goes on while an append waits for the disk.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread;
+use std::time::Duration;
+
+use bekk_log::{Error as LogError, Offset, RecordBuffer};
+
+use crate::batch::Batch;
+
+/// How long to wait before an append is tried again that found the disk full.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the reading thread is told.
+pub(crate) enum Event {
+    /// Files have changed.
+    Wake,
+    /// A batch is durable; the first offset of each partition that got records of it.
+    Appended(Batch, Vec<(u32, Offset)>),
+    /// An append failed; nothing more is appended.
+    Failed(LogError),
+}
+
+/// How batches get into the log: topic and buffers by partition. A function, so that a test can lose an
+/// append's answer.
+pub(crate) type Append<'a> =
+    dyn Fn(&str, &[(u32, &RecordBuffer)]) -> Result<Vec<Offset>, LogError> + Sync + 'a;
+
+/// Appends the batches in the order they come, until there are no more, one fails, or `stop` while the
+/// disk is full.
+pub(crate) fn append_batches(
+    batches: &Receiver<Batch>,
+    events: &Sender<Event>,
+    append: &Append<'_>,
+    topics: &[String],
+    stop: &AtomicBool,
+) {
+    let mut is_full = false;
+    for batch in batches {
+        let event = loop {
+            match append_batch(append, &topics[batch.stream], &batch) {
+                Ok(offsets) => {
+                    if std::mem::take(&mut is_full) {
+                        tracing::info!("the log has space again; ingest goes on");
+                    }
+                    break Event::Appended(batch, offsets);
+                }
+                Err(error) if error.is_retriable() => {
+                    if !std::mem::replace(&mut is_full, true) {
+                        tracing::warn!(%error, "ingest pauses until there is space; nothing is lost");
+                    }
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    thread::sleep(RETRY_INTERVAL);
+                }
+                Err(error) => break Event::Failed(error),
+            }
+        };
+        let is_failed = matches!(event, Event::Failed(_));
+        // The reading thread may have gone; then nobody needs to know.
+        if events.send(event).is_err() || is_failed {
+            return;
+        }
+    }
+}
+
+fn append_batch(
+    append: &Append<'_>,
+    topic: &str,
+    batch: &Batch,
+) -> Result<Vec<(u32, Offset)>, LogError> {
+    let buffers: Vec<(u32, &RecordBuffer)> = (0..)
+        .zip(&batch.buffers)
+        .filter(|(_, buffer)| !buffer.is_empty())
+        .collect();
+    if buffers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let offsets = append(topic, &buffers)?;
+    Ok(buffers
+        .iter()
+        .map(|(partition, _)| *partition)
+        .zip(offsets)
+        .collect())
+}

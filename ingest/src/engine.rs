@@ -1,0 +1,486 @@
+//! The reading thread: decides what is read next, cuts batches, and keeps account of what the log has
+//! acknowledged.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use bekk_log::{Client, Offset, Session};
+use bekk_stream::{FileId, Stream};
+
+use crate::Error;
+use crate::append::Event;
+use crate::batch::Batch;
+use crate::checkpoint::{Checkpoint, FileEntry};
+use crate::config::{Config, Mode};
+use crate::identity::Verdict;
+use crate::inbox::Inbox;
+use crate::reader::{Format, Outcome, Reader};
+use crate::recover::{Recovered, widen};
+use crate::stats::{Stats, Summary};
+use crate::tracked::{ACTIVE_FOR, State, Tracked};
+use crate::watch::Watch;
+
+/// How many batches are on their way at once: one being appended, one waiting.
+const IN_FLIGHT_MAX: usize = 2;
+/// How long the thread sleeps at most, so that it sees when it is told to stop.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// How many blocks of one active file are read before others get their turn.
+const BLOCKS_PER_TURN: usize = 4;
+
+/// What the engine works with.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) streams: &'a [Stream],
+    pub(crate) log: &'a Client,
+    pub(crate) stats: &'a Stats,
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) inbox: &'a Inbox,
+    pub(crate) watch: Option<&'a mut Watch>,
+    pub(crate) checkpoint_path: PathBuf,
+}
+
+/// One session of ingest.
+pub(crate) struct Engine<'a> {
+    pub(crate) around: Surroundings<'a>,
+    pub(crate) session: Session,
+    batches: Sender<Batch>,
+    events: &'a Receiver<Event>,
+    reader: Reader,
+    pub(crate) formats: Vec<Format<'a>>,
+    pub(crate) format_indexes: HashMap<(usize, String), usize>,
+    /// The partition count of each stream's topic.
+    pub(crate) partitions: Vec<u32>,
+    pub(crate) files: HashMap<FileId, Tracked>,
+    /// Files by stream, device and inode.
+    pub(crate) by_inode: HashMap<(usize, u64, u64), FileId>,
+    /// Files that were known before and have not been met in this run, by stream and inode.
+    pub(crate) known: HashMap<(usize, u64), Vec<FileEntry>>,
+    pub(crate) backlog: VecDeque<FileId>,
+    pub(crate) active: Vec<FileId>,
+    /// Files whose unterminated last record waits for them to stand still.
+    pub(crate) unsettled: Vec<FileId>,
+    /// Paths that could not be read, each reported once.
+    pub(crate) unreadable: HashSet<PathBuf>,
+    pending: Vec<Batch>,
+    spare: Vec<Batch>,
+    in_flight: usize,
+    pub(crate) ends: Vec<Vec<Offset>>,
+    others: Checkpoint,
+    pub(crate) is_dirty: bool,
+    pub(crate) checkpoint_at: Instant,
+    polled_at: Instant,
+    pub(crate) scan: u64,
+    pub(crate) scan_at: Instant,
+    pub(crate) summary: Summary,
+}
+
+/// Why a session ended before it should.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// Of an append it is unknown whether it happened.
+    Unknown(bekk_log::Error),
+    /// For good.
+    Error(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Stopped {
+    fn from_append(error: bekk_log::Error) -> Self {
+        match error {
+            error @ (bekk_log::Error::Store { .. } | bekk_log::Error::Io { .. }) => {
+                Self::Unknown(error)
+            }
+            error => Self::Error(Error::log("append to the log")(error)),
+        }
+    }
+}
+
+impl<'a> Engine<'a> {
+    pub(crate) fn new(
+        around: Surroundings<'a>,
+        recovered: Recovered,
+        batches: Sender<Batch>,
+        events: &'a Receiver<Event>,
+    ) -> Self {
+        let partitions: Vec<u32> = recovered
+            .ends
+            .iter()
+            .map(|ends| u32::try_from(ends.len()).expect("a topic has at most 1,024 partitions"))
+            .collect();
+        let index = |name: &str| around.streams.iter().position(|stream| stream.name == name);
+        let mut known: HashMap<(usize, u64), Vec<FileEntry>> = HashMap::new();
+        for file in recovered.files {
+            if let Some(stream) = index(&file.stream) {
+                known.entry((stream, file.inode)).or_default().push(file);
+            }
+        }
+        let now = Instant::now();
+        Self {
+            session: recovered.session,
+            batches,
+            events,
+            reader: Reader::new(),
+            formats: Vec::new(),
+            format_indexes: HashMap::new(),
+            files: HashMap::new(),
+            by_inode: HashMap::new(),
+            known,
+            backlog: VecDeque::new(),
+            active: Vec::new(),
+            unsettled: Vec::new(),
+            unreadable: HashSet::new(),
+            pending: (0..)
+                .zip(&partitions)
+                .map(|(stream, count)| Batch::new(stream, *count))
+                .collect(),
+            spare: Vec::new(),
+            in_flight: 0,
+            ends: recovered.ends,
+            others: recovered.others,
+            is_dirty: true,
+            checkpoint_at: now,
+            polled_at: now,
+            scan: 0,
+            scan_at: now,
+            summary: Summary::default(),
+            partitions,
+            around,
+        }
+    }
+
+    /// Reads until everything is read (once) or it is told to stop.
+    ///
+    /// # Errors
+    /// If the log or the checkpoint fails.
+    pub(crate) fn run(&mut self) -> Result<(), Stopped> {
+        self.scan()?;
+        let is_once = self.around.config.mode == Mode::Once;
+        loop {
+            while let Ok(event) = self.events.try_recv() {
+                self.take_event(event)?;
+            }
+            if self.around.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if !is_once {
+                self.meet_changed()?;
+                if Instant::now() >= self.scan_at {
+                    self.scan()?;
+                }
+            }
+            let is_busy = self.read_some()?;
+            self.send(!is_busy)?;
+            self.store_if_due()?;
+            if is_busy {
+                continue;
+            }
+            if is_once
+                && self.settle()?
+                && self.backlog.is_empty()
+                && self.pending.iter().all(Batch::is_empty)
+            {
+                break;
+            }
+            self.wait()?;
+        }
+        self.wind_up()
+    }
+
+    /// What this session has done.
+    pub(crate) fn into_summary(self) -> Summary {
+        self.summary
+    }
+
+    /// Appends what is pending, waits until all is acknowledged, and writes down where that leaves us.
+    fn wind_up(&mut self) -> Result<(), Stopped> {
+        for stream in 0..self.pending.len() {
+            if !self.pending[stream].is_empty() && self.has_room()? {
+                self.send_one(stream);
+            }
+        }
+        while self.in_flight > 0 {
+            match self.events.recv() {
+                Ok(event) => self.take_event(event)?,
+                // The appender has given up because of `stop`; the rest is read again next time.
+                Err(_) => break,
+            }
+        }
+        self.finish_files(true)?;
+        Ok(self.store_checkpoint()?)
+    }
+
+    /// Sends batches that are full, and with `is_idle` whatever is there, as long as few are on their way.
+    fn send(&mut self, is_idle: bool) -> Result<(), Stopped> {
+        for stream in 0..self.pending.len() {
+            let is_full = self.pending[stream].bytes() >= self.around.config.batch_bytes;
+            if is_full {
+                if self.has_room()? {
+                    self.send_one(stream);
+                }
+            } else if is_idle && !self.pending[stream].is_empty() && self.in_flight < IN_FLIGHT_MAX
+            {
+                self.send_one(stream);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until another batch may be sent; `false` if none may any more.
+    fn has_room(&mut self) -> Result<bool, Stopped> {
+        while self.in_flight >= IN_FLIGHT_MAX {
+            match self.events.recv() {
+                Ok(event) => self.take_event(event)?,
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn send_one(&mut self, stream: usize) {
+        let spare = self.spare.iter().position(|batch| batch.stream == stream);
+        let empty = match spare {
+            Some(index) => self.spare.swap_remove(index),
+            None => Batch::new(stream, self.partitions[stream]),
+        };
+        let batch = std::mem::replace(&mut self.pending[stream], empty);
+        // If the appender has gone, an event says why.
+        if self.batches.send(batch).is_ok() {
+            self.in_flight += 1;
+        }
+    }
+
+    fn take_event(&mut self, event: Event) -> Result<(), Stopped> {
+        match event {
+            Event::Wake => Ok(()),
+            Event::Appended(batch, offsets) => {
+                self.in_flight -= 1;
+                self.acknowledge(batch, &offsets);
+                Ok(())
+            }
+            Event::Failed(error) => Err(Stopped::from_append(error)),
+        }
+    }
+
+    /// Takes note that a batch is in the log.
+    fn acknowledge(&mut self, mut batch: Batch, offsets: &[(u32, Offset)]) {
+        let stats = self.around.stats;
+        let base = |partition: u32| {
+            let found = offsets
+                .iter()
+                .find(|(with_records, _)| *with_records == partition);
+            found.map_or(0, |(_, offset)| offset.get())
+        };
+        for &(partition, offset) in offsets {
+            let len = batch.buffers[partition as usize].len();
+            self.ends[batch.stream][partition as usize] = offset.plus(u64::from(len));
+        }
+        for progress in &batch.progress {
+            // A file may have been replaced while its last records were on their way.
+            let Some(tracked) = self.files.get_mut(&progress.file) else {
+                continue;
+            };
+            let entry = &mut tracked.entry;
+            self.summary.bytes += progress.position - entry.position;
+            Stats::add(&stats.bytes_read, progress.position - entry.position);
+            entry.position = progress.position;
+            entry.line = progress.line;
+            entry.header_at = progress.header_at;
+            entry.tail = progress.tail;
+            entry.known.forget_before(progress.position);
+            entry.records += progress.records;
+            entry.rejects += progress.rejects;
+            for &(partition, first, end) in &progress.spans {
+                let base = base(partition);
+                let (first, end) = (base + u64::from(first), base + u64::from(end));
+                widen(&mut entry.offsets, partition, first, end);
+            }
+        }
+        self.summary.records += batch.records;
+        self.summary.rejects += batch.rejects;
+        Stats::add(&stats.records_logged, batch.records);
+        Stats::add(&stats.rejects_logged, batch.rejects);
+        self.is_dirty = true;
+        batch.clear();
+        self.spare.push(batch);
+    }
+
+    /// Reads what has come to active files, and a block of the backlog; says whether there is more.
+    fn read_some(&mut self) -> Result<bool, Stopped> {
+        let mut is_busy = false;
+        let now = Instant::now();
+        if now >= self.polled_at + self.around.config.poll_active {
+            self.polled_at = now;
+            for file in std::mem::take(&mut self.active) {
+                is_busy |= self.poll(file)?;
+            }
+        }
+        if let Some(&file) = self.backlog.front() {
+            is_busy = true;
+            if !self.read_block(file)? {
+                self.backlog.pop_front();
+            }
+        }
+        Ok(is_busy)
+    }
+
+    /// Looks at an active file and reads what is new in it; says whether there is more.
+    pub(crate) fn poll(&mut self, file: FileId) -> Result<bool, Stopped> {
+        let Some(tracked) = self.files.get_mut(&file) else {
+            return Ok(false);
+        };
+        if !matches!(tracked.state, State::Active | State::Gone(_)) {
+            return Ok(false);
+        }
+        let is_changed = tracked.look().unwrap_or(true);
+        let is_lagging = tracked.cursor.position + tracked.partial < tracked.stat.size;
+        let is_quiet = !is_changed && tracked.changed_at.elapsed() > ACTIVE_FOR;
+        if is_quiet && tracked.state == State::Active {
+            tracked.state = State::Idle;
+            if tracked.partial == 0 {
+                tracked.file = None;
+            }
+            return Ok(false);
+        }
+        self.active.push(file);
+        let mut is_more = false;
+        if is_changed || is_lagging {
+            for _ in 0..BLOCKS_PER_TURN {
+                is_more = self.read_block(file)?;
+                if !is_more {
+                    break;
+                }
+            }
+        }
+        Ok(is_more)
+    }
+
+    /// Reads a block of a file into the pending batch; says whether there may be more to read.
+    pub(crate) fn read_block(&mut self, id: FileId) -> Result<bool, Stopped> {
+        self.read_block_as(id, false)
+    }
+
+    /// The same; with `last` the file ends for good where it ends now.
+    pub(crate) fn read_block_as(&mut self, id: FileId, last: bool) -> Result<bool, Stopped> {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(false);
+        };
+        if tracked.state == State::Blocked {
+            return Ok(false);
+        }
+        let is_open = tracked.file.is_some();
+        let result = match tracked.open() {
+            Ok(Verdict::Same) => Ok(()),
+            Ok(verdict) => {
+                self.replace(id, verdict)?;
+                return Ok(false);
+            }
+            Err(error) => Err(error),
+        };
+        let tracked = self.files.get_mut(&id).expect("it has just been there");
+        let format = &mut self.formats[tracked.format];
+        let batch = &mut self.pending[tracked.stream];
+        let before = batch.records;
+        let cursor = &mut tracked.cursor;
+        let outcome = result.and_then(|()| {
+            let file = tracked.file.as_ref().expect("it has just been opened");
+            if cursor.position > 0 && cursor.header.is_none() {
+                let at = tracked.entry.header_at;
+                if let Err(why) = self.reader.reload_header(file, cursor, format, at)? {
+                    return Ok(Outcome::Blocked(why));
+                }
+            }
+            self.reader
+                .read(file, cursor, format, (tracked.until, last), batch)
+        });
+        Stats::add(&self.around.stats.records_read, batch.records - before);
+        if !is_open {
+            self.close_some(id);
+        }
+        match outcome {
+            Ok(Outcome::More) => Ok(true),
+            Ok(Outcome::CaughtUp(partial)) => {
+                self.caught_up(id, partial);
+                Ok(false)
+            }
+            Ok(Outcome::Blocked(why)) => {
+                self.block(id, why);
+                Ok(false)
+            }
+            Ok(Outcome::Conflict(position)) => {
+                tracing::warn!(file = %id, position, "the log has another record of this place");
+                self.replace(id, Verdict::OtherTail)?;
+                Ok(false)
+            }
+            Err(error) => {
+                self.fail(id, &error);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Waits for news: an append's end, a change of files, or the time to look again.
+    fn wait(&mut self) -> Result<(), Stopped> {
+        let now = Instant::now();
+        let mut until = now + SLEEP_MAX;
+        if self.around.config.mode == Mode::Follow {
+            until = until.min(self.scan_at);
+            if !self.active.is_empty() {
+                until = until.min(self.polled_at + self.around.config.poll_active);
+            }
+        }
+        match self
+            .events
+            .recv_timeout(until.saturating_duration_since(now))
+        {
+            Ok(event) => self.take_event(event),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                // Only after `stop`: nobody is left who could tell us anything.
+                std::thread::sleep(Duration::from_millis(1));
+                Ok(())
+            }
+        }
+    }
+
+    fn store_if_due(&mut self) -> Result<(), Error> {
+        match self.is_dirty && Instant::now() >= self.checkpoint_at {
+            true => self.store_checkpoint(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes down how far each file is and where the log ends.
+    pub(crate) fn store_checkpoint(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        let mut checkpoint = self.others.clone();
+        for (stream, ends) in self.around.streams.iter().zip(&self.ends) {
+            let ends = ends.iter().map(|end| end.get()).collect();
+            checkpoint.ends.push((stream.name.clone(), ends));
+        }
+        checkpoint
+            .files
+            .extend(self.files.values().map(|tracked| tracked.entry.clone()));
+        let unmet = self.known.values().flatten();
+        checkpoint
+            .files
+            .extend(unmet.filter(|entry| !entry.is_in_receipt()).cloned());
+        checkpoint.store(&self.around.checkpoint_path)?;
+        self.is_dirty = false;
+        // A checkpoint of very many files takes its time; it must not take more than a part of ours.
+        let pause = self
+            .around
+            .config
+            .checkpoint_interval
+            .max(began.elapsed() * 10);
+        self.checkpoint_at = Instant::now() + pause;
+        Ok(())
+    }
+}

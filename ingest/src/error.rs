@@ -1,0 +1,97 @@
+//! What can go wrong with ingest.
+
+use std::path::{Path, PathBuf};
+
+use bekk_log::LogId;
+
+/// An error that stops ingest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another ingest works with the same state directory, and so on the same inbox.
+    #[error("another ingest is running with state directory `{path}`")]
+    Locked {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// A later ingest with the same id has begun; this one must not write any more.
+    #[error("a later ingest has taken over (session {newest}, ours was {session})")]
+    Fenced {
+        /// Our session.
+        session: u64,
+        /// The later one.
+        newest: u64,
+    },
+    /// The checkpoint tells of another log.
+    #[error(
+        "checkpoint `{path}` belongs to log {expected}, but the log in use is {found}; remove the checkpoint to \
+         read all files into this log"
+    )]
+    OtherLog {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The log in use.
+        found: LogId,
+        /// The log it was written with, as text.
+        expected: String,
+    },
+    /// A stream's pattern cannot be understood.
+    #[error("pattern `{pattern}` of stream `{stream}`: {detail}")]
+    Pattern {
+        /// The stream.
+        stream: String,
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        detail: String,
+    },
+    /// A stream's column has conditions that no value can meet.
+    #[error("column `{column}` of stream `{stream}`: {detail}")]
+    Column {
+        /// The stream.
+        stream: String,
+        /// The column.
+        column: String,
+        /// Why.
+        detail: String,
+    },
+    /// The log failed.
+    #[error("{act}")]
+    Log {
+        /// What was tried, as a verb phrase.
+        act: &'static str,
+        /// Why.
+        source: bekk_log::Error,
+    },
+    /// The system refused something on ingest's own files.
+    #[error("{act} `{path}`")]
+    Io {
+        /// What was tried, as a verb phrase.
+        act: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Makes the wrapper of a log's error; a fenced session is an error of its own.
+    pub(crate) fn log(act: &'static str) -> impl FnOnce(bekk_log::Error) -> Self {
+        move |source| match source {
+            bekk_log::Error::Fenced {
+                session, newest, ..
+            } => Self::Fenced { session, newest },
+            source => Self::Log { act, source },
+        }
+    }
+
+    /// Makes the wrapper of a system's error.
+    pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io {
+            act,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

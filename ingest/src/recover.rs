@@ -1,0 +1,348 @@
+//! What the log holds of each file: found at start, and after an append whose outcome is unknown.
+//!
+//! A session is begun first, so that nothing of an earlier one can be appended behind the look. Then
+//! `bekk.meta` tells which files there are, the checkpoint how far each was and where the log ended then,
+//! and the records behind those ends which ranges of the files are in the log besides.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use bekk_log::{Client, Error as LogError, Offset, Retention, Session, TopicConfig};
+use bekk_stream::{Body, FileId, FileRecord, META_TOPIC, Meta, Payload, Receipt, SchemaId, Stream};
+
+use crate::Error;
+use crate::checkpoint::{Checkpoint, FileEntry};
+use crate::ranges::Ranges;
+
+/// How many bytes are read from the log at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// What was found.
+pub(crate) struct Recovered {
+    pub(crate) session: Session,
+    /// For each stream, where its partitions end.
+    pub(crate) ends: Vec<Vec<Offset>>,
+    /// In the order in which they were met: of two with one inode the later is meant.
+    pub(crate) files: Vec<FileEntry>,
+    /// Topics and files of streams that are not configured now: kept in the checkpoint as they are.
+    pub(crate) others: Checkpoint,
+}
+
+/// What the records behind the checkpoint tell of a file.
+#[derive(Default)]
+struct Seen {
+    ranges: Ranges,
+    records: u64,
+    rejects: u64,
+    offsets: Vec<(u32, u64, u64)>,
+}
+
+/// Begins a session and finds what the log holds.
+///
+/// # Errors
+/// If the log fails, or the checkpoint belongs to another log.
+pub(crate) fn recover(
+    log: &Client,
+    streams: &[Stream],
+    ingest: &str,
+    checkpoint_path: &Path,
+) -> Result<Recovered, Error> {
+    let session = log
+        .begin_session(ingest)
+        .map_err(Error::log("begin a session"))?;
+    let checkpoint = Checkpoint::load(checkpoint_path)?;
+    if let Some(checkpoint) = &checkpoint
+        && checkpoint.log_id != log.log_id().to_string()
+    {
+        return Err(Error::OtherLog {
+            path: checkpoint_path.to_owned(),
+            found: log.log_id(),
+            expected: checkpoint.log_id.clone(),
+        });
+    }
+    let is_without = checkpoint.is_none();
+    let checkpoint = checkpoint.unwrap_or_default();
+    let metas = create_topics(log, &session, streams)?;
+    let mut seen: HashMap<FileId, Seen> = HashMap::new();
+    let mut ends = Vec::new();
+    for stream in streams {
+        let known = checkpoint
+            .ends
+            .iter()
+            .find(|(topic, _)| *topic == stream.name);
+        let known = known.map_or(&[][..], |(_, ends)| ends);
+        ends.push(read_topic(log, &stream.name, known, &mut seen)?);
+    }
+    let is_configured = |name: &str| streams.iter().any(|stream| stream.name == name);
+    let mut others = Checkpoint {
+        log_id: log.log_id().to_string(),
+        ..Checkpoint::default()
+    };
+    others.ends = checkpoint.ends;
+    others.ends.retain(|(topic, _)| !is_configured(topic));
+    let (entries, other_files): (Vec<_>, Vec<_>) = checkpoint
+        .files
+        .into_iter()
+        .partition(|entry| is_configured(&entry.stream));
+    others.files = other_files;
+    let mut entries: HashMap<FileId, FileEntry> =
+        entries.into_iter().map(|entry| (entry.id, entry)).collect();
+    let mut files = Vec::new();
+    for record in metas.files {
+        let id = record.id;
+        let seen = seen.remove(&id).unwrap_or_default();
+        if let Some(entry) = entries.remove(&id) {
+            files.push(with_seen(entry, seen));
+        } else if is_configured(&record.stream) {
+            let receipt = metas.receipts.get(&id);
+            files.push(without_checkpoint(record, receipt, is_without, seen));
+        }
+    }
+    tracing::info!(
+        session = session.number,
+        files = files.len(),
+        checkpoint = !is_without,
+        "what the log holds is known"
+    );
+    Ok(Recovered {
+        session,
+        ends,
+        files,
+        others,
+    })
+}
+
+/// Adds to an entry what was seen in the log behind the checkpoint.
+fn with_seen(mut entry: FileEntry, seen: Seen) -> FileEntry {
+    entry.records += seen.records;
+    entry.rejects += seen.rejects;
+    for (partition, first, end) in seen.offsets {
+        widen(&mut entry.offsets, partition, first, end);
+    }
+    entry.known.extend(&seen.ranges);
+    entry
+}
+
+/// The entry of a file that the checkpoint does not have. Its lines must be counted, so it is read from
+/// its beginning; what a receipt tells of is passed over like what was found in the log. Where the whole
+/// log was read, receipt and ranges tell of the same records, which count once.
+fn without_checkpoint(
+    record: FileRecord,
+    receipt: Option<&Receipt>,
+    is_whole_log: bool,
+    seen: Seen,
+) -> FileEntry {
+    let mut entry = with_seen(FileEntry::new(record), seen);
+    entry.receipt_bytes = receipt.map(|receipt| receipt.bytes);
+    let Some(receipt) = receipt else {
+        return entry;
+    };
+    entry.known.insert(0, receipt.bytes);
+    if is_whole_log {
+        entry.records = entry.records.max(receipt.records);
+        entry.rejects = entry.rejects.max(receipt.rejects);
+    } else {
+        entry.records += receipt.records;
+        entry.rejects += receipt.rejects;
+    }
+    for &(partition, first, end) in &receipt.offsets {
+        widen(&mut entry.offsets, partition, first, end);
+    }
+    entry
+}
+
+/// Makes the span of offsets that a partition has of a file hold these as well.
+pub(crate) fn widen(offsets: &mut Vec<(u32, u64, u64)>, partition: u32, first: u64, end: u64) {
+    match offsets.iter_mut().find(|(known, ..)| *known == partition) {
+        Some((_, known_first, known_end)) => {
+            *known_first = first.min(*known_first);
+            *known_end = end.max(*known_end);
+        }
+        None => offsets.push((partition, first, end)),
+    }
+}
+
+#[derive(Default)]
+struct Metas {
+    schemas: HashSet<SchemaId>,
+    /// In the order in which they were met.
+    files: Vec<FileRecord>,
+    receipts: HashMap<FileId, Receipt>,
+}
+
+/// Makes the topics that do not exist, and appends the schemas that `bekk.meta` does not have.
+fn create_topics(log: &Client, session: &Session, streams: &[Stream]) -> Result<Metas, Error> {
+    let forever = TopicConfig {
+        partitions: 1,
+        retention: Retention::default(),
+    };
+    log.create_topic(META_TOPIC, forever)
+        .map_err(Error::log("create topic `bekk.meta`"))?;
+    let metas = read_metas(log)?;
+    let mut missing = Vec::new();
+    for stream in streams {
+        let config = TopicConfig {
+            partitions: stream.partitions,
+            retention: Retention {
+                age: stream.retention.age,
+                size: stream.retention.size,
+            },
+        };
+        let topic = log
+            .create_topic(&stream.name, config)
+            .map_err(Error::log("create a topic"))?;
+        if topic.config.partitions != stream.partitions {
+            tracing::warn!(
+                topic = topic.name,
+                partitions = topic.config.partitions,
+                configured = stream.partitions,
+                "the topic keeps the partition count that it was made with"
+            );
+        }
+        let schema = stream.schema();
+        if !metas.schemas.contains(&schema.id()) {
+            missing.push(Meta::Schema(schema.id(), schema));
+        }
+    }
+    append_metas(log, session, &missing)?;
+    Ok(metas)
+}
+
+/// Appends to `bekk.meta`; durable when it returns.
+///
+/// # Errors
+/// If the log fails.
+pub(crate) fn append_metas(log: &Client, session: &Session, metas: &[Meta]) -> Result<(), Error> {
+    if metas.is_empty() {
+        return Ok(());
+    }
+    let mut buffer = bekk_log::RecordBuffer::new();
+    for meta in metas {
+        buffer.push(now_ms(), Some(meta.key().as_bytes()), &meta.encode());
+    }
+    log.append(Some(session), META_TOPIC, &[(0, &buffer)])
+        .map(|_| ())
+        .map_err(Error::log("append to topic `bekk.meta`"))
+}
+
+fn read_metas(log: &Client) -> Result<Metas, Error> {
+    let mut metas = Metas::default();
+    let mut scan = Scan::new(log, META_TOPIC, &[])?;
+    while scan.step(log, |_, record| match Meta::decode(record.value) {
+        Ok(Meta::Schema(id, _)) => {
+            metas.schemas.insert(id);
+        }
+        Ok(Meta::File(file)) => {
+            metas.files.push(file);
+        }
+        Ok(Meta::Receipt(receipt)) => {
+            metas.receipts.insert(receipt.file, receipt);
+        }
+        Err(error) => tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is passed over"),
+    })? {}
+    Ok(metas)
+}
+
+/// Reads a topic behind the known ends, notes which ranges it has of which files, and returns its ends.
+fn read_topic(
+    log: &Client,
+    topic: &str,
+    known_ends: &[u64],
+    seen: &mut HashMap<FileId, Seen>,
+) -> Result<Vec<Offset>, Error> {
+    let mut scan = Scan::new(log, topic, known_ends)?;
+    let ends = scan
+        .partitions
+        .iter()
+        .map(|partition| partition.end)
+        .collect();
+    while scan.step(log, |partition, record| {
+        // What another writer has put there is none of ours; the sink reports it.
+        let Ok(payload) = Payload::decode(record.value) else {
+            return;
+        };
+        let origin = payload.origin;
+        let seen = seen.entry(origin.file).or_default();
+        seen.ranges.insert(origin.start, origin.end);
+        seen.records += 1;
+        seen.rejects += u64::from(matches!(payload.body, Body::Reject(_)));
+        let offset = record.offset.get();
+        widen(&mut seen.offsets, partition, offset, offset + 1);
+    })? {}
+    Ok(ends)
+}
+
+/// Reads all partitions of a topic up to where they end now, always on from the one that is behind in
+/// time: so the ranges of a file, whose records lie in all of them, come nearly in order and take little
+/// memory.
+struct Scan<'t> {
+    topic: &'t str,
+    partitions: Vec<Partition>,
+}
+
+struct Partition {
+    number: u32,
+    next: Offset,
+    end: Offset,
+    timestamp_ms: i64,
+}
+
+impl<'t> Scan<'t> {
+    fn new(log: &Client, topic: &'t str, known_ends: &[u64]) -> Result<Self, Error> {
+        let ends = log
+            .partition_ends(topic)
+            .map_err(Error::log("find the log's ends"))?;
+        let partitions = ends.iter().map(|ends| {
+            let known = known_ends.get(ends.partition as usize);
+            let known = Offset::new(known.copied().unwrap_or(0));
+            Partition {
+                number: ends.partition,
+                next: known.max(ends.start),
+                end: ends.end,
+                timestamp_ms: i64::MIN,
+            }
+        });
+        Ok(Self {
+            topic,
+            partitions: partitions.collect(),
+        })
+    }
+
+    /// Reads on in one partition; says whether there may be more.
+    fn step(
+        &mut self,
+        log: &Client,
+        mut take: impl FnMut(u32, bekk_log::Record<'_>),
+    ) -> Result<bool, Error> {
+        let unread = self
+            .partitions
+            .iter_mut()
+            .filter(|partition| partition.next < partition.end);
+        let Some(partition) = unread.min_by_key(|partition| partition.timestamp_ms) else {
+            return Ok(false);
+        };
+        let records = match log.read(self.topic, partition.number, partition.next, READ_BYTES) {
+            Ok(records) => records,
+            // Retention went past us while we read.
+            Err(LogError::OffsetOutOfRange { start, .. }) if start > partition.next => {
+                partition.next = start;
+                return Ok(true);
+            }
+            Err(error) => return Err(Error::log("read the log")(error)),
+        };
+        for record in records.iter() {
+            partition.timestamp_ms = record.timestamp_ms;
+            take(partition.number, record);
+        }
+        if records.next_offset() <= partition.next {
+            partition.end = partition.next;
+        }
+        partition.next = records.next_offset();
+        Ok(true)
+    }
+}
+
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,166 @@
+//! A run of ingest: its lock, its id, and its sessions.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
+use std::thread;
+
+use bekk_log::{Client, Error as LogError, Offset, RecordBuffer, Session};
+use bekk_stream::{FileId, Stream};
+
+use crate::Error;
+use crate::append::{Event, append_batches};
+use crate::config::{Config, Mode};
+use crate::engine::{Engine, Stopped, Surroundings};
+use crate::inbox::Inbox;
+use crate::recover::recover;
+use crate::stats::{Stats, Summary};
+use crate::watch::Watch;
+
+/// How many sessions in a row may end with an unknown outcome before anything new is in the log.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Reads the streams' files into the log, each record exactly once, until all is read or `stop` is set.
+///
+/// # Errors
+/// [`Error::Locked`] if another ingest has the state directory, [`Error::Fenced`] if a later one has taken
+/// over, [`Error::OtherLog`] if the checkpoint tells of another log; others if the log or the state
+/// directory fails.
+pub fn run(
+    config: &Config,
+    streams: &[Stream],
+    log: &Client,
+    stats: &Stats,
+    stop: &AtomicBool,
+) -> Result<Summary, Error> {
+    let append = |session: &Session, topic: &str, batches: &[(u32, &RecordBuffer)]| {
+        log.append(Some(session), topic, batches)
+    };
+    run_with(config, streams, log, stats, stop, &append)
+}
+
+type SessionAppend<'a> =
+    dyn Fn(&Session, &str, &[(u32, &RecordBuffer)]) -> Result<Vec<Offset>, LogError> + Sync + 'a;
+
+/// The same with another way to append records.
+pub(crate) fn run_with(
+    config: &Config,
+    streams: &[Stream],
+    log: &Client,
+    stats: &Stats,
+    stop: &AtomicBool,
+    append: &SessionAppend<'_>,
+) -> Result<Summary, Error> {
+    let inbox = Inbox::new(streams)?;
+    fs::create_dir_all(&config.state_dir)
+        .map_err(Error::io("make directory", &config.state_dir))?;
+    let _lock = lock(&config.state_dir)?;
+    let ingest = ingest_id(&config.state_dir)?;
+    let mut total = Summary::default();
+    let mut attempts = 0;
+    loop {
+        let (events, received) = mpsc::channel();
+        let mut watch = (config.mode == Mode::Follow).then(|| {
+            let events = events.clone();
+            Watch::new(&inbox, move || {
+                // The session that listened may have ended.
+                let _ = events.send(Event::Wake);
+            })
+        });
+        let checkpoint_path = config.state_dir.join("checkpoint");
+        let recovered = recover(log, streams, &ingest, &checkpoint_path)?;
+        let session = recovered.session.clone();
+        let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
+        let around = Surroundings {
+            config,
+            streams,
+            log,
+            stats,
+            stop,
+            inbox: &inbox,
+            watch: watch.as_mut(),
+            checkpoint_path,
+        };
+        let (result, summary) = thread::scope(|scope| {
+            let (batches, to_append) = mpsc::channel();
+            let append =
+                |topic: &str, buffers: &[(u32, &RecordBuffer)]| append(&session, topic, buffers);
+            let topics = &topics;
+            scope.spawn(move || append_batches(&to_append, &events, &append, topics, stop));
+            let mut engine = Engine::new(around, recovered, batches, &received);
+            let result = engine.run();
+            (result, engine.into_summary())
+        });
+        let is_progress = summary.records > 0;
+        total.add(summary);
+        match result {
+            Ok(()) => return Ok(total),
+            Err(Stopped::Error(error)) => return Err(error),
+            Err(Stopped::Unknown(error)) => {
+                attempts = if is_progress { 1 } else { attempts + 1 };
+                if attempts >= ATTEMPTS_MAX {
+                    return Err(Error::log("append to the log")(error));
+                }
+                tracing::warn!(%error, "it is unknown whether an append happened; the log is asked");
+                forget_progress(stats);
+            }
+        }
+    }
+}
+
+/// Takes the state directory for this run.
+fn lock(state_dir: &Path) -> Result<File, Error> {
+    let path = state_dir.join("LOCK");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked {
+            path: state_dir.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+    }
+}
+
+/// The id under which this state directory's ingest is known to the log, made at the first run.
+fn ingest_id(state_dir: &Path) -> Result<String, Error> {
+    let path = state_dir.join("id");
+    match fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io("read", &path)(error)),
+    }
+    // A file's id is random too, and has the right form.
+    let id = FileId::random().to_string();
+    let beside = path.with_extension("new");
+    File::create(&beside)
+        .and_then(|mut file| {
+            writeln!(file, "{id}")?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&beside, &path))
+        .and_then(|()| File::open(state_dir)?.sync_all())
+        .map_err(Error::io("write", &path))?;
+    Ok(id)
+}
+
+/// Sets back the counts that the next session begins anew.
+fn forget_progress(stats: &Stats) {
+    use std::sync::atomic::Ordering::Relaxed;
+    for counter in [
+        &stats.files_found,
+        &stats.files_finished,
+        &stats.files_blocked,
+        &stats.bytes_read,
+        &stats.bytes_known,
+    ] {
+        counter.store(0, Relaxed);
+    }
+}

@@ -1,0 +1,70 @@
+//! What ingest says of itself while it runs and when it ends.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts of a running ingest, to be read from other threads at any time.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Files met in this run.
+    pub files_found: AtomicU64,
+    /// Files read to their end, all of it durable in the log.
+    pub files_finished: AtomicU64,
+    /// Files set aside at this moment.
+    pub files_blocked: AtomicU64,
+    /// Records read in this run: rows and rejects.
+    pub records_read: AtomicU64,
+    /// Records that the log has acknowledged in this run.
+    pub records_logged: AtomicU64,
+    /// Records among those logged that are rejects.
+    pub rejects_logged: AtomicU64,
+    /// Bytes of the files that have been passed, those of earlier runs included.
+    pub bytes_read: AtomicU64,
+    /// Bytes of the files that are known: what `bytes_read` grows towards.
+    pub bytes_known: AtomicU64,
+}
+
+impl Stats {
+    pub(crate) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(counter: &AtomicU64, count: u64) {
+        counter.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+/// What a run of ingest has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Files met.
+    pub files: u64,
+    /// Records appended to the log, rejects among them.
+    pub records: u64,
+    /// How many of them were rejects.
+    pub rejects: u64,
+    /// Bytes of the files that were read and are now in the log.
+    pub bytes: u64,
+    /// Records of these files that were in the log before.
+    pub already: u64,
+    /// Files set aside, and why.
+    pub blocked: Vec<(PathBuf, String)>,
+    /// Files of which something was left for later, and what.
+    pub left: Vec<(PathBuf, String)>,
+}
+
+impl Summary {
+    /// Adds a further session of the same run: what it met again, the first one had met.
+    pub(crate) fn add(&mut self, later: Self) {
+        let is_first = self.files == 0;
+        self.files = self.files.max(later.files);
+        self.records += later.records;
+        self.rejects += later.rejects;
+        self.bytes += later.bytes;
+        if is_first {
+            self.already = later.already;
+        }
+        self.blocked = later.blocked;
+        self.left = later.left;
+    }
+}

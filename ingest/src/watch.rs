@@ -1,0 +1,114 @@
+//! Notification of changes: a hint that wakes ingest early. Polling finds the same, only later.
+
+use std::collections::HashSet;
+use std::mem;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::inbox::{Inbox, Root};
+
+/// Watches the inbox's directories with one watcher, whatever their number.
+pub(crate) struct Watch {
+    watcher: Option<RecommendedWatcher>,
+    changed: Arc<Mutex<HashSet<PathBuf>>>,
+    roots: Vec<Watched>,
+    has_warned: bool,
+}
+
+struct Watched {
+    root: Root,
+    /// The inode that is watched: a directory may go and come again.
+    inode: Option<u64>,
+}
+
+impl Watch {
+    /// Begins to watch; `wake` is called, from another thread, when paths have changed and none was waiting
+    /// to be taken.
+    pub(crate) fn new(inbox: &Inbox, wake: impl Fn() + Send + 'static) -> Self {
+        let changed = Arc::new(Mutex::new(HashSet::new()));
+        let collected = Arc::clone(&changed);
+        let handler = move |event: notify::Result<Event>| {
+            let Ok(event) = event else { return };
+            if !is_change(event.kind) {
+                return;
+            }
+            let mut collected = collected.lock().unwrap_or_else(PoisonError::into_inner);
+            let was_empty = collected.is_empty();
+            collected.extend(event.paths);
+            if was_empty {
+                wake();
+            }
+        };
+        let mut roots: Vec<Watched> = Vec::new();
+        for root in inbox.roots() {
+            if roots.iter().all(|watched| watched.root != *root) {
+                let root = root.clone();
+                roots.push(Watched { root, inode: None });
+            }
+        }
+        let mut watch = Self {
+            watcher: None,
+            changed,
+            roots,
+            has_warned: false,
+        };
+        match notify::recommended_watcher(handler) {
+            Ok(watcher) => watch.watcher = Some(watcher),
+            Err(error) => watch.warn(&error),
+        }
+        watch.renew();
+        watch
+    }
+
+    /// Watches directories that have appeared.
+    pub(crate) fn renew(&mut self) {
+        let Some(mut watcher) = self.watcher.take() else {
+            return;
+        };
+        let mut failure = None;
+        for watched in &mut self.roots {
+            let directory = &watched.root.directory;
+            let inode = directory.metadata().ok().map(|metadata| metadata.ino());
+            if inode.is_none() || inode == watched.inode {
+                watched.inode = inode;
+                continue;
+            }
+            let mode = match watched.root.depth {
+                0 => RecursiveMode::NonRecursive,
+                _ => RecursiveMode::Recursive,
+            };
+            match watcher.watch(directory, mode) {
+                Ok(()) => watched.inode = inode,
+                Err(error) => failure = Some(error),
+            }
+        }
+        self.watcher = Some(watcher);
+        if let Some(error) = failure {
+            self.warn(&error);
+        }
+    }
+
+    /// The paths that have changed since they were last taken.
+    pub(crate) fn take_changed(&self) -> HashSet<PathBuf> {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::take(&mut *changed)
+    }
+
+    fn warn(&mut self, error: &notify::Error) {
+        if !mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(%error, "files cannot be watched for changes; they are polled, which is slower");
+        }
+    }
+}
+
+/// Whether an event can mean that there is something to read; opening and reading do not.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}

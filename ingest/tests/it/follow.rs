@@ -1,0 +1,107 @@
+//! Runs that follow files as they grow.
+
+use std::fs::{self, File};
+use std::io::Write;
+
+use bekk_stream::Value;
+
+use crate::world::{World, await_count, ids, rows};
+
+#[test]
+fn growth_and_new_files_are_seen() {
+    let world = World::new();
+    world.put("a.csv", format!("id,name,price\n{}", rows(0, 10)));
+    let stream = world.stream();
+    let (summary, ()) = world.follow(&stream, |log| {
+        await_count(log, 10);
+        let mut a = File::options()
+            .append(true)
+            .open(world.inbox("a.csv"))
+            .unwrap();
+        a.write_all(rows(10, 20).as_bytes()).unwrap();
+        await_count(log, 20);
+        let mut b = File::create(world.inbox("b.csv")).unwrap();
+        b.write_all(b"price,id\n").unwrap();
+        b.write_all(b"1,100\n").unwrap();
+        await_count(log, 21);
+    });
+    assert_eq!((summary.files, summary.records), (2, 21));
+    assert_eq!(world.once().records, 0);
+}
+
+/// The writer writes one byte at a time, and ingest is stopped and started again in between, also inside
+/// quotes: each record is taken when it is whole.
+#[test]
+fn records_are_taken_whole_from_single_bytes() {
+    let world = World::new();
+    let path = world.inbox("a.csv");
+    let content = "id,name\r\n1,\"a\r\nb\"\r\n2,\"say \"\"hi\"\",\n\"\n\n3,c\n";
+    let mut file = File::create(&path).unwrap();
+    let stream = world.stream();
+    for (i, byte) in content.bytes().enumerate() {
+        file.write_all(&[byte]).unwrap();
+        if i % 5 == 0 {
+            world.follow(&stream, |_| {});
+        }
+    }
+    world.follow(&stream, |log| await_count(log, 3));
+    let records = world.logged_of_one();
+    let texts: Vec<&str> = records
+        .iter()
+        .map(|record| &content[record.start as usize..record.end as usize])
+        .collect();
+    assert_eq!(
+        texts,
+        ["1,\"a\r\nb\"\r\n", "2,\"say \"\"hi\"\",\n\"\n", "3,c\n"]
+    );
+    assert_eq!(ids(&records), [1, 2, 3]);
+    assert_eq!(
+        records.iter().map(|record| record.line).collect::<Vec<_>>(),
+        [2, 4, 7]
+    );
+    assert_eq!(
+        records[1].body.as_ref().unwrap()[1],
+        Value::Text("say \"hi\",\n".into())
+    );
+}
+
+#[test]
+fn a_truncated_file_is_a_new_one() {
+    let world = World::new();
+    let path = world.put("a.csv", format!("id\n{}", "1\n".repeat(50)));
+    let stream = world.stream();
+    world.follow(&stream, |log| {
+        await_count(log, 50);
+        fs::write(&path, "id\n2\n").unwrap();
+        await_count(log, 51);
+    });
+    let logged = world.logged();
+    assert_eq!(logged.len(), 2);
+    // While stopped, too; and when it has grown past the old position.
+    fs::write(&path, "id\n3\n4\n").unwrap();
+    world.follow(&stream, |log| await_count(log, 53));
+    assert_eq!(world.logged().len(), 3);
+}
+
+#[test]
+fn names_do_not_matter() {
+    let world = World::new();
+    let path = world.put("a.csv", format!("id\n{}", "1\n".repeat(50)));
+    let stream = world.stream();
+    world.follow(&stream, |log| {
+        await_count(log, 50);
+        fs::rename(&path, world.inbox("b.csv")).unwrap();
+        let mut b = File::options()
+            .append(true)
+            .open(world.inbox("b.csv"))
+            .unwrap();
+        b.write_all(b"2\n").unwrap();
+        await_count(log, 51);
+        // Another file under the old name is another file, though it begins alike.
+        fs::write(&path, "id\n1\n").unwrap();
+        await_count(log, 52);
+    });
+    fs::rename(world.inbox("b.csv"), world.inbox("c.csv")).unwrap();
+    assert_eq!(world.once().records, 0);
+    assert_eq!(world.logged().len(), 2);
+}

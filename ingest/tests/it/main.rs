@@ -1,0 +1,7 @@
+//! Ingest as its users see it: real files, a real log, real kills.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod follow;
+mod once;
+mod world;

@@ -1,0 +1,199 @@
+//! Runs that end by themselves.
+
+use std::fs;
+
+use bekk_stream::{Decimal, Finished, Reason, Value};
+
+use crate::world::{World, ids, rows};
+
+#[test]
+fn a_file_is_read_once() {
+    let world = World::new();
+    let content = format!("id,name,price\n{}", rows(0, 2500));
+    world.put("a.csv", &content);
+    let summary = world.once();
+    assert_eq!(
+        (
+            summary.files,
+            summary.records,
+            summary.rejects,
+            summary.already
+        ),
+        (1, 2500, 0, 0)
+    );
+    assert_eq!(summary.bytes, content.len() as u64);
+    let records = world.logged_of_one();
+    assert_eq!(ids(&records), (0..2500).collect::<Vec<_>>());
+    for (record, line) in records.iter().zip(2..) {
+        assert_eq!(record.line, line);
+        let text = &content[record.start as usize..record.end as usize];
+        assert_eq!(text, rows(line - 2, line - 1));
+        assert_eq!(
+            record.key.as_deref(),
+            Some((line - 2).to_string().as_bytes())
+        );
+        assert_eq!(
+            record.partition,
+            bekk_stream::partition_for(record.key.as_deref().unwrap(), 4)
+        );
+    }
+    let price = Value::Decimal(Decimal {
+        unscaled: 350,
+        scale: 2,
+    });
+    assert_eq!(
+        records[3].body,
+        Ok(vec![Value::Int(3), Value::Text("name 3".into()), price])
+    );
+
+    let receipts = world.receipts();
+    assert_eq!(receipts.len(), 1);
+    assert_eq!(
+        (receipts[0].records, receipts[0].bytes),
+        (2500, content.len() as u64)
+    );
+    assert_eq!(
+        receipts[0].hash,
+        xxhash_rust::xxh3::xxh3_128(content.as_bytes())
+    );
+
+    let again = world.once();
+    assert_eq!(
+        (again.files, again.records, again.already, again.bytes),
+        (1, 0, 2500, 0)
+    );
+    fs::remove_file(world.path("state/checkpoint")).unwrap();
+    let again = world.once();
+    assert_eq!((again.files, again.records, again.already), (1, 0, 2500));
+    fs::remove_dir_all(world.path("state")).unwrap();
+    assert_eq!(world.once().records, 0);
+    assert_eq!(world.logged_of_one(), records);
+    assert_eq!(world.receipts().len(), 1);
+}
+
+#[test]
+fn headers_are_mapped_by_name() {
+    let world = World::new();
+    world.put("a.csv", "id,name,price\n1,one,1\n");
+    world.put("b.csv", "\u{feff}price,extra,id\r\n2,x,2\r\n");
+    world.once();
+    let logged = world.logged();
+    let mut bodies: Vec<_> = logged
+        .values()
+        .map(|records| records[0].body.clone().unwrap())
+        .collect();
+    bodies.sort_by_key(|values| format!("{:?}", values[0]));
+    let price = |unscaled| Value::Decimal(Decimal { unscaled, scale: 2 });
+    assert_eq!(
+        bodies[0],
+        [Value::Int(1), Value::Text("one".into()), price(100)]
+    );
+    assert_eq!(bodies[1], [Value::Int(2), Value::Null, price(200)]);
+}
+
+#[test]
+fn every_line_is_accounted_for() {
+    let world = World::new();
+    let lines: [(&[u8], Option<(Reason, Option<&str>)>); 11] = [
+        (b"1,one,1\n", None),
+        (b"2,two\n", Some((Reason::FieldCount, None))),
+        (b"3,three,x\r\n", Some((Reason::BadValue, Some("price")))),
+        (b"4,\xff,1\n", Some((Reason::BadEncoding, Some("name")))),
+        (b"\"5\",\"fi\"\"\nve\",5\n", None),
+        (b"6,s\"ix,6\n", Some((Reason::BadQuote, None))),
+        (b"7,\"se\"ven,7\n", Some((Reason::BadQuote, None))),
+        (b",eight,8\n", Some((Reason::MissingValue, Some("id")))),
+        (
+            b"9,nine,9.001\n",
+            Some((Reason::TooManyDecimals, Some("price"))),
+        ),
+        (b"10,t\0n,10\n", Some((Reason::Nul, Some("name")))),
+        (
+            b"11,\"eleven,11\n12,twelve,12\n",
+            Some((Reason::UnclosedQuote, None)),
+        ),
+    ];
+    let mut content = b"id,name,price\n".to_vec();
+    let mut expected = Vec::new();
+    for (line, fault) in &lines {
+        expected.push((content.len() as u64, line.to_vec(), *fault));
+        content.extend_from_slice(line);
+        if *fault == Some((Reason::FieldCount, None)) {
+            content.extend_from_slice(b"\n\r\n");
+        }
+    }
+    world.put("a.csv", &content);
+    let summary = world.once();
+    assert_eq!((summary.records, summary.rejects), (11, 9));
+    let records = world.logged_of_one();
+    for (record, (start, line, fault)) in records.iter().zip(expected) {
+        assert_eq!(
+            (record.start, record.end),
+            (start, start + line.len() as u64)
+        );
+        match (&record.body, fault) {
+            (Ok(_), None) => {}
+            (Err((reason, column, raw)), Some((expected, expected_column))) => {
+                assert_eq!((*reason, column.as_deref()), (expected, expected_column));
+                assert_eq!(*raw, line);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_right_is_set_aside() {
+    let world = World::new();
+    let bad: String = (0..200)
+        .map(|line| if line % 3 == 0 { "1,a,1\n" } else { "x,a,1\n" })
+        .collect();
+    let path = world.put("bad.csv", format!("id,name,price\n{bad}"));
+    world.put("head.csv", "name,price\na,1\n");
+    world.put("good.csv", "id\n1\n");
+    let summary = world.once();
+    assert_eq!(
+        (summary.files, summary.records, summary.blocked.len()),
+        (3, 1, 2)
+    );
+    let why: Vec<&str> = summary
+        .blocked
+        .iter()
+        .map(|(_, why)| why.as_str())
+        .collect();
+    assert!(
+        why.iter().any(|why| why.contains("its header lacks `id`")),
+        "{why:?}"
+    );
+    assert!(
+        why.iter().any(|why| why
+            .contains("133 of its first 200 records are rejects, the first one for bad_value")),
+        "{why:?}"
+    );
+    assert_eq!(world.logged_of_one().len(), 1);
+
+    // Mended, by whatever editor, it is read.
+    fs::write(&path, format!("id,name,price\n{}", bad.replace('x', "2"))).unwrap();
+    crate::world::rest(&path);
+    assert_eq!(world.once().records, 200);
+    assert_eq!(world.once().records, 0);
+}
+
+#[test]
+fn finished_files_are_put_away() {
+    let world = World::new();
+    let mut stream = world.stream();
+    stream.finished = Finished::Move(world.path("done"));
+    let path = world.put("a.csv", "id\n1\n");
+    assert_eq!(world.once_with(&stream).unwrap().records, 1);
+    assert!(!path.exists());
+    assert_eq!(fs::read(world.path("done/a.csv")).unwrap(), b"id\n1\n");
+    world.put("a.csv", "id\n2\n");
+    assert_eq!(world.once_with(&stream).unwrap().records, 1);
+    assert_eq!(fs::read(world.path("done/a.csv.1")).unwrap(), b"id\n2\n");
+    stream.finished = Finished::Delete;
+    let path = world.put("b.csv", "id\n3\n");
+    assert_eq!(world.once_with(&stream).unwrap().records, 1);
+    assert!(!path.exists());
+    assert_eq!(world.receipts().len(), 3);
+}
