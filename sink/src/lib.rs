@@ -1,1 +1,61 @@
-//! Skeleton.
+//! Reads the log and applies it to PostgreSQL, exactly once in effect.
+//!
+//! **Invariant:** rows, dead letters, counts and the next offset of a partition are one transaction
+//! (`apply.rs`), whose first statement moves the offset and fails unless this sink still holds the
+//! partition's lease. Everything else here only decides when and with what that transaction runs.
+//!
+//! **Invariant:** the result in a table equals applying the log's records one by one in log order.
+//! Deduplication, sorting and the two paths into the table are optimisations that never change it; where
+//! they could (a second unique constraint, a trigger), records go in log order.
+//!
+//! **Invariant:** this crate never reads a CSV file. No tokio-postgres type stands in a public signature.
+//!
+//! Reading order: [`run`] starts everything; `board` says which partition has work; `worker` takes a
+//! batch from the log (`batch`, `plan`, `encode`) while the one before is in flight, and applies it
+//! (`apply`, `isolate`); `keeper` holds the leases; `target` makes and checks tables.
+
+mod connect_options;
+mod error;
+mod sqlstate;
+
+mod session;
+mod tls;
+
+mod catalog;
+mod ddl;
+mod migrations;
+mod target;
+
+mod encode;
+mod meta_cache;
+mod numeric;
+mod plan;
+mod render;
+
+mod batch;
+mod prepare;
+
+mod apply;
+mod dead_letter;
+mod isolate;
+mod offsets;
+
+mod backoff;
+mod board;
+mod config;
+mod context;
+mod control;
+mod keeper;
+mod run;
+mod stats;
+mod watch;
+mod worker;
+
+pub use config::{Config, Start};
+pub use connect_options::{ConnectOptions, ConnectOptionsError, SslMode};
+pub use control::Control;
+pub use ddl::create_table_sql;
+pub use error::{Error, PostgresError};
+pub use run::{Summary, run};
+pub use stats::{Position, State, Stats};
+pub use target::{Report, check};

@@ -1,0 +1,325 @@
+//! The transaction that applies a batch: rows, dead letters, counts and the next offset, all or nothing.
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use std::pin::pin;
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::context::Context;
+use crate::dead_letter::{self, DeadLetter, Place};
+use crate::isolate;
+use crate::offsets::{CORRECT_COUNTS, MOVE_OFFSET};
+use crate::plan::ColumnSet;
+use crate::session::Session;
+use crate::sqlstate::{Verdict, verdict};
+use crate::target::StreamTarget;
+use crate::Error;
+
+/// Deferred constraints would fail at COMMIT, where no savepoint helps. The user's default for
+/// transactions may be another isolation level; ours lets the move of the offset wait for the backend of
+/// a connection that was lost.
+const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE";
+pub(crate) const SAVEPOINT: &str = "SAVEPOINT bekk";
+pub(crate) const RELEASE: &str = "RELEASE SAVEPOINT bekk";
+pub(crate) const ROLLBACK_TO: &str = "ROLLBACK TO SAVEPOINT bekk; RELEASE SAVEPOINT bekk";
+
+/// A batch and all that its transaction needs to know.
+pub(crate) struct Job {
+    pub(crate) context: Arc<Context>,
+    /// The position of the stream among the context's targets.
+    pub(crate) stream: usize,
+    pub(crate) partition: u32,
+    /// The epoch of the lease under which the batch was taken.
+    pub(crate) epoch: i64,
+    pub(crate) batch: Batch,
+    pub(crate) path: Path,
+    /// How many records before this batch have been refused without one that passed.
+    pub(crate) refused_run: u64,
+}
+
+/// Which way into the table is tried first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// COPY straight into the table: the fastest, if no key exists.
+    Copy,
+    /// COPY into a temporary table, and from there with ON CONFLICT.
+    Merge,
+}
+
+/// What became of a batch that was committed.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    pub(crate) rows: u64,
+    pub(crate) superseded: u64,
+    /// Dead letters by reason.
+    pub(crate) dead: Vec<String>,
+    /// Whether a key existed.
+    pub(crate) conflict: bool,
+    /// How many records at the end of the batch have been refused without one that passed; all before
+    /// this batch are added if none passed.
+    pub(crate) refused_run: u64,
+}
+
+/// Why a batch was not committed, or may not have been.
+pub(crate) enum ApplyError {
+    /// The offset has been moved or the lease has been taken: read both again.
+    Moved,
+    /// The server's answer. With `applied`, the COMMIT was under way: the offset tells whether it was done.
+    Postgres {
+        error: tokio_postgres::Error,
+        applied: Option<Applied>,
+    },
+    /// Only a person can help.
+    Stop(Error),
+}
+
+impl From<tokio_postgres::Error> for ApplyError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres {
+            error,
+            applied: None,
+        }
+    }
+}
+
+impl Job {
+    pub(crate) fn target(&self) -> &StreamTarget {
+        &self.context.targets[self.stream]
+    }
+
+    pub(crate) fn partition_number(&self) -> i32 {
+        // A topic has at most 1,024 partitions.
+        i32::try_from(self.partition).unwrap_or(i32::MAX)
+    }
+}
+
+/// Applies a batch. On return no transaction is open, unless the connection is lost.
+pub(crate) async fn apply(session: &mut Session, job: &Job) -> Result<Applied, ApplyError> {
+    let result = transaction(session, job).await;
+    if let Err(error) = &result
+        && !matches!(error, ApplyError::Postgres { applied: Some(_), .. })
+        && !session.client.is_closed()
+    {
+        // If this fails the connection is lost, and with it the transaction.
+        let _ = session.client.batch_execute("ROLLBACK").await;
+    }
+    result
+}
+
+async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyError> {
+    let batch = &job.batch;
+    // Counted as if every winner were a new row; corrected at the end where that was not so.
+    let expected = Counts {
+        rows: batch.winners.len() as u64,
+        superseded: (batch.rows.len() - batch.winners.len()) as u64,
+        dead: batch.dead.len() as u64,
+    };
+    move_offset(session, job, expected).await?;
+
+    let written = match &batch.columns {
+        Some(columns) => write_rows(session, job, columns).await?,
+        None => Written::default(),
+    };
+    let letters: Vec<&DeadLetter> = batch.dead.iter().chain(&written.refused).collect();
+    if !letters.is_empty() {
+        let log_id = job.context.log_id.as_str();
+        let target = job.target();
+        let place = Place {
+            group: &job.context.group,
+            stream: &target.stream.name,
+            topic: &target.stream.name,
+            partition: job.partition_number(),
+            log_id,
+        };
+        dead_letter::insert(&session.client, place, &letters).await?;
+    }
+    let counts = Counts {
+        rows: written.inserted,
+        superseded: batch.rows.len() as u64 - written.inserted - written.refused.len() as u64,
+        dead: letters.len() as u64,
+    };
+    if counts != expected {
+        correct_counts(session, job, counts, expected).await?;
+    }
+    let applied = Applied {
+        rows: counts.rows,
+        superseded: counts.superseded,
+        dead: letters.iter().map(|letter| letter.reason.clone()).collect(),
+        conflict: written.conflict,
+        refused_run: written.refused_run,
+    };
+    match session.client.batch_execute("COMMIT").await {
+        Ok(()) => {
+            // What this transaction made is there from now on.
+            session.staging_tables.extend(written.staging_table);
+            Ok(applied)
+        }
+        Err(error) => Err(ApplyError::Postgres {
+            error,
+            applied: Some(applied),
+        }),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    rows: u64,
+    superseded: u64,
+    dead: u64,
+}
+
+/// Begins the transaction and moves the offset, which fails unless the lease is still ours.
+async fn move_offset(session: &mut Session, job: &Job, counts: Counts) -> Result<(), ApplyError> {
+    let statement = session.statement(MOVE_OFFSET).await?;
+    let topic = &job.target().stream.name;
+    let partition = job.partition_number();
+    let number = |number: u64| number.cast_signed();
+    let (next, from) = (number(job.batch.next), number(job.batch.from));
+    let (rows, superseded, dead) = (number(counts.rows), number(counts.superseded), number(counts.dead));
+    // Sent together: what stands behind a BEGIN that fails fails too.
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 9] = [
+        &job.context.group, topic, &partition, &job.epoch, &from, &next, &rows, &superseded, &dead,
+    ];
+    let (begun, moved) = tokio::join!(
+        session.client.batch_execute(BEGIN),
+        session.client.execute(&statement, &parameters),
+    );
+    begun?;
+    if moved? == 0 {
+        return Err(ApplyError::Moved);
+    }
+    Ok(())
+}
+
+async fn correct_counts(
+    session: &mut Session,
+    job: &Job,
+    counts: Counts,
+    expected: Counts,
+) -> Result<(), tokio_postgres::Error> {
+    let difference = |now: u64, then: u64| now.cast_signed() - then.cast_signed();
+    let statement = session.statement(CORRECT_COUNTS).await?;
+    session
+        .client
+        .execute(
+            &statement,
+            &[
+                &job.context.group,
+                &job.target().stream.name,
+                &job.partition_number(),
+                &difference(counts.rows, expected.rows),
+                &difference(counts.superseded, expected.superseded),
+                &difference(counts.dead, expected.dead),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// What the table made of a batch's rows.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) inserted: u64,
+    pub(crate) conflict: bool,
+    pub(crate) refused: Vec<DeadLetter>,
+    pub(crate) refused_run: u64,
+    /// The temporary table that was used.
+    pub(crate) staging_table: Option<String>,
+}
+
+async fn write_rows(
+    session: &mut Session,
+    job: &Job,
+    columns: &ColumnSet,
+) -> Result<Written, ApplyError> {
+    let batch = &job.batch;
+    let mut conflict = false;
+    if job.path == Path::Copy || !job.target().is_keyed() {
+        match copy_span(session, columns, batch, &batch.winners).await {
+            Ok(inserted) => {
+                return Ok(Written {
+                    inserted,
+                    ..Written::default()
+                });
+            }
+            Err(error) if verdict(&error) != Verdict::Isolate => return Err(error.into()),
+            Err(error) => {
+                session.client.batch_execute(ROLLBACK_TO).await?;
+                conflict = error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION);
+                if !conflict || !job.target().is_keyed() {
+                    return isolate::isolate(session, job, columns, &error).await;
+                }
+            }
+        }
+    }
+    match merge_span(session, columns, batch, &batch.winners).await {
+        Ok(inserted) => Ok(Written {
+            inserted,
+            conflict: conflict || inserted < batch.winners.len() as u64,
+            staging_table: Some(columns.staging_table.clone()),
+            ..Written::default()
+        }),
+        Err(error) if verdict(&error) != Verdict::Isolate => Err(error.into()),
+        Err(error) => {
+            session.client.batch_execute(ROLLBACK_TO).await?;
+            isolate::isolate(session, job, columns, &error).await
+        }
+    }
+}
+
+/// Copies rows straight into the table, and returns how many it took. On an error that comes from the
+/// server, the savepoint stands and has to be rolled back to.
+pub(crate) async fn copy_span(
+    session: &mut Session,
+    columns: &ColumnSet,
+    batch: &Batch,
+    rows: &[u32],
+) -> Result<u64, tokio_postgres::Error> {
+    session.client.batch_execute(SAVEPOINT).await?;
+    let inserted = copy_in(session, &columns.copy_sql, batch, rows).await?;
+    session.client.batch_execute(RELEASE).await?;
+    Ok(inserted)
+}
+
+/// Copies rows into the staging table and merges them from there, and returns how many were inserted.
+/// On an error that comes from the server, the savepoint stands and has to be rolled back to.
+pub(crate) async fn merge_span(
+    session: &mut Session,
+    columns: &ColumnSet,
+    batch: &Batch,
+    rows: &[u32],
+) -> Result<u64, tokio_postgres::Error> {
+    if !session.staging_tables.contains(&columns.staging_table) {
+        // Made outside the savepoint. If the transaction is rolled back it is made again: IF NOT EXISTS.
+        session.client.batch_execute(&columns.create_staging_sql).await?;
+    }
+    session.client.batch_execute(SAVEPOINT).await?;
+    copy_in(session, &columns.copy_staging_sql, batch, rows).await?;
+    let count_new = match &columns.count_new_sql {
+        Some(sql) => Some(session.client.query_one(sql.as_str(), &[]).await?.get::<_, i64>(0)),
+        None => None,
+    };
+    let merge = session.statement(&columns.merge_sql).await?;
+    let counted: i64 = session.client.query_one(&merge, &[]).await?.get(0);
+    session.client.batch_execute(RELEASE).await?;
+    Ok(count_new.unwrap_or(counted).cast_unsigned())
+}
+
+async fn copy_in(
+    session: &mut Session,
+    sql: &str,
+    batch: &Batch,
+    rows: &[u32],
+) -> Result<u64, tokio_postgres::Error> {
+    let statement = session.statement(sql).await?;
+    let mut sink = pin!(session.client.copy_in::<_, Bytes>(&statement).await?);
+    for chunk in batch.copy_chunks(rows) {
+        if let Err(error) = sink.feed(chunk.freeze()).await {
+            // Where the server has given up, its reason is what `finish` returns.
+            return sink.finish().await.and(Err(error));
+        }
+    }
+    sink.finish().await
+}

@@ -1,0 +1,104 @@
+//! What all parts of a running sink share.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bekk_log::Client;
+
+use crate::board::Board;
+use crate::meta_cache::MetaCache;
+use crate::target::StreamTarget;
+use crate::{ConnectOptions, Error};
+
+/// What all parts of a running sink share.
+pub(crate) struct Context {
+    pub(crate) postgres: ConnectOptions,
+    pub(crate) group: String,
+    /// This sink's name: owner of leases, and `application_name` of all its backends.
+    pub(crate) owner: String,
+    pub(crate) log: Client,
+    pub(crate) log_id: String,
+    pub(crate) targets: Vec<StreamTarget>,
+    pub(crate) meta: Mutex<MetaCache>,
+    pub(crate) board: Board,
+    phase: AtomicU8,
+    failure: Mutex<Option<Error>>,
+}
+
+/// How far the sink is on its way to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Batches are applied.
+    Running = 0,
+    /// Batches in flight are finished, no new ones are begun.
+    Stopping = 1,
+    /// No batch is in flight: leases are given up.
+    Releasing = 2,
+}
+
+impl Context {
+    pub(crate) fn new(
+        postgres: ConnectOptions,
+        group: String,
+        owner: String,
+        log: Client,
+        targets: Vec<StreamTarget>,
+        board: Board,
+    ) -> Self {
+        Self {
+            postgres,
+            group,
+            owner,
+            log_id: log.log_id().to_string(),
+            log,
+            targets,
+            meta: Mutex::default(),
+            board,
+            phase: AtomicU8::new(Phase::Running as u8),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Whether no new batch is to be begun.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.phase.load(Ordering::Acquire) >= Phase::Stopping as u8
+    }
+
+    /// Whether no batch is in flight any more.
+    pub(crate) fn is_releasing(&self) -> bool {
+        self.phase.load(Ordering::Acquire) >= Phase::Releasing as u8
+    }
+
+    /// Goes on to a later phase.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.board.wake();
+    }
+
+    /// Stops the sink because of an error; the first one counts.
+    pub(crate) fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error);
+        drop(failure);
+        self.enter(Phase::Stopping);
+    }
+
+    /// The error that stopped the sink.
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.take()
+    }
+
+    /// Sleeps, but not on into a stop.
+    pub(crate) fn sleep(&self, duration: Duration) {
+        const SLICE: Duration = Duration::from_millis(20);
+        let mut left = duration;
+        while !left.is_zero() && !self.is_stopping() {
+            let slice = left.min(SLICE);
+            std::thread::sleep(slice);
+            left -= slice;
+        }
+    }
+}

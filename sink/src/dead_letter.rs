@@ -1,0 +1,190 @@
+//! Records that are no rows, and how they are written down.
+
+use bekk_stream::{Body, Payload};
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use crate::plan::Unfit;
+use crate::{PostgresError, render};
+
+/// The most raw bytes that a dead letter keeps of a record that is no payload, or that the table refused.
+const RAW_BYTES_MAX: usize = 64 * 1024;
+/// The most dead letters, and raw bytes, that one statement writes.
+const STATEMENT_ROWS_MAX: usize = 1_000;
+const STATEMENT_BYTES_MAX: usize = 4 << 20;
+
+/// A record that is no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeadLetter {
+    pub(crate) offset: u64,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u64>,
+    pub(crate) byte_offset: Option<u64>,
+    pub(crate) reason: String,
+    pub(crate) column: Option<String>,
+    pub(crate) sqlstate: Option<String>,
+    pub(crate) detail: String,
+    pub(crate) raw: Vec<u8>,
+}
+
+impl DeadLetter {
+    /// A record that is no payload of bekk.
+    pub(crate) fn no_payload(offset: u64, value: &[u8], detail: String) -> Self {
+        Self {
+            offset,
+            file: None,
+            line: None,
+            byte_offset: None,
+            reason: "no_payload".to_owned(),
+            column: None,
+            sqlstate: None,
+            detail,
+            raw: value[..value.len().min(RAW_BYTES_MAX)].to_vec(),
+        }
+    }
+
+    /// A record that is a payload: a reject with its own reason, or a row with `why` it is none here.
+    pub(crate) fn of_payload(
+        offset: u64,
+        file: Option<String>,
+        payload: &Payload<'_>,
+        why: Unfit,
+    ) -> Self {
+        let mut letter = Self {
+            offset,
+            // Without its path the file's id still tells which records came from the same one.
+            file: file.or_else(|| Some(payload.origin.file.to_string())),
+            line: Some(payload.origin.line),
+            byte_offset: Some(payload.origin.start),
+            reason: why.reason.to_owned(),
+            column: why.column,
+            sqlstate: None,
+            detail: why.detail,
+            raw: Vec::new(),
+        };
+        match &payload.body {
+            Body::Reject(reject) => {
+                letter.reason = reject.reason.to_string();
+                letter.column = reject.column.as_deref().map(str::to_owned);
+                letter.detail = reject.detail.clone().into_owned();
+                if let Some(hash) = reject.hash {
+                    let length = reject.length;
+                    letter.detail.push_str(&format!(
+                        "; the first {} bytes of {length}, xxh3 {hash:032x}",
+                        reject.raw.len()
+                    ));
+                }
+                letter.raw = reject.raw.clone().into_owned();
+            }
+            Body::Row(row) => {
+                let line = render::csv_line(row.clone()).unwrap_or_default();
+                letter.raw = line.into_bytes();
+                letter.raw.truncate(RAW_BYTES_MAX);
+            }
+        }
+        letter
+    }
+
+    /// The same record, refused by the server.
+    pub(crate) fn refused(mut self, cause: &PostgresError) -> Self {
+        self.reason = "refused".to_owned();
+        self.column.clone_from(&cause.column);
+        self.sqlstate.clone_from(&cause.sqlstate);
+        self.detail.clone_from(&cause.message);
+        if let Some(detail) = &cause.detail {
+            self.detail.push_str("; ");
+            self.detail.push_str(detail);
+        }
+        self
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        256 + self.detail.len() + self.raw.len()
+    }
+}
+
+/// Which group met the dead letters, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) stream: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) log_id: &'a str,
+}
+
+/// A replay finds the dead letter of a record that it meets again, and only brings it up to date.
+const INSERT: &str = "\
+    INSERT INTO bekk.dead_letters (group_name, stream, topic, partition, log_id, log_offset, file, line,
+           byte_offset, reason, column_name, sqlstate, detail, raw)
+    SELECT $1, $2, $3, $4, $5::text::uuid, letter.*
+      FROM unnest($6::bigint[], $7::text[], $8::bigint[], $9::bigint[], $10::text[], $11::text[],
+                  $12::text[], $13::text[], $14::bytea[]) AS letter
+        ON CONFLICT (group_name, topic, partition, log_offset, log_id) DO UPDATE
+       SET reason = EXCLUDED.reason, column_name = EXCLUDED.column_name, sqlstate = EXCLUDED.sqlstate,
+           detail = EXCLUDED.detail, raw = EXCLUDED.raw";
+
+/// Writes dead letters down, in the transaction that the caller has begun.
+pub(crate) async fn insert(
+    client: &Client,
+    place: Place<'_>,
+    letters: &[&DeadLetter],
+) -> Result<(), tokio_postgres::Error> {
+    let mut rest = letters;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fitting = rest
+            .iter()
+            .take(STATEMENT_ROWS_MAX)
+            .take_while(|letter| {
+                bytes += letter.size();
+                bytes <= STATEMENT_BYTES_MAX
+            })
+            .count();
+        let (now, later) = rest.split_at(fitting.max(1));
+        insert_some(client, place, now).await?;
+        rest = later;
+    }
+    Ok(())
+}
+
+async fn insert_some(
+    client: &Client,
+    place: Place<'_>,
+    letters: &[&DeadLetter],
+) -> Result<(), tokio_postgres::Error> {
+    fn column<'a, T>(letters: &[&'a DeadLetter], get: impl Fn(&'a DeadLetter) -> T) -> Vec<T> {
+        letters.iter().map(|letter| get(letter)).collect()
+    }
+    // PostgreSQL's text holds no NUL, and names of files and server messages are not ours.
+    let text = |text: &str| text.replace('\0', "\u{fffd}");
+    let number = |number: u64| number.cast_signed();
+    let offsets = column(letters, |letter| number(letter.offset));
+    let files = column(letters, |letter| letter.file.as_deref().map(text));
+    let lines = column(letters, |letter| letter.line.map(number));
+    let starts = column(letters, |letter| letter.byte_offset.map(number));
+    let reasons = column(letters, |letter| text(&letter.reason));
+    let columns = column(letters, |letter| letter.column.as_deref().map(text));
+    let sqlstates = column(letters, |letter| letter.sqlstate.as_deref());
+    let details = column(letters, |letter| text(&letter.detail));
+    let raws = column(letters, |letter| letter.raw.as_slice());
+    let parameters: [&(dyn ToSql + Sync); 14] = [
+        &place.group,
+        &place.stream,
+        &place.topic,
+        &place.partition,
+        &place.log_id,
+        &offsets,
+        &files,
+        &lines,
+        &starts,
+        &reasons,
+        &columns,
+        &sqlstates,
+        &details,
+        &raws,
+    ];
+    client.execute(INSERT, &parameters).await?;
+    Ok(())
+}

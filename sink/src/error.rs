@@ -1,0 +1,216 @@
+//! What stops a sink.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// An error that stops a sink. A lost connection or a bad row does not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server refused to let us in, or refused a statement for a reason that waiting does not cure.
+    #[error("{act}: {cause}")]
+    Postgres {
+        /// What was tried, as a verb phrase.
+        act: String,
+        /// What the server said.
+        cause: PostgresError,
+    },
+    /// The certificates of `sslrootcert` cannot be used.
+    #[error("read the certificates in `{path}`: {detail}")]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// The connection options contradict each other.
+    #[error("{0}")]
+    Options(&'static str),
+    /// A table does not fit its stream.
+    #[error("table `{table}` does not fit stream `{stream}`:\n  {}", problems.join("\n  "))]
+    TableMismatch {
+        /// The table.
+        table: String,
+        /// The stream.
+        stream: String,
+        /// Every mismatch, each naming its column.
+        problems: Vec<String>,
+    },
+    /// The group counts its offsets in another log.
+    #[error(
+        "group `{group}` has applied topic `{topic}` from log {remembered}, and this is log {found}; to start \
+         with this one: bekk offsets reset --group {group} --to earliest --execute"
+    )]
+    OtherLog {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The log that its offsets count in.
+        remembered: String,
+        /// The log that was opened.
+        found: String,
+    },
+    /// The group fills another table.
+    #[error(
+        "group `{group}` fills {remembered} from topic `{topic}`, not {found}; use another group (--group), or \
+         forget this one's offsets: bekk offsets delete --group {group}"
+    )]
+    OtherTarget {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The target that it has filled so far.
+        remembered: String,
+        /// The target that it was told to fill.
+        found: String,
+    },
+    /// The group's offset is not, or no longer, in the log.
+    #[error(
+        "group `{group}` is at offset {next} of {topic}/{partition}, and the log holds {start} to {end}; to go \
+         on at the oldest record: bekk offsets reset --group {group} --to earliest --execute"
+    )]
+    OutsideLog {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The group's offset.
+        next: u64,
+        /// Log start offset.
+        start: u64,
+        /// Log end offset.
+        end: u64,
+    },
+    /// The table refuses everything, so that nothing can be told about a single record.
+    #[error(
+        "table `{table}` refuses all of {records} records of {topic}/{partition} from offset {from} on; the \
+         last refusal: {cause}"
+    )]
+    EveryRecordRefused {
+        /// The table.
+        table: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The first of them.
+        from: u64,
+        /// How many.
+        records: u64,
+        /// What the server said of the last one.
+        cause: PostgresError,
+    },
+    /// Bekk's schema in the database was made by a newer version.
+    #[error("schema `bekk` in {database} has version {found}; this bekk knows up to {known}")]
+    NewerSchema {
+        /// The database.
+        database: String,
+        /// The version found.
+        found: i32,
+        /// The newest one known.
+        known: i32,
+    },
+    /// The log failed.
+    #[error("{act}")]
+    Log {
+        /// What was tried, as a verb phrase.
+        act: String,
+        /// Why.
+        source: bekk_log::Error,
+    },
+    /// A thread or runtime could not be started.
+    #[error("{act}")]
+    Io {
+        /// What was tried, as a verb phrase.
+        act: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn postgres(act: impl Into<String>, error: &tokio_postgres::Error) -> Self {
+        Self::Postgres {
+            act: act.into(),
+            cause: PostgresError::from(error),
+        }
+    }
+
+    pub(crate) fn log(act: impl Into<String>, source: bekk_log::Error) -> Self {
+        Self::Log {
+            act: act.into(),
+            source,
+        }
+    }
+}
+
+/// What PostgreSQL, or the way to it, answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresError {
+    /// The message and what caused it, on one line.
+    pub message: String,
+    /// The server's SQLSTATE; absent if the server did not answer.
+    pub sqlstate: Option<String>,
+    /// The server's detail.
+    pub detail: Option<String>,
+    /// The server's hint.
+    pub hint: Option<String>,
+    /// The column at fault, where the server names one.
+    pub column: Option<String>,
+    /// The constraint at fault, where the server names one.
+    pub constraint: Option<String>,
+}
+
+impl From<&tokio_postgres::Error> for PostgresError {
+    fn from(error: &tokio_postgres::Error) -> Self {
+        let Some(db) = error.as_db_error() else {
+            let mut message = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                let text = cause.to_string();
+                // tokio-postgres repeats some causes in its own text.
+                if !message.contains(&text) {
+                    message.push_str(": ");
+                    message.push_str(&text);
+                }
+                source = cause.source();
+            }
+            return Self {
+                message,
+                sqlstate: None,
+                detail: None,
+                hint: None,
+                column: None,
+                constraint: None,
+            };
+        };
+        Self {
+            message: db.message().to_owned(),
+            sqlstate: Some(db.code().code().to_owned()),
+            detail: db.detail().map(str::to_owned),
+            hint: db.hint().map(str::to_owned),
+            column: db.column().map(str::to_owned),
+            constraint: db.constraint().map(str::to_owned),
+        }
+    }
+}
+
+impl fmt::Display for PostgresError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(detail) = &self.detail {
+            write!(f, "; {detail}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        match &self.sqlstate {
+            Some(sqlstate) => write!(f, " (SQLSTATE {sqlstate})"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Finding the records that the table refuses, so that the rest of their batch lands.
+//!
+//! The span is taken in log order, before deduplication: where the winner of a key is refused, the record
+//! before it counts. Spans that pass are applied at once, in log order, so that what has been applied when a
+//! record is judged is just what stood before it.
+
+use crate::apply::{ApplyError, Job, ROLLBACK_TO, Written, copy_span, merge_span};
+use crate::batch::Batch;
+use crate::dead_letter::DeadLetter;
+use crate::plan::ColumnSet;
+use crate::prepare::{Source, dead_letter_at};
+use crate::session::Session;
+use crate::sqlstate::{Verdict, is_about_data, verdict};
+use crate::{Error, PostgresError};
+
+/// So many records in a row, refused one by one with none that passes between, are no accident of
+/// single records: the sink stops.
+const REFUSED_RUN_MAX: u64 = 100;
+
+/// Applies the batch's rows span by span. `first` is what the server said of them all together; the
+/// caller has rolled back to before them.
+pub(crate) async fn isolate(
+    session: &mut Session,
+    job: &Job,
+    columns: &ColumnSet,
+    first: &tokio_postgres::Error,
+) -> Result<Written, ApplyError> {
+    let batch = &job.batch;
+    let mut written = Written {
+        conflict: true,
+        refused_run: job.refused_run,
+        ..Written::default()
+    };
+    let mut passed = 0;
+    let mut last_cause = PostgresError::from(first);
+    // Spans still to be applied, the next one last.
+    let mut spans = vec![(0, batch.rows.len())];
+    if batch.rows.len() > 1 {
+        spans.clear();
+        split(&mut spans, (0, batch.rows.len()), failed_at(batch, &batch.winners, first));
+    }
+    while let Some((start, end)) = spans.pop() {
+        let rows = batch.winners_of(start..end);
+        let applied = if job.target().is_keyed() {
+            merge_one_span(session, columns, batch, &rows).await
+        } else {
+            copy_span(session, columns, batch, &rows).await
+        };
+        match applied {
+            Ok(inserted) => {
+                written.inserted += inserted;
+                written.refused_run = 0;
+                passed += end - start;
+            }
+            Err(error) if verdict(&error) != Verdict::Isolate => return Err(error.into()),
+            Err(error) => {
+                session.client.batch_execute(ROLLBACK_TO).await?;
+                if end - start > 1 {
+                    split(&mut spans, (start, end), failed_at(batch, &rows, &error));
+                    continue;
+                }
+                last_cause = PostgresError::from(&error);
+                let letter = read_again(job, batch.rows[start].offset).await?;
+                written.refused.push(letter.refused(&last_cause));
+                written.refused_run += 1;
+            }
+        }
+    }
+    if passed == 0 {
+        judge(job, written.refused_run, last_cause)?;
+    }
+    Ok(written)
+}
+
+/// Merges one of several spans of a transaction.
+async fn merge_one_span(
+    session: &mut Session,
+    columns: &ColumnSet,
+    batch: &Batch,
+    rows: &[u32],
+) -> Result<u64, tokio_postgres::Error> {
+    let inserted = merge_span(session, columns, batch, rows).await?;
+    // The staging table empties itself at COMMIT only, and the next span must not find these rows.
+    let truncate = format!("TRUNCATE {}", columns.staging_table);
+    session.client.batch_execute(&truncate).await?;
+    Ok(inserted)
+}
+
+/// Stops the sink where every record is refused, unless there are so few that it may be they.
+fn judge(job: &Job, refused_run: u64, cause: PostgresError) -> Result<(), ApplyError> {
+    let records = job.batch.rows.len() as u64;
+    if refused_run < REFUSED_RUN_MAX && is_about_data(cause.sqlstate.as_deref()) {
+        return Ok(());
+    }
+    Err(ApplyError::Stop(Error::EveryRecordRefused {
+        table: job.target().table.full_name.clone(),
+        topic: job.target().stream.name.clone(),
+        partition: job.partition,
+        from: job.batch.from,
+        records,
+        cause,
+    }))
+}
+
+/// Splits a span that failed: at the row that is known to be at fault, else in the middle.
+fn split(spans: &mut Vec<(usize, usize)>, (start, end): (usize, usize), at: Option<usize>) {
+    let parts = match at {
+        Some(at) if (start..end).contains(&at) => [(start, at), (at, at + 1), (at + 1, end)],
+        _ => {
+            let middle = start + (end - start) / 2;
+            [(start, middle), (middle, end), (end, end)]
+        }
+    };
+    spans.extend(parts.into_iter().rev().filter(|(start, end)| start < end));
+}
+
+/// The row at fault, where the server names a line of the COPY: `COPY events, line 3, column price`.
+fn failed_at(batch: &Batch, sent: &[u32], error: &tokio_postgres::Error) -> Option<usize> {
+    let context = error.as_db_error()?.where_()?;
+    let line = copy_line(context)?;
+    let row = *sent.get(line.checked_sub(1)?)? as usize;
+    (row < batch.rows.len()).then_some(row)
+}
+
+fn copy_line(context: &str) -> Option<usize> {
+    // The innermost context stands first; a trigger's own COPY or a function has other lines before it.
+    let line = context.lines().find(|line| line.starts_with("COPY "))?;
+    let (_, behind) = line.rsplit_once(", line ")?;
+    let digits = behind.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+/// Reads a record again from the log, for its dead letter.
+async fn read_again(job: &Job, offset: u64) -> Result<DeadLetter, ApplyError> {
+    let context = std::sync::Arc::clone(&job.context);
+    let (stream, partition) = (job.stream, job.partition);
+    let letter = tokio::task::spawn_blocking(move || {
+        let source = Source {
+            group: &context.group,
+            log: &context.log,
+            meta: &context.meta,
+            target: &context.targets[stream],
+            partition,
+        };
+        dead_letter_at(source, offset)
+    })
+    .await;
+    match letter {
+        Ok(letter) => letter.map_err(ApplyError::Stop),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_copy_is_found() {
+        let check = |context, expected| assert_eq!(copy_line(context), expected, "{context}");
+        check("COPY events, line 3, column price: \"x\"", Some(3));
+        check("COPY a, line 7, line 12", Some(12));
+        check("SQL function \"f\"\nCOPY events, line 41", Some(41));
+        check("PL/pgSQL function f() line 3 at RAISE", None);
+    }
+
+    #[test]
+    fn spans_are_split_in_order() {
+        let check = |at, expected: &[(usize, usize)]| {
+            let mut spans = vec![(9, 12)];
+            split(&mut spans, (2, 6), at);
+            let popped: Vec<_> = std::iter::from_fn(|| spans.pop()).collect();
+            assert_eq!(popped[..popped.len() - 1], *expected);
+        };
+        check(None, &[(2, 4), (4, 6)]);
+        check(Some(2), &[(2, 3), (3, 6)]);
+        check(Some(4), &[(2, 4), (4, 5), (5, 6)]);
+        check(Some(5), &[(2, 5), (5, 6)]);
+        check(Some(7), &[(2, 4), (4, 6)]);
+    }
+}

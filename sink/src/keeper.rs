@@ -1,0 +1,231 @@
+//! The keeper: takes the leases of partitions, renews them, and gives them up.
+//!
+//! A lease lies in its partition's row of `bekk.offsets`. It is free if it has no owner, if no backend of
+//! its owner is left, or if it has run out and its owner has been silent; then the owner's backends
+//! are ended first. Taking it raises the epoch, and with the old epoch no offset can be moved.
+
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use crate::backoff::Backoff;
+use crate::context::Context;
+use crate::offsets::{self, OffsetRow};
+use crate::session::{ConnectError, Session};
+use crate::sqlstate::{Verdict, verdict};
+use crate::stats::{State, Stats};
+use crate::{Error, PostgresError};
+
+const RENEW_EVERY: Duration = Duration::from_secs(3);
+/// How often the rows are looked at while all is settled.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// And at the beginning, while partitions are still without a holder: the backends of a sink that was
+/// killed are gone within moments.
+const LOOK_FIRST_EVERY: Duration = Duration::from_millis(20);
+const LOOK_FIRST_FOR: Duration = Duration::from_secs(15);
+
+/// The name of a group's sinks, up to what tells them apart. It must fit in the 63 bytes of an
+/// `application_name`, whatever the group is called.
+pub(crate) fn name_prefix(group: &str) -> String {
+    format!("bekk-sink {:08x} ", bekk_stream::murmur2(group.as_bytes()))
+}
+
+/// Keeps leases until all workers have ended, then gives them up.
+pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result<(), Error> {
+    let mut keeper = Keeper {
+        context,
+        prefix: name_prefix(&context.group),
+        begun: Instant::now(),
+        renewed: Instant::now(),
+    };
+    let mut session: Option<Session> = None;
+    let mut backoff = Backoff::default();
+    while !context.is_releasing() {
+        let open = match session.take_if(|session| !session.client.is_closed()) {
+            Some(open) => Ok(open),
+            None => runtime.block_on(Session::open(&context.postgres, &context.owner)),
+        };
+        let cause = match open {
+            Err(ConnectError::Fatal(error)) => return Err(error),
+            Err(ConnectError::Away(cause)) => cause,
+            Ok(open) => match runtime.block_on(keeper.tick(&open)) {
+                Ok(settled) => {
+                    session = Some(open);
+                    if backoff.is_waiting() {
+                        backoff.reset();
+                        stats.set_state(State::Running);
+                    }
+                    keeper.pause(settled);
+                    continue;
+                }
+                Err(error) => match verdict(&error) {
+                    Verdict::Stop => return Err(Error::postgres("keep the leases in bekk.offsets", &error)),
+                    _ => PostgresError::from(&error),
+                },
+            },
+        };
+        stats.set_state(State::Waiting(cause.to_string()));
+        if context.is_stopping() {
+            break;
+        }
+        context.sleep(backoff.next());
+    }
+    if let Some(session) = session
+        && let Err(error) = runtime.block_on(keeper.release_all(&session))
+    {
+        // They run out by themselves, and are free as soon as our backends are gone.
+        tracing::debug!(error = %PostgresError::from(&error), "leases not given up");
+    }
+    Ok(())
+}
+
+struct Keeper<'a> {
+    context: &'a Context,
+    prefix: String,
+    begun: Instant,
+    renewed: Instant,
+}
+
+impl Keeper<'_> {
+    /// Looks at all rows once and acts on them; says whether every partition has a holder.
+    async fn tick(&mut self, session: &Session) -> Result<bool, tokio_postgres::Error> {
+        let client = &session.client;
+        if self.renewed.elapsed() >= RENEW_EVERY {
+            offsets::renew_leases(client, &self.context.group, &self.context.owner).await?;
+            self.renewed = Instant::now();
+        }
+        let members = offsets::members(client, &self.prefix).await?;
+        let rows = offsets::read(client, &self.context.group).await?;
+        let slots = self.context.board.snapshot();
+        let mut held = 0;
+        let mut free = Vec::new();
+        for (i, slot) in slots.iter().enumerate() {
+            let Some(row) = rows.iter().find(|row| is_row_of(row, slot.topic.as_str(), slot.partition)) else {
+                self.context.board.left(i);
+                continue;
+            };
+            let next = row.next.cast_unsigned();
+            self.context.board.observe(i, row.epoch, next);
+            let ours = row.owner.as_ref() == Some(&self.context.owner);
+            if ours && slot.epoch == Some(row.epoch) {
+                held += 1;
+            } else if ours || row.owner.is_none() || row.owner_gone || row.expired {
+                free.push((i, row));
+            }
+        }
+        let share = share(&members, &self.context.owner, slots.len());
+        let mut missing = free.len();
+        if !self.context.is_stopping() {
+            for (slot, row) in free.into_iter().take(share.saturating_sub(held)) {
+                if self.take(session, slot, row).await? {
+                    held += 1;
+                    missing -= 1;
+                }
+            }
+            if held > share {
+                self.leave(session, held - share).await?;
+            }
+        }
+        Ok(missing == 0)
+    }
+
+    async fn take(
+        &self,
+        session: &Session,
+        slot: usize,
+        row: &OffsetRow,
+    ) -> Result<bool, tokio_postgres::Error> {
+        let client = &session.client;
+        let context = self.context;
+        if let Some(owner) = row.owner.as_ref().filter(|owner| **owner != context.owner) {
+            offsets::terminate_backends(client, owner).await?;
+            tracing::info!(topic = row.topic, partition = row.partition, owner, "lease taken over");
+        }
+        let taken = offsets::take_lease(client, &context.group, row, &context.owner).await?;
+        if let Some((epoch, next)) = taken {
+            context.board.hold(slot, epoch, next.cast_unsigned());
+            tracing::debug!(topic = row.topic, partition = row.partition, epoch, next, "lease taken");
+        }
+        Ok(taken.is_some())
+    }
+
+    /// Gives up leases above our share, at a batch's end each.
+    async fn leave(&self, session: &Session, surplus: usize) -> Result<(), tokio_postgres::Error> {
+        let slots = self.context.board.snapshot();
+        let held = slots.iter().enumerate().filter(|(_, slot)| slot.epoch.is_some());
+        for (i, slot) in held.take(surplus) {
+            if self.context.board.leave(i) {
+                self.release(session, i, slot.topic.as_str(), slot.partition, slot.epoch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn release_all(&self, session: &Session) -> Result<(), tokio_postgres::Error> {
+        for (i, slot) in self.context.board.snapshot().iter().enumerate() {
+            self.release(session, i, slot.topic.as_str(), slot.partition, slot.epoch).await?;
+        }
+        Ok(())
+    }
+
+    async fn release(
+        &self,
+        session: &Session,
+        slot: usize,
+        topic: &str,
+        partition: u32,
+        epoch: Option<i64>,
+    ) -> Result<(), tokio_postgres::Error> {
+        let (Some(epoch), Ok(partition)) = (epoch, i32::try_from(partition)) else {
+            return Ok(());
+        };
+        offsets::release_lease(&session.client, &self.context.group, topic, partition, epoch).await?;
+        self.context.board.left(slot);
+        Ok(())
+    }
+
+    fn pause(&self, settled: bool) {
+        let pause = if settled || self.begun.elapsed() > LOOK_FIRST_FOR {
+            LOOK_EVERY
+        } else {
+            LOOK_FIRST_EVERY
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < pause && !self.context.is_releasing() {
+            std::thread::sleep(LOOK_FIRST_EVERY.min(pause));
+        }
+    }
+}
+
+fn is_row_of(row: &OffsetRow, topic: &str, partition: u32) -> bool {
+    row.topic == topic && u32::try_from(row.partition) == Ok(partition)
+}
+
+/// How many of the partitions a member is to hold: all hold as many, and the first ones the rest.
+fn share(members: &[String], own: &str, partitions: usize) -> usize {
+    let count = members.len().max(1);
+    let rank = members.iter().position(|member| member == own).unwrap_or(0);
+    partitions / count + usize::from(rank < partitions % count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up() {
+        for partitions in 0..20 {
+            for count in 1..8 {
+                let members: Vec<String> = (0..count).map(|i| format!("m{i}")).collect();
+                let sum: usize = members.iter().map(|own| share(&members, own, partitions)).sum();
+                assert_eq!(sum, partitions, "{count} members");
+            }
+        }
+    }
+
+    #[test]
+    fn names_fit() {
+        let name = format!("{}{}", name_prefix(&"group".repeat(100)), uuid::Uuid::nil().simple());
+        assert!(name.len() <= 63, "{name}");
+    }
+}

@@ -1,0 +1,70 @@
+//! Bekk's own schema: numbered files in `db/migrations`, each applied once.
+
+use tokio_postgres::Client;
+
+use crate::Error;
+
+/// The migrations, by number. A released one never changes.
+const MIGRATIONS: [(i32, &str, &str); 1] = [(
+    1,
+    "offsets_and_dead_letters",
+    include_str!("../../db/migrations/0001_offsets_and_dead_letters.sql"),
+)];
+
+/// A transaction lock that every start of a sink takes while it makes schemas and tables, so that of
+/// several one does it and the others find it done. The number means nothing: "bekk" in ASCII.
+pub(crate) const SETUP_LOCK: &str =
+    "SET LOCAL lock_timeout = '10s'; SELECT pg_advisory_xact_lock(1650814827)";
+
+/// Applies what is missing. The caller has begun a transaction and holds [`SETUP_LOCK`].
+pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), MigrateError> {
+    let row = client
+        .query_one("SELECT to_regnamespace('bekk') IS NOT NULL, to_regclass('bekk.migrations') IS NOT NULL", &[])
+        .await?;
+    // Not IF NOT EXISTS: that asks for the privilege even where there is nothing to do.
+    if !row.get::<_, bool>(0) {
+        client.batch_execute("CREATE SCHEMA bekk").await?;
+    }
+    if !row.get::<_, bool>(1) {
+        client
+            .batch_execute(
+                "CREATE TABLE bekk.migrations (version integer PRIMARY KEY, name text NOT NULL, \
+                 applied_at timestamptz NOT NULL DEFAULT now())",
+            )
+            .await?;
+    }
+    let row = client
+        .query_one("SELECT coalesce(max(version), 0) FROM bekk.migrations", &[])
+        .await?;
+    let found: i32 = row.get(0);
+    let known = MIGRATIONS[MIGRATIONS.len() - 1].0;
+    if found > known {
+        return Err(MigrateError::Stop(Error::NewerSchema {
+            database: database.to_owned(),
+            found,
+            known,
+        }));
+    }
+    for (version, name, sql) in MIGRATIONS.iter().filter(|(version, ..)| *version > found) {
+        client.batch_execute(sql).await?;
+        client
+            .execute("INSERT INTO bekk.migrations (version, name) VALUES ($1, $2)", &[version, name])
+            .await?;
+        tracing::info!(version, name, "bekk's schema brought up to date");
+    }
+    Ok(())
+}
+
+/// Why a migration or another step of the set-up failed.
+pub(crate) enum MigrateError {
+    /// The server's answer, to be judged by its SQLSTATE.
+    Postgres(tokio_postgres::Error),
+    /// Only a person can help.
+    Stop(Error),
+}
+
+impl From<tokio_postgres::Error> for MigrateError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}

@@ -1,0 +1,274 @@
+//! From a record's schema to the table's columns: by name, worked out once per schema.
+
+use std::sync::Arc;
+
+use bekk_stream::{ColumnType, OnConflict, Schema};
+
+use crate::catalog::TableColumn;
+use crate::ddl::{quote, quote_list};
+use crate::encode::Target;
+use crate::target::StreamTarget;
+
+/// What to do with the records of one schema.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// They are rows.
+    Rows(RowPlan),
+    /// They do not fit the stream as it is now: each becomes a dead letter.
+    Unfit(Unfit),
+}
+
+/// Why the records of a schema do not fit the stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    pub(crate) reason: &'static str,
+    pub(crate) column: Option<String>,
+    pub(crate) detail: String,
+}
+
+impl Unfit {
+    /// The values do not follow their schema.
+    pub(crate) fn malformed(detail: String) -> Self {
+        Self {
+            reason: "no_payload",
+            column: None,
+            detail,
+        }
+    }
+}
+
+/// How the values of a schema become a row.
+#[derive(Debug)]
+pub(crate) struct RowPlan {
+    pub(crate) columns: Arc<ColumnSet>,
+    /// What to do with each value, in the schema's order.
+    pub(crate) fields: Vec<Field>,
+    /// How many parts a key has; 0 if rows have none.
+    pub(crate) key_parts: usize,
+}
+
+/// What to do with one value of a record.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    /// `None` for a column that the stream has no more: passed over.
+    pub(crate) target: Option<Target>,
+    /// Which part of the key it is.
+    pub(crate) key_part: Option<usize>,
+    /// Whether it is the version that `newer_by` names.
+    pub(crate) is_version: bool,
+}
+
+/// A list of columns that rows are written with, and the SQL that writes them. Columns of the stream
+/// that are not among them get their default or null.
+#[derive(Debug)]
+pub(crate) struct ColumnSet {
+    pub(crate) names: Vec<String>,
+    /// COPY straight into the table.
+    pub(crate) copy_sql: String,
+    /// The temporary table for rows whose key may exist.
+    pub(crate) staging_table: String,
+    pub(crate) create_staging_sql: String,
+    pub(crate) copy_staging_sql: String,
+    /// Counts the staged rows whose key is not in the table: for tables that do not tell in RETURNING.
+    pub(crate) count_new_sql: Option<String>,
+    /// From the staging table into the table.
+    pub(crate) merge_sql: String,
+}
+
+impl Plan {
+    /// Works out what to do with records of `schema`.
+    pub(crate) fn new(target: &StreamTarget, schema: &Schema) -> Self {
+        match RowPlan::new(target, schema) {
+            Ok(plan) => Self::Rows(plan),
+            Err(unfit) => Self::Unfit(unfit),
+        }
+    }
+}
+
+impl RowPlan {
+    fn new(target: &StreamTarget, schema: &Schema) -> Result<Self, Unfit> {
+        let stream = &target.stream;
+        let mut fields = Vec::with_capacity(schema.columns.len());
+        for found in &schema.columns {
+            let position = stream.columns.iter().position(|column| column.name == found.name);
+            let Some(position) = position else {
+                fields.push(Field {
+                    name: found.name.clone(),
+                    target: None,
+                    key_part: None,
+                    is_version: false,
+                });
+                continue;
+            };
+            let wanted = stream.columns[position].column_type;
+            if !widens(found.column_type, wanted) {
+                return Err(Unfit {
+                    reason: "schema_mismatch",
+                    column: Some(found.name.clone()),
+                    detail: format!(
+                        "the record's `{}` is {}, the stream's is {wanted}",
+                        found.name, found.column_type
+                    ),
+                });
+            }
+            let keyed = target.is_keyed();
+            fields.push(Field {
+                name: found.name.clone(),
+                target: Some(target.encodings[position]),
+                key_part: stream.key.iter().position(|key| keyed && *key == found.name),
+                is_version: stream.newer_by.as_ref() == Some(&found.name),
+            });
+        }
+        missing_columns(target, schema)?;
+        let names: Vec<String> = fields
+            .iter()
+            .filter(|field| field.target.is_some())
+            .map(|field| field.name.clone())
+            .collect();
+        Ok(Self {
+            columns: target.column_set(&names),
+            fields,
+            key_parts: if target.is_keyed() { stream.key.len() } else { 0 },
+        })
+    }
+}
+
+/// Checks the stream's columns that the record does not have: they get their default or null, if that
+/// is allowed.
+fn missing_columns(target: &StreamTarget, schema: &Schema) -> Result<(), Unfit> {
+    let stream = &target.stream;
+    for column in &stream.columns {
+        if schema.columns.iter().any(|found| found.name == column.name) {
+            continue;
+        }
+        let decides =
+            stream.key.contains(&column.name) || stream.newer_by.as_ref() == Some(&column.name);
+        let has_value = target
+            .table
+            .column(&column.name)
+            .is_some_and(|found: &TableColumn| found.has_default || !found.not_null);
+        if decides || !has_value {
+            return Err(Unfit {
+                reason: "missing_value",
+                column: Some(column.name.clone()),
+                detail: format!(
+                    "the record is older than the stream's column `{}`, which has no default",
+                    column.name
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether every value of one type is a value of the other.
+fn widens(from: ColumnType, to: ColumnType) -> bool {
+    use ColumnType as T;
+    let fits_decimal = |digits: u8| matches!(to, T::Decimal { precision, scale } if precision - scale >= digits);
+    from == to
+        || match from {
+            T::Int2 => matches!(to, T::Int4 | T::Int8) || fits_decimal(5),
+            T::Int4 => to == T::Int8 || fits_decimal(10),
+            T::Int8 => fits_decimal(19),
+            T::Float4 => to == T::Float8,
+            T::Decimal { precision, scale } => {
+                matches!(to, T::Decimal { scale: wider, .. } if wider >= scale)
+                    && fits_decimal(precision - scale)
+            }
+            T::Date => to == T::Timestamp,
+            _ => false,
+        }
+}
+
+impl ColumnSet {
+    /// Writes the SQL for rows with these columns. `number` tells the stream's column sets apart.
+    pub(crate) fn new(target: &StreamTarget, names: &[String], number: usize) -> Self {
+        let table = &target.table.sql_name;
+        let columns = quote_list(names.iter().map(String::as_str));
+        let hash = bekk_stream::murmur2(table.as_bytes());
+        let staging_table = format!("pg_temp.bekk_staging_{hash:08x}_{number}");
+        Self {
+            names: names.to_vec(),
+            copy_sql: format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)"),
+            create_staging_sql: format!(
+                "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table} \
+                 WITH NO DATA",
+                staging_table.trim_start_matches("pg_temp.")
+            ),
+            copy_staging_sql: format!("COPY {staging_table} ({columns}) FROM STDIN (FORMAT binary)"),
+            // A partitioned table cannot return xmax.
+            count_new_sql: (target.table.kind == "p").then(|| count_new_sql(target, &staging_table)),
+            merge_sql: merge_sql(target, &columns, &staging_table),
+            staging_table,
+        }
+    }
+}
+
+fn count_new_sql(target: &StreamTarget, staging_table: &str) -> String {
+    let table = &target.table.sql_name;
+    let same_key: Vec<String> = target
+        .stream
+        .key
+        .iter()
+        .map(|key| format!("t.{0} = s.{0}", quote(key)))
+        .collect();
+    let same_key = same_key.join(" AND ");
+    format!(
+        "SELECT count(*) FROM {staging_table} s WHERE NOT EXISTS (SELECT FROM {table} t WHERE {same_key})"
+    )
+}
+
+/// The statement returns one row with one column: how many rows were inserted, not updated.
+fn merge_sql(target: &StreamTarget, columns: &str, staging_table: &str) -> String {
+    let stream = &target.stream;
+    let table = &target.table.sql_name;
+    let key = quote_list(stream.key.iter().map(String::as_str));
+    let insert = format!("INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {staging_table}");
+    let values: Vec<&TableColumn> = stream
+        .columns
+        .iter()
+        .filter(|column| !stream.key.contains(&column.name))
+        .filter_map(|column| target.table.column(&column.name))
+        .collect();
+    let action = if stream.on_conflict == OnConflict::Ignore || values.is_empty() {
+        "DO NOTHING".to_owned()
+    } else {
+        // Also columns that the record does not have: they get their default, as on insert, so that the
+        // outcome does not depend on whether an earlier record of the key was in the same batch.
+        let set: Vec<String> = values
+            .iter()
+            .map(|column| format!("{0} = EXCLUDED.{0}", quote(&column.name)))
+            .collect();
+        let differs: Vec<String> = values
+            .iter()
+            .map(|column| {
+                let (old, new) = (compared("t", column), compared("EXCLUDED", column));
+                format!("{old} IS DISTINCT FROM {new}")
+            })
+            .collect();
+        let newer = stream.newer_by.as_ref().map_or_else(String::new, |name| {
+            let name = quote(name);
+            format!(" AND (t.{name} IS NULL OR EXCLUDED.{name} >= t.{name})")
+        });
+        format!("DO UPDATE SET {} WHERE ({}){newer}", set.join(", "), differs.join(" OR "))
+    };
+    // Of a row that was updated, xmax is the transaction that locked it for that.
+    let inserted = if target.table.kind == "p" { "true" } else { "xmax = 0" };
+    format!(
+        "WITH merged AS ({insert} ON CONFLICT ({key}) {action} RETURNING {inserted} AS inserted) \
+         SELECT count(*) FILTER (WHERE inserted) FROM merged"
+    )
+}
+
+/// A column as it is compared: `json` has no equality, and some texts are equal though they differ.
+fn compared(row: &str, column: &TableColumn) -> String {
+    let name = format!("{row}.{}", quote(&column.name));
+    if column.base_type == "json" {
+        format!("{name}::text")
+    } else if column.equal_though_different {
+        format!("{name}::text COLLATE \"C\"")
+    } else {
+        name
+    }
+}

@@ -1,0 +1,322 @@
+//! From the log to a batch: records are read, decoded and encoded for COPY.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bekk_log::{Client, Offset, Record};
+use bekk_stream::{Body, Payload, RowReader, SchemaId};
+
+use crate::Error;
+use crate::batch::{Batch, Dedupe, KeysSeen, Row, key_prefix};
+use crate::dead_letter::DeadLetter;
+use crate::encode::{encode_key, encode_value};
+use crate::meta_cache::MetaCache;
+use crate::plan::{Plan, RowPlan, Unfit};
+use crate::target::{Order, StreamTarget};
+
+/// How much is read from the log at a time, in compressed bytes.
+const READ_BYTES_MAX: usize = 512 * 1024;
+
+/// Where a batch comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) log: &'a Client,
+    pub(crate) meta: &'a Mutex<MetaCache>,
+    pub(crate) target: &'a StreamTarget,
+    pub(crate) partition: u32,
+}
+
+/// How large a batch may become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) records_max: usize,
+    /// Of encoded rows and dead letters; a batch ends with the record that reaches it.
+    pub(crate) bytes_max: usize,
+}
+
+/// Takes what is there from `from` on, up to the bounds; `None` if there is nothing.
+pub(crate) fn prepare(source: Source<'_>, from: u64, bounds: Bounds) -> Result<Option<Batch>, Error> {
+    let mut builder = Builder::new(source, from);
+    let mut next = from;
+    'batch: loop {
+        let records = read(source, next)?;
+        for record in records.iter() {
+            if builder.records >= bounds.records_max || builder.bytes() >= bounds.bytes_max {
+                break 'batch;
+            }
+            if !builder.add(&record)? {
+                break 'batch;
+            }
+            next = record.offset.next().get();
+        }
+        let behind = records.next_offset().get();
+        let at_end = records.is_empty();
+        next = next.max(behind);
+        if at_end || builder.records >= bounds.records_max || builder.bytes() >= bounds.bytes_max {
+            break;
+        }
+    }
+    if next == from {
+        return Ok(None);
+    }
+    Ok(Some(builder.finish(next)))
+}
+
+fn read(source: Source<'_>, from: u64) -> Result<bekk_log::Records, Error> {
+    let topic = &source.target.stream.name;
+    source
+        .log
+        .read(topic, source.partition, Offset::new(from), READ_BYTES_MAX)
+        .map_err(|error| match error {
+            bekk_log::Error::OffsetOutOfRange { start, end, .. } => Error::OutsideLog {
+                group: source.group.to_owned(),
+                topic: topic.clone(),
+                partition: source.partition,
+                next: from,
+                start: start.get(),
+                end: end.get(),
+            },
+            error => Error::log(format!("read {topic}/{} from {from} on", source.partition), error),
+        })
+}
+
+/// Reads one record again, and makes the dead letter of a row that was refused; its reason is the
+/// caller's to fill in.
+pub(crate) fn dead_letter_at(source: Source<'_>, offset: u64) -> Result<DeadLetter, Error> {
+    let records = read(source, offset)?;
+    let Some(record) = records.iter().find(|record| record.offset.get() == offset) else {
+        return Ok(DeadLetter::no_payload(offset, &[], "the record is gone".to_owned()));
+    };
+    match Payload::decode(record.value) {
+        Ok(payload) => dead_letter(source, offset, &payload, Unfit::default()),
+        Err(error) => Ok(DeadLetter::no_payload(offset, record.value, error.to_string())),
+    }
+}
+
+fn dead_letter(
+    source: Source<'_>,
+    offset: u64,
+    payload: &Payload<'_>,
+    why: Unfit,
+) -> Result<DeadLetter, Error> {
+    let mut meta = source.meta.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = meta.file(source.log, payload.origin.file)?;
+    Ok(DeadLetter::of_payload(offset, file, payload, why))
+}
+
+struct Builder<'a> {
+    source: Source<'a>,
+    batch: Batch,
+    records: usize,
+    dead_bytes: usize,
+    /// The plan of the last record's schema: most often the next one's too.
+    plan: Option<(SchemaId, Arc<Plan>)>,
+    /// With [`Order::Log`]: the keys that must not come again.
+    keys_seen: Option<KeysSeen>,
+    /// The parts of the key of the row at hand, in the key's order.
+    key_parts: Vec<Vec<u8>>,
+    version: Vec<u8>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(source: Source<'a>, from: u64) -> Self {
+        let target = source.target;
+        let keyed = target.is_keyed();
+        let by_key = keyed && target.order == Order::Key;
+        Self {
+            source,
+            batch: Batch {
+                from,
+                next: from,
+                columns: None,
+                rows: Vec::new(),
+                data: Vec::new(),
+                keys: Vec::new(),
+                winners: Vec::new(),
+                dead: Vec::new(),
+                last_timestamp_ms: 0,
+                dedupe: by_key
+                    .then(|| Dedupe::new(target.stream.on_conflict, target.stream.newer_by.is_some())),
+            },
+            records: 0,
+            dead_bytes: 0,
+            plan: None,
+            keys_seen: (keyed && !by_key).then(KeysSeen::default),
+            key_parts: Vec::new(),
+            version: Vec::new(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.batch.data.len() + self.dead_bytes
+    }
+
+    fn finish(mut self, next: u64) -> Batch {
+        self.batch.next = next;
+        self.batch.settle();
+        self.batch
+    }
+
+    /// Adds a record; false if it has to begin the next batch.
+    fn add(&mut self, record: &Record<'_>) -> Result<bool, Error> {
+        let offset = record.offset.get();
+        let payload = match Payload::decode(record.value) {
+            Ok(payload) => payload,
+            Err(error) => {
+                self.push_dead(DeadLetter::no_payload(offset, record.value, error.to_string()));
+                return Ok(self.count(record));
+            }
+        };
+        let Body::Row(row) = &payload.body else {
+            let letter = dead_letter(self.source, offset, &payload, Unfit::default())?;
+            self.push_dead(letter);
+            return Ok(self.count(record));
+        };
+        let plan = self.plan_for(payload.schema)?;
+        let added = match &*plan {
+            Plan::Rows(plan) => self.add_row(offset, plan, row.clone()),
+            Plan::Unfit(unfit) => Err(unfit.clone()),
+        };
+        match added {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(unfit) => {
+                let letter = dead_letter(self.source, offset, &payload, unfit)?;
+                self.push_dead(letter);
+            }
+        }
+        Ok(self.count(record))
+    }
+
+    fn count(&mut self, record: &Record<'_>) -> bool {
+        self.records += 1;
+        self.batch.last_timestamp_ms = record.timestamp_ms;
+        true
+    }
+
+    fn push_dead(&mut self, letter: DeadLetter) {
+        self.dead_bytes += letter.size();
+        self.batch.dead.push(letter);
+    }
+
+    fn plan_for(&mut self, id: SchemaId) -> Result<Arc<Plan>, Error> {
+        if let Some((known, plan)) = &self.plan
+            && *known == id
+        {
+            return Ok(Arc::clone(plan));
+        }
+        let target = self.source.target;
+        let known = target
+            .plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned();
+        let plan = match known {
+            Some(plan) => plan,
+            None => {
+                let mut meta = self.source.meta.lock().unwrap_or_else(PoisonError::into_inner);
+                match meta.schema(self.source.log, id)? {
+                    Some(schema) => {
+                        let plan = Arc::new(Plan::new(target, &schema));
+                        let mut plans = target.plans.lock().unwrap_or_else(PoisonError::into_inner);
+                        plans.insert(id, Arc::clone(&plan));
+                        plan
+                    }
+                    // Not remembered: a schema that comes later makes later records rows.
+                    None => Arc::new(Plan::Unfit(Unfit {
+                        reason: "unknown_schema",
+                        column: None,
+                        detail: format!("schema {id} is not in topic `{}`", bekk_stream::META_TOPIC),
+                    })),
+                }
+            }
+        };
+        self.plan = Some((id, Arc::clone(&plan)));
+        Ok(plan)
+    }
+
+    /// Adds a row; false if it has to begin the next batch, an error if it is none.
+    fn add_row(&mut self, offset: u64, plan: &RowPlan, row: RowReader<'_>) -> Result<bool, Unfit> {
+        if let Some(columns) = &self.batch.columns
+            && !Arc::ptr_eq(columns, &plan.columns)
+        {
+            return Ok(false);
+        }
+        let data_start = self.batch.data.len();
+        let key_start = self.batch.keys.len();
+        let encoded = self.encode_row(plan, row);
+        let is_new = encoded.as_ref().is_ok_and(|()| {
+            let key = &self.batch.keys[key_start..];
+            self.keys_seen.as_mut().is_none_or(|seen| seen.insert(key))
+        });
+        if !is_new {
+            self.batch.data.truncate(data_start);
+            self.batch.keys.truncate(key_start);
+            return encoded.map(|()| false);
+        }
+        let key_len = self.batch.keys.len() - key_start;
+        self.batch.keys.extend_from_slice(&self.version);
+        let position = |at: usize| u32::try_from(at).expect("a batch has less than 4 GiB");
+        self.batch.rows.push(Row {
+            offset,
+            prefix: key_prefix(&self.batch.keys[key_start..key_start + key_len]),
+            key_start: position(key_start),
+            key_len: position(key_len),
+            version_len: position(self.version.len()),
+            data_start: position(data_start),
+            data_len: position(self.batch.data.len() - data_start),
+        });
+        if self.batch.columns.is_none() {
+            self.batch.columns = Some(Arc::clone(&plan.columns));
+        }
+        Ok(true)
+    }
+
+    /// Appends the row's bytes to the batch's data and its key to the keys, and leaves its version in
+    /// `self.version`.
+    fn encode_row(&mut self, plan: &RowPlan, row: RowReader<'_>) -> Result<(), Unfit> {
+        let columns = u16::try_from(plan.columns.names.len()).expect("a table has at most 1,600 columns");
+        self.batch.data.extend_from_slice(&columns.to_be_bytes());
+        self.version.clear();
+        self.key_parts.resize_with(plan.key_parts, Vec::new);
+        let mut has_null_key = false;
+        let mut values = row;
+        for field in &plan.fields {
+            let value = match values.next() {
+                Some(Ok(value)) => value,
+                Some(Err(error)) => return Err(Unfit::malformed(error.to_string())),
+                None => return Err(Unfit::malformed("fewer values than its schema has columns".to_owned())),
+            };
+            let Some(target) = field.target else {
+                continue;
+            };
+            encode_value(&mut self.batch.data, &value, target).map_err(|refusal| Unfit {
+                reason: refusal.reason,
+                column: Some(field.name.clone()),
+                detail: refusal.detail,
+            })?;
+            if let Some(part) = field.key_part {
+                self.key_parts[part].clear();
+                has_null_key |= !encode_key(&mut self.key_parts[part], &value, target);
+            }
+            if field.is_version {
+                // Null is older than any version.
+                self.version.push(u8::from(!value.is_null()));
+                encode_key(&mut self.version, &value, target);
+            }
+        }
+        if values.next().is_some() {
+            return Err(Unfit::malformed("more values than its schema has columns".to_owned()));
+        }
+        for part in &self.key_parts {
+            self.batch.keys.extend_from_slice(part);
+        }
+        if has_null_key {
+            // Null equals nothing, itself included: the row's position makes the key its own.
+            self.batch.keys.push(0xff);
+            self.batch.keys.extend_from_slice(&self.batch.rows.len().to_be_bytes());
+        }
+        Ok(())
+    }
+}

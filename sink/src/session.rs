@@ -1,0 +1,187 @@
+//! A connection to PostgreSQL with our settings, and what this backend has prepared.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio_postgres::config::SslMode as WireSslMode;
+use tokio_postgres::{Client, NoTls, Statement};
+
+use crate::sqlstate::{Verdict, verdict};
+use crate::{ConnectOptions, Error, PostgresError, SslMode, tls};
+
+/// A connection to PostgreSQL.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    /// The backend's process id.
+    pub(crate) pid: i32,
+    /// Statements that this backend has prepared, by their text.
+    statements: HashMap<String, Statement>,
+    /// Temporary tables that this backend has, by name: those whose creation has been committed.
+    pub(crate) staging_tables: HashSet<String>,
+}
+
+/// Why there is no session.
+pub(crate) enum ConnectError {
+    /// The server is away or not ready; wait and try again.
+    Away(PostgresError),
+    /// Only a person can help.
+    Fatal(Error),
+}
+
+/// Settings that every backend of ours gets. A client that is gone is noticed within a long statement
+/// (PostgreSQL 14 and newer), so that a successor need not wait for it; commits are never asynchronous.
+const SETTINGS: &str = "\
+    SELECT set_config('client_connection_check_interval', '200ms', false)
+     WHERE current_setting('server_version_num')::int >= 140000;
+    SELECT set_config('synchronous_commit', 'on', false)
+     WHERE current_setting('synchronous_commit') = 'off';
+    SET client_min_messages = warning";
+
+impl Session {
+    /// Connects. `application_name` is what others see in `pg_stat_activity`.
+    pub(crate) async fn open(
+        options: &ConnectOptions,
+        application_name: &str,
+    ) -> Result<Self, ConnectError> {
+        let client = match tokio::time::timeout(
+            options.connect_timeout,
+            connect(options, application_name),
+        )
+        .await
+        {
+            Ok(connected) => connected?,
+            Err(_) => {
+                return Err(ConnectError::Away(PostgresError {
+                    message: format!("no answer within {:?}", options.connect_timeout),
+                    sqlstate: None,
+                    detail: None,
+                    hint: None,
+                    column: None,
+                    constraint: None,
+                }));
+            }
+        };
+        let prepared = async {
+            client.batch_execute(SETTINGS).await?;
+            client.query_one("SELECT pg_backend_pid()", &[]).await
+        };
+        let row = prepared.await.map_err(|error| judge(options, &error))?;
+        Ok(Self {
+            client,
+            pid: row.get(0),
+            statements: HashMap::new(),
+            staging_tables: HashSet::new(),
+        })
+    }
+
+    /// The prepared form of a statement; prepared on first use.
+    pub(crate) async fn statement(
+        &mut self,
+        text: &str,
+    ) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(statement) = self.statements.get(text) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(text).await?;
+        self.statements.insert(text.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+fn judge(options: &ConnectOptions, error: &tokio_postgres::Error) -> ConnectError {
+    match verdict(error) {
+        Verdict::Stop => ConnectError::Fatal(Error::postgres(
+            format!("connect to PostgreSQL at {options}"),
+            error,
+        )),
+        _ => ConnectError::Away(PostgresError::from(error)),
+    }
+}
+
+async fn connect(options: &ConnectOptions, application_name: &str) -> Result<Client, ConnectError> {
+    // A Unix socket carries no TLS.
+    let modes: &[WireSslMode] = match options.sslmode {
+        _ if options.is_unix_socket() => &[WireSslMode::Disable],
+        SslMode::Disable => &[WireSslMode::Disable],
+        SslMode::Allow => &[WireSslMode::Disable, WireSslMode::Require],
+        // libpq, too, goes on without TLS if the server begins it and fails.
+        SslMode::Prefer => &[WireSslMode::Prefer, WireSslMode::Disable],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[WireSslMode::Require],
+    };
+    let mut last = None;
+    for mode in modes {
+        match connect_once(options, application_name, *mode).await {
+            Ok(client) => return Ok(client),
+            Err(ConnectError::Away(error)) => return Err(ConnectError::Away(error)),
+            Err(error) => last = last.or(Some(error)),
+        }
+    }
+    Err(last.expect("there is at least one mode, and each returned or failed"))
+}
+
+async fn connect_once(
+    options: &ConnectOptions,
+    application_name: &str,
+    mode: WireSslMode,
+) -> Result<Client, ConnectError> {
+    let config = wire_config(options, application_name, mode);
+    if mode == WireSslMode::Disable {
+        let (client, connection) = config
+            .connect(NoTls)
+            .await
+            .map_err(|error| judge(options, &error))?;
+        tokio::spawn(drive(connection));
+        return Ok(client);
+    }
+    let connector = tls::connector(options).map_err(ConnectError::Fatal)?;
+    let (client, connection) = config
+        .connect(connector)
+        .await
+        .map_err(|error| judge(options, &error))?;
+    tokio::spawn(drive(connection));
+    Ok(client)
+}
+
+/// Drives a connection's traffic until it ends. Its errors also reach whoever waits for an answer.
+async fn drive<C>(connection: C)
+where
+    C: Future<Output = Result<(), tokio_postgres::Error>>,
+{
+    if let Err(error) = connection.await {
+        tracing::debug!(error = %PostgresError::from(&error), "connection ended");
+    }
+}
+
+fn wire_config(
+    options: &ConnectOptions,
+    application_name: &str,
+    mode: WireSslMode,
+) -> tokio_postgres::Config {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(&options.host)
+        .port(options.port)
+        .ssl_mode(mode)
+        .application_name(application_name)
+        // A host that vanishes without a word is noticed within half a minute.
+        .keepalives_idle(Duration::from_secs(10))
+        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_retries(3)
+        .tcp_user_timeout(Duration::from_secs(30));
+    if let Some(address) = options.hostaddr {
+        config.hostaddr(address);
+    }
+    if let Some(user) = &options.user {
+        config.user(user);
+    }
+    if let Some(password) = &options.password {
+        config.password(password);
+    }
+    if let Some(dbname) = &options.dbname {
+        config.dbname(dbname);
+    }
+    if let Some(server_options) = &options.options {
+        config.options(server_options);
+    }
+    config
+}

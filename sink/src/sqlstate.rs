@@ -1,0 +1,105 @@
+//! What an error of PostgreSQL means for the sink: the one place that knows.
+
+use std::error::Error as _;
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Wait and try again, without end: the server is away, restarting, full or busy.
+    Wait,
+    /// Stop: only a person can help.
+    Stop,
+    /// The statement was cancelled or timed out: try again with half as many records.
+    Halve,
+    /// Something in the batch is at fault: find out which record.
+    Isolate,
+}
+
+/// Decides what an error of a statement means.
+pub(crate) fn verdict(error: &tokio_postgres::Error) -> Verdict {
+    let Some(db) = error.as_db_error() else {
+        return if is_lost_connection(error) {
+            Verdict::Wait
+        } else {
+            Verdict::Stop
+        };
+    };
+    // A backend that ends takes its transaction with it, whatever it says about the reason; the next
+    // connection tells whether the reason stays. A refusal to log in is no such end.
+    let ends = matches!(db.severity(), "FATAL" | "PANIC");
+    match (verdict_of_code(db.code().code()), ends) {
+        (Verdict::Halve | Verdict::Isolate, true) => Verdict::Wait,
+        (verdict, _) => verdict,
+    }
+}
+
+fn verdict_of_code(code: &str) -> Verdict {
+    match code {
+        "57014" => Verdict::Halve,
+        // Lock timeout, read-only server.
+        "55P03" | "25006" => Verdict::Wait,
+        // Our COPY data is not what the table takes: it has been altered while we ran.
+        "22P03" | "22P04" => Verdict::Stop,
+        _ => match code.get(..2).unwrap_or("") {
+            // Connection, serialisation and deadlock, resources, system error.
+            "08" | "40" | "53" | "58" => Verdict::Wait,
+            // Operator intervention: shutdown, crash, cannot connect now. (57014 is above.)
+            "57" => Verdict::Wait,
+            // Login, catalog name, syntax and privileges.
+            "28" | "3D" | "42" => Verdict::Stop,
+            _ => Verdict::Isolate,
+        },
+    }
+}
+
+/// Whether an error class speaks about the values of a record, so that a record can be judged by it
+/// even if no other passed.
+pub(crate) fn is_about_data(code: Option<&str>) -> bool {
+    // Cardinality, data exception, integrity, WITH CHECK OPTION, program limits, RAISE in a trigger.
+    matches!(
+        code.and_then(|code| code.get(..2)),
+        Some("21" | "22" | "23" | "44" | "54" | "P0")
+    )
+}
+
+fn is_lost_connection(error: &tokio_postgres::Error) -> bool {
+    if error.is_closed() {
+        return true;
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            // A certificate that we refuse arrives as an I/O error, and no waiting makes it good.
+            return !io
+                .get_ref()
+                .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some());
+        }
+        source = cause.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes() {
+        let check = |code, expected| assert_eq!(verdict_of_code(code), expected, "{code}");
+        for code in [
+            "08006", "40001", "40P01", "53100", "53300", "55P03", "57P01", "57P03", "25006",
+            "58030",
+        ] {
+            check(code, Verdict::Wait);
+        }
+        for code in ["42501", "42P01", "28P01", "3D000", "22P04", "22P03"] {
+            check(code, Verdict::Stop);
+        }
+        check("57014", Verdict::Halve);
+        for code in [
+            "23505", "23514", "22001", "22P02", "21000", "P0001", "54000", "XX000",
+        ] {
+            check(code, Verdict::Isolate);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! A stream's table: made where it is missing, checked against the stream where it exists.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bekk_stream::{ColumnType, OnConflict, SchemaId, Stream};
+use tokio_postgres::Client;
+
+use crate::catalog::{Table, TableColumn};
+use crate::ddl::{create_table_sql, quote_list, quote_table, type_sql};
+use crate::encode::Target;
+use crate::migrations::MigrateError;
+use crate::plan::{ColumnSet, Plan};
+use crate::session::{ConnectError, Session};
+use crate::{ConnectOptions, Error};
+
+/// A stream and the table that it fills, found fit for each other.
+#[derive(Debug)]
+pub(crate) struct StreamTarget {
+    pub(crate) stream: Stream,
+    pub(crate) table: Table,
+    /// How each of the stream's columns is encoded, in their order.
+    pub(crate) encodings: Vec<Target>,
+    pub(crate) order: Order,
+    /// The plans made so far, by the schema they are for.
+    pub(crate) plans: Mutex<HashMap<SchemaId, Arc<Plan>>>,
+    /// The lists of columns that rows have been written with, each made once.
+    pub(crate) column_sets: Mutex<Vec<Arc<ColumnSet>>>,
+}
+
+/// In which order, and how many of them, a batch's rows are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The winner of each key, sorted by key.
+    Key,
+    /// All of them in log order; a batch ends where a key comes again. For tables in which more than the
+    /// last record of a key can matter.
+    Log,
+}
+
+impl StreamTarget {
+    fn new(stream: &Stream, table: Table) -> Result<Self, Error> {
+        let (encodings, problems) = compare(stream, &table);
+        if !problems.is_empty() {
+            return Err(Error::TableMismatch {
+                table: table.full_name,
+                stream: stream.name.clone(),
+                problems,
+            });
+        }
+        let order = order(stream, &table);
+        for warning in warnings(stream, &table) {
+            tracing::warn!(stream = stream.name, table = table.full_name, "{warning}");
+        }
+        Ok(Self {
+            stream: stream.clone(),
+            table,
+            encodings,
+            order,
+            plans: Mutex::default(),
+            column_sets: Mutex::default(),
+        })
+    }
+
+    /// Whether rows have a key that they can conflict by.
+    pub(crate) fn is_keyed(&self) -> bool {
+        is_keyed(&self.stream)
+    }
+
+    /// The list of columns with these names, made once.
+    pub(crate) fn column_set(&self, names: &[String]) -> Arc<ColumnSet> {
+        let mut sets = self.column_sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = sets.iter().find(|set| set.names == names) {
+            return Arc::clone(set);
+        }
+        let set = Arc::new(ColumnSet::new(self, names, sets.len()));
+        sets.push(Arc::clone(&set));
+        set
+    }
+}
+
+fn is_keyed(stream: &Stream) -> bool {
+    stream.on_conflict != OnConflict::Append && !stream.key.is_empty()
+}
+
+/// Makes the stream's table where it does not exist, and checks it where it does. The caller has begun a
+/// transaction and holds the set-up lock.
+pub(crate) async fn prepare_table(client: &Client, stream: &Stream) -> Result<StreamTarget, MigrateError> {
+    let name = quote_table(&stream.table);
+    let table = match Table::find(client, &name).await? {
+        Some(table) => table,
+        None => {
+            client.batch_execute(&create_table_sql(stream)).await?;
+            tracing::info!(stream = stream.name, table = %stream.table, "table created");
+            let made = Table::find(client, &name).await?;
+            made.expect("the transaction that made the table sees it")
+        }
+    };
+    StreamTarget::new(stream, table).map_err(MigrateError::Stop)
+}
+
+fn order(stream: &Stream, table: &Table) -> Order {
+    if !is_keyed(stream) {
+        return Order::Log;
+    }
+    let key_index = table.key_index(&stream.key).map(|index| &index.name);
+    let other_unique = table
+        .unique_indexes
+        .iter()
+        .any(|index| Some(&index.name) != key_index);
+    let loose_key = stream
+        .key
+        .iter()
+        .filter_map(|name| table.column(name))
+        .any(|column| column.equal_though_different);
+    // Which of two versions is the greater is the collation's to say.
+    let text_version = stream.newer_by.as_ref().is_some_and(|name| {
+        stream
+            .columns
+            .iter()
+            .any(|column| column.name == *name && column.column_type == ColumnType::Text)
+    });
+    if other_unique || loose_key || text_version || table.has_triggers {
+        Order::Log
+    } else {
+        Order::Key
+    }
+}
+
+/// Compares a table with its stream, column by column: how each column is encoded, and what does not fit.
+fn compare(stream: &Stream, table: &Table) -> (Vec<Target>, Vec<String>) {
+    let mut encodings = Vec::new();
+    let mut problems = Vec::new();
+    if table.kind != "r" && table.kind != "p" {
+        problems.push("it is no table (a view, a foreign table or the like)".to_owned());
+    }
+    for column in &stream.columns {
+        let name = &column.name;
+        let wanted = type_sql(column.column_type);
+        let Some(found) = table.column(name) else {
+            problems.push(format!(
+                "column `{name}` is missing; ALTER TABLE {} ADD COLUMN {} {wanted}",
+                table.sql_name,
+                crate::ddl::quote(name)
+            ));
+            continue;
+        };
+        match Target::of(column.column_type, found) {
+            _ if found.generated => {
+                problems.push(format!("column `{name}` is generated and takes no values"));
+            }
+            Some(target) => encodings.push(target),
+            None => problems.push(format!(
+                "column `{name}` has type {}; the stream's type is {} ({wanted})",
+                found.type_text, column.column_type
+            )),
+        }
+        if column.nullable && found.not_null {
+            problems.push(format!("column `{name}` is NOT NULL; the stream's is nullable"));
+        }
+    }
+    for column in surplus(stream, table).filter(|column| column.not_null && !column.has_default) {
+        problems.push(format!(
+            "column `{}` is NOT NULL without a default, and the stream does not have it",
+            column.name
+        ));
+    }
+    if is_keyed(stream) {
+        problems.extend(key_problem(stream, table));
+    }
+    (encodings, problems)
+}
+
+fn surplus<'t>(stream: &'t Stream, table: &'t Table) -> impl Iterator<Item = &'t TableColumn> {
+    table.columns.iter().filter(|column| {
+        !column.generated && !stream.columns.iter().any(|own| own.name == column.name)
+    })
+}
+
+fn key_problem(stream: &Stream, table: &Table) -> Option<String> {
+    if table.key_index(&stream.key).is_some() {
+        return None;
+    }
+    let key = quote_list(stream.key.iter().map(String::as_str));
+    let near = table.unique_indexes.iter().find(|index| index.covers(&stream.key));
+    Some(match near {
+        Some(index) => {
+            let what = if index.partial {
+                "partial"
+            } else if index.deferrable {
+                "deferrable"
+            } else if index.exclusion {
+                "an exclusion constraint"
+            } else {
+                "not valid"
+            };
+            format!(
+                "key ({key}): index `{}` is {what}, and ON CONFLICT cannot use it; CREATE UNIQUE INDEX ON {} ({key})",
+                index.name, table.sql_name
+            )
+        }
+        None => format!(
+            "key ({key}) has no unique index; CREATE UNIQUE INDEX ON {} ({key})",
+            table.sql_name
+        ),
+    })
+}
+
+/// What is allowed and may still surprise.
+fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if is_keyed(stream) {
+        for column in surplus(stream, table).filter(|column| column.is_serial) {
+            warnings.push(format!(
+                "column `{}` takes a number of its sequence for every record, also for those that update a \
+                 row: an {} sequence may run out",
+                column.name, column.type_text
+            ));
+        }
+        if order(stream, table) == Order::Log {
+            warnings.push(
+                "a second unique index, a trigger, or a text key or version that compares by collation makes \
+                 records go in log order, which is slower"
+                    .to_owned(),
+            );
+        }
+    }
+    warnings
+}
+
+/// What [`check`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The server's version, as it says it: `15.6`.
+    pub server_version: String,
+    /// Each stream's table.
+    pub tables: Vec<TableReport>,
+}
+
+/// What [`check`] found of one stream's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableReport {
+    /// The stream.
+    pub stream: String,
+    /// The table, with its schema if it exists.
+    pub table: String,
+    /// Whether it exists; if not, the sink makes it.
+    pub exists: bool,
+    /// What the sink refuses, each naming its column.
+    pub problems: Vec<String>,
+    /// What is allowed and may surprise.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// Whether the sink would run.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.tables.iter().all(|table| table.problems.is_empty())
+    }
+}
+
+/// Connects and compares each stream's table, where it exists, with the stream. Changes nothing.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Io {
+            act: "start a runtime",
+            source,
+        })?;
+    runtime.block_on(async {
+        let session = Session::open(postgres, "bekk-check").await.map_err(|error| match error {
+            ConnectError::Away(cause) => Error::Postgres {
+                act: format!("connect to PostgreSQL at {postgres}"),
+                cause,
+            },
+            ConnectError::Fatal(error) => error,
+        })?;
+        let failed = |error| Error::postgres("read the catalog", &error);
+        let row = session
+            .client
+            .query_one("SELECT current_setting('server_version')", &[])
+            .await
+            .map_err(failed)?;
+        let mut tables = Vec::new();
+        for stream in streams {
+            let found = Table::find(&session.client, &quote_table(&stream.table))
+                .await
+                .map_err(failed)?;
+            tables.push(match found {
+                Some(table) => TableReport {
+                    stream: stream.name.clone(),
+                    problems: compare(stream, &table).1,
+                    warnings: warnings(stream, &table),
+                    table: table.full_name,
+                    exists: true,
+                },
+                None => TableReport {
+                    stream: stream.name.clone(),
+                    table: stream.table.to_string(),
+                    exists: false,
+                    problems: Vec::new(),
+                    warnings: Vec::new(),
+                },
+            });
+        }
+        Ok(Report {
+            server_version: row.get(0),
+            tables,
+        })
+    })
+}

@@ -1,0 +1,29 @@
+//! Noticing new records: a thread per topic that waits for its ends to move.
+
+use std::time::Duration;
+
+use bekk_log::Offset;
+
+use crate::Error;
+use crate::context::Context;
+
+/// How long one wait lasts at most, so that a stop is noticed.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// Puts a stream's ends on the board whenever they move, until the sink stops.
+pub(crate) fn watch(context: &Context, stream: usize) -> Result<(), Error> {
+    let topic = &context.targets[stream].stream.name;
+    let failed = |error| Error::log(format!("watch topic `{topic}`"), error);
+    while !context.is_stopping() {
+        let ends = context.log.partition_ends(topic).map_err(failed)?;
+        let numbers: Vec<(u32, u64)> = ends.iter().map(|ends| (ends.partition, ends.end.get())).collect();
+        context.board.set_ends(stream, &numbers);
+        let seen: Vec<(u32, Offset)> = ends.iter().map(|ends| (ends.partition, ends.end)).collect();
+        while !context.is_stopping() {
+            if context.log.wait_for_records(topic, &seen, WAIT_MAX).map_err(failed)? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}

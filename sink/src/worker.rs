@@ -1,0 +1,328 @@
+//! A worker: takes batches and applies them over a connection of its own, one in flight while the next
+//! is prepared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bekk_log::Offset;
+use tokio::runtime::Handle;
+
+use crate::apply::{self, Applied, ApplyError, Job};
+use crate::backoff::Backoff;
+use crate::board::{Claim, Outcome};
+use crate::config::Config;
+use crate::context::Context;
+use crate::prepare::{Bounds, Source, prepare};
+use crate::session::{ConnectError, Session};
+use crate::sqlstate::{Verdict, verdict};
+use crate::stats::{State, Stats};
+use crate::{Error, PostgresError};
+
+/// How long a wait for work lasts at most, so that a stop is noticed.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What a worker has done.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) rows: u64,
+    pub(crate) superseded: u64,
+    pub(crate) dead: u64,
+    pub(crate) dead_by_reason: BTreeMap<String, u64>,
+}
+
+/// Applies batches until the sink stops.
+pub(crate) fn work(
+    context: &Arc<Context>,
+    config: &Config,
+    stats: &Stats,
+    runtime: Handle,
+) -> Result<Tally, Error> {
+    let mut worker = Worker {
+        context,
+        config,
+        stats,
+        runtime,
+        session: None,
+        lost_backend: None,
+        backoff: Backoff::default(),
+        tally: Tally::default(),
+    };
+    worker.run()?;
+    Ok(worker.tally)
+}
+
+struct Worker<'a> {
+    context: &'a Arc<Context>,
+    config: &'a Config,
+    stats: &'a Stats,
+    runtime: Handle,
+    session: Option<Session>,
+    /// The backend of a connection that was lost: it may not have noticed yet.
+    lost_backend: Option<i32>,
+    backoff: Backoff,
+    tally: Tally,
+}
+
+/// A batch that is ready, and the slot it belongs to.
+struct Prepared {
+    claim: Claim,
+    job: Job,
+}
+
+impl Worker<'_> {
+    fn run(&mut self) -> Result<(), Error> {
+        let mut ahead: Option<Prepared> = None;
+        while !self.context.is_stopping() {
+            let prepared = match ahead.take() {
+                Some(prepared) => prepared,
+                None => match self.context.board.claim(self.config.batch_records_max, WAIT_MAX) {
+                    Some(claim) => match self.prepare(claim)? {
+                        Some(prepared) => prepared,
+                        None => continue,
+                    },
+                    None => continue,
+                },
+            };
+            let Some(session) = self.take_session()? else {
+                // Stopping while the server is away: nothing of this batch has been applied.
+                return Ok(());
+            };
+            ahead = self.fly(session, prepared)?;
+        }
+        Ok(())
+    }
+
+    fn prepare(&self, claim: Claim) -> Result<Option<Prepared>, Error> {
+        let source = Source {
+            group: &self.context.group,
+            log: &self.context.log,
+            meta: &self.context.meta,
+            target: &self.context.targets[claim.stream],
+            partition: claim.partition,
+        };
+        let bounds = Bounds {
+            records_max: claim.records_max,
+            bytes_max: self.config.batch_bytes_max,
+        };
+        let Some(batch) = prepare(source, claim.from, bounds)? else {
+            self.context.board.give_back(claim.slot);
+            return Ok(None);
+        };
+        let job = Job {
+            context: Arc::clone(self.context),
+            stream: claim.stream,
+            partition: claim.partition,
+            epoch: claim.epoch,
+            batch,
+            path: apply::Path::Copy,
+            refused_run: 0,
+        };
+        Ok(Some(Prepared { claim, job }))
+    }
+
+    /// Applies a batch and meanwhile prepares the next one, which it returns.
+    fn fly(&mut self, session: Session, prepared: Prepared) -> Result<Option<Prepared>, Error> {
+        let Prepared { claim, mut job } = prepared;
+        let board = &self.context.board;
+        (job.path, job.refused_run) = board.manner(claim.slot);
+        let next = job.batch.next;
+        let begun = Instant::now();
+        let flight = self.runtime.spawn(async move {
+            let mut session = session;
+            let applied = apply::apply(&mut session, &job).await;
+            (session, job, applied)
+        });
+        let ahead = board
+            .claim_ahead(claim.slot, next, self.config.batch_records_max)
+            .filter(|_| !self.context.is_stopping())
+            .map(|claim| self.prepare(claim))
+            .transpose();
+        let (session, job, applied) = match self.runtime.block_on(flight) {
+            Ok(landed) => landed,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        if session.client.is_closed() {
+            self.lost_backend = Some(session.pid);
+        } else {
+            self.session = Some(session);
+        }
+        let ahead = ahead?.flatten();
+        match applied {
+            Ok(applied) => {
+                self.committed(&claim, &job, applied, begun.elapsed())?;
+                let goes_on = ahead.as_ref().is_some_and(|ahead| ahead.claim.slot == claim.slot);
+                if !goes_on {
+                    self.context.board.give_back(claim.slot);
+                }
+                Ok(ahead)
+            }
+            Err(error) => {
+                self.recover(&claim, &job, error)?;
+                self.context.board.give_back(claim.slot);
+                // What stood behind the batch that failed is taken again.
+                Ok(ahead.filter(|ahead| ahead.claim.slot != claim.slot))
+            }
+        }
+    }
+
+    fn committed(
+        &mut self,
+        claim: &Claim,
+        job: &Job,
+        applied: Applied,
+        took: Duration,
+    ) -> Result<(), Error> {
+        let batch = &job.batch;
+        let records = batch.rows.len() + batch.dead.len();
+        self.context.board.committed(
+            claim.slot,
+            &Outcome {
+                next: batch.next,
+                records,
+                conflict: applied.conflict,
+                refused_run: applied.refused_run,
+                took,
+            },
+        );
+        self.backoff.reset();
+        self.stats.set_state(State::Running);
+        self.stats.add(applied.rows, applied.superseded, applied.dead.len() as u64);
+        if records > 0 {
+            let latency_us = micros_since(batch.last_timestamp_ms);
+            self.stats
+                .last_visible_latency_us
+                .store(latency_us, std::sync::atomic::Ordering::Relaxed);
+        }
+        self.tally.rows += applied.rows;
+        self.tally.superseded += applied.superseded;
+        self.tally.dead += applied.dead.len() as u64;
+        for reason in applied.dead {
+            *self.tally.dead_by_reason.entry(reason).or_default() += 1;
+        }
+        let topic = &job.target().stream.name;
+        self.context
+            .log
+            .commit_offset(&self.context.group, topic, job.partition, Offset::new(batch.next))
+            .map_err(|error| Error::log(format!("commit the offset of {topic}/{}", job.partition), error))
+    }
+
+    /// Decides what to do about a batch that was not committed, or may not have been, and reads from the
+    /// database where the partition stands.
+    fn recover(&mut self, claim: &Claim, job: &Job, error: ApplyError) -> Result<(), Error> {
+        let mut in_doubt = None;
+        match error {
+            ApplyError::Stop(error) => return Err(error),
+            ApplyError::Moved => {}
+            ApplyError::Postgres { error, applied } => {
+                in_doubt = applied;
+                let records = job.batch.rows.len() + job.batch.dead.len();
+                match verdict(&error) {
+                    Verdict::Wait => self.wait(&PostgresError::from(&error)),
+                    Verdict::Halve if self.context.board.halve(claim.slot, records) => {
+                        tracing::warn!(records, error = %PostgresError::from(&error), "batch halved");
+                    }
+                    Verdict::Halve => self.wait(&PostgresError::from(&error)),
+                    Verdict::Stop | Verdict::Isolate => {
+                        let target = &job.target().table.full_name;
+                        return Err(Error::postgres(format!("write to table `{target}`"), &error));
+                    }
+                }
+            }
+        }
+        let Some((epoch, next)) = self.read_offset(job)? else {
+            return Ok(());
+        };
+        self.context.board.resync(claim.slot, epoch, next);
+        match in_doubt {
+            // Only the holder of the lease moves the offset: the COMMIT whose answer was lost was done.
+            Some(applied) if epoch == claim.epoch && next == job.batch.next => {
+                self.committed(claim, job, applied, Duration::ZERO)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a partition's epoch and next offset; `None` if the sink stops before the server answers.
+    fn read_offset(&mut self, job: &Job) -> Result<Option<(i64, u64)>, Error> {
+        const READ: &str =
+            "SELECT epoch, next FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND partition = $3";
+        loop {
+            let Some(session) = self.take_session()? else {
+                return Ok(None);
+            };
+            let topic = &job.target().stream.name;
+            let read = session
+                .client
+                .query_opt(READ, &[&self.context.group, topic, &job.partition_number()]);
+            match self.runtime.block_on(read) {
+                Ok(Some(row)) => {
+                    self.session = Some(session);
+                    return Ok(Some((row.get(0), row.get::<_, i64>(1).cast_unsigned())));
+                }
+                // Deleted under us: the lease is gone with the row.
+                Ok(None) => {
+                    self.session = Some(session);
+                    return Ok(Some((-1, job.batch.from)));
+                }
+                Err(error) if verdict(&error) == Verdict::Stop => {
+                    return Err(Error::postgres("read bekk.offsets", &error));
+                }
+                Err(error) => {
+                    self.lost_backend = Some(session.pid);
+                    self.wait(&PostgresError::from(&error));
+                }
+            }
+        }
+    }
+
+    /// The connection, made anew if it was lost; waits for the server without end. `None` if the sink stops
+    /// before there is one.
+    fn take_session(&mut self) -> Result<Option<Session>, Error> {
+        if let Some(session) = self.session.take_if(|session| !session.client.is_closed()) {
+            return Ok(Some(session));
+        }
+        let mut first = true;
+        // A batch that is ready at a stop is applied if the server is there.
+        while first || !self.context.is_stopping() {
+            first = false;
+            let open = Session::open(&self.context.postgres, &self.context.owner);
+            match self.runtime.block_on(open) {
+                Ok(session) => {
+                    self.end_lost_backend(&session);
+                    return Ok(Some(session));
+                }
+                Err(ConnectError::Fatal(error)) => return Err(error),
+                Err(ConnectError::Away(cause)) => self.wait(&cause),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the backend of the connection that was lost, if it is still there: it may hold the row of the
+    /// offset until the server notices by itself.
+    fn end_lost_backend(&mut self, session: &Session) {
+        const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                           WHERE pid = $1 AND application_name = $2";
+        if let Some(pid) = self.lost_backend.take() {
+            let end = session.client.execute(END, &[&pid, &self.context.owner]);
+            if let Err(error) = self.runtime.block_on(end) {
+                tracing::debug!(error = %PostgresError::from(&error), "lost backend not ended");
+            }
+        }
+    }
+
+    fn wait(&mut self, cause: &PostgresError) {
+        if !self.backoff.is_waiting() {
+            tracing::warn!(%cause, "waiting for PostgreSQL");
+        }
+        self.stats.set_state(State::Waiting(cause.to_string()));
+        self.context.sleep(self.backoff.next());
+    }
+}
+
+fn micros_since(timestamp_ms: i64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+    u64::try_from(now_us - timestamp_ms.saturating_mul(1_000)).unwrap_or(0)
+}
