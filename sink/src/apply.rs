@@ -1,10 +1,14 @@
 //! The transaction that applies a batch: rows, dead letters, counts and the next offset, all or nothing.
 
-use bytes::Bytes;
-use futures_util::SinkExt;
 use std::pin::pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::SinkExt;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+use crate::Error;
 use crate::batch::Batch;
 use crate::context::Context;
 use crate::dead_letter::{self, DeadLetter, Place};
@@ -14,13 +18,11 @@ use crate::plan::ColumnSet;
 use crate::session::Session;
 use crate::sqlstate::{Verdict, verdict};
 use crate::target::StreamTarget;
-use crate::Error;
 
 /// Deferred constraints would fail at COMMIT, where no savepoint helps. The user's default for
 /// transactions may be another isolation level; ours lets the move of the offset wait for the backend of
 /// a connection that was lost.
-const BEGIN: &str =
-    "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE";
 pub(crate) const SAVEPOINT: &str = "SAVEPOINT bekk";
 pub(crate) const RELEASE: &str = "RELEASE SAVEPOINT bekk";
 pub(crate) const ROLLBACK_TO: &str = "ROLLBACK TO SAVEPOINT bekk; RELEASE SAVEPOINT bekk";
@@ -99,7 +101,13 @@ impl Job {
 pub(crate) async fn apply(session: &mut Session, job: &Job) -> Result<Applied, ApplyError> {
     let result = transaction(session, job).await;
     if let Err(error) = &result
-        && !matches!(error, ApplyError::Postgres { applied: Some(_), .. })
+        && !matches!(
+            error,
+            ApplyError::Postgres {
+                applied: Some(_),
+                ..
+            }
+        )
         && !session.client.is_closed()
     {
         // If this fails the connection is lost, and with it the transaction.
@@ -177,10 +185,22 @@ async fn move_offset(session: &mut Session, job: &Job, counts: Counts) -> Result
     let partition = job.partition_number();
     let number = |number: u64| number.cast_signed();
     let (next, from) = (number(job.batch.next), number(job.batch.from));
-    let (rows, superseded, dead) = (number(counts.rows), number(counts.superseded), number(counts.dead));
+    let (rows, superseded, dead) = (
+        number(counts.rows),
+        number(counts.superseded),
+        number(counts.dead),
+    );
     // Sent together: what stands behind a BEGIN that fails fails too.
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 9] = [
-        &job.context.group, topic, &partition, &job.epoch, &from, &next, &rows, &superseded, &dead,
+    let parameters: [&(dyn ToSql + Sync); 9] = [
+        &job.context.group,
+        topic,
+        &partition,
+        &job.epoch,
+        &from,
+        &next,
+        &rows,
+        &superseded,
+        &dead,
     ];
     let (begun, moved) = tokio::join!(
         session.client.batch_execute(BEGIN),
@@ -247,7 +267,7 @@ async fn write_rows(
             Err(error) if verdict(&error) != Verdict::Isolate => return Err(error.into()),
             Err(error) => {
                 session.client.batch_execute(ROLLBACK_TO).await?;
-                conflict = error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION);
+                conflict = error.code() == Some(&SqlState::UNIQUE_VIOLATION);
                 if !conflict || !job.target().is_keyed() {
                     return isolate::isolate(session, job, columns, &error).await;
                 }
@@ -293,12 +313,21 @@ pub(crate) async fn merge_span(
 ) -> Result<u64, tokio_postgres::Error> {
     if !session.staging_tables.contains(&columns.staging_table) {
         // Made outside the savepoint. If the transaction is rolled back it is made again: IF NOT EXISTS.
-        session.client.batch_execute(&columns.create_staging_sql).await?;
+        session
+            .client
+            .batch_execute(&columns.create_staging_sql)
+            .await?;
     }
     session.client.batch_execute(SAVEPOINT).await?;
     copy_in(session, &columns.copy_staging_sql, batch, rows).await?;
     let count_new = match &columns.count_new_sql {
-        Some(sql) => Some(session.client.query_one(sql.as_str(), &[]).await?.get::<_, i64>(0)),
+        Some(sql) => Some(
+            session
+                .client
+                .query_one(sql.as_str(), &[])
+                .await?
+                .get::<_, i64>(0),
+        ),
         None => None,
     };
     let merge = session.statement(&columns.merge_sql).await?;

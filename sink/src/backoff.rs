@@ -14,7 +14,9 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// How long to wait after one more failure: 50 ms doubled each time up to 3 s, less up to a half.
     pub(crate) fn next(&mut self) -> Duration {
-        let full = FIRST_MS.saturating_mul(1 << self.failures.min(10)).min(CAP_MS);
+        let full = FIRST_MS
+            .saturating_mul(1 << self.failures.min(10))
+            .min(CAP_MS);
         self.failures += 1;
         Duration::from_millis(rand::random_range(full / 2..=full))
     }
@@ -39,6 +41,11 @@ mod tests {
         let mut backoff = Backoff::default();
         let waits: Vec<u128> = (0..40).map(|_| backoff.next().as_millis()).collect();
         assert!((25..=50).contains(&waits[0]), "{waits:?}");
-        assert!(waits[10..].iter().all(|wait| (1_500..=3_000).contains(wait)), "{waits:?}");
+        assert!(
+            waits[10..]
+                .iter()
+                .all(|wait| (1_500..=3_000).contains(wait)),
+            "{waits:?}"
+        );
     }
 }

@@ -73,16 +73,6 @@ pub(crate) struct Row {
 }
 
 impl Batch {
-    /// How many records it holds.
-    pub(crate) fn records(&self) -> u64 {
-        (self.rows.len() + self.dead.len()) as u64
-    }
-
-    /// About how many bytes it takes.
-    pub(crate) fn size(&self) -> usize {
-        self.data.len() + self.dead.iter().map(DeadLetter::size).sum::<usize>()
-    }
-
     /// Settles which rows are sent, and in which order.
     pub(crate) fn settle(&mut self) {
         self.winners = self.winners_of(0..self.rows.len());
@@ -137,7 +127,10 @@ impl Batch {
     }
 
     /// The given rows as binary COPY, in pieces.
-    pub(crate) fn copy_chunks<'b>(&'b self, rows: &'b [u32]) -> impl Iterator<Item = BytesMut> + 'b {
+    pub(crate) fn copy_chunks<'b>(
+        &'b self,
+        rows: &'b [u32],
+    ) -> impl Iterator<Item = BytesMut> + 'b {
         let mut rest = rows.iter();
         let mut first = true;
         let mut done = false;
@@ -152,7 +145,9 @@ impl Batch {
             }
             for index in rest.by_ref() {
                 let row = &self.rows[*index as usize];
-                chunk.extend_from_slice(&self.data[row.data_start as usize..][..row.data_len as usize]);
+                chunk.extend_from_slice(
+                    &self.data[row.data_start as usize..][..row.data_len as usize],
+                );
                 if chunk.len() >= COPY_CHUNK_BYTES {
                     return Some(chunk);
                 }

@@ -209,7 +209,10 @@ impl Board {
     pub(crate) fn set_ends(&self, stream: usize, ends: &[(u32, u64)]) {
         let mut state = self.lock();
         for slot in state.slots.iter_mut().filter(|slot| slot.stream == stream) {
-            if let Some((_, end)) = ends.iter().find(|(partition, _)| *partition == slot.partition) {
+            if let Some((_, end)) = ends
+                .iter()
+                .find(|(partition, _)| *partition == slot.partition)
+            {
                 slot.end = (*end).max(slot.next);
             }
         }
@@ -313,7 +316,11 @@ mod tests {
     use super::*;
 
     fn board() -> Board {
-        let board = Board::new((0..3).map(|partition| Slot::new(0, "t", partition)).collect());
+        let board = Board::new(
+            (0..3)
+                .map(|partition| Slot::new(0, "t", partition))
+                .collect(),
+        );
         for slot in 0..3 {
             board.hold(slot, 1, 0);
         }

@@ -113,7 +113,11 @@ impl Table {
         let unique_indexes = client.query(UNIQUE_INDEXES, &[&oid]).await?;
         let triggers = client.query_one(TRIGGERS, &[&oid]).await?;
         Ok(Some(Self {
-            sql_name: format!("{}.{}", crate::ddl::quote(&schema), crate::ddl::quote(&name)),
+            sql_name: format!(
+                "{}.{}",
+                crate::ddl::quote(&schema),
+                crate::ddl::quote(&name)
+            ),
             full_name: format!("{schema}.{name}"),
             kind: found.get(3),
             columns: columns.iter().map(column).collect(),

@@ -180,7 +180,11 @@ impl ConnectOptions {
         if !path.is_empty() {
             options.dbname = Some(decode_percent(path)?);
         }
-        for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+        for pair in query
+            .unwrap_or("")
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+        {
             let (name, value) = pair
                 .split_once('=')
                 .ok_or(ConnectOptionsError::Syntax("a parameter without `=`"))?;
@@ -364,8 +368,7 @@ mod tests {
 
     #[test]
     fn pairs() {
-        let options =
-            parse(r"host = db port=6432 user='o' dbname=shop");
+        let options = parse(r"host = db port=6432 user='o' dbname=shop");
         assert_eq!(options.host, "db");
         assert_eq!(options.port, 6432);
         assert_eq!(options.user.as_deref(), Some("o"));

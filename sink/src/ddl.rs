@@ -41,9 +41,17 @@ pub fn create_table_sql(stream: &Stream) -> String {
     for column in &stream.columns {
         let not_null = if column.nullable { "" } else { " NOT NULL" };
         let name = quote(&column.name);
-        let _ = write!(sql, "\n    {name} {}{not_null},", type_sql(column.column_type));
+        let _ = write!(
+            sql,
+            "\n    {name} {}{not_null},",
+            type_sql(column.column_type)
+        );
     }
-    if !stream.columns.iter().any(|column| column.name == INGESTED_AT) {
+    if !stream
+        .columns
+        .iter()
+        .any(|column| column.name == INGESTED_AT)
+    {
         let _ = write!(sql, "\n    {INGESTED_AT} timestamptz DEFAULT now(),");
     }
     if !stream.key.is_empty() && stream.on_conflict != OnConflict::Append {
@@ -55,7 +63,10 @@ pub fn create_table_sql(stream: &Stream) -> String {
     for index in &stream.indexes {
         let name = quote(&index_name(&stream.table.name, index));
         let columns = quote_list(index.iter().map(String::as_str));
-        let _ = writeln!(sql, "CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns});");
+        let _ = writeln!(
+            sql,
+            "CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns});"
+        );
     }
     sql
 }

@@ -96,9 +96,11 @@ impl Target {
             (ColumnType::Text | ColumnType::Uuid | ColumnType::Json, "text" | "citext") => {
                 Self::Text { chars_max: None }
             }
-            (ColumnType::Text | ColumnType::Uuid | ColumnType::Json, "varchar" | "bpchar") => Self::Text {
-                chars_max: usize::try_from(modifier - 4).ok(),
-            },
+            (ColumnType::Text | ColumnType::Uuid | ColumnType::Json, "varchar" | "bpchar") => {
+                Self::Text {
+                    chars_max: usize::try_from(modifier - 4).ok(),
+                }
+            }
             (ColumnType::Json, "json") => Self::Json,
             (ColumnType::Json, "jsonb") => Self::Jsonb,
             (ColumnType::Bytea, "bytea") => Self::Bytea,
@@ -109,7 +111,10 @@ impl Target {
 
 /// Precision and scale of a `numeric`; the outer `None` for a scale that decimals do not have (negative,
 /// or beyond 38).
-#[expect(clippy::option_option, reason = "no bounds and no fit are different answers")]
+#[expect(
+    clippy::option_option,
+    reason = "no bounds and no fit are different answers"
+)]
 fn numeric_bounds(modifier: i32) -> Option<Option<(u8, u8)>> {
     if modifier < 4 {
         return Some(None);
@@ -129,7 +134,11 @@ fn timestamp_step(modifier: i32) -> i64 {
 }
 
 /// Appends a value as a field of binary COPY: its length and bytes.
-pub(crate) fn encode_value(out: &mut Vec<u8>, value: &Value<'_>, target: Target) -> Result<(), Refusal> {
+pub(crate) fn encode_value(
+    out: &mut Vec<u8>,
+    value: &Value<'_>,
+    target: Target,
+) -> Result<(), Refusal> {
     match (value, target) {
         (Value::Null, _) => out.extend_from_slice(&(-1i32).to_be_bytes()),
         (Value::Bool(value), Target::Bool) => field(out, &[u8::from(*value)]),
@@ -157,7 +166,10 @@ pub(crate) fn encode_value(out: &mut Vec<u8>, value: &Value<'_>, target: Target)
         (Value::Float8(value), Target::Float8) => field(out, &value.to_be_bytes()),
         (Value::Uuid(value), Target::Uuid) => field(out, value),
         (Value::Date(value), Target::Date) => field(out, &date(*value, target)?.to_be_bytes()),
-        (Value::Date(_) | Value::Timestamp(_) | Value::Timestamptz(_), Target::Timestamp { step }) => {
+        (
+            Value::Date(_) | Value::Timestamp(_) | Value::Timestamptz(_),
+            Target::Timestamp { step },
+        ) => {
             field(out, &timestamp(value, step, target)?.to_be_bytes());
         }
         (Value::Text(text) | Value::Json(text), Target::Text { chars_max }) => {
@@ -201,7 +213,10 @@ fn check_length(text: &str, chars_max: Option<usize>) -> Result<(), Refusal> {
         // PostgreSQL would cut surplus blanks in silence.
         Some(max) if text.len() > max && text.chars().count() > max => Err(Refusal {
             reason: "too_long",
-            detail: format!("{} characters; the table's column holds {max}", text.chars().count()),
+            detail: format!(
+                "{} characters; the table's column holds {max}",
+                text.chars().count()
+            ),
         }),
         _ => Ok(()),
     }
@@ -216,7 +231,9 @@ fn fit(value: Decimal, bounds: Option<(u8, u8)>, target: Target) -> Result<Decim
         return Err(if scale < value.scale {
             Refusal {
                 reason: "too_many_decimals",
-                detail: format!("{value}; the table's column keeps {scale} digits behind the point"),
+                detail: format!(
+                    "{value}; the table's column keeps {scale} digits behind the point"
+                ),
             }
         } else {
             Refusal::out_of_range(value, target)
@@ -306,7 +323,11 @@ pub(crate) fn encode_key(out: &mut Vec<u8>, value: &Value<'_>, target: Target) -
 fn float_key(value: f64) -> [u8; 8] {
     const SIGN: u64 = 1 << 63;
     let value = if value == 0.0 { 0.0 } else { value };
-    let value = if value.is_nan() { f64::NAN.abs() } else { value };
+    let value = if value.is_nan() {
+        f64::NAN.abs()
+    } else {
+        value
+    };
     let bits = value.to_bits();
     let ordered = if bits & SIGN == 0 { bits | SIGN } else { !bits };
     ordered.to_be_bytes()
@@ -329,17 +350,46 @@ mod tests {
                 assert!(key(&pair[0], target) < key(&pair[1], target), "{pair:?}");
             }
         };
-        check(Target::Int8, &[i64::MIN, -1, 0, 1, i64::MAX].map(Value::Int));
+        check(
+            Target::Int8,
+            &[i64::MIN, -1, 0, 1, i64::MAX].map(Value::Int),
+        );
         check(
             Target::Float8,
-            &[f64::NEG_INFINITY, -1.5, -f64::MIN_POSITIVE, 0.0, 1.0, f64::INFINITY, f64::NAN]
-                .map(Value::Float8),
+            &[
+                f64::NEG_INFINITY,
+                -1.5,
+                -f64::MIN_POSITIVE,
+                0.0,
+                1.0,
+                f64::INFINITY,
+                f64::NAN,
+            ]
+            .map(Value::Float8),
         );
-        check(Target::Text { chars_max: None }, &["", "a", "a b", "b"].map(|text| Value::Text(text.into())));
-        let numeric = Target::Numeric { bounds: Some((5, 2)), key_scale: 2 };
+        check(
+            Target::Text { chars_max: None },
+            &["", "a", "a b", "b"].map(|text| Value::Text(text.into())),
+        );
+        let numeric = Target::Numeric {
+            bounds: Some((5, 2)),
+            key_scale: 2,
+        };
         let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
-        check(numeric, &[decimal(-150, 2), decimal(-1, 0), decimal(0, 2), decimal(1, 1), decimal(11, 2)]);
-        assert_eq!(key(&decimal(10, 1), numeric), key(&decimal(100, 2), numeric));
+        check(
+            numeric,
+            &[
+                decimal(-150, 2),
+                decimal(-1, 0),
+                decimal(0, 2),
+                decimal(1, 1),
+                decimal(11, 2),
+            ],
+        );
+        assert_eq!(
+            key(&decimal(10, 1), numeric),
+            key(&decimal(100, 2), numeric)
+        );
         assert_eq!(
             key(&Value::Float8(-0.0), Target::Float8),
             key(&Value::Float8(0.0), Target::Float8)
@@ -353,7 +403,10 @@ mod tests {
             assert_eq!(refused.map(|refusal| refusal.reason), expected, "{value:?}");
         };
         let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
-        let numeric = Target::Numeric { bounds: Some((4, 2)), key_scale: 2 };
+        let numeric = Target::Numeric {
+            bounds: Some((4, 2)),
+            key_scale: 2,
+        };
         check(decimal(9999, 2), numeric, None);
         check(decimal(99_990, 3), numeric, None);
         check(decimal(10_000, 2), numeric, Some("out_of_range"));
@@ -363,8 +416,16 @@ mod tests {
         let varchar = Target::Text { chars_max: Some(3) };
         check(Value::Text("æøå".into()), varchar, None);
         check(Value::Text("abc ".into()), varchar, Some("too_long"));
-        check(Value::Timestamp(i64::MAX), Target::Timestamp { step: 1 }, Some("out_of_range"));
-        check(Value::Timestamp(1500), Target::Timestamp { step: 1000 }, Some("too_many_decimals"));
+        check(
+            Value::Timestamp(i64::MIN),
+            Target::Timestamp { step: 1 },
+            Some("out_of_range"),
+        );
+        check(
+            Value::Timestamp(1500),
+            Target::Timestamp { step: 1000 },
+            Some("too_many_decimals"),
+        );
         check(Value::Date(i32::MAX), Target::Date, Some("out_of_range"));
         check(Value::Bool(true), Target::Int4, Some("bad_value"));
     }

@@ -37,7 +37,11 @@ pub(crate) async fn isolate(
     let mut spans = vec![(0, batch.rows.len())];
     if batch.rows.len() > 1 {
         spans.clear();
-        split(&mut spans, (0, batch.rows.len()), failed_at(batch, &batch.winners, first));
+        split(
+            &mut spans,
+            (0, batch.rows.len()),
+            failed_at(batch, &batch.winners, first),
+        );
     }
     while let Some((start, end)) = spans.pop() {
         let rows = batch.winners_of(start..end);

@@ -59,7 +59,9 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                     continue;
                 }
                 Err(error) => match verdict(&error) {
-                    Verdict::Stop => return Err(Error::postgres("keep the leases in bekk.offsets", &error)),
+                    Verdict::Stop => {
+                        return Err(Error::postgres("keep the leases in bekk.offsets", &error));
+                    }
                     _ => PostgresError::from(&error),
                 },
             },
@@ -100,7 +102,10 @@ impl Keeper<'_> {
         let mut held = 0;
         let mut free = Vec::new();
         for (i, slot) in slots.iter().enumerate() {
-            let Some(row) = rows.iter().find(|row| is_row_of(row, slot.topic.as_str(), slot.partition)) else {
+            let Some(row) = rows
+                .iter()
+                .find(|row| is_row_of(row, slot.topic.as_str(), slot.partition))
+            else {
                 self.context.board.left(i);
                 continue;
             };
@@ -139,12 +144,23 @@ impl Keeper<'_> {
         let context = self.context;
         if let Some(owner) = row.owner.as_ref().filter(|owner| **owner != context.owner) {
             offsets::terminate_backends(client, owner).await?;
-            tracing::info!(topic = row.topic, partition = row.partition, owner, "lease taken over");
+            tracing::info!(
+                topic = row.topic,
+                partition = row.partition,
+                owner,
+                "lease taken over"
+            );
         }
         let taken = offsets::take_lease(client, &context.group, row, &context.owner).await?;
         if let Some((epoch, next)) = taken {
             context.board.hold(slot, epoch, next.cast_unsigned());
-            tracing::debug!(topic = row.topic, partition = row.partition, epoch, next, "lease taken");
+            tracing::debug!(
+                topic = row.topic,
+                partition = row.partition,
+                epoch,
+                next,
+                "lease taken"
+            );
         }
         Ok(taken.is_some())
     }
@@ -152,10 +168,14 @@ impl Keeper<'_> {
     /// Gives up leases above our share, at a batch's end each.
     async fn leave(&self, session: &Session, surplus: usize) -> Result<(), tokio_postgres::Error> {
         let slots = self.context.board.snapshot();
-        let held = slots.iter().enumerate().filter(|(_, slot)| slot.epoch.is_some());
+        let held = slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.epoch.is_some());
         for (i, slot) in held.take(surplus) {
             if self.context.board.leave(i) {
-                self.release(session, i, slot.topic.as_str(), slot.partition, slot.epoch).await?;
+                self.release(session, i, slot.topic.as_str(), slot.partition, slot.epoch)
+                    .await?;
             }
         }
         Ok(())
@@ -163,7 +183,8 @@ impl Keeper<'_> {
 
     async fn release_all(&self, session: &Session) -> Result<(), tokio_postgres::Error> {
         for (i, slot) in self.context.board.snapshot().iter().enumerate() {
-            self.release(session, i, slot.topic.as_str(), slot.partition, slot.epoch).await?;
+            self.release(session, i, slot.topic.as_str(), slot.partition, slot.epoch)
+                .await?;
         }
         Ok(())
     }
@@ -179,7 +200,14 @@ impl Keeper<'_> {
         let (Some(epoch), Ok(partition)) = (epoch, i32::try_from(partition)) else {
             return Ok(());
         };
-        offsets::release_lease(&session.client, &self.context.group, topic, partition, epoch).await?;
+        offsets::release_lease(
+            &session.client,
+            &self.context.group,
+            topic,
+            partition,
+            epoch,
+        )
+        .await?;
         self.context.board.left(slot);
         Ok(())
     }
@@ -217,7 +245,10 @@ mod tests {
         for partitions in 0..20 {
             for count in 1..8 {
                 let members: Vec<String> = (0..count).map(|i| format!("m{i}")).collect();
-                let sum: usize = members.iter().map(|own| share(&members, own, partitions)).sum();
+                let sum: usize = members
+                    .iter()
+                    .map(|own| share(&members, own, partitions))
+                    .sum();
                 assert_eq!(sum, partitions, "{count} members");
             }
         }
@@ -225,7 +256,11 @@ mod tests {
 
     #[test]
     fn names_fit() {
-        let name = format!("{}{}", name_prefix(&"group".repeat(100)), uuid::Uuid::nil().simple());
+        let name = format!(
+            "{}{}",
+            name_prefix(&"group".repeat(100)),
+            uuid::Uuid::nil().simple()
+        );
         assert!(name.len() <= 63, "{name}");
     }
 }

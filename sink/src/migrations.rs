@@ -48,7 +48,10 @@ pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), Migra
     for (version, name, sql) in MIGRATIONS.iter().filter(|(version, ..)| *version > found) {
         client.batch_execute(sql).await?;
         client
-            .execute("INSERT INTO bekk.migrations (version, name) VALUES ($1, $2)", &[version, name])
+            .execute(
+                "INSERT INTO bekk.migrations (version, name) VALUES ($1, $2)",
+                &[version, name],
+            )
             .await?;
         tracing::info!(version, name, "bekk's schema brought up to date");
     }

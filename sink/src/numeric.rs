@@ -28,7 +28,11 @@ pub(crate) fn encode(out: &mut Vec<u8>, decimal: Decimal) {
     let digits = &groups.digits[..groups.len];
     let length = 8 + 2 * digits.len();
     out.extend_from_slice(&i32::try_from(length).expect("at most 48").to_be_bytes());
-    out.extend_from_slice(&u16::try_from(digits.len()).expect("at most 20").to_be_bytes());
+    out.extend_from_slice(
+        &u16::try_from(digits.len())
+            .expect("at most 20")
+            .to_be_bytes(),
+    );
     out.extend_from_slice(&groups.weight.to_be_bytes());
     let sign = if decimal.unscaled < 0 { NEGATIVE } else { 0 };
     out.extend_from_slice(&sign.to_be_bytes());
@@ -40,7 +44,13 @@ pub(crate) fn encode(out: &mut Vec<u8>, decimal: Decimal) {
 
 fn split<T>(magnitude: T, scale: u8, power: impl Fn(u8) -> T) -> Groups
 where
-    T: Copy + PartialEq + From<u16> + TryInto<u16> + Div<Output = T> + Rem<Output = T> + Mul<Output = T>,
+    T: Copy
+        + PartialEq
+        + From<u16>
+        + TryInto<u16>
+        + Div<Output = T>
+        + Rem<Output = T>
+        + Mul<Output = T>,
 {
     let zero = T::from(0);
     let group = |value: T| value.try_into().unwrap_or(0);
@@ -83,12 +93,16 @@ fn strip(mut digits: [u16; GROUPS_MAX], mut len: usize, whole_len: usize) -> Gro
     while len > 0 && digits[len - 1] == 0 {
         len -= 1;
     }
-    let leading = digits[..len].iter().take_while(|digit| **digit == 0).count();
+    let leading = digits[..len]
+        .iter()
+        .take_while(|digit| **digit == 0)
+        .count();
     digits.copy_within(leading..len, 0);
     let weight = if len == 0 {
         0
     } else {
-        let position = i64::try_from(whole_len).unwrap_or(0) - 1 - i64::try_from(leading).unwrap_or(0);
+        let position =
+            i64::try_from(whole_len).unwrap_or(0) - 1 - i64::try_from(leading).unwrap_or(0);
         i16::try_from(position).expect("at most ten groups on each side")
     };
     Groups {
@@ -150,7 +164,11 @@ mod tests {
                 let decimal = Decimal { unscaled, scale };
                 let mut out = Vec::new();
                 encode(&mut out, decimal);
-                assert_eq!(decode(&out), decimal.to_string(), "{unscaled} at scale {scale}");
+                assert_eq!(
+                    decode(&out),
+                    decimal.to_string(),
+                    "{unscaled} at scale {scale}"
+                );
             }
         }
     }

@@ -27,7 +27,6 @@ pub(crate) struct OffsetRow {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) next: i64,
-    pub(crate) log_id: String,
     pub(crate) epoch: i64,
     pub(crate) owner: Option<String>,
     /// Whether no backend of the owner is left.
@@ -38,7 +37,7 @@ pub(crate) struct OffsetRow {
 }
 
 const READ: &str = "\
-    SELECT o.topic, o.partition, o.next, o.log_id::text, o.epoch, o.owner,
+    SELECT o.topic, o.partition, o.next, o.epoch, o.owner,
            o.owner IS NOT NULL AND NOT EXISTS (
                SELECT FROM pg_stat_activity a WHERE a.application_name = o.owner),
            coalesce(o.lease_until < clock_timestamp(), true) AND NOT EXISTS (
@@ -49,7 +48,10 @@ const READ: &str = "\
      ORDER BY o.topic, o.partition";
 
 /// Reads a group's rows.
-pub(crate) async fn read(client: &Client, group: &str) -> Result<Vec<OffsetRow>, tokio_postgres::Error> {
+pub(crate) async fn read(
+    client: &Client,
+    group: &str,
+) -> Result<Vec<OffsetRow>, tokio_postgres::Error> {
     let rows = client.query(READ, &[&group]).await?;
     Ok(rows
         .iter()
@@ -57,11 +59,10 @@ pub(crate) async fn read(client: &Client, group: &str) -> Result<Vec<OffsetRow>,
             topic: row.get(0),
             partition: row.get(1),
             next: row.get(2),
-            log_id: row.get(3),
-            epoch: row.get(4),
-            owner: row.get(5),
-            owner_gone: row.get(6),
-            expired: row.get(7),
+            epoch: row.get(3),
+            owner: row.get(4),
+            owner_gone: row.get(5),
+            expired: row.get(6),
         })
         .collect())
 }
@@ -125,7 +126,10 @@ pub(crate) async fn release_lease(
 
 /// Ends the backends of an owner whose lease has run out, so that nothing they hold is in the way and
 /// nothing they began is committed.
-pub(crate) async fn terminate_backends(client: &Client, owner: &str) -> Result<(), tokio_postgres::Error> {
+pub(crate) async fn terminate_backends(
+    client: &Client,
+    owner: &str,
+) -> Result<(), tokio_postgres::Error> {
     client
         .execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -137,7 +141,10 @@ pub(crate) async fn terminate_backends(client: &Client, owner: &str) -> Result<(
 }
 
 /// The sinks of a group that are connected, by name, in order.
-pub(crate) async fn members(client: &Client, name_prefix: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+pub(crate) async fn members(
+    client: &Client,
+    name_prefix: &str,
+) -> Result<Vec<String>, tokio_postgres::Error> {
     let rows = client
         .query(
             "SELECT DISTINCT application_name FROM pg_stat_activity

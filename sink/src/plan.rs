@@ -91,7 +91,10 @@ impl RowPlan {
         let stream = &target.stream;
         let mut fields = Vec::with_capacity(schema.columns.len());
         for found in &schema.columns {
-            let position = stream.columns.iter().position(|column| column.name == found.name);
+            let position = stream
+                .columns
+                .iter()
+                .position(|column| column.name == found.name);
             let Some(position) = position else {
                 fields.push(Field {
                     name: found.name.clone(),
@@ -116,7 +119,10 @@ impl RowPlan {
             fields.push(Field {
                 name: found.name.clone(),
                 target: Some(target.encodings[position]),
-                key_part: stream.key.iter().position(|key| keyed && *key == found.name),
+                key_part: stream
+                    .key
+                    .iter()
+                    .position(|key| keyed && *key == found.name),
                 is_version: stream.newer_by.as_ref() == Some(&found.name),
             });
         }
@@ -129,7 +135,11 @@ impl RowPlan {
         Ok(Self {
             columns: target.column_set(&names),
             fields,
-            key_parts: if target.is_keyed() { stream.key.len() } else { 0 },
+            key_parts: if target.is_keyed() {
+                stream.key.len()
+            } else {
+                0
+            },
         })
     }
 }
@@ -165,7 +175,8 @@ fn missing_columns(target: &StreamTarget, schema: &Schema) -> Result<(), Unfit> 
 /// Whether every value of one type is a value of the other.
 fn widens(from: ColumnType, to: ColumnType) -> bool {
     use ColumnType as T;
-    let fits_decimal = |digits: u8| matches!(to, T::Decimal { precision, scale } if precision - scale >= digits);
+    let fits_decimal =
+        |digits: u8| matches!(to, T::Decimal { precision, scale } if precision - scale >= digits);
     from == to
         || match from {
             T::Int2 => matches!(to, T::Int4 | T::Int8) || fits_decimal(5),
@@ -196,9 +207,12 @@ impl ColumnSet {
                  WITH NO DATA",
                 staging_table.trim_start_matches("pg_temp.")
             ),
-            copy_staging_sql: format!("COPY {staging_table} ({columns}) FROM STDIN (FORMAT binary)"),
+            copy_staging_sql: format!(
+                "COPY {staging_table} ({columns}) FROM STDIN (FORMAT binary)"
+            ),
             // A partitioned table cannot return xmax.
-            count_new_sql: (target.table.kind == "p").then(|| count_new_sql(target, &staging_table)),
+            count_new_sql: (target.table.kind == "p")
+                .then(|| count_new_sql(target, &staging_table)),
             merge_sql: merge_sql(target, &columns, &staging_table),
             staging_table,
         }
@@ -224,7 +238,8 @@ fn merge_sql(target: &StreamTarget, columns: &str, staging_table: &str) -> Strin
     let stream = &target.stream;
     let table = &target.table.sql_name;
     let key = quote_list(stream.key.iter().map(String::as_str));
-    let insert = format!("INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {staging_table}");
+    let insert =
+        format!("INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {staging_table}");
     let values: Vec<&TableColumn> = stream
         .columns
         .iter()
@@ -251,10 +266,18 @@ fn merge_sql(target: &StreamTarget, columns: &str, staging_table: &str) -> Strin
             let name = quote(name);
             format!(" AND (t.{name} IS NULL OR EXCLUDED.{name} >= t.{name})")
         });
-        format!("DO UPDATE SET {} WHERE ({}){newer}", set.join(", "), differs.join(" OR "))
+        format!(
+            "DO UPDATE SET {} WHERE ({}){newer}",
+            set.join(", "),
+            differs.join(" OR ")
+        )
     };
     // Of a row that was updated, xmax is the transaction that locked it for that.
-    let inserted = if target.table.kind == "p" { "true" } else { "xmax = 0" };
+    let inserted = if target.table.kind == "p" {
+        "true"
+    } else {
+        "xmax = 0"
+    };
     format!(
         "WITH merged AS ({insert} ON CONFLICT ({key}) {action} RETURNING {inserted} AS inserted) \
          SELECT count(*) FILTER (WHERE inserted) FROM merged"

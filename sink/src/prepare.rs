@@ -35,7 +35,11 @@ pub(crate) struct Bounds {
 }
 
 /// Takes what is there from `from` on, up to the bounds; `None` if there is nothing.
-pub(crate) fn prepare(source: Source<'_>, from: u64, bounds: Bounds) -> Result<Option<Batch>, Error> {
+pub(crate) fn prepare(
+    source: Source<'_>,
+    from: u64,
+    bounds: Bounds,
+) -> Result<Option<Batch>, Error> {
     let mut builder = Builder::new(source, from);
     let mut next = from;
     'batch: loop {
@@ -76,7 +80,10 @@ fn read(source: Source<'_>, from: u64) -> Result<bekk_log::Records, Error> {
                 start: start.get(),
                 end: end.get(),
             },
-            error => Error::log(format!("read {topic}/{} from {from} on", source.partition), error),
+            error => Error::log(
+                format!("read {topic}/{} from {from} on", source.partition),
+                error,
+            ),
         })
 }
 
@@ -85,11 +92,19 @@ fn read(source: Source<'_>, from: u64) -> Result<bekk_log::Records, Error> {
 pub(crate) fn dead_letter_at(source: Source<'_>, offset: u64) -> Result<DeadLetter, Error> {
     let records = read(source, offset)?;
     let Some(record) = records.iter().find(|record| record.offset.get() == offset) else {
-        return Ok(DeadLetter::no_payload(offset, &[], "the record is gone".to_owned()));
+        return Ok(DeadLetter::no_payload(
+            offset,
+            &[],
+            "the record is gone".to_owned(),
+        ));
     };
     match Payload::decode(record.value) {
         Ok(payload) => dead_letter(source, offset, &payload, Unfit::default()),
-        Err(error) => Ok(DeadLetter::no_payload(offset, record.value, error.to_string())),
+        Err(error) => Ok(DeadLetter::no_payload(
+            offset,
+            record.value,
+            error.to_string(),
+        )),
     }
 }
 
@@ -135,8 +150,9 @@ impl<'a> Builder<'a> {
                 winners: Vec::new(),
                 dead: Vec::new(),
                 last_timestamp_ms: 0,
-                dedupe: by_key
-                    .then(|| Dedupe::new(target.stream.on_conflict, target.stream.newer_by.is_some())),
+                dedupe: by_key.then(|| {
+                    Dedupe::new(target.stream.on_conflict, target.stream.newer_by.is_some())
+                }),
             },
             records: 0,
             dead_bytes: 0,
@@ -163,7 +179,11 @@ impl<'a> Builder<'a> {
         let payload = match Payload::decode(record.value) {
             Ok(payload) => payload,
             Err(error) => {
-                self.push_dead(DeadLetter::no_payload(offset, record.value, error.to_string()));
+                self.push_dead(DeadLetter::no_payload(
+                    offset,
+                    record.value,
+                    error.to_string(),
+                ));
                 return Ok(self.count(record));
             }
         };
@@ -215,7 +235,11 @@ impl<'a> Builder<'a> {
         let plan = match known {
             Some(plan) => plan,
             None => {
-                let mut meta = self.source.meta.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut meta = self
+                    .source
+                    .meta
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 match meta.schema(self.source.log, id)? {
                     Some(schema) => {
                         let plan = Arc::new(Plan::new(target, &schema));
@@ -227,7 +251,10 @@ impl<'a> Builder<'a> {
                     None => Arc::new(Plan::Unfit(Unfit {
                         reason: "unknown_schema",
                         column: None,
-                        detail: format!("schema {id} is not in topic `{}`", bekk_stream::META_TOPIC),
+                        detail: format!(
+                            "schema {id} is not in topic `{}`",
+                            bekk_stream::META_TOPIC
+                        ),
                     })),
                 }
             }
@@ -276,7 +303,8 @@ impl<'a> Builder<'a> {
     /// Appends the row's bytes to the batch's data and its key to the keys, and leaves its version in
     /// `self.version`.
     fn encode_row(&mut self, plan: &RowPlan, row: RowReader<'_>) -> Result<(), Unfit> {
-        let columns = u16::try_from(plan.columns.names.len()).expect("a table has at most 1,600 columns");
+        let columns =
+            u16::try_from(plan.columns.names.len()).expect("a table has at most 1,600 columns");
         self.batch.data.extend_from_slice(&columns.to_be_bytes());
         self.version.clear();
         self.key_parts.resize_with(plan.key_parts, Vec::new);
@@ -286,7 +314,11 @@ impl<'a> Builder<'a> {
             let value = match values.next() {
                 Some(Ok(value)) => value,
                 Some(Err(error)) => return Err(Unfit::malformed(error.to_string())),
-                None => return Err(Unfit::malformed("fewer values than its schema has columns".to_owned())),
+                None => {
+                    return Err(Unfit::malformed(
+                        "fewer values than its schema has columns".to_owned(),
+                    ));
+                }
             };
             let Some(target) = field.target else {
                 continue;
@@ -307,7 +339,9 @@ impl<'a> Builder<'a> {
             }
         }
         if values.next().is_some() {
-            return Err(Unfit::malformed("more values than its schema has columns".to_owned()));
+            return Err(Unfit::malformed(
+                "more values than its schema has columns".to_owned(),
+            ));
         }
         for part in &self.key_parts {
             self.batch.keys.extend_from_slice(part);
@@ -315,7 +349,9 @@ impl<'a> Builder<'a> {
         if has_null_key {
             // Null equals nothing, itself included: the row's position makes the key its own.
             self.batch.keys.push(0xff);
-            self.batch.keys.extend_from_slice(&self.batch.rows.len().to_be_bytes());
+            self.batch
+                .keys
+                .extend_from_slice(&self.batch.rows.len().to_be_bytes());
         }
         Ok(())
     }

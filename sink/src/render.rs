@@ -63,7 +63,13 @@ fn push_time(line: &mut String, micros: i64) -> std::fmt::Result {
     push_date(line, micros.div_euclid(DAY))?;
     let of_day = micros.rem_euclid(DAY);
     let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
-    write!(line, "T{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
+    write!(
+        line,
+        "T{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )?;
     if fraction > 0 {
         write!(line, ".{fraction:06}")?;
     }
@@ -82,7 +88,11 @@ fn push_date(line: &mut String, days: i64) -> std::fmt::Result {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     write!(line, "{year:04}-{month:02}-{day:02}")
 }
@@ -104,7 +114,10 @@ mod tests {
         check(Value::Date(0), "1970-01-01");
         check(Value::Date(19_782), "2024-02-29");
         check(Value::Date(-1), "1969-12-31");
-        check(Value::Timestamptz(1_709_164_800_000_001), "2024-02-29T00:00:00.000001Z");
+        check(
+            Value::Timestamptz(1_709_164_800_000_001),
+            "2024-02-29T00:00:00.000001Z",
+        );
         check(Value::Timestamp(-1), "1969-12-31T23:59:59.999999");
         check(Value::Bytea([0, 255].as_slice().into()), "\\x00ff");
     }

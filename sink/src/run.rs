@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Offset, PartitionEnds, TopicConfig};
 use bekk_stream::Stream;
@@ -128,7 +128,9 @@ fn open_topics(streams: &[Stream], log: &Client) -> Result<Vec<Vec<PartitionEnds
     };
     streams
         .iter()
-        .map(|stream| open(stream).map_err(|error| Error::log(format!("open topic `{}`", stream.name), error)))
+        .map(|stream| {
+            open(stream).map_err(|error| Error::log(format!("open topic `{}`", stream.name), error))
+        })
         .collect()
 }
 
@@ -205,7 +207,9 @@ fn supervise(context: &Context, stats: &Stats, control: &Control, has_ended: imp
         if let Some(ends) = &drain_to {
             let reached = ends.iter().all(|(topic, partition, end)| {
                 positions.iter().any(|position| {
-                    position.topic == *topic && position.partition == *partition && position.next >= *end
+                    position.topic == *topic
+                        && position.partition == *partition
+                        && position.next >= *end
                 })
             });
             if reached {
@@ -225,7 +229,10 @@ fn ends_now(context: &Context) -> Result<Vec<(String, u32, u64)>, Error> {
             .log
             .partition_ends(topic)
             .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?;
-        all.extend(ends.iter().map(|ends| (topic.clone(), ends.partition, ends.end.get())));
+        all.extend(
+            ends.iter()
+                .map(|ends| (topic.clone(), ends.partition, ends.end.get())),
+        );
     }
     Ok(all)
 }
@@ -239,6 +246,13 @@ impl Summary {
         for (reason, count) in tally.dead_by_reason {
             *self.dead_by_reason.entry(reason).or_default() += count;
         }
+    }
+}
+
+fn sleep_unless_stopping(duration: Duration, control: &Control) {
+    let begun = Instant::now();
+    while begun.elapsed() < duration && !control.is_stopping() {
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 
@@ -273,7 +287,7 @@ impl Setup<'_> {
                 tracing::warn!(server = %self.config.postgres, %cause, "waiting for PostgreSQL");
             }
             stats.set_state(State::Waiting(cause.to_string()));
-            std::thread::sleep(backoff.next());
+            sleep_unless_stopping(backoff.next(), control);
         }
         Ok(None)
     }
@@ -360,7 +374,11 @@ impl Setup<'_> {
                 &[group, topic],
             )
             .await?;
-        if let Some(other) = known.iter().map(|row| row.get::<_, String>(0)).find(|id| *id != log_id) {
+        if let Some(other) = known
+            .iter()
+            .map(|row| row.get::<_, String>(0))
+            .find(|id| *id != log_id)
+        {
             return Err(SetupError::Stop(Error::OtherLog {
                 group: group.clone(),
                 topic: topic.clone(),
@@ -369,11 +387,16 @@ impl Setup<'_> {
             }));
         }
         if known.is_empty() {
-            self.refuse_if_applied_elsewhere(stream).map_err(SetupError::Stop)?;
+            self.refuse_if_applied_elsewhere(stream)
+                .map_err(SetupError::Stop)?;
         }
         for ends in ends {
             let partition = i32::try_from(ends.partition).unwrap_or(i32::MAX);
-            let next = self.start_of(stream, ends).map_err(SetupError::Stop)?.get().cast_signed();
+            let next = self
+                .start_of(stream, ends)
+                .map_err(SetupError::Stop)?
+                .get()
+                .cast_signed();
             client
                 .execute(INSERT_OFFSET, &[group, topic, &partition, &next, &log_id])
                 .await?;
@@ -407,7 +430,9 @@ impl Setup<'_> {
             Start::Time(timestamp_ms) => self
                 .log
                 .offset_for_time(&stream.name, ends.partition, timestamp_ms)
-                .map_err(|error| Error::log(format!("find a time in topic `{}`", stream.name), error))?
+                .map_err(|error| {
+                    Error::log(format!("find a time in topic `{}`", stream.name), error)
+                })?
                 .unwrap_or(ends.end),
         })
     }
@@ -420,7 +445,10 @@ impl Setup<'_> {
             let failed = |error| Error::log(format!("note group `{group}`"), error);
             let known = self.log.committed_offsets(group, topic).map_err(failed)?;
             for ends in ends {
-                if known.iter().all(|(partition, _)| *partition != ends.partition) {
+                if known
+                    .iter()
+                    .all(|(partition, _)| *partition != ends.partition)
+                {
                     let start = self.start_of(&target.stream, ends)?;
                     self.log
                         .commit_offset(group, topic, ends.partition, start)
@@ -441,9 +469,10 @@ impl From<tokio_postgres::Error> for SetupError {
     fn from(error: tokio_postgres::Error) -> Self {
         match verdict(&error) {
             Verdict::Wait | Verdict::Halve => Self::Away(PostgresError::from(&error)),
-            Verdict::Stop | Verdict::Isolate => {
-                Self::Stop(Error::postgres("set up schema `bekk` and the tables", &error))
-            }
+            Verdict::Stop | Verdict::Isolate => Self::Stop(Error::postgres(
+                "set up schema `bekk` and the tables",
+                &error,
+            )),
         }
     }
 }

@@ -43,24 +43,22 @@ impl Session {
         options: &ConnectOptions,
         application_name: &str,
     ) -> Result<Self, ConnectError> {
-        let client = match tokio::time::timeout(
-            options.connect_timeout,
-            connect(options, application_name),
-        )
-        .await
-        {
-            Ok(connected) => connected?,
-            Err(_) => {
-                return Err(ConnectError::Away(PostgresError {
-                    message: format!("no answer within {:?}", options.connect_timeout),
-                    sqlstate: None,
-                    detail: None,
-                    hint: None,
-                    column: None,
-                    constraint: None,
-                }));
-            }
-        };
+        let client =
+            match tokio::time::timeout(options.connect_timeout, connect(options, application_name))
+                .await
+            {
+                Ok(connected) => connected?,
+                Err(_) => {
+                    return Err(ConnectError::Away(PostgresError {
+                        message: format!("no answer within {:?}", options.connect_timeout),
+                        sqlstate: None,
+                        detail: None,
+                        hint: None,
+                        column: None,
+                        constraint: None,
+                    }));
+                }
+            };
         let prepared = async {
             client.batch_execute(SETTINGS).await?;
             client.query_one("SELECT pg_backend_pid()", &[]).await

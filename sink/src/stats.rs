@@ -54,20 +54,32 @@ impl Stats {
     /// What the sink is doing.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How far the group has come in each partition.
     #[must_use]
     pub fn positions(&self) -> Vec<Position> {
-        self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How many records of all partitions are yet to be applied, by whichever sink.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        let positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        positions.iter().map(|position| position.end.saturating_sub(position.next)).sum()
+        let positions = self
+            .positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        positions
+            .iter()
+            .map(|position| position.end.saturating_sub(position.next))
+            .sum()
     }
 
     pub(crate) fn set_state(&self, state: State) {
@@ -75,7 +87,10 @@ impl Stats {
     }
 
     pub(crate) fn set_positions(&self, positions: Vec<Position>) {
-        *self.positions.lock().unwrap_or_else(PoisonError::into_inner) = positions;
+        *self
+            .positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = positions;
     }
 
     pub(crate) fn add(&self, rows: u64, superseded: u64, dead: u64) {

@@ -69,7 +69,10 @@ impl StreamTarget {
 
     /// The list of columns with these names, made once.
     pub(crate) fn column_set(&self, names: &[String]) -> Arc<ColumnSet> {
-        let mut sets = self.column_sets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sets = self
+            .column_sets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(set) = sets.iter().find(|set| set.names == names) {
             return Arc::clone(set);
         }
@@ -85,7 +88,10 @@ fn is_keyed(stream: &Stream) -> bool {
 
 /// Makes the stream's table where it does not exist, and checks it where it does. The caller has begun a
 /// transaction and holds the set-up lock.
-pub(crate) async fn prepare_table(client: &Client, stream: &Stream) -> Result<StreamTarget, MigrateError> {
+pub(crate) async fn prepare_table(
+    client: &Client,
+    stream: &Stream,
+) -> Result<StreamTarget, MigrateError> {
     let name = quote_table(&stream.table);
     let table = match Table::find(client, &name).await? {
         Some(table) => table,
@@ -156,7 +162,9 @@ fn compare(stream: &Stream, table: &Table) -> (Vec<Target>, Vec<String>) {
             )),
         }
         if column.nullable && found.not_null {
-            problems.push(format!("column `{name}` is NOT NULL; the stream's is nullable"));
+            problems.push(format!(
+                "column `{name}` is NOT NULL; the stream's is nullable"
+            ));
         }
     }
     for column in surplus(stream, table).filter(|column| column.not_null && !column.has_default) {
@@ -182,7 +190,10 @@ fn key_problem(stream: &Stream, table: &Table) -> Option<String> {
         return None;
     }
     let key = quote_list(stream.key.iter().map(String::as_str));
-    let near = table.unique_indexes.iter().find(|index| index.covers(&stream.key));
+    let near = table
+        .unique_indexes
+        .iter()
+        .find(|index| index.covers(&stream.key));
     Some(match near {
         Some(index) => {
             let what = if index.partial {
@@ -273,13 +284,15 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
             source,
         })?;
     runtime.block_on(async {
-        let session = Session::open(postgres, "bekk-check").await.map_err(|error| match error {
-            ConnectError::Away(cause) => Error::Postgres {
-                act: format!("connect to PostgreSQL at {postgres}"),
-                cause,
-            },
-            ConnectError::Fatal(error) => error,
-        })?;
+        let session = Session::open(postgres, "bekk-check")
+            .await
+            .map_err(|error| match error {
+                ConnectError::Away(cause) => Error::Postgres {
+                    act: format!("connect to PostgreSQL at {postgres}"),
+                    cause,
+                },
+                ConnectError::Fatal(error) => error,
+            })?;
         let failed = |error| Error::postgres("read the catalog", &error);
         let row = session
             .client

@@ -7,7 +7,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{ConnectOptions, Error, SslMode};
@@ -31,7 +33,9 @@ pub(crate) fn connector(options: &ConnectOptions) -> Result<MakeRustlsConnect, E
         }
         (SslMode::VerifyFull, Some(path)) => webpki(path, &provider)?,
         // libpq: `require` with a root certificate verifies as `verify-ca` does.
-        (SslMode::VerifyCa | SslMode::Require, Some(path)) => Arc::new(AnyName(webpki(path, &provider)?)),
+        (SslMode::VerifyCa | SslMode::Require, Some(path)) => {
+            Arc::new(AnyName(webpki(path, &provider)?))
+        }
         _ => Arc::new(Unverified(Arc::clone(&provider))),
     };
     let config = ClientConfig::builder_with_provider(provider)
@@ -144,7 +148,12 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -153,7 +162,12 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

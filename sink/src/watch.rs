@@ -16,11 +16,18 @@ pub(crate) fn watch(context: &Context, stream: usize) -> Result<(), Error> {
     let failed = |error| Error::log(format!("watch topic `{topic}`"), error);
     while !context.is_stopping() {
         let ends = context.log.partition_ends(topic).map_err(failed)?;
-        let numbers: Vec<(u32, u64)> = ends.iter().map(|ends| (ends.partition, ends.end.get())).collect();
+        let numbers: Vec<(u32, u64)> = ends
+            .iter()
+            .map(|ends| (ends.partition, ends.end.get()))
+            .collect();
         context.board.set_ends(stream, &numbers);
         let seen: Vec<(u32, Offset)> = ends.iter().map(|ends| (ends.partition, ends.end)).collect();
         while !context.is_stopping() {
-            if context.log.wait_for_records(topic, &seen, WAIT_MAX).map_err(failed)? {
+            if context
+                .log
+                .wait_for_records(topic, &seen, WAIT_MAX)
+                .map_err(failed)?
+            {
                 break;
             }
         }

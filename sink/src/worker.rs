@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bekk_log::Offset;
 use tokio::runtime::Handle;
+use tokio_postgres::types::ToSql;
 
 use crate::apply::{self, Applied, ApplyError, Job};
 use crate::backoff::Backoff;
@@ -76,7 +77,11 @@ impl Worker<'_> {
         while !self.context.is_stopping() {
             let prepared = match ahead.take() {
                 Some(prepared) => prepared,
-                None => match self.context.board.claim(self.config.batch_records_max, WAIT_MAX) {
+                None => match self
+                    .context
+                    .board
+                    .claim(self.config.batch_records_max, WAIT_MAX)
+                {
                     Some(claim) => match self.prepare(claim)? {
                         Some(prepared) => prepared,
                         None => continue,
@@ -151,7 +156,9 @@ impl Worker<'_> {
         match applied {
             Ok(applied) => {
                 self.committed(&claim, &job, applied, begun.elapsed())?;
-                let goes_on = ahead.as_ref().is_some_and(|ahead| ahead.claim.slot == claim.slot);
+                let goes_on = ahead
+                    .as_ref()
+                    .is_some_and(|ahead| ahead.claim.slot == claim.slot);
                 if !goes_on {
                     self.context.board.give_back(claim.slot);
                 }
@@ -187,7 +194,8 @@ impl Worker<'_> {
         );
         self.backoff.reset();
         self.stats.set_state(State::Running);
-        self.stats.add(applied.rows, applied.superseded, applied.dead.len() as u64);
+        self.stats
+            .add(applied.rows, applied.superseded, applied.dead.len() as u64);
         if records > 0 {
             let latency_us = micros_since(batch.last_timestamp_ms);
             self.stats
@@ -203,8 +211,18 @@ impl Worker<'_> {
         let topic = &job.target().stream.name;
         self.context
             .log
-            .commit_offset(&self.context.group, topic, job.partition, Offset::new(batch.next))
-            .map_err(|error| Error::log(format!("commit the offset of {topic}/{}", job.partition), error))
+            .commit_offset(
+                &self.context.group,
+                topic,
+                job.partition,
+                Offset::new(batch.next),
+            )
+            .map_err(|error| {
+                Error::log(
+                    format!("commit the offset of {topic}/{}", job.partition),
+                    error,
+                )
+            })
     }
 
     /// Decides what to do about a batch that was not committed, or may not have been, and reads from the
@@ -225,7 +243,10 @@ impl Worker<'_> {
                     Verdict::Halve => self.wait(&PostgresError::from(&error)),
                     Verdict::Stop | Verdict::Isolate => {
                         let target = &job.target().table.full_name;
-                        return Err(Error::postgres(format!("write to table `{target}`"), &error));
+                        return Err(Error::postgres(
+                            format!("write to table `{target}`"),
+                            &error,
+                        ));
                     }
                 }
             }
@@ -245,16 +266,14 @@ impl Worker<'_> {
 
     /// Reads a partition's epoch and next offset; `None` if the sink stops before the server answers.
     fn read_offset(&mut self, job: &Job) -> Result<Option<(i64, u64)>, Error> {
-        const READ: &str =
-            "SELECT epoch, next FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND partition = $3";
+        const READ: &str = "SELECT epoch, next FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND partition = $3";
         loop {
             let Some(session) = self.take_session()? else {
                 return Ok(None);
             };
-            let topic = &job.target().stream.name;
-            let read = session
-                .client
-                .query_opt(READ, &[&self.context.group, topic, &job.partition_number()]);
+            let (topic, partition) = (&job.target().stream.name, job.partition_number());
+            let parameters: [&(dyn ToSql + Sync); 3] = [&self.context.group, topic, &partition];
+            let read = session.client.query_opt(READ, &parameters);
             match self.runtime.block_on(read) {
                 Ok(Some(row)) => {
                     self.session = Some(session);
@@ -305,7 +324,8 @@ impl Worker<'_> {
         const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                            WHERE pid = $1 AND application_name = $2";
         if let Some(pid) = self.lost_backend.take() {
-            let end = session.client.execute(END, &[&pid, &self.context.owner]);
+            let parameters: [&(dyn ToSql + Sync); 2] = [&pid, &self.context.owner];
+            let end = session.client.execute(END, &parameters);
             if let Err(error) = self.runtime.block_on(end) {
                 tracing::debug!(error = %PostgresError::from(&error), "lost backend not ended");
             }
@@ -322,7 +342,9 @@ impl Worker<'_> {
 }
 
 fn micros_since(timestamp_ms: i64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
     u64::try_from(now_us - timestamp_ms.saturating_mul(1_000)).unwrap_or(0)
 }

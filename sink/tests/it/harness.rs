@@ -1,0 +1,289 @@
+//! What the tests share: one server for all that do not break it, a database and a log for each.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bekk_log::{Client, RecordBuffer, TopicConfig};
+use bekk_postgres::Server;
+use bekk_sink::{Config, ConnectOptions, Control, Error, Stats, Summary};
+use bekk_stream::{
+    Column, ColumnType, CsvDialect, FileId, FileRecord, Finished, META_TOPIC, Meta, OnConflict,
+    Origin, Reject, Retention, Schema, Stream, TableName, Value, encode_reject, encode_row,
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+/// How long anything may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The server that tests share who leave it alone.
+pub(crate) fn shared_server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        Server::temporary_with(&[("fsync", "off"), ("max_connections", "200")]).unwrap()
+    })
+}
+
+/// Waits until something holds.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A database of its own.
+pub(crate) struct Db {
+    pub(crate) runtime: Runtime,
+    pub(crate) options: ConnectOptions,
+    client: Option<tokio_postgres::Client>,
+}
+
+impl Db {
+    pub(crate) fn new() -> Self {
+        Self::on(shared_server())
+    }
+
+    pub(crate) fn on(server: &Server) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("db_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut options: ConnectOptions = server.url().parse().unwrap();
+        let mut admin = Self::connect(options.clone());
+        admin.execute(&format!("CREATE DATABASE {name}"));
+        options.dbname = Some(name);
+        Self::connect(options)
+    }
+
+    pub(crate) fn connect(options: ConnectOptions) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut db = Self {
+            runtime,
+            options,
+            client: None,
+        };
+        db.reconnect();
+        db
+    }
+
+    pub(crate) fn reconnect(&mut self) {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(&self.options.host)
+            .port(self.options.port)
+            .user(self.options.user.as_ref().unwrap())
+            .password(self.options.password.as_ref().unwrap())
+            .dbname(self.options.dbname.as_ref().unwrap());
+        self.client = Some(self.runtime.block_on(async {
+            let (client, connection) = config.connect(NoTls).await.unwrap();
+            tokio::spawn(async move {
+                let _ = connection.await;
+            });
+            client
+        }));
+    }
+
+    pub(crate) fn client(&self) -> &tokio_postgres::Client {
+        self.client.as_ref().unwrap()
+    }
+
+    /// Runs statements.
+    pub(crate) fn execute(&mut self, sql: &str) {
+        self.runtime
+            .block_on(self.client().batch_execute(sql))
+            .unwrap();
+    }
+
+    /// Rows as text, columns with `|` between them, null as `-`.
+    pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
+        let messages = self
+            .runtime
+            .block_on(self.client().simple_query(sql))
+            .unwrap();
+        let row = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => {
+                let fields: Vec<&str> = (0..row.len()).map(|i| row.get(i).unwrap_or("-")).collect();
+                Some(fields.join("|"))
+            }
+            _ => None,
+        };
+        messages.iter().filter_map(row).collect()
+    }
+
+    /// The only field of the only row.
+    pub(crate) fn one(&self, sql: &str) -> String {
+        let rows = self.rows(sql);
+        assert_eq!(rows.len(), 1, "{sql}");
+        rows[0].clone()
+    }
+}
+
+/// A log in a directory of its own.
+pub(crate) struct Log {
+    pub(crate) client: Client,
+    pub(crate) dir: TempDir,
+    pub(crate) file: FileId,
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut config = bekk_log::Config::new(dir.path().join("log"));
+        config.durability = bekk_log::Durability::Os;
+        let client = Client::open(config).unwrap();
+        client
+            .create_topic(
+                META_TOPIC,
+                TopicConfig {
+                    partitions: 1,
+                    retention: bekk_log::Retention::default(),
+                },
+            )
+            .unwrap();
+        let log = Self {
+            client,
+            dir,
+            file: FileId::random(),
+        };
+        log.append_meta(&Meta::File(FileRecord {
+            id: log.file,
+            stream: "events".to_owned(),
+            path: b"/data/events.csv".to_vec(),
+            device: 1,
+            inode: 2,
+            head_len: 0,
+            head_hash: 0,
+            found_at_ms: 0,
+            dialect: String::new(),
+        }));
+        log
+    }
+
+    pub(crate) fn append_meta(&self, meta: &Meta) {
+        let mut buffer = RecordBuffer::new();
+        buffer.push(now_ms(), Some(meta.key().as_bytes()), &meta.encode());
+        self.client
+            .append(None, META_TOPIC, &[(0, &buffer)])
+            .unwrap();
+    }
+
+    pub(crate) fn declare(&self, schema: &Schema) {
+        self.append_meta(&Meta::Schema(schema.id(), schema.clone()));
+    }
+
+    /// Makes the stream's topic and declares its schema.
+    pub(crate) fn open_stream(&self, stream: &Stream) {
+        let config = TopicConfig {
+            partitions: stream.partitions,
+            retention: bekk_log::Retention::default(),
+        };
+        self.client.create_topic(&stream.name, config).unwrap();
+        self.declare(&stream.schema());
+    }
+
+    /// Appends values as they are.
+    pub(crate) fn append_raw(&self, topic: &str, partition: u32, values: &[Vec<u8>]) {
+        let mut buffer = RecordBuffer::new();
+        for value in values {
+            buffer.push(now_ms(), None, value);
+        }
+        self.client
+            .append(None, topic, &[(partition, &buffer)])
+            .unwrap();
+    }
+
+    /// Appends rows of a schema; their lines are numbered from 2 on.
+    pub(crate) fn append_rows(
+        &self,
+        topic: &str,
+        partition: u32,
+        schema: &Schema,
+        rows: &[Vec<Value<'_>>],
+    ) {
+        let values: Vec<Vec<u8>> = rows
+            .iter()
+            .zip(2..)
+            .map(|(row, line)| self.row(schema, line, row))
+            .collect();
+        self.append_raw(topic, partition, &values);
+    }
+
+    pub(crate) fn row(&self, schema: &Schema, line: u64, values: &[Value<'_>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_row(&mut out, schema.id(), &self.origin(line), values);
+        out
+    }
+
+    pub(crate) fn reject(&self, schema: &Schema, line: u64, reject: &Reject<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_reject(&mut out, schema.id(), &self.origin(line), reject);
+        out
+    }
+
+    fn origin(&self, line: u64) -> Origin {
+        Origin {
+            file: self.file,
+            start: line * 100,
+            end: line * 100 + 100,
+            line,
+        }
+    }
+}
+
+pub(crate) fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
+/// A stream with these columns, keyed by the first one, into a table of its own name.
+pub(crate) fn stream(name: &str, columns: Vec<Column>) -> Stream {
+    Stream {
+        name: name.to_owned(),
+        files: Vec::new(),
+        exclude: Vec::new(),
+        finished: Finished::Keep,
+        table: TableName {
+            schema: None,
+            name: name.to_owned(),
+        },
+        key: vec![columns[0].name.clone()],
+        on_conflict: OnConflict::Update,
+        newer_by: None,
+        partitions: 1,
+        retention: Retention {
+            age: None,
+            size: None,
+        },
+        indexes: Vec::new(),
+        csv: CsvDialect::default(),
+        columns,
+    }
+}
+
+pub(crate) fn column(name: &str, column_type: ColumnType) -> Column {
+    Column::new(name, column_type)
+}
+
+pub(crate) fn text(text: &str) -> Value<'_> {
+    Value::Text(text.into())
+}
+
+/// Applies all that is in the log now.
+pub(crate) fn drain(db: &Db, log: &Log, stream: &Stream) -> Result<Summary, Error> {
+    drain_with(&Config::new(db.options.clone()), log, stream)
+}
+
+pub(crate) fn drain_with(config: &Config, log: &Log, stream: &Stream) -> Result<Summary, Error> {
+    let control = Control::new();
+    control.drain();
+    let streams = std::slice::from_ref(stream);
+    bekk_sink::run(config, streams, &log.client, &Stats::default(), &control)
+}
