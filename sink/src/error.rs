@@ -13,7 +13,7 @@ pub enum Error {
         /// What was tried, as a verb phrase.
         act: String,
         /// What the server said.
-        cause: PostgresError,
+        cause: Box<PostgresError>,
     },
     /// The certificates of `sslrootcert` cannot be used.
     #[error("read the certificates in `{path}`: {detail}")]
@@ -102,7 +102,7 @@ pub enum Error {
         /// How many.
         records: u64,
         /// What the server said of the last one.
-        cause: PostgresError,
+        cause: Box<PostgresError>,
     },
     /// Bekk's schema in the database was made by a newer version.
     #[error("schema `bekk` in {database} has version {found}; this bekk knows up to {known}")]
@@ -136,7 +136,7 @@ impl Error {
     pub(crate) fn postgres(act: impl Into<String>, error: &tokio_postgres::Error) -> Self {
         Self::Postgres {
             act: act.into(),
-            cause: PostgresError::from(error),
+            cause: Box::new(PostgresError::from(error)),
         }
     }
 

@@ -102,7 +102,7 @@ fn judge(job: &Job, refused_run: u64, cause: PostgresError) -> Result<(), ApplyE
         partition: job.partition,
         from: job.batch.from,
         records,
-        cause,
+        cause: Box::new(cause),
     }))
 }
 

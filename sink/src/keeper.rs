@@ -62,7 +62,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                     Verdict::Stop => {
                         return Err(Error::postgres("keep the leases in bekk.offsets", &error));
                     }
-                    _ => PostgresError::from(&error),
+                    _ => Box::new(PostgresError::from(&error)),
                 },
             },
         };

@@ -461,14 +461,14 @@ impl Setup<'_> {
 }
 
 enum SetupError {
-    Away(PostgresError),
+    Away(Box<PostgresError>),
     Stop(Error),
 }
 
 impl From<tokio_postgres::Error> for SetupError {
     fn from(error: tokio_postgres::Error) -> Self {
         match verdict(&error) {
-            Verdict::Wait | Verdict::Halve => Self::Away(PostgresError::from(&error)),
+            Verdict::Wait | Verdict::Halve => Self::Away(Box::new(PostgresError::from(&error))),
             Verdict::Stop | Verdict::Isolate => Self::Stop(Error::postgres(
                 "set up schema `bekk` and the tables",
                 &error,

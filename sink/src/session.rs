@@ -23,7 +23,7 @@ pub(crate) struct Session {
 /// Why there is no session.
 pub(crate) enum ConnectError {
     /// The server is away or not ready; wait and try again.
-    Away(PostgresError),
+    Away(Box<PostgresError>),
     /// Only a person can help.
     Fatal(Error),
 }
@@ -49,14 +49,14 @@ impl Session {
             {
                 Ok(connected) => connected?,
                 Err(_) => {
-                    return Err(ConnectError::Away(PostgresError {
+                    return Err(ConnectError::Away(Box::new(PostgresError {
                         message: format!("no answer within {:?}", options.connect_timeout),
                         sqlstate: None,
                         detail: None,
                         hint: None,
                         column: None,
                         constraint: None,
-                    }));
+                    })));
                 }
             };
         let prepared = async {
@@ -92,7 +92,7 @@ fn judge(options: &ConnectOptions, error: &tokio_postgres::Error) -> ConnectErro
             format!("connect to PostgreSQL at {options}"),
             error,
         )),
-        _ => ConnectError::Away(PostgresError::from(error)),
+        _ => ConnectError::Away(Box::new(PostgresError::from(error))),
     }
 }
 

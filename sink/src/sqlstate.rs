@@ -70,9 +70,9 @@ fn is_lost_connection(error: &tokio_postgres::Error) -> bool {
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             // A certificate that we refuse arrives as an I/O error, and no waiting makes it good.
-            return !io
+            return io
                 .get_ref()
-                .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some());
+                .is_none_or(|inner| inner.downcast_ref::<rustls::Error>().is_none());
         }
         source = cause.source();
     }

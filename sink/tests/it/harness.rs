@@ -127,7 +127,7 @@ impl Db {
 /// A log in a directory of its own.
 pub(crate) struct Log {
     pub(crate) client: Client,
-    pub(crate) dir: TempDir,
+    _dir: TempDir,
     pub(crate) file: FileId,
 }
 
@@ -148,7 +148,7 @@ impl Log {
             .unwrap();
         let log = Self {
             client,
-            dir,
+            _dir: dir,
             file: FileId::random(),
         };
         log.append_meta(&Meta::File(FileRecord {

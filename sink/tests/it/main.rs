@@ -1,6 +1,6 @@
 //! The sink against a real PostgreSQL and a real log.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod apply;
 mod harness;
