@@ -132,10 +132,6 @@ impl<'a> BatchView<'a> {
         i64::from_be_bytes(field(self.bytes, 27))
     }
 
-    pub(crate) fn max_timestamp_ms(&self) -> i64 {
-        i64::from_be_bytes(field(self.bytes, 35))
-    }
-
     pub(crate) fn records(&self) -> u32 {
         self.records
     }

@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::store::Store;
-use crate::{Error, LogId, Offset, RecordBuffer, Records};
+use crate::topic::TopicLog;
+use crate::{Error, Gap, LogId, Offset, RecordBuffer, Records, VerifyReport, retention, verify};
 
 /// Where the log is and how it is kept.
 #[derive(Debug, Clone)]
@@ -99,6 +100,36 @@ pub struct TopicSize {
     pub bytes: u64,
 }
 
+/// A segment of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Its directory.
+    pub path: PathBuf,
+    /// When it was sealed, in milliseconds since 1970-01-01 UTC; `None` while it is written to.
+    pub sealed_at_ms: Option<i64>,
+    /// Its size in bytes; of one that is not sealed, about that.
+    pub bytes: u64,
+    /// What it holds of each partition, by partition: the first offset and the one behind the last.
+    pub ranges: Vec<(Offset, Offset)>,
+}
+
+/// What has been done since the log was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Calls of [`Client::append`] that got as far as the store.
+    pub appends: u64,
+    /// Records written.
+    pub records: u64,
+    /// The size of the batches written, in bytes as they are stored.
+    pub bytes: u64,
+    /// Writes to the store; appends that come together share one.
+    pub writes: u64,
+    /// Fsyncs of records.
+    pub fsyncs: u64,
+}
+
 /// A writer's session: of two sessions of one ingest only the later may append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -131,7 +162,7 @@ impl Client {
     pub fn open(config: Config) -> Result<Self, Error> {
         let store = Store::open(config)?;
         Ok(Self {
-            log_id: store.log_id(),
+            log_id: store.core().shared.log_id,
             store: Arc::new(RwLock::new(Some(Arc::new(store)))),
         })
     }
@@ -148,7 +179,7 @@ impl Client {
     /// # Errors
     /// If the name or count is outside what is allowed, or the store fails.
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
-        self.store()?.create_topic(name, config)
+        self.store()?.core().create_topic(name, config)
     }
 
     /// The topics, by name.
@@ -156,7 +187,8 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn topics(&self) -> Result<Vec<Topic>, Error> {
-        Ok(self.store()?.topics())
+        let topics = self.store()?.core().topics();
+        Ok(topics.iter().map(|topic| topic.topic()).collect())
     }
 
     /// Begins a session of an ingest: from now on appends of its earlier sessions fail. Persisted before it
@@ -165,7 +197,7 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn begin_session(&self, ingest: &str) -> Result<Session, Error> {
-        self.store()?.begin_session(ingest)
+        self.store()?.core().begin_session(ingest)
     }
 
     /// Appends a batch to each of some partitions of one topic, all or none of them, and returns the first
@@ -181,7 +213,7 @@ impl Client {
         topic: &str,
         batches: &[(u32, &RecordBuffer)],
     ) -> Result<Vec<Offset>, Error> {
-        self.store()?.append(session, topic, batches)
+        self.store()?.core().append(session, topic, batches)
     }
 
     /// Reads whole record batches from the one that holds `from` on, at least one if there is one, else up
@@ -196,7 +228,7 @@ impl Client {
         from: Offset,
         bytes_max: usize,
     ) -> Result<Records, Error> {
-        self.store()?.topic(topic)?.read(partition, from, bytes_max)
+        self.topic(topic)?.read(partition, from, bytes_max)
     }
 
     /// Where each partition of a topic begins and ends, by partition.
@@ -204,7 +236,7 @@ impl Client {
     /// # Errors
     /// [`Error::UnknownTopic`].
     pub fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
-        Ok(self.store()?.topic(topic)?.partition_ends())
+        Ok(self.topic(topic)?.partition_ends())
     }
 
     /// Waits until a partition of the topic has its high watermark behind one of the given offsets, at most
@@ -218,8 +250,7 @@ impl Client {
         behind: &[(u32, Offset)],
         timeout: Duration,
     ) -> Result<bool, Error> {
-        let topic = self.store()?.topic(topic)?;
-        Ok(topic.wait_for_records(behind, timeout))
+        self.topic(topic)?.wait_for_records(behind, timeout)
     }
 
     /// The offset of the first record whose timestamp is not before `timestamp_ms`; `None` if there is none.
@@ -232,8 +263,7 @@ impl Client {
         partition: u32,
         timestamp_ms: i64,
     ) -> Result<Option<Offset>, Error> {
-        let topic = self.store()?.topic(topic)?;
-        topic.offset_for_time(partition, timestamp_ms)
+        self.topic(topic)?.offset_for_time(partition, timestamp_ms)
     }
 
     /// Notes how far a group has come, for tools and for retention.
@@ -248,7 +278,7 @@ impl Client {
         next: Offset,
     ) -> Result<(), Error> {
         let store = self.store()?;
-        store.commit_offset(group, topic, partition, next)
+        store.core().commit_offset(group, topic, partition, next)
     }
 
     /// How far a group has come in each partition of a topic, where it has committed.
@@ -256,7 +286,9 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn committed_offsets(&self, group: &str, topic: &str) -> Result<Vec<(u32, Offset)>, Error> {
-        self.store()?.committed_offsets(group, topic)
+        let store = self.store()?;
+        let committed = store.core().shared.state.committed_by(group, topic)?;
+        Ok(committed.iter().map(|c| (c.partition, c.next)).collect())
     }
 
     /// What a topic takes on disk.
@@ -264,18 +296,79 @@ impl Client {
     /// # Errors
     /// [`Error::UnknownTopic`].
     pub fn topic_size(&self, topic: &str) -> Result<TopicSize, Error> {
+        let segments = self.segments(topic)?;
         Ok(TopicSize {
-            segments: 1,
-            bytes: self.store()?.topic(topic)?.disk_bytes()?,
+            segments: u32::try_from(segments.len()).unwrap_or(u32::MAX),
+            bytes: segments.iter().map(|segment| segment.bytes).sum(),
         })
     }
 
-    /// Drops sealed segments that retention no longer keeps, and returns how many bytes that gave back.
+    /// A topic's segments, in order; the last one is written to.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`].
+    pub fn segments(&self, topic: &str) -> Result<Vec<SegmentInfo>, Error> {
+        Ok(self.topic(topic)?.segment_infos())
+    }
+
+    /// The gaps that were found in a topic: records that are lost. Reads pass over them.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`].
+    pub fn gaps(&self, topic: &str) -> Result<Vec<Gap>, Error> {
+        Ok(self.topic(topic)?.gaps())
+    }
+
+    /// Keeps the records of a partition from `offset` on, whatever retention says, until the same holder
+    /// names a later offset or lets go. For an ingest's checkpoint; a group's committed offsets hold without
+    /// it. A hold does not expire, and is durable when this returns.
+    ///
+    /// # Errors
+    /// If the topic or partition does not exist, or the store fails.
+    pub fn hold(
+        &self,
+        holder: &str,
+        topic: &str,
+        partition: u32,
+        offset: Offset,
+    ) -> Result<(), Error> {
+        let store = self.store()?;
+        store.core().hold(holder, topic, partition, offset)
+    }
+
+    /// Lets go of everything that a holder holds.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn release(&self, holder: &str) -> Result<(), Error> {
+        self.store()?.core().shared.state.remove_held(holder)
+    }
+
+    /// What has been done since the log was opened.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn counters(&self) -> Result<Counters, Error> {
+        Ok(self.store()?.core().shared.counts.get())
+    }
+
+    /// Reads every batch below the high watermarks and says what is wrong; `progress` is called after each
+    /// segment. For a log that is not open, see [`verify`](crate::verify()).
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn verify(&self, progress: &mut dyn FnMut(&VerifyReport)) -> Result<VerifyReport, Error> {
+        Ok(verify::verify_core(self.store()?.core(), progress))
+    }
+
+    /// Drops sealed segments that retention no longer keeps, and returns how many bytes that gave back. Kept
+    /// is, beside what the topic's [`Retention`] says, what a group that committed within the last seven days
+    /// has not come past, what is [held](Self::hold), and everything until a first group has committed.
     ///
     /// # Errors
     /// If the store fails.
     pub fn apply_retention(&self) -> Result<u64, Error> {
-        Ok(0)
+        retention::apply(self.store()?.core())
     }
 
     /// Makes everything durable, notes the partitions' ends and gives the log up. The other clones fail from
@@ -285,12 +378,25 @@ impl Client {
     /// If the store fails.
     pub fn close(self) -> Result<(), Error> {
         let mut slot = self.store.write().unwrap_or_else(PoisonError::into_inner);
-        let store = slot.take().ok_or(Error::Closed)?;
-        store.sync()
+        let mut store = slot.take().ok_or(Error::Closed)?;
+        drop(slot);
+        // Calls of other clones that have begun end first; those that wait for records give up.
+        store.wake_waiting();
+        loop {
+            match Arc::try_unwrap(store) {
+                Ok(last) => return last.close(),
+                Err(shared) => store = shared,
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn store(&self) -> Result<Arc<Store>, Error> {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
         store.clone().ok_or(Error::Closed)
+    }
+
+    fn topic(&self, name: &str) -> Result<Arc<TopicLog>, Error> {
+        self.store()?.core().topic(name)
     }
 }

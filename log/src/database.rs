@@ -1,5 +1,6 @@
 //! Opening fjall databases, with the settings that the log needs.
 
+use std::io;
 use std::path::Path;
 
 use fjall::config::{CompressionPolicy, FilterPolicy};
@@ -39,21 +40,45 @@ pub(crate) fn keyspace(db: &Database, name: &str) -> fjall::Result<Keyspace> {
     })
 }
 
-/// An error of fjall's, said as ours.
+/// An error of fjall's, said as ours: damage as [`Error::Corrupt`], a refusal of the system as
+/// [`Error::Io`].
 pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -> Error {
+    use fjall::LsmError;
+
     match error {
         fjall::Error::Locked => Error::Locked {
             path: path.to_owned(),
         },
-        fjall::Error::Io(source) => Error::Io {
+        fjall::Error::Io(source) | fjall::Error::Storage(LsmError::Io(source)) => {
+            if means_damage(source.kind()) {
+                return corrupt(path, act, &source);
+            }
+            Error::Io {
+                act,
+                path: path.to_owned(),
+                source,
+            }
+        }
+        fjall::Error::Poisoned => Error::Store {
             act,
             path: path.to_owned(),
-            source,
+            detail: "an earlier write failed".to_owned(),
         },
-        other => Error::Store {
-            act,
-            path: path.to_owned(),
-            detail: other.to_string(),
-        },
+        damaged => corrupt(path, act, &damaged),
+    }
+}
+
+/// Whether an error means that files of a database are missing or cut, and not that the system refuses them.
+fn means_damage(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+    )
+}
+
+fn corrupt(path: &Path, act: &'static str, error: &dyn std::error::Error) -> Error {
+    Error::Corrupt {
+        path: path.to_owned(),
+        detail: format!("{act}: {error}"),
     }
 }

@@ -262,3 +262,30 @@ fn read_bytes<'a>(body: &'a [u8], at: &mut usize) -> Option<Option<&'a [u8]>> {
     *at = end;
     Some(Some(bytes))
 }
+
+/// Checks that uncompressed records are `count` of them, numbered in order; what is wrong, if they are not.
+pub(crate) fn check_records(bytes: &[u8], count: u32) -> Result<(), String> {
+    let batch = Batch {
+        base_offset: Offset::ZERO,
+        base_timestamp_ms: 0,
+        records: count,
+        end: bytes.len(),
+    };
+    let mut at = 0;
+    for i in 0..count {
+        let record = read_record(bytes, &mut at, &batch);
+        let found = record.map(|record| record.offset.get());
+        if found != Some(u64::from(i)) {
+            return Err(format!(
+                "record {i} of a batch is malformed or numbered {found:?}"
+            ));
+        }
+    }
+    if at < bytes.len() {
+        return Err(format!(
+            "{} bytes behind the records of a batch",
+            bytes.len() - at
+        ));
+    }
+    Ok(())
+}

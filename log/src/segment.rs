@@ -1,242 +1,390 @@
-//! A segment: a part of a topic's records in a fjall database of its own.
-//!
-//! Keyspace `p<partition>` maps base offsets (u64) to record batches. Keyspace `meta` is written in the same
-//! fjall batch as the records:
-//!
-//! | key | value |
-//! |---|---|
-//! | `b` partition u32 | the partition's end when the segment was begun u64 |
-//! | `e` partition u32 | the partition's end u64 |
-//! | `t` partition u32, timestamp u64 | base offset u64 of the first batch whose greatest timestamp is this |
+//! A segment of a topic: a directory with a database, a file that says what it is, and, once it is sealed, one
+//! that says what it holds.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use fjall::{Database, Keyspace, PersistMode};
+use crate::files::{self, FileKind, ReadFailure, io_error};
+use crate::segment_db::SegmentDb;
+use crate::wire::{Fields, put_text};
+use crate::{Error, LogId, Offset};
 
-use crate::batch::BatchView;
-use crate::wire::Fields;
-use crate::{Error, Offset, Records, database};
+/// What a directory on its way out ends in.
+pub(crate) const DELETED: &str = ".deleted";
+/// What the name of a segment that was set aside goes on with; the time in ms follows.
+pub(crate) const DAMAGED: &str = ".damaged-";
 
-/// An open segment.
-pub(crate) struct SegmentDb {
-    path: PathBuf,
-    db: Database,
-    meta: Keyspace,
-    partitions: Vec<Keyspace>,
-    /// The greatest timestamp in each partition.
-    newest_ms: Mutex<Vec<Option<i64>>>,
+const HEADER: FileKind = FileKind {
+    magic: *b"bekk seg",
+    version: 1,
+};
+const SUMMARY: FileKind = FileKind {
+    magic: *b"bekk end",
+    version: 1,
+};
+
+/// What a segment is: file `segment` in its directory, written when it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) log_id: LogId,
+    pub(crate) topic: String,
+    pub(crate) number: u64,
+    pub(crate) partitions: u32,
 }
 
-/// One record batch on its way into a segment.
-pub(crate) struct Put<'a> {
-    pub(crate) partition: u32,
-    pub(crate) base_offset: Offset,
-    pub(crate) end_offset: Offset,
-    pub(crate) max_timestamp_ms: i64,
-    pub(crate) bytes: &'a [u8],
+/// What a sealed segment holds: file `sealed` in its directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) sealed_at_ms: i64,
+    pub(crate) bytes: u64,
+    pub(crate) ranges: Vec<Range>,
 }
 
-/// Where and how far a read goes.
-pub(crate) struct ReadLimits {
-    /// Nothing at or behind this offset is read.
-    pub(crate) until: Offset,
-    /// The read ends at the first batch with which it would have more bytes than this, but the first.
-    pub(crate) bytes_max: usize,
+/// What a segment holds of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) start: Offset,
+    pub(crate) end: Offset,
+    /// The greatest timestamp; `None` if it holds no record.
+    pub(crate) newest_ms: Option<i64>,
 }
 
-impl SegmentDb {
-    /// Opens the segment in a directory, making it if there is none.
-    pub(crate) fn open(path: &Path, partitions: u32) -> Result<Self, Error> {
-        let open = || {
-            let db = database::open(path)?;
-            let meta = database::keyspace(&db, "meta")?;
-            let partitions = (0..partitions)
-                .map(|partition| database::keyspace(&db, &format!("p{partition}")))
-                .collect::<fjall::Result<_>>()?;
-            Ok((db, meta, partitions))
+impl Header {
+    fn encode(&self) -> Vec<u8> {
+        let mut body = self.log_id.to_bytes().to_vec();
+        put_text(&mut body, &self.topic);
+        body.extend_from_slice(&self.number.to_be_bytes());
+        body.extend_from_slice(&self.partitions.to_be_bytes());
+        body
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let mut fields = Fields::of(body);
+        Some(Self {
+            log_id: LogId::from_bytes(fields.bytes()?),
+            topic: fields.text()?.to_owned(),
+            number: fields.u64()?,
+            partitions: fields.u32()?,
+        })
+    }
+
+    /// Reads what the segment in `dir` is.
+    pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join("segment");
+        let damaged = |detail| {
+            Err(Error::Corrupt {
+                path: path.clone(),
+                detail,
+            })
         };
-        let (db, meta, partitions) =
-            open().map_err(|error| database::store_error("open", path, error))?;
-        let mut segment = Self {
-            path: path.to_owned(),
-            db,
-            meta,
-            newest_ms: Mutex::default(),
-            partitions,
+        match HEADER.read(&path) {
+            Ok(body) => match Self::decode(&body) {
+                Some(header) => Ok(header),
+                None => damaged("it is malformed".to_owned()),
+            },
+            Err(ReadFailure::Missing) => damaged("it is missing".to_owned()),
+            Err(ReadFailure::Damaged(detail)) => damaged(detail),
+            Err(ReadFailure::Failed(error)) => Err(error),
+        }
+    }
+}
+
+impl Summary {
+    fn encode(&self) -> Vec<u8> {
+        let mut body = self.sealed_at_ms.to_be_bytes().to_vec();
+        body.extend_from_slice(&self.bytes.to_be_bytes());
+        for range in &self.ranges {
+            body.extend_from_slice(&range.start.get().to_be_bytes());
+            body.extend_from_slice(&range.end.get().to_be_bytes());
+            body.push(u8::from(range.newest_ms.is_some()));
+            body.extend_from_slice(&range.newest_ms.unwrap_or(0).to_be_bytes());
+        }
+        body
+    }
+
+    fn decode(body: &[u8], partitions: u32) -> Option<Self> {
+        let mut fields = Fields::of(body);
+        let sealed_at_ms = fields.i64()?;
+        let bytes = fields.u64()?;
+        let ranges = (0..partitions).map(|_| {
+            let start = Offset::new(fields.u64()?);
+            let end = Offset::new(fields.u64()?);
+            let has_newest = fields.u8()? == 1;
+            let newest_ms = fields.i64()?;
+            Some(Range {
+                start,
+                end,
+                newest_ms: has_newest.then_some(newest_ms),
+            })
+        });
+        let ranges = ranges.collect::<Option<Vec<_>>>()?;
+        Some(Self {
+            sealed_at_ms,
+            bytes,
+            ranges,
+        })
+    }
+
+    /// Reads what the segment in `dir` holds; `None` if it is not sealed, or its file is damaged and must be
+    /// made again.
+    pub(crate) fn read(dir: &Path, partitions: u32) -> Result<Option<Self>, Error> {
+        match SUMMARY.read(&dir.join("sealed")) {
+            Ok(body) => Ok(Self::decode(&body, partitions)),
+            Err(ReadFailure::Missing) => Ok(None),
+            Err(ReadFailure::Damaged(detail)) => {
+                tracing::warn!(path = %dir.join("sealed").display(), detail, "segment summary is damaged and made again");
+                Ok(None)
+            }
+            Err(ReadFailure::Failed(error)) => Err(error),
+        }
+    }
+}
+
+/// A segment of a topic, open or not.
+pub(crate) struct Segment {
+    number: u64,
+    dir: PathBuf,
+    /// Where each partition stood when it was begun.
+    starts: Vec<Offset>,
+    db: Mutex<Option<Arc<SegmentDb>>>,
+    summary: OnceLock<Summary>,
+}
+
+impl Segment {
+    /// A sealed segment, closed.
+    pub(crate) fn sealed(number: u64, dir: PathBuf, summary: Summary) -> Self {
+        Self {
+            number,
+            dir,
+            starts: summary.ranges.iter().map(|range| range.start).collect(),
+            db: Mutex::new(None),
+            summary: OnceLock::from(summary),
+        }
+    }
+
+    /// A segment that is written to, or was until now.
+    pub(crate) fn unsealed(
+        number: u64,
+        dir: PathBuf,
+        starts: Vec<Offset>,
+        db: Arc<SegmentDb>,
+    ) -> Self {
+        Self {
+            number,
+            dir,
+            starts,
+            db: Mutex::new(Some(db)),
+            summary: OnceLock::new(),
+        }
+    }
+
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn starts(&self) -> &[Offset] {
+        &self.starts
+    }
+
+    pub(crate) fn start(&self, partition: u32) -> Offset {
+        self.starts[partition as usize]
+    }
+
+    pub(crate) fn summary(&self) -> Option<&Summary> {
+        self.summary.get()
+    }
+
+    /// The database, opened if it is not.
+    pub(crate) fn db(&self) -> Result<Arc<SegmentDb>, Error> {
+        let mut slot = self.slot();
+        if let Some(db) = &*slot {
+            return Ok(Arc::clone(db));
+        }
+        let partitions = u32::try_from(self.starts.len()).expect("at most 1,024 partitions");
+        let db = Arc::new(SegmentDb::open(&db_dir(&self.dir), partitions)?);
+        *slot = Some(Arc::clone(&db));
+        Ok(db)
+    }
+
+    /// Closes the database, once those who use it are done; nobody opens it meanwhile. The caller uses none.
+    pub(crate) fn close(&self) {
+        close_slot(&mut self.slot());
+    }
+
+    /// Writes everything into tables, closes the database, frees its journal and notes what it holds. Says
+    /// whether that is done; if not, it may be tried again.
+    pub(crate) fn seal(&self, now_ms: i64) -> Result<bool, Error> {
+        let db = self.db()?;
+        if !db.flush()? {
+            return Ok(false);
+        }
+        let ranges = (0..).zip(&self.starts).map(|(partition, start)| {
+            Ok(Range {
+                start: *start,
+                end: db.end(partition)?.unwrap_or(*start),
+                newest_ms: db.newest_ms(partition),
+            })
+        });
+        let ranges = ranges.collect::<Result<_, Error>>()?;
+        drop(db);
+        let mut slot = self.slot();
+        close_slot(&mut slot);
+        empty_journal(&db_dir(&self.dir))?;
+        let summary = Summary {
+            sealed_at_ms: now_ms,
+            bytes: disk_bytes(&self.dir)?,
+            ranges,
         };
-        let newest = (0..segment.partitions.len())
-            .map(|partition| segment.newest_timestamp(partition))
-            .collect::<Result<_, _>>()?;
-        segment.newest_ms = Mutex::new(newest);
-        Ok(segment)
+        SUMMARY.write(&self.dir.join("sealed"), &summary.encode())?;
+        // Nothing else sets it, and it holds the same.
+        let _ = self.summary.set(summary);
+        Ok(true)
     }
 
-    fn newest_timestamp(&self, partition: usize) -> Result<Option<i64>, Error> {
-        let partition = u32::try_from(partition).expect("at most 1,024 partitions");
-        let Some(entry) = self.meta.prefix(meta_key(b't', partition)).next_back() else {
-            return Ok(None);
-        };
-        let key = entry
-            .key()
-            .map_err(|error| database::store_error("read", &self.path, error))?;
-        match Fields::of(&key[5..]).i64() {
-            Some(sorted) => Ok(Some(sorted ^ i64::MIN)),
-            None => Err(self.corrupt("the time index is malformed")),
+    /// Renames the directory of a segment that is no longer used, so that its end says why.
+    pub(crate) fn rename_away(&self, ending: &str) -> Result<PathBuf, Error> {
+        let mut slot = self.slot();
+        close_slot(&mut slot);
+        rename_away(&self.dir, ending)
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<SegmentDb>>> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops the last handle of a database. fjall unlocks the directory with the last one, wherever that is, so
+/// that the others are waited for; they live as long as one read.
+fn close_slot(slot: &mut Option<Arc<SegmentDb>>) {
+    let Some(mut db) = slot.take() else {
+        return;
+    };
+    loop {
+        match Arc::try_unwrap(db) {
+            Ok(last) => return drop(last),
+            Err(shared) => db = shared,
         }
+        std::thread::sleep(Duration::from_millis(1));
     }
+}
 
-    /// Writes batches, all or none of them. They survive the process, not yet the machine.
-    pub(crate) fn write(&self, puts: &[Put<'_>]) -> Result<(), Error> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
-        let mut newest = self
-            .newest_ms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for put in puts {
-            let partition = &self.partitions[put.partition as usize];
-            batch.insert(partition, put.base_offset.get().to_be_bytes(), put.bytes);
-            let end = put.end_offset.get().to_be_bytes();
-            batch.insert(&self.meta, meta_key(b'e', put.partition), end);
-            // Only what raises the greatest timestamp is in the index, so that its order is the offsets'.
-            let newest = &mut newest[put.partition as usize];
-            if newest.is_none_or(|newest| newest < put.max_timestamp_ms) {
-                *newest = Some(put.max_timestamp_ms);
-                let mut time_key = meta_key(b't', put.partition).to_vec();
-                time_key.extend_from_slice(&sortable(put.max_timestamp_ms));
-                batch.insert(&self.meta, time_key, put.base_offset.get().to_be_bytes());
-            }
+pub(crate) fn rename_away(dir: &Path, ending: &str) -> Result<PathBuf, Error> {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(ending);
+    let renamed = PathBuf::from(name);
+    fs::rename(dir, &renamed).map_err(|source| io_error("rename", dir, source))?;
+    files::sync_parent(dir)?;
+    Ok(renamed)
+}
+
+/// Removes a directory that was renamed for it.
+pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
+    fs::remove_dir_all(dir).map_err(|source| io_error("remove", dir, source))
+}
+
+pub(crate) fn db_dir(dir: &Path) -> PathBuf {
+    dir.join("db")
+}
+
+/// The name of a segment's directory.
+pub(crate) fn dir_name(number: u64) -> String {
+    format!("{number:010}")
+}
+
+/// Makes a new segment under a temporary name, durably, and gives it its own; a crash leaves either nothing
+/// or all of it.
+pub(crate) fn create(topic_dir: &Path, header: &Header) -> Result<PathBuf, Error> {
+    let dir = topic_dir.join(dir_name(header.number));
+    let temporary = files::temporary_name(&dir);
+    match fs::remove_dir_all(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error("remove", &temporary, error));
         }
-        batch
-            .commit()
-            .map_err(|error| database::store_error("write", &self.path, error))
+        _ => {}
     }
-
-    /// Makes everything written durable.
-    pub(crate) fn sync(&self) -> Result<(), Error> {
-        self.db
-            .persist(PersistMode::SyncData)
-            .map_err(|error| database::store_error("fsync", &self.path, error))
-    }
-
-    /// The end of each partition that has one.
-    pub(crate) fn end(&self, partition: u32) -> Result<Option<Offset>, Error> {
-        let value = self
-            .meta
-            .get(meta_key(b'e', partition))
-            .map_err(|error| database::store_error("read", &self.path, error))?;
-        match value.map(|value| Fields::of(&value).u64()) {
-            None => Ok(None),
-            Some(Some(end)) => Ok(Some(Offset::new(end))),
-            Some(None) => Err(self.corrupt("the end of a partition is malformed")),
+    files::create_dir(&temporary)?;
+    HEADER.write(&temporary.join("segment"), &header.encode())?;
+    SegmentDb::create(&db_dir(&temporary), header.partitions)?;
+    // fjall does not fsync all of the directories it makes.
+    walk(&temporary, &mut |entry, is_dir| {
+        if is_dir {
+            files::sync_dir(entry)
+        } else {
+            Ok(())
         }
-    }
+    })?;
+    files::sync_dir(&temporary)?;
+    fs::rename(&temporary, &dir).map_err(|source| io_error("rename", &temporary, source))?;
+    files::sync_dir(topic_dir)?;
+    Ok(dir)
+}
 
-    /// Adds the batches from the one that holds `records.next_offset()` on.
-    pub(crate) fn read(
-        &self,
-        partition: u32,
-        limits: &ReadLimits,
-        records: &mut Records,
-    ) -> Result<(), Error> {
-        let keys = &self.partitions[partition as usize];
-        let from = records.next_offset();
-        let mut bytes_left = limits.bytes_max;
-        let mut entries = keys.range(from.get().to_be_bytes()..).peekable();
-        let mut first = entries.next().map(|entry| self.entry(entry)).transpose()?;
-        if first.as_ref().is_none_or(|(base, _)| *base > from) {
-            // The reader stands inside a batch, or in a gap.
-            let before = keys.range(..from.get().to_be_bytes()).next_back();
-            if let Some((base, bytes)) = before.map(|entry| self.entry(entry)).transpose()? {
-                let batch = self.batch(base, &bytes)?;
-                if batch.end_offset() > from {
-                    bytes_left = bytes_left.saturating_sub(bytes.len());
-                    records
-                        .push_batch(&batch)
-                        .map_err(|detail| self.corrupt(&detail))?;
-                }
-            }
-        }
-        while let Some((base, bytes)) = first {
-            if base >= limits.until || (!records.is_empty() && bytes.len() > bytes_left) {
-                break;
-            }
-            bytes_left = bytes_left.saturating_sub(bytes.len());
-            let batch = self.batch(base, &bytes)?;
-            records
-                .push_batch(&batch)
-                .map_err(|detail| self.corrupt(&detail))?;
-            first = entries.next().map(|entry| self.entry(entry)).transpose()?;
+/// Frees the journal of a closed database that has written everything into tables. An empty journal is what
+/// fjall itself has after it has begun a new one.
+fn empty_journal(db_dir: &Path) -> Result<(), Error> {
+    let journals = journals(db_dir)?;
+    let [journal] = journals.as_slice() else {
+        return Ok(());
+    };
+    File::options()
+        .write(true)
+        .open(journal)
+        .and_then(|file| {
+            file.set_len(0)?;
+            file.sync_all()
+        })
+        .map_err(|source| io_error("empty", journal, source))
+}
+
+/// The journals of a database, in no order.
+pub(crate) fn journals(db_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let list = || {
+        fs::read_dir(db_dir)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<Vec<_>>>()
+    };
+    let mut paths = list().map_err(|source| io_error("list", db_dir, source))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jnl"));
+    Ok(paths)
+}
+
+/// What a directory takes on disk in bytes.
+fn disk_bytes(dir: &Path) -> Result<u64, Error> {
+    let mut bytes = 0;
+    walk(dir, &mut |entry, is_dir| {
+        if !is_dir {
+            let metadata = fs::metadata(entry);
+            bytes += metadata
+                .map_err(|source| io_error("read", entry, source))?
+                .len();
         }
         Ok(())
-    }
-
-    /// The base offset of the first batch that holds a record not before `timestamp_ms`.
-    pub(crate) fn batch_for_time(
-        &self,
-        partition: u32,
-        timestamp_ms: i64,
-    ) -> Result<Option<Offset>, Error> {
-        let mut from = meta_key(b't', partition).to_vec();
-        let behind = meta_key(b't', partition + 1).to_vec();
-        from.extend_from_slice(&sortable(timestamp_ms));
-        let Some(entry) = self.meta.range(from..behind).next() else {
-            return Ok(None);
-        };
-        let (_, value) = entry
-            .into_inner()
-            .map_err(|error| database::store_error("read", &self.path, error))?;
-        match Fields::of(&value).u64() {
-            Some(offset) => Ok(Some(Offset::new(offset))),
-            None => Err(self.corrupt("the time index is malformed")),
-        }
-    }
-
-    /// Its size on disk in bytes.
-    pub(crate) fn disk_bytes(&self) -> Result<u64, Error> {
-        self.db
-            .disk_space()
-            .map_err(|error| database::store_error("measure", &self.path, error))
-    }
-
-    fn entry(&self, entry: fjall::Guard) -> Result<(Offset, fjall::UserValue), Error> {
-        let (key, value) = entry
-            .into_inner()
-            .map_err(|error| database::store_error("read", &self.path, error))?;
-        match Fields::of(&key).u64() {
-            Some(base) => Ok((Offset::new(base), value)),
-            None => Err(self.corrupt("a key is no offset")),
-        }
-    }
-
-    fn batch<'a>(&self, base: Offset, bytes: &'a [u8]) -> Result<BatchView<'a>, Error> {
-        let batch = BatchView::parse(bytes)
-            .map_err(|detail| self.corrupt(&format!("at offset {base}: {detail}")))?;
-        if batch.base_offset() == base {
-            Ok(batch)
-        } else {
-            Err(self.corrupt(&format!(
-                "the batch at offset {base} names {}",
-                batch.base_offset()
-            )))
-        }
-    }
-
-    fn corrupt(&self, detail: &str) -> Error {
-        Error::Corrupt {
-            path: self.path.clone(),
-            detail: detail.to_owned(),
-        }
-    }
+    })?;
+    Ok(bytes)
 }
 
-fn meta_key(kind: u8, partition: u32) -> [u8; 5] {
-    let mut key = [kind; 5];
-    key[1..].copy_from_slice(&partition.to_be_bytes());
-    key
-}
-
-/// A timestamp's bytes in an order that sorts negative ones first.
-fn sortable(timestamp_ms: i64) -> [u8; 8] {
-    (timestamp_ms ^ i64::MIN).to_be_bytes()
+/// Calls `each` with everything below a directory and whether it is a directory.
+fn walk(dir: &Path, each: &mut impl FnMut(&Path, bool) -> Result<(), Error>) -> Result<(), Error> {
+    let list = || {
+        fs::read_dir(dir)?
+            .map(|entry| {
+                let entry = entry?;
+                Ok((entry.path(), entry.file_type()?.is_dir()))
+            })
+            .collect::<io::Result<Vec<_>>>()
+    };
+    for (path, is_dir) in list().map_err(|source| io_error("list", dir, source))? {
+        if is_dir {
+            walk(&path, each)?;
+        }
+        each(&path, is_dir)?;
+    }
+    Ok(())
 }

@@ -1,26 +1,45 @@
 //! The fence: of two sessions of one ingest only the later may append.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use crate::{Error, Session};
 
 /// The newest session of each ingest.
-pub(crate) struct Sessions(RwLock<HashMap<String, u64>>);
+pub(crate) struct Sessions {
+    newest: RwLock<HashMap<String, u64>>,
+    /// No session has a number below this.
+    floor: u64,
+}
 
 impl Sessions {
-    pub(crate) fn new(newest: impl IntoIterator<Item = (String, u64)>) -> Self {
-        Self(RwLock::new(newest.into_iter().collect()))
+    pub(crate) fn new(newest: impl IntoIterator<Item = (String, u64)>, floor: u64) -> Self {
+        Self {
+            newest: RwLock::new(newest.into_iter().collect()),
+            floor,
+        }
+    }
+
+    /// Begins a session; `persist` makes its number durable. Appends that are being written end first.
+    pub(crate) fn begin(
+        &self,
+        ingest: &str,
+        persist: impl FnOnce(u64) -> Result<(), Error>,
+    ) -> Result<Session, Error> {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        let earlier = newest.get(ingest).copied().unwrap_or(0);
+        let number = (earlier + 1).max(self.floor);
+        persist(number)?;
+        newest.insert(ingest.to_owned(), number);
+        Ok(Session {
+            ingest: ingest.to_owned(),
+            number,
+        })
     }
 
     /// Keeps new sessions from beginning while an append is checked, written and made visible.
     pub(crate) fn read(&self) -> Newest<'_> {
-        Newest(self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Keeps appends from being written while a session begins.
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, HashMap<String, u64>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        Newest(self.newest.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

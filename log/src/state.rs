@@ -7,7 +7,11 @@
 //! |---|---|
 //! | `t` topic | partitions u32, retention age in ms u64, size u64 (all ones: none) |
 //! | `s` ingest | number of the newest session u64 |
-//! | `o` group NUL topic NUL partition u32 | offset u64, when it was committed i64 |
+//! | `f` | no session has a number below this u64; there if an earlier state was lost |
+//! | `o` group NUL topic NUL partition u32 | offset u64, when it was committed, ms i64 |
+//! | `h` holder NUL topic NUL partition u32 | offset u64 |
+//! | `b` topic NUL partition u32 | log start offset u64 |
+//! | `g` topic NUL partition u32, start u64 | end u64, when it was found, ms i64, why (text) |
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +19,7 @@ use std::time::Duration;
 use fjall::{Database, Keyspace, PersistMode};
 
 use crate::wire::Fields;
-use crate::{Error, Offset, Retention, Topic, TopicConfig, database};
+use crate::{Error, Gap, Offset, Retention, Topic, TopicConfig, database};
 
 const NONE: u64 = u64::MAX;
 
@@ -26,11 +30,15 @@ pub(crate) struct State {
     keys: Keyspace,
 }
 
-/// What a group has committed for one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Committed {
+/// What a group has committed for one partition, or a holder holds of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The group or holder.
+    pub(crate) name: String,
+    pub(crate) topic: String,
     pub(crate) partition: u32,
     pub(crate) next: Offset,
+    /// When a group committed it; 0 for a holder.
     pub(crate) at_ms: i64,
 }
 
@@ -91,43 +99,141 @@ impl State {
         self.put(key(b's', &[ingest]), value, PersistMode::SyncAll)
     }
 
-    pub(crate) fn committed(&self, group: &str, topic: &str) -> Result<Vec<Committed>, Error> {
-        let prefix = key(b'o', &[group, topic, ""]);
-        self.scan(&prefix, |rest, value| {
-            let mut fields = Fields::of(value);
-            Some(Committed {
-                partition: Fields::of(rest).u32()?,
-                next: Offset::new(fields.u64()?),
-                at_ms: fields.i64()?,
-            })
-        })
+    /// The number below which no session may be.
+    pub(crate) fn session_floor(&self) -> Result<u64, Error> {
+        let value = self
+            .keys
+            .get(b"f")
+            .map_err(|error| self.failed("read", error))?;
+        Ok(value
+            .and_then(|value| Fields::of(&value).u64())
+            .unwrap_or(1))
+    }
+
+    pub(crate) fn put_session_floor(&self, floor: u64) -> Result<(), Error> {
+        self.put(
+            b"f".to_vec(),
+            floor.to_be_bytes().to_vec(),
+            PersistMode::SyncAll,
+        )
+    }
+
+    /// What all groups have committed.
+    pub(crate) fn committed(&self) -> Result<Vec<Position>, Error> {
+        self.positions(b'o', &[])
+    }
+
+    /// What one group has committed for a topic.
+    pub(crate) fn committed_by(&self, group: &str, topic: &str) -> Result<Vec<Position>, Error> {
+        self.positions(b'o', &[group, topic, ""])
     }
 
     /// Notes a group's offset. It is not fsynced: a power loss takes it back to an earlier one, which costs
     /// retention a little room.
-    pub(crate) fn put_committed(
-        &self,
-        group: &str,
-        topic: &str,
-        committed: Committed,
-    ) -> Result<(), Error> {
-        let mut key = key(b'o', &[group, topic, ""]);
-        key.extend_from_slice(&committed.partition.to_be_bytes());
-        let mut value = committed.next.get().to_be_bytes().to_vec();
-        value.extend_from_slice(&committed.at_ms.to_be_bytes());
-        self.put(key, value, PersistMode::Buffer)
+    pub(crate) fn put_committed(&self, position: &Position) -> Result<(), Error> {
+        let mut value = position.next.get().to_be_bytes().to_vec();
+        value.extend_from_slice(&position.at_ms.to_be_bytes());
+        self.put(position_key(b'o', position), value, PersistMode::Buffer)
+    }
+
+    /// Everything that is held.
+    pub(crate) fn held(&self) -> Result<Vec<Position>, Error> {
+        self.positions(b'h', &[])
+    }
+
+    pub(crate) fn put_held(&self, position: &Position) -> Result<(), Error> {
+        let value = position.next.get().to_be_bytes().to_vec();
+        self.put(position_key(b'h', position), value, PersistMode::SyncAll)
+    }
+
+    pub(crate) fn remove_held(&self, holder: &str) -> Result<(), Error> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        for position in self.positions(b'h', &[holder, ""])? {
+            batch.remove(&self.keys, position_key(b'h', &position));
+        }
+        batch.commit().map_err(|error| self.failed("write", error))
+    }
+
+    /// The log start offset of each partition that has one above zero.
+    pub(crate) fn log_starts(&self, topic: &str) -> Result<Vec<(u32, Offset)>, Error> {
+        self.scan(&key(b'b', &[topic, ""]), |rest, value| {
+            let start = Fields::of(value).u64()?;
+            Some((Fields::of(rest).u32()?, Offset::new(start)))
+        })
+    }
+
+    pub(crate) fn put_log_starts(&self, topic: &str, starts: &[Offset]) -> Result<(), Error> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        for (partition, start) in (0u32..).zip(starts) {
+            let mut key = key(b'b', &[topic, ""]);
+            key.extend_from_slice(&partition.to_be_bytes());
+            batch.insert(&self.keys, key, start.get().to_be_bytes());
+        }
+        batch.commit().map_err(|error| self.failed("write", error))
+    }
+
+    pub(crate) fn gaps(&self, topic: &str) -> Result<Vec<Gap>, Error> {
+        self.scan(&key(b'g', &[topic, ""]), |rest, value| {
+            let (mut rest, mut value) = (Fields::of(rest), Fields::of(value));
+            Some(Gap {
+                partition: rest.u32()?,
+                start: Offset::new(rest.u64()?),
+                end: Offset::new(value.u64()?),
+                found_at_ms: value.i64()?,
+                reason: std::str::from_utf8(value.rest()).ok()?.to_owned(),
+            })
+        })
+    }
+
+    pub(crate) fn put_gaps(&self, topic: &str, gaps: &[Gap]) -> Result<(), Error> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        for gap in gaps {
+            let mut key = key(b'g', &[topic, ""]);
+            key.extend_from_slice(&gap.partition.to_be_bytes());
+            key.extend_from_slice(&gap.start.get().to_be_bytes());
+            let mut value = gap.end.get().to_be_bytes().to_vec();
+            value.extend_from_slice(&gap.found_at_ms.to_be_bytes());
+            value.extend_from_slice(gap.reason.as_bytes());
+            batch.insert(&self.keys, key, value);
+        }
+        batch.commit().map_err(|error| self.failed("write", error))
+    }
+
+    fn positions(&self, kind: u8, names: &[&str]) -> Result<Vec<Position>, Error> {
+        let prefix = key(kind, names);
+        self.scan_keys(&prefix, |key, value| {
+            let mut names = key[1..].splitn(3, |byte| *byte == 0);
+            let mut text = || std::str::from_utf8(names.next()?).ok().map(str::to_owned);
+            let (name, topic) = (text()?, text()?);
+            let partition = Fields::of(names.next()?).u32()?;
+            let mut fields = Fields::of(value);
+            Some(Position {
+                name,
+                topic,
+                partition,
+                next: Offset::new(fields.u64()?),
+                at_ms: fields.i64().unwrap_or(0),
+            })
+        })
     }
 
     fn put(&self, key: Vec<u8>, value: Vec<u8>, mode: PersistMode) -> Result<(), Error> {
         let mut batch = self.db.batch().durability(Some(mode));
         batch.insert(&self.keys, key, value);
-        batch
-            .commit()
-            .map_err(|error| database::store_error("write", &self.path, error))
+        batch.commit().map_err(|error| self.failed("write", error))
     }
 
-    /// Every entry whose key begins with `prefix`, decoded from the rest of the key and the value.
+    /// Every entry whose key begins with `prefix`, decoded from the rest of its key and its value.
     fn scan<T>(
+        &self,
+        prefix: &[u8],
+        decode: impl Fn(&[u8], &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        self.scan_keys(prefix, |key, value| decode(&key[prefix.len()..], value))
+    }
+
+    /// The same with the whole key.
+    fn scan_keys<T>(
         &self,
         prefix: &[u8],
         decode: impl Fn(&[u8], &[u8]) -> Option<T>,
@@ -137,13 +243,17 @@ impl State {
             .map(|entry| {
                 let (key, value) = entry
                     .into_inner()
-                    .map_err(|error| database::store_error("read", &self.path, error))?;
-                decode(&key[prefix.len()..], &value).ok_or_else(|| Error::Corrupt {
+                    .map_err(|error| self.failed("read", error))?;
+                decode(&key, &value).ok_or_else(|| Error::Corrupt {
                     path: self.path.clone(),
                     detail: format!("key `{}` has a malformed value", key.escape_ascii()),
                 })
             })
             .collect()
+    }
+
+    fn failed(&self, act: &'static str, error: fjall::Error) -> Error {
+        database::store_error(act, &self.path, error)
     }
 }
 
@@ -155,5 +265,11 @@ fn key(kind: u8, names: &[&str]) -> Vec<u8> {
         }
         key.extend_from_slice(name.as_bytes());
     }
+    key
+}
+
+fn position_key(kind: u8, position: &Position) -> Vec<u8> {
+    let mut key = key(kind, &[&position.name, &position.topic, ""]);
+    key.extend_from_slice(&position.partition.to_be_bytes());
     key
 }

@@ -1,30 +1,43 @@
 //! The log in its directory, held by this process.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::append::{Part, Request};
+use crate::background::Threads;
+use crate::mark::{Ends, Mark};
+use crate::segment::{self, DAMAGED, Header};
 use crate::sessions::Sessions;
-use crate::state::{Committed, State};
-use crate::topic::TopicLog;
-use crate::{Config, Error, LogId, Offset, RecordBuffer, Session, Topic, TopicConfig, batch};
-use crate::{files, identity};
+use crate::shared::{Counts, OpenSegments, Poison, Shared, Signal, now_ms};
+use crate::space::Space;
+use crate::state::{Position, State};
+use crate::topic::{TopicLog, lock};
+use crate::{
+    Config, Error, Offset, RecordBuffer, Retention, Session, Topic, TopicConfig, batch, files,
+    identity, journal,
+};
 
-const TOPIC_NAME_BYTES_MAX: usize = 249;
+const NAME_BYTES_MAX: usize = 249;
 const PARTITIONS_MAX: u32 = 1024;
 
-/// The log in its directory.
+/// The log in its directory. Dropping it closes it.
 pub(crate) struct Store {
-    config: Config,
-    log_id: LogId,
-    state: State,
-    sessions: Sessions,
-    topics: RwLock<BTreeMap<String, Arc<TopicLog>>>,
+    threads: Threads,
+    core: Arc<Core>,
+    closed: bool,
     /// Released last, when all else is closed.
     _lock: File,
+}
+
+/// What the background threads work on too.
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    topics: RwLock<BTreeMap<String, Arc<TopicLog>>>,
+    /// What the durable mark says; held while it is written.
+    marked: Mutex<Ends>,
 }
 
 impl Store {
@@ -32,56 +45,89 @@ impl Store {
         files::create_dir(&config.dir)?;
         let lock = take_lock(&config.dir)?;
         let log_id = identity::open(&config.dir.join("format"))?;
-        let state = State::open(&config.dir.join("state"))?;
-        let sessions = Sessions::new(state.sessions()?);
-        let topics_dir = config.dir.join("topics");
-        files::create_dir(&topics_dir)?;
-        let mut topics = BTreeMap::new();
-        for topic in state.topics()? {
-            let name = topic.name.clone();
-            let log = TopicLog::open(&topics_dir, topic, config.durability)?;
-            topics.insert(name, Arc::new(log));
-        }
-        Ok(Self {
+        let mark = Mark::read(&mark_path(&config.dir), now_ms())?;
+        let state = open_state(&config.dir, mark.clean)?;
+        let shared = Arc::new(Shared {
+            sessions: Sessions::new(state.sessions()?, state.session_floor()?),
+            space: Space::new(config.dir.clone(), config.reserve_bytes),
             config,
             log_id,
             state,
-            sessions,
+            poison: Poison::default(),
+            open_segments: OpenSegments::default(),
+            counts: Counts::default(),
+            segment_work: Signal::default(),
+            mark_work: Signal::default(),
+            closing: AtomicBool::new(false),
+        });
+        files::create_dir(&shared.config.dir.join("topics"))?;
+        let mut topics = BTreeMap::new();
+        for topic in shared.state.topics()? {
+            let name = topic.name.clone();
+            let ends = mark.ends.get(&name).map(Vec::as_slice);
+            let log = TopicLog::open(Arc::clone(&shared), topic, ends, mark.clean)?;
+            topics.insert(name, Arc::new(log));
+        }
+        let core = Arc::new(Core {
+            shared,
             topics: RwLock::new(topics),
+            marked: Mutex::default(),
+        });
+        // From here on the log is no longer one that was closed in order.
+        core.write_mark(false)?;
+        Ok(Self {
+            threads: Threads::start(&core),
+            core,
+            closed: false,
             _lock: lock,
         })
     }
 
-    pub(crate) fn log_id(&self) -> LogId {
-        self.log_id
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
     }
 
-    pub(crate) fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
-        check_topic(name, config)?;
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(existing) = topics.get(name) {
-            let mut topic = existing.topic();
-            if topic.config.retention != config.retention {
-                topic.config.retention = config.retention;
-                self.state.put_topic(&topic)?;
-                existing.set_topic(topic.clone());
-            }
-            return Ok(topic);
+    /// Makes everything durable and notes where it ends.
+    pub(crate) fn close(mut self) -> Result<(), Error> {
+        self.shut_down()
+    }
+
+    /// Makes those who wait for records give up.
+    pub(crate) fn wake_waiting(&self) {
+        self.core.shared.closing.store(true, Ordering::Release);
+        self.core.topics().iter().for_each(|topic| topic.wake());
+    }
+
+    fn shut_down(&mut self) -> Result<(), Error> {
+        self.closed = true;
+        self.wake_waiting();
+        self.core.shared.segment_work.notify();
+        self.core.shared.mark_work.notify();
+        self.threads.join();
+        self.core
+            .topics()
+            .iter()
+            .try_for_each(|topic| topic.sync())?;
+        self.core.shared.open_segments.close();
+        self.core.write_mark(true)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.closed {
+            return;
         }
-        let topic = Topic {
-            name: name.to_owned(),
-            config,
-        };
-        self.state.put_topic(&topic)?;
-        let dir = self.config.dir.join("topics");
-        let log = TopicLog::open(&dir, topic.clone(), self.config.durability)?;
-        topics.insert(name.to_owned(), Arc::new(log));
-        Ok(topic)
+        if let Err(error) = self.shut_down() {
+            tracing::error!(%error, "the log could not be closed in order");
+        }
     }
+}
 
-    pub(crate) fn topics(&self) -> Vec<Topic> {
+impl Core {
+    pub(crate) fn topics(&self) -> Vec<Arc<TopicLog>> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.values().map(|log| log.topic()).collect()
+        topics.values().cloned().collect()
     }
 
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<TopicLog>, Error> {
@@ -92,16 +138,37 @@ impl Store {
             .ok_or_else(|| Error::UnknownTopic(name.to_owned()))
     }
 
+    pub(crate) fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
+        check_topic(name, config)?;
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(existing) = topics.get(name) {
+            let mut topic = existing.topic();
+            if topic.config.retention != config.retention {
+                topic.config.retention = config.retention;
+                self.shared.state.put_topic(&topic)?;
+                existing.set_config(topic.config);
+            }
+            return Ok(topic);
+        }
+        let topic = Topic {
+            name: name.to_owned(),
+            config,
+        };
+        // First: a topic without its directory gets it when the log is opened, not the other way round.
+        self.shared.state.put_topic(&topic)?;
+        let log = TopicLog::open(Arc::clone(&self.shared), topic.clone(), None, false)?;
+        topics.insert(name.to_owned(), Arc::new(log));
+        Ok(topic)
+    }
+
     pub(crate) fn begin_session(&self, ingest: &str) -> Result<Session, Error> {
         check_name("ingest", ingest)?;
-        let mut newest = self.sessions.write();
-        let number = newest.get(ingest).copied().unwrap_or(0) + 1;
-        self.state.put_session(ingest, number)?;
-        newest.insert(ingest.to_owned(), number);
-        Ok(Session {
-            ingest: ingest.to_owned(),
-            number,
-        })
+        let session = self.shared.sessions.begin(ingest, |number| {
+            self.shared.state.put_session(ingest, number)
+        })?;
+        // What the earlier sessions wrote can be seen before the new one looks.
+        self.topics().iter().try_for_each(|topic| topic.sync())?;
+        Ok(session)
     }
 
     pub(crate) fn append(
@@ -111,13 +178,17 @@ impl Store {
         batches: &[(u32, &RecordBuffer)],
     ) -> Result<Vec<Offset>, Error> {
         let topic = self.topic(topic)?;
-        let max = self.config.batch_bytes_max;
+        if self.shared.poison.get().is_some() {
+            return Err(self.shared.poisoned());
+        }
+        let max = self.shared.config.batch_bytes_max;
         if let Some((_, buffer)) = batches.iter().find(|(_, buffer)| buffer.size() > max) {
             return Err(Error::BatchTooLarge {
                 bytes: buffer.size(),
                 max,
             });
         }
+        self.shared.space.check()?;
         let parts = batches.iter().map(|(partition, buffer)| Part {
             partition: *partition,
             records: buffer.len(),
@@ -128,7 +199,8 @@ impl Store {
             session: session.cloned(),
             parts: parts.collect(),
         };
-        topic.append(request, &self.sessions)
+        self.shared.counts.appends.fetch_add(1, Ordering::Relaxed);
+        topic.append(request)
     }
 
     pub(crate) fn commit_offset(
@@ -139,29 +211,74 @@ impl Store {
         next: Offset,
     ) -> Result<(), Error> {
         check_name("group", group)?;
-        self.topic(topic)?;
-        let committed = Committed {
+        let position = self.position(group, topic, partition, next)?;
+        self.shared.state.put_committed(&position)
+    }
+
+    pub(crate) fn hold(
+        &self,
+        holder: &str,
+        topic: &str,
+        partition: u32,
+        next: Offset,
+    ) -> Result<(), Error> {
+        check_name("holder", holder)?;
+        let position = self.position(holder, topic, partition, next)?;
+        self.shared.state.put_held(&position)
+    }
+
+    fn position(
+        &self,
+        name: &str,
+        topic: &str,
+        partition: u32,
+        next: Offset,
+    ) -> Result<Position, Error> {
+        if self.topic(topic)?.topic().config.partitions <= partition {
+            return Err(Error::UnknownPartition {
+                topic: topic.to_owned(),
+                partition,
+            });
+        }
+        Ok(Position {
+            name: name.to_owned(),
+            topic: topic.to_owned(),
             partition,
             next,
             at_ms: now_ms(),
+        })
+    }
+
+    /// Writes the durable mark if it would say something new.
+    pub(crate) fn write_mark_if_changed(&self) -> Result<(), Error> {
+        if *lock(&self.marked) == self.ends() {
+            return Ok(());
+        }
+        self.write_mark(false)
+    }
+
+    fn write_mark(&self, clean: bool) -> Result<(), Error> {
+        let mut marked = lock(&self.marked);
+        let mark = Mark {
+            clean,
+            ends: self.ends(),
         };
-        self.state.put_committed(group, topic, committed)
+        mark.write(&mark_path(&self.shared.config.dir))?;
+        *marked = mark.ends;
+        Ok(())
     }
 
-    pub(crate) fn committed_offsets(
-        &self,
-        group: &str,
-        topic: &str,
-    ) -> Result<Vec<(u32, Offset)>, Error> {
-        let committed = self.state.committed(group, topic)?;
-        Ok(committed.iter().map(|c| (c.partition, c.next)).collect())
+    fn ends(&self) -> Ends {
+        let topics = self.topics();
+        let ends = topics
+            .iter()
+            .map(|topic| (topic.name.clone(), topic.view().highs));
+        ends.collect()
     }
+}
 
-    /// Makes everything durable.
-    pub(crate) fn sync(&self) -> Result<(), Error> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.values().try_for_each(|log| log.sync())
-    }
+fn mark_path(dir: &Path) -> PathBuf {
+    dir.join("ends")
 }
 
 fn take_lock(dir: &Path) -> Result<File, Error> {
@@ -176,9 +293,63 @@ fn take_lock(dir: &Path) -> Result<File, Error> {
     }
 }
 
+/// Opens the state. A damaged one is set aside and made again from what the segments say of themselves: the
+/// topics come back without retention, groups and holds do not, and sessions go on above any earlier number.
+fn open_state(dir: &Path, clean: bool) -> Result<State, Error> {
+    let path = dir.join("state");
+    if !clean && path.is_dir() {
+        for cut in journal::cut(&path, dir, now_ms())? {
+            cut.report();
+        }
+    }
+    let error = match State::open(&path) {
+        Err(error @ Error::Corrupt { .. }) => error,
+        opened => return opened,
+    };
+    let kept = segment::rename_away(&path, &format!("{DAMAGED}{}", now_ms()))?;
+    tracing::error!(
+        %error, kept = %kept.display(),
+        "the log's state is damaged and set aside; topics are found again, groups' offsets are lost"
+    );
+    let state = State::open(&path)?;
+    state.put_session_floor(now_ms().unsigned_abs())?;
+    for topic in topics_of_segments(&dir.join("topics"))? {
+        state.put_topic(&topic)?;
+    }
+    Ok(state)
+}
+
+fn topics_of_segments(dir: &Path) -> Result<Vec<Topic>, Error> {
+    let subdirectories = |dir: &Path| {
+        let list = fs::read_dir(dir).and_then(|entries| {
+            let paths = entries.map(|entry| Ok(entry?.path()));
+            paths.collect::<std::io::Result<Vec<_>>>()
+        });
+        list.map_err(|source| files::io_error("list", dir, source))
+    };
+    let mut topics = Vec::new();
+    if !dir.is_dir() {
+        return Ok(topics);
+    }
+    for topic_dir in subdirectories(dir)? {
+        let segments = subdirectories(&topic_dir)?;
+        let header = segments
+            .iter()
+            .find_map(|segment| Header::read(segment).ok());
+        topics.extend(header.map(|header| Topic {
+            name: header.topic,
+            config: TopicConfig {
+                partitions: header.partitions,
+                retention: Retention::default(),
+            },
+        }));
+    }
+    Ok(topics)
+}
+
 fn check_topic(name: &str, config: TopicConfig) -> Result<(), Error> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let fits = (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len());
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
     if !fits || !name.chars().all(allowed) || matches!(name, "." | "..") {
         return Err(Error::Invalid {
             what: "topic",
@@ -197,7 +368,7 @@ fn check_topic(name: &str, config: TopicConfig) -> Result<(), Error> {
 }
 
 fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
-    let fits = (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len());
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
     if !fits || name.chars().any(char::is_control) {
         return Err(Error::Invalid {
             what,
@@ -206,9 +377,4 @@ fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
         });
     }
     Ok(())
-}
-
-pub(crate) fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }

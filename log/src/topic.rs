@@ -1,227 +1,212 @@
-//! A topic in use: where appends get their offsets and readers learn of them.
+//! A topic in use: where appends get their offsets and readers see them.
 
-use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+mod append;
+mod read;
+mod segments;
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::append::{AppendQueue, Outcome, Part, Request};
-use crate::segment::{Put, ReadLimits, SegmentDb};
-use crate::sessions::Sessions;
-use crate::{Durability, Error, Offset, PartitionEnds, Records, Topic, batch};
+use crate::append::AppendQueue;
+use crate::recovery::{self, Recovered};
+use crate::segment::Segment;
+use crate::shared::Shared;
+use crate::writer::{Prepared, Writer};
+use crate::{Durability, Error, Gap, Offset, PartitionEnds, SegmentInfo, Topic, TopicConfig};
 
 /// A topic in use.
+///
+/// Locks are taken in the order of the fields that hold them.
 pub(crate) struct TopicLog {
-    name: String,
-    topic: Mutex<Topic>,
-    segment: SegmentDb,
-    durability: Durability,
+    pub(crate) name: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) shared: Arc<Shared>,
     queue: AppendQueue,
-    /// Where the next batch of each partition goes; held while one is written.
-    ends: Mutex<Vec<Offset>>,
-    /// Up to where readers may see each partition.
-    high: Mutex<Vec<Offset>>,
+    writer: Mutex<Writer>,
+    /// Held also while it is made.
+    next: Mutex<Option<Prepared>>,
+    /// The segments in order; the last one is written to.
+    chain: RwLock<Arc<Vec<Arc<Segment>>>>,
+    view: Mutex<View>,
     advanced: Condvar,
+    config: Mutex<TopicConfig>,
+    gaps: Mutex<Vec<Gap>>,
+}
+
+/// What readers may see.
+#[derive(Clone)]
+pub(crate) struct View {
+    /// Log start offset of each partition.
+    pub(crate) starts: Vec<Offset>,
+    /// High watermark of each partition.
+    pub(crate) highs: Vec<Offset>,
 }
 
 impl TopicLog {
-    pub(crate) fn open(dir: &Path, topic: Topic, durability: Durability) -> Result<Self, Error> {
-        let segment = SegmentDb::open(&dir.join(&topic.name), topic.config.partitions)?;
-        let ends: Vec<_> = (0..topic.config.partitions)
-            .map(|partition| Ok(segment.end(partition)?.unwrap_or(Offset::ZERO)))
-            .collect::<Result<_, Error>>()?;
+    /// Opens a topic with what its directory holds, making what is missing.
+    pub(crate) fn open(
+        shared: Arc<Shared>,
+        topic: Topic,
+        mark: Option<&[Offset]>,
+        clean: bool,
+    ) -> Result<Self, Error> {
+        let dir = shared.config.dir.join("topics").join(&topic.name);
+        let recovered = recovery::recover(&shared, &topic, &dir, mark, clean)?;
+        let Recovered {
+            mut chain,
+            writer,
+            next,
+            starts,
+            gaps,
+        } = recovered;
+        if chain
+            .last()
+            .is_none_or(|last| !Arc::ptr_eq(last, &writer.segment))
+        {
+            chain.push(Arc::clone(&writer.segment));
+        }
         Ok(Self {
-            name: topic.name.clone(),
-            topic: Mutex::new(topic),
-            segment,
-            durability,
+            name: topic.name,
+            dir,
+            shared,
             queue: AppendQueue::default(),
-            high: Mutex::new(ends.clone()),
-            ends: Mutex::new(ends),
+            view: Mutex::new(View {
+                starts,
+                highs: writer.ends.clone(),
+            }),
+            writer: Mutex::new(writer),
+            next: Mutex::new(next),
+            chain: RwLock::new(Arc::new(chain)),
             advanced: Condvar::new(),
+            config: Mutex::new(topic.config),
+            gaps: Mutex::new(gaps),
         })
     }
 
     pub(crate) fn topic(&self) -> Topic {
-        lock(&self.topic).clone()
-    }
-
-    pub(crate) fn set_topic(&self, topic: Topic) {
-        *lock(&self.topic) = topic;
-    }
-
-    pub(crate) fn append(&self, request: Request, sessions: &Sessions) -> Outcome {
-        let partitions = self.topic().config.partitions;
-        if let Some(part) = request
-            .parts
-            .iter()
-            .find(|part| part.partition >= partitions)
-        {
-            return Err(self.unknown_partition(part.partition));
+        Topic {
+            name: self.name.clone(),
+            config: *lock(&self.config),
         }
-        self.queue
-            .append(request, |group| self.write_group(&group, sessions))
     }
 
-    /// Writes a group of appends and makes it as durable as it has to be.
-    fn write_group(&self, group: &[Request], sessions: &Sessions) -> Vec<Outcome> {
-        // Held until the records can be seen, so that who begins a session afterwards sees them.
-        let sessions = sessions.read();
-        let mut ends = lock(&self.ends);
-        let mut next = ends.clone();
-        let mut batches = Vec::new();
-        let mut outcomes = Vec::with_capacity(group.len());
-        for request in group {
-            outcomes.push(sessions.check(request.session.as_ref()).map(|()| {
-                let offsets = request.parts.iter().map(|part| {
-                    let base = next[part.partition as usize];
-                    next[part.partition as usize] = base.plus(u64::from(part.records));
-                    if part.records > 0 {
-                        batches.push((part, base));
-                    }
-                    base
-                });
-                offsets.collect()
-            }));
-        }
-        match self.write_batches(&batches) {
-            Ok(()) => {
-                ends.clone_from(&next);
-                *lock(&self.high) = next;
-                self.advanced.notify_all();
-                outcomes
+    pub(crate) fn set_config(&self, config: TopicConfig) {
+        *lock(&self.config) = config;
+    }
+
+    pub(crate) fn view(&self) -> View {
+        lock(&self.view).clone()
+    }
+
+    pub(crate) fn chain(&self) -> Arc<Vec<Arc<Segment>>> {
+        Arc::clone(&self.chain.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn gaps(&self) -> Vec<Gap> {
+        lock(&self.gaps).clone()
+    }
+
+    /// About how large the segment is that is written to.
+    pub(crate) fn active_bytes(&self) -> u64 {
+        lock(&self.writer).bytes
+    }
+
+    pub(crate) fn segment_infos(&self) -> Vec<SegmentInfo> {
+        let highs = self.view().highs;
+        let chain = self.chain();
+        let infos = chain.iter().enumerate().map(|(i, segment)| {
+            let summary = segment.summary();
+            let next_starts = chain.get(i + 1).map(|next| next.starts());
+            let ends = next_starts.unwrap_or(&highs).iter();
+            let ranges = segment.starts().iter().zip(ends);
+            let bytes = summary.map_or_else(|| self.active_bytes(), |summary| summary.bytes);
+            SegmentInfo {
+                number: segment.number(),
+                path: segment.dir().to_owned(),
+                sealed_at_ms: summary.map(|summary| summary.sealed_at_ms),
+                bytes,
+                ranges: ranges.map(|(start, end)| (*start, *end)).collect(),
             }
-            Err(error) => {
-                let detail = error.to_string();
-                outcomes
-                    .into_iter()
-                    .map(|outcome| outcome.and_then(|_| Err(self.failed(&detail))))
-                    .collect()
-            }
-        }
+        });
+        infos.collect()
     }
 
-    fn write_batches(&self, batches: &[(&Part, Offset)]) -> Result<(), Error> {
-        if batches.is_empty() {
+    /// Makes what has been written durable and lets readers see it.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        if self.shared.poison.get().is_some() {
+            return Err(self.shared.poisoned());
+        }
+        let (db, ends) = {
+            let writer = lock(&self.writer);
+            (Arc::clone(&writer.db), writer.ends.clone())
+        };
+        if self.shared.config.durability != Durability::Os && lock(&self.view).highs == ends {
             return Ok(());
         }
-        let bytes: Vec<_> = batches
-            .iter()
-            .map(|(part, base)| {
-                let mut bytes = part.batch.clone();
-                batch::set_base_offset(&mut bytes, *base);
-                bytes
-            })
-            .collect();
-        let puts: Vec<_> = batches
-            .iter()
-            .zip(&bytes)
-            .map(|((part, base), bytes)| Put {
-                partition: part.partition,
-                base_offset: *base,
-                end_offset: base.plus(u64::from(part.records)),
-                max_timestamp_ms: part.max_timestamp_ms,
-                bytes,
-            })
-            .collect();
-        self.segment.write(&puts)?;
-        if self.durability == Durability::Sync {
-            self.segment.sync()?;
-        }
+        db.sync()
+            .inspect_err(|error| self.shared.poison.set(error))?;
+        self.shared.counts.fsyncs.fetch_add(1, Ordering::Relaxed);
+        self.raise(&ends);
         Ok(())
     }
 
-    fn failed(&self, detail: &str) -> Error {
-        Error::Store {
-            act: "append",
-            path: self.name.clone().into(),
-            detail: detail.to_owned(),
+    /// Moves the high watermarks.
+    fn raise(&self, ends: &[Offset]) {
+        let mut view = lock(&self.view);
+        for (high, end) in view.highs.iter_mut().zip(ends) {
+            *high = (*high).max(*end);
         }
+        drop(view);
+        self.advanced.notify_all();
     }
 
-    pub(crate) fn read(
-        &self,
-        partition: u32,
-        from: Offset,
-        bytes_max: usize,
-    ) -> Result<Records, Error> {
-        let ends = self
-            .partition_ends()
-            .into_iter()
-            .find(|ends| ends.partition == partition)
-            .ok_or_else(|| self.unknown_partition(partition))?;
-        if from < ends.start || from > ends.end {
-            return Err(Error::OffsetOutOfRange {
-                topic: self.name.clone(),
-                partition,
-                offset: from,
-                start: ends.start,
-                end: ends.end,
-            });
-        }
-        let mut records = Records::new(from);
-        let limits = ReadLimits {
-            until: ends.end,
-            bytes_max,
-        };
-        self.segment.read(partition, &limits, &mut records)?;
-        Ok(records)
+    /// Wakes everyone who waits for records.
+    pub(crate) fn wake(&self) {
+        // With the lock, so that nobody is between looking and waiting.
+        let _view = lock(&self.view);
+        self.advanced.notify_all();
     }
 
     pub(crate) fn partition_ends(&self) -> Vec<PartitionEnds> {
-        (0..)
-            .zip(lock(&self.high).iter())
-            .map(|(partition, end)| PartitionEnds {
-                partition,
-                start: Offset::ZERO,
-                end: *end,
-            })
-            .collect()
+        let View { starts, highs } = self.view();
+        let ends = (0..).zip(starts.into_iter().zip(highs));
+        ends.map(|(partition, (start, end))| PartitionEnds {
+            partition,
+            start,
+            end,
+        })
+        .collect()
     }
 
-    pub(crate) fn wait_for_records(&self, behind: &[(u32, Offset)], timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut high = lock(&self.high);
+    pub(crate) fn wait_for_records(
+        &self,
+        behind: &[(u32, Offset)],
+        timeout: Duration,
+    ) -> Result<bool, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut view = lock(&self.view);
         loop {
             let has = |(partition, offset): &(u32, Offset)| {
-                high.get(*partition as usize)
-                    .is_some_and(|high| high > offset)
+                let high = view.highs.get(*partition as usize);
+                high.is_some_and(|high| high > offset)
             };
             if behind.iter().any(has) {
-                return true;
+                return Ok(true);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+            if self.shared.closing.load(Ordering::Acquire) {
+                return Err(Error::Closed);
             }
-            (high, _) = self
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            (view, _) = self
                 .advanced
-                .wait_timeout(high, left)
+                .wait_timeout(view, left.unwrap_or(Duration::MAX))
                 .unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    pub(crate) fn offset_for_time(
-        &self,
-        partition: u32,
-        timestamp_ms: i64,
-    ) -> Result<Option<Offset>, Error> {
-        let Some(base) = self.segment.batch_for_time(partition, timestamp_ms)? else {
-            return Ok(None);
-        };
-        let records = self.read(partition, base, 1)?;
-        let offset = records
-            .iter()
-            .find(|record| record.timestamp_ms >= timestamp_ms)
-            .map(|record| record.offset);
-        Ok(offset)
-    }
-
-    pub(crate) fn disk_bytes(&self) -> Result<u64, Error> {
-        self.segment.disk_bytes()
-    }
-
-    pub(crate) fn sync(&self) -> Result<(), Error> {
-        self.segment.sync()
     }
 
     fn unknown_partition(&self, partition: u32) -> Error {
@@ -232,6 +217,6 @@ impl TopicLog {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

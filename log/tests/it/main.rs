@@ -3,4 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod api;
+mod damage;
+mod kill;
+mod model;
+mod segments;
 mod support;

@@ -60,3 +60,42 @@ pub(crate) fn read_all(
         from = records.next_offset();
     }
 }
+
+/// Waits until `done`, which background threads bring about; a minute at most.
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !done() {
+        assert!(begun.elapsed().as_secs() < 60, "{what} does not come about");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// The paths below a directory whose names hold `part`.
+pub(crate) fn find(dir: &Path, part: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(find(&path, part));
+        }
+        if path.file_name().unwrap().to_str().unwrap().contains(part) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}

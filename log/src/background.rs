@@ -1,0 +1,97 @@
+//! The log's two threads: one fsyncs at an interval and writes the durable mark, one makes segments ready and
+//! seals them, which may take longer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::store::Core;
+use crate::{Durability, Error};
+
+/// The durable mark is written at most this often, but when a segment is sealed.
+const MARK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often segments are looked at when nobody asks for it: for their age.
+const SEGMENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The threads of an open log.
+pub(crate) struct Threads(Vec<JoinHandle<()>>);
+
+impl Threads {
+    pub(crate) fn start(core: &Arc<Core>) -> Self {
+        let spawn = |name: &str, run: fn(&Core)| {
+            let core = Arc::clone(core);
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || run(&core))
+                .expect("the system starts a thread")
+        };
+        Self(vec![
+            spawn("bekk-log-marks", keep_marks),
+            spawn("bekk-log-segments", keep_segments),
+        ])
+    }
+
+    /// Waits until they have ended; they do once the log is closing.
+    pub(crate) fn join(&mut self) {
+        for handle in self.0.drain(..) {
+            // A panic has been printed by its thread.
+            let _ = handle.join();
+        }
+    }
+}
+
+fn keep_marks(core: &Core) {
+    let shared = &core.shared;
+    let sync_interval = match shared.config.durability {
+        Durability::Interval(interval) => Some(interval),
+        Durability::Sync | Durability::Os => None,
+    };
+    let tick = sync_interval.map_or(MARK_INTERVAL, |interval| interval.min(MARK_INTERVAL));
+    let mut marked_at = Instant::now();
+    let mut report = Report::default();
+    loop {
+        let asked = shared.mark_work.wait(tick);
+        if shared.closing.load(Ordering::Acquire) {
+            return;
+        }
+        if sync_interval.is_some() && shared.poison.get().is_none() {
+            // A failure poisons the log, and is reported there.
+            let _ = core.topics().iter().try_for_each(|topic| topic.sync());
+        }
+        if asked || marked_at.elapsed() >= MARK_INTERVAL {
+            report.of("write the durable mark", core.write_mark_if_changed());
+            marked_at = Instant::now();
+        }
+    }
+}
+
+fn keep_segments(core: &Core) {
+    let shared = &core.shared;
+    let mut report = Report::default();
+    loop {
+        shared.segment_work.wait(SEGMENT_INTERVAL);
+        if shared.closing.load(Ordering::Acquire) {
+            return;
+        }
+        for topic in core.topics() {
+            report.of("look after segments", topic.care_for_segments());
+        }
+    }
+}
+
+/// Says what fails once, and not again each second.
+#[derive(Default)]
+struct Report(Option<String>);
+
+impl Report {
+    fn of(&mut self, act: &str, done: Result<(), Error>) {
+        let text = done.err().map(|error| error.to_string());
+        if let Some(text) = &text
+            && self.0.as_ref() != Some(text)
+        {
+            tracing::warn!(error = text, "failed to {act}; tried again");
+        }
+        self.0 = text;
+    }
+}

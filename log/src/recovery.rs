@@ -1,0 +1,317 @@
+//! Opening a topic: what its directory holds, what is missing, and where its partitions end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::files::{self, TEMPORARY, io_error};
+use crate::gap::are_covered;
+use crate::segment::{self, DAMAGED, DELETED, Header, Segment, Summary, db_dir};
+use crate::segment_db::SegmentDb;
+use crate::shared::{Shared, now_ms};
+use crate::writer::{Prepared, Writer};
+use crate::{Error, Gap, Offset, Topic, journal};
+
+/// By how much an end is raised beyond the durable mark where acknowledged records may be lost that the mark
+/// does not know of: more than a second's appends to one partition.
+const UNCERTAIN_RECORDS: u64 = 1 << 24;
+
+/// A topic as its directory has it.
+pub(crate) struct Recovered {
+    pub(crate) chain: Vec<Arc<Segment>>,
+    pub(crate) writer: Writer,
+    pub(crate) next: Option<Prepared>,
+    pub(crate) starts: Vec<Offset>,
+    pub(crate) gaps: Vec<Gap>,
+}
+
+/// What is found on the way there.
+#[derive(Default)]
+struct Found {
+    chain: Vec<Arc<Segment>>,
+    /// Segments that nothing was written to.
+    prepared: Vec<Prepared>,
+    damaged: Vec<(PathBuf, Error)>,
+    /// Whether acknowledged records may be lost that the durable mark does not know of.
+    uncertain: bool,
+}
+
+/// Opens the segments of a topic and sees to it that its partitions end where no offset is given twice.
+pub(crate) fn recover(
+    shared: &Shared,
+    topic: &Topic,
+    dir: &Path,
+    mark: Option<&[Offset]>,
+    clean: bool,
+) -> Result<Recovered, Error> {
+    files::create_dir(dir)?;
+    let mut found = Found::default();
+    for number in list(dir)? {
+        found.load(shared, topic, dir, number, clean)?;
+    }
+    let partitions = topic.config.partitions as usize;
+    let mut starts = vec![Offset::ZERO; partitions];
+    for (partition, start) in shared.state.log_starts(&topic.name)? {
+        starts[partition as usize] = start;
+    }
+    let mut gaps = shared.state.gaps(&topic.name)?;
+    let now = now_ms();
+    let (ends, lost) = found.ends(&starts, mark, &gaps, now)?;
+    let is_new = |gap: &Gap| !are_covered(&gaps, gap.partition, gap.start, gap.end);
+    let lost: Vec<_> = lost.into_iter().filter(is_new).collect();
+    report_gaps(&topic.name, &lost);
+    shared.state.put_gaps(&topic.name, &lost)?;
+    gaps.extend(lost);
+    for (dir, error) in &found.damaged {
+        let kept = segment::rename_away(dir, &format!("{DAMAGED}{now}"))?;
+        tracing::error!(
+            topic = topic.name, %error, kept = %kept.display(),
+            "a segment is damaged and set aside; its records are no longer served"
+        );
+    }
+    let (writer, next) = found.writer(shared, topic, dir, ends)?;
+    Ok(Recovered {
+        chain: found.chain,
+        writer,
+        next,
+        starts,
+        gaps,
+    })
+}
+
+/// The numbers of the segments in a directory, in order; leftovers of what a crash interrupted are removed.
+fn list(dir: &Path) -> Result<Vec<u64>, Error> {
+    let mut numbers = Vec::new();
+    let entries = fs::read_dir(dir).map_err(|source| io_error("list", dir, source))?;
+    for entry in entries {
+        let entry = entry.map_err(|source| io_error("list", dir, source))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            continue;
+        };
+        if name.ends_with(TEMPORARY) || name.ends_with(DELETED) {
+            segment::remove(&entry.path())?;
+        } else if let Ok(number) = name.parse::<u64>() {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+impl Found {
+    /// Takes in a segment; a damaged one is noted.
+    fn load(
+        &mut self,
+        shared: &Shared,
+        topic: &Topic,
+        topic_dir: &Path,
+        number: u64,
+        clean: bool,
+    ) -> Result<(), Error> {
+        let dir = topic_dir.join(segment::dir_name(number));
+        let partitions = topic.config.partitions;
+        let expected = Header {
+            log_id: shared.log_id,
+            topic: topic.name.clone(),
+            number,
+            partitions,
+        };
+        let checked = Header::read(&dir).and_then(|header| {
+            if header == expected {
+                return Ok(());
+            }
+            Err(Error::Corrupt {
+                path: dir.clone(),
+                detail: format!("it is {header:?} and not {expected:?}"),
+            })
+        });
+        if let Err(error) = checked {
+            return self.damaged(dir, error);
+        }
+        if let Some(summary) = Summary::read(&dir, partitions)? {
+            let segment = Segment::sealed(number, dir, summary);
+            self.chain.push(Arc::new(segment));
+            return Ok(());
+        }
+        match self.open_unsealed(number, &dir, partitions, clean) {
+            Err(error) => self.damaged(dir, error),
+            done => done,
+        }
+    }
+
+    fn open_unsealed(
+        &mut self,
+        number: u64,
+        dir: &Path,
+        partitions: u32,
+        clean: bool,
+    ) -> Result<(), Error> {
+        if !clean && db_dir(dir).is_dir() {
+            for cut in journal::cut(&db_dir(dir), dir, now_ms())? {
+                self.uncertain |= cut.inside;
+                cut.report();
+            }
+        }
+        let db = Arc::new(SegmentDb::open(&db_dir(dir), partitions)?);
+        if db.begun_at_ms()?.is_none() {
+            self.prepared.push(Prepared {
+                number,
+                dir: dir.to_owned(),
+                db,
+            });
+            return Ok(());
+        }
+        db.check_ends()?;
+        let starts = (0..partitions).map(|partition| {
+            db.start(partition)?.ok_or_else(|| Error::Corrupt {
+                path: dir.to_owned(),
+                detail: format!("partition {partition} has no start"),
+            })
+        });
+        let starts = starts.collect::<Result<_, _>>()?;
+        let segment = Segment::unsealed(number, dir.to_owned(), starts, db);
+        self.chain.push(Arc::new(segment));
+        Ok(())
+    }
+
+    /// Notes a damaged segment; what else is wrong is passed on. Only a sealed one is known to the mark.
+    fn damaged(&mut self, dir: PathBuf, error: Error) -> Result<(), Error> {
+        if !matches!(error, Error::Corrupt { .. }) {
+            return Err(error);
+        }
+        self.uncertain |= !dir.join("sealed").exists();
+        self.damaged.push((dir, error));
+        Ok(())
+    }
+
+    /// Where each partition goes on, and which offsets before that no record has.
+    fn ends(
+        &self,
+        starts: &[Offset],
+        mark: Option<&[Offset]>,
+        known: &[Gap],
+        now_ms: i64,
+    ) -> Result<(Vec<Offset>, Vec<Gap>), Error> {
+        let mut ends = starts.to_vec();
+        let mut gaps = Vec::new();
+        for segment in &self.chain {
+            let missing = format!("nothing is stored before segment {}", segment.number());
+            gaps.extend(gaps_between(&ends, segment.starts(), now_ms, &missing));
+            for (partition, end) in (0..).zip(&mut ends) {
+                *end = (*end).max(segment_end(segment, partition)?);
+            }
+        }
+        let mut raised = ends.clone();
+        for (partition, end) in (0u32..).zip(&mut raised) {
+            let marked = mark.and_then(|mark| mark.get(partition as usize).copied());
+            let of_partition = known.iter().filter(|gap| gap.partition == partition);
+            let passed = of_partition.map(|gap| gap.end).max();
+            let floor = marked.max(passed).unwrap_or(Offset::ZERO);
+            *end = (*end).max(floor);
+            if self.uncertain {
+                *end = end.plus(UNCERTAIN_RECORDS);
+            }
+        }
+        let lost = "records that were acknowledged are lost";
+        gaps.extend(gaps_between(&ends, &raised, now_ms, lost));
+        Ok((raised, gaps))
+    }
+
+    /// The segment to write to, and the one after it if there is one already.
+    fn writer(
+        &mut self,
+        shared: &Shared,
+        topic: &Topic,
+        dir: &Path,
+        ends: Vec<Offset>,
+    ) -> Result<(Writer, Option<Prepared>), Error> {
+        let last = self.chain.last();
+        let after = last.map_or(0, |last| last.number());
+        // One of an earlier number was made while others were there that are lost or damaged now.
+        for unfit in self
+            .prepared
+            .extract_if(.., |prepared| prepared.number <= after)
+        {
+            discard(unfit)?;
+        }
+        let mut prepared = std::mem::take(&mut self.prepared).into_iter();
+        if let Some(last) = last.filter(|last| last.summary().is_none()) {
+            let db = last.db()?;
+            let writer = Writer {
+                ends,
+                segment: Arc::clone(last),
+                begun_at_ms: db.begun_at_ms()?,
+                bytes: db.disk_bytes()?,
+                db,
+            };
+            let next = prepared.next();
+            prepared.try_for_each(discard)?;
+            return Ok((writer, next));
+        }
+        let first = match prepared.next() {
+            Some(first) => first,
+            None => {
+                let damaged = self.damaged.iter().filter_map(|(dir, _)| number_of(dir));
+                let header = Header {
+                    log_id: shared.log_id,
+                    topic: topic.name.clone(),
+                    number: after.max(damaged.max().unwrap_or(0)) + 1,
+                    partitions: topic.config.partitions,
+                };
+                Prepared::create(dir, &header)?
+            }
+        };
+        let next = prepared.next();
+        prepared.try_for_each(discard)?;
+        Ok((Writer::begin(first, ends), next))
+    }
+}
+
+fn segment_end(segment: &Segment, partition: u32) -> Result<Offset, Error> {
+    if let Some(summary) = segment.summary() {
+        return Ok(summary.ranges[partition as usize].end);
+    }
+    let end = segment.db()?.end(partition)?;
+    Ok(end.unwrap_or(segment.start(partition)))
+}
+
+fn number_of(dir: &Path) -> Option<u64> {
+    dir.file_name()?.to_str()?.parse().ok()
+}
+
+fn discard(prepared: Prepared) -> Result<(), Error> {
+    drop(prepared.db);
+    let renamed = segment::rename_away(&prepared.dir, DELETED)?;
+    segment::remove(&renamed)
+}
+
+/// What lies between the ends of one segment and the starts of the next.
+pub(crate) fn gaps_between(
+    ends: &[Offset],
+    starts: &[Offset],
+    found_at_ms: i64,
+    reason: &str,
+) -> Vec<Gap> {
+    let pairs = (0..).zip(ends.iter().zip(starts));
+    pairs
+        .filter(|(_, (end, start))| end < start)
+        .map(|(partition, (end, start))| Gap {
+            partition,
+            start: *end,
+            end: *start,
+            found_at_ms,
+            reason: reason.to_owned(),
+        })
+        .collect()
+}
+
+/// Says that records are lost.
+pub(crate) fn report_gaps(topic: &str, gaps: &[Gap]) {
+    for gap in gaps {
+        tracing::error!(
+            topic, partition = gap.partition, start = %gap.start, end = %gap.end, reason = gap.reason,
+            "the log has a gap: its offsets are passed over and never given again"
+        );
+    }
+}

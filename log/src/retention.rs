@@ -1,0 +1,172 @@
+//! Which segments may go.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::segment::{Range, Summary};
+use crate::shared::now_ms;
+use crate::state::Position;
+use crate::store::Core;
+use crate::topic::TopicLog;
+use crate::{Error, Offset, Retention};
+
+/// A group that has committed nothing for this long holds no segment any more.
+const GROUP_ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Lets go of the segments that nothing keeps, and returns how many bytes that gave back.
+pub(crate) fn apply(core: &Core) -> Result<u64, Error> {
+    let mut bytes = 0;
+    for topic in core.topics() {
+        let retention = topic.topic().config.retention;
+        if retention != Retention::default() {
+            bytes += apply_to(core, &topic, retention)?;
+        }
+    }
+    Ok(bytes)
+}
+
+fn apply_to(core: &Core, topic: &TopicLog, retention: Retention) -> Result<u64, Error> {
+    let state = &core.shared.state;
+    let mut committed = state.committed()?;
+    committed.retain(|position| position.topic == topic.name);
+    let mut held = state.held()?;
+    held.retain(|position| position.topic == topic.name);
+    let now = now_ms();
+    let Some(readers) = Readers::new(committed, held, now) else {
+        return Ok(0); // no group has read it yet
+    };
+    let chain = topic.chain();
+    let sealed: Vec<_> = chain
+        .iter()
+        .map_while(|segment| segment.summary())
+        .collect();
+    let mut bytes_kept = sealed.iter().map(|summary| summary.bytes).sum::<u64>();
+    bytes_kept += topic.active_bytes();
+    let mut count = 0;
+    for summary in sealed {
+        let too_many = retention.size.is_some_and(|size| bytes_kept > size);
+        let too_old = retention.age.is_some_and(|age| is_older(summary, age, now));
+        if !(too_many || too_old) || !readers.are_done_with(&summary.ranges) {
+            break;
+        }
+        bytes_kept -= summary.bytes;
+        count += 1;
+    }
+    match chain.get(count) {
+        Some(first) if count > 0 => topic.drop_segments_before(first),
+        _ => Ok(0),
+    }
+}
+
+fn is_older(summary: &Summary, age: Duration, now_ms: i64) -> bool {
+    let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    now_ms.saturating_sub(summary.sealed_at_ms) >= age_ms
+}
+
+/// Those for whom records are kept.
+struct Readers {
+    /// What the groups that are active have committed.
+    committed: Vec<Position>,
+    groups: HashSet<String>,
+    held: Vec<Position>,
+}
+
+impl Readers {
+    /// `None` if no group has ever committed.
+    fn new(mut committed: Vec<Position>, held: Vec<Position>, now_ms: i64) -> Option<Self> {
+        if committed.is_empty() {
+            return None;
+        }
+        let active_ms = i64::try_from(GROUP_ACTIVE.as_millis()).unwrap_or(i64::MAX);
+        let recent = committed
+            .iter()
+            .filter(|position| now_ms.saturating_sub(position.at_ms) < active_ms);
+        let groups: HashSet<_> = recent.map(|position| position.name.clone()).collect();
+        committed.retain(|position| groups.contains(&position.name));
+        Some(Self {
+            committed,
+            groups,
+            held,
+        })
+    }
+
+    /// Whether nobody needs what a segment holds. A group that has not committed for a partition has not read
+    /// it; a holder needs only what it names.
+    fn are_done_with(&self, ranges: &[Range]) -> bool {
+        let with_records = (0u32..)
+            .zip(ranges)
+            .filter(|(_, range)| range.start < range.end);
+        let is_done = |position: &Position, partition: u32, end: Offset| {
+            position.partition == partition && position.next >= end
+        };
+        with_records.into_iter().all(|(partition, range)| {
+            let done = self
+                .committed
+                .iter()
+                .filter(|position| is_done(position, partition, range.end));
+            let held = self
+                .held
+                .iter()
+                .any(|hold| hold.partition == partition && hold.next < range.end);
+            done.count() == self.groups.len() && !held
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+    fn position(name: &str, partition: u32, next: u64, at_ms: i64) -> Position {
+        Position {
+            name: name.to_owned(),
+            topic: "t".to_owned(),
+            partition,
+            next: Offset::new(next),
+            at_ms,
+        }
+    }
+
+    fn range(start: u64, end: u64) -> Range {
+        Range {
+            start: Offset::new(start),
+            end: Offset::new(end),
+            newest_ms: None,
+        }
+    }
+
+    fn check(committed: &[Position], held: &[Position], expected: bool) {
+        let now = 100 * DAY_MS;
+        let readers = Readers::new(committed.to_vec(), held.to_vec(), now);
+        let ranges = [range(0, 10), range(5, 5), range(7, 9)];
+        let done = readers.is_some_and(|readers| readers.are_done_with(&ranges));
+        assert_eq!(done, expected, "{committed:?} {held:?}");
+    }
+
+    #[test]
+    fn a_segment_goes_when_every_active_group_is_behind_it() {
+        let now = 99 * DAY_MS;
+        let done = [position("g", 0, 10, now), position("g", 2, 9, now)];
+        check(&[], &[], false);
+        check(&done, &[], true);
+        check(&done[..1], &[], false);
+        check(&[position("g", 0, 9, now), done[1].clone()], &[], false);
+        let other = |at_ms| [done.to_vec(), vec![position("other", 0, 3, at_ms)]].concat();
+        check(&other(now), &[], false);
+        check(&other(92 * DAY_MS), &[], true);
+        // A group is active as a whole, however old one of its offsets is.
+        let old = [position("g", 0, 10, 0), position("g", 2, 9, now)];
+        check(&old, &[], true);
+    }
+
+    #[test]
+    fn a_hold_keeps_a_segment_however_old_it_is() {
+        let now = 99 * DAY_MS;
+        let done = [position("g", 0, 10, now), position("g", 2, 9, now)];
+        check(&done, &[position("h", 0, 9, 0)], false);
+        check(&done, &[position("h", 0, 10, 0)], true);
+        check(&done, &[position("h", 1, 0, 0)], true);
+    }
+}

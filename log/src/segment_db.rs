@@ -1,0 +1,422 @@
+//! The fjall database of one segment.
+//!
+//! Keyspace `p<partition>` maps base offsets (u64) to record batches. Keyspace `meta` is written in the same
+//! fjall batch as the records:
+//!
+//! | key | value |
+//! |---|---|
+//! | `a` | when the segment was begun, ms i64 |
+//! | `b` partition u32 | the partition's end when the segment was begun u64 |
+//! | `e` partition u32 | the partition's end u64 |
+//! | `t` partition u32, timestamp i64 with its sign flipped | base offset u64 |
+//!
+//! `t` is the time index: it has an entry for each batch that raises the partition's greatest timestamp, so
+//! that its order is also that of the offsets.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use fjall::{Database, Keyspace, PersistMode};
+
+use crate::batch::BatchView;
+use crate::database::{self, store_error};
+use crate::wire::Fields;
+use crate::{Error, Offset, Records};
+
+/// How long a segment's tables may take to be written before the attempt is given up for now.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An open segment's database.
+pub(crate) struct SegmentDb {
+    path: PathBuf,
+    db: Database,
+    meta: Keyspace,
+    partitions: Vec<Keyspace>,
+    /// The greatest timestamp in each partition.
+    newest_ms: Mutex<Vec<Option<i64>>>,
+}
+
+/// One record batch on its way into a segment.
+pub(crate) struct Put {
+    pub(crate) partition: u32,
+    pub(crate) base_offset: Offset,
+    pub(crate) end_offset: Offset,
+    pub(crate) max_timestamp_ms: i64,
+    pub(crate) batch: Vec<u8>,
+}
+
+/// What the first write to a segment notes about it.
+pub(crate) struct Beginning<'a> {
+    pub(crate) at_ms: i64,
+    pub(crate) starts: &'a [Offset],
+}
+
+/// How far a read goes.
+pub(crate) struct ReadLimits {
+    /// Nothing at or behind this offset is read.
+    pub(crate) until: Offset,
+    /// How many bytes of batches may still be read; the first of all is read in any case.
+    pub(crate) bytes_left: usize,
+}
+
+/// Offsets from the first up to the second that a read passed because no record has them.
+pub(crate) type Hole = (Offset, Offset);
+
+impl SegmentDb {
+    /// Makes the database of a new segment and closes it again.
+    pub(crate) fn create(path: &Path, partitions: u32) -> Result<(), Error> {
+        let create = || {
+            let db = database::open(path)?;
+            database::keyspace(&db, "meta")?;
+            for partition in 0..partitions {
+                database::keyspace(&db, &partition_name(partition))?;
+            }
+            db.persist(PersistMode::SyncAll)
+        };
+        create().map_err(|error| store_error("make segment", path, error))
+    }
+
+    /// Opens the database of a segment.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not whole.
+    pub(crate) fn open(path: &Path, partitions: u32) -> Result<Self, Error> {
+        check_files(path)?;
+        let failed = |error| store_error("open segment", path, error);
+        let db = database::open(path).map_err(failed)?;
+        // fjall passes over a keyspace whose directory is missing, and would make it again.
+        if db.keyspace_count() != partitions as usize + 1 {
+            return Err(corrupt(
+                path,
+                &format!(
+                    "it has {} keyspaces and not {}",
+                    db.keyspace_count(),
+                    partitions + 1
+                ),
+            ));
+        }
+        let meta = database::keyspace(&db, "meta").map_err(failed)?;
+        let keyspaces = (0..partitions)
+            .map(|partition| database::keyspace(&db, &partition_name(partition)))
+            .collect::<fjall::Result<_>>()
+            .map_err(failed)?;
+        let mut segment = Self {
+            path: path.to_owned(),
+            db,
+            meta,
+            partitions: keyspaces,
+            newest_ms: Mutex::default(),
+        };
+        let newest = (0..partitions)
+            .map(|partition| segment.newest_timestamp(partition))
+            .collect::<Result<_, _>>()?;
+        segment.newest_ms = Mutex::new(newest);
+        Ok(segment)
+    }
+
+    /// Writes batches, all or none of them. They survive the process, not yet the machine.
+    pub(crate) fn write(&self, begin: Option<&Beginning<'_>>, puts: Vec<Put>) -> Result<(), Error> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
+        if let Some(beginning) = begin {
+            batch.insert(&self.meta, b"a", beginning.at_ms.to_be_bytes());
+            for (partition, start) in (0..).zip(beginning.starts) {
+                let key = meta_key(b'b', partition);
+                batch.insert(&self.meta, key, start.get().to_be_bytes());
+            }
+        }
+        let mut newest = self
+            .newest_ms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for put in puts {
+            let base = put.base_offset.get().to_be_bytes();
+            let end = put.end_offset.get().to_be_bytes();
+            batch.insert(&self.meta, meta_key(b'e', put.partition), end);
+            let newest = &mut newest[put.partition as usize];
+            if newest.is_none_or(|newest| newest < put.max_timestamp_ms) {
+                *newest = Some(put.max_timestamp_ms);
+                let key = time_key(put.partition, put.max_timestamp_ms);
+                batch.insert(&self.meta, key, base);
+            }
+            batch.insert(&self.partitions[put.partition as usize], base, put.batch);
+        }
+        drop(newest);
+        batch
+            .commit()
+            .map_err(|error| store_error("write", &self.path, error))
+    }
+
+    /// Makes everything written durable.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.db
+            .persist(PersistMode::SyncData)
+            .map_err(|error| store_error("fsync", &self.path, error))
+    }
+
+    /// Writes everything into tables; says whether that is done, so that the journal holds nothing more.
+    pub(crate) fn flush(&self) -> Result<bool, Error> {
+        let failed = |error| store_error("flush", &self.path, error);
+        let keyspaces = || self.partitions.iter().chain([&self.meta]);
+        for keyspace in keyspaces() {
+            keyspace.rotate_memtable().map_err(failed)?;
+        }
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        while keyspaces().any(|keyspace| keyspace.sealed_memtable_count() > 0) {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.db.persist(PersistMode::SyncAll).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// When the segment was begun; `None` if nothing has been written to it.
+    pub(crate) fn begun_at_ms(&self) -> Result<Option<i64>, Error> {
+        let value = self.meta(b"a")?;
+        value
+            .map(|value| Fields::of(&value).i64())
+            .map(|at| at.ok_or_else(|| corrupt(&self.path, "its beginning is malformed")))
+            .transpose()
+    }
+
+    /// Where a partition stood when the segment was begun.
+    pub(crate) fn start(&self, partition: u32) -> Result<Option<Offset>, Error> {
+        self.meta_offset(b'b', partition)
+    }
+
+    /// A partition's end; `None` if the segment has no record of it.
+    pub(crate) fn end(&self, partition: u32) -> Result<Option<Offset>, Error> {
+        self.meta_offset(b'e', partition)
+    }
+
+    /// Checks that each partition's last batch is whole and ends where the partition does.
+    pub(crate) fn check_ends(&self) -> Result<(), Error> {
+        for (partition, keys) in (0..).zip(&self.partitions) {
+            let last = keys.range::<[u8; 8], _>(..).next_back();
+            let last = last.map(|entry| self.entry(entry)).transpose()?;
+            let found = match last {
+                Some((base, bytes)) => Some(self.batch(base, &bytes)?.end_offset()),
+                None => None,
+            };
+            let noted = self.end(partition)?;
+            if found != noted {
+                let text =
+                    |end: Option<Offset>| end.map_or("nothing".into(), |end| end.to_string());
+                return Err(self.corrupt(&format!(
+                    "partition {partition} ends at {} and not at {}",
+                    text(found),
+                    text(noted)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the batches from the one that holds `records.next_offset()` on, up to the limits; says whether it
+    /// came to `limits.until`, and which offsets it had to pass.
+    pub(crate) fn read(
+        &self,
+        partition: u32,
+        limits: &mut ReadLimits,
+        records: &mut Records,
+    ) -> Result<(bool, Vec<Hole>), Error> {
+        let keys = &self.partitions[partition as usize];
+        let from = records.next_offset();
+        let mut holes = Vec::new();
+        let mut entries = keys.range(from.get().to_be_bytes()..);
+        let mut entry = entries.next().map(|entry| self.entry(entry)).transpose()?;
+        if entry.as_ref().is_none_or(|(base, _)| *base > from) {
+            // The reader stands inside a batch, or in a gap.
+            let before = keys.range(..from.get().to_be_bytes()).next_back();
+            if let Some((base, bytes)) = before.map(|entry| self.entry(entry)).transpose()? {
+                let batch = self.batch(base, &bytes)?;
+                if batch.end_offset() > from {
+                    self.push(&batch, bytes.len(), limits, records)?;
+                }
+            }
+        }
+        while let Some((base, bytes)) = entry {
+            if base >= limits.until {
+                return Ok((true, holes));
+            }
+            if !records.is_empty() && bytes.len() > limits.bytes_left {
+                return Ok((false, holes));
+            }
+            if base > records.next_offset() {
+                holes.push((records.next_offset(), base));
+            }
+            self.push(&self.batch(base, &bytes)?, bytes.len(), limits, records)?;
+            entry = entries.next().map(|entry| self.entry(entry)).transpose()?;
+        }
+        Ok((true, holes))
+    }
+
+    fn push(
+        &self,
+        batch: &BatchView<'_>,
+        bytes: usize,
+        limits: &mut ReadLimits,
+        records: &mut Records,
+    ) -> Result<(), Error> {
+        limits.bytes_left = limits.bytes_left.saturating_sub(bytes);
+        records
+            .push_batch(batch)
+            .map_err(|detail| self.corrupt(&format!("at offset {}: {detail}", batch.base_offset())))
+    }
+
+    /// Calls `each` with every batch of a partition, in order, or what is wrong with it, and its size.
+    pub(crate) fn for_each_batch(
+        &self,
+        partition: u32,
+        mut each: impl FnMut(Result<BatchView<'_>, Error>, usize),
+    ) {
+        for entry in self.partitions[partition as usize].range::<[u8; 8], _>(..) {
+            match self.entry(entry) {
+                Ok((base, bytes)) => each(self.batch(base, &bytes), bytes.len()),
+                // Behind a block that cannot be read an iterator may repeat itself without end.
+                Err(error) => return each(Err(error), 0),
+            }
+        }
+    }
+
+    /// The base offset of the first batch that holds a record not before `timestamp_ms`.
+    pub(crate) fn batch_for_time(
+        &self,
+        partition: u32,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, Error> {
+        let range = time_key(partition, timestamp_ms)..=time_key(partition, i64::MAX);
+        let Some(entry) = self.meta.range(range).next() else {
+            return Ok(None);
+        };
+        let (_, value) = entry
+            .into_inner()
+            .map_err(|error| store_error("read", &self.path, error))?;
+        match Fields::of(&value).u64() {
+            Some(offset) => Ok(Some(Offset::new(offset))),
+            None => Err(self.corrupt("the time index is malformed")),
+        }
+    }
+
+    /// The greatest timestamp of a partition.
+    pub(crate) fn newest_ms(&self, partition: u32) -> Option<i64> {
+        let newest = self
+            .newest_ms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        newest[partition as usize]
+    }
+
+    /// What it takes on disk, in bytes.
+    pub(crate) fn disk_bytes(&self) -> Result<u64, Error> {
+        self.db
+            .disk_space()
+            .map_err(|error| store_error("measure", &self.path, error))
+    }
+
+    fn newest_timestamp(&self, partition: u32) -> Result<Option<i64>, Error> {
+        let range = time_key(partition, i64::MIN)..=time_key(partition, i64::MAX);
+        let Some(entry) = self.meta.range(range).next_back() else {
+            return Ok(None);
+        };
+        let key = entry
+            .key()
+            .map_err(|error| store_error("read", &self.path, error))?;
+        match Fields::of(&key[5..]).i64() {
+            Some(sorted) => Ok(Some(sorted ^ i64::MIN)),
+            None => Err(self.corrupt("the time index is malformed")),
+        }
+    }
+
+    fn meta_offset(&self, kind: u8, partition: u32) -> Result<Option<Offset>, Error> {
+        let value = self.meta(&meta_key(kind, partition))?;
+        value
+            .map(|value| Fields::of(&value).u64().map(Offset::new))
+            .map(|offset| offset.ok_or_else(|| self.corrupt("a partition's end is malformed")))
+            .transpose()
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Option<fjall::UserValue>, Error> {
+        self.meta
+            .get(key)
+            .map_err(|error| store_error("read", &self.path, error))
+    }
+
+    fn entry(&self, entry: fjall::Guard) -> Result<(Offset, fjall::UserValue), Error> {
+        let (key, value) = entry
+            .into_inner()
+            .map_err(|error| store_error("read", &self.path, error))?;
+        match Fields::of(&key).u64() {
+            Some(base) => Ok((Offset::new(base), value)),
+            None => Err(self.corrupt("a key is no offset")),
+        }
+    }
+
+    fn batch<'a>(&self, base: Offset, bytes: &'a [u8]) -> Result<BatchView<'a>, Error> {
+        let batch = BatchView::parse(bytes)
+            .map_err(|detail| self.corrupt(&format!("at offset {base}: {detail}")))?;
+        if batch.base_offset() == base {
+            Ok(batch)
+        } else {
+            Err(self.corrupt(&format!(
+                "the batch at offset {base} names {}",
+                batch.base_offset()
+            )))
+        }
+    }
+
+    fn corrupt(&self, detail: &str) -> Error {
+        corrupt(&self.path, detail)
+    }
+}
+
+/// Looks for what fjall would not survive: a database without its version, which it would make anew, and
+/// names that it takes for granted.
+fn check_files(path: &Path) -> Result<(), Error> {
+    if !path.join("version").is_file() || !path.join("lock").is_file() {
+        return Err(corrupt(path, "it has no version or lock file"));
+    }
+    let keyspaces = path.join("keyspaces");
+    let entries = fs::read_dir(&keyspaces)
+        .map_err(|error| corrupt(&keyspaces, &format!("it cannot be listed: {error}")))?;
+    for entry in entries {
+        let name = entry
+            .map_err(|error| crate::files::io_error("list", &keyspaces, error))?
+            .file_name();
+        if name
+            .to_str()
+            .is_none_or(|name| name.parse::<u64>().is_err())
+        {
+            return Err(corrupt(&keyspaces, "it holds what is no keyspace"));
+        }
+    }
+    Ok(())
+}
+
+fn corrupt(path: &Path, detail: &str) -> Error {
+    Error::Corrupt {
+        path: path.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+fn partition_name(partition: u32) -> String {
+    format!("p{partition}")
+}
+
+fn meta_key(kind: u8, partition: u32) -> [u8; 5] {
+    let mut key = [kind; 5];
+    key[1..].copy_from_slice(&partition.to_be_bytes());
+    key
+}
+
+fn time_key(partition: u32, timestamp_ms: i64) -> [u8; 13] {
+    let mut key = [0; 13];
+    key[..5].copy_from_slice(&meta_key(b't', partition));
+    // With its sign flipped a timestamp sorts as its bytes do.
+    key[5..].copy_from_slice(&(timestamp_ms ^ i64::MIN).to_be_bytes());
+    key
+}

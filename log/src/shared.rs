@@ -1,0 +1,152 @@
+//! What the topics of a log share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::segment::Segment;
+use crate::sessions::Sessions;
+use crate::space::Space;
+use crate::state::State;
+use crate::{Config, Counters, Error, LogId};
+
+/// So many sealed segments stay open for those who read them.
+const OPEN_SEGMENTS_MAX: usize = 8;
+
+/// What the topics of a log share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) log_id: LogId,
+    pub(crate) state: State,
+    pub(crate) sessions: Sessions,
+    pub(crate) space: Space,
+    pub(crate) poison: Poison,
+    pub(crate) open_segments: OpenSegments,
+    pub(crate) counts: Counts,
+    /// That a segment may have to be made ready, or sealed.
+    pub(crate) segment_work: Signal,
+    /// That the durable mark should be written now.
+    pub(crate) mark_work: Signal,
+    /// Set when the log is being closed, so that nobody waits for records any more.
+    pub(crate) closing: AtomicBool,
+}
+
+impl Shared {
+    /// The error of a log to which nothing more is written.
+    pub(crate) fn poisoned(&self) -> Error {
+        Error::Store {
+            act: "append",
+            path: self.config.dir.clone(),
+            detail: self.poison.get().unwrap_or("a write failed").to_owned(),
+        }
+    }
+}
+
+/// Wakes a background thread.
+#[derive(Default)]
+pub(crate) struct Signal {
+    raised: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    pub(crate) fn notify(&self) {
+        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until someone notifies, at most `timeout`; says whether someone has since the last call.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut raised, _) = self
+            .changed
+            .wait_timeout_while(raised, timeout, |raised| !*raised)
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *raised)
+    }
+}
+
+/// Whether a write has failed; after that there is none.
+#[derive(Default)]
+pub(crate) struct Poison(OnceLock<String>);
+
+impl Poison {
+    /// Notes a failed write; the first one stays.
+    pub(crate) fn set(&self, error: &Error) {
+        let mut text = error.to_string();
+        if let Some(source) = std::error::Error::source(error) {
+            text = format!("{text}: {source}");
+        }
+        if self.0.set(text.clone()).is_ok() {
+            tracing::error!(
+                error = text,
+                "a write to the log failed; nothing more is written"
+            );
+        }
+    }
+
+    /// What failed, if something has.
+    pub(crate) fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+/// The sealed segments that were read last.
+#[derive(Default)]
+pub(crate) struct OpenSegments(Mutex<VecDeque<Arc<Segment>>>);
+
+impl OpenSegments {
+    /// Notes that a sealed segment is about to be read, and closes the one that was not for longest if there
+    /// are too many. The caller uses no segment's database: it would wait for itself.
+    pub(crate) fn touch(&self, segment: &Arc<Segment>) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|other| !Arc::ptr_eq(other, segment));
+        recent.push_front(Arc::clone(segment));
+        let oldest = (recent.len() > OPEN_SEGMENTS_MAX).then(|| recent.pop_back());
+        drop(recent);
+        if let Some(Some(oldest)) = oldest {
+            oldest.close();
+        }
+    }
+
+    /// Forgets a segment that is on its way out.
+    pub(crate) fn forget(&self, segment: &Arc<Segment>) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|other| !Arc::ptr_eq(other, segment));
+    }
+
+    /// Closes all.
+    pub(crate) fn close(&self) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.drain(..).for_each(|segment| segment.close());
+    }
+}
+
+/// What has been done since the log was opened.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) appends: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    pub(crate) fsyncs: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn get(&self) -> Counters {
+        Counters {
+            appends: self.appends.load(Ordering::Relaxed),
+            records: self.records.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            writes: self.writes.load(Ordering::Relaxed),
+            fsyncs: self.fsyncs.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC, by our clock.
+pub(crate) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}

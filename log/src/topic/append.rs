@@ -1,0 +1,73 @@
+//! Appends to a topic.
+
+use std::sync::atomic::Ordering;
+
+use super::{TopicLog, lock};
+use crate::append::{Outcome, Request};
+use crate::shared::now_ms;
+use crate::writer::{Group, Writer};
+use crate::{Durability, Error};
+
+impl TopicLog {
+    pub(crate) fn append(&self, request: Request) -> Outcome {
+        let partitions = lock(&self.config).partitions;
+        if let Some(part) = request
+            .parts
+            .iter()
+            .find(|part| part.partition >= partitions)
+        {
+            return Err(self.unknown_partition(part.partition));
+        }
+        self.queue.append(request, |group| self.write_group(group))
+    }
+
+    /// Writes a group of appends, makes it as durable as it has to be and lets readers see it.
+    fn write_group(&self, requests: Vec<Request>) -> Vec<Outcome> {
+        // Held until the records can be seen, so that who begins a session afterwards sees them.
+        let sessions = self.shared.sessions.read();
+        let mut writer = lock(&self.writer);
+        if writer.is_over(&self.shared.config, now_ms())
+            && let Err(error) = self.roll(&mut writer)
+        {
+            tracing::warn!(topic = self.name, %error, "cannot begin a new segment; this one goes on");
+        }
+        let mut group = writer.group();
+        let outcomes = requests.into_iter().map(|request| {
+            sessions.check(request.session.as_ref())?;
+            Ok(group.add(request))
+        });
+        let outcomes: Vec<Outcome> = outcomes.collect();
+        if group.is_empty() {
+            return outcomes;
+        }
+        let written = self.write_durably(&mut writer, group);
+        if writer.is_half_full(&self.shared.config) {
+            self.shared.segment_work.notify();
+        }
+        match written {
+            Ok(()) => outcomes,
+            Err(error) => {
+                self.shared.poison.set(&error);
+                let failed = |outcome: Outcome| outcome.and_then(|_| Err(self.shared.poisoned()));
+                outcomes.into_iter().map(failed).collect()
+            }
+        }
+    }
+
+    fn write_durably(&self, writer: &mut Writer, group: Group) -> Result<(), Error> {
+        if self.shared.poison.get().is_some() {
+            return Err(self.shared.poisoned());
+        }
+        writer.write(group, &self.shared)?;
+        match self.shared.config.durability {
+            Durability::Sync => {
+                writer.db.sync()?;
+                self.shared.counts.fsyncs.fetch_add(1, Ordering::Relaxed);
+                self.raise(&writer.ends);
+            }
+            Durability::Interval(_) => {}
+            Durability::Os => self.raise(&writer.ends),
+        }
+        Ok(())
+    }
+}

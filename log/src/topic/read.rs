@@ -1,0 +1,175 @@
+//! Reads from a topic.
+
+use std::sync::Arc;
+
+use super::{TopicLog, lock};
+use crate::gap::are_covered;
+use crate::segment::Segment;
+use crate::segment_db::{Hole, ReadLimits};
+use crate::shared::now_ms;
+use crate::{Error, Gap, Offset, Records, recovery};
+
+/// A segment that cannot be read, where it is known which, and why.
+type Failure = (Option<Arc<Segment>>, Error);
+
+impl TopicLog {
+    /// Reads batches; a segment that turns out to be damaged is set aside and passed.
+    pub(crate) fn read(
+        &self,
+        partition: u32,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Records, Error> {
+        loop {
+            match self.try_read(partition, from, bytes_max) {
+                Ok(records) => return Ok(records),
+                Err((Some(segment), error @ Error::Corrupt { .. })) => {
+                    self.set_aside(&segment, &error)?;
+                }
+                Err((_, error)) => return Err(error),
+            }
+        }
+    }
+
+    fn try_read(&self, partition: u32, from: Offset, bytes_max: usize) -> Result<Records, Failure> {
+        let end = self
+            .check_range(partition, from)
+            .map_err(|error| (None, error))?;
+        let chain = self.chain();
+        let behind = chain.partition_point(|segment| segment.start(partition) <= from);
+        let first = behind.saturating_sub(1);
+        let mut records = Records::new(from);
+        let mut limits = ReadLimits {
+            until: end,
+            bytes_left: bytes_max,
+        };
+        let mut holes = Vec::new();
+        for (i, segment) in chain.iter().enumerate().skip(first) {
+            pass(&mut records, segment.start(partition).min(end), &mut holes);
+            let next_start = chain.get(i + 1).map_or(end, |next| next.start(partition));
+            limits.until = next_start.min(end);
+            if records.next_offset() < limits.until {
+                if segment.summary().is_some() {
+                    self.shared.open_segments.touch(segment);
+                }
+                let read = segment
+                    .db()
+                    .and_then(|db| db.read(partition, &mut limits, &mut records));
+                let (complete, passed) =
+                    read.map_err(|error| (Some(Arc::clone(segment)), error))?;
+                holes.extend(passed);
+                if !complete {
+                    break;
+                }
+                pass(&mut records, limits.until, &mut holes);
+            }
+            if records.next_offset() >= end || (limits.bytes_left == 0 && !records.is_empty()) {
+                break;
+            }
+        }
+        self.report_holes(partition, &holes)
+            .map_err(|error| (None, error))?;
+        Ok(records)
+    }
+
+    /// Checks that a reader may stand at `from`, and returns the high watermark.
+    fn check_range(&self, partition: u32, from: Offset) -> Result<Offset, Error> {
+        let view = lock(&self.view);
+        let index = partition as usize;
+        let (Some(start), Some(end)) = (view.starts.get(index), view.highs.get(index)) else {
+            return Err(self.unknown_partition(partition));
+        };
+        if from < *start || from > *end {
+            return Err(Error::OffsetOutOfRange {
+                topic: self.name.clone(),
+                partition,
+                offset: from,
+                start: *start,
+                end: *end,
+            });
+        }
+        Ok(*end)
+    }
+
+    pub(crate) fn offset_for_time(
+        &self,
+        partition: u32,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, Error> {
+        let start = self.view().starts.get(partition as usize).copied();
+        let start = start.ok_or_else(|| self.unknown_partition(partition))?;
+        for segment in self.chain().iter() {
+            let summary = segment
+                .summary()
+                .map(|summary| summary.ranges[partition as usize]);
+            if summary
+                .is_some_and(|range| range.newest_ms.is_none_or(|newest| newest < timestamp_ms))
+            {
+                continue;
+            }
+            if summary.is_some() {
+                self.shared.open_segments.touch(segment);
+            }
+            let base = segment
+                .db()
+                .and_then(|db| db.batch_for_time(partition, timestamp_ms));
+            let base = match base {
+                Ok(Some(base)) => base.max(start),
+                Ok(None) => continue,
+                Err(error @ Error::Corrupt { .. }) => {
+                    self.set_aside(segment, &error)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if base >= self.view().highs[partition as usize] {
+                return Ok(None);
+            }
+            let records = self.read(partition, base, 1)?;
+            let mut found = records
+                .iter()
+                .filter(|record| record.timestamp_ms >= timestamp_ms);
+            return Ok(found.next().map(|record| record.offset));
+        }
+        Ok(None)
+    }
+
+    fn report_holes(&self, partition: u32, holes: &[Hole]) -> Result<(), Error> {
+        if holes.is_empty() {
+            return Ok(());
+        }
+        let known = lock(&self.gaps).clone();
+        let unknown = holes
+            .iter()
+            .filter(|(start, end)| !are_covered(&known, partition, *start, *end));
+        let gaps: Vec<_> = unknown
+            .map(|(start, end)| Gap {
+                partition,
+                start: *start,
+                end: *end,
+                found_at_ms: now_ms(),
+                reason: "no record has these offsets".to_owned(),
+            })
+            .collect();
+        self.note_gaps(gaps)
+    }
+
+    pub(super) fn note_gaps(&self, gaps: Vec<Gap>) -> Result<(), Error> {
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        recovery::report_gaps(&self.name, &gaps);
+        self.shared.state.put_gaps(&self.name, &gaps)?;
+        lock(&self.gaps).extend(gaps);
+        Ok(())
+    }
+}
+
+/// Moves a reader on to `to`, over a hole if it is not there.
+fn pass(records: &mut Records, to: Offset, holes: &mut Vec<Hole>) {
+    let at = records.next_offset();
+    if at < to {
+        holes.push((at, to));
+        records.pass_to(to);
+    }
+}

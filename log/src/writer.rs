@@ -1,0 +1,146 @@
+//! The end of a topic: the segment that is written to, and the one that comes next.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::append::{Part, Request};
+use crate::segment::{self, Header, Segment};
+use crate::segment_db::{Beginning, Put, SegmentDb};
+use crate::shared::{Shared, now_ms};
+use crate::{Config, Error, Offset, batch};
+
+/// The segment that is written to.
+pub(crate) struct Writer {
+    /// Where the next batch of each partition goes.
+    pub(crate) ends: Vec<Offset>,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) db: Arc<SegmentDb>,
+    /// When its first record was written, ms; `None` if there is none.
+    pub(crate) begun_at_ms: Option<i64>,
+    /// About how large it is.
+    pub(crate) bytes: u64,
+}
+
+/// A segment made ahead of need.
+pub(crate) struct Prepared {
+    pub(crate) number: u64,
+    pub(crate) dir: std::path::PathBuf,
+    pub(crate) db: Arc<SegmentDb>,
+}
+
+impl Prepared {
+    pub(crate) fn create(topic_dir: &Path, header: &Header) -> Result<Self, Error> {
+        let dir = segment::create(topic_dir, header)?;
+        let db = SegmentDb::open(&segment::db_dir(&dir), header.partitions)?;
+        Ok(Self {
+            number: header.number,
+            dir,
+            db: Arc::new(db),
+        })
+    }
+}
+
+/// Batches with their offsets given.
+pub(crate) struct Group {
+    puts: Vec<Put>,
+    ends: Vec<Offset>,
+    bytes: u64,
+    records: u64,
+}
+
+impl Group {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.puts.is_empty()
+    }
+}
+
+impl Writer {
+    /// A writer to a segment that nothing was written to.
+    pub(crate) fn begin(prepared: Prepared, ends: Vec<Offset>) -> Self {
+        let Prepared { number, dir, db } = prepared;
+        let segment = Segment::unsealed(number, dir, ends.clone(), Arc::clone(&db));
+        Self {
+            ends,
+            segment: Arc::new(segment),
+            db,
+            begun_at_ms: None,
+            bytes: 0,
+        }
+    }
+
+    /// A group without batches, at the end.
+    pub(crate) fn group(&self) -> Group {
+        Group {
+            puts: Vec::new(),
+            ends: self.ends.clone(),
+            bytes: 0,
+            records: 0,
+        }
+    }
+
+    /// Whether the segment is full, or old, and the next record belongs into another.
+    pub(crate) fn is_over(&self, config: &Config, now_ms: i64) -> bool {
+        let age_ms = i64::try_from(config.segment_age.as_millis()).unwrap_or(i64::MAX);
+        self.begun_at_ms.is_some_and(|begun| {
+            self.bytes >= config.segment_bytes || now_ms.saturating_sub(begun) >= age_ms
+        })
+    }
+
+    /// Whether the next segment should be made ready.
+    pub(crate) fn is_half_full(&self, config: &Config) -> bool {
+        self.bytes >= config.segment_bytes / 2
+    }
+
+    /// Writes a group, all or nothing; the process may die after that, the machine not yet.
+    pub(crate) fn write(&mut self, group: Group, shared: &Shared) -> Result<(), Error> {
+        let now = now_ms();
+        let beginning = Beginning {
+            at_ms: now,
+            starts: self.segment.starts(),
+        };
+        let first = self.begun_at_ms.is_none();
+        self.db.write(first.then_some(&beginning), group.puts)?;
+        self.begun_at_ms.get_or_insert(now);
+        self.ends = group.ends;
+        self.bytes += group.bytes;
+        shared.counts.writes.fetch_add(1, Ordering::Relaxed);
+        shared
+            .counts
+            .bytes
+            .fetch_add(group.bytes, Ordering::Relaxed);
+        shared
+            .counts
+            .records
+            .fetch_add(group.records, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Group {
+    /// Gives the batches of a request their offsets; returns the first of each.
+    pub(crate) fn add(&mut self, request: Request) -> Vec<Offset> {
+        let parts = request.parts.into_iter();
+        parts.map(|part| self.add_part(part)).collect()
+    }
+
+    fn add_part(&mut self, mut part: Part) -> Offset {
+        let end = &mut self.ends[part.partition as usize];
+        let base_offset = *end;
+        if part.records == 0 {
+            return base_offset;
+        }
+        *end = base_offset.plus(u64::from(part.records));
+        batch::set_base_offset(&mut part.batch, base_offset);
+        self.bytes += part.batch.len() as u64;
+        self.records += u64::from(part.records);
+        self.puts.push(Put {
+            partition: part.partition,
+            base_offset,
+            end_offset: *end,
+            max_timestamp_ms: part.max_timestamp_ms,
+            batch: part.batch,
+        });
+        base_offset
+    }
+}
