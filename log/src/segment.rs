@@ -312,18 +312,23 @@ pub(crate) fn create(topic_dir: &Path, header: &Header) -> Result<PathBuf, Error
     files::create_dir(&temporary)?;
     HEADER.write(&temporary.join("segment"), &header.encode())?;
     SegmentDb::create(&db_dir(&temporary), header.partitions)?;
+    finish(&temporary, &dir)?;
+    Ok(dir)
+}
+
+/// Gives a closed database, made under a temporary name, its own, durably.
+pub(crate) fn finish(temporary: &Path, path: &Path) -> Result<(), Error> {
     // fjall does not fsync all of the directories it makes.
-    walk(&temporary, &mut |entry, is_dir| {
+    walk(temporary, &mut |entry, is_dir| {
         if is_dir {
             files::sync_dir(entry)
         } else {
             Ok(())
         }
     })?;
-    files::sync_dir(&temporary)?;
-    fs::rename(&temporary, &dir).map_err(|source| io_error("rename", &temporary, source))?;
-    files::sync_dir(topic_dir)?;
-    Ok(dir)
+    files::sync_dir(temporary)?;
+    fs::rename(temporary, path).map_err(|source| io_error("rename", temporary, source))?;
+    files::sync_parent(path)
 }
 
 /// Frees the journal of a closed database that has written everything into tables. An empty journal is what

@@ -5,6 +5,7 @@
 //!
 //! | key | value |
 //! |---|---|
+//! | `v` | version of these keys and values u32: 1; written last when the state is made |
 //! | `t` topic | partitions u32, retention age in ms u64, size u64 (all ones: none) |
 //! | `s` ingest | number of the newest session u64 |
 //! | `f` | no session has a number below this u64; there if an earlier state was lost |
@@ -19,9 +20,11 @@ use std::time::Duration;
 use fjall::{Database, Keyspace, PersistMode};
 
 use crate::wire::Fields;
-use crate::{Error, Gap, Offset, Retention, Topic, TopicConfig, database};
+use crate::{Error, Gap, Offset, Retention, Topic, TopicConfig, database, files, segment};
 
 const NONE: u64 = u64::MAX;
+const VERSION: u32 = 1;
+const VERSION_KEY: &[u8] = b"v";
 
 /// The open database.
 pub(crate) struct State {
@@ -43,7 +46,40 @@ pub(crate) struct Position {
 }
 
 impl State {
+    /// Opens the state.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not whole.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let state = Self::open_or_create(path)?;
+        // fjall makes anew what it misses.
+        if state.keys.get(VERSION_KEY).ok().flatten().as_deref() == Some(&VERSION.to_be_bytes()) {
+            return Ok(state);
+        }
+        Err(Error::Corrupt {
+            path: path.to_owned(),
+            detail: "it does not name its version".to_owned(),
+        })
+    }
+
+    /// Makes the state, with what `fill` puts into it: all of it or, after a crash, nothing.
+    pub(crate) fn create(
+        path: &Path,
+        fill: impl FnOnce(&Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let temporary = files::temporary_name(path);
+        if temporary.is_dir() {
+            segment::remove(&temporary)?;
+        }
+        let state = Self::open_or_create(&temporary)?;
+        fill(&state)?;
+        let version = VERSION.to_be_bytes().to_vec();
+        state.put(VERSION_KEY.to_vec(), version, PersistMode::SyncAll)?;
+        drop(state);
+        segment::finish(&temporary, path)
+    }
+
+    fn open_or_create(path: &Path) -> Result<Self, Error> {
         let open = || {
             let db = database::open(path)?;
             let keys = database::keyspace(&db, "state")?;

@@ -293,30 +293,37 @@ fn take_lock(dir: &Path) -> Result<File, Error> {
     }
 }
 
-/// Opens the state. A damaged one is set aside and made again from what the segments say of themselves: the
-/// topics come back without retention, groups and holds do not, and sessions go on above any earlier number.
+/// Opens the state, making it if there is none. A damaged one is set aside. A new one begins with what the
+/// segments say of themselves: the topics come back without retention, groups and holds do not, and sessions
+/// go on above any earlier number.
 fn open_state(dir: &Path, clean: bool) -> Result<State, Error> {
     let path = dir.join("state");
-    if !clean && path.is_dir() {
-        for cut in journal::cut(&path, dir, now_ms())? {
-            cut.report();
+    if path.is_dir() {
+        if !clean {
+            for cut in journal::cut(&path, dir, now_ms())? {
+                cut.report();
+            }
+        }
+        match State::open(&path) {
+            Err(error @ Error::Corrupt { .. }) => {
+                let kept = segment::rename_away(&path, &format!("{DAMAGED}{}", now_ms()))?;
+                tracing::error!(%error, kept = %kept.display(), "the log's state is damaged and set aside");
+            }
+            opened => return opened,
         }
     }
-    let error = match State::open(&path) {
-        Err(error @ Error::Corrupt { .. }) => error,
-        opened => return opened,
-    };
-    let kept = segment::rename_away(&path, &format!("{DAMAGED}{}", now_ms()))?;
-    tracing::error!(
-        %error, kept = %kept.display(),
-        "the log's state is damaged and set aside; topics are found again, groups' offsets are lost"
-    );
-    let state = State::open(&path)?;
-    state.put_session_floor(now_ms().unsigned_abs())?;
-    for topic in topics_of_segments(&dir.join("topics"))? {
-        state.put_topic(&topic)?;
-    }
-    Ok(state)
+    let topics = topics_of_segments(&dir.join("topics"))?;
+    State::create(&path, |state| {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(
+            "the log's state is made again from its segments; what groups have committed is lost"
+        );
+        state.put_session_floor(now_ms().unsigned_abs())?;
+        topics.iter().try_for_each(|topic| state.put_topic(topic))
+    })?;
+    State::open(&path)
 }
 
 fn topics_of_segments(dir: &Path) -> Result<Vec<Topic>, Error> {
