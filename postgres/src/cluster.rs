@@ -19,6 +19,8 @@ use crate::{Binaries, Error};
 /// The role that owns the cluster; it sets up the caller's user and database.
 pub(crate) const ADMIN: &str = "bekk_admin";
 
+/// The number of the advisory lock that is held while user and database are made.
+const SET_UP_LOCK: u64 = 5_433;
 /// How many ports are tried, from the wanted one.
 const PORTS_TRIED: u16 = 100;
 /// Recovery after a crash may read gigabytes of WAL.
@@ -288,9 +290,11 @@ impl Cluster {
         }
         let role = quote_identifier(user);
         let base = quote_identifier(database);
-        // What fails is logged by the server with its text, except at this level.
+        // What fails is logged by the server with its text, except at this level. The lock is for the
+        // `psql` of a process that was killed, which may still be at the same work.
         let script = format!(
             "SET log_min_error_statement = panic;\n\
+             SELECT pg_advisory_lock({SET_UP_LOCK});\n\
              SELECT {create_role} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {user}) \\gexec\n\
              ALTER ROLE {role} LOGIN SUPERUSER PASSWORD {password};\n\
              SELECT {create_base} WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = {database}) \\gexec\n",

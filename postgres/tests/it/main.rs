@@ -201,7 +201,7 @@ fn lives_until_its_last_user_however_that_ends() {
 /// the next start works.
 #[test]
 fn a_start_killed_at_any_moment_leaves_nothing_in_the_way() {
-    for round in 0..12u64 {
+    for round in 0..6u64 {
         let (_directory, options) = options();
         for attempt in 0..3u64 {
             let mut child = Command::new(std::env::current_exe().unwrap())
@@ -213,9 +213,9 @@ fn a_start_killed_at_any_moment_leaves_nothing_in_the_way() {
                 .unwrap();
             // Spread over what a first start takes, and then over the start of what is made.
             let moment = if attempt == 0 {
-                round * 70
+                round * 140
             } else {
-                round * 15 + 5
+                round * 30 + 5
             };
             std::thread::sleep(Duration::from_millis(moment));
             child.kill().unwrap();
