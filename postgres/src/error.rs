@@ -8,10 +8,10 @@ use std::path::PathBuf;
 pub enum Error {
     /// No PostgreSQL is installed, or not where it was looked for.
     #[error(
-        "found no PostgreSQL server (looked for postgres, initdb and psql in {looked}); install one \
-         (Debian, Ubuntu: `sudo apt-get install postgresql`; Fedora: `sudo dnf install postgresql-server`; \
-         macOS: `brew install postgresql@17`), or name a running server with --postgres, DATABASE_URL \
-         or POSTGRES_HOST"
+        "no PostgreSQL server is installed; install one (Debian, Ubuntu: `sudo apt-get install postgresql`; \
+         Fedora: `sudo dnf install postgresql-server`; macOS: `brew install postgresql@17`), or name a \
+         running one with --postgres, DATABASE_URL or POSTGRES_HOST; looked for postgres, initdb and psql \
+         of version 13 or newer in {looked}"
     )]
     NotInstalled {
         /// The places that were looked at.
