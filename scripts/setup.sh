@@ -138,7 +138,7 @@ install_missing() {
         exit 1
     fi
     has_postgres || fail 'PostgreSQL is installed, but not found where bekk looks'
-    links || fail 'a C compiler is installed, but `cc` does not link a program'
+    links || fail 'a C compiler is installed, but cc does not link a program'
 }
 
 # Whether a program can be linked: a compiler alone, without the C library's files, does not.
@@ -156,7 +156,7 @@ check_rust() {
         say "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
         exit 1
     fi
-    version=$(rustc --version) || fail '`rustc --version` failed'
+    version=$(rustc --version) || fail 'rustc --version failed'
     minor=$(printf '%s' "$version" | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
     if [ "${minor:-0}" -lt "$rust_minimum" ]; then
         say "setup: bekk needs Rust 1.$rust_minimum or newer; this is $version"
