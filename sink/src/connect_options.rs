@@ -309,6 +309,20 @@ impl FromStr for SslMode {
     }
 }
 
+impl fmt::Display for SslMode {
+    /// As libpq writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disable => "disable",
+            Self::Allow => "allow",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        })
+    }
+}
+
 impl fmt::Display for ConnectOptions {
     /// `host:port/dbname` or `/socket/directory:port/dbname`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

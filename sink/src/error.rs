@@ -114,6 +114,19 @@ pub enum Error {
         /// The newest one known.
         known: i32,
     },
+    /// A sink of the group is running, so its offsets cannot be set or forgotten.
+    #[error(
+        "a sink of group `{group}` holds {topic}/{partition}, or the group has no offset there; stop the sink, \
+         then try again"
+    )]
+    GroupInUse {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+    },
     /// The log failed.
     #[error("{act}")]
     Log {

@@ -37,6 +37,7 @@ mod prepare;
 
 mod apply;
 mod dead_letter;
+mod groups;
 mod isolate;
 mod offsets;
 
@@ -56,6 +57,7 @@ pub use connect_options::{ConnectOptions, ConnectOptionsError, SslMode};
 pub use control::Control;
 pub use ddl::create_table_sql;
 pub use error::{Error, PostgresError};
+pub use groups::{GroupOffset, Reset, delete_group, list_offsets, reset_offsets};
 pub use run::{Summary, run};
 pub use stats::{Position, State, Stats};
 pub use target::{Report, check};

@@ -1,0 +1,191 @@
+//! The groups, for tools: how far each has come, and setting where one goes on.
+
+use tokio::runtime::Runtime;
+use tokio_postgres::Client;
+
+use crate::session::{ConnectError, Session};
+use crate::{ConnectOptions, Error};
+
+/// How far a group has come in one partition, as `bekk.offsets` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// The group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The next record to be applied.
+    pub next: u64,
+    /// The log that `next` counts in.
+    pub log_id: String,
+    /// The sink that holds the partition now, if one does.
+    pub owner: Option<String>,
+    /// Rows inserted so far.
+    pub rows: u64,
+    /// Records so far that added no row.
+    pub superseded: u64,
+    /// Dead letters so far.
+    pub dead: u64,
+}
+
+/// Where a group is to go on in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reset {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The next record to be applied.
+    pub next: u64,
+}
+
+/// A lease counts while it lasts and its holder has a backend.
+const LIST: &str = "\
+    SELECT o.group_name, o.topic, o.partition, o.next, o.log_id::text,
+           CASE WHEN o.lease_until > clock_timestamp() AND EXISTS (
+               SELECT FROM pg_stat_activity a WHERE a.application_name = o.owner) THEN o.owner END,
+           o.rows, o.superseded, o.dead
+      FROM bekk.offsets o
+     ORDER BY o.group_name, o.topic, o.partition";
+
+/// The epoch is raised, so that a sink that holds the partition after all loses it.
+const RESET: &str = "\
+    UPDATE bekk.offsets
+       SET next = $4, log_id = $5::text::uuid, epoch = epoch + 1, owner = NULL, backend_pid = NULL,
+           lease_until = NULL, updated_at = clock_timestamp()
+     WHERE group_name = $1 AND topic = $2 AND partition = $3
+       AND (lease_until IS NULL OR lease_until <= clock_timestamp() OR NOT EXISTS (
+           SELECT FROM pg_stat_activity a WHERE a.application_name = owner))";
+
+/// A partition of the group that a sink holds now; the rows are locked, so that none takes one meanwhile.
+const HELD: &str = "\
+    SELECT o.topic, o.partition
+      FROM (SELECT * FROM bekk.offsets WHERE group_name = $1 FOR UPDATE) o
+     WHERE o.lease_until > clock_timestamp()
+       AND EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = o.owner)
+     LIMIT 1";
+
+/// Every group's offsets, by group, topic and partition; none where no sink has run yet.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn list_offsets(postgres: &ConnectOptions) -> Result<Vec<GroupOffset>, Error> {
+    with_client(postgres, async |client| {
+        let failed = |error| Error::postgres("read bekk.offsets", &error);
+        let row = client
+            .query_one("SELECT to_regclass('bekk.offsets') IS NOT NULL", &[])
+            .await
+            .map_err(failed)?;
+        if !row.get::<_, bool>(0) {
+            return Ok(Vec::new());
+        }
+        let rows = client.query(LIST, &[]).await.map_err(failed)?;
+        Ok(rows.iter().map(group_offset).collect())
+    })
+}
+
+/// Sets where a group goes on, in all the partitions or in none.
+///
+/// # Errors
+/// [`Error::GroupInUse`] if a sink holds one of the partitions, or has no offset there; others if the server
+/// cannot be reached or refuses.
+pub fn reset_offsets(
+    postgres: &ConnectOptions,
+    group: &str,
+    log_id: &str,
+    resets: &[Reset],
+) -> Result<(), Error> {
+    with_client(postgres, async |client| {
+        let failed = |error| Error::postgres("reset bekk.offsets", &error);
+        let transaction = client.transaction().await.map_err(failed)?;
+        for reset in resets {
+            let partition = i32::try_from(reset.partition).unwrap_or(i32::MAX);
+            let next = i64::try_from(reset.next).unwrap_or(i64::MAX);
+            let changed = transaction
+                .execute(RESET, &[&group, &reset.topic, &partition, &next, &log_id])
+                .await
+                .map_err(failed)?;
+            if changed == 0 {
+                return Err(Error::GroupInUse {
+                    group: group.to_owned(),
+                    topic: reset.topic.clone(),
+                    partition: reset.partition,
+                });
+            }
+        }
+        transaction.commit().await.map_err(failed)
+    })
+}
+
+/// Forgets a group: its offsets and its target. Its dead letters stay.
+///
+/// # Errors
+/// [`Error::GroupInUse`] if a sink of the group is running; others if the server cannot be reached or refuses.
+pub fn delete_group(postgres: &ConnectOptions, group: &str) -> Result<(), Error> {
+    with_client(postgres, async |client| {
+        let failed = |error| Error::postgres("delete from bekk.offsets", &error);
+        let transaction = client.transaction().await.map_err(failed)?;
+        if let Some(row) = transaction
+            .query_opt(HELD, &[&group])
+            .await
+            .map_err(failed)?
+        {
+            let partition = u32::try_from(row.get::<_, i32>(1)).unwrap_or_default();
+            return Err(Error::GroupInUse {
+                group: group.to_owned(),
+                topic: row.get(0),
+                partition,
+            });
+        }
+        for table in ["bekk.offsets", "bekk.groups"] {
+            let delete = format!("DELETE FROM {table} WHERE group_name = $1");
+            transaction
+                .execute(&delete, &[&group])
+                .await
+                .map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)
+    })
+}
+
+fn group_offset(row: &tokio_postgres::Row) -> GroupOffset {
+    let count = |at: usize| u64::try_from(row.get::<_, i64>(at)).unwrap_or_default();
+    GroupOffset {
+        group: row.get(0),
+        topic: row.get(1),
+        partition: u32::try_from(row.get::<_, i32>(2)).unwrap_or_default(),
+        next: count(3),
+        log_id: row.get(4),
+        owner: row.get(5),
+        rows: count(6),
+        superseded: count(7),
+        dead: count(8),
+    }
+}
+
+fn with_client<T>(
+    postgres: &ConnectOptions,
+    work: impl AsyncFnOnce(&mut Client) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let runtime: Runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Io {
+            act: "start a runtime",
+            source,
+        })?;
+    runtime.block_on(async {
+        let mut session =
+            Session::open(postgres, "bekk-offsets")
+                .await
+                .map_err(|error| match error {
+                    ConnectError::Away(cause) => Error::Postgres {
+                        act: format!("connect to PostgreSQL at {postgres}"),
+                        cause,
+                    },
+                    ConnectError::Fatal(error) => error,
+                })?;
+        work(&mut session.client).await
+    })
+}
