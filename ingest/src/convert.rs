@@ -102,7 +102,7 @@ impl Converter {
         self.key.clear();
         self.decoded.take(record);
         let mut values = recycled(std::mem::take(&mut self.values));
-        let parsed = check_form(header, record, self.record_max)
+        let parsed = check_form(&self.columns, header, record, self.record_max)
             .and_then(|()| parse_values(&self.columns, header, record, &self.decoded, &mut values));
         let is_reject = parsed.is_err();
         match parsed {
@@ -111,7 +111,12 @@ impl Converter {
                 key_text(&mut self.key, &values, &self.key_indexes);
             }
             Err(fault) => {
-                let reject = Reject::new(record.bytes, fault.reason, fault.column, fault.detail);
+                let raw = match fault.reason {
+                    // What looks like a line end stands inside the quotes.
+                    Reason::UnclosedQuote => record.bytes,
+                    _ => without_line_end(record.bytes),
+                };
+                let reject = Reject::new(raw, fault.reason, fault.column, fault.detail);
                 encode_reject(&mut self.payload, self.schema, &record.origin, &reject);
             }
         }
@@ -161,12 +166,18 @@ impl Converter {
     }
 }
 
+fn without_line_end(record: &[u8]) -> &[u8] {
+    let line = record.strip_suffix(b"\n").unwrap_or(record);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 fn too_long(length: u64, record_max: usize) -> String {
     format!("{length} bytes are more than the {record_max} that a record may have")
 }
 
 /// Checks what can be said of a record without its values.
 fn check_form<'a>(
+    columns: &'a [(String, ValueParser)],
     header: &Header,
     record: &RawRecord<'_>,
     record_max: usize,
@@ -192,10 +203,12 @@ fn check_form<'a>(
             );
         }
         Some(QuoteFault::Stray(field)) => {
-            return fault(
-                Reason::BadQuote,
-                format!("stray quote in field {}", field + 1),
-            );
+            let column = header.columns.iter().position(|at| *at == Some(field));
+            return Err(Fault {
+                reason: Reason::BadQuote,
+                column: column.map(|column| columns[column].0.as_str()),
+                detail: Cow::Owned(format!("stray quote in field {}", field + 1)),
+            });
         }
         None => {}
     }
