@@ -1,2 +1,67 @@
-//! Skeleton.
-fn main() {}
+//! `bekk`: CSV files into PostgreSQL through a durable, replayable log.
+//!
+//! Arguments, wiring, the private PostgreSQL and what a person sees. The work is in the libraries.
+
+mod args;
+mod commands;
+mod context;
+mod database;
+mod environment;
+mod infer;
+mod pipeline;
+mod screen;
+mod signals;
+
+use std::process::ExitCode;
+
+use bekk_stream::ConfigError;
+use clap::Parser;
+
+use args::{Cli, Command};
+use commands::Outcome;
+use screen::Screen;
+
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    // Before the arguments, whose defaults may come from it.
+    let dotenv = environment::load_dotenv();
+    let cli = Cli::parse();
+    let screen = Screen::start(&cli.global);
+    if let Err(error) = dotenv {
+        screen.say(&format!("bekk: failed to {error:#}"));
+        return ExitCode::from(WRONG_USAGE);
+    }
+    match run(&cli, &screen) {
+        Ok(outcome) => outcome.into(),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            screen.say(&format!("bekk: {error:#}"));
+            let wrong_usage = error.downcast_ref::<ConfigError>().is_some();
+            ExitCode::from(if wrong_usage { WRONG_USAGE } else { FAILED })
+        }
+    }
+}
+
+fn run(cli: &Cli, screen: &Screen) -> anyhow::Result<Outcome> {
+    match &cli.command {
+        Command::Up(args) => commands::up::run(&cli.global, args, screen),
+        Command::Generate(args) => commands::generate::run(args, screen),
+        Command::Ingest(args) => commands::ingest::run(&cli.global, args, screen),
+        Command::Sink(args) => commands::sink::run(&cli.global, args, screen),
+        Command::Log(args) => commands::log::run(&cli.global, args, screen),
+        Command::Offsets(args) => commands::offsets::run(&cli.global, args, screen),
+        Command::Check(args) => commands::check::run(&cli.global, args, screen),
+        Command::Init(args) => commands::init::run(args, screen),
+        Command::Psql(args) => commands::psql::run(&cli.global, args),
+    }
+}
+
+/// Whether the reader of our output has gone, as `bekk … | head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,80 @@
+//! `bekk log`: what the log holds, and whether it is whole.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Outcome, print_json, print_result};
+use crate::args::{Global, Log, LogTopics};
+use crate::context::Context;
+use crate::screen::{Screen, grouped};
+
+pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcome> {
+    let context = Context::load(global)?;
+    match args {
+        Log::Topics(args) => topics(&context, args),
+        Log::Verify(args) => super::verify::run(&context, args, screen),
+    }
+}
+
+#[derive(Serialize)]
+struct TopicLine {
+    topic: String,
+    segments: u32,
+    bytes: u64,
+    partitions: Vec<PartitionLine>,
+}
+
+#[derive(Serialize)]
+struct PartitionLine {
+    partition: u32,
+    start: u64,
+    end: u64,
+}
+
+fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
+    let (log, _) = context.open_log(&args.log)?;
+    let mut lines = Vec::new();
+    for topic in log.topics()? {
+        let size = log.topic_size(&topic.name)?;
+        let partitions = log
+            .partition_ends(&topic.name)?
+            .into_iter()
+            .map(|ends| PartitionLine {
+                partition: ends.partition,
+                start: ends.start.get(),
+                end: ends.end.get(),
+            });
+        lines.push(TopicLine {
+            topic: topic.name,
+            segments: size.segments,
+            bytes: size.bytes,
+            partitions: partitions.collect(),
+        });
+    }
+    if args.json {
+        print_json(&lines)?;
+        return Ok(Outcome::Done);
+    }
+    print_result(&format!("log id {}", log.log_id()))?;
+    for line in lines {
+        let records: u64 = line
+            .partitions
+            .iter()
+            .map(|partition| partition.end - partition.start)
+            .sum();
+        let (segments, bytes) = (line.segments, grouped(line.bytes));
+        print_result(&format!(
+            "{}: {} records, {segments} segments, {bytes} bytes",
+            line.topic,
+            grouped(records)
+        ))?;
+        for partition in line.partitions {
+            let (start, end) = (grouped(partition.start), grouped(partition.end));
+            print_result(&format!(
+                "  partition {}: offsets {start} to {end}",
+                partition.partition
+            ))?;
+        }
+    }
+    Ok(Outcome::Done)
+}

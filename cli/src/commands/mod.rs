@@ -1,0 +1,56 @@
+//! One file per command.
+
+pub(crate) mod check;
+pub(crate) mod generate;
+pub(crate) mod ingest;
+pub(crate) mod init;
+pub(crate) mod log;
+pub(crate) mod offsets;
+pub(crate) mod psql;
+pub(crate) mod sink;
+mod summary;
+pub(crate) mod up;
+mod verify;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// How a command ended, if it did not fail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All is done.
+    Done,
+    /// All is done but something was left or set aside, which was said.
+    Incomplete,
+    /// All is done, there were dead letters, and `--strict` was given.
+    DeadLetters,
+    /// Another program's exit code.
+    Code(u8),
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::Incomplete => Self::from(1),
+            Outcome::DeadLetters => Self::from(3),
+            Outcome::Code(code) => Self::from(code),
+        }
+    }
+}
+
+/// Writes a result to standard output.
+fn print_result(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .context("write the result")
+}
+
+/// Writes a result to standard output as JSON.
+fn print_json(value: &impl Serialize) -> Result<()> {
+    print_result(&serde_json::to_string_pretty(value).context("write the result as JSON")?)
+}

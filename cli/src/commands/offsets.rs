@@ -1,0 +1,248 @@
+//! `bekk offsets`: how far the groups have come, and setting where one goes on.
+
+use anyhow::{Result, bail, ensure};
+use bekk_log::{Client, PartitionEnds};
+use bekk_sink::{GroupOffset, Reset};
+use serde::Serialize;
+
+use super::{Outcome, print_json, print_result};
+use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset, PostgresArgs, Where};
+use crate::context::Context;
+use crate::database::{Choice, Database};
+use crate::screen::{Screen, grouped};
+
+pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Outcome> {
+    let context = Context::load(global)?;
+    match args {
+        Offsets::List(args) => list(&context, args),
+        Offsets::Reset(args) => reset(&context, args, screen),
+        Offsets::Delete(args) => delete(&context, args, screen),
+    }
+}
+
+/// One line of the list.
+#[derive(Serialize)]
+struct Line {
+    group: String,
+    topic: String,
+    partition: u32,
+    next: u64,
+    /// The log's end and how far it is; absent while another process has the log.
+    end: Option<u64>,
+    lag: Option<u64>,
+    owner: Option<String>,
+    rows: u64,
+    superseded: u64,
+    dead_letters: u64,
+}
+
+fn list(context: &Context, args: &OffsetsList) -> Result<Outcome> {
+    let database = database(context, &args.postgres)?;
+    let offsets = bekk_sink::list_offsets(&database.options)?;
+    let log = context.open_log(&args.log).ok().map(|(log, _)| log);
+    let lines: Vec<_> = offsets
+        .into_iter()
+        .map(|offset| line(offset, log.as_ref()))
+        .collect();
+    if args.json {
+        print_json(&lines)?;
+        return Ok(Outcome::Done);
+    }
+    if lines.is_empty() {
+        print_result("no group has applied anything to this database yet")?;
+        return Ok(Outcome::Done);
+    }
+    let header = [
+        "GROUP",
+        "TOPIC",
+        "PARTITION",
+        "NEXT",
+        "END",
+        "LAG",
+        "ROWS",
+        "SUPERSEDED",
+        "DEAD",
+        "HELD",
+    ];
+    print_result(&row(&header.map(str::to_owned)))?;
+    for line in lines {
+        let number = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), grouped);
+        print_result(&row(&[
+            line.group,
+            line.topic,
+            line.partition.to_string(),
+            grouped(line.next),
+            number(line.end),
+            number(line.lag),
+            grouped(line.rows),
+            grouped(line.superseded),
+            grouped(line.dead_letters),
+            if line.owner.is_some() {
+                "yes".to_owned()
+            } else {
+                "no".to_owned()
+            },
+        ]))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
+    let ends = log
+        .filter(|log| log.log_id().to_string() == offset.log_id)
+        .and_then(|log| log.partition_ends(&offset.topic).ok())
+        .and_then(|ends| {
+            ends.into_iter()
+                .find(|ends| ends.partition == offset.partition)
+        });
+    let end = ends.map(|ends| ends.end.get());
+    Line {
+        lag: end.map(|end| end.saturating_sub(offset.next)),
+        end,
+        group: offset.group,
+        topic: offset.topic,
+        partition: offset.partition,
+        next: offset.next,
+        owner: offset.owner,
+        rows: offset.rows,
+        superseded: offset.superseded,
+        dead_letters: offset.dead,
+    }
+}
+
+fn row(cells: &[String; 10]) -> String {
+    let [
+        group,
+        topic,
+        partition,
+        next,
+        end,
+        lag,
+        rows,
+        superseded,
+        dead,
+        held,
+    ] = cells;
+    format!(
+        "{group:<12} {topic:<16} {partition:>9} {next:>14} {end:>14} {lag:>12} {rows:>14} {superseded:>12} {dead:>8}  {held}"
+    )
+}
+
+fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outcome> {
+    let database = database(context, &args.postgres)?;
+    let all = bekk_sink::list_offsets(&database.options)?;
+    let offsets: Vec<_> = all
+        .into_iter()
+        .filter(|offset| {
+            offset.group == args.group && args.partition.is_none_or(|only| only == offset.partition)
+        })
+        .collect();
+    ensure!(
+        !offsets.is_empty(),
+        "group `{}` has no such offsets; see: bekk offsets list",
+        args.group
+    );
+    let (log, _) = context.open_log(&args.log)?;
+    let log_id = log.log_id().to_string();
+    let mut resets = Vec::new();
+    for offset in &offsets {
+        let next = place(&log, offset, args.to)?;
+        let other_log = if offset.log_id == log_id {
+            ""
+        } else {
+            "   (of another log)"
+        };
+        print_result(&format!(
+            "{} {}/{}: {}{other_log} -> {}",
+            offset.group,
+            offset.topic,
+            offset.partition,
+            grouped(offset.next),
+            grouped(next)
+        ))?;
+        resets.push(Reset {
+            topic: offset.topic.clone(),
+            partition: offset.partition,
+            next,
+        });
+    }
+    log.close()?;
+    if !args.execute {
+        print_result("nothing was changed; add --execute to do it")?;
+        return Ok(Outcome::Done);
+    }
+    bekk_sink::reset_offsets(&database.options, &args.group, &log_id, &resets)?;
+    screen.say("done; a sink of the group goes on there, and older versions of rows show until it has caught up");
+    Ok(Outcome::Done)
+}
+
+/// The offset that a place means in a partition of this log.
+fn place(log: &Client, offset: &GroupOffset, to: Where) -> Result<u64> {
+    let all = log.partition_ends(&offset.topic).unwrap_or_default();
+    let Some(PartitionEnds { start, end, .. }) = all
+        .into_iter()
+        .find(|ends| ends.partition == offset.partition)
+    else {
+        // A log that is as new as this has nothing of the topic yet: it begins at 0.
+        return match to {
+            Where::Earliest | Where::Latest => Ok(0),
+            _ => bail!("this log has no {}/{}", offset.topic, offset.partition),
+        };
+    };
+    let next = match to {
+        Where::Earliest => start.get(),
+        Where::Latest => end.get(),
+        Where::Offset(next) => next,
+        Where::Time(milliseconds) => log
+            .offset_for_time(&offset.topic, offset.partition, milliseconds)?
+            .unwrap_or(end)
+            .get(),
+        Where::Shift(by) => offset
+            .next
+            .saturating_add_signed(by)
+            .clamp(start.get(), end.get()),
+    };
+    ensure!(
+        (start.get()..=end.get()).contains(&next),
+        "{}/{} holds offsets {start} to {end}, and {next} is not among them",
+        offset.topic,
+        offset.partition
+    );
+    Ok(next)
+}
+
+fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Outcome> {
+    let database = database(context, &args.postgres)?;
+    let offsets = bekk_sink::list_offsets(&database.options)?;
+    let count = offsets
+        .iter()
+        .filter(|offset| offset.group == args.group)
+        .count();
+    ensure!(
+        count > 0,
+        "there is no group `{}`; see: bekk offsets list",
+        args.group
+    );
+    if !args.execute {
+        print_result(&format!(
+            "would forget {count} offsets of group `{}`; add --execute to do it",
+            args.group
+        ))?;
+        return Ok(Outcome::Done);
+    }
+    bekk_sink::delete_group(&database.options, &args.group)?;
+    screen.say(&format!(
+        "forgot {count} offsets of group `{}`; a sink of that name starts anew",
+        args.group
+    ));
+    Ok(Outcome::Done)
+}
+
+fn database(context: &Context, args: &PostgresArgs) -> Result<Database> {
+    Database::choose(&Choice {
+        typed: args.postgres.as_deref(),
+        demo: false,
+        config: &context.config,
+        base: &context.base,
+    })
+}

@@ -1,0 +1,188 @@
+//! What is printed when a run with `--once` is done.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Outcome, print_json, print_result};
+use crate::pipeline::Summary;
+use crate::screen::{Screen, grouped};
+
+/// A run's result, for people and programs.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ingest: Option<Ingested>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink: Option<Applied>,
+    seconds: f64,
+    /// Whether it was stopped before all was done.
+    stopped: bool,
+}
+
+#[derive(Serialize)]
+struct Ingested {
+    files: u64,
+    bytes: u64,
+    records: u64,
+    rejects: u64,
+    records_already_logged: u64,
+    blocked: Vec<FileNote>,
+    left: Vec<FileNote>,
+}
+
+#[derive(Serialize)]
+struct Applied {
+    records: u64,
+    rows: u64,
+    superseded: u64,
+    dead_letters: u64,
+    rows_per_second: u64,
+}
+
+/// A file of which something is to be said.
+#[derive(Serialize)]
+struct FileNote {
+    path: String,
+    reason: String,
+}
+
+impl FileNote {
+    fn new((path, reason): &(impl AsRef<Path>, String)) -> Self {
+        Self {
+            path: path.as_ref().display().to_string(),
+            reason: reason.clone(),
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(summary: &Summary, took: Duration, stopped: bool) -> Self {
+        let seconds = took.as_secs_f64();
+        let ingest = summary.ingest.as_ref().map(|ingest| Ingested {
+            files: ingest.files,
+            bytes: ingest.bytes,
+            records: ingest.records,
+            rejects: ingest.rejects,
+            records_already_logged: ingest.already,
+            blocked: ingest.blocked.iter().map(FileNote::new).collect(),
+            left: ingest.left.iter().map(FileNote::new).collect(),
+        });
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rounded positive rate"
+        )]
+        let sink = summary.sink.as_ref().map(|sink| Applied {
+            records: sink.records,
+            rows: sink.rows,
+            superseded: sink.superseded,
+            dead_letters: sink.dead,
+            rows_per_second: (sink.records as f64 / seconds).round() as u64,
+        });
+        Self {
+            ingest,
+            sink,
+            seconds,
+            stopped,
+        }
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.ingest
+            .as_ref()
+            .is_some_and(|ingest| !ingest.blocked.is_empty())
+    }
+
+    fn has_dead_letters(&self) -> bool {
+        self.sink.as_ref().is_some_and(|sink| sink.dead_letters > 0)
+    }
+
+    fn text(&self) -> String {
+        let begin = if self.stopped {
+            "stopped before the end"
+        } else {
+            "done"
+        };
+        let mut parts = Vec::new();
+        if let Some(ingest) = &self.ingest {
+            parts.push(format!(
+                "{} {}",
+                grouped(ingest.files),
+                plural(ingest.files, "file")
+            ));
+        }
+        match (&self.sink, &self.ingest) {
+            (Some(sink), ingest) if sink.records == 0 => {
+                let logged = ingest
+                    .as_ref()
+                    .map_or(0, |ingest| ingest.records_already_logged);
+                let known = if logged > 0 {
+                    format!(" (all {} records are in the log)", grouped(logged))
+                } else {
+                    String::new()
+                };
+                parts.push(format!("nothing new{known}: the table stays as it is"));
+            }
+            (Some(sink), _) => parts.push(format!(
+                "{} {} = {} {} + {} superseded + {} dead {}",
+                grouped(sink.records),
+                plural(sink.records, "record"),
+                grouped(sink.rows),
+                plural(sink.rows, "row"),
+                grouped(sink.superseded),
+                grouped(sink.dead_letters),
+                plural(sink.dead_letters, "letter"),
+            )),
+            (None, Some(ingest)) => parts.push(format!(
+                "{} {} logged, {} of them rejects",
+                grouped(ingest.records),
+                plural(ingest.records, "record"),
+                grouped(ingest.rejects)
+            )),
+            (None, None) => {}
+        }
+        parts.push(format!("{:.1} s", self.seconds));
+        if let Some(sink) = self.sink.as_ref().filter(|sink| sink.records > 0) {
+            parts.push(format!("{} rows/s", grouped(sink.rows_per_second)));
+        }
+        format!("{begin}: {}", parts.join(", "))
+    }
+}
+
+/// Prints the report, and says what was left and what to do about it.
+pub(crate) fn print(report: &Report, json: bool, strict: bool, screen: &Screen) -> Result<Outcome> {
+    if json {
+        print_json(report)?;
+    } else {
+        print_result(&report.text())?;
+    }
+    if let Some(ingest) = &report.ingest {
+        for note in &ingest.blocked {
+            screen.say(&format!("blocked: {}: {}", note.path, note.reason));
+        }
+        for note in &ingest.left {
+            screen.say(&format!("left: {}: {}", note.path, note.reason));
+        }
+    }
+    if report.has_dead_letters() {
+        screen.say("dead letters are in the table bekk.dead_letters: bekk psql -- -c 'TABLE bekk.dead_letters'");
+    }
+    Ok(if report.is_blocked() {
+        Outcome::Incomplete
+    } else if strict && report.has_dead_letters() {
+        Outcome::DeadLetters
+    } else {
+        Outcome::Done
+    })
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    if count == 1 {
+        noun.to_owned()
+    } else {
+        format!("{noun}s")
+    }
+}

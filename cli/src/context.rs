@@ -1,0 +1,130 @@
+//! What every command begins with: the configuration and the places it names.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use bekk_log::Client;
+use bekk_stream::{Config, ConfigError, Durability, LogLocation, Stream};
+
+use crate::args::{Global, LogArgs};
+use crate::environment;
+
+/// The file that is the configuration where none is named.
+const CONFIG_FILE: &str = "bekk.toml";
+
+/// The configuration in use.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    /// Where relative paths start and `.bekk` is: the configuration's directory, else the working one.
+    pub(crate) base: PathBuf,
+    /// The file it was read from; `None` for the built-in sample.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Context {
+    /// Reads the configuration that the arguments name, else `./bekk.toml`, else the built-in sample.
+    ///
+    /// # Errors
+    /// If it is not right.
+    pub(crate) fn load(global: &Global) -> Result<Self, ConfigError> {
+        let variable = |name: &str| environment::plain(name);
+        let here = || std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let file = global
+            .config
+            .clone()
+            .or_else(|| Path::new(CONFIG_FILE).exists().then(|| CONFIG_FILE.into()));
+        let (config, base) = match &file {
+            Some(path) => {
+                let config = Config::load(path, &variable)?;
+                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                (config, absolute.parent().map_or_else(here, Path::to_owned))
+            }
+            None => (Config::sample(&here(), &variable)?, here()),
+        };
+        Ok(Self { config, base, file })
+    }
+
+    /// The log's directory, by the argument or the configuration.
+    ///
+    /// # Errors
+    /// If a log on a network is named, which this version cannot use.
+    pub(crate) fn log_dir(&self, args: &LogArgs) -> Result<PathBuf> {
+        let location = match args.log.as_deref() {
+            Some(text) => match text.strip_prefix("kafka://") {
+                Some(hosts) => LogLocation::Kafka(hosts.to_owned()),
+                None => LogLocation::Directory(
+                    std::path::absolute(text).with_context(|| format!("find `{text}`"))?,
+                ),
+            },
+            None => self.config.log.clone(),
+        };
+        match location {
+            LogLocation::Directory(dir) => Ok(dir),
+            LogLocation::Kafka(hosts) => {
+                bail!(
+                    "logs served elsewhere (kafka://{hosts}) are not supported by this version; name a directory"
+                )
+            }
+        }
+    }
+
+    /// Opens the log.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub(crate) fn open_log(&self, args: &LogArgs) -> Result<(Client, PathBuf)> {
+        let dir = self.log_dir(args)?;
+        let mut config = bekk_log::Config::new(dir.clone());
+        config.durability = match self.config.durability {
+            Durability::Sync => bekk_log::Durability::Sync,
+            Durability::Interval(interval) => bekk_log::Durability::Interval(interval),
+            Durability::Os => bekk_log::Durability::Os,
+        };
+        Ok((Client::open(config)?, dir))
+    }
+
+    /// How ingest works here.
+    pub(crate) fn ingest_config(&self, once: bool) -> bekk_ingest::Config {
+        let mut config = bekk_ingest::Config::new(self.base.join(".bekk/ingest"));
+        config.mode = if once {
+            bekk_ingest::Mode::Once
+        } else {
+            bekk_ingest::Mode::Follow
+        };
+        config
+    }
+
+    /// The patterns of all streams' files, as they are shortest to read.
+    pub(crate) fn shown_patterns(&self) -> String {
+        let shown = |pattern: &String| {
+            crate::database::shown_from(&self.base, Path::new(pattern))
+                .display()
+                .to_string()
+        };
+        let patterns = self
+            .config
+            .streams
+            .iter()
+            .flat_map(|stream: &Stream| stream.files.iter());
+        patterns.map(shown).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The streams' topics and partition counts, for a person.
+    pub(crate) fn shown_topics(&self) -> String {
+        let topics = self
+            .config
+            .streams
+            .iter()
+            .map(|stream| format!("{}: {} partitions", stream.name, stream.partitions));
+        topics.collect::<Vec<_>>().join(", ")
+    }
+
+    /// How durable the log is, for a person.
+    pub(crate) fn shown_durability(&self) -> String {
+        match self.config.durability {
+            Durability::Sync => "fsync on every append".to_owned(),
+            Durability::Interval(interval) => format!("fsync every {interval:?}"),
+            Durability::Os => "written when the system likes".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Which PostgreSQL: the one that is named, else a private one.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bekk_postgres::Server;
+use bekk_sink::ConnectOptions;
+use bekk_stream::Config;
+
+use crate::environment::variable;
+
+/// What may be said beside POSTGRES_HOST, and what libpq calls it.
+const PARTS: [(&str, &str); 6] = [
+    ("POSTGRES_PORT", "port"),
+    ("POSTGRES_USER", "user"),
+    ("POSTGRES_PASSWORD", "password"),
+    ("POSTGRES_DB", "dbname"),
+    ("POSTGRES_SSLMODE", "sslmode"),
+    ("POSTGRES_SSLROOTCERT", "sslrootcert"),
+];
+
+/// The database in use.
+pub(crate) struct Database {
+    pub(crate) options: ConnectOptions,
+    /// Which one and why, for a person.
+    pub(crate) description: String,
+    /// The private server, which runs as long as this lives.
+    pub(crate) private: Option<Server>,
+}
+
+/// What decides which database it is.
+pub(crate) struct Choice<'a> {
+    /// `--postgres`, if typed.
+    pub(crate) typed: Option<&'a str>,
+    /// A demonstration uses the private server unless another is typed.
+    pub(crate) demo: bool,
+    pub(crate) config: &'a Config,
+    /// Where `.bekk` is.
+    pub(crate) base: &'a Path,
+}
+
+impl Database {
+    /// Finds the database, and starts the private server if it is that.
+    ///
+    /// # Errors
+    /// If what names it is wrong, or the private server cannot be had.
+    pub(crate) fn choose(choice: &Choice<'_>) -> Result<Self> {
+        match named(choice)? {
+            Some((options, why)) => {
+                let description = format!("{options} ({why})");
+                Ok(Self {
+                    options,
+                    description,
+                    private: None,
+                })
+            }
+            None => private(choice.base),
+        }
+    }
+}
+
+fn named(choice: &Choice<'_>) -> Result<Option<(ConnectOptions, &'static str)>> {
+    if let Some(url) = choice.typed {
+        return Ok(Some((parse(url, "--postgres")?, "--postgres")));
+    }
+    if choice.demo {
+        return Ok(None);
+    }
+    if let Some(url) = variable("DATABASE_URL")? {
+        return Ok(Some((parse(&url, "DATABASE_URL")?, "DATABASE_URL")));
+    }
+    if let Some(host) = variable("POSTGRES_HOST")? {
+        return Ok(Some((from_parts(&host)?, "POSTGRES_HOST")));
+    }
+    match &choice.config.postgres_url {
+        Some(url) => Ok(Some((
+            parse(url, "the configuration's postgres.url")?,
+            "configuration",
+        ))),
+        None => Ok(None),
+    }
+}
+
+fn parse(url: &str, origin: &str) -> Result<ConnectOptions> {
+    url.parse().with_context(|| format!("use {origin}"))
+}
+
+fn from_parts(host: &str) -> Result<ConnectOptions> {
+    let mut options = ConnectOptions {
+        user: Some("postgres".to_owned()),
+        ..ConnectOptions::default()
+    };
+    options.set("host", host).context("use POSTGRES_HOST")?;
+    for (name, parameter) in PARTS {
+        if let Some(value) = variable(name)? {
+            options
+                .set(parameter, &value)
+                .with_context(|| format!("use {name}"))?;
+        }
+    }
+    Ok(options)
+}
+
+fn private(base: &Path) -> Result<Database> {
+    let server = Server::start(&private_options(base)?).context("start a private PostgreSQL")?;
+    let options = ConnectOptions {
+        host: server.host().to_owned(),
+        port: server.port(),
+        user: Some(server.user().to_owned()),
+        password: Some(server.password().to_owned()),
+        dbname: Some(server.database().to_owned()),
+        ..ConnectOptions::default()
+    };
+    let description = format!(
+        "{}:{}/{} (private, {})      look: bekk psql",
+        server.host(),
+        server.port(),
+        server.database(),
+        shown_from(base, server.data_dir()).display(),
+    );
+    Ok(Database {
+        options,
+        description,
+        private: Some(server),
+    })
+}
+
+/// What the private server is made with.
+pub(crate) fn private_options(base: &Path) -> Result<bekk_postgres::Options> {
+    let default = bekk_postgres::Options::default();
+    let port = match variable("POSTGRES_PORT")? {
+        None => default.port,
+        Some(text) => text
+            .parse()
+            .with_context(|| format!("use POSTGRES_PORT: `{text}` is no port (1 to 65535)"))?,
+    };
+    Ok(bekk_postgres::Options {
+        directory: base.join(&default.directory),
+        port,
+        user: variable("POSTGRES_USER")?.unwrap_or(default.user),
+        password: variable("POSTGRES_PASSWORD")?,
+        database: variable("POSTGRES_DB")?.unwrap_or(default.database),
+        bin_dir: None,
+    })
+}
+
+/// A path as it is shortest to read: from `base` on, if it lies there.
+pub(crate) fn shown_from<'a>(base: &Path, path: &'a Path) -> &'a Path {
+    path.strip_prefix(base).unwrap_or(path)
+}
+
+/// The variables that tell libpq's programs, psql among them, where and as whom to connect.
+pub(crate) fn libpq_environment(options: &ConnectOptions) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
+        ("PGHOST", options.host.clone()),
+        ("PGPORT", options.port.to_string()),
+        ("PGSSLMODE", options.sslmode.to_string()),
+    ];
+    let optional = [
+        (
+            "PGHOSTADDR",
+            options.hostaddr.map(|address| address.to_string()),
+        ),
+        ("PGUSER", options.user.clone()),
+        ("PGPASSWORD", options.password.clone()),
+        ("PGDATABASE", options.dbname.clone()),
+        (
+            "PGSSLROOTCERT",
+            options
+                .sslrootcert
+                .as_ref()
+                .map(|path| path.display().to_string()),
+        ),
+        ("PGOPTIONS", options.options.clone()),
+    ];
+    variables.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    variables
+}

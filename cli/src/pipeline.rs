@@ -1,0 +1,220 @@
+//! Ingest, log and sink side by side: their threads, their end, and the line that tells of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use bekk_log::Client;
+use bekk_sink::State;
+use bekk_stream::Stream;
+
+use crate::screen::{LiveLine, Screen, grouped};
+use crate::signals;
+
+/// How often the line is renewed and the threads are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A part that runs on a thread of its own.
+struct Part<S, T> {
+    stats: Arc<S>,
+    thread: JoinHandle<Result<T>>,
+}
+
+/// The running parts; either may be absent.
+pub(crate) struct Pipeline {
+    log: Client,
+    ingest: Option<Part<bekk_ingest::Stats, bekk_ingest::Summary>>,
+    sink: Option<Part<bekk_sink::Stats, bekk_sink::Summary>>,
+    ingest_stop: Arc<AtomicBool>,
+    sink_control: bekk_sink::Control,
+}
+
+/// What the parts have done.
+#[derive(Default)]
+pub(crate) struct Summary {
+    pub(crate) ingest: Option<bekk_ingest::Summary>,
+    pub(crate) sink: Option<bekk_sink::Summary>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(log: Client) -> Self {
+        Self {
+            log,
+            ingest: None,
+            sink: None,
+            ingest_stop: Arc::default(),
+            sink_control: bekk_sink::Control::default(),
+        }
+    }
+
+    /// Starts ingest.
+    pub(crate) fn start_ingest(
+        &mut self,
+        config: bekk_ingest::Config,
+        streams: Vec<Stream>,
+    ) -> Result<()> {
+        let stats = Arc::<bekk_ingest::Stats>::default();
+        let (log, stop) = (self.log.clone(), Arc::clone(&self.ingest_stop));
+        let thread = start("ingest", {
+            let stats = Arc::clone(&stats);
+            move || Ok(bekk_ingest::run(&config, &streams, &log, &stats, &stop)?)
+        })?;
+        self.ingest = Some(Part { stats, thread });
+        Ok(())
+    }
+
+    /// Starts the sink.
+    pub(crate) fn start_sink(
+        &mut self,
+        config: bekk_sink::Config,
+        streams: Vec<Stream>,
+    ) -> Result<()> {
+        let stats = Arc::<bekk_sink::Stats>::default();
+        let (log, control) = (self.log.clone(), self.sink_control.clone());
+        let thread = start("sink", {
+            let stats = Arc::clone(&stats);
+            move || Ok(bekk_sink::run(&config, &streams, &log, &stats, &control)?)
+        })?;
+        self.sink = Some(Part { stats, thread });
+        Ok(())
+    }
+
+    /// Runs until all is done that is there: ingest to the end of the files, then the sink to the end of
+    /// the log. A stop in between ends both at their next batch, and so does the failure of either.
+    pub(crate) fn run_once(mut self, screen: &Screen, stop: &AtomicBool) -> Result<Summary> {
+        let mut line = screen.bar(0);
+        let sink_failed = |pipeline: &Self| pipeline.sink.is_some() && pipeline.sink_has_ended();
+        self.tick_until(stop, &mut line, |pipeline| {
+            pipeline.ingest_has_ended() || sink_failed(pipeline)
+        });
+        if signals::is_set(stop) || sink_failed(&self) {
+            self.ingest_stop.store(true, Ordering::Relaxed);
+        }
+        let ingest = self.ingest.take().map(Part::join).transpose();
+        if signals::is_set(stop) || ingest.is_err() {
+            self.sink_control.stop();
+        } else {
+            self.sink_control.drain();
+        }
+        self.tick_until(stop, &mut line, Self::sink_has_ended);
+        if signals::is_set(stop) {
+            self.sink_control.stop();
+        }
+        let sink = self.sink.take().map(Part::join).transpose();
+        drop(line);
+        let summary = Summary {
+            ingest: ingest?,
+            sink: sink?,
+        };
+        self.log.close().context("close the log")?;
+        Ok(summary)
+    }
+
+    /// Runs until it is told to stop or a part fails; returns when it was told.
+    pub(crate) fn run_until_stopped(
+        mut self,
+        screen: &Screen,
+        stop: &AtomicBool,
+    ) -> Result<Instant> {
+        let mut line = screen.live_line();
+        self.tick_until(stop, &mut line, |pipeline| {
+            pipeline.ingest.is_some() && pipeline.ingest_has_ended()
+                || pipeline.sink.is_some() && pipeline.sink_has_ended()
+        });
+        let told = Instant::now();
+        self.ingest_stop.store(true, Ordering::Relaxed);
+        self.sink_control.stop();
+        let last = self.status();
+        let ingest = self.ingest.take().map(Part::join).transpose();
+        let sink = self.sink.take().map(Part::join).transpose();
+        line.finish(&last);
+        ingest?;
+        sink?;
+        self.log.close().context("close the log")?;
+        Ok(told)
+    }
+
+    /// Whether ingest is over, or was never there.
+    fn ingest_has_ended(&self) -> bool {
+        self.ingest.as_ref().is_none_or(Part::has_ended)
+    }
+
+    /// Whether the sink is over, or was never there.
+    fn sink_has_ended(&self) -> bool {
+        self.sink.as_ref().is_none_or(Part::has_ended)
+    }
+
+    fn tick_until(&self, stop: &AtomicBool, line: &mut LiveLine, is_over: impl Fn(&Self) -> bool) {
+        while !signals::is_set(stop) && !is_over(self) {
+            let (position, length) = self.progress();
+            line.set_position(position, length);
+            line.set(self.status());
+            thread::sleep(TICK);
+        }
+    }
+
+    /// How far the files have been read, in bytes.
+    fn progress(&self) -> (u64, u64) {
+        let Some(part) = &self.ingest else {
+            return (1, 1);
+        };
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (load(&part.stats.bytes_read), load(&part.stats.bytes_known))
+    }
+
+    /// The line that tells of everything.
+    fn status(&self) -> String {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut fields = Vec::new();
+        if let Some(part) = &self.ingest {
+            fields.push(format!("read {}", grouped(load(&part.stats.records_read))));
+            fields.push(format!(
+                "logged {}",
+                grouped(load(&part.stats.records_logged))
+            ));
+        }
+        if let Some(part) = &self.sink {
+            let stats = &part.stats;
+            let dead = load(&stats.dead);
+            let applied = load(&stats.rows) + load(&stats.superseded) + dead;
+            fields.push(format!("applied {}", grouped(applied)));
+            fields.push(format!("lag {}", grouped(stats.lag())));
+            fields.push(format!("rejected {}", grouped(dead)));
+            if load(&stats.batches) > 0 {
+                let milliseconds = load(&stats.last_visible_latency_us).div_ceil(1000);
+                fields.push(format!(
+                    "last row visible after {} ms",
+                    grouped(milliseconds)
+                ));
+            }
+            if let State::Waiting(reason) = stats.state() {
+                fields.push(format!("waiting for PostgreSQL: {reason}"));
+            }
+        }
+        fields.join("   ")
+    }
+}
+
+impl<S, T> Part<S, T> {
+    fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    fn join(self) -> Result<T> {
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("a thread ended by a panic, which is a fault in bekk"))?
+    }
+}
+
+fn start<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<JoinHandle<Result<T>>> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .with_context(|| format!("start the {name} thread"))
+}

@@ -1,0 +1,185 @@
+//! Standard error, shared by messages and a line of progress that stays at the bottom.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::args::{Global, LogFormat};
+
+/// How often the line is told where there is no terminal to keep it on.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// The progress line; clones share it.
+#[derive(Clone)]
+pub(crate) struct Screen {
+    bar: ProgressBar,
+    is_terminal: bool,
+}
+
+impl Screen {
+    /// Sets messages up as the arguments say.
+    pub(crate) fn start(global: &Global) -> Self {
+        let is_terminal = io::stderr().is_terminal() && global.log_format == LogFormat::Text;
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let screen = Self { bar, is_terminal };
+        let level = match global.verbose {
+            0 => "warn",
+            1 => "info",
+            2 => "debug",
+            _ => "trace",
+        };
+        // What others log is of use only to someone who asked for everything.
+        let filter = match global.verbose {
+            0..=2 => format!(
+                "off,bekk={level},bekk_ingest={level},bekk_log={level},bekk_sink={level},bekk_postgres={level}"
+            ),
+            _ => level.to_owned(),
+        };
+        let filter = std::env::var("RUST_LOG").unwrap_or(filter);
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(filter))
+            .with_writer(screen.clone())
+            .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none());
+        match global.log_format {
+            LogFormat::Text => subscriber.with_target(false).init(),
+            LogFormat::Json => subscriber.json().init(),
+        }
+        screen
+    }
+
+    /// Says a line to the person at the terminal, above the progress line.
+    pub(crate) fn say(&self, line: &str) {
+        // Nobody is left to tell when standard error is closed.
+        let _ = self
+            .bar
+            .suspend(|| io::stderr().write_all(format!("{line}\n").as_bytes()));
+    }
+
+    /// Shows a line of text that changes, while the returned value lives.
+    pub(crate) fn live_line(&self) -> LiveLine {
+        let style = ProgressStyle::with_template("{msg}").expect("the template is right");
+        self.show(style);
+        LiveLine {
+            screen: self.clone(),
+            told: (Instant::now(), String::new()),
+        }
+    }
+
+    /// Shows a bar of `length` bytes with a text behind it, while the returned value lives.
+    pub(crate) fn bar(&self, length: u64) -> LiveLine {
+        let template = "{bar:30} {percent:>3} %  {bytes}/{total_bytes}  {elapsed}  {msg}";
+        let style = ProgressStyle::with_template(template).expect("the template is right");
+        self.bar.set_length(length);
+        self.show(style);
+        LiveLine {
+            screen: self.clone(),
+            told: (Instant::now(), String::new()),
+        }
+    }
+
+    fn show(&self, style: ProgressStyle) {
+        self.bar.set_style(style);
+        self.bar.reset();
+        if self.is_terminal {
+            self.bar
+                .set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        }
+    }
+}
+
+/// The line at the bottom; when it is dropped, it is cleared.
+pub(crate) struct LiveLine {
+    screen: Screen,
+    /// When something was last said where there is no terminal, and what.
+    told: (Instant, String),
+}
+
+impl LiveLine {
+    /// Shows another text. Without a terminal it is said when it has changed, at most every 10 s.
+    pub(crate) fn set(&mut self, text: String) {
+        if self.screen.is_terminal {
+            self.screen.bar.set_message(text);
+            return;
+        }
+        if self.told.0.elapsed() >= TOLD_EVERY && self.told.1 != text {
+            self.screen.say(&text);
+            self.told = (Instant::now(), text);
+        }
+    }
+
+    /// Moves the bar.
+    pub(crate) fn set_position(&self, position: u64, length: u64) {
+        self.screen.bar.set_length(length);
+        self.screen.bar.set_position(position);
+    }
+
+    /// Leaves the text standing, and ends.
+    pub(crate) fn finish(self, text: &str) {
+        self.screen.bar.finish_and_clear();
+        self.screen.say(text);
+    }
+}
+
+impl Drop for LiveLine {
+    fn drop(&mut self) {
+        self.screen.bar.finish_and_clear();
+        self.screen
+            .bar
+            .set_draw_target(ProgressDrawTarget::hidden());
+    }
+}
+
+/// Writes messages above the progress line.
+pub(crate) struct Above(ProgressBar);
+
+impl<'a> MakeWriter<'a> for Screen {
+    type Writer = Above;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Above(self.bar.clone())
+    }
+}
+
+impl Write for Above {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A number with commas between its thousands: 1,204.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_grouped() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1204, "1,204"),
+            (1_000_000, "1,000,000"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

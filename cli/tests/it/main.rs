@@ -1,0 +1,10 @@
+//! The built binary, real files, a real PostgreSQL, real signals.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
+mod events;
+mod kills;
+mod live;
+mod log_content;
+mod once;
+mod support;

@@ -1,0 +1,379 @@
+//! `bekk up --once`: what a person types first, and what becomes of every line.
+
+use std::fs;
+
+use crate::support::Sandbox;
+
+const HEADER: &str =
+    "event_id,event_type,user_id,product_id,category,price,quantity,session_id,event_time";
+
+fn event(id: u32, rest: &str) -> String {
+    format!("00000000-0000-0000-0000-{id:012},{rest}\n")
+}
+
+const GOOD: &str = "view,1,2,garden,9.99,1,,2026-01-01T00:00:00Z";
+
+fn file(lines: &[String]) -> String {
+    format!("{HEADER}\n{}", lines.concat())
+}
+
+#[test]
+fn files_become_rows_and_a_second_run_changes_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "data/a.csv",
+        file(&[
+            event(1, GOOD),
+            event(2, GOOD),
+            event(1, &GOOD.replace("9.99", "5")),
+        ]),
+    );
+    sandbox.write(
+        "data/b.csv",
+        file(&[event(3, GOOD), event(4, &GOOD.replace("9.99", "abc"))]),
+    );
+    let first = sandbox.run(&["up", "--once"]).ok();
+    assert!(
+        first
+            .stdout
+            .starts_with("done: 2 files, 5 records = 3 rows + 1 superseded + 1 dead letter, "),
+        "{}",
+        first.stdout
+    );
+    let postgres = sandbox.postgres();
+    assert_eq!(
+        postgres.rows("SELECT right(event_id::text, 1), price FROM events ORDER BY 1"),
+        [["1", "5.00"], ["2", "9.99"], ["3", "9.99"]]
+    );
+    let before = postgres.rows("SELECT xmin, * FROM events ORDER BY event_id");
+    let second = sandbox.run(&["up", "--once"]).ok();
+    assert!(
+        second.stdout.starts_with("done: 2 files, nothing new"),
+        "{}",
+        second.stdout
+    );
+    assert_eq!(
+        postgres.rows("SELECT xmin, * FROM events ORDER BY event_id"),
+        before,
+        "no row was written again"
+    );
+
+    sandbox.write("data/c.csv", file(&[event(5, GOOD)]));
+    let third = sandbox.run(&["up", "--once", "--json"]).ok();
+    assert!(third.stdout.contains("\"rows\": 1"), "{}", third.stdout);
+    assert_eq!(postgres.number("SELECT count(*) FROM events"), 4);
+}
+
+/// Each kind of trouble a line can have: a dead letter with the file, the line, the column, the reason
+/// and the bytes as they stand in the file.
+#[test]
+fn every_bad_line_is_a_dead_letter_that_says_why() {
+    let sandbox = Sandbox::new();
+    let bad: [(&str, &str, &[u8]); 12] = [
+        (
+            "field_count",
+            "∅",
+            b"00000000-0000-0000-0000-000000000001,view,1,2",
+        ),
+        (
+            "bad_value",
+            "price",
+            b"00000000-0000-0000-0000-000000000002,view,1,2,c,abc,1,,2026-01-01T00:00:00Z",
+        ),
+        (
+            "too_many_decimals",
+            "price",
+            b"00000000-0000-0000-0000-000000000003,view,1,2,c,1.005,1,,2026-01-01T00:00:00Z",
+        ),
+        (
+            "out_of_range",
+            "quantity",
+            b"00000000-0000-0000-0000-000000000004,view,1,2,c,1,99999999999,,2026-01-01T00:00:00Z",
+        ),
+        (
+            "out_of_range",
+            "price",
+            b"00000000-0000-0000-0000-000000000005,view,1,2,c,-1,1,,2026-01-01T00:00:00Z",
+        ),
+        (
+            "not_allowed",
+            "event_type",
+            b"00000000-0000-0000-0000-000000000006,sell,1,2,c,1,1,,2026-01-01T00:00:00Z",
+        ),
+        (
+            "missing_value",
+            "event_id",
+            b",view,1,2,c,1,1,,2026-01-01T00:00:00Z",
+        ),
+        (
+            "bad_encoding",
+            "category",
+            b"00000000-0000-0000-0000-000000000007,view,1,2,bl\xe5,1,1,,2026-01-01T00:00:00Z",
+        ),
+        (
+            "nul",
+            "category",
+            b"00000000-0000-0000-0000-000000000008,view,1,2,a\0b,1,1,,2026-01-01T00:00:00Z",
+        ),
+        (
+            "bad_value",
+            "event_time",
+            b"00000000-0000-0000-0000-000000000009,view,1,2,c,1,1,,2026-01-01T00:00:00",
+        ),
+        (
+            "bad_quote",
+            "category",
+            b"00000000-0000-0000-0000-000000000010,view,1,2,\"c\"d,1,1,,2026-01-01T00:00:00Z",
+        ),
+        (
+            "unclosed_quote",
+            "∅",
+            b"00000000-0000-0000-0000-000000000011,view,1,2,\"c,1,1,,2026-01-01T00:00:00Z\n",
+        ),
+    ];
+    let mut bytes = format!("{HEADER}\n").into_bytes();
+    for good in 100..120 {
+        bytes.extend(event(good, GOOD).bytes());
+    }
+    for (_, _, line) in &bad {
+        bytes.extend_from_slice(line);
+        bytes.push(b'\n');
+    }
+    bytes.pop();
+    sandbox.write("data/bad.csv", &bytes);
+    let once = sandbox.run(&["up", "--once"]).ok();
+    assert!(
+        once.stdout
+            .contains("32 records = 20 rows + 0 superseded + 12 dead letters"),
+        "{}",
+        once.stdout
+    );
+    let letters = sandbox.postgres().rows(
+        "SELECT reason, column_name, encode(raw, 'hex'), line, file, detail FROM bekk.dead_letters ORDER BY line",
+    );
+    assert_eq!(letters.len(), bad.len());
+    for (at, (letter, (reason, column, raw))) in letters.iter().zip(&bad).enumerate() {
+        let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            letter[..3],
+            [(*reason).to_owned(), (*column).to_owned(), hex],
+            "letter {at}: {letter:?}"
+        );
+        assert_eq!(letter[3], (22 + at).to_string(), "the line of letter {at}");
+        assert!(letter[4].ends_with("data/bad.csv"), "{letter:?}");
+        assert!(!letter[5].is_empty() && letter[5] != "∅", "{letter:?}");
+    }
+    assert_eq!(
+        sandbox.run(&["sink", "--once", "--strict"]).code,
+        Some(0),
+        "nothing new is no dead letter"
+    );
+}
+
+/// The accident: the table has a condition that the stream does not know of.
+#[test]
+fn a_row_that_postgres_refuses_is_isolated() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
+    sandbox.run(&["up", "--once"]).ok();
+    let postgres = sandbox.postgres();
+    postgres.execute("ALTER TABLE events ADD CONSTRAINT cheap CHECK (price < 1000)");
+    let lines: Vec<_> = (10..5010)
+        .map(|id| {
+            event(
+                id,
+                &if id % 1000 == 0 {
+                    GOOD.replace("9.99", "5000")
+                } else {
+                    GOOD.to_owned()
+                },
+            )
+        })
+        .collect();
+    sandbox.write("data/b.csv", file(&lines));
+    let once = sandbox.run(&["up", "--once", "--strict"]).exits(3);
+    assert!(
+        once.stdout
+            .contains("5,000 records = 4,995 rows + 0 superseded + 5 dead letters"),
+        "{}",
+        once.stdout
+    );
+    let letters =
+        postgres.rows("SELECT sqlstate, line, detail FROM bekk.dead_letters ORDER BY line");
+    assert_eq!(letters.len(), 5);
+    assert_eq!(letters[0][..2], ["23514", "992"]);
+    assert!(letters[0][2].contains("cheap"), "{letters:?}");
+}
+
+#[test]
+fn a_file_whose_header_cannot_be_right_is_set_aside_until_it_changes() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/good.csv", file(&[event(1, GOOD)]));
+    sandbox.write("data/wrong.csv", "id,type\n1,view\n");
+    let once = sandbox
+        .run(&["up", "--once"])
+        .exits(1)
+        .says("wrong.csv")
+        .says("event_id");
+    assert!(once.stdout.contains("1 record = 1 row"), "{}", once.stdout);
+    sandbox.write("data/wrong.csv", file(&[event(2, GOOD)]));
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 2);
+}
+
+/// The accident: someone removes the log while the table remembers how far it had come.
+#[test]
+fn another_log_is_refused_with_the_command_that_helps() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
+    sandbox.run(&["up", "--once"]).ok();
+    fs::remove_dir_all(sandbox.path(".bekk")).unwrap();
+    let refused = sandbox
+        .run(&["up", "--once"])
+        .exits(1)
+        .says("bekk offsets reset");
+    drop(refused);
+    let dry = sandbox
+        .run(&["offsets", "reset", "--group", "bekk", "--to", "earliest"])
+        .ok();
+    assert!(dry.stdout.contains("--execute"), "{}", dry.stdout);
+    sandbox.run(&["up", "--once"]).exits(1);
+    sandbox
+        .run(&[
+            "offsets",
+            "reset",
+            "--group",
+            "bekk",
+            "--to",
+            "earliest",
+            "--execute",
+        ])
+        .ok();
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 1);
+}
+
+/// A newcomer's second act: his own file, as some program exported it.
+#[test]
+fn a_file_of_ones_own_needs_two_commands() {
+    let sandbox = Sandbox::new();
+    let text = "Ordre-nr;Linje;Beløp;Betalt;Endret\n\
+        1001;1;1 000,50;true;2026-01-31 10:00:00\n\
+        1001;2;12,5;false;2026-02-01 11:00:00\n\
+        1002;1;-3,25;;2026-02-01 11:00:00\n";
+    sandbox.write("orders.csv", text.replace("1 000", "1000"));
+    sandbox
+        .run(&["init", "--from", "orders.csv"])
+        .ok()
+        .says("wrote bekk.toml");
+    let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
+    assert!(
+        config.contains("key = [\"ordre_nr\", \"linje\"]"),
+        "{config}"
+    );
+    sandbox
+        .run(&["init", "--from", "orders.csv"])
+        .exits(1)
+        .says("--force");
+    let once = sandbox.run(&["up", "--once"]).ok();
+    assert!(
+        once.stdout.contains("3 records = 3 rows"),
+        "{}\n{config}",
+        once.stdout
+    );
+    let rows = sandbox
+        .postgres()
+        .rows("SELECT ordre_nr, linje, \"beløp\", betalt, endret FROM orders ORDER BY 1, 2");
+    assert_eq!(
+        rows[0],
+        ["1001", "1", "1000.50", "t", "2026-01-31 10:00:00"]
+    );
+    assert_eq!(rows[2], ["1002", "1", "-3.25", "∅", "2026-02-01 11:00:00"]);
+    let check = sandbox.run(&["check"]).ok();
+    assert!(check.stdout.contains("orders"), "{}", check.stdout);
+}
+
+#[test]
+fn wrong_configurations_and_databases_say_what_to_do() {
+    let sandbox = Sandbox::new();
+    fs::write(
+        sandbox.path("bekk.toml"),
+        "[streams.x]\nfiles = [\"x\"]\npartitons = 3\ncolumns = []\n",
+    )
+    .unwrap();
+    sandbox
+        .run(&["up", "--once"])
+        .exits(2)
+        .says("line 3: unknown key `partitons`; did you mean `partitions`?");
+    fs::remove_file(sandbox.path("bekk.toml")).unwrap();
+    sandbox.run(&["up", "--onec"]).exits(2).says("--once");
+    let mut command = sandbox.bekk(&["check"]);
+    command.env(
+        "DATABASE_URL",
+        "postgres://me:hush@localhost:1/x?sslmod=require",
+    );
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("sslmod") && !said.contains("hush"), "{said}");
+}
+
+#[test]
+fn a_table_that_does_not_fit_is_named_column_by_column() {
+    let sandbox = Sandbox::new();
+    sandbox.postgres().execute("CREATE TABLE events (event_id uuid PRIMARY KEY, event_type int, user_id int8, extra text NOT NULL)");
+    sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
+    let refused = sandbox.run(&["up", "--once"]).exits(1);
+    for column in ["event_type", "product_id", "extra", "event_time"] {
+        assert!(
+            refused.stderr.contains(column),
+            "{column} is not in: {}",
+            refused.stderr
+        );
+    }
+    sandbox.run(&["check"]).exits(1);
+}
+
+#[test]
+fn the_log_can_be_verified_and_listed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", file(&[event(1, GOOD), event(2, GOOD)]));
+    sandbox.run(&["ingest", "--once"]).ok();
+    let topics = sandbox.run(&["log", "topics"]).ok();
+    assert!(
+        topics.stdout.contains("events") && topics.stdout.contains("bekk.meta"),
+        "{}",
+        topics.stdout
+    );
+    let verified = sandbox.run(&["log", "verify"]).ok();
+    assert!(verified.stdout.contains("ok"), "{}", verified.stdout);
+    sandbox.run(&["sink", "--once"]).ok();
+    assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 2);
+}
+
+#[test]
+fn generated_files_are_the_same_for_the_same_seed_and_all_arrive() {
+    let sandbox = Sandbox::new();
+    for out in ["data", "again"] {
+        sandbox
+            .run(&[
+                "generate", "--rows", "5000", "--files", "7", "--seed", "7", "--out", out,
+            ])
+            .ok();
+    }
+    for entry in fs::read_dir(sandbox.path("data")).unwrap() {
+        let entry = entry.unwrap();
+        let again = fs::read(sandbox.path("again").join(entry.file_name())).unwrap();
+        assert_eq!(
+            fs::read(entry.path()).unwrap(),
+            again,
+            "{:?}",
+            entry.file_name()
+        );
+    }
+    let once = sandbox.run(&["up", "--once"]).ok();
+    assert!(
+        once.stdout.contains("7 files, 5,000 records = 5,000 rows"),
+        "{}",
+        once.stdout
+    );
+}

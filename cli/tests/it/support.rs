@@ -1,0 +1,256 @@
+//! A directory to work in, the binary to run in it, and a database of its own on a real server.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bekk_postgres::Server;
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+/// One server for all tests that leave it standing; it goes with this process.
+static SERVER: LazyLock<Server> =
+    LazyLock::new(|| Server::temporary_with(&[("fsync", "off")]).unwrap());
+
+/// A working directory with a database of its own.
+pub(crate) struct Sandbox {
+    dir: TempDir,
+    pub(crate) url: String,
+}
+
+impl Sandbox {
+    /// With a database on the shared server.
+    pub(crate) fn new() -> Self {
+        Self::on(&SERVER)
+    }
+
+    /// With a database on a server of the test's own.
+    pub(crate) fn on(server: &Server) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        Postgres::connect(&server.url()).execute(&format!("CREATE DATABASE {name}"));
+        let url = server.url();
+        let (base, _) = url.rsplit_once('/').unwrap();
+        let dir = TempDir::with_prefix("bekk-it-").unwrap();
+        fs::create_dir(dir.path().join("data")).unwrap();
+        Self {
+            dir,
+            url: format!("{base}/{name}"),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        // As if it had been written a while ago: a file that stands still is complete.
+        let past = std::time::SystemTime::now() - Duration::from_secs(10);
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(past)
+            .unwrap();
+        path
+    }
+
+    /// The binary, to be run here, knowing nothing of this machine's environment but PATH.
+    pub(crate) fn bekk<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bekk"));
+        command
+            .current_dir(self.dir.path())
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("DATABASE_URL", &self.url);
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::new(self.bekk(arguments).output().unwrap())
+    }
+
+    /// Starts the binary; what it says goes to `bekk.log` here.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Process {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("bekk.log"))
+            .unwrap();
+        let mut command = self.bekk(arguments);
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        Process(command.spawn().unwrap())
+    }
+
+    /// What the started binaries have said.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.path("bekk.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn postgres(&self) -> Postgres {
+        Postgres::connect(&self.url)
+    }
+
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.path(".bekk/log")
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// What a finished run has said.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        self.exits(0)
+    }
+
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// That standard error has a text.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(
+            self.stderr.contains(text),
+            "`{text}` is not in: {}",
+            self.stderr
+        );
+        self
+    }
+}
+
+/// A running binary; killed with -9 when dropped.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Asks it to stop, and returns its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A connection of the test's own.
+pub(crate) struct Postgres {
+    runtime: Runtime,
+    client: tokio_postgres::Client,
+}
+
+impl Postgres {
+    pub(crate) fn connect(url: &str) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match runtime.block_on(tokio_postgres::connect(url, NoTls)) {
+                Ok((client, connection)) => {
+                    runtime.spawn(connection);
+                    return Self { runtime, client };
+                }
+                Err(error) if Instant::now() > deadline => panic!("connect: {error:?}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// Runs statements; the rows of the last ones, as text, NULL as `∅`.
+    #[track_caller]
+    pub(crate) fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        self.try_rows(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    pub(crate) fn try_rows(&self, sql: &str) -> Result<Vec<Vec<String>>, tokio_postgres::Error> {
+        let messages = self.runtime.block_on(self.client.simple_query(sql))?;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(
+                (0..row.len())
+                    .map(|at| row.get(at).unwrap_or("∅").to_owned())
+                    .collect(),
+            ),
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    /// The first column of the first row.
+    #[track_caller]
+    pub(crate) fn one(&self, sql: &str) -> String {
+        self.rows(sql)
+            .first()
+            .unwrap_or_else(|| panic!("{sql}: no row"))[0]
+            .clone()
+    }
+
+    #[track_caller]
+    pub(crate) fn number(&self, sql: &str) -> u64 {
+        self.one(sql).parse().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn execute(&self, sql: &str) {
+        self.rows(sql);
+    }
+}
+
+/// Waits until a condition holds.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "waited {limit:?} in vain until {what}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
