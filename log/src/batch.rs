@@ -156,3 +156,148 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
         .copied()
         .expect("the header has been measured")
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::records::{
+        Compression, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID,
+        Record as KafkaRecord, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions,
+        TimestampType,
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Records;
+    use crate::record::check_records;
+
+    type Plain = (i64, Option<Vec<u8>>, Vec<u8>);
+
+    fn plain() -> impl Strategy<Value = Plain> {
+        let bytes = |max| {
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..max),
+                prop::collection::vec(Just(b'x'), 0..max * 20),
+            ]
+        };
+        (0..1i64 << 50, prop::option::of(bytes(40)), bytes(300))
+    }
+
+    fn encoded(records: &[Plain], base: Offset) -> Vec<u8> {
+        let mut buffer = RecordBuffer::new();
+        for (timestamp, key, value) in records {
+            buffer.push(*timestamp, key.as_deref(), value);
+        }
+        let mut batch = encode(&buffer).unwrap();
+        set_base_offset(&mut batch, base);
+        batch
+    }
+
+    /// A batch's records, read as a reader does.
+    fn decoded(batch: &[u8], from: Offset) -> Vec<(u64, Plain)> {
+        let view = BatchView::parse(batch).unwrap();
+        let mut bytes = Vec::new();
+        view.decompress_into(&mut bytes).unwrap();
+        check_records(&bytes, view.records()).unwrap();
+        let mut records = Records::new(from);
+        records.push_batch(&view).unwrap();
+        assert_eq!(records.next_offset(), view.end_offset());
+        let all: Vec<_> = records
+            .iter()
+            .map(|record| {
+                let key = record.key.map(<[u8]>::to_vec);
+                let plain = (record.timestamp_ms, key, record.value.to_vec());
+                (record.offset.get(), plain)
+            })
+            .collect();
+        assert_eq!(all.len(), records.len());
+        all
+    }
+
+    fn kafka_record(base: i64, sequence: i32, record: &Plain) -> KafkaRecord {
+        let (timestamp, key, value) = record;
+        KafkaRecord {
+            transactional: false,
+            control: false,
+            delete_horizon: false,
+            partition_leader_epoch: NO_PARTITION_LEADER_EPOCH,
+            producer_id: NO_PRODUCER_ID,
+            producer_epoch: NO_PRODUCER_EPOCH,
+            timestamp_type: TimestampType::Creation,
+            offset: base + i64::from(sequence),
+            // Their encoder begins a new batch where the sequence does not go on.
+            sequence,
+            timestamp: *timestamp,
+            key: key.clone().map(Into::into),
+            value: Some(value.clone().into()),
+            headers: Default::default(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn kafka_reads_what_we_write(
+            records in prop::collection::vec(plain(), 1..50),
+            base in 0..1u64 << 40,
+        ) {
+            let batch = encoded(&records, Offset::new(base));
+            let set = RecordBatchDecoder::decode(&mut &batch[..]).unwrap();
+            prop_assert_eq!(set.records.len(), records.len());
+            for (i, (theirs, ours)) in (base..).zip(set.records.iter().zip(&records)) {
+                prop_assert_eq!(theirs.offset.cast_unsigned(), i);
+                prop_assert_eq!(theirs.timestamp, ours.0);
+                prop_assert_eq!(theirs.key.as_deref(), ours.1.as_deref());
+                prop_assert_eq!(theirs.value.as_deref(), Some(&ours.2[..]));
+                prop_assert_eq!(theirs.producer_id, -1);
+            }
+            let from = base + records.len() as u64 / 2;
+            let expected: Vec<_> = (base..).zip(records).filter(|(i, _)| *i >= from).collect();
+            prop_assert_eq!(decoded(&batch, Offset::new(from)), expected);
+        }
+
+        #[test]
+        fn we_read_what_kafka_writes(
+            records in prop::collection::vec(plain(), 1..50),
+            base in 0..1i64 << 40,
+            lz4: bool,
+        ) {
+            let theirs: Vec<_> = (0..)
+                .zip(&records)
+                .map(|(sequence, record)| kafka_record(base, sequence, record))
+                .collect();
+            let compression = if lz4 { Compression::Lz4 } else { Compression::None };
+            let mut batch = Vec::new();
+            let options = RecordEncodeOptions { version: 2, compression };
+            RecordBatchEncoder::encode(&mut batch, &theirs, &options).unwrap();
+            let base = base.cast_unsigned();
+            let expected: Vec<_> = (base..).zip(records).collect();
+            prop_assert_eq!(decoded(&batch, Offset::new(base)), expected);
+        }
+
+        #[test]
+        fn a_flipped_bit_is_seen(
+            records in prop::collection::vec(plain(), 1..10),
+            at: prop::sample::Index,
+            bit in 0..8u32,
+        ) {
+            let mut batch = encoded(&records, Offset::ZERO);
+            // Base offset and leader epoch are the log's, and not covered.
+            let at = 16 + at.index(batch.len() - 16);
+            batch[at] ^= 1u8 << bit;
+            prop_assert!(BatchView::parse(&batch).is_err());
+            batch[at] ^= 1u8 << bit;
+            batch.pop();
+            prop_assert!(BatchView::parse(&batch).is_err());
+        }
+    }
+
+    #[test]
+    fn records_that_compress_are_compressed() {
+        let small = encoded(&vec![(0, None, vec![b'x'; 200]); 10], Offset::ZERO);
+        assert!(small.len() < 400, "{}", small.len());
+        let tiny = encoded(&[(0, None, vec![b'x'; 20])], Offset::ZERO);
+        assert_eq!(tiny.len(), HEADER_BYTES + 7 + 20);
+        assert!(encode(&RecordBuffer::new()).is_none());
+    }
+}

@@ -267,7 +267,7 @@ fn a_missing_segment_is_a_gap() {
         fs::remove_dir_all(&segments[missing].path).unwrap();
         assert_eq!(
             check(dir.path(), &without(segments[missing].ranges[0]), 1),
-            40
+            RECORDS
         );
     }
 }
