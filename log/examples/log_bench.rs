@@ -262,6 +262,15 @@ fn memory(name: &str) -> u64 {
         / 1000
 }
 
+/// What the process has had written to disk so far, in MB.
+fn written() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) / 1_000_000
+}
+
 fn main() {
     let options = match Options::parse() {
         Ok(options) => options,
@@ -279,10 +288,12 @@ fn main() {
     if options.does("append") {
         let file = append_plain(&options, &plain);
         file.print("plain append");
+        let before = written();
         let ours = append(&options, &client);
         ours.print("log append");
         println!("{:12} {:.2}", "ratio", ours.megabytes() / file.megabytes());
         println!("{:?}", client.counters().unwrap());
+        println!("{:12} {} MB to disk", "written", written() - before);
     }
     if options.does("read") {
         let ours = read(&client, options.partitions);

@@ -7,32 +7,13 @@ use std::path::{Path, PathBuf};
 use bekk_log::{Client, Config, Error, Gap, Offset, verify};
 use tempfile::TempDir;
 
-use crate::support::{buffer, config, find, noise, open, read_all, topic, wait_until};
+use crate::support::{buffer, config, copy, find, noise, open, read_all, topic, wait_until};
 
 fn small(dir: &Path) -> Config {
     Config {
         segment_bytes: 50_000,
         ..config(dir)
     }
-}
-
-/// A copy of a directory, as a crash would leave it: what the log has written is with the system.
-fn copy(from: &Path) -> TempDir {
-    fn copy_into(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy_into(&entry.path(), &to);
-            } else {
-                fs::copy(entry.path(), to).unwrap();
-            }
-        }
-    }
-    let to = tempfile::tempdir().unwrap();
-    copy_into(from, to.path());
-    to
 }
 
 /// A log of 20 records of 10 kB in partition 0 of `t`, in one segment, killed; with the durable mark as it was

@@ -4,7 +4,9 @@
 
 mod api;
 mod damage;
+mod fixture;
 mod kill;
 mod model;
 mod segments;
+mod size;
 mod support;

@@ -99,3 +99,22 @@ pub(crate) fn find(dir: &Path, part: &str) -> Vec<std::path::PathBuf> {
     found.sort();
     found
 }
+
+/// A copy of a directory, as a crash would leave it: what the log has written is with the system.
+pub(crate) fn copy(from: &Path) -> tempfile::TempDir {
+    fn copy_into(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy_into(&entry.path(), &to);
+            } else {
+                std::fs::copy(entry.path(), to).unwrap();
+            }
+        }
+    }
+    let to = tempfile::tempdir().unwrap();
+    copy_into(from, to.path());
+    to
+}
