@@ -30,20 +30,6 @@ pub struct Live {
     pub interval: Duration,
 }
 
-impl Live {
-    /// From 100 to 1,000 events every 15 seconds in `data`.
-    #[must_use]
-    pub fn new(events: Events) -> Self {
-        Self {
-            events,
-            out: PathBuf::from("data"),
-            rows_min: 100,
-            rows_max: 1_000,
-            interval: Duration::from_secs(15),
-        }
-    }
-}
-
 /// Events added to one file, line by line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
