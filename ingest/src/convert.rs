@@ -40,6 +40,8 @@ pub(crate) struct Converted<'a> {
 pub(crate) struct RawRecord<'a> {
     /// Its bytes with the line end.
     pub(crate) bytes: &'a [u8],
+    /// Whether there are quotes in it, and what is wrong with them.
+    pub(crate) has_quotes: bool,
     pub(crate) fault: Option<QuoteFault>,
     pub(crate) spans: &'a [Span],
     pub(crate) origin: Origin,
@@ -239,15 +241,12 @@ fn parse_values<'a>(
         };
         let quoted = record.spans[field].quoted;
         let bytes = decoded.text(record, field);
-        match parser.parse(Field { bytes, quoted }) {
-            Ok(value) => values.push(value),
-            Err(rejection) => {
-                return Err(Fault {
-                    reason: rejection.reason,
-                    column: Some(name),
-                    detail: Cow::Owned(rejection.detail),
-                });
-            }
+        if let Err(rejection) = parser.parse_onto(Field { bytes, quoted }, values) {
+            return Err(Fault {
+                reason: rejection.reason,
+                column: Some(name),
+                detail: Cow::Owned(rejection.detail),
+            });
         }
     }
     Ok(())
@@ -267,6 +266,9 @@ impl Decoded {
     fn take(&mut self, record: &RawRecord<'_>) {
         self.bytes.clear();
         self.fields.clear();
+        if !record.has_quotes && !self.latin1 {
+            return;
+        }
         for (field, span) in record.spans.iter().enumerate() {
             if span.doubled || (self.latin1 && !span.of(record.bytes).is_ascii()) {
                 let start = self.bytes.len();

@@ -27,6 +27,7 @@ mod header;
 mod identity;
 mod inbox;
 mod meet;
+mod preview;
 mod ranges;
 mod reader;
 mod recover;
@@ -42,5 +43,6 @@ mod testing;
 
 pub use config::{Config, Mode};
 pub use error::Error;
+pub use preview::{Preview, preview};
 pub use run::run;
 pub use stats::{Stats, Summary};

@@ -348,6 +348,7 @@ fn take_record(
     if content.strip_prefix(BOM).unwrap_or(content) != header.raw {
         let record = RawRecord {
             bytes: &rest[..found.len],
+            has_quotes: found.has_quotes,
             fault: found.fault,
             spans: format.splitter.spans(),
             origin: Origin {

@@ -35,6 +35,8 @@ pub(crate) struct Found {
     pub(crate) content: usize,
     /// How many newlines it holds, the one at its end included.
     pub(crate) lines: u64,
+    /// Whether there are quotes in it.
+    pub(crate) has_quotes: bool,
     /// What is wrong with its quotes.
     pub(crate) fault: Option<QuoteFault>,
 }
@@ -95,6 +97,7 @@ impl Splitter {
             len,
             content: line.len(),
             lines: (len - content) as u64,
+            has_quotes: false,
             fault: None,
         })
     }
@@ -119,6 +122,7 @@ impl Splitter {
                         len: input.len(),
                         content: input.len(),
                         lines: count_newlines(&input[at..]) + lines,
+                        has_quotes: true,
                         fault: Some(QuoteFault::Unclosed),
                     });
                 };
@@ -156,6 +160,7 @@ impl Splitter {
                 len: stop + newline,
                 content: end + rest.len(),
                 lines: lines + newline as u64,
+                has_quotes: true,
                 fault,
             });
         }

@@ -18,6 +18,9 @@ impl Decimal {
     /// Compares two decimals by value, whatever their scales; 1.0 equals 1.00.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Ordering {
+        if self.scale == other.scale {
+            return self.unscaled.cmp(&other.unscaled);
+        }
         let scale = self.scale.max(other.scale);
         match (self.rescaled(scale), other.rescaled(scale)) {
             (Some(left), Some(right)) => left.cmp(&right),

@@ -46,10 +46,7 @@ fn records_are_taken_whole_from_single_bytes() {
     }
     world.follow(&stream, |log| await_count(log, 3));
     let records = world.logged_of_one();
-    let texts: Vec<&str> = records
-        .iter()
-        .map(|record| &content[record.start as usize..record.end as usize])
-        .collect();
+    let texts: Vec<&str> = records.iter().map(|record| record.text(content)).collect();
     assert_eq!(
         texts,
         ["1,\"a\r\nb\"\r\n", "2,\"say \"\"hi\"\",\n\"\n", "3,c\n"]

@@ -26,8 +26,7 @@ fn a_file_is_read_once() {
     assert_eq!(ids(&records), (0..2500).collect::<Vec<_>>());
     for (record, line) in records.iter().zip(2..) {
         assert_eq!(record.line, line);
-        let text = &content[record.start as usize..record.end as usize];
-        assert_eq!(text, rows(line - 2, line - 1));
+        assert_eq!(record.text(&content), rows(line - 2, line - 1));
         assert_eq!(
             record.key.as_deref(),
             Some((line - 2).to_string().as_bytes())

@@ -32,6 +32,13 @@ pub(crate) struct Logged {
     pub(crate) body: Result<Vec<Value<'static>>, (Reason, Option<String>, Vec<u8>)>,
 }
 
+impl Logged {
+    /// The record in its file.
+    pub(crate) fn text<'a>(&self, content: &'a str) -> &'a str {
+        &content[usize::try_from(self.start).unwrap()..usize::try_from(self.end).unwrap()]
+    }
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();

@@ -88,6 +88,17 @@ fn int_out_of_range(bytes: &[u8], min: i64, max: i64) -> Rejection {
     )
 }
 
+/// 10 to the power of 0 to 38: a decimal has at most 38 digits.
+static POWERS_OF_TEN: [i128; 39] = {
+    let mut powers = [1; 39];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
 pub(super) fn decimal(
     bytes: &[u8],
     mark: u8,
@@ -109,10 +120,10 @@ pub(super) fn decimal(
             ));
         }
     }
-    let missing = u32::from(scale) - u32::try_from(fraction.len()).expect("at most `scale`");
+    let missing = usize::from(scale) - fraction.len();
     unscaled(&[parts.whole, fraction])
-        .and_then(|digits| digits.checked_mul(10i128.pow(missing)))
-        .filter(|digits| *digits < 10i128.pow(u32::from(precision)))
+        .and_then(|digits| digits.checked_mul(POWERS_OF_TEN[missing]))
+        .filter(|digits| *digits < POWERS_OF_TEN[usize::from(precision)])
         .map(|digits| Decimal {
             unscaled: signed(digits, parts.negative),
             scale,
