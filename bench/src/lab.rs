@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bekk_generator::{Events, Plan};
 use bekk_postgres::Server;
 use tempfile::TempDir;
@@ -116,9 +116,11 @@ impl Lab {
     }
 
     pub(crate) fn execute(&self, sql: &str) -> Result<()> {
-        self.runtime
-            .block_on(self.client.batch_execute(sql))
-            .with_context(|| sql.to_owned())
+        let executed = self.runtime.block_on(self.client.batch_execute(sql));
+        executed.map_err(|error| match error.as_db_error() {
+            Some(refusal) => anyhow!("{sql}: {refusal}"),
+            None => anyhow!("{sql}: {error}"),
+        })
     }
 
     /// The first column of the first row.

@@ -29,12 +29,17 @@ pub(crate) enum ConnectError {
 }
 
 /// Settings that every backend of ours gets. A client that is gone is noticed within a long statement
-/// (PostgreSQL 14 and newer), so that a successor need not wait for it; commits are never asynchronous.
+/// (PostgreSQL 14 and newer), so that a successor need not wait for it; commits are never asynchronous. A
+/// role called `bekk` has the schema `bekk` first in its search path: tables without a schema must not
+/// be made in there, among our own.
 const SETTINGS: &str = "\
     SELECT set_config('client_connection_check_interval', '200ms', false)
      WHERE current_setting('server_version_num')::int >= 140000;
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off';
+    SELECT set_config('search_path', coalesce(string_agg(quote_ident(name), ', ' ORDER BY place)
+               FILTER (WHERE name <> 'bekk'), 'public'), false)
+      FROM unnest(current_schemas(false)) WITH ORDINALITY AS schemas (name, place);
     SET client_min_messages = warning";
 
 impl Session {

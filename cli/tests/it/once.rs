@@ -45,6 +45,15 @@ fn files_become_rows_and_a_second_run_changes_nothing() {
         postgres.rows("SELECT right(event_id::text, 1), price FROM events ORDER BY 1"),
         [["1", "5.00"], ["2", "9.99"], ["3", "9.99"]]
     );
+    // The role is called `bekk`, and a schema of its name comes first in its search path.
+    let schema = postgres.one("SELECT schemaname FROM pg_tables WHERE tablename = 'events'");
+    assert_eq!(
+        (
+            postgres.one("SELECT current_user").as_str(),
+            schema.as_str()
+        ),
+        ("bekk", "public")
+    );
     let before = postgres.rows("SELECT xmin, * FROM events ORDER BY event_id");
     let second = sandbox.run(&["up", "--once"]).ok();
     assert!(
