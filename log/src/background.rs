@@ -11,6 +11,8 @@ use crate::{Durability, Error};
 
 /// The durable mark is written at most this often, but when a segment is sealed.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
+/// A shorter interval of fsyncs is taken for this.
+const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// How often segments are looked at when nobody asks for it: for their age.
 const SEGMENT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -47,7 +49,9 @@ fn keep_marks(core: &Core) {
         Durability::Interval(interval) => Some(interval),
         Durability::Sync | Durability::Os => None,
     };
-    let tick = sync_interval.map_or(MARK_INTERVAL, |interval| interval.min(MARK_INTERVAL));
+    let tick = sync_interval.map_or(MARK_INTERVAL, |interval| {
+        interval.clamp(SYNC_INTERVAL_MIN, MARK_INTERVAL)
+    });
     let mut marked_at = Instant::now();
     let mut report = Report::default();
     loop {

@@ -47,9 +47,10 @@ impl Config {
 pub enum Durability {
     /// After fsync; concurrent appends share one.
     Sync,
-    /// At once; fsync follows at this interval.
+    /// At once; fsync follows at this interval, and readers see records only then.
     Interval(Duration),
-    /// At once; the operating system writes when it likes.
+    /// At once; the operating system writes when it likes. After a power loss the log may end before what
+    /// readers have seen.
     Os,
 }
 
@@ -202,7 +203,8 @@ impl Client {
 
     /// Appends a batch to each of some partitions of one topic, all or none of them, and returns the first
     /// offset that each got, in their order. Returns when they are as durable as [`Config::durability`]
-    /// says; readers see them from then on. Empty buffers are passed over (their offset is the end).
+    /// says; readers see them from then on, with [`Durability::Interval`] after the next fsync. Empty buffers
+    /// are passed over (their offset is the end).
     ///
     /// # Errors
     /// [`Error::Fenced`] if the session has been succeeded, [`Error::NoSpace`] while the disk is full (both

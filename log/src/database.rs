@@ -8,8 +8,10 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 
 use crate::Error;
 
-/// How much a keyspace holds in memory before it is written out as a table, 8 MiB.
-const MEMTABLE_BYTES: u64 = 8 << 20;
+/// How much a keyspace holds in memory before it is written out as a table, at most.
+const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
+/// What the keyspaces of one database share of it; each has a 32nd of the most in any case.
+const MEMTABLES_BYTES: u64 = 64 << 20;
 /// fjall's journals are kept below this, 64 MiB and the one being written.
 const JOURNAL_BYTES: u64 = 64 << 20;
 /// The block cache of one database; a log is read in order, so that little is read twice.
@@ -29,11 +31,12 @@ pub(crate) fn open(path: &Path) -> fjall::Result<Database> {
         .open()
 }
 
-/// Opens a keyspace, making it if there is none.
-pub(crate) fn keyspace(db: &Database, name: &str) -> fjall::Result<Keyspace> {
+/// Opens a keyspace, making it, as one of `count`, if there is none.
+pub(crate) fn keyspace(db: &Database, name: &str, count: u32) -> fjall::Result<Keyspace> {
+    let memtable_bytes = MEMTABLES_BYTES / u64::from(count.max(1));
     db.keyspace(name, || {
         KeyspaceCreateOptions::default()
-            .max_memtable_size(MEMTABLE_BYTES)
+            .max_memtable_size(memtable_bytes.clamp(MEMTABLE_BYTES_MAX / 32, MEMTABLE_BYTES_MAX))
             .data_block_compression_policy(CompressionPolicy::disabled())
             // Keys are found by range, for which a filter is of no use.
             .filter_policy(FilterPolicy::disabled())

@@ -236,7 +236,7 @@ mod tests {
     /// A database whose journal holds `batches` batches of two items; returns the journal and its end.
     fn journal(dir: &Path, batches: u8) -> (PathBuf, u64) {
         let db = database::open(dir).unwrap();
-        let keys = database::keyspace(&db, "k").unwrap();
+        let keys = database::keyspace(&db, "k", 1).unwrap();
         for i in 0..batches {
             let mut batch = db.batch().durability(Some(PersistMode::Buffer));
             batch.insert(&keys, [i], vec![i + 1; 300_000]);
@@ -251,7 +251,7 @@ mod tests {
 
     fn keys(dir: &Path) -> usize {
         let db = database::open(dir).unwrap();
-        database::keyspace(&db, "k").unwrap().len().unwrap()
+        database::keyspace(&db, "k", 1).unwrap().len().unwrap()
     }
 
     #[test]

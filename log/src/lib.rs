@@ -2,6 +2,59 @@
 //!
 //! **Invariant:** this crate never parses CSV, knows no column and no PostgreSQL; a record's key and
 //! value are bytes. No fjall type stands in a public signature.
+//!
+//! # Numbers
+//!
+//! | | |
+//! |---|---|
+//! | topics' names | 1 to 249 bytes of `[a-zA-Z0-9._-]` |
+//! | partitions of a topic | 1 to 1,024, for ever |
+//! | a batch, before compression | 16 MiB ([`Config::batch_bytes_max`]) |
+//! | appends written together | up to 32 MiB, or one |
+//! | a segment | 512 MB or a day ([`Config`]) |
+//! | kept free on the disk | 256 MB ([`Config::reserve_bytes`]), looked at each 100 ms |
+//! | the durable mark is behind by | at most about a second |
+//! | memory of an open segment | 8 MiB for each partition that is written to, less if there are more than seven; a cache of 4 MiB |
+//! | sealed segments open for readers | 8 |
+//! | a group holds records back for | 7 days after its last commit |
+//! | an end is raised beyond the mark, where the mark may not know all | by 2^24 |
+//!
+//! # Layout
+//!
+//! `docs/format.md` has every file and key. In short: a directory has a lock (`LOCK`), an identity
+//! (`format`), the durable mark (`ends`), the state (`state`, a fjall database: topics, sessions, groups'
+//! offsets, holds, log starts, known gaps) and `topics/<topic>/<number>`, a segment: its header (`segment`),
+//! once it is sealed its summary (`sealed`), and `db`, a fjall database with a keyspace for each partition
+//! (base offset to record batch) and one for what is written with them.
+//!
+//! # Life of an append
+//!
+//! The caller encodes, compresses and checksums each buffer as a record batch at offset 0. It queues; whoever
+//! finds nobody writing writes for all that wait. Under the topic's writer lock, with no session able to
+//! begin: each append's session is checked, its batches get their offsets (in front of the CRC), all of it
+//! becomes one fjall batch with the partitions' ends and the time index, and is fsynced once. Then the high
+//! watermark moves, and readers who wait are woken. After a failed write or fsync nothing more is written.
+//!
+//! A segment that is full or old when an append comes is followed by the next one, which a background thread
+//! has made ready; the same thread then seals it: writes everything into tables, closes it, empties its
+//! journal, notes what it holds.
+//!
+//! # Life of a read
+//!
+//! The high watermark and the chain of segments are looked up, the segment that holds the offset is found by
+//! its start, opened if it is sealed and nobody read it lately, and its batches are visited from the one that
+//! holds the offset on. Each is checked (CRC) and decompressed into one buffer, which [`Records`] owns and
+//! iterates without copying. Offsets that no record has are passed; such a gap is reported once and kept.
+//!
+//! # Life of a crash
+//!
+//! What fjall has written to its journal survives the process; what was fsynced survives the machine. At the
+//! next opening, if the log was not closed in order, each journal is read first, cut behind its last whole
+//! batch, and what is cut off is kept. Then fjall opens what is not sealed; the last batch of each partition
+//! must be where its end is noted. An end below the durable mark is raised to it: what lies between is a gap,
+//! reported and kept in the state, and no offset is given twice. A segment that is damaged is renamed to
+//! `<number>.damaged-<ms>`, which is never served and never deleted; so is one that turns out to be damaged
+//! when it is read.
 
 mod append;
 mod background;

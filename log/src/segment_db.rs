@@ -67,11 +67,12 @@ pub(crate) type Hole = (Offset, Offset);
 impl SegmentDb {
     /// Makes the database of a new segment and closes it again.
     pub(crate) fn create(path: &Path, partitions: u32) -> Result<(), Error> {
+        let count = partitions + 1;
         let create = || {
             let db = database::open(path)?;
-            database::keyspace(&db, "meta")?;
+            database::keyspace(&db, "meta", count)?;
             for partition in 0..partitions {
-                database::keyspace(&db, &partition_name(partition))?;
+                database::keyspace(&db, &partition_name(partition), count)?;
             }
             db.persist(PersistMode::SyncAll)
         };
@@ -87,19 +88,15 @@ impl SegmentDb {
         let failed = |error| store_error("open segment", path, error);
         let db = database::open(path).map_err(failed)?;
         // fjall passes over a keyspace whose directory is missing, and would make it again.
-        if db.keyspace_count() != partitions as usize + 1 {
-            return Err(corrupt(
-                path,
-                &format!(
-                    "it has {} keyspaces and not {}",
-                    db.keyspace_count(),
-                    partitions + 1
-                ),
-            ));
+        let count = partitions + 1;
+        if db.keyspace_count() != count as usize {
+            let found = db.keyspace_count();
+            let detail = format!("it has {found} keyspaces and not {count}");
+            return Err(corrupt(path, &detail));
         }
-        let meta = database::keyspace(&db, "meta").map_err(failed)?;
+        let meta = database::keyspace(&db, "meta", count).map_err(failed)?;
         let keyspaces = (0..partitions)
-            .map(|partition| database::keyspace(&db, &partition_name(partition)))
+            .map(|partition| database::keyspace(&db, &partition_name(partition), count))
             .collect::<fjall::Result<_>>()
             .map_err(failed)?;
         let mut segment = Self {

@@ -82,7 +82,7 @@ impl State {
     fn open_or_create(path: &Path) -> Result<Self, Error> {
         let open = || {
             let db = database::open(path)?;
-            let keys = database::keyspace(&db, "state")?;
+            let keys = database::keyspace(&db, "state", 1)?;
             Ok((db, keys))
         };
         let (db, keys) = open().map_err(|error| database::store_error("open", path, error))?;

@@ -12,6 +12,10 @@ use crate::{Durability, Error, recovery};
 impl TopicLog {
     /// Seals the segment that is written to and begins the next one.
     pub(super) fn roll(&self, writer: &mut Writer) -> Result<(), Error> {
+        if self.shared.poison.get().is_some() {
+            // This segment may hold more than its writer knows of, so that the next one has no start.
+            return Err(self.shared.poisoned());
+        }
         let mut next = lock(&self.next);
         let prepared = match next.take() {
             Some(prepared) => prepared,

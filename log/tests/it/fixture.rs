@@ -54,7 +54,7 @@ fn write() {
         for records in [1, 2, 3, 2] {
             let mut buffer = RecordBuffer::new();
             for _ in 0..records {
-                let key = (i % 2 == 0).then(|| format!("key {i}"));
+                let key = i.is_multiple_of(2).then(|| format!("key {i}"));
                 let time = 1_790_000_000_000 + i.cast_signed();
                 buffer.push(
                     time,

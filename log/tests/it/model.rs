@@ -14,23 +14,24 @@ use crate::support::{config, noise};
 
 const PARTITIONS: u32 = 3;
 
+/// What is done to the log. Places are thousandths of what a partition holds.
 #[derive(Debug, Clone)]
 enum Act {
     /// Records of these sizes to each of some partitions.
     Append(Vec<(u32, Vec<u16>)>),
     /// A read of a partition from a place in it, of so many bytes.
-    Read(u32, f64, u16),
-    Commit(u32, f64),
-    Hold(u32, f64),
+    Read(u32, u64, u16),
+    Commit(u32, u64),
+    Hold(u32, u64),
     Retain,
-    FindTime(u32, f64),
+    FindTime(u32, u64),
     Reopen,
     Seal,
 }
 
 fn act() -> impl Strategy<Value = Act> {
     let partition = || 0..PARTITIONS;
-    let place = || 0.0..=1.0f64;
+    let place = || 0..=1000u64;
     let sizes = vec(prop_oneof![0..40u16, 0..3000u16], 0..12);
     prop_oneof![
         8 => vec((partition(), sizes), 1..4).prop_map(Act::Append),
@@ -54,9 +55,9 @@ struct Partition {
 }
 
 impl Partition {
-    fn place(&self, at: f64) -> u64 {
+    fn place(&self, at: u64) -> u64 {
         let len = self.records.len() as u64 - self.start;
-        self.start + (len as f64 * at) as u64
+        self.start + len * at / 1000
     }
 }
 
@@ -156,7 +157,7 @@ impl World<'_> {
         self.check_ends();
     }
 
-    fn read(&self, partition: u32, at: f64, max: usize) {
+    fn read(&self, partition: u32, at: u64, max: usize) {
         let model = &self.partitions[partition as usize];
         let from = model.place(at);
         let records = self
@@ -183,9 +184,9 @@ impl World<'_> {
         }
     }
 
-    fn find_time(&self, partition: u32, at: f64) {
+    fn find_time(&self, partition: u32, at: u64) {
         let model = &self.partitions[partition as usize];
-        let time = (self.written as f64 * at * 1.2) as i64;
+        let time = (self.written * at / 800).cast_signed();
         let found = self.client().offset_for_time("t", partition, time).unwrap();
         let left = (0..)
             .zip(&model.records)
@@ -251,7 +252,7 @@ fn the_log_does_what_its_model_does() {
             world.apply(act);
         }
         for partition in 0..PARTITIONS {
-            world.read(partition, 0.0, usize::MAX);
+            world.read(partition, 0, usize::MAX);
         }
         world.client.take().unwrap().close().unwrap();
         let report = verify(dir.path(), &mut |_| ()).unwrap();
