@@ -10,3 +10,4 @@ mod model;
 mod segments;
 mod size;
 mod support;
+mod write_error;

@@ -332,3 +332,83 @@ fn retention_can_be_changed_and_stays_so() {
     topic(&client, "t", 2);
     assert_eq!(client.topics().unwrap()[0].config.retention, KEEP);
 }
+
+#[test]
+fn readers_follow_while_segments_come_and_go() {
+    const RECORDS: u64 = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let client = Client::open(Config {
+        durability: Durability::Os,
+        segment_bytes: 400_000,
+        ..config(dir.path())
+    })
+    .unwrap();
+    let retention = Retention {
+        age: None,
+        size: Some(1_000_000),
+    };
+    client
+        .create_topic(
+            "t",
+            TopicConfig {
+                partitions: 2,
+                retention,
+            },
+        )
+        .unwrap();
+    let value =
+        |partition: u32, i: u64| noise(i * 2 + u64::from(partition), (i % 7 * 500) as usize);
+    thread::scope(|scope| {
+        for partition in 0..2 {
+            let client = &client;
+            scope.spawn(move || {
+                for i in (0..RECORDS).step_by(3) {
+                    let batch = buffer((i..i + 3).map(|i| value(partition, i)));
+                    let offset = client.append(None, "t", &[(partition, &batch)]).unwrap();
+                    assert_eq!(offset, [Offset::new(i)]);
+                }
+            });
+            scope.spawn(move || {
+                let mut next = Offset::ZERO;
+                while next.get() < RECORDS {
+                    let minute = Duration::from_secs(60);
+                    assert!(
+                        client
+                            .wait_for_records("t", &[(partition, next)], minute)
+                            .unwrap()
+                    );
+                    let records = client.read("t", partition, next, 10_000).unwrap();
+                    for record in records.iter() {
+                        assert_eq!(record.offset, next);
+                        assert!(record.value == value(partition, next.get()));
+                        next = next.next();
+                    }
+                    assert_eq!(records.next_offset(), next);
+                    client.commit_offset("g", "t", partition, next).unwrap();
+                }
+            });
+        }
+        let client = &client;
+        scope.spawn(move || {
+            let done = |c: &Client| {
+                let committed = c.committed_offsets("g", "t").unwrap();
+                committed
+                    .iter()
+                    .filter(|(_, next)| next.get() == RECORDS)
+                    .count()
+                    == 2
+            };
+            while !done(client) {
+                client.apply_retention().unwrap();
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+    });
+    wait_until("retention", || {
+        client.apply_retention().unwrap();
+        client.topic_size("t").unwrap().bytes < 1_400_000
+    });
+    assert!(client.partition_ends("t").unwrap()[0].start > Offset::ZERO);
+    assert_eq!(client.gaps("t").unwrap(), []);
+    assert_eq!(client.verify(&mut |_| ()).unwrap().problems, []);
+}
