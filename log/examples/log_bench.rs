@@ -1,11 +1,12 @@
 //! How fast the log takes records in and gives them out, next to a plain file of the same bytes.
 //!
 //!     cargo run --release -p bekk-log --example log_bench -- [--dir DIR] [--mb 500] [--batch 2000]
-//!         [--record 150] [--partitions 4] [--threads 1] [--noise] [append|read|open]...
+//!         [--record 150] [--partitions 4] [--threads 1] [--noise] [--os] [append|read|open]...
 //!
 //! `append`: batches of `--batch` records, each acknowledged after fsync, by each of `--threads` threads to all
 //! partitions at once; the plain file is written and fsynced as often. `read`: the same records, partition by
-//! partition. `open`: how long a log with them takes to open. `--noise` makes records that do not compress.
+//! partition. `open`: how long a log with them takes to open. `--noise` makes records that do not compress,
+//! `--os` leaves out the fsyncs.
 //! What is not named is all of it.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Config, Offset, RecordBuffer, Retention, TopicConfig};
+use bekk_log::{Client, Config, Durability, Offset, RecordBuffer, Retention, TopicConfig};
 
 struct Options {
     dir: PathBuf,
@@ -26,6 +27,7 @@ struct Options {
     partitions: u32,
     threads: usize,
     noise: bool,
+    durability: Durability,
     modes: Vec<String>,
 }
 
@@ -39,6 +41,7 @@ impl Options {
             partitions: 4,
             threads: 1,
             noise: false,
+            durability: Durability::Sync,
             modes: Vec::new(),
         };
         let mut arguments = std::env::args().skip(1);
@@ -54,6 +57,7 @@ impl Options {
                 "--partitions" => options.partitions = number()?.try_into().unwrap_or(1),
                 "--threads" => options.threads = number()?,
                 "--noise" => options.noise = true,
+                "--os" => options.durability = Durability::Os,
                 "--dir" => options.dir = arguments.next().ok_or("--dir without a path")?.into(),
                 "append" | "read" | "open" => options.modes.push(argument),
                 other => return Err(format!("unknown argument `{other}`")),
@@ -135,8 +139,13 @@ fn p99(mut calls: Vec<Duration>) -> Duration {
         .unwrap_or_default()
 }
 
-fn open(dir: &Path, partitions: u32) -> Client {
-    let client = Client::open(Config::new(dir.to_owned())).unwrap();
+fn open(dir: &Path, options: &Options) -> Client {
+    let client = Client::open(Config {
+        durability: options.durability,
+        ..Config::new(dir.to_owned())
+    });
+    let client = client.unwrap();
+    let partitions = options.partitions;
     let config = TopicConfig {
         partitions,
         retention: Retention::default(),
@@ -191,7 +200,9 @@ fn append_plain(options: &Options, path: &Path) -> Figures {
     let calls = (0..options.batches() * options.threads).map(|i| {
         let begun = Instant::now();
         file.write_all(&sets[i % sets.len()]).unwrap();
-        file.sync_data().unwrap();
+        if options.durability == Durability::Sync {
+            file.sync_data().unwrap();
+        }
         begun.elapsed()
     });
     let calls: Vec<_> = calls.collect();
@@ -284,7 +295,7 @@ fn main() {
         let _ = fs::remove_dir_all(&options.dir);
     }
     fs::create_dir_all(&options.dir).unwrap();
-    let client = open(&log, options.partitions);
+    let client = open(&log, &options);
     if options.does("append") {
         let file = append_plain(&options, &plain);
         file.print("plain append");
@@ -306,7 +317,7 @@ fn main() {
     client.close().unwrap();
     if options.does("open") {
         let begun = Instant::now();
-        let client = open(&log, options.partitions);
+        let client = open(&log, &options);
         println!("{:12} {:?}", "open", begun.elapsed());
         client.close().unwrap();
     }
