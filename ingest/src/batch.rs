@@ -17,6 +17,9 @@ pub(crate) struct Batch {
     pub(crate) records: u64,
     pub(crate) rejects: u64,
     bytes: usize,
+    /// The payloads as they were pushed: a buffer does not give them back.
+    #[cfg(test)]
+    pub(crate) payloads: Vec<Vec<u8>>,
 }
 
 /// How far a file is in the log once a batch is.
@@ -58,6 +61,8 @@ impl Batch {
             records: 0,
             rejects: 0,
             bytes: 0,
+            #[cfg(test)]
+            payloads: Vec::new(),
         }
     }
 
@@ -73,6 +78,8 @@ impl Batch {
     pub(crate) fn push(&mut self, timestamp_ms: i64, record: &Converted<'_>) {
         let buffer = &mut self.buffers[record.partition as usize];
         buffer.push(timestamp_ms, record.key, record.payload);
+        #[cfg(test)]
+        self.payloads.push(record.payload.to_vec());
         self.records += 1;
         self.rejects += u64::from(record.is_reject);
         self.bytes += record.payload.len() + record.key.map_or(0, <[u8]>::len);

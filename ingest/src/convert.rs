@@ -114,8 +114,9 @@ impl Converter {
             }
             Err(fault) => {
                 let raw = match fault.reason {
-                    // What looks like a line end stands inside the quotes.
-                    Reason::UnclosedQuote => record.bytes,
+                    // What looks like a line end stands inside the quotes; and length and hash of an
+                    // over-long record are of all its bytes.
+                    Reason::UnclosedQuote | Reason::TooLong => record.bytes,
                     _ => without_line_end(record.bytes),
                 };
                 let reject = Reject::new(raw, fault.reason, fault.column, fault.detail);
@@ -145,13 +146,16 @@ impl Converter {
         let reject = Reject {
             raw: Cow::Borrowed(&record.beginning[..kept]),
             length: record.length,
-            hash: Some(record.hash),
+            hash: (record.length > kept as u64).then_some(record.hash),
             reason: match record.unclosed {
                 true => Reason::UnclosedQuote,
                 false => Reason::TooLong,
             },
             column: None,
-            detail: Cow::Owned(too_long(record.length, self.record_max)),
+            detail: match record.unclosed {
+                true => Cow::Borrowed(UNCLOSED),
+                false => Cow::Owned(too_long(record.length, self.record_max)),
+            },
         };
         self.payload.clear();
         encode_reject(&mut self.payload, self.schema, &record.origin, &reject);
@@ -173,6 +177,8 @@ fn without_line_end(record: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
+const UNCLOSED: &str = "the file ends inside a quoted field";
+
 fn too_long(length: u64, record_max: usize) -> String {
     format!("{length} bytes are more than the {record_max} that a record may have")
 }
@@ -191,17 +197,14 @@ fn check_form<'a>(
             detail: Cow::Owned(detail),
         })
     };
-    if record.bytes.len() > record_max {
-        return fault(
-            Reason::TooLong,
-            too_long(record.bytes.len() as u64, record_max),
-        );
-    }
     match record.fault {
         Some(QuoteFault::Unclosed) => {
+            return fault(Reason::UnclosedQuote, UNCLOSED.to_owned());
+        }
+        _ if record.bytes.len() > record_max => {
             return fault(
-                Reason::UnclosedQuote,
-                "the file ends inside a quoted field".to_owned(),
+                Reason::TooLong,
+                too_long(record.bytes.len() as u64, record_max),
             );
         }
         Some(QuoteFault::Stray(field)) => {
@@ -214,13 +217,13 @@ fn check_form<'a>(
         }
         None => {}
     }
-    if record.spans.len() != header.fields {
+    if record.spans.len() != header.names.len() {
         return fault(
             Reason::FieldCount,
             format!(
                 "{} fields where the header has {}",
                 record.spans.len(),
-                header.fields
+                header.names.len()
             ),
         );
     }
@@ -325,6 +328,3 @@ fn recycled<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
     values.clear();
     values.into_iter().map(|_| Value::Null).collect()
 }
-
-#[cfg(test)]
-mod tests;

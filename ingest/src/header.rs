@@ -9,8 +9,8 @@ pub(crate) struct Header {
     pub(crate) at: u64,
     /// Its bytes without line end and byte order mark, to know it again where files were concatenated.
     pub(crate) raw: Vec<u8>,
-    /// How many fields a record has.
-    pub(crate) fields: usize,
+    /// The names of a record's fields.
+    pub(crate) names: Vec<String>,
     /// For each column of the stream, the field that holds it; `None`: every record's is null.
     pub(crate) columns: Vec<Option<usize>>,
 }
@@ -67,7 +67,7 @@ impl Header {
         Ok(Self {
             at,
             raw: raw.to_vec(),
-            fields: names.len(),
+            names: names.to_vec(),
             columns,
         })
     }

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io;
-use std::time::SystemTime;
 
 use bekk_stream::{Column, CsvDialect, Encoding, FileId, Origin, REJECT_RAW_MAX, Stream};
 use xxhash_rust::xxh3::Xxh3;
@@ -17,6 +16,7 @@ use crate::convert::{Converter, OverlongRecord, RawRecord, header_names};
 use crate::header::Header;
 use crate::identity::{Fingerprint, TAIL_MAX, read_full_at};
 use crate::ranges::Ranges;
+use crate::recover::now_ms;
 use crate::split::{EndFinder, Span, Splitter, count_newlines};
 use crate::trial::Trial;
 
@@ -49,6 +49,8 @@ struct Overlong {
     length: u64,
     lines: u64,
     hash: Xxh3,
+    /// It is a comment: nothing comes of it.
+    is_comment: bool,
 }
 
 /// How a stream's files are read: its columns and a dialect.
@@ -163,8 +165,9 @@ impl Reader {
                 timestamp_ms: now_ms(),
             };
             outcome = take_block(cursor, format, &mut block, batch);
-            if outcome == Outcome::More && is_end && cursor.overlong.is_none() {
-                outcome = Outcome::CaughtUp((read - block.at) as u64);
+            if outcome == Outcome::More && is_end {
+                let partial = cursor.overlong.as_ref().map(|record| record.length);
+                outcome = Outcome::CaughtUp(partial.unwrap_or((read - block.at) as u64));
             }
             let (taken, scanned) = (block.at, block.scanned.max(block.at));
             if let Some(hash) = &mut cursor.hash {
@@ -252,7 +255,9 @@ fn take_block(
 ) -> Outcome {
     if cursor.overlong.is_some() {
         take_overlong(cursor, format, block, batch);
-        return Outcome::More;
+        if cursor.overlong.is_some() {
+            return Outcome::More;
+        }
     }
     if cursor.header.is_none() {
         match take_header(format, block) {
@@ -360,8 +365,14 @@ fn take_record(
         };
         let converted = format.converter.convert(header, &record);
         if converted.is_reject
-            && let Some(other) =
-                other_header(format.stream, &format.dialect, record.spans, content, start)
+            && let Some(other) = other_header(
+                format.stream,
+                &format.dialect,
+                header,
+                record.spans,
+                content,
+                start,
+            )
         {
             tracing::info!(file = %cursor.file, position = start, "another header begins here");
             cursor.header = Some(other);
@@ -408,6 +419,7 @@ fn advance(cursor: &mut Cursor, block: &mut Block<'_>, len: usize) {
 fn other_header(
     stream: &Stream,
     dialect: &CsvDialect,
+    current: &Header,
     spans: &[Span],
     record: &[u8],
     at: u64,
@@ -418,7 +430,12 @@ fn other_header(
     if !stream.columns.iter().any(is_name) {
         return None;
     }
-    map_header(stream, dialect, spans, record, at).ok()
+    let header = map_header(stream, dialect, spans, record, at).ok()?;
+    // Every field must be a name that is known, or a record with a word in it would pass for a header.
+    let is_known = |name: &String| {
+        current.names.contains(name) || stream.columns.iter().any(|column| column.header == *name)
+    };
+    header.names.iter().all(is_known).then_some(header)
 }
 
 /// Takes what stands before the records: byte order mark, lines to skip, comments, blank lines, header.
@@ -454,6 +471,12 @@ fn take_header(format: &mut Format<'_>, block: &mut Block<'_>) -> Result<Option<
     let Some(found) = format.splitter.split(&bytes[at..], block.last) else {
         return Ok(None);
     };
+    if found.fault.is_some() {
+        return Err(
+            "its header has a stray or unclosed quote; correct the file, or set `quote` in `csv`"
+                .to_owned(),
+        );
+    }
     let record = &bytes[at..at + found.content];
     let spans = format.splitter.spans();
     let header = map_header(format.stream, &format.dialect, spans, record, at as u64)?;
@@ -482,24 +505,30 @@ fn map_header(
 
 /// Begins to pass a record of which the rest of the block is only a part, and more than is held.
 fn begin_overlong(cursor: &mut Cursor, format: &Format<'_>, block: &mut Block<'_>) {
-    tracing::warn!(
-        file = %cursor.file,
-        line = cursor.line,
-        position = cursor.position,
-        "a record is longer than record_max: it becomes a reject; if a quote is never closed, that is the rest of \
-         the file"
-    );
-    cursor.overlong = Some(Box::new(Overlong {
-        finder: EndFinder::new(format.dialect.delimiter, format.dialect.quote),
+    let rest = &block.bytes[block.at..];
+    let is_comment =
+        format.dialect.comment.is_some() && rest.first().copied() == format.dialect.comment;
+    if !is_comment {
+        tracing::warn!(
+            file = %cursor.file,
+            line = cursor.line,
+            position = cursor.position,
+            "a record is longer than record_max: it becomes a reject; if a quote is never closed, that is the rest \
+             of the file"
+        );
+    }
+    let quote = format.dialect.quote.filter(|_| !is_comment);
+    let mut record = Overlong {
+        finder: EndFinder::new(format.dialect.delimiter, quote),
         beginning: Vec::new(),
         length: 0,
         lines: 0,
         hash: Xxh3::new(),
-    }));
-    let rest = &block.bytes[block.at..];
-    let record = cursor.overlong.as_mut().expect("it has just been set");
+        is_comment,
+    };
     let end = record.take(rest);
     debug_assert_eq!(end, None, "the splitter has found no end either");
+    cursor.overlong = Some(Box::new(record));
     block.scanned = block.bytes.len();
 }
 
@@ -533,12 +562,34 @@ fn take_overlong(
         cursor.overlong = Some(record);
         return;
     }
+    if !record.is_comment {
+        reject_overlong(
+            cursor,
+            format,
+            &record,
+            end.is_none(),
+            block.timestamp_ms,
+            batch,
+        );
+    }
+    cursor.position += record.length;
+    cursor.line += record.lines;
+}
+
+fn reject_overlong(
+    cursor: &mut Cursor,
+    format: &mut Format<'_>,
+    record: &Overlong,
+    is_unended: bool,
+    timestamp_ms: i64,
+    batch: &mut Batch,
+) {
     let start = cursor.position;
     let converted = format.converter.convert_overlong(&OverlongRecord {
         beginning: &record.beginning,
         length: record.length,
         hash: record.hash.digest128(),
-        unclosed: end.is_none() && record.finder.in_quotes(),
+        unclosed: is_unended && record.finder.in_quotes(),
         origin: Origin {
             file: cursor.file,
             start,
@@ -547,14 +598,10 @@ fn take_overlong(
         },
     });
     match &mut cursor.trial {
-        Some(trial) => trial.push(block.timestamp_ms, &converted),
-        None => batch.push(block.timestamp_ms, &converted),
+        Some(trial) => trial.push(timestamp_ms, &converted),
+        None => batch.push(timestamp_ms, &converted),
     }
-    cursor.position += record.length;
-    cursor.line += record.lines;
 }
 
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
-}
+#[cfg(test)]
+mod tests;

@@ -266,6 +266,3 @@ impl EndFinder {
         None
     }
 }
-
-#[cfg(test)]
-mod tests;

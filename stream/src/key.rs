@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
-use jiff::{SignedDuration, ToSpan};
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::Value;
@@ -42,10 +41,13 @@ fn write_canonical(out: &mut Vec<u8>, value: &Value<'_>) {
             out.extend_from_slice(text.as_bytes());
             Ok(())
         }
-        Value::Date(days) => match Date::new(1970, 1, 1).map(|day| day.checked_add(days.days())) {
-            Ok(Ok(date)) => write!(out, "{date}"),
-            _ => write!(out, "{days}"),
-        },
+        Value::Date(days) => {
+            let since = SignedDuration::from_hours(i64::from(*days) * 24);
+            match Date::constant(1970, 1, 1).checked_add(since) {
+                Ok(date) => write!(out, "{date}"),
+                Err(_) => write!(out, "{days}"),
+            }
+        }
         Value::Timestamp(micros) => {
             let epoch = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
             match epoch.checked_add(SignedDuration::from_micros(*micros)) {

@@ -93,7 +93,8 @@ fn headers_are_mapped_by_name() {
 #[test]
 fn every_line_is_accounted_for() {
     let world = World::new();
-    let lines: [(&[u8], Option<(Reason, Option<&str>)>); 11] = [
+    type Fault = Option<(Reason, Option<&'static str>)>;
+    let lines: [(&[u8], Fault); 11] = [
         (b"1,one,1\n", None),
         (b"2,two\n", Some((Reason::FieldCount, None))),
         (b"3,three,x\r\n", Some((Reason::BadValue, Some("price")))),

@@ -1,7 +1,9 @@
 //! A directory with an inbox, a state directory and a log, and what the log holds.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -144,6 +146,15 @@ impl World {
         let metas = metas(&log);
         log.close().unwrap();
         metas
+    }
+
+    /// The paths under which files were met.
+    pub(crate) fn paths(&self) -> BTreeMap<FileId, PathBuf> {
+        let files = self.metas().into_iter().filter_map(|meta| match meta {
+            Meta::File(file) => Some((file.id, OsStr::from_bytes(&file.path).into())),
+            _ => None,
+        });
+        files.collect()
     }
 
     pub(crate) fn receipts(&self) -> Vec<Receipt> {

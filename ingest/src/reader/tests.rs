@@ -1,0 +1,459 @@
+use std::fs;
+
+use bekk_stream::{Body, Payload, Reason};
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::stream;
+
+const HEADER: &str = "id,name,Price\n";
+
+/// A record as the payload tells of it.
+#[derive(Clone, PartialEq)]
+struct Taken {
+    start: usize,
+    end: usize,
+    line: u64,
+    fault: Option<(Reason, Option<String>)>,
+    payload: Vec<u8>,
+}
+
+impl std::fmt::Debug for Taken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}..{} {:?}", self.start, self.end, self.fault)
+    }
+}
+
+/// Reads content that becomes visible up to each of the `steps` in turn, and is then closed.
+fn read(content: &[u8], dialect: &CsvDialect, steps: &[usize]) -> Result<Vec<Taken>, String> {
+    let mut stream = stream();
+    stream.csv = dialect.clone();
+    let mut format = Format::new(&stream, dialect.clone(), 4).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), content).unwrap();
+    let mut cursor = Cursor::new(FileId::from_bytes([1; 16]));
+    let mut reader = Reader::new();
+    let mut batch = Batch::new(0, 4);
+    let closed = steps
+        .iter()
+        .map(|step| (*step, false))
+        .chain([(content.len(), true)]);
+    for (until, last) in closed {
+        loop {
+            let until = (until as u64, last);
+            match reader
+                .read(file.as_file(), &mut cursor, &mut format, until, &mut batch)
+                .unwrap()
+            {
+                Outcome::More => {}
+                Outcome::CaughtUp(_) => break,
+                Outcome::Blocked(why) => return Err(why),
+                Outcome::Conflict(at) => panic!("conflict at {at}"),
+            }
+        }
+    }
+    assert!(
+        cursor.position == content.len() as u64 || cursor.header.is_none(),
+        "all of it is taken"
+    );
+    let hash = cursor.hash.unwrap().digest128();
+    if cursor.header.is_some() {
+        assert_eq!(hash, xxhash_rust::xxh3::xxh3_128(content));
+    }
+    let taken = batch.payloads.into_iter().map(|bytes| {
+        let payload = Payload::decode(&bytes).unwrap();
+        let origin = payload.origin;
+        Taken {
+            start: usize::try_from(origin.start).unwrap(),
+            end: usize::try_from(origin.end).unwrap(),
+            line: origin.line,
+            fault: match payload.body {
+                Body::Row(_) => None,
+                Body::Reject(reject) => Some((
+                    reject.reason,
+                    reject.column.map(|column| column.into_owned()),
+                )),
+            },
+            payload: bytes,
+        }
+    });
+    Ok(taken.collect())
+}
+
+/// Reads the same at once and byte by byte, and sees that it makes no difference.
+fn read_both(content: &[u8], dialect: &CsvDialect) -> Result<Vec<Taken>, String> {
+    let whole = read(content, dialect, &[]);
+    let every: Vec<usize> = (0..=content.len()).collect();
+    assert_eq!(
+        read(content, dialect, &every),
+        whole,
+        "{:?}",
+        content.escape_ascii().to_string()
+    );
+    whole
+}
+
+/// Checks which records a file has, and why they are rejects.
+fn check(content: &str, expected: &[(&str, Option<Reason>)]) {
+    check_in(&CsvDialect::default(), content, expected);
+}
+
+fn check_in(dialect: &CsvDialect, content: &str, expected: &[(&str, Option<Reason>)]) {
+    let taken = read_both(content.as_bytes(), dialect).unwrap();
+    let found: Vec<(&str, Option<Reason>)> = taken
+        .iter()
+        .map(|taken| {
+            let line = 1 + content[..taken.start].matches('\n').count() as u64;
+            assert_eq!(taken.line, line, "{content:?}");
+            let reason = taken.fault.as_ref().map(|(reason, _)| *reason);
+            (&content[taken.start..taken.end], reason)
+        })
+        .collect();
+    assert_eq!(found, expected, "{content:?}");
+}
+
+#[test]
+fn line_ends() {
+    check("", &[]);
+    check("id,name", &[]);
+    check("id\n", &[]);
+    check("id\n1\n2\n", &[("1\n", None), ("2\n", None)]);
+    check(
+        "id\r\n1\r\n2\n3",
+        &[("1\r\n", None), ("2\n", None), ("3", None)],
+    );
+    check("\u{feff}id\n1\n", &[("1\n", None)]);
+    check(
+        "\n\r\nid\n\n1\n\r\n\n2\n\n",
+        &[("1\n", None), ("2\n", None)],
+    );
+    // A carriage return alone ends nothing.
+    check("id\n1\r2\n", &[("1\r2\n", Some(Reason::BadValue))]);
+    check("id\n1\r", &[("1\r", None)]);
+    check("id\n1\n\r", &[("1\n", None)]);
+}
+
+#[test]
+fn quotes() {
+    check(
+        "\"id\",\"name\"\n\"1\",\"a\nb\"\n",
+        &[("\"1\",\"a\nb\"\n", None)],
+    );
+    check(
+        "id,name\n1,\"\"\n2,\"\"\"\"\n",
+        &[("1,\"\"\n", None), ("2,\"\"\"\"\n", None)],
+    );
+    check(
+        "id,name\n1,\"a,\r\n\"\r\n2,b\n",
+        &[("1,\"a,\r\n\"\r\n", None), ("2,b\n", None)],
+    );
+    check("id,name\n1,\"a\"", &[("1,\"a\"", None)]);
+    check(
+        "id,name\n1,\"a\"b\n2,c\n",
+        &[("1,\"a\"b\n", Some(Reason::BadQuote)), ("2,c\n", None)],
+    );
+    check(
+        "id,name\n1,a\"b\n2,c\n",
+        &[("1,a\"b\n", Some(Reason::BadQuote)), ("2,c\n", None)],
+    );
+    check(
+        "id,name\n1,\"a\" \n",
+        &[("1,\"a\" \n", Some(Reason::BadQuote))],
+    );
+    check(
+        "id,name\n1,\"a\"b\",\"\n\"\n",
+        &[("1,\"a\"b\",\"\n\"\n", Some(Reason::BadQuote))],
+    );
+    check(
+        "id,name\n1,\"a\n2,b\n",
+        &[("1,\"a\n2,b\n", Some(Reason::UnclosedQuote))],
+    );
+}
+
+#[test]
+fn fields() {
+    check(
+        "id,name\n1\n1,2,3\n,\n",
+        &[
+            ("1\n", Some(Reason::FieldCount)),
+            ("1,2,3\n", Some(Reason::FieldCount)),
+            (",\n", Some(Reason::MissingValue)),
+        ],
+    );
+    check("name,x,id\na,b,1\n", &[("a,b,1\n", None)]);
+}
+
+#[test]
+fn headers_in_concatenated_files() {
+    check(
+        "id,name\n1,a\nid,name\n2,b\n",
+        &[("1,a\n", None), ("2,b\n", None)],
+    );
+    check(
+        "id,name\r\n1,a\r\n\u{feff}id,name\n2,b\n",
+        &[("1,a\r\n", None), ("2,b\n", None)],
+    );
+    // Another order, recognised where the line is no row.
+    check(
+        "id,name\n1,a\nname,id\nb,2\n",
+        &[("1,a\n", None), ("b,2\n", None)],
+    );
+    check("id,name\nid,x\n", &[("id,x\n", Some(Reason::BadValue))]);
+}
+
+#[test]
+fn other_dialects() {
+    let dialect = CsvDialect {
+        delimiter: b';',
+        quote: Some(b'\''),
+        skip_lines: 2,
+        comment: Some(b'#'),
+        ..CsvDialect::default()
+    };
+    let content = "made by x\n;;\"\n# note\nid;name\n1;'a;''b'\n#2;c\n3;\"\n#";
+    check_in(
+        &dialect,
+        content,
+        &[("1;'a;''b'\n", None), ("3;\"\n", None)],
+    );
+    let without = CsvDialect {
+        quote: None,
+        ..CsvDialect::default()
+    };
+    check_in(
+        &without,
+        "id,name\n1,\"a\n2,b\"c\n",
+        &[("1,\"a\n", None), ("2,b\"c\n", None)],
+    );
+    let latin1 = CsvDialect {
+        encoding: Encoding::Latin1,
+        ..CsvDialect::default()
+    };
+    let taken = read_both(b"id,name\n1,\"bl\xe5\"\n", &latin1).unwrap();
+    let Body::Row(row) = Payload::decode(&taken[0].payload).unwrap().body else {
+        panic!("a row")
+    };
+    let values: Vec<_> = row.map(Result::unwrap).collect();
+    assert_eq!(values[1], bekk_stream::Value::Text("blå".into()));
+}
+
+#[test]
+fn over_long_records() {
+    let dialect = CsvDialect {
+        record_max: 10,
+        ..CsvDialect::default()
+    };
+    let long = Some(Reason::TooLong);
+    check_in(
+        &dialect,
+        "id,name\n1,a\n1,aaaaaaaaaa\n2,b\n",
+        &[("1,a\n", None), ("1,aaaaaaaaaa\n", long), ("2,b\n", None)],
+    );
+    check_in(
+        &dialect,
+        "id,name\n1,\"\n\n\n\n\n\n\n\n\"\n2,b\n",
+        &[("1,\"\n\n\n\n\n\n\n\n\"\n", long), ("2,b\n", None)],
+    );
+    check_in(&dialect, "id\n12345678901", &[("12345678901", long)]);
+    check_in(
+        &dialect,
+        "id,name\n1,\"aaaaaaaaaaaa\n",
+        &[("1,\"aaaaaaaaaaaa\n", Some(Reason::UnclosedQuote))],
+    );
+}
+
+/// A record far larger than what is held: its beginning, length and hash remain.
+#[test]
+fn a_record_larger_than_memory_may_hold() {
+    let long = format!("1,\"{}\n\"\n", "x".repeat(3_000_000));
+    let content = format!("id,name\n0,a\n{long}2,b\n");
+    let steps: Vec<usize> = (0..content.len()).step_by(100_000).collect();
+    for steps in [&[][..], &steps] {
+        let taken = read(content.as_bytes(), &CsvDialect::default(), steps).unwrap();
+        let Body::Reject(reject) = Payload::decode(&taken[1].payload).unwrap().body else {
+            panic!("a reject")
+        };
+        assert_eq!(
+            (reject.reason, reject.length),
+            (Reason::TooLong, long.len() as u64)
+        );
+        assert_eq!(
+            reject.hash,
+            Some(xxhash_rust::xxh3::xxh3_128(long.as_bytes()))
+        );
+        assert_eq!(&*reject.raw, &long.as_bytes()[..REJECT_RAW_MAX]);
+        assert_eq!(
+            taken.iter().map(|taken| taken.line).collect::<Vec<_>>(),
+            [2, 3, 5]
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_set_aside() {
+    let blocked =
+        |content: &str| read_both(content.as_bytes(), &CsvDialect::default()).unwrap_err();
+    assert!(blocked("name\na\n").contains("lacks `id`"));
+    assert!(blocked("id,\"na").contains("quote"));
+    assert!(blocked("id;x\n").contains("lacks `id`"));
+    let utf16 = CsvDialect {
+        encoding: Encoding::Utf16,
+        ..CsvDialect::default()
+    };
+    assert!(
+        read(b"\xff\xfei\0d\0\n\0", &utf16, &[])
+            .unwrap_err()
+            .contains("UTF-16")
+    );
+}
+
+/// What is in the log already is passed over, however it was cut, and lines are counted on.
+#[test]
+fn known_ranges_are_passed_over() {
+    let content = "id,name\n1,\"a\n\"\n2,b\n\n3,c\n4,d\n";
+    let all = read(content.as_bytes(), &CsvDialect::default(), &[]).unwrap();
+    for kept in 0u32..16 {
+        let stream = stream();
+        let mut format = Format::new(&stream, CsvDialect::default(), 4).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), content).unwrap();
+        let mut cursor = Cursor::new(FileId::from_bytes([1; 16]));
+        let is_known = |index: usize| kept >> index & 1 == 1;
+        for (index, taken) in all.iter().enumerate() {
+            if is_known(index) {
+                cursor.known.insert(taken.start as u64, taken.end as u64);
+            }
+        }
+        let mut batch = Batch::new(0, 4);
+        let until = (u64::MAX, true);
+        let outcome =
+            Reader::new().read(file.as_file(), &mut cursor, &mut format, until, &mut batch);
+        assert_eq!(outcome.unwrap(), Outcome::CaughtUp(0));
+        let expected = all
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !is_known(*index));
+        let expected: Vec<_> = expected.map(|(_, taken)| taken.payload.clone()).collect();
+        assert_eq!(batch.payloads, expected, "{kept:b}");
+        assert_eq!(
+            batch.progress.last().unwrap().position,
+            content.len() as u64
+        );
+    }
+}
+
+#[test]
+fn a_record_that_the_log_has_otherwise_is_a_conflict() {
+    let stream = stream();
+    let mut format = Format::new(&stream, CsvDialect::default(), 4).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "id\n1234\n").unwrap();
+    let mut cursor = Cursor::new(FileId::from_bytes([1; 16]));
+    cursor.known.insert(5, 8);
+    let mut batch = Batch::new(0, 4);
+    let until = (u64::MAX, true);
+    let outcome = Reader::new().read(file.as_file(), &mut cursor, &mut format, until, &mut batch);
+    assert_eq!(outcome.unwrap(), Outcome::Conflict(3));
+    assert_eq!(batch.records, 0);
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![
+        8 => Just(b'1'),
+        4 => Just(b','),
+        4 => Just(b'"'),
+        3 => Just(b'\n'),
+        2 => Just(b'\r'),
+        1 => Just(0xff),
+        1 => Just(b'#'),
+    ];
+    proptest::collection::vec(byte, 0..60)
+}
+
+proptest! {
+    /// Whatever the bytes: at once or one by one gives the same records; they do not overlap, and all that
+    /// lies between them is line ends, comments and headers.
+    #[test]
+    fn whole_is_byte_by_byte(
+        tail in bytes(),
+        record_max in prop_oneof![Just(8usize), Just(900_000)],
+        comment in any::<bool>(),
+    ) {
+        let dialect = CsvDialect {
+            record_max,
+            comment: comment.then_some(b'#'),
+            ..CsvDialect::default()
+        };
+        let content = [HEADER.as_bytes(), &tail].concat();
+        let taken = read_both(&content, &dialect).unwrap();
+        let mut at = HEADER.len();
+        for taken in taken.iter().chain([&Taken {
+            start: content.len(), end: content.len(), line: 0, fault: None, payload: Vec::new(),
+        }]) {
+            prop_assert!(at <= taken.start);
+            let between = &content[at..taken.start];
+            for line in between.split(|byte| *byte == b'\n') {
+                prop_assert!(line.is_empty() || line == b"\r" || comment && line[0] == b'#');
+            }
+            at = taken.end;
+        }
+    }
+
+    /// Well-formed files have the records and fields that the csv crate finds, at the same places.
+    #[test]
+    fn records_are_those_of_the_csv_crate(
+        rows in proptest::collection::vec(proptest::collection::vec("[a,\"\n\r å]{0,4}", 3), 1..8),
+        always in any::<bool>(),
+        crlf in any::<bool>(),
+    ) {
+        let mut writer = csv::WriterBuilder::new()
+            .quote_style(if always { csv::QuoteStyle::Always } else { csv::QuoteStyle::Necessary })
+            .terminator(if crlf { csv::Terminator::CRLF } else { csv::Terminator::Any(b'\n') })
+            .from_writer(Vec::new());
+        for row in &rows {
+            writer.write_record(row).unwrap();
+        }
+        let content = writer.into_inner().unwrap();
+        let mut theirs = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .terminator(if crlf { csv::Terminator::CRLF } else { csv::Terminator::Any(b'\n') })
+            .from_reader(&content[..]);
+        let mut splitter = Splitter::new(b',', Some(b'"'));
+        let mut at = 0;
+        for record in theirs.byte_records() {
+            let record = record.unwrap();
+            let position = record.position().unwrap();
+            // Theirs ends a record behind the carriage return already.
+            let theirs = at - usize::from(crlf && at > 0);
+            prop_assert_eq!(position.byte(), theirs as u64);
+            prop_assert_eq!(position.line(), 1 + count_newlines(&content[..theirs]));
+            let rest = &content[at..];
+            let found = splitter.split(rest, false).unwrap();
+            prop_assert_eq!(found.fault, None);
+            let names = header_names(rest, splitter.spans(), false);
+            let fields: Vec<_> = record.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
+            prop_assert_eq!(names, fields);
+            at += found.len;
+        }
+        prop_assert_eq!(at, content.len());
+    }
+
+    /// The end of a record is where the splitter finds it, however the bytes come.
+    #[test]
+    fn the_end_of_an_over_long_record_is_the_same(content in bytes(), pieces in 1usize..5) {
+        let mut splitter = Splitter::new(b',', Some(b'"'));
+        let mut finder = EndFinder::new(b',', Some(b'"'));
+        let mut end = None;
+        for (index, piece) in content.chunks(pieces).enumerate() {
+            end = finder.feed(piece).map(|end| index * pieces + end);
+            if end.is_some() {
+                break;
+            }
+        }
+        let found = match content.is_empty() {
+            true => None,
+            false => splitter.split(&content, false).map(|found| found.len),
+        };
+        prop_assert_eq!(end, found);
+    }
+}
