@@ -164,3 +164,6 @@ fn forget_progress(stats: &Stats) {
         counter.store(0, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;
