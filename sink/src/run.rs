@@ -370,19 +370,19 @@ impl Setup<'_> {
         let log_id = self.log.log_id().to_string();
         let known = client
             .query(
-                "SELECT DISTINCT log_id::text FROM bekk.offsets WHERE group_name = $1 AND topic = $2",
+                "SELECT partition, log_id::text FROM bekk.offsets WHERE group_name = $1 AND topic = $2",
                 &[group, topic],
             )
             .await?;
-        if let Some(other) = known
+        let other = known
             .iter()
-            .map(|row| row.get::<_, String>(0))
-            .find(|id| *id != log_id)
-        {
+            .map(|row| row.get::<_, String>(1))
+            .find(|id| *id != log_id);
+        if let Some(remembered) = other {
             return Err(SetupError::Stop(Error::OtherLog {
                 group: group.clone(),
                 topic: topic.clone(),
-                remembered: other,
+                remembered,
                 found: log_id,
             }));
         }
@@ -392,11 +392,12 @@ impl Setup<'_> {
         }
         for ends in ends {
             let partition = i32::try_from(ends.partition).unwrap_or(i32::MAX);
-            let next = self
-                .start_of(stream, ends)
-                .map_err(SetupError::Stop)?
-                .get()
-                .cast_signed();
+            // ON CONFLICT alone would wait for a row that a stopped sink holds.
+            if known.iter().any(|row| row.get::<_, i32>(0) == partition) {
+                continue;
+            }
+            let next = self.start_of(stream, ends).map_err(SetupError::Stop)?;
+            let next = next.get().cast_signed();
             client
                 .execute(INSERT_OFFSET, &[group, topic, &partition, &next, &log_id])
                 .await?;

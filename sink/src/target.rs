@@ -161,11 +161,6 @@ fn compare(stream: &Stream, table: &Table) -> (Vec<Target>, Vec<String>) {
                 found.type_text, column.column_type
             )),
         }
-        if column.nullable && found.not_null {
-            problems.push(format!(
-                "column `{name}` is NOT NULL; the stream's is nullable"
-            ));
-        }
     }
     for column in surplus(stream, table).filter(|column| column.not_null && !column.has_default) {
         problems.push(format!(
@@ -220,6 +215,18 @@ fn key_problem(stream: &Stream, table: &Table) -> Option<String> {
 /// What is allowed and may still surprise.
 fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
     let mut warnings = Vec::new();
+    for column in stream.columns.iter().filter(|column| column.nullable) {
+        if table
+            .column(&column.name)
+            .is_some_and(|found| found.not_null)
+        {
+            warnings.push(format!(
+                "column `{}` is NOT NULL and the stream's is nullable: records without a value become dead \
+                 letters",
+                column.name
+            ));
+        }
+    }
     if is_keyed(stream) {
         for column in surplus(stream, table).filter(|column| column.is_serial) {
             warnings.push(format!(

@@ -127,7 +127,7 @@ impl Db {
 /// A log in a directory of its own.
 pub(crate) struct Log {
     pub(crate) client: Client,
-    _dir: TempDir,
+    dir: TempDir,
     pub(crate) file: FileId,
 }
 
@@ -148,7 +148,7 @@ impl Log {
             .unwrap();
         let log = Self {
             client,
-            _dir: dir,
+            dir,
             file: FileId::random(),
         };
         log.append_meta(&Meta::File(FileRecord {
@@ -163,6 +163,12 @@ impl Log {
             dialect: String::new(),
         }));
         log
+    }
+
+    /// Gives the log up, and returns its directory for another process.
+    pub(crate) fn close(self) -> LogDir {
+        self.client.close().unwrap();
+        LogDir(self.dir)
     }
 
     pub(crate) fn append_meta(&self, meta: &Meta) {
@@ -233,6 +239,15 @@ impl Log {
             end: line * 100 + 100,
             line,
         }
+    }
+}
+
+/// The directory of a log that has been given up.
+pub(crate) struct LogDir(TempDir);
+
+impl LogDir {
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("log")
     }
 }
 

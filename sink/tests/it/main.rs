@@ -3,5 +3,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod apply;
+mod crash;
 mod harness;
+mod lease;
 mod model;
+mod poison;
+mod table;
+mod tls;

@@ -1,0 +1,180 @@
+//! Leases: one sink at a time writes a partition, whoever else believes it may.
+
+use std::time::{Duration, Instant};
+
+use bekk_sink::{Config, Control, Stats, Summary};
+use bekk_stream::{ColumnType, Stream, Value};
+
+use crate::harness::{Db, Log, column, stream, until};
+
+fn numbers(partitions: u32) -> Stream {
+    let mut stream = stream("numbers", vec![column("id", ColumnType::Int8)]);
+    stream.partitions = partitions;
+    stream
+}
+
+fn append(log: &Log, stream: &Stream, partition: u32, ids: std::ops::Range<i64>) {
+    let rows: Vec<_> = ids.map(|id| vec![Value::Int(id)]).collect();
+    log.append_rows(&stream.name, partition, &stream.schema(), &rows);
+}
+
+/// A sink that runs while `act` does.
+fn with_sink<T>(
+    db: &Db,
+    log: &Log,
+    stream: &Stream,
+    act: impl FnOnce(&Stats) -> T,
+) -> (T, Summary) {
+    let (stats, control) = (Stats::default(), Control::new());
+    let config = Config::new(db.options.clone());
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| {
+            bekk_sink::run(
+                &config,
+                std::slice::from_ref(stream),
+                &log.client,
+                &stats,
+                &control,
+            )
+        });
+        let stop = StopOnDrop(&control);
+        let result = act(&stats);
+        drop(stop);
+        (result, sink.join().unwrap().unwrap())
+    })
+}
+
+/// Stops the sink also if the test fails, for the scope waits for it.
+struct StopOnDrop<'a>(&'a Control);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+fn held(stats: &Stats) -> usize {
+    stats
+        .positions()
+        .iter()
+        .filter(|position| position.held)
+        .count()
+}
+
+#[test]
+fn who_has_lost_the_lease_writes_nothing() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = numbers(1);
+    log.open_stream(&stream);
+    let mut other = Db::connect(db.options.clone());
+    other.execute("SET application_name = 'another sink'");
+    let ((), summary) = with_sink(&db_again(&db), &log, &stream, |stats| {
+        until("the lease is held", || held(stats) == 1);
+        append(&log, &stream, 0, 0..10);
+        until("ten rows are there", || {
+            db.one("SELECT count(*) FROM numbers") == "10"
+        });
+        // Another takes the partition: no statement of ours may land from here on.
+        db.execute(
+            "UPDATE bekk.offsets SET epoch = epoch + 1, owner = 'another sink',
+                    lease_until = now() + interval '1 hour'",
+        );
+        append(&log, &stream, 0, 10..20);
+        until("it has noticed", || held(stats) == 0);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(db.one("SELECT count(*) FROM numbers"), "10");
+        // That one's backend goes: the lease is free at once, an hour early.
+        drop(other);
+        let begun = Instant::now();
+        until("the rest is there", || {
+            db.one("SELECT count(*) FROM numbers") == "20"
+        });
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+    });
+    assert_eq!(summary.rows, 20);
+    assert_eq!(
+        db.one("SELECT owner IS NULL AND lease_until IS NULL FROM bekk.offsets"),
+        "t"
+    );
+}
+
+fn db_again(db: &Db) -> Db {
+    Db::connect(db.options.clone())
+}
+
+#[test]
+fn an_expired_lease_is_taken_and_its_backends_are_ended() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = numbers(1);
+    log.open_stream(&stream);
+    with_sink(&db_again(&db), &log, &stream, |stats| {
+        until("held", || held(stats) == 1)
+    });
+    // A sink that was stopped by a signal in the middle of a batch: its transaction holds the row, its
+    // backend is there, and nothing has been heard of it for longer than a lease.
+    db.execute(
+        "UPDATE bekk.offsets SET owner = 'stopped sink', epoch = epoch + 1,
+                lease_until = now() - interval '1 second'",
+    );
+    let mut stopped = Db::connect(db.options.clone());
+    stopped
+        .execute("SET application_name = 'stopped sink'; BEGIN; UPDATE bekk.offsets SET next = 99");
+    append(&log, &stream, 0, 0..10);
+    let ((), summary) = with_sink(&db_again(&db), &log, &stream, |_| {
+        until("the rows are there", || {
+            db.one("SELECT count(*) FROM numbers") == "10"
+        });
+    });
+    assert_eq!(summary.rows, 10);
+    assert!(
+        stopped.client().is_closed()
+            || stopped
+                .runtime
+                .block_on(stopped.client().execute("COMMIT", &[]))
+                .is_err()
+    );
+    assert_eq!(db.one("SELECT next FROM bekk.offsets"), "10");
+}
+
+#[test]
+fn two_sinks_share_the_partitions_and_one_that_leaves_is_replaced() {
+    let (db, log) = (Db::new(), Log::new());
+    let stream = numbers(4);
+    log.open_stream(&stream);
+    let ((), first) = with_sink(&db_again(&db), &log, &stream, |stats| {
+        until("it holds all", || held(stats) == 4);
+        for partition in 0..4 {
+            append(
+                &log,
+                &stream,
+                partition,
+                i64::from(partition) * 1_000..i64::from(partition) * 1_000 + 100,
+            );
+        }
+        let ((), second) = with_sink(&db_again(&db), &log, &stream, |other| {
+            until("each holds two", || held(stats) == 2 && held(other) == 2);
+            for partition in 0..4 {
+                let start = i64::from(partition) * 1_000 + 100;
+                append(&log, &stream, partition, start..start + 100);
+            }
+            until("all rows are there", || {
+                db.one("SELECT count(*) FROM numbers") == "800"
+            });
+        });
+        assert!(second.rows >= 200, "{second:?}");
+        until("it holds all again", || held(stats) == 4);
+        append(&log, &stream, 3, 3_200..3_300);
+        until("the last ones too", || {
+            db.one("SELECT count(*) FROM numbers") == "900"
+        });
+    });
+    assert!(first.rows >= 300, "{first:?}");
+    assert_eq!(
+        db.one("SELECT sum(rows + superseded), sum(superseded) FROM bekk.offsets"),
+        "900|0"
+    );
+}

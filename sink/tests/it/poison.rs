@@ -1,0 +1,256 @@
+//! Rows that the table refuses are found and set aside, and the rest of their batch lands.
+
+use bekk_sink::{Config, Error};
+use bekk_stream::{ColumnType, OnConflict, Stream, Value};
+
+use crate::harness::{Db, Log, column, drain, drain_with, stream, text};
+
+/// A table of parts with everything that can refuse a row, filled from `rows` in one batch.
+fn fill(on_conflict: OnConflict, more_sql: &str, rows: &[Vec<Value<'_>>]) -> (Db, Stream) {
+    let (mut db, log) = (Db::new(), Log::new());
+    let mut stream = stream(
+        "parts",
+        vec![
+            column("id", ColumnType::Int8),
+            column("name", ColumnType::Text).nullable(),
+            column("amount", ColumnType::Int8),
+        ],
+    );
+    stream.on_conflict = on_conflict;
+    db.execute("CREATE TABLE parts (id bigint PRIMARY KEY, name varchar(20), amount integer)");
+    db.execute(more_sql);
+    log.open_stream(&stream);
+    log.append_rows("parts", 0, &stream.schema(), rows);
+    drain(&db, &log, &stream).unwrap();
+    (db, stream)
+}
+
+fn parts(count: i64) -> Vec<Vec<Value<'static>>> {
+    (0..count)
+        .map(|id| {
+            vec![
+                Value::Int(id),
+                Value::Text(format!("part {id}").into()),
+                Value::Int(id),
+            ]
+        })
+        .collect()
+}
+
+const DEAD: &str =
+    "SELECT log_offset, line, reason, column_name, sqlstate FROM bekk.dead_letters ORDER BY 1";
+
+#[test]
+fn rows_that_a_check_refuses() {
+    let mut rows = parts(2_000);
+    for bad in [0, 700, 701, 1_999] {
+        rows[bad][2] = Value::Int(-1);
+    }
+    let (db, _) = fill(
+        OnConflict::Update,
+        "ALTER TABLE parts ADD CHECK (amount >= 0)",
+        &rows,
+    );
+    assert_eq!(db.one("SELECT count(*) FROM parts"), "1996");
+    assert_eq!(
+        db.rows(DEAD),
+        [
+            "0|2|refused|-|23514",
+            "700|702|refused|-|23514",
+            "701|703|refused|-|23514",
+            "1999|2001|refused|-|23514"
+        ]
+    );
+    assert_eq!(
+        db.one("SELECT convert_from(raw, 'UTF8') FROM bekk.dead_letters WHERE log_offset = 700"),
+        "700,part 700,-1"
+    );
+    assert!(
+        db.one("SELECT detail FROM bekk.dead_letters LIMIT 1")
+            .contains("parts_amount_check")
+    );
+    assert_eq!(
+        db.one("SELECT rows, superseded, dead, next FROM bekk.offsets"),
+        "1996|0|4|2000"
+    );
+}
+
+#[test]
+fn rows_without_a_value_that_the_table_wants() {
+    let mut rows = parts(100);
+    rows[40][1] = Value::Null;
+    let (db, _) = fill(
+        OnConflict::Ignore,
+        "ALTER TABLE parts ALTER name SET NOT NULL",
+        &rows,
+    );
+    assert_eq!(db.one("SELECT count(*) FROM parts"), "99");
+    assert_eq!(db.rows(DEAD), ["40|42|refused|name|23502"]);
+}
+
+#[test]
+fn values_that_the_tables_column_does_not_hold() {
+    let mut rows = parts(100);
+    rows[3][1] = text("a name of twenty-one.");
+    rows[4][1] = text("surplus blanks are no       ");
+    rows[5][2] = Value::Int(3_000_000_000);
+    let (db, _) = fill(OnConflict::Update, "", &rows);
+    assert_eq!(db.one("SELECT count(*) FROM parts"), "97");
+    assert_eq!(
+        db.rows(DEAD),
+        [
+            "3|5|too_long|name|-",
+            "4|6|too_long|name|-",
+            "5|7|out_of_range|amount|-"
+        ]
+    );
+}
+
+#[test]
+fn rows_that_refer_to_nothing_though_the_constraint_is_deferred() {
+    let rows = parts(300);
+    let (db, _) = fill(
+        OnConflict::Update,
+        "CREATE TABLE amounts AS SELECT generate_series(0, 297) AS amount;
+         ALTER TABLE amounts ADD PRIMARY KEY (amount);
+         ALTER TABLE parts ADD FOREIGN KEY (amount) REFERENCES amounts DEFERRABLE INITIALLY DEFERRED",
+        &rows,
+    );
+    assert_eq!(db.one("SELECT count(*) FROM parts"), "298");
+    assert_eq!(
+        db.rows(DEAD),
+        ["298|300|refused|-|23503", "299|301|refused|-|23503"]
+    );
+}
+
+#[test]
+fn rows_that_another_unique_column_refuses() {
+    let mut rows = parts(200);
+    rows[150][2] = Value::Int(20);
+    let (db, _) = fill(
+        OnConflict::Update,
+        "ALTER TABLE parts ADD UNIQUE (amount)",
+        &rows,
+    );
+    assert_eq!(db.one("SELECT id FROM parts WHERE amount = 20"), "20");
+    assert_eq!(db.rows(DEAD), ["150|152|refused|-|23505"]);
+}
+
+#[test]
+fn rows_that_a_trigger_refuses() {
+    let rows = parts(200);
+    let (db, _) = fill(
+        OnConflict::Update,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF new.id = 77 THEN RAISE 'not this one'; END IF; RETURN new; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON parts FOR EACH ROW EXECUTE FUNCTION refuse()",
+        &rows,
+    );
+    assert_eq!(db.one("SELECT count(*) FROM parts"), "199");
+    assert_eq!(db.rows(DEAD), ["77|79|refused|-|P0001"]);
+}
+
+#[test]
+fn rows_appended_without_a_key_are_found_by_their_line() {
+    let mut rows = parts(3_000);
+    rows[1_234][2] = Value::Int(-1);
+    let (db, _) = fill(
+        OnConflict::Append,
+        "ALTER TABLE parts ADD CHECK (amount >= 0)",
+        &rows,
+    );
+    assert_eq!(db.one("SELECT count(*) FROM parts"), "2999");
+    assert_eq!(db.rows(DEAD), ["1234|1236|refused|-|23514"]);
+}
+
+#[test]
+fn where_the_winner_of_a_key_is_refused_the_record_before_it_counts() {
+    let row = |id, amount| vec![Value::Int(id), Value::Null, Value::Int(amount)];
+    let rows = [
+        row(1, 10),
+        row(2, 5),
+        row(1, 20),
+        row(1, -1),
+        row(2, -1),
+        row(3, -1),
+    ];
+    let (db, _) = fill(
+        OnConflict::Update,
+        "ALTER TABLE parts ADD CHECK (amount >= 0)",
+        &rows,
+    );
+    assert_eq!(
+        db.rows("SELECT id, amount FROM parts ORDER BY 1"),
+        ["1|20", "2|5"]
+    );
+    assert_eq!(
+        db.one("SELECT rows, superseded, dead FROM bekk.offsets"),
+        "2|1|3"
+    );
+}
+
+#[test]
+fn one_bad_record_alone_is_a_dead_letter_and_a_table_that_refuses_all_is_an_error() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = stream("parts", vec![column("id", ColumnType::Int8)]);
+    db.execute("CREATE TABLE parts (id bigint PRIMARY KEY CHECK (id >= 0))");
+    log.open_stream(&stream);
+    log.append_rows("parts", 0, &stream.schema(), &[vec![Value::Int(-1)]]);
+    assert_eq!(drain(&db, &log, &stream).unwrap().dead, 1);
+
+    let rows: Vec<_> = (1..500).map(|id| vec![Value::Int(-id)]).collect();
+    log.append_rows("parts", 0, &stream.schema(), &rows);
+    let error = drain(&db, &log, &stream).unwrap_err();
+    assert!(
+        matches!(&error, Error::EveryRecordRefused { records: 499, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("parts_id_check"), "{error}");
+    // Nothing of it has been applied, and a table that has been mended goes on.
+    assert_eq!(db.one("SELECT next FROM bekk.offsets"), "1");
+    db.execute("ALTER TABLE parts DROP CONSTRAINT parts_id_check");
+    assert_eq!(drain(&db, &log, &stream).unwrap().rows, 499);
+}
+
+#[test]
+fn a_batch_that_times_out_is_halved() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = stream("slow", vec![column("id", ColumnType::Int8)]);
+    db.execute(
+        "CREATE TABLE slow (id bigint PRIMARY KEY);
+         CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.01); RETURN new; END $$;
+         CREATE TRIGGER slowly BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION slowly()",
+    );
+    log.open_stream(&stream);
+    let rows: Vec<_> = (0..100).map(|id| vec![Value::Int(id)]).collect();
+    log.append_rows("slow", 0, &stream.schema(), &rows);
+    let mut config = Config::new(db.options.clone());
+    config.postgres.options = Some("-c statement_timeout=400ms".to_owned());
+    let summary = drain_with(&config, &log, &stream).unwrap();
+    assert_eq!((summary.rows, summary.dead), (100, 0));
+}
+
+#[test]
+fn a_replay_finds_its_dead_letters_again() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = stream("parts", vec![column("id", ColumnType::Int8)]);
+    db.execute("CREATE TABLE parts (id bigint PRIMARY KEY CHECK (id >= 0))");
+    log.open_stream(&stream);
+    log.append_rows(
+        "parts",
+        0,
+        &stream.schema(),
+        &[vec![Value::Int(-1)], vec![Value::Int(1)]],
+    );
+    drain(&db, &log, &stream).unwrap();
+    db.execute(
+        "UPDATE bekk.dead_letters SET resolved_at = now(); UPDATE bekk.offsets SET next = 0",
+    );
+    let again = drain(&db, &log, &stream).unwrap();
+    assert_eq!((again.rows, again.superseded, again.dead), (0, 1, 1));
+    assert_eq!(
+        db.one("SELECT count(*), count(resolved_at) FROM bekk.dead_letters"),
+        "1|1"
+    );
+}

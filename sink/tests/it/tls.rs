@@ -1,0 +1,144 @@
+//! `sslmode` against a server with a certificate of its own.
+
+use std::path::Path;
+use std::process::Command;
+
+use bekk_postgres::Server;
+use bekk_sink::{ConnectOptions, SslMode};
+use tempfile::TempDir;
+
+use crate::harness::Db;
+
+fn openssl(directory: &Path, arguments: &str) {
+    let output = Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Makes an authority, and a certificate of it for `localhost` only.
+fn certificates() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let extensions = "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n";
+    std::fs::write(path.join("extensions"), extensions).unwrap();
+    openssl(
+        path,
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=bekk-test-ca",
+    );
+    openssl(
+        path,
+        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
+    );
+    openssl(
+        path,
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt -extfile extensions",
+    );
+    openssl(
+        path,
+        "req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.crt -days 2 -subj /CN=other-ca",
+    );
+    directory
+}
+
+fn serve_tls(server: &Server, certificates: &Path) {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let data = server.data_dir();
+    let owner = std::fs::metadata(data).unwrap();
+    for name in ["server.crt", "server.key"] {
+        let to = data.join(name);
+        std::fs::copy(certificates.join(name), &to).unwrap();
+        std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&to, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+    let mut db = Db::on(server);
+    db.execute("ALTER SYSTEM SET ssl = on");
+    db.execute("SELECT pg_reload_conf()");
+    crate::harness::until("TLS is on", || {
+        db.reconnect();
+        db.one("SHOW ssl") == "on"
+    });
+}
+
+#[test]
+fn each_mode_verifies_what_it_says() {
+    let server = Server::temporary().unwrap();
+    let certificates = certificates();
+    let path = certificates.path();
+    serve_tls(&server, path);
+    let connect = |host: &str, sslmode, root: Option<&str>| {
+        let mut options: ConnectOptions = server.url().parse().unwrap();
+        host.clone_into(&mut options.host);
+        options.sslmode = sslmode;
+        options.sslrootcert = root.map(|root| path.join(root));
+        bekk_sink::check(&options, &[])
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    let good = |host, sslmode, root| connect(host, sslmode, root).unwrap();
+    let bad = |host, sslmode, root, expected: &str| {
+        let error = connect(host, sslmode, root).unwrap_err();
+        assert!(error.contains(expected), "{sslmode:?} {host}: {error}");
+    };
+    good("localhost", SslMode::VerifyFull, Some("ca.crt"));
+    good("127.0.0.1", SslMode::VerifyCa, Some("ca.crt"));
+    good("127.0.0.1", SslMode::Require, Some("ca.crt"));
+    good("127.0.0.1", SslMode::Require, None);
+    good("127.0.0.1", SslMode::Prefer, None);
+    good("127.0.0.1", SslMode::Allow, None);
+    good("127.0.0.1", SslMode::Disable, None);
+    bad(
+        "127.0.0.1",
+        SslMode::VerifyFull,
+        Some("ca.crt"),
+        "not valid for name",
+    );
+    bad(
+        "localhost",
+        SslMode::VerifyFull,
+        Some("other.crt"),
+        "UnknownIssuer",
+    );
+    bad(
+        "localhost",
+        SslMode::VerifyCa,
+        Some("other.crt"),
+        "UnknownIssuer",
+    );
+    bad(
+        "localhost",
+        SslMode::Require,
+        Some("other.crt"),
+        "UnknownIssuer",
+    );
+    bad("localhost", SslMode::VerifyFull, None, "sslrootcert");
+    bad(
+        "localhost",
+        SslMode::VerifyFull,
+        Some("missing.crt"),
+        "missing.crt",
+    );
+    bad(
+        "localhost",
+        SslMode::VerifyFull,
+        Some("ca.key"),
+        "no certificate",
+    );
+}
+
+#[test]
+fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
+    let server = crate::harness::shared_server();
+    let mut options: ConnectOptions = server.url().parse().unwrap();
+    options.sslmode = SslMode::Require;
+    let error = bekk_sink::check(&options, &[]).unwrap_err().to_string();
+    assert!(error.contains("TLS"), "{error}");
+    options.sslmode = SslMode::Prefer;
+    bekk_sink::check(&options, &[]).unwrap();
+}
