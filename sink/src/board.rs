@@ -262,6 +262,13 @@ impl Board {
         !slot.busy
     }
 
+    /// Takes back what [`leave`](Self::leave) asked for.
+    pub(crate) fn stay(&self) {
+        for slot in &mut self.lock().slots {
+            slot.leaving = false;
+        }
+    }
+
     /// Notes that a slot's lease has been given up.
     pub(crate) fn left(&self, slot: usize) {
         let mut state = self.lock();

@@ -19,10 +19,12 @@ use crate::{Error, PostgresError};
 const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// How often the rows are looked at while all is settled.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// And at the beginning, while partitions are still without a holder: the backends of a sink that was
-/// killed are gone within moments.
+/// And while we hold less than our share, at first: the backends of a sink that was killed are gone within
+/// moments, and a sink that has more than its share gives up the rest at its next look.
 const LOOK_FIRST_EVERY: Duration = Duration::from_millis(20);
 const LOOK_FIRST_FOR: Duration = Duration::from_secs(15);
+/// Nobody who holds a row may keep the keeper from the others.
+const SETTINGS: &str = "SET lock_timeout = '2s'";
 
 /// The name of a group's sinks, up to what tells them apart. It must fit in the 63 bytes of an
 /// `application_name`, whatever the group is called.
@@ -35,7 +37,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
     let mut keeper = Keeper {
         context,
         prefix: name_prefix(&context.group),
-        begun: Instant::now(),
+        short_since: None,
         renewed: Instant::now(),
     };
     let mut session: Option<Session> = None;
@@ -43,27 +45,28 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
     while !context.is_releasing() {
         let open = match session.take_if(|session| !session.client.is_closed()) {
             Some(open) => Ok(open),
-            None => runtime.block_on(Session::open(&context.postgres, &context.owner)),
+            None => runtime.block_on(keeper.open()),
         };
         let cause = match open {
             Err(ConnectError::Fatal(error)) => return Err(error),
             Err(ConnectError::Away(cause)) => cause,
             Ok(open) => match runtime.block_on(keeper.tick(&open)) {
-                Ok(settled) => {
+                Ok(()) => {
                     session = Some(open);
                     if backoff.is_waiting() {
                         backoff.reset();
                         stats.set_state(State::Running);
                     }
-                    keeper.pause(settled);
+                    keeper.pause();
                     continue;
                 }
-                Err(error) => match verdict(&error) {
-                    Verdict::Stop => {
-                        return Err(Error::postgres("keep the leases in bekk.offsets", &error));
-                    }
-                    _ => Box::new(PostgresError::from(&error)),
-                },
+                Err(error) if verdict(&error) == Verdict::Stop => {
+                    return Err(Error::postgres("keep the leases in bekk.offsets", &error));
+                }
+                Err(error) => {
+                    session = Some(open);
+                    Box::new(PostgresError::from(&error))
+                }
             },
         };
         stats.set_state(State::Waiting(cause.to_string()));
@@ -84,13 +87,22 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
 struct Keeper<'a> {
     context: &'a Context,
     prefix: String,
-    begun: Instant,
+    /// Since when we hold less than our share.
+    short_since: Option<Instant>,
     renewed: Instant,
 }
 
 impl Keeper<'_> {
-    /// Looks at all rows once and acts on them; says whether every partition has a holder.
-    async fn tick(&mut self, session: &Session) -> Result<bool, tokio_postgres::Error> {
+    async fn open(&self) -> Result<Session, ConnectError> {
+        let session = Session::open(&self.context.postgres, &self.context.owner).await?;
+        match session.client.batch_execute(SETTINGS).await {
+            Ok(()) => Ok(session),
+            Err(error) => Err(ConnectError::Away(Box::new(PostgresError::from(&error)))),
+        }
+    }
+
+    /// Looks at all rows once and acts on them.
+    async fn tick(&mut self, session: &Session) -> Result<(), tokio_postgres::Error> {
         let client = &session.client;
         if self.renewed.elapsed() >= RENEW_EVERY {
             offsets::renew_leases(client, &self.context.group, &self.context.owner).await?;
@@ -119,19 +131,19 @@ impl Keeper<'_> {
             }
         }
         let share = share(&members, &self.context.owner, slots.len());
-        let mut missing = free.len();
-        if !self.context.is_stopping() {
-            for (slot, row) in free.into_iter().take(share.saturating_sub(held)) {
-                if self.take(session, slot, row).await? {
-                    held += 1;
-                    missing -= 1;
-                }
-            }
-            if held > share {
-                self.leave(session, held - share).await?;
-            }
+        if self.context.is_stopping() {
+            return Ok(());
         }
-        Ok(missing == 0)
+        for (slot, row) in free.into_iter().take(share.saturating_sub(held)) {
+            held += usize::from(self.take(session, slot, row).await?);
+        }
+        if held > share {
+            self.leave(session, held - share).await?;
+        } else {
+            self.context.board.stay();
+        }
+        self.short_since = (held < share).then(|| self.short_since.unwrap_or_else(Instant::now));
+        Ok(())
     }
 
     async fn take(
@@ -153,6 +165,10 @@ impl Keeper<'_> {
         }
         let taken = offsets::take_lease(client, &context.group, row, &context.owner).await?;
         if let Some((epoch, next)) = taken {
+            if let Err(error) = self.check_in_log(row, next.cast_unsigned()) {
+                context.fail(error);
+                return Ok(false);
+            }
             context.board.hold(slot, epoch, next.cast_unsigned());
             tracing::debug!(
                 topic = row.topic,
@@ -163,6 +179,33 @@ impl Keeper<'_> {
             );
         }
         Ok(taken.is_some())
+    }
+
+    /// Checks that the log has the offset: one that was put back from an older copy would give offsets
+    /// again that the group takes for applied.
+    fn check_in_log(&self, row: &OffsetRow, next: u64) -> Result<(), Error> {
+        let topic = &row.topic;
+        let ends = self
+            .context
+            .log
+            .partition_ends(topic)
+            .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?;
+        let found = ends
+            .iter()
+            .find(|ends| u32::try_from(row.partition) == Ok(ends.partition));
+        match found {
+            Some(ends) if next < ends.start.get() || next > ends.end.get() => {
+                Err(Error::OutsideLog {
+                    group: self.context.group.clone(),
+                    topic: topic.clone(),
+                    partition: ends.partition,
+                    next,
+                    start: ends.start.get(),
+                    end: ends.end.get(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives up leases above our share, at a batch's end each.
@@ -212,15 +255,14 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    fn pause(&self, settled: bool) {
-        let pause = if settled || self.begun.elapsed() > LOOK_FIRST_FOR {
-            LOOK_EVERY
-        } else {
-            LOOK_FIRST_EVERY
+    fn pause(&self) {
+        let pause = match self.short_since {
+            Some(since) if since.elapsed() < LOOK_FIRST_FOR => LOOK_FIRST_EVERY,
+            _ => LOOK_EVERY,
         };
         let begun = Instant::now();
         while begun.elapsed() < pause && !self.context.is_releasing() {
-            std::thread::sleep(LOOK_FIRST_EVERY.min(pause));
+            std::thread::sleep(LOOK_FIRST_EVERY);
         }
     }
 }

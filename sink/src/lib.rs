@@ -10,7 +10,7 @@
 //!
 //! **Invariant:** this crate never reads a CSV file. No tokio-postgres type stands in a public signature.
 //!
-//! Reading order: [`run`] starts everything; `board` says which partition has work; `worker` takes a
+//! Reading order: [`run`] starts everything, once `setup` has made what must be there; `board` says which partition has work; `worker` takes a
 //! batch from the log (`batch`, `plan`, `encode`) while the one before is in flight, and applies it
 //! (`apply`, `isolate`); `keeper` holds the leases; `target` makes and checks tables.
 
@@ -48,6 +48,7 @@ mod context;
 mod control;
 mod keeper;
 mod run;
+mod setup;
 mod stats;
 mod watch;
 mod worker;

@@ -197,7 +197,8 @@ impl ColumnSet {
     pub(crate) fn new(target: &StreamTarget, names: &[String], number: usize) -> Self {
         let table = &target.table.sql_name;
         let columns = quote_list(names.iter().map(String::as_str));
-        let hash = bekk_stream::murmur2(table.as_bytes());
+        // Two streams may fill one table, each with columns of its own.
+        let hash = bekk_stream::murmur2(format!("{} {table}", target.stream.name).as_bytes());
         let staging_table = format!("pg_temp.bekk_staging_{hash:08x}_{number}");
         Self {
             names: names.to_vec(),

@@ -3,7 +3,7 @@
 use bekk_sink::{Config, Control, State, Stats};
 use bekk_stream::{ColumnType, Decimal, Reason, Reject, TableName, Value};
 
-use crate::harness::{Db, Log, column, drain, now_ms, stream, text, until};
+use crate::harness::{Db, Log, column, drain, stream, text, until};
 
 #[test]
 fn every_type_arrives_as_it_was() {
@@ -242,5 +242,33 @@ fn a_new_record_is_visible_within_moments() {
         assert_eq!(summary.rows, 50);
     });
     assert_eq!(stats.state(), State::Stopped);
-    assert!(now_ms() > 0);
+}
+
+#[test]
+fn a_server_that_is_away_is_waited_for_and_a_stop_is_heard() {
+    let (db, log) = (Db::new(), Log::new());
+    let stream = stream("away", vec![column("id", ColumnType::Int8)]);
+    let mut config = Config::new(db.options.clone());
+    // A port that nobody listens on: it was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    config.postgres.port = free.local_addr().unwrap().port();
+    drop(free);
+    let (stats, control) = (Stats::default(), Control::new());
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| {
+            bekk_sink::run(
+                &config,
+                std::slice::from_ref(&stream),
+                &log.client,
+                &stats,
+                &control,
+            )
+        });
+        until(
+            "it says what it waits for",
+            || matches!(stats.state(), State::Waiting(reason) if reason.contains("refused")),
+        );
+        control.stop();
+        assert_eq!(sink.join().unwrap().unwrap().records, 0);
+    });
 }

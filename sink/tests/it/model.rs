@@ -147,7 +147,7 @@ fn check(mode: Mode, rng: &mut StdRng) {
 
 fn check_often(on_conflict: OnConflict, newer_by: bool, second_unique: bool) {
     let mut rng = StdRng::seed_from_u64(seed());
-    for _ in 0..12 {
+    for _ in 0..6 {
         check(
             Mode {
                 on_conflict,

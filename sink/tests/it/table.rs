@@ -429,3 +429,60 @@ fn a_refused_login_stops_and_never_shows_the_password() {
     assert!(error.to_string().contains("28P01"), "{error}");
     assert!(!format!("{error:?}").contains("hunter2"));
 }
+
+#[test]
+fn a_plain_user_who_owns_his_database_is_enough() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let name = db.options.dbname.clone().unwrap();
+    db.execute(&format!(
+        "CREATE ROLE plain_user LOGIN PASSWORD 'plain'; ALTER DATABASE {name} OWNER TO plain_user;
+         ALTER SCHEMA public OWNER TO plain_user"
+    ));
+    let mut config = Config::new(db.options.clone());
+    config.postgres.user = Some("plain_user".to_owned());
+    config.postgres.password = Some("plain".to_owned());
+    let stream = two_columns();
+    log.open_stream(&stream);
+    log.append_rows(
+        "items",
+        0,
+        &stream.schema(),
+        &[vec![Value::Int(1), text("x")]],
+    );
+    assert_eq!(drain_with(&config, &log, &stream).unwrap().rows, 1);
+    log.append_rows(
+        "items",
+        0,
+        &stream.schema(),
+        &[vec![Value::Int(1), text("y")]],
+    );
+    assert_eq!(drain_with(&config, &log, &stream).unwrap().superseded, 1);
+}
+
+#[test]
+fn an_offset_beyond_the_log_is_refused() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = two_columns();
+    log.open_stream(&stream);
+    log.append_rows(
+        "items",
+        0,
+        &stream.schema(),
+        &[vec![Value::Int(1), text("x")]],
+    );
+    drain(&db, &log, &stream).unwrap();
+    // As if the log had been put back from an older copy.
+    db.execute("UPDATE bekk.offsets SET next = 100");
+    let error = drain(&db, &log, &stream).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::OutsideLog {
+                next: 100,
+                end: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
