@@ -3,7 +3,7 @@
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
-use crate::session::{ConnectError, Session};
+use crate::session::Session;
 use crate::{ConnectOptions, Error};
 
 /// How far a group has come in one partition, as `bekk.offsets` has it.
@@ -176,16 +176,9 @@ fn with_client<T>(
             source,
         })?;
     runtime.block_on(async {
-        let mut session =
-            Session::open(postgres, "bekk-offsets")
-                .await
-                .map_err(|error| match error {
-                    ConnectError::Away(cause) => Error::Postgres {
-                        act: format!("connect to PostgreSQL at {postgres}"),
-                        cause,
-                    },
-                    ConnectError::Fatal(error) => error,
-                })?;
+        let mut session = Session::open(postgres, "bekk-offsets")
+            .await
+            .map_err(|error| error.into_error(postgres))?;
         work(&mut session.client).await
     })
 }

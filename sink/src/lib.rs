@@ -33,6 +33,7 @@ mod plan;
 mod render;
 
 mod batch;
+mod encode_only;
 mod prepare;
 
 mod apply;
@@ -57,8 +58,9 @@ pub use config::{Config, Start};
 pub use connect_options::{ConnectOptions, ConnectOptionsError, SslMode};
 pub use control::Control;
 pub use ddl::create_table_sql;
+pub use encode_only::{Encoded, encode_only};
 pub use error::{Error, PostgresError};
 pub use groups::{GroupOffset, Reset, delete_group, list_offsets, reset_offsets};
 pub use run::{Summary, run};
 pub use stats::{Position, State, Stats};
-pub use target::{Report, check};
+pub use target::{Report, TableReport, check};

@@ -66,6 +66,16 @@ pub(crate) enum MigrateError {
     Stop(Error),
 }
 
+impl MigrateError {
+    /// The error, for those who do not wait. `act` says what was tried.
+    pub(crate) fn into_error(self, act: &str) -> Error {
+        match self {
+            Self::Postgres(error) => Error::postgres(act, &error),
+            Self::Stop(error) => error,
+        }
+    }
+}
+
 impl From<tokio_postgres::Error> for MigrateError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Postgres(error)

@@ -28,6 +28,19 @@ pub(crate) enum ConnectError {
     Fatal(Error),
 }
 
+impl ConnectError {
+    /// The error, for those who do not wait.
+    pub(crate) fn into_error(self, options: &ConnectOptions) -> Error {
+        match self {
+            Self::Away(cause) => Error::Postgres {
+                act: format!("connect to PostgreSQL at {options}"),
+                cause,
+            },
+            Self::Fatal(error) => error,
+        }
+    }
+}
+
 /// Settings that every backend of ours gets. A client that is gone is noticed within a long statement
 /// (PostgreSQL 14 and newer), so that a successor need not wait for it; commits are never asynchronous. A
 /// role called `bekk` has the schema `bekk` first in its search path: tables without a schema must not

@@ -11,7 +11,7 @@ use crate::ddl::{create_table_sql, quote_list, quote_table, type_sql};
 use crate::encode::Target;
 use crate::migrations::MigrateError;
 use crate::plan::{ColumnSet, Plan};
-use crate::session::{ConnectError, Session};
+use crate::session::Session;
 use crate::{ConnectOptions, Error};
 
 /// A stream and the table that it fills, found fit for each other.
@@ -293,13 +293,7 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
     runtime.block_on(async {
         let session = Session::open(postgres, "bekk-check")
             .await
-            .map_err(|error| match error {
-                ConnectError::Away(cause) => Error::Postgres {
-                    act: format!("connect to PostgreSQL at {postgres}"),
-                    cause,
-                },
-                ConnectError::Fatal(error) => error,
-            })?;
+            .map_err(|error| error.into_error(postgres))?;
         let failed = |error| Error::postgres("read the catalog", &error);
         let row = session
             .client
