@@ -102,7 +102,14 @@ fn from_parts(host: &str) -> Result<ConnectOptions> {
 }
 
 fn private(base: &Path) -> Result<Database> {
-    let server = Server::start(&private_options(base)?).context("start a private PostgreSQL")?;
+    let wanted = private_options(base)?;
+    let server = Server::start(&wanted).context("start a private PostgreSQL")?;
+    let below = server.data_dir().starts_with(&wanted.directory);
+    let place = if below {
+        &wanted.directory
+    } else {
+        server.data_dir()
+    };
     let options = ConnectOptions {
         host: server.host().to_owned(),
         port: server.port(),
@@ -116,7 +123,7 @@ fn private(base: &Path) -> Result<Database> {
         server.host(),
         server.port(),
         server.database(),
-        shown_from(base, server.data_dir()).display(),
+        shown_from(base, place).display(),
     );
     Ok(Database {
         options,

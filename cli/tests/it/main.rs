@@ -6,5 +6,6 @@ mod events;
 mod kills;
 mod live;
 mod log_content;
+mod memory;
 mod once;
 mod support;

@@ -133,10 +133,16 @@ fn check_key(stream: &Stream, place: &str) -> Result<(), Fault> {
                 format!("`{name}` is nullable, and a key's columns cannot be null"),
             ));
         }
-        if column.column_type == ColumnType::Json {
+        if matches!(
+            column.column_type,
+            ColumnType::Json | ColumnType::Float4 | ColumnType::Float8
+        ) {
             return Err(Fault::new(
                 place,
-                format!("`{name}` is json, which has no equality to find a row by"),
+                format!(
+                    "`{name}` is {}, which has no exact equality to find a row by",
+                    column.column_type
+                ),
             ));
         }
         if !seen.insert(name) {

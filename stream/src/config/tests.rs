@@ -159,6 +159,7 @@ fn values_that_make_no_sense_are_errors() {
     );
     fails(&MINIMAL.replace("[\"id\"]", "[\"amount\"]"), "is nullable");
     fails(&MINIMAL.replace("int8", "int9"), "`int9` is no column type");
+    fails(&MINIMAL.replace("int8", "float8"), "no exact equality");
     fails(
         &MINIMAL.replace("decimal(18,4)", "decimal(4,18)"),
         "no column type",
