@@ -28,7 +28,8 @@ pub struct ConnectOptions {
     pub sslrootcert: Option<PathBuf>,
     /// How long one attempt to connect may take.
     pub connect_timeout: Duration,
-    /// A name shown in `pg_stat_activity`, behind bekk's own.
+    /// Accepted, for URLs have it, and not used: sinks name their backends themselves, for by these names
+    /// they count one another.
     pub application_name: Option<String>,
     /// Command-line options for the server, such as `-c statement_timeout=5s`.
     pub options: Option<String>,

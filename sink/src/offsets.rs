@@ -140,15 +140,19 @@ pub(crate) async fn terminate_backends(
     Ok(())
 }
 
-/// The sinks of a group that are connected, by name, in order.
+/// The sinks of a group that are connected and have been heard of within a lease's time, by name, in
+/// order. One that has been stopped by a signal is none: its partitions are the others' to take.
 pub(crate) async fn members(
     client: &Client,
     name_prefix: &str,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let rows = client
         .query(
-            "SELECT DISTINCT application_name FROM pg_stat_activity
-              WHERE datname = current_database() AND starts_with(application_name, $1) ORDER BY 1",
+            "SELECT application_name FROM pg_stat_activity
+              WHERE datname = current_database() AND starts_with(application_name, $1)
+              GROUP BY application_name
+             HAVING bool_or(query_start IS NULL OR query_start > clock_timestamp() - interval '10 seconds')
+              ORDER BY application_name COLLATE \"C\"",
             &[&name_prefix],
         )
         .await?;

@@ -41,19 +41,17 @@ impl ConnectError {
     }
 }
 
-/// Settings that every backend of ours gets. A client that is gone is noticed within a long statement
-/// (PostgreSQL 14 and newer), so that a successor need not wait for it; commits are never asynchronous. A
-/// role called `bekk` has the schema `bekk` first in its search path: tables without a schema must not
-/// be made in there, among our own.
+/// Settings that every backend of ours gets: commits are never asynchronous.
 const SETTINGS: &str = "\
-    SELECT set_config('client_connection_check_interval', '200ms', false)
-     WHERE current_setting('server_version_num')::int >= 140000;
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off';
-    SELECT set_config('search_path', coalesce(string_agg(quote_ident(name), ', ' ORDER BY place)
-               FILTER (WHERE name <> 'bekk'), 'public'), false)
-      FROM unnest(current_schemas(false)) WITH ORDINALITY AS schemas (name, place);
     SET client_min_messages = warning";
+
+/// With this the server notices within a long statement that its client is gone, so that a successor need
+/// not wait for it. PostgreSQL 14 and newer have it, and not on every system.
+const NOTICE_GONE_CLIENTS: &str = "\
+    SELECT set_config('client_connection_check_interval', '200ms', false)
+     WHERE current_setting('server_version_num')::int >= 140000";
 
 impl Session {
     /// Connects. `application_name` is what others see in `pg_stat_activity`.
@@ -79,6 +77,10 @@ impl Session {
             };
         let prepared = async {
             client.batch_execute(SETTINGS).await?;
+            match client.batch_execute(NOTICE_GONE_CLIENTS).await {
+                Err(error) if error.as_db_error().is_none() => return Err(error),
+                _ => {}
+            }
             client.query_one("SELECT pg_backend_pid()", &[]).await
         };
         let row = prepared.await.map_err(|error| judge(options, &error))?;

@@ -192,7 +192,10 @@ impl Worker<'_> {
                 took,
             },
         );
-        self.backoff.reset();
+        if self.backoff.is_waiting() {
+            tracing::info!("PostgreSQL takes records again");
+            self.backoff.reset();
+        }
         self.stats.set_state(State::Running);
         self.stats
             .add(applied.rows, applied.superseded, applied.dead.len() as u64);
@@ -255,6 +258,10 @@ impl Worker<'_> {
             return Ok(());
         };
         self.context.board.resync(claim.slot, epoch, next);
+        if epoch != claim.epoch {
+            // The partition is another's now; there is nothing here that is waited for.
+            self.stats.set_state(State::Running);
+        }
         match in_doubt {
             // Only the holder of the lease moves the offset: the COMMIT whose answer was lost was done.
             Some(applied) if epoch == claim.epoch && next == job.batch.next => {

@@ -2,6 +2,7 @@
 
 use bekk_sink::{Config, Control, State, Stats};
 use bekk_stream::{ColumnType, Decimal, Reason, Reject, TableName, Value};
+use rand::Rng;
 
 use crate::harness::{Db, Log, column, drain, stream, text, until};
 
@@ -271,4 +272,50 @@ fn a_server_that_is_away_is_waited_for_and_a_stop_is_heard() {
         control.stop();
         assert_eq!(sink.join().unwrap().unwrap().records, 0);
     });
+}
+
+#[test]
+fn random_numbers_and_times_are_what_postgres_prints() {
+    let (db, log) = (Db::new(), Log::new());
+    let decimal = ColumnType::Decimal {
+        precision: 38,
+        scale: 12,
+    };
+    let stream = stream(
+        "random",
+        vec![
+            column("id", ColumnType::Int8),
+            column("number", decimal),
+            column("moment", ColumnType::Timestamptz),
+            column("double", ColumnType::Float8),
+        ],
+    );
+    log.open_stream(&stream);
+    let mut rng = rand::rng();
+    let mut rows = Vec::new();
+    let mut expected = Vec::new();
+    for id in 0..1_000i64 {
+        let digits = rng.random_range(0..38);
+        let unscaled = rng.random_range(0..10i128.pow(digits)) * if id % 2 == 0 { 1 } else { -1 };
+        let number = Decimal {
+            unscaled,
+            scale: 12,
+        };
+        let seconds = rng.random_range(-60_000_000_000i64..200_000_000_000);
+        let double = f64::from_bits(rng.random::<u64>() >> 2);
+        expected.push(format!("{id}|{number}|{seconds}|{}", double.to_bits()));
+        rows.push(vec![
+            Value::Int(id),
+            Value::Decimal(number),
+            Value::Timestamptz(seconds * 1_000_000),
+            Value::Float8(double),
+        ]);
+    }
+    log.append_rows("random", 0, &stream.schema(), &rows);
+    assert_eq!(drain(&db, &log, &stream).unwrap().rows, 1_000);
+    let found = db.rows(
+        "SELECT id, number, extract(epoch FROM moment)::bigint,
+                ('x' || encode(float8send(\"double\"), 'hex'))::bit(64)::bigint FROM random ORDER BY id",
+    );
+    assert_eq!(found, expected);
 }

@@ -486,3 +486,26 @@ fn an_offset_beyond_the_log_is_refused() {
         "{error}"
     );
 }
+
+/// What `psql` shows of a table, as far as it concerns the sink.
+const SHAPE: &str = "\
+    SELECT column_name, data_type, numeric_precision, numeric_scale, is_nullable, column_default
+      FROM information_schema.columns WHERE table_name = 'events'
+     UNION ALL
+    SELECT indexname, regexp_replace(indexdef, '.* USING', ''), NULL, NULL, NULL, NULL
+      FROM pg_indexes WHERE tablename = 'events' ORDER BY 1";
+
+#[test]
+fn the_sample_table_in_sql_is_the_one_that_is_made() {
+    let mut db = Db::new();
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let config = bekk_stream::Config::sample(&directory, &|_| None).unwrap();
+    db.execute(&std::fs::read_to_string(directory.join("db/postgres_setup.sql")).unwrap());
+    let by_hand = db.rows(SHAPE);
+    let report = bekk_sink::check(&db.options, &config.streams).unwrap();
+    assert!(report.is_good() && report.tables[0].exists);
+    assert!(report.tables[0].warnings.is_empty(), "{report:?}");
+    db.execute("DROP TABLE events");
+    db.execute(&bekk_sink::create_table_sql(&config.streams[0]));
+    assert_eq!(db.rows(SHAPE), by_hand);
+}
