@@ -4,7 +4,7 @@ use bekk_sink::{Config, Control, State, Stats};
 use bekk_stream::{ColumnType, Decimal, Reason, Reject, TableName, Value};
 use rand::Rng;
 
-use crate::harness::{Db, Log, column, drain, stream, text, until};
+use crate::harness::{Db, Log, column, drain, rng, stream, text, until};
 
 #[test]
 fn every_type_arrives_as_it_was() {
@@ -291,7 +291,7 @@ fn random_numbers_and_times_are_what_postgres_prints() {
         ],
     );
     log.open_stream(&stream);
-    let mut rng = rand::rng();
+    let mut rng = rng();
     let mut rows = Vec::new();
     let mut expected = Vec::new();
     for id in 0..1_000i64 {

@@ -12,7 +12,9 @@ use bekk_sink::{Config, ConnectOptions, Control, SslMode, State, Stats};
 use bekk_stream::{ColumnType, Stream, Value};
 use rand::Rng;
 
-use crate::harness::{Db, Log, PATIENCE, column, drain_with, shared_server, stream, text, until};
+use crate::harness::{
+    Db, Log, PATIENCE, column, drain_with, rng, shared_server, stream, text, until,
+};
 
 fn numbers(partitions: u32) -> Stream {
     let columns = vec![
@@ -52,7 +54,7 @@ fn the_server_is_killed_under_load() {
     let (stats, control) = (Stats::default(), Control::new());
     let mut config = Config::new(db.options.clone());
     config.batch_records_max = 500;
-    let mut rng = rand::rng();
+    let mut rng = rng();
     let mut waited = false;
     let rounds = 5;
     std::thread::scope(|scope| {
@@ -228,7 +230,7 @@ fn the_sink_is_killed() {
         &format!("/{}?", shared_server().database()),
         &format!("/{}?", db.options.dbname.as_ref().unwrap()),
     );
-    let mut rng = rand::rng();
+    let mut rng = rng();
     let mut in_copy = 0;
     for kill in 0..KILLS {
         let mut child = start_child(&dir.path(), &url);

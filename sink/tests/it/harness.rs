@@ -11,6 +11,8 @@ use bekk_stream::{
     Column, ColumnType, CsvDialect, FileId, FileRecord, Finished, META_TOPIC, Meta, OnConflict,
     Origin, Reject, Retention, Schema, Stream, TableName, Value, encode_reject, encode_row,
 };
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -249,6 +251,15 @@ impl LogDir {
     pub(crate) fn path(&self) -> std::path::PathBuf {
         self.0.path().join("log")
     }
+}
+
+/// Random numbers whose seed is printed, and can be set.
+pub(crate) fn rng() -> StdRng {
+    let seed = std::env::var("BEKK_TEST_SEED")
+        .ok()
+        .map_or_else(rand::random, |text| text.parse().unwrap());
+    println!("BEKK_TEST_SEED={seed}");
+    StdRng::seed_from_u64(seed)
 }
 
 fn now_ms() -> i64 {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use bekk_sink::Config;
 use bekk_stream::{ColumnType, OnConflict, Value};
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
-use crate::harness::{Db, Log, column, drain_with, stream};
+use crate::harness::{Db, Log, column, drain_with, rng, stream};
 
 /// A record as the model sees it: key, version, value.
 type Record = (i64, Option<i64>, i64);
@@ -18,14 +18,6 @@ struct Mode {
     newer_by: bool,
     /// A second unique column, which makes records go in log order.
     second_unique: bool,
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("BEKK_TEST_SEED")
-        .ok()
-        .map_or_else(rand::random, |text| text.parse().unwrap());
-    println!("BEKK_TEST_SEED={seed}");
-    seed
 }
 
 /// What a table holds after the records, one by one, and how many were inserted and refused.
@@ -146,7 +138,7 @@ fn check(mode: Mode, rng: &mut StdRng) {
 }
 
 fn check_often(on_conflict: OnConflict, newer_by: bool, second_unique: bool) {
-    let mut rng = StdRng::seed_from_u64(seed());
+    let mut rng = rng();
     for _ in 0..6 {
         check(
             Mode {
