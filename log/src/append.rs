@@ -97,3 +97,71 @@ fn take_group(waiting: &mut Vec<(u64, Request)>) -> Vec<(u64, Request)> {
         .count();
     waiting.drain(..taken).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    fn request(bytes: usize) -> Request {
+        Request {
+            session: None,
+            parts: vec![Part {
+                partition: 0,
+                records: 1,
+                max_timestamp_ms: 0,
+                batch: vec![0; bytes],
+            }],
+        }
+    }
+
+    #[test]
+    fn appends_that_wait_are_written_together() {
+        let queue = AppendQueue::default();
+        let (group_begun, begun) = mpsc::channel();
+        let (go_on, may_go_on) = mpsc::channel();
+        let gate = Mutex::new((group_begun, may_go_on));
+        let write = |group: Vec<Request>| {
+            let gate = gate.lock().unwrap();
+            gate.0.send(group.len()).unwrap();
+            gate.1.recv().unwrap();
+            let offsets = (0..).map(|i| Ok(vec![Offset::new(i)]));
+            offsets.take(group.len()).collect()
+        };
+        thread::scope(|scope| {
+            let first = scope.spawn(|| queue.append(request(10), write));
+            assert_eq!(begun.recv().unwrap(), 1);
+            let others: Vec<_> = (0..5)
+                .map(|_| scope.spawn(|| queue.append(request(10), write)))
+                .collect();
+            while queue.lock().waiting.len() < 5 {
+                thread::yield_now();
+            }
+            go_on.send(()).unwrap();
+            assert_eq!(begun.recv().unwrap(), 5);
+            go_on.send(()).unwrap();
+            assert_eq!(first.join().unwrap().unwrap(), [Offset::ZERO]);
+            let mut offsets: Vec<_> = others
+                .into_iter()
+                .map(|thread| thread.join().unwrap().unwrap()[0].get())
+                .collect();
+            offsets.sort_unstable();
+            assert_eq!(offsets, [0, 1, 2, 3, 4], "each gets its own outcome");
+        });
+    }
+
+    #[test]
+    fn a_group_is_bounded_and_never_empty() {
+        let half = GROUP_BYTES_MAX / 2;
+        let mut waiting: Vec<_> = [3 * half, half, half, half]
+            .into_iter()
+            .map(|bytes| (0, request(bytes)))
+            .collect();
+        assert_eq!(take_group(&mut waiting).len(), 1);
+        assert_eq!(take_group(&mut waiting).len(), 2);
+        assert_eq!(take_group(&mut waiting).len(), 1);
+        assert!(take_group(&mut waiting).is_empty());
+    }
+}

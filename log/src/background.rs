@@ -1,5 +1,5 @@
-//! The log's two threads: one fsyncs at an interval and writes the durable mark, one makes segments ready and
-//! seals them, which may take longer.
+//! The log's two threads: one fsyncs at an interval and writes the durable mark, one makes segments ready,
+//! seals them and lets go of them, which may take longer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::store::Core;
-use crate::{Durability, Error};
+use crate::{Durability, Error, retention};
 
 /// The durable mark is written at most this often, but when a segment is sealed.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
@@ -15,6 +15,8 @@ const MARK_INTERVAL: Duration = Duration::from_secs(1);
 const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// How often segments are looked at when nobody asks for it: for their age.
 const SEGMENT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often retention is applied.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The threads of an open log.
 pub(crate) struct Threads(Vec<JoinHandle<()>>);
@@ -73,6 +75,8 @@ fn keep_marks(core: &Core) {
 fn keep_segments(core: &Core) {
     let shared = &core.shared;
     let mut report = Report::default();
+    let mut retained_at = Instant::now();
+    let mut retention_report = Report::default();
     loop {
         shared.segment_work.wait(SEGMENT_INTERVAL);
         if shared.closing.load(Ordering::Acquire) {
@@ -80,6 +84,10 @@ fn keep_segments(core: &Core) {
         }
         for topic in core.topics() {
             report.of("look after segments", topic.care_for_segments());
+        }
+        if retained_at.elapsed() >= RETENTION_INTERVAL {
+            retention_report.of("apply retention", retention::apply(core).map(|_bytes| ()));
+            retained_at = Instant::now();
         }
     }
 }

@@ -321,21 +321,14 @@ impl Client {
         Ok(self.topic(topic)?.gaps())
     }
 
-    /// Keeps the records of a partition from `offset` on, whatever retention says, until the same holder
-    /// names a later offset or lets go. For an ingest's checkpoint; a group's committed offsets hold without
-    /// it. A hold does not expire, and is durable when this returns.
+    /// Keeps the records of some partitions from the given offsets on, whatever retention says, until the same
+    /// holder names later offsets or [lets go](Self::release). For an ingest's checkpoint, before which
+    /// nothing is looked up any more; a group's committed offsets hold without it. Holds do not expire.
     ///
     /// # Errors
-    /// If the topic or partition does not exist, or the store fails.
-    pub fn hold(
-        &self,
-        holder: &str,
-        topic: &str,
-        partition: u32,
-        offset: Offset,
-    ) -> Result<(), Error> {
-        let store = self.store()?;
-        store.core().hold(holder, topic, partition, offset)
+    /// If the topic or a partition does not exist, or the store fails.
+    pub fn hold(&self, holder: &str, topic: &str, offsets: &[(u32, Offset)]) -> Result<(), Error> {
+        self.store()?.core().hold(holder, topic, offsets)
     }
 
     /// Lets go of everything that a holder holds.
@@ -363,7 +356,8 @@ impl Client {
         Ok(verify::verify_core(self.store()?.core(), progress))
     }
 
-    /// Drops sealed segments that retention no longer keeps, and returns how many bytes that gave back. Kept
+    /// Drops sealed segments that retention no longer keeps, and returns how many bytes that gave back; the log
+    /// does so itself each minute. Kept
     /// is, beside what the topic's [`Retention`] says, what a group that committed within the last seven days
     /// has not come past, what is [held](Self::hold), and everything until a first group has committed.
     ///

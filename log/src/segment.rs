@@ -393,3 +393,68 @@ fn walk(dir: &Path, each: &mut impl FnMut(&Path, bool) -> Result<(), Error>) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            log_id: LogId::random(),
+            topic: "events".to_owned(),
+            number: 7,
+            partitions: 2,
+        }
+    }
+
+    #[test]
+    fn a_new_segment_says_what_it_is_and_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let header = header();
+        // What an earlier attempt left is in nobody's way.
+        fs::create_dir_all(dir.path().join("0000000007.tmp/db/keyspaces")).unwrap();
+        let path = create(dir.path(), &header).unwrap();
+        assert_eq!(path, dir.path().join("0000000007"));
+        assert_eq!(Header::read(&path).unwrap(), header);
+        assert_eq!(Summary::read(&path, 2).unwrap(), None);
+        let db = SegmentDb::open(&db_dir(&path), 2).unwrap();
+        assert_eq!(db.begun_at_ms().unwrap(), None);
+        db.check_ends().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_summary_comes_back() {
+        let range = |start, end, newest_ms| Range {
+            start: Offset::new(start),
+            end: Offset::new(end),
+            newest_ms,
+        };
+        let summary = Summary {
+            sealed_at_ms: 5,
+            bytes: 7,
+            ranges: vec![range(1, 9, Some(-3)), range(4, 4, None)],
+        };
+        let body = summary.encode();
+        assert_eq!(Summary::decode(&body, 2), Some(summary));
+        assert_eq!(Summary::decode(&body, 3), None);
+        assert_eq!(Header::decode(&header().encode()[1..]), None);
+    }
+
+    #[test]
+    fn a_database_is_closed_once_its_users_are_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = create(dir.path(), &header()).unwrap();
+        let db = Arc::new(SegmentDb::open(&db_dir(&path), 2).unwrap());
+        let segment = Segment::unsealed(7, path, vec![Offset::ZERO; 2], Arc::clone(&db));
+        std::thread::scope(|scope| {
+            let closing = scope.spawn(|| segment.close());
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(!closing.is_finished());
+            drop(db);
+            closing.join().unwrap();
+        });
+        // The directory is free again at once.
+        segment.db().unwrap();
+    }
+}

@@ -52,3 +52,22 @@ impl Space {
         Ok(free)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_decides() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |reserve| Space::new(dir.path().to_owned(), reserve).check();
+        check(0).unwrap();
+        let error = check(u64::MAX).unwrap_err();
+        assert!(
+            matches!(error, Error::NoSpace { free_bytes, .. } if free_bytes > 0),
+            "{error}"
+        );
+        let missing = Space::new(dir.path().join("missing"), 0).check();
+        assert!(matches!(missing, Err(Error::Io { .. })));
+    }
+}

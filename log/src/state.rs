@@ -177,9 +177,24 @@ impl State {
         self.positions(b'h', &[])
     }
 
-    pub(crate) fn put_held(&self, position: &Position) -> Result<(), Error> {
-        let value = position.next.get().to_be_bytes().to_vec();
-        self.put(position_key(b'h', position), value, PersistMode::SyncAll)
+    /// Notes holds. Where they only move on they are not fsynced: an earlier one holds no less.
+    pub(crate) fn put_held(&self, positions: &[Position]) -> Result<(), Error> {
+        let mut mode = PersistMode::Buffer;
+        let mut batch = self.db.batch();
+        for position in positions {
+            let key = position_key(b'h', position);
+            let earlier = self
+                .keys
+                .get(&key)
+                .map_err(|error| self.failed("read", error))?;
+            let earlier = earlier.and_then(|value| Fields::of(&value).u64());
+            if earlier.is_none_or(|earlier| earlier > position.next.get()) {
+                mode = PersistMode::SyncAll;
+            }
+            batch.insert(&self.keys, key, position.next.get().to_be_bytes());
+        }
+        let batch = batch.durability(Some(mode));
+        batch.commit().map_err(|error| self.failed("write", error))
     }
 
     pub(crate) fn remove_held(&self, holder: &str) -> Result<(), Error> {

@@ -219,12 +219,14 @@ impl Core {
         &self,
         holder: &str,
         topic: &str,
-        partition: u32,
-        next: Offset,
+        offsets: &[(u32, Offset)],
     ) -> Result<(), Error> {
         check_name("holder", holder)?;
-        let position = self.position(holder, topic, partition, next)?;
-        self.shared.state.put_held(&position)
+        let positions = offsets
+            .iter()
+            .map(|(partition, next)| self.position(holder, topic, *partition, *next))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.shared.state.put_held(&positions)
     }
 
     fn position(

@@ -71,7 +71,9 @@ fn write() {
     client
         .commit_offset("bekk", "events", 0, Offset::new(5))
         .unwrap();
-    client.hold("inbox", "events", 1, Offset::new(2)).unwrap();
+    client
+        .hold("inbox", "events", &[(1, Offset::new(2))])
+        .unwrap();
     wait_until("sealing", || {
         let segments = client.segments("events").unwrap();
         segments.iter().filter(|s| s.sealed_at_ms.is_none()).count() == 1

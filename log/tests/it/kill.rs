@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Config, Error, Offset, verify};
 
-use crate::support::{buffer, config, find, noise, read_all, topic};
+use crate::support::{buffer, config, find, noise, read_all, setting, topic};
 
 const VICTIM: &str = "BEKK_LOG_VICTIM";
 const THREADS: u32 = 4;
@@ -135,26 +135,23 @@ fn check(dir: &Path, acknowledged: &HashMap<(String, u32), (u64, u64)>) {
     assert_eq!(find(dir, "damaged"), [] as [std::path::PathBuf; 0]);
 }
 
+/// A number below `limit` for each kill, the same for the same seed.
+fn random(seed: u64, kill: u64, limit: u64) -> u64 {
+    let bytes = noise(seed.wrapping_add(kill), 8);
+    u64::from_le_bytes(bytes.try_into().unwrap()) % limit
+}
+
 #[test]
 fn what_was_acknowledged_survives_sigkill() {
-    const KILLS: u64 = 30;
-    let seed = env::var("BEKK_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    eprintln!("BEKK_SEED={seed}");
+    let seed = setting("BEKK_SEED", u64::from(std::process::id()));
+    let kills = setting("BEKK_KILLS", 30);
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = HashMap::new();
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         // Some die while they start, some after they have rolled a few segments.
-        let random = noise(seed + kill, 8);
-        let random = u64::from_le_bytes(random.try_into().unwrap());
-        let life = if kill % 3 == 0 {
-            random % 60
-        } else {
-            random % 400
-        };
-        kill_one(dir.path(), Duration::from_millis(life), &mut acknowledged);
+        let limit = if kill % 3 == 0 { 60 } else { 400 };
+        let life = Duration::from_millis(random(seed, kill, limit));
+        kill_one(dir.path(), life, &mut acknowledged);
         if kill % 5 == 4 {
             check(dir.path(), &acknowledged);
         }
@@ -162,6 +159,22 @@ fn what_was_acknowledged_survives_sigkill() {
     assert!(acknowledged.len() > 100, "the victims got something done");
     let segments = find(&dir.path().join("topics"), "sealed").len();
     assert!(segments > 3, "{segments} sealed segments");
+}
+
+#[test]
+fn a_log_that_was_killed_while_it_was_made_opens() {
+    let seed = setting("BEKK_SEED", u64::from(std::process::id()));
+    for kill in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut acknowledged = HashMap::new();
+        let life = Duration::from_millis(random(seed, kill, 200));
+        kill_one(dir.path(), life, &mut acknowledged);
+        check(dir.path(), &acknowledged);
+        // And it goes on.
+        let client = Client::open(victim_config(dir.path())).unwrap();
+        topic(&client, "u", 1);
+        client.append(None, "u", &[(0, &buffer(["a"]))]).unwrap();
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Random calls against a model that keeps everything in vectors, with rolled and sealed segments, retention
 //! and reopening in between. `BEKK_SEED` repeats a run.
 
-use std::env;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
 
-use crate::support::{config, noise};
+use crate::support::{config, noise, setting};
 
 const PARTITIONS: u32 = 3;
 
@@ -119,7 +118,7 @@ impl World<'_> {
                 let next = model.place(*at);
                 model.held = Some(next);
                 self.client()
-                    .hold("h", "t", *partition, Offset::new(next))
+                    .hold("h", "t", &[(*partition, Offset::new(next))])
                     .unwrap();
             }
             Act::Retain => self.retain(),
@@ -226,11 +225,7 @@ impl World<'_> {
 
 #[test]
 fn the_log_does_what_its_model_does() {
-    let seed = env::var("BEKK_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    eprintln!("BEKK_SEED={seed}");
+    let seed = setting("BEKK_SEED", u64::from(std::process::id()));
     let config = RunnerConfig {
         cases: 8,
         failure_persistence: None,

@@ -125,7 +125,7 @@ fn retention_waits_for_groups_and_holds() {
         "partition 1 has not been read"
     );
     client
-        .hold("ingest", "t", 1, before[1].ranges[1].1)
+        .hold("ingest", "t", &[(1, before[1].ranges[1].1)])
         .unwrap();
     client.commit_offset("g", "t", 1, Offset::new(20)).unwrap();
     assert!(client.apply_retention().unwrap() > 0);
@@ -356,8 +356,12 @@ fn readers_follow_while_segments_come_and_go() {
             },
         )
         .unwrap();
-    let value =
-        |partition: u32, i: u64| noise(i * 2 + u64::from(partition), (i % 7 * 500) as usize);
+    let value = |partition: u32, i: u64| {
+        noise(
+            i * 2 + u64::from(partition),
+            usize::try_from(i % 7).unwrap() * 500,
+        )
+    };
     thread::scope(|scope| {
         for partition in 0..2 {
             let client = &client;

@@ -118,3 +118,14 @@ pub(crate) fn copy(from: &Path) -> tempfile::TempDir {
     copy_into(from, to.path());
     to
 }
+
+/// A number from the environment, or another one.
+#[allow(clippy::print_stderr)] // a test that fails is repeated with it
+pub(crate) fn setting(name: &str, otherwise: u64) -> u64 {
+    let value = std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok());
+    let value = value.unwrap_or(otherwise);
+    eprintln!("{name}={value}");
+    value
+}
