@@ -66,6 +66,7 @@ mod files;
 mod gap;
 mod identity;
 mod journal;
+mod lock;
 mod lz4;
 mod mark;
 mod offset;

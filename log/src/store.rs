@@ -1,13 +1,14 @@
 //! The log in its directory, held by this process.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::append::{Part, Request};
 use crate::background::Threads;
+use crate::lock::DirLock;
 use crate::mark::{Ends, Mark};
 use crate::segment::{self, DAMAGED, Header};
 use crate::sessions::Sessions;
@@ -29,7 +30,7 @@ pub(crate) struct Store {
     core: Arc<Core>,
     closed: bool,
     /// Released last, when all else is closed.
-    _lock: File,
+    _lock: DirLock,
 }
 
 /// What the background threads work on too.
@@ -43,7 +44,7 @@ pub(crate) struct Core {
 impl Store {
     pub(crate) fn open(config: Config) -> Result<Self, Error> {
         files::create_dir(&config.dir)?;
-        let lock = take_lock(&config.dir)?;
+        let lock = DirLock::take(&config.dir)?;
         let log_id = identity::open(&config.dir.join("format"))?;
         let mark = Mark::read(&mark_path(&config.dir), now_ms())?;
         let state = open_state(&config.dir, mark.clean)?;
@@ -281,18 +282,6 @@ impl Core {
 
 fn mark_path(dir: &Path) -> PathBuf {
     dir.join("ends")
-}
-
-fn take_lock(dir: &Path) -> Result<File, Error> {
-    let path = dir.join("LOCK");
-    let lock = File::create(&path).map_err(|source| files::io_error("open", &path, source))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked {
-            path: dir.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(files::io_error("lock", &path, source)),
-    }
 }
 
 /// Opens the state, making it if there is none. A damaged one is set aside. A new one begins with what the
