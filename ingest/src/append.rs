@@ -10,7 +10,7 @@ use bekk_log::{Error as LogError, Offset, RecordBuffer};
 use crate::batch::Batch;
 
 /// How long to wait before an append is tried again that found the disk full.
-const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the reading thread is told.
 pub(crate) enum Event {
@@ -18,6 +18,8 @@ pub(crate) enum Event {
     Wake,
     /// A batch is durable; the first offset of each partition that got records of it.
     Appended(Batch, Vec<(u32, Offset)>),
+    /// The disk is full and ingest is to stop; what was on its way is read again next time.
+    GaveUp,
     /// An append failed; nothing more is appended.
     Failed(LogError),
 }
@@ -51,16 +53,16 @@ pub(crate) fn append_batches(
                         tracing::warn!(%error, "ingest pauses until there is space; nothing is lost");
                     }
                     if stop.load(Ordering::Relaxed) {
-                        return;
+                        break Event::GaveUp;
                     }
                     thread::sleep(RETRY_INTERVAL);
                 }
                 Err(error) => break Event::Failed(error),
             }
         };
-        let is_failed = matches!(event, Event::Failed(_));
+        let is_end = matches!(event, Event::Failed(_) | Event::GaveUp);
         // The reading thread may have gone; then nobody needs to know.
-        if events.send(event).is_err() || is_failed {
+        if events.send(event).is_err() || is_end {
             return;
         }
     }

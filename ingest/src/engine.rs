@@ -27,6 +27,8 @@ use crate::watch::Watch;
 const IN_FLIGHT_MAX: usize = 2;
 /// How long the thread sleeps at most, so that it sees when it is told to stop.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// How often the log is told what the checkpoint needs of it.
+const HOLD_INTERVAL: Duration = Duration::from_secs(60);
 /// How many blocks of one active file are read before others get their turn.
 const BLOCKS_PER_TURN: usize = 4;
 
@@ -71,6 +73,7 @@ pub(crate) struct Engine<'a> {
     others: Checkpoint,
     pub(crate) is_dirty: bool,
     pub(crate) checkpoint_at: Instant,
+    held_at: Option<Instant>,
     polled_at: Instant,
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
@@ -147,6 +150,7 @@ impl<'a> Engine<'a> {
             others: recovered.others,
             is_dirty: true,
             checkpoint_at: now,
+            held_at: None,
             polled_at: now,
             scan: 0,
             scan_at: now,
@@ -260,6 +264,10 @@ impl<'a> Engine<'a> {
     fn take_event(&mut self, event: Event) -> Result<(), Stopped> {
         match event {
             Event::Wake => Ok(()),
+            Event::GaveUp => {
+                self.in_flight = 0;
+                Ok(())
+            }
             Event::Appended(batch, offsets) => {
                 self.in_flight -= 1;
                 self.acknowledge(batch, &offsets);
@@ -376,6 +384,11 @@ impl<'a> Engine<'a> {
             return Ok(false);
         }
         let is_open = tracked.file.is_some();
+        let is_as_read = tracked.file.is_none() || tracked.is_as_read();
+        if !is_as_read {
+            self.replace(id, Verdict::OtherTail)?;
+            return Ok(false);
+        }
         let result = match tracked.open() {
             Ok(Verdict::Same) => Ok(()),
             Ok(verdict) => {
@@ -405,7 +418,7 @@ impl<'a> Engine<'a> {
             self.close_some(id);
         }
         match outcome {
-            Ok(Outcome::More) => Ok(true),
+            Ok(Outcome::More | Outcome::Full) => Ok(true),
             Ok(Outcome::CaughtUp(partial)) => {
                 self.caught_up(id, partial);
                 Ok(false)
@@ -457,6 +470,22 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Tells the log from where on the checkpoint needs it: retention must not go past that. Each call is
+    /// durable and takes its time, and retention works in days, so this need not be exact.
+    fn hold(&mut self) -> Result<(), Error> {
+        let holder = format!("bekk-ingest/{}", self.session.ingest);
+        for (stream, ends) in self.around.streams.iter().zip(&self.ends) {
+            for (partition, end) in (0..).zip(ends) {
+                self.around
+                    .log
+                    .hold(&holder, &stream.name, partition, *end)
+                    .map_err(Error::log("hold the log for the checkpoint"))?;
+            }
+        }
+        self.held_at = Some(Instant::now());
+        Ok(())
+    }
+
     /// Writes down how far each file is and where the log ends.
     pub(crate) fn store_checkpoint(&mut self) -> Result<(), Error> {
         let began = Instant::now();
@@ -473,6 +502,9 @@ impl<'a> Engine<'a> {
             .files
             .extend(unmet.filter(|entry| !entry.is_in_receipt()).cloned());
         checkpoint.store(&self.around.checkpoint_path)?;
+        if self.held_at.is_none_or(|at| at.elapsed() > HOLD_INTERVAL) {
+            self.hold()?;
+        }
         self.is_dirty = false;
         // A checkpoint of very many files takes its time; it must not take more than a part of ours.
         let pause = self

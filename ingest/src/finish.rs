@@ -36,6 +36,7 @@ impl Engine<'_> {
             return;
         };
         tracked.partial = partial;
+        tracked.is_caught_up = true;
         if let Err(error) = tracked.grow_head() {
             tracing::debug!(file = %id, %error, "its first bytes could not be read again");
         }
@@ -142,6 +143,7 @@ impl Engine<'_> {
     /// Sees which files have gone from the inbox, and ends with those that have been gone for a while.
     pub(crate) fn notice_gone(&mut self) -> Result<(), Stopped> {
         let mut ended = Vec::new();
+        let mut blocked = Vec::new();
         for (id, tracked) in &mut self.files {
             if tracked.scan == self.scan {
                 continue;
@@ -149,12 +151,18 @@ impl Engine<'_> {
             match tracked.state {
                 State::Gone(since) if since.elapsed() > GONE_FOR => ended.push(*id),
                 State::Gone(_) => {}
+                State::Blocked => blocked.push(*id),
                 _ => {
                     tracing::info!(path = %tracked.path.display(), file = %id, "gone from the inbox");
                     tracked.state = State::Gone(Instant::now());
-                    self.active.push(*id);
+                    if !self.active.contains(id) {
+                        self.active.push(*id);
+                    }
                 }
             }
+        }
+        for id in blocked {
+            self.forget(id);
         }
         for id in ended {
             self.end_gone(id)?;
@@ -234,7 +242,10 @@ impl Engine<'_> {
                 }
             }
         }
-        append_metas(self.around.log, &self.session, &metas)?;
+        let around = &self.around;
+        if !append_metas(around.log, &self.session, &metas, around.stop)? {
+            return Ok(());
+        }
         for id in ids {
             if let Some(tracked) = self.files.get_mut(id) {
                 tracked.entry.receipt_bytes = Some(tracked.entry.position);

@@ -41,7 +41,7 @@ impl Fingerprint {
     }
 
     /// Whether the file has these bytes at `start`.
-    fn matches(&self, file: &File, start: u64) -> io::Result<bool> {
+    pub(crate) fn matches(&self, file: &File, start: u64) -> io::Result<bool> {
         let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(0)];
         let read = read_full_at(file, &mut bytes, start)?;
         Ok(Self::of(&bytes[..read]) == *self)

@@ -27,6 +27,8 @@ mod header;
 mod identity;
 mod inbox;
 mod meet;
+mod overlong;
+mod preamble;
 mod preview;
 mod ranges;
 mod reader;

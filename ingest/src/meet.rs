@@ -220,7 +220,10 @@ impl Engine<'_> {
                 Err(error) => self.report_unreadable(&file.path, &error.to_string()),
             }
         }
-        append_metas(self.around.log, &self.session, &metas)?;
+        let around = &self.around;
+        if !append_metas(around.log, &self.session, &metas, around.stop)? {
+            return Ok(());
+        }
         for (file, record) in met {
             tracing::info!(
                 path = %file.path.display(), file = %record.id, device = record.device, inode = record.inode,

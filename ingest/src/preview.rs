@@ -50,7 +50,7 @@ pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
                 &mut batch,
             )
             .map_err(Error::io("read", path))?;
-        let is_end = outcome != Outcome::More;
+        let is_end = !matches!(outcome, Outcome::More | Outcome::Full);
         if is_end || batch.bytes() >= BATCH_BYTES {
             preview.records += batch.records;
             preview.rejects += batch.rejects;

@@ -7,23 +7,25 @@
 use std::fs::File;
 use std::io;
 
-use bekk_stream::{Column, CsvDialect, Encoding, FileId, Origin, REJECT_RAW_MAX, Stream};
+use bekk_stream::{CsvDialect, FileId, Origin, Stream};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Error;
 use crate::batch::{Batch, Mark, Progress};
-use crate::convert::{Converter, OverlongRecord, RawRecord, header_names};
+use crate::convert::{Converter, RawRecord};
 use crate::header::Header;
 use crate::identity::{Fingerprint, TAIL_MAX, read_full_at};
+use crate::overlong::{Overlong, begin_overlong, take_overlong};
+use crate::preamble::{BOM, map_header, other_header, take_header};
 use crate::ranges::Ranges;
 use crate::recover::now_ms;
-use crate::split::{EndFinder, Span, Splitter, count_newlines};
+use crate::split::{Splitter, count_newlines};
 use crate::trial::Trial;
 
+/// How large a batch may grow within a block: records of two bytes take many times that in the log.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How many bytes are read at once.
 pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
-
-const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Where the reading of a file stands.
 pub(crate) struct Cursor {
@@ -33,32 +35,23 @@ pub(crate) struct Cursor {
     /// The number of the line that begins there.
     pub(crate) line: u64,
     pub(crate) header: Option<Header>,
+    /// Of the bytes just before the position.
+    pub(crate) tail: Fingerprint,
     /// What is in the log already, to be passed over.
     pub(crate) known: Ranges,
     /// The first records of a file that may yet be set aside.
     pub(crate) trial: Option<Box<Trial>>,
     /// Of all bytes so far, if the file was read from its beginning without a break.
     pub(crate) hash: Option<Box<Xxh3>>,
-    overlong: Option<Box<Overlong>>,
-}
-
-/// A record longer than is held, being passed.
-struct Overlong {
-    finder: EndFinder,
-    beginning: Vec<u8>,
-    length: u64,
-    lines: u64,
-    hash: Xxh3,
-    /// It is a comment: nothing comes of it.
-    is_comment: bool,
+    pub(crate) overlong: Option<Box<Overlong>>,
 }
 
 /// How a stream's files are read: its columns and a dialect.
 pub(crate) struct Format<'a> {
     pub(crate) stream: &'a Stream,
     pub(crate) dialect: CsvDialect,
-    splitter: Splitter,
-    converter: Converter,
+    pub(crate) splitter: Splitter,
+    pub(crate) converter: Converter,
 }
 
 impl<'a> Format<'a> {
@@ -83,6 +76,8 @@ impl<'a> Format<'a> {
 pub(crate) enum Outcome {
     /// Records were taken; there may be more.
     More,
+    /// Records were taken, and the batch is as large as it may be.
+    Full,
     /// Every complete record has been taken; so many bytes of an incomplete one remain.
     CaughtUp(u64),
     /// The file is to be set aside.
@@ -98,6 +93,7 @@ impl Cursor {
             position: 0,
             line: 1,
             header: None,
+            tail: Fingerprint::of(&[]),
             known: Ranges::default(),
             trial: None,
             hash: Some(Box::default()),
@@ -117,15 +113,15 @@ pub(crate) struct Reader {
 }
 
 /// A block being taken apart.
-struct Block<'b> {
-    bytes: &'b [u8],
+pub(crate) struct Block<'b> {
+    pub(crate) bytes: &'b [u8],
     /// How many of them have been taken: where the next record begins.
-    at: usize,
+    pub(crate) at: usize,
     /// How many of them need not be read again, those of an over-long record included.
-    scanned: usize,
+    pub(crate) scanned: usize,
     /// Whether the file ends with them for good.
-    last: bool,
-    timestamp_ms: i64,
+    pub(crate) last: bool,
+    pub(crate) timestamp_ms: i64,
 }
 
 impl Reader {
@@ -175,8 +171,11 @@ impl Reader {
             }
             if scanned > 0 || is_end {
                 let tail = Fingerprint::of(&self.block[taken.saturating_sub(TAIL_MAX)..taken]);
+                if taken > 0 {
+                    cursor.tail = tail;
+                }
                 outcome = end_trial(cursor, batch, outcome);
-                note(cursor, batch, &mark, before, tail);
+                note(cursor, batch, &mark, before);
                 break;
             }
         }
@@ -225,7 +224,7 @@ fn end_trial(cursor: &mut Cursor, batch: &mut Batch, outcome: Outcome) -> Outcom
 }
 
 /// Notes in the batch how far the file is, unless its records are still on trial.
-fn note(cursor: &Cursor, batch: &mut Batch, mark: &Mark, before: u64, tail: Fingerprint) {
+fn note(cursor: &Cursor, batch: &mut Batch, mark: &Mark, before: u64) {
     let is_unmoved = cursor.position == before && batch.records == mark.records();
     let Some(header) = &cursor.header else { return };
     if is_unmoved || cursor.trial.is_some() {
@@ -238,7 +237,7 @@ fn note(cursor: &Cursor, batch: &mut Batch, mark: &Mark, before: u64, tail: Fing
             position: cursor.position,
             line: cursor.line,
             header_at: header.at,
-            tail,
+            tail: cursor.tail,
             records: 0,
             rejects: 0,
             spans: Vec::new(),
@@ -278,6 +277,10 @@ fn take_block(
         }
     }
     while block.at < block.bytes.len() {
+        let held = cursor.trial.as_ref().map_or(0, |trial| trial.bytes());
+        if batch.bytes() + held >= BATCH_BYTES_MAX {
+            return Outcome::Full;
+        }
         if !cursor.known.is_empty() && pass_known(cursor, block) {
             continue;
         }
@@ -413,194 +416,6 @@ fn take_non_record(
 fn advance(cursor: &mut Cursor, block: &mut Block<'_>, len: usize) {
     block.at += len;
     cursor.position += len as u64;
-}
-
-/// The header that a rejected record is, where files with different headers were concatenated.
-fn other_header(
-    stream: &Stream,
-    dialect: &CsvDialect,
-    current: &Header,
-    spans: &[Span],
-    record: &[u8],
-    at: u64,
-) -> Option<Header> {
-    let first = spans.first()?.of(record);
-    let first = first.strip_prefix(BOM).unwrap_or(first);
-    let is_name = |column: &Column| column.header.as_bytes() == first;
-    if !stream.columns.iter().any(is_name) {
-        return None;
-    }
-    let header = map_header(stream, dialect, spans, record, at).ok()?;
-    // Every field must be a name that is known, or a record with a word in it would pass for a header.
-    let is_known = |name: &String| {
-        current.names.contains(name) || stream.columns.iter().any(|column| column.header == *name)
-    };
-    header.names.iter().all(is_known).then_some(header)
-}
-
-/// Takes what stands before the records: byte order mark, lines to skip, comments, blank lines, header.
-/// `None` if the block does not hold all of it.
-fn take_header(format: &mut Format<'_>, block: &mut Block<'_>) -> Result<Option<Header>, String> {
-    if format.dialect.encoding == Encoding::Utf16 {
-        return Err("files in UTF-16 are not read yet; convert it to UTF-8".to_owned());
-    }
-    let bytes = block.bytes;
-    let mut at = match bytes.starts_with(BOM) {
-        true => BOM.len(),
-        false => 0,
-    };
-    let line_end = |at: usize| memchr::memchr(b'\n', &bytes[at..]).map(|newline| at + newline + 1);
-    for _ in 0..format.dialect.skip_lines {
-        match line_end(at) {
-            Some(end) => at = end,
-            None => return Ok(None),
-        }
-    }
-    loop {
-        match &bytes[at..] {
-            [] | [b'\r'] => return Ok(None),
-            [b'\n', ..] => at += 1,
-            [b'\r', b'\n', ..] => at += 2,
-            [first, ..] if Some(*first) == format.dialect.comment => match line_end(at) {
-                Some(end) => at = end,
-                None => return Ok(None),
-            },
-            _ => break,
-        }
-    }
-    let Some(found) = format.splitter.split(&bytes[at..], block.last) else {
-        return Ok(None);
-    };
-    if found.fault.is_some() {
-        return Err(
-            "its header has a stray or unclosed quote; correct the file, or set `quote` in `csv`"
-                .to_owned(),
-        );
-    }
-    let record = &bytes[at..at + found.content];
-    let spans = format.splitter.spans();
-    let header = map_header(format.stream, &format.dialect, spans, record, at as u64)?;
-    block.at = at + found.len;
-    Ok(Some(header))
-}
-
-/// Maps the names of a header record to the stream's columns.
-fn map_header(
-    stream: &Stream,
-    dialect: &CsvDialect,
-    spans: &[Span],
-    record: &[u8],
-    at: u64,
-) -> Result<Header, String> {
-    let latin1 = dialect.encoding == Encoding::Latin1;
-    let mut names = header_names(record, spans, latin1);
-    if let Some(first) = names.first_mut()
-        && let Some(text) = first.strip_prefix('\u{feff}')
-    {
-        *first = text.to_owned();
-    }
-    let raw = record.strip_prefix(BOM).unwrap_or(record);
-    Header::map(stream, dialect.unknown, &names, at, raw)
-}
-
-/// Begins to pass a record of which the rest of the block is only a part, and more than is held.
-fn begin_overlong(cursor: &mut Cursor, format: &Format<'_>, block: &mut Block<'_>) {
-    let rest = &block.bytes[block.at..];
-    let is_comment =
-        format.dialect.comment.is_some() && rest.first().copied() == format.dialect.comment;
-    if !is_comment {
-        tracing::warn!(
-            file = %cursor.file,
-            line = cursor.line,
-            position = cursor.position,
-            "a record is longer than record_max: it becomes a reject; if a quote is never closed, that is the rest \
-             of the file"
-        );
-    }
-    let quote = format.dialect.quote.filter(|_| !is_comment);
-    let mut record = Overlong {
-        finder: EndFinder::new(format.dialect.delimiter, quote),
-        beginning: Vec::new(),
-        length: 0,
-        lines: 0,
-        hash: Xxh3::new(),
-        is_comment,
-    };
-    let end = record.take(rest);
-    debug_assert_eq!(end, None, "the splitter has found no end either");
-    cursor.overlong = Some(Box::new(record));
-    block.scanned = block.bytes.len();
-}
-
-impl Overlong {
-    /// Takes the record's next bytes; says where it ends if it does there.
-    fn take(&mut self, bytes: &[u8]) -> Option<usize> {
-        let end = self.finder.feed(bytes);
-        let bytes = &bytes[..end.unwrap_or(bytes.len())];
-        let room = (REJECT_RAW_MAX - self.beginning.len()).min(bytes.len());
-        self.beginning.extend_from_slice(&bytes[..room]);
-        self.length += bytes.len() as u64;
-        self.lines += count_newlines(bytes);
-        self.hash.update(bytes);
-        end
-    }
-}
-
-/// Goes on passing an over-long record, and rejects it where it ends.
-fn take_overlong(
-    cursor: &mut Cursor,
-    format: &mut Format<'_>,
-    block: &mut Block<'_>,
-    batch: &mut Batch,
-) {
-    let Some(mut record) = cursor.overlong.take() else {
-        return;
-    };
-    let end = record.take(block.bytes);
-    block.at = end.unwrap_or(block.bytes.len());
-    if end.is_none() && !block.last {
-        cursor.overlong = Some(record);
-        return;
-    }
-    if !record.is_comment {
-        reject_overlong(
-            cursor,
-            format,
-            &record,
-            end.is_none(),
-            block.timestamp_ms,
-            batch,
-        );
-    }
-    cursor.position += record.length;
-    cursor.line += record.lines;
-}
-
-fn reject_overlong(
-    cursor: &mut Cursor,
-    format: &mut Format<'_>,
-    record: &Overlong,
-    is_unended: bool,
-    timestamp_ms: i64,
-    batch: &mut Batch,
-) {
-    let start = cursor.position;
-    let converted = format.converter.convert_overlong(&OverlongRecord {
-        beginning: &record.beginning,
-        length: record.length,
-        hash: record.hash.digest128(),
-        unclosed: is_unended && record.finder.in_quotes(),
-        origin: Origin {
-            file: cursor.file,
-            start,
-            end: start + record.length,
-            line: cursor.line,
-        },
-    });
-    match &mut cursor.trial {
-        Some(trial) => trial.push(timestamp_ms, &converted),
-        None => batch.push(timestamp_ms, &converted),
-    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use bekk_log::{Client, Error as LogError, Offset, Retention, Session, TopicConfig};
 use bekk_stream::{Body, FileId, FileRecord, META_TOPIC, Meta, Payload, Receipt, SchemaId, Stream};
 
 use crate::Error;
+use crate::append::RETRY_INTERVAL;
 use crate::checkpoint::{Checkpoint, FileEntry};
 use crate::ranges::Ranges;
 
+/// How many records of `bekk.meta` are appended at once: each can be as long as a path.
+const METAS_PER_BATCH: usize = 1000;
 /// How many bytes are read from the log at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -46,6 +51,7 @@ pub(crate) fn recover(
     streams: &[Stream],
     ingest: &str,
     checkpoint_path: &Path,
+    stop: &AtomicBool,
 ) -> Result<Recovered, Error> {
     let session = log
         .begin_session(ingest)
@@ -62,7 +68,7 @@ pub(crate) fn recover(
     }
     let is_without = checkpoint.is_none();
     let checkpoint = checkpoint.unwrap_or_default();
-    let metas = create_topics(log, &session, streams)?;
+    let metas = create_topics(log, &session, streams, stop)?;
     let mut seen: HashMap<FileId, Seen> = HashMap::new();
     let mut ends = Vec::new();
     for stream in streams {
@@ -171,7 +177,12 @@ struct Metas {
 }
 
 /// Makes the topics that do not exist, and appends the schemas that `bekk.meta` does not have.
-fn create_topics(log: &Client, session: &Session, streams: &[Stream]) -> Result<Metas, Error> {
+fn create_topics(
+    log: &Client,
+    session: &Session,
+    streams: &[Stream],
+    stop: &AtomicBool,
+) -> Result<Metas, Error> {
     let forever = TopicConfig {
         partitions: 1,
         retention: Retention::default(),
@@ -204,25 +215,56 @@ fn create_topics(log: &Client, session: &Session, streams: &[Stream]) -> Result<
             missing.push(Meta::Schema(schema.id(), schema));
         }
     }
-    append_metas(log, session, &missing)?;
+    append_metas(log, session, &missing, stop)?;
     Ok(metas)
 }
 
-/// Appends to `bekk.meta`; durable when it returns.
+/// Appends to `bekk.meta`; durable when it returns. Says `false` if told to stop while the disk was full.
 ///
 /// # Errors
 /// If the log fails.
-pub(crate) fn append_metas(log: &Client, session: &Session, metas: &[Meta]) -> Result<(), Error> {
-    if metas.is_empty() {
-        return Ok(());
-    }
+pub(crate) fn append_metas(
+    log: &Client,
+    session: &Session,
+    metas: &[Meta],
+    stop: &AtomicBool,
+) -> Result<bool, Error> {
     let mut buffer = bekk_log::RecordBuffer::new();
-    for meta in metas {
-        buffer.push(now_ms(), Some(meta.key().as_bytes()), &meta.encode());
+    for metas in metas.chunks(METAS_PER_BATCH) {
+        buffer.clear();
+        for meta in metas {
+            buffer.push(now_ms(), Some(meta.key().as_bytes()), &meta.encode());
+        }
+        if !append_waiting(log, session, &buffer, stop)? {
+            return Ok(false);
+        }
     }
-    log.append(Some(session), META_TOPIC, &[(0, &buffer)])
-        .map(|_| ())
-        .map_err(Error::log("append to topic `bekk.meta`"))
+    Ok(true)
+}
+
+/// Appends to `bekk.meta`, waiting while the disk is full.
+fn append_waiting(
+    log: &Client,
+    session: &Session,
+    buffer: &bekk_log::RecordBuffer,
+    stop: &AtomicBool,
+) -> Result<bool, Error> {
+    let mut is_full = false;
+    loop {
+        match log.append(Some(session), META_TOPIC, &[(0, buffer)]) {
+            Ok(_) => return Ok(true),
+            Err(error) if error.is_retriable() => {
+                if !std::mem::replace(&mut is_full, true) {
+                    tracing::warn!(%error, "ingest pauses until there is space; nothing is lost");
+                }
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
+                thread::sleep(RETRY_INTERVAL);
+            }
+            Err(error) => return Err(Error::log("append to topic `bekk.meta`")(error)),
+        }
+    }
 }
 
 fn read_metas(log: &Client) -> Result<Metas, Error> {

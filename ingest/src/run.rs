@@ -70,7 +70,7 @@ pub(crate) fn run_with(
             })
         });
         let checkpoint_path = config.state_dir.join("checkpoint");
-        let recovered = recover(log, streams, &ingest, &checkpoint_path)?;
+        let recovered = recover(log, streams, &ingest, &checkpoint_path, stop)?;
         let session = recovered.session.clone();
         let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
         let around = Surroundings {

@@ -35,6 +35,8 @@ pub(crate) struct Tracked {
     /// The bytes of the incomplete record that was at its end when it was read last.
     pub(crate) partial: u64,
     pub(crate) state: State,
+    /// Whether it was read to its end when it was read last.
+    pub(crate) is_caught_up: bool,
     /// The scan that saw it last.
     pub(crate) scan: u64,
 }
@@ -74,6 +76,7 @@ impl Tracked {
         if entry.records == 0 {
             cursor.trial = Some(Box::<Trial>::default());
         }
+        cursor.tail = entry.tail;
         cursor.known = entry.known.clone();
         Self {
             stream,
@@ -87,6 +90,7 @@ impl Tracked {
             until: u64::MAX,
             partial: 0,
             state: State::Backlog,
+            is_caught_up: false,
             scan: 0,
         }
     }
@@ -104,6 +108,18 @@ impl Tracked {
         let verdict = verify(&file, &stat, &self.entry)?;
         self.file = Some(file);
         Ok(verdict)
+    }
+
+    /// Whether the bytes before the position are those that were read: looked at once each time the file is
+    /// read on from its end, where it may have been emptied and filled again in the meantime.
+    pub(crate) fn is_as_read(&mut self) -> bool {
+        if !std::mem::take(&mut self.is_caught_up) {
+            return true;
+        }
+        let tail = self.cursor.tail;
+        let start = self.cursor.position.saturating_sub(tail.len);
+        let matches = |file: &File| tail.matches(file, start).unwrap_or(true);
+        self.file.as_ref().is_none_or(matches)
     }
 
     /// Looks at the file; says whether it has changed. Whether another one has its name is for a listing to

@@ -9,7 +9,7 @@ use crate::convert::Converted;
 const RECORDS_MAX: usize = 1000;
 const RECORDS_MIN: usize = 100;
 /// How many bytes of them are held.
-const BYTES_MAX: usize = 8 << 20;
+const BYTES_MAX: usize = 2 << 20;
 
 /// The first records of a file that nothing is in the log of.
 #[derive(Debug, Default)]
@@ -45,6 +45,11 @@ impl Trial {
             self.first_reject
                 .get_or_insert_with(|| describe(record.payload));
         }
+    }
+
+    /// How many bytes are held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether the file is to be read, or why it is set aside; `None` while that is open. `is_end`: there is

@@ -1,9 +1,11 @@
 use std::fs;
 
-use bekk_stream::{Body, Payload, Reason};
+use bekk_stream::{Body, Encoding, Payload, REJECT_RAW_MAX, Reason};
 use proptest::prelude::*;
 
 use super::*;
+use crate::convert::header_names;
+use crate::split::EndFinder;
 use crate::testing::stream;
 
 const HEADER: &str = "id,name,Price\n";
@@ -45,7 +47,7 @@ fn read(content: &[u8], dialect: &CsvDialect, steps: &[usize]) -> Result<Vec<Tak
                 .read(file.as_file(), &mut cursor, &mut format, until, &mut batch)
                 .unwrap()
             {
-                Outcome::More => {}
+                Outcome::More | Outcome::Full => {}
                 Outcome::CaughtUp(_) => break,
                 Outcome::Blocked(why) => return Err(why),
                 Outcome::Conflict(at) => panic!("conflict at {at}"),
