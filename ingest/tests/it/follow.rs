@@ -2,7 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use bekk_ingest::{Mode, Stats};
 use bekk_stream::Value;
 
 use crate::world::{World, await_count, ids, rows};
@@ -101,4 +105,95 @@ fn names_do_not_matter() {
     fs::rename(world.inbox("b.csv"), world.inbox("c.csv")).unwrap();
     assert_eq!(world.once().records, 0);
     assert_eq!(world.logged().len(), 2);
+}
+
+/// The file is emptied and filled past the old position between two looks, while ingest has it open.
+#[test]
+fn a_file_that_is_rewritten_is_a_new_one() {
+    let world = World::new();
+    let path = world.put("a.csv", "id\n1\n2\n3\n");
+    fs::write(&path, "id\n1\n2\n3\n").unwrap();
+    let stream = world.stream();
+    world.follow(&stream, |log| {
+        await_count(log, 3);
+        fs::write(&path, "id\n10\n20\n30\n40\n").unwrap();
+        await_count(log, 7);
+    });
+    assert_eq!(world.logged().len(), 2);
+}
+
+/// A file is deleted, and one that went away comes back: neither loses or doubles anything.
+#[test]
+fn files_come_and_go() {
+    let world = World::new();
+    let path = world.put("a.csv", "id\n1\n");
+    let stream = world.stream();
+    world.follow(&stream, |log| {
+        await_count(log, 1);
+        fs::rename(&path, world.path("away.csv")).unwrap();
+        world.put("b.csv", "id\n2\n");
+        await_count(log, 2);
+        fs::remove_file(world.inbox("b.csv")).unwrap();
+        fs::rename(world.path("away.csv"), world.inbox("c.csv")).unwrap();
+        let mut file = File::options()
+            .append(true)
+            .open(world.inbox("c.csv"))
+            .unwrap();
+        file.write_all(b"3\n").unwrap();
+        await_count(log, 3);
+    });
+    assert_eq!(world.once().records, 0);
+}
+
+/// The inbox does not exist yet; then it does, with a directory in it.
+#[test]
+fn a_directory_may_come_later() {
+    let world = World::new();
+    let mut stream = world.stream();
+    stream.files = vec![format!("{}/*/in.csv", world.path("later").display())];
+    world.follow(&stream, |log| {
+        fs::create_dir_all(world.path("later/a")).unwrap();
+        fs::write(world.path("later/a/in.csv"), "id\n1\n").unwrap();
+        await_count(log, 1);
+    });
+}
+
+/// The disk is full: ingest waits, and can be stopped; when there is space again, it goes on.
+#[test]
+fn a_full_disk_is_waited_for() {
+    let world = World::new();
+    world.put("a.csv", "id\n1\n");
+    let mut log_config = bekk_log::Config::new(world.path("log"));
+    log_config.reserve_bytes = u64::MAX;
+    let log = bekk_log::Client::open(log_config).unwrap();
+    let stop = AtomicBool::new(false);
+    let stats = Stats::default();
+    let summary = thread::scope(|scope| {
+        let (log, stop, stats) = (&log, &stop, &stats);
+        let config = world.config(Mode::Follow);
+        let streams = [world.stream()];
+        let running = scope.spawn(move || bekk_ingest::run(&config, &streams, log, stats, stop));
+        thread::sleep(Duration::from_millis(100));
+        stop.store(true, Ordering::Relaxed);
+        running.join().unwrap().unwrap()
+    });
+    assert_eq!(summary.records, 0);
+    log.close().unwrap();
+    assert_eq!(world.once().records, 1);
+}
+
+/// An unterminated last record waits for its rest, and is taken when the file has long been unchanged.
+#[test]
+fn an_unterminated_record_waits() {
+    let world = World::new();
+    let path = world.put("a.csv", "id\n1\n2");
+    let stream = world.stream();
+    world.follow(&stream, |log| await_count(log, 1));
+    let mut file = File::options().append(true).open(&path).unwrap();
+    file.write_all(b"3\n4").unwrap();
+    crate::world::rest(&path);
+    let mut config = world.config(Mode::Follow);
+    config.partial_after = Duration::from_secs(30);
+    world.follow_with(&config, &stream, |log| await_count(log, 3));
+    assert_eq!(ids(&world.logged_of_one()), [1, 23, 4]);
 }

@@ -1,6 +1,10 @@
 //! Runs that end by themselves.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use bekk_stream::{Decimal, Finished, Reason, Value};
 
@@ -202,4 +206,42 @@ fn finished_files_are_put_away() {
     assert_eq!(world.once_with(&stream).unwrap().records, 1);
     assert!(!path.exists());
     assert_eq!(world.receipts().len(), 3);
+}
+
+/// A file is being written while a run that ends by itself reads it: the record that is not whole is left,
+/// and named; the next run takes it.
+#[test]
+fn a_record_being_written_is_left() {
+    let world = World::new();
+    let path = world.inbox("a.csv");
+    let mut file = File::create(&path).unwrap();
+    file.write_all(b"id\n1\nx").unwrap();
+    let stop = AtomicBool::new(false);
+    let summary = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                file.write_all(b"3").unwrap();
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let summary = world.once();
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        summary
+    });
+    assert_eq!(summary.records, 1);
+    assert_eq!(summary.left[0].0, path);
+    assert!(
+        summary.left[0].1.contains("byte 5 (line 3)"),
+        "{}",
+        summary.left[0].1
+    );
+    // Less than a second old: the run waits until it has stood still.
+    assert_eq!(world.once().records, 1);
+    let records = world.logged_of_one();
+    assert_eq!(
+        records.last().unwrap().end,
+        fs::metadata(&path).unwrap().len()
+    );
+    assert_eq!(records.len(), 2);
 }
