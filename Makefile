@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
 	@echo 'make test    set up, check format and lints, run all tests'
-	@echo 'make bench   set up, and measure against psql \copy'
+	@echo 'make bench   set up, and measure against psql \copy (ARGS=memory, ARGS=kills: the long ones)'
 	@echo 'make setup   install what is missing: PostgreSQL, a C linker; nothing else'
 
 setup:
@@ -21,5 +21,4 @@ test:
 	@sh scripts/test.sh
 
 bench:
-	@sh scripts/setup.sh
-	cargo run --release --package bekk-bench -- $(ARGS)
+	@sh scripts/bench.sh $(ARGS)
