@@ -347,7 +347,10 @@ impl<'a> Engine<'a> {
         if !matches!(tracked.state, State::Active | State::Gone(_)) {
             return Ok(false);
         }
+        let size = tracked.stat.size;
         let is_changed = tracked.look().unwrap_or(true);
+        let grown = tracked.stat.size.saturating_sub(size);
+        Stats::add(&self.around.stats.bytes_known, grown);
         let is_lagging = tracked.cursor.position + tracked.partial < tracked.stat.size;
         let is_quiet = !is_changed && tracked.changed_at.elapsed() > ACTIVE_FOR;
         if is_quiet && tracked.state == State::Active {

@@ -109,6 +109,7 @@ impl Engine<'_> {
         tracked.state = State::Blocked;
         tracked.file = None;
         Stats::add(&self.around.stats.files_blocked, 1);
+        Stats::subtract(&self.around.stats.bytes_known, tracked.unlogged());
         self.summary
             .blocked
             .retain(|(path, _)| *path != tracked.path);
@@ -123,9 +124,6 @@ impl Engine<'_> {
         tracked.file = None;
         tracked.state = State::Idle;
         let path = tracked.path.clone();
-        if self.around.config.mode == Mode::Once {
-            self.summary.left.push((path.clone(), error.to_string()));
-        }
         self.report_unreadable(&path, &error.to_string());
     }
 

@@ -125,6 +125,8 @@ impl Engine<'_> {
             tracked.entry.path = file.path.as_os_str().as_bytes().to_vec();
             self.is_dirty = true;
         }
+        let grown = file.stat.size.saturating_sub(tracked.stat.size);
+        Stats::add(&self.around.stats.bytes_known, grown);
         let is_changed = tracked.notice(file.stat);
         if tracked.is_truncated() {
             self.retire(id, Verdict::Truncated, Some(&file.stat));
@@ -320,8 +322,11 @@ impl Engine<'_> {
 
     pub(crate) fn forget(&mut self, id: FileId) {
         if let Some(tracked) = self.files.remove(&id) {
-            if tracked.state == State::Blocked {
-                Stats::subtract(&self.around.stats.files_blocked, 1);
+            let stats = self.around.stats;
+            match tracked.state {
+                State::Blocked => Stats::subtract(&stats.files_blocked, 1),
+                // What is left of it will not be read.
+                _ => Stats::subtract(&stats.bytes_known, tracked.unlogged()),
             }
             let key = (tracked.stream, tracked.entry.device, tracked.entry.inode);
             if self.by_inode.get(&key) == Some(&id) {
@@ -334,6 +339,9 @@ impl Engine<'_> {
     /// Says once that a path cannot be read; it is tried again at each listing.
     pub(crate) fn report_unreadable(&mut self, path: &Path, error: &str) {
         if self.unreadable.insert(path.to_owned()) {
+            if self.around.config.mode == Mode::Once {
+                self.summary.left.push((path.to_owned(), error.to_owned()));
+            }
             tracing::warn!(path = %path.display(), error, "cannot be read; it is tried again");
         }
     }

@@ -97,7 +97,9 @@ pub(crate) fn recover(
     for record in metas.files {
         let id = record.id;
         let seen = seen.remove(&id).unwrap_or_default();
-        if let Some(entry) = entries.remove(&id) {
+        if let Some(mut entry) = entries.remove(&id) {
+            let receipt = metas.receipts.get(&id).map(|receipt| receipt.bytes);
+            entry.receipt_bytes = receipt.or(entry.receipt_bytes);
             files.push(with_seen(entry, seen));
         } else if is_configured(&record.stream) {
             let receipt = metas.receipts.get(&id);

@@ -144,6 +144,11 @@ impl Tracked {
         is_changed
     }
 
+    /// How many of its bytes are not in the log.
+    pub(crate) fn unlogged(&self) -> u64 {
+        self.stat.size.saturating_sub(self.entry.position)
+    }
+
     /// Whether it has fewer bytes than were read of it.
     pub(crate) fn is_truncated(&self) -> bool {
         self.stat.size < self.cursor.position

@@ -81,7 +81,10 @@ impl World {
 
     pub(crate) fn once_with(&self, stream: &Stream) -> Result<Summary, Error> {
         let log = self.open_log();
-        let result = run(&self.config(Mode::Once), stream, &log);
+        let result = until_unlocked(
+            || run(&self.config(Mode::Once), stream, &log),
+            |error| matches!(error, Error::Locked { .. }),
+        );
         log.close().unwrap();
         result
     }
@@ -108,7 +111,12 @@ impl World {
         let result = thread::scope(|scope| {
             let streams = [stream.clone()];
             let (log, stop, stats) = (&log, &stop, &stats);
-            let running = scope.spawn(move || bekk_ingest::run(config, &streams, log, stats, stop));
+            let running = scope.spawn(move || {
+                until_unlocked(
+                    || bekk_ingest::run(config, &streams, log, stats, stop),
+                    |error| matches!(error, Error::Locked { .. }),
+                )
+            });
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| actions(log)));
             stop.store(true, Ordering::Relaxed);
             let summary = running.join().unwrap().unwrap();
@@ -169,7 +177,28 @@ impl World {
 pub(crate) fn open_log(directory: &Path) -> Client {
     let mut config = bekk_log::Config::new(directory.to_owned());
     config.reserve_bytes = 0;
-    Client::open(config).unwrap()
+    until_unlocked(
+        || Client::open(config.clone()),
+        |error| matches!(error, bekk_log::Error::Locked { .. }),
+    )
+    .unwrap()
+}
+
+/// Tries again for a while what fails for a lock: a child that another test starts has a copy of every
+/// open file for a moment, and with it the lock that has just been given up.
+fn until_unlocked<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_locked: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match attempt() {
+            Err(error) if is_locked(&error) && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 pub(crate) fn stream(inbox: &Path) -> Stream {
