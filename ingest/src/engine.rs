@@ -478,12 +478,11 @@ impl<'a> Engine<'a> {
     fn hold(&mut self) -> Result<(), Error> {
         let holder = format!("bekk-ingest/{}", self.session.ingest);
         for (stream, ends) in self.around.streams.iter().zip(&self.ends) {
-            for (partition, end) in (0..).zip(ends) {
-                self.around
-                    .log
-                    .hold(&holder, &stream.name, partition, *end)
-                    .map_err(Error::log("hold the log for the checkpoint"))?;
-            }
+            let ends: Vec<(u32, Offset)> = (0..).zip(ends.iter().copied()).collect();
+            self.around
+                .log
+                .hold(&holder, &stream.name, &ends)
+                .map_err(Error::log("hold the log for the checkpoint"))?;
         }
         self.held_at = Some(Instant::now());
         Ok(())
