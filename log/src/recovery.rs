@@ -243,6 +243,7 @@ impl Found {
                 segment: Arc::clone(last),
                 begun_at_ms: db.begun_at_ms()?,
                 bytes: db.disk_bytes()?,
+                asked_for_next: false,
                 db,
             };
             let next = prepared.next();

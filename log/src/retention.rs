@@ -7,7 +7,7 @@ use crate::segment::{Range, Summary};
 use crate::shared::now_ms;
 use crate::state::Position;
 use crate::store::Core;
-use crate::topic::TopicLog;
+use crate::topic::{TopicLog, lock};
 use crate::{Error, Offset, Retention};
 
 /// A group that has committed nothing for this long holds no segment any more.
@@ -15,6 +15,7 @@ const GROUP_ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Lets go of the segments that nothing keeps, and returns how many bytes that gave back.
 pub(crate) fn apply(core: &Core) -> Result<u64, Error> {
+    let _retaining = lock(&core.retaining);
     let mut bytes = 0;
     for topic in core.topics() {
         let retention = topic.topic().config.retention;

@@ -39,6 +39,8 @@ pub(crate) struct Core {
     topics: RwLock<BTreeMap<String, Arc<TopicLog>>>,
     /// What the durable mark says; held while it is written.
     marked: Mutex<Ends>,
+    /// Held while segments are let go of, so that log starts only grow.
+    pub(crate) retaining: Mutex<()>,
 }
 
 impl Store {
@@ -73,6 +75,7 @@ impl Store {
             shared,
             topics: RwLock::new(topics),
             marked: Mutex::default(),
+            retaining: Mutex::default(),
         });
         // From here on the log is no longer one that was closed in order.
         core.write_mark(false)?;

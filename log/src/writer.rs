@@ -20,6 +20,8 @@ pub(crate) struct Writer {
     pub(crate) begun_at_ms: Option<i64>,
     /// About how large it is.
     pub(crate) bytes: u64,
+    /// Whether the next segment has been asked for.
+    pub(crate) asked_for_next: bool,
 }
 
 /// A segment made ahead of need.
@@ -66,6 +68,7 @@ impl Writer {
             db,
             begun_at_ms: None,
             bytes: 0,
+            asked_for_next: false,
         }
     }
 

@@ -41,7 +41,8 @@ impl TopicLog {
             return outcomes;
         }
         let written = self.write_durably(&mut writer, group);
-        if writer.is_half_full(&self.shared.config) {
+        if !writer.asked_for_next && writer.is_half_full(&self.shared.config) {
+            writer.asked_for_next = true;
             self.shared.segment_work.notify();
         }
         match written {

@@ -32,10 +32,12 @@ impl TopicLog {
     }
 
     fn try_read(&self, partition: u32, from: Offset, bytes_max: usize) -> Result<Records, Failure> {
-        let end = self
-            .check_range(partition, from)
-            .map_err(|error| (None, error))?;
+        let failed = |error| (None, error);
+        // The chain is looked up behind the end, which may lie in a segment that has just been begun, and
+        // before the start, below which a segment may just have been let go of.
+        let end = self.check_range(partition, from).map_err(failed)?;
         let chain = self.chain();
+        self.check_range(partition, from).map_err(failed)?;
         let behind = chain.partition_point(|segment| segment.start(partition) <= from);
         let first = behind.saturating_sub(1);
         let mut records = Records::new(from);

@@ -227,7 +227,7 @@ impl World<'_> {
 fn the_log_does_what_its_model_does() {
     let seed = setting("BEKK_SEED", u64::from(std::process::id()));
     let config = RunnerConfig {
-        cases: 8,
+        cases: 5,
         failure_persistence: None,
         max_shrink_iters: 200,
         ..RunnerConfig::default()
