@@ -209,8 +209,28 @@ impl Segment {
         }
         let partitions = u32::try_from(self.starts.len()).expect("at most 1,024 partitions");
         let db = Arc::new(SegmentDb::open(&db_dir(&self.dir), partitions)?);
+        if let Some(summary) = self.summary() {
+            self.check(&db, summary)?;
+        }
         *slot = Some(Arc::clone(&db));
         Ok(db)
+    }
+
+    /// Checks that a sealed segment's database ends where its summary does.
+    fn check(&self, db: &SegmentDb, summary: &Summary) -> Result<(), Error> {
+        for (partition, range) in (0..).zip(&summary.ranges) {
+            let found = db.end(partition)?.unwrap_or(range.start);
+            if found != range.end {
+                return Err(Error::Corrupt {
+                    path: self.dir.clone(),
+                    detail: format!(
+                        "partition {partition} ends at {found} and not at {}",
+                        range.end
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Closes the database, once those who use it are done; nobody opens it meanwhile. The caller uses none.

@@ -212,7 +212,7 @@ fn a_flipped_byte_in_a_sealed_segment_is_seen_and_passed() {
 #[test]
 fn a_segment_that_does_not_open_is_passed() {
     type Damage = fn(&Path);
-    let cases: [(&str, Damage); 5] = [
+    let cases: [(&str, Damage); 6] = [
         ("no version", |path| {
             fs::remove_file(path.join("db/version")).unwrap()
         }),
@@ -224,6 +224,11 @@ fn a_segment_that_does_not_open_is_passed() {
         }),
         ("a stray name", |path| {
             fs::create_dir(path.join("db/keyspaces/lost+found")).unwrap()
+        }),
+        ("another's database", |path| {
+            fs::remove_dir_all(path.join("db")).unwrap();
+            let other = copy(&path.parent().unwrap().join("0000000003/db"));
+            fs::rename(other.keep(), path.join("db")).unwrap();
         }),
         ("no header", |path| {
             fs::write(path.join("segment"), b"bekk").unwrap()
