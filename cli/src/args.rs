@@ -297,6 +297,8 @@ pub(crate) struct OffsetsDelete {
     pub(crate) execute: bool,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// A place in a topic.

@@ -54,7 +54,7 @@ pub enum Error {
     /// The group fills another table.
     #[error(
         "group `{group}` fills {remembered} from topic `{topic}`, not {found}; use another group (--group), or \
-         forget this one's offsets: bekk offsets delete --group {group}"
+         forget this one's offsets: bekk offsets delete --group {group} --execute"
     )]
     OtherTarget {
         /// The group.

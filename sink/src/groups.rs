@@ -1,5 +1,6 @@
 //! The groups, for tools: how far each has come, and setting where one goes on.
 
+use bekk_log::Offset;
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
@@ -147,6 +148,40 @@ pub fn delete_group(postgres: &ConnectOptions, group: &str) -> Result<(), Error>
         }
         transaction.commit().await.map_err(failed)
     })
+}
+
+/// In how many partitions a log remembers a group to have come somewhere.
+///
+/// # Errors
+/// [`Error::Log`] if it cannot be read.
+pub fn partitions_in_log(log: &bekk_log::Client, group: &str) -> Result<usize, Error> {
+    Ok(remembered(log, group)?.len())
+}
+
+/// Makes a log forget how far a group has come: a database that does not know the group is then none that
+/// it has been taken away from.
+///
+/// # Errors
+/// [`Error::Log`] if it cannot be read or written.
+pub fn forget_in_log(log: &bekk_log::Client, group: &str) -> Result<(), Error> {
+    for (topic, partition) in remembered(log, group)? {
+        log.commit_offset(group, &topic, partition, Offset::ZERO)
+            .map_err(|error| Error::log(format!("forget group `{group}`"), error))?;
+    }
+    Ok(())
+}
+
+fn remembered(log: &bekk_log::Client, group: &str) -> Result<Vec<(String, u32)>, Error> {
+    let failed = |error| Error::log(format!("read the offsets of group `{group}`"), error);
+    let mut partitions = Vec::new();
+    for topic in log.topics().map_err(failed)? {
+        for (partition, next) in log.committed_offsets(group, &topic.name).map_err(failed)? {
+            if next != Offset::ZERO {
+                partitions.push((topic.name.clone(), partition));
+            }
+        }
+    }
+    Ok(partitions)
 }
 
 fn group_offset(row: &tokio_postgres::Row) -> GroupOffset {

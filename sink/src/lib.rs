@@ -60,7 +60,9 @@ pub use control::Control;
 pub use ddl::create_table_sql;
 pub use encode_only::{Encoded, encode_only};
 pub use error::{Error, PostgresError};
-pub use groups::{GroupOffset, Reset, delete_group, list_offsets, reset_offsets};
+pub use groups::{
+    GroupOffset, Reset, delete_group, forget_in_log, list_offsets, partitions_in_log, reset_offsets,
+};
 pub use run::{Summary, run};
 pub use stats::{Position, State, Stats};
 pub use target::{Report, TableReport, check};

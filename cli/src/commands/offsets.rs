@@ -218,21 +218,30 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         .iter()
         .filter(|offset| offset.group == args.group)
         .count();
+    // A database that is gone cannot be asked, but the log remembers that the group filled one.
+    let (log, _) = context.open_log(&args.log)?;
+    let in_log = bekk_sink::partitions_in_log(&log, &args.group)?;
     ensure!(
-        count > 0,
+        count > 0 || in_log > 0,
         "there is no group `{}`; see: bekk offsets list",
         args.group
     );
     if !args.execute {
         print_result(&format!(
-            "would forget {count} offsets of group `{}`; add --execute to do it",
+            "would forget {count} offsets of group `{}` in the database and {in_log} in the log; add --execute to \
+             do it",
             args.group
         ))?;
         return Ok(Outcome::Done);
     }
-    bekk_sink::delete_group(&database.options, &args.group)?;
+    if count > 0 {
+        bekk_sink::delete_group(&database.options, &args.group)?;
+    }
+    bekk_sink::forget_in_log(&log, &args.group)?;
+    log.close()?;
     screen.say(&format!(
-        "forgot {count} offsets of group `{}`; a sink of that name starts anew",
+        "forgot {count} offsets of group `{}` in the database and {in_log} in the log; a sink of that name starts \
+         anew",
         args.group
     ));
     Ok(Outcome::Done)

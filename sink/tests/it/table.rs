@@ -364,7 +364,14 @@ fn another_table_or_database_is_refused() {
     let other_db = Db::new();
     let error = drain(&other_db, &log, &stream).unwrap_err();
     assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
-    // Another group may.
+    // Once it has been forgotten, it starts there anew.
+    assert_eq!(
+        bekk_sink::partitions_in_log(&log.client, "bekk").unwrap(),
+        1
+    );
+    bekk_sink::forget_in_log(&log.client, "bekk").unwrap();
+    assert_eq!(drain(&other_db, &log, &stream).unwrap().rows, 1);
+    // Another group may at once.
     let mut config = Config::new(db.options.clone());
     config.group = "shadow".to_owned();
     assert_eq!(drain_with(&config, &log, &elsewhere).unwrap().rows, 1);
