@@ -47,7 +47,8 @@ impl Store {
     pub(crate) fn open(config: Config) -> Result<Self, Error> {
         files::create_dir(&config.dir)?;
         let lock = DirLock::take(&config.dir)?;
-        let log_id = identity::open(&config.dir.join("format"))?;
+        let is_new = !config.dir.join("state").exists() && !config.dir.join("topics").exists();
+        let log_id = identity::open(&config.dir.join("format"), is_new)?;
         let mark = Mark::read(&mark_path(&config.dir), now_ms())?;
         let state = open_state(&config.dir, mark.clean)?;
         let shared = Arc::new(Shared {

@@ -337,16 +337,28 @@ fn a_damaged_state_is_found_again_from_the_segments() {
 
 #[test]
 fn a_log_whose_identity_is_damaged_is_refused() {
-    let (dir, _) = closed();
+    let (dir, segments) = closed();
     let path = dir.path().join("format");
-    let mut bytes = fs::read(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let check = || {
+        let error = Client::open(small(dir.path())).unwrap_err();
+        assert!(
+            matches!(&error, Error::Corrupt { path: found, .. } if *found == path),
+            "{error}"
+        );
+        assert!(
+            segments.iter().all(|segment| segment.path.exists()),
+            "nothing is set aside"
+        );
+    };
+    let mut bytes = whole.clone();
     bytes[14] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let error = Client::open(small(dir.path())).unwrap_err();
-    assert!(
-        matches!(&error, Error::Corrupt { path: found, .. } if *found == path),
-        "{error}"
-    );
+    check();
+    fs::remove_file(&path).unwrap();
+    check();
+    fs::write(&path, whole).unwrap();
+    open(dir.path());
 }
 
 #[test]
