@@ -13,7 +13,7 @@ pub struct Config {
     /// How often a file that changed lately is looked at.
     pub poll_active: Duration,
     /// How often the inbox is listed and every other file looked at; less often where that would cost
-    /// more than a hundredth of the time.
+    /// more than a hundredth of the time, but at least every tenth time.
     pub poll_idle: Duration,
     /// The size of a batch, in bytes of encoded records, at which it is appended without waiting for more.
     pub batch_bytes: usize,

@@ -18,8 +18,10 @@ use crate::stats::Stats;
 use crate::tracked::{State, Tracked};
 use crate::{Error, dialect};
 
-/// A listing may take this part of the time; where it would take more, it is done less often.
+/// A listing may take this part of the time; where it would take more, it is done less often,
 const SCAN_SHARE: u32 = 100;
+/// but not less often than this many times the usual interval: a busy machine makes a listing slow, too.
+const SCAN_PAUSE_MAX: u32 = 10;
 
 impl Engine<'_> {
     /// Lists the inbox, meets what is new in it, and looks after the files that are not being read.
@@ -42,11 +44,8 @@ impl Engine<'_> {
             self.notice_gone()?;
             self.finish_files(false)?;
         }
-        let pause = self
-            .around
-            .config
-            .poll_idle
-            .max(began.elapsed() * SCAN_SHARE);
+        let usual = self.around.config.poll_idle;
+        let pause = (began.elapsed() * SCAN_SHARE).clamp(usual, usual * SCAN_PAUSE_MAX);
         self.scan_at = Instant::now() + pause;
         Ok(())
     }
