@@ -18,7 +18,7 @@ use crate::config::{Config, Mode};
 use crate::identity::Verdict;
 use crate::inbox::Inbox;
 use crate::reader::{Format, Outcome, Reader};
-use crate::recover::{Recovered, widen};
+use crate::recover::Recovered;
 use crate::stats::{Stats, Summary};
 use crate::tracked::{ACTIVE_FOR, State, Tracked};
 use crate::watch::Watch;
@@ -27,8 +27,6 @@ use crate::watch::Watch;
 const IN_FLIGHT_MAX: usize = 2;
 /// How long the thread sleeps at most, so that it sees when it is told to stop.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
-/// How often the log is told what the checkpoint needs of it.
-const HOLD_INTERVAL: Duration = Duration::from_secs(60);
 /// How many blocks of one active file are read before others get their turn.
 const BLOCKS_PER_TURN: usize = 4;
 
@@ -67,13 +65,13 @@ pub(crate) struct Engine<'a> {
     /// Paths that could not be read, each reported once.
     pub(crate) unreadable: HashSet<PathBuf>,
     pending: Vec<Batch>,
-    spare: Vec<Batch>,
+    pub(crate) spare: Vec<Batch>,
     in_flight: usize,
     pub(crate) ends: Vec<Vec<Offset>>,
-    others: Checkpoint,
+    pub(crate) others: Checkpoint,
     pub(crate) is_dirty: bool,
     pub(crate) checkpoint_at: Instant,
-    held_at: Option<Instant>,
+    pub(crate) held_at: Option<Instant>,
     polled_at: Instant,
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
@@ -277,49 +275,6 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Takes note that a batch is in the log.
-    fn acknowledge(&mut self, mut batch: Batch, offsets: &[(u32, Offset)]) {
-        let stats = self.around.stats;
-        let base = |partition: u32| {
-            let found = offsets
-                .iter()
-                .find(|(with_records, _)| *with_records == partition);
-            found.map_or(0, |(_, offset)| offset.get())
-        };
-        for &(partition, offset) in offsets {
-            let len = batch.buffers[partition as usize].len();
-            self.ends[batch.stream][partition as usize] = offset.plus(u64::from(len));
-        }
-        for progress in &batch.progress {
-            // A file may have been replaced while its last records were on their way.
-            let Some(tracked) = self.files.get_mut(&progress.file) else {
-                continue;
-            };
-            let entry = &mut tracked.entry;
-            self.summary.bytes += progress.position - entry.position;
-            Stats::add(&stats.bytes_read, progress.position - entry.position);
-            entry.position = progress.position;
-            entry.line = progress.line;
-            entry.header_at = progress.header_at;
-            entry.tail = progress.tail;
-            entry.known.forget_before(progress.position);
-            entry.records += progress.records;
-            entry.rejects += progress.rejects;
-            for &(partition, first, end) in &progress.spans {
-                let base = base(partition);
-                let (first, end) = (base + u64::from(first), base + u64::from(end));
-                widen(&mut entry.offsets, partition, first, end);
-            }
-        }
-        self.summary.records += batch.records;
-        self.summary.rejects += batch.rejects;
-        Stats::add(&stats.records_logged, batch.records);
-        Stats::add(&stats.rejects_logged, batch.rejects);
-        self.is_dirty = true;
-        batch.clear();
-        self.spare.push(batch);
-    }
-
     /// Reads what has come to active files, and a block of the backlog; says whether there is more.
     fn read_some(&mut self) -> Result<bool, Stopped> {
         let mut is_busy = false;
@@ -361,16 +316,21 @@ impl<'a> Engine<'a> {
             return Ok(false);
         }
         self.active.push(file);
-        let mut is_more = false;
-        if is_changed || is_lagging {
-            for _ in 0..BLOCKS_PER_TURN {
-                is_more = self.read_block(file)?;
-                if !is_more {
-                    break;
-                }
+        match is_changed || is_lagging {
+            true => self.read_turn(file),
+            false => Ok(false),
+        }
+    }
+
+    /// Reads on in a file until there is no more, or others should have their turn; says whether there is
+    /// more.
+    pub(crate) fn read_turn(&mut self, file: FileId) -> Result<bool, Stopped> {
+        for _ in 0..BLOCKS_PER_TURN {
+            if !self.read_block(file)? {
+                return Ok(false);
             }
         }
-        Ok(is_more)
+        Ok(true)
     }
 
     /// Reads a block of a file into the pending batch; says whether there may be more to read.
@@ -464,57 +424,5 @@ impl<'a> Engine<'a> {
                 Ok(())
             }
         }
-    }
-
-    fn store_if_due(&mut self) -> Result<(), Error> {
-        match self.is_dirty && Instant::now() >= self.checkpoint_at {
-            true => self.store_checkpoint(),
-            false => Ok(()),
-        }
-    }
-
-    /// Tells the log from where on the checkpoint needs it: retention must not go past that. Each call is
-    /// durable and takes its time, and retention works in days, so this need not be exact.
-    fn hold(&mut self) -> Result<(), Error> {
-        let holder = format!("bekk-ingest/{}", self.session.ingest);
-        for (stream, ends) in self.around.streams.iter().zip(&self.ends) {
-            let ends: Vec<(u32, Offset)> = (0..).zip(ends.iter().copied()).collect();
-            self.around
-                .log
-                .hold(&holder, &stream.name, &ends)
-                .map_err(Error::log("hold the log for the checkpoint"))?;
-        }
-        self.held_at = Some(Instant::now());
-        Ok(())
-    }
-
-    /// Writes down how far each file is and where the log ends.
-    pub(crate) fn store_checkpoint(&mut self) -> Result<(), Error> {
-        let began = Instant::now();
-        let mut checkpoint = self.others.clone();
-        for (stream, ends) in self.around.streams.iter().zip(&self.ends) {
-            let ends = ends.iter().map(|end| end.get()).collect();
-            checkpoint.ends.push((stream.name.clone(), ends));
-        }
-        checkpoint
-            .files
-            .extend(self.files.values().map(|tracked| tracked.entry.clone()));
-        let unmet = self.known.values().flatten();
-        checkpoint
-            .files
-            .extend(unmet.filter(|entry| !entry.is_in_receipt()).cloned());
-        checkpoint.store(&self.around.checkpoint_path)?;
-        if self.held_at.is_none_or(|at| at.elapsed() > HOLD_INTERVAL) {
-            self.hold()?;
-        }
-        self.is_dirty = false;
-        // A checkpoint of very many files takes its time; it must not take more than a part of ours.
-        let pause = self
-            .around
-            .config
-            .checkpoint_interval
-            .max(began.elapsed() * 10);
-        self.checkpoint_at = Instant::now() + pause;
-        Ok(())
     }
 }

@@ -18,17 +18,6 @@ use crate::tracked::{ACTIVE_FOR, GONE_FOR, State, Tracked};
 const STILL_FOR: Duration = Duration::from_secs(1);
 
 impl Engine<'_> {
-    /// Reads on in a file until there is no more, or others should have their turn.
-    pub(crate) fn read_turn(&mut self, id: FileId) -> Result<(), Stopped> {
-        const BLOCKS: usize = 4;
-        for _ in 0..BLOCKS {
-            if !self.read_block(id)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Notes that a file has been read as far as it goes, but for so many bytes of an incomplete record.
     pub(crate) fn caught_up(&mut self, id: FileId, partial: u64) {
         let mode = self.around.config.mode;

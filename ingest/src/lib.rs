@@ -6,7 +6,7 @@
 //! The life of a record: [`inbox`] finds its file, [`meet`] gives it an id (durable in `bekk.meta` before
 //! anything of it is read) or knows it again by [`identity`]; [`reader`] takes it out of a block, [`split`]
 //! into fields, [`convert`] makes it a row or a reject; a [`batch`] takes it to the [`append`] thread, and
-//! when that has the log's answer, [`engine`] moves the file's position, which the [`checkpoint`] notes.
+//! when that has the log's answer, [`account`] moves the file's position, which the [`checkpoint`] notes.
 //! After a crash, or an append without an answer, [`recover`] asks the log which byte ranges it has, and
 //! the reader passes over exactly those.
 #![expect(
@@ -14,6 +14,7 @@
     reason = "the map of the crate is for its readers"
 )]
 
+mod account;
 mod append;
 mod batch;
 mod checkpoint;

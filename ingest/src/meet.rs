@@ -149,7 +149,9 @@ impl Engine<'_> {
                 self.read_turn(id)?;
             }
             State::Gone(_) => tracked.state = State::Active,
-            State::Active if is_changed => self.read_turn(id)?,
+            State::Active if is_changed => {
+                self.read_turn(id)?;
+            }
             _ => {}
         }
         Ok(())
