@@ -12,6 +12,7 @@ use clap::Args;
 use crate::lab::{COLUMNS, Lab, percentile_ms};
 
 const LIMIT: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(15);
 
 #[derive(Args)]
 pub(crate) struct Settings {
@@ -30,6 +31,7 @@ pub(crate) fn run(lab: &Lab, settings: &Settings) -> Result<()> {
         .stderr(Stdio::null())
         .spawn()?;
     let measured = measure(lab, settings);
+    let idle = idle_share(bekk.id());
     bekk.kill()?;
     bekk.wait()?;
     let (bekk, bare) = measured?;
@@ -45,12 +47,37 @@ pub(crate) fn run(lab: &Lab, settings: &Settings) -> Result<()> {
         "ratio of medians: {:.1}",
         median / percentile_ms(&bare, 0.5)
     );
+    let idle = 100.0 * idle?;
+    println!("idle: {idle:.2} % of a core over {IDLE:?}");
+    ensure!(idle < 2.0, "an idle bekk takes more than 2 % of a core");
     ensure!(
         median <= settings.at_most_ms,
         "the median is above {} ms",
         settings.at_most_ms
     );
     Ok(())
+}
+
+/// The share of a core that a process takes while nothing happens.
+fn idle_share(pid: u32) -> Result<f64> {
+    // Kernel ticks of 10 ms, in user and kernel mode: fields 14 and 15, counted behind the name.
+    let ticks = || -> Result<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        Ok(fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum())
+    };
+    let before = ticks()?;
+    thread::sleep(IDLE);
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    Ok((ticks()? - before) as f64 / 100.0 / IDLE.as_secs_f64())
 }
 
 /// Alternates the two, so that both see the same machine.

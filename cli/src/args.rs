@@ -366,7 +366,11 @@ pub(crate) struct Init {
 pub(crate) struct Psql {
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
-    /// Arguments for psql, behind --
-    #[arg(last = true, value_name = "ARGS")]
+    /// Arguments for psql
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGS"
+    )]
     pub(crate) arguments: Vec<String>,
 }

@@ -17,16 +17,16 @@ use crate::signals;
 const TICK: Duration = Duration::from_millis(100);
 
 /// A part that runs on a thread of its own.
-struct Part<S, T> {
-    stats: Arc<S>,
-    thread: JoinHandle<Result<T>>,
-}
+struct Part<T>(JoinHandle<Result<T>>);
 
 /// The running parts; either may be absent.
 pub(crate) struct Pipeline {
     log: Client,
-    ingest: Option<Part<bekk_ingest::Stats, bekk_ingest::Summary>>,
-    sink: Option<Part<bekk_sink::Stats, bekk_sink::Summary>>,
+    ingest: Option<Part<bekk_ingest::Summary>>,
+    sink: Option<Part<bekk_sink::Summary>>,
+    /// What the parts tell of themselves; it stays when they have ended.
+    ingest_stats: Option<Arc<bekk_ingest::Stats>>,
+    sink_stats: Option<Arc<bekk_sink::Stats>>,
     ingest_stop: Arc<AtomicBool>,
     sink_control: bekk_sink::Control,
 }
@@ -44,6 +44,8 @@ impl Pipeline {
             log,
             ingest: None,
             sink: None,
+            ingest_stats: None,
+            sink_stats: None,
             ingest_stop: Arc::default(),
             sink_control: bekk_sink::Control::default(),
         }
@@ -61,7 +63,8 @@ impl Pipeline {
             let stats = Arc::clone(&stats);
             move || Ok(bekk_ingest::run(&config, &streams, &log, &stats, &stop)?)
         })?;
-        self.ingest = Some(Part { stats, thread });
+        self.ingest = Some(Part(thread));
+        self.ingest_stats = Some(stats);
         Ok(())
     }
 
@@ -77,7 +80,8 @@ impl Pipeline {
             let stats = Arc::clone(&stats);
             move || Ok(bekk_sink::run(&config, &streams, &log, &stats, &control)?)
         })?;
-        self.sink = Some(Part { stats, thread });
+        self.sink = Some(Part(thread));
+        self.sink_stats = Some(stats);
         Ok(())
     }
 
@@ -155,33 +159,33 @@ impl Pipeline {
         }
     }
 
-    /// How far the files have been read, in bytes.
+    /// How much of the files' bytes has been read and, if there is a sink, applied; and of how many.
     fn progress(&self) -> (u64, u64) {
-        let Some(part) = &self.ingest else {
-            return (1, 1);
+        let Some(ingest) = &self.ingest_stats else {
+            return (0, 0);
         };
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (load(&part.stats.bytes_read), load(&part.stats.bytes_known))
+        let read = ingest.bytes_read.load(Ordering::Relaxed);
+        let known = ingest.bytes_known.load(Ordering::Relaxed);
+        let Some(sink) = &self.sink_stats else {
+            return (read, known);
+        };
+        let (applied, lag) = (u128::from(applied(sink)), u128::from(sink.lag()));
+        let share = u128::from(read) * applied / (applied + lag).max(1);
+        (u64::try_from(share).unwrap_or(read), known)
     }
 
     /// The line that tells of everything.
     fn status(&self) -> String {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut fields = Vec::new();
-        if let Some(part) = &self.ingest {
-            fields.push(format!("read {}", grouped(load(&part.stats.records_read))));
-            fields.push(format!(
-                "logged {}",
-                grouped(load(&part.stats.records_logged))
-            ));
+        if let Some(stats) = &self.ingest_stats {
+            fields.push(format!("read {}", grouped(load(&stats.records_read))));
+            fields.push(format!("logged {}", grouped(load(&stats.records_logged))));
         }
-        if let Some(part) = &self.sink {
-            let stats = &part.stats;
-            let dead = load(&stats.dead);
-            let applied = load(&stats.rows) + load(&stats.superseded) + dead;
-            fields.push(format!("applied {}", grouped(applied)));
+        if let Some(stats) = &self.sink_stats {
+            fields.push(format!("applied {}", grouped(applied(stats))));
             fields.push(format!("lag {}", grouped(stats.lag())));
-            fields.push(format!("rejected {}", grouped(dead)));
+            fields.push(format!("rejected {}", grouped(load(&stats.dead))));
             if load(&stats.batches) > 0 {
                 let milliseconds = load(&stats.last_visible_latency_us).div_ceil(1000);
                 fields.push(format!(
@@ -197,13 +201,22 @@ impl Pipeline {
     }
 }
 
-impl<S, T> Part<S, T> {
+/// How many records a sink has applied in this run.
+fn applied(stats: &bekk_sink::Stats) -> u64 {
+    let counters = [&stats.rows, &stats.superseded, &stats.dead];
+    counters
+        .iter()
+        .map(|counter| counter.load(Ordering::Relaxed))
+        .sum()
+}
+
+impl<T> Part<T> {
     fn has_ended(&self) -> bool {
-        self.thread.is_finished()
+        self.0.is_finished()
     }
 
     fn join(self) -> Result<T> {
-        self.thread
+        self.0
             .join()
             .map_err(|_| anyhow!("a thread ended by a panic, which is a fault in bekk"))?
     }

@@ -118,7 +118,7 @@ fn without_a_database_a_private_one_is_used() {
         .stderr(log);
     let mut child = command.spawn().unwrap();
     let psql = |sql: &str| {
-        let mut command = sandbox.bekk(&["psql", "--", "-XAtc", sql]);
+        let mut command = sandbox.bekk(&["psql", "-XAtc", sql]);
         let output = command.env_remove("DATABASE_URL").output().unwrap();
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
