@@ -116,16 +116,21 @@ impl LiveLine {
         self.screen.bar.set_position(position);
     }
 
-    /// Leaves the text standing, and ends.
+    /// Leaves a text standing as the last one, and ends.
     pub(crate) fn finish(self, text: &str) {
-        self.screen.bar.finish_and_clear();
-        self.screen.say(text);
+        if self.screen.is_terminal {
+            self.screen.bar.abandon_with_message(text.to_owned());
+        } else {
+            self.screen.say(text);
+        }
     }
 }
 
 impl Drop for LiveLine {
     fn drop(&mut self) {
-        self.screen.bar.finish_and_clear();
+        if !self.screen.bar.is_finished() {
+            self.screen.bar.finish_and_clear();
+        }
         self.screen
             .bar
             .set_draw_target(ProgressDrawTarget::hidden());

@@ -41,10 +41,15 @@ impl ConnectError {
     }
 }
 
-/// Settings that every backend of ours gets: commits are never asynchronous.
+/// Settings that every backend of ours gets: commits are never asynchronous, and a table named without a
+/// schema is never looked for or made among our own, which come first in the search path of a role that
+/// is called `bekk`.
 const SETTINGS: &str = "\
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off';
+    SELECT set_config('search_path', coalesce(string_agg(quote_ident(name), ', ' ORDER BY place)
+               FILTER (WHERE name <> 'bekk'), 'public'), false)
+      FROM unnest(current_schemas(false)) WITH ORDINALITY AS schemas (name, place);
     SET client_min_messages = warning";
 
 /// With this the server notices within a long statement that its client is gone, so that a successor need
