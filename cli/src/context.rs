@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use bekk_log::Client;
 use bekk_stream::{Config, ConfigError, Durability, LogLocation, Stream};
 
-use crate::args::{Global, LogArgs};
+use crate::args::{Global, LogArgs, PostgresArgs};
+use crate::database::{Choice, Database};
 use crate::environment;
 
 /// The file that is the configuration where none is named.
@@ -81,6 +82,19 @@ impl Context {
             Durability::Os => bekk_log::Durability::Os,
         };
         Ok((Client::open(config)?, dir))
+    }
+
+    /// The database, by the argument, the environment or the configuration.
+    ///
+    /// # Errors
+    /// If what names it is wrong, or the private server cannot be had.
+    pub(crate) fn database(&self, args: &PostgresArgs) -> Result<Database> {
+        Database::choose(&Choice {
+            typed: args.postgres.as_deref(),
+            demo: false,
+            config: &self.config,
+            base: &self.base,
+        })
     }
 
     /// How ingest works here.

@@ -52,6 +52,7 @@ fn run(cli: &Cli, screen: &Screen) -> anyhow::Result<Outcome> {
         Command::Sink(args) => commands::sink::run(&cli.global, args, screen),
         Command::Log(args) => commands::log::run(&cli.global, args, screen),
         Command::Offsets(args) => commands::offsets::run(&cli.global, args, screen),
+        Command::DeadLetters(args) => commands::dead_letters::run(&cli.global, args, screen),
         Command::Check(args) => commands::check::run(&cli.global, args, screen),
         Command::Init(args) => commands::init::run(args, screen),
         Command::Psql(args) => commands::psql::run(&cli.global, args),

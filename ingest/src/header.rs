@@ -16,6 +16,17 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// The header of a file that has the stream's columns in their order.
+    pub(crate) fn in_column_order(stream: &Stream) -> Self {
+        let columns = &stream.columns;
+        Self {
+            at: 0,
+            raw: Vec::new(),
+            names: columns.iter().map(|column| column.header.clone()).collect(),
+            columns: (0..columns.len()).map(Some).collect(),
+        }
+    }
+
     /// Maps the names of a header to the columns of a stream.
     ///
     /// # Errors

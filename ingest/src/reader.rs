@@ -206,6 +206,27 @@ impl Reader {
     }
 }
 
+/// Reads the header at a file's beginning; inside, why it does not fit the stream.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn header_of(
+    file: &File,
+    format: &mut Format<'_>,
+) -> io::Result<Result<Header, String>> {
+    let mut bytes = vec![0; format.dialect.record_max + BLOCK_BYTES];
+    let read = read_full_at(file, &mut bytes, 0)?;
+    let mut block = Block {
+        bytes: &bytes[..read],
+        at: 0,
+        scanned: 0,
+        last: true,
+        timestamp_ms: 0,
+    };
+    let header = take_header(format, &mut block);
+    Ok(header.and_then(|header| header.ok_or_else(|| "it has no header".to_owned())))
+}
+
 /// Decides about a file on trial where what came of the block allows it.
 fn end_trial(cursor: &mut Cursor, batch: &mut Batch, outcome: Outcome) -> Outcome {
     let Some(trial) = &cursor.trial else {

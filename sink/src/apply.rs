@@ -22,7 +22,8 @@ use crate::target::StreamTarget;
 /// Deferred constraints would fail at COMMIT, where no savepoint helps. The user's default for
 /// transactions may be another isolation level; ours lets the move of the offset wait for the backend of
 /// a connection that was lost.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE";
+pub(crate) const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE";
 pub(crate) const SAVEPOINT: &str = "SAVEPOINT bekk";
 pub(crate) const RELEASE: &str = "RELEASE SAVEPOINT bekk";
 pub(crate) const ROLLBACK_TO: &str = "ROLLBACK TO SAVEPOINT bekk; RELEASE SAVEPOINT bekk";
@@ -336,7 +337,7 @@ pub(crate) async fn merge_span(
     Ok(count_new.unwrap_or(counted).cast_unsigned())
 }
 
-async fn copy_in(
+pub(crate) async fn copy_in(
     session: &mut Session,
     sql: &str,
     batch: &Batch,

@@ -114,7 +114,8 @@ pub(crate) struct Place<'a> {
     pub(crate) log_id: &'a str,
 }
 
-/// A replay finds the dead letter of a record that it meets again, and only brings it up to date.
+/// A replay finds the dead letter of a record that it meets again, and only brings it up to date. One that
+/// was retried is open again: the replay may have written an older row over the one that it became.
 const INSERT: &str = "\
     INSERT INTO bekk.dead_letters (group_name, stream, topic, partition, log_id, log_offset, file, line,
            byte_offset, reason, column_name, sqlstate, detail, raw)
@@ -123,7 +124,10 @@ const INSERT: &str = "\
                   $12::text[], $13::text[], $14::bytea[]) AS letter
         ON CONFLICT (group_name, topic, partition, log_offset, log_id) DO UPDATE
        SET reason = EXCLUDED.reason, column_name = EXCLUDED.column_name, sqlstate = EXCLUDED.sqlstate,
-           detail = EXCLUDED.detail, raw = EXCLUDED.raw";
+           detail = EXCLUDED.detail, raw = EXCLUDED.raw,
+           resolved_at = CASE WHEN dead_letters.resolution = 'retried' THEN NULL ELSE dead_letters.resolved_at END,
+           resolution = nullif(dead_letters.resolution, 'retried'), record_key = NULL,
+           met_again_at = clock_timestamp()";
 
 /// Writes dead letters down, in the transaction that the caller has begun.
 pub(crate) async fn insert(

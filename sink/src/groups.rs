@@ -1,10 +1,8 @@
 //! The groups, for tools: how far each has come, and setting where one goes on.
 
 use bekk_log::Offset;
-use tokio::runtime::Runtime;
-use tokio_postgres::Client;
 
-use crate::session::Session;
+use crate::session::with_session;
 use crate::{ConnectOptions, Error};
 
 /// How far a group has come in one partition, as `bekk.offsets` has it.
@@ -72,7 +70,8 @@ const HELD: &str = "\
 /// # Errors
 /// If the server cannot be reached or refuses.
 pub fn list_offsets(postgres: &ConnectOptions) -> Result<Vec<GroupOffset>, Error> {
-    with_client(postgres, async |client| {
+    with_session(postgres, "bekk-offsets", async |session| {
+        let client = &mut session.client;
         let failed = |error| Error::postgres("read bekk.offsets", &error);
         let row = client
             .query_one("SELECT to_regclass('bekk.offsets') IS NOT NULL", &[])
@@ -97,7 +96,8 @@ pub fn reset_offsets(
     log_id: &str,
     resets: &[Reset],
 ) -> Result<(), Error> {
-    with_client(postgres, async |client| {
+    with_session(postgres, "bekk-offsets", async |session| {
+        let client = &mut session.client;
         let failed = |error| Error::postgres("reset bekk.offsets", &error);
         let transaction = client.transaction().await.map_err(failed)?;
         for reset in resets {
@@ -124,7 +124,8 @@ pub fn reset_offsets(
 /// # Errors
 /// [`Error::GroupInUse`] if a sink of the group is running; others if the server cannot be reached or refuses.
 pub fn delete_group(postgres: &ConnectOptions, group: &str) -> Result<(), Error> {
-    with_client(postgres, async |client| {
+    with_session(postgres, "bekk-offsets", async |session| {
+        let client = &mut session.client;
         let failed = |error| Error::postgres("delete from bekk.offsets", &error);
         let transaction = client.transaction().await.map_err(failed)?;
         if let Some(row) = transaction
@@ -197,23 +198,4 @@ fn group_offset(row: &tokio_postgres::Row) -> GroupOffset {
         superseded: count(7),
         dead: count(8),
     }
-}
-
-fn with_client<T>(
-    postgres: &ConnectOptions,
-    work: impl AsyncFnOnce(&mut Client) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let runtime: Runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Io {
-            act: "start a runtime",
-            source,
-        })?;
-    runtime.block_on(async {
-        let mut session = Session::open(postgres, "bekk-offsets")
-            .await
-            .map_err(|error| error.into_error(postgres))?;
-        work(&mut session.client).await
-    })
 }

@@ -42,6 +42,10 @@ mod groups;
 mod isolate;
 mod offsets;
 
+mod later;
+mod letters;
+mod retry;
+
 mod backoff;
 mod board;
 mod config;
@@ -63,6 +67,10 @@ pub use error::{Error, PostgresError};
 pub use groups::{
     GroupOffset, Reset, delete_group, forget_in_log, list_offsets, partitions_in_log, reset_offsets,
 };
+pub use letters::{
+    Letter, LetterCount, LetterFilter, count_letters, discard_letters, read_letters,
+};
+pub use retry::{LetterText, Mended, Retried, retry_letters};
 pub use run::{Summary, run};
 pub use stats::{Position, State, Stats};
 pub use target::{Report, TableReport, check};

@@ -5,11 +5,18 @@ use tokio_postgres::Client;
 use crate::Error;
 
 /// The migrations, by number. A released one never changes.
-const MIGRATIONS: [(i32, &str, &str); 1] = [(
-    1,
-    "offsets_and_dead_letters",
-    include_str!("../../db/migrations/0001_offsets_and_dead_letters.sql"),
-)];
+const MIGRATIONS: [(i32, &str, &str); 2] = [
+    (
+        1,
+        "offsets_and_dead_letters",
+        include_str!("../../db/migrations/0001_offsets_and_dead_letters.sql"),
+    ),
+    (
+        2,
+        "dead_letter_resolutions",
+        include_str!("../../db/migrations/0002_dead_letter_resolutions.sql"),
+    ),
+];
 
 /// A transaction lock that every start of a sink takes while it makes schemas and tables, so that of
 /// several one does it and the others find it done. The number means nothing: "bekk" in ASCII.

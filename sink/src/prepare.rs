@@ -66,7 +66,15 @@ pub(crate) fn prepare(
     Ok(Some(builder.finish(next)))
 }
 
-fn read(source: Source<'_>, from: u64) -> Result<bekk_log::Records, Error> {
+/// Makes a batch of one record, which may be another than the log has at its offset.
+pub(crate) fn prepare_record(source: Source<'_>, record: &Record<'_>) -> Result<Batch, Error> {
+    let mut builder = Builder::new(source, record.offset.get());
+    builder.add(record)?;
+    Ok(builder.finish(record.offset.next().get()))
+}
+
+/// Reads from the source's partition, from `from` on.
+pub(crate) fn read(source: Source<'_>, from: u64) -> Result<bekk_log::Records, Error> {
     let topic = &source.target.stream.name;
     source
         .log

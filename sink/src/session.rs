@@ -111,6 +111,27 @@ impl Session {
     }
 }
 
+/// Connects, for a command that ends soon and does not wait for a server that is away.
+pub(crate) fn with_session<T>(
+    postgres: &ConnectOptions,
+    application_name: &str,
+    work: impl AsyncFnOnce(&mut Session) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Io {
+            act: "start a runtime",
+            source,
+        })?;
+    runtime.block_on(async {
+        let mut session = Session::open(postgres, application_name)
+            .await
+            .map_err(|error| error.into_error(postgres))?;
+        work(&mut session).await
+    })
+}
+
 fn judge(options: &ConnectOptions, error: &tokio_postgres::Error) -> ConnectError {
     match verdict(error) {
         Verdict::Stop => ConnectError::Fatal(Error::postgres(

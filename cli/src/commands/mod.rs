@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod check;
+pub(crate) mod dead_letters;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 pub(crate) mod init;

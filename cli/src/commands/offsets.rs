@@ -6,9 +6,8 @@ use bekk_sink::{GroupOffset, Reset};
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
-use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset, PostgresArgs, Where};
+use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset, Where};
 use crate::context::Context;
-use crate::database::{Choice, Database};
 use crate::screen::{Screen, grouped};
 
 pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Outcome> {
@@ -37,7 +36,7 @@ struct Line {
 }
 
 fn list(context: &Context, args: &OffsetsList) -> Result<Outcome> {
-    let database = database(context, &args.postgres)?;
+    let database = context.database(&args.postgres)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
     let log = context.open_log(&args.log).ok().map(|(log, _)| log);
     let lines: Vec<_> = offsets
@@ -129,7 +128,7 @@ fn row(cells: &[String; 10]) -> String {
 }
 
 fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outcome> {
-    let database = database(context, &args.postgres)?;
+    let database = context.database(&args.postgres)?;
     let all = bekk_sink::list_offsets(&database.options)?;
     let offsets: Vec<_> = all
         .into_iter()
@@ -212,7 +211,7 @@ fn place(log: &Client, offset: &GroupOffset, to: Where) -> Result<u64> {
 }
 
 fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Outcome> {
-    let database = database(context, &args.postgres)?;
+    let database = context.database(&args.postgres)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
     let count = offsets
         .iter()
@@ -245,13 +244,4 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         args.group
     ));
     Ok(Outcome::Done)
-}
-
-fn database(context: &Context, args: &PostgresArgs) -> Result<Database> {
-    Database::choose(&Choice {
-        typed: args.postgres.as_deref(),
-        demo: false,
-        config: &context.config,
-        base: &context.base,
-    })
 }

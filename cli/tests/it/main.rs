@@ -8,4 +8,5 @@ mod live;
 mod log_content;
 mod memory;
 mod once;
+mod ops;
 mod support;

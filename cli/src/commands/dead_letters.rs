@@ -1,0 +1,411 @@
+//! `bekk dead-letters`: what was refused, and trying it again.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bekk_ingest::TextForm;
+use bekk_sink::{ConnectOptions, Letter, LetterFilter, LetterText, Mended, Retried};
+use bekk_stream::Stream;
+use serde::Serialize;
+
+use super::{Outcome, print_json, print_result};
+use crate::args::{
+    DeadLetters, DeadLettersDiscard, DeadLettersExport, DeadLettersFilter, DeadLettersList,
+    DeadLettersRetry, DeadLettersShow, Global,
+};
+use crate::context::Context;
+use crate::screen::{Screen, grouped};
+
+/// How many letters are held at once.
+const PAGE: u32 = 1000;
+
+pub(crate) fn run(global: &Global, args: &DeadLetters, screen: &Screen) -> Result<Outcome> {
+    let context = Context::load(global)?;
+    match args {
+        DeadLetters::List(args) => list(&context, args),
+        DeadLetters::Show(args) => show(&context, args),
+        DeadLetters::Retry(args) => retry(&context, args, screen),
+        DeadLetters::Export(args) => export(&context, args, screen),
+        DeadLetters::Discard(args) => discard(&context, args),
+    }
+}
+
+/// A letter as programs get it.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: i64,
+    group: &'a str,
+    stream: &'a str,
+    partition: u32,
+    offset: u64,
+    file: Option<&'a str>,
+    line: Option<u64>,
+    byte_offset: Option<u64>,
+    reason: &'a str,
+    column: Option<&'a str>,
+    sqlstate: Option<&'a str>,
+    detail: Option<&'a str>,
+    raw: String,
+    created_at: &'a str,
+    resolved_at: Option<&'a str>,
+    resolution: Option<&'a str>,
+}
+
+impl<'a> From<&'a Letter> for Line<'a> {
+    fn from(letter: &'a Letter) -> Self {
+        Self {
+            id: letter.id,
+            group: &letter.group,
+            stream: &letter.stream,
+            partition: letter.partition,
+            offset: letter.offset,
+            file: letter.file.as_deref(),
+            line: letter.line,
+            byte_offset: letter.byte_offset,
+            reason: &letter.reason,
+            column: letter.column.as_deref(),
+            sqlstate: letter.sqlstate.as_deref(),
+            detail: letter.detail.as_deref(),
+            raw: String::from_utf8_lossy(&letter.raw).into_owned(),
+            created_at: &letter.created_at,
+            resolved_at: letter.resolved_at.as_deref(),
+            resolution: letter.resolution.as_deref(),
+        }
+    }
+}
+
+fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
+    let database = context.database(&args.postgres)?;
+    let mut filter = filter(&args.filter);
+    filter.resolved = args.resolved;
+    let mut letters = bekk_sink::read_letters(&database.options, &filter, 0, args.limit + 1)?;
+    let is_cut = letters.len() > args.limit as usize;
+    letters.truncate(args.limit as usize);
+    if args.json {
+        print_json(&letters.iter().map(Line::from).collect::<Vec<_>>())?;
+        return Ok(Outcome::Done);
+    }
+    if letters.is_empty() {
+        print_result("no dead letters")?;
+        return Ok(Outcome::Done);
+    }
+    print_result(&row([
+        "ID", "STREAM", "REASON", "COLUMN", "WHERE", "DETAIL",
+    ]))?;
+    for letter in &letters {
+        let detail = match &letter.resolution {
+            Some(resolution) => format!("({resolution}) {}", shown_detail(letter)),
+            None => shown_detail(letter),
+        };
+        print_result(&row([
+            &letter.id.to_string(),
+            &letter.stream,
+            &letter.reason,
+            letter.column.as_deref().unwrap_or("-"),
+            &shown_place(letter),
+            &detail,
+        ]))?;
+    }
+    if is_cut {
+        print_result(&format!(
+            "… and more; --limit shows more than {}",
+            args.limit
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn row([id, stream, reason, column, place, detail]: [&str; 6]) -> String {
+    format!("{id:>8}  {stream:<12} {reason:<17} {column:<12} {place:<24} {detail}")
+}
+
+fn shown_detail(letter: &Letter) -> String {
+    letter.detail.clone().unwrap_or_default().replace('\n', " ")
+}
+
+/// The file's name and line, else the record's place in the log.
+fn shown_place(letter: &Letter) -> String {
+    match (&letter.file, letter.line) {
+        (Some(file), Some(line)) => {
+            let name = Path::new(file).file_name();
+            let name = name.map_or(file.into(), |name| name.to_string_lossy());
+            format!("{name}:{line}")
+        }
+        _ => format!("{}/{}@{}", letter.topic, letter.partition, letter.offset),
+    }
+}
+
+fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
+    let database = context.database(&args.postgres)?;
+    let filter = LetterFilter {
+        ids: Some(vec![args.id]),
+        resolved: true,
+        ..LetterFilter::default()
+    };
+    let letters = bekk_sink::read_letters(&database.options, &filter, 0, 1)?;
+    let Some(letter) = letters.first() else {
+        bail!("there is no dead letter {}", args.id);
+    };
+    if args.json {
+        print_json(&Line::from(letter))?;
+        return Ok(Outcome::Done);
+    }
+    let state = match (&letter.resolved_at, &letter.resolution) {
+        (None, _) => "open".to_owned(),
+        (Some(at), Some(resolution)) => format!("{resolution} at {at}"),
+        (Some(at), None) => format!("resolved at {at}"),
+    };
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let facts = [
+        ("state", state),
+        (
+            "met",
+            format!("{} by group {}", letter.created_at, letter.group),
+        ),
+        ("stream", letter.stream.clone()),
+        (
+            "log",
+            format!(
+                "{}/{} offset {}",
+                letter.topic, letter.partition, letter.offset
+            ),
+        ),
+        (
+            "file",
+            letter.file.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
+        (
+            "line",
+            format!(
+                "{} (byte {})",
+                number(letter.line),
+                number(letter.byte_offset)
+            ),
+        ),
+        ("reason", letter.reason.clone()),
+        (
+            "column",
+            letter.column.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
+        (
+            "sqlstate",
+            letter.sqlstate.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
+        ("detail", letter.detail.clone().unwrap_or_default()),
+    ];
+    print_result(&format!("dead letter {}", letter.id))?;
+    for (name, fact) in facts {
+        print_result(&format!("  {name:<9} {fact}"))?;
+    }
+    print_result(&String::from_utf8_lossy(&letter.raw))?;
+    Ok(Outcome::Done)
+}
+
+/// What became of the letters that were tried again.
+#[derive(Default, Serialize)]
+struct Tally {
+    retried: u64,
+    superseded: u64,
+    open: u64,
+}
+
+fn retry(context: &Context, args: &DeadLettersRetry, screen: &Screen) -> Result<Outcome> {
+    let filter = chosen(&args.ids, args.all, &args.filter)?;
+    let database = context.database(&args.postgres)?;
+    let (log, _) = context.open_log(&args.log)?;
+    let mut tally = Tally::default();
+    let mut assumed = BTreeMap::new();
+    let mut wrong: Result<()> = Ok(());
+    for_each_page(&database.options, &filter, |letters| {
+        let mut parts: BTreeMap<(&str, &str), Vec<Letter>> = BTreeMap::new();
+        for letter in letters {
+            let part = parts.entry((&letter.group, &letter.stream)).or_default();
+            part.push(letter.clone());
+        }
+        for ((_, name), letters) in parts {
+            let Some(stream) = context.config.streams.iter().find(|s| s.name == name) else {
+                screen.say(&format!("the configuration has no stream `{name}`"));
+                tally.open += letters.len() as u64;
+                continue;
+            };
+            let mut parse = |text: LetterText<'_>| match parse(stream, &text) {
+                Ok((parsed, file)) => {
+                    *assumed.entry(file).or_insert(0u64) += 1;
+                    parsed
+                }
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    wrong = Err(error);
+                    Err(why)
+                }
+            };
+            bekk_sink::retry_letters(
+                &database.options,
+                &log,
+                stream,
+                &letters,
+                &mut parse,
+                &mut |letter, retried| match retried {
+                    Retried::Landed => tally.retried += 1,
+                    Retried::Superseded => tally.superseded += 1,
+                    Retried::Open(why) => {
+                        tally.open += 1;
+                        screen.say(&format!("{} stays: {why}", letter.id));
+                    }
+                },
+            )?;
+        }
+        Ok(())
+    })?;
+    wrong?;
+    log.close()?;
+    if let Some(count) = assumed.get(&HeaderFrom::ColumnOrder) {
+        screen.say(&format!(
+            "{} letters whose file is gone were read in the order of the stream's columns",
+            grouped(*count)
+        ));
+    }
+    if args.json {
+        print_json(&tally)?;
+    } else {
+        print_result(&format!(
+            "{} retried, {} superseded by a newer record, {} still open",
+            grouped(tally.retried),
+            grouped(tally.superseded),
+            grouped(tally.open)
+        ))?;
+    }
+    Ok(match tally.open {
+        0 => Outcome::Done,
+        _ => Outcome::Incomplete,
+    })
+}
+
+/// Where the order of a letter's fields is known from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum HeaderFrom {
+    File,
+    ColumnOrder,
+    /// Rows that the table refused are written in the stream's order.
+    Row,
+}
+
+/// Reads a letter's text as the stream is configured now.
+fn parse(stream: &Stream, text: &LetterText<'_>) -> Result<(Result<Mended, String>, HeaderFrom)> {
+    let file = text.letter.file.as_deref().map(Path::new);
+    let (form, header) = match file.filter(|path| path.is_file()) {
+        _ if text.is_plain => (TextForm::Plain, HeaderFrom::Row),
+        Some(path) => (TextForm::AsInFile(Some(path)), HeaderFrom::File),
+        None => (TextForm::AsInFile(None), HeaderFrom::ColumnOrder),
+    };
+    let raw = &text.letter.raw;
+    let parsed = bekk_ingest::reparse(stream, text.partitions, form, raw, text.origin)?;
+    let mended = parsed.map(|row| Mended {
+        partition: row.partition,
+        key: row.key,
+        payload: row.payload,
+    });
+    Ok((mended, header))
+}
+
+fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Result<Outcome> {
+    let database = context.database(&args.postgres)?;
+    let to_stdout = args.csv == Path::new("-");
+    let out: Box<dyn Write> = if to_stdout {
+        Box::new(io::stdout())
+    } else {
+        let file = File::create(&args.csv);
+        Box::new(file.with_context(|| format!("write `{}`", args.csv.display()))?)
+    };
+    let mut writer = csv::Writer::from_writer(out);
+    writer.write_record([
+        "id", "group", "stream", "file", "line", "reason", "column", "sqlstate", "detail", "met",
+        "raw",
+    ])?;
+    let mut count = 0u64;
+    for_each_page(&database.options, &filter(&args.filter), |letters| {
+        for letter in letters {
+            let (id, line) = (
+                letter.id.to_string(),
+                letter.line.map(|line| line.to_string()),
+            );
+            let text = |text: &'_ Option<String>| text.clone().unwrap_or_default().into_bytes();
+            writer.write_record([
+                id.into_bytes(),
+                letter.group.clone().into_bytes(),
+                letter.stream.clone().into_bytes(),
+                text(&letter.file),
+                text(&line),
+                letter.reason.clone().into_bytes(),
+                text(&letter.column),
+                text(&letter.sqlstate),
+                text(&letter.detail),
+                letter.created_at.clone().into_bytes(),
+                letter.raw.clone(),
+            ])?;
+            count += 1;
+        }
+        Ok(())
+    })?;
+    writer.flush().context("write the dead letters")?;
+    if !to_stdout {
+        screen.say(&format!(
+            "wrote {} dead letters to {}",
+            grouped(count),
+            args.csv.display()
+        ));
+    }
+    Ok(Outcome::Done)
+}
+
+fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
+    let filter = chosen(&args.ids, args.all, &args.filter)?;
+    let database = context.database(&args.postgres)?;
+    let count = bekk_sink::discard_letters(&database.options, &filter)?;
+    print_result(&format!(
+        "{} discarded; bekk dead-letters list --resolved still shows them",
+        grouped(count)
+    ))?;
+    Ok(Outcome::Done)
+}
+
+/// Reads the open letters that a filter chooses, some at a time.
+fn for_each_page(
+    postgres: &ConnectOptions,
+    filter: &LetterFilter,
+    mut work: impl FnMut(&[Letter]) -> Result<()>,
+) -> Result<()> {
+    let mut after = 0;
+    loop {
+        let letters = bekk_sink::read_letters(postgres, filter, after, PAGE)?;
+        let Some(last) = letters.last() else {
+            return Ok(());
+        };
+        after = last.id;
+        work(&letters)?;
+    }
+}
+
+/// The letters that a command changes: named by number, or all that the other options leave.
+fn chosen(ids: &[i64], all: bool, args: &DeadLettersFilter) -> Result<LetterFilter> {
+    ensure!(
+        all || !ids.is_empty(),
+        "name the dead letters, or give --all; see: bekk dead-letters list"
+    );
+    let mut filter = filter(args);
+    filter.ids = (!all).then(|| ids.to_vec());
+    Ok(filter)
+}
+
+fn filter(args: &DeadLettersFilter) -> LetterFilter {
+    LetterFilter {
+        ids: None,
+        reason: args.reason.clone(),
+        stream: args.stream.clone(),
+        since_ms: args.since.map(|since| since.0),
+        resolved: false,
+    }
+}

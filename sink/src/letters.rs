@@ -1,0 +1,224 @@
+//! The dead letters, for tools: reading them and setting them aside.
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+
+use crate::migrations::{SETUP_LOCK, migrate};
+use crate::session::with_session;
+use crate::{ConnectOptions, Error};
+
+/// A dead letter as `bekk.dead_letters` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Its number.
+    pub id: i64,
+    /// The group that met it.
+    pub group: String,
+    /// The stream.
+    pub stream: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The record's offset.
+    pub offset: u64,
+    /// The log that the offset counts in.
+    pub log_id: String,
+    /// The file that the record came from.
+    pub file: Option<String>,
+    /// Its first line there, from 1.
+    pub line: Option<u64>,
+    /// Where it begins there, in bytes.
+    pub byte_offset: Option<u64>,
+    /// Why it is no row.
+    pub reason: String,
+    /// The column at fault.
+    pub column: Option<String>,
+    /// The server's code, where the server refused it.
+    pub sqlstate: Option<String>,
+    /// What was found, for a person.
+    pub detail: Option<String>,
+    /// The record: a reject as it stands in its file, else the row as a CSV line.
+    pub raw: Vec<u8>,
+    /// When it was met, in ISO 8601.
+    pub created_at: String,
+    /// When it was resolved, in ISO 8601; `None` while it is open.
+    pub resolved_at: Option<String>,
+    /// What became of it: `retried`, `superseded`, `replayed` or `discarded`.
+    pub resolution: Option<String>,
+}
+
+/// Which dead letters; what is `None` is not asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LetterFilter {
+    /// Only these numbers.
+    pub ids: Option<Vec<i64>>,
+    /// Only of this reason.
+    pub reason: Option<String>,
+    /// Only of this stream.
+    pub stream: Option<String>,
+    /// Only those met since then: milliseconds since 1970-01-01 UTC.
+    pub since_ms: Option<i64>,
+    /// Resolved ones, too.
+    pub resolved: bool,
+}
+
+/// How many dead letters a group has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterCount {
+    /// The group.
+    pub group: String,
+    /// The stream.
+    pub stream: String,
+    /// Why they are no rows.
+    pub reason: String,
+    /// How many are open.
+    pub open: u64,
+}
+
+const COLUMNS: &str = "\
+    id, group_name, stream, topic, partition, log_offset, log_id::text, file, line, byte_offset, reason,
+    column_name, sqlstate, detail, coalesce(raw, ''),
+    to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
+    to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), resolution";
+
+/// The filter's condition, with its parameters from the first on.
+const CONDITION: &str = "\
+    ($1::bigint[] IS NULL OR id = ANY ($1)) AND ($2::text IS NULL OR reason = $2)
+    AND ($3::text IS NULL OR stream = $3)
+    AND ($4::bigint IS NULL OR created_at >= to_timestamp($4::float8 / 1000))
+    AND ($5::boolean OR resolved_at IS NULL)";
+
+impl LetterFilter {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 5] {
+        [
+            &self.ids,
+            &self.reason,
+            &self.stream,
+            &self.since_ms,
+            &self.resolved,
+        ]
+    }
+}
+
+/// The dead letters with a number above `after`, by number, at most `limit` of them.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn read_letters(
+    postgres: &ConnectOptions,
+    filter: &LetterFilter,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Letter>, Error> {
+    with_letters(postgres, async |client| {
+        let limit = i64::from(limit);
+        let mut parameters = filter.parameters().to_vec();
+        parameters.extend([&after as &(dyn ToSql + Sync), &limit]);
+        let query = format!(
+            "SELECT {COLUMNS} FROM bekk.dead_letters WHERE {CONDITION} AND id > $6 ORDER BY id LIMIT $7"
+        );
+        let rows = client.query(&query, &parameters).await?;
+        Ok(rows.iter().map(letter).collect())
+    })
+}
+
+/// How many open dead letters there are of each group, stream and reason.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn count_letters(postgres: &ConnectOptions) -> Result<Vec<LetterCount>, Error> {
+    with_letters(postgres, async |client| {
+        let query = "SELECT group_name, stream, reason, count(*) FROM bekk.dead_letters
+                      WHERE resolved_at IS NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+        let rows = client.query(query, &[]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| LetterCount {
+                group: row.get(0),
+                stream: row.get(1),
+                reason: row.get(2),
+                open: unsigned(row.get(3)),
+            })
+            .collect())
+    })
+}
+
+/// Sets open dead letters aside: they stay, marked as discarded. Returns how many.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn discard_letters(postgres: &ConnectOptions, filter: &LetterFilter) -> Result<u64, Error> {
+    let counted = with_letters(postgres, async |client| {
+        let update = format!(
+            "UPDATE bekk.dead_letters SET resolved_at = clock_timestamp(), resolution = 'discarded'
+              WHERE resolved_at IS NULL AND {CONDITION}"
+        );
+        let count = client.execute(&update, &filter.parameters()).await?;
+        Ok(vec![count])
+    })?;
+    Ok(counted.first().copied().unwrap_or_default())
+}
+
+/// Does something with the letters' table, brought up to date; nothing where no sink has run yet.
+fn with_letters<T>(
+    postgres: &ConnectOptions,
+    work: impl AsyncFnOnce(&Client) -> Result<Vec<T>, tokio_postgres::Error>,
+) -> Result<Vec<T>, Error> {
+    with_session(postgres, "bekk-letters", async |session| {
+        let client = &session.client;
+        let failed = |error: tokio_postgres::Error| Error::postgres("read dead letters", &error);
+        let row = client
+            .query_one("SELECT to_regclass('bekk.dead_letters') IS NOT NULL", &[])
+            .await
+            .map_err(failed)?;
+        if !row.get::<_, bool>(0) {
+            return Ok(Vec::new());
+        }
+        bring_up_to_date(client, postgres).await?;
+        work(client).await.map_err(failed)
+    })
+}
+
+/// Applies what migrations are missing, in a transaction of their own.
+pub(crate) async fn bring_up_to_date(
+    client: &Client,
+    postgres: &ConnectOptions,
+) -> Result<(), Error> {
+    const ACT: &str = "bring schema `bekk` up to date";
+    let failed = |error: tokio_postgres::Error| Error::postgres(ACT, &error);
+    client.batch_execute("BEGIN").await.map_err(failed)?;
+    client.batch_execute(SETUP_LOCK).await.map_err(failed)?;
+    migrate(client, &postgres.to_string())
+        .await
+        .map_err(|error| error.into_error(ACT))?;
+    client.batch_execute("COMMIT").await.map_err(failed)
+}
+
+fn letter(row: &Row) -> Letter {
+    let number = |at: usize| row.get::<_, Option<i64>>(at).map(unsigned);
+    Letter {
+        id: row.get(0),
+        group: row.get(1),
+        stream: row.get(2),
+        topic: row.get(3),
+        partition: row.get::<_, i32>(4).cast_unsigned(),
+        offset: unsigned(row.get(5)),
+        log_id: row.get(6),
+        file: row.get(7),
+        line: number(8),
+        byte_offset: number(9),
+        reason: row.get(10),
+        column: row.get(11),
+        sqlstate: row.get(12),
+        detail: row.get(13),
+        raw: row.get(14),
+        created_at: row.get(15),
+        resolved_at: row.get(16),
+        resolution: row.get(17),
+    }
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
