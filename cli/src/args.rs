@@ -66,6 +66,10 @@ pub(crate) enum Command {
     /// Look at the log, or check it
     #[command(subcommand)]
     Log(Log),
+    /// Apply the log again from some place on: into the same table, or into another one
+    Replay(Replay),
+    /// Tell in which rows two tables differ
+    Diff(Diff),
     /// List or reset how far the sink groups have come
     #[command(subcommand)]
     Offsets(Offsets),
@@ -151,6 +155,77 @@ pub(crate) struct Sink {
     /// The sink group: who remembers how far the table has come
     #[arg(long, value_name = "NAME", default_value = "bekk", env = "BEKK_GROUP")]
     pub(crate) group: String,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Where a new group starts: earliest, latest, offset:N, time:2026-01-31T12:00:00Z. A group that exists
+    /// goes on where it stands
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value = "earliest",
+        env = "BEKK_FROM"
+    )]
+    pub(crate) from: Where,
+}
+
+#[derive(Args)]
+pub(crate) struct TargetArgs {
+    /// Fill this table instead of the stream's, made like it if it does not exist; needs a group of its own
+    #[arg(long, value_name = "NAME", env = "BEKK_TABLE")]
+    pub(crate) table: Option<String>,
+    /// Only this stream
+    #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
+    pub(crate) stream: Option<String>,
+}
+
+/// Where it goes again; a dry run unless --execute is given.
+///
+/// Into the same table the replay changes nothing in the end: until it has caught up, older versions of rows
+/// show, unless the stream has newer_by. A stream without a key gets every row once more.
+#[derive(Args)]
+pub(crate) struct Replay {
+    /// From here on: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-1000
+    #[arg(
+        long,
+        value_name = "WHERE",
+        allow_hyphen_values = true,
+        env = "BEKK_FROM"
+    )]
+    pub(crate) from: Where,
+    /// Into this table, made like the stream's if it does not exist, as group replay-NAME
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) into: Option<String>,
+    /// Only this stream
+    #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
+    pub(crate) stream: Option<String>,
+    /// The group that is reset, where no other table is named
+    #[arg(long, value_name = "NAME", default_value = "bekk", env = "BEKK_GROUP")]
+    pub(crate) group: String,
+    /// Do it; without this, only say what would be done
+    #[arg(long, env = "BEKK_EXECUTE")]
+    pub(crate) execute: bool,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct Diff {
+    /// The table as it should be
+    #[arg(value_name = "TABLE")]
+    pub(crate) first: String,
+    /// The table to be compared with it
+    #[arg(value_name = "OTHER")]
+    pub(crate) second: String,
+    /// The stream whose key and columns are compared; without it, the one that fills one of the tables
+    #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
+    pub(crate) stream: Option<String>,
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
 }
 
 #[derive(Args, Clone)]

@@ -2,16 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use bekk_log::Client;
-use bekk_stream::{Config, ConfigError, Durability, LogLocation, Stream};
+use bekk_stream::{Config, ConfigError, Durability, LogLocation, Stream, TableName};
 
-use crate::args::{Global, LogArgs, PostgresArgs};
+use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
 use crate::database::{Choice, Database};
 use crate::environment;
 
 /// The file that is the configuration where none is named.
 const CONFIG_FILE: &str = "bekk.toml";
+
+/// A table's name as it is typed: `table` or `schema.table`.
+pub(crate) fn table_name(text: &str) -> TableName {
+    match text.split_once('.') {
+        Some((schema, name)) => TableName {
+            schema: Some(schema.to_owned()),
+            name: name.to_owned(),
+        },
+        None => TableName {
+            schema: None,
+            name: text.to_owned(),
+        },
+    }
+}
 
 /// The configuration in use.
 pub(crate) struct Context {
@@ -95,6 +109,28 @@ impl Context {
             config: &self.config,
             base: &self.base,
         })
+    }
+
+    /// The streams to apply: all, or the one that is named; into another table if one is named.
+    ///
+    /// # Errors
+    /// If there is no such stream, or several would fill the one table.
+    pub(crate) fn targets(&self, args: &TargetArgs) -> Result<Vec<Stream>> {
+        let mut streams = self.config.streams.clone();
+        if let Some(name) = &args.stream {
+            streams.retain(|stream| stream.name == *name);
+            ensure!(
+                !streams.is_empty(),
+                "the configuration has no stream `{name}`"
+            );
+        }
+        if let Some(table) = &args.table {
+            let [stream] = streams.as_mut_slice() else {
+                bail!("--stream says which of the streams goes into `{table}`");
+            };
+            stream.table = table_name(table);
+        }
+        Ok(streams)
     }
 
     /// How ingest works here.

@@ -51,6 +51,8 @@ fn run(cli: &Cli, screen: &Screen) -> anyhow::Result<Outcome> {
         Command::Ingest(args) => commands::ingest::run(&cli.global, args, screen),
         Command::Sink(args) => commands::sink::run(&cli.global, args, screen),
         Command::Log(args) => commands::log::run(&cli.global, args, screen),
+        Command::Replay(args) => commands::replay::run(&cli.global, args, screen),
+        Command::Diff(args) => commands::diff::run(&cli.global, args),
         Command::Offsets(args) => commands::offsets::run(&cli.global, args, screen),
         Command::DeadLetters(args) => commands::dead_letters::run(&cli.global, args, screen),
         Command::Check(args) => commands::check::run(&cli.global, args, screen),

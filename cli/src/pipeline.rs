@@ -16,6 +16,9 @@ use crate::signals;
 /// How often the line is renewed and the threads are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often segments that retention no longer keeps are let go.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+
 /// A part that runs on a thread of its own.
 struct Part<T>(JoinHandle<Result<T>>);
 
@@ -112,6 +115,7 @@ impl Pipeline {
             ingest: ingest?,
             sink: sink?,
         };
+        self.apply_retention(screen);
         self.log.close().context("close the log")?;
         Ok(summary)
     }
@@ -151,11 +155,23 @@ impl Pipeline {
     }
 
     fn tick_until(&self, stop: &AtomicBool, line: &mut LiveLine, is_over: impl Fn(&Self) -> bool) {
+        let mut retained = Instant::now();
         while !signals::is_set(stop) && !is_over(self) {
+            if retained.elapsed() >= RETENTION_EVERY {
+                self.apply_retention(line.screen());
+                retained = Instant::now();
+            }
             let (position, length) = self.progress();
             line.set_position(position, length);
             line.set(self.status());
             thread::sleep(TICK);
+        }
+    }
+
+    /// Lets go of what retention no longer keeps. If that fails, records stay longer, which harms nobody.
+    fn apply_retention(&self, screen: &Screen) {
+        if let Err(error) = self.log.apply_retention() {
+            screen.say(&format!("retention is put off: {error}"));
         }
     }
 

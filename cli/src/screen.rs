@@ -110,6 +110,11 @@ impl LiveLine {
         }
     }
 
+    /// The screen that the line is on.
+    pub(crate) fn screen(&self) -> &Screen {
+        &self.screen
+    }
+
     /// Moves the bar.
     pub(crate) fn set_position(&self, position: u64, length: u64) {
         self.screen.bar.set_length(length);

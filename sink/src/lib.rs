@@ -45,6 +45,7 @@ mod offsets;
 mod later;
 mod letters;
 mod retry;
+mod tables;
 
 mod backoff;
 mod board;
@@ -69,8 +70,10 @@ pub use groups::{
 };
 pub use letters::{
     Letter, LetterCount, LetterFilter, count_letters, discard_letters, read_letters,
+    resolve_replayed,
 };
 pub use retry::{LetterText, Mended, Retried, retry_letters};
 pub use run::{Summary, run};
 pub use stats::{Position, State, Stats};
+pub use tables::{Difference, Differing, create_like, diff_tables};
 pub use target::{Report, TableReport, check};

@@ -286,7 +286,7 @@ fn merge_sql(target: &StreamTarget, columns: &str, staging_table: &str) -> Strin
 }
 
 /// A column as it is compared: `json` has no equality, and some texts are equal though they differ.
-fn compared(row: &str, column: &TableColumn) -> String {
+pub(crate) fn compared(row: &str, column: &TableColumn) -> String {
     let name = format!("{row}.{}", quote(&column.name));
     if column.base_type == "json" {
         format!("{name}::text")

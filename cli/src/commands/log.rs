@@ -1,5 +1,7 @@
 //! `bekk log`: what the log holds, and whether it is whole.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -21,6 +23,9 @@ struct TopicLine {
     topic: String,
     segments: u32,
     bytes: u64,
+    /// How long its records are kept: an age, a size in bytes, or for ever.
+    retention_seconds: Option<u64>,
+    retention_bytes: Option<u64>,
     partitions: Vec<PartitionLine>,
 }
 
@@ -48,6 +53,8 @@ fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
             topic: topic.name,
             segments: size.segments,
             bytes: size.bytes,
+            retention_seconds: topic.config.retention.age.map(|age| age.as_secs()),
+            retention_bytes: topic.config.retention.size,
             partitions: partitions.collect(),
         });
     }
@@ -64,9 +71,10 @@ fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
             .sum();
         let (segments, bytes) = (line.segments, grouped(line.bytes));
         print_result(&format!(
-            "{}: {} records, {segments} segments, {bytes} bytes",
+            "{}: {} records, {segments} segments, {bytes} bytes, kept {}",
             line.topic,
-            grouped(records)
+            grouped(records),
+            shown_retention(&line)
         ))?;
         for partition in line.partitions {
             let (start, end) = (grouped(partition.start), grouped(partition.end));
@@ -77,4 +85,21 @@ fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+fn shown_retention(line: &TopicLine) -> String {
+    let age = line.retention_seconds.map(|seconds| {
+        format!(
+            "{:.1} days",
+            Duration::from_secs(seconds).as_secs_f64() / 86_400.0
+        )
+    });
+    let size = line
+        .retention_bytes
+        .map(|bytes| format!("{} bytes", grouped(bytes)));
+    match (age, size) {
+        (None, None) => "for ever".to_owned(),
+        (Some(one), None) | (None, Some(one)) => one,
+        (Some(age), Some(size)) => format!("{age} or {size}"),
+    }
 }

@@ -2,12 +2,14 @@
 
 pub(crate) mod check;
 pub(crate) mod dead_letters;
+pub(crate) mod diff;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 pub(crate) mod init;
 pub(crate) mod log;
 pub(crate) mod offsets;
 pub(crate) mod psql;
+pub(crate) mod replay;
 pub(crate) mod sink;
 mod summary;
 pub(crate) mod up;

@@ -1,8 +1,9 @@
 //! `bekk offsets`: how far the groups have come, and setting where one goes on.
 
 use anyhow::{Result, bail, ensure};
-use bekk_log::{Client, PartitionEnds};
+use bekk_log::{Client, Offset, PartitionEnds};
 use bekk_sink::{GroupOffset, Reset};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
@@ -29,6 +30,8 @@ struct Line {
     /// The log's end and how far it is; absent while another process has the log.
     end: Option<u64>,
     lag: Option<u64>,
+    /// How old the first record is that has not been applied; 0 if there is none.
+    lag_seconds: Option<f64>,
     owner: Option<String>,
     rows: u64,
     superseded: u64,
@@ -58,6 +61,7 @@ fn list(context: &Context, args: &OffsetsList) -> Result<Outcome> {
         "NEXT",
         "END",
         "LAG",
+        "SECONDS",
         "ROWS",
         "SUPERSEDED",
         "DEAD",
@@ -73,6 +77,8 @@ fn list(context: &Context, args: &OffsetsList) -> Result<Outcome> {
             grouped(line.next),
             number(line.end),
             number(line.lag),
+            line.lag_seconds
+                .map_or_else(|| "?".to_owned(), |seconds| format!("{seconds:.1}")),
             grouped(line.rows),
             grouped(line.superseded),
             grouped(line.dead_letters),
@@ -95,7 +101,13 @@ fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
                 .find(|ends| ends.partition == offset.partition)
         });
     let end = ends.map(|ends| ends.end.get());
+    let lag_seconds = match (log, end) {
+        (Some(_), Some(end)) if end <= offset.next => Some(0.0),
+        (Some(log), Some(_)) => age_seconds(log, &offset),
+        _ => None,
+    };
     Line {
+        lag_seconds,
         lag: end.map(|end| end.saturating_sub(offset.next)),
         end,
         group: offset.group,
@@ -109,7 +121,16 @@ fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
     }
 }
 
-fn row(cells: &[String; 10]) -> String {
+/// How long ago the record at a group's offset was written.
+fn age_seconds(log: &Client, offset: &GroupOffset) -> Option<f64> {
+    let next = Offset::new(offset.next);
+    let records = log.read(&offset.topic, offset.partition, next, 1).ok()?;
+    let written_ms = records.iter().next()?.timestamp_ms;
+    let age_ms = u32::try_from(Timestamp::now().as_millisecond() - written_ms).unwrap_or_default();
+    Some(f64::from(age_ms) / 1000.0)
+}
+
+fn row(cells: &[String; 11]) -> String {
     let [
         group,
         topic,
@@ -117,13 +138,14 @@ fn row(cells: &[String; 10]) -> String {
         next,
         end,
         lag,
+        seconds,
         rows,
         superseded,
         dead,
         held,
     ] = cells;
     format!(
-        "{group:<12} {topic:<16} {partition:>9} {next:>14} {end:>14} {lag:>12} {rows:>14} {superseded:>12} {dead:>8}  {held}"
+        "{group:<12} {topic:<16} {partition:>9} {next:>14} {end:>14} {lag:>12} {seconds:>9} {rows:>14} {superseded:>12} {dead:>8}  {held}"
     )
 }
 
@@ -143,28 +165,7 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
     );
     let (log, _) = context.open_log(&args.log)?;
     let log_id = log.log_id().to_string();
-    let mut resets = Vec::new();
-    for offset in &offsets {
-        let next = place(&log, offset, args.to)?;
-        let other_log = if offset.log_id == log_id {
-            ""
-        } else {
-            "   (of another log)"
-        };
-        print_result(&format!(
-            "{} {}/{}: {}{other_log} -> {}",
-            offset.group,
-            offset.topic,
-            offset.partition,
-            grouped(offset.next),
-            grouped(next)
-        ))?;
-        resets.push(Reset {
-            topic: offset.topic.clone(),
-            partition: offset.partition,
-            next,
-        });
-    }
+    let resets = plan(&log, &offsets, args.to)?;
     log.close()?;
     if !args.execute {
         print_result("nothing was changed; add --execute to do it")?;
@@ -173,6 +174,38 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
     bekk_sink::reset_offsets(&database.options, &args.group, &log_id, &resets)?;
     screen.say("done; a sink of the group goes on there, and older versions of rows show until it has caught up");
     Ok(Outcome::Done)
+}
+
+/// Says where the offsets would go, and how many records would be applied.
+pub(super) fn plan(log: &Client, offsets: &[GroupOffset], to: Where) -> Result<Vec<Reset>> {
+    let log_id = log.log_id().to_string();
+    let mut resets = Vec::new();
+    for offset in offsets {
+        let next = place(log, offset, to)?;
+        let other_log = if offset.log_id == log_id {
+            ""
+        } else {
+            "   (of another log)"
+        };
+        let ends = log.partition_ends(&offset.topic).unwrap_or_default();
+        let end = ends.iter().find(|ends| ends.partition == offset.partition);
+        let records = end.map_or(0, |ends| ends.end.get() - next);
+        print_result(&format!(
+            "{} {}/{}: {}{other_log} -> {}   {} records to apply",
+            offset.group,
+            offset.topic,
+            offset.partition,
+            grouped(offset.next),
+            grouped(next),
+            grouped(records)
+        ))?;
+        resets.push(Reset {
+            topic: offset.topic.clone(),
+            partition: offset.partition,
+            next,
+        });
+    }
+    Ok(resets)
 }
 
 /// The offset that a place means in a partition of this log.

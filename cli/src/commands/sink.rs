@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use bekk_sink::{ConnectOptions, Start};
+use bekk_stream::Stream;
 
 use super::summary::{self, Report};
 use super::{Outcome, up};
-use crate::args::{Global, Sink};
+use crate::args::{Global, Sink, Where};
 use crate::context::Context;
-use crate::database::{Choice, Database, shown_from};
+use crate::database::shown_from;
 use crate::pipeline::Pipeline;
 use crate::screen::Screen;
 use crate::signals;
@@ -16,12 +18,9 @@ use crate::signals;
 pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
     let context = Context::load(global)?;
-    let database = Database::choose(&Choice {
-        typed: args.postgres.postgres.as_deref(),
-        demo: false,
-        config: &context.config,
-        base: &context.base,
-    })?;
+    let streams = context.targets(&args.target)?;
+    let from = start(args.from)?;
+    let database = context.database(&args.postgres)?;
     screen.say(&format!("postgres   {}", database.description));
     let (log, log_dir) = context.open_log(&args.log)?;
     screen.say(&format!(
@@ -29,11 +28,20 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
         shown_from(&context.base, &log_dir).display(),
         context.shown_topics()
     ));
+    make_shadows(&context, &database.options, &streams)?;
+    let offsets = bekk_sink::list_offsets(&database.options)?;
+    if args.from != Where::Earliest && offsets.iter().any(|offset| offset.group == args.group) {
+        screen.say(&format!(
+            "group `{}` exists and goes on where it stands; bekk offsets reset moves it",
+            args.group
+        ));
+    }
     let started = Instant::now();
     let mut pipeline = Pipeline::new(log);
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group.clone_from(&args.group);
-    pipeline.start_sink(config, context.config.streams.clone())?;
+    config.from = from;
+    pipeline.start_sink(config, streams)?;
     if args.once {
         let done = pipeline.run_once(screen, &stop)?;
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
@@ -42,4 +50,34 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let told = pipeline.run_until_stopped(screen, &stop)?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)
+}
+
+/// Where a group starts that is new.
+pub(super) fn start(from: Where) -> Result<Start> {
+    Ok(match from {
+        Where::Earliest => Start::Earliest,
+        Where::Latest => Start::Latest,
+        Where::Offset(offset) => Start::Offset(offset),
+        Where::Time(milliseconds) => Start::Time(milliseconds),
+        Where::Shift(_) => bail!("a new group stands nowhere yet: shift has no meaning for it"),
+    })
+}
+
+/// Makes the tables that stand in for the configuration's like those.
+pub(super) fn make_shadows(
+    context: &Context,
+    postgres: &ConnectOptions,
+    streams: &[Stream],
+) -> Result<()> {
+    for stream in streams {
+        let own = context
+            .config
+            .streams
+            .iter()
+            .find(|own| own.name == stream.name);
+        if let Some(own) = own.filter(|own| own.table != stream.table) {
+            bekk_sink::create_like(postgres, &own.table, &stream.table)?;
+        }
+    }
+    Ok(())
 }

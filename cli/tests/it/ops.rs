@@ -238,3 +238,233 @@ fn dead_letters_are_shown_exported_and_discarded() {
         "(discarded)",
     );
 }
+
+/// Rows were damaged and deleted by hand; the dry run changes nothing, the replay mends them, and a row that
+/// the table would not take then is one now, so that its letter is resolved.
+#[test]
+fn a_replay_mends_the_table() {
+    let sandbox = Sandbox::new();
+    let postgres = sandbox.postgres();
+    sandbox
+        .run(&["replay", "--from", "earliest"])
+        .exits(1)
+        .says("applied nothing");
+    let lines: Vec<_> = (1..=50).map(|id| event(id, "view", "7")).collect();
+    sandbox.write("data/a.csv", file(&lines));
+    sandbox.run(&["up", "--once"]).ok();
+    postgres.execute("ALTER TABLE events ADD CONSTRAINT cheap CHECK (price < 100)");
+    sandbox.write(
+        "data/b.csv",
+        file(&[event(51, "view", "500"), event(52, "sell", "1")]),
+    );
+    sandbox.run(&["up", "--once"]).ok();
+    postgres.execute("ALTER TABLE events DROP CONSTRAINT cheap");
+    postgres.execute("CREATE TABLE damaged AS TABLE events");
+    postgres.execute(
+        "UPDATE events SET price = 1 WHERE event_id < '00000000-0000-0000-0000-000000000011'",
+    );
+    postgres.execute("DELETE FROM events WHERE event_id > '00000000-0000-0000-0000-000000000040'");
+    let differs = sandbox.run(&["diff", "damaged", "events"]).exits(1);
+    let differs = prints(differs, "added               0\n");
+    let differs = prints(differs, &format!("missing            10   {}", key(41)));
+    prints(differs, &format!("changed            10   {}", key(1)));
+
+    let before = postgres.rows("SELECT next FROM bekk.offsets ORDER BY partition");
+    let dry = sandbox.run(&["replay", "--from", "earliest"]).ok();
+    prints(prints(dry, " -> 0   "), "nothing was changed");
+    assert_eq!(
+        postgres.rows("SELECT next FROM bekk.offsets ORDER BY partition"),
+        before
+    );
+    sandbox
+        .run(&["replay", "--from", "earliest", "--execute"])
+        .ok();
+    assert_eq!(
+        postgres.rows("SELECT next FROM bekk.offsets ORDER BY partition"),
+        before
+    );
+    let mended = sandbox
+        .run(&["diff", "damaged", "events", "--json"])
+        .exits(1);
+    assert_eq!(
+        mended.stdout.matches("\"rows\": 0").count(),
+        2,
+        "{}",
+        mended.stdout
+    );
+    assert_eq!(open(&postgres), [["not_allowed", "1"]]);
+    assert_eq!(
+        postgres.one("SELECT resolution FROM bekk.dead_letters WHERE reason = 'refused'"),
+        "replayed"
+    );
+}
+
+#[test]
+fn a_shadow_table_equals_the_original() {
+    let sandbox = Sandbox::new();
+    let lines: Vec<_> = (1..=40)
+        .map(|id| event(id % 30, "view", &id.to_string()))
+        .collect();
+    sandbox.write("data/a.csv", file(&lines));
+    sandbox.run(&["up", "--once"]).ok();
+    let postgres = sandbox.postgres();
+    postgres.execute("ALTER TABLE events ADD COLUMN note text DEFAULT 'kept'");
+    let dry = sandbox
+        .run(&["replay", "--from", "earliest", "--into", "events_v2"])
+        .ok();
+    prints(dry, "records to apply");
+    assert_eq!(postgres.one("SELECT to_regclass('events_v2') IS NULL"), "t");
+    let into = [
+        "replay",
+        "--from",
+        "earliest",
+        "--into",
+        "events_v2",
+        "--execute",
+    ];
+    sandbox.run(&into).ok().says("bekk diff events events_v2");
+    prints(
+        sandbox.run(&["diff", "events", "events_v2"]).ok(),
+        "changed             0",
+    );
+    assert_eq!(postgres.one("SELECT DISTINCT note FROM events_v2"), "kept");
+    let again = sandbox.run(&into).ok();
+    again.says("goes on where it stands");
+
+    // The same by hand, and a group that exists is not moved by --from.
+    let sink = [
+        "sink",
+        "--once",
+        "--group",
+        "v3",
+        "--table",
+        "events_v3",
+        "--from",
+    ];
+    sandbox.run(&[&sink[..], &["earliest"]].concat()).ok();
+    sandbox.run(&["diff", "events", "events_v3"]).ok();
+    postgres.execute("DELETE FROM events_v3");
+    sandbox
+        .run(&[&sink[..], &["offset:0"]].concat())
+        .ok()
+        .says("goes on where it stands");
+    assert_eq!(postgres.number("SELECT count(*) FROM events_v3"), 0);
+    // A group stays with its table.
+    sandbox
+        .run(&["sink", "--once", "--table", "events_v4"])
+        .exits(1)
+        .says("events");
+}
+
+#[test]
+fn a_reset_goes_to_every_kind_of_place_and_nowhere_else() {
+    let sandbox = Sandbox::new();
+    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bekk.toml")).unwrap();
+    sandbox.write(
+        "bekk.toml",
+        config.replace("partitions = 4", "partitions = 1"),
+    );
+    let lines: Vec<_> = (1..=20).map(|id| event(id, "view", "7")).collect();
+    sandbox.write("data/a.csv", file(&lines));
+    sandbox.run(&["up", "--once"]).ok();
+    let postgres = sandbox.postgres();
+    let next = || postgres.number("SELECT next FROM bekk.offsets");
+    for (to, expected) in [
+        ("earliest", 0),
+        ("latest", 20),
+        ("offset:7", 7),
+        ("shift:-3", 4),
+        ("time:2020-01-01T00:00:00Z", 0),
+        ("time:2999-01-01T00:00:00Z", 20),
+    ] {
+        let before = next();
+        let dry = sandbox.run(&["offsets", "reset", "--to", to]).ok();
+        prints(
+            dry,
+            &format!(" -> {expected}   {} records to apply", 20 - expected),
+        );
+        assert_eq!(next(), before);
+        sandbox
+            .run(&["offsets", "reset", "--to", to, "--execute"])
+            .ok();
+        assert_eq!(next(), expected, "{to}");
+    }
+    sandbox
+        .run(&["offsets", "reset", "--to", "offset:21"])
+        .exits(1)
+        .says("holds offsets 0 to 20");
+    sandbox
+        .run(&["offsets", "reset", "--to", "offset:19", "--execute"])
+        .ok();
+    let listed = sandbox.run(&["offsets", "list", "--json"]).ok();
+    let listed = prints(listed, "\"lag\": 1,");
+    assert!(
+        !listed.stdout.contains("\"lag_seconds\": 0.0"),
+        "{}",
+        listed.stdout
+    );
+}
+
+/// Many small segments, one group that is done and one that is not: retention stops at the slow one.
+#[test]
+fn retention_never_passes_the_slowest_group() {
+    let sandbox = Sandbox::new();
+    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bekk.toml")).unwrap();
+    let config = config
+        .replace("partitions = 4", "partitions = 1")
+        .replace("{ age = \"7d\", size = \"10GB\" }", "{ size = \"1kB\" }");
+    sandbox.write("bekk.toml", &config);
+    let start = |sandbox: &Sandbox| {
+        let topics = sandbox.run(&["log", "topics", "--json"]).ok().stdout;
+        let topics: serde_json::Value = serde_json::from_str(&topics).unwrap();
+        let events = topics
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|topic| topic["topic"] == "events");
+        events.unwrap()["partitions"][0]["start"].as_u64().unwrap()
+    };
+    // Segments as small as no log of the binary's has them.
+    let mut small = bekk_log::Config::new(sandbox.log_dir());
+    small.segment_bytes = 64 * 1024;
+    let log = bekk_log::Client::open(small).unwrap();
+    let parsed = bekk_stream::Config::load(&sandbox.path("bekk.toml"), &|_| None).unwrap();
+    let ingest = bekk_ingest::Config {
+        mode: bekk_ingest::Mode::Once,
+        ..bekk_ingest::Config::new(sandbox.path(".bekk/ingest"))
+    };
+    for part in 0..6u32 {
+        let lines = (0..5000).map(|at| event(part * 5000 + at, "view", &at.to_string()));
+        sandbox.write(
+            &format!("data/{part}.csv"),
+            file(&lines.collect::<Vec<_>>()),
+        );
+        let (stats, stop) = Default::default();
+        bekk_ingest::run(&ingest, &parsed.streams, &log, &stats, &stop).unwrap();
+    }
+    assert!(log.segments("events").unwrap().len() > 3);
+    log.commit_offset("slow", "events", 0, bekk_log::Offset::new(12_000))
+        .unwrap();
+    log.close().unwrap();
+    assert_eq!(start(&sandbox), 0);
+
+    sandbox.run(&["sink", "--once"]).ok();
+    let first = start(&sandbox);
+    assert!((1..=12_000).contains(&first), "{first}");
+    let reset = ["offsets", "reset", "--to", "offset:0", "--execute"];
+    sandbox
+        .run(&reset)
+        .exits(1)
+        .says(&format!("holds offsets {first} to 30000"));
+    assert_eq!(
+        sandbox.postgres().number("SELECT count(*) FROM events"),
+        30_000
+    );
+
+    let log = bekk_log::Client::open(bekk_log::Config::new(sandbox.log_dir())).unwrap();
+    log.commit_offset("slow", "events", 0, bekk_log::Offset::new(30_000))
+        .unwrap();
+    log.close().unwrap();
+    sandbox.run(&["sink", "--once"]).ok();
+    assert!(start(&sandbox) > 12_000);
+}

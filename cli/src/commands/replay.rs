@@ -1,0 +1,172 @@
+//! `bekk replay`: the log applied again, from some place on.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use bekk_log::Client;
+use bekk_sink::{GroupOffset, Reset};
+
+use super::offsets::plan;
+use super::summary::{self, Report};
+use super::{Outcome, print_result, sink};
+use crate::args::{Global, Replay, TargetArgs};
+use crate::context::Context;
+use crate::database::Database;
+use crate::pipeline::Pipeline;
+use crate::screen::Screen;
+use crate::signals;
+
+const DRY: &str = "nothing was changed; add --execute to do it";
+
+pub(crate) fn run(global: &Global, args: &Replay, screen: &Screen) -> Result<Outcome> {
+    let context = Context::load(global)?;
+    let database = context.database(&args.postgres)?;
+    screen.say(&format!("postgres   {}", database.description));
+    let (log, _) = context.open_log(&args.log)?;
+    match &args.into {
+        Some(table) => into_shadow(&context, args, table, &database, log, screen),
+        None => in_place(&context, args, &database, log, screen),
+    }
+}
+
+/// Resets the group and runs it to the end of the log.
+fn in_place(
+    context: &Context,
+    args: &Replay,
+    database: &Database,
+    log: Client,
+    screen: &Screen,
+) -> Result<Outcome> {
+    let streams = context.targets(&target(args, None))?;
+    let mut offsets = bekk_sink::list_offsets(&database.options)?;
+    offsets.retain(|offset| {
+        offset.group == args.group && streams.iter().any(|stream| stream.name == offset.topic)
+    });
+    ensure!(
+        !offsets.is_empty(),
+        "group `{}` has applied nothing that could be replayed; see: bekk offsets list",
+        args.group
+    );
+    let resets = plan(&log, &offsets, args.from)?;
+    if !args.execute {
+        print_result(DRY)?;
+        return Ok(Outcome::Done);
+    }
+    let log_id = log.log_id().to_string();
+    bekk_sink::reset_offsets(&database.options, &args.group, &log_id, &resets)?;
+    let mut config = bekk_sink::Config::new(database.options.clone());
+    config.group.clone_from(&args.group);
+    let began = Instant::now();
+    let outcome = run_to_end(log, config, streams, screen)?;
+    resolve_letters(args, database, &log_id, &offsets, &resets, began)?;
+    Ok(outcome)
+}
+
+/// The dead letters that the replay has passed and not met again are rows now.
+fn resolve_letters(
+    args: &Replay,
+    database: &Database,
+    log_id: &str,
+    before: &[GroupOffset],
+    resets: &[Reset],
+    began: Instant,
+) -> Result<()> {
+    let now = bekk_sink::list_offsets(&database.options)?;
+    for (reset, before) in resets.iter().zip(before) {
+        let reached = now.iter().find(|offset| {
+            offset.group == args.group
+                && offset.topic == reset.topic
+                && offset.partition == reset.partition
+        });
+        let reached = reached.map_or(reset.next, |offset| offset.next.min(before.next));
+        bekk_sink::resolve_replayed(
+            &database.options,
+            &args.group,
+            log_id,
+            (&reset.topic, reset.partition),
+            (reset.next, reached),
+            began.elapsed(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Fills another table, as a group of its own.
+fn into_shadow(
+    context: &Context,
+    args: &Replay,
+    table: &str,
+    database: &Database,
+    log: Client,
+    screen: &Screen,
+) -> Result<Outcome> {
+    let streams = context.targets(&target(args, Some(table)))?;
+    let group = format!("replay-{table}");
+    let from = sink::start(args.from)?;
+    let offsets = bekk_sink::list_offsets(&database.options)?;
+    if offsets.iter().any(|offset| offset.group == group) {
+        screen.say(&format!(
+            "group `{group}` exists and goes on where it stands; bekk offsets delete --group {group} forgets it"
+        ));
+    } else {
+        let log_id = log.log_id().to_string();
+        let mut fresh = Vec::new();
+        for stream in &streams {
+            for ends in log.partition_ends(&stream.name).unwrap_or_default() {
+                fresh.push(GroupOffset {
+                    group: group.clone(),
+                    topic: stream.name.clone(),
+                    partition: ends.partition,
+                    next: 0,
+                    log_id: log_id.clone(),
+                    owner: None,
+                    rows: 0,
+                    superseded: 0,
+                    dead: 0,
+                });
+            }
+        }
+        plan(&log, &fresh, args.from)?;
+    }
+    if !args.execute {
+        print_result(DRY)?;
+        return Ok(Outcome::Done);
+    }
+    sink::make_shadows(context, &database.options, &streams)?;
+    let mut config = bekk_sink::Config::new(database.options.clone());
+    config.group = group;
+    config.from = from;
+    let outcome = run_to_end(log, config, streams.clone(), screen)?;
+    if let Some(stream) = streams.first() {
+        let own = context
+            .config
+            .streams
+            .iter()
+            .find(|own| own.name == stream.name);
+        let own = own.map_or_else(String::new, |own| own.table.to_string());
+        screen.say(&format!("compare: bekk diff {own} {table}"));
+    }
+    Ok(outcome)
+}
+
+fn target(args: &Replay, table: Option<&str>) -> TargetArgs {
+    TargetArgs {
+        table: table.map(str::to_owned),
+        stream: args.stream.clone(),
+    }
+}
+
+fn run_to_end(
+    log: Client,
+    config: bekk_sink::Config,
+    streams: Vec<bekk_stream::Stream>,
+    screen: &Screen,
+) -> Result<Outcome> {
+    let stop = signals::stop_flag().context("listen for signals")?;
+    let started = Instant::now();
+    let mut pipeline = Pipeline::new(log);
+    pipeline.start_sink(config, streams)?;
+    let done = pipeline.run_once(screen, &stop)?;
+    let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
+    summary::print(&report, false, false, screen)
+}

@@ -1,0 +1,184 @@
+//! Tables beside a stream's own: shadows to replay into, and what tells two tables apart.
+
+use bekk_stream::{Stream, TableName};
+use tokio_postgres::Client;
+
+use crate::catalog::Table;
+use crate::ddl::{quote, quote_table};
+use crate::plan::compared;
+use crate::session::with_session;
+use crate::{ConnectOptions, Error};
+
+/// How many keys of each kind a [`Difference`] names.
+const SAMPLES: i64 = 10;
+
+/// In what two tables differ, by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Rows that only the second table has.
+    pub added: Differing,
+    /// Rows that only the first table has.
+    pub missing: Differing,
+    /// Rows whose values differ in a column of the stream.
+    pub changed: Differing,
+}
+
+/// Rows of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differing {
+    /// How many.
+    pub rows: u64,
+    /// The first ten keys, their columns separated by commas.
+    pub keys: Vec<String>,
+}
+
+impl Difference {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.added.rows == 0 && self.missing.rows == 0 && self.changed.rows == 0
+    }
+}
+
+/// Makes a table like another, with its defaults, constraints and indexes, if it does not exist and the
+/// other does; says whether it did.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn create_like(
+    postgres: &ConnectOptions,
+    like: &TableName,
+    table: &TableName,
+) -> Result<bool, Error> {
+    with_session(postgres, "bekk-tables", async |session| {
+        let (like, table) = (quote_table(like), quote_table(table));
+        let failed = |error: tokio_postgres::Error| {
+            Error::postgres(format!("make table {table} like {like}"), &error)
+        };
+        let row = session
+            .client
+            .query_one(
+                "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NULL",
+                &[&like, &table],
+            )
+            .await
+            .map_err(failed)?;
+        let is_wanted = row.get(0);
+        if is_wanted {
+            let create = format!("CREATE TABLE {table} (LIKE {like} INCLUDING ALL)");
+            session
+                .client
+                .batch_execute(&create)
+                .await
+                .map_err(failed)?;
+        }
+        Ok(is_wanted)
+    })
+}
+
+/// Compares two tables in the columns of a stream that has a key.
+///
+/// # Errors
+/// If one of them does not exist or lacks a column, or the server cannot be reached or refuses.
+pub fn diff_tables(
+    postgres: &ConnectOptions,
+    stream: &Stream,
+    first: &TableName,
+    second: &TableName,
+) -> Result<Difference, Error> {
+    with_session(postgres, "bekk-diff", async |session| {
+        let client = &session.client;
+        let failed = |error| Error::postgres(format!("compare {first} with {second}"), &error);
+        // Both are seen as of one moment.
+        client
+            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
+            .map_err(failed)?;
+        let first_table = Table::find(client, &quote_table(first))
+            .await
+            .map_err(failed)?;
+        let Some(table) = first_table else {
+            // The server's own words for it.
+            let look = format!("SELECT FROM {}", quote_table(first));
+            client.batch_execute(&look).await.map_err(failed)?;
+            return Ok(Difference::default());
+        };
+        let join = Join::new(stream, &table, &quote_table(second));
+        let mut difference = Difference::default();
+        for (found, condition) in [
+            (&mut difference.added, "a.bekk_there IS NULL"),
+            (&mut difference.missing, "b.bekk_there IS NULL"),
+            (&mut difference.changed, join.changed.as_str()),
+        ] {
+            *found = join.find(client, condition).await.map_err(failed)?;
+        }
+        client.batch_execute("COMMIT").await.map_err(failed)?;
+        Ok(difference)
+    })
+}
+
+/// Two tables joined by a stream's key.
+struct Join {
+    from: String,
+    key: String,
+    changed: String,
+}
+
+impl Join {
+    fn new(stream: &Stream, first: &Table, second: &str) -> Self {
+        let side = |table: &str| format!("(SELECT *, true AS bekk_there FROM {table})");
+        let on: Vec<String> = stream
+            .key
+            .iter()
+            .map(|key| format!("a.{0} = b.{0}", quote(key)))
+            .collect();
+        let key: Vec<String> = stream
+            .key
+            .iter()
+            .map(|key| format!("coalesce(a.{0}, b.{0})::text", quote(key)))
+            .collect();
+        let differs: Vec<String> = stream
+            .columns
+            .iter()
+            .filter_map(|column| first.column(&column.name))
+            .map(|column| {
+                let (left, right) = (compared("a", column), compared("b", column));
+                format!("{left} IS DISTINCT FROM {right}")
+            })
+            .collect();
+        Self {
+            from: format!(
+                "{} a FULL JOIN {} b ON {}",
+                side(&first.sql_name),
+                side(second),
+                on.join(" AND ")
+            ),
+            key: format!("concat_ws(',', {})", key.join(", ")),
+            changed: format!(
+                "a.bekk_there AND b.bekk_there AND ({})",
+                differs.join(" OR ")
+            ),
+        }
+    }
+
+    async fn find(
+        &self,
+        client: &Client,
+        condition: &str,
+    ) -> Result<Differing, tokio_postgres::Error> {
+        let Self { from, key, .. } = self;
+        let count = format!("SELECT count(*) FROM {from} WHERE {condition}");
+        let rows: i64 = client.query_one(&count, &[]).await?.get(0);
+        let mut keys = Vec::new();
+        if rows > 0 {
+            let sample = format!("SELECT {key} FROM {from} WHERE {condition} LIMIT {SAMPLES}");
+            let found = client.query(&sample, &[]).await?;
+            keys = found.iter().map(|row| row.get(0)).collect();
+            keys.sort_unstable();
+        }
+        Ok(Differing {
+            rows: rows.cast_unsigned(),
+            keys,
+        })
+    }
+}
