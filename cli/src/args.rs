@@ -66,6 +66,10 @@ pub(crate) enum Command {
     /// Look at the log, or check it
     #[command(subcommand)]
     Log(Log),
+    /// Tell where everything is, and what to do next
+    Status(StatusArgs),
+    /// Exit with 0 if all is well, with 1 if someone must act: for container checks
+    Health(Health),
     /// Apply the log again from some place on: into the same table, or into another one
     Replay(Replay),
     /// Tell in which rows two tables differ
@@ -297,6 +301,8 @@ pub(crate) struct Generate {
 pub(crate) enum Log {
     /// List the topics: partitions, offsets, sizes
     Topics(LogTopics),
+    /// Print the records of a topic
+    Read(LogRead),
     /// Check every batch's CRC and the density of offsets; the log must not be in use
     Verify(LogVerify),
 }
@@ -308,6 +314,44 @@ pub(crate) struct LogTopics {
     /// Print JSON
     #[arg(long, env = "BEKK_JSON")]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct LogRead {
+    /// The topic; without it, the only stream's
+    #[arg(long, value_name = "NAME", env = "BEKK_TOPIC")]
+    pub(crate) topic: Option<String>,
+    /// From here on: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-10 for the last ten of
+    /// each partition
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value = "earliest",
+        allow_hyphen_values = true,
+        env = "BEKK_FROM"
+    )]
+    pub(crate) from: Where,
+    /// How a record is written
+    #[arg(long, value_enum, default_value = "json", env = "BEKK_FORMAT")]
+    pub(crate) format: ReadFormat,
+    /// At most so many
+    #[arg(long, value_name = "N", env = "BEKK_LIMIT")]
+    pub(crate) limit: Option<u64>,
+    /// Go on with new records until stopped
+    #[arg(long, env = "BEKK_FOLLOW")]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadFormat {
+    /// One JSON object a line, with offset, key, file and line
+    Json,
+    /// The values in the stream's order; a reject as it stands in its file
+    Csv,
+    /// The records' bytes
+    Raw,
 }
 
 #[derive(Args)]
@@ -535,6 +579,28 @@ impl FromStr for Since {
         let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
         Ok(Self(Timestamp::now().as_millisecond().saturating_sub(ago)))
     }
+}
+
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
+    /// Look again every 2 s until stopped
+    #[arg(long, env = "BEKK_WATCH")]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct Health {
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 #[derive(Args)]

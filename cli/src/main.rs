@@ -11,6 +11,7 @@ mod infer;
 mod pipeline;
 mod screen;
 mod signals;
+mod status;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,8 @@ fn run(cli: &Cli, screen: &Screen) -> anyhow::Result<Outcome> {
         Command::Ingest(args) => commands::ingest::run(&cli.global, args, screen),
         Command::Sink(args) => commands::sink::run(&cli.global, args, screen),
         Command::Log(args) => commands::log::run(&cli.global, args, screen),
+        Command::Status(args) => commands::status::run(&cli.global, args),
+        Command::Health(args) => commands::status::health(&cli.global, args),
         Command::Replay(args) => commands::replay::run(&cli.global, args, screen),
         Command::Diff(args) => commands::diff::run(&cli.global, args),
         Command::Offsets(args) => commands::offsets::run(&cli.global, args, screen),

@@ -1,8 +1,10 @@
 //! `bekk log`: what the log holds, and whether it is whole.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::Result;
+use bekk_log::Client;
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
@@ -14,12 +16,14 @@ pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcom
     let context = Context::load(global)?;
     match args {
         Log::Topics(args) => topics(&context, args),
+        Log::Read(args) => super::read::run(&context, args),
         Log::Verify(args) => super::verify::run(&context, args, screen),
     }
 }
 
+/// What a topic holds.
 #[derive(Serialize)]
-struct TopicLine {
+pub(crate) struct TopicLine {
     topic: String,
     segments: u32,
     bytes: u64,
@@ -36,8 +40,8 @@ struct PartitionLine {
     end: u64,
 }
 
-fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
-    let (log, _) = context.open_log(&args.log)?;
+/// What each topic holds.
+pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
     let mut lines = Vec::new();
     for topic in log.topics()? {
         let size = log.topic_size(&topic.name)?;
@@ -58,24 +62,19 @@ fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
             partitions: partitions.collect(),
         });
     }
+    Ok(lines)
+}
+
+fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
+    let (log, _) = context.open_log(&args.log)?;
+    let lines = topic_lines(&log)?;
     if args.json {
         print_json(&lines)?;
         return Ok(Outcome::Done);
     }
     print_result(&format!("log id {}", log.log_id()))?;
     for line in lines {
-        let records: u64 = line
-            .partitions
-            .iter()
-            .map(|partition| partition.end - partition.start)
-            .sum();
-        let (segments, bytes) = (line.segments, grouped(line.bytes));
-        print_result(&format!(
-            "{}: {} records, {segments} segments, {bytes} bytes, kept {}",
-            line.topic,
-            grouped(records),
-            shown_retention(&line)
-        ))?;
+        print_result(&line.to_string())?;
         for partition in line.partitions {
             let (start, end) = (grouped(partition.start), grouped(partition.end));
             print_result(&format!(
@@ -85,6 +84,24 @@ fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+impl fmt::Display for TopicLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let partitions = self.partitions.iter();
+        let records: u64 = partitions
+            .map(|partition| partition.end - partition.start)
+            .sum();
+        write!(
+            f,
+            "{}: {} records, {} segments, {} bytes, kept {}",
+            self.topic,
+            grouped(records),
+            self.segments,
+            grouped(self.bytes),
+            shown_retention(self)
+        )
+    }
 }
 
 fn shown_retention(line: &TopicLine) -> String {

@@ -22,30 +22,27 @@ pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Ou
 
 /// One line of the list.
 #[derive(Serialize)]
-struct Line {
-    group: String,
-    topic: String,
-    partition: u32,
-    next: u64,
+pub(crate) struct Line {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    pub(crate) next: u64,
     /// The log's end and how far it is; absent while another process has the log.
-    end: Option<u64>,
-    lag: Option<u64>,
+    pub(crate) end: Option<u64>,
+    pub(crate) lag: Option<u64>,
     /// How old the first record is that has not been applied; 0 if there is none.
-    lag_seconds: Option<f64>,
-    owner: Option<String>,
-    rows: u64,
-    superseded: u64,
-    dead_letters: u64,
+    pub(crate) lag_seconds: Option<f64>,
+    pub(crate) owner: Option<String>,
+    pub(crate) rows: u64,
+    pub(crate) superseded: u64,
+    pub(crate) dead_letters: u64,
 }
 
 fn list(context: &Context, args: &OffsetsList) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
     let log = context.open_log(&args.log).ok().map(|(log, _)| log);
-    let lines: Vec<_> = offsets
-        .into_iter()
-        .map(|offset| line(offset, log.as_ref()))
-        .collect();
+    let lines = lines(offsets, log.as_ref());
     if args.json {
         print_json(&lines)?;
         return Ok(Outcome::Done);
@@ -90,6 +87,14 @@ fn list(context: &Context, args: &OffsetsList) -> Result<Outcome> {
         ]))?;
     }
     Ok(Outcome::Done)
+}
+
+/// The offsets beside the log's ends, as far as this process has the log.
+pub(crate) fn lines(offsets: Vec<GroupOffset>, log: Option<&Client>) -> Vec<Line> {
+    offsets
+        .into_iter()
+        .map(|offset| line(offset, log))
+        .collect()
 }
 
 fn line(offset: GroupOffset, log: Option<&Client>) -> Line {

@@ -1,8 +1,9 @@
 //! What an operator needs: dead letters, replay, status, retention.
 
 use std::fs;
+use std::time::Duration;
 
-use crate::support::{Postgres, Ran, Sandbox};
+use crate::support::{Postgres, Ran, Sandbox, wait_until};
 
 const HEADER: &str =
     "event_id,event_type,user_id,product_id,category,price,quantity,session_id,event_time";
@@ -467,4 +468,110 @@ fn retention_never_passes_the_slowest_group() {
     log.close().unwrap();
     sandbox.run(&["sink", "--once"]).ok();
     assert!(start(&sandbox) > 12_000);
+}
+
+#[test]
+fn status_says_where_everything_is_and_what_to_do_next() {
+    let sandbox = Sandbox::new();
+    let new = prints(sandbox.run(&["status"]).ok(), "does not exist yet");
+    prints(new, "\nnext: bekk up (nothing has run here yet)\n");
+    assert!(!sandbox.log_dir().exists(), "looking makes nothing");
+    sandbox.write(
+        "data/a.csv",
+        file(&[event(1, "view", "1"), event(2, "view", "x")]),
+    );
+    sandbox.run(&["ingest", "--once"]).ok();
+    sandbox.run(&["sink", "--once"]).ok();
+    let told = prints(
+        sandbox.run(&["status"]).ok(),
+        "files      1 met, 1 finished",
+    );
+    let told = prints(told, "refused    bekk events: 1 bad_value");
+    prints(told, "\nnext: bekk dead-letters list (1 open)\n");
+    sandbox.run(&["dead-letters", "discard", "--all"]).ok();
+    prints(sandbox.run(&["status"]).ok(), "\nnext: nothing to do\n");
+    sandbox.write("data/b.csv", file(&[event(3, "view", "1")]));
+    sandbox.run(&["ingest", "--once"]).ok();
+    prints(
+        sandbox.run(&["status"]).ok(),
+        "\nnext: bekk up (records wait, and no sink runs)\n",
+    );
+    prints(sandbox.run(&["health"]).ok(), "healthy");
+
+    // While another process has the log, the rest is told; and its group cannot be reset.
+    let up = sandbox.start(&["up"]);
+    let postgres = sandbox.postgres();
+    wait_until("the row is there", Duration::from_secs(20), || {
+        postgres.number("SELECT count(*) FROM events") == 2
+    });
+    let busy = prints(
+        sandbox.run(&["status"]).ok(),
+        "in use by another bekk (pid ",
+    );
+    prints(busy, "lag ?, a sink runs");
+    let json = sandbox.run(&["status", "--json"]).ok();
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["log"]["in_use"], true);
+    assert_eq!(json["groups"].as_array().unwrap().len(), 4);
+    sandbox
+        .run(&["offsets", "reset", "--to", "earliest", "--execute"])
+        .exits(1);
+    assert_eq!(up.terminate(), Some(0));
+
+    let away = ["health", "--postgres", "postgres://nobody@127.0.0.1:1/none"];
+    prints(
+        sandbox.run(&away).exits(1),
+        "unhealthy: connect to PostgreSQL",
+    );
+}
+
+#[test]
+fn the_logs_records_can_be_read() {
+    let sandbox = Sandbox::new();
+    let good = event(1, "view", "1.50");
+    sandbox.write("data/a.csv", file(&[good.clone(), event(2, "view", "x")]));
+    sandbox.run(&["ingest", "--once"]).ok();
+    let json = sandbox.run(&["log", "read"]).ok().stdout;
+    let records: Vec<serde_json::Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(records.len(), 2);
+    let row = records
+        .iter()
+        .find(|record| !record["row"].is_null())
+        .unwrap();
+    assert_eq!(
+        (&row["row"]["price"], &row["key"]),
+        (&"1.50".into(), &key(1).into())
+    );
+    let reject = records
+        .iter()
+        .find(|record| !record["reject"].is_null())
+        .unwrap();
+    assert_eq!(
+        (&reject["reject"]["reason"], &reject["line"]),
+        (&"bad_value".into(), &3.into())
+    );
+    prints(sandbox.run(&["log", "read", "--format", "csv"]).ok(), &good);
+    assert_eq!(
+        sandbox
+            .run(&["log", "read", "--from", "latest"])
+            .ok()
+            .stdout,
+        ""
+    );
+    assert_eq!(
+        sandbox
+            .run(&["log", "read", "--limit", "1"])
+            .ok()
+            .stdout
+            .lines()
+            .count(),
+        1
+    );
+    sandbox
+        .run(&["log", "read", "--topic", "none"])
+        .exits(1)
+        .says("does not exist");
 }

@@ -1,0 +1,238 @@
+//! `bekk log read`: the records of a topic, as they stand in the log.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bekk_log::{Client, Offset, PartitionEnds, Record};
+use bekk_stream::{Body, META_TOPIC, Meta, Payload, Schema, SchemaId, Value, key_text};
+use serde_json::json;
+
+use super::Outcome;
+use crate::args::{LogRead, ReadFormat, Where};
+use crate::context::Context;
+use crate::signals;
+
+/// How much is read at a time, in bytes.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// How long a wait for new records lasts before the signals are looked at.
+const WAIT: Duration = Duration::from_millis(200);
+
+pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
+    let stop = signals::stop_flag().context("listen for signals")?;
+    let (log, _) = context.open_log(&args.log)?;
+    let topic = match &args.topic {
+        Some(topic) => topic.clone(),
+        None => {
+            let streams = &context.config.streams;
+            ensure!(
+                streams.len() == 1,
+                "--topic says which of the streams is read"
+            );
+            streams[0].name.clone()
+        }
+    };
+    let mut places = Vec::new();
+    for ends in log.partition_ends(&topic)? {
+        places.push((ends.partition, place(&log, &topic, ends, args.from)?));
+    }
+    let mut reader = Reader {
+        log: &log,
+        topic: &topic,
+        format: args.format,
+        left: args.limit.unwrap_or(u64::MAX),
+        schemas: Schemas::default(),
+        out: io::stdout().lock(),
+    };
+    reader.read(&mut places, args.follow, &stop)?;
+    drop(reader);
+    log.close()?;
+    Ok(Outcome::Done)
+}
+
+fn place(log: &Client, topic: &str, ends: PartitionEnds, from: Where) -> Result<Offset> {
+    let at = match from {
+        Where::Earliest => ends.start,
+        Where::Latest => ends.end,
+        Where::Offset(offset) => Offset::new(offset),
+        Where::Time(milliseconds) => log
+            .offset_for_time(topic, ends.partition, milliseconds)?
+            .unwrap_or(ends.end),
+        // The last so many of each partition.
+        Where::Shift(by) => Offset::new(ends.end.get().saturating_add_signed(by)),
+    };
+    Ok(at.clamp(ends.start, ends.end))
+}
+
+struct Reader<'a> {
+    log: &'a Client,
+    topic: &'a str,
+    format: ReadFormat,
+    left: u64,
+    schemas: Schemas,
+    out: io::StdoutLock<'static>,
+}
+
+impl Reader<'_> {
+    fn read(
+        &mut self,
+        places: &mut [(u32, Offset)],
+        follow: bool,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        loop {
+            for (partition, next) in places.iter_mut() {
+                self.read_partition(*partition, next, stop)?;
+            }
+            self.out.flush().context("write the records")?;
+            if !follow || self.left == 0 {
+                return Ok(());
+            }
+            while !self.log.wait_for_records(self.topic, places, WAIT)? {
+                if signals::is_set(stop) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn read_partition(
+        &mut self,
+        partition: u32,
+        next: &mut Offset,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        while self.left > 0 && !signals::is_set(stop) {
+            let records = self
+                .log
+                .read(self.topic, partition, *next, READ_BYTES_MAX)?;
+            for record in records.iter() {
+                if self.left == 0 {
+                    return Ok(());
+                }
+                self.write(partition, &record)?;
+                self.left -= 1;
+            }
+            if records.next_offset() <= *next {
+                break;
+            }
+            *next = records.next_offset();
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, partition: u32, record: &Record<'_>) -> Result<()> {
+        let mut line = match self.format {
+            ReadFormat::Raw => record.value.to_vec(),
+            ReadFormat::Json => self.json(partition, record)?.to_string().into_bytes(),
+            ReadFormat::Csv => self.csv(record)?,
+        };
+        line.push(b'\n');
+        self.out.write_all(&line).context("write a record")
+    }
+
+    fn json(&mut self, partition: u32, record: &Record<'_>) -> Result<serde_json::Value> {
+        let mut found = json!({
+            "partition": partition,
+            "offset": record.offset.get(),
+            "timestamp_ms": record.timestamp_ms,
+            "key": record.key.map(String::from_utf8_lossy),
+        });
+        match Payload::decode(record.value) {
+            Ok(payload) => {
+                found["file"] = json!(payload.origin.file.to_string());
+                found["line"] = json!(payload.origin.line);
+                match payload.body {
+                    Body::Row(values) => {
+                        let schema = self.schemas.find(self.log, payload.schema)?;
+                        let mut row = serde_json::Map::new();
+                        for (at, value) in values.enumerate() {
+                            let column = schema.and_then(|schema| schema.columns.get(at));
+                            let name = column.map_or_else(|| at.to_string(), |c| c.name.clone());
+                            row.insert(name, json_value(&value?));
+                        }
+                        found["row"] = row.into();
+                    }
+                    Body::Reject(reject) => {
+                        found["reject"] = json!({
+                            "reason": reject.reason.as_str(),
+                            "column": reject.column,
+                            "detail": reject.detail,
+                            "raw": String::from_utf8_lossy(&reject.raw),
+                        });
+                    }
+                }
+            }
+            Err(_) => found["value"] = json!(String::from_utf8_lossy(record.value)),
+        }
+        Ok(found)
+    }
+
+    /// A row's values in the order of its schema; of any other record its bytes as they are.
+    fn csv(&self, record: &Record<'_>) -> Result<Vec<u8>> {
+        let Ok(payload) = Payload::decode(record.value) else {
+            return Ok(record.value.to_vec());
+        };
+        let values = match payload.body {
+            Body::Reject(reject) => return Ok(reject.raw.into_owned()),
+            Body::Row(values) => values,
+        };
+        let mut fields = Vec::new();
+        for value in values {
+            fields.push(canonical(&value?));
+        }
+        let mut writer = csv::WriterBuilder::new()
+            .terminator(csv::Terminator::Any(b'\n'))
+            .from_writer(Vec::new());
+        writer.write_record(&fields)?;
+        let mut line = writer.into_inner().context("write a record")?;
+        line.pop();
+        Ok(line)
+    }
+}
+
+fn json_value(value: &Value<'_>) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(value) => json!(value),
+        Value::Int(value) => json!(value),
+        Value::Float4(value) => json!(value),
+        Value::Float8(value) => json!(value),
+        // Digits that a JSON number would lose, and everything that is text.
+        other => json!(String::from_utf8_lossy(&canonical(other))),
+    }
+}
+
+fn canonical(value: &Value<'_>) -> Vec<u8> {
+    let mut text = Vec::new();
+    key_text(&mut text, std::slice::from_ref(value), &[0]);
+    text
+}
+
+/// Schemas by their ids, read on from the log when one is met that is not known.
+#[derive(Default)]
+struct Schemas {
+    next: u64,
+    known: HashMap<SchemaId, Schema>,
+}
+
+impl Schemas {
+    fn find(&mut self, log: &Client, id: SchemaId) -> Result<Option<&Schema>> {
+        while !self.known.contains_key(&id) {
+            let records = log.read(META_TOPIC, 0, Offset::new(self.next), READ_BYTES_MAX)?;
+            for record in records.iter() {
+                if let Ok(Meta::Schema(id, schema)) = Meta::decode(record.value) {
+                    self.known.insert(id, schema);
+                }
+            }
+            let next = records.next_offset().get();
+            if next <= self.next {
+                break;
+            }
+            self.next = next;
+        }
+        Ok(self.known.get(&id))
+    }
+}
