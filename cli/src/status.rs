@@ -217,8 +217,10 @@ fn count_files(log: &Client) -> Result<Files> {
     let mut met = HashSet::new();
     let mut finished = HashSet::new();
     let mut next = Offset::ZERO;
-    let is_there = log.topics()?.iter().any(|topic| topic.name == META_TOPIC);
-    while is_there {
+    if log.topics()?.iter().all(|topic| topic.name != META_TOPIC) {
+        return Ok(Files::default());
+    }
+    loop {
         let records = log.read(META_TOPIC, 0, next, READ_BYTES_MAX)?;
         for record in records.iter() {
             match Meta::decode(record.value) {
