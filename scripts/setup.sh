@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes this machine ready to build and run bekk: a C linker, PostgreSQL's programs, cargo.
 #
-# usage: scripts/setup.sh [demo|test]     (test: also rustfmt and clippy)
+# usage: scripts/setup.sh [demo|test]     (test: also python3, openssl, ps, rustfmt and clippy)
 #
 # What is missing is installed through apt, as root or by `sudo -n`; the commands are printed first.
 # Otherwise they are only printed, and it exits 1. It never asks. Where all is there, it says nothing.
@@ -66,6 +66,9 @@ commands() {
     install='env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120'
     echo 'apt-get update -q'
     case " $missing " in *' linker '*) echo "$install gcc libc6-dev" ;; esac
+    for tool in python3 openssl procps; do
+        case " $missing " in *" $tool "*) echo "$install $tool" ;; esac
+    done
     case " $missing " in
     *' postgres '*)
         # The server's package makes and starts a cluster on port 5432 unless it is told not to; bekk
@@ -91,6 +94,9 @@ say_what_to_install() {
         say '  macOS            brew install postgresql@17'
         ;;
     esac
+    for tool in python3 openssl procps; do
+        case " $missing " in *" $tool "*) say "  $tool, the package of that name" ;; esac
+    done
     case " $missing " in
     *' linker '*)
         say '  a C compiler, which Rust links with:'
@@ -130,6 +136,12 @@ install_missing() {
     missing=
     links || missing="$missing linker"
     has_postgres || missing="$missing postgres"
+    if [ "$purpose" = test ]; then
+        # The reader that docs/format.md shows, certificates for TLS, a look at other processes.
+        has python3 || missing="$missing python3"
+        has openssl || missing="$missing openssl"
+        has ps || missing="$missing procps"
+    fi
     [ -n "$missing" ] || return 0
     if has apt-get; then
         install_with_apt
