@@ -5,7 +5,6 @@ use anyhow::Result;
 use super::{Outcome, print_result};
 use crate::args::{Check, Global};
 use crate::context::Context;
-use crate::database::{Choice, Database};
 use crate::screen::Screen;
 
 pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outcome> {
@@ -29,12 +28,7 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
     if args.offline {
         return Ok(Outcome::Done);
     }
-    let database = Database::choose(&Choice {
-        typed: args.postgres.postgres.as_deref(),
-        demo: false,
-        config: &context.config,
-        base: &context.base,
-    })?;
+    let database = context.database(&args.postgres)?;
     screen.say(&format!("postgres   {}", database.description));
     let report = bekk_sink::check(&database.options, &context.config.streams)?;
     print_result(&format!("server     PostgreSQL {}", report.server_version))?;

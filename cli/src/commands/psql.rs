@@ -8,17 +8,11 @@ use anyhow::{Context as _, Result};
 use super::Outcome;
 use crate::args::{Global, Psql};
 use crate::context::Context;
-use crate::database::{Choice, Database, libpq_environment};
+use crate::database::libpq_environment;
 
 pub(crate) fn run(global: &Global, args: &Psql) -> Result<Outcome> {
     let context = Context::load(global)?;
-    let choice = Choice {
-        typed: args.postgres.postgres.as_deref(),
-        demo: false,
-        config: &context.config,
-        base: &context.base,
-    };
-    let database = Database::choose(&choice)?;
+    let database = context.database(&args.postgres)?;
     let program = database
         .private
         .as_ref()
