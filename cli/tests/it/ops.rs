@@ -44,8 +44,9 @@ fn open(postgres: &Postgres) -> Vec<Vec<String>> {
 fn prints(ran: Ran, text: &str) -> Ran {
     assert!(
         ran.stdout.contains(text),
-        "`{text}` is not in: {}",
-        ran.stdout
+        "`{text}` is not in: {}\nstderr: {}",
+        ran.stdout,
+        ran.stderr
     );
     ran
 }
@@ -260,7 +261,7 @@ fn a_replay_mends_the_table() {
     );
     sandbox.run(&["up", "--once"]).ok();
     postgres.execute("ALTER TABLE events DROP CONSTRAINT cheap");
-    postgres.execute("CREATE TABLE damaged AS TABLE events");
+    postgres.execute("CREATE TABLE public.damaged AS TABLE events");
     postgres.execute(
         "UPDATE events SET price = 1 WHERE event_id < '00000000-0000-0000-0000-000000000011'",
     );
