@@ -290,6 +290,8 @@ impl Cluster {
         }
         let role = quote_identifier(user);
         let base = quote_identifier(database);
+        // Of a role `bekk`, schema `bekk` would come first in the search path, and what a person makes in
+        // psql would land there.
         // What fails is logged by the server with its text, except at this level. The lock is for the
         // `psql` of a process that was killed, which may still be at the same work.
         let script = format!(
@@ -297,6 +299,7 @@ impl Cluster {
              SELECT pg_advisory_lock({SET_UP_LOCK});\n\
              SELECT {create_role} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {user}) \\gexec\n\
              ALTER ROLE {role} LOGIN SUPERUSER PASSWORD {password};\n\
+             ALTER ROLE {role} SET search_path = public;\n\
              SELECT {create_base} WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = {database}) \\gexec\n",
             create_role = quote_literal(&format!("CREATE ROLE {role}")),
             user = quote_literal(user),
