@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -63,7 +64,7 @@ pub(crate) enum Command {
     Ingest(Ingest),
     /// Only sink: the log into PostgreSQL
     Sink(Sink),
-    /// Look at the log, or check it
+    /// Look at the log, check it, or serve it
     #[command(subcommand)]
     Log(Log),
     /// Tell where everything is, and what to do next
@@ -124,6 +125,11 @@ pub(crate) struct Up {
     /// With --once: exit with 3 if there were dead letters
     #[arg(long, requires = "once", env = "BEKK_STRICT")]
     pub(crate) strict: bool,
+    /// Also serve the log to Kafka clients at this address
+    #[arg(long, value_name = "ADDRESS", env = "BEKK_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) advertise: AdvertiseArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
     #[command(flatten)]
@@ -305,6 +311,42 @@ pub(crate) enum Log {
     Read(LogRead),
     /// Check every batch's CRC and the density of offsets; the log must not be in use
     Verify(LogVerify),
+    /// Serve the log to Kafka clients, until stopped
+    Serve(LogServe),
+}
+
+#[derive(Args)]
+pub(crate) struct LogServe {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    /// The address to listen at; port 0 is any free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9092",
+        env = "BEKK_LISTEN"
+    )]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) advertise: AdvertiseArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct AdvertiseArgs {
+    /// Where clients are told to connect to; without it, the address that each has reached
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port, env = "BEKK_ADVERTISE")]
+    pub(crate) advertise: Option<(String, u16)>,
+}
+
+fn parse_host_port(text: &str) -> Result<(String, u16), String> {
+    let wrong = || "write HOST:PORT".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = port.parse().map_err(|_| wrong())?;
+    if host.is_empty() || port == 0 {
+        return Err(wrong());
+    }
+    Ok((host.to_owned(), port))
 }
 
 #[derive(Args)]

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use bekk_log::Client;
+use bekk_log::{Client, Server};
 use bekk_sink::State;
 use bekk_stream::Stream;
 
@@ -90,7 +90,13 @@ impl Pipeline {
 
     /// Runs until all is done that is there: ingest to the end of the files, then the sink to the end of
     /// the log. A stop in between ends both at their next batch, and so does the failure of either.
-    pub(crate) fn run_once(mut self, screen: &Screen, stop: &AtomicBool) -> Result<Summary> {
+    /// `server` serves the log until then.
+    pub(crate) fn run_once(
+        mut self,
+        screen: &Screen,
+        stop: &AtomicBool,
+        server: Option<Server>,
+    ) -> Result<Summary> {
         let mut line = screen.bar(0);
         let sink_failed = |pipeline: &Self| pipeline.sink.is_some() && pipeline.sink_has_ended();
         self.tick_until(stop, &mut line, |pipeline| {
@@ -116,15 +122,18 @@ impl Pipeline {
             sink: sink?,
         };
         self.apply_retention(screen);
+        server.into_iter().for_each(Server::stop);
         self.log.close().context("close the log")?;
         Ok(summary)
     }
 
-    /// Runs until it is told to stop or a part fails; returns when it was told.
+    /// Runs until it is told to stop or a part fails; returns when it was told. `server` serves the log until
+    /// then.
     pub(crate) fn run_until_stopped(
         mut self,
         screen: &Screen,
         stop: &AtomicBool,
+        server: Option<Server>,
     ) -> Result<Instant> {
         let mut line = screen.live_line();
         self.tick_until(stop, &mut line, |pipeline| {
@@ -140,6 +149,7 @@ impl Pipeline {
         line.finish(&last);
         ingest?;
         sink?;
+        server.into_iter().for_each(Server::stop);
         self.log.close().context("close the log")?;
         Ok(told)
     }

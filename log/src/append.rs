@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::producers::{Refusal, Sequenced};
 use crate::{Error, Offset, Session};
 
 /// A leader takes appends up to this many bytes together, at least one of them.
@@ -22,10 +23,22 @@ pub(crate) struct Part {
     pub(crate) partition: u32,
     pub(crate) records: u32,
     pub(crate) max_timestamp_ms: i64,
+    /// How an idempotent producer has numbered it.
+    pub(crate) sequenced: Option<Sequenced>,
     pub(crate) batch: Vec<u8>,
 }
 
-pub(crate) type Outcome = Result<Vec<Offset>, Error>;
+/// What became of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// It is stored from this offset on, now or since an earlier attempt; an empty one is nowhere, and this
+    /// is the end.
+    At(Offset),
+    /// It is not stored.
+    Refused(Refusal),
+}
+
+pub(crate) type Outcome = Result<Vec<Placed>, Error>;
 
 /// The appends of one topic that wait.
 #[derive(Default)]

@@ -23,12 +23,14 @@ use crate::{Offset, RecordBuffer, lz4};
 
 pub(crate) const HEADER_BYTES: usize = 61;
 /// How many of a batch's bytes its length does not count.
-const LENGTH_FROM: usize = 12;
+pub(crate) const LENGTH_FROM: usize = 12;
 const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
-const MAGIC: u8 = 2;
-const COMPRESSION_MASK: i16 = 7;
-const UNCOMPRESSED: i16 = 0;
+pub(crate) const MAGIC: u8 = 2;
+/// A log has one leader, which never changes.
+pub(crate) const LEADER_EPOCH: i32 = 0;
+pub(crate) const COMPRESSION_MASK: i16 = 7;
+pub(crate) const UNCOMPRESSED: i16 = 0;
 const LZ4: i16 = 3;
 /// Fewer bytes of records than this are not worth a frame.
 const COMPRESS_BYTES_MIN: usize = 256;
@@ -73,6 +75,11 @@ fn put_records(out: &mut Vec<u8>, records: &[u8]) -> i16 {
 /// Moves an encoded batch to its offset.
 pub(crate) fn set_base_offset(batch: &mut [u8], offset: Offset) {
     batch[..8].copy_from_slice(&offset.get().to_be_bytes());
+}
+
+/// Sets the leader epoch, which whoever sends a batch need not know.
+pub(crate) fn set_leader_epoch(batch: &mut [u8]) {
+    batch[12..16].copy_from_slice(&LEADER_EPOCH.to_be_bytes());
 }
 
 /// A record batch whose header is well formed and whose CRC holds.
@@ -133,6 +140,28 @@ impl<'a> BatchView<'a> {
         i64::from_be_bytes(field(self.bytes, 27))
     }
 
+    pub(crate) fn max_timestamp_ms(&self) -> i64 {
+        i64::from_be_bytes(field(self.bytes, 35))
+    }
+
+    /// What the batch is stored as.
+    pub(crate) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    pub(crate) fn attributes(&self) -> i16 {
+        i16::from_be_bytes(field(self.bytes, 21))
+    }
+
+    /// Producer id, epoch and base sequence; -1 where there is none.
+    pub(crate) fn producer(&self) -> (i64, i16, i32) {
+        (
+            i64::from_be_bytes(field(self.bytes, 43)),
+            i16::from_be_bytes(field(self.bytes, 51)),
+            i32::from_be_bytes(field(self.bytes, 53)),
+        )
+    }
+
     pub(crate) fn records(&self) -> u32 {
         self.records
     }
@@ -140,7 +169,7 @@ impl<'a> BatchView<'a> {
     /// Adds the uncompressed records to `out`.
     pub(crate) fn decompress_into(&self, out: &mut Vec<u8>) -> Result<(), String> {
         let records = &self.bytes[HEADER_BYTES..];
-        match i16::from_be_bytes(field(self.bytes, 21)) & COMPRESSION_MASK {
+        match self.attributes() & COMPRESSION_MASK {
             UNCOMPRESSED => {
                 out.extend_from_slice(records);
                 Ok(())

@@ -387,12 +387,12 @@ impl Client {
         }
     }
 
-    fn store(&self) -> Result<Arc<Store>, Error> {
+    pub(crate) fn store(&self) -> Result<Arc<Store>, Error> {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
         store.clone().ok_or(Error::Closed)
     }
 
-    fn topic(&self, name: &str) -> Result<Arc<TopicLog>, Error> {
+    pub(crate) fn topic(&self, name: &str) -> Result<Arc<TopicLog>, Error> {
         self.store()?.core().topic(name)
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with a log.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::{LogId, Offset};
@@ -111,6 +112,14 @@ pub enum Error {
         path: PathBuf,
         /// What was found.
         detail: String,
+    },
+    /// The address cannot be listened at.
+    #[error("listen at {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
     },
     /// The system refused a read or write.
     #[error("{act} `{path}`")]

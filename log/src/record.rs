@@ -1,6 +1,7 @@
 //! Records on their way into the log and out of it.
 
 use crate::batch::BatchView;
+use crate::destination::Destination;
 use crate::{Offset, varint};
 
 /// Records to be appended to one partition: encoded once, as Kafka's record format v2 has them.
@@ -148,24 +149,6 @@ impl Records {
         }
     }
 
-    /// Adds a batch whose CRC has been checked and moves behind it.
-    pub(crate) fn push_batch(&mut self, batch: &BatchView<'_>) -> Result<(), String> {
-        batch.decompress_into(&mut self.bytes)?;
-        self.batches.push(Batch {
-            base_offset: batch.base_offset(),
-            base_timestamp_ms: batch.base_timestamp_ms(),
-            records: batch.records(),
-            end: self.bytes.len(),
-        });
-        self.next = batch.end_offset();
-        Ok(())
-    }
-
-    /// Moves behind a gap.
-    pub(crate) fn pass_to(&mut self, next: Offset) {
-        self.next = self.next.max(next);
-    }
-
     /// The records, in offset order.
     ///
     /// # Panics
@@ -217,6 +200,32 @@ impl Records {
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         self.next
+    }
+}
+
+impl Destination for Records {
+    fn push_batch(&mut self, batch: &BatchView<'_>) -> Result<(), String> {
+        batch.decompress_into(&mut self.bytes)?;
+        self.batches.push(Batch {
+            base_offset: batch.base_offset(),
+            base_timestamp_ms: batch.base_timestamp_ms(),
+            records: batch.records(),
+            end: self.bytes.len(),
+        });
+        self.next = batch.end_offset();
+        Ok(())
+    }
+
+    fn pass_to(&mut self, next: Offset) {
+        self.next = self.next.max(next);
+    }
+
+    fn next_offset(&self) -> Offset {
+        self.next
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty()
     }
 }
 

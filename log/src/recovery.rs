@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::files::{self, TEMPORARY, io_error};
 use crate::gap::are_covered;
+use crate::producers::Producers;
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment, Summary, db_dir};
 use crate::segment_db::SegmentDb;
 use crate::shared::{Shared, now_ms};
@@ -227,6 +228,7 @@ impl Found {
         ends: Vec<Offset>,
     ) -> Result<(Writer, Option<Prepared>), Error> {
         let last = self.chain.last();
+        let producers = last.map_or_else(|| Ok(Producers::default()), |last| producers_of(last))?;
         let after = last.map_or(0, |last| last.number());
         // One of an earlier number was made while others were there that are lost or damaged now.
         for unfit in self
@@ -244,6 +246,7 @@ impl Found {
                 begun_at_ms: db.begun_at_ms()?,
                 bytes: db.disk_bytes()?,
                 asked_for_next: false,
+                producers,
                 db,
             };
             let next = prepared.next();
@@ -265,7 +268,24 @@ impl Found {
         };
         let next = prepared.next();
         prepared.try_for_each(discard)?;
-        Ok((Writer::begin(first, ends), next))
+        Ok((Writer::begin(first, ends, producers), next))
+    }
+}
+
+/// What the producers have sent up to the end of a segment. Of a damaged one, which is set aside when it is
+/// read, nothing: the producers are told that they are not known and begin again.
+fn producers_of(segment: &Segment) -> Result<Producers, Error> {
+    let read = segment.db().and_then(|db| db.producers());
+    if segment.summary().is_some() {
+        segment.close();
+    }
+    match read {
+        Ok(producers) => Ok(Producers::new(producers)),
+        Err(error @ Error::Corrupt { .. }) => {
+            tracing::warn!(%error, "what producers have sent is not known");
+            Ok(Producers::default())
+        }
+        Err(error) => Err(error),
     }
 }
 

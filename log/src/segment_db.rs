@@ -8,11 +8,13 @@
 //! | `a` | when the segment was begun, ms i64 |
 //! | `b` partition u32 | the partition's end when the segment was begun u64 |
 //! | `e` partition u32 | the partition's end u64 |
+//! | `p` partition u32, producer id i64 | what the producer has sent: epoch i16, when it last sent, ms i64, then up to five batches: first sequence i32, last sequence i32, base offset u64 |
 //! | `t` partition u32, timestamp i64 with its sign flipped | base offset u64 |
 //!
 //! `t` is the time index: it has an entry for each batch that raises the partition's greatest timestamp, so
 //! that its order is also that of the offsets.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -22,8 +24,10 @@ use fjall::{Database, Keyspace, PersistMode};
 
 use crate::batch::BatchView;
 use crate::database::{self, store_error};
+use crate::destination::Destination;
+use crate::producers::{Producer, ProducerKey, Producers};
 use crate::wire::Fields;
-use crate::{Error, Offset, Records};
+use crate::{Error, Offset};
 
 /// How long a segment's tables may take to be written before the attempt is given up for now.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -51,6 +55,7 @@ pub(crate) struct Put {
 pub(crate) struct Beginning<'a> {
     pub(crate) at_ms: i64,
     pub(crate) starts: &'a [Offset],
+    pub(crate) producers: &'a Producers,
 }
 
 /// How far a read goes.
@@ -114,7 +119,12 @@ impl SegmentDb {
     }
 
     /// Writes batches, all or none of them. They survive the process, not yet the machine.
-    pub(crate) fn write(&self, begin: Option<&Beginning<'_>>, puts: Vec<Put>) -> Result<(), Error> {
+    pub(crate) fn write(
+        &self,
+        begin: Option<&Beginning<'_>>,
+        puts: Vec<Put>,
+        producers: &HashMap<ProducerKey, Producer>,
+    ) -> Result<(), Error> {
         let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
         if let Some(beginning) = begin {
             batch.insert(&self.meta, b"a", beginning.at_ms.to_be_bytes());
@@ -122,6 +132,12 @@ impl SegmentDb {
                 let key = meta_key(b'b', partition);
                 batch.insert(&self.meta, key, start.get().to_be_bytes());
             }
+            for (key, producer) in beginning.producers.iter() {
+                batch.insert(&self.meta, producer_key(key), producer.encode());
+            }
+        }
+        for (key, producer) in producers {
+            batch.insert(&self.meta, producer_key(key), producer.encode());
         }
         let mut newest = self
             .newest_ms
@@ -218,7 +234,7 @@ impl SegmentDb {
         &self,
         partition: u32,
         limits: &mut ReadLimits,
-        records: &mut Records,
+        records: &mut impl Destination,
     ) -> Result<(bool, Vec<Hole>), Error> {
         let keys = &self.partitions[partition as usize];
         let from = records.next_offset();
@@ -256,7 +272,7 @@ impl SegmentDb {
         batch: &BatchView<'_>,
         bytes: usize,
         limits: &mut ReadLimits,
-        records: &mut Records,
+        records: &mut impl Destination,
     ) -> Result<(), Error> {
         limits.bytes_left = limits.bytes_left.saturating_sub(bytes);
         records
@@ -296,6 +312,22 @@ impl SegmentDb {
             Some(offset) => Ok(Some(Offset::new(offset))),
             None => Err(self.corrupt("the time index is malformed")),
         }
+    }
+
+    /// What the idempotent producers have sent, up to the end of this segment.
+    pub(crate) fn producers(&self) -> Result<Vec<(ProducerKey, Producer)>, Error> {
+        self.meta
+            .prefix(b"p")
+            .map(|entry| {
+                let (key, value) = entry
+                    .into_inner()
+                    .map_err(|error| store_error("read", &self.path, error))?;
+                let mut fields = Fields::of(&key[1..]);
+                let key = fields.u32().zip(fields.i64());
+                key.zip(Producer::decode(&value))
+                    .ok_or_else(|| self.corrupt("what it knows of a producer is malformed"))
+            })
+            .collect()
     }
 
     /// The greatest timestamp of a partition.
@@ -407,6 +439,13 @@ fn partition_name(partition: u32) -> String {
 fn meta_key(kind: u8, partition: u32) -> [u8; 5] {
     let mut key = [kind; 5];
     key[1..].copy_from_slice(&partition.to_be_bytes());
+    key
+}
+
+fn producer_key((partition, producer_id): &ProducerKey) -> [u8; 13] {
+    let mut key = [0; 13];
+    key[..5].copy_from_slice(&meta_key(b'p', *partition));
+    key[5..].copy_from_slice(&producer_id.to_be_bytes());
     key
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::producer_ids::ProducerIds;
 use crate::segment::Segment;
 use crate::sessions::Sessions;
 use crate::space::Space;
@@ -24,6 +25,9 @@ pub(crate) struct Shared {
     pub(crate) poison: Poison,
     pub(crate) open_segments: OpenSegments,
     pub(crate) counts: Counts,
+    pub(crate) producer_ids: ProducerIds,
+    /// Changes whenever readers may see more, in any topic.
+    pub(crate) advanced: tokio::sync::watch::Sender<()>,
     /// That a segment may have to be made ready, or sealed.
     pub(crate) segment_work: Signal,
     /// That the durable mark should be written now.

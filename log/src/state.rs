@@ -10,15 +10,20 @@
 //! | `s` ingest | number of the newest session u64 |
 //! | `f` | no session has a number below this u64; there if an earlier state was lost |
 //! | `o` group NUL topic NUL partition u32 | offset u64, when it was committed, ms i64 |
+//! | `c` group NUL topic NUL partition u32 | of another program: offset u64, when it was committed, ms i64, metadata (text) |
+//! | `p` | the first producer id that was not given, i64 |
 //! | `h` holder NUL topic NUL partition u32 | offset u64 |
 //! | `b` topic NUL partition u32 | log start offset u64 |
 //! | `g` topic NUL partition u32, start u64 | end u64, when it was found, ms i64, why (text) |
+
+mod foreign;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fjall::{Database, Keyspace, PersistMode};
 
+pub(crate) use self::foreign::ForeignCommit;
 use crate::wire::Fields;
 use crate::{Error, Gap, Offset, Retention, Topic, TopicConfig, database, files, segment};
 

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::append::{Part, Request};
+use crate::append::{Part, Placed, Request};
 use crate::background::Threads;
 use crate::lock::DirLock;
 use crate::mark::{Ends, Mark};
+use crate::producer_ids::ProducerIds;
 use crate::segment::{self, DAMAGED, Header};
 use crate::sessions::Sessions;
 use crate::shared::{Counts, OpenSegments, Poison, Shared, Signal, now_ms};
 use crate::space::Space;
-use crate::state::{Position, State};
+use crate::state::{ForeignCommit, Position, State};
 use crate::topic::{TopicLog, lock};
 use crate::{
     Config, Error, Offset, RecordBuffer, Retention, Session, Topic, TopicConfig, batch, files,
@@ -60,6 +61,8 @@ impl Store {
             poison: Poison::default(),
             open_segments: OpenSegments::default(),
             counts: Counts::default(),
+            producer_ids: ProducerIds::default(),
+            advanced: tokio::sync::watch::Sender::default(),
             segment_work: Signal::default(),
             mark_work: Signal::default(),
             closing: AtomicBool::new(false),
@@ -155,6 +158,26 @@ impl Core {
             }
             return Ok(topic);
         }
+        self.add_topic(&mut topics, name, config)
+    }
+
+    /// Makes a topic that does not exist; says whether it did not.
+    pub(crate) fn create_new_topic(&self, name: &str, config: TopicConfig) -> Result<bool, Error> {
+        check_topic(name, config)?;
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        if topics.contains_key(name) {
+            return Ok(false);
+        }
+        self.add_topic(&mut topics, name, config)?;
+        Ok(true)
+    }
+
+    fn add_topic(
+        &self,
+        topics: &mut BTreeMap<String, Arc<TopicLog>>,
+        name: &str,
+        config: TopicConfig,
+    ) -> Result<Topic, Error> {
         let topic = Topic {
             name: name.to_owned(),
             config,
@@ -198,6 +221,7 @@ impl Core {
             partition: *partition,
             records: buffer.len(),
             max_timestamp_ms: buffer.max_timestamp_ms(),
+            sequenced: None,
             batch: batch::encode(buffer).unwrap_or_default(),
         });
         let request = Request {
@@ -205,7 +229,12 @@ impl Core {
             parts: parts.collect(),
         };
         self.shared.counts.appends.fetch_add(1, Ordering::Relaxed);
-        topic.append(request)
+        let placed = topic.append(request)?.into_iter();
+        let offsets = placed.map(|placed| match placed {
+            Placed::At(offset) => offset,
+            Placed::Refused(_) => unreachable!("only numbered batches are refused"),
+        });
+        Ok(offsets.collect())
     }
 
     pub(crate) fn commit_offset(
@@ -218,6 +247,12 @@ impl Core {
         check_name("group", group)?;
         let position = self.position(group, topic, partition, next)?;
         self.shared.state.put_committed(&position)
+    }
+
+    pub(crate) fn commit_foreign(&self, commit: &ForeignCommit, at_ms: i64) -> Result<(), Error> {
+        check_name("group", &commit.group)?;
+        self.position(&commit.group, &commit.topic, commit.partition, commit.next)?;
+        self.shared.state.put_foreign(commit, at_ms)
     }
 
     pub(crate) fn hold(
@@ -349,7 +384,7 @@ fn topics_of_segments(dir: &Path) -> Result<Vec<Topic>, Error> {
     Ok(topics)
 }
 
-fn check_topic(name: &str, config: TopicConfig) -> Result<(), Error> {
+pub(crate) fn check_topic(name: &str, config: TopicConfig) -> Result<(), Error> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
     if !fits || !name.chars().all(allowed) || matches!(name, "." | "..") {

@@ -160,6 +160,7 @@ impl TopicLog {
         }
         drop(view);
         self.advanced.notify_all();
+        self.shared.advanced.send_replace(());
     }
 
     /// Wakes everyone who waits for records.

@@ -1,10 +1,12 @@
 //! The end of a topic: the segment that is written to, and the one that comes next.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::append::{Part, Request};
+use crate::append::{Part, Placed, Request};
+use crate::producers::{Producer, ProducerKey, Producers, Verdict};
 use crate::segment::{self, Header, Segment};
 use crate::segment_db::{Beginning, Put, SegmentDb};
 use crate::shared::{Shared, now_ms};
@@ -22,6 +24,8 @@ pub(crate) struct Writer {
     pub(crate) bytes: u64,
     /// Whether the next segment has been asked for.
     pub(crate) asked_for_next: bool,
+    /// What the idempotent producers have sent.
+    pub(crate) producers: Producers,
 }
 
 /// A segment made ahead of need.
@@ -47,6 +51,8 @@ impl Prepared {
 pub(crate) struct Group {
     puts: Vec<Put>,
     ends: Vec<Offset>,
+    /// What changes about the producers.
+    producers: HashMap<ProducerKey, Producer>,
     bytes: u64,
     records: u64,
 }
@@ -59,7 +65,7 @@ impl Group {
 
 impl Writer {
     /// A writer to a segment that nothing was written to.
-    pub(crate) fn begin(prepared: Prepared, ends: Vec<Offset>) -> Self {
+    pub(crate) fn begin(prepared: Prepared, ends: Vec<Offset>, producers: Producers) -> Self {
         let Prepared { number, dir, db } = prepared;
         let segment = Segment::unsealed(number, dir, ends.clone(), Arc::clone(&db));
         Self {
@@ -69,6 +75,7 @@ impl Writer {
             begun_at_ms: None,
             bytes: 0,
             asked_for_next: false,
+            producers,
         }
     }
 
@@ -77,6 +84,7 @@ impl Writer {
         Group {
             puts: Vec::new(),
             ends: self.ends.clone(),
+            producers: HashMap::new(),
             bytes: 0,
             records: 0,
         }
@@ -98,14 +106,22 @@ impl Writer {
     /// Writes a group, all or nothing; the process may die after that, the machine not yet.
     pub(crate) fn write(&mut self, group: Group, shared: &Shared) -> Result<(), Error> {
         let now = now_ms();
+        if self.begun_at_ms.is_none() {
+            self.producers.forget_idle(now);
+        }
         let beginning = Beginning {
             at_ms: now,
             starts: self.segment.starts(),
+            producers: &self.producers,
         };
         let first = self.begun_at_ms.is_none();
-        self.db.write(first.then_some(&beginning), group.puts)?;
+        self.db
+            .write(first.then_some(&beginning), group.puts, &group.producers)?;
         self.begun_at_ms.get_or_insert(now);
         self.ends = group.ends;
+        for (key, producer) in group.producers {
+            self.producers.put(key, producer);
+        }
         self.bytes += group.bytes;
         shared.counts.writes.fetch_add(1, Ordering::Relaxed);
         shared
@@ -121,10 +137,28 @@ impl Writer {
 }
 
 impl Group {
-    /// Gives the batches of a request their offsets; returns the first of each.
-    pub(crate) fn add(&mut self, request: Request) -> Vec<Offset> {
+    /// Gives the batches of a request their offsets; returns the first of each. `known` is what the producers
+    /// had sent before this group.
+    pub(crate) fn add(&mut self, request: Request, known: &Producers) -> Vec<Placed> {
         let parts = request.parts.into_iter();
-        parts.map(|part| self.add_part(part)).collect()
+        parts.map(|part| self.add_sequenced(part, known)).collect()
+    }
+
+    fn add_sequenced(&mut self, part: Part, known: &Producers) -> Placed {
+        let Some(batch) = part.sequenced else {
+            return Placed::At(self.add_part(part));
+        };
+        let key = (part.partition, batch.producer_id);
+        let producer = self.producers.get(&key).or_else(|| known.get(&key));
+        match Producer::judge(producer, &batch) {
+            Verdict::Append => {}
+            Verdict::Stored(offset) => return Placed::At(offset),
+            Verdict::Refuse(refusal) => return Placed::Refused(refusal),
+        }
+        let base_offset = self.ends[part.partition as usize];
+        let producer = Producer::with(producer, &batch, base_offset, now_ms());
+        self.producers.insert(key, producer);
+        Placed::At(self.add_part(part))
     }
 
     fn add_part(&mut self, mut part: Part) -> Offset {

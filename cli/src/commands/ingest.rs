@@ -30,11 +30,11 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         context.config.streams.clone(),
     )?;
     if args.once.once {
-        let done = pipeline.run_once(screen, &stop)?;
+        let done = pipeline.run_once(screen, &stop, None)?;
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         return summary::print(&report, args.once.json, false, screen);
     }
-    let told = pipeline.run_until_stopped(screen, &stop)?;
+    let told = pipeline.run_until_stopped(screen, &stop, None)?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)
 }

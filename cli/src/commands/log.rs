@@ -1,4 +1,4 @@
-//! `bekk log`: what the log holds, and whether it is whole.
+//! `bekk log`: what the log holds, whether it is whole, and the log for others.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,6 +18,7 @@ pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcom
         Log::Topics(args) => topics(&context, args),
         Log::Read(args) => super::read::run(&context, args),
         Log::Verify(args) => super::verify::run(&context, args, screen),
+        Log::Serve(args) => super::serve::run(&context, args, screen),
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod offsets;
 pub(crate) mod psql;
 mod read;
 pub(crate) mod replay;
+mod serve;
 pub(crate) mod sink;
 pub(crate) mod status;
 mod summary;

@@ -43,11 +43,11 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     config.from = from;
     pipeline.start_sink(config, streams)?;
     if args.once {
-        let done = pipeline.run_once(screen, &stop)?;
+        let done = pipeline.run_once(screen, &stop, None)?;
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         return summary::print(&report, args.json, args.strict, screen);
     }
-    let told = pipeline.run_until_stopped(screen, &stop)?;
+    let told = pipeline.run_until_stopped(screen, &stop, None)?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)
 }

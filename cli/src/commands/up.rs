@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow};
 
 use super::summary::{self, Report};
-use super::{Outcome, generate};
+use super::{Outcome, generate, serve};
 use crate::args::{Global, Up};
 use crate::context::Context;
 use crate::database::{Choice, Database, shown_from};
@@ -43,6 +43,10 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         .unwrap_or_default();
     screen.say(&format!("inbox      {}{rhythm}", context.shown_patterns()));
 
+    let server = args
+        .listen
+        .map(|listen| serve::start(&log, listen, &args.advertise, screen))
+        .transpose()?;
     let started = Instant::now();
     let mut pipeline = Pipeline::new(log);
     let mut sink = bekk_sink::Config::new(database.options.clone());
@@ -53,7 +57,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         context.config.streams.clone(),
     )?;
     if args.once.once {
-        let done = pipeline.run_once(screen, &stop)?;
+        let done = pipeline.run_once(screen, &stop, server)?;
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         return summary::print(&report, args.once.json, args.strict, screen);
     }
@@ -63,7 +67,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
             move || live.run(&base, &stop)
         })
     });
-    let told = pipeline.run_until_stopped(screen, &stop);
+    let told = pipeline.run_until_stopped(screen, &stop, server);
     stop.store(true, Ordering::Relaxed);
     if let Some(thread) = generator {
         thread

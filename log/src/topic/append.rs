@@ -34,11 +34,15 @@ impl TopicLog {
         let mut group = writer.group();
         let outcomes = requests.into_iter().map(|request| {
             sessions.check(request.session.as_ref())?;
-            Ok(group.add(request))
+            Ok(group.add(request, &writer.producers))
         });
         let outcomes: Vec<Outcome> = outcomes.collect();
         if group.is_empty() {
-            return outcomes;
+            // What is stored already may not be durable if its own write was the one that failed.
+            return match self.shared.poison.get() {
+                None => outcomes,
+                Some(_) => self.all_failed(outcomes),
+            };
         }
         let written = self.write_durably(&mut writer, group);
         if !writer.asked_for_next && writer.is_half_full(&self.shared.config) {
@@ -49,10 +53,14 @@ impl TopicLog {
             Ok(()) => outcomes,
             Err(error) => {
                 self.shared.poison.set(&error);
-                let failed = |outcome: Outcome| outcome.and_then(|_| Err(self.shared.poisoned()));
-                outcomes.into_iter().map(failed).collect()
+                self.all_failed(outcomes)
             }
         }
+    }
+
+    fn all_failed(&self, outcomes: Vec<Outcome>) -> Vec<Outcome> {
+        let failed = |outcome: Outcome| outcome.and_then(|_| Err(self.shared.poisoned()));
+        outcomes.into_iter().map(failed).collect()
     }
 
     fn write_durably(&self, writer: &mut Writer, group: Group) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{TopicLog, lock};
+use crate::destination::Destination;
 use crate::gap::are_covered;
 use crate::segment::Segment;
 use crate::segment_db::{Hole, ReadLimits};
@@ -13,15 +14,26 @@ use crate::{Error, Gap, Offset, Records, recovery};
 type Failure = (Option<Arc<Segment>>, Error);
 
 impl TopicLog {
-    /// Reads batches; a segment that turns out to be damaged is set aside and passed.
+    /// Reads the records of batches.
     pub(crate) fn read(
         &self,
         partition: u32,
         from: Offset,
         bytes_max: usize,
     ) -> Result<Records, Error> {
+        self.read_into(partition, from, bytes_max, Records::new)
+    }
+
+    /// Reads batches into what `new` makes; a segment that turns out to be damaged is set aside and passed.
+    pub(crate) fn read_into<D: Destination>(
+        &self,
+        partition: u32,
+        from: Offset,
+        bytes_max: usize,
+        new: impl Fn(Offset) -> D,
+    ) -> Result<D, Error> {
         loop {
-            match self.try_read(partition, from, bytes_max) {
+            match self.try_read(partition, from, bytes_max, new(from)) {
                 Ok(records) => return Ok(records),
                 Err((Some(segment), error @ Error::Corrupt { .. })) => {
                     self.set_aside(&segment, &error)?;
@@ -31,7 +43,13 @@ impl TopicLog {
         }
     }
 
-    fn try_read(&self, partition: u32, from: Offset, bytes_max: usize) -> Result<Records, Failure> {
+    fn try_read<D: Destination>(
+        &self,
+        partition: u32,
+        from: Offset,
+        bytes_max: usize,
+        mut records: D,
+    ) -> Result<D, Failure> {
         let failed = |error| (None, error);
         // The chain is looked up behind the end, which may lie in a segment that has just been begun, and
         // before the start, below which a segment may just have been let go of.
@@ -40,7 +58,6 @@ impl TopicLog {
         self.check_range(partition, from).map_err(failed)?;
         let behind = chain.partition_point(|segment| segment.start(partition) <= from);
         let first = behind.saturating_sub(1);
-        let mut records = Records::new(from);
         let mut limits = ReadLimits {
             until: end,
             bytes_left: bytes_max,
@@ -168,7 +185,7 @@ impl TopicLog {
 }
 
 /// Moves a reader on to `to`, over a hole if it is not there.
-fn pass(records: &mut Records, to: Offset, holes: &mut Vec<Hole>) {
+fn pass(records: &mut impl Destination, to: Offset, holes: &mut Vec<Hole>) {
     let at = records.next_offset();
     if at < to {
         holes.push((at, to));

@@ -28,7 +28,8 @@ impl TopicLog {
                 .inspect_err(|error| self.shared.poison.set(error))?;
             self.raise(&writer.ends);
         }
-        *writer = Writer::begin(prepared, writer.ends.clone());
+        let producers = std::mem::take(&mut writer.producers);
+        *writer = Writer::begin(prepared, writer.ends.clone(), producers);
         self.change_chain(|chain| chain.push(Arc::clone(&writer.segment)));
         self.shared.segment_work.notify();
         Ok(())

@@ -1,0 +1,215 @@
+//! Record batches that were encoded elsewhere: what is checked before they are stored as they are.
+
+use crate::append;
+use crate::batch::{self, BatchView, COMPRESSION_MASK};
+use crate::producers::Sequenced;
+
+/// The least bytes that a record takes: seven fields of one byte.
+const RECORD_BYTES_MIN: usize = 7;
+/// The greatest number of a compression.
+const ZSTD: i16 = 4;
+const LOG_APPEND_TIME: i16 = 1 << 3;
+const TRANSACTIONAL: i16 = 1 << 4;
+const CONTROL: i16 = 1 << 5;
+/// A batch's records may not be from further in the future: one of the year 9999 would stand in the way of
+/// every search by time.
+const AHEAD_MS_MAX: i64 = 60 * 60 * 1000;
+
+/// A batch that may be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Produced {
+    bytes: Vec<u8>,
+    records: u32,
+    max_timestamp_ms: i64,
+    sequenced: Option<Sequenced>,
+    compression: i16,
+}
+
+/// Why a batch may not be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It was damaged on the way; sent again it may be whole.
+    Damaged(String),
+    /// It is not as it has to be.
+    Invalid(String),
+    /// Its timestamps are not.
+    Timestamp(String),
+    TooLarge {
+        bytes: usize,
+        max: usize,
+    },
+}
+
+impl Produced {
+    /// Checks what a client sent for one partition: one batch of at most `bytes_max`.
+    pub(crate) fn parse(sent: &[u8], bytes_max: usize, now_ms: i64) -> Result<Self, Unfit> {
+        if sent.len() > bytes_max {
+            return Err(Unfit::TooLarge {
+                bytes: sent.len(),
+                max: bytes_max,
+            });
+        }
+        check_frame(sent)?;
+        let view = BatchView::parse(sent).map_err(Unfit::Damaged)?;
+        let compression = check_attributes(view.attributes())?;
+        let invalid = |detail: &str| Err(Unfit::Invalid(detail.to_owned()));
+        let room = (sent.len() - batch::HEADER_BYTES) / RECORD_BYTES_MIN;
+        if compression == batch::UNCOMPRESSED && view.records() as usize > room {
+            return invalid("a record batch is too small for its records");
+        }
+        let max_timestamp_ms = view.max_timestamp_ms();
+        if max_timestamp_ms > now_ms.saturating_add(AHEAD_MS_MAX) {
+            let detail = format!("timestamp {max_timestamp_ms} is more than an hour ahead");
+            return Err(Unfit::Timestamp(detail));
+        }
+        let sequenced = match view.producer() {
+            (-1, _, _) => None,
+            (id @ 0.., epoch @ 0.., first @ 0..) => {
+                Some(Sequenced::new(id, epoch, first, view.records()))
+            }
+            _ => return invalid("a producer id goes with an epoch and a sequence"),
+        };
+        Ok(Self {
+            records: view.records(),
+            max_timestamp_ms,
+            sequenced,
+            compression,
+            bytes: sent.to_vec(),
+        })
+    }
+
+    /// Whether its records are compressed with zstd, which old clients cannot name.
+    pub(crate) const fn is_zstd(&self) -> bool {
+        self.compression == ZSTD
+    }
+
+    pub(crate) fn into_part(self, partition: u32) -> append::Part {
+        let mut bytes = self.bytes;
+        batch::set_leader_epoch(&mut bytes);
+        append::Part {
+            partition,
+            records: self.records,
+            max_timestamp_ms: self.max_timestamp_ms,
+            sequenced: self.sequenced,
+            batch: bytes,
+        }
+    }
+}
+
+/// Checks what has to hold before a CRC can be looked for: the client errs here, and not the network.
+fn check_frame(sent: &[u8]) -> Result<(), Unfit> {
+    let Some(header) = sent.first_chunk::<{ batch::HEADER_BYTES }>() else {
+        return Err(Unfit::Damaged(format!(
+            "a record batch of {} bytes",
+            sent.len()
+        )));
+    };
+    let u32_at = |at: usize| {
+        let bytes = header[at..].first_chunk().copied();
+        u32::from_be_bytes(bytes.expect("the header is longer"))
+    };
+    if header[16] != batch::MAGIC {
+        let detail = format!("a record batch of magic {}, not 2", header[16]);
+        return Err(Unfit::Invalid(detail));
+    }
+    if (u32_at(8) as usize) < sent.len() - batch::LENGTH_FROM {
+        let detail = "more than one record batch for a partition".to_owned();
+        return Err(Unfit::Invalid(detail));
+    }
+    let (last_delta, records) = (u32_at(23), u32_at(57));
+    if i32::try_from(records).is_err() || last_delta.checked_add(1) != Some(records) {
+        return Err(Unfit::Invalid(format!(
+            "a record batch of {records} records ends {last_delta} behind its base offset"
+        )));
+    }
+    Ok(())
+}
+
+fn check_attributes(attributes: i16) -> Result<i16, Unfit> {
+    if attributes & (TRANSACTIONAL | CONTROL) != 0 {
+        return Err(Unfit::Invalid("there are no transactions here".to_owned()));
+    }
+    if attributes & LOG_APPEND_TIME != 0 {
+        let detail = "only the log may set the time of the append".to_owned();
+        return Err(Unfit::Timestamp(detail));
+    }
+    let compression = attributes & COMPRESSION_MASK;
+    if compression > ZSTD {
+        let detail = format!("there is no compression {compression}");
+        return Err(Unfit::Invalid(detail));
+    }
+    Ok(compression)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RecordBuffer;
+
+    fn sent() -> Vec<u8> {
+        let mut buffer = RecordBuffer::new();
+        buffer.push(1000, None, b"one");
+        buffer.push(2000, Some(b"k"), b"two");
+        batch::encode(&buffer).unwrap()
+    }
+
+    /// A batch with some of its bytes replaced, and its CRC made right again.
+    fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut sent = sent();
+        sent[at..at + bytes.len()].copy_from_slice(bytes);
+        let crc = crc32c::crc32c(&sent[21..]).to_be_bytes();
+        sent[17..21].copy_from_slice(&crc);
+        sent
+    }
+
+    fn parse(sent: &[u8]) -> Result<Produced, Unfit> {
+        Produced::parse(sent, 1 << 20, 5000)
+    }
+
+    #[test]
+    fn a_batch_is_taken() {
+        let produced = parse(&sent()).unwrap();
+        assert_eq!((produced.records, produced.max_timestamp_ms), (2, 2000));
+        assert_eq!(produced.sequenced, None);
+        let numbered = [7i64.to_be_bytes().as_slice(), &[0, 3, 0, 0, 0, 9]].concat();
+        let produced = parse(&with(43, &numbered)).unwrap();
+        assert_eq!(produced.sequenced, Some(Sequenced::new(7, 3, 9, 2)));
+        assert!(parse(&with(21, &[0, 4])).unwrap().is_zstd());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_apart() {
+        let damaged = |sent: &[u8]| matches!(parse(sent), Err(Unfit::Damaged(_)));
+        let invalid = |sent: &[u8]| matches!(parse(sent), Err(Unfit::Invalid(_)));
+        let mut flipped = sent();
+        *flipped.last_mut().unwrap() ^= 1;
+        assert!(damaged(&flipped));
+        assert!(damaged(&sent()[..60]));
+        assert!(damaged(&sent()[..70]));
+        assert!(invalid(&[sent(), sent()].concat()));
+        assert!(invalid(&with(16, &[1])));
+        assert!(invalid(&with(57, &[0, 0, 0, 3])));
+        assert!(invalid(&with(57, &[0, 0, 0, 0])));
+        // A thousand records in no room.
+        let mut many = with(23, &999u32.to_be_bytes());
+        many[57..61].copy_from_slice(&1000u32.to_be_bytes());
+        let crc = crc32c::crc32c(&many[21..]).to_be_bytes();
+        many[17..21].copy_from_slice(&crc);
+        assert!(invalid(&many));
+        assert!(invalid(&with(21, &[0, 5])));
+        assert!(invalid(&with(21, &[0, 1 << 4])));
+        assert!(invalid(&with(21, &[0, 1 << 5])));
+        // A producer without a sequence.
+        assert!(invalid(&with(43, &7i64.to_be_bytes())));
+        let late = with(35, &i64::MAX.to_be_bytes());
+        assert!(matches!(parse(&late), Err(Unfit::Timestamp(_))));
+        assert!(matches!(
+            parse(&with(21, &[0, 1 << 3])),
+            Err(Unfit::Timestamp(_))
+        ));
+        assert!(matches!(
+            Produced::parse(&sent(), 50, 0),
+            Err(Unfit::TooLarge { .. })
+        ));
+    }
+}

@@ -1,0 +1,130 @@
+//! Batches in and out as they are stored, and what else only the server needs.
+
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+
+use crate::append::{Placed, Request};
+use crate::batch::BatchView;
+use crate::destination::Destination;
+use crate::produced::Produced;
+use crate::shared::now_ms;
+use crate::state::ForeignCommit;
+use crate::{Client, Error, Offset, Topic, TopicConfig};
+
+/// Batches read from one partition, as they are stored.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredBatches {
+    pub(crate) bytes: Vec<u8>,
+    next: Offset,
+}
+
+impl Destination for StoredBatches {
+    fn push_batch(&mut self, batch: &BatchView<'_>) -> Result<(), String> {
+        self.bytes.extend_from_slice(batch.bytes());
+        self.next = batch.end_offset();
+        Ok(())
+    }
+
+    fn pass_to(&mut self, next: Offset) {
+        self.next = self.next.max(next);
+    }
+
+    fn next_offset(&self) -> Offset {
+        self.next
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl Client {
+    /// Appends batches to partitions of one topic, as [`Client::append`] does; each is placed or refused for
+    /// itself.
+    pub(crate) fn append_batches(
+        &self,
+        topic: &str,
+        batches: Vec<(u32, Produced)>,
+    ) -> Result<Vec<Placed>, Error> {
+        let store = self.store()?;
+        let core = store.core();
+        let topic = core.topic(topic)?;
+        if core.shared.poison.get().is_some() {
+            return Err(core.shared.poisoned());
+        }
+        core.shared.space.check()?;
+        core.shared.counts.appends.fetch_add(1, Ordering::Relaxed);
+        let parts = batches.into_iter();
+        topic.append(Request {
+            session: None,
+            parts: parts
+                .map(|(partition, batch)| batch.into_part(partition))
+                .collect(),
+        })
+    }
+
+    /// Reads whole batches as they are stored, from the one that holds `from` on; as [`Client::read`] does.
+    pub(crate) fn read_batches(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<StoredBatches, Error> {
+        let new = |from| StoredBatches {
+            bytes: Vec::new(),
+            next: from,
+        };
+        self.topic(topic)?
+            .read_into(partition, from, bytes_max, new)
+    }
+
+    /// Makes a topic that does not exist; says whether it did not.
+    pub(crate) fn create_new_topic(&self, name: &str, config: TopicConfig) -> Result<bool, Error> {
+        self.store()?.core().create_new_topic(name, config)
+    }
+
+    /// Checks whether [`Client::create_new_topic`] would make a topic.
+    pub(crate) fn check_new_topic(&self, name: &str, config: TopicConfig) -> Result<bool, Error> {
+        crate::store::check_topic(name, config)?;
+        Ok(!self.topics()?.iter().any(|topic| topic.name == name))
+    }
+
+    pub(crate) fn topic_named(&self, name: &str) -> Result<Topic, Error> {
+        Ok(self.topic(name)?.topic())
+    }
+
+    /// An id that no producer has had.
+    pub(crate) fn new_producer_id(&self) -> Result<i64, Error> {
+        let store = self.store()?;
+        let shared = &store.core().shared;
+        shared.producer_ids.next(&shared.state)
+    }
+
+    /// Changes whenever readers may see more, in any topic.
+    pub(crate) fn advanced(&self) -> Result<watch::Receiver<()>, Error> {
+        Ok(self.store()?.core().shared.advanced.subscribe())
+    }
+
+    /// The largest batch in bytes.
+    pub(crate) fn batch_bytes_max(&self) -> usize {
+        let store = self.store();
+        store.map_or(0, |store| store.core().shared.config.batch_bytes_max)
+    }
+
+    /// Whether a sink of ours has committed for the group.
+    pub(crate) fn is_own_group(&self, group: &str) -> Result<bool, Error> {
+        self.store()?.core().shared.state.is_own_group(group)
+    }
+
+    /// Notes how far a group of another program has come. It holds no records back.
+    pub(crate) fn commit_foreign(&self, commit: &ForeignCommit) -> Result<(), Error> {
+        self.store()?.core().commit_foreign(commit, now_ms())
+    }
+
+    /// What has been committed for a group, ours or another program's.
+    pub(crate) fn commits_of(&self, group: &str) -> Result<Vec<ForeignCommit>, Error> {
+        self.store()?.core().shared.state.commits_of(group)
+    }
+}

@@ -1,0 +1,214 @@
+//! The log served over the Kafka protocol: a thin adapter over the operations of [`Client`].
+//!
+//! A connection is a task that reads a request, has it answered, writes the answer, and only then reads the
+//! next one, so that answers come in order. What touches the log runs on tokio's threads for blocking calls; a
+//! fetch that waits for records holds none. `docs/format.md` lists the APIs and their versions.
+//!
+//! **Invariant:** nothing that a client sends makes the server panic, or take more memory than the limits in
+//! [`ServeConfig`]; a malformed request ends its connection and no other.
+
+mod api;
+mod code;
+mod connection;
+mod create_topics;
+mod fetch;
+mod group_offsets;
+mod list_offsets;
+mod metadata;
+mod produce;
+mod producer_id;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::{Client, Error};
+
+/// How long connections may take to end when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long nothing is accepted after the system has refused to.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the log is served, and within which limits.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// The address to listen at; port 0 is any free one.
+    pub listen: SocketAddr,
+    /// The host and port that clients are told to connect to; `None`: the address that they have reached.
+    pub advertise: Option<(String, u16)>,
+    /// The most connections; further ones are closed at once.
+    pub connections_max: usize,
+    /// The largest request in bytes; a larger one ends its connection.
+    pub request_bytes_max: usize,
+    /// The most bytes of requests, and of answers to fetches, that are in memory at once; who would go beyond
+    /// waits.
+    pub memory_bytes_max: usize,
+    /// The most bytes of records in an answer, unless one batch alone has more.
+    pub fetch_bytes_max: usize,
+    /// A connection without a request for so long is closed.
+    pub idle_max: Duration,
+}
+
+impl ServeConfig {
+    /// The defaults: 512 connections, requests of 32 MiB, 256 MiB of requests and as many of answers, 16 MiB
+    /// of records in an answer, ten minutes idle.
+    #[must_use]
+    pub const fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            advertise: None,
+            connections_max: 512,
+            request_bytes_max: 32 << 20,
+            memory_bytes_max: 256 << 20,
+            fetch_bytes_max: 16 << 20,
+            idle_max: Duration::from_secs(600),
+        }
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    local_addr: SocketAddr,
+    broker: Arc<Broker>,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+    runtime: Runtime,
+}
+
+/// What the connections share.
+#[derive(Debug)]
+struct Broker {
+    client: Client,
+    config: ServeConfig,
+    /// Bytes of requests that may still be taken in.
+    request_room: Arc<Semaphore>,
+    /// Bytes of answers to fetches that may still be made.
+    answer_room: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+    /// The failed write after which the log takes no more.
+    failure: Mutex<Option<String>>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// Serves a log until it is stopped.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] if the address cannot be had.
+    pub fn start(client: Client, config: ServeConfig) -> Result<Self, Error> {
+        let failed = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(config.connections_max.max(1))
+            .thread_name("serve")
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(failed)?;
+        let listener = runtime
+            .block_on(TcpListener::bind(config.listen))
+            .map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let (stop, stopping) = watch::channel(false);
+        let room = config.memory_bytes_max.min(Semaphore::MAX_PERMITS);
+        let broker = Arc::new(Broker {
+            client,
+            request_room: Arc::new(Semaphore::new(room)),
+            answer_room: Arc::new(Semaphore::new(room)),
+            connections: Arc::new(Semaphore::new(config.connections_max)),
+            failure: Mutex::default(),
+            stopping,
+            config,
+        });
+        let accepting = runtime.spawn(accept(Arc::clone(&broker), listener));
+        Ok(Self {
+            local_addr,
+            broker,
+            stop,
+            accepting,
+            runtime,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The failed write after which the log takes no more, if there was one: the process should end.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        let failure = &self.broker.failure;
+        failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Ends the connections, each behind the request that it is at. The log stays open.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        let ended = self
+            .runtime
+            .block_on(async { tokio::time::timeout(STOP_TIMEOUT, self.accepting).await });
+        if ended.is_err() {
+            tracing::warn!("some connections did not end in time and were cut off");
+        }
+        self.runtime.shutdown_timeout(STOP_TIMEOUT);
+    }
+}
+
+impl Broker {
+    /// Notes an error after which the log takes no more.
+    fn note_failure(&self, error: &Error) {
+        if matches!(error, Error::Store { .. } | Error::Io { .. }) {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert_with(|| error.to_string());
+        }
+    }
+}
+
+async fn accept(broker: Arc<Broker>, listener: TcpListener) {
+    let mut stopping = broker.stopping.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, peer)) => {
+                let Ok(place) = Arc::clone(&broker.connections).try_acquire_owned() else {
+                    let max = broker.config.connections_max;
+                    tracing::info!(%peer, max, "too many connections; this one is closed");
+                    continue;
+                };
+                let broker = Arc::clone(&broker);
+                connections.spawn(async move {
+                    connection::run(&broker, stream, peer).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}

@@ -1,0 +1,229 @@
+//! Produce: batches that are stored as they come.
+
+use super::Broker;
+use super::code::Code;
+use super::connection::Ended;
+use super::wire::{Malformed, Reader, Writer};
+use crate::append::Placed;
+use crate::produced::{Produced, Unfit};
+use crate::shared::now_ms;
+use crate::{Error, Offset};
+
+/// Before this version requests carry an older record format.
+const VERSION_MIN: i16 = 3;
+/// Before this version clients do not know zstd.
+const ZSTD_FROM: i16 = 7;
+
+struct Request<'a> {
+    has_transaction: bool,
+    acks: i16,
+    topics: Vec<(&'a str, Vec<Sent<'a>>)>,
+}
+
+/// What was sent for a partition.
+struct Sent<'a> {
+    partition: i32,
+    records: Option<&'a [u8]>,
+}
+
+/// What became of it.
+struct Stored {
+    partition: i32,
+    code: Code,
+    base_offset: Option<Offset>,
+    log_start: Option<Offset>,
+    message: Option<String>,
+}
+
+/// Says whether an answer is wanted.
+pub(super) fn answer(
+    broker: &Broker,
+    version: i16,
+    body: Reader<'_>,
+    out: &mut Writer,
+) -> Result<bool, Ended> {
+    let Request {
+        has_transaction,
+        acks,
+        topics,
+    } = decode(version, body)?;
+    let refusal = if version < VERSION_MIN {
+        Some(Code::UNSUPPORTED_VERSION)
+    } else if !(-1..=1).contains(&acks) {
+        Some(Code::INVALID_REQUIRED_ACKS)
+    } else if has_transaction {
+        Some(Code::INVALID_REQUEST)
+    } else {
+        None
+    };
+    let stored: Vec<_> = topics
+        .into_iter()
+        .map(|(topic, sent)| {
+            let stored = match refusal {
+                Some(code) => sent.iter().map(|sent| refused(sent, code, None)).collect(),
+                None => append(broker, version, topic, &sent),
+            };
+            (topic, stored)
+        })
+        .collect();
+    if acks == 0 {
+        let mut all = stored.iter().flat_map(|(_, stored)| stored);
+        if all.any(|stored| stored.code.is_error()) {
+            return Err(Ended::Unacknowledged);
+        }
+        return Ok(false);
+    }
+    put(version, &stored, out);
+    Ok(true)
+}
+
+fn decode(version: i16, mut body: Reader<'_>) -> Result<Request<'_>, Malformed> {
+    let transactional_id = if version >= 3 {
+        body.nullable_string()?
+    } else {
+        None
+    };
+    let acks = body.i16()?;
+    let _timeout_ms = body.i32()?;
+    let topics = body.array(|body| {
+        let topic = body.string()?;
+        let sent = body.array(|body| {
+            Ok(Sent {
+                partition: body.i32()?,
+                records: body.nullable_bytes()?,
+            })
+        })?;
+        Ok((topic, sent))
+    })?;
+    body.end()?;
+    Ok(Request {
+        has_transaction: transactional_id.is_some(),
+        acks,
+        topics,
+    })
+}
+
+const fn refused(sent: &Sent<'_>, code: Code, message: Option<String>) -> Stored {
+    Stored {
+        partition: sent.partition,
+        code,
+        base_offset: None,
+        log_start: None,
+        message,
+    }
+}
+
+/// Appends what is fit to be stored, together.
+fn append(broker: &Broker, version: i16, topic: &str, sent: &[Sent<'_>]) -> Vec<Stored> {
+    let partitions = match broker.client.topic_named(topic) {
+        Ok(found) => found.config.partitions,
+        Err(error) => {
+            let code = Code::from(&error);
+            return sent.iter().map(|sent| refused(sent, code, None)).collect();
+        }
+    };
+    let mut batches = Vec::new();
+    let mut stored: Vec<_> = sent
+        .iter()
+        .map(|sent| match check(broker, version, partitions, sent) {
+            Ok(batch) => {
+                batches.push(batch);
+                None
+            }
+            Err(refused) => Some(refused),
+        })
+        .collect();
+    if !batches.is_empty() {
+        let placed = broker.client.append_batches(topic, batches);
+        if let Err(error) = &placed {
+            broker.note_failure(error);
+        }
+        let starts = broker.client.partition_ends(topic).unwrap_or_default();
+        let mut placed = placed.map(Vec::into_iter);
+        for (slot, sent) in stored.iter_mut().zip(sent) {
+            if slot.is_some() {
+                continue;
+            }
+            let of_one = match &mut placed {
+                Ok(placed) => Ok(placed.next().expect("each batch has been placed")),
+                Err(error) => Err(&*error),
+            };
+            let mut one = placed_as(sent, of_one);
+            let ends = usize::try_from(sent.partition).ok();
+            let ends = ends.and_then(|partition| starts.get(partition));
+            one.log_start = ends.map(|ends| ends.start);
+            *slot = Some(one);
+        }
+    }
+    stored.into_iter().flatten().collect()
+}
+
+fn check(
+    broker: &Broker,
+    version: i16,
+    partitions: u32,
+    sent: &Sent<'_>,
+) -> Result<(u32, Produced), Stored> {
+    let partition = u32::try_from(sent.partition).ok();
+    let Some(partition) = partition.filter(|partition| *partition < partitions) else {
+        return Err(refused(sent, Code::UNKNOWN_TOPIC_OR_PARTITION, None));
+    };
+    let bytes_max = broker.client.batch_bytes_max();
+    let parsed = sent
+        .records
+        .ok_or_else(|| Unfit::Invalid("no record batch".to_owned()))
+        .and_then(|records| Produced::parse(records, bytes_max, now_ms()));
+    match parsed {
+        Ok(batch) if batch.is_zstd() && version < ZSTD_FROM => {
+            Err(refused(sent, Code::UNSUPPORTED_COMPRESSION_TYPE, None))
+        }
+        Ok(batch) => Ok((partition, batch)),
+        Err(unfit) => {
+            let message = match &unfit {
+                Unfit::Damaged(text) | Unfit::Invalid(text) | Unfit::Timestamp(text) => {
+                    text.clone()
+                }
+                Unfit::TooLarge { bytes, max } => {
+                    format!("a record batch of {bytes} bytes; at most {max} are allowed")
+                }
+            };
+            Err(refused(sent, Code::from(&unfit), Some(message)))
+        }
+    }
+}
+
+fn placed_as(sent: &Sent<'_>, placed: Result<Placed, &Error>) -> Stored {
+    match placed {
+        Ok(Placed::At(offset)) => Stored {
+            base_offset: Some(offset),
+            ..refused(sent, Code::NONE, None)
+        },
+        Ok(Placed::Refused(refusal)) => refused(sent, Code::from(refusal), None),
+        Err(error) => refused(sent, Code::from(error), Some(error.to_string())),
+    }
+}
+
+fn put(version: i16, stored: &[(&str, Vec<Stored>)], out: &mut Writer) {
+    let offset = |offset: Option<Offset>| offset.map_or(-1, |offset| offset.get().cast_signed());
+    out.array(stored, |out, (topic, stored)| {
+        out.string(topic);
+        out.array(stored, |out, stored| {
+            out.i32(stored.partition);
+            out.i16(stored.code.0);
+            out.i64(offset(stored.base_offset));
+            if version >= 2 {
+                out.i64(-1); // time of the append: the records keep their own
+            }
+            if version >= 5 {
+                out.i64(offset(stored.log_start));
+            }
+            if version >= 8 {
+                out.count(0); // errors of single records
+                out.nullable_string(stored.message.as_deref());
+            }
+        });
+    });
+    if version >= 1 {
+        out.i32(0); // throttle time
+    }
+}

@@ -1,0 +1,46 @@
+//! InitProducerId: an id for an idempotent producer.
+
+use super::Broker;
+use super::code::Code;
+use super::connection::Ended;
+use super::wire::{Reader, Writer};
+
+/// From this version on it has compact types and tagged fields.
+const FLEXIBLE_FROM: i16 = 2;
+
+pub(super) fn answer(
+    broker: &Broker,
+    version: i16,
+    mut body: Reader<'_>,
+    out: &mut Writer,
+) -> Result<(), Ended> {
+    let transactional_id = if version >= FLEXIBLE_FROM {
+        body.nullable_compact_string()?
+    } else {
+        body.nullable_string()?
+    };
+    let _transaction_timeout_ms = body.i32()?;
+    if version >= 3 {
+        // A producer that is not transactional gets a new id, whatever it had.
+        let (_id, _epoch) = (body.i64()?, body.i16()?);
+    }
+    if version >= FLEXIBLE_FROM {
+        body.tagged_fields()?;
+    }
+    body.end()?;
+    let given = match transactional_id {
+        Some(_) => Err(Code::INVALID_REQUEST),
+        None => broker.client.new_producer_id().map_err(|error| {
+            broker.note_failure(&error);
+            Code::from(&error)
+        }),
+    };
+    out.i32(0); // throttle time
+    out.i16(given.err().unwrap_or(Code::NONE).0);
+    out.i64(given.unwrap_or(-1));
+    out.i16(given.map_or(-1, |_| 0)); // epoch
+    if version >= FLEXIBLE_FROM {
+        out.no_tagged_fields();
+    }
+    Ok(())
+}

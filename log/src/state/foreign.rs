@@ -1,0 +1,81 @@
+//! What the state keeps for other programs: how far their groups have come, and which producer ids were given.
+
+use fjall::PersistMode;
+
+use super::{State, key};
+use crate::wire::Fields;
+use crate::{Error, Offset};
+
+/// How far a group of another program has come in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ForeignCommit {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    pub(crate) next: Offset,
+    /// What the program wants to remember with it.
+    pub(crate) metadata: String,
+}
+
+impl State {
+    /// What has been committed for a group: by another program, and by a sink of ours.
+    pub(crate) fn commits_of(&self, group: &str) -> Result<Vec<ForeignCommit>, Error> {
+        let names = |rest: &[u8]| {
+            let mut names = rest.splitn(2, |byte| *byte == 0);
+            let topic = std::str::from_utf8(names.next()?).ok()?.to_owned();
+            Some((topic, Fields::of(names.next()?).u32()?))
+        };
+        let commit = |rest: &[u8], next: u64, metadata: &str| {
+            let (topic, partition) = names(rest)?;
+            Some(ForeignCommit {
+                group: group.to_owned(),
+                topic,
+                partition,
+                next: Offset::new(next),
+                metadata: metadata.to_owned(),
+            })
+        };
+        let mut commits = self.scan(&key(b'o', &[group, ""]), |rest, value| {
+            commit(rest, Fields::of(value).u64()?, "")
+        })?;
+        commits.extend(self.scan(&key(b'c', &[group, ""]), |rest, value| {
+            let mut fields = Fields::of(value);
+            let (next, _at_ms) = (fields.u64()?, fields.i64()?);
+            commit(rest, next, std::str::from_utf8(fields.rest()).ok()?)
+        })?);
+        Ok(commits)
+    }
+
+    /// Whether a sink of ours has committed for the group.
+    pub(crate) fn is_own_group(&self, group: &str) -> Result<bool, Error> {
+        let prefix = key(b'o', &[group, ""]);
+        Ok(!self.scan(&prefix, |_, _| Some(()))?.is_empty())
+    }
+
+    /// Notes a commit, not fsynced, as [`State::put_committed`].
+    pub(crate) fn put_foreign(&self, commit: &ForeignCommit, at_ms: i64) -> Result<(), Error> {
+        let mut key = key(b'c', &[&commit.group, &commit.topic, ""]);
+        key.extend_from_slice(&commit.partition.to_be_bytes());
+        let mut value = commit.next.get().to_be_bytes().to_vec();
+        value.extend_from_slice(&at_ms.to_be_bytes());
+        value.extend_from_slice(commit.metadata.as_bytes());
+        self.put(key, value, PersistMode::Buffer)
+    }
+
+    /// The first producer id that was not given; `None` if none ever was.
+    pub(crate) fn first_free_producer_id(&self) -> Result<Option<i64>, Error> {
+        let value = self
+            .keys
+            .get(b"p")
+            .map_err(|error| self.failed("read", error))?;
+        Ok(value.and_then(|value| Fields::of(&value).i64()))
+    }
+
+    pub(crate) fn put_first_free_producer_id(&self, id: i64) -> Result<(), Error> {
+        self.put(
+            b"p".to_vec(),
+            id.to_be_bytes().to_vec(),
+            PersistMode::SyncAll,
+        )
+    }
+}
