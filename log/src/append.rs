@@ -125,6 +125,7 @@ mod tests {
                 partition: 0,
                 records: 1,
                 max_timestamp_ms: 0,
+                sequenced: None,
                 batch: vec![0; bytes],
             }],
         }
@@ -140,7 +141,7 @@ mod tests {
             let gate = gate.lock().unwrap();
             gate.0.send(group.len()).unwrap();
             gate.1.recv().unwrap();
-            let offsets = (0..).map(|i| Ok(vec![Offset::new(i)]));
+            let offsets = (0..).map(|i| Ok(vec![Placed::At(Offset::new(i))]));
             offsets.take(group.len()).collect()
         };
         thread::scope(|scope| {
@@ -155,13 +156,14 @@ mod tests {
             go_on.send(()).unwrap();
             assert_eq!(begun.recv().unwrap(), 5);
             go_on.send(()).unwrap();
-            assert_eq!(first.join().unwrap().unwrap(), [Offset::ZERO]);
+            assert_eq!(first.join().unwrap().unwrap(), [Placed::At(Offset::ZERO)]);
             let mut offsets: Vec<_> = others
                 .into_iter()
-                .map(|thread| thread.join().unwrap().unwrap()[0].get())
+                .map(|thread| thread.join().unwrap().unwrap())
                 .collect();
-            offsets.sort_unstable();
-            assert_eq!(offsets, [0, 1, 2, 3, 4], "each gets its own outcome");
+            offsets.sort_unstable_by_key(|placed| format!("{placed:?}"));
+            let expected = [0, 1, 2, 3, 4].map(|i| [Placed::At(Offset::new(i))]);
+            assert_eq!(offsets, expected, "each gets its own outcome");
         });
     }
 

@@ -19,7 +19,7 @@
 //! Base offset and epoch stand before the CRC, so that a writer encodes and compresses before it knows
 //! them.
 
-use crate::{Offset, RecordBuffer, lz4};
+use crate::{Offset, RecordBuffer, codec, lz4};
 
 pub(crate) const HEADER_BYTES: usize = 61;
 /// How many of a batch's bytes its length does not count.
@@ -175,7 +175,7 @@ impl<'a> BatchView<'a> {
                 Ok(())
             }
             LZ4 => lz4::decompress(records, out),
-            other => Err(format!("a record batch of unknown compression {other}")),
+            other => codec::decompress(other, records, out),
         }
     }
 }
@@ -198,6 +198,7 @@ mod tests {
 
     use super::*;
     use crate::Records;
+    use crate::destination::Destination;
     use crate::record::check_records;
 
     type Plain = (i64, Option<Vec<u8>>, Vec<u8>);

@@ -60,6 +60,7 @@ mod append;
 mod background;
 mod batch;
 mod client;
+mod codec;
 mod database;
 mod destination;
 mod error;

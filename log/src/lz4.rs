@@ -10,7 +10,7 @@ use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 use lz4_flex::frame::FrameDecoder;
 
 /// The most bytes that one batch may become when it is decompressed, 256 MiB.
-const CONTENT_BYTES_MAX: usize = 256 << 20;
+pub(crate) const CONTENT_BYTES_MAX: usize = 256 << 20;
 
 /// The whole header of our frames by block size: magic, flags, block size, checksum of those two.
 const HEADERS: [(usize, [u8; 7]); 4] = [

@@ -3,9 +3,8 @@
 use crate::append;
 use crate::batch::{self, BatchView, COMPRESSION_MASK};
 use crate::producers::Sequenced;
+use crate::record::RECORD_BYTES_MIN;
 
-/// The least bytes that a record takes: seven fields of one byte.
-const RECORD_BYTES_MIN: usize = 7;
 /// The greatest number of a compression.
 const ZSTD: i16 = 4;
 const LOG_APPEND_TIME: i16 = 1 << 3;

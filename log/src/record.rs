@@ -4,6 +4,9 @@ use crate::batch::BatchView;
 use crate::destination::Destination;
 use crate::{Offset, varint};
 
+/// The least bytes that a record takes: seven fields of one byte.
+pub(crate) const RECORD_BYTES_MIN: usize = 7;
+
 /// Records to be appended to one partition: encoded once, as Kafka's record format v2 has them.
 ///
 /// A buffer becomes one record batch; its size is bounded by [`Config::batch_bytes_max`](crate::Config).
@@ -134,8 +137,20 @@ pub struct Record<'a> {
     pub timestamp_ms: i64,
     /// Its key.
     pub key: Option<&'a [u8]>,
-    /// Its value; empty for a Kafka record whose value is null.
+    /// Its value; empty for a Kafka record whose value is null, and for one that cannot be read.
     pub value: &'a [u8],
+}
+
+impl Record<'_> {
+    /// What stands in the place of what is no record.
+    fn unreadable(offset: Offset, batch: &Batch) -> Self {
+        Self {
+            offset,
+            timestamp_ms: batch.base_timestamp_ms,
+            key: None,
+            value: &[],
+        }
+    }
 }
 
 impl Records {
@@ -149,10 +164,9 @@ impl Records {
         }
     }
 
-    /// The records, in offset order.
-    ///
-    /// # Panics
-    /// If a batch whose CRC-32C holds is no batch, which a writer of this crate does not leave behind.
+    /// The records, in offset order. A writer elsewhere may have sent what is no record: it stands here without
+    /// key and value, and so do those behind it in its batch; of a batch that cannot be decompressed there is
+    /// one.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let mut start = 0;
         self.batches.iter().flat_map(move |batch| {
@@ -162,10 +176,20 @@ impl Records {
             let passed = u32::try_from(self.first.since(batch.base_offset)).unwrap_or(u32::MAX);
             let passed = passed.min(batch.records);
             for _ in 0..passed {
-                skip_record(bytes, &mut at).expect("a batch whose CRC holds is well formed");
+                if skip_record(bytes, &mut at).is_none() {
+                    at = bytes.len();
+                }
             }
-            (passed..batch.records).map(move |_| {
-                read_record(bytes, &mut at, batch).expect("a batch whose CRC holds is well formed")
+            (passed..batch.records).map(move |i| {
+                let offset = batch.base_offset.plus(u64::from(i));
+                let record = read_record(bytes, &mut at, batch);
+                record.map_or_else(
+                    || {
+                        at = bytes.len();
+                        Record::unreadable(offset, batch)
+                    },
+                    |record| Record { offset, ..record },
+                )
             })
         })
     }
@@ -205,11 +229,22 @@ impl Records {
 
 impl Destination for Records {
     fn push_batch(&mut self, batch: &BatchView<'_>) -> Result<(), String> {
-        batch.decompress_into(&mut self.bytes)?;
+        let start = self.bytes.len();
+        let decompressed = batch.decompress_into(&mut self.bytes);
+        let room = (self.bytes.len() - start) / RECORD_BYTES_MIN;
+        let records = if decompressed.is_ok() && batch.records() as usize <= room {
+            batch.records()
+        } else {
+            // Its CRC holds: it is what its writer sent, and the log is whole.
+            let error = decompressed.err();
+            tracing::warn!(offset = %batch.base_offset(), error, "a record batch cannot be read");
+            self.bytes.truncate(start);
+            1
+        };
         self.batches.push(Batch {
             base_offset: batch.base_offset(),
             base_timestamp_ms: batch.base_timestamp_ms(),
-            records: batch.records(),
+            records,
             end: self.bytes.len(),
         });
         self.next = batch.end_offset();

@@ -43,6 +43,12 @@ pub(super) struct Frame {
     _room: OwnedSemaphorePermit,
 }
 
+impl Frame {
+    pub(super) const fn new(bytes: Vec<u8>, room: OwnedSemaphorePermit) -> Self {
+        Self { bytes, _room: room }
+    }
+}
+
 /// Serves a client until it goes or is let go.
 pub(super) async fn run(broker: &Arc<Broker>, stream: TcpStream, peer: SocketAddr) {
     match serve(broker, stream).await {
@@ -97,10 +103,7 @@ async fn read_frame(
     if taken.await.map_err(|_| Ended::Slow)?? < bytes {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    Ok(Frame {
-        bytes: frame,
-        _room: room,
-    })
+    Ok(Frame::new(frame, room))
 }
 
 /// Waits for a share of the memory.

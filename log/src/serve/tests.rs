@@ -1,1 +1,116 @@
+//! Random bytes as requests.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+use super::wire::{Malformed, Reader};
+use super::{Broker, ServeConfig, api, connection};
+use crate::{Client, Config, Retention, TopicConfig};
+
+/// A server's inside, without its sockets.
+fn broker() -> (TempDir, Arc<Broker>) {
+    let dir = TempDir::new().unwrap();
+    let client = Client::open(Config::new(dir.path().join("log"))).unwrap();
+    let topic = TopicConfig {
+        partitions: 2,
+        retention: Retention::default(),
+    };
+    client.create_topic("t", topic).unwrap();
+    let config = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let room = || Arc::new(Semaphore::new(config.memory_bytes_max));
+    let broker = Broker {
+        client,
+        request_room: room(),
+        answer_room: room(),
+        connections: Arc::new(Semaphore::new(1)),
+        failure: std::sync::Mutex::default(),
+        stopping: tokio::sync::watch::channel(true).1,
+        config,
+    };
+    (dir, Arc::new(broker))
+}
+
+/// Answers a request; whatever it is, it comes back.
+fn answer(runtime: &tokio::runtime::Runtime, broker: &Arc<Broker>, bytes: Vec<u8>) {
+    let reached = SocketAddr::from(([127, 0, 0, 1], 9092));
+    runtime.block_on(async {
+        let room = connection::acquire(&broker.request_room, bytes.len(), broker).await;
+        let frame = connection::Frame::new(bytes, room.unwrap());
+        let answered = api::answer(broker, frame, reached).await;
+        assert!(
+            !matches!(answered, Err(connection::Ended::Closed)),
+            "a thread panicked"
+        );
+        if let Ok(Some(answer)) = answered {
+            assert!(answer.bytes.len() < 4 << 20, "{}", answer.bytes.len());
+        }
+    });
+}
+
+#[test]
+fn no_request_makes_it_panic() {
+    let (_dir, broker) = broker();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    // Keys and versions that exist, small numbers and names that exist: so that some come far.
+    let piece = prop_oneof![
+        4 => any::<u8>().prop_map(|byte| vec![byte]),
+        4 => (-1i32..4).prop_map(|number| number.to_be_bytes().to_vec()),
+        2 => (-1i16..3).prop_map(|number| number.to_be_bytes().to_vec()),
+        2 => Just(vec![0, 1, b't']),
+        1 => Just(0i64.to_be_bytes().to_vec()),
+        1 => Just(vec![0x7f, 0xff, 0xff, 0xff]),
+        1 => Just(vec![0xff; 4]),
+    ];
+    let body = prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat());
+    let config = ProptestConfig {
+        cases: 3000,
+        failure_persistence: None,
+        ..Default::default()
+    };
+    proptest!(config, |(key in 0i16..24, version in -1i16..13, body in body)| {
+        let mut bytes = key.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&version.to_be_bytes());
+        bytes.extend_from_slice(&[0, 0, 0, 1, 0xff, 0xff]);
+        bytes.extend_from_slice(&body);
+        answer(&runtime, &broker, bytes);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn what_is_decoded_is_no_larger_than_what_is_there(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let read = Reader::new(&bytes).array(|body| body.array(Reader::string));
+        if let Ok(topics) = read {
+            let text: usize = topics.iter().flatten().map(|text| text.len()).sum();
+            prop_assert!(text <= bytes.len());
+        }
+        let _ = Reader::new(&bytes).tagged_fields();
+        let _ = Reader::new(&bytes).nullable_compact_string();
+        let _ = Reader::new(&bytes).nullable_bytes();
+    }
+}
+
+#[test]
+fn counts_are_bounded() {
+    for count in [
+        [0x7f, 0xff, 0xff, 0xff],
+        [0xff, 0xff, 0xff, 0xfe],
+        [0, 1, 0, 0],
+    ] {
+        // An element may take no bytes at all.
+        let read = Reader::new(&count).array(|_| Ok(()));
+        assert_eq!(read, Err(Malformed), "{count:?}");
+    }
+    assert_eq!(Reader::new(&[0xff; 4]).nullable_array(|_| Ok(())), Ok(None));
+    let read = Reader::new(&[0x7f, 0xff, 0xff, 0xff]).nullable_bytes();
+    assert_eq!(read, Err(Malformed));
+}

@@ -8,6 +8,7 @@ mod fixture;
 mod kill;
 mod model;
 mod segments;
+mod serve;
 mod size;
 mod support;
 mod write_error;
