@@ -3,11 +3,12 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup demo test bench
+.PHONY: help setup demo test test-clients bench
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
 	@echo 'make test    set up, check format and lints, run all tests'
+	@echo 'make test-clients   run the served log against kcat, confluent-kafka and kafka-python'
 	@echo 'make bench   set up, and measure against psql \copy (ARGS=memory, ARGS=kills: the long ones)'
 	@echo 'make setup   install what is missing: PostgreSQL, a C linker; nothing else'
 
@@ -19,6 +20,9 @@ demo:
 
 test:
 	@sh scripts/test.sh
+
+test-clients:
+	@sh scripts/test-clients.sh
 
 bench:
 	@sh scripts/bench.sh $(ARGS)
