@@ -156,10 +156,12 @@ pub(super) async fn answer(
         };
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => {}
-            waited = timeout_at(deadline, wait) => match waited {
-                Ok(Err(ended)) => return Err(ended),
-                Ok(Ok(())) | Err(_) => {}
-            },
+            waited = timeout_at(deadline, wait) => {
+                // Past the deadline it is read for the last time.
+                if let Ok(Err(ended)) = waited {
+                    return Err(ended);
+                }
+            }
         }
     }
 }

@@ -62,9 +62,7 @@ pub(super) fn answer(
         out.i32(BROKER_ID); // controller
     }
     out.array(&topics, |out, (name, found)| {
-        let code = found
-            .as_ref()
-            .map_or_else(|error| Code::from(error), |_| Code::NONE);
+        let code = found.as_ref().map_or_else(Code::from, |_| Code::NONE);
         out.i16(code.0);
         out.string(name);
         if version >= 1 {

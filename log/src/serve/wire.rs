@@ -180,7 +180,10 @@ impl Writer {
 
     /// Writes a text; one that is too long for it is cut.
     pub(super) fn string(&mut self, text: &str) {
-        let end = text.floor_char_boundary(text.len().min(i16::MAX as usize));
+        let mut end = text.len().min(i16::MAX as usize);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
         self.i16(i16::try_from(end).unwrap_or(i16::MAX));
         self.0.extend_from_slice(&text.as_bytes()[..end]);
     }
