@@ -166,7 +166,7 @@ fn run_to_end(
     let started = Instant::now();
     let mut pipeline = Pipeline::new(log);
     pipeline.start_sink(config, streams)?;
-    let done = pipeline.run_once(screen, &stop)?;
+    let done = pipeline.run_once(screen, &stop, None)?;
     let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
     summary::print(&report, false, false, screen)
 }

@@ -65,7 +65,7 @@ pub(super) fn start(
         None => String::new(),
     };
     screen.say(&format!(
-        "listening  {address}{advertised}   the Kafka protocol"
+        "listening  {address}   the Kafka protocol{advertised}"
     ));
     if !address.ip().to_canonical().is_loopback() {
         tracing::warn!(

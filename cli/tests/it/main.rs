@@ -9,4 +9,5 @@ mod log_content;
 mod memory;
 mod once;
 mod ops;
+mod serve;
 mod support;
