@@ -248,12 +248,17 @@ def test_kill_under_an_idempotent_producer(server):
          "queue.buffering.max.messages": 20000}
     )
     stop = threading.Event()
-    failures, counts = [], [0, 0]
+    failures, counts, delivered = [], [0, 0], [0]
+
+    def report(error, _):
+        if error:
+            failures.append(error)
+        else:
+            delivered[0] += 1
 
     def write():
         while not stop.is_set():
             for partition in range(2):
-                report = lambda error, _: failures.append(error) if error else None
                 try:
                     producer.produce("t", value=b"%d" % counts[partition], partition=partition, on_delivery=report)
                     counts[partition] += 1
@@ -264,7 +269,12 @@ def test_kill_under_an_idempotent_producer(server):
     writer = threading.Thread(target=write)
     writer.start()
     for _ in range(8):
-        time.sleep(random.uniform(0.2, 0.7))
+        # The client takes its time to come back; a kill that hits no append shows nothing.
+        before, deadline = delivered[0], time.time() + 30
+        while delivered[0] == before:
+            assert time.time() < deadline, "the producer does not come back"
+            time.sleep(0.01)
+        time.sleep(random.uniform(0.05, 0.4))
         server.kill()
         server.start()
     stop.set()
