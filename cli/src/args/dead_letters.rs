@@ -1,0 +1,132 @@
+//! Arguments of `bekk dead-letters`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use bekk_stream::parse_duration;
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use super::{LogArgs, PostgresArgs};
+
+#[derive(Subcommand)]
+pub(crate) enum DeadLetters {
+    /// List the open dead letters
+    List(DeadLettersList),
+    /// Show one whole, with the record's text
+    Show(DeadLettersShow),
+    /// Try again, after the configuration, the table or the text has been mended
+    ///
+    /// Each is read again as the stream is configured now, and goes into the table unless a newer record of
+    /// its key exists. Those that are no rows still stay open, and the exit code is 1.
+    Retry(DeadLettersRetry),
+    /// Write them to a CSV file
+    Export(DeadLettersExport),
+    /// Set them aside: they stay in the table, marked as discarded
+    Discard(DeadLettersDiscard),
+}
+
+#[derive(Args)]
+pub(crate) struct DeadLettersFilter {
+    /// Only of this reason, such as bad_value
+    #[arg(long, value_name = "REASON", env = "BEKK_REASON")]
+    pub(crate) reason: Option<String>,
+    /// Only of this stream
+    #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
+    pub(crate) stream: Option<String>,
+    /// Only those met since then: 2026-01-31T12:00:00Z, or 2h ago as 2h
+    #[arg(long, value_name = "TIME", env = "BEKK_SINCE")]
+    pub(crate) since: Option<Since>,
+}
+
+#[derive(Args)]
+pub(crate) struct DeadLettersList {
+    #[command(flatten)]
+    pub(crate) filter: DeadLettersFilter,
+    /// Resolved ones, too
+    #[arg(long, env = "BEKK_RESOLVED")]
+    pub(crate) resolved: bool,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..1_000_000), env = "BEKK_LIMIT")]
+    pub(crate) limit: u32,
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct DeadLettersShow {
+    /// Its number
+    #[arg(value_name = "ID")]
+    pub(crate) id: i64,
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct DeadLettersRetry {
+    /// Their numbers
+    #[arg(value_name = "ID", conflicts_with = "all")]
+    pub(crate) ids: Vec<i64>,
+    /// All that are open
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) filter: DeadLettersFilter,
+    /// Print the summary as JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct DeadLettersExport {
+    /// The file to write; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: PathBuf,
+    #[command(flatten)]
+    pub(crate) filter: DeadLettersFilter,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct DeadLettersDiscard {
+    /// Their numbers
+    #[arg(value_name = "ID", conflicts_with = "all")]
+    pub(crate) ids: Vec<i64>,
+    /// All that are open
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) filter: DeadLettersFilter,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+}
+
+/// A moment: milliseconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Since(pub(crate) i64);
+
+impl FromStr for Since {
+    type Err = String;
+
+    /// A moment, or how long ago it was.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(moment) = text.parse::<Timestamp>() {
+            return Ok(Self(moment.as_millisecond()));
+        }
+        let ago =
+            parse_duration(text).map_err(|_| "write 2026-01-31T12:00:00Z or 2h".to_owned())?;
+        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        Ok(Self(Timestamp::now().as_millisecond().saturating_sub(ago)))
+    }
+}

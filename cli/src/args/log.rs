@@ -1,0 +1,109 @@
+//! Arguments of `bekk log`, and of whoever serves it.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{LogArgs, Where};
+
+#[derive(Subcommand)]
+pub(crate) enum Log {
+    /// List the topics: partitions, offsets, sizes
+    Topics(LogTopics),
+    /// Print the records of a topic
+    Read(LogRead),
+    /// Check every batch's CRC and the density of offsets; the log must not be in use
+    Verify(LogVerify),
+    /// Serve the log to Kafka clients, until stopped
+    Serve(LogServe),
+}
+
+#[derive(Args)]
+pub(crate) struct LogServe {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    /// The address to listen at; port 0 is any free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9092",
+        env = "BEKK_LISTEN"
+    )]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) advertise: AdvertiseArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct AdvertiseArgs {
+    /// Where clients are told to connect to; without it, the address that each has reached
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port, env = "BEKK_ADVERTISE")]
+    pub(crate) advertise: Option<(String, u16)>,
+}
+
+fn parse_host_port(text: &str) -> Result<(String, u16), String> {
+    let wrong = || "write HOST:PORT".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = port.parse().map_err(|_| wrong())?;
+    if host.is_empty() || port == 0 {
+        return Err(wrong());
+    }
+    Ok((host.to_owned(), port))
+}
+
+#[derive(Args)]
+pub(crate) struct LogTopics {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct LogRead {
+    /// The topic; without it, the only stream's
+    #[arg(long, value_name = "NAME", env = "BEKK_TOPIC")]
+    pub(crate) topic: Option<String>,
+    /// From here on: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-10 for the last ten of
+    /// each partition
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value = "earliest",
+        allow_hyphen_values = true,
+        env = "BEKK_FROM"
+    )]
+    pub(crate) from: Where,
+    /// How a record is written
+    #[arg(long, value_enum, default_value = "json", env = "BEKK_FORMAT")]
+    pub(crate) format: ReadFormat,
+    /// At most so many
+    #[arg(long, value_name = "N", env = "BEKK_LIMIT")]
+    pub(crate) limit: Option<u64>,
+    /// Go on with new records until stopped
+    #[arg(long, env = "BEKK_FOLLOW")]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadFormat {
+    /// One JSON object a line, with offset, key, file and line
+    Json,
+    /// The values in the stream's order; a reject as it stands in its file
+    Csv,
+    /// The records' bytes
+    Raw,
+}
+
+#[derive(Args)]
+pub(crate) struct LogVerify {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
+}
