@@ -10,7 +10,7 @@ help:
 	@echo 'make test    set up, check format and lints, run all tests'
 	@echo 'make test-clients   run the served log against kcat, confluent-kafka and kafka-python'
 	@echo 'make bench   set up, and measure against psql \copy (ARGS=memory, ARGS=kills: the long ones)'
-	@echo 'make setup   install what is missing: PostgreSQL, a C linker; nothing else'
+	@echo 'make setup   install what is missing to build and run: PostgreSQL, a C linker'
 
 setup:
 	@sh scripts/setup.sh
