@@ -11,6 +11,9 @@ use crate::{Error, Topic};
 
 /// The id of the one broker.
 pub(super) const BROKER_ID: i32 = 0;
+/// Stands in front of the log's id in the cluster id, so that Bekk's own clients tell a served log from a Kafka
+/// cluster.
+pub(crate) const CLUSTER_ID_PREFIX: &str = "bekk.";
 /// That it was not asked what the client may do.
 const NO_OPERATIONS: i32 = i32::MIN;
 /// A group's coordinator is looked for.
@@ -56,7 +59,7 @@ pub(super) fn answer(
         out.nullable_string(None); // rack
     }
     if version >= 2 {
-        out.string(&broker.client.log_id().to_string());
+        out.string(&format!("{CLUSTER_ID_PREFIX}{}", broker.client.log_id()));
     }
     if version >= 1 {
         out.i32(BROKER_ID); // controller

@@ -241,6 +241,19 @@ fn batches_pass_through_in_every_version() {
 }
 
 #[test]
+fn the_cluster_id_names_the_log() {
+    let served = Served::new(|_| ());
+    let mut connection = served.connect();
+    let request = MetadataRequest::default().with_topics(None);
+    let expected = format!("bekk.{}", served.client.log_id());
+    for version in 2..=8 {
+        let answer: MetadataResponse = connection.request(ApiKey::Metadata, version, &request);
+        assert_eq!(answer.cluster_id.as_deref(), Some(expected.as_str()));
+    }
+    served.server.stop();
+}
+
+#[test]
 fn an_idempotent_producer_is_stored_once() {
     let served = Served::new(|_| ());
     let mut connection = served.connect();
