@@ -101,5 +101,5 @@ pub use error::Error;
 pub use gap::Gap;
 pub use offset::{LogId, Offset, ParseLogIdError};
 pub use record::{Record, RecordBuffer, Records};
-pub use serve::{ServeConfig, Server};
+pub use serve::{Credentials, ServeConfig, Server};
 pub use verify::{Problem, VerifyReport, verify};

@@ -17,6 +17,7 @@ mod list_offsets;
 mod metadata;
 mod produce;
 mod producer_id;
+mod sasl;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -30,6 +31,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use self::sasl::Credentials;
 use crate::{Client, Error};
 
 /// How long connections may take to end when the server stops.
@@ -44,6 +46,8 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// The host and port that clients are told to connect to; `None`: the address that they have reached.
     pub advertise: Option<(String, u16)>,
+    /// What a client has to know; `None`: whoever reaches the address may do all.
+    pub credentials: Option<Credentials>,
     /// The most connections; further ones are closed at once.
     pub connections_max: usize,
     /// The largest request in bytes; a larger one ends its connection.
@@ -65,6 +69,7 @@ impl ServeConfig {
         Self {
             listen,
             advertise: None,
+            credentials: None,
             connections_max: 512,
             request_bytes_max: 32 << 20,
             memory_bytes_max: 256 << 20,

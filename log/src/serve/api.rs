@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::code::Code;
 use super::connection::{Ended, Frame};
+use super::sasl::{self, Access};
 use super::wire::{Malformed, Reader, Writer};
 use super::{
     Broker, create_topics, fetch, group_offsets, list_offsets, metadata, produce, producer_id,
@@ -19,9 +20,11 @@ const METADATA: i16 = 3;
 const OFFSET_COMMIT: i16 = 8;
 const OFFSET_FETCH: i16 = 9;
 const FIND_COORDINATOR: i16 = 10;
+const SASL_HANDSHAKE: i16 = 17;
 const API_VERSIONS: i16 = 18;
 const CREATE_TOPICS: i16 = 19;
 const INIT_PRODUCER_ID: i16 = 22;
+const SASL_AUTHENTICATE: i16 = 36;
 
 /// Key, first and last version of each API. Produce is offered from 0 because librdkafka before 2.11 takes a
 /// broker that does not offer it for one that knows no compression but gzip; below 3 it is refused.
@@ -38,10 +41,20 @@ const OFFERED: [(i16, i16, i16); 10] = [
     (INIT_PRODUCER_ID, 0, 4),
 ];
 
+/// The same of what is offered where clients have to say who they are.
+const OFFERED_WITH_CREDENTIALS: [(i16, i16, i16); 2] =
+    [(SASL_HANDSHAKE, 0, 1), (SASL_AUTHENTICATE, 0, 1)];
+
 /// An answer, and its share of the memory for answers.
 pub(super) struct Answer {
     pub(super) bytes: Vec<u8>,
     pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    const fn small(bytes: Vec<u8>) -> Self {
+        Self { bytes, room: None }
+    }
 }
 
 /// What stands before a request's body.
@@ -52,6 +65,61 @@ struct Header {
     correlation_id: i32,
 }
 
+/// The APIs that are offered.
+fn offered(broker: &Broker) -> Vec<(i16, i16, i16)> {
+    let mut offered = OFFERED.to_vec();
+    if broker.config.credentials.is_some() {
+        offered.extend(OFFERED_WITH_CREDENTIALS);
+    }
+    offered
+}
+
+fn check_offered(broker: &Broker, header: &Header) -> Result<(), Ended> {
+    let Header { key, version, .. } = *header;
+    let is_it = |(offered, first, last): &(i16, i16, i16)| {
+        *offered == key && (*first..=*last).contains(&version)
+    };
+    // Of an unknown version of ApiVersions the answer says so.
+    if key == API_VERSIONS || offered(broker).iter().any(is_it) {
+        return Ok(());
+    }
+    Err(Ended::Unsupported { key, version })
+}
+
+/// Answers a request of a connection that has not said yet who it is.
+pub(super) async fn answer_stranger(
+    broker: &Broker,
+    access: &mut Access,
+    frame: Frame,
+) -> Result<Answer, Ended> {
+    let credentials = broker.config.credentials.as_ref();
+    if *access == Access::BareMechanism {
+        if !sasl::is_right(&frame.bytes, credentials) {
+            tokio::time::sleep(sasl::FAILED_PAUSE).await;
+            return Err(Ended::Unauthenticated);
+        }
+        *access = Access::Granted;
+        return Ok(Answer::small(Vec::new()));
+    }
+    let (header, body) = decode_header(&frame.bytes)?;
+    check_offered(broker, &header)?;
+    let version = header.version;
+    let mut out = begin(&header);
+    match header.key {
+        API_VERSIONS => api_versions(broker, version, body, &mut out)?,
+        SASL_HANDSHAKE => sasl::handshake(access, version, body, &mut out)?,
+        SASL_AUTHENTICATE => {
+            sasl::authenticate(access, credentials, version, body, &mut out)?;
+            if *access != Access::Granted {
+                tokio::time::sleep(sasl::FAILED_PAUSE).await;
+                *access = Access::Refused;
+            }
+        }
+        _ => return Err(Ended::Unauthenticated),
+    }
+    Ok(Answer::small(out.into_bytes()))
+}
+
 /// Answers a request; `None` if it wants no answer.
 pub(super) async fn answer(
     broker: &Arc<Broker>,
@@ -59,15 +127,9 @@ pub(super) async fn answer(
     reached: SocketAddr,
 ) -> Result<Option<Answer>, Ended> {
     let (header, body) = decode_header(&frame.bytes)?;
-    let Header { key, version, .. } = header;
-    let offered = OFFERED
-        .iter()
-        .any(|(offered, first, last)| *offered == key && (*first..=*last).contains(&version));
-    if !offered && key != API_VERSIONS {
-        return Err(Ended::Unsupported { key, version });
-    }
-    if key == FETCH {
-        let request = fetch::Request::decode(version, body)?;
+    check_offered(broker, &header)?;
+    if header.key == FETCH {
+        let request = fetch::Request::decode(header.version, body)?;
         // A fetch may wait for long.
         drop(frame);
         let (out, room) = fetch::answer(broker, request, begin(&header)).await?;
@@ -85,7 +147,7 @@ pub(super) async fn answer(
         Ok::<_, Ended>(is_wanted.then(|| out.into_bytes()))
     });
     let bytes = answered.await.map_err(|_| Ended::Closed)??;
-    Ok(bytes.map(|bytes| Answer { bytes, room: None }))
+    Ok(bytes.map(Answer::small))
 }
 
 /// Answers all but fetches; says whether an answer is wanted.
@@ -106,7 +168,11 @@ fn dispatch(
         FIND_COORDINATOR => metadata::find_coordinator(broker, version, body, reached, out)?,
         CREATE_TOPICS => create_topics::answer(broker, version, body, out)?,
         INIT_PRODUCER_ID => producer_id::answer(broker, version, body, out)?,
-        _ => api_versions(version, body, out)?,
+        SASL_HANDSHAKE => sasl::handshake(&mut Access::Granted, version, body, out)?,
+        SASL_AUTHENTICATE => {
+            sasl::authenticate(&mut Access::Granted, None, version, body, out)?;
+        }
+        _ => api_versions(broker, version, body, out)?,
     }
     Ok(true)
 }
@@ -145,18 +211,24 @@ fn begin(header: &Header) -> Writer {
     out
 }
 
-fn api_versions(version: i16, mut body: Reader<'_>, out: &mut Writer) -> Result<(), Malformed> {
+fn api_versions(
+    broker: &Broker,
+    version: i16,
+    mut body: Reader<'_>,
+    out: &mut Writer,
+) -> Result<(), Malformed> {
+    let offered = offered(broker);
     if !(0..=3).contains(&version) {
         // Of a version that is not known neither the request's body nor the answer's can be; the client reads
         // the first version's and tries again.
         out.i16(Code::UNSUPPORTED_VERSION.0);
-        offered(out);
+        put_offered(&offered, out);
         return Ok(());
     }
     if version < 3 {
         body.end()?;
         out.i16(Code::NONE.0);
-        offered(out);
+        put_offered(&offered, out);
         if version > 0 {
             out.i32(0); // throttle time
         }
@@ -169,8 +241,8 @@ fn api_versions(version: i16, mut body: Reader<'_>, out: &mut Writer) -> Result<
     body.tagged_fields()?;
     body.end()?;
     out.i16(Code::NONE.0);
-    out.compact_count(OFFERED.len());
-    for (key, first, last) in OFFERED {
+    out.compact_count(offered.len());
+    for (key, first, last) in offered {
         out.i16(key);
         out.i16(first);
         out.i16(last);
@@ -181,8 +253,8 @@ fn api_versions(version: i16, mut body: Reader<'_>, out: &mut Writer) -> Result<
     Ok(())
 }
 
-fn offered(out: &mut Writer) {
-    out.array(&OFFERED, |out, (key, first, last)| {
+fn put_offered(offered: &[(i16, i16, i16)], out: &mut Writer) {
+    out.array(offered, |out, (key, first, last)| {
         out.i16(*key);
         out.i16(*first);
         out.i16(*last);

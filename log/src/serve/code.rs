@@ -21,6 +21,8 @@ impl Code {
     pub(super) const UNKNOWN_MEMBER_ID: Self = Self(25);
     pub(super) const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
     pub(super) const INVALID_TIMESTAMP: Self = Self(32);
+    pub(super) const UNSUPPORTED_SASL_MECHANISM: Self = Self(33);
+    pub(super) const ILLEGAL_SASL_STATE: Self = Self(34);
     pub(super) const UNSUPPORTED_VERSION: Self = Self(35);
     pub(super) const TOPIC_ALREADY_EXISTS: Self = Self(36);
     pub(super) const INVALID_PARTITIONS: Self = Self(37);
@@ -33,6 +35,7 @@ impl Code {
     pub(super) const DUPLICATE_SEQUENCE_NUMBER: Self = Self(46);
     pub(super) const INVALID_PRODUCER_EPOCH: Self = Self(47);
     pub(super) const KAFKA_STORAGE_ERROR: Self = Self(56);
+    pub(super) const SASL_AUTHENTICATION_FAILED: Self = Self(58);
     pub(super) const UNKNOWN_PRODUCER_ID: Self = Self(59);
     pub(super) const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     pub(super) const FENCED_LEADER_EPOCH: Self = Self(74);

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Broker;
 use super::api::{self, Answer};
+use super::sasl::{self, Access};
 use super::wire::Malformed;
 
 /// How long a request may take to come once it has begun, and an answer to be taken.
@@ -28,6 +29,8 @@ pub(super) enum Ended {
     Length(i32),
     #[error("api {key} version {version} is not offered")]
     Unsupported { key: i16, version: i16 },
+    #[error("it did not say who it is, or not rightly")]
+    Unauthenticated,
     #[error("it was too slow")]
     Slow,
     /// To an append that wants no answer there is no other way to say that it failed.
@@ -62,19 +65,31 @@ async fn serve(broker: &Arc<Broker>, stream: TcpStream) -> Result<(), Ended> {
     let reached = stream.local_addr()?;
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::with_capacity(16 << 10, read);
+    let mut access = Access::new(broker.config.credentials.as_ref());
+    let stranger_until = Instant::now() + sasl::TIME_MAX;
     let mut stopping = broker.stopping.clone();
     loop {
+        let config = &broker.config;
+        let (bytes_max, wait_until) = match access {
+            Access::Granted => (config.request_bytes_max, Instant::now() + config.idle_max),
+            Access::Refused => return Err(Ended::Unauthenticated),
+            _ => (sasl::REQUEST_BYTES_MAX, stranger_until),
+        };
         let length = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return Ok(()),
-            length = timeout(broker.config.idle_max, read.read_i32()) => length,
+            length = timeout_at(wait_until, read.read_i32()) => length,
         };
         let length = match length {
             Err(_idle) => return Ok(()),
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Ok(length) => length?,
         };
-        let frame = read_frame(broker, &mut read, length).await?;
-        let Some(Answer { bytes, room }) = api::answer(broker, frame, reached).await? else {
+        let frame = read_frame(broker, &mut read, length, bytes_max).await?;
+        let answer = match access {
+            Access::Granted => api::answer(broker, frame, reached).await?,
+            _ => Some(api::answer_stranger(broker, &mut access, frame).await?),
+        };
+        let Some(Answer { bytes, room }) = answer else {
             continue;
         };
         let length = i32::try_from(bytes.len()).expect("answers are smaller than 2 GiB");
@@ -92,9 +107,10 @@ async fn read_frame(
     broker: &Broker,
     read: &mut (impl AsyncReadExt + Unpin),
     length: i32,
+    bytes_max: usize,
 ) -> Result<Frame, Ended> {
     let bytes = usize::try_from(length).ok();
-    let bytes = bytes.filter(|bytes| *bytes <= broker.config.request_bytes_max);
+    let bytes = bytes.filter(|bytes| *bytes <= bytes_max);
     let bytes = bytes.ok_or(Ended::Length(length))?;
     let room = acquire(&broker.request_room, bytes, broker).await?;
     let mut frame = Vec::with_capacity(bytes.min(16 << 10));

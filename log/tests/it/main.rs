@@ -9,6 +9,8 @@ mod kill;
 mod model;
 mod segments;
 mod serve;
+mod serve_sasl;
+mod served;
 mod size;
 mod support;
 mod write_error;

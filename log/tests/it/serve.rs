@@ -1,206 +1,17 @@
 //! The log over the Kafka protocol, with requests written by hand or by `kafka-protocol`; `make test-clients`
 //! has the clients that people use.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Config, Offset, RecordBuffer, Retention, ServeConfig, Server, TopicConfig};
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use bekk_log::{Offset, RecordBuffer};
 use kafka_protocol::messages::{
-    ApiKey, FetchRequest, FetchResponse, InitProducerIdRequest, InitProducerIdResponse,
-    MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader, TopicName,
+    ApiKey, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse,
+    ProduceResponse,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use kafka_protocol::records::{
-    Compression, NO_PARTITION_LEADER_EPOCH, Record, RecordBatchDecoder, RecordBatchEncoder,
-    RecordEncodeOptions, TimestampType,
-};
-use tempfile::TempDir;
+use kafka_protocol::records::RecordBatchDecoder;
 
-struct Served {
-    server: Server,
-    client: Client,
-    dir: TempDir,
-}
-
-impl Served {
-    fn new(change: impl FnOnce(&mut ServeConfig)) -> Self {
-        Self::on(TempDir::new().unwrap(), change)
-    }
-
-    fn on(dir: TempDir, change: impl FnOnce(&mut ServeConfig)) -> Self {
-        let client = Client::open(Config::new(dir.path().join("log"))).unwrap();
-        let topic = TopicConfig {
-            partitions: 2,
-            retention: Retention::default(),
-        };
-        client.create_topic("t", topic).unwrap();
-        let mut config = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
-        change(&mut config);
-        let server = Server::start(client.clone(), config).unwrap();
-        Self {
-            server,
-            client,
-            dir,
-        }
-    }
-
-    fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(self.server.local_addr()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        Connection(stream)
-    }
-
-    fn restart(self) -> Self {
-        self.server.stop();
-        self.client.close().unwrap();
-        Self::on(self.dir, |_| ())
-    }
-}
-
-struct Connection(TcpStream);
-
-impl Connection {
-    fn send(&mut self, body: &[u8]) {
-        let length = i32::try_from(body.len()).unwrap();
-        self.0.write_all(&length.to_be_bytes()).unwrap();
-        self.0.write_all(body).unwrap();
-    }
-
-    fn receive(&mut self) -> Vec<u8> {
-        let mut length = [0; 4];
-        self.0.read_exact(&mut length).unwrap();
-        let mut body = vec![0; i32::from_be_bytes(length) as usize];
-        self.0.read_exact(&mut body).unwrap();
-        body
-    }
-
-    fn is_closed(&mut self) -> bool {
-        let mut rest = Vec::new();
-        match self.0.read_to_end(&mut rest) {
-            Ok(_) => rest.is_empty(),
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
-        }
-    }
-
-    fn request<A: Decodable>(&mut self, key: ApiKey, version: i16, request: &impl Encodable) -> A {
-        self.send(&encoded(key, version, request));
-        let answer = self.receive();
-        let flexible = usize::from(key == ApiKey::InitProducerId && version >= 2);
-        assert_eq!(answer[..4], 7i32.to_be_bytes());
-        let mut body = &answer[4 + flexible..];
-        let decoded = A::decode(&mut body, version).unwrap();
-        assert!(body.is_empty(), "{body:?}");
-        decoded
-    }
-
-    fn produce(&mut self, version: i16, records: Vec<u8>) -> (i16, i64) {
-        let answer: ProduceResponse =
-            self.request(ApiKey::Produce, version, &produce_request(-1, records));
-        let partition = &answer.responses[0].partition_responses[0];
-        (partition.error_code, partition.base_offset)
-    }
-
-    fn fetch(&mut self, version: i16, request: &FetchRequest) -> (i16, i64, Vec<u8>) {
-        let answer: FetchResponse = self.request(ApiKey::Fetch, version, request);
-        assert_eq!((answer.error_code, answer.session_id), (0, 0));
-        let partition = &answer.responses[0].partitions[0];
-        let records = partition.records.clone().unwrap_or_default().to_vec();
-        (partition.error_code, partition.high_watermark, records)
-    }
-}
-
-fn encoded(key: ApiKey, version: i16, request: &impl Encodable) -> Vec<u8> {
-    let header = RequestHeader::default()
-        .with_request_api_key(key as i16)
-        .with_request_api_version(version)
-        .with_correlation_id(7)
-        .with_client_id(Some(StrBytes::from_static_str("test")));
-    let mut out = Vec::new();
-    header
-        .encode(&mut out, key.request_header_version(version))
-        .unwrap();
-    request.encode(&mut out, version).unwrap();
-    out
-}
-
-fn topic_name() -> TopicName {
-    TopicName(StrBytes::from_static_str("t"))
-}
-
-fn produce_request(acks: i16, records: Vec<u8>) -> ProduceRequest {
-    let partition = PartitionProduceData::default()
-        .with_index(0)
-        .with_records(Some(records.into()));
-    let topic = TopicProduceData::default()
-        .with_name(topic_name())
-        .with_partition_data(vec![partition]);
-    ProduceRequest::default()
-        .with_acks(acks)
-        .with_timeout_ms(1000)
-        .with_topic_data(vec![topic])
-}
-
-fn fetch_request(offset: u64, bytes: i32, min_bytes: i32, wait_ms: i32) -> FetchRequest {
-    let partition = FetchPartition::default()
-        .with_partition(0)
-        .with_fetch_offset(offset.cast_signed())
-        .with_partition_max_bytes(bytes);
-    let topic = FetchTopic::default()
-        .with_topic(topic_name())
-        .with_partitions(vec![partition]);
-    FetchRequest::default()
-        .with_max_wait_ms(wait_ms)
-        .with_min_bytes(min_bytes)
-        .with_max_bytes(bytes)
-        .with_session_epoch(-1)
-        .with_topics(vec![topic])
-}
-
-/// A batch of `count` records, numbered from `sequence` on if there is a producer.
-fn batch(producer: Option<(i64, i16)>, sequence: i32, count: i32) -> Vec<u8> {
-    let (producer_id, producer_epoch) = producer.unwrap_or((-1, -1));
-    let record = |i: i32| Record {
-        transactional: false,
-        control: false,
-        delete_horizon: false,
-        partition_leader_epoch: NO_PARTITION_LEADER_EPOCH,
-        producer_id,
-        producer_epoch,
-        timestamp_type: TimestampType::Creation,
-        offset: i64::from(i),
-        sequence: if producer.is_some() { sequence + i } else { i },
-        timestamp: 1000 + i64::from(i),
-        key: None,
-        value: Some(format!("value {}", sequence + i).into_bytes().into()),
-        headers: Default::default(),
-    };
-    let records: Vec<_> = (0..count).map(record).collect();
-    let mut out = Vec::new();
-    let options = RecordEncodeOptions {
-        version: 2,
-        compression: Compression::None,
-    };
-    RecordBatchEncoder::encode(&mut out, &records, &options).unwrap();
-    if producer.is_none() {
-        out[53..57].fill(0xff); // no sequence
-        let crc = crc32c(&out[21..]);
-        out[17..21].copy_from_slice(&crc.to_be_bytes());
-    }
-    out
-}
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1))
-        })
-    }) ^ !0
-}
+use crate::served::{Connection, Served, batch, crc32c, encoded, fetch_request, produce_request};
 
 #[test]
 fn batches_pass_through_in_every_version() {
@@ -301,7 +112,7 @@ fn a_fetch_waits_for_records() {
     assert!(begun.elapsed() >= Duration::from_millis(200));
 
     let request = fetch_request(0, 1 << 20, 1, 20_000);
-    connection.send(&encoded(ApiKey::Fetch, 11, &request));
+    connection.send(&encoded("test", ApiKey::Fetch, 11, &request));
     let mut buffer = RecordBuffer::new();
     buffer.push(1, None, b"late");
     served.client.append(None, "t", &[(0, &buffer)]).unwrap();
@@ -311,7 +122,7 @@ fn a_fetch_waits_for_records() {
 
     // One that waits is answered when the server stops.
     let request = fetch_request(1, 1 << 20, 1, 20_000);
-    connection.send(&encoded(ApiKey::Fetch, 11, &request));
+    connection.send(&encoded("test", ApiKey::Fetch, 11, &request));
     served.server.stop();
     served.client.close().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(15));
@@ -322,14 +133,14 @@ fn without_acks_there_is_no_answer() {
     let served = Served::new(|_| ());
     let mut connection = served.connect();
     let silent = produce_request(0, batch(None, 0, 1));
-    connection.send(&encoded(ApiKey::Produce, 7, &silent));
+    connection.send(&encoded("test", ApiKey::Produce, 7, &silent));
     let loud = produce_request(1, batch(None, 0, 1));
     let answer: ProduceResponse = connection.request(ApiKey::Produce, 7, &loud);
     let partition = &answer.responses[0].partition_responses[0];
     assert_eq!((partition.error_code, partition.base_offset), (0, 1));
     // One that fails can only be told of by going.
     let failing = produce_request(0, b"no batch".to_vec());
-    connection.send(&encoded(ApiKey::Produce, 7, &failing));
+    connection.send(&encoded("test", ApiKey::Produce, 7, &failing));
     assert!(connection.is_closed());
     served.server.stop();
 }
@@ -358,7 +169,7 @@ fn hostile_frames_end_their_connection_and_no_other() {
     }
     for bytes in hostile {
         let mut connection = served.connect();
-        connection.0.write_all(&bytes).unwrap();
+        connection.stream.write_all(&bytes).unwrap();
         assert!(connection.is_closed(), "{bytes:?}");
         let request = MetadataRequest::default().with_topics(None);
         let answer: MetadataResponse = good.request(ApiKey::Metadata, 8, &request);

@@ -1,0 +1,226 @@
+//! A served log, and connections to it whose requests are written by hand or by `kafka-protocol`.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use bekk_log::{Client, Config, Retention, ServeConfig, Server, TopicConfig};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiKey, FetchRequest, FetchResponse, ProduceRequest, ProduceResponse, RequestHeader, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::records::{
+    Compression, NO_PARTITION_LEADER_EPOCH, Record, RecordBatchEncoder, RecordEncodeOptions,
+    TimestampType,
+};
+use tempfile::TempDir;
+
+/// A log of topic `t` with two partitions, and its server.
+pub(crate) struct Served {
+    pub(crate) server: Server,
+    pub(crate) client: Client,
+    pub(crate) dir: TempDir,
+}
+
+impl Served {
+    pub(crate) fn new(change: impl FnOnce(&mut ServeConfig)) -> Self {
+        Self::on(TempDir::new().unwrap(), change)
+    }
+
+    pub(crate) fn on(dir: TempDir, change: impl FnOnce(&mut ServeConfig)) -> Self {
+        let client = Client::open(Config::new(dir.path().join("log"))).unwrap();
+        let topic = TopicConfig {
+            partitions: 2,
+            retention: Retention::default(),
+        };
+        client.create_topic("t", topic).unwrap();
+        let mut config = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        change(&mut config);
+        let server = Server::start(client.clone(), config).unwrap();
+        Self {
+            server,
+            client,
+            dir,
+        }
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        let stream = TcpStream::connect(self.server.local_addr()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        Connection {
+            stream,
+            client_id: "test",
+        }
+    }
+
+    pub(crate) fn connect_as(&self, client_id: &'static str) -> Connection {
+        Connection {
+            client_id,
+            ..self.connect()
+        }
+    }
+
+    pub(crate) fn restart(self) -> Self {
+        self.server.stop();
+        self.client.close().unwrap();
+        Self::on(self.dir, |_| ())
+    }
+}
+
+/// A connection whose requests have a client id.
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    client_id: &'static str,
+}
+
+impl Connection {
+    pub(crate) fn send(&mut self, body: &[u8]) {
+        let length = i32::try_from(body.len()).unwrap();
+        self.stream.write_all(&length.to_be_bytes()).unwrap();
+        self.stream.write_all(body).unwrap();
+    }
+
+    pub(crate) fn receive(&mut self) -> Vec<u8> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).unwrap();
+        let mut body = vec![0; i32::from_be_bytes(length) as usize];
+        self.stream.read_exact(&mut body).unwrap();
+        body
+    }
+
+    pub(crate) fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Ok(_) => rest.is_empty(),
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    pub(crate) fn request<A: Decodable>(
+        &mut self,
+        key: ApiKey,
+        version: i16,
+        request: &impl Encodable,
+    ) -> A {
+        self.send(&encoded(self.client_id, key, version, request));
+        let answer = self.receive();
+        let flexible = usize::from(key == ApiKey::InitProducerId && version >= 2);
+        assert_eq!(answer[..4], 7i32.to_be_bytes());
+        let mut body = &answer[4 + flexible..];
+        let decoded = A::decode(&mut body, version).unwrap();
+        assert!(body.is_empty(), "{body:?}");
+        decoded
+    }
+
+    pub(crate) fn produce(&mut self, version: i16, records: Vec<u8>) -> (i16, i64) {
+        let answer: ProduceResponse =
+            self.request(ApiKey::Produce, version, &produce_request(-1, records));
+        let partition = &answer.responses[0].partition_responses[0];
+        (partition.error_code, partition.base_offset)
+    }
+
+    pub(crate) fn fetch(&mut self, version: i16, request: &FetchRequest) -> (i16, i64, Vec<u8>) {
+        let answer: FetchResponse = self.request(ApiKey::Fetch, version, request);
+        assert_eq!((answer.error_code, answer.session_id), (0, 0));
+        let partition = &answer.responses[0].partitions[0];
+        let records = partition.records.clone().unwrap_or_default().to_vec();
+        (partition.error_code, partition.high_watermark, records)
+    }
+}
+
+pub(crate) fn encoded(
+    client_id: &'static str,
+    key: ApiKey,
+    version: i16,
+    request: &impl Encodable,
+) -> Vec<u8> {
+    let header = RequestHeader::default()
+        .with_request_api_key(key as i16)
+        .with_request_api_version(version)
+        .with_correlation_id(7)
+        .with_client_id(Some(StrBytes::from_static_str(client_id)));
+    let mut out = Vec::new();
+    header
+        .encode(&mut out, key.request_header_version(version))
+        .unwrap();
+    request.encode(&mut out, version).unwrap();
+    out
+}
+
+pub(crate) fn topic_name() -> TopicName {
+    TopicName(StrBytes::from_static_str("t"))
+}
+
+pub(crate) fn produce_request(acks: i16, records: Vec<u8>) -> ProduceRequest {
+    let partition = PartitionProduceData::default()
+        .with_index(0)
+        .with_records(Some(records.into()));
+    let topic = TopicProduceData::default()
+        .with_name(topic_name())
+        .with_partition_data(vec![partition]);
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(1000)
+        .with_topic_data(vec![topic])
+}
+
+pub(crate) fn fetch_request(offset: u64, bytes: i32, min_bytes: i32, wait_ms: i32) -> FetchRequest {
+    let partition = FetchPartition::default()
+        .with_partition(0)
+        .with_fetch_offset(offset.cast_signed())
+        .with_partition_max_bytes(bytes);
+    let topic = FetchTopic::default()
+        .with_topic(topic_name())
+        .with_partitions(vec![partition]);
+    FetchRequest::default()
+        .with_max_wait_ms(wait_ms)
+        .with_min_bytes(min_bytes)
+        .with_max_bytes(bytes)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+/// A batch of `count` records, numbered from `sequence` on if there is a producer.
+pub(crate) fn batch(producer: Option<(i64, i16)>, sequence: i32, count: i32) -> Vec<u8> {
+    let (producer_id, producer_epoch) = producer.unwrap_or((-1, -1));
+    let record = |i: i32| Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: NO_PARTITION_LEADER_EPOCH,
+        producer_id,
+        producer_epoch,
+        timestamp_type: TimestampType::Creation,
+        offset: i64::from(i),
+        sequence: if producer.is_some() { sequence + i } else { i },
+        timestamp: 1000 + i64::from(i),
+        key: None,
+        value: Some(format!("value {}", sequence + i).into_bytes().into()),
+        headers: Default::default(),
+    };
+    let records: Vec<_> = (0..count).map(record).collect();
+    let mut out = Vec::new();
+    let options = RecordEncodeOptions {
+        version: 2,
+        compression: Compression::None,
+    };
+    RecordBatchEncoder::encode(&mut out, &records, &options).unwrap();
+    if producer.is_none() {
+        out[53..57].fill(0xff); // no sequence
+        let crc = crc32c(&out[21..]);
+        out[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
+    out
+}
+
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1))
+        })
+    }) ^ !0
+}
