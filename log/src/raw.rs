@@ -8,9 +8,7 @@ use crate::append::{Placed, Request};
 use crate::batch::BatchView;
 use crate::destination::Destination;
 use crate::produced::Produced;
-use crate::shared::now_ms;
-use crate::state::ForeignCommit;
-use crate::{Client, Error, Offset, Topic, TopicConfig};
+use crate::{Client, Error, Offset, Session, Topic, TopicConfig};
 
 /// Batches read from one partition, as they are stored.
 #[derive(Debug, Clone)]
@@ -44,6 +42,7 @@ impl Client {
     /// itself.
     pub(crate) fn append_batches(
         &self,
+        session: Option<&Session>,
         topic: &str,
         batches: Vec<(u32, Produced)>,
     ) -> Result<Vec<Placed>, Error> {
@@ -57,7 +56,7 @@ impl Client {
         core.shared.counts.appends.fetch_add(1, Ordering::Relaxed);
         let parts = batches.into_iter();
         topic.append(Request {
-            session: None,
+            session: session.cloned(),
             parts: parts
                 .map(|(partition, batch)| batch.into_part(partition))
                 .collect(),
@@ -111,20 +110,5 @@ impl Client {
     pub(crate) fn batch_bytes_max(&self) -> usize {
         let store = self.store();
         store.map_or(0, |store| store.core().shared.config.batch_bytes_max)
-    }
-
-    /// Whether a sink of ours has committed for the group.
-    pub(crate) fn is_own_group(&self, group: &str) -> Result<bool, Error> {
-        self.store()?.core().shared.state.is_own_group(group)
-    }
-
-    /// Notes how far a group of another program has come. It holds no records back.
-    pub(crate) fn commit_foreign(&self, commit: &ForeignCommit) -> Result<(), Error> {
-        self.store()?.core().commit_foreign(commit, now_ms())
-    }
-
-    /// What has been committed for a group, ours or another program's.
-    pub(crate) fn commits_of(&self, group: &str) -> Result<Vec<ForeignCommit>, Error> {
-        self.store()?.core().shared.state.commits_of(group)
     }
 }

@@ -8,11 +8,13 @@
 //! [`ServeConfig`]; a malformed request ends its connection and no other.
 
 mod api;
+mod caller;
 mod code;
 mod connection;
 mod create_topics;
 mod fetch;
 mod group_offsets;
+mod groups;
 mod list_offsets;
 mod metadata;
 mod produce;
@@ -31,7 +33,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::code::Code;
 pub use self::sasl::Credentials;
+use crate::store::Store;
 use crate::{Client, Error};
 
 /// How long connections may take to end when the server stops.
@@ -177,6 +181,18 @@ impl Server {
 }
 
 impl Broker {
+    fn store(&self) -> Result<Arc<Store>, Error> {
+        self.client.store()
+    }
+
+    /// The code of an error; one after which the log takes no more is noted.
+    fn checked<T>(&self, done: Result<T, Error>) -> Result<T, Code> {
+        done.map_err(|error| {
+            self.note_failure(&error);
+            Code::from(&error)
+        })
+    }
+
     /// Notes an error after which the log takes no more.
     fn note_failure(&self, error: &Error) {
         if matches!(error, Error::Store { .. } | Error::Io { .. }) {

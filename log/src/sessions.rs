@@ -27,14 +27,41 @@ impl Sessions {
         persist: impl FnOnce(u64) -> Result<(), Error>,
     ) -> Result<Session, Error> {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-        let earlier = newest.get(ingest).copied().unwrap_or(0);
-        let number = (earlier + 1).max(self.floor);
+        let number = self.highest(&newest, ingest) + 1;
         persist(number)?;
         newest.insert(ingest.to_owned(), number);
         Ok(Session {
             ingest: ingest.to_owned(),
             number,
         })
+    }
+
+    /// Begins the session of this number, as [`begin`](Self::begin); says whether it is above all earlier ones,
+    /// else nothing is done.
+    pub(crate) fn begin_at(
+        &self,
+        ingest: &str,
+        number: u64,
+        persist: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        if number <= self.highest(&newest, ingest) {
+            return Ok(false);
+        }
+        persist()?;
+        newest.insert(ingest.to_owned(), number);
+        Ok(true)
+    }
+
+    /// The number above which an ingest's next session has to be; `None` if any will do.
+    pub(crate) fn newest(&self, ingest: &str) -> Option<u64> {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        Some(self.highest(&newest, ingest)).filter(|number| *number > 0)
+    }
+
+    fn highest(&self, newest: &HashMap<String, u64>, ingest: &str) -> u64 {
+        let known = newest.get(ingest).copied().unwrap_or(0);
+        known.max(self.floor.saturating_sub(1))
     }
 
     /// Keeps new sessions from beginning while an append is checked, written and made visible.

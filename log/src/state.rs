@@ -203,11 +203,8 @@ impl State {
     }
 
     pub(crate) fn remove_held(&self, holder: &str) -> Result<(), Error> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
-        for position in self.positions(b'h', &[holder, ""])? {
-            batch.remove(&self.keys, position_key(b'h', &position));
-        }
-        batch.commit().map_err(|error| self.failed("write", error))
+        let held = self.positions(b'h', &[holder, ""])?;
+        self.remove(held.iter().map(|held| position_key(b'h', held)))
     }
 
     /// The log start offset of each partition that has one above zero.
@@ -276,6 +273,14 @@ impl State {
     fn put(&self, key: Vec<u8>, value: Vec<u8>, mode: PersistMode) -> Result<(), Error> {
         let mut batch = self.db.batch().durability(Some(mode));
         batch.insert(&self.keys, key, value);
+        batch.commit().map_err(|error| self.failed("write", error))
+    }
+
+    fn remove(&self, keys: impl IntoIterator<Item = Vec<u8>>) -> Result<(), Error> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        for key in keys {
+            batch.remove(&self.keys, key);
+        }
         batch.commit().map_err(|error| self.failed("write", error))
     }
 

@@ -194,9 +194,25 @@ impl Core {
         let session = self.shared.sessions.begin(ingest, |number| {
             self.shared.state.put_session(ingest, number)
         })?;
-        // What the earlier sessions wrote can be seen before the new one looks.
-        self.topics().iter().try_for_each(|topic| topic.sync())?;
+        self.show_all()?;
         Ok(session)
+    }
+
+    /// Begins the session of this number, if it is above all earlier ones; says whether it is.
+    pub(crate) fn begin_session_at(&self, ingest: &str, number: u64) -> Result<bool, Error> {
+        check_name("ingest", ingest)?;
+        let begun = self.shared.sessions.begin_at(ingest, number, || {
+            self.shared.state.put_session(ingest, number)
+        })?;
+        if begun {
+            self.show_all()?;
+        }
+        Ok(begun)
+    }
+
+    /// Makes what the earlier sessions wrote visible before the new one looks.
+    fn show_all(&self) -> Result<(), Error> {
+        self.topics().iter().try_for_each(|topic| topic.sync())
     }
 
     pub(crate) fn append(
@@ -249,10 +265,10 @@ impl Core {
         self.shared.state.put_committed(&position)
     }
 
-    pub(crate) fn commit_foreign(&self, commit: &ForeignCommit, at_ms: i64) -> Result<(), Error> {
+    pub(crate) fn commit_foreign(&self, commit: &ForeignCommit) -> Result<(), Error> {
         check_name("group", &commit.group)?;
         self.position(&commit.group, &commit.topic, commit.partition, commit.next)?;
-        self.shared.state.put_foreign(commit, at_ms)
+        self.shared.state.put_foreign(commit, now_ms())
     }
 
     pub(crate) fn hold(

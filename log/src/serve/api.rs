@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::caller::Caller;
 use super::code::Code;
 use super::connection::{Ended, Frame};
 use super::sasl::{self, Access};
 use super::wire::{Malformed, Reader, Writer};
 use super::{
-    Broker, create_topics, fetch, group_offsets, list_offsets, metadata, produce, producer_id,
+    Broker, create_topics, fetch, group_offsets, groups, list_offsets, metadata, produce,
+    producer_id,
 };
 
 const PRODUCE: i16 = 0;
@@ -25,10 +27,11 @@ const API_VERSIONS: i16 = 18;
 const CREATE_TOPICS: i16 = 19;
 const INIT_PRODUCER_ID: i16 = 22;
 const SASL_AUTHENTICATE: i16 = 36;
+const DELETE_GROUPS: i16 = 42;
 
 /// Key, first and last version of each API. Produce is offered from 0 because librdkafka before 2.11 takes a
 /// broker that does not offer it for one that knows no compression but gzip; below 3 it is refused.
-const OFFERED: [(i16, i16, i16); 10] = [
+const OFFERED: [(i16, i16, i16); 11] = [
     (PRODUCE, 0, 8),
     (FETCH, 4, 11),
     (LIST_OFFSETS, 1, 5),
@@ -39,6 +42,7 @@ const OFFERED: [(i16, i16, i16); 10] = [
     (API_VERSIONS, 0, 3),
     (CREATE_TOPICS, 2, 4),
     (INIT_PRODUCER_ID, 0, 4),
+    (DELETE_GROUPS, 0, 1),
 ];
 
 /// The same of what is offered where clients have to say who they are.
@@ -59,10 +63,11 @@ impl Answer {
 
 /// What stands before a request's body.
 #[derive(Debug, Clone, Copy)]
-struct Header {
+struct Header<'a> {
     key: i16,
     version: i16,
     correlation_id: i32,
+    client_id: Option<&'a str>,
 }
 
 /// The APIs that are offered.
@@ -74,7 +79,7 @@ fn offered(broker: &Broker) -> Vec<(i16, i16, i16)> {
     offered
 }
 
-fn check_offered(broker: &Broker, header: &Header) -> Result<(), Ended> {
+fn check_offered(broker: &Broker, header: &Header<'_>) -> Result<(), Ended> {
     let Header { key, version, .. } = *header;
     let is_it = |(offered, first, last): &(i16, i16, i16)| {
         *offered == key && (*first..=*last).contains(&version)
@@ -130,9 +135,10 @@ pub(super) async fn answer(
     check_offered(broker, &header)?;
     if header.key == FETCH {
         let request = fetch::Request::decode(header.version, body)?;
+        let out = begin(&header);
         // A fetch may wait for long.
         drop(frame);
-        let (out, room) = fetch::answer(broker, request, begin(&header)).await?;
+        let (out, room) = fetch::answer(broker, request, out).await?;
         return Ok(Some(Answer {
             bytes: out.into_bytes(),
             room: Some(room),
@@ -153,21 +159,23 @@ pub(super) async fn answer(
 /// Answers all but fetches; says whether an answer is wanted.
 fn dispatch(
     broker: &Broker,
-    header: Header,
+    header: Header<'_>,
     body: Reader<'_>,
     reached: SocketAddr,
     out: &mut Writer,
 ) -> Result<bool, Ended> {
     let version = header.version;
+    let caller = Caller::of(header.client_id);
     match header.key {
-        PRODUCE => return produce::answer(broker, version, body, out),
+        PRODUCE => return produce::answer(broker, &caller, version, body, out),
         LIST_OFFSETS => list_offsets::answer(broker, version, body, out)?,
         METADATA => metadata::answer(broker, version, body, reached, out)?,
-        OFFSET_COMMIT => group_offsets::commit(broker, version, body, out)?,
+        OFFSET_COMMIT => group_offsets::commit(broker, &caller, version, body, out)?,
         OFFSET_FETCH => group_offsets::fetch(broker, version, body, out)?,
         FIND_COORDINATOR => metadata::find_coordinator(broker, version, body, reached, out)?,
         CREATE_TOPICS => create_topics::answer(broker, version, body, out)?,
         INIT_PRODUCER_ID => producer_id::answer(broker, version, body, out)?,
+        DELETE_GROUPS => groups::delete(broker, &caller, body, out)?,
         SASL_HANDSHAKE => sasl::handshake(&mut Access::Granted, version, body, out)?,
         SASL_AUTHENTICATE => {
             sasl::authenticate(&mut Access::Granted, None, version, body, out)?;
@@ -186,14 +194,14 @@ const fn is_flexible(key: i16, version: i16) -> bool {
     }
 }
 
-fn decode_header(frame: &[u8]) -> Result<(Header, Reader<'_>), Malformed> {
+fn decode_header(frame: &[u8]) -> Result<(Header<'_>, Reader<'_>), Malformed> {
     let mut body = Reader::new(frame);
     let header = Header {
         key: body.i16()?,
         version: body.i16()?,
         correlation_id: body.i32()?,
+        client_id: body.nullable_string()?,
     };
-    let _client_id = body.nullable_string()?;
     if is_flexible(header.key, header.version) {
         body.tagged_fields()?;
     }
@@ -202,7 +210,7 @@ fn decode_header(frame: &[u8]) -> Result<(Header, Reader<'_>), Malformed> {
 
 /// An answer's header. That of ApiVersions has no tagged fields in any version, as a client reads it before it
 /// knows which versions there are.
-fn begin(header: &Header) -> Writer {
+fn begin(header: &Header<'_>) -> Writer {
     let mut out = Writer::default();
     out.i32(header.correlation_id);
     if header.key != API_VERSIONS && is_flexible(header.key, header.version) {

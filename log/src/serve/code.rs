@@ -19,6 +19,7 @@ impl Code {
     pub(super) const INVALID_REQUIRED_ACKS: Self = Self(21);
     pub(super) const INVALID_GROUP_ID: Self = Self(24);
     pub(super) const UNKNOWN_MEMBER_ID: Self = Self(25);
+    pub(super) const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     pub(super) const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
     pub(super) const INVALID_TIMESTAMP: Self = Self(32);
     pub(super) const UNSUPPORTED_SASL_MECHANISM: Self = Self(33);
@@ -37,10 +38,12 @@ impl Code {
     pub(super) const KAFKA_STORAGE_ERROR: Self = Self(56);
     pub(super) const SASL_AUTHENTICATION_FAILED: Self = Self(58);
     pub(super) const UNKNOWN_PRODUCER_ID: Self = Self(59);
+    pub(super) const GROUP_ID_NOT_FOUND: Self = Self(69);
     pub(super) const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     pub(super) const FENCED_LEADER_EPOCH: Self = Self(74);
     pub(super) const UNKNOWN_LEADER_EPOCH: Self = Self(75);
     pub(super) const UNSUPPORTED_COMPRESSION_TYPE: Self = Self(76);
+    pub(super) const FENCED_INSTANCE_ID: Self = Self(82);
     pub(super) const INVALID_RECORD: Self = Self(87);
 
     pub(super) const fn is_error(self) -> bool {
@@ -62,6 +65,8 @@ impl From<&Error> for Code {
                 ..
             } => Self::INVALID_PARTITIONS,
             Error::Invalid { .. } => Self::INVALID_REQUEST,
+            // Clients take it for permanent, as it is.
+            Error::Fenced { .. } => Self::TOPIC_AUTHORIZATION_FAILED,
             Error::BatchTooLarge { .. } => Self::MESSAGE_TOO_LARGE,
             // Clients try again after it, as they should when the disk is full; after a failed write the
             // process ends.

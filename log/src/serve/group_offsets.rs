@@ -1,15 +1,39 @@
 //! OffsetCommit and OffsetFetch: how far groups have come. There are no members of groups here, so that only
 //! programs that divide the partitions among themselves can commit.
+//!
+//! Groups of two names are something else, which Bekk's programs ask for this way since Kafka's clients offer
+//! no other: `bekk-session/<ingest>` is the ingest's newest session, `bekk-hold/<holder>` is what is held.
 
 use super::Broker;
+use super::caller::{Caller, META_TOPIC};
 use super::code::Code;
 use super::connection::Ended;
 use super::wire::{Malformed, Reader, Writer};
-use crate::Offset;
 use crate::state::ForeignCommit;
+use crate::{Error, Offset};
 
 /// What a program may remember with an offset.
 const METADATA_BYTES_MAX: usize = 4096;
+
+/// What a group's name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group<'a> {
+    Session { ingest: &'a str },
+    Hold { holder: &'a str },
+    Plain(&'a str),
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn of(name: &'a str) -> Self {
+        if let Some(ingest) = name.strip_prefix("bekk-session/") {
+            return Self::Session { ingest };
+        }
+        match name.strip_prefix("bekk-hold/") {
+            Some(holder) => Self::Hold { holder },
+            None => Self::Plain(name),
+        }
+    }
+}
 
 struct Commit<'a> {
     partition: i32,
@@ -17,8 +41,21 @@ struct Commit<'a> {
     metadata: &'a str,
 }
 
+impl Commit<'_> {
+    fn position(&self) -> Result<(u32, Offset), Code> {
+        if self.metadata.len() > METADATA_BYTES_MAX {
+            return Err(Code::OFFSET_METADATA_TOO_LARGE);
+        }
+        let partition = u32::try_from(self.partition);
+        let partition = partition.map_err(|_| Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let next = u64::try_from(self.next).map_err(|_| Code::OFFSET_OUT_OF_RANGE)?;
+        Ok((partition, Offset::new(next)))
+    }
+}
+
 pub(super) fn commit(
     broker: &Broker,
+    caller: &Caller,
     version: i16,
     mut body: Reader<'_>,
     out: &mut Writer,
@@ -37,25 +74,20 @@ pub(super) fn commit(
         Ok((topic, body.array(|body| decode_commit(version, body))?))
     })?;
     body.end()?;
-    let refusal = if generation >= 0 || !member.is_empty() {
-        Some(Code::UNKNOWN_MEMBER_ID)
-    } else {
-        match broker.client.is_own_group(group) {
-            // Its offsets are those in PostgreSQL, and what it has not applied must not be let go of.
-            Ok(true) => Some(Code::GROUP_AUTHORIZATION_FAILED),
-            Ok(false) => None,
-            Err(error) => Some(Code::from(&error)),
-        }
-    };
+    let is_member = generation >= 0 || !member.is_empty();
     if version >= 3 {
         out.i32(0); // throttle time
     }
     out.array(&topics, |out, (topic, commits)| {
+        let codes = match is_member {
+            true => vec![Code::UNKNOWN_MEMBER_ID; commits.len()],
+            false => note(broker, caller, group, topic, commits),
+        };
+        let answers: Vec<_> = commits.iter().zip(codes).collect();
         out.string(topic);
-        out.array(commits, |out, commit| {
-            let code = refusal.map_or_else(|| note(broker, group, topic, commit), Err);
+        out.array(&answers, |out, (commit, code)| {
             out.i32(commit.partition);
-            out.i16(code.err().unwrap_or(Code::NONE).0);
+            out.i16(code.0);
         });
     });
     Ok(())
@@ -74,24 +106,98 @@ fn decode_commit<'a>(version: i16, body: &mut Reader<'a>) -> Result<Commit<'a>, 
     })
 }
 
-fn note(broker: &Broker, group: &str, topic: &str, commit: &Commit<'_>) -> Result<(), Code> {
-    if commit.metadata.len() > METADATA_BYTES_MAX {
-        return Err(Code::OFFSET_METADATA_TOO_LARGE);
+/// Notes what is committed for a topic; a code for each.
+fn note(
+    broker: &Broker,
+    caller: &Caller,
+    group: &str,
+    topic: &str,
+    commits: &[Commit<'_>],
+) -> Vec<Code> {
+    let codes = |noted: Result<(), Code>| {
+        let code = noted.err().unwrap_or(Code::NONE);
+        vec![code; commits.len()]
+    };
+    match Group::of(group) {
+        Group::Session { ingest } => codes(begin_session(broker, ingest, topic, commits)),
+        Group::Hold { holder } => codes(hold(broker, holder, topic, commits)),
+        Group::Plain(group) => {
+            let each = commits.iter().map(|commit| {
+                let noted = note_one(broker, caller, group, topic, commit);
+                noted.err().unwrap_or(Code::NONE)
+            });
+            each.collect()
+        }
     }
-    let partition =
-        u32::try_from(commit.partition).map_err(|_| Code::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let next = u64::try_from(commit.next).map_err(|_| Code::OFFSET_OUT_OF_RANGE)?;
-    let noted = broker.client.commit_foreign(&ForeignCommit {
-        group: group.to_owned(),
-        topic: topic.to_owned(),
-        partition,
-        next: Offset::new(next),
-        metadata: commit.metadata.to_owned(),
+}
+
+/// Begins the session whose number is committed, if it is above all earlier ones.
+fn begin_session(
+    broker: &Broker,
+    ingest: &str,
+    topic: &str,
+    commits: &[Commit<'_>],
+) -> Result<(), Code> {
+    let [commit] = commits else {
+        return Err(Code::INVALID_REQUEST);
+    };
+    let (partition, number) = commit.position()?;
+    if topic != META_TOPIC || partition != 0 {
+        return Err(Code::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    let begun = broker
+        .store()
+        .and_then(|store| store.core().begin_session_at(ingest, number.get()));
+    match broker.checked(begun)? {
+        true => Ok(()),
+        false => Err(Code::FENCED_INSTANCE_ID),
+    }
+}
+
+fn hold(broker: &Broker, holder: &str, topic: &str, commits: &[Commit<'_>]) -> Result<(), Code> {
+    let offsets: Vec<_> = commits
+        .iter()
+        .map(Commit::position)
+        .collect::<Result<_, _>>()?;
+    let held = broker
+        .store()
+        .and_then(|store| store.core().hold(holder, topic, &offsets));
+    broker.checked(held)
+}
+
+fn note_one(
+    broker: &Broker,
+    caller: &Caller,
+    group: &str,
+    topic: &str,
+    commit: &Commit<'_>,
+) -> Result<(), Code> {
+    let (partition, next) = commit.position()?;
+    let noted = broker.store().and_then(|store| {
+        let core = store.core();
+        if *caller == Caller::Sink {
+            return core
+                .commit_offset(group, topic, partition, next)
+                .map(|()| true);
+        }
+        // Of a sink's group the offsets are those in PostgreSQL, and what it has not applied must not be let go
+        // of.
+        if core.shared.state.is_own_group(group)? {
+            return Ok(false);
+        }
+        core.commit_foreign(&ForeignCommit {
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+            partition,
+            next,
+            metadata: commit.metadata.to_owned(),
+        })?;
+        Ok(true)
     });
-    noted.map_err(|error| {
-        broker.note_failure(&error);
-        Code::from(&error)
-    })
+    match broker.checked(noted)? {
+        true => Ok(()),
+        false => Err(Code::GROUP_AUTHORIZATION_FAILED),
+    }
 }
 
 pub(super) fn fetch(
@@ -106,7 +212,7 @@ pub(super) fn fetch(
         Ok((topic, body.array(Reader::i32)?))
     })?;
     body.end()?;
-    let (commits, code) = match broker.client.commits_of(group) {
+    let (commits, code) = match commits_of(broker, group) {
         Ok(commits) => (commits, Code::NONE),
         Err(error) => (Vec::new(), Code::from(&error)),
     };
@@ -134,6 +240,35 @@ pub(super) fn fetch(
         out.i16(code.0);
     }
     Ok(())
+}
+
+/// What is committed for a group, whatever its name stands for.
+fn commits_of(broker: &Broker, group: &str) -> Result<Vec<ForeignCommit>, Error> {
+    let store = broker.store()?;
+    let core = store.core();
+    let commit = |topic: &str, partition, next| ForeignCommit {
+        group: group.to_owned(),
+        topic: topic.to_owned(),
+        partition,
+        next,
+        metadata: String::new(),
+    };
+    match Group::of(group) {
+        Group::Session { ingest } => {
+            let newest = core.shared.sessions.newest(ingest);
+            let commits = newest.map(|number| commit(META_TOPIC, 0, Offset::new(number)));
+            Ok(commits.into_iter().collect())
+        }
+        Group::Hold { holder } => {
+            let mut held = core.shared.state.held()?;
+            held.retain(|position| position.name == holder);
+            let commits = held.iter();
+            Ok(commits
+                .map(|held| commit(&held.topic, held.partition, held.next))
+                .collect())
+        }
+        Group::Plain(group) => core.shared.state.commits_of(group),
+    }
 }
 
 /// Everything that has been committed, by topic.

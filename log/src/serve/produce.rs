@@ -1,6 +1,7 @@
 //! Produce: batches that are stored as they come.
 
 use super::Broker;
+use super::caller::{Caller, META_TOPIC};
 use super::code::Code;
 use super::connection::Ended;
 use super::wire::{Malformed, Reader, Writer};
@@ -38,6 +39,7 @@ struct Stored {
 /// Says whether an answer is wanted.
 pub(super) fn answer(
     broker: &Broker,
+    caller: &Caller,
     version: i16,
     body: Reader<'_>,
     out: &mut Writer,
@@ -61,7 +63,7 @@ pub(super) fn answer(
         .map(|(topic, sent)| {
             let stored = match refusal {
                 Some(code) => sent.iter().map(|sent| refused(sent, code, None)).collect(),
-                None => append(broker, version, topic, &sent),
+                None => append(broker, caller, version, topic, &sent),
             };
             (topic, stored)
         })
@@ -114,7 +116,19 @@ const fn refused(sent: &Sent<'_>, code: Code, message: Option<String>) -> Stored
 }
 
 /// Appends what is fit to be stored, together.
-fn append(broker: &Broker, version: i16, topic: &str, sent: &[Sent<'_>]) -> Vec<Stored> {
+fn append(
+    broker: &Broker,
+    caller: &Caller,
+    version: i16,
+    topic: &str,
+    sent: &[Sent<'_>],
+) -> Vec<Stored> {
+    if topic == META_TOPIC && caller.session().is_none() {
+        let code = Code::TOPIC_AUTHORIZATION_FAILED;
+        let text = format!("only an ingest of bekk's writes to `{META_TOPIC}`");
+        let refused = |sent| refused(sent, code, Some(text.clone()));
+        return sent.iter().map(refused).collect();
+    }
     let partitions = match broker.client.topic_named(topic) {
         Ok(found) => found.config.partitions,
         Err(error) => {
@@ -134,7 +148,9 @@ fn append(broker: &Broker, version: i16, topic: &str, sent: &[Sent<'_>]) -> Vec<
         })
         .collect();
     if !batches.is_empty() {
-        let placed = broker.client.append_batches(topic, batches);
+        let placed = broker
+            .client
+            .append_batches(caller.session(), topic, batches);
         if let Err(error) = &placed {
             broker.note_failure(error);
         }

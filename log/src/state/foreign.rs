@@ -46,6 +46,17 @@ impl State {
         Ok(commits)
     }
 
+    /// Forgets what has been committed for a group; says whether something had.
+    pub(crate) fn remove_group(&self, group: &str) -> Result<bool, Error> {
+        let mut keys = Vec::new();
+        for kind in [b'o', b'c'] {
+            keys.extend(self.scan_keys(&key(kind, &[group, ""]), |key, _| Some(key.to_vec()))?);
+        }
+        let is_any = !keys.is_empty();
+        self.remove(keys)?;
+        Ok(is_any)
+    }
+
     /// Whether a sink of ours has committed for the group.
     pub(crate) fn is_own_group(&self, group: &str) -> Result<bool, Error> {
         let prefix = key(b'o', &[group, ""]);

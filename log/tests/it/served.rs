@@ -26,11 +26,21 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn new(change: impl FnOnce(&mut ServeConfig)) -> Self {
-        Self::on(TempDir::new().unwrap(), change)
+        Self::on(TempDir::new().unwrap(), |_| (), change)
     }
 
-    pub(crate) fn on(dir: TempDir, change: impl FnOnce(&mut ServeConfig)) -> Self {
-        let client = Client::open(Config::new(dir.path().join("log"))).unwrap();
+    pub(crate) fn of_log(change: impl FnOnce(&mut Config)) -> Self {
+        Self::on(TempDir::new().unwrap(), change, |_| ())
+    }
+
+    fn on(
+        dir: TempDir,
+        change_log: impl FnOnce(&mut Config),
+        change: impl FnOnce(&mut ServeConfig),
+    ) -> Self {
+        let mut config = Config::new(dir.path().join("log"));
+        change_log(&mut config);
+        let client = Client::open(config).unwrap();
         let topic = TopicConfig {
             partitions: 2,
             retention: Retention::default(),
@@ -67,7 +77,7 @@ impl Served {
     pub(crate) fn restart(self) -> Self {
         self.server.stop();
         self.client.close().unwrap();
-        Self::on(self.dir, |_| ())
+        Self::on(self.dir, |_| (), |_| ())
     }
 }
 
