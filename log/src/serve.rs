@@ -10,6 +10,7 @@
 mod api;
 mod caller;
 mod code;
+mod configs;
 mod connection;
 mod create_topics;
 mod fetch;

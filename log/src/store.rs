@@ -150,15 +150,29 @@ impl Core {
         check_topic(name, config)?;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(existing) = topics.get(name) {
-            let mut topic = existing.topic();
-            if topic.config.retention != config.retention {
-                topic.config.retention = config.retention;
-                self.shared.state.put_topic(&topic)?;
-                existing.set_config(topic.config);
-            }
-            return Ok(topic);
+            self.change_retention(existing, config.retention)?;
+            return Ok(existing.topic());
         }
         self.add_topic(&mut topics, name, config)
+    }
+
+    /// Sets how long the records of a topic are kept.
+    pub(crate) fn set_retention(&self, name: &str, retention: Retention) -> Result<(), Error> {
+        // As writer, so that the topic does not change meanwhile.
+        let topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let topic = topics.get(name);
+        let topic = topic.ok_or_else(|| Error::UnknownTopic(name.to_owned()))?;
+        self.change_retention(topic, retention)
+    }
+
+    fn change_retention(&self, log: &TopicLog, retention: Retention) -> Result<(), Error> {
+        let mut topic = log.topic();
+        if topic.config.retention != retention {
+            topic.config.retention = retention;
+            self.shared.state.put_topic(&topic)?;
+            log.set_config(topic.config);
+        }
+        Ok(())
     }
 
     /// Makes a topic that does not exist; says whether it did not.

@@ -11,7 +11,7 @@ use super::connection::{Ended, Frame};
 use super::sasl::{self, Access};
 use super::wire::{Malformed, Reader, Writer};
 use super::{
-    Broker, create_topics, fetch, group_offsets, groups, list_offsets, metadata, produce,
+    Broker, configs, create_topics, fetch, group_offsets, groups, list_offsets, metadata, produce,
     producer_id,
 };
 
@@ -26,12 +26,14 @@ const SASL_HANDSHAKE: i16 = 17;
 const API_VERSIONS: i16 = 18;
 const CREATE_TOPICS: i16 = 19;
 const INIT_PRODUCER_ID: i16 = 22;
+const DESCRIBE_CONFIGS: i16 = 32;
+const ALTER_CONFIGS: i16 = 33;
 const SASL_AUTHENTICATE: i16 = 36;
 const DELETE_GROUPS: i16 = 42;
 
 /// Key, first and last version of each API. Produce is offered from 0 because librdkafka before 2.11 takes a
 /// broker that does not offer it for one that knows no compression but gzip; below 3 it is refused.
-const OFFERED: [(i16, i16, i16); 11] = [
+const OFFERED: [(i16, i16, i16); 13] = [
     (PRODUCE, 0, 8),
     (FETCH, 4, 11),
     (LIST_OFFSETS, 1, 5),
@@ -42,6 +44,8 @@ const OFFERED: [(i16, i16, i16); 11] = [
     (API_VERSIONS, 0, 3),
     (CREATE_TOPICS, 2, 4),
     (INIT_PRODUCER_ID, 0, 4),
+    (DESCRIBE_CONFIGS, 0, 2),
+    (ALTER_CONFIGS, 0, 1),
     (DELETE_GROUPS, 0, 1),
 ];
 
@@ -175,6 +179,8 @@ fn dispatch(
         FIND_COORDINATOR => metadata::find_coordinator(broker, version, body, reached, out)?,
         CREATE_TOPICS => create_topics::answer(broker, version, body, out)?,
         INIT_PRODUCER_ID => producer_id::answer(broker, version, body, out)?,
+        DESCRIBE_CONFIGS => configs::describe(broker, version, body, out)?,
+        ALTER_CONFIGS => configs::alter(broker, body, out)?,
         DELETE_GROUPS => groups::delete(broker, &caller, body, out)?,
         SASL_HANDSHAKE => sasl::handshake(&mut Access::Granted, version, body, out)?,
         SASL_AUTHENTICATE => {

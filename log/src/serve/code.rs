@@ -51,6 +51,15 @@ impl Code {
     }
 }
 
+/// Why something is not done.
+pub(super) type Refused = (Code, String);
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        (Code::from(&error), error.to_string())
+    }
+}
+
 impl From<&Error> for Code {
     fn from(error: &Error) -> Self {
         match error {

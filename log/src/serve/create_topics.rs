@@ -1,13 +1,12 @@
 //! CreateTopics.
 
-use std::time::Duration;
-
 use super::Broker;
-use super::code::Code;
+use super::code::{Code, Refused};
+use super::configs::{self, Configs};
 use super::connection::Ended;
 use super::metadata::BROKER_ID;
 use super::wire::{Malformed, Reader, Writer};
-use crate::{Retention, TopicConfig};
+use crate::TopicConfig;
 
 /// More topics than a log's owner has reason to make are refused: each takes files, memory and a thread.
 const TOPICS_MAX: usize = 256;
@@ -17,10 +16,8 @@ struct Wanted<'a> {
     partitions: i32,
     replication_factor: i16,
     has_assignments: bool,
-    configs: Vec<(&'a str, Option<&'a str>)>,
+    configs: Configs<'a>,
 }
-
-type Refused = (Code, String);
 
 pub(super) fn answer(
     broker: &Broker,
@@ -53,7 +50,7 @@ fn decode<'a>(body: &mut Reader<'a>) -> Result<Wanted<'a>, Malformed> {
         body.i32()?;
         body.array(Reader::i32)
     })?;
-    let configs = body.array(|body| Ok((body.string()?, body.nullable_string()?)))?;
+    let configs = configs::decode_configs(body)?;
     Ok(Wanted {
         name,
         partitions,
@@ -85,53 +82,21 @@ fn create(
     let partitions = u32::try_from(or_default(wanted.partitions)).unwrap_or(0);
     let config = TopicConfig {
         partitions,
-        retention: retention(&wanted.configs)?,
+        retention: configs::retention(wanted.name, &wanted.configs)?,
     };
-    let failed = |error: crate::Error| (Code::from(&error), error.to_string());
-    let topics = broker.client.topics().map_err(failed)?;
-    let is_new = broker
-        .client
-        .check_new_topic(wanted.name, config)
-        .map_err(failed)?;
+    let topics = broker.client.topics()?;
+    let is_new = broker.client.check_new_topic(wanted.name, config)?;
     if is_new && topics.len() >= TOPICS_MAX {
         let text = format!("there are {TOPICS_MAX} topics, and no more are made for clients");
         return Err((Code::POLICY_VIOLATION, text));
     }
     let made = match validate_only {
         true => is_new,
-        false => broker
-            .client
-            .create_new_topic(wanted.name, config)
-            .map_err(failed)?,
+        false => broker.client.create_new_topic(wanted.name, config)?,
     };
     if made {
         return Ok(());
     }
     let text = format!("topic `{}` exists", wanted.name);
     Err((Code::TOPIC_ALREADY_EXISTS, text))
-}
-
-/// Takes what a topic can have of Kafka's settings; -1 is without bound.
-fn retention(configs: &[(&str, Option<&str>)]) -> Result<Retention, Refused> {
-    let mut retention = Retention::default();
-    for (name, value) in configs {
-        let wrong = || {
-            let text = format!("{name} = {} is not supported", value.unwrap_or("null"));
-            (Code::INVALID_CONFIG, text)
-        };
-        let value = value.ok_or_else(wrong)?;
-        let bound = || match value.parse::<i64>() {
-            Ok(-1) => Ok(None),
-            Ok(number) => u64::try_from(number).map(Some).map_err(|_| wrong()),
-            Err(_) => Err(wrong()),
-        };
-        match *name {
-            "retention.ms" => retention.age = bound()?.map(Duration::from_millis),
-            "retention.bytes" => retention.size = bound()?,
-            "cleanup.policy" if value == "delete" => {}
-            "compression.type" if value == "producer" => {}
-            _ => return Err(wrong()),
-        }
-    }
-    Ok(retention)
 }

@@ -9,6 +9,7 @@ mod kill;
 mod model;
 mod segments;
 mod serve;
+mod serve_admin;
 mod serve_bekk;
 mod serve_sasl;
 mod served;

@@ -41,11 +41,13 @@ impl Served {
         let mut config = Config::new(dir.path().join("log"));
         change_log(&mut config);
         let client = Client::open(config).unwrap();
-        let topic = TopicConfig {
-            partitions: 2,
-            retention: Retention::default(),
-        };
-        client.create_topic("t", topic).unwrap();
+        if client.topics().unwrap().is_empty() {
+            let topic = TopicConfig {
+                partitions: 2,
+                retention: Retention::default(),
+            };
+            client.create_topic("t", topic).unwrap();
+        }
         let mut config = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         change(&mut config);
         let server = Server::start(client.clone(), config).unwrap();
