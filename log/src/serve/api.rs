@@ -22,6 +22,8 @@ const METADATA: i16 = 3;
 const OFFSET_COMMIT: i16 = 8;
 const OFFSET_FETCH: i16 = 9;
 const FIND_COORDINATOR: i16 = 10;
+const DESCRIBE_GROUPS: i16 = 15;
+const LIST_GROUPS: i16 = 16;
 const SASL_HANDSHAKE: i16 = 17;
 const API_VERSIONS: i16 = 18;
 const CREATE_TOPICS: i16 = 19;
@@ -30,10 +32,11 @@ const DESCRIBE_CONFIGS: i16 = 32;
 const ALTER_CONFIGS: i16 = 33;
 const SASL_AUTHENTICATE: i16 = 36;
 const DELETE_GROUPS: i16 = 42;
+const OFFSET_DELETE: i16 = 47;
 
 /// Key, first and last version of each API. Produce is offered from 0 because librdkafka before 2.11 takes a
 /// broker that does not offer it for one that knows no compression but gzip; below 3 it is refused.
-const OFFERED: [(i16, i16, i16); 13] = [
+const OFFERED: [(i16, i16, i16); 16] = [
     (PRODUCE, 0, 8),
     (FETCH, 4, 11),
     (LIST_OFFSETS, 1, 5),
@@ -41,12 +44,15 @@ const OFFERED: [(i16, i16, i16); 13] = [
     (OFFSET_COMMIT, 2, 7),
     (OFFSET_FETCH, 1, 5),
     (FIND_COORDINATOR, 0, 2),
+    (DESCRIBE_GROUPS, 0, 4),
+    (LIST_GROUPS, 0, 2),
     (API_VERSIONS, 0, 3),
     (CREATE_TOPICS, 2, 4),
     (INIT_PRODUCER_ID, 0, 4),
     (DESCRIBE_CONFIGS, 0, 2),
     (ALTER_CONFIGS, 0, 1),
     (DELETE_GROUPS, 0, 1),
+    (OFFSET_DELETE, 0, 0),
 ];
 
 /// The same of what is offered where clients have to say who they are.
@@ -181,7 +187,10 @@ fn dispatch(
         INIT_PRODUCER_ID => producer_id::answer(broker, version, body, out)?,
         DESCRIBE_CONFIGS => configs::describe(broker, version, body, out)?,
         ALTER_CONFIGS => configs::alter(broker, body, out)?,
+        DESCRIBE_GROUPS => groups::describe(broker, version, body, out)?,
+        LIST_GROUPS => groups::list(broker, version, body, out)?,
         DELETE_GROUPS => groups::delete(broker, &caller, body, out)?,
+        OFFSET_DELETE => groups::delete_offsets(broker, &caller, body, out)?,
         SASL_HANDSHAKE => sasl::handshake(&mut Access::Granted, version, body, out)?,
         SASL_AUTHENTICATE => {
             sasl::authenticate(&mut Access::Granted, None, version, body, out)?;

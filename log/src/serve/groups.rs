@@ -1,4 +1,5 @@
-//! DeleteGroups: groups have no members here, so that there is nothing about them but offsets.
+//! ListGroups, DescribeGroups, DeleteGroups and OffsetDelete: groups have no members here, so that there is
+//! nothing about them but offsets.
 
 use super::Broker;
 use super::caller::Caller;
@@ -6,6 +7,69 @@ use super::code::Code;
 use super::connection::Ended;
 use super::group_offsets::Group;
 use super::wire::{Reader, Writer};
+
+/// The state of a group without members,
+const EMPTY: &str = "Empty";
+/// and of one that does not exist.
+const DEAD: &str = "Dead";
+/// That it was not asked what the client may do.
+const NO_OPERATIONS: i32 = i32::MIN;
+
+pub(super) fn list(
+    broker: &Broker,
+    version: i16,
+    body: Reader<'_>,
+    out: &mut Writer,
+) -> Result<(), Ended> {
+    body.end()?;
+    if version >= 1 {
+        out.i32(0); // throttle time
+    }
+    let groups = names(broker);
+    out.i16(groups.as_ref().err().unwrap_or(&Code::NONE).0);
+    out.array(&groups.unwrap_or_default(), |out, group| {
+        out.string(group);
+        out.string(""); // the protocol of its members
+    });
+    Ok(())
+}
+
+fn names(broker: &Broker) -> Result<Vec<String>, Code> {
+    let store = broker.checked(broker.store())?;
+    broker.checked(store.core().shared.state.groups())
+}
+
+pub(super) fn describe(
+    broker: &Broker,
+    version: i16,
+    mut body: Reader<'_>,
+    out: &mut Writer,
+) -> Result<(), Ended> {
+    let asked = body.array(Reader::string)?;
+    if version >= 3 {
+        let _with_operations = body.bool()?;
+    }
+    body.end()?;
+    if version >= 1 {
+        out.i32(0); // throttle time
+    }
+    let groups = names(broker);
+    let code = groups.as_ref().err().copied().unwrap_or(Code::NONE);
+    let groups = groups.unwrap_or_default();
+    out.array(&asked, |out, group| {
+        let is_known = groups.binary_search_by(|known| known.as_str().cmp(group));
+        out.i16(code.0);
+        out.string(group);
+        out.string(is_known.map_or(DEAD, |_| EMPTY));
+        out.string(""); // the protocol of its members,
+        out.string(""); // the one they have chosen,
+        out.count(0); // and the members
+        if version >= 3 {
+            out.i32(NO_OPERATIONS);
+        }
+    });
+    Ok(())
+}
 
 pub(super) fn delete(
     broker: &Broker,
@@ -31,13 +95,65 @@ fn delete_one(broker: &Broker, caller: &Caller, group: &str) -> Result<(), Code>
         Group::Session { .. } => Err(Code::GROUP_AUTHORIZATION_FAILED),
         Group::Hold { holder } => broker.checked(state.remove_held(holder)),
         Group::Plain(group) => {
-            if !caller.is_own() && broker.checked(state.is_own_group(group))? {
-                return Err(Code::GROUP_AUTHORIZATION_FAILED);
-            }
+            check_owner(broker, caller, group)?;
             match broker.checked(state.remove_group(group))? {
                 true => Ok(()),
                 false => Err(Code::GROUP_ID_NOT_FOUND),
             }
         }
     }
+}
+
+/// What is known of a sink's group is only for Bekk's own programs to delete.
+fn check_owner(broker: &Broker, caller: &Caller, group: &str) -> Result<(), Code> {
+    let store = broker.checked(broker.store())?;
+    if !caller.is_own() && broker.checked(store.core().shared.state.is_own_group(group))? {
+        return Err(Code::GROUP_AUTHORIZATION_FAILED);
+    }
+    Ok(())
+}
+
+pub(super) fn delete_offsets(
+    broker: &Broker,
+    caller: &Caller,
+    mut body: Reader<'_>,
+    out: &mut Writer,
+) -> Result<(), Ended> {
+    let group = body.string()?;
+    let topics = body.array(|body| Ok((body.string()?, body.array(Reader::i32)?)))?;
+    body.end()?;
+    let checked = check_deletable(broker, caller, group);
+    out.i16(checked.err().unwrap_or(Code::NONE).0);
+    out.i32(0); // throttle time
+    if checked.is_err() {
+        out.count(0);
+        return Ok(());
+    }
+    out.array(&topics, |out, (topic, partitions)| {
+        out.string(topic);
+        out.array(partitions, |out, partition| {
+            let deleted = delete_offset(broker, group, topic, *partition);
+            out.i32(*partition);
+            out.i16(deleted.err().unwrap_or(Code::NONE).0);
+        });
+    });
+    Ok(())
+}
+
+fn check_deletable(broker: &Broker, caller: &Caller, group: &str) -> Result<(), Code> {
+    if Group::of(group) != Group::Plain(group) {
+        return Err(Code::INVALID_GROUP_ID);
+    }
+    check_owner(broker, caller, group)?;
+    match names(broker)?.iter().any(|known| known == group) {
+        true => Ok(()),
+        false => Err(Code::GROUP_ID_NOT_FOUND),
+    }
+}
+
+fn delete_offset(broker: &Broker, group: &str, topic: &str, partition: i32) -> Result<(), Code> {
+    let partition = u32::try_from(partition).map_err(|_| Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let store = broker.checked(broker.store())?;
+    let state = &store.core().shared.state;
+    broker.checked(state.remove_commit(group, topic, partition))
 }

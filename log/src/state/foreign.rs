@@ -46,6 +46,35 @@ impl State {
         Ok(commits)
     }
 
+    /// The groups for which something has been committed, in order.
+    pub(crate) fn groups(&self) -> Result<Vec<String>, Error> {
+        let mut groups = Vec::new();
+        for kind in [b'o', b'c'] {
+            groups.extend(self.scan(&[kind], |rest, _| {
+                let name = rest.split(|byte| *byte == 0).next()?;
+                Some(std::str::from_utf8(name).ok()?.to_owned())
+            })?);
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        Ok(groups)
+    }
+
+    /// Forgets what has been committed for a group and a partition, if something has.
+    pub(crate) fn remove_commit(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<(), Error> {
+        let keys = [b'o', b'c'].map(|kind| {
+            let mut key = key(kind, &[group, topic, ""]);
+            key.extend_from_slice(&partition.to_be_bytes());
+            key
+        });
+        self.remove(keys)
+    }
+
     /// Forgets what has been committed for a group; says whether something had.
     pub(crate) fn remove_group(&self, group: &str) -> Result<bool, Error> {
         let mut keys = Vec::new();

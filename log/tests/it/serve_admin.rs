@@ -5,13 +5,17 @@ use std::time::Duration;
 use bekk_log::{Retention, TopicConfig};
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::offset_delete_request::{
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, ApiKey, DescribeConfigsRequest,
-    DescribeConfigsResponse,
+    DescribeConfigsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
+    ListGroupsRequest, ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::served::{Connection, Served};
+use crate::served::{Connection, Served, commit, committed};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -180,5 +184,80 @@ fn retention_can_be_changed() {
         0
     );
     assert_eq!(retention_of(&served, "t"), Retention::default());
+    served.server.stop();
+}
+
+fn groups(connection: &mut Connection, version: i16) -> Vec<String> {
+    let request = ListGroupsRequest::default();
+    let answer: ListGroupsResponse = connection.request(ApiKey::ListGroups, version, &request);
+    assert_eq!(answer.error_code, 0);
+    let groups = answer.groups.iter();
+    groups.map(|group| group.group_id.to_string()).collect()
+}
+
+fn state_of(connection: &mut Connection, version: i16, group: &'static str) -> String {
+    let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text(group))]);
+    let answer: DescribeGroupsResponse =
+        connection.request(ApiKey::DescribeGroups, version, &request);
+    let group = &answer.groups[0];
+    assert_eq!((group.error_code, group.members.len()), (0, 0));
+    group.group_state.to_string()
+}
+
+/// The code of the whole, and those of the partitions.
+fn delete_offsets(
+    connection: &mut Connection,
+    group: &'static str,
+    partitions: &[i32],
+) -> (i16, Vec<i16>) {
+    let partition =
+        |index: &i32| OffsetDeleteRequestPartition::default().with_partition_index(*index);
+    let topic = OffsetDeleteRequestTopic::default()
+        .with_name(TopicName(text("t")))
+        .with_partitions(partitions.iter().map(partition).collect());
+    let request = OffsetDeleteRequest::default()
+        .with_group_id(GroupId(text(group)))
+        .with_topics(vec![topic]);
+    let answer: OffsetDeleteResponse = connection.request(ApiKey::OffsetDelete, 0, &request);
+    let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    let codes = partitions.map(|partition| partition.error_code);
+    (answer.error_code, codes.collect())
+}
+
+#[test]
+fn groups_are_what_has_been_committed() {
+    let served = Served::new(|_| ());
+    let mut connection = served.connect();
+    assert_eq!(groups(&mut connection, 0), [""; 0]);
+    let mut sink = served.connect_as("bekk-sink/main");
+    assert_eq!(commit(&mut sink, "main", "t", &[(0, 1)]), [0]);
+    assert_eq!(
+        commit(&mut sink, "bekk-session/a", "bekk.meta", &[(0, 1)]),
+        [0]
+    );
+    assert_eq!(commit(&mut sink, "bekk-hold/a", "t", &[(0, 1)]), [0]);
+    assert_eq!(commit(&mut connection, "g", "t", &[(0, 1), (1, 2)]), [0, 0]);
+    for version in 0..=2 {
+        assert_eq!(groups(&mut connection, version), ["g", "main"]);
+    }
+    for version in 0..=4 {
+        assert_eq!(state_of(&mut connection, version, "g"), "Empty");
+        assert_eq!(state_of(&mut connection, version, "other"), "Dead");
+    }
+    assert_eq!(delete_offsets(&mut connection, "other", &[0]), (69, vec![]));
+    assert_eq!(
+        delete_offsets(&mut connection, "bekk-hold/a", &[0]),
+        (24, vec![])
+    );
+    assert_eq!(delete_offsets(&mut connection, "main", &[0]), (30, vec![]));
+    assert_eq!(
+        delete_offsets(&mut connection, "g", &[0, -1]),
+        (0, vec![0, 3])
+    );
+    assert_eq!(committed(&mut connection, "g", "t", 0), -1);
+    assert_eq!(committed(&mut connection, "g", "t", 1), 2);
+    let mut offsets = served.connect_as("bekk-offsets");
+    assert_eq!(delete_offsets(&mut offsets, "main", &[0]), (0, vec![0]));
+    assert_eq!(groups(&mut connection, 2), ["g"]);
     served.server.stop();
 }

@@ -1,19 +1,11 @@
 //! What Bekk's own programs ask of a served log, by client ids and groups of certain names.
 
 use bekk_log::{Client, Error, Offset, RecordBuffer, Retention, TopicConfig};
-use kafka_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    ApiKey, DeleteGroupsRequest, DeleteGroupsResponse, GroupId, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceRequest, ProduceResponse,
-    TopicName,
-};
+use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
-use crate::served::{Connection, Served, batch};
+use crate::served::{Connection, Served, batch, commit, committed, delete_group};
 use crate::support::wait_until;
 
 /// Produces a batch of `records` to each of some partitions; the code and the base offset of each.
@@ -94,55 +86,6 @@ fn only_an_ingest_writes_what_records_refer_to() {
     let records = served.client.read("bekk.meta", 0, Offset::ZERO, 1).unwrap();
     assert_eq!(records.len(), 1);
     served.server.stop();
-}
-
-fn commit(
-    connection: &mut Connection,
-    group: &'static str,
-    topic: &'static str,
-    offsets: &[(i32, i64)],
-) -> Vec<i16> {
-    let one = |(partition, offset): &(i32, i64)| {
-        OffsetCommitRequestPartition::default()
-            .with_partition_index(*partition)
-            .with_committed_offset(*offset)
-    };
-    let topic = OffsetCommitRequestTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(topic)))
-        .with_partitions(offsets.iter().map(one).collect());
-    let request = OffsetCommitRequest::default()
-        .with_group_id(GroupId(StrBytes::from_static_str(group)))
-        .with_generation_id_or_member_epoch(-1)
-        .with_topics(vec![topic]);
-    let answer: OffsetCommitResponse = connection.request(ApiKey::OffsetCommit, 7, &request);
-    let partitions = answer.topics[0].partitions.iter();
-    partitions.map(|partition| partition.error_code).collect()
-}
-
-fn committed(
-    connection: &mut Connection,
-    group: &'static str,
-    topic: &'static str,
-    partition: i32,
-) -> i64 {
-    let topic = OffsetFetchRequestTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(topic)))
-        .with_partition_indexes(vec![partition]);
-    let request = OffsetFetchRequest::default()
-        .with_group_id(GroupId(StrBytes::from_static_str(group)))
-        .with_topics(Some(vec![topic]));
-    let answer: OffsetFetchResponse = connection.request(ApiKey::OffsetFetch, 5, &request);
-    let found = &answer.topics[0].partitions[0];
-    assert_eq!((answer.error_code, found.error_code), (0, 0));
-    found.committed_offset
-}
-
-fn delete_group(connection: &mut Connection, version: i16, group: &'static str) -> i16 {
-    let request = DeleteGroupsRequest::default()
-        .with_groups_names(vec![GroupId(StrBytes::from_static_str(group))]);
-    let answer: DeleteGroupsResponse = connection.request(ApiKey::DeleteGroups, version, &request);
-    assert_eq!(answer.results[0].group_id.as_str(), group);
-    answer.results[0].error_code
 }
 
 #[test]

@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use bekk_log::{Client, Config, Retention, ServeConfig, Server, TopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiKey, FetchRequest, FetchResponse, ProduceRequest, ProduceResponse, RequestHeader, TopicName,
+    ApiKey, DeleteGroupsRequest, DeleteGroupsResponse, FetchRequest, FetchResponse, GroupId,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    ProduceRequest, ProduceResponse, RequestHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::{
@@ -235,4 +241,53 @@ pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
             (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1))
         })
     }) ^ !0
+}
+
+pub(crate) fn commit(
+    connection: &mut Connection,
+    group: &'static str,
+    topic: &'static str,
+    offsets: &[(i32, i64)],
+) -> Vec<i16> {
+    let one = |(partition, offset): &(i32, i64)| {
+        OffsetCommitRequestPartition::default()
+            .with_partition_index(*partition)
+            .with_committed_offset(*offset)
+    };
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str(topic)))
+        .with_partitions(offsets.iter().map(one).collect());
+    let request = OffsetCommitRequest::default()
+        .with_group_id(GroupId(StrBytes::from_static_str(group)))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    let answer: OffsetCommitResponse = connection.request(ApiKey::OffsetCommit, 7, &request);
+    let partitions = answer.topics[0].partitions.iter();
+    partitions.map(|partition| partition.error_code).collect()
+}
+
+pub(crate) fn committed(
+    connection: &mut Connection,
+    group: &'static str,
+    topic: &'static str,
+    partition: i32,
+) -> i64 {
+    let topic = OffsetFetchRequestTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str(topic)))
+        .with_partition_indexes(vec![partition]);
+    let request = OffsetFetchRequest::default()
+        .with_group_id(GroupId(StrBytes::from_static_str(group)))
+        .with_topics(Some(vec![topic]));
+    let answer: OffsetFetchResponse = connection.request(ApiKey::OffsetFetch, 5, &request);
+    let found = &answer.topics[0].partitions[0];
+    assert_eq!((answer.error_code, found.error_code), (0, 0));
+    found.committed_offset
+}
+
+pub(crate) fn delete_group(connection: &mut Connection, version: i16, group: &'static str) -> i16 {
+    let request = DeleteGroupsRequest::default()
+        .with_groups_names(vec![GroupId(StrBytes::from_static_str(group))]);
+    let answer: DeleteGroupsResponse = connection.request(ApiKey::DeleteGroups, version, &request);
+    assert_eq!(answer.results[0].group_id.as_str(), group);
+    answer.results[0].error_code
 }
