@@ -8,9 +8,10 @@ use std::time::Duration;
 use bekk_log::{Error as LogError, Offset, RecordBuffer};
 
 use crate::batch::Batch;
+use crate::stats::Stats;
 
 /// How long to wait before an append is tried again that found the disk full.
-pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the reading thread is told.
 pub(crate) enum Event {
@@ -36,34 +37,50 @@ pub(crate) fn append_batches(
     events: &Sender<Event>,
     append: &Append<'_>,
     topics: &[String],
+    stats: &Stats,
     stop: &AtomicBool,
 ) {
-    let mut is_full = false;
     for batch in batches {
-        let event = loop {
-            match append_batch(append, &topics[batch.stream], &batch) {
-                Ok(offsets) => {
-                    if std::mem::take(&mut is_full) {
-                        tracing::info!("the log has space again; ingest goes on");
-                    }
-                    break Event::Appended(batch, offsets);
-                }
-                Err(error) if error.is_retriable() => {
-                    if !std::mem::replace(&mut is_full, true) {
-                        tracing::warn!(%error, "ingest pauses until there is space; nothing is lost");
-                    }
-                    if stop.load(Ordering::Relaxed) {
-                        break Event::GaveUp;
-                    }
-                    thread::sleep(RETRY_INTERVAL);
-                }
-                Err(error) => break Event::Failed(error),
-            }
+        let append = || append_batch(append, &topics[batch.stream], &batch);
+        let event = match wait_for_space(stats, stop, append) {
+            Ok(Some(offsets)) => Event::Appended(batch, offsets),
+            Ok(None) => Event::GaveUp,
+            Err(error) => Event::Failed(error),
         };
         let is_end = matches!(event, Event::Failed(_) | Event::GaveUp);
         // The reading thread may have gone; then nobody needs to know.
         if events.send(event).is_err() || is_end {
             return;
+        }
+    }
+}
+
+/// Appends, and while the disk is full says so and tries again; `None` if told to stop meanwhile.
+pub(crate) fn wait_for_space<T>(
+    stats: &Stats,
+    stop: &AtomicBool,
+    append: impl Fn() -> Result<T, LogError>,
+) -> Result<Option<T>, LogError> {
+    let mut is_full = false;
+    loop {
+        match append() {
+            Err(error) if error.is_retriable() => {
+                if !std::mem::replace(&mut is_full, true) {
+                    tracing::warn!(%error, "ingest pauses until there is space; nothing is lost");
+                    stats.set_waits_for(Some(error.to_string()));
+                }
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
+                thread::sleep(RETRY_INTERVAL);
+            }
+            ended => {
+                if is_full {
+                    tracing::info!("the log has space again; ingest goes on");
+                    stats.set_waits_for(None);
+                }
+                return ended.map(Some);
+            }
         }
     }
 }

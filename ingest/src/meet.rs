@@ -224,7 +224,7 @@ impl Engine<'_> {
             }
         }
         let around = &self.around;
-        if !append_metas(around.log, &self.session, &metas, around.stop)? {
+        if !append_metas(around.log, &self.session, &metas, around.stats, around.stop)? {
             return Ok(());
         }
         for (file, record) in met {

@@ -6,16 +6,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::AtomicBool;
 
 use bekk_log::{Client, Error as LogError, Offset, Retention, Session, TopicConfig};
 use bekk_stream::{Body, FileId, FileRecord, META_TOPIC, Meta, Payload, Receipt, SchemaId, Stream};
 
 use crate::Error;
-use crate::append::RETRY_INTERVAL;
+use crate::append::wait_for_space;
 use crate::checkpoint::{Checkpoint, FileEntry};
 use crate::ranges::Ranges;
+use crate::stats::Stats;
 
 /// How many records of `bekk.meta` are appended at once: each can be as long as a path.
 const METAS_PER_BATCH: usize = 1000;
@@ -51,6 +51,7 @@ pub(crate) fn recover(
     streams: &[Stream],
     ingest: &str,
     checkpoint_path: &Path,
+    stats: &Stats,
     stop: &AtomicBool,
 ) -> Result<Recovered, Error> {
     let session = log
@@ -68,7 +69,7 @@ pub(crate) fn recover(
     }
     let is_without = checkpoint.is_none();
     let checkpoint = checkpoint.unwrap_or_default();
-    let metas = create_topics(log, &session, streams, stop)?;
+    let metas = create_topics(log, &session, streams, stats, stop)?;
     let mut seen: HashMap<FileId, Seen> = HashMap::new();
     let mut ends = Vec::new();
     for stream in streams {
@@ -183,6 +184,7 @@ fn create_topics(
     log: &Client,
     session: &Session,
     streams: &[Stream],
+    stats: &Stats,
     stop: &AtomicBool,
 ) -> Result<Metas, Error> {
     let forever = TopicConfig {
@@ -217,7 +219,7 @@ fn create_topics(
             missing.push(Meta::Schema(schema.id(), schema));
         }
     }
-    append_metas(log, session, &missing, stop)?;
+    append_metas(log, session, &missing, stats, stop)?;
     Ok(metas)
 }
 
@@ -229,6 +231,7 @@ pub(crate) fn append_metas(
     log: &Client,
     session: &Session,
     metas: &[Meta],
+    stats: &Stats,
     stop: &AtomicBool,
 ) -> Result<bool, Error> {
     let mut buffer = bekk_log::RecordBuffer::new();
@@ -237,36 +240,14 @@ pub(crate) fn append_metas(
         for meta in metas {
             buffer.push(now_ms(), Some(meta.key().as_bytes()), &meta.encode());
         }
-        if !append_waiting(log, session, &buffer, stop)? {
+        let append = || log.append(Some(session), META_TOPIC, &[(0, &buffer)]);
+        let appended = wait_for_space(stats, stop, append)
+            .map_err(Error::log("append to topic `bekk.meta`"))?;
+        if appended.is_none() {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Appends to `bekk.meta`, waiting while the disk is full.
-fn append_waiting(
-    log: &Client,
-    session: &Session,
-    buffer: &bekk_log::RecordBuffer,
-    stop: &AtomicBool,
-) -> Result<bool, Error> {
-    let mut is_full = false;
-    loop {
-        match log.append(Some(session), META_TOPIC, &[(0, buffer)]) {
-            Ok(_) => return Ok(true),
-            Err(error) if error.is_retriable() => {
-                if !std::mem::replace(&mut is_full, true) {
-                    tracing::warn!(%error, "ingest pauses until there is space; nothing is lost");
-                }
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(false);
-                }
-                thread::sleep(RETRY_INTERVAL);
-            }
-            Err(error) => return Err(Error::log("append to topic `bekk.meta`")(error)),
-        }
-    }
 }
 
 fn read_metas(log: &Client) -> Result<Metas, Error> {

@@ -70,7 +70,7 @@ pub(crate) fn run_with(
             })
         });
         let checkpoint_path = config.state_dir.join("checkpoint");
-        let recovered = recover(log, streams, &ingest, &checkpoint_path, stop)?;
+        let recovered = recover(log, streams, &ingest, &checkpoint_path, stats, stop)?;
         let session = recovered.session.clone();
         let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
         let around = Surroundings {
@@ -88,7 +88,7 @@ pub(crate) fn run_with(
             let append =
                 |topic: &str, buffers: &[(u32, &RecordBuffer)]| append(&session, topic, buffers);
             let topics = &topics;
-            scope.spawn(move || append_batches(&to_append, &events, &append, topics, stop));
+            scope.spawn(move || append_batches(&to_append, &events, &append, topics, stats, stop));
             let mut engine = Engine::new(around, recovered, batches, &received);
             let result = engine.run();
             (result, engine.into_summary())

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Counts of a running ingest, to be read from other threads at any time.
 #[derive(Debug, Default)]
@@ -22,9 +23,25 @@ pub struct Stats {
     pub bytes_read: AtomicU64,
     /// Bytes of the files that are known: what `bytes_read` grows towards.
     pub bytes_known: AtomicU64,
+    waits_for: Mutex<Option<String>>,
 }
 
 impl Stats {
+    /// What ingest waits for, as long as it cannot go on: space on the log's disk.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        let reason = self.waits_for.lock();
+        reason.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_waits_for(&self, reason: Option<String>) {
+        let mut waits_for = self
+            .waits_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *waits_for = reason;
+    }
+
     pub(crate) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }

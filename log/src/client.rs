@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::store::Store;
 use crate::topic::TopicLog;
-use crate::{Error, Gap, LogId, Offset, RecordBuffer, Records, VerifyReport, retention, verify};
+use crate::{
+    Durations, Error, Gap, LogId, Offset, RecordBuffer, Records, VerifyReport, retention, verify,
+};
 
 /// Where the log is and how it is kept.
 #[derive(Debug, Clone)]
@@ -129,6 +131,24 @@ pub struct Counters {
     pub writes: u64,
     /// Fsyncs of records.
     pub fsyncs: u64,
+}
+
+/// How long things took since the log was opened.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Latencies {
+    /// Appends, from the call to the acknowledgement.
+    pub append: Durations,
+    /// Fsyncs of records.
+    pub fsync: Durations,
+}
+
+/// The space on the disk of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// What is free.
+    pub free_bytes: u64,
+    /// Appends are refused while less than this is free.
+    pub reserve_bytes: u64,
 }
 
 /// A writer's session: of two sessions of one ingest only the later may append.
@@ -345,6 +365,27 @@ impl Client {
     /// [`Error::Closed`].
     pub fn counters(&self) -> Result<Counters, Error> {
         Ok(self.store()?.core().shared.counts.get())
+    }
+
+    /// How long appends and fsyncs took since the log was opened.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn latencies(&self) -> Result<Latencies, Error> {
+        Ok(self.store()?.core().shared.counts.latencies())
+    }
+
+    /// The space on the log's disk.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn space(&self) -> Result<DiskSpace, Error> {
+        let store = self.store()?;
+        let shared = &store.core().shared;
+        Ok(DiskSpace {
+            free_bytes: shared.space.free_bytes()?,
+            reserve_bytes: shared.config.reserve_bytes,
+        })
     }
 
     /// Reads every batch below the high watermarks and says what is wrong; `progress` is called after each

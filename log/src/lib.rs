@@ -66,6 +66,7 @@ mod destination;
 mod error;
 mod files;
 mod gap;
+mod histogram;
 mod identity;
 mod journal;
 mod lock;
@@ -94,11 +95,12 @@ mod wire;
 mod writer;
 
 pub use client::{
-    Client, Config, Counters, Durability, PartitionEnds, Retention, SegmentInfo, Session, Topic,
-    TopicConfig, TopicSize,
+    Client, Config, Counters, DiskSpace, Durability, Latencies, PartitionEnds, Retention,
+    SegmentInfo, Session, Topic, TopicConfig, TopicSize,
 };
 pub use error::Error;
 pub use gap::Gap;
+pub use histogram::{Durations, Histogram};
 pub use offset::{LogId, Offset, ParseLogIdError};
 pub use record::{Record, RecordBuffer, Records};
 pub use serve::{Credentials, ServeConfig, Server};

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::producer_ids::ProducerIds;
 use crate::segment::Segment;
 use crate::sessions::Sessions;
 use crate::space::Space;
 use crate::state::State;
-use crate::{Config, Counters, Error, LogId};
+use crate::{Config, Counters, Error, Histogram, Latencies, LogId};
 
 /// So many sealed segments stay open for those who read them.
 const OPEN_SEGMENTS_MAX: usize = 8;
@@ -135,6 +135,8 @@ pub(crate) struct Counts {
     pub(crate) bytes: AtomicU64,
     pub(crate) writes: AtomicU64,
     pub(crate) fsyncs: AtomicU64,
+    pub(crate) append_time: Histogram,
+    pub(crate) fsync_time: Histogram,
 }
 
 impl Counts {
@@ -146,6 +148,19 @@ impl Counts {
             writes: self.writes.load(Ordering::Relaxed),
             fsyncs: self.fsyncs.load(Ordering::Relaxed),
         }
+    }
+
+    pub(crate) fn latencies(&self) -> Latencies {
+        Latencies {
+            append: self.append_time.durations(),
+            fsync: self.fsync_time.durations(),
+        }
+    }
+
+    /// Counts an fsync of records that began then.
+    pub(crate) fn fsynced(&self, began: Instant) {
+        self.fsyncs.fetch_add(1, Ordering::Relaxed);
+        self.fsync_time.observe(began.elapsed());
     }
 }
 

@@ -38,7 +38,8 @@ impl Space {
         })
     }
 
-    fn free_bytes(&self) -> Result<u64, Error> {
+    /// What is free, as of a moment ago.
+    pub(crate) fn free_bytes(&self) -> Result<u64, Error> {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, free)) = *checked
             && at.elapsed() < CHECK_INTERVAL

@@ -145,9 +145,10 @@ impl TopicLog {
         if self.shared.config.durability != Durability::Os && lock(&self.view).highs == ends {
             return Ok(());
         }
+        let began = Instant::now();
         db.sync()
             .inspect_err(|error| self.shared.poison.set(error))?;
-        self.shared.counts.fsyncs.fetch_add(1, Ordering::Relaxed);
+        self.shared.counts.fsynced(began);
         self.raise(&ends);
         Ok(())
     }

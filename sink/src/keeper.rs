@@ -69,7 +69,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                 }
             },
         };
-        stats.set_state(State::Waiting(cause.to_string()));
+        stats.waits(cause.to_string());
         if context.is_stopping() {
             break;
         }

@@ -12,7 +12,7 @@ use crate::migrations::{MigrateError, SETUP_LOCK, migrate};
 use crate::offsets::INSERT_OFFSET;
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict};
-use crate::stats::{State, Stats};
+use crate::stats::Stats;
 use crate::target::{StreamTarget, prepare_table};
 use crate::{Config, Control, Error, PostgresError};
 
@@ -49,7 +49,7 @@ impl Setup<'_> {
             if !backoff.is_waiting() {
                 tracing::warn!(server = %self.config.postgres, %cause, "waiting for PostgreSQL");
             }
-            stats.set_state(State::Waiting(cause.to_string()));
+            stats.waits(cause.to_string());
             sleep_unless_stopping(backoff.next(), control);
         }
         Ok(None)

@@ -1,7 +1,13 @@
 //! What a running sink tells about itself.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bekk_log::Histogram;
+
+use crate::apply::Applied;
 
 /// What a running sink tells about itself. Counts are of this run.
 #[derive(Debug, Default)]
@@ -17,6 +23,13 @@ pub struct Stats {
     pub batches: AtomicU64,
     /// From the timestamp of the last committed batch's last record to its commit, in microseconds.
     pub last_visible_latency_us: AtomicU64,
+    /// Batches that were not committed and are tried again, and attempts to connect that failed.
+    pub retries: AtomicU64,
+    /// How long batches took from their transaction's begin to its commit.
+    pub apply_time: Histogram,
+    dead_by_reason: Mutex<BTreeMap<String, u64>>,
+    /// When a batch was last committed, or none waited.
+    progressed_at: Mutex<Option<Instant>>,
     state: Mutex<State>,
     positions: Mutex<Vec<Position>>,
 }
@@ -54,49 +67,103 @@ impl Stats {
     /// What the sink is doing.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.state).clone()
     }
 
     /// How far the group has come in each partition.
     #[must_use]
     pub fn positions(&self) -> Vec<Position> {
-        self.positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.positions).clone()
     }
 
     /// How many records of all partitions are yet to be applied, by whichever sink.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        let positions = self
-            .positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let positions = lock(&self.positions);
         positions
             .iter()
             .map(|position| position.end.saturating_sub(position.next))
             .sum()
     }
 
+    /// How many records became dead letters for each reason.
+    #[must_use]
+    pub fn dead_by_reason(&self) -> BTreeMap<String, u64> {
+        lock(&self.dead_by_reason).clone()
+    }
+
+    /// For how long records have waited in partitions that this sink holds, without one being applied.
+    #[must_use]
+    pub fn stalled_for(&self) -> Duration {
+        lock(&self.progressed_at).map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
     pub(crate) fn set_state(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *lock(&self.state) = state;
+    }
+
+    /// Notes that PostgreSQL is waited for, and will be asked again.
+    pub(crate) fn waits(&self, reason: String) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+        self.set_state(State::Waiting(reason));
     }
 
     pub(crate) fn set_positions(&self, positions: Vec<Position>) {
-        *self
-            .positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = positions;
+        let waits = |position: &Position| position.held && position.next < position.end;
+        let mut progressed_at = lock(&self.progressed_at);
+        if progressed_at.is_none() || !positions.iter().any(waits) {
+            *progressed_at = Some(Instant::now());
+        }
+        drop(progressed_at);
+        *lock(&self.positions) = positions;
     }
 
-    pub(crate) fn add(&self, rows: u64, superseded: u64, dead: u64) {
-        self.rows.fetch_add(rows, Ordering::Relaxed);
-        self.superseded.fetch_add(superseded, Ordering::Relaxed);
+    /// Counts a batch that was committed.
+    pub(crate) fn add(&self, applied: &Applied, took: Duration) {
+        let dead = applied.dead.len() as u64;
+        self.rows.fetch_add(applied.rows, Ordering::Relaxed);
+        self.superseded
+            .fetch_add(applied.superseded, Ordering::Relaxed);
         self.dead.fetch_add(dead, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
+        self.apply_time.observe(took);
+        for reason in &applied.dead {
+            *lock(&self.dead_by_reason)
+                .entry(reason.clone())
+                .or_default() += 1;
+        }
+        *lock(&self.progressed_at) = Some(Instant::now());
+    }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_stalls_while_records_of_its_own_partitions_wait() {
+        let stats = Stats::default();
+        let set = |held, next| {
+            stats.set_positions(vec![Position {
+                topic: "t".to_owned(),
+                partition: 0,
+                next,
+                end: 5,
+                held,
+            }]);
+            std::thread::sleep(Duration::from_millis(2));
+            let stalled = stats.stalled_for();
+            stats.set_positions(stats.positions());
+            stalled > Duration::ZERO && stats.stalled_for() > Duration::from_millis(1)
+        };
+        assert!(set(true, 3));
+        assert!(!set(true, 5), "nothing waits");
+        assert!(!set(false, 3), "another sink has it");
+        stats.add(&Applied::default(), Duration::ZERO);
+        assert!(stats.stalled_for() < Duration::from_millis(1), "a batch");
     }
 }

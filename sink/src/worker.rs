@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bekk_log::Offset;
@@ -197,13 +198,12 @@ impl Worker<'_> {
             self.backoff.reset();
         }
         self.stats.set_state(State::Running);
-        self.stats
-            .add(applied.rows, applied.superseded, applied.dead.len() as u64);
+        self.stats.add(&applied, took);
         if records > 0 {
             let latency_us = micros_since(batch.last_timestamp_ms);
             self.stats
                 .last_visible_latency_us
-                .store(latency_us, std::sync::atomic::Ordering::Relaxed);
+                .store(latency_us, Ordering::Relaxed);
         }
         self.tally.rows += applied.rows;
         self.tally.superseded += applied.superseded;
@@ -241,6 +241,7 @@ impl Worker<'_> {
                 match verdict(&error) {
                     Verdict::Wait => self.wait(&PostgresError::from(&error)),
                     Verdict::Halve if self.context.board.halve(claim.slot, records) => {
+                        self.stats.retries.fetch_add(1, Ordering::Relaxed);
                         tracing::warn!(records, error = %PostgresError::from(&error), "batch halved");
                     }
                     Verdict::Halve => self.wait(&PostgresError::from(&error)),
@@ -343,7 +344,7 @@ impl Worker<'_> {
         if !self.backoff.is_waiting() {
             tracing::warn!(%cause, "waiting for PostgreSQL");
         }
-        self.stats.set_state(State::Waiting(cause.to_string()));
+        self.stats.waits(cause.to_string());
         self.context.sleep(self.backoff.next());
     }
 }

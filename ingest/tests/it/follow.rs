@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bekk_ingest::{Mode, Stats};
 use bekk_stream::Value;
@@ -173,9 +173,15 @@ fn a_full_disk_is_waited_for() {
         let config = world.config(Mode::Follow);
         let streams = [world.stream()];
         let running = scope.spawn(move || bekk_ingest::run(&config, &streams, log, stats, stop));
-        thread::sleep(Duration::from_millis(100));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while stats.waits_for().is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let waits_for = stats.waits_for();
         stop.store(true, Ordering::Relaxed);
-        running.join().unwrap().unwrap()
+        let summary = running.join().unwrap().unwrap();
+        assert!(waits_for.unwrap().contains("less than the reserve"));
+        summary
     });
     assert_eq!(summary.records, 0);
     log.close().unwrap();

@@ -1,6 +1,6 @@
 //! Appends to a topic.
 
-use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::{TopicLog, lock};
 use crate::append::{Outcome, Request};
@@ -18,7 +18,12 @@ impl TopicLog {
         {
             return Err(self.unknown_partition(part.partition));
         }
-        self.queue.append(request, |group| self.write_group(group))
+        let began = Instant::now();
+        let outcome = self
+            .queue
+            .append(request, |group| self.write_group(group))?;
+        self.shared.counts.append_time.observe(began.elapsed());
+        Ok(outcome)
     }
 
     /// Writes a group of appends, makes it as durable as it has to be and lets readers see it.
@@ -70,8 +75,9 @@ impl TopicLog {
         writer.write(group, &self.shared)?;
         match self.shared.config.durability {
             Durability::Sync => {
+                let began = Instant::now();
                 writer.db.sync()?;
-                self.shared.counts.fsyncs.fetch_add(1, Ordering::Relaxed);
+                self.shared.counts.fsynced(began);
                 self.raise(&writer.ends);
             }
             Durability::Interval(_) => {}
