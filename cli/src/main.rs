@@ -7,9 +7,11 @@ mod commands;
 mod context;
 mod database;
 mod environment;
+mod http;
 mod infer;
 mod pipeline;
 mod screen;
+mod service;
 mod signals;
 mod status;
 

@@ -11,6 +11,7 @@ use bekk_sink::State;
 use bekk_stream::Stream;
 
 use crate::screen::{LiveLine, Screen, grouped};
+use crate::service::Service;
 use crate::signals;
 
 /// How often the line is renewed and the threads are looked at.
@@ -32,6 +33,8 @@ pub(crate) struct Pipeline {
     sink_stats: Option<Arc<bekk_sink::Stats>>,
     ingest_stop: Arc<AtomicBool>,
     sink_control: bekk_sink::Control,
+    /// The sink's.
+    group: String,
 }
 
 /// What the parts have done.
@@ -51,6 +54,7 @@ impl Pipeline {
             sink_stats: None,
             ingest_stop: Arc::default(),
             sink_control: bekk_sink::Control::default(),
+            group: String::new(),
         }
     }
 
@@ -79,6 +83,7 @@ impl Pipeline {
     ) -> Result<()> {
         let stats = Arc::<bekk_sink::Stats>::default();
         let (log, control) = (self.log.clone(), self.sink_control.clone());
+        self.group.clone_from(&config.group);
         let thread = start("sink", {
             let stats = Arc::clone(&stats);
             move || Ok(bekk_sink::run(&config, &streams, &log, &stats, &control)?)
@@ -86,6 +91,17 @@ impl Pipeline {
         self.sink = Some(Part(thread));
         self.sink_stats = Some(stats);
         Ok(())
+    }
+
+    /// Has a service tell of the parts that have been started.
+    pub(crate) fn tell_of(&self, service: &Service) {
+        service.has_log(&self.log);
+        if let Some(stats) = &self.ingest_stats {
+            service.has_ingest(stats);
+        }
+        if let Some(stats) = &self.sink_stats {
+            service.has_sink(&self.group, stats);
+        }
     }
 
     /// Runs until all is done that is there: ingest to the end of the files, then the sink to the end of

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{LogArgs, Where};
+use super::{HttpArgs, LogArgs, Where};
 
 #[derive(Subcommand)]
 pub(crate) enum Log {
@@ -30,6 +30,8 @@ pub(crate) struct LogServe {
         env = "BEKK_LISTEN"
     )]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
     #[command(flatten)]
     pub(crate) advertise: AdvertiseArgs,
 }

@@ -15,6 +15,8 @@ pub(crate) use generate::*;
 pub(crate) use log::*;
 pub(crate) use offsets::*;
 
+use crate::http::HttpAt;
+
 /// CSV files into PostgreSQL through a durable, replayable log.
 ///
 /// `bekk up` runs the whole line in one process: it follows the files that bekk.toml names (without one:
@@ -122,9 +124,31 @@ pub(crate) struct OnceArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct HttpArgs {
+    /// Where it answers /healthz, /readyz and /metrics, but with --once: an address, or the next free port
+    /// if that is taken, or off
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8080",
+        env = "BEKK_HTTP"
+    )]
+    pub(crate) http: HttpAt,
+}
+
+impl HttpArgs {
+    /// Where it answers; nowhere if it ends by itself.
+    pub(crate) fn unless(&self, once: bool) -> HttpAt {
+        if once { HttpAt::Off } else { self.http }
+    }
+}
+
+#[derive(Args)]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) once: OnceArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
     /// Also write sample events to data/ every SLEEP_INTERVAL; uses the private server unless --postgres is typed
     #[arg(long, conflicts_with = "once", env = "BEKK_DEMO")]
     pub(crate) demo: bool,
@@ -150,6 +174,8 @@ pub(crate) struct Ingest {
     #[command(flatten)]
     pub(crate) once: OnceArgs,
     #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    #[command(flatten)]
     pub(crate) log: LogArgs,
 }
 
@@ -164,6 +190,8 @@ pub(crate) struct Sink {
     /// With --once: exit with 3 if there were dead letters
     #[arg(long, requires = "once", env = "BEKK_STRICT")]
     pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! `bekk ingest`: files into the log, and no further.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -9,13 +10,17 @@ use super::{Outcome, up};
 use crate::args::{Global, Ingest};
 use crate::context::Context;
 use crate::database::shown_from;
+use crate::http::Http;
 use crate::pipeline::Pipeline;
 use crate::screen::Screen;
+use crate::service::Service;
 use crate::signals;
 
 pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
     let context = Context::load(global)?;
+    let service = Arc::<Service>::default();
+    let _http = Http::start(args.http.unless(args.once.once), &service, screen)?;
     let (log, log_dir) = context.open_log(&args.log)?;
     screen.say(&format!(
         "log        {}   {}",
@@ -29,6 +34,7 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         context.ingest_config(args.once.once),
         context.config.streams.clone(),
     )?;
+    pipeline.tell_of(&service);
     if args.once.once {
         let done = pipeline.run_once(screen, &stop, None)?;
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));

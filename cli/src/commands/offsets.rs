@@ -108,7 +108,7 @@ fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
     let end = ends.map(|ends| ends.end.get());
     let lag_seconds = match (log, end) {
         (Some(_), Some(end)) if end <= offset.next => Some(0.0),
-        (Some(log), Some(_)) => age_seconds(log, &offset),
+        (Some(log), Some(_)) => age_seconds(log, &offset.topic, offset.partition, offset.next),
         _ => None,
     };
     Line {
@@ -126,10 +126,9 @@ fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
     }
 }
 
-/// How long ago the record at a group's offset was written.
-fn age_seconds(log: &Client, offset: &GroupOffset) -> Option<f64> {
-    let next = Offset::new(offset.next);
-    let records = log.read(&offset.topic, offset.partition, next, 1).ok()?;
+/// How long ago the record at an offset was written.
+pub(crate) fn age_seconds(log: &Client, topic: &str, partition: u32, next: u64) -> Option<f64> {
+    let records = log.read(topic, partition, Offset::new(next), 1).ok()?;
     let written_ms = records.iter().next()?.timestamp_ms;
     let age_ms = u32::try_from(Timestamp::now().as_millisecond() - written_ms).unwrap_or_default();
     Some(f64::from(age_ms) / 1000.0)

@@ -1,6 +1,7 @@
 //! `bekk log serve`: the log for Kafka clients.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,9 @@ use super::{Outcome, up};
 use crate::args::{AdvertiseArgs, LogServe};
 use crate::context::Context;
 use crate::database::shown_from;
+use crate::http::Http;
 use crate::screen::Screen;
+use crate::service::Service;
 use crate::signals;
 
 /// How often it is looked whether to end.
@@ -20,7 +23,10 @@ const TICK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(context: &Context, args: &LogServe, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
+    let service = Arc::<Service>::default();
+    let _http = Http::start(args.http.http, &service, screen)?;
     let (log, log_dir) = context.open_log(&args.log)?;
+    service.has_log(&log);
     screen.say(&format!(
         "log        {}   {}",
         shown_from(&context.base, &log_dir).display(),

@@ -1,5 +1,6 @@
 //! `bekk sink`: the log into PostgreSQL.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,13 +12,17 @@ use super::{Outcome, up};
 use crate::args::{Global, Sink, Where};
 use crate::context::Context;
 use crate::database::shown_from;
+use crate::http::Http;
 use crate::pipeline::Pipeline;
 use crate::screen::Screen;
+use crate::service::Service;
 use crate::signals;
 
 pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
     let context = Context::load(global)?;
+    let service = Arc::<Service>::default();
+    let _http = Http::start(args.http.unless(args.once), &service, screen)?;
     let streams = context.targets(&args.target)?;
     let from = start(args.from)?;
     let database = context.database(&args.postgres)?;
@@ -42,6 +47,7 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     config.group.clone_from(&args.group);
     config.from = from;
     pipeline.start_sink(config, streams)?;
+    pipeline.tell_of(&service);
     if args.once {
         let done = pipeline.run_once(screen, &stop, None)?;
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));

@@ -12,13 +12,17 @@ use super::{Outcome, generate, serve};
 use crate::args::{Global, Up};
 use crate::context::Context;
 use crate::database::{Choice, Database, shown_from};
+use crate::http::Http;
 use crate::pipeline::Pipeline;
 use crate::screen::Screen;
+use crate::service::Service;
 use crate::signals;
 
 pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
     let context = Context::load(global)?;
+    let service = Arc::<Service>::default();
+    let _http = Http::start(args.http.unless(args.once.once), &service, screen)?;
     let demo = args
         .demo
         .then(generate::Live::from_environment)
@@ -56,6 +60,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         context.ingest_config(args.once.once),
         context.config.streams.clone(),
     )?;
+    pipeline.tell_of(&service);
     if args.once.once {
         let done = pipeline.run_once(screen, &stop, server)?;
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));

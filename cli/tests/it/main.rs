@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod events;
+mod health;
 mod kills;
 mod live;
 mod log_content;

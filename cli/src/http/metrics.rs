@@ -1,0 +1,285 @@
+//! A running command's numbers, by Prometheus' conventions: base units, counters that end in `_total`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bekk_log::Client;
+use bekk_sink::State;
+
+use super::exposition::Exposition;
+use super::process;
+use crate::commands::offsets::age_seconds;
+use crate::service::{Service, Sink};
+
+/// Asks every part, and writes down what it says.
+pub(super) fn gather(service: &Service) -> String {
+    let mut metrics = Exposition::default();
+    metrics
+        .gauge("bekk_build_info", "Which bekk this is; always 1.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    metrics
+        .gauge("bekk_ready", "1 while progress is being made, as /readyz.")
+        .count(&[], u64::from(service.readiness().ready));
+    let parts = service.parts();
+    if let Some(log) = &parts.log {
+        write_log(&mut metrics, log);
+        // While the log is being given up, it answers no more: what is missing then comes again.
+        let _ = write_topics(&mut metrics, log);
+    }
+    if let Some(ingest) = &parts.ingest {
+        write_ingest(&mut metrics, ingest);
+    }
+    if let Some(sink) = &parts.sink {
+        write_sink(&mut metrics, sink);
+        write_positions(&mut metrics, sink, parts.log.as_ref());
+    }
+    process::write(&mut metrics);
+    metrics.into_text()
+}
+
+/// What the log has done, if it is this process that has it.
+fn write_log(metrics: &mut Exposition, log: &Client) {
+    if let Ok(counters) = log.counters() {
+        for (name, help, count) in [
+            (
+                "bekk_log_appends_total",
+                "Appends to the log.",
+                counters.appends,
+            ),
+            (
+                "bekk_log_records_total",
+                "Records appended to the log.",
+                counters.records,
+            ),
+            (
+                "bekk_log_bytes_total",
+                "Bytes of the batches appended, as stored.",
+                counters.bytes,
+            ),
+            (
+                "bekk_log_writes_total",
+                "Writes to the store; appends that come together share one.",
+                counters.writes,
+            ),
+        ] {
+            metrics.counter(name, help).count(&[], count);
+        }
+    }
+    if let Ok(latencies) = log.latencies() {
+        metrics
+            .histogram(
+                "bekk_log_append_duration_seconds",
+                "How long appends took, from the call to the acknowledgement.",
+            )
+            .durations(&[], &latencies.append);
+        metrics
+            .histogram("bekk_log_fsync_duration_seconds", "How long fsyncs took.")
+            .durations(&[], &latencies.fsync);
+    }
+    if let Ok(space) = log.space() {
+        metrics
+            .gauge(
+                "bekk_log_disk_free_bytes",
+                "Free space on the disk of the log.",
+            )
+            .count(&[], space.free_bytes);
+        metrics
+            .gauge(
+                "bekk_log_disk_reserve_bytes",
+                "Appends wait while less than this is free.",
+            )
+            .count(&[], space.reserve_bytes);
+    }
+}
+
+/// What each topic holds.
+fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::Error> {
+    let topics = log.topics()?;
+    let mut sizes = Vec::new();
+    let mut ends = Vec::new();
+    for topic in &topics {
+        let name = topic.name.as_str();
+        sizes.push((name, log.topic_size(name)?, log.gaps(name)?.len() as u64));
+        for partition in log.partition_ends(name)? {
+            ends.push((name, partition.partition.to_string(), partition));
+        }
+    }
+    let mut family = metrics.gauge("bekk_log_size_bytes", "What a topic takes on disk.");
+    for (topic, size, _) in &sizes {
+        family.count(&[("topic", topic)], size.bytes);
+    }
+    let mut family = metrics.gauge("bekk_log_segments", "How many segments a topic has.");
+    for (topic, size, _) in &sizes {
+        family.count(&[("topic", topic)], size.segments.into());
+    }
+    let mut family = metrics.gauge("bekk_log_gaps", "Places where records of a topic are lost.");
+    for (topic, _, gaps) in &sizes {
+        family.count(&[("topic", topic)], *gaps);
+    }
+    let mut family = metrics.gauge(
+        "bekk_log_start_offset",
+        "The oldest record that is still there.",
+    );
+    for (topic, partition, ends) in &ends {
+        let labels = [("topic", *topic), ("partition", partition.as_str())];
+        family.count(&labels, ends.start.get());
+    }
+    let mut family = metrics.gauge(
+        "bekk_log_end_offset",
+        "One behind the newest record that readers see.",
+    );
+    for (topic, partition, ends) in &ends {
+        let labels = [("topic", *topic), ("partition", partition.as_str())];
+        family.count(&labels, ends.end.get());
+    }
+    Ok(())
+}
+
+fn write_ingest(metrics: &mut Exposition, stats: &bekk_ingest::Stats) {
+    let (found, finished) = (load(&stats.files_found), load(&stats.files_finished));
+    let blocked = load(&stats.files_blocked);
+    let mut family = metrics.gauge("bekk_ingest_files", "Files met in this run, by state.");
+    for (state, count) in [
+        ("open", found.saturating_sub(finished + blocked)),
+        ("finished", finished),
+        ("blocked", blocked),
+    ] {
+        family.count(&[("state", state)], count);
+    }
+    metrics
+        .gauge(
+            "bekk_ingest_known_bytes",
+            "Bytes of the files that are known.",
+        )
+        .count(&[], load(&stats.bytes_known));
+    metrics
+        .gauge(
+            "bekk_ingest_passed_bytes",
+            "Bytes of them that have been read, in earlier runs too.",
+        )
+        .count(&[], load(&stats.bytes_read));
+    metrics
+        .counter("bekk_ingest_records_read_total", "Records read from files.")
+        .count(&[], load(&stats.records_read));
+    metrics
+        .counter(
+            "bekk_ingest_records_logged_total",
+            "Records that the log has acknowledged.",
+        )
+        .count(&[], load(&stats.records_logged));
+    metrics
+        .counter(
+            "bekk_ingest_rejects_logged_total",
+            "Records among those logged that are no rows.",
+        )
+        .count(&[], load(&stats.rejects_logged));
+    metrics
+        .gauge(
+            "bekk_ingest_waiting",
+            "1 while ingest waits for space on the log's disk.",
+        )
+        .count(&[], u64::from(stats.waits_for().is_some()));
+}
+
+fn write_sink(metrics: &mut Exposition, sink: &Sink) {
+    let stats = &sink.stats;
+    let group = ("group", sink.group.as_str());
+    let mut family = metrics.counter(
+        "bekk_sink_records_total",
+        "Records applied, by what became of them.",
+    );
+    for (result, count) in [
+        ("inserted", &stats.rows),
+        ("superseded", &stats.superseded),
+        ("dead_letter", &stats.dead),
+    ] {
+        family.count(&[group, ("result", result)], load(count));
+    }
+    let mut family = metrics.counter(
+        "bekk_sink_dead_letters_total",
+        "Records that became dead letters, by reason.",
+    );
+    for (reason, count) in stats.dead_by_reason() {
+        family.count(&[group, ("reason", &reason)], count);
+    }
+    metrics
+        .counter("bekk_sink_batches_total", "Batches committed.")
+        .count(&[group], load(&stats.batches));
+    metrics
+        .histogram(
+            "bekk_sink_batch_duration_seconds",
+            "How long batches took, from their begin in PostgreSQL to the commit.",
+        )
+        .durations(&[group], &stats.apply_time.durations());
+    metrics
+        .counter(
+            "bekk_sink_retries_total",
+            "Batches and connections that were tried again.",
+        )
+        .count(&[group], load(&stats.retries));
+    metrics
+        .gauge("bekk_sink_waiting", "1 while it waits for PostgreSQL.")
+        .count(
+            &[group],
+            u64::from(matches!(stats.state(), State::Waiting(_))),
+        );
+    metrics
+        .gauge(
+            "bekk_sink_visible_after_seconds",
+            "From the last applied record's append to its commit.",
+        )
+        .sample(&[group], load(&stats.last_visible_latency_us) as f64 / 1e6);
+}
+
+/// How far the sink's group is in each partition, whichever sink of the group holds it.
+fn write_positions(metrics: &mut Exposition, sink: &Sink, log: Option<&Client>) {
+    let positions: Vec<_> = sink
+        .stats
+        .positions()
+        .into_iter()
+        .map(|position| (position.partition.to_string(), position))
+        .collect();
+    let labels = |at: usize| {
+        let (partition, position) = &positions[at];
+        [
+            ("group", sink.group.as_str()),
+            ("stream", position.topic.as_str()),
+            ("partition", partition.as_str()),
+        ]
+    };
+    let mut family = metrics.gauge("bekk_sink_next_offset", "The next record to be applied.");
+    for (at, (_, position)) in positions.iter().enumerate() {
+        family.count(&labels(at), position.next);
+    }
+    let mut family = metrics.gauge(
+        "bekk_sink_lag_records",
+        "How many records are yet to be applied.",
+    );
+    for (at, (_, position)) in positions.iter().enumerate() {
+        family.count(&labels(at), position.end.saturating_sub(position.next));
+    }
+    let mut family = metrics.gauge(
+        "bekk_sink_lag_seconds",
+        "How long ago the next record to be applied was appended; 0 if there is none.",
+    );
+    for (at, (_, position)) in positions.iter().enumerate() {
+        let seconds = match log {
+            _ if position.next >= position.end => Some(0.0),
+            Some(log) => age_seconds(log, &position.topic, position.partition, position.next),
+            None => None,
+        };
+        if let Some(seconds) = seconds {
+            family.sample(&labels(at), seconds);
+        }
+    }
+    let mut family = metrics.gauge(
+        "bekk_sink_partition_held",
+        "1 where this sink holds the partition's lease.",
+    );
+    for (at, (_, position)) in positions.iter().enumerate() {
+        family.count(&labels(at), u64::from(position.held));
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,129 @@
+//! What a running command tells over HTTP: whether it is alive, whether it makes progress, its metrics.
+
+mod exposition;
+mod metrics;
+mod process;
+mod router;
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::screen::Screen;
+use crate::service::Service;
+
+/// How many ports are tried from the one that was asked for on.
+const PORTS_TRIED: u16 = 100;
+/// How many requests that touch the log are answered at once.
+const BLOCKING_MAX: usize = 4;
+
+/// Where a command answers HTTP, if it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HttpAt {
+    Off,
+    Address(SocketAddr),
+}
+
+impl FromStr for HttpAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse();
+        address
+            .map(Self::Address)
+            .map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:8080, or off".to_owned())
+    }
+}
+
+/// The answering of requests, which ends when this is dropped.
+pub(crate) struct Http(Option<Runtime>);
+
+impl Http {
+    /// Answers requests about a service from now on, and says where.
+    ///
+    /// # Errors
+    /// If the address cannot be had for another reason than that its port is taken.
+    pub(crate) fn start(at: HttpAt, service: &Arc<Service>, screen: &Screen) -> Result<Self> {
+        let HttpAt::Address(asked) = at else {
+            return Ok(Self(None));
+        };
+        let (listener, address) = bind(asked).with_context(|| {
+            format!("listen at {asked}; --http names another address, --http off needs none")
+        })?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(BLOCKING_MAX)
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .context("start to answer HTTP")?;
+        let router = router::router(Arc::clone(service));
+        let listener = {
+            let _in_runtime = runtime.enter();
+            tokio::net::TcpListener::from_std(listener).context("start to answer HTTP")?
+        };
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        let taken = match asked.port() {
+            0 => String::new(),
+            port if port == address.port() => String::new(),
+            port => format!("   (port {port} is taken)"),
+        };
+        screen.say(&format!("http       http://{address}{taken}"));
+        Ok(Self(Some(runtime)))
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        // Whoever asks at this moment gets no answer; nothing is lost by that.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Listens at an address, or at the next port that is free.
+fn bind(asked: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let mut address = asked;
+    let last = asked.port().saturating_add(PORTS_TRIED);
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => {
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                return Ok((listener, address));
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse && address.port() < last => {
+                address.set_port(address.port() + 1);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_passed_over() {
+        let (_first, taken) = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let (_second, next) = bind(taken).unwrap();
+        assert!(next.port() > taken.port(), "{next}");
+    }
+
+    #[test]
+    fn an_address_or_off() {
+        assert_eq!("off".parse(), Ok(HttpAt::Off));
+        let address = ([0, 0, 0, 0], 80).into();
+        assert_eq!("0.0.0.0:80".parse(), Ok(HttpAt::Address(address)));
+        assert!("8080".parse::<HttpAt>().is_err());
+    }
+}

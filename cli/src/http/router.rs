@@ -1,0 +1,62 @@
+//! What can be asked for.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::metrics;
+use crate::service::Service;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+/// The version of the text format that Prometheus asks for.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(show_metrics))
+        .with_state(service)
+}
+
+/// The process answers: there is nothing that a restart would mend.
+async fn alive() -> Response {
+    respond(StatusCode::OK, TEXT, "alive\n".to_owned())
+}
+
+async fn ready(State(service): State<Arc<Service>>) -> Response {
+    let readiness = service.readiness();
+    let status = match readiness.ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    match serde_json::to_string_pretty(&readiness) {
+        Ok(text) => respond(status, JSON, text + "\n"),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn show_metrics(State(service): State<Arc<Service>>) -> Response {
+    // The log is asked, which blocks.
+    match tokio::task::spawn_blocking(move || metrics::gather(&service)).await {
+        Ok(text) => respond(StatusCode::OK, METRICS, text),
+        Err(error) => failed(&error),
+    }
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
+}
+
+fn failed(error: &dyn std::error::Error) -> Response {
+    respond(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        TEXT,
+        format!("{error}\n"),
+    )
+}

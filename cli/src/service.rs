@@ -1,0 +1,118 @@
+//! What a command that goes on until it is stopped does at this moment.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bekk_log::Client;
+use bekk_sink::State;
+use serde::Serialize;
+
+/// Records that wait while none is applied for so long are no progress.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+
+/// What a command runs, for those who ask from other threads. Parts come and go while it goes on.
+#[derive(Default)]
+pub(crate) struct Service(Mutex<Parts>);
+
+/// The parts of a running command.
+#[derive(Default, Clone)]
+pub(crate) struct Parts {
+    pub(crate) log: Option<Client>,
+    /// Why there is no log at this moment.
+    pub(crate) log_waits_for: Option<String>,
+    pub(crate) ingest: Option<Arc<bekk_ingest::Stats>>,
+    pub(crate) sink: Option<Sink>,
+}
+
+/// A running sink.
+#[derive(Clone)]
+pub(crate) struct Sink {
+    pub(crate) group: String,
+    pub(crate) stats: Arc<bekk_sink::Stats>,
+}
+
+/// Whether progress is being made.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
+    /// What keeps each part from going on.
+    pub(crate) waits: Vec<Wait>,
+}
+
+/// A part that cannot go on.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Wait {
+    pub(crate) part: &'static str,
+    pub(crate) reason: String,
+}
+
+impl Service {
+    /// The parts as they are now.
+    pub(crate) fn parts(&self) -> Parts {
+        self.lock().clone()
+    }
+
+    /// Notes the log that is in use from now on.
+    pub(crate) fn has_log(&self, log: &Client) {
+        let mut parts = self.lock();
+        parts.log = Some(log.clone());
+        parts.log_waits_for = None;
+    }
+
+    /// Notes a running ingest.
+    pub(crate) fn has_ingest(&self, stats: &Arc<bekk_ingest::Stats>) {
+        self.lock().ingest = Some(Arc::clone(stats));
+    }
+
+    /// Notes a running sink.
+    pub(crate) fn has_sink(&self, group: &str, stats: &Arc<bekk_sink::Stats>) {
+        self.lock().sink = Some(Sink {
+            group: group.to_owned(),
+            stats: Arc::clone(stats),
+        });
+    }
+
+    /// Whether progress is being made, and what is in its way.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let parts = self.parts();
+        let mut waits = Vec::new();
+        let mut wait = |part, reason| waits.push(Wait { part, reason });
+        match (&parts.log, parts.log_waits_for) {
+            (_, Some(reason)) => wait("log", reason),
+            (None, None) => wait("log", "it is being opened".to_owned()),
+            (Some(_), None) => {}
+        }
+        if let Some(reason) = parts.ingest.and_then(|ingest| ingest.waits_for()) {
+            wait("ingest", reason);
+        }
+        if let Some(reason) = parts.sink.and_then(|sink| sink_waits_for(&sink.stats)) {
+            wait("sink", reason);
+        }
+        Readiness {
+            ready: waits.is_empty(),
+            waits,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sink_waits_for(stats: &bekk_sink::Stats) -> Option<String> {
+    match stats.state() {
+        State::Connecting => Some("it connects to PostgreSQL".to_owned()),
+        State::Waiting(reason) => Some(format!("waiting for PostgreSQL: {reason}")),
+        State::Stopped => Some("it has stopped".to_owned()),
+        State::Running => {
+            let stalled = stats.stalled_for();
+            (stalled >= STALLED_AFTER).then(|| {
+                format!(
+                    "records wait, and PostgreSQL has taken none for {} s; a lock may be in the way \
+                     (bekk psql -c 'TABLE pg_stat_activity')",
+                    stalled.as_secs()
+                )
+            })
+        }
+    }
+}
