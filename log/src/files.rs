@@ -121,6 +121,15 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// What a directory holds, in no order.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let list = fs::read_dir(dir).and_then(|entries| {
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        paths.collect::<io::Result<Vec<_>>>()
+    });
+    list.map_err(|source| io_error("list", dir, source))
+}
+
 pub(crate) fn io_error(act: &'static str, path: &Path, source: io::Error) -> Error {
     Error::Io {
         act,

@@ -62,6 +62,7 @@ mod batch;
 mod client;
 mod codec;
 mod database;
+mod deletion;
 mod destination;
 mod error;
 mod files;

@@ -53,7 +53,10 @@ pub(crate) fn recover(
     let partitions = topic.config.partitions as usize;
     let mut starts = vec![Offset::ZERO; partitions];
     for (partition, start) in shared.state.log_starts(&topic.name)? {
-        starts[partition as usize] = start;
+        // There are more where a deleted topic of the name had more partitions.
+        if let Some(slot) = starts.get_mut(partition as usize) {
+            *slot = start;
+        }
     }
     let mut gaps = shared.state.gaps(&topic.name)?;
     let now = now_ms();

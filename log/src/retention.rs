@@ -18,6 +18,7 @@ pub(crate) fn apply(core: &Core) -> Result<u64, Error> {
     let _retaining = lock(&core.retaining);
     let mut bytes = 0;
     for topic in core.topics() {
+        bytes += drop_deleted(&topic)?;
         let retention = topic.topic().config.retention;
         if retention != Retention::default() {
             bytes += apply_to(core, &topic, retention)?;
@@ -36,6 +37,7 @@ fn apply_to(core: &Core, topic: &TopicLog, retention: Retention) -> Result<u64, 
     let Some(readers) = Readers::new(committed, held, now) else {
         return Ok(0); // no group has read it yet
     };
+    let starts = topic.view().starts;
     let chain = topic.chain();
     let sealed: Vec<_> = chain
         .iter()
@@ -47,7 +49,7 @@ fn apply_to(core: &Core, topic: &TopicLog, retention: Retention) -> Result<u64, 
     for summary in sealed {
         let too_many = retention.size.is_some_and(|size| bytes_kept > size);
         let too_old = retention.age.is_some_and(|age| is_older(summary, age, now));
-        if !(too_many || too_old) || !readers.are_done_with(&summary.ranges) {
+        if !(too_many || too_old) || !readers.are_done_with(&summary.ranges, &starts) {
             break;
         }
         bytes_kept -= summary.bytes;
@@ -55,6 +57,24 @@ fn apply_to(core: &Core, topic: &TopicLog, retention: Retention) -> Result<u64, 
     }
     match chain.get(count) {
         Some(first) if count > 0 => topic.drop_segments_before(first),
+        _ => Ok(0),
+    }
+}
+
+/// Lets go of the segments that hold nothing but deleted records.
+pub(crate) fn drop_deleted(topic: &TopicLog) -> Result<u64, Error> {
+    let starts = topic.view().starts;
+    let is_below = |summary: &Summary| {
+        let mut ranges = summary.ranges.iter().zip(&starts);
+        ranges.all(|(range, start)| range.end <= *start)
+    };
+    let chain = topic.chain();
+    let below = chain
+        .iter()
+        .take_while(|segment| segment.summary().is_some_and(is_below))
+        .count();
+    match chain.get(below) {
+        Some(first) if below > 0 => topic.drop_segments_before(first),
         _ => Ok(0),
     }
 }
@@ -92,11 +112,13 @@ impl Readers {
     }
 
     /// Whether nobody needs what a segment holds. A group that has not committed for a partition has not read
-    /// it; a holder needs only what it names.
-    fn are_done_with(&self, ranges: &[Range]) -> bool {
+    /// it; a holder needs only what it names. Nobody needs what is deleted, before `starts`.
+    fn are_done_with(&self, ranges: &[Range], starts: &[Offset]) -> bool {
         let with_records = (0u32..)
             .zip(ranges)
-            .filter(|(_, range)| range.start < range.end);
+            .zip(starts)
+            .filter(|((_, range), start)| range.start.max(**start) < range.end)
+            .map(|(range, _)| range);
         let is_done = |position: &Position, partition: u32, end: Offset| {
             position.partition == partition && position.next >= end
         };
@@ -139,11 +161,25 @@ mod tests {
     }
 
     fn check(committed: &[Position], held: &[Position], expected: bool) {
+        check_from([0, 0, 0], committed, held, expected);
+    }
+
+    fn check_from(starts: [u64; 3], committed: &[Position], held: &[Position], expected: bool) {
         let now = 100 * DAY_MS;
         let readers = Readers::new(committed.to_vec(), held.to_vec(), now);
         let ranges = [range(0, 10), range(5, 5), range(7, 9)];
-        let done = readers.is_some_and(|readers| readers.are_done_with(&ranges));
+        let starts = starts.map(Offset::new);
+        let done = readers.is_some_and(|readers| readers.are_done_with(&ranges, &starts));
         assert_eq!(done, expected, "{committed:?} {held:?}");
+    }
+
+    #[test]
+    fn nobody_needs_what_is_deleted() {
+        let now = 99 * DAY_MS;
+        let half = [position("g", 0, 3, now)];
+        check_from([10, 5, 8], &half, &[], false);
+        check_from([9, 5, 9], &half, &[], false);
+        check_from([10, 5, 9], &half, &[position("h", 0, 1, 0)], true);
     }
 
     #[test]

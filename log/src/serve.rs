@@ -13,6 +13,7 @@ mod code;
 mod configs;
 mod connection;
 mod create_topics;
+mod deletion;
 mod fetch;
 mod group_offsets;
 mod groups;

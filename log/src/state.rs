@@ -6,6 +6,7 @@
 //! | key | value |
 //! |---|---|
 //! | `v` | version of these keys and values u32: 1; written last when the state is made |
+//! | `d` topic | nothing; the topic is deleted, and its directory may still be there |
 //! | `t` topic | partitions u32, retention age in ms u64, size u64 (all ones: none) |
 //! | `s` ingest | number of the newest session u64 |
 //! | `f` | no session has a number below this u64; there if an earlier state was lost |
@@ -16,6 +17,7 @@
 //! | `b` topic NUL partition u32 | log start offset u64 |
 //! | `g` topic NUL partition u32, start u64 | end u64, when it was found, ms i64, why (text) |
 
+mod deletion;
 mod foreign;
 
 use std::path::{Path, PathBuf};

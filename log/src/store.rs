@@ -1,7 +1,6 @@
 //! The log in its directory, held by this process.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -18,8 +17,8 @@ use crate::space::Space;
 use crate::state::{ForeignCommit, Position, State};
 use crate::topic::{TopicLog, lock};
 use crate::{
-    Config, Error, Offset, RecordBuffer, Retention, Session, Topic, TopicConfig, batch, files,
-    identity, journal,
+    Config, Error, Offset, RecordBuffer, Retention, Session, Topic, TopicConfig, batch, deletion,
+    files, identity, journal,
 };
 
 const NAME_BYTES_MAX: usize = 249;
@@ -38,6 +37,8 @@ pub(crate) struct Store {
 pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     topics: RwLock<BTreeMap<String, Arc<TopicLog>>>,
+    /// Held while a topic is made, changed or deleted.
+    pub(crate) changing: Mutex<()>,
     /// What the durable mark says; held while it is written.
     marked: Mutex<Ends>,
     /// Held while segments are let go of, so that log starts only grow.
@@ -68,6 +69,7 @@ impl Store {
             closing: AtomicBool::new(false),
         });
         files::create_dir(&shared.config.dir.join("topics"))?;
+        deletion::finish_all(&shared.state, &shared.config.dir)?;
         let mut topics = BTreeMap::new();
         for topic in shared.state.topics()? {
             let name = topic.name.clone();
@@ -78,6 +80,7 @@ impl Store {
         let core = Arc::new(Core {
             shared,
             topics: RwLock::new(topics),
+            changing: Mutex::default(),
             marked: Mutex::default(),
             retaining: Mutex::default(),
         });
@@ -148,21 +151,18 @@ impl Core {
 
     pub(crate) fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
         check_topic(name, config)?;
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(existing) = topics.get(name) {
-            self.change_retention(existing, config.retention)?;
+        let _changing = lock(&self.changing);
+        if let Ok(existing) = self.topic(name) {
+            self.change_retention(&existing, config.retention)?;
             return Ok(existing.topic());
         }
-        self.add_topic(&mut topics, name, config)
+        self.add_topic(name, config)
     }
 
     /// Sets how long the records of a topic are kept.
     pub(crate) fn set_retention(&self, name: &str, retention: Retention) -> Result<(), Error> {
-        // As writer, so that the topic does not change meanwhile.
-        let topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        let topic = topics.get(name);
-        let topic = topic.ok_or_else(|| Error::UnknownTopic(name.to_owned()))?;
-        self.change_retention(topic, retention)
+        let _changing = lock(&self.changing);
+        self.change_retention(&*self.topic(name)?, retention)
     }
 
     fn change_retention(&self, log: &TopicLog, retention: Retention) -> Result<(), Error> {
@@ -178,29 +178,33 @@ impl Core {
     /// Makes a topic that does not exist; says whether it did not.
     pub(crate) fn create_new_topic(&self, name: &str, config: TopicConfig) -> Result<bool, Error> {
         check_topic(name, config)?;
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if topics.contains_key(name) {
+        let _changing = lock(&self.changing);
+        if self.topic(name).is_ok() {
             return Ok(false);
         }
-        self.add_topic(&mut topics, name, config)?;
+        self.add_topic(name, config)?;
         Ok(true)
     }
 
-    fn add_topic(
-        &self,
-        topics: &mut BTreeMap<String, Arc<TopicLog>>,
-        name: &str,
-        config: TopicConfig,
-    ) -> Result<Topic, Error> {
+    fn add_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
         let topic = Topic {
             name: name.to_owned(),
             config,
         };
+        if self.shared.state.is_being_deleted(name)? {
+            deletion::finish(&self.shared.state, &self.shared.config.dir, name)?;
+        }
         // First: a topic without its directory gets it when the log is opened, not the other way round.
         self.shared.state.put_topic(&topic)?;
         let log = TopicLog::open(Arc::clone(&self.shared), topic.clone(), None, false)?;
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.insert(name.to_owned(), Arc::new(log));
         Ok(topic)
+    }
+
+    pub(crate) fn remove_from_topics(&self, name: &str) {
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        topics.remove(name);
     }
 
     pub(crate) fn begin_session(&self, ingest: &str) -> Result<Session, Error> {
@@ -387,19 +391,15 @@ fn open_state(dir: &Path, clean: bool) -> Result<State, Error> {
 }
 
 fn topics_of_segments(dir: &Path) -> Result<Vec<Topic>, Error> {
-    let subdirectories = |dir: &Path| {
-        let list = fs::read_dir(dir).and_then(|entries| {
-            let paths = entries.map(|entry| Ok(entry?.path()));
-            paths.collect::<std::io::Result<Vec<_>>>()
-        });
-        list.map_err(|source| files::io_error("list", dir, source))
-    };
     let mut topics = Vec::new();
     if !dir.is_dir() {
         return Ok(topics);
     }
-    for topic_dir in subdirectories(dir)? {
-        let segments = subdirectories(&topic_dir)?;
+    for topic_dir in files::entries(dir)? {
+        if deletion::is_deleted(&topic_dir) {
+            continue;
+        }
+        let segments = files::entries(&topic_dir)?;
         let header = segments
             .iter()
             .find_map(|segment| Header::read(segment).ok());

@@ -5,7 +5,7 @@ mod read;
 mod segments;
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ pub(crate) struct TopicLog {
     pub(crate) dir: PathBuf,
     pub(crate) shared: Arc<Shared>,
     queue: AppendQueue,
+    /// Set, with the writer locked, when the topic is deleted; from then on nothing is appended.
+    is_deleted: AtomicBool,
     writer: Mutex<Writer>,
     /// Held also while it is made.
     next: Mutex<Option<Prepared>>,
@@ -72,6 +74,7 @@ impl TopicLog {
             dir,
             shared,
             queue: AppendQueue::default(),
+            is_deleted: AtomicBool::new(false),
             view: Mutex::new(View {
                 starts,
                 highs: writer.ends.clone(),
@@ -164,11 +167,26 @@ impl TopicLog {
         self.shared.advanced.send_replace(());
     }
 
+    /// Lets nothing be appended any more; returns where the partitions end.
+    pub(crate) fn end_for_good(&self) -> Vec<Offset> {
+        let writer = lock(&self.writer);
+        self.is_deleted.store(true, Ordering::Release);
+        writer.ends.clone()
+    }
+
+    /// Closes its segments. Nobody else uses the topic any more.
+    pub(crate) fn close(self) {
+        for segment in self.chain().iter() {
+            self.shared.open_segments.forget(segment);
+        }
+    }
+
     /// Wakes everyone who waits for records.
     pub(crate) fn wake(&self) {
         // With the lock, so that nobody is between looking and waiting.
         let _view = lock(&self.view);
         self.advanced.notify_all();
+        self.shared.advanced.send_replace(());
     }
 
     pub(crate) fn partition_ends(&self) -> Vec<PartitionEnds> {
@@ -199,6 +217,9 @@ impl TopicLog {
             }
             if self.shared.closing.load(Ordering::Acquire) {
                 return Err(Error::Closed);
+            }
+            if self.is_deleted.load(Ordering::Acquire) {
+                return Err(Error::UnknownTopic(self.name.clone()));
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {

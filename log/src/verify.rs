@@ -68,8 +68,12 @@ pub(crate) fn verify_core(core: &Core, progress: &mut dyn FnMut(&VerifyReport)) 
     let mut report = VerifyReport::default();
     for topic in core.topics() {
         let view = topic.view();
+        let chain = topic.chain();
+        // The first segment may hold records that are deleted.
+        let first = chain.first().map_or(&[][..], |first| first.starts());
+        let pairs = view.starts.iter().zip(first);
         let mut check = TopicCheck {
-            at: view.starts,
+            at: pairs.map(|(start, first)| *start.min(first)).collect(),
             ends: view.highs,
             gaps: topic.gaps(),
             topic: &topic,
@@ -78,7 +82,7 @@ pub(crate) fn verify_core(core: &Core, progress: &mut dyn FnMut(&VerifyReport)) 
         check.report.gaps += check.gaps.len() as u64;
         check.report.topics += 1;
         check.report.partitions += check.at.len() as u64;
-        for segment in topic.chain().iter() {
+        for segment in chain.iter() {
             check.segment(segment);
             progress(check.report);
         }

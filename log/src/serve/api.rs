@@ -11,8 +11,8 @@ use super::connection::{Ended, Frame};
 use super::sasl::{self, Access};
 use super::wire::{Malformed, Reader, Writer};
 use super::{
-    Broker, configs, create_topics, fetch, group_offsets, groups, list_offsets, metadata, produce,
-    producer_id,
+    Broker, configs, create_topics, deletion, fetch, group_offsets, groups, list_offsets, metadata,
+    produce, producer_id,
 };
 
 const PRODUCE: i16 = 0;
@@ -27,6 +27,8 @@ const LIST_GROUPS: i16 = 16;
 const SASL_HANDSHAKE: i16 = 17;
 const API_VERSIONS: i16 = 18;
 const CREATE_TOPICS: i16 = 19;
+const DELETE_TOPICS: i16 = 20;
+const DELETE_RECORDS: i16 = 21;
 const INIT_PRODUCER_ID: i16 = 22;
 const DESCRIBE_CONFIGS: i16 = 32;
 const ALTER_CONFIGS: i16 = 33;
@@ -36,7 +38,7 @@ const OFFSET_DELETE: i16 = 47;
 
 /// Key, first and last version of each API. Produce is offered from 0 because librdkafka before 2.11 takes a
 /// broker that does not offer it for one that knows no compression but gzip; below 3 it is refused.
-const OFFERED: [(i16, i16, i16); 16] = [
+const OFFERED: [(i16, i16, i16); 18] = [
     (PRODUCE, 0, 8),
     (FETCH, 4, 11),
     (LIST_OFFSETS, 1, 5),
@@ -48,6 +50,8 @@ const OFFERED: [(i16, i16, i16); 16] = [
     (LIST_GROUPS, 0, 2),
     (API_VERSIONS, 0, 3),
     (CREATE_TOPICS, 2, 4),
+    (DELETE_TOPICS, 1, 3),
+    (DELETE_RECORDS, 0, 1),
     (INIT_PRODUCER_ID, 0, 4),
     (DESCRIBE_CONFIGS, 0, 2),
     (ALTER_CONFIGS, 0, 1),
@@ -184,6 +188,8 @@ fn dispatch(
         OFFSET_FETCH => group_offsets::fetch(broker, version, body, out)?,
         FIND_COORDINATOR => metadata::find_coordinator(broker, version, body, reached, out)?,
         CREATE_TOPICS => create_topics::answer(broker, version, body, out)?,
+        DELETE_TOPICS => deletion::delete_topics(broker, body, out)?,
+        DELETE_RECORDS => deletion::delete_records(broker, body, out)?,
         INIT_PRODUCER_ID => producer_id::answer(broker, version, body, out)?,
         DESCRIBE_CONFIGS => configs::describe(broker, version, body, out)?,
         ALTER_CONFIGS => configs::alter(broker, body, out)?,

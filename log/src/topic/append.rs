@@ -31,6 +31,10 @@ impl TopicLog {
         // Held until the records can be seen, so that who begins a session afterwards sees them.
         let sessions = self.shared.sessions.read();
         let mut writer = lock(&self.writer);
+        if self.is_deleted.load(Ordering::Acquire) {
+            let deleted = || Err(Error::UnknownTopic(self.name.clone()));
+            return requests.iter().map(|_| deleted()).collect();
+        }
         if writer.is_over(&self.shared.config, now_ms())
             && let Err(error) = self.roll(&mut writer)
         {

@@ -13,6 +13,9 @@ use crate::{Error, Gap, Offset, Records, recovery};
 /// A segment that cannot be read, where it is known which, and why.
 type Failure = (Option<Arc<Segment>>, Error);
 
+/// So many bytes are read at once where a time is looked for that the index does not have.
+const SCAN_BYTES: usize = 1 << 20;
+
 impl TopicLog {
     /// Reads the records of batches.
     pub(crate) fn read(
@@ -117,7 +120,8 @@ impl TopicLog {
     ) -> Result<Option<Offset>, Error> {
         let start = self.view().starts.get(partition as usize).copied();
         let start = start.ok_or_else(|| self.unknown_partition(partition))?;
-        for segment in self.chain().iter() {
+        let chain = self.chain();
+        for (i, segment) in chain.iter().enumerate() {
             let summary = segment
                 .summary()
                 .map(|summary| summary.ranges[partition as usize]);
@@ -133,7 +137,16 @@ impl TopicLog {
                 .db()
                 .and_then(|db| db.batch_for_time(partition, timestamp_ms));
             let base = match base {
-                Ok(Some(base)) => base.max(start),
+                Ok(Some(base)) if base < start => {
+                    // What the time index knows is deleted, at least in part; what comes after is looked for.
+                    let next = chain.get(i + 1).map(|next| next.start(partition));
+                    let found = self.first_since(partition, start, next, timestamp_ms)?;
+                    if found.is_some() {
+                        return Ok(found);
+                    }
+                    continue;
+                }
+                Ok(Some(base)) => base,
                 Ok(None) => continue,
                 Err(error @ Error::Corrupt { .. }) => {
                     self.set_aside(segment, &error)?;
@@ -149,6 +162,28 @@ impl TopicLog {
                 .iter()
                 .filter(|record| record.timestamp_ms >= timestamp_ms);
             return Ok(found.next().map(|record| record.offset));
+        }
+        Ok(None)
+    }
+
+    /// The first record from `at` on and before `until` whose timestamp is not before `timestamp_ms`.
+    fn first_since(
+        &self,
+        partition: u32,
+        mut at: Offset,
+        until: Option<Offset>,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, Error> {
+        let until = until.unwrap_or(self.view().highs[partition as usize]);
+        while at < until {
+            let records = self.read(partition, at, SCAN_BYTES)?;
+            let mut since = records
+                .iter()
+                .filter(|record| record.timestamp_ms >= timestamp_ms);
+            if let Some(found) = since.next() {
+                return Ok(Some(found.offset));
+            }
+            at = records.next_offset().max(at.next());
         }
         Ok(None)
     }

@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{TopicLog, lock};
+use super::{TopicLog, View, lock};
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment};
 use crate::shared::now_ms;
 use crate::writer::{Prepared, Writer};
-use crate::{Durability, Error, recovery};
+use crate::{Durability, Error, Offset, recovery};
 
 impl TopicLog {
     /// Seals the segment that is written to and begins the next one.
@@ -105,13 +105,42 @@ impl TopicLog {
         Ok(())
     }
 
+    /// Moves a partition's log start to `to`, `None`: to its end; returns where it is, which may be further.
+    pub(crate) fn raise_start(&self, partition: u32, to: Option<Offset>) -> Result<Offset, Error> {
+        let View { starts, highs } = self.view();
+        let high = highs.get(partition as usize).copied();
+        let high = high.ok_or_else(|| self.unknown_partition(partition))?;
+        let to = to.unwrap_or(high);
+        if to > high {
+            return Err(Error::OffsetOutOfRange {
+                topic: self.name.clone(),
+                partition,
+                offset: to,
+                start: starts[partition as usize],
+                end: high,
+            });
+        }
+        let mut raised = starts.clone();
+        raised[partition as usize] = to;
+        Ok(self.raise_starts(&raised)?[partition as usize])
+    }
+
+    /// Moves the log starts to where they are not yet; returns where they are. Persisted first: what goes then is
+    /// below the log start, whatever happens.
+    fn raise_starts(&self, to: &[Offset]) -> Result<Vec<Offset>, Error> {
+        let starts = self.view().starts;
+        let pairs = starts.iter().zip(to);
+        let raised: Vec<_> = pairs.map(|(start, to)| *start.max(to)).collect();
+        if raised != starts {
+            self.shared.state.put_log_starts(&self.name, &raised)?;
+            lock(&self.view).starts.clone_from(&raised);
+        }
+        Ok(raised)
+    }
+
     /// Lets go of the first segments, up to `first`, and returns how many bytes that gave back.
     pub(crate) fn drop_segments_before(&self, first: &Arc<Segment>) -> Result<u64, Error> {
-        // Persisted first: what is gone is then below the log start, whatever happens.
-        self.shared
-            .state
-            .put_log_starts(&self.name, first.starts())?;
-        lock(&self.view).starts = first.starts().to_vec();
+        self.raise_starts(first.starts())?;
         let dropped = self.change_chain(|chain| {
             let at = chain.iter().position(|segment| Arc::ptr_eq(segment, first));
             chain.drain(..at.unwrap_or(0)).collect::<Vec<_>>()
@@ -125,7 +154,7 @@ impl TopicLog {
             tracing::info!(
                 topic = self.name,
                 segment = segment.number(),
-                "retention dropped a segment"
+                "a segment is let go of"
             );
         }
         Ok(bytes)

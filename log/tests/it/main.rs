@@ -11,6 +11,7 @@ mod segments;
 mod serve;
 mod serve_admin;
 mod serve_bekk;
+mod serve_deletion;
 mod serve_sasl;
 mod served;
 mod size;

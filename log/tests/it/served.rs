@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use bekk_log::{Client, Config, Retention, ServeConfig, Server, TopicConfig};
@@ -27,26 +28,30 @@ use tempfile::TempDir;
 pub(crate) struct Served {
     pub(crate) server: Server,
     pub(crate) client: Client,
-    pub(crate) dir: TempDir,
+    pub(crate) log: Config,
+    /// Removed when all is over.
+    dir: Option<TempDir>,
 }
 
 impl Served {
     pub(crate) fn new(change: impl FnOnce(&mut ServeConfig)) -> Self {
-        Self::on(TempDir::new().unwrap(), |_| (), change)
+        let dir = TempDir::new().unwrap();
+        Self::on(log_in(dir.path()), Some(dir), change)
     }
 
     pub(crate) fn of_log(change: impl FnOnce(&mut Config)) -> Self {
-        Self::on(TempDir::new().unwrap(), change, |_| ())
+        let dir = TempDir::new().unwrap();
+        let mut config = log_in(dir.path());
+        change(&mut config);
+        Self::on(config, Some(dir), |_| ())
     }
 
-    fn on(
-        dir: TempDir,
-        change_log: impl FnOnce(&mut Config),
-        change: impl FnOnce(&mut ServeConfig),
-    ) -> Self {
-        let mut config = Config::new(dir.path().join("log"));
-        change_log(&mut config);
-        let client = Client::open(config).unwrap();
+    pub(crate) fn in_dir(dir: &Path) -> Self {
+        Self::on(log_in(dir), None, |_| ())
+    }
+
+    fn on(log: Config, dir: Option<TempDir>, change: impl FnOnce(&mut ServeConfig)) -> Self {
+        let client = Client::open(log.clone()).unwrap();
         if client.topics().unwrap().is_empty() {
             let topic = TopicConfig {
                 partitions: 2,
@@ -60,6 +65,7 @@ impl Served {
         Self {
             server,
             client,
+            log,
             dir,
         }
     }
@@ -85,8 +91,12 @@ impl Served {
     pub(crate) fn restart(self) -> Self {
         self.server.stop();
         self.client.close().unwrap();
-        Self::on(self.dir, |_| (), |_| ())
+        Self::on(self.log, self.dir, |_| ())
     }
+}
+
+fn log_in(dir: &Path) -> Config {
+    Config::new(dir.join("log"))
 }
 
 /// A connection whose requests have a client id.

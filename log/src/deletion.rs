@@ -1,0 +1,150 @@
+//! What is deleted because someone asks for it, whoever may still need it.
+//!
+//! Offsets are given once, also across deletions: a topic that is made again begins where the deleted one of
+//! its name ended, so that who remembers an offset of that one is told, and does not pass over records.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::state::State;
+use crate::store::Core;
+use crate::topic::{TopicLog, lock};
+use crate::{Error, Offset, files, retention, segment};
+
+/// What the name of a topic's directory ends in once the topic is deleted. No topic's name holds this.
+const ENDING: &str = "~deleted";
+
+impl Core {
+    /// Deletes the records of a partition before an offset, `None`: all of them; returns the log start offset.
+    ///
+    /// They can no longer be read when this returns; the disk gives back segments that hold nothing else.
+    pub(crate) fn delete_records(
+        &self,
+        topic: &str,
+        partition: u32,
+        before: Option<Offset>,
+    ) -> Result<Offset, Error> {
+        let _retaining = lock(&self.retaining);
+        let topic = self.topic(topic)?;
+        let start = topic.raise_start(partition, before)?;
+        retention::drop_deleted(&topic)?;
+        Ok(start)
+    }
+
+    /// Deletes a topic, with what groups have committed and holders hold of it.
+    ///
+    /// Persisted first; what a crash leaves of it goes when the log is opened.
+    pub(crate) fn delete_topic(&self, name: &str) -> Result<(), Error> {
+        let _changing = lock(&self.changing);
+        let topic = {
+            let _retaining = lock(&self.retaining);
+            let topic = self.topic(name)?;
+            if self.shared.poison.get().is_some() {
+                return Err(self.shared.poisoned());
+            }
+            let ends = topic.end_for_good();
+            self.shared.state.delete_topic(name, &ends)?;
+            self.remove_from_topics(name);
+            topic
+        };
+        topic.wake();
+        close(topic);
+        finish(&self.shared.state, &self.shared.config.dir, name)?;
+        tracing::info!(topic = name, "the topic is deleted");
+        Ok(())
+    }
+}
+
+/// Waits for the last of those who use a topic, and closes it.
+fn close(mut topic: Arc<TopicLog>) {
+    loop {
+        match Arc::try_unwrap(topic) {
+            Ok(last) => return last.close(),
+            Err(shared) => topic = shared,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Removes the directory of a topic whose deletion is persisted.
+pub(crate) fn finish(state: &State, log_dir: &Path, name: &str) -> Result<(), Error> {
+    let dir = log_dir.join("topics").join(name);
+    let mut renamed = dir.clone().into_os_string();
+    renamed.push(ENDING);
+    let renamed = PathBuf::from(renamed);
+    if renamed.is_dir() {
+        segment::remove(&renamed)?;
+    }
+    if dir.is_dir() {
+        segment::rename_away(&dir, ENDING)?;
+    }
+    // From here on the name is free.
+    state.note_deleted(name)?;
+    match renamed.is_dir() {
+        true => segment::remove(&renamed),
+        false => Ok(()),
+    }
+}
+
+/// Finishes what a crash has interrupted.
+pub(crate) fn finish_all(state: &State, log_dir: &Path) -> Result<(), Error> {
+    for name in state.topics_being_deleted()? {
+        finish(state, log_dir, &name)?;
+    }
+    for dir in files::entries(&log_dir.join("topics"))? {
+        if is_deleted(&dir) {
+            segment::remove(&dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a directory is what is left of a deleted topic.
+pub(crate) fn is_deleted(dir: &Path) -> bool {
+    let name = dir.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.ends_with(ENDING))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::{Config, RecordBuffer, Retention, TopicConfig};
+
+    /// The process is killed when the deletion is persisted and the directory still there.
+    #[test]
+    fn a_deletion_is_finished_when_the_log_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open(Config::new(dir.path().to_owned())).unwrap();
+        let config = TopicConfig {
+            partitions: 2,
+            retention: Retention::default(),
+        };
+        let topics = dir.path().join("topics");
+        let store = open();
+        for name in ["t", "other"] {
+            store.core().create_topic(name, config).unwrap();
+            let mut buffer = RecordBuffer::new();
+            buffer.push(1, None, b"old");
+            store.core().append(None, name, &[(1, &buffer)]).unwrap();
+        }
+        let ends = [Offset::ZERO, Offset::new(1)];
+        let state = &store.core().shared.state;
+        state.delete_topic("t", &ends).unwrap();
+        std::fs::create_dir(topics.join("earlier~deleted")).unwrap();
+        store.close().unwrap();
+        assert!(topics.join("t").is_dir());
+
+        let store = open();
+        assert_eq!(store.core().topics().len(), 1);
+        let left: Vec<_> = files::entries(&topics).unwrap();
+        assert_eq!(left, [topics.join("other")]);
+        let state = &store.core().shared.state;
+        assert!(!state.is_being_deleted("t").unwrap());
+        store.core().create_topic("t", config).unwrap();
+        let view = store.core().topic("t").unwrap().view();
+        assert_eq!((view.starts, view.highs), (ends.to_vec(), ends.to_vec()));
+        store.close().unwrap();
+    }
+}

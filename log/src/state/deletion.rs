@@ -1,0 +1,49 @@
+//! What the state forgets with a topic, and how far its deletion is.
+
+use fjall::PersistMode;
+
+use super::{State, key, position_key};
+use crate::{Error, Offset};
+
+impl State {
+    /// Forgets a topic and what was committed and held of it, in one write. Its log starts stay, at `ends`, for
+    /// the case that it is made again.
+    pub(crate) fn delete_topic(&self, topic: &str, ends: &[Offset]) -> Result<(), Error> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.keys, key(b'd', &[topic]), []);
+        batch.remove(&self.keys, key(b't', &[topic]));
+        for kind in [b'o', b'c', b'h'] {
+            let positions = self.positions(kind, &[])?;
+            for position in positions.iter().filter(|one| one.topic == topic) {
+                batch.remove(&self.keys, position_key(kind, position));
+            }
+        }
+        let gaps = self.scan_keys(&key(b'g', &[topic, ""]), |key, _| Some(key.to_vec()))?;
+        for gap in gaps {
+            batch.remove(&self.keys, gap);
+        }
+        for (partition, end) in (0u32..).zip(ends) {
+            let mut key = key(b'b', &[topic, ""]);
+            key.extend_from_slice(&partition.to_be_bytes());
+            batch.insert(&self.keys, key, end.get().to_be_bytes());
+        }
+        batch.commit().map_err(|error| self.failed("write", error))
+    }
+
+    /// The topics that are deleted and whose directories may still be there.
+    pub(crate) fn topics_being_deleted(&self) -> Result<Vec<String>, Error> {
+        self.scan(b"d", |name, _| {
+            Some(std::str::from_utf8(name).ok()?.to_owned())
+        })
+    }
+
+    pub(crate) fn is_being_deleted(&self, topic: &str) -> Result<bool, Error> {
+        let found = self.keys.contains_key(key(b'd', &[topic]));
+        found.map_err(|error| self.failed("read", error))
+    }
+
+    /// Notes that a deleted topic's directory has made room.
+    pub(crate) fn note_deleted(&self, topic: &str) -> Result<(), Error> {
+        self.remove([key(b'd', &[topic])])
+    }
+}
