@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use bekk_stream::ConfigError;
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, IngestCommand};
 use commands::Outcome;
 use screen::Screen;
 
@@ -51,7 +51,10 @@ fn run(cli: &Cli, screen: &Screen) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Up(args) => commands::up::run(&cli.global, args, screen),
         Command::Generate(args) => commands::generate::run(args, screen),
-        Command::Ingest(args) => commands::ingest::run(&cli.global, args, screen),
+        Command::Ingest(args) => match &args.command {
+            Some(IngestCommand::Files(files)) => commands::files::run(&cli.global, files),
+            None => commands::ingest::run(&cli.global, args, screen),
+        },
         Command::Sink(args) => commands::sink::run(&cli.global, args, screen),
         Command::Log(args) => commands::log::run(&cli.global, args, screen),
         Command::Status(args) => commands::status::run(&cli.global, args),

@@ -9,6 +9,7 @@ use crate::batch::Batch;
 use crate::engine::Engine;
 use crate::recover::widen;
 use crate::stats::Stats;
+use crate::tracked::Tracked;
 
 /// How often the log is told what the checkpoint needs of it.
 const HOLD_INTERVAL: Duration = Duration::from_secs(60);
@@ -39,6 +40,7 @@ impl Engine<'_> {
             entry.line = progress.line;
             entry.header_at = progress.header_at;
             entry.tail = progress.tail;
+            entry.crc = progress.crc;
             entry.known.forget_before(progress.position);
             entry.records += progress.records;
             entry.rejects += progress.rejects;
@@ -89,7 +91,7 @@ impl Engine<'_> {
         }
         checkpoint
             .files
-            .extend(self.files.values().map(|tracked| tracked.entry.clone()));
+            .extend(self.files.values().map(Tracked::saved));
         let unmet = self.known.values().flatten();
         checkpoint
             .files

@@ -30,6 +30,7 @@ pub(crate) struct Progress {
     pub(crate) line: u64,
     pub(crate) header_at: u64,
     pub(crate) tail: Fingerprint,
+    pub(crate) crc: Option<u32>,
     /// Records of the file in this part of the batch.
     pub(crate) records: u64,
     pub(crate) rejects: u64,

@@ -1,21 +1,19 @@
 //! The checkpoint: how far each file is in the log, and where the log ended then.
 //!
-//! It is a cache: without it the same is found by reading the whole log. Its form, integers little
-//! endian: the 8 bytes `bekkckpt`, a version (u32), the length of the body (u64), the body, and the
-//! CRC-32C of all before it (u32). A text or list is its length (u32) and its content.
+//! It is a cache: without it the same is found by reading the whole log. Its form: the 8 bytes `bekkckpt`, a
+//! version (u32), the length of the body (u64), the body, and the CRC-32C of all before it (u32).
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use bekk_stream::{FileId, FileRecord};
-
 use crate::Error;
-use crate::identity::Fingerprint;
-use crate::ranges::Ranges;
+use crate::codec::{Reader, Writer};
+use crate::entry::FileEntry;
 
 const MAGIC: &[u8; 8] = b"bekkckpt";
-const VERSION: u32 = 1;
+/// Version 2 added to each file its CRC, compression, state, size and decisions.
+const VERSION: u32 = 2;
 const FRAME_LEN: usize = 8 + 4 + 8;
 
 /// How far ingest has come.
@@ -26,73 +24,6 @@ pub(crate) struct Checkpoint {
     /// Topics and the ends of their partitions, below which nothing of any file is unknown here.
     pub(crate) ends: Vec<(String, Vec<u64>)>,
     pub(crate) files: Vec<FileEntry>,
-}
-
-/// How far a file is in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FileEntry {
-    pub(crate) id: FileId,
-    pub(crate) stream: String,
-    /// The path's bytes.
-    pub(crate) path: Vec<u8>,
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-    /// Of the file's first bytes.
-    pub(crate) head: Fingerprint,
-    /// Of the bytes just before `position`.
-    pub(crate) tail: Fingerprint,
-    /// All before this byte is in the log, or is none of its records.
-    pub(crate) position: u64,
-    /// The number of the line that begins there, from 1.
-    pub(crate) line: u64,
-    /// Where the header that holds from there on stands; none has been read if `position` is 0.
-    pub(crate) header_at: u64,
-    pub(crate) records: u64,
-    pub(crate) rejects: u64,
-    /// Partitions with records of the file: the first offset and the one behind the last.
-    pub(crate) offsets: Vec<(u32, u64, u64)>,
-    pub(crate) dialect: String,
-    /// The length that the newest receipt tells of.
-    pub(crate) receipt_bytes: Option<u64>,
-    /// What else of it is in the log, behind `position`.
-    pub(crate) known: Ranges,
-}
-
-impl FileEntry {
-    /// The entry of a file that has just been met.
-    pub(crate) fn new(record: FileRecord) -> Self {
-        Self {
-            id: record.id,
-            stream: record.stream,
-            path: record.path,
-            device: record.device,
-            inode: record.inode,
-            head: Fingerprint {
-                len: record.head_len,
-                hash: record.head_hash,
-            },
-            tail: Fingerprint::of(&[]),
-            position: 0,
-            line: 1,
-            header_at: 0,
-            records: 0,
-            rejects: 0,
-            offsets: Vec::new(),
-            dialect: record.dialect,
-            receipt_bytes: None,
-            known: Ranges::default(),
-        }
-    }
-
-    /// Whether all that is in the log of the file is told by its receipt as well.
-    pub(crate) fn is_in_receipt(&self) -> bool {
-        let end = self
-            .known
-            .iter()
-            .last()
-            .map_or(self.position, |(_, end)| end);
-        self.receipt_bytes == Some(end.max(self.position))
-    }
 }
 
 impl Checkpoint {
@@ -141,7 +72,7 @@ impl Checkpoint {
             body.bytes(topic.as_bytes());
             body.list(ends, |body, end| body.u64(*end));
         });
-        body.list(&self.files, write_entry);
+        body.list(&self.files, |body, entry| entry.write(body));
         let mut out = Writer(MAGIC.to_vec());
         out.u32(VERSION);
         out.u64(body.0.len() as u64);
@@ -155,8 +86,9 @@ impl Checkpoint {
         let (framed, crc) = bytes.split_last_chunk::<4>()?;
         let body = framed.get(FRAME_LEN..)?;
         let mut frame = Reader(framed.strip_prefix(MAGIC)?);
+        let version = frame.u32()?;
         if crc32c::crc32c(framed) != u32::from_le_bytes(*crc)
-            || frame.u32()? != VERSION
+            || !(1..=VERSION).contains(&version)
             || frame.u64()? != body.len() as u64
         {
             return None;
@@ -165,150 +97,20 @@ impl Checkpoint {
         let checkpoint = Self {
             log_id: body.text()?,
             ends: body.list(|body| Some((body.text()?, body.list(Reader::u64)?)))?,
-            files: body.list(read_entry)?,
+            files: body.list(|body| FileEntry::read(body, version))?,
         };
         body.0.is_empty().then_some(checkpoint)
     }
 }
 
-fn write_entry(out: &mut Writer, entry: &FileEntry) {
-    out.0.extend_from_slice(entry.id.as_bytes());
-    out.bytes(entry.stream.as_bytes());
-    out.bytes(&entry.path);
-    out.u64(entry.device);
-    out.u64(entry.inode);
-    for print in [&entry.head, &entry.tail] {
-        out.u64(print.len);
-        out.0.extend_from_slice(&print.hash.to_le_bytes());
-    }
-    for number in [
-        entry.position,
-        entry.line,
-        entry.header_at,
-        entry.records,
-        entry.rejects,
-        // Lengths are shifted by one, so that 0 is none.
-        entry.receipt_bytes.map_or(0, |bytes| bytes + 1),
-    ] {
-        out.u64(number);
-    }
-    out.list(&entry.offsets, |out, &(partition, first, end)| {
-        out.u32(partition);
-        out.u64(first);
-        out.u64(end);
-    });
-    out.bytes(entry.dialect.as_bytes());
-    let known: Vec<(u64, u64)> = entry.known.iter().collect();
-    out.list(&known, |out, &(start, end)| {
-        out.u64(start);
-        out.u64(end);
-    });
-}
-
-fn read_entry(body: &mut Reader<'_>) -> Option<FileEntry> {
-    Some(FileEntry {
-        id: FileId::from_bytes(*body.chunk()?),
-        stream: body.text()?,
-        path: body.bytes()?.to_vec(),
-        device: body.u64()?,
-        inode: body.u64()?,
-        head: body.fingerprint()?,
-        tail: body.fingerprint()?,
-        position: body.u64()?,
-        line: body.u64()?,
-        header_at: body.u64()?,
-        records: body.u64()?,
-        rejects: body.u64()?,
-        receipt_bytes: body.u64()?.checked_sub(1),
-        offsets: body.list(|body| Some((body.u32()?, body.u64()?, body.u64()?)))?,
-        dialect: body.text()?,
-        known: {
-            let mut known = Ranges::default();
-            for (start, end) in body.list(|body| Some((body.u64()?, body.u64()?)))? {
-                known.insert(start, end);
-            }
-            known
-        },
-    })
-}
-
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn u32(&mut self, number: u32) {
-        self.0.extend_from_slice(&number.to_le_bytes());
-    }
-
-    fn u64(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_le_bytes());
-    }
-
-    fn len(&mut self, len: usize) {
-        self.u32(u32::try_from(len).expect("lists and texts here are shorter than 4 Gi"));
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.len(bytes.len());
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
-        self.len(items.len());
-        for item in items {
-            write(self, item);
-        }
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
-        let (chunk, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(chunk)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.chunk().map(|chunk| u32::from_le_bytes(*chunk))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.chunk().map(|chunk| u64::from_le_bytes(*chunk))
-    }
-
-    fn fingerprint(&mut self) -> Option<Fingerprint> {
-        Some(Fingerprint {
-            len: self.u64()?,
-            hash: u128::from_le_bytes(*self.chunk()?),
-        })
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let len = self.u32()? as usize;
-        let (bytes, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn text(&mut self) -> Option<String> {
-        String::from_utf8(self.bytes()?.to_vec()).ok()
-    }
-
-    fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let len = self.u32()?;
-        // Not sized ahead: a damaged length must not ask for memory.
-        let mut items = Vec::new();
-        for _ in 0..len {
-            items.push(read(self)?);
-        }
-        Some(items)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bekk_stream::FileId;
+
     use super::*;
+    use crate::decision::{Decision, FileState, Packing, What};
+    use crate::identity::Fingerprint;
+    use crate::ranges::Ranges;
 
     fn sample() -> Checkpoint {
         let print = |len| Fingerprint {
@@ -343,6 +145,17 @@ mod tests {
                     known.insert(40, 50);
                     known
                 },
+                crc: Some(u32::MAX),
+                packing: Some(Packing::Zstd),
+                state: FileState::Blocked,
+                why: "it has no header".to_owned(),
+                size: 99,
+                disk: (98, -97),
+                decisions: vec![Decision {
+                    at_ms: -1,
+                    what: What::Gone,
+                    why: "it is not there".to_owned(),
+                }],
             }],
         }
     }
@@ -356,6 +169,18 @@ mod tests {
             checkpoint.store(&path).unwrap();
             assert_eq!(Checkpoint::load(&path).unwrap(), Some(checkpoint));
         }
+    }
+
+    /// A checkpoint as the first version wrote it.
+    #[test]
+    fn version_1_is_read() {
+        let bytes = include_bytes!("../tests/fixtures/checkpoint.v1");
+        let mut expected = sample();
+        let file = &mut expected.files[0];
+        (file.crc, file.packing, file.state) = (None, None, FileState::Following);
+        (file.why, file.size, file.disk) = (String::new(), 0, (0, 0));
+        file.decisions = Vec::new();
+        assert_eq!(Checkpoint::decode(bytes), Some(expected));
     }
 
     #[test]

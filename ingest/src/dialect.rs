@@ -14,6 +14,8 @@ pub(crate) fn to_text(dialect: &CsvDialect) -> String {
         Encoding::Utf8 => "utf8",
         Encoding::Latin1 => "latin1",
         Encoding::Utf16 => "utf16",
+        Encoding::Utf16Le => "utf16le",
+        Encoding::Utf16Be => "utf16be",
     };
     let nul = match dialect.nul {
         NulPolicy::Reject => "reject",
@@ -55,6 +57,8 @@ pub(crate) fn from_text(text: &str) -> Option<CsvDialect> {
                     "utf8" => Encoding::Utf8,
                     "latin1" => Encoding::Latin1,
                     "utf16" => Encoding::Utf16,
+                    "utf16le" => Encoding::Utf16Le,
+                    "utf16be" => Encoding::Utf16Be,
                     _ => return None,
                 }
             }

@@ -2,6 +2,7 @@
 //! acknowledged.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -13,10 +14,13 @@ use bekk_stream::{FileId, Stream};
 use crate::Error;
 use crate::append::Event;
 use crate::batch::Batch;
-use crate::checkpoint::{Checkpoint, FileEntry};
+use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Mode};
+use crate::entry::FileEntry;
 use crate::identity::Verdict;
 use crate::inbox::Inbox;
+use crate::lock::InboxLock;
+use crate::packed::Checked;
 use crate::reader::{Format, Outcome, Reader};
 use crate::recover::Recovered;
 use crate::stats::{Stats, Summary};
@@ -38,6 +42,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) stats: &'a Stats,
     pub(crate) stop: &'a AtomicBool,
     pub(crate) inbox: &'a Inbox,
+    pub(crate) inbox_lock: &'a mut InboxLock,
     pub(crate) watch: Option<&'a mut Watch>,
     pub(crate) checkpoint_path: PathBuf,
 }
@@ -58,6 +63,16 @@ pub(crate) struct Engine<'a> {
     pub(crate) by_inode: HashMap<(usize, u64, u64), FileId>,
     /// Files that were known before and have not been met in this run, by stream and inode.
     pub(crate) known: HashMap<(usize, u64), Vec<FileEntry>>,
+    /// Their inodes by stream and path.
+    pub(crate) known_paths: HashMap<(usize, PathBuf), u64>,
+    /// Those among them that the checkpoint had.
+    pub(crate) recent: HashSet<FileId>,
+    /// Files in the inbox by stream and path.
+    pub(crate) by_path: HashMap<(usize, PathBuf), FileId>,
+    /// Files that may be copies being made, by stream, device and inode: their size, and since when.
+    pub(crate) held_back: HashMap<(usize, u64, u64), (u64, Instant)>,
+    /// Open files in the order in which they were opened; of some it may not be true any more.
+    pub(crate) open: VecDeque<FileId>,
     pub(crate) backlog: VecDeque<FileId>,
     pub(crate) active: Vec<FileId>,
     /// Files whose unterminated last record waits for them to stand still.
@@ -118,8 +133,10 @@ impl<'a> Engine<'a> {
             .collect();
         let index = |name: &str| around.streams.iter().position(|stream| stream.name == name);
         let mut known: HashMap<(usize, u64), Vec<FileEntry>> = HashMap::new();
+        let mut known_paths = HashMap::new();
         for file in recovered.files {
             if let Some(stream) = index(&file.stream) {
+                known_paths.insert((stream, file.path().to_owned()), file.inode);
                 known.entry((stream, file.inode)).or_default().push(file);
             }
         }
@@ -134,6 +151,11 @@ impl<'a> Engine<'a> {
             files: HashMap::new(),
             by_inode: HashMap::new(),
             known,
+            known_paths,
+            recent: recovered.recent,
+            by_path: HashMap::new(),
+            held_back: HashMap::new(),
+            open: VecDeque::new(),
             backlog: VecDeque::new(),
             active: Vec::new(),
             unsettled: Vec::new(),
@@ -299,20 +321,21 @@ impl<'a> Engine<'a> {
         let Some(tracked) = self.files.get_mut(&file) else {
             return Ok(false);
         };
-        if !matches!(tracked.state, State::Active | State::Gone(_)) {
+        if tracked.state != State::Active {
             return Ok(false);
         }
         let size = tracked.stat.size;
         let is_changed = tracked.look().unwrap_or(true);
-        let grown = tracked.stat.size.saturating_sub(size);
-        Stats::add(&self.around.stats.bytes_known, grown);
-        let is_lagging = tracked.cursor.position + tracked.partial < tracked.stat.size;
+        if tracked.entry.packing.is_none() {
+            let grown = tracked.stat.size.saturating_sub(size);
+            Stats::add(&self.around.stats.bytes_known, grown);
+        } else if is_changed {
+            tracked.unpack_again();
+        }
+        let is_lagging = tracked.is_behind();
         let is_quiet = !is_changed && tracked.changed_at.elapsed() > ACTIVE_FOR;
-        if is_quiet && tracked.state == State::Active {
+        if is_quiet && tracked.outside.is_none() {
             tracked.state = State::Idle;
-            if tracked.partial == 0 {
-                tracked.file = None;
-            }
             return Ok(false);
         }
         self.active.push(file);
@@ -346,40 +369,31 @@ impl<'a> Engine<'a> {
         if tracked.state == State::Blocked {
             return Ok(false);
         }
-        let is_open = tracked.file.is_some();
-        let is_as_read = tracked.file.is_none() || tracked.is_as_read();
-        if !is_as_read {
+        let is_open = tracked.source.is_some();
+        if !tracked.is_as_read() {
             self.replace(id, Verdict::OtherTail)?;
             return Ok(false);
         }
-        let result = match tracked.open() {
-            Ok(Verdict::Same) => Ok(()),
+        match tracked.open() {
+            Ok(Verdict::Same) => {}
             Ok(verdict) => {
                 self.replace(id, verdict)?;
                 return Ok(false);
             }
-            Err(error) => Err(error),
-        };
-        let tracked = self.files.get_mut(&id).expect("it has just been there");
-        let format = &mut self.formats[tracked.format];
-        let batch = &mut self.pending[tracked.stream];
-        let before = batch.records;
-        let cursor = &mut tracked.cursor;
-        let outcome = result.and_then(|()| {
-            let file = tracked.file.as_ref().expect("it has just been opened");
-            if cursor.position > 0 && cursor.header.is_none() {
-                let at = tracked.entry.header_at;
-                if let Err(why) = self.reader.reload_header(file, cursor, format, at)? {
-                    return Ok(Outcome::Blocked(why));
-                }
+            Err(error) => {
+                self.fail(id, &error);
+                return Ok(false);
             }
-            self.reader
-                .read(file, cursor, format, (tracked.until, last), batch)
-        });
-        Stats::add(&self.around.stats.records_read, batch.records - before);
-        if !is_open {
-            self.close_some(id);
         }
+        if !is_open {
+            self.opened(id);
+        }
+        match self.check_packed(id)? {
+            Checked::Whole => {}
+            Checked::More => return Ok(true),
+            Checked::Not => return Ok(false),
+        }
+        let outcome = self.read_open(id, last);
         match outcome {
             Ok(Outcome::More | Outcome::Full) => Ok(true),
             Ok(Outcome::CaughtUp(partial)) => {
@@ -400,6 +414,30 @@ impl<'a> Engine<'a> {
                 Ok(false)
             }
         }
+    }
+
+    /// Reads a block of a file that is open.
+    fn read_open(&mut self, id: FileId, last: bool) -> io::Result<Outcome> {
+        let tracked = self.files.get_mut(&id).expect("it has just been opened");
+        let source = tracked.source.as_mut().expect("it has just been opened");
+        let format = &mut self.formats[tracked.format];
+        let batch = &mut self.pending[tracked.stream];
+        let before = batch.records;
+        let cursor = &mut tracked.cursor;
+        if cursor.position > 0 && cursor.header.is_none() {
+            let at = tracked.entry.header_at;
+            if let Err(why) = self.reader.reload_header(source, cursor, format, at)? {
+                return Ok(Outcome::Blocked(why));
+            }
+        }
+        let until = (tracked.until, last);
+        let outcome = self.reader.read(source, cursor, format, until, batch)?;
+        if tracked.state == State::Unreadable {
+            tracing::info!(path = %tracked.path.display(), "can be read again");
+            tracked.state = State::Idle;
+        }
+        Stats::add(&self.around.stats.records_read, batch.records - before);
+        Ok(outcome)
     }
 
     /// Waits for news: an append's end, a change of files, or the time to look again.

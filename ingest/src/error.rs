@@ -8,11 +8,24 @@ use bekk_log::LogId;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another ingest works with the same state directory, and so on the same inbox.
-    #[error("another ingest is running with state directory `{path}`")]
+    /// Another ingest works with the same state directory.
+    #[error("another ingest{holder} is running with state directory `{path}`")]
     Locked {
         /// The state directory.
         path: PathBuf,
+        /// Its process, as text; empty if it cannot be seen.
+        holder: String,
+    },
+    /// Another ingest reads files from the same directory.
+    #[error(
+        "another ingest{holder} reads the files of `{path}`: a directory feeds one ingest, which may have several \
+         streams"
+    )]
+    InboxLocked {
+        /// The directory.
+        path: PathBuf,
+        /// Its process, as text; empty if it cannot be seen.
+        holder: String,
     },
     /// A later ingest with the same id has begun; this one must not write any more.
     #[error("a later ingest has taken over (session {newest}, ours was {session})")]

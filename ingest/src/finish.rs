@@ -3,19 +3,21 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bekk_stream::{FileId, Finished, Meta, Receipt};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::config::Mode;
+use crate::decision::What;
 use crate::engine::{Engine, Stopped};
 use crate::recover::{append_metas, now_ms};
+use crate::source::Source;
 use crate::stats::Stats;
-use crate::tracked::{ACTIVE_FOR, GONE_FOR, State, Tracked};
+use crate::tracked::{ACTIVE_FOR, State, Tracked};
 
-/// How long a file must have stood still at the end of a run for its end to be taken as it is.
-const STILL_FOR: Duration = Duration::from_secs(1);
+/// How long a file must have stood still for its end to be taken as it is.
+pub(crate) const STILL_FOR: Duration = Duration::from_secs(1);
 
 impl Engine<'_> {
     /// Notes that a file has been read as far as it goes, but for so many bytes of an incomplete record.
@@ -29,15 +31,12 @@ impl Engine<'_> {
         if let Err(error) = tracked.grow_head() {
             tracing::debug!(file = %id, %error, "its first bytes could not be read again");
         }
-        let is_new = tracked.stat.unchanged_for() < ACTIVE_FOR;
+        let is_new = tracked.stat.unchanged_for() < ACTIVE_FOR || tracked.outside.is_some();
         if mode == Mode::Once {
             tracked.state = State::Idle;
             if partial > 0 {
                 self.unsettled.push(id);
-            } else {
-                tracked.file = None;
             }
-        } else if matches!(tracked.state, State::Gone(_)) {
         } else if is_new || tracked.state == State::Active {
             tracked.state = State::Active;
             if !self.active.contains(&id) {
@@ -45,9 +44,6 @@ impl Engine<'_> {
             }
         } else {
             tracked.state = State::Idle;
-            if partial == 0 {
-                tracked.file = None;
-            }
         }
     }
 
@@ -64,13 +60,14 @@ impl Engine<'_> {
                     .push((tracked.path.clone(), error.to_string()));
                 continue;
             }
-            if tracked.stat.size != tracked.until {
+            if tracked.entry.packing.is_some() && tracked.is_behind() {
+                self.settle_packed(id);
+            } else if tracked.entry.packing.is_none() && tracked.stat.size != tracked.until {
                 let left = format!(
                     "an incomplete record at byte {} (line {}): the file is being written",
                     tracked.cursor.position, tracked.cursor.line
                 );
                 self.summary.left.push((tracked.path.clone(), left));
-                tracked.file = None;
             } else if tracked.stat.unchanged_for() >= STILL_FOR {
                 self.take_rest(id)?;
             } else {
@@ -81,7 +78,7 @@ impl Engine<'_> {
     }
 
     /// Takes what is left of a file that is closed for good, its unterminated last record included.
-    fn take_rest(&mut self, id: FileId) -> Result<(), Stopped> {
+    pub(crate) fn take_rest(&mut self, id: FileId) -> Result<(), Stopped> {
         while self.read_block_as(id, true)? {}
         Ok(())
     }
@@ -91,14 +88,16 @@ impl Engine<'_> {
         let Some(tracked) = self.files.get_mut(&id) else {
             return;
         };
-        tracing::warn!(
-            path = %tracked.path.display(),
-            "set aside, and tried again when it or the configuration changes: {why}"
-        );
-        tracked.state = State::Blocked;
-        tracked.file = None;
         Stats::add(&self.around.stats.files_blocked, 1);
         Stats::subtract(&self.around.stats.bytes_known, tracked.unlogged());
+        tracked.state = State::Blocked;
+        tracked.source = None;
+        tracked.entry.why.clone_from(&why);
+        let said = "set aside, and tried again when it or the configuration changes";
+        tracked
+            .entry
+            .decide(What::Blocked, format!("{said}: {why}"));
+        self.is_dirty = true;
         self.summary
             .blocked
             .retain(|(path, _)| *path != tracked.path);
@@ -110,70 +109,44 @@ impl Engine<'_> {
         let Some(tracked) = self.files.get_mut(&id) else {
             return;
         };
-        tracked.file = None;
-        tracked.state = State::Idle;
-        let path = tracked.path.clone();
-        self.report_unreadable(&path, &error.to_string());
-    }
-
-    /// Keeps the number of open files bounded: gives up one that was opened just for a block.
-    pub(crate) fn close_some(&mut self, opened: FileId) {
-        // Others are closed when they have been read to their end.
-        let open = self.active.len() + self.unsettled.len();
-        if open >= self.around.config.open_files_max
-            && let Some(tracked) = self.files.get_mut(&opened)
-        {
-            tracked.file = None;
+        tracked.source = None;
+        let is_gone = error.kind() == io::ErrorKind::NotFound;
+        if is_gone || self.around.stop.load(std::sync::atomic::Ordering::Relaxed) {
+            // The next listing finds out where it has gone.
+            tracked.state = State::Idle;
+            return;
+        }
+        if tracked.state != State::Unreadable {
+            tracked.state = State::Unreadable;
+            tracked.entry.why = error.to_string();
+            let why = format!("{error}; it is tried again");
+            tracked.entry.decide(What::Unreadable, why);
+            self.is_dirty = true;
+            if self.around.config.mode == Mode::Once {
+                let left = (tracked.path.clone(), error.to_string());
+                self.summary.left.push(left);
+            }
         }
     }
 
-    /// Sees which files have gone from the inbox, and ends with those that have been gone for a while.
-    pub(crate) fn notice_gone(&mut self) -> Result<(), Stopped> {
-        let mut ended = Vec::new();
-        let mut blocked = Vec::new();
-        for (id, tracked) in &mut self.files {
-            if tracked.scan == self.scan {
-                continue;
-            }
-            match tracked.state {
-                State::Gone(since) if since.elapsed() > GONE_FOR => ended.push(*id),
-                State::Gone(_) => {}
-                State::Blocked => blocked.push(*id),
-                _ => {
-                    tracing::info!(path = %tracked.path.display(), file = %id, "gone from the inbox");
-                    tracked.state = State::Gone(Instant::now());
-                    if !self.active.contains(id) {
-                        self.active.push(*id);
-                    }
+    /// Notes that a file was opened, and closes the one that was opened first if they are too many.
+    pub(crate) fn opened(&mut self, id: FileId) {
+        self.open.push_back(id);
+        let mut tries = self.open.len();
+        while self.open.len() > self.around.config.open_files_max.max(1) && tries > 0 {
+            tries -= 1;
+            let Some(first) = self.open.pop_front() else {
+                return;
+            };
+            match self.files.get_mut(&first) {
+                // It could not be opened again.
+                Some(tracked) if tracked.outside.is_some() && tracked.source.is_some() => {
+                    self.open.push_back(first);
                 }
+                Some(tracked) => tracked.source = None,
+                None => {}
             }
         }
-        for id in blocked {
-            self.forget(id);
-        }
-        for id in ended {
-            self.end_gone(id)?;
-        }
-        Ok(())
-    }
-
-    fn end_gone(&mut self, id: FileId) -> Result<(), Stopped> {
-        let Some(tracked) = self.files.get(&id) else {
-            return Ok(());
-        };
-        if tracked.file.is_some()
-            && (tracked.partial > 0 || tracked.cursor.position < tracked.stat.size)
-        {
-            return self.take_rest(id);
-        }
-        if tracked.entry.position == tracked.cursor.position {
-            let entry = tracked.entry.clone();
-            let key = (tracked.stream, entry.inode);
-            self.forget(id);
-            // It may come back, under whatever name.
-            self.known.entry(key).or_default().push(entry);
-        }
-        Ok(())
     }
 
     /// Writes receipts for the files that are read and closed, then does with them what the stream says.
@@ -199,6 +172,9 @@ impl Engine<'_> {
                 true => must_wait,
                 false => self.around.config.close_after,
             };
+            if tracked.outside.is_some() && !is_once {
+                continue;
+            }
             if tracked.is_done() && unchanged_for >= wait {
                 finished.push(*id);
             } else if !is_once && tracked.partial > 0 && unchanged_for >= partial_after {
@@ -211,7 +187,7 @@ impl Engine<'_> {
         self.finish(&finished)
     }
 
-    fn finish(&mut self, ids: &[FileId]) -> Result<(), Stopped> {
+    pub(crate) fn finish(&mut self, ids: &[FileId]) -> Result<(), Stopped> {
         let mut metas = Vec::new();
         for id in ids {
             let Some(tracked) = self.files.get_mut(id) else {
@@ -225,7 +201,7 @@ impl Engine<'_> {
                 Ok(receipt) => metas.push(Meta::Receipt(receipt)),
                 Err(error) => {
                     let path = tracked.path.clone();
-                    self.report_unreadable(&path, &error.to_string());
+                    self.report_unreadable(&path, &error);
                 }
             }
         }
@@ -234,10 +210,19 @@ impl Engine<'_> {
             return Ok(());
         }
         for id in ids {
-            if let Some(tracked) = self.files.get_mut(id) {
-                tracked.entry.receipt_bytes = Some(tracked.entry.position);
+            let Some(tracked) = self.files.get_mut(id) else {
+                continue;
+            };
+            let entry = &mut tracked.entry;
+            if entry.receipt_bytes != Some(entry.position) {
+                entry.receipt_bytes = Some(entry.position);
+                let (records, rejects) = (entry.records, entry.rejects);
+                let why = format!("{records} records, {rejects} of them rejects, are in the log");
+                entry.decide(What::Finished, why);
             }
-            self.put_away(*id);
+            if tracked.outside.is_none() {
+                self.put_away(*id);
+            }
         }
         Stats::add(&self.around.stats.files_finished, ids.len() as u64);
         self.is_dirty |= !metas.is_empty();
@@ -262,7 +247,7 @@ impl Engine<'_> {
                 tracing::info!(path = %path.display(), file = %id, "finished and put away");
                 self.forget(id);
             }
-            Err(error) => self.report_unreadable(&path, &error.to_string()),
+            Err(error) => self.report_unreadable(&path, &error),
         }
     }
 }
@@ -272,7 +257,13 @@ fn receipt(tracked: &mut Tracked) -> io::Result<Receipt> {
     let hash = match &tracked.cursor.hash {
         Some(hash) => hash.digest128(),
         None => {
-            let hash = hash_file(&tracked.path, entry.position)?;
+            let hash = match &mut tracked.source {
+                Some(source) => hash_text(source, entry.position)?,
+                None => hash_text(
+                    &mut Source::new(File::open(&tracked.path)?)?,
+                    entry.position,
+                )?,
+            };
             let digest = hash.digest128();
             tracked.cursor.hash = Some(Box::new(hash));
             digest
@@ -291,16 +282,22 @@ fn receipt(tracked: &mut Tracked) -> io::Result<Receipt> {
 }
 
 /// Hashes the first `len` bytes of a file that was not read in one go.
-fn hash_file(path: &Path, len: u64) -> io::Result<Xxh3> {
+fn hash_text(source: &mut Source, len: u64) -> io::Result<Xxh3> {
     let mut hash = Xxh3::new();
-    let mut rest = io::Read::take(File::open(path)?, len);
     let mut block = vec![0; crate::reader::BLOCK_BYTES];
-    loop {
-        match io::Read::read(&mut rest, &mut block)? {
-            0 => return Ok(hash),
-            read => hash.update(&block[..read]),
+    let mut at = 0;
+    while at < len {
+        let wanted = block
+            .len()
+            .min(usize::try_from(len - at).unwrap_or(usize::MAX));
+        let read = source.read_full_at(&mut block[..wanted], at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        hash.update(&block[..read]);
+        at += read as u64;
     }
+    Ok(hash)
 }
 
 /// Moves a file into a directory, beside any of the same name that is there.

@@ -3,14 +3,15 @@
 //! A file is known by device, inode and a hash of its first bytes; before it is resumed also by a hash of
 //! the bytes just before the position. Names change and inodes are used again, so neither is enough.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::checkpoint::FileEntry;
+use crate::entry::FileEntry;
+use crate::source::Source;
 
 /// How many of a file's first bytes are hashed at most.
 pub(crate) const HEAD_MAX: u64 = 1024;
@@ -32,34 +33,31 @@ impl Fingerprint {
         }
     }
 
-    /// Of a file's first bytes, up to `len_max`.
-    pub(crate) fn of_head(file: &File, len_max: u64) -> io::Result<Self> {
-        let len = usize::try_from(len_max.min(HEAD_MAX)).unwrap_or(0);
-        let mut bytes = vec![0; len];
-        let read = read_full_at(file, &mut bytes, 0)?;
+    /// Of a file's first bytes, up to `len_max`. Of a compressed file that is cut off or damaged: of those that
+    /// can be had.
+    pub(crate) fn of_head(source: &mut Source, len_max: u64) -> io::Result<Self> {
+        let mut bytes = vec![0; usize::try_from(len_max.min(HEAD_MAX)).unwrap_or(0)];
+        let mut read = 0;
+        if source.packing().is_none() {
+            read = source.read_full_at(&mut bytes, 0)?;
+        } else {
+            while read < bytes.len() {
+                match source.read_full_at(&mut bytes[read..=read], read as u64) {
+                    Ok(1) => read += 1,
+                    Err(error) if error.raw_os_error().is_some() => return Err(error),
+                    _ => break,
+                }
+            }
+        }
         Ok(Self::of(&bytes[..read]))
     }
 
     /// Whether the file has these bytes at `start`.
-    pub(crate) fn matches(&self, file: &File, start: u64) -> io::Result<bool> {
+    pub(crate) fn matches(&self, source: &mut Source, start: u64) -> io::Result<bool> {
         let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(0)];
-        let read = read_full_at(file, &mut bytes, start)?;
+        let read = source.read_full_at(&mut bytes, start)?;
         Ok(Self::of(&bytes[..read]) == *self)
     }
-}
-
-/// Reads until the buffer is full or the file ends, and says how much that was.
-pub(crate) fn read_full_at(file: &File, buffer: &mut [u8], start: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], start + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// What the system says of a file.
@@ -100,9 +98,18 @@ pub(crate) enum Verdict {
     OtherTail,
 }
 
-/// Compares a file with what is known of it.
-pub(crate) fn verify(file: &File, stat: &Stat, known: &FileEntry) -> io::Result<Verdict> {
-    if !known.head.matches(file, 0)? {
+/// Compares a file with what is known of it. Of a compressed file only its beginning is looked at here: the
+/// rest is compared when it is checked as a whole.
+pub(crate) fn verify(source: &mut Source, stat: &Stat, known: &FileEntry) -> io::Result<Verdict> {
+    if source.packing().is_some() {
+        return Ok(
+            match known.head == Fingerprint::of_head(source, known.head.len)? {
+                true => Verdict::Same,
+                false => Verdict::OtherHead,
+            },
+        );
+    }
+    if !known.head.matches(source, 0)? {
         // Emptied or shortened below what the head covers is a truncation, not another file.
         return Ok(match stat.size < known.head.len {
             true => Verdict::Truncated,
@@ -113,10 +120,36 @@ pub(crate) fn verify(file: &File, stat: &Stat, known: &FileEntry) -> io::Result<
         return Ok(Verdict::Truncated);
     }
     let tail_start = known.position.saturating_sub(known.tail.len);
-    Ok(match known.tail.matches(file, tail_start)? {
+    Ok(match known.tail.matches(source, tail_start)? {
         true => Verdict::Same,
         false => Verdict::OtherTail,
     })
+}
+
+/// Whether all that was read of a file is in this one too, byte by byte. Without the CRC of what was read
+/// that cannot be said, and so is denied.
+pub(crate) fn holds_all(source: &mut Source, stat: &Stat, known: &FileEntry) -> io::Result<bool> {
+    let Some(crc) = known.crc else {
+        return Ok(false);
+    };
+    if source.packing().is_some() || verify(source, stat, known)? != Verdict::Same {
+        return Ok(false);
+    }
+    let mut found = 0;
+    let mut block = vec![0; crate::reader::BLOCK_BYTES];
+    let mut at = 0;
+    while at < known.position {
+        let wanted = block
+            .len()
+            .min(usize::try_from(known.position - at).unwrap_or(usize::MAX));
+        let read = source.read_full_at(&mut block[..wanted], at)?;
+        if read == 0 {
+            return Ok(false);
+        }
+        found = crc32c::crc32c_append(found, &block[..read]);
+        at += read as u64;
+    }
+    Ok(found == crc)
 }
 
 impl Verdict {

@@ -1,19 +1,25 @@
 //! Meeting files: which of those in the inbox are new, which are known, and what has become of them.
 
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
-use std::{fs, io};
 
 use bekk_stream::{FileId, FileRecord, Meta};
 
-use crate::checkpoint::FileEntry;
 use crate::config::Mode;
+use crate::decision::{Packing, What};
 use crate::engine::{Engine, Stopped};
+use crate::entry::FileEntry;
 use crate::identity::{Fingerprint, HEAD_MAX, Stat, Verdict, verify};
 use crate::inbox::Listed;
 use crate::reader::Format;
 use crate::recover::{append_metas, now_ms};
+use crate::rotate::{Found, Fresh, Lost, stat_of};
+use crate::source::{Kind, Source, kind_of};
 use crate::stats::Stats;
 use crate::tracked::{State, Tracked};
 use crate::{Error, dialect};
@@ -28,6 +34,7 @@ impl Engine<'_> {
     pub(crate) fn scan(&mut self) -> Result<(), Stopped> {
         let began = Instant::now();
         self.scan += 1;
+        self.around.inbox_lock.renew(self.around.inbox)?;
         let mut failed = Vec::new();
         let listed = self
             .around
@@ -36,7 +43,13 @@ impl Engine<'_> {
         for (path, error) in failed {
             self.report_unreadable(&path, &error);
         }
+        let usual = self.around.config.poll_idle;
+        let next = began + usual;
+        self.scan_at = next;
         self.meet(listed)?;
+        if self.scan == 1 {
+            self.seek_rotated()?;
+        }
         if self.around.config.mode == Mode::Follow {
             if let Some(watch) = &mut self.around.watch {
                 watch.renew();
@@ -44,9 +57,11 @@ impl Engine<'_> {
             self.notice_gone()?;
             self.finish_files(false)?;
         }
-        let usual = self.around.config.poll_idle;
-        let pause = (began.elapsed() * SCAN_SHARE).clamp(usual, usual * SCAN_PAUSE_MAX);
-        self.scan_at = Instant::now() + pause;
+        // Unless something is to be looked at sooner.
+        if self.scan_at == next {
+            let pause = (began.elapsed() * SCAN_SHARE).clamp(usual, usual * SCAN_PAUSE_MAX);
+            self.scan_at = Instant::now() + pause;
+        }
         Ok(())
     }
 
@@ -62,10 +77,7 @@ impl Engine<'_> {
                 continue;
             }
             // If it has gone again, the next listing will see to it.
-            if let Ok(metadata) = fs::metadata(&path)
-                && metadata.is_file()
-            {
-                let stat = Stat::of(&metadata);
+            if let Some(stat) = stat_of(&path) {
                 listed.extend(streams.map(|stream| Listed {
                     stream,
                     path: path.clone(),
@@ -82,73 +94,77 @@ impl Engine<'_> {
     /// Takes note of files that are there: known ones, and new ones, oldest first.
     fn meet(&mut self, mut listed: Vec<Listed>) -> Result<(), Stopped> {
         listed.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
-        let mut new = Vec::new();
+        let mut found = Found::default();
+        let mut seen = HashSet::new();
         for file in listed {
             let key = (file.stream, file.stat.device, file.stat.inode);
             match self.by_inode.get(&key) {
-                Some(&id) => self.meet_tracked(id, file, &mut new)?,
-                None => self.meet_unknown(file, &mut new)?,
+                Some(&id) => self.meet_tracked(id, file, &mut found)?,
+                // Further names of a file are none of its own.
+                None if seen.insert(key) => self.meet_unknown(file, &mut found)?,
+                None => {}
             }
         }
-        self.register(new)
+        self.sort_out(found)
     }
 
     /// Takes note of a file that is being followed.
-    fn meet_tracked(
-        &mut self,
-        id: FileId,
-        file: Listed,
-        new: &mut Vec<Listed>,
-    ) -> Result<(), Stopped> {
+    fn meet_tracked(&mut self, id: FileId, file: Listed, found: &mut Found) -> Result<(), Stopped> {
         let scan = self.scan;
         let Some(tracked) = self.files.get_mut(&id) else {
             return Ok(());
         };
         let is_other_name = tracked.path != file.path;
         // Of several names of one file the first one counts, as long as it is there.
-        if is_other_name && (tracked.scan == scan || tracked.path.exists()) {
-            let same = fs::metadata(&tracked.path).map(|metadata| Stat::of(&metadata));
-            if same
-                .is_ok_and(|same| (same.device, same.inode) == (file.stat.device, file.stat.inode))
-            {
-                return Ok(());
-            }
-        }
-        tracked.scan = scan;
-        if is_other_name {
-            tracing::info!(
-                file = %id, from = %tracked.path.display(), to = %file.path.display(),
-                "renamed: it has the same inode, and goes on where it was"
-            );
-            tracked.path = file.path.clone();
-            tracked.entry.path = file.path.as_os_str().as_bytes().to_vec();
-            self.is_dirty = true;
-        }
-        let grown = file.stat.size.saturating_sub(tracked.stat.size);
-        Stats::add(&self.around.stats.bytes_known, grown);
-        let is_changed = tracked.notice(file.stat);
-        if tracked.is_truncated() {
-            self.retire(id, Verdict::Truncated, Some(&file.stat));
-            new.push(file);
+        if is_other_name
+            && tracked.outside.is_none()
+            && stat_of(&tracked.path).is_some_and(|stat| tracked.entry.is_inode_of(&stat))
+        {
             return Ok(());
         }
-        let is_behind = tracked.cursor.position + tracked.partial < file.stat.size;
+        tracked.scan = scan;
+        let was_outside = tracked.outside.take().is_some();
+        if is_other_name {
+            self.rename(id, file.path.clone());
+        } else if was_outside {
+            self.by_path.insert((file.stream, file.path.clone()), id);
+        }
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(());
+        };
+        let size = tracked.stat.size;
+        let is_changed = tracked.notice(file.stat);
+        if tracked.entry.packing.is_some() {
+            if is_changed {
+                tracked.unpack_again();
+            }
+        } else {
+            let grown = file.stat.size.saturating_sub(size);
+            Stats::add(&self.around.stats.bytes_known, grown);
+        }
+        if tracked.is_truncated() {
+            found.lost.extend(self.retire(id, Verdict::Truncated, size));
+            found.new.push(file);
+            return Ok(());
+        }
+        let is_behind = tracked.is_behind();
         match tracked.state {
             State::Blocked if is_changed => {
                 let entry = tracked.entry.clone();
                 self.forget(id);
                 let key = (file.stream, file.stat.inode);
                 self.known.entry(key).or_default().push(entry);
-                self.meet_unknown(file, new)?;
+                self.meet_unknown(file, found)?;
             }
-            State::Idle | State::Finished | State::Gone(_) if is_changed || is_behind => {
-                tracked.state = State::Active;
-                if !self.active.contains(&id) {
-                    self.active.push(id);
+            State::Idle | State::Finished | State::Unreadable if is_changed || is_behind => {
+                if tracked.state != State::Unreadable {
+                    tracked.state = State::Active;
+                    if !self.active.contains(&id) {
+                        self.active.push(id);
+                    }
                 }
                 self.read_turn(id)?;
             }
-            State::Gone(_) => tracked.state = State::Active,
             State::Active if is_changed => {
                 self.read_turn(id)?;
             }
@@ -158,20 +174,22 @@ impl Engine<'_> {
     }
 
     /// Finds out about a file that this run has not met: whether an earlier one has.
-    fn meet_unknown(&mut self, file: Listed, new: &mut Vec<Listed>) -> Result<(), Stopped> {
+    fn meet_unknown(&mut self, file: Listed, found: &mut Found) -> Result<(), Stopped> {
         // An empty file cannot be told from another; it is met when it has something in it.
         if file.stat.size == 0 {
             return Ok(());
         }
-        let Some(entry) = self.take_known(&file) else {
-            new.push(file);
+        let Some(mut entry) = self.take_known(&file) else {
+            found.new.push(file);
             return Ok(());
         };
-        let verdict = fs::File::open(&file.path).and_then(|open| verify(&open, &file.stat, &entry));
+        let verdict = File::open(&file.path)
+            .and_then(Source::new)
+            .and_then(|mut source| verify(&mut source, &file.stat, &entry));
         let verdict = match verdict {
             Ok(verdict) => verdict,
             Err(error) => {
-                self.report_unreadable(&file.path, &error.to_string());
+                self.report_unreadable(&file.path, &error);
                 let key = (file.stream, file.stat.inode);
                 self.known.entry(key).or_default().push(entry);
                 return Ok(());
@@ -180,19 +198,31 @@ impl Engine<'_> {
         let is_untouched = entry.records == 0 && entry.position == 0;
         let is_other_dialect = entry.dialect != self.dialect_of(file.stream);
         if verdict != Verdict::Same {
-            explain_new(&file.path, &entry, verdict, Some(&file.stat));
-            new.push(file);
+            found.lost.push(Lost {
+                size: entry.size,
+                entry,
+                stream: file.stream,
+                verdict,
+            });
+            found.new.push(file);
         } else if is_untouched && is_other_dialect {
             tracing::info!(
                 path = %file.path.display(), file = %entry.id,
                 "read as a new file: nothing of it is in the log, and the stream's `csv` has changed"
             );
-            new.push(file);
+            found.new.push(file);
         } else {
-            tracing::info!(
-                path = %file.path.display(), file = %entry.id, position = entry.position, size = file.stat.size,
-                in_log = entry.records, evidence = verdict.evidence(), "resumed"
+            let mut why = format!(
+                "from byte {} of {}: it has the same inode, and {}",
+                entry.position,
+                file.stat.size,
+                verdict.evidence()
             );
+            if entry.path() != file.path {
+                why.push_str(&format!("; its name was `{}`", entry.path().display()));
+            }
+            entry.path = file.path.as_os_str().as_bytes().to_vec();
+            entry.decide(What::Resumed, why);
             self.summary.already += entry.records;
             self.track(file, entry)?;
         }
@@ -211,37 +241,47 @@ impl Engine<'_> {
     }
 
     /// Gives new files their ids, durably, before anything of them is read.
-    fn register(&mut self, new: Vec<Listed>) -> Result<(), Stopped> {
+    pub(crate) fn register(&mut self, fresh: Vec<Fresh>) -> Result<(), Stopped> {
         let mut metas = Vec::new();
         let mut met = Vec::new();
-        for file in new {
-            match self.identify(&file) {
-                Ok(record) => {
-                    met.push((file, record.clone()));
-                    metas.push(Meta::File(record));
+        for fresh in fresh {
+            match self.identify(&fresh.file) {
+                Ok(Some((record, packing))) => {
+                    metas.push(Meta::File(record.clone()));
+                    let mut entry = FileEntry::new(record);
+                    entry.packing = packing;
+                    met.push((fresh, entry));
                 }
-                Err(error) => self.report_unreadable(&file.path, &error.to_string()),
+                Ok(None) => {}
+                Err(error) => self.report_unreadable(&fresh.file.path, &error),
             }
         }
         let around = &self.around;
         if !append_metas(around.log, &self.session, &metas, around.stats, around.stop)? {
             return Ok(());
         }
-        for (file, record) in met {
-            tracing::info!(
-                path = %file.path.display(), file = %record.id, device = record.device, inode = record.inode,
-                size = file.stat.size, "new file"
-            );
-            self.track(file, FileEntry::new(record))?;
+        for (Fresh { file, what, why }, mut entry) in met {
+            entry.decide(what, format!("{why} ({} bytes)", file.stat.size));
+            self.track(file, entry)?;
         }
         Ok(())
     }
 
-    fn identify(&mut self, file: &Listed) -> io::Result<FileRecord> {
-        let open = fs::File::open(&file.path)?;
+    /// What a new file is known by from now on; `None` if there is too little of it.
+    fn identify(&mut self, file: &Listed) -> io::Result<Option<(FileRecord, Option<Packing>)>> {
+        let open = File::open(&file.path)?;
         let stat = Stat::of(&open.metadata()?);
-        let head = Fingerprint::of_head(&open, stat.size.min(HEAD_MAX))?;
-        Ok(FileRecord {
+        if kind_of(&open)? == Kind::Unknown {
+            return Ok(None);
+        }
+        let mut source = Source::new(open)?;
+        let packing = source.packing();
+        let head_max = match packing {
+            None => stat.size.min(HEAD_MAX),
+            Some(_) => HEAD_MAX,
+        };
+        let head = Fingerprint::of_head(&mut source, head_max)?;
+        let record = FileRecord {
             id: FileId::random(),
             stream: self.around.streams[file.stream].name.clone(),
             path: file.path.as_os_str().as_bytes().to_vec(),
@@ -251,7 +291,8 @@ impl Engine<'_> {
             head_hash: head.hash,
             found_at_ms: now_ms(),
             dialect: self.dialect_of(file.stream),
-        })
+        };
+        Ok(Some((record, packing)))
     }
 
     fn dialect_of(&self, stream: usize) -> String {
@@ -259,25 +300,30 @@ impl Engine<'_> {
     }
 
     /// Puts a file into the backlog.
-    fn track(&mut self, file: Listed, mut entry: FileEntry) -> Result<(), Stopped> {
+    pub(crate) fn track(&mut self, file: Listed, mut entry: FileEntry) -> Result<(), Stopped> {
         let format = self.format(file.stream, &entry.dialect)?;
         (entry.device, entry.inode) = (file.stat.device, file.stat.inode);
         entry.path = file.path.as_os_str().as_bytes().to_vec();
         let id = entry.id;
         self.by_inode
             .insert((file.stream, file.stat.device, file.stat.inode), id);
+        self.by_path.insert((file.stream, file.path.clone()), id);
+        let mut tracked = Tracked::new((file.stream, format), file.path, entry, file.stat);
         let stats = self.around.stats;
         Stats::add(&stats.files_found, 1);
-        Stats::add(&stats.bytes_known, file.stat.size);
-        Stats::add(&stats.bytes_read, entry.position);
+        Stats::add(&stats.bytes_known, tracked.size());
+        Stats::add(&stats.bytes_read, tracked.entry.position);
         self.summary.files += 1;
-        let mut tracked = Tracked::new((file.stream, format), file.path, entry, file.stat);
         tracked.scan = self.scan;
         if self.around.config.mode == Mode::Once {
             tracked.until = file.stat.size;
         }
+        if tracked.is_finished_packed() {
+            tracked.state = State::Finished;
+        } else {
+            self.backlog.push_back(id);
+        }
         self.files.insert(id, tracked);
-        self.backlog.push_back(id);
         self.is_dirty = true;
         Ok(())
     }
@@ -298,27 +344,34 @@ impl Engine<'_> {
 
     /// Begins anew with a file that turned out to be another than the one that was read.
     pub(crate) fn replace(&mut self, id: FileId, verdict: Verdict) -> Result<(), Stopped> {
-        let Some((stream, path)) = self
+        let Some((stream, path, size)) = self
             .files
             .get(&id)
-            .map(|file| (file.stream, file.path.clone()))
+            .map(|file| (file.stream, file.path.clone(), file.stat.size))
         else {
             return Ok(());
         };
-        let stat = fs::metadata(&path).map(|metadata| Stat::of(&metadata));
-        self.retire(id, verdict, stat.as_ref().ok());
-        match stat {
-            Ok(stat) if stat.size > 0 => self.register(vec![Listed { stream, path, stat }]),
-            _ => Ok(()),
+        let mut found = Found::default();
+        found.lost.extend(self.retire(id, verdict, size));
+        if let Some(stat) = stat_of(&path)
+            && stat.size > 0
+        {
+            found.new.push(Listed { stream, path, stat });
         }
+        self.sort_out(found)
     }
 
     /// Ends with a file whose content has been replaced: what was read of it stays in the log.
-    fn retire(&mut self, id: FileId, verdict: Verdict, stat: Option<&Stat>) {
-        if let Some(tracked) = self.files.get(&id) {
-            explain_new(&tracked.path, &tracked.entry, verdict, stat);
-        }
+    fn retire(&mut self, id: FileId, verdict: Verdict, size: u64) -> Option<Lost> {
+        let tracked = self.files.get(&id)?;
+        let lost = Lost {
+            entry: tracked.entry.clone(),
+            stream: tracked.stream,
+            verdict,
+            size,
+        };
         self.forget(id);
+        Some(lost)
     }
 
     pub(crate) fn forget(&mut self, id: FileId) {
@@ -333,29 +386,21 @@ impl Engine<'_> {
             if self.by_inode.get(&key) == Some(&id) {
                 self.by_inode.remove(&key);
             }
+            let key = (tracked.stream, tracked.path);
+            if self.by_path.get(&key) == Some(&id) {
+                self.by_path.remove(&key);
+            }
             self.is_dirty = true;
         }
     }
 
     /// Says once that a path cannot be read; it is tried again at each listing.
-    pub(crate) fn report_unreadable(&mut self, path: &Path, error: &str) {
+    pub(crate) fn report_unreadable(&mut self, path: &Path, error: &dyn Display) {
         if self.unreadable.insert(path.to_owned()) {
             if self.around.config.mode == Mode::Once {
-                self.summary.left.push((path.to_owned(), error.to_owned()));
+                self.summary.left.push((path.to_owned(), error.to_string()));
             }
-            tracing::warn!(path = %path.display(), error, "cannot be read; it is tried again");
+            tracing::warn!(path = %path.display(), %error, "cannot be read; it is tried again");
         }
     }
-}
-
-/// Says why a file that was known is read from its beginning.
-fn explain_new(path: &Path, entry: &FileEntry, verdict: Verdict, stat: Option<&Stat>) {
-    let decision = match verdict {
-        Verdict::Truncated => "truncated: read from its beginning as a new file",
-        _ => "replaced: read from its beginning as a new file",
-    };
-    tracing::warn!(
-        path = %path.display(), was = %entry.id, position = entry.position, size = stat.map(|stat| stat.size),
-        evidence = verdict.evidence(), "{decision}"
-    );
 }

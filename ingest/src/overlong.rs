@@ -7,12 +7,16 @@ use crate::batch::Batch;
 use crate::convert::OverlongRecord;
 use crate::reader::{Block, Cursor, Format};
 use crate::split::{EndFinder, count_newlines};
+use crate::utf16::Coding;
 
 /// A record longer than is held, being passed.
 pub(crate) struct Overlong {
     finder: EndFinder,
     beginning: Vec<u8>,
-    pub(crate) length: u64,
+    /// Of its text.
+    length: u64,
+    /// In the file.
+    pub(crate) file_length: u64,
     lines: u64,
     hash: Xxh3,
     /// It is a comment: nothing comes of it.
@@ -38,11 +42,12 @@ pub(crate) fn begin_overlong(cursor: &mut Cursor, format: &Format<'_>, block: &m
         finder: EndFinder::new(format.dialect.delimiter, quote),
         beginning: Vec::new(),
         length: 0,
+        file_length: 0,
         lines: 0,
         hash: Xxh3::new(),
         is_comment,
     };
-    let end = record.take(rest);
+    let end = record.take(rest, block.coding);
     debug_assert_eq!(end, None, "the splitter has found no end either");
     cursor.overlong = Some(Box::new(record));
     block.scanned = block.bytes.len();
@@ -50,12 +55,13 @@ pub(crate) fn begin_overlong(cursor: &mut Cursor, format: &Format<'_>, block: &m
 
 impl Overlong {
     /// Takes the record's next bytes; says where it ends if it does there.
-    fn take(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn take(&mut self, bytes: &[u8], coding: Coding) -> Option<usize> {
         let end = self.finder.feed(bytes);
         let bytes = &bytes[..end.unwrap_or(bytes.len())];
         let room = (REJECT_RAW_MAX - self.beginning.len()).min(bytes.len());
         self.beginning.extend_from_slice(&bytes[..room]);
         self.length += bytes.len() as u64;
+        self.file_length += coding.file_len(bytes) as u64;
         self.lines += count_newlines(bytes);
         self.hash.update(bytes);
         end
@@ -72,7 +78,7 @@ pub(crate) fn take_overlong(
     let Some(mut record) = cursor.overlong.take() else {
         return;
     };
-    let end = record.take(block.bytes);
+    let end = record.take(block.bytes, block.coding);
     block.at = end.unwrap_or(block.bytes.len());
     if end.is_none() && !block.last {
         cursor.overlong = Some(record);
@@ -88,7 +94,7 @@ pub(crate) fn take_overlong(
             batch,
         );
     }
-    cursor.position += record.length;
+    cursor.position += record.file_length;
     cursor.line += record.lines;
 }
 
@@ -109,7 +115,7 @@ fn reject_overlong(
         origin: Origin {
             file: cursor.file,
             start,
-            end: start + record.length,
+            end: start + record.file_length,
             line: cursor.line,
         },
     });

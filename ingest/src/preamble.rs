@@ -15,9 +15,6 @@ pub(crate) fn take_header(
     format: &mut Format<'_>,
     block: &mut Block<'_>,
 ) -> Result<Option<Header>, String> {
-    if format.dialect.encoding == Encoding::Utf16 {
-        return Err("files in UTF-16 are not read yet; convert it to UTF-8".to_owned());
-    }
     let bytes = block.bytes;
     let mut at = match bytes.starts_with(BOM) {
         true => BOM.len(),
@@ -53,7 +50,8 @@ pub(crate) fn take_header(
     }
     let record = &bytes[at..at + found.content];
     let spans = format.splitter.spans();
-    let header = map_header(format.stream, &format.dialect, spans, record, at as u64)?;
+    let header_at = block.coding.file_len(&bytes[..at]) as u64;
+    let header = map_header(format.stream, &format.dialect, spans, record, header_at)?;
     block.at = at + found.len;
     Ok(Some(header))
 }

@@ -8,6 +8,7 @@ use bekk_stream::{FileId, Stream};
 use crate::Error;
 use crate::batch::Batch;
 use crate::reader::{Cursor, Format, Outcome, Reader};
+use crate::source::Source;
 use crate::trial::Trial;
 
 /// How large the records held at once grow.
@@ -34,6 +35,7 @@ pub struct Preview {
 /// If the file cannot be read, or a column's conditions are none of its type.
 pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut source = Source::new(file).map_err(Error::io("read", path))?;
     let mut format = Format::new(stream, stream.csv.clone(), stream.partitions)?;
     let mut cursor = Cursor::new(FileId::random());
     cursor.trial = Some(Box::<Trial>::default());
@@ -43,7 +45,7 @@ pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
     loop {
         let outcome = reader
             .read(
-                &file,
+                &mut source,
                 &mut cursor,
                 &mut format,
                 (u64::MAX, true),

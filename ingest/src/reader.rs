@@ -4,23 +4,25 @@
 //! A block is read from the next record's beginning each time, so that nothing of a file is held between
 //! two turns but its cursor.
 
-use std::fs::File;
 use std::io;
 
-use bekk_stream::{CsvDialect, FileId, Origin, Stream};
+use bekk_stream::{CsvDialect, Encoding, FileId, Origin, Stream};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Error;
 use crate::batch::{Batch, Mark, Progress};
 use crate::convert::{Converter, RawRecord};
+use crate::entry::FileEntry;
 use crate::header::Header;
-use crate::identity::{Fingerprint, TAIL_MAX, read_full_at};
+use crate::identity::{Fingerprint, TAIL_MAX};
 use crate::overlong::{Overlong, begin_overlong, take_overlong};
 use crate::preamble::{BOM, map_header, other_header, take_header};
 use crate::ranges::Ranges;
 use crate::recover::now_ms;
+use crate::source::Source;
 use crate::split::{Splitter, count_newlines};
 use crate::trial::Trial;
+use crate::utf16::Coding;
 
 /// How large a batch may grow within a block: records of two bytes take many times that in the log.
 const BATCH_BYTES_MAX: usize = 4 << 20;
@@ -37,6 +39,12 @@ pub(crate) struct Cursor {
     pub(crate) header: Option<Header>,
     /// Of the bytes just before the position.
     pub(crate) tail: Fingerprint,
+    /// The CRC-32C of all bytes before the position, if it is known.
+    pub(crate) crc: Option<u32>,
+    /// The same of all bytes that have been looked at.
+    scanned_crc: Option<u32>,
+    /// How the file's bytes are text; found out when it is first read.
+    coding: Option<Coding>,
     /// What is in the log already, to be passed over.
     pub(crate) known: Ranges,
     /// The first records of a file that may yet be set aside.
@@ -94,6 +102,9 @@ impl Cursor {
             line: 1,
             header: None,
             tail: Fingerprint::of(&[]),
+            crc: Some(0),
+            scanned_crc: Some(0),
+            coding: None,
             known: Ranges::default(),
             trial: None,
             hash: Some(Box::default()),
@@ -101,20 +112,58 @@ impl Cursor {
         }
     }
 
+    /// The same where an earlier run has left off.
+    pub(crate) fn resumed(entry: &FileEntry) -> Self {
+        Self {
+            position: entry.position,
+            line: entry.line,
+            tail: entry.tail,
+            crc: entry.crc,
+            scanned_crc: entry.crc,
+            known: entry.known.clone(),
+            hash: (entry.position == 0).then(Box::default),
+            ..Self::new(entry.id)
+        }
+    }
+
     /// The first byte that has not been looked at.
     fn scanned(&self) -> u64 {
-        self.position + self.overlong.as_ref().map_or(0, |record| record.length)
+        self.position
+            + self
+                .overlong
+                .as_ref()
+                .map_or(0, |record| record.file_length)
+    }
+
+    /// Takes note of bytes of the file that have been looked at, which began at `start`.
+    fn scan(&mut self, start: u64, bytes: &[u8]) {
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+        }
+        let append = |crc: Option<u32>, bytes: &[u8]| Some(crc32c::crc32c_append(crc?, bytes));
+        // Behind the position may be the beginning of an over-long record.
+        let taken = usize::try_from(self.position.saturating_sub(start)).unwrap_or(usize::MAX);
+        let (taken, ahead) = bytes.split_at(taken.min(bytes.len()));
+        if !taken.is_empty() {
+            self.crc = append(self.scanned_crc, taken);
+            self.scanned_crc = self.crc;
+            self.tail = Fingerprint::of(&taken[taken.len().saturating_sub(TAIL_MAX)..]);
+        }
+        self.scanned_crc = append(self.scanned_crc, ahead);
     }
 }
 
 /// Reads blocks; one for all files.
 pub(crate) struct Reader {
     block: Vec<u8>,
+    /// The block's text, if it does not stand there as it is.
+    text: Vec<u8>,
 }
 
 /// A block being taken apart.
 pub(crate) struct Block<'b> {
     pub(crate) bytes: &'b [u8],
+    pub(crate) coding: Coding,
     /// How many of them have been taken: where the next record begins.
     pub(crate) at: usize,
     /// How many of them need not be read again, those of an over-long record included.
@@ -126,7 +175,10 @@ pub(crate) struct Block<'b> {
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self { block: Vec::new() }
+        Self {
+            block: Vec::new(),
+            text: Vec::new(),
+        }
     }
 
     /// Reads the next block of a file, up to the byte `until`, and takes its records into `batch`. With
@@ -136,44 +188,45 @@ impl Reader {
     /// If the file cannot be read.
     pub(crate) fn read(
         &mut self,
-        file: &File,
+        source: &mut Source,
         cursor: &mut Cursor,
         format: &mut Format<'_>,
         (until, last): (u64, bool),
         batch: &mut Batch,
     ) -> io::Result<Outcome> {
+        let coding = match find_coding(source, cursor, format.dialect.encoding)? {
+            Ok(coding) => coding,
+            Err(why) => return Ok(Outcome::Blocked(why)),
+        };
         let mark = batch.mark();
         let before = cursor.position;
         let mut outcome = Outcome::More;
         // A record may be longer than a block: then once more with room for the longest.
-        for capacity in [BLOCK_BYTES, format.dialect.record_max + BLOCK_BYTES] {
-            self.block.resize(capacity.max(self.block.len()), 0);
+        for text_max in [BLOCK_BYTES, format.dialect.record_max + BLOCK_BYTES] {
+            let capacity = coding.enough(text_max);
             let start = cursor.scanned();
             let wanted =
                 capacity.min(usize::try_from(until.saturating_sub(start)).unwrap_or(capacity));
-            let read = read_full_at(file, &mut self.block[..wanted], start)?;
+            let read = self.fill(source, coding, (start, wanted), last.then_some(until))?;
             let is_end = read < wanted || start + read as u64 >= until;
             let mut block = Block {
-                bytes: &self.block[..read],
+                bytes: match coding {
+                    Coding::Bytes => &self.block[..read],
+                    _ => &self.text,
+                },
+                coding,
                 at: 0,
                 scanned: 0,
                 last: last && is_end,
                 timestamp_ms: now_ms(),
             };
             outcome = take_block(cursor, format, &mut block, batch);
+            let scanned = coding.file_len(&block.bytes[..block.scanned.max(block.at)]);
+            cursor.scan(start, &self.block[..scanned]);
             if outcome == Outcome::More && is_end {
-                let partial = cursor.overlong.as_ref().map(|record| record.length);
-                outcome = Outcome::CaughtUp(partial.unwrap_or((read - block.at) as u64));
-            }
-            let (taken, scanned) = (block.at, block.scanned.max(block.at));
-            if let Some(hash) = &mut cursor.hash {
-                hash.update(&self.block[..scanned]);
+                outcome = Outcome::CaughtUp(start + read as u64 - cursor.position);
             }
             if scanned > 0 || is_end {
-                let tail = Fingerprint::of(&self.block[taken.saturating_sub(TAIL_MAX)..taken]);
-                if taken > 0 {
-                    cursor.tail = tail;
-                }
                 outcome = end_trial(cursor, batch, outcome);
                 note(cursor, batch, &mark, before);
                 break;
@@ -188,21 +241,49 @@ impl Reader {
     /// If the file cannot be read; inside, why its header does not fit the stream.
     pub(crate) fn reload_header(
         &mut self,
-        file: &File,
+        source: &mut Source,
         cursor: &mut Cursor,
         format: &mut Format<'_>,
         header_at: u64,
     ) -> io::Result<Result<(), String>> {
-        let capacity = format.dialect.record_max + BLOCK_BYTES;
-        self.block.resize(capacity.max(self.block.len()), 0);
-        let read = read_full_at(file, &mut self.block[..capacity], header_at)?;
-        let bytes = &self.block[..read];
+        let coding = match find_coding(source, cursor, format.dialect.encoding)? {
+            Ok(coding) => coding,
+            Err(why) => return Ok(Err(why)),
+        };
+        let wanted = coding.enough(format.dialect.record_max + BLOCK_BYTES);
+        let read = self.fill(source, coding, (header_at, wanted), Some(u64::MAX))?;
+        let bytes = match coding {
+            Coding::Bytes => &self.block[..read],
+            _ => &self.text[..],
+        };
+        if bytes.is_empty() {
+            return Ok(Err("its header is gone".to_owned()));
+        }
         let Some(found) = format.splitter.split(bytes, true) else {
             return Ok(Err("its header is gone".to_owned()));
         };
         let (record, spans) = (&bytes[..found.content], format.splitter.spans());
         let header = map_header(format.stream, &format.dialect, spans, record, header_at);
         Ok(header.map(|header| cursor.header = Some(header)))
+    }
+
+    /// Reads `wanted` bytes of the file from `start` on, as far as it has them, and makes them text. `end`:
+    /// where the file ends for good, or before.
+    fn fill(
+        &mut self,
+        source: &mut Source,
+        coding: Coding,
+        (start, wanted): (u64, usize),
+        end: Option<u64>,
+    ) -> io::Result<usize> {
+        self.block.resize(wanted.max(self.block.len()), 0);
+        let read = source.read_full_at(&mut self.block[..wanted], start)?;
+        if coding != Coding::Bytes {
+            let is_end = end.is_some_and(|end| read < wanted || start + read as u64 >= end);
+            self.text.clear();
+            coding.decode(&self.block[..read], is_end, &mut self.text);
+        }
+        Ok(read)
     }
 }
 
@@ -211,13 +292,23 @@ impl Reader {
 /// # Errors
 /// If the file cannot be read.
 pub(crate) fn header_of(
-    file: &File,
+    source: &mut Source,
     format: &mut Format<'_>,
 ) -> io::Result<Result<Header, String>> {
-    let mut bytes = vec![0; format.dialect.record_max + BLOCK_BYTES];
-    let read = read_full_at(file, &mut bytes, 0)?;
+    let mut reader = Reader::new();
+    let mut cursor = Cursor::new(FileId::from_bytes([0; 16]));
+    let coding = match find_coding(source, &mut cursor, format.dialect.encoding)? {
+        Ok(coding) => coding,
+        Err(why) => return Ok(Err(why)),
+    };
+    let wanted = coding.enough(format.dialect.record_max + BLOCK_BYTES);
+    let read = reader.fill(source, coding, (0, wanted), Some(u64::MAX))?;
     let mut block = Block {
-        bytes: &bytes[..read],
+        bytes: match coding {
+            Coding::Bytes => &reader.block[..read],
+            _ => &reader.text,
+        },
+        coding,
         at: 0,
         scanned: 0,
         last: true,
@@ -225,6 +316,38 @@ pub(crate) fn header_of(
     };
     let header = take_header(format, &mut block);
     Ok(header.and_then(|header| header.ok_or_else(|| "it has no header".to_owned())))
+}
+
+/// Finds out how a file's bytes are text; inside, why they cannot be.
+fn find_coding(
+    source: &mut Source,
+    cursor: &mut Cursor,
+    encoding: Encoding,
+) -> io::Result<Result<Coding, String>> {
+    if let Some(coding) = cursor.coding {
+        return Ok(Ok(coding));
+    }
+    let mut mark = [0; 2];
+    let read = source.read_full_at(&mut mark, 0)?;
+    let coding = match (encoding, &mark[..read]) {
+        (Encoding::Utf8, b"\xff\xfe" | b"\xfe\xff") => Err(
+            "it begins with the byte order mark of UTF-16; set `encoding = \"utf16\"` in `csv`, or convert it"
+                .to_owned(),
+        ),
+        (Encoding::Utf8 | Encoding::Latin1, _) => Ok(Coding::Bytes),
+        (_, b"\xff\xfe") => Ok(Coding::LittleEndian),
+        (_, b"\xfe\xff") => Ok(Coding::BigEndian),
+        (Encoding::Utf16Le, _) => Ok(Coding::LittleEndian),
+        (Encoding::Utf16Be, _) => Ok(Coding::BigEndian),
+        (Encoding::Utf16, _) => Err(
+            "it has no byte order mark; set `encoding` in `csv` to utf16le or utf16be, whichever it is".to_owned(),
+        ),
+    };
+    // Less than a mark's length may become one.
+    if read == mark.len() {
+        cursor.coding = coding.as_ref().ok().copied();
+    }
+    Ok(coding)
 }
 
 /// Decides about a file on trial where what came of the block allows it.
@@ -259,6 +382,7 @@ fn note(cursor: &Cursor, batch: &mut Batch, mark: &Mark, before: u64) {
             line: cursor.line,
             header_at: header.at,
             tail: cursor.tail,
+            crc: cursor.crc,
             records: 0,
             rejects: 0,
             spans: Vec::new(),
@@ -283,7 +407,7 @@ fn take_block(
         match take_header(format, block) {
             Ok(Some(header)) => {
                 cursor.header = Some(header);
-                cursor.position += block.at as u64;
+                cursor.position += block.coding.file_len(&block.bytes[..block.at]) as u64;
                 cursor.line += count_newlines(&block.bytes[..block.at]);
             }
             Ok(None) if block.bytes.len() >= format.dialect.record_max + BLOCK_BYTES => {
@@ -336,9 +460,11 @@ fn pass_known(cursor: &mut Cursor, block: &mut Block<'_>) -> bool {
         return false;
     }
     let rest = &block.bytes[block.at..];
-    let len = rest
-        .len()
-        .min(usize::try_from(end - cursor.position).unwrap_or(usize::MAX));
+    let file_len = usize::try_from(end - cursor.position).unwrap_or(usize::MAX);
+    let len = block.coding.text_len(rest, file_len);
+    if len == 0 {
+        return false;
+    }
     cursor.line += count_newlines(&rest[..len]);
     advance(cursor, block, len);
     cursor.known.forget_before(cursor.position);
@@ -360,7 +486,7 @@ fn take_record(
         return Taken::Incomplete;
     };
     let start = cursor.position;
-    let end = start + found.len as u64;
+    let end = start + block.coding.file_len(&rest[..found.len]) as u64;
     if !cursor.known.is_empty()
         && cursor
             .known
@@ -435,8 +561,9 @@ fn take_non_record(
 }
 
 fn advance(cursor: &mut Cursor, block: &mut Block<'_>, len: usize) {
+    let taken = &block.bytes[block.at..block.at + len];
+    cursor.position += block.coding.file_len(taken) as u64;
     block.at += len;
-    cursor.position += len as u64;
 }
 
 #[cfg(test)]

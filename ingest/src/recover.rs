@@ -13,7 +13,8 @@ use bekk_stream::{Body, FileId, FileRecord, META_TOPIC, Meta, Payload, Receipt, 
 
 use crate::Error;
 use crate::append::wait_for_space;
-use crate::checkpoint::{Checkpoint, FileEntry};
+use crate::checkpoint::Checkpoint;
+use crate::entry::FileEntry;
 use crate::ranges::Ranges;
 use crate::stats::Stats;
 
@@ -29,6 +30,8 @@ pub(crate) struct Recovered {
     pub(crate) ends: Vec<Vec<Offset>>,
     /// In the order in which they were met: of two with one inode the later is meant.
     pub(crate) files: Vec<FileEntry>,
+    /// Those among them that the checkpoint had.
+    pub(crate) recent: HashSet<FileId>,
     /// Topics and files of streams that are not configured now: kept in the checkpoint as they are.
     pub(crate) others: Checkpoint,
 }
@@ -94,6 +97,7 @@ pub(crate) fn recover(
     others.files = other_files;
     let mut entries: HashMap<FileId, FileEntry> =
         entries.into_iter().map(|entry| (entry.id, entry)).collect();
+    let recent = entries.keys().copied().collect();
     let mut files = Vec::new();
     for record in metas.files {
         let id = record.id;
@@ -117,6 +121,7 @@ pub(crate) fn recover(
         session,
         ends,
         files,
+        recent,
         others,
     })
 }

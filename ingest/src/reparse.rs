@@ -9,6 +9,7 @@ use crate::Error;
 use crate::convert::RawRecord;
 use crate::header::Header;
 use crate::reader::{Format, header_of};
+use crate::source::Source;
 
 /// How a record's text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,8 @@ pub fn reparse(
     let header = match form {
         TextForm::AsInFile(Some(path)) => {
             let file = File::open(path).map_err(Error::io("open", path))?;
-            match header_of(&file, &mut format).map_err(Error::io("read", path))? {
+            let mut source = Source::new(file).map_err(Error::io("read", path))?;
+            match header_of(&mut source, &mut format).map_err(Error::io("read", path))? {
                 Ok(header) => header,
                 Err(why) => return Ok(Err(format!("`{}`: {why}", path.display()))),
             }

@@ -1,6 +1,6 @@
 //! A run of ingest: its lock, its id, and its sessions.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +15,7 @@ use crate::append::{Event, append_batches};
 use crate::config::{Config, Mode};
 use crate::engine::{Engine, Stopped, Surroundings};
 use crate::inbox::Inbox;
+use crate::lock::{InboxLock, lock_state};
 use crate::recover::recover;
 use crate::stats::{Stats, Summary};
 use crate::watch::Watch;
@@ -25,7 +26,8 @@ const ATTEMPTS_MAX: u32 = 3;
 /// Reads the streams' files into the log, each record exactly once, until all is read or `stop` is set.
 ///
 /// # Errors
-/// [`Error::Locked`] if another ingest has the state directory, [`Error::Fenced`] if a later one has taken
+/// [`Error::Locked`] if another ingest has the state directory, [`Error::InboxLocked`] if one has a directory
+/// of the inbox, [`Error::Fenced`] if a later one has taken
 /// over, [`Error::OtherLog`] if the checkpoint tells of another log; others if the log or the state
 /// directory fails.
 pub fn run(
@@ -56,7 +58,8 @@ pub(crate) fn run_with(
     let inbox = Inbox::new(streams)?;
     fs::create_dir_all(&config.state_dir)
         .map_err(Error::io("make directory", &config.state_dir))?;
-    let _lock = lock(&config.state_dir)?;
+    let _lock = lock_state(&config.state_dir)?;
+    let mut inbox_lock = InboxLock::new(&inbox)?;
     let ingest = ingest_id(&config.state_dir)?;
     let mut total = Summary::default();
     let mut attempts = 0;
@@ -80,6 +83,7 @@ pub(crate) fn run_with(
             stats,
             stop,
             inbox: &inbox,
+            inbox_lock: &mut inbox_lock,
             watch: watch.as_mut(),
             checkpoint_path,
         };
@@ -107,24 +111,6 @@ pub(crate) fn run_with(
                 forget_progress(stats);
             }
         }
-    }
-}
-
-/// Takes the state directory for this run.
-fn lock(state_dir: &Path) -> Result<File, Error> {
-    let path = state_dir.join("LOCK");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(Error::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked {
-            path: state_dir.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
     }
 }
 

@@ -165,6 +165,10 @@ pub enum Encoding {
     Latin1,
     /// UTF-16 with a byte order mark.
     Utf16,
+    /// UTF-16, little endian where no byte order mark says otherwise.
+    Utf16Le,
+    /// UTF-16, big endian where no byte order mark says otherwise.
+    Utf16Be,
 }
 
 /// What is done with U+0000 in a text.

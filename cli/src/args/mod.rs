@@ -170,13 +170,32 @@ pub(crate) struct Up {
 }
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Ingest {
+    #[command(subcommand)]
+    pub(crate) command: Option<IngestCommand>,
     #[command(flatten)]
     pub(crate) once: OnceArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum IngestCommand {
+    /// Tell what is known of each file: how far it is, its state, and what was decided about it
+    Files(IngestFiles),
+}
+
+#[derive(Args)]
+pub(crate) struct IngestFiles {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also tell why each file was resumed, restarted or taken as rotated
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 #[derive(Args)]

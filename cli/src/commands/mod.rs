@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod dead_letters;
 pub(crate) mod diff;
+pub(crate) mod files;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 pub(crate) mod init;

@@ -26,6 +26,10 @@ impl std::fmt::Debug for Taken {
     }
 }
 
+fn source(file: &tempfile::NamedTempFile) -> Source {
+    Source::new(file.reopen().unwrap()).unwrap()
+}
+
 /// Reads content that becomes visible up to each of the `steps` in turn, and is then closed.
 fn read(content: &[u8], dialect: &CsvDialect, steps: &[usize]) -> Result<Vec<Taken>, String> {
     let mut stream = stream();
@@ -44,7 +48,13 @@ fn read(content: &[u8], dialect: &CsvDialect, steps: &[usize]) -> Result<Vec<Tak
         loop {
             let until = (until as u64, last);
             match reader
-                .read(file.as_file(), &mut cursor, &mut format, until, &mut batch)
+                .read(
+                    &mut source(&file),
+                    &mut cursor,
+                    &mut format,
+                    until,
+                    &mut batch,
+                )
                 .unwrap()
             {
                 Outcome::More | Outcome::Full => {}
@@ -302,11 +312,64 @@ fn what_cannot_be_read_is_set_aside() {
         encoding: Encoding::Utf16,
         ..CsvDialect::default()
     };
-    assert!(
-        read(b"\xff\xfei\0d\0\n\0", &utf16, &[])
-            .unwrap_err()
-            .contains("UTF-16")
-    );
+    let marked = b"\xff\xfei\0d\0\n\0";
+    let why = read(marked, &CsvDialect::default(), &[]).unwrap_err();
+    assert!(why.contains("set `encoding = \"utf16\"`"), "{why}");
+    let why = read(&marked[2..], &utf16, &[]).unwrap_err();
+    assert!(why.contains("utf16le or utf16be"), "{why}");
+    assert!(read(marked, &utf16, &[]).unwrap().is_empty());
+}
+
+fn values(taken: &Taken) -> String {
+    match Payload::decode(&taken.payload).unwrap().body {
+        Body::Row(row) => format!("{:?}", row.map(Result::unwrap).collect::<Vec<_>>()),
+        Body::Reject(reject) => format!("{reject:?}"),
+    }
+}
+
+/// A text in UTF-16 gives the records that it gives in UTF-8, whole and cut at every byte; their places are
+/// those in the file.
+#[test]
+fn utf16_is_read_like_utf8() {
+    let text = "id,name,Price\r\n1,\"ö\n\"\"😀\",1.5\n\n2,x,\n3,\u{feff}é";
+    let utf8 = read(text.as_bytes(), &CsvDialect::default(), &[]).unwrap();
+    let ends: Vec<usize> = utf8.iter().map(|taken| taken.end).collect();
+    assert_eq!(ends, [33, 39, 46]);
+    for (encoding, has_mark) in [
+        (Encoding::Utf16, true),
+        (Encoding::Utf16Le, true),
+        (Encoding::Utf16Le, false),
+        (Encoding::Utf16Be, false),
+        (Encoding::Utf16Be, true),
+    ] {
+        let is_big = encoding == Encoding::Utf16Be;
+        let bytes = |text: &str| -> Vec<u8> {
+            let pair = |unit: u16| match is_big {
+                true => unit.to_be_bytes(),
+                false => unit.to_le_bytes(),
+            };
+            text.encode_utf16().flat_map(pair).collect()
+        };
+        let mark = if has_mark { "\u{feff}" } else { "" };
+        let content = bytes(&format!("{mark}{text}"));
+        let place = |at: usize| bytes(&format!("{mark}{}", &text[..at])).len();
+        let dialect = CsvDialect {
+            encoding,
+            ..CsvDialect::default()
+        };
+        let every: Vec<usize> = (1..content.len()).collect();
+        for steps in [&[][..], &every] {
+            let taken = read(&content, &dialect, steps).unwrap();
+            assert_eq!(taken.len(), utf8.len());
+            for (taken, utf8) in taken.iter().zip(&utf8) {
+                assert_eq!(
+                    (taken.start, taken.end),
+                    (place(utf8.start), place(utf8.end))
+                );
+                assert_eq!((taken.line, values(taken)), (utf8.line, values(utf8)));
+            }
+        }
+    }
 }
 
 /// What is in the log already is passed over, however it was cut, and lines are counted on.
@@ -328,8 +391,13 @@ fn known_ranges_are_passed_over() {
         }
         let mut batch = Batch::new(0, 4);
         let until = (u64::MAX, true);
-        let outcome =
-            Reader::new().read(file.as_file(), &mut cursor, &mut format, until, &mut batch);
+        let outcome = Reader::new().read(
+            &mut source(&file),
+            &mut cursor,
+            &mut format,
+            until,
+            &mut batch,
+        );
         assert_eq!(outcome.unwrap(), Outcome::CaughtUp(0));
         let expected = all
             .iter()
@@ -354,7 +422,13 @@ fn a_record_that_the_log_has_otherwise_is_a_conflict() {
     cursor.known.insert(5, 8);
     let mut batch = Batch::new(0, 4);
     let until = (u64::MAX, true);
-    let outcome = Reader::new().read(file.as_file(), &mut cursor, &mut format, until, &mut batch);
+    let outcome = Reader::new().read(
+        &mut source(&file),
+        &mut cursor,
+        &mut format,
+        until,
+        &mut batch,
+    );
     assert_eq!(outcome.unwrap(), Outcome::Conflict(3));
     assert_eq!(batch.records, 0);
 }

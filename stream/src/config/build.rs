@@ -276,7 +276,12 @@ fn dialect(raw: raw::Csv, place: &str) -> Result<CsvDialect, Fault> {
             None | Some("utf8" | "utf-8") => Encoding::Utf8,
             Some("latin1" | "iso-8859-1") => Encoding::Latin1,
             Some("utf16" | "utf-16") => Encoding::Utf16,
-            Some(other) => return Err(one_of(other, "encoding", "utf8, latin1, utf16")),
+            Some("utf16le" | "utf-16le") => Encoding::Utf16Le,
+            Some("utf16be" | "utf-16be") => Encoding::Utf16Be,
+            Some(other) => {
+                let known = "utf8, latin1, utf16, utf16le, utf16be";
+                return Err(one_of(other, "encoding", known));
+            }
         },
         skip_lines: raw.skip_lines.unwrap_or_default(),
         comment: byte(raw.comment, "comment")?,

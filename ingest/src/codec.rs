@@ -1,0 +1,96 @@
+//! The parts that the checkpoint is written of: integers little endian, a text or list as its length (u32)
+//! and its content.
+
+pub(crate) struct Writer(pub(crate) Vec<u8>);
+
+impl Writer {
+    pub(crate) fn u8(&mut self, number: u8) {
+        self.0.push(number);
+    }
+
+    pub(crate) fn u32(&mut self, number: u32) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    pub(crate) fn u64(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    pub(crate) fn i64(&mut self, number: i64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    pub(crate) fn u128(&mut self, number: u128) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn len(&mut self, len: usize) {
+        self.u32(u32::try_from(len).expect("lists and texts here are shorter than 4 Gi"));
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.len(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
+        self.len(items.len());
+        for item in items {
+            write(self, item);
+        }
+    }
+}
+
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (chunk, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(chunk)
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.chunk::<1>().map(|[byte]| *byte)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.chunk().map(|chunk| u32::from_le_bytes(*chunk))
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.chunk().map(|chunk| u64::from_le_bytes(*chunk))
+    }
+
+    pub(crate) fn i64(&mut self) -> Option<i64> {
+        self.chunk().map(|chunk| i64::from_le_bytes(*chunk))
+    }
+
+    pub(crate) fn u128(&mut self) -> Option<u128> {
+        self.chunk().map(|chunk| u128::from_le_bytes(*chunk))
+    }
+
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = self.u32()? as usize;
+        let (bytes, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    pub(crate) fn text(&mut self) -> Option<String> {
+        String::from_utf8(self.bytes()?.to_vec()).ok()
+    }
+
+    pub(crate) fn list<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let len = self.u32()?;
+        // Not sized ahead: a damaged length must not ask for memory.
+        let mut items = Vec::new();
+        for _ in 0..len {
+            items.push(read(self)?);
+        }
+        Some(items)
+    }
+}
