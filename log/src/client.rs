@@ -1,182 +1,61 @@
-//! The client: one type with the same operations, whoever owns the log.
+//! The client: one type with the same operations, whether this process owns the log, is the guest of another
+//! that does, or reaches it over a network.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::join::{Host, OwnerWatch};
+use crate::remote::Remote;
 use crate::store::Store;
 use crate::topic::TopicLog;
 use crate::{
-    Durations, Error, Gap, LogId, Offset, RecordBuffer, Records, VerifyReport, retention, verify,
+    Config, Counters, DiskSpace, Error, Gap, Latencies, LogId, Offset, PartitionEnds, RecordBuffer,
+    Records, RemoteConfig, SegmentInfo, Session, Topic, TopicConfig, TopicSize, VerifyReport, join,
+    retention, verify,
 };
 
-/// Where the log is and how it is kept.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The log's directory; made if it does not exist.
-    pub dir: PathBuf,
-    /// When an append is acknowledged.
-    pub durability: Durability,
-    /// At this size in bytes a segment is sealed and the next one begun.
-    pub segment_bytes: u64,
-    /// At this age a segment that holds records is sealed.
-    pub segment_age: Duration,
-    /// Appends fail with [`Error::NoSpace`] while the disk has less than this free, in bytes.
-    pub reserve_bytes: u64,
-    /// The largest record batch, in bytes before compression.
-    pub batch_bytes_max: usize,
-}
-
-impl Config {
-    /// The defaults for a log in `dir`: fsync on every append, segments of 512 MB or a day, a reserve of
-    /// 256 MB, batches up to 16 MiB.
-    #[must_use]
-    pub fn new(dir: PathBuf) -> Self {
-        Self {
-            dir,
-            durability: Durability::Sync,
-            segment_bytes: 512_000_000,
-            segment_age: Duration::from_secs(24 * 60 * 60),
-            reserve_bytes: 256_000_000,
-            batch_bytes_max: 16 << 20,
-        }
-    }
-}
-
-/// When an append is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// After fsync; concurrent appends share one.
-    Sync,
-    /// At once; fsync follows at this interval, and readers see records only then.
-    Interval(Duration),
-    /// At once; the operating system writes when it likes. After a power loss the log may end before what
-    /// readers have seen.
-    Os,
-}
-
-/// What a topic is made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TopicConfig {
-    /// Its partition count, 1 to 1,024.
-    pub partitions: u32,
-    /// How long its records are kept.
-    pub retention: Retention,
-}
-
-/// How long a topic's records are kept; whichever bound is reached first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retention {
-    /// The age at which a sealed segment may go.
-    pub age: Option<Duration>,
-    /// The size in bytes above which the oldest sealed segments may go.
-    pub size: Option<u64>,
-}
-
-/// A topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic {
-    /// Its name.
-    pub name: String,
-    /// What it was made with; the partition count never changes.
-    pub config: TopicConfig,
-}
-
-/// Where a partition begins and ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionEnds {
-    /// The partition.
-    pub partition: u32,
-    /// Log start offset: the first record that is still there.
-    pub start: Offset,
-    /// High watermark: one behind the last record that readers may see.
-    pub end: Offset,
-}
-
-/// What a topic takes on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TopicSize {
-    /// How many segments it has.
-    pub segments: u32,
-    /// Their size in bytes.
-    pub bytes: u64,
-}
-
-/// A segment of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentInfo {
-    /// Its number, from 1.
-    pub number: u64,
-    /// Its directory.
-    pub path: PathBuf,
-    /// When it was sealed, in milliseconds since 1970-01-01 UTC; `None` while it is written to.
-    pub sealed_at_ms: Option<i64>,
-    /// Its size in bytes; of one that is not sealed, about that.
-    pub bytes: u64,
-    /// What it holds of each partition, by partition: the first offset and the one behind the last.
-    pub ranges: Vec<(Offset, Offset)>,
-}
-
-/// What has been done since the log was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Calls of [`Client::append`] that got as far as the store.
-    pub appends: u64,
-    /// Records written.
-    pub records: u64,
-    /// The size of the batches written, in bytes as they are stored.
-    pub bytes: u64,
-    /// Writes to the store; appends that come together share one.
-    pub writes: u64,
-    /// Fsyncs of records.
-    pub fsyncs: u64,
-}
-
-/// How long things took since the log was opened.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Latencies {
-    /// Appends, from the call to the acknowledgement.
-    pub append: Durations,
-    /// Fsyncs of records.
-    pub fsync: Durations,
-}
-
-/// The space on the disk of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskSpace {
-    /// What is free.
-    pub free_bytes: u64,
-    /// Appends are refused while less than this is free.
-    pub reserve_bytes: u64,
-}
-
-/// A writer's session: of two sessions of one ingest only the later may append.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// The ingest's id.
-    pub ingest: String,
-    /// The session's number, from 1; it only grows.
-    pub number: u64,
-}
-
 /// A log in use. Clones share it; every call blocks.
+///
+/// Of a log that another process serves, calls wait for its server for a time and then fail with
+/// [`Error::Away`]; the client is then to be given up and made anew, with nothing carried over.
 #[derive(Clone)]
 pub struct Client {
     log_id: LogId,
-    store: Arc<RwLock<Option<Arc<Store>>>>,
+    role: Role,
+}
+
+/// Who has the log.
+#[derive(Clone)]
+enum Role {
+    /// This process.
+    Owner {
+        store: Arc<RwLock<Option<Arc<Store>>>>,
+        /// The server for guests, while there is one; not in the clones that serve.
+        host: Arc<Mutex<Option<Host>>>,
+    },
+    /// Another one.
+    Remote {
+        remote: Arc<Remote>,
+        /// Looks whether the owner is there still, of a guest.
+        _watch: Option<Arc<OwnerWatch>>,
+    },
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("log_id", &self.log_id)
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("Client");
+        shown.field("log_id", &self.log_id);
+        if let Role::Remote { remote, .. } = &self.role {
+            shown.field("remote", remote);
+        }
+        shown.finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// Opens the log in a directory, making it if there is none.
+    /// Opens the log in a directory, making it if there is none. Nobody else has it meanwhile, and nobody is
+    /// served.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process has it; others if it cannot be read.
@@ -184,8 +63,79 @@ impl Client {
         let store = Store::open(config)?;
         Ok(Self {
             log_id: store.core().shared.log_id,
-            store: Arc::new(RwLock::new(Some(Arc::new(store)))),
+            role: Role::Owner {
+                store: Arc::new(RwLock::new(Some(Arc::new(store)))),
+                host: Arc::default(),
+            },
         })
+    }
+
+    /// Shares the log in a directory with other processes: the first one owns it and serves the others, which
+    /// are its guests. An owner that goes is succeeded by whoever joins next; a guest notices within a moment,
+    /// and its calls fail with [`Error::Away`].
+    ///
+    /// Waits while another process opens the log, and calls `waiting` each second with what it waits for and how
+    /// long it has; gives up when that returns `false`.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if it gave up; others if the log cannot be read, or is another than its owner says.
+    pub fn join(
+        config: Config,
+        waiting: &mut dyn FnMut(&Error, Duration) -> bool,
+    ) -> Result<Self, Error> {
+        join::join(config, join::Wish::Any, waiting)
+    }
+
+    /// The same for a process that must be the owner: it waits until there is no other.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub fn own(
+        config: Config,
+        waiting: &mut dyn FnMut(&Error, Duration) -> bool,
+    ) -> Result<Self, Error> {
+        join::join(config, join::Wish::Owner, waiting)
+    }
+
+    /// Connects to a log that is served elsewhere, or to a Kafka cluster; waits for it at most `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::Away`] if it does not answer, [`Error::Remote`] if it refuses us or the configuration is wrong.
+    pub fn connect(config: RemoteConfig, timeout: Duration) -> Result<Self, Error> {
+        let remote = Remote::connect(config, timeout)?;
+        Ok(Self {
+            log_id: remote.log_id(),
+            role: Role::Remote {
+                remote: Arc::new(remote),
+                _watch: None,
+            },
+        })
+    }
+
+    pub(crate) fn of_guest(remote: Arc<Remote>, watch: OwnerWatch) -> Self {
+        Self {
+            log_id: remote.log_id(),
+            role: Role::Remote {
+                remote,
+                _watch: Some(Arc::new(watch)),
+            },
+        }
+    }
+
+    /// Gives an owner its server for guests.
+    pub(crate) fn set_host(&self, new: Host) {
+        if let Role::Owner { host, .. } = &self.role {
+            *host.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
+        }
+    }
+
+    /// A clone that does not keep the server for guests, for that server.
+    pub(crate) fn without_host(&self) -> Self {
+        let mut client = self.clone();
+        if let Role::Owner { host, .. } = &mut client.role {
+            *host = Arc::default();
+        }
+        client
     }
 
     /// The log's id.
@@ -194,13 +144,29 @@ impl Client {
         self.log_id
     }
 
+    /// Whether this process has the log.
+    #[must_use]
+    pub const fn is_owner(&self) -> bool {
+        matches!(self.role, Role::Owner { .. })
+    }
+
+    /// From now on calls give up within seconds on a server that does not answer. For a process that ends.
+    pub fn give_up(&self) {
+        if let Role::Remote { remote, .. } = &self.role {
+            remote.give_up();
+        }
+    }
+
     /// Makes a topic if it does not exist, and returns it as it is: an existing topic keeps its partition
-    /// count (the caller compares) and takes the new retention.
+    /// count (the caller compares) and takes the new retention, unless it is a Kafka cluster's.
     ///
     /// # Errors
     /// If the name or count is outside what is allowed, or the store fails.
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
-        self.store()?.core().create_topic(name, config)
+        match &self.role {
+            Role::Owner { .. } => self.store()?.core().create_topic(name, config),
+            Role::Remote { remote, .. } => remote.create_topic(name, config),
+        }
     }
 
     /// The topics, by name.
@@ -208,38 +174,50 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn topics(&self) -> Result<Vec<Topic>, Error> {
+        if let Role::Remote { remote, .. } = &self.role {
+            return remote.topics();
+        }
         let topics = self.store()?.core().topics();
         Ok(topics.iter().map(|topic| topic.topic()).collect())
     }
 
     /// Begins a session of an ingest: from now on appends of its earlier sessions fail. Persisted before it
-    /// returns.
+    /// returns. On a Kafka cluster the transactional id is what fences, and the session's number is 0.
     ///
     /// # Errors
     /// If the store fails.
     pub fn begin_session(&self, ingest: &str) -> Result<Session, Error> {
-        self.store()?.core().begin_session(ingest)
+        match &self.role {
+            Role::Owner { .. } => self.store()?.core().begin_session(ingest),
+            Role::Remote { remote, .. } => remote.begin_session(ingest),
+        }
     }
 
-    /// Appends a batch to each of some partitions of one topic, all or none of them, and returns the first
-    /// offset that each got, in their order. Returns when they are as durable as [`Config::durability`]
-    /// says; readers see them from then on, with [`Durability::Interval`] after the next fsync. Empty buffers
-    /// are passed over (their offset is the end).
+    /// Appends a batch to each of some partitions of one topic and returns the first offset that each got, in
+    /// their order; in this process all or none of them, elsewhere perhaps some of them if it fails, and other
+    /// writers' records may lie between. Returns when they are as durable as [`Config::durability`] says;
+    /// readers see them from then on, with [`Durability::Interval`](crate::Durability::Interval) after the next fsync. Empty buffers are
+    /// passed over (their offset is the end).
     ///
     /// # Errors
     /// [`Error::Fenced`] if the session has been succeeded, [`Error::NoSpace`] while the disk is full (both
-    /// before anything is written). After [`Error::Store`] or [`Error::Io`] the outcome is unknown.
+    /// before anything is written). After [`Error::Store`], [`Error::Io`], [`Error::Away`] or
+    /// [`Error::Remote`] the outcome is unknown.
     pub fn append(
         &self,
         session: Option<&Session>,
         topic: &str,
         batches: &[(u32, &RecordBuffer)],
     ) -> Result<Vec<Offset>, Error> {
-        self.store()?.core().append(session, topic, batches)
+        match &self.role {
+            Role::Owner { .. } => self.store()?.core().append(session, topic, batches),
+            Role::Remote { remote, .. } => remote.append(session, topic, batches),
+        }
     }
 
     /// Reads whole record batches from the one that holds `from` on, at least one if there is one, else up
-    /// to `bytes_max` (compressed); records below `from` are left out. At the end: none.
+    /// to `bytes_max` (compressed); records below `from` are left out. At the end: none. Of a log elsewhere
+    /// the end is the one that [`Self::partition_ends`] told last, or a later one.
     ///
     /// # Errors
     /// [`Error::OffsetOutOfRange`] if `from` lies below the log start offset or above the high watermark.
@@ -250,7 +228,10 @@ impl Client {
         from: Offset,
         bytes_max: usize,
     ) -> Result<Records, Error> {
-        self.topic(topic)?.read(partition, from, bytes_max)
+        match &self.role {
+            Role::Owner { .. } => self.topic(topic)?.read(partition, from, bytes_max),
+            Role::Remote { remote, .. } => remote.read(topic, partition, from, bytes_max),
+        }
     }
 
     /// Where each partition of a topic begins and ends, by partition.
@@ -258,7 +239,10 @@ impl Client {
     /// # Errors
     /// [`Error::UnknownTopic`].
     pub fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
-        Ok(self.topic(topic)?.partition_ends())
+        match &self.role {
+            Role::Owner { .. } => Ok(self.topic(topic)?.partition_ends()),
+            Role::Remote { remote, .. } => remote.partition_ends(topic),
+        }
     }
 
     /// Waits until a partition of the topic has its high watermark behind one of the given offsets, at most
@@ -272,7 +256,10 @@ impl Client {
         behind: &[(u32, Offset)],
         timeout: Duration,
     ) -> Result<bool, Error> {
-        self.topic(topic)?.wait_for_records(behind, timeout)
+        match &self.role {
+            Role::Owner { .. } => self.topic(topic)?.wait_for_records(behind, timeout),
+            Role::Remote { remote, .. } => remote.wait_for_records(topic, behind, timeout),
+        }
     }
 
     /// The offset of the first record whose timestamp is not before `timestamp_ms`; `None` if there is none.
@@ -285,10 +272,13 @@ impl Client {
         partition: u32,
         timestamp_ms: i64,
     ) -> Result<Option<Offset>, Error> {
-        self.topic(topic)?.offset_for_time(partition, timestamp_ms)
+        match &self.role {
+            Role::Owner { .. } => self.topic(topic)?.offset_for_time(partition, timestamp_ms),
+            Role::Remote { remote, .. } => remote.offset_for_time(topic, partition, timestamp_ms),
+        }
     }
 
-    /// Notes how far a group has come, for tools and for retention.
+    /// Notes how far a group has come, for tools and for retention. Elsewhere it is not waited for.
     ///
     /// # Errors
     /// If the store fails.
@@ -299,8 +289,13 @@ impl Client {
         partition: u32,
         next: Offset,
     ) -> Result<(), Error> {
-        let store = self.store()?;
-        store.core().commit_offset(group, topic, partition, next)
+        match &self.role {
+            Role::Owner { .. } => {
+                let store = self.store()?;
+                store.core().commit_offset(group, topic, partition, next)
+            }
+            Role::Remote { remote, .. } => remote.commit_offset(group, topic, partition, next),
+        }
     }
 
     /// How far a group has come in each partition of a topic, where it has committed.
@@ -308,6 +303,9 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn committed_offsets(&self, group: &str, topic: &str) -> Result<Vec<(u32, Offset)>, Error> {
+        if let Role::Remote { remote, .. } = &self.role {
+            return remote.committed_offsets(group, topic);
+        }
         let store = self.store()?;
         let committed = store.core().shared.state.committed_by(group, topic)?;
         Ok(committed.iter().map(|c| (c.partition, c.next)).collect())
@@ -316,8 +314,11 @@ impl Client {
     /// What a topic takes on disk.
     ///
     /// # Errors
-    /// [`Error::UnknownTopic`].
+    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.
     pub fn topic_size(&self, topic: &str) -> Result<TopicSize, Error> {
+        if let Role::Remote { remote, .. } = &self.role {
+            return remote.topic_size(topic);
+        }
         let segments = self.segments(topic)?;
         Ok(TopicSize {
             segments: u32::try_from(segments.len()).unwrap_or(u32::MAX),
@@ -328,27 +329,44 @@ impl Client {
     /// A topic's segments, in order; the last one is written to.
     ///
     /// # Errors
-    /// [`Error::UnknownTopic`].
+    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a log elsewhere.
     pub fn segments(&self, topic: &str) -> Result<Vec<SegmentInfo>, Error> {
+        self.owned("where the segments are")?;
         Ok(self.topic(topic)?.segment_infos())
     }
 
     /// The gaps that were found in a topic: records that are lost. Reads pass over them.
     ///
     /// # Errors
-    /// [`Error::UnknownTopic`].
+    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a log elsewhere.
     pub fn gaps(&self, topic: &str) -> Result<Vec<Gap>, Error> {
+        self.owned("which records are lost")?;
         Ok(self.topic(topic)?.gaps())
+    }
+
+    /// How many gaps were found in a topic.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.
+    pub fn gap_count(&self, topic: &str) -> Result<u64, Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(self.topic(topic)?.gaps().len() as u64),
+            Role::Remote { remote, .. } => remote.gap_count(topic),
+        }
     }
 
     /// Keeps the records of some partitions from the given offsets on, whatever retention says, until the same
     /// holder names later offsets or [lets go](Self::release). For an ingest's checkpoint, before which
-    /// nothing is looked up any more; a group's committed offsets hold without it. Holds do not expire.
+    /// nothing is looked up any more; a group's committed offsets hold without it. Holds do not expire. A Kafka
+    /// cluster knows none: its retention must be longer than an ingest stands still.
     ///
     /// # Errors
     /// If the topic or a partition does not exist, or the store fails.
     pub fn hold(&self, holder: &str, topic: &str, offsets: &[(u32, Offset)]) -> Result<(), Error> {
-        self.store()?.core().hold(holder, topic, offsets)
+        match &self.role {
+            Role::Owner { .. } => self.store()?.core().hold(holder, topic, offsets),
+            Role::Remote { remote, .. } => remote.hold(holder, topic, offsets),
+        }
     }
 
     /// Lets go of everything that a holder holds.
@@ -356,30 +374,36 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn release(&self, holder: &str) -> Result<(), Error> {
-        self.store()?.core().shared.state.remove_held(holder)
+        match &self.role {
+            Role::Owner { .. } => self.store()?.core().shared.state.remove_held(holder),
+            Role::Remote { remote, .. } => remote.release(holder),
+        }
     }
 
-    /// What has been done since the log was opened.
+    /// What has been done since the log was opened; of a log elsewhere nothing is known of it.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`], [`Error::NotHere`].
     pub fn counters(&self) -> Result<Counters, Error> {
+        self.owned("what has been written")?;
         Ok(self.store()?.core().shared.counts.get())
     }
 
     /// How long appends and fsyncs took since the log was opened.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`], [`Error::NotHere`].
     pub fn latencies(&self) -> Result<Latencies, Error> {
+        self.owned("how long things take")?;
         Ok(self.store()?.core().shared.counts.latencies())
     }
 
     /// The space on the log's disk.
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the system does not say; [`Error::NotHere`].
     pub fn space(&self) -> Result<DiskSpace, Error> {
+        self.owned("the space on its disk")?;
         let store = self.store()?;
         let shared = &store.core().shared;
         Ok(DiskSpace {
@@ -392,29 +416,38 @@ impl Client {
     /// segment. For a log that is not open, see [`verify`](crate::verify()).
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`], [`Error::NotHere`].
     pub fn verify(&self, progress: &mut dyn FnMut(&VerifyReport)) -> Result<VerifyReport, Error> {
+        self.owned("whether it is whole")?;
         Ok(verify::verify_core(self.store()?.core(), progress))
     }
 
     /// Drops sealed segments that retention no longer keeps, and returns how many bytes that gave back; the log
-    /// does so itself each minute. Kept
-    /// is, beside what the topic's [`Retention`] says, what a group that committed within the last seven days
-    /// has not come past, what is [held](Self::hold), and everything until a first group has committed.
+    /// does so itself each minute. Kept is, beside what the topic's [`Retention`](crate::Retention) says, what a group that
+    /// committed within the last seven days has not come past, what is [held](Self::hold), and everything until
+    /// a first group has committed. Of a log elsewhere that is its owner's affair.
     ///
     /// # Errors
     /// If the store fails.
     pub fn apply_retention(&self) -> Result<u64, Error> {
-        retention::apply(self.store()?.core())
+        match &self.role {
+            Role::Owner { .. } => retention::apply(self.store()?.core()),
+            Role::Remote { .. } => Ok(0),
+        }
     }
 
-    /// Makes everything durable, notes the partitions' ends and gives the log up. The other clones fail from
-    /// then on.
+    /// Makes everything durable, notes the partitions' ends and gives the log up; its guests look for another
+    /// owner. The other clones fail from then on. Of a log elsewhere only this end goes.
     ///
     /// # Errors
     /// If the store fails.
     pub fn close(self) -> Result<(), Error> {
-        let mut slot = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        let Role::Owner { store, host } = self.role else {
+            return Ok(());
+        };
+        let host = host.lock().unwrap_or_else(PoisonError::into_inner).take();
+        host.into_iter().for_each(Host::stop);
+        let mut slot = store.write().unwrap_or_else(PoisonError::into_inner);
         let mut store = slot.take().ok_or(Error::Closed)?;
         drop(slot);
         // Calls of other clones that have begun end first; those that wait for records give up.
@@ -428,9 +461,21 @@ impl Client {
         }
     }
 
+    fn owned(&self, what: &'static str) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(()),
+            Role::Remote { remote, .. } => Err(remote.not_here(what)),
+        }
+    }
+
     pub(crate) fn store(&self) -> Result<Arc<Store>, Error> {
-        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        store.clone().ok_or(Error::Closed)
+        match &self.role {
+            Role::Owner { store, .. } => {
+                let store = store.read().unwrap_or_else(PoisonError::into_inner);
+                store.clone().ok_or(Error::Closed)
+            }
+            Role::Remote { remote, .. } => Err(remote.not_here("what it holds")),
+        }
     }
 
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<TopicLog>, Error> {

@@ -55,6 +55,33 @@ pub enum Error {
         /// High watermark.
         end: Offset,
     },
+    /// The server of the log does not answer; of an append it is unknown whether it happened. The client is to
+    /// be given up and made anew.
+    #[error("log at `{address}` cannot be reached: {detail}")]
+    Away {
+        /// Where it should be.
+        address: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// The server of the log refused a request. Of an append it is unknown whether a part of it happened.
+    #[error("{act} the log at `{address}`: {detail}")]
+    Remote {
+        /// What was tried.
+        act: &'static str,
+        /// Where it is.
+        address: String,
+        /// The server's answer.
+        detail: String,
+    },
+    /// A question that only the log's own process can answer.
+    #[error("{what} is not told by the log at `{address}`; ask where its directory is")]
+    NotHere {
+        /// What was asked for.
+        what: &'static str,
+        /// Where the log is served.
+        address: String,
+    },
     /// A newer session of the same ingest has begun; this one must not write any more.
     #[error("session {session} of ingest `{ingest}` has been succeeded by session {newest}")]
     Fenced {

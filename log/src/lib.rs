@@ -61,14 +61,17 @@ mod background;
 mod batch;
 mod client;
 mod codec;
+mod config;
 mod database;
 mod deletion;
 mod destination;
 mod error;
+mod facts;
 mod files;
 mod gap;
 mod histogram;
 mod identity;
+mod join;
 mod journal;
 mod lock;
 mod lz4;
@@ -80,6 +83,7 @@ mod producers;
 mod raw;
 mod record;
 mod recovery;
+mod remote;
 mod retention;
 mod segment;
 mod segment_db;
@@ -95,14 +99,16 @@ mod verify;
 mod wire;
 mod writer;
 
-pub use client::{
-    Client, Config, Counters, DiskSpace, Durability, Latencies, PartitionEnds, Retention,
-    SegmentInfo, Session, Topic, TopicConfig, TopicSize,
-};
+pub use client::Client;
+pub use config::{Config, Durability, Retention, TopicConfig};
 pub use error::Error;
+pub use facts::{
+    Counters, DiskSpace, Latencies, PartitionEnds, SegmentInfo, Session, Topic, TopicSize,
+};
 pub use gap::Gap;
 pub use histogram::{Durations, Histogram};
 pub use offset::{LogId, Offset, ParseLogIdError};
 pub use record::{Record, RecordBuffer, Records};
+pub use remote::RemoteConfig;
 pub use serve::{Credentials, ServeConfig, Server};
 pub use verify::{Problem, VerifyReport, verify};

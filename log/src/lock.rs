@@ -1,6 +1,6 @@
 //! `DIR/LOCK`: one process has a log.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use crate::{Error, files};
@@ -13,13 +13,28 @@ impl DirLock {
         let path = dir.join("LOCK");
         let file = File::create(&path).map_err(|source| files::io_error("open", &path, source))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => {
+                // The last owner's, if it was killed: its guests see at once that it is gone.
+                let _ = fs::remove_file(dir.join("owner"));
+                Ok(Self(file))
+            }
             Err(TryLockError::WouldBlock) => Err(Error::Locked {
                 path: dir.to_owned(),
             }),
             Err(TryLockError::Error(source)) => Err(files::io_error("lock", &path, source)),
         }
     }
+}
+
+/// Whether nobody holds the lock of a log's directory.
+pub(crate) fn is_free(dir: &Path) -> bool {
+    // A shared lock, so that those who look do not see each other.
+    let Ok(file) = File::open(dir.join("LOCK")) else {
+        return true;
+    };
+    let is_free = file.try_lock_shared().is_ok();
+    let _ = file.unlock();
+    is_free
 }
 
 impl Drop for DirLock {

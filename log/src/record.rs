@@ -36,35 +36,11 @@ impl RecordBuffer {
             self.max_timestamp_ms = timestamp_ms;
         }
         self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
-        let timestamp_delta = timestamp_ms.wrapping_sub(self.first_timestamp_ms);
-        let offset_delta = i64::from(self.count);
-        let key_len = key.map_or(-1, length);
-        let value_len = length(value);
-        let body_len = 1 // attributes
-            + varint::len(timestamp_delta)
-            + varint::len(offset_delta)
-            + varint::len(key_len)
-            + key.map_or(0, <[u8]>::len)
-            + varint::len(value_len)
-            + value.len()
-            + 1; // the count of headers
-
-        // What stands before the key is put together on the stack, to grow the buffer once for it.
-        let mut front = [0; 4 * varint::VARINT_BYTES_MAX + 1];
-        let mut at = varint::put(&mut front, i64::try_from(body_len).unwrap_or(i64::MAX));
-        at += 1; // attributes: none are defined
-        at += varint::put(&mut front[at..], timestamp_delta);
-        at += varint::put(&mut front[at..], offset_delta);
-        at += varint::put(&mut front[at..], key_len);
-        self.bytes.reserve(at + body_len);
-        self.bytes.extend_from_slice(&front[..at]);
-        if let Some(key) = key {
-            self.bytes.extend_from_slice(key);
-        }
-        let at = varint::put(&mut front, value_len);
-        self.bytes.extend_from_slice(&front[..at]);
-        self.bytes.extend_from_slice(value);
-        self.bytes.push(0); // no headers
+        let deltas = (
+            timestamp_ms.wrapping_sub(self.first_timestamp_ms),
+            i64::from(self.count),
+        );
+        put_record(&mut self.bytes, deltas, key, value);
         self.count += 1;
     }
 
@@ -96,6 +72,18 @@ impl RecordBuffer {
         &self.bytes
     }
 
+    /// The records, at offsets from 0.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let batch = Batch {
+            base_offset: Offset::ZERO,
+            base_timestamp_ms: self.first_timestamp_ms,
+            records: self.count,
+            end: self.bytes.len(),
+        };
+        let mut at = 0;
+        (0..self.count).map_while(move |_| read_record(&self.bytes, &mut at, &batch))
+    }
+
     pub(crate) fn first_timestamp_ms(&self) -> i64 {
         self.first_timestamp_ms
     }
@@ -103,6 +91,43 @@ impl RecordBuffer {
     pub(crate) fn max_timestamp_ms(&self) -> i64 {
         self.max_timestamp_ms
     }
+}
+
+/// Encodes a record, given the deltas of its timestamp and its offset from those of its batch.
+#[inline]
+fn put_record(
+    bytes: &mut Vec<u8>,
+    (timestamp_delta, offset_delta): (i64, i64),
+    key: Option<&[u8]>,
+    value: &[u8],
+) {
+    let key_len = key.map_or(-1, length);
+    let value_len = length(value);
+    let body_len = 1 // attributes
+        + varint::len(timestamp_delta)
+        + varint::len(offset_delta)
+        + varint::len(key_len)
+        + key.map_or(0, <[u8]>::len)
+        + varint::len(value_len)
+        + value.len()
+        + 1; // the count of headers
+
+    // What stands before the key is put together on the stack, to grow the buffer once for it.
+    let mut front = [0; 4 * varint::VARINT_BYTES_MAX + 1];
+    let mut at = varint::put(&mut front, i64::try_from(body_len).unwrap_or(i64::MAX));
+    at += 1; // attributes: none are defined
+    at += varint::put(&mut front[at..], timestamp_delta);
+    at += varint::put(&mut front[at..], offset_delta);
+    at += varint::put(&mut front[at..], key_len);
+    bytes.reserve(at + body_len);
+    bytes.extend_from_slice(&front[..at]);
+    if let Some(key) = key {
+        bytes.extend_from_slice(key);
+    }
+    let at = varint::put(&mut front, value_len);
+    bytes.extend_from_slice(&front[..at]);
+    bytes.extend_from_slice(value);
+    bytes.push(0); // no headers
 }
 
 fn length(bytes: &[u8]) -> i64 {
@@ -126,6 +151,12 @@ struct Batch {
     records: u32,
     /// Where its records end in [`Records::bytes`].
     end: usize,
+}
+
+impl Batch {
+    const fn end_offset(&self) -> Offset {
+        self.base_offset.plus(self.records as u64)
+    }
 }
 
 /// One record of a [`Records`].
@@ -162,6 +193,61 @@ impl Records {
             first,
             next: first,
         }
+    }
+
+    /// Where the reader was.
+    pub(crate) fn first_offset(&self) -> Offset {
+        self.first
+    }
+
+    /// The same without those before `from`.
+    pub(crate) fn starting_at(&self, from: Offset) -> Self {
+        let passed = self
+            .batches
+            .iter()
+            .take_while(|batch| batch.end_offset() <= from);
+        let passed = passed.count();
+        let start = passed
+            .checked_sub(1)
+            .map_or(0, |last| self.batches[last].end);
+        let batches = self.batches[passed..].iter().map(|batch| Batch {
+            end: batch.end - start,
+            ..*batch
+        });
+        Self {
+            bytes: self.bytes[start..].to_vec(),
+            batches: batches.collect(),
+            first: from,
+            next: self.next,
+        }
+    }
+
+    /// Adds a record behind the last one; what lies between is a gap.
+    pub(crate) fn push_record(
+        &mut self,
+        offset: Offset,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: &[u8],
+    ) {
+        let follows_on = offset == self.next && !self.batches.is_empty();
+        if !follows_on {
+            self.batches.push(Batch {
+                base_offset: offset,
+                base_timestamp_ms: timestamp_ms,
+                records: 0,
+                end: self.bytes.len(),
+            });
+        }
+        let batch = self.batches.last_mut().expect("one has just been added");
+        let deltas = (
+            timestamp_ms.wrapping_sub(batch.base_timestamp_ms),
+            i64::from(batch.records),
+        );
+        put_record(&mut self.bytes, deltas, key, value);
+        batch.records += 1;
+        batch.end = self.bytes.len();
+        self.next = offset.next();
     }
 
     /// The records, in offset order. A writer elsewhere may have sent what is no record: it stands here without

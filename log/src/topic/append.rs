@@ -1,5 +1,6 @@
 //! Appends to a topic.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{TopicLog, lock};

@@ -5,6 +5,7 @@
 mod api;
 mod damage;
 mod fixture;
+mod guest;
 mod kill;
 mod model;
 mod segments;

@@ -1,0 +1,91 @@
+//! What a log tells of itself.
+
+use std::path::PathBuf;
+
+use crate::{Durations, Offset, TopicConfig};
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// What it was made with; the partition count never changes.
+    pub config: TopicConfig,
+}
+
+/// Where a partition begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionEnds {
+    /// The partition.
+    pub partition: u32,
+    /// Log start offset: the first record that is still there.
+    pub start: Offset,
+    /// High watermark: one behind the last record that readers may see.
+    pub end: Offset,
+}
+
+/// What a topic takes on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicSize {
+    /// How many segments it has.
+    pub segments: u32,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
+/// A segment of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Its directory.
+    pub path: PathBuf,
+    /// When it was sealed, in milliseconds since 1970-01-01 UTC; `None` while it is written to.
+    pub sealed_at_ms: Option<i64>,
+    /// Its size in bytes; of one that is not sealed, about that.
+    pub bytes: u64,
+    /// What it holds of each partition, by partition: the first offset and the one behind the last.
+    pub ranges: Vec<(Offset, Offset)>,
+}
+
+/// What has been done since the log was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Calls of [`Client::append`](crate::Client::append) that got as far as the store.
+    pub appends: u64,
+    /// Records written.
+    pub records: u64,
+    /// The size of the batches written, in bytes as they are stored.
+    pub bytes: u64,
+    /// Writes to the store; appends that come together share one.
+    pub writes: u64,
+    /// Fsyncs of records.
+    pub fsyncs: u64,
+}
+
+/// How long things took since the log was opened.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Latencies {
+    /// Appends, from the call to the acknowledgement.
+    pub append: Durations,
+    /// Fsyncs of records.
+    pub fsync: Durations,
+}
+
+/// The space on the disk of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// What is free.
+    pub free_bytes: u64,
+    /// Appends are refused while less than this is free.
+    pub reserve_bytes: u64,
+}
+
+/// A writer's session: of two sessions of one ingest only the later may append.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// The ingest's id.
+    pub ingest: String,
+    /// The session's number, from 1; it only grows.
+    pub number: u64,
+}

@@ -1,0 +1,252 @@
+//! Sharing a log's directory: the holder of its lock owns the log and serves the others, its guests.
+//!
+//! The owner serves on a port of the loopback interface and leaves the address and a token in `DIR/owner`,
+//! which only its user can read. A guest watches the lock and that file; when the owner goes it gives its
+//! client up, and joins anew: as owner or as the guest of another. The lock is never broken.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::lock;
+use crate::remote::Remote;
+use crate::serve::Credentials;
+use crate::{Client, Config, Error, LogId, RemoteConfig, ServeConfig, Server, files};
+
+/// How long to wait before the lock is tried again.
+const RETRY_EVERY: Duration = Duration::from_millis(100);
+/// How often the caller is asked whether to go on waiting.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How often a guest looks whether the owner is there.
+const WATCH_EVERY: Duration = Duration::from_millis(50);
+/// How long an owner may take to answer a guest that comes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Under which name guests authenticate.
+const GUEST: &str = "guest";
+/// The first line of `DIR/owner`.
+const OWNER_FORMAT: &str = "bekk owner 1";
+
+/// What a process wants to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The owner if nobody is, else a guest.
+    Any,
+    Owner,
+}
+
+/// Joins as owner or guest, waiting while another process opens the log.
+pub(crate) fn join(
+    config: Config,
+    wish: Wish,
+    waiting: &mut dyn FnMut(&Error, Duration) -> bool,
+) -> Result<Client, Error> {
+    let begun = Instant::now();
+    let mut asked = begun;
+    loop {
+        let locked = match Client::open(config.clone()) {
+            Ok(client) => {
+                client.set_host(Host::start(&client, &config.dir)?);
+                return Ok(client);
+            }
+            Err(error @ Error::Locked { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        if wish == Wish::Any
+            && let Some(owner) = Owner::read(&config.dir)
+            && let Some(client) = visit(owner, &config.dir)?
+        {
+            return Ok(client);
+        }
+        if asked.elapsed() >= ASK_EVERY {
+            asked = Instant::now();
+            if !waiting(&locked, begun.elapsed()) {
+                return Err(locked);
+            }
+        }
+        thread::sleep(RETRY_EVERY);
+    }
+}
+
+/// Becomes the owner's guest; `None` if it does not answer: it may have gone, or not be ready.
+fn visit(owner: Owner, dir: &Path) -> Result<Option<Client>, Error> {
+    if TcpStream::connect_timeout(&owner.address, CONNECT_TIMEOUT).is_err() {
+        return Ok(None);
+    }
+    let mut config = RemoteConfig::new(owner.address.to_string());
+    let properties = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", GUEST),
+        ("sasl.password", &owner.token),
+        ("broker.address.family", "v4"),
+    ];
+    for (key, value) in properties {
+        config.properties.insert(key.to_owned(), value.to_owned());
+    }
+    let remote = match Remote::connect(config, CONNECT_TIMEOUT) {
+        Ok(remote) => remote,
+        Err(Error::Away { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if remote.log_id() != owner.log_id {
+        return Err(Error::OtherLog {
+            path: dir.to_owned(),
+            found: remote.log_id(),
+            expected: owner.log_id,
+        });
+    }
+    let remote = Arc::new(remote);
+    let watch = OwnerWatch::start(dir, owner, Arc::clone(&remote))?;
+    Ok(Some(Client::of_guest(remote, watch)))
+}
+
+/// What `DIR/owner` says.
+#[derive(Clone, PartialEq, Eq)]
+struct Owner {
+    address: SocketAddr,
+    token: String,
+    log_id: LogId,
+    pid: u32,
+}
+
+impl Owner {
+    /// What the file says; `None` if it is not there, or not one that this version knows.
+    fn read(dir: &Path) -> Option<Self> {
+        let text = fs::read_to_string(owner_path(dir)).ok()?;
+        let mut lines = text.lines();
+        if lines.next()? != OWNER_FORMAT {
+            return None;
+        }
+        let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
+        Some(Self {
+            address: field("address")?.parse().ok()?,
+            token: field("token")?.to_owned(),
+            log_id: field("log")?.parse().ok()?,
+            pid: field("pid")?.parse().ok()?,
+        })
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), Error> {
+        let path = owner_path(dir);
+        let beside = files::temporary_name(&path);
+        let failed = |source| files::io_error("write", &beside, source);
+        // Not one that somebody else may have made, with other permissions.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)
+            .map_err(failed)?;
+        let Self {
+            address,
+            token,
+            log_id,
+            pid,
+        } = self;
+        write!(
+            file,
+            "{OWNER_FORMAT}\naddress {address}\ntoken {token}\nlog {log_id}\npid {pid}\n"
+        )
+        .map_err(failed)?;
+        fs::rename(&beside, &path).map_err(|source| files::io_error("write", &path, source))
+    }
+}
+
+fn owner_path(dir: &Path) -> PathBuf {
+    dir.join("owner")
+}
+
+/// The owner's server for guests.
+#[derive(Debug)]
+pub(crate) struct Host {
+    server: Server,
+    owner_path: PathBuf,
+}
+
+impl Host {
+    fn start(client: &Client, dir: &Path) -> Result<Self, Error> {
+        let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let mut config = ServeConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        config.credentials = Some(Credentials {
+            username: GUEST.to_owned(),
+            password: token.clone(),
+        });
+        let server = Server::start(client.without_host(), config)?;
+        let owner = Owner {
+            address: server.local_addr(),
+            token,
+            log_id: client.log_id(),
+            pid: std::process::id(),
+        };
+        owner.write(dir)?;
+        Ok(Self {
+            server,
+            owner_path: owner_path(dir),
+        })
+    }
+
+    /// Sends the guests away.
+    pub(crate) fn stop(self) {
+        // If it stays, guests find nobody behind it.
+        let _ = fs::remove_file(&self.owner_path);
+        self.server.stop();
+    }
+}
+
+/// A guest's watch over its owner: a thread that looks whether it is there.
+pub(crate) struct OwnerWatch {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl OwnerWatch {
+    fn start(dir: &Path, owner: Owner, remote: Arc<Remote>) -> Result<Self, Error> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::Builder::new()
+            .name("owner-watch".to_owned())
+            .spawn({
+                let (dir, stop) = (dir.to_owned(), Arc::clone(&stop));
+                move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        if has_gone(&dir, &owner) {
+                            remote.lose();
+                            return;
+                        }
+                        thread::sleep(WATCH_EVERY);
+                    }
+                }
+            });
+        let thread = thread.map_err(|source| files::io_error("start a thread for", dir, source))?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for OwnerWatch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn has_gone(dir: &Path, owner: &Owner) -> bool {
+    Owner::read(dir).as_ref() != Some(owner) || lock::is_free(dir)
+}

@@ -1,0 +1,396 @@
+//! A log that another process serves, here or elsewhere, over the Kafka protocol: the operations of
+//! [`Client`](crate::Client) by librdkafka.
+//!
+//! The server may be Bekk's own (its cluster id begins with `bekk.`) or a Kafka cluster. What the protocol has
+//! no request for goes to Bekk's server in the requests that come closest: sessions and holds are offsets of
+//! groups with names of their own (`docs/format.md`); a cluster fences by transactions instead and holds
+//! nothing.
+
+mod consumer;
+mod groups;
+mod place;
+mod producer;
+mod reader;
+mod settings;
+mod topics;
+mod window;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+pub use settings::RemoteConfig;
+
+use self::consumer::Consumer;
+use self::groups::Groups;
+use self::producer::Producer;
+use self::settings::Context;
+use crate::{
+    Error, LogId, Offset, PartitionEnds, RecordBuffer, Records, Session, Topic, TopicConfig,
+    TopicSize,
+};
+
+/// How long a request may take before the server counts as away.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call goes on waiting for a server that does not answer once it is told to stop.
+const STOPPING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The cluster id of a Bekk server before its log id.
+pub(crate) const CLUSTER_ID_PREFIX: &str = "bekk.";
+
+/// A log elsewhere.
+pub(crate) struct Remote {
+    link: Arc<Link>,
+    log_id: LogId,
+    consumer: Consumer,
+    groups: Groups,
+    /// The producer of each session's appends, and that of those without one.
+    producers: Mutex<HashMap<Option<Session>, Arc<Producer>>>,
+}
+
+/// What all parts of a [`Remote`] share.
+pub(crate) struct Link {
+    config: RemoteConfig,
+    /// The log is Bekk's own server's, not a Kafka cluster's.
+    is_bekk: bool,
+    /// Set once whatever waits for the server is to give up.
+    gives_up: AtomicBool,
+    /// The server is known to have gone for good.
+    is_lost: AtomicBool,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("address", &self.link.config.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// librdkafka's settings for a client of the given name.
+    fn client_config(&self, client_id: &str) -> ClientConfig {
+        self.config.client_config(client_id)
+    }
+
+    fn away(&self, detail: impl fmt::Display) -> Error {
+        Error::Away {
+            address: self.config.hosts.clone(),
+            detail: detail.to_string(),
+        }
+    }
+
+    /// How long a call may still wait for a server that does not answer.
+    fn patience(&self) -> Duration {
+        if self.is_lost.load(Ordering::Acquire) {
+            Duration::ZERO
+        } else if self.gives_up.load(Ordering::Acquire) {
+            STOPPING_TIMEOUT
+        } else {
+            self.config.patience
+        }
+    }
+
+    /// An error that a request ended with.
+    fn failed(&self, act: &'static str, error: &KafkaError) -> Error {
+        use RDKafkaErrorCode as Code;
+        match error.rdkafka_error_code() {
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::MessageTimedOut
+                | Code::TimedOutQueue
+                | Code::RequestTimedOut
+                | Code::NetworkException
+                | Code::WaitingForCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::LeaderNotAvailable
+                | Code::BrokerNotAvailable
+                | Code::PurgeQueue
+                | Code::PurgeInflight
+                | Code::Resolve
+                | Code::BrokerDestroy,
+            ) => self.away(error),
+            _ => self.refused(act, error),
+        }
+    }
+
+    fn refused(&self, act: &'static str, detail: impl fmt::Display) -> Error {
+        Error::Remote {
+            act,
+            address: self.config.hosts.clone(),
+            detail: detail.to_string(),
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.is_lost.load(Ordering::Acquire) {
+            return Err(self.away("its owner has gone"));
+        }
+        Ok(())
+    }
+}
+
+impl Remote {
+    /// Connects to the log; waits for its server at most `timeout`.
+    pub(crate) fn connect(config: RemoteConfig, timeout: Duration) -> Result<Self, Error> {
+        let away = |detail: String| Error::Away {
+            address: config.hosts.clone(),
+            detail,
+        };
+        let mut probe = config.client_config("bekk");
+        probe.set("group.id", "bekk");
+        let failure = Arc::new(Mutex::new(None));
+        let probe: BaseConsumer<Context> = probe
+            .create_with_context(Context::noting(Arc::clone(&failure)))
+            .map_err(|error| Error::Remote {
+                act: "set up the connection to",
+                address: config.hosts.clone(),
+                detail: error.to_string(),
+            })?;
+        let fetched = probe.client().fetch_metadata(None, timeout);
+        fetched.map_err(|error| {
+            // The events tell more than the time-out does.
+            let _ = probe.poll(Duration::ZERO);
+            let noted = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            away(noted.clone().unwrap_or_else(|| error.to_string()))
+        })?;
+        let cluster_id = probe
+            .client()
+            .fetch_cluster_id(timeout)
+            .ok_or_else(|| away("it does not tell its cluster id".to_owned()))?;
+        let own = cluster_id
+            .strip_prefix(CLUSTER_ID_PREFIX)
+            .and_then(|id| id.parse().ok());
+        let link = Arc::new(Link {
+            is_bekk: own.is_some(),
+            gives_up: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
+            config,
+        });
+        Ok(Self {
+            log_id: own.unwrap_or_else(|| LogId::of_cluster(&cluster_id)),
+            consumer: Consumer::new(Arc::clone(&link))?,
+            groups: Groups::new(Arc::clone(&link)),
+            producers: Mutex::default(),
+            link,
+        })
+    }
+
+    pub(crate) fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    /// From now on calls give up soon on a server that does not answer.
+    pub(crate) fn give_up(&self) {
+        self.link.gives_up.store(true, Ordering::Release);
+        self.consumer.wake();
+    }
+
+    /// From now on every call fails: the server has gone.
+    pub(crate) fn lose(&self) {
+        self.link.is_lost.store(true, Ordering::Release);
+        self.consumer.wake();
+    }
+
+    pub(crate) fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
+        self.link.check()?;
+        topics::create(&self.link, self.consumer.asker(), name, config)
+    }
+
+    pub(crate) fn topics(&self) -> Result<Vec<Topic>, Error> {
+        self.link.check()?;
+        topics::list(&self.link, self.consumer.asker())
+    }
+
+    pub(crate) fn topic_size(&self, topic: &str) -> Result<TopicSize, Error> {
+        self.link.check()?;
+        topics::size(&self.link, topic)
+    }
+
+    pub(crate) fn gap_count(&self, topic: &str) -> Result<u64, Error> {
+        self.link.check()?;
+        topics::gap_count(&self.link, topic)
+    }
+
+    pub(crate) fn begin_session(&self, ingest: &str) -> Result<Session, Error> {
+        self.link.check()?;
+        let number = if self.link.is_bekk {
+            self.groups.begin_session(ingest)?
+        } else {
+            0
+        };
+        let session = Session {
+            ingest: ingest.to_owned(),
+            number,
+        };
+        // On a cluster this is what keeps the last session's appends out from now on.
+        let producer = Producer::of_session(Arc::clone(&self.link), &session)?;
+        let mut producers = self.producers();
+        producers.retain(|session, _| session.as_ref().is_none_or(|s| s.ingest != ingest));
+        producers.insert(Some(session.clone()), Arc::new(producer));
+        Ok(session)
+    }
+
+    pub(crate) fn append(
+        &self,
+        session: Option<&Session>,
+        topic: &str,
+        batches: &[(u32, &RecordBuffer)],
+    ) -> Result<Vec<Offset>, Error> {
+        self.link.check()?;
+        let known = self.producers().get(&session.cloned()).cloned();
+        let producer = match (known, session) {
+            (Some(producer), _) => producer,
+            (None, None) => {
+                let producer = Arc::new(Producer::without_session(Arc::clone(&self.link))?);
+                self.producers().insert(None, Arc::clone(&producer));
+                producer
+            }
+            (None, Some(session)) => return Err(self.fenced(session)),
+        };
+        let appended = producer.append(topic, batches);
+        match (appended, session) {
+            (Err(error @ Error::Remote { .. }), Some(session)) if self.link.is_bekk => {
+                // The refusal may be the fence's.
+                match self.groups.newest_session(&session.ingest) {
+                    Ok(Some(newest)) if newest > session.number => Err(Error::Fenced {
+                        ingest: session.ingest.clone(),
+                        session: session.number,
+                        newest,
+                    }),
+                    _ => Err(error),
+                }
+            }
+            (appended, _) => self.with_ends(topic, batches, appended?),
+        }
+    }
+
+    /// The offsets of an append; of a buffer that was empty, the partition's end.
+    fn with_ends(
+        &self,
+        topic: &str,
+        batches: &[(u32, &RecordBuffer)],
+        offsets: Vec<Option<Offset>>,
+    ) -> Result<Vec<Offset>, Error> {
+        let mut ends = None;
+        let mut all = Vec::with_capacity(offsets.len());
+        for (offset, (partition, _)) in offsets.into_iter().zip(batches) {
+            let offset = match (offset, &mut ends) {
+                (Some(offset), _) => offset,
+                (None, ends) => {
+                    if ends.is_none() {
+                        *ends = Some(self.partition_ends(topic)?);
+                    }
+                    let found = ends.iter().flatten().find(|e| e.partition == *partition);
+                    found.map_or(Offset::ZERO, |ends| ends.end)
+                }
+            };
+            all.push(offset);
+        }
+        Ok(all)
+    }
+
+    fn fenced(&self, session: &Session) -> Error {
+        let newest = self.groups.newest_session(&session.ingest);
+        Error::Fenced {
+            ingest: session.ingest.clone(),
+            session: session.number,
+            newest: newest.ok().flatten().unwrap_or(session.number),
+        }
+    }
+
+    pub(crate) fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Records, Error> {
+        self.link.check()?;
+        self.consumer.read(topic, partition, from, bytes_max)
+    }
+
+    pub(crate) fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
+        self.link.check()?;
+        self.consumer.partition_ends(topic)
+    }
+
+    pub(crate) fn wait_for_records(
+        &self,
+        topic: &str,
+        behind: &[(u32, Offset)],
+        timeout: Duration,
+    ) -> Result<bool, Error> {
+        self.link.check()?;
+        self.consumer.wait_for_records(topic, behind, timeout)
+    }
+
+    pub(crate) fn offset_for_time(
+        &self,
+        topic: &str,
+        partition: u32,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, Error> {
+        self.link.check()?;
+        self.consumer
+            .offset_for_time(topic, partition, timestamp_ms)
+    }
+
+    pub(crate) fn commit_offset(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+        next: Offset,
+    ) -> Result<(), Error> {
+        self.link.check()?;
+        self.groups.commit(group, topic, partition, next)
+    }
+
+    pub(crate) fn committed_offsets(
+        &self,
+        group: &str,
+        topic: &str,
+    ) -> Result<Vec<(u32, Offset)>, Error> {
+        self.link.check()?;
+        let partitions = self.consumer.partition_count(topic)?;
+        self.groups.committed(group, topic, partitions)
+    }
+
+    pub(crate) fn hold(
+        &self,
+        holder: &str,
+        topic: &str,
+        offsets: &[(u32, Offset)],
+    ) -> Result<(), Error> {
+        self.link.check()?;
+        self.groups.hold(holder, topic, offsets)
+    }
+
+    pub(crate) fn release(&self, holder: &str) -> Result<(), Error> {
+        self.link.check()?;
+        self.groups.release(holder)
+    }
+
+    /// What the protocol cannot ask of a server.
+    pub(crate) fn not_here(&self, what: &'static str) -> Error {
+        Error::NotHere {
+            what,
+            address: self.link.config.hosts.clone(),
+        }
+    }
+
+    fn producers(&self) -> MutexGuard<'_, HashMap<Option<Session>, Arc<Producer>>> {
+        self.producers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,403 @@
+//! Reads: one librdkafka consumer that fetches ahead, with a queue for each partition that is read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset as KafkaOffset;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::place::{from_kafka, list, number, to_kafka};
+use super::reader::{Reader, Step};
+use super::settings::Context;
+use super::{Link, REQUEST_TIMEOUT, topics};
+use crate::{Error, Offset, PartitionEnds, Records};
+
+/// How often the ends of partitions that nobody here reads are asked for while somebody waits.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How long log start offsets are believed: they matter to who asks what there is, not to who reads on.
+const STARTS_FOR: Duration = Duration::from_secs(1);
+/// How long a fetch that is due may take before the consumer is made to ask anew.
+const SEEK_AFTER: Duration = Duration::from_millis(200);
+
+pub(super) struct Consumer {
+    link: Arc<Link>,
+    inner: Arc<BaseConsumer<Context>>,
+    /// Asks where things are, over a connection of its own: on the other one a fetch that waits for records
+    /// makes the next request wait too.
+    asker: BaseConsumer<Context>,
+    topics: Mutex<HashMap<String, Arc<TopicView>>>,
+    news: Arc<News>,
+}
+
+/// What is known of a topic.
+struct TopicView {
+    partitions: u32,
+    ends: Mutex<KnownEnds>,
+    readers: Vec<Mutex<Option<Reader>>>,
+}
+
+#[derive(Default)]
+struct KnownEnds {
+    starts: Vec<Offset>,
+    starts_at: Option<Instant>,
+    ends: Vec<Offset>,
+    asked_at: Option<Instant>,
+}
+
+/// Says that a queue has become non-empty.
+#[derive(Default)]
+pub(super) struct News {
+    count: Mutex<u64>,
+    come: Condvar,
+}
+
+impl News {
+    pub(super) fn tell(&self) {
+        *self.lock() += 1;
+        self.come.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for more than `seen`.
+    fn wait(&self, seen: u64, timeout: Duration) {
+        let waited = self
+            .come
+            .wait_timeout_while(self.lock(), timeout, |count| *count == seen);
+        drop(waited);
+    }
+}
+
+impl Consumer {
+    pub(super) fn new(link: Arc<Link>) -> Result<Self, Error> {
+        let mut config = link.client_config("bekk");
+        config
+            .set("group.id", "bekk")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "500")
+            .set("fetch.error.backoff.ms", "50")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.message.max.bytes", "1048576")
+            .set("queued.max.messages.kbytes", "16384");
+        let create = || {
+            config
+                .create_with_context(Context::default())
+                .map_err(|error| link.refused("set up a consumer for", error))
+        };
+        Ok(Self {
+            inner: Arc::new(create()?),
+            asker: create()?,
+            link: Arc::clone(&link),
+            topics: Mutex::default(),
+            news: Arc::default(),
+        })
+    }
+
+    /// A client for questions.
+    pub(super) const fn asker(&self) -> &BaseConsumer<Context> {
+        &self.asker
+    }
+
+    /// Makes who waits look again.
+    pub(super) fn wake(&self) {
+        self.news.tell();
+    }
+
+    pub(super) fn partition_count(&self, topic: &str) -> Result<u32, Error> {
+        Ok(self.view(topic)?.partitions)
+    }
+
+    pub(super) fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
+        let view = self.view(topic)?;
+        self.ask_ends(topic, &view)?;
+        let known = view.lock_ends();
+        let ends = (0..view.partitions).zip(known.starts.iter().zip(&known.ends));
+        Ok(ends
+            .map(|(partition, (start, end))| PartitionEnds {
+                partition,
+                start: *start,
+                end: *end,
+            })
+            .collect())
+    }
+
+    pub(super) fn offset_for_time(
+        &self,
+        topic: &str,
+        partition: u32,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, Error> {
+        drop(self.view(topic)?.reader(topic, partition)?);
+        // Less than 0 would be a place, not a time.
+        let time = KafkaOffset::Offset(timestamp_ms.max(0));
+        let found = self.ask(topic, [(partition, time)])?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// Reads on. Where nothing is there it is the end as it was last asked for, so that who asks for the end
+    /// first and then reads up to it misses nothing.
+    pub(super) fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Records, Error> {
+        let view = self.view(topic)?;
+        let mut slot = view.reader(topic, partition)?;
+        let end = self.check_range(topic, &view, partition, from)?;
+        let reader = match &mut *slot {
+            Some(reader) => reader,
+            None => slot.insert(self.open_reader(topic, partition, from)?),
+        };
+        if let Some(records) = reader.kept(from) {
+            return Ok(records);
+        }
+        reader.go_to(&self.inner, from, &self.link)?;
+        let begun = Instant::now();
+        let mut sought_at = begun;
+        let mut is_fresh = false;
+        loop {
+            // The events of the whole consumer; no record comes here.
+            let _ = self.inner.poll(Duration::ZERO);
+            let wait = if from < end {
+                SEEK_AFTER
+            } else {
+                Duration::ZERO
+            };
+            match reader.take(bytes_max, wait) {
+                Ok(Step::Records(records)) => return Ok(records),
+                // Whatever lies before the end has been passed: it is no records, but a transaction's marks.
+                Ok(Step::AtEnd) if is_fresh && from < end => return Ok(reader.pass_to(end)),
+                Ok(Step::AtEnd | Step::Nothing) => {}
+                Err(error) => return Err(self.refusal(topic, partition, from, &error)),
+            }
+            if from >= end {
+                return Ok(Records::new(from));
+            }
+            self.link.check()?;
+            if begun.elapsed() >= self.link.patience() {
+                return Err(self.link.away("it does not send records that it has"));
+            }
+            if reader.is_at_end() && sought_at.elapsed() >= SEEK_AFTER {
+                // It was at the end before there was more, and says so again only when it is asked anew.
+                reader.seek(&self.inner, from, &self.link)?;
+                sought_at = Instant::now();
+                is_fresh = true;
+            }
+        }
+    }
+
+    /// Checks that the log has `from`, and returns the end that is known.
+    fn check_range(
+        &self,
+        topic: &str,
+        view: &TopicView,
+        partition: u32,
+        from: Offset,
+    ) -> Result<Offset, Error> {
+        let index = partition as usize;
+        let known = |known: &KnownEnds| {
+            let start = known.starts.get(index).copied()?;
+            Some((start, known.ends.get(index).copied()?))
+        };
+        let mut range = known(&view.lock_ends());
+        if range.is_none_or(|(start, end)| from < start || from > end) {
+            view.lock_ends().starts_at = None;
+            self.ask_ends(topic, view)?;
+            range = known(&view.lock_ends());
+        }
+        let (start, end) = range.ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
+        if from < start || from > end {
+            return Err(Error::OffsetOutOfRange {
+                topic: topic.to_owned(),
+                partition,
+                offset: from,
+                start,
+                end,
+            });
+        }
+        Ok(end)
+    }
+
+    pub(super) fn wait_for_records(
+        &self,
+        topic: &str,
+        behind: &[(u32, Offset)],
+        timeout: Duration,
+    ) -> Result<bool, Error> {
+        let view = self.view(topic)?;
+        let deadline = Instant::now() + timeout;
+        loop {
+            let seen = *self.news.lock();
+            let mut is_all_read = true;
+            for (partition, offset) in behind {
+                let Some(slot) = view.readers.get(*partition as usize) else {
+                    continue;
+                };
+                // Whoever reads there now sees what comes.
+                let Ok(mut reader) = slot.try_lock() else {
+                    continue;
+                };
+                let Some(reader) = &mut *reader else {
+                    is_all_read = false;
+                    continue;
+                };
+                if reader.is_behind(*offset) {
+                    return Ok(true);
+                }
+                is_all_read &= reader.is_at(*offset);
+            }
+            let is_due = |known: &KnownEnds| {
+                known
+                    .asked_at
+                    .is_none_or(|asked| asked.elapsed() >= ASK_EVERY)
+            };
+            if !is_all_read && is_due(&view.lock_ends()) {
+                self.ask_ends(topic, &view)?;
+            }
+            if view.is_behind(behind) {
+                return Ok(true);
+            }
+            self.link.check()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let _ = self.inner.poll(Duration::ZERO);
+            self.news.wait(
+                seen,
+                if is_all_read {
+                    left
+                } else {
+                    left.min(ASK_EVERY)
+                },
+            );
+        }
+    }
+
+    fn open_reader(&self, topic: &str, partition: u32, from: Offset) -> Result<Reader, Error> {
+        let failed = |error: KafkaError| self.link.failed("read from", &error);
+        // Split off before it is assigned, so that no record comes by another way.
+        let queue = self.inner.split_partition_queue(topic, number(partition));
+        let mut queue: PartitionQueue<Context> =
+            queue.ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
+        let news = Arc::clone(&self.news);
+        queue.set_nonempty_callback(move || news.tell());
+        let assigned = list(topic, [(partition, to_kafka(from))]).map_err(failed)?;
+        self.inner.incremental_assign(&assigned).map_err(failed)?;
+        Ok(Reader::new(topic, partition, queue, from))
+    }
+
+    /// Asks for the ends, and for the starts if what is known of them is old.
+    fn ask_ends(&self, topic: &str, view: &TopicView) -> Result<(), Error> {
+        let all = |place: KafkaOffset| (0..view.partitions).map(move |p| (p, place));
+        let offsets = |found: Vec<Option<Offset>>| -> Vec<Offset> {
+            let zero = |offset: Option<Offset>| offset.unwrap_or(Offset::ZERO);
+            found.into_iter().map(zero).collect()
+        };
+        let starts_at = view.lock_ends().starts_at;
+        if starts_at.is_none_or(|at| at.elapsed() >= STARTS_FOR) {
+            let starts = offsets(self.ask(topic, all(KafkaOffset::Beginning))?);
+            let mut known = view.lock_ends();
+            known.starts = starts;
+            known.starts_at = Some(Instant::now());
+        }
+        let ends = offsets(self.ask(topic, all(KafkaOffset::End))?);
+        let mut known = view.lock_ends();
+        known.ends = ends;
+        known.asked_at = Some(Instant::now());
+        Ok(())
+    }
+
+    fn ask(
+        &self,
+        topic: &str,
+        places: impl IntoIterator<Item = (u32, KafkaOffset)>,
+    ) -> Result<Vec<Option<Offset>>, Error> {
+        let failed = |error: KafkaError| self.link.failed("find the ends of a topic of", &error);
+        let asked = list(topic, places).map_err(failed)?;
+        let timeout = REQUEST_TIMEOUT.min(self.link.patience());
+        let found = self
+            .asker
+            .offsets_for_times(asked, timeout)
+            .map_err(failed)?;
+        let mut offsets = Vec::with_capacity(found.count());
+        for element in found.elements() {
+            element.error().map_err(failed)?;
+            offsets.push(from_kafka(element.offset()));
+        }
+        Ok(offsets)
+    }
+
+    fn refusal(&self, topic: &str, partition: u32, from: Offset, error: &KafkaError) -> Error {
+        let is_outside = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset)
+        );
+        if is_outside && let Ok(view) = self.view(topic) {
+            view.lock_ends().starts_at = None;
+            if let Err(error) = self.ask_ends(topic, &view) {
+                return error;
+            }
+            if let Err(error) = self.check_range(topic, &view, partition, from) {
+                return error;
+            }
+        }
+        self.link.failed("read from", error)
+    }
+
+    fn view(&self, topic: &str) -> Result<Arc<TopicView>, Error> {
+        if let Some(view) = self.lock_topics().get(topic) {
+            return Ok(Arc::clone(view));
+        }
+        let partitions = topics::partition_count(&self.link, &self.asker, topic)?;
+        let view = Arc::new(TopicView {
+            partitions,
+            ends: Mutex::default(),
+            readers: (0..partitions).map(|_| Mutex::default()).collect(),
+        });
+        let mut topics = self.lock_topics();
+        let view = topics.entry(topic.to_owned()).or_insert(view);
+        Ok(Arc::clone(view))
+    }
+
+    fn lock_topics(&self) -> MutexGuard<'_, HashMap<String, Arc<TopicView>>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TopicView {
+    fn lock_ends(&self) -> MutexGuard<'_, KnownEnds> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of a partition's reader, held.
+    fn reader(&self, topic: &str, partition: u32) -> Result<MutexGuard<'_, Option<Reader>>, Error> {
+        let slot = self.readers.get(partition as usize);
+        let slot = slot.ok_or_else(|| Error::UnknownPartition {
+            topic: topic.to_owned(),
+            partition,
+        })?;
+        Ok(slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a partition's known end lies behind one of the offsets.
+    fn is_behind(&self, offsets: &[(u32, Offset)]) -> bool {
+        let known = self.lock_ends();
+        offsets.iter().any(|(partition, offset)| {
+            let end = known.ends.get(*partition as usize);
+            end.is_some_and(|end| end > offset)
+        })
+    }
+}

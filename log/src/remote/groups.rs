@@ -1,0 +1,166 @@
+//! Groups' offsets on the server; sessions and holds, which to Bekk's server are offsets of groups too.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::place::{from_kafka, list, to_kafka};
+use super::settings::Context;
+use super::topics::block_on;
+use super::{Link, REQUEST_TIMEOUT};
+use crate::{Error, Offset};
+
+/// The topic under which sessions are kept; it need not exist.
+const SESSIONS_TOPIC: &str = "bekk.meta";
+
+pub(super) struct Groups {
+    link: Arc<Link>,
+    /// A client for each group: its name is librdkafka's setting.
+    clients: Mutex<HashMap<String, Arc<BaseConsumer<Context>>>>,
+}
+
+fn session_group(ingest: &str) -> String {
+    format!("bekk-session/{ingest}")
+}
+
+fn hold_group(holder: &str) -> String {
+    format!("bekk-hold/{holder}")
+}
+
+impl Groups {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self {
+            link,
+            clients: Mutex::default(),
+        }
+    }
+
+    /// Notes how far a sink's group has come. It is for tools and retention, so nobody waits for the answer.
+    pub(super) fn commit(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+        next: Offset,
+    ) -> Result<(), Error> {
+        let client = self.client(group)?;
+        // Takes the answers to earlier ones.
+        let _ = client.poll(std::time::Duration::ZERO);
+        let committed = list(topic, [(partition, to_kafka(next))])
+            .and_then(|offsets| client.commit(&offsets, CommitMode::Async));
+        committed.map_err(|error| self.link.failed("commit an offset to", &error))
+    }
+
+    pub(super) fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: u32,
+    ) -> Result<Vec<(u32, Offset)>, Error> {
+        let client = self.client(group)?;
+        let asked = (0..partitions).map(|partition| (partition, rdkafka::Offset::Invalid));
+        let found = list(topic, asked)
+            .and_then(|asked| client.committed_offsets(asked, REQUEST_TIMEOUT))
+            .map_err(|error| self.link.failed("read a group's offsets from", &error))?;
+        let offsets = found.elements().into_iter().filter_map(|element| {
+            let partition = u32::try_from(element.partition()).ok()?;
+            Some((partition, from_kafka(element.offset())?))
+        });
+        Ok(offsets.collect())
+    }
+
+    /// The newest session of an ingest, if it has had one.
+    pub(super) fn newest_session(&self, ingest: &str) -> Result<Option<u64>, Error> {
+        let found = self.committed(&session_group(ingest), SESSIONS_TOPIC, 1)?;
+        Ok(found.first().map(|(_, number)| number.get()))
+    }
+
+    /// Begins the session behind the newest one.
+    pub(super) fn begin_session(&self, ingest: &str) -> Result<u64, Error> {
+        loop {
+            let number = self.newest_session(ingest)?.unwrap_or(0) + 1;
+            let group = session_group(ingest);
+            let begun = self.commit_now(&group, SESSIONS_TOPIC, &[(0, Offset::new(number))]);
+            self.forget(&group);
+            match begun {
+                Ok(()) => return Ok(number),
+                // Another has begun in between.
+                Err(error)
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) => {}
+                Err(error) => return Err(self.link.failed("begin a session at", &error)),
+            }
+        }
+    }
+
+    pub(super) fn hold(
+        &self,
+        holder: &str,
+        topic: &str,
+        offsets: &[(u32, Offset)],
+    ) -> Result<(), Error> {
+        if !self.link.is_bekk {
+            return Ok(());
+        }
+        self.commit_now(&hold_group(holder), topic, offsets)
+            .map_err(|error| self.link.failed("hold records at", &error))
+    }
+
+    pub(super) fn release(&self, holder: &str) -> Result<(), Error> {
+        if !self.link.is_bekk {
+            return Ok(());
+        }
+        let group = hold_group(holder);
+        self.forget(&group);
+        let admin: AdminClient<_> = self
+            .link
+            .client_config("bekk")
+            .create()
+            .map_err(|error| self.link.refused("set up a client for", error))?;
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+        let deleted = block_on(admin.delete_groups(&[&group], &options))?
+            .map_err(|error| self.link.failed("release records at", &error))?;
+        match deleted.into_iter().next() {
+            Some(Err((_, code))) if code != RDKafkaErrorCode::GroupIdNotFound => {
+                Err(self.link.refused("release records at", code))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn commit_now(
+        &self,
+        group: &str,
+        topic: &str,
+        offsets: &[(u32, Offset)],
+    ) -> Result<(), KafkaError> {
+        let client = self.client(group).map_err(|_| KafkaError::Canceled)?;
+        let offsets = offsets.iter().map(|(p, next)| (*p, to_kafka(*next)));
+        client.commit(&list(topic, offsets)?, CommitMode::Sync)
+    }
+
+    fn client(&self, group: &str) -> Result<Arc<BaseConsumer<Context>>, Error> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(group) {
+            return Ok(Arc::clone(client));
+        }
+        let mut config = self.link.client_config(&format!("bekk-sink/{group}"));
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false");
+        let client: BaseConsumer<Context> = config
+            .create_with_context(Context::default())
+            .map_err(|error| self.link.refused("set up a client for", error))?;
+        let client = Arc::new(client);
+        clients.insert(group.to_owned(), Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Gives up a group's client, which has connections of its own.
+    fn forget(&self, group: &str) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.remove(group);
+    }
+}

@@ -1,0 +1,217 @@
+//! The reader of one partition: where it is, what it has taken from its queue, and what it keeps.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Message as _};
+
+use super::Link;
+use super::place::{number, to_kafka};
+use super::settings::Context;
+use super::window::Window;
+use crate::destination::Destination as _;
+use crate::{Error, Offset, Records};
+
+/// How much a piece may have, in bytes of records, and how much of it may wait to be asked for.
+const PIECE_BYTES_MAX: usize = 2 << 20;
+/// How long to wait before a seek is tried again that came before the fetching had begun.
+const SEEK_PAUSE: Duration = Duration::from_millis(10);
+
+pub(super) struct Reader {
+    topic: String,
+    partition: u32,
+    queue: PartitionQueue<Context>,
+    /// Taken from the queue and not asked for yet.
+    pending: Records,
+    /// The offset behind what has been taken from the queue.
+    next: Offset,
+    window: Window,
+    /// The server has said that there is nothing behind `next`.
+    is_at_end: bool,
+    /// An error that came behind the records that are pending.
+    failure: Option<KafkaError>,
+}
+
+/// What a look into the queue gave.
+pub(super) enum Step {
+    Records(Records),
+    /// The server has said, since the last seek or record, that there is nothing more.
+    AtEnd,
+    Nothing,
+}
+
+impl Reader {
+    pub(super) fn new(
+        topic: &str,
+        partition: u32,
+        queue: PartitionQueue<Context>,
+        from: Offset,
+    ) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            partition,
+            queue,
+            pending: Records::new(from),
+            next: from,
+            window: Window::default(),
+            is_at_end: false,
+            failure: None,
+        }
+    }
+
+    /// What is kept from `from` on.
+    pub(super) fn kept(&self, from: Offset) -> Option<Records> {
+        self.window.get(from)
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.is_at_end
+    }
+
+    /// Whether the next record that comes will be that of `offset`.
+    pub(super) fn is_at(&self, offset: Offset) -> bool {
+        self.next == offset
+    }
+
+    /// Whether it has records at `offset` or behind; takes in what has come.
+    pub(super) fn is_behind(&mut self, offset: Offset) -> bool {
+        if self.next >= offset {
+            self.fill(PIECE_BYTES_MAX);
+        }
+        self.next > offset || self.failure.is_some()
+    }
+
+    /// Makes `from` what is read next.
+    pub(super) fn go_to(
+        &mut self,
+        consumer: &BaseConsumer<Context>,
+        from: Offset,
+        link: &Link,
+    ) -> Result<(), Error> {
+        let is_there = if self.pending.is_empty() {
+            self.next == from
+        } else {
+            self.pending.first_offset() == from
+        };
+        if is_there {
+            return Ok(());
+        }
+        self.seek(consumer, from, link)
+    }
+
+    /// Fetches from `from` on anew.
+    pub(super) fn seek(
+        &mut self,
+        consumer: &BaseConsumer<Context>,
+        from: Offset,
+        link: &Link,
+    ) -> Result<(), Error> {
+        let begun = Instant::now();
+        loop {
+            link.check()?;
+            // What librdkafka has fetched from the old place it drops by itself.
+            let sought = consumer.seek(
+                &self.topic,
+                number(self.partition),
+                to_kafka(from),
+                link.patience(),
+            );
+            match sought {
+                Ok(()) => break,
+                Err(error) if begun.elapsed() >= link.patience() => {
+                    return Err(link.failed("read from", &error));
+                }
+                Err(_) => std::thread::sleep(SEEK_PAUSE),
+            }
+        }
+        self.window.clear();
+        self.pending = Records::new(from);
+        self.next = from;
+        self.is_at_end = false;
+        self.failure = None;
+        Ok(())
+    }
+
+    /// Takes what has come; waits for something at most `wait`.
+    pub(super) fn take(&mut self, bytes_max: usize, wait: Duration) -> KafkaResult<Step> {
+        self.fill(bytes_max.min(PIECE_BYTES_MAX));
+        if self.pending.is_empty() && self.failure.is_none() && !wait.is_zero() {
+            let was_at_end = self.is_at_end;
+            self.take_one(wait);
+            self.fill(bytes_max.min(PIECE_BYTES_MAX));
+            if self.pending.is_empty() && self.failure.is_none() {
+                let has_ended = self.is_at_end && !was_at_end;
+                return Ok(if has_ended {
+                    Step::AtEnd
+                } else {
+                    Step::Nothing
+                });
+            }
+        }
+        if !self.pending.is_empty() {
+            let records = std::mem::replace(&mut self.pending, Records::new(self.next));
+            self.window.push(records.clone());
+            return Ok(Step::Records(records));
+        }
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None => Ok(Step::Nothing),
+        }
+    }
+
+    /// Moves behind what is no records; says so as a read does.
+    pub(super) fn pass_to(&mut self, next: Offset) -> Records {
+        let mut passed = Records::new(self.next);
+        passed.pass_to(next);
+        self.next = self.next.max(next);
+        self.pending = Records::new(self.next);
+        passed
+    }
+
+    /// Takes in what is there without waiting, up to a bound.
+    fn fill(&mut self, bytes_max: usize) {
+        while self.pending.size() < bytes_max && self.failure.is_none() {
+            if !self.take_one(Duration::ZERO) {
+                break;
+            }
+        }
+    }
+
+    /// Takes one event from the queue; says whether there was one.
+    fn take_one(&mut self, wait: Duration) -> bool {
+        let Self {
+            queue,
+            pending,
+            next,
+            is_at_end,
+            failure,
+            ..
+        } = self;
+        match queue.poll(wait) {
+            None => return false,
+            Some(Ok(message)) => {
+                *is_at_end = false;
+                push(pending, next, &message);
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => *is_at_end = true,
+            Some(Err(error)) => *failure = Some(error),
+        }
+        true
+    }
+}
+
+fn push(pending: &mut Records, next: &mut Offset, message: &BorrowedMessage<'_>) {
+    let Ok(offset) = u64::try_from(message.offset()).map(Offset::new) else {
+        return;
+    };
+    // A batch is sent whole, also the part before the offset that was asked for.
+    if offset < *next {
+        return;
+    }
+    let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
+    let value = message.payload().unwrap_or_default();
+    pending.push_record(offset, timestamp_ms, message.key(), value);
+    *next = offset.next();
+}
