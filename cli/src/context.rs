@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bekk_log::Client;
+use bekk_log::{Client, RemoteConfig};
 use bekk_stream::{Config, ConfigError, Durability, LogLocation, Stream, TableName};
 
 use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
 use crate::database::{Choice, Database};
 use crate::environment;
+use crate::log_place::LogPlace;
 
 /// The file that is the configuration where none is named.
 const CONFIG_FILE: &str = "bekk.toml";
@@ -59,11 +60,11 @@ impl Context {
         Ok(Self { config, base, file })
     }
 
-    /// The log's directory, by the argument or the configuration.
+    /// Where the log is, by the argument or the configuration.
     ///
     /// # Errors
-    /// If a log on a network is named, which this version cannot use.
-    pub(crate) fn log_dir(&self, args: &LogArgs) -> Result<PathBuf> {
+    /// If it is on a network file system, or a property is not the user's to set.
+    pub(crate) fn log_place(&self, args: &LogArgs) -> Result<LogPlace> {
         let location = match args.log.as_deref() {
             Some(text) => match text.strip_prefix("kafka://") {
                 Some(hosts) => LogLocation::Kafka(hosts.to_owned()),
@@ -74,28 +75,45 @@ impl Context {
             None => self.config.log.clone(),
         };
         match location {
-            LogLocation::Directory(dir) => Ok(dir),
+            LogLocation::Directory(dir) => {
+                let mut config = bekk_log::Config::new(dir);
+                config.durability = match self.config.durability {
+                    Durability::Sync => bekk_log::Durability::Sync,
+                    Durability::Interval(interval) => bekk_log::Durability::Interval(interval),
+                    Durability::Os => bekk_log::Durability::Os,
+                };
+                Ok(LogPlace::Directory {
+                    config,
+                    base: self.base.clone(),
+                })
+            }
             LogLocation::Kafka(hosts) => {
-                bail!(
-                    "logs served elsewhere (kafka://{hosts}) are not supported by this version; name a directory"
-                )
+                let mut config = RemoteConfig::new(hosts);
+                config.properties.clone_from(&self.config.kafka);
+                if let Some(property) = config.reserved_property() {
+                    bail!("[log.kafka] `{property}` is Bekk's to set; remove it");
+                }
+                Ok(LogPlace::Kafka(config))
             }
         }
     }
 
-    /// Opens the log.
+    /// The log's directory, for what is done with its files.
+    ///
+    /// # Errors
+    /// If the log is served elsewhere.
+    pub(crate) fn log_dir(&self, args: &LogArgs) -> Result<PathBuf> {
+        let place = self.log_place(args)?;
+        let dir = place.dir().map(Path::to_owned);
+        dir.with_context(|| format!("{place} is served elsewhere; run this where its directory is"))
+    }
+
+    /// The log, for a command that is soon done: as its owner, as a guest, or over a network.
     ///
     /// # Errors
     /// If it cannot be had.
-    pub(crate) fn open_log(&self, args: &LogArgs) -> Result<(Client, PathBuf)> {
-        let dir = self.log_dir(args)?;
-        let mut config = bekk_log::Config::new(dir.clone());
-        config.durability = match self.config.durability {
-            Durability::Sync => bekk_log::Durability::Sync,
-            Durability::Interval(interval) => bekk_log::Durability::Interval(interval),
-            Durability::Os => bekk_log::Durability::Os,
-        };
-        Ok((Client::open(config)?, dir))
+    pub(crate) fn open_log(&self, args: &LogArgs) -> Result<Client> {
+        self.log_place(args)?.open()
     }
 
     /// The database, by the argument, the environment or the configuration.

@@ -9,6 +9,7 @@ mod database;
 mod environment;
 mod http;
 mod infer;
+mod log_place;
 mod pipeline;
 mod screen;
 mod service;

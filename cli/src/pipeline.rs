@@ -119,6 +119,7 @@ impl Pipeline {
             pipeline.ingest_has_ended() || sink_failed(pipeline)
         });
         if signals::is_set(stop) || sink_failed(&self) {
+            self.log.give_up();
             self.ingest_stop.store(true, Ordering::Relaxed);
         }
         let ingest = self.ingest.take().map(Part::join).transpose();
@@ -157,6 +158,7 @@ impl Pipeline {
                 || pipeline.sink.is_some() && pipeline.sink_has_ended()
         });
         let told = Instant::now();
+        self.log.give_up();
         self.ingest_stop.store(true, Ordering::Relaxed);
         self.sink_control.stop();
         let last = self.status();

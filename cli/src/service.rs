@@ -59,6 +59,11 @@ impl Service {
         parts.log_waits_for = None;
     }
 
+    /// Notes why there is no log at this moment.
+    pub(crate) fn log_waits_for(&self, reason: &str) {
+        self.lock().log_waits_for = Some(reason.to_owned());
+    }
+
     /// Notes a running ingest.
     pub(crate) fn has_ingest(&self, stats: &Arc<bekk_ingest::Stats>) {
         self.lock().ingest = Some(Arc::clone(stats));

@@ -1,7 +1,6 @@
 //! Where everything is, as one value: what `bekk status` prints, and whoever else asks.
 
 use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -14,6 +13,7 @@ use crate::commands::log::{TopicLine, topic_lines};
 use crate::commands::offsets::{Line, lines};
 use crate::context::Context;
 use crate::database::shown_from;
+use crate::log_place::holder;
 
 /// How much of a topic is read at a time, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -95,7 +95,7 @@ impl Status {
         if let Some(client) = &client {
             log.topics = topic_lines(client)?;
             for topic in client.topics()? {
-                log.gaps += client.gaps(&topic.name)?.len() as u64;
+                log.gaps += client.gap_count(&topic.name)?;
             }
             files = Some(count_files(client)?);
             log_id = Some(client.log_id().to_string());
@@ -192,25 +192,14 @@ fn open(
     log: &mut LogStatus,
 ) -> Result<Option<Client>> {
     match context.open_log(args) {
-        Ok((client, _)) => Ok(Some(client)),
+        Ok(client) => Ok(Some(client)),
         Err(error) if matches!(error.downcast_ref(), Some(bekk_log::Error::Locked { .. })) => {
             log.in_use = true;
-            log.in_use_by_pid = holder(&dir.join("LOCK"));
+            log.in_use_by_pid = holder(dir);
             Ok(None)
         }
         Err(error) => Err(error),
     }
-}
-
-/// The process that has a file locked, as Linux tells it in `/proc/locks`.
-fn holder(lock: &Path) -> Option<u32> {
-    let inode = format!(":{}", std::fs::metadata(lock).ok()?.ino());
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let file = fields.iter().position(|field| field.ends_with(&inode))?;
-        fields.get(file.checked_sub(1)?)?.parse().ok()
-    })
 }
 
 fn count_files(log: &Client) -> Result<Files> {

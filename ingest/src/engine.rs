@@ -111,9 +111,9 @@ impl From<Error> for Stopped {
 impl Stopped {
     fn from_append(error: bekk_log::Error) -> Self {
         match error {
-            error @ (bekk_log::Error::Store { .. } | bekk_log::Error::Io { .. }) => {
-                Self::Unknown(error)
-            }
+            error @ (bekk_log::Error::Store { .. }
+            | bekk_log::Error::Io { .. }
+            | bekk_log::Error::Remote { .. }) => Self::Unknown(error),
             error => Self::Error(Error::log("append to the log")(error)),
         }
     }

@@ -99,8 +99,9 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct LogArgs {
-    /// The log's directory; without one named, the configuration's
-    #[arg(long, value_name = "DIR", env = "BEKK_LOG")]
+    /// The log: a directory, which the first process to come owns and serves to the others, or
+    /// kafka://host:port[,host:port]. Without one named, the configuration's
+    #[arg(long, value_name = "LOG", env = "BEKK_LOG")]
     pub(crate) log: Option<String>,
 }
 

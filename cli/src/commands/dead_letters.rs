@@ -215,7 +215,7 @@ struct Tally {
 fn retry(context: &Context, args: &DeadLettersRetry, screen: &Screen) -> Result<Outcome> {
     let filter = chosen(&args.ids, args.all, &args.filter)?;
     let database = context.database(&args.postgres)?;
-    let (log, _) = context.open_log(&args.log)?;
+    let log = context.open_log(&args.log)?;
     let mut tally = Tally::default();
     let mut assumed = BTreeMap::new();
     let mut wrong: Result<()> = Ok(());

@@ -9,8 +9,8 @@ use super::summary::{self, Report};
 use super::{Outcome, up};
 use crate::args::{Global, Ingest};
 use crate::context::Context;
-use crate::database::shown_from;
 use crate::http::Http;
+use crate::log_place::Run;
 use crate::pipeline::Pipeline;
 use crate::screen::Screen;
 use crate::service::Service;
@@ -21,26 +21,31 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     let context = Context::load(global)?;
     let service = Arc::<Service>::default();
     let _http = Http::start(args.http.unless(args.once.once), &service, screen)?;
-    let (log, log_dir) = context.open_log(&args.log)?;
-    screen.say(&format!(
-        "log        {}   {}",
-        shown_from(&context.base, &log_dir).display(),
-        context.shown_topics()
-    ));
+    let place = context.log_place(&args.log)?;
+    let run = Run {
+        screen,
+        service: &service,
+        stop: &stop,
+    };
+    screen.say(&format!("log        {place}   {}", context.shown_topics()));
     screen.say(&format!("inbox      {}", context.shown_patterns()));
     let started = Instant::now();
-    let mut pipeline = Pipeline::new(log);
-    pipeline.start_ingest(
-        context.ingest_config(args.once.once),
-        context.config.streams.clone(),
-    )?;
-    pipeline.tell_of(&service);
+    let start = |log| {
+        let mut pipeline = Pipeline::new(log);
+        let config = context.ingest_config(args.once.once);
+        pipeline.start_ingest(config, context.config.streams.clone())?;
+        pipeline.tell_of(&service);
+        Ok::<_, anyhow::Error>(pipeline)
+    };
     if args.once.once {
-        let done = pipeline.run_once(screen, &stop, None)?;
+        let done = place.work(run, |log| start(log)?.run_once(screen, &stop, None))?;
+        let done = done.unwrap_or_default();
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         return summary::print(&report, args.once.json, false, screen);
     }
-    let told = pipeline.run_until_stopped(screen, &stop, None)?;
+    let told = place.work(run, |log| {
+        start(log)?.run_until_stopped(screen, &stop, None)
+    })?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)
 }

@@ -67,7 +67,7 @@ pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
 }
 
 fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
-    let (log, _) = context.open_log(&args.log)?;
+    let log = context.open_log(&args.log)?;
     let lines = topic_lines(&log)?;
     if args.json {
         print_json(&lines)?;

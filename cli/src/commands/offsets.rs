@@ -41,7 +41,7 @@ pub(crate) struct Line {
 fn list(context: &Context, args: &OffsetsList) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
-    let log = context.open_log(&args.log).ok().map(|(log, _)| log);
+    let log = context.open_log(&args.log).ok();
     let lines = lines(offsets, log.as_ref());
     if args.json {
         print_json(&lines)?;
@@ -167,7 +167,7 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
         "group `{}` has no such offsets; see: bekk offsets list",
         args.group
     );
-    let (log, _) = context.open_log(&args.log)?;
+    let log = context.open_log(&args.log)?;
     let log_id = log.log_id().to_string();
     let resets = plan(&log, &offsets, args.to)?;
     log.close()?;
@@ -255,7 +255,7 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         .filter(|offset| offset.group == args.group)
         .count();
     // A database that is gone cannot be asked, but the log remembers that the group filled one.
-    let (log, _) = context.open_log(&args.log)?;
+    let log = context.open_log(&args.log)?;
     let in_log = bekk_sink::partitions_in_log(&log, &args.group)?;
     ensure!(
         count > 0 || in_log > 0,

@@ -22,7 +22,7 @@ const WAIT: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
-    let (log, _) = context.open_log(&args.log)?;
+    let log = context.open_log(&args.log)?;
     let topic = match &args.topic {
         Some(topic) => topic.clone(),
         None => {

@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, args: &Replay, screen: &Screen) -> Result<Out
     let context = Context::load(global)?;
     let database = context.database(&args.postgres)?;
     screen.say(&format!("postgres   {}", database.description));
-    let (log, _) = context.open_log(&args.log)?;
+    let log = context.open_log(&args.log)?;
     match &args.into {
         Some(table) => into_shadow(&context, args, table, &database, log, screen),
         None => in_place(&context, args, &database, log, screen),

@@ -12,8 +12,8 @@ use bekk_log::{Client, ServeConfig, Server};
 use super::{Outcome, up};
 use crate::args::{AdvertiseArgs, LogServe};
 use crate::context::Context;
-use crate::database::shown_from;
 use crate::http::Http;
+use crate::log_place::Run;
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
@@ -25,13 +25,21 @@ pub(crate) fn run(context: &Context, args: &LogServe, screen: &Screen) -> Result
     let stop = signals::stop_flag().context("listen for signals")?;
     let service = Arc::<Service>::default();
     let _http = Http::start(args.http.http, &service, screen)?;
-    let (log, log_dir) = context.open_log(&args.log)?;
-    service.has_log(&log);
+    let place = context.log_place(&args.log)?;
+    let run = Run {
+        screen,
+        service: &service,
+        stop: &stop,
+    };
     screen.say(&format!(
-        "log        {}   {}",
-        shown_from(&context.base, &log_dir).display(),
+        "log        {place}   {}",
         context.shown_durability()
     ));
+    let Some(log) = place.await_ownership(run)? else {
+        up::say_stopped(screen, None);
+        return Ok(Outcome::Done);
+    };
+    service.has_log(&log);
     let server = start(&log, args.listen, &args.advertise, screen)?;
     let failure = wait(&stop, &server);
     let told = Instant::now();
@@ -40,7 +48,7 @@ pub(crate) fn run(context: &Context, args: &LogServe, screen: &Screen) -> Result
         bail!("serve the log: {failure}");
     }
     log.close().context("close the log")?;
-    up::say_stopped(screen, told);
+    up::say_stopped(screen, Some(told));
     Ok(Outcome::Done)
 }
 

@@ -11,8 +11,8 @@ use super::summary::{self, Report};
 use super::{Outcome, up};
 use crate::args::{Global, Sink, Where};
 use crate::context::Context;
-use crate::database::shown_from;
 use crate::http::Http;
+use crate::log_place::Run;
 use crate::pipeline::Pipeline;
 use crate::screen::Screen;
 use crate::service::Service;
@@ -27,12 +27,13 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let from = start(args.from)?;
     let database = context.database(&args.postgres)?;
     screen.say(&format!("postgres   {}", database.description));
-    let (log, log_dir) = context.open_log(&args.log)?;
-    screen.say(&format!(
-        "log        {}   {}",
-        shown_from(&context.base, &log_dir).display(),
-        context.shown_topics()
-    ));
+    let place = context.log_place(&args.log)?;
+    let run = Run {
+        screen,
+        service: &service,
+        stop: &stop,
+    };
+    screen.say(&format!("log        {place}   {}", context.shown_topics()));
     make_shadows(&context, &database.options, &streams)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
     if args.from != Where::Earliest && offsets.iter().any(|offset| offset.group == args.group) {
@@ -42,18 +43,24 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
         ));
     }
     let started = Instant::now();
-    let mut pipeline = Pipeline::new(log);
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group.clone_from(&args.group);
     config.from = from;
-    pipeline.start_sink(config, streams)?;
-    pipeline.tell_of(&service);
+    let start = |log| {
+        let mut pipeline = Pipeline::new(log);
+        pipeline.start_sink(config.clone(), streams.clone())?;
+        pipeline.tell_of(&service);
+        Ok::<_, anyhow::Error>(pipeline)
+    };
     if args.once {
-        let done = pipeline.run_once(screen, &stop, None)?;
+        let done = place.work(run, |log| start(log)?.run_once(screen, &stop, None))?;
+        let done = done.unwrap_or_default();
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         return summary::print(&report, args.json, args.strict, screen);
     }
-    let told = pipeline.run_until_stopped(screen, &stop, None)?;
+    let told = place.work(run, |log| {
+        start(log)?.run_until_stopped(screen, &stop, None)
+    })?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)
 }

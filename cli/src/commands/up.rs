@@ -6,13 +6,15 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
+use bekk_log::Client;
 
 use super::summary::{self, Report};
 use super::{Outcome, generate, serve};
 use crate::args::{Global, Up};
 use crate::context::Context;
-use crate::database::{Choice, Database, shown_from};
+use crate::database::{Choice, Database};
 use crate::http::Http;
+use crate::log_place::{LogPlace, Run};
 use crate::pipeline::Pipeline;
 use crate::screen::Screen;
 use crate::service::Service;
@@ -34,10 +36,14 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         base: &context.base,
     })?;
     screen.say(&format!("postgres   {}", database.description));
-    let (log, log_dir) = context.open_log(&args.log)?;
-    let log_shown = shown_from(&context.base, &log_dir).display();
+    let place = context.log_place(&args.log)?;
+    let run = Run {
+        screen,
+        service: &service,
+        stop: &stop,
+    };
     screen.say(&format!(
-        "log        {log_shown}   {}, {}",
+        "log        {place}   {}, {}",
         context.shown_topics(),
         context.shown_durability()
     ));
@@ -47,22 +53,27 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         .unwrap_or_default();
     screen.say(&format!("inbox      {}{rhythm}", context.shown_patterns()));
 
-    let server = args
-        .listen
-        .map(|listen| serve::start(&log, listen, &args.advertise, screen))
-        .transpose()?;
     let started = Instant::now();
-    let mut pipeline = Pipeline::new(log);
     let mut sink = bekk_sink::Config::new(database.options.clone());
     sink.group.clone_from(&args.group);
-    pipeline.start_sink(sink, context.config.streams.clone())?;
-    pipeline.start_ingest(
-        context.ingest_config(args.once.once),
-        context.config.streams.clone(),
-    )?;
-    pipeline.tell_of(&service);
+    let start = |log| {
+        let server = args
+            .listen
+            .map(|listen| serve::start(&log, listen, &args.advertise, screen));
+        let server = server.transpose()?;
+        let mut pipeline = Pipeline::new(log);
+        pipeline.start_sink(sink.clone(), context.config.streams.clone())?;
+        let ingest = context.ingest_config(args.once.once);
+        pipeline.start_ingest(ingest, context.config.streams.clone())?;
+        pipeline.tell_of(&service);
+        Ok::<_, anyhow::Error>((pipeline, server))
+    };
     if args.once.once {
-        let done = pipeline.run_once(screen, &stop, server)?;
+        let done = with_log(&place, args, run, |log| {
+            let (pipeline, server) = start(log)?;
+            pipeline.run_once(screen, &stop, server)
+        })?;
+        let done = done.unwrap_or_default();
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         return summary::print(&report, args.once.json, args.strict, screen);
     }
@@ -72,7 +83,10 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
             move || live.run(&base, &stop)
         })
     });
-    let told = pipeline.run_until_stopped(screen, &stop, server);
+    let told = with_log(&place, args, run, |log| {
+        let (pipeline, server) = start(log)?;
+        pipeline.run_until_stopped(screen, &stop, server)
+    });
     stop.store(true, Ordering::Relaxed);
     if let Some(thread) = generator {
         thread
@@ -84,9 +98,23 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     Ok(Outcome::Done)
 }
 
-/// What is said after a clean stop, and how long it took since it was asked for.
-pub(super) fn say_stopped(screen: &Screen, told: Instant) {
-    let seconds = told.elapsed().as_secs_f64();
+/// Does `work` with the log, which whoever listens must own.
+fn with_log<T>(
+    place: &LogPlace,
+    args: &Up,
+    run: Run<'_>,
+    work: impl FnMut(Client) -> Result<T>,
+) -> Result<Option<T>> {
+    if args.listen.is_none() {
+        return place.work(run, work);
+    }
+    let owned = place.await_ownership(run)?;
+    owned.map(work).transpose()
+}
+
+/// What is said after a clean stop, and how long it took since it was asked for; `None` if nothing had begun.
+pub(super) fn say_stopped(screen: &Screen, told: Option<Instant>) {
+    let seconds = told.map_or(0.0, |told| told.elapsed().as_secs_f64());
     screen.say(&format!(
         "stopped cleanly in {seconds:.1} s; run it again, it goes on here"
     ));

@@ -1,5 +1,6 @@
 //! From what is written to what is meant: defaults, units, the environment, absolute paths.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub(super) fn config(
     Ok(Config {
         durability: durability(raw.log.durability.as_deref())?,
         log: builder.log(&raw.log)?,
+        kafka: builder.kafka(&raw.log.kafka)?,
         postgres_url,
         streams: streams
             .into_iter()
@@ -64,6 +66,15 @@ impl Builder<'_> {
                 Ok(LogLocation::Directory(self.absolute(&dir)))
             }
         }
+    }
+
+    fn kafka(&self, raw: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Fault> {
+        raw.iter()
+            .map(|(key, value)| {
+                let value = self.expand(value, &format!("log.kafka.{key}"))?;
+                Ok((key.clone(), value))
+            })
+            .collect()
     }
 
     fn stream(&self, name: String, raw: raw::Stream) -> Result<Stream, Fault> {

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
 
-const LOG: &[&str] = &["dir", "url", "durability"];
+const LOG: &[&str] = &["dir", "url", "durability", "kafka"];
 const POSTGRES: &[&str] = &["url"];
 const STREAM: &[&str] = &[
     "files",

@@ -6,6 +6,8 @@ mod keys;
 mod raw;
 mod units;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,16 +19,30 @@ pub use units::{parse_duration, parse_size};
 pub const SAMPLE_CONFIG: &str = include_str!("../../../bekk.toml");
 
 /// A whole configuration, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where the log is.
     pub log: LogLocation,
+    /// librdkafka's properties for a log that is served elsewhere: authentication and encryption.
+    pub kafka: BTreeMap<String, String>,
     /// When an append is acknowledged.
     pub durability: Durability,
     /// The database named in `[postgres]`, if one is.
     pub postgres_url: Option<String>,
     /// The streams, in the order of the file; at least one.
     pub streams: Vec<Stream>,
+}
+
+/// Without the values that may be secrets.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("log", &self.log)
+            .field("kafka", &self.kafka.keys())
+            .field("durability", &self.durability)
+            .field("streams", &self.streams)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a log is.

@@ -23,6 +23,8 @@ pub(super) struct Log {
     pub(super) dir: Option<String>,
     pub(super) url: Option<String>,
     pub(super) durability: Option<String>,
+    #[serde(default)]
+    pub(super) kafka: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Default)]

@@ -1,0 +1,210 @@
+//! Where the log is, and how it is had: as its owner, as a guest of its owner, or over a network.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use bekk_log::{Client, RemoteConfig};
+
+use crate::database::shown_from;
+use crate::screen::Screen;
+use crate::service::Service;
+use crate::signals;
+
+/// How long a command that is no service waits for a log that is served elsewhere.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one attempt of a service to connect takes at most.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is said what is waited for.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+/// How long a service waits before it tries again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where the log is.
+#[derive(Clone)]
+pub(crate) enum LogPlace {
+    /// In a directory of this machine.
+    Directory {
+        config: bekk_log::Config,
+        /// Where paths that are shown start.
+        base: PathBuf,
+    },
+    /// Served by another process.
+    Kafka(RemoteConfig),
+}
+
+impl fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory { config, base } => shown_from(base, &config.dir).display().fmt(f),
+            Self::Kafka(config) => write!(f, "kafka://{}", config.hosts),
+        }
+    }
+}
+
+impl LogPlace {
+    /// Its directory, if it has one here.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Directory { config, .. } => Some(&config.dir),
+            Self::Kafka(_) => None,
+        }
+    }
+
+    /// The log for a command that is soon done: it waits ten seconds for whoever is opening it.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub(crate) fn open(&self) -> Result<Client> {
+        match self {
+            Self::Directory { config, .. } => {
+                let mut is_soon = |_: &bekk_log::Error, waited| waited < CONNECT_TIMEOUT;
+                Client::join(config.clone(), &mut is_soon).with_context(|| held(&config.dir))
+            }
+            Self::Kafka(config) => Ok(Client::connect(config.clone(), CONNECT_TIMEOUT)?),
+        }
+    }
+
+    /// The log for a service: it waits until the log can be had; `None` if it was told to stop before that.
+    ///
+    /// # Errors
+    /// What waiting does not help with.
+    pub(crate) fn await_client(&self, run: Run<'_>) -> Result<Option<Client>> {
+        let mut say = Sayer { run, said: None };
+        while !signals::is_set(run.stop) {
+            let client = match self {
+                Self::Directory { config, .. } => {
+                    Client::join(config.clone(), &mut |error, waited| {
+                        if waited >= SAY_EVERY {
+                            say.say(&format!("{error}; {}", held(&config.dir)));
+                        }
+                        !signals::is_set(run.stop)
+                    })
+                }
+                Self::Kafka(config) => Client::connect(config.clone(), ATTEMPT_TIMEOUT),
+            };
+            match client {
+                Ok(client) => return Ok(Some(client)),
+                Err(error @ bekk_log::Error::Away { .. }) => {
+                    say.say(&format!("{error}; trying again"));
+                }
+                Err(bekk_log::Error::Locked { .. }) if signals::is_set(run.stop) => {}
+                Err(error) => return Err(error.into()),
+            }
+            thread::sleep(RETRY_PAUSE);
+        }
+        Ok(None)
+    }
+
+    /// The log for a process that must own it; waits while another does. `None` if it was told to stop.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not in a directory.
+    pub(crate) fn await_ownership(&self, run: Run<'_>) -> Result<Option<Client>> {
+        let Self::Directory { config, .. } = self else {
+            bail!("{self} is served elsewhere; only a log in a directory can be served here");
+        };
+        let mut say = Sayer { run, said: None };
+        let owned = Client::own(config.clone(), &mut |error, _| {
+            let who =
+                holder(&config.dir).map_or_else(String::new, |pid| format!(" (process {pid})"));
+            say.say(&format!(
+                "{error}{who}; it is served here once that has ended"
+            ));
+            !signals::is_set(run.stop)
+        });
+        match owned {
+            Ok(client) => Ok(Some(client)),
+            Err(bekk_log::Error::Locked { .. }) if signals::is_set(run.stop) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Does `work` with the log, again with a new client whenever the log's server has gone: nothing is
+    /// carried over, the log says where things are. `None` if it was told to stop.
+    ///
+    /// # Errors
+    /// Those of `work`, and what waiting for the log does not help with.
+    pub(crate) fn work<T>(
+        &self,
+        run: Run<'_>,
+        mut work: impl FnMut(Client) -> Result<T>,
+    ) -> Result<Option<T>> {
+        while let Some(client) = self.await_client(run)? {
+            match work(client) {
+                Err(error) if has_gone(&error) => {
+                    run.service.log_waits_for("it has gone, and is joined anew");
+                    tracing::info!(error = format!("{error:#}"), "the log is joined anew");
+                }
+                done => return done.map(Some),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A command that goes on until it is stopped.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) screen: &'a Screen,
+    pub(crate) service: &'a Service,
+    pub(crate) stop: &'a AtomicBool,
+}
+
+/// Says what is waited for, now and then.
+struct Sayer<'a> {
+    run: Run<'a>,
+    said: Option<Instant>,
+}
+
+impl Sayer<'_> {
+    fn say(&mut self, what: &str) {
+        self.run.service.log_waits_for(what);
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            self.said = Some(Instant::now());
+            self.run.screen.say(&format!("waiting: {what}"));
+        }
+    }
+}
+
+/// Who has the log, and what to do if that cannot be reached from here.
+fn held(dir: &Path) -> String {
+    let who = match holder(dir) {
+        Some(pid) => format!("process {pid} has it"),
+        None => "a process that is not of this machine or container has it".to_owned(),
+    };
+    format!(
+        "{who} and does not answer; across containers and hosts, run `bekk log serve` and name it with \
+         --log kafka://host:port"
+    )
+}
+
+/// The process that has the log in a directory, as Linux tells it in `/proc/locks`.
+pub(crate) fn holder(dir: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = format!(":{}", std::fs::metadata(dir.join("LOCK")).ok()?.ino());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let file = fields.iter().position(|field| field.ends_with(&inode))?;
+        // Of a process in another container it is 0.
+        fields
+            .get(file.checked_sub(1)?)?
+            .parse()
+            .ok()
+            .filter(|pid| *pid != 0)
+    })
+}
+
+/// Whether an error says that the log's server has gone: the client is to be made anew.
+fn has_gone(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref::<bekk_log::Error>(),
+            Some(bekk_log::Error::Away { .. })
+        )
+    })
+}
