@@ -191,6 +191,11 @@ impl<'a> Engine<'a> {
             while let Ok(event) = self.events.try_recv() {
                 self.take_event(event)?;
             }
+            // There may be nothing to append for long, and somebody must take over.
+            self.around
+                .log
+                .check()
+                .map_err(Error::log("reach the log"))?;
             if self.around.stop.load(Ordering::Relaxed) {
                 break;
             }

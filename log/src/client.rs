@@ -102,7 +102,7 @@ impl Client {
     /// # Errors
     /// [`Error::Away`] if it does not answer, [`Error::Remote`] if it refuses us or the configuration is wrong.
     pub fn connect(config: RemoteConfig, timeout: Duration) -> Result<Self, Error> {
-        let remote = Remote::connect(config, timeout)?;
+        let remote = Remote::connect(config, timeout, &|| false)?;
         Ok(Self {
             log_id: remote.log_id(),
             role: Role::Remote {
@@ -148,6 +148,18 @@ impl Client {
     #[must_use]
     pub const fn is_owner(&self) -> bool {
         matches!(self.role, Role::Owner { .. })
+    }
+
+    /// Whether a guest's owner is still there; to be asked now and then by who makes no other call for long, as a
+    /// guest is to take over. Costs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Away`] if it has gone.
+    pub fn check(&self) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(()),
+            Role::Remote { remote, .. } => remote.check(),
+        }
     }
 
     /// From now on calls give up within seconds on a server that does not answer. For a process that ends.

@@ -91,7 +91,7 @@ fn visit(owner: Owner, dir: &Path) -> Result<Option<Client>, Error> {
     for (key, value) in properties {
         config.properties.insert(key.to_owned(), value.to_owned());
     }
-    let remote = match Remote::connect(config, CONNECT_TIMEOUT) {
+    let remote = match Remote::connect(config, CONNECT_TIMEOUT, &|| has_gone(dir, &owner)) {
         Ok(remote) => remote,
         Err(Error::Away { .. }) => return Ok(None),
         Err(error) => return Err(error),

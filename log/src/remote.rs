@@ -19,11 +19,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 pub use settings::RemoteConfig;
 
@@ -36,8 +36,11 @@ use crate::{
     TopicSize,
 };
 
-/// How long a request may take before the server counts as away.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the first attempt at a request may take; each further one twice as long as the one before. Between
+/// attempts it is seen whether the server has gone.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long to wait before a request that failed at once is tried again.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// How long a call goes on waiting for a server that does not answer once it is told to stop.
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -97,28 +100,33 @@ impl Link {
         }
     }
 
+    /// Makes a request that may be made twice, until the server answers, or has been waited for long enough.
+    fn attempt<T>(
+        &self,
+        act: &'static str,
+        mut request: impl FnMut(Duration) -> KafkaResult<T>,
+    ) -> Result<T, Error> {
+        let begun = Instant::now();
+        let mut timeout = ATTEMPT_TIMEOUT;
+        loop {
+            self.check()?;
+            match request(timeout) {
+                Err(error) if !is_away(&error) || begun.elapsed() >= self.patience() => {
+                    return Err(self.failed(act, &error));
+                }
+                Err(_) => std::thread::sleep(ATTEMPT_PAUSE),
+                Ok(answer) => return Ok(answer),
+            }
+            timeout *= 2;
+        }
+    }
+
     /// An error that a request ended with.
     fn failed(&self, act: &'static str, error: &KafkaError) -> Error {
-        use RDKafkaErrorCode as Code;
-        match error.rdkafka_error_code() {
-            Some(
-                Code::BrokerTransportFailure
-                | Code::AllBrokersDown
-                | Code::OperationTimedOut
-                | Code::MessageTimedOut
-                | Code::TimedOutQueue
-                | Code::RequestTimedOut
-                | Code::NetworkException
-                | Code::WaitingForCoordinator
-                | Code::CoordinatorNotAvailable
-                | Code::LeaderNotAvailable
-                | Code::BrokerNotAvailable
-                | Code::PurgeQueue
-                | Code::PurgeInflight
-                | Code::Resolve
-                | Code::BrokerDestroy,
-            ) => self.away(error),
-            _ => self.refused(act, error),
+        if is_away(error) {
+            self.away(error)
+        } else {
+            self.refused(act, error)
         }
     }
 
@@ -138,9 +146,40 @@ impl Link {
     }
 }
 
+/// Whether an error says that the server cannot be reached, or does not answer in time.
+fn is_away(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::MessageTimedOut
+                | Code::TimedOutQueue
+                | Code::RequestTimedOut
+                | Code::NetworkException
+                | Code::WaitingForCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::LeaderNotAvailable
+                | Code::BrokerNotAvailable
+                | Code::PurgeQueue
+                | Code::PurgeInflight
+                | Code::Resolve
+                | Code::BrokerDestroy,
+        )
+    )
+}
+
 impl Remote {
-    /// Connects to the log; waits for its server at most `timeout`.
-    pub(crate) fn connect(config: RemoteConfig, timeout: Duration) -> Result<Self, Error> {
+    /// Connects to the log; waits for its server at most `timeout`, and no longer than `has_gone` says that there
+    /// is one.
+    pub(crate) fn connect(
+        config: RemoteConfig,
+        timeout: Duration,
+        has_gone: &dyn Fn() -> bool,
+    ) -> Result<Self, Error> {
         let away = |detail: String| Error::Away {
             address: config.hosts.clone(),
             detail,
@@ -155,13 +194,15 @@ impl Remote {
                 address: config.hosts.clone(),
                 detail: error.to_string(),
             })?;
-        let fetched = probe.client().fetch_metadata(None, timeout);
-        fetched.map_err(|error| {
+        let begun = Instant::now();
+        while let Err(error) = probe.client().fetch_metadata(None, ATTEMPT_TIMEOUT) {
             // The events tell more than the time-out does.
             let _ = probe.poll(Duration::ZERO);
-            let noted = failure.lock().unwrap_or_else(PoisonError::into_inner);
-            away(noted.clone().unwrap_or_else(|| error.to_string()))
-        })?;
+            if begun.elapsed() >= timeout || has_gone() {
+                let noted = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                return Err(away(noted.clone().unwrap_or_else(|| error.to_string())));
+            }
+        }
         let cluster_id = probe
             .client()
             .fetch_cluster_id(timeout)
@@ -186,6 +227,11 @@ impl Remote {
 
     pub(crate) fn log_id(&self) -> LogId {
         self.log_id
+    }
+
+    /// Whether the server is not known to have gone.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.link.check()
     }
 
     /// From now on calls give up soon on a server that does not answer.

@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::place::{from_kafka, list, number, to_kafka};
 use super::reader::{Reader, Step};
 use super::settings::Context;
-use super::{Link, REQUEST_TIMEOUT, topics};
+use super::{Link, topics};
 use crate::{Error, Offset, PartitionEnds, Records};
 
 /// How often the ends of partitions that nobody here reads are asked for while somebody waits.
@@ -325,13 +325,12 @@ impl Consumer {
         topic: &str,
         places: impl IntoIterator<Item = (u32, KafkaOffset)>,
     ) -> Result<Vec<Option<Offset>>, Error> {
-        let failed = |error: KafkaError| self.link.failed("find the ends of a topic of", &error);
+        const ACT: &str = "find the ends of a topic of";
+        let failed = |error: KafkaError| self.link.failed(ACT, &error);
         let asked = list(topic, places).map_err(failed)?;
-        let timeout = REQUEST_TIMEOUT.min(self.link.patience());
-        let found = self
-            .asker
-            .offsets_for_times(asked, timeout)
-            .map_err(failed)?;
+        let found = self.link.attempt(ACT, |timeout| {
+            self.asker.offsets_for_times(asked.clone(), timeout)
+        })?;
         let mut offsets = Vec::with_capacity(found.count());
         for element in found.elements() {
             element.error().map_err(failed)?;

@@ -1,20 +1,24 @@
 //! Groups' offsets on the server; sessions and holds, which to Bekk's server are offsets of groups too.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
+use super::Link;
 use super::place::{from_kafka, list, to_kafka};
 use super::settings::Context;
 use super::topics::block_on;
-use super::{Link, REQUEST_TIMEOUT};
 use crate::{Error, Offset};
 
 /// The topic under which sessions are kept; it need not exist.
 const SESSIONS_TOPIC: &str = "bekk.meta";
+/// How long to wait for an answer before it is seen whether the server has gone.
+const ANSWER_WAIT: Duration = Duration::from_millis(50);
 
 pub(super) struct Groups {
     link: Arc<Link>,
@@ -48,7 +52,7 @@ impl Groups {
     ) -> Result<(), Error> {
         let client = self.client(group)?;
         // Takes the answers to earlier ones.
-        let _ = client.poll(std::time::Duration::ZERO);
+        let _ = client.poll(Duration::ZERO);
         let committed = list(topic, [(partition, to_kafka(next))])
             .and_then(|offsets| client.commit(&offsets, CommitMode::Async));
         committed.map_err(|error| self.link.failed("commit an offset to", &error))
@@ -62,9 +66,11 @@ impl Groups {
     ) -> Result<Vec<(u32, Offset)>, Error> {
         let client = self.client(group)?;
         let asked = (0..partitions).map(|partition| (partition, rdkafka::Offset::Invalid));
-        let found = list(topic, asked)
-            .and_then(|asked| client.committed_offsets(asked, REQUEST_TIMEOUT))
-            .map_err(|error| self.link.failed("read a group's offsets from", &error))?;
+        let found = self
+            .link
+            .attempt("read a group's offsets from", |timeout| {
+                client.committed_offsets(list(topic, asked.clone())?, timeout)
+            })?;
         let offsets = found.elements().into_iter().filter_map(|element| {
             let partition = u32::try_from(element.partition()).ok()?;
             Some((partition, from_kafka(element.offset())?))
@@ -85,9 +91,9 @@ impl Groups {
             let group = session_group(ingest);
             let begun = self.commit_now(&group, SESSIONS_TOPIC, &[(0, Offset::new(number))]);
             self.forget(&group);
-            match begun {
+            match begun? {
                 Ok(()) => return Ok(number),
-                // Another has begun in between.
+                // Another has begun in between, or this one, and its answer was lost.
                 Err(error)
                     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) => {}
                 Err(error) => return Err(self.link.failed("begin a session at", &error)),
@@ -104,7 +110,7 @@ impl Groups {
         if !self.link.is_bekk {
             return Ok(());
         }
-        self.commit_now(&hold_group(holder), topic, offsets)
+        self.commit_now(&hold_group(holder), topic, offsets)?
             .map_err(|error| self.link.failed("hold records at", &error))
     }
 
@@ -119,9 +125,10 @@ impl Groups {
             .client_config("bekk")
             .create()
             .map_err(|error| self.link.refused("set up a client for", error))?;
-        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
-        let deleted = block_on(admin.delete_groups(&[&group], &options))?
-            .map_err(|error| self.link.failed("release records at", &error))?;
+        let deleted = self.link.attempt("release records at", |timeout| {
+            let options = AdminOptions::new().request_timeout(Some(timeout));
+            block_on(admin.delete_groups(&[&group], &options))
+        })?;
         match deleted.into_iter().next() {
             Some(Err((_, code))) if code != RDKafkaErrorCode::GroupIdNotFound => {
                 Err(self.link.refused("release records at", code))
@@ -130,15 +137,37 @@ impl Groups {
         }
     }
 
+    /// Commits, and waits for the answer: on a thread, since librdkafka's call does not end before its server
+    /// answers, or has been away for a minute.
     fn commit_now(
         &self,
         group: &str,
         topic: &str,
         offsets: &[(u32, Offset)],
-    ) -> Result<(), KafkaError> {
-        let client = self.client(group).map_err(|_| KafkaError::Canceled)?;
+    ) -> Result<KafkaResult<()>, Error> {
+        let client = self.client(group)?;
         let offsets = offsets.iter().map(|(p, next)| (*p, to_kafka(*next)));
-        client.commit(&list(topic, offsets)?, CommitMode::Sync)
+        let offsets = match list(topic, offsets) {
+            Ok(offsets) => offsets,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (answer, answered) = mpsc::channel();
+        let thread = thread::Builder::new().name("commit".to_owned());
+        let thread = thread.spawn(move || {
+            // Nobody may wait any more.
+            let _ = answer.send(client.commit(&offsets, CommitMode::Sync));
+        });
+        thread.map_err(|error| self.link.refused("start a thread for", error))?;
+        let begun = Instant::now();
+        loop {
+            if let Ok(answer) = answered.recv_timeout(ANSWER_WAIT) {
+                return Ok(answer);
+            }
+            self.link.check()?;
+            if begun.elapsed() >= self.link.patience() {
+                return Err(self.link.away("it does not answer a commit"));
+            }
+        }
     }
 
     fn client(&self, group: &str) -> Result<Arc<BaseConsumer<Context>>, Error> {

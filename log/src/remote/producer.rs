@@ -15,12 +15,14 @@ use rdkafka::producer::{
     BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
 
+use super::Link;
 use super::place::number;
-use super::{Link, REQUEST_TIMEOUT};
 use crate::{Error, Offset, RecordBuffer, Session};
 
 /// How often it is looked at whether there is progress.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a Kafka cluster may take to begin a session, which ends what earlier ones have left open.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long nothing is queued once librdkafka's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
@@ -105,7 +107,7 @@ impl Producer {
             return Self::new(link, &client_id, None);
         }
         let producer = Self::new(link, &client_id, Some(session.clone()))?;
-        let initialised = producer.inner.init_transactions(REQUEST_TIMEOUT);
+        let initialised = producer.inner.init_transactions(SESSION_TIMEOUT);
         initialised.map_err(|error| producer.failed("begin a session at", &error))?;
         Ok(producer)
     }

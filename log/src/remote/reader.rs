@@ -16,6 +16,8 @@ use crate::{Error, Offset, Records};
 
 /// How much a piece may have, in bytes of records, and how much of it may wait to be asked for.
 const PIECE_BYTES_MAX: usize = 2 << 20;
+/// How long one attempt to seek may take.
+const SEEK_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long to wait before a seek is tried again that came before the fetching had begun.
 const SEEK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -108,23 +110,19 @@ impl Reader {
         from: Offset,
         link: &Link,
     ) -> Result<(), Error> {
+        // What librdkafka has fetched from the old place it drops by itself.
         let begun = Instant::now();
-        loop {
+        while let Err(error) = consumer.seek(
+            &self.topic,
+            number(self.partition),
+            to_kafka(from),
+            SEEK_TIMEOUT,
+        ) {
             link.check()?;
-            // What librdkafka has fetched from the old place it drops by itself.
-            let sought = consumer.seek(
-                &self.topic,
-                number(self.partition),
-                to_kafka(from),
-                link.patience(),
-            );
-            match sought {
-                Ok(()) => break,
-                Err(error) if begun.elapsed() >= link.patience() => {
-                    return Err(link.failed("read from", &error));
-                }
-                Err(_) => std::thread::sleep(SEEK_PAUSE),
+            if begun.elapsed() >= link.patience() {
+                return Err(link.failed("read from", &error));
             }
+            std::thread::sleep(SEEK_PAUSE);
         }
         self.window.clear();
         self.pending = Records::new(from);

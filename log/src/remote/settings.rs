@@ -79,6 +79,7 @@ impl RemoteConfig {
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
+            .set("socket.timeout.ms", "10000")
             .set("allow.auto.create.topics", "false");
         for (key, value) in &self.properties {
             config.set(key, value);

@@ -9,25 +9,20 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
+use super::Link;
 use super::settings::Context;
-use super::{Link, REQUEST_TIMEOUT};
 use crate::{Error, Retention, Topic, TopicConfig, TopicSize};
 
 /// Topics of a cluster's own.
 const INTERNAL_PREFIX: &str = "__";
 
 /// Waits for an answer of librdkafka's background thread.
-pub(super) fn block_on<T>(answer: impl Future<Output = T>) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|source| Error::Io {
-            act: "start a runtime for",
-            path: "librdkafka".into(),
-            source,
-        })?;
-    Ok(runtime.block_on(answer))
+pub(super) fn block_on<T>(answer: impl Future<Output = KafkaResult<T>>) -> KafkaResult<T> {
+    // Without timers or sockets there is nothing that could be refused.
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.map_err(|_| KafkaError::Canceled)?.block_on(answer)
 }
 
 /// Makes a topic; one that exists keeps its partition count and takes the retention.
@@ -45,8 +40,9 @@ pub(super) fn create(
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas))
         .set("retention.ms", &age)
         .set("retention.bytes", &size);
-    let created = block_on(admin.create_topics([&topic], &options()))?
-        .map_err(|error| link.failed("create a topic at", &error))?;
+    let created = link.attempt("create a topic at", |timeout| {
+        block_on(admin.create_topics([&topic], &options(timeout)))
+    })?;
     match created.into_iter().next() {
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
             let count = partition_count(link, client, name)?;
@@ -67,9 +63,9 @@ pub(super) fn create(
 /// The topics, by name.
 pub(super) fn list(link: &Link, client: &BaseConsumer<Context>) -> Result<Vec<Topic>, Error> {
     let admin = admin(link)?;
-    let metadata = client
-        .fetch_metadata(None, REQUEST_TIMEOUT)
-        .map_err(|error| link.failed("list the topics of", &error))?;
+    let metadata = link.attempt("list the topics of", |timeout| {
+        client.fetch_metadata(None, timeout)
+    })?;
     let mut topics = Vec::new();
     for topic in metadata.topics() {
         if topic.error().is_none() && !topic.name().starts_with(INTERNAL_PREFIX) {
@@ -116,9 +112,9 @@ pub(super) fn partition_count(
     client: &BaseConsumer<Context>,
     topic: &str,
 ) -> Result<u32, Error> {
-    let metadata = client
-        .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
-        .map_err(|error| link.failed("find the partitions of a topic of", &error))?;
+    let metadata = link.attempt("find the partitions of a topic of", |timeout| {
+        client.fetch_metadata(Some(topic), timeout)
+    })?;
     let found = metadata
         .topics()
         .iter()
@@ -148,10 +144,10 @@ fn admin(link: &Link) -> Result<AdminClient<DefaultClientContext>, Error> {
         .map_err(|error| link.refused("set up a client for", error))
 }
 
-fn options() -> AdminOptions {
+fn options(timeout: Duration) -> AdminOptions {
     AdminOptions::new()
-        .request_timeout(Some(REQUEST_TIMEOUT))
-        .operation_timeout(Some(REQUEST_TIMEOUT))
+        .request_timeout(Some(timeout))
+        .operation_timeout(Some(timeout))
 }
 
 fn topic_of(name: &str, partitions: u32, retention: Retention) -> Topic {
@@ -190,8 +186,9 @@ fn describe(
     topic: &str,
 ) -> Result<ConfigResource, Error> {
     let asked = ResourceSpecifier::Topic(topic);
-    let described = block_on(admin.describe_configs([&asked], &options()))?
-        .map_err(|error| link.failed("read a topic's settings from", &error))?;
+    let described = link.attempt("read a topic's settings from", |timeout| {
+        block_on(admin.describe_configs([&asked], &options(timeout)))
+    })?;
     match described.into_iter().next() {
         Some(Ok(config)) => Ok(config),
         Some(Err(code)) => Err(link.refused("read a topic's settings from", code)),
@@ -209,8 +206,9 @@ fn alter_retention(
     let altered = AlterConfig::new(ResourceSpecifier::Topic(topic))
         .set("retention.ms", &age)
         .set("retention.bytes", &size);
-    let altered = block_on(admin.alter_configs([&altered], &options()))?
-        .map_err(|error| link.failed("change a topic's retention at", &error))?;
+    let altered = link.attempt("change a topic's retention at", |timeout| {
+        block_on(admin.alter_configs([&altered], &options(timeout)))
+    })?;
     match altered.into_iter().next() {
         Some(Err((_, code))) => Err(link.refused("change a topic's retention at", code)),
         _ => Ok(()),
