@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod events;
+mod exact;
 mod health;
 mod kills;
 mod live;
@@ -11,4 +12,6 @@ mod memory;
 mod once;
 mod ops;
 mod serve;
+mod services;
 mod support;
+mod trickle;

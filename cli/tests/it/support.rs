@@ -111,6 +111,15 @@ impl Sandbox {
     }
 }
 
+/// A test that fails shows what the binaries it started have said.
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("what was said:\n{}", self.said());
+        }
+    }
+}
+
 /// What a finished run has said.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -160,6 +169,16 @@ impl Ran {
 pub(crate) struct Process(Child);
 
 impl Process {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Stops it where it is, or lets it go on.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -253,4 +272,13 @@ pub(crate) fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut(
         );
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// A setting of a test, from the environment.
+pub(crate) fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .ok()
+            .unwrap_or_else(|| panic!("{name}={text} is no number"))
+    })
 }
