@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::producers::{Refusal, Sequenced};
 use crate::{Error, Offset, Session};
@@ -55,19 +56,44 @@ struct Inner {
     outcomes: HashMap<u64, Outcome>,
 }
 
+/// The place of a request that waits. Whoever has it waits for the outcome, which else stays for ever.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Ticket {
+    number: u64,
+    entered: Instant,
+}
+
+impl Ticket {
+    /// When the request came.
+    pub(crate) const fn entered(&self) -> Instant {
+        self.entered
+    }
+}
+
 impl AppendQueue {
-    /// Has `request` written by `write`, which gets a group of requests and returns an outcome for each.
-    pub(crate) fn append(
+    /// Takes a request in; they are written in this order.
+    pub(crate) fn enter(&self, request: Request) -> Ticket {
+        let mut inner = self.lock();
+        let number = inner.next_ticket;
+        inner.next_ticket += 1;
+        inner.waiting.push((number, request));
+        Ticket {
+            number,
+            entered: Instant::now(),
+        }
+    }
+
+    /// Waits until a request is written, or writes it and what else waits; `write` gets a group of requests and
+    /// returns an outcome for each.
+    pub(crate) fn wait(
         &self,
-        request: Request,
+        ticket: Ticket,
         write: impl Fn(Vec<Request>) -> Vec<Outcome>,
     ) -> Outcome {
         let mut inner = self.lock();
-        let ticket = inner.next_ticket;
-        inner.next_ticket += 1;
-        inner.waiting.push((ticket, request));
         loop {
-            if let Some(outcome) = inner.outcomes.remove(&ticket) {
+            if let Some(outcome) = inner.outcomes.remove(&ticket.number) {
                 return outcome;
             }
             if inner.led {
@@ -145,11 +171,10 @@ mod tests {
             offsets.take(group.len()).collect()
         };
         thread::scope(|scope| {
-            let first = scope.spawn(|| queue.append(request(10), write));
+            let append = || queue.wait(queue.enter(request(10)), write);
+            let first = scope.spawn(append);
             assert_eq!(begun.recv().unwrap(), 1);
-            let others: Vec<_> = (0..5)
-                .map(|_| scope.spawn(|| queue.append(request(10), write)))
-                .collect();
+            let others: Vec<_> = (0..5).map(|_| scope.spawn(append)).collect();
             while queue.lock().waiting.len() < 5 {
                 thread::yield_now();
             }

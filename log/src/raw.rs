@@ -1,13 +1,16 @@
 //! Batches in and out as they are stored, and what else only the server needs.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
-use crate::append::{Placed, Request};
+use crate::append::{Outcome, Request, Ticket};
 use crate::batch::BatchView;
 use crate::destination::Destination;
 use crate::produced::Produced;
+use crate::store::Store;
+use crate::topic::TopicLog;
 use crate::{Client, Error, Offset, Session, Topic, TopicConfig};
 
 /// Batches read from one partition, as they are stored.
@@ -37,15 +40,31 @@ impl Destination for StoredBatches {
     }
 }
 
+/// An append that has its place in the order of appends.
+pub(crate) struct Appending {
+    /// The log is not closed before it is finished.
+    _store: Arc<Store>,
+    topic: Arc<TopicLog>,
+    ticket: Ticket,
+}
+
+impl Appending {
+    /// Waits until it is as durable as it has to be, or refused.
+    pub(crate) fn finish(self) -> Outcome {
+        self.topic.finish_append(self.ticket)
+    }
+}
+
 impl Client {
-    /// Appends batches to partitions of one topic, as [`Client::append`] does; each is placed or refused for
-    /// itself.
-    pub(crate) fn append_batches(
+    /// Begins to append batches to partitions of one topic, as [`Client::append`] does; each is placed or refused
+    /// for itself. Appends that are begun one after the other are written in this order, with one fsync if they
+    /// wait together.
+    pub(crate) fn begin_append(
         &self,
         session: Option<&Session>,
         topic: &str,
         batches: Vec<(u32, Produced)>,
-    ) -> Result<Vec<Placed>, Error> {
+    ) -> Result<Appending, Error> {
         let store = self.store()?;
         let core = store.core();
         let topic = core.topic(topic)?;
@@ -55,11 +74,16 @@ impl Client {
         core.shared.space.check()?;
         core.shared.counts.appends.fetch_add(1, Ordering::Relaxed);
         let parts = batches.into_iter();
-        topic.append(Request {
+        let ticket = topic.begin_append(Request {
             session: session.cloned(),
             parts: parts
                 .map(|(partition, batch)| batch.into_part(partition))
                 .collect(),
+        })?;
+        Ok(Appending {
+            _store: store,
+            topic,
+            ticket,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The log served over the Kafka protocol: a thin adapter over the operations of [`Client`].
 //!
-//! A connection is a task that reads a request, has it answered, writes the answer, and only then reads the
-//! next one, so that answers come in order. What touches the log runs on tokio's threads for blocking calls; a
+//! A connection is a task that reads a request, has it answered, writes the answer, and then goes on with the
+//! next one, so that answers come in order; only requests to produce are answered together. What touches the log runs on tokio's threads for blocking calls; a
 //! fetch that waits for records holds none. `docs/format.md` lists the APIs and their versions.
 //!
 //! **Invariant:** nothing that a client sends makes the server panic, or take more memory than the limits in
@@ -21,6 +21,7 @@ mod list_offsets;
 mod metadata;
 mod produce;
 mod producer_id;
+mod requests;
 mod sasl;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::caller::Caller;
 use super::code::Code;
-use super::connection::{Ended, Frame};
+use super::connection::Ended;
+use super::requests::Frame;
 use super::sasl::{self, Access};
 use super::wire::{Malformed, Reader, Writer};
 use super::{
@@ -36,10 +37,12 @@ const SASL_AUTHENTICATE: i16 = 36;
 const DELETE_GROUPS: i16 = 42;
 const OFFSET_DELETE: i16 = 47;
 
+const PRODUCE_VERSIONS: (i16, i16) = (0, 8);
+
 /// Key, first and last version of each API. Produce is offered from 0 because librdkafka before 2.11 takes a
 /// broker that does not offer it for one that knows no compression but gzip; below 3 it is refused.
 const OFFERED: [(i16, i16, i16); 18] = [
-    (PRODUCE, 0, 8),
+    (PRODUCE, PRODUCE_VERSIONS.0, PRODUCE_VERSIONS.1),
     (FETCH, 4, 11),
     (LIST_OFFSETS, 1, 5),
     (METADATA, 0, 8),
@@ -63,15 +66,18 @@ const OFFERED: [(i16, i16, i16); 18] = [
 const OFFERED_WITH_CREDENTIALS: [(i16, i16, i16); 2] =
     [(SASL_HANDSHAKE, 0, 1), (SASL_AUTHENTICATE, 0, 1)];
 
-/// An answer, and its share of the memory for answers.
+/// An answer with its length in front, and its share of the memory for answers.
 pub(super) struct Answer {
     pub(super) bytes: Vec<u8>,
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
-    const fn small(bytes: Vec<u8>) -> Self {
-        Self { bytes, room: None }
+    fn small(out: Writer) -> Self {
+        Self {
+            bytes: out.into_frame(),
+            room: None,
+        }
     }
 }
 
@@ -118,7 +124,7 @@ pub(super) async fn answer_stranger(
             return Err(Ended::Unauthenticated);
         }
         *access = Access::Granted;
-        return Ok(Answer::small(Vec::new()));
+        return Ok(Answer::small(Writer::new()));
     }
     let (header, body) = decode_header(&frame.bytes)?;
     check_offered(broker, &header)?;
@@ -136,15 +142,15 @@ pub(super) async fn answer_stranger(
         }
         _ => return Err(Ended::Unauthenticated),
     }
-    Ok(Answer::small(out.into_bytes()))
+    Ok(Answer::small(out))
 }
 
-/// Answers a request; `None` if it wants no answer.
+/// Answers a request, if it is none to produce.
 pub(super) async fn answer(
     broker: &Arc<Broker>,
     frame: Frame,
     reached: SocketAddr,
-) -> Result<Option<Answer>, Ended> {
+) -> Result<Answer, Ended> {
     let (header, body) = decode_header(&frame.bytes)?;
     check_offered(broker, &header)?;
     if header.key == FETCH {
@@ -153,35 +159,81 @@ pub(super) async fn answer(
         // A fetch may wait for long.
         drop(frame);
         let (out, room) = fetch::answer(broker, request, out).await?;
-        return Ok(Some(Answer {
-            bytes: out.into_bytes(),
+        return Ok(Answer {
+            bytes: out.into_frame(),
             room: Some(room),
-        }));
+        });
     }
     let broker = Arc::clone(broker);
     let answered = tokio::task::spawn_blocking(move || {
         // Decoded again: what was decoded above borrows from the frame.
         let (header, body) = decode_header(&frame.bytes)?;
         let mut out = begin(&header);
-        let is_wanted = dispatch(&broker, header, body, reached, &mut out)?;
-        Ok::<_, Ended>(is_wanted.then(|| out.into_bytes()))
+        dispatch(&broker, header, body, reached, &mut out)?;
+        Ok::<_, Ended>(Answer::small(out))
     });
-    let bytes = answered.await.map_err(|_| Ended::Closed)??;
-    Ok(bytes.map(Answer::small))
+    answered.await.map_err(|_| Ended::Closed)?
 }
 
-/// Answers all but fetches; says whether an answer is wanted.
+/// Whether a request is one to produce, of a version that is offered.
+pub(super) fn is_produce(frame: &Frame) -> bool {
+    let is_it = |(header, _): (Header<'_>, _)| {
+        header.key == PRODUCE && (PRODUCE_VERSIONS.0..=PRODUCE_VERSIONS.1).contains(&header.version)
+    };
+    decode_header(&frame.bytes).is_ok_and(is_it)
+}
+
+/// Answers requests to produce; `None` where no answer is wanted. Their appends are begun in this order before
+/// the first is waited for. There are fewer answers than requests if one of them ends the connection.
+pub(super) async fn answer_produces(
+    broker: &Arc<Broker>,
+    frames: Vec<Frame>,
+) -> Vec<Result<Option<Answer>, Ended>> {
+    let broker = Arc::clone(broker);
+    let answered = tokio::task::spawn_blocking(move || {
+        let mut begun = Vec::new();
+        let mut ended = None;
+        for frame in &frames {
+            match begin_produce(&broker, frame) {
+                Ok(one) => begun.push(one),
+                Err(malformed) => {
+                    ended = Some(Err(malformed.into()));
+                    break;
+                }
+            }
+        }
+        // Each of them, even if one before it ends the connection: they have their place.
+        let finished = begun.into_iter().map(|(begun, mut out)| {
+            let is_wanted = begun.finish(&broker, &mut out)?;
+            Ok(is_wanted.then(|| Answer::small(out)))
+        });
+        finished.chain(ended).collect()
+    });
+    let answered = answered.await;
+    answered.unwrap_or_else(|_panicked| vec![Err(Ended::Closed)])
+}
+
+fn begin_produce<'a>(
+    broker: &Broker,
+    frame: &'a Frame,
+) -> Result<(produce::Begun<'a>, Writer), Malformed> {
+    let (header, body) = decode_header(&frame.bytes)?;
+    let caller = Caller::of(header.client_id);
+    let begun = produce::begin(broker, &caller, header.version, body)?;
+    Ok((begun, begin(&header)))
+}
+
+/// Answers all but fetches and requests to produce.
 fn dispatch(
     broker: &Broker,
     header: Header<'_>,
     body: Reader<'_>,
     reached: SocketAddr,
     out: &mut Writer,
-) -> Result<bool, Ended> {
+) -> Result<(), Ended> {
     let version = header.version;
     let caller = Caller::of(header.client_id);
     match header.key {
-        PRODUCE => return produce::answer(broker, &caller, version, body, out),
         LIST_OFFSETS => list_offsets::answer(broker, version, body, out)?,
         METADATA => metadata::answer(broker, version, body, reached, out)?,
         OFFSET_COMMIT => group_offsets::commit(broker, &caller, version, body, out)?,
@@ -203,7 +255,7 @@ fn dispatch(
         }
         _ => api_versions(broker, version, body, out)?,
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Whether a request's header and body have tagged fields.
@@ -232,7 +284,7 @@ fn decode_header(frame: &[u8]) -> Result<(Header<'_>, Reader<'_>), Malformed> {
 /// An answer's header. That of ApiVersions has no tagged fields in any version, as a client reads it before it
 /// knows which versions there are.
 fn begin(header: &Header<'_>) -> Writer {
-    let mut out = Writer::default();
+    let mut out = Writer::new();
     out.i32(header.correlation_id);
     if header.key != API_VERSIONS && is_flexible(header.key, header.version) {
         out.no_tagged_fields();

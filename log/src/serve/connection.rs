@@ -1,22 +1,29 @@
-//! A connection: a request, its answer, the next request.
+//! A connection: a request, its answer, the next request. Requests to produce are read ahead while earlier ones
+//! are written, so that those that have come meanwhile share the next fsync.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::Broker;
 use super::api::{self, Answer};
+use super::requests::{Frame, Requests};
 use super::sasl::{self, Access};
 use super::wire::Malformed;
 
-/// How long a request may take to come once it has begun, and an answer to be taken.
+/// How long an answer may take to be taken, and who wants memory to get it.
 const TRANSFER_MAX: Duration = Duration::from_secs(30);
+/// So many requests of a connection are read before the first of them is answered; as many as an idempotent
+/// producer has under way.
+const AHEAD_MAX: usize = 5;
 
 /// Why a connection ends before its client ends it.
 #[derive(Debug, thiserror::Error)]
@@ -40,18 +47,6 @@ pub(super) enum Ended {
     Closed,
 }
 
-/// A request as it came, and its share of the memory for requests.
-pub(super) struct Frame {
-    pub(super) bytes: Vec<u8>,
-    _room: OwnedSemaphorePermit,
-}
-
-impl Frame {
-    pub(super) const fn new(bytes: Vec<u8>, room: OwnedSemaphorePermit) -> Self {
-        Self { bytes, _room: room }
-    }
-}
-
 /// Serves a client until it goes or is let go.
 pub(super) async fn run(broker: &Arc<Broker>, stream: TcpStream, peer: SocketAddr) {
     match serve(broker, stream).await {
@@ -63,63 +58,113 @@ pub(super) async fn run(broker: &Arc<Broker>, stream: TcpStream, peer: SocketAdd
 async fn serve(broker: &Arc<Broker>, stream: TcpStream) -> Result<(), Ended> {
     stream.set_nodelay(true)?;
     let reached = stream.local_addr()?;
-    let (read, mut write) = stream.into_split();
-    let mut read = BufReader::with_capacity(16 << 10, read);
-    let mut access = Access::new(broker.config.credentials.as_ref());
-    let stranger_until = Instant::now() + sasl::TIME_MAX;
-    let mut stopping = broker.stopping.clone();
-    loop {
-        let config = &broker.config;
-        let (bytes_max, wait_until) = match access {
-            Access::Granted => (config.request_bytes_max, Instant::now() + config.idle_max),
-            Access::Refused => return Err(Ended::Unauthenticated),
-            _ => (sasl::REQUEST_BYTES_MAX, stranger_until),
-        };
-        let length = tokio::select! {
-            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
-            length = timeout_at(wait_until, read.read_i32()) => length,
-        };
-        let length = match length {
-            Err(_idle) => return Ok(()),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Ok(length) => length?,
-        };
-        let frame = read_frame(broker, &mut read, length, bytes_max).await?;
-        let answer = match access {
-            Access::Granted => api::answer(broker, frame, reached).await?,
-            _ => Some(api::answer_stranger(broker, &mut access, frame).await?),
-        };
-        let Some(Answer { bytes, room }) = answer else {
-            continue;
-        };
-        let length = i32::try_from(bytes.len()).expect("answers are smaller than 2 GiB");
-        let written = timeout(TRANSFER_MAX, async {
-            write.write_all(&length.to_be_bytes()).await?;
-            write.write_all(&bytes).await
-        });
-        written.await.map_err(|_| Ended::Slow)??;
-        drop(room);
-    }
+    let (read, write) = stream.into_split();
+    let connection = Connection {
+        broker,
+        reached,
+        requests: Requests::new(read),
+        write,
+        access: Access::new(broker.config.credentials.as_ref()),
+        begun: Instant::now(),
+        ahead: VecDeque::new(),
+        end: None,
+    };
+    connection.serve().await
 }
 
-/// Takes in a request. Memory is taken as its bytes come, not as its length says.
-async fn read_frame(
-    broker: &Broker,
-    read: &mut (impl AsyncReadExt + Unpin),
-    length: i32,
-    bytes_max: usize,
-) -> Result<Frame, Ended> {
-    let bytes = usize::try_from(length).ok();
-    let bytes = bytes.filter(|bytes| *bytes <= bytes_max);
-    let bytes = bytes.ok_or(Ended::Length(length))?;
-    let room = acquire(&broker.request_room, bytes, broker).await?;
-    let mut frame = Vec::with_capacity(bytes.min(16 << 10));
-    let mut body = read.take(bytes as u64);
-    let taken = timeout(TRANSFER_MAX, body.read_to_end(&mut frame));
-    if taken.await.map_err(|_| Ended::Slow)?? < bytes {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+struct Connection<'a, R, W> {
+    broker: &'a Arc<Broker>,
+    reached: SocketAddr,
+    requests: Requests<R>,
+    write: W,
+    access: Access,
+    begun: Instant,
+    /// Requests that have been read and wait.
+    ahead: VecDeque<Frame>,
+    /// How the connection ends behind them, where it is known.
+    end: Option<Result<(), Ended>>,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'_, R, W> {
+    async fn serve(mut self) -> Result<(), Ended> {
+        let mut stopping = self.broker.stopping.clone();
+        loop {
+            let next = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+                next = self.next() => next?,
+            };
+            let Some(frame) = next else {
+                return Ok(());
+            };
+            if self.access != Access::Granted {
+                let answer = api::answer_stranger(self.broker, &mut self.access, frame).await?;
+                self.send(answer).await?;
+            } else if api::is_produce(&frame) {
+                self.produce(frame).await?;
+            } else {
+                let answer = api::answer(self.broker, frame, self.reached).await?;
+                self.send(answer).await?;
+            }
+        }
     }
-    Ok(Frame::new(frame, room))
+
+    /// The next request; `None` if the connection ends.
+    async fn next(&mut self) -> Result<Option<Frame>, Ended> {
+        if let Some(frame) = self.ahead.pop_front() {
+            return Ok(Some(frame));
+        }
+        if let Some(end) = self.end.take() {
+            return end.map(|()| None);
+        }
+        let config = &self.broker.config;
+        let (bytes_max, idle_until) = match self.access {
+            Access::Granted => (config.request_bytes_max, Instant::now() + config.idle_max),
+            Access::Refused => return Err(Ended::Unauthenticated),
+            _ => (sasl::REQUEST_BYTES_MAX, self.begun + sasl::TIME_MAX),
+        };
+        self.requests.next(self.broker, bytes_max, idle_until).await
+    }
+
+    /// Answers a request to produce and those that wait behind it, and reads ahead meanwhile.
+    async fn produce(&mut self, first: Frame) -> Result<(), Ended> {
+        let mut group = vec![first];
+        while self.ahead.front().is_some_and(api::is_produce) {
+            group.extend(self.ahead.pop_front());
+        }
+        let mut answering = pin!(api::answer_produces(self.broker, group));
+        let answers = loop {
+            let is_produce = self.ahead.back().is_none_or(api::is_produce);
+            let may_read = is_produce && self.ahead.len() < AHEAD_MAX && self.end.is_none();
+            let config = &self.broker.config;
+            let idle_until = Instant::now() + config.idle_max;
+            let next = self
+                .requests
+                .next(self.broker, config.request_bytes_max, idle_until);
+            tokio::select! {
+                biased;
+                answers = &mut answering => break answers,
+                next = next, if may_read => match next {
+                    Ok(Some(frame)) => self.ahead.push_back(frame),
+                    Ok(None) => self.end = Some(Ok(())),
+                    Err(ended) => self.end = Some(Err(ended)),
+                },
+            }
+        };
+        for answer in answers {
+            if let Some(answer) = answer? {
+                self.send(answer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, Answer { bytes, room }: Answer) -> Result<(), Ended> {
+        let written = timeout(TRANSFER_MAX, self.write.write_all(&bytes));
+        written.await.map_err(|_| Ended::Slow)??;
+        drop(room);
+        Ok(())
+    }
 }
 
 /// Waits for a share of the memory.

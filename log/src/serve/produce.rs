@@ -1,4 +1,5 @@
-//! Produce: batches that are stored as they come.
+//! Produce: batches that are stored as they come. A request is begun, which gives its appends their place, and
+//! then finished, so that those that follow each other on a connection share an fsync.
 
 use super::Broker;
 use super::caller::{Caller, META_TOPIC};
@@ -7,6 +8,7 @@ use super::connection::Ended;
 use super::wire::{Malformed, Reader, Writer};
 use crate::append::Placed;
 use crate::produced::{Produced, Unfit};
+use crate::raw::Appending;
 use crate::shared::now_ms;
 use crate::{Error, Offset};
 
@@ -36,14 +38,28 @@ struct Stored {
     message: Option<String>,
 }
 
-/// Says whether an answer is wanted.
-pub(super) fn answer(
+/// A request whose appends have their place.
+pub(super) struct Begun<'a> {
+    version: i16,
+    acks: i16,
+    topics: Vec<(&'a str, Vec<Sent<'a>>, Appends)>,
+}
+
+/// What was sent for a topic.
+struct Appends {
+    /// What is refused before it is appended; `None` for the others, in their order.
+    refused: Vec<Option<Stored>>,
+    /// The append of the others; none if there are none.
+    appending: Option<Result<Appending, Error>>,
+}
+
+/// Begins the appends of a request.
+pub(super) fn begin<'a>(
     broker: &Broker,
     caller: &Caller,
     version: i16,
-    body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<bool, Ended> {
+    body: Reader<'a>,
+) -> Result<Begun<'a>, Malformed> {
     let Request {
         has_transaction,
         acks,
@@ -58,25 +74,37 @@ pub(super) fn answer(
     } else {
         None
     };
-    let stored: Vec<_> = topics
-        .into_iter()
-        .map(|(topic, sent)| {
-            let stored = match refusal {
-                Some(code) => sent.iter().map(|sent| refused(sent, code, None)).collect(),
-                None => append(broker, caller, version, topic, &sent),
-            };
-            (topic, stored)
-        })
-        .collect();
-    if acks == 0 {
-        let mut all = stored.iter().flat_map(|(_, stored)| stored);
-        if all.any(|stored| stored.code.is_error()) {
-            return Err(Ended::Unacknowledged);
+    let topics = topics.into_iter().map(|(topic, sent)| {
+        let appends = match refusal {
+            Some(code) => Appends::refused(&sent, code, None),
+            None => Appends::begin(broker, caller, version, topic, &sent),
+        };
+        (topic, sent, appends)
+    });
+    Ok(Begun {
+        version,
+        acks,
+        topics: topics.collect(),
+    })
+}
+
+impl Begun<'_> {
+    /// Waits for the appends; says whether an answer is wanted.
+    pub(super) fn finish(self, broker: &Broker, out: &mut Writer) -> Result<bool, Ended> {
+        let topics = self.topics.into_iter();
+        let stored: Vec<_> = topics
+            .map(|(topic, sent, appends)| (topic, appends.finish(broker, topic, &sent)))
+            .collect();
+        if self.acks == 0 {
+            let mut all = stored.iter().flat_map(|(_, stored)| stored);
+            if all.any(|stored| stored.code.is_error()) {
+                return Err(Ended::Unacknowledged);
+            }
+            return Ok(false);
         }
-        return Ok(false);
+        put(self.version, &stored, out);
+        Ok(true)
     }
-    put(version, &stored, out);
-    Ok(true)
 }
 
 fn decode(version: i16, mut body: Reader<'_>) -> Result<Request<'_>, Malformed> {
@@ -115,50 +143,62 @@ const fn refused(sent: &Sent<'_>, code: Code, message: Option<String>) -> Stored
     }
 }
 
-/// Appends what is fit to be stored, together.
-fn append(
-    broker: &Broker,
-    caller: &Caller,
-    version: i16,
-    topic: &str,
-    sent: &[Sent<'_>],
-) -> Vec<Stored> {
-    if topic == META_TOPIC && caller.session().is_none() {
-        let code = Code::TOPIC_AUTHORIZATION_FAILED;
-        let text = format!("only an ingest of bekk's writes to `{META_TOPIC}`");
-        let refused = |sent| refused(sent, code, Some(text.clone()));
-        return sent.iter().map(refused).collect();
-    }
-    let partitions = match broker.client.topic_named(topic) {
-        Ok(found) => found.config.partitions,
-        Err(error) => {
-            let code = Code::from(&error);
-            return sent.iter().map(|sent| refused(sent, code, None)).collect();
+impl Appends {
+    fn refused(sent: &[Sent<'_>], code: Code, message: Option<&str>) -> Self {
+        let refused = |sent| Some(refused(sent, code, message.map(str::to_owned)));
+        Self {
+            refused: sent.iter().map(refused).collect(),
+            appending: None,
         }
-    };
-    let mut batches = Vec::new();
-    let mut stored: Vec<_> = sent
-        .iter()
-        .map(|sent| match check(broker, version, partitions, sent) {
-            Ok(batch) => {
-                batches.push(batch);
-                None
-            }
-            Err(refused) => Some(refused),
-        })
-        .collect();
-    if !batches.is_empty() {
-        let placed = broker
-            .client
-            .append_batches(caller.session(), topic, batches);
+    }
+
+    /// Begins to append what is fit to be stored, together.
+    fn begin(
+        broker: &Broker,
+        caller: &Caller,
+        version: i16,
+        topic: &str,
+        sent: &[Sent<'_>],
+    ) -> Self {
+        if topic == META_TOPIC && caller.session().is_none() {
+            let text = format!("only an ingest of bekk's writes to `{META_TOPIC}`");
+            return Self::refused(sent, Code::TOPIC_AUTHORIZATION_FAILED, Some(&text));
+        }
+        let partitions = match broker.client.topic_named(topic) {
+            Ok(found) => found.config.partitions,
+            Err(error) => return Self::refused(sent, Code::from(&error), None),
+        };
+        let mut batches = Vec::new();
+        let mut refused = Vec::with_capacity(sent.len());
+        for sent in sent {
+            refused.push(match check(broker, version, partitions, sent) {
+                Ok(batch) => {
+                    batches.push(batch);
+                    None
+                }
+                Err(refused) => Some(refused),
+            });
+        }
+        let client = &broker.client;
+        let appending =
+            (!batches.is_empty()).then(|| client.begin_append(caller.session(), topic, batches));
+        Self { refused, appending }
+    }
+
+    fn finish(self, broker: &Broker, topic: &str, sent: &[Sent<'_>]) -> Vec<Stored> {
+        let Some(appending) = self.appending else {
+            return self.refused.into_iter().flatten().collect();
+        };
+        let placed = appending.and_then(Appending::finish);
         if let Err(error) = &placed {
             broker.note_failure(error);
         }
         let starts = broker.client.partition_ends(topic).unwrap_or_default();
         let mut placed = placed.map(Vec::into_iter);
-        for (slot, sent) in stored.iter_mut().zip(sent) {
-            if slot.is_some() {
-                continue;
+        let slots = self.refused.into_iter().zip(sent);
+        let stored = slots.map(|(refused, sent)| {
+            if let Some(refused) = refused {
+                return refused;
             }
             let of_one = match &mut placed {
                 Ok(placed) => Ok(placed.next().expect("each batch has been placed")),
@@ -168,10 +208,10 @@ fn append(
             let ends = usize::try_from(sent.partition).ok();
             let ends = ends.and_then(|partition| starts.get(partition));
             one.log_start = ends.map(|ends| ends.start);
-            *slot = Some(one);
-        }
+            one
+        });
+        stored.collect()
     }
-    stored.into_iter().flatten().collect()
 }
 
 fn check(

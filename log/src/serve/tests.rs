@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+use super::requests::Frame;
 use super::wire::{Malformed, Reader};
 use super::{Broker, ServeConfig, api, connection};
 use crate::{Client, Config, Retention, TopicConfig};
@@ -39,14 +40,19 @@ fn answer(runtime: &tokio::runtime::Runtime, broker: &Arc<Broker>, bytes: Vec<u8
     let reached = SocketAddr::from(([127, 0, 0, 1], 9092));
     runtime.block_on(async {
         let room = connection::acquire(&broker.request_room, bytes.len(), broker).await;
-        let frame = connection::Frame::new(bytes, room.unwrap());
-        let answered = api::answer(broker, frame, reached).await;
-        assert!(
-            !matches!(answered, Err(connection::Ended::Closed)),
-            "a thread panicked"
-        );
-        if let Ok(Some(answer)) = answered {
-            assert!(answer.bytes.len() < 4 << 20, "{}", answer.bytes.len());
+        let frame = Frame::new(bytes, room.unwrap());
+        let answers = match api::is_produce(&frame) {
+            true => api::answer_produces(broker, vec![frame]).await,
+            false => vec![api::answer(broker, frame, reached).await.map(Some)],
+        };
+        for answered in answers {
+            assert!(
+                !matches!(answered, Err(connection::Ended::Closed)),
+                "a thread panicked"
+            );
+            if let Ok(Some(answer)) = answered {
+                assert!(answer.bytes.len() < 4 << 20, "{}", answer.bytes.len());
+            }
         }
     });
 }

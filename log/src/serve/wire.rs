@@ -149,12 +149,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A response being written.
-#[derive(Debug, Default)]
+/// A response being written, behind its length.
+#[derive(Debug)]
 pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(super) fn new() -> Self {
+        Self(vec![0; 4])
+    }
+
+    /// The response with its length in front.
+    pub(super) fn into_frame(mut self) -> Vec<u8> {
+        let length = i32::try_from(self.0.len() - 4).expect("a response is smaller than 2 GiB");
+        self.0[..4].copy_from_slice(&length.to_be_bytes());
         self.0
     }
 

@@ -4,13 +4,19 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{TopicLog, lock};
-use crate::append::{Outcome, Request};
+use crate::append::{Outcome, Request, Ticket};
 use crate::shared::now_ms;
 use crate::writer::{Group, Writer};
 use crate::{Durability, Error};
 
 impl TopicLog {
     pub(crate) fn append(&self, request: Request) -> Outcome {
+        let ticket = self.begin_append(request)?;
+        self.finish_append(ticket)
+    }
+
+    /// Takes an append in; appends are written in this order. Whoever gets a ticket has to finish it.
+    pub(crate) fn begin_append(&self, request: Request) -> Result<Ticket, Error> {
         let partitions = lock(&self.config).partitions;
         if let Some(part) = request
             .parts
@@ -19,11 +25,14 @@ impl TopicLog {
         {
             return Err(self.unknown_partition(part.partition));
         }
-        let began = Instant::now();
-        let outcome = self
-            .queue
-            .append(request, |group| self.write_group(group))?;
-        self.shared.counts.append_time.observe(began.elapsed());
+        Ok(self.queue.enter(request))
+    }
+
+    /// Waits for the outcome of an append.
+    pub(crate) fn finish_append(&self, ticket: Ticket) -> Outcome {
+        let entered = ticket.entered();
+        let outcome = self.queue.wait(ticket, |group| self.write_group(group))?;
+        self.shared.counts.append_time.observe(entered.elapsed());
         Ok(outcome)
     }
 

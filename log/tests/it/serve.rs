@@ -222,3 +222,94 @@ fn what_a_client_sends_as_records_does_not_stop_our_readers() {
     assert!(served.client.gaps("t").unwrap().is_empty());
     served.server.stop();
 }
+
+/// The frames of requests, one after the other.
+fn frames(requests: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for request in requests {
+        bytes.extend_from_slice(&i32::try_from(request.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(request);
+    }
+    bytes
+}
+
+#[test]
+fn what_comes_while_one_append_is_written_shares_the_next_write() {
+    let served = Served::new(|_| ());
+    let mut connection = served.connect();
+    let writes = served.client.counters().unwrap().writes;
+    let sent: Vec<_> = (0..100)
+        .map(|i| {
+            // One twice, one with a gap before it, and one that wants no answer.
+            let (sequence, acks) = match i {
+                20 => (19, -1),
+                30 => (40, -1),
+                40 => (38, 0),
+                31.. => (i - 2, -1),
+                21.. => (i - 1, -1),
+                _ => (i, -1),
+            };
+            let request = produce_request(acks, batch(Some((7, 0)), sequence, 1));
+            let mut request = encoded("test", ApiKey::Produce, 7, &request);
+            request[4..8].copy_from_slice(&i.to_be_bytes());
+            request
+        })
+        .collect();
+    connection.stream.write_all(&frames(&sent)).unwrap();
+    for i in (0..100i32).filter(|i| *i != 40) {
+        let answer = connection.receive();
+        assert_eq!(answer[..4], i.to_be_bytes(), "answers come in order");
+        let code = i16::from_be_bytes(*answer[19..].first_chunk().unwrap());
+        let base = i64::from_be_bytes(*answer[21..].first_chunk().unwrap());
+        let expected = match i {
+            20 => (0, 19),
+            30 => (45, -1),
+            31.. => (0, i64::from(i) - 2),
+            21.. => (0, i64::from(i) - 1),
+            _ => (0, i64::from(i)),
+        };
+        assert_eq!((code, base), expected, "request {i}");
+    }
+    let writes = served.client.counters().unwrap().writes - writes;
+    assert!(writes < 60, "{writes}");
+    served.server.stop();
+}
+
+#[test]
+fn other_requests_wait_for_the_appends_before_them() {
+    let served = Served::new(|_| ());
+    let mut connection = served.connect();
+    let produce = encoded(
+        "test",
+        ApiKey::Produce,
+        7,
+        &produce_request(-1, batch(None, 0, 1)),
+    );
+    let fetch = |offset| {
+        let request = fetch_request(offset, 1 << 20, 1, 0);
+        encoded("test", ApiKey::Fetch, 11, &request)
+    };
+    let sent = [
+        produce.clone(),
+        produce.clone(),
+        fetch(1),
+        produce.clone(),
+        fetch(2),
+        produce.clone(),
+        vec![0, 0, 0, 7, 0, 0, 0, 1, 0xff, 0xff],
+        produce,
+    ];
+    connection.stream.write_all(&frames(&sent)).unwrap();
+    let has_record = |answer: &[u8]| answer.windows(7).any(|bytes| bytes == b"value 0");
+    assert!(!has_record(&connection.receive()));
+    assert!(!has_record(&connection.receive()));
+    assert!(has_record(&connection.receive()));
+    assert!(!has_record(&connection.receive()));
+    assert!(has_record(&connection.receive()));
+    assert!(!has_record(&connection.receive()));
+    // What is behind a malformed request is not looked at.
+    assert!(connection.is_closed());
+    let end = served.client.partition_ends("t").unwrap()[0].end;
+    assert_eq!(end, Offset::new(4));
+    served.server.stop();
+}
