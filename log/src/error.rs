@@ -148,6 +148,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The server's certificate or its key cannot be used.
+    #[error("use certificate file `{path}`: {detail}")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
     /// The system refused a read or write.
     #[error("{act} `{path}`")]
     Io {

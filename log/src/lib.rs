@@ -110,5 +110,5 @@ pub use histogram::{Durations, Histogram};
 pub use offset::{LogId, Offset, ParseLogIdError};
 pub use record::{Record, RecordBuffer, Records};
 pub use remote::RemoteConfig;
-pub use serve::{Credentials, ServeConfig, Server};
+pub use serve::{Credentials, ServeConfig, Server, TlsConfig};
 pub use verify::{Problem, VerifyReport, verify};

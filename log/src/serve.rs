@@ -25,6 +25,7 @@ mod requests;
 mod sasl;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod wire;
 
 use std::net::SocketAddr;
@@ -35,9 +36,11 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::rustls;
 
 use self::code::Code;
 pub use self::sasl::Credentials;
+pub use self::tls::TlsConfig;
 use crate::store::Store;
 use crate::{Client, Error};
 
@@ -55,6 +58,8 @@ pub struct ServeConfig {
     pub advertise: Option<(String, u16)>,
     /// What a client has to know; `None`: whoever reaches the address may do all.
     pub credentials: Option<Credentials>,
+    /// The certificate; `None`: connections are not encrypted.
+    pub tls: Option<TlsConfig>,
     /// The most connections; further ones are closed at once.
     pub connections_max: usize,
     /// The largest request in bytes; a larger one ends its connection.
@@ -77,6 +82,7 @@ impl ServeConfig {
             listen,
             advertise: None,
             credentials: None,
+            tls: None,
             connections_max: 512,
             request_bytes_max: 32 << 20,
             memory_bytes_max: 256 << 20,
@@ -101,6 +107,7 @@ pub struct Server {
 struct Broker {
     client: Client,
     config: ServeConfig,
+    tls: Option<Arc<rustls::ServerConfig>>,
     /// Bytes of requests that may still be taken in.
     request_room: Arc<Semaphore>,
     /// Bytes of answers to fetches that may still be made.
@@ -115,12 +122,13 @@ impl Server {
     /// Serves a log until it is stopped.
     ///
     /// # Errors
-    /// [`Error::Listen`] if the address cannot be had.
+    /// [`Error::Listen`] if the address cannot be had, [`Error::Certificate`] if the certificate cannot be used.
     pub fn start(client: Client, config: ServeConfig) -> Result<Self, Error> {
         let failed = |source| Error::Listen {
             address: config.listen,
             source,
         };
+        let tls = config.tls.as_ref().map(tls::load).transpose()?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(config.connections_max.max(1))
@@ -137,6 +145,7 @@ impl Server {
         let room = config.memory_bytes_max.min(Semaphore::MAX_PERMITS);
         let broker = Arc::new(Broker {
             client,
+            tls,
             request_room: Arc::new(Semaphore::new(room)),
             answer_room: Arc::new(Semaphore::new(room)),
             connections: Arc::new(Semaphore::new(config.connections_max)),

@@ -1,6 +1,7 @@
 //! Arguments of `bekk log`, and of whoever serves it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -33,14 +34,27 @@ pub(crate) struct LogServe {
     #[command(flatten)]
     pub(crate) http: HttpArgs,
     #[command(flatten)]
-    pub(crate) advertise: AdvertiseArgs,
+    pub(crate) serve: ServeArgs,
 }
 
 #[derive(Args)]
-pub(crate) struct AdvertiseArgs {
+pub(crate) struct ServeArgs {
     /// Where clients are told to connect to; without it, the address that each has reached
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port, env = "BEKK_ADVERTISE")]
     pub(crate) advertise: Option<(String, u16)>,
+    /// Encrypt connections: the certificate and those above it, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key", env = "BEKK_TLS_CERT")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "BEKK_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Let in only who knows this name and its password, by SASL/PLAIN; the password is in the environment
+    /// variable BEKK_SASL_PASSWORD or in a file
+    #[arg(long, value_name = "NAME", env = "BEKK_SASL_USER")]
+    pub(crate) sasl_user: Option<String>,
+    /// The file with the password
+    #[arg(long, value_name = "FILE", env = "BEKK_SASL_PASSWORD_FILE")]
+    pub(crate) sasl_password_file: Option<PathBuf>,
 }
 
 fn parse_host_port(text: &str) -> Result<(String, u16), String> {

@@ -160,7 +160,7 @@ pub(crate) struct Up {
     #[arg(long, value_name = "ADDRESS", env = "BEKK_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
     #[command(flatten)]
-    pub(crate) advertise: AdvertiseArgs,
+    pub(crate) serve: ServeArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
     #[command(flatten)]

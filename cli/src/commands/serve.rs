@@ -1,5 +1,7 @@
 //! `bekk log serve`: the log for Kafka clients.
 
+use std::env;
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use bekk_log::{Client, ServeConfig, Server};
+use bekk_log::{Client, Credentials, ServeConfig, Server, TlsConfig};
 
 use super::{Outcome, up};
-use crate::args::{AdvertiseArgs, LogServe};
+use crate::args::{LogServe, ServeArgs};
 use crate::context::Context;
 use crate::http::Http;
 use crate::log_place::Run;
@@ -18,6 +20,8 @@ use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
 
+/// The environment variable with the password of clients.
+const PASSWORD: &str = "BEKK_SASL_PASSWORD";
 /// How often it is looked whether to end.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -40,7 +44,7 @@ pub(crate) fn run(context: &Context, args: &LogServe, screen: &Screen) -> Result
         return Ok(Outcome::Done);
     };
     service.has_log(&log);
-    let server = start(&log, args.listen, &args.advertise, screen)?;
+    let server = start(&log, args.listen, &args.serve, screen)?;
     let failure = wait(&stop, &server);
     let told = Instant::now();
     server.stop();
@@ -67,25 +71,72 @@ fn wait(stop: &AtomicBool, server: &Server) -> Option<String> {
 pub(super) fn start(
     log: &Client,
     listen: SocketAddr,
-    advertise: &AdvertiseArgs,
+    args: &ServeArgs,
     screen: &Screen,
 ) -> Result<Server> {
     let mut config = ServeConfig::new(listen);
-    config.advertise.clone_from(&advertise.advertise);
+    config.advertise.clone_from(&args.advertise);
+    config.credentials = credentials(args)?;
+    let files = args.tls_cert.clone().zip(args.tls_key.clone());
+    config.tls = files.map(|(cert, key)| TlsConfig { cert, key });
+    let (is_closed, is_encrypted) = (config.credentials.is_some(), config.tls.is_some());
     let server = Server::start(log.clone(), config).context("serve the log")?;
     let address = server.local_addr();
-    let advertised = match &advertise.advertise {
+    let advertised = match &args.advertise {
         Some((host, port)) => format!(", advertised as {host}:{port}"),
         None => String::new(),
     };
+    let secured = match (is_closed, is_encrypted) {
+        (true, true) => ", SASL/PLAIN over TLS",
+        (true, false) => ", SASL/PLAIN",
+        (false, true) => ", TLS",
+        (false, false) => "",
+    };
     screen.say(&format!(
-        "listening  {address}   the Kafka protocol{advertised}"
+        "listening  {address}   the Kafka protocol{advertised}{secured}"
     ));
     if !address.ip().to_canonical().is_loopback() {
-        tracing::warn!(
-            %address,
-            "whoever can reach this address can read and write the log: there is no authentication"
-        );
+        warn_of(address, is_closed, is_encrypted);
     }
     Ok(server)
+}
+
+/// Says what whoever can reach an address that is not loopback can do.
+fn warn_of(address: SocketAddr, is_closed: bool, is_encrypted: bool) {
+    if !is_closed {
+        tracing::warn!(
+            %address,
+            "whoever can reach this address can read and write the log: there is no authentication (--sasl-user)"
+        );
+    }
+    if !is_encrypted {
+        tracing::warn!(
+            %address,
+            "records and passwords cross the network in the clear: there is no encryption (--tls-cert)"
+        );
+    }
+}
+
+fn credentials(args: &ServeArgs) -> Result<Option<Credentials>> {
+    let Some(username) = args.sasl_user.clone() else {
+        if args.sasl_password_file.is_some() {
+            bail!("--sasl-password-file needs --sasl-user");
+        }
+        return Ok(None);
+    };
+    let password = match &args.sasl_password_file {
+        Some(file) => {
+            let read = fs::read_to_string(file);
+            let text =
+                read.with_context(|| format!("read the password in `{}`", file.display()))?;
+            text.trim_end_matches(['\r', '\n']).to_owned()
+        }
+        None => env::var(PASSWORD).with_context(|| {
+            format!("--sasl-user needs {PASSWORD} in the environment, or --sasl-password-file")
+        })?,
+    };
+    if username.is_empty() || password.is_empty() {
+        bail!("the name and the password of --sasl-user must not be empty");
+    }
+    Ok(Some(Credentials { username, password }))
 }

@@ -59,7 +59,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let start = |log| {
         let server = args
             .listen
-            .map(|listen| serve::start(&log, listen, &args.advertise, screen));
+            .map(|listen| serve::start(&log, listen, &args.serve, screen));
         let server = server.transpose()?;
         let mut pipeline = Pipeline::new(log);
         pipeline.start_sink(sink.clone(), context.config.streams.clone())?;

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::Broker;
 use super::api::{self, Answer};
@@ -21,6 +22,8 @@ use super::wire::Malformed;
 
 /// How long an answer may take to be taken, and who wants memory to get it.
 const TRANSFER_MAX: Duration = Duration::from_secs(30);
+/// How long saying goodbye may take.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 /// So many requests of a connection are read before the first of them is answered; as many as an idempotent
 /// producer has under way.
 const AHEAD_MAX: usize = 5;
@@ -58,18 +61,16 @@ pub(super) async fn run(broker: &Arc<Broker>, stream: TcpStream, peer: SocketAdd
 async fn serve(broker: &Arc<Broker>, stream: TcpStream) -> Result<(), Ended> {
     stream.set_nodelay(true)?;
     let reached = stream.local_addr()?;
-    let (read, write) = stream.into_split();
-    let connection = Connection {
-        broker,
-        reached,
-        requests: Requests::new(read),
-        write,
-        access: Access::new(broker.config.credentials.as_ref()),
-        begun: Instant::now(),
-        ahead: VecDeque::new(),
-        end: None,
+    let Some(tls) = &broker.tls else {
+        let (read, write) = stream.into_split();
+        return Connection::new(broker, reached, read, write).serve().await;
     };
-    connection.serve().await
+    let accepted = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+    let stream = timeout(TRANSFER_MAX, accepted)
+        .await
+        .map_err(|_| Ended::Slow)??;
+    let (read, write) = tokio::io::split(stream);
+    Connection::new(broker, reached, read, write).serve().await
 }
 
 struct Connection<'a, R, W> {
@@ -85,8 +86,28 @@ struct Connection<'a, R, W> {
     end: Option<Result<(), Ended>>,
 }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'_, R, W> {
+impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
+    fn new(broker: &'a Arc<Broker>, reached: SocketAddr, read: R, write: W) -> Self {
+        Self {
+            broker,
+            reached,
+            requests: Requests::new(read),
+            write,
+            access: Access::new(broker.config.credentials.as_ref()),
+            begun: Instant::now(),
+            ahead: VecDeque::new(),
+            end: None,
+        }
+    }
+
     async fn serve(mut self) -> Result<(), Ended> {
+        let ended = self.answer_all().await;
+        // That the end of a TLS stream is one is said; who does not listen any more needs not know.
+        let _ = timeout(SHUTDOWN_MAX, self.write.shutdown()).await;
+        ended
+    }
+
+    async fn answer_all(&mut self) -> Result<(), Ended> {
         let mut stopping = self.broker.stopping.clone();
         loop {
             let next = tokio::select! {
@@ -160,7 +181,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'_, R, W> {
     }
 
     async fn send(&mut self, Answer { bytes, room }: Answer) -> Result<(), Ended> {
-        let written = timeout(TRANSFER_MAX, self.write.write_all(&bytes));
+        let written = timeout(TRANSFER_MAX, async {
+            self.write.write_all(&bytes).await?;
+            self.write.flush().await
+        });
         written.await.map_err(|_| Ended::Slow)??;
         drop(room);
         Ok(())

@@ -25,6 +25,7 @@ fn broker() -> (TempDir, Arc<Broker>) {
     let room = || Arc::new(Semaphore::new(config.memory_bytes_max));
     let broker = Broker {
         client,
+        tls: None,
         request_room: room(),
         answer_room: room(),
         connections: Arc::new(Semaphore::new(1)),

@@ -14,6 +14,7 @@ mod serve_admin;
 mod serve_bekk;
 mod serve_deletion;
 mod serve_sasl;
+mod serve_tls;
 mod served;
 mod size;
 mod support;
