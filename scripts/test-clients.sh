@@ -27,7 +27,7 @@ if [ ! -x "$venv/bin/python" ]; then
     python3 -m venv "$venv"
 fi
 "$venv/bin/python" -m pip install -q --disable-pip-version-check \
-    'confluent-kafka==2.16.*' 'kafka-python==3.*'
+    'confluent-kafka==2.16.*' 'kafka-python==3.*' lz4 zstandard python-snappy
 
 cargo build --package bekk --locked
 exec "$venv/bin/python" cli/tests/clients/matrix.py "$target/debug/bekk"

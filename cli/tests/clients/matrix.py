@@ -18,8 +18,10 @@ import traceback
 
 import confluent_kafka
 import kafka
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from kafka.admin import ConfigResource as PyConfigResource
+from kafka.admin import KafkaAdminClient
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
@@ -34,13 +36,17 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
+        self.options = []
         self.said = os.path.join(self.dir.name, "said")
         self.start()
 
     def start(self):
         with open(self.said, "ab") as said:
-            command = [self.bekk, "log", "serve", "--listen", self.address]
-            self.process = subprocess.Popen(command, cwd=self.dir.name, stdout=said, stderr=said)
+            command = [self.bekk, "log", "serve", "--listen", self.address, *self.options]
+            environment = os.environ | {"BEKK_SASL_PASSWORD": "brook"}
+            self.process = subprocess.Popen(
+                command, cwd=self.dir.name, stdout=said, stderr=said, env=environment
+            )
         deadline = time.time() + 30
         while True:
             try:
@@ -54,6 +60,11 @@ class Server:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+    def restart(self, *options):
+        self.stop()
+        self.options = options
+        self.start()
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -190,17 +201,127 @@ def test_confluent_admin(server):
         assert error.args[0].name() == "INVALID_CONFIG", error
 
 
+def test_confluent_administers(server):
+    server.create("t", 2)
+    admin = AdminClient({"bootstrap.servers": server.address})
+    only = lambda futures: next(iter(futures.values())).result(10)
+    resource = lambda **more: ConfigResource(ConfigResource.Type.TOPIC, "t", **more)
+    told = lambda: {name: one.value for name, one in only(admin.describe_configs([resource()])).items()}
+    assert told()["retention.ms"] == "-1" and told()["cleanup.policy"] == "delete", told()
+    only(admin.alter_configs([resource(set_config={"retention.ms": "60000"})]))
+    assert told()["retention.ms"] == "60000", told()
+    broker = only(admin.describe_configs([ConfigResource(ConfigResource.Type.BROKER, "0")]))
+    assert broker["bekk.durability"].value == "sync", broker
+
+    producer = Producer({"bootstrap.servers": server.address, "linger.ms": 0})
+    for i in range(10):
+        producer.produce("t", value=b"%d" % i, partition=0)
+        producer.flush(10)
+    assert only(admin.delete_records([TopicPartition("t", 0, 6)])).low_watermark == 6
+    earliest = admin.list_offsets({TopicPartition("t", 0): OffsetSpec.earliest()})
+    assert only(earliest).offset == 6
+
+    consumer = Consumer({"bootstrap.servers": server.address, "group.id": "g", "enable.auto.commit": False})
+    consumer.commit(offsets=[TopicPartition("t", 0, 7), TopicPartition("t", 1, 0)], asynchronous=False)
+    assert [group.group_id for group in admin.list_consumer_groups().result(10).valid] == ["g"]
+    described = only(admin.describe_consumer_groups(["g"]))
+    assert described.state.name == "EMPTY" and not described.members, described
+    offsets = only(admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions("g")]))
+    assert sorted(one.offset for one in offsets.topic_partitions) == [0, 7], offsets
+    only(admin.delete_consumer_groups(["g"]))
+    assert admin.list_consumer_groups().result(10).valid == []
+    consumer.close()
+
+    only(admin.delete_topics(["t"]))
+    assert admin.list_topics(timeout=10).topics == {}
+    # Offsets are given once: a topic that is made again goes on where the deleted one ended.
+    server.create("t", 2)
+    reported = []
+    producer = Producer({"bootstrap.servers": server.address})
+    producer.produce("t", value=b"new", partition=0, on_delivery=lambda _, one: reported.append(one.offset()))
+    producer.flush(10)
+    assert reported == [10], reported
+
+
+def refuses(act):
+    try:
+        act()
+    except Exception as error:  # each client has its own
+        return type(error).__name__ + str(error)
+    raise AssertionError("it was let in")
+
+
+def test_passwords(server):
+    server.create("t", 1)
+    server.restart("--sasl-user", "bekk")
+    security = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "bekk"}
+    producer = Producer({"bootstrap.servers": server.address, **security, "sasl.password": "brook"})
+    producer.produce("t", value=b"confluent", partition=0)
+    assert producer.flush(10) == 0
+    wrong = AdminClient({"bootstrap.servers": server.address, **security, "sasl.password": "creek", "log_level": 2})
+    refuses(lambda: wrong.list_topics(timeout=1))
+    without = AdminClient({"bootstrap.servers": server.address, "log_level": 2})
+    refuses(lambda: without.list_topics(timeout=1))
+
+    options = [f"-X{name}={value}" for name, value in security.items()]
+    target = ["-b", server.address, "-t", "t", "-p", "0", *options]
+    kcat("-P", *target, "-X", "sasl.password=brook", stdin=b"kcat\n")
+    plain = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": "bekk"}
+    python = kafka.KafkaProducer(bootstrap_servers=server.address, **plain, sasl_plain_password="brook")
+    python.send("t", value=b"python", partition=0).get(10)
+    python.close()
+    refused = lambda: KafkaAdminClient(
+        bootstrap_servers=server.address, **plain, sasl_plain_password="creek", request_timeout_ms=2000,
+        bootstrap_timeout_ms=1000,
+    ).list_topics()
+    refuses(refused)
+    out = kcat("-C", *target, "-X", "sasl.password=brook", "-o", "beginning", "-e", "-q")
+    assert out.split() == [b"confluent", b"kcat", b"python"], out
+
+
+def test_encryption(server):
+    server.create("t", 1)
+    directory = server.dir.name
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert", "-days", "2",
+            "-subj", "/CN=bekk", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(made, cwd=directory, check=True, capture_output=True)
+    server.restart("--tls-cert", "cert", "--tls-key", "key", "--sasl-user", "bekk")
+    authority = os.path.join(directory, "cert")
+    security = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "bekk",
+                "sasl.password": "brook", "ssl.ca.location": authority}
+    large = os.urandom(3_000_000)
+    producer = Producer({"bootstrap.servers": server.address, **security, "message.max.bytes": 8_000_000})
+    for value in [b"small", large]:
+        producer.produce("t", value=value, partition=0)
+    assert producer.flush(20) == 0
+    consumer = Consumer({"bootstrap.servers": server.address, **security, "group.id": "g"})
+    consumer.assign([TopicPartition("t", 0, 0)])
+    assert [consumer.poll(10).value() for _ in range(2)] == [b"small", large]
+    consumer.close()
+    options = [f"-X{name}={value}" for name, value in security.items()]
+    out = kcat("-C", "-b", server.address, "-t", "t", "-p", "0", *options, "-o", "beginning", "-c", "1", "-q")
+    assert out == b"small\n"
+    python = KafkaAdminClient(
+        bootstrap_servers=server.address, security_protocol="SASL_SSL", sasl_mechanism="PLAIN",
+        sasl_plain_username="bekk", sasl_plain_password="brook", ssl_cafile=authority,
+    )
+    assert list(python.list_topics()) == ["t"]
+    python.close()
+    unverified = AdminClient({"bootstrap.servers": server.address, "security.protocol": "SSL", "log_level": 2})
+    refuses(lambda: unverified.list_topics(timeout=1))
+
+
 def test_kafka_python(server):
     server.create("t", 2)
     expected = [[], []]
     for idempotent in [False, True]:
-        for codec in [None, "gzip"]:
+        for codec in [None, *CODECS[1:]]:
             producer = kafka.KafkaProducer(
                 bootstrap_servers=server.address, compression_type=codec, acks="all",
                 enable_idempotence=idempotent,
             )
             for i in range(1000):
-                value = b"%d %r" % (i, codec)
+                value = b"%d %r %r" % (i, codec, idempotent)
                 producer.send("t", value=value, partition=i % 2)
                 expected[i % 2].append(value)
             producer.flush(30)
@@ -216,8 +337,55 @@ def test_kafka_python(server):
         assert message.offset == len(found[message.partition])
         found[message.partition].append(message.value)
     assert found == expected
-    assert list(consumer.end_offsets(partitions).values()) == [2000, 2000]
+    assert list(consumer.end_offsets(partitions).values()) == [5000, 5000]
+    consumer.seek(partitions[0], 1234)
+    message = next(message for message in consumer if message.partition == 0)
+    assert (message.offset, message.value) == (1234, expected[0][1234])
     consumer.close()
+
+
+def test_kafka_python_administers(server):
+    admin = KafkaAdminClient(bootstrap_servers=server.address)
+    admin.create_topics({"t": {"num_partitions": 2, "replication_factor": 1, "configs": {"retention.bytes": "1000000"}}})
+    resource = lambda configs=None: PyConfigResource("TOPIC", "t", configs)
+    told = lambda: {name: one["value"] for name, one in
+                    admin.describe_configs([resource()], config_filter="all")["topic"]["t"].items()}
+    assert told()["retention.bytes"] == "1000000", told()
+    admin.alter_configs([resource({"retention.ms": "60000"})])
+    assert (told()["retention.ms"], told()["retention.bytes"]) == ("60000", "1000000"), told()
+
+    producer = kafka.KafkaProducer(bootstrap_servers=server.address)
+    first = kafka.TopicPartition("t", 0)
+    for i in range(10):
+        producer.send("t", value=b"x", partition=0, timestamp_ms=1_700_000_000_000 + 1000 * i).get(10)
+    producer.close()
+    consumer = kafka.KafkaConsumer(
+        bootstrap_servers=server.address, group_id="g", enable_auto_commit=False, consumer_timeout_ms=5000
+    )
+    consumer.assign([first])
+    at = consumer.offsets_for_times({first: 1_700_000_003_500})[first]
+    assert (at.offset, at.timestamp) == (4, 1_700_000_004_000), at
+    consumer.commit({first: kafka.OffsetAndMetadata(7, "a note", -1)})
+    consumer.close()
+    server.kill()
+    server.start()
+    consumer = kafka.KafkaConsumer(
+        bootstrap_servers=server.address, group_id="g", enable_auto_commit=False, consumer_timeout_ms=5000
+    )
+    consumer.assign([first])
+    assert next(consumer).offset == 7, "a consumer goes on where the group was"
+    consumer.close()
+
+    assert admin.delete_records({first: 6})[first]["low_watermark"] == 6
+    assert admin.list_partition_offsets({first: -2})[first].offset == 6
+    assert [group["group_id"] for group in admin.list_groups()] == ["g"]
+    assert admin.describe_groups(["g"])["g"]["group_state"] == "Empty"
+    assert admin.list_group_offsets(["g"])["g"][first].offset == 7
+    admin.delete_group_offsets("g", [first])
+    assert admin.list_groups() == []
+    admin.delete_topics(["t"])
+    assert list(admin.list_topics()) == []
+    admin.close()
 
 
 def test_fetch_waits_and_is_fast(server):

@@ -117,10 +117,6 @@ fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
         source: Source::Default,
         is_read_only: true,
     };
-    let told = |name, value: String| Config {
-        source: Source::Topic,
-        ..fixed(name, value)
-    };
     let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     Ok(vec![
         bound("retention.ms", age_ms),
@@ -128,9 +124,10 @@ fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
         fixed("cleanup.policy", "delete".to_owned()),
         fixed("compression.type", "producer".to_owned()),
         fixed("max.message.bytes", client.batch_bytes_max().to_string()),
-        told("bekk.segments", on_disk.segments.to_string()),
-        told("bekk.bytes", on_disk.bytes.to_string()),
-        told("bekk.gaps", gaps.to_string()),
+        // As defaults, since clients set again what is not one.
+        fixed("bekk.segments", on_disk.segments.to_string()),
+        fixed("bekk.bytes", on_disk.bytes.to_string()),
+        fixed("bekk.gaps", gaps.to_string()),
     ])
 }
 
