@@ -159,6 +159,13 @@ impl Context {
         } else {
             bekk_ingest::Mode::Follow
         };
+        let options = &self.config.ingest;
+        config.notify = options.notify.unwrap_or(config.notify);
+        config.close_after = options.close_after.unwrap_or(config.close_after);
+        config.partial_after = options.partial_after.unwrap_or(config.partial_after);
+        if let Some(max) = options.open_files_max {
+            config.open_files_max = max as usize;
+        }
         config
     }
 

@@ -93,9 +93,11 @@ impl Engine<'_> {
             .files
             .extend(self.files.values().map(Tracked::saved));
         let unmet = self.known.values().flatten();
-        checkpoint
-            .files
-            .extend(unmet.filter(|entry| !entry.is_in_receipt()).cloned());
+        checkpoint.files.extend(
+            unmet
+                .filter(|entry| !entry.is_in_receipt() || self.ended.contains(&entry.id))
+                .cloned(),
+        );
         checkpoint.store(&self.around.checkpoint_path)?;
         if self.held_at.is_none_or(|at| at.elapsed() > HOLD_INTERVAL) {
             self.hold()?;

@@ -23,6 +23,9 @@ pub struct Config {
     pub close_after: Duration,
     /// How long a file must have been unchanged for its unterminated last record to be taken.
     pub partial_after: Duration,
+    /// Whether the system is asked to tell of changes. It is a hint: without it changes are found by looking,
+    /// which is later.
+    pub notify: bool,
     /// How many files are kept open.
     pub open_files_max: usize,
 }
@@ -51,6 +54,7 @@ impl Config {
             checkpoint_interval: Duration::from_secs(1),
             close_after: Duration::from_secs(60),
             partial_after: Duration::from_secs(60 * 60),
+            notify: true,
             open_files_max: 256,
         }
     }

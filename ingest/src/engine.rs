@@ -71,6 +71,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) by_path: HashMap<(usize, PathBuf), FileId>,
     /// Files that may be copies being made, by stream, device and inode: their size, and since when.
     pub(crate) held_back: HashMap<(usize, u64, u64), (u64, Instant)>,
+    /// Files that this run has ended with.
+    pub(crate) ended: VecDeque<FileId>,
     /// Open files in the order in which they were opened; of some it may not be true any more.
     pub(crate) open: VecDeque<FileId>,
     pub(crate) backlog: VecDeque<FileId>,
@@ -155,6 +157,7 @@ impl<'a> Engine<'a> {
             recent: recovered.recent,
             by_path: HashMap::new(),
             held_back: HashMap::new(),
+            ended: VecDeque::new(),
             open: VecDeque::new(),
             backlog: VecDeque::new(),
             active: Vec::new(),
@@ -244,6 +247,29 @@ impl<'a> Engine<'a> {
         }
         self.finish_files(true)?;
         Ok(self.store_checkpoint()?)
+    }
+
+    /// Waits until all that was read of a file is in the log, or will not be: then its entry tells all of it.
+    pub(crate) fn await_appends(&mut self, id: FileId) -> Result<(), Stopped> {
+        let is_pending = |tracked: &Tracked| tracked.entry.position < tracked.cursor.position;
+        let Some(stream) = self
+            .files
+            .get(&id)
+            .filter(|tracked| is_pending(tracked))
+            .map(|tracked| tracked.stream)
+        else {
+            return Ok(());
+        };
+        if !self.pending[stream].is_empty() && self.has_room()? {
+            self.send_one(stream);
+        }
+        while self.in_flight > 0 && self.files.get(&id).is_some_and(is_pending) {
+            match self.events.recv() {
+                Ok(event) => self.take_event(event)?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
     }
 
     /// Sends batches that are full, and with `is_idle` whatever is there, as long as few are on their way.

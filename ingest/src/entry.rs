@@ -89,6 +89,21 @@ impl FileEntry {
         }
     }
 
+    /// What `bekk.meta` is told of it.
+    pub(crate) fn record(&self) -> FileRecord {
+        FileRecord {
+            id: self.id,
+            stream: self.stream.clone(),
+            path: self.path.clone(),
+            device: self.device,
+            inode: self.inode,
+            head_len: self.head.len,
+            head_hash: self.head.hash,
+            found_at_ms: now_ms(),
+            dialect: self.dialect.clone(),
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }

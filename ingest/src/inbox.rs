@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use bekk_stream::Stream;
@@ -96,10 +97,11 @@ impl Inbox {
                 let mut walk = Walk {
                     patterns,
                     stream,
+                    above: Vec::new(),
                     found: &mut found,
                     unreadable: &mut unreadable,
                 };
-                walk.directory(&root.directory, root.depth);
+                walk.enter(&root.directory, root.depth);
             }
         }
         found
@@ -118,6 +120,8 @@ impl Patterns {
 struct Walk<'a> {
     patterns: &'a Patterns,
     stream: usize,
+    /// The directories that lead here, by device and inode: a link may lead back.
+    above: Vec<(u64, u64)>,
     found: &'a mut Vec<Listed>,
     unreadable: &'a mut dyn FnMut(&Path, &std::io::Error),
 }
@@ -134,14 +138,32 @@ impl Walk<'_> {
                 Err(error) => return self.passed_over(directory, &error),
             };
             let path = entry.path();
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let is_directory = match entry.file_type() {
+                Ok(kind) if kind.is_symlink() => path.is_dir(),
+                kind => kind.is_ok_and(|kind| kind.is_dir()),
+            };
             if is_directory {
                 if depth > 0 {
-                    self.directory(&path, depth - 1);
+                    self.enter(&path, depth - 1);
                 }
             } else if self.patterns.matches(&path) {
                 self.file(path);
             }
+        }
+    }
+
+    /// Walks a directory below, unless it is one above.
+    fn enter(&mut self, directory: &Path, depth: usize) {
+        match fs::metadata(directory) {
+            Ok(metadata) => {
+                let inode = (metadata.dev(), metadata.ino());
+                if !self.above.contains(&inode) {
+                    self.above.push(inode);
+                    self.directory(directory, depth);
+                    self.above.pop();
+                }
+            }
+            Err(error) => self.passed_over(directory, &error),
         }
     }
 

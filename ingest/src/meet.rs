@@ -143,7 +143,9 @@ impl Engine<'_> {
             Stats::add(&self.around.stats.bytes_known, grown);
         }
         if tracked.is_truncated() {
-            found.lost.extend(self.retire(id, Verdict::Truncated, size));
+            found
+                .lost
+                .extend(self.retire(id, Verdict::Truncated, size)?);
             found.new.push(file);
             return Ok(());
         }
@@ -352,7 +354,7 @@ impl Engine<'_> {
             return Ok(());
         };
         let mut found = Found::default();
-        found.lost.extend(self.retire(id, verdict, size));
+        found.lost.extend(self.retire(id, verdict, size)?);
         if let Some(stat) = stat_of(&path)
             && stat.size > 0
         {
@@ -362,8 +364,11 @@ impl Engine<'_> {
     }
 
     /// Ends with a file whose content has been replaced: what was read of it stays in the log.
-    fn retire(&mut self, id: FileId, verdict: Verdict, size: u64) -> Option<Lost> {
-        let tracked = self.files.get(&id)?;
+    fn retire(&mut self, id: FileId, verdict: Verdict, size: u64) -> Result<Option<Lost>, Stopped> {
+        self.await_appends(id)?;
+        let Some(tracked) = self.files.get(&id) else {
+            return Ok(None);
+        };
         let lost = Lost {
             entry: tracked.entry.clone(),
             stream: tracked.stream,
@@ -371,7 +376,7 @@ impl Engine<'_> {
             size,
         };
         self.forget(id);
-        Some(lost)
+        Ok(Some(lost))
     }
 
     pub(crate) fn forget(&mut self, id: FileId) {

@@ -172,36 +172,26 @@ impl Engine<'_> {
 
     /// Reads on in a compressed file what was begun in the one that it was made of.
     fn go_on_compressed(&mut self, id: FileId, entry: FileEntry) -> Result<(), Stopped> {
+        self.await_appends(entry.id)?;
         let original = self.files.get(&entry.id);
-        if original.is_some_and(|original| original.entry.position < original.cursor.position) {
-            // What is on its way to the log is told of shortly; then once more.
-            if let Some(tracked) = self.files.get_mut(&id) {
-                tracked.unpack_again();
-                tracked.state = State::Idle;
-            }
-            return Ok(());
-        }
+        let mut entry = original.map_or(entry, |original| original.entry.clone());
         let Some(tracked) = self.files.get(&id) else {
             return Ok(());
         };
         let (stream, path, stat) = (tracked.stream, tracked.path.clone(), tracked.stat);
-        let (size, packing) = (tracked.entry.size, tracked.entry.packing);
+        (entry.size, entry.packing) = (tracked.entry.size, tracked.entry.packing);
         self.forget(id);
         self.forget(entry.id);
         if let Some(known) = self.known.get_mut(&(stream, entry.inode)) {
             known.retain(|known| known.id != entry.id);
         }
-        let mut entry = entry;
         let why = format!(
             "it is `{}` compressed: its text begins with all {} bytes that were read there, and is read on from there",
             entry.path().display(),
             entry.position
         );
-        (entry.device, entry.inode) = (stat.device, stat.inode);
-        entry.packing = packing;
-        entry.size = size;
-        entry.decide(What::Moved, why);
-        self.track(Listed { stream, path, stat }, entry)
+        let file = Listed { stream, path, stat };
+        self.follow_elsewhere(file, entry, What::Moved, why)
     }
 
     /// Waits with a compressed file that is cut off, or sets it aside if it has long been unchanged.

@@ -181,6 +181,8 @@ struct Metas {
     schemas: HashSet<SchemaId>,
     /// In the order in which they were met.
     files: Vec<FileRecord>,
+    /// How many records there are of each.
+    files_of: HashMap<FileId, u32>,
     receipts: HashMap<FileId, Receipt>,
 }
 
@@ -263,6 +265,7 @@ fn read_metas(log: &Client) -> Result<Metas, Error> {
             metas.schemas.insert(id);
         }
         Ok(Meta::File(file)) => {
+            *metas.files_of.entry(file.id).or_default() += 1;
             metas.files.push(file);
         }
         Ok(Meta::Receipt(receipt)) => {
@@ -270,6 +273,15 @@ fn read_metas(log: &Client) -> Result<Metas, Error> {
         }
         Err(error) => tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is passed over"),
     })? {}
+    // Of a file that was told of anew, the last record counts, and its place.
+    let Metas {
+        files, files_of, ..
+    } = &mut metas;
+    files.retain(|file| {
+        let left = files_of.entry(file.id).or_default();
+        *left = left.saturating_sub(1);
+        *left == 0
+    });
     Ok(metas)
 }
 

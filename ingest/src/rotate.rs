@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bekk_stream::FileId;
+use bekk_stream::{FileId, Meta};
 
 use crate::config::Mode;
 use crate::decision::What;
@@ -18,6 +18,7 @@ use crate::engine::{Engine, Stopped};
 use crate::entry::FileEntry;
 use crate::identity::{Fingerprint, Stat, Verdict, holds_all, verify};
 use crate::inbox::Listed;
+use crate::recover::append_metas;
 use crate::siblings::{Siblings, is_named_after};
 use crate::source::{Source, read_file_at};
 use crate::tracked::{GONE_FOR, Outside, State, Tracked};
@@ -26,6 +27,8 @@ use crate::tracked::{GONE_FOR, Outside, State, Tracked};
 const COPY_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked at.
 const COPY_POLL: Duration = Duration::from_millis(200);
+/// Of how many files that this run has ended with more is told than the log needs.
+const ENDED_MAX: usize = 100;
 /// How many of its last bytes are compared.
 const COPY_BYTES: u64 = 4096;
 
@@ -64,8 +67,6 @@ enum Owner {
     Inherited,
     /// It is gone.
     Gone(FileId),
-    /// It cannot be said yet.
-    Later,
 }
 
 impl Engine<'_> {
@@ -103,7 +104,7 @@ impl Engine<'_> {
                     );
                     (What::Restarted, why)
                 }
-                Owner::Inherited | Owner::Later => continue,
+                Owner::Inherited => continue,
             };
             if self.may_be_copy(&file) {
                 continue;
@@ -166,7 +167,7 @@ impl Engine<'_> {
     }
 
     /// Follows a known content in the file where it is now.
-    fn follow_elsewhere(
+    pub(crate) fn follow_elsewhere(
         &mut self,
         file: Listed,
         mut entry: FileEntry,
@@ -179,6 +180,13 @@ impl Engine<'_> {
             .streams_of(&file.path)
             .all(|stream| stream != file.stream);
         entry.path = file.path.as_os_str().as_bytes().to_vec();
+        (entry.device, entry.inode) = (file.stat.device, file.stat.inode);
+        // Also without the checkpoint it must be known which file has this content now.
+        let meta = Meta::File(entry.record());
+        let around = &self.around;
+        if !append_metas(around.log, &self.session, &[meta], around.stop)? {
+            return Ok(());
+        }
         entry.decide(what, why);
         let id = entry.id;
         self.track(file, entry)?;
@@ -249,14 +257,12 @@ impl Engine<'_> {
             self.forget(id);
             return Ok(Owner::None);
         }
-        let entry = &tracked.entry;
-        if entry.position < tracked.cursor.position {
-            // What is on its way to the log is told of shortly.
-            self.scan_at = self.scan_at.min(Instant::now() + COPY_POLL);
-            return Ok(Owner::Later);
-        }
-        if file.stat.size >= entry.position && is_held(&file.path, entry) {
-            let entry = entry.clone();
+        self.await_appends(id)?;
+        let entry = self.files.get(&id).map(|tracked| tracked.entry.clone());
+        if let Some(entry) = entry
+            && file.stat.size >= entry.position
+            && is_held(&file.path, &entry)
+        {
             self.forget(id);
             self.inherit(file.clone(), entry)?;
             return Ok(Owner::Inherited);
@@ -400,7 +406,7 @@ impl Engine<'_> {
             {
                 self.rename(id, path);
             } else if tracked.source.is_none() {
-                self.end_unseen(id);
+                self.end_unseen(id)?;
             } else if tracked.has_other_name() {
                 let why = "it has been moved to another directory, and is followed to its end";
                 tracked.entry.decide(What::Rotated, why.to_owned());
@@ -424,8 +430,7 @@ impl Engine<'_> {
             Outside::Deleted => GONE_FOR,
         };
         if tracked.source.is_none() && !tracked.path.exists() {
-            self.end_unseen(id);
-            return Ok(());
+            return self.end_unseen(id);
         }
         if tracked.is_behind() || tracked.changed_at.elapsed() < wait {
             return Ok(());
@@ -442,14 +447,11 @@ impl Engine<'_> {
     }
 
     /// Ends with a file of which nothing can be read any more.
-    fn end_unseen(&mut self, id: FileId) {
+    fn end_unseen(&mut self, id: FileId) -> Result<(), Stopped> {
+        self.await_appends(id)?;
         let Some(tracked) = self.files.get_mut(&id) else {
-            return;
+            return Ok(());
         };
-        if tracked.entry.position < tracked.cursor.position && tracked.cursor.trial.is_none() {
-            // It is on its way to the log.
-            return;
-        }
         let unread = tracked.unlogged();
         let why = match unread {
             0 => "it is not there any more; all of it was read".to_owned(),
@@ -462,6 +464,7 @@ impl Engine<'_> {
         }
         tracked.entry.decide(What::Gone, why);
         self.retain_known(id);
+        Ok(())
     }
 
     /// Lets a file go that may come back, under whatever name.
@@ -472,6 +475,10 @@ impl Engine<'_> {
         let (stream, mut entry) = (tracked.stream, tracked.saved());
         entry.state = crate::decision::FileState::Gone;
         self.forget(id);
+        self.ended.push_back(id);
+        if self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
         self.known
             .entry((stream, entry.inode))
             .or_default()

@@ -65,7 +65,8 @@ pub(crate) fn run_with(
     let mut attempts = 0;
     loop {
         let (events, received) = mpsc::channel();
-        let mut watch = (config.mode == Mode::Follow).then(|| {
+        let is_watching = config.mode == Mode::Follow && config.notify;
+        let mut watch = is_watching.then(|| {
             let events = events.clone();
             Watch::new(&inbox, move || {
                 // The session that listened may have ended.

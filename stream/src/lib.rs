@@ -23,8 +23,8 @@ mod value;
 
 pub use column::{Column, ColumnType, ParseColumnTypeError};
 pub use config::{
-    Config, ConfigError, Durability, Environment, LogLocation, SAMPLE_CONFIG, parse_duration,
-    parse_size,
+    Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, SAMPLE_CONFIG,
+    parse_duration, parse_size,
 };
 pub use decimal::Decimal;
 pub use key::{KEY_SEPARATOR, key_text};

@@ -4,7 +4,10 @@
 
 mod events;
 mod exact;
+mod files;
+mod files_more;
 mod health;
+mod inbox;
 mod kills;
 mod live;
 mod log_content;

@@ -29,6 +29,14 @@ impl Sandbox {
         Self::on(&SERVER)
     }
 
+    /// Without a database.
+    pub(crate) fn bare() -> Self {
+        Self {
+            dir: TempDir::with_prefix("bekk-it-").unwrap(),
+            url: String::new(),
+        }
+    }
+
     /// With a database on a server of the test's own.
     pub(crate) fn on(server: &Server) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -90,7 +98,7 @@ impl Sandbox {
             .unwrap();
         let mut command = self.bekk(arguments);
         command.stdout(log.try_clone().unwrap()).stderr(log);
-        Process(command.spawn().unwrap())
+        Process::spawn(&mut command)
     }
 
     /// What the started binaries have said.
@@ -177,6 +185,10 @@ impl Process {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
     }
 
     pub(crate) fn kill(mut self) {

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::units::{parse_duration, parse_size};
-use super::{Config, Durability, Environment, Fault, LogLocation, raw};
+use super::{Config, Durability, Environment, Fault, IngestOptions, LogLocation, raw};
 use crate::{
     Column, CsvDialect, Encoding, Finished, NulPolicy, OnConflict, Retention, Stream, TableName,
     UnknownPolicy,
@@ -36,6 +36,7 @@ pub(super) fn config(
         durability: durability(raw.log.durability.as_deref())?,
         log: builder.log(&raw.log)?,
         kafka: builder.kafka(&raw.log.kafka)?,
+        ingest: ingest(&raw.ingest)?,
         postgres_url,
         streams: streams
             .into_iter()
@@ -190,6 +191,22 @@ fn durability(text: Option<&str>) -> Result<Durability, Fault> {
             )),
         },
     }
+}
+
+fn ingest(raw: &raw::Ingest) -> Result<IngestOptions, Fault> {
+    let duration = |text: &Option<String>, key: &str| {
+        let parsed = text.as_deref().map(parse_duration).transpose();
+        parsed.map_err(|detail| Fault::new(format!("ingest.{key}"), detail))
+    };
+    if raw.open_files_max == Some(0) {
+        return Err(Fault::new("ingest.open_files_max", "it is at least 1"));
+    }
+    Ok(IngestOptions {
+        notify: raw.notify,
+        close_after: duration(&raw.close_after, "close_after")?,
+        partial_after: duration(&raw.partial_after, "partial_after")?,
+        open_files_max: raw.open_files_max,
+    })
 }
 
 fn on_conflict(text: Option<&str>, keyless: bool, place: &str) -> Result<OnConflict, Fault> {

@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 use super::ConfigError;
 
 const LOG: &[&str] = &["dir", "url", "durability", "kafka"];
+const INGEST: &[&str] = &["notify", "close_after", "partial_after", "open_files_max"];
 const POSTGRES: &[&str] = &["url"];
 const STREAM: &[&str] = &[
     "files",
@@ -48,9 +49,10 @@ pub(super) fn check(text: &str, path: &Path) -> Result<(), ConfigError> {
     let checker = Checker { text, path };
     checker.table(
         document.get_ref(),
-        &["log", "postgres", "streams"],
+        &["log", "ingest", "postgres", "streams"],
         |key, value| match key {
             "log" => checker.value(value, LOG),
+            "ingest" => checker.value(value, INGEST),
             "postgres" => checker.value(value, POSTGRES),
             _ => checker.each(value, |stream| checker.stream(stream)),
         },

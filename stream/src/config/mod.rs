@@ -27,6 +27,8 @@ pub struct Config {
     pub kafka: BTreeMap<String, String>,
     /// When an append is acknowledged.
     pub durability: Durability,
+    /// How files are followed, where that is said.
+    pub ingest: IngestOptions,
     /// The database named in `[postgres]`, if one is.
     pub postgres_url: Option<String>,
     /// The streams, in the order of the file; at least one.
@@ -43,6 +45,19 @@ impl fmt::Debug for Config {
             .field("streams", &self.streams)
             .finish_non_exhaustive()
     }
+}
+
+/// What `[ingest]` says; ingest's own defaults hold where it says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IngestOptions {
+    /// Whether the system is asked to tell of changes; without that, files are only looked at.
+    pub notify: Option<bool>,
+    /// How long a file must have been unchanged to be finished.
+    pub close_after: Option<Duration>,
+    /// How long a file must have been unchanged for its unterminated last record to be taken.
+    pub partial_after: Option<Duration>,
+    /// How many files are kept open.
+    pub open_files_max: Option<u32>,
 }
 
 /// Where a log is.

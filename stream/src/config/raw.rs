@@ -11,6 +11,8 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) log: Log,
     #[serde(default)]
+    pub(super) ingest: Ingest,
+    #[serde(default)]
     pub(super) postgres: Postgres,
     /// With the place of each, so that they keep the file's order.
     #[serde(default)]
@@ -25,6 +27,15 @@ pub(super) struct Log {
     pub(super) durability: Option<String>,
     #[serde(default)]
     pub(super) kafka: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ingest {
+    pub(super) notify: Option<bool>,
+    pub(super) close_after: Option<String>,
+    pub(super) partial_after: Option<String>,
+    pub(super) open_files_max: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]

@@ -1,7 +1,7 @@
 //! Configurations, right and wrong.
 
 use super::*;
-use crate::{ColumnType, Finished, OnConflict};
+use crate::{ColumnType, Encoding, Finished, OnConflict};
 
 const MINIMAL: &str = r#"
 [streams.orders]
@@ -201,4 +201,50 @@ fn units() {
     assert_eq!(parse_size("10GB"), Ok(10_000_000_000));
     assert_eq!(parse_size("64 KiB"), Ok(65_536));
     assert!(parse_size("-1").is_err() && parse_size("1XB").is_err());
+}
+
+#[test]
+fn how_files_are_followed_can_be_said() {
+    let config = parse(&format!(
+        "[ingest]\nnotify = false\nclose_after = \"5m\"\npartial_after = \"2h\"\nopen_files_max = 10\n{MINIMAL}"
+    ))
+    .unwrap();
+    let expected = IngestOptions {
+        notify: Some(false),
+        close_after: Some(Duration::from_secs(300)),
+        partial_after: Some(Duration::from_secs(7200)),
+        open_files_max: Some(10),
+    };
+    assert_eq!(config.ingest, expected);
+    assert_eq!(parse(MINIMAL).unwrap().ingest, IngestOptions::default());
+    fails(
+        &format!("[ingest]\nopen_files_max = 0\n{MINIMAL}"),
+        "at least 1",
+    );
+    fails(
+        &format!("[ingest]\nclose_after = \"soon\"\n{MINIMAL}"),
+        "ingest.close_after",
+    );
+    fails(
+        &format!("[ingest]\nnotfy = true\n{MINIMAL}"),
+        "did you mean `notify`",
+    );
+}
+
+#[test]
+fn encodings_have_names() {
+    let encoding = |name: &str| {
+        let line = format!("csv = {{ encoding = \"{name}\" }}");
+        parse(&with(&line)).map(|config| config.streams[0].csv.encoding)
+    };
+    for (name, expected) in [
+        ("utf8", Encoding::Utf8),
+        ("latin1", Encoding::Latin1),
+        ("utf16", Encoding::Utf16),
+        ("utf16le", Encoding::Utf16Le),
+        ("utf-16be", Encoding::Utf16Be),
+    ] {
+        assert_eq!(encoding(name).unwrap(), expected);
+    }
+    assert!(encoding("ebcdic").is_err());
 }
