@@ -3,16 +3,21 @@
 use std::time::{Duration, Instant};
 
 use bekk_log::Offset;
+use bekk_stream::Meta;
 
 use crate::Error;
 use crate::batch::Batch;
 use crate::engine::Engine;
-use crate::recover::widen;
+use crate::entry::FileEntry;
+use crate::recover::{append_metas, holder, widen};
 use crate::stats::Stats;
 use crate::tracked::Tracked;
 
-/// How often the log is told what the checkpoint needs of it.
-const HOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the log is told what the checkpoint needs of it,
+const HOLD_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// and how often if so many bytes of files have been read since.
+const HOLD_PAUSE: Duration = Duration::from_secs(10);
+const HOLD_BYTES: u64 = 256 << 20;
 
 impl Engine<'_> {
     /// Takes note that a batch is in the log.
@@ -66,10 +71,25 @@ impl Engine<'_> {
         }
     }
 
-    /// Tells the log from where on the checkpoint needs it: retention must not go past that. Each call is
-    /// durable and takes its time, and retention works in days, so this need not be exact.
-    fn hold(&mut self) -> Result<(), Error> {
-        let holder = format!("bekk-ingest/{}", self.session.ingest);
+    /// Tells the log from where on the checkpoint needs it: retention must not go past that. What the records
+    /// before told of the files, `bekk.meta` tells from then on, so that the checkpoint stays a cache. Each call
+    /// is durable and takes its time, and retention works in hours, so this need not be exact.
+    fn hold(&mut self) -> Result<bool, Error> {
+        let unmet = self.known.values().flatten();
+        let entries = self.files.values().map(|tracked| &tracked.entry);
+        let untold = entries.chain(unmet).filter(|entry| {
+            let is_told = self.told.get(&entry.id) == Some(&entry.position);
+            entry.position > 0 && !(is_told && entry.known.is_empty()) && !entry.is_in_receipt()
+        });
+        let progress: Vec<_> = untold.map(FileEntry::progress).collect();
+        self.told
+            .extend(progress.iter().map(|news| (news.file, news.position)));
+        let metas: Vec<Meta> = progress.into_iter().map(Meta::Progress).collect();
+        let around = &self.around;
+        if !append_metas(around.log, &self.session, &metas, around.stats, around.stop)? {
+            return Ok(false);
+        }
+        let holder = holder(&self.session.ingest);
         for (stream, ends) in self.around.streams.iter().zip(&self.ends) {
             let ends: Vec<(u32, Offset)> = (0..).zip(ends.iter().copied()).collect();
             self.around
@@ -77,8 +97,15 @@ impl Engine<'_> {
                 .hold(&holder, &stream.name, &ends)
                 .map_err(Error::log("hold the log for the checkpoint"))?;
         }
-        self.held_at = Some(Instant::now());
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether the log is to be told again what is needed of it.
+    fn is_hold_due(&self) -> bool {
+        self.held_at.is_none_or(|(at, bytes)| {
+            let is_much = self.summary.bytes - bytes >= HOLD_BYTES;
+            at.elapsed() > if is_much { HOLD_PAUSE } else { HOLD_INTERVAL }
+        })
     }
 
     /// Writes down how far each file is and where the log ends.
@@ -99,8 +126,8 @@ impl Engine<'_> {
                 .cloned(),
         );
         checkpoint.store(&self.around.checkpoint_path)?;
-        if self.held_at.is_none_or(|at| at.elapsed() > HOLD_INTERVAL) {
-            self.hold()?;
+        if self.is_hold_due() && self.hold()? {
+            self.held_at = Some((Instant::now(), self.summary.bytes));
         }
         self.is_dirty = false;
         // A checkpoint of very many files takes its time; it must not take more than a part of ours.

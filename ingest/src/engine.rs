@@ -23,6 +23,7 @@ use crate::lock::InboxLock;
 use crate::packed::Checked;
 use crate::reader::{Format, Outcome, Reader};
 use crate::recover::Recovered;
+use crate::run::Identity;
 use crate::stats::{Stats, Summary};
 use crate::tracked::{ACTIVE_FOR, State, Tracked};
 use crate::watch::Watch;
@@ -39,6 +40,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) config: &'a Config,
     pub(crate) streams: &'a [Stream],
     pub(crate) log: &'a Client,
+    pub(crate) identity: &'a Identity,
     pub(crate) stats: &'a Stats,
     pub(crate) stop: &'a AtomicBool,
     pub(crate) inbox: &'a Inbox,
@@ -88,7 +90,10 @@ pub(crate) struct Engine<'a> {
     pub(crate) others: Checkpoint,
     pub(crate) is_dirty: bool,
     pub(crate) checkpoint_at: Instant,
-    pub(crate) held_at: Option<Instant>,
+    /// When the log was last told what is needed of it, and how much had been read then.
+    pub(crate) held_at: Option<(Instant, u64)>,
+    /// How far `bekk.meta` tells that each file is.
+    pub(crate) told: HashMap<FileId, u64>,
     polled_at: Instant,
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
@@ -174,6 +179,7 @@ impl<'a> Engine<'a> {
             is_dirty: true,
             checkpoint_at: now,
             held_at: None,
+            told: recovered.told,
             polled_at: now,
             scan: 0,
             scan_at: now,

@@ -4,13 +4,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use bekk_stream::{FileId, FileRecord};
+use bekk_stream::{FileId, FileRecord, Progress};
 
 use crate::codec::{Reader, Writer};
 use crate::decision::{Decision, FileState, Packing, What};
 use crate::identity::{Fingerprint, Stat};
 use crate::ranges::Ranges;
 use crate::recover::now_ms;
+use crate::run::Identity;
 
 /// How many decisions about a file are kept: the first and the latest.
 const DECISIONS_MAX: usize = 12;
@@ -89,8 +90,47 @@ impl FileEntry {
         }
     }
 
+    /// The entry of a file whose newest news is in `bekk.meta`.
+    pub(crate) fn from_progress(record: FileRecord, progress: Progress) -> Self {
+        let print = |(len, hash)| Fingerprint { len, hash };
+        let mut known = Ranges::default();
+        for (start, end) in progress.known {
+            known.insert(start, end);
+        }
+        Self {
+            head: print(progress.head),
+            tail: print(progress.tail),
+            crc: progress.crc,
+            position: progress.position,
+            line: progress.line,
+            header_at: progress.header_at,
+            records: progress.records,
+            rejects: progress.rejects,
+            offsets: progress.offsets,
+            known,
+            ..Self::new(record)
+        }
+    }
+
+    /// What `bekk.meta` is told of how far it is.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            file: self.id,
+            position: self.position,
+            line: self.line,
+            header_at: self.header_at,
+            records: self.records,
+            rejects: self.rejects,
+            crc: self.crc,
+            head: (self.head.len, self.head.hash),
+            tail: (self.tail.len, self.tail.hash),
+            offsets: self.offsets.clone(),
+            known: self.known.iter().collect(),
+        }
+    }
+
     /// What `bekk.meta` is told of it.
-    pub(crate) fn record(&self) -> FileRecord {
+    pub(crate) fn record(&self, by: &Identity) -> FileRecord {
         FileRecord {
             id: self.id,
             stream: self.stream.clone(),
@@ -101,6 +141,8 @@ impl FileEntry {
             head_hash: self.head.hash,
             found_at_ms: now_ms(),
             dialect: self.dialect.clone(),
+            ingest: by.ingest.clone(),
+            host: by.host.clone(),
         }
     }
 

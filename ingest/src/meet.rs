@@ -293,6 +293,8 @@ impl Engine<'_> {
             head_hash: head.hash,
             found_at_ms: now_ms(),
             dialect: self.dialect_of(file.stream),
+            ingest: self.around.identity.ingest.clone(),
+            host: self.around.identity.host.clone(),
         };
         Ok(Some((record, packing)))
     }

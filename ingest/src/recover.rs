@@ -5,17 +5,23 @@
 //! and the records behind those ends which ranges of the files are in the log besides.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use bekk_log::{Client, Error as LogError, Offset, Retention, Session, TopicConfig};
-use bekk_stream::{Body, FileId, FileRecord, META_TOPIC, Meta, Payload, Receipt, SchemaId, Stream};
+use bekk_stream::{
+    Body, FileId, FileRecord, META_TOPIC, Meta, Payload, Progress, Receipt, SchemaId, Stream,
+};
 
 use crate::Error;
 use crate::append::wait_for_space;
 use crate::checkpoint::Checkpoint;
 use crate::entry::FileEntry;
+use crate::inbox::Inbox;
 use crate::ranges::Ranges;
+use crate::run::Identity;
 use crate::stats::Stats;
 
 /// How many records of `bekk.meta` are appended at once: each can be as long as a path.
@@ -32,6 +38,8 @@ pub(crate) struct Recovered {
     pub(crate) files: Vec<FileEntry>,
     /// Those among them that the checkpoint had.
     pub(crate) recent: HashSet<FileId>,
+    /// How far `bekk.meta` tells that each file is.
+    pub(crate) told: HashMap<FileId, u64>,
     /// Topics and files of streams that are not configured now: kept in the checkpoint as they are.
     pub(crate) others: Checkpoint,
 }
@@ -45,20 +53,31 @@ struct Seen {
     offsets: Vec<(u32, u64, u64)>,
 }
 
+/// What is looked at.
+pub(crate) struct Ground<'a> {
+    pub(crate) log: &'a Client,
+    pub(crate) streams: &'a [Stream],
+    pub(crate) inbox: &'a Inbox,
+    pub(crate) identity: &'a Identity,
+    pub(crate) checkpoint_path: &'a Path,
+    pub(crate) stats: &'a Stats,
+}
+
 /// Begins a session and finds what the log holds.
 ///
 /// # Errors
 /// If the log fails, or the checkpoint belongs to another log.
-pub(crate) fn recover(
-    log: &Client,
-    streams: &[Stream],
-    ingest: &str,
-    checkpoint_path: &Path,
-    stats: &Stats,
-    stop: &AtomicBool,
-) -> Result<Recovered, Error> {
+pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovered, Error> {
+    let Ground {
+        log,
+        streams,
+        inbox,
+        identity,
+        checkpoint_path,
+        stats,
+    } = *around;
     let session = log
-        .begin_session(ingest)
+        .begin_session(&identity.ingest)
         .map_err(Error::log("begin a session"))?;
     let checkpoint = Checkpoint::load(checkpoint_path)?;
     if let Some(checkpoint) = &checkpoint
@@ -72,7 +91,10 @@ pub(crate) fn recover(
     }
     let is_without = checkpoint.is_none();
     let checkpoint = checkpoint.unwrap_or_default();
-    let metas = create_topics(log, &session, streams, stats, stop)?;
+    let mut metas = create_topics(log, &session, streams, stats, stop)?;
+    metas.files.retain(|file| identity.can_know(file));
+    release_lost(log, &metas.files, inbox, identity)?;
+    let bases = bases(&metas, &checkpoint);
     let mut seen: HashMap<FileId, Seen> = HashMap::new();
     let mut ends = Vec::new();
     for stream in streams {
@@ -81,7 +103,7 @@ pub(crate) fn recover(
             .iter()
             .find(|(topic, _)| *topic == stream.name);
         let known = known.map_or(&[][..], |(_, ends)| ends);
-        ends.push(read_topic(log, &stream.name, known, &mut seen)?);
+        ends.push(read_topic(log, &stream.name, known, &bases, &mut seen)?);
     }
     let is_configured = |name: &str| streams.iter().any(|stream| stream.name == name);
     let mut others = Checkpoint {
@@ -108,9 +130,16 @@ pub(crate) fn recover(
             files.push(with_seen(entry, seen));
         } else if is_configured(&record.stream) {
             let receipt = metas.receipts.get(&id);
-            files.push(without_checkpoint(record, receipt, is_without, seen));
+            let progress = metas.progress.remove(&id);
+            files.push(without_checkpoint(record, receipt, progress, seen));
         }
     }
+    let mut told: HashMap<FileId, u64> = metas
+        .receipts
+        .iter()
+        .map(|(id, receipt)| (*id, receipt.bytes))
+        .collect();
+    told.extend(metas.told);
     tracing::info!(
         session = session.number,
         files = files.len(),
@@ -122,6 +151,7 @@ pub(crate) fn recover(
         ends,
         files,
         recent,
+        told,
         others,
     })
 }
@@ -137,31 +167,92 @@ fn with_seen(mut entry: FileEntry, seen: Seen) -> FileEntry {
     entry
 }
 
-/// The entry of a file that the checkpoint does not have. Its lines must be counted, so it is read from
-/// its beginning; what a receipt tells of is passed over like what was found in the log. Where the whole
-/// log was read, receipt and ranges tell of the same records, which count once.
+/// What `bekk.meta` tells to be in the log of a file that the checkpoint does not have.
+struct Base {
+    position: u64,
+    known: Ranges,
+}
+
+impl Base {
+    fn covers(&self, start: u64) -> bool {
+        let known = || self.known.next_from(start);
+        start < self.position || known().is_some_and(|(known, _)| known <= start)
+    }
+}
+
+/// What `bekk.meta` tells of files that the checkpoint does not have: retention may have dropped the records
+/// that told the same, or not.
+fn bases(metas: &Metas, checkpoint: &Checkpoint) -> HashMap<FileId, Base> {
+    let with_entry: HashSet<FileId> = checkpoint.files.iter().map(|entry| entry.id).collect();
+    let files = metas.files.iter().map(|file| file.id);
+    let without = files.filter(|id| !with_entry.contains(id));
+    let bases = without.filter_map(|id| {
+        let receipt = metas.receipts.get(&id).map(|receipt| receipt.bytes);
+        let progress = metas.progress.get(&id);
+        let position = progress.map(|progress| progress.position).max(receipt)?;
+        let mut known = Ranges::default();
+        for &(start, end) in progress.into_iter().flat_map(|progress| &progress.known) {
+            known.insert(start, end);
+        }
+        Some((id, Base { position, known }))
+    });
+    bases.collect()
+}
+
+/// Lets go of what ingests of lost state directories hold in the log: those that have met files of this inbox,
+/// which is ours alone now.
+fn release_lost(
+    log: &Client,
+    files: &[FileRecord],
+    inbox: &Inbox,
+    identity: &Identity,
+) -> Result<(), Error> {
+    let lost: HashSet<&str> = files
+        .iter()
+        .filter(|file| file.ingest != identity.ingest && !file.ingest.is_empty())
+        .filter(|file| {
+            let path = Path::new(OsStr::from_bytes(&file.path));
+            inbox.streams_of(path).next().is_some()
+        })
+        .map(|file| file.ingest.as_str())
+        .collect();
+    for ingest in lost {
+        log.release(&holder(ingest))
+            .map_err(Error::log("let go of what a lost ingest held"))?;
+    }
+    Ok(())
+}
+
+/// The name under which an ingest holds records in the log.
+pub(crate) fn holder(ingest: &str) -> String {
+    format!("bekk-ingest/{ingest}")
+}
+
+/// The entry of a file that the checkpoint does not have. One that has a receipt only is read from its
+/// beginning, as its lines must be counted; what the receipt tells of is passed over like what was found in the
+/// log.
 fn without_checkpoint(
     record: FileRecord,
     receipt: Option<&Receipt>,
-    is_whole_log: bool,
+    progress: Option<Progress>,
     seen: Seen,
 ) -> FileEntry {
-    let mut entry = with_seen(FileEntry::new(record), seen);
-    entry.receipt_bytes = receipt.map(|receipt| receipt.bytes);
-    let Some(receipt) = receipt else {
-        return entry;
+    let receipt_bytes = receipt.map(|receipt| receipt.bytes);
+    let entry = match (progress, receipt) {
+        (Some(progress), _) if Some(progress.position) >= receipt_bytes => {
+            FileEntry::from_progress(record, progress)
+        }
+        (_, Some(receipt)) => {
+            let mut entry = FileEntry::new(record);
+            entry.known.insert(0, receipt.bytes);
+            (entry.records, entry.rejects) = (receipt.records, receipt.rejects);
+            entry.offsets.clone_from(&receipt.offsets);
+            entry
+        }
+        _ => FileEntry::new(record),
     };
-    entry.known.insert(0, receipt.bytes);
-    if is_whole_log {
-        entry.records = entry.records.max(receipt.records);
-        entry.rejects = entry.rejects.max(receipt.rejects);
-    } else {
-        entry.records += receipt.records;
-        entry.rejects += receipt.rejects;
-    }
-    for &(partition, first, end) in &receipt.offsets {
-        widen(&mut entry.offsets, partition, first, end);
-    }
+    let mut entry = with_seen(entry, seen);
+    entry.receipt_bytes = receipt_bytes;
     entry
 }
 
@@ -184,6 +275,9 @@ struct Metas {
     /// How many records there are of each.
     files_of: HashMap<FileId, u32>,
     receipts: HashMap<FileId, Receipt>,
+    progress: HashMap<FileId, Progress>,
+    /// How far the newest progress says that a file is.
+    told: HashMap<FileId, u64>,
 }
 
 /// Makes the topics that do not exist, and appends the schemas that `bekk.meta` does not have.
@@ -271,6 +365,10 @@ fn read_metas(log: &Client) -> Result<Metas, Error> {
         Ok(Meta::Receipt(receipt)) => {
             metas.receipts.insert(receipt.file, receipt);
         }
+        Ok(Meta::Progress(progress)) => {
+            metas.told.insert(progress.file, progress.position);
+            metas.progress.insert(progress.file, progress);
+        }
         Err(error) => tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is passed over"),
     })? {}
     // Of a file that was told of anew, the last record counts, and its place.
@@ -290,6 +388,7 @@ fn read_topic(
     log: &Client,
     topic: &str,
     known_ends: &[u64],
+    bases: &HashMap<FileId, Base>,
     seen: &mut HashMap<FileId, Seen>,
 ) -> Result<Vec<Offset>, Error> {
     let mut scan = Scan::new(log, topic, known_ends)?;
@@ -304,6 +403,10 @@ fn read_topic(
             return;
         };
         let origin = payload.origin;
+        let base = bases.get(&origin.file);
+        if base.is_some_and(|base| base.covers(origin.start)) {
+            return;
+        }
         let seen = seen.entry(origin.file).or_default();
         seen.ranges.insert(origin.start, origin.end);
         seen.records += 1;

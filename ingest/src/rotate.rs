@@ -182,9 +182,15 @@ impl Engine<'_> {
         entry.path = file.path.as_os_str().as_bytes().to_vec();
         (entry.device, entry.inode) = (file.stat.device, file.stat.inode);
         // Also without the checkpoint it must be known which file has this content now.
-        let meta = Meta::File(entry.record());
+        let meta = Meta::File(entry.record(self.around.identity));
         let around = &self.around;
-        if !append_metas(around.log, &self.session, &[meta], around.stop)? {
+        if !append_metas(
+            around.log,
+            &self.session,
+            &[meta],
+            around.stats,
+            around.stop,
+        )? {
             return Ok(());
         }
         entry.decide(what, why);

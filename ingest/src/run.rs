@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use bekk_log::{Client, Error as LogError, Offset, RecordBuffer, Session};
-use bekk_stream::{FileId, Stream};
+use bekk_stream::{FileId, FileRecord, Stream};
 
 use crate::Error;
 use crate::append::{Event, append_batches};
@@ -16,7 +16,7 @@ use crate::config::{Config, Mode};
 use crate::engine::{Engine, Stopped, Surroundings};
 use crate::inbox::Inbox;
 use crate::lock::{InboxLock, lock_state};
-use crate::recover::recover;
+use crate::recover::{Ground, recover};
 use crate::stats::{Stats, Summary};
 use crate::watch::Watch;
 
@@ -60,7 +60,10 @@ pub(crate) fn run_with(
         .map_err(Error::io("make directory", &config.state_dir))?;
     let _lock = lock_state(&config.state_dir)?;
     let mut inbox_lock = InboxLock::new(&inbox)?;
-    let ingest = ingest_id(&config.state_dir)?;
+    let identity = Identity {
+        ingest: ingest_id(&config.state_dir)?,
+        host: host_id(),
+    };
     let mut total = Summary::default();
     let mut attempts = 0;
     loop {
@@ -74,13 +77,22 @@ pub(crate) fn run_with(
             })
         });
         let checkpoint_path = config.state_dir.join("checkpoint");
-        let recovered = recover(log, streams, &ingest, &checkpoint_path, stats, stop)?;
+        let ground = Ground {
+            log,
+            streams,
+            inbox: &inbox,
+            identity: &identity,
+            checkpoint_path: &checkpoint_path,
+            stats,
+        };
+        let recovered = recover(&ground, stop)?;
         let session = recovered.session.clone();
         let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
         let around = Surroundings {
             config,
             streams,
             log,
+            identity: &identity,
             stats,
             stop,
             inbox: &inbox,
@@ -112,6 +124,32 @@ pub(crate) fn run_with(
                 forget_progress(stats);
             }
         }
+    }
+}
+
+/// Who an ingest is: files that it has met are known by that.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// The id of its state directory.
+    pub(crate) ingest: String,
+    /// What tells its host from others, as far as that can be told: device and inode numbers are this host's.
+    pub(crate) host: String,
+}
+
+impl Identity {
+    /// Whether device and inode of a file mean here what they meant where it was met: this ingest met it, or one
+    /// on this host whose state directory may have been lost. Earlier versions did not say.
+    pub(crate) fn can_know(&self, file: &FileRecord) -> bool {
+        file.ingest == self.ingest || file.host == self.host || file.host.is_empty()
+    }
+}
+
+fn host_id() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let id = read("/etc/machine-id").trim().to_owned();
+    match id.is_empty() {
+        true => read("/proc/sys/kernel/hostname").trim().to_owned(),
+        false => id,
     }
 }
 

@@ -64,7 +64,7 @@ impl MetaCache {
                     Ok(Meta::File(file)) => {
                         self.files.insert(file.id, file.path.into_boxed_slice());
                     }
-                    Ok(Meta::Receipt(_)) => {}
+                    Ok(Meta::Receipt(_) | Meta::Progress(_)) => {}
                     Err(error) => {
                         tracing::warn!(offset = %record.offset, %error, "meta record passed over");
                     }

@@ -28,7 +28,7 @@ pub use config::{
 };
 pub use decimal::Decimal;
 pub use key::{KEY_SEPARATOR, key_text};
-pub use meta::{FileRecord, META_TOPIC, Meta, Receipt};
+pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};
 pub use parse::{Field, Rejection, ValueParser};
 pub use partitioner::{murmur2, partition_for};
 pub use payload::{

@@ -1,8 +1,9 @@
 //! What records refer to, and what ingest must remember for ever: the records of topic `bekk.meta`.
 //!
-//! That topic has one partition and is never trimmed. A record's value is one byte 1 (the format's
-//! version) and bincode; its key says what it is about, so that a reader who wants the newest of each
-//! can keep a map by key.
+//! That topic has one partition and is never trimmed. A record's value is one byte (the format's version) and
+//! bincode; its key says what it is about, so that a reader who wants the newest of each can keep a map by
+//! key. Version 2 has a kind more, and files name the ingest that met them; the other kinds are written in
+//! version 1, which older readers know.
 
 use bincode::{Decode, Encode};
 
@@ -13,7 +14,8 @@ use crate::{FileId, ParseColumnTypeError, PayloadError, Schema, SchemaColumn, Sc
 /// The topic that holds [`Meta`] records.
 pub const META_TOPIC: &str = "bekk.meta";
 
-const META_VERSION: u8 = 1;
+const VERSION_1: u8 = 1;
+const VERSION_2: u8 = 2;
 
 /// A record of [`META_TOPIC`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +26,11 @@ pub enum Meta {
     File(FileRecord),
     /// A file that ingest has finished.
     Receipt(Receipt),
+    /// How far a file was when ingest let go of the records before.
+    Progress(Progress),
 }
 
-/// A file that ingest has met, as it was then.
+/// A file that ingest has met, as it was then. One that is told of again has another place or name since.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct FileRecord {
     /// The id that records carry.
@@ -47,6 +51,38 @@ pub struct FileRecord {
     pub found_at_ms: i64,
     /// The dialect it was begun with, which it keeps: a canonical text of the settings.
     pub dialect: String,
+    /// The id of the ingest that met it; empty in records of version 1.
+    pub ingest: String,
+    /// What tells its host from others; empty in records of version 1, and where that is not known.
+    pub host: String,
+}
+
+/// How far a file is in the log: all before `position`, and `known`. Written before the records that tell the
+/// same may be dropped by retention.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Progress {
+    /// The file.
+    pub file: FileId,
+    /// All before this byte is in the log, or is none of its records.
+    pub position: u64,
+    /// The number of the line that begins there, from 1.
+    pub line: u64,
+    /// Where the header that holds from there on stands.
+    pub header_at: u64,
+    /// How many records that is, rejects among them.
+    pub records: u64,
+    /// How many of them are rejects.
+    pub rejects: u64,
+    /// The CRC-32C of all before the position, if it is known.
+    pub crc: Option<u32>,
+    /// Length and xxh3 (128 bits) of the file's first bytes.
+    pub head: (u64, u128),
+    /// Length and xxh3 (128 bits) of the bytes just before the position.
+    pub tail: (u64, u128),
+    /// For each partition that has records of it: the partition, the first offset and the one behind the last.
+    pub offsets: Vec<(u32, u64, u64)>,
+    /// Ranges behind the position that are in the log.
+    pub known: Vec<(u64, u64)>,
 }
 
 /// What became of a file: written when it is finished and all of it is durable in the log.
@@ -76,29 +112,84 @@ enum MetaWire {
     Schema(u64, SchemaWire),
     File(FileRecord),
     Receipt(Receipt),
+    Progress(Progress),
+}
+
+#[derive(Encode, Decode)]
+enum MetaWire1 {
+    Schema(u64, SchemaWire),
+    File(FileRecord1),
+    Receipt(Receipt),
+}
+
+#[derive(Encode, Decode)]
+struct FileRecord1 {
+    id: FileId,
+    stream: String,
+    path: Vec<u8>,
+    device: u64,
+    inode: u64,
+    head_len: u64,
+    head_hash: u128,
+    found_at_ms: i64,
+    dialect: String,
+}
+
+impl From<FileRecord1> for FileRecord {
+    fn from(file: FileRecord1) -> Self {
+        Self {
+            id: file.id,
+            stream: file.stream,
+            path: file.path,
+            device: file.device,
+            inode: file.inode,
+            head_len: file.head_len,
+            head_hash: file.head_hash,
+            found_at_ms: file.found_at_ms,
+            dialect: file.dialect,
+            ingest: String::new(),
+            host: String::new(),
+        }
+    }
 }
 
 impl Meta {
-    /// The record's key: `schema/<id>`, `file/<id>` or `receipt/<id>`.
+    /// The record's key: `schema/<id>`, `file/<id>`, `receipt/<id>` or `progress/<id>`.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
             Self::Schema(id, _) => format!("schema/{id}"),
             Self::File(file) => format!("file/{}", file.id),
             Self::Receipt(receipt) => format!("receipt/{}", receipt.file),
+            Self::Progress(progress) => format!("progress/{}", progress.file),
         }
     }
 
     /// The record's value.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let wire = match self.clone() {
-            Self::Schema(id, schema) => MetaWire::Schema(id.get(), schema_to_wire(&schema)),
-            Self::File(file) => MetaWire::File(file),
-            Self::Receipt(receipt) => MetaWire::Receipt(receipt),
-        };
-        let mut out = vec![META_VERSION];
-        encode(&mut out, wire);
+        let mut out = Vec::new();
+        match self.clone() {
+            Self::Schema(id, schema) => {
+                out.push(VERSION_1);
+                encode(
+                    &mut out,
+                    MetaWire1::Schema(id.get(), schema_to_wire(&schema)),
+                );
+            }
+            Self::Receipt(receipt) => {
+                out.push(VERSION_1);
+                encode(&mut out, MetaWire1::Receipt(receipt));
+            }
+            Self::File(file) => {
+                out.push(VERSION_2);
+                encode(&mut out, MetaWire::File(file));
+            }
+            Self::Progress(progress) => {
+                out.push(VERSION_2);
+                encode(&mut out, MetaWire::Progress(progress));
+            }
+        }
         out
     }
 
@@ -110,13 +201,20 @@ impl Meta {
         let (&version, rest) = bytes
             .split_first()
             .ok_or_else(|| PayloadError::Malformed("empty".to_owned()))?;
-        if version != META_VERSION {
-            return Err(PayloadError::Version(version));
-        }
-        Ok(match decode::<MetaWire>(rest)? {
+        let wire = match version {
+            VERSION_1 => match decode::<MetaWire1>(rest)? {
+                MetaWire1::Schema(id, wire) => MetaWire::Schema(id, wire),
+                MetaWire1::File(file) => MetaWire::File(file.into()),
+                MetaWire1::Receipt(receipt) => MetaWire::Receipt(receipt),
+            },
+            VERSION_2 => decode::<MetaWire>(rest)?,
+            other => return Err(PayloadError::Version(other)),
+        };
+        Ok(match wire {
             MetaWire::Schema(id, wire) => Self::Schema(SchemaId::new(id), schema_from_wire(wire)?),
             MetaWire::File(file) => Self::File(file),
             MetaWire::Receipt(receipt) => Self::Receipt(receipt),
+            MetaWire::Progress(progress) => Self::Progress(progress),
         })
     }
 }
@@ -170,8 +268,8 @@ mod tests {
     use super::*;
     use crate::ColumnType;
 
-    #[test]
-    fn every_kind_survives() {
+    /// One of each kind.
+    fn samples() -> Vec<Meta> {
         let schema = Schema {
             columns: vec![SchemaColumn {
                 name: "price".into(),
@@ -184,7 +282,7 @@ mod tests {
             key: vec!["price".into()],
         };
         let file = FileRecord {
-            id: FileId::random(),
+            id: FileId::from_bytes([7; 16]),
             stream: "events".into(),
             path: b"/data/\xff.csv".to_vec(),
             device: 1,
@@ -193,6 +291,21 @@ mod tests {
             head_hash: u128::MAX,
             found_at_ms: -1,
             dialect: String::new(),
+            ingest: "an ingest".into(),
+            host: "a host".into(),
+        };
+        let progress = Progress {
+            file: file.id,
+            position: 1000,
+            line: 11,
+            header_at: 0,
+            records: 10,
+            rejects: 1,
+            crc: Some(u32::MAX),
+            head: (100, 1),
+            tail: (64, u128::MAX),
+            offsets: vec![(0, 1, 5)],
+            known: vec![(1100, 1200)],
         };
         let receipt = Receipt {
             file: file.id,
@@ -204,13 +317,37 @@ mod tests {
             offsets: vec![(0, 1, 5), (3, 0, 6)],
             finished_at_ms: 1,
         };
-        for meta in [
+        vec![
             Meta::Schema(schema.id(), schema),
             Meta::File(file),
             Meta::Receipt(receipt),
-        ] {
+            Meta::Progress(progress),
+        ]
+    }
+
+    #[test]
+    fn every_kind_survives() {
+        for meta in samples() {
             assert_eq!(Meta::decode(&meta.encode()).unwrap(), meta);
         }
+    }
+
+    /// The bytes that the first version wrote are read, and those of the kinds that have not changed written.
+    #[test]
+    fn version_1_is_read() {
+        let mut expected = samples();
+        if let Meta::File(file) = &mut expected[1] {
+            (file.ingest, file.host) = (String::new(), String::new());
+        }
+        let schema = include_bytes!("../tests/fixtures/meta-schema.v1");
+        let file = include_bytes!("../tests/fixtures/meta-file.v1");
+        let receipt = include_bytes!("../tests/fixtures/meta-receipt.v1");
+        for (bytes, expected) in [&schema[..], file, receipt].into_iter().zip(&expected) {
+            assert_eq!(Meta::decode(bytes).unwrap(), *expected);
+        }
+        assert_eq!(expected[0].encode(), schema);
+        assert_eq!(expected[2].encode(), receipt);
+        assert!(Meta::decode(&[3, 0]).is_err());
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn an_unreadable_file_does_not_stop_the_others() {
     let inbox = Inbox::new();
     let path = inbox.put("a.csv", csv([1]));
     inbox.put("b.csv", csv([2]));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let mut command = inbox.bekk(&["ingest"]);
     let log = File::create(inbox.path("bekk.log")).unwrap();
     command.stderr(log);

@@ -5,4 +5,5 @@
 mod crash;
 mod follow;
 mod once;
+mod trim;
 mod world;

@@ -163,6 +163,8 @@ impl Log {
             head_hash: 0,
             found_at_ms: 0,
             dialect: String::new(),
+            ingest: String::new(),
+            host: String::new(),
         }));
         log
     }
