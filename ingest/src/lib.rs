@@ -53,6 +53,8 @@ mod utf16;
 mod watch;
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod testing;
 
 pub use config::{Config, Mode};

@@ -76,17 +76,21 @@ impl Splitter {
     /// which cannot be where `last` says that there are no more.
     pub(crate) fn split(&mut self, input: &[u8], last: bool) -> Option<Found> {
         self.spans.clear();
-        let (content, len) = match memchr(b'\n', input) {
-            Some(newline) => (newline, newline + 1),
+        // One look for both: most lines have no quotes.
+        let end = match self.quote {
+            Some(quote) => memchr2(b'\n', quote, input),
+            None => memchr(b'\n', input),
+        };
+        let (content, len) = match end {
+            Some(newline) if input[newline] == b'\n' => (newline, newline + 1),
+            Some(_) => {
+                let quote = self.quote.expect("what was found is no newline");
+                return self.split_quoted(input, quote, last);
+            }
             None if last => (input.len(), input.len()),
             None => return None,
         };
         let line = without_cr(&input[..content]);
-        if let Some(quote) = self.quote
-            && memchr(quote, line).is_some()
-        {
-            return self.split_quoted(input, quote, last);
-        }
         let mut start = 0;
         for end in memchr_iter(self.delimiter, line) {
             self.push(start, end, false, false);

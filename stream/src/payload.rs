@@ -240,13 +240,19 @@ fn zigzag(value: i64) -> u64 {
 }
 
 /// Appends a number as bincode's varint.
-#[inline]
+#[inline(always)]
 fn put_varint(out: &mut Vec<u8>, number: u64) {
     if let Ok(byte) = u8::try_from(number)
         && byte < 251
     {
         out.push(byte);
-    } else if let Ok(short) = u16::try_from(number) {
+    } else {
+        put_long_varint(out, number);
+    }
+}
+
+fn put_long_varint(out: &mut Vec<u8>, number: u64) {
+    if let Ok(short) = u16::try_from(number) {
         let [a, b] = short.to_le_bytes();
         out.extend_from_slice(&[251, a, b]);
     } else if let Ok(word) = u32::try_from(number) {

@@ -446,6 +446,18 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(byte, 0..60)
 }
 
+/// What the fuzz target has found.
+#[test]
+fn found_cases_stay_right() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/regressions");
+    let mut count = 0;
+    for entry in fs::read_dir(directory).unwrap() {
+        crate::property::check(&fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
 proptest! {
     /// Whatever the bytes: at once or one by one gives the same records; they do not overlap, and all that
     /// lies between them is line ends, comments and headers.
@@ -512,6 +524,12 @@ proptest! {
             at += found.len;
         }
         prop_assert_eq!(at, content.len());
+    }
+
+    /// What the fuzz target tries for longer.
+    #[test]
+    fn the_splitter_keeps_its_promises(content in bytes()) {
+        crate::property::check(&content);
     }
 
     /// The end of a record is where the splitter finds it, however the bytes come.

@@ -1,0 +1,12 @@
+//! `cargo +nightly fuzz run split`, in `ingest`: what it finds goes, made small with `cargo fuzz tmin`, into
+//! `fuzz/regressions`, from where each test run takes it.
+
+#![no_main]
+#![allow(dead_code)]
+
+#[path = "../../src/property.rs"]
+mod property;
+#[path = "../../src/split.rs"]
+mod split;
+
+libfuzzer_sys::fuzz_target!(|content: &[u8]| property::check(content));
