@@ -179,8 +179,12 @@ impl ValueParser {
         bytes: &'a [u8],
         take: impl FnOnce(Value<'a>) -> T,
     ) -> Result<T, Rejection> {
+        // What most fields are goes straight to where `take` puts it, not through a `Result` in memory.
         Ok(match &self.kind {
-            Kind::Text(nul) => take(Value::Text(text::text(bytes, *nul)?)),
+            Kind::Text(nul) => match text::plain(bytes) {
+                Some(text) => take(Value::Text(Cow::Borrowed(text))),
+                None => take(Value::Text(text::text(bytes, *nul)?)),
+            },
             Kind::Bool(words) => take(Value::Bool(words.parse(bytes)?)),
             Kind::Int { min, max, mark } => {
                 take(Value::Int(number::int(bytes, *mark, *min, *max)?))
@@ -194,7 +198,10 @@ impl ValueParser {
             } => take(Value::Decimal(number::decimal(
                 bytes, *mark, *precision, *scale,
             )?)),
-            Kind::Uuid => take(Value::Uuid(text::uuid(bytes)?)),
+            Kind::Uuid => match text::hyphenated(bytes) {
+                Some(uuid) => take(Value::Uuid(uuid.to_be_bytes())),
+                None => take(Value::Uuid(text::uuid(bytes)?)),
+            },
             Kind::Date(parser) => take(Value::Date(parser.date(bytes)?)),
             Kind::Timestamp(parser) => take(Value::Timestamp(parser.timestamp(bytes)?)),
             Kind::Timestamptz(parser) => take(Value::Timestamptz(parser.timestamptz(bytes)?)),
