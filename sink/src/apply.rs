@@ -36,6 +36,8 @@ pub(crate) struct Job {
     pub(crate) partition: u32,
     /// The epoch of the lease under which the batch was taken.
     pub(crate) epoch: i64,
+    /// Below this offset lie all open dead letters that the group has met before.
+    pub(crate) letters_end: u64,
     pub(crate) batch: Batch,
     pub(crate) path: Path,
     /// How many records before this batch have been refused without one that passed.
@@ -92,6 +94,17 @@ impl Job {
         &self.context.targets[self.stream]
     }
 
+    fn place(&self) -> Place<'_> {
+        let topic = &self.target().stream.name;
+        Place {
+            group: &self.context.group,
+            stream: topic,
+            topic,
+            partition: self.partition_number(),
+            log_id: &self.context.log_id,
+        }
+    }
+
     pub(crate) fn partition_number(&self) -> i32 {
         // A topic has at most 1,024 partitions.
         i32::try_from(self.partition).unwrap_or(i32::MAX)
@@ -133,16 +146,11 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
     };
     let letters: Vec<&DeadLetter> = batch.dead.iter().chain(&written.refused).collect();
     if !letters.is_empty() {
-        let log_id = job.context.log_id.as_str();
-        let target = job.target();
-        let place = Place {
-            group: &job.context.group,
-            stream: &target.stream.name,
-            topic: &target.stream.name,
-            partition: job.partition_number(),
-            log_id,
-        };
-        dead_letter::insert(&session.client, place, &letters).await?;
+        dead_letter::insert(&session.client, job.place(), &letters).await?;
+    }
+    if batch.from < job.letters_end {
+        let passed = batch.from..batch.next;
+        dead_letter::resolve_passed(&session.client, job.place(), passed, &letters).await?;
     }
     let counts = Counts {
         rows: written.inserted,

@@ -46,6 +46,8 @@ pub(crate) struct Slot {
     pub(crate) next: u64,
     /// The log's end, as far as is known.
     pub(crate) end: u64,
+    /// Below this offset lie all open dead letters that the group has met before.
+    letters_end: u64,
     /// Whether a worker is at it.
     busy: bool,
     /// Whether the lease is to be given up when no worker is at it.
@@ -63,6 +65,7 @@ pub(crate) struct Claim {
     pub(crate) partition: u32,
     pub(crate) epoch: i64,
     pub(crate) from: u64,
+    pub(crate) letters_end: u64,
     pub(crate) records_max: usize,
 }
 
@@ -75,6 +78,7 @@ impl Slot {
             epoch: None,
             next: 0,
             end: 0,
+            letters_end: 0,
             busy: false,
             leaving: false,
             records_max: RECORDS_FIRST,
@@ -90,6 +94,7 @@ impl Slot {
             partition: self.partition,
             epoch: self.epoch?,
             from,
+            letters_end: self.letters_end,
             records_max: self.records_max.min(records_max),
         })
     }
@@ -226,12 +231,13 @@ impl Board {
     }
 
     /// Notes a lease that has been taken.
-    pub(crate) fn hold(&self, slot: usize, epoch: i64, next: u64) {
+    pub(crate) fn hold(&self, slot: usize, epoch: i64, next: u64, letters_end: u64) {
         let mut state = self.lock();
         let slot = &mut state.slots[slot];
         slot.epoch = Some(epoch);
         slot.next = next;
         slot.end = slot.end.max(next);
+        slot.letters_end = letters_end;
         slot.leaving = false;
         slot.refused_run = 0;
         drop(state);
@@ -329,7 +335,7 @@ mod tests {
                 .collect(),
         );
         for slot in 0..3 {
-            board.hold(slot, 1, 0);
+            board.hold(slot, 1, 0, 0);
         }
         board.set_ends(0, &[(0, 10), (1, 10), (2, 0)]);
         board

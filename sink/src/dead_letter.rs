@@ -1,5 +1,7 @@
 //! Records that are no rows, and how they are written down.
 
+use std::ops::Range;
+
 use bekk_stream::{Body, Payload};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
@@ -115,7 +117,8 @@ pub(crate) struct Place<'a> {
 }
 
 /// A replay finds the dead letter of a record that it meets again, and only brings it up to date. One that
-/// was retried is open again: the replay may have written an older row over the one that it became.
+/// had become a row, by retrying or by an earlier replay, is open again: it is none now, and an older row of
+/// its key may have been written over the one that it became.
 const INSERT: &str = "\
     INSERT INTO bekk.dead_letters (group_name, stream, topic, partition, log_id, log_offset, file, line,
            byte_offset, reason, column_name, sqlstate, detail, raw)
@@ -125,9 +128,65 @@ const INSERT: &str = "\
         ON CONFLICT (group_name, topic, partition, log_offset, log_id) DO UPDATE
        SET reason = EXCLUDED.reason, column_name = EXCLUDED.column_name, sqlstate = EXCLUDED.sqlstate,
            detail = EXCLUDED.detail, raw = EXCLUDED.raw,
-           resolved_at = CASE WHEN dead_letters.resolution = 'retried' THEN NULL ELSE dead_letters.resolved_at END,
-           resolution = nullif(dead_letters.resolution, 'retried'), record_key = NULL,
+           resolved_at = CASE WHEN dead_letters.resolution IN ('retried', 'replayed') THEN NULL
+                              ELSE dead_letters.resolved_at END,
+           resolution = nullif(nullif(dead_letters.resolution, 'retried'), 'replayed'), record_key = NULL,
            met_again_at = clock_timestamp()";
+
+/// Resolves the open letters of records that a batch has passed and that are no dead letters now.
+const RESOLVE_PASSED: &str = "\
+    UPDATE bekk.dead_letters SET resolved_at = clock_timestamp(), resolution = 'replayed'
+     WHERE group_name = $1 AND topic = $2 AND partition = $3 AND log_id = $4::text::uuid
+       AND log_offset >= $5 AND log_offset < $6 AND log_offset <> ALL ($7) AND resolved_at IS NULL";
+
+/// One behind the last open letter of a partition from an offset on; 0 if there is none. Only a group that
+/// was set back has any.
+const OPEN_END: &str = "\
+    SELECT coalesce(max(log_offset) + 1, 0) FROM bekk.dead_letters
+     WHERE group_name = $1 AND topic = $2 AND partition = $3 AND log_id = $4::text::uuid
+       AND log_offset >= $5 AND resolved_at IS NULL";
+
+/// Where the open letters end that a group will pass again.
+pub(crate) async fn open_end(
+    client: &Client,
+    place: Place<'_>,
+    next: i64,
+) -> Result<u64, tokio_postgres::Error> {
+    let parameters: [&(dyn ToSql + Sync); 5] = [
+        &place.group,
+        &place.topic,
+        &place.partition,
+        &place.log_id,
+        &next,
+    ];
+    let row = client.query_one(OPEN_END, &parameters).await?;
+    Ok(row.get::<_, i64>(0).cast_unsigned())
+}
+
+/// Resolves the letters of records that have become rows, in the transaction that the caller has begun.
+pub(crate) async fn resolve_passed(
+    client: &Client,
+    place: Place<'_>,
+    passed: Range<u64>,
+    again: &[&DeadLetter],
+) -> Result<(), tokio_postgres::Error> {
+    let (from, next) = (passed.start.cast_signed(), passed.end.cast_signed());
+    let again: Vec<i64> = again
+        .iter()
+        .map(|letter| letter.offset.cast_signed())
+        .collect();
+    let parameters: [&(dyn ToSql + Sync); 7] = [
+        &place.group,
+        &place.topic,
+        &place.partition,
+        &place.log_id,
+        &from,
+        &next,
+        &again,
+    ];
+    client.execute(RESOLVE_PASSED, &parameters).await?;
+    Ok(())
+}
 
 /// Writes dead letters down, in the transaction that the caller has begun.
 pub(crate) async fn insert(

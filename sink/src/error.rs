@@ -116,10 +116,19 @@ pub enum Error {
     },
     /// A sink of the group is running, so its offsets cannot be set or forgotten.
     #[error(
-        "a sink of group `{group}` holds {topic}/{partition}, or the group has no offset there; stop the sink, \
-         then try again"
+        "a sink of group `{group}` runs and holds {topic}/{partition}; stop the group's sinks, then try again"
     )]
     GroupInUse {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+    },
+    /// The group has not come anywhere in a partition.
+    #[error("group `{group}` has no offset in {topic}/{partition}; see: bekk offsets list")]
+    NoOffset {
         /// The group.
         group: String,
         /// The topic.

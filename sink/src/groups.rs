@@ -53,9 +53,7 @@ const RESET: &str = "\
     UPDATE bekk.offsets
        SET next = $4, log_id = $5::text::uuid, epoch = epoch + 1, owner = NULL, backend_pid = NULL,
            lease_until = NULL, updated_at = clock_timestamp()
-     WHERE group_name = $1 AND topic = $2 AND partition = $3
-       AND (lease_until IS NULL OR lease_until <= clock_timestamp() OR NOT EXISTS (
-           SELECT FROM pg_stat_activity a WHERE a.application_name = owner))";
+     WHERE group_name = $1 AND topic = $2 AND partition = $3";
 
 /// A partition of the group that a sink holds now; the rows are locked, so that none takes one meanwhile.
 const HELD: &str = "\
@@ -88,8 +86,8 @@ pub fn list_offsets(postgres: &ConnectOptions) -> Result<Vec<GroupOffset>, Error
 /// Sets where a group goes on, in all the partitions or in none.
 ///
 /// # Errors
-/// [`Error::GroupInUse`] if a sink holds one of the partitions, or has no offset there; others if the server
-/// cannot be reached or refuses.
+/// [`Error::GroupInUse`] if a sink of the group is running, [`Error::NoOffset`] if the group has none in one of
+/// the partitions; others if the server cannot be reached or refuses.
 pub fn reset_offsets(
     postgres: &ConnectOptions,
     group: &str,
@@ -100,6 +98,7 @@ pub fn reset_offsets(
         let client = &mut session.client;
         let failed = |error| Error::postgres("reset bekk.offsets", &error);
         let transaction = client.transaction().await.map_err(failed)?;
+        refuse_if_held(&transaction, group).await?;
         for reset in resets {
             let partition = i32::try_from(reset.partition).unwrap_or(i32::MAX);
             let next = i64::try_from(reset.next).unwrap_or(i64::MAX);
@@ -108,7 +107,7 @@ pub fn reset_offsets(
                 .await
                 .map_err(failed)?;
             if changed == 0 {
-                return Err(Error::GroupInUse {
+                return Err(Error::NoOffset {
                     group: group.to_owned(),
                     topic: reset.topic.clone(),
                     partition: reset.partition,
@@ -128,18 +127,7 @@ pub fn delete_group(postgres: &ConnectOptions, group: &str) -> Result<(), Error>
         let client = &mut session.client;
         let failed = |error| Error::postgres("delete from bekk.offsets", &error);
         let transaction = client.transaction().await.map_err(failed)?;
-        if let Some(row) = transaction
-            .query_opt(HELD, &[&group])
-            .await
-            .map_err(failed)?
-        {
-            let partition = u32::try_from(row.get::<_, i32>(1)).unwrap_or_default();
-            return Err(Error::GroupInUse {
-                group: group.to_owned(),
-                topic: row.get(0),
-                partition,
-            });
-        }
+        refuse_if_held(&transaction, group).await?;
         for table in ["bekk.offsets", "bekk.groups"] {
             let delete = format!("DELETE FROM {table} WHERE group_name = $1");
             transaction
@@ -149,6 +137,36 @@ pub fn delete_group(postgres: &ConnectOptions, group: &str) -> Result<(), Error>
         }
         transaction.commit().await.map_err(failed)
     })
+}
+
+/// Refuses while a sink of the group runs, and keeps one from taking a partition until the transaction ends.
+async fn refuse_if_held(
+    transaction: &tokio_postgres::Transaction<'_>,
+    group: &str,
+) -> Result<(), Error> {
+    let failed = |error| {
+        Error::postgres(
+            format!("see whether a sink of group `{group}` runs"),
+            &error,
+        )
+    };
+    // One that a signal has stopped in the middle of a batch holds its row for as long.
+    transaction
+        .batch_execute("SET LOCAL lock_timeout = '10s'")
+        .await
+        .map_err(failed)?;
+    match transaction
+        .query_opt(HELD, &[&group])
+        .await
+        .map_err(failed)?
+    {
+        None => Ok(()),
+        Some(row) => Err(Error::GroupInUse {
+            group: group.to_owned(),
+            topic: row.get(0),
+            partition: u32::try_from(row.get::<_, i32>(1)).unwrap_or_default(),
+        }),
+    }
 }
 
 /// In how many partitions a log remembers a group to have come somewhere.

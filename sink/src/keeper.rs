@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::backoff::Backoff;
 use crate::context::Context;
+use crate::dead_letter::{self, Place};
 use crate::offsets::{self, OffsetRow};
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict};
@@ -169,7 +170,17 @@ impl Keeper<'_> {
                 context.fail(error);
                 return Ok(false);
             }
-            context.board.hold(slot, epoch, next.cast_unsigned());
+            let place = Place {
+                group: &context.group,
+                stream: &row.topic,
+                topic: &row.topic,
+                partition: row.partition,
+                log_id: &context.log_id,
+            };
+            let letters_end = dead_letter::open_end(client, place, next).await?;
+            context
+                .board
+                .hold(slot, epoch, next.cast_unsigned(), letters_end);
             tracing::debug!(
                 topic = row.topic,
                 partition = row.partition,

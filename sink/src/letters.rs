@@ -1,7 +1,5 @@
 //! The dead letters, for tools: reading them and setting them aside.
 
-use std::time::Duration;
-
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
@@ -157,43 +155,6 @@ pub fn discard_letters(postgres: &ConnectOptions, filter: &LetterFilter) -> Resu
               WHERE resolved_at IS NULL AND {CONDITION}"
         );
         let count = client.execute(&update, &filter.parameters()).await?;
-        Ok(vec![count])
-    })?;
-    Ok(counted.first().copied().unwrap_or_default())
-}
-
-/// Resolves the open dead letters of a group that a replay has passed and not met again: it has made rows
-/// of them. `from` and `next` bound the replay in one partition, which began `began_ago` ago. Returns how many.
-///
-/// # Errors
-/// If the server cannot be reached or refuses.
-pub fn resolve_replayed(
-    postgres: &ConnectOptions,
-    group: &str,
-    log_id: &str,
-    (topic, partition): (&str, u32),
-    (from, next): (u64, u64),
-    began_ago: Duration,
-) -> Result<u64, Error> {
-    let counted = with_letters(postgres, async |client| {
-        let count = client
-            .execute(
-                "UPDATE bekk.dead_letters SET resolved_at = clock_timestamp(), resolution = 'replayed'
-                  WHERE group_name = $1 AND topic = $2 AND partition = $3 AND log_id = $4::text::uuid
-                    AND log_offset >= $5 AND log_offset < $6 AND resolved_at IS NULL
-                    AND coalesce(met_again_at, created_at)
-                        < clock_timestamp() - make_interval(secs => $7)",
-                &[
-                    &group,
-                    &topic,
-                    &partition.cast_signed(),
-                    &log_id,
-                    &from.cast_signed(),
-                    &next.cast_signed(),
-                    &began_ago.as_secs_f64(),
-                ],
-            )
-            .await?;
         Ok(vec![count])
     })?;
     Ok(counted.first().copied().unwrap_or_default())

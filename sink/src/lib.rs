@@ -70,7 +70,6 @@ pub use groups::{
 };
 pub use letters::{
     Letter, LetterCount, LetterFilter, count_letters, discard_letters, read_letters,
-    resolve_replayed,
 };
 pub use retry::{LetterText, Mended, Retried, retry_letters};
 pub use run::{Summary, run};

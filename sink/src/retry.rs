@@ -31,7 +31,9 @@ pub struct LetterText<'a> {
     /// Whether it is a row that the table refused, written as a CSV line in the stream's order; else it is
     /// as it stood in its file.
     pub is_plain: bool,
-    /// Where the record came from.
+    /// The record's bytes as they were read from its file, as far as that is known.
+    pub original: &'a [u8],
+    /// Where the record came from; without a file where the log does not have it any more.
     pub origin: Origin,
     /// The topic's partition count.
     pub partitions: u32,
@@ -186,6 +188,7 @@ impl Retry<'_> {
             });
         let mut written = None;
         let mut origin = origin_of(letter);
+        let mut original = letter.raw.clone();
         // Only a reject is in its file's form.
         let mut is_plain = !bekk_stream::Reason::ALL
             .iter()
@@ -211,6 +214,9 @@ impl Retry<'_> {
                 origin,
             });
             is_plain = matches!(payload.body, Body::Row(_));
+            if let Body::Reject(reject) = &payload.body {
+                original = reject.raw.to_vec();
+            }
             if let Body::Row(row) = &payload.body {
                 let text = render::csv_line(row.clone()).unwrap_or_default();
                 if text.as_bytes().starts_with(&letter.raw) {
@@ -231,6 +237,7 @@ impl Retry<'_> {
         let text = LetterText {
             letter,
             is_plain,
+            original: &original,
             origin,
             partitions: u32::try_from(ends.len()).unwrap_or(u32::MAX),
         };

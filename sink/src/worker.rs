@@ -120,6 +120,7 @@ impl Worker<'_> {
             stream: claim.stream,
             partition: claim.partition,
             epoch: claim.epoch,
+            letters_end: claim.letters_end,
             batch,
             path: apply::Path::Copy,
             refused_run: 0,

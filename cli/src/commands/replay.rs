@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use bekk_log::Client;
-use bekk_sink::{GroupOffset, Reset};
+use bekk_sink::GroupOffset;
 
 use super::offsets::plan;
 use super::summary::{self, Report};
@@ -56,39 +56,7 @@ fn in_place(
     bekk_sink::reset_offsets(&database.options, &args.group, &log_id, &resets)?;
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group.clone_from(&args.group);
-    let began = Instant::now();
-    let outcome = run_to_end(log, config, streams, screen)?;
-    resolve_letters(args, database, &log_id, &offsets, &resets, began)?;
-    Ok(outcome)
-}
-
-/// The dead letters that the replay has passed and not met again are rows now.
-fn resolve_letters(
-    args: &Replay,
-    database: &Database,
-    log_id: &str,
-    before: &[GroupOffset],
-    resets: &[Reset],
-    began: Instant,
-) -> Result<()> {
-    let now = bekk_sink::list_offsets(&database.options)?;
-    for (reset, before) in resets.iter().zip(before) {
-        let reached = now.iter().find(|offset| {
-            offset.group == args.group
-                && offset.topic == reset.topic
-                && offset.partition == reset.partition
-        });
-        let reached = reached.map_or(reset.next, |offset| offset.next.min(before.next));
-        bekk_sink::resolve_replayed(
-            &database.options,
-            &args.group,
-            log_id,
-            (&reset.topic, reset.partition),
-            (reset.next, reached),
-            began.elapsed(),
-        )?;
-    }
-    Ok(())
+    run_to_end(log, config, streams, screen)
 }
 
 /// Fills another table, as a group of its own.

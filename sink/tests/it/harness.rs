@@ -296,6 +296,17 @@ pub(crate) fn stream(name: &str, columns: Vec<Column>) -> Stream {
     }
 }
 
+/// Items with an id and a name.
+pub(crate) fn two_columns() -> Stream {
+    stream(
+        "items",
+        vec![
+            column("id", ColumnType::Int8),
+            column("name", ColumnType::Text),
+        ],
+    )
+}
+
 pub(crate) fn column(name: &str, column_type: ColumnType) -> Column {
     Column::new(name, column_type)
 }

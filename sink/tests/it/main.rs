@@ -4,9 +4,14 @@
 
 mod apply;
 mod crash;
+mod evolution;
+mod groups;
 mod harness;
 mod lease;
+mod letters;
 mod model;
 mod poison;
+mod retry;
+mod setup;
 mod table;
 mod tls;

@@ -1,0 +1,98 @@
+//! Schemas that change while their records are in the log.
+
+use bekk_stream::{Column, ColumnType, Decimal, Schema, Stream, Value};
+
+use crate::harness::{Db, Log, column, drain, stream, text, two_columns};
+
+#[test]
+fn columns_come_and_go_and_widen() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let old = stream(
+        "items",
+        vec![
+            column("id", ColumnType::Int4),
+            column("dropped", ColumnType::Text),
+            column("wider", ColumnType::Int4),
+        ],
+    );
+    log.open_stream(&old);
+    let old_row = |id| vec![Value::Int(id), text("gone"), Value::Int(5)];
+    log.append_rows("items", 0, &old.schema(), &[old_row(1), old_row(2)]);
+    let now = stream(
+        "items",
+        vec![
+            column("added", ColumnType::Text).nullable(),
+            column("id", ColumnType::Int8),
+            column(
+                "wider",
+                ColumnType::Decimal {
+                    precision: 14,
+                    scale: 2,
+                },
+            ),
+            column("status", ColumnType::Text),
+        ],
+    );
+    let now = Stream {
+        key: vec!["id".to_owned()],
+        ..now
+    };
+    db.execute(
+        "CREATE TABLE items (id bigint PRIMARY KEY, wider numeric(14,2), added text, status text NOT NULL DEFAULT 'new')",
+    );
+    log.declare(&now.schema());
+    let decimal = Value::Decimal(Decimal {
+        unscaled: 1_234,
+        scale: 2,
+    });
+    let row = vec![text("here"), Value::Int(2), decimal, text("sold")];
+    log.append_rows("items", 0, &now.schema(), &[row]);
+    // And an old one behind it: the record replaces the row, what it does not have is default or null.
+    log.append_rows("items", 0, &old.schema(), &[old_row(3)]);
+    let summary = drain(&db, &log, &now).unwrap();
+    assert_eq!((summary.rows, summary.superseded, summary.dead), (3, 1, 0));
+    assert_eq!(
+        db.rows("SELECT id, wider, added, status FROM items ORDER BY id"),
+        ["1|5.00|-|new", "2|12.34|here|sold", "3|5.00|-|new"]
+    );
+}
+
+#[test]
+fn what_does_not_fit_any_more_is_a_dead_letter_that_says_why() {
+    let (db, log) = (Db::new(), Log::new());
+    let now = two_columns();
+    log.open_stream(&now);
+    let schema = |columns: Vec<Column>| stream("items", columns).schema();
+    let unfit: [(Schema, Vec<Value<'_>>); 3] = [
+        (
+            schema(vec![
+                column("id", ColumnType::Text),
+                column("name", ColumnType::Text),
+            ]),
+            vec![text("1"), text("x")],
+        ),
+        (
+            schema(vec![column("id", ColumnType::Int8)]),
+            vec![Value::Int(1)],
+        ),
+        (
+            schema(vec![column("name", ColumnType::Text)]),
+            vec![text("x")],
+        ),
+    ];
+    for (schema, row) in &unfit {
+        log.declare(schema);
+        log.append_rows("items", 0, schema, std::slice::from_ref(row));
+    }
+    log.append_rows("items", 0, &now.schema(), &[vec![Value::Int(1), text("x")]]);
+    let summary = drain(&db, &log, &now).unwrap();
+    assert_eq!((summary.rows, summary.dead), (1, 3));
+    assert_eq!(
+        db.rows("SELECT reason, column_name, detail FROM bekk.dead_letters ORDER BY log_offset"),
+        [
+            "schema_mismatch|id|the record's `id` is text, the stream's is int8",
+            "missing_value|name|the record is older than the stream's column `name`, which has no default",
+            "missing_value|id|the record is older than the stream's column `id`, which has no default",
+        ]
+    );
+}

@@ -1,0 +1,163 @@
+//! Groups: the log and the table that are theirs, where they start, where they are set.
+
+use bekk_sink::{Config, Control, Error, Reset, Start, Stats};
+use bekk_stream::Value;
+
+use crate::harness::{Db, Log, drain, drain_with, text, two_columns, until};
+
+#[test]
+fn another_log_is_refused_with_the_command_that_helps() {
+    let (db, log) = (Db::new(), Log::new());
+    let stream = two_columns();
+    log.open_stream(&stream);
+    log.append_rows(
+        "items",
+        0,
+        &stream.schema(),
+        &[vec![Value::Int(1), text("x")]],
+    );
+    drain(&db, &log, &stream).unwrap();
+    let other = Log::new();
+    let error = drain(&db, &other, &stream).unwrap_err();
+    assert!(matches!(error, Error::OtherLog { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&log.client.log_id().to_string()), "{text}");
+    assert!(
+        text.contains("bekk offsets reset --group bekk --to earliest --execute"),
+        "{text}"
+    );
+}
+
+#[test]
+fn another_table_or_database_is_refused() {
+    let (db, log) = (Db::new(), Log::new());
+    let stream = two_columns();
+    log.open_stream(&stream);
+    log.append_rows(
+        "items",
+        0,
+        &stream.schema(),
+        &[vec![Value::Int(1), text("x")]],
+    );
+    drain(&db, &log, &stream).unwrap();
+    let mut elsewhere = stream.clone();
+    elsewhere.table.name = "shadow".to_owned();
+    let error = drain(&db, &log, &elsewhere).unwrap_err();
+    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    // The refusal leaves nothing behind.
+    assert_eq!(db.one("SELECT to_regclass('shadow') IS NULL"), "t");
+    let other_db = Db::new();
+    let error = drain(&other_db, &log, &stream).unwrap_err();
+    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    // Once it has been forgotten, it starts there anew.
+    assert_eq!(
+        bekk_sink::partitions_in_log(&log.client, "bekk").unwrap(),
+        1
+    );
+    bekk_sink::forget_in_log(&log.client, "bekk").unwrap();
+    assert_eq!(drain(&other_db, &log, &stream).unwrap().rows, 1);
+    // Another group may at once.
+    let mut config = Config::new(db.options.clone());
+    config.group = "shadow".to_owned();
+    assert_eq!(drain_with(&config, &log, &elsewhere).unwrap().rows, 1);
+}
+
+#[test]
+fn a_new_group_starts_where_it_is_told() {
+    let (db, log) = (Db::new(), Log::new());
+    let stream = two_columns();
+    log.open_stream(&stream);
+    let rows: Vec<_> = (0..10).map(|id| vec![Value::Int(id), text("x")]).collect();
+    log.append_rows("items", 0, &stream.schema(), &rows);
+    let mut config = Config::new(db.options.clone());
+    for (group, from, expected) in [
+        ("latest", Start::Latest, 0),
+        ("offset", Start::Offset(7), 3),
+        ("behind", Start::Offset(70), 0),
+        ("time", Start::Time(0), 10),
+        ("earliest", Start::Earliest, 10),
+    ] {
+        config.group = group.to_owned();
+        config.from = from;
+        assert_eq!(
+            drain_with(&config, &log, &stream).unwrap().records,
+            expected,
+            "{group}"
+        );
+    }
+}
+
+#[test]
+fn an_offset_beyond_the_log_is_refused() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = two_columns();
+    log.open_stream(&stream);
+    log.append_rows(
+        "items",
+        0,
+        &stream.schema(),
+        &[vec![Value::Int(1), text("x")]],
+    );
+    drain(&db, &log, &stream).unwrap();
+    // As if the log had been put back from an older copy.
+    db.execute("UPDATE bekk.offsets SET next = 100");
+    let error = drain(&db, &log, &stream).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::OutsideLog {
+                next: 100,
+                end: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+/// Whoever runs holds a lease in PostgreSQL: nothing that happens to the log says so.
+#[test]
+fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
+    let (db, log) = (Db::new(), Log::new());
+    let mut stream = two_columns();
+    stream.partitions = 2;
+    log.open_stream(&stream);
+    let log_id = log.client.log_id().to_string();
+    let reset = |partition, next| {
+        let to = Reset {
+            topic: "items".to_owned(),
+            partition,
+            next,
+        };
+        bekk_sink::reset_offsets(&db.options, "bekk", &log_id, &[to])
+    };
+    let next = || db.rows("SELECT next FROM bekk.offsets ORDER BY partition");
+    let (stats, control) = (Stats::default(), Control::new());
+    let (reset_while, deleted_while) = std::thread::scope(|scope| {
+        let config = Config::new(db.options.clone());
+        let streams = std::slice::from_ref(&stream);
+        let (log, stats, control) = (&log.client, &stats, &control);
+        let sink = scope.spawn(move || bekk_sink::run(&config, streams, log, stats, control));
+        until("it holds both", || {
+            stats.positions().iter().filter(|p| p.held).count() == 2
+        });
+        let refused = (reset(0, 0), bekk_sink::delete_group(&db.options, "bekk"));
+        control.stop();
+        sink.join().unwrap().unwrap();
+        refused
+    });
+    for refused in [reset_while, deleted_while] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::GroupInUse { .. }), "{error}");
+        assert!(error.to_string().contains("stop the group's sinks"));
+    }
+    reset(1, 7).unwrap();
+    assert_eq!(next(), ["0", "7"]);
+    let error = reset(2, 7).unwrap_err();
+    assert!(
+        matches!(error, Error::NoOffset { partition: 2, .. }),
+        "{error}"
+    );
+    bekk_sink::delete_group(&db.options, "bekk").unwrap();
+    assert!(next().is_empty());
+}

@@ -1,0 +1,68 @@
+//! Dead letters that a group meets again after it was set back.
+
+use bekk_sink::Reset;
+use bekk_stream::{Stream, Value};
+
+use crate::harness::{Db, Log, drain, text, two_columns};
+
+/// Number, resolution and reason of each letter, by offset.
+fn letters(db: &Db) -> Vec<String> {
+    db.rows(
+        "SELECT log_offset, coalesce(resolution, 'open'), reason FROM bekk.dead_letters ORDER BY log_offset",
+    )
+}
+
+fn replay_from(db: &Db, log: &Log, stream: &Stream, next: u64) {
+    let to = Reset {
+        topic: stream.name.clone(),
+        partition: 0,
+        next,
+    };
+    let log_id = log.client.log_id().to_string();
+    bekk_sink::reset_offsets(&db.options, "bekk", &log_id, &[to]).unwrap();
+    drain(db, log, stream).unwrap();
+}
+
+#[test]
+fn a_letter_that_passes_is_resolved_and_one_that_does_not_stays_one() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = two_columns();
+    log.open_stream(&stream);
+    db.execute(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL CONSTRAINT short CHECK (length(name) < 5))",
+    );
+    let schema = stream.schema();
+    let row = |id, name| vec![Value::Int(id), text(name)];
+    let rows = [row(1, "long name"), row(2, "two"), row(3, "long too")];
+    log.append_rows("items", 0, &schema, &rows);
+    log.append_raw("items", 0, &[b"no payload".to_vec()]);
+    drain(&db, &log, &stream).unwrap();
+    let all_open = ["0|open|refused", "2|open|refused", "3|open|no_payload"];
+    assert_eq!(letters(&db), all_open);
+
+    // Only what the group passes again is told of.
+    db.execute("ALTER TABLE items DROP CONSTRAINT short");
+    replay_from(&db, &log, &stream, 1);
+    let last_passed = ["0|open|refused", "2|replayed|refused", "3|open|no_payload"];
+    assert_eq!(letters(&db), last_passed);
+    assert_eq!(db.rows("SELECT id FROM items ORDER BY 1"), ["2", "3"]);
+    replay_from(&db, &log, &stream, 0);
+    let both_passed = [
+        "0|replayed|refused",
+        "2|replayed|refused",
+        "3|open|no_payload",
+    ];
+    assert_eq!(letters(&db), both_passed);
+
+    // The table is as narrow again as it was, and without the rows: the letters are open again.
+    db.execute(
+        "DELETE FROM items; ALTER TABLE items ADD CONSTRAINT short CHECK (length(name) < 5)",
+    );
+    replay_from(&db, &log, &stream, 0);
+    assert_eq!(letters(&db), all_open);
+
+    // What a person has discarded stays so.
+    db.execute("UPDATE bekk.dead_letters SET resolved_at = now(), resolution = 'discarded' WHERE log_offset = 3");
+    replay_from(&db, &log, &stream, 0);
+    assert_eq!(letters(&db)[2], "3|discarded|no_payload");
+}

@@ -1,0 +1,195 @@
+//! Dead letters that are tried again: what the log says later of their keys decides.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+
+use bekk_log::RecordBuffer;
+use bekk_sink::{Config, Control, LetterFilter, Retried, Stats};
+use bekk_stream::{ColumnType, OnConflict, Stream, Value};
+
+use crate::harness::{Db, Log, column, drain, stream, text, until};
+
+/// Items with a version; whoever is called `bad` is refused.
+fn items(db: &mut Db, log: &Log) -> Stream {
+    let columns = vec![
+        column("id", ColumnType::Int8),
+        column("name", ColumnType::Text),
+        column("version", ColumnType::Int8),
+    ];
+    let stream = stream("items", columns);
+    log.open_stream(&stream);
+    db.execute(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL CONSTRAINT good CHECK (name <> 'bad'),
+                             version bigint NOT NULL)",
+    );
+    stream
+}
+
+/// Appends rows under their ids as keys, as ingest does.
+fn append(log: &Log, stream: &Stream, rows: &[(i64, &str, i64)]) {
+    let schema = stream.schema();
+    let mut buffer = RecordBuffer::new();
+    for ((id, name, version), line) in rows.iter().zip(2..) {
+        let value = log.row(
+            &schema,
+            line,
+            &[Value::Int(*id), text(name), Value::Int(*version)],
+        );
+        let key = (!stream.key.is_empty()).then(|| id.to_string());
+        buffer.push(1_000, key.as_deref().map(str::as_bytes), &value);
+    }
+    log.client
+        .append(None, &stream.name, &[(0, &buffer)])
+        .unwrap();
+}
+
+/// Tries all open letters again, which are rows as they stand in the log; what became of each.
+fn retry(db: &Db, log: &Log, stream: &Stream) -> Vec<Retried> {
+    retry_and(db, log, stream, &mut |_| {})
+}
+
+/// The same; does something after each letter, by its place.
+fn retry_and(db: &Db, log: &Log, stream: &Stream, after_each: &mut dyn FnMut(i64)) -> Vec<Retried> {
+    let filter = LetterFilter::default();
+    let letters = bekk_sink::read_letters(&db.options, &filter, 0, 10_000).unwrap();
+    let mut all = Vec::new();
+    bekk_sink::retry_letters(
+        &db.options,
+        &log.client,
+        stream,
+        &letters,
+        &mut |text| panic!("{text:?} is not in the log"),
+        &mut |_, retried| {
+            after_each(all.len().try_into().unwrap());
+            all.push(retried.clone());
+        },
+    )
+    .unwrap();
+    all
+}
+
+fn widen(db: &mut Db) {
+    db.execute("ALTER TABLE items DROP CONSTRAINT good");
+}
+
+#[test]
+fn with_newer_by_the_versions_decide() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let mut stream = items(&mut db, &log);
+    stream.newer_by = Some("version".to_owned());
+    let first = [
+        (1, "bad", 5),
+        (2, "bad", 3),
+        (3, "bad", 5),
+        (4, "equal and earlier", 5),
+    ];
+    append(&log, &stream, &first);
+    drain(&db, &log, &stream).unwrap();
+    let then = [
+        (1, "older", 3),
+        (2, "newer", 5),
+        (3, "equal and later", 5),
+        (4, "bad", 5),
+    ];
+    append(&log, &stream, &then);
+    drain(&db, &log, &stream).unwrap();
+    widen(&mut db);
+    let (landed, superseded) = (Retried::Landed, Retried::Superseded);
+    let expected = [landed.clone(), superseded.clone(), superseded, landed];
+    assert_eq!(retry(&db, &log, &stream), expected);
+    assert_eq!(
+        db.rows("SELECT id, name FROM items ORDER BY id"),
+        ["1|bad", "2|newer", "3|equal and later", "4|bad"]
+    );
+}
+
+#[test]
+fn without_a_key_every_letter_is_a_row_of_its_own() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let mut stream = items(&mut db, &log);
+    db.execute("ALTER TABLE items DROP CONSTRAINT items_pkey");
+    stream.key.clear();
+    stream.on_conflict = OnConflict::Append;
+    log.declare(&stream.schema());
+    append(
+        &log,
+        &stream,
+        &[(1, "bad", 1), (1, "good", 2), (1, "bad", 3)],
+    );
+    drain(&db, &log, &stream).unwrap();
+    widen(&mut db);
+    assert_eq!(
+        retry(&db, &log, &stream),
+        [Retried::Landed, Retried::Landed]
+    );
+    assert_eq!(retry(&db, &log, &stream), []);
+    assert_eq!(
+        db.rows("SELECT name, version FROM items ORDER BY version"),
+        ["bad|1", "good|2", "bad|3"]
+    );
+}
+
+#[test]
+fn where_the_first_record_stays_a_letter_takes_no_rows_place() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let mut stream = items(&mut db, &log);
+    stream.on_conflict = OnConflict::Ignore;
+    append(
+        &log,
+        &stream,
+        &[(1, "bad", 1), (1, "good", 2), (2, "bad", 3)],
+    );
+    drain(&db, &log, &stream).unwrap();
+    widen(&mut db);
+    assert_eq!(
+        retry(&db, &log, &stream),
+        [Retried::Superseded, Retried::Landed]
+    );
+    assert_eq!(
+        db.rows("SELECT name FROM items ORDER BY id"),
+        ["good", "bad"]
+    );
+}
+
+/// Letters are tried again while a sink applies newer records of their keys: those of the even ones come
+/// just after their letter has landed, those of the odd ones just before it is tried.
+#[test]
+fn a_retry_while_a_sink_applies_never_wins_over_a_newer_record() {
+    const KEYS: i64 = 60;
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = items(&mut db, &log);
+    let bad: Vec<_> = (0..KEYS).map(|id| (id, "bad", 1)).collect();
+    append(&log, &stream, &bad);
+    let (stats, control) = (Stats::default(), Control::new());
+    let retried = thread::scope(|scope| {
+        let config = Config::new(db.options.clone());
+        let (log, stats, control, stream) = (&log, &stats, &control, &stream);
+        let streams = std::slice::from_ref(stream);
+        let sink =
+            scope.spawn(move || bekk_sink::run(&config, streams, &log.client, stats, control));
+        until("all are letters", || {
+            stats.dead_by_reason().get("refused") == Some(&60)
+        });
+        widen(&mut db);
+        let retried = retry_and(&db, log, stream, &mut |id| {
+            if id % 2 == 0 {
+                append(log, stream, &[(id, "new", 2), (id + 1, "new", 2)]);
+            }
+        });
+        until("all is applied", || {
+            stats.rows.load(Relaxed) + stats.superseded.load(Relaxed) == 60
+        });
+        control.stop();
+        sink.join().unwrap().unwrap();
+        retried
+    });
+    assert_eq!(retried.len(), 60);
+    for (at, retried) in retried.iter().enumerate() {
+        let expected = match at % 2 {
+            0 => Retried::Landed,
+            _ => Retried::Superseded,
+        };
+        assert_eq!(*retried, expected, "{at}");
+    }
+    assert_eq!(db.rows("SELECT DISTINCT name FROM items"), ["new"]);
+}
