@@ -287,37 +287,6 @@ impl Reader {
     }
 }
 
-/// Reads the header at a file's beginning; inside, why it does not fit the stream.
-///
-/// # Errors
-/// If the file cannot be read.
-pub(crate) fn header_of(
-    source: &mut Source,
-    format: &mut Format<'_>,
-) -> io::Result<Result<Header, String>> {
-    let mut reader = Reader::new();
-    let mut cursor = Cursor::new(FileId::from_bytes([0; 16]));
-    let coding = match find_coding(source, &mut cursor, format.dialect.encoding)? {
-        Ok(coding) => coding,
-        Err(why) => return Ok(Err(why)),
-    };
-    let wanted = coding.enough(format.dialect.record_max + BLOCK_BYTES);
-    let read = reader.fill(source, coding, (0, wanted), Some(u64::MAX))?;
-    let mut block = Block {
-        bytes: match coding {
-            Coding::Bytes => &reader.block[..read],
-            _ => &reader.text,
-        },
-        coding,
-        at: 0,
-        scanned: 0,
-        last: true,
-        timestamp_ms: 0,
-    };
-    let header = take_header(format, &mut block);
-    Ok(header.and_then(|header| header.ok_or_else(|| "it has no header".to_owned())))
-}
-
 /// Finds out how a file's bytes are text; inside, why they cannot be.
 fn find_coding(
     source: &mut Source,

@@ -1,23 +1,37 @@
 //! One record again: a dead letter's bytes after the configuration or the text was mended.
 
-use std::fs::File;
 use std::path::Path;
 
-use bekk_stream::{Body, CsvDialect, Origin, Payload, Stream};
+use bekk_stream::{Body, CsvDialect, FileRecord, Origin, Payload, Stream};
 
 use crate::Error;
 use crate::convert::RawRecord;
+use crate::dialect;
 use crate::header::Header;
-use crate::reader::{Format, header_of};
-use crate::source::Source;
+use crate::preamble::map_header;
+use crate::reader::Format;
+use crate::reread::Reread;
 
 /// How a record's text is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum TextForm<'a> {
-    /// As the stream's files are: under the header of this file, or without a file in the stream's order.
-    AsInFile(Option<&'a Path>),
+    /// As it stands in its file, if that is still there: the header before it names its fields.
+    InFile(InFile<'a>),
+    /// As the stream's files are, under this header.
+    Under(&'a str),
     /// As dead letters have rows that the table refused: the stream's order, commas, ISO 8601.
     Plain,
+}
+
+/// Where a record's text came from.
+#[derive(Debug, Clone, Copy)]
+pub struct InFile<'a> {
+    /// Where the file was.
+    pub path: &'a Path,
+    /// What the file was known by, if that is known.
+    pub file: Option<&'a FileRecord>,
+    /// The record's bytes as they were read then.
+    pub original: &'a [u8],
 }
 
 /// A record that is a row now.
@@ -31,38 +45,121 @@ pub struct Reparsed {
     pub payload: Vec<u8>,
 }
 
-/// Reads the text of one record as the stream is configured now. Inside is why it is no row still.
-///
-/// # Errors
-/// If the file cannot be read, or a column's conditions are none of its type.
-pub fn reparse(
-    stream: &Stream,
+/// Reads records of one stream again, as the stream is configured now. Keeps its place in a file, so that
+/// records in the order in which they stand there cost one reading of it.
+pub struct Reparser<'a> {
+    stream: &'a Stream,
     partitions: u32,
-    form: TextForm<'_>,
-    text: &[u8],
-    origin: Origin,
-) -> Result<Result<Reparsed, String>, Error> {
-    let plain;
-    let stream = match form {
-        TextForm::AsInFile(_) => stream,
-        TextForm::Plain => {
-            plain = written_plainly(stream);
-            &plain
+    /// Of the file that was read last, one for each dialect that was tried.
+    files: Vec<Reread<'a>>,
+}
+
+impl<'a> Reparser<'a> {
+    /// For a stream whose topic has so many partitions.
+    #[must_use]
+    pub const fn new(stream: &'a Stream, partitions: u32) -> Self {
+        Self {
+            stream,
+            partitions,
+            files: Vec::new(),
         }
-    };
-    let mut format = Format::new(stream, stream.csv.clone(), partitions)?;
-    let header = match form {
-        TextForm::AsInFile(Some(path)) => {
-            let file = File::open(path).map_err(Error::io("open", path))?;
-            let mut source = Source::new(file).map_err(Error::io("read", path))?;
-            match header_of(&mut source, &mut format).map_err(Error::io("read", path))? {
-                Ok(header) => header,
-                Err(why) => return Ok(Err(format!("`{}`: {why}", path.display()))),
+    }
+
+    /// Reads the text of one record. Inside is why it is no row still.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a column's conditions are none of its type.
+    pub fn reparse(
+        &mut self,
+        form: TextForm<'_>,
+        text: &[u8],
+        origin: Origin,
+    ) -> Result<Result<Reparsed, String>, Error> {
+        match form {
+            TextForm::Plain => {
+                let plain = written_plainly(self.stream);
+                let mut format = Format::new(&plain, plain.csv.clone(), self.partitions)?;
+                let header = Header::in_column_order(&plain);
+                Ok(convert(&mut format, &header, text, origin))
             }
+            TextForm::Under(names) => {
+                let dialect = self.stream.csv.clone();
+                let mut format = Format::new(self.stream, dialect, self.partitions)?;
+                Ok(header_named(&mut format, names)
+                    .and_then(|header| convert(&mut format, &header, text, origin)))
+            }
+            TextForm::InFile(place) => self.reparse_in_file(place, text, origin),
         }
-        _ => Header::in_column_order(stream),
+    }
+
+    /// The configuration may have been mended for this very file, or changed for others since: what it says
+    /// now is tried first, then the way in which the file was begun to be split.
+    fn reparse_in_file(
+        &mut self,
+        place: InFile<'_>,
+        text: &[u8],
+        origin: Origin,
+    ) -> Result<Result<Reparsed, String>, Error> {
+        let now = &self.stream.csv;
+        let begun = place
+            .file
+            .and_then(|file| dialect::from_text(&file.dialect));
+        let as_begun = begun.map(|begun| CsvDialect {
+            delimiter: begun.delimiter,
+            quote: begun.quote,
+            encoding: begun.encoding,
+            skip_lines: begun.skip_lines,
+            comment: begun.comment,
+            ..now.clone()
+        });
+        let mut dialects = vec![now.clone()];
+        dialects.extend(as_begun.filter(|dialect| dialect != now));
+        let mut first = None;
+        for dialect in dialects {
+            let file = self.file(place, dialect)?;
+            let parsed = match file.header_before(place, origin.start)? {
+                Ok(header) => convert(&mut file.format, &header, text, origin),
+                Err(why) => Err(why),
+            };
+            if parsed.is_ok() {
+                return Ok(parsed);
+            }
+            first.get_or_insert(parsed);
+        }
+        Ok(first.expect("there is at least one dialect"))
+    }
+
+    fn file(&mut self, place: InFile<'_>, dialect: CsvDialect) -> Result<&mut Reread<'a>, Error> {
+        self.files.retain(|file| file.path == place.path);
+        let known = |file: &Reread<'_>| file.format.dialect == dialect;
+        let at = match self.files.iter().position(known) {
+            Some(at) => at,
+            None => {
+                let format = Format::new(self.stream, dialect, self.partitions)?;
+                self.files
+                    .push(Reread::new(place.path, format, self.partitions));
+                self.files.len() - 1
+            }
+        };
+        Ok(&mut self.files[at])
+    }
+}
+
+/// The header that a text is.
+fn header_named(format: &mut Format<'_>, names: &str) -> Result<Header, String> {
+    let bytes = names.as_bytes();
+    let found = (!bytes.is_empty()).then(|| format.splitter.split(bytes, true));
+    let Some(found) = found.flatten() else {
+        return Err("the header is empty".to_owned());
     };
-    Ok(convert(&mut format, &header, text, origin))
+    let spans = format.splitter.spans();
+    map_header(
+        format.stream,
+        &format.dialect,
+        spans,
+        &bytes[..found.content],
+        0,
+    )
 }
 
 /// The stream, if its files were written as dead letters write rows.
@@ -118,41 +215,4 @@ fn convert(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use bekk_stream::FileId;
-
-    use super::*;
-    use crate::testing::stream;
-
-    fn check(form: TextForm<'_>, text: &str, expected: Result<&str, &str>) {
-        let origin = Origin {
-            file: FileId::from_bytes([0; 16]),
-            start: 7,
-            end: 8,
-            line: 2,
-        };
-        let found = reparse(&stream(), 4, form, text.as_bytes(), origin).unwrap();
-        match (&found, expected) {
-            (Ok(row), Ok(key)) => assert_eq!(row.key.as_deref(), Some(key.as_bytes())),
-            (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
-            _ => panic!("{text} gave {found:?}"),
-        }
-    }
-
-    #[test]
-    fn a_record_is_read_again_under_its_header() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(b"name,Price,id\nx,1,2\n").unwrap();
-        let in_file = TextForm::AsInFile(Some(file.path()));
-        check(in_file, "lamp,1.5,7", Ok("7"));
-        check(in_file, "lamp,1.5,7\r\n", Ok("7"));
-        check(in_file, "7,1.5,lamp", Err("bad_value in `id`"));
-        check(in_file, "lamp,1.5,7\nlamp,1.5,8", Err("more than one"));
-        check(TextForm::AsInFile(None), "7,lamp,1.5", Ok("7"));
-        check(TextForm::Plain, "7,\"a, b\",1.5", Ok("7"));
-        check(TextForm::Plain, "7", Err("field_count"));
-        check(TextForm::Plain, "", Err("no text"));
-    }
-}
+mod tests;

@@ -78,6 +78,9 @@ pub(crate) struct DeadLettersRetry {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) filter: DeadLettersFilter,
+    /// The header of the letters' texts, where the file that has it is gone or has changed
+    #[arg(long, value_name = "NAMES", env = "BEKK_HEADER")]
+    pub(crate) header: Option<String>,
     /// Print the summary as JSON
     #[arg(long, env = "BEKK_JSON")]
     pub(crate) json: bool,

@@ -1,20 +1,17 @@
-//! `bekk dead-letters`: what was refused, and trying it again.
+//! `bekk dead-letters`: what was refused. `retry` is beside this.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bekk_ingest::TextForm;
-use bekk_sink::{ConnectOptions, Letter, LetterFilter, LetterText, Mended, Retried};
-use bekk_stream::Stream;
+use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
 use crate::args::{
     DeadLetters, DeadLettersDiscard, DeadLettersExport, DeadLettersFilter, DeadLettersList,
-    DeadLettersRetry, DeadLettersShow, Global,
+    DeadLettersShow, Global,
 };
 use crate::context::Context;
 use crate::screen::{Screen, grouped};
@@ -27,7 +24,7 @@ pub(crate) fn run(global: &Global, args: &DeadLetters, screen: &Screen) -> Resul
     match args {
         DeadLetters::List(args) => list(&context, args),
         DeadLetters::Show(args) => show(&context, args),
-        DeadLetters::Retry(args) => retry(&context, args, screen),
+        DeadLetters::Retry(args) => super::retry::run(&context, args, screen),
         DeadLetters::Export(args) => export(&context, args, screen),
         DeadLetters::Discard(args) => discard(&context, args),
     }
@@ -204,113 +201,6 @@ fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// What became of the letters that were tried again.
-#[derive(Default, Serialize)]
-struct Tally {
-    retried: u64,
-    superseded: u64,
-    open: u64,
-}
-
-fn retry(context: &Context, args: &DeadLettersRetry, screen: &Screen) -> Result<Outcome> {
-    let filter = chosen(&args.ids, args.all, &args.filter)?;
-    let database = context.database(&args.postgres)?;
-    let log = context.open_log(&args.log)?;
-    let mut tally = Tally::default();
-    let mut assumed = BTreeMap::new();
-    let mut wrong: Result<()> = Ok(());
-    for_each_page(&database.options, &filter, |letters| {
-        let mut parts: BTreeMap<(&str, &str), Vec<Letter>> = BTreeMap::new();
-        for letter in letters {
-            let part = parts.entry((&letter.group, &letter.stream)).or_default();
-            part.push(letter.clone());
-        }
-        for ((_, name), letters) in parts {
-            let Some(stream) = context.config.streams.iter().find(|s| s.name == name) else {
-                screen.say(&format!("the configuration has no stream `{name}`"));
-                tally.open += letters.len() as u64;
-                continue;
-            };
-            let mut parse = |text: LetterText<'_>| match parse(stream, &text) {
-                Ok((parsed, file)) => {
-                    *assumed.entry(file).or_insert(0u64) += 1;
-                    parsed
-                }
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    wrong = Err(error);
-                    Err(why)
-                }
-            };
-            bekk_sink::retry_letters(
-                &database.options,
-                &log,
-                stream,
-                &letters,
-                &mut parse,
-                &mut |letter, retried| match retried {
-                    Retried::Landed => tally.retried += 1,
-                    Retried::Superseded => tally.superseded += 1,
-                    Retried::Open(why) => {
-                        tally.open += 1;
-                        screen.say(&format!("{} stays: {why}", letter.id));
-                    }
-                },
-            )?;
-        }
-        Ok(())
-    })?;
-    wrong?;
-    log.close()?;
-    if let Some(count) = assumed.get(&HeaderFrom::ColumnOrder) {
-        screen.say(&format!(
-            "{} letters whose file is gone were read in the order of the stream's columns",
-            grouped(*count)
-        ));
-    }
-    if args.json {
-        print_json(&tally)?;
-    } else {
-        print_result(&format!(
-            "{} retried, {} superseded by a newer record, {} still open",
-            grouped(tally.retried),
-            grouped(tally.superseded),
-            grouped(tally.open)
-        ))?;
-    }
-    Ok(match tally.open {
-        0 => Outcome::Done,
-        _ => Outcome::Incomplete,
-    })
-}
-
-/// Where the order of a letter's fields is known from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum HeaderFrom {
-    File,
-    ColumnOrder,
-    /// Rows that the table refused are written in the stream's order.
-    Row,
-}
-
-/// Reads a letter's text as the stream is configured now.
-fn parse(stream: &Stream, text: &LetterText<'_>) -> Result<(Result<Mended, String>, HeaderFrom)> {
-    let file = text.letter.file.as_deref().map(Path::new);
-    let (form, header) = match file.filter(|path| path.is_file()) {
-        _ if text.is_plain => (TextForm::Plain, HeaderFrom::Row),
-        Some(path) => (TextForm::AsInFile(Some(path)), HeaderFrom::File),
-        None => (TextForm::AsInFile(None), HeaderFrom::ColumnOrder),
-    };
-    let raw = &text.letter.raw;
-    let parsed = bekk_ingest::reparse(stream, text.partitions, form, raw, text.origin)?;
-    let mended = parsed.map(|row| Mended {
-        partition: row.partition,
-        key: row.key,
-        payload: row.payload,
-    });
-    Ok((mended, header))
-}
-
 fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let to_stdout = args.csv == Path::new("-");
@@ -373,7 +263,7 @@ fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
 }
 
 /// Reads the open letters that a filter chooses, some at a time.
-fn for_each_page(
+pub(super) fn for_each_page(
     postgres: &ConnectOptions,
     filter: &LetterFilter,
     mut work: impl FnMut(&[Letter]) -> Result<()>,
@@ -390,7 +280,7 @@ fn for_each_page(
 }
 
 /// The letters that a command changes: named by number, or all that the other options leave.
-fn chosen(ids: &[i64], all: bool, args: &DeadLettersFilter) -> Result<LetterFilter> {
+pub(super) fn chosen(ids: &[i64], all: bool, args: &DeadLettersFilter) -> Result<LetterFilter> {
     ensure!(
         all || !ids.is_empty(),
         "name the dead letters, or give --all; see: bekk dead-letters list"

@@ -12,6 +12,7 @@ pub(crate) mod offsets;
 pub(crate) mod psql;
 mod read;
 pub(crate) mod replay;
+mod retry;
 mod serve;
 pub(crate) mod sink;
 pub(crate) mod status;

@@ -1,0 +1,173 @@
+//! `bekk dead-letters retry`: what was refused, tried again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use anyhow::Result;
+use bekk_ingest::{InFile, Reparser, TextForm};
+use bekk_log::{Client, Offset};
+use bekk_sink::{Letter, LetterText, Mended, Retried};
+use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Stream};
+use serde::Serialize;
+
+use super::dead_letters::{chosen, for_each_page};
+use super::{Outcome, print_json, print_result};
+use crate::args::DeadLettersRetry;
+use crate::context::Context;
+use crate::screen::{Screen, grouped};
+
+/// How much of the log is read at a time, in bytes.
+const READ_BYTES_MAX: usize = 1 << 20;
+
+/// What became of the letters that were tried again.
+#[derive(Default, Serialize)]
+struct Tally {
+    retried: u64,
+    superseded: u64,
+    open: u64,
+    /// Why letters stay open, by their numbers.
+    reasons: BTreeMap<i64, String>,
+}
+
+pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -> Result<Outcome> {
+    let filter = chosen(&args.ids, args.all, &args.filter)?;
+    let database = context.database(&args.postgres)?;
+    let log = context.open_log(&args.log)?;
+    let files = Files::read(&log)?;
+    let mut tally = Tally::default();
+    for_each_page(&database.options, &filter, |letters| {
+        let mut parts: BTreeMap<(&str, &str), Vec<Letter>> = BTreeMap::new();
+        for letter in letters {
+            let part = parts.entry((&letter.group, &letter.stream)).or_default();
+            part.push(letter.clone());
+        }
+        for ((_, name), letters) in parts {
+            let Some(stream) = context.config.streams.iter().find(|s| s.name == name) else {
+                let why = format!("the configuration has no stream `{name}`");
+                for letter in &letters {
+                    tally.count(letter, &Retried::Open(why.clone()), screen);
+                }
+                continue;
+            };
+            let mut texts = Texts {
+                stream,
+                header: args.header.as_deref(),
+                files: &files,
+                reparser: None,
+            };
+            bekk_sink::retry_letters(
+                &database.options,
+                &log,
+                stream,
+                &letters,
+                &mut |text| texts.parse(&text),
+                &mut |letter, retried| tally.count(letter, retried, screen),
+            )?;
+        }
+        Ok(())
+    })?;
+    log.close()?;
+    if args.json {
+        print_json(&tally)?;
+    } else {
+        print_result(&format!(
+            "{} retried, {} superseded by a newer record, {} still open",
+            grouped(tally.retried),
+            grouped(tally.superseded),
+            grouped(tally.open)
+        ))?;
+    }
+    Ok(match tally.open {
+        0 => Outcome::Done,
+        _ => Outcome::Incomplete,
+    })
+}
+
+impl Tally {
+    fn count(&mut self, letter: &Letter, retried: &Retried, screen: &Screen) {
+        match retried {
+            Retried::Landed => self.retried += 1,
+            Retried::Superseded => self.superseded += 1,
+            Retried::Open(why) => {
+                self.open += 1;
+                screen.say(&format!("{} stays: {why}", letter.id));
+                self.reasons.insert(letter.id, why.clone());
+            }
+        }
+    }
+}
+
+/// Reads letters' texts as a stream is configured now.
+struct Texts<'a> {
+    stream: &'a Stream,
+    /// The header that was typed.
+    header: Option<&'a str>,
+    files: &'a Files,
+    reparser: Option<Reparser<'a>>,
+}
+
+impl Texts<'_> {
+    fn parse(&mut self, text: &LetterText<'_>) -> Result<Mended, String> {
+        let letter = text.letter;
+        let form = match (self.header, letter.file.as_deref()) {
+            _ if text.is_plain => TextForm::Plain,
+            (Some(header), _) => TextForm::Under(header),
+            (None, Some(path)) => TextForm::InFile(InFile {
+                path: Path::new(path),
+                file: self.files.find(text.origin.file, path),
+                original: text.original,
+            }),
+            (None, None) => {
+                return Err(
+                    "it is not known which file it came from; name its header: --header \"…\""
+                        .to_owned(),
+                );
+            }
+        };
+        let reparser = self
+            .reparser
+            .get_or_insert_with(|| Reparser::new(self.stream, text.partitions));
+        let parsed = reparser.reparse(form, &letter.raw, text.origin);
+        let row = parsed.map_err(|error| format!("{:#}", anyhow::Error::from(error)))??;
+        Ok(Mended {
+            partition: row.partition,
+            key: row.key,
+            payload: row.payload,
+        })
+    }
+}
+
+/// The files that a log has records of.
+#[derive(Default)]
+struct Files(HashMap<FileId, FileRecord>);
+
+impl Files {
+    fn read(log: &Client) -> Result<Self> {
+        let mut files = Self::default();
+        if log.topics()?.iter().all(|topic| topic.name != META_TOPIC) {
+            return Ok(files);
+        }
+        let mut next = Offset::ZERO;
+        loop {
+            let records = log.read(META_TOPIC, 0, next, READ_BYTES_MAX)?;
+            for record in records.iter() {
+                if let Ok(Meta::File(file)) = Meta::decode(record.value) {
+                    files.0.insert(file.id, file);
+                }
+            }
+            if records.next_offset() <= next {
+                return Ok(files);
+            }
+            next = records.next_offset();
+        }
+    }
+
+    /// The file with an id; without one, the only file that the path has ever been of.
+    fn find(&self, id: FileId, path: &str) -> Option<&FileRecord> {
+        if let Some(file) = self.0.get(&id) {
+            return Some(file);
+        }
+        let mut of_path = self.0.values().filter(|file| file.path == path.as_bytes());
+        of_path.next().filter(|_| of_path.next().is_none())
+    }
+}
