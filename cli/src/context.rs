@@ -121,12 +121,24 @@ impl Context {
     /// # Errors
     /// If what names it is wrong, or the private server cannot be had.
     pub(crate) fn database(&self, args: &PostgresArgs) -> Result<Database> {
-        Database::choose(&Choice {
+        Database::choose(&self.choice(args))
+    }
+
+    /// The same for who only looks: a private server is not made.
+    ///
+    /// # Errors
+    /// As [`Self::database`].
+    pub(crate) fn database_if_made(&self, args: &PostgresArgs) -> Result<Option<Database>> {
+        Database::choose_if_made(&self.choice(args))
+    }
+
+    fn choice<'a>(&'a self, args: &'a PostgresArgs) -> Choice<'a> {
+        Choice {
             typed: args.postgres.as_deref(),
             demo: false,
             config: &self.config,
             base: &self.base,
-        })
+        }
     }
 
     /// The streams to apply: all, or the one that is named; into another table if one is named.

@@ -57,6 +57,18 @@ impl Database {
             None => private(choice.base),
         }
     }
+
+    /// The same, but makes no private server where there is none yet.
+    ///
+    /// # Errors
+    /// As [`Self::choose`].
+    pub(crate) fn choose_if_made(choice: &Choice<'_>) -> Result<Option<Self>> {
+        let is_made = || Ok::<_, anyhow::Error>(private_options(choice.base)?.directory.exists());
+        match named(choice)?.is_some() || is_made()? {
+            true => Self::choose(choice).map(Some),
+            false => Ok(None),
+        }
+    }
 }
 
 fn named(choice: &Choice<'_>) -> Result<Option<(ConnectOptions, &'static str)>> {

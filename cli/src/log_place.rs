@@ -54,6 +54,11 @@ impl LogPlace {
         }
     }
 
+    /// Whether there is a log; of one that is served elsewhere it is not asked.
+    pub(crate) fn exists(&self) -> bool {
+        self.dir().is_none_or(|dir| dir.join("LOCK").exists())
+    }
+
     /// The log for a command that is soon done: it waits ten seconds for whoever is opening it.
     ///
     /// # Errors
@@ -200,7 +205,7 @@ pub(crate) fn holder(dir: &Path) -> Option<u32> {
 }
 
 /// Whether an error says that the log's server has gone: the client is to be made anew.
-fn has_gone(error: &anyhow::Error) -> bool {
+pub(crate) fn has_gone(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         matches!(
             cause.downcast_ref::<bekk_log::Error>(),

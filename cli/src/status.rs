@@ -1,11 +1,11 @@
 //! Where everything is, as one value: what `bekk status` prints, and whoever else asks.
 
-use std::collections::HashSet;
-use std::path::Path;
+use std::collections::BTreeMap;
 
-use anyhow::Result;
-use bekk_log::{Client, Offset};
-use bekk_stream::{META_TOPIC, Meta};
+use anyhow::{Context as _, Result};
+use bekk_ingest::FileState;
+use bekk_log::Client;
+use bekk_sink::ConnectOptions;
 use serde::Serialize;
 
 use crate::args::{LogArgs, PostgresArgs};
@@ -13,17 +13,13 @@ use crate::commands::log::{TopicLine, topic_lines};
 use crate::commands::offsets::{Line, lines};
 use crate::context::Context;
 use crate::database::shown_from;
-use crate::log_place::holder;
-
-/// How much of a topic is read at a time, in bytes.
-const READ_BYTES_MAX: usize = 1 << 20;
+use crate::log_place::{LogPlace, holder};
 
 /// Where everything is.
 #[derive(Serialize)]
 pub(crate) struct Status {
     pub(crate) log: LogStatus,
-    /// What the log knows of files; absent while another process has it.
-    pub(crate) files: Option<Files>,
+    pub(crate) files: Files,
     pub(crate) postgres: PostgresStatus,
     pub(crate) groups: Vec<Line>,
     pub(crate) dead_letters: Vec<DeadLetters>,
@@ -35,24 +31,51 @@ pub(crate) struct Status {
 
 #[derive(Serialize)]
 pub(crate) struct LogStatus {
-    pub(crate) dir: String,
+    /// Its directory, or `kafka://` and its hosts.
+    pub(crate) place: String,
     pub(crate) exists: bool,
-    /// Whether another process has it, so that its content cannot be told.
-    pub(crate) in_use: bool,
-    pub(crate) in_use_by_pid: Option<u32>,
+    pub(crate) id: Option<String>,
+    /// The other process of this machine that has it, if one does.
+    pub(crate) owner_pid: Option<u32>,
+    /// Why it cannot be asked.
+    pub(crate) error: Option<String>,
     pub(crate) topics: Vec<TopicLine>,
-    /// Records that are lost.
+    /// Places where records are lost.
     pub(crate) gaps: u64,
+    /// The disk that its directory is on.
+    pub(crate) disk: Option<Disk>,
+}
+
+/// The space on a disk.
+#[derive(Serialize)]
+pub(crate) struct Disk {
+    pub(crate) free_bytes: u64,
+    /// Ingest waits while less than this is free.
+    pub(crate) reserve_bytes: u64,
+}
+
+/// What the ingest of this directory knows of files.
+#[derive(Default, Serialize)]
+pub(crate) struct Files {
+    /// Whether an ingest runs.
+    pub(crate) running: bool,
+    /// How many there are, by state.
+    pub(crate) states: BTreeMap<&'static str, u64>,
+    /// Those that are not read until someone acts.
+    pub(crate) set_aside: Vec<SetAside>,
+}
+
+/// A file that is set aside, or cannot be read.
+#[derive(Serialize)]
+pub(crate) struct SetAside {
+    pub(crate) stream: String,
+    pub(crate) path: String,
+    pub(crate) reason: String,
 }
 
 #[derive(Default, Serialize)]
-pub(crate) struct Files {
-    pub(crate) met: u64,
-    pub(crate) finished: u64,
-}
-
-#[derive(Serialize)]
 pub(crate) struct PostgresStatus {
+    /// The server; `None` if it is the private one and has not been made yet.
     pub(crate) server: Option<String>,
     pub(crate) error: Option<String>,
 }
@@ -66,78 +89,82 @@ pub(crate) struct DeadLetters {
     pub(crate) open: u64,
 }
 
+/// Whom to ask.
+pub(crate) struct Sources<'a> {
+    pub(crate) place: &'a LogPlace,
+    /// The log; none where there is none yet, else why it cannot be had.
+    pub(crate) log: Result<Option<&'a Client>, String>,
+    /// The database; none where it is a private one that has not been made yet, else why it cannot be had.
+    pub(crate) postgres: Result<Option<&'a ConnectOptions>, String>,
+}
+
 impl Status {
-    /// Asks the log, unless another process has it, and PostgreSQL.
+    /// Opens the log, as whoever can have it, and the database, and asks them. Makes neither.
     ///
     /// # Errors
-    /// If the log is there and cannot be read.
+    /// If the arguments are wrong, or what ingest has written down cannot be read.
     pub(crate) fn gather(
         context: &Context,
         log_args: &LogArgs,
         postgres_args: &PostgresArgs,
     ) -> Result<Self> {
-        let dir = context.log_dir(log_args)?;
-        let mut log = LogStatus {
-            dir: shown_from(&context.base, &dir).display().to_string(),
-            exists: dir.join("LOCK").exists(),
-            in_use: false,
-            in_use_by_pid: None,
-            topics: Vec::new(),
-            gaps: 0,
+        let place = context.log_place(log_args)?;
+        let log = match place.exists() {
+            true => place.open().map(Some),
+            false => Ok(None),
         };
-        let client = if log.exists {
-            open(context, log_args, &dir, &mut log)?
-        } else {
-            None
-        };
-        let mut files = None;
-        let mut log_id = None;
-        if let Some(client) = &client {
-            log.topics = topic_lines(client)?;
-            for topic in client.topics()? {
-                log.gaps += client.gap_count(&topic.name)?;
-            }
-            files = Some(count_files(client)?);
-            log_id = Some(client.log_id().to_string());
-        }
-        let mut status = Self {
-            log,
-            files,
-            postgres: PostgresStatus {
-                server: None,
-                error: None,
+        let database = context.database_if_made(postgres_args);
+        let shown = |error: &anyhow::Error| format!("{error:#}");
+        let status = Self::of(
+            context,
+            &Sources {
+                place: &place,
+                log: log.as_ref().map(Option::as_ref).map_err(shown),
+                postgres: database
+                    .as_ref()
+                    .map(|database| database.as_ref().map(|found| &found.options))
+                    .map_err(shown),
             },
+        );
+        if let Ok(Some(client)) = log {
+            client.close()?;
+        }
+        status
+    }
+
+    /// The same of a log and a database that are in use already.
+    ///
+    /// # Errors
+    /// If what ingest has written down cannot be read.
+    pub(crate) fn of(context: &Context, sources: &Sources<'_>) -> Result<Self> {
+        let mut status = Self {
+            log: LogStatus::of(sources),
+            files: Files::of(context)?,
+            postgres: PostgresStatus::default(),
             groups: Vec::new(),
             dead_letters: Vec::new(),
             problems: Vec::new(),
             next: String::new(),
         };
-        if let Err(error) =
-            status.ask_postgres(context, postgres_args, client.as_ref(), &mut log_id)
-        {
-            status.postgres.error = Some(format!("{error:#}"));
+        let client = sources.log.as_ref().ok().copied().flatten();
+        match &sources.postgres {
+            Err(error) => status.postgres.error = Some(error.clone()),
+            Ok(None) => {}
+            Ok(Some(postgres)) => {
+                status.postgres.server = Some(postgres.to_string());
+                if let Err(error) = status.ask_postgres(postgres, client) {
+                    status.postgres.error = Some(format!("{error:#}"));
+                }
+            }
         }
-        if let Some(client) = client {
-            client.close()?;
-        }
-        status.judge(log_id.is_some());
+        status.judge();
         Ok(status)
     }
 
-    fn ask_postgres(
-        &mut self,
-        context: &Context,
-        args: &PostgresArgs,
-        client: Option<&Client>,
-        other_log: &mut Option<String>,
-    ) -> Result<()> {
-        let database = context.database(args)?;
-        self.postgres.server = Some(database.options.to_string());
-        let offsets = bekk_sink::list_offsets(&database.options)?;
-        let strangers = |id: &String| offsets.iter().any(|offset| offset.log_id != *id);
-        *other_log = other_log.take().filter(strangers);
+    fn ask_postgres(&mut self, postgres: &ConnectOptions, client: Option<&Client>) -> Result<()> {
+        let offsets = bekk_sink::list_offsets(postgres)?;
         self.groups = lines(offsets, client);
-        let counts = bekk_sink::count_letters(&database.options)?;
+        let counts = bekk_sink::count_letters(postgres)?;
         self.dead_letters = counts
             .into_iter()
             .map(|count| DeadLetters {
@@ -151,84 +178,139 @@ impl Status {
     }
 
     /// Says what is wrong, and what to do next: of several things the first.
-    fn judge(&mut self, other_log: bool) {
+    fn judge(&mut self) {
         let mut next = Vec::new();
+        let mut problem = |what: String, act: &str| {
+            self.problems.push(what);
+            next.push(act.to_owned());
+        };
+        if let Some(error) = &self.log.error {
+            problem(error.clone(), "start the log's server, or end it");
+        }
         if let Some(error) = &self.postgres.error {
-            self.problems.push(error.clone());
-            next.push("start PostgreSQL, or name another with --postgres".to_owned());
+            let act = "start PostgreSQL, or name another with --postgres";
+            problem(error.clone(), act);
+        }
+        if let Some(disk) = &self.log.disk
+            && disk.free_bytes < disk.reserve_bytes
+        {
+            let what = format!(
+                "the log's disk has {} bytes free, less than the reserve of {}: ingest waits",
+                disk.free_bytes, disk.reserve_bytes
+            );
+            problem(what, "free space on the log's disk, or shorten retention");
         }
         if self.log.gaps > 0 {
-            self.problems.push(format!(
-                "the log has {} gaps: records are lost",
-                self.log.gaps
-            ));
-            next.push("bekk log verify".to_owned());
+            let what = format!("the log has {} gaps: records are lost", self.log.gaps);
+            problem(what, "bekk log verify");
         }
-        if other_log && self.postgres.error.is_none() {
-            self.problems
-                .push("a group's offsets count in another log than this".to_owned());
-            next.push("bekk offsets reset --group NAME --to earliest".to_owned());
+        if let Some(line) = self.groups.iter().find(|line| line.is_of_other_log) {
+            let act = format!("bekk offsets reset --group {} --to earliest", line.group);
+            let what = format!("group `{}` counts in another log than this", line.group);
+            problem(what, &act);
         }
-        let waits = |line: &Line| line.lag.is_some_and(|lag| lag > 0) && line.owner.is_none();
-        if self.groups.iter().any(waits) {
-            next.push("bekk up (records wait, and no sink runs)".to_owned());
-        }
-        let open: u64 = self.dead_letters.iter().map(|count| count.open).sum();
-        if open > 0 {
-            next.push(format!("bekk dead-letters list ({open} open)"));
-        }
-        if !self.log.exists {
-            next.push("bekk up (nothing has run here yet)".to_owned());
-        }
+        next.extend(self.next_step());
         next.push("nothing to do".to_owned());
         self.next = next.swap_remove(0);
     }
-}
 
-fn open(
-    context: &Context,
-    args: &LogArgs,
-    dir: &Path,
-    log: &mut LogStatus,
-) -> Result<Option<Client>> {
-    match context.open_log(args) {
-        Ok(client) => Ok(Some(client)),
-        Err(error) if matches!(error.downcast_ref(), Some(bekk_log::Error::Locked { .. })) => {
-            log.in_use = true;
-            log.in_use_by_pid = holder(dir);
-            Ok(None)
+    /// What is to be done where nothing is wrong.
+    fn next_step(&self) -> Option<String> {
+        let waits = |line: &&Line| line.lag.is_some_and(|lag| lag > 0) && line.owner.is_none();
+        let waiting: Vec<&Line> = self.groups.iter().filter(waits).collect();
+        if waiting.iter().any(|line| line.group == DEFAULT_GROUP) {
+            return Some("bekk up (records wait, and no sink runs)".to_owned());
         }
-        Err(error) => Err(error),
+        if let Some(file) = self.files.set_aside.first() {
+            return Some(format!("mend `{}`: {}", file.path, file.reason));
+        }
+        if !self.log.exists {
+            return Some("bekk up (nothing has run here yet)".to_owned());
+        }
+        if !self.files.running && self.files.states.contains_key(FileState::Waiting.as_str()) {
+            return Some("bekk up (files wait, and no ingest runs)".to_owned());
+        }
+        let open: u64 = self.dead_letters.iter().map(|count| count.open).sum();
+        if open > 0 {
+            return Some(format!("bekk dead-letters list ({open} open)"));
+        }
+        let line = waiting.first()?;
+        Some(format!(
+            "bekk sink --group {0} --table …, or bekk offsets delete --group {0} (records wait for it)",
+            line.group
+        ))
     }
 }
 
-fn count_files(log: &Client) -> Result<Files> {
-    let mut met = HashSet::new();
-    let mut finished = HashSet::new();
-    let mut next = Offset::ZERO;
-    if log.topics()?.iter().all(|topic| topic.name != META_TOPIC) {
-        return Ok(Files::default());
-    }
-    loop {
-        let records = log.read(META_TOPIC, 0, next, READ_BYTES_MAX)?;
-        for record in records.iter() {
-            match Meta::decode(record.value) {
-                Ok(Meta::File(file)) => {
-                    met.insert(file.id);
-                }
-                Ok(Meta::Receipt(receipt)) => {
-                    finished.insert(receipt.file);
-                }
-                _ => {}
+/// The group of whoever names none.
+const DEFAULT_GROUP: &str = "bekk";
+
+impl LogStatus {
+    fn of(sources: &Sources<'_>) -> Self {
+        let place = sources.place;
+        let mut status = Self {
+            place: place.to_string(),
+            exists: place.exists(),
+            id: None,
+            owner_pid: None,
+            error: sources.log.as_ref().err().cloned(),
+            topics: Vec::new(),
+            gaps: 0,
+            disk: disk(place),
+        };
+        if let Ok(Some(client)) = &sources.log {
+            if !client.is_owner() {
+                status.owner_pid = place.dir().and_then(holder);
+            }
+            status.id = Some(client.log_id().to_string());
+            if let Err(error) = status.ask(client) {
+                status.error = Some(format!("{error:#}"));
             }
         }
-        if records.next_offset() <= next {
-            break;
-        }
-        next = records.next_offset();
+        status
     }
-    Ok(Files {
-        met: met.len() as u64,
-        finished: finished.len() as u64,
+
+    fn ask(&mut self, client: &Client) -> Result<()> {
+        self.topics = topic_lines(client)?;
+        for topic in client.topics()? {
+            // A Kafka cluster knows of none.
+            self.gaps += client.gap_count(&topic.name).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+fn disk(place: &LogPlace) -> Option<Disk> {
+    let LogPlace::Directory { config, .. } = place else {
+        return None;
+    };
+    let stat = rustix::fs::statvfs(&config.dir).ok()?;
+    Some(Disk {
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        reserve_bytes: config.reserve_bytes,
     })
+}
+
+impl Files {
+    fn of(context: &Context) -> Result<Self> {
+        let state_dir = context.ingest_config(true).state_dir;
+        let known = bekk_ingest::files(&state_dir, &context.config.streams)
+            .context("read what ingest has written down")?;
+        let mut files = Self {
+            running: known.running.is_some(),
+            ..Self::default()
+        };
+        for file in known.files {
+            *files.states.entry(file.state.as_str()).or_default() += 1;
+            if matches!(file.state, FileState::Blocked | FileState::Unreadable) {
+                let path = shown_from(&context.base, &file.path);
+                files.set_aside.push(SetAside {
+                    stream: file.stream,
+                    path: path.display().to_string(),
+                    reason: file.why.unwrap_or_default(),
+                });
+            }
+        }
+        Ok(files)
+    }
 }

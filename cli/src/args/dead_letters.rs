@@ -109,6 +109,9 @@ pub(crate) struct DeadLettersDiscard {
     /// All that are open
     #[arg(long)]
     pub(crate) all: bool,
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) filter: DeadLettersFilter,
     #[command(flatten)]

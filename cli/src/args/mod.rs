@@ -258,6 +258,9 @@ pub(crate) struct StatusArgs {
 
 #[derive(Args)]
 pub(crate) struct Health {
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]

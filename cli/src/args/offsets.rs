@@ -33,6 +33,9 @@ pub(crate) struct Replay {
     /// Do it; without this, only say what would be done
     #[arg(long, env = "BEKK_EXECUTE")]
     pub(crate) execute: bool,
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
@@ -97,6 +100,9 @@ pub(crate) struct OffsetsReset {
     /// Do it; without this, only say what would be done
     #[arg(long, env = "BEKK_EXECUTE")]
     pub(crate) execute: bool,
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
@@ -111,6 +117,9 @@ pub(crate) struct OffsetsDelete {
     /// Do it; without this, only say what would be done
     #[arg(long, env = "BEKK_EXECUTE")]
     pub(crate) execute: bool,
+    /// Print JSON
+    #[arg(long, env = "BEKK_JSON")]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]

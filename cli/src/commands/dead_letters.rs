@@ -255,6 +255,10 @@ fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
     let filter = chosen(&args.ids, args.all, &args.filter)?;
     let database = context.database(&args.postgres)?;
     let count = bekk_sink::discard_letters(&database.options, &filter)?;
+    if args.json {
+        print_json(&serde_json::json!({ "discarded": count }))?;
+        return Ok(Outcome::Done);
+    }
     print_result(&format!(
         "{} discarded; bekk dead-letters list --resolved still shows them",
         grouped(count)

@@ -26,8 +26,9 @@ pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcom
 #[derive(Serialize)]
 pub(crate) struct TopicLine {
     topic: String,
-    segments: u32,
-    bytes: u64,
+    /// Absent of a Kafka cluster, as is the size.
+    segments: Option<u32>,
+    bytes: Option<u64>,
     /// How long its records are kept: an age, a size in bytes, or for ever.
     retention_seconds: Option<u64>,
     retention_bytes: Option<u64>,
@@ -45,7 +46,11 @@ struct PartitionLine {
 pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
     let mut lines = Vec::new();
     for topic in log.topics()? {
-        let size = log.topic_size(&topic.name)?;
+        let size = match log.topic_size(&topic.name) {
+            Ok(size) => Some(size),
+            Err(bekk_log::Error::NotHere { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
         let partitions = log
             .partition_ends(&topic.name)?
             .into_iter()
@@ -56,8 +61,8 @@ pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
             });
         lines.push(TopicLine {
             topic: topic.name,
-            segments: size.segments,
-            bytes: size.bytes,
+            segments: size.map(|size| size.segments),
+            bytes: size.map(|size| size.bytes),
             retention_seconds: topic.config.retention.age.map(|age| age.as_secs()),
             retention_bytes: topic.config.retention.size,
             partitions: partitions.collect(),
@@ -93,15 +98,11 @@ impl fmt::Display for TopicLine {
         let records: u64 = partitions
             .map(|partition| partition.end - partition.start)
             .sum();
-        write!(
-            f,
-            "{}: {} records, {} segments, {} bytes, kept {}",
-            self.topic,
-            grouped(records),
-            self.segments,
-            grouped(self.bytes),
-            shown_retention(self)
-        )
+        write!(f, "{}: {} records, ", self.topic, grouped(records))?;
+        if let (Some(segments), Some(bytes)) = (self.segments, self.bytes) {
+            write!(f, "{segments} segments, {} bytes, ", grouped(bytes))?;
+        }
+        write!(f, "kept {}", shown_retention(self))
     }
 }
 

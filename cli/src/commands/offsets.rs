@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use bekk_log::{Client, Offset, PartitionEnds};
-use bekk_sink::{GroupOffset, Reset};
+use bekk_sink::{ConnectOptions, GroupOffset, Reset};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::screen::{Screen, grouped};
 pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
     match args {
-        Offsets::List(args) => list(&context, args),
+        Offsets::List(args) => list(&context, args, screen),
         Offsets::Reset(args) => reset(&context, args, screen),
         Offsets::Delete(args) => delete(&context, args, screen),
     }
@@ -27,7 +27,10 @@ pub(crate) struct Line {
     pub(crate) topic: String,
     pub(crate) partition: u32,
     pub(crate) next: u64,
-    /// The log's end and how far it is; absent while another process has the log.
+    /// Whether it counts in another log than this.
+    #[serde(rename = "other_log")]
+    pub(crate) is_of_other_log: bool,
+    /// The log's end and how far it is; absent where the log cannot be asked.
     pub(crate) end: Option<u64>,
     pub(crate) lag: Option<u64>,
     /// How old the first record is that has not been applied; 0 if there is none.
@@ -38,18 +41,29 @@ pub(crate) struct Line {
     pub(crate) dead_letters: u64,
 }
 
-fn list(context: &Context, args: &OffsetsList) -> Result<Outcome> {
+fn list(context: &Context, args: &OffsetsList, screen: &Screen) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
-    let log = context.open_log(&args.log).ok();
-    let lines = lines(offsets, log.as_ref());
-    if args.json {
-        print_json(&lines)?;
-        return Ok(Outcome::Done);
+    let place = context.log_place(&args.log)?;
+    let (log, away) = match place.exists().then(|| place.open()).transpose() {
+        Ok(log) => (log, None),
+        Err(error) => (None, Some(error)),
+    };
+    print_lines(lines(offsets, log.as_ref()), args.json)?;
+    // What PostgreSQL knows is told all the same.
+    if let Some(error) = away {
+        screen.say(&format!("the log cannot be asked: {error:#}"));
+        return Ok(Outcome::Incomplete);
+    }
+    Ok(Outcome::Done)
+}
+
+fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
+    if json {
+        return print_json(&lines);
     }
     if lines.is_empty() {
-        print_result("no group has applied anything to this database yet")?;
-        return Ok(Outcome::Done);
+        return print_result("no group has applied anything to this database yet");
     }
     let header = [
         "GROUP",
@@ -86,7 +100,7 @@ fn list(context: &Context, args: &OffsetsList) -> Result<Outcome> {
             },
         ]))?;
     }
-    Ok(Outcome::Done)
+    Ok(())
 }
 
 /// The offsets beside the log's ends, as far as this process has the log.
@@ -112,6 +126,7 @@ fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
         _ => None,
     };
     Line {
+        is_of_other_log: log.is_some_and(|log| log.log_id().to_string() != offset.log_id),
         lag_seconds,
         lag: end.map(|end| end.saturating_sub(offset.next)),
         end,
@@ -169,47 +184,105 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
     );
     let log = context.open_log(&args.log)?;
     let log_id = log.log_id().to_string();
-    let resets = plan(&log, &offsets, args.to)?;
+    let moves = plan(&log, &offsets, args.to)?;
     log.close()?;
-    if !args.execute {
-        print_result("nothing was changed; add --execute to do it")?;
-        return Ok(Outcome::Done);
+    if args.execute {
+        set(&database.options, &args.group, &log_id, &moves)?;
     }
-    bekk_sink::reset_offsets(&database.options, &args.group, &log_id, &resets)?;
-    screen.say("done; a sink of the group goes on there, and older versions of rows show until it has caught up");
+    print_moves(&moves, args.execute, args.json)?;
+    if args.execute {
+        screen.say("a sink of the group goes on there, and older versions of rows show until it has caught up");
+    }
     Ok(Outcome::Done)
 }
 
-/// Says where the offsets would go, and how many records would be applied.
-pub(super) fn plan(log: &Client, offsets: &[GroupOffset], to: Where) -> Result<Vec<Reset>> {
+/// Where a group goes in one partition.
+#[derive(Serialize)]
+pub(super) struct Move {
+    group: String,
+    topic: String,
+    partition: u32,
+    from: u64,
+    /// Whether `from` counts in another log than `to`.
+    other_log: bool,
+    to: u64,
+    /// How many records it will apply from there.
+    records: u64,
+}
+
+/// Where the offsets would go, and how many records would be applied.
+pub(super) fn plan(log: &Client, offsets: &[GroupOffset], to: Where) -> Result<Vec<Move>> {
     let log_id = log.log_id().to_string();
-    let mut resets = Vec::new();
+    let mut moves = Vec::new();
     for offset in offsets {
         let next = place(log, offset, to)?;
-        let other_log = if offset.log_id == log_id {
-            ""
-        } else {
-            "   (of another log)"
-        };
         let ends = log.partition_ends(&offset.topic).unwrap_or_default();
         let end = ends.iter().find(|ends| ends.partition == offset.partition);
-        let records = end.map_or(0, |ends| ends.end.get() - next);
-        print_result(&format!(
-            "{} {}/{}: {}{other_log} -> {}   {} records to apply",
-            offset.group,
-            offset.topic,
-            offset.partition,
-            grouped(offset.next),
-            grouped(next),
-            grouped(records)
-        ))?;
-        resets.push(Reset {
+        moves.push(Move {
+            group: offset.group.clone(),
             topic: offset.topic.clone(),
             partition: offset.partition,
-            next,
+            from: offset.next,
+            other_log: offset.log_id != log_id,
+            to: next,
+            records: end.map_or(0, |ends| ends.end.get().saturating_sub(next)),
         });
     }
-    Ok(resets)
+    Ok(moves)
+}
+
+/// Tells where a group goes, or would go.
+pub(super) fn print_moves(moves: &[Move], executed: bool, json: bool) -> Result<()> {
+    #[derive(Serialize)]
+    struct Moves<'a> {
+        executed: bool,
+        partitions: &'a [Move],
+    }
+    if json {
+        return print_json(&Moves {
+            executed,
+            partitions: moves,
+        });
+    }
+    for line in moves {
+        let other_log = if line.other_log {
+            "   (of another log)"
+        } else {
+            ""
+        };
+        print_result(&format!(
+            "{} {}/{}: {}{other_log} -> {}   {} records to apply",
+            line.group,
+            line.topic,
+            line.partition,
+            grouped(line.from),
+            grouped(line.to),
+            grouped(line.records)
+        ))?;
+    }
+    print_result(if executed {
+        "done"
+    } else {
+        "nothing was changed; add --execute to do it"
+    })
+}
+
+/// Sets a group's offsets.
+pub(super) fn set(
+    postgres: &ConnectOptions,
+    group: &str,
+    log_id: &str,
+    moves: &[Move],
+) -> Result<()> {
+    let resets: Vec<_> = moves
+        .iter()
+        .map(|line| Reset {
+            topic: line.topic.clone(),
+            partition: line.partition,
+            next: line.to,
+        })
+        .collect();
+    Ok(bekk_sink::reset_offsets(postgres, group, log_id, &resets)?)
 }
 
 /// The offset that a place means in a partition of this log.
@@ -240,7 +313,8 @@ fn place(log: &Client, offset: &GroupOffset, to: Where) -> Result<u64> {
     };
     ensure!(
         (start.get()..=end.get()).contains(&next),
-        "{}/{} holds offsets {start} to {end}, and {next} is not among them",
+        "{}/{} holds offsets {start} to {end}, and {next} is not among them; the oldest record is at: --to \
+         offset:{start}",
         offset.topic,
         offset.partition
     );
@@ -262,23 +336,44 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         "there is no group `{}`; see: bekk offsets list",
         args.group
     );
-    if !args.execute {
-        print_result(&format!(
-            "would forget {count} offsets of group `{}` in the database and {in_log} in the log; add --execute to \
-             do it",
-            args.group
-        ))?;
+    if args.execute {
+        if count > 0 {
+            bekk_sink::delete_group(&database.options, &args.group)?;
+        }
+        bekk_sink::forget_in_log(&log, &args.group)?;
+    }
+    log.close()?;
+    if args.json {
+        print_json(&Forgotten {
+            executed: args.execute,
+            group: &args.group,
+            in_database: count,
+            in_log,
+        })?;
         return Ok(Outcome::Done);
     }
-    if count > 0 {
-        bekk_sink::delete_group(&database.options, &args.group)?;
-    }
-    bekk_sink::forget_in_log(&log, &args.group)?;
-    log.close()?;
-    screen.say(&format!(
-        "forgot {count} offsets of group `{}` in the database and {in_log} in the log; a sink of that name starts \
-         anew",
+    let would = if args.execute {
+        "forgot"
+    } else {
+        "would forget"
+    };
+    print_result(&format!(
+        "{would} {count} offsets of group `{}` in the database and {in_log} in the log",
         args.group
-    ));
+    ))?;
+    if args.execute {
+        screen.say("a sink of that name starts anew");
+    } else {
+        print_result("nothing was changed; add --execute to do it")?;
+    }
     Ok(Outcome::Done)
+}
+
+/// What is forgotten of a group.
+#[derive(Serialize)]
+struct Forgotten<'a> {
+    executed: bool,
+    group: &'a str,
+    in_database: usize,
+    in_log: usize,
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::Outcome;
 use crate::args::{LogRead, ReadFormat, Where};
 use crate::context::Context;
+use crate::log_place::has_gone;
 use crate::signals;
 
 /// How much is read at a time, in bytes.
@@ -22,7 +23,7 @@ const WAIT: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
-    let log = context.open_log(&args.log)?;
+    let mut log = context.open_log(&args.log)?;
     let topic = match &args.topic {
         Some(topic) => topic.clone(),
         None => {
@@ -39,14 +40,25 @@ pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
         places.push((ends.partition, place(&log, &topic, ends, args.from)?));
     }
     let mut reader = Reader {
-        log: &log,
+        log: log.clone(),
         topic: &topic,
         format: args.format,
         left: args.limit.unwrap_or(u64::MAX),
         schemas: Schemas::default(),
         out: io::stdout().lock(),
     };
-    reader.read(&mut places, args.follow, &stop)?;
+    loop {
+        match reader.read(&mut places, args.follow, &stop) {
+            // Whoever had the log has gone; the next one has the same records.
+            Err(error) if args.follow && has_gone(&error) && !signals::is_set(&stop) => {
+                let next = context.open_log(&args.log)?;
+                ensure!(next.log_id() == log.log_id(), "this is another log now");
+                reader.log = next.clone();
+                log = next;
+            }
+            done => break done?,
+        }
+    }
     drop(reader);
     log.close()?;
     Ok(Outcome::Done)
@@ -67,7 +79,7 @@ fn place(log: &Client, topic: &str, ends: PartitionEnds, from: Where) -> Result<
 }
 
 struct Reader<'a> {
-    log: &'a Client,
+    log: Client,
     topic: &'a str,
     format: ReadFormat,
     left: u64,
@@ -146,7 +158,7 @@ impl Reader<'_> {
                 found["line"] = json!(payload.origin.line);
                 match payload.body {
                     Body::Row(values) => {
-                        let schema = self.schemas.find(self.log, payload.schema)?;
+                        let schema = self.schemas.find(&self.log, payload.schema)?;
                         let mut row = serde_json::Map::new();
                         for (at, value) in values.enumerate() {
                             let column = schema.and_then(|schema| schema.columns.get(at));

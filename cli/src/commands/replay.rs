@@ -6,17 +6,17 @@ use anyhow::{Context as _, Result, ensure};
 use bekk_log::Client;
 use bekk_sink::GroupOffset;
 
-use super::offsets::plan;
+use super::offsets::{plan, print_moves, set};
 use super::summary::{self, Report};
-use super::{Outcome, print_result, sink};
+use super::{Outcome, sink};
 use crate::args::{Global, Replay, TargetArgs};
 use crate::context::Context;
 use crate::database::Database;
+use crate::log_place::Run;
 use crate::pipeline::Pipeline;
 use crate::screen::Screen;
+use crate::service::Service;
 use crate::signals;
-
-const DRY: &str = "nothing was changed; add --execute to do it";
 
 pub(crate) fn run(global: &Global, args: &Replay, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
@@ -47,16 +47,17 @@ fn in_place(
         "group `{}` has applied nothing that could be replayed; see: bekk offsets list",
         args.group
     );
-    let resets = plan(&log, &offsets, args.from)?;
+    let moves = plan(&log, &offsets, args.from)?;
     if !args.execute {
-        print_result(DRY)?;
+        print_moves(&moves, false, args.json)?;
         return Ok(Outcome::Done);
     }
     let log_id = log.log_id().to_string();
-    bekk_sink::reset_offsets(&database.options, &args.group, &log_id, &resets)?;
+    log.close()?;
+    set(&database.options, &args.group, &log_id, &moves)?;
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group.clone_from(&args.group);
-    run_to_end(log, config, streams, screen)
+    run_to_end(context, args, config, streams, screen)
 }
 
 /// Fills another table, as a group of its own.
@@ -72,6 +73,7 @@ fn into_shadow(
     let group = format!("replay-{table}");
     let from = sink::start(args.from)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
+    let mut moves = Vec::new();
     if offsets.iter().any(|offset| offset.group == group) {
         screen.say(&format!(
             "group `{group}` exists and goes on where it stands; bekk offsets delete --group {group} forgets it"
@@ -94,17 +96,18 @@ fn into_shadow(
                 });
             }
         }
-        plan(&log, &fresh, args.from)?;
+        moves = plan(&log, &fresh, args.from)?;
     }
+    log.close()?;
     if !args.execute {
-        print_result(DRY)?;
+        print_moves(&moves, false, args.json)?;
         return Ok(Outcome::Done);
     }
     sink::make_shadows(context, &database.options, &streams)?;
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group = group;
     config.from = from;
-    let outcome = run_to_end(log, config, streams.clone(), screen)?;
+    let outcome = run_to_end(context, args, config, streams.clone(), screen)?;
     if let Some(stream) = streams.first() {
         let own = context
             .config
@@ -124,17 +127,28 @@ fn target(args: &Replay, table: Option<&str>) -> TargetArgs {
     }
 }
 
+/// Runs a sink until it has come to the end that the log has now; as the log's guest where another has it.
 fn run_to_end(
-    log: Client,
+    context: &Context,
+    args: &Replay,
     config: bekk_sink::Config,
     streams: Vec<bekk_stream::Stream>,
     screen: &Screen,
 ) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
+    let service = Service::default();
+    let run = Run {
+        screen,
+        service: &service,
+        stop: &stop,
+    };
     let started = Instant::now();
-    let mut pipeline = Pipeline::new(log);
-    pipeline.start_sink(config, streams)?;
-    let done = pipeline.run_once(screen, &stop, None)?;
+    let done = context.log_place(&args.log)?.work(run, |log| {
+        let mut pipeline = Pipeline::new(log);
+        pipeline.start_sink(config.clone(), streams.clone())?;
+        pipeline.run_once(screen, &stop, None)
+    })?;
+    let done = done.unwrap_or_default();
     let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
-    summary::print(&report, false, false, screen)
+    summary::print(&report, args.json, false, screen)
 }

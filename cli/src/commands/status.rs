@@ -10,7 +10,7 @@ use crate::args::{Global, Health, StatusArgs};
 use crate::context::Context;
 use crate::screen::grouped;
 use crate::signals;
-use crate::status::Status;
+use crate::status::{Files, LogStatus, Status};
 
 /// How often `--watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -46,29 +46,29 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {
 pub(crate) fn health(global: &Global, args: &Health) -> Result<Outcome> {
     let context = Context::load(global)?;
     let status = Status::gather(&context, &args.log, &args.postgres)?;
-    if status.problems.is_empty() {
+    let is_healthy = status.problems.is_empty();
+    if args.json {
+        print_json(&serde_json::json!({ "healthy": is_healthy, "problems": status.problems }))?;
+    } else if is_healthy {
         print_result("healthy")?;
-        return Ok(Outcome::Done);
+    } else {
+        for problem in &status.problems {
+            print_result(&format!("unhealthy: {problem}"))?;
+        }
     }
-    for problem in &status.problems {
-        print_result(&format!("unhealthy: {problem}"))?;
-    }
-    Ok(Outcome::Incomplete)
+    Ok(match is_healthy {
+        true => Outcome::Done,
+        false => Outcome::Incomplete,
+    })
 }
 
 fn text(status: &Status) -> String {
-    let mut lines = vec![log_line(status)];
-    for topic in &status.log.topics {
-        lines.push(format!("  {topic}"));
-    }
-    if let Some(files) = &status.files {
-        let (met, finished) = (grouped(files.met), grouped(files.finished));
-        lines.push(format!("files      {met} met, {finished} finished"));
-    }
+    let mut lines = log_lines(&status.log);
+    lines.extend(file_lines(&status.files));
     lines.push(match (&status.postgres.server, &status.postgres.error) {
         (_, Some(_)) => "postgres   away".to_owned(),
         (Some(server), None) => format!("postgres   {server}"),
-        (None, None) => "postgres   not asked".to_owned(),
+        (None, None) => "postgres   a private one, not made yet".to_owned(),
     });
     for group in &status.groups {
         let lag = group.lag.map_or_else(|| "?".to_owned(), grouped);
@@ -104,15 +104,43 @@ fn text(status: &Status) -> String {
     lines.join("\n")
 }
 
-fn log_line(status: &Status) -> String {
-    let log = &status.log;
-    let state = match (log.exists, log.in_use, log.in_use_by_pid) {
+fn log_lines(log: &LogStatus) -> Vec<String> {
+    let state = match (log.exists, &log.error, log.owner_pid) {
         (false, ..) => "does not exist yet".to_owned(),
-        (true, true, Some(pid)) => {
-            format!("in use by another bekk (pid {pid}), which knows its content")
-        }
-        (true, true, None) => "in use by another bekk, which knows its content".to_owned(),
-        (true, false, _) => "not in use".to_owned(),
+        (true, Some(_), _) => "cannot be asked".to_owned(),
+        (true, None, Some(pid)) => format!("process {pid} has it"),
+        (true, None, None) if log.disk.is_none() => "answers".to_owned(),
+        (true, None, None) => "not in use".to_owned(),
     };
-    format!("log        {}: {state}", log.dir)
+    let mut lines = vec![format!("log        {}: {state}", log.place)];
+    if let Some(disk) = log.disk.as_ref().filter(|_| log.exists) {
+        lines.push(format!(
+            "  disk: {} bytes free; {} are kept in reserve",
+            grouped(disk.free_bytes),
+            grouped(disk.reserve_bytes)
+        ));
+    }
+    lines.extend(log.topics.iter().map(|topic| format!("  {topic}")));
+    lines
+}
+
+fn file_lines(files: &Files) -> Vec<String> {
+    let states = files.states.iter();
+    let counts: Vec<_> = states
+        .map(|(state, count)| format!("{} {state}", grouped(*count)))
+        .collect();
+    let counts = match counts.is_empty() {
+        true => "none".to_owned(),
+        false => counts.join(", "),
+    };
+    let running = if files.running {
+        "; an ingest runs"
+    } else {
+        ""
+    };
+    let mut lines = vec![format!("files      {counts}{running}")];
+    for file in &files.set_aside {
+        lines.push(format!("set aside  {}: {}", file.path, file.reason));
+    }
+    lines
 }

@@ -1,0 +1,178 @@
+//! Offsets: where a group can be set, and what retention leaves.
+
+use std::fs;
+
+use crate::sample::{event, file, json, open_letters, prices, prints};
+use crate::support::Sandbox;
+
+#[test]
+fn a_reset_goes_to_every_kind_of_place_and_nowhere_else() {
+    let sandbox = Sandbox::new();
+    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bekk.toml")).unwrap();
+    sandbox.write(
+        "bekk.toml",
+        config.replace("partitions = 4", "partitions = 1"),
+    );
+    let lines: Vec<_> = (1..=20).map(|id| event(id, "view", "7")).collect();
+    sandbox.write("data/a.csv", file(&lines));
+    sandbox.run(&["up", "--once"]).ok();
+    let postgres = sandbox.postgres();
+    let next = || postgres.number("SELECT next FROM bekk.offsets");
+    for (to, expected) in [
+        ("earliest", 0),
+        ("latest", 20),
+        ("offset:7", 7),
+        ("shift:-3", 4),
+        ("time:2020-01-01T00:00:00Z", 0),
+        ("time:2999-01-01T00:00:00Z", 20),
+    ] {
+        let before = next();
+        let dry = sandbox.run(&["offsets", "reset", "--to", to]).ok();
+        prints(
+            dry,
+            &format!(" -> {expected}   {} records to apply", 20 - expected),
+        );
+        assert_eq!(next(), before);
+        sandbox
+            .run(&["offsets", "reset", "--to", to, "--execute"])
+            .ok();
+        assert_eq!(next(), expected, "{to}");
+    }
+    sandbox
+        .run(&["offsets", "reset", "--to", "offset:21"])
+        .exits(1)
+        .says("holds offsets 0 to 20");
+    let dry = json(
+        sandbox
+            .run(&["offsets", "reset", "--to", "offset:5", "--json"])
+            .ok(),
+    );
+    assert_eq!(
+        (&dry["executed"], &dry["partitions"][0]["to"]),
+        (&false.into(), &5.into())
+    );
+    sandbox
+        .run(&["offsets", "reset", "--to", "earliest", "--partition", "7"])
+        .exits(1)
+        .says("no such offsets");
+    sandbox
+        .run(&["offsets", "reset", "--to", "offset:19", "--execute"])
+        .ok();
+    let listed = sandbox.run(&["offsets", "list", "--json"]).ok();
+    let listed = prints(listed, "\"lag\": 1,");
+    assert!(
+        !listed.stdout.contains("\"lag_seconds\": 0.0"),
+        "{}",
+        listed.stdout
+    );
+}
+
+/// Many small segments, one group that is done and one that is not: retention stops at the slow one.
+#[test]
+fn retention_never_passes_the_slowest_group() {
+    let sandbox = Sandbox::new();
+    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bekk.toml")).unwrap();
+    let config = config
+        .replace("partitions = 4", "partitions = 1")
+        .replace("{ age = \"7d\", size = \"10GB\" }", "{ size = \"1kB\" }");
+    sandbox.write("bekk.toml", &config);
+    let start = |sandbox: &Sandbox| {
+        let topics = sandbox.run(&["log", "topics", "--json"]).ok().stdout;
+        let topics: serde_json::Value = serde_json::from_str(&topics).unwrap();
+        let events = topics
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|topic| topic["topic"] == "events");
+        events.unwrap()["partitions"][0]["start"].as_u64().unwrap()
+    };
+    // Segments as small as no log of the binary's has them.
+    let mut small = bekk_log::Config::new(sandbox.log_dir());
+    small.segment_bytes = 64 * 1024;
+    let log = bekk_log::Client::open(small).unwrap();
+    let parsed = bekk_stream::Config::load(&sandbox.path("bekk.toml"), &|_| None).unwrap();
+    let ingest = bekk_ingest::Config {
+        mode: bekk_ingest::Mode::Once,
+        ..bekk_ingest::Config::new(sandbox.path(".bekk/ingest"))
+    };
+    for part in 0..6u32 {
+        let lines = (0..5000).map(|at| event(part * 5000 + at, "view", &at.to_string()));
+        sandbox.write(
+            &format!("data/{part}.csv"),
+            file(&lines.collect::<Vec<_>>()),
+        );
+        let (stats, stop) = Default::default();
+        bekk_ingest::run(&ingest, &parsed.streams, &log, &stats, &stop).unwrap();
+    }
+    assert!(log.segments("events").unwrap().len() > 3);
+    log.commit_offset("slow", "events", 0, bekk_log::Offset::new(12_000))
+        .unwrap();
+    log.close().unwrap();
+    assert_eq!(start(&sandbox), 0);
+
+    sandbox.run(&["sink", "--once"]).ok();
+    let first = start(&sandbox);
+    assert!((1..=12_000).contains(&first), "{first}");
+    let reset = ["offsets", "reset", "--to", "offset:0", "--execute"];
+    sandbox
+        .run(&reset)
+        .exits(1)
+        .says(&format!("holds offsets {first} to 30000"));
+    assert_eq!(
+        sandbox.postgres().number("SELECT count(*) FROM events"),
+        30_000
+    );
+
+    let log = bekk_log::Client::open(bekk_log::Config::new(sandbox.log_dir())).unwrap();
+    log.commit_offset("slow", "events", 0, bekk_log::Offset::new(30_000))
+        .unwrap();
+    log.close().unwrap();
+    sandbox.run(&["sink", "--once"]).ok();
+    assert!(start(&sandbox) > 12_000);
+}
+
+/// A group that is set back by hand settles its letters as a replay does.
+#[test]
+fn a_sink_settles_the_letters_that_it_passes_again() {
+    let sandbox = Sandbox::new();
+    let postgres = sandbox.postgres();
+    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
+    sandbox.run(&["up", "--once"]).ok();
+    postgres.execute("ALTER TABLE events ADD CONSTRAINT cheap CHECK (price < 100)");
+    let b = [event(2, "view", "200"), event(3, "sell", "3")];
+    sandbox.write("data/b.csv", file(&b));
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(
+        open_letters(&postgres),
+        [["not_allowed", "1"], ["refused", "1"]]
+    );
+    postgres.execute("ALTER TABLE events DROP CONSTRAINT cheap");
+    sandbox
+        .run(&["offsets", "reset", "--to", "earliest", "--execute"])
+        .ok();
+    sandbox.run(&["sink", "--once"]).ok();
+    assert_eq!(open_letters(&postgres), [["not_allowed", "1"]]);
+    assert_eq!(postgres.number("SELECT count(*) FROM bekk.dead_letters"), 2);
+    assert_eq!(prices(&postgres, "events"), ["1=1.00", "2=200.00"]);
+}
+
+#[test]
+fn a_group_is_forgotten_after_a_dry_run() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
+    sandbox.run(&["up", "--once"]).ok();
+    let delete = ["offsets", "delete", "--group", "bekk"];
+    prints(sandbox.run(&delete).ok(), "would forget 4 offsets");
+    let count = || {
+        sandbox
+            .postgres()
+            .number("SELECT count(*) FROM bekk.offsets")
+    };
+    assert_eq!(count(), 4);
+    let done = sandbox
+        .run(&[&delete[..], &["--execute", "--json"]].concat())
+        .ok();
+    assert_eq!(json(done)["in_database"], 4);
+    assert_eq!(count(), 0);
+    sandbox.run(&delete).exits(1).says("there is no group");
+}

@@ -1,0 +1,114 @@
+//! Status and health.
+
+use std::time::Duration;
+
+use crate::sample::{event, file, json, prints};
+use crate::support::{Sandbox, wait_until};
+
+#[test]
+fn status_says_where_everything_is_and_what_to_do_next() {
+    let sandbox = Sandbox::new();
+    let new = prints(sandbox.run(&["status"]).ok(), "does not exist yet");
+    prints(new, "\nnext: bekk up (nothing has run here yet)\n");
+    assert!(!sandbox.log_dir().exists(), "looking makes nothing");
+    sandbox.write(
+        "data/a.csv",
+        file(&[event(1, "view", "1"), event(2, "view", "x")]),
+    );
+    sandbox.run(&["ingest", "--once"]).ok();
+    sandbox.run(&["sink", "--once"]).ok();
+    let told = prints(sandbox.run(&["status"]).ok(), "files      1 finished");
+    let told = prints(told, "refused    bekk events: 1 bad_value");
+    prints(told, "\nnext: bekk dead-letters list (1 open)\n");
+    sandbox.run(&["dead-letters", "discard", "--all"]).ok();
+    prints(sandbox.run(&["status"]).ok(), "\nnext: nothing to do\n");
+    sandbox.write("data/b.csv", file(&[event(3, "view", "1")]));
+    sandbox.run(&["ingest", "--once"]).ok();
+    prints(
+        sandbox.run(&["status"]).ok(),
+        "\nnext: bekk up (records wait, and no sink runs)\n",
+    );
+    prints(sandbox.run(&["health"]).ok(), "healthy");
+
+    // While another process has the log, it is asked.
+    let up = sandbox.start(&["up"]);
+    let postgres = sandbox.postgres();
+    wait_until("the row is there", Duration::from_secs(20), || {
+        postgres.number("SELECT count(*) FROM events") == 2
+    });
+    let busy = prints(sandbox.run(&["status"]).ok(), " has it\n");
+    prints(
+        prints(busy, "; an ingest runs"),
+        "lag 0, 0.0 s, a sink runs",
+    );
+    let found = json(sandbox.run(&["status", "--json"]).ok());
+    assert!(found["log"]["owner_pid"].as_u64() > Some(1), "{found}");
+    assert!(
+        found["log"]["disk"]["free_bytes"].as_u64() > Some(1),
+        "{found}"
+    );
+    assert_eq!(found["groups"].as_array().unwrap().len(), 4);
+    assert_eq!(up.terminate(), Some(0));
+
+    let away = ["health", "--postgres", "postgres://nobody@127.0.0.1:1/none"];
+    prints(
+        sandbox.run(&away).exits(1),
+        "unhealthy: connect to PostgreSQL",
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_helps() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
+    sandbox.write("data/b.csv", "no,header\n1,2\n");
+    sandbox.run(&["up", "--once"]).exits(1);
+    let told = prints(
+        sandbox.run(&["status"]).ok(),
+        "files      1 blocked, 1 finished\n",
+    );
+    let told = prints(told, "set aside  data/b.csv: its header lacks");
+    prints(told, "\nnext: mend `data/b.csv`: its header lacks");
+    // A file that is set aside stops nothing, so the container is well.
+    prints(sandbox.run(&["health"]).ok(), "healthy");
+    std::fs::remove_file(sandbox.path("data/b.csv")).unwrap();
+
+    // The group has applied another log.
+    std::fs::rename(sandbox.log_dir(), sandbox.path("away")).unwrap();
+    sandbox.run(&["log", "topics"]).ok();
+    let other = prints(
+        sandbox.run(&["status"]).ok(),
+        "problem    group `bekk` counts in another log",
+    );
+    prints(
+        other,
+        "\nnext: bekk offsets reset --group bekk --to earliest\n",
+    );
+    let health = json(sandbox.run(&["health", "--json"]).exits(1));
+    assert_eq!(health["healthy"], false);
+    std::fs::remove_dir_all(sandbox.log_dir()).unwrap();
+    std::fs::rename(sandbox.path("away"), sandbox.log_dir()).unwrap();
+    prints(sandbox.run(&["health"]).ok(), "healthy");
+
+    let nowhere = ["status", "--log", "kafka://127.0.0.1:1"];
+    let nowhere = prints(
+        sandbox.run(&nowhere).ok(),
+        "kafka://127.0.0.1:1: cannot be asked",
+    );
+    prints(nowhere, "group      bekk events/0: next ");
+}
+
+#[test]
+fn watch_looks_again_until_it_is_stopped() {
+    let sandbox = Sandbox::new();
+    let watch = sandbox.start(&["status", "--watch"]);
+    let looks = || sandbox.said().matches("\nnext: ").count();
+    wait_until("it has looked", Duration::from_secs(20), || looks() == 1);
+    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
+    sandbox.run(&["up", "--once"]).ok();
+    wait_until("it sees the file", Duration::from_secs(20), || {
+        sandbox.said().contains("files      1 finished")
+    });
+    assert_eq!(watch.terminate(), Some(0));
+    assert!(looks() >= 2, "{}", sandbox.said());
+}
