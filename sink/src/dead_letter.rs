@@ -118,7 +118,7 @@ pub(crate) struct Place<'a> {
 
 /// A replay finds the dead letter of a record that it meets again, and only brings it up to date. One that
 /// had become a row, by retrying or by an earlier replay, is open again: it is none now, and an older row of
-/// its key may have been written over the one that it became.
+/// its key may have been written over the one that it became. Its text stays: a person may have mended it.
 const INSERT: &str = "\
     INSERT INTO bekk.dead_letters (group_name, stream, topic, partition, log_id, log_offset, file, line,
            byte_offset, reason, column_name, sqlstate, detail, raw)
@@ -127,7 +127,7 @@ const INSERT: &str = "\
                   $12::text[], $13::text[], $14::bytea[]) AS letter
         ON CONFLICT (group_name, topic, partition, log_offset, log_id) DO UPDATE
        SET reason = EXCLUDED.reason, column_name = EXCLUDED.column_name, sqlstate = EXCLUDED.sqlstate,
-           detail = EXCLUDED.detail, raw = EXCLUDED.raw,
+           detail = EXCLUDED.detail,
            resolved_at = CASE WHEN dead_letters.resolution IN ('retried', 'replayed') THEN NULL
                               ELSE dead_letters.resolved_at END,
            resolution = nullif(nullif(dead_letters.resolution, 'retried'), 'replayed'), record_key = NULL,

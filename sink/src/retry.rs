@@ -80,7 +80,16 @@ pub fn retry_letters(
     };
     with_session(postgres, "bekk-retry", async |session| {
         bring_up_to_date(&session.client, postgres).await?;
-        let target = target_of(session, stream, &first.group).await?;
+        let Some(target) = target_of(session, stream, &first.group).await? else {
+            let why = format!(
+                "group `{}` has been forgotten, and with it which table it filled",
+                first.group
+            );
+            for letter in letters {
+                on_each(letter, &Retried::Open(why.clone()));
+            }
+            return Ok(());
+        };
         let retry = Retry {
             log,
             group: &first.group,
@@ -104,8 +113,12 @@ pub fn retry_letters(
     })
 }
 
-/// The table that the group fills, which may be another than the stream's.
-async fn target_of(session: &Session, stream: &Stream, group: &str) -> Result<StreamTarget, Error> {
+/// The table that the group fills, which may be another than the stream's; `None` if the group is forgotten.
+async fn target_of(
+    session: &Session,
+    stream: &Stream,
+    group: &str,
+) -> Result<Option<StreamTarget>, Error> {
     const ACT: &str = "find the group's table";
     let client = &session.client;
     let failed = |error: tokio_postgres::Error| Error::postgres(ACT, &error);
@@ -116,15 +129,16 @@ async fn target_of(session: &Session, stream: &Stream, group: &str) -> Result<St
         )
         .await
         .map_err(failed)?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
     let mut stream = stream.clone();
-    if let Some(row) = row {
-        let name: String = row.get(0);
-        if let Some((schema, name)) = name.split_once('.') {
-            stream.table = TableName {
-                schema: Some(schema.to_owned()),
-                name: name.to_owned(),
-            };
-        }
+    let name: String = row.get(0);
+    if let Some((schema, name)) = name.split_once('.') {
+        stream.table = TableName {
+            schema: Some(schema.to_owned()),
+            name: name.to_owned(),
+        };
     }
     let target = prepare_table(client, &stream)
         .await
@@ -135,7 +149,7 @@ async fn target_of(session: &Session, stream: &Stream, group: &str) -> Result<St
     let mut plans = target.plans.lock().unwrap_or_else(PoisonError::into_inner);
     plans.insert(schema.id(), plan);
     drop(plans);
-    Ok(target)
+    Ok(Some(target))
 }
 
 /// A letter that is a row now, and when it was written where the log still knows.

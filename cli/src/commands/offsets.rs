@@ -76,7 +76,7 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
         "ROWS",
         "SUPERSEDED",
         "DEAD",
-        "HELD",
+        "HELD BY",
     ];
     print_result(&row(&header.map(str::to_owned)))?;
     for line in lines {
@@ -93,11 +93,9 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
             grouped(line.rows),
             grouped(line.superseded),
             grouped(line.dead_letters),
-            if line.owner.is_some() {
-                "yes".to_owned()
-            } else {
-                "no".to_owned()
-            },
+            line.owner
+                .as_deref()
+                .map_or_else(|| "-".to_owned(), shown_owner),
         ]))?;
     }
     Ok(())
@@ -147,6 +145,12 @@ pub(crate) fn age_seconds(log: &Client, topic: &str, partition: u32, next: u64) 
     let written_ms = records.iter().next()?.timestamp_ms;
     let age_ms = u32::try_from(Timestamp::now().as_millisecond() - written_ms).unwrap_or_default();
     Some(f64::from(age_ms) / 1000.0)
+}
+
+/// What tells a sink from the others of its group.
+fn shown_owner(owner: &str) -> String {
+    let id = owner.rsplit(' ').next().unwrap_or(owner);
+    id.chars().take(8).collect()
 }
 
 fn row(cells: &[String; 11]) -> String {

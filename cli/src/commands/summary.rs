@@ -171,7 +171,7 @@ pub(crate) fn print(report: &Report, json: bool, strict: bool, screen: &Screen) 
         }
     }
     if report.has_dead_letters() {
-        screen.say("dead letters are in the table bekk.dead_letters: bekk psql -c 'TABLE bekk.dead_letters'");
+        screen.say("what was refused, and why: bekk dead-letters list");
     }
     Ok(if report.is_blocked() {
         Outcome::Incomplete

@@ -61,6 +61,12 @@ fn a_letter_that_passes_is_resolved_and_one_that_does_not_stays_one() {
     replay_from(&db, &log, &stream, 0);
     assert_eq!(letters(&db), all_open);
 
+    // What a person has mended of its text stays, though the record is met as it was.
+    db.execute("UPDATE bekk.dead_letters SET raw = 'mended' WHERE log_offset = 3");
+    replay_from(&db, &log, &stream, 0);
+    let raw = "SELECT convert_from(raw, 'UTF8') FROM bekk.dead_letters WHERE log_offset = 3";
+    assert_eq!(db.one(raw), "mended");
+
     // What a person has discarded stays so.
     db.execute("UPDATE bekk.dead_letters SET resolved_at = now(), resolution = 'discarded' WHERE log_offset = 3");
     replay_from(&db, &log, &stream, 0);

@@ -123,6 +123,10 @@ fn without_a_key_every_letter_is_a_row_of_its_own() {
         [Retried::Landed, Retried::Landed]
     );
     assert_eq!(retry(&db, &log, &stream), []);
+    db.execute("UPDATE bekk.dead_letters SET resolved_at = NULL; DELETE FROM bekk.groups");
+    let open = retry(&db, &log, &stream);
+    let is_open = |one: &Retried| matches!(one, Retried::Open(why) if why.contains("forgotten"));
+    assert!(open.len() == 2 && open.iter().all(is_open), "{open:?}");
     assert_eq!(
         db.rows("SELECT name, version FROM items ORDER BY version"),
         ["bad|1", "good|2", "bad|3"]
