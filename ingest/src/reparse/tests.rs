@@ -77,6 +77,8 @@ impl Written {
             head_hash: head.hash,
             found_at_ms: 0,
             dialect: dialect::to_text(&stream.csv),
+            ingest: String::new(),
+            host: String::new(),
         }
     }
 }
