@@ -71,11 +71,13 @@ pub struct ServeConfig {
     pub fetch_bytes_max: usize,
     /// A connection without a request for so long is closed.
     pub idle_max: Duration,
+    /// How long a request may take to come once it has begun, and an answer to be taken; who is slower is let go.
+    pub transfer_max: Duration,
 }
 
 impl ServeConfig {
     /// The defaults: 512 connections, requests of 32 MiB, 256 MiB of requests and as many of answers, 16 MiB
-    /// of records in an answer, ten minutes idle.
+    /// of records in an answer, ten minutes idle, 30 seconds for a request or an answer.
     #[must_use]
     pub const fn new(listen: SocketAddr) -> Self {
         Self {
@@ -88,6 +90,7 @@ impl ServeConfig {
             memory_bytes_max: 256 << 20,
             fetch_bytes_max: 16 << 20,
             idle_max: Duration::from_secs(600),
+            transfer_max: Duration::from_secs(30),
         }
     }
 }

@@ -78,6 +78,45 @@ fn a_log_is_served() {
     assert_eq!(process.terminate(), Some(0));
 }
 
+/// A password in a file closes the log to who does not know it, and what is missing for it is named.
+#[test]
+fn a_log_is_served_to_who_knows_the_password() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("password", "brook\n");
+    let file = file.to_str().unwrap();
+    let serve = ["log", "serve", "--listen", "0.0.0.0:0"];
+    let with = |more: &[&'static str]| [&serve[..], more].concat();
+    sandbox
+        .run(&with(&["--sasl-user", "bekk"]))
+        .exits(1)
+        .says("--sasl-user needs BEKK_SASL_PASSWORD");
+    sandbox
+        .run(&with(&["--tls-cert", "no.crt", "--tls-key", "no.key"]))
+        .exits(1)
+        .says("no.crt");
+    sandbox.run(&with(&["--tls-cert", "no.crt"])).exits(2);
+
+    let known = ["--sasl-user", "bekk", "--sasl-password-file", file];
+    let process = sandbox.start(&[&serve[..], &known].concat());
+    let at = address(&sandbox).replace("0.0.0.0", "127.0.0.1");
+    let mut stream = TcpStream::connect(&at).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let handshake = b"\0\0\0\x11\0\x11\0\0\0\0\0\x07\xff\xff\0\x05PLAIN";
+    stream.write_all(handshake).unwrap();
+    let mut answer = [0; 21];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[8..10], [0, 0]);
+    stream.write_all(b"\0\0\0\x0b\0bekk\0brook").unwrap();
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [0; 4]);
+    let said = sandbox.said();
+    assert!(!said.contains("there is no authentication"), "{said}");
+    assert!(said.contains("there is no encryption"), "{said}");
+    assert!(!said.contains("brook"), "{said}");
+    assert_eq!(process.terminate(), Some(0));
+}
+
 /// `bekk up --listen` serves the log that it writes, while rows flow.
 #[test]
 fn up_serves_the_log_that_it_uses() {

@@ -183,6 +183,10 @@ pub(super) fn is_produce(frame: &Frame) -> bool {
     decode_header(&frame.bytes).is_ok_and(is_it)
 }
 
+pub(super) fn is_fetch(frame: &Frame) -> bool {
+    decode_header(&frame.bytes).is_ok_and(|(header, _)| header.key == FETCH)
+}
+
 /// Answers requests to produce; `None` where no answer is wanted. Their appends are begun in this order before
 /// the first is waited for. There are fewer answers than requests if one of them ends the connection.
 pub(super) async fn answer_produces(

@@ -20,8 +20,6 @@ use super::requests::{Frame, Requests};
 use super::sasl::{self, Access};
 use super::wire::Malformed;
 
-/// How long an answer may take to be taken, and who wants memory to get it.
-const TRANSFER_MAX: Duration = Duration::from_secs(30);
 /// How long saying goodbye may take.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 /// So many requests of a connection are read before the first of them is answered; as many as an idempotent
@@ -66,7 +64,7 @@ async fn serve(broker: &Arc<Broker>, stream: TcpStream) -> Result<(), Ended> {
         return Connection::new(broker, reached, read, write).serve().await;
     };
     let accepted = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
-    let stream = timeout(TRANSFER_MAX, accepted)
+    let stream = timeout(broker.config.transfer_max, accepted)
         .await
         .map_err(|_| Ended::Slow)??;
     let (read, write) = tokio::io::split(stream);
@@ -124,7 +122,13 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
             } else if api::is_produce(&frame) {
                 self.produce(frame).await?;
             } else {
-                let answer = api::answer(self.broker, frame, self.reached).await?;
+                // A fetch may wait for long; for who is gone it does not.
+                let may_wait = api::is_fetch(&frame);
+                let answer = tokio::select! {
+                    biased;
+                    answer = api::answer(self.broker, frame, self.reached) => answer?,
+                    () = self.requests.gone(), if may_wait => return Ok(()),
+                };
                 self.send(answer).await?;
             }
         }
@@ -181,7 +185,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
     }
 
     async fn send(&mut self, Answer { bytes, room }: Answer) -> Result<(), Ended> {
-        let written = timeout(TRANSFER_MAX, async {
+        let written = timeout(self.broker.config.transfer_max, async {
             self.write.write_all(&bytes).await?;
             self.write.flush().await
         });
@@ -200,7 +204,7 @@ pub(super) async fn acquire(
     let share = bytes.min(broker.config.memory_bytes_max);
     let share = u32::try_from(share).unwrap_or(u32::MAX);
     let acquired = Arc::clone(room).acquire_many_owned(share);
-    let acquired = timeout(TRANSFER_MAX, acquired).await;
+    let acquired = timeout(broker.config.transfer_max, acquired).await;
     acquired
         .map_err(|_| Ended::Slow)?
         .map_err(|_| Ended::Closed)

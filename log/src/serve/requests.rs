@@ -1,17 +1,15 @@
 //! Requests as they come in on a connection.
 
+use std::future::pending;
 use std::io;
-use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::Broker;
 use super::connection::{Ended, acquire};
 
-/// How long a request may take to come once it has begun.
-const TRANSFER_MAX: Duration = Duration::from_secs(30);
 /// What is read from the socket at once, at least.
 const CHUNK_BYTES: usize = 16 << 10;
 
@@ -55,6 +53,18 @@ impl<R: AsyncRead + Unpin> Requests<R> {
         }
     }
 
+    /// Returns when the client is gone; while it has sent something that waits, that is not seen.
+    pub(super) async fn gone(&mut self) {
+        if self
+            .read
+            .fill_buf()
+            .await
+            .is_ok_and(|bytes| !bytes.is_empty())
+        {
+            pending().await
+        }
+    }
+
     /// The next request, of at most `bytes_max`; `None` if the client goes, or sends none until `idle_until`.
     pub(super) async fn next(
         &mut self,
@@ -71,7 +81,8 @@ impl<R: AsyncRead + Unpin> Requests<R> {
                 (Ok(Ok(0)), Some(_)) => return Err(unexpected_end()),
                 (Ok(read), _) => self.length_bytes += read?,
             }
-            self.until.get_or_insert(Instant::now() + TRANSFER_MAX);
+            self.until
+                .get_or_insert(Instant::now() + broker.config.transfer_max);
         }
         let until = self.until.unwrap_or(idle_until);
         let body = match &mut self.body {

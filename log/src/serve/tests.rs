@@ -77,11 +77,11 @@ fn no_request_makes_it_panic() {
     ];
     let body = prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat());
     let config = ProptestConfig {
-        cases: 3000,
+        cases: 5000,
         failure_persistence: None,
         ..Default::default()
     };
-    proptest!(config, |(key in 0i16..24, version in -1i16..13, body in body)| {
+    proptest!(config, |(key in 0i16..50, version in -1i16..13, body in body)| {
         let mut bytes = key.to_be_bytes().to_vec();
         bytes.extend_from_slice(&version.to_be_bytes());
         bytes.extend_from_slice(&[0, 0, 0, 1, 0xff, 0xff]);

@@ -6,6 +6,7 @@ mod api;
 mod damage;
 mod fixture;
 mod guest;
+mod hostile;
 mod kill;
 mod model;
 mod segments;

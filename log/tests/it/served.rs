@@ -47,7 +47,11 @@ impl Served {
     }
 
     pub(crate) fn in_dir(dir: &Path) -> Self {
-        Self::on(log_in(dir), None, |_| ())
+        Self::changed_in_dir(dir, |_| ())
+    }
+
+    pub(crate) fn changed_in_dir(dir: &Path, change: impl FnOnce(&mut ServeConfig)) -> Self {
+        Self::on(log_in(dir), None, change)
     }
 
     fn on(log: Config, dir: Option<TempDir>, change: impl FnOnce(&mut ServeConfig)) -> Self {
