@@ -98,7 +98,10 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
     let mut ends = Vec::new();
     for topic in &topics {
         let name = topic.name.as_str();
-        sizes.push((name, log.topic_size(name)?, log.gaps(name)?.len() as u64));
+        // A Kafka cluster tells neither.
+        if let (Ok(size), Ok(gaps)) = (log.topic_size(name), log.gap_count(name)) {
+            sizes.push((name, size, gaps));
+        }
         for partition in log.partition_ends(name)? {
             ends.push((name, partition.partition.to_string(), partition));
         }

@@ -163,8 +163,28 @@ fn metrics_tell_of_every_part_and_others_take_the_next_port() {
     assert!(other.said().contains("is taken)"), "{}", other.said());
     assert_eq!(ingest.terminate(), Some(0));
     assert_eq!(up.terminate(), Some(0));
+
+    // Guests of one owner: each tells of the log, and of what it does itself.
+    let owner = other.start(&["ingest", "--http", "127.0.0.1:0"]);
+    wait_until("it answers", LIMIT, || addresses(&other).len() == 2);
+    let owner_at = addresses(&other).remove(1);
+    wait_until("it has the log", LIMIT, || {
+        sample(&get(&owner_at, "/metrics").1, "bekk_log_writes_total").is_some()
+    });
+    let sink = other.start(&["sink", "--http", "127.0.0.1:0"]);
+    wait_until("the guest answers", LIMIT, || addresses(&other).len() == 3);
+    let guest_at = addresses(&other).remove(2);
+    wait_until("the guest is ready", LIMIT, || {
+        get(&guest_at, "/readyz").0 == 200
+    });
+    let guest = get(&guest_at, "/metrics").1;
+    let end = "bekk_log_end_offset{topic=\"events\",partition=\"0\"}";
+    assert_eq!(sample(&guest, end), Some(0.0), "{guest}");
+    assert!(!guest.contains("bekk_ingest"), "{guest}");
+    assert_eq!(sink.terminate(), Some(0));
+    assert_eq!(owner.terminate(), Some(0));
     let off = other.start(&["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"]);
     wait_until("it serves", LIMIT, || other.said().contains("listening"));
-    assert_eq!(addresses(&other).len(), 1, "{}", other.said());
+    assert_eq!(addresses(&other).len(), 3, "{}", other.said());
     assert_eq!(off.terminate(), Some(0));
 }
