@@ -53,6 +53,8 @@ pub struct Letter {
 pub struct LetterFilter {
     /// Only these numbers.
     pub ids: Option<Vec<i64>>,
+    /// Only of this group.
+    pub group: Option<String>,
     /// Only of this reason.
     pub reason: Option<String>,
     /// Only of this stream.
@@ -87,16 +89,17 @@ const CONDITION: &str = "\
     ($1::bigint[] IS NULL OR id = ANY ($1)) AND ($2::text IS NULL OR reason = $2)
     AND ($3::text IS NULL OR stream = $3)
     AND ($4::bigint IS NULL OR created_at >= to_timestamp($4::float8 / 1000))
-    AND ($5::boolean OR resolved_at IS NULL)";
+    AND ($5::boolean OR resolved_at IS NULL) AND ($6::text IS NULL OR group_name = $6)";
 
 impl LetterFilter {
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 5] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 6] {
         [
             &self.ids,
             &self.reason,
             &self.stream,
             &self.since_ms,
             &self.resolved,
+            &self.group,
         ]
     }
 }
@@ -116,7 +119,7 @@ pub fn read_letters(
         let mut parameters = filter.parameters().to_vec();
         parameters.extend([&after as &(dyn ToSql + Sync), &limit]);
         let query = format!(
-            "SELECT {COLUMNS} FROM bekk.dead_letters WHERE {CONDITION} AND id > $6 ORDER BY id LIMIT $7"
+            "SELECT {COLUMNS} FROM bekk.dead_letters WHERE {CONDITION} AND id > $7 ORDER BY id LIMIT $8"
         );
         let rows = client.query(&query, &parameters).await?;
         Ok(rows.iter().map(letter).collect())

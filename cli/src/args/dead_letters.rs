@@ -31,6 +31,9 @@ pub(crate) struct DeadLettersFilter {
     /// Only of this reason, such as bad_value
     #[arg(long, value_name = "REASON", env = "BEKK_REASON")]
     pub(crate) reason: Option<String>,
+    /// Only those that this sink group met
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
     /// Only of this stream
     #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
     pub(crate) stream: Option<String>,

@@ -90,7 +90,7 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     print_result(&row([
-        "ID", "STREAM", "REASON", "COLUMN", "WHERE", "DETAIL",
+        "ID", "GROUP", "STREAM", "REASON", "COLUMN", "WHERE", "DETAIL",
     ]))?;
     for letter in &letters {
         let detail = match &letter.resolution {
@@ -99,6 +99,7 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
         };
         print_result(&row([
             &letter.id.to_string(),
+            &letter.group,
             &letter.stream,
             &letter.reason,
             letter.column.as_deref().unwrap_or("-"),
@@ -115,8 +116,8 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn row([id, stream, reason, column, place, detail]: [&str; 6]) -> String {
-    format!("{id:>8}  {stream:<12} {reason:<17} {column:<12} {place:<24} {detail}")
+fn row([id, group, stream, reason, column, place, detail]: [&str; 7]) -> String {
+    format!("{id:>8}  {group:<12} {stream:<12} {reason:<17} {column:<12} {place:<24} {detail}")
 }
 
 fn shown_detail(letter: &Letter) -> String {
@@ -297,6 +298,7 @@ pub(super) fn chosen(ids: &[i64], all: bool, args: &DeadLettersFilter) -> Result
 fn filter(args: &DeadLettersFilter) -> LetterFilter {
     LetterFilter {
         ids: None,
+        group: args.group.clone(),
         reason: args.reason.clone(),
         stream: args.stream.clone(),
         since_ms: args.since.map(|since| since.0),

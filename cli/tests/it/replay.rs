@@ -70,6 +70,7 @@ fn a_shadow_table_equals_the_original() {
         .map(|id| event(id % 30, "view", &id.to_string()))
         .collect();
     sandbox.write("data/a.csv", file(&lines));
+    sandbox.write("data/b.csv", file(&[event(99, "view", "bad")]));
     sandbox.run(&["up", "--once"]).ok();
     let postgres = sandbox.postgres();
     postgres.execute("ALTER TABLE events ADD COLUMN note text DEFAULT 'kept'");
@@ -94,6 +95,15 @@ fn a_shadow_table_equals_the_original() {
     assert_eq!(postgres.one("SELECT DISTINCT note FROM events_v2"), "kept");
     let again = sandbox.run(&into).ok();
     again.says("goes on where it stands");
+    let discard = [
+        "dead-letters",
+        "discard",
+        "--all",
+        "--group",
+        "replay-events_v2",
+    ];
+    prints(sandbox.run(&discard).ok(), "1 discarded");
+    assert_eq!(open_letters(&postgres), [["bad_value", "1"]]);
 
     // The same by hand, and a group that exists is not moved by --from.
     let sink = [
