@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes this machine ready to build and run bekk: a C linker, PostgreSQL's programs, cargo.
+# Makes this machine ready to build and run bekk: compilers of C and C++, make, PostgreSQL's programs, cargo.
 #
 # usage: scripts/setup.sh [demo|test]     (test: also python3, openssl, ps, rustfmt and clippy)
 #
@@ -65,7 +65,7 @@ has_system_cluster() {
 commands() {
     install='env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120'
     echo 'apt-get update -q'
-    case " $missing " in *' linker '*) echo "$install gcc libc6-dev" ;; esac
+    case " $missing " in *' compilers '*) echo "$install g++ make" ;; esac
     for tool in python3 openssl procps; do
         case " $missing " in *" $tool "*) echo "$install $tool" ;; esac
     done
@@ -98,12 +98,12 @@ say_what_to_install() {
         case " $missing " in *" $tool "*) say "  $tool, the package of that name" ;; esac
     done
     case " $missing " in
-    *' linker '*)
-        say '  a C compiler, which Rust links with:'
-        say '  Debian, Ubuntu   apt-get install gcc libc6-dev'
-        say '  Fedora, RHEL     dnf install gcc'
-        say '  Arch             pacman -S gcc'
-        say '  Alpine           apk add gcc musl-dev'
+    *' compilers '*)
+        say '  compilers of C and C++, and make, which librdkafka is built with:'
+        say '  Debian, Ubuntu   apt-get install g++ make'
+        say '  Fedora, RHEL     dnf install gcc-c++ make'
+        say '  Arch             pacman -S gcc make'
+        say '  Alpine           apk add g++ make bash'
         say '  macOS            xcode-select --install'
         ;;
     esac
@@ -134,7 +134,7 @@ install_with_apt() {
 
 install_missing() {
     missing=
-    links || missing="$missing linker"
+    compiles || missing="$missing compilers"
     has_postgres || missing="$missing postgres"
     if [ "$purpose" = test ]; then
         # The reader that docs/format.md shows, certificates for TLS, a look at other processes.
@@ -150,14 +150,21 @@ install_missing() {
         exit 1
     fi
     has_postgres || fail 'PostgreSQL is installed, but not found where bekk looks'
-    links || fail 'a C compiler is installed, but cc does not link a program'
+    compiles || fail 'compilers are installed, but cc or c++ does not make a program'
 }
 
-# Whether a program can be linked: a compiler alone, without the C library's files, does not.
-links() {
+# Whether programs can be built: a compiler alone, without the C library's files, does not. Of C++ there is
+# none in bekk; librdkafka's configure script does not go on without a compiler of it.
+compiles() {
+    has make || return 1
     directory=$(mktemp -d)
-    echo 'int main(void) { return 0; }' >"$directory/main.c"
-    if cc -o "$directory/main" "$directory/main.c" 2>/dev/null; then status=0; else status=1; fi
+    status=0
+    for language in c cc; do
+        echo 'int main(void) { return 0; }' >"$directory/main.$language"
+        compiler=cc
+        [ "$language" = c ] || compiler=c++
+        "$compiler" -o "$directory/main" "$directory/main.$language" 2>/dev/null || status=1
+    done
     rm -rf "$directory"
     return "$status"
 }
