@@ -261,6 +261,12 @@ pub(crate) struct Health {
     /// Print JSON
     #[arg(long, env = "BEKK_JSON")]
     pub(crate) json: bool,
+    /// Ask only whether the bekk that answers HTTP there is alive: a restart mends it if not
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "ready")]
+    pub(crate) alive: Option<SocketAddr>,
+    /// Ask only whether the bekk that answers HTTP there makes progress, and why not
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ready: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]

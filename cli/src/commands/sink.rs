@@ -35,8 +35,8 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     };
     screen.say(&format!("log        {place}   {}", context.shown_topics()));
     make_shadows(&context, &database.options, &streams)?;
-    let offsets = bekk_sink::list_offsets(&database.options)?;
-    if args.from != Where::Earliest && offsets.iter().any(|offset| offset.group == args.group) {
+    // Not asked without need: the sink itself waits for a PostgreSQL that is away.
+    if args.from != Where::Earliest && exists(&args.group, &database.options)? {
         screen.say(&format!(
             "group `{}` exists and goes on where it stands; bekk offsets reset moves it",
             args.group
@@ -63,6 +63,12 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     })?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)
+}
+
+/// Whether a group has offsets.
+fn exists(group: &str, postgres: &ConnectOptions) -> Result<bool> {
+    let offsets = bekk_sink::list_offsets(postgres)?;
+    Ok(offsets.iter().any(|offset| offset.group == group))
 }
 
 /// Where a group starts that is new.

@@ -1,6 +1,7 @@
 //! `bekk status` and `bekk health`: where everything is, and whether it is well.
 
 use std::io::{IsTerminal, stdout};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -8,6 +9,7 @@ use anyhow::{Context as _, Result};
 use super::{Outcome, print_json, print_result};
 use crate::args::{Global, Health, StatusArgs};
 use crate::context::Context;
+use crate::http;
 use crate::screen::grouped;
 use crate::signals;
 use crate::status::{Files, LogStatus, Status};
@@ -44,6 +46,12 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {
 }
 
 pub(crate) fn health(global: &Global, args: &Health) -> Result<Outcome> {
+    if let Some(address) = args.alive {
+        return health_of(address, "/healthz");
+    }
+    if let Some(address) = args.ready {
+        return health_of(address, "/readyz");
+    }
     let context = Context::load(global)?;
     let status = Status::gather(&context, &args.log, &args.postgres)?;
     let is_healthy = status.problems.is_empty();
@@ -57,6 +65,16 @@ pub(crate) fn health(global: &Global, args: &Health) -> Result<Outcome> {
         }
     }
     Ok(match is_healthy {
+        true => Outcome::Done,
+        false => Outcome::Incomplete,
+    })
+}
+
+/// What the bekk at an address says of itself.
+fn health_of(address: SocketAddr, path: &str) -> Result<Outcome> {
+    let answer = http::ask(address, path)?;
+    print_result(&answer.body)?;
+    Ok(match answer.is_ok {
         true => Outcome::Done,
         false => Outcome::Incomplete,
     })

@@ -2,6 +2,7 @@
 
 mod exposition;
 mod metrics;
+mod probe;
 mod process;
 mod router;
 
@@ -12,6 +13,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use tokio::runtime::{Builder, Runtime};
+
+pub(crate) use self::probe::ask;
 
 use crate::screen::Screen;
 use crate::service::Service;

@@ -115,6 +115,36 @@ fn a_sink_that_waits_for_postgres_is_alive_and_not_ready() {
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
 }
 
+/// A sink is started while PostgreSQL is away, as after a power cut: it waits, and begins once it is there.
+#[test]
+fn a_sink_that_starts_before_postgres_waits_for_it() {
+    let mut server = Server::temporary_with(&[("fsync", "off")]).unwrap();
+    let sandbox = Sandbox::on(&server);
+    sandbox.write("data/a.csv", events(0..20, "1"));
+    sandbox.run(&["ingest", "--once"]).ok();
+
+    server.kill();
+    let sink = sandbox.start(&["sink", "--http", "127.0.0.1:0"]);
+    let at = address(&sandbox);
+    wait_until("it waits for PostgreSQL", LIMIT, || {
+        get(&at, "/readyz").1.contains("waiting for PostgreSQL: ")
+    });
+    let health = |what| sandbox.run(&["health", what, &at]);
+    health("--alive").ok();
+    let answer = health("--ready").exits(1).stdout;
+    assert!(answer.contains("waiting for PostgreSQL: "), "{answer}");
+
+    server.ensure_running().unwrap();
+    wait_until("it is ready", LIMIT, || get(&at, "/readyz").0 == 200);
+    wait_until("all is applied", LIMIT, || {
+        let rows = sandbox.postgres().try_rows("SELECT 1 FROM events");
+        rows.is_ok_and(|rows| rows.len() == 20)
+    });
+    health("--ready").ok();
+    assert_eq!(sink.terminate(), Some(0), "{}", sandbox.said());
+    health("--alive").exits(1).says("ask http://");
+}
+
 #[test]
 fn metrics_tell_of_every_part_and_others_take_the_next_port() {
     let sandbox = Sandbox::new();
