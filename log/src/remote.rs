@@ -192,7 +192,7 @@ impl Remote {
             .map_err(|error| Error::Remote {
                 act: "set up the connection to",
                 address: config.hosts.clone(),
-                detail: error.to_string(),
+                detail: settings::explain(&error),
             })?;
         let begun = Instant::now();
         while let Err(error) = probe.client().fetch_metadata(None, ATTEMPT_TIMEOUT) {

@@ -91,6 +91,18 @@ impl RemoteConfig {
     }
 }
 
+/// Why librdkafka refused its settings. Without OpenSSL it speaks of how it was built, and so do we.
+pub(super) fn explain(error: &KafkaError) -> String {
+    let text = error.to_string();
+    if !cfg!(feature = "kafka-tls") && text.to_ascii_lowercase().contains("openssl") {
+        return format!(
+            "this bekk was built without TLS and SASL/SCRAM; build it with `cargo build --release --features \
+             kafka-tls` (needs libssl-dev and pkg-config): {text}"
+        );
+    }
+    text
+}
+
 /// Takes what librdkafka says.
 #[derive(Default)]
 pub(super) struct Context {
