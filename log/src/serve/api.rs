@@ -91,7 +91,7 @@ struct Header<'a> {
 }
 
 /// The APIs that are offered.
-fn offered(broker: &Broker) -> Vec<(i16, i16, i16)> {
+pub(super) fn offered(broker: &Broker) -> Vec<(i16, i16, i16)> {
     let mut offered = OFFERED.to_vec();
     if broker.config.credentials.is_some() {
         offered.extend(OFFERED_WITH_CREDENTIALS);

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::requests::Frame;
 use super::wire::{Malformed, Reader};
-use super::{Broker, ServeConfig, api, connection};
+use super::{Broker, Credentials, ServeConfig, api, connection};
 use crate::{Client, Config, Retention, TopicConfig};
 
 /// A server's inside, without its sockets.
@@ -120,4 +120,29 @@ fn counts_are_bounded() {
     assert_eq!(Reader::new(&[0xff; 4]).nullable_array(|_| Ok(())), Ok(None));
     let read = Reader::new(&[0x7f, 0xff, 0xff, 0xff]).nullable_bytes();
     assert_eq!(read, Err(Malformed));
+}
+
+#[test]
+fn what_is_offered_is_what_the_documentation_says() {
+    let (_dir, broker) = broker();
+    let mut broker = Arc::into_inner(broker).unwrap();
+    broker.config.credentials = Some(Credentials {
+        username: "bekk".to_owned(),
+        password: "brook".to_owned(),
+    });
+    let text = include_str!("../../../docs/format.md");
+    let (_, section) = text.split_once("\n# The Kafka protocol\n").unwrap();
+    let rows = section.lines().filter_map(|line| {
+        let mut cells = line.split('|').map(str::trim).skip(2);
+        let key = cells.next()?.parse::<i16>().ok()?;
+        let versions = cells.next()?;
+        let (first, last) = versions.split_once('–').unwrap_or((versions, versions));
+        Some((key, first.parse().ok()?, last.parse().ok()?))
+    });
+    let documented: Vec<(i16, i16, i16)> = rows.collect();
+    let mut offered = api::offered(&broker);
+    offered.sort_unstable();
+    assert_eq!(offered[0], (0, 0, 8));
+    offered[0].1 = 3; // below it Produce is listed, and refused
+    assert_eq!(documented, offered);
 }
