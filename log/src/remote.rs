@@ -149,8 +149,13 @@ impl Link {
 /// Whether an error says that the server cannot be reached, or does not answer in time.
 fn is_away(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
+    let code = match error {
+        // Of which librdkafka's binding does not tell the code.
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
     matches!(
-        error.rdkafka_error_code(),
+        code,
         Some(
             Code::BrokerTransportFailure
                 | Code::AllBrokersDown
