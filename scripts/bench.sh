@@ -1,9 +1,10 @@
 #!/bin/sh
 # Sets up, builds with the profile that users get, and measures.
 #
-# usage: scripts/bench.sh [all|e2e|parts|memory|kills]
+# usage: scripts/bench.sh [all|e2e|parts|served|memory|kills]
 #   e2e     bekk up --once beside psql \copy, and latency beside INSERT (about 3 minutes)
 #   parts   parse, follow, append, read and encode, each beside its yardstick (about 2 minutes)
+#   served  ingest, log and sink as services beside bekk up --once (about 2 minutes)
 #   memory  peak resident memory on 5 GB of CSV; needs 20 GB of disk (about 10 minutes)
 #   kills   300 kills with -9 (about 6 minutes); BEKK_KILLS and BEKK_SEED are settable
 #   all     e2e and parts, the default
@@ -13,8 +14,8 @@ PATH=$PATH${HOME:+:$HOME/.cargo/bin}
 export PATH
 
 what=${1:-all}
-case $what in all | e2e | parts | memory | kills) ;; *)
-    sed -n '3,9s/^# \{0,1\}//p' "$0" >&2
+case $what in all | e2e | parts | served | memory | kills) ;; *)
+    sed -n '3,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
@@ -36,6 +37,9 @@ if [ "$what" = all ] || [ "$what" = parts ]; then
         echo "== ${example#*:}"
         cargo run --release --quiet --locked --package "bekk-${example%%:*}" --example "${example#*:}"
     done
+fi
+if [ "$what" = served ]; then
+    "$bench" --bekk "$bekk" served
 fi
 if [ "$what" = memory ]; then
     "$bench" --bekk "$bekk" memory

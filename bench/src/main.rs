@@ -5,6 +5,7 @@ mod copy;
 mod lab;
 mod latency;
 mod memory;
+mod served;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ enum Command {
     Latency(latency::Settings),
     /// Peak resident memory of `bekk up --once` on a large backlog
     Memory(memory::Settings),
+    /// Ingest, log and sink as services, beside `bekk up --once`, in turn
+    Served(served::Settings),
 }
 
 fn main() -> Result<()> {
@@ -48,5 +51,6 @@ fn main() -> Result<()> {
         Command::Copy(settings) => copy::run(&lab, settings),
         Command::Latency(settings) => latency::run(&lab, settings),
         Command::Memory(settings) => memory::run(&lab, settings),
+        Command::Served(settings) => served::run(&lab, settings),
     }
 }

@@ -25,13 +25,19 @@ pub(super) fn block_on<T>(answer: impl Future<Output = KafkaResult<T>>) -> Kafka
     runtime.map_err(|_| KafkaError::Canceled)?.block_on(answer)
 }
 
-/// Makes a topic; one that exists keeps its partition count and takes the retention.
+/// Makes a topic; one that exists keeps its partition count and, on Bekk's server, takes the retention.
 pub(super) fn create(
     link: &Link,
     client: &BaseConsumer<Context>,
     name: &str,
     config: TopicConfig,
 ) -> Result<Topic, Error> {
+    // Asked first: on a cluster one may be allowed to use a topic and not to make one.
+    match partition_count(link, client, name) {
+        Ok(count) => return existing(link, name, count, config.retention),
+        Err(Error::UnknownTopic(_)) => {}
+        Err(error) => return Err(error),
+    }
     let admin = admin(link)?;
     let [age, size] = retention_texts(config.retention);
     let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
@@ -44,20 +50,29 @@ pub(super) fn create(
         block_on(admin.create_topics([&topic], &options(timeout)))
     })?;
     match created.into_iter().next() {
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
-            let count = partition_count(link, client, name)?;
-            let known = retention(link, &admin, name)?;
-            if link.is_bekk && known != config.retention {
-                alter_retention(link, &admin, name, config.retention)?;
-            }
-            Ok(topic_of(name, count, config.retention))
+        // By another, or by an attempt whose answer was lost.
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => {
+            let count = await_topic(link, client, name)?;
+            existing(link, name, count, config.retention)
         }
         Some(Err((_, code))) => Err(link.refused("create a topic at", format!("{name}: {code}"))),
-        _ => {
-            await_topic(link, client, name)?;
-            Ok(topic_of(name, config.partitions, config.retention))
+    }
+}
+
+/// A topic that is there.
+fn existing(
+    link: &Link,
+    name: &str,
+    partitions: u32,
+    retention: Retention,
+) -> Result<Topic, Error> {
+    if link.is_bekk {
+        let admin = admin(link)?;
+        if self::retention(link, &admin, name)? != retention {
+            alter_retention(link, &admin, name, retention)?;
         }
     }
+    Ok(topic_of(name, partitions, retention))
 }
 
 /// The topics, by name.
@@ -127,12 +142,12 @@ pub(super) fn partition_count(
 }
 
 /// Waits until a new topic is known to the server that is asked: in a cluster it may be another.
-fn await_topic(link: &Link, client: &BaseConsumer<Context>, name: &str) -> Result<(), Error> {
+fn await_topic(link: &Link, client: &BaseConsumer<Context>, name: &str) -> Result<u32, Error> {
     const ATTEMPTS: u32 = 50;
     for _ in 0..ATTEMPTS {
         match partition_count(link, client, name) {
             Err(Error::UnknownTopic(_)) => std::thread::sleep(Duration::from_millis(100)),
-            known => return known.map(|_| ()),
+            known => return known,
         }
     }
     Err(Error::UnknownTopic(name.to_owned()))

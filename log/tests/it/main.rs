@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod api;
+mod cluster;
 mod damage;
 mod fixture;
 mod guest;
