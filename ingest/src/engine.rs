@@ -367,6 +367,7 @@ impl<'a> Engine<'a> {
             let grown = tracked.stat.size.saturating_sub(size);
             Stats::add(&self.around.stats.bytes_known, grown);
         } else if is_changed {
+            Stats::subtract(&self.around.stats.bytes_known, tracked.entry.size);
             tracked.unpack_again();
         }
         let is_lagging = tracked.is_behind();

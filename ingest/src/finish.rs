@@ -110,19 +110,17 @@ impl Engine<'_> {
             return;
         };
         tracked.source = None;
-        let is_gone = error.kind() == io::ErrorKind::NotFound;
-        if is_gone || self.around.stop.load(std::sync::atomic::Ordering::Relaxed) {
+        let is_once = self.around.config.mode == Mode::Once;
+        if error.kind() == io::ErrorKind::NotFound && !is_once {
             // The next listing finds out where it has gone.
             tracked.state = State::Idle;
-            return;
-        }
-        if tracked.state != State::Unreadable {
+        } else if tracked.state != State::Unreadable {
             tracked.state = State::Unreadable;
             tracked.entry.why = error.to_string();
             let why = format!("{error}; it is tried again");
             tracked.entry.decide(What::Unreadable, why);
             self.is_dirty = true;
-            if self.around.config.mode == Mode::Once {
+            if is_once {
                 let left = (tracked.path.clone(), error.to_string());
                 self.summary.left.push(left);
             }

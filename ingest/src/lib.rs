@@ -9,6 +9,10 @@
 //! when that has the log's answer, [`account`] moves the file's position, which the [`checkpoint`] notes.
 //! After a crash, or an append without an answer, [`recover`] asks the log which byte ranges it has, and
 //! the reader passes over exactly those.
+//!
+//! What becomes of files: [`meet`] sees by inode which are known, [`rotate`] where a content has gone that is
+//! not where it was, [`gone`] follows what has left the inbox, [`packed`] makes sure of what is compressed. What
+//! they decide, and on what evidence, is kept with the checkpoint, for [`files()`] to tell.
 #![expect(
     rustdoc::private_intra_doc_links,
     reason = "the map of the crate is for its readers"
@@ -21,6 +25,7 @@ mod checkpoint;
 mod codec;
 mod config;
 mod convert;
+mod cursor;
 mod decision;
 mod dialect;
 mod engine;
@@ -28,6 +33,7 @@ mod entry;
 mod error;
 mod files;
 mod finish;
+mod gone;
 mod header;
 mod identity;
 mod inbox;

@@ -136,6 +136,7 @@ impl Engine<'_> {
         let is_changed = tracked.notice(file.stat);
         if tracked.entry.packing.is_some() {
             if is_changed {
+                Stats::subtract(&self.around.stats.bytes_known, tracked.entry.size);
                 tracked.unpack_again();
             }
         } else {

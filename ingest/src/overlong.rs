@@ -5,7 +5,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::batch::Batch;
 use crate::convert::OverlongRecord;
-use crate::reader::{Block, Cursor, Format};
+use crate::cursor::Cursor;
+use crate::reader::{Block, Format};
 use crate::split::{EndFinder, count_newlines};
 use crate::utf16::Coding;
 

@@ -7,7 +7,8 @@ use bekk_stream::{FileId, Stream};
 
 use crate::Error;
 use crate::batch::Batch;
-use crate::reader::{Cursor, Format, Outcome, Reader};
+use crate::cursor::Cursor;
+use crate::reader::{Format, Outcome, Reader};
 use crate::source::Source;
 use crate::trial::Trial;
 

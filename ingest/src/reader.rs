@@ -6,53 +6,24 @@
 
 use std::io;
 
-use bekk_stream::{CsvDialect, Encoding, FileId, Origin, Stream};
-use xxhash_rust::xxh3::Xxh3;
+use bekk_stream::{CsvDialect, Origin, Stream};
 
 use crate::Error;
 use crate::batch::{Batch, Mark, Progress};
 use crate::convert::{Converter, RawRecord};
-use crate::entry::FileEntry;
-use crate::header::Header;
-use crate::identity::{Fingerprint, TAIL_MAX};
-use crate::overlong::{Overlong, begin_overlong, take_overlong};
+use crate::cursor::{Cursor, find_coding};
+use crate::overlong::{begin_overlong, take_overlong};
 use crate::preamble::{BOM, map_header, other_header, take_header};
 use crate::ranges::Ranges;
 use crate::recover::now_ms;
 use crate::source::Source;
 use crate::split::{Splitter, count_newlines};
-use crate::trial::Trial;
 use crate::utf16::Coding;
 
 /// How large a batch may grow within a block: records of two bytes take many times that in the log.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How many bytes are read at once.
 pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
-
-/// Where the reading of a file stands.
-pub(crate) struct Cursor {
-    pub(crate) file: FileId,
-    /// The first byte that has not been taken: where a record begins.
-    pub(crate) position: u64,
-    /// The number of the line that begins there.
-    pub(crate) line: u64,
-    pub(crate) header: Option<Header>,
-    /// Of the bytes just before the position.
-    pub(crate) tail: Fingerprint,
-    /// The CRC-32C of all bytes before the position, if it is known.
-    pub(crate) crc: Option<u32>,
-    /// The same of all bytes that have been looked at.
-    scanned_crc: Option<u32>,
-    /// How the file's bytes are text; found out when it is first read.
-    coding: Option<Coding>,
-    /// What is in the log already, to be passed over.
-    pub(crate) known: Ranges,
-    /// The first records of a file that may yet be set aside.
-    pub(crate) trial: Option<Box<Trial>>,
-    /// Of all bytes so far, if the file was read from its beginning without a break.
-    pub(crate) hash: Option<Box<Xxh3>>,
-    pub(crate) overlong: Option<Box<Overlong>>,
-}
 
 /// How a stream's files are read: its columns and a dialect.
 pub(crate) struct Format<'a> {
@@ -92,65 +63,6 @@ pub(crate) enum Outcome {
     Blocked(String),
     /// At this byte the file does not have the record that the log has.
     Conflict(u64),
-}
-
-impl Cursor {
-    pub(crate) fn new(file: FileId) -> Self {
-        Self {
-            file,
-            position: 0,
-            line: 1,
-            header: None,
-            tail: Fingerprint::of(&[]),
-            crc: Some(0),
-            scanned_crc: Some(0),
-            coding: None,
-            known: Ranges::default(),
-            trial: None,
-            hash: Some(Box::default()),
-            overlong: None,
-        }
-    }
-
-    /// The same where an earlier run has left off.
-    pub(crate) fn resumed(entry: &FileEntry) -> Self {
-        Self {
-            position: entry.position,
-            line: entry.line,
-            tail: entry.tail,
-            crc: entry.crc,
-            scanned_crc: entry.crc,
-            known: entry.known.clone(),
-            hash: (entry.position == 0).then(Box::default),
-            ..Self::new(entry.id)
-        }
-    }
-
-    /// The first byte that has not been looked at.
-    fn scanned(&self) -> u64 {
-        self.position
-            + self
-                .overlong
-                .as_ref()
-                .map_or(0, |record| record.file_length)
-    }
-
-    /// Takes note of bytes of the file that have been looked at, which began at `start`.
-    fn scan(&mut self, start: u64, bytes: &[u8]) {
-        if let Some(hash) = &mut self.hash {
-            hash.update(bytes);
-        }
-        let append = |crc: Option<u32>, bytes: &[u8]| Some(crc32c::crc32c_append(crc?, bytes));
-        // Behind the position may be the beginning of an over-long record.
-        let taken = usize::try_from(self.position.saturating_sub(start)).unwrap_or(usize::MAX);
-        let (taken, ahead) = bytes.split_at(taken.min(bytes.len()));
-        if !taken.is_empty() {
-            self.crc = append(self.scanned_crc, taken);
-            self.scanned_crc = self.crc;
-            self.tail = Fingerprint::of(&taken[taken.len().saturating_sub(TAIL_MAX)..]);
-        }
-        self.scanned_crc = append(self.scanned_crc, ahead);
-    }
 }
 
 /// Reads blocks; one for all files.
@@ -285,38 +197,6 @@ impl Reader {
         }
         Ok(read)
     }
-}
-
-/// Finds out how a file's bytes are text; inside, why they cannot be.
-fn find_coding(
-    source: &mut Source,
-    cursor: &mut Cursor,
-    encoding: Encoding,
-) -> io::Result<Result<Coding, String>> {
-    if let Some(coding) = cursor.coding {
-        return Ok(Ok(coding));
-    }
-    let mut mark = [0; 2];
-    let read = source.read_full_at(&mut mark, 0)?;
-    let coding = match (encoding, &mark[..read]) {
-        (Encoding::Utf8, b"\xff\xfe" | b"\xfe\xff") => Err(
-            "it begins with the byte order mark of UTF-16; set `encoding = \"utf16\"` in `csv`, or convert it"
-                .to_owned(),
-        ),
-        (Encoding::Utf8 | Encoding::Latin1, _) => Ok(Coding::Bytes),
-        (_, b"\xff\xfe") => Ok(Coding::LittleEndian),
-        (_, b"\xfe\xff") => Ok(Coding::BigEndian),
-        (Encoding::Utf16Le, _) => Ok(Coding::LittleEndian),
-        (Encoding::Utf16Be, _) => Ok(Coding::BigEndian),
-        (Encoding::Utf16, _) => Err(
-            "it has no byte order mark; set `encoding` in `csv` to utf16le or utf16be, whichever it is".to_owned(),
-        ),
-    };
-    // Less than a mark's length may become one.
-    if read == mark.len() {
-        cursor.coding = coding.as_ref().ok().copied();
-    }
-    Ok(coding)
 }
 
 /// Decides about a file on trial where what came of the block allows it.

@@ -8,9 +8,10 @@ use bekk_stream::{FileId, Finished};
 
 use crate::Error;
 use crate::batch::Batch;
+use crate::cursor::Cursor;
 use crate::header::Header;
 use crate::identity::Fingerprint;
-use crate::reader::{Cursor, Format, Outcome, Reader};
+use crate::reader::{Format, Outcome, Reader};
 use crate::reparse::InFile;
 use crate::source::Source;
 

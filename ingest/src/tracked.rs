@@ -5,10 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::cursor::Cursor;
 use crate::decision::{FileState, What};
 use crate::entry::FileEntry;
 use crate::identity::{Fingerprint, HEAD_MAX, Stat, Verdict, verify};
-use crate::reader::Cursor;
 use crate::source::Source;
 use crate::trial::Trial;
 

@@ -1,6 +1,6 @@
 use std::fs;
 
-use bekk_stream::{Body, Encoding, Payload, REJECT_RAW_MAX, Reason};
+use bekk_stream::{Body, Encoding, FileId, Payload, REJECT_RAW_MAX, Reason};
 use proptest::prelude::*;
 
 use super::*;
