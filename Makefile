@@ -3,12 +3,13 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup demo test test-clients bench
+.PHONY: help setup demo test test-clients test-compose bench
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
 	@echo 'make test    set up, check format and lints, run all tests'
 	@echo 'make test-clients   run the served log against kcat, confluent-kafka and kafka-python'
+	@echo 'make test-compose   build the image, run docker-compose.yml and kill its containers (needs a Docker engine)'
 	@echo 'make bench   set up, and measure against psql \copy (ARGS=memory, ARGS=kills: the long ones)'
 	@echo 'make setup   install what is missing to build and run: PostgreSQL, a C linker'
 
@@ -23,6 +24,9 @@ test:
 
 test-clients:
 	@sh scripts/test-clients.sh
+
+test-compose:
+	@sh scripts/test-compose.sh
 
 bench:
 	@sh scripts/bench.sh $(ARGS)

@@ -1,0 +1,46 @@
+# The image of all of Bekk's services: which one a container is, its command says.
+#
+#     docker build -t bekk .
+
+# What the dependencies are compiled from: the manifests, with an empty source in each package. Its content
+# changes only when a manifest or Cargo.lock does, whatever else has changed.
+FROM debian:bookworm-slim AS manifests
+WORKDIR /build
+COPY . .
+RUN find . -path '*/src/lib.rs' -exec truncate --size 0 {} + \
+    && echo 'fn main() {}' >/tmp/main.rs \
+    && find . -path '*/src/main.rs' -exec cp /tmp/main.rs {} \; \
+    && find . -type f ! -name Cargo.toml ! -name Cargo.lock \
+        ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \
+    && find . -type d -empty -delete
+
+FROM rust:1-slim-bookworm AS build
+# For librdkafka, whose configure script asks for a C++ compiler, and its TLS.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config \
+    && rm -rf /var/lib/apt/lists/*
+ENV CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=true
+# Cargo's own default is one job a core; less needs less memory.
+ARG CARGO_BUILD_JOBS
+WORKDIR /build
+COPY --from=manifests /build .
+RUN cargo build --release --locked --package bekk --features kafka-tls
+COPY . .
+# Cargo goes by times, and the files may be older than the empty ones that stood in for them.
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
+    && cargo build --release --locked --package bekk --features kafka-tls
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates libssl3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/apt /var/log/dpkg.log \
+    && groupadd --gid 10001 bekk \
+    && useradd --uid 10001 --gid bekk --no-create-home --home-dir /bekk --shell /usr/sbin/nologin bekk \
+    # New volumes take their owner from these.
+    && install --directory --owner bekk --group bekk \
+        /bekk /bekk/data /bekk/.bekk /bekk/.bekk/log /bekk/.bekk/ingest
+COPY --from=build /build/target/release/bekk /usr/local/bin/
+WORKDIR /bekk
+USER bekk
+ENTRYPOINT ["bekk"]
+CMD ["--help"]
