@@ -33,7 +33,7 @@ RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libssl3 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/apt /var/log/dpkg.log \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/apt /var/log/dpkg.log \
     && groupadd --gid 10001 bekk \
     && useradd --uid 10001 --gid bekk --no-create-home --home-dir /bekk --shell /usr/sbin/nologin bekk \
     # New volumes take their owner from these.
