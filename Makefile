@@ -8,9 +8,9 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
 	@echo 'make test    set up, check format and lints, run all tests'
-	@echo 'make test-clients   run the served log against kcat, confluent-kafka and kafka-python'
+	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
 	@echo 'make test-compose   build the image, run docker-compose.yml and kill its containers (needs a Docker engine)'
-	@echo 'make bench   set up, and measure against psql \copy (ARGS=memory, ARGS=kills: the long ones)'
+	@echo 'make bench   set up, and measure against psql \copy (ARGS=served, memory, kills: the others)'
 	@echo 'make setup   install what is missing to build and run: PostgreSQL, a C linker'
 
 setup:

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 #[derive(Args)]
 pub(crate) struct Settings {
     /// How many rows
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_500_000)]
     rows: u64,
     /// In how many files
     #[arg(long, default_value_t = 100)]
