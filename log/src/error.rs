@@ -15,6 +15,17 @@ pub enum Error {
         /// The log's directory.
         path: PathBuf,
     },
+    /// The directory is on a network's file system, where other hosts could open it too.
+    #[error(
+        "log `{path}` is on a network file system ({kind}); keep it on a local disk, run `bekk log serve` there, \
+         and reach it with --log kafka://host:port"
+    )]
+    NetworkFileSystem {
+        /// The log's directory.
+        path: PathBuf,
+        /// Which file system.
+        kind: &'static str,
+    },
     /// The topic does not exist.
     #[error("topic `{0}` does not exist")]
     UnknownTopic(String),

@@ -76,6 +76,7 @@ mod journal;
 mod lock;
 mod lz4;
 mod mark;
+mod network_fs;
 mod offset;
 mod produced;
 mod producer_ids;

@@ -18,7 +18,7 @@ use crate::state::{ForeignCommit, Position, State};
 use crate::topic::{TopicLog, lock};
 use crate::{
     Config, Error, Offset, RecordBuffer, Retention, Session, Topic, TopicConfig, batch, deletion,
-    files, identity, journal,
+    files, identity, journal, network_fs,
 };
 
 const NAME_BYTES_MAX: usize = 249;
@@ -47,6 +47,7 @@ pub(crate) struct Core {
 
 impl Store {
     pub(crate) fn open(config: Config) -> Result<Self, Error> {
+        network_fs::refuse(&config.dir)?;
         files::create_dir(&config.dir)?;
         let lock = DirLock::take(&config.dir)?;
         let is_new = !config.dir.join("state").exists() && !config.dir.join("topics").exists();
