@@ -60,6 +60,10 @@ class Sandbox:
                     file.flush()
                     time.sleep(0.005)
 
+    def show(self):
+        with open(self.said.name) as said:
+            print("".join(said.readlines()[-40:]))
+
     def records(self):
         out = self.run("log", "read", "--format", "json", "--log", self.url)
         return [json.loads(line) for line in out.splitlines()]
@@ -105,6 +109,7 @@ def exact(sandbox):
     deadline = time.monotonic() + 120
     while len(sandbox.table()) < len(ids):
         if time.monotonic() > deadline:
+            sandbox.show()
             raise SystemExit(f"waited in vain: {len(sandbox.table())} of {len(ids)} rows")
         time.sleep(0.5)
     for process in services.values():

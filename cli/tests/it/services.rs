@@ -205,3 +205,60 @@ fn sinks_share_the_partitions_and_take_over_from_each_other() {
     }
     check_everything(&sandbox, &files);
 }
+
+/// Two ingests, each with an inbox of its own, append to one log at the same time; one sink applies it all.
+#[test]
+fn several_ingests_append_to_one_log() {
+    const ROWS: u64 = 3_000;
+    let sandbox = Sandbox::new();
+    let log_dir = sandbox.log_dir();
+    let log = log_dir.to_str().unwrap();
+    let mut ingests = Vec::new();
+    for (seed, place) in ["north", "south"].iter().enumerate() {
+        fs::create_dir_all(sandbox.path(place).join("data")).unwrap();
+        let config = format!("{place}/bekk.toml");
+        sandbox.write(&config, include_str!("../../../bekk.toml"));
+        let (rows, seed) = (ROWS.to_string(), seed.to_string());
+        let out = format!("{place}/data");
+        let generate = [
+            "generate", "--rows", &rows, "--files", "3", "--seed", &seed, "--out", &out,
+        ];
+        sandbox.run(&generate).ok();
+        let ingest = ["ingest", "--config", &config, "--log", log, "--http", "off"];
+        ingests.push(sandbox.start(&ingest));
+    }
+    let sink = sandbox.start(&["sink", "--http", "off"]);
+    wait_until("all is applied", LONG, || applied(&sandbox) >= 2 * ROWS);
+    let postgres = sandbox.postgres();
+    let counts =
+        postgres.rows("SELECT sum(next), sum(rows) + sum(superseded), sum(dead) FROM bekk.offsets");
+    assert_eq!(
+        counts,
+        [[
+            (2 * ROWS).to_string(),
+            (2 * ROWS).to_string(),
+            "0".to_owned()
+        ]]
+    );
+    let keys = postgres.number("SELECT count(*) FROM events");
+    let read = sandbox
+        .run(&["log", "read", "--format", "json"])
+        .ok()
+        .stdout;
+    let places: std::collections::HashSet<String> = read
+        .lines()
+        .map(|line| {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{} {}", record["file"], record["line"])
+        })
+        .collect();
+    assert_eq!(
+        places.len() as u64,
+        2 * ROWS,
+        "each line of each file is in the log once"
+    );
+    assert_eq!(keys, postgres.number("SELECT sum(rows) FROM bekk.offsets"));
+    for process in ingests.into_iter().chain([sink]) {
+        assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
+    }
+}

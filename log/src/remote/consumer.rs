@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset as KafkaOffset;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::place::{from_kafka, list, number, to_kafka};
 use super::reader::{Reader, Step};
@@ -15,6 +15,8 @@ use super::settings::Context;
 use super::{Link, topics};
 use crate::{Error, Offset, PartitionEnds, Records};
 
+/// What is tried when places are asked for.
+const ASK: &str = "find places in a topic of";
 /// How often the ends of partitions that nobody here reads are asked for while somebody waits.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How long log start offsets are believed: they matter to who asks what there is, not to who reads on.
@@ -140,7 +142,9 @@ impl Consumer {
         drop(self.view(topic)?.reader(topic, partition)?);
         // Less than 0 would be a place, not a time.
         let time = KafkaOffset::Offset(timestamp_ms.max(0));
-        let found = self.ask(topic, [(partition, time)])?;
+        let found = self
+            .link
+            .attempt(ASK, |timeout| self.ask(topic, [(partition, time)], timeout))?;
         Ok(found.into_iter().next().flatten())
     }
 
@@ -301,42 +305,51 @@ impl Consumer {
 
     /// Asks for the ends, and for the starts if what is known of them is old.
     fn ask_ends(&self, topic: &str, view: &TopicView) -> Result<(), Error> {
-        let all = |place: KafkaOffset| (0..view.partitions).map(move |p| (p, place));
-        let offsets = |found: Vec<Option<Offset>>| -> Vec<Offset> {
-            let zero = |offset: Option<Offset>| offset.unwrap_or(Offset::ZERO);
-            found.into_iter().map(zero).collect()
-        };
         let starts_at = view.lock_ends().starts_at;
         if starts_at.is_none_or(|at| at.elapsed() >= STARTS_FOR) {
-            let starts = offsets(self.ask(topic, all(KafkaOffset::Beginning))?);
+            let starts = self.ask_place(topic, view, KafkaOffset::Beginning)?;
             let mut known = view.lock_ends();
             known.starts = starts;
             known.starts_at = Some(Instant::now());
         }
-        let ends = offsets(self.ask(topic, all(KafkaOffset::End))?);
+        let ends = self.ask_place(topic, view, KafkaOffset::End)?;
         let mut known = view.lock_ends();
         known.ends = ends;
         known.asked_at = Some(Instant::now());
         Ok(())
     }
 
+    /// Asks where each partition begins or ends.
+    fn ask_place(
+        &self,
+        topic: &str,
+        view: &TopicView,
+        place: KafkaOffset,
+    ) -> Result<Vec<Offset>, Error> {
+        self.link.attempt(ASK, |timeout| {
+            let places = (0..view.partitions).map(|partition| (partition, place));
+            let found = self.ask(topic, places, timeout)?;
+            // Every partition has a beginning and an end. A broker that tells none does not know at this moment;
+            // to take that for 0 would be to forget all that was read.
+            let unknown = KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable);
+            found.into_iter().collect::<Option<_>>().ok_or(unknown)
+        })
+    }
+
     fn ask(
         &self,
         topic: &str,
         places: impl IntoIterator<Item = (u32, KafkaOffset)>,
-    ) -> Result<Vec<Option<Offset>>, Error> {
-        const ACT: &str = "find the ends of a topic of";
-        let failed = |error: KafkaError| self.link.failed(ACT, &error);
-        let asked = list(topic, places).map_err(failed)?;
-        let found = self.link.attempt(ACT, |timeout| {
-            self.asker.offsets_for_times(asked.clone(), timeout)
-        })?;
-        let mut offsets = Vec::with_capacity(found.count());
-        for element in found.elements() {
-            element.error().map_err(failed)?;
-            offsets.push(from_kafka(element.offset()));
-        }
-        Ok(offsets)
+        timeout: Duration,
+    ) -> KafkaResult<Vec<Option<Offset>>> {
+        let found = self
+            .asker
+            .offsets_for_times(list(topic, places)?, timeout)?;
+        let offsets = found.elements().into_iter().map(|element| {
+            element.error()?;
+            Ok(from_kafka(element.offset()))
+        });
+        offsets.collect()
     }
 
     fn refusal(&self, topic: &str, partition: u32, from: Offset, error: &KafkaError) -> Error {
