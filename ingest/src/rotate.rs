@@ -341,7 +341,8 @@ fn is_like(file: &Listed, tracked: &Tracked) -> bool {
         Ok(a == b)
     };
     let is_like: std::io::Result<bool> = compare();
-    is_like.unwrap_or(false)
+    // One that cannot be compared may be a copy whose original has just been emptied: the next look tells.
+    is_like.unwrap_or(true)
 }
 
 /// What the system says of a path, if it is a file.
