@@ -131,7 +131,13 @@ impl Engine<'_> {
         let mut candidates: Vec<Listed> = Vec::new();
         if entry.position > 0 {
             let is_new = |file: &&Listed| file.stream == stream && file.stat.inode != inode;
-            candidates.extend(new.iter().filter(is_new).cloned());
+            // As they are now: the listing may have met a copy that had only been begun, and the original after it
+            // had been emptied.
+            candidates.extend(new.iter().filter(is_new).filter_map(|file| {
+                let stat = stat_of(&file.path)?;
+                let (stream, path) = (file.stream, file.path.clone());
+                Some(Listed { stream, path, stat })
+            }));
             for (path, stat) in siblings.namesakes(entry.path()) {
                 let key = (stream, stat.device, stat.inode);
                 let is_known = self.by_inode.contains_key(&key)
@@ -322,7 +328,6 @@ fn is_like(file: &Listed, tracked: &Tracked) -> bool {
     if tracked.stream != file.stream
         || tracked.entry.records == 0
         || tracked.entry.packing.is_some()
-        || !(head.len..=tracked.stat.size).contains(&file.stat.size)
         || !is_named_after(&file.path, &tracked.path)
     {
         return false;
@@ -330,7 +335,9 @@ fn is_like(file: &Listed, tracked: &Tracked) -> bool {
     let compare = || {
         let (copy, original) = (File::open(&file.path)?, File::open(&tracked.path)?);
         let mut source = Source::new(copy.try_clone()?)?;
-        if Fingerprint::of_head(&mut source, head.len)? != head {
+        // A copy that is being made begins empty. It may also have more than was seen of the other at the last look.
+        let is_begun = file.stat.size >= head.len;
+        if is_begun && Fingerprint::of_head(&mut source, head.len)? != head {
             return Ok(false);
         }
         let start = file.stat.size.saturating_sub(COPY_BYTES);
