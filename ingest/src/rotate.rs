@@ -326,7 +326,7 @@ fn is_held(path: &Path, entry: &FileEntry) -> bool {
 fn is_like(file: &Listed, tracked: &Tracked) -> bool {
     let head = tracked.entry.head;
     if tracked.stream != file.stream
-        || tracked.entry.records == 0
+        || tracked.cursor.position == 0
         || tracked.entry.packing.is_some()
         || !is_named_after(&file.path, &tracked.path)
     {
@@ -344,8 +344,9 @@ fn is_like(file: &Listed, tracked: &Tracked) -> bool {
         let len = usize::try_from(file.stat.size - start).unwrap_or(0);
         let (mut a, mut b) = (vec![0; len], vec![0; len]);
         read_file_at(&copy, &mut a, start)?;
-        read_file_at(&original, &mut b, start)?;
-        Ok(a == b)
+        // One that ends before the copy does has just been emptied.
+        let is_emptied = read_file_at(&original, &mut b, start)? < len;
+        Ok(is_emptied || a == b)
     };
     let is_like: std::io::Result<bool> = compare();
     // One that cannot be compared may be a copy whose original has just been emptied: the next look tells.
