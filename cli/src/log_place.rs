@@ -187,21 +187,12 @@ fn held(dir: &Path) -> String {
     )
 }
 
-/// The process that has the log in a directory, as Linux tells it in `/proc/locks`.
+/// The process that has the log in a directory; `None` if it is another container's.
 pub(crate) fn holder(dir: &Path) -> Option<u32> {
-    use std::os::unix::fs::MetadataExt as _;
-    let inode = format!(":{}", std::fs::metadata(dir.join("LOCK")).ok()?.ino());
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let file = fields.iter().position(|field| field.ends_with(&inode))?;
-        // Of a process in another container it is 0.
-        fields
-            .get(file.checked_sub(1)?)?
-            .parse()
-            .ok()
-            .filter(|pid| *pid != 0)
-    })
+    match bekk_ingest::holder(&dir.join("LOCK")) {
+        Some(bekk_ingest::Holder::Process(process)) => Some(process),
+        _ => None,
+    }
 }
 
 /// Whether an error says that the log's server has gone: the client is to be made anew.

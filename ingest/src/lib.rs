@@ -68,6 +68,7 @@ pub use config::{Config, Mode};
 pub use decision::{Decision, FileState, Packing, What};
 pub use error::Error;
 pub use files::{FileStatus, Files, Running, files};
+pub use lock::{Holder, holder};
 pub use preview::{Preview, preview};
 pub use reparse::{InFile, Reparsed, Reparser, TextForm};
 pub use run::run;

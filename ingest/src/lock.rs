@@ -113,13 +113,16 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
 
 /// Who has a lock: nothing is known of the process if it is another container's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holder {
+pub enum Holder {
+    /// A process of this machine or container.
     Process(u32),
+    /// Another one.
     Unknown,
 }
 
 /// Who has a file locked, as Linux tells it in `/proc/locks`; `None` if nobody has.
-pub(crate) fn holder(path: &Path) -> Option<Holder> {
+#[must_use]
+pub fn holder(path: &Path) -> Option<Holder> {
     let inode = format!(":{}", fs::metadata(path).ok()?.ino());
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
