@@ -27,6 +27,12 @@
 //! once it is sealed its summary (`sealed`), and `db`, a fjall database with a keyspace for each partition
 //! (base offset to record batch) and one for what is written with them.
 //!
+//! # Who has the log
+//!
+//! The process that holds the lock owns the log, and serves others on the same machine, its guests, over a loopback
+//! port that `DIR/owner` names; a guest that finds the lock free joins anew and may become the owner. A [`Client`]
+//! is an owner, a guest, or the client of a log elsewhere ([`Client::join`], [`Client::connect`]).
+//!
 //! # Life of an append
 //!
 //! The caller encodes, compresses and checksums each buffer as a record batch at offset 0. It queues; whoever
