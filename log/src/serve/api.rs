@@ -152,6 +152,7 @@ pub(super) async fn answer(
     reached: SocketAddr,
 ) -> Result<Answer, Ended> {
     let (header, body) = decode_header(&frame.bytes)?;
+    trace(&header, &frame);
     check_offered(broker, &header)?;
     if header.key == FETCH {
         let request = fetch::Request::decode(header.version, body)?;
@@ -173,6 +174,22 @@ pub(super) async fn answer(
         Ok::<_, Ended>(Answer::small(out))
     });
     answered.await.map_err(|_| Ended::Closed)?
+}
+
+fn trace(header: &Header<'_>, frame: &Frame) {
+    let Header {
+        key,
+        version,
+        client_id,
+        ..
+    } = *header;
+    tracing::trace!(
+        key,
+        version,
+        client_id,
+        bytes = frame.bytes.len(),
+        "request"
+    );
 }
 
 /// Whether a request is one to produce, of a version that is offered.
@@ -222,6 +239,7 @@ fn begin_produce<'a>(
     frame: &'a Frame,
 ) -> Result<(produce::Begun<'a>, Writer), Malformed> {
     let (header, body) = decode_header(&frame.bytes)?;
+    trace(&header, frame);
     let caller = Caller::of(header.client_id);
     let begun = produce::begin(broker, &caller, header.version, body)?;
     Ok((begun, begin(&header)))
