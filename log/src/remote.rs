@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
@@ -66,7 +68,11 @@ pub(crate) struct Link {
     gives_up: AtomicBool,
     /// The server is known to have gone for good.
     is_lost: AtomicBool,
+    /// Kept once it is there: to give one up takes librdkafka's binding up to a tenth of a second.
+    admin: Mutex<Option<Arc<Admin>>>,
 }
+
+type Admin = AdminClient<DefaultClientContext>;
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,6 +86,19 @@ impl Link {
     /// librdkafka's settings for a client of the given name.
     fn client_config(&self, client_id: &str) -> ClientConfig {
         self.config.client_config(client_id)
+    }
+
+    /// The client for administrative requests.
+    fn admin(&self) -> Result<Arc<Admin>, Error> {
+        let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(admin) = &*admin {
+            return Ok(Arc::clone(admin));
+        }
+        let created: Admin = self
+            .client_config("bekk")
+            .create()
+            .map_err(|error| self.refused("set up a client for", error))?;
+        Ok(Arc::clone(admin.insert(Arc::new(created))))
     }
 
     fn away(&self, detail: impl fmt::Display) -> Error {
@@ -189,10 +208,9 @@ impl Remote {
             address: config.hosts.clone(),
             detail,
         };
-        let mut probe = config.client_config("bekk");
-        probe.set("group.id", "bekk");
         let failure = Arc::new(Mutex::new(None));
-        let probe: BaseConsumer<Context> = probe
+        let asker: BaseConsumer<Context> = config
+            .client_config("bekk")
             .create_with_context(Context::noting(Arc::clone(&failure)))
             .map_err(|error| Error::Remote {
                 act: "set up the connection to",
@@ -200,15 +218,15 @@ impl Remote {
                 detail: settings::explain(&error),
             })?;
         let begun = Instant::now();
-        while let Err(error) = probe.client().fetch_metadata(None, ATTEMPT_TIMEOUT) {
+        while let Err(error) = asker.client().fetch_metadata(None, ATTEMPT_TIMEOUT) {
             // The events tell more than the time-out does.
-            let _ = probe.poll(Duration::ZERO);
+            let _ = asker.poll(Duration::ZERO);
             if begun.elapsed() >= timeout || has_gone() {
                 let noted = failure.lock().unwrap_or_else(PoisonError::into_inner);
                 return Err(away(noted.clone().unwrap_or_else(|| error.to_string())));
             }
         }
-        let cluster_id = probe
+        let cluster_id = asker
             .client()
             .fetch_cluster_id(timeout)
             .ok_or_else(|| away("it does not tell its cluster id".to_owned()))?;
@@ -219,11 +237,12 @@ impl Remote {
             is_bekk: own.is_some(),
             gives_up: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
+            admin: Mutex::default(),
             config,
         });
         Ok(Self {
             log_id: own.unwrap_or_else(|| LogId::of_cluster(&cluster_id)),
-            consumer: Consumer::new(Arc::clone(&link))?,
+            consumer: Consumer::new(Arc::clone(&link), asker)?,
             groups: Groups::new(Arc::clone(&link)),
             producers: Mutex::default(),
             link,

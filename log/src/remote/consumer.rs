@@ -76,7 +76,7 @@ impl News {
 }
 
 impl Consumer {
-    pub(super) fn new(link: Arc<Link>) -> Result<Self, Error> {
+    pub(super) fn new(link: Arc<Link>, asker: BaseConsumer<Context>) -> Result<Self, Error> {
         let mut config = link.client_config("bekk");
         config
             .set("group.id", "bekk")
@@ -86,20 +86,19 @@ impl Consumer {
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
             .set("check.crcs", "true")
-            .set("fetch.wait.max.ms", "500")
+            // A fetch that waits at the end of one partition keeps back those of all others.
+            .set("fetch.wait.max.ms", "50")
             .set("fetch.error.backoff.ms", "50")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.message.max.bytes", "1048576")
             .set("queued.max.messages.kbytes", "16384");
-        let create = || {
-            config
-                .create_with_context(Context::default())
-                .map_err(|error| link.refused("set up a consumer for", error))
-        };
+        let inner = config
+            .create_with_context(Context::default())
+            .map_err(|error| link.refused("set up a consumer for", error))?;
         Ok(Self {
-            inner: Arc::new(create()?),
-            asker: create()?,
-            link: Arc::clone(&link),
+            inner: Arc::new(inner),
+            asker,
+            link,
             topics: Mutex::default(),
             news: Arc::default(),
         })
@@ -373,7 +372,9 @@ impl Consumer {
         if let Some(view) = self.lock_topics().get(topic) {
             return Ok(Arc::clone(view));
         }
-        let partitions = topics::partition_count(&self.link, &self.asker, topic)?;
+        // The consumer itself asks: what it does not know when a partition is assigned it finds out at its next
+        // look, up to a second later.
+        let partitions = topics::partition_count(&self.link, &self.inner, topic)?;
         let view = Arc::new(TopicView {
             partitions,
             ends: Mutex::default(),

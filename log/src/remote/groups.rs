@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
@@ -120,11 +120,7 @@ impl Groups {
         }
         let group = hold_group(holder);
         self.forget(&group);
-        let admin: AdminClient<_> = self
-            .link
-            .client_config("bekk")
-            .create()
-            .map_err(|error| self.link.refused("set up a client for", error))?;
+        let admin = self.link.admin()?;
         let deleted = self.link.attempt("release records at", |timeout| {
             let options = AdminOptions::new().request_timeout(Some(timeout));
             block_on(admin.delete_groups(&[&group], &options))

@@ -4,15 +4,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigResource, NewTopic, ResourceSpecifier,
-    TopicReplication,
+    AdminOptions, AlterConfig, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::Link;
 use super::settings::Context;
+use super::{Admin, Link};
 use crate::{Error, Retention, Topic, TopicConfig, TopicSize};
 
 /// Topics of a cluster's own.
@@ -38,7 +36,7 @@ pub(super) fn create(
         Err(Error::UnknownTopic(_)) => {}
         Err(error) => return Err(error),
     }
-    let admin = admin(link)?;
+    let admin = link.admin()?;
     let [age, size] = retention_texts(config.retention);
     let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
     // Of a cluster, its own default replication.
@@ -67,7 +65,7 @@ fn existing(
     retention: Retention,
 ) -> Result<Topic, Error> {
     if link.is_bekk {
-        let admin = admin(link)?;
+        let admin = link.admin()?;
         if self::retention(link, &admin, name)? != retention {
             alter_retention(link, &admin, name, retention)?;
         }
@@ -77,7 +75,7 @@ fn existing(
 
 /// The topics, by name.
 pub(super) fn list(link: &Link, client: &BaseConsumer<Context>) -> Result<Vec<Topic>, Error> {
-    let admin = admin(link)?;
+    let admin = link.admin()?;
     let metadata = link.attempt("list the topics of", |timeout| {
         client.fetch_metadata(None, timeout)
     })?;
@@ -116,7 +114,7 @@ fn figures<const N: usize>(link: &Link, topic: &str, names: [&str; N]) -> Result
             address: link.config.hosts.clone(),
         });
     }
-    let config = describe(link, &admin(link)?, topic)?;
+    let config = describe(link, &*link.admin()?, topic)?;
     let number = |name: &str| config.get(name)?.value.as_ref()?.parse().ok();
     Ok(names.map(|name| number(name).unwrap_or(0)))
 }
@@ -153,12 +151,6 @@ fn await_topic(link: &Link, client: &BaseConsumer<Context>, name: &str) -> Resul
     Err(Error::UnknownTopic(name.to_owned()))
 }
 
-fn admin(link: &Link) -> Result<AdminClient<DefaultClientContext>, Error> {
-    link.client_config("bekk")
-        .create()
-        .map_err(|error| link.refused("set up a client for", error))
-}
-
 fn options(timeout: Duration) -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(timeout))
@@ -182,11 +174,7 @@ fn retention_texts(retention: Retention) -> [String; 2] {
     [age, size].map(|text| text.unwrap_or_else(|| "-1".to_owned()))
 }
 
-fn retention(
-    link: &Link,
-    admin: &AdminClient<DefaultClientContext>,
-    topic: &str,
-) -> Result<Retention, Error> {
+fn retention(link: &Link, admin: &Admin, topic: &str) -> Result<Retention, Error> {
     let config = describe(link, admin, topic)?;
     let number = |name: &str| config.get(name)?.value.as_ref()?.parse::<u64>().ok();
     Ok(Retention {
@@ -195,11 +183,7 @@ fn retention(
     })
 }
 
-fn describe(
-    link: &Link,
-    admin: &AdminClient<DefaultClientContext>,
-    topic: &str,
-) -> Result<ConfigResource, Error> {
+fn describe(link: &Link, admin: &Admin, topic: &str) -> Result<ConfigResource, Error> {
     let asked = ResourceSpecifier::Topic(topic);
     let described = link.attempt("read a topic's settings from", |timeout| {
         block_on(admin.describe_configs([&asked], &options(timeout)))
@@ -213,7 +197,7 @@ fn describe(
 
 fn alter_retention(
     link: &Link,
-    admin: &AdminClient<DefaultClientContext>,
+    admin: &Admin,
     topic: &str,
     retention: Retention,
 ) -> Result<(), Error> {
