@@ -28,7 +28,10 @@ pub enum Error {
         holder: String,
     },
     /// A later ingest with the same id has begun; this one must not write any more.
-    #[error("a later ingest has taken over (session {newest}, ours was {session})")]
+    #[error(
+        "a later ingest has taken over: two run with copies of the same state; end one of them, and move its \
+         `.bekk/ingest` away before it reads other files"
+    )]
     Fenced {
         /// Our session.
         session: u64,

@@ -3,13 +3,16 @@
 usage: foreign.py BEKK TANSU
 
 Files grow while ingest and sink are killed with -9 again and again; afterwards the topic holds each record
-once and the table equals the files. Then the checkpoint is removed, and nothing comes twice.
+once and the table equals the files. Then the checkpoint is removed, and nothing comes twice. Last, an ingest is
+stopped in the middle of an append and another with a copy of its state goes on: when the first wakes, the
+cluster's fence keeps out what it had under way.
 """
 
 import csv
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +35,7 @@ def free_port():
 class Sandbox:
     def __init__(self, bekk, directory, url):
         self.bekk, self.directory, self.url = bekk, directory, url
+        os.mkdir(directory)
         self.said = open(os.path.join(directory, "said.log"), "ab")
         os.mkdir(os.path.join(directory, "data"))
 
@@ -41,6 +45,9 @@ class Sandbox:
 
     def run(self, *arguments):
         done = subprocess.run([self.bekk, *arguments], cwd=self.directory, capture_output=True, text=True)
+        # Topic and table are there once the services have made them.
+        if "does not exist" in done.stderr:
+            return ""
         if done.returncode != 0:
             raise SystemExit(f"{arguments} failed: {done.stdout}{done.stderr}")
         return done.stdout
@@ -59,6 +66,15 @@ class Sandbox:
                 if random.random() < 0.01:
                     file.flush()
                     time.sleep(0.005)
+
+    def configure(self, topic):
+        """The sample stream, in a topic of its own."""
+        self.run("init")
+        path = os.path.join(self.directory, "bekk.toml")
+        with open(path) as file:
+            text = file.read()
+        with open(path, "w") as file:
+            file.write(text.replace("[streams.events]", f"[streams.{topic}]"))
 
     def show(self):
         with open(self.said.name) as said:
@@ -85,7 +101,9 @@ def main():
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         try:
-            exact(Sandbox(bekk, directory, f"kafka://{address}"))
+            url = f"kafka://{address}"
+            exact(Sandbox(bekk, os.path.join(directory, "exact"), url))
+            fenced(bekk, directory, url)
         finally:
             broker.kill()
 
@@ -122,6 +140,57 @@ def exact(sandbox):
     sandbox.run("sink", "--once", "--log", sandbox.url)
     check(sandbox, ids, "without the checkpoint")
     keeper.kill()
+
+
+def fenced(bekk, directory, url):
+    """A machine stands still while ingest appends; its disk is taken to another, which goes on; it wakes."""
+    first = Sandbox(bekk, os.path.join(directory, "first"), url)
+    first.configure("fenced")
+    ids = set()
+    first.append_rows("some.csv", 1_000, ids)
+    sleeper = first.start("ingest", "--http", "off")
+    await_records(first, 1)
+    first.append_rows("some.csv", 100_000, ids)
+    sleeper.send_signal(signal.SIGSTOP)
+    taken = os.path.join(directory, "second")
+    shutil.copytree(first.directory, taken, ignore=shutil.ignore_patterns("data"))
+    # The same files, in another directory: who has a directory is asked of the kernel, which is one for both.
+    shutil.copytree(os.path.join(first.directory, "data"), os.path.join(taken, "data"), copy_function=os.link)
+    go_on = [bekk, "ingest", "--once", "--log", url]
+    subprocess.run(go_on, cwd=taken, check=True, stdout=first.said, stderr=first.said)
+    first.append_rows("some.csv", 1_000, ids)
+    sleeper.send_signal(signal.SIGCONT)
+    # It learns from a refused append that it is not the newest. Where the cluster drops the connection instead of
+    # refusing, it asks the log after half a minute and goes on as the newest.
+    deadline = time.monotonic() + 90
+    while sleeper.poll() is None and len(first.records()) < len(ids):
+        if time.monotonic() > deadline:
+            first.show()
+            raise SystemExit("the ingest that woke neither ends nor goes on")
+        time.sleep(1)
+    if sleeper.poll() is None:
+        outcome = "asked and went on"
+        sleeper.kill()
+    else:
+        outcome = "was refused"
+        with open(first.said.name) as said:
+            assert "a later ingest has taken over" in said.read(), "it says why it ends"
+        subprocess.run(go_on, cwd=taken, check=True, stdout=first.said, stderr=first.said)
+    records = first.records()
+    places = {(record["file"], record["line"]) for record in records}
+    print(f"the one that woke {outcome}: {len(ids)} rows in files, {len(records)} records in the topic at "
+          f"{len(places)} places")
+    assert len(records) == len(places) == len(ids), "each record is in the topic once"
+    assert {record["key"] for record in records} == ids, "files and topic hold the same"
+
+
+def await_records(sandbox, count):
+    deadline = time.monotonic() + 60
+    while len(sandbox.records()) < count:
+        if time.monotonic() > deadline:
+            sandbox.show()
+            raise SystemExit("waited in vain for records")
+        time.sleep(0.2)
 
 
 def check(sandbox, ids, when):

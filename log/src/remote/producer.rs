@@ -261,21 +261,19 @@ impl Producer {
     }
 
     fn failed(&self, act: &'static str, error: &KafkaError) -> Error {
-        let code = error.rdkafka_error_code();
-        match (code, &self.transactional) {
-            (
-                Some(
-                    RDKafkaErrorCode::Fenced
-                    | RDKafkaErrorCode::ProducerFenced
-                    | RDKafkaErrorCode::InvalidProducerEpoch,
-                ),
-                Some(session),
-            ) => Error::Fenced {
-                ingest: session.ingest.clone(),
-                session: session.number,
-                newest: session.number,
-            },
-            _ => match self.inner.client().fatal_error() {
+        // What ended the producer for good tells more than the error that follows from it.
+        let fatal = self.inner.client().fatal_error();
+        let code = fatal.as_ref().map(|(code, _)| *code);
+        match (code.or(error.rdkafka_error_code()), &self.transactional) {
+            // Not so an epoch that is no longer valid: the cluster may have given up a transaction that took long.
+            (Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced), Some(session)) => {
+                Error::Fenced {
+                    ingest: session.ingest.clone(),
+                    session: session.number,
+                    newest: session.number,
+                }
+            }
+            _ => match fatal {
                 Some((_, text)) => self.link.refused(act, text),
                 None => self.link.failed(act, error),
             },
