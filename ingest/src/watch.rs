@@ -1,15 +1,19 @@
 //! Notification of changes: a hint that wakes ingest early. Polling finds the same, only later.
 
 use std::collections::HashSet;
+use std::fs;
 use std::mem;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::inbox::{Inbox, Root};
+
+/// "Too many open files", as Linux numbers it.
+const EMFILE: i32 = 24;
 
 /// Watches the inbox's directories with one watcher, whatever their number.
 pub(crate) struct Watch {
@@ -98,10 +102,34 @@ impl Watch {
         mem::take(&mut *changed)
     }
 
+    /// Says once what is missing.
     fn warn(&mut self, error: &notify::Error) {
-        if !mem::replace(&mut self.has_warned, true) {
-            tracing::warn!(%error, "files cannot be watched for changes; they are polled, which is slower");
+        if mem::replace(&mut self.has_warned, true) {
+            return;
         }
+        let advice = match exhausted(error) {
+            Some(setting) => {
+                let path = Path::new("/proc/sys").join(setting.replace('.', "/"));
+                let now = fs::read_to_string(path).unwrap_or_default();
+                let now = now.trim();
+                format!("{setting} (now {now}) is used up: raise it with `sysctl`; until then")
+            }
+            None => "meanwhile".to_owned(),
+        };
+        tracing::warn!(%error, "not all files can be watched for changes; {advice} they are looked at each second");
+    }
+}
+
+/// The setting whose limit a failure comes from.
+fn exhausted(error: &notify::Error) -> Option<&'static str> {
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => Some("fs.inotify.max_user_watches"),
+        // The same is said if the process has no descriptors left; then it cannot open other files either.
+        notify::ErrorKind::Io(error) if error.raw_os_error() == Some(EMFILE) => {
+            let has_descriptors = fs::File::open("/dev/null").is_ok();
+            has_descriptors.then_some("fs.inotify.max_user_instances")
+        }
+        _ => None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::inbox::{HEADER, Inbox, csv, lines};
@@ -22,7 +23,8 @@ fn compressed_files_survive_kills() {
     inbox.rest(&path);
     let path = inbox.put("b", zstd(&csv(200_001..=200_010)));
     inbox.rest(&path);
-    for pause in [300, 20, 250, 50, 400] {
+    // They are read when nobody has touched them for a second.
+    for pause in [1300, 20, 250, 50, 400] {
         let process = inbox.start();
         std::thread::sleep(Duration::from_millis(pause));
         process.kill();
@@ -142,6 +144,52 @@ fn ten_thousand_files() {
     inbox.await_records(10_001);
     assert_eq!(process.terminate(), Some(0));
     assert_eq!(inbox.ids(), (0..=10_000).collect::<Vec<_>>());
+}
+
+/// Other programs of the user have taken all inotify instances that there may be; or there is one, but no watch left
+/// for it. What must come is the same rows, found by looking, and one message that names the limit.
+#[test]
+fn notification_is_exhausted() {
+    for (limit, setting) in [
+        ("max_inotify_instances", "fs.inotify.max_user_instances"),
+        ("max_inotify_watches", "fs.inotify.max_user_watches"),
+    ] {
+        let inbox = Inbox::with("in/**/*.csv", "");
+        fs::create_dir(inbox.at("sub")).unwrap();
+        inbox.put("a.csv", csv([1]));
+        // The limits of a user namespace of its own touch nobody else.
+        let bekk = inbox.bekk(&["ingest"]);
+        let mut command = Command::new("unshare");
+        let script = format!("echo 0 > /proc/sys/user/{limit} && exec \"$0\" \"$@\"");
+        command.args(["--user", "--map-root-user", "sh", "-c", &script]);
+        command.arg(bekk.get_program()).args(bekk.get_args());
+        command.current_dir(inbox.path("."));
+        let log = File::create(inbox.path("bekk.log")).unwrap();
+        let mut probe = Command::new("unshare");
+        if !probe
+            .args(["--user", "true"])
+            .status()
+            .is_ok_and(|status| status.success())
+        {
+            println!(
+                "SKIPPED: this kernel gives no user namespaces, in which alone limits can be set"
+            );
+            return;
+        }
+        let process = Process::spawn(command.stdout(log.try_clone().unwrap()).stderr(log));
+        inbox.await_records(1);
+        inbox.append("a.csv", lines([2]));
+        inbox.put("sub/b.csv", csv([3]));
+        inbox.await_records(3);
+        assert_eq!(process.terminate(), Some(0), "{}", inbox.said());
+        let said = inbox.said();
+        let warnings: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
+        assert!(
+            matches!(warnings[..], [one] if one.contains(&format!("{setting} (now ")) && one.contains("raise it")),
+            "{said}"
+        );
+        assert_eq!(inbox.ids(), [1, 2, 3]);
+    }
 }
 
 /// A second ingest with a configuration and a state of its own is started on the same directory, which neither
