@@ -7,6 +7,7 @@ use bekk_stream::Meta;
 
 use crate::Error;
 use crate::batch::Batch;
+use crate::decision::FileState;
 use crate::engine::Engine;
 use crate::entry::FileEntry;
 use crate::recover::{append_metas, holder, widen};
@@ -39,6 +40,10 @@ impl Engine<'_> {
                 continue;
             };
             let entry = &mut tracked.entry;
+            if entry.position == 0 {
+                // From its first checkpoint on it is known what was read of it, wherever that is found again.
+                self.checkpoint_at = self.checkpoint_at.min(self.checkpoint_from);
+            }
             self.summary.bytes += progress.position - entry.position;
             Stats::add(&stats.bytes_read, progress.position - entry.position);
             entry.position = progress.position;
@@ -122,7 +127,10 @@ impl Engine<'_> {
         let unmet = self.known.values().flatten();
         checkpoint.files.extend(
             unmet
-                .filter(|entry| !entry.is_in_receipt() || self.ended.contains(&entry.id))
+                .filter(|entry| {
+                    let is_gone = entry.state == FileState::Gone;
+                    !entry.is_in_receipt() || is_gone && self.ended.contains(&entry.id)
+                })
                 .cloned(),
         );
         checkpoint.store(&self.around.checkpoint_path)?;
@@ -131,12 +139,9 @@ impl Engine<'_> {
         }
         self.is_dirty = false;
         // A checkpoint of very many files takes its time; it must not take more than a part of ours.
-        let pause = self
-            .around
-            .config
-            .checkpoint_interval
-            .max(began.elapsed() * 10);
-        self.checkpoint_at = Instant::now() + pause;
+        self.checkpoint_from = Instant::now() + began.elapsed() * 10;
+        let usual = Instant::now() + self.around.config.checkpoint_interval;
+        self.checkpoint_at = self.checkpoint_from.max(usual);
         Ok(())
     }
 }

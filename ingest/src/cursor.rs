@@ -10,6 +10,7 @@ use crate::header::Header;
 use crate::identity::{Fingerprint, TAIL_MAX};
 use crate::overlong::Overlong;
 use crate::ranges::Ranges;
+use crate::recent::Recent;
 use crate::source::Source;
 use crate::trial::Trial;
 use crate::utf16::Coding;
@@ -37,6 +38,8 @@ pub(crate) struct Cursor {
     /// Of all bytes so far, if the file was read from its beginning without a break.
     pub(crate) hash: Option<Box<Xxh3>>,
     pub(crate) overlong: Option<Box<Overlong>>,
+    /// The bytes just before the position, of a file that is open.
+    pub(crate) recent: Recent,
 }
 
 impl Cursor {
@@ -54,6 +57,7 @@ impl Cursor {
             trial: None,
             hash: Some(Box::default()),
             overlong: None,
+            recent: Recent::default(),
         }
     }
 
@@ -85,16 +89,20 @@ impl Cursor {
         if let Some(hash) = &mut self.hash {
             hash.update(bytes);
         }
-        let append = |crc: Option<u32>, bytes: &[u8]| Some(crc32c::crc32c_append(crc?, bytes));
         // Behind the position may be the beginning of an over-long record.
         let taken = usize::try_from(self.position.saturating_sub(start)).unwrap_or(usize::MAX);
         let (taken, ahead) = bytes.split_at(taken.min(bytes.len()));
         if !taken.is_empty() {
-            self.crc = append(self.scanned_crc, taken);
+            self.crc = self.recent.append(self.scanned_crc, taken);
             self.scanned_crc = self.crc;
             self.tail = Fingerprint::of(&taken[taken.len().saturating_sub(TAIL_MAX)..]);
         }
-        self.scanned_crc = append(self.scanned_crc, ahead);
+        if !ahead.is_empty() {
+            self.scanned_crc = self
+                .scanned_crc
+                .map(|crc| crc32c::crc32c_append(crc, ahead));
+            self.recent.clear();
+        }
     }
 }
 

@@ -16,12 +16,15 @@ use crate::append::Event;
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Mode};
+use crate::decision::FileState;
 use crate::entry::FileEntry;
+use crate::gone::ENDED_MAX;
 use crate::identity::Verdict;
 use crate::inbox::Inbox;
 use crate::lock::InboxLock;
 use crate::packed::Checked;
 use crate::reader::{Format, Outcome, Reader};
+use crate::recent::Recent;
 use crate::recover::Recovered;
 use crate::run::Identity;
 use crate::stats::{Stats, Summary};
@@ -73,7 +76,9 @@ pub(crate) struct Engine<'a> {
     pub(crate) by_path: HashMap<(usize, PathBuf), FileId>,
     /// Files that may be copies being made, by stream, device and inode: their size, and since when.
     pub(crate) held_back: HashMap<(usize, u64, u64), (u64, Instant)>,
-    /// Files that this run has ended with.
+    /// The last bytes of contents that no file has now: they may come back compressed.
+    pub(crate) given_up: VecDeque<(FileId, Recent)>,
+    /// Files that are gone, the latest last.
     pub(crate) ended: VecDeque<FileId>,
     /// Open files in the order in which they were opened; of some it may not be true any more.
     pub(crate) open: VecDeque<FileId>,
@@ -90,6 +95,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) others: Checkpoint,
     pub(crate) is_dirty: bool,
     pub(crate) checkpoint_at: Instant,
+    /// Before this time the last one would have taken too much of ours.
+    pub(crate) checkpoint_from: Instant,
     /// When the log was last told what is needed of it, and how much had been read then.
     pub(crate) held_at: Option<(Instant, u64)>,
     /// How far `bekk.meta` tells that each file is.
@@ -141,12 +148,18 @@ impl<'a> Engine<'a> {
         let index = |name: &str| around.streams.iter().position(|stream| stream.name == name);
         let mut known: HashMap<(usize, u64), Vec<FileEntry>> = HashMap::new();
         let mut known_paths = HashMap::new();
+        let mut ended = Vec::new();
         for file in recovered.files {
             if let Some(stream) = index(&file.stream) {
                 known_paths.insert((stream, file.path().to_owned()), file.inode);
+                if file.state == FileState::Gone {
+                    ended.push((file.decisions.last().map(|last| last.at_ms), file.id));
+                }
                 known.entry((stream, file.inode)).or_default().push(file);
             }
         }
+        ended.sort_unstable();
+        let first = ended.len().saturating_sub(ENDED_MAX);
         let now = Instant::now();
         Self {
             session: recovered.session,
@@ -162,7 +175,8 @@ impl<'a> Engine<'a> {
             recent: recovered.recent,
             by_path: HashMap::new(),
             held_back: HashMap::new(),
-            ended: VecDeque::new(),
+            given_up: VecDeque::new(),
+            ended: ended[first..].iter().map(|(_, id)| *id).collect(),
             open: VecDeque::new(),
             backlog: VecDeque::new(),
             active: Vec::new(),
@@ -178,6 +192,7 @@ impl<'a> Engine<'a> {
             others: recovered.others,
             is_dirty: true,
             checkpoint_at: now,
+            checkpoint_from: now,
             held_at: None,
             told: recovered.told,
             polled_at: now,

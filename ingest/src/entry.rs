@@ -165,12 +165,30 @@ impl FileEntry {
         self.receipt_bytes == Some(end.max(self.position))
     }
 
+    /// Takes note that the file is gone, or has been emptied.
+    pub(crate) fn lose(&mut self, why: &str) {
+        self.state = FileState::Gone;
+        self.why.clear();
+        let unread = self.size.saturating_sub(self.position);
+        let why = match unread {
+            0 => format!("{why}; all of it was read"),
+            _ => {
+                self.why = format!("{why}, and {unread} bytes of it had not been read");
+                self.why.clone()
+            }
+        };
+        self.decide(What::Gone, why);
+    }
+
     /// Takes note of a decision, and says it. One that repeats the last takes its place.
     pub(crate) fn decide(&mut self, what: What, why: String) {
         let (path, id) = (self.path().display(), self.id);
         let is_repeated = matches!(self.decisions.last(), Some(last) if last.what == what);
         match what {
-            What::Blocked | What::Unreadable | What::Restarted => {
+            What::Gone if self.size <= self.position => {
+                tracing::info!(%path, file = %id, "{what}: {why}");
+            }
+            What::Blocked | What::Unreadable | What::Restarted | What::Gone => {
                 tracing::warn!(%path, file = %id, "{what}: {why}");
             }
             _ => tracing::info!(%path, file = %id, "{what}: {why}"),

@@ -91,8 +91,10 @@ pub fn files(state_dir: &Path, streams: &[Stream]) -> Result<Files, Error> {
     let mut known = HashSet::new();
     for entry in checkpoint.unwrap_or_default().files {
         if is_configured(&entry.stream) {
-            known.insert((entry.stream.clone(), entry.device, entry.inode));
-            files.push(status(entry));
+            let inode = (entry.stream.clone(), entry.device, entry.inode);
+            // Those that are followed come first: a further one with the same inode is a content that it had before.
+            let is_first = known.insert(inode);
+            files.push(status(entry, is_first));
         }
     }
     let mut unreadable = HashMap::new();
@@ -118,10 +120,10 @@ pub fn files(state_dir: &Path, streams: &[Stream]) -> Result<Files, Error> {
     })
 }
 
-/// What an entry says, and what the system says now.
-fn status(entry: FileEntry) -> FileStatus {
+/// What an entry says, and what the system says now if the file may still be there.
+fn status(entry: FileEntry, is_there: bool) -> FileStatus {
     let path = entry.path().to_owned();
-    let stat = stat_of(&path).filter(|stat| entry.is_inode_of(stat));
+    let stat = stat_of(&path).filter(|stat| is_there && entry.is_inode_of(stat));
     let size = match (&stat, entry.packing) {
         (Some(Stat { size, .. }), None) => *size,
         _ => entry.size,
@@ -135,7 +137,7 @@ fn status(entry: FileEntry) -> FileStatus {
     };
     let has_reason = matches!(
         state,
-        FileState::Blocked | FileState::Unreadable | FileState::Waiting
+        FileState::Blocked | FileState::Unreadable | FileState::Waiting | FileState::Gone
     );
     FileStatus {
         id: Some(entry.id),

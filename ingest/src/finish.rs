@@ -91,7 +91,7 @@ impl Engine<'_> {
         Stats::add(&self.around.stats.files_blocked, 1);
         Stats::subtract(&self.around.stats.bytes_known, tracked.unlogged());
         tracked.state = State::Blocked;
-        tracked.source = None;
+        tracked.close();
         tracked.entry.why.clone_from(&why);
         let said = "set aside, and tried again when it or the configuration changes";
         tracked
@@ -109,7 +109,7 @@ impl Engine<'_> {
         let Some(tracked) = self.files.get_mut(&id) else {
             return;
         };
-        tracked.source = None;
+        tracked.close();
         let is_once = self.around.config.mode == Mode::Once;
         if error.kind() == io::ErrorKind::NotFound && !is_once {
             // The next listing finds out where it has gone.
@@ -141,7 +141,7 @@ impl Engine<'_> {
                 Some(tracked) if tracked.outside.is_some() && tracked.source.is_some() => {
                     self.open.push_back(first);
                 }
-                Some(tracked) => tracked.source = None,
+                Some(tracked) => tracked.close(),
                 None => {}
             }
         }

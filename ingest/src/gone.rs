@@ -12,12 +12,13 @@ use crate::engine::{Engine, Stopped};
 use crate::entry::FileEntry;
 use crate::identity::{Verdict, verify};
 use crate::inbox::Listed;
+use crate::rotate::stat_of;
 use crate::siblings::Siblings;
 use crate::source::Source;
 use crate::tracked::{GONE_FOR, Outside, State, Tracked};
 
-/// Of how many files that this run has ended with more is told than the log needs.
-const ENDED_MAX: usize = 100;
+/// Of how many files that are gone more is remembered than the log needs.
+pub(crate) const ENDED_MAX: usize = 300;
 
 impl Engine<'_> {
     /// Notes the name that a followed file has now.
@@ -144,17 +145,8 @@ impl Engine<'_> {
         let Some(tracked) = self.files.get_mut(&id) else {
             return Ok(());
         };
-        let unread = tracked.unlogged();
-        let why = match unread {
-            0 => "it is not there any more; all of it was read".to_owned(),
-            _ => {
-                format!("it is not there any more, and {unread} bytes of it had not been read")
-            }
-        };
-        if unread > 0 {
-            tracing::warn!(path = %tracked.path.display(), file = %id, "{why}");
-        }
-        tracked.entry.decide(What::Gone, why);
+        tracked.entry.size = tracked.size();
+        tracked.entry.lose("it is not there any more");
         self.retain_known(id);
         Ok(())
     }
@@ -167,7 +159,12 @@ impl Engine<'_> {
         let (stream, mut entry) = (tracked.stream, tracked.saved());
         entry.state = FileState::Gone;
         self.forget(id);
-        self.ended.push_back(id);
+        self.let_go(stream, entry);
+    }
+
+    /// Remembers a content that is gone: it may come back under another name, compressed, or as it was.
+    pub(crate) fn let_go(&mut self, stream: usize, entry: FileEntry) {
+        self.ended.push_back(entry.id);
         if self.ended.len() > ENDED_MAX {
             self.ended.pop_front();
         }
@@ -186,7 +183,7 @@ impl Engine<'_> {
             let recent = &self.recent;
             let is_sought = |entry: &FileEntry| {
                 recent.contains(&entry.id) && entry.position + entry.size > 0
-                    || !entry.is_in_receipt() && entry.position > 0
+                    || !entry.is_in_receipt() && (entry.position > 0 || !entry.known.is_empty())
             };
             entries.retain(|entry| {
                 if !is_sought(entry) {
@@ -208,12 +205,32 @@ impl Engine<'_> {
         Ok(())
     }
 
+    /// After that: names the files that an earlier run was reading, and that are nowhere now.
+    pub(crate) fn name_missing(&mut self) {
+        let mut missing = Vec::new();
+        for entry in self.known.values_mut().flatten() {
+            let is_new = !matches!(entry.state, FileState::Gone | FileState::Blocked);
+            let is_there = || stat_of(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+            if is_new && self.recent.contains(&entry.id) && !is_there() {
+                entry.lose("it is not where it was");
+                missing.push(entry.id);
+            }
+        }
+        self.is_dirty |= !missing.is_empty();
+        self.ended.extend(missing);
+        let surplus = self.ended.len().saturating_sub(ENDED_MAX);
+        self.ended.drain(..surplus);
+    }
+
     /// Reads on in a known file that has left the inbox while nobody looked, if there is more in it.
     pub(crate) fn follow_rotated(&mut self, file: Listed, entry: FileEntry) -> Result<(), Stopped> {
         let open = File::open(&file.path).and_then(Source::new);
         let verdict = open.and_then(|mut source| verify(&mut source, &file.stat, &entry));
         let is_same = matches!(verdict, Ok(Verdict::Same));
-        if !is_same || file.stat.size <= entry.position {
+        let inode = (file.stream, file.stat.device, file.stat.inode);
+        // Of two that are known with its inode, the one that was told of last has it.
+        let is_followed = self.by_inode.contains_key(&inode);
+        if !is_same || is_followed || file.stat.size <= entry.position {
             let key = (file.stream, entry.inode);
             self.known.entry(key).or_default().push(entry);
             return Ok(());

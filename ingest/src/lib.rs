@@ -11,7 +11,7 @@
 //! the reader passes over exactly those.
 //!
 //! What becomes of files: [`meet`] sees by inode which are known, [`rotate`] where a content has gone that is
-//! not where it was, [`gone`] follows what has left the inbox, [`packed`] makes sure of what is compressed. What
+//! not where it was, [`copies`] which file is its copy, [`gone`] follows what has left the inbox, [`packed`] makes sure of what is compressed. What
 //! they decide, and on what evidence, is kept with the checkpoint, for [`files()`] to tell.
 #![expect(
     rustdoc::private_intra_doc_links,
@@ -25,6 +25,7 @@ mod checkpoint;
 mod codec;
 mod config;
 mod convert;
+mod copies;
 mod cursor;
 mod decision;
 mod dialect;
@@ -45,6 +46,7 @@ mod preamble;
 mod preview;
 mod ranges;
 mod reader;
+mod recent;
 mod recover;
 mod reparse;
 mod reread;

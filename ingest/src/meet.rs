@@ -11,12 +11,13 @@ use std::time::Instant;
 use bekk_stream::{FileId, FileRecord, Meta};
 
 use crate::config::Mode;
-use crate::decision::{Packing, What};
+use crate::decision::{FileState, Packing, What};
 use crate::engine::{Engine, Stopped};
 use crate::entry::FileEntry;
 use crate::identity::{Fingerprint, HEAD_MAX, Stat, Verdict, verify};
 use crate::inbox::Listed;
 use crate::reader::Format;
+use crate::recent::Recent;
 use crate::recover::{append_metas, now_ms};
 use crate::rotate::{Found, Fresh, Lost, stat_of};
 use crate::source::{Kind, Source, kind_of};
@@ -49,6 +50,7 @@ impl Engine<'_> {
         self.meet(listed)?;
         if self.scan == 1 {
             self.seek_rotated()?;
+            self.name_missing();
         }
         if self.around.config.mode == Mode::Follow {
             if let Some(watch) = &mut self.around.watch {
@@ -178,34 +180,39 @@ impl Engine<'_> {
 
     /// Finds out about a file that this run has not met: whether an earlier one has.
     fn meet_unknown(&mut self, file: Listed, found: &mut Found) -> Result<(), Stopped> {
-        // An empty file cannot be told from another; it is met when it has something in it.
-        if file.stat.size == 0 {
-            return Ok(());
-        }
-        let Some(mut entry) = self.take_known(&file) else {
-            found.new.push(file);
-            return Ok(());
-        };
-        let verdict = File::open(&file.path)
-            .and_then(Source::new)
-            .and_then(|mut source| verify(&mut source, &file.stat, &entry));
-        let verdict = match verdict {
-            Ok(verdict) => verdict,
+        let (mut entry, verdict) = match self.take_known(&file) {
+            Ok(Some(known)) => known,
+            Ok(None) => {
+                // An empty file cannot be told from another; it is met when it has something in it.
+                if file.stat.size > 0 {
+                    found.new.push(file);
+                }
+                return Ok(());
+            }
             Err(error) => {
                 self.report_unreadable(&file.path, &error);
-                let key = (file.stream, file.stat.inode);
-                self.known.entry(key).or_default().push(entry);
                 return Ok(());
             }
         };
         let is_untouched = entry.records == 0 && entry.position == 0;
         let is_other_dialect = entry.dialect != self.dialect_of(file.stream);
         if verdict != Verdict::Same {
+            // Whether its inode was used again, or it may be the copy of another, for which the same holds.
+            let is_other = entry.state == FileState::Gone || entry.path() != file.path;
+            if is_other || self.may_be_copy(&file) {
+                let key = (file.stream, file.stat.inode);
+                self.known.entry(key).or_default().push(entry);
+                if is_other && file.stat.size > 0 {
+                    found.new.push(file);
+                }
+                return Ok(());
+            }
             found.lost.push(Lost {
                 size: entry.size,
                 entry,
                 stream: file.stream,
                 verdict,
+                recent: Recent::default(),
             });
             found.new.push(file);
         } else if is_untouched && is_other_dialect {
@@ -225,6 +232,7 @@ impl Engine<'_> {
                 why.push_str(&format!("; its name was `{}`", entry.path().display()));
             }
             entry.path = file.path.as_os_str().as_bytes().to_vec();
+            entry.why.clear();
             entry.decide(What::Resumed, why);
             self.summary.already += entry.records;
             self.track(file, entry)?;
@@ -232,15 +240,32 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// The newest of the known files that this may be: one with its inode, on its device or, as devices
-    /// are numbered anew at a restart, with its path.
-    fn take_known(&mut self, file: &Listed) -> Option<FileEntry> {
-        let candidates = self.known.get_mut(&(file.stream, file.stat.inode))?;
+    /// The known file that this may be: one with its inode, on its device or, as devices are numbered anew at a
+    /// restart, with its path. Of several, whose inode it was one after the other, the one whose content it has; else
+    /// the newest.
+    fn take_known(&mut self, file: &Listed) -> io::Result<Option<(FileEntry, Verdict)>> {
+        let Some(entries) = self.known.get_mut(&(file.stream, file.stat.inode)) else {
+            return Ok(None);
+        };
         let path = file.path.as_os_str().as_bytes();
-        let index = candidates
-            .iter()
-            .rposition(|entry| entry.device == file.stat.device || entry.path == path)?;
-        Some(candidates.remove(index))
+        let may_be = |entry: &FileEntry| entry.device == file.stat.device || entry.path == path;
+        if !entries.iter().any(may_be) {
+            return Ok(None);
+        }
+        let mut source = Source::new(File::open(&file.path)?)?;
+        let mut best = None;
+        for (index, entry) in entries.iter().enumerate() {
+            if !may_be(entry) {
+                continue;
+            }
+            let verdict = verify(&mut source, &file.stat, entry)?;
+            let is_same = verdict == Verdict::Same;
+            let rank = (is_same, if is_same { entry.position } else { 0 }, index);
+            if best.is_none_or(|(other, _)| rank > other) {
+                best = Some((rank, verdict));
+            }
+        }
+        Ok(best.map(|((.., index), verdict)| (entries.remove(index), verdict)))
     }
 
     /// Gives new files their ids, durably, before anything of them is read.
@@ -264,7 +289,7 @@ impl Engine<'_> {
             return Ok(());
         }
         for (Fresh { file, what, why }, mut entry) in met {
-            entry.decide(what, format!("{why} ({} bytes)", file.stat.size));
+            entry.decide(what, format!("{why}; it has {} bytes", file.stat.size));
             self.track(file, entry)?;
         }
         Ok(())
@@ -369,7 +394,7 @@ impl Engine<'_> {
     /// Ends with a file whose content has been replaced: what was read of it stays in the log.
     fn retire(&mut self, id: FileId, verdict: Verdict, size: u64) -> Result<Option<Lost>, Stopped> {
         self.await_appends(id)?;
-        let Some(tracked) = self.files.get(&id) else {
+        let Some(tracked) = self.files.get_mut(&id) else {
             return Ok(None);
         };
         let lost = Lost {
@@ -377,6 +402,10 @@ impl Engine<'_> {
             stream: tracked.stream,
             verdict,
             size,
+            recent: match tracked.entry.position == tracked.cursor.position {
+                true => std::mem::take(&mut tracked.cursor.recent),
+                false => Recent::default(),
+            },
         };
         self.forget(id);
         Ok(Some(lost))

@@ -8,7 +8,8 @@ use std::io;
 
 use bekk_stream::FileId;
 
-use crate::decision::{Packing, What};
+use crate::copies::shortened;
+use crate::decision::{FileState, Packing, What};
 use crate::engine::{Engine, Stopped};
 use crate::entry::FileEntry;
 use crate::finish::STILL_FOR;
@@ -45,7 +46,7 @@ impl Engine<'_> {
         if packed.text_len().is_some() {
             return Ok(Checked::Whole);
         }
-        if tracked.stat.unchanged_for() < STILL_FOR {
+        if tracked.stat.untouched_for() < STILL_FOR {
             self.wait_for(
                 id,
                 "it is compressed, and read when it has stood still for a second",
@@ -73,7 +74,7 @@ impl Engine<'_> {
                 match error.kind() {
                     io::ErrorKind::UnexpectedEof => {
                         tracked.cut = Some(tracked.stat);
-                        tracked.source = None;
+                        tracked.close();
                         self.judge_cut(id);
                     }
                     io::ErrorKind::InvalidData => {
@@ -153,21 +154,39 @@ impl Engine<'_> {
         tracked.entry.size = len;
         tracked.entry.why.clear();
         self.is_dirty = true;
-        let original = self.originals_of(id).into_iter().find(|entry| {
-            let crc = match self.files.get(&id).map(|tracked| &tracked.source) {
-                Some(Some(Source::Packed(packed))) => packed.crc_of(entry.position),
-                _ => None,
-            };
-            let is_there = stat_of(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
-            crc == entry.crc && !is_there
-        });
-        match original {
+        let originals = self.originals_of(id);
+        let mut originals = originals.into_iter();
+        match originals.find_map(|entry| self.as_compressed(id, entry)) {
             Some(entry) => {
                 self.go_on_compressed(id, entry)?;
                 Ok(Checked::Not)
             }
             None => Ok(Checked::Whole),
         }
+    }
+
+    /// What is known of a file that is not there any more, as far as a compressed one has it.
+    fn as_compressed(&mut self, id: FileId, entry: FileEntry) -> Option<FileEntry> {
+        // One that was copied and emptied is where it was, without this content.
+        let is_there = entry.state != FileState::Gone
+            && stat_of(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+        let Some(source @ Source::Packed(_)) = &mut self.files.get_mut(&id)?.source else {
+            return None;
+        };
+        let crc_of = |source: &Source, len| match source {
+            Source::Packed(packed) => packed.crc_of(len),
+            Source::Plain(_) => None,
+        };
+        if is_there || crc_of(source, entry.position) == entry.crc {
+            return (!is_there).then_some(entry);
+        }
+        let Source::Packed(packed) = &*source else {
+            return None;
+        };
+        let len = packed.text_len()?;
+        let (_, recent) = self.given_up.iter().find(|(of, _)| *of == entry.id)?;
+        let entry = shortened(&entry, recent, source, len)?;
+        (crc_of(source, len) == entry.crc).then_some(entry)
     }
 
     /// Reads on in a compressed file what was begun in the one that it was made of.
@@ -236,7 +255,7 @@ impl Engine<'_> {
         if tracked.cut == Some(tracked.stat) {
             let why = tracked.entry.why.clone();
             self.summary.left.push((tracked.path.clone(), why));
-        } else if tracked.stat.unchanged_for() < STILL_FOR {
+        } else if tracked.stat.untouched_for() < STILL_FOR {
             self.unsettled.push(id);
         } else {
             self.backlog.push_back(id);

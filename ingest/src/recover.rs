@@ -127,6 +127,15 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         if let Some(mut entry) = entries.remove(&id) {
             let receipt = metas.receipts.get(&id).map(|receipt| receipt.bytes);
             entry.receipt_bytes = receipt.or(entry.receipt_bytes);
+            // Its content may have been found in another file after the checkpoint was written.
+            if entry
+                .decisions
+                .last()
+                .is_some_and(|last| record.found_at_ms > last.at_ms)
+            {
+                entry.path = record.path;
+                (entry.device, entry.inode) = (record.device, record.inode);
+            }
             files.push(with_seen(entry, seen));
         } else if is_configured(&record.stream) {
             let receipt = metas.receipts.get(&id);

@@ -4,30 +4,22 @@
 //! CRC tells): else a record that was changed in the middle would be passed over.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use bekk_stream::{FileId, Meta};
 
-use crate::config::Mode;
+use crate::copies::is_held;
 use crate::decision::What;
 use crate::engine::{Engine, Stopped};
 use crate::entry::FileEntry;
-use crate::identity::{Fingerprint, Stat, Verdict, holds_all};
+use crate::identity::{Stat, Verdict};
 use crate::inbox::Listed;
+use crate::recent::Recent;
 use crate::recover::append_metas;
-use crate::siblings::{Siblings, is_named_after};
-use crate::source::{Source, read_file_at};
-use crate::tracked::{Outside, State, Tracked};
-
-/// How long a file that may be a copy being made must have stood still to be taken for what it is.
-const COPY_AFTER: Duration = Duration::from_secs(1);
-/// How often it is looked at.
-const COPY_POLL: Duration = Duration::from_millis(200);
-/// How many of its last bytes are compared.
-const COPY_BYTES: u64 = 4096;
+use crate::siblings::Siblings;
+use crate::tracked::{Outside, State};
 
 /// What a listing has brought that is not simply known.
 #[derive(Default)]
@@ -45,6 +37,8 @@ pub(crate) struct Lost {
     pub(crate) verdict: Verdict,
     /// Its size when it was last looked at.
     pub(crate) size: u64,
+    /// The bytes before its position, if they were read just now.
+    pub(crate) recent: Recent,
 }
 
 /// A file to be read from its beginning, and what is to be said of it.
@@ -83,6 +77,10 @@ impl Engine<'_> {
         let mut fresh = Vec::new();
         for file in new {
             let inode = (file.stream, file.stat.device, file.stat.inode);
+            // It is met when it has something in it.
+            if file.stat.size == 0 {
+                continue;
+            }
             if let Some(why) = restarted.remove(&inode) {
                 let what = What::Restarted;
                 fresh.push(Fresh { file, what, why });
@@ -109,64 +107,6 @@ impl Engine<'_> {
             fresh.push(Fresh { file, what, why });
         }
         self.register(fresh)
-    }
-
-    /// Looks for the copy of a content that has been truncated or overwritten, and goes on there. Says what
-    /// became of it.
-    fn find_copy(
-        &mut self,
-        lost: Lost,
-        new: &mut Vec<Listed>,
-        siblings: &mut Siblings,
-    ) -> Result<String, Stopped> {
-        let Lost { entry, stream, .. } = lost;
-        let inode = entry.inode;
-        let was = format!(
-            "file {} was here, of which {} of {} bytes had been read; {}",
-            entry.id,
-            entry.position,
-            lost.size.max(entry.position),
-            lost.verdict.evidence()
-        );
-        let mut candidates: Vec<Listed> = Vec::new();
-        if entry.position > 0 {
-            let is_new = |file: &&Listed| file.stream == stream && file.stat.inode != inode;
-            // As they are now: the listing may have met a copy that had only been begun, and the original after it
-            // had been emptied.
-            candidates.extend(new.iter().filter(is_new).filter_map(|file| {
-                let stat = stat_of(&file.path)?;
-                let (stream, path) = (file.stream, file.path.clone());
-                Some(Listed { stream, path, stat })
-            }));
-            for (path, stat) in siblings.namesakes(entry.path()) {
-                let key = (stream, stat.device, stat.inode);
-                let is_known = self.by_inode.contains_key(&key)
-                    || candidates.iter().any(|file| file.path == path);
-                if !is_known && stat.inode != inode {
-                    candidates.push(Listed { stream, path, stat });
-                }
-            }
-        }
-        let copy = candidates
-            .into_iter()
-            .find(|file| file.stat.size >= entry.position && is_held(&file.path, &entry));
-        let Some(copy) = copy else {
-            let unread = lost.size.saturating_sub(entry.position);
-            return Ok(match unread {
-                0 => format!("{was}; what it may have got after the last look is lost"),
-                _ => format!("{was}; no copy of it was found, so {unread} bytes of it are lost"),
-            });
-        };
-        new.retain(|file| file.path != copy.path);
-        let shown = copy.path.display().to_string();
-        let why = format!(
-            "copied from `{}`, which was then emptied or overwritten: it holds all {} bytes that were read there, and \
-             is read on from there",
-            entry.path().display(),
-            entry.position
-        );
-        self.follow_elsewhere(copy, entry, What::Moved, why)?;
-        Ok(format!("{was}; what it held goes on in `{shown}`"))
     }
 
     /// Follows a known content in the file where it is now.
@@ -197,6 +137,7 @@ impl Engine<'_> {
             return Ok(());
         }
         entry.decide(what, why);
+        self.checkpoint_at = self.checkpoint_at.min(self.checkpoint_from);
         let id = entry.id;
         self.track(file, entry)?;
         if is_outside && let Some(tracked) = self.files.get_mut(&id) {
@@ -214,6 +155,10 @@ impl Engine<'_> {
         let Some(inode) = self.known_paths.get(&key) else {
             return Ok(Owner::None);
         };
+        // It has not taken the name of what it was itself.
+        if *inode == file.stat.inode {
+            return Ok(Owner::None);
+        }
         let key = (file.stream, *inode);
         let path = file.path.as_os_str().as_bytes();
         let candidates = self.known.get_mut(&key);
@@ -288,69 +233,6 @@ impl Engine<'_> {
         );
         self.follow_elsewhere(file, entry, What::Moved, why)
     }
-
-    /// Whether a new file may be a copy of a followed one that is just being made, to be emptied next. One
-    /// that has stood still for a while is none.
-    fn may_be_copy(&mut self, file: &Listed) -> bool {
-        let key = (file.stream, file.stat.device, file.stat.inode);
-        let is_like = self.around.config.mode == Mode::Follow
-            && self.files.values().any(|tracked| is_like(file, tracked));
-        if !is_like {
-            self.held_back.remove(&key);
-            return false;
-        }
-        let now = Instant::now();
-        let (size, since) = self.held_back.entry(key).or_insert((file.stat.size, now));
-        if *size != file.stat.size {
-            (*size, *since) = (file.stat.size, now);
-        }
-        if since.elapsed() >= COPY_AFTER {
-            self.held_back.remove(&key);
-            return false;
-        }
-        self.scan_at = self.scan_at.min(now + COPY_POLL);
-        true
-    }
-}
-
-/// Whether a file holds all that was read of another; not if it cannot be read.
-fn is_held(path: &Path, entry: &FileEntry) -> bool {
-    let held = File::open(path).and_then(|file| {
-        let stat = Stat::of(&file.metadata()?);
-        holds_all(&mut Source::new(file)?, &stat, entry)
-    });
-    held.unwrap_or(false)
-}
-
-/// Whether a file looks like the beginning, or all, of a followed one whose name it bears.
-fn is_like(file: &Listed, tracked: &Tracked) -> bool {
-    let head = tracked.entry.head;
-    if tracked.stream != file.stream
-        || tracked.cursor.position == 0
-        || tracked.entry.packing.is_some()
-        || !is_named_after(&file.path, &tracked.path)
-    {
-        return false;
-    }
-    let compare = || {
-        let (copy, original) = (File::open(&file.path)?, File::open(&tracked.path)?);
-        let mut source = Source::new(copy.try_clone()?)?;
-        // A copy that is being made begins empty. It may also have more than was seen of the other at the last look.
-        let is_begun = file.stat.size >= head.len;
-        if is_begun && Fingerprint::of_head(&mut source, head.len)? != head {
-            return Ok(false);
-        }
-        let start = file.stat.size.saturating_sub(COPY_BYTES);
-        let len = usize::try_from(file.stat.size - start).unwrap_or(0);
-        let (mut a, mut b) = (vec![0; len], vec![0; len]);
-        read_file_at(&copy, &mut a, start)?;
-        // One that ends before the copy does has just been emptied.
-        let is_emptied = read_file_at(&original, &mut b, start)? < len;
-        Ok(is_emptied || a == b)
-    };
-    let is_like: std::io::Result<bool> = compare();
-    // One that cannot be compared may be a copy whose original has just been emptied: the next look tells.
-    is_like.unwrap_or(true)
 }
 
 /// What the system says of a path, if it is a file.

@@ -56,13 +56,13 @@ impl Siblings {
     }
 }
 
-/// Whether a name is one that rotation gives: `a.csv` becomes `a.csv.1`, `a.csv-20261122.gz`, `a-20261122.csv`.
+/// Whether a name is one that rotation gives, in whatever directory: `a.csv` becomes `a.csv.1`, `a.csv-20261122.gz`,
+/// `a-20261122.csv`.
 pub(crate) fn is_named_after(other: &Path, path: &Path) -> bool {
-    let name = |path: &Path| path.file_name().map(OsStr::as_bytes).map(<[u8]>::to_vec);
     let stem = path.file_stem().map_or(&[][..], OsStr::as_bytes);
-    other.parent() == path.parent()
-        && !stem.is_empty()
-        && name(other).is_some_and(|name| name.starts_with(stem))
+    let name = other.file_name().map_or(&[][..], OsStr::as_bytes);
+    let is_longer = name.len() > stem.len() || other.file_name() == path.file_name();
+    !stem.is_empty() && name.starts_with(stem) && is_longer
 }
 
 fn stat_of(path: &Path) -> Option<Stat> {
@@ -80,10 +80,14 @@ mod tests {
             let is = is_named_after(Path::new(other), Path::new("/in/a.csv"));
             assert_eq!(is, expected, "{other}");
         };
+        let rotated = Path::new("/in/a.csv.1");
+        assert!(!is_named_after(Path::new("/in/a.csv"), rotated));
+        assert!(is_named_after(Path::new("/in/a.csv.2.gz"), rotated));
         check("/in/a.csv.1", true);
         check("/in/a-20261122.csv", true);
         check("/in/a.csv.2.gz", true);
         check("/in/b.csv", false);
-        check("/out/a.csv.1", false);
+        check("/old/a.csv.1", true);
+        check("/old/a.csv", true);
     }
 }

@@ -175,8 +175,11 @@ impl Packed {
         }
     }
 
-    /// The CRC of the text's first `len` bytes, if it was asked for and the text is that long.
+    /// The CRC of the text's first `len` bytes, if it was asked for and the text is that long, or is all of it.
     pub(crate) fn crc_of(&self, len: u64) -> Option<u32> {
+        if self.text_len() == Some(len) {
+            return Some(self.check.crc);
+        }
         let found = self.check.found.iter();
         found
             .rev()

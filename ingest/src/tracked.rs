@@ -126,9 +126,15 @@ impl Tracked {
         Ok(verdict)
     }
 
+    /// Closes the file.
+    pub(crate) fn close(&mut self) {
+        self.source = None;
+        self.cursor.recent.clear();
+    }
+
     /// Takes up a compressed file again that has changed: what was read of it is compared then.
     pub(crate) fn unpack_again(&mut self) {
-        self.source = None;
+        self.close();
         self.entry.size = 0;
         self.cut = None;
     }
@@ -200,9 +206,9 @@ impl Tracked {
 
     /// Takes note of what the system says; says whether that is a change.
     pub(crate) fn notice(&mut self, stat: Stat) -> bool {
-        let is_changed = stat != self.stat;
+        let is_changed = !stat.has_content_of(&self.stat);
+        self.stat = stat;
         if is_changed {
-            self.stat = stat;
             self.changed_at = Instant::now();
         }
         is_changed

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::thread;
+use std::time::Duration;
 
 use crate::inbox::{HEADER, Inbox, csv, lines};
 
@@ -105,6 +106,160 @@ fn copied_inside_the_patterns_and_truncated() {
         File::create(inbox.at("a.csv")).unwrap();
         inbox.append("a.csv", csv([53]));
     });
+}
+
+/// The same on a busy machine: the copy has stood there for a while when the file is emptied.
+#[test]
+fn copied_and_truncated_after_a_while() {
+    check("in/*.csv", &all(1, 52), |inbox| {
+        inbox.append("a.csv", lines([51]));
+        fs::copy(inbox.at("a.csv"), inbox.at("a-1.csv")).unwrap();
+        thread::sleep(Duration::from_millis(1500));
+        File::create(inbox.at("a.csv")).unwrap();
+        inbox.append("a.csv", csv([52]));
+    });
+}
+
+/// The same into a directory of copies, which the patterns match as well.
+#[test]
+fn copied_into_a_directory_and_truncated() {
+    check("in/**/*.csv*", &all(1, 53), |inbox| {
+        inbox.append("a.csv", lines([51, 52]));
+        fs::create_dir(inbox.at("old")).unwrap();
+        fs::copy(inbox.at("a.csv"), inbox.at("old/a.csv.1")).unwrap();
+        File::create(inbox.at("a.csv")).unwrap();
+        inbox.append("a.csv", csv([53]));
+    });
+}
+
+/// The file is copied to a name that the patterns do not match, and stays empty after that.
+#[test]
+fn copied_and_left_empty() {
+    check("in/*.csv", &all(1, 51), |inbox| {
+        inbox.append("a.csv", lines([51]));
+        fs::copy(inbox.at("a.csv"), inbox.at("a.csv.1")).unwrap();
+        File::create(inbox.at("a.csv")).unwrap();
+    });
+}
+
+/// What was written between the copy's end and the emptying is in no copy, but has been read: the copy ends before the
+/// place where reading had come to.
+#[test]
+fn written_and_read_between_copying_and_truncating() {
+    for ingest in ["", "notify = false"] {
+        let inbox = Inbox::with("in/*.csv", ingest);
+        inbox.put("a.csv", csv(1..=50));
+        let process = inbox.start();
+        inbox.await_records(50);
+        inbox.append("a.csv", lines([51]));
+        fs::copy(inbox.at("a.csv"), inbox.at("a-1.csv")).unwrap();
+        inbox.append("a.csv", lines([52, 53]));
+        inbox.await_records(53);
+        inbox.put("a.csv", csv([54]));
+        inbox.await_records(54);
+        inbox.wait_until("the copy is known for what it is", || {
+            inbox.decisions("a-1.csv").contains(&"moved".to_owned())
+        });
+        assert_eq!(process.terminate(), Some(0), "{}", inbox.said());
+        inbox.run(&["ingest", "--once"]).ok();
+        assert_eq!(inbox.ids(), all(1, 54), "{}", inbox.said());
+    }
+}
+
+/// Ingest stops when the file has nothing but its header yet; it grows, and is copied and emptied. Beside the copy lies
+/// an older one, which begins with the same header.
+#[test]
+fn a_header_is_no_evidence_of_a_copy() {
+    let inbox = Inbox::new();
+    inbox.put("a.csv", csv(1..=50));
+    let process = inbox.start();
+    inbox.await_records(50);
+    fs::copy(inbox.at("a.csv"), inbox.at("a.csv.1")).unwrap();
+    inbox.put("a.csv", HEADER);
+    inbox.wait_until("the header is read", || {
+        inbox
+            .told()
+            .iter()
+            .any(|file| file["position"] == HEADER.len())
+    });
+    assert_eq!(process.terminate(), Some(0));
+    inbox.append("a.csv", lines([51]));
+    fs::copy(inbox.at("a.csv"), inbox.at("a.csv.2")).unwrap();
+    File::create(inbox.at("a.csv")).unwrap();
+    let process = inbox.start();
+    inbox.await_records(51);
+    inbox.append("a.csv", csv([52]));
+    inbox.await_records(52);
+    assert_eq!(process.terminate(), Some(0));
+    assert_eq!(inbox.ids(), all(1, 52), "{}", inbox.said());
+}
+
+/// The file is renamed and deleted, and a new one with its name is written to without a pause: that one must not be
+/// taken for a copy being made, which would be read only when it stands still.
+#[test]
+fn a_new_file_that_never_stands_still() {
+    let inbox = Inbox::new();
+    inbox.put("a.csv", csv(1..=50));
+    let process = inbox.start();
+    inbox.await_records(50);
+    fs::rename(inbox.at("a.csv"), inbox.at("a.csv.1")).unwrap();
+    inbox.put("a.csv", HEADER);
+    inbox.wait_until("the renaming is seen", || {
+        inbox
+            .told()
+            .iter()
+            .any(|file| file["path"].as_str().unwrap().ends_with("a.csv.1"))
+    });
+    fs::remove_file(inbox.at("a.csv.1")).unwrap();
+    let mut id = 50;
+    inbox.wait_until("it is read while it grows", || {
+        id += 1;
+        inbox.append("a.csv", lines([id]));
+        let told = inbox.told();
+        told.iter().any(|file| {
+            file["path"].as_str().unwrap().ends_with("a.csv") && file["records"].as_u64() > Some(0)
+        })
+    });
+    inbox.await_records(id.unsigned_abs());
+    assert_eq!(process.terminate(), Some(0));
+    assert_eq!(inbox.ids(), all(1, id));
+}
+
+/// The file is moved to another directory, where nobody looks, before all of it was read: what is not read any more is
+/// told, and how much that is. When it comes back, it is read on.
+#[test]
+fn moved_away_while_nobody_looks() {
+    let inbox = Inbox::new();
+    inbox.put("a.csv", format!("{}51,not yet", csv(1..=50)));
+    let process = inbox.start();
+    inbox.await_records(50);
+    assert_eq!(process.terminate(), Some(0));
+    fs::create_dir(inbox.path("away")).unwrap();
+    fs::rename(inbox.at("a.csv"), inbox.path("away/a.csv")).unwrap();
+    let process = inbox.start();
+    let expected = "it is not where it was, and 10 bytes of it had not been read";
+    inbox.wait_until("it is told", || {
+        let file = &inbox.told()[0];
+        file["state"] == "gone" && file["why"] == expected
+    });
+    assert_eq!(
+        inbox.said().matches(expected).count(),
+        1,
+        "{}",
+        inbox.said()
+    );
+    assert!(
+        inbox.said().contains(&format!("WARN gone: {expected}")),
+        "{}",
+        inbox.said()
+    );
+    let told = inbox.run(&["ingest", "files"]).ok().stdout;
+    assert!(told.contains(expected), "{told}");
+    fs::rename(inbox.path("away/a.csv"), inbox.at("a.csv")).unwrap();
+    inbox.append("a.csv", "\n");
+    inbox.await_records(51);
+    assert_eq!(process.terminate(), Some(0));
+    assert_eq!(inbox.ids(), all(1, 51));
 }
 
 /// The file is emptied and begun anew, without a copy.
@@ -251,7 +406,10 @@ fn rotated_and_compressed() {
         fs::rename(inbox.at("a.csv"), inbox.at("a.csv.1")).unwrap();
         inbox.put("a.csv", csv([52]));
         let text = fs::read(inbox.at("a.csv.1")).unwrap();
-        fs::write(inbox.at("a.csv.1.gz"), gzip(&text)).unwrap();
+        let path = inbox.put("a.csv.1.gz", gzip(&text));
+        // As gzip does: it has the old time of modification before the old file is removed.
+        inbox.rest(&path);
+        thread::sleep(Duration::from_millis(300));
         fs::remove_file(inbox.at("a.csv.1")).unwrap();
     });
 }
@@ -302,14 +460,13 @@ fn deleted_while_reading() {
     let inbox = Inbox::new();
     let path = inbox.put("a.csv", csv(1..=300_000));
     let process = inbox.start();
-    let descriptors = format!("/proc/{}/fd", process.id());
-    inbox.wait_until("the file is open", || {
-        let open = fs::read_dir(&descriptors).unwrap().flatten();
-        let mut open = open.map(|entry| fs::read_link(entry.path()));
-        open.any(|target| target.is_ok_and(|target| target == path))
+    inbox.wait_until("the file is being read", || {
+        let told = inbox.told();
+        told.first().is_some_and(|file| file["position"] != 0)
     });
     fs::remove_file(&path).unwrap();
     inbox.await_records(300_000);
+    let descriptors = format!("/proc/{}/fd", process.id());
     inbox.wait_until("it is let go", || {
         let open = fs::read_dir(&descriptors).unwrap().flatten();
         let mut open = open.map(|entry| fs::read_link(entry.path()));
