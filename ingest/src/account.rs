@@ -10,7 +10,8 @@ use crate::batch::Batch;
 use crate::decision::FileState;
 use crate::engine::Engine;
 use crate::entry::FileEntry;
-use crate::recover::{append_metas, holder, widen};
+use crate::metas::append_metas;
+use crate::recover::{holder, widen};
 use crate::stats::Stats;
 use crate::tracked::Tracked;
 

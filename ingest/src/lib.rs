@@ -3,8 +3,8 @@
 //! **Invariant:** this crate knows files and the log, and no PostgreSQL. What it has read is in the log or
 //! not there at all: the checkpoint beside it is a cache.
 //!
-//! The life of a record: [`inbox`] finds its file, [`meet`] gives it an id (durable in `bekk.meta` before
-//! anything of it is read) or knows it again by [`identity`]; [`reader`] takes it out of a block, [`split`]
+//! The life of a record: [`inbox`] finds its file, [`register`] gives it an id (durable in `bekk.meta`
+//! before anything of it is read), or [`meet`] knows it again by [`identity`]; [`reader`] takes it out of a block, [`split`]
 //! into fields, [`convert`] makes it a row or a reject; a [`batch`] takes it to the [`append`] thread, and
 //! when that has the log's answer, [`account`] moves the file's position, which the [`checkpoint`] notes.
 //! After a crash, or an append without an answer, [`recover`] asks the log which byte ranges it has, and
@@ -40,6 +40,7 @@ mod identity;
 mod inbox;
 mod lock;
 mod meet;
+mod metas;
 mod overlong;
 mod packed;
 mod preamble;
@@ -48,16 +49,20 @@ mod ranges;
 mod reader;
 mod recent;
 mod recover;
+mod register;
 mod reparse;
 mod reread;
 mod rotate;
 mod run;
+mod scan;
 mod siblings;
 mod source;
 mod split;
 mod stats;
 mod tracked;
 mod trial;
+mod turns;
+mod unpack;
 mod utf16;
 mod watch;
 

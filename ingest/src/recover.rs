@@ -10,24 +10,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use bekk_log::{Client, Error as LogError, Offset, Retention, Session, TopicConfig};
-use bekk_stream::{
-    Body, FileId, FileRecord, META_TOPIC, Meta, Payload, Progress, Receipt, SchemaId, Stream,
-};
+use bekk_log::{Client, Offset, Session};
+use bekk_stream::{Body, FileId, FileRecord, Payload, Progress, Receipt, Stream};
 
 use crate::Error;
-use crate::append::wait_for_space;
 use crate::checkpoint::Checkpoint;
 use crate::entry::FileEntry;
 use crate::inbox::Inbox;
+use crate::metas::{Metas, create_topics};
 use crate::ranges::Ranges;
 use crate::run::Identity;
+use crate::scan::Scan;
 use crate::stats::Stats;
-
-/// How many records of `bekk.meta` are appended at once: each can be as long as a path.
-const METAS_PER_BATCH: usize = 1000;
-/// How many bytes are read from the log at once.
-const READ_BYTES: usize = 1 << 20;
 
 /// What was found.
 pub(crate) struct Recovered {
@@ -276,122 +270,6 @@ pub(crate) fn widen(offsets: &mut Vec<(u32, u64, u64)>, partition: u32, first: u
     }
 }
 
-#[derive(Default)]
-struct Metas {
-    schemas: HashSet<SchemaId>,
-    /// In the order in which they were met.
-    files: Vec<FileRecord>,
-    /// How many records there are of each.
-    files_of: HashMap<FileId, u32>,
-    receipts: HashMap<FileId, Receipt>,
-    progress: HashMap<FileId, Progress>,
-    /// How far the newest progress says that a file is.
-    told: HashMap<FileId, u64>,
-}
-
-/// Makes the topics that do not exist, and appends the schemas that `bekk.meta` does not have.
-fn create_topics(
-    log: &Client,
-    session: &Session,
-    streams: &[Stream],
-    stats: &Stats,
-    stop: &AtomicBool,
-) -> Result<Metas, Error> {
-    let forever = TopicConfig {
-        partitions: 1,
-        retention: Retention::default(),
-    };
-    log.create_topic(META_TOPIC, forever)
-        .map_err(Error::log("create topic `bekk.meta`"))?;
-    let metas = read_metas(log)?;
-    let mut missing = Vec::new();
-    for stream in streams {
-        let config = TopicConfig {
-            partitions: stream.partitions,
-            retention: Retention {
-                age: stream.retention.age,
-                size: stream.retention.size,
-            },
-        };
-        let topic = log
-            .create_topic(&stream.name, config)
-            .map_err(Error::log("create a topic"))?;
-        if topic.config.partitions != stream.partitions {
-            tracing::warn!(
-                topic = topic.name,
-                partitions = topic.config.partitions,
-                configured = stream.partitions,
-                "the topic keeps the partition count that it was made with"
-            );
-        }
-        let schema = stream.schema();
-        if !metas.schemas.contains(&schema.id()) {
-            missing.push(Meta::Schema(schema.id(), schema));
-        }
-    }
-    append_metas(log, session, &missing, stats, stop)?;
-    Ok(metas)
-}
-
-/// Appends to `bekk.meta`; durable when it returns. Says `false` if told to stop while the disk was full.
-///
-/// # Errors
-/// If the log fails.
-pub(crate) fn append_metas(
-    log: &Client,
-    session: &Session,
-    metas: &[Meta],
-    stats: &Stats,
-    stop: &AtomicBool,
-) -> Result<bool, Error> {
-    let mut buffer = bekk_log::RecordBuffer::new();
-    for metas in metas.chunks(METAS_PER_BATCH) {
-        buffer.clear();
-        for meta in metas {
-            buffer.push(now_ms(), Some(meta.key().as_bytes()), &meta.encode());
-        }
-        let append = || log.append(Some(session), META_TOPIC, &[(0, &buffer)]);
-        let appended = wait_for_space(stats, stop, append)
-            .map_err(Error::log("append to topic `bekk.meta`"))?;
-        if appended.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn read_metas(log: &Client) -> Result<Metas, Error> {
-    let mut metas = Metas::default();
-    let mut scan = Scan::new(log, META_TOPIC, &[])?;
-    while scan.step(log, |_, record| match Meta::decode(record.value) {
-        Ok(Meta::Schema(id, _)) => {
-            metas.schemas.insert(id);
-        }
-        Ok(Meta::File(file)) => {
-            *metas.files_of.entry(file.id).or_default() += 1;
-            metas.files.push(file);
-        }
-        Ok(Meta::Receipt(receipt)) => {
-            metas.receipts.insert(receipt.file, receipt);
-        }
-        Ok(Meta::Progress(progress)) => {
-            metas.told.insert(progress.file, progress.position);
-            metas.progress.insert(progress.file, progress);
-        }
-        Err(error) => tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is passed over"),
-    })? {}
-    // Of a file that was told of anew, the last record counts, and its place.
-    let Metas {
-        files, files_of, ..
-    } = &mut metas;
-    files.retain(|file| {
-        let left = files_of.entry(file.id).or_default();
-        *left = left.saturating_sub(1);
-        *left == 0
-    });
-    Ok(metas)
-}
-
 /// Reads a topic behind the known ends, notes which ranges it has of which files, and returns its ends.
 fn read_topic(
     log: &Client,
@@ -424,76 +302,6 @@ fn read_topic(
         widen(&mut seen.offsets, partition, offset, offset + 1);
     })? {}
     Ok(ends)
-}
-
-/// Reads all partitions of a topic up to where they end now, always on from the one that is behind in
-/// time: so the ranges of a file, whose records lie in all of them, come nearly in order and take little
-/// memory.
-struct Scan<'t> {
-    topic: &'t str,
-    partitions: Vec<Partition>,
-}
-
-struct Partition {
-    number: u32,
-    next: Offset,
-    end: Offset,
-    timestamp_ms: i64,
-}
-
-impl<'t> Scan<'t> {
-    fn new(log: &Client, topic: &'t str, known_ends: &[u64]) -> Result<Self, Error> {
-        let ends = log
-            .partition_ends(topic)
-            .map_err(Error::log("find the log's ends"))?;
-        let partitions = ends.iter().map(|ends| {
-            let known = known_ends.get(ends.partition as usize);
-            let known = Offset::new(known.copied().unwrap_or(0));
-            Partition {
-                number: ends.partition,
-                next: known.max(ends.start),
-                end: ends.end,
-                timestamp_ms: i64::MIN,
-            }
-        });
-        Ok(Self {
-            topic,
-            partitions: partitions.collect(),
-        })
-    }
-
-    /// Reads on in one partition; says whether there may be more.
-    fn step(
-        &mut self,
-        log: &Client,
-        mut take: impl FnMut(u32, bekk_log::Record<'_>),
-    ) -> Result<bool, Error> {
-        let unread = self
-            .partitions
-            .iter_mut()
-            .filter(|partition| partition.next < partition.end);
-        let Some(partition) = unread.min_by_key(|partition| partition.timestamp_ms) else {
-            return Ok(false);
-        };
-        let records = match log.read(self.topic, partition.number, partition.next, READ_BYTES) {
-            Ok(records) => records,
-            // Retention went past us while we read.
-            Err(LogError::OffsetOutOfRange { start, .. }) if start > partition.next => {
-                partition.next = start;
-                return Ok(true);
-            }
-            Err(error) => return Err(Error::log("read the log")(error)),
-        };
-        for record in records.iter() {
-            partition.timestamp_ms = record.timestamp_ms;
-            take(partition.number, record);
-        }
-        if records.next_offset() <= partition.next {
-            partition.end = partition.next;
-        }
-        partition.next = records.next_offset();
-        Ok(true)
-    }
 }
 
 pub(crate) fn now_ms() -> i64 {

@@ -16,8 +16,8 @@ use crate::engine::{Engine, Stopped};
 use crate::entry::FileEntry;
 use crate::identity::{Stat, Verdict};
 use crate::inbox::Listed;
+use crate::metas::append_metas;
 use crate::recent::Recent;
-use crate::recover::append_metas;
 use crate::siblings::Siblings;
 use crate::tracked::{Outside, State};
 
