@@ -10,9 +10,9 @@ use crate::remote::Remote;
 use crate::store::Store;
 use crate::topic::TopicLog;
 use crate::{
-    Config, Counters, DiskSpace, Error, Gap, Latencies, LogId, Offset, PartitionEnds, RecordBuffer,
-    Records, RemoteConfig, SegmentInfo, Session, Topic, TopicConfig, TopicSize, VerifyReport, join,
-    retention, verify,
+    Commit, Config, Counters, DiskSpace, Error, Gap, Latencies, LogId, Offset, PartitionEnds,
+    RecordBuffer, Records, RemoteConfig, SegmentInfo, Session, Topic, TopicConfig, TopicSize,
+    VerifyReport, join, retention, verify,
 };
 
 /// A log in use. Clones share it; every call blocks.
@@ -321,6 +321,29 @@ impl Client {
         let store = self.store()?;
         let committed = store.core().shared.state.committed_by(group, topic)?;
         Ok(committed.iter().map(|c| (c.partition, c.next)).collect())
+    }
+
+    /// Forgets how far a group has come; it holds no records from then on.
+    ///
+    /// # Errors
+    /// If the store fails, or a Kafka cluster refuses.
+    pub fn forget_group(&self, group: &str) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => {
+                let store = self.store()?;
+                store.core().shared.state.remove_group(group).map(|_| ())
+            }
+            Role::Remote { remote, .. } => remote.forget_group(group),
+        }
+    }
+
+    /// What all groups have committed: sinks of ours and other programs.
+    ///
+    /// # Errors
+    /// If the store fails; [`Error::NotHere`] of a log elsewhere.
+    pub fn commits(&self) -> Result<Vec<Commit>, Error> {
+        self.owned("what groups have committed")?;
+        self.store()?.core().shared.state.all_commits()
     }
 
     /// What a topic takes on disk.

@@ -81,6 +81,23 @@ pub struct DiskSpace {
     pub reserve_bytes: u64,
 }
 
+/// How far a group has come in a partition, as the log knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The next record of the group.
+    pub next: Offset,
+    /// When it was committed, in milliseconds since 1970-01-01 UTC.
+    pub at_ms: i64,
+    /// Whether a sink of ours committed it, not another program.
+    pub is_sink: bool,
+}
+
 /// A writer's session: of two sessions of one ingest only the later may append.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Session {

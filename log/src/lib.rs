@@ -110,7 +110,7 @@ pub use client::Client;
 pub use config::{Config, Durability, Retention, TopicConfig};
 pub use error::Error;
 pub use facts::{
-    Counters, DiskSpace, Latencies, PartitionEnds, SegmentInfo, Session, Topic, TopicSize,
+    Commit, Counters, DiskSpace, Latencies, PartitionEnds, SegmentInfo, Session, Topic, TopicSize,
 };
 pub use gap::Gap;
 pub use histogram::{Durations, Histogram};

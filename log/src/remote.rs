@@ -435,6 +435,11 @@ impl Remote {
         self.groups.committed(group, topic, partitions)
     }
 
+    pub(crate) fn forget_group(&self, group: &str) -> Result<(), Error> {
+        self.link.check()?;
+        self.groups.forget(group)
+    }
+
     pub(crate) fn hold(
         &self,
         holder: &str,

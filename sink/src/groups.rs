@@ -174,7 +174,16 @@ async fn refuse_if_held(
 /// # Errors
 /// [`Error::Log`] if it cannot be read.
 pub fn partitions_in_log(log: &bekk_log::Client, group: &str) -> Result<usize, Error> {
-    Ok(remembered(log, group)?.len())
+    let failed = |error| Error::log(format!("read the offsets of group `{group}`"), error);
+    let mut count = 0;
+    for topic in log.topics().map_err(failed)? {
+        let committed = log.committed_offsets(group, &topic.name).map_err(failed)?;
+        count += committed
+            .iter()
+            .filter(|(_, next)| *next != Offset::ZERO)
+            .count();
+    }
+    Ok(count)
 }
 
 /// Makes a log forget how far a group has come: a database that does not know the group is then none that
@@ -183,24 +192,8 @@ pub fn partitions_in_log(log: &bekk_log::Client, group: &str) -> Result<usize, E
 /// # Errors
 /// [`Error::Log`] if it cannot be read or written.
 pub fn forget_in_log(log: &bekk_log::Client, group: &str) -> Result<(), Error> {
-    for (topic, partition) in remembered(log, group)? {
-        log.commit_offset(group, &topic, partition, Offset::ZERO)
-            .map_err(|error| Error::log(format!("forget group `{group}`"), error))?;
-    }
-    Ok(())
-}
-
-fn remembered(log: &bekk_log::Client, group: &str) -> Result<Vec<(String, u32)>, Error> {
-    let failed = |error| Error::log(format!("read the offsets of group `{group}`"), error);
-    let mut partitions = Vec::new();
-    for topic in log.topics().map_err(failed)? {
-        for (partition, next) in log.committed_offsets(group, &topic.name).map_err(failed)? {
-            if next != Offset::ZERO {
-                partitions.push((topic.name.clone(), partition));
-            }
-        }
-    }
-    Ok(partitions)
+    log.forget_group(group)
+        .map_err(|error| Error::log(format!("forget group `{group}`"), error))
 }
 
 fn group_offset(row: &tokio_postgres::Row) -> GroupOffset {

@@ -17,6 +17,8 @@ use crate::{Error, Offset};
 
 /// The topic under which sessions are kept; it need not exist.
 const SESSIONS_TOPIC: &str = "bekk.meta";
+/// Who deletes groups: to delete a sink's, it must call itself one of Bekk's programs.
+const ADMIN_ID: &str = "bekk-offsets";
 /// How long to wait for an answer before it is seen whether the server has gone.
 const ANSWER_WAIT: Duration = Duration::from_millis(50);
 
@@ -90,7 +92,7 @@ impl Groups {
             let number = self.newest_session(ingest)?.unwrap_or(0) + 1;
             let group = session_group(ingest);
             let begun = self.commit_now(&group, SESSIONS_TOPIC, &[(0, Offset::new(number))]);
-            self.forget(&group);
+            self.drop_client(&group);
             match begun? {
                 Ok(()) => return Ok(number),
                 // Another has begun in between, or this one, and its answer was lost.
@@ -118,16 +120,24 @@ impl Groups {
         if !self.link.is_bekk {
             return Ok(());
         }
-        let group = hold_group(holder);
-        self.forget(&group);
+        self.delete(&hold_group(holder), "release records at")
+    }
+
+    /// Forgets how far a group has come.
+    pub(super) fn forget(&self, group: &str) -> Result<(), Error> {
+        self.delete(group, "forget a group at")
+    }
+
+    fn delete(&self, group: &str, act: &'static str) -> Result<(), Error> {
+        self.drop_client(group);
         let admin = self.link.admin()?;
-        let deleted = self.link.attempt("release records at", |timeout| {
+        let deleted = self.link.attempt(act, |timeout| {
             let options = AdminOptions::new().request_timeout(Some(timeout));
-            block_on(admin.delete_groups(&[&group], &options))
+            block_on(admin.delete_groups(&[group], &options))
         })?;
         match deleted.into_iter().next() {
             Some(Err((_, code))) if code != RDKafkaErrorCode::GroupIdNotFound => {
-                Err(self.link.refused("release records at", code))
+                Err(self.link.refused(act, code))
             }
             _ => Ok(()),
         }
@@ -184,7 +194,7 @@ impl Groups {
     }
 
     /// Gives up a group's client, which has connections of its own.
-    fn forget(&self, group: &str) {
+    fn drop_client(&self, group: &str) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.remove(group);
     }

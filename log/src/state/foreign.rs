@@ -4,7 +4,7 @@ use fjall::PersistMode;
 
 use super::{State, key};
 use crate::wire::Fields;
-use crate::{Error, Offset};
+use crate::{Commit, Error, Offset};
 
 /// How far a group of another program has come in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,23 @@ impl State {
             let (next, _at_ms) = (fields.u64()?, fields.i64()?);
             commit(rest, next, std::str::from_utf8(fields.rest()).ok()?)
         })?);
+        Ok(commits)
+    }
+
+    /// What has been committed for all groups.
+    pub(crate) fn all_commits(&self) -> Result<Vec<Commit>, Error> {
+        let mut commits = Vec::new();
+        for (kind, is_sink) in [(b'o', true), (b'c', false)] {
+            let positions = self.positions(kind, &[])?.into_iter();
+            commits.extend(positions.map(|position| Commit {
+                group: position.name,
+                topic: position.topic,
+                partition: position.partition,
+                next: position.next,
+                at_ms: position.at_ms,
+                is_sink,
+            }));
+        }
         Ok(commits)
     }
 

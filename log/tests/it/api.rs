@@ -246,4 +246,11 @@ fn a_group_finds_its_offsets_again() {
     let committed = client.committed_offsets("g", "t").unwrap();
     assert_eq!(committed, [(0, Offset::new(3)), (1, Offset::new(9))]);
     assert_eq!(client.committed_offsets("none", "t").unwrap(), []);
+    let commits = client.commits().unwrap();
+    let places: Vec<_> = commits
+        .iter()
+        .map(|commit| (commit.group.as_str(), commit.partition, commit.next.get()))
+        .collect();
+    assert_eq!(places, [("g", 0, 3), ("g", 1, 9), ("g2", 0, 1)]);
+    assert!(commits.iter().all(|c| c.is_sink && c.at_ms > 0));
 }

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Config, Error, Offset, RecordBuffer, Retention, TopicConfig};
 
+use crate::support::wait_until;
+
 const TOPIC: &str = "things";
 const PARTITIONS: u32 = 3;
 
@@ -132,6 +134,37 @@ fn a_guest_that_waits_sees_at_once_what_comes() {
         assert!(round < 2 || took < Duration::from_millis(400), "{took:?}");
         next += 3;
     }
+}
+
+#[test]
+fn a_guest_commits_for_a_group_and_forgets_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let owner = join(&directory);
+    let guest = join(&directory);
+    owner.create_topic(TOPIC, topic_config()).unwrap();
+    for (group, next) in [("g", 7), ("other", 1)] {
+        guest
+            .commit_offset(group, TOPIC, 1, Offset::new(next))
+            .unwrap();
+    }
+    let commits = || {
+        let commits = owner.commits().unwrap();
+        let commits = commits.into_iter();
+        commits
+            .map(|c| (c.group, c.partition, c.next.get(), c.is_sink))
+            .collect::<Vec<_>>()
+    };
+    let other = ("other".to_owned(), 1, 1, true);
+    wait_until("both are there", || commits().len() == 2);
+    assert_eq!(commits(), [("g".to_owned(), 1, 7, true), other.clone()]);
+    guest.forget_group("g").unwrap();
+    guest.forget_group("g").unwrap();
+    assert_eq!(commits(), [other]);
+    assert_eq!(guest.committed_offsets("g", TOPIC).unwrap(), []);
+    let refused = guest.commits().unwrap_err();
+    assert!(matches!(refused, Error::NotHere { .. }), "{refused}");
+    owner.forget_group("other").unwrap();
+    assert_eq!(commits(), []);
 }
 
 #[test]
