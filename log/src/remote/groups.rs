@@ -17,6 +17,9 @@ use crate::{Error, Offset};
 
 /// The topic under which sessions are kept; it need not exist.
 const SESSIONS_TOPIC: &str = "bekk.meta";
+/// Groups that are sessions and holds begin so.
+const SESSION_PREFIX: &str = "bekk-session/";
+const HOLD_PREFIX: &str = "bekk-hold/";
 /// Who deletes groups: to delete a sink's, it must call itself one of Bekk's programs.
 const ADMIN_ID: &str = "bekk-offsets";
 /// How long to wait for an answer before it is seen whether the server has gone.
@@ -29,11 +32,20 @@ pub(super) struct Groups {
 }
 
 fn session_group(ingest: &str) -> String {
-    format!("bekk-session/{ingest}")
+    format!("{SESSION_PREFIX}{ingest}")
 }
 
 fn hold_group(holder: &str) -> String {
-    format!("bekk-hold/{holder}")
+    format!("{HOLD_PREFIX}{holder}")
+}
+
+/// What the client of a group is called. Groups that stand for something else have its name.
+fn client_id(group: &str) -> String {
+    if group.starts_with(SESSION_PREFIX) || group.starts_with(HOLD_PREFIX) {
+        return group.to_owned();
+    }
+    // The server takes commits of such a client for a sink's.
+    format!("bekk-sink/{group}")
 }
 
 impl Groups {
@@ -181,7 +193,7 @@ impl Groups {
         if let Some(client) = clients.get(group) {
             return Ok(Arc::clone(client));
         }
-        let mut config = self.link.client_config(&format!("bekk-sink/{group}"));
+        let mut config = self.link.client_config(&client_id(group));
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false");
@@ -197,5 +209,20 @@ impl Groups {
     fn drop_client(&self, group: &str) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.remove(group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_called_for_what_they_do() {
+        assert_eq!(client_id("main"), "bekk-sink/main");
+        assert_eq!(client_id(&session_group("a")), "bekk-session/a");
+        assert_eq!(
+            client_id(&hold_group("bekk-ingest/a")),
+            "bekk-hold/bekk-ingest/a"
+        );
     }
 }
