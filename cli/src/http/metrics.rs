@@ -1,5 +1,7 @@
 //! A running command's numbers, by Prometheus' conventions: base units, counters that end in `_total`.
 
+mod groups;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bekk_log::Client;
@@ -24,6 +26,8 @@ pub(super) fn gather(service: &Service) -> String {
         write_log(&mut metrics, log);
         // While the log is being given up, it answers no more: what is missing then comes again.
         let _ = write_topics(&mut metrics, log);
+        // Nor does a log elsewhere, whose server tells of its groups itself.
+        let _ = groups::write(&mut metrics, log);
     }
     if let Some(ingest) = &parts.ingest {
         write_ingest(&mut metrics, ingest);

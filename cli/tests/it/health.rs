@@ -218,3 +218,42 @@ fn metrics_tell_of_every_part_and_others_take_the_next_port() {
     assert_eq!(addresses(&other).len(), 3, "{}", other.said());
     assert_eq!(off.terminate(), Some(0));
 }
+
+/// A log server is asked about the groups that read its log, one of which is stopped while records come in; then
+/// it goes on, and in the end it is given up.
+#[test]
+fn who_has_the_log_tells_how_far_its_groups_are_behind() {
+    let sandbox = Sandbox::new();
+    let serve = ["log", "serve", "--listen", "127.0.0.1:0"];
+    let server = sandbox.start(&[&serve[..], &["--http", "127.0.0.1:0"]].concat());
+    let at = address(&sandbox);
+    sandbox.write("data/a.csv", events(0..20, "1"));
+    sandbox.run(&["ingest", "--once"]).ok();
+    let lag = |of: &str| -> Option<f64> {
+        let metrics = get(&at, "/metrics").1;
+        let values = (0..4).filter_map(|partition| {
+            let labels = format!("{{group=\"bekk\",topic=\"events\",partition=\"{partition}\"}}");
+            sample(&metrics, &format!("bekk_log_group_lag_{of}{labels}"))
+        });
+        values.reduce(|sum, value| sum + value)
+    };
+    wait_until("it answers", LIMIT, || {
+        sample(&get(&at, "/metrics").1, "bekk_log_groups") == Some(0.0)
+    });
+    assert_eq!(lag("records"), None);
+
+    sandbox.run(&["sink", "--once"]).ok();
+    wait_until("nothing is behind", LIMIT, || lag("records") == Some(0.0));
+    assert_eq!(lag("seconds"), Some(0.0));
+    sandbox.write("data/b.csv", events(20..50, "1"));
+    sandbox.run(&["ingest", "--once"]).ok();
+    assert_eq!(lag("records"), Some(30.0));
+    assert!(lag("seconds") > Some(0.0));
+    sandbox.run(&["sink", "--once"]).ok();
+    wait_until("it has caught up", LIMIT, || lag("records") == Some(0.0));
+
+    let delete = ["offsets", "delete", "--group", "bekk", "--execute"];
+    sandbox.run(&delete).ok();
+    assert_eq!(lag("records"), None);
+    assert_eq!(server.terminate(), Some(0), "{}", sandbox.said());
+}
