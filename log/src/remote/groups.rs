@@ -9,10 +9,10 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
-use super::Link;
 use super::place::{from_kafka, list, to_kafka};
 use super::settings::Context;
 use super::topics::block_on;
+use super::{Link, STOPPING_TIMEOUT};
 use crate::{Error, Offset};
 
 /// The topic under which sessions are kept; it need not exist.
@@ -209,6 +209,28 @@ impl Groups {
     fn drop_client(&self, group: &str) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.remove(group);
+    }
+}
+
+/// Closing a client waits for the answers to its commits, of which a server that has gone gives none: librdkafka
+/// then waits for ever. So another thread does it, and is waited for only as long as there is hope.
+impl Drop for Groups {
+    fn drop(&mut self) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let clients = std::mem::take(&mut *clients);
+        if clients.is_empty() {
+            return;
+        }
+        let (close, closed) = mpsc::channel();
+        let thread = thread::Builder::new().name("close".to_owned());
+        let thread = thread.spawn(move || {
+            drop(clients);
+            // Nobody may wait any more.
+            let _ = close.send(());
+        });
+        if thread.is_ok() {
+            let _ = closed.recv_timeout(self.link.patience().min(STOPPING_TIMEOUT));
+        }
     }
 }
 

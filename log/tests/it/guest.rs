@@ -167,6 +167,33 @@ fn a_guest_commits_for_a_group_and_forgets_it() {
     assert_eq!(commits(), []);
 }
 
+/// The accident: the owner goes while commits of its guest are under way. The guest is given up at once, so that its
+/// process can take over; librdkafka would wait for the answers for ever.
+#[test]
+fn a_guest_whose_owner_has_gone_is_given_up_at_once() {
+    for round in 0..5 {
+        let directory = tempfile::tempdir().unwrap();
+        let owner = join(&directory);
+        let guest = join(&directory);
+        owner.create_topic(TOPIC, topic_config()).unwrap();
+        guest.commit_offset("g", TOPIC, 0, Offset::new(1)).unwrap();
+        wait_until("it is there", || owner.commits().unwrap().len() == 1);
+        for next in 0..round * 100 {
+            guest
+                .commit_offset("g", TOPIC, 1, Offset::new(next))
+                .unwrap();
+        }
+        owner.close().unwrap();
+        wait_until("the guest notices", || guest.check().is_err());
+        let (gone, is_gone) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(guest);
+            gone.send(()).unwrap();
+        });
+        is_gone.recv_timeout(Duration::from_secs(5)).unwrap();
+    }
+}
+
 #[test]
 fn of_two_sessions_only_the_later_appends_wherever_they_are() {
     let directory = tempfile::tempdir().unwrap();
