@@ -154,10 +154,11 @@ impl Worker<'_> {
         } else {
             self.session = Some(session);
         }
-        let ahead = ahead?.flatten();
+        // What has become of this batch is settled even if the log has failed meanwhile.
         match applied {
             Ok(applied) => {
                 self.committed(&claim, &job, applied, begun.elapsed())?;
+                let ahead = ahead?.flatten();
                 let goes_on = ahead
                     .as_ref()
                     .is_some_and(|ahead| ahead.claim.slot == claim.slot);
@@ -170,7 +171,9 @@ impl Worker<'_> {
                 self.recover(&claim, &job, error)?;
                 self.context.board.give_back(claim.slot);
                 // What stood behind the batch that failed is taken again.
-                Ok(ahead.filter(|ahead| ahead.claim.slot != claim.slot))
+                Ok(ahead?
+                    .flatten()
+                    .filter(|ahead| ahead.claim.slot != claim.slot))
             }
         }
     }
