@@ -1,7 +1,7 @@
 //! Ingest, log and sink side by side: their threads, their end, and the line that tells of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -28,13 +28,19 @@ pub(crate) struct Pipeline {
     log: Client,
     ingest: Option<Part<bekk_ingest::Summary>>,
     sink: Option<Part<bekk_sink::Summary>>,
-    /// What the parts tell of themselves; it stays when they have ended.
-    ingest_stats: Option<Arc<bekk_ingest::Stats>>,
-    sink_stats: Option<Arc<bekk_sink::Stats>>,
+    counts: Arc<Counts>,
     ingest_stop: Arc<AtomicBool>,
     sink_control: bekk_sink::Control,
     /// The sink's.
     group: String,
+}
+
+/// What the parts tell of themselves, for as long as the process runs: when the log's owner has gone there is a new
+/// pipeline, and it counts on.
+#[derive(Default)]
+pub(crate) struct Counts {
+    ingest: OnceLock<Arc<bekk_ingest::Stats>>,
+    sink: OnceLock<Arc<bekk_sink::Stats>>,
 }
 
 /// What the parts have done.
@@ -44,14 +50,45 @@ pub(crate) struct Summary {
     pub(crate) sink: Option<bekk_sink::Summary>,
 }
 
+impl Counts {
+    /// What has been done so far, in all pipelines.
+    pub(crate) fn summary(&self) -> Summary {
+        Summary {
+            ingest: self.ingest.get().map(|_| bekk_ingest::Summary::default()),
+            sink: self.sink.get().map(|_| bekk_sink::Summary::default()),
+        }
+        .counting(self)
+    }
+}
+
+impl Summary {
+    /// With the counts of all pipelines, of which this is the last one's.
+    fn counting(mut self, counts: &Counts) -> Self {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        if let (Some(summary), Some(stats)) = (&mut self.ingest, counts.ingest.get()) {
+            summary.records = load(&stats.records_logged);
+            summary.rejects = load(&stats.rejects_logged);
+            summary.bytes = load(&stats.bytes_logged);
+        }
+        if let (Some(summary), Some(stats)) = (&mut self.sink, counts.sink.get()) {
+            summary.rows = load(&stats.rows);
+            summary.superseded = load(&stats.superseded);
+            summary.dead = load(&stats.dead);
+            summary.records = applied(stats);
+            summary.dead_by_reason = stats.dead_by_reason();
+        }
+        self
+    }
+}
+
 impl Pipeline {
-    pub(crate) fn new(log: Client) -> Self {
+    /// `counts` are those of the pipelines before it in this process.
+    pub(crate) fn new(log: Client, counts: &Arc<Counts>) -> Self {
         Self {
             log,
             ingest: None,
             sink: None,
-            ingest_stats: None,
-            sink_stats: None,
+            counts: Arc::clone(counts),
             ingest_stop: Arc::default(),
             sink_control: bekk_sink::Control::default(),
             group: String::new(),
@@ -64,14 +101,12 @@ impl Pipeline {
         config: bekk_ingest::Config,
         streams: Vec<Stream>,
     ) -> Result<()> {
-        let stats = Arc::<bekk_ingest::Stats>::default();
+        let stats = Arc::clone(self.counts.ingest.get_or_init(Arc::default));
         let (log, stop) = (self.log.clone(), Arc::clone(&self.ingest_stop));
-        let thread = start("ingest", {
-            let stats = Arc::clone(&stats);
-            move || Ok(bekk_ingest::run(&config, &streams, &log, &stats, &stop)?)
+        let thread = start("ingest", move || {
+            Ok(bekk_ingest::run(&config, &streams, &log, &stats, &stop)?)
         })?;
         self.ingest = Some(Part(thread));
-        self.ingest_stats = Some(stats);
         Ok(())
     }
 
@@ -81,25 +116,23 @@ impl Pipeline {
         config: bekk_sink::Config,
         streams: Vec<Stream>,
     ) -> Result<()> {
-        let stats = Arc::<bekk_sink::Stats>::default();
+        let stats = Arc::clone(self.counts.sink.get_or_init(Arc::default));
         let (log, control) = (self.log.clone(), self.sink_control.clone());
         self.group.clone_from(&config.group);
-        let thread = start("sink", {
-            let stats = Arc::clone(&stats);
-            move || Ok(bekk_sink::run(&config, &streams, &log, &stats, &control)?)
+        let thread = start("sink", move || {
+            Ok(bekk_sink::run(&config, &streams, &log, &stats, &control)?)
         })?;
         self.sink = Some(Part(thread));
-        self.sink_stats = Some(stats);
         Ok(())
     }
 
     /// Has a service tell of the parts that have been started.
     pub(crate) fn tell_of(&self, service: &Service) {
         service.has_log(&self.log);
-        if let Some(stats) = &self.ingest_stats {
+        if let Some(stats) = self.counts.ingest.get() {
             service.has_ingest(stats);
         }
-        if let Some(stats) = &self.sink_stats {
+        if let Some(stats) = self.counts.sink.get() {
             service.has_sink(&self.group, stats);
         }
     }
@@ -137,7 +170,8 @@ impl Pipeline {
         let summary = Summary {
             ingest: ingest?,
             sink: sink?,
-        };
+        }
+        .counting(&self.counts);
         self.apply_retention(screen);
         server.into_iter().for_each(Server::stop);
         self.log.close().context("close the log")?;
@@ -205,12 +239,12 @@ impl Pipeline {
 
     /// How much of the files' bytes has been read and, if there is a sink, applied; and of how many.
     fn progress(&self) -> (u64, u64) {
-        let Some(ingest) = &self.ingest_stats else {
+        let Some(ingest) = self.counts.ingest.get() else {
             return (0, 0);
         };
         let read = ingest.bytes_read.load(Ordering::Relaxed);
         let known = ingest.bytes_known.load(Ordering::Relaxed);
-        let Some(sink) = &self.sink_stats else {
+        let Some(sink) = self.counts.sink.get() else {
             return (read, known);
         };
         let (applied, lag) = (u128::from(applied(sink)), u128::from(sink.lag()));
@@ -222,11 +256,11 @@ impl Pipeline {
     fn status(&self) -> String {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut fields = Vec::new();
-        if let Some(stats) = &self.ingest_stats {
+        if let Some(stats) = self.counts.ingest.get() {
             fields.push(format!("read {}", grouped(load(&stats.records_read))));
             fields.push(format!("logged {}", grouped(load(&stats.records_logged))));
         }
-        if let Some(stats) = &self.sink_stats {
+        if let Some(stats) = self.counts.sink.get() {
             fields.push(format!("applied {}", grouped(applied(stats))));
             fields.push(format!("lag {}", grouped(stats.lag())));
             fields.push(format!("rejected {}", grouped(load(&stats.dead))));

@@ -45,8 +45,10 @@ impl Engine<'_> {
                 // From its first checkpoint on it is known what was read of it, wherever that is found again.
                 self.checkpoint_at = self.checkpoint_at.min(self.checkpoint_from);
             }
-            self.summary.bytes += progress.position - entry.position;
-            Stats::add(&stats.bytes_read, progress.position - entry.position);
+            let bytes = progress.position - entry.position;
+            self.summary.bytes += bytes;
+            Stats::add(&stats.bytes_read, bytes);
+            Stats::add(&stats.bytes_logged, bytes);
             entry.position = progress.position;
             entry.line = progress.line;
             entry.header_at = progress.header_at;

@@ -67,6 +67,7 @@ pub(crate) fn run_with(
     let mut total = Summary::default();
     let mut attempts = 0;
     loop {
+        begin_counts(stats);
         let (events, received) = mpsc::channel();
         let is_watching = config.mode == Mode::Follow && config.notify;
         let mut watch = is_watching.then(|| {
@@ -121,7 +122,6 @@ pub(crate) fn run_with(
                     return Err(Error::log("append to the log")(error));
                 }
                 tracing::warn!(%error, "it is unknown whether an append happened; the log is asked");
-                forget_progress(stats);
             }
         }
     }
@@ -176,9 +176,12 @@ fn ingest_id(state_dir: &Path) -> Result<String, Error> {
     Ok(id)
 }
 
-/// Sets back the counts that the next session begins anew.
-fn forget_progress(stats: &Stats) {
+/// Sets back the counts that a session begins anew, of which there may be several in a run, and runs in a process.
+fn begin_counts(stats: &Stats) {
     use std::sync::atomic::Ordering::Relaxed;
+    // What was read and not logged is read again.
+    let logged = stats.records_logged.load(Relaxed);
+    stats.records_read.store(logged, Relaxed);
     for counter in [
         &stats.files_found,
         &stats.files_finished,

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Counts of a running ingest, to be read from other threads at any time.
+/// Counts of a running ingest, to be read from other threads at any time. Of several runs one after the other they
+/// may be the same: records and logged bytes are counted on.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Files met in this run.
@@ -19,6 +20,8 @@ pub struct Stats {
     pub records_logged: AtomicU64,
     /// Records among those logged that are rejects.
     pub rejects_logged: AtomicU64,
+    /// Bytes of the files whose records the log has acknowledged in this run.
+    pub bytes_logged: AtomicU64,
     /// Bytes of the files that have been passed, those of earlier runs included.
     pub bytes_read: AtomicU64,
     /// Bytes of the files that are known: what `bytes_read` grows towards.

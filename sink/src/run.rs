@@ -72,7 +72,7 @@ fn run_until_told(
             act: "start a runtime",
             source,
         })?;
-    stats.set_state(State::Connecting);
+    stats.begin();
     let ends = open_topics(streams, log)?;
     let unique = uuid::Uuid::new_v4().simple();
     let owner = format!("{}{unique}", keeper::name_prefix(&config.group));

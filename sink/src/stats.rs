@@ -9,7 +9,7 @@ use bekk_log::Histogram;
 
 use crate::apply::Applied;
 
-/// What a running sink tells about itself. Counts are of this run.
+/// What a running sink tells about itself. Of several runs one after the other it may be the same: they count on.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Rows inserted.
@@ -96,6 +96,12 @@ impl Stats {
     #[must_use]
     pub fn stalled_for(&self) -> Duration {
         lock(&self.progressed_at).map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// Begins a run.
+    pub(crate) fn begin(&self) {
+        *lock(&self.progressed_at) = None;
+        self.set_state(State::Connecting);
     }
 
     pub(crate) fn set_state(&self, state: State) {

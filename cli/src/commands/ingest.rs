@@ -11,7 +11,7 @@ use crate::args::{Global, Ingest};
 use crate::context::Context;
 use crate::http::Http;
 use crate::log_place::Run;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Counts, Pipeline};
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
@@ -30,8 +30,9 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     screen.say(&format!("log        {place}   {}", context.shown_topics()));
     screen.say(&format!("inbox      {}", context.shown_patterns()));
     let started = Instant::now();
+    let counts = Arc::<Counts>::default();
     let start = |log| {
-        let mut pipeline = Pipeline::new(log);
+        let mut pipeline = Pipeline::new(log, &counts);
         let config = context.ingest_config(args.once.once);
         pipeline.start_ingest(config, context.config.streams.clone())?;
         pipeline.tell_of(&service);
@@ -39,7 +40,7 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     };
     if args.once.once {
         let done = place.work(run, |log| start(log)?.run_once(screen, &stop, None))?;
-        let done = done.unwrap_or_default();
+        let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         return summary::print(&report, args.once.json, false, screen);
     }

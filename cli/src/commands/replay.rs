@@ -1,5 +1,6 @@
 //! `bekk replay`: the log applied again, from some place on.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,7 +14,7 @@ use crate::args::{Global, Replay, TargetArgs};
 use crate::context::Context;
 use crate::database::Database;
 use crate::log_place::Run;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Counts, Pipeline};
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
@@ -143,12 +144,13 @@ fn run_to_end(
         stop: &stop,
     };
     let started = Instant::now();
+    let counts = Arc::<Counts>::default();
     let done = context.log_place(&args.log)?.work(run, |log| {
-        let mut pipeline = Pipeline::new(log);
+        let mut pipeline = Pipeline::new(log, &counts);
         pipeline.start_sink(config.clone(), streams.clone())?;
         pipeline.run_once(screen, &stop, None)
     })?;
-    let done = done.unwrap_or_default();
+    let done = done.unwrap_or_else(|| counts.summary());
     let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
     summary::print(&report, args.json, false, screen)
 }

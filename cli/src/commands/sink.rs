@@ -13,7 +13,7 @@ use crate::args::{Global, Sink, Where};
 use crate::context::Context;
 use crate::http::Http;
 use crate::log_place::Run;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Counts, Pipeline};
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
@@ -43,18 +43,19 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
         ));
     }
     let started = Instant::now();
+    let counts = Arc::<Counts>::default();
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group.clone_from(&args.group);
     config.from = from;
     let start = |log| {
-        let mut pipeline = Pipeline::new(log);
+        let mut pipeline = Pipeline::new(log, &counts);
         pipeline.start_sink(config.clone(), streams.clone())?;
         pipeline.tell_of(&service);
         Ok::<_, anyhow::Error>(pipeline)
     };
     if args.once {
         let done = place.work(run, |log| start(log)?.run_once(screen, &stop, None))?;
-        let done = done.unwrap_or_default();
+        let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         return summary::print(&report, args.json, args.strict, screen);
     }

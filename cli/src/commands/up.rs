@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::database::{Choice, Database};
 use crate::http::Http;
 use crate::log_place::{LogPlace, Run};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Counts, Pipeline};
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
@@ -54,6 +54,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     screen.say(&format!("inbox      {}{rhythm}", context.shown_patterns()));
 
     let started = Instant::now();
+    let counts = Arc::<Counts>::default();
     let mut sink = bekk_sink::Config::new(database.options.clone());
     sink.group.clone_from(&args.group);
     let start = |log| {
@@ -61,7 +62,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
             .listen
             .map(|listen| serve::start(&log, listen, &args.serve, screen));
         let server = server.transpose()?;
-        let mut pipeline = Pipeline::new(log);
+        let mut pipeline = Pipeline::new(log, &counts);
         pipeline.start_sink(sink.clone(), context.config.streams.clone())?;
         let ingest = context.ingest_config(args.once.once);
         pipeline.start_ingest(ingest, context.config.streams.clone())?;
@@ -73,7 +74,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
             let (pipeline, server) = start(log)?;
             pipeline.run_once(screen, &stop, server)
         })?;
-        let done = done.unwrap_or_default();
+        let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         return summary::print(&report, args.once.json, args.strict, screen);
     }

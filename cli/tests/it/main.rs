@@ -17,6 +17,7 @@ mod memory;
 mod offsets;
 mod once;
 mod replay;
+mod roles;
 mod running;
 mod sample;
 mod serve;
