@@ -147,7 +147,7 @@ impl Context {
     /// If there is no such stream, or several would fill the one table.
     pub(crate) fn targets(&self, args: &TargetArgs) -> Result<Vec<Stream>> {
         let mut streams = self.config.streams.clone();
-        if let Some(name) = &args.stream {
+        if let Some(name) = &args.stream.name {
             streams.retain(|stream| stream.name == *name);
             ensure!(
                 !streams.is_empty(),

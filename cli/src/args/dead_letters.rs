@@ -7,7 +7,7 @@ use bekk_stream::parse_duration;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::{LogArgs, PostgresArgs};
+use super::{LogArgs, OutputArgs, PostgresArgs, StreamArgs};
 
 #[derive(Subcommand)]
 pub(crate) enum DeadLetters {
@@ -34,12 +34,23 @@ pub(crate) struct DeadLettersFilter {
     /// Only those that this sink group met
     #[arg(long, value_name = "NAME")]
     pub(crate) group: Option<String>,
-    /// Only of this stream
-    #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
-    pub(crate) stream: Option<String>,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
     /// Only those met since then: 2026-01-31T12:00:00Z, or 2h ago as 2h
     #[arg(long, value_name = "TIME", env = "BEKK_SINCE")]
     pub(crate) since: Option<Since>,
+}
+
+/// Which of the open ones it is about.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct DeadLettersChoice {
+    /// Their numbers, as in the list
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<i64>,
+    /// All that are open and that the other options let through
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Args)]
@@ -52,41 +63,38 @@ pub(crate) struct DeadLettersList {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..1_000_000), env = "BEKK_LIMIT")]
     pub(crate) limit: u32,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
 }
 
 #[derive(Args)]
 pub(crate) struct DeadLettersShow {
-    /// Its number
+    /// Its number, as in the list
     #[arg(value_name = "ID")]
     pub(crate) id: i64,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk dead-letters retry 3 4\n  \
+      bekk dead-letters retry --all --reason bad_value --since 2h\n\n\
+    Exit codes: 0 none is open any more; 1 some are, which is said.")]
 pub(crate) struct DeadLettersRetry {
-    /// Their numbers
-    #[arg(value_name = "ID", conflicts_with = "all")]
-    pub(crate) ids: Vec<i64>,
-    /// All that are open
-    #[arg(long)]
-    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) which: DeadLettersChoice,
     #[command(flatten)]
     pub(crate) filter: DeadLettersFilter,
     /// The header of the letters' texts, where the file that has it is gone or has changed
     #[arg(long, value_name = "NAMES", env = "BEKK_HEADER")]
     pub(crate) header: Option<String>,
-    /// Print the summary as JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
@@ -106,17 +114,12 @@ pub(crate) struct DeadLettersExport {
 
 #[derive(Args)]
 pub(crate) struct DeadLettersDiscard {
-    /// Their numbers
-    #[arg(value_name = "ID", conflicts_with = "all")]
-    pub(crate) ids: Vec<i64>,
-    /// All that are open
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) which: DeadLettersChoice,
     #[command(flatten)]
     pub(crate) filter: DeadLettersFilter,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
 }

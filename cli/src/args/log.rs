@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{HttpArgs, LogArgs, Where};
+use super::{HttpArgs, LogArgs, OutputArgs, Where};
 
 #[derive(Subcommand)]
 pub(crate) enum Log {
@@ -20,6 +20,9 @@ pub(crate) enum Log {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk log serve\n  \
+      bekk log serve --listen 0.0.0.0:9092 --advertise log.example.net:9092")]
 pub(crate) struct LogServe {
     #[command(flatten)]
     pub(crate) log: LogArgs,
@@ -38,6 +41,7 @@ pub(crate) struct LogServe {
 }
 
 #[derive(Args)]
+#[command(next_help_heading = "For Kafka clients")]
 pub(crate) struct ServeArgs {
     /// Where clients are told to connect to; without it, the address that each has reached
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port, env = "BEKK_ADVERTISE")]
@@ -72,12 +76,15 @@ fn parse_host_port(text: &str) -> Result<(String, u16), String> {
 pub(crate) struct LogTopics {
     #[command(flatten)]
     pub(crate) log: LogArgs,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk log read --from shift:-10                 the last ten of each partition\n  \
+      bekk log read --from latest --follow           new ones until stopped\n  \
+      bekk log read --format csv --limit 100")]
 pub(crate) struct LogRead {
     /// The topic; without it, the only stream's
     #[arg(long, value_name = "NAME", env = "BEKK_TOPIC")]
@@ -116,10 +123,10 @@ pub(crate) enum ReadFormat {
 }
 
 #[derive(Args)]
+#[command(after_help = "Exit codes: 0 all is whole; 1 something is wrong, which is said.")]
 pub(crate) struct LogVerify {
     #[command(flatten)]
     pub(crate) log: LogArgs,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }

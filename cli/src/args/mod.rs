@@ -4,18 +4,18 @@ mod dead_letters;
 mod generate;
 mod log;
 mod offsets;
+mod shared;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 pub(crate) use dead_letters::*;
 pub(crate) use generate::*;
 pub(crate) use log::*;
 pub(crate) use offsets::*;
-
-use crate::http::HttpAt;
+pub(crate) use shared::*;
 
 /// CSV files into PostgreSQL through a durable, replayable log.
 ///
@@ -24,42 +24,20 @@ use crate::http::HttpAt;
 /// It may be stopped or killed at any moment; the next start goes on where it was.
 #[derive(Parser)]
 #[command(name = "bekk", version, max_term_width = 100, propagate_version = true)]
-#[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 dead letters under --strict.\n\
-    A .env file in the working directory is read; the environment comes before it, flags before both."
-)]
+#[command(after_help = "Begin here:\n  \
+      bekk up --demo                    sample events into a private PostgreSQL, until Ctrl-C\n  \
+      bekk init --from my.csv           a bekk.toml for a file of one's own\n  \
+      bekk check                        does it fit the database?\n  \
+      bekk up --once                    take the files that are there, then stop\n  \
+      bekk status                       where everything is, and what to do next\n\n\
+    Exit codes: 0 done; 1 failed, or something is left to be done, which is said; 2 wrong usage or\n\
+    configuration; 3 dead letters under --strict; 130 after a second Ctrl-C.\n\
+    A .env file in the working directory is read; the environment comes before it, flags before both.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-#[derive(Args)]
-pub(crate) struct Global {
-    /// The configuration file; without one named, ./bekk.toml, else the built-in sample stream
-    #[arg(long, global = true, value_name = "FILE", env = "BEKK_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-    /// How messages are written to standard error
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value = "text",
-        env = "BEKK_LOG_FORMAT"
-    )]
-    pub(crate) log_format: LogFormat,
-    /// Say more; twice: say everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 #[derive(Subcommand)]
@@ -83,7 +61,7 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Tell in which rows two tables differ
     Diff(Diff),
-    /// List or reset how far the sink groups have come
+    /// List, reset or forget how far the sink groups have come
     #[command(subcommand)]
     Offsets(Offsets),
     /// Look at what was refused, and try it again
@@ -98,53 +76,11 @@ pub(crate) enum Command {
 }
 
 #[derive(Args)]
-pub(crate) struct LogArgs {
-    /// The log: a directory, which the first process to come owns and serves to the others, or
-    /// kafka://host:port[,host:port]. Without one named, the configuration's
-    #[arg(long, value_name = "LOG", env = "BEKK_LOG")]
-    pub(crate) log: Option<String>,
-}
-
-#[derive(Args)]
-pub(crate) struct PostgresArgs {
-    /// The PostgreSQL to write to, as postgres://user:password@host:port/database?sslmode=… .
-    /// Without it: DATABASE_URL, POSTGRES_HOST and its kin, the configuration's, else a private server
-    // Not from a BEKK_* variable of its own: DATABASE_URL is that variable.
-    #[arg(long, value_name = "URL")]
-    pub(crate) postgres: Option<String>,
-}
-
-#[derive(Args)]
-pub(crate) struct OnceArgs {
-    /// Take what is there now, then stop: every file matched at start up to its size then
-    #[arg(long, env = "BEKK_ONCE")]
-    pub(crate) once: bool,
-    /// With --once: print the summary as JSON
-    #[arg(long, requires = "once", env = "BEKK_JSON")]
-    pub(crate) json: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct HttpArgs {
-    /// Where it answers /healthz, /readyz and /metrics, but with --once: an address, or the next free port
-    /// if that is taken, or off
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:8080",
-        env = "BEKK_HTTP"
-    )]
-    pub(crate) http: HttpAt,
-}
-
-impl HttpArgs {
-    /// Where it answers; nowhere if it ends by itself.
-    pub(crate) fn unless(&self, once: bool) -> HttpAt {
-        if once { HttpAt::Off } else { self.http }
-    }
-}
-
-#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk up                                          follow the files until stopped\n  \
+      bekk up --once --postgres postgres://me@host/db  take what is there, then stop\n  \
+      bekk up --listen 127.0.0.1:9092                  Kafka clients may read the log meanwhile\n\n\
+    Exit codes: 0 done, or stopped; 1 failed, or a file was set aside with --once; 3 dead letters under --strict.")]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) once: OnceArgs,
@@ -153,9 +89,8 @@ pub(crate) struct Up {
     /// Also write sample events to data/ every SLEEP_INTERVAL; uses the private server unless --postgres is typed
     #[arg(long, conflicts_with = "once", env = "BEKK_DEMO")]
     pub(crate) demo: bool,
-    /// With --once: exit with 3 if there were dead letters
-    #[arg(long, requires = "once", env = "BEKK_STRICT")]
-    pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) strict: StrictArgs,
     /// Also serve the log to Kafka clients at this address
     #[arg(long, value_name = "ADDRESS", env = "BEKK_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
@@ -165,13 +100,15 @@ pub(crate) struct Up {
     pub(crate) log: LogArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
-    /// The sink group: who remembers how far the table has come
-    #[arg(long, value_name = "NAME", default_value = "bekk", env = "BEKK_GROUP")]
-    pub(crate) group: String,
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
 }
 
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit codes: 0 done, or stopped; 1 failed, or a file was set aside with --once."
+)]
 pub(crate) struct Ingest {
     #[command(subcommand)]
     pub(crate) command: Option<IngestCommand>,
@@ -191,34 +128,32 @@ pub(crate) enum IngestCommand {
 
 #[derive(Args)]
 pub(crate) struct IngestFiles {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     /// Also tell why each file was resumed, restarted or taken as rotated
     #[arg(long)]
     pub(crate) explain: bool,
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk sink                                        apply the log until stopped\n  \
+      bekk sink --log kafka://log.example.net:9092     of a log that another host serves\n  \
+      bekk sink --group rebuild --table events_v2      the same log into a second table\n\n\
+    Exit codes: 0 done, or stopped; 1 failed; 3 dead letters under --strict.")]
 pub(crate) struct Sink {
-    /// Apply what the log holds now, then stop
-    #[arg(long, env = "BEKK_ONCE")]
-    pub(crate) once: bool,
-    /// With --once: print the summary as JSON
-    #[arg(long, requires = "once", env = "BEKK_JSON")]
-    pub(crate) json: bool,
-    /// With --once: exit with 3 if there were dead letters
-    #[arg(long, requires = "once", env = "BEKK_STRICT")]
-    pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) once: OnceArgs,
+    #[command(flatten)]
+    pub(crate) strict: StrictArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
-    /// The sink group: who remembers how far the table has come
-    #[arg(long, value_name = "NAME", default_value = "bekk", env = "BEKK_GROUP")]
-    pub(crate) group: String,
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     /// Where a new group starts: earliest, latest, offset:N, time:2026-01-31T12:00:00Z. A group that exists
@@ -237,16 +172,14 @@ pub(crate) struct TargetArgs {
     /// Fill this table instead of the stream's, made like it if it does not exist; needs a group of its own
     #[arg(long, value_name = "NAME", env = "BEKK_TABLE")]
     pub(crate) table: Option<String>,
-    /// Only this stream
-    #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
-    pub(crate) stream: Option<String>,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
 }
 
 #[derive(Args)]
 pub(crate) struct StatusArgs {
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     /// Look again every 2 s until stopped
     #[arg(long, env = "BEKK_WATCH")]
     pub(crate) watch: bool,
@@ -257,10 +190,10 @@ pub(crate) struct StatusArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = "Exit codes: 0 nothing is wrong; 1 someone must act, or nobody answers.")]
 pub(crate) struct Health {
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     /// Ask only whether the bekk that answers HTTP there is alive: a restart mends it if not
     #[arg(long, value_name = "ADDRESS", conflicts_with = "ready")]
     pub(crate) alive: Option<SocketAddr>,
@@ -274,15 +207,23 @@ pub(crate) struct Health {
 }
 
 #[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 all fits; 1 a table does not, or the database cannot be asked; 2 the configuration is wrong."
+)]
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     /// Check the configuration only, without a database
     #[arg(long, env = "BEKK_OFFLINE")]
     pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk init --from orders.csv            look at the file, write bekk.toml\n  \
+      bekk init --from orders.csv --out -    only show it")]
 pub(crate) struct Init {
     /// Infer the stream from this CSV file
     #[arg(long, value_name = "FILE")]
@@ -299,6 +240,9 @@ pub(crate) struct Init {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk psql\n  \
+      bekk psql -c 'SELECT count(*) FROM events'")]
 pub(crate) struct Psql {
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,

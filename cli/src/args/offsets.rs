@@ -5,13 +5,17 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::{LogArgs, PostgresArgs};
+use super::{DryRunArgs, GroupArgs, LogArgs, OutputArgs, PostgresArgs, StreamArgs};
 
 /// Where it goes again; a dry run unless --execute is given.
 ///
 /// Into the same table the replay changes nothing in the end: until it has caught up, older versions of rows
 /// show, unless the stream has newer_by. A stream without a key gets every row once more.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk replay --from earliest                              what would be done\n  \
+      bekk replay --from time:2026-01-31T12:00:00Z --execute   into the same table\n  \
+      bekk replay --from earliest --into events_v2 --execute   into another one, then: bekk diff events events_v2")]
 pub(crate) struct Replay {
     /// From here on: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-1000
     #[arg(
@@ -24,18 +28,14 @@ pub(crate) struct Replay {
     /// Into this table, made like the stream's if it does not exist, as group replay-NAME
     #[arg(long, value_name = "TABLE")]
     pub(crate) into: Option<String>,
-    /// Only this stream
-    #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
-    pub(crate) stream: Option<String>,
-    /// The group that is reset, where no other table is named
-    #[arg(long, value_name = "NAME", default_value = "bekk", env = "BEKK_GROUP")]
-    pub(crate) group: String,
-    /// Do it; without this, only say what would be done
-    #[arg(long, env = "BEKK_EXECUTE")]
-    pub(crate) execute: bool,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRunArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
@@ -43,6 +43,7 @@ pub(crate) struct Replay {
 }
 
 #[derive(Args)]
+#[command(after_help = "Exit codes: 0 they are equal; 1 they differ.")]
 pub(crate) struct Diff {
     /// The table as it should be
     #[arg(value_name = "TABLE")]
@@ -53,9 +54,8 @@ pub(crate) struct Diff {
     /// The stream whose key and columns are compared; without it, the one that fills one of the tables
     #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
     pub(crate) stream: Option<String>,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
 }
@@ -76,16 +76,17 @@ pub(crate) struct OffsetsList {
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk offsets reset --to earliest                        what would be done\n  \
+      bekk offsets reset --to shift:-1000 --partition 0 --execute")]
 pub(crate) struct OffsetsReset {
-    /// The group
-    #[arg(long, value_name = "NAME", default_value = "bekk", env = "BEKK_GROUP")]
-    pub(crate) group: String,
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
     /// Where it goes on: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-1000
     #[arg(
         long,
@@ -97,12 +98,10 @@ pub(crate) struct OffsetsReset {
     /// Only this partition
     #[arg(long, value_name = "N", env = "BEKK_PARTITION")]
     pub(crate) partition: Option<u32>,
-    /// Do it; without this, only say what would be done
-    #[arg(long, env = "BEKK_EXECUTE")]
-    pub(crate) execute: bool,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRunArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
@@ -111,15 +110,13 @@ pub(crate) struct OffsetsReset {
 
 #[derive(Args)]
 pub(crate) struct OffsetsDelete {
-    /// The group
+    /// The group that is forgotten
     #[arg(long, value_name = "NAME", env = "BEKK_GROUP")]
     pub(crate) group: String,
-    /// Do it; without this, only say what would be done
-    #[arg(long, env = "BEKK_EXECUTE")]
-    pub(crate) execute: bool,
-    /// Print JSON
-    #[arg(long, env = "BEKK_JSON")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRunArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]

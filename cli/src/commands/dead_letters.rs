@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
 use crate::args::{
-    DeadLetters, DeadLettersDiscard, DeadLettersExport, DeadLettersFilter, DeadLettersList,
-    DeadLettersShow, Global,
+    DeadLetters, DeadLettersChoice, DeadLettersDiscard, DeadLettersExport, DeadLettersFilter,
+    DeadLettersList, DeadLettersShow, Global,
 };
 use crate::context::Context;
 use crate::screen::{Screen, grouped};
@@ -81,7 +81,7 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
     let mut letters = bekk_sink::read_letters(&database.options, &filter, 0, args.limit + 1)?;
     let is_cut = letters.len() > args.limit as usize;
     letters.truncate(args.limit as usize);
-    if args.json {
+    if args.output.json {
         print_json(&letters.iter().map(Line::from).collect::<Vec<_>>())?;
         return Ok(Outcome::Done);
     }
@@ -147,7 +147,7 @@ fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
     let Some(letter) = letters.first() else {
         bail!("there is no dead letter {}", args.id);
     };
-    if args.json {
+    if args.output.json {
         print_json(&Line::from(letter))?;
         return Ok(Outcome::Done);
     }
@@ -253,10 +253,10 @@ fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Resul
 }
 
 fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
-    let filter = chosen(&args.ids, args.all, &args.filter)?;
+    let filter = chosen(&args.which, &args.filter);
     let database = context.database(&args.postgres)?;
     let count = bekk_sink::discard_letters(&database.options, &filter)?;
-    if args.json {
+    if args.output.json {
         print_json(&serde_json::json!({ "discarded": count }))?;
         return Ok(Outcome::Done);
     }
@@ -285,14 +285,10 @@ pub(super) fn for_each_page(
 }
 
 /// The letters that a command changes: named by number, or all that the other options leave.
-pub(super) fn chosen(ids: &[i64], all: bool, args: &DeadLettersFilter) -> Result<LetterFilter> {
-    ensure!(
-        all || !ids.is_empty(),
-        "name the dead letters, or give --all; see: bekk dead-letters list"
-    );
+pub(super) fn chosen(which: &DeadLettersChoice, args: &DeadLettersFilter) -> LetterFilter {
     let mut filter = filter(args);
-    filter.ids = (!all).then(|| ids.to_vec());
-    Ok(filter)
+    filter.ids = (!which.all).then(|| which.ids.clone());
+    filter
 }
 
 fn filter(args: &DeadLettersFilter) -> LetterFilter {
@@ -300,7 +296,7 @@ fn filter(args: &DeadLettersFilter) -> LetterFilter {
         ids: None,
         group: args.group.clone(),
         reason: args.reason.clone(),
-        stream: args.stream.clone(),
+        stream: args.stream.name.clone(),
         since_ms: args.since.map(|since| since.0),
         resolved: false,
     }

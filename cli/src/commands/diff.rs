@@ -42,7 +42,7 @@ pub(crate) fn run(global: &Global, args: &Diff) -> Result<Outcome> {
         kind("missing", &difference.missing),
         kind("changed", &difference.changed),
     ];
-    if args.json {
+    if args.output.json {
         let kinds = kinds.each_ref().map(|(kind, found)| Kind {
             kind,
             rows: found.rows,

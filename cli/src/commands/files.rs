@@ -20,7 +20,7 @@ pub(crate) fn run(global: &Global, args: &IngestFiles) -> Result<Outcome> {
     let context = Context::load(global)?;
     let state_dir = context.ingest_config(false).state_dir;
     let files = bekk_ingest::files(&state_dir, &context.config.streams)?;
-    if args.json {
+    if args.output.json {
         print_json(&Report::new(&files))?;
     } else {
         print_result(&text(&files, &context.base, args.explain))?;

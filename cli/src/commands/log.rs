@@ -74,7 +74,7 @@ pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
 fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
     let log = context.open_log(&args.log)?;
     let lines = topic_lines(&log)?;
-    if args.json {
+    if args.output.json {
         print_json(&lines)?;
         return Ok(Outcome::Done);
     }

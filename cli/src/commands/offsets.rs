@@ -49,7 +49,7 @@ fn list(context: &Context, args: &OffsetsList, screen: &Screen) -> Result<Outcom
         Ok(log) => (log, None),
         Err(error) => (None, Some(error)),
     };
-    print_lines(lines(offsets, log.as_ref()), args.json)?;
+    print_lines(lines(offsets, log.as_ref()), args.output.json)?;
     // What PostgreSQL knows is told all the same.
     if let Some(error) = away {
         screen.say(&format!("the log cannot be asked: {error:#}"));
@@ -178,23 +178,24 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
     let offsets: Vec<_> = all
         .into_iter()
         .filter(|offset| {
-            offset.group == args.group && args.partition.is_none_or(|only| only == offset.partition)
+            offset.group == args.group.name
+                && args.partition.is_none_or(|only| only == offset.partition)
         })
         .collect();
     ensure!(
         !offsets.is_empty(),
         "group `{}` has no such offsets; see: bekk offsets list",
-        args.group
+        args.group.name
     );
     let log = context.open_log(&args.log)?;
     let log_id = log.log_id().to_string();
     let moves = plan(&log, &offsets, args.to)?;
     log.close()?;
-    if args.execute {
-        set(&database.options, &args.group, &log_id, &moves)?;
+    if args.dry_run.execute {
+        set(&database.options, &args.group.name, &log_id, &moves)?;
     }
-    print_moves(&moves, args.execute, args.json)?;
-    if args.execute {
+    print_moves(&moves, args.dry_run.execute, args.output.json)?;
+    if args.dry_run.execute {
         screen.say("a sink of the group goes on there, and older versions of rows show until it has caught up");
     }
     Ok(Outcome::Done)
@@ -340,23 +341,23 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         "there is no group `{}`; see: bekk offsets list",
         args.group
     );
-    if args.execute {
+    if args.dry_run.execute {
         if count > 0 {
             bekk_sink::delete_group(&database.options, &args.group)?;
         }
         bekk_sink::forget_in_log(&log, &args.group)?;
     }
     log.close()?;
-    if args.json {
+    if args.output.json {
         print_json(&Forgotten {
-            executed: args.execute,
+            executed: args.dry_run.execute,
             group: &args.group,
             in_database: count,
             in_log,
         })?;
         return Ok(Outcome::Done);
     }
-    let would = if args.execute {
+    let would = if args.dry_run.execute {
         "forgot"
     } else {
         "would forget"
@@ -365,7 +366,7 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         "{would} {count} offsets of group `{}` in the database and {in_log} in the log",
         args.group
     ))?;
-    if args.execute {
+    if args.dry_run.execute {
         screen.say("a sink of that name starts anew");
     } else {
         print_result("nothing was changed; add --execute to do it")?;

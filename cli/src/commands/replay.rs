@@ -41,23 +41,23 @@ fn in_place(
     let streams = context.targets(&target(args, None))?;
     let mut offsets = bekk_sink::list_offsets(&database.options)?;
     offsets.retain(|offset| {
-        offset.group == args.group && streams.iter().any(|stream| stream.name == offset.topic)
+        offset.group == args.group.name && streams.iter().any(|stream| stream.name == offset.topic)
     });
     ensure!(
         !offsets.is_empty(),
         "group `{}` has applied nothing that could be replayed; see: bekk offsets list",
-        args.group
+        args.group.name
     );
     let moves = plan(&log, &offsets, args.from)?;
-    if !args.execute {
-        print_moves(&moves, false, args.json)?;
+    if !args.dry_run.execute {
+        print_moves(&moves, false, args.output.json)?;
         return Ok(Outcome::Done);
     }
     let log_id = log.log_id().to_string();
     log.close()?;
-    set(&database.options, &args.group, &log_id, &moves)?;
+    set(&database.options, &args.group.name, &log_id, &moves)?;
     let mut config = bekk_sink::Config::new(database.options.clone());
-    config.group.clone_from(&args.group);
+    config.group.clone_from(&args.group.name);
     run_to_end(context, args, config, streams, screen)
 }
 
@@ -100,8 +100,8 @@ fn into_shadow(
         moves = plan(&log, &fresh, args.from)?;
     }
     log.close()?;
-    if !args.execute {
-        print_moves(&moves, false, args.json)?;
+    if !args.dry_run.execute {
+        print_moves(&moves, false, args.output.json)?;
         return Ok(Outcome::Done);
     }
     sink::make_shadows(context, &database.options, &streams)?;
@@ -152,5 +152,5 @@ fn run_to_end(
     })?;
     let done = done.unwrap_or_else(|| counts.summary());
     let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
-    summary::print(&report, args.json, false, screen)
+    summary::print(&report, args.output.json, false, screen)
 }

@@ -30,7 +30,7 @@ struct Tally {
 }
 
 pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -> Result<Outcome> {
-    let filter = chosen(&args.ids, args.all, &args.filter)?;
+    let filter = chosen(&args.which, &args.filter);
     let database = context.database(&args.postgres)?;
     let log = context.open_log(&args.log)?;
     let files = Files::read(&log)?;
@@ -67,7 +67,7 @@ pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -
         Ok(())
     })?;
     log.close()?;
-    if args.json {
+    if args.output.json {
         print_json(&tally)?;
     } else {
         print_result(&format!(

@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let stop = signals::stop_flag().context("listen for signals")?;
     let context = Context::load(global)?;
     let service = Arc::<Service>::default();
-    let _http = Http::start(args.http.unless(args.once), &service, screen)?;
+    let _http = Http::start(args.http.unless(args.once.once), &service, screen)?;
     let streams = context.targets(&args.target)?;
     let from = start(args.from)?;
     let database = context.database(&args.postgres)?;
@@ -36,16 +36,16 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     screen.say(&format!("log        {place}   {}", context.shown_topics()));
     make_shadows(&context, &database.options, &streams)?;
     // Not asked without need: the sink itself waits for a PostgreSQL that is away.
-    if args.from != Where::Earliest && exists(&args.group, &database.options)? {
+    if args.from != Where::Earliest && exists(&args.group.name, &database.options)? {
         screen.say(&format!(
             "group `{}` exists and goes on where it stands; bekk offsets reset moves it",
-            args.group
+            args.group.name
         ));
     }
     let started = Instant::now();
     let counts = Arc::<Counts>::default();
     let mut config = bekk_sink::Config::new(database.options.clone());
-    config.group.clone_from(&args.group);
+    config.group.clone_from(&args.group.name);
     config.from = from;
     let start = |log| {
         let mut pipeline = Pipeline::new(log, &counts);
@@ -53,11 +53,11 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
         pipeline.tell_of(&service);
         Ok::<_, anyhow::Error>(pipeline)
     };
-    if args.once {
+    if args.once.once {
         let done = place.work(run, |log| start(log)?.run_once(screen, &stop, None))?;
         let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
-        return summary::print(&report, args.json, args.strict, screen);
+        return summary::print(&report, args.once.json, args.strict.strict, screen);
     }
     let told = place.work(run, |log| {
         start(log)?.run_until_stopped(screen, &stop, None)

@@ -24,7 +24,7 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
     loop {
         let status = Status::gather(&context, &args.log, &args.postgres)?;
-        if args.json {
+        if args.output.json {
             print_json(&status)?;
         } else {
             let clear = if args.watch && stdout().is_terminal() {
@@ -55,7 +55,7 @@ pub(crate) fn health(global: &Global, args: &Health) -> Result<Outcome> {
     let context = Context::load(global)?;
     let status = Status::gather(&context, &args.log, &args.postgres)?;
     let is_healthy = status.problems.is_empty();
-    if args.json {
+    if args.output.json {
         print_json(&serde_json::json!({ "healthy": is_healthy, "problems": status.problems }))?;
     } else if is_healthy {
         print_result("healthy")?;

@@ -56,7 +56,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let started = Instant::now();
     let counts = Arc::<Counts>::default();
     let mut sink = bekk_sink::Config::new(database.options.clone());
-    sink.group.clone_from(&args.group);
+    sink.group.clone_from(&args.group.name);
     let start = |log| {
         let server = args
             .listen
@@ -76,7 +76,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         })?;
         let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
-        return summary::print(&report, args.once.json, args.strict, screen);
+        return summary::print(&report, args.once.json, args.strict.strict, screen);
     }
     let generator = demo.map(|live| {
         thread::spawn({

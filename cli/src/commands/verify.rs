@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Resul
     } else {
         Outcome::Incomplete
     };
-    if args.json {
+    if args.output.json {
         print_json(&Verified {
             ok: problems.is_empty(),
             topics: report.topics,

@@ -174,7 +174,7 @@ fn dead_letters_are_shown_exported_and_discarded() {
 
     sandbox
         .run(&["dead-letters", "discard"])
-        .exits(1)
+        .exits(2)
         .says("--all");
     prints(
         sandbox

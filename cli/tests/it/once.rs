@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::sample::json;
 use crate::support::Sandbox;
 
 const HEADER: &str =
@@ -344,6 +345,15 @@ fn a_table_that_does_not_fit_is_named_column_by_column() {
         );
     }
     sandbox.run(&["check"]).exits(1);
+    let checked = json(sandbox.run(&["check", "--json"]).exits(1));
+    assert_eq!(checked["ok"], false);
+    let problems = checked["tables"][0]["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 8, "{problems:?}");
+    let offline = json(sandbox.run(&["check", "--offline", "--json"]).ok());
+    assert_eq!(
+        (&offline["ok"], &offline["streams"][0]["columns"]),
+        (&true.into(), &9.into())
+    );
 }
 
 #[test]
