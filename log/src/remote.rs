@@ -94,8 +94,9 @@ impl Link {
         if let Some(admin) = &*admin {
             return Ok(Arc::clone(admin));
         }
+        // By that name the server knows one of Bekk's programs: only those may delete a sink's group.
         let created: Admin = self
-            .client_config("bekk")
+            .client_config("bekk-admin")
             .create()
             .map_err(|error| self.refused("set up a client for", error))?;
         Ok(Arc::clone(admin.insert(Arc::new(created))))

@@ -20,8 +20,6 @@ const SESSIONS_TOPIC: &str = "bekk.meta";
 /// Groups that are sessions and holds begin so.
 const SESSION_PREFIX: &str = "bekk-session/";
 const HOLD_PREFIX: &str = "bekk-hold/";
-/// Who deletes groups: to delete a sink's, it must call itself one of Bekk's programs.
-const ADMIN_ID: &str = "bekk-offsets";
 /// How long to wait for an answer before it is seen whether the server has gone.
 const ANSWER_WAIT: Duration = Duration::from_millis(50);
 
