@@ -137,12 +137,13 @@ impl Engine<'_> {
                 .cloned(),
         );
         checkpoint.store(&self.around.checkpoint_path)?;
+        let pause = began.elapsed() * 10;
         if self.is_hold_due() && self.hold()? {
             self.held_at = Some((Instant::now(), self.summary.bytes));
         }
         self.is_dirty = false;
         // A checkpoint of very many files takes its time; it must not take more than a part of ours.
-        self.checkpoint_from = Instant::now() + began.elapsed() * 10;
+        self.checkpoint_from = Instant::now() + pause;
         let usual = Instant::now() + self.around.config.checkpoint_interval;
         self.checkpoint_at = self.checkpoint_from.max(usual);
         Ok(())

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use bekk_stream::FileId;
 
@@ -108,6 +109,12 @@ impl Engine<'_> {
                 self.leave(id, Outside::Deleted);
             }
         }
+        let is_held = |tracked: &&Tracked| {
+            tracked.outside == Some(Outside::Deleted) && tracked.source.is_some()
+        };
+        let held = self.files.values().filter(is_held).count();
+        let counter = &self.around.stats.files_deleted_open;
+        counter.store(held as u64, Ordering::Relaxed);
         Ok(())
     }
 

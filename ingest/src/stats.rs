@@ -12,6 +12,9 @@ pub struct Stats {
     pub files_found: AtomicU64,
     /// Files read to their end, all of it durable in the log.
     pub files_finished: AtomicU64,
+    /// Files that have been deleted and are still held open, which keeps their space in use: they are let go when
+    /// nobody has written to them for five seconds.
+    pub files_deleted_open: AtomicU64,
     /// Files set aside at this moment.
     pub files_blocked: AtomicU64,
     /// Records read in this run: rows and rejects.

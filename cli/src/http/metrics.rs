@@ -154,6 +154,12 @@ fn write_ingest(metrics: &mut Exposition, stats: &bekk_ingest::Stats) {
     }
     metrics
         .gauge(
+            "bekk_ingest_files_deleted_open",
+            "Files that have been deleted and are held open still.",
+        )
+        .count(&[], load(&stats.files_deleted_open));
+    metrics
+        .gauge(
             "bekk_ingest_known_bytes",
             "Bytes of the files that are known.",
         )

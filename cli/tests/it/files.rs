@@ -465,6 +465,8 @@ fn deleted_while_reading() {
         told.first().is_some_and(|file| file["position"] != 0)
     });
     fs::remove_file(&path).unwrap();
+    let held = || inbox.metric("bekk_ingest_files_deleted_open");
+    inbox.wait_until("it is counted as held", || held() == Some(1.0));
     inbox.await_records(300_000);
     let descriptors = format!("/proc/{}/fd", process.id());
     inbox.wait_until("it is let go", || {
@@ -472,6 +474,7 @@ fn deleted_while_reading() {
         let mut open = open.map(|entry| fs::read_link(entry.path()));
         !open.any(|target| target.is_ok_and(|target| target.to_string_lossy().contains("a.csv")))
     });
+    inbox.wait_until("none is counted", || held() == Some(0.0));
     assert_eq!(process.terminate(), Some(0));
     assert_eq!(inbox.ids().len(), 300_000);
 }

@@ -41,7 +41,7 @@ fn address(sandbox: &Sandbox) -> String {
 }
 
 /// A request's status code and body.
-fn get(address: &str, path: &str) -> (u16, String) {
+pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -54,7 +54,7 @@ fn get(address: &str, path: &str) -> (u16, String) {
 }
 
 /// A sample's value; its name with its labels.
-fn sample(metrics: &str, name: &str) -> Option<f64> {
+pub(crate) fn sample(metrics: &str, name: &str) -> Option<f64> {
     let line = metrics.lines().find(|line| {
         line.strip_prefix(name)
             .is_some_and(|rest| rest.starts_with(' '))

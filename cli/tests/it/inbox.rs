@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bekk_log::{Client, Config};
 use bekk_stream::{Body, Payload, Value};
 
+use crate::health::{get, sample};
 use crate::support::{Process, Ran, Sandbox};
 
 pub(crate) const HEADER: &str = "id,name\n";
@@ -96,6 +97,13 @@ impl Inbox {
 
     pub(crate) fn said(&self) -> String {
         self.sandbox.said()
+    }
+
+    /// A sample of the metrics of the one ingest that was started.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let said = self.said();
+        let line = said.lines().find_map(|line| line.split_once("http://"))?.1;
+        sample(&get(line.split_whitespace().next()?, "/metrics").1, name)
     }
 
     /// What is told of the files now.
