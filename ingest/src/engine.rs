@@ -127,6 +127,18 @@ impl Stopped {
     }
 }
 
+/// Adds a file to the known ones. Nearly all inodes are those of one file, and there may be very many.
+pub(crate) fn remember(
+    known: &mut HashMap<(usize, u64), Vec<FileEntry>>,
+    stream: usize,
+    mut entry: FileEntry,
+) {
+    entry.offsets.shrink_to_fit();
+    let inode = (stream, entry.inode);
+    let entries = known.entry(inode).or_insert_with(|| Vec::with_capacity(1));
+    entries.push(entry);
+}
+
 impl<'a> Engine<'a> {
     pub(crate) fn new(
         around: Surroundings<'a>,
@@ -149,7 +161,7 @@ impl<'a> Engine<'a> {
                 if file.state == FileState::Gone {
                     ended.push((file.decisions.last().map(|last| last.at_ms), file.id));
                 }
-                known.entry((stream, file.inode)).or_default().push(file);
+                remember(&mut known, stream, file);
             }
         }
         ended.sort_unstable();

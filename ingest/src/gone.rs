@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use bekk_stream::FileId;
 
 use crate::decision::{FileState, What};
-use crate::engine::{Engine, Stopped};
+use crate::engine::{Engine, Stopped, remember};
 use crate::entry::FileEntry;
 use crate::identity::{Verdict, verify};
 use crate::inbox::Listed;
@@ -175,10 +175,7 @@ impl Engine<'_> {
         if self.ended.len() > ENDED_MAX {
             self.ended.pop_front();
         }
-        self.known
-            .entry((stream, entry.inode))
-            .or_default()
-            .push(entry);
+        remember(&mut self.known, stream, entry);
     }
 
     /// After the first listing: looks for files that were being read when an earlier run ended, and have got a
@@ -238,8 +235,7 @@ impl Engine<'_> {
         // Of two that are known with its inode, the one that was told of last has it.
         let is_followed = self.by_inode.contains_key(&inode);
         if !is_same || is_followed || file.stat.size <= entry.position {
-            let key = (file.stream, entry.inode);
-            self.known.entry(key).or_default().push(entry);
+            remember(&mut self.known, file.stream, entry);
             return Ok(());
         }
         let why = format!(

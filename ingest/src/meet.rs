@@ -12,7 +12,7 @@ use bekk_stream::FileId;
 
 use crate::config::Mode;
 use crate::decision::{FileState, What};
-use crate::engine::{Engine, Stopped};
+use crate::engine::{Engine, Stopped, remember};
 use crate::entry::FileEntry;
 use crate::identity::{Verdict, verify};
 use crate::inbox::Listed;
@@ -154,8 +154,7 @@ impl Engine<'_> {
             State::Blocked if is_changed => {
                 let entry = tracked.entry.clone();
                 self.forget(id);
-                let key = (file.stream, file.stat.inode);
-                self.known.entry(key).or_default().push(entry);
+                remember(&mut self.known, file.stream, entry);
                 self.meet_unknown(file, found)?;
             }
             State::Idle | State::Finished | State::Unreadable if is_changed || is_behind => {
@@ -197,8 +196,7 @@ impl Engine<'_> {
             // Whether its inode was used again, or it may be the copy of another, for which the same holds.
             let is_other = entry.state == FileState::Gone || entry.path() != file.path;
             if is_other || self.may_be_copy(&file) {
-                let key = (file.stream, file.stat.inode);
-                self.known.entry(key).or_default().push(entry);
+                remember(&mut self.known, file.stream, entry);
                 if is_other && file.stat.size > 0 {
                     found.new.push(file);
                 }

@@ -12,7 +12,7 @@ use bekk_stream::{FileId, Meta};
 
 use crate::copies::is_held;
 use crate::decision::What;
-use crate::engine::{Engine, Stopped};
+use crate::engine::{Engine, Stopped, remember};
 use crate::entry::FileEntry;
 use crate::identity::{Stat, Verdict};
 use crate::inbox::Listed;
@@ -182,7 +182,7 @@ impl Engine<'_> {
             return Ok(Owner::Inherited);
         }
         let had_content = entry.position > 0;
-        self.known.entry(key).or_default().push(entry);
+        remember(&mut self.known, file.stream, entry);
         Ok(match had_content {
             true => Owner::Gone(id),
             false => Owner::None,
