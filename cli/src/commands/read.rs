@@ -36,19 +36,23 @@ pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
         }
     };
     let mut places = Vec::new();
+    // A log that grows faster than it is printed has an end all the same, unless it is followed.
+    let mut ends_at_start = Vec::new();
     for ends in log.partition_ends(&topic)? {
         places.push((ends.partition, place(&log, &topic, ends, args.from)?));
+        ends_at_start.push(ends.end);
     }
     let mut reader = Reader {
         log: log.clone(),
         topic: &topic,
         format: args.format,
         left: args.limit.unwrap_or(u64::MAX),
+        ends: (!args.follow).then_some(ends_at_start),
         schemas: Schemas::default(),
         out: io::stdout().lock(),
     };
     loop {
-        match reader.read(&mut places, args.follow, &stop) {
+        match reader.read(&mut places, &stop) {
             // Whoever had the log has gone; the next one has the same records.
             Err(error) if args.follow && has_gone(&error) && !signals::is_set(&stop) => {
                 let next = context.open_log(&args.log)?;
@@ -83,23 +87,21 @@ struct Reader<'a> {
     topic: &'a str,
     format: ReadFormat,
     left: u64,
+    /// Where to stop in each partition; none if it goes on with new records.
+    ends: Option<Vec<Offset>>,
     schemas: Schemas,
     out: io::StdoutLock<'static>,
 }
 
 impl Reader<'_> {
-    fn read(
-        &mut self,
-        places: &mut [(u32, Offset)],
-        follow: bool,
-        stop: &AtomicBool,
-    ) -> Result<()> {
+    fn read(&mut self, places: &mut [(u32, Offset)], stop: &AtomicBool) -> Result<()> {
         loop {
-            for (partition, next) in places.iter_mut() {
-                self.read_partition(*partition, next, stop)?;
+            for (at, (partition, next)) in places.iter_mut().enumerate() {
+                let end = self.ends.as_ref().map(|ends| ends[at]);
+                self.read_partition(*partition, next, end, stop)?;
             }
             self.out.flush().context("write the records")?;
-            if !follow || self.left == 0 {
+            if self.ends.is_some() || self.left == 0 {
                 return Ok(());
             }
             while !self.log.wait_for_records(self.topic, places, WAIT)? {
@@ -114,14 +116,15 @@ impl Reader<'_> {
         &mut self,
         partition: u32,
         next: &mut Offset,
+        end: Option<Offset>,
         stop: &AtomicBool,
     ) -> Result<()> {
-        while self.left > 0 && !signals::is_set(stop) {
+        while self.left > 0 && end.is_none_or(|end| *next < end) && !signals::is_set(stop) {
             let records = self
                 .log
                 .read(self.topic, partition, *next, READ_BYTES_MAX)?;
             for record in records.iter() {
-                if self.left == 0 {
+                if self.left == 0 || end.is_some_and(|end| record.offset >= end) {
                     return Ok(());
                 }
                 self.write(partition, &record)?;
