@@ -125,6 +125,8 @@ impl LiveLine {
     pub(crate) fn finish(self, text: &str) {
         if self.screen.is_terminal {
             self.screen.bar.abandon_with_message(text.to_owned());
+            // The cursor is left at the line's end, which is that of the terminal, or of what it writes to.
+            let _ = io::stderr().write_all(b"\n");
         } else {
             self.screen.say(text);
         }
@@ -175,6 +177,15 @@ pub(crate) fn grouped(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// A noun for so many: 1 file, 2 files.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    if count == 1 {
+        noun.to_owned()
+    } else {
+        format!("{noun}s")
+    }
 }
 
 #[cfg(test)]

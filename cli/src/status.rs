@@ -188,7 +188,7 @@ impl Status {
             problem(error.clone(), "start the log's server, or end it");
         }
         if let Some(error) = &self.postgres.error {
-            let act = "start PostgreSQL, or name another with --postgres";
+            let act = "see to PostgreSQL, or name another with --postgres";
             problem(error.clone(), act);
         }
         if let Some(disk) = &self.log.disk

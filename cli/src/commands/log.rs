@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Outcome, print_json, print_result};
 use crate::args::{Global, Log, LogTopics};
 use crate::context::Context;
-use crate::screen::{Screen, grouped};
+use crate::screen::{Screen, grouped, plural};
 
 pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
@@ -98,9 +98,16 @@ impl fmt::Display for TopicLine {
         let records: u64 = partitions
             .map(|partition| partition.end - partition.start)
             .sum();
-        write!(f, "{}: {} records, ", self.topic, grouped(records))?;
+        write!(
+            f,
+            "{}: {} {}, ",
+            self.topic,
+            grouped(records),
+            plural(records, "record")
+        )?;
         if let (Some(segments), Some(bytes)) = (self.segments, self.bytes) {
-            write!(f, "{segments} segments, {} bytes, ", grouped(bytes))?;
+            let noun = plural(segments.into(), "segment");
+            write!(f, "{segments} {noun}, {} bytes, ", grouped(bytes))?;
         }
         write!(f, "kept {}", shown_retention(self))
     }

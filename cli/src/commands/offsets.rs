@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Outcome, print_json, print_result};
 use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset, Where};
 use crate::context::Context;
-use crate::screen::{Screen, grouped};
+use crate::screen::{Screen, grouped, plural};
 
 pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
@@ -256,13 +256,14 @@ pub(super) fn print_moves(moves: &[Move], executed: bool, json: bool) -> Result<
             ""
         };
         print_result(&format!(
-            "{} {}/{}: {}{other_log} -> {}   {} records to apply",
+            "{} {}/{}: {}{other_log} -> {}   {} {} to apply",
             line.group,
             line.topic,
             line.partition,
             grouped(line.from),
             grouped(line.to),
-            grouped(line.records)
+            grouped(line.records),
+            plural(line.records, "record")
         ))?;
     }
     print_result(if executed {

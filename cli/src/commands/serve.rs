@@ -80,7 +80,8 @@ pub(super) fn start(
     let files = args.tls_cert.clone().zip(args.tls_key.clone());
     config.tls = files.map(|(cert, key)| TlsConfig { cert, key });
     let (is_closed, is_encrypted) = (config.credentials.is_some(), config.tls.is_some());
-    let server = Server::start(log.clone(), config).context("serve the log")?;
+    let server =
+        Server::start(log.clone(), config).context("serve the log (--listen names the address)")?;
     let address = server.local_addr();
     let advertised = match &args.advertise {
         Some((host, port)) => format!(", advertised as {host}:{port}"),

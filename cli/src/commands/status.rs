@@ -84,7 +84,7 @@ fn text(status: &Status) -> String {
     let mut lines = log_lines(&status.log);
     lines.extend(file_lines(&status.files));
     lines.push(match (&status.postgres.server, &status.postgres.error) {
-        (_, Some(_)) => "postgres   away".to_owned(),
+        (_, Some(_)) => "postgres   cannot be asked".to_owned(),
         (Some(server), None) => format!("postgres   {server}"),
         (None, None) => "postgres   a private one, not made yet".to_owned(),
     });

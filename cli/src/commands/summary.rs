@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
 use crate::pipeline::Summary;
-use crate::screen::{Screen, grouped};
+use crate::screen::{Screen, grouped, plural};
 
 /// A run's result, for people and programs.
 #[derive(Serialize)]
@@ -180,12 +180,4 @@ pub(crate) fn print(report: &Report, json: bool, strict: bool, screen: &Screen) 
     } else {
         Outcome::Done
     })
-}
-
-fn plural(count: u64, noun: &str) -> String {
-    if count == 1 {
-        noun.to_owned()
-    } else {
-        format!("{noun}s")
-    }
 }

@@ -43,9 +43,12 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         stop: &stop,
     };
     screen.say(&format!(
-        "log        {place}   {}, {}",
+        "log        {place}   {}{}",
         context.shown_topics(),
-        context.shown_durability()
+        // Elsewhere it is the server's affair.
+        place
+            .dir()
+            .map_or_else(String::new, |_| format!(", {}", context.shown_durability()))
     ));
     let rhythm = demo
         .as_ref()

@@ -108,7 +108,7 @@ fn follow_goes_on_with_new_records_and_new_owners() {
     let first = sandbox.start(&["ingest", "--http", "off"]);
     let topics = || sandbox.run(&["log", "topics"]).stdout;
     wait_until("the topic is there", limit, || {
-        topics().contains("events: 1 records")
+        topics().contains("events: 1 record,")
     });
     let follow = sandbox.start(&["log", "read", "--follow", "--format", "csv"]);
     wait_until("the first record is read", limit, || {

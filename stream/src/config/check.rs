@@ -17,7 +17,7 @@ pub(super) fn config(config: &Config) -> Result<(), Fault> {
     if config.streams.is_empty() {
         return Err(Fault::new(
             "streams",
-            "there is none; `bekk init --from FILE.csv` writes one for your file",
+            "there is none; `bekk init --from FILE.csv --out -` prints one for your file",
         ));
     }
     let mut tables = HashSet::new();
