@@ -1,0 +1,105 @@
+//! What a dead letter is now: its record of the log, or its text read again.
+
+use bekk_stream::{Body, FileId, Origin, Payload};
+
+use super::{LetterText, Mended, Retry};
+use crate::later::Written;
+use crate::{Error, Letter, prepare, render};
+
+/// A letter that is a row now, and when it was written where the log still knows.
+pub(crate) struct Candidate {
+    pub(crate) row: Mended,
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+    pub(crate) written: Option<Written>,
+}
+
+impl Retry<'_> {
+    /// Reads a letter again: from the log where that has the row as it is, else from its text.
+    pub(super) fn candidate(
+        &self,
+        letter: &Letter,
+        parse: &mut dyn FnMut(LetterText<'_>) -> Result<Mended, String>,
+    ) -> Result<Result<Candidate, String>, Error> {
+        let candidate = |row, written| Candidate {
+            row,
+            partition: letter.partition,
+            offset: letter.offset,
+            written,
+        };
+        let topic = &self.target.stream.name;
+        let ends = self
+            .log
+            .partition_ends(topic)
+            .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?;
+        let is_there = self.log.log_id().to_string() == letter.log_id
+            && ends.iter().any(|ends| {
+                ends.partition == letter.partition
+                    && (ends.start.get()..ends.end.get()).contains(&letter.offset)
+            });
+        let mut written = None;
+        let mut origin = origin_of(letter);
+        let mut original = letter.raw.clone();
+        // Only a reject is in its file's form.
+        let mut is_plain = !bekk_stream::Reason::ALL
+            .iter()
+            .any(|reason| reason.as_str() == letter.reason);
+        let records = match is_there {
+            true => Some(prepare::read(self.source(letter.partition), letter.offset)?),
+            false => None,
+        };
+        let record = records
+            .as_ref()
+            .and_then(|records| records.iter().next())
+            .filter(|record| record.offset.get() == letter.offset);
+        if let Some(record) = record {
+            let Ok(payload) = Payload::decode(record.value) else {
+                return Ok(Err("it is no record of bekk".to_owned()));
+            };
+            origin = payload.origin;
+            written = Some(Written {
+                timestamp_ms: record.timestamp_ms,
+                origin,
+            });
+            is_plain = matches!(payload.body, Body::Row(_));
+            if let Body::Reject(reject) = &payload.body {
+                original = reject.raw.to_vec();
+            }
+            if let Body::Row(row) = &payload.body {
+                let text = render::csv_line(row.clone()).unwrap_or_default();
+                if text.as_bytes().starts_with(&letter.raw) {
+                    let row = Mended {
+                        partition: letter.partition,
+                        key: record.key.map(<[u8]>::to_vec),
+                        payload: record.value.to_vec(),
+                    };
+                    return Ok(Ok(candidate(row, written)));
+                }
+            }
+        }
+        if letter.raw.len() >= bekk_stream::REJECT_RAW_MAX {
+            return Ok(Err(
+                "only its beginning was kept; mend it in a file".to_owned()
+            ));
+        }
+        let text = LetterText {
+            letter,
+            is_plain,
+            original: &original,
+            origin,
+            partitions: u32::try_from(ends.len()).unwrap_or(u32::MAX),
+        };
+        Ok(parse(text).map(|row| candidate(row, written)))
+    }
+}
+
+/// Where a letter came from, as far as it knows itself.
+fn origin_of(letter: &Letter) -> Origin {
+    let start = letter.byte_offset.unwrap_or_default();
+    Origin {
+        file: FileId::from_bytes([0; 16]),
+        start,
+        end: start + letter.raw.len() as u64,
+        line: letter.line.unwrap_or_default(),
+    }
+}

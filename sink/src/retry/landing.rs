@@ -1,0 +1,202 @@
+//! A dead letter that is a row now, put into its table.
+
+use bekk_log::{Offset, Record};
+use bekk_stream::OnConflict;
+use tokio_postgres::types::ToSql;
+
+use super::{Candidate, Retried, Retry};
+use crate::apply::{BEGIN, copy_in, copy_span};
+use crate::batch::Batch;
+use crate::ddl::quote;
+use crate::later::LaterRecords;
+use crate::plan::ColumnSet;
+use crate::prepare::prepare_record;
+use crate::session::Session;
+use crate::sqlstate::{Verdict, verdict};
+use crate::{Error, Letter, PostgresError};
+
+impl Retry<'_> {
+    /// Puts the row into the table and resolves the letter, in one transaction.
+    pub(super) async fn land(
+        &self,
+        session: &mut Session,
+        letter: &Letter,
+        candidate: &Candidate,
+        later: &mut LaterRecords<'_>,
+    ) -> Result<Retried, Error> {
+        let record = Record {
+            offset: Offset::new(letter.offset),
+            timestamp_ms: 0,
+            key: candidate.row.key.as_deref(),
+            value: &candidate.row.payload,
+        };
+        let batch = prepare_record(self.source(candidate.row.partition), &record)?;
+        if let Some(unfit) = batch.dead.first() {
+            let column = unfit.column.as_deref().unwrap_or("the record");
+            return Ok(Retried::Open(format!(
+                "{} in `{column}`: {}",
+                unfit.reason, unfit.detail
+            )));
+        }
+        let landed = self
+            .transaction(session, letter, candidate, &batch, later)
+            .await;
+        if landed.is_err() && !session.client.is_closed() {
+            // If this fails the connection is lost, and with it the transaction.
+            let _ = session.client.batch_execute("ROLLBACK").await;
+        }
+        match landed {
+            Ok(retried) => Ok(retried),
+            Err(LandError::Postgres(error)) if verdict(&error) == Verdict::Isolate => {
+                Ok(Retried::Open(PostgresError::from(&error).to_string()))
+            }
+            Err(LandError::Postgres(error)) => Err(Error::postgres(
+                format!("retry dead letter {}", letter.id),
+                &error,
+            )),
+            Err(LandError::Log(error)) => Err(error),
+        }
+    }
+
+    async fn transaction(
+        &self,
+        session: &mut Session,
+        letter: &Letter,
+        candidate: &Candidate,
+        batch: &Batch,
+        later: &mut LaterRecords<'_>,
+    ) -> Result<Retried, LandError> {
+        let client = &session.client;
+        client.batch_execute(BEGIN).await?;
+        let partition = candidate.row.partition.cast_signed();
+        // A sink takes the same locks in the same order.
+        client
+            .execute(
+                "SELECT FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND partition = $3 FOR UPDATE",
+                &[&letter.group, &letter.topic, &partition],
+            )
+            .await?;
+        let open = client
+            .query_opt(
+                "SELECT FROM bekk.dead_letters WHERE id = $1 AND resolved_at IS NULL FOR UPDATE",
+                &[&letter.id],
+            )
+            .await?;
+        if open.is_none() {
+            client.batch_execute("ROLLBACK").await?;
+            return Ok(Retried::Open("it was resolved meanwhile".to_owned()));
+        }
+        later.look().map_err(LandError::Log)?;
+        let is_later =
+            later.has(candidate) || was_retried_later(session, letter, candidate).await?;
+        let is_in = match batch.columns.as_deref() {
+            Some(columns) => {
+                self.write(session, columns, batch, candidate, is_later)
+                    .await?
+            }
+            None => false,
+        };
+        let resolution = if is_in { "retried" } else { "superseded" };
+        let parameters: [&(dyn ToSql + Sync); 3] = [&letter.id, &resolution, &candidate.row.key];
+        session
+            .client
+            .execute(
+                "UPDATE bekk.dead_letters SET resolved_at = clock_timestamp(), resolution = $2, record_key = $3
+                  WHERE id = $1",
+                &parameters,
+            )
+            .await?;
+        session.client.batch_execute("COMMIT").await?;
+        Ok(if is_in {
+            Retried::Landed
+        } else {
+            Retried::Superseded
+        })
+    }
+
+    /// Writes the row unless the table has a newer one; says whether it did.
+    async fn write(
+        &self,
+        session: &mut Session,
+        columns: &ColumnSet,
+        batch: &Batch,
+        candidate: &Candidate,
+        is_later: bool,
+    ) -> Result<bool, tokio_postgres::Error> {
+        let stream = &self.target.stream;
+        if !self.target.is_keyed() {
+            copy_span(session, columns, batch, &batch.winners).await?;
+            return Ok(true);
+        }
+        let newer = match &stream.newer_by {
+            Some(version) => {
+                let version = quote(version);
+                let equal = if candidate.written.is_some() && !is_later {
+                    ">"
+                } else {
+                    ">="
+                };
+                format!(
+                    "(t.{version} {equal} s.{version} OR s.{version} IS NULL AND t.{version} IS NOT NULL)"
+                )
+            }
+            // The first record of a key stays, so that any row is in the way.
+            None if stream.on_conflict == OnConflict::Ignore => "true".to_owned(),
+            None if is_later => return Ok(false),
+            None if candidate.written.is_none() => "true".to_owned(),
+            None => "false".to_owned(),
+        };
+        let same_key: Vec<String> = stream
+            .key
+            .iter()
+            .map(|key| format!("t.{0} = s.{0}", quote(key)))
+            .collect();
+        let delete = format!(
+            "DELETE FROM {} s USING {} t WHERE {} AND {newer}",
+            columns.staging_table,
+            self.target.table.sql_name,
+            same_key.join(" AND "),
+        );
+        session
+            .client
+            .batch_execute(&columns.create_staging_sql)
+            .await?;
+        copy_in(session, &columns.copy_staging_sql, batch, &batch.winners).await?;
+        let in_the_way = session.client.execute(&delete, &[]).await?;
+        if in_the_way == 0 {
+            session.client.query(&columns.merge_sql, &[]).await?;
+        }
+        Ok(in_the_way == 0)
+    }
+}
+
+/// Whether a later letter of the same key has become a row: the log has no key of a reject.
+async fn was_retried_later(
+    session: &Session,
+    letter: &Letter,
+    candidate: &Candidate,
+) -> Result<bool, tokio_postgres::Error> {
+    let Some(key) = &candidate.row.key else {
+        return Ok(false);
+    };
+    let row = session
+        .client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM bekk.dead_letters
+              WHERE record_key = $1 AND group_name = $2 AND topic = $3 AND resolution = 'retried' AND id > $4)",
+            &[key, &letter.group, &letter.topic, &letter.id],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+enum LandError {
+    Postgres(tokio_postgres::Error),
+    Log(Error),
+}
+
+impl From<tokio_postgres::Error> for LandError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
