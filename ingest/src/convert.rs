@@ -103,7 +103,7 @@ impl Converter {
         self.payload.clear();
         self.key.clear();
         self.decoded.take(record);
-        let mut values = recycled(std::mem::take(&mut self.values));
+        let mut values: Vec<Value<'_>> = std::mem::take(&mut self.values);
         let parsed = check_form(&self.columns, header, record, self.record_max)
             .and_then(|()| parse_values(&self.columns, header, record, &self.decoded, &mut values));
         let is_reject = parsed.is_err();

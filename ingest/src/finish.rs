@@ -56,9 +56,8 @@ impl Engine<'_> {
                 continue;
             };
             if let Err(error) = tracked.look() {
-                self.summary
-                    .left
-                    .push((tracked.path.clone(), error.to_string()));
+                let unreadable = (tracked.path.clone(), error.to_string());
+                self.summary.unreadable.push(unreadable);
                 continue;
             }
             if tracked.entry.packing.is_some() && tracked.is_behind() {
@@ -122,8 +121,8 @@ impl Engine<'_> {
             tracked.entry.decide(What::Unreadable, why);
             self.is_dirty = true;
             if is_once {
-                let left = (tracked.path.clone(), error.to_string());
-                self.summary.left.push(left);
+                let unreadable = (tracked.path.clone(), error.to_string());
+                self.summary.unreadable.push(unreadable);
             }
         }
     }

@@ -326,9 +326,11 @@ impl Engine<'_> {
     pub(crate) fn report_unreadable(&mut self, path: &Path, error: &dyn Display) {
         if self.unreadable.insert(path.to_owned()) {
             if self.around.config.mode == Mode::Once {
-                self.summary.left.push((path.to_owned(), error.to_string()));
+                let unreadable = (path.to_owned(), error.to_string());
+                self.summary.unreadable.push(unreadable);
+            } else {
+                tracing::warn!(path = %path.display(), %error, "cannot be read; it is tried again");
             }
-            tracing::warn!(path = %path.display(), %error, "cannot be read; it is tried again");
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct Summary {
     pub already: u64,
     /// Files set aside, and why.
     pub blocked: Vec<(PathBuf, String)>,
+    /// Files that could not be read, and why.
+    pub unreadable: Vec<(PathBuf, String)>,
     /// Files of which something was left for later, and what.
     pub left: Vec<(PathBuf, String)>,
 }
@@ -88,6 +90,7 @@ impl Summary {
             self.already = later.already;
         }
         self.blocked = later.blocked;
+        self.unreadable = later.unreadable;
         self.left = later.left;
     }
 }

@@ -80,7 +80,7 @@ pub(crate) enum Command {
       bekk up                                          follow the files until stopped\n  \
       bekk up --once --postgres postgres://me@host/db  take what is there, then stop\n  \
       bekk up --listen 127.0.0.1:9092                  Kafka clients may read the log meanwhile\n\n\
-    Exit codes: 0 done, or stopped; 1 failed, or a file was set aside with --once; 3 dead letters under --strict.")]
+    Exit codes: 0 done, or stopped; 1 failed, or with --once a file was set aside or could not be read; 3 dead letters under --strict.")]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) once: OnceArgs,
@@ -107,7 +107,7 @@ pub(crate) struct Up {
 #[derive(Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Exit codes: 0 done, or stopped; 1 failed, or a file was set aside with --once."
+    after_help = "Exit codes: 0 done, or stopped; 1 failed, or with --once a file was set aside or could not be read."
 )]
 pub(crate) struct Ingest {
     #[command(subcommand)]

@@ -30,6 +30,7 @@ struct Ingested {
     rejects: u64,
     records_already_logged: u64,
     blocked: Vec<FileNote>,
+    unreadable: Vec<FileNote>,
     left: Vec<FileNote>,
 }
 
@@ -68,6 +69,7 @@ impl Report {
             rejects: ingest.rejects,
             records_already_logged: ingest.already,
             blocked: ingest.blocked.iter().map(FileNote::new).collect(),
+            unreadable: ingest.unreadable.iter().map(FileNote::new).collect(),
             left: ingest.left.iter().map(FileNote::new).collect(),
         });
         #[expect(
@@ -90,10 +92,11 @@ impl Report {
         }
     }
 
-    fn is_blocked(&self) -> bool {
+    /// Whether there were files that were not taken, and that someone must look at.
+    fn is_incomplete(&self) -> bool {
         self.ingest
             .as_ref()
-            .is_some_and(|ingest| !ingest.blocked.is_empty())
+            .is_some_and(|ingest| !ingest.blocked.is_empty() || !ingest.unreadable.is_empty())
     }
 
     fn has_dead_letters(&self) -> bool {
@@ -166,6 +169,9 @@ pub(crate) fn print(report: &Report, json: bool, strict: bool, screen: &Screen) 
         for note in &ingest.blocked {
             screen.say(&format!("blocked: {}: {}", note.path, note.reason));
         }
+        for note in &ingest.unreadable {
+            screen.say(&format!("unreadable: {}: {}", note.path, note.reason));
+        }
         for note in &ingest.left {
             screen.say(&format!("left: {}: {}", note.path, note.reason));
         }
@@ -173,7 +179,7 @@ pub(crate) fn print(report: &Report, json: bool, strict: bool, screen: &Screen) 
     if report.has_dead_letters() {
         screen.say("what was refused, and why: bekk dead-letters list");
     }
-    Ok(if report.is_blocked() {
+    Ok(if report.is_incomplete() {
         Outcome::Incomplete
     } else if strict && report.has_dead_letters() {
         Outcome::DeadLetters

@@ -232,11 +232,7 @@ fn an_unreadable_file_does_not_stop_the_others() {
     let mut command = inbox.bekk(&["ingest"]);
     let log = File::create(inbox.path("bekk.log")).unwrap();
     command.stderr(log);
-    if fs::metadata(&path).unwrap().uid() == 0 {
-        // Root may read everything.
-        give_to(&inbox.path("."), 65534);
-        command.uid(65534).gid(65534);
-    }
+    as_nobody(&inbox, &mut command);
     let process = Process::spawn(&mut command);
     inbox.await_records(1);
     inbox.wait_until("it is reported", || {
@@ -251,6 +247,38 @@ fn an_unreadable_file_does_not_stop_the_others() {
         "{}",
         inbox.said()
     );
+}
+
+/// A run to the end leaves such a file, and says so by its exit code too: a program that starts it must see that
+/// not all was taken.
+#[test]
+fn a_run_to_the_end_fails_where_a_file_cannot_be_read() {
+    let inbox = Inbox::new();
+    let path = inbox.put("a.csv", csv([1]));
+    inbox.put("b.csv", csv([2]));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    let run = || {
+        let mut command = inbox.bekk(&["ingest", "--once"]);
+        as_nobody(&inbox, &mut command);
+        command.output().unwrap()
+    };
+    let refused = run();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let told = format!("unreadable: {}: Permission denied", path.display());
+    assert!(said.contains(&told), "{said}");
+    assert_eq!(inbox.ids(), [2], "the other one was taken");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(run().status.code(), Some(0));
+    assert_eq!(inbox.ids(), [1, 2]);
+}
+
+/// Runs a command without root's right to read everything.
+fn as_nobody(inbox: &Inbox, command: &mut Command) {
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        give_to(&inbox.path("."), 65534);
+        command.uid(65534).gid(65534);
+    }
 }
 
 fn give_to(path: &Path, user: u32) {
