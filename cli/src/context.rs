@@ -10,6 +10,7 @@ use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
 use crate::database::{Choice, Database};
 use crate::environment;
 use crate::log_place::LogPlace;
+use crate::open_files;
 
 /// The file that is the configuration where none is named.
 const CONFIG_FILE: &str = "bekk.toml";
@@ -178,6 +179,7 @@ impl Context {
         if let Some(max) = options.open_files_max {
             config.open_files_max = max as usize;
         }
+        config.open_files_max = config.open_files_max.min(open_files::followed_max());
         config
     }
 

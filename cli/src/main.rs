@@ -10,6 +10,7 @@ mod environment;
 mod http;
 mod infer;
 mod log_place;
+mod open_files;
 mod pipeline;
 mod screen;
 mod service;
@@ -31,6 +32,7 @@ const WRONG_USAGE: u8 = 2;
 fn main() -> ExitCode {
     // Before the arguments, whose defaults may come from it.
     let dotenv = environment::load_dotenv();
+    open_files::raise_limit();
     let cli = Cli::parse();
     let screen = Screen::start(&cli.global);
     if let Err(error) = dotenv {

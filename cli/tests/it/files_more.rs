@@ -273,6 +273,27 @@ fn a_run_to_the_end_fails_where_a_file_cannot_be_read() {
     assert_eq!(inbox.ids(), [1, 2]);
 }
 
+/// The system lets the process have 64 files open, of which the log wants some: three hundred files are followed all
+/// the same.
+#[test]
+fn few_open_files_are_enough() {
+    let inbox = Inbox::new();
+    for number in 0..300 {
+        inbox.put(&format!("{number}.csv"), csv([number]));
+    }
+    let command = inbox.bekk(&["ingest", "--once"]);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap());
+    let done = limited.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert_eq!(inbox.ids(), Vec::from_iter(0..300));
+}
+
 /// Runs a command without root's right to read everything.
 fn as_nobody(inbox: &Inbox, command: &mut Command) {
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
