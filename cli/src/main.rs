@@ -9,6 +9,7 @@ mod database;
 mod environment;
 mod http;
 mod infer;
+mod lag;
 mod log_place;
 mod open_files;
 mod pipeline;

@@ -11,8 +11,9 @@
 //! the reader passes over exactly those.
 //!
 //! What becomes of files: [`meet`] sees by inode which are known, [`rotate`] where a content has gone that is
-//! not where it was, [`copies`] which file is its copy, [`gone`] follows what has left the inbox, [`packed`] makes sure of what is compressed. What
-//! they decide, and on what evidence, is kept with the checkpoint, for [`files()`] to tell.
+//! not where it was, [`copies`] which file is its copy, [`gone`] follows what has left the inbox, [`packed`] makes
+//! sure of what is compressed. What they decide, and on what evidence, is kept with the checkpoint, for [`files()`]
+//! to tell.
 #![expect(
     rustdoc::private_intra_doc_links,
     reason = "the map of the crate is for its readers"

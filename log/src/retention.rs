@@ -11,7 +11,7 @@ use crate::topic::{TopicLog, lock};
 use crate::{Error, Offset, Retention};
 
 /// A group that has committed nothing for this long holds no segment any more.
-const GROUP_ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const GROUP_ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Lets go of the segments that nothing keeps, and returns how many bytes that gave back.
 pub(crate) fn apply(core: &Core) -> Result<u64, Error> {

@@ -1,14 +1,14 @@
 //! `bekk offsets`: how far the groups have come, and setting where one goes on.
 
 use anyhow::{Result, bail, ensure};
-use bekk_log::{Client, Offset, PartitionEnds};
+use bekk_log::{Client, PartitionEnds};
 use bekk_sink::{ConnectOptions, GroupOffset, Reset};
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
 use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset, Where};
 use crate::context::Context;
+use crate::lag::age_seconds;
 use crate::screen::{Screen, grouped, plural};
 
 pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Outcome> {
@@ -137,14 +137,6 @@ fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
         superseded: offset.superseded,
         dead_letters: offset.dead,
     }
-}
-
-/// How long ago the record at an offset was written.
-pub(crate) fn age_seconds(log: &Client, topic: &str, partition: u32, next: u64) -> Option<f64> {
-    let records = log.read(topic, partition, Offset::new(next), 1).ok()?;
-    let written_ms = records.iter().next()?.timestamp_ms;
-    let age_ms = u32::try_from(Timestamp::now().as_millisecond() - written_ms).unwrap_or_default();
-    Some(f64::from(age_ms) / 1000.0)
 }
 
 /// What tells a sink from the others of its group.

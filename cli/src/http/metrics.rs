@@ -9,7 +9,7 @@ use bekk_sink::State;
 
 use super::exposition::Exposition;
 use super::process;
-use crate::commands::offsets::age_seconds;
+use crate::lag::age_seconds;
 use crate::service::{Service, Sink};
 
 /// Asks every part, and writes down what it says.

@@ -5,6 +5,7 @@
 mod events;
 mod exact;
 mod files;
+mod files_copied;
 mod files_more;
 mod health;
 mod inbox;

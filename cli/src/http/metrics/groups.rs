@@ -2,19 +2,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
-use bekk_log::{Client, Commit, PartitionEnds};
+use bekk_log::{Client, Commit, GROUP_ACTIVE, PartitionEnds};
 use jiff::Timestamp;
 
 use super::super::exposition::Exposition;
-use crate::commands::offsets::age_seconds;
+use crate::lag::age_seconds;
 
 /// At most so many partitions of groups are told of: other programs may make any number of groups.
 const PARTITIONS_MAX: usize = 256;
-/// A group of another program that has committed nothing for so long is not told of; retention takes no group
-/// for active after this.
-const ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// How far a group is behind in a partition.
 struct Lag {
@@ -71,7 +67,7 @@ fn told_of(mut commits: Vec<Commit>, now_ms: i64) -> Vec<Commit> {
         *at_ms = commit.at_ms.max(*at_ms);
     }
     let latest = |commit: &Commit| latest.get(&commit.group).copied().unwrap_or_default();
-    let active_ms = i64::try_from(ACTIVE.as_millis()).unwrap_or(i64::MAX);
+    let active_ms = i64::try_from(GROUP_ACTIVE.as_millis()).unwrap_or(i64::MAX);
     commits.retain(|commit| commit.is_sink || now_ms.saturating_sub(latest(commit)) < active_ms);
     // A stable order, so that the partitions of a group stay together.
     commits.sort_by_cached_key(|commit| {
