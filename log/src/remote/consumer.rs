@@ -341,6 +341,8 @@ impl Consumer {
         places: impl IntoIterator<Item = (u32, KafkaOffset)>,
         timeout: Duration,
     ) -> KafkaResult<Vec<Option<Offset>>> {
+        // What it has to say of its connection is heard in between, lest it pile up.
+        let _ = self.asker.poll(Duration::ZERO);
         let found = self
             .asker
             .offsets_for_times(list(topic, places)?, timeout)?;
