@@ -51,6 +51,9 @@ pub enum Error {
         /// The log it was written with, as text.
         expected: String,
     },
+    /// It was told to stop before it knew what the log holds.
+    #[error("stopped before it was known what the log holds")]
+    Stopped,
     /// A stream's pattern cannot be understood.
     #[error("pattern `{pattern}` of stream `{stream}`: {detail}")]
     Pattern {

@@ -9,7 +9,7 @@ use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Progress, Receipt, Schem
 use crate::Error;
 use crate::append::wait_for_space;
 use crate::recover::now_ms;
-use crate::scan::Scan;
+use crate::scan::{Reading, Scan};
 use crate::stats::Stats;
 
 /// How many records of `bekk.meta` are appended at once: each can be as long as a path.
@@ -31,19 +31,18 @@ pub(crate) struct Metas {
 
 /// Makes the topics that do not exist, and appends the schemas that `bekk.meta` does not have.
 pub(crate) fn create_topics(
-    log: &Client,
+    reading: Reading<'_>,
     session: &Session,
     streams: &[Stream],
-    stats: &Stats,
-    stop: &AtomicBool,
 ) -> Result<Metas, Error> {
+    let Reading { log, stats, stop } = reading;
     let forever = TopicConfig {
         partitions: 1,
         retention: Retention::default(),
     };
     log.create_topic(META_TOPIC, forever)
         .map_err(Error::log("create topic `bekk.meta`"))?;
-    let metas = read_metas(log)?;
+    let metas = read_metas(reading)?;
     let mut missing = Vec::new();
     for stream in streams {
         let config = TopicConfig {
@@ -100,10 +99,10 @@ pub(crate) fn append_metas(
     Ok(true)
 }
 
-fn read_metas(log: &Client) -> Result<Metas, Error> {
+fn read_metas(reading: Reading<'_>) -> Result<Metas, Error> {
     let mut metas = Metas::default();
-    let mut scan = Scan::new(log, META_TOPIC, &[])?;
-    while scan.step(log, |_, record| match Meta::decode(record.value) {
+    let mut scan = Scan::new(reading, META_TOPIC, &[])?;
+    while scan.step(|_, record| match Meta::decode(record.value) {
         Ok(Meta::Schema(id, _)) => {
             metas.schemas.insert(id);
         }

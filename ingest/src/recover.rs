@@ -20,7 +20,7 @@ use crate::inbox::Inbox;
 use crate::metas::{Metas, create_topics};
 use crate::ranges::Ranges;
 use crate::run::Identity;
-use crate::scan::Scan;
+use crate::scan::{Reading, Scan};
 use crate::stats::Stats;
 
 /// What was found.
@@ -60,7 +60,8 @@ pub(crate) struct Ground<'a> {
 /// Begins a session and finds what the log holds.
 ///
 /// # Errors
-/// If the log fails, or the checkpoint belongs to another log.
+/// If the log fails, or the checkpoint belongs to another log; [`Error::Stopped`] if told to stop while a transaction
+/// keeps records back.
 pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovered, Error> {
     let Ground {
         log,
@@ -83,9 +84,10 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
             expected: checkpoint.log_id.clone(),
         });
     }
+    let reading = Reading { log, stats, stop };
     let is_without = checkpoint.is_none();
     let checkpoint = checkpoint.unwrap_or_default();
-    let mut metas = create_topics(log, &session, streams, stats, stop)?;
+    let mut metas = create_topics(reading, &session, streams)?;
     metas.files.retain(|file| identity.can_know(file));
     release_lost(log, &metas.files, inbox, identity)?;
     let bases = bases(&metas, &checkpoint);
@@ -97,7 +99,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
             .iter()
             .find(|(topic, _)| *topic == stream.name);
         let known = known.map_or(&[][..], |(_, ends)| ends);
-        ends.push(read_topic(log, &stream.name, known, &bases, &mut seen)?);
+        ends.push(read_topic(reading, &stream.name, known, &bases, &mut seen)?);
     }
     let is_configured = |name: &str| streams.iter().any(|stream| stream.name == name);
     let mut others = Checkpoint {
@@ -272,19 +274,19 @@ pub(crate) fn widen(offsets: &mut Vec<(u32, u64, u64)>, partition: u32, first: u
 
 /// Reads a topic behind the known ends, notes which ranges it has of which files, and returns its ends.
 fn read_topic(
-    log: &Client,
+    reading: Reading<'_>,
     topic: &str,
     known_ends: &[u64],
     bases: &HashMap<FileId, Base>,
     seen: &mut HashMap<FileId, Seen>,
 ) -> Result<Vec<Offset>, Error> {
-    let mut scan = Scan::new(log, topic, known_ends)?;
+    let mut scan = Scan::new(reading, topic, known_ends)?;
     let ends = scan
         .partitions
         .iter()
         .map(|partition| partition.end)
         .collect();
-    while scan.step(log, |partition, record| {
+    while scan.step(|partition, record| {
         // What another writer has put there is none of ours; the sink reports it.
         let Ok(payload) = Payload::decode(record.value) else {
             return;

@@ -86,7 +86,10 @@ pub(crate) fn run_with(
             checkpoint_path: &checkpoint_path,
             stats,
         };
-        let recovered = recover(&ground, stop)?;
+        let recovered = match recover(&ground, stop) {
+            Err(Error::Stopped) => return Ok(total),
+            recovered => recovered?,
+        };
         let session = recovered.session.clone();
         let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
         let around = Surroundings {

@@ -1,31 +1,52 @@
 //! A topic read through, all partitions together.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use bekk_log::{Client, Error as LogError, Offset};
 
 use crate::Error;
+use crate::stats::Stats;
 
 /// How many bytes are read from the log at once.
 const READ_BYTES: usize = 1 << 20;
+/// How long to wait before it is looked again whether a transaction has ended.
+const KEPT_BACK_PAUSE: Duration = Duration::from_millis(20);
+/// How long a transaction may be open before it is told that we wait for it.
+const KEPT_BACK_SILENT: Duration = Duration::from_secs(2);
+
+/// Where a scan reads, and whom it tells that it waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    pub(crate) log: &'a Client,
+    pub(crate) stats: &'a Stats,
+    pub(crate) stop: &'a AtomicBool,
+}
 
 /// Reads all partitions of a topic up to where they end now, always on from the one that is behind in
 /// time: so the ranges of a file, whose records lie in all of them, come nearly in order and take little
 /// memory.
-pub(crate) struct Scan<'t> {
-    topic: &'t str,
+///
+/// Of a Kafka cluster that is all that has been written, and not only what can be read at this moment: another
+/// producer's open transaction keeps back what was committed behind its beginning, and to take that for missing would
+/// be to append it again. So its end is waited for.
+pub(crate) struct Scan<'a> {
+    reading: Reading<'a>,
+    topic: &'a str,
     pub(crate) partitions: Vec<Partition>,
+    /// Since when a transaction keeps records back.
+    kept_back_since: Option<Instant>,
 }
 
-pub(crate) struct Partition {
-    number: u32,
-    next: Offset,
-    pub(crate) end: Offset,
-    timestamp_ms: i64,
-}
-
-impl<'t> Scan<'t> {
-    pub(crate) fn new(log: &Client, topic: &'t str, known_ends: &[u64]) -> Result<Self, Error> {
-        let ends = log
-            .partition_ends(topic)
+impl<'a> Scan<'a> {
+    pub(crate) fn new(
+        reading: Reading<'a>,
+        topic: &'a str,
+        known_ends: &[u64],
+    ) -> Result<Self, Error> {
+        let ends = reading
+            .log
+            .high_watermarks(topic)
             .map_err(Error::log("find the log's ends"))?;
         let partitions = ends.iter().map(|ends| {
             let known = known_ends.get(ends.partition as usize);
@@ -38,17 +59,22 @@ impl<'t> Scan<'t> {
             }
         });
         Ok(Self {
+            reading,
             topic,
             partitions: partitions.collect(),
+            kept_back_since: None,
         })
     }
 
     /// Reads on in one partition; says whether there may be more.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if it is told to stop while it waits for a transaction; others if the log fails.
     pub(crate) fn step(
         &mut self,
-        log: &Client,
         mut take: impl FnMut(u32, bekk_log::Record<'_>),
     ) -> Result<bool, Error> {
+        let log = self.reading.log;
         let unread = self
             .partitions
             .iter_mut()
@@ -69,10 +95,50 @@ impl<'t> Scan<'t> {
             partition.timestamp_ms = record.timestamp_ms;
             take(partition.number, record);
         }
-        if records.next_offset() <= partition.next {
+        if records.next_offset() > partition.next {
+            partition.next = records.next_offset();
+            if self.kept_back_since.take().is_some() {
+                self.reading.stats.set_waits_for(None);
+            }
+            return Ok(true);
+        }
+        let ends = log
+            .partition_ends(self.topic)
+            .map_err(Error::log("find the log's ends"))?;
+        let readable = ends.iter().find(|ends| ends.partition == partition.number);
+        if readable.is_some_and(|ends| ends.end <= partition.next) {
+            self.wait_for_transaction()?;
+        } else {
             partition.end = partition.next;
         }
-        partition.next = records.next_offset();
         Ok(true)
     }
+
+    fn wait_for_transaction(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        let was_silent = self
+            .kept_back_since
+            .is_none_or(|since| now - since < KEPT_BACK_SILENT);
+        let since = *self.kept_back_since.get_or_insert(now);
+        std::thread::sleep(KEPT_BACK_PAUSE);
+        if was_silent && since.elapsed() >= KEPT_BACK_SILENT {
+            let why = format!(
+                "a transaction that another producer has open keeps back records of topic `{}`",
+                self.topic
+            );
+            tracing::info!("{why}; ingest goes on when it ends");
+            self.reading.stats.set_waits_for(Some(why));
+        }
+        match self.reading.stop.load(Ordering::Relaxed) {
+            true => Err(Error::Stopped),
+            false => Ok(()),
+        }
+    }
+}
+
+pub(crate) struct Partition {
+    number: u32,
+    next: Offset,
+    pub(crate) end: Offset,
+    timestamp_ms: i64,
 }

@@ -259,6 +259,19 @@ impl Client {
         }
     }
 
+    /// As [`Self::partition_ends`], but up to the high watermark also where reads end before it: on a Kafka cluster
+    /// what lies behind the first record of an open transaction (the *last stable offset*) cannot be read before that
+    /// has ended.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`].
+    pub fn high_watermarks(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
+        match &self.role {
+            Role::Owner { .. } => self.partition_ends(topic),
+            Role::Remote { remote, .. } => remote.high_watermarks(topic),
+        }
+    }
+
     /// Waits until a partition of the topic has its high watermark behind one of the given offsets, at most
     /// `timeout`; says whether one has.
     ///

@@ -394,6 +394,11 @@ impl Remote {
         self.consumer.partition_ends(topic)
     }
 
+    pub(crate) fn high_watermarks(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
+        self.link.check()?;
+        self.consumer.high_watermarks(topic)
+    }
+
     pub(crate) fn wait_for_records(
         &self,
         topic: &str,

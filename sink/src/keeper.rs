@@ -199,7 +199,7 @@ impl Keeper<'_> {
         let ends = self
             .context
             .log
-            .partition_ends(topic)
+            .high_watermarks(topic)
             .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?;
         let found = ends
             .iter()

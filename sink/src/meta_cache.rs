@@ -11,6 +11,15 @@ use crate::Error;
 /// How much of the topic is read at a time, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
 
+/// What a look for a schema gives.
+pub(crate) enum Lookup {
+    Found(Arc<Schema>),
+    /// The log does not have it.
+    Missing,
+    /// It may be among what a cluster's open transaction keeps back.
+    KeptBack,
+}
+
 /// Schemas and files by their ids. Read on when an id is met that is not known: each is durable before
 /// the first record that needs it.
 #[derive(Debug, Default)]
@@ -21,16 +30,15 @@ pub(crate) struct MetaCache {
 }
 
 impl MetaCache {
-    /// The schema with that id, if the log has one.
-    pub(crate) fn schema(
-        &mut self,
-        log: &Client,
-        id: SchemaId,
-    ) -> Result<Option<Arc<Schema>>, Error> {
-        if !self.schemas.contains_key(&id) {
-            self.read_on(log)?;
-        }
-        Ok(self.schemas.get(&id).cloned())
+    /// The schema with that id.
+    pub(crate) fn schema(&mut self, log: &Client, id: SchemaId) -> Result<Lookup, Error> {
+        let is_known = self.schemas.contains_key(&id);
+        let is_all_read = is_known || self.read_on(log)?;
+        Ok(match self.schemas.get(&id) {
+            Some(schema) => Lookup::Found(Arc::clone(schema)),
+            None if is_all_read => Lookup::Missing,
+            None => Lookup::KeptBack,
+        })
     }
 
     /// The path of the file with that id, if the log has it.
@@ -44,12 +52,12 @@ impl MetaCache {
             .map(|path| String::from_utf8_lossy(path).into_owned()))
     }
 
-    fn read_on(&mut self, log: &Client) -> Result<(), Error> {
-        let failed = |source| Error::log(format!("read topic `{META_TOPIC}`"), source);
-        let end = match log.partition_ends(META_TOPIC) {
+    /// Reads on as far as the log lets; says whether that is all that it has.
+    fn read_on(&mut self, log: &Client) -> Result<bool, Error> {
+        let end = match log.high_watermarks(META_TOPIC) {
             Ok(ends) => ends.first().map_or(0, |ends| ends.end.get()),
             // A log that only other Kafka clients have written to.
-            Err(bekk_log::Error::UnknownTopic(_)) => return Ok(()),
+            Err(bekk_log::Error::UnknownTopic(_)) => return Ok(true),
             Err(error) => return Err(failed(error)),
         };
         while self.next < end {
@@ -76,6 +84,10 @@ impl MetaCache {
             }
             self.next = next;
         }
-        Ok(())
+        Ok(self.next >= end)
     }
+}
+
+fn failed(source: bekk_log::Error) -> Error {
+    Error::log(format!("read topic `{META_TOPIC}`"), source)
 }

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::batch::{Batch, Dedupe, KeysSeen, Row, key_prefix};
 use crate::dead_letter::DeadLetter;
 use crate::encode::{encode_key, encode_value};
-use crate::meta_cache::MetaCache;
+use crate::meta_cache::{Lookup, MetaCache};
 use crate::plan::{Plan, RowPlan, Unfit};
 use crate::target::{Order, StreamTarget};
 
@@ -34,7 +34,7 @@ pub(crate) struct Bounds {
     pub(crate) bytes_max: usize,
 }
 
-/// Takes what is there from `from` on, up to the bounds; `None` if there is nothing.
+/// Takes what is there from `from` on, up to the bounds; `None` if there is nothing that can be taken yet.
 pub(crate) fn prepare(
     source: Source<'_>,
     from: u64,
@@ -66,11 +66,14 @@ pub(crate) fn prepare(
     Ok(Some(builder.finish(next)))
 }
 
-/// Makes a batch of one record, which may be another than the log has at its offset.
-pub(crate) fn prepare_record(source: Source<'_>, record: &Record<'_>) -> Result<Batch, Error> {
+/// Makes a batch of one record, which may be another than the log has at its offset; `None` if it cannot be taken yet.
+pub(crate) fn prepare_record(
+    source: Source<'_>,
+    record: &Record<'_>,
+) -> Result<Option<Batch>, Error> {
     let mut builder = Builder::new(source, record.offset.get());
-    builder.add(record)?;
-    Ok(builder.finish(record.offset.next().get()))
+    let is_taken = builder.add(record)?;
+    Ok(is_taken.then(|| builder.finish(record.offset.next().get())))
 }
 
 /// Reads from the source's partition, from `from` on.
@@ -181,7 +184,7 @@ impl<'a> Builder<'a> {
         self.batch
     }
 
-    /// Adds a record; false if it has to begin the next batch.
+    /// Adds a record; false if it has to begin the next batch, or cannot be taken yet.
     fn add(&mut self, record: &Record<'_>) -> Result<bool, Error> {
         let offset = record.offset.get();
         let payload = match Payload::decode(record.value) {
@@ -200,7 +203,9 @@ impl<'a> Builder<'a> {
             self.push_dead(letter);
             return Ok(self.count(record));
         };
-        let plan = self.plan_for(payload.schema)?;
+        let Some(plan) = self.plan_for(payload.schema)? else {
+            return Ok(false);
+        };
         let added = match &*plan {
             Plan::Rows(plan) => self.add_row(offset, plan, row.clone()),
             Plan::Unfit(unfit) => Err(unfit.clone()),
@@ -227,11 +232,12 @@ impl<'a> Builder<'a> {
         self.batch.dead.push(letter);
     }
 
-    fn plan_for(&mut self, id: SchemaId) -> Result<Arc<Plan>, Error> {
+    /// What becomes of records with that schema; `None` as long as it cannot be known.
+    fn plan_for(&mut self, id: SchemaId) -> Result<Option<Arc<Plan>>, Error> {
         if let Some((known, plan)) = &self.plan
             && *known == id
         {
-            return Ok(Arc::clone(plan));
+            return Ok(Some(Arc::clone(plan)));
         }
         let target = self.source.target;
         let known = target
@@ -249,14 +255,14 @@ impl<'a> Builder<'a> {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
                 match meta.schema(self.source.log, id)? {
-                    Some(schema) => {
+                    Lookup::Found(schema) => {
                         let plan = Arc::new(Plan::new(target, &schema));
                         let mut plans = target.plans.lock().unwrap_or_else(PoisonError::into_inner);
                         plans.insert(id, Arc::clone(&plan));
                         plan
                     }
                     // Not remembered: a schema that comes later makes later records rows.
-                    None => Arc::new(Plan::Unfit(Unfit {
+                    Lookup::Missing => Arc::new(Plan::Unfit(Unfit {
                         reason: "unknown_schema",
                         column: None,
                         detail: format!(
@@ -264,11 +270,12 @@ impl<'a> Builder<'a> {
                             bekk_stream::META_TOPIC
                         ),
                     })),
+                    Lookup::KeptBack => return Ok(None),
                 }
             }
         };
         self.plan = Some((id, Arc::clone(&plan)));
-        Ok(plan)
+        Ok(Some(plan))
     }
 
     /// Adds a row; false if it has to begin the next batch, an error if it is none.

@@ -215,13 +215,14 @@ fn supervise(context: &Context, stats: &Stats, control: &Control, has_ended: imp
     }
 }
 
+/// Where the partitions end, what a cluster's open transactions keep back included: it counts as there.
 fn ends_now(context: &Context) -> Result<Vec<(String, u32, u64)>, Error> {
     let mut all = Vec::new();
     for target in &context.targets {
         let topic = &target.stream.name;
         let ends = context
             .log
-            .partition_ends(topic)
+            .high_watermarks(topic)
             .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?;
         all.extend(
             ends.iter()

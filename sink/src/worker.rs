@@ -23,6 +23,8 @@ use crate::{Error, PostgresError};
 
 /// How long a wait for work lasts at most, so that a stop is noticed.
 const WAIT_MAX: Duration = Duration::from_millis(100);
+/// How long to wait where there are records that cannot be taken yet.
+const NOTHING_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a worker has done.
 #[derive(Debug, Default)]
@@ -85,7 +87,10 @@ impl Worker<'_> {
                 {
                     Some(claim) => match self.prepare(claim)? {
                         Some(prepared) => prepared,
-                        None => continue,
+                        None => {
+                            self.context.sleep(NOTHING_PAUSE);
+                            continue;
+                        }
                     },
                     None => continue,
                 },

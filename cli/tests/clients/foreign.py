@@ -3,9 +3,10 @@
 usage: foreign.py BEKK TANSU
 
 Files grow while ingest and sink are killed with -9 again and again; afterwards the topic holds each record
-once and the table equals the files. Then the checkpoint is removed, and nothing comes twice. Last, an ingest is
+once and the table equals the files. Then the checkpoint is removed, and nothing comes twice. Then an ingest is
 stopped in the middle of an append and another with a copy of its state goes on: when the first wakes, the
-cluster's fence keeps out what it had under way.
+cluster's fence keeps out what it had under way. Last, another producer has a transaction open, which keeps back from
+readers all that is committed behind it.
 """
 
 import csv
@@ -20,6 +21,8 @@ import sys
 import tempfile
 import time
 import uuid
+
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 KILLS = 10
 ROWS_PER_ROUND = 3_000
@@ -82,7 +85,8 @@ class Sandbox:
 
     def records(self):
         out = self.run("log", "read", "--format", "json", "--log", self.url)
-        return [json.loads(line) for line in out.splitlines()]
+        records = [json.loads(line) for line in out.splitlines()]
+        return [record for record in records if record.get("file")]
 
     def table(self):
         return set(self.run("psql", "-At", "-c", "select event_id from events").split())
@@ -104,6 +108,7 @@ def main():
             url = f"kafka://{address}"
             exact(Sandbox(bekk, os.path.join(directory, "exact"), url))
             fenced(bekk, directory, url)
+            kept_back(Sandbox(bekk, os.path.join(directory, "kept"), url), address)
         finally:
             broker.kill()
 
@@ -182,6 +187,113 @@ def fenced(bekk, directory, url):
           f"{len(places)} places")
     assert len(records) == len(places) == len(ids), "each record is in the topic once"
     assert {record["key"] for record in records} == ids, "files and topic hold the same"
+
+
+def kept_back(sandbox, address):
+    """Another producer has a transaction open: what ingest commits behind it cannot be read. An ingest and a sink that
+    start now must not take it for missing, nor their own offsets for those of another log."""
+    sandbox.configure("kept")
+    ids = set()
+    sandbox.append_rows("a.csv", 1_000, ids)
+    ingest = sandbox.start("ingest", "--http", "off")
+    await_records(sandbox, 1_000)
+    sandbox.run("sink", "--once", "--log", sandbox.url)
+    other = transaction(address)
+    for partition in range(4):
+        other.produce("kept", b"not mine", partition=partition)
+    assert other.flush(30) == 0
+    before, written = 0, written_ends(address, "kept")
+    sandbox.append_rows("a.csv", 1_000, ids)
+    deadline = time.monotonic() + 60
+    # Until all of it is there, of which one cannot be told how much it is: transactions leave marks.
+    while (now := written_ends(address, "kept")) < written + 1_004 or now > before:
+        if time.monotonic() > deadline:
+            sandbox.show()
+            raise SystemExit("ingest waits for a transaction that is none of its own")
+        before = now
+        time.sleep(1)
+    ingest.kill()
+    ingest.wait()
+    ingest = sandbox.start("ingest", "--http", "off")
+    sink = sandbox.start("sink", "--once", "--http", "off")
+    stay(sandbox, ingest, sink)
+    other.commit_transaction(30)
+    end(sandbox, sink)
+    sandbox.append_rows("a.csv", 1_000, ids)
+    await_records(sandbox, len(ids))
+    ingest.send_signal(signal.SIGTERM)
+    end(sandbox, ingest)
+
+    # A record whose schema is in a transaction that is open.
+    row = first(address, "kept", lambda value: value != b"not mine")
+    schema, another = row[1:9], os.urandom(8)
+    other = transaction(address)
+    told = first(address, "bekk.meta", lambda value: schema in value)
+    other.produce("bekk.meta", told.replace(schema, another), partition=0)
+    assert other.flush(30) == 0
+    plain = Producer(QUIET | {"bootstrap.servers": address})
+    plain.produce("kept", row.replace(schema, another), partition=0)
+    assert plain.flush(30) == 0
+    sink = sandbox.start("sink", "--once", "--http", "off")
+    stay(sandbox, sink)
+    other.commit_transaction(30)
+    end(sandbox, sink)
+    records = {(record["file"], record["line"]) for record in sandbox.records()}
+    table = sandbox.table()
+    dead = sandbox.run("psql", "-At", "-c", "select convert_from(raw, 'UTF8') from bekk.dead_letters")
+    print(f"behind open transactions: {len(ids)} rows in files, {len(records)} places in the topic, {len(table)} rows")
+    assert len(sandbox.records()) == len(ids) + 1 and len(records) == len(ids), "each record is in the topic once"
+    assert table == ids, "files and table hold the same"
+    assert dead.splitlines() == ["not mine"] * 4, f"dead letters: {dead}"
+
+
+QUIET = {"log_level": 2}
+
+
+def transaction(address):
+    """A producer with a transaction begun."""
+    producer = Producer(QUIET | {"bootstrap.servers": address, "transactional.id": str(uuid.uuid4())})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    return producer
+
+
+def reader(address):
+    return Consumer(QUIET | {"bootstrap.servers": address, "group.id": "asker", "isolation.level": "read_uncommitted"})
+
+
+def written_ends(address, topic):
+    """The sum of the partitions' high watermarks."""
+    asker = reader(address)
+    ends = [asker.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1] for partition in range(4)]
+    asker.close()
+    return sum(ends)
+
+
+def first(address, topic, is_sought):
+    """The first value of partition 0 for which that holds."""
+    consumer = reader(address)
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    while True:
+        message = consumer.poll(10)
+        assert message is not None, f"{topic} has no such record"
+        if message.value() is not None and is_sought(message.value()):
+            consumer.close()
+            return message.value()
+
+
+def stay(sandbox, *processes):
+    """What waits goes on waiting."""
+    time.sleep(3)
+    if any(process.poll() is not None for process in processes):
+        sandbox.show()
+        raise SystemExit(f"{[process.args[1] for process in processes]} did not wait")
+
+
+def end(sandbox, process):
+    if process.wait(timeout=60) != 0:
+        sandbox.show()
+        raise SystemExit(f"{process.args} failed")
 
 
 def await_records(sandbox, count):

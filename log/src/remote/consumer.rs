@@ -30,6 +30,9 @@ pub(super) struct Consumer {
     /// Asks where things are, over a connection of its own: on the other one a fetch that waits for records
     /// makes the next request wait too.
     asker: BaseConsumer<Context>,
+    /// Asks a cluster for high watermarks, which a client that reads what is committed cannot; Bekk's server has no
+    /// transactions.
+    watermarks: Option<BaseConsumer<Context>>,
     topics: Mutex<HashMap<String, Arc<TopicView>>>,
     news: Arc<News>,
 }
@@ -95,9 +98,18 @@ impl Consumer {
         let inner = config
             .create_with_context(Context::default())
             .map_err(|error| link.refused("set up a consumer for", error))?;
+        let watermarks = if link.is_bekk {
+            None
+        } else {
+            let mut config = link.client_config("bekk");
+            config.set("isolation.level", "read_uncommitted");
+            let client = config.create_with_context(Context::default());
+            Some(client.map_err(|error| link.refused("set up the connection to", error))?)
+        };
         Ok(Self {
             inner: Arc::new(inner),
             asker,
+            watermarks,
             link,
             topics: Mutex::default(),
             news: Arc::default(),
@@ -132,6 +144,19 @@ impl Consumer {
             .collect())
     }
 
+    /// Where each partition's log begins and ends, what cannot be read yet included.
+    pub(super) fn high_watermarks(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
+        let mut all = self.partition_ends(topic)?;
+        if let Some(client) = &self.watermarks {
+            let view = self.view(topic)?;
+            let watermarks = self.ask_place(client, topic, &view, KafkaOffset::End)?;
+            for (ends, watermark) in all.iter_mut().zip(watermarks) {
+                ends.end = watermark.max(ends.end);
+            }
+        }
+        Ok(all)
+    }
+
     pub(super) fn offset_for_time(
         &self,
         topic: &str,
@@ -141,9 +166,9 @@ impl Consumer {
         drop(self.view(topic)?.reader(topic, partition)?);
         // Less than 0 would be a place, not a time.
         let time = KafkaOffset::Offset(timestamp_ms.max(0));
-        let found = self
-            .link
-            .attempt(ASK, |timeout| self.ask(topic, [(partition, time)], timeout))?;
+        let found = self.link.attempt(ASK, |timeout| {
+            ask(&self.asker, topic, [(partition, time)], timeout)
+        })?;
         Ok(found.into_iter().next().flatten())
     }
 
@@ -201,7 +226,8 @@ impl Consumer {
         }
     }
 
-    /// Checks that the log has `from`, and returns the end that is known.
+    /// Checks that the log has `from`, and returns the end that is known. On a cluster that end may lie before what
+    /// has been read: some brokers tell none, or 0, while a transaction is open.
     fn check_range(
         &self,
         topic: &str,
@@ -220,7 +246,11 @@ impl Consumer {
             self.ask_ends(topic, view)?;
             range = known(&view.lock_ends());
         }
-        let (start, end) = range.ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
+        let (start, mut end) = range.ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
+        if from > end && self.watermarks.is_some() {
+            let watermarks = self.high_watermarks(topic)?;
+            end = watermarks.get(index).map_or(end, |ends| ends.end.min(from));
+        }
         if from < start || from > end {
             return Err(Error::OffsetOutOfRange {
                 topic: topic.to_owned(),
@@ -306,12 +336,12 @@ impl Consumer {
     fn ask_ends(&self, topic: &str, view: &TopicView) -> Result<(), Error> {
         let starts_at = view.lock_ends().starts_at;
         if starts_at.is_none_or(|at| at.elapsed() >= STARTS_FOR) {
-            let starts = self.ask_place(topic, view, KafkaOffset::Beginning)?;
+            let starts = self.ask_place(&self.asker, topic, view, KafkaOffset::Beginning)?;
             let mut known = view.lock_ends();
             known.starts = starts;
             known.starts_at = Some(Instant::now());
         }
-        let ends = self.ask_place(topic, view, KafkaOffset::End)?;
+        let ends = self.ask_place(&self.asker, topic, view, KafkaOffset::End)?;
         let mut known = view.lock_ends();
         known.ends = ends;
         known.asked_at = Some(Instant::now());
@@ -321,36 +351,19 @@ impl Consumer {
     /// Asks where each partition begins or ends.
     fn ask_place(
         &self,
+        client: &BaseConsumer<Context>,
         topic: &str,
         view: &TopicView,
         place: KafkaOffset,
     ) -> Result<Vec<Offset>, Error> {
         self.link.attempt(ASK, |timeout| {
             let places = (0..view.partitions).map(|partition| (partition, place));
-            let found = self.ask(topic, places, timeout)?;
+            let found = ask(client, topic, places, timeout)?;
             // Every partition has a beginning and an end. A broker that tells none does not know at this moment;
             // to take that for 0 would be to forget all that was read.
             let unknown = KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable);
             found.into_iter().collect::<Option<_>>().ok_or(unknown)
         })
-    }
-
-    fn ask(
-        &self,
-        topic: &str,
-        places: impl IntoIterator<Item = (u32, KafkaOffset)>,
-        timeout: Duration,
-    ) -> KafkaResult<Vec<Option<Offset>>> {
-        // What it has to say of its connection is heard in between, lest it pile up.
-        let _ = self.asker.poll(Duration::ZERO);
-        let found = self
-            .asker
-            .offsets_for_times(list(topic, places)?, timeout)?;
-        let offsets = found.elements().into_iter().map(|element| {
-            element.error()?;
-            Ok(from_kafka(element.offset()))
-        });
-        offsets.collect()
     }
 
     fn refusal(&self, topic: &str, partition: u32, from: Offset, error: &KafkaError) -> Error {
@@ -390,6 +403,23 @@ impl Consumer {
     fn lock_topics(&self) -> MutexGuard<'_, HashMap<String, Arc<TopicView>>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Asks for places of partitions; `None` where there is none.
+fn ask(
+    client: &BaseConsumer<Context>,
+    topic: &str,
+    places: impl IntoIterator<Item = (u32, KafkaOffset)>,
+    timeout: Duration,
+) -> KafkaResult<Vec<Option<Offset>>> {
+    // What the client has to say of its connection is heard in between, lest it pile up.
+    let _ = client.poll(Duration::ZERO);
+    let found = client.offsets_for_times(list(topic, places)?, timeout)?;
+    let offsets = found.elements().into_iter().map(|element| {
+        element.error()?;
+        Ok(from_kafka(element.offset()))
+    });
+    offsets.collect()
 }
 
 impl TopicView {

@@ -30,7 +30,12 @@ impl Retry<'_> {
             key: candidate.row.key.as_deref(),
             value: &candidate.row.payload,
         };
-        let batch = prepare_record(self.source(candidate.row.partition), &record)?;
+        let source = self.source(candidate.row.partition);
+        let Some(batch) = prepare_record(source, &record)? else {
+            return Ok(Retried::Open(
+                "its schema cannot be read while a transaction is open in the cluster".to_owned(),
+            ));
+        };
         if let Some(unfit) = batch.dead.first() {
             let column = unfit.column.as_deref().unwrap_or("the record");
             return Ok(Retried::Open(format!(
