@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bekk_log::Offset;
-use bekk_stream::Meta;
+use bekk_stream::{Meta, Progress};
 
 use crate::Error;
 use crate::batch::Batch;
@@ -22,6 +22,30 @@ const HOLD_PAUSE: Duration = Duration::from_secs(10);
 const HOLD_BYTES: u64 = 256 << 20;
 
 impl Engine<'_> {
+    /// What is to be told of the files whose first records a batch has: how far they are read, and the CRC of that,
+    /// once it is in the log. A kill may come before the checkpoint knows, and the file be copied or compressed before
+    /// it is looked at again; what was read of it is then known by its content.
+    pub(crate) fn begun_with(&mut self, batch: &Batch) -> Vec<Meta> {
+        let mut begun: Vec<Progress> = Vec::new();
+        for progress in &batch.progress {
+            let Some(tracked) = self.files.get_mut(&progress.file) else {
+                continue;
+            };
+            let told = progress.to_be_told(tracked.entry.head);
+            if let Some(first) = begun.iter_mut().find(|first| first.file == told.file) {
+                *first = Progress {
+                    records: first.records + told.records,
+                    rejects: first.rejects + told.rejects,
+                    ..told
+                };
+            } else if !tracked.is_begun && told.records > 0 {
+                tracked.is_begun = true;
+                begun.push(told);
+            }
+        }
+        begun.into_iter().map(Meta::Begun).collect()
+    }
+
     /// Takes note that a batch is in the log.
     pub(crate) fn acknowledge(&mut self, mut batch: Batch, offsets: &[(u32, Offset)]) {
         let stats = self.around.stats;

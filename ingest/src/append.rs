@@ -8,6 +8,7 @@ use std::time::Duration;
 use bekk_log::{Error as LogError, Offset, RecordBuffer};
 
 use crate::batch::Batch;
+use crate::metas::append_metas_with;
 use crate::stats::Stats;
 
 /// How long to wait before an append is tried again that found the disk full.
@@ -41,8 +42,13 @@ pub(crate) fn append_batches(
     stop: &AtomicBool,
 ) {
     for batch in batches {
-        let append = || append_batch(append, &topics[batch.stream], &batch);
-        let event = match wait_for_space(stats, stop, append) {
+        let append_batch = || append_batch(append, &topics[batch.stream], &batch);
+        let appended = match append_metas_with(append, &batch.begun, stats, stop) {
+            Ok(true) => wait_for_space(stats, stop, append_batch),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let event = match appended {
             Ok(Some(offsets)) => Event::Appended(batch, offsets),
             Ok(None) => Event::GaveUp,
             Err(error) => Event::Failed(error),

@@ -1,7 +1,7 @@
 //! Batches: what is appended at once, and what is known when it is.
 
 use bekk_log::RecordBuffer;
-use bekk_stream::FileId;
+use bekk_stream::{FileId, Meta};
 
 use crate::convert::Converted;
 use crate::identity::Fingerprint;
@@ -14,6 +14,8 @@ pub(crate) struct Batch {
     pub(crate) buffers: Vec<RecordBuffer>,
     /// In the order in which the files were read.
     pub(crate) progress: Vec<Progress>,
+    /// What is told of files whose first records these are, before they are appended.
+    pub(crate) begun: Vec<Meta>,
     pub(crate) records: u64,
     pub(crate) rejects: u64,
     bytes: usize,
@@ -38,6 +40,25 @@ pub(crate) struct Progress {
     pub(crate) spans: Vec<(u32, u32, u32)>,
 }
 
+impl Progress {
+    /// The same for `bekk.meta`, of a file that begins with these bytes; where its records will lie is not known yet.
+    pub(crate) fn to_be_told(&self, head: Fingerprint) -> bekk_stream::Progress {
+        bekk_stream::Progress {
+            file: self.file,
+            position: self.position,
+            line: self.line,
+            header_at: self.header_at,
+            records: self.records,
+            rejects: self.rejects,
+            crc: self.crc,
+            head: (head.len, head.hash),
+            tail: (self.tail.len, self.tail.hash),
+            offsets: Vec::new(),
+            known: Vec::new(),
+        }
+    }
+}
+
 /// A place in a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
@@ -59,6 +80,7 @@ impl Batch {
             stream,
             buffers: (0..partitions).map(|_| RecordBuffer::new()).collect(),
             progress: Vec::new(),
+            begun: Vec::new(),
             records: 0,
             rejects: 0,
             bytes: 0,
@@ -71,6 +93,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.buffers.iter_mut().for_each(RecordBuffer::clear);
         self.progress.clear();
+        self.begun.clear();
         self.records = 0;
         self.rejects = 0;
         self.bytes = 0;

@@ -332,7 +332,8 @@ impl<'a> Engine<'a> {
             Some(index) => self.spare.swap_remove(index),
             None => Batch::new(stream, self.partitions[stream]),
         };
-        let batch = std::mem::replace(&mut self.pending[stream], empty);
+        let mut batch = std::mem::replace(&mut self.pending[stream], empty);
+        batch.begun = self.begun_with(&batch);
         // If the appender has gone, an event says why.
         if self.batches.send(batch).is_ok() {
             self.in_flight += 1;

@@ -92,24 +92,26 @@ impl FileEntry {
 
     /// The entry of a file whose newest news is in `bekk.meta`.
     pub(crate) fn from_progress(record: FileRecord, progress: Progress) -> Self {
-        let print = |(len, hash)| Fingerprint { len, hash };
-        let mut known = Ranges::default();
+        let mut entry = Self::new(record);
+        entry.stand_at(&progress);
         for (start, end) in progress.known {
-            known.insert(start, end);
+            entry.known.insert(start, end);
         }
-        Self {
-            head: print(progress.head),
-            tail: print(progress.tail),
-            crc: progress.crc,
-            position: progress.position,
-            line: progress.line,
-            header_at: progress.header_at,
-            records: progress.records,
-            rejects: progress.rejects,
-            offsets: progress.offsets,
-            known,
-            ..Self::new(record)
-        }
+        (entry.records, entry.rejects) = (progress.records, progress.rejects);
+        entry.offsets = progress.offsets;
+        entry
+    }
+
+    /// Takes a place from what `bekk.meta` tells.
+    pub(crate) fn stand_at(&mut self, progress: &Progress) {
+        let print = |(len, hash)| Fingerprint { len, hash };
+        self.head = print(progress.head);
+        self.tail = print(progress.tail);
+        self.crc = progress.crc;
+        self.position = progress.position;
+        self.line = progress.line;
+        self.header_at = progress.header_at;
+        self.known.forget_before(progress.position);
     }
 
     /// What `bekk.meta` is told of how far it is.

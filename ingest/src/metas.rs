@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
-use bekk_log::{Client, Retention, Session, TopicConfig};
+use bekk_log::{Client, Error as LogError, RecordBuffer, Retention, Session, TopicConfig};
 use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Progress, Receipt, SchemaId, Stream};
 
 use crate::Error;
-use crate::append::wait_for_space;
+use crate::append::{Append, wait_for_space};
 use crate::recover::now_ms;
 use crate::scan::{Reading, Scan};
 use crate::stats::Stats;
@@ -25,6 +25,8 @@ pub(crate) struct Metas {
     files_of: HashMap<FileId, u32>,
     pub(crate) receipts: HashMap<FileId, Receipt>,
     pub(crate) progress: HashMap<FileId, Progress>,
+    /// How far each file is if its first records are in the log.
+    pub(crate) begun: HashMap<FileId, Progress>,
     /// How far the newest progress says that a file is.
     pub(crate) told: HashMap<FileId, u64>,
 }
@@ -83,16 +85,27 @@ pub(crate) fn append_metas(
     stats: &Stats,
     stop: &AtomicBool,
 ) -> Result<bool, Error> {
-    let mut buffer = bekk_log::RecordBuffer::new();
+    let append =
+        |topic: &str, batches: &[(u32, &RecordBuffer)]| log.append(Some(session), topic, batches);
+    append_metas_with(&append, metas, stats, stop)
+        .map_err(Error::log("append to topic `bekk.meta`"))
+}
+
+/// The same with another way to append records.
+pub(crate) fn append_metas_with(
+    append: &Append<'_>,
+    metas: &[Meta],
+    stats: &Stats,
+    stop: &AtomicBool,
+) -> Result<bool, LogError> {
+    let mut buffer = RecordBuffer::new();
     for metas in metas.chunks(METAS_PER_BATCH) {
         buffer.clear();
         for meta in metas {
             buffer.push(now_ms(), Some(meta.key().as_bytes()), &meta.encode());
         }
-        let append = || log.append(Some(session), META_TOPIC, &[(0, &buffer)]);
-        let appended = wait_for_space(stats, stop, append)
-            .map_err(Error::log("append to topic `bekk.meta`"))?;
-        if appended.is_none() {
+        let append = || append(META_TOPIC, &[(0, &buffer)]);
+        if wait_for_space(stats, stop, append)?.is_none() {
             return Ok(false);
         }
     }
@@ -116,6 +129,9 @@ fn read_metas(reading: Reading<'_>) -> Result<Metas, Error> {
         Ok(Meta::Progress(progress)) => {
             metas.told.insert(progress.file, progress.position);
             metas.progress.insert(progress.file, progress);
+        }
+        Ok(Meta::Begun(progress)) => {
+            metas.begun.insert(progress.file, progress);
         }
         Err(error) => tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is passed over"),
     })? {}

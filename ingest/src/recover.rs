@@ -45,6 +45,8 @@ struct Seen {
     records: u64,
     rejects: u64,
     offsets: Vec<(u32, u64, u64)>,
+    /// How many of the records are among the file's first ones, which were told of before.
+    first_records: u64,
 }
 
 /// What is looked at.
@@ -99,7 +101,8 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
             .iter()
             .find(|(topic, _)| *topic == stream.name);
         let known = known.map_or(&[][..], |(_, ends)| ends);
-        ends.push(read_topic(reading, &stream.name, known, &bases, &mut seen)?);
+        let told = (&bases, &metas.begun);
+        ends.push(read_topic(reading, &stream.name, known, told, &mut seen)?);
     }
     let is_configured = |name: &str| streams.iter().any(|stream| stream.name == name);
     let mut others = Checkpoint {
@@ -115,11 +118,13 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
     others.files = other_files;
     let mut entries: HashMap<FileId, FileEntry> =
         entries.into_iter().map(|entry| (entry.id, entry)).collect();
-    let recent = entries.keys().copied().collect();
+    let mut recent: HashSet<FileId> = entries.keys().copied().collect();
     let mut files = Vec::new();
     for record in metas.files {
         let id = record.id;
         let seen = seen.remove(&id).unwrap_or_default();
+        let begun = metas.begun.remove(&id);
+        let begun = begun.filter(|begun| begun.records == seen.first_records);
         if let Some(mut entry) = entries.remove(&id) {
             let receipt = metas.receipts.get(&id).map(|receipt| receipt.bytes);
             entry.receipt_bytes = receipt.or(entry.receipt_bytes);
@@ -132,11 +137,16 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
                 entry.path = record.path;
                 (entry.device, entry.inode) = (record.device, record.inode);
             }
-            files.push(with_seen(entry, seen));
+            files.push(with_begun(with_seen(entry, seen), begun));
         } else if is_configured(&record.stream) {
             let receipt = metas.receipts.get(&id);
             let progress = metas.progress.remove(&id);
-            files.push(without_checkpoint(record, receipt, progress, seen));
+            if begun.is_some() {
+                // It was begun after the checkpoint was written.
+                recent.insert(id);
+            }
+            let entry = without_checkpoint(record, receipt, progress, seen);
+            files.push(with_begun(entry, begun));
         }
     }
     let mut told: HashMap<FileId, u64> = metas
@@ -169,6 +179,16 @@ fn with_seen(mut entry: FileEntry, seen: Seen) -> FileEntry {
         widen(&mut entry.offsets, partition, first, end);
     }
     entry.known.extend(&seen.ranges);
+    entry
+}
+
+/// Takes a file's first records for read, now that all of them have been seen in the log.
+fn with_begun(mut entry: FileEntry, begun: Option<Progress>) -> FileEntry {
+    if let Some(begun) = begun
+        && entry.position == 0
+    {
+        entry.stand_at(&begun);
+    }
     entry
 }
 
@@ -277,7 +297,7 @@ fn read_topic(
     reading: Reading<'_>,
     topic: &str,
     known_ends: &[u64],
-    bases: &HashMap<FileId, Base>,
+    (bases, begun): (&HashMap<FileId, Base>, &HashMap<FileId, Progress>),
     seen: &mut HashMap<FileId, Seen>,
 ) -> Result<Vec<Offset>, Error> {
     let mut scan = Scan::new(reading, topic, known_ends)?;
@@ -299,6 +319,8 @@ fn read_topic(
         let seen = seen.entry(origin.file).or_default();
         seen.ranges.insert(origin.start, origin.end);
         seen.records += 1;
+        let first = begun.get(&origin.file);
+        seen.first_records += u64::from(first.is_some_and(|begun| origin.start < begun.position));
         seen.rejects += u64::from(matches!(payload.body, Body::Reject(_)));
         let offset = record.offset.get();
         widen(&mut seen.offsets, partition, offset, offset + 1);

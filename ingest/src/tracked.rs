@@ -29,6 +29,8 @@ pub(crate) struct Tracked {
     /// How far it is read.
     pub(crate) cursor: Cursor,
     pub(crate) source: Option<Source>,
+    /// Something of it is in the log, or on its way there.
+    pub(crate) is_begun: bool,
     /// As it was when last looked at.
     pub(crate) stat: Stat,
     pub(crate) changed_at: Instant,
@@ -90,6 +92,7 @@ impl Tracked {
             stream,
             format,
             path,
+            is_begun: entry.records > 0,
             entry,
             cursor,
             source: None,

@@ -72,7 +72,7 @@ impl MetaCache {
                     Ok(Meta::File(file)) => {
                         self.files.insert(file.id, file.path.into_boxed_slice());
                     }
-                    Ok(Meta::Receipt(_) | Meta::Progress(_)) => {}
+                    Ok(Meta::Receipt(_) | Meta::Progress(_) | Meta::Begun(_)) => {}
                     Err(error) => {
                         tracing::warn!(offset = %record.offset, %error, "meta record passed over");
                     }

@@ -2,8 +2,8 @@
 //!
 //! That topic has one partition and is never trimmed. A record's value is one byte (the format's version) and
 //! bincode; its key says what it is about, so that a reader who wants the newest of each can keep a map by
-//! key. Version 2 has a kind more, and files name the ingest that met them; the other kinds are written in
-//! version 1, which older readers know.
+//! key. Version 2 has a kind more, and files name the ingest that met them; version 3 has another. Each kind is
+//! written in the lowest version that has it as it is, which older readers know.
 
 use bincode::{Decode, Encode};
 
@@ -16,6 +16,7 @@ pub const META_TOPIC: &str = "bekk.meta";
 
 const VERSION_1: u8 = 1;
 const VERSION_2: u8 = 2;
+const VERSION_3: u8 = 3;
 
 /// A record of [`META_TOPIC`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum Meta {
     Receipt(Receipt),
     /// How far a file was when ingest let go of the records before.
     Progress(Progress),
+    /// How far a file is if the first records of it are in the log, all of them: written before they are.
+    Begun(Progress),
 }
 
 /// A file that ingest has met, as it was then. One that is told of again has another place or name since.
@@ -113,6 +116,7 @@ enum MetaWire {
     File(FileRecord),
     Receipt(Receipt),
     Progress(Progress),
+    Begun(Progress),
 }
 
 #[derive(Encode, Decode)]
@@ -154,7 +158,7 @@ impl From<FileRecord1> for FileRecord {
 }
 
 impl Meta {
-    /// The record's key: `schema/<id>`, `file/<id>`, `receipt/<id>` or `progress/<id>`.
+    /// The record's key: `schema/<id>`, or `file/`, `receipt/`, `progress/` or `begun/` and the file's id.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
@@ -162,6 +166,7 @@ impl Meta {
             Self::File(file) => format!("file/{}", file.id),
             Self::Receipt(receipt) => format!("receipt/{}", receipt.file),
             Self::Progress(progress) => format!("progress/{}", progress.file),
+            Self::Begun(progress) => format!("begun/{}", progress.file),
         }
     }
 
@@ -189,6 +194,10 @@ impl Meta {
                 out.push(VERSION_2);
                 encode(&mut out, MetaWire::Progress(progress));
             }
+            Self::Begun(progress) => {
+                out.push(VERSION_3);
+                encode(&mut out, MetaWire::Begun(progress));
+            }
         }
         out
     }
@@ -207,7 +216,7 @@ impl Meta {
                 MetaWire1::File(file) => MetaWire::File(file.into()),
                 MetaWire1::Receipt(receipt) => MetaWire::Receipt(receipt),
             },
-            VERSION_2 => decode::<MetaWire>(rest)?,
+            VERSION_2 | VERSION_3 => decode::<MetaWire>(rest)?,
             other => return Err(PayloadError::Version(other)),
         };
         Ok(match wire {
@@ -215,6 +224,7 @@ impl Meta {
             MetaWire::File(file) => Self::File(file),
             MetaWire::Receipt(receipt) => Self::Receipt(receipt),
             MetaWire::Progress(progress) => Self::Progress(progress),
+            MetaWire::Begun(progress) => Self::Begun(progress),
         })
     }
 }
@@ -321,7 +331,8 @@ mod tests {
             Meta::Schema(schema.id(), schema),
             Meta::File(file),
             Meta::Receipt(receipt),
-            Meta::Progress(progress),
+            Meta::Progress(progress.clone()),
+            Meta::Begun(progress),
         ]
     }
 
@@ -347,7 +358,22 @@ mod tests {
         }
         assert_eq!(expected[0].encode(), schema);
         assert_eq!(expected[2].encode(), receipt);
-        assert!(Meta::decode(&[3, 0]).is_err());
+    }
+
+    /// The bytes of the later versions are what they were.
+    #[test]
+    fn versions_2_and_3_are_read_and_written() {
+        let fixtures: [(&[u8], usize); 3] = [
+            (include_bytes!("../tests/fixtures/meta-file.v2"), 1),
+            (include_bytes!("../tests/fixtures/meta-progress.v2"), 3),
+            (include_bytes!("../tests/fixtures/meta-begun.v3"), 4),
+        ];
+        for (bytes, index) in fixtures {
+            let expected = &samples()[index];
+            assert_eq!(Meta::decode(bytes).unwrap(), *expected);
+            assert_eq!(expected.encode(), bytes);
+        }
+        assert!(Meta::decode(&[4, 0]).is_err());
     }
 
     #[test]

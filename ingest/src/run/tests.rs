@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bekk_log::Offset;
-use bekk_stream::Payload;
+use bekk_stream::{META_TOPIC, Payload};
 
 use super::*;
 
@@ -40,6 +40,9 @@ fn check(answers: &[Answer]) {
     let sessions = AtomicU32::new(0);
     let append = |session: &Session, topic: &str, batches: &[(u32, &RecordBuffer)]| {
         sessions.fetch_max(u32::try_from(session.number).unwrap(), Ordering::Relaxed);
+        if topic == META_TOPIC {
+            return log.append(Some(session), topic, batches);
+        }
         let answer = calls
             .lock()
             .unwrap()
@@ -74,21 +77,109 @@ fn check(answers: &[Answer]) {
 
     let mut starts = HashSet::new();
     let mut bytes = "id,name\n".len() as u64;
+    for_each_record(&log, |record| {
+        let origin = Payload::decode(record.value).unwrap().origin;
+        assert!(starts.insert(origin.start), "byte {} twice", origin.start);
+        bytes += origin.end - origin.start;
+    });
+    assert_eq!((starts.len(), bytes), (60_000, content.len() as u64));
+    let bytes_read = stats.bytes_read.load(Ordering::Relaxed);
+    assert_eq!(bytes_read, content.len() as u64);
+}
+
+fn for_each_record(log: &Client, mut take: impl FnMut(bekk_log::Record<'_>)) {
     for ends in log.partition_ends("things").unwrap() {
         let mut next = Offset::ZERO;
         while next < ends.end {
             let records = log.read("things", ends.partition, next, 1 << 20).unwrap();
-            for record in records.iter() {
-                let origin = Payload::decode(record.value).unwrap().origin;
-                assert!(starts.insert(origin.start), "byte {} twice", origin.start);
-                bytes += origin.end - origin.start;
-            }
+            records.iter().for_each(&mut take);
             next = records.next_offset();
         }
     }
-    assert_eq!((starts.len(), bytes), (60_000, content.len() as u64));
-    let bytes_read = stats.bytes_read.load(Ordering::Relaxed);
-    assert_eq!(bytes_read, content.len() as u64);
+}
+
+/// A file's first records come into the log; before that is noted anywhere else ingest ends, and something happens to
+/// the file. What the next session reads must be the rest: each key is in the log once.
+fn check_first_moments(accident: impl Fn(&Path) + Sync) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.csv");
+    let rows = |ids: std::ops::Range<u32>| -> String {
+        ids.map(|id| format!("{id},\"name\n{id}\"\n")).collect()
+    };
+    fs::write(&path, format!("id,name\n{}", rows(0..100))).unwrap();
+    let mut stream = crate::testing::stream();
+    stream.files = vec![directory.path().join("*.csv*").display().to_string()];
+    let log = Client::open(bekk_log::Config::new(directory.path().join("log"))).unwrap();
+    let config = Config {
+        mode: Mode::Once,
+        ..Config::new(directory.path().join("state"))
+    };
+    let is_first = AtomicBool::new(true);
+    let append = |session: &Session, topic: &str, batches: &[(u32, &RecordBuffer)]| {
+        let appended = log.append(Some(session), topic, batches);
+        if topic == META_TOPIC || !is_first.swap(false, Ordering::Relaxed) {
+            return appended;
+        }
+        accident(&path);
+        appended.and(Err(LogError::Store {
+            act: "append",
+            path: directory.path().to_owned(),
+            detail: "killed".to_owned(),
+        }))
+    };
+    let streams = [stream];
+    let run = || {
+        let stop = AtomicBool::new(false);
+        run_with(&config, &streams, &log, &Stats::default(), &stop, &append).unwrap();
+    };
+    run();
+    let found = fs::read_dir(directory.path()).unwrap();
+    let last = found
+        .filter_map(|entry| entry.unwrap().path().to_str().map(str::to_owned))
+        .find(|path| path.ends_with(".csv"));
+    let more = last.map_or(0, |path| {
+        let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+        if file.metadata().unwrap().len() == 0 {
+            file.write_all(b"id,name\n").unwrap();
+        }
+        file.write_all(rows(1_000..1_010).as_bytes()).unwrap();
+        10
+    });
+    run();
+    let mut keys = Vec::new();
+    for_each_record(&log, |record| {
+        keys.push(std::str::from_utf8(record.key.unwrap()).unwrap().to_owned());
+    });
+    let distinct: HashSet<&String> = keys.iter().collect();
+    assert_eq!((distinct.len(), keys.len()), (100 + more, 100 + more));
+}
+
+#[test]
+fn a_file_is_known_by_its_content_from_its_first_records_on() {
+    let beside = |path: &Path, name: &str| path.with_file_name(name);
+    // Copied and emptied.
+    check_first_moments(|path| {
+        fs::copy(path, beside(path, "a.csv.1")).unwrap();
+        fs::write(path, "").unwrap();
+    });
+    // Copied under a name that the patterns do not match, and emptied.
+    check_first_moments(|path| {
+        fs::copy(path, beside(path, "a.1")).unwrap();
+        fs::write(path, "").unwrap();
+    });
+    // Replaced by a file with all that it held.
+    check_first_moments(|path| {
+        fs::copy(path, beside(path, "new")).unwrap();
+        fs::rename(beside(path, "new"), path).unwrap();
+    });
+    // Compressed.
+    check_first_moments(|path| {
+        let packed = File::create(beside(path, "a.csv.1.gz")).unwrap();
+        let mut packed = flate2::write::GzEncoder::new(packed, flate2::Compression::fast());
+        packed.write_all(&fs::read(path).unwrap()).unwrap();
+        packed.finish().unwrap();
+        fs::remove_file(path).unwrap();
+    });
 }
 
 /// An append fails, and nobody knows whether it happened: the log is asked.
