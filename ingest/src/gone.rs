@@ -55,6 +55,20 @@ impl Engine<'_> {
         }
     }
 
+    /// Looks beside its name for a file that is not there any more, and notes the name that it has now.
+    pub(crate) fn find_again(&mut self, id: FileId) -> bool {
+        let Some(tracked) = self.files.get(&id) else {
+            return false;
+        };
+        let (device, inode) = (tracked.stat.device, tracked.stat.inode);
+        let found = Siblings::default().find(&tracked.path, device, inode);
+        let is_found = found.is_some();
+        if let Some((path, _)) = found {
+            self.rename(id, path);
+        }
+        is_found
+    }
+
     /// Follows a file on that has left the inbox.
     pub(crate) fn leave(&mut self, id: FileId, how: Outside) {
         let Some(tracked) = self.files.get_mut(&id) else {

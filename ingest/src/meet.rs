@@ -274,8 +274,12 @@ impl Engine<'_> {
         };
         let mut found = Found::default();
         found.lost.extend(self.retire(id, verdict, size)?);
+        // It may have been renamed meanwhile, and its name be that of another one that is followed.
         if let Some(stat) = stat_of(&path)
             && stat.size > 0
+            && !self
+                .by_inode
+                .contains_key(&(stream, stat.device, stat.inode))
         {
             found.new.push(Listed { stream, path, stat });
         }

@@ -108,7 +108,8 @@ impl Tracked {
         }
     }
 
-    /// Opens the file if it is not, and makes sure that it is still the one that was read.
+    /// Opens the file if it is not, and makes sure that it is still the one that was read. It is not found, either,
+    /// if another file has its name now.
     pub(crate) fn open(&mut self) -> io::Result<Verdict> {
         if self.source.is_some() {
             return Ok(Verdict::Same);
@@ -116,7 +117,8 @@ impl Tracked {
         let file = File::open(&self.path)?;
         let stat = Stat::of(&file.metadata()?);
         if (stat.device, stat.inode) != (self.stat.device, self.stat.inode) {
-            return Ok(Verdict::OtherHead);
+            let why = "another file has its name now";
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
         let mut source = Source::new(file)?;
         let verdict = verify(&mut source, &stat, &self.entry)?;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bekk_stream::FileId;
 
+use crate::config::Mode;
 use crate::engine::{Engine, Stopped};
 use crate::identity::Verdict;
 use crate::packed::Checked;
@@ -101,6 +102,12 @@ impl Engine<'_> {
                 return Ok(false);
             }
             Err(error) => {
+                let is_once = self.around.config.mode == Mode::Once;
+                let is_renamed = error.kind() == io::ErrorKind::NotFound && is_once;
+                // Otherwise the next listing finds it.
+                if is_renamed && self.find_again(id) {
+                    return Ok(true);
+                }
                 self.fail(id, &error);
                 return Ok(false);
             }

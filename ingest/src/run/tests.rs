@@ -182,6 +182,96 @@ fn a_file_is_known_by_its_content_from_its_first_records_on() {
     });
 }
 
+/// Files that are partly read are rotated while they wait for their turn: each has the name of another by then.
+fn check_rotated_in_the_backlog(mode: Mode) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let rows = |ids: std::ops::Range<u32>| -> String {
+        ids.map(|id| format!("{id},name {id}\n")).collect()
+    };
+    let put = |name: &str, days: u64, text: String| {
+        let mut file = File::options();
+        let mut file = file.append(true).create(true).open(path(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let age = std::time::Duration::from_secs(days * 24 * 3600);
+        file.set_modified(std::time::SystemTime::now() - age)
+            .unwrap();
+    };
+    let mut stream = crate::testing::stream();
+    stream.files = vec![path("*.csv*").display().to_string()];
+    let log = Client::open(bekk_log::Config::new(path("log"))).unwrap();
+    let run = |mode: Mode, append: &SessionAppend<'_>, expected: u32| {
+        let (stop, stats) = (AtomicBool::new(false), Stats::default());
+        let config = Config {
+            mode,
+            batch_bytes: 10_000,
+            ..Config::new(path("state"))
+        };
+        let streams = [stream.clone()];
+        thread::scope(|scope| {
+            let run = || run_with(&config, &streams, &log, &stats, &stop, append).unwrap();
+            let run = scope.spawn(run);
+            let begun = std::time::Instant::now();
+            while stats.records_logged.load(Ordering::Relaxed) < expected.into()
+                && !run.is_finished()
+            {
+                assert!(begun.elapsed().as_secs() < 30, "records are missing");
+                thread::sleep(std::time::Duration::from_millis(10));
+            }
+            stop.store(mode == Mode::Follow, Ordering::Relaxed);
+            assert_eq!(run.join().unwrap().unreadable, []);
+        });
+    };
+    put("a.csv", 3, "id,name\n".to_owned() + &rows(0..100));
+    put("b.csv.2", 2, "id,name\n".to_owned() + &rows(30_000..30_100));
+    put("b.csv.1", 1, "id,name\n".to_owned() + &rows(40_000..40_100));
+    let append = |session: &Session, topic: &str, batches: &[(u32, &RecordBuffer)]| {
+        log.append(Some(session), topic, batches)
+    };
+    run(Mode::Once, &append, 300);
+    put("a.csv", 3, rows(100..20_000));
+    put("b.csv.2", 2, rows(30_100..30_200));
+    put("b.csv.1", 1, rows(40_100..40_200));
+    let is_first = AtomicBool::new(true);
+    let append = |session: &Session, topic: &str, batches: &[(u32, &RecordBuffer)]| {
+        if is_first.swap(false, Ordering::Relaxed) {
+            fs::rename(path("b.csv.2"), path("b.csv.3")).unwrap();
+            fs::rename(path("b.csv.1"), path("b.csv.2")).unwrap();
+            put("b.csv.1", 0, "id,name\n".to_owned() + &rows(50_000..50_100));
+        }
+        append(session, topic, batches)
+    };
+    // The last one came after the listing.
+    let last = if mode == Mode::Follow { 100 } else { 0 };
+    run(mode, &append, 19_900 + 200 + last);
+    let mut keys: Vec<u32> = Vec::new();
+    for_each_record(&log, |record| {
+        keys.push(
+            std::str::from_utf8(record.key.unwrap())
+                .unwrap()
+                .parse()
+                .unwrap(),
+        );
+    });
+    keys.sort_unstable();
+    let files = [
+        0..20_000,
+        30_000..30_200,
+        40_000..40_200,
+        50_000..50_000 + last,
+    ];
+    assert!(
+        keys.into_iter().eq(files.into_iter().flatten()),
+        "each record is there once"
+    );
+}
+
+#[test]
+fn files_that_are_rotated_while_they_wait_are_read_once() {
+    check_rotated_in_the_backlog(Mode::Once);
+    check_rotated_in_the_backlog(Mode::Follow);
+}
+
 /// An append fails, and nobody knows whether it happened: the log is asked.
 #[test]
 fn appends_of_unknown_outcome_are_looked_up() {
