@@ -124,9 +124,12 @@ fn read_metas(reading: Reading<'_>) -> Result<Metas, Error> {
             metas.files.push(file);
         }
         Ok(Meta::Receipt(receipt)) => {
+            // It tells more than what was told at the beginning.
+            metas.begun.remove(&receipt.file);
             metas.receipts.insert(receipt.file, receipt);
         }
         Ok(Meta::Progress(progress)) => {
+            metas.begun.remove(&progress.file);
             metas.told.insert(progress.file, progress.position);
             metas.progress.insert(progress.file, progress);
         }

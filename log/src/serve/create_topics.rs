@@ -32,7 +32,7 @@ pub(super) fn answer(
     body.end()?;
     out.i32(0); // throttle time
     out.array(&wanted, |out, wanted| {
-        let made = create(broker, version, wanted, validate_only);
+        let made = create(broker, wanted, validate_only);
         let refused = made.err();
         let code = refused.as_ref().map_or(Code::NONE, |(code, _)| *code);
         out.string(wanted.name);
@@ -60,19 +60,15 @@ fn decode<'a>(body: &mut Reader<'a>) -> Result<Wanted<'a>, Malformed> {
     })
 }
 
-fn create(
-    broker: &Broker,
-    version: i16,
-    wanted: &Wanted<'_>,
-    validate_only: bool,
-) -> Result<(), Refused> {
+fn create(broker: &Broker, wanted: &Wanted<'_>, validate_only: bool) -> Result<(), Refused> {
     if wanted.has_assignments {
         let text = format!("all partitions are on broker {BROKER_ID}; assign none");
         return Err((Code::INVALID_REPLICA_ASSIGNMENT, text));
     }
-    // From version 4 on, -1 is the broker's default.
+    // -1 is the broker's default: in the protocol from version 4 on, but Kafka's brokers take it in any, and KafkaJS asks
+    // so in version 3.
     let or_default = |number: i32| match number {
-        -1 if version >= 4 => 1,
+        -1 => 1,
         number => number,
     };
     if or_default(i32::from(wanted.replication_factor)) != 1 {

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use bekk_log::{Retention, TopicConfig};
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::offset_delete_request::{
     OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
 use kafka_protocol::messages::{
-    AlterConfigsRequest, AlterConfigsResponse, ApiKey, DescribeConfigsRequest,
-    DescribeConfigsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
-    ListGroupsRequest, ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse, TopicName,
+    AlterConfigsRequest, AlterConfigsResponse, ApiKey, CreateTopicsRequest, CreateTopicsResponse,
+    DescribeConfigsRequest, DescribeConfigsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    GroupId, ListGroupsRequest, ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -93,6 +95,29 @@ fn retention_of(served: &Served, name: &str) -> Retention {
     let topics = served.client.topics().unwrap();
     let topic = topics.into_iter().find(|topic| topic.name == name);
     topic.unwrap().config.retention
+}
+
+/// Without numbers of its own a client asks for the broker's, also in versions that did not have that yet.
+#[test]
+fn topics_are_made_with_default_numbers() {
+    let served = Served::new(|_| {});
+    let mut connection = served.connect();
+    let mut create = |version, name: &'static str, partitions, factor| {
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_num_partitions(partitions)
+            .with_replication_factor(factor);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+        let answer: CreateTopicsResponse =
+            connection.request(ApiKey::CreateTopics, version, &request);
+        answer.topics[0].error_code
+    };
+    for (version, name) in [(2, "two"), (3, "three"), (4, "four")] {
+        assert_eq!(create(version, name, -1, -1), 0);
+        assert_eq!(create(version, name, -1, -1), 36, "it exists");
+    }
+    assert_eq!(create(3, "many", 1, 2), 38, "there is one broker");
+    assert_eq!(create(3, "none", 0, 1), 37, "a topic has partitions");
 }
 
 #[test]
