@@ -90,7 +90,7 @@ impl Inbox {
 
     /// Every file that is there, in no order. A directory that is missing has none; what cannot be looked
     /// at is passed over and reported through `unreadable`.
-    pub(crate) fn list(&self, mut unreadable: impl FnMut(&Path, &std::io::Error)) -> Vec<Listed> {
+    pub(crate) fn list(&self, mut unreadable: impl FnMut(&Path, std::io::Error)) -> Vec<Listed> {
         let mut found = Vec::new();
         for (stream, patterns) in self.streams.iter().enumerate() {
             for root in &patterns.roots {
@@ -123,19 +123,19 @@ struct Walk<'a> {
     /// The directories that lead here, by device and inode: a link may lead back.
     above: Vec<(u64, u64)>,
     found: &'a mut Vec<Listed>,
-    unreadable: &'a mut dyn FnMut(&Path, &std::io::Error),
+    unreadable: &'a mut dyn FnMut(&Path, std::io::Error),
 }
 
 impl Walk<'_> {
     fn directory(&mut self, directory: &Path, depth: usize) {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
-            Err(error) => return self.passed_over(directory, &error),
+            Err(error) => return self.passed_over(directory, error),
         };
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(error) => return self.passed_over(directory, &error),
+                Err(error) => return self.passed_over(directory, error),
             };
             let path = entry.path();
             let is_directory = match entry.file_type() {
@@ -163,7 +163,7 @@ impl Walk<'_> {
                     self.above.pop();
                 }
             }
-            Err(error) => self.passed_over(directory, &error),
+            Err(error) => self.passed_over(directory, error),
         }
     }
 
@@ -176,11 +176,11 @@ impl Walk<'_> {
                 path,
             }),
             Ok(_) => {}
-            Err(error) => self.passed_over(&path, &error),
+            Err(error) => self.passed_over(&path, error),
         }
     }
 
-    fn passed_over(&mut self, path: &Path, error: &std::io::Error) {
+    fn passed_over(&mut self, path: &Path, error: std::io::Error) {
         if error.kind() != std::io::ErrorKind::NotFound {
             (self.unreadable)(path, error);
         }

@@ -1,7 +1,6 @@
 //! Meeting files: which of those in the inbox are new, which are known, and what has become of them.
 
 use std::collections::HashSet;
-use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -37,7 +36,7 @@ impl Engine<'_> {
         let listed = self
             .around
             .inbox
-            .list(|path, error| failed.push((path.to_owned(), error.to_string())));
+            .list(|path, error| failed.push((path.to_owned(), error)));
         for (path, error) in failed {
             self.report_unreadable(&path, &error);
         }
@@ -326,10 +325,15 @@ impl Engine<'_> {
         }
     }
 
-    /// Says once that a path cannot be read; it is tried again at each listing.
-    pub(crate) fn report_unreadable(&mut self, path: &Path, error: &dyn Display) {
+    /// Says once that a path cannot be read; it is tried again at each listing, which also sees what has become of one
+    /// that is not there any more.
+    pub(crate) fn report_unreadable(&mut self, path: &Path, error: &io::Error) {
+        let is_once = self.around.config.mode == Mode::Once;
+        if error.kind() == io::ErrorKind::NotFound && !is_once {
+            return;
+        }
         if self.unreadable.insert(path.to_owned()) {
-            if self.around.config.mode == Mode::Once {
+            if is_once {
                 let unreadable = (path.to_owned(), error.to_string());
                 self.summary.unreadable.push(unreadable);
             } else {
