@@ -26,6 +26,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 KILLS = 10
 ROWS_PER_ROUND = 3_000
+STARTED = []
 HEADER = "event_id,event_type,user_id,product_id,category,price,quantity,session_id,event_time".split(",")
 
 
@@ -43,8 +44,12 @@ class Sandbox:
         os.mkdir(os.path.join(directory, "data"))
 
     def start(self, *arguments):
-        command = [self.bekk, *arguments, "--log", self.url]
-        return subprocess.Popen(command, cwd=self.directory, stdout=self.said, stderr=self.said)
+        return self.spawn(*arguments, "--log", self.url)
+
+    def spawn(self, *command):
+        process = subprocess.Popen([self.bekk, *command], cwd=self.directory, stdout=self.said, stderr=self.said)
+        STARTED.append(process)
+        return process
 
     def run(self, *arguments):
         done = subprocess.run([self.bekk, *arguments], cwd=self.directory, capture_output=True, text=True)
@@ -110,7 +115,10 @@ def main():
             fenced(bekk, directory, url)
             kept_back(Sandbox(bekk, os.path.join(directory, "kept"), url), address)
         finally:
-            broker.kill()
+            # Nothing outlives a run that fails.
+            for process in [*STARTED, broker]:
+                process.kill()
+                process.wait()
 
 
 def exact(sandbox):
@@ -120,8 +128,7 @@ def exact(sandbox):
     for name in services:
         services[name] = sandbox.start(*arguments[name])
     # The first sink makes the private server, which a kill would take down with it.
-    keeper = subprocess.Popen([sandbox.bekk, "psql", "-c", "select pg_sleep(3600)"], cwd=sandbox.directory,
-                              stdout=sandbox.said, stderr=sandbox.said)
+    keeper = sandbox.spawn("psql", "-c", "select pg_sleep(3600)")
     for kill in range(KILLS):
         sandbox.append_rows(f"round-{kill // 2}.csv", ROWS_PER_ROUND, ids)
         time.sleep(random.uniform(0, 1.5))
