@@ -1,9 +1,10 @@
 //! Keeps account of what the log has acknowledged: in memory, in the checkpoint, and in the log's holds.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bekk_log::Offset;
-use bekk_stream::{Meta, Progress};
+use bekk_stream::{FileId, Meta, Progress};
 
 use crate::Error;
 use crate::batch::Batch;
@@ -26,13 +27,13 @@ impl Engine<'_> {
     /// once it is in the log. A kill may come before the checkpoint knows, and the file be copied or compressed before
     /// it is looked at again; what was read of it is then known by its content.
     pub(crate) fn begun_with(&mut self, batch: &Batch) -> Vec<Meta> {
-        let mut begun: Vec<Progress> = Vec::new();
+        let mut begun: HashMap<FileId, Progress> = HashMap::new();
         for progress in &batch.progress {
             let Some(tracked) = self.files.get_mut(&progress.file) else {
                 continue;
             };
             let told = progress.to_be_told(tracked.entry.head);
-            if let Some(first) = begun.iter_mut().find(|first| first.file == told.file) {
+            if let Some(first) = begun.get_mut(&told.file) {
                 *first = Progress {
                     records: first.records + told.records,
                     rejects: first.rejects + told.rejects,
@@ -40,10 +41,10 @@ impl Engine<'_> {
                 };
             } else if !tracked.is_begun && told.records > 0 {
                 tracked.is_begun = true;
-                begun.push(told);
+                begun.insert(told.file, told);
             }
         }
-        begun.into_iter().map(Meta::Begun).collect()
+        begun.into_values().map(Meta::Begun).collect()
     }
 
     /// Takes note that a batch is in the log.

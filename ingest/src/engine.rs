@@ -64,7 +64,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) known: HashMap<(usize, u64), Vec<FileEntry>>,
     /// Their inodes by stream and path.
     pub(crate) known_paths: HashMap<(usize, PathBuf), u64>,
-    /// Those among them that the checkpoint had.
+    /// Those among them that the last run had to do with: the checkpoint has them, or they were begun after it.
     pub(crate) recent: HashSet<FileId>,
     /// Files in the inbox by stream and path.
     pub(crate) by_path: HashMap<(usize, PathBuf), FileId>,

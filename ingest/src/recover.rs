@@ -30,7 +30,7 @@ pub(crate) struct Recovered {
     pub(crate) ends: Vec<Vec<Offset>>,
     /// In the order in which they were met: of two with one inode the later is meant.
     pub(crate) files: Vec<FileEntry>,
-    /// Those among them that the checkpoint had.
+    /// Those among them that the last run had to do with: the checkpoint has them, or they were begun after it.
     pub(crate) recent: HashSet<FileId>,
     /// How far `bekk.meta` tells that each file is.
     pub(crate) told: HashMap<FileId, u64>,

@@ -36,6 +36,8 @@ pub(crate) struct Scan<'a> {
     pub(crate) partitions: Vec<Partition>,
     /// Since when a transaction keeps records back.
     kept_back_since: Option<Instant>,
+    /// The ends have been asked for since the last read that gave nothing.
+    has_asked: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -63,6 +65,7 @@ impl<'a> Scan<'a> {
             topic,
             partitions: partitions.collect(),
             kept_back_since: None,
+            has_asked: false,
         })
     }
 
@@ -97,11 +100,19 @@ impl<'a> Scan<'a> {
         }
         if records.next_offset() > partition.next {
             partition.next = records.next_offset();
+            self.has_asked = false;
             if self.kept_back_since.take().is_some() {
                 self.reading.stats.set_waits_for(None);
             }
             return Ok(true);
         }
+        if self.has_asked {
+            // There is nothing, though the end lies behind.
+            partition.end = partition.next;
+            self.has_asked = false;
+            return Ok(true);
+        }
+        // A read ends where the log's end was when it was last asked for.
         let ends = log
             .partition_ends(self.topic)
             .map_err(Error::log("find the log's ends"))?;
@@ -109,7 +120,7 @@ impl<'a> Scan<'a> {
         if readable.is_some_and(|ends| ends.end <= partition.next) {
             self.wait_for_transaction()?;
         } else {
-            partition.end = partition.next;
+            self.has_asked = true;
         }
         Ok(true)
     }
