@@ -4,7 +4,7 @@
 # usage: scripts/bench.sh [all|e2e|parts|served|memory|kills]
 #   e2e     bekk up --once beside psql \copy, and latency beside INSERT (about 3 minutes)
 #   parts   parse, follow, append, read and encode, each beside its yardstick (about 2 minutes)
-#   served  ingest, log and sink as services beside bekk up --once (about 2 minutes)
+#   served  ingest, log and sink as services beside bekk up --once (about 3 minutes)
 #   memory  peak resident memory on 5 GB of CSV; needs 20 GB of disk (about 10 minutes)
 #   kills   300 kills with -9 (about 6 minutes); BEKK_KILLS and BEKK_SEED are settable
 #   all     e2e and parts, the default

@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     #[arg(long, default_value_t = 100)]
     files: u32,
     /// How often both are run
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 7)]
     rounds: u32,
 }
 

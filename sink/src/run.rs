@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bekk_log::{Client, PartitionEnds, TopicConfig};
 use bekk_stream::Stream;
@@ -13,13 +13,15 @@ use crate::board::{Board, Slot};
 use crate::context::{Context, Phase};
 use crate::keeper::{self, keep};
 use crate::setup::Setup;
-use crate::stats::{State, Stats};
+use crate::stats::{Position, State, Stats};
 use crate::watch::watch;
 use crate::worker::{Tally, work};
 use crate::{Config, Control, Error};
 
 /// How often the threads and the control are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long records may be kept back before it is told that they are waited for.
+const KEPT_BACK_SILENT: Duration = Duration::from_secs(2);
 
 /// What a sink has done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -187,27 +189,41 @@ fn spawn_worker<'scope>(
     })
 }
 
+/// Topics, partitions and where those end.
+type Ends = Vec<(String, u32, u64)>;
+
 /// Waits until the sink is to stop, and keeps the positions in `stats` up to date.
 fn supervise(context: &Context, stats: &Stats, control: &Control, has_ended: impl Fn() -> bool) {
-    let mut drain_to: Option<Vec<(String, u32, u64)>> = None;
+    let mut drain_to: Option<(Ends, Instant)> = None;
+    let mut has_told = false;
     while !control.is_stopping() && !context.is_stopping() && !has_ended() {
         let positions = context.board.positions();
         if control.is_draining() && drain_to.is_none() {
             match ends_now(context) {
-                Ok(ends) => drain_to = Some(ends),
+                Ok(ends) => drain_to = Some((ends, Instant::now())),
                 Err(error) => context.fail(error),
             }
         }
-        if let Some(ends) = &drain_to {
-            let reached = ends.iter().all(|(topic, partition, end)| {
-                positions.iter().any(|position| {
-                    position.topic == *topic
-                        && position.partition == *partition
-                        && position.next >= *end
+        if let Some((ends, since)) = &drain_to {
+            let is_at = |place: fn(&Position) -> u64| {
+                ends.iter().all(|(topic, partition, end)| {
+                    positions.iter().any(|position| {
+                        position.topic == *topic
+                            && position.partition == *partition
+                            && place(position) >= *end
+                    })
                 })
-            });
-            if reached {
+            };
+            if is_at(|position| position.next) {
                 return;
+            }
+            let is_late = since.elapsed() >= KEPT_BACK_SILENT;
+            if is_late && !has_told && !is_at(|position| position.end) {
+                has_told = true;
+                tracing::warn!(
+                    "another producer's open transaction keeps back records that were there at the start; they are \
+                     waited for"
+                );
             }
         }
         stats.set_positions(positions);
@@ -216,7 +232,7 @@ fn supervise(context: &Context, stats: &Stats, control: &Control, has_ended: imp
 }
 
 /// Where the partitions end, what a cluster's open transactions keep back included: it counts as there.
-fn ends_now(context: &Context) -> Result<Vec<(String, u32, u64)>, Error> {
+fn ends_now(context: &Context) -> Result<Ends, Error> {
     let mut all = Vec::new();
     for target in &context.targets {
         let topic = &target.stream.name;

@@ -224,6 +224,10 @@ def kept_back(sandbox, address):
     ingest = sandbox.start("ingest", "--http", "off")
     sink = sandbox.start("sink", "--once", "--http", "off")
     stay(sandbox, ingest, sink)
+    with open(sandbox.said.name) as said:
+        said = said.read()
+    assert "has open keeps back records of topic `kept`; ingest goes on" in said, "ingest says what it waits for"
+    assert "open transaction keeps back records that were there" in said, "the sink says what it waits for"
     other.commit_transaction(30)
     end(sandbox, sink)
     sandbox.append_rows("a.csv", 1_000, ids)
