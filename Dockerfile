@@ -7,8 +7,9 @@
 FROM debian:bookworm-slim AS manifests
 WORKDIR /build
 COPY . .
-RUN find . -path '*/src/lib.rs' -exec truncate --size 0 {} + \
-    && echo 'fn main() {}' >/tmp/main.rs \
+RUN echo '//! Empty.' >/tmp/lib.rs \
+    && find . -path '*/src/lib.rs' -exec cp /tmp/lib.rs {} \; \
+    && printf '//! Empty.\nfn main() {}\n' >/tmp/main.rs \
     && find . -path '*/src/main.rs' -exec cp /tmp/main.rs {} \; \
     && find . -type f ! -name Cargo.toml ! -name Cargo.lock \
         ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \

@@ -3,14 +3,17 @@
 # killed while they flow, sinks are scaled, everything is taken down and up again; then the table holds each
 # event of the files once.
 #
-# usage: scripts/test-compose.sh      (COMPOSE="docker-compose" for Compose v1)
+# usage: scripts/test-compose.sh      (with Compose v2 where it is there, else v1; COMPOSE names another)
 #
 # It works in a directory, a project and volumes of its own, and removes them. As root it kills processes, as
 # an accident does, and tries ./data with two owners; else it kills containers and starts them again.
 set -eu
 cd "$(dirname "$0")/.."
 
-COMPOSE=${COMPOSE:-docker compose}
+if [ -z "${COMPOSE:-}" ]; then
+    COMPOSE='docker compose'
+    docker compose version >/dev/null 2>&1 || COMPOSE=docker-compose
+fi
 command -v docker >/dev/null && docker version >/dev/null || {
     echo 'test-compose: no Docker engine answers' >&2
     exit 1
