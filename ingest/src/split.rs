@@ -92,10 +92,11 @@ impl Splitter {
         };
         let line = without_cr(&input[..content]);
         let mut start = 0;
-        for end in memchr_iter(self.delimiter, line) {
+        let delimiter = self.delimiter;
+        for_each_place(line, delimiter, |end| {
             self.push(start, end, false, false);
             start = end + 1;
-        }
+        });
         self.push(start, line.len(), false, false);
         Some(Found {
             len,
@@ -195,6 +196,30 @@ fn closing_quote(input: &[u8], start: usize, quote: u8) -> Option<(usize, bool)>
         }
         doubled = true;
         at += 2;
+    }
+}
+
+/// Calls `take` for each place of a byte. Looks at eight at a time, as fields are too short for a search each to pay.
+#[inline]
+fn for_each_place(bytes: &[u8], byte: u8, mut take: impl FnMut(usize)) {
+    const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let everywhere = u64::from_le_bytes([byte; 8]);
+    let mut at = 0;
+    let (words, rest) = bytes.as_chunks();
+    for word in words {
+        let differing = u64::from_le_bytes(*word) ^ everywhere;
+        // The highest bit of each byte that does not differ.
+        let mut same = !(((differing & LOW_BITS) + LOW_BITS) | differing | LOW_BITS);
+        while same != 0 {
+            take(at + same.trailing_zeros() as usize / 8);
+            same &= same - 1;
+        }
+        at += word.len();
+    }
+    for (i, other) in rest.iter().enumerate() {
+        if *other == byte {
+            take(at + i);
+        }
     }
 }
 

@@ -259,8 +259,8 @@ fn put_long_varint(out: &mut Vec<u8>, number: u64) {
         let [a, b, c, d] = word.to_le_bytes();
         out.extend_from_slice(&[252, a, b, c, d]);
     } else {
-        out.push(253);
-        out.extend_from_slice(&number.to_le_bytes());
+        let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+        out.extend_from_slice(&[253, a, b, c, d, e, f, g, h]);
     }
 }
 

@@ -47,38 +47,40 @@ pub(super) fn uuid(bytes: &[u8]) -> Result<[u8; 16], Rejection> {
         .map_err(|_| Rejection::new(Reason::BadValue, format!("{} is not a UUID", Shown(bytes))))
 }
 
-/// What a hexadecimal digit is worth; `0xff`: it is none.
-const HEX: [u8; 256] = {
-    let mut worth = [0xff; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        worth[b"0123456789abcdef"[digit as usize] as usize] = digit;
-        worth[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
-        digit += 1;
-    }
-    worth
-};
-
 /// A UUID in the form that nearly all are written in, as a number in the order it is written. Made in registers
 /// rather than byte by byte in memory, from where it could only be loaded late.
 #[inline]
 pub(super) fn hyphenated(bytes: &[u8]) -> Option<u128> {
-    const HIGH: [usize; 8] = [0, 2, 4, 6, 9, 11, 14, 16];
-    const LOW: [usize; 8] = [19, 21, 24, 26, 28, 30, 32, 34];
     let text: &[u8; 36] = bytes.try_into().ok()?;
     if [8, 13, 18, 23].iter().any(|at| text[*at] != b'-') {
         return None;
     }
-    let mut seen = 0;
-    let mut half = |places: [usize; 8]| {
-        places.iter().fold(0, |half: u64, &at| {
-            let (high, low) = (HEX[text[at] as usize], HEX[text[at + 1] as usize]);
-            seen |= high | low;
-            half << 8 | u64::from(high << 4 | low & 15)
-        })
+    let eight = |high: usize, low: usize| {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| text[high + i]);
+        let [e, f, g, h] = [0, 1, 2, 3].map(|i| text[low + i]);
+        hex(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     };
-    let uuid = u128::from(half(HIGH)) << 64 | u128::from(half(LOW));
-    (seen < 16).then_some(uuid)
+    let parts = [eight(0, 4), eight(9, 14), eight(19, 24), eight(28, 32)];
+    let [a, b, c, d] = parts.map(|(number, _)| u128::from(number));
+    let is_hex = parts.iter().all(|(_, is_hex)| *is_hex);
+    is_hex.then_some(a << 96 | b << 64 | c << 32 | d)
+}
+
+/// The number that eight hexadecimal digits write, the first one in the highest byte, and whether they are such
+/// digits. All at once, as a look at each would take longer than what else is done with a field.
+#[inline]
+fn hex(digits: u64) -> (u64, bool) {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // `A` to `F` and `a` to `f` have this bit, `0` to `9` do not.
+    let letters = digits >> 6 & EACH;
+    let values = (digits & (0x0f * EACH)) + 9 * letters;
+    // As they would be if they were right: 3 before a digit, 4 or 6 before a letter; at most 15, 10 from a letter on.
+    let has_high = (digits | letters << 5) & (0xf0 * EACH) == 0x30 * EACH + 0x30 * letters;
+    let has_low =
+        values & (0x10 * EACH) == 0 && (values + 6 * EACH) & (0x10 * EACH) == letters << 4;
+    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    ((fours | fours >> 16) & 0xffff_ffff, has_high && has_low)
 }
 
 /// A text as it stands, if nothing about it must be changed or refused.
