@@ -6,24 +6,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
 
 use crate::Error;
 use crate::batch::Batch;
 use crate::context::Context;
 use crate::dead_letter::{self, DeadLetter, Place};
 use crate::isolate;
-use crate::offsets::{CORRECT_COUNTS, MOVE_OFFSET};
+use crate::offsets::{CORRECT_COUNTS, Counts, Move, TransactionId};
 use crate::plan::ColumnSet;
 use crate::session::Session;
 use crate::sqlstate::{Verdict, verdict};
 use crate::target::StreamTarget;
 
-/// Deferred constraints would fail at COMMIT, where no savepoint helps. The user's default for
-/// transactions may be another isolation level; ours lets the move of the offset wait for the backend of
-/// a connection that was lost.
-pub(crate) const BEGIN: &str =
-    "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE";
 pub(crate) const SAVEPOINT: &str = "SAVEPOINT bekk";
 pub(crate) const RELEASE: &str = "RELEASE SAVEPOINT bekk";
 pub(crate) const ROLLBACK_TO: &str = "ROLLBACK TO SAVEPOINT bekk; RELEASE SAVEPOINT bekk";
@@ -111,21 +105,11 @@ impl Job {
     }
 }
 
-/// Applies a batch. On return no transaction is open, unless the connection is lost.
+/// Applies a batch. On return no transaction is open, unless the session is lost.
 pub(crate) async fn apply(session: &mut Session, job: &Job) -> Result<Applied, ApplyError> {
     let result = transaction(session, job).await;
-    if let Err(error) = &result
-        && !matches!(
-            error,
-            ApplyError::Postgres {
-                applied: Some(_),
-                ..
-            }
-        )
-        && !session.client.is_closed()
-    {
-        // If this fails the connection is lost, and with it the transaction.
-        let _ = session.client.batch_execute("ROLLBACK").await;
+    if result.is_err() {
+        session.roll_back().await;
     }
     result
 }
@@ -138,7 +122,7 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
         superseded: (batch.rows.len() - batch.winners.len()) as u64,
         dead: batch.dead.len() as u64,
     };
-    move_offset(session, job, expected).await?;
+    let transaction = move_offset(session, job, expected).await?;
 
     let written = match &batch.columns {
         Some(columns) => write_rows(session, job, columns).await?,
@@ -167,12 +151,17 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
         conflict: written.conflict,
         refused_run: written.refused_run,
     };
-    match session.client.batch_execute("COMMIT").await {
-        Ok(()) => {
+    match transaction.commit(&session.client).await {
+        Ok(true) => {
             // What this transaction made is there from now on.
             session.staging_tables.extend(written.staging_table);
             Ok(applied)
         }
+        Ok(false) => Err(ApplyError::Stop(Error::TransactionLost {
+            topic: job.target().stream.name.clone(),
+            partition: job.partition,
+            from: batch.from,
+        })),
         Err(error) => Err(ApplyError::Postgres {
             error,
             applied: Some(applied),
@@ -180,46 +169,23 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Counts {
-    rows: u64,
-    superseded: u64,
-    dead: u64,
-}
-
 /// Begins the transaction and moves the offset, which fails unless the lease is still ours.
-async fn move_offset(session: &mut Session, job: &Job, counts: Counts) -> Result<(), ApplyError> {
-    let statement = session.statement(MOVE_OFFSET).await?;
-    let topic = &job.target().stream.name;
-    let partition = job.partition_number();
-    let number = |number: u64| number.cast_signed();
-    let (next, from) = (number(job.batch.next), number(job.batch.from));
-    let (rows, superseded, dead) = (
-        number(counts.rows),
-        number(counts.superseded),
-        number(counts.dead),
-    );
-    // Sent together: what stands behind a BEGIN that fails fails too.
-    let parameters: [&(dyn ToSql + Sync); 9] = [
-        &job.context.group,
-        topic,
-        &partition,
-        &job.epoch,
-        &from,
-        &next,
-        &rows,
-        &superseded,
-        &dead,
-    ];
-    let (begun, moved) = tokio::join!(
-        session.client.batch_execute(BEGIN),
-        session.client.execute(&statement, &parameters),
-    );
-    begun?;
-    if moved? == 0 {
-        return Err(ApplyError::Moved);
-    }
-    Ok(())
+async fn move_offset(
+    session: &Session,
+    job: &Job,
+    counts: Counts,
+) -> Result<TransactionId, ApplyError> {
+    let offset = Move {
+        group: &job.context.group,
+        topic: &job.target().stream.name,
+        partition: job.partition_number(),
+        epoch: job.epoch,
+        from: job.batch.from,
+        next: job.batch.next,
+        counts,
+    };
+    let moved = offset.begin(&session.client).await?;
+    moved.ok_or(ApplyError::Moved)
 }
 
 async fn correct_counts(

@@ -85,6 +85,37 @@ pub enum Error {
         /// Log end offset.
         end: u64,
     },
+    /// The session was not in the transaction that had moved the offset when it was to be committed.
+    #[error(
+        "the transaction that applies {topic}/{partition} from offset {from} on was gone before its COMMIT, and \
+         nothing of it was applied; does a connection pooler switch servers within a transaction?"
+    )]
+    TransactionLost {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The first offset of the batch.
+        from: u64,
+    },
+    /// The group's offset was moved under a lease that this sink holds, and not by this sink.
+    #[error(
+        "the offset of group `{group}` in {topic}/{partition} was set from {from} to {next} while this sink held \
+         the partition; records between the two may not have been applied. Start the sink again to go on at \
+         {next}, or set another offset: bekk offsets reset --group {group}"
+    )]
+    OffsetMoved {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// Where the sink had left it.
+        from: u64,
+        /// Where it is now.
+        next: u64,
+    },
     /// The table refuses everything, so that nothing can be told about a single record.
     #[error(
         "table `{table}` refuses all of {records} records of {topic}/{partition} from offset {from} on; the \

@@ -1,14 +1,103 @@
 //! `bekk.offsets`: how far a group has come, and who may move it on.
 
-use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// Moves an offset and counts what was applied, unless another has taken the lease or moved it. A batch
-/// also renews the lease, for it holds the row that the renewal would need.
-pub(crate) const MOVE_OFFSET: &str = "\
-    UPDATE bekk.offsets
-       SET next = $6, rows = rows + $7, superseded = superseded + $8, dead = dead + $9,
-           lease_until = clock_timestamp() + interval '10 seconds', updated_at = clock_timestamp()
-     WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND next = $5";
+use crate::ddl::quote_literal;
+
+/// Begins a batch's transaction. Deferred constraints are made immediate because they would fail at COMMIT,
+/// where no savepoint helps. The user's default for transactions may be another isolation level; READ
+/// COMMITTED lets the move of the offset wait for the backend of a connection that was lost.
+pub(crate) const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE";
+
+/// The move of a group's offset over a batch, with the counts of what is applied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Move<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    /// The epoch of the lease that the move needs.
+    pub(crate) epoch: i64,
+    pub(crate) from: u64,
+    pub(crate) next: u64,
+    pub(crate) counts: Counts,
+}
+
+/// What became of a batch's records, as `bekk.offsets` counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) rows: u64,
+    pub(crate) superseded: u64,
+    pub(crate) dead: u64,
+}
+
+impl Move<'_> {
+    /// The SQL that begins the transaction and moves the offset, unless another sink holds the lease or has
+    /// moved it. It also renews the lease, because it holds the row that a renewal would need.
+    ///
+    /// All of it is one message with its values written out: the server skips the rest of a message after
+    /// an error, so no UPDATE runs without its BEGIN, whatever happens to either.
+    fn sql(&self) -> String {
+        let (group, topic) = (quote_literal(self.group), quote_literal(self.topic));
+        let Self {
+            partition,
+            epoch,
+            from,
+            next,
+            counts,
+            ..
+        } = self;
+        let Counts {
+            rows,
+            superseded,
+            dead,
+        } = counts;
+        format!(
+            "{BEGIN}; \
+             UPDATE bekk.offsets \
+                SET next = {next}, rows = rows + {rows}, superseded = superseded + {superseded}, \
+                    dead = dead + {dead}, lease_until = clock_timestamp() + interval '10 seconds', \
+                    updated_at = clock_timestamp() \
+              WHERE group_name = {group} AND topic = {topic} AND partition = {partition} \
+                AND epoch = {epoch} AND next = {from} \
+             RETURNING txid_current()"
+        )
+    }
+
+    /// Begins the transaction and moves the offset in it; `None` if the offset or the lease is not as expected.
+    pub(crate) async fn begin(
+        &self,
+        client: &Client,
+    ) -> Result<Option<TransactionId>, tokio_postgres::Error> {
+        let answer = client.simple_query(&self.sql()).await?;
+        Ok(first_field(&answer).map(|id| TransactionId(id.to_owned())))
+    }
+}
+
+/// The transaction that moved an offset, as the server numbers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TransactionId(String);
+
+impl TransactionId {
+    /// Commits the transaction; false if the session is in another one or in none, which then commits
+    /// nothing of the batch. In a failed transaction COMMIT alone would answer "ROLLBACK" without an error;
+    /// the query before it fails there.
+    pub(crate) async fn commit(self, client: &Client) -> Result<bool, tokio_postgres::Error> {
+        let answer = client
+            .simple_query("SELECT txid_current_if_assigned(); COMMIT")
+            .await?;
+        Ok(first_field(&answer) == Some(self.0.as_str()))
+    }
+}
+
+/// The first field of the first row of an answer.
+fn first_field(answer: &[SimpleQueryMessage]) -> Option<&str> {
+    answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    })
+}
 
 /// Corrects the counts of a batch, in its transaction.
 pub(crate) const CORRECT_COUNTS: &str = "\
@@ -20,6 +109,27 @@ pub(crate) const CORRECT_COUNTS: &str = "\
 pub(crate) const INSERT_OFFSET: &str = "\
     INSERT INTO bekk.offsets (group_name, topic, partition, next, log_id)
     VALUES ($1, $2, $3, $4, $5::text::uuid) ON CONFLICT DO NOTHING";
+
+/// A partition's epoch and next offset.
+const READ_ONE: &str = "\
+    SELECT epoch, next FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND partition = $3";
+
+/// Reads a partition's epoch and next offset. With `settled`, it waits for the transaction that holds the row:
+/// a COMMIT whose answer was lost may still be under way.
+pub(crate) async fn read_one(
+    client: &Client,
+    group: &str,
+    topic: &str,
+    partition: i32,
+    settled: bool,
+) -> Result<Option<(i64, u64)>, tokio_postgres::Error> {
+    let lock = if settled { " FOR UPDATE" } else { "" };
+    let parameters: [&(dyn ToSql + Sync); 3] = [&group, &topic, &partition];
+    let row = client
+        .query_opt(&format!("{READ_ONE}{lock}"), &parameters)
+        .await?;
+    Ok(row.map(|row| (row.get(0), row.get::<_, i64>(1).cast_unsigned())))
+}
 
 /// A row of `bekk.offsets` with what the server knows of its owner.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio_postgres::config::SslMode as WireSslMode;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::sqlstate::{Verdict, verdict};
@@ -18,6 +19,8 @@ pub(crate) struct Session {
     statements: HashMap<String, Statement>,
     /// Temporary tables that this backend has, by name: those whose creation has been committed.
     pub(crate) staging_tables: HashSet<String>,
+    /// Whether a transaction may be open that could not be rolled back.
+    is_unusable: bool,
 }
 
 /// Why there is no session.
@@ -83,7 +86,10 @@ impl Session {
         let prepared = async {
             client.batch_execute(SETTINGS).await?;
             match client.batch_execute(NOTICE_GONE_CLIENTS).await {
-                Err(error) if error.as_db_error().is_none() => return Err(error),
+                // Some systems cannot watch a connection; the server refuses the value there.
+                Err(error) if error.code() != Some(&SqlState::INVALID_PARAMETER_VALUE) => {
+                    return Err(error);
+                }
                 _ => {}
             }
             client.query_one("SELECT pg_backend_pid()", &[]).await
@@ -94,7 +100,25 @@ impl Session {
             pid: row.get(0),
             statements: HashMap::new(),
             staging_tables: HashSet::new(),
+            is_unusable: false,
         })
+    }
+
+    /// Whether this session must not be used any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_unusable || self.client.is_closed()
+    }
+
+    /// Rolls back whatever transaction is open. If that fails, the session is lost: the next batch must not
+    /// become part of this transaction.
+    pub(crate) async fn roll_back(&mut self) {
+        if self.client.is_closed() {
+            return;
+        }
+        if let Err(error) = self.client.batch_execute("ROLLBACK").await {
+            tracing::debug!(error = %PostgresError::from(&error), "session given up: not rolled back");
+            self.is_unusable = true;
+        }
     }
 
     /// The prepared form of a statement; prepared on first use.

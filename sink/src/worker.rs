@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::board::{Claim, Outcome};
 use crate::config::Config;
 use crate::context::Context;
+use crate::offsets;
 use crate::prepare::{Bounds, Source, prepare};
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict};
@@ -154,7 +155,7 @@ impl Worker<'_> {
             Ok(landed) => landed,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
-        if session.client.is_closed() {
+        if session.is_lost() {
             self.lost_backend = Some(session.pid);
         } else {
             self.session = Some(session);
@@ -264,42 +265,50 @@ impl Worker<'_> {
                 }
             }
         }
-        let Some((epoch, next)) = self.read_offset(job)? else {
+        let Some((epoch, next)) = self.read_offset(job, in_doubt.is_some())? else {
             return Ok(());
         };
         self.context.board.resync(claim.slot, epoch, next);
         if epoch != claim.epoch {
             // The partition is another's now; there is nothing here that is waited for.
             self.stats.set_state(State::Running);
+            return Ok(());
         }
         match in_doubt {
             // Only the holder of the lease moves the offset: the COMMIT whose answer was lost was done.
-            Some(applied) if epoch == claim.epoch && next == job.batch.next => {
+            Some(applied) if next == job.batch.next => {
                 self.committed(claim, job, applied, Duration::ZERO)
             }
-            _ => Ok(()),
+            _ if next == job.batch.from => Ok(()),
+            _ => Err(Error::OffsetMoved {
+                group: self.context.group.clone(),
+                topic: job.target().stream.name.clone(),
+                partition: job.partition,
+                from: job.batch.from,
+                next,
+            }),
         }
     }
 
-    /// Reads a partition's epoch and next offset; `None` if the sink stops before the server answers.
-    fn read_offset(&mut self, job: &Job) -> Result<Option<(i64, u64)>, Error> {
-        const READ: &str = "SELECT epoch, next FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND partition = $3";
+    /// Reads a partition's epoch and next offset; `None` if the sink stops before the server answers. With
+    /// `settled`, a transaction that still holds the row is waited for.
+    fn read_offset(&mut self, job: &Job, settled: bool) -> Result<Option<(i64, u64)>, Error> {
         loop {
             let Some(session) = self.take_session()? else {
                 return Ok(None);
             };
-            let (topic, partition) = (&job.target().stream.name, job.partition_number());
-            let parameters: [&(dyn ToSql + Sync); 3] = [&self.context.group, topic, &partition];
-            let read = session.client.query_opt(READ, &parameters);
+            let read = offsets::read_one(
+                &session.client,
+                &self.context.group,
+                &job.target().stream.name,
+                job.partition_number(),
+                settled,
+            );
             match self.runtime.block_on(read) {
-                Ok(Some(row)) => {
+                Ok(found) => {
                     self.session = Some(session);
-                    return Ok(Some((row.get(0), row.get::<_, i64>(1).cast_unsigned())));
-                }
-                // Deleted under us: the lease is gone with the row.
-                Ok(None) => {
-                    self.session = Some(session);
-                    return Ok(Some((-1, job.batch.from)));
+                    // Deleted under us: the lease is gone with the row.
+                    return Ok(Some(found.unwrap_or((-1, job.batch.from))));
                 }
                 Err(error) if verdict(&error) == Verdict::Stop => {
                     return Err(Error::postgres("read bekk.offsets", &error));
@@ -315,7 +324,7 @@ impl Worker<'_> {
     /// The connection, made anew if it was lost; waits for the server without end. `None` if the sink stops
     /// before there is one.
     fn take_session(&mut self) -> Result<Option<Session>, Error> {
-        if let Some(session) = self.session.take_if(|session| !session.client.is_closed()) {
+        if let Some(session) = self.session.take_if(|session| !session.is_lost()) {
             return Ok(Some(session));
         }
         let mut first = true;

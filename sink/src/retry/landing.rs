@@ -5,10 +5,11 @@ use bekk_stream::OnConflict;
 use tokio_postgres::types::ToSql;
 
 use super::{Candidate, Retried, Retry};
-use crate::apply::{BEGIN, copy_in, copy_span};
+use crate::apply::{copy_in, copy_span};
 use crate::batch::Batch;
 use crate::ddl::quote;
 use crate::later::LaterRecords;
+use crate::offsets::BEGIN;
 use crate::plan::ColumnSet;
 use crate::prepare::prepare_record;
 use crate::session::Session;
@@ -46,13 +47,14 @@ impl Retry<'_> {
         let landed = self
             .transaction(session, letter, candidate, &batch, later)
             .await;
-        if landed.is_err() && !session.client.is_closed() {
-            // If this fails the connection is lost, and with it the transaction.
-            let _ = session.client.batch_execute("ROLLBACK").await;
+        if landed.is_err() {
+            session.roll_back().await;
         }
         match landed {
             Ok(retried) => Ok(retried),
-            Err(LandError::Postgres(error)) if verdict(&error) == Verdict::Isolate => {
+            Err(LandError::Postgres(error))
+                if verdict(&error) == Verdict::Isolate && !session.is_lost() =>
+            {
                 Ok(Retried::Open(PostgresError::from(&error).to_string()))
             }
             Err(LandError::Postgres(error)) => Err(Error::postgres(

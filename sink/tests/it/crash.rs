@@ -152,9 +152,7 @@ fn proxy(client: TcpStream, server: TcpStream, cuts: &'static AtomicU32) {
         while let Ok(read @ 1..) = from_client.read(&mut buffer) {
             let bytes = &buffer[..read];
             // A simple query: Q, length, text, NUL.
-            if bytes.starts_with(b"Q\0\0\0\x0bCOMMIT\0")
-                && COMMITS.fetch_add(1, Ordering::Relaxed) % 3 == 2
-            {
+            if bytes.ends_with(b"; COMMIT\0") && COMMITS.fetch_add(1, Ordering::Relaxed) % 3 == 2 {
                 if cuts.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                     break;
                 }

@@ -12,6 +12,8 @@ mod letters;
 mod model;
 mod poison;
 mod retry;
+mod server;
 mod setup;
+mod storm;
 mod table;
 mod tls;
