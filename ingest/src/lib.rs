@@ -3,81 +3,60 @@
 //! **Invariant:** this crate knows files and the log, and no PostgreSQL. What it has read is in the log or
 //! not there at all: the checkpoint beside it is a cache.
 //!
-//! The life of a record: [`inbox`] finds its file, [`register`] gives it an id (durable in `bekk.meta`
-//! before anything of it is read), or [`meet`] knows it again by [`identity`]; [`reader`] takes it out of a block, [`split`]
-//! into fields, [`convert`] makes it a row or a reject; a [`batch`] takes it to the [`append`] thread, and
-//! when that has the log's answer, [`account`] moves the file's position, which the [`checkpoint`] notes.
-//! After a crash, or an append without an answer, [`recover`] asks the log which byte ranges it has, and
-//! the reader passes over exactly those.
+//! Each folder uses only those below it:
 //!
-//! What becomes of files: [`meet`] sees by inode which are known, [`rotate`] where a content has gone that is
-//! not where it was, [`copies`] which file is its copy, [`gone`] follows what has left the inbox, [`packed`] makes
-//! sure of what is compressed. What they decide, and on what evidence, is kept with the checkpoint, for [`files()`]
-//! to tell.
+//! | folder | holds |
+//! |---|---|
+//! | [`follow`] | the session of a run: meets files, reads them in turns, follows them through rotation, finishes them |
+//! | [`ask`] | answers for other commands: the state of files, a preview, one record read again |
+//! | [`ledger`] | what the log and the checkpoint hold of files |
+//! | [`inbox`] | the patterns, the listing, notifications, and the locks of the directories |
+//! | [`file`](mod@file) | what is known of one file, and the evidence by which it is known again |
+//! | [`text`] | from bytes to batches: encoding, header, records, fields, values |
+//! | [`source`] | a file's bytes, plain or decompressed, and what they and the system tell of it |
+//!
+//! The life of a record: [`inbox`] finds its file, [`follow::register`] gives it an id (durable in `bekk.meta`
+//! before anything of it is read), or [`follow::meet`] knows it again by [`file::evidence`]; [`text::reader`] takes it
+//! out of a block, [`text::split`] into fields, [`text::convert`] makes it a row or a reject; a [`text::batch`] takes
+//! it to the [`ledger::append`] thread, and when that has the log's answer, [`follow::account`] moves the file's
+//! position, which the [`ledger::checkpoint`] notes. After a crash, or an append without an answer,
+//! [`ledger::recover`] asks the log which byte ranges it has, and the reader passes over exactly those.
+//!
+//! The life of a file: [`follow::meet`] sees by inode which are known, [`follow::rotate`] where a content has gone that
+//! is not where it was, [`follow::copies`] which file is its copy, [`follow::gone`] follows what has left the inbox,
+//! [`follow::packed`] makes sure of what is compressed. What they decide, and on what evidence, is kept with the
+//! checkpoint, and [`files()`] reports it.
 #![expect(
     rustdoc::private_intra_doc_links,
     reason = "the map of the crate is for its readers"
 )]
 
-mod account;
-mod append;
-mod batch;
-mod checkpoint;
-mod codec;
-mod config;
-mod convert;
-mod copies;
-mod cursor;
-mod decision;
-mod dialect;
-mod engine;
-mod entry;
-mod error;
-mod files;
-mod finish;
-mod gone;
-mod header;
-mod identity;
-mod inbox;
-mod lock;
-mod meet;
-mod metas;
-mod overlong;
-mod packed;
-mod preamble;
-mod preview;
-mod ranges;
-mod reader;
-mod recent;
-mod recover;
-mod register;
-mod reparse;
-mod reread;
-mod rotate;
-mod run;
-mod scan;
-mod siblings;
-mod source;
-mod split;
-mod stats;
-mod tracked;
-mod trial;
-mod turns;
-mod unpack;
-mod utf16;
-mod watch;
+mod follow;
 
-#[cfg(test)]
-mod property;
+mod ask;
+mod ledger;
+
+mod file;
+mod inbox;
+
+mod text;
+
+mod source;
+
+mod config;
+mod error;
+mod run;
+mod stats;
+
 #[cfg(test)]
 mod testing;
 
+pub use ask::files::{FileStatus, Files, Running, files};
+pub use ask::preview::{Preview, preview};
+pub use ask::reparse::{InFile, Reparsed, Reparser, TextForm};
 pub use config::{Config, Mode};
-pub use decision::{Decision, FileState, Packing, What};
 pub use error::Error;
-pub use files::{FileStatus, Files, Running, files};
-pub use lock::{Holder, holder};
-pub use preview::{Preview, preview};
-pub use reparse::{InFile, Reparsed, Reparser, TextForm};
+pub use file::decision::{Decision, FileState, Packing, What};
+pub use inbox::lock::{Holder, holder};
 pub use run::run;
 pub use stats::{Stats, Summary};

@@ -11,14 +11,14 @@ use bekk_log::{Client, Error as LogError, Offset, RecordBuffer, Session};
 use bekk_stream::{FileId, FileRecord, Stream};
 
 use crate::Error;
-use crate::append::{Event, append_batches};
 use crate::config::{Config, Mode};
-use crate::engine::{Engine, Stopped, Surroundings};
+use crate::follow::engine::{Engine, Stopped, Surroundings};
 use crate::inbox::Inbox;
-use crate::lock::{InboxLock, lock_state};
-use crate::recover::{Ground, recover};
+use crate::inbox::lock::{InboxLock, lock_state};
+use crate::inbox::watch::Watch;
+use crate::ledger::append::{Event, append_batches};
+use crate::ledger::recover::{Ground, recover};
 use crate::stats::{Stats, Summary};
-use crate::watch::Watch;
 
 /// How many sessions in a row may end with an unknown outcome before anything new is in the log.
 const ATTEMPTS_MAX: u32 = 3;

@@ -4,9 +4,9 @@
 #![no_main]
 #![allow(dead_code)]
 
-#[path = "../../src/property.rs"]
+#[path = "../../src/text/property.rs"]
 mod property;
-#[path = "../../src/split.rs"]
+#[path = "../../src/text/split.rs"]
 mod split;
 
 libfuzzer_sys::fuzz_target!(|content: &[u8]| property::check(content));

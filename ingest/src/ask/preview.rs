@@ -1,0 +1,75 @@
+//! Reads a file as ingest would, without a log: what would become of it.
+
+use std::fs::File;
+use std::path::Path;
+
+use bekk_stream::{FileId, Stream};
+
+use crate::Error;
+use crate::source::Source;
+use crate::text::batch::Batch;
+use crate::text::cursor::Cursor;
+use crate::text::reader::{Format, Outcome, Reader};
+use crate::text::trial::Trial;
+
+/// How large the records held at once grow.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What would become of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Preview {
+    /// Records, rejects among them.
+    pub records: u64,
+    /// How many of them are rejects.
+    pub rejects: u64,
+    /// The file's bytes.
+    pub bytes: u64,
+    /// The size of the records as they would be appended.
+    pub encoded_bytes: u64,
+    /// Why the file would be set aside, if it would.
+    pub blocked: Option<String>,
+}
+
+/// Reads a file as it is now, as a stream's, and says what would become of it. Nothing is written.
+///
+/// # Errors
+/// If the file cannot be read, or a column's conditions are none of its type.
+pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut source = Source::new(file).map_err(Error::io("read", path))?;
+    let mut format = Format::new(stream, stream.csv.clone(), stream.partitions)?;
+    let mut cursor = Cursor::new(FileId::random());
+    cursor.trial = Some(Box::<Trial>::default());
+    let mut reader = Reader::new();
+    let mut batch = Batch::new(0, stream.partitions);
+    let mut preview = Preview::default();
+    loop {
+        let outcome = reader
+            .read(
+                &mut source,
+                &mut cursor,
+                &mut format,
+                (u64::MAX, true),
+                &mut batch,
+            )
+            .map_err(Error::io("read", path))?;
+        let is_end = !matches!(outcome, Outcome::More | Outcome::Full);
+        if is_end || batch.bytes() >= BATCH_BYTES {
+            preview.records += batch.records;
+            preview.rejects += batch.rejects;
+            preview.encoded_bytes += batch
+                .buffers
+                .iter()
+                .map(|buffer| buffer.size() as u64)
+                .sum::<u64>();
+            batch.clear();
+        }
+        if let Outcome::Blocked(why) = outcome {
+            preview.blocked = Some(why);
+        }
+        if is_end {
+            preview.bytes = cursor.position;
+            return Ok(preview);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! What is remembered of a file: an entry of the checkpoint.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use bekk_stream::{FileId, FileRecord, Progress};
+
+use crate::file::decision::{Decision, FileState, Packing, What};
+use crate::file::evidence::{Fingerprint, Stat};
+use crate::ledger::codec::{Reader, Writer};
+use crate::ledger::recover::now_ms;
+use crate::run::Identity;
+use crate::text::ranges::Ranges;
+
+/// How many decisions about a file are kept: the first and the latest.
+const DECISIONS_MAX: usize = 12;
+
+/// How far a file is in the log, and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileEntry {
+    pub(crate) id: FileId,
+    pub(crate) stream: String,
+    /// The path's bytes.
+    pub(crate) path: Vec<u8>,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// Of the file's first bytes.
+    pub(crate) head: Fingerprint,
+    /// Of the bytes just before `position`.
+    pub(crate) tail: Fingerprint,
+    /// The CRC-32C of all bytes before `position`, if they were read one after the other.
+    pub(crate) crc: Option<u32>,
+    /// All before this byte is in the log, or is none of its records.
+    pub(crate) position: u64,
+    /// The number of the line that begins there, from 1.
+    pub(crate) line: u64,
+    /// Where the header that holds from there on stands; none has been read if `position` is 0.
+    pub(crate) header_at: u64,
+    pub(crate) records: u64,
+    pub(crate) rejects: u64,
+    /// Partitions with records of the file: the first offset and the one behind the last.
+    pub(crate) offsets: Vec<(u32, u64, u64)>,
+    pub(crate) dialect: String,
+    /// The length that the newest receipt tells of.
+    pub(crate) receipt_bytes: Option<u64>,
+    /// What else of it is in the log, behind `position`.
+    pub(crate) known: Ranges,
+    pub(crate) packing: Option<Packing>,
+    pub(crate) state: FileState,
+    /// Why it is in this state, if there is more to say.
+    pub(crate) why: String,
+    /// Its size when it was last looked at; of a compressed file, of its text.
+    pub(crate) size: u64,
+    /// Its size on disk then, and when it had been changed: microseconds since 1970-01-01 UTC.
+    pub(crate) disk: (u64, i64),
+    pub(crate) decisions: Vec<Decision>,
+}
+
+impl FileEntry {
+    /// The entry of a file that has just been met.
+    pub(crate) fn new(record: FileRecord) -> Self {
+        Self {
+            id: record.id,
+            stream: record.stream,
+            path: record.path,
+            device: record.device,
+            inode: record.inode,
+            head: Fingerprint {
+                len: record.head_len,
+                hash: record.head_hash,
+            },
+            tail: Fingerprint::of(&[]),
+            crc: Some(0),
+            position: 0,
+            line: 1,
+            header_at: 0,
+            records: 0,
+            rejects: 0,
+            offsets: Vec::new(),
+            dialect: record.dialect,
+            receipt_bytes: None,
+            known: Ranges::default(),
+            packing: None,
+            state: FileState::Waiting,
+            why: String::new(),
+            size: 0,
+            disk: (0, 0),
+            decisions: Vec::new(),
+        }
+    }
+
+    /// The entry of a file whose newest news is in `bekk.meta`.
+    pub(crate) fn from_progress(record: FileRecord, progress: Progress) -> Self {
+        let mut entry = Self::new(record);
+        entry.stand_at(&progress);
+        for (start, end) in progress.known {
+            entry.known.insert(start, end);
+        }
+        (entry.records, entry.rejects) = (progress.records, progress.rejects);
+        entry.offsets = progress.offsets;
+        entry
+    }
+
+    /// Takes a place from what `bekk.meta` tells.
+    pub(crate) fn stand_at(&mut self, progress: &Progress) {
+        let print = |(len, hash)| Fingerprint { len, hash };
+        self.head = print(progress.head);
+        self.tail = print(progress.tail);
+        self.crc = progress.crc;
+        self.position = progress.position;
+        self.line = progress.line;
+        self.header_at = progress.header_at;
+        self.known.forget_before(progress.position);
+    }
+
+    /// What `bekk.meta` is told of how far it is.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            file: self.id,
+            position: self.position,
+            line: self.line,
+            header_at: self.header_at,
+            records: self.records,
+            rejects: self.rejects,
+            crc: self.crc,
+            head: (self.head.len, self.head.hash),
+            tail: (self.tail.len, self.tail.hash),
+            offsets: self.offsets.clone(),
+            known: self.known.iter().collect(),
+        }
+    }
+
+    /// What `bekk.meta` is told of it.
+    pub(crate) fn record(&self, by: &Identity) -> FileRecord {
+        FileRecord {
+            id: self.id,
+            stream: self.stream.clone(),
+            path: self.path.clone(),
+            device: self.device,
+            inode: self.inode,
+            head_len: self.head.len,
+            head_hash: self.head.hash,
+            found_at_ms: now_ms(),
+            dialect: self.dialect.clone(),
+            ingest: by.ingest.clone(),
+            host: by.host.clone(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    /// Whether the file is the one that the system describes.
+    pub(crate) fn is_inode_of(&self, stat: &Stat) -> bool {
+        (self.device, self.inode) == (stat.device, stat.inode)
+    }
+
+    /// Whether all that is in the log of the file is told by its receipt as well.
+    pub(crate) fn is_in_receipt(&self) -> bool {
+        let end = self
+            .known
+            .iter()
+            .last()
+            .map_or(self.position, |(_, end)| end);
+        self.receipt_bytes == Some(end.max(self.position))
+    }
+
+    /// Takes note that the file is gone, or has been emptied.
+    pub(crate) fn lose(&mut self, why: &str) {
+        self.state = FileState::Gone;
+        self.why.clear();
+        let unread = self.size.saturating_sub(self.position);
+        let why = match unread {
+            0 => format!("{why}; all of it was read"),
+            _ => {
+                self.why = format!("{why}, and {unread} bytes of it had not been read");
+                self.why.clone()
+            }
+        };
+        self.decide(What::Gone, why);
+    }
+
+    /// Takes note of a decision, and says it. One that repeats the last takes its place.
+    pub(crate) fn decide(&mut self, what: What, why: String) {
+        let (path, id) = (self.path().display(), self.id);
+        let is_repeated = matches!(self.decisions.last(), Some(last) if last.what == what);
+        match what {
+            What::Gone if self.size <= self.position => {
+                tracing::info!(%path, file = %id, "{what}: {why}");
+            }
+            What::Blocked | What::Unreadable | What::Restarted | What::Gone => {
+                tracing::warn!(%path, file = %id, "{what}: {why}");
+            }
+            _ => tracing::info!(%path, file = %id, "{what}: {why}"),
+        }
+        let decision = Decision {
+            at_ms: now_ms(),
+            what,
+            why,
+        };
+        if is_repeated {
+            self.decisions.pop();
+        } else if self.decisions.len() >= DECISIONS_MAX {
+            self.decisions.remove(1);
+        }
+        self.decisions.push(decision);
+    }
+
+    pub(crate) fn write(&self, out: &mut Writer) {
+        out.0.extend_from_slice(self.id.as_bytes());
+        out.bytes(self.stream.as_bytes());
+        out.bytes(&self.path);
+        out.u64(self.device);
+        out.u64(self.inode);
+        for print in [&self.head, &self.tail] {
+            out.u64(print.len);
+            out.u128(print.hash);
+        }
+        for number in [
+            self.position,
+            self.line,
+            self.header_at,
+            self.records,
+            self.rejects,
+            // Lengths are shifted by one, so that 0 is none.
+            self.receipt_bytes.map_or(0, |bytes| bytes + 1),
+        ] {
+            out.u64(number);
+        }
+        out.list(&self.offsets, |out, &(partition, first, end)| {
+            out.u32(partition);
+            out.u64(first);
+            out.u64(end);
+        });
+        out.bytes(self.dialect.as_bytes());
+        let known: Vec<(u64, u64)> = self.known.iter().collect();
+        out.list(&known, |out, &(start, end)| {
+            out.u64(start);
+            out.u64(end);
+        });
+        out.u64(self.crc.map_or(0, |crc| u64::from(crc) + 1));
+        out.u8(match self.packing {
+            None => 0,
+            Some(Packing::Gzip) => 1,
+            Some(Packing::Zstd) => 2,
+        });
+        out.u8(self.state.code());
+        out.bytes(self.why.as_bytes());
+        out.u64(self.size);
+        out.u64(self.disk.0);
+        out.i64(self.disk.1);
+        out.list(&self.decisions, |out, decision| {
+            out.i64(decision.at_ms);
+            out.u8(decision.what.code());
+            out.bytes(decision.why.as_bytes());
+        });
+    }
+
+    /// Reads an entry of a checkpoint of that version; `None` if it is damaged.
+    pub(crate) fn read(body: &mut Reader<'_>, version: u32) -> Option<Self> {
+        let mut entry = Self::read_first(body)?;
+        if version >= 2 {
+            entry.crc = match body.u64()?.checked_sub(1) {
+                None => None,
+                Some(crc) => Some(u32::try_from(crc).ok()?),
+            };
+            entry.packing = match body.u8()? {
+                0 => None,
+                1 => Some(Packing::Gzip),
+                2 => Some(Packing::Zstd),
+                _ => return None,
+            };
+            entry.state = FileState::from_code(body.u8()?)?;
+            entry.why = body.text()?;
+            entry.size = body.u64()?;
+            entry.disk = (body.u64()?, body.i64()?);
+            entry.decisions = body.list(|body| {
+                Some(Decision {
+                    at_ms: body.i64()?,
+                    what: What::from_code(body.u8()?)?,
+                    why: body.text()?,
+                })
+            })?;
+        }
+        Some(entry)
+    }
+
+    /// What an entry has had since version 1.
+    fn read_first(body: &mut Reader<'_>) -> Option<Self> {
+        let print = |body: &mut Reader<'_>| {
+            Some(Fingerprint {
+                len: body.u64()?,
+                hash: body.u128()?,
+            })
+        };
+        Some(Self {
+            id: FileId::from_bytes(*body.chunk()?),
+            stream: body.text()?,
+            path: body.bytes()?.to_vec(),
+            device: body.u64()?,
+            inode: body.u64()?,
+            head: print(body)?,
+            tail: print(body)?,
+            crc: None,
+            position: body.u64()?,
+            line: body.u64()?,
+            header_at: body.u64()?,
+            records: body.u64()?,
+            rejects: body.u64()?,
+            receipt_bytes: body.u64()?.checked_sub(1),
+            offsets: body.list(|body| Some((body.u32()?, body.u64()?, body.u64()?)))?,
+            dialect: body.text()?,
+            known: {
+                let mut known = Ranges::default();
+                for (start, end) in body.list(|body| Some((body.u64()?, body.u64()?)))? {
+                    known.insert(start, end);
+                }
+                known
+            },
+            packing: None,
+            state: FileState::Following,
+            why: String::new(),
+            size: 0,
+            disk: (0, 0),
+            decisions: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,6 @@
+//! What is known of one file, and the evidence by which it is known again.
+
+pub(crate) mod decision;
+pub(crate) mod entry;
+pub(crate) mod evidence;
+pub(crate) mod siblings;

@@ -1,0 +1,382 @@
+//! The reading thread: reads, sends batches, and takes note of what the log has acknowledged.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use bekk_log::{Client, Offset, Session};
+use bekk_stream::{FileId, Stream};
+
+use crate::Error;
+use crate::config::{Config, Mode};
+use crate::file::decision::FileState;
+use crate::file::entry::FileEntry;
+use crate::follow::gone::ENDED_MAX;
+use crate::follow::tracked::Tracked;
+use crate::inbox::Inbox;
+use crate::inbox::lock::InboxLock;
+use crate::inbox::watch::Watch;
+use crate::ledger::append::Event;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::recover::Recovered;
+use crate::run::Identity;
+use crate::stats::{Stats, Summary};
+use crate::text::batch::Batch;
+use crate::text::reader::{Format, Reader};
+use crate::text::recent::Recent;
+
+/// How many batches are on their way at once: one being appended, one waiting.
+const IN_FLIGHT_MAX: usize = 2;
+/// How long the thread sleeps at most, so that it sees when it is told to stop.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+
+/// What the engine works with.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) streams: &'a [Stream],
+    pub(crate) log: &'a Client,
+    pub(crate) identity: &'a Identity,
+    pub(crate) stats: &'a Stats,
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) inbox: &'a Inbox,
+    pub(crate) inbox_lock: &'a mut InboxLock,
+    pub(crate) watch: Option<&'a mut Watch>,
+    pub(crate) checkpoint_path: PathBuf,
+}
+
+/// One session of ingest.
+pub(crate) struct Engine<'a> {
+    pub(crate) around: Surroundings<'a>,
+    pub(crate) session: Session,
+    batches: Sender<Batch>,
+    events: &'a Receiver<Event>,
+    pub(crate) reader: Reader,
+    pub(crate) formats: Vec<Format<'a>>,
+    pub(crate) format_indexes: HashMap<(usize, String), usize>,
+    /// The partition count of each stream's topic.
+    pub(crate) partitions: Vec<u32>,
+    pub(crate) files: HashMap<FileId, Tracked>,
+    /// Files by stream, device and inode.
+    pub(crate) by_inode: HashMap<(usize, u64, u64), FileId>,
+    /// Files that were known before and have not been met in this run, by stream and inode.
+    pub(crate) known: HashMap<(usize, u64), Vec<FileEntry>>,
+    /// Their inodes by stream and path.
+    pub(crate) known_paths: HashMap<(usize, PathBuf), u64>,
+    /// Those among them that the last run had to do with: the checkpoint has them, or they were begun after it.
+    pub(crate) recent: HashSet<FileId>,
+    /// Files in the inbox by stream and path.
+    pub(crate) by_path: HashMap<(usize, PathBuf), FileId>,
+    /// Files that may be copies being made, by stream, device and inode: their size, and since when.
+    pub(crate) held_back: HashMap<(usize, u64, u64), (u64, Instant)>,
+    /// The last bytes of contents that no file has now: they may come back compressed.
+    pub(crate) given_up: VecDeque<(FileId, Recent)>,
+    /// Files that are gone, the latest last.
+    pub(crate) ended: VecDeque<FileId>,
+    /// Open files in the order in which they were opened; of some it may not be true any more.
+    pub(crate) open: VecDeque<FileId>,
+    pub(crate) backlog: VecDeque<FileId>,
+    pub(crate) active: Vec<FileId>,
+    /// Files whose unterminated last record waits for them to stand still.
+    pub(crate) unsettled: Vec<FileId>,
+    /// Paths that could not be read, each reported once.
+    pub(crate) unreadable: HashSet<PathBuf>,
+    pub(crate) pending: Vec<Batch>,
+    pub(crate) spare: Vec<Batch>,
+    in_flight: usize,
+    pub(crate) ends: Vec<Vec<Offset>>,
+    pub(crate) others: Checkpoint,
+    pub(crate) is_dirty: bool,
+    pub(crate) checkpoint_at: Instant,
+    /// Before this time the last one would have taken too much of ours.
+    pub(crate) checkpoint_from: Instant,
+    /// When the log was last told what is needed of it, and how much had been read then.
+    pub(crate) held_at: Option<(Instant, u64)>,
+    /// How far `bekk.meta` tells that each file is.
+    pub(crate) told: HashMap<FileId, u64>,
+    pub(crate) polled_at: Instant,
+    pub(crate) scan: u64,
+    pub(crate) scan_at: Instant,
+    pub(crate) summary: Summary,
+}
+
+/// Why a session ended before it should.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// Of an append it is unknown whether it happened.
+    Unknown(bekk_log::Error),
+    /// For good.
+    Error(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Stopped {
+    fn from_append(error: bekk_log::Error) -> Self {
+        match error {
+            error @ (bekk_log::Error::Store { .. }
+            | bekk_log::Error::Io { .. }
+            | bekk_log::Error::Remote { .. }) => Self::Unknown(error),
+            error => Self::Error(Error::log("append to the log")(error)),
+        }
+    }
+}
+
+/// Adds a file to the known ones. Nearly all inodes are those of one file, and there may be very many.
+pub(crate) fn remember(
+    known: &mut HashMap<(usize, u64), Vec<FileEntry>>,
+    stream: usize,
+    mut entry: FileEntry,
+) {
+    entry.offsets.shrink_to_fit();
+    let inode = (stream, entry.inode);
+    let entries = known.entry(inode).or_insert_with(|| Vec::with_capacity(1));
+    entries.push(entry);
+}
+
+impl<'a> Engine<'a> {
+    pub(crate) fn new(
+        around: Surroundings<'a>,
+        recovered: Recovered,
+        batches: Sender<Batch>,
+        events: &'a Receiver<Event>,
+    ) -> Self {
+        let partitions: Vec<u32> = recovered
+            .ends
+            .iter()
+            .map(|ends| u32::try_from(ends.len()).expect("a topic has at most 1,024 partitions"))
+            .collect();
+        let index = |name: &str| around.streams.iter().position(|stream| stream.name == name);
+        let mut known: HashMap<(usize, u64), Vec<FileEntry>> = HashMap::new();
+        let mut known_paths = HashMap::new();
+        let mut ended = Vec::new();
+        for file in recovered.files {
+            if let Some(stream) = index(&file.stream) {
+                known_paths.insert((stream, file.path().to_owned()), file.inode);
+                if file.state == FileState::Gone {
+                    ended.push((file.decisions.last().map(|last| last.at_ms), file.id));
+                }
+                remember(&mut known, stream, file);
+            }
+        }
+        ended.sort_unstable();
+        let first = ended.len().saturating_sub(ENDED_MAX);
+        let now = Instant::now();
+        Self {
+            session: recovered.session,
+            batches,
+            events,
+            reader: Reader::new(),
+            formats: Vec::new(),
+            format_indexes: HashMap::new(),
+            files: HashMap::new(),
+            by_inode: HashMap::new(),
+            known,
+            known_paths,
+            recent: recovered.recent,
+            by_path: HashMap::new(),
+            held_back: HashMap::new(),
+            given_up: VecDeque::new(),
+            ended: ended[first..].iter().map(|(_, id)| *id).collect(),
+            open: VecDeque::new(),
+            backlog: VecDeque::new(),
+            active: Vec::new(),
+            unsettled: Vec::new(),
+            unreadable: HashSet::new(),
+            pending: (0..)
+                .zip(&partitions)
+                .map(|(stream, count)| Batch::new(stream, *count))
+                .collect(),
+            spare: Vec::new(),
+            in_flight: 0,
+            ends: recovered.ends,
+            others: recovered.others,
+            is_dirty: true,
+            checkpoint_at: now,
+            checkpoint_from: now,
+            held_at: None,
+            told: recovered.told,
+            polled_at: now,
+            scan: 0,
+            scan_at: now,
+            summary: Summary::default(),
+            partitions,
+            around,
+        }
+    }
+
+    /// Reads until everything is read (once) or it is told to stop.
+    ///
+    /// # Errors
+    /// If the log or the checkpoint fails.
+    pub(crate) fn run(&mut self) -> Result<(), Stopped> {
+        self.scan()?;
+        let is_once = self.around.config.mode == Mode::Once;
+        loop {
+            while let Ok(event) = self.events.try_recv() {
+                self.take_event(event)?;
+            }
+            // There may be nothing to append for long, and somebody must take over.
+            self.around
+                .log
+                .check()
+                .map_err(Error::log("reach the log"))?;
+            if self.around.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if !is_once {
+                self.meet_changed()?;
+                if Instant::now() >= self.scan_at {
+                    self.scan()?;
+                }
+            }
+            let is_busy = self.read_some()?;
+            self.send(!is_busy)?;
+            self.store_if_due()?;
+            if is_busy {
+                continue;
+            }
+            if is_once
+                && self.settle()?
+                && self.backlog.is_empty()
+                && self.pending.iter().all(Batch::is_empty)
+            {
+                break;
+            }
+            self.wait()?;
+        }
+        self.wind_up()
+    }
+
+    /// What this session has done.
+    pub(crate) fn into_summary(self) -> Summary {
+        self.summary
+    }
+
+    /// Appends what is pending, waits until all is acknowledged, and writes down where that leaves us.
+    fn wind_up(&mut self) -> Result<(), Stopped> {
+        for stream in 0..self.pending.len() {
+            if !self.pending[stream].is_empty() && self.has_room()? {
+                self.send_one(stream);
+            }
+        }
+        while self.in_flight > 0 {
+            match self.events.recv() {
+                Ok(event) => self.take_event(event)?,
+                // The appender has given up because of `stop`; the rest is read again next time.
+                Err(_) => break,
+            }
+        }
+        self.finish_files(true)?;
+        Ok(self.store_checkpoint()?)
+    }
+
+    /// Waits until all that was read of a file is in the log, or will not be: then its entry tells all of it.
+    pub(crate) fn await_appends(&mut self, id: FileId) -> Result<(), Stopped> {
+        let is_pending = |tracked: &Tracked| tracked.entry.position < tracked.cursor.position;
+        let Some(stream) = self
+            .files
+            .get(&id)
+            .filter(|tracked| is_pending(tracked))
+            .map(|tracked| tracked.stream)
+        else {
+            return Ok(());
+        };
+        if !self.pending[stream].is_empty() && self.has_room()? {
+            self.send_one(stream);
+        }
+        while self.in_flight > 0 && self.files.get(&id).is_some_and(is_pending) {
+            match self.events.recv() {
+                Ok(event) => self.take_event(event)?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends batches that are full, and with `is_idle` whatever is there, as long as few are on their way.
+    fn send(&mut self, is_idle: bool) -> Result<(), Stopped> {
+        for stream in 0..self.pending.len() {
+            let is_full = self.pending[stream].bytes() >= self.around.config.batch_bytes;
+            if is_full {
+                if self.has_room()? {
+                    self.send_one(stream);
+                }
+            } else if is_idle && !self.pending[stream].is_empty() && self.in_flight < IN_FLIGHT_MAX
+            {
+                self.send_one(stream);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until another batch may be sent; `false` if none may any more.
+    fn has_room(&mut self) -> Result<bool, Stopped> {
+        while self.in_flight >= IN_FLIGHT_MAX {
+            match self.events.recv() {
+                Ok(event) => self.take_event(event)?,
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn send_one(&mut self, stream: usize) {
+        let spare = self.spare.iter().position(|batch| batch.stream == stream);
+        let empty = match spare {
+            Some(index) => self.spare.swap_remove(index),
+            None => Batch::new(stream, self.partitions[stream]),
+        };
+        let mut batch = std::mem::replace(&mut self.pending[stream], empty);
+        batch.begun = self.begun_with(&batch);
+        // If the appender has gone, an event says why.
+        if self.batches.send(batch).is_ok() {
+            self.in_flight += 1;
+        }
+    }
+
+    fn take_event(&mut self, event: Event) -> Result<(), Stopped> {
+        match event {
+            Event::Wake => Ok(()),
+            Event::GaveUp => {
+                self.in_flight = 0;
+                Ok(())
+            }
+            Event::Appended(batch, offsets) => {
+                self.in_flight -= 1;
+                self.acknowledge(batch, &offsets);
+                Ok(())
+            }
+            Event::Failed(error) => Err(Stopped::from_append(error)),
+        }
+    }
+
+    /// Waits for news: an append's end, a change of files, or the time to look again.
+    fn wait(&mut self) -> Result<(), Stopped> {
+        let now = Instant::now();
+        let mut until = now + SLEEP_MAX;
+        if self.around.config.mode == Mode::Follow {
+            until = until.min(self.scan_at);
+            if !self.active.is_empty() {
+                until = until.min(self.polled_at + self.around.config.poll_active);
+            }
+        }
+        match self
+            .events
+            .recv_timeout(until.saturating_duration_since(now))
+        {
+            Ok(event) => self.take_event(event),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                // Only after `stop`: nobody is left who could tell us anything.
+                std::thread::sleep(Duration::from_millis(1));
+                Ok(())
+            }
+        }
+    }
+}

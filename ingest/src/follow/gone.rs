@@ -1,0 +1,271 @@
+//! Files that leave the inbox: renamed out of the patterns, moved away, deleted. They are followed to their end.
+
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use bekk_stream::FileId;
+
+use crate::file::decision::{FileState, What};
+use crate::file::entry::FileEntry;
+use crate::file::evidence::{Verdict, verify};
+use crate::file::siblings::Siblings;
+use crate::follow::engine::{Engine, Stopped, remember};
+use crate::follow::rotate::stat_of;
+use crate::follow::tracked::{GONE_FOR, Outside, State, Tracked};
+use crate::inbox::Listed;
+use crate::source::Source;
+
+/// Of how many files that are gone more is remembered than the log needs.
+pub(crate) const ENDED_MAX: usize = 300;
+
+impl Engine<'_> {
+    /// Notes the name that a followed file has now.
+    pub(crate) fn rename(&mut self, id: FileId, path: PathBuf) {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return;
+        };
+        let stream = tracked.stream;
+        let is_inside = self
+            .around
+            .inbox
+            .streams_of(&path)
+            .any(|matching| matching == stream);
+        let from = std::mem::replace(&mut tracked.path, path.clone());
+        tracked.entry.path = path.as_os_str().as_bytes().to_vec();
+        let key = (stream, from);
+        if self.by_path.get(&key) == Some(&id) {
+            self.by_path.remove(&key);
+        }
+        self.by_path.insert((stream, path), id);
+        self.is_dirty = true;
+        let from = key.1.display();
+        if is_inside {
+            let why = format!("it was `{from}`, and has the same inode: it goes on where it was");
+            tracked.entry.decide(What::Renamed, why);
+        } else {
+            let why = format!(
+                "it was `{from}`, and has the same inode: the patterns do not match its name any more, so it is \
+                 followed to its end"
+            );
+            tracked.entry.decide(What::Rotated, why);
+            self.leave(id, Outside::Renamed);
+        }
+    }
+
+    /// Looks beside its name for a file that is not there any more, and notes the name that it has now.
+    pub(crate) fn find_again(&mut self, id: FileId) -> bool {
+        let Some(tracked) = self.files.get(&id) else {
+            return false;
+        };
+        let (device, inode) = (tracked.stat.device, tracked.stat.inode);
+        let found = Siblings::default().find(&tracked.path, device, inode);
+        let is_found = found.is_some();
+        if let Some((path, _)) = found {
+            self.rename(id, path);
+        }
+        is_found
+    }
+
+    /// Follows a file on that has left the inbox.
+    pub(crate) fn leave(&mut self, id: FileId, how: Outside) {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return;
+        };
+        let key = (tracked.stream, tracked.path.clone());
+        if how == Outside::Deleted || tracked.outside.is_none() {
+            tracked.outside = Some(how);
+        }
+        if tracked.state != State::Backlog {
+            tracked.state = State::Active;
+            if !self.active.contains(&id) {
+                self.active.push(id);
+            }
+        }
+        if self.by_path.get(&key) == Some(&id) {
+            self.by_path.remove(&key);
+        }
+        self.is_dirty = true;
+    }
+
+    /// Sees which files have gone from the inbox, and ends with those that have been gone for a while.
+    pub(crate) fn notice_gone(&mut self) -> Result<(), Stopped> {
+        let unseen: Vec<FileId> = self
+            .files
+            .iter()
+            .filter(|(_, tracked)| tracked.scan != self.scan)
+            .map(|(id, _)| *id)
+            .collect();
+        let mut siblings = Siblings::default();
+        for id in unseen {
+            let Some(tracked) = self.files.get_mut(&id) else {
+                continue;
+            };
+            if tracked.state == State::Blocked {
+                self.forget(id);
+            } else if let Some(outside) = tracked.outside {
+                self.end_outside(id, outside)?;
+            } else if let Some((path, _)) =
+                siblings.find(&tracked.path, tracked.entry.device, tracked.entry.inode)
+            {
+                self.rename(id, path);
+            } else if tracked.source.is_none() {
+                self.end_unseen(id)?;
+            } else if tracked.has_other_name() {
+                let why = "it has been moved to another directory, and is followed to its end";
+                tracked.entry.decide(What::Rotated, why.to_owned());
+                self.leave(id, Outside::Renamed);
+            } else {
+                let why = "it has been deleted; what is open is read to its end";
+                tracked.entry.decide(What::Gone, why.to_owned());
+                self.leave(id, Outside::Deleted);
+            }
+        }
+        let is_held = |tracked: &&Tracked| {
+            tracked.outside == Some(Outside::Deleted) && tracked.source.is_some()
+        };
+        let held = self.files.values().filter(is_held).count();
+        let counter = &self.around.stats.files_deleted_open;
+        counter.store(held as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends with a file outside of the inbox once all of it is read and nobody has written to it for a while.
+    fn end_outside(&mut self, id: FileId, outside: Outside) -> Result<(), Stopped> {
+        let Some(tracked) = self.files.get(&id) else {
+            return Ok(());
+        };
+        let wait = match outside {
+            Outside::Renamed => self.around.config.close_after,
+            Outside::Deleted => GONE_FOR,
+        };
+        if tracked.source.is_none() && !tracked.path.exists() {
+            return self.end_unseen(id);
+        }
+        if tracked.is_behind() || tracked.changed_at.elapsed() < wait {
+            return Ok(());
+        }
+        if tracked.partial > 0 {
+            return self.take_rest(id);
+        }
+        if !tracked.is_done() {
+            return Ok(());
+        }
+        if tracked.entry.receipt_bytes != Some(tracked.entry.position) {
+            self.finish(&[id])?;
+        }
+        self.retain_known(id);
+        Ok(())
+    }
+
+    /// Ends with a file of which nothing can be read any more.
+    fn end_unseen(&mut self, id: FileId) -> Result<(), Stopped> {
+        self.await_appends(id)?;
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(());
+        };
+        tracked.entry.size = tracked.size();
+        tracked.entry.lose("it is not there any more");
+        self.retain_known(id);
+        Ok(())
+    }
+
+    /// Lets a file go that may come back, under whatever name.
+    fn retain_known(&mut self, id: FileId) {
+        let Some(tracked) = self.files.get(&id) else {
+            return;
+        };
+        let (stream, mut entry) = (tracked.stream, tracked.saved());
+        entry.state = FileState::Gone;
+        self.forget(id);
+        self.let_go(stream, entry);
+    }
+
+    /// Remembers a content that is gone: it may come back under another name, compressed, or as it was.
+    pub(crate) fn let_go(&mut self, stream: usize, entry: FileEntry) {
+        self.ended.push_back(entry.id);
+        if self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
+        remember(&mut self.known, stream, entry);
+    }
+
+    /// After the first listing: looks for files that were being read when an earlier run ended, and have got a
+    /// name since that the patterns do not match.
+    pub(crate) fn seek_rotated(&mut self) -> Result<(), Stopped> {
+        let mut siblings = Siblings::default();
+        let mut found = Vec::new();
+        for (&(stream, _), entries) in &mut self.known {
+            let recent = &self.recent;
+            let is_sought = |entry: &FileEntry| {
+                recent.contains(&entry.id) && entry.position + entry.size > 0
+                    || !entry.is_in_receipt() && (entry.position > 0 || !entry.known.is_empty())
+            };
+            entries.retain(|entry| {
+                if !is_sought(entry) {
+                    return true;
+                }
+                let place = siblings.find(entry.path(), entry.device, entry.inode);
+                match place {
+                    Some((path, stat)) => {
+                        found.push((Listed { stream, path, stat }, entry.clone()));
+                        false
+                    }
+                    None => true,
+                }
+            });
+        }
+        for (file, entry) in found {
+            self.follow_rotated(file, entry)?;
+        }
+        Ok(())
+    }
+
+    /// After that: names the files that an earlier run was reading, and that are nowhere now.
+    pub(crate) fn name_missing(&mut self) {
+        let mut missing = Vec::new();
+        for entry in self.known.values_mut().flatten() {
+            let is_new = !matches!(entry.state, FileState::Gone | FileState::Blocked);
+            let is_there = || stat_of(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+            if is_new && self.recent.contains(&entry.id) && !is_there() {
+                entry.lose("it is not where it was");
+                missing.push(entry.id);
+            }
+        }
+        self.is_dirty |= !missing.is_empty();
+        self.ended.extend(missing);
+        let surplus = self.ended.len().saturating_sub(ENDED_MAX);
+        self.ended.drain(..surplus);
+    }
+
+    /// Reads on in a known file that has left the inbox while nobody looked, if there is more in it.
+    pub(crate) fn follow_rotated(&mut self, file: Listed, entry: FileEntry) -> Result<(), Stopped> {
+        let open = File::open(&file.path).and_then(Source::new);
+        let verdict = open.and_then(|mut source| verify(&mut source, &file.stat, &entry));
+        let is_same = matches!(verdict, Ok(Verdict::Same));
+        let inode = (file.stream, file.stat.device, file.stat.inode);
+        // Of two that are known with its inode, the one that was told of last has it.
+        let is_followed = self.by_inode.contains_key(&inode);
+        if !is_same || is_followed || file.stat.size <= entry.position {
+            remember(&mut self.known, file.stream, entry);
+            return Ok(());
+        }
+        let why = format!(
+            "it was `{}`, and has the same inode and the bytes that were read: it is followed to its end from byte {}",
+            entry.path().display(),
+            entry.position
+        );
+        self.summary.already += entry.records;
+        self.follow_elsewhere(file, entry, What::Rotated, why)
+    }
+}
+
+impl Tracked {
+    /// Whether the open file has a name still, though not the one that it had.
+    pub(crate) fn has_other_name(&self) -> bool {
+        let metadata = self.source.as_ref().map(|source| source.file().metadata());
+        matches!(metadata, Some(Ok(metadata)) if metadata.nlink() > 0)
+    }
+}

@@ -1,0 +1,344 @@
+//! Meeting files: which of those in the inbox are new, which are known, and what has become of them.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Instant;
+
+use bekk_stream::FileId;
+
+use crate::config::Mode;
+use crate::file::decision::{FileState, What};
+use crate::file::entry::FileEntry;
+use crate::file::evidence::{Verdict, verify};
+use crate::follow::engine::{Engine, Stopped, remember};
+use crate::follow::rotate::{Found, Lost, stat_of};
+use crate::follow::tracked::State;
+use crate::inbox::Listed;
+use crate::source::Source;
+use crate::stats::Stats;
+use crate::text::recent::Recent;
+
+/// A listing may take this part of the time; where it would take more, it is done less often,
+const SCAN_SHARE: u32 = 100;
+/// but not less often than this many times the usual interval: a busy machine makes a listing slow, too.
+const SCAN_PAUSE_MAX: u32 = 10;
+
+impl Engine<'_> {
+    /// Lists the inbox, meets what is new in it, and looks after the files that are not being read.
+    pub(crate) fn scan(&mut self) -> Result<(), Stopped> {
+        let began = Instant::now();
+        self.scan += 1;
+        self.around.inbox_lock.renew(self.around.inbox)?;
+        let mut failed = Vec::new();
+        let listed = self
+            .around
+            .inbox
+            .list(|path, error| failed.push((path.to_owned(), error)));
+        for (path, error) in failed {
+            self.report_unreadable(&path, &error);
+        }
+        let usual = self.around.config.poll_idle;
+        let next = began + usual;
+        self.scan_at = next;
+        self.meet(listed)?;
+        if self.scan == 1 {
+            self.seek_rotated()?;
+            self.name_missing();
+        }
+        if self.around.config.mode == Mode::Follow {
+            if let Some(watch) = &mut self.around.watch {
+                watch.renew();
+            }
+            self.notice_gone()?;
+            self.finish_files(false)?;
+        }
+        // Unless something is to be looked at sooner.
+        if self.scan_at == next {
+            let pause = (began.elapsed() * SCAN_SHARE).clamp(usual, usual * SCAN_PAUSE_MAX);
+            self.scan_at = Instant::now() + pause;
+        }
+        Ok(())
+    }
+
+    /// Meets the files that a notification has named.
+    pub(crate) fn meet_changed(&mut self) -> Result<(), Stopped> {
+        let Some(watch) = &self.around.watch else {
+            return Ok(());
+        };
+        let mut listed = Vec::new();
+        for path in watch.take_changed() {
+            let mut streams = self.around.inbox.streams_of(&path).peekable();
+            if streams.peek().is_none() {
+                continue;
+            }
+            // If it has gone again, the next listing will see to it.
+            if let Some(stat) = stat_of(&path) {
+                listed.extend(streams.map(|stream| Listed {
+                    stream,
+                    path: path.clone(),
+                    stat,
+                }));
+            }
+        }
+        match listed.is_empty() {
+            true => Ok(()),
+            false => self.meet(listed),
+        }
+    }
+
+    /// Takes note of files that are there: known ones, and new ones, oldest first.
+    fn meet(&mut self, mut listed: Vec<Listed>) -> Result<(), Stopped> {
+        listed.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
+        let mut found = Found::default();
+        let mut seen = HashSet::new();
+        for file in listed {
+            let key = (file.stream, file.stat.device, file.stat.inode);
+            match self.by_inode.get(&key) {
+                Some(&id) => self.meet_tracked(id, file, &mut found)?,
+                // Further names of a file are none of its own.
+                None if seen.insert(key) => self.meet_unknown(file, &mut found)?,
+                None => {}
+            }
+        }
+        self.sort_out(found)
+    }
+
+    /// Takes note of a file that is being followed.
+    fn meet_tracked(&mut self, id: FileId, file: Listed, found: &mut Found) -> Result<(), Stopped> {
+        let scan = self.scan;
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(());
+        };
+        let is_other_name = tracked.path != file.path;
+        // Of several names of one file the first one counts, as long as it is there.
+        if is_other_name
+            && tracked.outside.is_none()
+            && stat_of(&tracked.path).is_some_and(|stat| tracked.entry.is_inode_of(&stat))
+        {
+            return Ok(());
+        }
+        tracked.scan = scan;
+        let was_outside = tracked.outside.take().is_some();
+        if is_other_name {
+            self.rename(id, file.path.clone());
+        } else if was_outside {
+            self.by_path.insert((file.stream, file.path.clone()), id);
+        }
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(());
+        };
+        let size = tracked.stat.size;
+        let is_changed = tracked.notice(file.stat);
+        if tracked.entry.packing.is_some() {
+            if is_changed {
+                Stats::subtract(&self.around.stats.bytes_known, tracked.entry.size);
+                tracked.unpack_again();
+            }
+        } else {
+            let grown = file.stat.size.saturating_sub(size);
+            Stats::add(&self.around.stats.bytes_known, grown);
+        }
+        if tracked.is_truncated() {
+            found
+                .lost
+                .extend(self.retire(id, Verdict::Truncated, size)?);
+            found.new.push(file);
+            return Ok(());
+        }
+        let is_behind = tracked.is_behind();
+        match tracked.state {
+            State::Blocked if is_changed => {
+                let entry = tracked.entry.clone();
+                self.forget(id);
+                remember(&mut self.known, file.stream, entry);
+                self.meet_unknown(file, found)?;
+            }
+            State::Idle | State::Finished | State::Unreadable if is_changed || is_behind => {
+                if tracked.state != State::Unreadable {
+                    tracked.state = State::Active;
+                    if !self.active.contains(&id) {
+                        self.active.push(id);
+                    }
+                }
+                self.read_turn(id)?;
+            }
+            State::Active if is_changed => {
+                self.read_turn(id)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Finds out about a file that this run has not met: whether an earlier one has.
+    fn meet_unknown(&mut self, file: Listed, found: &mut Found) -> Result<(), Stopped> {
+        let (mut entry, verdict) = match self.take_known(&file) {
+            Ok(Some(known)) => known,
+            Ok(None) => {
+                // An empty file cannot be told from another; it is met when it has something in it.
+                if file.stat.size > 0 {
+                    found.new.push(file);
+                }
+                return Ok(());
+            }
+            Err(error) => {
+                self.report_unreadable(&file.path, &error);
+                return Ok(());
+            }
+        };
+        let is_untouched = entry.records == 0 && entry.position == 0;
+        let is_other_dialect = entry.dialect != self.dialect_of(file.stream);
+        if verdict != Verdict::Same {
+            // Whether its inode was used again, or it may be the copy of another, for which the same holds.
+            let is_other = entry.state == FileState::Gone || entry.path() != file.path;
+            if is_other || self.may_be_copy(&file) {
+                remember(&mut self.known, file.stream, entry);
+                if is_other && file.stat.size > 0 {
+                    found.new.push(file);
+                }
+                return Ok(());
+            }
+            found.lost.push(Lost {
+                size: entry.size,
+                entry,
+                stream: file.stream,
+                verdict,
+                recent: Recent::default(),
+            });
+            found.new.push(file);
+        } else if is_untouched && is_other_dialect {
+            tracing::info!(
+                path = %file.path.display(), file = %entry.id,
+                "read as a new file: nothing of it is in the log, and the stream's `csv` has changed"
+            );
+            found.new.push(file);
+        } else {
+            let mut why = format!(
+                "from byte {} of {}: it has the same inode, and {}",
+                entry.position,
+                file.stat.size,
+                verdict.evidence()
+            );
+            if entry.path() != file.path {
+                why.push_str(&format!("; its name was `{}`", entry.path().display()));
+            }
+            entry.path = file.path.as_os_str().as_bytes().to_vec();
+            entry.why.clear();
+            entry.decide(What::Resumed, why);
+            self.summary.already += entry.records;
+            self.track(file, entry)?;
+        }
+        Ok(())
+    }
+
+    /// The known file that this may be: one with its inode, on its device or, as devices are numbered anew at a
+    /// restart, with its path. Of several, whose inode it was one after the other, the one whose content it has; else
+    /// the newest.
+    fn take_known(&mut self, file: &Listed) -> io::Result<Option<(FileEntry, Verdict)>> {
+        let Some(entries) = self.known.get_mut(&(file.stream, file.stat.inode)) else {
+            return Ok(None);
+        };
+        let path = file.path.as_os_str().as_bytes();
+        let may_be = |entry: &FileEntry| entry.device == file.stat.device || entry.path == path;
+        if !entries.iter().any(may_be) {
+            return Ok(None);
+        }
+        let mut source = Source::new(File::open(&file.path)?)?;
+        let mut best = None;
+        for (index, entry) in entries.iter().enumerate() {
+            if !may_be(entry) {
+                continue;
+            }
+            let verdict = verify(&mut source, &file.stat, entry)?;
+            let is_same = verdict == Verdict::Same;
+            let rank = (is_same, if is_same { entry.position } else { 0 }, index);
+            if best.is_none_or(|(other, _)| rank > other) {
+                best = Some((rank, verdict));
+            }
+        }
+        Ok(best.map(|((.., index), verdict)| (entries.remove(index), verdict)))
+    }
+
+    /// Begins anew with a file that turned out to be another than the one that was read.
+    pub(crate) fn replace(&mut self, id: FileId, verdict: Verdict) -> Result<(), Stopped> {
+        let Some((stream, path, size)) = self
+            .files
+            .get(&id)
+            .map(|file| (file.stream, file.path.clone(), file.stat.size))
+        else {
+            return Ok(());
+        };
+        let mut found = Found::default();
+        found.lost.extend(self.retire(id, verdict, size)?);
+        // It may have been renamed meanwhile, and its name be that of another one that is followed.
+        if let Some(stat) = stat_of(&path)
+            && stat.size > 0
+            && !self
+                .by_inode
+                .contains_key(&(stream, stat.device, stat.inode))
+        {
+            found.new.push(Listed { stream, path, stat });
+        }
+        self.sort_out(found)
+    }
+
+    /// Ends with a file whose content has been replaced: what was read of it stays in the log.
+    fn retire(&mut self, id: FileId, verdict: Verdict, size: u64) -> Result<Option<Lost>, Stopped> {
+        self.await_appends(id)?;
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(None);
+        };
+        let lost = Lost {
+            entry: tracked.entry.clone(),
+            stream: tracked.stream,
+            verdict,
+            size,
+            recent: match tracked.entry.position == tracked.cursor.position {
+                true => std::mem::take(&mut tracked.cursor.recent),
+                false => Recent::default(),
+            },
+        };
+        self.forget(id);
+        Ok(Some(lost))
+    }
+
+    pub(crate) fn forget(&mut self, id: FileId) {
+        if let Some(tracked) = self.files.remove(&id) {
+            let stats = self.around.stats;
+            match tracked.state {
+                State::Blocked => Stats::subtract(&stats.files_blocked, 1),
+                // What is left of it will not be read.
+                _ => Stats::subtract(&stats.bytes_known, tracked.unlogged()),
+            }
+            let key = (tracked.stream, tracked.entry.device, tracked.entry.inode);
+            if self.by_inode.get(&key) == Some(&id) {
+                self.by_inode.remove(&key);
+            }
+            let key = (tracked.stream, tracked.path);
+            if self.by_path.get(&key) == Some(&id) {
+                self.by_path.remove(&key);
+            }
+            self.is_dirty = true;
+        }
+    }
+
+    /// Says once that a path cannot be read; it is tried again at each listing, which also sees what has become of one
+    /// that is not there any more.
+    pub(crate) fn report_unreadable(&mut self, path: &Path, error: &io::Error) {
+        let is_once = self.around.config.mode == Mode::Once;
+        if error.kind() == io::ErrorKind::NotFound && !is_once {
+            return;
+        }
+        if self.unreadable.insert(path.to_owned()) {
+            if is_once {
+                let unreadable = (path.to_owned(), error.to_string());
+                self.summary.unreadable.push(unreadable);
+            } else {
+                tracing::warn!(path = %path.display(), %error, "cannot be read; it is tried again");
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Follows the files of the inbox from the listing that meets them to their receipt.
+
+pub(crate) mod account;
+pub(crate) mod copies;
+pub(crate) mod engine;
+pub(crate) mod finish;
+pub(crate) mod gone;
+pub(crate) mod meet;
+pub(crate) mod packed;
+pub(crate) mod register;
+pub(crate) mod rotate;
+pub(crate) mod tracked;
+pub(crate) mod turns;

@@ -1,0 +1,268 @@
+//! Compressed files: taken when they stand still and are whole, as nothing can be taken back.
+//!
+//! Before anything of one is read, all of it is decompressed once: a damaged one is set aside whole, one that is
+//! cut off may still be on its way. Positions are those of its text. What was rotated and then compressed is
+//! known again by its text.
+
+use std::io;
+
+use bekk_stream::FileId;
+
+use crate::file::decision::{FileState, Packing, What};
+use crate::file::entry::FileEntry;
+use crate::file::evidence::{Fingerprint, Verdict};
+use crate::file::siblings::is_named_after;
+use crate::follow::copies::shortened;
+use crate::follow::engine::{Engine, Stopped};
+use crate::follow::finish::STILL_FOR;
+use crate::follow::rotate::stat_of;
+use crate::follow::tracked::State;
+use crate::inbox::Listed;
+use crate::source::Source;
+use crate::stats::Stats;
+
+/// How much text is checked before others get their turn, in bytes.
+const TURN_BYTES: usize = 4 << 20;
+
+/// What is known of a file before a block of it is read.
+pub(crate) enum Checked {
+    /// It can be read.
+    Whole,
+    /// It is being checked.
+    More,
+    /// It cannot be read now.
+    Not,
+}
+
+impl Engine<'_> {
+    /// Makes sure of a compressed file that it is whole and has what was read of it.
+    pub(crate) fn check_packed(&mut self, id: FileId) -> Result<Checked, Stopped> {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(Checked::Not);
+        };
+        let Some(Source::Packed(packed)) = &mut tracked.source else {
+            return Ok(Checked::Whole);
+        };
+        if packed.text_len().is_some() {
+            return Ok(Checked::Whole);
+        }
+        if tracked.stat.untouched_for() < STILL_FOR {
+            self.wait_for(
+                id,
+                "it is compressed, and read when it has stood still for a second",
+            );
+            return Ok(Checked::Not);
+        }
+        if tracked.cut == Some(tracked.stat) {
+            self.judge_cut(id);
+            return Ok(Checked::Not);
+        }
+        if packed.is_unchecked() {
+            self.want_crcs(id);
+        }
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(Checked::Not);
+        };
+        let Some(Source::Packed(packed)) = &mut tracked.source else {
+            return Ok(Checked::Not);
+        };
+        match packed.check(TURN_BYTES) {
+            Ok(true) => Ok(Checked::More),
+            Ok(false) => self.take_checked(id),
+            Err(error) => {
+                let name = packing_name(tracked.entry.packing);
+                match error.kind() {
+                    io::ErrorKind::UnexpectedEof => {
+                        tracked.cut = Some(tracked.stat);
+                        tracked.close();
+                        self.judge_cut(id);
+                    }
+                    io::ErrorKind::InvalidData => {
+                        let why = format!("its {name} data is damaged ({error}); replace the file");
+                        self.block(id, why);
+                    }
+                    _ => self.fail(id, &error),
+                }
+                Ok(Checked::Not)
+            }
+        }
+    }
+
+    /// Asks for the CRCs of what was read of the file itself, and of those that it may be a copy of.
+    fn want_crcs(&mut self, id: FileId) {
+        let originals = self.originals_of(id);
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return;
+        };
+        let position = tracked.entry.position;
+        if let Some(Source::Packed(packed)) = &mut tracked.source {
+            packed.want_crc(position);
+            for original in &originals {
+                packed.want_crc(original.position);
+            }
+        }
+    }
+
+    /// Followed or known files that a compressed one of which nothing is read may be the copy of.
+    fn originals_of(&mut self, id: FileId) -> Vec<FileEntry> {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Vec::new();
+        };
+        if tracked.entry.position > 0 {
+            return Vec::new();
+        }
+        let (stream, path) = (tracked.stream, tracked.path.clone());
+        let Some(mut source) = tracked.source.take() else {
+            return Vec::new();
+        };
+        let followed = self.files.values().filter(|other| other.stream == stream);
+        let known = self.known.iter().filter(|((of, _), _)| *of == stream);
+        let mut entries: Vec<FileEntry> = followed
+            .map(|other| &other.entry)
+            .chain(known.flat_map(|(_, entries)| entries))
+            .filter(|entry| {
+                let may_be = entry.packing.is_none() && entry.position > 0 && entry.crc.is_some();
+                may_be && is_named_after(&path, entry.path())
+            })
+            .cloned()
+            .collect();
+        entries.retain(|entry| {
+            Fingerprint::of_head(&mut source, entry.head.len).is_ok_and(|head| head == entry.head)
+        });
+        if let Some(tracked) = self.files.get_mut(&id) {
+            tracked.source = Some(source);
+        }
+        entries
+    }
+
+    /// Goes on with a compressed file that is whole.
+    fn take_checked(&mut self, id: FileId) -> Result<Checked, Stopped> {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return Ok(Checked::Not);
+        };
+        let Some(Source::Packed(packed)) = &tracked.source else {
+            return Ok(Checked::Not);
+        };
+        let len = packed.text_len().unwrap_or(0);
+        let position = tracked.entry.position;
+        if position > 0 && packed.crc_of(position) != tracked.entry.crc {
+            self.replace(id, Verdict::OtherTail)?;
+            return Ok(Checked::Not);
+        }
+        Stats::subtract(&self.around.stats.bytes_known, tracked.entry.size);
+        Stats::add(&self.around.stats.bytes_known, len);
+        tracked.entry.size = len;
+        tracked.entry.why.clear();
+        self.is_dirty = true;
+        let originals = self.originals_of(id);
+        let mut originals = originals.into_iter();
+        match originals.find_map(|entry| self.as_compressed(id, entry)) {
+            Some(entry) => {
+                self.go_on_compressed(id, entry)?;
+                Ok(Checked::Not)
+            }
+            None => Ok(Checked::Whole),
+        }
+    }
+
+    /// What is known of a file that is not there any more, as far as a compressed one has it.
+    fn as_compressed(&mut self, id: FileId, entry: FileEntry) -> Option<FileEntry> {
+        // One that was copied and emptied is where it was, without this content.
+        let is_there = entry.state != FileState::Gone
+            && stat_of(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+        let Some(source @ Source::Packed(_)) = &mut self.files.get_mut(&id)?.source else {
+            return None;
+        };
+        let crc_of = |source: &Source, len| match source {
+            Source::Packed(packed) => packed.crc_of(len),
+            Source::Plain(_) => None,
+        };
+        if is_there || crc_of(source, entry.position) == entry.crc {
+            return (!is_there).then_some(entry);
+        }
+        let Source::Packed(packed) = &*source else {
+            return None;
+        };
+        let len = packed.text_len()?;
+        let (_, recent) = self.given_up.iter().find(|(of, _)| *of == entry.id)?;
+        let entry = shortened(&entry, recent, source, len)?;
+        (crc_of(source, len) == entry.crc).then_some(entry)
+    }
+
+    /// Reads on in a compressed file what was begun in the one that it was made of.
+    fn go_on_compressed(&mut self, id: FileId, entry: FileEntry) -> Result<(), Stopped> {
+        self.await_appends(entry.id)?;
+        let original = self.files.get(&entry.id);
+        let mut entry = original.map_or(entry, |original| original.entry.clone());
+        let Some(tracked) = self.files.get(&id) else {
+            return Ok(());
+        };
+        let (stream, path, stat) = (tracked.stream, tracked.path.clone(), tracked.stat);
+        (entry.size, entry.packing) = (tracked.entry.size, tracked.entry.packing);
+        self.forget(id);
+        self.forget(entry.id);
+        if let Some(known) = self.known.get_mut(&(stream, entry.inode)) {
+            known.retain(|known| known.id != entry.id);
+        }
+        let why = format!(
+            "it is `{}` compressed: its text begins with all {} bytes that were read there, and is read on from there",
+            entry.path().display(),
+            entry.position
+        );
+        let file = Listed { stream, path, stat };
+        self.follow_elsewhere(file, entry, What::Moved, why)
+    }
+
+    /// Waits with a compressed file that is cut off, or sets it aside if it has long been unchanged.
+    fn judge_cut(&mut self, id: FileId) {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return;
+        };
+        let name = packing_name(tracked.entry.packing);
+        if tracked.stat.unchanged_for() < self.around.config.close_after {
+            self.wait_for(
+                id,
+                &format!("its {name} data is cut off: it may still be on its way"),
+            );
+        } else {
+            let why = format!("its {name} data is cut off; replace the file");
+            self.block(id, why);
+        }
+    }
+
+    /// Notes why a file is not read now; it is tried again at each listing.
+    fn wait_for(&mut self, id: FileId, why: &str) {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return;
+        };
+        tracked.state = State::Idle;
+        tracked.is_caught_up = false;
+        if self.around.config.mode == crate::config::Mode::Once {
+            self.unsettled.push(id);
+        }
+        if tracked.entry.why != why {
+            tracked.entry.why = why.to_owned();
+            tracked.entry.decide(What::Waiting, why.to_owned());
+            self.is_dirty = true;
+        }
+    }
+
+    /// At the end of a run: tries once more with a compressed file, or leaves it.
+    pub(crate) fn settle_packed(&mut self, id: FileId) {
+        let Some(tracked) = self.files.get_mut(&id) else {
+            return;
+        };
+        if tracked.cut == Some(tracked.stat) {
+            let why = tracked.entry.why.clone();
+            self.summary.left.push((tracked.path.clone(), why));
+        } else if tracked.stat.untouched_for() < STILL_FOR {
+            self.unsettled.push(id);
+        } else {
+            self.backlog.push_back(id);
+        }
+    }
+}
+
+fn packing_name(packing: Option<Packing>) -> &'static str {
+    packing.map_or("compressed", Packing::as_str)
+}

@@ -1,0 +1,129 @@
+//! New files get their ids, and files their place among those that are followed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use bekk_stream::{FileId, FileRecord, Meta};
+
+use crate::Error;
+use crate::config::Mode;
+use crate::file::decision::Packing;
+use crate::file::entry::FileEntry;
+use crate::file::evidence::{Fingerprint, HEAD_MAX, Stat};
+use crate::follow::engine::{Engine, Stopped};
+use crate::follow::rotate::Fresh;
+use crate::follow::tracked::{State, Tracked};
+use crate::inbox::Listed;
+use crate::ledger::metas::append_metas;
+use crate::ledger::recover::now_ms;
+use crate::source::{Kind, Source, kind_of};
+use crate::stats::Stats;
+use crate::text::dialect;
+use crate::text::reader::Format;
+
+impl Engine<'_> {
+    /// Gives new files their ids, durably, before anything of them is read.
+    pub(crate) fn register(&mut self, fresh: Vec<Fresh>) -> Result<(), Stopped> {
+        let mut metas = Vec::new();
+        let mut met = Vec::new();
+        for fresh in fresh {
+            match self.identify(&fresh.file) {
+                Ok(Some((record, packing))) => {
+                    metas.push(Meta::File(record.clone()));
+                    let mut entry = FileEntry::new(record);
+                    entry.packing = packing;
+                    met.push((fresh, entry));
+                }
+                Ok(None) => {}
+                Err(error) => self.report_unreadable(&fresh.file.path, &error),
+            }
+        }
+        let around = &self.around;
+        if !append_metas(around.log, &self.session, &metas, around.stats, around.stop)? {
+            return Ok(());
+        }
+        for (Fresh { file, what, why }, mut entry) in met {
+            entry.decide(what, format!("{why}; it has {} bytes", file.stat.size));
+            self.track(file, entry)?;
+        }
+        Ok(())
+    }
+
+    /// What a new file is known by from now on; `None` if there is too little of it.
+    fn identify(&mut self, file: &Listed) -> io::Result<Option<(FileRecord, Option<Packing>)>> {
+        let open = File::open(&file.path)?;
+        let stat = Stat::of(&open.metadata()?);
+        if kind_of(&open)? == Kind::Unknown {
+            return Ok(None);
+        }
+        let mut source = Source::new(open)?;
+        let packing = source.packing();
+        let head_max = match packing {
+            None => stat.size.min(HEAD_MAX),
+            Some(_) => HEAD_MAX,
+        };
+        let head = Fingerprint::of_head(&mut source, head_max)?;
+        let record = FileRecord {
+            id: FileId::random(),
+            stream: self.around.streams[file.stream].name.clone(),
+            path: file.path.as_os_str().as_bytes().to_vec(),
+            device: stat.device,
+            inode: stat.inode,
+            head_len: head.len,
+            head_hash: head.hash,
+            found_at_ms: now_ms(),
+            dialect: self.dialect_of(file.stream),
+            ingest: self.around.identity.ingest.clone(),
+            host: self.around.identity.host.clone(),
+        };
+        Ok(Some((record, packing)))
+    }
+
+    pub(crate) fn dialect_of(&self, stream: usize) -> String {
+        dialect::to_text(&self.around.streams[stream].csv)
+    }
+
+    /// Puts a file into the backlog.
+    pub(crate) fn track(&mut self, file: Listed, mut entry: FileEntry) -> Result<(), Stopped> {
+        let format = self.format(file.stream, &entry.dialect)?;
+        (entry.device, entry.inode) = (file.stat.device, file.stat.inode);
+        entry.path = file.path.as_os_str().as_bytes().to_vec();
+        let id = entry.id;
+        self.by_inode
+            .insert((file.stream, file.stat.device, file.stat.inode), id);
+        self.by_path.insert((file.stream, file.path.clone()), id);
+        let mut tracked = Tracked::new((file.stream, format), file.path, entry, file.stat);
+        let stats = self.around.stats;
+        Stats::add(&stats.files_found, 1);
+        Stats::add(&stats.bytes_known, tracked.size());
+        Stats::add(&stats.bytes_read, tracked.entry.position);
+        self.summary.files += 1;
+        tracked.scan = self.scan;
+        if self.around.config.mode == Mode::Once {
+            tracked.until = file.stat.size;
+        }
+        if tracked.is_finished_packed() {
+            tracked.state = State::Finished;
+        } else {
+            self.backlog.push_back(id);
+        }
+        self.files.insert(id, tracked);
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// The format of a file that was begun with a dialect.
+    fn format(&mut self, stream: usize, dialect: &str) -> Result<usize, Error> {
+        let key = (stream, dialect.to_owned());
+        if let Some(&format) = self.format_indexes.get(&key) {
+            return Ok(format);
+        }
+        let configured = &self.around.streams[stream];
+        let parsed = dialect::from_text(dialect).unwrap_or_else(|| configured.csv.clone());
+        let format = Format::new(configured, parsed, self.partitions[stream])?;
+        self.formats.push(format);
+        self.format_indexes.insert(key, self.formats.len() - 1);
+        Ok(self.formats.len() - 1)
+    }
+}

@@ -1,0 +1,273 @@
+//! A file that this run has met.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::file::decision::{FileState, What};
+use crate::file::entry::FileEntry;
+use crate::file::evidence::{Fingerprint, HEAD_MAX, Stat, Verdict, verify};
+use crate::source::Source;
+use crate::text::cursor::Cursor;
+use crate::text::trial::Trial;
+
+/// How long after its last change a file is looked at every few milliseconds.
+pub(crate) const ACTIVE_FOR: Duration = Duration::from_secs(2);
+/// How long a deleted file must have been unchanged for nobody to be thought to write to it still.
+pub(crate) const GONE_FOR: Duration = Duration::from_secs(5);
+
+/// A file being followed.
+pub(crate) struct Tracked {
+    /// The stream it feeds, by index.
+    pub(crate) stream: usize,
+    /// How it is read, by index.
+    pub(crate) format: usize,
+    pub(crate) path: PathBuf,
+    /// How far it is in the log.
+    pub(crate) entry: FileEntry,
+    /// How far it is read.
+    pub(crate) cursor: Cursor,
+    pub(crate) source: Option<Source>,
+    /// Something of it is in the log, or on its way there.
+    pub(crate) is_begun: bool,
+    /// As it was when last looked at.
+    pub(crate) stat: Stat,
+    pub(crate) changed_at: Instant,
+    /// Where this run ends with it; `u64::MAX` if it may grow.
+    pub(crate) until: u64,
+    /// The bytes of the incomplete record that was at its end when it was read last.
+    pub(crate) partial: u64,
+    pub(crate) state: State,
+    /// Whether it was read to its end when it was read last.
+    pub(crate) is_caught_up: bool,
+    /// The scan that saw it last.
+    pub(crate) scan: u64,
+    /// Whether it has left the inbox; it is followed until nobody writes to it any more.
+    pub(crate) outside: Option<Outside>,
+    /// As it was when its compressed data was found cut off.
+    pub(crate) cut: Option<Stat>,
+}
+
+/// How a file that is followed has left the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outside {
+    /// It has a name that the patterns do not match.
+    Renamed,
+    /// It has none any more.
+    Deleted,
+}
+
+/// What is to be done with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It waits for its turn to be read, among those found together.
+    Backlog,
+    /// It has been read to its end and changed lately.
+    Active,
+    /// It has been read to its end and is looked at now and then.
+    Idle,
+    /// It is set aside until it changes.
+    Blocked,
+    /// The system refuses to let it be read; it is tried again at each listing.
+    Unreadable,
+    /// All of it is in the log, as a receipt says.
+    Finished,
+}
+
+impl Tracked {
+    /// Puts a file on track where it is to be read on from.
+    pub(crate) fn new(
+        (stream, format): (usize, usize),
+        path: PathBuf,
+        entry: FileEntry,
+        stat: Stat,
+    ) -> Self {
+        let mut cursor = Cursor::resumed(&entry);
+        // Once something of it is in the log, a file is not set aside any more.
+        if entry.records == 0 {
+            cursor.trial = Some(Box::<Trial>::default());
+        }
+        Self {
+            stream,
+            format,
+            path,
+            is_begun: entry.records > 0,
+            entry,
+            cursor,
+            source: None,
+            stat,
+            changed_at: Instant::now(),
+            until: u64::MAX,
+            partial: 0,
+            state: State::Backlog,
+            is_caught_up: false,
+            scan: 0,
+            outside: None,
+            cut: None,
+        }
+    }
+
+    /// Opens the file if it is not, and makes sure that it is still the one that was read. It is not found, either,
+    /// if another file has its name now.
+    pub(crate) fn open(&mut self) -> io::Result<Verdict> {
+        if self.source.is_some() {
+            return Ok(Verdict::Same);
+        }
+        let file = File::open(&self.path)?;
+        let stat = Stat::of(&file.metadata()?);
+        if (stat.device, stat.inode) != (self.stat.device, self.stat.inode) {
+            let why = "another file has its name now";
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        let mut source = Source::new(file)?;
+        let verdict = verify(&mut source, &stat, &self.entry)?;
+        self.entry.packing = source.packing();
+        if source.packing().is_some() {
+            // Of a compressed file all is read, or nothing.
+            self.until = u64::MAX;
+        }
+        self.source = Some(source);
+        Ok(verdict)
+    }
+
+    /// Closes the file.
+    pub(crate) fn close(&mut self) {
+        self.source = None;
+        self.cursor.recent.clear();
+    }
+
+    /// Takes up a compressed file again that has changed: what was read of it is compared then.
+    pub(crate) fn unpack_again(&mut self) {
+        self.close();
+        self.entry.size = 0;
+        self.cut = None;
+    }
+
+    /// Whether it is compressed, has been read whole, and has not been touched since.
+    pub(crate) fn is_finished_packed(&self) -> bool {
+        self.entry.packing.is_some()
+            && self.entry.receipt_bytes == Some(self.entry.position)
+            && self.entry.size == self.entry.position
+            && self.entry.disk == disk(&self.stat)
+    }
+
+    /// The entry as it is written down.
+    pub(crate) fn saved(&self) -> FileEntry {
+        let state = match self.state {
+            State::Backlog => FileState::Waiting,
+            State::Active | State::Idle => FileState::Following,
+            State::Blocked => FileState::Blocked,
+            State::Unreadable => FileState::Unreadable,
+            State::Finished => FileState::Finished,
+        };
+        let is_waiting =
+            matches!(self.entry.decisions.last(), Some(last) if last.what == What::Waiting);
+        FileEntry {
+            state: match is_waiting && state == FileState::Following {
+                true => FileState::Waiting,
+                false => state,
+            },
+            size: self.size(),
+            disk: disk(&self.stat),
+            ..self.entry.clone()
+        }
+    }
+
+    /// The length of its text, as far as it is known.
+    pub(crate) fn size(&self) -> u64 {
+        match (&self.source, self.entry.packing) {
+            (_, None) => self.stat.size,
+            (Some(Source::Packed(packed)), _) => packed.text_len().unwrap_or(self.entry.size),
+            _ => self.entry.size,
+        }
+    }
+
+    /// Whether the bytes before the position are those that were read: looked at once each time the file is
+    /// read on from its end, where it may have been emptied and filled again in the meantime.
+    pub(crate) fn is_as_read(&mut self) -> bool {
+        if !std::mem::take(&mut self.is_caught_up) {
+            return true;
+        }
+        let tail = self.cursor.tail;
+        let start = self.cursor.position.saturating_sub(tail.len);
+        match &mut self.source {
+            Some(source @ Source::Plain(_)) => tail.matches(source, start).unwrap_or(true),
+            _ => true,
+        }
+    }
+
+    /// Looks at the file; says whether it has changed. Whether another one has its name is for a listing to
+    /// find out.
+    pub(crate) fn look(&mut self) -> io::Result<bool> {
+        let metadata = match &self.source {
+            Some(source) => source.file().metadata()?,
+            None => fs::metadata(&self.path)?,
+        };
+        let stat = Stat::of(&metadata);
+        let is_same = (stat.device, stat.inode) == (self.stat.device, self.stat.inode);
+        Ok(is_same && self.notice(stat))
+    }
+
+    /// Takes note of what the system says; says whether that is a change.
+    pub(crate) fn notice(&mut self, stat: Stat) -> bool {
+        let is_changed = !stat.has_content_of(&self.stat);
+        self.stat = stat;
+        if is_changed {
+            self.changed_at = Instant::now();
+        }
+        is_changed
+    }
+
+    /// How many of its bytes are not in the log.
+    pub(crate) fn unlogged(&self) -> u64 {
+        self.size().saturating_sub(self.entry.position)
+    }
+
+    /// Whether it has fewer bytes than were read of it.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.entry.packing.is_none() && self.stat.size < self.cursor.position
+    }
+
+    /// Whether it is compressed, and not known to be whole.
+    fn is_unchecked(&self) -> bool {
+        match &self.source {
+            Some(Source::Packed(packed)) => packed.text_len().is_none(),
+            Some(Source::Plain(_)) => false,
+            None => self.entry.packing.is_some() && self.entry.size == 0,
+        }
+    }
+
+    /// Whether it has bytes that have not been looked at.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_unchecked() || self.cursor.position + self.partial < self.size()
+    }
+
+    /// Whether everything that was read of it is acknowledged, and nothing is left to read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.partial == 0
+            && self.cursor.trial.is_none()
+            && self.entry.position == self.cursor.position
+            && !self.is_unchecked()
+            && self.cursor.position == self.size().min(self.until)
+    }
+
+    /// Lets the head cover more of the file, as far as it has been read: a short head says little.
+    pub(crate) fn grow_head(&mut self) -> io::Result<()> {
+        let read = self.cursor.position.min(HEAD_MAX);
+        if let Some(source) = &mut self.source
+            && source.packing().is_none()
+            && self.entry.head.len < read
+        {
+            self.entry.head = Fingerprint::of_head(source, read)?;
+        }
+        Ok(())
+    }
+}
+
+/// What tells whether a file has been written to: its size on disk, and when that was, in microseconds.
+fn disk(stat: &Stat) -> (u64, i64) {
+    let since = stat.modified.duration_since(SystemTime::UNIX_EPOCH);
+    let micros = since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(0));
+    (stat.size, micros)
+}

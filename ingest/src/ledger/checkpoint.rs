@@ -1,0 +1,197 @@
+//! The checkpoint: how far each file is in the log, and where the log ended then.
+//!
+//! It is a cache: without it the same is found by reading the whole log. Its form: the 8 bytes `bekkckpt`, a
+//! version (u32), the length of the body (u64), the body, and the CRC-32C of all before it (u32).
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use crate::Error;
+use crate::file::entry::FileEntry;
+use crate::ledger::codec::{Reader, Writer};
+
+const MAGIC: &[u8; 8] = b"bekkckpt";
+/// Version 2 added to each file its CRC, compression, state, size and decisions.
+const VERSION: u32 = 2;
+const FRAME_LEN: usize = 8 + 4 + 8;
+
+/// How far ingest has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// The log that this tells of.
+    pub(crate) log_id: String,
+    /// Topics and the ends of their partitions, below which nothing of any file is unknown here.
+    pub(crate) ends: Vec<(String, Vec<u64>)>,
+    pub(crate) files: Vec<FileEntry>,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint; `None` if there is none. One that is damaged or of another version is reported
+    /// and taken as none: what it tells is in the log.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(crate) fn load(path: &Path) -> Result<Option<Self>, Error> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read checkpoint", path)(error)),
+        };
+        let checkpoint = Self::decode(&bytes);
+        if checkpoint.is_none() {
+            tracing::warn!(
+                path = %path.display(),
+                "the checkpoint is damaged or of another version; the log is read instead, nothing is lost"
+            );
+        }
+        Ok(checkpoint)
+    }
+
+    /// Writes the checkpoint durably in place of the one that is there.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn store(&self, path: &Path) -> Result<(), Error> {
+        let beside = path.with_extension("new");
+        let written = File::create(&beside).and_then(|mut file| {
+            file.write_all(&self.encode())?;
+            file.sync_all()
+        });
+        written.map_err(Error::io("write checkpoint", &beside))?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        fs::rename(&beside, path)
+            .and_then(|()| File::open(directory)?.sync_all())
+            .map_err(Error::io("replace checkpoint", path))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Writer(Vec::new());
+        body.bytes(self.log_id.as_bytes());
+        body.list(&self.ends, |body, (topic, ends)| {
+            body.bytes(topic.as_bytes());
+            body.list(ends, |body, end| body.u64(*end));
+        });
+        body.list(&self.files, |body, entry| entry.write(body));
+        let mut out = Writer(MAGIC.to_vec());
+        out.u32(VERSION);
+        out.u64(body.0.len() as u64);
+        out.0.extend_from_slice(&body.0);
+        let crc = crc32c::crc32c(&out.0);
+        out.u32(crc);
+        out.0
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (framed, crc) = bytes.split_last_chunk::<4>()?;
+        let body = framed.get(FRAME_LEN..)?;
+        let mut frame = Reader(framed.strip_prefix(MAGIC)?);
+        let version = frame.u32()?;
+        if crc32c::crc32c(framed) != u32::from_le_bytes(*crc)
+            || !(1..=VERSION).contains(&version)
+            || frame.u64()? != body.len() as u64
+        {
+            return None;
+        }
+        let mut body = Reader(body);
+        let checkpoint = Self {
+            log_id: body.text()?,
+            ends: body.list(|body| Some((body.text()?, body.list(Reader::u64)?)))?,
+            files: body.list(|body| FileEntry::read(body, version))?,
+        };
+        body.0.is_empty().then_some(checkpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bekk_stream::FileId;
+
+    use super::*;
+    use crate::file::decision::{Decision, FileState, Packing, What};
+    use crate::file::evidence::Fingerprint;
+    use crate::text::ranges::Ranges;
+
+    fn sample() -> Checkpoint {
+        let print = |len| Fingerprint {
+            len,
+            hash: u128::MAX - u128::from(len),
+        };
+        Checkpoint {
+            log_id: "a log".to_owned(),
+            ends: vec![
+                ("events".to_owned(), vec![1, u64::MAX]),
+                (String::new(), vec![]),
+            ],
+            files: vec![FileEntry {
+                id: FileId::from_bytes([3; 16]),
+                stream: "events".to_owned(),
+                path: b"/\xff\n".to_vec(),
+                device: 1,
+                inode: 2,
+                head: print(5),
+                tail: print(6),
+                position: 7,
+                line: 8,
+                header_at: 9,
+                records: 10,
+                rejects: 11,
+                offsets: vec![(12, 13, 14)],
+                dialect: "delimiter=".to_owned(),
+                receipt_bytes: Some(0),
+                known: {
+                    let mut known = Ranges::default();
+                    known.insert(20, 30);
+                    known.insert(40, 50);
+                    known
+                },
+                crc: Some(u32::MAX),
+                packing: Some(Packing::Zstd),
+                state: FileState::Blocked,
+                why: "it has no header".to_owned(),
+                size: 99,
+                disk: (98, -97),
+                decisions: vec![Decision {
+                    at_ms: -1,
+                    what: What::Gone,
+                    why: "it is not there".to_owned(),
+                }],
+            }],
+        }
+    }
+
+    #[test]
+    fn it_is_what_was_stored() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("checkpoint");
+        assert_eq!(Checkpoint::load(&path).unwrap(), None);
+        for checkpoint in [Checkpoint::default(), sample()] {
+            checkpoint.store(&path).unwrap();
+            assert_eq!(Checkpoint::load(&path).unwrap(), Some(checkpoint));
+        }
+    }
+
+    /// A checkpoint as the first version wrote it.
+    #[test]
+    fn version_1_is_read() {
+        let bytes = include_bytes!("../../tests/fixtures/checkpoint.v1");
+        let mut expected = sample();
+        let file = &mut expected.files[0];
+        (file.crc, file.packing, file.state) = (None, None, FileState::Following);
+        (file.why, file.size, file.disk) = (String::new(), 0, (0, 0));
+        file.decisions = Vec::new();
+        assert_eq!(Checkpoint::decode(bytes), Some(expected));
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        let bytes = sample().encode();
+        for at in 0..bytes.len() {
+            assert_eq!(Checkpoint::decode(&bytes[..at]), None, "cut at {at}");
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 4;
+            assert_eq!(Checkpoint::decode(&flipped), None, "flipped at {at}");
+        }
+        assert_eq!(Checkpoint::decode(&[]), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! `bekk.meta`: what is told there of schemas, files and their receipts.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
+
+use bekk_log::{Client, Error as LogError, RecordBuffer, Retention, Session, TopicConfig};
+use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Progress, Receipt, SchemaId, Stream};
+
+use crate::Error;
+use crate::ledger::append::{Append, wait_for_space};
+use crate::ledger::recover::now_ms;
+use crate::ledger::scan::{Reading, Scan};
+use crate::stats::Stats;
+
+/// How many records of `bekk.meta` are appended at once: each can be as long as a path.
+const METAS_PER_BATCH: usize = 1000;
+
+/// What `bekk.meta` has.
+#[derive(Default)]
+pub(crate) struct Metas {
+    schemas: HashSet<SchemaId>,
+    /// In the order in which they were met.
+    pub(crate) files: Vec<FileRecord>,
+    /// How many records there are of each.
+    files_of: HashMap<FileId, u32>,
+    pub(crate) receipts: HashMap<FileId, Receipt>,
+    pub(crate) progress: HashMap<FileId, Progress>,
+    /// How far each file is if its first records are in the log.
+    pub(crate) begun: HashMap<FileId, Progress>,
+    /// How far the newest progress says that a file is.
+    pub(crate) told: HashMap<FileId, u64>,
+}
+
+/// Makes the topics that do not exist, and appends the schemas that `bekk.meta` does not have.
+pub(crate) fn create_topics(
+    reading: Reading<'_>,
+    session: &Session,
+    streams: &[Stream],
+) -> Result<Metas, Error> {
+    let Reading { log, stats, stop } = reading;
+    let forever = TopicConfig {
+        partitions: 1,
+        retention: Retention::default(),
+    };
+    log.create_topic(META_TOPIC, forever)
+        .map_err(Error::log("create topic `bekk.meta`"))?;
+    let metas = read_metas(reading)?;
+    let mut missing = Vec::new();
+    for stream in streams {
+        let config = TopicConfig {
+            partitions: stream.partitions,
+            retention: Retention {
+                age: stream.retention.age,
+                size: stream.retention.size,
+            },
+        };
+        let topic = log
+            .create_topic(&stream.name, config)
+            .map_err(Error::log("create a topic"))?;
+        if topic.config.partitions != stream.partitions {
+            tracing::warn!(
+                topic = topic.name,
+                partitions = topic.config.partitions,
+                configured = stream.partitions,
+                "the topic keeps the partition count that it was made with"
+            );
+        }
+        let schema = stream.schema();
+        if !metas.schemas.contains(&schema.id()) {
+            missing.push(Meta::Schema(schema.id(), schema));
+        }
+    }
+    append_metas(log, session, &missing, stats, stop)?;
+    Ok(metas)
+}
+
+/// Appends to `bekk.meta`; durable when it returns. Says `false` if told to stop while the disk was full.
+///
+/// # Errors
+/// If the log fails.
+pub(crate) fn append_metas(
+    log: &Client,
+    session: &Session,
+    metas: &[Meta],
+    stats: &Stats,
+    stop: &AtomicBool,
+) -> Result<bool, Error> {
+    let append =
+        |topic: &str, batches: &[(u32, &RecordBuffer)]| log.append(Some(session), topic, batches);
+    append_metas_with(&append, metas, stats, stop)
+        .map_err(Error::log("append to topic `bekk.meta`"))
+}
+
+/// The same with another way to append records.
+pub(crate) fn append_metas_with(
+    append: &Append<'_>,
+    metas: &[Meta],
+    stats: &Stats,
+    stop: &AtomicBool,
+) -> Result<bool, LogError> {
+    let mut buffer = RecordBuffer::new();
+    for metas in metas.chunks(METAS_PER_BATCH) {
+        buffer.clear();
+        for meta in metas {
+            buffer.push(now_ms(), Some(meta.key().as_bytes()), &meta.encode());
+        }
+        let append = || append(META_TOPIC, &[(0, &buffer)]);
+        if wait_for_space(stats, stop, append)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn read_metas(reading: Reading<'_>) -> Result<Metas, Error> {
+    let mut metas = Metas::default();
+    let mut scan = Scan::new(reading, META_TOPIC, &[])?;
+    while scan.step(|_, record| match Meta::decode(record.value) {
+        Ok(Meta::Schema(id, _)) => {
+            metas.schemas.insert(id);
+        }
+        Ok(Meta::File(file)) => {
+            *metas.files_of.entry(file.id).or_default() += 1;
+            metas.files.push(file);
+        }
+        Ok(Meta::Receipt(receipt)) => {
+            // It tells more than what was told at the beginning.
+            metas.begun.remove(&receipt.file);
+            metas.receipts.insert(receipt.file, receipt);
+        }
+        Ok(Meta::Progress(progress)) => {
+            metas.begun.remove(&progress.file);
+            metas.told.insert(progress.file, progress.position);
+            metas.progress.insert(progress.file, progress);
+        }
+        Ok(Meta::Begun(progress)) => {
+            metas.begun.insert(progress.file, progress);
+        }
+        Err(error) => tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is passed over"),
+    })? {}
+    // Of a file that was told of anew, the last record counts, and its place.
+    let Metas {
+        files, files_of, ..
+    } = &mut metas;
+    files.retain(|file| {
+        let left = files_of.entry(file.id).or_default();
+        *left = left.saturating_sub(1);
+        *left == 0
+    });
+    Ok(metas)
+}

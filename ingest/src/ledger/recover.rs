@@ -1,0 +1,334 @@
+//! What the log holds of each file: found at start, and after an append whose outcome is unknown.
+//!
+//! A session is begun first, so that nothing of an earlier one can be appended behind the look. Then
+//! `bekk.meta` tells which files there are, the checkpoint how far each was and where the log ended then,
+//! and the records behind those ends which ranges of the files are in the log besides.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use bekk_log::{Client, Offset, Session};
+use bekk_stream::{Body, FileId, FileRecord, Payload, Progress, Receipt, Stream};
+
+use crate::Error;
+use crate::file::entry::FileEntry;
+use crate::inbox::Inbox;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::metas::{Metas, create_topics};
+use crate::ledger::scan::{Reading, Scan};
+use crate::run::Identity;
+use crate::stats::Stats;
+use crate::text::ranges::Ranges;
+
+/// What was found.
+pub(crate) struct Recovered {
+    pub(crate) session: Session,
+    /// For each stream, where its partitions end.
+    pub(crate) ends: Vec<Vec<Offset>>,
+    /// In the order in which they were met: of two with one inode the later is meant.
+    pub(crate) files: Vec<FileEntry>,
+    /// Those among them that the last run had to do with: the checkpoint has them, or they were begun after it.
+    pub(crate) recent: HashSet<FileId>,
+    /// How far `bekk.meta` tells that each file is.
+    pub(crate) told: HashMap<FileId, u64>,
+    /// Topics and files of streams that are not configured now: kept in the checkpoint as they are.
+    pub(crate) others: Checkpoint,
+}
+
+/// What the records behind the checkpoint tell of a file.
+#[derive(Default)]
+struct Seen {
+    ranges: Ranges,
+    records: u64,
+    rejects: u64,
+    offsets: Vec<(u32, u64, u64)>,
+    /// How many of the records are among the file's first ones, which were told of before.
+    first_records: u64,
+}
+
+/// What is looked at.
+pub(crate) struct Ground<'a> {
+    pub(crate) log: &'a Client,
+    pub(crate) streams: &'a [Stream],
+    pub(crate) inbox: &'a Inbox,
+    pub(crate) identity: &'a Identity,
+    pub(crate) checkpoint_path: &'a Path,
+    pub(crate) stats: &'a Stats,
+}
+
+/// Begins a session and finds what the log holds.
+///
+/// # Errors
+/// If the log fails, or the checkpoint belongs to another log; [`Error::Stopped`] if told to stop while a transaction
+/// keeps records back.
+pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovered, Error> {
+    let Ground {
+        log,
+        streams,
+        inbox,
+        identity,
+        checkpoint_path,
+        stats,
+    } = *around;
+    let session = log
+        .begin_session(&identity.ingest)
+        .map_err(Error::log("begin a session"))?;
+    let checkpoint = Checkpoint::load(checkpoint_path)?;
+    if let Some(checkpoint) = &checkpoint
+        && checkpoint.log_id != log.log_id().to_string()
+    {
+        return Err(Error::OtherLog {
+            path: checkpoint_path.to_owned(),
+            found: log.log_id(),
+            expected: checkpoint.log_id.clone(),
+        });
+    }
+    let reading = Reading { log, stats, stop };
+    let is_without = checkpoint.is_none();
+    let checkpoint = checkpoint.unwrap_or_default();
+    let mut metas = create_topics(reading, &session, streams)?;
+    metas.files.retain(|file| identity.can_know(file));
+    release_lost(log, &metas.files, inbox, identity)?;
+    let bases = bases(&metas, &checkpoint);
+    let mut seen: HashMap<FileId, Seen> = HashMap::new();
+    let mut ends = Vec::new();
+    for stream in streams {
+        let known = checkpoint
+            .ends
+            .iter()
+            .find(|(topic, _)| *topic == stream.name);
+        let known = known.map_or(&[][..], |(_, ends)| ends);
+        let told = (&bases, &metas.begun);
+        ends.push(read_topic(reading, &stream.name, known, told, &mut seen)?);
+    }
+    let is_configured = |name: &str| streams.iter().any(|stream| stream.name == name);
+    let mut others = Checkpoint {
+        log_id: log.log_id().to_string(),
+        ..Checkpoint::default()
+    };
+    others.ends = checkpoint.ends;
+    others.ends.retain(|(topic, _)| !is_configured(topic));
+    let (entries, other_files): (Vec<_>, Vec<_>) = checkpoint
+        .files
+        .into_iter()
+        .partition(|entry| is_configured(&entry.stream));
+    others.files = other_files;
+    let mut entries: HashMap<FileId, FileEntry> =
+        entries.into_iter().map(|entry| (entry.id, entry)).collect();
+    let mut recent: HashSet<FileId> = entries.keys().copied().collect();
+    let mut files = Vec::new();
+    for record in metas.files {
+        let id = record.id;
+        let seen = seen.remove(&id).unwrap_or_default();
+        let begun = metas.begun.remove(&id);
+        let begun = begun.filter(|begun| begun.records == seen.first_records);
+        if let Some(mut entry) = entries.remove(&id) {
+            let receipt = metas.receipts.get(&id).map(|receipt| receipt.bytes);
+            entry.receipt_bytes = receipt.or(entry.receipt_bytes);
+            // Its content may have been found in another file after the checkpoint was written.
+            if entry
+                .decisions
+                .last()
+                .is_some_and(|last| record.found_at_ms > last.at_ms)
+            {
+                entry.path = record.path;
+                (entry.device, entry.inode) = (record.device, record.inode);
+            }
+            files.push(with_begun(with_seen(entry, seen), begun));
+        } else if is_configured(&record.stream) {
+            let receipt = metas.receipts.get(&id);
+            let progress = metas.progress.remove(&id);
+            if begun.is_some() {
+                // It was begun after the checkpoint was written.
+                recent.insert(id);
+            }
+            let entry = without_checkpoint(record, receipt, progress, seen);
+            files.push(with_begun(entry, begun));
+        }
+    }
+    let mut told: HashMap<FileId, u64> = metas
+        .receipts
+        .iter()
+        .map(|(id, receipt)| (*id, receipt.bytes))
+        .collect();
+    told.extend(metas.told);
+    tracing::info!(
+        session = session.number,
+        files = files.len(),
+        checkpoint = !is_without,
+        "what the log holds is known"
+    );
+    Ok(Recovered {
+        session,
+        ends,
+        files,
+        recent,
+        told,
+        others,
+    })
+}
+
+/// Adds to an entry what was seen in the log behind the checkpoint.
+fn with_seen(mut entry: FileEntry, seen: Seen) -> FileEntry {
+    entry.records += seen.records;
+    entry.rejects += seen.rejects;
+    for (partition, first, end) in seen.offsets {
+        widen(&mut entry.offsets, partition, first, end);
+    }
+    entry.known.extend(&seen.ranges);
+    entry
+}
+
+/// Takes a file's first records for read, now that all of them have been seen in the log.
+fn with_begun(mut entry: FileEntry, begun: Option<Progress>) -> FileEntry {
+    if let Some(begun) = begun
+        && entry.position == 0
+    {
+        entry.stand_at(&begun);
+    }
+    entry
+}
+
+/// What `bekk.meta` tells to be in the log of a file that the checkpoint does not have.
+struct Base {
+    position: u64,
+    known: Ranges,
+}
+
+impl Base {
+    fn covers(&self, start: u64) -> bool {
+        let known = || self.known.next_from(start);
+        start < self.position || known().is_some_and(|(known, _)| known <= start)
+    }
+}
+
+/// What `bekk.meta` tells of files that the checkpoint does not have: retention may have dropped the records
+/// that told the same, or not.
+fn bases(metas: &Metas, checkpoint: &Checkpoint) -> HashMap<FileId, Base> {
+    let with_entry: HashSet<FileId> = checkpoint.files.iter().map(|entry| entry.id).collect();
+    let files = metas.files.iter().map(|file| file.id);
+    let without = files.filter(|id| !with_entry.contains(id));
+    let bases = without.filter_map(|id| {
+        let receipt = metas.receipts.get(&id).map(|receipt| receipt.bytes);
+        let progress = metas.progress.get(&id);
+        let position = progress.map(|progress| progress.position).max(receipt)?;
+        let mut known = Ranges::default();
+        for &(start, end) in progress.into_iter().flat_map(|progress| &progress.known) {
+            known.insert(start, end);
+        }
+        Some((id, Base { position, known }))
+    });
+    bases.collect()
+}
+
+/// Lets go of what ingests of lost state directories hold in the log: those that have met files of this inbox,
+/// which is ours alone now.
+fn release_lost(
+    log: &Client,
+    files: &[FileRecord],
+    inbox: &Inbox,
+    identity: &Identity,
+) -> Result<(), Error> {
+    let lost: HashSet<&str> = files
+        .iter()
+        .filter(|file| file.ingest != identity.ingest && !file.ingest.is_empty())
+        .filter(|file| {
+            let path = Path::new(OsStr::from_bytes(&file.path));
+            inbox.streams_of(path).next().is_some()
+        })
+        .map(|file| file.ingest.as_str())
+        .collect();
+    for ingest in lost {
+        log.release(&holder(ingest))
+            .map_err(Error::log("let go of what a lost ingest held"))?;
+    }
+    Ok(())
+}
+
+/// The name under which an ingest holds records in the log.
+pub(crate) fn holder(ingest: &str) -> String {
+    format!("bekk-ingest/{ingest}")
+}
+
+/// The entry of a file that the checkpoint does not have. One that has a receipt only is read from its
+/// beginning, as its lines must be counted; what the receipt tells of is passed over like what was found in the
+/// log.
+fn without_checkpoint(
+    record: FileRecord,
+    receipt: Option<&Receipt>,
+    progress: Option<Progress>,
+    seen: Seen,
+) -> FileEntry {
+    let receipt_bytes = receipt.map(|receipt| receipt.bytes);
+    let entry = match (progress, receipt) {
+        (Some(progress), _) if Some(progress.position) >= receipt_bytes => {
+            FileEntry::from_progress(record, progress)
+        }
+        (_, Some(receipt)) => {
+            let mut entry = FileEntry::new(record);
+            entry.known.insert(0, receipt.bytes);
+            (entry.records, entry.rejects) = (receipt.records, receipt.rejects);
+            entry.offsets.clone_from(&receipt.offsets);
+            entry
+        }
+        _ => FileEntry::new(record),
+    };
+    let mut entry = with_seen(entry, seen);
+    entry.receipt_bytes = receipt_bytes;
+    entry
+}
+
+/// Makes the span of offsets that a partition has of a file hold these as well.
+pub(crate) fn widen(offsets: &mut Vec<(u32, u64, u64)>, partition: u32, first: u64, end: u64) {
+    match offsets.iter_mut().find(|(known, ..)| *known == partition) {
+        Some((_, known_first, known_end)) => {
+            *known_first = first.min(*known_first);
+            *known_end = end.max(*known_end);
+        }
+        None => offsets.push((partition, first, end)),
+    }
+}
+
+/// Reads a topic behind the known ends, notes which ranges it has of which files, and returns its ends.
+fn read_topic(
+    reading: Reading<'_>,
+    topic: &str,
+    known_ends: &[u64],
+    (bases, begun): (&HashMap<FileId, Base>, &HashMap<FileId, Progress>),
+    seen: &mut HashMap<FileId, Seen>,
+) -> Result<Vec<Offset>, Error> {
+    let mut scan = Scan::new(reading, topic, known_ends)?;
+    let ends = scan
+        .partitions
+        .iter()
+        .map(|partition| partition.end)
+        .collect();
+    while scan.step(|partition, record| {
+        // What another writer has put there is none of ours; the sink reports it.
+        let Ok(payload) = Payload::decode(record.value) else {
+            return;
+        };
+        let origin = payload.origin;
+        let base = bases.get(&origin.file);
+        if base.is_some_and(|base| base.covers(origin.start)) {
+            return;
+        }
+        let seen = seen.entry(origin.file).or_default();
+        seen.ranges.insert(origin.start, origin.end);
+        seen.records += 1;
+        let first = begun.get(&origin.file);
+        seen.first_records += u64::from(first.is_some_and(|begun| origin.start < begun.position));
+        seen.rejects += u64::from(matches!(payload.body, Body::Reject(_)));
+        let offset = record.offset.get();
+        widen(&mut seen.offsets, partition, offset, offset + 1);
+    })? {}
+    Ok(ends)
+}
+
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,330 @@
+//! From a record's fields to what the log takes: a row's or reject's payload, its key and partition.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bekk_stream::{
+    CsvDialect, Encoding, Field, FileId, Origin, REJECT_RAW_MAX, Reason, Reject, SchemaId, Stream,
+    Value, ValueParser, encode_reject, encode_row, key_text, partition_for,
+};
+
+use crate::Error;
+use crate::text::header::Header;
+use crate::text::split::{QuoteFault, Span};
+
+/// Converts the records of one stream, written in one dialect. Its buffers are used again for every
+/// record, so that none allocates.
+pub(crate) struct Converter {
+    columns: Vec<(String, ValueParser)>,
+    key_indexes: Vec<usize>,
+    schema: SchemaId,
+    partitions: u32,
+    record_max: usize,
+    values: Vec<Value<'static>>,
+    decoded: Decoded,
+    key: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+/// A converted record; its bytes are the converter's until the next one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Converted<'a> {
+    pub(crate) partition: u32,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) payload: &'a [u8],
+    pub(crate) is_reject: bool,
+}
+
+/// A record as it stands in the file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawRecord<'a> {
+    /// Its bytes with the line end.
+    pub(crate) bytes: &'a [u8],
+    /// Whether there are quotes in it, and what is wrong with them.
+    pub(crate) has_quotes: bool,
+    pub(crate) fault: Option<QuoteFault>,
+    pub(crate) spans: &'a [Span],
+    pub(crate) origin: Origin,
+}
+
+/// A record longer than may be held: what is kept of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OverlongRecord<'a> {
+    pub(crate) beginning: &'a [u8],
+    pub(crate) length: u64,
+    pub(crate) hash: u128,
+    /// Whether the file ends inside its quotes.
+    pub(crate) unclosed: bool,
+    pub(crate) origin: Origin,
+}
+
+/// Why a record is no row.
+struct Fault<'a> {
+    reason: Reason,
+    column: Option<&'a str>,
+    detail: Cow<'a, str>,
+}
+
+impl Converter {
+    /// # Errors
+    /// If a column's conditions are none of its type.
+    pub(crate) fn new(
+        stream: &Stream,
+        dialect: &CsvDialect,
+        partitions: u32,
+    ) -> Result<Self, Error> {
+        let columns = stream.columns.iter().map(|column| {
+            let parser = ValueParser::new(column, dialect).map_err(|rejection| Error::Column {
+                stream: stream.name.clone(),
+                column: column.name.clone(),
+                detail: rejection.detail,
+            })?;
+            Ok((column.name.clone(), parser))
+        });
+        Ok(Self {
+            columns: columns.collect::<Result<_, Error>>()?,
+            key_indexes: stream.key_indexes(),
+            schema: stream.schema().id(),
+            partitions,
+            record_max: dialect.record_max,
+            values: Vec::new(),
+            decoded: Decoded {
+                latin1: dialect.encoding == Encoding::Latin1,
+                bytes: Vec::new(),
+                fields: Vec::new(),
+            },
+            key: Vec::new(),
+            payload: Vec::new(),
+        })
+    }
+
+    /// Converts a record that has been read whole.
+    pub(crate) fn convert(&mut self, header: &Header, record: &RawRecord<'_>) -> Converted<'_> {
+        self.payload.clear();
+        self.key.clear();
+        self.decoded.take(record);
+        let mut values: Vec<Value<'_>> = std::mem::take(&mut self.values);
+        let parsed = check_form(&self.columns, header, record, self.record_max)
+            .and_then(|()| parse_values(&self.columns, header, record, &self.decoded, &mut values));
+        let is_reject = parsed.is_err();
+        match parsed {
+            Ok(()) => {
+                encode_row(&mut self.payload, self.schema, &record.origin, &values);
+                key_text(&mut self.key, &values, &self.key_indexes);
+            }
+            Err(fault) => {
+                let raw = match fault.reason {
+                    // What looks like a line end stands inside the quotes; and length and hash of an
+                    // over-long record are of all its bytes.
+                    Reason::UnclosedQuote | Reason::TooLong => record.bytes,
+                    _ => without_line_end(record.bytes),
+                };
+                let reject = Reject::new(raw, fault.reason, fault.column, fault.detail);
+                encode_reject(&mut self.payload, self.schema, &record.origin, &reject);
+            }
+        }
+        self.values = recycled(values);
+        if is_reject {
+            return self.rejected(record.origin.file);
+        }
+        let has_key = !self.key_indexes.is_empty();
+        Converted {
+            partition: match has_key {
+                true => partition_for(&self.key, self.partitions),
+                // Rows without a key are spread by their place in the file.
+                false => partition_for(&record.origin.start.to_le_bytes(), self.partitions),
+            },
+            key: has_key.then_some(&self.key),
+            payload: &self.payload,
+            is_reject,
+        }
+    }
+
+    /// Converts a record of which only the beginning was kept.
+    pub(crate) fn convert_overlong(&mut self, record: &OverlongRecord<'_>) -> Converted<'_> {
+        let kept = record.beginning.len().min(REJECT_RAW_MAX);
+        let reject = Reject {
+            raw: Cow::Borrowed(&record.beginning[..kept]),
+            length: record.length,
+            hash: (record.length > kept as u64).then_some(record.hash),
+            reason: match record.unclosed {
+                true => Reason::UnclosedQuote,
+                false => Reason::TooLong,
+            },
+            column: None,
+            detail: match record.unclosed {
+                true => Cow::Borrowed(UNCLOSED),
+                false => Cow::Owned(too_long(record.length, self.record_max)),
+            },
+        };
+        self.payload.clear();
+        encode_reject(&mut self.payload, self.schema, &record.origin, &reject);
+        self.rejected(record.origin.file)
+    }
+
+    fn rejected(&self, file: FileId) -> Converted<'_> {
+        Converted {
+            partition: partition_for(file.to_string().as_bytes(), self.partitions),
+            key: None,
+            payload: &self.payload,
+            is_reject: true,
+        }
+    }
+}
+
+fn without_line_end(record: &[u8]) -> &[u8] {
+    let line = record.strip_suffix(b"\n").unwrap_or(record);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+const UNCLOSED: &str = "the file ends inside a quoted field";
+
+fn too_long(length: u64, record_max: usize) -> String {
+    format!("{length} bytes are more than the {record_max} that a record may have")
+}
+
+/// Checks what can be said of a record without its values.
+fn check_form<'a>(
+    columns: &'a [(String, ValueParser)],
+    header: &Header,
+    record: &RawRecord<'_>,
+    record_max: usize,
+) -> Result<(), Fault<'a>> {
+    let fault = |reason, detail: String| {
+        Err(Fault {
+            reason,
+            column: None,
+            detail: Cow::Owned(detail),
+        })
+    };
+    match record.fault {
+        Some(QuoteFault::Unclosed) => {
+            return fault(Reason::UnclosedQuote, UNCLOSED.to_owned());
+        }
+        _ if record.bytes.len() > record_max => {
+            return fault(
+                Reason::TooLong,
+                too_long(record.bytes.len() as u64, record_max),
+            );
+        }
+        Some(QuoteFault::Stray(field)) => {
+            let column = header.columns.iter().position(|at| *at == Some(field));
+            return Err(Fault {
+                reason: Reason::BadQuote,
+                column: column.map(|column| columns[column].0.as_str()),
+                detail: Cow::Owned(format!("stray quote in field {}", field + 1)),
+            });
+        }
+        None => {}
+    }
+    if record.spans.len() != header.names.len() {
+        return fault(
+            Reason::FieldCount,
+            format!(
+                "{} fields where the header has {}",
+                record.spans.len(),
+                header.names.len()
+            ),
+        );
+    }
+    Ok(())
+}
+
+fn parse_values<'a>(
+    columns: &'a [(String, ValueParser)],
+    header: &Header,
+    record: &RawRecord<'a>,
+    decoded: &'a Decoded,
+    values: &mut Vec<Value<'a>>,
+) -> Result<(), Fault<'a>> {
+    for ((name, parser), field) in columns.iter().zip(&header.columns) {
+        let Some(field) = *field else {
+            values.push(Value::Null);
+            continue;
+        };
+        let quoted = record.spans[field].quoted;
+        let bytes = decoded.text(record, field);
+        if let Err(rejection) = parser.parse_onto(Field { bytes, quoted }, values) {
+            return Err(Fault {
+                reason: rejection.reason,
+                column: Some(name),
+                detail: Cow::Owned(rejection.detail),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The texts of a record's fields that do not stand in the file as they are: those with doubled quotes
+/// or in another encoding than UTF-8.
+#[derive(Debug)]
+struct Decoded {
+    latin1: bool,
+    bytes: Vec<u8>,
+    /// For each such field its number and where its text lies in `bytes`.
+    fields: Vec<(usize, Range<usize>)>,
+}
+
+impl Decoded {
+    fn take(&mut self, record: &RawRecord<'_>) {
+        self.bytes.clear();
+        self.fields.clear();
+        if !record.has_quotes && !self.latin1 {
+            return;
+        }
+        for (field, span) in record.spans.iter().enumerate() {
+            if span.doubled || (self.latin1 && !span.of(record.bytes).is_ascii()) {
+                let start = self.bytes.len();
+                decode_field(&mut self.bytes, record.bytes, span, self.latin1);
+                self.fields.push((field, start..self.bytes.len()));
+            }
+        }
+    }
+
+    fn text<'a>(&'a self, record: &RawRecord<'a>, field: usize) -> &'a [u8] {
+        match self.fields.iter().find(|(decoded, _)| *decoded == field) {
+            Some((_, range)) => &self.bytes[range.clone()],
+            None => record.spans[field].of(record.bytes),
+        }
+    }
+}
+
+/// Appends a field's text: doubled quotes made single, Latin-1 made UTF-8.
+fn decode_field(out: &mut Vec<u8>, record: &[u8], span: &Span, latin1: bool) {
+    let mut after_quote = false;
+    // The closing or opening quote beside the field is the dialect's quote, whichever that is.
+    let quote = record
+        .get(span.end as usize)
+        .copied()
+        .filter(|_| span.doubled);
+    for &byte in span.of(record) {
+        if after_quote && Some(byte) == quote {
+            after_quote = false;
+            continue;
+        }
+        after_quote = Some(byte) == quote;
+        if latin1 && !byte.is_ascii() {
+            let mut utf8 = [0; 2];
+            out.extend_from_slice(char::from(byte).encode_utf8(&mut utf8).as_bytes());
+        } else {
+            out.push(byte);
+        }
+    }
+}
+
+/// The names in a header record.
+pub(crate) fn header_names(record: &[u8], spans: &[Span], latin1: bool) -> Vec<String> {
+    let name = |span| {
+        let mut text = Vec::new();
+        decode_field(&mut text, record, span, latin1);
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    spans.iter().map(name).collect()
+}
+
+/// An empty vector in the memory of another, for values that live as long as the next record. (The
+/// library collects in place where, as here, the types are laid out alike.)
+fn recycled<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
+    values.clear();
+    values.into_iter().map(|_| Value::Null).collect()
+}

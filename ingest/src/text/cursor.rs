@@ -1,0 +1,139 @@
+//! Where the reading of a file stands.
+
+use std::io;
+
+use bekk_stream::{Encoding, FileId};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::file::entry::FileEntry;
+use crate::file::evidence::{Fingerprint, TAIL_MAX};
+use crate::source::Source;
+use crate::text::coding::Coding;
+use crate::text::header::Header;
+use crate::text::overlong::Overlong;
+use crate::text::ranges::Ranges;
+use crate::text::recent::Recent;
+use crate::text::trial::Trial;
+
+/// Where the reading of a file stands.
+pub(crate) struct Cursor {
+    pub(crate) file: FileId,
+    /// The first byte that has not been taken: where a record begins.
+    pub(crate) position: u64,
+    /// The number of the line that begins there.
+    pub(crate) line: u64,
+    pub(crate) header: Option<Header>,
+    /// Of the bytes just before the position.
+    pub(crate) tail: Fingerprint,
+    /// The CRC-32C of all bytes before the position, if it is known.
+    pub(crate) crc: Option<u32>,
+    /// The same of all bytes that have been looked at.
+    scanned_crc: Option<u32>,
+    /// How the file's bytes are text; found out when it is first read.
+    coding: Option<Coding>,
+    /// What is in the log already, to be passed over.
+    pub(crate) known: Ranges,
+    /// The first records of a file that may yet be set aside.
+    pub(crate) trial: Option<Box<Trial>>,
+    /// Of all bytes so far, if the file was read from its beginning without a break.
+    pub(crate) hash: Option<Box<Xxh3>>,
+    pub(crate) overlong: Option<Box<Overlong>>,
+    /// The bytes just before the position, of a file that is open.
+    pub(crate) recent: Recent,
+}
+
+impl Cursor {
+    pub(crate) fn new(file: FileId) -> Self {
+        Self {
+            file,
+            position: 0,
+            line: 1,
+            header: None,
+            tail: Fingerprint::of(&[]),
+            crc: Some(0),
+            scanned_crc: Some(0),
+            coding: None,
+            known: Ranges::default(),
+            trial: None,
+            hash: Some(Box::default()),
+            overlong: None,
+            recent: Recent::default(),
+        }
+    }
+
+    /// The same where an earlier run has left off.
+    pub(crate) fn resumed(entry: &FileEntry) -> Self {
+        Self {
+            position: entry.position,
+            line: entry.line,
+            tail: entry.tail,
+            crc: entry.crc,
+            scanned_crc: entry.crc,
+            known: entry.known.clone(),
+            hash: (entry.position == 0).then(Box::default),
+            ..Self::new(entry.id)
+        }
+    }
+
+    /// The first byte that has not been looked at.
+    pub(crate) fn scanned(&self) -> u64 {
+        self.position
+            + self
+                .overlong
+                .as_ref()
+                .map_or(0, |record| record.file_length)
+    }
+
+    /// Takes note of bytes of the file that have been looked at, which began at `start`.
+    pub(crate) fn scan(&mut self, start: u64, bytes: &[u8]) {
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+        }
+        // Behind the position may be the beginning of an over-long record.
+        let taken = usize::try_from(self.position.saturating_sub(start)).unwrap_or(usize::MAX);
+        let (taken, ahead) = bytes.split_at(taken.min(bytes.len()));
+        if !taken.is_empty() {
+            self.crc = self.recent.append(self.scanned_crc, taken);
+            self.scanned_crc = self.crc;
+            self.tail = Fingerprint::of(&taken[taken.len().saturating_sub(TAIL_MAX)..]);
+        }
+        if !ahead.is_empty() {
+            self.scanned_crc = self
+                .scanned_crc
+                .map(|crc| crc32c::crc32c_append(crc, ahead));
+            self.recent.clear();
+        }
+    }
+}
+
+/// Finds out how a file's bytes are text; inside, why they cannot be.
+pub(crate) fn find_coding(
+    source: &mut Source,
+    cursor: &mut Cursor,
+    encoding: Encoding,
+) -> io::Result<Result<Coding, String>> {
+    if let Some(coding) = cursor.coding {
+        return Ok(Ok(coding));
+    }
+    let mut mark = [0; 2];
+    let read = source.read_full_at(&mut mark, 0)?;
+    let coding = match (encoding, &mark[..read]) {
+        (Encoding::Utf8, b"\xff\xfe" | b"\xfe\xff") => Err(
+            "it begins with the byte order mark of UTF-16; set `encoding = \"utf16\"` in `csv`, or convert it"
+                .to_owned(),
+        ),
+        (Encoding::Utf8 | Encoding::Latin1, _) => Ok(Coding::Bytes),
+        (_, b"\xff\xfe") => Ok(Coding::LittleEndian),
+        (_, b"\xfe\xff") => Ok(Coding::BigEndian),
+        (Encoding::Utf16Le, _) => Ok(Coding::LittleEndian),
+        (Encoding::Utf16Be, _) => Ok(Coding::BigEndian),
+        (Encoding::Utf16, _) => Err(
+            "it has no byte order mark; set `encoding` in `csv` to utf16le or utf16be, whichever it is".to_owned(),
+        ),
+    };
+    // Less than a mark's length may become one.
+    if read == mark.len() {
+        cursor.coding = coding.as_ref().ok().copied();
+    }
+    Ok(coding)
+}

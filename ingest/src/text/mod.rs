@@ -1,0 +1,17 @@
+//! From a file's bytes to batches of records: its encoding, header, records, fields and values.
+
+pub(crate) mod batch;
+pub(crate) mod coding;
+pub(crate) mod convert;
+pub(crate) mod cursor;
+pub(crate) mod dialect;
+pub(crate) mod header;
+mod overlong;
+pub(crate) mod preamble;
+#[cfg(test)]
+mod property;
+pub(crate) mod ranges;
+pub(crate) mod reader;
+pub(crate) mod recent;
+pub(crate) mod split;
+pub(crate) mod trial;

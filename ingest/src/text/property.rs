@@ -1,0 +1,133 @@
+//! The property of the splitter, for any bytes: whole and byte by byte it finds the same records, they lie one
+//! behind the other, and what it finds no fault with is what the csv crate reads.
+//!
+//! The fuzz target compiles this file and the splitter by themselves.
+
+use csv::{ReaderBuilder, Terminator};
+
+use super::split::{EndFinder, Found, Span, Splitter};
+
+/// A record: where it begins, what was found, and its fields.
+struct Record {
+    start: usize,
+    found: Found,
+    spans: Vec<Span>,
+}
+
+/// # Panics
+/// If the property does not hold.
+pub(crate) fn check(content: &[u8]) {
+    let mut splitter = Splitter::new(b',', Some(b'"'));
+    let mut records = Vec::new();
+    let mut start = 0;
+    while start < content.len() {
+        let rest = &content[start..];
+        let found = splitter
+            .split(rest, true)
+            .expect("there is no more to come");
+        assert!(found.len > 0 && found.content <= found.len && found.len <= rest.len());
+        let newlines = rest[..found.len]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        assert_eq!(
+            found.lines, newlines as u64,
+            "lines of the record at {start}"
+        );
+        let spans = splitter.spans().to_vec();
+        check_steps(rest, &found, &spans);
+        records.push(Record {
+            start,
+            found,
+            spans,
+        });
+        start += found.len;
+    }
+    assert_eq!(start, content.len());
+    if records.iter().all(|record| record.found.fault.is_none()) {
+        check_against_csv(content, &records);
+    }
+}
+
+/// Gives the splitter a byte more each time: it waits until the record is whole, and then finds the same.
+fn check_steps(rest: &[u8], whole: &Found, spans: &[Span]) {
+    let mut splitter = Splitter::new(b',', Some(b'"'));
+    let mut finder = EndFinder::new(b',', Some(b'"'));
+    let is_ended = rest[..whole.len].ends_with(b"\n") && whole.fault != Some(UNCLOSED);
+    for len in 1..=whole.len {
+        let found = splitter.split(&rest[..len], false);
+        let end = finder.feed(&rest[len - 1..len]).map(|end| len - 1 + end);
+        if len < whole.len || !is_ended {
+            assert_eq!((found, end), (None, None), "of {len} bytes");
+        } else {
+            assert_eq!((found, end), (Some(*whole), Some(len)));
+            assert_eq!(splitter.spans(), spans);
+        }
+    }
+}
+
+const UNCLOSED: super::split::QuoteFault = super::split::QuoteFault::Unclosed;
+
+fn check_against_csv(content: &[u8], records: &[Record]) {
+    // It removes a byte order mark, which the splitter leaves to others.
+    if content.starts_with(b"\xef\xbb\xbf") {
+        return;
+    }
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .terminator(Terminator::Any(b'\n'))
+        .from_reader(content);
+    let mut theirs = reader.byte_records();
+    // It passes over lines with nothing in them.
+    for record in records
+        .iter()
+        .filter(|record| record.found.len > 1 || content[record.start] != b'\n')
+    {
+        let their = theirs
+            .next()
+            .expect("a record as well")
+            .expect("bytes in memory can be read");
+        let position = usize::try_from(their.position().expect("it was read").byte())
+            .expect("the content is in memory");
+        let between = &content[position..record.start];
+        assert!(
+            between.iter().all(|byte| *byte == b'\n'),
+            "{position} and {}",
+            record.start
+        );
+        let bytes = &content[record.start..record.start + record.found.len];
+        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let has_return = line.len() > record.found.content;
+        assert_eq!(their.len(), record.spans.len());
+        for (field, (their, span)) in their.iter().zip(&record.spans).enumerate() {
+            let is_last = field + 1 == record.spans.len();
+            let their = match has_return && is_last {
+                true => their
+                    .strip_suffix(b"\r")
+                    .expect("it leaves the return in the last field"),
+                false => their,
+            };
+            assert_eq!(
+                unquoted(bytes, span),
+                their,
+                "field {field} at {}",
+                record.start
+            );
+        }
+    }
+    assert!(theirs.next().is_none());
+}
+
+/// A field's text, each doubled quote made one.
+fn unquoted(record: &[u8], span: &Span) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut bytes = span.of(record).iter();
+    while let Some(byte) = bytes.next() {
+        text.push(*byte);
+        if span.doubled && *byte == b'"' {
+            assert_eq!(bytes.next(), Some(&b'"'), "quotes are doubled");
+        }
+    }
+    text
+}

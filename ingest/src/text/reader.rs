@@ -1,0 +1,419 @@
+//! Reads a block of a file: finds its records, passes over those that are in the log, and converts the
+//! others into a batch.
+//!
+//! A block is read from the next record's beginning each time, so that nothing of a file is held between
+//! two turns but its cursor.
+
+use std::io;
+
+use bekk_stream::{CsvDialect, Origin, Stream};
+
+use crate::Error;
+use crate::ledger::recover::now_ms;
+use crate::source::Source;
+use crate::text::batch::{Batch, Mark, Progress};
+use crate::text::coding::Coding;
+use crate::text::convert::{Converter, RawRecord};
+use crate::text::cursor::{Cursor, find_coding};
+use crate::text::overlong::{begin_overlong, take_overlong};
+use crate::text::preamble::{BOM, map_header, other_header, take_header};
+use crate::text::ranges::Ranges;
+use crate::text::split::{Splitter, count_newlines};
+
+/// How large a batch may grow within a block: records of two bytes take many times that in the log.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// How many bytes are read at once.
+pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
+
+/// How a stream's files are read: its columns and a dialect.
+pub(crate) struct Format<'a> {
+    pub(crate) stream: &'a Stream,
+    pub(crate) dialect: CsvDialect,
+    pub(crate) splitter: Splitter,
+    pub(crate) converter: Converter,
+}
+
+impl<'a> Format<'a> {
+    /// # Errors
+    /// If a column's conditions are none of its type.
+    pub(crate) fn new(
+        stream: &'a Stream,
+        dialect: CsvDialect,
+        partitions: u32,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            stream,
+            splitter: Splitter::new(dialect.delimiter, dialect.quote),
+            converter: Converter::new(stream, &dialect, partitions)?,
+            dialect,
+        })
+    }
+}
+
+/// What a block brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Records were taken; there may be more.
+    More,
+    /// Records were taken, and the batch is as large as it may be.
+    Full,
+    /// Every complete record has been taken; so many bytes of an incomplete one remain.
+    CaughtUp(u64),
+    /// The file is to be set aside.
+    Blocked(String),
+    /// At this byte the file does not have the record that the log has.
+    Conflict(u64),
+}
+
+/// Reads blocks; one for all files.
+pub(crate) struct Reader {
+    block: Vec<u8>,
+    /// The block's text, if it does not stand there as it is.
+    text: Vec<u8>,
+}
+
+/// A block being taken apart.
+pub(crate) struct Block<'b> {
+    pub(crate) bytes: &'b [u8],
+    pub(crate) coding: Coding,
+    /// How many of them have been taken: where the next record begins.
+    pub(crate) at: usize,
+    /// How many of them need not be read again, those of an over-long record included.
+    pub(crate) scanned: usize,
+    /// Whether the file ends with them for good.
+    pub(crate) last: bool,
+    pub(crate) timestamp_ms: i64,
+}
+
+impl Reader {
+    pub(crate) fn new() -> Self {
+        Self {
+            block: Vec::new(),
+            text: Vec::new(),
+        }
+    }
+
+    /// Reads the next block of a file, up to the byte `until`, and takes its records into `batch`. With
+    /// `last` the file ends there for good, and so does its last record.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(crate) fn read(
+        &mut self,
+        source: &mut Source,
+        cursor: &mut Cursor,
+        format: &mut Format<'_>,
+        (until, last): (u64, bool),
+        batch: &mut Batch,
+    ) -> io::Result<Outcome> {
+        let coding = match find_coding(source, cursor, format.dialect.encoding)? {
+            Ok(coding) => coding,
+            Err(why) => return Ok(Outcome::Blocked(why)),
+        };
+        let mark = batch.mark();
+        let before = cursor.position;
+        let mut outcome = Outcome::More;
+        // A record may be longer than a block: then once more with room for the longest.
+        for text_max in [BLOCK_BYTES, format.dialect.record_max + BLOCK_BYTES] {
+            let capacity = coding.enough(text_max);
+            let start = cursor.scanned();
+            let wanted =
+                capacity.min(usize::try_from(until.saturating_sub(start)).unwrap_or(capacity));
+            let read = self.fill(source, coding, (start, wanted), last.then_some(until))?;
+            let is_end = read < wanted || start + read as u64 >= until;
+            let mut block = Block {
+                bytes: match coding {
+                    Coding::Bytes => &self.block[..read],
+                    _ => &self.text,
+                },
+                coding,
+                at: 0,
+                scanned: 0,
+                last: last && is_end,
+                timestamp_ms: now_ms(),
+            };
+            outcome = take_block(cursor, format, &mut block, batch);
+            let scanned = coding.file_len(&block.bytes[..block.scanned.max(block.at)]);
+            cursor.scan(start, &self.block[..scanned]);
+            if outcome == Outcome::More && is_end {
+                outcome = Outcome::CaughtUp(start + read as u64 - cursor.position);
+            }
+            if scanned > 0 || is_end {
+                outcome = end_trial(cursor, batch, outcome);
+                note(cursor, batch, &mark, before);
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Reads again the header that holds at the cursor's position, from where it stands.
+    ///
+    /// # Errors
+    /// If the file cannot be read; inside, why its header does not fit the stream.
+    pub(crate) fn reload_header(
+        &mut self,
+        source: &mut Source,
+        cursor: &mut Cursor,
+        format: &mut Format<'_>,
+        header_at: u64,
+    ) -> io::Result<Result<(), String>> {
+        let coding = match find_coding(source, cursor, format.dialect.encoding)? {
+            Ok(coding) => coding,
+            Err(why) => return Ok(Err(why)),
+        };
+        let wanted = coding.enough(format.dialect.record_max + BLOCK_BYTES);
+        let read = self.fill(source, coding, (header_at, wanted), Some(u64::MAX))?;
+        let bytes = match coding {
+            Coding::Bytes => &self.block[..read],
+            _ => &self.text[..],
+        };
+        if bytes.is_empty() {
+            return Ok(Err("its header is gone".to_owned()));
+        }
+        let Some(found) = format.splitter.split(bytes, true) else {
+            return Ok(Err("its header is gone".to_owned()));
+        };
+        let (record, spans) = (&bytes[..found.content], format.splitter.spans());
+        let header = map_header(format.stream, &format.dialect, spans, record, header_at);
+        Ok(header.map(|header| cursor.header = Some(header)))
+    }
+
+    /// Reads `wanted` bytes of the file from `start` on, as far as it has them, and makes them text. `end`:
+    /// where the file ends for good, or before.
+    fn fill(
+        &mut self,
+        source: &mut Source,
+        coding: Coding,
+        (start, wanted): (u64, usize),
+        end: Option<u64>,
+    ) -> io::Result<usize> {
+        self.block.resize(wanted.max(self.block.len()), 0);
+        let read = source.read_full_at(&mut self.block[..wanted], start)?;
+        if coding != Coding::Bytes {
+            let is_end = end.is_some_and(|end| read < wanted || start + read as u64 >= end);
+            self.text.clear();
+            coding.decode(&self.block[..read], is_end, &mut self.text);
+        }
+        Ok(read)
+    }
+}
+
+/// Decides about a file on trial where what came of the block allows it.
+fn end_trial(cursor: &mut Cursor, batch: &mut Batch, outcome: Outcome) -> Outcome {
+    let Some(trial) = &cursor.trial else {
+        return outcome;
+    };
+    let is_end = matches!(outcome, Outcome::CaughtUp(_));
+    match trial.verdict(is_end) {
+        None => outcome,
+        Some(Ok(())) => {
+            trial.release(batch);
+            cursor.trial = None;
+            outcome
+        }
+        Some(Err(why)) => Outcome::Blocked(why),
+    }
+}
+
+/// Notes in the batch how far the file is, unless its records are still on trial.
+fn note(cursor: &Cursor, batch: &mut Batch, mark: &Mark, before: u64) {
+    let is_unmoved = cursor.position == before && batch.records == mark.records();
+    let Some(header) = &cursor.header else { return };
+    if is_unmoved || cursor.trial.is_some() {
+        return;
+    }
+    batch.note(
+        mark,
+        Progress {
+            file: cursor.file,
+            position: cursor.position,
+            line: cursor.line,
+            header_at: header.at,
+            tail: cursor.tail,
+            crc: cursor.crc,
+            records: 0,
+            rejects: 0,
+            spans: Vec::new(),
+        },
+    );
+}
+
+/// Takes the block's records; what it leaves of the block has to be read again with more behind it.
+fn take_block(
+    cursor: &mut Cursor,
+    format: &mut Format<'_>,
+    block: &mut Block<'_>,
+    batch: &mut Batch,
+) -> Outcome {
+    if cursor.overlong.is_some() {
+        take_overlong(cursor, format, block, batch);
+        if cursor.overlong.is_some() {
+            return Outcome::More;
+        }
+    }
+    if cursor.header.is_none() {
+        match take_header(format, block) {
+            Ok(Some(header)) => {
+                cursor.header = Some(header);
+                cursor.position += block.coding.file_len(&block.bytes[..block.at]) as u64;
+                cursor.line += count_newlines(&block.bytes[..block.at]);
+            }
+            Ok(None) if block.bytes.len() >= format.dialect.record_max + BLOCK_BYTES => {
+                return Outcome::Blocked(format!(
+                    "it has no header in its first {} bytes; correct the file or the stream's `csv` in the \
+                     configuration",
+                    block.bytes.len()
+                ));
+            }
+            Ok(None) => return Outcome::More,
+            Err(why) => return Outcome::Blocked(why),
+        }
+    }
+    while block.at < block.bytes.len() {
+        let held = cursor.trial.as_ref().map_or(0, |trial| trial.bytes());
+        if batch.bytes() + held >= BATCH_BYTES_MAX {
+            return Outcome::Full;
+        }
+        if !cursor.known.is_empty() && pass_known(cursor, block) {
+            continue;
+        }
+        match take_record(cursor, format, block, batch) {
+            Taken::Yes => {}
+            Taken::Incomplete => {
+                let rest = block.bytes.len() - block.at;
+                if rest > format.dialect.record_max {
+                    begin_overlong(cursor, format, block);
+                }
+                break;
+            }
+            Taken::Conflict => return Outcome::Conflict(cursor.position),
+        }
+    }
+    Outcome::More
+}
+
+enum Taken {
+    Yes,
+    Incomplete,
+    Conflict,
+}
+
+/// Passes over bytes that are in the log; says whether there were some.
+fn pass_known(cursor: &mut Cursor, block: &mut Block<'_>) -> bool {
+    let Some((start, end)) = cursor.known.next_from(cursor.position) else {
+        cursor.known = Ranges::default();
+        return false;
+    };
+    if start > cursor.position {
+        return false;
+    }
+    let rest = &block.bytes[block.at..];
+    let file_len = usize::try_from(end - cursor.position).unwrap_or(usize::MAX);
+    let len = block.coding.text_len(rest, file_len);
+    if len == 0 {
+        return false;
+    }
+    cursor.line += count_newlines(&rest[..len]);
+    advance(cursor, block, len);
+    cursor.known.forget_before(cursor.position);
+    true
+}
+
+/// Takes the record, blank line, comment or repeated header at the block's place.
+fn take_record(
+    cursor: &mut Cursor,
+    format: &mut Format<'_>,
+    block: &mut Block<'_>,
+    batch: &mut Batch,
+) -> Taken {
+    let rest = &block.bytes[block.at..];
+    if let Some(taken) = take_non_record(cursor, &format.dialect, block) {
+        return taken;
+    }
+    let Some(found) = format.splitter.split(rest, block.last) else {
+        return Taken::Incomplete;
+    };
+    let start = cursor.position;
+    let end = start + block.coding.file_len(&rest[..found.len]) as u64;
+    if !cursor.known.is_empty()
+        && cursor
+            .known
+            .next_from(start)
+            .is_some_and(|(known, _)| known < end)
+    {
+        return Taken::Conflict;
+    }
+    let header = cursor
+        .header
+        .as_ref()
+        .expect("records are taken behind a header only");
+    let content = &rest[..found.content];
+    if content.strip_prefix(BOM).unwrap_or(content) != header.raw {
+        let record = RawRecord {
+            bytes: &rest[..found.len],
+            has_quotes: found.has_quotes,
+            fault: found.fault,
+            spans: format.splitter.spans(),
+            origin: Origin {
+                file: cursor.file,
+                start,
+                end,
+                line: cursor.line,
+            },
+        };
+        let converted = format.converter.convert(header, &record);
+        if converted.is_reject
+            && let Some(other) = other_header(
+                format.stream,
+                &format.dialect,
+                header,
+                record.spans,
+                content,
+                start,
+            )
+        {
+            tracing::info!(file = %cursor.file, position = start, "another header begins here");
+            cursor.header = Some(other);
+        } else if let Some(trial) = &mut cursor.trial {
+            trial.push(block.timestamp_ms, &converted);
+        } else {
+            batch.push(block.timestamp_ms, &converted);
+        }
+    }
+    cursor.line += found.lines;
+    advance(cursor, block, found.len);
+    Taken::Yes
+}
+
+/// Takes a blank line or a comment, if one is there.
+fn take_non_record(
+    cursor: &mut Cursor,
+    dialect: &CsvDialect,
+    block: &mut Block<'_>,
+) -> Option<Taken> {
+    let rest = &block.bytes[block.at..];
+    let len = match rest {
+        [b'\n', ..] => 1,
+        [b'\r', b'\n', ..] => 2,
+        [b'\r'] if block.last => 1,
+        [first, ..] if Some(*first) == dialect.comment => match memchr::memchr(b'\n', rest) {
+            Some(newline) => newline + 1,
+            None if block.last => rest.len(),
+            None => return Some(Taken::Incomplete),
+        },
+        _ => return None,
+    };
+    cursor.line += count_newlines(&rest[..len]);
+    advance(cursor, block, len);
+    Some(Taken::Yes)
+}
+
+fn advance(cursor: &mut Cursor, block: &mut Block<'_>, len: usize) {
+    let taken = &block.bytes[block.at..block.at + len];
+    cursor.position += block.coding.file_len(taken) as u64;
+    block.at += len;
+}
+
+#[cfg(test)]
+mod tests;
