@@ -43,6 +43,7 @@ mod text;
 
 mod source;
 
+mod clock;
 mod config;
 mod error;
 mod run;
@@ -56,7 +57,8 @@ pub use ask::preview::{Preview, preview};
 pub use ask::reparse::{InFile, Reparsed, Reparser, TextForm};
 pub use config::{Config, Mode};
 pub use error::Error;
-pub use file::decision::{Decision, FileState, Packing, What};
+pub use file::decision::{Decision, FileState, What};
 pub use inbox::lock::{Holder, holder};
 pub use run::run;
+pub use source::Packing;
 pub use stats::{Stats, Summary};

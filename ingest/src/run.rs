@@ -1,17 +1,16 @@
 //! A run of ingest: its lock, its id, and its sessions.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
+use std::fs;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
 
 use bekk_log::{Client, Error as LogError, Offset, RecordBuffer, Session};
-use bekk_stream::{FileId, FileRecord, Stream};
+use bekk_stream::Stream;
 
 use crate::Error;
 use crate::config::{Config, Mode};
+use crate::file::owner::Identity;
 use crate::follow::engine::{Engine, Stopped, Surroundings};
 use crate::inbox::Inbox;
 use crate::inbox::lock::{InboxLock, lock_state};
@@ -60,10 +59,7 @@ pub(crate) fn run_with(
         .map_err(Error::io("make directory", &config.state_dir))?;
     let _lock = lock_state(&config.state_dir)?;
     let mut inbox_lock = InboxLock::new(&inbox)?;
-    let identity = Identity {
-        ingest: ingest_id(&config.state_dir)?,
-        host: host_id(),
-    };
+    let identity = Identity::of(&config.state_dir)?;
     let mut total = Summary::default();
     let mut attempts = 0;
     loop {
@@ -128,55 +124,6 @@ pub(crate) fn run_with(
             }
         }
     }
-}
-
-/// Who an ingest is: files that it has met are known by that.
-#[derive(Debug)]
-pub(crate) struct Identity {
-    /// The id of its state directory.
-    pub(crate) ingest: String,
-    /// What tells its host from others, as far as that can be told: device and inode numbers are this host's.
-    pub(crate) host: String,
-}
-
-impl Identity {
-    /// Whether device and inode of a file mean here what they meant where it was met: this ingest met it, or one
-    /// on this host whose state directory may have been lost. Earlier versions did not say.
-    pub(crate) fn can_know(&self, file: &FileRecord) -> bool {
-        file.ingest == self.ingest || file.host == self.host || file.host.is_empty()
-    }
-}
-
-fn host_id() -> String {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let id = read("/etc/machine-id").trim().to_owned();
-    match id.is_empty() {
-        true => read("/proc/sys/kernel/hostname").trim().to_owned(),
-        false => id,
-    }
-}
-
-/// The id under which this state directory's ingest is known to the log, made at the first run.
-fn ingest_id(state_dir: &Path) -> Result<String, Error> {
-    let path = state_dir.join("id");
-    match fs::read_to_string(&path) {
-        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io("read", &path)(error)),
-    }
-    // A file's id is random too, and has the right form.
-    let id = FileId::random().to_string();
-    let beside = path.with_extension("new");
-    File::create(&beside)
-        .and_then(|mut file| {
-            writeln!(file, "{id}")?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&beside, &path))
-        .and_then(|()| File::open(state_dir)?.sync_all())
-        .map_err(Error::io("write", &path))?;
-    Ok(id)
 }
 
 /// Sets back the counts that a session begins anew, of which there may be several in a run, and runs in a process.

@@ -7,13 +7,13 @@ use std::time::SystemTime;
 use bekk_stream::{FileId, Stream};
 
 use crate::Error;
-use crate::file::decision::{Decision, FileState, Packing};
+use crate::file::decision::{Decision, FileState};
 use crate::file::entry::FileEntry;
-use crate::file::evidence::Stat;
-use crate::follow::rotate::stat_of;
 use crate::inbox::lock::{Holder, holder};
 use crate::inbox::{Inbox, Listed};
 use crate::ledger::checkpoint::Checkpoint;
+use crate::source::Packing;
+use crate::source::stat::Stat;
 
 /// What is known of the files of some streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +123,7 @@ pub fn files(state_dir: &Path, streams: &[Stream]) -> Result<Files, Error> {
 /// What an entry says, and what the system says now if the file may still be there.
 fn status(entry: FileEntry, is_there: bool) -> FileStatus {
     let path = entry.path().to_owned();
-    let stat = stat_of(&path).filter(|stat| is_there && entry.is_inode_of(stat));
+    let stat = Stat::at(&path).filter(|stat| is_there && entry.is_inode_of(stat));
     let size = match (&stat, entry.packing) {
         (Some(Stat { size, .. }), None) => *size,
         _ => entry.size,

@@ -9,7 +9,8 @@ use crate::Error;
 use crate::source::Source;
 use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
-use crate::text::reader::{Format, Outcome, Reader};
+use crate::text::format::Format;
+use crate::text::reader::{Outcome, Reader};
 use crate::text::trial::Trial;
 
 /// How large the records held at once grow.

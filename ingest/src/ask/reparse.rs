@@ -8,9 +8,9 @@ use crate::Error;
 use crate::ask::reread::Reread;
 use crate::text::convert::RawRecord;
 use crate::text::dialect;
+use crate::text::format::Format;
 use crate::text::header::Header;
 use crate::text::preamble::map_header;
-use crate::text::reader::Format;
 
 /// How a record's text is written.
 #[derive(Debug, Clone, Copy)]

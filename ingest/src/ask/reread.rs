@@ -8,12 +8,13 @@ use bekk_stream::{FileId, Finished};
 
 use crate::Error;
 use crate::ask::reparse::InFile;
-use crate::file::evidence::Fingerprint;
 use crate::source::Source;
+use crate::source::fingerprint::Fingerprint;
 use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
+use crate::text::format::Format;
 use crate::text::header::Header;
-use crate::text::reader::{Format, Outcome, Reader};
+use crate::text::reader::{Outcome, Reader};
 
 /// What helps where the file cannot tell.
 const ADVICE: &str = "name its header: --header \"…\"";

@@ -120,26 +120,6 @@ impl FileState {
     }
 }
 
-/// How a file is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    /// With gzip.
-    Gzip,
-    /// With zstd.
-    Zstd,
-}
-
-impl Packing {
-    /// Its name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,106 +3,12 @@
 //! A file is known by device, inode and a hash of its first bytes; before it is resumed also by a hash of
 //! the bytes just before the position. Names change and inodes are used again, so neither is enough.
 
-use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, SystemTime};
-
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::file::entry::FileEntry;
 use crate::source::Source;
-
-/// How many of a file's first bytes are hashed at most.
-pub(crate) const HEAD_MAX: u64 = 1024;
-/// How many bytes before a position are hashed at most.
-pub(crate) const TAIL_MAX: usize = 64;
-
-/// The length and the xxh3 (128 bits) of some bytes of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fingerprint {
-    pub(crate) len: u64,
-    pub(crate) hash: u128,
-}
-
-impl Fingerprint {
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self {
-            len: bytes.len() as u64,
-            hash: xxh3_128(bytes),
-        }
-    }
-
-    /// Of a file's first bytes, up to `len_max`. Of a compressed file that is cut off or damaged: of those that
-    /// can be had.
-    pub(crate) fn of_head(source: &mut Source, len_max: u64) -> io::Result<Self> {
-        let mut bytes = vec![0; usize::try_from(len_max.min(HEAD_MAX)).unwrap_or(0)];
-        let mut read = 0;
-        if source.packing().is_none() {
-            read = source.read_full_at(&mut bytes, 0)?;
-        } else {
-            while read < bytes.len() {
-                match source.read_full_at(&mut bytes[read..=read], read as u64) {
-                    Ok(1) => read += 1,
-                    Err(error) if error.raw_os_error().is_some() => return Err(error),
-                    _ => break,
-                }
-            }
-        }
-        Ok(Self::of(&bytes[..read]))
-    }
-
-    /// Whether the file has these bytes at `start`.
-    pub(crate) fn matches(&self, source: &mut Source, start: u64) -> io::Result<bool> {
-        let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(0)];
-        let read = source.read_full_at(&mut bytes, start)?;
-        Ok(Self::of(&bytes[..read]) == *self)
-    }
-}
-
-/// What the system says of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stat {
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-    pub(crate) size: u64,
-    pub(crate) modified: SystemTime,
-    /// When its content, its name or anything else of it was changed: that cannot be set.
-    pub(crate) touched: SystemTime,
-}
-
-impl Stat {
-    pub(crate) fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-            touched: {
-                let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
-                let nanos = u32::try_from(metadata.ctime_nsec()).unwrap_or(0);
-                SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos)
-            },
-        }
-    }
-
-    /// Whether nothing tells that the content has changed since.
-    pub(crate) fn has_content_of(&self, earlier: &Self) -> bool {
-        let content = |stat: &Self| (stat.device, stat.inode, stat.size, stat.modified);
-        content(self) == content(earlier)
-    }
-
-    /// How long the file has not been written to.
-    pub(crate) fn unchanged_for(&self) -> Duration {
-        self.modified.elapsed().unwrap_or_default()
-    }
-
-    /// How long nobody has done anything to the file. Who compresses a file gives what comes of it the old time of
-    /// modification, and only then removes the old file.
-    pub(crate) fn untouched_for(&self) -> Duration {
-        self.touched.elapsed().unwrap_or_default()
-    }
-}
+use crate::source::fingerprint::Fingerprint;
+use crate::source::stat::Stat;
 
 /// What became of a known file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +61,7 @@ pub(crate) fn holds_all(source: &mut Source, stat: &Stat, known: &FileEntry) -> 
         return Ok(false);
     }
     let mut found = 0;
-    let mut block = vec![0; crate::text::reader::BLOCK_BYTES];
+    let mut block = vec![0; crate::source::BLOCK_BYTES];
     let mut at = 0;
     while at < known.position {
         let wanted = block

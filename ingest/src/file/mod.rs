@@ -3,4 +3,5 @@
 pub(crate) mod decision;
 pub(crate) mod entry;
 pub(crate) mod evidence;
+pub(crate) mod owner;
 pub(crate) mod siblings;

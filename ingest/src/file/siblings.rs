@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
-use crate::file::evidence::Stat;
+use crate::source::stat::Stat;
 
 /// How many files that are named after another one are looked at.
 const NAMESAKES_MAX: usize = 1000;
@@ -27,7 +27,7 @@ impl Siblings {
             .iter()
             .take_while(|(known, _)| *known == inode)
             .find_map(|(_, path)| {
-                let stat = stat_of(path)?;
+                let stat = Stat::at_no_link(path)?;
                 ((stat.device, stat.inode) == (device, inode)).then(|| (path.clone(), stat))
             })
     }
@@ -38,7 +38,7 @@ impl Siblings {
         files
             .filter(|other| is_named_after(other, path) && *other != path)
             .take(NAMESAKES_MAX)
-            .filter_map(|other| Some((other.clone(), stat_of(other)?)))
+            .filter_map(|other| Some((other.clone(), Stat::at_no_link(other)?)))
             .collect()
     }
 
@@ -63,11 +63,6 @@ pub(crate) fn is_named_after(other: &Path, path: &Path) -> bool {
     let name = other.file_name().map_or(&[][..], OsStr::as_bytes);
     let is_longer = name.len() > stem.len() || other.file_name() == path.file_name();
     !stem.is_empty() && name.starts_with(stem) && is_longer
-}
-
-fn stat_of(path: &Path) -> Option<Stat> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    metadata.is_file().then(|| Stat::of(&metadata))
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ use bekk_stream::{FileId, Meta, Progress};
 use crate::Error;
 use crate::file::decision::FileState;
 use crate::file::entry::FileEntry;
+use crate::file::entry::widen;
 use crate::follow::engine::Engine;
 use crate::follow::tracked::Tracked;
+use crate::ledger::hold::holder;
 use crate::ledger::metas::append_metas;
-use crate::ledger::recover::{holder, widen};
 use crate::stats::Stats;
 use crate::text::batch::Batch;
 

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use crate::config::Mode;
 use crate::file::decision::What;
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Fingerprint, Stat, Verdict, holds_all, verify};
+use crate::file::evidence::{Verdict, holds_all, verify};
 use crate::file::siblings::{Siblings, is_named_after};
 use crate::follow::engine::{Engine, Stopped};
-use crate::follow::rotate::{Lost, stat_of};
+use crate::follow::rotate::Lost;
 use crate::follow::tracked::Tracked;
 use crate::inbox::Listed;
+use crate::source::fingerprint::Fingerprint;
+use crate::source::stat::Stat;
 use crate::source::{Source, read_file_at};
 use crate::text::recent::Recent;
 
@@ -99,7 +101,7 @@ impl Engine<'_> {
         {
             // As it is now: the listing may have met a copy that had only been begun, and the original after it had
             // been emptied.
-            let Some(stat) = stat_of(&path) else {
+            let Some(stat) = Stat::at(&path) else {
                 continue;
             };
             let key = (stream, stat.device, stat.inode);

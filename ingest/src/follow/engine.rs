@@ -13,6 +13,7 @@ use crate::Error;
 use crate::config::{Config, Mode};
 use crate::file::decision::FileState;
 use crate::file::entry::FileEntry;
+use crate::file::owner::Identity;
 use crate::follow::gone::ENDED_MAX;
 use crate::follow::tracked::Tracked;
 use crate::inbox::Inbox;
@@ -21,10 +22,10 @@ use crate::inbox::watch::Watch;
 use crate::ledger::append::Event;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::recover::Recovered;
-use crate::run::Identity;
 use crate::stats::{Stats, Summary};
 use crate::text::batch::Batch;
-use crate::text::reader::{Format, Reader};
+use crate::text::format::Format;
+use crate::text::reader::Reader;
 use crate::text::recent::Recent;
 
 /// How many batches are on their way at once: one being appended, one waiting.

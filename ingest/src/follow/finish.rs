@@ -8,12 +8,12 @@ use std::time::Duration;
 use bekk_stream::{FileId, Finished, Meta, Receipt};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::clock::now_ms;
 use crate::config::Mode;
 use crate::file::decision::What;
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::tracked::{ACTIVE_FOR, State, Tracked};
 use crate::ledger::metas::append_metas;
-use crate::ledger::recover::now_ms;
 use crate::source::Source;
 use crate::stats::Stats;
 
@@ -282,7 +282,7 @@ fn receipt(tracked: &mut Tracked) -> io::Result<Receipt> {
 /// Hashes the first `len` bytes of a file that was not read in one go.
 fn hash_text(source: &mut Source, len: u64) -> io::Result<Xxh3> {
     let mut hash = Xxh3::new();
-    let mut block = vec![0; crate::text::reader::BLOCK_BYTES];
+    let mut block = vec![0; crate::source::BLOCK_BYTES];
     let mut at = 0;
     while at < len {
         let wanted = block

@@ -13,10 +13,10 @@ use crate::file::entry::FileEntry;
 use crate::file::evidence::{Verdict, verify};
 use crate::file::siblings::Siblings;
 use crate::follow::engine::{Engine, Stopped, remember};
-use crate::follow::rotate::stat_of;
 use crate::follow::tracked::{GONE_FOR, Outside, State, Tracked};
 use crate::inbox::Listed;
 use crate::source::Source;
+use crate::source::stat::Stat;
 
 /// Of how many files that are gone more is remembered than the log needs.
 pub(crate) const ENDED_MAX: usize = 300;
@@ -228,7 +228,7 @@ impl Engine<'_> {
         let mut missing = Vec::new();
         for entry in self.known.values_mut().flatten() {
             let is_new = !matches!(entry.state, FileState::Gone | FileState::Blocked);
-            let is_there = || stat_of(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+            let is_there = || Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
             if is_new && self.recent.contains(&entry.id) && !is_there() {
                 entry.lose("it is not where it was");
                 missing.push(entry.id);

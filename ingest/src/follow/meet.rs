@@ -14,10 +14,11 @@ use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
 use crate::file::evidence::{Verdict, verify};
 use crate::follow::engine::{Engine, Stopped, remember};
-use crate::follow::rotate::{Found, Lost, stat_of};
+use crate::follow::rotate::{Found, Lost};
 use crate::follow::tracked::State;
 use crate::inbox::Listed;
 use crate::source::Source;
+use crate::source::stat::Stat;
 use crate::stats::Stats;
 use crate::text::recent::Recent;
 
@@ -75,7 +76,7 @@ impl Engine<'_> {
                 continue;
             }
             // If it has gone again, the next listing will see to it.
-            if let Some(stat) = stat_of(&path) {
+            if let Some(stat) = Stat::at(&path) {
                 listed.extend(streams.map(|stream| Listed {
                     stream,
                     path: path.clone(),
@@ -116,7 +117,7 @@ impl Engine<'_> {
         // Of several names of one file the first one counts, as long as it is there.
         if is_other_name
             && tracked.outside.is_none()
-            && stat_of(&tracked.path).is_some_and(|stat| tracked.entry.is_inode_of(&stat))
+            && Stat::at(&tracked.path).is_some_and(|stat| tracked.entry.is_inode_of(&stat))
         {
             return Ok(());
         }
@@ -274,7 +275,7 @@ impl Engine<'_> {
         let mut found = Found::default();
         found.lost.extend(self.retire(id, verdict, size)?);
         // It may have been renamed meanwhile, and its name be that of another one that is followed.
-        if let Some(stat) = stat_of(&path)
+        if let Some(stat) = Stat::at(&path)
             && stat.size > 0
             && !self
                 .by_inode

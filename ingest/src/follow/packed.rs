@@ -8,17 +8,19 @@ use std::io;
 
 use bekk_stream::FileId;
 
-use crate::file::decision::{FileState, Packing, What};
+use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Fingerprint, Verdict};
+use crate::file::evidence::Verdict;
 use crate::file::siblings::is_named_after;
 use crate::follow::copies::shortened;
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::finish::STILL_FOR;
-use crate::follow::rotate::stat_of;
 use crate::follow::tracked::State;
 use crate::inbox::Listed;
+use crate::source::Packing;
 use crate::source::Source;
+use crate::source::fingerprint::Fingerprint;
+use crate::source::stat::Stat;
 use crate::stats::Stats;
 
 /// How much text is checked before others get their turn, in bytes.
@@ -169,7 +171,7 @@ impl Engine<'_> {
     fn as_compressed(&mut self, id: FileId, entry: FileEntry) -> Option<FileEntry> {
         // One that was copied and emptied is where it was, without this content.
         let is_there = entry.state != FileState::Gone
-            && stat_of(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+            && Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
         let Some(source @ Source::Packed(_)) = &mut self.files.get_mut(&id)?.source else {
             return None;
         };

@@ -7,20 +7,21 @@ use std::os::unix::ffi::OsStrExt;
 use bekk_stream::{FileId, FileRecord, Meta};
 
 use crate::Error;
+use crate::clock::now_ms;
 use crate::config::Mode;
-use crate::file::decision::Packing;
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Fingerprint, HEAD_MAX, Stat};
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::rotate::Fresh;
 use crate::follow::tracked::{State, Tracked};
 use crate::inbox::Listed;
 use crate::ledger::metas::append_metas;
-use crate::ledger::recover::now_ms;
+use crate::source::Packing;
+use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
+use crate::source::stat::Stat;
 use crate::source::{Kind, Source, kind_of};
 use crate::stats::Stats;
 use crate::text::dialect;
-use crate::text::reader::Format;
+use crate::text::format::Format;
 
 impl Engine<'_> {
     /// Gives new files their ids, durably, before anything of them is read.

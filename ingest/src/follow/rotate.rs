@@ -4,15 +4,14 @@
 //! CRC tells): else a record that was changed in the middle would be passed over.
 
 use std::collections::HashMap;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bekk_stream::{FileId, Meta};
 
 use crate::file::decision::What;
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Stat, Verdict};
+use crate::file::evidence::Verdict;
 use crate::file::siblings::Siblings;
 use crate::follow::copies::is_held;
 use crate::follow::engine::{Engine, Stopped, remember};
@@ -233,10 +232,4 @@ impl Engine<'_> {
         );
         self.follow_elsewhere(file, entry, What::Moved, why)
     }
-}
-
-/// What the system says of a path, if it is a file.
-pub(crate) fn stat_of(path: &Path) -> Option<Stat> {
-    let metadata = fs::metadata(path).ok()?;
-    metadata.is_file().then(|| Stat::of(&metadata))
 }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Fingerprint, HEAD_MAX, Stat, Verdict, verify};
+use crate::file::evidence::{Verdict, verify};
 use crate::source::Source;
+use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
+use crate::source::stat::Stat;
 use crate::text::cursor::Cursor;
 use crate::text::trial::Trial;
 
@@ -83,7 +85,7 @@ impl Tracked {
         entry: FileEntry,
         stat: Stat,
     ) -> Self {
-        let mut cursor = Cursor::resumed(&entry);
+        let mut cursor = Cursor::resumed(entry.id, entry.place());
         // Once something of it is in the log, a file is not set aside any more.
         if entry.records == 0 {
             cursor.trial = Some(Box::<Trial>::default());

@@ -13,7 +13,7 @@ use bekk_stream::Stream;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::Error;
-use crate::file::evidence::Stat;
+use crate::source::stat::Stat;
 
 /// The patterns of all streams.
 #[derive(Debug)]

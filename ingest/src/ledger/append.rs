@@ -1,18 +1,14 @@
 //! The appender: a thread of its own, so that reading goes on while an append waits for the disk.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
-use std::thread;
-use std::time::Duration;
 
 use bekk_log::{Error as LogError, Offset, RecordBuffer};
 
 use crate::ledger::metas::append_metas_with;
+use crate::ledger::space::{Append, wait_for_space};
 use crate::stats::Stats;
 use crate::text::batch::Batch;
-
-/// How long to wait before an append is tried again that found the disk full.
-const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the reading thread is told.
 pub(crate) enum Event {
@@ -25,11 +21,6 @@ pub(crate) enum Event {
     /// An append failed; nothing more is appended.
     Failed(LogError),
 }
-
-/// How batches get into the log: topic and buffers by partition. A function, so that a test can lose an
-/// append's answer.
-pub(crate) type Append<'a> =
-    dyn Fn(&str, &[(u32, &RecordBuffer)]) -> Result<Vec<Offset>, LogError> + Sync + 'a;
 
 /// Appends the batches in the order they come, until there are no more, one fails, or `stop` while the
 /// disk is full.
@@ -57,36 +48,6 @@ pub(crate) fn append_batches(
         // The reading thread may have gone; then nobody needs to know.
         if events.send(event).is_err() || is_end {
             return;
-        }
-    }
-}
-
-/// Appends, and while the disk is full says so and tries again; `None` if told to stop meanwhile.
-pub(crate) fn wait_for_space<T>(
-    stats: &Stats,
-    stop: &AtomicBool,
-    append: impl Fn() -> Result<T, LogError>,
-) -> Result<Option<T>, LogError> {
-    let mut is_full = false;
-    loop {
-        match append() {
-            Err(error) if error.is_retriable() => {
-                if !std::mem::replace(&mut is_full, true) {
-                    tracing::warn!(%error, "ingest pauses until there is space; nothing is lost");
-                    stats.set_waits_for(Some(error.to_string()));
-                }
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(None);
-                }
-                thread::sleep(RETRY_INTERVAL);
-            }
-            ended => {
-                if is_full {
-                    tracing::info!("the log has space again; ingest goes on");
-                    stats.set_waits_for(None);
-                }
-                return ended.map(Some);
-            }
         }
     }
 }

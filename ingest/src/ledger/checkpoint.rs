@@ -108,8 +108,9 @@ mod tests {
     use bekk_stream::FileId;
 
     use super::*;
-    use crate::file::decision::{Decision, FileState, Packing, What};
-    use crate::file::evidence::Fingerprint;
+    use crate::file::decision::{Decision, FileState, What};
+    use crate::source::Packing;
+    use crate::source::fingerprint::Fingerprint;
     use crate::text::ranges::Ranges;
 
     fn sample() -> Checkpoint {

@@ -7,9 +7,9 @@ use bekk_log::{Client, Error as LogError, RecordBuffer, Retention, Session, Topi
 use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Progress, Receipt, SchemaId, Stream};
 
 use crate::Error;
-use crate::ledger::append::{Append, wait_for_space};
-use crate::ledger::recover::now_ms;
+use crate::clock::now_ms;
 use crate::ledger::scan::{Reading, Scan};
+use crate::ledger::space::{Append, wait_for_space};
 use crate::stats::Stats;
 
 /// How many records of `bekk.meta` are appended at once: each can be as long as a path.

@@ -3,6 +3,9 @@
 pub(crate) mod append;
 pub(crate) mod checkpoint;
 pub(crate) mod codec;
+mod entries;
+pub(crate) mod hold;
 pub(crate) mod metas;
 pub(crate) mod recover;
 pub(crate) mod scan;
+pub(crate) mod space;

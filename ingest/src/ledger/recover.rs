@@ -14,12 +14,13 @@ use bekk_log::{Client, Offset, Session};
 use bekk_stream::{Body, FileId, FileRecord, Payload, Progress, Receipt, Stream};
 
 use crate::Error;
-use crate::file::entry::FileEntry;
+use crate::file::entry::{FileEntry, widen};
+use crate::file::owner::Identity;
 use crate::inbox::Inbox;
 use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::hold::holder;
 use crate::ledger::metas::{Metas, create_topics};
 use crate::ledger::scan::{Reading, Scan};
-use crate::run::Identity;
 use crate::stats::Stats;
 use crate::text::ranges::Ranges;
 
@@ -248,11 +249,6 @@ fn release_lost(
     Ok(())
 }
 
-/// The name under which an ingest holds records in the log.
-pub(crate) fn holder(ingest: &str) -> String {
-    format!("bekk-ingest/{ingest}")
-}
-
 /// The entry of a file that the checkpoint does not have. One that has a receipt only is read from its
 /// beginning, as its lines must be counted; what the receipt tells of is passed over like what was found in the
 /// log.
@@ -279,17 +275,6 @@ fn without_checkpoint(
     let mut entry = with_seen(entry, seen);
     entry.receipt_bytes = receipt_bytes;
     entry
-}
-
-/// Makes the span of offsets that a partition has of a file hold these as well.
-pub(crate) fn widen(offsets: &mut Vec<(u32, u64, u64)>, partition: u32, first: u64, end: u64) {
-    match offsets.iter_mut().find(|(known, ..)| *known == partition) {
-        Some((_, known_first, known_end)) => {
-            *known_first = first.min(*known_first);
-            *known_end = end.max(*known_end);
-        }
-        None => offsets.push((partition, first, end)),
-    }
 }
 
 /// Reads a topic behind the known ends, notes which ranges it has of which files, and returns its ends.
@@ -326,9 +311,4 @@ fn read_topic(
         widen(&mut seen.offsets, partition, offset, offset + 1);
     })? {}
     Ok(ends)
-}
-
-pub(crate) fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }

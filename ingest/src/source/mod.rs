@@ -3,13 +3,14 @@
 //! What a file is, its first bytes say, not its name: a rotated file keeps its content under whatever name.
 //! No CSV text in any encoding that is read begins with the magic numbers of gzip or zstd.
 
+pub(crate) mod fingerprint;
 pub(crate) mod packed;
+pub(crate) mod stat;
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::file::decision::Packing;
 use crate::source::packed::Packed;
 
 const GZIP: &[u8] = b"\x1f\x8b";
@@ -18,6 +19,28 @@ const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 const ZSTD_SKIPPABLE: &[u8] = b"\x2a\x4d\x18";
 /// The longest of them.
 const MAGIC_MAX: usize = 4;
+/// How many bytes of a file are read at once.
+pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// With gzip.
+    Gzip,
+    /// With zstd.
+    Zstd,
+}
+
+impl Packing {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
 
 /// What a file's first bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use crate::file::decision::Packing;
+use crate::source::Packing;
 
 /// The largest window that a zstd frame may ask for, in bytes: what `zstd -19` makes.
 const ZSTD_WINDOW_MAX: u64 = 8 << 20;

@@ -3,7 +3,7 @@
 use bekk_log::RecordBuffer;
 use bekk_stream::{FileId, Meta};
 
-use crate::file::evidence::Fingerprint;
+use crate::source::fingerprint::Fingerprint;
 use crate::text::convert::Converted;
 
 /// Records of one stream on their way into the log, with how far their files are read with them.

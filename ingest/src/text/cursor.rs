@@ -5,9 +5,8 @@ use std::io;
 use bekk_stream::{Encoding, FileId};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::file::entry::FileEntry;
-use crate::file::evidence::{Fingerprint, TAIL_MAX};
 use crate::source::Source;
+use crate::source::fingerprint::{Fingerprint, TAIL_MAX};
 use crate::text::coding::Coding;
 use crate::text::header::Header;
 use crate::text::overlong::Overlong;
@@ -42,6 +41,16 @@ pub(crate) struct Cursor {
     pub(crate) recent: Recent,
 }
 
+/// A place up to which a file has been read before.
+pub(crate) struct Place {
+    pub(crate) position: u64,
+    pub(crate) line: u64,
+    pub(crate) tail: Fingerprint,
+    pub(crate) crc: Option<u32>,
+    /// What else of it is in the log.
+    pub(crate) known: Ranges,
+}
+
 impl Cursor {
     pub(crate) fn new(file: FileId) -> Self {
         Self {
@@ -61,17 +70,17 @@ impl Cursor {
         }
     }
 
-    /// The same where an earlier run has left off.
-    pub(crate) fn resumed(entry: &FileEntry) -> Self {
+    /// The cursor of a file that has been read up to a place.
+    pub(crate) fn resumed(file: FileId, from: Place) -> Self {
         Self {
-            position: entry.position,
-            line: entry.line,
-            tail: entry.tail,
-            crc: entry.crc,
-            scanned_crc: entry.crc,
-            known: entry.known.clone(),
-            hash: (entry.position == 0).then(Box::default),
-            ..Self::new(entry.id)
+            position: from.position,
+            line: from.line,
+            tail: from.tail,
+            crc: from.crc,
+            scanned_crc: from.crc,
+            known: from.known,
+            hash: (from.position == 0).then(Box::default),
+            ..Self::new(file)
         }
     }
 

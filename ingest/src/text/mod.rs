@@ -1,10 +1,12 @@
 //! From a file's bytes to batches of records: its encoding, header, records, fields and values.
 
 pub(crate) mod batch;
+pub(crate) mod block;
 pub(crate) mod coding;
 pub(crate) mod convert;
 pub(crate) mod cursor;
 pub(crate) mod dialect;
+pub(crate) mod format;
 pub(crate) mod header;
 mod overlong;
 pub(crate) mod preamble;

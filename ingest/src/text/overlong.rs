@@ -4,10 +4,11 @@ use bekk_stream::{Origin, REJECT_RAW_MAX};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::text::batch::Batch;
+use crate::text::block::Block;
 use crate::text::coding::Coding;
 use crate::text::convert::OverlongRecord;
 use crate::text::cursor::Cursor;
-use crate::text::reader::{Block, Format};
+use crate::text::format::Format;
 use crate::text::split::{EndFinder, count_newlines};
 
 /// A record longer than is held, being passed.

@@ -2,9 +2,10 @@
 
 use bekk_stream::{Column, CsvDialect, Encoding, Stream};
 
+use crate::text::block::Block;
 use crate::text::convert::header_names;
+use crate::text::format::Format;
 use crate::text::header::Header;
-use crate::text::reader::{Block, Format};
 use crate::text::split::Span;
 
 pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";

@@ -6,50 +6,23 @@
 
 use std::io;
 
-use bekk_stream::{CsvDialect, Origin, Stream};
+use bekk_stream::{CsvDialect, Origin};
 
-use crate::Error;
-use crate::ledger::recover::now_ms;
-use crate::source::Source;
+use crate::clock::now_ms;
+use crate::source::{BLOCK_BYTES, Source};
 use crate::text::batch::{Batch, Mark, Progress};
+use crate::text::block::Block;
 use crate::text::coding::Coding;
-use crate::text::convert::{Converter, RawRecord};
+use crate::text::convert::RawRecord;
 use crate::text::cursor::{Cursor, find_coding};
+use crate::text::format::Format;
 use crate::text::overlong::{begin_overlong, take_overlong};
 use crate::text::preamble::{BOM, map_header, other_header, take_header};
 use crate::text::ranges::Ranges;
-use crate::text::split::{Splitter, count_newlines};
+use crate::text::split::count_newlines;
 
 /// How large a batch may grow within a block: records of two bytes take many times that in the log.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// How many bytes are read at once.
-pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
-
-/// How a stream's files are read: its columns and a dialect.
-pub(crate) struct Format<'a> {
-    pub(crate) stream: &'a Stream,
-    pub(crate) dialect: CsvDialect,
-    pub(crate) splitter: Splitter,
-    pub(crate) converter: Converter,
-}
-
-impl<'a> Format<'a> {
-    /// # Errors
-    /// If a column's conditions are none of its type.
-    pub(crate) fn new(
-        stream: &'a Stream,
-        dialect: CsvDialect,
-        partitions: u32,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            stream,
-            splitter: Splitter::new(dialect.delimiter, dialect.quote),
-            converter: Converter::new(stream, &dialect, partitions)?,
-            dialect,
-        })
-    }
-}
-
 /// What a block brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -70,19 +43,6 @@ pub(crate) struct Reader {
     block: Vec<u8>,
     /// The block's text, if it does not stand there as it is.
     text: Vec<u8>,
-}
-
-/// A block being taken apart.
-pub(crate) struct Block<'b> {
-    pub(crate) bytes: &'b [u8],
-    pub(crate) coding: Coding,
-    /// How many of them have been taken: where the next record begins.
-    pub(crate) at: usize,
-    /// How many of them need not be read again, those of an over-long record included.
-    pub(crate) scanned: usize,
-    /// Whether the file ends with them for good.
-    pub(crate) last: bool,
-    pub(crate) timestamp_ms: i64,
 }
 
 impl Reader {

@@ -3,7 +3,7 @@
 //! Whoever copies a file and then empties it leaves a moment between the two. What is written and read in it makes the
 //! copy shorter than what was read; these bytes tell what there was to copy at any place near the end.
 
-use crate::file::evidence::{Fingerprint, TAIL_MAX};
+use crate::source::fingerprint::{Fingerprint, TAIL_MAX};
 use crate::text::split::count_newlines;
 
 /// How many bytes are kept at least, and half of how many at most.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use bekk_stream::FileId;
 
 use super::*;
-use crate::file::evidence::Fingerprint;
+use crate::source::fingerprint::Fingerprint;
 use crate::testing::stream;
 
 fn origin(start: u64) -> Origin {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::text::split::EndFinder;
+use crate::text::split::{EndFinder, Splitter};
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
