@@ -4,6 +4,7 @@
 
 mod crash;
 mod follow;
+mod layers;
 mod once;
 mod trim;
 mod world;
