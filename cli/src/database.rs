@@ -1,13 +1,14 @@
 //! Which PostgreSQL: the one that is named, else a private one.
 
-use std::path::Path;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use bekk_postgres::Server;
-use bekk_sink::ConnectOptions;
+use bekk_sink::{ConnectOptions, Host};
 use bekk_stream::Config;
 
-use crate::environment::variable;
+use crate::environment::{plain, variable};
 
 /// What may be said beside POSTGRES_HOST, and what libpq calls it.
 const PARTS: [(&str, &str); 6] = [
@@ -84,33 +85,43 @@ fn named(choice: &Choice<'_>) -> Result<Option<(ConnectOptions, &'static str)>> 
     if let Some(host) = variable("POSTGRES_HOST")? {
         return Ok(Some((from_parts(&host)?, "POSTGRES_HOST")));
     }
-    match &choice.config.postgres_url {
-        Some(url) => Ok(Some((
-            parse(url, "the configuration's postgres.url")?,
-            "configuration",
-        ))),
-        None => Ok(None),
+    if let Some(url) = &choice.config.postgres_url {
+        let options = parse(url, "the configuration's postgres.url")?;
+        return Ok(Some((options, "configuration")));
     }
+    for name in ["PGHOST", "PGSERVICE"] {
+        if plain(name).is_some() {
+            return Ok(Some((parse("", name)?, name)));
+        }
+    }
+    Ok(None)
 }
 
-fn parse(url: &str, origin: &str) -> Result<ConnectOptions> {
-    url.parse().with_context(|| format!("use {origin}"))
+/// Parses a connection string, completed as libpq does.
+fn parse(text: &str, origin: &str) -> Result<ConnectOptions> {
+    ConnectOptions::as_libpq(text, &plain).with_context(|| format!("use {origin}"))
 }
 
 fn from_parts(host: &str) -> Result<ConnectOptions> {
-    let mut options = ConnectOptions {
-        user: Some("postgres".to_owned()),
-        ..ConnectOptions::default()
-    };
-    options.set("host", host).context("use POSTGRES_HOST")?;
+    // An empty value is libpq's "not given"; POSTGRES_USER has a default of its own.
+    let mut parts = vec![("POSTGRES_HOST", "host", host.to_owned())];
     for (name, parameter) in PARTS {
         if let Some(value) = variable(name)? {
-            options
-                .set(parameter, &value)
-                .with_context(|| format!("use {name}"))?;
+            parts.push((name, parameter, value));
         }
     }
-    Ok(options)
+    if !parts.iter().any(|(_, parameter, _)| *parameter == "user") {
+        parts.push(("POSTGRES_USER", "user", "postgres".to_owned()));
+    }
+    let mut text = String::new();
+    for (name, parameter, value) in parts {
+        ConnectOptions::default()
+            .set(parameter, &value)
+            .with_context(|| format!("use {name}"))?;
+        let escaped = value.replace('\\', r"\\").replace('\'', r"\'");
+        let _ = write!(text, "{parameter}='{escaped}' ");
+    }
+    parse(&text, "POSTGRES_HOST")
 }
 
 fn private(base: &Path) -> Result<Database> {
@@ -170,32 +181,33 @@ pub(crate) fn shown_from<'a>(base: &Path, path: &'a Path) -> &'a Path {
 
 /// The variables that tell libpq's programs, psql among them, where and as whom to connect.
 pub(crate) fn libpq_environment(options: &ConnectOptions) -> Vec<(&'static str, String)> {
-    let mut variables = vec![
-        ("PGHOST", options.host.clone()),
-        ("PGPORT", options.port.to_string()),
-        ("PGSSLMODE", options.sslmode.to_string()),
-    ];
-    let optional = [
-        (
-            "PGHOSTADDR",
-            options.hostaddr.map(|address| address.to_string()),
-        ),
+    let list = |part: &dyn Fn(&Host) -> String| {
+        options
+            .hosts()
+            .map(|host| part(&host))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let address = |host: &Host| {
+        host.hostaddr
+            .map(|address| address.to_string())
+            .unwrap_or_default()
+    };
+    let has_address = options.hosts().any(|host| host.hostaddr.is_some());
+    let variables = [
+        ("PGHOST", Some(list(&|host| host.name.clone()))),
+        ("PGPORT", Some(list(&|host| host.port.to_string()))),
+        ("PGHOSTADDR", has_address.then(|| list(&address))),
+        ("PGSSLMODE", Some(options.sslmode.to_string())),
         ("PGUSER", options.user.clone()),
         ("PGPASSWORD", options.password.clone()),
         ("PGDATABASE", options.dbname.clone()),
-        (
-            "PGSSLROOTCERT",
-            options
-                .sslrootcert
-                .as_ref()
-                .map(|path| path.display().to_string()),
-        ),
+        ("PGSSLROOTCERT", path(&options.sslrootcert)),
+        ("PGSSLCERT", path(&options.sslcert)),
+        ("PGSSLKEY", path(&options.sslkey)),
         ("PGOPTIONS", options.options.clone()),
     ];
-    variables.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    variables
+    let given = |(name, value): (_, Option<String>)| Some((name, value?));
+    variables.into_iter().filter_map(given).collect()
 }

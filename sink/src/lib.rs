@@ -60,7 +60,9 @@ mod watch;
 mod worker;
 
 pub use config::{Config, Start};
-pub use connect_options::{ConnectOptions, ConnectOptionsError, SslMode};
+pub use connect_options::{
+    ChannelBinding, ConnectOptions, ConnectOptionsError, Host, SslMode, TargetSession,
+};
 pub use control::Control;
 pub use ddl::create_table_sql;
 pub use encode_only::{Encoded, encode_only};

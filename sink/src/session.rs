@@ -3,10 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use tokio_postgres::config::SslMode as WireSslMode;
+use tokio_postgres::config::{
+    ChannelBinding as WireChannelBinding, SslMode as WireSslMode, TargetSessionAttrs,
+};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
 
+use crate::connect_options::{ChannelBinding, TargetSession};
 use crate::sqlstate::{Verdict, verdict};
 use crate::{ConnectOptions, Error, PostgresError, SslMode, tls};
 
@@ -67,22 +70,22 @@ impl Session {
         options: &ConnectOptions,
         application_name: &str,
     ) -> Result<Self, ConnectError> {
-        let client =
-            match tokio::time::timeout(options.connect_timeout, connect(options, application_name))
-                .await
-            {
-                Ok(connected) => connected?,
-                Err(_) => {
-                    return Err(ConnectError::Away(Box::new(PostgresError {
-                        message: format!("no answer within {:?}", options.connect_timeout),
-                        sqlstate: None,
-                        detail: None,
-                        hint: None,
-                        column: None,
-                        constraint: None,
-                    })));
-                }
-            };
+        let hosts = u32::try_from(options.hosts().count()).unwrap_or(u32::MAX);
+        let patience = options.connect_timeout.saturating_mul(hosts);
+        let client = match tokio::time::timeout(patience, connect(options, application_name)).await
+        {
+            Ok(connected) => connected?,
+            Err(_) => {
+                return Err(ConnectError::Away(Box::new(PostgresError {
+                    message: format!("no answer within {patience:?}"),
+                    sqlstate: None,
+                    detail: None,
+                    hint: None,
+                    column: None,
+                    constraint: None,
+                })));
+            }
+        };
         let prepared = async {
             client.batch_execute(SETTINGS).await?;
             match client.batch_execute(NOTICE_GONE_CLIENTS).await {
@@ -226,19 +229,34 @@ fn wire_config(
     mode: WireSslMode,
 ) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
+    let has_addresses = options.hosts().all(|host| host.hostaddr.is_some());
+    for host in options.hosts() {
+        config.port(host.port);
+        match host.hostaddr {
+            Some(address) if has_addresses => config.host(host.name).hostaddr(address),
+            // Some hosts have an address and others none, which tokio-postgres cannot express.
+            Some(address) => config.host(address.to_string()),
+            None => config.host(host.name),
+        };
+    }
     config
-        .host(&options.host)
-        .port(options.port)
         .ssl_mode(mode)
+        .connect_timeout(options.connect_timeout)
+        .target_session_attrs(match options.target {
+            TargetSession::Any => TargetSessionAttrs::Any,
+            TargetSession::ReadWrite => TargetSessionAttrs::ReadWrite,
+        })
+        .channel_binding(match options.channel_binding {
+            ChannelBinding::Disable => WireChannelBinding::Disable,
+            ChannelBinding::Prefer => WireChannelBinding::Prefer,
+            ChannelBinding::Require => WireChannelBinding::Require,
+        })
         .application_name(application_name)
         // A host that vanishes without a word is noticed within half a minute.
         .keepalives_idle(Duration::from_secs(10))
         .keepalives_interval(Duration::from_secs(5))
         .keepalives_retries(3)
         .tcp_user_timeout(Duration::from_secs(30));
-    if let Some(address) = options.hostaddr {
-        config.hostaddr(address);
-    }
     if let Some(user) = &options.user {
         config.user(user);
     }

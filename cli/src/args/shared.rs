@@ -45,8 +45,9 @@ pub(crate) struct LogArgs {
 
 #[derive(Args)]
 pub(crate) struct PostgresArgs {
-    /// The PostgreSQL in use, as postgres://user:password@host:port/database?sslmode=… .
-    /// Without it: DATABASE_URL, POSTGRES_HOST and its kin, the configuration's, else a private server
+    /// PostgreSQL server, as psql takes it: postgres://user@host:port/database, or host=… dbname=… .
+    /// The password belongs into ~/.pgpass, PGPASSWORD or DATABASE_URL. Default: DATABASE_URL,
+    /// POSTGRES_HOST, the configuration, PGHOST, else a private server
     // Not from a BEKK_* variable of its own: DATABASE_URL is that variable.
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<String>,

@@ -58,12 +58,15 @@ fn serve_tls(server: &Server, certificates: &Path) {
         chown(&to, Some(owner.uid()), Some(owner.gid())).unwrap();
     }
     let mut db = Db::on(server);
-    db.execute("ALTER SYSTEM SET ssl = on");
-    db.execute("SELECT pg_reload_conf()");
-    crate::harness::until("TLS is on", || {
-        db.reconnect();
-        db.one("SHOW ssl") == "on"
-    });
+    // A reload that changes the files only is not seen from outside; off and on again is.
+    for wanted in ["off", "on"] {
+        db.execute(&format!("ALTER SYSTEM SET ssl = {wanted}"));
+        db.execute("SELECT pg_reload_conf()");
+        crate::harness::until("TLS is switched", || {
+            db.reconnect();
+            db.one("SHOW ssl") == wanted
+        });
+    }
 }
 
 #[test]
@@ -130,6 +133,72 @@ fn each_mode_verifies_what_it_says() {
         Some("ca.key"),
         "no certificate",
     );
+}
+
+/// PostgreSQL's documentation makes certificates of both kinds; libpq verifies them.
+#[test]
+fn certificates_that_postgresqls_own_recipes_make_are_verified_as_libpq_does() {
+    let server = Server::temporary().unwrap();
+    let certificates = certificates();
+    let path = certificates.path();
+    let connect = |host: &str, sslmode, root: &str| {
+        let mut options: ConnectOptions = server.url().parse().unwrap();
+        host.clone_into(&mut options.host);
+        options.sslmode = sslmode;
+        options.sslrootcert = Some(path.join(root));
+        bekk_sink::check(&options, &[])
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    let refused = |host, sslmode, root, expected: &str| {
+        let error = connect(host, sslmode, root).unwrap_err();
+        assert!(error.contains(expected), "{sslmode:?} {host}: {error}");
+    };
+
+    // A certificate signed by itself, which clients have as their root.
+    let key = "req -new -x509 -nodes -newkey rsa:2048 -keyout server.key -out server.crt -subj /CN=localhost";
+    openssl(path, &format!("{key} -days 2"));
+    serve_tls(&server, path);
+    connect("localhost", SslMode::VerifyFull, "server.crt").unwrap();
+    connect("127.0.0.1", SslMode::VerifyCa, "server.crt").unwrap();
+    refused(
+        "127.0.0.1",
+        SslMode::VerifyFull,
+        "server.crt",
+        "not valid for name",
+    );
+    refused("localhost", SslMode::VerifyCa, "other.crt", "certificate");
+
+    // The host as common name only, signed by an authority.
+    std::fs::write(path.join("extensions"), "basicConstraints=CA:FALSE\n").unwrap();
+    openssl(
+        path,
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt -extfile extensions",
+    );
+    openssl(
+        path,
+        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
+    );
+    openssl(
+        path,
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt -extfile extensions",
+    );
+    serve_tls(&server, path);
+    connect("localhost", SslMode::VerifyFull, "ca.crt").unwrap();
+    refused(
+        "127.0.0.1",
+        SslMode::VerifyFull,
+        "ca.crt",
+        "not valid for name",
+    );
+
+    // Version 1, as `openssl x509 -req` makes it without extensions: refused, and the message says what to do.
+    openssl(
+        path,
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt",
+    );
+    serve_tls(&server, path);
+    refused("localhost", SslMode::VerifyFull, "ca.crt", "-extfile");
 }
 
 #[test]

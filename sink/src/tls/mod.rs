@@ -1,18 +1,20 @@
 //! TLS as libpq's `sslmode` defines it, on rustls.
 
-use std::path::Path;
+mod verify;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::verify::{Names, Verifier};
 use crate::{ConnectOptions, Error, SslMode};
 
 /// Where distributions keep the certificates that the system trusts.
@@ -29,13 +31,14 @@ pub(crate) fn connector(options: &ConnectOptions) -> Result<MakeRustlsConnect, E
     let verifier: Arc<dyn ServerCertVerifier> = match (options.sslmode, &options.sslrootcert) {
         (SslMode::VerifyCa | SslMode::VerifyFull, None) => {
             return Err(Error::Options(
-                "sslmode verify-ca and verify-full need sslrootcert: a file of certificates, or `system`",
+                "sslmode verify-ca and verify-full need sslrootcert (a file of certificates, or `system`) or \
+                 ~/.postgresql/root.crt",
             ));
         }
-        (SslMode::VerifyFull, Some(path)) => webpki(path, &provider)?,
+        (SslMode::VerifyFull, Some(path)) => Arc::new(verifier(path, &provider, Names::Verified)?),
         // libpq: `require` with a root certificate verifies as `verify-ca` does.
         (SslMode::VerifyCa | SslMode::Require, Some(path)) => {
-            Arc::new(AnyName(webpki(path, &provider)?))
+            Arc::new(verifier(path, &provider, Names::Any)?)
         }
         _ => Arc::new(Unverified(Arc::clone(&provider))),
     };
@@ -43,12 +46,60 @@ pub(crate) fn connector(options: &ConnectOptions) -> Result<MakeRustlsConnect, E
         .with_safe_default_protocol_versions()
         .map_err(|_| Error::Options("no TLS version in common with the cryptography provider"))?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let config = match client_certificate(options)? {
+        Some((path, chain, key)) => {
+            config
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| Error::Certificates {
+                    path,
+                    detail: error.to_string(),
+                })?
+        }
+        None => config.with_no_client_auth(),
+    };
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn webpki(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Error> {
+type ClientCertificate = (
+    PathBuf,
+    Vec<CertificateDer<'static>>,
+    PrivateKeyDer<'static>,
+);
+
+/// The certificate that identifies this client, and its key. As with libpq, none is sent if the file does not
+/// exist.
+fn client_certificate(options: &ConnectOptions) -> Result<Option<ClientCertificate>, Error> {
+    let Some(path) = options.sslcert.as_ref().filter(|path| path.exists()) else {
+        return Ok(None);
+    };
+    let failed = |path: &Path, detail: String| Error::Certificates {
+        path: path.to_owned(),
+        detail,
+    };
+    let key_path = options
+        .sslkey
+        .as_ref()
+        .ok_or(Error::Options("sslcert needs sslkey, its private key"))?;
+    let chain = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| failed(path, error.to_string()))?;
+    let metadata =
+        std::fs::metadata(key_path).map_err(|error| failed(key_path, error.to_string()))?;
+    // As libpq: a key of root's may be readable by a group.
+    let forbidden = if metadata.uid() == 0 { 0o027 } else { 0o077 };
+    if metadata.mode() & forbidden != 0 {
+        return Err(failed(
+            key_path,
+            "other users may read it; run chmod 600 on it".to_owned(),
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_file(key_path)
+        .map_err(|error| failed(key_path, error.to_string()))?;
+    Ok(Some((path.clone(), chain, key)))
+}
+
+fn verifier(path: &Path, provider: &Arc<CryptoProvider>, names: Names) -> Result<Verifier, Error> {
     let path = if path == Path::new("system") {
         SYSTEM_BUNDLES
             .iter()
@@ -64,67 +115,26 @@ fn webpki(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServe
     };
     let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
     let mut roots = RootCertStore::empty();
+    let mut trusted = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+        trusted.push(certificate.clone());
         // A system's bundle may hold certificates that webpki does not take; the others serve.
         if let Err(error) = roots.add(certificate) {
             tracing::debug!(path = %path.display(), %error, "certificate passed over");
         }
     }
     if roots.is_empty() {
-        return Err(failed("it holds no certificate".to_owned()));
+        return Err(failed("no certificate in it".to_owned()));
     }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
-        .map_err(|error| failed(error.to_string()))
-}
-
-/// `verify-ca`: the chain is verified, the name is not.
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified =
-            self.0
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match verified {
-            // webpki looks at the name last, when the chain has been found good.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            verified => verified,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(Verifier {
+        chains,
+        trusted,
+        names,
+    })
 }
 
 /// `allow`, `prefer` and `require` without a root certificate: encrypted, the server not verified.
