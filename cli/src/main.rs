@@ -37,14 +37,14 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let screen = Screen::start(&cli.global);
     if let Err(error) = dotenv {
-        screen.say(&format!("bekk: failed to {error:#}"));
+        screen.fail(&format!("failed to {error:#}"));
         return ExitCode::from(WRONG_USAGE);
     }
     match run(&cli, &screen) {
         Ok(outcome) => outcome.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            screen.say(&format!("bekk: {error:#}"));
+            screen.fail(&format!("{error:#}"));
             let wrong_usage = error.downcast_ref::<ConfigError>().is_some();
             ExitCode::from(if wrong_usage { WRONG_USAGE } else { FAILED })
         }

@@ -17,6 +17,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Screen {
     bar: ProgressBar,
     is_terminal: bool,
+    format: LogFormat,
 }
 
 impl Screen {
@@ -24,7 +25,11 @@ impl Screen {
     pub(crate) fn start(global: &Global) -> Self {
         let is_terminal = io::stderr().is_terminal() && global.log_format == LogFormat::Text;
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        let screen = Self { bar, is_terminal };
+        let screen = Self {
+            bar,
+            is_terminal,
+            format: global.log_format,
+        };
         let level = match global.verbose {
             0 => "warn",
             1 => "info",
@@ -50,12 +55,35 @@ impl Screen {
         screen
     }
 
-    /// Says a line to the person at the terminal, above the progress line.
+    /// Prints a line above the progress line.
     pub(crate) fn say(&self, line: &str) {
-        // Nobody is left to tell when standard error is closed.
-        let _ = self
-            .bar
-            .suspend(|| io::stderr().write_all(format!("{line}\n").as_bytes()));
+        self.write("INFO", line);
+    }
+
+    /// Prints the error that a command failed with.
+    pub(crate) fn fail(&self, error: &str) {
+        match self.format {
+            LogFormat::Text => self.write("ERROR", &format!("bekk: {error}")),
+            LogFormat::Json => self.write("ERROR", error),
+        }
+    }
+
+    fn write(&self, level: &str, line: &str) {
+        let text = match self.format {
+            LogFormat::Text => format!("{line}\n"),
+            // The shape of tracing's own lines, so that each line of the stream is an object of one kind.
+            LogFormat::Json => {
+                let object = serde_json::json!({
+                    "timestamp": jiff::Timestamp::now().to_string(),
+                    "level": level,
+                    "fields": { "message": line },
+                    "target": "bekk",
+                });
+                format!("{object}\n")
+            }
+        };
+        // If standard error is closed, there is nowhere to report it.
+        let _ = self.bar.suspend(|| io::stderr().write_all(text.as_bytes()));
     }
 
     /// Shows a line of text that changes, while the returned value lives.
