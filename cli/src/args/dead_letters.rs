@@ -13,30 +13,30 @@ use super::{LogArgs, OutputArgs, PostgresArgs, StreamArgs};
 pub(crate) enum DeadLetters {
     /// List the open dead letters
     List(DeadLettersList),
-    /// Show one whole, with the record's text
+    /// Show one dead letter in full, with the record's text
     Show(DeadLettersShow),
-    /// Try again, after the configuration, the table or the text has been mended
+    /// Retry after you have fixed the configuration, the table or the text
     ///
-    /// Each is read again as the stream is configured now, and goes into the table unless a newer record of
-    /// its key exists. Those that are no rows still stay open, and the exit code is 1.
+    /// Each text is parsed again under the current configuration and written to the table, unless a newer
+    /// record of its key exists. Letters that still fail stay open, and the exit code is 1.
     Retry(DeadLettersRetry),
-    /// Write them to a CSV file
+    /// Write dead letters to a CSV file
     Export(DeadLettersExport),
-    /// Set them aside: they stay in the table, marked as discarded
+    /// Mark dead letters as discarded; they stay in the table
     Discard(DeadLettersDiscard),
 }
 
 #[derive(Args)]
 pub(crate) struct DeadLettersFilter {
-    /// Only of this reason, such as bad_value
+    /// Only letters with this reason, such as bad_value
     #[arg(long, value_name = "REASON", env = "BEKK_REASON")]
     pub(crate) reason: Option<String>,
-    /// Only those that this sink group met
+    /// Only letters of this sink group
     #[arg(long, value_name = "NAME")]
     pub(crate) group: Option<String>,
     #[command(flatten)]
     pub(crate) stream: StreamArgs,
-    /// Only those met since then: 2026-01-31T12:00:00Z, or 2h ago as 2h
+    /// Only letters since this time (2026-01-31T12:00:00Z) or duration (2h)
     #[arg(long, value_name = "TIME", env = "BEKK_SINCE")]
     pub(crate) since: Option<Since>,
 }
@@ -45,10 +45,10 @@ pub(crate) struct DeadLettersFilter {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct DeadLettersChoice {
-    /// Their numbers, as in the list
+    /// Numbers of the letters, as in the list
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<i64>,
-    /// All that are open and that the other options let through
+    /// All open letters that match the other options
     #[arg(long)]
     pub(crate) all: bool,
 }
@@ -57,10 +57,10 @@ pub(crate) struct DeadLettersChoice {
 pub(crate) struct DeadLettersList {
     #[command(flatten)]
     pub(crate) filter: DeadLettersFilter,
-    /// Resolved ones, too
+    /// Include resolved letters
     #[arg(long, env = "BEKK_RESOLVED")]
     pub(crate) resolved: bool,
-    /// At most so many
+    /// Maximum number of letters
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..1_000_000), env = "BEKK_LIMIT")]
     pub(crate) limit: u32,
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) struct DeadLettersList {
 
 #[derive(Args)]
 pub(crate) struct DeadLettersShow {
-    /// Its number, as in the list
+    /// Number of the letter, as in the list
     #[arg(value_name = "ID")]
     pub(crate) id: i64,
     #[command(flatten)]
@@ -84,13 +84,13 @@ pub(crate) struct DeadLettersShow {
 #[command(after_help = "Examples:\n  \
       bekk dead-letters retry 3 4\n  \
       bekk dead-letters retry --all --reason bad_value --since 2h\n\n\
-    Exit codes: 0 none is open any more; 1 some are, which is said.")]
+    Exit codes: 0 every letter is resolved; 1 some stay open (the output names them).")]
 pub(crate) struct DeadLettersRetry {
     #[command(flatten)]
     pub(crate) which: DeadLettersChoice,
     #[command(flatten)]
     pub(crate) filter: DeadLettersFilter,
-    /// The header of the letters' texts, where the file that has it is gone or has changed
+    /// Header of the letters' texts, if the file that held it is gone or has changed
     #[arg(long, value_name = "NAMES", env = "BEKK_HEADER")]
     pub(crate) header: Option<String>,
     #[command(flatten)]
@@ -103,7 +103,7 @@ pub(crate) struct DeadLettersRetry {
 
 #[derive(Args)]
 pub(crate) struct DeadLettersExport {
-    /// The file to write; `-` is standard output
+    /// File to write; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: PathBuf,
     #[command(flatten)]

@@ -8,13 +8,13 @@ use clap::Args;
 
 #[derive(Args, Clone)]
 pub(crate) struct Generate {
-    /// The directory to write to
+    /// Directory to write to
     #[arg(long, value_name = "DIR", default_value = "data", env = "BEKK_OUT")]
     pub(crate) out: PathBuf,
-    /// Write this many events and stop; without it, a new file every --interval until stopped
+    /// Number of events to write before stopping [default: a new file every --interval, until stopped]
     #[arg(long, value_name = "N", env = "BEKK_ROWS")]
     pub(crate) rows: Option<u64>,
-    /// With --rows: over how many files
+    /// With --rows: number of files
     #[arg(
         long,
         value_name = "N",
@@ -23,16 +23,16 @@ pub(crate) struct Generate {
         env = "BEKK_FILES"
     )]
     pub(crate) files: u32,
-    /// The fewest events of a file
+    /// Smallest number of events per file
     #[arg(long, value_name = "N", default_value_t = 50, env = "MIN_EVENTS")]
     pub(crate) min_events: u32,
-    /// The most events of a file
+    /// Largest number of events per file
     #[arg(long, value_name = "N", default_value_t = 200, env = "MAX_EVENTS")]
     pub(crate) max_events: u32,
-    /// The time between files; a bare number is seconds
+    /// Time between files; a bare number is seconds
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_duration, env = "SLEEP_INTERVAL")]
     pub(crate) interval: Duration,
-    /// Append line by line to this file instead of writing new ones
+    /// File to append to, line by line, instead of writing new files
     #[arg(
         long,
         value_name = "FILE",
@@ -40,7 +40,7 @@ pub(crate) struct Generate {
         env = "BEKK_APPEND"
     )]
     pub(crate) append: Option<PathBuf>,
-    /// With --append: lines a second
+    /// With --append: lines per second
     #[arg(
         long,
         value_name = "N",
@@ -49,7 +49,7 @@ pub(crate) struct Generate {
         env = "BEKK_RATE"
     )]
     pub(crate) rate: f64,
-    /// The event types to write, separated by commas
+    /// Event types to write, separated by commas
     #[arg(
         long,
         value_name = "TYPES",
@@ -58,7 +58,7 @@ pub(crate) struct Generate {
         env = "EVENT_TYPES"
     )]
     pub(crate) event_types: Vec<String>,
-    /// The share of events that repeat an earlier one, from 0 to below 1
+    /// Share of events that repeat an earlier one, 0 to below 1
     #[arg(
         long,
         value_name = "SHARE",
@@ -66,7 +66,7 @@ pub(crate) struct Generate {
         env = "BEKK_DUPLICATES"
     )]
     pub(crate) duplicates: f64,
-    /// The same seed gives the same bytes; without one, every run is another
+    /// Seed; the same seed gives the same bytes [default: random]
     #[arg(long, value_name = "N", env = "BEKK_SEED")]
     pub(crate) seed: Option<u64>,
 }

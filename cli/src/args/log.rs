@@ -9,11 +9,11 @@ use super::{HttpArgs, LogArgs, OutputArgs, Where};
 
 #[derive(Subcommand)]
 pub(crate) enum Log {
-    /// List the topics: partitions, offsets, sizes
+    /// List topics, partitions, offsets and sizes
     Topics(LogTopics),
     /// Print the records of a topic
     Read(LogRead),
-    /// Check every batch's CRC and the density of offsets; the log must not be in use
+    /// Check every batch's CRC and that no offset is missing; the log must not be in use
     Verify(LogVerify),
     /// Serve the log to Kafka clients, until stopped
     Serve(LogServe),
@@ -26,7 +26,7 @@ pub(crate) enum Log {
 pub(crate) struct LogServe {
     #[command(flatten)]
     pub(crate) log: LogArgs,
-    /// The address to listen at; port 0 is any free one
+    /// Address to listen at; port 0 takes any free port
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -43,20 +43,19 @@ pub(crate) struct LogServe {
 #[derive(Args)]
 #[command(next_help_heading = "For Kafka clients")]
 pub(crate) struct ServeArgs {
-    /// Where clients are told to connect to; without it, the address that each has reached
+    /// Address for clients to connect to [default: the address they reached]
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port, env = "BEKK_ADVERTISE")]
     pub(crate) advertise: Option<(String, u16)>,
-    /// Encrypt connections: the certificate and those above it, in PEM
+    /// Certificate chain in PEM; connections are then encrypted
     #[arg(long, value_name = "FILE", requires = "tls_key", env = "BEKK_TLS_CERT")]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM
+    /// Private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert", env = "BEKK_TLS_KEY")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Let in only who knows this name and its password, by SASL/PLAIN; the password is in the environment
-    /// variable BEKK_SASL_PASSWORD or in a file
+    /// User that clients must authenticate as; its password is in BEKK_SASL_PASSWORD or in a file
     #[arg(long, value_name = "NAME", env = "BEKK_SASL_USER")]
     pub(crate) sasl_user: Option<String>,
-    /// The file with the password
+    /// File that holds the password
     #[arg(long, value_name = "FILE", env = "BEKK_SASL_PASSWORD_FILE")]
     pub(crate) sasl_password_file: Option<PathBuf>,
 }
@@ -82,15 +81,15 @@ pub(crate) struct LogTopics {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk log read --from shift:-10                 the last ten of each partition\n  \
-      bekk log read --from latest --follow           new ones until stopped\n  \
+      bekk log read --from shift:-10                 the last ten records of each partition\n  \
+      bekk log read --from latest --follow           new records, until stopped\n  \
       bekk log read --format csv --limit 100")]
 pub(crate) struct LogRead {
-    /// The topic; without it, the only stream's
+    /// Topic [default: that of the only stream]
     #[arg(long, value_name = "NAME", env = "BEKK_TOPIC")]
     pub(crate) topic: Option<String>,
-    /// From here on: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-10 for the last ten of
-    /// each partition
+    /// Start: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, or shift:-10 for the last ten records
+    /// of each partition
     #[arg(
         long,
         value_name = "WHERE",
@@ -99,13 +98,13 @@ pub(crate) struct LogRead {
         env = "BEKK_FROM"
     )]
     pub(crate) from: Where,
-    /// How a record is written
+    /// Format of a record
     #[arg(long, value_enum, default_value = "json", env = "BEKK_FORMAT")]
     pub(crate) format: ReadFormat,
-    /// At most so many
+    /// Maximum number of records
     #[arg(long, value_name = "N", env = "BEKK_LIMIT")]
     pub(crate) limit: Option<u64>,
-    /// Go on with new records until stopped
+    /// Continue with new records until stopped
     #[arg(long, env = "BEKK_FOLLOW")]
     pub(crate) follow: bool,
     #[command(flatten)]
@@ -114,16 +113,18 @@ pub(crate) struct LogRead {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReadFormat {
-    /// One JSON object a line, with offset, key, file and line
+    /// One JSON object per line, with offset, key, file and line
     Json,
-    /// The values in the stream's order; a reject as it stands in its file
+    /// Values in the stream's order; a rejected line as it is in its file
     Csv,
-    /// The records' bytes
+    /// Bytes of the record
     Raw,
 }
 
 #[derive(Args)]
-#[command(after_help = "Exit codes: 0 all is whole; 1 something is wrong, which is said.")]
+#[command(
+    after_help = "Exit codes: 0 nothing is damaged; 1 damage was found (the output names it)."
+)]
 pub(crate) struct LogVerify {
     #[command(flatten)]
     pub(crate) log: LogArgs,

@@ -19,20 +19,20 @@ pub(crate) use shared::*;
 
 /// CSV files into PostgreSQL through a durable, replayable log.
 ///
-/// `bekk up` runs the whole line in one process: it follows the files that bekk.toml names (without one:
-/// data/*.csv of the sample stream), writes every record to the log, and applies the log to PostgreSQL.
-/// It may be stopped or killed at any moment; the next start goes on where it was.
+/// `bekk up` runs the whole pipeline in one process. It follows the files that bekk.toml names (data/*.csv of
+/// the sample stream if there is no bekk.toml), writes every record to the log, and applies the log to
+/// PostgreSQL. Stop or kill it at any moment: the next start continues where this one ended.
 #[derive(Parser)]
 #[command(name = "bekk", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Begin here:\n  \
+#[command(after_help = "Start here:\n  \
       bekk up --demo                    sample events into a private PostgreSQL, until Ctrl-C\n  \
-      bekk init --from my.csv           a bekk.toml for a file of one's own\n  \
-      bekk check                        does it fit the database?\n  \
-      bekk up --once                    take the files that are there, then stop\n  \
-      bekk status                       where everything is, and what to do next\n\n\
-    Exit codes: 0 done; 1 failed, or something is left to be done, which is said; 2 wrong usage or\n\
+      bekk init --from my.csv           write a bekk.toml for your own file\n  \
+      bekk check                        check that it fits the database\n  \
+      bekk up --once                    load the files that exist now, then stop\n  \
+      bekk status                       the state of every part, and what to do next\n\n\
+    Exit codes: 0 done; 1 failed, or work is left to do (the output names it); 2 wrong usage or\n\
     configuration; 3 dead letters under --strict; 130 after a second Ctrl-C.\n\
-    A .env file in the working directory is read; the environment comes before it, flags before both.")]
+    A flag overrides the environment, and the environment overrides .env in the working directory.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -46,68 +46,73 @@ pub(crate) enum Command {
     Up(Up),
     /// Write synthetic e-commerce events as CSV files
     Generate(Generate),
-    /// Only ingest: CSV files into the log
+    /// Run ingest alone: CSV files into the log
     Ingest(Ingest),
-    /// Only sink: the log into PostgreSQL
+    /// Run the sink alone: the log into PostgreSQL
     Sink(Sink),
-    /// Look at the log, check it, or serve it
+    /// List, read, verify or serve the log
     #[command(subcommand)]
     Log(Log),
-    /// Tell where everything is, and what to do next
+    /// Show the state of every part and what to do next
     Status(StatusArgs),
-    /// Exit with 0 if all is well, with 1 if someone must act: for container checks
+    /// Exit with 0 if all is well and 1 if someone must act (for container checks)
     Health(Health),
-    /// Apply the log again from some place on: into the same table, or into another one
+    /// Apply the log again from an offset or a time, to the same table or a new one
     Replay(Replay),
-    /// Tell in which rows two tables differ
+    /// List the rows in which two tables differ
     Diff(Diff),
-    /// List, reset or forget how far the sink groups have come
+    /// List, reset or delete the offsets of sink groups
     #[command(subcommand)]
     Offsets(Offsets),
-    /// Look at what was refused, and try it again
+    /// List, fix and retry the records that did not become rows
     #[command(subcommand)]
     DeadLetters(DeadLetters),
-    /// Check the configuration, and the database and tables it names
+    /// Check the configuration, the database and the tables
     Check(Check),
-    /// Write a bekk.toml, inferred from a CSV file if one is given
+    /// Write a bekk.toml, inferred from a CSV file if you name one
     Init(Init),
-    /// Open psql on the database in use
+    /// Open psql on the configured database
     Psql(Psql),
+    /// Print the completion script of a shell
+    Completions(Completions),
+    /// Write man pages, one for each command
+    Man(Man),
 }
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
       bekk up                                          follow the files until stopped\n  \
-      bekk up --once --postgres postgres://me@host/db  take what is there, then stop\n  \
-      bekk up --listen 127.0.0.1:9092                  Kafka clients may read the log meanwhile\n\n\
-    Exit codes: 0 done, or stopped; 1 failed, or with --once a file was set aside or could not be read; 3 dead letters under --strict.")]
+      bekk up --once --postgres postgres://me@host/db  load what exists now, then stop\n  \
+      bekk up --listen 127.0.0.1:9092                  serve the log to Kafka clients, too\n\n\
+    Exit codes: 0 done, or stopped; 1 failed, or --once skipped a file; 3 dead letters under --strict.")]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) once: OnceArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
-    /// Also write sample events to data/ every SLEEP_INTERVAL; uses the private server unless --postgres is typed
+    /// Also write sample events to data/ every SLEEP_INTERVAL, and use the private server unless --postgres is given
     #[arg(long, conflicts_with = "once", env = "BEKK_DEMO")]
     pub(crate) demo: bool,
     #[command(flatten)]
     pub(crate) strict: StrictArgs,
-    /// Also serve the log to Kafka clients at this address
+    /// Address at which the log is also served to Kafka clients
     #[arg(long, value_name = "ADDRESS", env = "BEKK_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
-    #[command(flatten)]
-    pub(crate) serve: ServeArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
     pub(crate) group: GroupArgs,
+    // Last: options after these would be listed under their heading.
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
 #[derive(Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Exit codes: 0 done, or stopped; 1 failed, or with --once a file was set aside or could not be read."
+    after_help = "Exit codes: 0 done, or stopped; 1 failed, or --once skipped a file."
 )]
 pub(crate) struct Ingest {
     #[command(subcommand)]
@@ -122,7 +127,7 @@ pub(crate) struct Ingest {
 
 #[derive(Subcommand)]
 pub(crate) enum IngestCommand {
-    /// Tell what is known of each file: how far it is, its state, and what was decided about it
+    /// Show the state and position of each file
     Files(IngestFiles),
 }
 
@@ -130,7 +135,7 @@ pub(crate) enum IngestCommand {
 pub(crate) struct IngestFiles {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// Also tell why each file was resumed, restarted or taken as rotated
+    /// Also show why each file was resumed, restarted or recognised as rotated
     #[arg(long)]
     pub(crate) explain: bool,
 }
@@ -138,8 +143,8 @@ pub(crate) struct IngestFiles {
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
       bekk sink                                        apply the log until stopped\n  \
-      bekk sink --log kafka://log.example.net:9092     of a log that another host serves\n  \
-      bekk sink --group rebuild --table events_v2      the same log into a second table\n\n\
+      bekk sink --log kafka://log.example.net:9092     apply a log that another host serves\n  \
+      bekk sink --group rebuild --table events_v2      apply the same log to a second table\n\n\
     Exit codes: 0 done, or stopped; 1 failed; 3 dead letters under --strict.")]
 pub(crate) struct Sink {
     #[command(flatten)]
@@ -156,8 +161,8 @@ pub(crate) struct Sink {
     pub(crate) group: GroupArgs,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// Where a new group starts: earliest, latest, offset:N, time:2026-01-31T12:00:00Z. A group that exists
-    /// goes on where it stands
+    /// Start of a new group: earliest, latest, offset:N, time:2026-01-31T12:00:00Z. An existing group
+    /// continues at its own offsets
     #[arg(
         long,
         value_name = "WHERE",
@@ -169,7 +174,7 @@ pub(crate) struct Sink {
 
 #[derive(Args)]
 pub(crate) struct TargetArgs {
-    /// Fill this table instead of the stream's, made like it if it does not exist; needs a group of its own
+    /// Table to fill instead of the stream's, created if it does not exist; needs its own --group
     #[arg(long, value_name = "NAME", env = "BEKK_TABLE")]
     pub(crate) table: Option<String>,
     #[command(flatten)]
@@ -180,7 +185,7 @@ pub(crate) struct TargetArgs {
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// Look again every 2 s until stopped
+    /// Refresh every 2 s until stopped
     #[arg(long, env = "BEKK_WATCH")]
     pub(crate) watch: bool,
     #[command(flatten)]
@@ -190,14 +195,16 @@ pub(crate) struct StatusArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = "Exit codes: 0 nothing is wrong; 1 someone must act, or nobody answers.")]
+#[command(
+    after_help = "Exit codes: 0 nothing is wrong; 1 someone must act, or there is no answer."
+)]
 pub(crate) struct Health {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// Ask only whether the bekk that answers HTTP there is alive: a restart mends it if not
+    /// Only check that the bekk at this HTTP address is alive; if it is not, restart it
     #[arg(long, value_name = "ADDRESS", conflicts_with = "ready")]
     pub(crate) alive: Option<SocketAddr>,
-    /// Ask only whether the bekk that answers HTTP there makes progress, and why not
+    /// Only check that the bekk at this HTTP address makes progress
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ready: Option<SocketAddr>,
     #[command(flatten)]
@@ -208,12 +215,12 @@ pub(crate) struct Health {
 
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 all fits; 1 a table does not, or the database cannot be asked; 2 the configuration is wrong."
+    after_help = "Exit codes: 0 all fits; 1 a table does not fit, or the database is unreachable; 2 the configuration is wrong."
 )]
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
-    /// Check the configuration only, without a database
+    /// Check only the configuration, without a database
     #[arg(long, env = "BEKK_OFFLINE")]
     pub(crate) offline: bool,
     #[command(flatten)]
@@ -222,19 +229,19 @@ pub(crate) struct Check {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk init --from orders.csv            look at the file, write bekk.toml\n  \
-      bekk init --from orders.csv --out -    only show it")]
+      bekk init --from orders.csv            read the file, write bekk.toml\n  \
+      bekk init --from orders.csv --out -    only print it")]
 pub(crate) struct Init {
-    /// Infer the stream from this CSV file
+    /// CSV file to infer the stream from
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
-    /// The stream's and table's name; without it, from the file's name
+    /// Name of the stream and table [default: from the file's name]
     #[arg(long, value_name = "NAME", requires = "from")]
     pub(crate) name: Option<String>,
-    /// Where to write; `-` is standard output
+    /// File to write; `-` is standard output
     #[arg(long, value_name = "FILE", default_value = "bekk.toml")]
     pub(crate) out: PathBuf,
-    /// Replace a file that exists
+    /// Overwrite an existing file
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -253,4 +260,22 @@ pub(crate) struct Psql {
         value_name = "ARGS"
     )]
     pub(crate) arguments: Vec<String>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk completions bash > /etc/bash_completion.d/bekk\n  \
+      bekk completions zsh > \"${fpath[1]}/_bekk\"")]
+pub(crate) struct Completions {
+    /// Shell to complete in
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk man --out /usr/local/share/man/man1")]
+pub(crate) struct Man {
+    /// Directory to write the pages to
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
 }

@@ -7,17 +7,17 @@ use jiff::Timestamp;
 
 use super::{DryRunArgs, GroupArgs, LogArgs, OutputArgs, PostgresArgs, StreamArgs};
 
-/// Where it goes again; a dry run unless --execute is given.
+/// Apply the log again; a dry run unless --execute is given.
 ///
-/// Into the same table the replay changes nothing in the end: until it has caught up, older versions of rows
-/// show, unless the stream has newer_by. A stream without a key gets every row once more.
+/// A replay to the same table ends with the same rows. Until it has caught up, older versions of rows are
+/// visible, unless the stream has newer_by. A stream without a key gets every row a second time.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk replay --from earliest                              what would be done\n  \
-      bekk replay --from time:2026-01-31T12:00:00Z --execute   into the same table\n  \
-      bekk replay --from earliest --into events_v2 --execute   into another one, then: bekk diff events events_v2")]
+      bekk replay --from earliest                              print what would happen\n  \
+      bekk replay --from time:2026-01-31T12:00:00Z --execute   to the same table\n  \
+      bekk replay --from earliest --into events_v2 --execute   to a new table, then: bekk diff events events_v2")]
 pub(crate) struct Replay {
-    /// From here on: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-1000
+    /// Start: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-1000
     #[arg(
         long,
         value_name = "WHERE",
@@ -25,7 +25,7 @@ pub(crate) struct Replay {
         env = "BEKK_FROM"
     )]
     pub(crate) from: Where,
-    /// Into this table, made like the stream's if it does not exist, as group replay-NAME
+    /// Table to fill, created like the stream's if it does not exist, as group replay-NAME
     #[arg(long, value_name = "TABLE")]
     pub(crate) into: Option<String>,
     #[command(flatten)]
@@ -43,15 +43,15 @@ pub(crate) struct Replay {
 }
 
 #[derive(Args)]
-#[command(after_help = "Exit codes: 0 they are equal; 1 they differ.")]
+#[command(after_help = "Exit codes: 0 the tables are equal; 1 they differ.")]
 pub(crate) struct Diff {
-    /// The table as it should be
+    /// Reference table
     #[arg(value_name = "TABLE")]
     pub(crate) first: String,
-    /// The table to be compared with it
+    /// Table to compare with it
     #[arg(value_name = "OTHER")]
     pub(crate) second: String,
-    /// The stream whose key and columns are compared; without it, the one that fills one of the tables
+    /// Stream whose key and columns are compared [default: the one that fills either table]
     #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
     pub(crate) stream: Option<String>,
     #[command(flatten)]
@@ -62,11 +62,11 @@ pub(crate) struct Diff {
 
 #[derive(Subcommand)]
 pub(crate) enum Offsets {
-    /// List each group's next offset in each partition
+    /// List the next offset of each group in each partition
     List(OffsetsList),
-    /// Set where a group goes on; a dry run unless --execute is given
+    /// Set the next offsets of a group; a dry run unless --execute is given
     Reset(OffsetsReset),
-    /// Forget a group: its offsets and which table it fills; a dry run unless --execute is given
+    /// Delete the offsets of a group and its claim on the table; a dry run unless --execute is given
     Delete(OffsetsDelete),
 }
 
@@ -82,12 +82,12 @@ pub(crate) struct OffsetsList {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk offsets reset --to earliest                        what would be done\n  \
+      bekk offsets reset --to earliest                        print what would happen\n  \
       bekk offsets reset --to shift:-1000 --partition 0 --execute")]
 pub(crate) struct OffsetsReset {
     #[command(flatten)]
     pub(crate) group: GroupArgs,
-    /// Where it goes on: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-1000
+    /// New position: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-1000
     #[arg(
         long,
         value_name = "WHERE",
@@ -110,7 +110,7 @@ pub(crate) struct OffsetsReset {
 
 #[derive(Args)]
 pub(crate) struct OffsetsDelete {
-    /// The group that is forgotten
+    /// Group to delete
     #[arg(long, value_name = "NAME", env = "BEKK_GROUP")]
     pub(crate) group: String,
     #[command(flatten)]
@@ -128,13 +128,13 @@ pub(crate) struct OffsetsDelete {
 pub(crate) enum Where {
     /// At the oldest record.
     Earliest,
-    /// Behind the newest record.
+    /// After the newest record.
     Latest,
     /// At this offset of each partition.
     Offset(u64),
     /// At the first record that is not older: milliseconds since 1970-01-01 UTC.
     Time(i64),
-    /// So many records on, or back.
+    /// This many records forward, or back.
     Shift(i64),
 }
 

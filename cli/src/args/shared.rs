@@ -9,10 +9,10 @@ use crate::http::HttpAt;
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The configuration file; without one named, ./bekk.toml, else the built-in sample stream
+    /// Configuration file [default: ./bekk.toml, else the built-in sample stream]
     #[arg(long, global = true, value_name = "FILE", env = "BEKK_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// How messages are written to standard error
+    /// Format of messages on standard error
     #[arg(
         long,
         global = true,
@@ -22,32 +22,32 @@ pub(crate) struct Global {
         env = "BEKK_LOG_FORMAT"
     )]
     pub(crate) log_format: LogFormat,
-    /// Say more; twice: say everything
+    /// Increase verbosity (-vv: debug)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people
+    /// Plain text
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
 #[derive(Args)]
 pub(crate) struct LogArgs {
-    /// The log: a directory, which the first process to come owns and serves to the others, or
-    /// kafka://host:port[,host:port]. Without one named, the configuration's
+    /// Log: a directory, or kafka://host:port[,host:port] [default: the configuration's].
+    /// The first process to open a directory owns it and serves it to the others
     #[arg(long, value_name = "LOG", env = "BEKK_LOG")]
     pub(crate) log: Option<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct PostgresArgs {
-    /// PostgreSQL server, as psql takes it: postgres://user@host:port/database, or host=… dbname=… .
-    /// The password belongs into ~/.pgpass, PGPASSWORD or DATABASE_URL. Default: DATABASE_URL,
-    /// POSTGRES_HOST, the configuration, PGHOST, else a private server
+    /// PostgreSQL server, in any form that psql accepts: postgres://user@host:port/database or
+    /// "host=… dbname=…" [default: DATABASE_URL, POSTGRES_HOST, the configuration, PGHOST, else a
+    /// private server]. Keep the password in ~/.pgpass, PGPASSWORD or DATABASE_URL
     // Not from a BEKK_* variable of its own: DATABASE_URL is that variable.
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<String>,
@@ -56,7 +56,7 @@ pub(crate) struct PostgresArgs {
 /// Who remembers how far it is.
 #[derive(Args)]
 pub(crate) struct GroupArgs {
-    /// The sink group: who remembers how far the table has come
+    /// Sink group, which owns the offsets that have been applied
     #[arg(
         id = "group",
         long = "group",
@@ -69,7 +69,7 @@ pub(crate) struct GroupArgs {
 
 #[derive(Args, Clone)]
 pub(crate) struct StreamArgs {
-    /// Only this stream of the configuration
+    /// Only this stream
     #[arg(
         id = "stream",
         long = "stream",
@@ -88,14 +88,14 @@ pub(crate) struct OutputArgs {
 
 #[derive(Args)]
 pub(crate) struct DryRunArgs {
-    /// Do it; without this, only say what would be done
+    /// Make the change; without this flag, only print it
     #[arg(long, env = "BEKK_EXECUTE")]
     pub(crate) execute: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct OnceArgs {
-    /// Take what is there now, then stop with a summary: files up to their size now, the log up to its end
+    /// Process what exists at the start (files up to their size, the log up to its end), then stop with a summary
     #[arg(long, env = "BEKK_ONCE")]
     pub(crate) once: bool,
     /// With --once: print the summary as JSON
@@ -105,15 +105,14 @@ pub(crate) struct OnceArgs {
 
 #[derive(Args)]
 pub(crate) struct StrictArgs {
-    /// With --once: exit with 3 if there were dead letters
+    /// With --once: exit with 3 if there are new dead letters
     #[arg(long, requires = "once", env = "BEKK_STRICT")]
     pub(crate) strict: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct HttpArgs {
-    /// The address that answers /healthz, /readyz and /metrics while it runs, or the next free port if that is
-    /// taken; off for none
+    /// Address of the live page, /metrics, /healthz and /readyz; if it is taken, the next free port; off: none
     #[arg(
         long,
         value_name = "ADDRESS",

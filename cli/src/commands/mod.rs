@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod offsets;
 pub(crate) mod psql;
 mod read;
+pub(crate) mod reference;
 pub(crate) mod replay;
 mod retry;
 mod serve;

@@ -1,0 +1,88 @@
+//! The command line's own documentation: help, man pages, completions, and messages for machines.
+
+use std::fs;
+
+use crate::support::Sandbox;
+
+/// Words that read like a translation.
+const BANNED: [&str; 14] = [
+    "goes on",
+    "go on with",
+    "is told of",
+    "are told",
+    "to be told",
+    "tells apart",
+    "stands in",
+    "stands for",
+    "where it stands",
+    "is none",
+    "mended",
+    "see to it",
+    "it is looked",
+    "of one's own",
+];
+
+#[test]
+fn each_command_has_a_man_page_in_plain_english() {
+    let sandbox = Sandbox::bare();
+    sandbox.run(&["man", "--out", "pages"]).ok();
+    let mut pages = 0;
+    for entry in fs::read_dir(sandbox.path("pages")).unwrap() {
+        let path = entry.unwrap().path();
+        let page = fs::read_to_string(&path).unwrap().replace("\\-", "-");
+        assert!(page.contains(".SH SYNOPSIS"), "{path:?}: {page}");
+        // Lines are wrapped anywhere.
+        let text = page
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .to_lowercase();
+        for banned in BANNED {
+            assert!(!text.contains(banned), "{path:?} says `{banned}`");
+        }
+        pages += 1;
+    }
+    assert!(pages >= 25, "{pages} pages");
+    assert!(sandbox.path("pages/bekk-dead-letters-retry.1").exists());
+}
+
+#[test]
+fn shells_complete_commands() {
+    let sandbox = Sandbox::bare();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = sandbox.run(&["completions", shell]).ok().stdout;
+        assert!(script.contains("dead-letters"), "{shell}: {script}");
+    }
+}
+
+#[test]
+fn every_line_on_standard_error_is_json_if_asked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/bad.csv", "a,b\n1,2\n");
+    let lines_of = |arguments: &[&str]| {
+        let stderr = sandbox.run(arguments).stderr;
+        let lines: Vec<serde_json::Value> = stderr
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+            .collect();
+        for line in &lines {
+            assert!(
+                line["level"].is_string() && line["timestamp"].is_string(),
+                "{line}"
+            );
+            assert!(line["fields"]["message"].is_string(), "{line}");
+        }
+        lines
+    };
+    let url = sandbox.url.clone();
+    let lines = lines_of(&["--log-format", "json", "up", "--once", "--postgres", &url]);
+    assert!(lines.len() > 2, "{lines:?}");
+    let lines = lines_of(&[
+        "--log-format",
+        "json",
+        "check",
+        "--postgres",
+        "postgres://h?x=1",
+    ]);
+    assert_eq!(lines.last().unwrap()["level"], "ERROR", "{lines:?}");
+}
