@@ -24,12 +24,12 @@ const HOLD_PAUSE: Duration = Duration::from_secs(10);
 const HOLD_BYTES: u64 = 256 << 20;
 
 impl Engine<'_> {
-    /// What is to be told of the files whose first records a batch has: how far they are read, and the CRC of that,
+    /// What is to be told of the files whose first records the pending batch of a stream has: how far they are read, and the CRC of that,
     /// once it is in the log. A kill may come before the checkpoint knows, and the file be copied or compressed before
     /// it is looked at again; what was read of it is then known by its content.
-    pub(crate) fn begun_with(&mut self, batch: &Batch) -> Vec<Meta> {
+    pub(crate) fn begun_with(&mut self, stream: usize) -> Vec<Meta> {
         let mut begun: HashMap<FileId, Progress> = HashMap::new();
-        for progress in &batch.progress {
+        for progress in &self.outflow.pending()[stream].progress {
             let Some(tracked) = self.files.get_mut(&progress.file) else {
                 continue;
             };
@@ -49,7 +49,7 @@ impl Engine<'_> {
     }
 
     /// Takes note that a batch is in the log.
-    pub(crate) fn acknowledge(&mut self, mut batch: Batch, offsets: &[(u32, Offset)]) {
+    pub(crate) fn acknowledge(&mut self, batch: Batch, offsets: &[(u32, Offset)]) {
         let stats = self.around.stats;
         let base = |partition: u32| {
             let found = offsets
@@ -94,8 +94,7 @@ impl Engine<'_> {
         Stats::add(&stats.records_logged, batch.records);
         Stats::add(&stats.rejects_logged, batch.rejects);
         self.is_dirty = true;
-        batch.clear();
-        self.spare.push(batch);
+        self.outflow.recycle(batch);
     }
 
     pub(crate) fn store_if_due(&mut self) -> Result<(), Error> {

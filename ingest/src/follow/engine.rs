@@ -14,7 +14,9 @@ use crate::config::{Config, Mode};
 use crate::file::decision::FileState;
 use crate::file::entry::FileEntry;
 use crate::file::owner::Identity;
+use crate::follow::formats::Formats;
 use crate::follow::gone::ENDED_MAX;
+use crate::follow::outflow::Outflow;
 use crate::follow::tracked::Tracked;
 use crate::inbox::Inbox;
 use crate::inbox::lock::InboxLock;
@@ -24,12 +26,9 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::recover::Recovered;
 use crate::stats::{Stats, Summary};
 use crate::text::batch::Batch;
-use crate::text::format::Format;
 use crate::text::reader::Reader;
 use crate::text::recent::Recent;
 
-/// How many batches are on their way at once: one being appended, one waiting.
-const IN_FLIGHT_MAX: usize = 2;
 /// How long the thread sleeps at most, so that it sees when it is told to stop.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
@@ -51,13 +50,9 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct Engine<'a> {
     pub(crate) around: Surroundings<'a>,
     pub(crate) session: Session,
-    batches: Sender<Batch>,
-    events: &'a Receiver<Event>,
     pub(crate) reader: Reader,
-    pub(crate) formats: Vec<Format<'a>>,
-    pub(crate) format_indexes: HashMap<(usize, String), usize>,
-    /// The partition count of each stream's topic.
-    pub(crate) partitions: Vec<u32>,
+    pub(crate) formats: Formats<'a>,
+    pub(crate) outflow: Outflow<'a>,
     pub(crate) files: HashMap<FileId, Tracked>,
     /// Files by stream, device and inode.
     pub(crate) by_inode: HashMap<(usize, u64, u64), FileId>,
@@ -83,9 +78,6 @@ pub(crate) struct Engine<'a> {
     pub(crate) unsettled: Vec<FileId>,
     /// Paths that could not be read, each reported once.
     pub(crate) unreadable: HashSet<PathBuf>,
-    pub(crate) pending: Vec<Batch>,
-    pub(crate) spare: Vec<Batch>,
-    in_flight: usize,
     pub(crate) ends: Vec<Vec<Offset>>,
     pub(crate) others: Checkpoint,
     pub(crate) is_dirty: bool,
@@ -170,11 +162,9 @@ impl<'a> Engine<'a> {
         let now = Instant::now();
         Self {
             session: recovered.session,
-            batches,
-            events,
             reader: Reader::new(),
-            formats: Vec::new(),
-            format_indexes: HashMap::new(),
+            outflow: Outflow::new(&partitions, batches, events),
+            formats: Formats::new(around.streams, partitions),
             files: HashMap::new(),
             by_inode: HashMap::new(),
             known,
@@ -189,12 +179,6 @@ impl<'a> Engine<'a> {
             active: Vec::new(),
             unsettled: Vec::new(),
             unreadable: HashSet::new(),
-            pending: (0..)
-                .zip(&partitions)
-                .map(|(stream, count)| Batch::new(stream, *count))
-                .collect(),
-            spare: Vec::new(),
-            in_flight: 0,
             ends: recovered.ends,
             others: recovered.others,
             is_dirty: true,
@@ -206,7 +190,6 @@ impl<'a> Engine<'a> {
             scan: 0,
             scan_at: now,
             summary: Summary::default(),
-            partitions,
             around,
         }
     }
@@ -219,7 +202,7 @@ impl<'a> Engine<'a> {
         self.scan()?;
         let is_once = self.around.config.mode == Mode::Once;
         loop {
-            while let Ok(event) = self.events.try_recv() {
+            while let Some(event) = self.outflow.try_recv() {
                 self.take_event(event)?;
             }
             // There may be nothing to append for long, and somebody must take over.
@@ -245,7 +228,7 @@ impl<'a> Engine<'a> {
             if is_once
                 && self.settle()?
                 && self.backlog.is_empty()
-                && self.pending.iter().all(Batch::is_empty)
+                && self.outflow.pending().iter().all(Batch::is_empty)
             {
                 break;
             }
@@ -261,16 +244,16 @@ impl<'a> Engine<'a> {
 
     /// Appends what is pending, waits until all is acknowledged, and writes down where that leaves us.
     fn wind_up(&mut self) -> Result<(), Stopped> {
-        for stream in 0..self.pending.len() {
-            if !self.pending[stream].is_empty() && self.has_room()? {
+        for stream in 0..self.around.streams.len() {
+            if !self.outflow.pending()[stream].is_empty() && self.await_room()? {
                 self.send_one(stream);
             }
         }
-        while self.in_flight > 0 {
-            match self.events.recv() {
-                Ok(event) => self.take_event(event)?,
+        while self.outflow.is_in_flight() {
+            match self.outflow.recv() {
+                Some(event) => self.take_event(event)?,
                 // The appender has given up because of `stop`; the rest is read again next time.
-                Err(_) => break,
+                None => break,
             }
         }
         self.finish_files(true)?;
@@ -288,13 +271,13 @@ impl<'a> Engine<'a> {
         else {
             return Ok(());
         };
-        if !self.pending[stream].is_empty() && self.has_room()? {
+        if !self.outflow.pending()[stream].is_empty() && self.await_room()? {
             self.send_one(stream);
         }
-        while self.in_flight > 0 && self.files.get(&id).is_some_and(is_pending) {
-            match self.events.recv() {
-                Ok(event) => self.take_event(event)?,
-                Err(_) => break,
+        while self.outflow.is_in_flight() && self.files.get(&id).is_some_and(is_pending) {
+            match self.outflow.recv() {
+                Some(event) => self.take_event(event)?,
+                None => break,
             }
         }
         Ok(())
@@ -302,14 +285,13 @@ impl<'a> Engine<'a> {
 
     /// Sends batches that are full, and with `is_idle` whatever is there, as long as few are on their way.
     fn send(&mut self, is_idle: bool) -> Result<(), Stopped> {
-        for stream in 0..self.pending.len() {
-            let is_full = self.pending[stream].bytes() >= self.around.config.batch_bytes;
-            if is_full {
-                if self.has_room()? {
+        for stream in 0..self.around.streams.len() {
+            let pending = &self.outflow.pending()[stream];
+            if pending.bytes() >= self.around.config.batch_bytes {
+                if self.await_room()? {
                     self.send_one(stream);
                 }
-            } else if is_idle && !self.pending[stream].is_empty() && self.in_flight < IN_FLIGHT_MAX
-            {
+            } else if is_idle && !pending.is_empty() && self.outflow.has_room() {
                 self.send_one(stream);
             }
         }
@@ -317,39 +299,25 @@ impl<'a> Engine<'a> {
     }
 
     /// Waits until another batch may be sent; `false` if none may any more.
-    fn has_room(&mut self) -> Result<bool, Stopped> {
-        while self.in_flight >= IN_FLIGHT_MAX {
-            match self.events.recv() {
-                Ok(event) => self.take_event(event)?,
-                Err(_) => return Ok(false),
+    fn await_room(&mut self) -> Result<bool, Stopped> {
+        while !self.outflow.has_room() {
+            match self.outflow.recv() {
+                Some(event) => self.take_event(event)?,
+                None => return Ok(false),
             }
         }
         Ok(true)
     }
 
     fn send_one(&mut self, stream: usize) {
-        let spare = self.spare.iter().position(|batch| batch.stream == stream);
-        let empty = match spare {
-            Some(index) => self.spare.swap_remove(index),
-            None => Batch::new(stream, self.partitions[stream]),
-        };
-        let mut batch = std::mem::replace(&mut self.pending[stream], empty);
-        batch.begun = self.begun_with(&batch);
-        // If the appender has gone, an event says why.
-        if self.batches.send(batch).is_ok() {
-            self.in_flight += 1;
-        }
+        let begun = self.begun_with(stream);
+        self.outflow.send(stream, begun);
     }
 
     fn take_event(&mut self, event: Event) -> Result<(), Stopped> {
         match event {
-            Event::Wake => Ok(()),
-            Event::GaveUp => {
-                self.in_flight = 0;
-                Ok(())
-            }
+            Event::Wake | Event::GaveUp => Ok(()),
             Event::Appended(batch, offsets) => {
-                self.in_flight -= 1;
                 self.acknowledge(batch, &offsets);
                 Ok(())
             }
@@ -368,7 +336,7 @@ impl<'a> Engine<'a> {
             }
         }
         match self
-            .events
+            .outflow
             .recv_timeout(until.saturating_duration_since(now))
         {
             Ok(event) => self.take_event(event),

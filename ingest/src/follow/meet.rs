@@ -191,7 +191,7 @@ impl Engine<'_> {
             }
         };
         let is_untouched = entry.records == 0 && entry.position == 0;
-        let is_other_dialect = entry.dialect != self.dialect_of(file.stream);
+        let is_other_dialect = entry.dialect != self.formats.dialect_of(file.stream);
         if verdict != Verdict::Same {
             // Whether its inode was used again, or it may be the copy of another, for which the same holds.
             let is_other = entry.state == FileState::Gone || entry.path() != file.path;

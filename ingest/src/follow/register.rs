@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use bekk_stream::{FileId, FileRecord, Meta};
 
-use crate::Error;
 use crate::clock::now_ms;
 use crate::config::Mode;
 use crate::file::entry::FileEntry;
@@ -20,8 +19,6 @@ use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::Stat;
 use crate::source::{Kind, Source, kind_of};
 use crate::stats::Stats;
-use crate::text::dialect;
-use crate::text::format::Format;
 
 impl Engine<'_> {
     /// Gives new files their ids, durably, before anything of them is read.
@@ -74,20 +71,16 @@ impl Engine<'_> {
             head_len: head.len,
             head_hash: head.hash,
             found_at_ms: now_ms(),
-            dialect: self.dialect_of(file.stream),
+            dialect: self.formats.dialect_of(file.stream),
             ingest: self.around.identity.ingest.clone(),
             host: self.around.identity.host.clone(),
         };
         Ok(Some((record, packing)))
     }
 
-    pub(crate) fn dialect_of(&self, stream: usize) -> String {
-        dialect::to_text(&self.around.streams[stream].csv)
-    }
-
     /// Puts a file into the backlog.
     pub(crate) fn track(&mut self, file: Listed, mut entry: FileEntry) -> Result<(), Stopped> {
-        let format = self.format(file.stream, &entry.dialect)?;
+        let format = self.formats.index_of(file.stream, &entry.dialect)?;
         (entry.device, entry.inode) = (file.stat.device, file.stat.inode);
         entry.path = file.path.as_os_str().as_bytes().to_vec();
         let id = entry.id;
@@ -112,19 +105,5 @@ impl Engine<'_> {
         self.files.insert(id, tracked);
         self.is_dirty = true;
         Ok(())
-    }
-
-    /// The format of a file that was begun with a dialect.
-    fn format(&mut self, stream: usize, dialect: &str) -> Result<usize, Error> {
-        let key = (stream, dialect.to_owned());
-        if let Some(&format) = self.format_indexes.get(&key) {
-            return Ok(format);
-        }
-        let configured = &self.around.streams[stream];
-        let parsed = dialect::from_text(dialect).unwrap_or_else(|| configured.csv.clone());
-        let format = Format::new(configured, parsed, self.partitions[stream])?;
-        self.formats.push(format);
-        self.format_indexes.insert(key, self.formats.len() - 1);
-        Ok(self.formats.len() - 1)
     }
 }

@@ -147,8 +147,8 @@ impl Engine<'_> {
     fn read_open(&mut self, id: FileId, last: bool) -> io::Result<Outcome> {
         let tracked = self.files.get_mut(&id).expect("it has just been opened");
         let source = tracked.source.as_mut().expect("it has just been opened");
-        let format = &mut self.formats[tracked.format];
-        let batch = &mut self.pending[tracked.stream];
+        let format = self.formats.get_mut(tracked.format);
+        let batch = self.outflow.pending_mut(tracked.stream);
         let before = batch.records;
         let cursor = &mut tracked.cursor;
         if cursor.position > 0 && cursor.header.is_none() {

@@ -89,6 +89,15 @@ impl Batch {
         }
     }
 
+    /// An empty one for the same stream.
+    pub(crate) fn new_alike(&self) -> Self {
+        let partitions = u32::try_from(self.buffers.len());
+        Self::new(
+            self.stream,
+            partitions.expect("a topic has at most 1,024 partitions"),
+        )
+    }
+
     /// Makes it empty, keeping its memory.
     pub(crate) fn clear(&mut self) {
         self.buffers.iter_mut().for_each(RecordBuffer::clear);
