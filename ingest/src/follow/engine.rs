@@ -17,6 +17,7 @@ use crate::file::owner::Identity;
 use crate::follow::formats::Formats;
 use crate::follow::gone::ENDED_MAX;
 use crate::follow::outflow::Outflow;
+use crate::follow::queue::Queue;
 use crate::follow::tracked::Tracked;
 use crate::inbox::Inbox;
 use crate::inbox::lock::InboxLock;
@@ -70,12 +71,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) given_up: VecDeque<(FileId, Recent)>,
     /// Files that are gone, the latest last.
     pub(crate) ended: VecDeque<FileId>,
-    /// Open files in the order in which they were opened; of some it may not be true any more.
-    pub(crate) open: VecDeque<FileId>,
-    pub(crate) backlog: VecDeque<FileId>,
-    pub(crate) active: Vec<FileId>,
-    /// Files whose unterminated last record waits for them to stand still.
-    pub(crate) unsettled: Vec<FileId>,
+    pub(crate) queue: Queue,
     /// Paths that could not be read, each reported once.
     pub(crate) unreadable: HashSet<PathBuf>,
     pub(crate) ends: Vec<Vec<Offset>>,
@@ -88,7 +84,6 @@ pub(crate) struct Engine<'a> {
     pub(crate) held_at: Option<(Instant, u64)>,
     /// How far `bekk.meta` tells that each file is.
     pub(crate) told: HashMap<FileId, u64>,
-    pub(crate) polled_at: Instant,
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
     pub(crate) summary: Summary,
@@ -174,10 +169,7 @@ impl<'a> Engine<'a> {
             held_back: HashMap::new(),
             given_up: VecDeque::new(),
             ended: ended[first..].iter().map(|(_, id)| *id).collect(),
-            open: VecDeque::new(),
-            backlog: VecDeque::new(),
-            active: Vec::new(),
-            unsettled: Vec::new(),
+            queue: Queue::new(),
             unreadable: HashSet::new(),
             ends: recovered.ends,
             others: recovered.others,
@@ -186,7 +178,6 @@ impl<'a> Engine<'a> {
             checkpoint_from: now,
             held_at: None,
             told: recovered.told,
-            polled_at: now,
             scan: 0,
             scan_at: now,
             summary: Summary::default(),
@@ -227,7 +218,7 @@ impl<'a> Engine<'a> {
             }
             if is_once
                 && self.settle()?
-                && self.backlog.is_empty()
+                && self.queue.is_backlog_empty()
                 && self.outflow.pending().iter().all(Batch::is_empty)
             {
                 break;
@@ -331,8 +322,8 @@ impl<'a> Engine<'a> {
         let mut until = now + SLEEP_MAX;
         if self.around.config.mode == Mode::Follow {
             until = until.min(self.scan_at);
-            if !self.active.is_empty() {
-                until = until.min(self.polled_at + self.around.config.poll_active);
+            if let Some(poll_at) = self.queue.next_poll(self.around.config.poll_active) {
+                until = until.min(poll_at);
             }
         }
         match self

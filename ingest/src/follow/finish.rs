@@ -36,13 +36,11 @@ impl Engine<'_> {
         if mode == Mode::Once {
             tracked.state = State::Idle;
             if partial > 0 {
-                self.unsettled.push(id);
+                self.queue.unsettle(id);
             }
         } else if is_new || tracked.state == State::Active {
             tracked.state = State::Active;
-            if !self.active.contains(&id) {
-                self.active.push(id);
-            }
+            self.queue.activate(id);
         } else {
             tracked.state = State::Idle;
         }
@@ -51,7 +49,7 @@ impl Engine<'_> {
     /// At the end of a run: takes the unterminated last records of files that stand still, and leaves those
     /// of files that are being written. Says whether all is decided.
     pub(crate) fn settle(&mut self) -> Result<bool, Stopped> {
-        for id in std::mem::take(&mut self.unsettled) {
+        for id in self.queue.take_unsettled() {
             let Some(tracked) = self.files.get_mut(&id) else {
                 continue;
             };
@@ -71,10 +69,10 @@ impl Engine<'_> {
             } else if tracked.stat.unchanged_for() >= STILL_FOR {
                 self.take_rest(id)?;
             } else {
-                self.unsettled.push(id);
+                self.queue.unsettle(id);
             }
         }
-        Ok(self.unsettled.is_empty())
+        Ok(self.queue.is_settled())
     }
 
     /// Takes what is left of a file that is closed for good, its unterminated last record included.
@@ -127,22 +125,18 @@ impl Engine<'_> {
         }
     }
 
-    /// Notes that a file was opened, and closes the one that was opened first if they are too many.
+    /// Notes that a file was opened, and closes the ones that were opened first if they are too many.
     pub(crate) fn opened(&mut self, id: FileId) {
-        self.open.push_back(id);
-        let mut tries = self.open.len();
-        while self.open.len() > self.around.config.open_files_max.max(1) && tries > 0 {
-            tries -= 1;
-            let Some(first) = self.open.pop_front() else {
-                return;
-            };
-            match self.files.get_mut(&first) {
-                // It could not be opened again.
-                Some(tracked) if tracked.outside.is_some() && tracked.source.is_some() => {
-                    self.open.push_back(first);
-                }
-                Some(tracked) => tracked.close(),
-                None => {}
+        let files = &self.files;
+        let must_stay = |id| {
+            // It could not be opened again.
+            let tracked: Option<&Tracked> = files.get(&id);
+            tracked.is_some_and(|tracked| tracked.outside.is_some() && tracked.source.is_some())
+        };
+        let open_max = self.around.config.open_files_max;
+        for surplus in self.queue.opened(id, open_max, must_stay) {
+            if let Some(tracked) = self.files.get_mut(&surplus) {
+                tracked.close();
             }
         }
     }

@@ -80,9 +80,7 @@ impl Engine<'_> {
         }
         if tracked.state != State::Backlog {
             tracked.state = State::Active;
-            if !self.active.contains(&id) {
-                self.active.push(id);
-            }
+            self.queue.activate(id);
         }
         if self.by_path.get(&key) == Some(&id) {
             self.by_path.remove(&key);

@@ -160,9 +160,7 @@ impl Engine<'_> {
             State::Idle | State::Finished | State::Unreadable if is_changed || is_behind => {
                 if tracked.state != State::Unreadable {
                     tracked.state = State::Active;
-                    if !self.active.contains(&id) {
-                        self.active.push(id);
-                    }
+                    self.queue.activate(id);
                 }
                 self.read_turn(id)?;
             }

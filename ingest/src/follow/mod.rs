@@ -9,6 +9,7 @@ pub(crate) mod gone;
 pub(crate) mod meet;
 mod outflow;
 pub(crate) mod packed;
+mod queue;
 pub(crate) mod register;
 pub(crate) mod rotate;
 pub(crate) mod tracked;

@@ -240,7 +240,7 @@ impl Engine<'_> {
         tracked.state = State::Idle;
         tracked.is_caught_up = false;
         if self.around.config.mode == crate::config::Mode::Once {
-            self.unsettled.push(id);
+            self.queue.unsettle(id);
         }
         if tracked.entry.why != why {
             tracked.entry.why = why.to_owned();
@@ -258,9 +258,9 @@ impl Engine<'_> {
             let why = tracked.entry.why.clone();
             self.summary.left.push((tracked.path.clone(), why));
         } else if tracked.stat.untouched_for() < STILL_FOR {
-            self.unsettled.push(id);
+            self.queue.unsettle(id);
         } else {
-            self.backlog.push_back(id);
+            self.queue.enqueue(id);
         }
     }
 }

@@ -100,7 +100,7 @@ impl Engine<'_> {
         if tracked.is_finished_packed() {
             tracked.state = State::Finished;
         } else {
-            self.backlog.push_back(id);
+            self.queue.enqueue(id);
         }
         self.files.insert(id, tracked);
         self.is_dirty = true;

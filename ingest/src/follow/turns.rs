@@ -1,7 +1,6 @@
 //! Which file is read next, and for how long: active ones every few milliseconds, the backlog one after the other.
 
 use std::io;
-use std::time::Instant;
 
 use bekk_stream::FileId;
 
@@ -20,17 +19,13 @@ impl Engine<'_> {
     /// Reads what has come to active files, and a block of the backlog; says whether there is more.
     pub(crate) fn read_some(&mut self) -> Result<bool, Stopped> {
         let mut is_busy = false;
-        let now = Instant::now();
-        if now >= self.polled_at + self.around.config.poll_active {
-            self.polled_at = now;
-            for file in std::mem::take(&mut self.active) {
-                is_busy |= self.poll(file)?;
-            }
+        for file in self.queue.take_active(self.around.config.poll_active) {
+            is_busy |= self.poll(file)?;
         }
-        if let Some(&file) = self.backlog.front() {
+        if let Some(file) = self.queue.first() {
             is_busy = true;
             if !self.read_block(file)? {
-                self.backlog.pop_front();
+                self.queue.dequeue();
             }
         }
         Ok(is_busy)
@@ -59,7 +54,7 @@ impl Engine<'_> {
             tracked.state = State::Idle;
             return Ok(false);
         }
-        self.active.push(file);
+        self.queue.activate(file);
         match is_changed || is_lagging {
             true => self.read_turn(file),
             false => Ok(false),
