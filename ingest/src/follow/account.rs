@@ -7,7 +7,6 @@ use bekk_log::Offset;
 use bekk_stream::{FileId, Meta, Progress};
 
 use crate::Error;
-use crate::file::decision::FileState;
 use crate::file::entry::FileEntry;
 use crate::file::entry::widen;
 use crate::follow::engine::Engine;
@@ -30,7 +29,7 @@ impl Engine<'_> {
     pub(crate) fn begun_with(&mut self, stream: usize) -> Vec<Meta> {
         let mut begun: HashMap<FileId, Progress> = HashMap::new();
         for progress in &self.outflow.pending()[stream].progress {
-            let Some(tracked) = self.files.get_mut(&progress.file) else {
+            let Some(tracked) = self.catalog.get_mut(progress.file) else {
                 continue;
             };
             let told = progress.to_be_told(tracked.entry.head);
@@ -63,7 +62,7 @@ impl Engine<'_> {
         }
         for progress in &batch.progress {
             // A file may have been replaced while its last records were on their way.
-            let Some(tracked) = self.files.get_mut(&progress.file) else {
+            let Some(tracked) = self.catalog.get_mut(progress.file) else {
                 continue;
             };
             let entry = &mut tracked.entry;
@@ -108,8 +107,8 @@ impl Engine<'_> {
     /// before told of the files, `bekk.meta` tells from then on, so that the checkpoint stays a cache. Each call
     /// is durable and takes its time, and retention works in hours, so this need not be exact.
     fn hold(&mut self) -> Result<bool, Error> {
-        let unmet = self.known.values().flatten();
-        let entries = self.files.values().map(|tracked| &tracked.entry);
+        let unmet = self.catalog.known.iter();
+        let entries = self.catalog.followed().map(|tracked| &tracked.entry);
         let untold = entries.chain(unmet).filter(|entry| {
             let is_told = self.told.get(&entry.id) == Some(&entry.position);
             entry.position > 0 && !(is_told && entry.known.is_empty()) && !entry.is_in_receipt()
@@ -151,16 +150,9 @@ impl Engine<'_> {
         }
         checkpoint
             .files
-            .extend(self.files.values().map(Tracked::saved));
-        let unmet = self.known.values().flatten();
-        checkpoint.files.extend(
-            unmet
-                .filter(|entry| {
-                    let is_gone = entry.state == FileState::Gone;
-                    !entry.is_in_receipt() || is_gone && self.ended.contains(&entry.id)
-                })
-                .cloned(),
-        );
+            .extend(self.catalog.followed().map(Tracked::saved));
+        let unmet = self.catalog.known.saved();
+        checkpoint.files.extend(unmet.cloned());
         checkpoint.store(&self.around.checkpoint_path)?;
         let pause = began.elapsed() * 10;
         if self.is_hold_due() && self.hold()? {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::Mode;
 use crate::file::decision::What;
@@ -24,9 +24,6 @@ use crate::text::recent::Recent;
 const COPY_AFTER: Duration = Duration::from_secs(10);
 /// How many of its last bytes are compared.
 const COPY_BYTES: u64 = 4096;
-
-/// Of how many contents that are in no file the last bytes are kept.
-const GIVEN_UP_MAX: usize = 16;
 
 impl Engine<'_> {
     /// Looks for the copy of a content that has been truncated or overwritten, and goes on there. Says what
@@ -77,11 +74,7 @@ impl Engine<'_> {
         let mut entry = lost.entry;
         entry.size = lost.size.max(entry.position);
         entry.lose("it was emptied or overwritten");
-        self.given_up.push_back((entry.id, lost.recent));
-        if self.given_up.len() > GIVEN_UP_MAX {
-            self.given_up.pop_front();
-        }
-        self.let_go(lost.stream, entry);
+        self.catalog.known.give_up(lost.stream, entry, lost.recent);
     }
 
     /// The files that may be the copy of a lost content, the oldest first.
@@ -104,9 +97,8 @@ impl Engine<'_> {
             let Some(stat) = Stat::at(&path) else {
                 continue;
             };
-            let key = (stream, stat.device, stat.inode);
             let file = Listed { stream, path, stat };
-            let is_known = self.by_inode.contains_key(&key)
+            let is_known = self.catalog.of_inode(stream, &stat).is_some()
                 || found.iter().any(|other| other.path == file.path)
                 || self.is_known_content(&file);
             if !is_known && !lost.entry.is_inode_of(&stat) {
@@ -119,8 +111,8 @@ impl Engine<'_> {
 
     /// Whether a file is one that was read before, as which it is known.
     fn is_known_content(&self, file: &Listed) -> bool {
-        let entries = self.known.get(&(file.stream, file.stat.inode));
-        entries.into_iter().flatten().any(|entry| {
+        let entries = self.catalog.known.of_inode(file.stream, file.stat.inode);
+        entries.iter().any(|entry| {
             let is_read = entry.position > 0 || !entry.known.is_empty();
             let verdict = || {
                 let mut source = Source::new(File::open(&file.path)?)?;
@@ -133,23 +125,16 @@ impl Engine<'_> {
     /// Whether a new file may be a copy of a followed one that is just being made, to be emptied next. One
     /// that has stood still for a while is none.
     pub(crate) fn may_be_copy(&mut self, file: &Listed) -> bool {
-        let key = (file.stream, file.stat.device, file.stat.inode);
         let is_like = self.around.config.mode == Mode::Follow
-            && self.files.values().any(|tracked| is_like(file, tracked));
+            && self
+                .catalog
+                .followed()
+                .any(|tracked| is_like(file, tracked));
         if !is_like {
-            self.held_back.remove(&key);
+            self.catalog.let_pass(file);
             return false;
         }
-        let now = Instant::now();
-        let (size, since) = self.held_back.entry(key).or_insert((file.stat.size, now));
-        if *size != file.stat.size {
-            (*size, *since) = (file.stat.size, now);
-        }
-        if since.elapsed() >= COPY_AFTER {
-            self.held_back.remove(&key);
-            return false;
-        }
-        true
+        self.catalog.hold_back(file, COPY_AFTER)
     }
 }
 

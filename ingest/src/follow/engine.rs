@@ -1,6 +1,6 @@
 //! The reading thread: reads, sends batches, and takes note of what the log has acknowledged.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -11,11 +11,10 @@ use bekk_stream::{FileId, Stream};
 
 use crate::Error;
 use crate::config::{Config, Mode};
-use crate::file::decision::FileState;
-use crate::file::entry::FileEntry;
 use crate::file::owner::Identity;
+use crate::follow::catalog::Catalog;
 use crate::follow::formats::Formats;
-use crate::follow::gone::ENDED_MAX;
+use crate::follow::known::Known;
 use crate::follow::outflow::Outflow;
 use crate::follow::queue::Queue;
 use crate::follow::tracked::Tracked;
@@ -28,7 +27,6 @@ use crate::ledger::recover::Recovered;
 use crate::stats::{Stats, Summary};
 use crate::text::batch::Batch;
 use crate::text::reader::Reader;
-use crate::text::recent::Recent;
 
 /// How long the thread sleeps at most, so that it sees when it is told to stop.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
@@ -54,23 +52,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) reader: Reader,
     pub(crate) formats: Formats<'a>,
     pub(crate) outflow: Outflow<'a>,
-    pub(crate) files: HashMap<FileId, Tracked>,
-    /// Files by stream, device and inode.
-    pub(crate) by_inode: HashMap<(usize, u64, u64), FileId>,
-    /// Files that were known before and have not been met in this run, by stream and inode.
-    pub(crate) known: HashMap<(usize, u64), Vec<FileEntry>>,
-    /// Their inodes by stream and path.
-    pub(crate) known_paths: HashMap<(usize, PathBuf), u64>,
-    /// Those among them that the last run had to do with: the checkpoint has them, or they were begun after it.
-    pub(crate) recent: HashSet<FileId>,
-    /// Files in the inbox by stream and path.
-    pub(crate) by_path: HashMap<(usize, PathBuf), FileId>,
-    /// Files that may be copies being made, by stream, device and inode: their size, and since when.
-    pub(crate) held_back: HashMap<(usize, u64, u64), (u64, Instant)>,
-    /// The last bytes of contents that no file has now: they may come back compressed.
-    pub(crate) given_up: VecDeque<(FileId, Recent)>,
-    /// Files that are gone, the latest last.
-    pub(crate) ended: VecDeque<FileId>,
+    pub(crate) catalog: Catalog,
     pub(crate) queue: Queue,
     /// Paths that could not be read, each reported once.
     pub(crate) unreadable: HashSet<PathBuf>,
@@ -115,18 +97,6 @@ impl Stopped {
     }
 }
 
-/// Adds a file to the known ones. Nearly all inodes are those of one file, and there may be very many.
-pub(crate) fn remember(
-    known: &mut HashMap<(usize, u64), Vec<FileEntry>>,
-    stream: usize,
-    mut entry: FileEntry,
-) {
-    entry.offsets.shrink_to_fit();
-    let inode = (stream, entry.inode);
-    let entries = known.entry(inode).or_insert_with(|| Vec::with_capacity(1));
-    entries.push(entry);
-}
-
 impl<'a> Engine<'a> {
     pub(crate) fn new(
         around: Surroundings<'a>,
@@ -140,35 +110,16 @@ impl<'a> Engine<'a> {
             .map(|ends| u32::try_from(ends.len()).expect("a topic has at most 1,024 partitions"))
             .collect();
         let index = |name: &str| around.streams.iter().position(|stream| stream.name == name);
-        let mut known: HashMap<(usize, u64), Vec<FileEntry>> = HashMap::new();
-        let mut known_paths = HashMap::new();
-        let mut ended = Vec::new();
-        for file in recovered.files {
-            if let Some(stream) = index(&file.stream) {
-                known_paths.insert((stream, file.path().to_owned()), file.inode);
-                if file.state == FileState::Gone {
-                    ended.push((file.decisions.last().map(|last| last.at_ms), file.id));
-                }
-                remember(&mut known, stream, file);
-            }
-        }
-        ended.sort_unstable();
-        let first = ended.len().saturating_sub(ENDED_MAX);
+        let files = recovered.files.into_iter();
+        let configured = files.filter_map(|file| Some((index(&file.stream)?, file)));
+        let known = Known::new(configured, recovered.recent);
         let now = Instant::now();
         Self {
             session: recovered.session,
             reader: Reader::new(),
             outflow: Outflow::new(&partitions, batches, events),
             formats: Formats::new(around.streams, partitions),
-            files: HashMap::new(),
-            by_inode: HashMap::new(),
-            known,
-            known_paths,
-            recent: recovered.recent,
-            by_path: HashMap::new(),
-            held_back: HashMap::new(),
-            given_up: VecDeque::new(),
-            ended: ended[first..].iter().map(|(_, id)| *id).collect(),
+            catalog: Catalog::new(known),
             queue: Queue::new(),
             unreadable: HashSet::new(),
             ends: recovered.ends,
@@ -255,8 +206,8 @@ impl<'a> Engine<'a> {
     pub(crate) fn await_appends(&mut self, id: FileId) -> Result<(), Stopped> {
         let is_pending = |tracked: &Tracked| tracked.entry.position < tracked.cursor.position;
         let Some(stream) = self
-            .files
-            .get(&id)
+            .catalog
+            .get(id)
             .filter(|tracked| is_pending(tracked))
             .map(|tracked| tracked.stream)
         else {
@@ -265,7 +216,7 @@ impl<'a> Engine<'a> {
         if !self.outflow.pending()[stream].is_empty() && self.await_room()? {
             self.send_one(stream);
         }
-        while self.outflow.is_in_flight() && self.files.get(&id).is_some_and(is_pending) {
+        while self.outflow.is_in_flight() && self.catalog.get(id).is_some_and(is_pending) {
             match self.outflow.recv() {
                 Some(event) => self.take_event(event)?,
                 None => break,

@@ -24,7 +24,7 @@ impl Engine<'_> {
     /// Notes that a file has been read as far as it goes, but for so many bytes of an incomplete record.
     pub(crate) fn caught_up(&mut self, id: FileId, partial: u64) {
         let mode = self.around.config.mode;
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
         tracked.partial = partial;
@@ -50,7 +50,7 @@ impl Engine<'_> {
     /// of files that are being written. Says whether all is decided.
     pub(crate) fn settle(&mut self) -> Result<bool, Stopped> {
         for id in self.queue.take_unsettled() {
-            let Some(tracked) = self.files.get_mut(&id) else {
+            let Some(tracked) = self.catalog.get_mut(id) else {
                 continue;
             };
             if let Err(error) = tracked.look() {
@@ -83,7 +83,7 @@ impl Engine<'_> {
 
     /// Sets a file aside.
     pub(crate) fn block(&mut self, id: FileId, why: String) {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
         Stats::add(&self.around.stats.files_blocked, 1);
@@ -104,7 +104,7 @@ impl Engine<'_> {
 
     /// Notes that a file could not be read.
     pub(crate) fn fail(&mut self, id: FileId, error: &io::Error) {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
         tracked.close();
@@ -127,15 +127,15 @@ impl Engine<'_> {
 
     /// Notes that a file was opened, and closes the ones that were opened first if they are too many.
     pub(crate) fn opened(&mut self, id: FileId) {
-        let files = &self.files;
+        let catalog = &self.catalog;
         let must_stay = |id| {
             // It could not be opened again.
-            let tracked: Option<&Tracked> = files.get(&id);
+            let tracked = catalog.get(id);
             tracked.is_some_and(|tracked| tracked.outside.is_some() && tracked.source.is_some())
         };
         let open_max = self.around.config.open_files_max;
         for surplus in self.queue.opened(id, open_max, must_stay) {
-            if let Some(tracked) = self.files.get_mut(&surplus) {
+            if let Some(tracked) = self.catalog.get_mut(surplus) {
                 tracked.close();
             }
         }
@@ -151,7 +151,7 @@ impl Engine<'_> {
         }
         let mut finished = Vec::new();
         let mut complete = Vec::new();
-        for (id, tracked) in &self.files {
+        for (id, tracked) in self.catalog.iter() {
             if !matches!(tracked.state, State::Idle) {
                 continue;
             }
@@ -168,9 +168,9 @@ impl Engine<'_> {
                 continue;
             }
             if tracked.is_done() && unchanged_for >= wait {
-                finished.push(*id);
+                finished.push(id);
             } else if !is_once && tracked.partial > 0 && unchanged_for >= partial_after {
-                complete.push(*id);
+                complete.push(id);
             }
         }
         for id in complete {
@@ -182,7 +182,7 @@ impl Engine<'_> {
     pub(crate) fn finish(&mut self, ids: &[FileId]) -> Result<(), Stopped> {
         let mut metas = Vec::new();
         for id in ids {
-            let Some(tracked) = self.files.get_mut(id) else {
+            let Some(tracked) = self.catalog.get_mut(*id) else {
                 continue;
             };
             tracked.state = State::Finished;
@@ -202,7 +202,7 @@ impl Engine<'_> {
             return Ok(());
         }
         for id in ids {
-            let Some(tracked) = self.files.get_mut(id) else {
+            let Some(tracked) = self.catalog.get_mut(*id) else {
                 continue;
             };
             let entry = &mut tracked.entry;
@@ -223,7 +223,7 @@ impl Engine<'_> {
 
     /// Deletes or moves a finished file, if the stream says so.
     fn put_away(&mut self, id: FileId) {
-        let Some(tracked) = self.files.get(&id) else {
+        let Some(tracked) = self.catalog.get(id) else {
             return;
         };
         let path = tracked.path.clone();

@@ -1,7 +1,6 @@
 //! Files that leave the inbox: renamed out of the patterns, moved away, deleted. They are followed to their end.
 
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -12,19 +11,19 @@ use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
 use crate::file::evidence::{Verdict, verify};
 use crate::file::siblings::Siblings;
-use crate::follow::engine::{Engine, Stopped, remember};
+use crate::follow::engine::{Engine, Stopped};
 use crate::follow::tracked::{GONE_FOR, Outside, State, Tracked};
 use crate::inbox::Listed;
 use crate::source::Source;
 use crate::source::stat::Stat;
 
-/// Of how many files that are gone more is remembered than the log needs.
-pub(crate) const ENDED_MAX: usize = 300;
-
 impl Engine<'_> {
     /// Notes the name that a followed file has now.
     pub(crate) fn rename(&mut self, id: FileId, path: PathBuf) {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(from) = self.catalog.rename(id, &path) else {
+            return;
+        };
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
         let stream = tracked.stream;
@@ -33,15 +32,8 @@ impl Engine<'_> {
             .inbox
             .streams_of(&path)
             .any(|matching| matching == stream);
-        let from = std::mem::replace(&mut tracked.path, path.clone());
-        tracked.entry.path = path.as_os_str().as_bytes().to_vec();
-        let key = (stream, from);
-        if self.by_path.get(&key) == Some(&id) {
-            self.by_path.remove(&key);
-        }
-        self.by_path.insert((stream, path), id);
         self.is_dirty = true;
-        let from = key.1.display();
+        let from = from.display();
         if is_inside {
             let why = format!("it was `{from}`, and has the same inode: it goes on where it was");
             tracked.entry.decide(What::Renamed, why);
@@ -57,7 +49,7 @@ impl Engine<'_> {
 
     /// Looks beside its name for a file that is not there any more, and notes the name that it has now.
     pub(crate) fn find_again(&mut self, id: FileId) -> bool {
-        let Some(tracked) = self.files.get(&id) else {
+        let Some(tracked) = self.catalog.get(id) else {
             return false;
         };
         let (device, inode) = (tracked.stat.device, tracked.stat.inode);
@@ -71,10 +63,9 @@ impl Engine<'_> {
 
     /// Follows a file on that has left the inbox.
     pub(crate) fn leave(&mut self, id: FileId, how: Outside) {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
-        let key = (tracked.stream, tracked.path.clone());
         if how == Outside::Deleted || tracked.outside.is_none() {
             tracked.outside = Some(how);
         }
@@ -82,23 +73,21 @@ impl Engine<'_> {
             tracked.state = State::Active;
             self.queue.activate(id);
         }
-        if self.by_path.get(&key) == Some(&id) {
-            self.by_path.remove(&key);
-        }
+        self.catalog.leave_name(id);
         self.is_dirty = true;
     }
 
     /// Sees which files have gone from the inbox, and ends with those that have been gone for a while.
     pub(crate) fn notice_gone(&mut self) -> Result<(), Stopped> {
         let unseen: Vec<FileId> = self
-            .files
+            .catalog
             .iter()
             .filter(|(_, tracked)| tracked.scan != self.scan)
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         let mut siblings = Siblings::default();
         for id in unseen {
-            let Some(tracked) = self.files.get_mut(&id) else {
+            let Some(tracked) = self.catalog.get_mut(id) else {
                 continue;
             };
             if tracked.state == State::Blocked {
@@ -124,7 +113,7 @@ impl Engine<'_> {
         let is_held = |tracked: &&Tracked| {
             tracked.outside == Some(Outside::Deleted) && tracked.source.is_some()
         };
-        let held = self.files.values().filter(is_held).count();
+        let held = self.catalog.followed().filter(is_held).count();
         let counter = &self.around.stats.files_deleted_open;
         counter.store(held as u64, Ordering::Relaxed);
         Ok(())
@@ -132,7 +121,7 @@ impl Engine<'_> {
 
     /// Ends with a file outside of the inbox once all of it is read and nobody has written to it for a while.
     fn end_outside(&mut self, id: FileId, outside: Outside) -> Result<(), Stopped> {
-        let Some(tracked) = self.files.get(&id) else {
+        let Some(tracked) = self.catalog.get(id) else {
             return Ok(());
         };
         let wait = match outside {
@@ -161,7 +150,7 @@ impl Engine<'_> {
     /// Ends with a file of which nothing can be read any more.
     fn end_unseen(&mut self, id: FileId) -> Result<(), Stopped> {
         self.await_appends(id)?;
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(());
         };
         tracked.entry.size = tracked.size();
@@ -172,49 +161,23 @@ impl Engine<'_> {
 
     /// Lets a file go that may come back, under whatever name.
     fn retain_known(&mut self, id: FileId) {
-        let Some(tracked) = self.files.get(&id) else {
+        let Some(tracked) = self.catalog.get(id) else {
             return;
         };
         let (stream, mut entry) = (tracked.stream, tracked.saved());
         entry.state = FileState::Gone;
         self.forget(id);
-        self.let_go(stream, entry);
-    }
-
-    /// Remembers a content that is gone: it may come back under another name, compressed, or as it was.
-    pub(crate) fn let_go(&mut self, stream: usize, entry: FileEntry) {
-        self.ended.push_back(entry.id);
-        if self.ended.len() > ENDED_MAX {
-            self.ended.pop_front();
-        }
-        remember(&mut self.known, stream, entry);
+        self.catalog.known.let_go(stream, entry);
     }
 
     /// After the first listing: looks for files that were being read when an earlier run ended, and have got a
     /// name since that the patterns do not match.
     pub(crate) fn seek_rotated(&mut self) -> Result<(), Stopped> {
         let mut siblings = Siblings::default();
-        let mut found = Vec::new();
-        for (&(stream, _), entries) in &mut self.known {
-            let recent = &self.recent;
-            let is_sought = |entry: &FileEntry| {
-                recent.contains(&entry.id) && entry.position + entry.size > 0
-                    || !entry.is_in_receipt() && (entry.position > 0 || !entry.known.is_empty())
-            };
-            entries.retain(|entry| {
-                if !is_sought(entry) {
-                    return true;
-                }
-                let place = siblings.find(entry.path(), entry.device, entry.inode);
-                match place {
-                    Some((path, stat)) => {
-                        found.push((Listed { stream, path, stat }, entry.clone()));
-                        false
-                    }
-                    None => true,
-                }
-            });
-        }
+        let found = self.catalog.known.take_unfinished(|stream, entry| {
+            let (path, stat) = siblings.find(entry.path(), entry.device, entry.inode)?;
+            Some(Listed { stream, path, stat })
+        });
         for (file, entry) in found {
             self.follow_rotated(file, entry)?;
         }
@@ -223,19 +186,9 @@ impl Engine<'_> {
 
     /// After that: names the files that an earlier run was reading, and that are nowhere now.
     pub(crate) fn name_missing(&mut self) {
-        let mut missing = Vec::new();
-        for entry in self.known.values_mut().flatten() {
-            let is_new = !matches!(entry.state, FileState::Gone | FileState::Blocked);
-            let is_there = || Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
-            if is_new && self.recent.contains(&entry.id) && !is_there() {
-                entry.lose("it is not where it was");
-                missing.push(entry.id);
-            }
-        }
-        self.is_dirty |= !missing.is_empty();
-        self.ended.extend(missing);
-        let surplus = self.ended.len().saturating_sub(ENDED_MAX);
-        self.ended.drain(..surplus);
+        let is_there =
+            |entry: &FileEntry| Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+        self.is_dirty |= self.catalog.known.lose_missing(is_there);
     }
 
     /// Reads on in a known file that has left the inbox while nobody looked, if there is more in it.
@@ -243,11 +196,10 @@ impl Engine<'_> {
         let open = File::open(&file.path).and_then(Source::new);
         let verdict = open.and_then(|mut source| verify(&mut source, &file.stat, &entry));
         let is_same = matches!(verdict, Ok(Verdict::Same));
-        let inode = (file.stream, file.stat.device, file.stat.inode);
-        // Of two that are known with its inode, the one that was told of last has it.
-        let is_followed = self.by_inode.contains_key(&inode);
+        // If two entries share an inode, the newest owns it.
+        let is_followed = self.catalog.of_inode(file.stream, &file.stat).is_some();
         if !is_same || is_followed || file.stat.size <= entry.position {
-            remember(&mut self.known, file.stream, entry);
+            self.catalog.known.remember(file.stream, entry);
             return Ok(());
         }
         let why = format!(

@@ -13,7 +13,7 @@ use crate::config::Mode;
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
 use crate::file::evidence::{Verdict, verify};
-use crate::follow::engine::{Engine, Stopped, remember};
+use crate::follow::engine::{Engine, Stopped};
 use crate::follow::rotate::{Found, Lost};
 use crate::follow::tracked::State;
 use crate::inbox::Listed;
@@ -97,8 +97,8 @@ impl Engine<'_> {
         let mut seen = HashSet::new();
         for file in listed {
             let key = (file.stream, file.stat.device, file.stat.inode);
-            match self.by_inode.get(&key) {
-                Some(&id) => self.meet_tracked(id, file, &mut found)?,
+            match self.catalog.of_inode(file.stream, &file.stat) {
+                Some(id) => self.meet_tracked(id, file, &mut found)?,
                 // Further names of a file are none of its own.
                 None if seen.insert(key) => self.meet_unknown(file, &mut found)?,
                 None => {}
@@ -110,7 +110,7 @@ impl Engine<'_> {
     /// Takes note of a file that is being followed.
     fn meet_tracked(&mut self, id: FileId, file: Listed, found: &mut Found) -> Result<(), Stopped> {
         let scan = self.scan;
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(());
         };
         let is_other_name = tracked.path != file.path;
@@ -126,9 +126,9 @@ impl Engine<'_> {
         if is_other_name {
             self.rename(id, file.path.clone());
         } else if was_outside {
-            self.by_path.insert((file.stream, file.path.clone()), id);
+            self.catalog.take_name(id);
         }
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(());
         };
         let size = tracked.stat.size;
@@ -154,7 +154,7 @@ impl Engine<'_> {
             State::Blocked if is_changed => {
                 let entry = tracked.entry.clone();
                 self.forget(id);
-                remember(&mut self.known, file.stream, entry);
+                self.catalog.known.remember(file.stream, entry);
                 self.meet_unknown(file, found)?;
             }
             State::Idle | State::Finished | State::Unreadable if is_changed || is_behind => {
@@ -194,7 +194,7 @@ impl Engine<'_> {
             // Whether its inode was used again, or it may be the copy of another, for which the same holds.
             let is_other = entry.state == FileState::Gone || entry.path() != file.path;
             if is_other || self.may_be_copy(&file) {
-                remember(&mut self.known, file.stream, entry);
+                self.catalog.known.remember(file.stream, entry);
                 if is_other && file.stat.size > 0 {
                     found.new.push(file);
                 }
@@ -237,9 +237,8 @@ impl Engine<'_> {
     /// restart, with its path. Of several, whose inode it was one after the other, the one whose content it has; else
     /// the newest.
     fn take_known(&mut self, file: &Listed) -> io::Result<Option<(FileEntry, Verdict)>> {
-        let Some(entries) = self.known.get_mut(&(file.stream, file.stat.inode)) else {
-            return Ok(None);
-        };
+        let known = &mut self.catalog.known;
+        let entries = known.of_inode(file.stream, file.stat.inode);
         let path = file.path.as_os_str().as_bytes();
         let may_be = |entry: &FileEntry| entry.device == file.stat.device || entry.path == path;
         if !entries.iter().any(may_be) {
@@ -258,14 +257,17 @@ impl Engine<'_> {
                 best = Some((rank, verdict));
             }
         }
-        Ok(best.map(|((.., index), verdict)| (entries.remove(index), verdict)))
+        Ok(best.and_then(|((.., index), verdict)| {
+            let entry = known.take(file.stream, file.stat.inode, index)?;
+            Some((entry, verdict))
+        }))
     }
 
     /// Begins anew with a file that turned out to be another than the one that was read.
     pub(crate) fn replace(&mut self, id: FileId, verdict: Verdict) -> Result<(), Stopped> {
         let Some((stream, path, size)) = self
-            .files
-            .get(&id)
+            .catalog
+            .get(id)
             .map(|file| (file.stream, file.path.clone(), file.stat.size))
         else {
             return Ok(());
@@ -275,9 +277,7 @@ impl Engine<'_> {
         // It may have been renamed meanwhile, and its name be that of another one that is followed.
         if let Some(stat) = Stat::at(&path)
             && stat.size > 0
-            && !self
-                .by_inode
-                .contains_key(&(stream, stat.device, stat.inode))
+            && self.catalog.of_inode(stream, &stat).is_none()
         {
             found.new.push(Listed { stream, path, stat });
         }
@@ -287,7 +287,7 @@ impl Engine<'_> {
     /// Ends with a file whose content has been replaced: what was read of it stays in the log.
     fn retire(&mut self, id: FileId, verdict: Verdict, size: u64) -> Result<Option<Lost>, Stopped> {
         self.await_appends(id)?;
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(None);
         };
         let lost = Lost {
@@ -305,20 +305,12 @@ impl Engine<'_> {
     }
 
     pub(crate) fn forget(&mut self, id: FileId) {
-        if let Some(tracked) = self.files.remove(&id) {
+        if let Some(tracked) = self.catalog.remove(id) {
             let stats = self.around.stats;
             match tracked.state {
                 State::Blocked => Stats::subtract(&stats.files_blocked, 1),
                 // What is left of it will not be read.
                 _ => Stats::subtract(&stats.bytes_known, tracked.unlogged()),
-            }
-            let key = (tracked.stream, tracked.entry.device, tracked.entry.inode);
-            if self.by_inode.get(&key) == Some(&id) {
-                self.by_inode.remove(&key);
-            }
-            let key = (tracked.stream, tracked.path);
-            if self.by_path.get(&key) == Some(&id) {
-                self.by_path.remove(&key);
             }
             self.is_dirty = true;
         }

@@ -1,11 +1,13 @@
 //! Follows the files of the inbox from the listing that meets them to their receipt.
 
 pub(crate) mod account;
+mod catalog;
 pub(crate) mod copies;
 pub(crate) mod engine;
 pub(crate) mod finish;
 mod formats;
 pub(crate) mod gone;
+mod known;
 pub(crate) mod meet;
 mod outflow;
 pub(crate) mod packed;

@@ -39,7 +39,7 @@ pub(crate) enum Checked {
 impl Engine<'_> {
     /// Makes sure of a compressed file that it is whole and has what was read of it.
     pub(crate) fn check_packed(&mut self, id: FileId) -> Result<Checked, Stopped> {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(Checked::Not);
         };
         let Some(Source::Packed(packed)) = &mut tracked.source else {
@@ -62,7 +62,7 @@ impl Engine<'_> {
         if packed.is_unchecked() {
             self.want_crcs(id);
         }
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(Checked::Not);
         };
         let Some(Source::Packed(packed)) = &mut tracked.source else {
@@ -93,7 +93,7 @@ impl Engine<'_> {
     /// Asks for the CRCs of what was read of the file itself, and of those that it may be a copy of.
     fn want_crcs(&mut self, id: FileId) {
         let originals = self.originals_of(id);
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
         let position = tracked.entry.position;
@@ -107,7 +107,7 @@ impl Engine<'_> {
 
     /// Followed or known files that a compressed one of which nothing is read may be the copy of.
     fn originals_of(&mut self, id: FileId) -> Vec<FileEntry> {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Vec::new();
         };
         if tracked.entry.position > 0 {
@@ -117,11 +117,14 @@ impl Engine<'_> {
         let Some(mut source) = tracked.source.take() else {
             return Vec::new();
         };
-        let followed = self.files.values().filter(|other| other.stream == stream);
-        let known = self.known.iter().filter(|((of, _), _)| *of == stream);
+        let followed = self
+            .catalog
+            .followed()
+            .filter(|other| other.stream == stream);
+        let known = self.catalog.known.of_stream(stream);
         let mut entries: Vec<FileEntry> = followed
             .map(|other| &other.entry)
-            .chain(known.flat_map(|(_, entries)| entries))
+            .chain(known)
             .filter(|entry| {
                 let may_be = entry.packing.is_none() && entry.position > 0 && entry.crc.is_some();
                 may_be && is_named_after(&path, entry.path())
@@ -131,7 +134,7 @@ impl Engine<'_> {
         entries.retain(|entry| {
             Fingerprint::of_head(&mut source, entry.head.len).is_ok_and(|head| head == entry.head)
         });
-        if let Some(tracked) = self.files.get_mut(&id) {
+        if let Some(tracked) = self.catalog.get_mut(id) {
             tracked.source = Some(source);
         }
         entries
@@ -139,7 +142,7 @@ impl Engine<'_> {
 
     /// Goes on with a compressed file that is whole.
     fn take_checked(&mut self, id: FileId) -> Result<Checked, Stopped> {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(Checked::Not);
         };
         let Some(Source::Packed(packed)) = &tracked.source else {
@@ -172,7 +175,8 @@ impl Engine<'_> {
         // One that was copied and emptied is where it was, without this content.
         let is_there = entry.state != FileState::Gone
             && Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
-        let Some(source @ Source::Packed(_)) = &mut self.files.get_mut(&id)?.source else {
+        let (tracked, known) = self.catalog.with_known(id)?;
+        let Some(source @ Source::Packed(_)) = &mut tracked.source else {
             return None;
         };
         let crc_of = |source: &Source, len| match source {
@@ -186,7 +190,7 @@ impl Engine<'_> {
             return None;
         };
         let len = packed.text_len()?;
-        let (_, recent) = self.given_up.iter().find(|(of, _)| *of == entry.id)?;
+        let recent = known.given_up(entry.id)?;
         let entry = shortened(&entry, recent, source, len)?;
         (crc_of(source, len) == entry.crc).then_some(entry)
     }
@@ -194,18 +198,16 @@ impl Engine<'_> {
     /// Reads on in a compressed file what was begun in the one that it was made of.
     fn go_on_compressed(&mut self, id: FileId, entry: FileEntry) -> Result<(), Stopped> {
         self.await_appends(entry.id)?;
-        let original = self.files.get(&entry.id);
+        let original = self.catalog.get(entry.id);
         let mut entry = original.map_or(entry, |original| original.entry.clone());
-        let Some(tracked) = self.files.get(&id) else {
+        let Some(tracked) = self.catalog.get(id) else {
             return Ok(());
         };
         let (stream, path, stat) = (tracked.stream, tracked.path.clone(), tracked.stat);
         (entry.size, entry.packing) = (tracked.entry.size, tracked.entry.packing);
         self.forget(id);
         self.forget(entry.id);
-        if let Some(known) = self.known.get_mut(&(stream, entry.inode)) {
-            known.retain(|known| known.id != entry.id);
-        }
+        self.catalog.known.remove(stream, &entry);
         let why = format!(
             "it is `{}` compressed: its text begins with all {} bytes that were read there, and is read on from there",
             entry.path().display(),
@@ -217,7 +219,7 @@ impl Engine<'_> {
 
     /// Waits with a compressed file that is cut off, or sets it aside if it has long been unchanged.
     fn judge_cut(&mut self, id: FileId) {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
         let name = packing_name(tracked.entry.packing);
@@ -234,7 +236,7 @@ impl Engine<'_> {
 
     /// Notes why a file is not read now; it is tried again at each listing.
     fn wait_for(&mut self, id: FileId, why: &str) {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
         tracked.state = State::Idle;
@@ -251,7 +253,7 @@ impl Engine<'_> {
 
     /// At the end of a run: tries once more with a compressed file, or leaves it.
     pub(crate) fn settle_packed(&mut self, id: FileId) {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
         if tracked.cut == Some(tracked.stat) {

@@ -84,9 +84,6 @@ impl Engine<'_> {
         (entry.device, entry.inode) = (file.stat.device, file.stat.inode);
         entry.path = file.path.as_os_str().as_bytes().to_vec();
         let id = entry.id;
-        self.by_inode
-            .insert((file.stream, file.stat.device, file.stat.inode), id);
-        self.by_path.insert((file.stream, file.path.clone()), id);
         let mut tracked = Tracked::new((file.stream, format), file.path, entry, file.stat);
         let stats = self.around.stats;
         Stats::add(&stats.files_found, 1);
@@ -102,7 +99,7 @@ impl Engine<'_> {
         } else {
             self.queue.enqueue(id);
         }
-        self.files.insert(id, tracked);
+        self.catalog.insert(tracked);
         self.is_dirty = true;
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::file::entry::FileEntry;
 use crate::file::evidence::Verdict;
 use crate::file::siblings::Siblings;
 use crate::follow::copies::is_held;
-use crate::follow::engine::{Engine, Stopped, remember};
+use crate::follow::engine::{Engine, Stopped};
 use crate::follow::tracked::{Outside, State};
 use crate::inbox::Listed;
 use crate::ledger::metas::append_metas;
@@ -139,7 +139,7 @@ impl Engine<'_> {
         self.checkpoint_at = self.checkpoint_at.min(self.checkpoint_from);
         let id = entry.id;
         self.track(file, entry)?;
-        if is_outside && let Some(tracked) = self.files.get_mut(&id) {
+        if is_outside && let Some(tracked) = self.catalog.get_mut(id) {
             tracked.outside = Some(Outside::Renamed);
         }
         Ok(())
@@ -147,25 +147,11 @@ impl Engine<'_> {
 
     /// Finds out what has become of the file that had the name of this one.
     fn find_owner(&mut self, file: &Listed, siblings: &mut Siblings) -> Result<Owner, Stopped> {
-        let key = (file.stream, file.path.clone());
-        if let Some(&id) = self.by_path.get(&key) {
+        if let Some(id) = self.catalog.named(file.stream, &file.path) {
             return self.find_tracked_owner(id, file, siblings);
         }
-        let Some(inode) = self.known_paths.get(&key) else {
-            return Ok(Owner::None);
-        };
-        // It has not taken the name of what it was itself.
-        if *inode == file.stat.inode {
-            return Ok(Owner::None);
-        }
-        let key = (file.stream, *inode);
-        let path = file.path.as_os_str().as_bytes();
-        let candidates = self.known.get_mut(&key);
-        let found = candidates.and_then(|entries| {
-            let at = entries.iter().rposition(|entry| entry.path == path)?;
-            Some(entries.remove(at))
-        });
-        let Some(entry) = found else {
+        let known = &mut self.catalog.known;
+        let Some(entry) = known.take_named(file.stream, &file.path, file.stat.inode) else {
             return Ok(Owner::None);
         };
         let id = entry.id;
@@ -181,7 +167,7 @@ impl Engine<'_> {
             return Ok(Owner::Inherited);
         }
         let had_content = entry.position > 0;
-        remember(&mut self.known, file.stream, entry);
+        self.catalog.known.remember(file.stream, entry);
         Ok(match had_content {
             true => Owner::Gone(id),
             false => Owner::None,
@@ -194,7 +180,7 @@ impl Engine<'_> {
         file: &Listed,
         siblings: &mut Siblings,
     ) -> Result<Owner, Stopped> {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(Owner::None);
         };
         let (device, inode) = (tracked.entry.device, tracked.entry.inode);
@@ -211,7 +197,7 @@ impl Engine<'_> {
             return Ok(Owner::None);
         }
         self.await_appends(id)?;
-        let entry = self.files.get(&id).map(|tracked| tracked.entry.clone());
+        let entry = self.catalog.get(id).map(|tracked| tracked.entry.clone());
         if let Some(entry) = entry
             && file.stat.size >= entry.position
             && is_held(&file.path, &entry)

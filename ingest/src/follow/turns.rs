@@ -33,7 +33,7 @@ impl Engine<'_> {
 
     /// Looks at an active file and reads what is new in it; says whether there is more.
     pub(crate) fn poll(&mut self, file: FileId) -> Result<bool, Stopped> {
-        let Some(tracked) = self.files.get_mut(&file) else {
+        let Some(tracked) = self.catalog.get_mut(file) else {
             return Ok(false);
         };
         if tracked.state != State::Active {
@@ -79,7 +79,7 @@ impl Engine<'_> {
 
     /// The same; with `last` the file ends for good where it ends now.
     pub(crate) fn read_block_as(&mut self, id: FileId, last: bool) -> Result<bool, Stopped> {
-        let Some(tracked) = self.files.get_mut(&id) else {
+        let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(false);
         };
         if tracked.state == State::Blocked {
@@ -140,7 +140,7 @@ impl Engine<'_> {
 
     /// Reads a block of a file that is open.
     fn read_open(&mut self, id: FileId, last: bool) -> io::Result<Outcome> {
-        let tracked = self.files.get_mut(&id).expect("it has just been opened");
+        let tracked = self.catalog.get_mut(id).expect("it has just been opened");
         let source = tracked.source.as_mut().expect("it has just been opened");
         let format = self.formats.get_mut(tracked.format);
         let batch = self.outflow.pending_mut(tracked.stream);
