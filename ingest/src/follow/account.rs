@@ -1,19 +1,21 @@
 //! Keeps account of what the log has acknowledged: in memory, in the checkpoint, and in the log's holds.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use bekk_log::Offset;
-use bekk_stream::{FileId, Meta, Progress};
+use bekk_log::{Client, Offset, Session};
+use bekk_stream::{FileId, Meta, Progress, Stream};
 
 use crate::Error;
-use crate::file::entry::FileEntry;
-use crate::file::entry::widen;
-use crate::follow::engine::Engine;
+use crate::file::entry::{FileEntry, widen};
+use crate::follow::catalog::Catalog;
 use crate::follow::tracked::Tracked;
+use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::hold::holder;
 use crate::ledger::metas::append_metas;
-use crate::stats::Stats;
+use crate::stats::{Stats, Summary};
 use crate::text::batch::Batch;
 
 /// How often the log is told what the checkpoint needs of it,
@@ -22,34 +24,78 @@ const HOLD_INTERVAL: Duration = Duration::from_secs(10 * 60);
 const HOLD_PAUSE: Duration = Duration::from_secs(10);
 const HOLD_BYTES: u64 = 256 << 20;
 
-impl Engine<'_> {
-    /// What is to be told of the files whose first records the pending batch of a stream has: how far they are read, and the CRC of that,
-    /// once it is in the log. A kill may come before the checkpoint knows, and the file be copied or compressed before
-    /// it is looked at again; what was read of it is then known by its content.
-    pub(crate) fn begun_with(&mut self, stream: usize) -> Vec<Meta> {
-        let mut begun: HashMap<FileId, Progress> = HashMap::new();
-        for progress in &self.outflow.pending()[stream].progress {
-            let Some(tracked) = self.catalog.get_mut(progress.file) else {
-                continue;
-            };
-            let told = progress.to_be_told(tracked.entry.head);
-            if let Some(first) = begun.get_mut(&told.file) {
-                *first = Progress {
-                    records: first.records + told.records,
-                    rejects: first.rejects + told.rejects,
-                    ..told
-                };
-            } else if !tracked.is_begun && told.records > 0 {
-                tracked.is_begun = true;
-                begun.insert(told.file, told);
-            }
+/// What is written down of a session, and when.
+pub(crate) struct Account {
+    /// Where the partitions of each stream's topic end, as far as this session knows.
+    ends: Vec<Vec<Offset>>,
+    /// Topics and files of streams that are not configured now.
+    others: Checkpoint,
+    /// How far `bekk.meta` tells that each file is.
+    told: HashMap<FileId, u64>,
+    /// Whether there is something that the checkpoint does not have.
+    is_dirty: bool,
+    checkpoint_at: Instant,
+    /// Before this time the next checkpoint would take too much of ours.
+    checkpoint_from: Instant,
+    /// When the log was last told what is needed of it, and how much had been read then.
+    held_at: Option<(Instant, u64)>,
+    /// Bytes of files that the log has acknowledged in this session.
+    bytes: u64,
+}
+
+/// What an account is written with.
+pub(crate) struct Place<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) interval: Duration,
+    pub(crate) streams: &'a [Stream],
+    pub(crate) log: &'a Client,
+    pub(crate) session: &'a Session,
+    pub(crate) stats: &'a Stats,
+    pub(crate) stop: &'a AtomicBool,
+}
+
+impl Account {
+    pub(crate) fn new(
+        ends: Vec<Vec<Offset>>,
+        others: Checkpoint,
+        told: HashMap<FileId, u64>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            ends,
+            others,
+            told,
+            is_dirty: true,
+            checkpoint_at: now,
+            checkpoint_from: now,
+            held_at: None,
+            bytes: 0,
         }
-        begun.into_values().map(Meta::Begun).collect()
     }
 
-    /// Takes note that a batch is in the log.
-    pub(crate) fn acknowledge(&mut self, batch: Batch, offsets: &[(u32, Offset)]) {
-        let stats = self.around.stats;
+    /// Notes that the checkpoint is to be written again.
+    pub(crate) fn touch(&mut self) {
+        self.is_dirty = true;
+    }
+
+    /// Lets the next checkpoint come as soon as may be.
+    pub(crate) fn hasten(&mut self) {
+        self.checkpoint_at = self.checkpoint_at.min(self.checkpoint_from);
+    }
+
+    /// Whether the checkpoint is to be written now.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_dirty && Instant::now() >= self.checkpoint_at
+    }
+
+    /// Takes note that a batch is in the log, with the first offset of each partition that got records of it.
+    pub(crate) fn acknowledge(
+        &mut self,
+        batch: &Batch,
+        offsets: &[(u32, Offset)],
+        catalog: &mut Catalog,
+        (summary, stats): (&mut Summary, &Stats),
+    ) {
         let base = |partition: u32| {
             let found = offsets
                 .iter()
@@ -62,16 +108,17 @@ impl Engine<'_> {
         }
         for progress in &batch.progress {
             // A file may have been replaced while its last records were on their way.
-            let Some(tracked) = self.catalog.get_mut(progress.file) else {
+            let Some(tracked) = catalog.get_mut(progress.file) else {
                 continue;
             };
             let entry = &mut tracked.entry;
             if entry.position == 0 {
                 // From its first checkpoint on it is known what was read of it, wherever that is found again.
-                self.checkpoint_at = self.checkpoint_at.min(self.checkpoint_from);
+                self.hasten();
             }
             let bytes = progress.position - entry.position;
-            self.summary.bytes += bytes;
+            self.bytes += bytes;
+            summary.bytes += bytes;
             Stats::add(&stats.bytes_read, bytes);
             Stats::add(&stats.bytes_logged, bytes);
             entry.position = progress.position;
@@ -88,28 +135,59 @@ impl Engine<'_> {
                 widen(&mut entry.offsets, partition, first, end);
             }
         }
-        self.summary.records += batch.records;
-        self.summary.rejects += batch.rejects;
+        summary.records += batch.records;
+        summary.rejects += batch.rejects;
         Stats::add(&stats.records_logged, batch.records);
         Stats::add(&stats.rejects_logged, batch.rejects);
-        self.is_dirty = true;
-        self.outflow.recycle(batch);
+        self.touch();
     }
 
-    pub(crate) fn store_if_due(&mut self) -> Result<(), Error> {
-        match self.is_dirty && Instant::now() >= self.checkpoint_at {
-            true => self.store_checkpoint(),
-            false => Ok(()),
+    /// Writes down how far each file is and where the log ends.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be written, or the log fails.
+    pub(crate) fn store(&mut self, catalog: &Catalog, place: &Place<'_>) -> Result<(), Error> {
+        let began = Instant::now();
+        self.checkpoint(catalog, place.streams).store(place.path)?;
+        let pause = began.elapsed() * 10;
+        if self.is_hold_due() && self.hold(catalog, place)? {
+            self.held_at = Some((Instant::now(), self.bytes));
         }
+        self.is_dirty = false;
+        // A checkpoint of very many files takes its time; it must not take more than a part of ours.
+        self.checkpoint_from = Instant::now() + pause;
+        let usual = Instant::now() + place.interval;
+        self.checkpoint_at = self.checkpoint_from.max(usual);
+        Ok(())
+    }
+
+    fn checkpoint(&self, catalog: &Catalog, streams: &[Stream]) -> Checkpoint {
+        let mut checkpoint = self.others.clone();
+        for (stream, ends) in streams.iter().zip(&self.ends) {
+            let ends = ends.iter().map(|end| end.get()).collect();
+            checkpoint.ends.push((stream.name.clone(), ends));
+        }
+        let followed = catalog.followed().map(Tracked::saved);
+        checkpoint.files.extend(followed);
+        let unmet = catalog.known.saved();
+        checkpoint.files.extend(unmet.cloned());
+        checkpoint
+    }
+
+    /// Whether the log is to be told again what is needed of it.
+    fn is_hold_due(&self) -> bool {
+        self.held_at.is_none_or(|(at, bytes)| {
+            let is_much = self.bytes - bytes >= HOLD_BYTES;
+            at.elapsed() > if is_much { HOLD_PAUSE } else { HOLD_INTERVAL }
+        })
     }
 
     /// Tells the log from where on the checkpoint needs it: retention must not go past that. What the records
     /// before told of the files, `bekk.meta` tells from then on, so that the checkpoint stays a cache. Each call
     /// is durable and takes its time, and retention works in hours, so this need not be exact.
-    fn hold(&mut self) -> Result<bool, Error> {
-        let unmet = self.catalog.known.iter();
-        let entries = self.catalog.followed().map(|tracked| &tracked.entry);
-        let untold = entries.chain(unmet).filter(|entry| {
+    fn hold(&mut self, catalog: &Catalog, place: &Place<'_>) -> Result<bool, Error> {
+        let entries = catalog.followed().map(|tracked| &tracked.entry);
+        let untold = entries.chain(catalog.known.iter()).filter(|entry| {
             let is_told = self.told.get(&entry.id) == Some(&entry.position);
             entry.position > 0 && !(is_told && entry.known.is_empty()) && !entry.is_in_receipt()
         });
@@ -117,52 +195,40 @@ impl Engine<'_> {
         self.told
             .extend(progress.iter().map(|news| (news.file, news.position)));
         let metas: Vec<Meta> = progress.into_iter().map(Meta::Progress).collect();
-        let around = &self.around;
-        if !append_metas(around.log, &self.session, &metas, around.stats, around.stop)? {
+        let (log, session) = (place.log, place.session);
+        if !append_metas(log, session, &metas, place.stats, place.stop)? {
             return Ok(false);
         }
-        let holder = holder(&self.session.ingest);
-        for (stream, ends) in self.around.streams.iter().zip(&self.ends) {
+        let holder = holder(&session.ingest);
+        for (stream, ends) in place.streams.iter().zip(&self.ends) {
             let ends: Vec<(u32, Offset)> = (0..).zip(ends.iter().copied()).collect();
-            self.around
-                .log
-                .hold(&holder, &stream.name, &ends)
+            log.hold(&holder, &stream.name, &ends)
                 .map_err(Error::log("hold the log for the checkpoint"))?;
         }
         Ok(true)
     }
+}
 
-    /// Whether the log is to be told again what is needed of it.
-    fn is_hold_due(&self) -> bool {
-        self.held_at.is_none_or(|(at, bytes)| {
-            let is_much = self.summary.bytes - bytes >= HOLD_BYTES;
-            at.elapsed() > if is_much { HOLD_PAUSE } else { HOLD_INTERVAL }
-        })
-    }
-
-    /// Writes down how far each file is and where the log ends.
-    pub(crate) fn store_checkpoint(&mut self) -> Result<(), Error> {
-        let began = Instant::now();
-        let mut checkpoint = self.others.clone();
-        for (stream, ends) in self.around.streams.iter().zip(&self.ends) {
-            let ends = ends.iter().map(|end| end.get()).collect();
-            checkpoint.ends.push((stream.name.clone(), ends));
+/// What is to be told of the files whose first records a batch has: how far they are read, and the CRC of that,
+/// once it is in the log. A kill may come before the checkpoint knows, and the file be copied or compressed before
+/// it is looked at again; what was read of it is then known by its content.
+pub(crate) fn begun_with(batch: &Batch, catalog: &mut Catalog) -> Vec<Meta> {
+    let mut begun: HashMap<FileId, Progress> = HashMap::new();
+    for progress in &batch.progress {
+        let Some(tracked) = catalog.get_mut(progress.file) else {
+            continue;
+        };
+        let told = progress.to_be_told(tracked.entry.head);
+        if let Some(first) = begun.get_mut(&told.file) {
+            *first = Progress {
+                records: first.records + told.records,
+                rejects: first.rejects + told.rejects,
+                ..told
+            };
+        } else if !tracked.is_begun && told.records > 0 {
+            tracked.is_begun = true;
+            begun.insert(told.file, told);
         }
-        checkpoint
-            .files
-            .extend(self.catalog.followed().map(Tracked::saved));
-        let unmet = self.catalog.known.saved();
-        checkpoint.files.extend(unmet.cloned());
-        checkpoint.store(&self.around.checkpoint_path)?;
-        let pause = began.elapsed() * 10;
-        if self.is_hold_due() && self.hold()? {
-            self.held_at = Some((Instant::now(), self.summary.bytes));
-        }
-        self.is_dirty = false;
-        // A checkpoint of very many files takes its time; it must not take more than a part of ours.
-        self.checkpoint_from = Instant::now() + pause;
-        let usual = Instant::now() + self.around.config.checkpoint_interval;
-        self.checkpoint_at = self.checkpoint_from.max(usual);
-        Ok(())
     }
+    begun.into_values().map(Meta::Begun).collect()
 }

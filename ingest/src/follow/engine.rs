@@ -1,17 +1,18 @@
 //! The reading thread: reads, sends batches, and takes note of what the log has acknowledged.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Offset, Session};
+use bekk_log::{Client, Session};
 use bekk_stream::{FileId, Stream};
 
 use crate::Error;
 use crate::config::{Config, Mode};
 use crate::file::owner::Identity;
+use crate::follow::account::{Account, Place, begun_with};
 use crate::follow::catalog::Catalog;
 use crate::follow::formats::Formats;
 use crate::follow::known::Known;
@@ -22,7 +23,6 @@ use crate::inbox::Inbox;
 use crate::inbox::lock::InboxLock;
 use crate::inbox::watch::Watch;
 use crate::ledger::append::Event;
-use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::recover::Recovered;
 use crate::stats::{Stats, Summary};
 use crate::text::batch::Batch;
@@ -56,16 +56,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) queue: Queue,
     /// Paths that could not be read, each reported once.
     pub(crate) unreadable: HashSet<PathBuf>,
-    pub(crate) ends: Vec<Vec<Offset>>,
-    pub(crate) others: Checkpoint,
-    pub(crate) is_dirty: bool,
-    pub(crate) checkpoint_at: Instant,
-    /// Before this time the last one would have taken too much of ours.
-    pub(crate) checkpoint_from: Instant,
-    /// When the log was last told what is needed of it, and how much had been read then.
-    pub(crate) held_at: Option<(Instant, u64)>,
-    /// How far `bekk.meta` tells that each file is.
-    pub(crate) told: HashMap<FileId, u64>,
+    pub(crate) account: Account,
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
     pub(crate) summary: Summary,
@@ -122,13 +113,7 @@ impl<'a> Engine<'a> {
             catalog: Catalog::new(known),
             queue: Queue::new(),
             unreadable: HashSet::new(),
-            ends: recovered.ends,
-            others: recovered.others,
-            is_dirty: true,
-            checkpoint_at: now,
-            checkpoint_from: now,
-            held_at: None,
-            told: recovered.told,
+            account: Account::new(recovered.ends, recovered.others, recovered.told),
             scan: 0,
             scan_at: now,
             summary: Summary::default(),
@@ -163,7 +148,9 @@ impl<'a> Engine<'a> {
             }
             let is_busy = self.read_some()?;
             self.send(!is_busy)?;
-            self.store_if_due()?;
+            if self.account.is_due() {
+                self.store_checkpoint()?;
+            }
             if is_busy {
                 continue;
             }
@@ -199,7 +186,7 @@ impl<'a> Engine<'a> {
             }
         }
         self.finish_files(true)?;
-        Ok(self.store_checkpoint()?)
+        self.store_checkpoint()
     }
 
     /// Waits until all that was read of a file is in the log, or will not be: then its entry tells all of it.
@@ -252,7 +239,7 @@ impl<'a> Engine<'a> {
     }
 
     fn send_one(&mut self, stream: usize) {
-        let begun = self.begun_with(stream);
+        let begun = begun_with(&self.outflow.pending()[stream], &mut self.catalog);
         self.outflow.send(stream, begun);
     }
 
@@ -260,11 +247,28 @@ impl<'a> Engine<'a> {
         match event {
             Event::Wake | Event::GaveUp => Ok(()),
             Event::Appended(batch, offsets) => {
-                self.acknowledge(batch, &offsets);
+                let counts = (&mut self.summary, self.around.stats);
+                self.account
+                    .acknowledge(&batch, &offsets, &mut self.catalog, counts);
+                self.outflow.recycle(batch);
                 Ok(())
             }
             Event::Failed(error) => Err(Stopped::from_append(error)),
         }
+    }
+
+    fn store_checkpoint(&mut self) -> Result<(), Stopped> {
+        let around = &self.around;
+        let place = Place {
+            path: &around.checkpoint_path,
+            interval: around.config.checkpoint_interval,
+            streams: around.streams,
+            log: around.log,
+            session: &self.session,
+            stats: around.stats,
+            stop: around.stop,
+        };
+        Ok(self.account.store(&self.catalog, &place)?)
     }
 
     /// Waits for news: an append's end, a change of files, or the time to look again.

@@ -95,7 +95,7 @@ impl Engine<'_> {
         tracked
             .entry
             .decide(What::Blocked, format!("{said}: {why}"));
-        self.is_dirty = true;
+        self.account.touch();
         self.summary
             .blocked
             .retain(|(path, _)| *path != tracked.path);
@@ -117,7 +117,7 @@ impl Engine<'_> {
             tracked.entry.why = error.to_string();
             let why = format!("{error}; it is tried again");
             tracked.entry.decide(What::Unreadable, why);
-            self.is_dirty = true;
+            self.account.touch();
             if is_once {
                 let unreadable = (tracked.path.clone(), error.to_string());
                 self.summary.unreadable.push(unreadable);
@@ -217,7 +217,9 @@ impl Engine<'_> {
             }
         }
         Stats::add(&self.around.stats.files_finished, ids.len() as u64);
-        self.is_dirty |= !metas.is_empty();
+        if !metas.is_empty() {
+            self.account.touch();
+        }
         Ok(())
     }
 

@@ -32,7 +32,7 @@ impl Engine<'_> {
             .inbox
             .streams_of(&path)
             .any(|matching| matching == stream);
-        self.is_dirty = true;
+        self.account.touch();
         let from = from.display();
         if is_inside {
             let why = format!("it was `{from}`, and has the same inode: it goes on where it was");
@@ -74,7 +74,7 @@ impl Engine<'_> {
             self.queue.activate(id);
         }
         self.catalog.leave_name(id);
-        self.is_dirty = true;
+        self.account.touch();
     }
 
     /// Sees which files have gone from the inbox, and ends with those that have been gone for a while.
@@ -188,7 +188,9 @@ impl Engine<'_> {
     pub(crate) fn name_missing(&mut self) {
         let is_there =
             |entry: &FileEntry| Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
-        self.is_dirty |= self.catalog.known.lose_missing(is_there);
+        if self.catalog.known.lose_missing(is_there) {
+            self.account.touch();
+        }
     }
 
     /// Reads on in a known file that has left the inbox while nobody looked, if there is more in it.

@@ -312,7 +312,7 @@ impl Engine<'_> {
                 // What is left of it will not be read.
                 _ => Stats::subtract(&stats.bytes_known, tracked.unlogged()),
             }
-            self.is_dirty = true;
+            self.account.touch();
         }
     }
 

@@ -158,7 +158,7 @@ impl Engine<'_> {
         Stats::add(&self.around.stats.bytes_known, len);
         tracked.entry.size = len;
         tracked.entry.why.clear();
-        self.is_dirty = true;
+        self.account.touch();
         let originals = self.originals_of(id);
         let mut originals = originals.into_iter();
         match originals.find_map(|entry| self.as_compressed(id, entry)) {
@@ -247,7 +247,7 @@ impl Engine<'_> {
         if tracked.entry.why != why {
             tracked.entry.why = why.to_owned();
             tracked.entry.decide(What::Waiting, why.to_owned());
-            self.is_dirty = true;
+            self.account.touch();
         }
     }
 

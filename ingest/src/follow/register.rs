@@ -100,7 +100,7 @@ impl Engine<'_> {
             self.queue.enqueue(id);
         }
         self.catalog.insert(tracked);
-        self.is_dirty = true;
+        self.account.touch();
         Ok(())
     }
 }

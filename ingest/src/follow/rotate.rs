@@ -136,7 +136,7 @@ impl Engine<'_> {
             return Ok(());
         }
         entry.decide(what, why);
-        self.checkpoint_at = self.checkpoint_at.min(self.checkpoint_from);
+        self.account.hasten();
         let id = entry.id;
         self.track(file, entry)?;
         if is_outside && let Some(tracked) = self.catalog.get_mut(id) {
