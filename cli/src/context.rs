@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bekk_log::{Client, RemoteConfig};
-use bekk_stream::{Config, ConfigError, Durability, LogLocation, Stream, TableName};
+use bekk_stream::{Config, ConfigError, Durability, LogLocation, META_TOPIC, Stream, TableName};
 
 use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
 use crate::database::{Choice, Database};
@@ -91,12 +91,20 @@ impl Context {
             LogLocation::Kafka(hosts) => {
                 let mut config = RemoteConfig::new(hosts);
                 config.properties.clone_from(&self.config.kafka);
+                config.topics = self.topics();
                 if let Some(property) = config.reserved_property() {
                     bail!("[log.kafka] `{property}` is Bekk's to set; remove it");
                 }
                 Ok(LogPlace::Kafka(config))
             }
         }
+    }
+
+    /// The topics that are Bekk's own: the streams', and `bekk.meta`.
+    fn topics(&self) -> Vec<String> {
+        let streams = self.config.streams.iter();
+        let topics = streams.map(|stream| stream.name.clone());
+        topics.chain([META_TOPIC.to_owned()]).collect()
     }
 
     /// The log's directory, for what is done with its files.

@@ -85,7 +85,11 @@ impl Service {
         match (&parts.log, parts.log_waits_for) {
             (_, Some(reason)) => wait("log", reason),
             (None, None) => wait("log", "it is being opened".to_owned()),
-            (Some(_), None) => {}
+            (Some(log), None) => {
+                if let Some(reason) = log.waits_for() {
+                    wait("log", reason);
+                }
+            }
         }
         if let Some(reason) = parts.ingest.and_then(|ingest| ingest.waits_for()) {
             wait("ingest", reason);

@@ -13,8 +13,8 @@ use crate::store::Store;
 use crate::topic::TopicLog;
 use crate::{
     Config, Counters, DiskSpace, Error, Gap, Latencies, LogId, Offset, PartitionEnds, RecordBuffer,
-    Records, RemoteConfig, SegmentInfo, Session, Topic, TopicConfig, TopicSize, VerifyReport, join,
-    retention, verify,
+    Records, RemoteConfig, Retention, SegmentInfo, Session, Topic, TopicConfig, TopicSize,
+    VerifyReport, join, retention, verify,
 };
 
 /// A log in use. Clones share it; every call blocks.
@@ -183,7 +183,28 @@ impl Client {
         }
     }
 
-    /// The topics, by name.
+    /// Checks that a topic of a Kafka cluster has no settings with which records would be refused or lost; warns of
+    /// those that keep records less safely or shorter than is `wished`. Of other logs there is nothing to check.
+    ///
+    /// # Errors
+    /// [`Error::TopicSetting`].
+    pub fn check_topic(&self, topic: &str, wished: Retention) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(()),
+            Role::Remote { remote, .. } => remote.check_topic(topic, wished),
+        }
+    }
+
+    /// What calls wait for at this moment, if they have waited for more than an instant; of a log elsewhere.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        match &self.role {
+            Role::Owner { .. } => None,
+            Role::Remote { remote, .. } => remote.waits_for(),
+        }
+    }
+
+    /// The topics, by name; of a Kafka cluster those that [`RemoteConfig::topics`] names.
     ///
     /// # Errors
     /// If the store fails.

@@ -76,14 +76,64 @@ pub enum Error {
         detail: String,
     },
     /// The server of the log refused a request. Of an append it is unknown whether a part of it happened.
-    #[error("{act} the log at `{address}`: {detail}")]
+    #[error("{request} (log at `{address}`): {detail}")]
     Remote {
-        /// What was tried.
-        act: &'static str,
+        /// What was asked for, as a verb phrase with its object.
+        request: String,
         /// Where it is.
         address: String,
         /// The server's answer.
         detail: String,
+    },
+    /// The server of the log refused the login, or did not prove who it is.
+    #[error("log at `{address}`: authentication failed: {detail}; {remedy}")]
+    NotAuthenticated {
+        /// Where it is.
+        address: String,
+        /// The server's answer.
+        detail: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// A right is missing on a Kafka cluster. Of an append nothing was written.
+    #[error(
+        "not authorized by the log at `{address}`: the right {right} on {resource} is missing; to grant it: {remedy}"
+    )]
+    NotAuthorized {
+        /// The right, as Kafka names it.
+        right: &'static str,
+        /// What it is missing on.
+        resource: String,
+        /// Where the log is.
+        address: String,
+        /// The command that grants it.
+        remedy: String,
+    },
+    /// A topic of a Kafka cluster has a setting with which records would be refused or lost.
+    #[error("topic `{topic}` of the log at `{address}` has {setting}: {why}")]
+    TopicSetting {
+        /// The topic.
+        topic: String,
+        /// Where the log is.
+        address: String,
+        /// The setting and its value, as Kafka writes them.
+        setting: String,
+        /// What is wrong with it, and the command that changes it.
+        why: String,
+    },
+    /// The server of the log refused one record of an append; nothing of the append can be read.
+    #[error("topic `{topic}` refuses a record with a value of {} bytes: {why}", value.len())]
+    RecordRefused {
+        /// The topic.
+        topic: String,
+        /// The partition of the record.
+        partition: u32,
+        /// The record's place among those that were appended to the partition.
+        index: u32,
+        /// The value.
+        value: Vec<u8>,
+        /// The server's answer, and what to do about it.
+        why: String,
     },
     /// A question that only the log's own process can answer.
     #[error("{what} is not told by the log at `{address}`; ask where its directory is")]

@@ -116,7 +116,7 @@ pub use gap::Gap;
 pub use histogram::{Durations, Histogram};
 pub use offset::{LogId, Offset, ParseLogIdError};
 pub use record::{Record, RecordBuffer, Records};
-pub use remote::RemoteConfig;
+pub use remote::{RemoteConfig, Waits};
 pub use retention::GROUP_ACTIVE;
 pub use serve::{Credentials, ServeConfig, Server, TlsConfig};
 pub use verify::{Problem, VerifyReport, verify};

@@ -7,12 +7,17 @@
 //! nothing.
 
 mod consumer;
+mod context;
 mod groups;
 mod place;
 mod producer;
 mod reader;
+mod request;
 mod settings;
+mod topic_settings;
 mod topics;
+mod verdict;
+mod waits;
 mod window;
 
 use std::collections::HashMap;
@@ -28,24 +33,33 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 pub use settings::RemoteConfig;
+pub use waits::Waits;
 
 use self::consumer::Consumer;
+use self::context::{Context, Heard};
 use self::groups::Groups;
 use self::producer::Producer;
-use self::settings::Context;
+use self::request::Request;
+use self::verdict::{Verdict, code};
 use crate::{
-    Error, LogId, Offset, PartitionEnds, RecordBuffer, Records, Session, Topic, TopicConfig,
-    TopicSize,
+    Error, LogId, Offset, PartitionEnds, RecordBuffer, Records, Retention, Session, Topic,
+    TopicConfig, TopicSize,
 };
 
-/// How long the first attempt at a request may take; each further one twice as long as the one before. Between
-/// attempts it is seen whether the server has gone.
+/// How long the first attempt at a request may take; each further one twice as long as the one before, up to a cap.
+/// Between attempts it is seen whether the server has gone.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long to wait before a request that failed at once is tried again.
+const ATTEMPT_TIMEOUT_MAX: Duration = Duration::from_secs(8);
+/// How long to wait before a request that failed at once is tried again; each time twice as long, up to a cap.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
+const ATTEMPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long it may take to find out more about what is waited for.
+const TROUBLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a call goes on waiting for a server that does not answer once it is told to stop.
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Where ingest tells of files and schemas; also what sessions are kept under, on Bekk's server.
+const META_TOPIC: &str = "bekk.meta";
 /// The cluster id of a Bekk server before its log id.
 pub(crate) const CLUSTER_ID_PREFIX: &str = "bekk.";
 
@@ -62,6 +76,10 @@ pub(crate) struct Remote {
 /// What all parts of a [`Remote`] share.
 pub(crate) struct Link {
     config: RemoteConfig,
+    /// Asks where things are, over a connection of its own: on a reader's a fetch that waits for records makes the
+    /// next request wait too.
+    asker: BaseConsumer<Context>,
+    heard: Heard,
     /// The log is Bekk's own server's, not a Kafka cluster's.
     is_bekk: bool,
     /// Set once whatever waits for the server is to give up.
@@ -98,15 +116,8 @@ impl Link {
         let created: Admin = self
             .client_config("bekk-admin")
             .create()
-            .map_err(|error| self.refused("set up a client for", error))?;
+            .map_err(|error| self.refused(Request::cluster("set up a client"), error))?;
         Ok(Arc::clone(admin.insert(Arc::new(created))))
-    }
-
-    fn away(&self, detail: impl fmt::Display) -> Error {
-        Error::Away {
-            address: self.config.hosts.clone(),
-            detail: detail.to_string(),
-        }
     }
 
     /// How long a call may still wait for a server that does not answer.
@@ -120,81 +131,141 @@ impl Link {
         }
     }
 
-    /// Makes a request that may be made twice, until the server answers, or has been waited for long enough.
+    /// Waits until the server answers, at most `timeout`, and returns the cluster's id.
+    fn await_server(
+        &self,
+        timeout: Duration,
+        has_gone: &dyn Fn() -> bool,
+    ) -> Result<String, Error> {
+        let request = Request::cluster("connect");
+        let client = self.asker.client();
+        let begun = Instant::now();
+        // Of one topic: a cluster may have very many.
+        while let Err(error) = client.fetch_metadata(Some(META_TOPIC), ATTEMPT_TIMEOUT) {
+            // The events tell more than the time-out does.
+            let _ = self.asker.poll(Duration::ZERO);
+            if let Some(refusal) = self.heard.login() {
+                return Err(self.unauthenticated(&refusal));
+            }
+            if begun.elapsed() >= timeout || has_gone() {
+                let heard = self.heard.connection();
+                return Err(self.away(request, heard.unwrap_or_else(|| error.to_string())));
+            }
+        }
+        client
+            .fetch_cluster_id(timeout)
+            .ok_or_else(|| self.away(request, "it does not tell its cluster id"))
+    }
+
+    /// Makes a request that may be made twice, until the server answers, or has been waited for long enough. What
+    /// Kafka calls retriable is waited for, and told.
     fn attempt<T>(
         &self,
-        act: &'static str,
-        mut request: impl FnMut(Duration) -> KafkaResult<T>,
+        request: Request<'_>,
+        mut ask: impl FnMut(Duration) -> KafkaResult<T>,
     ) -> Result<T, Error> {
-        let begun = Instant::now();
-        let mut timeout = ATTEMPT_TIMEOUT;
+        let mut patience = Patience::new(self);
         loop {
             self.check()?;
-            match request(timeout) {
-                Err(error) if !is_away(&error) || begun.elapsed() >= self.patience() => {
-                    return Err(self.failed(act, &error));
+            match ask(patience.timeout) {
+                Ok(answer) => {
+                    self.config.waits.succeeded(|| request.to_string());
+                    return Ok(answer);
                 }
-                Err(_) => std::thread::sleep(ATTEMPT_PAUSE),
-                Ok(answer) => return Ok(answer),
+                Err(error) => patience.wait(request, &error)?,
             }
-            timeout *= 2;
         }
     }
 
-    /// An error that a request ended with.
-    fn failed(&self, act: &'static str, error: &KafkaError) -> Error {
-        if is_away(error) {
-            self.away(error)
-        } else {
-            self.refused(act, error)
-        }
+    /// Whether an error says that the server cannot be reached, or cannot do at this moment what was asked for.
+    fn is_away(&self, error: &KafkaError) -> bool {
+        // Bekk's server is one: a topic that it does not know does not exist.
+        let is_final = || {
+            matches!(
+                code(error),
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+            )
+        };
+        Verdict::of(error).is_retriable() && !(self.is_bekk && is_final())
     }
 
-    fn refused(&self, act: &'static str, detail: impl fmt::Display) -> Error {
-        Error::Remote {
-            act,
-            address: self.config.hosts.clone(),
-            detail: detail.to_string(),
-        }
+    /// Tells that a request has failed and is repeated.
+    fn tell_wait(&self, request: Request<'_>, error: &KafkaError) {
+        let what = request.to_string();
+        self.config.waits.failed(&what, &error.to_string(), || {
+            // Hears what the client has to say of its connections.
+            let _ = self.asker.poll(Duration::ZERO);
+            let mut all = self.heard.connection().into_iter().collect::<Vec<_>>();
+            let topic = request.topic_name().filter(|_| !self.is_bekk);
+            all.extend(topic.and_then(|topic| self.trouble(topic)));
+            (!all.is_empty()).then(|| all.join("; "))
+        });
+    }
+
+    /// What is wrong with the partitions of a topic: no leader, or replicas that are not in sync.
+    fn trouble(&self, topic: &str) -> Option<String> {
+        let client = self.asker.client();
+        let metadata = client.fetch_metadata(Some(topic), TROUBLE_TIMEOUT).ok()?;
+        topics::trouble(&metadata, topic)
     }
 
     fn check(&self) -> Result<(), Error> {
         if self.is_lost.load(Ordering::Acquire) {
-            return Err(self.away("its owner has gone"));
+            return Err(Error::Away {
+                address: self.config.hosts.clone(),
+                detail: "its owner has gone".to_owned(),
+            });
         }
         Ok(())
     }
 }
 
-/// Whether an error says that the server cannot be reached, or does not answer in time.
-fn is_away(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    let code = match error {
-        // Of which librdkafka's binding does not tell the code.
-        KafkaError::AdminOp(code) => Some(*code),
-        other => other.rdkafka_error_code(),
-    };
-    matches!(
-        code,
-        Some(
-            Code::BrokerTransportFailure
-                | Code::AllBrokersDown
-                | Code::OperationTimedOut
-                | Code::MessageTimedOut
-                | Code::TimedOutQueue
-                | Code::RequestTimedOut
-                | Code::NetworkException
-                | Code::WaitingForCoordinator
-                | Code::CoordinatorNotAvailable
-                | Code::CoordinatorLoadInProgress
-                | Code::LeaderNotAvailable
-                | Code::BrokerNotAvailable
-                | Code::PurgeQueue
-                | Code::PurgeInflight
-                | Code::Resolve
-                | Code::BrokerDestroy,
-        )
-    )
+/// How long and how often a call repeats a request.
+struct Patience<'a> {
+    link: &'a Link,
+    begun: Instant,
+    /// How long the next attempt may take.
+    timeout: Duration,
+    pause: Duration,
+}
+
+impl<'a> Patience<'a> {
+    fn new(link: &'a Link) -> Self {
+        Self {
+            link,
+            begun: Instant::now(),
+            timeout: ATTEMPT_TIMEOUT,
+            pause: ATTEMPT_PAUSE,
+        }
+    }
+
+    /// Waits before the next attempt, and tells of it.
+    ///
+    /// # Errors
+    /// The request's error if it is none that passes, or has been waited for long enough.
+    fn wait(&mut self, request: Request<'_>, error: &KafkaError) -> Result<(), Error> {
+        self.note(request, error)?;
+        std::thread::sleep(self.pause);
+        self.pause = (self.pause * 2).min(ATTEMPT_PAUSE_MAX);
+        self.timeout = (self.timeout * 2).min(ATTEMPT_TIMEOUT_MAX);
+        Ok(())
+    }
+
+    /// Tells of an error, for a caller that waits by itself.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    fn note(&self, request: Request<'_>, error: &KafkaError) -> Result<(), Error> {
+        let link = self.link;
+        if !link.is_away(error) {
+            return Err(link.failed(request, error));
+        }
+        link.tell_wait(request, error);
+        if self.begun.elapsed() >= link.patience() {
+            return Err(link.failed(request, error));
+        }
+        Ok(())
+    }
 }
 
 impl Remote {
@@ -205,45 +276,33 @@ impl Remote {
         timeout: Duration,
         has_gone: &dyn Fn() -> bool,
     ) -> Result<Self, Error> {
-        let away = |detail: String| Error::Away {
-            address: config.hosts.clone(),
-            detail,
-        };
-        let failure = Arc::new(Mutex::new(None));
+        let heard = Heard::default();
         let asker: BaseConsumer<Context> = config
             .client_config("bekk")
-            .create_with_context(Context::noting(Arc::clone(&failure)))
+            .create_with_context(Context::noting(&heard))
             .map_err(|error| Error::Remote {
-                act: "set up the connection to",
+                request: "set up a client".to_owned(),
                 address: config.hosts.clone(),
                 detail: settings::explain(&error),
             })?;
-        let begun = Instant::now();
-        while let Err(error) = asker.client().fetch_metadata(None, ATTEMPT_TIMEOUT) {
-            // The events tell more than the time-out does.
-            let _ = asker.poll(Duration::ZERO);
-            if begun.elapsed() >= timeout || has_gone() {
-                let noted = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                return Err(away(noted.clone().unwrap_or_else(|| error.to_string())));
-            }
-        }
-        let cluster_id = asker
-            .client()
-            .fetch_cluster_id(timeout)
-            .ok_or_else(|| away("it does not tell its cluster id".to_owned()))?;
-        let own = cluster_id
-            .strip_prefix(CLUSTER_ID_PREFIX)
-            .and_then(|id| id.parse().ok());
-        let link = Arc::new(Link {
-            is_bekk: own.is_some(),
+        let mut link = Link {
+            is_bekk: false,
             gives_up: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
             admin: Mutex::default(),
             config,
-        });
+            asker,
+            heard,
+        };
+        let cluster_id = link.await_server(timeout, has_gone)?;
+        let own = cluster_id
+            .strip_prefix(CLUSTER_ID_PREFIX)
+            .and_then(|id| id.parse().ok());
+        link.is_bekk = own.is_some();
+        let link = Arc::new(link);
         Ok(Self {
             log_id: own.unwrap_or_else(|| LogId::of_cluster(&cluster_id)),
-            consumer: Consumer::new(Arc::clone(&link), asker)?,
+            consumer: Consumer::new(Arc::clone(&link))?,
             groups: Groups::new(Arc::clone(&link)),
             producers: Mutex::default(),
             link,
@@ -273,12 +332,24 @@ impl Remote {
 
     pub(crate) fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
         self.link.check()?;
-        topics::create(&self.link, self.consumer.asker(), name, config)
+        topics::create(&self.link, name, config)
+    }
+
+    pub(crate) fn check_topic(&self, topic: &str, wished: Retention) -> Result<(), Error> {
+        self.link.check()?;
+        if self.link.is_bekk {
+            return Ok(());
+        }
+        topic_settings::check(&self.link, topic, wished)
+    }
+
+    pub(crate) fn waits_for(&self) -> Option<String> {
+        self.link.config.waits.reason()
     }
 
     pub(crate) fn topics(&self) -> Result<Vec<Topic>, Error> {
         self.link.check()?;
-        topics::list(&self.link, self.consumer.asker())
+        topics::list(&self.link)
     }
 
     pub(crate) fn topic_size(&self, topic: &str) -> Result<TopicSize, Error> {
@@ -303,7 +374,11 @@ impl Remote {
             number,
         };
         // On a cluster this is what keeps the last session's appends out from now on.
-        let producer = Producer::of_session(Arc::clone(&self.link), &session)?;
+        let message_bytes_max = match self.link.is_bekk {
+            true => None,
+            false => topic_settings::message_bytes_max(&self.link)?,
+        };
+        let producer = Producer::of_session(Arc::clone(&self.link), &session, message_bytes_max)?;
         let mut producers = self.producers();
         producers.retain(|session, _| session.as_ref().is_none_or(|s| s.ingest != ingest));
         producers.insert(Some(session.clone()), Arc::new(producer));

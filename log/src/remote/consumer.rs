@@ -4,32 +4,33 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::Offset as KafkaOffset;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
+use super::context::Context;
 use super::place::{from_kafka, list, number, to_kafka};
 use super::reader::{Reader, Step};
-use super::settings::Context;
-use super::{Link, topics};
+use super::request::Request;
+use super::verdict::Verdict;
+use super::{Link, Patience, topics};
 use crate::{Error, Offset, PartitionEnds, Records};
 
-/// What is tried when places are asked for.
-const ASK: &str = "find places in a topic of";
 /// How often the ends of partitions that nobody here reads are asked for while somebody waits.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How long log start offsets are believed: they matter to who asks what there is, not to who reads on.
 const STARTS_FOR: Duration = Duration::from_secs(1);
 /// How long a fetch that is due may take before the consumer is made to ask anew.
 const SEEK_AFTER: Duration = Duration::from_millis(200);
+/// How long a client may take to hear of a topic that another one knows.
+const NEW_TOPIC_WAIT: Duration = Duration::from_secs(10);
+const NEW_TOPIC_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Consumer {
     link: Arc<Link>,
     inner: Arc<BaseConsumer<Context>>,
-    /// Asks where things are, over a connection of its own: on the other one a fetch that waits for records
-    /// makes the next request wait too.
-    asker: BaseConsumer<Context>,
     /// Asks a cluster for high watermarks, which a client that reads what is committed cannot; Bekk's server has no
     /// transactions.
     watermarks: Option<BaseConsumer<Context>>,
@@ -79,7 +80,7 @@ impl News {
 }
 
 impl Consumer {
-    pub(super) fn new(link: Arc<Link>, asker: BaseConsumer<Context>) -> Result<Self, Error> {
+    pub(super) fn new(link: Arc<Link>) -> Result<Self, Error> {
         let mut config = link.client_config("bekk");
         config
             .set("group.id", "bekk")
@@ -95,30 +96,26 @@ impl Consumer {
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.message.max.bytes", "1048576")
             .set("queued.max.messages.kbytes", "16384");
-        let inner = config
-            .create_with_context(Context::default())
-            .map_err(|error| link.refused("set up a consumer for", error))?;
+        let created = |config: ClientConfig| {
+            config
+                .create_with_context(Context::noting(&link.heard))
+                .map_err(|error| link.refused(Request::cluster("set up a client"), error))
+        };
+        let inner = created(config)?;
         let watermarks = if link.is_bekk {
             None
         } else {
             let mut config = link.client_config("bekk");
             config.set("isolation.level", "read_uncommitted");
-            let client = config.create_with_context(Context::default());
-            Some(client.map_err(|error| link.refused("set up the connection to", error))?)
+            Some(created(config)?)
         };
         Ok(Self {
             inner: Arc::new(inner),
-            asker,
             watermarks,
             link,
             topics: Mutex::default(),
             news: Arc::default(),
         })
-    }
-
-    /// A client for questions.
-    pub(super) const fn asker(&self) -> &BaseConsumer<Context> {
-        &self.asker
     }
 
     /// Makes who waits look again.
@@ -166,8 +163,9 @@ impl Consumer {
         drop(self.view(topic)?.reader(topic, partition)?);
         // Less than 0 would be a place, not a time.
         let time = KafkaOffset::Offset(timestamp_ms.max(0));
-        let found = self.link.attempt(ASK, |timeout| {
-            ask(&self.asker, topic, [(partition, time)], timeout)
+        let request = Request::topic("find a time in", topic, "Describe");
+        let found = self.link.attempt(request, |timeout| {
+            ask(&self.link.asker, topic, [(partition, time)], timeout)
         })?;
         Ok(found.into_iter().next().flatten())
     }
@@ -192,8 +190,9 @@ impl Consumer {
             return Ok(records);
         }
         reader.go_to(&self.inner, from, &self.link)?;
-        let begun = Instant::now();
-        let mut sought_at = begun;
+        let request = Request::topic("read", topic, "Read");
+        let mut patience = Patience::new(&self.link);
+        let mut sought_at = Instant::now();
         let mut is_fresh = false;
         loop {
             // The events of the whole consumer; no record comes here.
@@ -204,26 +203,59 @@ impl Consumer {
                 Duration::ZERO
             };
             match reader.take(bytes_max, wait) {
-                Ok(Step::Records(records)) => return Ok(records),
+                Ok(Step::Records(records)) => {
+                    self.link.config.waits.succeeded(|| request.to_string());
+                    return Ok(records);
+                }
                 // Whatever lies before the end has been passed: it is no records, but a transaction's marks.
                 Ok(Step::AtEnd) if is_fresh && from < end => return Ok(reader.pass_to(end)),
                 Ok(Step::AtEnd | Step::Nothing) => {}
-                Err(error) => return Err(self.refusal(topic, partition, from, &error)),
+                Err(error) => {
+                    self.await_place(topic, &view, (partition, from), &error, &mut patience)?;
+                    // After an error librdkafka fetches no more until it is told where.
+                    reader.seek(&self.inner, from, &self.link)?;
+                    sought_at = Instant::now();
+                    continue;
+                }
             }
             if from >= end {
                 return Ok(Records::new(from));
             }
             self.link.check()?;
-            if begun.elapsed() >= self.link.patience() {
-                return Err(self.link.away("it does not send records that it has"));
-            }
-            if reader.is_at_end() && sought_at.elapsed() >= SEEK_AFTER {
-                // It was at the end before there was more, and says so again only when it is asked anew.
-                reader.seek(&self.inner, from, &self.link)?;
-                sought_at = Instant::now();
-                is_fresh = true;
+            if sought_at.elapsed() >= SEEK_AFTER {
+                let silent = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
+                patience.note(request, &silent)?;
+                if reader.is_at_end() {
+                    // It was at the end before there was more, and says so again only when it is asked anew.
+                    reader.seek(&self.inner, from, &self.link)?;
+                    sought_at = Instant::now();
+                    is_fresh = true;
+                }
             }
         }
+    }
+
+    /// Waits out an error of a fetch: the partition's leader may have changed.
+    ///
+    /// # Errors
+    /// [`Error::OffsetOutOfRange`] if the log does not have the offset; others that do not pass.
+    fn await_place(
+        &self,
+        topic: &str,
+        view: &TopicView,
+        (partition, from): (u32, Offset),
+        error: &KafkaError,
+        patience: &mut Patience<'_>,
+    ) -> Result<(), Error> {
+        let mut error = error.clone();
+        if Verdict::of(&error) == Verdict::Place {
+            view.lock_ends().starts_at = None;
+            self.ask_ends(topic, view)?;
+            self.check_range(topic, view, partition, from)?;
+            // It is there: who answered did not know of it yet.
+            error = KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetNotAvailable);
+        }
+        patience.wait(Request::topic("read", topic, "Read"), &error)
     }
 
     /// Checks that the log has `from`, and returns the end that is known. On a cluster that end may lie before what
@@ -320,7 +352,10 @@ impl Consumer {
     }
 
     fn open_reader(&self, topic: &str, partition: u32, from: Offset) -> Result<Reader, Error> {
-        let failed = |error: KafkaError| self.link.failed("read from", &error);
+        let failed = |error: KafkaError| {
+            self.link
+                .failed(Request::topic("read", topic, "Read"), &error)
+        };
         // Split off before it is assigned, so that no record comes by another way.
         let queue = self.inner.split_partition_queue(topic, number(partition));
         let mut queue: PartitionQueue<Context> =
@@ -336,12 +371,12 @@ impl Consumer {
     fn ask_ends(&self, topic: &str, view: &TopicView) -> Result<(), Error> {
         let starts_at = view.lock_ends().starts_at;
         if starts_at.is_none_or(|at| at.elapsed() >= STARTS_FOR) {
-            let starts = self.ask_place(&self.asker, topic, view, KafkaOffset::Beginning)?;
+            let starts = self.ask_place(&self.link.asker, topic, view, KafkaOffset::Beginning)?;
             let mut known = view.lock_ends();
             known.starts = starts;
             known.starts_at = Some(Instant::now());
         }
-        let ends = self.ask_place(&self.asker, topic, view, KafkaOffset::End)?;
+        let ends = self.ask_place(&self.link.asker, topic, view, KafkaOffset::End)?;
         let mut known = view.lock_ends();
         known.ends = ends;
         known.asked_at = Some(Instant::now());
@@ -356,7 +391,8 @@ impl Consumer {
         view: &TopicView,
         place: KafkaOffset,
     ) -> Result<Vec<Offset>, Error> {
-        self.link.attempt(ASK, |timeout| {
+        let request = Request::topic("find the ends of", topic, "Describe");
+        self.link.attempt(request, |timeout| {
             let places = (0..view.partitions).map(|partition| (partition, place));
             let found = ask(client, topic, places, timeout)?;
             // Every partition has a beginning and an end. A broker that tells none does not know at this moment;
@@ -366,30 +402,11 @@ impl Consumer {
         })
     }
 
-    fn refusal(&self, topic: &str, partition: u32, from: Offset, error: &KafkaError) -> Error {
-        let is_outside = matches!(
-            error.rdkafka_error_code(),
-            Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset)
-        );
-        if is_outside && let Ok(view) = self.view(topic) {
-            view.lock_ends().starts_at = None;
-            if let Err(error) = self.ask_ends(topic, &view) {
-                return error;
-            }
-            if let Err(error) = self.check_range(topic, &view, partition, from) {
-                return error;
-            }
-        }
-        self.link.failed("read from", error)
-    }
-
     fn view(&self, topic: &str) -> Result<Arc<TopicView>, Error> {
         if let Some(view) = self.lock_topics().get(topic) {
             return Ok(Arc::clone(view));
         }
-        // The consumer itself asks: what it does not know when a partition is assigned it finds out at its next
-        // look, up to a second later.
-        let partitions = topics::partition_count(&self.link, &self.inner, topic)?;
+        let partitions = self.await_partitions(topic)?;
         let view = Arc::new(TopicView {
             partitions,
             ends: Mutex::default(),
@@ -398,6 +415,23 @@ impl Consumer {
         let mut topics = self.lock_topics();
         let view = topics.entry(topic.to_owned()).or_insert(view);
         Ok(Arc::clone(view))
+    }
+
+    /// How many partitions a topic has.
+    ///
+    /// The consumer itself asks: what it does not know when a partition is assigned it finds out at its next look, up
+    /// to a second later. Its broker may be another than that of the asker, and may not have heard of a new topic.
+    fn await_partitions(&self, topic: &str) -> Result<u32, Error> {
+        let begun = Instant::now();
+        loop {
+            match topics::partition_count(&self.link, &self.inner, topic) {
+                Err(Error::UnknownTopic(_)) if begun.elapsed() < NEW_TOPIC_WAIT => {
+                    topics::partition_count(&self.link, &self.link.asker, topic)?;
+                    std::thread::sleep(NEW_TOPIC_PAUSE);
+                }
+                known => return known,
+            }
+        }
     }
 
     fn lock_topics(&self) -> MutexGuard<'_, HashMap<String, Arc<TopicView>>> {
@@ -414,12 +448,22 @@ fn ask(
 ) -> KafkaResult<Vec<Option<Offset>>> {
     // What the client has to say of its connection is heard in between, lest it pile up.
     let _ = client.poll(Duration::ZERO);
-    let found = client.offsets_for_times(list(topic, places)?, timeout)?;
-    let offsets = found.elements().into_iter().map(|element| {
-        element.error()?;
-        Ok(from_kafka(element.offset()))
-    });
-    offsets.collect()
+    let found = client
+        .offsets_for_times(list(topic, places)?, timeout)
+        .and_then(|found| {
+            let offsets = found.elements().into_iter().map(|element| {
+                element.error()?;
+                Ok(from_kafka(element.offset()))
+            });
+            offsets.collect()
+        });
+    if let Err(error) = &found
+        && Verdict::of(error) == Verdict::Metadata
+    {
+        // The next attempt asks the partitions' new leaders.
+        let _ = client.client().fetch_metadata(Some(topic), timeout);
+    }
+    found
 }
 
 impl TopicView {

@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
+use super::context::Context;
 use super::place::{from_kafka, list, to_kafka};
-use super::settings::Context;
+use super::request::Request;
 use super::topics::block_on;
-use super::{Link, STOPPING_TIMEOUT};
+use super::verdict::Verdict;
+use super::{Link, META_TOPIC, STOPPING_TIMEOUT};
 use crate::{Error, Offset};
 
 /// The topic under which sessions are kept; it need not exist.
-const SESSIONS_TOPIC: &str = "bekk.meta";
+const SESSIONS_TOPIC: &str = META_TOPIC;
 /// Groups that are sessions and holds begin so.
 const SESSION_PREFIX: &str = "bekk-session/";
 const HOLD_PREFIX: &str = "bekk-hold/";
@@ -67,7 +69,8 @@ impl Groups {
         let _ = client.poll(Duration::ZERO);
         let committed = list(topic, [(partition, to_kafka(next))])
             .and_then(|offsets| client.commit(&offsets, CommitMode::Async));
-        committed.map_err(|error| self.link.failed("commit an offset to", &error))
+        let request = Request::offsets("commit the offset of", group, topic);
+        committed.map_err(|error| self.link.failed(request, &error))
     }
 
     pub(super) fn committed(
@@ -78,16 +81,20 @@ impl Groups {
     ) -> Result<Vec<(u32, Offset)>, Error> {
         let client = self.client(group)?;
         let asked = (0..partitions).map(|partition| (partition, rdkafka::Offset::Invalid));
-        let found = self
-            .link
-            .attempt("read a group's offsets from", |timeout| {
-                client.committed_offsets(list(topic, asked.clone())?, timeout)
-            })?;
-        let offsets = found.elements().into_iter().filter_map(|element| {
-            let partition = u32::try_from(element.partition()).ok()?;
-            Some((partition, from_kafka(element.offset())?))
-        });
-        Ok(offsets.collect())
+        let request = Request::offsets("read the offsets of", group, topic);
+        self.link.attempt(request, |timeout| {
+            // A coordinator's refusal comes as an event of the client, while the request waits for a coordinator.
+            let found = client
+                .committed_offsets(list(topic, asked.clone())?, timeout)
+                .map_err(|error| refusal(&client).unwrap_or(error))?;
+            let mut offsets = Vec::new();
+            for element in found.elements() {
+                element.error()?;
+                let partition = u32::try_from(element.partition()).ok();
+                offsets.extend(partition.zip(from_kafka(element.offset())));
+            }
+            Ok(offsets)
+        })
     }
 
     /// The newest session of an ingest, if it has had one.
@@ -108,7 +115,10 @@ impl Groups {
                 // Another has begun in between, or this one, and its answer was lost.
                 Err(error)
                     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) => {}
-                Err(error) => return Err(self.link.failed("begin a session at", &error)),
+                Err(error) => {
+                    let request = Request::cluster("begin a session");
+                    return Err(self.link.failed(request, &error));
+                }
             }
         }
     }
@@ -123,34 +133,35 @@ impl Groups {
             return Ok(());
         }
         self.commit_now(&hold_group(holder), topic, offsets)?
-            .map_err(|error| self.link.failed("hold records at", &error))
+            .map_err(|error| self.link.failed(Request::cluster("hold records"), &error))
     }
 
     pub(super) fn release(&self, holder: &str) -> Result<(), Error> {
         if !self.link.is_bekk {
             return Ok(());
         }
-        self.delete(&hold_group(holder), "release records at")
+        self.delete(&hold_group(holder), "release records of")
     }
 
     /// Forgets how far a group has come.
     pub(super) fn forget(&self, group: &str) -> Result<(), Error> {
-        self.delete(group, "forget a group at")
+        self.delete(group, "forget")
     }
 
     fn delete(&self, group: &str, act: &'static str) -> Result<(), Error> {
         self.drop_client(group);
         let admin = self.link.admin()?;
-        let deleted = self.link.attempt(act, |timeout| {
+        let request = Request::group(act, group, "Delete");
+        self.link.attempt(request, |timeout| {
             let options = AdminOptions::new().request_timeout(Some(timeout));
-            block_on(admin.delete_groups(&[group], &options))
-        })?;
-        match deleted.into_iter().next() {
-            Some(Err((_, code))) if code != RDKafkaErrorCode::GroupIdNotFound => {
-                Err(self.link.refused(act, code))
+            let deleted = block_on(admin.delete_groups(&[group], &options))?;
+            match deleted.into_iter().next() {
+                Some(Err((_, code))) if code != RDKafkaErrorCode::GroupIdNotFound => {
+                    Err(KafkaError::AdminOp(code))
+                }
+                _ => Ok(()),
             }
-            _ => Ok(()),
-        }
+        })
     }
 
     /// Commits, and waits for the answer: on a thread, since librdkafka's call does not end before its server
@@ -173,7 +184,8 @@ impl Groups {
             // Nobody may wait any more.
             let _ = answer.send(client.commit(&offsets, CommitMode::Sync));
         });
-        thread.map_err(|error| self.link.refused("start a thread for", error))?;
+        let request = Request::offsets("commit the offset of", group, topic);
+        thread.map_err(|error| self.link.refused(request, error))?;
         let begun = Instant::now();
         loop {
             if let Ok(answer) = answered.recv_timeout(ANSWER_WAIT) {
@@ -181,7 +193,7 @@ impl Groups {
             }
             self.link.check()?;
             if begun.elapsed() >= self.link.patience() {
-                return Err(self.link.away("it does not answer a commit"));
+                return Err(self.link.away(request, "no answer"));
             }
         }
     }
@@ -196,8 +208,11 @@ impl Groups {
             .set("group.id", group)
             .set("enable.auto.commit", "false");
         let client: BaseConsumer<Context> = config
-            .create_with_context(Context::default())
-            .map_err(|error| self.link.refused("set up a client for", error))?;
+            .create_with_context(Context::noting(&self.link.heard))
+            .map_err(|error| {
+                self.link
+                    .refused(Request::cluster("set up a client"), error)
+            })?;
         let client = Arc::new(client);
         clients.insert(group.to_owned(), Arc::clone(&client));
         Ok(client)
@@ -208,6 +223,15 @@ impl Groups {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.remove(group);
     }
+}
+
+/// An error that the client of a group has been told of, and that waiting does not help with.
+fn refusal(client: &BaseConsumer<Context>) -> Option<KafkaError> {
+    // Each look takes one event.
+    let events = std::iter::from_fn(|| client.poll(Duration::ZERO));
+    events
+        .filter_map(Result::err)
+        .find(|error| Verdict::of(error) == Verdict::Right)
 }
 
 /// Closing a client waits for the answers to its commits, of which a server that has gone gives none: librdkafka

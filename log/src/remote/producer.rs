@@ -15,16 +15,28 @@ use rdkafka::producer::{
     BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
 
-use super::Link;
+use super::context::Heard;
 use super::place::number;
+use super::request::Request;
+use super::settings;
+use super::verdict::{Verdict, code};
+use super::{Link, Patience};
 use crate::{Error, Offset, RecordBuffer, Session};
 
 /// How often it is looked at whether there is progress.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long a Kafka cluster may take to begin a session, which ends what earlier ones have left open.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long nothing is acknowledged before that is told, and how often it is told again to those who look.
+const SILENT: Duration = Duration::from_secs(1);
+/// How long the end of a transaction that is given up is waited for. Else the cluster ends it, within a minute.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long nothing is queued once librdkafka's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
+/// How much a batch has at most, unless a topic takes less.
+const BATCH_BYTES_MAX: u64 = 1_000_000;
+/// What a batch has beside its records, at most: its header, and what a broker may add.
+const BATCH_OVERHEAD: u64 = 512;
+/// Limits of librdkafka's to the size of a message.
+const MESSAGE_BYTES: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000;
 
 pub(super) struct Producer {
     link: Arc<Link>,
@@ -37,8 +49,8 @@ pub(super) struct Producer {
 }
 
 /// What became of an append's records so far.
-#[derive(Default)]
 struct Deliveries {
+    heard: Heard,
     append: Mutex<Append>,
     settled: Condvar,
 }
@@ -53,7 +65,37 @@ struct Append {
 #[derive(Default)]
 struct Part {
     first: Option<u64>,
-    failure: Option<KafkaError>,
+    /// The first refusal that is about the record itself, else the first one.
+    failure: Option<Failure>,
+}
+
+#[derive(Clone)]
+struct Failure {
+    error: KafkaError,
+    /// The record's place in its part.
+    index: u32,
+}
+
+/// A record's part and its place there, as librdkafka hands them back.
+#[derive(Clone, Copy)]
+struct Place {
+    part: u32,
+    index: u32,
+}
+
+impl Place {
+    const fn to_opaque(self) -> usize {
+        (self.part as usize) << 32 | self.index as usize
+    }
+
+    /// Both halves have 32 bits.
+    #[expect(clippy::cast_possible_truncation)]
+    const fn from_opaque(opaque: usize) -> Self {
+        Self {
+            part: (opaque >> 32) as u32,
+            index: opaque as u32,
+        }
+    }
 }
 
 impl ClientContext for Deliveries {
@@ -62,21 +104,22 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the connection to the log");
+        self.heard.note(&error, reason);
     }
 }
 
 impl ProducerContext for Deliveries {
-    /// The part that the record belongs to.
+    /// The record's [`Place`].
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, part: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let Place { part, index } = Place::from_opaque(opaque);
         let mut append = self.lock();
         append.waiting = append.waiting.saturating_sub(1);
         if append.waiting == 0 {
             self.settled.notify_all();
         }
-        let Some(part) = append.parts.get_mut(part) else {
+        let Some(part) = append.parts.get_mut(part as usize) else {
             return;
         };
         match result {
@@ -86,9 +129,31 @@ impl ProducerContext for Deliveries {
                     part.first = Some(part.first.map_or(offset, |first| first.min(offset)));
                 }
             }
-            Err((error, _)) => {
-                part.failure.get_or_insert_with(|| error.clone());
-            }
+            Err((error, _)) => part.failed(Failure {
+                error: error.clone(),
+                index,
+            }),
+        }
+    }
+}
+
+impl Part {
+    fn failed(&mut self, failure: Failure) {
+        match &self.failure {
+            Some(first) if first.weight() >= failure.weight() => {}
+            _ => self.failure = Some(failure),
+        }
+    }
+}
+
+impl Failure {
+    /// How much it tells.
+    fn weight(&self) -> u8 {
+        match (code(&self.error), Verdict::of(&self.error)) {
+            // What became of the batch because of another record in it, or of a transaction.
+            (Some(RDKafkaErrorCode::InvalidDifferentRecord), _) | (_, Verdict::Session) => 0,
+            (_, Verdict::Record) => 2,
+            _ => 1,
         }
     }
 }
@@ -100,27 +165,38 @@ impl Deliveries {
 }
 
 impl Producer {
-    /// The producer of a session. On a Kafka cluster it shuts out the producers of earlier sessions.
-    pub(super) fn of_session(link: Arc<Link>, session: &Session) -> Result<Self, Error> {
+    /// The producer of a session. On a Kafka cluster it shuts out the producers of earlier sessions, and ends what
+    /// they have left open. No batch gets larger than `message_bytes_max`, the least that a topic takes.
+    pub(super) fn of_session(
+        link: Arc<Link>,
+        session: &Session,
+        message_bytes_max: Option<u64>,
+    ) -> Result<Self, Error> {
         let client_id = format!("bekk-ingest/{}/{}", session.ingest, session.number);
         if link.is_bekk {
-            return Self::new(link, &client_id, None);
+            return Self::new(link, &client_id, None, None);
         }
-        let producer = Self::new(link, &client_id, Some(session.clone()))?;
-        let initialised = producer.inner.init_transactions(SESSION_TIMEOUT);
-        initialised.map_err(|error| producer.failed("begin a session at", &error))?;
+        let producer = Self::new(link, &client_id, Some(session.clone()), message_bytes_max)?;
+        let id = transactional_id(session);
+        let request = Request::transaction("begin a session with", &id);
+        // After a time-out the next attempt goes on with the same request.
+        let begun = producer
+            .link
+            .attempt(request, |timeout| producer.inner.init_transactions(timeout));
+        begun?;
         Ok(producer)
     }
 
     /// A producer whose appends nothing fences.
     pub(super) fn without_session(link: Arc<Link>) -> Result<Self, Error> {
-        Self::new(link, "bekk", None)
+        Self::new(link, "bekk", None, None)
     }
 
     fn new(
         link: Arc<Link>,
         client_id: &str,
         transactional: Option<Session>,
+        message_bytes_max: Option<u64>,
     ) -> Result<Self, Error> {
         let mut config = link.client_config(client_id);
         config
@@ -129,19 +205,34 @@ impl Producer {
             .set("message.timeout.ms", "0")
             .set("compression.type", "lz4")
             .set("linger.ms", "1")
-            .set("batch.size", "1000000")
             .set("batch.num.messages", "100000")
             .set("queue.buffering.max.messages", "1000000")
             .set("queue.buffering.max.kbytes", "1000000");
+        let batch_bytes = message_bytes_max
+            .map_or(BATCH_BYTES_MAX, |max| max.saturating_sub(BATCH_OVERHEAD))
+            .clamp(1, BATCH_BYTES_MAX);
+        config.set("batch.size", batch_bytes.to_string());
+        if let Some(max) = message_bytes_max
+            && !link.config.properties.contains_key("message.max.bytes")
+        {
+            let max = max.clamp(*MESSAGE_BYTES.start(), *MESSAGE_BYTES.end());
+            config.set("message.max.bytes", max.to_string());
+        }
         if let Some(session) = &transactional {
-            config.set(
-                "transactional.id",
-                format!("bekk-ingest/{}", session.ingest),
-            );
+            config.set("transactional.id", transactional_id(session));
         }
         let inner = config
-            .create_with_context(Deliveries::default())
-            .map_err(|error| link.refused("set up a producer for", error))?;
+            .create_with_context(Deliveries {
+                heard: link.heard.clone(),
+                append: Mutex::default(),
+                settled: Condvar::new(),
+            })
+            .map_err(|error| {
+                link.refused(
+                    Request::cluster("set up a client"),
+                    settings::explain(&error),
+                )
+            })?;
         Ok(Self {
             link,
             inner,
@@ -161,20 +252,38 @@ impl Producer {
             .appending
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let request = Request::topic("append to", topic, "Write");
         if self.is_broken.load(Ordering::Acquire) {
-            return Err(self.link.away("an earlier append has failed"));
+            return Err(self.link.away(request, "an earlier append has failed"));
         }
-        let appended = self.try_append(topic, batches);
+        let appended = self.try_append(request, topic, batches);
         if appended.is_err() {
             // What is queued must not be sent behind the caller's next look at the log.
             self.is_broken.store(true, Ordering::Release);
             self.inner.purge(PurgeConfig::default().queue().inflight());
+            self.abort();
+        } else {
+            self.link.config.waits.succeeded(|| request.to_string());
         }
         appended
     }
 
+    /// Ends a transaction that is not to be committed: else it keeps back what others commit behind it, until the
+    /// cluster ends it.
+    fn abort(&self) {
+        if self.transactional.is_none() {
+            return;
+        }
+        let timeout = ABORT_TIMEOUT.min(self.link.patience());
+        // If none is open, or the cluster is away, there is nothing that could be done here.
+        if let Err(error) = self.inner.abort_transaction(timeout) {
+            tracing::debug!(%error, "a transaction is not aborted");
+        }
+    }
+
     fn try_append(
         &self,
+        request: Request<'_>,
         topic: &str,
         batches: &[(u32, &RecordBuffer)],
     ) -> Result<Vec<Option<Offset>>, Error> {
@@ -185,18 +294,28 @@ impl Producer {
         };
         if self.transactional.is_some() {
             let begun = self.inner.begin_transaction();
-            begun.map_err(|error| self.failed("append to", &error))?;
+            begun.map_err(|error| self.failed(request, &error))?;
         }
-        for (part, (partition, buffer)) in batches.iter().enumerate() {
-            self.queue(topic, *partition, part, buffer)?;
+        for (part, (partition, buffer)) in (0..).zip(batches) {
+            self.queue(request, topic, *partition, part, buffer)?;
         }
-        let parts = self.settle()?;
-        if let Some(failure) = parts.iter().find_map(|part| part.failure.as_ref()) {
-            return Err(self.failed_in(topic, failure));
+        let parts = self.settle(request)?;
+        let failures = parts.iter().zip(batches);
+        let failures = failures.filter_map(|(part, (partition, _))| {
+            let failure = part.failure.as_ref()?;
+            Some((*partition, failure))
+        });
+        if let Some((partition, failure)) = failures.max_by_key(|(_, failure)| failure.weight()) {
+            let buffer = batches.iter().find(|(found, _)| *found == partition);
+            let record = buffer.and_then(|(_, buffer)| buffer.iter().nth(failure.index as usize));
+            let value = record.map_or(&[][..], |record| record.value);
+            return Err(self.failure(request, topic, (partition, value), failure));
         }
         if self.transactional.is_some() {
-            let committed = self.inner.commit_transaction(self.link.patience());
-            committed.map_err(|error| self.failed("append to", &error))?;
+            // After a time-out the next attempt goes on with the same request.
+            self.link
+                .attempt(request, |timeout| self.inner.commit_transaction(timeout))
+                .map_err(|error| self.fatal(request).unwrap_or(error))?;
         }
         Ok(parts
             .iter()
@@ -206,13 +325,15 @@ impl Producer {
 
     fn queue(
         &self,
+        request: Request<'_>,
         topic: &str,
         partition: u32,
-        part: usize,
+        part: u32,
         buffer: &RecordBuffer,
     ) -> Result<(), Error> {
-        for record in buffer.iter() {
-            let mut message = BaseRecord::with_opaque_to(topic, part)
+        for (index, record) in (0..).zip(buffer.iter()) {
+            let place = Place { part, index }.to_opaque();
+            let mut message = BaseRecord::with_opaque_to(topic, place)
                 .partition(number(partition))
                 .payload(record.value)
                 .timestamp(record.timestamp_ms);
@@ -221,9 +342,11 @@ impl Producer {
             }
             let begun = Instant::now();
             while let Err((error, unsent)) = self.inner.send(message) {
-                let is_full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                let is_full = code(&error) == Some(RDKafkaErrorCode::QueueFull);
                 if !is_full || begun.elapsed() > self.link.patience() {
-                    return Err(self.failed_in(topic, &error));
+                    let failure = Failure { error, index };
+                    let place = (partition, record.value);
+                    return Err(self.failure(request, topic, place, &failure));
                 }
                 std::thread::sleep(FULL_PAUSE);
                 message = unsent;
@@ -233,50 +356,98 @@ impl Producer {
     }
 
     /// Waits until all records have been acknowledged or refused.
-    fn settle(&self) -> Result<Vec<Part>, Error> {
+    fn settle(&self, request: Request<'_>) -> Result<Vec<Part>, Error> {
         let deliveries = self.inner.context();
         let mut append = deliveries.lock();
         let mut waiting = append.waiting;
         let mut progress = Instant::now();
+        let mut patience = Patience::new(&self.link);
+        let mut told = progress;
         while append.waiting > 0 {
             let waited = deliveries.settled.wait_timeout(append, LOOK_EVERY);
             append = waited.unwrap_or_else(PoisonError::into_inner).0;
             if append.waiting < waiting {
                 waiting = append.waiting;
                 progress = Instant::now();
-            } else if progress.elapsed() >= self.link.patience() {
-                return Err(self.link.away("it does not acknowledge an append"));
+                patience = Patience::new(&self.link);
+            } else if progress.elapsed() >= SILENT && told.elapsed() >= SILENT
+                || progress.elapsed() >= self.link.patience()
+            {
+                // The lock is the delivery thread's too.
+                drop(append);
+                let silent = KafkaError::MessageProduction(RDKafkaErrorCode::RequestTimedOut);
+                patience.note(request, &silent)?;
+                told = Instant::now();
+                append = deliveries.lock();
             }
         }
         Ok(std::mem::take(&mut append.parts))
     }
 
-    fn failed_in(&self, topic: &str, error: &KafkaError) -> Error {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+    /// The error of an append of which a record was not acknowledged.
+    fn failure(
+        &self,
+        request: Request<'_>,
+        topic: &str,
+        (partition, value): (u32, &[u8]),
+        failure: &Failure,
+    ) -> Error {
+        let is_bekk = self.link.is_bekk;
+        match (Verdict::of(&failure.error), code(&failure.error)) {
+            (Verdict::Record, Some(code)) => Error::RecordRefused {
+                topic: topic.to_owned(),
+                partition,
+                index: failure.index,
+                value: value.to_vec(),
+                why: settings::record_remedy(&self.link.config.hosts, topic, code),
+            },
+            (Verdict::Metadata, Some(RDKafkaErrorCode::UnknownTopicOrPartition)) if is_bekk => {
                 Error::UnknownTopic(topic.to_owned())
             }
-            _ => self.failed("append to", error),
+            // What was queued has been given up because of the transaction, which knows why: to begin another one is
+            // refused with that.
+            (Verdict::Session, _) if self.transactional.is_some() => {
+                let why = self.inner.begin_transaction().err();
+                self.failed(request, why.as_ref().unwrap_or(&failure.error))
+            }
+            _ => self.failed(request, &failure.error),
         }
     }
 
-    fn failed(&self, act: &'static str, error: &KafkaError) -> Error {
-        // What ended the producer for good tells more than the error that follows from it.
-        let fatal = self.inner.client().fatal_error();
-        let code = fatal.as_ref().map(|(code, _)| *code);
-        match (code.or(error.rdkafka_error_code()), &self.transactional) {
-            // Not so an epoch that is no longer valid: the cluster may have given up a transaction that took long.
-            (Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced), Some(session)) => {
-                Error::Fenced {
-                    ingest: session.ingest.clone(),
-                    session: session.number,
-                    newest: session.number,
-                }
-            }
-            _ => match fatal {
-                Some((_, text)) => self.link.refused(act, text),
-                None => self.link.failed(act, error),
-            },
+    fn failed(&self, request: Request<'_>, error: &KafkaError) -> Error {
+        if let Some(error) = self.fatal(request) {
+            return error;
         }
+        // Of an abortable transaction the verdict is about the session; its code may say more.
+        match (Verdict::of(error), &self.transactional) {
+            (Verdict::Fenced, Some(session)) => fenced(session),
+            _ => self.link.failed(request, error),
+        }
+    }
+
+    /// What ended the producer for good: it tells more than the errors that follow from it.
+    fn fatal(&self, request: Request<'_>) -> Option<Error> {
+        let (code, text) = self.inner.client().fatal_error()?;
+        Some(match (Verdict::of_code(code), &self.transactional) {
+            (Verdict::Fenced, Some(session)) => fenced(session),
+            (Verdict::Right | Verdict::Login, _) => {
+                self.link.failed(request, &KafkaError::Global(code))
+            }
+            // Another producer goes on: it looks at the log first.
+            _ if !self.link.is_bekk => self.link.away(request, text),
+            _ => self.link.refused(request, text),
+        })
+    }
+}
+
+fn transactional_id(session: &Session) -> String {
+    format!("bekk-ingest/{}", session.ingest)
+}
+
+fn fenced(session: &Session) -> Error {
+    Error::Fenced {
+        ingest: session.ingest.clone(),
+        session: session.number,
+        newest: session.number,
     }
 }

@@ -1,16 +1,17 @@
 //! The reader of one partition: where it is, what it has taken from its queue, and what it keeps.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message as _};
 
-use super::Link;
+use super::context::Context;
 use super::place::{number, to_kafka};
-use super::settings::Context;
+use super::request::Request;
 use super::window::Window;
+use super::{Link, Patience};
 use crate::destination::Destination as _;
 use crate::{Error, Offset, Records};
 
@@ -18,8 +19,6 @@ use crate::{Error, Offset, Records};
 const PIECE_BYTES_MAX: usize = 2 << 20;
 /// How long one attempt to seek may take.
 const SEEK_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long to wait before a seek is tried again that came before the fetching had begun.
-const SEEK_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct Reader {
     topic: String,
@@ -111,7 +110,7 @@ impl Reader {
         link: &Link,
     ) -> Result<(), Error> {
         // What librdkafka has fetched from the old place it drops by itself.
-        let begun = Instant::now();
+        let mut patience = Patience::new(link);
         while let Err(error) = consumer.seek(
             &self.topic,
             number(self.partition),
@@ -119,10 +118,7 @@ impl Reader {
             SEEK_TIMEOUT,
         ) {
             link.check()?;
-            if begun.elapsed() >= link.patience() {
-                return Err(link.failed("read from", &error));
-            }
-            std::thread::sleep(SEEK_PAUSE);
+            patience.wait(Request::topic("read", &self.topic, "Read"), &error)?;
         }
         self.window.clear();
         self.pending = Records::new(from);

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::waits::Waits;
 
 /// What exactness rests on, or what Bekk sets by itself.
 const RESERVED: [&str; 14] = [
@@ -39,6 +37,11 @@ pub struct RemoteConfig {
     /// How long a call waits for a server that does not answer before it fails with
     /// [`Error::Away`](crate::Error::Away).
     pub patience: Duration,
+    /// The topics that are Bekk's own there. [`Client::topics`](crate::Client::topics) lists no others of a Kafka
+    /// cluster; all if it is empty.
+    pub topics: Vec<String>,
+    /// What calls wait for, also those of clients that are made from clones of this.
+    pub waits: Waits,
 }
 
 /// Without the properties' values, which may be secrets.
@@ -60,6 +63,8 @@ impl RemoteConfig {
             hosts,
             properties: BTreeMap::new(),
             patience: Duration::from_secs(30),
+            topics: Vec::new(),
+            waits: Waits::default(),
         }
     }
 
@@ -103,35 +108,57 @@ pub(super) fn explain(error: &KafkaError) -> String {
     text
 }
 
-/// Takes what librdkafka says.
-#[derive(Default)]
-pub(super) struct Context {
-    /// The last error of the connection.
-    failure: Option<Arc<Mutex<Option<String>>>>,
+/// What to do about a login that was refused, or a server that did not prove who it is.
+pub(super) fn login_remedy(detail: &str) -> String {
+    let detail = detail.to_ascii_lowercase();
+    let settings = if detail.contains("certificate") || detail.contains("ssl") {
+        "\"ssl.ca.location\", \"ssl.certificate.location\" and \"ssl.key.location\""
+    } else if detail.contains("mechanism") {
+        "\"sasl.mechanism\""
+    } else {
+        "\"sasl.username\" and \"sasl.password\""
+    };
+    format!("check {settings} under [log.kafka] in bekk.toml")
 }
 
-impl Context {
-    /// One that notes the last error in `failure`.
-    pub(super) fn noting(failure: Arc<Mutex<Option<String>>>) -> Self {
-        Self {
-            failure: Some(failure),
-        }
+/// What librdkafka says of a connection, with what to do about it where that is not told.
+pub(super) fn explain_connection(reason: &str) -> String {
+    // A listener that wants TLS or a login hangs up on who comes without.
+    let is_protocol = reason.contains("security.protocol") || reason.contains("ApiVersion");
+    match is_protocol {
+        true => format!(
+            "{reason}; check \"security.protocol\" under [log.kafka] in bekk.toml: the listener may want TLS or a login"
+        ),
+        false => reason.to_owned(),
     }
 }
 
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters comes as an error or as the outcome of a call; librdkafka warns of every reconnect.
-        tracing::debug!(?level, facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the connection to the log");
-        if let Some(failure) = &self.failure {
-            let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-            *failure = Some(reason.to_owned());
-        }
+/// What a topic's refusal of a record means, and what to do about it.
+pub(super) fn record_remedy(hosts: &str, topic: &str, code: RDKafkaErrorCode) -> String {
+    use RDKafkaErrorCode as Code;
+    let alter = |setting: &str| alter_topic(hosts, topic, setting);
+    match code {
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => format!(
+            "{code}: it is larger than the topic's max.message.bytes; raise that: {}",
+            alter("max.message.bytes=…")
+        ),
+        Code::InvalidTimestamp => format!(
+            "{code}: its time is outside of what the topic's message.timestamp.before.max.ms and \
+             message.timestamp.after.max.ms allow; check this machine's clock, or: {}",
+            alter("message.timestamp.after.max.ms=…")
+        ),
+        _ => format!(
+            "{code}: a topic with cleanup.policy=compact takes no record without a key, and rejected lines have \
+             none; change that: {}",
+            alter("cleanup.policy=delete")
+        ),
     }
 }
 
-impl ConsumerContext for Context {}
+/// The command that changes a topic's setting.
+pub(super) fn alter_topic(hosts: &str, topic: &str, setting: &str) -> String {
+    format!(
+        "kafka-configs.sh --bootstrap-server {hosts} --alter --entity-type topics --entity-name {topic} --add-config \
+         {setting}"
+    )
+}

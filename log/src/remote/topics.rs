@@ -3,18 +3,21 @@
 use std::future::Future;
 use std::time::Duration;
 
-use rdkafka::admin::{
-    AdminOptions, AlterConfig, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 
-use super::settings::Context;
-use super::{Admin, Link};
+use super::context::Context;
+use super::request::Request;
+use super::topic_settings::{alter_retention, describe, retention_of, retention_texts};
+use super::{Link, topic_settings};
 use crate::{Error, Retention, Topic, TopicConfig, TopicSize};
 
 /// Topics of a cluster's own.
 const INTERNAL_PREFIX: &str = "__";
+/// Of how many partitions it is told that they are in trouble.
+const TROUBLES_MAX: usize = 3;
 
 /// Waits for an answer of librdkafka's background thread.
 pub(super) fn block_on<T>(answer: impl Future<Output = KafkaResult<T>>) -> KafkaResult<T> {
@@ -24,14 +27,9 @@ pub(super) fn block_on<T>(answer: impl Future<Output = KafkaResult<T>>) -> Kafka
 }
 
 /// Makes a topic; one that exists keeps its partition count and, on Bekk's server, takes the retention.
-pub(super) fn create(
-    link: &Link,
-    client: &BaseConsumer<Context>,
-    name: &str,
-    config: TopicConfig,
-) -> Result<Topic, Error> {
+pub(super) fn create(link: &Link, name: &str, config: TopicConfig) -> Result<Topic, Error> {
     // Asked first: on a cluster one may be allowed to use a topic and not to make one.
-    match partition_count(link, client, name) {
+    match partition_count(link, &link.asker, name) {
         Ok(count) => return existing(link, name, count, config.retention),
         Err(Error::UnknownTopic(_)) => {}
         Err(error) => return Err(error),
@@ -41,20 +39,24 @@ pub(super) fn create(
     let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
     // Of a cluster, its own default replication.
     let replicas = if link.is_bekk { 1 } else { -1 };
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas))
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas))
         .set("retention.ms", &age)
         .set("retention.bytes", &size);
-    let created = link.attempt("create a topic at", |timeout| {
-        block_on(admin.create_topics([&topic], &options(timeout)))
-    })?;
-    match created.into_iter().next() {
-        // By another, or by an attempt whose answer was lost.
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => {
-            let count = await_topic(link, client, name)?;
-            existing(link, name, count, config.retention)
-        }
-        Some(Err((_, code))) => Err(link.refused("create a topic at", format!("{name}: {code}"))),
+    if !link.is_bekk {
+        // Whatever the cluster's default is: it may delete by key.
+        topic = topic.set("cleanup.policy", "delete");
     }
+    let request = Request::topic("create", name, "Create");
+    link.attempt(request, |timeout| {
+        let created = block_on(admin.create_topics([&topic], &options(timeout)))?;
+        match created.into_iter().next() {
+            // By another, or by an attempt whose answer was lost.
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => Ok(()),
+            Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
+        }
+    })?;
+    let count = await_topic(link, name)?;
+    existing(link, name, count, config.retention)
 }
 
 /// A topic that is there.
@@ -66,29 +68,56 @@ fn existing(
 ) -> Result<Topic, Error> {
     if link.is_bekk {
         let admin = link.admin()?;
-        if self::retention(link, &admin, name)? != retention {
+        if retention_of(link, &admin, name)? != retention {
             alter_retention(link, &admin, name, retention)?;
         }
     }
     Ok(topic_of(name, partitions, retention))
 }
 
-/// The topics, by name.
-pub(super) fn list(link: &Link, client: &BaseConsumer<Context>) -> Result<Vec<Topic>, Error> {
+/// The topics, by name; of a cluster only those that are Bekk's, so that others' cannot disturb.
+pub(super) fn list(link: &Link) -> Result<Vec<Topic>, Error> {
     let admin = link.admin()?;
-    let metadata = link.attempt("list the topics of", |timeout| {
-        client.fetch_metadata(None, timeout)
-    })?;
-    let mut topics = Vec::new();
-    for topic in metadata.topics() {
-        if topic.error().is_none() && !topic.name().starts_with(INTERNAL_PREFIX) {
-            let count = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
-            let retention = retention(link, &admin, topic.name())?;
-            topics.push(topic_of(topic.name(), count, retention));
+    let found = if link.is_bekk || link.config.topics.is_empty() {
+        all(link)?
+    } else {
+        let mut found = Vec::new();
+        for name in &link.config.topics {
+            match partition_count(link, &link.asker, name) {
+                Ok(count) => found.push((name.clone(), count)),
+                Err(Error::UnknownTopic(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
+        found
+    };
+    let mut topics = Vec::new();
+    for (name, count) in found {
+        let retention = match link.is_bekk {
+            true => retention_of(link, &admin, &name)?,
+            false => topic_settings::ask(link, &name)?.map_or_else(Retention::default, |config| {
+                topic_settings::retention(&config)
+            }),
+        };
+        topics.push(topic_of(&name, count, retention));
     }
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(topics)
+}
+
+/// All topics but the server's own, with their partition counts.
+fn all(link: &Link) -> Result<Vec<(String, u32)>, Error> {
+    let metadata = link.attempt(Request::cluster("list topics"), |timeout| {
+        link.asker.fetch_metadata(None, timeout)
+    })?;
+    let topics = metadata.topics().iter();
+    let own = topics.filter(|topic| !topic.name().starts_with(INTERNAL_PREFIX));
+    let known = own.filter(|topic| topic.error().is_none());
+    let counted = known.map(|topic| {
+        let count = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
+        (topic.name().to_owned(), count)
+    });
+    Ok(counted.collect())
 }
 
 /// What a topic takes on the server's disk.
@@ -120,19 +149,29 @@ fn figures<const N: usize>(link: &Link, topic: &str, names: [&str; N]) -> Result
 }
 
 /// How many partitions a topic has.
+///
+/// # Errors
+/// [`Error::UnknownTopic`] if the broker that is asked does not know it.
 pub(super) fn partition_count(
     link: &Link,
     client: &BaseConsumer<Context>,
     topic: &str,
 ) -> Result<u32, Error> {
-    let metadata = link.attempt("find the partitions of a topic of", |timeout| {
-        client.fetch_metadata(Some(topic), timeout)
+    let request = Request::topic("find the partitions of", topic, "Describe");
+    let count = link.attempt(request, |timeout| {
+        let metadata = client.fetch_metadata(Some(topic), timeout)?;
+        let topics = metadata.topics();
+        let Some(found) = topics.iter().find(|found| found.name() == topic) else {
+            return Ok(0);
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(found.partitions().len()),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Ok(0)
+            }
+            Some(code) => Err(KafkaError::MetadataFetch(code)),
+        }
     })?;
-    let found = metadata
-        .topics()
-        .iter()
-        .find(|found| found.name() == topic && found.error().is_none());
-    let count = found.map_or(0, |topic| topic.partitions().len());
     match u32::try_from(count) {
         Ok(0) | Err(_) => Err(Error::UnknownTopic(topic.to_owned())),
         Ok(count) => Ok(count),
@@ -140,18 +179,53 @@ pub(super) fn partition_count(
 }
 
 /// Waits until a new topic is known to the server that is asked: in a cluster it may be another.
-fn await_topic(link: &Link, client: &BaseConsumer<Context>, name: &str) -> Result<u32, Error> {
-    const ATTEMPTS: u32 = 50;
+fn await_topic(link: &Link, name: &str) -> Result<u32, Error> {
+    const ATTEMPTS: u32 = 100;
     for _ in 0..ATTEMPTS {
-        match partition_count(link, client, name) {
+        match partition_count(link, &link.asker, name) {
             Err(Error::UnknownTopic(_)) => std::thread::sleep(Duration::from_millis(100)),
             known => return known,
         }
     }
-    Err(Error::UnknownTopic(name.to_owned()))
+    let request = Request::topic("find", name, "Describe");
+    Err(link.away(request, "it has been created and is not known yet"))
 }
 
-fn options(timeout: Duration) -> AdminOptions {
+/// What is wrong with the partitions of a topic at this moment, in words.
+pub(super) fn trouble(metadata: &Metadata, topic: &str) -> Option<String> {
+    let found = metadata
+        .topics()
+        .iter()
+        .find(|found| found.name() == topic)?;
+    let broker = |id: i32| {
+        let brokers = metadata.brokers().iter();
+        let found = brokers.into_iter().find(|broker| broker.id() == id);
+        found.map(|broker| format!("{}:{}", broker.host(), broker.port()))
+    };
+    let mut all = Vec::new();
+    for partition in found.partitions() {
+        let (id, replicas) = (partition.id(), partition.replicas());
+        match broker(partition.leader()) {
+            None => all.push(format!(
+                "partition {id} has no leader (its replicas are on brokers {replicas:?})"
+            )),
+            Some(leader) if partition.isr().len() < replicas.len() => all.push(format!(
+                "partition {id} has {} of {} replicas in sync (leader {leader})",
+                partition.isr().len(),
+                replicas.len(),
+            )),
+            Some(_) => {}
+        }
+    }
+    let rest = all.len().saturating_sub(TROUBLES_MAX);
+    all.truncate(TROUBLES_MAX);
+    if rest > 0 {
+        all.push(format!("and {rest} more"));
+    }
+    (!all.is_empty()).then(|| format!("of topic `{topic}`, {}", all.join(", ")))
+}
+
+pub(super) fn options(timeout: Duration) -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(timeout))
         .operation_timeout(Some(timeout))
@@ -164,52 +238,5 @@ fn topic_of(name: &str, partitions: u32, retention: Retention) -> Topic {
             partitions,
             retention,
         },
-    }
-}
-
-/// `retention.ms` and `retention.bytes`; -1 is for ever. Kafka's size is a partition's, Bekk's a topic's.
-fn retention_texts(retention: Retention) -> [String; 2] {
-    let age = retention.age.map(|age| age.as_millis().to_string());
-    let size = retention.size.map(|size| size.to_string());
-    [age, size].map(|text| text.unwrap_or_else(|| "-1".to_owned()))
-}
-
-fn retention(link: &Link, admin: &Admin, topic: &str) -> Result<Retention, Error> {
-    let config = describe(link, admin, topic)?;
-    let number = |name: &str| config.get(name)?.value.as_ref()?.parse::<u64>().ok();
-    Ok(Retention {
-        age: number("retention.ms").map(Duration::from_millis),
-        size: number("retention.bytes"),
-    })
-}
-
-fn describe(link: &Link, admin: &Admin, topic: &str) -> Result<ConfigResource, Error> {
-    let asked = ResourceSpecifier::Topic(topic);
-    let described = link.attempt("read a topic's settings from", |timeout| {
-        block_on(admin.describe_configs([&asked], &options(timeout)))
-    })?;
-    match described.into_iter().next() {
-        Some(Ok(config)) => Ok(config),
-        Some(Err(code)) => Err(link.refused("read a topic's settings from", code)),
-        None => Err(Error::UnknownTopic(topic.to_owned())),
-    }
-}
-
-fn alter_retention(
-    link: &Link,
-    admin: &Admin,
-    topic: &str,
-    retention: Retention,
-) -> Result<(), Error> {
-    let [age, size] = retention_texts(retention);
-    let altered = AlterConfig::new(ResourceSpecifier::Topic(topic))
-        .set("retention.ms", &age)
-        .set("retention.bytes", &size);
-    let altered = link.attempt("change a topic's retention at", |timeout| {
-        block_on(admin.alter_configs([&altered], &options(timeout)))
-    })?;
-    match altered.into_iter().next() {
-        Some(Err((_, code))) => Err(link.refused("change a topic's retention at", code)),
-        _ => Ok(()),
     }
 }

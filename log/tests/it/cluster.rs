@@ -120,3 +120,162 @@ fn a_cluster_that_is_away_is_given_up_in_time() {
         .unwrap();
     assert_eq!(numbers(&client, 1), [0]);
 }
+
+/// The accident: leaders and coordinators move while everything is asked for. Nothing fails.
+#[test]
+fn what_kafka_calls_retriable_is_waited_out() {
+    use RDKafkaApiKey as Api;
+    use RDKafkaRespErr::*;
+    let cluster = cluster();
+    let client = connect(&cluster);
+    let stumble = |api, errors: &[RDKafkaRespErr]| cluster.request_errors(api, errors);
+    stumble(
+        Api::InitProducerId,
+        &[RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS],
+    );
+    let session = client.begin_session("i").unwrap();
+    stumble(Api::EndTxn, &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR]);
+    client
+        .append(Some(&session), TOPIC, &[(0, &buffer(0..100))])
+        .unwrap();
+    let moved = [
+        RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+        RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+        RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+    ];
+    stumble(Api::ListOffsets, &moved);
+    let end = client.partition_ends(TOPIC).unwrap()[0].end;
+    stumble(Api::ListOffsets, &moved);
+    client.high_watermarks(TOPIC).unwrap();
+    stumble(Api::ListOffsets, &moved);
+    // The mock finds no times.
+    client.offset_for_time(TOPIC, 0, 0).unwrap();
+    stumble(Api::Fetch, &moved);
+    assert_eq!(numbers(&client, 0), (0..100).collect::<Vec<_>>());
+    let unsettled = [
+        RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+        RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+    ];
+    client.commit_offset("g", TOPIC, 0, end).unwrap();
+    stumble(Api::OffsetFetch, &unsettled);
+    let begun = Instant::now();
+    while client.committed_offsets("g", TOPIC).unwrap() != [(0, end)] {
+        assert!(begun.elapsed() < Duration::from_secs(5), "not committed");
+    }
+    assert_eq!(client.waits_for(), None);
+}
+
+#[test]
+fn a_missing_right_is_named_with_the_command_that_grants_it() {
+    use RDKafkaApiKey as Api;
+    use RDKafkaRespErr::*;
+    let cluster = cluster();
+    let client = connect(&cluster);
+    let check =
+        |api, error: RDKafkaRespErr, expected: &str, ask: &dyn Fn() -> Result<(), Error>| {
+            cluster.request_errors(api, &[error; 4]);
+            let refused = ask().unwrap_err();
+            assert!(matches!(refused, Error::NotAuthorized { .. }), "{refused}");
+            assert!(refused.to_string().contains(expected), "{refused}");
+            cluster.clear_request_errors(api);
+        };
+    check(
+        Api::ListOffsets,
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        "--operation Describe --topic 'things'",
+        &|| client.partition_ends(TOPIC).map(drop),
+    );
+    check(
+        Api::FindCoordinator,
+        RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
+        "--operation Read --group 'g'",
+        &|| client.committed_offsets("g", TOPIC).map(drop),
+    );
+    let session = client.begin_session("i").unwrap();
+    check(
+        Api::AddPartitionsToTxn,
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        "--operation Write --topic 'things'",
+        &|| {
+            client
+                .append(Some(&session), TOPIC, &[(0, &buffer(0..10))])
+                .map(drop)
+        },
+    );
+    check(
+        Api::InitProducerId,
+        RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        "--operation Write --transactional-id bekk-ingest/ --resource-pattern-type prefixed",
+        &|| client.begin_session("i").map(drop),
+    );
+}
+
+#[test]
+fn a_record_that_is_refused_is_given_back() {
+    let cluster = cluster();
+    let client = connect(&cluster);
+    let session = client.begin_session("i").unwrap();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE],
+    );
+    let refused = client
+        .append(Some(&session), TOPIC, &[(2, &buffer(7..8))])
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("max.message.bytes"),
+        "{refused}"
+    );
+    match refused {
+        Error::RecordRefused {
+            partition: 2,
+            index: 0,
+            value,
+            ..
+        } => assert_eq!(value, b"7"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The accident: the cluster is away for a while. It is said what is waited for, and no more once it answers.
+#[test]
+fn what_is_waited_for_is_told_to_whoever_asks() {
+    let cluster = cluster();
+    let config = RemoteConfig::new(cluster.bootstrap_servers());
+    let client = Client::connect(config, Duration::from_secs(10)).unwrap();
+    let session = client.begin_session("i").unwrap();
+    client
+        .append(Some(&session), TOPIC, &[(0, &buffer(0..1))])
+        .unwrap();
+    cluster.broker_down(1).unwrap();
+    std::thread::scope(|scope| {
+        let append = scope.spawn(|| client.append(Some(&session), TOPIC, &[(0, &buffer(1..2))]));
+        let begun = Instant::now();
+        let told = loop {
+            assert!(begun.elapsed() < Duration::from_secs(10), "nothing is told");
+            match client.waits_for() {
+                Some(told) => break told,
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        assert!(told.contains("append to topic `things`"), "{told}");
+        cluster.broker_up(1).unwrap();
+        append.join().unwrap().unwrap();
+    });
+    assert_eq!(client.waits_for(), None);
+}
+
+/// The mock answers no question about settings, which the list does not need.
+#[test]
+fn of_a_cluster_only_the_topics_that_are_bekks_are_listed() {
+    let cluster = cluster();
+    cluster.create_topic("others", 1, 1).unwrap();
+    let mut config = RemoteConfig::new(cluster.bootstrap_servers());
+    config.topics = vec![TOPIC.to_owned(), "not made yet".to_owned()];
+    let client = Client::connect(config, Duration::from_secs(10)).unwrap();
+    let topics = client.topics().unwrap();
+    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(names, [TOPIC]);
+}

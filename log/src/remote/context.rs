@@ -1,0 +1,94 @@
+//! What librdkafka says of its connections, kept for those who wait.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+
+use super::settings;
+use super::verdict::{Verdict, code};
+
+/// For how long a connection's error explains why calls wait.
+const NEWS_FOR: Duration = Duration::from_secs(15);
+
+/// The last errors of the connections to one log.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard(Arc<Mutex<Errors>>);
+
+#[derive(Debug, Default)]
+struct Errors {
+    /// Of a connection: it was not made, or has ended.
+    connection: Option<(Instant, String)>,
+    /// The server refused the login, or did not prove who it is.
+    login: Option<(Instant, String)>,
+}
+
+impl Heard {
+    /// Notes an error that no request returns.
+    pub(super) fn note(&self, error: &KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the connection to the log");
+        let said = Some((Instant::now(), reason.to_owned()));
+        // That all brokers are down says less than why one is.
+        if Verdict::of(error) == Verdict::Login {
+            self.lock().login = said;
+        } else if code(error) != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.lock().connection = said;
+        }
+    }
+
+    /// Why the last login failed, if that is not long ago.
+    pub(super) fn login(&self) -> Option<String> {
+        recent(&self.lock().login)
+    }
+
+    /// Why the last connection ended or was not made, if that is not long ago.
+    pub(super) fn connection(&self) -> Option<String> {
+        let errors = self.lock();
+        let reason = recent(&errors.login).or_else(|| recent(&errors.connection));
+        reason.map(|reason| settings::explain_connection(&reason))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Errors> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn recent(said: &Option<(Instant, String)>) -> Option<String> {
+    let (at, reason) = said.as_ref()?;
+    (at.elapsed() < NEWS_FOR).then(|| reason.clone())
+}
+
+/// Takes what a client of librdkafka's says.
+#[derive(Default)]
+pub(super) struct Context(Heard);
+
+impl Context {
+    /// One that keeps errors in `heard`.
+    pub(super) fn noting(heard: &Heard) -> Self {
+        Self(heard.clone())
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters comes as an error or as the outcome of a call; librdkafka warns of every reconnect.
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.note(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        // The next one tells the same place or a later one.
+        if let Err(error) = result {
+            tracing::debug!(%error, "a commit of a group's offset");
+        }
+    }
+}
