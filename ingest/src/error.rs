@@ -74,6 +74,16 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// The log refused a record for good.
+    #[error("append the record of `{path}` at line {line}")]
+    RecordRefused {
+        /// The file.
+        path: PathBuf,
+        /// The record's first line.
+        line: u64,
+        /// Why.
+        source: Box<bekk_log::Error>,
+    },
     /// The log failed.
     #[error("{act}")]
     Log {

@@ -253,6 +253,15 @@ impl<'a> Engine<'a> {
                 self.outflow.recycle(batch);
                 Ok(())
             }
+            Event::Refused(error, origin) => {
+                let file = self.catalog.get(origin.file);
+                let path = file.map_or_else(PathBuf::new, |file| file.entry.path().to_owned());
+                Err(Stopped::Error(Error::RecordRefused {
+                    path,
+                    line: origin.line,
+                    source: Box::new(error),
+                }))
+            }
             Event::Failed(error) => Err(Stopped::from_append(error)),
         }
     }

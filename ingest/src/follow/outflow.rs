@@ -107,7 +107,7 @@ impl<'a> Outflow<'a> {
         match event {
             Event::Appended(..) => self.in_flight -= 1,
             Event::GaveUp => self.in_flight = 0,
-            Event::Wake | Event::Failed(_) => {}
+            Event::Wake | Event::Refused(..) | Event::Failed(_) => {}
         }
         event
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
 
 use bekk_log::{Error as LogError, Offset, RecordBuffer};
+use bekk_stream::{Origin, Payload};
 
 use crate::ledger::metas::append_metas_with;
 use crate::ledger::space::{Append, wait_for_space};
@@ -18,6 +19,8 @@ pub(crate) enum Event {
     Appended(Batch, Vec<(u32, Offset)>),
     /// The disk is full and ingest is to stop; what was on its way is read again next time.
     GaveUp,
+    /// An append failed because of a record of this origin; nothing more is appended.
+    Refused(LogError, Origin),
     /// An append failed; nothing more is appended.
     Failed(LogError),
 }
@@ -42,13 +45,25 @@ pub(crate) fn append_batches(
         let event = match appended {
             Ok(Some(offsets)) => Event::Appended(batch, offsets),
             Ok(None) => Event::GaveUp,
-            Err(error) => Event::Failed(error),
+            Err(error) => failed(error),
         };
-        let is_end = matches!(event, Event::Failed(_) | Event::GaveUp);
+        let is_end = !matches!(event, Event::Appended(..) | Event::Wake);
         // The reading thread may have gone; then nobody needs to know.
         if events.send(event).is_err() || is_end {
             return;
         }
+    }
+}
+
+/// The event of an append that failed.
+fn failed(error: LogError) -> Event {
+    let origin = match &error {
+        LogError::RecordRefused { value, .. } => Payload::decode(value).ok(),
+        _ => None,
+    };
+    match origin.map(|payload| payload.origin) {
+        Some(origin) => Event::Refused(error, origin),
+        None => Event::Failed(error),
     }
 }
 

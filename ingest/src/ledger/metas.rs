@@ -31,21 +31,15 @@ pub(crate) struct Metas {
     pub(crate) told: HashMap<FileId, u64>,
 }
 
-/// Makes the topics that do not exist, and appends the schemas that `bekk.meta` does not have.
-pub(crate) fn create_topics(
-    reading: Reading<'_>,
-    session: &Session,
-    streams: &[Stream],
-) -> Result<Metas, Error> {
-    let Reading { log, stats, stop } = reading;
+/// Makes the topics that do not exist, and checks the settings of those that do.
+pub(crate) fn create_topics(log: &Client, streams: &[Stream]) -> Result<(), Error> {
     let forever = TopicConfig {
         partitions: 1,
         retention: Retention::default(),
     };
     log.create_topic(META_TOPIC, forever)
+        .and_then(|_| log.check_topic(META_TOPIC, forever.retention))
         .map_err(Error::log("create topic `bekk.meta`"))?;
-    let metas = read_metas(reading)?;
-    let mut missing = Vec::new();
     for stream in streams {
         let config = TopicConfig {
             partitions: stream.partitions,
@@ -65,6 +59,22 @@ pub(crate) fn create_topics(
                 "the topic keeps the partition count that it was made with"
             );
         }
+        log.check_topic(&stream.name, config.retention)
+            .map_err(Error::log("check the settings of a topic"))?;
+    }
+    Ok(())
+}
+
+/// Reads `bekk.meta`, and appends the schemas that it does not have.
+pub(crate) fn read_and_complete(
+    reading: Reading<'_>,
+    session: &Session,
+    streams: &[Stream],
+) -> Result<Metas, Error> {
+    let Reading { log, stats, stop } = reading;
+    let metas = read_metas(reading)?;
+    let mut missing = Vec::new();
+    for stream in streams {
         let schema = stream.schema();
         if !metas.schemas.contains(&schema.id()) {
             missing.push(Meta::Schema(schema.id(), schema));

@@ -19,7 +19,7 @@ use crate::file::owner::Identity;
 use crate::inbox::Inbox;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::hold::holder;
-use crate::ledger::metas::{Metas, create_topics};
+use crate::ledger::metas::{Metas, create_topics, read_and_complete};
 use crate::ledger::scan::{Reading, Scan};
 use crate::stats::Stats;
 use crate::text::ranges::Ranges;
@@ -60,7 +60,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) stats: &'a Stats,
 }
 
-/// Begins a session and finds what the log holds.
+/// Makes the topics, begins a session, and finds what the log holds.
 ///
 /// # Errors
 /// If the log fails, or the checkpoint belongs to another log; [`Error::Stopped`] if told to stop while a transaction
@@ -74,9 +74,6 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         checkpoint_path,
         stats,
     } = *around;
-    let session = log
-        .begin_session(&identity.ingest)
-        .map_err(Error::log("begin a session"))?;
     let checkpoint = Checkpoint::load(checkpoint_path)?;
     if let Some(checkpoint) = &checkpoint
         && checkpoint.log_id != log.log_id().to_string()
@@ -87,10 +84,15 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
             expected: checkpoint.log_id.clone(),
         });
     }
+    // Before the session: what a batch may have depends on the topics.
+    create_topics(log, streams)?;
+    let session = log
+        .begin_session(&identity.ingest)
+        .map_err(Error::log("begin a session"))?;
     let reading = Reading { log, stats, stop };
     let is_without = checkpoint.is_none();
     let checkpoint = checkpoint.unwrap_or_default();
-    let mut metas = create_topics(reading, &session, streams)?;
+    let mut metas = read_and_complete(reading, &session, streams)?;
     metas.files.retain(|file| identity.can_know(file));
     release_lost(log, &metas.files, inbox, identity)?;
     let bases = bases(&metas, &checkpoint);
