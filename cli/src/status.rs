@@ -63,6 +63,19 @@ pub(crate) struct Files {
     pub(crate) states: BTreeMap<&'static str, u64>,
     /// Those that are not read until someone acts.
     pub(crate) set_aside: Vec<SetAside>,
+    /// What has been noticed of files that stops nothing.
+    pub(crate) notices: Vec<FileNotice>,
+}
+
+/// What has been noticed of a file.
+#[derive(Serialize)]
+pub(crate) struct FileNotice {
+    pub(crate) stream: String,
+    pub(crate) path: String,
+    pub(crate) kind: &'static str,
+    pub(crate) text: String,
+    /// Whether something is held up by it.
+    pub(crate) needs_someone: bool,
 }
 
 /// A file that is set aside, or cannot be read.
@@ -234,6 +247,14 @@ impl Status {
         if open > 0 {
             return Some(format!("bekk dead-letters list ({open} open)"));
         }
+        let urgent = self
+            .files
+            .notices
+            .iter()
+            .find(|notice| notice.needs_someone);
+        if let Some(notice) = urgent {
+            return Some(format!("look at `{}`: {}", notice.path, notice.text));
+        }
         let line = waiting.first()?;
         Some(format!(
             "bekk sink --group {0} --table …, or bekk offsets delete --group {0} (records wait for it)",
@@ -302,6 +323,19 @@ impl Files {
         };
         for file in known.files {
             *files.states.entry(file.state.as_str()).or_default() += 1;
+            for notice in file
+                .notices
+                .iter()
+                .filter(|_| file.state != FileState::Gone)
+            {
+                files.notices.push(FileNotice {
+                    stream: file.stream.clone(),
+                    path: shown_from(&context.base, &file.path).display().to_string(),
+                    kind: notice.kind.as_str(),
+                    text: notice.text.clone(),
+                    needs_someone: notice.kind.needs_someone(),
+                });
+            }
             if matches!(file.state, FileState::Blocked | FileState::Unreadable) {
                 let path = shown_from(&context.base, &file.path);
                 files.set_aside.push(SetAside {

@@ -62,3 +62,4 @@ pub use inbox::lock::{Holder, holder};
 pub use run::run;
 pub use source::Packing;
 pub use stats::{Stats, Summary};
+pub use text::notice::{Notice, NoticeKind};

@@ -17,6 +17,8 @@ pub struct Stats {
     pub files_deleted_open: AtomicU64,
     /// Files set aside at this moment.
     pub files_blocked: AtomicU64,
+    /// What has been noticed of files in this run: near misses in headers, columns that files lack, and the like.
+    pub notices: AtomicU64,
     /// Records read in this run: rows and rejects.
     pub records_read: AtomicU64,
     /// Records that the log has acknowledged in this run.
@@ -76,6 +78,8 @@ pub struct Summary {
     pub unreadable: Vec<(PathBuf, String)>,
     /// Files of which something was left for later, and what.
     pub left: Vec<(PathBuf, String)>,
+    /// Files of which something was noticed that stops nothing, and what.
+    pub notices: Vec<(PathBuf, String)>,
 }
 
 impl Summary {
@@ -92,5 +96,6 @@ impl Summary {
         self.blocked = later.blocked;
         self.unreadable = later.unreadable;
         self.left = later.left;
+        self.notices.extend(later.notices);
     }
 }

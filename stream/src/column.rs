@@ -133,6 +133,8 @@ pub struct Column {
     pub format: Option<String>,
     /// The IANA zone of times written without one, for `timestamptz`.
     pub zone: Option<String>,
+    /// The unquoted texts that mean null in it; the dialect's if absent.
+    pub null: Option<Vec<String>>,
     /// What stands for true, for `bool`; PostgreSQL's spellings if absent.
     pub true_values: Option<Vec<String>>,
     /// What stands for false, for `bool`; PostgreSQL's spellings if absent.
@@ -153,6 +155,7 @@ impl Column {
             max: None,
             format: None,
             zone: None,
+            null: None,
             true_values: None,
             false_values: None,
         }

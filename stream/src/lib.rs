@@ -11,6 +11,7 @@
 mod column;
 mod config;
 mod decimal;
+mod dialect;
 mod key;
 mod meta;
 mod parse;
@@ -27,6 +28,7 @@ pub use config::{
     parse_duration, parse_size,
 };
 pub use decimal::Decimal;
+pub use dialect::{CsvDialect, Encoding, HeaderMatch, HeaderRow, NulPolicy, UnknownPolicy};
 pub use key::{KEY_SEPARATOR, key_text};
 pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};
 pub use parse::{Field, Rejection, ValueParser};
@@ -37,8 +39,5 @@ pub use payload::{
 };
 pub use reject::{REJECT_RAW_MAX, Reason, Reject};
 pub use schema::{Schema, SchemaColumn, SchemaId};
-pub use stream::{
-    CsvDialect, Encoding, Finished, NulPolicy, OnConflict, Retention, Stream, TableName,
-    UnknownPolicy,
-};
+pub use stream::{Finished, OnConflict, Retention, Stream, TableName};
 pub use value::Value;

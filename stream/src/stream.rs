@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Column, Schema, SchemaColumn};
+use crate::{Column, CsvDialect, Schema, SchemaColumn};
 
 /// One kind of row: files in, a topic in the log, a table in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,81 +112,4 @@ pub struct Retention {
     pub age: Option<Duration>,
     /// The size in bytes above which the oldest segments may go.
     pub size: Option<u64>,
-}
-
-/// How a stream's files are written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CsvDialect {
-    /// Between fields; one ASCII byte.
-    pub delimiter: u8,
-    /// Around fields that hold delimiters, quotes or newlines; one ASCII byte, `None` for none.
-    pub quote: Option<u8>,
-    /// The file's character encoding.
-    pub encoding: Encoding,
-    /// Lines to pass over before the header.
-    pub skip_lines: u32,
-    /// Lines that begin with this byte are passed over.
-    pub comment: Option<u8>,
-    /// The decimal mark of numbers: `b'.'` or `b','`.
-    pub decimal: u8,
-    /// The unquoted texts that mean null.
-    pub null: Vec<String>,
-    /// What is done with U+0000, which PostgreSQL's text cannot hold.
-    pub nul: NulPolicy,
-    /// What is done with a header name that no column has.
-    pub unknown: UnknownPolicy,
-    /// The longest record accepted, in bytes; a longer one is a reject.
-    pub record_max: usize,
-}
-
-impl Default for CsvDialect {
-    fn default() -> Self {
-        Self {
-            delimiter: b',',
-            quote: Some(b'"'),
-            encoding: Encoding::Utf8,
-            skip_lines: 0,
-            comment: None,
-            decimal: b'.',
-            null: vec![String::new()],
-            nul: NulPolicy::Reject,
-            unknown: UnknownPolicy::Ignore,
-            record_max: 900_000,
-        }
-    }
-}
-
-/// A file's character encoding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// UTF-8, with or without a byte order mark.
-    Utf8,
-    /// ISO 8859-1.
-    Latin1,
-    /// UTF-16 with a byte order mark.
-    Utf16,
-    /// UTF-16, little endian where no byte order mark says otherwise.
-    Utf16Le,
-    /// UTF-16, big endian where no byte order mark says otherwise.
-    Utf16Be,
-}
-
-/// What is done with U+0000 in a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NulPolicy {
-    /// The record is a reject.
-    Reject,
-    /// The character is left out.
-    Strip,
-    /// It becomes U+FFFD.
-    Replace,
-}
-
-/// What is done with a header name that no column has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownPolicy {
-    /// The field is passed over.
-    Ignore,
-    /// The file is set aside.
-    Reject,
 }

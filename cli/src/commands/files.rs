@@ -56,6 +56,13 @@ struct FileReport<'a> {
     state: &'static str,
     why: Option<&'a str>,
     decisions: Vec<DecisionReport<'a>>,
+    notices: Vec<NoticeReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct NoticeReport<'a> {
+    kind: &'static str,
+    text: &'a str,
 }
 
 #[derive(Serialize)]
@@ -98,6 +105,14 @@ impl<'a> FileReport<'a> {
             state: file.state.as_str(),
             why: file.why.as_deref(),
             decisions: file.decisions.iter().map(DecisionReport::new).collect(),
+            notices: file
+                .notices
+                .iter()
+                .map(|notice| NoticeReport {
+                    kind: notice.kind.as_str(),
+                    text: &notice.text,
+                })
+                .collect(),
         }
     }
 }
@@ -147,6 +162,9 @@ fn text(files: &Files, base: &Path, explain: bool) -> String {
         let needs_reason = explain || file.state != FileState::Following;
         if let Some(why) = file.why.as_deref().filter(|_| needs_reason) {
             lines.push(format!("    {why}"));
+        }
+        for notice in &file.notices {
+            lines.push(format!("    {}: {}", notice.kind, shown_text(&notice.text)));
         }
         if explain {
             let id = file

@@ -16,6 +16,8 @@ use crate::status::{Files, LogStatus, Status};
 
 /// How often `--watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// How many notices of files are shown.
+const NOTICES_MAX: usize = 10;
 /// Clears a terminal.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
@@ -159,6 +161,12 @@ fn file_lines(files: &Files) -> Vec<String> {
     let mut lines = vec![format!("files      {counts}{running}")];
     for file in &files.set_aside {
         lines.push(format!("set aside  {}: {}", file.path, file.reason));
+    }
+    for notice in files.notices.iter().take(NOTICES_MAX) {
+        lines.push(format!("noticed    {}: {}", notice.path, notice.text));
+    }
+    if let Some(more @ 1..) = files.notices.len().checked_sub(NOTICES_MAX) {
+        lines.push(format!("noticed    {more} more: bekk ingest files"));
     }
     lines
 }

@@ -32,6 +32,7 @@ struct Ingested {
     blocked: Vec<FileNote>,
     unreadable: Vec<FileNote>,
     left: Vec<FileNote>,
+    notices: Vec<FileNote>,
 }
 
 #[derive(Serialize)]
@@ -71,6 +72,7 @@ impl Report {
             blocked: ingest.blocked.iter().map(FileNote::new).collect(),
             unreadable: ingest.unreadable.iter().map(FileNote::new).collect(),
             left: ingest.left.iter().map(FileNote::new).collect(),
+            notices: ingest.notices.iter().map(FileNote::new).collect(),
         });
         #[expect(
             clippy::cast_possible_truncation,
@@ -174,6 +176,9 @@ pub(crate) fn print(report: &Report, json: bool, strict: bool, screen: &Screen) 
         }
         for note in &ingest.left {
             screen.say(&format!("left: {}: {}", note.path, note.reason));
+        }
+        for note in &ingest.notices {
+            screen.say(&format!("noticed: {}: {}", note.path, note.reason));
         }
     }
     if report.has_dead_letters() {

@@ -159,6 +159,12 @@ fn write_ingest(metrics: &mut Exposition, stats: &bekk_ingest::Stats) {
         )
         .count(&[], load(&stats.files_deleted_open));
     metrics
+        .counter(
+            "bekk_ingest_notices_total",
+            "What has been noticed of files in this run: near misses in headers, columns that files lack, and the like.",
+        )
+        .count(&[], load(&stats.notices));
+    metrics
         .gauge(
             "bekk_ingest_known_bytes",
             "Bytes of the files that are known.",

@@ -14,6 +14,7 @@ use crate::inbox::{Inbox, Listed};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::source::Packing;
 use crate::source::stat::Stat;
+use crate::text::notice::Notice;
 
 /// What is known of the files of some streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct FileStatus {
     pub why: Option<String>,
     /// What was decided about it, the latest last.
     pub decisions: Vec<Decision>,
+    /// What has been noticed of it that stops nothing.
+    pub notices: Vec<Notice>,
 }
 
 impl FileStatus {
@@ -153,6 +156,7 @@ fn status(entry: FileEntry, is_there: bool) -> FileStatus {
         state,
         why: Some(entry.why).filter(|why| has_reason && !why.is_empty()),
         decisions: entry.decisions,
+        notices: entry.notices,
     }
 }
 
@@ -176,5 +180,6 @@ fn unmet(file: Listed, stream: String) -> FileStatus {
         state: FileState::Waiting,
         why: Some(why.to_owned()),
         decisions: Vec::new(),
+        notices: Vec::new(),
     }
 }

@@ -7,7 +7,6 @@ use bekk_stream::{Body, CsvDialect, FileRecord, Origin, Payload, Stream};
 use crate::Error;
 use crate::ask::reread::Reread;
 use crate::text::convert::RawRecord;
-use crate::text::dialect;
 use crate::text::format::Format;
 use crate::text::header::Header;
 use crate::text::preamble::map_header;
@@ -103,7 +102,7 @@ impl<'a> Reparser<'a> {
         let now = &self.stream.csv;
         let begun = place
             .file
-            .and_then(|file| dialect::from_text(&file.dialect));
+            .and_then(|file| CsvDialect::from_text(&file.dialect));
         let as_begun = begun.map(|begun| CsvDialect {
             delimiter: begun.delimiter,
             quote: begun.quote,

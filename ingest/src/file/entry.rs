@@ -13,6 +13,7 @@ use crate::source::Packing;
 use crate::source::fingerprint::Fingerprint;
 use crate::source::stat::Stat;
 use crate::text::cursor::Place;
+use crate::text::notice::Notice;
 use crate::text::ranges::Ranges;
 
 /// How many decisions about a file are kept: the first and the latest.
@@ -57,6 +58,8 @@ pub(crate) struct FileEntry {
     /// Its size on disk then, and when it had been changed: microseconds since 1970-01-01 UTC.
     pub(crate) disk: (u64, i64),
     pub(crate) decisions: Vec<Decision>,
+    /// What has been noticed of it.
+    pub(crate) notices: Vec<Notice>,
 }
 
 impl FileEntry {
@@ -89,6 +92,7 @@ impl FileEntry {
             size: 0,
             disk: (0, 0),
             decisions: Vec::new(),
+            notices: Vec::new(),
         }
     }
 

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use bekk_stream::Stream;
+use bekk_stream::{CsvDialect, Stream};
 
 use crate::Error;
-use crate::text::dialect;
 use crate::text::format::Format;
 
 /// The formats of a session. They stay once made: few files are begun with a dialect of their own.
@@ -29,7 +28,7 @@ impl<'a> Formats<'a> {
 
     /// The dialect that a stream is configured with, as text.
     pub(crate) fn dialect_of(&self, stream: usize) -> String {
-        dialect::to_text(&self.streams[stream].csv)
+        self.streams[stream].csv.to_text()
     }
 
     /// The index of the format of a file that was begun with a dialect.
@@ -42,7 +41,7 @@ impl<'a> Formats<'a> {
             return Ok(format);
         }
         let configured = &self.streams[stream];
-        let parsed = dialect::from_text(dialect).unwrap_or_else(|| configured.csv.clone());
+        let parsed = CsvDialect::from_text(dialect).unwrap_or_else(|| configured.csv.clone());
         let format = Format::new(configured, parsed, self.partitions[stream])?;
         self.formats.push(format);
         self.indexes.insert(key, self.formats.len() - 1);

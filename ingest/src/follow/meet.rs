@@ -53,6 +53,7 @@ impl Engine<'_> {
             if let Some(watch) = &mut self.around.watch {
                 watch.renew();
             }
+            self.watch_quotes();
             self.notice_gone()?;
             self.finish_files(false)?;
         }

@@ -9,6 +9,7 @@ mod formats;
 pub(crate) mod gone;
 mod known;
 pub(crate) mod meet;
+pub(crate) mod notices;
 mod outflow;
 pub(crate) mod packed;
 mod queue;

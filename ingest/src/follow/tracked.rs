@@ -12,12 +12,16 @@ use crate::source::Source;
 use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::Stat;
 use crate::text::cursor::Cursor;
+use crate::text::notice::{NoticeKind, Notices};
 use crate::text::trial::Trial;
 
 /// How long after its last change a file is looked at every few milliseconds.
 pub(crate) const ACTIVE_FOR: Duration = Duration::from_secs(2);
 /// How long a deleted file must have been unchanged for nobody to be thought to write to it still.
 pub(crate) const GONE_FOR: Duration = Duration::from_secs(5);
+
+/// How long a quote may be open before it is reported: a record may be written in parts.
+const QUOTE_OPEN_FOR: Duration = Duration::from_secs(3);
 
 /// A file being followed.
 pub(crate) struct Tracked {
@@ -47,6 +51,8 @@ pub(crate) struct Tracked {
     pub(crate) scan: u64,
     /// Whether it has left the inbox; it is followed until nobody writes to it any more.
     pub(crate) outside: Option<Outside>,
+    /// Where a quote is open that is not closed, and since when.
+    pub(crate) quote_open: Option<(u64, Instant)>,
     /// As it was when its compressed data was found cut off.
     pub(crate) cut: Option<Stat>,
 }
@@ -87,6 +93,7 @@ impl Tracked {
     ) -> Self {
         let mut cursor = Cursor::resumed(entry.id, entry.place());
         // Once something of it is in the log, a file is not set aside any more.
+        cursor.notices = Notices::known(&entry.notices);
         if entry.records == 0 {
             cursor.trial = Some(Box::<Trial>::default());
         }
@@ -106,6 +113,7 @@ impl Tracked {
             is_caught_up: false,
             scan: 0,
             outside: None,
+            quote_open: None,
             cut: None,
         }
     }
@@ -252,6 +260,29 @@ impl Tracked {
             && self.entry.position == self.cursor.position
             && !self.is_unchecked()
             && self.cursor.position == self.size().min(self.until)
+    }
+
+    /// Takes note of a quote that stays open where the file ends: what follows it waits, and somebody should know.
+    pub(crate) fn watch_quote(&mut self) {
+        let position = self.cursor.position;
+        if !self.cursor.is_quote_open {
+            self.quote_open = None;
+            self.cursor.notices.clear(NoticeKind::OpenQuote);
+            return;
+        }
+        let (at, since) = *self.quote_open.get_or_insert((position, Instant::now()));
+        if at != position {
+            self.quote_open = Some((position, Instant::now()));
+            self.cursor.notices.clear(NoticeKind::OpenQuote);
+        } else if since.elapsed() >= QUOTE_OPEN_FOR {
+            let text = format!(
+                "line {} opens a quote that is not closed: what follows it waits ({} bytes); if no field of the \
+                 stream's files holds newlines, set `quoted_newlines = false` in `csv`",
+                self.cursor.line,
+                self.size().saturating_sub(position)
+            );
+            self.cursor.notices.set(NoticeKind::OpenQuote, text);
+        }
     }
 
     /// Lets the head cover more of the file, as far as it has been read: a short head says little.

@@ -159,6 +159,8 @@ impl Engine<'_> {
             tracked.state = State::Idle;
         }
         Stats::add(&self.around.stats.records_read, batch.records - before);
+        tracked.watch_quote();
+        self.report_notices(id);
         Ok(outcome)
     }
 }

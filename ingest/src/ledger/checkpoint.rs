@@ -12,8 +12,8 @@ use crate::file::entry::FileEntry;
 use crate::ledger::codec::{Reader, Writer};
 
 const MAGIC: &[u8; 8] = b"bekkckpt";
-/// Version 2 added to each file its CRC, compression, state, size and decisions.
-const VERSION: u32 = 2;
+/// Version 2 added to each file its CRC, compression, state, size and decisions, version 3 its notices.
+const VERSION: u32 = 3;
 const FRAME_LEN: usize = 8 + 4 + 8;
 
 /// How far ingest has come.
@@ -111,6 +111,7 @@ mod tests {
     use crate::file::decision::{Decision, FileState, What};
     use crate::source::Packing;
     use crate::source::fingerprint::Fingerprint;
+    use crate::text::notice::{Notice, NoticeKind};
     use crate::text::ranges::Ranges;
 
     fn sample() -> Checkpoint {
@@ -157,6 +158,10 @@ mod tests {
                     what: What::Gone,
                     why: "it is not there".to_owned(),
                 }],
+                notices: vec![Notice {
+                    kind: NoticeKind::HeaderNear,
+                    text: "`Id` for `id`".to_owned(),
+                }],
             }],
         }
     }
@@ -180,7 +185,16 @@ mod tests {
         let file = &mut expected.files[0];
         (file.crc, file.packing, file.state) = (None, None, FileState::Following);
         (file.why, file.size, file.disk) = (String::new(), 0, (0, 0));
-        file.decisions = Vec::new();
+        (file.decisions, file.notices) = (Vec::new(), Vec::new());
+        assert_eq!(Checkpoint::decode(bytes), Some(expected));
+    }
+
+    /// A checkpoint as the second version wrote it.
+    #[test]
+    fn version_2_is_read() {
+        let bytes = include_bytes!("../../tests/fixtures/checkpoint.v2");
+        let mut expected = sample();
+        expected.files[0].notices = Vec::new();
         assert_eq!(Checkpoint::decode(bytes), Some(expected));
     }
 

@@ -7,6 +7,7 @@ use crate::file::entry::FileEntry;
 use crate::ledger::codec::{Reader, Writer};
 use crate::source::Packing;
 use crate::source::fingerprint::Fingerprint;
+use crate::text::notice::{Notice, NoticeKind};
 use crate::text::ranges::Ranges;
 
 impl FileEntry {
@@ -58,6 +59,10 @@ impl FileEntry {
             out.u8(decision.what.code());
             out.bytes(decision.why.as_bytes());
         });
+        out.list(&self.notices, |out, notice| {
+            out.u8(notice.kind.code());
+            out.bytes(notice.text.as_bytes());
+        });
     }
 
     /// Reads an entry of a checkpoint of that version; `None` if it is damaged.
@@ -83,6 +88,14 @@ impl FileEntry {
                     at_ms: body.i64()?,
                     what: What::from_code(body.u8()?)?,
                     why: body.text()?,
+                })
+            })?;
+        }
+        if version >= 3 {
+            entry.notices = body.list(|body| {
+                Some(Notice {
+                    kind: NoticeKind::from_code(body.u8()?)?,
+                    text: body.text()?,
                 })
             })?;
         }
@@ -127,6 +140,7 @@ impl FileEntry {
             size: 0,
             disk: (0, 0),
             decisions: Vec::new(),
+            notices: Vec::new(),
         })
     }
 }

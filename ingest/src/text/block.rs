@@ -12,5 +12,7 @@ pub(crate) struct Block<'b> {
     pub(crate) scanned: usize,
     /// Whether the file ends with them for good.
     pub(crate) last: bool,
+    /// Whether a record that was begun is to be read again from its beginning.
+    pub(crate) again: bool,
     pub(crate) timestamp_ms: i64,
 }

@@ -53,7 +53,7 @@ pub(crate) struct OverlongRecord<'a> {
     pub(crate) beginning: &'a [u8],
     pub(crate) length: u64,
     pub(crate) hash: u128,
-    /// Whether the file ends inside its quotes.
+    /// Whether it is the first line of a record whose quotes are wrong.
     pub(crate) unclosed: bool,
     pub(crate) origin: Origin,
 }
@@ -114,9 +114,8 @@ impl Converter {
             }
             Err(fault) => {
                 let raw = match fault.reason {
-                    // What looks like a line end stands inside the quotes; and length and hash of an
-                    // over-long record are of all its bytes.
-                    Reason::UnclosedQuote | Reason::TooLong => record.bytes,
+                    // Length and hash of an over-long record are of all its bytes.
+                    Reason::TooLong => record.bytes,
                     _ => without_line_end(record.bytes),
                 };
                 let reject = Reject::new(raw, fault.reason, fault.column, fault.detail);
@@ -153,7 +152,7 @@ impl Converter {
             },
             column: None,
             detail: match record.unclosed {
-                true => Cow::Borrowed(UNCLOSED),
+                true => Cow::Owned(unclosed(None)),
                 false => Cow::Owned(too_long(record.length, self.record_max)),
             },
         };
@@ -177,7 +176,12 @@ fn without_line_end(record: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-const UNCLOSED: &str = "the file ends inside a quoted field";
+fn unclosed(field: Option<usize>) -> String {
+    let field = field.map_or("a field".to_owned(), |field| format!("field {}", field + 1));
+    format!(
+        "{field} begins with a quote that is not closed; what follows this line is read as records"
+    )
+}
 
 fn too_long(length: u64, record_max: usize) -> String {
     format!("{length} bytes are more than the {record_max} that a record may have")
@@ -198,8 +202,14 @@ fn check_form<'a>(
         })
     };
     match record.fault {
-        Some(QuoteFault::Unclosed) => {
-            return fault(Reason::UnclosedQuote, UNCLOSED.to_owned());
+        Some(QuoteFault::Unclosed(field)) => {
+            // The fields of a longer record are not looked at.
+            let field = Some(field).filter(|_| record.bytes.len() <= record_max);
+            return Err(Fault {
+                reason: Reason::UnclosedQuote,
+                column: field.and_then(|field| column_of(columns, header, field)),
+                detail: Cow::Owned(unclosed(field)),
+            });
         }
         _ if record.bytes.len() > record_max => {
             return fault(
@@ -208,10 +218,9 @@ fn check_form<'a>(
             );
         }
         Some(QuoteFault::Stray(field)) => {
-            let column = header.columns.iter().position(|at| *at == Some(field));
             return Err(Fault {
                 reason: Reason::BadQuote,
-                column: column.map(|column| columns[column].0.as_str()),
+                column: column_of(columns, header, field),
                 detail: Cow::Owned(format!("stray quote in field {}", field + 1)),
             });
         }
@@ -228,6 +237,16 @@ fn check_form<'a>(
         );
     }
     Ok(())
+}
+
+/// The name of the column that a field is.
+fn column_of<'a>(
+    columns: &'a [(String, ValueParser)],
+    header: &Header,
+    field: usize,
+) -> Option<&'a str> {
+    let column = header.columns.iter().position(|at| *at == Some(field))?;
+    Some(columns[column].0.as_str())
 }
 
 fn parse_values<'a>(
@@ -273,7 +292,7 @@ impl Decoded {
             return;
         }
         for (field, span) in record.spans.iter().enumerate() {
-            if span.doubled || (self.latin1 && !span.of(record.bytes).is_ascii()) {
+            if span.escaped || (self.latin1 && !span.of(record.bytes).is_ascii()) {
                 let start = self.bytes.len();
                 decode_field(&mut self.bytes, record.bytes, span, self.latin1);
                 self.fields.push((field, start..self.bytes.len()));
@@ -296,7 +315,7 @@ fn decode_field(out: &mut Vec<u8>, record: &[u8], span: &Span, latin1: bool) {
     let quote = record
         .get(span.end as usize)
         .copied()
-        .filter(|_| span.doubled);
+        .filter(|_| span.escaped);
     for &byte in span.of(record) {
         if after_quote && Some(byte) == quote {
             after_quote = false;

@@ -9,6 +9,7 @@ use crate::source::Source;
 use crate::source::fingerprint::{Fingerprint, TAIL_MAX};
 use crate::text::coding::Coding;
 use crate::text::header::Header;
+use crate::text::notice::{NoticeKind, Notices};
 use crate::text::overlong::Overlong;
 use crate::text::ranges::Ranges;
 use crate::text::recent::Recent;
@@ -37,6 +38,14 @@ pub(crate) struct Cursor {
     /// Of all bytes so far, if the file was read from its beginning without a break.
     pub(crate) hash: Option<Box<Xxh3>>,
     pub(crate) overlong: Option<Box<Overlong>>,
+    /// What is to be reported of the file.
+    pub(crate) notices: Notices,
+    /// How many lines repeat the header.
+    repeated_headers: u64,
+    /// Whether a quote is open where the file ends, and lines stand behind it.
+    pub(crate) is_quote_open: bool,
+    /// Where a record begins whose quotes are wrong, as was found far behind it: its first line is to be taken.
+    pub(crate) broken_at: Option<u64>,
     /// The bytes just before the position, of a file that is open.
     pub(crate) recent: Recent,
 }
@@ -66,6 +75,10 @@ impl Cursor {
             trial: None,
             hash: Some(Box::default()),
             overlong: None,
+            notices: Notices::default(),
+            repeated_headers: 0,
+            is_quote_open: false,
+            broken_at: None,
             recent: Recent::default(),
         }
     }
@@ -91,6 +104,33 @@ impl Cursor {
                 .overlong
                 .as_ref()
                 .map_or(0, |record| record.file_length)
+    }
+
+    /// Takes the header that holds from here on.
+    pub(crate) fn set_header(&mut self, header: Header) {
+        for notice in &header.notices {
+            self.notices.set(notice.kind, notice.text.clone());
+        }
+        self.header = Some(header);
+    }
+
+    /// Takes note of a line that was passed over because it is the header again.
+    pub(crate) fn note_repeated_header(&mut self) {
+        self.repeated_headers += 1;
+        let lines = match self.repeated_headers {
+            1 => "1 line repeats the header and was".to_owned(),
+            more => format!("{more} lines repeat the header and were"),
+        };
+        let text = format!("{lines} passed over, the last one at line {}", self.line);
+        self.notices.set(NoticeKind::HeaderRepeated, text);
+    }
+
+    /// Goes back to the position from an over-long record that has begun there and whose quotes are wrong.
+    pub(crate) fn rewind(&mut self, hash: Option<Box<Xxh3>>) {
+        self.overlong = None;
+        self.hash = hash;
+        self.scanned_crc = self.crc;
+        self.broken_at = Some(self.position);
     }
 
     /// Takes note of bytes of the file that have been looked at, which began at `start`.

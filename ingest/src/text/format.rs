@@ -24,7 +24,7 @@ impl<'a> Format<'a> {
     ) -> Result<Self, Error> {
         Ok(Self {
             stream,
-            splitter: Splitter::new(dialect.delimiter, dialect.quote),
+            splitter: Splitter::new(&dialect),
             converter: Converter::new(stream, &dialect, partitions)?,
             dialect,
         })

@@ -5,9 +5,9 @@ pub(crate) mod block;
 pub(crate) mod coding;
 pub(crate) mod convert;
 pub(crate) mod cursor;
-pub(crate) mod dialect;
 pub(crate) mod format;
 pub(crate) mod header;
+pub(crate) mod notice;
 mod overlong;
 pub(crate) mod preamble;
 #[cfg(test)]

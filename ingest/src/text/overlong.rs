@@ -1,4 +1,7 @@
 //! Records longer than are held: their beginning is kept, the rest is passed until their end.
+//!
+//! A quote that is never closed begins such a record, too. So one that spans lines is looked at ahead, and read
+//! again from its beginning if its quotes are wrong: then only its first line is lost.
 
 use bekk_stream::{Origin, REJECT_RAW_MAX};
 use xxhash_rust::xxh3::Xxh3;
@@ -9,7 +12,10 @@ use crate::text::coding::Coding;
 use crate::text::convert::OverlongRecord;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
-use crate::text::split::{EndFinder, count_newlines};
+use crate::text::split::{EndFinder, Ended, count_newlines};
+
+/// How many bytes are looked at ahead for a quote that closes a field: more than a record may have.
+const QUOTED_MAX: u64 = 9_000_000;
 
 /// A record longer than is held, being passed.
 pub(crate) struct Overlong {
@@ -23,6 +29,8 @@ pub(crate) struct Overlong {
     hash: Xxh3,
     /// It is a comment: nothing comes of it.
     is_comment: bool,
+    /// The file's hash before it.
+    hash_before: Option<Box<Xxh3>>,
 }
 
 /// Begins to pass a record of which the rest of the block is only a part, and more than is held.
@@ -35,38 +43,55 @@ pub(crate) fn begin_overlong(cursor: &mut Cursor, format: &Format<'_>, block: &m
             file = %cursor.file,
             line = cursor.line,
             position = cursor.position,
-            "a record is longer than record_max: it becomes a reject; if a quote is never closed, that is the rest \
-             of the file"
+            "a record is longer than record_max: it becomes a reject"
         );
     }
+    let is_line = cursor.broken_at == Some(cursor.position) || !format.dialect.quoted_newlines;
     let quote = format.dialect.quote.filter(|_| !is_comment);
     let mut record = Overlong {
-        finder: EndFinder::new(format.dialect.delimiter, quote),
+        finder: EndFinder::new(format.dialect.delimiter, quote, is_line),
         beginning: Vec::new(),
         length: 0,
         file_length: 0,
         lines: 0,
         hash: Xxh3::new(),
         is_comment,
+        hash_before: cursor.hash.clone(),
     };
-    let end = record.take(rest, block.coding);
-    debug_assert_eq!(end, None, "the splitter has found no end either");
+    let ended = record.take(rest, block.coding);
+    debug_assert!(
+        !matches!(ended, Ended::At(_)),
+        "the splitter has found no end either"
+    );
+    if ended == Ended::Broken {
+        cursor.broken_at = Some(cursor.position);
+        block.again = true;
+        return;
+    }
     cursor.overlong = Some(Box::new(record));
     block.scanned = block.bytes.len();
 }
 
 impl Overlong {
-    /// Takes the record's next bytes; says where it ends if it does there.
-    fn take(&mut self, bytes: &[u8], coding: Coding) -> Option<usize> {
-        let end = self.finder.feed(bytes);
-        let bytes = &bytes[..end.unwrap_or(bytes.len())];
+    /// Takes the record's next bytes; says whether it ends there.
+    fn take(&mut self, bytes: &[u8], coding: Coding) -> Ended {
+        let ended = self.finder.feed(bytes);
+        let bytes = match ended {
+            Ended::At(end) => &bytes[..end],
+            _ => bytes,
+        };
         let room = (REJECT_RAW_MAX - self.beginning.len()).min(bytes.len());
         self.beginning.extend_from_slice(&bytes[..room]);
         self.length += bytes.len() as u64;
         self.file_length += coding.file_len(bytes) as u64;
         self.lines += count_newlines(bytes);
         self.hash.update(bytes);
-        end
+        ended
+    }
+
+    /// Whether it is inside quotes, and has lines behind its first.
+    pub(crate) fn is_open_quote(&self) -> bool {
+        self.finder.is_open() && self.lines > 0
     }
 }
 
@@ -80,21 +105,25 @@ pub(crate) fn take_overlong(
     let Some(mut record) = cursor.overlong.take() else {
         return;
     };
-    let end = record.take(block.bytes, block.coding);
-    block.at = end.unwrap_or(block.bytes.len());
-    if end.is_none() && !block.last {
+    let ended = record.take(block.bytes, block.coding);
+    let is_hopeless = ended == Ended::NotYet
+        && record.is_open_quote()
+        && (block.last || record.length > QUOTED_MAX);
+    if ended == Ended::Broken || is_hopeless {
+        cursor.rewind(record.hash_before);
+        block.again = true;
+        return;
+    }
+    block.at = match ended {
+        Ended::At(end) => end,
+        _ => block.bytes.len(),
+    };
+    if ended == Ended::NotYet && !block.last {
         cursor.overlong = Some(record);
         return;
     }
     if !record.is_comment {
-        reject_overlong(
-            cursor,
-            format,
-            &record,
-            end.is_none(),
-            block.timestamp_ms,
-            batch,
-        );
+        reject_overlong(cursor, format, &record, block.timestamp_ms, batch);
     }
     cursor.position += record.file_length;
     cursor.line += record.lines;
@@ -104,7 +133,6 @@ fn reject_overlong(
     cursor: &mut Cursor,
     format: &mut Format<'_>,
     record: &Overlong,
-    is_unended: bool,
     timestamp_ms: i64,
     batch: &mut Batch,
 ) {
@@ -113,7 +141,7 @@ fn reject_overlong(
         beginning: &record.beginning,
         length: record.length,
         hash: record.hash.digest128(),
-        unclosed: is_unended && record.finder.in_quotes(),
+        unclosed: record.finder.is_open(),
         origin: Origin {
             file: cursor.file,
             start,

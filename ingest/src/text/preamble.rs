@@ -1,6 +1,6 @@
 //! What stands before a file's records: byte order mark, lines to skip, comments, and the header.
 
-use bekk_stream::{Column, CsvDialect, Encoding, Stream};
+use bekk_stream::{Column, CsvDialect, Encoding, HeaderRow, Stream};
 
 use crate::text::block::Block;
 use crate::text::convert::header_names;
@@ -17,23 +17,41 @@ pub(crate) fn take_header(
     block: &mut Block<'_>,
 ) -> Result<Option<Header>, String> {
     let bytes = block.bytes;
-    let mut at = match bytes.starts_with(BOM) {
-        true => BOM.len(),
-        false => 0,
+    let dialect = &format.dialect;
+    let Some(mut at) = take_mark(dialect, block)? else {
+        return Ok(None);
     };
     let line_end = |at: usize| memchr::memchr(b'\n', &bytes[at..]).map(|newline| at + newline + 1);
-    for _ in 0..format.dialect.skip_lines {
+    for _ in 0..dialect.skip_lines {
         match line_end(at) {
             Some(end) => at = end,
             None => return Ok(None),
         }
+    }
+    if dialect.skip_lines == 0
+        && let Some(end) = line_end(at)
+        && let Some(separator) = separator_of(&bytes[at..end])
+    {
+        if separator != dialect.delimiter {
+            return Err(format!(
+                "its first line says that `{}` stands between fields; set `delimiter` in `csv`, and put files of the \
+                 other kind into a stream of their own",
+                char::from(separator).escape_debug()
+            ));
+        }
+        at = end;
+    }
+    if dialect.header != HeaderRow::InFile {
+        block.at = at;
+        let at = block.coding.file_len(&bytes[..at]) as u64;
+        return given_header(format.stream, dialect, at).map(Some);
     }
     loop {
         match &bytes[at..] {
             [] | [b'\r'] => return Ok(None),
             [b'\n', ..] => at += 1,
             [b'\r', b'\n', ..] => at += 2,
-            [first, ..] if Some(*first) == format.dialect.comment => match line_end(at) {
+            [first, ..] if Some(*first) == dialect.comment => match line_end(at) {
                 Some(end) => at = end,
                 None => return Ok(None),
             },
@@ -41,7 +59,10 @@ pub(crate) fn take_header(
         }
     }
     let Some(found) = format.splitter.split(&bytes[at..], block.last) else {
-        return Ok(None);
+        return match has_bare_returns(&bytes[at..]) {
+            true => Err(BARE_RETURNS.to_owned()),
+            false => Ok(None),
+        };
     };
     if found.fault.is_some() {
         return Err(
@@ -50,11 +71,83 @@ pub(crate) fn take_header(
         );
     }
     let record = &bytes[at..at + found.content];
+    if !found.has_quotes && has_bare_returns(record) {
+        return Err(BARE_RETURNS.to_owned());
+    }
     let spans = format.splitter.spans();
     let header_at = block.coding.file_len(&bytes[..at]) as u64;
-    let header = map_header(format.stream, &format.dialect, spans, record, header_at)?;
+    let header = map_header(format.stream, dialect, spans, record, header_at).map_err(|why| {
+        match has_bare_returns(record) {
+            true => BARE_RETURNS.to_owned(),
+            false => why,
+        }
+    })?;
     block.at = at + found.len;
     Ok(Some(header))
+}
+
+const BARE_RETURNS: &str = "its lines end in carriage returns only; convert it (tr '\\r' '\\n'), or set `line_end = \
+                            \"cr\"` in `csv`";
+
+/// Whether lines seem to end in carriage returns alone.
+fn has_bare_returns(bytes: &[u8]) -> bool {
+    let inner = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    memchr::memchr(b'\r', inner).is_some_and(|at| inner.get(at + 1) != Some(&b'\n'))
+}
+
+/// The length of the byte order mark; `None` if that cannot be said yet.
+fn take_mark(dialect: &CsvDialect, block: &Block<'_>) -> Result<Option<usize>, String> {
+    let is_marked = block.bytes.starts_with(BOM);
+    if is_marked && dialect.encoding == Encoding::Latin1 {
+        return Err(
+            "it begins with the byte order mark of UTF-8, and the stream's `encoding` in `csv` is another; put it into \
+             a stream of its own, or convert it"
+                .to_owned(),
+        );
+    }
+    Ok(
+        match (is_marked, BOM.starts_with(block.bytes) && !block.last) {
+            (true, _) => Some(BOM.len()),
+            (false, true) => None,
+            (false, false) => Some(0),
+        },
+    )
+}
+
+/// The delimiter that a line for spreadsheets names: `sep=;`.
+fn separator_of(line: &[u8]) -> Option<u8> {
+    let line = line.trim_ascii_end();
+    let line = line
+        .strip_prefix(b"\"")
+        .and_then(|line| line.strip_suffix(b"\""))
+        .unwrap_or(line);
+    match line.strip_prefix(b"sep=")? {
+        [separator] => Some(*separator),
+        // What is trimmed may be what is meant.
+        [] => Some(b'\t'),
+        _ => None,
+    }
+}
+
+/// The header of a file that has none: the stream's columns, or what the stream says.
+pub(crate) fn given_header(
+    stream: &Stream,
+    dialect: &CsvDialect,
+    at: u64,
+) -> Result<Header, String> {
+    let delimiter = char::from(dialect.delimiter).to_string();
+    match &dialect.header {
+        HeaderRow::Named(names) => {
+            let raw = names.join(&delimiter);
+            Header::map(stream, dialect, names, at, raw.as_bytes())
+        }
+        _ => {
+            let mut header = Header::in_column_order(stream);
+            header.raw = header.names.join(&delimiter).into_bytes();
+            header.at = at;
+            Ok(header)
+        }
+    }
 }
 
 /// The header that a rejected record is, where files with different headers were concatenated.
@@ -66,6 +159,9 @@ pub(crate) fn other_header(
     record: &[u8],
     at: u64,
 ) -> Option<Header> {
+    if dialect.header != HeaderRow::InFile {
+        return None;
+    }
     let first = spans.first()?.of(record);
     let first = first.strip_prefix(BOM).unwrap_or(first);
     let is_name = |column: &Column| column.header.as_bytes() == first;
@@ -96,5 +192,5 @@ pub(crate) fn map_header(
         *first = text.to_owned();
     }
     let raw = record.strip_prefix(BOM).unwrap_or(record);
-    Header::map(stream, dialect.unknown, &names, at, raw)
+    Header::map(stream, dialect, &names, at, raw)
 }

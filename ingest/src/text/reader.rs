@@ -6,7 +6,7 @@
 
 use std::io;
 
-use bekk_stream::{CsvDialect, Origin};
+use bekk_stream::{CsvDialect, HeaderRow, Origin};
 
 use crate::clock::now_ms;
 use crate::source::{BLOCK_BYTES, Source};
@@ -17,7 +17,7 @@ use crate::text::convert::RawRecord;
 use crate::text::cursor::{Cursor, find_coding};
 use crate::text::format::Format;
 use crate::text::overlong::{begin_overlong, take_overlong};
-use crate::text::preamble::{BOM, map_header, other_header, take_header};
+use crate::text::preamble::{BOM, given_header, map_header, other_header, take_header};
 use crate::text::ranges::Ranges;
 use crate::text::split::count_newlines;
 
@@ -90,15 +90,19 @@ impl Reader {
                 at: 0,
                 scanned: 0,
                 last: last && is_end,
+                again: false,
                 timestamp_ms: now_ms(),
             };
             outcome = take_block(cursor, format, &mut block, batch);
+            if block.again {
+                block.scanned = 0;
+            }
             let scanned = coding.file_len(&block.bytes[..block.scanned.max(block.at)]);
             cursor.scan(start, &self.block[..scanned]);
-            if outcome == Outcome::More && is_end {
+            if outcome == Outcome::More && is_end && !block.again {
                 outcome = Outcome::CaughtUp(start + read as u64 - cursor.position);
             }
-            if scanned > 0 || is_end {
+            if scanned > 0 || is_end || block.again {
                 outcome = end_trial(cursor, batch, outcome);
                 note(cursor, batch, &mark, before);
                 break;
@@ -122,6 +126,10 @@ impl Reader {
             Ok(coding) => coding,
             Err(why) => return Ok(Err(why)),
         };
+        if format.dialect.header != HeaderRow::InFile {
+            let header = given_header(format.stream, &format.dialect, header_at);
+            return Ok(header.map(|header| cursor.set_header(header)));
+        }
         let wanted = coding.enough(format.dialect.record_max + BLOCK_BYTES);
         let read = self.fill(source, coding, (header_at, wanted), Some(u64::MAX))?;
         let bytes = match coding {
@@ -136,7 +144,7 @@ impl Reader {
         };
         let (record, spans) = (&bytes[..found.content], format.splitter.spans());
         let header = map_header(format.stream, &format.dialect, spans, record, header_at);
-        Ok(header.map(|header| cursor.header = Some(header)))
+        Ok(header.map(|header| cursor.set_header(header)))
     }
 
     /// Reads `wanted` bytes of the file from `start` on, as far as it has them, and makes them text. `end`:
@@ -208,14 +216,14 @@ fn take_block(
 ) -> Outcome {
     if cursor.overlong.is_some() {
         take_overlong(cursor, format, block, batch);
-        if cursor.overlong.is_some() {
+        if cursor.overlong.is_some() || block.again {
             return Outcome::More;
         }
     }
     if cursor.header.is_none() {
         match take_header(format, block) {
             Ok(Some(header)) => {
-                cursor.header = Some(header);
+                cursor.set_header(header);
                 cursor.position += block.coding.file_len(&block.bytes[..block.at]) as u64;
                 cursor.line += count_newlines(&block.bytes[..block.at]);
             }
@@ -230,6 +238,7 @@ fn take_block(
             Err(why) => return Outcome::Blocked(why),
         }
     }
+    cursor.is_quote_open = false;
     while block.at < block.bytes.len() {
         let held = cursor.trial.as_ref().map_or(0, |trial| trial.bytes());
         if batch.bytes() + held >= BATCH_BYTES_MAX {
@@ -242,6 +251,7 @@ fn take_block(
             Taken::Yes => {}
             Taken::Incomplete => {
                 let rest = block.bytes.len() - block.at;
+                cursor.is_quote_open = memchr::memchr(b'\n', &block.bytes[block.at..]).is_some();
                 if rest > format.dialect.record_max {
                     begin_overlong(cursor, format, block);
                 }
@@ -291,10 +301,14 @@ fn take_record(
     if let Some(taken) = take_non_record(cursor, &format.dialect, block) {
         return taken;
     }
-    let Some(found) = format.splitter.split(rest, block.last) else {
+    let start = cursor.position;
+    let found = match cursor.broken_at == Some(start) {
+        false => format.splitter.split(rest, block.last),
+        true => format.splitter.split_line(rest, block.last),
+    };
+    let Some(found) = found else {
         return Taken::Incomplete;
     };
-    let start = cursor.position;
     let end = start + block.coding.file_len(&rest[..found.len]) as u64;
     if !cursor.known.is_empty()
         && cursor
@@ -334,12 +348,14 @@ fn take_record(
             )
         {
             tracing::info!(file = %cursor.file, position = start, "another header begins here");
-            cursor.header = Some(other);
+            cursor.set_header(other);
         } else if let Some(trial) = &mut cursor.trial {
             trial.push(block.timestamp_ms, &converted);
         } else {
             batch.push(block.timestamp_ms, &converted);
         }
+    } else {
+        cursor.note_repeated_header();
     }
     cursor.line += found.lines;
     advance(cursor, block, found.len);

@@ -1,9 +1,11 @@
 //! Splits bytes into CSV records (RFC 4180) and their fields.
 //!
-//! A record ends at a newline outside quotes, `\n` or `\r\n`. Only a quote at a field's beginning opens
-//! it; any other stray quote makes the record a bad one, which still ends where a newline outside quotes
-//! stands. Bytes are not looked at otherwise: encoding and values are checked later.
+//! A record ends at a line end outside quotes, `\n` or `\r\n` unless the dialect says otherwise. Only a quote at
+//! a field's beginning opens it; any other stray quote makes the record a bad one. A bad record that spans lines
+//! costs its first line only: what follows is split again. Bytes are not looked at otherwise: encoding and values
+//! are checked later.
 
+use bekk_stream::CsvDialect;
 use memchr::{memchr, memchr_iter, memchr2};
 
 /// Where a field lies within its record.
@@ -15,8 +17,8 @@ pub(crate) struct Span {
     pub(crate) end: u32,
     /// Whether it stands in quotes.
     pub(crate) quoted: bool,
-    /// Whether it holds doubled quotes, each of which stands for one.
-    pub(crate) doubled: bool,
+    /// Whether it holds doubled quotes, each of which stands for one, or escapes.
+    pub(crate) escaped: bool,
 }
 
 impl Span {
@@ -33,9 +35,9 @@ pub(crate) struct Found {
     pub(crate) len: usize,
     /// Its length without.
     pub(crate) content: usize,
-    /// How many newlines it holds, the one at its end included.
+    /// How many line ends it holds, the one at its end included.
     pub(crate) lines: u64,
-    /// Whether there are quotes in it.
+    /// Whether there may be fields in it that do not stand there as they are.
     pub(crate) has_quotes: bool,
     /// What is wrong with its quotes.
     pub(crate) fault: Option<QuoteFault>,
@@ -46,8 +48,8 @@ pub(crate) struct Found {
 pub(crate) enum QuoteFault {
     /// A quote inside an unquoted field, or text behind a closing quote, in this field (from 0).
     Stray(usize),
-    /// The bytes end inside quotes.
-    Unclosed,
+    /// The quote that this field (from 0) begins with is not closed: in the line, or not as it must be.
+    Unclosed(usize),
 }
 
 /// Finds records; keeps the fields of the last one found.
@@ -55,14 +57,16 @@ pub(crate) enum QuoteFault {
 pub(crate) struct Splitter {
     delimiter: u8,
     quote: Option<u8>,
+    quoted_newlines: bool,
     spans: Vec<Span>,
 }
 
 impl Splitter {
-    pub(crate) fn new(delimiter: u8, quote: Option<u8>) -> Self {
+    pub(crate) fn new(dialect: &CsvDialect) -> Self {
         Self {
-            delimiter,
-            quote,
+            delimiter: dialect.delimiter,
+            quote: dialect.quote,
+            quoted_newlines: dialect.quoted_newlines,
             spans: Vec::new(),
         }
     }
@@ -85,7 +89,10 @@ impl Splitter {
             Some(newline) if input[newline] == b'\n' => (newline, newline + 1),
             Some(_) => {
                 let quote = self.quote.expect("what was found is no newline");
-                return self.split_quoted(input, quote, last);
+                return match self.quoted_newlines {
+                    true => self.split_quoted(input, quote, last),
+                    false => self.split_line(input, last),
+                };
             }
             None if last => (input.len(), input.len()),
             None => return None,
@@ -107,8 +114,42 @@ impl Splitter {
         })
     }
 
-    /// The same for a record with quotes in its first line.
+    /// The same for a record with quotes in its first line. A bad one that spans lines is cut to its first.
     fn split_quoted(&mut self, input: &[u8], quote: u8, last: bool) -> Option<Found> {
+        let is_line =
+            |found: &Found| memchr(b'\n', input).is_none_or(|newline| newline >= found.content);
+        match self.split_fields(input, quote, last) {
+            Ok(found) if found.fault.is_none() || is_line(&found) => Some(found),
+            // A newline that does not end what is known to be bad stands in quotes.
+            Ok(_) | Err(Some(_)) => self.split_line(input, last),
+            Err(None) => None,
+        }
+    }
+
+    /// The record that the first line is, whatever its quotes.
+    pub(crate) fn split_line(&mut self, input: &[u8], last: bool) -> Option<Found> {
+        self.spans.clear();
+        let newline = memchr(b'\n', input);
+        if newline.is_none() && !last {
+            return None;
+        }
+        let line = without_cr(&input[..newline.unwrap_or(input.len())]);
+        let quote = self.quote.filter(|_| !line.is_empty())?;
+        let found = self.split_fields(line, quote, true).ok()?;
+        Some(Found {
+            len: newline.map_or(input.len(), |newline| newline + 1),
+            lines: u64::from(newline.is_some()),
+            ..found
+        })
+    }
+
+    /// Without the record's end: what is wrong with it so far.
+    fn split_fields(
+        &mut self,
+        input: &[u8],
+        quote: u8,
+        last: bool,
+    ) -> Result<Found, Option<QuoteFault>> {
         let mut lines = 0;
         let mut fault = None;
         let mut at = 0;
@@ -120,15 +161,15 @@ impl Splitter {
                 let start = at + 1;
                 let Some((close, doubled)) = closing_quote(input, start, quote) else {
                     if !last {
-                        return None;
+                        return Err(fault);
                     }
                     self.push(start, input.len(), true, false);
-                    return Some(Found {
+                    return Ok(Found {
                         len: input.len(),
                         content: input.len(),
                         lines: count_newlines(&input[at..]) + lines,
                         has_quotes: true,
-                        fault: Some(QuoteFault::Unclosed),
+                        fault: fault.or(Some(QuoteFault::Unclosed(field))),
                     });
                 };
                 lines += count_newlines(&input[start..close]);
@@ -138,7 +179,11 @@ impl Splitter {
             // Where the field ends: for a quoted one right here, unless something stray follows.
             let stop = memchr2(self.delimiter, b'\n', &input[end..]).map(|found| end + found);
             if stop.is_none() && !last {
-                return None;
+                let stray = match quoted {
+                    true => !matches!(&input[end..], b"" | b"\r"),
+                    false => memchr(quote, &input[end..]).is_some(),
+                };
+                return Err(fault.or(stray.then_some(QuoteFault::Stray(field))));
             }
             let stop = stop.unwrap_or(input.len());
             let delimited = input.get(stop) == Some(&self.delimiter);
@@ -161,7 +206,7 @@ impl Splitter {
                 continue;
             }
             let newline = usize::from(stop < input.len());
-            return Some(Found {
+            return Ok(Found {
                 len: stop + newline,
                 content: end + rest.len(),
                 lines: lines + newline as u64,
@@ -171,14 +216,14 @@ impl Splitter {
         }
     }
 
-    fn push(&mut self, start: usize, end: usize, quoted: bool, doubled: bool) {
+    fn push(&mut self, start: usize, end: usize, quoted: bool, escaped: bool) {
         // A record is bounded by `record_max`, far below 4 GiB.
         let at = |position| u32::try_from(position).expect("a record is smaller than 4 GiB");
         self.spans.push(Span {
             start: at(start),
             end: at(end),
             quoted,
-            doubled,
+            escaped,
         });
     }
 }
@@ -236,7 +281,22 @@ pub(crate) fn count_newlines(bytes: &[u8]) -> u64 {
 pub(crate) struct EndFinder {
     delimiter: u8,
     quote: Option<u8>,
+    /// Whether it ends with its line, whatever its quotes.
+    is_line: bool,
     place: Place,
+    lines: u64,
+    is_stray: bool,
+}
+
+/// What the bytes fed so far say of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It ends before this index of the bytes fed last.
+    At(usize),
+    /// Its quotes are wrong, and it spans lines.
+    Broken,
+    /// Its end is not there yet.
+    NotYet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,24 +306,29 @@ enum Place {
     Quoted,
     /// Behind a quote inside a quoted field: its end, or the first of two.
     QuoteInQuoted,
+    /// Behind that and a carriage return.
+    ReturnAfterQuote,
 }
 
 impl EndFinder {
-    pub(crate) fn new(delimiter: u8, quote: Option<u8>) -> Self {
+    pub(crate) fn new(delimiter: u8, quote: Option<u8>, is_line: bool) -> Self {
         Self {
             delimiter,
             quote,
+            is_line,
             place: Place::FieldStart,
+            lines: 0,
+            is_stray: false,
         }
     }
 
-    /// Whether the record is inside quotes where the bytes fed so far end.
-    pub(crate) fn in_quotes(&self) -> bool {
-        self.place == Place::Quoted
+    /// Whether the first thing wrong with its quotes is that they are open where the bytes fed so far end.
+    pub(crate) fn is_open(&self) -> bool {
+        self.place == Place::Quoted && !self.is_stray
     }
 
-    /// Takes the record's next bytes; the index behind its newline if that is among them.
-    pub(crate) fn feed(&mut self, input: &[u8]) -> Option<usize> {
+    /// Takes the record's next bytes.
+    pub(crate) fn feed(&mut self, input: &[u8]) -> Ended {
         let mut at = 0;
         while at < input.len() {
             match self.place {
@@ -273,25 +338,68 @@ impl EndFinder {
                 }
                 Place::FieldStart => self.place = Place::Unquoted,
                 Place::Unquoted => {
-                    at += memchr2(self.delimiter, b'\n', &input[at..])?;
-                    if input[at] == b'\n' {
-                        return Some(at + 1);
+                    let rest = &input[at..];
+                    let stop = memchr2(self.delimiter, b'\n', rest);
+                    let text = &rest[..stop.unwrap_or(rest.len())];
+                    self.is_stray |= self
+                        .quote
+                        .is_some_and(|quote| memchr(quote, text).is_some());
+                    let Some(stop) = stop else {
+                        return self.not_yet();
+                    };
+                    at += stop + 1;
+                    if rest[stop] == b'\n' {
+                        self.lines += 1;
+                        return match self.is_stray && self.lines > 1 {
+                            true => Ended::Broken,
+                            false => Ended::At(at),
+                        };
                     }
                     self.place = Place::FieldStart;
-                    at += 1;
                 }
                 Place::Quoted => {
                     let quote = self.quote.expect("only a quote leads into this place");
-                    at += memchr(quote, &input[at..])? + 1;
+                    let close = memchr(quote, &input[at..]).map(|found| at + found);
+                    if self.is_line
+                        && let Some(end) = memchr(b'\n', &input[at..close.unwrap_or(input.len())])
+                    {
+                        return Ended::At(at + end + 1);
+                    }
+                    self.lines += count_newlines(&input[at..close.unwrap_or(input.len())]);
+                    let Some(close) = close else {
+                        return self.not_yet();
+                    };
+                    at = close + 1;
                     self.place = Place::QuoteInQuoted;
                 }
                 Place::QuoteInQuoted if Some(input[at]) == self.quote => {
                     self.place = Place::Quoted;
                     at += 1;
                 }
-                Place::QuoteInQuoted => self.place = Place::Unquoted,
+                Place::QuoteInQuoted if input[at] == b'\r' => {
+                    self.place = Place::ReturnAfterQuote;
+                    at += 1;
+                }
+                Place::QuoteInQuoted => {
+                    self.is_stray |= input[at] != b'\n' && input[at] != self.delimiter;
+                    self.place = Place::Unquoted;
+                }
+                Place::ReturnAfterQuote => {
+                    self.is_stray |= input[at] != b'\n';
+                    self.place = Place::Unquoted;
+                }
+            }
+            if self.is_stray && self.lines > 0 {
+                return Ended::Broken;
             }
         }
-        None
+        self.not_yet()
+    }
+
+    fn not_yet(&self) -> Ended {
+        match self.is_stray && self.lines > 0 {
+            true => Ended::Broken,
+            false => Ended::NotYet,
+        }
     }
 }

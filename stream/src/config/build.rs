@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use super::units::{parse_duration, parse_size};
 use super::{Config, Durability, Environment, Fault, IngestOptions, LogLocation, raw};
-use crate::{
-    Column, CsvDialect, Encoding, Finished, NulPolicy, OnConflict, Retention, Stream, TableName,
-    UnknownPolicy,
-};
+use crate::{Column, CsvDialect, Finished, OnConflict, Retention, Stream, TableName};
 
 const PARTITIONS_DEFAULT: u32 = 4;
 const RETENTION_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -102,7 +99,8 @@ impl Builder<'_> {
             partitions: raw.partitions.unwrap_or(PARTITIONS_DEFAULT),
             retention: retention(&raw.retention, &at("retention"))?,
             indexes: raw.indexes,
-            csv: dialect(raw.csv, &at("csv"))?,
+            csv: CsvDialect::from_table(&raw.csv)
+                .map_err(|(key, detail)| Fault::new(format!("{}.{key}", at("csv")), detail))?,
             columns: raw
                 .columns
                 .into_iter()
@@ -260,86 +258,6 @@ fn retention(raw: &raw::Retention, place: &str) -> Result<Retention, Fault> {
     })
 }
 
-fn dialect(raw: raw::Csv, place: &str) -> Result<CsvDialect, Fault> {
-    let default = CsvDialect::default();
-    let byte = |text: Option<String>, key: &str| -> Result<Option<u8>, Fault> {
-        let Some(text) = text else { return Ok(None) };
-        match text.as_bytes() {
-            [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Ok(Some(*byte)),
-            _ => Err(Fault::new(
-                format!("{place}.{key}"),
-                format!("`{text}` is not one ASCII character"),
-            )),
-        }
-    };
-    let one_of = |text: &str, key: &str, known: &str| {
-        Fault::new(
-            format!("{place}.{key}"),
-            format!("`{text}` is none of: {known}"),
-        )
-    };
-    let record_max = match raw.record_max {
-        None => default.record_max,
-        Some(text) => {
-            let size = parse_size(&text)
-                .map_err(|detail| Fault::new(format!("{place}.record_max"), detail))?;
-            usize::try_from(size)
-                .ok()
-                .filter(|size| (1..=8_000_000).contains(size))
-                .ok_or_else(|| {
-                    Fault::new(
-                        format!("{place}.record_max"),
-                        format!("`{text}` is outside 1B to 8MB"),
-                    )
-                })?
-        }
-    };
-    Ok(CsvDialect {
-        delimiter: byte(raw.delimiter, "delimiter")?.unwrap_or(default.delimiter),
-        quote: match raw.quote {
-            Some(text) if text.is_empty() => None,
-            other => byte(other, "quote")?.or(default.quote),
-        },
-        encoding: match raw.encoding.as_deref() {
-            None | Some("utf8" | "utf-8") => Encoding::Utf8,
-            Some("latin1" | "iso-8859-1") => Encoding::Latin1,
-            Some("utf16" | "utf-16") => Encoding::Utf16,
-            Some("utf16le" | "utf-16le") => Encoding::Utf16Le,
-            Some("utf16be" | "utf-16be") => Encoding::Utf16Be,
-            Some(other) => {
-                let known = "utf8, latin1, utf16, utf16le, utf16be";
-                return Err(one_of(other, "encoding", known));
-            }
-        },
-        skip_lines: raw.skip_lines.unwrap_or_default(),
-        comment: byte(raw.comment, "comment")?,
-        decimal: match byte(raw.decimal, "decimal")? {
-            None => default.decimal,
-            Some(mark @ (b'.' | b',')) => mark,
-            Some(other) => {
-                return Err(one_of(
-                    &char::from(other).to_string(),
-                    "decimal",
-                    "\".\", \",\"",
-                ));
-            }
-        },
-        null: raw.null.unwrap_or(default.null),
-        nul: match raw.nul.as_deref() {
-            None | Some("reject") => NulPolicy::Reject,
-            Some("strip") => NulPolicy::Strip,
-            Some("replace") => NulPolicy::Replace,
-            Some(other) => return Err(one_of(other, "nul", "reject, strip, replace")),
-        },
-        unknown: match raw.unknown.as_deref() {
-            None | Some("ignore") => UnknownPolicy::Ignore,
-            Some("reject") => UnknownPolicy::Reject,
-            Some(other) => return Err(one_of(other, "unknown", "ignore, reject")),
-        },
-        record_max,
-    })
-}
-
 fn build_column(raw: raw::Column, stream: &str) -> Result<Column, Fault> {
     let column_type = raw
         .column_type
@@ -360,6 +278,7 @@ fn build_column(raw: raw::Column, stream: &str) -> Result<Column, Fault> {
         max: raw.max,
         format: raw.format,
         zone: raw.zone,
+        null: raw.null,
         true_values: raw.true_values,
         false_values: raw.false_values,
     })

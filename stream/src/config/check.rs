@@ -168,6 +168,12 @@ fn check_key(stream: &Stream, place: &str) -> Result<(), Fault> {
 
 fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
     let csv = &stream.csv;
+    if !matches!(csv.decimal, b'.' | b',') {
+        return Err(Fault::new(
+            format!("{place}.csv.decimal"),
+            format!("`{}` is none of: \".\", \",\"", char::from(csv.decimal)),
+        ));
+    }
     let special = [Some(csv.delimiter), csv.quote, csv.comment];
     let mut seen = HashSet::new();
     if !special.into_iter().flatten().all(|byte| seen.insert(byte)) {

@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
+use crate::CsvDialect;
 
 const LOG: &[&str] = &["dir", "url", "durability", "kafka"];
 const INGEST: &[&str] = &["notify", "close_after", "partial_after", "open_files_max"];
@@ -24,21 +25,9 @@ const STREAM: &[&str] = &[
     "columns",
 ];
 const RETENTION: &[&str] = &["age", "size"];
-const CSV: &[&str] = &[
-    "delimiter",
-    "quote",
-    "encoding",
-    "skip_lines",
-    "comment",
-    "decimal",
-    "null",
-    "nul",
-    "unknown",
-    "record_max",
-];
 const COLUMN: &[&str] = &[
-    "name", "type", "nullable", "header", "allowed", "min", "max", "format", "zone", "true",
-    "false",
+    "name", "type", "nullable", "header", "allowed", "min", "max", "format", "zone", "null",
+    "true", "false",
 ];
 
 /// Checks the keys of a configuration; text that is no TOML passes, for the parser to report.
@@ -71,7 +60,7 @@ impl Checker<'_> {
         };
         self.table(table, STREAM, |key, value| match (key, value) {
             ("retention", value) => self.value(value, RETENTION),
-            ("csv", value) => self.value(value, CSV),
+            ("csv", value) => self.value(value, CsvDialect::KEYS),
             ("columns", DeValue::Array(columns)) => columns
                 .iter()
                 .try_for_each(|column| self.value(column.get_ref(), COLUMN)),

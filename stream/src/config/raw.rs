@@ -61,8 +61,9 @@ pub(super) struct Stream {
     pub(super) retention: Retention,
     #[serde(default)]
     pub(super) indexes: Vec<Vec<String>>,
+    /// The keys that a dialect declares.
     #[serde(default)]
-    pub(super) csv: Csv,
+    pub(super) csv: BTreeMap<String, toml::Value>,
     pub(super) columns: Vec<Column>,
 }
 
@@ -71,21 +72,6 @@ pub(super) struct Stream {
 pub(super) struct Retention {
     pub(super) age: Option<String>,
     pub(super) size: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Csv {
-    pub(super) delimiter: Option<String>,
-    pub(super) quote: Option<String>,
-    pub(super) encoding: Option<String>,
-    pub(super) skip_lines: Option<u32>,
-    pub(super) comment: Option<String>,
-    pub(super) decimal: Option<String>,
-    pub(super) null: Option<Vec<String>>,
-    pub(super) nul: Option<String>,
-    pub(super) unknown: Option<String>,
-    pub(super) record_max: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,6 +88,7 @@ pub(super) struct Column {
     pub(super) max: Option<String>,
     pub(super) format: Option<String>,
     pub(super) zone: Option<String>,
+    pub(super) null: Option<Vec<String>>,
     #[serde(rename = "true")]
     pub(super) true_values: Option<Vec<String>>,
     #[serde(rename = "false")]

@@ -20,7 +20,8 @@ const SHOWN_MAX: usize = 60;
 pub struct Field<'a> {
     /// The field's bytes, already UTF-8 if the file was (converted if it was in another encoding).
     pub bytes: &'a [u8],
-    /// Whether it stood in quotes: a quoted field is never null.
+    /// Whether it stood in quotes: a quoted field is null only if it is empty and its column's type has no empty
+    /// value.
     pub quoted: bool,
 }
 
@@ -49,6 +50,8 @@ pub struct ValueParser {
     nullable: bool,
     nulls: Vec<Vec<u8>>,
     is_empty_null: bool,
+    /// Of a type that has no empty value: there `""` can mean nothing else.
+    is_quoted_empty_null: bool,
     has_other_nulls: bool,
     allowed: Option<Vec<Vec<u8>>>,
     min: Option<Value<'static>>,
@@ -78,16 +81,17 @@ impl ValueParser {
     /// If a condition of the column (`allowed`, `min`, `max`, `format`, `zone`) is itself no value of its
     /// type, or has no meaning for it.
     pub fn new(column: &Column, dialect: &CsvDialect) -> Result<Self, Rejection> {
+        let nulls = column.null.as_ref().unwrap_or(&dialect.null);
+        let is_empty_null = nulls.iter().any(String::is_empty);
         let mut parser = Self {
             kind: Kind::new(column, dialect)?,
             nullable: column.nullable,
-            nulls: dialect
-                .null
-                .iter()
-                .map(|text| text.clone().into_bytes())
-                .collect(),
-            is_empty_null: dialect.null.iter().any(String::is_empty),
-            has_other_nulls: dialect.null.iter().any(|text| !text.is_empty()),
+            nulls: nulls.iter().map(|text| text.clone().into_bytes()).collect(),
+            is_empty_null,
+            is_quoted_empty_null: is_empty_null
+                && column.nullable
+                && column.column_type != ColumnType::Text,
+            has_other_nulls: nulls.iter().any(|text| !text.is_empty()),
             allowed: None,
             min: None,
             max: None,
@@ -145,7 +149,11 @@ impl ValueParser {
         field: Field<'a>,
         take: impl FnOnce(Value<'a>) -> T,
     ) -> Result<T, Rejection> {
-        if !field.quoted && self.is_null(field.bytes) {
+        let is_null = match field.quoted {
+            false => self.is_null(field.bytes),
+            true => field.bytes.is_empty() && self.is_quoted_empty_null,
+        };
+        if is_null {
             return if self.nullable {
                 Ok(take(Value::Null))
             } else {

@@ -4,13 +4,13 @@ use super::{Rejection, Shown};
 use crate::{Decimal, Reason};
 
 /// A number's parts as text.
-struct Parts<'a> {
-    negative: bool,
-    whole: &'a [u8],
-    fraction: &'a [u8],
+pub(super) struct Parts<'a> {
+    pub(super) negative: bool,
+    pub(super) whole: &'a [u8],
+    pub(super) fraction: &'a [u8],
 }
 
-fn split(bytes: &[u8], mark: u8) -> Option<Parts<'_>> {
+pub(super) fn split(bytes: &[u8], mark: u8) -> Option<Parts<'_>> {
     let (negative, digits) = match bytes.split_first()? {
         (b'-', rest) => (true, rest),
         (b'+', rest) => (false, rest),
@@ -28,7 +28,7 @@ fn split(bytes: &[u8], mark: u8) -> Option<Parts<'_>> {
     })
 }
 
-fn without_trailing_zeros(digits: &[u8]) -> &[u8] {
+pub(super) fn without_trailing_zeros(digits: &[u8]) -> &[u8] {
     let kept = digits
         .iter()
         .rposition(|digit| *digit != b'0')

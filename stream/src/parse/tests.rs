@@ -260,6 +260,88 @@ fn times_in_a_zone_and_of_a_format() {
 }
 
 #[test]
+fn years_have_the_digits_that_their_format_says() {
+    let date = |format: &str, text: &str| {
+        let mut column = Column::new("c", ColumnType::Date);
+        column.format = Some(format.into());
+        parse(&parser_of(&column, &CsvDialect::default()), text).map(|value| format!("{value:?}"))
+    };
+    let day = |days: i32| Ok(format!("{:?}", Value::Date(days)));
+    assert_eq!(date("%d.%m.%Y", "31.12.2025"), day(20_453));
+    assert_eq!(date("%d.%m.%y", "31.12.25"), day(20_453));
+    assert_eq!(date("%D", "12/31/25"), day(20_453));
+    assert_eq!(date("%d.%m.%y", "1.1.70"), day(0));
+    assert_eq!(date("%d.%m.%y", "01.01.00"), day(10_957));
+    assert_eq!(date("%d.%m.%Y", "01.01.0999"), day(-354_650));
+    for (format, text) in [
+        ("%d.%m.%Y", "31.12.25"),
+        ("%d/%m/%Y", "31/12/25"),
+        ("%m/%d/%Y", "3/4/00"),
+        ("%d.%m.%Y", "1.2.3"),
+        ("%Y/%m/%d", "31/12/25"),
+        ("%F", "25-12-31"),
+        ("%d.%m.%Y", "01.01.0000"),
+        ("%d.%m.%y", "03.2.3"),
+        ("%d.%m.%y", "31.12.2025"),
+    ] {
+        assert_eq!(
+            date(format, text),
+            Err(Reason::BadValue),
+            "{format} of {text}"
+        );
+    }
+}
+
+#[test]
+fn times_are_numbers_since_1970() {
+    let time = |format: &str, text: &str| {
+        let mut column = Column::new("c", ColumnType::Timestamptz);
+        column.format = Some(format.into());
+        parse(&parser_of(&column, &CsvDialect::default()), text).map(|value| format!("{value:?}"))
+    };
+    let at = |micros: i64| Ok(format!("{:?}", Value::Timestamptz(micros)));
+    assert_eq!(time("epoch", "1735689600"), at(1_735_689_600_000_000));
+    assert_eq!(time("epoch", "1735689600.25"), at(1_735_689_600_250_000));
+    assert_eq!(time("epoch_ms", "1735689600123"), at(1_735_689_600_123_000));
+    assert_eq!(time("epoch_us", "-1"), at(-1));
+    assert_eq!(time("epoch_us", "0.5"), Err(Reason::TooManyDecimals));
+    assert_eq!(time("epoch", "99999999999999"), Err(Reason::OutOfRange));
+    assert_eq!(time("epoch", "12:30"), Err(Reason::BadValue));
+    assert_eq!(
+        time("%m/%d/%Y %I:%M %p", "12/31/2025 01:05 PM"),
+        Err(Reason::BadValue),
+        "no zone"
+    );
+}
+
+#[test]
+fn a_column_can_have_null_texts_of_its_own() {
+    let field = |text: &'static str, quoted| Field {
+        bytes: text.as_bytes(),
+        quoted,
+    };
+    let mut column = Column::new("c", ColumnType::Int4).nullable();
+    column.null = Some(vec![String::new(), "NA".into()]);
+    let parser = parser_of(&column, &CsvDialect::default());
+    assert_eq!(parser.parse(field("NA", false)).unwrap(), Value::Null);
+    assert_eq!(parser.parse(field("", false)).unwrap(), Value::Null);
+    // A whole number has no empty value, so quotes around nothing mean nothing either.
+    assert_eq!(parser.parse(field("", true)).unwrap(), Value::Null);
+    assert!(parser.parse(field("NA", true)).is_err());
+    let text = parser_of(
+        &Column::new("c", ColumnType::Text).nullable(),
+        &CsvDialect::default(),
+    );
+    assert_eq!(
+        text.parse(field("NA", false)).unwrap(),
+        Value::Text("NA".into())
+    );
+    assert_eq!(text.parse(field("", true)).unwrap(), Value::Text("".into()));
+    let required = parser_of(&Column::new("c", ColumnType::Int4), &CsvDialect::default());
+    assert!(required.parse(field("", true)).is_err());
+}
+
+#[test]
 fn null_is_an_unquoted_null_text_only() {
     let dialect = CsvDialect {
         null: vec![String::new(), "NULL".into()],

@@ -1,9 +1,10 @@
 //! Dates and times: ISO 8601 by hand, since it is what most files hold; any other format by jiff.
 
 use jiff::civil::DateTime;
+use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-use super::{Rejection, Shown};
+use super::{Rejection, Shown, number};
 use crate::Reason;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -12,9 +13,23 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// How a column's dates and times are written.
 #[derive(Debug, Clone)]
 pub(super) struct TimeParser {
-    format: Option<String>,
+    form: Form,
     zone: Option<TimeZone>,
 }
+
+/// The form of a date or time.
+#[derive(Debug, Clone)]
+enum Form {
+    /// ISO 8601.
+    Iso,
+    /// In strftime's terms, `%F` and `%D` written out.
+    Format(String),
+    /// A number of seconds since 1970-01-01 UTC, divided by ten to this power.
+    Epoch { name: &'static str, power: u32 },
+}
+
+/// The names of formats that are numbers since 1970-01-01 UTC, and which part of a second they count.
+const EPOCHS: [(&str, u32); 3] = [("epoch", 0), ("epoch_ms", 3), ("epoch_us", 6)];
 
 /// A local time and the zone that stood behind it.
 struct Written {
@@ -34,25 +49,30 @@ impl TimeParser {
                 })
             })
             .transpose()?;
-        if let Some(format) = format {
-            check_format(format)?;
-        }
-        Ok(Self {
-            format: format.map(str::to_owned),
-            zone,
-        })
+        let epoch = |format: &str| EPOCHS.iter().find(|(name, _)| *name == format);
+        let form = match format {
+            None => Form::Iso,
+            Some(format) => match epoch(format) {
+                Some(&(name, power)) => Form::Epoch { name, power },
+                None => {
+                    check_format(format)?;
+                    Form::Format(format.replace("%F", "%Y-%m-%d").replace("%D", "%m/%d/%y"))
+                }
+            },
+        };
+        Ok(Self { form, zone })
     }
 
     /// Days since 1970-01-01.
     pub(super) fn date(&self, bytes: &[u8]) -> Result<i32, Rejection> {
-        let days = match &self.format {
-            None => match iso_date(bytes) {
+        let days = match &self.form {
+            Form::Iso => match iso_date(bytes) {
                 Some((days, [])) => Some(days),
                 _ => None,
             },
-            Some(format) => {
-                let text = std::str::from_utf8(bytes).ok();
-                let date = text.and_then(|text| jiff::civil::Date::strptime(format, text).ok());
+            Form::Format(format) => {
+                let parsed = formatted(format, bytes)?;
+                let date = parsed.and_then(|parsed| parsed.to_date().ok());
                 date.map(|date| {
                     days_of(
                         date.year().into(),
@@ -61,6 +81,8 @@ impl TimeParser {
                     )
                 })
             }
+            Form::Epoch { power, .. } => epoch_micros(bytes, *power)?
+                .map(|micros| micros.div_euclid(SECONDS_PER_DAY * MICROS_PER_SECOND)),
         };
         days.and_then(|days| i32::try_from(days).ok())
             .ok_or_else(|| self.wrong("a date", "2026-01-31", bytes))
@@ -69,7 +91,8 @@ impl TimeParser {
     /// Microseconds since 1970-01-01 00:00:00, local.
     pub(super) fn timestamp(&self, bytes: &[u8]) -> Result<i64, Rejection> {
         let written = self.written("a timestamp", bytes)?;
-        if written.offset_seconds.is_some() {
+        let is_epoch = matches!(self.form, Form::Epoch { .. });
+        if written.offset_seconds.is_some() && !is_epoch {
             return Err(Rejection::new(
                 Reason::BadValue,
                 format!(
@@ -102,11 +125,14 @@ impl TimeParser {
 
     fn written(&self, what: &str, bytes: &[u8]) -> Result<Written, Rejection> {
         let wrong = || self.wrong(what, "2026-01-31T12:30:00.5Z", bytes);
-        match &self.format {
-            None => iso_time(bytes)?.ok_or_else(wrong),
-            Some(format) => {
-                let text = std::str::from_utf8(bytes).map_err(|_| wrong())?;
-                let parsed = jiff::fmt::strtime::parse(format, text).map_err(|_| wrong())?;
+        match &self.form {
+            Form::Iso => iso_time(bytes)?.ok_or_else(wrong),
+            Form::Epoch { power, .. } => Ok(Written {
+                local_micros: epoch_micros(bytes, *power)?.ok_or_else(wrong)?,
+                offset_seconds: Some(0),
+            }),
+            Form::Format(format) => {
+                let parsed = formatted(format, bytes)?.ok_or_else(wrong)?;
                 let local = parsed.to_datetime().map_err(|_| wrong())?;
                 Ok(Written {
                     local_micros: micros_of(local, bytes)?,
@@ -118,9 +144,10 @@ impl TimeParser {
 
     #[cold]
     fn wrong(&self, what: &str, example: &str, bytes: &[u8]) -> Rejection {
-        let form = match &self.format {
-            Some(format) => format!("of the format {format}"),
-            None => format!("such as {example}; for another form set format = \"…\""),
+        let form = match &self.form {
+            Form::Format(format) => format!("of the format {format}"),
+            Form::Epoch { name, .. } => format!("of the format {name}, a number"),
+            Form::Iso => format!("such as {example}; for another form set format = \"…\""),
         };
         Rejection::new(
             Reason::BadValue,
@@ -129,10 +156,71 @@ impl TimeParser {
     }
 }
 
+/// Parses a text by a format; `None` if it is not of it.
+///
+/// jiff takes one to four digits for `%Y` and one or two for `%y`. Here they are four and two: `31.12.25` is no
+/// day of the year 25, and a version 1.2.3 is no date.
+fn formatted(format: &str, bytes: &[u8]) -> Result<Option<BrokenDownTime>, Rejection> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return Ok(None);
+    };
+    let Ok(parsed) = strtime::parse(format, text) else {
+        return Ok(None);
+    };
+    let Some(year) = parsed.year() else {
+        return Ok(Some(parsed));
+    };
+    let has_digits = |directive: &str, digits: String| {
+        !format.contains(directive)
+            || strtime::parse(format.replacen(directive, &digits, 1), text).is_ok()
+    };
+    if year < 1000 && !(year > 0 && has_digits("%Y", format!("{year:04}"))) {
+        return Err(Rejection::new(
+            Reason::BadValue,
+            format!(
+                "{} has a year of fewer than four digits; %Y takes four, %y takes two (00 to 68 are 2000 to 2068)",
+                Shown(bytes)
+            ),
+        ));
+    }
+    let in_century = year.rem_euclid(100);
+    let is_whole = in_century >= 10 || has_digits("%y", format!("{in_century:02}"));
+    Ok(is_whole.then_some(parsed))
+}
+
+/// Microseconds since 1970-01-01 UTC of a number that counts parts of a second; `None` if it is no number.
+fn epoch_micros(bytes: &[u8], power: u32) -> Result<Option<i64>, Rejection> {
+    let Some(parts) = number::split(bytes, b'.') else {
+        return Ok(None);
+    };
+    let kept = usize::try_from(6 - power).expect("at most six");
+    let fraction = number::without_trailing_zeros(parts.fraction);
+    if fraction.len() > kept {
+        return Err(too_fine(bytes));
+    }
+    let digits = parts.whole.iter().chain(fraction);
+    let padding = kept - fraction.len();
+    let value = digits
+        .copied()
+        .chain(std::iter::repeat_n(b'0', padding))
+        .try_fold(0i64, |value, digit| {
+            value.checked_mul(10)?.checked_add(i64::from(digit - b'0'))
+        });
+    // The years 1 to 9999, as everywhere.
+    let bounds = -62_135_596_800_000_000..253_402_300_800_000_000;
+    match value.map(|value| if parts.negative { -value } else { value }) {
+        Some(micros) if bounds.contains(&micros) => Ok(Some(micros)),
+        _ => Err(Rejection::new(
+            Reason::OutOfRange,
+            format!("{} is outside the years 1 to 9999", Shown(bytes)),
+        )),
+    }
+}
+
 /// Whether jiff can use the format at all; tried on a known moment, since it has no other way to ask.
 fn check_format(format: &str) -> Result<(), Rejection> {
     let moment = jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
-    jiff::fmt::strtime::format(format, &moment)
+    strtime::format(format, &moment)
         .map(drop)
         .map_err(|error| Rejection::new(Reason::BadValue, format!("`format`: {error}")))
 }

@@ -76,7 +76,7 @@ impl Written {
             head_len: head.len,
             head_hash: head.hash,
             found_at_ms: 0,
-            dialect: dialect::to_text(&stream.csv),
+            dialect: stream.csv.to_text(),
             ingest: String::new(),
             host: String::new(),
         }

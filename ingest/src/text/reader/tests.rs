@@ -2,7 +2,7 @@ mod every_cut;
 
 use std::fs;
 
-use bekk_stream::{Body, Encoding, FileId, Payload, REJECT_RAW_MAX, Reason};
+use bekk_stream::{Body, Encoding, FileId, HeaderRow, Payload, REJECT_RAW_MAX, Reason};
 
 use super::*;
 use crate::testing::stream;
@@ -173,12 +173,70 @@ fn quotes() {
         &[("1,\"a\" \n", Some(Reason::BadQuote))],
     );
     check(
-        "id,name\n1,\"a\"b\",\"\n\"\n",
-        &[("1,\"a\"b\",\"\n\"\n", Some(Reason::BadQuote))],
-    );
-    check(
         "id,name\n1,\"a\n2,b\n",
-        &[("1,\"a\n2,b\n", Some(Reason::UnclosedQuote))],
+        &[("1,\"a\n", Some(Reason::UnclosedQuote)), ("2,b\n", None)],
+    );
+}
+
+/// A record whose quotes are wrong and that spans lines costs its first line only.
+#[test]
+fn a_stray_quote_costs_its_line() {
+    let (bad, unclosed) = (Some(Reason::BadQuote), Some(Reason::UnclosedQuote));
+    // Closed by what opens a field further down.
+    check(
+        "id,name\n1,\"5 inch\n2,b\n3,\"c\"\n4,d\n",
+        &[
+            ("1,\"5 inch\n", unclosed),
+            ("2,b\n", None),
+            ("3,\"c\"\n", None),
+            ("4,d\n", None),
+        ],
+    );
+    // The next line is looked at by itself, and has a fault of its own.
+    check(
+        "id,name\n1,\"a\"b\",\"\n\"\n2,c\n",
+        &[
+            ("1,\"a\"b\",\"\n", bad),
+            ("\"\n", unclosed),
+            ("2,c\n", None),
+        ],
+    );
+    // Longer than a record may be, closed nowhere or by a stray one: the same.
+    let dialect = CsvDialect {
+        record_max: 10,
+        ..CsvDialect::default()
+    };
+    check_in(
+        &dialect,
+        "id,name\n1,\"a\n2,bbbbbb\n3,c\n",
+        &[("1,\"a\n", unclosed), ("2,bbbbbb\n", None), ("3,c\n", None)],
+    );
+    check_in(
+        &dialect,
+        "id,name\n1,\"a\n2,bbbbbb\n3,\"c\"\n",
+        &[
+            ("1,\"a\n", unclosed),
+            ("2,bbbbbb\n", None),
+            ("3,\"c\"\n", None),
+        ],
+    );
+}
+
+/// Where the stream says so, a newline ends a record whatever its quotes.
+#[test]
+fn quotes_without_newlines() {
+    let dialect = CsvDialect {
+        quoted_newlines: false,
+        ..CsvDialect::default()
+    };
+    check_in(
+        &dialect,
+        "id,name\n1,\"a\n2,\"b,c\"\r\n3,d\"",
+        &[
+            ("1,\"a\n", Some(Reason::UnclosedQuote)),
+            ("2,\"b,c\"\r\n", None),
+            ("3,d\"", Some(Reason::BadQuote)),
+        ],
     );
 }
 
@@ -211,6 +269,37 @@ fn headers_in_concatenated_files() {
         &[("1,a\n", None), ("b,2\n", None)],
     );
     check("id,name\nid,x\n", &[("id,x\n", Some(Reason::BadValue))]);
+}
+
+#[test]
+fn files_without_a_header() {
+    let absent = CsvDialect {
+        header: HeaderRow::Absent,
+        ..CsvDialect::default()
+    };
+    check_in(
+        &absent,
+        "1,a,2.5\n2,b,\n",
+        &[("1,a,2.5\n", None), ("2,b,\n", None)],
+    );
+    check_in(&absent, "\u{feff}1,a,2.5\n", &[("1,a,2.5\n", None)]);
+    check_in(&absent, "1,a\n", &[("1,a\n", Some(Reason::FieldCount))]);
+    // A header that is there all the same is no record.
+    check_in(&absent, "id,name,Price\n1,a,2\n", &[("1,a,2\n", None)]);
+    let named = CsvDialect {
+        header: HeaderRow::Named(vec!["name".into(), "x".into(), "id".into()]),
+        skip_lines: 1,
+        ..CsvDialect::default()
+    };
+    check_in(&named, "made by x\na,b,1\n", &[("a,b,1\n", None)]);
+}
+
+#[test]
+fn a_line_that_names_the_delimiter_is_none_of_the_records() {
+    check("sep=,\r\nid,name\n1,a\n", &[("1,a\n", None)]);
+    check("\"sep=,\"\nid,name\n1,a\n", &[("1,a\n", None)]);
+    let why = read_both(b"sep=;\nid;name\n", &CsvDialect::default()).unwrap_err();
+    assert!(why.contains("set `delimiter`"), "{why}");
 }
 
 #[test]
@@ -308,6 +397,13 @@ fn what_cannot_be_read_is_set_aside() {
     assert!(blocked("name\na\n").contains("lacks `id`"));
     assert!(blocked("id,\"na").contains("quote"));
     assert!(blocked("id;x\n").contains("lacks `id`"));
+    assert!(blocked("id,name\r1,a\r2,b\r").contains("carriage returns only"));
+    let latin1 = CsvDialect {
+        encoding: Encoding::Latin1,
+        ..CsvDialect::default()
+    };
+    let why = read_both("\u{feff}id\n1\n".as_bytes(), &latin1).unwrap_err();
+    assert!(why.contains("byte order mark of UTF-8"), "{why}");
     let utf16 = CsvDialect {
         encoding: Encoding::Utf16,
         ..CsvDialect::default()

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::text::split::{EndFinder, Splitter};
+use crate::text::split::{EndFinder, Ended, Splitter};
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
@@ -78,7 +78,7 @@ proptest! {
             .has_headers(false)
             .terminator(if crlf { csv::Terminator::CRLF } else { csv::Terminator::Any(b'\n') })
             .from_reader(&content[..]);
-        let mut splitter = Splitter::new(b',', Some(b'"'));
+        let mut splitter = Splitter::new(&CsvDialect::default());
         let mut at = 0;
         for record in theirs.byte_records() {
             let record = record.unwrap();
@@ -107,19 +107,31 @@ proptest! {
     /// The end of a record is where the splitter finds it, however the bytes come.
     #[test]
     fn the_end_of_an_over_long_record_is_the_same(content in bytes(), pieces in 1usize..5) {
-        let mut splitter = Splitter::new(b',', Some(b'"'));
-        let mut finder = EndFinder::new(b',', Some(b'"'));
-        let mut end = None;
+        let mut splitter = Splitter::new(&CsvDialect::default());
+        let mut finder = EndFinder::new(b',', Some(b'"'), false);
+        let mut ended = Ended::NotYet;
         for (index, piece) in content.chunks(pieces).enumerate() {
-            end = finder.feed(piece).map(|end| index * pieces + end);
-            if end.is_some() {
+            ended = match finder.feed(piece) {
+                Ended::At(end) => Ended::At(index * pieces + end),
+                ended => ended,
+            };
+            if ended != Ended::NotYet {
                 break;
             }
         }
         let found = match content.is_empty() {
             true => None,
-            false => splitter.split(&content, false).map(|found| found.len),
+            false => splitter.split(&content, false),
         };
-        prop_assert_eq!(end, found);
+        let first_line = content.iter().position(|byte| *byte == b'\n').map(|newline| newline + 1);
+        match (ended, found) {
+            (Ended::At(end), Some(found)) => prop_assert_eq!(end, found.len),
+            (Ended::Broken, Some(found)) => {
+                prop_assert_eq!(Some(found.len), first_line);
+                prop_assert!(found.fault.is_some());
+            }
+            (Ended::NotYet, None) => {}
+            other => prop_assert!(false, "{:?}", other),
+        }
     }
 }

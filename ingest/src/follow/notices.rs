@@ -1,0 +1,44 @@
+//! What is noticed of files on the way: reported once, and kept with their entries.
+
+use bekk_stream::FileId;
+
+use crate::config::Mode;
+use crate::follow::engine::Engine;
+use crate::stats::Stats;
+
+impl Engine<'_> {
+    /// Looks after files that wait for a quote to be closed.
+    pub(crate) fn watch_quotes(&mut self) {
+        let files = self.catalog.iter();
+        let is_open = files.filter(|(_, tracked)| tracked.quote_open.is_some());
+        let waiting: Vec<FileId> = is_open.map(|(id, _)| id).collect();
+        for id in waiting {
+            if let Some(tracked) = self.catalog.get_mut(id) {
+                tracked.watch_quote();
+            }
+            self.report_notices(id);
+        }
+    }
+
+    /// Reports what has been noticed of a file, each kind once.
+    pub(crate) fn report_notices(&mut self, id: FileId) {
+        let Some(tracked) = self.catalog.get_mut(id) else {
+            return;
+        };
+        let (news, is_changed) = tracked.cursor.notices.take_news();
+        if !is_changed {
+            return;
+        }
+        tracked.entry.notices = tracked.cursor.notices.all().to_vec();
+        self.account.touch();
+        Stats::add(&self.around.stats.notices, news.len() as u64);
+        for notice in news {
+            let path = tracked.path.display();
+            tracing::warn!(%path, file = %id, kind = %notice.kind, "{}", notice.text);
+            if self.around.config.mode == Mode::Once {
+                let noticed = (tracked.path.clone(), notice.text);
+                self.summary.notices.push(noticed);
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a file has that its stream did not expect, and that stops nothing: reported once per file.
+
+use std::fmt;
+
+/// Something about a file that a person should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The kind.
+    pub kind: NoticeKind,
+    /// What was found, and what to do where something can be done.
+    pub text: String,
+}
+
+/// What can be noticed of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// A header name is a column's but for case and white space.
+    HeaderNear,
+    /// A header name is no column's.
+    HeaderUnknown,
+    /// A column has no field in the file.
+    ColumnMissing,
+    /// Lines that repeat the header were passed over.
+    HeaderRepeated,
+    /// The file goes on under the header of the one before it.
+    HeaderInherited,
+    /// A quote that is not closed keeps back what follows.
+    OpenQuote,
+    /// Zero bytes were passed over, or wait at the end.
+    Zeros,
+    /// Lines were passed over as the stream says: a footer, or what names the delimiter.
+    Passed,
+    /// A last line was taken without its line end, and the file has grown behind it.
+    TakenShort,
+    /// A finished file stays where it is, though the stream says otherwise.
+    Kept,
+    /// A last line without its line end was left.
+    HalfRecord,
+}
+
+const NAMES: [(NoticeKind, &str); 11] = [
+    (NoticeKind::HeaderNear, "header_near"),
+    (NoticeKind::HeaderUnknown, "header_unknown"),
+    (NoticeKind::ColumnMissing, "column_missing"),
+    (NoticeKind::HeaderRepeated, "header_repeated"),
+    (NoticeKind::HeaderInherited, "header_inherited"),
+    (NoticeKind::OpenQuote, "open_quote"),
+    (NoticeKind::Zeros, "zeros"),
+    (NoticeKind::Passed, "passed"),
+    (NoticeKind::TakenShort, "taken_short"),
+    (NoticeKind::Kept, "kept"),
+    (NoticeKind::HalfRecord, "half_record"),
+];
+
+impl NoticeKind {
+    /// The kind's name: one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        NAMES[self.code() as usize].1
+    }
+
+    /// Whether something is held up by it until someone acts.
+    #[must_use]
+    pub fn needs_someone(self) -> bool {
+        matches!(
+            self,
+            Self::OpenQuote | Self::TakenShort | Self::Kept | Self::HalfRecord
+        )
+    }
+
+    /// Its number in the checkpoint.
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        NAMES.get(code as usize).map(|(kind, _)| *kind)
+    }
+
+    /// Whether it ends by itself when the file goes on.
+    fn is_passing(self) -> bool {
+        matches!(self, Self::OpenQuote | Self::HalfRecord)
+    }
+}
+
+impl fmt::Display for NoticeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The notices of a file, at most one of each kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Notices {
+    all: Vec<Notice>,
+    /// Those that have not been reported yet.
+    news: Vec<Notice>,
+    is_changed: bool,
+}
+
+impl Notices {
+    /// Those of an earlier run, which has reported them.
+    pub(crate) fn known(all: &[Notice]) -> Self {
+        let lasting = all.iter().filter(|notice| !notice.kind.is_passing());
+        Self {
+            all: lasting.cloned().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes note of something; its kind is news only once.
+    pub(crate) fn set(&mut self, kind: NoticeKind, text: String) {
+        let notice = Notice { kind, text };
+        match self.all.iter_mut().find(|known| known.kind == kind) {
+            Some(known) if *known == notice => return,
+            Some(known) => *known = notice,
+            None => {
+                self.news.push(notice.clone());
+                self.all.push(notice);
+            }
+        }
+        self.is_changed = true;
+    }
+
+    /// Takes note that something is no more.
+    pub(crate) fn clear(&mut self, kind: NoticeKind) {
+        let before = self.all.len();
+        self.all.retain(|known| known.kind != kind);
+        self.is_changed |= self.all.len() < before;
+    }
+
+    pub(crate) fn all(&self) -> &[Notice] {
+        &self.all
+    }
+
+    /// What is to be reported, and whether anything has changed since this was asked last.
+    pub(crate) fn take_news(&mut self) -> (Vec<Notice>, bool) {
+        (
+            std::mem::take(&mut self.news),
+            std::mem::take(&mut self.is_changed),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_places_in_the_list() {
+        for (code, (kind, _)) in (0..).zip(NAMES) {
+            assert_eq!(
+                (kind.code(), NoticeKind::from_code(code)),
+                (code, Some(kind))
+            );
+        }
+        assert_eq!(NoticeKind::from_code(11), None);
+    }
+
+    #[test]
+    fn a_kind_is_news_once() {
+        let mut notices = Notices::default();
+        notices.set(NoticeKind::HeaderRepeated, "1 line".to_owned());
+        notices.set(NoticeKind::HeaderRepeated, "2 lines".to_owned());
+        let (news, is_changed) = notices.take_news();
+        assert_eq!((news.len(), is_changed), (1, true));
+        assert_eq!(notices.all()[0].text, "2 lines");
+        notices.set(NoticeKind::HeaderRepeated, "2 lines".to_owned());
+        assert_eq!(notices.take_news(), (Vec::new(), false));
+        notices.set(NoticeKind::OpenQuote, "line 3".to_owned());
+        let mut later = Notices::known(notices.all());
+        assert_eq!(later.all().len(), 1, "an open quote is looked for again");
+        later.set(NoticeKind::HeaderRepeated, "3 lines".to_owned());
+        assert_eq!(later.take_news(), (Vec::new(), true));
+    }
+}
