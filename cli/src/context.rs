@@ -141,6 +141,14 @@ impl Context {
         Database::choose_if_made(&self.choice(args))
     }
 
+    /// The same for who looks while others work: a private server is neither made nor started.
+    ///
+    /// # Errors
+    /// As [`Self::database`].
+    pub(crate) fn database_if_running(&self, args: &PostgresArgs) -> Result<Option<Database>> {
+        Database::choose_if_running(&self.choice(args))
+    }
+
     fn choice<'a>(&'a self, args: &'a PostgresArgs) -> Choice<'a> {
         Choice {
             typed: args.postgres.as_deref(),

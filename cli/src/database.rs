@@ -46,17 +46,12 @@ impl Database {
     /// # Errors
     /// If what names it is wrong, or the private server cannot be had.
     pub(crate) fn choose(choice: &Choice<'_>) -> Result<Self> {
-        match named(choice)? {
-            Some((options, why)) => {
-                let description = format!("{options} ({why})");
-                Ok(Self {
-                    options,
-                    description,
-                    private: None,
-                })
-            }
-            None => private(choice.base),
+        if let Some(named) = Self::named(choice)? {
+            return Ok(named);
         }
+        let wanted = private_options(choice.base)?;
+        let server = Server::start(&wanted).context("start a private PostgreSQL")?;
+        Ok(private(server, &wanted, choice.base))
     }
 
     /// The same, but makes no private server where there is none yet.
@@ -69,6 +64,27 @@ impl Database {
             true => Self::choose(choice).map(Some),
             false => Ok(None),
         }
+    }
+
+    /// The same, but starts no private server.
+    ///
+    /// # Errors
+    /// As [`Self::choose`].
+    pub(crate) fn choose_if_running(choice: &Choice<'_>) -> Result<Option<Self>> {
+        if let Some(named) = Self::named(choice)? {
+            return Ok(Some(named));
+        }
+        let wanted = private_options(choice.base)?;
+        let server = Server::find(&wanted).context("find the private PostgreSQL")?;
+        Ok(server.map(|server| private(server, &wanted, choice.base)))
+    }
+
+    fn named(choice: &Choice<'_>) -> Result<Option<Self>> {
+        Ok(named(choice)?.map(|(options, why)| Self {
+            description: format!("{options} ({why})"),
+            options,
+            private: None,
+        }))
     }
 }
 
@@ -124,9 +140,7 @@ fn from_parts(host: &str) -> Result<ConnectOptions> {
     parse(&text, "POSTGRES_HOST")
 }
 
-fn private(base: &Path) -> Result<Database> {
-    let wanted = private_options(base)?;
-    let server = Server::start(&wanted).context("start a private PostgreSQL")?;
+fn private(server: Server, wanted: &bekk_postgres::Options, base: &Path) -> Database {
     let below = server.data_dir().starts_with(&wanted.directory);
     let place = if below {
         &wanted.directory
@@ -148,11 +162,11 @@ fn private(base: &Path) -> Result<Database> {
         server.database(),
         shown_from(base, place).display(),
     );
-    Ok(Database {
+    Database {
         options,
         description,
         private: Some(server),
-    })
+    }
 }
 
 /// What the private server is made with.

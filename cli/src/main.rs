@@ -11,12 +11,14 @@ mod http;
 mod infer;
 mod lag;
 mod log_place;
+mod observe;
 mod open_files;
 mod pipeline;
 mod screen;
 mod service;
 mod signals;
 mod status;
+mod units;
 
 use std::process::ExitCode;
 

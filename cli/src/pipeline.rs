@@ -74,7 +74,7 @@ impl Summary {
             summary.rows = load(&stats.rows);
             summary.superseded = load(&stats.superseded);
             summary.dead = load(&stats.dead);
-            summary.records = applied(stats);
+            summary.records = stats.applied();
             summary.dead_by_reason = stats.dead_by_reason();
         }
         self
@@ -247,7 +247,7 @@ impl Pipeline {
         let Some(sink) = self.counts.sink.get() else {
             return (read, known);
         };
-        let (applied, lag) = (u128::from(applied(sink)), u128::from(sink.lag()));
+        let (applied, lag) = (u128::from(sink.applied()), u128::from(sink.lag()));
         let share = u128::from(read) * applied / (applied + lag).max(1);
         (u64::try_from(share).unwrap_or(read), known)
     }
@@ -261,7 +261,7 @@ impl Pipeline {
             fields.push(format!("logged {}", grouped(load(&stats.records_logged))));
         }
         if let Some(stats) = self.counts.sink.get() {
-            fields.push(format!("applied {}", grouped(applied(stats))));
+            fields.push(format!("applied {}", grouped(stats.applied())));
             fields.push(format!("lag {}", grouped(stats.lag())));
             fields.push(format!("rejected {}", grouped(load(&stats.dead))));
             if load(&stats.batches) > 0 {
@@ -277,15 +277,6 @@ impl Pipeline {
         }
         fields.join("   ")
     }
-}
-
-/// How many records a sink has applied in this run.
-fn applied(stats: &bekk_sink::Stats) -> u64 {
-    let counters = [&stats.rows, &stats.superseded, &stats.dead];
-    counters
-        .iter()
-        .map(|counter| counter.load(Ordering::Relaxed))
-        .sum()
 }
 
 impl<T> Part<T> {

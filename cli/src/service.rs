@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bekk_log::Client;
-use bekk_sink::State;
+use bekk_sink::{ConnectOptions, State};
 use serde::Serialize;
 
 /// Records that wait while none is applied for so long are no progress.
@@ -22,6 +22,18 @@ pub(crate) struct Parts {
     pub(crate) log_waits_for: Option<String>,
     pub(crate) ingest: Option<Arc<bekk_ingest::Stats>>,
     pub(crate) sink: Option<Sink>,
+    pub(crate) postgres: Database,
+}
+
+/// The database as the command knows it.
+#[derive(Default, Clone)]
+pub(crate) enum Database {
+    /// The command needs none; whoever wants to look has to find it.
+    #[default]
+    NotNeeded,
+    /// It is being chosen, or a private server starts.
+    Starting,
+    InUse(Box<ConnectOptions>),
 }
 
 /// A running sink.
@@ -32,7 +44,7 @@ pub(crate) struct Sink {
 }
 
 /// Whether progress is being made.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Readiness {
     pub(crate) ready: bool,
     /// What keeps each part from going on.
@@ -75,6 +87,16 @@ impl Service {
             group: group.to_owned(),
             stats: Arc::clone(stats),
         });
+    }
+
+    /// Notes that a database will be in use.
+    pub(crate) fn awaits_postgres(&self) {
+        self.lock().postgres = Database::Starting;
+    }
+
+    /// Notes the database in use.
+    pub(crate) fn has_postgres(&self, options: &ConnectOptions) {
+        self.lock().postgres = Database::InUse(Box::new(options.clone()));
     }
 
     /// Whether progress is being made, and what is in its way.

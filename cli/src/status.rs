@@ -1,5 +1,7 @@
 //! Where everything is, as one value: what `bekk status` prints, and whoever else asks.
 
+mod findings;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
@@ -15,6 +17,8 @@ use crate::context::Context;
 use crate::database::shown_from;
 use crate::log_place::{LogPlace, holder};
 
+pub(crate) use findings::{Act, DEFAULT_GROUP, Finding, Stage};
+
 /// Where everything is.
 #[derive(Serialize)]
 pub(crate) struct Status {
@@ -27,9 +31,12 @@ pub(crate) struct Status {
     pub(crate) problems: Vec<String>,
     /// What to do now.
     pub(crate) next: String,
+    /// What is wrong or waits for someone, the most urgent first.
+    #[serde(skip)]
+    pub(crate) findings: Vec<Finding>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct LogStatus {
     /// Its directory, or `kafka://` and its hosts.
     pub(crate) place: String,
@@ -47,7 +54,7 @@ pub(crate) struct LogStatus {
 }
 
 /// The space on a disk.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct Disk {
     pub(crate) free_bytes: u64,
     /// Ingest waits while less than this is free.
@@ -55,7 +62,7 @@ pub(crate) struct Disk {
 }
 
 /// What the ingest of this directory knows of files.
-#[derive(Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub(crate) struct Files {
     /// Whether an ingest runs.
     pub(crate) running: bool,
@@ -68,7 +75,7 @@ pub(crate) struct Files {
 }
 
 /// What has been noticed of a file.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct FileNotice {
     pub(crate) stream: String,
     pub(crate) path: String,
@@ -79,14 +86,14 @@ pub(crate) struct FileNotice {
 }
 
 /// A file that is set aside, or cannot be read.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct SetAside {
     pub(crate) stream: String,
     pub(crate) path: String,
     pub(crate) reason: String,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub(crate) struct PostgresStatus {
     /// The server; `None` if it is the private one and has not been made yet.
     pub(crate) server: Option<String>,
@@ -94,7 +101,7 @@ pub(crate) struct PostgresStatus {
 }
 
 /// Open dead letters.
-#[derive(Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DeadLetters {
     pub(crate) group: String,
     pub(crate) stream: String,
@@ -145,141 +152,55 @@ impl Status {
         status
     }
 
-    /// The same of a log and a database that are in use already.
+    /// Gathers the same from a log and a database that are in use already.
     ///
     /// # Errors
     /// If what ingest has written down cannot be read.
     pub(crate) fn of(context: &Context, sources: &Sources<'_>) -> Result<Self> {
+        let files = Files::of(&known_files(context)?, context);
+        let log = LogStatus::of(sources.place, sources.log.as_ref().copied());
+        let client = sources.log.as_ref().ok().copied().flatten();
+        let database = DatabaseStatus::of(sources.postgres.as_ref().copied(), client);
+        Ok(Self::judged(log, files, database))
+    }
+
+    /// Judges what was gathered: what is wrong, and what to do next.
+    pub(crate) fn judged(log: LogStatus, files: Files, database: DatabaseStatus) -> Self {
         let mut status = Self {
-            log: LogStatus::of(sources),
-            files: Files::of(context)?,
-            postgres: PostgresStatus::default(),
-            groups: Vec::new(),
-            dead_letters: Vec::new(),
+            log,
+            files,
+            postgres: database.postgres,
+            groups: database.groups,
+            dead_letters: database.dead_letters,
             problems: Vec::new(),
             next: String::new(),
+            findings: Vec::new(),
         };
-        let client = sources.log.as_ref().ok().copied().flatten();
-        match &sources.postgres {
-            Err(error) => status.postgres.error = Some(error.clone()),
-            Ok(None) => {}
-            Ok(Some(postgres)) => {
-                status.postgres.server = Some(postgres.to_string());
-                if let Err(error) = status.ask_postgres(postgres, client) {
-                    status.postgres.error = Some(format!("{error:#}"));
-                }
-            }
-        }
-        status.judge();
-        Ok(status)
-    }
-
-    fn ask_postgres(&mut self, postgres: &ConnectOptions, client: Option<&Client>) -> Result<()> {
-        let offsets = bekk_sink::list_offsets(postgres)?;
-        self.groups = lines(offsets, client);
-        let counts = bekk_sink::count_letters(postgres)?;
-        self.dead_letters = counts
-            .into_iter()
-            .map(|count| DeadLetters {
-                group: count.group,
-                stream: count.stream,
-                reason: count.reason,
-                open: count.open,
-            })
-            .collect();
-        Ok(())
-    }
-
-    /// Says what is wrong, and what to do next: of several things the first.
-    fn judge(&mut self) {
-        let mut next = Vec::new();
-        let mut problem = |what: String, act: &str| {
-            self.problems.push(what);
-            next.push(act.to_owned());
-        };
-        if let Some(error) = &self.log.error {
-            problem(error.clone(), "start the log's server, or end it");
-        }
-        if let Some(error) = &self.postgres.error {
-            let act = "see to PostgreSQL, or name another with --postgres";
-            problem(error.clone(), act);
-        }
-        if let Some(disk) = &self.log.disk
-            && disk.free_bytes < disk.reserve_bytes
-        {
-            let what = format!(
-                "the log's disk has {} bytes free, less than the reserve of {}: ingest waits",
-                disk.free_bytes, disk.reserve_bytes
-            );
-            problem(what, "free space on the log's disk, or shorten retention");
-        }
-        if self.log.gaps > 0 {
-            let what = format!("the log has {} gaps: records are lost", self.log.gaps);
-            problem(what, "bekk log verify");
-        }
-        if let Some(line) = self.groups.iter().find(|line| line.is_of_other_log) {
-            let act = format!("bekk offsets reset --group {} --to earliest", line.group);
-            let what = format!("group `{}` counts in another log than this", line.group);
-            problem(what, &act);
-        }
-        next.extend(self.next_step());
-        next.push("nothing to do".to_owned());
-        self.next = next.swap_remove(0);
-    }
-
-    /// What is to be done where nothing is wrong.
-    fn next_step(&self) -> Option<String> {
-        let waits = |line: &&Line| line.lag.is_some_and(|lag| lag > 0) && line.owner.is_none();
-        let waiting: Vec<&Line> = self.groups.iter().filter(waits).collect();
-        if waiting.iter().any(|line| line.group == DEFAULT_GROUP) {
-            return Some("bekk up (records wait, and no sink runs)".to_owned());
-        }
-        if let Some(file) = self.files.set_aside.first() {
-            return Some(format!("mend `{}`: {}", file.path, file.reason));
-        }
-        if !self.log.exists {
-            return Some("bekk up (nothing has run here yet)".to_owned());
-        }
-        if !self.files.running && self.files.states.contains_key(FileState::Waiting.as_str()) {
-            return Some("bekk up (files wait, and no ingest runs)".to_owned());
-        }
-        let open: u64 = self.dead_letters.iter().map(|count| count.open).sum();
-        if open > 0 {
-            return Some(format!("bekk dead-letters list ({open} open)"));
-        }
-        let urgent = self
-            .files
-            .notices
-            .iter()
-            .find(|notice| notice.needs_someone);
-        if let Some(notice) = urgent {
-            return Some(format!("look at `{}`: {}", notice.path, notice.text));
-        }
-        let line = waiting.first()?;
-        Some(format!(
-            "bekk sink --group {0} --table …, or bekk offsets delete --group {0} (records wait for it)",
-            line.group
-        ))
+        status.findings = findings::of(&status);
+        let problems = status.findings.iter().filter(|finding| finding.is_problem);
+        status.problems = problems.map(|finding| finding.what.clone()).collect();
+        status.next = status
+            .findings
+            .first()
+            .map_or_else(|| "nothing to do".to_owned(), Finding::next);
+        status
     }
 }
 
-/// The group of whoever names none.
-const DEFAULT_GROUP: &str = "bekk";
-
 impl LogStatus {
-    fn of(sources: &Sources<'_>) -> Self {
-        let place = sources.place;
+    /// Asks the log at `place`: none where there is none yet, else why it cannot be had.
+    pub(crate) fn of(place: &LogPlace, log: Result<Option<&Client>, &String>) -> Self {
         let mut status = Self {
             place: place.to_string(),
             exists: place.exists(),
             id: None,
             owner_pid: None,
-            error: sources.log.as_ref().err().cloned(),
+            error: log.err().cloned(),
             topics: Vec::new(),
             gaps: 0,
             disk: disk(place),
         };
-        if let Ok(Some(client)) = &sources.log {
+        if let Ok(Some(client)) = log {
             if !client.is_owner() {
                 status.owner_pid = place.dir().and_then(holder);
             }
@@ -312,16 +233,68 @@ fn disk(place: &LogPlace) -> Option<Disk> {
     })
 }
 
+/// What the database says.
+#[derive(Default, Clone)]
+pub(crate) struct DatabaseStatus {
+    pub(crate) postgres: PostgresStatus,
+    pub(crate) groups: Vec<Line>,
+    pub(crate) dead_letters: Vec<DeadLetters>,
+}
+
+impl DatabaseStatus {
+    /// Asks a database: none where it is a private one that has not been made yet, else why it cannot be had.
+    pub(crate) fn of(
+        postgres: Result<Option<&ConnectOptions>, &String>,
+        log: Option<&Client>,
+    ) -> Self {
+        let mut status = Self::default();
+        match postgres {
+            Err(error) => status.postgres.error = Some(error.clone()),
+            Ok(None) => {}
+            Ok(Some(options)) => {
+                status.postgres.server = Some(options.to_string());
+                if let Err(error) = status.ask(options, log) {
+                    status.postgres.error = Some(format!("{error:#}"));
+                }
+            }
+        }
+        status
+    }
+
+    fn ask(&mut self, postgres: &ConnectOptions, log: Option<&Client>) -> Result<()> {
+        self.groups = lines(bekk_sink::list_offsets(postgres)?, log);
+        let counts = bekk_sink::count_letters(postgres)?;
+        self.dead_letters = counts
+            .into_iter()
+            .map(|count| DeadLetters {
+                group: count.group,
+                stream: count.stream,
+                reason: count.reason,
+                open: count.open,
+            })
+            .collect();
+        Ok(())
+    }
+}
+
+/// What the ingest of this directory knows of each file.
+///
+/// # Errors
+/// If what ingest has written down cannot be read.
+pub(crate) fn known_files(context: &Context) -> Result<bekk_ingest::Files> {
+    let state_dir = context.ingest_config(true).state_dir;
+    bekk_ingest::files(&state_dir, &context.config.streams)
+        .context("read what ingest has written down")
+}
+
 impl Files {
-    fn of(context: &Context) -> Result<Self> {
-        let state_dir = context.ingest_config(true).state_dir;
-        let known = bekk_ingest::files(&state_dir, &context.config.streams)
-            .context("read what ingest has written down")?;
+    /// Counts files by state, and names those that are set aside.
+    pub(crate) fn of(known: &bekk_ingest::Files, context: &Context) -> Self {
         let mut files = Self {
             running: known.running.is_some(),
             ..Self::default()
         };
-        for file in known.files {
+        for file in &known.files {
             *files.states.entry(file.state.as_str()).or_default() += 1;
             for notice in file
                 .notices
@@ -339,12 +312,12 @@ impl Files {
             if matches!(file.state, FileState::Blocked | FileState::Unreadable) {
                 let path = shown_from(&context.base, &file.path);
                 files.set_aside.push(SetAside {
-                    stream: file.stream,
+                    stream: file.stream.clone(),
                     path: path.display().to_string(),
-                    reason: file.why.unwrap_or_default(),
+                    reason: file.why.clone().unwrap_or_default(),
                 });
             }
         }
-        Ok(files)
+        files
     }
 }

@@ -126,6 +126,28 @@ pub fn read_letters(
     })
 }
 
+/// The dead letters with a number below `before`, the newest first, at most `limit` of them.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn latest_letters(
+    postgres: &ConnectOptions,
+    filter: &LetterFilter,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Letter>, Error> {
+    with_letters(postgres, async |client| {
+        let (limit, before) = (i64::from(limit), before.unwrap_or(i64::MAX));
+        let mut parameters = filter.parameters().to_vec();
+        parameters.extend([&before as &(dyn ToSql + Sync), &limit]);
+        let query = format!(
+            "SELECT {COLUMNS} FROM bekk.dead_letters WHERE {CONDITION} AND id < $7 ORDER BY id DESC LIMIT $8"
+        );
+        let rows = client.query(&query, &parameters).await?;
+        Ok(rows.iter().map(letter).collect())
+    })
+}
+
 /// How many open dead letters there are of each group, stream and reason.
 ///
 /// # Errors

@@ -27,6 +27,8 @@ pub struct Stats {
     pub retries: AtomicU64,
     /// How long batches took from their transaction's begin to its commit.
     pub apply_time: Histogram,
+    /// From the timestamp of each committed batch's last record to its commit.
+    pub visible_time: Histogram,
     dead_by_reason: Mutex<BTreeMap<String, u64>>,
     /// When a batch was last committed, or none waited.
     progressed_at: Mutex<Option<Instant>>,
@@ -74,6 +76,14 @@ impl Stats {
     #[must_use]
     pub fn positions(&self) -> Vec<Position> {
         lock(&self.positions).clone()
+    }
+
+    /// How many records have been applied: rows, superseded ones and dead letters.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        let counters = [&self.rows, &self.superseded, &self.dead];
+        let counts = counters.map(|counter| counter.load(Ordering::Relaxed));
+        counts.iter().sum()
     }
 
     /// How many records of all partitions are yet to be applied, by whichever sink.

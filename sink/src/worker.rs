@@ -214,6 +214,8 @@ impl Worker<'_> {
             self.stats
                 .last_visible_latency_us
                 .store(latency_us, Ordering::Relaxed);
+            let latency = Duration::from_micros(latency_us);
+            self.stats.visible_time.observe(latency);
         }
         self.tally.rows += applied.rows;
         self.tally.superseded += applied.superseded;

@@ -125,7 +125,7 @@ fn shown_detail(letter: &Letter) -> String {
 }
 
 /// The file's name and line, else the record's place in the log.
-fn shown_place(letter: &Letter) -> String {
+pub(crate) fn shown_place(letter: &Letter) -> String {
     match (&letter.file, letter.line) {
         (Some(file), Some(line)) => {
             let name = Path::new(file).file_name();

@@ -11,6 +11,7 @@ use crate::args::{Global, Ingest};
 use crate::context::Context;
 use crate::http::Http;
 use crate::log_place::Run;
+use crate::observe::Observer;
 use crate::pipeline::{Counts, Pipeline};
 use crate::screen::Screen;
 use crate::service::Service;
@@ -18,10 +19,11 @@ use crate::signals;
 
 pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
-    let context = Context::load(global)?;
+    let context = Arc::new(Context::load(global)?);
     let service = Arc::<Service>::default();
-    let _http = Http::start(args.http.unless(args.once.once), &service, screen)?;
     let place = context.log_place(&args.log)?;
+    let observe = || Ok(Observer::new(&service, &context, place.clone(), "ingest"));
+    let _http = Http::start(args.http.unless(args.once.once), "ingest", observe, screen)?;
     let run = Run {
         screen,
         service: &service,

@@ -1,6 +1,7 @@
 //! `bekk log`: what the log holds, whether it is whole, and the log for others.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,7 +14,7 @@ use crate::context::Context;
 use crate::screen::{Screen, grouped, plural};
 
 pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcome> {
-    let context = Context::load(global)?;
+    let context = Arc::new(Context::load(global)?);
     match args {
         Log::Topics(args) => topics(&context, args),
         Log::Read(args) => super::read::run(&context, args),
@@ -23,23 +24,23 @@ pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcom
 }
 
 /// What a topic holds.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct TopicLine {
-    topic: String,
+    pub(crate) topic: String,
     /// Absent of a Kafka cluster, as is the size.
-    segments: Option<u32>,
-    bytes: Option<u64>,
+    pub(crate) segments: Option<u32>,
+    pub(crate) bytes: Option<u64>,
     /// How long its records are kept: an age, a size in bytes, or for ever.
-    retention_seconds: Option<u64>,
-    retention_bytes: Option<u64>,
-    partitions: Vec<PartitionLine>,
+    pub(crate) retention_seconds: Option<u64>,
+    pub(crate) retention_bytes: Option<u64>,
+    pub(crate) partitions: Vec<PartitionLine>,
 }
 
-#[derive(Serialize)]
-struct PartitionLine {
-    partition: u32,
-    start: u64,
-    end: u64,
+#[derive(Clone, Serialize)]
+pub(crate) struct PartitionLine {
+    pub(crate) partition: u32,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
 }
 
 /// What each topic holds.

@@ -21,7 +21,7 @@ pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Ou
 }
 
 /// One line of the list.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct Line {
     pub(crate) group: String,
     pub(crate) topic: String,
@@ -140,7 +140,7 @@ fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
 }
 
 /// What tells a sink from the others of its group.
-fn shown_owner(owner: &str) -> String {
+pub(crate) fn shown_owner(owner: &str) -> String {
     let id = owner.rsplit(' ').next().unwrap_or(owner);
     id.chars().take(8).collect()
 }

@@ -16,6 +16,7 @@ use crate::args::{LogServe, ServeArgs};
 use crate::context::Context;
 use crate::http::Http;
 use crate::log_place::Run;
+use crate::observe::Observer;
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
@@ -25,11 +26,12 @@ const PASSWORD: &str = "BEKK_SASL_PASSWORD";
 /// How often it is looked whether to end.
 const TICK: Duration = Duration::from_millis(50);
 
-pub(crate) fn run(context: &Context, args: &LogServe, screen: &Screen) -> Result<Outcome> {
+pub(crate) fn run(context: &Arc<Context>, args: &LogServe, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
     let service = Arc::<Service>::default();
-    let _http = Http::start(args.http.http, &service, screen)?;
     let place = context.log_place(&args.log)?;
+    let observe = || Ok(Observer::new(&service, context, place.clone(), "log"));
+    let _http = Http::start(args.http.http, "log serve", observe, screen)?;
     let run = Run {
         screen,
         service: &service,

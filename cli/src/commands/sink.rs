@@ -13,6 +13,7 @@ use crate::args::{Global, Sink, Where};
 use crate::context::Context;
 use crate::http::Http;
 use crate::log_place::Run;
+use crate::observe::Observer;
 use crate::pipeline::{Counts, Pipeline};
 use crate::screen::Screen;
 use crate::service::Service;
@@ -20,14 +21,17 @@ use crate::signals;
 
 pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
-    let context = Context::load(global)?;
+    let context = Arc::new(Context::load(global)?);
     let service = Arc::<Service>::default();
-    let _http = Http::start(args.http.unless(args.once.once), &service, screen)?;
+    service.awaits_postgres();
+    let place = context.log_place(&args.log)?;
+    let observe = || Ok(Observer::new(&service, &context, place.clone(), "sink"));
+    let _http = Http::start(args.http.unless(args.once.once), "sink", observe, screen)?;
     let streams = context.targets(&args.target)?;
     let from = start(args.from)?;
     let database = context.database(&args.postgres)?;
+    service.has_postgres(&database.options);
     screen.say(&format!("postgres   {}", database.description));
-    let place = context.log_place(&args.log)?;
     let run = Run {
         screen,
         service: &service,

@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::database::{Choice, Database};
 use crate::http::Http;
 use crate::log_place::{LogPlace, Run};
+use crate::observe::Observer;
 use crate::pipeline::{Counts, Pipeline};
 use crate::screen::Screen;
 use crate::service::Service;
@@ -22,9 +23,12 @@ use crate::signals;
 
 pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
-    let context = Context::load(global)?;
+    let context = Arc::new(Context::load(global)?);
     let service = Arc::<Service>::default();
-    let _http = Http::start(args.http.unless(args.once.once), &service, screen)?;
+    service.awaits_postgres();
+    let place = context.log_place(&args.log)?;
+    let observe = || Ok(Observer::new(&service, &context, place.clone(), "up"));
+    let _http = Http::start(args.http.unless(args.once.once), "up", observe, screen)?;
     let demo = args
         .demo
         .then(generate::Live::from_environment)
@@ -35,8 +39,8 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         config: &context.config,
         base: &context.base,
     })?;
+    service.has_postgres(&database.options);
     screen.say(&format!("postgres   {}", database.description));
-    let place = context.log_place(&args.log)?;
     let run = Run {
         screen,
         service: &service,

@@ -1,7 +1,9 @@
 //! What a running command tells over HTTP: whether it is alive, whether it makes progress, its metrics.
 
 mod exposition;
+mod guard;
 mod metrics;
+mod page;
 mod probe;
 mod process;
 mod router;
@@ -16,13 +18,14 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::probe::ask;
 
+use crate::observe::{Observer, Sampler};
 use crate::screen::Screen;
-use crate::service::Service;
+use page::Site;
 
 /// How many ports are tried from the one that was asked for on.
 const PORTS_TRIED: u16 = 100;
 /// How many requests that touch the log are answered at once.
-const BLOCKING_MAX: usize = 4;
+const BLOCKING_MAX: usize = 8;
 
 /// Where a command answers HTTP, if it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +52,16 @@ impl FromStr for HttpAt {
 pub(crate) struct Http(Option<Runtime>);
 
 impl Http {
-    /// Answers requests about a service from now on, and says where.
+    /// Answers requests about what `command` does from now on, and says where.
     ///
     /// # Errors
     /// If the address cannot be had for another reason than that its port is taken.
-    pub(crate) fn start(at: HttpAt, service: &Arc<Service>, screen: &Screen) -> Result<Self> {
+    pub(crate) fn start(
+        at: HttpAt,
+        command: &'static str,
+        observe: impl FnOnce() -> Result<Observer>,
+        screen: &Screen,
+    ) -> Result<Self> {
         let HttpAt::Address(asked) = at else {
             return Ok(Self(None));
         };
@@ -67,7 +75,9 @@ impl Http {
             .enable_all()
             .build()
             .context("start to answer HTTP")?;
-        let router = router::router(Arc::clone(service));
+        let site = Site::new(observe()?, command);
+        runtime.spawn(keep_history(Arc::clone(&site)));
+        let router = router::router(site);
         let listener = {
             let _in_runtime = runtime.enter();
             tokio::net::TcpListener::from_std(listener).context("start to answer HTTP")?
@@ -88,6 +98,24 @@ impl Drop for Http {
         // Whoever asks at this moment gets no answer; nothing is lost by that.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// Takes a sample of what happens every few seconds, whether anybody looks or not.
+async fn keep_history(site: Arc<Site>) {
+    let mut sampler = Sampler::default();
+    loop {
+        tokio::time::sleep(Sampler::pause()).await;
+        let site = Arc::clone(&site);
+        let sampled = tokio::task::spawn_blocking(move || {
+            let observer = site.observer();
+            sampler.sample(observer.service(), observer.history());
+            sampler
+        });
+        match sampled.await {
+            Ok(same) => sampler = same,
+            Err(_) => return,
         }
     }
 }

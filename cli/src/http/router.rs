@@ -5,10 +5,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::guard::guard;
 use super::metrics;
+use super::page::{self, Site};
 use crate::service::Service;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -16,12 +19,23 @@ const JSON: &str = "application/json";
 /// The version of the text format that Prometheus asks for.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) fn router(service: Arc<Service>) -> Router {
+pub(super) fn router(site: Arc<Site>) -> Router {
+    let service = Arc::clone(site.observer().service());
+    let views = Router::new();
+    let views = page::paths().fold(views, |views, path| views.route(path, get(page::view)));
+    let page = views
+        .route("/events", get(page::events))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
+        .route("/icon.svg", get(page::icon))
+        .with_state(site);
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(show_metrics))
         .with_state(service)
+        .merge(page)
+        .layer(middleware::from_fn(guard))
 }
 
 /// The process answers: there is nothing that a restart would mend.

@@ -23,7 +23,7 @@ fn events(ids: std::ops::Range<u32>, price: &str) -> String {
 }
 
 /// Where the started binaries said that they answer, in order.
-fn addresses(sandbox: &Sandbox) -> Vec<String> {
+pub(crate) fn addresses(sandbox: &Sandbox) -> Vec<String> {
     let said = sandbox.said();
     let lines = said.lines().filter_map(|line| line.strip_prefix("http "));
     let address = |line: &str| {
@@ -33,7 +33,7 @@ fn addresses(sandbox: &Sandbox) -> Vec<String> {
     lines.filter_map(|line| address(line.trim())).collect()
 }
 
-fn address(sandbox: &Sandbox) -> String {
+pub(crate) fn address(sandbox: &Sandbox) -> String {
     wait_until("it says where it answers", LIMIT, || {
         !addresses(sandbox).is_empty()
     });

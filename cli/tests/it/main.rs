@@ -17,6 +17,7 @@ mod log_read;
 mod memory;
 mod offsets;
 mod once;
+mod page;
 mod reference;
 mod replay;
 mod roles;

@@ -68,7 +68,7 @@ fn what_is_wrong_is_said_with_what_helps() {
         "files      1 blocked, 1 finished\n",
     );
     let told = prints(told, "set aside  data/b.csv: its header lacks");
-    prints(told, "\nnext: mend `data/b.csv`: its header lacks");
+    prints(told, "\nnext: fix `data/b.csv`: its header lacks");
     // A file that is set aside stops nothing, so the container is well.
     prints(sandbox.run(&["health"]).ok(), "healthy");
     std::fs::remove_file(sandbox.path("data/b.csv")).unwrap();
@@ -78,7 +78,7 @@ fn what_is_wrong_is_said_with_what_helps() {
     sandbox.run(&["log", "topics"]).ok();
     let other = prints(
         sandbox.run(&["status"]).ok(),
-        "problem    group `bekk` counts in another log",
+        "problem    the offsets of group `bekk` belong to a different log",
     );
     prints(
         other,

@@ -1,0 +1,90 @@
+//! Server-sent events: what has changed of a view, once a second, for as long as somebody looks.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde_json::{Map, Value};
+
+use super::Site;
+use super::view::{Kind, Parameters, View};
+
+/// Interval between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// One who looks.
+struct Viewer {
+    site: Arc<Site>,
+    view: View,
+    /// What is shown already, by section.
+    shown: HashMap<&'static str, u64>,
+    is_first: bool,
+}
+
+/// Sends the sections of a view that change. The parameters are the page's own, and `view` its path.
+pub(crate) async fn events(
+    State(site): State<Arc<Site>>,
+    Query(parameters): Query<Parameters>,
+) -> Response {
+    let Some(kind) = parameters.get("view").and_then(|path| Kind::at(path)) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let Ok(_) = site
+        .viewers
+        .try_acquire()
+        .map(tokio::sync::SemaphorePermit::forget)
+    else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many viewers\n").into_response();
+    };
+    let viewer = Viewer {
+        view: View::new(kind, &parameters),
+        site,
+        shown: HashMap::new(),
+        is_first: true,
+    };
+    let events = stream::unfold(viewer, |mut viewer| async move {
+        let event = viewer.next().await?;
+        Some((Ok::<_, Infallible>(event), viewer))
+    });
+    let mut response = Sse::new(events).into_response();
+    // A proxy is not to hold events back.
+    let headers = response.headers_mut();
+    headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
+    response
+}
+
+impl Viewer {
+    /// Waits for the next look, and returns what has changed since the last one.
+    async fn next(&mut self) -> Option<Event> {
+        if !std::mem::take(&mut self.is_first) {
+            tokio::time::sleep(EVERY).await;
+        }
+        let (site, view) = (Arc::clone(&self.site), self.view.clone());
+        let looked = tokio::task::spawn_blocking(move || site.sections(&view, Duration::ZERO));
+        let (_, sections) = looked.await.ok()?;
+        let mut changed = Map::new();
+        for section in sections.iter() {
+            if self.shown.insert(section.id, section.hash) != Some(section.hash) {
+                let html = Value::String(section.markup.0.clone());
+                changed.insert(section.id.to_owned(), html);
+            }
+        }
+        Some(Event::default().data(Value::Object(changed).to_string()))
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.site.viewers.add_permits(1);
+    }
+}

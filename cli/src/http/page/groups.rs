@@ -1,0 +1,81 @@
+//! The groups: how far each has come in each partition, and which sink holds it.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::Section;
+use super::layout::{nothing, tag};
+use crate::commands::offsets::{Line, shown_owner};
+use crate::observe::{GroupTotals, Snapshot};
+use crate::screen::{grouped, plural};
+use crate::units::duration;
+
+pub(super) fn sections(snapshot: &Snapshot) -> Vec<Section> {
+    vec![Section::new("groups", groups(snapshot))]
+}
+
+fn groups(snapshot: &Snapshot) -> Markup {
+    let mut groups: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
+    for line in &snapshot.status.groups {
+        groups.entry(&line.group).or_default().push(line);
+    }
+    let postgres = &snapshot.status.postgres;
+    if groups.is_empty() {
+        return nothing(match (&postgres.error, &postgres.server) {
+            (Some(_), _) => "PostgreSQL is unreachable, and so are the groups that it remembers.",
+            (None, None) => "No PostgreSQL is named here, so its groups are not known.",
+            (None, Some(_)) => "No group has applied anything to this database yet.",
+        });
+    }
+    html! {
+        @for (name, lines) in groups { (group(snapshot, name, &lines)) }
+    }
+}
+
+fn group(snapshot: &Snapshot, name: &str, lines: &[&Line]) -> Markup {
+    let totals = GroupTotals::of(lines.iter().copied());
+    let is_here = snapshot.has_sink && snapshot.flow.group == name;
+    html! {
+        section .group {
+            div .bar-title {
+                h2 { (name) }
+                @if totals.held == 0 { (tag("warn", "no sink runs")) }
+                @else { (tag("flow", &format!("{} of {} partitions held", totals.held, totals.partitions))) }
+                @if is_here { (tag("", "a sink in this process")) }
+                @if lines.iter().any(|line| line.is_of_other_log) { (tag("bad", "belongs to a different log")) }
+                span .note.right {
+                    (grouped(totals.rows)) " " (plural(totals.rows, "row")) " + " (grouped(totals.superseded)) " superseded + "
+                    (grouped(totals.dead_letters)) " " (plural(totals.dead_letters, "dead letter"))
+                }
+            }
+            div .card tabindex="0" role="region" aria-label=(format!("Group {name}")) {
+                table {
+                    thead { tr {
+                        th scope="col" { "Partition" } th .n scope="col" { "Next" } th .n scope="col" { "End" }
+                        th .n scope="col" { "Lag" } th .n scope="col" { "Oldest waits" }
+                        th .n scope="col" { "Rows" } th .n scope="col" { "Superseded" } th .n scope="col" { "Dead letters" }
+                        th scope="col" { "Held by" }
+                    } }
+                    tbody {
+                        @for line in lines {
+                            tr {
+                                th .m scope="row" { (line.topic) "/" (line.partition) }
+                                td .n { (grouped(line.next)) }
+                                td .n { (known(line.end)) }
+                                td .n { @if line.lag == Some(0) { span .zero { "0" } } @else { (known(line.lag)) } }
+                                td .n { @match line.lag_seconds { Some(seconds) if seconds > 0.0 => (duration(seconds)), _ => "–" } }
+                                td .n { (grouped(line.rows)) } td .n { (grouped(line.superseded)) } td .n { (grouped(line.dead_letters)) }
+                                td .m { @match &line.owner { Some(owner) => (shown_owner(owner)), None => "–" } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| "not known".to_owned(), grouped)
+}

@@ -1,0 +1,209 @@
+//! The dead letters: counts by reason, and each with its raw text, the field at fault marked, and what to type.
+
+mod mark;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::Path;
+
+use bekk_sink::{ConnectOptions, Letter, LetterFilter};
+use maud::{Markup, html};
+
+use super::layout::{command, nothing};
+use super::view::View;
+use super::{Section, Site};
+use crate::commands::dead_letters::shown_place;
+use crate::observe::Snapshot;
+use crate::screen::{grouped, plural};
+use crate::status::DeadLetters;
+use mark::{Marked, Marker};
+
+/// Number of letters on one page.
+const PAGE_LEN: u32 = 50;
+/// Number of pages of letters that are kept.
+const KEPT_MAX: usize = 16;
+
+/// Pages of letters that were read, each for as long as the counts stay the same.
+#[derive(Default)]
+pub(super) struct Kept(HashMap<View, Page>);
+
+/// A page of letters.
+struct Page {
+    /// The counts that it was read at.
+    counts: Vec<DeadLetters>,
+    letters: Result<Vec<Letter>, String>,
+}
+
+pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Section> {
+    vec![
+        Section::new("counts", counts(view, snapshot)),
+        Section::new("letters", letters(site, view, snapshot)),
+    ]
+}
+
+fn counts(view: &View, snapshot: &Snapshot) -> Markup {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut streams: BTreeMap<&str, u64> = BTreeMap::new();
+    for count in &snapshot.status.dead_letters {
+        *reasons.entry(&count.reason).or_default() += count.open;
+        *streams.entry(&count.stream).or_default() += count.open;
+    }
+    let open = snapshot.open_letters();
+    let current = |name: &str, value: &str| (view.text(name) == value).then_some("true");
+    html! {
+        div .bar-title {
+            h2 { (grouped(open)) " open " (plural(open, "dead letter")) }
+            @if open > 0 {
+                nav .spans aria-label="Reason" {
+                    a href=(view.link(&[("reason", ""), ("before", "")])) aria-current=[current("reason", "")] { "every reason" }
+                    @for (reason, count) in &reasons {
+                        a href=(view.link(&[("reason", reason), ("before", "")])) aria-current=[current("reason", reason)] {
+                            (grouped(*count)) " " (in_words(reason))
+                        }
+                    }
+                }
+                @if streams.len() > 1 {
+                    nav .spans aria-label="Stream" {
+                        a href=(view.link(&[("stream", ""), ("before", "")])) aria-current=[current("stream", "")] { "every stream" }
+                        @for (stream, count) in &streams {
+                            a href=(view.link(&[("stream", stream), ("before", "")])) aria-current=[current("stream", stream)] {
+                                (stream) " " (grouped(*count))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        @if open > 0 {
+            p .note {
+                "After you have fixed the configuration, the table or the text: " (command("bekk dead-letters retry --all"))
+                " To set them aside: " (command("bekk dead-letters discard ID"))
+            }
+        }
+    }
+}
+
+fn letters(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
+    let postgres = &snapshot.status.postgres;
+    if let Some(error) = &postgres.error {
+        return nothing(&format!("PostgreSQL is unreachable: {error}"));
+    }
+    let Some(options) = site.observer.postgres() else {
+        return nothing("No PostgreSQL is named here, so its dead letters are not known.");
+    };
+    let letters = match site.letters(view, &snapshot.status.dead_letters, &options) {
+        Err(error) => return nothing(&format!("The dead letters cannot be read: {error}")),
+        Ok(letters) if letters.is_empty() => {
+            return nothing(
+                match view.text("reason").is_empty() && view.text("stream").is_empty() {
+                    true => "No dead letters: every record that was applied is a row.",
+                    false => "No dead letter matches.",
+                },
+            );
+        }
+        Ok(letters) => letters,
+    };
+    let mut marker = Marker::new(site.observer.context(), site.observer.file_list());
+    let last = letters.last().map(|letter| letter.id.to_string());
+    html! {
+        ol .card.letters { @for letter in &letters { (one(letter, &marker.mark(letter))) } }
+        @if letters.len() == PAGE_LEN as usize || !view.text("before").is_empty() {
+            nav .pager aria-label="Pages" {
+                @if !view.text("before").is_empty() { a href=(view.link(&[("before", "")])) { "← Newest" } }
+                @if let Some(last) = last.filter(|_| letters.len() == PAGE_LEN as usize) {
+                    a rel="next" href=(view.link(&[("before", &last)])) { "Older →" }
+                }
+            }
+        }
+    }
+}
+
+fn one(letter: &Letter, marked: &Marked) -> Markup {
+    let level = if letter.reason == "refused" {
+        "warn"
+    } else {
+        "bad"
+    };
+    html! {
+        li .letter {
+            div .letter-head {
+                span .tag.(level) { (in_words(&letter.reason)) }
+                @match (&letter.file, letter.line) {
+                    (Some(file), Some(line)) => span title=(file) { (name(file)) ", line " (grouped(line)) },
+                    _ => span .m { (shown_place(letter)) },
+                }
+                @if let Some(column) = &letter.column { span { "column " b { (column) } } }
+                @if let Some(sqlstate) = &letter.sqlstate { span .m { (sqlstate) } }
+                span .note.right { "stream " (letter.stream) " · " (letter.created_at.replace('T', " ")) }
+            }
+            pre .raw { code { (marked.before) @if let Some(field) = &marked.field { mark { (field) } } (marked.after) } }
+            @if let Some(detail) = letter.detail.as_deref().filter(|detail| !detail.is_empty()) { p .sub { (detail) } }
+            p .letter-act { (command(&format!("bekk dead-letters retry {}", letter.id))) }
+        }
+    }
+}
+
+fn name(file: &str) -> String {
+    let name = Path::new(file).file_name();
+    name.map_or_else(
+        || file.to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// A reason in words; others than Bekk's own as they are.
+pub(super) fn in_words(reason: &str) -> &str {
+    match reason {
+        "field_count" => "wrong number of fields",
+        "bad_value" => "not a value of its type",
+        "out_of_range" => "out of range",
+        "too_many_decimals" => "too many decimals",
+        "bad_encoding" => "bad encoding",
+        "nul" => "contains NUL",
+        "missing_value" => "missing value",
+        "not_allowed" => "value not allowed",
+        "too_long" => "record too long",
+        "unclosed_quote" => "quote never closed",
+        "bad_quote" => "stray quote",
+        "refused" => "refused by PostgreSQL",
+        "no_payload" => "not a record of Bekk's",
+        other => other,
+    }
+}
+
+impl Site {
+    /// A page of letters; read again only when the counts have changed.
+    fn letters(
+        &self,
+        view: &View,
+        counts: &[DeadLetters],
+        options: &ConnectOptions,
+    ) -> Result<Vec<Letter>, String> {
+        let mut kept = self
+            .letters
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(page) = kept.0.get(view)
+            && page.counts == counts
+        {
+            return page.letters.clone();
+        }
+        let text = |name| Some(view.text(name).to_owned()).filter(|text| !text.is_empty());
+        let filter = LetterFilter {
+            reason: text("reason"),
+            stream: text("stream"),
+            ..LetterFilter::default()
+        };
+        let letters = bekk_sink::latest_letters(options, &filter, view.number("before"), PAGE_LEN)
+            .map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+        if kept.0.len() >= KEPT_MAX {
+            kept.0.clear();
+        }
+        let page = Page {
+            counts: counts.to_vec(),
+            letters: letters.clone(),
+        };
+        kept.0.insert(view.clone(), page);
+        letters
+    }
+}

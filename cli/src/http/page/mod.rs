@@ -1,0 +1,157 @@
+//! The page: HTML made here, from snapshots that all who look share, and kept current by server-sent events.
+//!
+//! **Invariant:** every text goes through maud's escaping; nothing here is marked as escaped already.
+
+mod assets;
+mod chart;
+mod events;
+mod files;
+mod groups;
+mod layout;
+mod letters;
+mod overview;
+mod streams;
+mod view;
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use maud::Markup;
+use tokio::sync::Semaphore;
+
+pub(super) use assets::{icon, script, style};
+pub(super) use events::events;
+
+use crate::observe::{Observer, Snapshot};
+use view::{Kind, Parameters, View};
+
+/// Longest time that a first look waits for sources that have not answered yet.
+const PATIENCE: Duration = Duration::from_millis(60);
+/// Number of viewers that are kept current at once.
+const VIEWERS_MAX: usize = 100;
+/// Number of views of one snapshot that are kept rendered.
+const RENDERED_MAX: usize = 32;
+
+/// What the page is made from.
+pub(crate) struct Site {
+    observer: Observer,
+    /// The command that serves it.
+    command: &'static str,
+    viewers: Semaphore,
+    rendered: Mutex<Rendered>,
+    letters: Mutex<letters::Kept>,
+}
+
+/// The sections of views of one snapshot.
+#[derive(Default)]
+struct Rendered {
+    snapshot: u64,
+    views: HashMap<View, Arc<Vec<Section>>>,
+}
+
+/// A part of the page that is replaced when it changes.
+struct Section {
+    /// Its element's id.
+    id: &'static str,
+    markup: Markup,
+    hash: u64,
+}
+
+impl Section {
+    fn new(id: &'static str, markup: Markup) -> Self {
+        let mut hasher = DefaultHasher::new();
+        markup.0.hash(&mut hasher);
+        Self {
+            id,
+            hash: hasher.finish(),
+            markup,
+        }
+    }
+}
+
+/// The paths of all views.
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    Kind::paths()
+}
+
+impl Site {
+    pub(crate) fn new(observer: Observer, command: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            observer,
+            command,
+            viewers: Semaphore::new(VIEWERS_MAX),
+            rendered: Mutex::default(),
+            letters: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// The sections of a view as they are now, and the snapshot that they show.
+    fn sections(&self, view: &View, patience: Duration) -> (Arc<Snapshot>, Arc<Vec<Section>>) {
+        let snapshot = self.observer.look(patience);
+        {
+            let mut rendered = self.rendered();
+            if rendered.snapshot != snapshot.number {
+                rendered.views.clear();
+                rendered.snapshot = snapshot.number;
+            }
+            if let Some(sections) = rendered.views.get(view) {
+                return (snapshot, Arc::clone(sections));
+            }
+        }
+        let mut sections = layout::sections(&snapshot);
+        sections.extend(match view.kind {
+            Kind::Overview => overview::sections(self, view, &snapshot),
+            Kind::Streams => streams::sections(self, &snapshot),
+            Kind::Files => files::sections(self, view),
+            Kind::Groups => groups::sections(&snapshot),
+            Kind::DeadLetters => letters::sections(self, view, &snapshot),
+        });
+        let sections = Arc::new(sections);
+        let mut rendered = self.rendered();
+        if rendered.snapshot == snapshot.number && rendered.views.len() < RENDERED_MAX {
+            rendered.views.insert(view.clone(), Arc::clone(&sections));
+        }
+        (snapshot, sections)
+    }
+
+    fn rendered(&self) -> std::sync::MutexGuard<'_, Rendered> {
+        self.rendered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A whole page.
+pub(super) async fn view(
+    State(site): State<Arc<Site>>,
+    uri: Uri,
+    Query(parameters): Query<Parameters>,
+) -> Response {
+    let Some(kind) = Kind::at(uri.path()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let view = View::new(kind, &parameters);
+    let made = tokio::task::spawn_blocking(move || {
+        let (snapshot, sections) = site.sections(&view, PATIENCE);
+        layout::document(&site, &view, &snapshot, &sections).into_string()
+    });
+    match made.await {
+        Ok(html) => (
+            [
+                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+                (header::CACHE_CONTROL, "no-store"),
+            ],
+            html,
+        )
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,138 @@
+//! The streams: where each comes from and goes to, what became of its records, and its schema.
+
+use bekk_stream::{Column, OnConflict, Stream};
+use maud::{Markup, html};
+
+use super::view::{Kind, link_to};
+use super::{Section, Site};
+use crate::observe::{GroupTotals, Snapshot};
+use crate::screen::grouped;
+
+pub(super) fn sections(site: &Site, snapshot: &Snapshot) -> Vec<Section> {
+    vec![
+        Section::new("streams", table(site, snapshot)),
+        Section::new("schemas", schemas(site)),
+    ]
+}
+
+/// What has become of each stream's records.
+pub(super) fn table(site: &Site, snapshot: &Snapshot) -> Markup {
+    let streams = &site.observer.context().config.streams;
+    let is_known = !snapshot.status.groups.is_empty();
+    html! {
+        div .bar-title {
+            h2 { "Streams" }
+            span .note { "as group " b { (snapshot.flow.group) } " has applied them" }
+        }
+        div .card tabindex="0" role="region" aria-label="Streams" {
+            table {
+                thead { tr {
+                    th scope="col" { "Stream" } th scope="col" { "Table" }
+                    th .n scope="col" { "In the log" } th .n scope="col" { "Rows" }
+                    th .n scope="col" { "Superseded" } th .n scope="col" { "Dead letters" } th .n scope="col" { "Lag" }
+                } }
+                tbody {
+                    @for stream in streams {
+                        @let totals = totals(snapshot, stream);
+                        @let open = open(snapshot, &stream.name);
+                        tr {
+                            th scope="row" { (stream.name) }
+                            td .m { (stream.table) }
+                            td .n { (appended(snapshot, &stream.name).map_or_else(unknown, grouped)) }
+                            td .n { @if is_known { (grouped(totals.rows)) } @else { "not known" } }
+                            td .n { @if is_known { (grouped(totals.superseded)) } @else { "not known" } }
+                            td .n {
+                                @if open > 0 {
+                                    a href=(link_to(Kind::DeadLetters, "stream", &stream.name)) { (grouped(open)) " open" }
+                                } @else if is_known { span .zero { "0 open" } } @else { "not known" }
+                            }
+                            td .n { (totals.lag.map_or_else(unknown, grouped)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn unknown() -> String {
+    "not known".to_owned()
+}
+
+fn totals(snapshot: &Snapshot, stream: &Stream) -> GroupTotals {
+    let lines = snapshot.main_lines();
+    GroupTotals::of(lines.filter(|line| line.topic == stream.name))
+}
+
+/// Records appended to a stream's topic so far.
+fn appended(snapshot: &Snapshot, stream: &str) -> Option<u64> {
+    let mut topics = snapshot.status.log.topics.iter();
+    let topic = topics.find(|topic| topic.topic == stream)?;
+    Some(topic.partitions.iter().map(|partition| partition.end).sum())
+}
+
+fn open(snapshot: &Snapshot, stream: &str) -> u64 {
+    let counts = snapshot.status.dead_letters.iter();
+    let of_stream = counts.filter(|count| count.stream == stream);
+    of_stream.map(|count| count.open).sum()
+}
+
+fn schemas(site: &Site) -> Markup {
+    html! {
+        @for stream in &site.observer.context().config.streams {
+            details .card.schema open[site.observer.context().config.streams.len() == 1] {
+                summary { b { (stream.name) } " " span .note { (described(stream)) } }
+                div .scroll tabindex="0" role="region" aria-label=(format!("Columns of {}", stream.name)) {
+                    table {
+                        thead { tr {
+                            th scope="col" { "Column" } th scope="col" { "Type" } th scope="col" { "Accepted" } th scope="col" { "Header" }
+                        } }
+                        tbody {
+                            @for column in &stream.columns {
+                                tr {
+                                    th .m scope="row" { (column.name) @if stream.key.contains(&column.name) { " " span .tag.flow { "key" } } }
+                                    td .m { (column.column_type) @if column.nullable { " " span .tag { "nullable" } } }
+                                    td { (accepted(column)) }
+                                    td .m { (column.header) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn described(stream: &Stream) -> String {
+    let files = stream.files.join(", ");
+    let conflict = match stream.on_conflict {
+        OnConflict::Update => "a later record replaces the row of its key",
+        OnConflict::Ignore => "the first row of a key stays",
+        OnConflict::Append => "every record is a row",
+    };
+    format!(
+        "{files} → {} · {} partitions · {conflict}",
+        stream.table, stream.partitions
+    )
+}
+
+fn accepted(column: &Column) -> String {
+    let mut parts = Vec::new();
+    if let Some(allowed) = &column.allowed {
+        parts.push(allowed.join(", "));
+    }
+    match (&column.min, &column.max) {
+        (Some(min), Some(max)) => parts.push(format!("{min} to {max}")),
+        (Some(min), None) => parts.push(format!("from {min}")),
+        (None, Some(max)) => parts.push(format!("up to {max}")),
+        (None, None) => {}
+    }
+    if let Some(format) = &column.format {
+        parts.push(format.clone());
+    }
+    if let Some(zone) = &column.zone {
+        parts.push(zone.clone());
+    }
+    parts.join(" · ")
+}

@@ -1,0 +1,120 @@
+//! The first line of every overview: is all well, and what is to be done?
+
+use super::Snapshot;
+use crate::screen::{grouped, plural};
+use crate::status::{Act, Finding, Stage};
+
+/// How things are, in words.
+pub(crate) struct Health {
+    pub(crate) level: Level,
+    pub(crate) title: String,
+    pub(crate) text: String,
+    pub(crate) act: Option<Act>,
+    /// The part that is meant.
+    pub(crate) stage: Option<Stage>,
+}
+
+/// How urgent it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Not known yet.
+    Unknown,
+    Good,
+    /// Something waits, for a person or for another part.
+    Waiting,
+    /// Something is wrong.
+    Bad,
+}
+
+impl Health {
+    /// Judges a snapshot: of several things the most urgent.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let findings = &snapshot.status.findings;
+        if let Some(problem) = findings.iter().find(|finding| finding.is_problem) {
+            return Self::finding(problem, Level::Bad);
+        }
+        if let Some(wait) = snapshot.readiness.waits.first() {
+            return Self {
+                level: Level::Waiting,
+                title: format!("{} waits", title_case(wait.part)),
+                text: wait.reason.clone(),
+                act: None,
+                stage: stage_of(wait.part),
+            };
+        }
+        let is_urgent = |finding: &&Finding| finding.stage != Stage::Postgres;
+        if let Some(finding) = findings.iter().find(is_urgent) {
+            return Self::finding(finding, Level::Waiting);
+        }
+        if !snapshot.is_complete() {
+            return Self {
+                level: Level::Unknown,
+                title: "Looking".to_owned(),
+                text: "The log, the files and PostgreSQL are being asked.".to_owned(),
+                act: None,
+                stage: None,
+            };
+        }
+        Self::good(snapshot, findings.first())
+    }
+
+    fn finding(finding: &Finding, level: Level) -> Self {
+        Self {
+            level,
+            title: finding.title.clone(),
+            text: finding.what.clone(),
+            act: Some(finding.act.clone()),
+            stage: Some(finding.stage),
+        }
+    }
+
+    fn good(snapshot: &Snapshot, open: Option<&Finding>) -> Self {
+        let mut text = match snapshot.lag_records() {
+            Some(0) => "Every record in the log has been applied.".to_owned(),
+            Some(1) => "1 record is on its way.".to_owned(),
+            Some(lag) => format!("{} records are on their way.", grouped(lag)),
+            None => "Files are read into the log as they grow.".to_owned(),
+        };
+        let count = snapshot.open_letters();
+        if open.is_some() {
+            let verb = if count == 1 { "waits" } else { "wait" };
+            let letters = plural(count, "dead letter");
+            text.push_str(&format!(" {} {letters} {verb} for you:", grouped(count)));
+        }
+        Self {
+            level: Level::Good,
+            title: "Healthy".to_owned(),
+            text,
+            act: open.map(|finding| finding.act.clone()),
+            stage: None,
+        }
+    }
+}
+
+impl Level {
+    /// Its name in the page's style.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Good => "good",
+            Self::Waiting => "warn",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+fn stage_of(part: &str) -> Option<Stage> {
+    match part {
+        "log" => Some(Stage::Log),
+        "ingest" => Some(Stage::Ingest),
+        "sink" => Some(Stage::Sink),
+        _ => None,
+    }
+}
+
+fn title_case(part: &str) -> String {
+    let mut letters = part.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}

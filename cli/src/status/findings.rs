@@ -1,0 +1,174 @@
+//! What is wrong or waits for someone, the most urgent first, each with what to do about it.
+
+use bekk_ingest::FileState;
+
+use super::Status;
+use crate::commands::offsets::Line;
+use crate::screen::{grouped, plural};
+
+/// The group of whoever names none.
+pub(crate) const DEFAULT_GROUP: &str = "bekk";
+
+/// A part of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Files,
+    Ingest,
+    Log,
+    Sink,
+    Postgres,
+}
+
+/// Something that someone should act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) stage: Stage,
+    /// Whether the service is at fault; else something waits for a person.
+    pub(crate) is_problem: bool,
+    /// What is the matter, in a few words.
+    pub(crate) title: String,
+    pub(crate) what: String,
+    pub(crate) act: Act,
+}
+
+/// What to do about a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Type this.
+    Run(String),
+    /// Do this.
+    Do(String),
+}
+
+impl Finding {
+    /// The line that says what to do next.
+    pub(crate) fn next(&self) -> String {
+        match &self.act {
+            Act::Run(command) if self.is_problem => command.clone(),
+            Act::Run(command) => format!("{command} ({})", self.what),
+            Act::Do(what) => what.clone(),
+        }
+    }
+}
+
+/// What is wrong first, then what waits for someone.
+pub(super) fn of(status: &Status) -> Vec<Finding> {
+    let mut findings = problems(status);
+    findings.extend(waiting(status));
+    findings
+}
+
+fn problems(status: &Status) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut problem = |stage, title: &str, what, act| {
+        findings.push(Finding {
+            stage,
+            is_problem: true,
+            title: title.to_owned(),
+            what,
+            act,
+        });
+    };
+    if let Some(error) = &status.log.error {
+        let act = Act::Do("start the log's server, or end it".to_owned());
+        problem(Stage::Log, "The log is unreachable", error.clone(), act);
+    }
+    if let Some(error) = &status.postgres.error {
+        let act = Act::Do("start PostgreSQL, or name another with --postgres".to_owned());
+        let title = "PostgreSQL is unreachable";
+        problem(Stage::Postgres, title, error.clone(), act);
+    }
+    if let Some(disk) = &status.log.disk
+        && disk.free_bytes < disk.reserve_bytes
+    {
+        let what = format!(
+            "the log's disk has {} bytes free, less than the reserve of {}: ingest waits",
+            grouped(disk.free_bytes),
+            grouped(disk.reserve_bytes)
+        );
+        let act = Act::Do("free space on the log's disk, or shorten retention".to_owned());
+        problem(Stage::Log, "The log's disk is full", what, act);
+    }
+    let gaps = status.log.gaps;
+    if gaps > 0 {
+        let what = format!(
+            "the log has {gaps} {}: records are lost",
+            plural(gaps, "gap")
+        );
+        let act = Act::Run("bekk log verify".to_owned());
+        problem(Stage::Log, "Records are lost", what, act);
+    }
+    if let Some(line) = status.groups.iter().find(|line| line.is_of_other_log) {
+        let what = format!(
+            "the offsets of group `{}` belong to a different log",
+            line.group
+        );
+        let act = format!("bekk offsets reset --group {} --to earliest", line.group);
+        let title = "A group belongs to a different log";
+        problem(Stage::Sink, title, what, Act::Run(act));
+    }
+    findings
+}
+
+fn waiting(status: &Status) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut found = |stage, title: &str, what: String, act| {
+        findings.push(Finding {
+            stage,
+            is_problem: false,
+            title: title.to_owned(),
+            what,
+            act,
+        });
+    };
+    let waits = |line: &&Line| line.lag.is_some_and(|lag| lag > 0) && line.owner.is_none();
+    let waiting: Vec<&Line> = status.groups.iter().filter(waits).collect();
+    let up = || Act::Run("bekk up".to_owned());
+    if waiting.iter().any(|line| line.group == DEFAULT_GROUP) {
+        let what = "records wait, and no sink runs".to_owned();
+        found(Stage::Sink, "No sink runs", what, up());
+    }
+    let files = &status.files;
+    if let Some(file) = files.set_aside.first() {
+        let others = files.set_aside.len() as u64 - 1;
+        let more = match others {
+            0 => String::new(),
+            _ => format!(" (and {} more {})", grouped(others), plural(others, "file")),
+        };
+        let what = format!("`{}` is set aside: {}{more}", file.path, file.reason);
+        let act = Act::Do(format!("fix `{}`: {}", file.path, file.reason));
+        let title = match others {
+            0 => "A file is set aside".to_owned(),
+            _ => format!("{} files are set aside", grouped(others + 1)),
+        };
+        found(Stage::Files, &title, what, act);
+    }
+    if !status.log.exists {
+        let what = "nothing has run here yet".to_owned();
+        found(Stage::Ingest, "Nothing has run here yet", what, up());
+    }
+    if !files.running && files.states.contains_key(FileState::Waiting.as_str()) {
+        let what = "files wait, and no ingest runs".to_owned();
+        found(Stage::Ingest, "No ingest runs", what, up());
+    }
+    let open: u64 = status.dead_letters.iter().map(|count| count.open).sum();
+    if open > 0 {
+        let what = format!("{} open", grouped(open));
+        let act = Act::Run("bekk dead-letters list".to_owned());
+        found(Stage::Postgres, "Dead letters", what, act);
+    }
+    if let Some(notice) = files.notices.iter().find(|notice| notice.needs_someone) {
+        let what = format!("`{}`: {}", notice.path, notice.text);
+        let act = Act::Do(format!("look at {what}"));
+        found(Stage::Files, "A file needs you", what, act);
+    }
+    if let Some(line) = waiting.iter().find(|line| line.group != DEFAULT_GROUP) {
+        let group = &line.group;
+        let act = format!(
+            "bekk sink --group {group} --table …, or bekk offsets delete --group {group} (records wait for it)"
+        );
+        let what = format!("records wait for group `{group}`, and no sink of it runs");
+        found(Stage::Sink, "A group has no sink", what, Act::Do(act));
+    }
+    findings
+}

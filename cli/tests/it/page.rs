@@ -1,0 +1,245 @@
+//! The page, as a browser asks for it: its content, what it refuses, and what it sends to those who keep looking.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bekk_postgres::Server;
+
+use crate::health::{address, addresses, get};
+use crate::sample::{HEADER, event, file};
+use crate::support::{Sandbox, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A request's whole answer.
+fn request(address: &str, text: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(stream, "{text}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn numbers_of(page: &str) -> String {
+    let mut text = String::new();
+    let mut is_tag = false;
+    for character in page.chars() {
+        match character {
+            '<' => is_tag = true,
+            '>' => is_tag = false,
+            _ if !is_tag => text.push(character),
+            _ => {}
+        }
+    }
+    text
+}
+
+/// A file holds a script as a price: it is a dead letter, and a text on the page, whose field is marked.
+#[test]
+fn texts_from_files_are_shown_and_never_run() {
+    let sandbox = Sandbox::new();
+    let script = "<script>alert(1)</script>";
+    sandbox.write(
+        "data/a<b>&.csv",
+        file(&[
+            event(1, "view", "1"),
+            event(2, "view", script),
+            event(3, "<i>", "1"),
+        ]),
+    );
+    sandbox.write("data/c.csv", "<b>no</b>,header\n1,2\n");
+    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let at = address(&sandbox);
+    let letters = || get(&at, "/dead-letters").1;
+    wait_until("both letters are shown", LIMIT, || {
+        letters().matches("class=\"letter\"").count() == 2
+    });
+    let shown = letters();
+    assert!(
+        shown.contains("<mark>&lt;script&gt;alert(1)&lt;/script&gt;</mark>"),
+        "{shown}"
+    );
+    assert!(shown.contains("<mark>&lt;i&gt;</mark>"), "{shown}");
+    assert!(shown.contains("a&lt;b&gt;&amp;.csv, line 3"), "{shown}");
+    assert!(shown.contains("bekk dead-letters retry "), "{shown}");
+    for path in [
+        "/",
+        "/streams",
+        "/files",
+        "/files?q=%3Cscript%3E",
+        "/groups",
+        "/dead-letters",
+    ] {
+        let (status, page) = get(&at, path);
+        assert_eq!(status, 200, "{path}");
+        assert!(!page.contains("<script>"), "{path}: {page}");
+        assert!(
+            !page.contains("<i>") && !page.contains("<b>no"),
+            "{path}: {page}"
+        );
+        assert!(page.len() < 200_000, "{path}: {} bytes", page.len());
+    }
+    let only = get(&at, "/dead-letters?reason=not_allowed").1;
+    assert_eq!(only.matches("class=\"letter\"").count(), 1);
+    wait_until(
+        "the file that is set aside is what it says first",
+        LIMIT,
+        || get(&at, "/").1.contains("A file is set aside"),
+    );
+    assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+}
+
+#[test]
+fn only_its_own_names_and_reading_are_answered() {
+    let sandbox = Sandbox::new();
+    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let at = address(&sandbox);
+    let page = request(&at, &format!("GET / HTTP/1.1\r\nHost: {at}"));
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    let head = page.split_once("\r\n\r\n").unwrap().0;
+    assert!(
+        head.contains("content-security-policy: default-src 'none'; script-src 'self';"),
+        "{head}"
+    );
+    assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+    // The policy would stop these, so the page must not need them.
+    assert!(!page.contains(" style=\"") && !page.contains("<style") && !page.contains(" onclick"));
+    for path in ["/", "/metrics", "/readyz", "/events?view=/"] {
+        let foreign = request(
+            &at,
+            &format!("GET {path} HTTP/1.1\r\nHost: bekk.example.com"),
+        );
+        assert!(foreign.starts_with("HTTP/1.1 421"), "{path}: {foreign}");
+    }
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let refused = request(
+            &at,
+            &format!("{method} / HTTP/1.1\r\nHost: {at}\r\nContent-Length: 0"),
+        );
+        assert!(refused.starts_with("HTTP/1.1 405"), "{method}: {refused}");
+    }
+    assert_eq!(get(&at, "/other").0, 404);
+    assert_eq!(get(&at, "/events?view=/other").0, 404);
+    for asset in ["/page.css", "/page.js", "/icon.svg"] {
+        assert_eq!(get(&at, asset).0, 200, "{asset}");
+        assert!(page.contains(asset), "{asset}");
+    }
+    assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+}
+
+/// Who keeps looking is sent what changes, as long as the connection lasts.
+#[test]
+fn numbers_move_while_somebody_looks() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
+    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let at = address(&sandbox);
+    let mut stream = TcpStream::connect(&at).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(stream, "GET /events?view=/ HTTP/1.1\r\nHost: {at}\r\n\r\n").unwrap();
+    let mut events = BufReader::new(stream).lines().map_while(Result::ok);
+    let mut next = || -> serde_json::Value {
+        let data = events.find_map(|line| line.strip_prefix("data: ").map(str::to_owned));
+        serde_json::from_str(&data.unwrap()).unwrap()
+    };
+    let first = next();
+    for section in ["health", "pipeline", "charts", "streams"] {
+        assert!(first[section].is_string(), "{section}: {first}");
+    }
+    let mut wait_for = |text: &str| {
+        for _ in 0..40 {
+            let event = next();
+            let pipeline = event["pipeline"].as_str().unwrap_or_default();
+            if numbers_of(pipeline).contains(text) {
+                return;
+            }
+        }
+        panic!("`{text}` was never sent");
+    };
+    wait_for("1 read · 0 rejected");
+    let more: Vec<_> = (2..1500).map(|id| event(id, "view", "1")).collect();
+    sandbox.write("data/b.csv", file(&more));
+    wait_for("1,499 read · 0 rejected");
+    // What has not changed is not sent again.
+    let mut sizes: Vec<_> = (0..6).map(|_| next().to_string().len()).collect();
+    sizes.sort_unstable();
+    assert!(sizes[0] < 200, "{sizes:?}");
+    assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+}
+
+/// PostgreSQL is killed: the page says so in words, and keeps what it knew.
+#[test]
+fn what_is_unreachable_is_a_word_and_no_zero() {
+    let mut server = Server::temporary_with(&[("fsync", "off")]).unwrap();
+    let sandbox = Sandbox::on(&server);
+    sandbox.write(
+        "data/a.csv",
+        file(&[event(1, "view", "1"), event(2, "view", "2")]),
+    );
+    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let at = address(&sandbox);
+    let page = || numbers_of(&get(&at, "/").1);
+    wait_until("the rows are shown", LIMIT, || page().contains("2 rows"));
+    assert!(page().contains("Healthy"), "{}", page());
+    server.kill();
+    wait_until("it says that PostgreSQL is unreachable", LIMIT, || {
+        page().contains("PostgreSQL is unreachable")
+    });
+    let shown = page();
+    assert!(
+        shown.contains("2 rows") && !shown.contains("0 rows"),
+        "{shown}"
+    );
+    assert!(shown.contains("start PostgreSQL"), "{shown}");
+    let letters = numbers_of(&get(&at, "/dead-letters").1);
+    assert!(letters.contains("PostgreSQL is unreachable: "), "{letters}");
+    server.ensure_running().unwrap();
+    wait_until("all is well again", LIMIT, || page().contains("Healthy"));
+    assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+}
+
+/// Each part as a process of its own: each one's page shows the whole pipeline.
+#[test]
+fn every_service_shows_the_whole_pipeline() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", format!("{HEADER}\n{}", event(1, "view", "1")));
+    let serve = [
+        "log",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+    ];
+    let mut running = vec![sandbox.start(&serve)];
+    wait_until("the log is served", LIMIT, || {
+        sandbox.said().contains("listening")
+    });
+    for command in ["ingest", "sink"] {
+        let before = addresses(&sandbox).len();
+        running.push(sandbox.start(&[command, "--http", "127.0.0.1:0"]));
+        wait_until("it answers", LIMIT, || addresses(&sandbox).len() > before);
+    }
+    for (at, command) in addresses(&sandbox)
+        .iter()
+        .zip(["log serve", "ingest", "sink"])
+    {
+        let page = || numbers_of(&get(at, "/").1);
+        wait_until("all of the pipeline is there", LIMIT, || {
+            let page = page();
+            page.contains("1 read · 0 rejected")
+                && page.contains("1 record held")
+                && page.contains("1 row")
+        });
+        assert!(
+            page().contains(&format!("served by bekk {command}")),
+            "{}",
+            page()
+        );
+    }
+    for process in running.into_iter().rev() {
+        assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
+    }
+}
