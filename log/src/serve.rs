@@ -19,6 +19,7 @@ mod group_offsets;
 mod groups;
 mod list_offsets;
 mod metadata;
+mod places;
 mod produce;
 mod producer_id;
 mod requests;
@@ -39,6 +40,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::rustls;
 
 use self::code::Code;
+use self::places::Places;
 pub use self::sasl::Credentials;
 pub use self::tls::TlsConfig;
 use crate::store::Store;
@@ -60,7 +62,8 @@ pub struct ServeConfig {
     pub credentials: Option<Credentials>,
     /// The certificate; `None`: connections are not encrypted.
     pub tls: Option<TlsConfig>,
-    /// The most connections; further ones are closed at once.
+    /// The most connections. Beyond it a new one gets the place of a client that asks for nothing; where there is
+    /// none, it is closed.
     pub connections_max: usize,
     /// The largest request in bytes; a larger one ends its connection.
     pub request_bytes_max: usize,
@@ -115,7 +118,10 @@ struct Broker {
     request_room: Arc<Semaphore>,
     /// Bytes of answers to fetches that may still be made.
     answer_room: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
+    /// Held by the one request that may take more memory than there is, so that of many that came in part one is
+    /// always completed.
+    finishing: Arc<Semaphore>,
+    places: Arc<Places>,
     /// The failed write after which the log takes no more.
     failure: Mutex<Option<String>>,
     stopping: watch::Receiver<bool>,
@@ -151,7 +157,8 @@ impl Server {
             tls,
             request_room: Arc::new(Semaphore::new(room)),
             answer_room: Arc::new(Semaphore::new(room)),
-            connections: Arc::new(Semaphore::new(config.connections_max)),
+            finishing: Arc::new(Semaphore::new(1)),
+            places: Arc::new(Places::new(config.connections_max)),
             failure: Mutex::default(),
             stopping,
             config,
@@ -228,15 +235,15 @@ async fn accept(broker: Arc<Broker>, listener: TcpListener) {
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let Ok(place) = Arc::clone(&broker.connections).try_acquire_owned() else {
-                    let max = broker.config.connections_max;
-                    tracing::info!(%peer, max, "too many connections; this one is closed");
+                let Some(place) = broker.places.take(peer) else {
                     continue;
                 };
                 let broker = Arc::clone(&broker);
                 connections.spawn(async move {
-                    connection::run(&broker, stream, peer).await;
-                    drop(place);
+                    tokio::select! {
+                        () = connection::run(&broker, stream, peer, &place) => {}
+                        () = place.is_given_away() => {}
+                    }
                 });
             }
             Err(error) => {

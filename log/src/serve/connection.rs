@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Broker;
 use super::api::{self, Answer};
+use super::places::Place;
 use super::requests::{Frame, Requests};
 use super::sasl::{self, Access};
 use super::wire::Malformed;
@@ -25,6 +26,11 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 /// So many requests of a connection are read before the first of them is answered; as many as an idempotent
 /// producer has under way.
 const AHEAD_MAX: usize = 5;
+
+/// A client takes so many bytes of an answer
+const SEND_BYTES: usize = 64 << 10;
+/// in this time, or is let go: the memory of the answer is wanted by others.
+const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// Why a connection ends before its client ends it.
 #[derive(Debug, thiserror::Error)]
@@ -49,31 +55,36 @@ pub(super) enum Ended {
 }
 
 /// Serves a client until it goes or is let go.
-pub(super) async fn run(broker: &Arc<Broker>, stream: TcpStream, peer: SocketAddr) {
-    match serve(broker, stream).await {
+pub(super) async fn run(broker: &Arc<Broker>, stream: TcpStream, peer: SocketAddr, place: &Place) {
+    match serve(broker, stream, place).await {
         Ok(()) => tracing::debug!(%peer, "connection closed"),
         Err(reason) => tracing::info!(%peer, %reason, "connection ended"),
     }
 }
 
-async fn serve(broker: &Arc<Broker>, stream: TcpStream) -> Result<(), Ended> {
+async fn serve(broker: &Arc<Broker>, stream: TcpStream, place: &Place) -> Result<(), Ended> {
     stream.set_nodelay(true)?;
     let reached = stream.local_addr()?;
     let Some(tls) = &broker.tls else {
         let (read, write) = stream.into_split();
-        return Connection::new(broker, reached, read, write).serve().await;
+        return Connection::new(broker, reached, place, read, write)
+            .serve()
+            .await;
     };
     let accepted = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
     let stream = timeout(broker.config.transfer_max, accepted)
         .await
         .map_err(|_| Ended::Slow)??;
     let (read, write) = tokio::io::split(stream);
-    Connection::new(broker, reached, read, write).serve().await
+    Connection::new(broker, reached, place, read, write)
+        .serve()
+        .await
 }
 
 struct Connection<'a, R, W> {
     broker: &'a Arc<Broker>,
     reached: SocketAddr,
+    place: &'a Place,
     requests: Requests<R>,
     write: W,
     access: Access,
@@ -85,10 +96,17 @@ struct Connection<'a, R, W> {
 }
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
-    fn new(broker: &'a Arc<Broker>, reached: SocketAddr, read: R, write: W) -> Self {
+    fn new(
+        broker: &'a Arc<Broker>,
+        reached: SocketAddr,
+        place: &'a Place,
+        read: R,
+        write: W,
+    ) -> Self {
         Self {
             broker,
             reached,
+            place,
             requests: Requests::new(read),
             write,
             access: Access::new(broker.config.credentials.as_ref()),
@@ -116,6 +134,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
             let Some(frame) = next else {
                 return Ok(());
             };
+            self.place.is_busy();
             if self.access != Access::Granted {
                 let answer = api::answer_stranger(self.broker, &mut self.access, frame).await?;
                 self.send(answer).await?;
@@ -130,6 +149,9 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
                     () = self.requests.gone(), if may_wait => return Ok(()),
                 };
                 self.send(answer).await?;
+            }
+            if self.access == Access::Granted {
+                self.place.is_idle();
             }
         }
     }
@@ -186,8 +208,11 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
 
     async fn send(&mut self, Answer { bytes, room }: Answer) -> Result<(), Ended> {
         let written = timeout(self.broker.config.transfer_max, async {
-            self.write.write_all(&bytes).await?;
-            self.write.flush().await
+            for piece in bytes.chunks(SEND_BYTES) {
+                let sent = timeout(STALL_MAX, self.write.write_all(piece)).await;
+                sent.map_err(|_| Ended::Slow)??;
+            }
+            Ok::<_, Ended>(self.write.flush().await?)
         });
         written.await.map_err(|_| Ended::Slow)??;
         drop(room);

@@ -21,6 +21,10 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Before this version clients do not know zstd.
 const ZSTD_FROM: i16 = 10;
 const ZSTD: u8 = 4;
+/// An answer takes at most this part of the memory for answers that is left,
+const SHARE_MAX: usize = 4;
+/// or so many bytes.
+const SHARE_BYTES_MIN: usize = 1 << 20;
 /// What a partition's answer takes beside its records, with room to spare.
 const OVERHEAD_BYTES: usize = 64;
 
@@ -120,7 +124,7 @@ pub(super) async fn answer(
     mut out: Writer,
 ) -> Result<(Writer, OwnedSemaphorePermit), Ended> {
     let deadline = Instant::now() + request.max_wait;
-    let bytes_max = request.max_bytes.min(broker.config.fetch_bytes_max);
+    let wanted = request.max_bytes.min(broker.config.fetch_bytes_max);
     let mut advanced = broker.client.advanced().map_err(|_| Ended::Closed)?;
     let mut stopping = broker.stopping.clone();
     let request = Arc::new(request);
@@ -128,6 +132,9 @@ pub(super) async fn answer(
         advanced.borrow_and_update();
         let asked = request.topics.iter().map(|(_, asked)| asked.len());
         let overhead = asked.sum::<usize>() * OVERHEAD_BYTES;
+        // Where memory is short, answers are, so that those of slow readers leave some to the others.
+        let share = broker.answer_room.available_permits() / SHARE_MAX;
+        let bytes_max = wanted.min(share.max(SHARE_BYTES_MIN));
         let mut room = acquire(&broker.answer_room, bytes_max + overhead, broker).await?;
         let found = tokio::task::spawn_blocking({
             let (broker, request) = (Arc::clone(broker), Arc::clone(&request));

@@ -2,26 +2,72 @@
 
 use std::future::pending;
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Broker;
-use super::connection::{Ended, acquire};
+use super::connection::Ended;
 
 /// What is read from the socket at once, at least.
 const CHUNK_BYTES: usize = 16 << 10;
+/// A request that has begun comes at this many bytes a second at least,
+const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+/// but for so long in all.
+const LAG_MAX: Duration = Duration::from_secs(5);
 
 /// A request as it came, and its share of the memory for requests.
 pub(super) struct Frame {
     pub(super) bytes: Vec<u8>,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
+}
+
+/// The memory that a request takes.
+#[derive(Default)]
+pub(super) struct Room {
+    taken: Option<OwnedSemaphorePermit>,
+    /// What it may have come to: more than is taken if it may go beyond the limit.
+    bytes: usize,
+    finishing: Option<OwnedSemaphorePermit>,
 }
 
 impl Frame {
-    pub(super) const fn new(bytes: Vec<u8>, room: OwnedSemaphorePermit) -> Self {
+    pub(super) const fn new(bytes: Vec<u8>, room: Room) -> Self {
         Self { bytes, _room: room }
+    }
+}
+
+impl Room {
+    /// Makes room for `bytes` more; where there is none, waits for some, or for its turn to do without. A wait that
+    /// is given up loses nothing.
+    pub(super) async fn grow(&mut self, bytes: usize, broker: &Broker) -> Result<(), Ended> {
+        let taken = self
+            .taken
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let left = broker.config.memory_bytes_max.saturating_sub(taken);
+        if self.finishing.is_none() && left > 0 {
+            let share = u32::try_from(bytes.min(left)).unwrap_or(u32::MAX);
+            let room = Arc::clone(&broker.request_room);
+            tokio::select! {
+                biased;
+                more = room.acquire_many_owned(share) => {
+                    let more = more.map_err(|_| Ended::Closed)?;
+                    match &mut self.taken {
+                        Some(taken) => taken.merge(more),
+                        none => *none = Some(more),
+                    }
+                }
+                turn = Arc::clone(&broker.finishing).acquire_owned() => {
+                    self.finishing = Some(turn.map_err(|_| Ended::Closed)?);
+                }
+            }
+        }
+        self.bytes += bytes;
+        Ok(())
     }
 }
 
@@ -30,8 +76,8 @@ pub(super) struct Requests<R> {
     read: BufReader<R>,
     length: [u8; 4],
     length_bytes: usize,
-    /// When the one that comes has to be there; `None` before its first byte.
-    until: Option<Instant>,
+    /// When the one that comes began to, not counting what it waited for room; `None` before its first byte.
+    begun: Option<Instant>,
     body: Option<Body>,
 }
 
@@ -39,7 +85,7 @@ pub(super) struct Requests<R> {
 struct Body {
     bytes: Vec<u8>,
     length: usize,
-    room: OwnedSemaphorePermit,
+    room: Room,
 }
 
 impl<R: AsyncRead + Unpin> Requests<R> {
@@ -48,7 +94,7 @@ impl<R: AsyncRead + Unpin> Requests<R> {
             read: BufReader::with_capacity(CHUNK_BYTES, read),
             length: [0; 4],
             length_bytes: 0,
-            until: None,
+            begun: None,
             body: None,
         }
     }
@@ -72,47 +118,56 @@ impl<R: AsyncRead + Unpin> Requests<R> {
         bytes_max: usize,
         idle_until: Instant,
     ) -> Result<Option<Frame>, Ended> {
+        let transfer_max = broker.config.transfer_max;
         while self.length_bytes < self.length.len() {
+            let until = self
+                .begun
+                .map_or(idle_until, |begun| begun + LAG_MAX.min(transfer_max));
             let read = self.read.read(&mut self.length[self.length_bytes..]);
-            let read = timeout_at(self.until.unwrap_or(idle_until), read).await;
-            match (read, self.until) {
+            let read = timeout_at(until, read).await;
+            match (read, self.begun) {
                 (Err(_), None) | (Ok(Ok(0)), None) => return Ok(None),
                 (Err(_), Some(_)) => return Err(Ended::Slow),
                 (Ok(Ok(0)), Some(_)) => return Err(unexpected_end()),
                 (Ok(read), _) => self.length_bytes += read?,
             }
-            self.until
-                .get_or_insert(Instant::now() + broker.config.transfer_max);
+            self.begun.get_or_insert(Instant::now());
         }
-        let until = self.until.unwrap_or(idle_until);
+        let begun = self.begun.get_or_insert(Instant::now());
         let body = match &mut self.body {
             Some(body) => body,
             empty => {
                 let given = i32::from_be_bytes(self.length);
                 let length = usize::try_from(given).ok();
                 let length = length.filter(|length| *length <= bytes_max);
-                let length = length.ok_or(Ended::Length(given))?;
-                let room = acquire(&broker.request_room, length, broker).await?;
                 empty.insert(Body {
-                    bytes: Vec::with_capacity(length.min(CHUNK_BYTES)),
-                    length,
-                    room,
+                    bytes: Vec::new(),
+                    length: length.ok_or(Ended::Length(given))?,
+                    room: Room::default(),
                 })
             }
         };
         // Memory is taken as the bytes come, not as the length says.
         while body.bytes.len() < body.length {
-            let left = body.length - body.bytes.len();
-            body.bytes
-                .reserve(left.min(CHUNK_BYTES.max(body.bytes.len())));
-            let mut rest = (&mut self.read).take(left as u64);
+            let come = body.bytes.len();
+            if body.room.bytes == come {
+                let step = (body.length - come).min(CHUNK_BYTES.max(come));
+                let asked = Instant::now();
+                let grown = timeout(transfer_max, body.room.grow(step, broker)).await;
+                grown.map_err(|_| Ended::Slow)??;
+                *begun += asked.elapsed();
+                body.bytes.reserve(step);
+            }
+            let pace = Duration::from_secs(come as u64 / BYTES_PER_SECOND_MIN);
+            let until = *begun + (LAG_MAX + pace).min(transfer_max);
+            let mut rest = (&mut self.read).take((body.room.bytes - come) as u64);
             let read = timeout_at(until, rest.read_buf(&mut body.bytes)).await;
             if read.map_err(|_| Ended::Slow)?? == 0 {
                 return Err(unexpected_end());
             }
         }
         self.length_bytes = 0;
-        self.until = None;
+        self.begun = None;
         let body = self.body.take();
         Ok(body.map(|body| Frame::new(body.bytes, body.room)))
     }

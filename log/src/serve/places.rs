@@ -1,0 +1,191 @@
+//! The places for connections. Where all are taken, a newcomer gets that of a client that asks for nothing.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// A client that has not asked for anything yet keeps its place for so long at least,
+const SILENT_MIN: Duration = Duration::from_secs(1);
+/// and one that has, for so long after its last request was answered.
+const IDLE_MIN: Duration = Duration::from_secs(60);
+/// Interval between messages about places that are taken
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Who has the places.
+#[derive(Debug)]
+pub(super) struct Places {
+    max: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    taken: HashMap<u64, Taken>,
+    reported: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    peer: SocketAddr,
+    state: State,
+    leave: Arc<Notify>,
+}
+
+/// What the client of a place is at.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// It has asked for nothing since it came.
+    Silent(Instant),
+    Busy,
+    /// It has been answered then, and has asked for nothing since.
+    Idle(Instant),
+    /// Its place is given to another.
+    Leaving,
+}
+
+/// A place for a connection; free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    number: u64,
+    leave: Arc<Notify>,
+}
+
+impl Places {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Takes a place; `None` if all are taken by clients that are served, or may be about to ask for something.
+    pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if inner.taken.len() >= self.max {
+            let left = inner.dismiss_idlest(now);
+            let report = inner
+                .reported
+                .is_none_or(|at| now.duration_since(at) >= REPORT_INTERVAL);
+            if report {
+                inner.reported = Some(now);
+                let max = self.max;
+                match left {
+                    Some(left) => tracing::warn!(
+                        max, new = %peer, %left,
+                        "all connections are taken; those of clients that ask for nothing are closed for new ones"
+                    ),
+                    None => tracing::warn!(
+                        max, %peer,
+                        "all connections are taken by clients that are served; new ones are closed"
+                    ),
+                }
+            }
+            left?;
+        }
+        let number = inner.next;
+        inner.next += 1;
+        let leave = Arc::new(Notify::new());
+        let taken = Taken {
+            peer,
+            state: State::Silent(now),
+            leave: Arc::clone(&leave),
+        };
+        inner.taken.insert(number, taken);
+        Some(Place {
+            places: Arc::clone(self),
+            number,
+            leave,
+        })
+    }
+}
+
+impl Inner {
+    /// Takes the place of the client that has asked for nothing for longest, if it may be taken.
+    fn dismiss_idlest(&mut self, now: Instant) -> Option<SocketAddr> {
+        let may_go = |taken: &Taken| match taken.state {
+            State::Silent(since) if now.duration_since(since) >= SILENT_MIN => Some((false, since)),
+            State::Idle(since) if now.duration_since(since) >= IDLE_MIN => Some((true, since)),
+            _ => None,
+        };
+        let idle = self.taken.iter();
+        let idlest = idle
+            .filter_map(|(number, taken)| Some((may_go(taken)?, *number)))
+            .min()?;
+        let mut taken = self.taken.remove(&idlest.1)?;
+        taken.state = State::Leaving;
+        taken.leave.notify_one();
+        Some(taken.peer)
+    }
+}
+
+impl Place {
+    /// Notes that a request has come.
+    pub(super) fn is_busy(&self) {
+        self.set(State::Busy);
+    }
+
+    /// Notes that all that was asked for is answered.
+    pub(super) fn is_idle(&self) {
+        self.set(State::Idle(Instant::now()));
+    }
+
+    /// Returns when another client gets the place.
+    pub(super) async fn is_given_away(&self) {
+        self.leave.notified().await;
+    }
+
+    fn set(&self, state: State) {
+        let mut inner = self
+            .places
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = inner.taken.get_mut(&self.number) {
+            taken.state = state;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inner = self
+            .places
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        inner.taken.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_client_goes_before_an_idle_one_and_a_busy_one_never() {
+        let places = Arc::new(Places::new(3));
+        let peer = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let busy = places.take(peer(1)).unwrap();
+        busy.is_busy();
+        let idle = places.take(peer(2)).unwrap();
+        idle.is_idle();
+        let silent = places.take(peer(3)).unwrap();
+        assert!(places.take(peer(4)).is_none(), "they have only just come");
+        let dismiss = |after| {
+            let mut inner = places.inner.lock().unwrap();
+            inner.dismiss_idlest(Instant::now() + after)
+        };
+        assert_eq!(dismiss(SILENT_MIN), Some(peer(3)));
+        assert_eq!(dismiss(SILENT_MIN), None);
+        assert_eq!(dismiss(IDLE_MIN), Some(peer(2)));
+        assert_eq!(dismiss(IDLE_MIN), None);
+        drop((silent, idle));
+        assert!(places.take(peer(5)).is_some());
+    }
+}
