@@ -11,6 +11,8 @@ use crate::{Durability, Error, retention};
 
 /// The durable mark is written at most this often, but when a segment is sealed.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between copies of the state while nothing but offsets moves in it
+const COPY_INTERVAL: Duration = Duration::from_secs(10);
 /// A shorter interval of fsyncs is taken for this.
 const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// How often segments are looked at when nobody asks for it: for their age.
@@ -56,6 +58,7 @@ fn keep_marks(core: &Core) {
     });
     let mut marked_at = Instant::now();
     let mut report = Report::default();
+    let mut copies = Copies::default();
     loop {
         let asked = shared.mark_work.wait(tick);
         if shared.closing.load(Ordering::Acquire) {
@@ -67,6 +70,7 @@ fn keep_marks(core: &Core) {
         }
         if asked || marked_at.elapsed() >= MARK_INTERVAL {
             report.of("write the durable mark", core.write_mark_if_changed());
+            copies.write_if_due(core);
             marked_at = Instant::now();
         }
     }
@@ -82,12 +86,40 @@ fn keep_segments(core: &Core) {
         if shared.closing.load(Ordering::Acquire) {
             return;
         }
+        report.of("make a spare file", shared.space.keep_spare());
         for topic in core.topics() {
             report.of("look after segments", topic.care_for_segments());
         }
         if retained_at.elapsed() >= RETENTION_INTERVAL {
             retention_report.of("apply retention", retention::apply(core).map(|_bytes| ()));
             retained_at = Instant::now();
+        }
+    }
+}
+
+/// Keeps the copy of the state.
+#[derive(Default)]
+struct Copies {
+    /// The writes that the copy has, and when it was made.
+    made: Option<((u64, u64), Instant)>,
+    report: Report,
+}
+
+impl Copies {
+    fn write_if_due(&mut self, core: &Core) {
+        self.report
+            .of("note what groups have committed", core.put_delayed());
+        let state = &core.shared.state;
+        let writes = state.writes();
+        let is_due = self.made.is_none_or(|((all, durable), at)| {
+            durable != writes.1 || (all != writes.0 && at.elapsed() >= COPY_INTERVAL)
+        });
+        if is_due {
+            let written = state.write_copy();
+            if written.is_ok() {
+                self.made = Some((writes, Instant::now()));
+            }
+            self.report.of("copy the log's state", written);
         }
     }
 }

@@ -250,6 +250,19 @@ impl Client {
         }
     }
 
+    /// Makes everything durable that was appended before the call, whatever [`Config::durability`] says: to be
+    /// called before something is destroyed, or remembered, that rests on it. Costs nothing where all of it is.
+    /// A Kafka cluster's acknowledgement is all that can be had of it.
+    ///
+    /// # Errors
+    /// If the store fails, or the log's server.
+    pub fn persist(&self) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => self.store()?.core().sync_all(),
+            Role::Remote { remote, .. } => remote.persist(),
+        }
+    }
+
     /// Reads whole record batches from the one that holds `from` on, at least one if there is one, else up
     /// to `bytes_max` (compressed); records below `from` are left out. At the end: none. Of a log elsewhere
     /// the end is the one that [`Self::partition_ends`] told last, or a later one.
@@ -413,9 +426,9 @@ impl Client {
     }
 
     /// Drops sealed segments that retention no longer keeps, and returns how many bytes that gave back; the log
-    /// does so itself each minute. Kept is, beside what the topic's [`Retention`](crate::Retention) says, what a group that
-    /// committed within the last seven days has not come past, what is [held](Self::hold), and everything until
-    /// a first group has committed. Of a log elsewhere that is its owner's affair.
+    /// does so itself each minute. Kept is, beside what the topic's [`Retention`](crate::Retention) says, what a group
+    /// has not come past, however long ago it committed, what is [held](Self::hold), and everything until a first
+    /// group has committed. Of a log elsewhere that is its owner's affair.
     ///
     /// # Errors
     /// If the store fails.

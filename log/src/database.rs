@@ -53,7 +53,7 @@ pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -
             path: path.to_owned(),
         },
         fjall::Error::Io(source) | fjall::Error::Storage(LsmError::Io(source)) => {
-            if means_damage(source.kind()) {
+            if means_damage(&source) {
                 return corrupt(path, act, &source);
             }
             Error::Io {
@@ -71,12 +71,32 @@ pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -
     }
 }
 
-/// Whether an error means that files of a database are missing or cut, and not that the system refuses them.
-fn means_damage(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
-    )
+/// Whether an error comes from what the files of a database hold, or from files that are missing, and not from a
+/// system that refuses them for now. fjall seeks and reads where a damaged file says, so that nearly any may.
+fn means_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        Interrupted, OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+        WouldBlock,
+    };
+
+    let is_refusal = matches!(
+        error.kind(),
+        Interrupted
+            | OutOfMemory
+            | PermissionDenied
+            | QuotaExceeded
+            | ReadOnlyFilesystem
+            | StorageFull
+            | WouldBlock
+    );
+    // No descriptor left, of the process or the system; or the disk cannot read or write.
+    let is_limit = rustix::io::Errno::from_io_error(error).is_some_and(|errno| {
+        matches!(
+            errno,
+            rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::IO
+        )
+    });
+    !is_refusal && !is_limit
 }
 
 fn corrupt(path: &Path, act: &'static str, error: &dyn std::error::Error) -> Error {

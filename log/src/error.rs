@@ -245,4 +245,17 @@ impl Error {
     pub const fn is_retriable(&self) -> bool {
         matches!(self, Self::NoSpace { .. })
     }
+
+    /// Whether the disk, or a quota on it, is full.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            ),
+            _ => false,
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::files::{FileKind, ReadFailure};
+use crate::files::{self, FileKind, ReadFailure};
+use crate::segment::Header;
 use crate::wire::Fields;
 use crate::{Error, LogId};
 
@@ -11,23 +12,56 @@ const FILE: FileKind = FileKind {
     version: 1,
 };
 
-/// Reads the log's id; a log that is new gets one. One that is not and has none is refused: with another id all
+/// Reads the log's id; a log that is new gets one. One that has lost its own gets the id that its segments name, or,
+/// where it has none, another: nobody remembers an offset of it. If they disagree it is refused: with another id all
 /// of its segments would be another log's.
-pub(crate) fn open(path: &Path, is_new: bool) -> Result<LogId, Error> {
-    match FILE.read(path) {
+pub(crate) fn open(dir: &Path, is_new: bool) -> Result<LogId, Error> {
+    let path = dir.join("format");
+    let error = match FILE.read(&path) {
         Ok(body) => match Fields::of(&body).bytes() {
-            Some(id) => Ok(LogId::from_bytes(id)),
-            None => Err(corrupt(path, "it is too short".to_owned())),
+            Some(id) => return Ok(LogId::from_bytes(id)),
+            None => corrupt(&path, "it is too short".to_owned()),
         },
-        Err(ReadFailure::Missing) if !is_new => Err(corrupt(path, "it is missing".to_owned())),
-        Err(ReadFailure::Missing) => {
-            let id = LogId::random();
-            FILE.write(path, &id.to_bytes())?;
-            Ok(id)
-        }
-        Err(ReadFailure::Damaged(detail)) => Err(corrupt(path, detail)),
-        Err(ReadFailure::Failed(error)) => Err(error),
+        Err(ReadFailure::Missing) if is_new => return write(&path, LogId::random()),
+        Err(ReadFailure::Missing) => corrupt(&path, "it is missing".to_owned()),
+        Err(ReadFailure::Damaged(detail)) => corrupt(&path, detail),
+        Err(ReadFailure::Failed(error)) => return Err(error),
+    };
+    let mut named = named_by_segments(&dir.join("topics"))?;
+    let id = named.next();
+    if let Some(other) = named.find(|other| Some(*other) != id) {
+        let detail = format!(
+            "it cannot be read, and the segments name more than one log ({} and {other}): move those of the other \
+             log out of `topics`",
+            id.unwrap_or(other)
+        );
+        return Err(corrupt(&path, detail));
     }
+    tracing::warn!(%error, "the log's identity is damaged; it is written again from its segments, nothing is lost");
+    write(&path, id.unwrap_or_else(LogId::random))
+}
+
+fn write(path: &Path, id: LogId) -> Result<LogId, Error> {
+    FILE.write(path, &id.to_bytes())?;
+    Ok(id)
+}
+
+/// The log ids in the headers of all segments that can be read.
+fn named_by_segments(topics: &Path) -> Result<impl Iterator<Item = LogId> + use<>, Error> {
+    let mut named = Vec::new();
+    if topics.is_dir() {
+        for topic in files::entries(topics)?
+            .iter()
+            .filter(|topic| topic.is_dir())
+        {
+            let segments = files::entries(topic)?;
+            let headers = segments
+                .iter()
+                .filter_map(|segment| Header::read(segment).ok());
+            named.extend(headers.map(|header| header.log_id));
+        }
+    }
+    Ok(named.into_iter())
 }
 
 fn corrupt(path: &Path, detail: String) -> Error {

@@ -53,7 +53,13 @@ pub(crate) fn join(
     loop {
         let locked = match Client::open(config.clone()) {
             Ok(client) => {
-                client.set_host(Host::start(&client, &config.dir)?);
+                match Host::start(&client, &config.dir) {
+                    Ok(host) => client.set_host(host),
+                    Err(error) if error.is_no_space() => {
+                        tracing::warn!(%error, "the log's disk is full; other processes cannot use it meanwhile");
+                    }
+                    Err(error) => return Err(error),
+                }
                 return Ok(client);
             }
             Err(error @ Error::Locked { .. }) => error,

@@ -18,7 +18,8 @@ use crate::Error;
 use crate::files::{self, io_error};
 use crate::segment::journals;
 
-const TRAILER: [u8; 4] = [b'F', b'J', b'L', 3];
+/// What each write ends in
+pub(crate) const TRAILER: [u8; 4] = [b'F', b'J', b'L', 3];
 const BUFFER_BYTES: usize = 256 << 10;
 /// So many cut ends are kept beside a database; the oldest go.
 const KEPT_MAX: usize = 8;
@@ -29,32 +30,38 @@ pub(crate) struct Cut {
     /// Where the bytes are kept.
     pub(crate) kept: PathBuf,
     pub(crate) bytes: u64,
-    /// Whether something follows the batch that is not whole. It was written once that batch was
-    /// acknowledged, so that this is no torn end but damage.
-    pub(crate) inside: bool,
 }
 
 impl Cut {
     /// Says what was cut.
     pub(crate) fn report(&self) {
         let (bytes, kept) = (self.bytes, self.kept.display());
-        if self.inside {
-            tracing::error!(bytes, %kept, "a journal is damaged inside; what follows is cut off and kept");
-        } else {
-            tracing::warn!(bytes, %kept, "an unfinished write is cut off a journal and kept");
-        }
+        tracing::warn!(bytes, %kept, "an unfinished write is cut off a journal and kept");
     }
 }
 
 /// Cuts each journal of a database behind its last whole batch, keeping what is cut off in `keep_in`.
+///
+/// # Errors
+/// [`Error::Corrupt`] if a write that was complete is damaged; then nothing is cut.
 pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>, Error> {
-    let mut cuts = Vec::new();
+    let mut tails = Vec::new();
     for path in journals(db_dir)? {
         let whole = whole_bytes(&path).map_err(|source| io_error("read", &path, source))?;
         let tail = read_tail(&path, whole).map_err(|source| io_error("read", &path, source))?;
-        if tail.is_empty() {
-            continue;
+        // The end of a write is written last.
+        if tail.windows(TRAILER.len()).any(|window| window == TRAILER) {
+            return Err(Error::Corrupt {
+                detail: format!("the journal is damaged behind byte {whole}"),
+                path,
+            });
         }
+        if !tail.is_empty() {
+            tails.push((path, whole, tail));
+        }
+    }
+    let mut cuts = Vec::new();
+    for (path, whole, tail) in tails {
         let stem = path
             .file_stem()
             .and_then(|stem| stem.to_str())
@@ -73,17 +80,9 @@ pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>
         cuts.push(Cut {
             kept,
             bytes: tail.len() as u64,
-            inside: goes_on_behind_trailer(&tail),
         });
     }
     Ok(cuts)
-}
-
-fn goes_on_behind_trailer(tail: &[u8]) -> bool {
-    let trailer = tail
-        .windows(TRAILER.len())
-        .position(|window| window == TRAILER);
-    trailer.is_some_and(|at| at + TRAILER.len() < tail.len())
 }
 
 fn keep(path: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -139,17 +138,24 @@ fn read_tail(path: &Path, from: u64) -> io::Result<Vec<u8>> {
 
 /// Up to where a journal is a sequence of whole batches.
 fn whole_bytes(path: &Path) -> io::Result<u64> {
-    let file = File::open(path)?;
-    let left = file.metadata()?.len();
+    whole_from(path, 0)
+}
+
+/// Up to where what begins at `from` is a sequence of whole batches.
+pub(crate) fn whole_from(path: &Path, from: u64) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let left = len.saturating_sub(from);
+    file.seek(SeekFrom::Start(from))?;
     let mut reader = Reader {
         inner: BufReader::with_capacity(BUFFER_BYTES, file),
         left,
         hash: Xxh3::new(),
         chunk: vec![0; BUFFER_BYTES],
     };
-    let mut whole = 0;
+    let mut whole = from;
     while reader.batch()?.is_some() {
-        whole = left - reader.left;
+        whole = len - reader.left;
     }
     Ok(whole)
 }
@@ -275,13 +281,12 @@ mod tests {
         file.set_len(end - 5).unwrap();
         let cuts = cut(&db_dir, dir.path(), 1).unwrap();
         assert_eq!(cuts.len(), 1);
-        assert!(!cuts[0].inside);
         assert_eq!(fs::metadata(&cuts[0].kept).unwrap().len(), cuts[0].bytes);
         assert_eq!(keys(&db_dir), 4);
     }
 
     #[test]
-    fn damage_inside_is_told_from_a_torn_end_and_does_not_stop_the_database() {
+    fn damage_inside_is_told_from_a_torn_end_and_nothing_is_cut() {
         let dir = tempfile::tempdir().unwrap();
         let db_dir = dir.path().join("db");
         let (path, end) = journal(&db_dir, 3);
@@ -289,13 +294,20 @@ mod tests {
         let middle = usize::try_from(end / 2).unwrap();
         bytes[middle] ^= 1;
         fs::write(&path, &bytes).unwrap();
-        let cuts = cut(&db_dir, dir.path(), 1).unwrap();
-        assert_eq!(cuts.len(), 1);
-        assert!(cuts[0].inside);
-        let kept = fs::read(&cuts[0].kept).unwrap();
-        let whole = usize::try_from(end).unwrap() - kept.len();
-        assert_eq!(bytes[whole..usize::try_from(end).unwrap()], kept);
-        assert_eq!(keys(&db_dir), 2);
+        let error = cut(&db_dir, dir.path(), 1).unwrap_err();
+        assert!(
+            matches!(&error, Error::Corrupt { path: found, .. } if *found == path),
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        // What follows is found again.
+        let whole = whole_bytes(&path).unwrap();
+        assert!(whole < middle as u64);
+        let trailer = bytes[middle..]
+            .windows(TRAILER.len())
+            .position(|window| window == TRAILER);
+        let next = (middle + trailer.unwrap() + TRAILER.len()) as u64;
+        assert_eq!(whole_from(&path, next).unwrap(), end);
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! | the durable mark is behind by | at most about a second |
 //! | memory of an open segment | 8 MiB for each partition that is written to, less if there are more than seven; a cache of 4 MiB |
 //! | sealed segments open for readers | 8 |
-//! | a group holds records back for | 7 days after its last commit |
+//! | a group that holds records past their retention is named | 7 days after its last commit |
 //! | an end is raised beyond the mark, where the mark may not know all | by 2^24 |
 //!
 //! # Layout
@@ -92,6 +92,7 @@ mod record;
 mod recovery;
 mod remote;
 mod retention;
+mod salvage;
 mod segment;
 mod segment_db;
 mod serve;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::files::{self, TEMPORARY, io_error};
 use crate::gap::are_covered;
 use crate::producers::Producers;
+use crate::salvage::{Known, REBUILT, finish_replacing, rebuild};
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment, Summary, db_dir};
-use crate::segment_db::SegmentDb;
 use crate::shared::{Shared, now_ms};
 use crate::writer::{Prepared, Writer};
 use crate::{Error, Gap, Offset, Topic, journal};
@@ -33,6 +33,8 @@ struct Found {
     /// Segments that nothing was written to.
     prepared: Vec<Prepared>,
     damaged: Vec<(PathBuf, Error)>,
+    /// Offsets that are lost inside segments that were made anew.
+    holes: Vec<Gap>,
     /// Whether acknowledged records may be lost that the durable mark does not know of.
     uncertain: bool,
 }
@@ -46,10 +48,6 @@ pub(crate) fn recover(
     clean: bool,
 ) -> Result<Recovered, Error> {
     files::create_dir(dir)?;
-    let mut found = Found::default();
-    for number in list(dir)? {
-        found.load(shared, topic, dir, number, clean)?;
-    }
     let partitions = topic.config.partitions as usize;
     let mut starts = vec![Offset::ZERO; partitions];
     for (partition, start) in shared.state.log_starts(&topic.name)? {
@@ -58,9 +56,16 @@ pub(crate) fn recover(
             *slot = start;
         }
     }
+    let mut found = Found::default();
+    for number in list(dir)? {
+        found.load(shared, topic, dir, (number, clean), &starts)?;
+    }
+    // Where each partition ended is known of a log that was closed in order.
+    found.uncertain &= !(clean && mark.is_some());
     let mut gaps = shared.state.gaps(&topic.name)?;
     let now = now_ms();
-    let (ends, lost) = found.ends(&starts, mark, &gaps, now)?;
+    let (ends, mut lost) = found.ends(&starts, mark, &gaps, now)?;
+    lost.append(&mut found.holes);
     let is_new = |gap: &Gap| !are_covered(&gaps, gap.partition, gap.start, gap.end);
     let lost: Vec<_> = lost.into_iter().filter(is_new).collect();
     report_gaps(&topic.name, &lost);
@@ -86,6 +91,7 @@ pub(crate) fn recover(
 /// The numbers of the segments in a directory, in order; leftovers of what a crash interrupted are removed.
 fn list(dir: &Path) -> Result<Vec<u64>, Error> {
     let mut numbers = Vec::new();
+    let mut rebuilt = Vec::new();
     let entries = fs::read_dir(dir).map_err(|source| io_error("list", dir, source))?;
     for entry in entries {
         let entry = entry.map_err(|source| io_error("list", dir, source))?;
@@ -95,69 +101,72 @@ fn list(dir: &Path) -> Result<Vec<u64>, Error> {
         };
         if name.ends_with(TEMPORARY) || name.ends_with(DELETED) {
             segment::remove(&entry.path())?;
+        } else if name.ends_with(REBUILT) {
+            rebuilt.push(entry.path());
         } else if let Ok(number) = name.parse::<u64>() {
             numbers.push(number);
         }
     }
+    for path in rebuilt {
+        numbers.extend(number_of(&finish_replacing(&path)?));
+    }
     numbers.sort_unstable();
+    numbers.dedup();
     Ok(numbers)
 }
-
 impl Found {
-    /// Takes in a segment; a damaged one is noted.
+    /// Takes in a segment; a damaged one is made anew from what is whole of it, or else noted.
     fn load(
         &mut self,
         shared: &Shared,
         topic: &Topic,
         topic_dir: &Path,
-        number: u64,
-        clean: bool,
+        (number, clean): (u64, bool),
+        log_starts: &[Offset],
     ) -> Result<(), Error> {
         let dir = topic_dir.join(segment::dir_name(number));
-        let partitions = topic.config.partitions;
-        let expected = Header {
+        let header = Header {
             log_id: shared.log_id,
             topic: topic.name.clone(),
             number,
-            partitions,
+            partitions: topic.config.partitions,
         };
-        let checked = Header::read(&dir).and_then(|header| {
-            if header == expected {
-                return Ok(());
+        match Header::read(&dir) {
+            Ok(found) if found == header => {}
+            Ok(found) => {
+                let error = Error::Corrupt {
+                    path: dir.clone(),
+                    detail: format!("it is {found:?} and not {header:?}"),
+                };
+                return self.damaged(dir, error);
             }
-            Err(Error::Corrupt {
-                path: dir.clone(),
-                detail: format!("it is {header:?} and not {expected:?}"),
-            })
-        });
-        if let Err(error) = checked {
-            return self.damaged(dir, error);
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::warn!(%error, "a segment's header is damaged; it is written again, nothing is lost");
+                header.write(&dir)?;
+            }
+            Err(error) => return Err(error),
         }
-        if let Some(summary) = Summary::read(&dir, partitions)? {
+        if let Some(summary) = Summary::read(&dir, header.partitions)? {
             let segment = Segment::sealed(number, dir, summary);
             self.chain.push(Arc::new(segment));
             return Ok(());
         }
-        match self.open_unsealed(number, &dir, partitions, clean) {
-            Err(error) => self.damaged(dir, error),
+        match self.open_unsealed(number, &dir, header.partitions) {
+            Err(error @ Error::Corrupt { .. }) => {
+                let starts = self.ends_so_far(log_starts)?;
+                self.open_rebuilt(header, &dir, starts, error, clean)
+            }
             done => done,
         }
     }
 
-    fn open_unsealed(
-        &mut self,
-        number: u64,
-        dir: &Path,
-        partitions: u32,
-        clean: bool,
-    ) -> Result<(), Error> {
-        if !clean && db_dir(dir).is_dir() {
+    fn open_unsealed(&mut self, number: u64, dir: &Path, partitions: u32) -> Result<(), Error> {
+        if db_dir(dir).is_dir() {
             for cut in journal::cut(&db_dir(dir), dir, now_ms())? {
-                self.uncertain |= cut.inside;
                 cut.report();
             }
         }
-        let db = Arc::new(SegmentDb::open(&db_dir(dir), partitions)?);
+        let db = Arc::new(segment::open_db(dir, partitions)?);
         if db.begun_at_ms()?.is_none() {
             self.prepared.push(Prepared {
                 number,
@@ -177,6 +186,50 @@ impl Found {
         let segment = Segment::unsealed(number, dir.to_owned(), starts, db);
         self.chain.push(Arc::new(segment));
         Ok(())
+    }
+
+    /// Makes a damaged segment anew and takes that in.
+    fn open_rebuilt(
+        &mut self,
+        header: Header,
+        dir: &Path,
+        starts: Vec<Offset>,
+        error: Error,
+        clean: bool,
+    ) -> Result<(), Error> {
+        let (number, partitions) = (header.number, header.partitions);
+        let topic = header.topic.clone();
+        let known = Known {
+            header,
+            starts,
+            ends: None,
+            sealed_at_ms: None,
+        };
+        let now = now_ms();
+        let rebuilt = match rebuild(dir, &known, now) {
+            Ok(rebuilt) => rebuilt,
+            Err(cause) if cause.is_no_space() => return Err(cause),
+            Err(cause) => {
+                tracing::error!(%cause, "a damaged segment cannot be made anew");
+                return self.damaged(dir.to_owned(), error);
+            }
+        };
+        let kept = rebuilt.replace(dir, true, now)?;
+        rebuilt.report(&topic, &error, kept.as_deref());
+        self.holes.extend(rebuilt.gaps(now, &error));
+        self.uncertain |= !clean && !rebuilt.is_whole_at_end;
+        self.open_unsealed(number, dir, partitions)
+    }
+
+    /// Where the segments that were taken in end.
+    fn ends_so_far(&self, log_starts: &[Offset]) -> Result<Vec<Offset>, Error> {
+        let mut ends = log_starts.to_vec();
+        for segment in &self.chain {
+            for (partition, end) in (0..).zip(&mut ends) {
+                *end = (*end).max(segment_end(segment, partition)?);
+            }
+        }
+        Ok(ends)
     }
 
     /// Notes a damaged segment; what else is wrong is passed on. Only a sealed one is known to the mark.

@@ -531,6 +531,11 @@ impl Remote {
         self.groups.hold(holder, topic, offsets)
     }
 
+    pub(crate) fn persist(&self) -> Result<(), Error> {
+        self.link.check()?;
+        self.groups.persist()
+    }
+
     pub(crate) fn release(&self, holder: &str) -> Result<(), Error> {
         self.link.check()?;
         self.groups.release(holder)

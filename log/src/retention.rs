@@ -1,6 +1,7 @@
 //! Which segments may go.
 
 use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::segment::{Range, Summary};
@@ -10,7 +11,8 @@ use crate::store::Core;
 use crate::topic::{TopicLog, lock};
 use crate::{Error, Offset, Retention};
 
-/// A group that has committed nothing for this long holds no segment any more.
+/// A group that has committed nothing for this long, and holds segments past their retention, is named. It holds
+/// them still: only a person lets go of what a group has not applied.
 pub const GROUP_ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Lets go of the segments that nothing keeps, and returns how many bytes that gave back.
@@ -34,7 +36,7 @@ fn apply_to(core: &Core, topic: &TopicLog, retention: Retention) -> Result<u64, 
     let mut held = state.held()?;
     held.retain(|position| position.topic == topic.name);
     let now = now_ms();
-    let Some(readers) = Readers::new(committed, held, now) else {
+    let Some(readers) = Readers::new(committed, held) else {
         return Ok(0); // no group has read it yet
     };
     let starts = topic.view().starts;
@@ -49,7 +51,12 @@ fn apply_to(core: &Core, topic: &TopicLog, retention: Retention) -> Result<u64, 
     for summary in sealed {
         let too_many = retention.size.is_some_and(|size| bytes_kept > size);
         let too_old = retention.age.is_some_and(|age| is_older(summary, age, now));
-        if !(too_many || too_old) || !readers.are_done_with(&summary.ranges, &starts) {
+        if !(too_many || too_old) {
+            break;
+        }
+        if !readers.are_done_with(&summary.ranges, &starts) {
+            core.idle_holders
+                .report(&topic.name, readers.idle_groups(now));
             break;
         }
         bytes_kept -= summary.bytes;
@@ -84,9 +91,30 @@ fn is_older(summary: &Summary, age: Duration, now_ms: i64) -> bool {
     now_ms.saturating_sub(summary.sealed_at_ms) >= age_ms
 }
 
+/// Groups that hold segments past their retention, and have committed nothing for long: each is named once.
+#[derive(Default)]
+pub(crate) struct IdleHolders(Mutex<HashSet<(String, String)>>);
+
+impl IdleHolders {
+    fn report(&self, topic: &str, groups: Vec<(String, i64)>) {
+        let mut named = lock(&self.0);
+        for (group, days) in groups {
+            if named.insert((topic.to_owned(), group.clone())) {
+                tracing::warn!(
+                    topic,
+                    group,
+                    days,
+                    "the log keeps records past their retention for a group that has not applied them and has \
+                     committed nothing for days; run its sink, or let go of them: bekk offsets delete --group {group}"
+                );
+            }
+        }
+    }
+}
+
 /// Those for whom records are kept.
 struct Readers {
-    /// What the groups that are active have committed.
+    /// What the groups have committed.
     committed: Vec<Position>,
     groups: HashSet<String>,
     held: Vec<Position>,
@@ -94,21 +122,32 @@ struct Readers {
 
 impl Readers {
     /// `None` if no group has ever committed.
-    fn new(mut committed: Vec<Position>, held: Vec<Position>, now_ms: i64) -> Option<Self> {
-        if committed.is_empty() {
-            return None;
-        }
-        let active_ms = i64::try_from(GROUP_ACTIVE.as_millis()).unwrap_or(i64::MAX);
-        let recent = committed
-            .iter()
-            .filter(|position| now_ms.saturating_sub(position.at_ms) < active_ms);
-        let groups: HashSet<_> = recent.map(|position| position.name.clone()).collect();
-        committed.retain(|position| groups.contains(&position.name));
-        Some(Self {
+    fn new(committed: Vec<Position>, held: Vec<Position>) -> Option<Self> {
+        let names = committed.iter().map(|position| position.name.clone());
+        let groups: HashSet<_> = names.collect();
+        (!groups.is_empty()).then_some(Self {
             committed,
             groups,
             held,
         })
+    }
+
+    /// The groups that have committed nothing for long, and for how many days.
+    fn idle_groups(&self, now_ms: i64) -> Vec<(String, i64)> {
+        let active_ms = i64::try_from(GROUP_ACTIVE.as_millis()).unwrap_or(i64::MAX);
+        let idle_ms = |group: &String| {
+            let of_group = self.committed.iter().filter(|one| one.name == *group);
+            now_ms.saturating_sub(of_group.map(|one| one.at_ms).max().unwrap_or(now_ms))
+        };
+        let mut idle: Vec<_> = self
+            .groups
+            .iter()
+            .map(|group| (group.clone(), idle_ms(group)))
+            .filter(|(_, idle_ms)| *idle_ms >= active_ms)
+            .map(|(group, idle_ms)| (group, idle_ms / (24 * 60 * 60 * 1000)))
+            .collect();
+        idle.sort_unstable();
+        idle
     }
 
     /// Whether nobody needs what a segment holds. A group that has not committed for a partition has not read
@@ -165,8 +204,7 @@ mod tests {
     }
 
     fn check_from(starts: [u64; 3], committed: &[Position], held: &[Position], expected: bool) {
-        let now = 100 * DAY_MS;
-        let readers = Readers::new(committed.to_vec(), held.to_vec(), now);
+        let readers = Readers::new(committed.to_vec(), held.to_vec());
         let ranges = [range(0, 10), range(5, 5), range(7, 9)];
         let starts = starts.map(Offset::new);
         let done = readers.is_some_and(|readers| readers.are_done_with(&ranges, &starts));
@@ -183,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_goes_when_every_active_group_is_behind_it() {
+    fn a_segment_goes_when_every_group_is_behind_it_however_long_ago_one_was_heard_of() {
         let now = 99 * DAY_MS;
         let done = [position("g", 0, 10, now), position("g", 2, 9, now)];
         check(&[], &[], false);
@@ -192,10 +230,21 @@ mod tests {
         check(&[position("g", 0, 9, now), done[1].clone()], &[], false);
         let other = |at_ms| [done.to_vec(), vec![position("other", 0, 3, at_ms)]].concat();
         check(&other(now), &[], false);
-        check(&other(92 * DAY_MS), &[], true);
-        // A group is active as a whole, however old one of its offsets is.
-        let old = [position("g", 0, 10, 0), position("g", 2, 9, now)];
+        check(&other(0), &[], false);
+        let old = [position("g", 0, 10, 0), position("g", 2, 9, 0)];
         check(&old, &[], true);
+    }
+
+    #[test]
+    fn a_group_is_idle_as_a_whole() {
+        let now = 99 * DAY_MS;
+        let positions = [
+            position("g", 0, 10, 0),
+            position("g", 2, 9, now),
+            position("idle", 0, 3, 89 * DAY_MS),
+        ];
+        let readers = Readers::new(positions.to_vec(), Vec::new()).unwrap();
+        assert_eq!(readers.idle_groups(now), [("idle".to_owned(), 10)]);
     }
 
     #[test]

@@ -4,13 +4,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::files::{self, FileKind, ReadFailure, io_error};
 use crate::segment_db::SegmentDb;
 use crate::wire::{Fields, put_text};
-use crate::{Error, LogId, Offset};
+use crate::{Error, LogId, Offset, salvage};
 
 /// What a directory on its way out ends in.
 pub(crate) const DELETED: &str = ".deleted";
@@ -69,6 +70,11 @@ impl Header {
             number: fields.u64()?,
             partitions: fields.u32()?,
         })
+    }
+
+    /// Notes in the directory of a segment what it is.
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), Error> {
+        HEADER.write(&dir.join("segment"), &self.encode())
     }
 
     /// Reads what the segment in `dir` is.
@@ -151,6 +157,8 @@ pub(crate) struct Segment {
     starts: Vec<Offset>,
     db: Mutex<Option<Arc<SegmentDb>>>,
     summary: OnceLock<Summary>,
+    /// Set when its directory is another segment's, or nobody's: it was made anew, or set aside.
+    is_gone: AtomicBool,
 }
 
 impl Segment {
@@ -162,6 +170,7 @@ impl Segment {
             starts: summary.ranges.iter().map(|range| range.start).collect(),
             db: Mutex::new(None),
             summary: OnceLock::from(summary),
+            is_gone: AtomicBool::new(false),
         }
     }
 
@@ -178,6 +187,7 @@ impl Segment {
             starts,
             db: Mutex::new(Some(db)),
             summary: OnceLock::new(),
+            is_gone: AtomicBool::new(false),
         }
     }
 
@@ -207,8 +217,14 @@ impl Segment {
         if let Some(db) = &*slot {
             return Ok(Arc::clone(db));
         }
+        if self.is_gone.load(Ordering::Acquire) {
+            return Err(Error::Corrupt {
+                path: self.dir.clone(),
+                detail: "the segment has been replaced".to_owned(),
+            });
+        }
         let partitions = u32::try_from(self.starts.len()).expect("at most 1,024 partitions");
-        let db = Arc::new(SegmentDb::open(&db_dir(&self.dir), partitions)?);
+        let db = Arc::new(open_db(&self.dir, partitions)?);
         if let Some(summary) = self.summary() {
             self.check(&db, summary)?;
         }
@@ -245,24 +261,11 @@ impl Segment {
         if !db.flush()? {
             return Ok(false);
         }
-        let ranges = (0..).zip(&self.starts).map(|(partition, start)| {
-            Ok(Range {
-                start: *start,
-                end: db.end(partition)?.unwrap_or(*start),
-                newest_ms: db.newest_ms(partition),
-            })
-        });
-        let ranges = ranges.collect::<Result<_, Error>>()?;
+        let ranges = ranges(&db, &self.starts)?;
         drop(db);
         let mut slot = self.slot();
         close_slot(&mut slot);
-        empty_journal(&db_dir(&self.dir))?;
-        let summary = Summary {
-            sealed_at_ms: now_ms,
-            bytes: disk_bytes(&self.dir)?,
-            ranges,
-        };
-        SUMMARY.write(&self.dir.join("sealed"), &summary.encode())?;
+        let summary = write_summary(&self.dir, now_ms, ranges)?;
         // Nothing else sets it, and it holds the same.
         let _ = self.summary.set(summary);
         Ok(true)
@@ -273,6 +276,19 @@ impl Segment {
         let mut slot = self.slot();
         close_slot(&mut slot);
         rename_away(&self.dir, ending)
+    }
+
+    /// Closes the database for good and lets `replace` put something else in its directory; nobody has it open
+    /// meanwhile, or afterwards. The caller uses none.
+    pub(crate) fn give_up<T>(
+        &self,
+        replace: impl FnOnce(&Path) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut slot = self.slot();
+        close_slot(&mut slot);
+        let replaced = replace(&self.dir)?;
+        self.is_gone.store(true, Ordering::Release);
+        Ok(replaced)
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Arc<SegmentDb>>> {
@@ -293,6 +309,43 @@ fn close_slot(slot: &mut Option<Arc<SegmentDb>>) {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Opens the database of the segment in `dir`. Until it is open, nothing that a table holds is lost.
+pub(crate) fn open_db(dir: &Path, partitions: u32) -> Result<SegmentDb, Error> {
+    salvage::keep(dir);
+    let db = SegmentDb::open(&db_dir(dir), partitions)?;
+    salvage::forget(dir)?;
+    Ok(db)
+}
+
+/// What a segment's database holds of each partition.
+pub(crate) fn ranges(db: &SegmentDb, starts: &[Offset]) -> Result<Vec<Range>, Error> {
+    let ranges = (0..).zip(starts).map(|(partition, start)| {
+        Ok(Range {
+            start: *start,
+            end: db.end(partition)?.unwrap_or(*start),
+            newest_ms: db.newest_ms(partition),
+        })
+    });
+    ranges.collect()
+}
+
+/// Frees the journal of a segment whose database is closed and has written everything into tables, and notes
+/// what it holds.
+pub(crate) fn write_summary(
+    dir: &Path,
+    sealed_at_ms: i64,
+    ranges: Vec<Range>,
+) -> Result<Summary, Error> {
+    empty_journal(&db_dir(dir))?;
+    let summary = Summary {
+        sealed_at_ms,
+        bytes: disk_bytes(dir)?,
+        ranges,
+    };
+    SUMMARY.write(&dir.join("sealed"), &summary.encode())?;
+    Ok(summary)
 }
 
 pub(crate) fn rename_away(dir: &Path, ending: &str) -> Result<PathBuf, Error> {
@@ -330,7 +383,7 @@ pub(crate) fn create(topic_dir: &Path, header: &Header) -> Result<PathBuf, Error
         _ => {}
     }
     files::create_dir(&temporary)?;
-    HEADER.write(&temporary.join("segment"), &header.encode())?;
+    header.write(&temporary)?;
     SegmentDb::create(&db_dir(&temporary), header.partitions)?;
     finish(&temporary, &dir)?;
     Ok(dir)

@@ -1,6 +1,6 @@
 //! The reserve: appends are refused while the disk has less free than the log keeps.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,41 @@ impl Space {
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         *checked = Some((Instant::now(), free));
         Ok(free)
+    }
+}
+
+/// Name of the file that is given up where a log is opened on a full disk
+const SPARE: &str = "spare";
+/// Size of the spare file: room for what an owner writes when it begins
+const SPARE_BYTES: usize = 256 << 10;
+
+/// Gives the spare file of a log up if its disk has no room left for what its owner writes.
+pub(crate) fn use_spare(dir: &Path) {
+    let free = rustix::fs::statvfs(dir).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    let spare = dir.join(SPARE);
+    if free.is_ok_and(|free| free < SPARE_BYTES as u64) && std::fs::remove_file(&spare).is_ok() {
+        tracing::warn!(path = %spare.display(), "the log's disk is full; its spare file is given up for what has to be written");
+    }
+}
+
+impl Space {
+    /// Makes the spare file if there is none and the disk has more than the reserve.
+    pub(crate) fn keep_spare(&self) -> Result<(), Error> {
+        let spare = self.dir.join(SPARE);
+        if spare.exists() || self.check().is_err() {
+            return Ok(());
+        }
+        // No two bytes alike, so that no file system leaves it out.
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed.to_le_bytes()[3]
+        })
+        .take(SPARE_BYTES)
+        .collect();
+        std::fs::write(&spare, bytes).map_err(|source| files::io_error("write", &spare, source))
     }
 }
 

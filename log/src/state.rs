@@ -17,19 +17,26 @@
 //! | `b` topic NUL partition u32 | log start offset u64 |
 //! | `g` topic NUL partition u32, start u64 | end u64, when it was found, ms i64, why (text) |
 
+mod copy;
 mod deletion;
 mod foreign;
+mod open;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fjall::{Database, Keyspace, PersistMode};
 
 pub(crate) use self::foreign::ForeignCommit;
+pub(crate) use self::open::open;
+use crate::space::Space;
 use crate::wire::Fields;
 use crate::{Error, Gap, Offset, Retention, Topic, TopicConfig, database, files, segment};
 
 const NONE: u64 = u64::MAX;
+/// With fewer bytes free on the disk nothing is written to the state
+const SPACE_MIN: u64 = 4 << 20;
 const VERSION: u32 = 1;
 const VERSION_KEY: &[u8] = b"v";
 
@@ -38,6 +45,16 @@ pub(crate) struct State {
     path: PathBuf,
     db: Database,
     keys: Keyspace,
+    /// How many writes there were that the copy should have soon, and others.
+    writes: Writes,
+    space: Space,
+}
+
+/// Counts of writes since the state was opened.
+#[derive(Default)]
+struct Writes {
+    durable: AtomicU64,
+    all: AtomicU64,
 }
 
 /// What a group has committed for one partition, or a holder holds of it.
@@ -97,6 +114,8 @@ impl State {
             path: path.to_owned(),
             db,
             keys,
+            writes: Writes::default(),
+            space: Space::new(path.to_owned(), SPACE_MIN),
         })
     }
 
@@ -200,8 +219,7 @@ impl State {
             }
             batch.insert(&self.keys, key, position.next.get().to_be_bytes());
         }
-        let batch = batch.durability(Some(mode));
-        batch.commit().map_err(|error| self.failed("write", error))
+        self.commit(batch, mode)
     }
 
     pub(crate) fn remove_held(&self, holder: &str) -> Result<(), Error> {
@@ -218,13 +236,13 @@ impl State {
     }
 
     pub(crate) fn put_log_starts(&self, topic: &str, starts: &[Offset]) -> Result<(), Error> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        let mut batch = self.db.batch();
         for (partition, start) in (0u32..).zip(starts) {
             let mut key = key(b'b', &[topic, ""]);
             key.extend_from_slice(&partition.to_be_bytes());
             batch.insert(&self.keys, key, start.get().to_be_bytes());
         }
-        batch.commit().map_err(|error| self.failed("write", error))
+        self.commit(batch, PersistMode::SyncAll)
     }
 
     pub(crate) fn gaps(&self, topic: &str) -> Result<Vec<Gap>, Error> {
@@ -241,7 +259,7 @@ impl State {
     }
 
     pub(crate) fn put_gaps(&self, topic: &str, gaps: &[Gap]) -> Result<(), Error> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        let mut batch = self.db.batch();
         for gap in gaps {
             let mut key = key(b'g', &[topic, ""]);
             key.extend_from_slice(&gap.partition.to_be_bytes());
@@ -251,7 +269,7 @@ impl State {
             value.extend_from_slice(gap.reason.as_bytes());
             batch.insert(&self.keys, key, value);
         }
-        batch.commit().map_err(|error| self.failed("write", error))
+        self.commit(batch, PersistMode::SyncAll)
     }
 
     fn positions(&self, kind: u8, names: &[&str]) -> Result<Vec<Position>, Error> {
@@ -273,17 +291,49 @@ impl State {
     }
 
     fn put(&self, key: Vec<u8>, value: Vec<u8>, mode: PersistMode) -> Result<(), Error> {
-        let mut batch = self.db.batch().durability(Some(mode));
+        let mut batch = self.db.batch();
         batch.insert(&self.keys, key, value);
-        batch.commit().map_err(|error| self.failed("write", error))
+        self.commit(batch, mode)
+    }
+
+    /// Writes a batch. With the disk full it is not begun: a write that fails would be the last one.
+    fn commit(&self, batch: fjall::OwnedWriteBatch, mode: PersistMode) -> Result<(), Error> {
+        self.space.check()?;
+        self.writes.all.fetch_add(1, Ordering::Relaxed);
+        if mode != PersistMode::Buffer {
+            self.writes.durable.fetch_add(1, Ordering::Relaxed);
+        }
+        let committed = batch.durability(Some(mode)).commit();
+        committed.map_err(|error| self.failed("write", error))
+    }
+
+    /// How many writes there were, and how many of them are durable.
+    pub(crate) fn writes(&self) -> (u64, u64) {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (load(&self.writes.all), load(&self.writes.durable))
+    }
+
+    /// All keys and values.
+    fn entries(&self) -> Result<Vec<copy::Entry>, Error> {
+        self.scan_keys(&[], |key, value| Some((key.to_vec(), value.to_vec())))
+    }
+
+    /// Takes entries over from another state, but for producer ids: it may not have known of the last ones.
+    fn put_all(&self, entries: &[copy::Entry]) -> Result<(), Error> {
+        let mut batch = self.db.batch();
+        let is_taken = |key: &[u8]| key != VERSION_KEY && key != b"p";
+        for (key, value) in entries.iter().filter(|(key, _)| is_taken(key)) {
+            batch.insert(&self.keys, key.clone(), value.clone());
+        }
+        self.commit(batch, PersistMode::SyncAll)
     }
 
     fn remove(&self, keys: impl IntoIterator<Item = Vec<u8>>) -> Result<(), Error> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        let mut batch = self.db.batch();
         for key in keys {
             batch.remove(&self.keys, key);
         }
-        batch.commit().map_err(|error| self.failed("write", error))
+        self.commit(batch, PersistMode::SyncAll)
     }
 
     /// Every entry whose key begins with `prefix`, decoded from the rest of its key and its value.

@@ -10,15 +10,15 @@ use crate::background::Threads;
 use crate::lock::DirLock;
 use crate::mark::{Ends, Mark};
 use crate::producer_ids::ProducerIds;
-use crate::segment::{self, DAMAGED, Header};
+use crate::retention::IdleHolders;
 use crate::sessions::Sessions;
 use crate::shared::{Counts, OpenSegments, Poison, Shared, Signal, now_ms};
-use crate::space::Space;
-use crate::state::{ForeignCommit, Position, State};
+use crate::space::{self, Space};
+use crate::state::{self, ForeignCommit, Position};
 use crate::topic::{TopicLog, lock};
 use crate::{
     Config, Error, Offset, RecordBuffer, Retention, Session, Topic, TopicConfig, batch, deletion,
-    files, identity, journal, network_fs,
+    files, identity, network_fs,
 };
 
 const NAME_BYTES_MAX: usize = 249;
@@ -43,6 +43,9 @@ pub(crate) struct Core {
     marked: Mutex<Ends>,
     /// Held while segments are let go of, so that log starts only grow.
     pub(crate) retaining: Mutex<()>,
+    pub(crate) idle_holders: IdleHolders,
+    /// What groups have committed while the disk was full, by group, topic and partition.
+    delayed: Mutex<BTreeMap<(String, String, u32), Position>>,
 }
 
 impl Store {
@@ -50,10 +53,11 @@ impl Store {
         network_fs::refuse(&config.dir)?;
         files::create_dir(&config.dir)?;
         let lock = DirLock::take(&config.dir)?;
+        space::use_spare(&config.dir);
         let is_new = !config.dir.join("state").exists() && !config.dir.join("topics").exists();
-        let log_id = identity::open(&config.dir.join("format"), is_new)?;
+        let log_id = identity::open(&config.dir, is_new)?;
         let mark = Mark::read(&mark_path(&config.dir), now_ms())?;
-        let state = open_state(&config.dir, mark.clean)?;
+        let state = state::open(&config.dir)?;
         let shared = Arc::new(Shared {
             sessions: Sessions::new(state.sessions()?, state.session_floor()?),
             space: Space::new(config.dir.clone(), config.reserve_bytes),
@@ -84,9 +88,17 @@ impl Store {
             changing: Mutex::default(),
             marked: Mutex::default(),
             retaining: Mutex::default(),
+            idle_holders: IdleHolders::default(),
+            delayed: Mutex::default(),
         });
-        // From here on the log is no longer one that was closed in order.
-        core.write_mark(false)?;
+        // From here on the log is no longer one that was closed in order. Where there is no room to say so, none is
+        // taken for records either.
+        match core.write_mark(false) {
+            Err(error) if error.is_no_space() => {
+                tracing::warn!(%error, "the log's disk is full; reads go on, appends wait until there is space");
+            }
+            done => done?,
+        }
         Ok(Self {
             threads: Threads::start(&core),
             core,
@@ -121,7 +133,20 @@ impl Store {
             .iter()
             .try_for_each(|topic| topic.sync())?;
         self.core.shared.open_segments.close();
-        self.core.write_mark(true)
+        let closed = self
+            .core
+            .shared
+            .state
+            .write_copy()
+            .and_then(|()| self.core.write_mark(true));
+        match closed {
+            // The next opening reads more for it.
+            Err(error) if error.is_no_space() => {
+                tracing::warn!(%error, "the log's disk is full; that it was closed in order is not noted");
+                Ok(())
+            }
+            closed => closed,
+        }
     }
 }
 
@@ -213,7 +238,7 @@ impl Core {
         let session = self.shared.sessions.begin(ingest, |number| {
             self.shared.state.put_session(ingest, number)
         })?;
-        self.show_all()?;
+        self.sync_all()?;
         Ok(session)
     }
 
@@ -224,13 +249,13 @@ impl Core {
             self.shared.state.put_session(ingest, number)
         })?;
         if begun {
-            self.show_all()?;
+            self.sync_all()?;
         }
         Ok(begun)
     }
 
-    /// Makes what the earlier sessions wrote visible before the new one looks.
-    fn show_all(&self) -> Result<(), Error> {
+    /// Makes everything durable, and visible: also what an earlier session wrote, before a new one looks.
+    pub(crate) fn sync_all(&self) -> Result<(), Error> {
         self.topics().iter().try_for_each(|topic| topic.sync())
     }
 
@@ -281,7 +306,29 @@ impl Core {
     ) -> Result<(), Error> {
         check_name("group", group)?;
         let position = self.position(group, topic, partition, next)?;
-        self.shared.state.put_committed(&position)
+        let mut delayed = lock(&self.delayed);
+        let key = (position.name.clone(), position.topic.clone(), partition);
+        match self.shared.state.put_committed(&position) {
+            // PostgreSQL has it; what the log has is for tools and retention.
+            Err(error) if error.is_no_space() => {
+                delayed.insert(key, position);
+                Ok(())
+            }
+            done => {
+                delayed.remove(&key);
+                done
+            }
+        }
+    }
+
+    /// Notes what groups have committed while the disk was full.
+    pub(crate) fn put_delayed(&self) -> Result<(), Error> {
+        let mut delayed = lock(&self.delayed);
+        for position in delayed.values() {
+            self.shared.state.put_committed(position)?;
+        }
+        delayed.clear();
+        Ok(())
     }
 
     pub(crate) fn commit_foreign(&self, commit: &ForeignCommit) -> Result<(), Error> {
@@ -356,63 +403,6 @@ impl Core {
 
 fn mark_path(dir: &Path) -> PathBuf {
     dir.join("ends")
-}
-
-/// Opens the state, making it if there is none. A damaged one is set aside. A new one begins with what the
-/// segments say of themselves: the topics come back without retention, groups and holds do not, and sessions
-/// go on above any earlier number.
-fn open_state(dir: &Path, clean: bool) -> Result<State, Error> {
-    let path = dir.join("state");
-    if path.is_dir() {
-        if !clean {
-            for cut in journal::cut(&path, dir, now_ms())? {
-                cut.report();
-            }
-        }
-        match State::open(&path) {
-            Err(error @ Error::Corrupt { .. }) => {
-                let kept = segment::rename_away(&path, &format!("{DAMAGED}{}", now_ms()))?;
-                tracing::error!(%error, kept = %kept.display(), "the log's state is damaged and set aside");
-            }
-            opened => return opened,
-        }
-    }
-    let topics = topics_of_segments(&dir.join("topics"))?;
-    State::create(&path, |state| {
-        if topics.is_empty() {
-            return Ok(());
-        }
-        tracing::error!(
-            "the log's state is made again from its segments; what groups have committed is lost"
-        );
-        state.put_session_floor(now_ms().unsigned_abs())?;
-        topics.iter().try_for_each(|topic| state.put_topic(topic))
-    })?;
-    State::open(&path)
-}
-
-fn topics_of_segments(dir: &Path) -> Result<Vec<Topic>, Error> {
-    let mut topics = Vec::new();
-    if !dir.is_dir() {
-        return Ok(topics);
-    }
-    for topic_dir in files::entries(dir)? {
-        if deletion::is_deleted(&topic_dir) {
-            continue;
-        }
-        let segments = files::entries(&topic_dir)?;
-        let header = segments
-            .iter()
-            .find_map(|segment| Header::read(segment).ok());
-        topics.extend(header.map(|header| Topic {
-            name: header.topic,
-            config: TopicConfig {
-                partitions: header.partitions,
-                retention: Retention::default(),
-            },
-        }));
-    }
-    Ok(topics)
 }
 
 pub(crate) fn check_topic(name: &str, config: TopicConfig) -> Result<(), Error> {

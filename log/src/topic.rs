@@ -16,6 +16,9 @@ use crate::shared::Shared;
 use crate::writer::{Prepared, Writer};
 use crate::{Durability, Error, Gap, Offset, PartitionEnds, SegmentInfo, Topic, TopicConfig};
 
+/// The topic of what records refer to: nothing in it is ever let go of.
+pub(crate) const META_TOPIC: &str = "bekk.meta";
+
 /// A topic in use.
 ///
 /// Locks are taken in the order of the fields that hold them.
@@ -23,6 +26,8 @@ pub(crate) struct TopicLog {
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
     pub(crate) shared: Arc<Shared>,
+    /// Held while a segment is made anew, or let go of.
+    repairing: Mutex<()>,
     queue: AppendQueue,
     /// Set, with the writer locked, when the topic is deleted; from then on nothing is appended.
     is_deleted: AtomicBool,
@@ -73,6 +78,7 @@ impl TopicLog {
             name: topic.name,
             dir,
             shared,
+            repairing: Mutex::default(),
             queue: AppendQueue::default(),
             is_deleted: AtomicBool::new(false),
             view: Mutex::new(View {

@@ -42,6 +42,13 @@ impl<'a> Fields<'a> {
         self.chunk()
     }
 
+    /// The next `len` bytes.
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.0
     }

@@ -22,6 +22,8 @@ const SESSIONS_TOPIC: &str = META_TOPIC;
 /// Groups that are sessions and holds begin so.
 const SESSION_PREFIX: &str = "bekk-session/";
 const HOLD_PREFIX: &str = "bekk-hold/";
+/// Group by whose commits everything is made durable that was appended before
+const PERSIST_GROUP: &str = "bekk-persist/all";
 /// How long to wait for an answer before it is seen whether the server has gone.
 const ANSWER_WAIT: Duration = Duration::from_millis(50);
 
@@ -41,7 +43,11 @@ fn hold_group(holder: &str) -> String {
 
 /// What the client of a group is called. Groups that stand for something else have its name.
 fn client_id(group: &str) -> String {
-    if group.starts_with(SESSION_PREFIX) || group.starts_with(HOLD_PREFIX) {
+    let is_other = |prefix: &&str| group.starts_with(*prefix);
+    if [SESSION_PREFIX, HOLD_PREFIX, PERSIST_GROUP]
+        .iter()
+        .any(is_other)
+    {
         return group.to_owned();
     }
     // The server takes commits of such a client for a sink's.
@@ -134,6 +140,14 @@ impl Groups {
         }
         self.commit_now(&hold_group(holder), topic, offsets)?
             .map_err(|error| self.link.failed(Request::cluster("hold records"), &error))
+    }
+
+    pub(super) fn persist(&self) -> Result<(), Error> {
+        if !self.link.is_bekk {
+            return Ok(());
+        }
+        self.commit_now(PERSIST_GROUP, SESSIONS_TOPIC, &[(0, Offset::ZERO)])?
+            .map_err(|error| self.link.failed("make records durable at", &error))
     }
 
     pub(super) fn release(&self, holder: &str) -> Result<(), Error> {

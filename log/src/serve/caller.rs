@@ -3,9 +3,7 @@
 //! The names keep programs from accidents, not from each other: whoever may connect may use them.
 
 use crate::Session;
-
-/// The topic of what records refer to; nothing in it is ever let go of.
-pub(super) const META_TOPIC: &str = "bekk.meta";
+pub(super) use crate::topic::META_TOPIC;
 
 /// Who sends a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! OffsetCommit and OffsetFetch: how far groups have come. There are no members of groups here, so that only
 //! programs that divide the partitions among themselves can commit.
 //!
-//! Groups of two names are something else, which Bekk's programs ask for this way since Kafka's clients offer
-//! no other: `bekk-session/<ingest>` is the ingest's newest session, `bekk-hold/<holder>` is what is held.
+//! Groups of three names are something else, which Bekk's programs ask for this way since Kafka's clients offer
+//! no other: `bekk-session/<ingest>` is the ingest's newest session, `bekk-hold/<holder>` is what is held, and a
+//! commit of `bekk-persist/…` makes everything durable that was appended before it.
 
 use super::Broker;
 use super::caller::{Caller, META_TOPIC};
@@ -20,6 +21,7 @@ const METADATA_BYTES_MAX: usize = 4096;
 pub(super) enum Group<'a> {
     Session { ingest: &'a str },
     Hold { holder: &'a str },
+    Persist,
     Plain(&'a str),
 }
 
@@ -27,6 +29,9 @@ impl<'a> Group<'a> {
     pub(super) fn of(name: &'a str) -> Self {
         if let Some(ingest) = name.strip_prefix("bekk-session/") {
             return Self::Session { ingest };
+        }
+        if name.starts_with("bekk-persist/") {
+            return Self::Persist;
         }
         match name.strip_prefix("bekk-hold/") {
             Some(holder) => Self::Hold { holder },
@@ -121,6 +126,10 @@ fn note(
     match Group::of(group) {
         Group::Session { ingest } => codes(begin_session(broker, ingest, topic, commits)),
         Group::Hold { holder } => codes(hold(broker, holder, topic, commits)),
+        Group::Persist => {
+            let persisted = broker.store().and_then(|store| store.core().sync_all());
+            codes(broker.checked(persisted))
+        }
         Group::Plain(group) => {
             let each = commits.iter().map(|commit| {
                 let noted = note_one(broker, caller, group, topic, commit);
@@ -267,6 +276,7 @@ fn commits_of(broker: &Broker, group: &str) -> Result<Vec<ForeignCommit>, Error>
                 .map(|held| commit(&held.topic, held.partition, held.next))
                 .collect())
         }
+        Group::Persist => Ok(Vec::new()),
         Group::Plain(group) => core.shared.state.commits_of(group),
     }
 }

@@ -92,7 +92,7 @@ fn delete_one(broker: &Broker, caller: &Caller, group: &str) -> Result<(), Code>
     let store = broker.checked(broker.store())?;
     let state = &store.core().shared.state;
     match Group::of(group) {
-        Group::Session { .. } => Err(Code::GROUP_AUTHORIZATION_FAILED),
+        Group::Session { .. } | Group::Persist => Err(Code::GROUP_AUTHORIZATION_FAILED),
         Group::Hold { holder } => broker.checked(state.remove_held(holder)),
         Group::Plain(group) => {
             check_owner(broker, caller, group)?;

@@ -9,7 +9,7 @@ impl State {
     /// Forgets a topic and what was committed and held of it, in one write. Its log starts stay, at `ends`, for
     /// the case that it is made again.
     pub(crate) fn delete_topic(&self, topic: &str, ends: &[Offset]) -> Result<(), Error> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        let mut batch = self.db.batch();
         batch.insert(&self.keys, key(b'd', &[topic]), []);
         batch.remove(&self.keys, key(b't', &[topic]));
         for kind in [b'o', b'c', b'h'] {
@@ -27,7 +27,7 @@ impl State {
             key.extend_from_slice(&partition.to_be_bytes());
             batch.insert(&self.keys, key, end.get().to_be_bytes());
         }
-        batch.commit().map_err(|error| self.failed("write", error))
+        self.commit(batch, PersistMode::SyncAll)
     }
 
     /// The topics that are deleted and whose directories may still be there.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{TopicLog, lock};
 use crate::append::{Outcome, Request, Ticket};
 use crate::shared::now_ms;
+use crate::topic::META_TOPIC;
 use crate::writer::{Group, Writer};
 use crate::{Durability, Error};
 
@@ -88,15 +89,22 @@ impl TopicLog {
         }
         writer.write(group, &self.shared)?;
         match self.shared.config.durability {
-            Durability::Sync => {
-                let began = Instant::now();
-                writer.db.sync()?;
-                self.shared.counts.fsynced(began);
-                self.raise(&writer.ends);
+            // What the other topics' records refer to is durable before them.
+            Durability::Interval(_) | Durability::Os if self.name == META_TOPIC => {
+                self.sync_now(writer)?;
             }
+            Durability::Sync => self.sync_now(writer)?,
             Durability::Interval(_) => {}
             Durability::Os => self.raise(&writer.ends),
         }
+        Ok(())
+    }
+
+    fn sync_now(&self, writer: &Writer) -> Result<(), Error> {
+        let began = Instant::now();
+        writer.db.sync()?;
+        self.shared.counts.fsynced(began);
+        self.raise(&writer.ends);
         Ok(())
     }
 }

@@ -27,7 +27,8 @@ impl TopicLog {
         self.read_into(partition, from, bytes_max, Records::new)
     }
 
-    /// Reads batches into what `new` makes; a segment that turns out to be damaged is set aside and passed.
+    /// Reads batches into what `new` makes; a segment that turns out to be damaged is made anew
+    /// without what is damaged of it.
     pub(crate) fn read_into<D: Destination>(
         &self,
         partition: u32,
@@ -39,7 +40,7 @@ impl TopicLog {
             match self.try_read(partition, from, bytes_max, new(from)) {
                 Ok(records) => return Ok(records),
                 Err((Some(segment), error @ Error::Corrupt { .. })) => {
-                    self.set_aside(&segment, &error)?;
+                    self.repair(&segment, &error)?;
                 }
                 Err((_, error)) => return Err(error),
             }
@@ -149,7 +150,7 @@ impl TopicLog {
                 Ok(Some(base)) => base,
                 Ok(None) => continue,
                 Err(error @ Error::Corrupt { .. }) => {
-                    self.set_aside(segment, &error)?;
+                    self.repair(segment, &error)?;
                     continue;
                 }
                 Err(error) => return Err(error),

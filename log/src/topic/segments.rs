@@ -4,10 +4,15 @@
 use std::sync::{Arc, PoisonError};
 
 use super::{TopicLog, View, lock};
+use crate::gap::are_covered;
+use crate::salvage::{Known, rebuild};
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment};
 use crate::shared::now_ms;
 use crate::writer::{Prepared, Writer};
-use crate::{Durability, Error, Offset, recovery};
+use crate::{Durability, Error, Gap, Offset, recovery};
+
+/// With fewer bytes free on the disk no segment is begun or sealed
+const SEAL_BYTES_MIN: u64 = 32 << 20;
 
 impl TopicLog {
     /// Seals the segment that is written to and begins the next one.
@@ -37,19 +42,16 @@ impl TopicLog {
 
     fn prepare(&self) -> Result<Prepared, Error> {
         let last = self.chain().last().map_or(0, |last| last.number());
-        let header = Header {
-            log_id: self.shared.log_id,
-            topic: self.name.clone(),
-            number: last + 1,
-            partitions: lock(&self.config).partitions,
-        };
-        Prepared::create(&self.dir, &header)
+        Prepared::create(&self.dir, &self.header(last + 1))
     }
 
     /// Rolls a segment that is old, makes the next one ready where it will be needed, and seals what is no
     /// longer written to.
     pub(crate) fn care_for_segments(&self) -> Result<(), Error> {
         let config = &self.shared.config;
+        if self.shared.space.free_bytes()? < SEAL_BYTES_MIN {
+            return Ok(()); // a write that fails would be the segment's last one
+        }
         let needs_next = {
             let mut writer = lock(&self.writer);
             if writer.is_over(config, now_ms()) {
@@ -74,35 +76,102 @@ impl TopicLog {
                     segment = %segment.dir().display(),
                     "a segment is slow to be written out; tried again later"
                 ),
-                Err(error @ Error::Corrupt { .. }) => self.set_aside(segment, &error)?,
+                Err(error @ Error::Corrupt { .. }) => self.repair(segment, &error)?,
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Renames a damaged segment, so that it is kept and never read, and notes the gap that it leaves.
-    pub(super) fn set_aside(&self, segment: &Arc<Segment>, error: &Error) -> Result<(), Error> {
-        let mut writer = lock(&self.writer);
-        if Arc::ptr_eq(&writer.segment, segment) {
-            self.roll(&mut writer)?;
+    /// Makes a damaged segment anew from what is whole of it and notes the gaps that are left. Where that fails
+    /// it is renamed, so that it is kept and never read.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] while there is no room for the new one.
+    pub(super) fn repair(&self, segment: &Arc<Segment>, error: &Error) -> Result<(), Error> {
+        {
+            let mut writer = lock(&self.writer);
+            if Arc::ptr_eq(&writer.segment, segment) {
+                self.roll(&mut writer)?;
+            }
         }
+        let _repairing = lock(&self.repairing);
         let chain = self.chain();
         let Some(at) = chain.iter().position(|other| Arc::ptr_eq(other, segment)) else {
             return Ok(()); // another reader was faster
         };
-        let now = now_ms();
-        let (starts, ends) = (segment.starts(), chain[at + 1].starts());
-        let gaps = recovery::gaps_between(starts, ends, now, &error.to_string());
-        self.note_gaps(gaps)?;
-        self.change_chain(|chain| chain.retain(|other| !Arc::ptr_eq(other, segment)));
         self.shared.open_segments.forget(segment);
-        let kept = segment.rename_away(&format!("{DAMAGED}{now}"))?;
+        let now = now_ms();
+        let known = Known {
+            header: self.header(segment.number()),
+            starts: segment.starts().to_vec(),
+            ends: Some(chain[at + 1].starts().to_vec()),
+            sealed_at_ms: Some(
+                segment
+                    .summary()
+                    .map_or(now, |summary| summary.sealed_at_ms),
+            ),
+        };
+        let replaced = segment.give_up(|dir| {
+            let rebuilt = rebuild(dir, &known, now)?;
+            let lost = self.unknown(rebuilt.gaps(now, error));
+            self.note_gaps(lost.clone())?;
+            let kept = rebuilt.replace(dir, !lost.is_empty(), now)?;
+            rebuilt.report(&self.name, error, kept.as_deref());
+            Ok(rebuilt.summary)
+        });
+        let new = match replaced {
+            Ok(summary) => summary.map(|summary| {
+                Segment::sealed(segment.number(), segment.dir().to_owned(), summary)
+            }),
+            Err(cause) if cause.is_no_space() => {
+                return Err(Error::NoSpace {
+                    path: segment.dir().to_owned(),
+                    free_bytes: self.shared.space.free_bytes()?,
+                    reserve_bytes: segment.summary().map_or(0, |summary| summary.bytes),
+                });
+            }
+            Err(cause) => {
+                tracing::error!(topic = self.name, %cause, "a damaged segment cannot be made anew");
+                self.set_aside(segment, &known, error)?;
+                None
+            }
+        };
+        self.change_chain(|chain| {
+            if let Some(at) = chain.iter().position(|other| Arc::ptr_eq(other, segment)) {
+                chain.splice(at..=at, new.map(Arc::new));
+            }
+        });
+        Ok(())
+    }
+
+    fn set_aside(&self, segment: &Segment, known: &Known, error: &Error) -> Result<(), Error> {
+        let now = now_ms();
+        let ends = known.ends.as_deref().unwrap_or_default();
+        let gaps = recovery::gaps_between(&known.starts, ends, now, &error.to_string());
+        self.note_gaps(self.unknown(gaps))?;
+        let kept = segment.give_up(|dir| segment::rename_away(dir, &format!("{DAMAGED}{now}")))?;
         tracing::error!(
             topic = self.name, %error, kept = %kept.display(),
             "a segment is damaged and set aside; its records are no longer served"
         );
         Ok(())
+    }
+
+    /// Those gaps that are not noted yet.
+    fn unknown(&self, mut gaps: Vec<Gap>) -> Vec<Gap> {
+        let known = self.gaps();
+        gaps.retain(|gap| !are_covered(&known, gap.partition, gap.start, gap.end));
+        gaps
+    }
+
+    fn header(&self, number: u64) -> Header {
+        Header {
+            log_id: self.shared.log_id,
+            topic: self.name.clone(),
+            number,
+            partitions: lock(&self.config).partitions,
+        }
     }
 
     /// Moves a partition's log start to `to`, `None`: to its end; returns where it is, which may be further.
@@ -140,6 +209,7 @@ impl TopicLog {
 
     /// Lets go of the first segments, up to `first`, and returns how many bytes that gave back.
     pub(crate) fn drop_segments_before(&self, first: &Arc<Segment>) -> Result<u64, Error> {
+        let _repairing = lock(&self.repairing);
         self.raise_starts(first.starts())?;
         let dropped = self.change_chain(|chain| {
             let at = chain.iter().position(|segment| Arc::ptr_eq(segment, first));
