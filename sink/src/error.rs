@@ -85,6 +85,18 @@ pub enum Error {
         /// Log end offset.
         end: u64,
     },
+    /// Records refer to columns that damage has taken from the log.
+    #[error(
+        "records of stream `{stream}` have columns (schema {schema}) that are lost with damaged records of topic \
+         `bekk.meta`; none of them is applied. Put the stream's columns back as they were when the records were \
+         read and run: bekk ingest --once"
+    )]
+    SchemaLost {
+        /// The stream.
+        stream: String,
+        /// The schema's id.
+        schema: String,
+    },
     /// The session was not in the transaction that had moved the offset when it was to be committed.
     #[error(
         "the transaction that applies {topic}/{partition} from offset {from} on was gone before its COMMIT, and \

@@ -261,6 +261,19 @@ impl<'a> Builder<'a> {
                         plans.insert(id, Arc::clone(&plan));
                         plan
                     }
+                    // Lost with damaged records; the configured columns have the same id only if they are the same.
+                    Lookup::Missing if target.stream.schema().id() == id => {
+                        let plan = Arc::new(Plan::new(target, &target.stream.schema()));
+                        let mut plans = target.plans.lock().unwrap_or_else(PoisonError::into_inner);
+                        plans.insert(id, Arc::clone(&plan));
+                        plan
+                    }
+                    Lookup::Missing if has_gaps(self.source.log)? => {
+                        return Err(Error::SchemaLost {
+                            stream: target.stream.name.clone(),
+                            schema: id.to_string(),
+                        });
+                    }
                     // Not remembered: a schema that comes later makes later records rows.
                     Lookup::Missing => Arc::new(Plan::Unfit(Unfit {
                         reason: "unknown_schema",
@@ -369,5 +382,14 @@ impl<'a> Builder<'a> {
                 .extend_from_slice(&self.batch.rows.len().to_be_bytes());
         }
         Ok(())
+    }
+}
+
+/// Whether records of the topic of schemas are lost. A Kafka cluster tells of none.
+fn has_gaps(log: &Client) -> Result<bool, Error> {
+    match log.gap_count(bekk_stream::META_TOPIC) {
+        Ok(gaps) => Ok(gaps > 0),
+        Err(bekk_log::Error::NotHere { .. } | bekk_log::Error::UnknownTopic(_)) => Ok(false),
+        Err(error) => Err(Error::log("look for gaps in the log", error)),
     }
 }

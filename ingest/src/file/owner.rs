@@ -48,9 +48,14 @@ fn host_id() -> String {
 /// The id under which this state directory's ingest is known to the log, made at the first run.
 fn ingest_id(state_dir: &Path) -> Result<String, Error> {
     let path = state_dir.join("id");
-    match fs::read_to_string(&path) {
-        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
-        Ok(_) => {}
+    match fs::read(&path) {
+        Ok(bytes) => match known_id(&bytes) {
+            Some(id) => return Ok(id),
+            None => tracing::warn!(
+                path = %path.display(),
+                "the ingest's id is damaged; it gets another one, and knows its files by the checkpoint and the host"
+            ),
+        },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::io("read", &path)(error)),
     }
@@ -66,4 +71,30 @@ fn ingest_id(state_dir: &Path) -> Result<String, Error> {
         .and_then(|()| File::open(state_dir)?.sync_all())
         .map_err(Error::io("write", &path))?;
     Ok(id)
+}
+
+/// The id in a file, if it is one.
+fn known_id(bytes: &[u8]) -> Option<String> {
+    let id = std::str::from_utf8(bytes).ok()?.trim();
+    let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let fits = (1..=64).contains(&id.len()) && id.chars().all(is_id);
+    fits.then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_id_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = ingest_id(dir.path()).unwrap();
+        assert_eq!(ingest_id(dir.path()).unwrap(), id);
+        for damaged in [&[0; 37][..], b"", b"\xff\xfe", b"a b"] {
+            fs::write(dir.path().join("id"), damaged).unwrap();
+            let id = ingest_id(dir.path()).unwrap();
+            assert_eq!(id.len(), 36, "{id:?}");
+            assert_eq!(ingest_id(dir.path()).unwrap(), id);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::file::entry::{FileEntry, widen};
 use crate::follow::catalog::Catalog;
 use crate::follow::tracked::Tracked;
 use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::hold::holder;
+use crate::ledger::hold::{holder, persist};
 use crate::ledger::metas::append_metas;
 use crate::stats::{Stats, Summary};
 use crate::text::batch::Batch;
@@ -34,6 +34,8 @@ pub(crate) struct Account {
     told: HashMap<FileId, u64>,
     /// Whether there is something that the checkpoint does not have.
     is_dirty: bool,
+    /// Whether the checkpoint could not be written when it was last tried.
+    is_late: bool,
     checkpoint_at: Instant,
     /// Before this time the next checkpoint would take too much of ours.
     checkpoint_from: Instant,
@@ -66,6 +68,7 @@ impl Account {
             others,
             told,
             is_dirty: true,
+            is_late: false,
             checkpoint_at: now,
             checkpoint_from: now,
             held_at: None,
@@ -145,20 +148,42 @@ impl Account {
     /// Writes down how far each file is and where the log ends.
     ///
     /// # Errors
-    /// If the checkpoint cannot be written, or the log fails.
+    /// If the log fails. A checkpoint that cannot be written is late, and tried again.
     pub(crate) fn store(&mut self, catalog: &Catalog, place: &Place<'_>) -> Result<(), Error> {
         let began = Instant::now();
-        self.checkpoint(catalog, place.streams).store(place.path)?;
+        let checkpoint = self.checkpoint(catalog, place.streams);
+        // What it says to be in the log stays there, also if the power is lost.
+        persist(place.log)?;
+        let stored = checkpoint.store(place.path);
         let pause = began.elapsed() * 10;
-        if self.is_hold_due() && self.hold(catalog, place)? {
+        self.note_stored(stored);
+        // The log holds what the checkpoint that is there needs.
+        if !self.is_late && self.is_hold_due() && self.hold(catalog, place)? {
             self.held_at = Some((Instant::now(), self.bytes));
         }
-        self.is_dirty = false;
+        self.is_dirty = self.is_late;
         // A checkpoint of very many files takes its time; it must not take more than a part of ours.
         self.checkpoint_from = Instant::now() + pause;
         let usual = Instant::now() + place.interval;
         self.checkpoint_at = self.checkpoint_from.max(usual);
         Ok(())
+    }
+
+    /// Says once that the checkpoint cannot be written: it is a cache, so that ingest continues.
+    fn note_stored(&mut self, stored: Result<(), Error>) {
+        let was_late = std::mem::replace(&mut self.is_late, stored.is_err());
+        match stored {
+            Err(error) if !was_late => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(
+                    %error, cause,
+                    "the checkpoint cannot be written and is tried again; ingest continues, and after a restart reads \
+                     more of the log"
+                );
+            }
+            Ok(()) if was_late => tracing::info!("the checkpoint can be written again"),
+            _ => {}
+        }
     }
 
     fn checkpoint(&self, catalog: &Catalog, streams: &[Stream]) -> Checkpoint {

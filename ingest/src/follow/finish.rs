@@ -13,6 +13,7 @@ use crate::config::Mode;
 use crate::file::decision::What;
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::tracked::{ACTIVE_FOR, State, Tracked};
+use crate::ledger::hold::persist;
 use crate::ledger::metas::append_metas;
 use crate::source::Source;
 use crate::stats::Stats;
@@ -196,6 +197,10 @@ impl Engine<'_> {
                     self.report_unreadable(&path, &error);
                 }
             }
+        }
+        // A receipt stands for records, and a file may go that has one.
+        if !ids.is_empty() {
+            persist(self.around.log)?;
         }
         let around = &self.around;
         if !append_metas(around.log, &self.session, &metas, around.stats, around.stop)? {

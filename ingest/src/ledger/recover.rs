@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use bekk_log::{Client, Offset, Session};
-use bekk_stream::{Body, FileId, FileRecord, Payload, Progress, Receipt, Stream};
+use bekk_stream::{Body, FileId, FileRecord, Meta, Payload, Progress, Receipt, Stream};
 
 use crate::Error;
 use crate::file::entry::{FileEntry, widen};
@@ -19,8 +19,9 @@ use crate::file::owner::Identity;
 use crate::inbox::Inbox;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::hold::holder;
-use crate::ledger::metas::{Metas, create_topics, read_and_complete};
+use crate::ledger::metas::{Metas, append_metas, create_topics, read_and_complete};
 use crate::ledger::scan::{Reading, Scan};
+use crate::ledger::space::wait_for_space;
 use crate::stats::Stats;
 use crate::text::ranges::Ranges;
 
@@ -86,9 +87,9 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
     }
     // Before the session: what a batch may have depends on the topics.
     create_topics(log, streams)?;
-    let session = log
-        .begin_session(&identity.ingest)
-        .map_err(Error::log("begin a session"))?;
+    let begun = wait_for_space(stats, stop, || log.begin_session(&identity.ingest));
+    let session = begun.map_err(Error::log("begin a session"))?;
+    let session = session.ok_or(Error::Stopped)?;
     let reading = Reading { log, stats, stop };
     let is_without = checkpoint.is_none();
     let checkpoint = checkpoint.unwrap_or_default();
@@ -152,6 +153,9 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
             files.push(with_begun(entry, begun));
         }
     }
+    let forgotten = forgotten(entries, &mut seen);
+    restore_metas(reading, &session, &forgotten, identity)?;
+    files.extend(forgotten);
     let mut told: HashMap<FileId, u64> = metas
         .receipts
         .iter()
@@ -172,6 +176,44 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         told,
         others,
     })
+}
+
+/// The files that the checkpoint has and `bekk.meta` not any more: its records are damaged.
+fn forgotten(
+    entries: HashMap<FileId, FileEntry>,
+    seen: &mut HashMap<FileId, Seen>,
+) -> Vec<FileEntry> {
+    let forgotten = entries.into_values();
+    let mut forgotten: Vec<_> = forgotten
+        .map(|entry| {
+            let seen = seen.remove(&entry.id).unwrap_or_default();
+            with_seen(entry, seen)
+        })
+        .collect();
+    forgotten.sort_by_key(|entry| entry.id);
+    forgotten
+}
+
+/// Tells `bekk.meta` again of files that it does not know any more.
+fn restore_metas(
+    reading: Reading<'_>,
+    session: &Session,
+    forgotten: &[FileEntry],
+    identity: &Identity,
+) -> Result<(), Error> {
+    if forgotten.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(
+        files = forgotten.len(),
+        "topic `bekk.meta` has lost what it told of some files; the checkpoint knows them, and it is written again"
+    );
+    let metas: Vec<Meta> = forgotten
+        .iter()
+        .map(|entry| Meta::File(entry.record(identity)))
+        .collect();
+    append_metas(reading.log, session, &metas, reading.stats, reading.stop)?;
+    Ok(())
 }
 
 /// Adds to an entry what was seen in the log behind the checkpoint.
