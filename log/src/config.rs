@@ -18,6 +18,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// The largest record batch, in bytes before compression.
     pub batch_bytes_max: usize,
+    /// How long segments stay that retention no longer keeps, after the last group has come past them.
+    pub retention_delay: Duration,
 }
 
 impl Config {
@@ -32,6 +34,7 @@ impl Config {
             segment_age: Duration::from_secs(24 * 60 * 60),
             reserve_bytes: 256_000_000,
             batch_bytes_max: 16 << 20,
+            retention_delay: Duration::from_secs(60),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::segment::{Range, Summary};
 use crate::shared::now_ms;
@@ -18,20 +18,28 @@ pub const GROUP_ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Lets go of the segments that nothing keeps, and returns how many bytes that gave back.
 pub(crate) fn apply(core: &Core) -> Result<u64, Error> {
     let _retaining = lock(&core.retaining);
+    let committed = core.settled.of(
+        core.shared.state.committed()?,
+        core.shared.config.retention_delay,
+    );
     let mut bytes = 0;
     for topic in core.topics() {
         bytes += drop_deleted(&topic)?;
         let retention = topic.topic().config.retention;
         if retention != Retention::default() {
-            bytes += apply_to(core, &topic, retention)?;
+            bytes += apply_to(core, &topic, retention, committed.clone())?;
         }
     }
     Ok(bytes)
 }
 
-fn apply_to(core: &Core, topic: &TopicLog, retention: Retention) -> Result<u64, Error> {
+fn apply_to(
+    core: &Core,
+    topic: &TopicLog,
+    retention: Retention,
+    mut committed: Vec<Position>,
+) -> Result<u64, Error> {
     let state = &core.shared.state;
-    let mut committed = state.committed()?;
     committed.retain(|position| position.topic == topic.name);
     let mut held = state.held()?;
     held.retain(|position| position.topic == topic.name);
@@ -89,6 +97,45 @@ pub(crate) fn drop_deleted(topic: &TopicLog) -> Result<u64, Error> {
 fn is_older(summary: &Summary, age: Duration, now_ms: i64) -> bool {
     let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     now_ms.saturating_sub(summary.sealed_at_ms) >= age_ms
+}
+
+/// What groups had committed some time ago. What a group has only just come past, perhaps after a long absence, stays
+/// for that time.
+pub(crate) struct Settled(Mutex<(Instant, Vec<Position>)>);
+
+impl Settled {
+    /// Begins with what is committed when the log is opened.
+    pub(crate) fn new(committed: Vec<Position>) -> Self {
+        Self(Mutex::new((Instant::now(), committed)))
+    }
+
+    /// What was committed at least `delay` ago by those groups that have committed something now.
+    fn of(&self, now: Vec<Position>, delay: Duration) -> Vec<Position> {
+        if delay.is_zero() {
+            return now;
+        }
+        let mut earlier = lock(&self.0);
+        let settled = now.iter().map(|position| {
+            let is_same = |other: &&Position| {
+                (&other.name, &other.topic, other.partition)
+                    == (&position.name, &position.topic, position.partition)
+            };
+            let next = earlier
+                .1
+                .iter()
+                .find(is_same)
+                .map_or(Offset::ZERO, |other| other.next);
+            Position {
+                next: next.min(position.next),
+                ..position.clone()
+            }
+        });
+        let settled = settled.collect();
+        if earlier.0.elapsed() >= delay {
+            *earlier = (Instant::now(), now);
+        }
+        settled
+    }
 }
 
 /// Groups that hold segments past their retention, and have committed nothing for long: each is named once.
@@ -233,6 +280,33 @@ mod tests {
         check(&other(0), &[], false);
         let old = [position("g", 0, 10, 0), position("g", 2, 9, 0)];
         check(&old, &[], true);
+    }
+
+    #[test]
+    fn what_a_group_has_only_just_passed_is_not_settled() {
+        let next = |positions: Vec<Position>| {
+            positions
+                .iter()
+                .map(|one| one.next.get())
+                .collect::<Vec<_>>()
+        };
+        let settled = Settled::new(vec![position("g", 0, 3, 0), position("deleted", 0, 1, 0)]);
+        let now = vec![position("g", 0, 10, 0), position("new", 0, 5, 0)];
+        assert_eq!(next(settled.of(now.clone(), Duration::ZERO)), [10, 5]);
+        assert_eq!(
+            next(settled.of(now.clone(), Duration::from_secs(60))),
+            [3, 0]
+        );
+        // Once the delay has passed, what is committed now settles.
+        assert_eq!(
+            next(settled.of(now.clone(), Duration::from_nanos(1))),
+            [3, 0]
+        );
+        assert_eq!(next(settled.of(now, Duration::from_secs(60))), [10, 5]);
+        assert_eq!(
+            next(settled.of(vec![position("g", 0, 2, 0)], Duration::from_secs(60))),
+            [2]
+        );
     }
 
     #[test]

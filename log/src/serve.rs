@@ -104,8 +104,9 @@ pub struct Server {
     local_addr: SocketAddr,
     broker: Arc<Broker>,
     stop: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
-    runtime: Runtime,
+    accepting: Option<JoinHandle<()>>,
+    /// Absent once the server is stopped.
+    runtime: Option<Runtime>,
 }
 
 /// What the connections share.
@@ -168,8 +169,8 @@ impl Server {
             local_addr,
             broker,
             stop,
-            accepting,
-            runtime,
+            accepting: Some(accepting),
+            runtime: Some(runtime),
         })
     }
 
@@ -190,15 +191,25 @@ impl Server {
     }
 
     /// Ends the connections, each behind the request that it is at. The log stays open.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         self.stop.send_replace(true);
-        let ended = self
-            .runtime
-            .block_on(async { tokio::time::timeout(STOP_TIMEOUT, self.accepting).await });
+        let Some((runtime, accepting)) = self.runtime.take().zip(self.accepting.take()) else {
+            return;
+        };
+        let ended = runtime.block_on(async { tokio::time::timeout(STOP_TIMEOUT, accepting).await });
         if ended.is_err() {
             tracing::warn!("some connections did not end in time and were cut off");
         }
-        self.runtime.shutdown_timeout(STOP_TIMEOUT);
+        runtime.shutdown_timeout(STOP_TIMEOUT);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The last one to hold a log may be a task of another runtime, in which none may be waited for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

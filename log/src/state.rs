@@ -259,6 +259,9 @@ impl State {
     }
 
     pub(crate) fn put_gaps(&self, topic: &str, gaps: &[Gap]) -> Result<(), Error> {
+        if gaps.is_empty() {
+            return Ok(());
+        }
         let mut batch = self.db.batch();
         for gap in gaps {
             let mut key = key(b'g', &[topic, ""]);

@@ -10,7 +10,7 @@ use crate::background::Threads;
 use crate::lock::DirLock;
 use crate::mark::{Ends, Mark};
 use crate::producer_ids::ProducerIds;
-use crate::retention::IdleHolders;
+use crate::retention::{IdleHolders, Settled};
 use crate::sessions::Sessions;
 use crate::shared::{Counts, OpenSegments, Poison, Shared, Signal, now_ms};
 use crate::space::{self, Space};
@@ -43,6 +43,7 @@ pub(crate) struct Core {
     marked: Mutex<Ends>,
     /// Held while segments are let go of, so that log starts only grow.
     pub(crate) retaining: Mutex<()>,
+    pub(crate) settled: Settled,
     pub(crate) idle_holders: IdleHolders,
     /// What groups have committed while the disk was full, by group, topic and partition.
     delayed: Mutex<BTreeMap<(String, String, u32), Position>>,
@@ -82,12 +83,14 @@ impl Store {
             let log = TopicLog::open(Arc::clone(&shared), topic, ends, mark.clean)?;
             topics.insert(name, Arc::new(log));
         }
+        let settled = Settled::new(shared.state.committed()?);
         let core = Arc::new(Core {
             shared,
             topics: RwLock::new(topics),
             changing: Mutex::default(),
             marked: Mutex::default(),
             retaining: Mutex::default(),
+            settled,
             idle_holders: IdleHolders::default(),
             delayed: Mutex::default(),
         });

@@ -16,6 +16,7 @@ pub(crate) fn open(dir: &Path) -> Client {
 pub(crate) fn config(dir: &Path) -> Config {
     Config {
         reserve_bytes: 0,
+        retention_delay: std::time::Duration::ZERO,
         ..Config::new(dir.to_owned())
     }
 }
