@@ -383,6 +383,18 @@ impl Client {
         }
     }
 
+    /// How many offsets between a topic's log starts and ends have no record any more.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.
+    pub fn lost_records(&self, topic: &str) -> Result<u64, Error> {
+        let Role::Remote { remote, .. } = &self.role else {
+            let gaps = self.topic(topic)?.gaps_above_start();
+            return Ok(gaps.iter().map(|gap| gap.end.get() - gap.start.get()).sum());
+        };
+        remote.lost_records(topic)
+    }
+
     /// What has been done since the log was opened; of a log elsewhere nothing is known of it.
     ///
     /// # Errors

@@ -119,5 +119,6 @@ pub use offset::{LogId, Offset, ParseLogIdError};
 pub use record::{Record, RecordBuffer, Records};
 pub use remote::{RemoteConfig, Waits};
 pub use retention::GROUP_ACTIVE;
+pub use salvage::{Salvaged, salvage};
 pub use serve::{Credentials, ServeConfig, Server, TlsConfig};
 pub use verify::{Problem, VerifyReport, verify};

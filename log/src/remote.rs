@@ -357,6 +357,11 @@ impl Remote {
         topics::size(&self.link, topic)
     }
 
+    pub(crate) fn lost_records(&self, topic: &str) -> Result<u64, Error> {
+        self.link.check()?;
+        topics::lost_records(&self.link, topic)
+    }
+
     pub(crate) fn gap_count(&self, topic: &str) -> Result<u64, Error> {
         self.link.check()?;
         topics::gap_count(&self.link, topic)

@@ -291,6 +291,20 @@ impl Segment {
         Ok(replaced)
     }
 
+    /// As [`Self::give_up`], but only if `replace` has put something else there, which it says.
+    pub(crate) fn give_up_if<T>(
+        &self,
+        replace: impl FnOnce(&Path) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let mut slot = self.slot();
+        close_slot(&mut slot);
+        let replaced = replace(&self.dir)?;
+        if replaced.is_some() {
+            self.is_gone.store(true, Ordering::Release);
+        }
+        Ok(replaced)
+    }
+
     fn slot(&self) -> MutexGuard<'_, Option<Arc<SegmentDb>>> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -264,13 +264,19 @@ impl State {
         }
         let mut batch = self.db.batch();
         for gap in gaps {
-            let mut key = key(b'g', &[topic, ""]);
-            key.extend_from_slice(&gap.partition.to_be_bytes());
-            key.extend_from_slice(&gap.start.get().to_be_bytes());
-            let mut value = gap.end.get().to_be_bytes().to_vec();
-            value.extend_from_slice(&gap.found_at_ms.to_be_bytes());
-            value.extend_from_slice(gap.reason.as_bytes());
-            batch.insert(&self.keys, key, value);
+            batch.insert(&self.keys, gap_key(topic, gap), gap_value(gap));
+        }
+        self.commit(batch, PersistMode::SyncAll)
+    }
+
+    /// Puts gaps in the place of others, in one write.
+    pub(crate) fn replace_gaps(&self, topic: &str, old: &[Gap], new: &[Gap]) -> Result<(), Error> {
+        let mut batch = self.db.batch();
+        for gap in old {
+            batch.remove(&self.keys, gap_key(topic, gap));
+        }
+        for gap in new {
+            batch.insert(&self.keys, gap_key(topic, gap), gap_value(gap));
         }
         self.commit(batch, PersistMode::SyncAll)
     }
@@ -382,6 +388,20 @@ fn key(kind: u8, names: &[&str]) -> Vec<u8> {
         key.extend_from_slice(name.as_bytes());
     }
     key
+}
+
+fn gap_key(topic: &str, gap: &Gap) -> Vec<u8> {
+    let mut key = key(b'g', &[topic, ""]);
+    key.extend_from_slice(&gap.partition.to_be_bytes());
+    key.extend_from_slice(&gap.start.get().to_be_bytes());
+    key
+}
+
+fn gap_value(gap: &Gap) -> Vec<u8> {
+    let mut value = gap.end.get().to_be_bytes().to_vec();
+    value.extend_from_slice(&gap.found_at_ms.to_be_bytes());
+    value.extend_from_slice(gap.reason.as_bytes());
+    value
 }
 
 fn position_key(kind: u8, position: &Position) -> Vec<u8> {

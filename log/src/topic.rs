@@ -2,6 +2,7 @@
 
 mod append;
 mod read;
+mod salvage;
 mod segments;
 
 use std::path::PathBuf;
@@ -115,6 +116,19 @@ impl TopicLog {
 
     pub(crate) fn gaps(&self) -> Vec<Gap> {
         lock(&self.gaps).clone()
+    }
+
+    /// The gaps that readers come upon: not those below the log start.
+    pub(crate) fn gaps_above_start(&self) -> Vec<Gap> {
+        let starts = self.view().starts;
+        let mut gaps = self.gaps();
+        for gap in &mut gaps {
+            let start = starts.get(gap.partition as usize).copied();
+            gap.start = gap.start.max(start.unwrap_or(Offset::ZERO));
+        }
+        gaps.retain(|gap| gap.start < gap.end);
+        gaps.sort_by_key(|gap| (gap.partition, gap.start));
+        gaps
     }
 
     /// About how large the segment is that is written to.

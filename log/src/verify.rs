@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::batch::BatchView;
-use crate::files::io_error;
+use crate::files::{self, io_error};
 use crate::gap::are_covered;
 use crate::record::check_records;
-use crate::segment::Segment;
+use crate::segment::{DAMAGED, Segment};
 use crate::store::{Core, Store};
 use crate::topic::TopicLog;
 use crate::{Config, Error, Gap, Offset};
@@ -26,10 +26,21 @@ pub struct VerifyReport {
     pub records: u64,
     /// The batches' size in bytes, as they are stored.
     pub bytes: u64,
-    /// Gaps that were found before and are noted in the log: offsets that no record has.
-    pub gaps: u64,
+    /// Gaps that were found before and are noted in the log, by topic: offsets that no record has. Those below the
+    /// log start are left out.
+    pub gaps: Vec<(String, Gap)>,
+    /// Damaged segments that were set aside.
+    pub set_aside: Vec<PathBuf>,
     /// What is wrong beside those.
     pub problems: Vec<Problem>,
+}
+
+impl VerifyReport {
+    /// Whether no record is missing or damaged.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.problems.is_empty() && self.gaps.is_empty()
+    }
 }
 
 /// Something that is wrong in a log.
@@ -79,7 +90,10 @@ pub(crate) fn verify_core(core: &Core, progress: &mut dyn FnMut(&VerifyReport)) 
             topic: &topic,
             report: &mut report,
         };
-        check.report.gaps += check.gaps.len() as u64;
+        for gap in topic.gaps_above_start() {
+            check.report.gaps.push((topic.name.clone(), gap));
+        }
+        check.report.set_aside.extend(set_aside(&topic.dir));
         check.report.topics += 1;
         check.report.partitions += check.at.len() as u64;
         for segment in chain.iter() {
@@ -89,6 +103,14 @@ pub(crate) fn verify_core(core: &Core, progress: &mut dyn FnMut(&VerifyReport)) 
         check.end();
     }
     report
+}
+
+/// The damaged segments of a topic that were set aside.
+fn set_aside(dir: &Path) -> Vec<PathBuf> {
+    let mut aside = files::entries(dir).unwrap_or_default();
+    aside.retain(|path| path.to_string_lossy().contains(DAMAGED));
+    aside.sort_unstable();
+    aside
 }
 
 /// A topic being read.

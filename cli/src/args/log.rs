@@ -15,6 +15,8 @@ pub(crate) enum Log {
     Read(LogRead),
     /// Check every batch's CRC and that no offset is missing; the log must not be in use
     Verify(LogVerify),
+    /// Restore what can be read of damaged segments that were set aside; the log must not be in use
+    Salvage(LogSalvage),
     /// Serve the log to Kafka clients, until stopped
     Serve(LogServe),
 }
@@ -121,11 +123,43 @@ pub(crate) enum ReadFormat {
     Raw,
 }
 
+/// Checks every record batch's CRC and that no offset is missing.
+///
+/// The log makes a damaged segment anew from the batches that are whole when it next reads it, and keeps what is
+/// damaged beside it.
+#[derive(Args)]
+#[command(after_help = "Example, after a bad sector:\n  \
+      $ bekk log verify\n  \
+      damaged, 987 offsets missing: 7,013 records in 14 batches, 2 segments, 704,717 bytes\n    \
+      events/0: offsets 0 to 987 are missing since 2026-11-26T21:30:00Z: …\n  \
+      set aside, and not served:\n    \
+      .bekk/log/topics/events/0000000001.damaged-1795732841681\n  \
+      to restore what can be read of it: bekk log salvage\n\n\
+      Exit codes: 0 no record is missing or damaged; 1 some are (the output names them).")]
+pub(crate) struct LogVerify {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Restores what can be read of damaged segments that were set aside.
+///
+/// Searches their files batch by batch, and puts the records that are missing in the log back in their places: for
+/// use after the disk or a file was restored. It changes nothing of what was set aside, and may be run again.
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 nothing is damaged; 1 damage was found (the output names it)."
+    after_help = "Example, after the damaged file was restored from a backup:\n  \
+      $ aside=.bekk/log/topics/events/0000000001.damaged-1795732841681\n  \
+      $ cp backup/1 $aside/db/keyspaces/2/tables/1\n  \
+      $ bekk log salvage\n  \
+      .bekk/log/topics/events/0000000001.damaged-1795732841681\n    \
+      987 records of topic events restored\n    \
+      nothing of it is missing in the log: the directory may be deleted\n  \
+      a group that has passed these offsets does not read them by itself: bekk replay --from earliest\n\n\
+      Exit codes: 0 nothing is missing of what was set aside; 1 some offsets are (the output names them)."
 )]
-pub(crate) struct LogVerify {
+pub(crate) struct LogSalvage {
     #[command(flatten)]
     pub(crate) log: LogArgs,
     #[command(flatten)]

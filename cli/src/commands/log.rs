@@ -19,6 +19,7 @@ pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcom
         Log::Topics(args) => topics(&context, args),
         Log::Read(args) => super::read::run(&context, args),
         Log::Verify(args) => super::verify::run(&context, args, screen),
+        Log::Salvage(args) => super::salvage::run(&context, args),
         Log::Serve(args) => super::serve::run(&context, args, screen),
     }
 }
@@ -30,6 +31,8 @@ pub(crate) struct TopicLine {
     /// Absent of a Kafka cluster, as is the size.
     pub(crate) segments: Option<u32>,
     pub(crate) bytes: Option<u64>,
+    /// Offsets that have no record any more.
+    pub(crate) lost: u64,
     /// How long its records are kept: an age, a size in bytes, or for ever.
     pub(crate) retention_seconds: Option<u64>,
     pub(crate) retention_bytes: Option<u64>,
@@ -52,6 +55,8 @@ pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
             Err(bekk_log::Error::NotHere { .. }) => None,
             Err(error) => return Err(error.into()),
         };
+        // A Kafka cluster knows of none.
+        let lost = log.lost_records(&topic.name).unwrap_or_default();
         let partitions = log
             .partition_ends(&topic.name)?
             .into_iter()
@@ -64,6 +69,7 @@ pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
             topic: topic.name,
             segments: size.map(|size| size.segments),
             bytes: size.map(|size| size.bytes),
+            lost,
             retention_seconds: topic.config.retention.age.map(|age| age.as_secs()),
             retention_bytes: topic.config.retention.size,
             partitions: partitions.collect(),
@@ -96,9 +102,10 @@ fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
 impl fmt::Display for TopicLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let partitions = self.partitions.iter();
-        let records: u64 = partitions
+        let offsets: u64 = partitions
             .map(|partition| partition.end - partition.start)
             .sum();
+        let records = offsets.saturating_sub(self.lost);
         write!(
             f,
             "{}: {} {}, ",
@@ -106,6 +113,10 @@ impl fmt::Display for TopicLine {
             grouped(records),
             plural(records, "record")
         )?;
+        if self.lost > 0 {
+            let noun = plural(self.lost, "offset");
+            write!(f, "{} {noun} missing, ", grouped(self.lost))?;
+        }
         if let (Some(segments), Some(bytes)) = (self.segments, self.bytes) {
             let noun = plural(segments.into(), "segment");
             write!(f, "{segments} {noun}, {} bytes, ", grouped(bytes))?;

@@ -14,6 +14,7 @@ mod read;
 pub(crate) mod reference;
 pub(crate) mod replay;
 mod retry;
+mod salvage;
 mod serve;
 pub(crate) mod sink;
 pub(crate) mod status;

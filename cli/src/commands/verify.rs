@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use bekk_log::VerifyReport;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
 use crate::args::LogVerify;
 use crate::context::Context;
-use crate::screen::{Screen, grouped};
+use crate::screen::{Screen, grouped, plural};
 
 /// The report, for programs.
 #[derive(Serialize)]
@@ -19,7 +20,8 @@ struct Verified {
     batches: u64,
     records: u64,
     bytes: u64,
-    gaps: u64,
+    gaps: Vec<String>,
+    set_aside: Vec<String>,
     problems: Vec<String>,
 }
 
@@ -35,42 +37,86 @@ pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Resul
     })?;
     drop(line);
     let problems: Vec<_> = report.problems.iter().map(describe).collect();
-    let outcome = if problems.is_empty() {
-        Outcome::Done
-    } else {
-        Outcome::Incomplete
+    let gaps: Vec<_> = report
+        .gaps
+        .iter()
+        .map(|(topic, gap)| describe_gap(topic, gap))
+        .collect();
+    let set_aside: Vec<_> = report
+        .set_aside
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let outcome = match report.is_whole() {
+        true => Outcome::Done,
+        false => Outcome::Incomplete,
     };
     if args.output.json {
         print_json(&Verified {
-            ok: problems.is_empty(),
+            ok: report.is_whole(),
             topics: report.topics,
             partitions: report.partitions,
             segments: report.segments,
             batches: report.batches,
             records: report.records,
             bytes: report.bytes,
-            gaps: report.gaps,
+            gaps,
+            set_aside,
             problems,
         })?;
         return Ok(outcome);
     }
-    let verdict = if problems.is_empty() {
-        "ok".to_owned()
-    } else {
-        format!("{} problems", problems.len())
-    };
     print_result(&format!(
-        "{verdict}: {} records in {} batches, {} segments, {} bytes; {} gaps noted earlier",
+        "{}: {} records in {} batches, {} segments, {} bytes",
+        verdict(&report),
         grouped(report.records),
         grouped(report.batches),
         grouped(report.segments),
         grouped(report.bytes),
-        grouped(report.gaps),
     ))?;
-    for problem in problems {
-        print_result(&format!("  {problem}"))?;
+    for line in problems.iter().chain(&gaps) {
+        print_result(&format!("  {line}"))?;
+    }
+    if !set_aside.is_empty() {
+        print_result("set aside, and not served:")?;
+        for path in &set_aside {
+            print_result(&format!("  {path}"))?;
+        }
+        print_result("to restore what can be read of it: bekk log salvage")?;
     }
     Ok(outcome)
+}
+
+fn verdict(report: &VerifyReport) -> String {
+    if report.is_whole() {
+        return "ok".to_owned();
+    }
+    let count = |count: usize, noun: &str| {
+        let count = count as u64;
+        (count > 0).then(|| format!("{} {}", grouped(count), plural(count, noun)))
+    };
+    let lost: u64 = report
+        .gaps
+        .iter()
+        .map(|(_, gap)| gap.end.get() - gap.start.get())
+        .sum();
+    let missing =
+        (lost > 0).then(|| format!("{} {} missing", grouped(lost), plural(lost, "offset")));
+    let parts = count(report.problems.len(), "problem")
+        .into_iter()
+        .chain(missing);
+    format!("damaged, {}", parts.collect::<Vec<_>>().join(", "))
+}
+
+fn describe_gap(topic: &str, gap: &bekk_log::Gap) -> String {
+    format!(
+        "{topic}/{}: offsets {} to {} are missing since {}: {}",
+        gap.partition,
+        gap.start,
+        gap.end,
+        Timestamp::from_millisecond(gap.found_at_ms).unwrap_or_default(),
+        gap.reason
+    )
 }
 
 fn describe(problem: &bekk_log::Problem) -> String {

@@ -33,7 +33,7 @@ fn trimmed_logs_and_lost_checkpoints_double_nothing() {
         };
         let open = || {
             let mut config = bekk_log::Config::new(world.path("log"));
-            config.retention_delay = Duration::ZERO;
+            config.retention_delay = std::time::Duration::ZERO;
             config.reserve_bytes = 0;
             config.segment_bytes = 10_000;
             Client::open(config).unwrap()

@@ -147,7 +147,10 @@ impl Groups {
             return Ok(());
         }
         self.commit_now(PERSIST_GROUP, SESSIONS_TOPIC, &[(0, Offset::ZERO)])?
-            .map_err(|error| self.link.failed("make records durable at", &error))
+            .map_err(|error| {
+                self.link
+                    .failed(Request::cluster("make records durable"), &error)
+            })
     }
 
     pub(super) fn release(&self, holder: &str) -> Result<(), Error> {

@@ -135,6 +135,12 @@ pub(super) fn gap_count(link: &Link, topic: &str) -> Result<u64, Error> {
     Ok(gaps)
 }
 
+/// How many offsets of a topic have no record any more.
+pub(super) fn lost_records(link: &Link, topic: &str) -> Result<u64, Error> {
+    let [lost] = figures(link, topic, ["bekk.lost"])?;
+    Ok(lost)
+}
+
 /// What Bekk's server tells of a topic among its settings.
 fn figures<const N: usize>(link: &Link, topic: &str, names: [&str; N]) -> Result<[u64; N], Error> {
     if !link.is_bekk {

@@ -147,6 +147,18 @@ impl Rebuilt {
     }
 }
 
+impl Rebuilt {
+    /// Removes it again.
+    pub(crate) fn discard(&self) -> Result<(), Error> {
+        segment::remove(&self.dir)
+    }
+
+    /// Puts it where there is no segment.
+    pub(crate) fn put_at(&self, dir: &Path) -> Result<(), Error> {
+        take_place(&self.dir, dir)
+    }
+}
+
 /// Finishes, or takes back, a replacement that a crash has interrupted; returns the segment's directory.
 pub(crate) fn finish_replacing(rebuilt: &Path) -> Result<PathBuf, Error> {
     let name = rebuilt.to_string_lossy();

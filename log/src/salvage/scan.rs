@@ -89,6 +89,12 @@ impl Scan {
         Ok(scan)
     }
 
+    /// How many records the batches have.
+    pub(crate) fn records(&self) -> u64 {
+        let found = self.partitions.iter().flatten();
+        found.map(|one| one.end.get() - one.base.get()).sum()
+    }
+
     /// The bytes of a batch.
     pub(crate) fn read(&self, found: &Found) -> Result<Vec<u8>, Error> {
         let path = &self.files[found.file];

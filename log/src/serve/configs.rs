@@ -128,6 +128,7 @@ fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
         fixed("bekk.segments", on_disk.segments.to_string()),
         fixed("bekk.bytes", on_disk.bytes.to_string()),
         fixed("bekk.gaps", gaps.to_string()),
+        fixed("bekk.lost", client.lost_records(name)?.to_string()),
     ])
 }
 

@@ -165,7 +165,7 @@ impl TopicLog {
         gaps
     }
 
-    fn header(&self, number: u64) -> Header {
+    pub(super) fn header(&self, number: u64) -> Header {
         Header {
             log_id: self.shared.log_id,
             topic: self.name.clone(),
@@ -230,7 +230,7 @@ impl TopicLog {
         Ok(bytes)
     }
 
-    fn change_chain<T>(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>) -> T) -> T {
+    pub(super) fn change_chain<T>(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>) -> T) -> T {
         let mut chain = self.chain.write().unwrap_or_else(PoisonError::into_inner);
         change(Arc::make_mut(&mut chain))
     }

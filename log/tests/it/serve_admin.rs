@@ -136,6 +136,7 @@ fn settings_are_told() {
             ("bekk.segments", &size.segments.to_string()),
             ("bekk.bytes", &size.bytes.to_string()),
             ("bekk.gaps", "0"),
+            ("bekk.lost", "0"),
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(told, expected);

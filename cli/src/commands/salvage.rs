@@ -1,0 +1,98 @@
+//! `bekk log salvage`: what was set aside of a damaged log, restored as far as it can be read by now.
+
+use anyhow::Result;
+use bekk_log::{Gap, Salvaged};
+use serde::Serialize;
+
+use super::{Outcome, print_json, print_result};
+use crate::args::LogSalvage;
+use crate::context::Context;
+use crate::screen::{grouped, plural};
+
+/// What became of a segment that had been set aside, for programs.
+#[derive(Serialize)]
+struct Line {
+    topic: String,
+    set_aside: Vec<String>,
+    restored: u64,
+    missing: Vec<Missing>,
+}
+
+#[derive(Serialize)]
+struct Missing {
+    partition: u32,
+    start: u64,
+    end: u64,
+}
+
+pub(crate) fn run(context: &Context, args: &LogSalvage) -> Result<Outcome> {
+    let dir = context.log_dir(&args.log)?;
+    let salvaged = bekk_log::salvage(&dir)?;
+    let is_whole = salvaged.iter().all(|one| one.missing.is_empty());
+    let outcome = match is_whole {
+        true => Outcome::Done,
+        false => Outcome::Incomplete,
+    };
+    if args.output.json {
+        print_json(&salvaged.iter().map(Line::of).collect::<Vec<_>>())?;
+        return Ok(outcome);
+    }
+    if salvaged.is_empty() {
+        print_result("nothing is set aside in this log")?;
+    }
+    for one in &salvaged {
+        print_segment(one)?;
+    }
+    if salvaged.iter().any(|one| one.records > 0) {
+        print_result(
+            "a group that has passed these offsets does not read them by itself: bekk replay --from earliest",
+        )?;
+    }
+    Ok(outcome)
+}
+
+fn print_segment(one: &Salvaged) -> Result<()> {
+    for path in &one.paths {
+        print_result(&format!("{}", path.display()))?;
+    }
+    let records = plural(one.records, "record");
+    print_result(&format!(
+        "  {} {records} of topic {} restored",
+        grouped(one.records),
+        one.topic
+    ))?;
+    for gap in &one.missing {
+        print_result(&format!("  {}", missing(&one.topic, gap)))?;
+    }
+    if one.missing.is_empty() {
+        print_result("  nothing of it is missing in the log: the directory may be deleted")?;
+    }
+    Ok(())
+}
+
+fn missing(topic: &str, gap: &Gap) -> String {
+    format!(
+        "{topic}/{}: offsets {} to {} are missing still",
+        gap.partition, gap.start, gap.end
+    )
+}
+
+impl Line {
+    fn of(one: &Salvaged) -> Self {
+        let missing = one.missing.iter().map(|gap| Missing {
+            partition: gap.partition,
+            start: gap.start.get(),
+            end: gap.end.get(),
+        });
+        Self {
+            topic: one.topic.clone(),
+            set_aside: one
+                .paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
+            restored: one.records,
+            missing: missing.collect(),
+        }
+    }
+}

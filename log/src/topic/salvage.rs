@@ -1,0 +1,202 @@
+//! What was set aside of a topic, looked through once more: it may be readable by now.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{TopicLog, lock};
+use crate::salvage::{Known, Rebuilt, Scan, rebuild_from};
+use crate::segment::{self, DAMAGED, Segment};
+use crate::segment_db::Hole;
+use crate::shared::now_ms;
+use crate::{Error, Gap, Offset, Salvaged, files};
+
+impl TopicLog {
+    /// Restores what can be read of the segments that were set aside and is missing in the log.
+    pub(crate) fn salvage(&self) -> Result<Vec<Salvaged>, Error> {
+        let mut aside: BTreeMap<u64, Vec<PathBuf>> = BTreeMap::new();
+        for path in files::entries(&self.dir)? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let number = name.and_then(|name| name.split_once(DAMAGED)?.0.parse().ok());
+            if let Some(number) = number {
+                aside.entry(number).or_default().push(path);
+            }
+        }
+        let salvaged = aside.into_iter();
+        salvaged
+            .map(|(number, paths)| self.salvage_segment(number, paths))
+            .collect()
+    }
+
+    fn salvage_segment(&self, number: u64, paths: Vec<PathBuf>) -> Result<Salvaged, Error> {
+        {
+            let mut writer = lock(&self.writer);
+            if writer.segment.number() <= number {
+                self.roll(&mut writer)?;
+            }
+        }
+        let _repairing = lock(&self.repairing);
+        let chain = self.chain();
+        let at = chain.partition_point(|segment| segment.number() < number);
+        let present = chain.get(at).filter(|segment| segment.number() == number);
+        let known = self.known(number, at)?;
+        let scans = paths
+            .iter()
+            .map(|path| Scan::of(path, &known.starts, known.ends.as_deref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let dir = self.dir.join(segment::dir_name(number));
+        let restored = match present {
+            Some(segment) => segment.give_up_if(|dir| {
+                let now = Scan::of(dir, &known.starts, known.ends.as_deref())?;
+                let has = now.records();
+                let all: Vec<_> = std::iter::once(now).chain(scans).collect();
+                let rebuilt = rebuild_from(&all, dir, &known, now_ms())?;
+                if rebuilt.records <= has {
+                    rebuilt.discard()?;
+                    return Ok(None);
+                }
+                rebuilt.replace(dir, false, now_ms())?;
+                let records = rebuilt.records - has;
+                Ok(Some((rebuilt, records)))
+            })?,
+            None => {
+                let rebuilt = rebuild_from(&scans, &dir, &known, now_ms())?;
+                let records = rebuilt.records;
+                match records {
+                    0 => rebuilt.discard().map(|()| None)?,
+                    _ => rebuilt.put_at(&dir).map(|()| Some((rebuilt, records)))?,
+                }
+            }
+        };
+        let mut salvaged = Salvaged {
+            topic: self.name.clone(),
+            paths,
+            records: 0,
+            missing: Vec::new(),
+        };
+        if let Some((rebuilt, records)) = restored {
+            salvaged.records = records;
+            self.take_in(number, dir, &rebuilt, &known)?;
+        }
+        salvaged.missing = self.gaps_within(&known);
+        Ok(salvaged)
+    }
+
+    /// What is known of the segment that has this number and belongs at that place of the chain.
+    fn known(&self, number: u64, at: usize) -> Result<Known, Error> {
+        let chain = self.chain();
+        let ends_before = match at.checked_sub(1).map(|before| &chain[before]) {
+            Some(before) => match before.summary() {
+                Some(summary) => summary.ranges.iter().map(|range| range.end).collect(),
+                None => segment::ranges(&*before.db()?, before.starts())?
+                    .iter()
+                    .map(|range| range.end)
+                    .collect(),
+            },
+            None => self.view().starts,
+        };
+        let present = chain.get(at).filter(|segment| segment.number() == number);
+        let next = chain.get(at + usize::from(present.is_some()));
+        let sealed_at_ms = present.and_then(|segment| Some(segment.summary()?.sealed_at_ms));
+        Ok(Known {
+            header: self.header(number),
+            starts: present.map_or(ends_before, |segment| segment.starts().to_vec()),
+            ends: next.map(|next| next.starts().to_vec()),
+            sealed_at_ms: Some(sealed_at_ms.unwrap_or_else(now_ms)),
+        })
+    }
+
+    /// Puts the segment that was made anew into the chain, and corrects the gaps.
+    fn take_in(
+        &self,
+        number: u64,
+        dir: PathBuf,
+        rebuilt: &Rebuilt,
+        known: &Known,
+    ) -> Result<(), Error> {
+        if let Some(summary) = rebuilt.summary.clone() {
+            let segment = Arc::new(Segment::sealed(number, dir, summary));
+            self.change_chain(|chain| {
+                chain.retain(|other| other.number() != number);
+                let at = chain.partition_point(|other| other.number() < number);
+                chain.insert(at, segment);
+            });
+        }
+        let healed = self.gaps_within(known);
+        let left: Vec<Gap> = healed
+            .iter()
+            .flat_map(|gap| {
+                let starts = known.starts[gap.partition as usize];
+                let end = known.ends.as_ref().map(|ends| ends[gap.partition as usize]);
+                remaining(gap, starts, end, &rebuilt.holes)
+            })
+            .collect();
+        self.shared.state.replace_gaps(&self.name, &healed, &left)?;
+        let mut gaps = lock(&self.gaps);
+        gaps.retain(|gap| !healed.contains(gap));
+        gaps.extend(left);
+        Ok(())
+    }
+
+    /// The gaps that lie, at least in part, in a segment.
+    fn gaps_within(&self, known: &Known) -> Vec<Gap> {
+        let mut gaps = self.gaps();
+        gaps.retain(|gap| {
+            let start = known.starts.get(gap.partition as usize);
+            let end = known
+                .ends
+                .as_ref()
+                .and_then(|ends| ends.get(gap.partition as usize));
+            start.is_some_and(|start| gap.end > *start) && end.is_none_or(|end| gap.start < *end)
+        });
+        gaps
+    }
+}
+
+/// What is left of a gap where only `holes` are missing from `start` up to `end`.
+fn remaining(gap: &Gap, start: Offset, end: Option<Offset>, holes: &[(u32, Hole)]) -> Vec<Gap> {
+    let part = |from: Offset, to: Offset| Gap {
+        start: from.max(gap.start),
+        end: to.min(gap.end),
+        ..gap.clone()
+    };
+    let of_partition = holes
+        .iter()
+        .filter(|(partition, _)| *partition == gap.partition);
+    let inside = of_partition.map(|(_, (from, to))| part(*from, *to));
+    let before = part(Offset::ZERO, start);
+    let after = end.map(|end| part(end, Offset::new(u64::MAX)));
+    let mut left: Vec<Gap> = std::iter::once(before).chain(inside).chain(after).collect();
+    left.retain(|gap| gap.start < gap.end);
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_again_is_no_gap_any_more() {
+        let gap = |start, end| Gap {
+            partition: 1,
+            start: Offset::new(start),
+            end: Offset::new(end),
+            found_at_ms: 5,
+            reason: "lost".to_owned(),
+        };
+        let hole = |start, end| (1, (Offset::new(start), Offset::new(end)));
+        let left = |gap: &Gap, holes: &[(u32, Hole)]| {
+            remaining(gap, Offset::new(10), Some(Offset::new(20)), holes)
+        };
+        assert_eq!(left(&gap(12, 15), &[]), []);
+        assert_eq!(
+            left(&gap(5, 15), &[hole(12, 13)]),
+            [gap(5, 10), gap(12, 13)]
+        );
+        assert_eq!(
+            left(&gap(12, 25), &[hole(10, 14)]),
+            [gap(12, 14), gap(20, 25)]
+        );
+        assert_eq!(left(&gap(12, 15), &[(0, hole(12, 15).1)]), []);
+    }
+}
