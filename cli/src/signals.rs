@@ -1,8 +1,11 @@
-//! SIGINT and SIGTERM: the first asks for an end at the next batch, the second ends at once.
+//! What ends a command early: SIGINT and SIGTERM (the first asks for an end at the next batch, the second ends at
+//! once), and a time limit.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -22,6 +25,32 @@ pub(crate) fn stop_flag() -> io::Result<Arc<AtomicBool>> {
         flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
+}
+
+/// A time limit of a command that ends by itself.
+#[derive(Clone, Default)]
+pub(crate) struct TimeLimit(Arc<AtomicBool>);
+
+impl TimeLimit {
+    /// Starts a limit, if there is one, which sets the flag `stop` when it has run out.
+    pub(crate) fn start(limit: Option<Duration>, stop: &Arc<AtomicBool>) -> Self {
+        let expired = Self::default();
+        if let Some(limit) = limit {
+            let (expired, stop) = (expired.clone(), Arc::clone(stop));
+            thread::spawn(move || {
+                thread::sleep(limit);
+                if !stop.swap(true, Ordering::Relaxed) {
+                    expired.0.store(true, Ordering::Relaxed);
+                }
+            });
+        }
+        expired
+    }
+
+    /// Whether the time ran out before the command ended or was told to.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Whether the flag is set.

@@ -1,7 +1,9 @@
 //! Arguments that several commands have, each of which is said once.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bekk_stream::parse_duration;
 use clap::{Args, ValueEnum};
 
 use crate::http::HttpAt;
@@ -53,7 +55,10 @@ pub(crate) struct PostgresArgs {
     pub(crate) postgres: Option<String>,
 }
 
-/// Who remembers how far it is.
+/// The sink group of those who name none.
+pub(crate) const DEFAULT_GROUP: &str = "bekk";
+
+/// Which sink group.
 #[derive(Args)]
 pub(crate) struct GroupArgs {
     /// Sink group, which owns the offsets that have been applied
@@ -61,7 +66,7 @@ pub(crate) struct GroupArgs {
         id = "group",
         long = "group",
         value_name = "NAME",
-        default_value = "bekk",
+        default_value = DEFAULT_GROUP,
         env = "BEKK_GROUP"
     )]
     pub(crate) name: String,
@@ -101,6 +106,9 @@ pub(crate) struct OnceArgs {
     /// With --once: print the summary as JSON
     #[arg(long, requires = "once", env = "BEKK_JSON")]
     pub(crate) json: bool,
+    /// With --once: stop after this time, such as 10m, and exit with 1
+    #[arg(long, value_name = "TIME", requires = "once", value_parser = parse_duration, env = "BEKK_TIMEOUT")]
+    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Args)]

@@ -15,10 +15,11 @@ use crate::observe::Observer;
 use crate::pipeline::{Counts, Pipeline};
 use crate::screen::Screen;
 use crate::service::Service;
-use crate::signals;
+use crate::signals::{self, TimeLimit};
 
 pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
+    let limit = TimeLimit::start(args.once.timeout, &stop);
     let context = Arc::new(Context::load(global)?);
     let service = Arc::<Service>::default();
     let place = context.log_place(&args.log)?;
@@ -44,7 +45,8 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         let done = place.work(run, |log| start(log)?.run_once(screen, &stop, None))?;
         let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
-        return summary::print(&report, args.once.json, false, screen);
+        let outcome = summary::print(&report, args.once.json, false, screen)?;
+        return Ok(outcome.within(&limit, screen));
     }
     let told = place.work(run, |log| {
         start(log)?.run_until_stopped(screen, &stop, None)

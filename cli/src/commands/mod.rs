@@ -28,6 +28,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::screen::Screen;
+use crate::signals::TimeLimit;
+
 /// How a command ended, if it did not fail.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -39,6 +42,17 @@ pub(crate) enum Outcome {
     DeadLetters,
     /// Another program's exit code.
     Code(u8),
+}
+
+impl Outcome {
+    /// This outcome, unless the time ran out first.
+    fn within(self, limit: &TimeLimit, screen: &Screen) -> Self {
+        if !limit.has_expired() {
+            return self;
+        }
+        screen.say("the time limit (--timeout) ran out first; run it again, and it continues");
+        Self::Incomplete
+    }
 }
 
 impl From<Outcome> for ExitCode {

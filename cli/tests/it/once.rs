@@ -1,6 +1,7 @@
 //! `bekk up --once`: what a person types first, and what becomes of every line.
 
 use std::fs;
+use std::time::Instant;
 
 use crate::sample::json;
 use crate::support::Sandbox;
@@ -399,4 +400,20 @@ fn generated_files_are_the_same_for_the_same_seed_and_all_arrive() {
         "{}",
         once.stdout
     );
+}
+
+#[test]
+fn a_time_limit_ends_a_run_that_waits() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
+    let away = "postgres://nobody@127.0.0.1:1/none";
+    let arguments = ["up", "--once", "--timeout", "2s", "--postgres", away];
+    let started = Instant::now();
+    sandbox.run(&arguments).exits(1).says("--timeout");
+    let took = started.elapsed();
+    assert!((2..20).contains(&took.as_secs()), "{took:?}");
+    // What was logged meanwhile is applied by the next run, within its limit.
+    let arguments = ["up", "--once", "--timeout", "1h"];
+    sandbox.run(&arguments).ok();
+    assert_eq!(sandbox.postgres().one("SELECT count(*) FROM events"), "1");
 }
