@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use bekk_log::{Client, RemoteConfig};
 use bekk_stream::{Config, ConfigError, Durability, LogLocation, META_TOPIC, Stream, TableName};
 
 use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
+use crate::commands::check_name;
 use crate::database::{Choice, Database};
 use crate::environment;
 use crate::log_place::LogPlace;
@@ -165,11 +166,8 @@ impl Context {
     pub(crate) fn targets(&self, args: &TargetArgs) -> Result<Vec<Stream>> {
         let mut streams = self.config.streams.clone();
         if let Some(name) = &args.stream.name {
+            check_name("--stream", name, streams.iter().map(|stream| &*stream.name))?;
             streams.retain(|stream| stream.name == *name);
-            ensure!(
-                !streams.is_empty(),
-                "the configuration has no stream `{name}`"
-            );
         }
         if let Some(table) = &args.table {
             let [stream] = streams.as_mut_slice() else {

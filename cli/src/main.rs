@@ -26,7 +26,7 @@ use bekk_stream::ConfigError;
 use clap::Parser;
 
 use args::{Cli, Command, IngestCommand};
-use commands::Outcome;
+use commands::{Outcome, WrongUsage};
 use screen::Screen;
 
 const FAILED: u8 = 1;
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             screen.fail(&format!("{error:#}"));
-            let wrong_usage = error.downcast_ref::<ConfigError>().is_some();
+            let wrong_usage = error.downcast_ref::<ConfigError>().is_some()
+                || error.downcast_ref::<WrongUsage>().is_some();
             ExitCode::from(if wrong_usage { WRONG_USAGE } else { FAILED })
         }
     }

@@ -148,6 +148,35 @@ pub fn latest_letters(
     })
 }
 
+/// What the filters of dead letters may name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LetterNames {
+    /// Groups that met dead letters.
+    pub groups: Vec<String>,
+    /// Streams that dead letters belong to.
+    pub streams: Vec<String>,
+    /// Reasons of dead letters.
+    pub reasons: Vec<String>,
+}
+
+/// Returns the names that dead letters have, resolved ones included.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn letter_names(postgres: &ConnectOptions) -> Result<LetterNames, Error> {
+    with_letters(postgres, async |client| {
+        let query = "SELECT array(SELECT DISTINCT group_name FROM bekk.dead_letters),
+                            array(SELECT DISTINCT stream FROM bekk.dead_letters),
+                            array(SELECT DISTINCT reason FROM bekk.dead_letters)";
+        let row = client.query_one(query, &[]).await?;
+        Ok(LetterNames {
+            groups: row.get(0),
+            streams: row.get(1),
+            reasons: row.get(2),
+        })
+    })
+}
+
 /// How many open dead letters there are of each group, stream and reason.
 ///
 /// # Errors
@@ -186,10 +215,10 @@ pub fn discard_letters(postgres: &ConnectOptions, filter: &LetterFilter) -> Resu
 }
 
 /// Does something with the letters' table, brought up to date; nothing where no sink has run yet.
-fn with_letters<T>(
+fn with_letters<T: Default>(
     postgres: &ConnectOptions,
-    work: impl AsyncFnOnce(&Client) -> Result<Vec<T>, tokio_postgres::Error>,
-) -> Result<Vec<T>, Error> {
+    work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, Error> {
     with_session(postgres, "bekk-letters", async |session| {
         let client = &session.client;
         let failed = |error: tokio_postgres::Error| Error::postgres("read dead letters", &error);
@@ -198,7 +227,7 @@ fn with_letters<T>(
             .await
             .map_err(failed)?;
         if !row.get::<_, bool>(0) {
-            return Ok(Vec::new());
+            return Ok(T::default());
         }
         bring_up_to_date(client, postgres).await?;
         work(client).await.map_err(failed)

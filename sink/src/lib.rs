@@ -71,7 +71,8 @@ pub use groups::{
     GroupOffset, Reset, delete_group, forget_in_log, list_offsets, partitions_in_log, reset_offsets,
 };
 pub use letters::{
-    Letter, LetterCount, LetterFilter, count_letters, discard_letters, latest_letters, read_letters,
+    Letter, LetterCount, LetterFilter, LetterNames, count_letters, discard_letters, latest_letters,
+    letter_names, read_letters,
 };
 pub use retry::{LetterText, Mended, Retried, retry_letters};
 pub use run::{Summary, run};

@@ -6,15 +6,16 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
+use bekk_stream::Reason;
 use serde::Serialize;
 
-use super::{Outcome, print_json, print_result};
+use super::{Outcome, check_name, print_json, print_result};
 use crate::args::{
-    DeadLetters, DeadLettersChoice, DeadLettersDiscard, DeadLettersExport, DeadLettersFilter,
-    DeadLettersList, DeadLettersShow, Global,
+    DEFAULT_GROUP, DeadLetters, DeadLettersChoice, DeadLettersDiscard, DeadLettersExport,
+    DeadLettersFilter, DeadLettersList, DeadLettersShow, Global,
 };
 use crate::context::Context;
-use crate::screen::{Screen, grouped};
+use crate::screen::{Screen, grouped, plural};
 
 /// How many letters are held at once.
 const PAGE: u32 = 1000;
@@ -76,7 +77,7 @@ impl<'a> From<&'a Letter> for Line<'a> {
 
 fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
-    let mut filter = filter(&args.filter);
+    let mut filter = filter(context, &database.options, &args.filter)?;
     filter.resolved = args.resolved;
     let mut letters = bekk_sink::read_letters(&database.options, &filter, 0, args.limit + 1)?;
     let is_cut = letters.len() > args.limit as usize;
@@ -204,6 +205,7 @@ fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
 
 fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
+    let filter = filter(context, &database.options, &args.filter)?;
     let to_stdout = args.csv == Path::new("-");
     let out: Box<dyn Write> = if to_stdout {
         Box::new(io::stdout())
@@ -217,7 +219,7 @@ fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Resul
         "raw",
     ])?;
     let mut count = 0u64;
-    for_each_page(&database.options, &filter(&args.filter), |letters| {
+    for_each_page(&database.options, &filter, |letters| {
         for letter in letters {
             let (id, line) = (
                 letter.id.to_string(),
@@ -244,8 +246,9 @@ fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Resul
     writer.flush().context("write the dead letters")?;
     if !to_stdout {
         screen.say(&format!(
-            "wrote {} dead letters to {}",
+            "wrote {} {} to {}",
             grouped(count),
+            plural(count, "dead letter"),
             args.csv.display()
         ));
     }
@@ -253,8 +256,8 @@ fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Resul
 }
 
 fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
-    let filter = chosen(&args.which, &args.filter);
     let database = context.database(&args.postgres)?;
+    let filter = chosen(context, &database.options, &args.which, &args.filter)?;
     let count = bekk_sink::discard_letters(&database.options, &filter)?;
     if args.output.json {
         print_json(&serde_json::json!({ "discarded": count }))?;
@@ -285,19 +288,51 @@ pub(super) fn for_each_page(
 }
 
 /// The letters that a command changes: named by number, or all that the other options leave.
-pub(super) fn chosen(which: &DeadLettersChoice, args: &DeadLettersFilter) -> LetterFilter {
-    let mut filter = filter(args);
+pub(super) fn chosen(
+    context: &Context,
+    postgres: &ConnectOptions,
+    which: &DeadLettersChoice,
+    args: &DeadLettersFilter,
+) -> Result<LetterFilter> {
+    let mut filter = filter(context, postgres, args)?;
     filter.ids = (!which.all).then(|| which.ids.clone());
-    filter
+    Ok(filter)
 }
 
-fn filter(args: &DeadLettersFilter) -> LetterFilter {
-    LetterFilter {
+/// The letters that the options leave.
+///
+/// # Errors
+/// If an option names a group, a stream or a reason that does not exist: a mistyped name must not look like
+/// a table without dead letters.
+fn filter(
+    context: &Context,
+    postgres: &ConnectOptions,
+    args: &DeadLettersFilter,
+) -> Result<LetterFilter> {
+    let (group, reason, stream) = (&args.group, &args.reason, &args.stream.name);
+    if group.is_some() || reason.is_some() || stream.is_some() {
+        let names = bekk_sink::letter_names(postgres)?;
+        if let Some(group) = group {
+            let own = names.groups.iter().map(String::as_str);
+            check_name("--group", group, own.chain([DEFAULT_GROUP]))?;
+        }
+        if let Some(reason) = reason {
+            let met = names.reasons.iter().map(String::as_str);
+            let known = Reason::ALL.iter().map(|reason| reason.as_str());
+            check_name("--reason", reason, met.chain(known).chain(["refused"]))?;
+        }
+        if let Some(stream) = stream {
+            let met = names.streams.iter().map(String::as_str);
+            let configured = context.config.streams.iter().map(|stream| &*stream.name);
+            check_name("--stream", stream, met.chain(configured))?;
+        }
+    }
+    Ok(LetterFilter {
         ids: None,
-        group: args.group.clone(),
-        reason: args.reason.clone(),
-        stream: args.stream.name.clone(),
+        group: group.clone(),
+        reason: reason.clone(),
+        stream: stream.clone(),
         since_ms: args.since.map(|since| since.0),
         resolved: false,
-    }
+    })
 }

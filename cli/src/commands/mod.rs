@@ -22,6 +22,7 @@ mod summary;
 pub(crate) mod up;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -64,6 +65,37 @@ impl From<Outcome> for ExitCode {
             Outcome::Code(code) => Self::from(code),
         }
     }
+}
+
+/// An argument that the command line's own check cannot refuse, such as a stream that is not configured.
+#[derive(Debug)]
+pub(crate) struct WrongUsage(String);
+
+impl std::fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongUsage {}
+
+/// Checks that `name`, an argument of `option`, is one of the `known` ones.
+///
+/// # Errors
+/// [`WrongUsage`], which lists them.
+pub(crate) fn check_name<'a>(
+    option: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
+    let known: BTreeSet<&str> = known.into_iter().collect();
+    if known.contains(name) {
+        return Ok(());
+    }
+    let known = known.into_iter().collect::<Vec<_>>().join(", ");
+    let list = if known.is_empty() { "none" } else { &known };
+    let text = format!("{option}: there is no `{name}`; known: {list}");
+    Err(WrongUsage(text).into())
 }
 
 /// Writes a result to standard output.

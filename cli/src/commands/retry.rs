@@ -30,8 +30,8 @@ struct Tally {
 }
 
 pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -> Result<Outcome> {
-    let filter = chosen(&args.which, &args.filter);
     let database = context.database(&args.postgres)?;
+    let filter = chosen(context, &database.options, &args.which, &args.filter)?;
     let log = context.open_log(&args.log)?;
     let files = Files::read(&log)?;
     let mut tally = Tally::default();

@@ -201,3 +201,36 @@ fn dead_letters_are_shown_exported_and_discarded() {
         "(discarded)",
     );
 }
+
+#[test]
+fn a_mistyped_name_is_an_error_that_lists_the_known_ones() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", file(&[event(1, "sell", "1")]));
+    sandbox.run(&["up", "--once"]).ok();
+    let refused = |arguments: &[&str], known: &str| {
+        sandbox.run(arguments).exits(2).says("known: ").says(known);
+    };
+    refused(
+        &["dead-letters", "list", "--reason", "not_alowed"],
+        "not_allowed",
+    );
+    refused(
+        &["dead-letters", "discard", "--all", "--group", "beck"],
+        "bekk",
+    );
+    refused(
+        &["dead-letters", "retry", "--all", "--stream", "event"],
+        "events",
+    );
+    refused(
+        &["dead-letters", "export", "--csv", "x.csv", "--reason", "x"],
+        "bad_value",
+    );
+    refused(&["sink", "--once", "--stream", "event"], "events");
+    assert_eq!(open_letters(&sandbox.postgres()), [["not_allowed", "1"]]);
+    // A reason that exists, and that no letter has, is no mistake.
+    let listed = sandbox
+        .run(&["dead-letters", "list", "--reason", "nul"])
+        .ok();
+    prints(listed, "no dead letters");
+}
