@@ -1,6 +1,5 @@
 //! The reading thread: reads, sends batches, and takes note of what the log has acknowledged.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -14,6 +13,7 @@ use crate::config::{Config, Mode};
 use crate::file::owner::Identity;
 use crate::follow::account::{Account, Place, begun_with};
 use crate::follow::catalog::Catalog;
+use crate::follow::complaints::Complaints;
 use crate::follow::formats::Formats;
 use crate::follow::known::Known;
 use crate::follow::outflow::Outflow;
@@ -54,8 +54,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) outflow: Outflow<'a>,
     pub(crate) catalog: Catalog,
     pub(crate) queue: Queue,
-    /// Paths that could not be read, each reported once.
-    pub(crate) unreadable: HashSet<PathBuf>,
+    pub(crate) complaints: Complaints,
     pub(crate) account: Account,
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
@@ -112,7 +111,7 @@ impl<'a> Engine<'a> {
             formats: Formats::new(around.streams, partitions),
             catalog: Catalog::new(known),
             queue: Queue::new(),
-            unreadable: HashSet::new(),
+            complaints: Complaints::default(),
             account: Account::new(recovered.ends, recovered.others, recovered.told),
             scan: 0,
             scan_at: now,

@@ -1,21 +1,20 @@
-//! Where reading a file pauses or ends: at its end, set aside, gone, or finished with a receipt.
+//! Where reading a file pauses or ends: at its end, set aside, refused, or finished with a receipt.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use bekk_stream::{FileId, Finished, Meta, Receipt};
+use bekk_stream::{FileId, Finished, Receipt};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock::now_ms;
-use crate::config::Mode;
+use crate::config::{Config, Mode};
 use crate::file::decision::What;
 use crate::follow::engine::{Engine, Stopped};
-use crate::follow::tracked::{ACTIVE_FOR, State, Tracked};
-use crate::ledger::hold::persist;
-use crate::ledger::metas::append_metas;
+use crate::follow::tracked::{ACTIVE_FOR, Change, State, Tracked};
 use crate::source::Source;
+use crate::source::stat::Stat;
 use crate::stats::Stats;
 
 /// How long a file must have stood still for its end to be taken as it is.
@@ -34,16 +33,15 @@ impl Engine<'_> {
             tracing::debug!(file = %id, %error, "its first bytes could not be read again");
         }
         let is_new = tracked.stat.unchanged_for() < ACTIVE_FOR || tracked.outside.is_some();
-        if mode == Mode::Once {
-            tracked.state = State::Idle;
-            if partial > 0 {
-                self.queue.unsettle(id);
-            }
-        } else if is_new || tracked.state == State::Active {
-            tracked.state = State::Active;
+        tracked.change(match mode {
+            Mode::Once => Change::Ended,
+            Mode::Follow if is_new => Change::CaughtUpLately,
+            Mode::Follow => Change::CaughtUp,
+        });
+        if mode == Mode::Once && partial > 0 {
+            self.queue.unsettle(id);
+        } else if tracked.state == State::Active {
             self.queue.activate(id);
-        } else {
-            tracked.state = State::Idle;
         }
     }
 
@@ -76,12 +74,6 @@ impl Engine<'_> {
         Ok(self.queue.is_settled())
     }
 
-    /// Takes what is left of a file that is closed for good, its unterminated last record included.
-    pub(crate) fn take_rest(&mut self, id: FileId) -> Result<(), Stopped> {
-        while self.read_block_as(id, true)? {}
-        Ok(())
-    }
-
     /// Sets a file aside.
     pub(crate) fn block(&mut self, id: FileId, why: String) {
         let Some(tracked) = self.catalog.get_mut(id) else {
@@ -89,7 +81,7 @@ impl Engine<'_> {
         };
         Stats::add(&self.around.stats.files_blocked, 1);
         Stats::subtract(&self.around.stats.bytes_known, tracked.unlogged());
-        tracked.state = State::Blocked;
+        tracked.change(Change::SetAside);
         tracked.close();
         tracked.entry.why.clone_from(&why);
         let said = "set aside, and tried again when it or the configuration changes";
@@ -112,9 +104,9 @@ impl Engine<'_> {
         let is_once = self.around.config.mode == Mode::Once;
         if error.kind() == io::ErrorKind::NotFound && !is_once {
             // The next listing finds out where it has gone.
-            tracked.state = State::Idle;
+            tracked.change(Change::Vanished);
         } else if tracked.state != State::Unreadable {
-            tracked.state = State::Unreadable;
+            tracked.change(Change::Refused);
             tracked.entry.why = error.to_string();
             let why = format!("{error}; it is tried again");
             tracked.entry.decide(What::Unreadable, why);
@@ -145,33 +137,21 @@ impl Engine<'_> {
     /// Writes receipts for the files that are read and closed, then does with them what the stream says.
     /// `is_end`: the run ends, and with it what it reads of them.
     pub(crate) fn finish_files(&mut self, is_end: bool) -> Result<(), Stopped> {
-        let is_once = self.around.config.mode == Mode::Once;
-        let partial_after = self.around.config.partial_after;
-        if is_end && !is_once {
+        let config = self.around.config;
+        if is_end && config.mode != Mode::Once {
             return Ok(());
         }
         let mut finished = Vec::new();
         let mut complete = Vec::new();
         for (id, tracked) in self.catalog.iter() {
-            if !matches!(tracked.state, State::Idle) {
-                continue;
-            }
-            let unchanged_for = tracked.stat.unchanged_for();
-            let must_wait = match self.around.streams[tracked.stream].finished {
-                Finished::Keep => Duration::ZERO,
-                _ => STILL_FOR,
-            };
-            let wait = match is_once {
-                true => must_wait,
-                false => self.around.config.close_after,
-            };
-            if tracked.outside.is_some() && !is_once {
-                continue;
-            }
-            if tracked.is_done() && unchanged_for >= wait {
-                finished.push(id);
-            } else if !is_once && tracked.partial > 0 && unchanged_for >= partial_after {
-                complete.push(id);
+            match due(
+                tracked,
+                &self.around.streams[tracked.stream].finished,
+                config,
+            ) {
+                Some(Due::Receipt) => finished.push(id),
+                Some(Due::Rest) => complete.push(id),
+                None => {}
             }
         }
         for id in complete {
@@ -179,79 +159,77 @@ impl Engine<'_> {
         }
         self.finish(&finished)
     }
+}
 
-    pub(crate) fn finish(&mut self, ids: &[FileId]) -> Result<(), Stopped> {
-        let mut metas = Vec::new();
-        for id in ids {
-            let Some(tracked) = self.catalog.get_mut(*id) else {
-                continue;
-            };
-            tracked.state = State::Finished;
-            if tracked.entry.receipt_bytes == Some(tracked.entry.position) {
-                continue;
-            }
-            match receipt(tracked) {
-                Ok(receipt) => metas.push(Meta::Receipt(receipt)),
-                Err(error) => {
-                    let path = tracked.path.clone();
-                    self.report_unreadable(&path, &error);
-                }
-            }
-        }
-        // A receipt stands for records, and a file may go that has one.
-        if !ids.is_empty() {
-            persist(self.around.log)?;
-        }
-        let around = &self.around;
-        if !append_metas(around.log, &self.session, &metas, around.stats, around.stop)? {
-            return Ok(());
-        }
-        for id in ids {
-            let Some(tracked) = self.catalog.get_mut(*id) else {
-                continue;
-            };
-            let entry = &mut tracked.entry;
-            if entry.receipt_bytes != Some(entry.position) {
-                entry.receipt_bytes = Some(entry.position);
-                let (records, rejects) = (entry.records, entry.rejects);
-                let why = format!("{records} records, {rejects} of them rejects, are in the log");
-                entry.decide(What::Finished, why);
-            }
-            if tracked.outside.is_none() {
-                self.put_away(*id);
-            }
-        }
-        Stats::add(&self.around.stats.files_finished, ids.len() as u64);
-        if !metas.is_empty() {
-            self.account.touch();
-        }
-        Ok(())
+/// What is to be done with a file that is read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Its receipt.
+    Receipt,
+    /// Its unterminated last record.
+    Rest,
+}
+
+/// Decides whether a file has been closed.
+fn due(tracked: &Tracked, finished: &Finished, config: &Config) -> Option<Due> {
+    let is_once = config.mode == Mode::Once;
+    let must_wait = match finished {
+        Finished::Keep => Duration::ZERO,
+        _ => STILL_FOR,
+    };
+    let is_open_end = match tracked.state {
+        State::Idle => true,
+        // It could not be put away.
+        State::Finished => *finished != Finished::Keep,
+        _ => false,
+    };
+    if !is_open_end || tracked.outside.is_some() && !is_once {
+        return None;
     }
-
-    /// Deletes or moves a finished file, if the stream says so.
-    fn put_away(&mut self, id: FileId) {
-        let Some(tracked) = self.catalog.get(id) else {
-            return;
-        };
-        let path = tracked.path.clone();
-        let done = match &self.around.streams[tracked.stream].finished {
-            Finished::Keep => return,
-            // Someone may have written to it in the meantime; then it is not finished.
-            _ if fs::metadata(&path).is_ok_and(|now| now.len() != tracked.stat.size) => return,
-            Finished::Delete => fs::remove_file(&path),
-            Finished::Move(directory) => move_to(directory, &path),
-        };
-        match done {
-            Ok(()) => {
-                tracing::info!(path = %path.display(), file = %id, "finished and put away");
-                self.forget(id);
-            }
-            Err(error) => self.report_unreadable(&path, &error),
-        }
+    let wait = match is_once {
+        true => must_wait,
+        false => config.close_after,
+    };
+    let unchanged_for = tracked.stat.unchanged_for();
+    if tracked.is_done() && unchanged_for >= wait {
+        Some(Due::Receipt)
+    } else if !is_once && tracked.partial > 0 && unchanged_for >= config.partial_after {
+        Some(Due::Rest)
+    } else {
+        None
     }
 }
 
-fn receipt(tracked: &mut Tracked) -> io::Result<Receipt> {
+/// What is done with a file that has its receipt.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Disposal {
+    Keep,
+    Delete,
+    Move(PathBuf),
+}
+
+/// Decides what is done with a file that has its receipt. `now`: what the system says of its path. Someone may have
+/// written to it or replaced it since it was read; then it is not finished.
+pub(crate) fn dispose(
+    finished: &Finished,
+    tracked: &Tracked,
+    now: impl FnOnce() -> Option<Stat>,
+) -> Disposal {
+    let is_as_read = || now().is_some_and(|now| now.has_content_of(&tracked.stat));
+    match finished {
+        _ if tracked.outside.is_some() => Disposal::Keep,
+        Finished::Keep => Disposal::Keep,
+        _ if !is_as_read() => Disposal::Keep,
+        Finished::Delete => Disposal::Delete,
+        Finished::Move(directory) => Disposal::Move(directory.clone()),
+    }
+}
+
+/// The receipt of a file all of which is in the log.
+///
+/// # Errors
+/// If it cannot be read again for its hash.
+pub(crate) fn receipt(tracked: &mut Tracked) -> io::Result<Receipt> {
     let entry = &tracked.entry;
     let hash = match &tracked.cursor.hash {
         Some(hash) => hash.digest128(),
@@ -299,17 +277,91 @@ fn hash_text(source: &mut Source, len: u64) -> io::Result<Xxh3> {
     Ok(hash)
 }
 
-/// Moves a file into a directory, beside any of the same name that is there.
-fn move_to(directory: &Path, path: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    let mut target = directory.join(name);
-    let mut number = 1;
-    while target.exists() {
-        let mut numbered = name.to_owned();
-        numbered.push(format!(".{number}"));
-        target = directory.join(numbered);
-        number += 1;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::follow::testing::{stat, tracked};
+    use crate::follow::tracked::Outside;
+
+    fn config(mode: Mode) -> Config {
+        Config {
+            mode,
+            close_after: Duration::from_secs(5),
+            partial_after: Duration::from_secs(8),
+            ..Config::new(PathBuf::from("/state"))
+        }
     }
-    fs::rename(path, PathBuf::from(&target))
+
+    fn move_away() -> Finished {
+        Finished::Move(PathBuf::from("/done"))
+    }
+
+    /// The file has been unchanged for ten seconds.
+    #[test]
+    fn files_are_closed_when_they_stand_still() {
+        let check = |mode, finished: Finished, change: fn(&mut Tracked), expected| {
+            let mut tracked = tracked(1, "/in/a.csv");
+            tracked.state = State::Idle;
+            change(&mut tracked);
+            let found = due(&tracked, &finished, &config(mode));
+            assert_eq!(found, expected, "{mode:?} {finished:?} {:?}", tracked.state);
+        };
+        let keep = Finished::Keep;
+        for mode in [Mode::Once, Mode::Follow] {
+            check(mode, keep.clone(), |_| {}, Some(Due::Receipt));
+            check(mode, keep.clone(), |file| file.state = State::Active, None);
+            check(mode, keep.clone(), |file| file.entry.position = 50, None);
+            check(
+                mode,
+                keep.clone(),
+                |file| file.state = State::Finished,
+                None,
+            );
+            // It could not be deleted or moved: that is tried again.
+            let finished = |file: &mut Tracked| file.state = State::Finished;
+            check(mode, Finished::Delete, finished, Some(Due::Receipt));
+            check(mode, move_away(), finished, Some(Due::Receipt));
+        }
+        let now = |file: &mut Tracked| file.stat.modified = std::time::SystemTime::now();
+        check(Mode::Follow, keep.clone(), now, None);
+        check(Mode::Once, keep.clone(), now, Some(Due::Receipt));
+        check(Mode::Once, Finished::Delete, now, None);
+        let partial = |file: &mut Tracked| (file.partial, file.stat.size) = (7, 107);
+        check(Mode::Follow, keep.clone(), partial, Some(Due::Rest));
+        check(Mode::Once, keep.clone(), partial, None);
+        // What has left the inbox is ended by its absence.
+        let left = |file: &mut Tracked| file.outside = Some(Outside::Renamed);
+        check(Mode::Follow, keep.clone(), left, None);
+        check(Mode::Once, keep, left, Some(Due::Receipt));
+    }
+
+    #[test]
+    fn only_the_file_that_was_read_is_put_away() {
+        let check = |finished: &Finished, now: Option<Stat>, expected| {
+            let mut tracked = tracked(1, "/in/a.csv");
+            if let Some(now) = now {
+                // The time of the two may differ in the test, not in the case.
+                tracked.stat.modified = now.modified;
+            }
+            assert_eq!(dispose(finished, &tracked, || now), expected);
+            tracked.outside = Some(Outside::Renamed);
+            assert_eq!(dispose(finished, &tracked, || now), Disposal::Keep);
+        };
+        let to_done = Disposal::Move(PathBuf::from("/done"));
+        check(&Finished::Keep, Some(stat(1)), Disposal::Keep);
+        check(&Finished::Delete, Some(stat(1)), Disposal::Delete);
+        check(&move_away(), Some(stat(1)), to_done);
+        let mut longer = stat(1);
+        longer.size += 1;
+        // Another file with its name and its size.
+        for now in [None, Some(longer), Some(stat(2))] {
+            check(&Finished::Delete, now, Disposal::Keep);
+            check(&move_away(), now, Disposal::Keep);
+        }
+        let tracked = tracked(1, "/in/a.csv");
+        let mut rewritten = tracked.stat;
+        rewritten.modified += Duration::from_millis(1);
+        let kept = dispose(&Finished::Delete, &tracked, || Some(rewritten));
+        assert_eq!(kept, Disposal::Keep);
+    }
 }

@@ -1,223 +1,171 @@
 //! Files that leave the inbox: renamed out of the patterns, moved away, deleted. They are followed to their end.
 
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use bekk_stream::FileId;
-
-use crate::file::decision::{FileState, What};
-use crate::file::entry::FileEntry;
-use crate::file::evidence::{Verdict, verify};
-use crate::file::siblings::Siblings;
-use crate::follow::engine::{Engine, Stopped};
+use crate::file::decision::What;
+use crate::follow::look::{Hold, Look};
+use crate::follow::step::Step;
 use crate::follow::tracked::{GONE_FOR, Outside, State, Tracked};
-use crate::inbox::Listed;
-use crate::source::Source;
-use crate::source::stat::Stat;
 
-impl Engine<'_> {
-    /// Notes the name that a followed file has now.
-    pub(crate) fn rename(&mut self, id: FileId, path: PathBuf) {
-        let Some(from) = self.catalog.rename(id, &path) else {
-            return;
-        };
-        let Some(tracked) = self.catalog.get_mut(id) else {
-            return;
-        };
-        let stream = tracked.stream;
-        let is_inside = self
-            .around
-            .inbox
-            .streams_of(&path)
-            .any(|matching| matching == stream);
-        self.account.touch();
-        let from = from.display();
-        if is_inside {
-            let why = format!("it was `{from}`, and has the same inode: it goes on where it was");
-            tracked.entry.decide(What::Renamed, why);
-        } else {
-            let why = format!(
-                "it was `{from}`, and has the same inode: the patterns do not match its name any more, so it is \
-                 followed to its end"
-            );
-            tracked.entry.decide(What::Rotated, why);
-            self.leave(id, Outside::Renamed);
-        }
+/// Decides about a followed file that the listing has not found. One that was renamed is closed when it has been
+/// unchanged for `close_after`.
+pub(crate) fn miss(tracked: &Tracked, close_after: Duration, look: &mut dyn Look) -> Vec<Step> {
+    let entry = &tracked.entry;
+    let id = entry.id;
+    if tracked.state == State::Blocked {
+        return vec![Step::Forget(id)];
     }
-
-    /// Looks beside its name for a file that is not there any more, and notes the name that it has now.
-    pub(crate) fn find_again(&mut self, id: FileId) -> bool {
-        let Some(tracked) = self.catalog.get(id) else {
-            return false;
-        };
-        let (device, inode) = (tracked.stat.device, tracked.stat.inode);
-        let found = Siblings::default().find(&tracked.path, device, inode);
-        let is_found = found.is_some();
-        if let Some((path, _)) = found {
-            self.rename(id, path);
-        }
-        is_found
-    }
-
-    /// Follows a file on that has left the inbox.
-    pub(crate) fn leave(&mut self, id: FileId, how: Outside) {
-        let Some(tracked) = self.catalog.get_mut(id) else {
-            return;
-        };
-        if how == Outside::Deleted || tracked.outside.is_none() {
-            tracked.outside = Some(how);
-        }
-        if tracked.state != State::Backlog {
-            tracked.state = State::Active;
-            self.queue.activate(id);
-        }
-        self.catalog.leave_name(id);
-        self.account.touch();
-    }
-
-    /// Sees which files have gone from the inbox, and ends with those that have been gone for a while.
-    pub(crate) fn notice_gone(&mut self) -> Result<(), Stopped> {
-        let unseen: Vec<FileId> = self
-            .catalog
-            .iter()
-            .filter(|(_, tracked)| tracked.scan != self.scan)
-            .map(|(id, _)| id)
-            .collect();
-        let mut siblings = Siblings::default();
-        for id in unseen {
-            let Some(tracked) = self.catalog.get_mut(id) else {
-                continue;
-            };
-            if tracked.state == State::Blocked {
-                self.forget(id);
-            } else if let Some(outside) = tracked.outside {
-                self.end_outside(id, outside)?;
-            } else if let Some((path, _)) =
-                siblings.find(&tracked.path, tracked.entry.device, tracked.entry.inode)
-            {
-                self.rename(id, path);
-            } else if tracked.source.is_none() {
-                self.end_unseen(id)?;
-            } else if tracked.has_other_name() {
-                let why = "it has been moved to another directory, and is followed to its end";
-                tracked.entry.decide(What::Rotated, why.to_owned());
-                self.leave(id, Outside::Renamed);
-            } else {
-                let why = "it has been deleted; what is open is read to its end";
-                tracked.entry.decide(What::Gone, why.to_owned());
-                self.leave(id, Outside::Deleted);
-            }
-        }
-        let is_held = |tracked: &&Tracked| {
-            tracked.outside == Some(Outside::Deleted) && tracked.source.is_some()
-        };
-        let held = self.catalog.followed().filter(is_held).count();
-        let counter = &self.around.stats.files_deleted_open;
-        counter.store(held as u64, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Ends with a file outside of the inbox once all of it is read and nobody has written to it for a while.
-    fn end_outside(&mut self, id: FileId, outside: Outside) -> Result<(), Stopped> {
-        let Some(tracked) = self.catalog.get(id) else {
-            return Ok(());
-        };
+    if let Some(outside) = tracked.outside {
         let wait = match outside {
-            Outside::Renamed => self.around.config.close_after,
+            Outside::Renamed => close_after,
             Outside::Deleted => GONE_FOR,
         };
-        if tracked.source.is_none() && !tracked.path.exists() {
-            return self.end_unseen(id);
-        }
-        if tracked.is_behind() || tracked.changed_at.elapsed() < wait {
-            return Ok(());
-        }
-        if tracked.partial > 0 {
-            return self.take_rest(id);
-        }
-        if !tracked.is_done() {
-            return Ok(());
-        }
-        if tracked.entry.receipt_bytes != Some(tracked.entry.position) {
-            self.finish(&[id])?;
-        }
-        self.retain_known(id);
-        Ok(())
+        return end_outside(tracked, wait, look);
     }
-
-    /// Ends with a file of which nothing can be read any more.
-    fn end_unseen(&mut self, id: FileId) -> Result<(), Stopped> {
-        self.await_appends(id)?;
-        let Some(tracked) = self.catalog.get_mut(id) else {
-            return Ok(());
-        };
-        tracked.entry.size = tracked.size();
-        tracked.entry.lose("it is not there any more");
-        self.retain_known(id);
-        Ok(())
+    if let Some((path, _)) = look.beside(&tracked.path, entry.device, entry.inode) {
+        return vec![Step::Rename(id, path)];
     }
+    let (what, why, outside) = match look.hold(tracked) {
+        Hold::Closed => return vec![Step::End(id)],
+        Hold::Named => (
+            What::Rotated,
+            "it has been moved to another directory, and is followed to its end",
+            Outside::Renamed,
+        ),
+        Hold::Nameless => (
+            What::Gone,
+            "it has been deleted; what is open is read to its end",
+            Outside::Deleted,
+        ),
+    };
+    vec![
+        Step::Note(id, what, why.to_owned()),
+        Step::Leave(id, outside),
+    ]
+}
 
-    /// Lets a file go that may come back, under whatever name.
-    fn retain_known(&mut self, id: FileId) {
-        let Some(tracked) = self.catalog.get(id) else {
-            return;
-        };
-        let (stream, mut entry) = (tracked.stream, tracked.saved());
-        entry.state = FileState::Gone;
-        self.forget(id);
-        self.catalog.known.let_go(stream, entry);
+/// Ends with a file outside of the inbox once all of it is read and nobody has written to it for a while.
+fn end_outside(tracked: &Tracked, wait: Duration, look: &mut dyn Look) -> Vec<Step> {
+    let id = tracked.entry.id;
+    if look.hold(tracked) == Hold::Closed && look.stat(&tracked.path).is_none() {
+        return vec![Step::End(id)];
     }
-
-    /// After the first listing: looks for files that were being read when an earlier run ended, and have got a
-    /// name since that the patterns do not match.
-    pub(crate) fn seek_rotated(&mut self) -> Result<(), Stopped> {
-        let mut siblings = Siblings::default();
-        let found = self.catalog.known.take_unfinished(|stream, entry| {
-            let (path, stat) = siblings.find(entry.path(), entry.device, entry.inode)?;
-            Some(Listed { stream, path, stat })
-        });
-        for (file, entry) in found {
-            self.follow_rotated(file, entry)?;
-        }
-        Ok(())
+    if tracked.is_behind() || tracked.changed_at.elapsed() < wait {
+        return Vec::new();
     }
-
-    /// After that: names the files that an earlier run was reading, and that are nowhere now.
-    pub(crate) fn name_missing(&mut self) {
-        let is_there =
-            |entry: &FileEntry| Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
-        if self.catalog.known.lose_missing(is_there) {
-            self.account.touch();
-        }
+    if tracked.partial > 0 {
+        return vec![Step::TakeRest(id)];
     }
-
-    /// Reads on in a known file that has left the inbox while nobody looked, if there is more in it.
-    pub(crate) fn follow_rotated(&mut self, file: Listed, entry: FileEntry) -> Result<(), Stopped> {
-        let open = File::open(&file.path).and_then(Source::new);
-        let verdict = open.and_then(|mut source| verify(&mut source, &file.stat, &entry));
-        let is_same = matches!(verdict, Ok(Verdict::Same));
-        // If two entries share an inode, the newest owns it.
-        let is_followed = self.catalog.of_inode(file.stream, &file.stat).is_some();
-        if !is_same || is_followed || file.stat.size <= entry.position {
-            self.catalog.known.remember(file.stream, entry);
-            return Ok(());
-        }
-        let why = format!(
-            "it was `{}`, and has the same inode and the bytes that were read: it is followed to its end from byte {}",
-            entry.path().display(),
-            entry.position
-        );
-        self.summary.already += entry.records;
-        self.follow_elsewhere(file, entry, What::Rotated, why)
+    if !tracked.is_done() {
+        return Vec::new();
+    }
+    match tracked.entry.receipt_bytes == Some(tracked.entry.position) {
+        true => vec![Step::LetGo(id)],
+        false => vec![Step::Finish(id), Step::LetGo(id)],
     }
 }
 
-impl Tracked {
-    /// Whether the open file has a name still, though not the one that it had.
-    pub(crate) fn has_other_name(&self) -> bool {
-        let metadata = self.source.as_ref().map(|source| source.file().metadata());
-        matches!(metadata, Some(Ok(metadata)) if metadata.nlink() > 0)
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::follow::testing::{World, id, stat, tracked};
+
+    const CLOSE_AFTER: Duration = Duration::from_secs(60);
+
+    fn check(change: impl FnOnce(&mut Tracked), world: World, expected: &[Step]) {
+        let mut tracked = tracked(1, "/in/a.csv");
+        tracked.state = State::Idle;
+        change(&mut tracked);
+        let mut world = world;
+        assert_eq!(miss(&tracked, CLOSE_AFTER, &mut world), expected);
+    }
+
+    fn outside(how: Outside, quiet_secs: u64) -> impl FnOnce(&mut Tracked) {
+        move |tracked| {
+            tracked.outside = Some(how);
+            let quiet = Duration::from_secs(quiet_secs);
+            tracked.changed_at = Instant::now().checked_sub(quiet).unwrap();
+        }
+    }
+
+    fn there() -> World {
+        World::default().with("/old/a.csv.1", stat(1))
+    }
+
+    #[test]
+    fn a_file_that_the_listing_has_not_found() {
+        let a = id(1);
+        let beside = World::default().with("/in/a.csv.1", stat(1));
+        check(|_| {}, beside, &[Step::Rename(a, "/in/a.csv.1".into())]);
+        check(|_| {}, World::default(), &[Step::End(a)]);
+        // Another file has its name: that is no reason to think that it is there.
+        let replaced = World::default().with("/in/a.csv", stat(2));
+        check(|_| {}, replaced, &[Step::End(a)]);
+        check(
+            |tracked| tracked.state = State::Blocked,
+            there(),
+            &[Step::Forget(a)],
+        );
+        for (hold, what, how) in [
+            (Hold::Named, What::Rotated, Outside::Renamed),
+            (Hold::Nameless, What::Gone, Outside::Deleted),
+        ] {
+            let mut world = World::default().holding(1, hold);
+            let steps = miss(&tracked(1, "/in/a.csv"), CLOSE_AFTER, &mut world);
+            assert!(
+                matches!(&steps[..], [Step::Note(of, found, _), Step::Leave(left, found_how)]
+                    if (*of, *left, *found, *found_how) == (a, a, what, how)),
+                "{hold:?}: {steps:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_outside_is_followed_to_its_end() {
+        let a = id(1);
+        let open = || World::default().holding(1, Hold::Named);
+        let deleted = || World::default().holding(1, Hold::Nameless);
+        check(outside(Outside::Renamed, 59), open(), &[]);
+        check(outside(Outside::Deleted, 4), deleted(), &[]);
+        let ended = [Step::Finish(a), Step::LetGo(a)];
+        check(outside(Outside::Renamed, 61), open(), &ended);
+        check(outside(Outside::Deleted, 6), deleted(), &ended);
+        // It is not read to its end, or not all of that is in the log.
+        check(
+            |tracked| {
+                outside(Outside::Renamed, 61)(tracked);
+                tracked.stat.size = 200;
+            },
+            open(),
+            &[],
+        );
+        check(
+            |tracked| {
+                outside(Outside::Renamed, 61)(tracked);
+                tracked.entry.position = 50;
+            },
+            open(),
+            &[],
+        );
+        check(
+            |tracked| {
+                outside(Outside::Renamed, 61)(tracked);
+                (tracked.partial, tracked.stat.size) = (7, 107);
+            },
+            open(),
+            &[Step::TakeRest(a)],
+        );
+        check(
+            |tracked| {
+                outside(Outside::Renamed, 61)(tracked);
+                tracked.entry.receipt_bytes = Some(100);
+            },
+            open(),
+            &[Step::LetGo(a)],
+        );
+        // It was closed, and cannot be opened again.
+        check(outside(Outside::Renamed, 0), there(), &[Step::End(a)]);
     }
 }

@@ -117,22 +117,16 @@ impl Known {
         (index < entries.len()).then(|| entries.remove(index))
     }
 
-    /// Takes the newest entry that an earlier run knew by a path, unless it has this inode: a file does not take the
+    /// The newest entry that an earlier run knew by a path, unless it has this inode: a file does not take the
     /// name of what it was itself.
-    pub(crate) fn take_named(
-        &mut self,
-        stream: usize,
-        path: &Path,
-        unless: u64,
-    ) -> Option<FileEntry> {
+    pub(crate) fn named(&self, stream: usize, path: &Path, unless: u64) -> Option<&FileEntry> {
         let inode = *self.inodes.get(&(stream, path.to_owned()))?;
         if inode == unless {
             return None;
         }
         let entries = self.of_inode(stream, inode);
         let bytes = path.as_os_str().as_bytes();
-        let index = entries.iter().rposition(|entry| entry.path == bytes)?;
-        self.take(stream, inode, index)
+        entries.iter().rfind(|entry| entry.path == bytes)
     }
 
     /// Forgets an entry.
@@ -142,26 +136,23 @@ impl Known {
         }
     }
 
-    /// Takes the entries that an earlier run may have left in the middle, for which `find` has a place.
-    pub(crate) fn take_unfinished<T>(
-        &mut self,
+    /// The entries that an earlier run may have left in the middle, as far as `find` has a place for them.
+    pub(crate) fn unfinished<T>(
+        &self,
         mut find: impl FnMut(usize, &FileEntry) -> Option<T>,
     ) -> Vec<(T, FileEntry)> {
-        let mut found = Vec::new();
-        for (&(stream, _), entries) in &mut self.entries {
-            let recent = &self.recent;
-            let is_sought = |entry: &FileEntry| {
-                recent.contains(&entry.id) && entry.position + entry.size > 0
-                    || !entry.is_in_receipt() && (entry.position > 0 || !entry.known.is_empty())
-            };
-            entries.retain(|entry| {
-                let place = is_sought(entry).then(|| find(stream, entry)).flatten();
-                let is_kept = place.is_none();
-                found.extend(place.map(|place| (place, entry.clone())));
-                is_kept
-            });
-        }
-        found
+        let entries = self.entries.iter();
+        let entries = entries.flat_map(|((stream, _), entries)| {
+            let with_stream = entries.iter().map(|entry| (*stream, entry));
+            with_stream.filter(|(_, entry)| {
+                let is_read = entry.position > 0 || !entry.known.is_empty();
+                self.recent.contains(&entry.id) && entry.position + entry.size > 0
+                    || !entry.is_in_receipt() && is_read
+            })
+        });
+        entries
+            .filter_map(|(stream, entry)| Some((find(stream, entry)?, entry.clone())))
+            .collect()
     }
 
     /// Notes of the files that the last run was reading that they are nowhere, if so; says whether there are any.

@@ -1,10 +1,11 @@
 //! Meeting files: which of those in the inbox are new, which are known, and what has become of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bekk_stream::FileId;
@@ -13,9 +14,14 @@ use crate::config::Mode;
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
 use crate::file::evidence::{Verdict, verify};
+use crate::file::siblings::Siblings;
+use crate::follow::copies::seek_copy;
 use crate::follow::engine::{Engine, Stopped};
-use crate::follow::rotate::{Found, Lost};
-use crate::follow::tracked::State;
+use crate::follow::gone::miss;
+use crate::follow::look::{Disk, Look};
+use crate::follow::rotate::{Succession, resume_rotated, succeed};
+use crate::follow::step::{Fresh, Lost, Step};
+use crate::follow::tracked::{Change, Outside, State, Tracked};
 use crate::inbox::Listed;
 use crate::source::Source;
 use crate::source::stat::Stat;
@@ -57,6 +63,7 @@ impl Engine<'_> {
             self.notice_gone()?;
             self.finish_files(false)?;
         }
+        self.complaints.end_scan(self.scan);
         // Unless something is to be looked at sooner.
         if self.scan_at == next {
             let pause = (began.elapsed() * SCAN_SHARE).clamp(usual, usual * SCAN_PAUSE_MAX);
@@ -125,7 +132,7 @@ impl Engine<'_> {
         tracked.scan = scan;
         let was_outside = tracked.outside.take().is_some();
         if is_other_name {
-            self.rename(id, file.path.clone());
+            self.rename(id, &file.path);
         } else if was_outside {
             self.catalog.take_name(id);
         }
@@ -159,8 +166,8 @@ impl Engine<'_> {
                 self.meet_unknown(file, found)?;
             }
             State::Idle | State::Finished | State::Unreadable if is_changed || is_behind => {
-                if tracked.state != State::Unreadable {
-                    tracked.state = State::Active;
+                tracked.change(Change::Grown);
+                if tracked.state == State::Active {
                     self.queue.activate(id);
                 }
                 self.read_turn(id)?;
@@ -305,32 +312,138 @@ impl Engine<'_> {
         Ok(Some(lost))
     }
 
-    pub(crate) fn forget(&mut self, id: FileId) {
-        if let Some(tracked) = self.catalog.remove(id) {
-            let stats = self.around.stats;
-            match tracked.state {
-                State::Blocked => Stats::subtract(&stats.files_blocked, 1),
-                // What is left of it will not be read.
-                _ => Stats::subtract(&stats.bytes_known, tracked.unlogged()),
+    /// Finds out where contents have gone, and reads as new what holds nothing that is known.
+    fn sort_out(&mut self, found: Found) -> Result<(), Stopped> {
+        let Found { mut new, lost } = found;
+        if new.is_empty() && lost.is_empty() {
+            return Ok(());
+        }
+        let mut disk = Disk::new(self.around.inbox);
+        let mut restarted = HashMap::new();
+        for lost in lost {
+            let inode = (lost.stream, lost.entry.device, lost.entry.inode);
+            let (step, why) = seek_copy(&self.catalog, lost, &new, &mut disk);
+            if let Step::Resume(resume) = &step {
+                new.retain(|file| file.path != resume.file.path);
             }
+            self.perform(vec![step])?;
+            restarted.insert(inode, why);
+        }
+        let mut fresh = Vec::new();
+        for file in new {
+            let inode = (file.stream, file.stat.device, file.stat.inode);
+            // It is met when it has something in it.
+            if file.stat.size == 0 {
+                continue;
+            }
+            if let Some(why) = restarted.remove(&inode) {
+                let what = What::Restarted;
+                fresh.push(Fresh { file, what, why });
+                continue;
+            }
+            if let Some(id) = self.catalog.named(file.stream, &file.path) {
+                self.await_appends(id)?;
+            }
+            let Succession { steps, begin } = succeed(&self.catalog, &file, &mut disk);
+            self.perform(steps)?;
+            if let Some((what, why)) = begin
+                && !self.may_be_copy(&file)
+            {
+                fresh.push(Fresh { file, what, why });
+            }
+        }
+        self.register(fresh)
+    }
+
+    /// After the first listing: looks for files that were being read when an earlier run ended, and have got a
+    /// name since that the patterns do not match.
+    fn seek_rotated(&mut self) -> Result<(), Stopped> {
+        let mut disk = Disk::new(self.around.inbox);
+        let found = self.catalog.known.unfinished(|stream, entry| {
+            let (path, stat) = disk.beside(entry.path(), entry.device, entry.inode)?;
+            Some(Listed { stream, path, stat })
+        });
+        for (file, entry) in found {
+            let step = resume_rotated(&self.catalog, &file, &entry, &mut disk);
+            self.perform(step.into_iter().collect())?;
+        }
+        Ok(())
+    }
+
+    /// After that: names the files that an earlier run was reading, and that are nowhere now.
+    fn name_missing(&mut self) {
+        let is_there =
+            |entry: &FileEntry| Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+        if self.catalog.known.lose_missing(is_there) {
             self.account.touch();
         }
+    }
+
+    /// Sees which files have gone from the inbox, and ends with those that have been gone for a while.
+    fn notice_gone(&mut self) -> Result<(), Stopped> {
+        let unseen = self.catalog.iter();
+        let unseen = unseen.filter(|(_, tracked)| tracked.scan != self.scan);
+        let unseen: Vec<FileId> = unseen.map(|(id, _)| id).collect();
+        let mut disk = Disk::new(self.around.inbox);
+        for id in unseen {
+            if let Some(tracked) = self.catalog.get(id) {
+                let steps = miss(tracked, self.around.config.close_after, &mut disk);
+                self.perform(steps)?;
+            }
+        }
+        let is_held = |tracked: &&Tracked| {
+            tracked.outside == Some(Outside::Deleted) && tracked.source.is_some()
+        };
+        let held = self.catalog.followed().filter(is_held).count();
+        let counter = &self.around.stats.files_deleted_open;
+        counter.store(held as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Looks beside its name for a file that is not there any more, and notes the name that it has now.
+    pub(crate) fn find_again(&mut self, id: FileId) -> bool {
+        let Some(tracked) = self.catalog.get(id) else {
+            return false;
+        };
+        let (device, inode) = (tracked.stat.device, tracked.stat.inode);
+        let found = Siblings::default().find(&tracked.path, device, inode);
+        if let Some((path, _)) = &found {
+            self.rename(id, path);
+        }
+        found.is_some()
     }
 
     /// Says once that a path cannot be read; it is tried again at each listing, which also sees what has become of one
     /// that is not there any more.
     pub(crate) fn report_unreadable(&mut self, path: &Path, error: &io::Error) {
         let is_once = self.around.config.mode == Mode::Once;
-        if error.kind() == io::ErrorKind::NotFound && !is_once {
-            return;
-        }
-        if self.unreadable.insert(path.to_owned()) {
-            if is_once {
-                let unreadable = (path.to_owned(), error.to_string());
-                self.summary.unreadable.push(unreadable);
-            } else {
-                tracing::warn!(path = %path.display(), %error, "cannot be read; it is tried again");
-            }
+        if error.kind() != io::ErrorKind::NotFound || is_once {
+            self.complain(path, "cannot be read", error);
         }
     }
+
+    /// Says that something is refused for a path, once until it is not refused any more.
+    pub(crate) fn complain(&mut self, path: &Path, what: &str, error: &io::Error) {
+        if !self.complaints.is_new(path, self.scan) {
+            return;
+        }
+        if self.around.config.mode == Mode::Once {
+            let why = match what {
+                "cannot be read" => error.to_string(),
+                _ => format!("{what}: {error}"),
+            };
+            self.summary.unreadable.push((path.to_owned(), why));
+        } else {
+            tracing::warn!(path = %path.display(), %error, "{what}; it is tried again");
+        }
+    }
+}
+
+/// What a listing has brought that is not simply known.
+#[derive(Default)]
+struct Found {
+    /// Files of which nothing is known by their inode.
+    new: Vec<Listed>,
+    /// Contents that their inode does not have any more.
+    lost: Vec<Lost>,
 }

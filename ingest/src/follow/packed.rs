@@ -5,6 +5,7 @@
 //! known again by its text.
 
 use std::io;
+use std::time::Duration;
 
 use bekk_stream::FileId;
 
@@ -12,10 +13,11 @@ use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
 use crate::file::evidence::Verdict;
 use crate::file::siblings::is_named_after;
-use crate::follow::copies::shortened;
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::finish::STILL_FOR;
-use crate::follow::tracked::State;
+use crate::follow::look::shortened;
+use crate::follow::step::{Resume, Step};
+use crate::follow::tracked::Change;
 use crate::inbox::Listed;
 use crate::source::Packing;
 use crate::source::Source;
@@ -48,16 +50,18 @@ impl Engine<'_> {
         if packed.text_len().is_some() {
             return Ok(Checked::Whole);
         }
-        if tracked.stat.untouched_for() < STILL_FOR {
-            self.wait_for(
-                id,
-                "it is compressed, and read when it has stood still for a second",
-            );
-            return Ok(Checked::Not);
-        }
-        if tracked.cut == Some(tracked.stat) {
-            self.judge_cut(id);
-            return Ok(Checked::Not);
+        let is_cut = tracked.cut == Some(tracked.stat);
+        let name = packing_name(tracked.entry.packing);
+        match judge(&tracked.stat, is_cut, name, self.around.config.close_after) {
+            Judgement::Check => {}
+            Judgement::Wait(why) => {
+                self.wait_for(id, why);
+                return Ok(Checked::Not);
+            }
+            Judgement::SetAside(why) => {
+                self.block(id, why);
+                return Ok(Checked::Not);
+            }
         }
         if packed.is_unchecked() {
             self.want_crcs(id);
@@ -72,12 +76,16 @@ impl Engine<'_> {
             Ok(true) => Ok(Checked::More),
             Ok(false) => self.take_checked(id),
             Err(error) => {
-                let name = packing_name(tracked.entry.packing);
                 match error.kind() {
                     io::ErrorKind::UnexpectedEof => {
                         tracked.cut = Some(tracked.stat);
                         tracked.close();
-                        self.judge_cut(id);
+                        let close_after = self.around.config.close_after;
+                        match judge(&tracked.stat, true, name, close_after) {
+                            Judgement::SetAside(why) => self.block(id, why),
+                            Judgement::Wait(why) => self.wait_for(id, why),
+                            Judgement::Check => {}
+                        }
                     }
                     io::ErrorKind::InvalidData => {
                         let why = format!("its {name} data is damaged ({error}); replace the file");
@@ -159,9 +167,7 @@ impl Engine<'_> {
         tracked.entry.size = len;
         tracked.entry.why.clear();
         self.account.touch();
-        let originals = self.originals_of(id);
-        let mut originals = originals.into_iter();
-        match originals.find_map(|entry| self.as_compressed(id, entry)) {
+        match self.original_of(id) {
             Some(entry) => {
                 self.go_on_compressed(id, entry)?;
                 Ok(Checked::Not)
@@ -170,29 +176,26 @@ impl Engine<'_> {
         }
     }
 
-    /// What is known of a file that is not there any more, as far as a compressed one has it.
-    fn as_compressed(&mut self, id: FileId, entry: FileEntry) -> Option<FileEntry> {
-        // One that was copied and emptied is where it was, without this content.
-        let is_there = entry.state != FileState::Gone
-            && Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+    /// What is known of the file that a compressed one was made of.
+    fn original_of(&mut self, id: FileId) -> Option<FileEntry> {
+        let originals = self.originals_of(id);
         let (tracked, known) = self.catalog.with_known(id)?;
-        let Some(source @ Source::Packed(_)) = &mut tracked.source else {
-            return None;
-        };
+        let source = tracked.source.as_mut()?;
         let crc_of = |source: &Source, len| match source {
             Source::Packed(packed) => packed.crc_of(len),
             Source::Plain(_) => None,
         };
-        if is_there || crc_of(source, entry.position) == entry.crc {
-            return (!is_there).then_some(entry);
-        }
-        let Source::Packed(packed) = &*source else {
-            return None;
-        };
-        let len = packed.text_len()?;
-        let recent = known.given_up(entry.id)?;
-        let entry = shortened(&entry, recent, source, len)?;
-        (crc_of(source, len) == entry.crc).then_some(entry)
+        let len = tracked.entry.size;
+        originals.into_iter().find_map(|entry| {
+            // One that was copied and emptied is where it was, without this content.
+            let is_there = entry.state != FileState::Gone
+                && Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat));
+            if is_there || crc_of(source, entry.position) == entry.crc {
+                return (!is_there).then_some(entry);
+            }
+            let entry = shortened(&entry, known.given_up(entry.id)?, source, len)?;
+            (crc_of(source, len) == entry.crc).then_some(entry)
+        })
     }
 
     /// Reads on in a compressed file what was begun in the one that it was made of.
@@ -207,46 +210,34 @@ impl Engine<'_> {
         (entry.size, entry.packing) = (tracked.entry.size, tracked.entry.packing);
         self.forget(id);
         self.forget(entry.id);
-        self.catalog.known.remove(stream, &entry);
         let why = format!(
             "it is `{}` compressed: its text begins with all {} bytes that were read there, and is read on from there",
             entry.path().display(),
             entry.position
         );
         let file = Listed { stream, path, stat };
-        self.follow_elsewhere(file, entry, What::Moved, why)
-    }
-
-    /// Waits with a compressed file that is cut off, or sets it aside if it has long been unchanged.
-    fn judge_cut(&mut self, id: FileId) {
-        let Some(tracked) = self.catalog.get_mut(id) else {
-            return;
-        };
-        let name = packing_name(tracked.entry.packing);
-        if tracked.stat.unchanged_for() < self.around.config.close_after {
-            self.wait_for(
-                id,
-                &format!("its {name} data is cut off: it may still be on its way"),
-            );
-        } else {
-            let why = format!("its {name} data is cut off; replace the file");
-            self.block(id, why);
-        }
+        let what = What::Moved;
+        self.perform(vec![Step::Resume(Resume {
+            file,
+            entry,
+            what,
+            why,
+        })])
     }
 
     /// Notes why a file is not read now; it is tried again at each listing.
-    fn wait_for(&mut self, id: FileId, why: &str) {
+    fn wait_for(&mut self, id: FileId, why: String) {
         let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
-        tracked.state = State::Idle;
+        tracked.change(Change::Waits);
         tracked.is_caught_up = false;
         if self.around.config.mode == crate::config::Mode::Once {
             self.queue.unsettle(id);
         }
         if tracked.entry.why != why {
-            tracked.entry.why = why.to_owned();
-            tracked.entry.decide(What::Waiting, why.to_owned());
+            tracked.entry.why.clone_from(&why);
+            tracked.entry.decide(What::Waiting, why);
             self.account.touch();
         }
     }
@@ -267,6 +258,66 @@ impl Engine<'_> {
     }
 }
 
+/// Whether a compressed file is to be read.
+#[derive(Debug, PartialEq, Eq)]
+enum Judgement {
+    /// All of it is decompressed once, to see whether it is whole.
+    Check,
+    Wait(String),
+    SetAside(String),
+}
+
+/// Decides about a compressed file that is not known to be whole. `is_cut`: as it is now, it was found to be cut off.
+fn judge(stat: &Stat, is_cut: bool, name: &str, close_after: Duration) -> Judgement {
+    if stat.untouched_for() < STILL_FOR {
+        let why = "it is compressed, and read when it has stood still for a second";
+        return Judgement::Wait(why.to_owned());
+    }
+    if !is_cut {
+        return Judgement::Check;
+    }
+    match stat.unchanged_for() < close_after {
+        true => Judgement::Wait(format!(
+            "its {name} data is cut off: it may still be on its way"
+        )),
+        false => Judgement::SetAside(format!("its {name} data is cut off; replace the file")),
+    }
+}
+
 fn packing_name(packing: Option<Packing>) -> &'static str {
     packing.map_or("compressed", Packing::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::follow::testing::stat;
+
+    #[test]
+    fn a_compressed_file_is_read_when_it_stands_still() {
+        let check = |touched_secs: u64, modified_secs: u64, is_cut, expected: Option<&str>| {
+            let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+            let mut stat = stat(1);
+            (stat.touched, stat.modified) = (ago(touched_secs), ago(modified_secs));
+            let why = match judge(&stat, is_cut, "gzip", Duration::from_secs(60)) {
+                Judgement::Check => None,
+                Judgement::Wait(why) => Some(format!("wait: {why}")),
+                Judgement::SetAside(why) => Some(format!("set aside: {why}")),
+            };
+            let is_expected = match (&why, expected) {
+                (Some(why), Some(part)) => why.contains(part),
+                (why, expected) => why.is_none() && expected.is_none(),
+            };
+            assert!(is_expected, "{why:?} and not {expected:?}");
+        };
+        check(2, 2, false, None);
+        check(2, 1000, false, None);
+        // `gzip` gives its file the time of the original, and goes on.
+        check(0, 1000, false, Some("wait: it is compressed"));
+        check(0, 0, true, Some("wait: it is compressed"));
+        check(2, 2, true, Some("wait: its gzip data is cut off"));
+        check(100, 100, true, Some("set aside: its gzip data is cut off"));
+    }
 }

@@ -10,7 +10,7 @@ use crate::clock::now_ms;
 use crate::config::Mode;
 use crate::file::entry::FileEntry;
 use crate::follow::engine::{Engine, Stopped};
-use crate::follow::rotate::Fresh;
+use crate::follow::step::Fresh;
 use crate::follow::tracked::{State, Tracked};
 use crate::inbox::Listed;
 use crate::ledger::metas::append_metas;

@@ -3,219 +3,266 @@
 //! What was read is never believed to be in another file unless that file holds all of it, byte by byte (a
 //! CRC tells): else a record that was changed in the middle would be passed over.
 
-use std::collections::HashMap;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::Path;
 
-use bekk_stream::{FileId, Meta};
+use bekk_stream::FileId;
 
 use crate::file::decision::What;
 use crate::file::entry::FileEntry;
 use crate::file::evidence::Verdict;
-use crate::file::siblings::Siblings;
-use crate::follow::copies::is_held;
-use crate::follow::engine::{Engine, Stopped};
-use crate::follow::tracked::{Outside, State};
+use crate::follow::catalog::Catalog;
+use crate::follow::look::{Hold, Look};
+use crate::follow::step::{Resume, Step};
+use crate::follow::tracked::{Outside, State, Tracked};
 use crate::inbox::Listed;
-use crate::ledger::metas::append_metas;
 use crate::text::recent::Recent;
 
-/// What a listing has brought that is not simply known.
-#[derive(Default)]
-pub(crate) struct Found {
-    /// Files of which nothing is known by their inode.
-    pub(crate) new: Vec<Listed>,
-    /// Contents that their inode does not have any more.
-    pub(crate) lost: Vec<Lost>,
+/// What becomes of a file of which nothing is known by its inode, and of the one that had its name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Succession {
+    pub(crate) steps: Vec<Step>,
+    /// If it is to be read from its beginning: as what, and why.
+    pub(crate) begin: Option<(What, String)>,
 }
 
-/// A known content that its inode does not have any more.
-pub(crate) struct Lost {
-    pub(crate) entry: FileEntry,
-    pub(crate) stream: usize,
-    pub(crate) verdict: Verdict,
-    /// Its size when it was last looked at.
-    pub(crate) size: u64,
-    /// The bytes before its position, if they were read just now.
-    pub(crate) recent: Recent,
-}
-
-/// A file to be read from its beginning, and what is to be said of it.
-pub(crate) struct Fresh {
-    pub(crate) file: Listed,
-    pub(crate) what: What,
-    pub(crate) why: String,
-}
-
-/// What has become of the file that had a name before.
-enum Owner {
-    /// There was none, or nothing had been read of it.
-    None,
-    /// It has another name now.
-    Elsewhere(FileId, PathBuf),
-    /// It is gone, and its successor has all that was read of it.
-    Inherited,
-    /// It is gone.
-    Gone(FileId),
-}
-
-impl Engine<'_> {
-    /// Finds out where contents have gone, and reads as new what holds nothing that is known.
-    pub(crate) fn sort_out(&mut self, found: Found) -> Result<(), Stopped> {
-        let Found { mut new, lost } = found;
-        if new.is_empty() && lost.is_empty() {
-            return Ok(());
-        }
-        let mut siblings = Siblings::default();
-        let mut restarted = HashMap::new();
-        for lost in lost {
-            let inode = (lost.stream, lost.entry.device, lost.entry.inode);
-            let why = self.find_copy(lost, &mut new, &mut siblings)?;
-            restarted.insert(inode, why);
-        }
-        let mut fresh = Vec::new();
-        for file in new {
-            let inode = (file.stream, file.stat.device, file.stat.inode);
-            // It is met when it has something in it.
-            if file.stat.size == 0 {
-                continue;
-            }
-            if let Some(why) = restarted.remove(&inode) {
-                let what = What::Restarted;
-                fresh.push(Fresh { file, what, why });
-                continue;
-            }
-            let (what, why) = match self.find_owner(&file, &mut siblings)? {
-                Owner::None => (What::New, "nothing of it was known".to_owned()),
-                Owner::Elsewhere(id, path) => {
-                    let path = path.display();
-                    let why = format!("it took the name of file {id}, which is `{path}` now");
-                    (What::New, why)
-                }
-                Owner::Gone(id) => {
-                    let why = format!(
-                        "file {id}, which had its name, is gone, and this one does not begin with what was read of it"
-                    );
-                    (What::Restarted, why)
-                }
-                Owner::Inherited => continue,
-            };
-            if self.may_be_copy(&file) {
-                continue;
-            }
-            fresh.push(Fresh { file, what, why });
-        }
-        self.register(fresh)
+impl Succession {
+    /// The new file is read from its beginning.
+    fn begin(steps: Vec<Step>, what: What, why: String) -> Self {
+        let begin = Some((what, why));
+        Self { steps, begin }
     }
 
-    /// Follows a known content in the file where it is now.
-    pub(crate) fn follow_elsewhere(
-        &mut self,
-        file: Listed,
-        mut entry: FileEntry,
-        what: What,
-        why: String,
-    ) -> Result<(), Stopped> {
-        let is_outside = self
-            .around
-            .inbox
-            .streams_of(&file.path)
-            .all(|stream| stream != file.stream);
-        entry.path = file.path.as_os_str().as_bytes().to_vec();
-        (entry.device, entry.inode) = (file.stat.device, file.stat.inode);
-        // Also without the checkpoint it must be known which file has this content now.
-        let meta = Meta::File(entry.record(self.around.identity));
-        let around = &self.around;
-        if !append_metas(
-            around.log,
-            &self.session,
-            &[meta],
-            around.stats,
-            around.stop,
-        )? {
-            return Ok(());
-        }
-        entry.decide(what, why);
-        self.account.hasten();
-        let id = entry.id;
-        self.track(file, entry)?;
-        if is_outside && let Some(tracked) = self.catalog.get_mut(id) {
-            tracked.outside = Some(Outside::Renamed);
-        }
-        Ok(())
+    /// Nothing had been read of a file with its name.
+    fn of_nothing(steps: Vec<Step>) -> Self {
+        Self::begin(steps, What::New, "nothing of it was known".to_owned())
     }
 
-    /// Finds out what has become of the file that had the name of this one.
-    fn find_owner(&mut self, file: &Listed, siblings: &mut Siblings) -> Result<Owner, Stopped> {
-        if let Some(id) = self.catalog.named(file.stream, &file.path) {
-            return self.find_tracked_owner(id, file, siblings);
-        }
-        let known = &mut self.catalog.known;
-        let Some(entry) = known.take_named(file.stream, &file.path, file.stat.inode) else {
-            return Ok(Owner::None);
-        };
-        let id = entry.id;
-        if let Some((path, stat)) = siblings.find(&file.path, entry.device, entry.inode) {
-            let stream = file.stream;
-            let listed = Listed { stream, path, stat };
-            let path = listed.path.clone();
-            self.follow_rotated(listed, entry)?;
-            return Ok(Owner::Elsewhere(id, path));
-        }
-        if entry.position > 0 && file.stat.size >= entry.position && is_held(&file.path, &entry) {
-            self.inherit(file.clone(), entry)?;
-            return Ok(Owner::Inherited);
-        }
-        let had_content = entry.position > 0;
-        self.catalog.known.remember(file.stream, entry);
-        Ok(match had_content {
-            true => Owner::Gone(id),
-            false => Owner::None,
-        })
+    /// The file that had its name has another one now.
+    fn of_renamed(steps: Vec<Step>, id: FileId, path: &Path) -> Self {
+        let path = path.display();
+        let why = format!("it took the name of file {id}, which is `{path}` now");
+        Self::begin(steps, What::New, why)
     }
 
-    fn find_tracked_owner(
-        &mut self,
-        id: FileId,
-        file: &Listed,
-        siblings: &mut Siblings,
-    ) -> Result<Owner, Stopped> {
-        let Some(tracked) = self.catalog.get_mut(id) else {
-            return Ok(Owner::None);
-        };
-        let (device, inode) = (tracked.entry.device, tracked.entry.inode);
-        if let Some((path, _)) = siblings.find(&file.path, device, inode) {
-            self.rename(id, path.clone());
-            return Ok(Owner::Elsewhere(id, path));
-        }
-        if tracked.has_other_name() {
-            self.leave(id, Outside::Renamed);
-            return Ok(Owner::Elsewhere(id, PathBuf::from("another directory")));
-        }
-        if tracked.state == State::Blocked || tracked.cursor.position == 0 {
-            self.forget(id);
-            return Ok(Owner::None);
-        }
-        self.await_appends(id)?;
-        let entry = self.catalog.get(id).map(|tracked| tracked.entry.clone());
-        if let Some(entry) = entry
-            && file.stat.size >= entry.position
-            && is_held(&file.path, &entry)
-        {
-            self.forget(id);
-            self.inherit(file.clone(), entry)?;
-            return Ok(Owner::Inherited);
-        }
-        self.leave(id, Outside::Deleted);
-        Ok(Owner::Gone(id))
+    /// The file that had its name is gone, with what was read of it.
+    fn of_gone(steps: Vec<Step>, id: FileId) -> Self {
+        let why = format!(
+            "file {id}, which had its name, is gone, and this one does not begin with what was read of it"
+        );
+        Self::begin(steps, What::Restarted, why)
     }
 
-    /// Goes on in a file that was put in the place of a known one and begins with all that was read of it.
-    fn inherit(&mut self, file: Listed, entry: FileEntry) -> Result<(), Stopped> {
+    /// It begins with all that was read of the file that had its name.
+    fn of_held(mut steps: Vec<Step>, file: &Listed, entry: FileEntry) -> Self {
         let why = format!(
             "another file has its name, and begins with all {} bytes that were read: it is read on from there",
             entry.position
         );
-        self.follow_elsewhere(file, entry, What::Moved, why)
+        steps.push(Step::Resume(Resume {
+            file: file.clone(),
+            entry,
+            what: What::Moved,
+            why,
+        }));
+        Self { steps, begin: None }
+    }
+}
+
+/// Decides about a new file and the one that had its name. All that was read of that one is in the log.
+pub(crate) fn succeed(catalog: &Catalog, file: &Listed, look: &mut dyn Look) -> Succession {
+    let named = catalog.named(file.stream, &file.path);
+    if let Some(tracked) = named.and_then(|id| catalog.get(id)) {
+        return succeed_tracked(tracked, file, look);
+    }
+    let known = &catalog.known;
+    match known.named(file.stream, &file.path, file.stat.inode) {
+        Some(entry) => succeed_known(catalog, entry, file, look),
+        None => Succession::of_nothing(Vec::new()),
+    }
+}
+
+fn succeed_tracked(tracked: &Tracked, file: &Listed, look: &mut dyn Look) -> Succession {
+    let entry = &tracked.entry;
+    let id = entry.id;
+    if let Some((path, _)) = look.beside(&file.path, entry.device, entry.inode) {
+        return Succession::of_renamed(vec![Step::Rename(id, path.clone())], id, &path);
+    }
+    if look.hold(tracked) == Hold::Named {
+        let steps = vec![Step::Leave(id, Outside::Renamed)];
+        return Succession::of_renamed(steps, id, Path::new("another directory"));
+    }
+    if tracked.state == State::Blocked || tracked.cursor.position == 0 {
+        return Succession::of_nothing(vec![Step::Forget(id)]);
+    }
+    match held(file, entry, look) {
+        Some(held) => Succession::of_held(vec![Step::Forget(id)], file, held),
+        None => Succession::of_gone(vec![Step::Leave(id, Outside::Deleted)], id),
+    }
+}
+
+fn succeed_known(
+    catalog: &Catalog,
+    entry: &FileEntry,
+    file: &Listed,
+    look: &mut dyn Look,
+) -> Succession {
+    if let Some((path, stat)) = look.beside(&file.path, entry.device, entry.inode) {
+        let stream = file.stream;
+        let rotated = Listed { stream, path, stat };
+        let resume = resume_rotated(catalog, &rotated, entry, look);
+        let steps = resume.into_iter().collect();
+        return Succession::of_renamed(steps, entry.id, &rotated.path);
+    }
+    if entry.position == 0 {
+        return Succession::of_nothing(Vec::new());
+    }
+    match held(file, entry, look) {
+        Some(held) => Succession::of_held(Vec::new(), file, held),
+        None => Succession::of_gone(Vec::new(), entry.id),
+    }
+}
+
+/// What is known of a file that holds all that was read of another.
+fn held(file: &Listed, entry: &FileEntry, look: &mut dyn Look) -> Option<FileEntry> {
+    let is_long_enough = file.stat.size >= entry.position;
+    is_long_enough
+        .then(|| look.held(&file.path, entry, &Recent::default()))
+        .flatten()
+}
+
+/// Reads on in a known file that has left the inbox while nobody looked, if there is more in it.
+pub(crate) fn resume_rotated(
+    catalog: &Catalog,
+    file: &Listed,
+    entry: &FileEntry,
+    look: &mut dyn Look,
+) -> Option<Step> {
+    // If two entries share an inode, the newest owns it.
+    let is_followed = catalog.of_inode(file.stream, &file.stat).is_some();
+    if is_followed
+        || file.stat.size <= entry.position
+        || look.verdict(file, entry) != Some(Verdict::Same)
+    {
+        return None;
+    }
+    let why = format!(
+        "it was `{}`, and has the same inode and the bytes that were read: it is followed to its end from byte {}",
+        entry.path().display(),
+        entry.position
+    );
+    Some(Step::Resume(Resume {
+        file: file.clone(),
+        entry: entry.clone(),
+        what: What::Rotated,
+        why,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::follow::testing::{World, catalog, entry, id, listed, stat, tracked};
+
+    /// File 2 has appeared under the name that file 1 had.
+    fn check(catalog: &Catalog, mut world: World, steps: &[Step], begin: Option<What>) {
+        let found = succeed(catalog, &listed(2, "/in/a.csv"), &mut world);
+        let what = found.begin.as_ref().map(|(what, _)| *what);
+        assert_eq!((&found.steps[..], what), (steps, begin), "{found:?}");
+    }
+
+    #[test]
+    fn a_name_taken_from_a_followed_file() {
+        let followed = || catalog(vec![tracked(1, "/in/a.csv")], Vec::new());
+        let renamed = World::default().with("/in/a.csv.1", stat(1));
+        let steps = [Step::Rename(id(1), "/in/a.csv.1".into())];
+        check(&followed(), renamed, &steps, Some(What::New));
+        let moved = World::default().holding(1, Hold::Named);
+        let steps = [Step::Leave(id(1), Outside::Renamed)];
+        check(&followed(), moved, &steps, Some(What::New));
+        // Deleted, and another one put there.
+        let steps = [Step::Leave(id(1), Outside::Deleted)];
+        for world in [
+            World::default().holding(1, Hold::Nameless),
+            World::default(),
+        ] {
+            check(&followed(), world, &steps, Some(What::Restarted));
+        }
+        for change in [
+            (|tracked| tracked.cursor.position = 0) as fn(&mut Tracked),
+            |tracked| tracked.state = State::Blocked,
+        ] {
+            let mut nothing_read = tracked(1, "/in/a.csv");
+            change(&mut nothing_read);
+            let catalog = catalog(vec![nothing_read], Vec::new());
+            let steps = [Step::Forget(id(1))];
+            check(&catalog, World::default(), &steps, Some(What::New));
+        }
+    }
+
+    #[test]
+    fn a_successor_with_all_that_was_read_goes_on() {
+        let followed = catalog(vec![tracked(1, "/in/a.csv")], Vec::new());
+        let known = catalog(Vec::new(), vec![entry(1, "/in/a.csv")]);
+        let whole = || World::default().with_content("/in/a.csv", stat(2), 1, 100);
+        for (catalog, first) in [(&followed, Some(Step::Forget(id(1)))), (&known, None)] {
+            let file = listed(2, "/in/a.csv");
+            let found = succeed(catalog, &file, &mut whole());
+            let (last, before) = found.steps.split_last().unwrap();
+            assert_eq!(before, first.as_slice());
+            let Step::Resume(resume) = last else {
+                panic!("{last:?} resumes nothing");
+            };
+            let place = (&*resume.file.path, resume.what, &resume.entry);
+            let entry = entry(1, "/in/a.csv");
+            assert_eq!(place, (Path::new("/in/a.csv"), What::Moved, &entry));
+            assert_eq!(found.begin, None);
+        }
+        // One that has less than all of it is read anew, whatever it begins with.
+        let mut short = listed(2, "/in/a.csv");
+        short.stat.size = 99;
+        let mut world = World::default().with_content("/in/a.csv", short.stat, 1, 99);
+        let found = succeed(&known, &short, &mut world);
+        assert!(found.steps.is_empty());
+        assert_eq!(found.begin.map(|(what, _)| what), Some(What::Restarted));
+    }
+
+    #[test]
+    fn a_name_taken_from_a_file_of_an_earlier_run() {
+        let known = || catalog(Vec::new(), vec![entry(1, "/in/a.csv")]);
+        check(
+            &catalog(Vec::new(), Vec::new()),
+            World::default(),
+            &[],
+            Some(What::New),
+        );
+        check(&known(), World::default(), &[], Some(What::Restarted));
+        let mut unread = entry(1, "/in/a.csv");
+        unread.position = 0;
+        check(
+            &catalog(Vec::new(), vec![unread]),
+            World::default(),
+            &[],
+            Some(What::New),
+        );
+        // It has been renamed, and has all that was read, and no more.
+        let read = World::default().with_content("/in/a.csv.1", stat(1), 1, 100);
+        check(&known(), read, &[], Some(What::New));
+        // There is more in it.
+        let mut more = stat(1);
+        more.size = 150;
+        let mut world = World::default().with_content("/in/a.csv.1", more, 1, 150);
+        let found = succeed(&known(), &listed(2, "/in/a.csv"), &mut world);
+        assert!(
+            matches!(&found.steps[..], [Step::Resume(Resume { file, what: What::Rotated, .. })]
+                if file.path == Path::new("/in/a.csv.1") && file.stat == more),
+            "{found:?}"
+        );
+        // Its inode was used again.
+        let mut world = World::default().with("/in/a.csv.1", more);
+        let found = succeed(&known(), &listed(2, "/in/a.csv"), &mut world);
+        assert_eq!(found.steps, []);
+        // A file does not take the name of what it was itself.
+        let found = succeed(&known(), &listed(1, "/in/a.csv"), &mut World::default());
+        assert_eq!(found.begin.map(|(what, _)| what), Some(What::New));
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
 use crate::file::evidence::{Verdict, verify};
+pub(crate) use crate::follow::{Change, State};
 use crate::source::Source;
 use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::Stat;
@@ -66,23 +67,6 @@ pub(crate) enum Outside {
     Deleted,
 }
 
-/// What is to be done with a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// It waits for its turn to be read, among those found together.
-    Backlog,
-    /// It has been read to its end and changed lately.
-    Active,
-    /// It has been read to its end and is looked at now and then.
-    Idle,
-    /// It is set aside until it changes.
-    Blocked,
-    /// The system refuses to let it be read; it is tried again at each listing.
-    Unreadable,
-    /// All of it is in the log, as a receipt says.
-    Finished,
-}
-
 impl Tracked {
     /// Puts a file on track where it is to be read on from.
     pub(crate) fn new(
@@ -116,6 +100,11 @@ impl Tracked {
             quote_open: None,
             cut: None,
         }
+    }
+
+    /// Moves it on in its life.
+    pub(crate) fn change(&mut self, change: Change) {
+        self.state = self.state.after(change);
     }
 
     /// Opens the file if it is not, and makes sure that it is still the one that was read. It is not found, either,

@@ -8,7 +8,7 @@ use crate::config::Mode;
 use crate::file::evidence::Verdict;
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::packed::Checked;
-use crate::follow::tracked::{ACTIVE_FOR, State};
+use crate::follow::tracked::{ACTIVE_FOR, Change, State};
 use crate::stats::Stats;
 use crate::text::reader::Outcome;
 
@@ -51,7 +51,7 @@ impl Engine<'_> {
         let is_lagging = tracked.is_behind();
         let is_quiet = !is_changed && tracked.changed_at.elapsed() > ACTIVE_FOR;
         if is_quiet && tracked.outside.is_none() {
-            tracked.state = State::Idle;
+            tracked.change(Change::Quiet);
             return Ok(false);
         }
         self.queue.activate(file);
@@ -156,7 +156,7 @@ impl Engine<'_> {
         let outcome = self.reader.read(source, cursor, format, until, batch)?;
         if tracked.state == State::Unreadable {
             tracing::info!(path = %tracked.path.display(), "can be read again");
-            tracked.state = State::Idle;
+            tracked.change(Change::Readable);
         }
         Stats::add(&self.around.stats.records_read, batch.records - before);
         tracked.watch_quote();

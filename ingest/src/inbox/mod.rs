@@ -39,7 +39,7 @@ pub(crate) struct Root {
 }
 
 /// A file that is there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) stream: usize,
     pub(crate) path: PathBuf,

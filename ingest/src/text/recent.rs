@@ -10,7 +10,7 @@ use crate::text::split::count_newlines;
 const RECENT_MAX: usize = 64 << 10;
 
 /// The bytes of a file before some position.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recent {
     /// The CRC-32C of all that lies before them, if it is known.
     crc: Option<u32>,
