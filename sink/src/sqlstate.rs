@@ -40,6 +40,8 @@ fn verdict_of_code(code: &str) -> Verdict {
         "55P03" | "25006" => Verdict::Wait,
         // Our COPY data is not what the table takes: it has been altered while we ran.
         "22P03" | "22P04" => Verdict::Stop,
+        // Damaged data or a damaged index: no record is at fault, and what is written next to it may be lost.
+        "XX001" | "XX002" => Verdict::Stop,
         _ => match code.get(..2).unwrap_or("") {
             // Connection, serialisation and deadlock, resources, system error.
             "08" | "40" | "53" | "58" => Verdict::Wait,
@@ -92,7 +94,9 @@ mod tests {
         ] {
             check(code, Verdict::Wait);
         }
-        for code in ["42501", "42P01", "28P01", "3D000", "22P04", "22P03"] {
+        for code in [
+            "42501", "42P01", "28P01", "3D000", "22P04", "22P03", "XX001", "XX002",
+        ] {
             check(code, Verdict::Stop);
         }
         check("57014", Verdict::Halve);
