@@ -1,6 +1,8 @@
 //! Values in PostgreSQL's binary COPY format, by the type of the *table's* column, and keys in a form
 //! that sorts as bytes.
 
+use std::fmt;
+
 use bekk_stream::{ColumnType, Decimal, Value};
 
 use crate::catalog::TableColumn;
@@ -48,6 +50,35 @@ pub(crate) enum Target {
     Bytea,
 }
 
+/// The type as PostgreSQL names it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bool => "boolean",
+            Self::Int2 => "smallint",
+            Self::Int4 => "integer",
+            Self::Int8 => "bigint",
+            Self::Float4 => "real",
+            Self::Float8 => "double precision",
+            Self::Numeric {
+                bounds: Some((precision, scale)),
+                ..
+            } => return write!(f, "numeric({precision},{scale})"),
+            Self::Numeric { bounds: None, .. } => "numeric",
+            Self::Uuid => "uuid",
+            Self::Date => "date",
+            Self::Timestamp { .. } => "timestamp",
+            Self::Text {
+                chars_max: Some(max),
+            } => return write!(f, "text of at most {max} characters"),
+            Self::Text { chars_max: None } => "text",
+            Self::Json => "json",
+            Self::Jsonb => "jsonb",
+            Self::Bytea => "bytea",
+        })
+    }
+}
+
 /// Why a value does not go into a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -58,10 +89,10 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn out_of_range(value: impl std::fmt::Display, target: Target) -> Self {
+    fn out_of_range(value: impl fmt::Display, target: Target) -> Self {
         Self {
             reason: "out_of_range",
-            detail: format!("{value} is outside the range of the table's column ({target:?})"),
+            detail: format!("{value} is outside the range of the table's column ({target})"),
         }
     }
 }
@@ -191,7 +222,7 @@ pub(crate) fn encode_value(
         _ => {
             return Err(Refusal {
                 reason: "bad_value",
-                detail: format!("{value:?} is no value for the table's column ({target:?})"),
+                detail: format!("a value of another type than the table's column ({target})"),
             });
         }
     }
@@ -393,6 +424,34 @@ mod tests {
         assert_eq!(
             key(&Value::Float8(-0.0), Target::Float8),
             key(&Value::Float8(0.0), Target::Float8)
+        );
+    }
+
+    #[test]
+    fn refusals_name_the_type_as_postgresql_does() {
+        let check = |value: Value<'_>, target: Target, expected: &str| {
+            let refused = encode_value(&mut Vec::new(), &value, target).unwrap_err();
+            assert_eq!(refused.detail, expected);
+        };
+        let numeric = Target::Numeric {
+            bounds: Some((4, 2)),
+            key_scale: 2,
+        };
+        let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
+        check(
+            Value::Int(40_000),
+            Target::Int2,
+            "40000 is outside the range of the table's column (smallint)",
+        );
+        check(
+            decimal(10_000, 2),
+            numeric,
+            "100.00 is outside the range of the table's column (numeric(4,2))",
+        );
+        check(
+            Value::Bool(true),
+            Target::Date,
+            "a value of another type than the table's column (date)",
         );
     }
 
