@@ -3,10 +3,11 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup demo test test-clients test-compose bench
+.PHONY: help setup demo check test test-clients test-compose bench
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
+	@echo 'make check   check format and lints, run the unit tests: before each commit'
 	@echo 'make test    set up, check format and lints, run all tests'
 	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
 	@echo 'make test-compose   build the image, run docker-compose.yml and kill its containers (needs a Docker engine)'
@@ -18,6 +19,9 @@ setup:
 
 demo:
 	@sh scripts/demo.sh $(ARGS)
+
+check:
+	@sh scripts/check.sh
 
 test:
 	@sh scripts/test.sh
