@@ -11,7 +11,9 @@ CREATE TABLE IF NOT EXISTS events (
     session_id  uuid,
     event_time  timestamptz NOT NULL,
     ingested_at timestamptz DEFAULT now(),
-    PRIMARY KEY (event_id)
+    PRIMARY KEY (event_id),
+    CONSTRAINT events_event_type_allowed CHECK (event_type IN ('view', 'purchase', 'add_to_cart')),
+    CONSTRAINT events_price_min CHECK (price >= 0.00)
 );
 CREATE INDEX IF NOT EXISTS events_event_time_idx ON events (event_time);
 CREATE INDEX IF NOT EXISTS events_event_type_idx ON events (event_type);

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use bekk_stream::{ColumnType, OnConflict, Stream, TableName};
+use bekk_stream::{
+    Column, ColumnType, Field, OnConflict, Stream, TableName, ValueParser, key_text,
+};
 
 /// The column that created tables have beside the stream's: when the row arrived.
 const INGESTED_AT: &str = "ingested_at";
@@ -57,6 +59,7 @@ pub fn create_table_sql(stream: &Stream) -> String {
             type_sql(column.column_type)
         );
     }
+    let conditions: Vec<Condition> = conditions(stream).collect();
     if !stream
         .columns
         .iter()
@@ -67,6 +70,9 @@ pub fn create_table_sql(stream: &Stream) -> String {
     if !stream.key.is_empty() && stream.on_conflict != OnConflict::Append {
         let key = quote_list(stream.key.iter().map(String::as_str));
         let _ = write!(sql, "\n    PRIMARY KEY ({key}),");
+    }
+    for Condition { name, sql: check } in conditions {
+        let _ = write!(sql, "\n    CONSTRAINT {} CHECK ({check}),", quote(&name));
     }
     sql.pop();
     sql.push_str("\n);\n");
@@ -102,16 +108,85 @@ pub(crate) fn type_sql(column_type: ColumnType) -> String {
     .to_owned()
 }
 
+/// A condition of a stream's column, as a table enforces it on all who write to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// The constraint's name: table, column and `allowed`, `min` or `max`.
+    pub(crate) name: String,
+    pub(crate) sql: String,
+}
+
+/// The conditions that a stream's columns set beside their types.
+fn conditions(stream: &Stream) -> impl Iterator<Item = Condition> {
+    stream.columns.iter().flat_map(|column| {
+        let name =
+            |kind: &str| object_name(&format!("{}_{}", stream.table.name, column.name), kind);
+        let literal = |text: &String| literal(stream, column, text);
+        let quoted = quote(&column.name);
+        let allowed = column.allowed.as_ref().map(|texts| {
+            let values: Vec<String> = texts.iter().filter_map(literal).collect();
+            (values, "allowed")
+        });
+        // `json` has no equality, and what is equal to PostgreSQL in `jsonb` is more than what is accepted.
+        let allowed = allowed
+            .filter(|(values, _)| !values.is_empty() && column.column_type != ColumnType::Json)
+            .map(|(values, kind)| (format!("{quoted} IN ({})", values.join(", ")), kind));
+        let bound = |text: &Option<String>, sign: &str| {
+            let value = text.as_ref().and_then(literal)?;
+            Some(format!("{quoted} {sign} {value}"))
+        };
+        let min = bound(&column.min, ">=").map(|sql| (sql, "min"));
+        let max = bound(&column.max, "<=").map(|sql| (sql, "max"));
+        let found = [allowed, min, max].into_iter().flatten();
+        let conditions = found.map(|(sql, kind)| Condition {
+            name: name(kind),
+            sql,
+        });
+        conditions.collect::<Vec<_>>()
+    })
+}
+
+/// A value of a column, written as the configuration has it, as SQL writes it whatever the session's settings.
+fn literal(stream: &Stream, column: &Column, text: &str) -> Option<String> {
+    let free = Column {
+        allowed: None,
+        min: None,
+        max: None,
+        ..column.clone()
+    };
+    let parser = ValueParser::new(&free, &stream.csv).ok()?;
+    let field = Field {
+        bytes: text.as_bytes(),
+        quoted: true,
+    };
+    let mut canonical = Vec::new();
+    key_text(&mut canonical, &[parser.parse(field).ok()?], &[0]);
+    let canonical = String::from_utf8(canonical).ok()?;
+    let is_number = matches!(
+        column.column_type,
+        ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 | ColumnType::Decimal { .. }
+    );
+    Some(match is_number {
+        true => canonical,
+        false => quote_literal(&canonical),
+    })
+}
+
 fn index_name(table: &str, columns: &[String]) -> String {
-    let full = format!("{table}_{}_idx", columns.join("_"));
+    object_name(&format!("{table}_{}", columns.join("_")), "idx")
+}
+
+/// The name of something that belongs to a table: `of`, then what it is.
+fn object_name(of: &str, kind: &str) -> String {
+    let full = format!("{of}_{kind}");
     if full.len() <= NAME_BYTES_MAX {
         return full;
     }
     // Two long names that begin alike must not become the same one.
     let hash = bekk_stream::murmur2(full.as_bytes());
-    let mut end = NAME_BYTES_MAX - 13;
+    let mut end = NAME_BYTES_MAX - 10 - kind.len();
     while !full.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}_{hash:08x}_idx", &full[..end])
+    format!("{}_{hash:08x}_{kind}", &full[..end])
 }

@@ -25,7 +25,7 @@ fn every_mismatch_is_named_in_one_error() {
         ],
     );
     db.execute(
-        "CREATE TABLE items (id bigint, name integer, price double precision, surplus text NOT NULL,
+        "CREATE TABLE items (id bigint, name name, price double precision, surplus text NOT NULL,
              twice bigint GENERATED ALWAYS AS (id * 2) STORED);
          CREATE UNIQUE INDEX items_some ON items (id) WHERE id > 0",
     );
@@ -38,7 +38,7 @@ fn every_mismatch_is_named_in_one_error() {
     };
     assert_eq!(table, "public.items");
     let expected = [
-        "`name` has type integer; the stream's type is text",
+        "`name` has type name; the stream's type is text",
         "`price` has type double precision; the stream's type is decimal(10,2)",
         "`made` is missing; ALTER TABLE \"public\".\"items\" ADD COLUMN \"made\" timestamptz",
         "`twice` is generated",
@@ -222,7 +222,10 @@ const SHAPE: &str = "\
       FROM information_schema.columns WHERE table_name = 'events'
      UNION ALL
     SELECT indexname, regexp_replace(indexdef, '.* USING', ''), NULL, NULL, NULL, NULL
-      FROM pg_indexes WHERE tablename = 'events' ORDER BY 1";
+      FROM pg_indexes WHERE tablename = 'events'
+     UNION ALL
+    SELECT conname, pg_get_constraintdef(oid), NULL, NULL, NULL, NULL
+      FROM pg_constraint WHERE conrelid = 'events'::regclass AND contype = 'c' ORDER BY 1";
 
 #[test]
 fn the_sample_table_in_sql_is_the_one_that_is_made() {
