@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::context::Context;
 use crate::dead_letter::{self, DeadLetter, Place};
 use crate::isolate;
-use crate::offsets::{CORRECT_COUNTS, Counts, Move, TransactionId};
+use crate::offsets::{Begun, CORRECT_COUNTS, Counts, Move};
 use crate::plan::ColumnSet;
 use crate::session::Session;
 use crate::sqlstate::{Verdict, verdict};
@@ -20,13 +20,12 @@ use crate::target::StreamTarget;
 
 pub(crate) const SAVEPOINT: &str = "SAVEPOINT bekk";
 pub(crate) const RELEASE: &str = "RELEASE SAVEPOINT bekk";
-pub(crate) const ROLLBACK_TO: &str = "ROLLBACK TO SAVEPOINT bekk; RELEASE SAVEPOINT bekk";
 
 /// A batch and all that its transaction needs to know.
 pub(crate) struct Job {
     pub(crate) context: Arc<Context>,
-    /// The position of the stream among the context's targets.
-    pub(crate) stream: usize,
+    /// The stream and its table, as it was when the batch was made.
+    pub(crate) target: Arc<StreamTarget>,
     pub(crate) partition: u32,
     /// The epoch of the lease under which the batch was taken.
     pub(crate) epoch: i64,
@@ -34,8 +33,8 @@ pub(crate) struct Job {
     pub(crate) letters_end: u64,
     pub(crate) batch: Batch,
     pub(crate) path: Path,
-    /// How many records before this batch have been refused without one that passed.
-    pub(crate) refused_run: u64,
+    /// Whether the batch may become dead letters as a whole.
+    pub(crate) may_be_refused: bool,
 }
 
 /// Which way into the table is tried first.
@@ -56,8 +55,9 @@ pub(crate) struct Applied {
     pub(crate) dead: Vec<String>,
     /// Whether a key existed.
     pub(crate) conflict: bool,
-    /// How many records at the end of the batch have been refused without one that passed; all before
-    /// this batch are added if none passed.
+    /// Whether the table took a record.
+    pub(crate) passed: bool,
+    /// How many records at the end of the batch have been refused without one that passed.
     pub(crate) refused_run: u64,
 }
 
@@ -65,11 +65,18 @@ pub(crate) struct Applied {
 pub(crate) enum ApplyError {
     /// The offset has been moved or the lease has been taken: read both again.
     Moved,
+    /// The table is not the one that the batch was made for any more: look at it again.
+    TableAltered,
     /// The server's answer. With `applied`, the COMMIT was under way: the offset tells whether it was done.
     Postgres {
         error: tokio_postgres::Error,
         applied: Option<Applied>,
     },
+    /// The session was lost while this error was being dealt with.
+    SessionLost(tokio_postgres::Error),
+    /// The table refused every record, one by one, which says nothing about a record. With the error that this is if
+    /// the table is at fault.
+    AllRefused { refused: u64, error: Box<Error> },
     /// Only a person can help.
     Stop(Error),
 }
@@ -84,12 +91,8 @@ impl From<tokio_postgres::Error> for ApplyError {
 }
 
 impl Job {
-    pub(crate) fn target(&self) -> &StreamTarget {
-        &self.context.targets[self.stream]
-    }
-
     fn place(&self) -> Place<'_> {
-        let topic = &self.target().stream.name;
+        let topic = &self.target.stream.name;
         Place {
             group: &self.context.group,
             stream: topic,
@@ -122,7 +125,13 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
         superseded: (batch.rows.len() - batch.winners.len()) as u64,
         dead: batch.dead.len() as u64,
     };
-    let transaction = move_offset(session, job, expected).await?;
+    let begun = move_offset(session, job, expected).await?;
+    if begun
+        .table
+        .is_some_and(|version| version != job.target.table.version)
+    {
+        return Err(ApplyError::TableAltered);
+    }
 
     let written = match &batch.columns {
         Some(columns) => write_rows(session, job, columns).await?,
@@ -130,7 +139,7 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
     };
     let letters: Vec<&DeadLetter> = batch.dead.iter().chain(&written.refused).collect();
     if !letters.is_empty() {
-        dead_letter::insert(&session.client, job.place(), &letters).await?;
+        dead_letter::insert(&session.client, session.encoding, job.place(), &letters).await?;
     }
     if batch.from < job.letters_end {
         let passed = batch.from..batch.next;
@@ -149,16 +158,17 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
         superseded: counts.superseded,
         dead: letters.iter().map(|letter| letter.reason.clone()).collect(),
         conflict: written.conflict,
+        passed: written.passed,
         refused_run: written.refused_run,
     };
-    match transaction.commit(&session.client).await {
+    match begun.transaction.commit(&session.client).await {
         Ok(true) => {
             // What this transaction made is there from now on.
             session.staging_tables.extend(written.staging_table);
             Ok(applied)
         }
         Ok(false) => Err(ApplyError::Stop(Error::TransactionLost {
-            topic: job.target().stream.name.clone(),
+            topic: job.target.stream.name.clone(),
             partition: job.partition,
             from: batch.from,
         })),
@@ -169,20 +179,17 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
     }
 }
 
-/// Begins the transaction and moves the offset, which fails unless the lease is still ours.
-async fn move_offset(
-    session: &Session,
-    job: &Job,
-    counts: Counts,
-) -> Result<TransactionId, ApplyError> {
+/// Begins the transaction, moves the offset, which fails unless the lease is still ours, and locks the table.
+async fn move_offset(session: &Session, job: &Job, counts: Counts) -> Result<Begun, ApplyError> {
     let offset = Move {
         group: &job.context.group,
-        topic: &job.target().stream.name,
+        topic: &job.target.stream.name,
         partition: job.partition_number(),
         epoch: job.epoch,
         from: job.batch.from,
         next: job.batch.next,
         counts,
+        table: job.batch.columns.is_some().then_some(&job.target.table),
     };
     let moved = offset.begin(&session.client).await?;
     moved.ok_or(ApplyError::Moved)
@@ -202,7 +209,7 @@ async fn correct_counts(
             &statement,
             &[
                 &job.context.group,
-                &job.target().stream.name,
+                &job.target.stream.name,
                 &job.partition_number(),
                 &difference(counts.rows, expected.rows),
                 &difference(counts.superseded, expected.superseded),
@@ -219,6 +226,8 @@ pub(crate) struct Written {
     pub(crate) inserted: u64,
     pub(crate) conflict: bool,
     pub(crate) refused: Vec<DeadLetter>,
+    /// Whether the table took a record.
+    pub(crate) passed: bool,
     pub(crate) refused_run: u64,
     /// The temporary table that was used.
     pub(crate) staging_table: Option<String>,
@@ -231,19 +240,22 @@ async fn write_rows(
 ) -> Result<Written, ApplyError> {
     let batch = &job.batch;
     let mut conflict = false;
-    if job.path == Path::Copy || !job.target().is_keyed() {
+    if columns.is_direct && (job.path == Path::Copy || !columns.is_staged) {
         match copy_span(session, columns, batch, &batch.winners).await {
             Ok(inserted) => {
                 return Ok(Written {
                     inserted,
+                    passed: true,
                     ..Written::default()
                 });
             }
             Err(error) if verdict(&error) != Verdict::Isolate => return Err(error.into()),
             Err(error) => {
-                session.client.batch_execute(ROLLBACK_TO).await?;
+                if !session.roll_back_to_savepoint().await {
+                    return Err(ApplyError::SessionLost(error));
+                }
                 conflict = error.code() == Some(&SqlState::UNIQUE_VIOLATION);
-                if !conflict || !job.target().is_keyed() {
+                if !conflict || !columns.is_staged {
                     return isolate::isolate(session, job, columns, &error).await;
                 }
             }
@@ -253,12 +265,15 @@ async fn write_rows(
         Ok(inserted) => Ok(Written {
             inserted,
             conflict: conflict || inserted < batch.winners.len() as u64,
+            passed: true,
             staging_table: Some(columns.staging_table.clone()),
             ..Written::default()
         }),
         Err(error) if verdict(&error) != Verdict::Isolate => Err(error.into()),
         Err(error) => {
-            session.client.batch_execute(ROLLBACK_TO).await?;
+            if !session.roll_back_to_savepoint().await {
+                return Err(ApplyError::SessionLost(error));
+            }
             isolate::isolate(session, job, columns, &error).await
         }
     }

@@ -1,8 +1,12 @@
 //! Which partition has work, and who is at it.
 
+mod doubt;
+
+use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub(crate) use self::doubt::Doubt;
 use crate::apply::Path;
 use crate::stats::Position;
 
@@ -32,6 +36,8 @@ struct State {
     cursor: usize,
     /// Workers that wait for work.
     idle_workers: usize,
+    /// By stream: how many records have become dead letters since the table last took one.
+    refused: HashMap<usize, u64>,
 }
 
 /// One partition of one stream.
@@ -54,7 +60,14 @@ pub(crate) struct Slot {
     leaving: bool,
     records_max: usize,
     conflict_share: f64,
-    refused_run: u64,
+    /// How many records of the last batch were refused with none that passed, while that is in doubt.
+    refused_alone: u64,
+    /// Whether the last batch was refused and waits for what the stream's other slots find.
+    waits_for_others: bool,
+    /// Whether a batch of which all is refused is to become dead letters.
+    may_be_refused: bool,
+    /// Whether the batch has been made larger because of a doubt.
+    is_grown: bool,
 }
 
 /// A slot that a worker has taken.
@@ -83,7 +96,10 @@ impl Slot {
             leaving: false,
             records_max: RECORDS_FIRST,
             conflict_share: 0.0,
-            refused_run: 0,
+            refused_alone: 0,
+            waits_for_others: false,
+            may_be_refused: false,
+            is_grown: false,
         }
     }
 
@@ -100,7 +116,11 @@ impl Slot {
     }
 
     fn has_work(&self) -> bool {
-        self.epoch.is_some() && !self.busy && !self.leaving && self.next < self.end
+        self.epoch.is_some()
+            && !self.busy
+            && !self.leaving
+            && !self.waits_for_others
+            && self.next < self.end
     }
 }
 
@@ -111,6 +131,7 @@ impl Board {
                 slots,
                 cursor: 0,
                 idle_workers: 0,
+                refused: HashMap::new(),
             }),
             changed: Condvar::new(),
         }
@@ -157,8 +178,8 @@ impl Board {
         own.claim(slot, next, records_max)
     }
 
-    /// How a batch of this slot is to be applied, and how many records were refused before it.
-    pub(crate) fn manner(&self, slot: usize) -> (Path, u64) {
+    /// How a batch of this slot is to be applied, and whether it may become dead letters as a whole.
+    pub(crate) fn manner(&self, slot: usize) -> (Path, bool) {
         let state = self.lock();
         let slot = &state.slots[slot];
         let path = if slot.conflict_share > CONFLICT_SHARE_MAX {
@@ -166,16 +187,22 @@ impl Board {
         } else {
             Path::Copy
         };
-        (path, slot.refused_run)
+        (path, slot.may_be_refused)
     }
 
     /// Notes a committed batch: where the slot now is, and what that says about the next ones.
     pub(crate) fn committed(&self, slot: usize, outcome: &Outcome) {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let stream = state.slots[slot].stream;
+        if outcome.passed {
+            Self::trust(state, stream);
+        }
+        *state.refused.entry(stream).or_default() += outcome.refused_run;
         let slot = &mut state.slots[slot];
         slot.next = outcome.next;
         slot.end = slot.end.max(outcome.next);
-        slot.refused_run = outcome.refused_run;
+        (slot.refused_alone, slot.may_be_refused, slot.is_grown) = (0, false, false);
         if outcome.records > 0 {
             let met = if outcome.conflict { 1.0 } else { 0.0 };
             slot.conflict_share += (met - slot.conflict_share) * CONFLICT_WEIGHT;
@@ -206,7 +233,17 @@ impl Board {
 
     /// Gives a slot back.
     pub(crate) fn give_back(&self, slot: usize) {
-        self.lock().slots[slot].busy = false;
+        let mut state = self.lock();
+        state.slots[slot].busy = false;
+        let stream = state.slots[slot].stream;
+        if state.settle_doubt(stream) != Doubt::Again {
+            // One of those that wait is tried again, and finds out that the table is at fault.
+            let waiting = |slot: &&mut Slot| slot.stream == stream && slot.waits_for_others;
+            if let Some(slot) = state.slots.iter_mut().find(waiting) {
+                slot.waits_for_others = false;
+            }
+        }
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -239,7 +276,7 @@ impl Board {
         slot.end = slot.end.max(next);
         slot.letters_end = letters_end;
         slot.leaving = false;
-        slot.refused_run = 0;
+        (slot.refused_alone, slot.waits_for_others) = (0, false);
         drop(state);
         self.changed.notify_all();
     }
@@ -320,6 +357,9 @@ pub(crate) struct Outcome {
     pub(crate) next: u64,
     pub(crate) records: usize,
     pub(crate) conflict: bool,
+    /// Whether the table took a record.
+    pub(crate) passed: bool,
+    /// How many records were refused after the last one that passed.
     pub(crate) refused_run: u64,
     pub(crate) took: Duration,
 }
@@ -365,6 +405,55 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_batch_waits_for_what_other_partitions_find() {
+        let board = board();
+        let first = board.claim(100, NO_WAIT).unwrap();
+        // The other partition has work: it may pass.
+        assert_eq!(board.doubt(first.slot, 10, 60, 10), Doubt::Again);
+        board.give_back(first.slot);
+        let second = board.claim(100, NO_WAIT).unwrap();
+        assert_eq!(second.slot, 1);
+        assert!(board.claim(100, NO_WAIT).is_none());
+        // It does not, and together they are too many.
+        assert_eq!(board.doubt(second.slot, 10, 60, 10), Doubt::Table(120));
+    }
+
+    #[test]
+    fn a_record_that_passes_settles_the_doubt() {
+        let board = board();
+        let first = board.claim(100, NO_WAIT).unwrap();
+        board.doubt(first.slot, 10, 60, 10);
+        board.give_back(first.slot);
+        let second = board.claim(100, NO_WAIT).unwrap();
+        let outcome = Outcome {
+            next: 10,
+            records: 10,
+            conflict: false,
+            passed: true,
+            refused_run: 0,
+            took: NO_WAIT,
+        };
+        board.committed(second.slot, &outcome);
+        board.give_back(second.slot);
+        assert_eq!(board.claim(100, NO_WAIT).unwrap().slot, first.slot);
+        assert!(board.manner(first.slot).1);
+    }
+
+    #[test]
+    fn a_few_refused_records_alone_become_dead_letters() {
+        let board = board();
+        board.left(1);
+        let first = board.claim(100, NO_WAIT).unwrap();
+        // More of the same partition could tell more.
+        assert_eq!(board.doubt(first.slot, 5, 5, 5), Doubt::Again);
+        assert!(!board.manner(first.slot).1);
+        assert_eq!(board.doubt(first.slot, 10, 10, 10), Doubt::Again);
+        board.give_back(first.slot);
+        assert_eq!(board.claim(100, NO_WAIT).unwrap().slot, first.slot);
+        assert!(board.manner(first.slot).1);
+    }
+
+    #[test]
     fn a_partition_without_lease_has_no_work() {
         let board = board();
         board.observe(0, 2, 7);
@@ -382,6 +471,7 @@ mod tests {
             next: 1,
             records: 1,
             conflict: true,
+            passed: true,
             refused_run: 0,
             took: NO_WAIT,
         };

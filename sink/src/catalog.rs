@@ -1,10 +1,14 @@
 //! A table as PostgreSQL's catalog describes it.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryRow};
+
+use crate::ddl::quote_literal;
 
 /// A table.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
+    /// What it was when this description was read, or before.
+    pub(crate) version: TableVersion,
     /// `"schema"."name"`, in quotes.
     pub(crate) sql_name: String,
     /// `schema.name`, for people.
@@ -15,8 +19,50 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<TableColumn>,
     /// Its unique indexes and exclusion constraints.
     pub(crate) unique_indexes: Vec<UniqueIndex>,
-    /// Whether it has triggers of its own, that may look at each record.
+    /// Whether it, or a partition of it, has triggers of its own, that may look at each record.
     pub(crate) has_triggers: bool,
+    pub(crate) access: Access,
+}
+
+/// Which table of that name it is, and a hash of everything that a plan is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TableVersion {
+    pub(crate) oid: u32,
+    pub(crate) hash: i64,
+}
+
+impl TableVersion {
+    /// The version in a row of the query in [`Table::lock_sql`].
+    pub(crate) fn of(row: &SimpleQueryRow) -> Option<Self> {
+        Some(Self {
+            oid: row.get(0)?.parse().ok()?,
+            hash: row.get(1)?.parse().ok()?,
+        })
+    }
+}
+
+/// What a table and its database let this role do, and promise to keep.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "answers to independent questions"
+)]
+pub(crate) struct Access {
+    /// `p` for a table that survives a crash, `u` for an unlogged one, `t` for a temporary one.
+    pub(crate) persistence: String,
+    /// Whether it is a partitioned table with an unlogged partition.
+    pub(crate) has_unlogged_partition: bool,
+    pub(crate) may_insert: bool,
+    pub(crate) may_select: bool,
+    pub(crate) may_make_temporary: bool,
+    /// Whether row level security applies to this role.
+    pub(crate) row_security: bool,
+    /// Whether a publication needs a replica identity for updates and the table has none.
+    pub(crate) refuses_updates: bool,
+    /// The role, as the server names it.
+    pub(crate) role: String,
+    /// The database's encoding.
+    pub(crate) encoding: String,
 }
 
 /// A column of a table.
@@ -29,17 +75,23 @@ pub(crate) struct TableColumn {
     pub(crate) base_type: String,
     /// Whether that type is an enum.
     pub(crate) is_enum: bool,
+    /// That type as SQL writes it, without a modifier.
+    pub(crate) base_sql: String,
     /// The type modifier: the length of a varchar, precision and scale of a numeric. -1 if none.
     pub(crate) type_modifier: i32,
     pub(crate) not_null: bool,
     /// Whether a row gets a value without naming one: default, identity or generated.
     pub(crate) has_default: bool,
-    /// Whether a value cannot be given.
+    /// Whether it is computed, so that a value cannot be given.
     pub(crate) generated: bool,
+    /// Whether it is GENERATED ALWAYS AS IDENTITY: INSERT may override it, UPDATE may not.
+    pub(crate) identity_always: bool,
     /// Whether the default takes a number of a sequence.
     pub(crate) is_serial: bool,
-    /// Whether texts of different bytes can be equal: citext, char(n), a nondeterministic collation.
+    /// Whether texts of different bytes can be equal: citext, char(n), jsonb, a nondeterministic collation.
     pub(crate) equal_though_different: bool,
+    pub(crate) may_insert: bool,
+    pub(crate) may_update: bool,
 }
 
 /// A unique index, or an exclusion constraint's.
@@ -53,14 +105,19 @@ pub(crate) struct UniqueIndex {
     pub(crate) deferrable: bool,
     pub(crate) valid: bool,
     pub(crate) exclusion: bool,
+    /// Whether it compares by a collation under which texts of different bytes can be equal.
+    pub(crate) is_loose: bool,
 }
 
 const COLUMNS: &str = "\
     SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), b.typname::text, b.typtype = 'e',
            b.typmod, a.attnotnull, a.atthasdef OR a.attidentity <> '',
-           a.attgenerated <> '' OR a.attidentity = 'a',
+           a.attgenerated <> '',
            a.attidentity <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid), '') LIKE 'nextval(%',
-           b.typname IN ('citext', 'bpchar') OR NOT coalesce(l.collisdeterministic, true)
+           b.typname IN ('citext', 'bpchar', 'jsonb') OR NOT coalesce(l.collisdeterministic, true),
+           format_type(b.oid, -1), a.attidentity = 'a',
+           has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
+           has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
       FROM pg_attribute a
       LEFT JOIN pg_collation l ON l.oid = a.attcollation
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -70,7 +127,7 @@ const COLUMNS: &str = "\
                  UNION ALL
                 SELECT t.typbasetype, t.typtypmod, depth + 1
                   FROM base JOIN pg_type t ON t.oid = base.oid WHERE t.typtype = 'd')
-           SELECT t.typname, t.typtype, base.typmod
+           SELECT t.oid, t.typname, t.typtype, base.typmod
              FROM base JOIN pg_type t ON t.oid = base.oid ORDER BY depth DESC LIMIT 1) b
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attnum";
@@ -82,13 +139,48 @@ const UNIQUE_INDEXES: &str = "\
                    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k]
                   ORDER BY k),
            i.indexprs IS NOT NULL, i.indpred IS NOT NULL, NOT i.indimmediate,
-           i.indisvalid AND i.indisready, i.indisexclusion
+           i.indisvalid AND i.indisready, i.indisexclusion,
+           EXISTS (SELECT FROM pg_collation l WHERE l.oid = ANY (i.indcollation) AND NOT l.collisdeterministic)
       FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
      WHERE i.indrelid = $1 AND (i.indisunique OR i.indisexclusion)
      ORDER BY NOT i.indisprimary, c.relname";
 
 const TRIGGERS: &str = "\
-    SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D')";
+    SELECT EXISTS (SELECT FROM pg_trigger
+                    WHERE (tgrelid = $1 OR tgrelid IN (SELECT relid FROM pg_partition_tree($1)))
+                      AND NOT tgisinternal AND tgenabled <> 'D')";
+
+const ACCESS: &str = "\
+    SELECT c.relpersistence::text,
+           EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid
+                    WHERE t.isleaf AND p.relpersistence = 'u'),
+           has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'SELECT'),
+           has_database_privilege(current_database(), 'TEMPORARY'), row_security_active(c.oid),
+           EXISTS (SELECT FROM pg_publication_tables v JOIN pg_publication p ON p.pubname = v.pubname
+                    WHERE p.pubupdate AND v.schemaname = n.nspname AND v.tablename = c.relname)
+           AND NOT (c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid
+                    AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident))),
+           current_user::text, current_setting('server_encoding')
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
+
+/// The query for a table's [`TableVersion`]; `table` is an expression for its oid.
+fn version_sql(table: &str) -> String {
+    format!(
+        "SELECT c.oid, hashtextextended(concat_ws(' ', c.oid, c.relkind, c.relpersistence, c.relrowsecurity, \
+                c.relforcerowsecurity, \
+                (SELECT string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, \
+                        a.atthasdef, a.attidentity, a.attgenerated, a.attcollation), ';' ORDER BY a.attnum) \
+                   FROM pg_catalog.pg_attribute a \
+                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
+                (SELECT string_agg(concat_ws(',', i.indexrelid, i.indkey, i.indisvalid, i.indisready, \
+                        i.indimmediate), ';' ORDER BY i.indexrelid) \
+                   FROM pg_catalog.pg_index i \
+                  WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion)), \
+                (SELECT string_agg(concat_ws(',', g.oid, g.tgenabled), ';' ORDER BY g.oid) \
+                   FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal)), 0) \
+           FROM pg_catalog.pg_class c WHERE c.oid = {table}"
+    )
+}
 
 impl Table {
     /// Reads a table's description; `None` if there is no such table. `sql_name` is quoted.
@@ -109,10 +201,19 @@ impl Table {
         };
         let oid: u32 = found.get(0);
         let (schema, name): (String, String) = (found.get(1), found.get(2));
+        // First: whatever is altered from here on makes a newer version.
+        let version = client
+            .query_one(&version_sql(&oid.to_string()), &[])
+            .await?;
         let columns = client.query(COLUMNS, &[&oid]).await?;
         let unique_indexes = client.query(UNIQUE_INDEXES, &[&oid]).await?;
         let triggers = client.query_one(TRIGGERS, &[&oid]).await?;
+        let access = client.query_one(ACCESS, &[&oid]).await?;
         Ok(Some(Self {
+            version: TableVersion {
+                oid: version.get(0),
+                hash: version.get(1),
+            },
             sql_name: format!(
                 "{}.{}",
                 crate::ddl::quote(&schema),
@@ -123,7 +224,31 @@ impl Table {
             columns: columns.iter().map(column).collect(),
             unique_indexes: unique_indexes.iter().map(unique_index).collect(),
             has_triggers: triggers.get(0),
+            access: Access {
+                persistence: access.get(0),
+                has_unlogged_partition: access.get(1),
+                may_insert: access.get(2),
+                may_select: access.get(3),
+                may_make_temporary: access.get(4),
+                row_security: access.get(5),
+                refuses_updates: access.get(6),
+                role: access.get(7),
+                encoding: access.get(8),
+            },
         }))
+    }
+
+    /// The SQL that takes the lock that writing needs, so that nobody alters the table from here to the end of
+    /// the transaction, and then asks for the table's version.
+    pub(crate) fn lock_sql(&self) -> String {
+        let name = &self.sql_name;
+        let version = version_sql(&format!("{}::regclass", quote_literal(name)));
+        if self.access.may_insert {
+            format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE; {version}")
+        } else {
+            // With rights on single columns a table can be written to but not locked.
+            version
+        }
     }
 
     /// The column of that name.
@@ -165,6 +290,10 @@ fn column(row: &tokio_postgres::Row) -> TableColumn {
         generated: row.get(7),
         is_serial: row.get(8),
         equal_though_different: row.get(9),
+        base_sql: row.get(10),
+        identity_always: row.get(11),
+        may_insert: row.get(12),
+        may_update: row.get(13),
     }
 }
 
@@ -177,5 +306,6 @@ fn unique_index(row: &tokio_postgres::Row) -> UniqueIndex {
         deferrable: row.get(4),
         valid: row.get(5),
         exclusion: row.get(6),
+        is_loose: row.get(7),
     }
 }

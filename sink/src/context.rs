@@ -1,7 +1,7 @@
 //! What all parts of a running sink share.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bekk_log::Client;
@@ -19,7 +19,8 @@ pub(crate) struct Context {
     pub(crate) owner: String,
     pub(crate) log: Client,
     pub(crate) log_id: String,
-    pub(crate) targets: Vec<StreamTarget>,
+    /// Each stream's table, as it was found last.
+    targets: Vec<RwLock<Arc<StreamTarget>>>,
     pub(crate) meta: Mutex<MetaCache>,
     pub(crate) board: Board,
     phase: AtomicU8,
@@ -53,12 +54,36 @@ impl Context {
             owner,
             log_id: log.log_id().to_string(),
             log,
-            targets,
+            targets: targets
+                .into_iter()
+                .map(|target| RwLock::new(Arc::new(target)))
+                .collect(),
             meta: Mutex::default(),
             board,
             phase: AtomicU8::new(Phase::Running as u8),
             failure: Mutex::default(),
         }
+    }
+
+    /// How many streams there are.
+    pub(crate) fn streams(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// A stream and its table, as it was found last.
+    pub(crate) fn target(&self, stream: usize) -> Arc<StreamTarget> {
+        let target = self.targets[stream]
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&target)
+    }
+
+    /// Notes that a stream's table has been found altered.
+    pub(crate) fn set_target(&self, stream: usize, target: StreamTarget) {
+        let mut found = self.targets[stream]
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *found = Arc::new(target);
     }
 
     /// Whether no new batch is to be begun.

@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use crate::plan::Unfit;
+use crate::session::Encoding;
 use crate::{PostgresError, render};
 
 /// The most raw bytes that a dead letter keeps of a record that is no payload, or that the table refused.
@@ -191,6 +192,7 @@ pub(crate) async fn resolve_passed(
 /// Writes dead letters down, in the transaction that the caller has begun.
 pub(crate) async fn insert(
     client: &Client,
+    encoding: Encoding,
     place: Place<'_>,
     letters: &[&DeadLetter],
 ) -> Result<(), tokio_postgres::Error> {
@@ -206,22 +208,24 @@ pub(crate) async fn insert(
             })
             .count();
         let (now, later) = rest.split_at(fitting.max(1));
-        insert_some(client, place, now).await?;
+        insert_some(client, encoding, place, now).await?;
         rest = later;
     }
     Ok(())
 }
 
-async fn insert_some(
+async fn insert_some<'a>(
     client: &Client,
+    encoding: Encoding,
     place: Place<'_>,
-    letters: &[&DeadLetter],
+    letters: &[&'a DeadLetter],
 ) -> Result<(), tokio_postgres::Error> {
     fn column<'a, T>(letters: &[&'a DeadLetter], get: impl Fn(&'a DeadLetter) -> T) -> Vec<T> {
         letters.iter().map(|letter| get(letter)).collect()
     }
-    // PostgreSQL's text holds no NUL, and names of files and server messages are not ours.
-    let text = |text: &str| text.replace('\0', "\u{fffd}");
+    // PostgreSQL's text holds no NUL, the database's encoding may lack characters, and names of files and server
+    // messages are not ours.
+    let text = |text: &'a str| encoding.storable(text);
     let number = |number: u64| number.cast_signed();
     let offsets = column(letters, |letter| number(letter.offset));
     let files = column(letters, |letter| letter.file.as_deref().map(text));

@@ -15,6 +15,16 @@ pub enum Error {
         /// What the server said.
         cause: Box<PostgresError>,
     },
+    /// The address is that of a pooler that gives each transaction another session.
+    #[error(
+        "{server} is a connection pooler that gives each transaction another session (PgBouncer: pool_mode = \
+         transaction), and a sink needs its session: leases, temporary tables and settings are tied to it. Give the \
+         server's own address, or one of a pool with pool_mode = session"
+    )]
+    TransactionPooler {
+        /// The address.
+        server: String,
+    },
     /// The certificates of `sslrootcert` cannot be used.
     #[error("read the certificates in `{path}`: {detail}")]
     Certificates {
@@ -110,6 +120,42 @@ pub enum Error {
         /// The first offset of the batch.
         from: u64,
     },
+    /// Records of one key lie in several partitions, because the stream had another key when they were written.
+    #[error(
+        "record {offset} of {topic}/{partition} was written under another key than ({key}), by which it would be in \
+         partition {wanted}: records of one key have no common order now, and an older one could win. Set `key` and \
+         the key columns' types back, name a version with `newer_by`, or ingest the files again under another \
+         stream name"
+    )]
+    KeyChanged {
+        /// The topic.
+        topic: String,
+        /// The partition that the record is in.
+        partition: u32,
+        /// Its offset.
+        offset: u64,
+        /// The stream's key columns.
+        key: String,
+        /// The partition that it would be in.
+        wanted: u32,
+    },
+    /// The table was altered while a command used it.
+    #[error("table `{table}` was altered meanwhile; try again")]
+    TableAltered {
+        /// The table.
+        table: String,
+    },
+    /// The table was dropped, or another one has its name.
+    #[error(
+        "table `{table}` was dropped or replaced while the sink ran; nothing was written to a new one. To see how \
+         the table now fits stream `{stream}`: bekk check"
+    )]
+    TableReplaced {
+        /// The table.
+        table: String,
+        /// The stream.
+        stream: String,
+    },
     /// The group's offset was moved under a lease that this sink holds, and not by this sink.
     #[error(
         "the offset of group `{group}` in {topic}/{partition} was set from {from} to {next} while this sink held \
@@ -130,8 +176,8 @@ pub enum Error {
     },
     /// The table refuses everything, so that nothing can be told about a single record.
     #[error(
-        "table `{table}` refuses all of {records} records of {topic}/{partition} from offset {from} on; the \
-         last refusal: {cause}"
+        "table `{table}` refuses every record: {records} of topic `{topic}` with none that passed, the first in this \
+         batch at offset {from} of partition {partition}; the last refusal: {cause}"
     )]
     EveryRecordRefused {
         /// The table.
@@ -198,6 +244,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same with the count of all records that were refused.
+    pub(crate) fn with_refused(mut self, refused: u64) -> Self {
+        if let Self::EveryRecordRefused { records, .. } = &mut self {
+            *records = refused;
+        }
+        self
+    }
+
     pub(crate) fn postgres(act: impl Into<String>, error: &tokio_postgres::Error) -> Self {
         Self::Postgres {
             act: act.into(),

@@ -4,7 +4,7 @@
 //! before it counts. Spans that pass are applied at once, in log order, so that what has been applied when a
 //! record is judged is just what stood before it.
 
-use crate::apply::{ApplyError, Job, ROLLBACK_TO, Written, copy_span, merge_span};
+use crate::apply::{ApplyError, Job, Written, copy_span, merge_span};
 use crate::batch::Batch;
 use crate::dead_letter::DeadLetter;
 use crate::plan::ColumnSet;
@@ -12,10 +12,6 @@ use crate::prepare::{Source, dead_letter_at};
 use crate::session::Session;
 use crate::sqlstate::{Verdict, is_about_data, verdict};
 use crate::{Error, PostgresError};
-
-/// So many records in a row, refused one by one with none that passes between, are no accident of
-/// single records: the sink stops.
-const REFUSED_RUN_MAX: u64 = 100;
 
 /// Applies the batch's rows span by span. `first` is what the server said of them all together; the
 /// caller has rolled back to before them.
@@ -28,7 +24,6 @@ pub(crate) async fn isolate(
     let batch = &job.batch;
     let mut written = Written {
         conflict: true,
-        refused_run: job.refused_run,
         ..Written::default()
     };
     let mut passed = 0;
@@ -45,7 +40,7 @@ pub(crate) async fn isolate(
     }
     while let Some((start, end)) = spans.pop() {
         let rows = batch.winners_of(start..end);
-        let applied = if job.target().is_keyed() {
+        let applied = if columns.is_staged {
             merge_one_span(session, columns, batch, &rows).await
         } else {
             copy_span(session, columns, batch, &rows).await
@@ -58,7 +53,9 @@ pub(crate) async fn isolate(
             }
             Err(error) if verdict(&error) != Verdict::Isolate => return Err(error.into()),
             Err(error) => {
-                session.client.batch_execute(ROLLBACK_TO).await?;
+                if !session.roll_back_to_savepoint().await {
+                    return Err(ApplyError::SessionLost(error));
+                }
                 if end - start > 1 {
                     split(&mut spans, (start, end), failed_at(batch, &rows, &error));
                     continue;
@@ -73,6 +70,7 @@ pub(crate) async fn isolate(
     if passed == 0 {
         judge(job, written.refused_run, last_cause)?;
     }
+    written.passed = passed > 0;
     Ok(written)
 }
 
@@ -90,20 +88,27 @@ async fn merge_one_span(
     Ok(inserted)
 }
 
-/// Stops the sink where every record is refused, unless there are so few that it may be they.
-fn judge(job: &Job, refused_run: u64, cause: PostgresError) -> Result<(), ApplyError> {
-    let records = job.batch.rows.len() as u64;
-    if refused_run < REFUSED_RUN_MAX && is_about_data(cause.sqlstate.as_deref()) {
+/// Where every record is refused, it may be the table that is at fault, unless that has been settled.
+fn judge(job: &Job, refused: u64, cause: PostgresError) -> Result<(), ApplyError> {
+    let is_about_data = is_about_data(cause.sqlstate.as_deref());
+    if job.may_be_refused && is_about_data {
         return Ok(());
     }
-    Err(ApplyError::Stop(Error::EveryRecordRefused {
-        table: job.target().table.full_name.clone(),
-        topic: job.target().stream.name.clone(),
+    let error = Error::EveryRecordRefused {
+        table: job.target.table.full_name.clone(),
+        topic: job.target.stream.name.clone(),
         partition: job.partition,
         from: job.batch.from,
-        records,
+        records: refused,
         cause: Box::new(cause),
-    }))
+    };
+    Err(match is_about_data {
+        true => ApplyError::AllRefused {
+            refused,
+            error: Box::new(error),
+        },
+        false => ApplyError::Stop(error),
+    })
 }
 
 /// Splits a span that failed: at the row that is known to be at fault, else in the middle.
@@ -137,13 +142,13 @@ fn copy_line(context: &str) -> Option<usize> {
 /// Reads a record again from the log, for its dead letter.
 async fn read_again(job: &Job, offset: u64) -> Result<DeadLetter, ApplyError> {
     let context = std::sync::Arc::clone(&job.context);
-    let (stream, partition) = (job.stream, job.partition);
+    let (target, partition) = (std::sync::Arc::clone(&job.target), job.partition);
     let letter = tokio::task::spawn_blocking(move || {
         let source = Source {
             group: &context.group,
             log: &context.log,
             meta: &context.meta,
-            target: &context.targets[stream],
+            target: &target,
             partition,
         };
         dead_letter_at(source, offset)

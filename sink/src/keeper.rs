@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::dead_letter::{self, Place};
 use crate::offsets::{self, OffsetRow};
 use crate::session::{ConnectError, Session};
-use crate::sqlstate::{Verdict, verdict};
+use crate::sqlstate::{Verdict, verdict, wants_new_session};
 use crate::stats::{State, Stats};
 use crate::{Error, PostgresError};
 
@@ -65,7 +65,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                     return Err(Error::postgres("keep the leases in bekk.offsets", &error));
                 }
                 Err(error) => {
-                    session = Some(open);
+                    session = (!wants_new_session(&error)).then_some(open);
                     Box::new(PostgresError::from(&error))
                 }
             },

@@ -18,6 +18,7 @@ mod connect_options;
 mod error;
 mod sqlstate;
 
+mod pooler;
 mod session;
 mod tls;
 

@@ -19,7 +19,8 @@ const MIGRATIONS: [(i32, &str, &str); 2] = [
 ];
 
 /// A transaction lock that every start of a sink takes while it makes schemas and tables, so that of
-/// several one does it and the others find it done. The number means nothing: "bekk" in ASCII.
+/// several one does it and the others find it done. If its holder's host vanishes, the server ends the session (see
+/// `session.rs`). The number means nothing: "bekk" in ASCII.
 pub(crate) const SETUP_LOCK: &str =
     "SET LOCAL lock_timeout = '10s'; SELECT pg_advisory_xact_lock(1650814827)";
 

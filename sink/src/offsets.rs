@@ -1,8 +1,9 @@
 //! `bekk.offsets`: how far a group has come, and who may move it on.
 
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
+use crate::catalog::{Table, TableVersion};
 use crate::ddl::quote_literal;
 
 /// Begins a batch's transaction. Deferred constraints are made immediate because they would fail at COMMIT,
@@ -22,6 +23,16 @@ pub(crate) struct Move<'a> {
     pub(crate) from: u64,
     pub(crate) next: u64,
     pub(crate) counts: Counts,
+    /// The table that the batch has rows for.
+    pub(crate) table: Option<&'a Table>,
+}
+
+/// A transaction that has moved the offset.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) transaction: TransactionId,
+    /// The version of the table that the transaction has locked.
+    pub(crate) table: Option<TableVersion>,
 }
 
 /// What became of a batch's records, as `bekk.offsets` counts it.
@@ -53,6 +64,7 @@ impl Move<'_> {
             superseded,
             dead,
         } = counts;
+        let lock = self.table.map_or_else(String::new, Table::lock_sql);
         format!(
             "{BEGIN}; \
              UPDATE bekk.offsets \
@@ -61,17 +73,25 @@ impl Move<'_> {
                     updated_at = clock_timestamp() \
               WHERE group_name = {group} AND topic = {topic} AND partition = {partition} \
                 AND epoch = {epoch} AND next = {from} \
-             RETURNING txid_current()"
+             RETURNING txid_current(); {lock}"
         )
     }
 
-    /// Begins the transaction and moves the offset in it; `None` if the offset or the lease is not as expected.
+    /// Begins the transaction, moves the offset in it and locks the table; `None` if the offset or the lease is not
+    /// as expected.
     pub(crate) async fn begin(
         &self,
         client: &Client,
-    ) -> Result<Option<TransactionId>, tokio_postgres::Error> {
+    ) -> Result<Option<Begun>, tokio_postgres::Error> {
         let answer = client.simple_query(&self.sql()).await?;
-        Ok(first_field(&answer).map(|id| TransactionId(id.to_owned())))
+        let (mut transaction, mut table) = (None, None);
+        for row in rows(&answer) {
+            match (row.len(), row.get(0)) {
+                (1, Some(id)) => transaction = Some(TransactionId(id.to_owned())),
+                _ => table = TableVersion::of(row),
+            }
+        }
+        Ok(transaction.map(|transaction| Begun { transaction, table }))
     }
 }
 
@@ -87,14 +107,15 @@ impl TransactionId {
         let answer = client
             .simple_query("SELECT txid_current_if_assigned(); COMMIT")
             .await?;
-        Ok(first_field(&answer) == Some(self.0.as_str()))
+        let number = rows(&answer).next().and_then(|row| row.get(0));
+        Ok(number == Some(self.0.as_str()))
     }
 }
 
-/// The first field of the first row of an answer.
-fn first_field(answer: &[SimpleQueryMessage]) -> Option<&str> {
-    answer.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
+/// The rows of an answer.
+pub(crate) fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
+    answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bekk_stream::{ColumnType, OnConflict, Schema};
+use bekk_stream::{ColumnType, OnConflict, Schema, Stream};
 
 use crate::catalog::TableColumn;
 use crate::ddl::{quote, quote_list};
@@ -45,6 +45,8 @@ pub(crate) struct RowPlan {
     pub(crate) fields: Vec<Field>,
     /// How many parts a key has; 0 if rows have none.
     pub(crate) key_parts: usize,
+    /// Whether the schema's key has other columns than the stream's, or columns of other types.
+    pub(crate) has_other_key: bool,
 }
 
 /// What to do with one value of a record.
@@ -64,6 +66,10 @@ pub(crate) struct Field {
 #[derive(Debug)]
 pub(crate) struct ColumnSet {
     pub(crate) names: Vec<String>,
+    /// Whether COPY can write straight into the table: no text has to be read by a type's input function.
+    pub(crate) is_direct: bool,
+    /// Whether rows can go through the staging table: they have a key, or have to.
+    pub(crate) is_staged: bool,
     /// COPY straight into the table.
     pub(crate) copy_sql: String,
     /// The temporary table for rows whose key may exist.
@@ -140,8 +146,18 @@ impl RowPlan {
             } else {
                 0
             },
+            has_other_key: has_other_key(stream, schema),
         })
     }
+}
+
+fn has_other_key(stream: &Stream, schema: &Schema) -> bool {
+    let has_other_type = |name: &String| {
+        let own = stream.columns.iter().find(|column| column.name == *name);
+        let found = schema.columns.iter().find(|column| column.name == *name);
+        own.map(|column| column.column_type) != found.map(|column| column.column_type)
+    };
+    schema.key != stream.key || stream.key.iter().any(has_other_type)
 }
 
 /// Checks the stream's columns that the record does not have: they get their default or null, if that
@@ -197,24 +213,38 @@ impl ColumnSet {
     pub(crate) fn new(target: &StreamTarget, names: &[String], number: usize) -> Self {
         let table = &target.table.sql_name;
         let columns = quote_list(names.iter().map(String::as_str));
-        // Two streams may fill one table, each with columns of its own.
-        let hash = bekk_stream::murmur2(format!("{} {table}", target.stream.name).as_bytes());
-        let staging_table = format!("pg_temp.bekk_staging_{hash:08x}_{number}");
+        // Two streams may fill one table, each with columns of its own, and a session may still have the staging
+        // table of an older version.
+        let of = format!("{} {table} {:?}", target.stream.name, target.table.version);
+        let hash = bekk_stream::murmur2(of.as_bytes());
+        let version = target.table.version.hash;
+        let staging_table = format!("pg_temp.bekk_staging_{hash:08x}{version:016x}_{number}");
+        let is_direct = !names.iter().any(|name| target.inputs.contains_key(name));
+        let staged_columns: Vec<String> = names
+            .iter()
+            .map(|name| match target.inputs.contains_key(name) {
+                true => format!("NULL::text AS {}", quote(name)),
+                false => quote(name),
+            })
+            .collect();
         Self {
             names: names.to_vec(),
+            is_direct,
+            is_staged: target.is_keyed() || !is_direct,
             copy_sql: format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)"),
             create_staging_sql: format!(
-                "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table} \
+                "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {table} \
                  WITH NO DATA",
-                staging_table.trim_start_matches("pg_temp.")
+                staging_table.trim_start_matches("pg_temp."),
+                staged_columns.join(", ")
             ),
             copy_staging_sql: format!(
                 "COPY {staging_table} ({columns}) FROM STDIN (FORMAT binary)"
             ),
             // A partitioned table cannot return xmax.
-            count_new_sql: (target.table.kind == "p")
+            count_new_sql: (target.table.kind == "p" && target.is_keyed())
                 .then(|| count_new_sql(target, &staging_table)),
-            merge_sql: merge_sql(target, &columns, &staging_table),
+            merge_sql: merge_sql(target, names, &staging_table),
             staging_table,
         }
     }
@@ -226,7 +256,7 @@ fn count_new_sql(target: &StreamTarget, staging_table: &str) -> String {
         .stream
         .key
         .iter()
-        .map(|key| format!("t.{0} = s.{0}", quote(key)))
+        .map(|key| format!("t.{} = {}", quote(key), staged(target, "s", key)))
         .collect();
     let same_key = same_key.join(" AND ");
     format!(
@@ -234,13 +264,38 @@ fn count_new_sql(target: &StreamTarget, staging_table: &str) -> String {
     )
 }
 
+/// A staged value as the table's column takes it.
+pub(crate) fn staged(target: &StreamTarget, row: &str, name: &str) -> String {
+    let column = quote(name);
+    match target.inputs.get(name) {
+        Some(base_type) => format!("CAST({row}.{column} AS {base_type})"),
+        None => format!("{row}.{column}"),
+    }
+}
+
 /// The statement returns one row with one column: how many rows were inserted, not updated.
-fn merge_sql(target: &StreamTarget, columns: &str, staging_table: &str) -> String {
+fn merge_sql(target: &StreamTarget, names: &[String], staging_table: &str) -> String {
     let stream = &target.stream;
     let table = &target.table.sql_name;
+    let columns = quote_list(names.iter().map(String::as_str));
+    let values: Vec<String> = names.iter().map(|name| staged(target, "s", name)).collect();
+    let values = values.join(", ");
+    let is_identity = |name: &String| {
+        let column = target.table.column(name);
+        column.is_some_and(|column| column.identity_always)
+    };
+    // As COPY does.
+    let overriding = match names.iter().any(is_identity) {
+        true => "OVERRIDING SYSTEM VALUE ",
+        false => "",
+    };
+    let insert = format!(
+        "INSERT INTO {table} AS t ({columns}) {overriding}SELECT {values} FROM {staging_table} s"
+    );
+    if !target.is_keyed() {
+        return format!("WITH merged AS ({insert} RETURNING true) SELECT count(*) FROM merged");
+    }
     let key = quote_list(stream.key.iter().map(String::as_str));
-    let insert =
-        format!("INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {staging_table}");
     let values: Vec<&TableColumn> = stream
         .columns
         .iter()
@@ -259,8 +314,13 @@ fn merge_sql(target: &StreamTarget, columns: &str, staging_table: &str) -> Strin
         let differs: Vec<String> = values
             .iter()
             .map(|column| {
-                let (old, new) = (compared("t", column), compared("EXCLUDED", column));
-                format!("{old} IS DISTINCT FROM {new}")
+                let is_read = target.inputs.contains_key(&column.name);
+                let side = |row| match is_read {
+                    // Not every type has an equality.
+                    true => format!("{row}.{}::text COLLATE \"C\"", quote(&column.name)),
+                    false => compared(row, column),
+                };
+                format!("{} IS DISTINCT FROM {}", side("t"), side("EXCLUDED"))
             })
             .collect();
         let newer = stream.newer_by.as_ref().map_or_else(String::new, |name| {

@@ -1,5 +1,7 @@
 //! From the log to a batch: records are read, decoded and encoded for COPY.
 
+mod key_check;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bekk_log::{Client, Offset, Record};
@@ -41,6 +43,7 @@ pub(crate) fn prepare(
     bounds: Bounds,
 ) -> Result<Option<Batch>, Error> {
     let mut builder = Builder::new(source, from);
+    builder.checks_keys = key_check::matters(source.target);
     let mut next = from;
     'batch: loop {
         let records = read(source, next)?;
@@ -142,6 +145,8 @@ struct Builder<'a> {
     /// The parts of the key of the row at hand, in the key's order.
     key_parts: Vec<Vec<u8>>,
     version: Vec<u8>,
+    /// Whether records of a schema with another key are checked for being in their partition.
+    checks_keys: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -171,6 +176,7 @@ impl<'a> Builder<'a> {
             keys_seen: (keyed && !by_key).then(KeysSeen::default),
             key_parts: Vec::new(),
             version: Vec::new(),
+            checks_keys: false,
         }
     }
 
@@ -206,6 +212,12 @@ impl<'a> Builder<'a> {
         let Some(plan) = self.plan_for(payload.schema)? else {
             return Ok(false);
         };
+        if self.checks_keys
+            && let Plan::Rows(plan) = &*plan
+            && plan.has_other_key
+        {
+            key_check::check(self.source, record, plan, row.clone())?;
+        }
         let added = match &*plan {
             Plan::Rows(plan) => self.add_row(offset, plan, row.clone()),
             Plan::Unfit(unfit) => Err(unfit.clone()),

@@ -143,7 +143,7 @@ fn run_threads(
                 context.fail(error);
             }
         });
-        for stream in 0..context.targets.len() {
+        for stream in 0..context.streams() {
             scope.spawn(move || {
                 if let Err(error) = watch(context, stream) {
                     context.fail(error);
@@ -234,7 +234,8 @@ fn supervise(context: &Context, stats: &Stats, control: &Control, has_ended: imp
 /// Where the partitions end, what a cluster's open transactions keep back included: it counts as there.
 fn ends_now(context: &Context) -> Result<Ends, Error> {
     let mut all = Vec::new();
-    for target in &context.targets {
+    for stream in 0..context.streams() {
+        let target = context.target(stream);
         let topic = &target.stream.name;
         let ends = context
             .log

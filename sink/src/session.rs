@@ -1,5 +1,6 @@
 //! A connection to PostgreSQL with our settings, and what this backend has prepared.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::connect_options::{ChannelBinding, TargetSession};
+use crate::offsets::rows;
+use crate::pooler::is_transaction_pool;
 use crate::sqlstate::{Verdict, verdict};
 use crate::{ConnectOptions, Error, PostgresError, SslMode, tls};
 
@@ -18,12 +21,56 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// The backend's process id.
     pub(crate) pid: i32,
+    pub(crate) encoding: Encoding,
     /// Statements that this backend has prepared, by their text.
     statements: HashMap<String, Statement>,
     /// Temporary tables that this backend has, by name: those whose creation has been committed.
     pub(crate) staging_tables: HashSet<String>,
     /// Whether a transaction may be open that could not be rolled back.
     is_unusable: bool,
+}
+
+/// Which characters the database's texts can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// All of them.
+    Any,
+    /// Those up to U+00FF.
+    Latin1,
+    /// Some beyond ASCII, which are not known here.
+    Ascii,
+}
+
+impl Encoding {
+    fn of(server_encoding: &str) -> Self {
+        match server_encoding {
+            "UTF8" | "SQL_ASCII" => Self::Any,
+            "LATIN1" => Self::Latin1,
+            _ => Self::Ascii,
+        }
+    }
+
+    /// A text as the database can store it: NUL, and characters that its encoding may lack, become `\u{…}`.
+    pub(crate) fn storable(self, text: &str) -> Cow<'_, str> {
+        let last = match self {
+            Self::Any => char::MAX,
+            Self::Latin1 => '\u{ff}',
+            Self::Ascii => '\u{7f}',
+        };
+        let is_storable = |c: char| c != '\0' && c <= last;
+        if text.chars().all(is_storable) {
+            return Cow::Borrowed(text);
+        }
+        let mut stored = String::with_capacity(text.len() + 16);
+        for c in text.chars() {
+            if is_storable(c) {
+                stored.push(c);
+            } else {
+                stored.extend(c.escape_unicode());
+            }
+        }
+        Cow::Owned(stored)
+    }
 }
 
 /// Why there is no session.
@@ -49,13 +96,15 @@ impl ConnectError {
 
 /// Settings that every backend of ours gets: commits are never asynchronous, and a table named without a
 /// schema is never looked for or made among our own, which come first in the search path of a role that
-/// is called `bekk`.
+/// is called `bekk`. If our host vanishes within a transaction, its locks go after half a minute.
 const SETTINGS: &str = "\
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off';
     SELECT set_config('search_path', coalesce(string_agg(quote_ident(name), ', ' ORDER BY place)
                FILTER (WHERE name <> 'bekk'), 'public'), false)
       FROM unnest(current_schemas(false)) WITH ORDINALITY AS schemas (name, place);
+    SELECT set_config('idle_in_transaction_session_timeout', '30s', false)
+     WHERE current_setting('idle_in_transaction_session_timeout') = '0';
     SET client_min_messages = warning";
 
 /// With this the server notices within a long statement that its client is gone, so that a successor need
@@ -72,8 +121,15 @@ impl Session {
     ) -> Result<Self, ConnectError> {
         let hosts = u32::try_from(options.hosts().count()).unwrap_or(u32::MAX);
         let patience = options.connect_timeout.saturating_mul(hosts);
-        let client = match tokio::time::timeout(patience, connect(options, application_name)).await
-        {
+        let connected = async {
+            if is_transaction_pool(options).await? {
+                return Err(ConnectError::Fatal(Error::TransactionPooler {
+                    server: options.to_string(),
+                }));
+            }
+            connect(options, application_name).await
+        };
+        let client = match tokio::time::timeout(patience, connected).await {
             Ok(connected) => connected?,
             Err(_) => {
                 return Err(ConnectError::Away(Box::new(PostgresError {
@@ -95,12 +151,14 @@ impl Session {
                 }
                 _ => {}
             }
-            client.query_one("SELECT pg_backend_pid()", &[]).await
+            let about = "SELECT pg_backend_pid(), current_setting('server_encoding')";
+            client.query_one(about, &[]).await
         };
         let row = prepared.await.map_err(|error| judge(options, &error))?;
         Ok(Self {
             client,
             pid: row.get(0),
+            encoding: Encoding::of(row.get(1)),
             statements: HashMap::new(),
             staging_tables: HashSet::new(),
             is_unusable: false,
@@ -115,12 +173,34 @@ impl Session {
     /// Rolls back whatever transaction is open. If that fails, the session is lost: the next batch must not
     /// become part of this transaction.
     pub(crate) async fn roll_back(&mut self) {
-        if self.client.is_closed() {
-            return;
+        if !self.is_lost() {
+            self.undo("ROLLBACK").await;
         }
-        if let Err(error) = self.client.batch_execute("ROLLBACK").await {
-            tracing::debug!(error = %PostgresError::from(&error), "session given up: not rolled back");
-            self.is_unusable = true;
+    }
+
+    /// Rolls back to the savepoint and releases it; false if the session is lost instead.
+    pub(crate) async fn roll_back_to_savepoint(&mut self) -> bool {
+        self.undo("ROLLBACK TO SAVEPOINT bekk; RELEASE SAVEPOINT bekk")
+            .await;
+        !self.is_lost()
+    }
+
+    /// Runs a statement after an error, and makes sure that the answer is its own: where COPY fails before it has
+    /// taken data, the server answers once more than tokio-postgres expects, and every later answer would be taken
+    /// for the next request's.
+    async fn undo(&mut self, sql: &str) {
+        const ANSWER: &str = "undone";
+        let sql = format!("{sql}; SELECT '{ANSWER}'");
+        match self.client.simple_query(&sql).await {
+            Ok(answer) if rows(&answer).any(|row| row.get(0) == Some(ANSWER)) => {}
+            Ok(_) => {
+                tracing::debug!("session given up: its answers are out of step");
+                self.is_unusable = true;
+            }
+            Err(error) => {
+                tracing::debug!(error = %PostgresError::from(&error), "session given up: not rolled back");
+                self.is_unusable = true;
+            }
         }
     }
 
@@ -169,7 +249,11 @@ fn judge(options: &ConnectOptions, error: &tokio_postgres::Error) -> ConnectErro
     }
 }
 
-async fn connect(options: &ConnectOptions, application_name: &str) -> Result<Client, ConnectError> {
+/// Connects, with TLS as the options say.
+pub(crate) async fn connect(
+    options: &ConnectOptions,
+    application_name: &str,
+) -> Result<Client, ConnectError> {
     // A Unix socket carries no TLS.
     let modes: &[WireSslMode] = match options.sslmode {
         _ if options.is_unix_socket() => &[WireSslMode::Disable],
@@ -270,4 +354,24 @@ fn wire_config(
         config.options(server_options);
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_encoding_lacks_is_escaped() {
+        let check = |encoding: &str, text: &str, expected: &str| {
+            assert_eq!(
+                Encoding::of(encoding).storable(text),
+                expected,
+                "{encoding}"
+            );
+        };
+        check("UTF8", "æ日\0", "æ日\\u{0}");
+        check("SQL_ASCII", "æ日", "æ日");
+        check("LATIN1", "æÿ日", "æÿ\\u{65e5}");
+        check("WIN1252", "a€", "a\\u{20ac}");
+    }
 }

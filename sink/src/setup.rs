@@ -68,6 +68,12 @@ impl Setup<'_> {
         migrate(client, &self.config.postgres.to_string()).await?;
         let mut targets = Vec::new();
         for (stream, ends) in self.streams.iter().zip(self.ends) {
+            // The log's partitions count, not those that the configuration would give a new topic.
+            let partitions = u32::try_from(ends.len()).unwrap_or(stream.partitions);
+            let stream = &Stream {
+                partitions,
+                ..stream.clone()
+            };
             let target = prepare_table(client, stream).await?;
             self.check_group(client, &target).await?;
             self.make_offsets(client, stream, ends).await?;

@@ -2,6 +2,8 @@
 
 use std::error::Error as _;
 
+use tokio_postgres::error::SqlState;
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -36,22 +38,43 @@ pub(crate) fn verdict(error: &tokio_postgres::Error) -> Verdict {
 fn verdict_of_code(code: &str) -> Verdict {
     match code {
         "57014" => Verdict::Halve,
-        // Lock timeout, read-only server.
-        "55P03" | "25006" => Verdict::Wait,
-        // Our COPY data is not what the table takes: it has been altered while we ran.
-        "22P03" | "22P04" => Verdict::Stop,
+        // Lock timeout, object in use, read-only server, transactions that took or idled too long.
+        "55P03" | "55006" | "25006" | "25P03" | "25P04" => Verdict::Wait,
+        // Our COPY data is not what the table takes, or a message is not what the protocol says.
+        "22P03" | "22P04" | "08P01" => Verdict::Stop,
         // Damaged data or a damaged index: no record is at fault, and what is written next to it may be lost.
         "XX001" | "XX002" => Verdict::Stop,
+        // A sequence has run out: each record would be refused, whatever its values.
+        "2200H" => Verdict::Stop,
         _ => match code.get(..2).unwrap_or("") {
             // Connection, serialisation and deadlock, resources, system error.
             "08" | "40" | "53" | "58" => Verdict::Wait,
             // Operator intervention: shutdown, crash, cannot connect now. (57014 is above.)
             "57" => Verdict::Wait,
-            // Login, catalog name, syntax and privileges.
-            "28" | "3D" | "42" => Verdict::Stop,
+            // What the server does not do (such as COPY where row level security applies), state of a transaction,
+            // statement names, login, catalog name, syntax and privileges, prerequisites of a table.
+            "0A" | "25" | "26" | "28" | "3D" | "42" | "55" => Verdict::Stop,
             _ => Verdict::Isolate,
         },
     }
+}
+
+/// Whether the server ended the session because its transaction took too long, or an administrator did.
+pub(crate) fn is_ended(error: &tokio_postgres::Error) -> bool {
+    matches!(
+        error.code().map(SqlState::code),
+        Some("25P03" | "25P04" | "57P01")
+    )
+}
+
+/// Whether another session would fare better: this one may have settings that are out of date.
+pub(crate) fn wants_new_session(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+}
+
+/// Whether a statement was prepared in another session than it ran in, which only a connection pooler does.
+pub(crate) fn is_of_a_pooler(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code().map(SqlState::code), Some("26000" | "42P05"))
 }
 
 /// Whether an error class speaks about the values of a record, so that a record can be judged by it
@@ -90,12 +113,13 @@ mod tests {
         let check = |code, expected| assert_eq!(verdict_of_code(code), expected, "{code}");
         for code in [
             "08006", "40001", "40P01", "53100", "53300", "55P03", "57P01", "57P03", "25006",
-            "58030",
+            "58030", "25P03", "25P04", "55006",
         ] {
             check(code, Verdict::Wait);
         }
         for code in [
-            "42501", "42P01", "28P01", "3D000", "22P04", "22P03", "XX001", "XX002",
+            "42501", "42P01", "28P01", "3D000", "22P04", "22P03", "08P01", "0A000", "25P02",
+            "26000", "2200H", "55000", "XX001", "XX002",
         ] {
             check(code, Verdict::Stop);
         }

@@ -1,13 +1,15 @@
 //! A stream's table: made where it is missing, checked against the stream where it exists.
 
-use std::collections::HashMap;
+mod access;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bekk_stream::{ColumnType, OnConflict, SchemaId, Stream};
 use tokio_postgres::Client;
 
 use crate::catalog::{Table, TableColumn};
-use crate::ddl::{create_table_sql, quote_list, quote_table, type_sql};
+use crate::ddl::{create_table_sql, quote, quote_list, quote_table, type_sql};
 use crate::encode::Target;
 use crate::migrations::MigrateError;
 use crate::plan::{ColumnSet, Plan};
@@ -21,6 +23,8 @@ pub(crate) struct StreamTarget {
     pub(crate) table: Table,
     /// How each of the stream's columns is encoded, in their order.
     pub(crate) encodings: Vec<Target>,
+    /// The types whose input functions read the texts of some of the stream's columns, by column name.
+    pub(crate) inputs: BTreeMap<String, String>,
     pub(crate) order: Order,
     /// The plans made so far, by the schema they are for.
     pub(crate) plans: Mutex<HashMap<SchemaId, Arc<Plan>>>,
@@ -40,7 +44,11 @@ pub(crate) enum Order {
 
 impl StreamTarget {
     fn new(stream: &Stream, table: Table) -> Result<Self, Error> {
-        let (encodings, problems) = compare(stream, &table);
+        let Comparison {
+            encodings,
+            inputs,
+            problems,
+        } = compare(stream, &table);
         if !problems.is_empty() {
             return Err(Error::TableMismatch {
                 table: table.full_name,
@@ -56,6 +64,7 @@ impl StreamTarget {
             stream: stream.clone(),
             table,
             encodings,
+            inputs,
             order,
             plans: Mutex::default(),
             column_sets: Mutex::default(),
@@ -82,7 +91,7 @@ impl StreamTarget {
     }
 }
 
-fn is_keyed(stream: &Stream) -> bool {
+pub(crate) fn is_keyed(stream: &Stream) -> bool {
     stream.on_conflict != OnConflict::Append && !stream.key.is_empty()
 }
 
@@ -105,6 +114,23 @@ pub(crate) async fn prepare_table(
     StreamTarget::new(stream, table).map_err(MigrateError::Stop)
 }
 
+/// Reads the description of a table again that has been altered.
+pub(crate) async fn find_again(
+    session: &Session,
+    known: &StreamTarget,
+) -> Result<StreamTarget, MigrateError> {
+    let found = Table::find(&session.client, &known.table.sql_name).await?;
+    match found {
+        Some(table) if table.version.oid == known.table.version.oid => {
+            StreamTarget::new(&known.stream, table).map_err(MigrateError::Stop)
+        }
+        _ => Err(MigrateError::Stop(Error::TableReplaced {
+            table: known.table.full_name.clone(),
+            stream: known.stream.name.clone(),
+        })),
+    }
+}
+
 fn order(stream: &Stream, table: &Table) -> Order {
     if !is_keyed(stream) {
         return Order::Log;
@@ -114,11 +140,7 @@ fn order(stream: &Stream, table: &Table) -> Order {
         .unique_indexes
         .iter()
         .any(|index| Some(&index.name) != key_index);
-    let loose_key = stream
-        .key
-        .iter()
-        .filter_map(|name| table.column(name))
-        .any(|column| column.equal_though_different);
+    let loose_key = !loose_keys(stream, table).is_empty();
     // Which of two versions is the greater is the collation's to say.
     let text_version = stream.newer_by.as_ref().is_some_and(|name| {
         stream
@@ -133,9 +155,36 @@ fn order(stream: &Stream, table: &Table) -> Order {
     }
 }
 
-/// Compares a table with its stream, column by column: how each column is encoded, and what does not fit.
-fn compare(stream: &Stream, table: &Table) -> (Vec<Target>, Vec<String>) {
+/// The key columns in which PostgreSQL may find keys equal that are different records' keys in the log.
+fn loose_keys<'s>(stream: &'s Stream, table: &Table) -> Vec<&'s str> {
+    let index_is_loose = table
+        .key_index(&stream.key)
+        .is_some_and(|index| index.is_loose);
+    let is_loose = |name: &&String| {
+        let column = stream.columns.iter().find(|column| column.name == **name);
+        let (Some(column), Some(found)) = (column, table.column(name)) else {
+            return false;
+        };
+        found.equal_though_different
+            || index_is_loose && column.column_type == ColumnType::Text
+            || Target::of(column.column_type, found).is_none()
+    };
+    let loose = stream.key.iter().filter(is_loose);
+    loose.map(String::as_str).collect()
+}
+
+/// How a stream's columns go into a table, and what does not fit.
+struct Comparison {
+    /// By the stream's columns, as far as they fit.
+    encodings: Vec<Target>,
+    inputs: BTreeMap<String, String>,
+    problems: Vec<String>,
+}
+
+/// Compares a table with its stream, column by column.
+fn compare(stream: &Stream, table: &Table) -> Comparison {
     let mut encodings = Vec::new();
+    let mut inputs = BTreeMap::new();
     let mut problems = Vec::new();
     if table.kind != "r" && table.kind != "p" {
         problems.push("it is no table (a view, a foreign table or the like)".to_owned());
@@ -147,7 +196,7 @@ fn compare(stream: &Stream, table: &Table) -> (Vec<Target>, Vec<String>) {
             problems.push(format!(
                 "column `{name}` is missing; ALTER TABLE {} ADD COLUMN {} {wanted}",
                 table.sql_name,
-                crate::ddl::quote(name)
+                quote(name)
             ));
             continue;
         };
@@ -156,6 +205,10 @@ fn compare(stream: &Stream, table: &Table) -> (Vec<Target>, Vec<String>) {
                 problems.push(format!("column `{name}` is generated and takes no values"));
             }
             Some(target) => encodings.push(target),
+            None if column.column_type == ColumnType::Text && has_exact_input(found) => {
+                encodings.push(Target::Text { chars_max: None });
+                inputs.insert(name.clone(), found.base_sql.clone());
+            }
             None => problems.push(format!(
                 "column `{name}` has type {}; the stream's type is {} ({wanted})",
                 found.type_text, column.column_type
@@ -171,7 +224,28 @@ fn compare(stream: &Stream, table: &Table) -> (Vec<Target>, Vec<String>) {
     if is_keyed(stream) {
         problems.extend(key_problem(stream, table));
     }
-    (encodings, problems)
+    problems.extend(access::problems(stream, table, !inputs.is_empty()));
+    Comparison {
+        encodings,
+        inputs,
+        problems,
+    }
+}
+
+/// Whether a type's input function takes a text as it is or refuses it. Some types cut a text, and some with a
+/// modifier round a value, both in silence.
+fn has_exact_input(column: &TableColumn) -> bool {
+    let rounds = [
+        "numeric",
+        "time",
+        "timetz",
+        "timestamp",
+        "timestamptz",
+        "interval",
+    ];
+    let is_bounded = column.type_modifier >= 0;
+    !(matches!(column.base_type.as_str(), "name" | "char")
+        || is_bounded && rounds.contains(&column.base_type.as_str()))
 }
 
 fn surplus<'t>(stream: &'t Stream, table: &'t Table) -> impl Iterator<Item = &'t TableColumn> {
@@ -214,7 +288,7 @@ fn key_problem(stream: &Stream, table: &Table) -> Option<String> {
 
 /// What is allowed and may still surprise.
 fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings = access::warnings(stream, table);
     for column in stream.columns.iter().filter(|column| column.nullable) {
         if table
             .column(&column.name)
@@ -251,6 +325,8 @@ fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
 pub struct Report {
     /// The server's version, as it says it: `15.6`.
     pub server_version: String,
+    /// What the database does not allow that the sink needs, whatever its tables are.
+    pub problems: Vec<String>,
     /// Each stream's table.
     pub tables: Vec<TableReport>,
 }
@@ -274,7 +350,7 @@ impl Report {
     /// Whether the sink would run.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.tables.iter().all(|table| table.problems.is_empty())
+        self.problems.is_empty() && self.tables.iter().all(|table| table.problems.is_empty())
     }
 }
 
@@ -308,7 +384,7 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
             tables.push(match found {
                 Some(table) => TableReport {
                     stream: stream.name.clone(),
-                    problems: compare(stream, &table).1,
+                    problems: compare(stream, &table).problems,
                     warnings: warnings(stream, &table),
                     table: table.full_name,
                     exists: true,
@@ -317,13 +393,18 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
                     stream: stream.name.clone(),
                     table: stream.table.to_string(),
                     exists: false,
-                    problems: Vec::new(),
+                    problems: access::problems_without_table(&session.client, stream)
+                        .await
+                        .map_err(failed)?,
                     warnings: Vec::new(),
                 },
             });
         }
         Ok(Report {
             server_version: row.get(0),
+            problems: access::problems_of_database(&session.client)
+                .await
+                .map_err(failed)?,
             tables,
         })
     })

@@ -12,7 +12,8 @@ const WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Puts a stream's ends on the board whenever they move, until the sink stops.
 pub(crate) fn watch(context: &Context, stream: usize) -> Result<(), Error> {
-    let topic = &context.targets[stream].stream.name;
+    let target = context.target(stream);
+    let topic = &target.stream.name;
     let failed = |error| Error::log(format!("watch topic `{topic}`"), error);
     while !context.is_stopping() {
         let ends = context.log.partition_ends(topic).map_err(failed)?;

@@ -12,18 +12,22 @@ use tokio_postgres::types::ToSql;
 
 use crate::apply::{self, Applied, ApplyError, Job};
 use crate::backoff::Backoff;
-use crate::board::{Claim, Outcome};
+use crate::board::{Claim, Doubt, Outcome};
 use crate::config::Config;
 use crate::context::Context;
+use crate::migrations::MigrateError;
 use crate::offsets;
 use crate::prepare::{Bounds, Source, prepare};
 use crate::session::{ConnectError, Session};
-use crate::sqlstate::{Verdict, verdict};
+use crate::sqlstate::{Verdict, is_ended, is_of_a_pooler, verdict, wants_new_session};
 use crate::stats::{State, Stats};
+use crate::target;
 use crate::{Error, PostgresError};
 
 /// How long a wait for work lasts at most, so that a stop is noticed.
 const WAIT_MAX: Duration = Duration::from_millis(100);
+/// A transaction that was cut off after this time may have been ended because it took so long.
+const TRANSACTION_LONG: Duration = Duration::from_millis(500);
 /// How long to wait where there are records that cannot be taken yet.
 const NOTHING_PAUSE: Duration = Duration::from_millis(20);
 
@@ -106,11 +110,12 @@ impl Worker<'_> {
     }
 
     fn prepare(&self, claim: Claim) -> Result<Option<Prepared>, Error> {
+        let target = self.context.target(claim.stream);
         let source = Source {
             group: &self.context.group,
             log: &self.context.log,
             meta: &self.context.meta,
-            target: &self.context.targets[claim.stream],
+            target: &target,
             partition: claim.partition,
         };
         let bounds = Bounds {
@@ -123,13 +128,13 @@ impl Worker<'_> {
         };
         let job = Job {
             context: Arc::clone(self.context),
-            stream: claim.stream,
+            target,
             partition: claim.partition,
             epoch: claim.epoch,
             letters_end: claim.letters_end,
             batch,
             path: apply::Path::Copy,
-            refused_run: 0,
+            may_be_refused: false,
         };
         Ok(Some(Prepared { claim, job }))
     }
@@ -138,7 +143,7 @@ impl Worker<'_> {
     fn fly(&mut self, session: Session, prepared: Prepared) -> Result<Option<Prepared>, Error> {
         let Prepared { claim, mut job } = prepared;
         let board = &self.context.board;
-        (job.path, job.refused_run) = board.manner(claim.slot);
+        (job.path, job.may_be_refused) = board.manner(claim.slot);
         let next = job.batch.next;
         let begun = Instant::now();
         let flight = self.runtime.spawn(async move {
@@ -174,7 +179,7 @@ impl Worker<'_> {
                 Ok(ahead)
             }
             Err(error) => {
-                self.recover(&claim, &job, error)?;
+                self.recover(&claim, &job, error, begun.elapsed())?;
                 self.context.board.give_back(claim.slot);
                 // What stood behind the batch that failed is taken again.
                 Ok(ahead?
@@ -199,6 +204,7 @@ impl Worker<'_> {
                 next: batch.next,
                 records,
                 conflict: applied.conflict,
+                passed: applied.passed,
                 refused_run: applied.refused_run,
                 took,
             },
@@ -223,7 +229,7 @@ impl Worker<'_> {
         for reason in applied.dead {
             *self.tally.dead_by_reason.entry(reason).or_default() += 1;
         }
-        let topic = &job.target().stream.name;
+        let topic = &job.target.stream.name;
         self.context
             .log
             .commit_offset(
@@ -242,23 +248,53 @@ impl Worker<'_> {
 
     /// Decides what to do about a batch that was not committed, or may not have been, and reads from the
     /// database where the partition stands.
-    fn recover(&mut self, claim: &Claim, job: &Job, error: ApplyError) -> Result<(), Error> {
+    fn recover(
+        &mut self,
+        claim: &Claim,
+        job: &Job,
+        error: ApplyError,
+        took: Duration,
+    ) -> Result<(), Error> {
         let mut in_doubt = None;
         match error {
             ApplyError::Stop(error) => return Err(error),
             ApplyError::Moved => {}
+            ApplyError::SessionLost(error) => self.wait(&PostgresError::from(&error)),
+            ApplyError::AllRefused { refused, error } => {
+                let board = &self.context.board;
+                let records = job.batch.rows.len() + job.batch.dead.len();
+                let found = board.doubt(claim.slot, records, refused, job.batch.next);
+                if let Doubt::Table(refused) = found {
+                    return Err(error.with_refused(refused));
+                }
+            }
+            ApplyError::TableAltered => self.look_at_table_again(claim, job)?,
             ApplyError::Postgres { error, applied } => {
                 in_doubt = applied;
                 let records = job.batch.rows.len() + job.batch.dead.len();
+                if wants_new_session(&error) {
+                    self.session = None;
+                }
                 match verdict(&error) {
-                    Verdict::Wait => self.wait(&PostgresError::from(&error)),
+                    Verdict::Wait => {
+                        // Whoever ends long transactions lets shorter ones pass.
+                        if is_ended(&error) || self.session.is_none() && took > TRANSACTION_LONG {
+                            self.context.board.halve(claim.slot, records);
+                        }
+                        self.wait(&PostgresError::from(&error));
+                    }
                     Verdict::Halve if self.context.board.halve(claim.slot, records) => {
                         self.stats.retries.fetch_add(1, Ordering::Relaxed);
                         tracing::warn!(records, error = %PostgresError::from(&error), "batch halved");
                     }
                     Verdict::Halve => self.wait(&PostgresError::from(&error)),
+                    _ if is_of_a_pooler(&error) => {
+                        return Err(Error::TransactionPooler {
+                            server: self.context.postgres.to_string(),
+                        });
+                    }
                     Verdict::Stop | Verdict::Isolate => {
-                        let target = &job.target().table.full_name;
+                        let target = &job.target.table.full_name;
                         return Err(Error::postgres(
                             format!("write to table `{target}`"),
                             &error,
@@ -284,11 +320,47 @@ impl Worker<'_> {
             _ if next == job.batch.from => Ok(()),
             _ => Err(Error::OffsetMoved {
                 group: self.context.group.clone(),
-                topic: job.target().stream.name.clone(),
+                topic: job.target.stream.name.clone(),
                 partition: job.partition,
                 from: job.batch.from,
                 next,
             }),
+        }
+    }
+
+    /// Reads the description of a table that has been altered, unless another worker has done so, and makes new
+    /// plans from it.
+    fn look_at_table_again(&mut self, claim: &Claim, job: &Job) -> Result<(), Error> {
+        if !Arc::ptr_eq(&job.target, &self.context.target(claim.stream)) {
+            return Ok(());
+        }
+        let Some(session) = self.take_session()? else {
+            return Ok(());
+        };
+        let found = self
+            .runtime
+            .block_on(target::find_again(&session, &job.target));
+        match found {
+            Ok(target) => {
+                self.session = Some(session);
+                let table = &target.table.full_name;
+                tracing::warn!(
+                    table,
+                    "the table was altered; going on with it as it is now"
+                );
+                self.context.set_target(claim.stream, target);
+                Ok(())
+            }
+            Err(MigrateError::Stop(error)) => Err(error),
+            Err(MigrateError::Postgres(error)) if verdict(&error) == Verdict::Stop => {
+                Err(Error::postgres("read the catalog", &error))
+            }
+            // Found altered again by the next attempt.
+            Err(MigrateError::Postgres(error)) => {
+                self.lost_backend = Some(session.pid);
+                self.wait(&PostgresError::from(&error));
+                Ok(())
+            }
         }
     }
 
@@ -302,7 +374,7 @@ impl Worker<'_> {
             let read = offsets::read_one(
                 &session.client,
                 &self.context.group,
-                &job.target().stream.name,
+                &job.target.stream.name,
                 job.partition_number(),
                 settled,
             );

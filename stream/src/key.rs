@@ -30,8 +30,9 @@ fn write_canonical(out: &mut Vec<u8>, value: &Value<'_>) {
         Value::Null => Ok(()),
         Value::Bool(value) => write!(out, "{value}"),
         Value::Int(value) => write!(out, "{value}"),
-        Value::Float4(value) => write!(out, "{value}"),
-        Value::Float8(value) => write!(out, "{value}"),
+        // -0 equals 0.
+        Value::Float4(value) => write!(out, "{}", value + 0.0),
+        Value::Float8(value) => write!(out, "{}", value + 0.0),
         Value::Decimal(value) => write!(out, "{value}"),
         Value::Uuid(bytes) => {
             let mut text = [0; uuid::fmt::Hyphenated::LENGTH];

@@ -18,6 +18,8 @@ struct Checked {
     streams: Vec<CheckedStream>,
     /// PostgreSQL's version; none if it was not asked.
     server_version: Option<String>,
+    /// What the database does not allow.
+    problems: Vec<String>,
     tables: Vec<CheckedTable>,
 }
 
@@ -86,9 +88,13 @@ fn print_config(context: &Context) -> Result<()> {
 
 fn print_report(report: &Report) -> Result<()> {
     print_result(&format!("server     PostgreSQL {}", report.server_version))?;
+    for problem in &report.problems {
+        print_result(&format!("  problem  {problem}"))?;
+    }
     for table in &report.tables {
         let state = match (table.exists, table.problems.is_empty()) {
-            (false, _) => "does not exist; the sink makes it",
+            (false, false) => "does not exist and cannot be made",
+            (false, true) => "does not exist; the sink makes it",
             (true, true) => "fits",
             (true, false) => "does not fit",
         };
@@ -120,6 +126,7 @@ impl Checked {
             config: context.file.as_ref().map(|path| path.display().to_string()),
             streams: streams.collect(),
             server_version: report.map(|report| report.server_version.clone()),
+            problems: report.map_or_else(Vec::new, |report| report.problems.clone()),
             tables: tables.map(CheckedTable::of).collect(),
         }
     }

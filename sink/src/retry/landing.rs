@@ -5,12 +5,13 @@ use bekk_stream::OnConflict;
 use tokio_postgres::types::ToSql;
 
 use super::{Candidate, Retried, Retry};
-use crate::apply::{copy_in, copy_span};
+use crate::apply::{copy_in, copy_span, merge_span};
 use crate::batch::Batch;
+use crate::catalog::TableVersion;
 use crate::ddl::quote;
 use crate::later::LaterRecords;
-use crate::offsets::BEGIN;
-use crate::plan::ColumnSet;
+use crate::offsets::{BEGIN, rows};
+use crate::plan::{ColumnSet, staged};
 use crate::prepare::prepare_record;
 use crate::session::Session;
 use crate::sqlstate::{Verdict, verdict};
@@ -61,7 +62,7 @@ impl Retry<'_> {
                 format!("retry dead letter {}", letter.id),
                 &error,
             )),
-            Err(LandError::Log(error)) => Err(error),
+            Err(LandError::Stop(error)) => Err(error),
         }
     }
 
@@ -83,6 +84,14 @@ impl Retry<'_> {
                 &[&letter.group, &letter.topic, &partition],
             )
             .await?;
+        let table = &self.target.table;
+        let answer = client.simple_query(&table.lock_sql()).await?;
+        let version = rows(&answer).next().and_then(TableVersion::of);
+        if version != Some(table.version) {
+            return Err(LandError::Stop(Error::TableAltered {
+                table: table.full_name.clone(),
+            }));
+        }
         let open = client
             .query_opt(
                 "SELECT FROM bekk.dead_letters WHERE id = $1 AND resolved_at IS NULL FOR UPDATE",
@@ -93,7 +102,7 @@ impl Retry<'_> {
             client.batch_execute("ROLLBACK").await?;
             return Ok(Retried::Open("it was resolved meanwhile".to_owned()));
         }
-        later.look().map_err(LandError::Log)?;
+        later.look().map_err(LandError::Stop)?;
         let is_later =
             later.has(candidate) || was_retried_later(session, letter, candidate).await?;
         let is_in = match batch.columns.as_deref() {
@@ -132,20 +141,22 @@ impl Retry<'_> {
     ) -> Result<bool, tokio_postgres::Error> {
         let stream = &self.target.stream;
         if !self.target.is_keyed() {
-            copy_span(session, columns, batch, &batch.winners).await?;
+            if columns.is_direct {
+                copy_span(session, columns, batch, &batch.winners).await?;
+            } else {
+                merge_span(session, columns, batch, &batch.winners).await?;
+            }
             return Ok(true);
         }
         let newer = match &stream.newer_by {
             Some(version) => {
-                let version = quote(version);
+                let (quoted, new) = (quote(version), staged(self.target, "s", version));
                 let equal = if candidate.written.is_some() && !is_later {
                     ">"
                 } else {
                     ">="
                 };
-                format!(
-                    "(t.{version} {equal} s.{version} OR s.{version} IS NULL AND t.{version} IS NOT NULL)"
-                )
+                format!("(t.{quoted} {equal} {new} OR {new} IS NULL AND t.{quoted} IS NOT NULL)")
             }
             // The first record of a key stays, so that any row is in the way.
             None if stream.on_conflict == OnConflict::Ignore => "true".to_owned(),
@@ -156,7 +167,7 @@ impl Retry<'_> {
         let same_key: Vec<String> = stream
             .key
             .iter()
-            .map(|key| format!("t.{0} = s.{0}", quote(key)))
+            .map(|key| format!("t.{} = {}", quote(key), staged(self.target, "s", key)))
             .collect();
         let delete = format!(
             "DELETE FROM {} s USING {} t WHERE {} AND {newer}",
@@ -199,7 +210,7 @@ async fn was_retried_later(
 
 enum LandError {
     Postgres(tokio_postgres::Error),
-    Log(Error),
+    Stop(Error),
 }
 
 impl From<tokio_postgres::Error> for LandError {

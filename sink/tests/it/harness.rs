@@ -153,10 +153,16 @@ impl Log {
             dir,
             file: FileId::random(),
         };
-        log.append_meta(&Meta::File(FileRecord {
-            id: log.file,
+        log.rename_file("/data/events.csv");
+        log
+    }
+
+    /// Says where the file of the records is.
+    pub(crate) fn rename_file(&self, path: &str) {
+        self.append_meta(&Meta::File(FileRecord {
+            id: self.file,
             stream: "events".to_owned(),
-            path: b"/data/events.csv".to_vec(),
+            path: path.as_bytes().to_vec(),
             device: 1,
             inode: 2,
             head_len: 0,
@@ -166,7 +172,6 @@ impl Log {
             ingest: String::new(),
             host: String::new(),
         }));
-        log
     }
 
     /// Gives the log up, and returns its directory for another process.

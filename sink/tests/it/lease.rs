@@ -45,7 +45,7 @@ fn with_sink<T>(
 }
 
 /// Stops the sink also if the test fails, for the scope waits for it.
-struct StopOnDrop<'a>(&'a Control);
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a Control);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {

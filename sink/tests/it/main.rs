@@ -2,9 +2,11 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod altered;
 mod apply;
 mod crash;
 mod evolution;
+mod fits;
 mod groups;
 mod harness;
 mod lease;

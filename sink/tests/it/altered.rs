@@ -1,0 +1,253 @@
+//! Tables that change while the sink runs: what is written next is as after a restart.
+
+use bekk_sink::{Config, Control, Error, Stats, Summary};
+use bekk_stream::{ColumnType, Decimal, Stream, Value};
+
+use crate::harness::{Db, Log, column, stream, text, until};
+use crate::lease::StopOnDrop;
+
+/// Runs a sink while `act` does, which may make it stop by itself.
+fn while_it_runs(
+    db: &Db,
+    log: &Log,
+    stream: &Stream,
+    act: impl FnOnce(&Stats),
+) -> Result<Summary, Error> {
+    let (stats, control) = (Stats::default(), Control::new());
+    let config = Config::new(db.options.clone());
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| {
+            bekk_sink::run(
+                &config,
+                std::slice::from_ref(stream),
+                &log.client,
+                &stats,
+                &control,
+            )
+        });
+        let stop = StopOnDrop(&control);
+        act(&stats);
+        control.drain();
+        let result = sink.join().unwrap();
+        drop(stop);
+        result
+    })
+}
+
+fn prices() -> Stream {
+    let price = ColumnType::Decimal {
+        precision: 12,
+        scale: 2,
+    };
+    stream(
+        "prices",
+        vec![column("id", ColumnType::Int8), column("price", price)],
+    )
+}
+
+fn price(id: i64, cents: i128) -> Vec<Value<'static>> {
+    let price = Decimal {
+        unscaled: cents,
+        scale: 2,
+    };
+    vec![Value::Int(id), Value::Decimal(price)]
+}
+
+fn append(log: &Log, stream: &Stream, rows: &[Vec<Value<'_>>]) {
+    log.append_rows(&stream.name, 0, &stream.schema(), rows);
+}
+
+fn count(db: &Db, table: &str) -> String {
+    db.one(&format!("SELECT count(*) FROM {table}"))
+}
+
+const DEAD: &str = "SELECT log_offset, reason, column_name FROM bekk.dead_letters ORDER BY 1";
+
+/// A column keeps fewer decimals than before. PostgreSQL would round what the old plan sends.
+#[test]
+fn a_narrower_column_rounds_nothing() {
+    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let mut admin = Db::connect(db.options.clone());
+    log.open_stream(&stream);
+    append(&log, &stream, &[price(1, 125), price(2, 275)]);
+    while_it_runs(&db, &log, &stream, |_| {
+        until("two rows are there", || {
+            admin.rows("SELECT to_regclass('prices')") == ["prices"]
+                && count(&admin, "prices") == "2"
+        });
+        admin.execute("ALTER TABLE prices ALTER COLUMN price TYPE numeric(12,1)");
+        append(
+            &log,
+            &stream,
+            &[price(3, 325), price(4, 410), price(2, 777)],
+        );
+    })
+    .unwrap();
+    assert_eq!(
+        db.rows("SELECT id, price FROM prices ORDER BY id"),
+        ["1|1.3", "2|2.8", "4|4.1"]
+    );
+    assert_eq!(
+        db.rows(DEAD),
+        ["2|too_many_decimals|price", "4|too_many_decimals|price"]
+    );
+}
+
+/// Columns change their type, their place and their neighbours, keys that exist and new ones alike.
+#[test]
+fn rows_follow_each_alteration() {
+    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let mut admin = Db::connect(db.options.clone());
+    log.open_stream(&stream);
+    admin.execute("CREATE TABLE prices (id integer PRIMARY KEY, price numeric(12,2))");
+    append(&log, &stream, &[price(1, 100)]);
+    while_it_runs(&db, &log, &stream, |_| {
+        let alterations = [
+            "ALTER TABLE prices ALTER COLUMN id TYPE bigint",
+            "ALTER TABLE prices ADD COLUMN note text DEFAULT 'none'",
+            "ALTER TABLE prices DROP COLUMN price; ALTER TABLE prices ADD COLUMN price numeric",
+            "CREATE UNIQUE INDEX prices_price ON prices (price)",
+            "ALTER TABLE prices ALTER COLUMN price SET NOT NULL",
+        ];
+        for (round, alter) in (2..).zip(alterations) {
+            let seen = format!("SELECT count(*) FROM prices WHERE price = {}", round - 1);
+            until("the last rows are there", || admin.one(&seen) == "1");
+            admin.execute("DELETE FROM prices WHERE id > 1");
+            admin.execute(alter);
+            let id = i64::from(round) << 32;
+            // The first key exists, the second does not.
+            append(
+                &log,
+                &stream,
+                &[
+                    price(1, 50 + i128::from(round)),
+                    price(id, i128::from(round) * 100),
+                ],
+            );
+        }
+    })
+    .unwrap();
+    assert_eq!(
+        db.rows("SELECT id, price, note FROM prices ORDER BY id"),
+        ["1|0.56|none", "25769803776|6.00|none"]
+    );
+    assert_eq!(db.rows(DEAD), [""; 0]);
+}
+
+/// A column of the stream goes: the sink stops and names it.
+#[test]
+fn a_column_that_is_missed_stops_the_sink() {
+    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let mut admin = Db::connect(db.options.clone());
+    log.open_stream(&stream);
+    append(&log, &stream, &[price(1, 100)]);
+    let seen = "SELECT sum(next) FROM bekk.offsets";
+    let error = while_it_runs(&db, &log, &stream, |_| {
+        until("a row is there", || {
+            admin.rows("SELECT to_regclass('bekk.offsets')") == ["bekk.offsets"]
+                && admin.one(seen) == "1"
+        });
+        admin.execute("ALTER TABLE prices RENAME COLUMN price TO amount");
+        append(&log, &stream, &[price(2, 200)]);
+    })
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("column `price` is missing"),
+        "{error}"
+    );
+    assert_eq!(db.one(seen), "1");
+}
+
+/// Another table takes the name: nothing is written to it.
+#[test]
+fn a_table_that_is_replaced_stops_the_sink() {
+    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let mut admin = Db::connect(db.options.clone());
+    log.open_stream(&stream);
+    admin.execute("CREATE TABLE prices (id bigint PRIMARY KEY, price numeric(12,2) NOT NULL)");
+    append(&log, &stream, &[price(1, 100)]);
+    let error = while_it_runs(&db, &log, &stream, |_| {
+        until("a row is there", || count(&admin, "prices") == "1");
+        admin.execute(
+            "BEGIN; ALTER TABLE prices RENAME TO old;
+             CREATE TABLE prices (id bigint PRIMARY KEY, price numeric(12,2) NOT NULL); COMMIT",
+        );
+        append(&log, &stream, &[price(2, 200)]);
+    })
+    .unwrap_err();
+    assert!(matches!(error, Error::TableReplaced { .. }), "{error}");
+    assert_eq!(db.rows("SELECT * FROM prices"), [""; 0]);
+}
+
+/// A database takes no writes for a while, and sessions that were opened meanwhile never will.
+#[test]
+fn a_database_that_was_read_only_is_written_to_again() {
+    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let mut admin = Db::connect(db.options.clone());
+    let name = db.options.dbname.clone().unwrap();
+    log.open_stream(&stream);
+    append(&log, &stream, &[price(1, 100)]);
+    while_it_runs(&db, &log, &stream, |stats| {
+        until("a row is there", || {
+            admin.rows("SELECT to_regclass('prices')") == ["prices"]
+                && count(&admin, "prices") == "1"
+        });
+        let read_only = |admin: &mut Db, value: &str| {
+            admin.execute("SET default_transaction_read_only = off");
+            admin.execute(&format!(
+                "ALTER DATABASE {name} SET default_transaction_read_only = {value}"
+            ));
+        };
+        read_only(&mut admin, "on");
+        admin.execute(
+            "DO $$ BEGIN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE datname = current_database() AND pid <> pg_backend_pid(); END $$",
+        );
+        append(&log, &stream, &[price(2, 200)]);
+        until("the sink waits", || {
+            matches!(stats.state(), bekk_sink::State::Waiting(_))
+        });
+        read_only(&mut admin, "off");
+        until("the other row is there", || count(&admin, "prices") == "2");
+    })
+    .unwrap();
+}
+
+/// Someone ends every transaction that lasts: batches shrink until theirs are short enough.
+#[test]
+fn batches_shrink_under_who_ends_long_transactions() {
+    let (db, log) = (Db::new(), Log::new());
+    let columns = vec![
+        column("id", ColumnType::Int8),
+        column("name", ColumnType::Text),
+    ];
+    let stream = stream("slow", columns);
+    let mut admin = Db::connect(db.options.clone());
+    log.open_stream(&stream);
+    admin.execute(
+        "CREATE TABLE slow (id bigint PRIMARY KEY, name text);
+         CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_sleep(0.002); RETURN new; END $$;
+         CREATE TRIGGER sleep BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION sleep()",
+    );
+    let rows: Vec<_> = (0..1_500)
+        .map(|id| vec![Value::Int(id), text("x")])
+        .collect();
+    append(&log, &stream, &rows);
+    while_it_runs(&db, &log, &stream, |stats| {
+        until("all is applied", || {
+            admin.execute(
+                "DO $$ BEGIN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()
+                    AND xact_start < now() - interval '1 second'; END $$",
+            );
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            stats
+                .positions()
+                .iter()
+                .any(|position| position.next == 1_500)
+        });
+    })
+    .unwrap();
+    assert_eq!(count(&db, "slow"), "1500");
+}
