@@ -3,12 +3,13 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup demo check test test-clients test-compose bench
+.PHONY: help setup demo check test faults test-clients test-compose bench
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
 	@echo 'make check   check format and lints, run the unit tests: before each commit'
 	@echo 'make test    set up, check format and lints, run all tests'
+	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, one at a time (half an hour)'
 	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
 	@echo 'make test-compose   build the image, run docker-compose.yml and kill its containers (needs a Docker engine)'
 	@echo 'make bench   set up, and measure against psql \copy (ARGS=served, memory, kills: the others)'
@@ -25,6 +26,9 @@ check:
 
 test:
 	@sh scripts/test.sh
+
+faults:
+	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk-sink --test it -- --nocapture faults::
 
 test-clients:
 	@sh scripts/test-clients.sh
