@@ -12,9 +12,9 @@ use crate::remote::Remote;
 use crate::store::Store;
 use crate::topic::TopicLog;
 use crate::{
-    Config, Counters, DiskSpace, Error, Gap, Latencies, LogId, Offset, PartitionEnds, RecordBuffer,
-    Records, RemoteConfig, Retention, SegmentInfo, Session, Topic, TopicConfig, TopicSize,
-    VerifyReport, join, retention, verify,
+    Config, Counters, DiskSpace, Error, Gap, Latencies, LogId, Losses, Offset, PartitionEnds,
+    RecordBuffer, Records, RemoteConfig, Retention, SegmentInfo, Session, Topic, TopicConfig,
+    TopicSize, VerifyReport, join, retention, verify,
 };
 
 /// A log in use. Clones share it; every call blocks.
@@ -387,12 +387,23 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.
-    pub fn lost_records(&self, topic: &str) -> Result<u64, Error> {
-        let Role::Remote { remote, .. } = &self.role else {
-            let gaps = self.topic(topic)?.gaps_above_start();
-            return Ok(gaps.iter().map(|gap| gap.end.get() - gap.start.get()).sum());
-        };
-        remote.lost_records(topic)
+    pub fn losses(&self, topic: &str) -> Result<Losses, Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(Losses::of(&self.topic(topic)?.gaps_above_start())),
+            Role::Remote { remote, .. } => remote.losses(topic),
+        }
+    }
+
+    /// Notes that what a topic has lost, and not every group had applied, was appended again. Of a log elsewhere it is
+    /// not noted.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], or if the store fails.
+    pub fn settle_losses(&self, topic: &str) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => self.topic(topic)?.settle_gaps(),
+            Role::Remote { .. } => Ok(()),
+        }
     }
 
     /// What has been done since the log was opened; of a log elsewhere nothing is known of it.

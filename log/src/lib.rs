@@ -113,7 +113,7 @@ pub use error::Error;
 pub use facts::{
     Commit, Counters, DiskSpace, Latencies, PartitionEnds, SegmentInfo, Session, Topic, TopicSize,
 };
-pub use gap::Gap;
+pub use gap::{Applied, Gap, Losses};
 pub use histogram::{Durations, Histogram};
 pub use offset::{LogId, Offset, ParseLogIdError};
 pub use record::{Record, RecordBuffer, Records};

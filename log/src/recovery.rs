@@ -11,7 +11,7 @@ use crate::salvage::{Known, REBUILT, finish_replacing, rebuild};
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment, Summary, db_dir};
 use crate::shared::{Shared, now_ms};
 use crate::writer::{Prepared, Writer};
-use crate::{Error, Gap, Offset, Topic, journal};
+use crate::{Applied, Error, Gap, Offset, Topic, journal};
 
 /// By how much an end is raised beyond the durable mark where acknowledged records may be lost that the mark
 /// does not know of: more than a second's appends to one partition.
@@ -68,6 +68,7 @@ pub(crate) fn recover(
     lost.append(&mut found.holes);
     let is_new = |gap: &Gap| !are_covered(&gaps, gap.partition, gap.start, gap.end);
     let lost: Vec<_> = lost.into_iter().filter(is_new).collect();
+    let lost = shared.state.with_applied(&topic.name, lost)?;
     report_gaps(&topic.name, &lost);
     shared.state.put_gaps(&topic.name, &lost)?;
     gaps.extend(lost);
@@ -378,6 +379,7 @@ pub(crate) fn gaps_between(
             start: *end,
             end: *start,
             found_at_ms,
+            applied: Applied::Unknown,
             reason: reason.to_owned(),
         })
         .collect()

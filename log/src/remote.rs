@@ -42,7 +42,7 @@ use self::producer::Producer;
 use self::request::Request;
 use self::verdict::{Verdict, code};
 use crate::{
-    Error, LogId, Offset, PartitionEnds, RecordBuffer, Records, Retention, Session, Topic,
+    Error, LogId, Losses, Offset, PartitionEnds, RecordBuffer, Records, Retention, Session, Topic,
     TopicConfig, TopicSize,
 };
 
@@ -357,9 +357,9 @@ impl Remote {
         topics::size(&self.link, topic)
     }
 
-    pub(crate) fn lost_records(&self, topic: &str) -> Result<u64, Error> {
+    pub(crate) fn losses(&self, topic: &str) -> Result<Losses, Error> {
         self.link.check()?;
-        topics::lost_records(&self.link, topic)
+        topics::losses(&self.link, topic)
     }
 
     pub(crate) fn gap_count(&self, topic: &str) -> Result<u64, Error> {

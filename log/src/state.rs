@@ -15,7 +15,7 @@
 //! | `p` | the first producer id that was not given, i64 |
 //! | `h` holder NUL topic NUL partition u32 | offset u64 |
 //! | `b` topic NUL partition u32 | log start offset u64 |
-//! | `g` topic NUL partition u32, start u64 | end u64, when it was found, ms i64, why (text) |
+//! | `g` topic NUL partition u32, start u64 | end u64, when it was found, ms i64, the byte 1 if no group had come to it, 2 if all had come past it, 3 if its records were appended again, or none of these, why (text) |
 
 mod copy;
 mod deletion;
@@ -32,7 +32,7 @@ pub(crate) use self::foreign::ForeignCommit;
 pub(crate) use self::open::open;
 use crate::space::Space;
 use crate::wire::Fields;
-use crate::{Error, Gap, Offset, Retention, Topic, TopicConfig, database, files, segment};
+use crate::{Applied, Error, Gap, Offset, Retention, Topic, TopicConfig, database, files, segment};
 
 const NONE: u64 = u64::MAX;
 /// With fewer bytes free on the disk nothing is written to the state
@@ -248,12 +248,20 @@ impl State {
     pub(crate) fn gaps(&self, topic: &str) -> Result<Vec<Gap>, Error> {
         self.scan(&key(b'g', &[topic, ""]), |rest, value| {
             let (mut rest, mut value) = (Fields::of(rest), Fields::of(value));
+            let (end, found_at_ms) = (Offset::new(value.u64()?), value.i64()?);
+            let (applied, reason) = match value.rest() {
+                [1, reason @ ..] => (Applied::ByNone, reason),
+                [2, reason @ ..] => (Applied::ByAll, reason),
+                [3, reason @ ..] => (Applied::Again, reason),
+                reason => (Applied::Unknown, reason),
+            };
             Some(Gap {
                 partition: rest.u32()?,
                 start: Offset::new(rest.u64()?),
-                end: Offset::new(value.u64()?),
-                found_at_ms: value.i64()?,
-                reason: std::str::from_utf8(value.rest()).ok()?.to_owned(),
+                end,
+                found_at_ms,
+                applied,
+                reason: std::str::from_utf8(reason).ok()?.to_owned(),
             })
         })
     }
@@ -267,6 +275,27 @@ impl State {
             batch.insert(&self.keys, gap_key(topic, gap), gap_value(gap));
         }
         self.commit(batch, PersistMode::SyncAll)
+    }
+
+    /// Notes of gaps that have just been found who has applied their records.
+    pub(crate) fn with_applied(&self, topic: &str, mut gaps: Vec<Gap>) -> Result<Vec<Gap>, Error> {
+        if gaps.is_empty() {
+            return Ok(gaps);
+        }
+        let mut committed = self.committed()?;
+        let groups: std::collections::HashSet<_> = committed
+            .iter()
+            .map(|position| position.name.clone())
+            .collect();
+        committed.retain(|position| position.topic == topic);
+        let committed: Vec<_> = committed
+            .iter()
+            .map(|one| (one.partition, one.next))
+            .collect();
+        for gap in &mut gaps {
+            gap.set_applied(&committed, groups.len());
+        }
+        Ok(gaps)
     }
 
     /// Puts gaps in the place of others, in one write.
@@ -400,6 +429,13 @@ fn gap_key(topic: &str, gap: &Gap) -> Vec<u8> {
 fn gap_value(gap: &Gap) -> Vec<u8> {
     let mut value = gap.end.get().to_be_bytes().to_vec();
     value.extend_from_slice(&gap.found_at_ms.to_be_bytes());
+    // No text begins with these.
+    match gap.applied {
+        Applied::Unknown => {}
+        Applied::ByNone => value.push(1),
+        Applied::ByAll => value.push(2),
+        Applied::Again => value.push(3),
+    }
     value.extend_from_slice(gap.reason.as_bytes());
     value
 }

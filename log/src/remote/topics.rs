@@ -12,7 +12,7 @@ use super::context::Context;
 use super::request::Request;
 use super::topic_settings::{alter_retention, describe, retention_of, retention_texts};
 use super::{Link, topic_settings};
-use crate::{Error, Retention, Topic, TopicConfig, TopicSize};
+use crate::{Error, Losses, Retention, Topic, TopicConfig, TopicSize};
 
 /// Topics of a cluster's own.
 const INTERNAL_PREFIX: &str = "__";
@@ -136,9 +136,20 @@ pub(super) fn gap_count(link: &Link, topic: &str) -> Result<u64, Error> {
 }
 
 /// How many offsets of a topic have no record any more.
-pub(super) fn lost_records(link: &Link, topic: &str) -> Result<u64, Error> {
-    let [lost] = figures(link, topic, ["bekk.lost"])?;
-    Ok(lost)
+pub(super) fn losses(link: &Link, topic: &str) -> Result<Losses, Error> {
+    let names = [
+        "bekk.lost",
+        "bekk.lost.open",
+        "bekk.lost.unapplied",
+        "bekk.lost.untouched",
+    ];
+    let [all, open, unapplied, untouched] = figures(link, topic, names)?;
+    Ok(Losses {
+        all,
+        open,
+        unapplied,
+        untouched,
+    })
 }
 
 /// What Bekk's server tells of a topic among its settings.

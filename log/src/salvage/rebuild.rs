@@ -8,7 +8,7 @@ use crate::files::{self, io_error};
 use crate::producers::{Producer, ProducerKey, Producers, Sequenced};
 use crate::segment::{self, DAMAGED, Header, Summary, db_dir};
 use crate::segment_db::{Beginning, Hole, Put, SegmentDb};
-use crate::{Error, Gap, Offset};
+use crate::{Applied, Error, Gap, Offset};
 
 /// What a segment made anew is called until it takes the place of the damaged one.
 pub(crate) const REBUILT: &str = ".rebuilt";
@@ -104,6 +104,7 @@ impl Rebuilt {
                 start: *start,
                 end: *end,
                 found_at_ms,
+                applied: Applied::Unknown,
                 reason: error.to_string(),
             })
             .collect()

@@ -105,6 +105,7 @@ fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
     let Retention { age, size } = client.topic_named(name)?.config.retention;
     let on_disk = client.topic_size(name)?;
     let gaps = client.gaps(name)?.len();
+    let losses = client.losses(name)?;
     let bound = |name, bound: Option<u64>| Config {
         name,
         value: bound.map_or_else(|| "-1".to_owned(), |bound| bound.to_string()),
@@ -128,7 +129,10 @@ fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
         fixed("bekk.segments", on_disk.segments.to_string()),
         fixed("bekk.bytes", on_disk.bytes.to_string()),
         fixed("bekk.gaps", gaps.to_string()),
-        fixed("bekk.lost", client.lost_records(name)?.to_string()),
+        fixed("bekk.lost", losses.all.to_string()),
+        fixed("bekk.lost.open", losses.open.to_string()),
+        fixed("bekk.lost.unapplied", losses.unapplied.to_string()),
+        fixed("bekk.lost.untouched", losses.untouched.to_string()),
     ])
 }
 

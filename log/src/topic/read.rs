@@ -8,7 +8,7 @@ use crate::gap::are_covered;
 use crate::segment::Segment;
 use crate::segment_db::{Hole, ReadLimits};
 use crate::shared::now_ms;
-use crate::{Error, Gap, Offset, Records, recovery};
+use crate::{Applied, Error, Gap, Offset, Records, recovery};
 
 /// A segment that cannot be read, where it is known which, and why.
 type Failure = (Option<Arc<Segment>>, Error);
@@ -203,16 +203,35 @@ impl TopicLog {
                 start: *start,
                 end: *end,
                 found_at_ms: now_ms(),
+                applied: Applied::Unknown,
                 reason: "no record has these offsets".to_owned(),
             })
             .collect();
         self.note_gaps(gaps)
     }
 
+    /// Notes of the gaps that not every group had applied that their records were appended again.
+    pub(crate) fn settle_gaps(&self) -> Result<(), Error> {
+        let mut gaps = lock(&self.gaps);
+        let settled: Vec<_> = gaps
+            .iter()
+            .filter(|gap| matches!(gap.applied, Applied::Unknown | Applied::ByNone))
+            .map(|gap| Gap {
+                applied: Applied::Again,
+                ..gap.clone()
+            })
+            .collect();
+        self.shared.state.put_gaps(&self.name, &settled)?;
+        gaps.retain(|gap| matches!(gap.applied, Applied::ByAll | Applied::Again));
+        gaps.extend(settled);
+        Ok(())
+    }
+
     pub(super) fn note_gaps(&self, gaps: Vec<Gap>) -> Result<(), Error> {
         if gaps.is_empty() {
             return Ok(());
         }
+        let gaps = self.shared.state.with_applied(&self.name, gaps)?;
         recovery::report_gaps(&self.name, &gaps);
         self.shared.state.put_gaps(&self.name, &gaps)?;
         lock(&self.gaps).extend(gaps);

@@ -174,6 +174,7 @@ fn remaining(gap: &Gap, start: Offset, end: Option<Offset>, holes: &[(u32, Hole)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Applied;
 
     #[test]
     fn what_is_found_again_is_no_gap_any_more() {
@@ -182,6 +183,7 @@ mod tests {
             start: Offset::new(start),
             end: Offset::new(end),
             found_at_ms: 5,
+            applied: Applied::Unknown,
             reason: "lost".to_owned(),
         };
         let hole = |start, end| (1, (Offset::new(start), Offset::new(end)));

@@ -5,6 +5,7 @@
 mod api;
 mod cluster;
 mod damage;
+mod every_file;
 mod fixture;
 mod guest;
 mod hostile;

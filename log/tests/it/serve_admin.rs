@@ -137,6 +137,9 @@ fn settings_are_told() {
             ("bekk.bytes", &size.bytes.to_string()),
             ("bekk.gaps", "0"),
             ("bekk.lost", "0"),
+            ("bekk.lost.open", "0"),
+            ("bekk.lost.unapplied", "0"),
+            ("bekk.lost.untouched", "0"),
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(told, expected);
