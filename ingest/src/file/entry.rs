@@ -137,6 +137,14 @@ impl FileEntry {
         }
     }
 
+    /// Lets it be read again from its beginning; what is known of its content stays.
+    pub(crate) fn begin_again(&mut self) {
+        self.tail = Fingerprint::of(&[]);
+        self.crc = Some(0);
+        (self.position, self.line, self.header_at) = (0, 1, 0);
+        (self.receipt_bytes, self.state) = (None, FileState::Waiting);
+    }
+
     /// What `bekk.meta` is told of it.
     pub(crate) fn record(&self, by: &Identity) -> FileRecord {
         FileRecord {

@@ -60,21 +60,34 @@ pub(crate) fn holds_all(source: &mut Source, stat: &Stat, known: &FileEntry) -> 
     if source.packing().is_some() || verify(source, stat, known)? != Verdict::Same {
         return Ok(false);
     }
+    Ok(crc_of(source, known.position)? == Some(crc))
+}
+
+/// Whether a file, plain or compressed, has the text that was read of a known one.
+pub(crate) fn has_text(source: &mut Source, known: &FileEntry) -> io::Result<bool> {
+    let Some(crc) = known.crc else {
+        return Ok(false);
+    };
+    Ok(crc_of(source, known.position)? == Some(crc))
+}
+
+/// The CRC-32C of the first `len` bytes; `None` if there are fewer.
+fn crc_of(source: &mut Source, len: u64) -> io::Result<Option<u32>> {
     let mut found = 0;
     let mut block = vec![0; crate::source::BLOCK_BYTES];
     let mut at = 0;
-    while at < known.position {
+    while at < len {
         let wanted = block
             .len()
-            .min(usize::try_from(known.position - at).unwrap_or(usize::MAX));
+            .min(usize::try_from(len - at).unwrap_or(usize::MAX));
         let read = source.read_full_at(&mut block[..wanted], at)?;
         if read == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         found = crc32c::crc32c_append(found, &block[..read]);
         at += read as u64;
     }
-    Ok(found == crc)
+    Ok(Some(found))
 }
 
 impl Verdict {

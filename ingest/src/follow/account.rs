@@ -13,6 +13,7 @@ use crate::file::entry::{FileEntry, widen};
 use crate::follow::catalog::Catalog;
 use crate::follow::tracked::Tracked;
 use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::heal::Healed;
 use crate::ledger::hold::{holder, persist};
 use crate::ledger::metas::append_metas;
 use crate::stats::{Stats, Summary};
@@ -43,6 +44,8 @@ pub(crate) struct Account {
     held_at: Option<(Instant, u64)>,
     /// Bytes of files that the log has acknowledged in this session.
     bytes: u64,
+    /// Which losses of the log were looked after, as long as no checkpoint has what follows from it.
+    healed: Option<Healed>,
 }
 
 /// What an account is written with.
@@ -61,6 +64,7 @@ impl Account {
         ends: Vec<Vec<Offset>>,
         others: Checkpoint,
         told: HashMap<FileId, u64>,
+        healed: Option<Healed>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -73,6 +77,7 @@ impl Account {
             checkpoint_from: now,
             held_at: None,
             bytes: 0,
+            healed,
         }
     }
 
@@ -157,6 +162,11 @@ impl Account {
         let stored = checkpoint.store(place.path);
         let pause = began.elapsed() * 10;
         self.note_stored(stored);
+        if !self.is_late
+            && let Some(healed) = self.healed.take()
+        {
+            healed.store(place.log);
+        }
         // The log holds what the checkpoint that is there needs.
         if !self.is_late && self.is_hold_due() && self.hold(catalog, place)? {
             self.held_at = Some((Instant::now(), self.bytes));

@@ -112,7 +112,12 @@ impl<'a> Engine<'a> {
             catalog: Catalog::new(known),
             queue: Queue::new(),
             complaints: Complaints::default(),
-            account: Account::new(recovered.ends, recovered.others, recovered.told),
+            account: Account::new(
+                recovered.ends,
+                recovered.others,
+                recovered.told,
+                recovered.healed,
+            ),
             scan: 0,
             scan_at: now,
             summary: Summary::default(),

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bekk_stream::FileId;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::file::decision::FileState;
 use crate::file::entry::FileEntry;
@@ -22,6 +23,8 @@ pub(crate) struct Known {
     entries: HashMap<(usize, u64), Vec<FileEntry>>,
     /// The inodes of those from earlier runs, by stream and path.
     inodes: HashMap<(usize, PathBuf), u64>,
+    /// Hashes of the file names, with their streams, that any entry has had.
+    names: HashSet<u64>,
     /// Files that the last run had to do with: the checkpoint has them, or they were begun after it.
     recent: HashSet<FileId>,
     /// Files that are gone, the latest last.
@@ -57,6 +60,7 @@ impl Known {
     /// Adds an entry. Nearly all inodes are those of one file, and there may be very many.
     pub(crate) fn remember(&mut self, stream: usize, mut entry: FileEntry) {
         entry.offsets.shrink_to_fit();
+        self.names.insert(name_hash(stream, entry.path()));
         let inode = (stream, entry.inode);
         let entries = self
             .entries
@@ -129,6 +133,31 @@ impl Known {
         entries.iter().rfind(|entry| entry.path == bytes)
     }
 
+    /// Takes the newest entry whose file had the name of this one, in whatever directory, and for which `is_it`.
+    pub(crate) fn take_namesake(
+        &mut self,
+        stream: usize,
+        path: &Path,
+        mut is_it: impl FnMut(&FileEntry) -> bool,
+    ) -> Option<FileEntry> {
+        if !self.names.contains(&name_hash(stream, path)) {
+            return None;
+        }
+        let name = path.file_name();
+        let namesakes = self.of_stream(stream);
+        let mut namesakes: Vec<_> = namesakes
+            .filter(|entry| entry.path().file_name() == name)
+            .collect();
+        namesakes.sort_by_key(|entry| entry.decisions.last().map(|last| last.at_ms));
+        let found = namesakes
+            .into_iter()
+            .rev()
+            .find(|entry| is_it(entry))?
+            .clone();
+        self.remove(stream, &found);
+        Some(found)
+    }
+
     /// Forgets an entry.
     pub(crate) fn remove(&mut self, stream: usize, entry: &FileEntry) {
         if let Some(entries) = self.entries.get_mut(&(stream, entry.inode)) {
@@ -177,4 +206,9 @@ impl Known {
             !entry.is_in_receipt() || is_gone && self.ended.contains(&entry.id)
         })
     }
+}
+
+fn name_hash(stream: usize, path: &Path) -> u64 {
+    let name = path.file_name().unwrap_or_default();
+    xxh3_64_with_seed(name.as_bytes(), stream as u64)
 }

@@ -346,9 +346,13 @@ impl Engine<'_> {
             }
             let Succession { steps, begin } = succeed(&self.catalog, &file, &mut disk);
             self.perform(steps)?;
-            if let Some((what, why)) = begin
-                && !self.may_be_copy(&file)
-            {
+            let Some((what, why)) = begin else {
+                continue;
+            };
+            if what == What::New && self.take_back(&file)? {
+                continue;
+            }
+            if !self.may_be_copy(&file) {
                 fresh.push(Fresh { file, what, why });
             }
         }

@@ -31,6 +31,7 @@ pub(crate) mod gone;
 mod known;
 mod look;
 pub(crate) mod meet;
+mod moved;
 pub(crate) mod notices;
 mod outflow;
 pub(crate) mod packed;

@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub(crate) mod checkpoint;
 pub(crate) mod codec;
 mod entries;
+pub(crate) mod heal;
 pub(crate) mod hold;
 pub(crate) mod metas;
 pub(crate) mod recover;

@@ -18,6 +18,7 @@ use crate::file::entry::{FileEntry, widen};
 use crate::file::owner::Identity;
 use crate::inbox::Inbox;
 use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::heal::{Healed, heal};
 use crate::ledger::hold::holder;
 use crate::ledger::metas::{Metas, append_metas, create_topics, read_and_complete};
 use crate::ledger::scan::{Reading, Scan};
@@ -28,6 +29,8 @@ use crate::text::ranges::Ranges;
 /// What was found.
 pub(crate) struct Recovered {
     pub(crate) session: Session,
+    /// Which losses of the log were looked after just now; to be noted once the checkpoint has what follows from it.
+    pub(crate) healed: Option<Healed>,
     /// For each stream, where its partitions end.
     pub(crate) ends: Vec<Vec<Offset>>,
     /// In the order in which they were met: of two with one inode the later is meant.
@@ -113,6 +116,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         log_id: log.log_id().to_string(),
         ..Checkpoint::default()
     };
+    let checkpoint_ends = checkpoint.ends.clone();
     others.ends = checkpoint.ends;
     others.ends.retain(|(topic, _)| !is_configured(topic));
     let (entries, other_files): (Vec<_>, Vec<_>) = checkpoint
@@ -122,6 +126,13 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
     others.files = other_files;
     let mut entries: HashMap<FileId, FileEntry> =
         entries.into_iter().map(|entry| (entry.id, entry)).collect();
+    let healed = heal(
+        reading,
+        streams,
+        &checkpoint_ends,
+        &mut entries,
+        checkpoint_path,
+    )?;
     let mut recent: HashSet<FileId> = entries.keys().copied().collect();
     let mut files = Vec::new();
     for record in metas.files {
@@ -175,6 +186,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         recent,
         told,
         others,
+        healed,
     })
 }
 

@@ -1,0 +1,201 @@
+//! Damage to the log, to what ingest keeps beside it, and moved files: each record stays in the log once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bekk_ingest::Summary;
+use bekk_log::Offset;
+use bekk_stream::{Body, Payload, Value};
+
+use crate::world::{TOPIC, World, await_count, rows};
+
+/// The journal of the only segment of a topic.
+fn journal(world: &World, topic: &str) -> PathBuf {
+    world
+        .path("log")
+        .join("topics")
+        .join(topic)
+        .join("0000000001/db/0.jnl")
+}
+
+/// Flips a bit in the middle of what a journal holds.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end / 2] ^= 4;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The numbers of all records, in order. Offsets need not be dense.
+fn all_ids(world: &World) -> Vec<i64> {
+    let log = world.open_log();
+    let mut all = Vec::new();
+    for ends in log.partition_ends(TOPIC).unwrap() {
+        let mut next = ends.start;
+        while next < ends.end {
+            let records = log.read(TOPIC, ends.partition, next, 1 << 20).unwrap();
+            for record in records.iter() {
+                let Body::Row(mut row) = Payload::decode(record.value).unwrap().body else {
+                    panic!("a reject");
+                };
+                match row.next() {
+                    Some(Ok(Value::Int(id))) => all.push(id),
+                    other => panic!("{other:?} as an id"),
+                }
+            }
+            assert!(records.next_offset() > next);
+            next = records.next_offset();
+        }
+    }
+    log.close().unwrap();
+    all.sort_unstable();
+    all
+}
+
+fn lost(world: &World) -> bekk_log::Losses {
+    let log = world.open_log();
+    let losses = log.losses(TOPIC).unwrap();
+    log.close().unwrap();
+    losses
+}
+
+fn world_of(records: u64) -> World {
+    let world = World::new();
+    world.put("a.csv", format!("id,name,price\n{}", rows(0, records)));
+    assert_eq!(world.once().records, records);
+    world
+}
+
+/// A bit flips in the records that nobody has read yet.
+#[test]
+fn lost_records_are_read_again_from_their_file() {
+    let world = world_of(2000);
+    flip(&journal(&world, TOPIC));
+    let summary = world.once();
+    assert!((1..2000).contains(&summary.records), "{summary:?}");
+    assert_eq!(all_ids(&world), (0..2000).collect::<Vec<_>>());
+    let losses = lost(&world);
+    assert_eq!(losses.all, summary.records);
+    assert_eq!(losses.open, 0, "nothing is missing any more");
+    assert_eq!(world.once().records, 0);
+}
+
+/// The same where every group had applied them: nobody lacks them, and an older version of a row is not appended
+/// behind a newer one.
+#[test]
+fn lost_records_that_were_applied_are_not_appended_again() {
+    let world = world_of(2000);
+    let log = world.open_log();
+    for ends in log.partition_ends(TOPIC).unwrap() {
+        log.commit_offset("g", TOPIC, ends.partition, ends.end)
+            .unwrap();
+    }
+    log.close().unwrap();
+    flip(&journal(&world, TOPIC));
+    assert_eq!(world.once().records, 0);
+    let losses = lost(&world);
+    assert!(losses.all > 0 && losses.unapplied == 0, "{losses:?}");
+}
+
+/// The same of a stream without a key where a group had applied some of them.
+#[test]
+fn a_stream_without_a_key_is_told_first() {
+    let world = World::new();
+    world.put("a.csv", format!("id,name,price\n{}", rows(0, 2000)));
+    let mut stream = world.stream();
+    stream.key.clear();
+    let once = || -> Summary { world.once_with(&stream).unwrap() };
+    assert_eq!(once().records, 2000);
+    let log = world.open_log();
+    for ends in log.partition_ends(TOPIC).unwrap() {
+        let next = Offset::new(ends.end.get().min(1));
+        log.commit_offset("g", TOPIC, ends.partition, next).unwrap();
+    }
+    log.close().unwrap();
+    flip(&journal(&world, TOPIC));
+    assert_eq!(once().records, 0);
+    assert!(lost(&world).open > 0);
+}
+
+/// The file has changed since.
+#[test]
+fn a_file_that_is_another_by_now_gives_nothing_back() {
+    let world = world_of(2000);
+    let path = world.inbox("a.csv");
+    let text = fs::read_to_string(&path).unwrap();
+    world.put("a.csv", text.replacen("name 7,", "name 8,", 1));
+    flip(&journal(&world, TOPIC));
+    world.once();
+    assert!(lost(&world).open > 0);
+}
+
+/// A bit flips in what `bekk.meta` tells of the files.
+#[test]
+fn files_that_the_log_has_forgotten_are_known_by_the_checkpoint() {
+    for place in 1..4 {
+        let world = world_of(300);
+        let path = journal(&world, "bekk.meta");
+        let mut bytes = fs::read(&path).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        bytes[end * place / 4] ^= 4;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(world.once().records, 0, "at {place}/4");
+        // Told of again, so that the checkpoint is a cache as before.
+        fs::remove_file(world.path("state").join("checkpoint")).unwrap();
+        assert_eq!(
+            world.once().records,
+            0,
+            "at {place}/4, without the checkpoint"
+        );
+        assert_eq!(all_ids(&world), (0..300).collect::<Vec<_>>());
+    }
+}
+
+/// A disk is replaced: everything is copied to another directory, and the old one is gone.
+#[test]
+fn a_directory_that_was_moved_is_not_read_again() {
+    let world = world_of(300);
+    world.put("b.csv", format!("id,name,price\n{}", rows(300, 400)));
+    assert_eq!(world.once().records, 100);
+    let moved = world.path("moved");
+    fs::create_dir(&moved).unwrap();
+    for name in ["a.csv", "b.csv"] {
+        // Copied, so that the inodes are others.
+        fs::copy(world.inbox(name), moved.join(name)).unwrap();
+    }
+    fs::remove_dir_all(world.path("inbox")).unwrap();
+    let stream = crate::world::stream(&moved);
+    assert_eq!(world.once_with(&stream).unwrap().records, 0);
+    // What is added there is read on.
+    let mut text = fs::read_to_string(moved.join("b.csv")).unwrap();
+    text.push_str(&rows(400, 410));
+    fs::write(moved.join("b.csv"), text).unwrap();
+    crate::world::rest(&moved.join("b.csv"));
+    assert_eq!(world.once_with(&stream).unwrap().records, 10);
+    assert_eq!(all_ids(&world), (0..410).collect::<Vec<_>>());
+}
+
+/// A file is deleted and put back while it is followed.
+#[test]
+fn a_file_that_is_gone_and_back_is_not_read_again() {
+    let world = World::new();
+    let path = world.put("a.csv", format!("id,name,price\n{}", rows(0, 300)));
+    let stream = world.stream();
+    let (summary, ()) = world.follow(&stream, |log| {
+        await_count(log, 300);
+        let aside = world.path("a.csv");
+        for _ in 0..2 {
+            fs::copy(&path, &aside).unwrap();
+            fs::remove_file(&path).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            fs::copy(&aside, &path).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.push_str(&rows(300, 310));
+        fs::write(&path, text).unwrap();
+        await_count(log, 310);
+    });
+    assert_eq!(summary.records, 310);
+    assert_eq!(all_ids(&world), (0..310).collect::<Vec<_>>());
+}
