@@ -9,7 +9,8 @@ help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
 	@echo 'make check   check format and lints, run the unit tests: before each commit'
 	@echo 'make test    set up, check format and lints, run all tests'
-	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, one at a time (half an hour)'
+	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, and every file of a log damaged in every'
+	@echo '             way, one at a time (an hour)'
 	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
 	@echo 'make test-compose   build the image, run docker-compose.yml and kill its containers (needs a Docker engine)'
 	@echo 'make bench   set up, and measure against psql \copy (ARGS=served, memory, kills: the others)'
@@ -29,6 +30,7 @@ test:
 
 faults:
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk-sink --test it -- --nocapture faults::
+	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk-log --test it -- --nocapture every_file::
 
 test-clients:
 	@sh scripts/test-clients.sh

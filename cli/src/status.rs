@@ -47,8 +47,8 @@ pub(crate) struct LogStatus {
     /// Why it cannot be asked.
     pub(crate) error: Option<String>,
     pub(crate) topics: Vec<TopicLine>,
-    /// Places where records are lost.
-    pub(crate) gaps: u64,
+    /// Offsets that have no record any more, and whose records were not appended again.
+    pub(crate) lost: u64,
     /// The disk that its directory is on.
     pub(crate) disk: Option<Disk>,
 }
@@ -197,7 +197,7 @@ impl LogStatus {
             owner_pid: None,
             error: log.err().cloned(),
             topics: Vec::new(),
-            gaps: 0,
+            lost: 0,
             disk: disk(place),
         };
         if let Ok(Some(client)) = log {
@@ -216,7 +216,8 @@ impl LogStatus {
         self.topics = topic_lines(client)?;
         for topic in client.topics()? {
             // A Kafka cluster knows of none.
-            self.gaps += client.gap_count(&topic.name).unwrap_or_default();
+            let losses = client.losses(&topic.name).unwrap_or_default();
+            self.lost += losses.open;
         }
         Ok(())
     }

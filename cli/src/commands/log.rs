@@ -56,7 +56,7 @@ pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
             Err(error) => return Err(error.into()),
         };
         // A Kafka cluster knows of none.
-        let lost = log.lost_records(&topic.name).unwrap_or_default();
+        let lost = log.losses(&topic.name).unwrap_or_default().all;
         let partitions = log
             .partition_ends(&topic.name)?
             .into_iter()

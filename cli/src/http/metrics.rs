@@ -104,7 +104,8 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
         let name = topic.name.as_str();
         // A Kafka cluster tells neither.
         if let (Ok(size), Ok(gaps)) = (log.topic_size(name), log.gap_count(name)) {
-            sizes.push((name, size, gaps));
+            let lost = log.losses(name).unwrap_or_default().open;
+            sizes.push((name, size, (gaps, lost)));
         }
         for partition in log.partition_ends(name)? {
             ends.push((name, partition.partition.to_string(), partition));
@@ -119,8 +120,15 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
         family.count(&[("topic", topic)], size.segments.into());
     }
     let mut family = metrics.gauge("bekk_log_gaps", "Places where records of a topic are lost.");
-    for (topic, _, gaps) in &sizes {
+    for (topic, _, (gaps, _)) in &sizes {
         family.count(&[("topic", topic)], *gaps);
+    }
+    let mut family = metrics.gauge(
+        "bekk_log_lost_records",
+        "Records of a topic that damage has taken and that were not appended again.",
+    );
+    for (topic, _, (_, lost)) in &sizes {
+        family.count(&[("topic", topic)], *lost);
     }
     let mut family = metrics.gauge(
         "bekk_log_start_offset",

@@ -89,11 +89,13 @@ fn problems(status: &Status) -> Vec<Finding> {
         let act = Act::Do("free space on the log's disk, or shorten retention".to_owned());
         problem(Stage::Log, "The log's disk is full", what, act);
     }
-    let gaps = status.log.gaps;
-    if gaps > 0 {
+    let lost = status.log.lost;
+    if lost > 0 {
         let what = format!(
-            "the log has {gaps} {}: records are lost",
-            plural(gaps, "gap")
+            "{} {} of the log {} lost by damage",
+            grouped(lost),
+            plural(lost, "record"),
+            if lost == 1 { "is" } else { "are" }
         );
         let act = Act::Run("bekk log verify".to_owned());
         problem(Stage::Log, "Records are lost", what, act);
