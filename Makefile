@@ -3,10 +3,11 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup demo check test faults test-clients test-compose bench
+.PHONY: help setup demo install check test faults test-clients test-compose bench
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
+	@echo 'make install install bekk, man pages, completions and systemd units (PREFIX=/usr/local)'
 	@echo 'make check   check format and lints, run the unit tests: before each commit'
 	@echo 'make test    set up, check format and lints, run all tests'
 	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, and every file of a log damaged in every'
@@ -21,6 +22,9 @@ setup:
 
 demo:
 	@sh scripts/demo.sh $(ARGS)
+
+install:
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) sh scripts/install.sh
 
 check:
 	@sh scripts/check.sh

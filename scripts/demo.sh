@@ -11,7 +11,7 @@ if [ -x "$target/release/bekk" ]; then
     quiet=--quiet
 else
     quiet=
-    echo 'building bekk (the first time takes about 2 minutes on two cores) ...' >&2
+    echo 'building bekk (the first build takes about 5 minutes on two cores) ...' >&2
 fi
 # shellcheck disable=SC2086  # Empty, or one word.
 cargo build --release $quiet --locked --package bekk

@@ -64,11 +64,14 @@ impl Service {
         self.lock().clone()
     }
 
-    /// Notes the log that is in use from now on.
+    /// Notes the log that is in use from now on. With it a service is up, which systemd learns if it asked to
+    /// (`Type=notify`): a PostgreSQL that is away is waited for, and is no reason to fail a start.
     pub(crate) fn has_log(&self, log: &Client) {
         let mut parts = self.lock();
         parts.log = Some(log.clone());
         parts.log_waits_for = None;
+        // Whoever waits for the message reports its absence itself.
+        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     }
 
     /// Notes why there is no log at this moment.

@@ -1,6 +1,10 @@
 //! The command line's own documentation: help, man pages, completions, and messages for machines.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use crate::support::Sandbox;
 
@@ -85,4 +89,34 @@ fn every_line_on_standard_error_is_json_if_asked_for() {
         "postgres://h?x=1",
     ]);
     assert_eq!(lines.last().unwrap()["level"], "ERROR", "{lines:?}");
+}
+
+/// The units run commands that exist, and systemd hears when a service is up.
+#[test]
+fn systemd_units_run_and_readiness_is_reported() {
+    let sandbox = Sandbox::bare();
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
+    let mut commands = 0;
+    for unit in fs::read_dir(units).unwrap() {
+        let unit = fs::read_to_string(unit.unwrap().path()).unwrap();
+        let (_, command) = unit.split_once("ExecStart=/usr/bin/bekk ").unwrap();
+        let mut arguments: Vec<&str> = command.lines().next().unwrap().split(' ').collect();
+        arguments.push("--help");
+        sandbox.run(&arguments).ok();
+        commands += 1;
+    }
+    assert_eq!(commands, 4);
+
+    let manager = UnixDatagram::bind(sandbox.path("notify")).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let mut command = sandbox.bekk(&["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"]);
+    command.env("NOTIFY_SOCKET", sandbox.path("notify"));
+    let mut service = command.stderr(Stdio::null()).spawn().unwrap();
+    let mut message = [0; 100];
+    let length = manager.recv(&mut message);
+    service.kill().unwrap();
+    service.wait().unwrap();
+    assert_eq!(message[..length.unwrap()].trim_ascii(), b"READY=1");
 }
