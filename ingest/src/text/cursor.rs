@@ -135,12 +135,18 @@ impl Cursor {
 
     /// Takes note of bytes of the file that have been looked at, which began at `start`.
     pub(crate) fn scan(&mut self, start: u64, bytes: &[u8]) {
-        if let Some(hash) = &mut self.hash {
-            hash.update(bytes);
-        }
-        // Behind the position may be the beginning of an over-long record.
+        // After the position may be the beginning of an over-long record.
         let taken = usize::try_from(self.position.saturating_sub(start)).unwrap_or(usize::MAX);
         let (taken, ahead) = bytes.split_at(taken.min(bytes.len()));
+        if let Some(hash) = &mut self.hash {
+            hash.update(taken);
+            if let Some(overlong) = &mut self.overlong
+                && overlong.hash_before.is_none()
+            {
+                overlong.hash_before = Some(hash.clone());
+            }
+            hash.update(ahead);
+        }
         if !taken.is_empty() {
             self.crc = self.recent.append(self.scanned_crc, taken);
             self.scanned_crc = self.crc;

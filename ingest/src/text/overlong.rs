@@ -29,8 +29,8 @@ pub(crate) struct Overlong {
     hash: Xxh3,
     /// It is a comment: nothing comes of it.
     is_comment: bool,
-    /// The file's hash before it.
-    hash_before: Option<Box<Xxh3>>,
+    /// The file's hash before it, once the block in which it begins has been scanned.
+    pub(crate) hash_before: Option<Box<Xxh3>>,
 }
 
 /// Begins to pass a record of which the rest of the block is only a part, and more than is held.
@@ -56,7 +56,7 @@ pub(crate) fn begin_overlong(cursor: &mut Cursor, format: &Format<'_>, block: &m
         lines: 0,
         hash: Xxh3::new(),
         is_comment,
-        hash_before: cursor.hash.clone(),
+        hash_before: None,
     };
     let ended = record.take(rest, block.coding);
     debug_assert!(

@@ -528,3 +528,17 @@ fn a_record_that_the_log_has_otherwise_is_a_conflict() {
     assert_eq!(outcome.unwrap(), Outcome::Conflict(3));
     assert_eq!(batch.records, 0);
 }
+
+/// The hash of what was read is that of the file's bytes, too, where a quote that is never closed makes a record
+/// overlong that does not begin its block, and is read again from its beginning.
+#[test]
+fn a_record_that_is_read_again_is_hashed_once() {
+    let dialect = CsvDialect {
+        record_max: 8,
+        ..CsvDialect::default()
+    };
+    let content = [HEADER, "1,a,\n2,b,\n\"\n\r1\"\"11,\"1\n3,c,\n"].concat();
+    let taken = read_both(content.as_bytes(), &dialect).unwrap();
+    let faults = taken.iter().filter(|taken| taken.fault.is_some());
+    assert!(faults.count() > 0 && taken.len() > 3, "{taken:?}");
+}
