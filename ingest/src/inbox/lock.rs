@@ -39,7 +39,8 @@ pub(crate) fn lock_state(state_dir: &Path) -> Result<File, Error> {
 
 /// The inbox's directories, as far as they are there.
 pub(crate) struct InboxLock {
-    directories: HashMap<PathBuf, (u64, File)>,
+    /// With device and inode of each: the roots of two mounts may have the same inode number.
+    directories: HashMap<PathBuf, ((u64, u64), File)>,
     /// Whether some cannot be locked, which has been said.
     is_incomplete: bool,
 }
@@ -68,7 +69,7 @@ impl InboxLock {
             let Ok(metadata) = fs::metadata(path) else {
                 continue;
             };
-            let inode = metadata.ino();
+            let inode = (metadata.dev(), metadata.ino());
             // Several patterns may lead to one directory, also under several names.
             if self.directories.values().any(|(known, _)| *known == inode) {
                 continue;
@@ -120,16 +121,42 @@ pub enum Holder {
     Unknown,
 }
 
-/// Who has a file locked, as Linux tells it in `/proc/locks`; `None` if nobody has.
+/// Who has a file or directory locked; `None` if nobody has.
 #[must_use]
 pub fn holder(path: &Path) -> Option<Holder> {
-    let inode = format!(":{}", fs::metadata(path).ok()?.ino());
+    let metadata = fs::metadata(path).ok()?;
     let locks = fs::read_to_string("/proc/locks").ok()?;
+    let (device, inode) = (metadata.dev(), metadata.ino());
+    let device = (rustix::fs::major(device), rustix::fs::minor(device));
+    if let Some(holder) = holder_in(&locks, |found, of| of == inode && found == device) {
+        return Some(holder);
+    }
+    // Some file systems have another device in `/proc/locks` than in the file's metadata. The inode alone may be
+    // another file's, so that the lock itself must say that it is taken.
+    let holder = holder_in(&locks, |_, of| of == inode)?;
+    let is_locked = || match File::open(path).ok()?.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(holder),
+        _ => None,
+    };
+    is_locked()
+}
+
+/// The first holder of a lock in the text of `/proc/locks` whose device and inode are meant. A line is
+/// `1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF`, device in hexadecimal, with `->` before the kind for one that waits.
+fn holder_in(locks: &str, is_meant: impl Fn((u32, u32), u64) -> bool) -> Option<Holder> {
     locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let file = fields.iter().position(|field| field.ends_with(&inode))?;
-        let process = fields.get(file.checked_sub(1)?)?.parse();
-        Some(match process {
+        if fields.get(1) == Some(&"->") {
+            return None;
+        }
+        let [process, file] = *fields.get(4..6)? else {
+            return None;
+        };
+        let mut parts = file.split(':');
+        let mut hexadecimal = || u32::from_str_radix(parts.next()?, 16).ok();
+        let device = (hexadecimal()?, hexadecimal()?);
+        let inode = parts.next()?.parse().ok()?;
+        is_meant(device, inode).then(|| match process.parse() {
             Ok(process @ 1..) => Holder::Process(process),
             _ => Holder::Unknown,
         })
@@ -140,5 +167,64 @@ fn shown(holder: Option<Holder>) -> String {
     match holder {
         Some(Holder::Process(process)) => format!(" (pid {process})"),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::stream;
+
+    #[test]
+    fn a_lock_is_told_by_device_and_inode() {
+        let locks = "1: POSIX  ADVISORY  WRITE 11 08:01:131 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 22 fd:0a:131 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 33 fd:0a:131 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 0 00:2f:7 0 EOF\n\
+                     4: LEASE\n";
+        let check = |device, inode, expected| {
+            let found = holder_in(locks, |of, number| (of, number) == (device, inode));
+            assert_eq!(found, expected, "{device:?} {inode}");
+        };
+        check((8, 1), 131, Some(Holder::Process(11)));
+        check((0xfd, 10), 131, Some(Holder::Process(22)));
+        check((8, 2), 131, None);
+        check((0x00, 0x2f), 7, Some(Holder::Unknown));
+        check((8, 1), 13, None);
+    }
+
+    #[test]
+    fn a_holder_is_found_while_it_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(holder(directory.path()), None);
+        let file = File::open(directory.path()).unwrap();
+        file.try_lock().unwrap();
+        let process = Holder::Process(std::process::id());
+        assert_eq!(holder(directory.path()), Some(process));
+        drop(file);
+        assert_eq!(holder(directory.path()), None);
+    }
+
+    /// The roots of `/proc` and `/sys` have the same inode number, as those of two mounts of one kind mostly have.
+    #[test]
+    fn directories_of_two_devices_with_one_inode_number_are_both_locked() {
+        let inode = |path| fs::metadata(path).unwrap().ino();
+        assert_eq!(inode("/proc"), inode("/sys"));
+        let mut both = stream();
+        both.files = vec!["/proc/*.bekk".to_owned(), "/sys/*.bekk".to_owned()];
+        // Other runs of this test lock them too.
+        let both = Inbox::new(&[both]).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        let lock = loop {
+            match InboxLock::new(&both) {
+                Err(Error::InboxLocked { .. }) if Instant::now() < until => {}
+                lock => break lock.unwrap(),
+            }
+        };
+        for path in ["/proc", "/sys"] {
+            let locked = File::open(path).unwrap().try_lock();
+            assert!(matches!(locked, Err(TryLockError::WouldBlock)), "{path}");
+        }
+        drop(lock);
     }
 }

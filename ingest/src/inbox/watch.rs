@@ -25,8 +25,8 @@ pub(crate) struct Watch {
 
 struct Watched {
     root: Root,
-    /// The inode that is watched: a directory may go and come again.
-    inode: Option<u64>,
+    /// Device and inode that are watched: a directory may go and come again, or be mounted over.
+    inode: Option<(u64, u64)>,
 }
 
 impl Watch {
@@ -76,7 +76,10 @@ impl Watch {
         let mut failure = None;
         for watched in &mut self.roots {
             let directory = &watched.root.directory;
-            let inode = directory.metadata().ok().map(|metadata| metadata.ino());
+            let inode = directory
+                .metadata()
+                .ok()
+                .map(|metadata| (metadata.dev(), metadata.ino()));
             if inode.is_none() || inode == watched.inode {
                 watched.inode = inode;
                 continue;
