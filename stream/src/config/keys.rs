@@ -2,33 +2,12 @@
 
 use std::path::Path;
 
+use serde::de::{DeserializeOwned, Deserializer, Error, Visitor, value};
+use serde::forward_to_deserialize_any;
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
+use super::{ConfigError, raw};
 use crate::CsvDialect;
-
-const LOG: &[&str] = &["dir", "url", "durability", "kafka"];
-const INGEST: &[&str] = &["notify", "close_after", "partial_after", "open_files_max"];
-const POSTGRES: &[&str] = &["url"];
-const STREAM: &[&str] = &[
-    "files",
-    "exclude",
-    "finished",
-    "table",
-    "key",
-    "on_conflict",
-    "newer_by",
-    "partitions",
-    "retention",
-    "indexes",
-    "csv",
-    "columns",
-];
-const RETENTION: &[&str] = &["age", "size"];
-const COLUMN: &[&str] = &[
-    "name", "type", "nullable", "header", "allowed", "min", "max", "format", "zone", "null",
-    "true", "false",
-];
 
 /// Checks the keys of a configuration; text that is no TOML passes, for the parser to report.
 pub(super) fn check(text: &str, path: &Path) -> Result<(), ConfigError> {
@@ -36,16 +15,13 @@ pub(super) fn check(text: &str, path: &Path) -> Result<(), ConfigError> {
         return Ok(());
     };
     let checker = Checker { text, path };
-    checker.table(
-        document.get_ref(),
-        &["log", "ingest", "postgres", "streams"],
-        |key, value| match key {
-            "log" => checker.value(value, LOG),
-            "ingest" => checker.value(value, INGEST),
-            "postgres" => checker.value(value, POSTGRES),
-            _ => checker.each(value, |stream| checker.stream(stream)),
-        },
-    )
+    let keys = keys_of::<raw::Config>();
+    checker.table(document.get_ref(), keys, |key, value| match key {
+        "log" => checker.value(value, keys_of::<raw::Log>()),
+        "ingest" => checker.value(value, keys_of::<raw::Ingest>()),
+        "postgres" => checker.value(value, keys_of::<raw::Postgres>()),
+        _ => checker.each(value, |stream| checker.stream(stream)),
+    })
 }
 
 struct Checker<'a> {
@@ -58,13 +34,15 @@ impl Checker<'_> {
         let DeValue::Table(table) = stream else {
             return Ok(());
         };
-        self.table(table, STREAM, |key, value| match (key, value) {
-            ("retention", value) => self.value(value, RETENTION),
-            ("csv", value) => self.value(value, CsvDialect::KEYS),
-            ("columns", DeValue::Array(columns)) => columns
-                .iter()
-                .try_for_each(|column| self.value(column.get_ref(), COLUMN)),
-            _ => Ok(()),
+        self.table(table, keys_of::<raw::Stream>(), |key, value| {
+            match (key, value) {
+                ("retention", value) => self.value(value, keys_of::<raw::Retention>()),
+                ("csv", value) => self.value(value, CsvDialect::KEYS),
+                ("columns", DeValue::Array(columns)) => columns
+                    .iter()
+                    .try_for_each(|column| self.value(column.get_ref(), keys_of::<raw::Column>())),
+                _ => Ok(()),
+            }
         })
     }
 
@@ -121,5 +99,38 @@ impl Checker<'_> {
             place: format!("line {line}"),
             detail,
         }
+    }
+}
+
+/// The keys of a table: the fields that its struct asks a deserializer for.
+fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut keys: &'static [&'static str] = &[];
+    // It has the names, and gives no value.
+    let _ = T::deserialize(Asked(&mut keys));
+    keys
+}
+
+struct Asked<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Asked<'_> {
+    type Error = value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, value::Error> {
+        *self.0 = fields;
+        Err(value::Error::custom("only the names are wanted"))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, value::Error> {
+        Err(value::Error::custom("only a struct has keys"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
