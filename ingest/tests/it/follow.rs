@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bekk_ingest::{Mode, Stats};
-use bekk_stream::Value;
+use bekk_ingest::{Config, Mode, Stats};
+use bekk_stream::{Finished, Meta, Value};
 
-use crate::world::{World, await_count, ids, rows};
+use crate::world::{World, await_count, ids, metas, rows};
 
 #[test]
 fn growth_and_new_files_are_seen() {
@@ -202,4 +202,37 @@ fn an_unterminated_record_waits() {
     config.partial_after = Duration::from_secs(30);
     world.follow_with(&config, &stream, |log| await_count(log, 3));
     assert_eq!(ids(&world.logged_of_one()), [1, 23, 4]);
+}
+
+/// A file stands where the directory for finished files is to be: each listing tries again to move them there.
+#[test]
+fn a_file_that_cannot_be_moved_is_moved_later() {
+    let world = World::new();
+    let done = world.path("done");
+    fs::write(&done, "in the way").unwrap();
+    let mut stream = world.stream();
+    stream.finished = Finished::Move(done.clone());
+    let path = world.put("a.csv", "id\n1\n");
+    let config = Config {
+        poll_idle: Duration::from_millis(20),
+        close_after: Duration::from_secs(1),
+        ..world.config(Mode::Follow)
+    };
+    let await_until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let until = Instant::now() + Duration::from_secs(30);
+        while !is_so() {
+            assert!(Instant::now() < until, "{what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    world.follow_with(&config, &stream, |log| {
+        await_count(log, 1);
+        let is_receipt = |meta: &Meta| matches!(meta, Meta::Receipt(_));
+        await_until("its receipt", &|| metas(log).iter().any(is_receipt));
+        assert!(path.exists());
+        fs::remove_file(&done).unwrap();
+        await_until("it is moved", &|| done.join("a.csv").exists());
+        assert!(!path.exists());
+    });
+    assert_eq!(world.receipts().len(), 1);
 }
