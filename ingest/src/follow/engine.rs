@@ -23,6 +23,7 @@ use crate::inbox::Inbox;
 use crate::inbox::lock::InboxLock;
 use crate::inbox::watch::Watch;
 use crate::ledger::append::Event;
+use crate::ledger::archive::Archive;
 use crate::ledger::recover::Recovered;
 use crate::stats::{Stats, Summary};
 use crate::text::batch::Batch;
@@ -53,6 +54,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) formats: Formats<'a>,
     pub(crate) outflow: Outflow<'a>,
     pub(crate) catalog: Catalog,
+    /// Finished files that are in no catalog until a file is met that begins as one of them.
+    pub(crate) archive: Archive,
     pub(crate) queue: Queue,
     pub(crate) complaints: Complaints,
     pub(crate) account: Account,
@@ -110,6 +113,7 @@ impl<'a> Engine<'a> {
             outflow: Outflow::new(&partitions, batches, events),
             formats: Formats::new(around.streams, partitions),
             catalog: Catalog::new(known),
+            archive: recovered.archive,
             queue: Queue::new(),
             complaints: Complaints::default(),
             account: Account::new(

@@ -108,7 +108,10 @@ impl Engine<'_> {
             match self.catalog.of_inode(file.stream, &file.stat) {
                 Some(id) => self.meet_tracked(id, file, &mut found)?,
                 // Further names of a file are none of its own.
-                None if seen.insert(key) => self.meet_unknown(file, &mut found)?,
+                None if seen.insert(key) => {
+                    self.look_up_archived(&file)?;
+                    self.meet_unknown(file, &mut found)?;
+                }
                 None => {}
             }
         }

@@ -1,6 +1,8 @@
 //! Files that are somewhere else with the same name: their directory was moved or copied to another disk, restored or
 //! mounted anew, or they were deleted and put back. Content decides, not device and path.
 
+use std::fs::File;
+
 use bekk_stream::{FileId, Finished};
 
 use crate::file::decision::What;
@@ -10,9 +12,29 @@ use crate::follow::look::{Disk, Look};
 use crate::follow::step::{Resume, Step};
 use crate::follow::tracked::Outside;
 use crate::inbox::Listed;
+use crate::ledger::archive::finished_entry;
+use crate::source::Source;
 use crate::text::recent::Recent;
 
 impl Engine<'_> {
+    /// Takes the files that began as this one does out of the archive: it may be one of them.
+    pub(crate) fn look_up_archived(&mut self, file: &Listed) -> Result<(), Stopped> {
+        if self.archive.is_empty() {
+            return Ok(());
+        }
+        let opened = File::open(&file.path).and_then(Source::new);
+        let archive = &mut self.archive;
+        let alike = opened.and_then(|mut source| archive.take_alike(file.stream, &mut source));
+        // What cannot be read is reported where it is read.
+        for archived in alike.unwrap_or_default() {
+            if let Some((record, receipt)) = archived.look_up(self.around.log)? {
+                let entry = finished_entry(record, &receipt);
+                self.catalog.known.remember(file.stream, entry);
+            }
+        }
+        Ok(())
+    }
+
     /// Continues in a file that has the name of one that is not where it was, and all that was read of it; says whether
     /// it does.
     pub(crate) fn take_back(&mut self, file: &Listed) -> Result<bool, Stopped> {

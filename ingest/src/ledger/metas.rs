@@ -1,6 +1,6 @@
 //! `bekk.meta`: what is told there of schemas, files and their receipts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
 use bekk_log::{Client, Error as LogError, RecordBuffer, Retention, Session, TopicConfig};
@@ -8,6 +8,7 @@ use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Progress, Receipt, Schem
 
 use crate::Error;
 use crate::clock::now_ms;
+use crate::ledger::archive::Archived;
 use crate::ledger::scan::{Reading, Scan};
 use crate::ledger::space::{Append, wait_for_space};
 use crate::stats::Stats;
@@ -19,10 +20,12 @@ const METAS_PER_BATCH: usize = 1000;
 #[derive(Default)]
 pub(crate) struct Metas {
     schemas: HashSet<SchemaId>,
-    /// In the order in which they were met.
-    pub(crate) files: Vec<FileRecord>,
-    /// How many records there are of each.
-    files_of: HashMap<FileId, u32>,
+    /// In the order in which they were met: by the offset of the last record of each.
+    pub(crate) files: BTreeMap<u64, FileRecord>,
+    /// Those offsets.
+    files_at: HashMap<FileId, u64>,
+    /// Finished files of which nothing more is kept.
+    pub(crate) archived: HashMap<FileId, Archived>,
     pub(crate) receipts: HashMap<FileId, Receipt>,
     pub(crate) progress: HashMap<FileId, Progress>,
     /// How far each file is if its first records are in the log.
@@ -69,12 +72,12 @@ pub(crate) fn create_topics(log: &Client, streams: &[Stream]) -> Result<(), Erro
 pub(crate) fn read_and_complete(
     reading: Reading<'_>,
     session: &Session,
-    streams: &[Stream],
+    needed: &Needed<'_>,
 ) -> Result<Metas, Error> {
     let Reading { log, stats, stop } = reading;
-    let metas = read_metas(reading)?;
+    let metas = read_metas(reading, needed)?;
     let mut missing = Vec::new();
-    for stream in streams {
+    for stream in needed.streams {
         let schema = stream.schema();
         if !metas.schemas.contains(&schema.id()) {
             missing.push(Meta::Schema(schema.id(), schema));
@@ -122,40 +125,119 @@ pub(crate) fn append_metas_with(
     Ok(true)
 }
 
-fn read_metas(reading: Reading<'_>) -> Result<Metas, Error> {
+fn read_metas(reading: Reading<'_>, needed: &Needed<'_>) -> Result<Metas, Error> {
     let mut metas = Metas::default();
     let mut scan = Scan::new(reading, META_TOPIC, &[])?;
     while scan.step(|_, record| match Meta::decode(record.value) {
         Ok(Meta::Schema(id, _)) => {
             metas.schemas.insert(id);
         }
-        Ok(Meta::File(file)) => {
-            *metas.files_of.entry(file.id).or_default() += 1;
-            metas.files.push(file);
-        }
-        Ok(Meta::Receipt(receipt)) => {
-            // It tells more than what was told at the beginning.
-            metas.begun.remove(&receipt.file);
-            metas.receipts.insert(receipt.file, receipt);
-        }
+        Ok(Meta::File(file)) => metas.add_file(file, record.offset.get()),
+        Ok(Meta::Receipt(receipt)) => metas.add_receipt(receipt, record.offset.get(), needed),
         Ok(Meta::Progress(progress)) => {
-            metas.begun.remove(&progress.file);
-            metas.told.insert(progress.file, progress.position);
-            metas.progress.insert(progress.file, progress);
+            if metas.is_past(&progress) {
+                metas.begun.remove(&progress.file);
+                metas.told.insert(progress.file, progress.position);
+                metas.progress.insert(progress.file, progress);
+            }
         }
         Ok(Meta::Begun(progress)) => {
-            metas.begun.insert(progress.file, progress);
+            if metas.is_past(&progress) {
+                metas.begun.insert(progress.file, progress);
+            }
         }
         Err(error) => tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is passed over"),
     })? {}
-    // Of a file that was told of anew, the last record counts, and its place.
-    let Metas {
-        files, files_of, ..
-    } = &mut metas;
-    files.retain(|file| {
-        let left = files_of.entry(file.id).or_default();
-        *left = left.saturating_sub(1);
-        *left == 0
-    });
+    let begun = metas.progress.keys().chain(metas.begun.keys()).copied();
+    let begun: Vec<_> = begun.filter(|id| metas.archived.contains_key(id)).collect();
+    metas.restore(reading.log, begun)?;
     Ok(metas)
+}
+
+/// Of which finished files more is needed than where `bekk.meta` tells of them.
+pub(crate) struct Needed<'a> {
+    /// Those that the checkpoint has.
+    pub(crate) files: &'a HashSet<FileId>,
+    /// Those that another ingest has met.
+    pub(crate) ingest: &'a str,
+    pub(crate) streams: &'a [Stream],
+}
+
+impl Metas {
+    fn add_file(&mut self, file: FileRecord, at: u64) {
+        if let Some(archived) = self.archived.get_mut(&file.id) {
+            archived.tell_again(&file, at);
+            return;
+        }
+        // Of a file that was told of anew, the last record counts, and its place.
+        if let Some(before) = self.files_at.insert(file.id, at) {
+            self.files.remove(&before);
+        }
+        self.files.insert(at, file);
+    }
+
+    fn add_receipt(&mut self, receipt: Receipt, at: u64, needed: &Needed<'_>) {
+        // It tells more than what was told at the beginning.
+        self.begun.remove(&receipt.file);
+        match self.to_archive(&receipt, at, needed) {
+            Some(archived) => {
+                self.progress.remove(&receipt.file);
+                self.told.remove(&receipt.file);
+                self.receipts.remove(&receipt.file);
+                if let Some(file_at) = self.files_at.remove(&receipt.file) {
+                    self.files.remove(&file_at);
+                }
+                self.archived.insert(receipt.file, archived);
+            }
+            None => {
+                self.receipts.insert(receipt.file, receipt);
+            }
+        }
+    }
+
+    /// What is kept of a file that has a receipt, if nothing more is needed.
+    fn to_archive(&self, receipt: &Receipt, at: u64, needed: &Needed<'_>) -> Option<Archived> {
+        let is_further = |progress: &Progress| progress.position > receipt.bytes;
+        if needed.files.contains(&receipt.file)
+            || self.progress.get(&receipt.file).is_some_and(is_further)
+        {
+            return None;
+        }
+        if let Some(archived) = self.archived.get(&receipt.file) {
+            return Some(archived.with_receipt(at, receipt.bytes));
+        }
+        let file_at = *self.files_at.get(&receipt.file)?;
+        let file = self.files.get(&file_at)?;
+        let stream = needed
+            .streams
+            .iter()
+            .position(|stream| stream.name == file.stream)?;
+        (file.ingest == needed.ingest)
+            .then(|| Archived::new(file, stream, (file_at, at), receipt.bytes))
+            .flatten()
+    }
+
+    /// Whether a file is further than its receipt tells, if it is archived.
+    fn is_past(&self, progress: &Progress) -> bool {
+        let archived = self.archived.get(&progress.file);
+        archived.is_none_or(|archived| progress.position > archived.bytes)
+    }
+
+    /// Takes files out of the archive of which more is needed.
+    pub(crate) fn restore(
+        &mut self,
+        log: &Client,
+        ids: impl IntoIterator<Item = FileId>,
+    ) -> Result<(), Error> {
+        for id in ids {
+            let Some(archived) = self.archived.remove(&id) else {
+                continue;
+            };
+            if let Some((file, receipt)) = archived.look_up(log)? {
+                self.add_file(file, archived.file_at());
+                self.receipts.insert(id, receipt);
+            }
+        }
+        Ok(())
+    }
 }

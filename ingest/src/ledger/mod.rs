@@ -1,6 +1,7 @@
 //! What the log and the checkpoint hold of the files: appends to the log, and what is read back from it.
 
 pub(crate) mod append;
+pub(crate) mod archive;
 pub(crate) mod checkpoint;
 pub(crate) mod codec;
 mod entries;

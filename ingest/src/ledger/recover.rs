@@ -17,10 +17,11 @@ use crate::Error;
 use crate::file::entry::{FileEntry, widen};
 use crate::file::owner::Identity;
 use crate::inbox::Inbox;
+use crate::ledger::archive::{Archive, finished_entry};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::heal::{Healed, heal};
 use crate::ledger::hold::holder;
-use crate::ledger::metas::{Metas, append_metas, create_topics, read_and_complete};
+use crate::ledger::metas::{Metas, Needed, append_metas, create_topics, read_and_complete};
 use crate::ledger::scan::{Reading, Scan};
 use crate::ledger::space::wait_for_space;
 use crate::stats::Stats;
@@ -41,6 +42,8 @@ pub(crate) struct Recovered {
     pub(crate) told: HashMap<FileId, u64>,
     /// Topics and files of streams that are not configured now: kept in the checkpoint as they are.
     pub(crate) others: Checkpoint,
+    /// Finished files that nobody has met lately.
+    pub(crate) archive: Archive,
 }
 
 /// What the records behind the checkpoint tell of a file.
@@ -96,9 +99,15 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
     let reading = Reading { log, stats, stop };
     let is_without = checkpoint.is_none();
     let checkpoint = checkpoint.unwrap_or_default();
-    let mut metas = read_and_complete(reading, &session, streams)?;
-    metas.files.retain(|file| identity.can_know(file));
-    release_lost(log, &metas.files, inbox, identity)?;
+    let with_entry: HashSet<FileId> = checkpoint.files.iter().map(|entry| entry.id).collect();
+    let needed = Needed {
+        files: &with_entry,
+        ingest: &identity.ingest,
+        streams,
+    };
+    let mut metas = read_and_complete(reading, &session, &needed)?;
+    metas.files.retain(|_, file| identity.can_know(file));
+    release_lost(log, metas.files.values(), inbox, identity)?;
     let bases = bases(&metas, &checkpoint);
     let mut seen: HashMap<FileId, Seen> = HashMap::new();
     let mut ends = Vec::new();
@@ -108,9 +117,11 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
             .iter()
             .find(|(topic, _)| *topic == stream.name);
         let known = known.map_or(&[][..], |(_, ends)| ends);
-        let told = (&bases, &metas.begun);
+        let told = (&bases, &metas);
         ends.push(read_topic(reading, &stream.name, known, told, &mut seen)?);
     }
+    let further: Vec<FileId> = seen.keys().copied().collect();
+    metas.restore(log, further)?;
     let is_configured = |name: &str| streams.iter().any(|stream| stream.name == name);
     let mut others = Checkpoint {
         log_id: log.log_id().to_string(),
@@ -135,7 +146,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
     )?;
     let mut recent: HashSet<FileId> = entries.keys().copied().collect();
     let mut files = Vec::new();
-    for record in metas.files {
+    for record in std::mem::take(&mut metas.files).into_values() {
         let id = record.id;
         let seen = seen.remove(&id).unwrap_or_default();
         let begun = metas.begun.remove(&id);
@@ -187,6 +198,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         told,
         others,
         healed,
+        archive: Archive::new(metas.archived),
     })
 }
 
@@ -266,7 +278,7 @@ impl Base {
 /// that told the same, or not.
 fn bases(metas: &Metas, checkpoint: &Checkpoint) -> HashMap<FileId, Base> {
     let with_entry: HashSet<FileId> = checkpoint.files.iter().map(|entry| entry.id).collect();
-    let files = metas.files.iter().map(|file| file.id);
+    let files = metas.files.values().map(|file| file.id);
     let without = files.filter(|id| !with_entry.contains(id));
     let bases = without.filter_map(|id| {
         let receipt = metas.receipts.get(&id).map(|receipt| receipt.bytes);
@@ -283,14 +295,13 @@ fn bases(metas: &Metas, checkpoint: &Checkpoint) -> HashMap<FileId, Base> {
 
 /// Lets go of what ingests of lost state directories hold in the log: those that have met files of this inbox,
 /// which is ours alone now.
-fn release_lost(
+fn release_lost<'a>(
     log: &Client,
-    files: &[FileRecord],
+    files: impl Iterator<Item = &'a FileRecord>,
     inbox: &Inbox,
     identity: &Identity,
 ) -> Result<(), Error> {
     let lost: HashSet<&str> = files
-        .iter()
         .filter(|file| file.ingest != identity.ingest && !file.ingest.is_empty())
         .filter(|file| {
             let path = Path::new(OsStr::from_bytes(&file.path));
@@ -319,13 +330,7 @@ fn without_checkpoint(
         (Some(progress), _) if Some(progress.position) >= receipt_bytes => {
             FileEntry::from_progress(record, progress)
         }
-        (_, Some(receipt)) => {
-            let mut entry = FileEntry::new(record);
-            entry.known.insert(0, receipt.bytes);
-            (entry.records, entry.rejects) = (receipt.records, receipt.rejects);
-            entry.offsets.clone_from(&receipt.offsets);
-            entry
-        }
+        (_, Some(receipt)) => finished_entry(record, receipt),
         _ => FileEntry::new(record),
     };
     let mut entry = with_seen(entry, seen);
@@ -338,7 +343,7 @@ fn read_topic(
     reading: Reading<'_>,
     topic: &str,
     known_ends: &[u64],
-    (bases, begun): (&HashMap<FileId, Base>, &HashMap<FileId, Progress>),
+    (bases, metas): (&HashMap<FileId, Base>, &Metas),
     seen: &mut HashMap<FileId, Seen>,
 ) -> Result<Vec<Offset>, Error> {
     let mut scan = Scan::new(reading, topic, known_ends)?;
@@ -354,13 +359,16 @@ fn read_topic(
         };
         let origin = payload.origin;
         let base = bases.get(&origin.file);
-        if base.is_some_and(|base| base.covers(origin.start)) {
+        let archived = metas.archived.get(&origin.file);
+        if base.is_some_and(|base| base.covers(origin.start))
+            || archived.is_some_and(|archived| origin.start < archived.bytes)
+        {
             return;
         }
         let seen = seen.entry(origin.file).or_default();
         seen.ranges.insert(origin.start, origin.end);
         seen.records += 1;
-        let first = begun.get(&origin.file);
+        let first = metas.begun.get(&origin.file);
         seen.first_records += u64::from(first.is_some_and(|begun| origin.start < begun.position));
         seen.rejects += u64::from(matches!(payload.body, Body::Reject(_)));
         let offset = record.offset.get();

@@ -199,3 +199,34 @@ fn a_file_that_is_gone_and_back_is_not_read_again() {
     assert_eq!(summary.records, 310);
     assert_eq!(all_ids(&world), (0..310).collect::<Vec<_>>());
 }
+
+/// More files have been finished and are gone than the checkpoint keeps. They come back.
+#[test]
+fn files_that_were_finished_long_ago_are_known_when_they_come_back() {
+    const FILES: u64 = 330;
+    let world = World::new();
+    let name = |i: u64| format!("{i:03}.csv");
+    for i in 0..FILES {
+        world.put(&name(i), format!("id,name,price\n{}", rows(i, i + 1)));
+    }
+    assert_eq!(world.once().records, FILES);
+    let aside = world.path("aside");
+    fs::create_dir(&aside).unwrap();
+    for i in 0..FILES {
+        fs::rename(world.inbox(&name(i)), aside.join(name(i))).unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(world.once().records, 0);
+    }
+    for i in 0..FILES {
+        fs::rename(aside.join(name(i)), world.inbox(&name(i))).unwrap();
+    }
+    // One has got a row meanwhile.
+    let mut text = fs::read_to_string(world.inbox(&name(7))).unwrap();
+    text.push_str(&rows(FILES, FILES + 1));
+    world.put(&name(7), text);
+    assert_eq!(world.once().records, 1);
+    assert_eq!(world.once().records, 0);
+    let expected: Vec<_> = (0..=i64::try_from(FILES).unwrap()).collect();
+    assert_eq!(all_ids(&world), expected);
+}
