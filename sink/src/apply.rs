@@ -180,7 +180,15 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
 }
 
 /// Begins the transaction, moves the offset, which fails unless the lease is still ours, and locks the table.
-async fn move_offset(session: &Session, job: &Job, counts: Counts) -> Result<Begun, ApplyError> {
+async fn move_offset(
+    session: &mut Session,
+    job: &Job,
+    counts: Counts,
+) -> Result<Begun, ApplyError> {
+    let lock = match &job.batch.columns {
+        Some(_) => Some(session.lock_sql(&job.target.table).await?),
+        None => None,
+    };
     let offset = Move {
         group: &job.context.group,
         topic: &job.target.stream.name,
@@ -189,7 +197,7 @@ async fn move_offset(session: &Session, job: &Job, counts: Counts) -> Result<Beg
         from: job.batch.from,
         next: job.batch.next,
         counts,
-        table: job.batch.columns.is_some().then_some(&job.target.table),
+        lock: lock.as_deref(),
     };
     let moved = offset.begin(&session.client).await?;
     moved.ok_or(ApplyError::Moved)

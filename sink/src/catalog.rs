@@ -32,7 +32,7 @@ pub(crate) struct TableVersion {
 }
 
 impl TableVersion {
-    /// The version in a row of the query in [`Table::lock_sql`].
+    /// The version in a row of the query [`Table::version_sql`].
     pub(crate) fn of(row: &SimpleQueryRow) -> Option<Self> {
         Some(Self {
             oid: row.get(0)?.parse().ok()?,
@@ -238,16 +238,22 @@ impl Table {
         }))
     }
 
+    /// The query for the version of the table that has this one's name.
+    pub(crate) fn version_sql(&self) -> String {
+        version_sql(&format!("to_regclass({})", quote_literal(&self.sql_name)))
+    }
+
     /// The SQL that takes the lock that writing needs, so that nobody alters the table from here to the end of
-    /// the transaction, and then asks for the table's version.
-    pub(crate) fn lock_sql(&self) -> String {
-        let name = &self.sql_name;
-        let version = version_sql(&format!("{}::regclass", quote_literal(name)));
+    /// the transaction, and then runs `ask`, which asks for its version.
+    pub(crate) fn lock_sql(&self, ask: &str) -> String {
         if self.access.may_insert {
-            format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE; {version}")
+            format!(
+                "LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE; {ask}",
+                self.sql_name
+            )
         } else {
             // With rights on single columns a table can be written to but not locked.
-            version
+            ask.to_owned()
         }
     }
 

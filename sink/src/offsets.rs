@@ -3,7 +3,7 @@
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-use crate::catalog::{Table, TableVersion};
+use crate::catalog::TableVersion;
 use crate::ddl::quote_literal;
 
 /// Begins a batch's transaction. Deferred constraints are made immediate because they would fail at COMMIT,
@@ -23,8 +23,8 @@ pub(crate) struct Move<'a> {
     pub(crate) from: u64,
     pub(crate) next: u64,
     pub(crate) counts: Counts,
-    /// The table that the batch has rows for.
-    pub(crate) table: Option<&'a Table>,
+    /// The SQL that locks the table that the batch has rows for, and asks for its version.
+    pub(crate) lock: Option<&'a str>,
 }
 
 /// A transaction that has moved the offset.
@@ -64,7 +64,7 @@ impl Move<'_> {
             superseded,
             dead,
         } = counts;
-        let lock = self.table.map_or_else(String::new, Table::lock_sql);
+        let lock = self.lock.unwrap_or_default();
         format!(
             "{BEGIN}; \
              UPDATE bekk.offsets \

@@ -10,6 +10,7 @@ use tokio_postgres::config::{
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
 
+use crate::catalog::Table;
 use crate::connect_options::{ChannelBinding, TargetSession};
 use crate::offsets::rows;
 use crate::pooler::is_transaction_pool;
@@ -24,6 +25,10 @@ pub(crate) struct Session {
     pub(crate) encoding: Encoding,
     /// Statements that this backend has prepared, by their text.
     statements: HashMap<String, Statement>,
+    /// Statements that SQL can EXECUTE, by their text: their names.
+    named: HashMap<String, String>,
+    /// How many names have been given.
+    names: u32,
     /// Temporary tables that this backend has, by name: those whose creation has been committed.
     pub(crate) staging_tables: HashSet<String>,
     /// Whether a transaction may be open that could not be rolled back.
@@ -160,6 +165,8 @@ impl Session {
             pid: row.get(0),
             encoding: Encoding::of(row.get(1)),
             statements: HashMap::new(),
+            named: HashMap::new(),
+            names: 0,
             staging_tables: HashSet::new(),
             is_unusable: false,
         })
@@ -215,6 +222,28 @@ impl Session {
         let statement = self.client.prepare(text).await?;
         self.statements.insert(text.to_owned(), statement.clone());
         Ok(statement)
+    }
+}
+
+impl Session {
+    /// The SQL that locks a table for writing and asks for its version, with a plan that this backend keeps: planning
+    /// the question takes longer than answering it.
+    pub(crate) async fn lock_sql(
+        &mut self,
+        table: &Table,
+    ) -> Result<String, tokio_postgres::Error> {
+        let version = table.version_sql();
+        if let Some(name) = self.named.get(&version) {
+            return Ok(table.lock_sql(&format!("EXECUTE {name}")));
+        }
+        // A name of its own for each attempt: one that was cancelled may exist.
+        self.names += 1;
+        let name = format!("bekk_{}", self.names);
+        let prepare = format!("PREPARE {name} AS {version}");
+        self.client.batch_execute(&prepare).await?;
+        let lock = table.lock_sql(&format!("EXECUTE {name}"));
+        self.named.insert(version, name);
+        Ok(lock)
     }
 }
 

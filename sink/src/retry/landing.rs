@@ -85,7 +85,9 @@ impl Retry<'_> {
             )
             .await?;
         let table = &self.target.table;
-        let answer = client.simple_query(&table.lock_sql()).await?;
+        let answer = client
+            .simple_query(&table.lock_sql(&table.version_sql()))
+            .await?;
         let version = rows(&answer).next().and_then(TableVersion::of);
         if version != Some(table.version) {
             return Err(LandError::Stop(Error::TableAltered {
