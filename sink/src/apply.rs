@@ -35,6 +35,8 @@ pub(crate) struct Job {
     pub(crate) path: Path,
     /// Whether the batch may become dead letters as a whole.
     pub(crate) may_be_refused: bool,
+    /// Below this offset, records that are refused because of another row become dead letters.
+    pub(crate) final_until: u64,
 }
 
 /// Which way into the table is tried first.
@@ -72,6 +74,8 @@ pub(crate) enum ApplyError {
         error: tokio_postgres::Error,
         applied: Option<Applied>,
     },
+    /// The record at this offset was refused because of another row, which may yet change.
+    Early(u64),
     /// The session was lost while this error was being dealt with.
     SessionLost(tokio_postgres::Error),
     /// The table refused every record, one by one, which says nothing about a record. With the error that this is if

@@ -1,6 +1,7 @@
 //! Which partition has work, and who is at it.
 
 mod doubt;
+mod early;
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,8 @@ struct State {
     idle_workers: usize,
     /// By stream: how many records have become dead letters since the table last took one.
     refused: HashMap<usize, u64>,
+    /// By stream: how often a slot has moved on.
+    moves: HashMap<usize, u64>,
 }
 
 /// One partition of one stream.
@@ -68,6 +71,10 @@ pub(crate) struct Slot {
     may_be_refused: bool,
     /// Whether the batch has been made larger because of a doubt.
     is_grown: bool,
+    /// What this slot's first record waits for.
+    wait: Option<early::Wait>,
+    /// Below this offset, records that are refused because of another row become dead letters.
+    final_until: u64,
 }
 
 /// A slot that a worker has taken.
@@ -100,6 +107,8 @@ impl Slot {
             waits_for_others: false,
             may_be_refused: false,
             is_grown: false,
+            wait: None,
+            final_until: 0,
         }
     }
 
@@ -132,6 +141,7 @@ impl Board {
                 cursor: 0,
                 idle_workers: 0,
                 refused: HashMap::new(),
+                moves: HashMap::new(),
             }),
             changed: Condvar::new(),
         }
@@ -199,6 +209,7 @@ impl Board {
             Self::trust(state, stream);
         }
         *state.refused.entry(stream).or_default() += outcome.refused_run;
+        state.moved(stream);
         let slot = &mut state.slots[slot];
         slot.next = outcome.next;
         slot.end = slot.end.max(outcome.next);
@@ -277,6 +288,7 @@ impl Board {
         slot.letters_end = letters_end;
         slot.leaving = false;
         (slot.refused_alone, slot.waits_for_others) = (0, false);
+        (slot.wait, slot.final_until) = (None, 0);
         drop(state);
         self.changed.notify_all();
     }
@@ -292,7 +304,11 @@ impl Board {
             Some(held) if held > epoch => {}
             _ => {
                 slot.epoch = None;
+                let (stream, has_moved) = (slot.stream, slot.next != next);
                 slot.next = next;
+                if has_moved {
+                    state.moved(stream);
+                }
             }
         }
     }
@@ -342,8 +358,9 @@ impl State {
         let count = self.slots.len();
         let found = (0..count)
             .map(|i| (self.cursor + i) % count)
-            .find(|slot| self.slots[*slot].has_work())?;
+            .find(|slot| self.slots[*slot].has_work() && self.is_due(*slot))?;
         self.cursor = found + 1;
+        self.try_again(found);
         let slot = &mut self.slots[found];
         let claim = slot.claim(found, slot.next, records_max)?;
         slot.busy = true;
@@ -416,6 +433,42 @@ mod tests {
         assert!(board.claim(100, NO_WAIT).is_none());
         // It does not, and together they are too many.
         assert_eq!(board.doubt(second.slot, 10, 60, 10), Doubt::Table(120));
+    }
+
+    #[test]
+    fn a_record_in_the_way_of_which_another_row_is_waits_for_the_other_partitions() {
+        let board = board();
+        let first = board.claim(100, NO_WAIT).unwrap();
+        // The records before it go first.
+        board.early(first.slot, 0, 4);
+        board.give_back(first.slot);
+        let second = board.claim(100, NO_WAIT).unwrap();
+        let first = board.claim(100, NO_WAIT).unwrap();
+        assert_eq!((first.slot, first.records_max), (0, 4));
+        board.resync(first.slot, 1, 4);
+        board.early(first.slot, 4, 4);
+        board.give_back(first.slot);
+        // The other partition has not come as far as its end.
+        assert!(board.claim(100, NO_WAIT).is_none());
+        let mut outcome = Outcome {
+            next: 5,
+            records: 5,
+            conflict: false,
+            passed: true,
+            refused_run: 0,
+            took: NO_WAIT,
+        };
+        board.committed(second.slot, &outcome);
+        // It has moved: another attempt, and not the last one.
+        assert_eq!(board.claim(100, NO_WAIT).unwrap().slot, 0);
+        assert_eq!(board.final_until(0), 0);
+        board.early(first.slot, 4, 4);
+        board.give_back(first.slot);
+        assert!(board.claim(100, NO_WAIT).is_none());
+        outcome.next = 10;
+        board.committed(second.slot, &outcome);
+        assert_eq!(board.claim(100, NO_WAIT).unwrap().slot, 0);
+        assert_eq!(board.final_until(0), 5);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::dead_letter::DeadLetter;
 use crate::plan::ColumnSet;
 use crate::prepare::{Source, dead_letter_at};
 use crate::session::Session;
-use crate::sqlstate::{Verdict, is_about_data, verdict};
+use crate::sqlstate::{Verdict, is_about_another_row, is_about_data, verdict};
 use crate::{Error, PostgresError};
 
 /// Applies the batch's rows span by span. `first` is what the server said of them all together; the
@@ -61,6 +61,10 @@ pub(crate) async fn isolate(
                     continue;
                 }
                 last_cause = PostgresError::from(&error);
+                let offset = batch.rows[start].offset;
+                if offset >= job.final_until && is_about_another_row(&error) {
+                    return Err(ApplyError::Early(offset));
+                }
                 let letter = read_again(job, batch.rows[start].offset).await?;
                 written.refused.push(letter.refused(&last_cause));
                 written.refused_run += 1;

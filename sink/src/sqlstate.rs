@@ -87,6 +87,17 @@ pub(crate) fn is_about_data(code: Option<&str>) -> bool {
     )
 }
 
+/// Whether a record was refused because of another row, there or missing, that another record may change.
+pub(crate) fn is_about_another_row(error: &tokio_postgres::Error) -> bool {
+    [
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::EXCLUSION_VIOLATION,
+        SqlState::FOREIGN_KEY_VIOLATION,
+    ]
+    .iter()
+    .any(|code| error.code() == Some(code))
+}
+
 fn is_lost_connection(error: &tokio_postgres::Error) -> bool {
     if error.is_closed() {
         return true;

@@ -135,6 +135,7 @@ impl Worker<'_> {
             batch,
             path: apply::Path::Copy,
             may_be_refused: false,
+            final_until: 0,
         };
         Ok(Some(Prepared { claim, job }))
     }
@@ -144,6 +145,10 @@ impl Worker<'_> {
         let Prepared { claim, mut job } = prepared;
         let board = &self.context.board;
         (job.path, job.may_be_refused) = board.manner(claim.slot);
+        job.final_until = match job.target.stream.partitions {
+            1 => u64::MAX,
+            _ => board.final_until(claim.slot),
+        };
         let next = job.batch.next;
         let begun = Instant::now();
         let flight = self.runtime.spawn(async move {
@@ -259,6 +264,9 @@ impl Worker<'_> {
         match error {
             ApplyError::Stop(error) => return Err(error),
             ApplyError::Moved => {}
+            ApplyError::Early(offset) => {
+                self.context.board.early(claim.slot, job.batch.from, offset);
+            }
             ApplyError::SessionLost(error) => self.wait(&PostgresError::from(&error)),
             ApplyError::AllRefused { refused, error } => {
                 let board = &self.context.board;

@@ -55,7 +55,10 @@ impl State {
     pub(super) fn settle_doubt(&mut self, stream: usize) -> Doubt {
         let slots = || self.slots.iter().filter(|slot| slot.stream == stream);
         let is_open = slots().any(|slot| {
-            slot.epoch.is_some() && !slot.waits_for_others && (slot.busy || slot.next < slot.end)
+            slot.epoch.is_some()
+                && !slot.waits_for_others
+                && slot.wait.is_none()
+                && (slot.busy || slot.next < slot.end)
         });
         if is_open || !slots().any(|slot| slot.waits_for_others) {
             return Doubt::Again;
