@@ -116,11 +116,21 @@ pub(crate) struct Condition {
     pub(crate) sql: String,
 }
 
-/// The conditions that a stream's columns set beside their types.
-fn conditions(stream: &Stream) -> impl Iterator<Item = Condition> {
+/// The names that conditions of a stream's columns would have.
+pub(crate) fn condition_names(stream: &Stream) -> impl Iterator<Item = String> {
     stream.columns.iter().flat_map(|column| {
-        let name =
-            |kind: &str| object_name(&format!("{}_{}", stream.table.name, column.name), kind);
+        ["allowed", "min", "max"].map(|kind| condition_name(stream, column, kind))
+    })
+}
+
+fn condition_name(stream: &Stream, column: &Column, kind: &str) -> String {
+    object_name(&format!("{}_{}", stream.table.name, column.name), kind)
+}
+
+/// The conditions that a stream's columns set beside their types.
+pub(crate) fn conditions(stream: &Stream) -> impl Iterator<Item = Condition> {
+    stream.columns.iter().flat_map(|column| {
+        let name = |kind: &str| condition_name(stream, column, kind);
         let literal = |text: &String| literal(stream, column, text);
         let quoted = quote(&column.name);
         let allowed = column.allowed.as_ref().map(|texts| {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bekk_log::{Client, Offset, PartitionEnds};
 use bekk_stream::Stream;
 use tokio::runtime::Runtime;
+use tokio_postgres::error::SqlState;
 
 use crate::backoff::Backoff;
 use crate::config::Start;
@@ -13,7 +14,7 @@ use crate::offsets::INSERT_OFFSET;
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict};
 use crate::stats::Stats;
-use crate::target::{StreamTarget, prepare_table};
+use crate::target::{StreamTarget, drifted, prepare_table};
 use crate::{Config, Control, Error, PostgresError};
 
 /// How often the control is looked at while the server is away.
@@ -64,7 +65,10 @@ impl Setup<'_> {
             })?;
         let client = &session.client;
         client.batch_execute("BEGIN").await?;
-        client.batch_execute(SETUP_LOCK).await?;
+        client
+            .batch_execute(SETUP_LOCK)
+            .await
+            .map_err(who_sets_up)?;
         migrate(client, &self.config.postgres.to_string()).await?;
         let mut targets = Vec::new();
         for (stream, ends) in self.streams.iter().zip(self.ends) {
@@ -75,6 +79,13 @@ impl Setup<'_> {
                 ..stream.clone()
             };
             let target = prepare_table(client, stream).await?;
+            for warning in drifted(client, stream, &target.table).await? {
+                tracing::warn!(
+                    stream = stream.name,
+                    table = target.table.full_name,
+                    "{warning}"
+                );
+            }
             self.check_group(client, &target).await?;
             self.make_offsets(client, stream, ends).await?;
             targets.push(target);
@@ -233,6 +244,18 @@ impl Setup<'_> {
 enum SetupError {
     Away(Box<PostgresError>),
     Stop(Error),
+}
+
+/// Says whom the set-up waits for.
+fn who_sets_up(error: tokio_postgres::Error) -> SetupError {
+    if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
+        return error.into();
+    }
+    let mut cause = PostgresError::from(&error);
+    cause.message = "another sink sets up schema `bekk` and the tables; if its host is gone, the server ends its \
+                     session within half a minute"
+        .to_owned();
+    SetupError::Away(Box::new(cause))
 }
 
 impl From<tokio_postgres::Error> for SetupError {

@@ -1,6 +1,7 @@
 //! A stream's table: made where it is missing, checked against the stream where it exists.
 
 mod access;
+mod conditions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -113,6 +114,8 @@ pub(crate) async fn prepare_table(
     };
     StreamTarget::new(stream, table).map_err(MigrateError::Stop)
 }
+
+pub(crate) use self::conditions::drifted;
 
 /// Reads the description of a table again that has been altered.
 pub(crate) async fn find_again(
@@ -320,6 +323,19 @@ fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
     warnings
 }
 
+async fn all_warnings(
+    client: &Client,
+    stream: &Stream,
+    table: &Table,
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let mut warnings = warnings(stream, table);
+    client.batch_execute("BEGIN").await?;
+    let drifted = conditions::drifted(client, stream, table).await;
+    client.batch_execute("ROLLBACK").await?;
+    warnings.extend(drifted?);
+    Ok(warnings)
+}
+
 /// What [`check`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -385,7 +401,9 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
                 Some(table) => TableReport {
                     stream: stream.name.clone(),
                     problems: compare(stream, &table).problems,
-                    warnings: warnings(stream, &table),
+                    warnings: all_warnings(&session.client, stream, &table)
+                        .await
+                        .map_err(failed)?,
                     table: table.full_name,
                     exists: true,
                 },

@@ -79,6 +79,48 @@ fn tables_that_would_lose_or_refuse_rows_are_named() {
     check(&db, &items, &[]);
 }
 
+/// A table that Bekk made enforces the stream's conditions on others, and those that have changed since are named.
+#[test]
+fn conditions_are_the_tables_too() {
+    let mut db = Db::new();
+    let mut kind = column("kind", ColumnType::Text);
+    kind.allowed = Some(vec!["it's".to_owned(), "b\\c".to_owned()]);
+    let mut at = column("at", ColumnType::Timestamptz).nullable();
+    at.min = Some("2020-01-01 00:00:00+02".to_owned());
+    at.max = Some("2030-01-01 00:00:00Z".to_owned());
+    let mut items = stream("items", vec![column("id", ColumnType::Int8), kind, at]);
+    db.execute(&bekk_sink::create_table_sql(&items));
+    check(&db, &items, &[]);
+    db.execute(
+        "INSERT INTO items VALUES (1, 'it''s', '2019-12-31 22:00:00Z'), (2, E'b\\\\c', NULL)",
+    );
+    let refused = [
+        ("'x', NULL", "items_kind_allowed"),
+        ("'it''s', '2019-12-31 21:59:59Z'", "items_at_min"),
+        ("'it''s', '2030-01-01 00:00:01Z'", "items_at_max"),
+    ];
+    for (values, constraint) in refused {
+        let insert = format!("INSERT INTO items VALUES (3, {values})");
+        let error = db
+            .runtime
+            .block_on(db.client().batch_execute(&insert))
+            .unwrap_err();
+        assert_eq!(error.as_db_error().unwrap().constraint(), Some(constraint));
+    }
+    items.columns[1].allowed = Some(vec!["it's".to_owned(), "new".to_owned()]);
+    items.columns[2].max = None;
+    let drop = "ALTER TABLE \"public\".\"items\" DROP CONSTRAINT";
+    let allowed = format!(
+        "{drop} \"items_kind_allowed\", ADD CONSTRAINT \"items_kind_allowed\" CHECK (\"kind\" IN ('it''s', 'new'))"
+    );
+    let max = format!("{drop} \"items_at_max\"");
+    check(&db, &items, &[&allowed, &max]);
+    // The advice helps.
+    db.execute("DELETE FROM items WHERE id = 2");
+    db.execute(&format!("{allowed}; {max}"));
+    check(&db, &items, &[]);
+}
+
 /// A role has some rights and lacks others.
 #[test]
 fn missing_rights_are_named() {
@@ -185,6 +227,32 @@ fn records_written_under_another_key_are_refused() {
     let error = drain_with(&config, &log, &items).unwrap_err();
     assert!(matches!(error, Error::KeyChanged { .. }), "{error}");
     assert_eq!(db.one("SELECT count(*) FROM by_name"), "0");
+}
+
+/// A value of a second unique column moves from a row to another one, whose record is in another partition.
+#[test]
+fn a_unique_value_moves_to_a_row_of_another_partition() {
+    const ROWS: i64 = 40;
+    let (mut db, log) = (Db::new(), Log::new());
+    db.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text UNIQUE)");
+    let mut items = two_columns();
+    items.partitions = 4;
+    log.open_stream(&items);
+    let name = |number: i64| format!("n{number}");
+    let rows = (0..ROWS).map(|id| vec![Value::Int(id), Value::Text(name(id).into())]);
+    append_keyed(&log, &items, 0, &rows.collect::<Vec<_>>());
+    drain(&db, &log, &items).unwrap();
+    // Each row in turn gives its value up, and the next one takes it.
+    let moved: Vec<_> = (0..ROWS)
+        .map(|id| vec![Value::Int(id), Value::Text(name(id - 1).into())])
+        .collect();
+    append_keyed(&log, &items, 0, &moved);
+    drain(&db, &log, &items).unwrap();
+    assert_eq!(db.rows("SELECT * FROM bekk.dead_letters"), [""; 0]);
+    assert_eq!(
+        db.one("SELECT count(*) FROM items WHERE name = 'n' || id - 1"),
+        ROWS.to_string()
+    );
 }
 
 /// What the table's types read is theirs to say: a text goes through the type's input function.
