@@ -335,7 +335,7 @@ fn wrong_configurations_and_databases_say_what_to_do() {
 #[test]
 fn a_table_that_does_not_fit_is_named_column_by_column() {
     let sandbox = Sandbox::new();
-    sandbox.postgres().execute("CREATE TABLE events (event_id uuid PRIMARY KEY, event_type int, user_id int8, extra text NOT NULL)");
+    sandbox.postgres().execute("CREATE TABLE events (event_id uuid PRIMARY KEY, event_type name, user_id int8, extra text NOT NULL)");
     sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
     let refused = sandbox.run(&["up", "--once"]).exits(1);
     for column in ["event_type", "product_id", "extra", "event_time"] {
