@@ -20,6 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is said what is waited for.
 const SAY_EVERY: Duration = Duration::from_secs(10);
+/// How much ingest appends at once to a log that is reached over a network; less than what it reads ahead at most.
+const KAFKA_BATCH_BYTES: usize = 3 << 20;
 /// How long a service waits before it tries again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -51,6 +53,15 @@ impl LogPlace {
         match self {
             Self::Directory { config, .. } => Some(&config.dir),
             Self::Kafka(_) => None,
+        }
+    }
+
+    /// How many bytes ingest appends at once. On a cluster each append is a transaction, which costs some round trips,
+    /// however much there is in it.
+    pub(crate) fn batch_bytes(&self, own: usize) -> usize {
+        match self {
+            Self::Directory { .. } => own,
+            Self::Kafka(_) => own.max(KAFKA_BATCH_BYTES),
         }
     }
 

@@ -282,6 +282,18 @@ impl Client {
         }
     }
 
+    /// Begins to fetch from the given places at once, for [`Self::read`] to take one after the other. Of a log in this
+    /// process there is nothing to do.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`].
+    pub fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(()),
+            Role::Remote { remote, .. } => remote.read_ahead(topic, places),
+        }
+    }
+
     /// Where each partition of a topic begins and ends, by partition.
     ///
     /// # Errors

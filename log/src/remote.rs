@@ -140,6 +140,7 @@ impl Link {
         let request = Request::cluster("connect");
         let client = self.asker.client();
         let begun = Instant::now();
+        let mut is_closed = false;
         // Of one topic: a cluster may have very many.
         while let Err(error) = client.fetch_metadata(Some(META_TOPIC), ATTEMPT_TIMEOUT) {
             // The events tell more than the time-out does.
@@ -147,9 +148,15 @@ impl Link {
             if let Some(refusal) = self.heard.login() {
                 return Err(self.unauthenticated(&refusal));
             }
+            is_closed |= code(&error) == Some(RDKafkaErrorCode::BrokerTransportFailure);
             if begun.elapsed() >= timeout || has_gone() {
-                let heard = self.heard.connection();
-                return Err(self.away(request, heard.unwrap_or_else(|| error.to_string())));
+                let detail = match self.heard.connection() {
+                    Some(heard) => heard,
+                    // Librdkafka says nothing of a connection that was made, and ended by the other side.
+                    None if is_closed => settings::CLOSED.to_owned(),
+                    None => error.to_string(),
+                };
+                return Err(self.away(request, detail));
             }
         }
         client
@@ -169,6 +176,8 @@ impl Link {
             self.check()?;
             match ask(patience.timeout) {
                 Ok(answer) => {
+                    let took = patience.begun.elapsed();
+                    tracing::debug!(%request, ?took, "answered");
                     self.config.waits.succeeded(|| request.to_string());
                     return Ok(answer);
                 }
@@ -265,6 +274,21 @@ impl<'a> Patience<'a> {
             return Err(link.failed(request, error));
         }
         Ok(())
+    }
+}
+
+/// Gives the clients up side by side: for each, librdkafka's binding waits up to a tenth of a second.
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let producers = std::mem::take(&mut *self.producers());
+        let admin = self.link.admin.lock();
+        let admin = admin.unwrap_or_else(PoisonError::into_inner).take();
+        let watermarks = self.consumer.take_watermarks();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(admin));
+            scope.spawn(|| drop(watermarks));
+            drop(producers);
+        });
     }
 }
 
@@ -467,6 +491,11 @@ impl Remote {
     ) -> Result<Records, Error> {
         self.link.check()?;
         self.consumer.read(topic, partition, from, bytes_max)
+    }
+
+    pub(crate) fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
+        self.link.check()?;
+        self.consumer.read_ahead(topic, places)
     }
 
     pub(crate) fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {

@@ -36,7 +36,8 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     let counts = Arc::<Counts>::default();
     let start = |log| {
         let mut pipeline = Pipeline::new(log, &counts);
-        let config = context.ingest_config(args.once.once);
+        let mut config = context.ingest_config(args.once.once);
+        config.batch_bytes = place.batch_bytes(config.batch_bytes);
         pipeline.start_ingest(config, context.config.streams.clone())?;
         pipeline.tell_of(&service);
         Ok::<_, anyhow::Error>(pipeline)

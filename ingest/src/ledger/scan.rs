@@ -60,10 +60,17 @@ impl<'a> Scan<'a> {
                 timestamp_ms: i64::MIN,
             }
         });
+        let partitions: Vec<Partition> = partitions.collect();
+        let unread = partitions.iter().filter(|place| place.next < place.end);
+        let places: Vec<_> = unread.map(|place| (place.number, place.next)).collect();
+        reading
+            .log
+            .read_ahead(topic, &places)
+            .map_err(Error::log("read the log"))?;
         Ok(Self {
             reading,
             topic,
-            partitions: partitions.collect(),
+            partitions,
             kept_back_since: None,
             has_asked: false,
         })

@@ -24,6 +24,8 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 const STARTS_FOR: Duration = Duration::from_secs(1);
 /// How long a fetch that is due may take before the consumer is made to ask anew.
 const SEEK_AFTER: Duration = Duration::from_millis(200);
+/// The same on a cluster, where transactions leave marks that are no records; longer than a fetch waits there.
+const SEEK_AFTER_ON_CLUSTER: Duration = Duration::from_millis(80);
 /// How long a client may take to hear of a topic that another one knows.
 const NEW_TOPIC_WAIT: Duration = Duration::from_secs(10);
 const NEW_TOPIC_PAUSE: Duration = Duration::from_millis(50);
@@ -41,6 +43,8 @@ pub(super) struct Consumer {
 /// What is known of a topic.
 struct TopicView {
     partitions: u32,
+    /// The partitions' leaders, as they were before the ends were asked for.
+    leaders: Mutex<Vec<i32>>,
     ends: Mutex<KnownEnds>,
     readers: Vec<Mutex<Option<Reader>>>,
 }
@@ -118,6 +122,11 @@ impl Consumer {
         })
     }
 
+    /// Gives the client for high watermarks away, before the consumer is given up.
+    pub(super) fn take_watermarks(&mut self) -> Option<impl Send + use<>> {
+        self.watermarks.take()
+    }
+
     /// Makes who waits look again.
     pub(super) fn wake(&self) {
         self.news.tell();
@@ -182,6 +191,8 @@ impl Consumer {
         let view = self.view(topic)?;
         let mut slot = view.reader(topic, partition)?;
         let end = self.check_range(topic, &view, partition, from)?;
+        // A new reader fetches after the end was asked for: what it says of the end is true of that.
+        let mut is_fresh = slot.as_mut().is_none_or(|reader| reader.begins_before(end));
         let reader = match &mut *slot {
             Some(reader) => reader,
             None => slot.insert(self.open_reader(topic, partition, from)?),
@@ -193,12 +204,15 @@ impl Consumer {
         let request = Request::topic("read", topic, "Read");
         let mut patience = Patience::new(&self.link);
         let mut sought_at = Instant::now();
-        let mut is_fresh = false;
+        let seek_after = match self.link.is_bekk {
+            true => SEEK_AFTER,
+            false => SEEK_AFTER_ON_CLUSTER,
+        };
         loop {
             // The events of the whole consumer; no record comes here.
             let _ = self.inner.poll(Duration::ZERO);
             let wait = if from < end {
-                SEEK_AFTER
+                seek_after
             } else {
                 Duration::ZERO
             };
@@ -208,7 +222,24 @@ impl Consumer {
                     return Ok(records);
                 }
                 // Whatever lies before the end has been passed: it is no records, but a transaction's marks.
-                Ok(Step::AtEnd) if is_fresh && from < end => return Ok(reader.pass_to(end)),
+                Ok(Step::AtEnd)
+                    if is_fresh
+                        && from < end
+                        && self.has_same_leader(topic, &view, partition)? =>
+                {
+                    return Ok(reader.pass_to(end));
+                }
+                Ok(Step::AtEnd) if from < end && !self.link.is_bekk => {
+                    // It was at the end before there was more, or the partition has another leader, which may not
+                    // know yet how far the last one was: it is asked for the end, and only then for records.
+                    if is_fresh {
+                        self.ask_ends(topic, &view)?;
+                    }
+                    reader.seek(&self.inner, from, &self.link)?;
+                    sought_at = Instant::now();
+                    is_fresh = true;
+                    continue;
+                }
                 Ok(Step::AtEnd | Step::Nothing) => {}
                 Err(error) => {
                     self.await_place(topic, &view, (partition, from), &error, &mut patience)?;
@@ -222,7 +253,7 @@ impl Consumer {
                 return Ok(Records::new(from));
             }
             self.link.check()?;
-            if sought_at.elapsed() >= SEEK_AFTER {
+            if sought_at.elapsed() >= seek_after {
                 let silent = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
                 patience.note(request, &silent)?;
                 if reader.is_at_end() {
@@ -233,6 +264,39 @@ impl Consumer {
                 }
             }
         }
+    }
+
+    /// Begins to fetch partitions that nobody reads yet, all at once.
+    pub(super) fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
+        let view = self.view(topic)?;
+        for &(partition, from) in places {
+            let mut slot = view.reader(topic, partition)?;
+            if slot.is_none() {
+                let end = view.lock_ends().ends.get(partition as usize).copied();
+                let reader = self.open_reader(topic, partition, from)?;
+                *slot = Some(reader.ahead_of(end.unwrap_or(from)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a partition's leader is the one that told its end. Another one learns only with time how far that was;
+    /// until then, what it says of the end would hide records.
+    fn has_same_leader(
+        &self,
+        topic: &str,
+        view: &TopicView,
+        partition: u32,
+    ) -> Result<bool, Error> {
+        if self.link.is_bekk {
+            return Ok(true);
+        }
+        let leader = |leaders: &[i32]| leaders.get(partition as usize).copied();
+        let now = topics::leaders(&self.link, topic)?;
+        let mut known = view.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = leader(&known) == leader(&now);
+        *known = now;
+        Ok(is_same)
     }
 
     /// Waits out an error of a fetch: the partition's leader may have changed.
@@ -371,6 +435,10 @@ impl Consumer {
     fn ask_ends(&self, topic: &str, view: &TopicView) -> Result<(), Error> {
         let starts_at = view.lock_ends().starts_at;
         if starts_at.is_none_or(|at| at.elapsed() >= STARTS_FOR) {
+            if !self.link.is_bekk {
+                let leaders = topics::leaders(&self.link, topic)?;
+                *view.leaders.lock().unwrap_or_else(PoisonError::into_inner) = leaders;
+            }
             let starts = self.ask_place(&self.link.asker, topic, view, KafkaOffset::Beginning)?;
             let mut known = view.lock_ends();
             known.starts = starts;
@@ -409,6 +477,7 @@ impl Consumer {
         let partitions = self.await_partitions(topic)?;
         let view = Arc::new(TopicView {
             partitions,
+            leaders: Mutex::default(),
             ends: Mutex::default(),
             readers: (0..partitions).map(|_| Mutex::default()).collect(),
         });

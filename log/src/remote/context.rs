@@ -9,7 +9,6 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::settings;
 use super::verdict::{Verdict, code};
 
 /// For how long a connection's error explains why calls wait.
@@ -48,8 +47,7 @@ impl Heard {
     /// Why the last connection ended or was not made, if that is not long ago.
     pub(super) fn connection(&self) -> Option<String> {
         let errors = self.lock();
-        let reason = recent(&errors.login).or_else(|| recent(&errors.connection));
-        reason.map(|reason| settings::explain_connection(&reason))
+        recent(&errors.login).or_else(|| recent(&errors.connection))
     }
 
     fn lock(&self) -> MutexGuard<'_, Errors> {

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -20,7 +21,7 @@ use super::place::number;
 use super::request::Request;
 use super::settings;
 use super::verdict::{Verdict, code};
-use super::{Link, Patience};
+use super::{Link, META_TOPIC, Patience};
 use crate::{Error, Offset, RecordBuffer, Session};
 
 /// How often it is looked at whether there is progress.
@@ -29,6 +30,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const SILENT: Duration = Duration::from_secs(1);
 /// How long the end of a transaction that is given up is waited for. Else the cluster ends it, within a minute.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often and for how long librdkafka is made to look for a coordinator.
+const NUDGES: u32 = 20;
+const NUDGE_TIMEOUT: Duration = Duration::from_millis(200);
+const NUDGE_PAUSE: Duration = Duration::from_millis(15);
 /// How long nothing is queued once librdkafka's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 /// How much a batch has at most, unless a topic takes less.
@@ -179,12 +184,30 @@ impl Producer {
         let producer = Self::new(link, &client_id, Some(session.clone()), message_bytes_max)?;
         let id = transactional_id(session);
         let request = Request::transaction("begin a session with", &id);
-        // After a time-out the next attempt goes on with the same request.
-        let begun = producer
-            .link
-            .attempt(request, |timeout| producer.inner.init_transactions(timeout));
-        begun?;
+        let has_begun = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| producer.nudge(&has_begun));
+            // After a time-out the next attempt goes on with the same request.
+            let begun = producer
+                .link
+                .attempt(request, |timeout| producer.inner.init_transactions(timeout));
+            has_begun.store(true, Ordering::Release);
+            begun
+        })?;
         Ok(producer)
+    }
+
+    /// Has librdkafka look for the transaction's coordinator as soon as it is connected. By itself it looks at once, when
+    /// it is not connected yet, and again half a second later; but also at each answer about metadata.
+    fn nudge(&self, is_over: &AtomicBool) {
+        for _ in 0..NUDGES {
+            if is_over.load(Ordering::Acquire) {
+                return;
+            }
+            let client = self.inner.client();
+            let _ = client.fetch_metadata(Some(META_TOPIC), NUDGE_TIMEOUT);
+            thread::sleep(NUDGE_PAUSE);
+        }
     }
 
     /// A producer whose appends nothing fences.
@@ -348,7 +371,7 @@ impl Producer {
                     let place = (partition, record.value);
                     return Err(self.failure(request, topic, place, &failure));
                 }
-                std::thread::sleep(FULL_PAUSE);
+                thread::sleep(FULL_PAUSE);
                 message = unsent;
             }
         }

@@ -33,6 +33,8 @@ pub(super) struct Reader {
     is_at_end: bool,
     /// An error that came behind the records that are pending.
     failure: Option<KafkaError>,
+    /// The partition's end as it was known when the reader was opened ahead, if nobody has read from it yet.
+    ahead_of: Option<Offset>,
 }
 
 /// What a look into the queue gave.
@@ -59,7 +61,22 @@ impl Reader {
             window: Window::default(),
             is_at_end: false,
             failure: None,
+            ahead_of: None,
         }
+    }
+
+    /// The same for one that is opened before it is read from, when the partition's end is known to be `end`.
+    pub(super) fn ahead_of(self, end: Offset) -> Self {
+        Self {
+            ahead_of: Some(end),
+            ..self
+        }
+    }
+
+    /// Whether this is the first read, and all that has been fetched was fetched when the partition was known to
+    /// reach up to `end`.
+    pub(super) fn begins_before(&mut self, end: Offset) -> bool {
+        self.ahead_of.take().is_some_and(|known| end <= known)
     }
 
     /// What is kept from `from` on.
@@ -68,7 +85,7 @@ impl Reader {
     }
 
     pub(super) fn is_at_end(&self) -> bool {
-        self.is_at_end
+        self.is_at_end && self.pending.is_empty()
     }
 
     /// Whether the next record that comes will be that of `offset`.
@@ -130,11 +147,13 @@ impl Reader {
 
     /// Takes what has come; waits for something at most `wait`.
     pub(super) fn take(&mut self, bytes_max: usize, wait: Duration) -> KafkaResult<Step> {
+        let was_at_end = self.is_at_end;
         self.fill(bytes_max.min(PIECE_BYTES_MAX));
         if self.pending.is_empty() && self.failure.is_none() && !wait.is_zero() {
-            let was_at_end = self.is_at_end;
-            self.take_one(wait);
-            self.fill(bytes_max.min(PIECE_BYTES_MAX));
+            if self.is_at_end == was_at_end {
+                self.take_one(wait);
+                self.fill(bytes_max.min(PIECE_BYTES_MAX));
+            }
             if self.pending.is_empty() && self.failure.is_none() {
                 let has_ended = self.is_at_end && !was_at_end;
                 return Ok(if has_ended {

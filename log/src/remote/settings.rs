@@ -121,17 +121,9 @@ pub(super) fn login_remedy(detail: &str) -> String {
     format!("check {settings} under [log.kafka] in bekk.toml")
 }
 
-/// What librdkafka says of a connection, with what to do about it where that is not told.
-pub(super) fn explain_connection(reason: &str) -> String {
-    // A listener that wants TLS or a login hangs up on who comes without.
-    let is_protocol = reason.contains("security.protocol") || reason.contains("ApiVersion");
-    match is_protocol {
-        true => format!(
-            "{reason}; check \"security.protocol\" under [log.kafka] in bekk.toml: the listener may want TLS or a login"
-        ),
-        false => reason.to_owned(),
-    }
-}
+/// What is said of a server that takes connections and ends them at the first request.
+pub(super) const CLOSED: &str = "the server closes the connection; check \"security.protocol\" under [log.kafka] in \
+                                 bekk.toml: its listener may want TLS or a login";
 
 /// What a topic's refusal of a record means, and what to do about it.
 pub(super) fn record_remedy(hosts: &str, topic: &str, code: RDKafkaErrorCode) -> String {

@@ -195,6 +195,23 @@ pub(super) fn partition_count(
     }
 }
 
+/// The leaders of a topic's partitions, by partition; -1 where there is none.
+pub(super) fn leaders(link: &Link, topic: &str) -> Result<Vec<i32>, Error> {
+    let request = Request::topic("find the leaders of", topic, "Describe");
+    link.attempt(request, |timeout| {
+        let metadata = link.asker.fetch_metadata(Some(topic), timeout)?;
+        let topics = metadata.topics().iter();
+        let found = topics.into_iter().find(|found| found.name() == topic);
+        let mut leaders: Vec<(i32, i32)> = found
+            .into_iter()
+            .flat_map(|found| found.partitions())
+            .map(|partition| (partition.id(), partition.leader()))
+            .collect();
+        leaders.sort_unstable();
+        Ok(leaders.into_iter().map(|(_, leader)| leader).collect())
+    })
+}
+
 /// Waits until a new topic is known to the server that is asked: in a cluster it may be another.
 fn await_topic(link: &Link, name: &str) -> Result<u32, Error> {
     const ATTEMPTS: u32 = 100;
