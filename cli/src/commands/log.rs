@@ -106,9 +106,15 @@ impl fmt::Display for TopicLine {
             .map(|partition| partition.end - partition.start)
             .sum();
         let records = offsets.saturating_sub(self.lost);
+        // On a Kafka cluster the mark at the end of a transaction takes an offset too.
+        let most = if self.segments.is_some() {
+            ""
+        } else {
+            "at most "
+        };
         write!(
             f,
-            "{}: {} {}, ",
+            "{}: {most}{} {}, ",
             self.topic,
             grouped(records),
             plural(records, "record")
