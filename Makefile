@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup demo install check test faults test-clients test-compose bench
+.PHONY: help setup demo install check test faults test-clients test-kafka test-compose bench
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
@@ -13,6 +13,7 @@ help:
 	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, and every file of a log damaged in every'
 	@echo '             way, one at a time (an hour)'
 	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
+	@echo 'make test-kafka     run ingest and sinks on Apache Kafka, killed and restarted (needs Java; ARGS=storm: only that)'
 	@echo 'make test-compose   build the image, run docker-compose.yml and kill its containers (needs a Docker engine)'
 	@echo 'make bench   set up, and measure against psql \copy (ARGS=served, memory, kills: the others)'
 	@echo 'make setup   install what is missing to build and run: PostgreSQL, a C linker'
@@ -38,6 +39,9 @@ faults:
 
 test-clients:
 	@sh scripts/test-clients.sh
+
+test-kafka:
+	@sh scripts/test-kafka.sh $(ARGS)
 
 test-compose:
 	@sh scripts/test-compose.sh

@@ -1,0 +1,138 @@
+"""Brokers of Apache Kafka on this machine, to be killed and started again."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+TOPICS = "org.apache.kafka.tools.TopicCommand"
+ACLS = "org.apache.kafka.tools.AclCommand"
+CONFIGS = "kafka.admin.ConfigCommand"
+# One cluster's brokers must agree on it; any 16 bytes in base64 will do.
+CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
+HEAP = "384m"
+
+
+def free_ports(count):
+    """Ports that nobody had a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Cluster:
+    """`users` opens a second listener, where each of these names logs in with its password; they have the rights that
+    ACLs give them. The first listener is the administrator's."""
+
+    def __init__(self, kafka, directory, brokers, users=None):
+        self.classpath, self.directory, self.count = f"{kafka}/*", directory, brokers
+        os.mkdir(directory)
+        self.ports, self.voters = free_ports(brokers), free_ports(brokers)
+        self.user_ports = free_ports(brokers) if users else []
+        self.users, self.processes = users, {}
+        for broker in self.all():
+            with open(self.file(broker, "properties"), "w") as file:
+                file.write(self.properties(broker))
+            self.java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", file.name, check=True)
+
+    def all(self):
+        return range(1, self.count + 1)
+
+    def file(self, broker, suffix):
+        return os.path.join(self.directory, f"{broker}.{suffix}")
+
+    def properties(self, broker):
+        voters = ",".join(f"{other}@127.0.0.1:{self.voters[other - 1]}" for other in self.all())
+        listeners = f"PLAINTEXT://127.0.0.1:{self.ports[broker - 1]}"
+        more = ""
+        if self.users:
+            listeners += f",SASL://127.0.0.1:{self.user_ports[broker - 1]}"
+            users = " ".join(f'user_{name}="{password}"' for name, password in self.users.items())
+            more = f"""
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {users};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"""
+        return f"""
+process.roles=broker,controller
+node.id={broker}
+controller.quorum.voters={voters}
+listeners={listeners},CONTROLLER://127.0.0.1:{self.voters[broker - 1]}
+advertised.listeners={listeners}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT
+log.dirs={self.directory}/log{broker}
+num.partitions=4
+default.replication.factor={self.count}
+min.insync.replicas={min(self.count, 2)}
+offsets.topic.replication.factor={self.count}
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor={self.count}
+transaction.state.log.num.partitions=8
+transaction.state.log.min.isr={min(self.count, 2)}
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+broker.session.timeout.ms=4000
+replica.lag.time.max.ms=5000
+{more}"""
+
+    def start(self, broker):
+        said = open(self.file(broker, "log"), "ab")
+        self.processes[broker] = subprocess.Popen(
+            ["java", f"-Xmx{HEAP}", f"-Xms{HEAP}", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, "kafka.Kafka",
+             self.file(broker, "properties")],
+            stdout=said, stderr=said,
+        )
+
+    def kill(self, broker, how=signal.SIGKILL):
+        self.processes[broker].send_signal(how)
+        self.processes[broker].wait()
+
+    def up(self):
+        """Starts all brokers and waits until they answer."""
+        for broker in self.all():
+            self.start(broker)
+        deadline = time.monotonic() + 120
+        while self.tool(TOPICS, "--list", check=False).returncode != 0:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the cluster does not come up; see {self.directory}")
+            time.sleep(1)
+        return self
+
+    def stop(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+    @property
+    def bootstrap(self):
+        return ",".join(f"127.0.0.1:{port}" for port in self.ports)
+
+    @property
+    def user_bootstrap(self):
+        return ",".join(f"127.0.0.1:{port}" for port in self.user_ports)
+
+    def java(self, *arguments, check):
+        command = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=check)
+
+    def tool(self, name, *arguments, check=True):
+        """One of Kafka's own tools, as its administrator."""
+        done = self.java(name, "--bootstrap-server", self.bootstrap, *arguments, check=False)
+        if check and done.returncode != 0:
+            raise SystemExit(f"{name} {arguments} failed: {done.stdout}{done.stderr}")
+        return done
+
+    def create_topic(self, name, partitions, **settings):
+        """`replica_assignment` or settings of the topic."""
+        where = settings.pop("replica_assignment", None)
+        places = ["--replica-assignment", where] if where else ["--partitions", str(partitions)]
+        config = [item for key, value in settings.items() for item in ("--config", f"{key.replace('_', '.')}={value}")]
+        self.tool(TOPICS, "--create", "--topic", name, *places, *config)

@@ -1,0 +1,338 @@
+"""Ingest and sinks on Apache Kafka itself.
+
+usage: kafka.py BEKK JARS [SCENARIO]...
+
+Each scenario has brokers of its own. The random ones print their seed, and BEKK_SEED sets it.
+"""
+
+import csv
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+
+from cluster import ACLS, CONFIGS, Cluster, free_ports
+
+HEADER = "event_id,event_type,user_id,product_id,category,price,quantity,session_id,event_time".split(",")
+GUIDE = os.path.join(os.path.dirname(__file__), "../../../docs/user_guide.md")
+# How long a broker may take to learn of an ACL.
+SETTLE_S = 1
+
+
+class Sandbox:
+    """A directory with a configuration, an inbox, a private PostgreSQL, and processes that work there."""
+
+    def __init__(self, bekk, directory, hosts, kafka=None):
+        self.bekk, self.directory, self.url = bekk, directory, f"kafka://{hosts}"
+        self.ids, self.processes, self.ports, self.ended = set(), {}, {}, []
+        os.makedirs(os.path.join(directory, "data"))
+        self.call("init")
+        if kafka:
+            path = os.path.join(directory, "bekk.toml")
+            with open(path, "a") as file:
+                file.write("\n[log.kafka]\n" + "".join(f'"{key}" = "{value}"\n' for key, value in kafka.items()))
+        # A kill of the process that made the private server would take that down.
+        self.keeper = subprocess.Popen([bekk, "psql", "-c", "select pg_sleep(3600)"], cwd=directory,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def call(self, *arguments, timeout=120):
+        return subprocess.run([self.bekk, *arguments], cwd=self.directory, capture_output=True, text=True,
+                              timeout=timeout)
+
+    def run(self, *arguments):
+        """What a command that must succeed prints."""
+        done = self.call(*arguments)
+        if done.returncode != 0:
+            raise SystemExit(f"{arguments} failed: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def refused(self, expected, *arguments):
+        """Runs a command that must fail, and say that."""
+        done = self.call(*arguments, "--log", self.url, timeout=60)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0 and re.search(expected, said), f"{arguments}: no {expected!r} in: {said}"
+        print("  " + said.strip().splitlines()[-1])
+
+    def start(self, name, role):
+        self.ports.setdefault(name, free_ports(1)[0])
+        said = open(os.path.join(self.directory, f"{name}.log"), "ab")
+        command = [self.bekk, role, "--log", self.url, "--http", f"127.0.0.1:{self.ports[name]}"]
+        self.processes[name] = subprocess.Popen(command, cwd=self.directory, stdout=said, stderr=said)
+
+    def watch(self):
+        """Starts again what has ended, and keeps what it said."""
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                with open(os.path.join(self.directory, f"{name}.log")) as said:
+                    self.ended.append((name, process.returncode, said.read().strip().splitlines()[-1]))
+                self.start(name, process.args[1])
+
+    def kill(self, name):
+        process = self.processes[name]
+        process.kill()
+        process.wait()
+        self.start(name, process.args[1])
+
+    def write(self, count, bad=0):
+        """A file of so many events, renamed into the inbox when it is complete."""
+        name = f"{uuid.uuid4()}.csv"
+        beside = os.path.join(self.directory, "data", f".{name}")
+        with open(beside, "w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(HEADER)
+            for number in range(count):
+                event = str(uuid.uuid4())
+                user = "no number" if number < bad else number
+                if number >= bad:
+                    self.ids.add(event)
+                rows.writerow([event, "view", user, 2, 'a "quoted", word', "1.50", 1, uuid.uuid4(),
+                               "2026-01-01T00:00:00Z"])
+        os.rename(beside, os.path.join(self.directory, "data", name))
+
+    def table(self):
+        done = self.call("psql", "-At", "-c", "select event_id from events")
+        return set(done.stdout.split()) if done.returncode == 0 else set()
+
+    def await_table(self, seconds):
+        deadline = time.monotonic() + seconds
+        while (table := self.table()) != self.ids:
+            self.watch()
+            if time.monotonic() > deadline:
+                raise SystemExit(f"waited in vain: {len(table)} rows of {len(self.ids)}; ended: {self.ended}")
+            time.sleep(0.5)
+
+    def check(self):
+        """Each row is in the topic once, and the table holds the same."""
+        out = self.run("log", "read", "--format", "json", "--log", self.url)
+        records = [json.loads(line) for line in out.splitlines()]
+        keys = [record["key"] for record in records if record.get("file") and record.get("key")]
+        print(f"  {len(self.ids)} rows in files, {len(keys)} in the topic, {len(self.table())} in the table")
+        assert len(keys) == len(set(keys)), "each record is in the topic once"
+        assert set(keys) == self.ids == self.table(), "files, topic and table hold the same"
+
+    def ready(self, name):
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}/readyz", timeout=5).read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+    def stop(self):
+        """Ends what runs; it must end well."""
+        for name, process in self.processes.items():
+            process.send_signal(signal.SIGTERM)
+        for name, process in self.processes.items():
+            assert process.wait(timeout=60) == 0, f"{name} did not end well"
+
+    def close(self):
+        for process in [*self.processes.values(), self.keeper]:
+            process.kill()
+            process.wait()
+
+
+class Run:
+    def __init__(self, bekk, kafka, directory):
+        self.bekk, self.kafka, self.directory = bekk, kafka, directory
+        self.opened = []
+
+    def cluster(self, brokers, users=None):
+        cluster = Cluster(self.kafka, os.path.join(self.directory, f"cluster{len(self.opened)}"), brokers, users)
+        self.opened.insert(0, cluster.stop)
+        return cluster.up()
+
+    def sandbox(self, hosts, **kafka):
+        directory = os.path.join(self.directory, f"sandbox{len(self.opened)}")
+        sandbox = Sandbox(self.bekk, directory, hosts, {key.replace("_", "."): value for key, value in kafka.items()})
+        self.opened.insert(0, sandbox.close)
+        return sandbox
+
+    def close(self):
+        while self.opened:
+            self.opened.pop(0)()
+
+
+def storm(run):
+    """Brokers, ingest and three sinks are killed in turn while files come, also the controller. All arrives once, and
+    no process ends by itself."""
+    cluster = run.cluster(3)
+    sandbox = run.sandbox(cluster.bootstrap)
+    sandbox.start("ingest", "ingest")
+    for name in ("sink1", "sink2", "sink3"):
+        sandbox.start(name, "sink")
+    kills, away = [], None
+    for step in range(36):
+        sandbox.write(2_000, bad=1)
+        time.sleep(random.uniform(0.2, 1.2))
+        sandbox.watch()
+        if step % 3 != 1:
+            continue
+        kills.append(random.choice(["ingest", "sink1", "sink2", "sink3", "broker", "broker"]))
+        if kills[-1] != "broker":
+            sandbox.kill(kills[-1])
+            continue
+        if away:
+            cluster.start(away)
+            time.sleep(6)
+        away = random.choice(cluster.all())
+        cluster.kill(away, random.choice([signal.SIGKILL, signal.SIGTERM]))
+    if away:
+        cluster.start(away)
+    sandbox.await_table(240)
+    print(f"  killed: {' '.join(kills)}")
+    assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
+    sandbox.stop()
+    sandbox.check()
+
+
+def quorum(run):
+    """Two of three brokers are away for a while: nothing can be appended. It is said, nothing ends, all arrives."""
+    cluster = run.cluster(3)
+    sandbox = run.sandbox(cluster.bootstrap)
+    for role in ("ingest", "sink"):
+        sandbox.start(role, role)
+    sandbox.write(1_000)
+    sandbox.await_table(60)
+    cluster.kill(2)
+    cluster.kill(3)
+    sandbox.write(1_000)
+    deadline = time.monotonic() + 30
+    while "cannot append to topic" not in (said := sandbox.ready("ingest")):
+        assert time.monotonic() < deadline, f"ingest does not say what it waits for: {said}"
+        time.sleep(0.5)
+    time.sleep(40)
+    cluster.start(2)
+    cluster.start(3)
+    sandbox.await_table(120)
+    assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
+    deadline = time.monotonic() + 30
+    while '"ready": true' not in (said := sandbox.ready("ingest")):
+        assert time.monotonic() < deadline, f"ingest is not ready again: {said}"
+        time.sleep(0.5)
+    sandbox.stop()
+    sandbox.check()
+
+
+def others(run):
+    """Another program's topic has no leader. Everything that looks at the cluster answers."""
+    cluster = run.cluster(3)
+    sandbox = run.sandbox(cluster.bootstrap)
+    for role in ("ingest", "sink"):
+        sandbox.start(role, role)
+    cluster.create_topic("others", 2, replica_assignment="3,3", min_insync_replicas=1)
+    sandbox.write(1_000)
+    sandbox.await_table(60)
+    cluster.kill(3)
+    time.sleep(8)
+    for command in (["status"], ["health"], ["log", "topics"]):
+        assert "others" not in sandbox.run(*command, "--log", sandbox.url), "of no concern"
+    metrics = urllib.request.urlopen(f"http://127.0.0.1:{sandbox.ports['sink']}/metrics", timeout=10).read().decode()
+    assert 'bekk_log_end_offset{topic="events"' in metrics, metrics
+    assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
+
+
+def settings(run):
+    """Topics whose settings do not fit: adapted to, or refused by name when ingest starts."""
+    cluster = run.cluster(1)
+    small = run.sandbox(cluster.bootstrap)
+    cluster.create_topic("events", 4, max_message_bytes=50_000)
+    small.write(20_000)
+    small.run("ingest", "--once", "--log", small.url)
+    small.run("sink", "--once", "--log", small.url)
+    small.check()
+    alter = ["--alter", "--entity-type", "topics", "--entity-name", "events", "--add-config"]
+    for bad, good in (("cleanup.policy=compact", "cleanup.policy=delete"), ("retention.ms=1000", "retention.ms=-1")):
+        cluster.tool(CONFIGS, *alter, bad)
+        small.refused(f"topic `events` .* has {bad}", "ingest", "--once")
+        cluster.tool(CONFIGS, *alter, good)
+    small.run("ingest", "--once", "--log", small.url)
+
+
+def rights(run):
+    """With the ACLs of the guide ingest and sink work; without one of them the missing right is named. A wrong password
+    and a listener spoken to without a login are named too."""
+    names = {"ingest": "bekk-ingest", "sink": "bekk-sink"}
+    cluster = run.cluster(1, users={name: "secret" for name in names.values()})
+    cluster.create_topic("events", 4)
+    cluster.create_topic("bekk.meta", 1)
+    acls = guide_acls()
+    for acl in acls:
+        cluster.tool(ACLS, *acl)
+    time.sleep(SETTLE_S)
+    login = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_password": "secret"}
+    ingest = run.sandbox(cluster.user_bootstrap, **login, sasl_username="bekk-ingest")
+    sink = run.sandbox(cluster.user_bootstrap, **login, sasl_username="bekk-sink")
+    ingest.write(1_000)
+    ingest.run("ingest", "--once", "--log", ingest.url)
+    sink.run("sink", "--once", "--log", sink.url)
+    assert sink.table() == ingest.ids, "with the guide's rights all arrives"
+    for acl in acls:
+        right = acl[acl.index("--operation") + 1]
+        kind = next(part for part in acl if part in ("--topic", "--group", "--transactional-id"))
+        cluster.tool(ACLS, "--remove", "--force", *acl[1:])
+        time.sleep(SETTLE_S)
+        role = "ingest" if "User:bekk-ingest" in acl else "sink"
+        ingest.write(10)
+        sandbox = ingest if role == "ingest" else sink
+        expected = f"not authorized .* the right (?:{right}|Describe) on {kind[2:].replace('-', ' ')} "
+        sandbox.refused(expected, role, "--once")
+        cluster.tool(ACLS, *acl)
+        time.sleep(SETTLE_S)
+    for expected, changed in (
+        ("authentication failed", {**login, "sasl_password": "wrong"}),
+        ("security.protocol", {"security_protocol": "PLAINTEXT"}),
+    ):
+        stranger = run.sandbox(cluster.user_bootstrap, **changed, sasl_username="bekk-ingest")
+        stranger.start("ingest", "ingest")
+        deadline = time.monotonic() + 20
+        path = os.path.join(stranger.directory, "ingest.log")
+        while expected not in (said := open(path).read()):
+            assert time.monotonic() < deadline, f"no {expected!r} in: {said}"
+            time.sleep(0.5)
+        print("  " + next(line for line in said.splitlines() if expected in line))
+
+
+def guide_acls():
+    """The arguments of the guide's kafka-acls.sh commands."""
+    with open(GUIDE) as guide:
+        text = guide.read().replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.strip().startswith("$ kafka-acls.sh")]
+    acls = [shlex.split(line)[2:] for line in lines]
+    for acl in acls:
+        at = acl.index("--bootstrap-server")
+        del acl[at : at + 2]
+        assert acl[0] == "--add", acl
+    assert len(acls) == 4, f"the guide has {len(acls)} commands"
+    return acls
+
+
+SCENARIOS = [settings, rights, others, quorum, storm]
+
+
+def main():
+    bekk, kafka = (os.path.abspath(path) for path in sys.argv[1:3])
+    random.seed(seed := int(os.environ.get("BEKK_SEED", random.randrange(1 << 30))))
+    print(f"BEKK_SEED={seed}")
+    for scenario in SCENARIOS:
+        if sys.argv[3:] and scenario.__name__ not in sys.argv[3:]:
+            continue
+        begun = time.monotonic()
+        print(f"{scenario.__name__}: {' '.join(scenario.__doc__.split())}")
+        with tempfile.TemporaryDirectory(prefix="bekk-kafka-") as directory:
+            run = Run(bekk, kafka, directory)
+            try:
+                scenario(run)
+            finally:
+                # Nothing outlives a run that fails.
+                run.close()
+        print(f"  {time.monotonic() - begun:.0f} s")
+
+
+main()
