@@ -223,11 +223,10 @@ def kept_back(sandbox, address):
     ingest.wait()
     ingest = sandbox.start("ingest", "--http", "off")
     sink = sandbox.start("sink", "--once", "--http", "off")
-    stay(sandbox, ingest, sink)
-    with open(sandbox.said.name) as said:
-        said = said.read()
-    assert "has open keeps back records of topic `kept`; ingest goes on" in said, "ingest says what it waits for"
-    assert "open transaction keeps back records that were there" in said, "the sink says what it waits for"
+    stay(sandbox, ingest, sink, until=[
+        "has open keeps back records of topic `kept`; ingest goes on",
+        "open transaction keeps back records that were there",
+    ])
     other.commit_transaction(30)
     end(sandbox, sink)
     sandbox.append_rows("a.csv", 1_000, ids)
@@ -293,9 +292,15 @@ def first(address, topic, is_sought):
             return message.value()
 
 
-def stay(sandbox, *processes):
-    """What waits goes on waiting."""
+def stay(sandbox, *processes, until=()):
+    """What waits goes on waiting, and says so."""
     time.sleep(3)
+    deadline = time.monotonic() + 30
+    while unsaid := [text for text in until if text not in open(sandbox.said.name).read()]:
+        if time.monotonic() > deadline:
+            sandbox.show()
+            raise SystemExit(f"not said: {unsaid}")
+        time.sleep(0.5)
     if any(process.poll() is not None for process in processes):
         sandbox.show()
         raise SystemExit(f"{[process.args[1] for process in processes]} did not wait")
