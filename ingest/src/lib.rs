@@ -52,9 +52,10 @@ mod stats;
 #[cfg(test)]
 mod testing;
 
-pub use ask::files::{FileStatus, Files, Running, files};
+pub use ask::files::{FileStatus, Files, Running, files, matched};
 pub use ask::preview::{Preview, preview};
 pub use ask::reparse::{InFile, Reparsed, Reparser, TextForm};
+pub use ask::sample::{Head, Sampled, head, sample};
 pub use config::{Config, Mode};
 pub use error::Error;
 pub use file::decision::{Decision, FileState, What};

@@ -28,7 +28,9 @@ pub use config::{
     parse_duration, parse_size,
 };
 pub use decimal::Decimal;
-pub use dialect::{CsvDialect, Encoding, HeaderMatch, HeaderRow, NulPolicy, UnknownPolicy};
+pub use dialect::{
+    CsvDialect, Encoding, HeaderMatch, HeaderRow, LineEnd, NulPolicy, UnknownPolicy,
+};
 pub use key::{KEY_SEPARATOR, key_text};
 pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};
 pub use parse::{Field, Rejection, ValueParser};

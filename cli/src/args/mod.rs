@@ -230,7 +230,8 @@ pub(crate) struct Check {
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
       bekk init --from orders.csv            read the file, write bekk.toml\n  \
-      bekk init --from orders.csv --out -    only print it")]
+      bekk init --from orders.csv --out -    only print it\n  \
+      bekk init --from lines.csv --add       add a stream to the bekk.toml that is there")]
 pub(crate) struct Init {
     /// CSV file to infer the stream from
     #[arg(long, value_name = "FILE")]
@@ -244,6 +245,37 @@ pub(crate) struct Init {
     /// Overwrite an existing file
     #[arg(long)]
     pub(crate) force: bool,
+    /// Add the stream to the file that is there
+    #[arg(long, requires = "from", conflicts_with = "force")]
+    pub(crate) add: bool,
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+}
+
+/// How a file is written, where that is not to be guessed.
+#[derive(Args)]
+pub(crate) struct FormArgs {
+    /// What stands between fields, one character; `tab` for a tab
+    #[arg(long, value_name = "CHAR", requires = "from")]
+    pub(crate) delimiter: Option<String>,
+    /// What stands around fields, one character; empty for nothing
+    #[arg(long, value_name = "CHAR", requires = "from")]
+    pub(crate) quote: Option<String>,
+    /// What takes the meaning from the character behind it
+    #[arg(long, value_name = "CHAR", requires = "from")]
+    pub(crate) escape: Option<String>,
+    /// What lines begin with that are no records
+    #[arg(long, value_name = "CHAR", requires = "from")]
+    pub(crate) comment: Option<String>,
+    /// The file's character encoding
+    #[arg(long, value_name = "LABEL", requires = "from")]
+    pub(crate) encoding: Option<String>,
+    /// How many lines stand before the header
+    #[arg(long, value_name = "N", requires = "from")]
+    pub(crate) skip_lines: Option<u32>,
+    /// Whether the file begins with a header
+    #[arg(long, value_name = "BOOL", requires = "from")]
+    pub(crate) header: Option<bool>,
 }
 
 #[derive(Args)]

@@ -109,6 +109,9 @@ pub(crate) struct OnceArgs {
     /// With --once: stop after this time, such as 10m, and exit with 1
     #[arg(long, value_name = "TIME", requires = "once", value_parser = parse_duration, env = "BEKK_TIMEOUT")]
     pub(crate) timeout: Option<Duration>,
+    /// With --once: exit with 0 although no file matches, and none ever has
+    #[arg(long, requires = "once", env = "BEKK_ALLOW_EMPTY")]
+    pub(crate) allow_empty: bool,
 }
 
 #[derive(Args)]

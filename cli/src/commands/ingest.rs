@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::summary::{self, Report};
-use super::{Outcome, up};
+use super::{Outcome, matched, up};
 use crate::args::{Global, Ingest};
 use crate::context::Context;
 use crate::http::Http;
@@ -32,6 +32,7 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     };
     screen.say(&format!("log        {place}   {}", context.shown_topics()));
     screen.say(&format!("inbox      {}", context.shown_patterns()));
+    let is_empty = matched::announce(&context, screen)?;
     let started = Instant::now();
     let counts = Arc::<Counts>::default();
     let start = |log| {
@@ -47,6 +48,8 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         let outcome = summary::print(&report, args.once.json, false, screen)?;
+        let is_empty = is_empty && report.files() == 0;
+        let outcome = matched::outcome(outcome, is_empty, &args.once, screen);
         return Ok(outcome.within(&limit, screen));
     }
     let told = place.work(run, |log| {

@@ -3,18 +3,21 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use bekk_stream::{Config, SAMPLE_CONFIG};
+use bekk_stream::{Config, Encoding, SAMPLE_CONFIG};
 
 use super::{Outcome, print_result};
-use crate::args::Init;
-use crate::infer;
+use crate::args::{FormArgs, Init};
+use crate::infer::{self, Typed};
 use crate::screen::Screen;
 
 pub(crate) fn run(args: &Init, screen: &Screen) -> Result<Outcome> {
     let to_stdout = args.out == Path::new("-");
+    if args.add {
+        return add(args, screen);
+    }
     if !to_stdout && args.out.exists() && !args.force {
         bail!(
-            "`{}` exists; --force replaces it, --out names another",
+            "`{}` exists; --add adds the stream to it, --force replaces it, --out names another",
             args.out.display()
         );
     }
@@ -24,7 +27,8 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<Outcome> {
                 .name
                 .clone()
                 .unwrap_or_else(|| infer::stream_name(path));
-            infer::config_text(path, &name, &pattern_for(path, &args.out)?)?
+            let pattern = pattern_for(path, &args.out)?;
+            infer::config_text(path, &name, &pattern, &typed(&args.form)?)?
         }
         None => SAMPLE_CONFIG.to_owned(),
     };
@@ -39,6 +43,61 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<Outcome> {
         args.out.display()
     ));
     Ok(Outcome::Done)
+}
+
+/// Adds a stream to the configuration that is there.
+fn add(args: &Init, screen: &Screen) -> Result<Outcome> {
+    let out = &args.out;
+    let from = args.from.as_deref().context("name the file: --from FILE")?;
+    let before =
+        std::fs::read_to_string(out).with_context(|| format!("read `{}`", out.display()))?;
+    let name = args
+        .name
+        .clone()
+        .unwrap_or_else(|| infer::stream_name(from));
+    let added = infer::stream_text(from, &name, &pattern_for(from, out)?, &typed(&args.form)?)?;
+    let text = format!("{}\n\n{added}", before.trim_end());
+    Config::parse(&text, out, Path::new("/"), &|_| Some(String::new()))
+        .context("add the stream (--name gives it another name)")?;
+    let beside = out.with_extension("toml.new");
+    std::fs::write(&beside, text)
+        .and_then(|()| std::fs::rename(&beside, out))
+        .with_context(|| format!("write `{}`", out.display()))?;
+    screen.say(&format!(
+        "added stream `{name}` to {}; look at its guesses, then: bekk check --files",
+        out.display()
+    ));
+    Ok(Outcome::Done)
+}
+
+/// What was typed of how the file is written.
+fn typed(args: &FormArgs) -> Result<Typed> {
+    let character = |text: &Option<String>, flag: &str| -> Result<Option<u8>> {
+        match text.as_deref() {
+            None | Some("") => Ok(None),
+            Some("tab" | "\\t") => Ok(Some(b'\t')),
+            Some(text) => match text.as_bytes() {
+                [byte] if byte.is_ascii() => Ok(Some(*byte)),
+                _ => bail!("--{flag}: `{text}` is not one ASCII character"),
+            },
+        }
+    };
+    let encoding = args.encoding.as_deref().map(|label| {
+        let known = Encoding::label(label);
+        known.with_context(|| format!("--encoding: `{label}` is no encoding that is read here"))
+    });
+    Ok(Typed {
+        delimiter: character(&args.delimiter, "delimiter")?,
+        quote: match &args.quote {
+            None => None,
+            quote => Some(character(quote, "quote")?),
+        },
+        escape: character(&args.escape, "escape")?,
+        comment: character(&args.comment, "comment")?,
+        encoding: encoding.transpose()?,
+        skip_lines: args.skip_lines,
+        header: args.header,
+    })
 }
 
 /// The file as the configuration names it: relative where it lies below the configuration's directory.

@@ -8,6 +8,7 @@ pub(crate) mod generate;
 pub(crate) mod ingest;
 pub(crate) mod init;
 pub(crate) mod log;
+pub(crate) mod matched;
 pub(crate) mod offsets;
 pub(crate) mod psql;
 mod read;

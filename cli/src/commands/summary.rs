@@ -94,11 +94,17 @@ impl Report {
         }
     }
 
+    /// How many files were met.
+    pub(crate) fn files(&self) -> u64 {
+        self.ingest.as_ref().map_or(0, |ingest| ingest.files)
+    }
+
     /// Whether there were files that were not taken, and that someone must look at.
     fn is_incomplete(&self) -> bool {
-        self.ingest
-            .as_ref()
-            .is_some_and(|ingest| !ingest.blocked.is_empty() || !ingest.unreadable.is_empty())
+        self.ingest.as_ref().is_some_and(|ingest| {
+            let notes = [&ingest.blocked, &ingest.unreadable, &ingest.left];
+            notes.iter().any(|notes| !notes.is_empty())
+        })
     }
 
     fn has_dead_letters(&self) -> bool {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use bekk_log::Client;
 
 use super::summary::{self, Report};
-use super::{Outcome, generate, serve};
+use super::{Outcome, generate, matched, serve};
 use crate::args::{Global, Up};
 use crate::context::Context;
 use crate::database::{Choice, Database};
@@ -60,6 +60,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         .map(|live| format!("  {}", live.description()))
         .unwrap_or_default();
     screen.say(&format!("inbox      {}{rhythm}", context.shown_patterns()));
+    let is_empty = matched::announce(&context, screen)? && !args.demo;
 
     let started = Instant::now();
     let counts = Arc::<Counts>::default();
@@ -85,6 +86,8 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         let outcome = summary::print(&report, args.once.json, args.strict.strict, screen)?;
+        let is_empty = is_empty && report.files() == 0;
+        let outcome = matched::outcome(outcome, is_empty, &args.once, screen);
         return Ok(outcome.within(&limit, screen));
     }
     let generator = demo.map(|live| {

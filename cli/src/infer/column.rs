@@ -2,47 +2,46 @@
 
 use bekk_stream::{Column, ColumnType, CsvDialect, Field, ValueParser};
 
+use super::kinds::{Candidate, DATE_FORMATS, Kind, all_candidates, time_format};
+
 /// Texts that stand for null in files that others write.
 const NULL_TEXTS: &[&str] = &[
     "NULL", "null", "NA", "N/A", "n/a", "\\N", "-", "None", "nan", "NaN",
 ];
-/// How dates are written where not as ISO 8601 says, the less ambiguous first.
-const DATE_FORMATS: &[&str] = &["%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y"];
-/// What may follow a date.
-const CLOCK_FORMATS: &[&str] = &["%H:%M:%S", "%H:%M"];
+/// Pairs of words that mean true and false, in any case; both of a pair must occur.
+const BOOL_PAIRS: &[(&str, &str)] = &[
+    ("true", "false"),
+    ("t", "f"),
+    ("yes", "no"),
+    ("y", "n"),
+    ("on", "off"),
+];
+/// More digits than this are lost in a float8.
+const FLOAT_DIGITS: usize = 15;
+/// The most digits that a decimal has.
+const DECIMAL_DIGITS: usize = 38;
 
 /// What is known of a column after some of its values.
 pub(super) struct Profile {
+    /// Its name in the file, or its place as `#2` where that is empty or another's too.
     pub(super) header: String,
     pub(super) name: String,
     candidates: Vec<Candidate>,
-    pub(super) nulls: u64,
+    /// Fields that are empty, in quotes or not.
+    empty: u64,
+    empty_quoted: u64,
+    /// Fields that hold a null text.
+    null_text_count: u64,
     pub(super) null_texts: Vec<&'static str>,
     values: u64,
     whole_digits: usize,
     fraction_digits: usize,
     leading_zero: bool,
+    has_exponent: bool,
+    /// Distinct values in lower case, up to three.
+    words: Vec<String>,
     example: String,
     settled: Option<Settled>,
-}
-
-/// A type that every value so far is of.
-struct Candidate {
-    kind: Kind,
-    parser: ValueParser,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bool,
-    Int,
-    Decimal { comma: bool },
-    Float,
-    Uuid,
-    Date(Option<usize>),
-    Timestamp(Option<(usize, usize)>),
-    Timestamptz,
-    Json,
 }
 
 /// The type decided on.
@@ -52,9 +51,30 @@ pub(super) struct Settled {
     pub(super) remark: Option<String>,
 }
 
+impl Settled {
+    fn plain(column_type: ColumnType) -> Self {
+        Self {
+            column_type,
+            format: None,
+            remark: None,
+        }
+    }
+
+    fn remarked(column_type: ColumnType, remark: &str) -> Self {
+        Self {
+            remark: Some(remark.to_owned()),
+            ..Self::plain(column_type)
+        }
+    }
+}
+
 impl Profile {
-    pub(super) fn new(header: &str, earlier: &[Profile]) -> Self {
-        let base = sql_name(header);
+    /// A column with that name in the file; `place` is its number, from 1, if it has none that is its own.
+    pub(super) fn new(header: &str, place: Option<usize>, earlier: &[Self]) -> Self {
+        let base = match (header, place) {
+            ("", Some(place)) => format!("column_{place}"),
+            _ => sql_name(header),
+        };
         let taken =
             |name: &str| earlier.iter().any(|column| column.name == name) || name == "ingested_at";
         let name = std::iter::once(base.clone())
@@ -62,27 +82,33 @@ impl Profile {
             .find(|name| !taken(name))
             .expect("there are more numbers than columns");
         Self {
-            header: header.to_owned(),
+            header: place.map_or_else(|| header.to_owned(), |place| format!("#{place}")),
             name,
             candidates: all_candidates(),
-            nulls: 0,
+            empty: 0,
+            empty_quoted: 0,
+            null_text_count: 0,
             null_texts: Vec::new(),
             values: 0,
             whole_digits: 1,
             fraction_digits: 0,
             leading_zero: false,
+            has_exponent: false,
+            words: Vec::new(),
             example: String::new(),
             settled: None,
         }
     }
 
-    pub(super) fn see(&mut self, field: &[u8]) {
+    pub(super) fn see(&mut self, field: &[u8], quoted: bool) {
         if field.is_empty() {
-            self.nulls += 1;
+            self.empty += 1;
+            self.empty_quoted += u64::from(quoted);
             return;
         }
-        if let Some(text) = NULL_TEXTS.iter().find(|text| text.as_bytes() == field) {
-            self.nulls += 1;
+        let null = NULL_TEXTS.iter().find(|text| text.as_bytes() == field);
+        if let Some(text) = null.filter(|_| !quoted) {
+            self.null_text_count += 1;
             if !self.null_texts.contains(text) {
                 self.null_texts.push(text);
             }
@@ -92,19 +118,14 @@ impl Profile {
         if self.values == 1 {
             self.example = String::from_utf8_lossy(field).chars().take(40).collect();
         }
-        let is_value = |candidate: &Candidate| {
-            candidate
-                .parser
-                .parse(Field {
-                    bytes: field,
-                    quoted: true,
-                })
-                .is_ok()
-        };
-        self.candidates.retain(|candidate| {
-            is_value(candidate) && (candidate.kind != Kind::Json || is_nested(field))
-        });
+        self.candidates.retain(|candidate| candidate.takes(field));
         self.measure(field);
+        if self.words.len() < 3 {
+            let word = String::from_utf8_lossy(field).to_lowercase();
+            if !self.words.contains(&word) {
+                self.words.push(word);
+            }
+        }
     }
 
     /// Counts the digits on both sides of a number's point, if it is one.
@@ -113,6 +134,9 @@ impl Profile {
             .strip_prefix(b"-")
             .or(field.strip_prefix(b"+"))
             .unwrap_or(field);
+        let exponent = digits.iter().position(|byte| matches!(byte, b'e' | b'E'));
+        self.has_exponent |= exponent.is_some();
+        let digits = &digits[..exponent.unwrap_or(digits.len())];
         let mark = digits
             .iter()
             .position(|byte| matches!(byte, b'.' | b','))
@@ -124,7 +148,7 @@ impl Profile {
             .max(digits.len().saturating_sub(mark + 1));
     }
 
-    fn is(&self, kind: Kind) -> bool {
+    pub(super) fn is(&self, kind: Kind) -> bool {
         self.values > 0
             && self
                 .candidates
@@ -134,86 +158,153 @@ impl Profile {
 
     /// Whether its values are numbers only if a comma is the decimal mark.
     pub(super) fn needs_decimal_comma(&self) -> bool {
-        self.is(Kind::Decimal { comma: true }) && !self.is(Kind::Decimal { comma: false })
+        self.is(Kind::Number { comma: true }) && !self.is(Kind::Number { comma: false })
     }
 
     /// Decides on a type.
     pub(super) fn settle(&mut self, decimal_comma: bool) {
-        let plain = |column_type| Settled {
-            column_type,
-            format: None,
-            remark: None,
-        };
-        let remarked = |column_type, remark: String| Settled {
-            column_type,
-            format: None,
-            remark: Some(remark),
-        };
-        let date = self
-            .candidates
-            .iter()
-            .find_map(|candidate| match candidate.kind {
-                Kind::Date(format) => Some(format.map(|format| DATE_FORMATS[format].to_owned())),
-                _ => None,
-            });
-        let timestamp = self
-            .candidates
-            .iter()
-            .find_map(|candidate| match candidate.kind {
-                Kind::Timestamp(format) => Some(format.map(|(date, clock)| {
-                    format!("{} {}", DATE_FORMATS[date], CLOCK_FORMATS[clock])
-                })),
-                _ => None,
-            });
-        let settled = if self.values == 0 {
-            remarked(ColumnType::Text, "no value was seen".to_owned())
-        } else if self.is(Kind::Uuid) {
-            plain(ColumnType::Uuid)
-        } else if self.is(Kind::Int) && self.fraction_digits == 0 && !self.leading_zero {
-            plain(ColumnType::Int8)
-        } else if self.is(Kind::Decimal {
-            comma: decimal_comma,
-        }) && !self.leading_zero
-        {
-            self.settle_decimal()
-        } else if self.is(Kind::Int) && self.leading_zero {
-            remarked(
-                ColumnType::Text,
-                "digits, but some begin with 0, which a number would lose".to_owned(),
-            )
-        } else if self.is(Kind::Float) && !decimal_comma {
-            plain(ColumnType::Float8)
-        } else if self.is(Kind::Bool) {
-            plain(ColumnType::Bool)
-        } else if self.is(Kind::Timestamptz) {
-            plain(ColumnType::Timestamptz)
-        } else if let Some(format) = date {
-            settle_time(ColumnType::Date, format, None)
-        } else if let Some(format) = timestamp {
-            let remark = "no zone in the file: for moments use timestamptz with zone = \"…\"";
-            settle_time(ColumnType::Timestamp, format, Some(remark))
-        } else if self.is(Kind::Json) {
-            plain(ColumnType::Json)
-        } else {
-            plain(ColumnType::Text)
-        };
-        self.settled = Some(settled);
+        self.settled = Some(self.decided(decimal_comma));
     }
 
-    /// Twice the digits seen before the point, at least 12, so that later values fit too.
-    fn settle_decimal(&self) -> Settled {
-        let scale = self.fraction_digits.min(38);
-        let whole = (self.whole_digits * 2).max(12).min(38 - scale);
+    fn decided(&self, decimal_comma: bool) -> Settled {
+        let number = Kind::Number {
+            comma: decimal_comma,
+        };
+        if self.values == 0 {
+            return Settled::remarked(ColumnType::Text, "no value was seen");
+        }
+        if self.is(Kind::Uuid) {
+            return Settled::plain(ColumnType::Uuid);
+        }
+        if self.is(number) {
+            return self.settle_number();
+        }
+        if self.is(Kind::Float) && !decimal_comma && self.has_exponent {
+            return match self.whole_digits + self.fraction_digits <= FLOAT_DIGITS {
+                true => Settled::plain(ColumnType::Float8),
+                false => Settled::remarked(
+                    ColumnType::Text,
+                    "numbers with exponents and more digits than a float8 keeps",
+                ),
+            };
+        }
+        if self.is_bool() {
+            return Settled::plain(ColumnType::Bool);
+        }
+        self.settle_time()
+            .unwrap_or_else(|| match self.is(Kind::Json) {
+                true => Settled::plain(ColumnType::Json),
+                false => self.settle_text(),
+            })
+    }
+
+    /// Whole numbers and decimals, as wide as it takes to lose no digit.
+    fn settle_number(&self) -> Settled {
+        if self.leading_zero {
+            return Settled::remarked(
+                ColumnType::Text,
+                "digits, but some begin with 0, which a number would lose",
+            );
+        }
+        if self.is(Kind::Int) && self.fraction_digits == 0 {
+            return Settled::plain(ColumnType::Int8);
+        }
+        let scale = self.fraction_digits;
+        if self.whole_digits + scale > DECIMAL_DIGITS {
+            return Settled::remarked(
+                ColumnType::Text,
+                "digits, but more than the 38 that a decimal has",
+            );
+        }
+        // Twice the digits seen before the point, at least 12, so that later values fit too.
+        let whole = (self.whole_digits * 2).max(12).min(DECIMAL_DIGITS - scale);
         let narrow = |digits: usize| u8::try_from(digits).expect("at most 38");
-        let column_type = ColumnType::Decimal {
+        Settled::plain(ColumnType::Decimal {
             precision: narrow(whole + scale).max(1),
             scale: narrow(scale),
-        };
-        Settled {
-            column_type,
-            format: None,
-            remark: None,
+        })
+    }
+
+    /// Both words of a pair, or one of the first, which can mean nothing else: a column of NO, F or N alone is text.
+    fn is_bool(&self) -> bool {
+        let has = |word: &str| self.words.iter().any(|seen| seen == word);
+        let is_only =
+            |(yes, no): &(&str, &str)| self.words.iter().all(|word| word == yes || word == no);
+        let plain = &BOOL_PAIRS[0];
+        is_only(plain) && !self.words.is_empty()
+            || BOOL_PAIRS
+                .iter()
+                .any(|pair| is_only(pair) && has(pair.0) && has(pair.1))
+    }
+
+    fn settle_time(&self) -> Option<Settled> {
+        if self.is(Kind::Timestamptz) {
+            return Some(Settled::plain(ColumnType::Timestamptz));
         }
+        let kinds = || self.candidates.iter().map(|candidate| candidate.kind);
+        let dates: Vec<_> = kinds()
+            .filter_map(|kind| match kind {
+                Kind::Date(format) => Some(format),
+                _ => None,
+            })
+            .collect();
+        let times: Vec<_> = kinds()
+            .filter_map(|kind| match kind {
+                Kind::Timestamp(format) => Some(format),
+                _ => None,
+            })
+            .collect();
+        let is_swappable = |formats: &[Option<(usize, usize)>]| {
+            let date = |format: &Option<(usize, usize)>| format.map(|(date, _)| DATE_FORMATS[date]);
+            let has = |part: &str| {
+                let mut found = formats.iter().filter_map(date);
+                found.any(|format| format.starts_with(part))
+            };
+            (has("%d/%m") && has("%m/%d")) || (has("%d-%m") && has("%m-%d"))
+        };
+        let settled = |column_type, format: Option<(usize, usize)>, remark: Option<&str>| Settled {
+            column_type,
+            format: format.map(|(date, clock)| time_format(date, clock)),
+            remark: remark.map(str::to_owned),
+        };
+        const ORDER: &str = "check the order of day and month: every value can be read either way";
+        if let Some(first) = dates.first() {
+            let dated: Vec<_> = dates
+                .iter()
+                .map(|date| date.map(|date| (date, 0)))
+                .collect();
+            let remark = is_swappable(&dated).then_some(ORDER);
+            let format = first.map(|date| DATE_FORMATS[date].to_owned());
+            return Some(Settled {
+                format,
+                ..settled(ColumnType::Date, None, remark)
+            });
+        }
+        let first = times.first()?;
+        let remark = match is_swappable(&times) {
+            true => ORDER,
+            false => "no zone in the file: for moments use timestamptz with zone = \"…\"",
+        };
+        Some(settled(ColumnType::Timestamp, *first, Some(remark)))
+    }
+
+    /// In a column of texts a text that means null elsewhere is as likely a text.
+    fn settle_text(&self) -> Settled {
+        if self.null_texts.is_empty() {
+            return Settled::plain(ColumnType::Text);
+        }
+        let texts: Vec<_> = self
+            .null_texts
+            .iter()
+            .map(|text| format!("{text:?}"))
+            .collect();
+        let texts = texts.join(", ");
+        Settled::remarked(
+            ColumnType::Text,
+            &format!(
+                "{texts} kept as text; if it means null: nullable = true, null = [\"\", {texts}]"
+            ),
+        )
     }
 
     pub(super) fn settled(&self) -> &Settled {
@@ -229,73 +320,49 @@ impl Profile {
     pub(super) fn values(&self) -> u64 {
         self.values
     }
-}
 
-fn settle_time(column_type: ColumnType, format: Option<String>, remark: Option<&str>) -> Settled {
-    let ambiguous = format
-        .as_deref()
-        .is_some_and(|format| format.contains("%d/%m") || format.contains("%m/%d"));
-    let remark = if ambiguous {
-        Some("check the order of day and month")
-    } else {
-        remark
-    };
-    Settled {
-        column_type,
-        format,
-        remark: remark.map(str::to_owned),
+    /// Whether nothing but emptiness was seen, as behind a delimiter at the end of each record.
+    pub(super) fn is_all_empty(&self) -> bool {
+        self.values == 0 && self.null_text_count == 0
     }
-}
 
-fn is_nested(field: &[u8]) -> bool {
-    matches!(field.first(), Some(b'{' | b'['))
-}
+    fn is_text(&self) -> bool {
+        self.settled().column_type == ColumnType::Text
+    }
 
-fn all_candidates() -> Vec<Candidate> {
-    let mut candidates = Vec::new();
-    let mut add = |kind, column_type, format: Option<String>, comma: bool| {
-        let mut column = Column::new("candidate", column_type);
-        column.format = format;
-        let dialect = CsvDialect {
-            decimal: if comma { b',' } else { b'.' },
-            ..CsvDialect::default()
-        };
-        let parser = ValueParser::new(&column, &dialect).expect("the candidates are right");
-        candidates.push(Candidate { kind, parser });
-    };
-    add(Kind::Bool, ColumnType::Bool, None, false);
-    add(Kind::Int, ColumnType::Int8, None, false);
-    // More digits on either side than any value of 38 digits in all can have is not asked for here.
-    let widest = ColumnType::Decimal {
-        precision: 38,
-        scale: 19,
-    };
-    add(Kind::Decimal { comma: false }, widest, None, false);
-    add(Kind::Decimal { comma: true }, widest, None, true);
-    add(Kind::Float, ColumnType::Float8, None, false);
-    add(Kind::Uuid, ColumnType::Uuid, None, false);
-    add(Kind::Timestamptz, ColumnType::Timestamptz, None, false);
-    add(Kind::Date(None), ColumnType::Date, None, false);
-    add(Kind::Timestamp(None), ColumnType::Timestamp, None, false);
-    for (date, format) in DATE_FORMATS.iter().enumerate() {
-        add(
-            Kind::Date(Some(date)),
-            ColumnType::Date,
-            Some((*format).to_owned()),
-            false,
-        );
-        for (clock, suffix) in CLOCK_FORMATS.iter().enumerate() {
-            let format = format!("{format} {suffix}");
-            add(
-                Kind::Timestamp(Some((date, clock))),
-                ColumnType::Timestamp,
-                Some(format),
-                false,
-            );
+    /// Whether some of its fields are null.
+    pub(super) fn has_nulls(&self) -> bool {
+        match self.is_text() {
+            true => self.empty > self.empty_quoted || self.values == 0,
+            false => self.empty + self.null_text_count > 0,
         }
     }
-    add(Kind::Json, ColumnType::Json, None, false);
-    candidates
+
+    /// The null texts of its own, where it has some.
+    pub(super) fn own_nulls(&self) -> Option<Vec<&'static str>> {
+        let is_own = !self.is_text() && !self.null_texts.is_empty();
+        is_own.then(|| [&[""], &self.null_texts[..]].concat())
+    }
+
+    /// Whether a text is a value of the type decided on, and that is one which names are not of.
+    pub(super) fn takes(&self, text: &str, decimal_comma: bool) -> Option<bool> {
+        let settled = self.settled();
+        if matches!(settled.column_type, ColumnType::Text | ColumnType::Json) {
+            return None;
+        }
+        let mut column = Column::new("c", settled.column_type).nullable();
+        column.format.clone_from(&settled.format);
+        let dialect = CsvDialect {
+            decimal: if decimal_comma { b',' } else { b'.' },
+            ..CsvDialect::default()
+        };
+        let parser = ValueParser::new(&column, &dialect).ok()?;
+        let field = Field {
+            bytes: text.as_bytes(),
+            quoted: true,
+        };
+        Some(!text.is_empty() && parser.parse(field).is_ok())
+    }
 }
 
 /// A header as a name that SQL takes without quotes: lower case, letters, digits and `_`.

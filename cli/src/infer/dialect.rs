@@ -1,35 +1,287 @@
-//! Which byte stands between the fields.
+//! How a file seems to be written.
 
-/// How the file seems to be written.
-pub(super) struct Dialect {
-    pub(super) delimiter: u8,
-    pub(super) decimal_comma: bool,
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use bekk_ingest::{Head, head, sample};
+use bekk_stream::{CsvDialect, Encoding, LineEnd};
+
+/// How much of the file the dialect is guessed from, in bytes.
+const HEAD_LEN: usize = 1 << 20;
+/// How many records are tried under each delimiter.
+const TRIED: usize = 300;
+/// How many lines may stand before the header.
+const SKIPPED_MAX: usize = 50;
+
+/// What was typed: it is not guessed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Typed {
+    pub(crate) delimiter: Option<u8>,
+    pub(crate) quote: Option<Option<u8>>,
+    pub(crate) escape: Option<u8>,
+    pub(crate) comment: Option<u8>,
+    pub(crate) encoding: Option<Encoding>,
+    pub(crate) skip_lines: Option<u32>,
+    pub(crate) header: Option<bool>,
 }
 
-/// The delimiter is the candidate that the header line, outside quotes, has most of; a comma if it has
-/// none, since a file of one column has no delimiter.
-pub(super) fn guess(head: &[u8]) -> Dialect {
-    let line = head
-        .split(|byte| matches!(byte, b'\n' | b'\r'))
-        .next()
-        .unwrap_or_default();
-    let count = |delimiter: u8| {
-        let mut quoted = false;
-        line.iter()
-            .filter(|byte| {
-                quoted ^= **byte == b'"';
-                !quoted && **byte == delimiter
-            })
-            .count()
+/// A dialect, and what is unsure about it.
+pub(super) struct Guess {
+    pub(super) dialect: CsvDialect,
+    pub(super) remarks: Vec<String>,
+}
+
+/// Guesses how a file is written, from its first part.
+pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
+    let head = head(path, HEAD_LEN).context("read the file")?;
+    if head.bytes.is_empty() {
+        bail!(
+            "`{}` is empty; give a file with a header and some records",
+            path.display()
+        );
+    }
+    let mut guess = Guess {
+        dialect: CsvDialect::default(),
+        remarks: Vec::new(),
     };
-    let mut delimiter = b',';
-    for candidate in [b';', b'\t', b'|'] {
-        if count(candidate) > count(delimiter) {
-            delimiter = candidate;
+    guess.encoding(&head, typed);
+    let text = text_of(&head.bytes, guess.dialect.encoding);
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    if !text.contains(&b'\n') && text.trim_ascii_end().contains(&b'\r') {
+        guess.dialect.line_end = LineEnd::Cr;
+    }
+    let lines: Vec<&[u8]> = text
+        .split(|byte| *byte == guess.dialect.line_end.byte())
+        .take(TRIED)
+        .map(<[u8]>::trim_ascii_end)
+        .collect();
+    let separator = lines.first().and_then(|line| separator_of(line));
+    guess.comment(&lines, typed);
+    let dialect = &mut guess.dialect;
+    dialect.quote = typed.quote.unwrap_or(dialect.quote);
+    dialect.escape = typed.escape;
+    let width = guess.delimiter(path, typed.delimiter.or(separator))?;
+    guess.quoting(path, typed)?;
+    guess.preamble(&lines, width, separator.is_some(), typed);
+    Ok(guess)
+}
+
+impl Guess {
+    fn encoding(&mut self, head: &Head, typed: &Typed) {
+        let bytes = &head.bytes[..];
+        let zeros = |odd: usize| {
+            let every_second = bytes.iter().skip(odd).step_by(2).take(2000);
+            let (zeros, all) = every_second.fold((0, 0), |(zeros, all), byte| {
+                (zeros + usize::from(*byte == 0), all + 1)
+            });
+            all > 1 && zeros * 4 > all * 3
+        };
+        self.dialect.encoding = match typed.encoding {
+            Some(encoding) => encoding,
+            None if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") => {
+                Encoding::Utf16
+            }
+            None if zeros(1) => Encoding::Utf16Le,
+            None if zeros(0) => Encoding::Utf16Be,
+            None if is_utf8(bytes, head.is_all) => Encoding::Utf8,
+            None => self.not_utf8(),
+        };
+    }
+
+    /// The likeliest encoding of what is not UTF-8.
+    pub(super) fn not_utf8(&mut self) -> Encoding {
+        self.remarks.push(
+            "the file is not UTF-8: windows-1252 is a guess; compare some names with umlauts or accents, and see \
+             `encoding` in the user guide"
+                .to_owned(),
+        );
+        Encoding::label("windows-1252").expect("it is on the list")
+    }
+
+    fn comment(&mut self, lines: &[&[u8]], typed: &Typed) {
+        let is_comment = |line: &&&[u8]| line.starts_with(b"#");
+        let leading = lines.iter().take_while(is_comment).count();
+        let all = lines.iter().filter(is_comment).count();
+        // A single one may be the header of a file whose first column is called `#`.
+        let is_header = leading == 1
+            && all == 1
+            && lines.get(1).is_some_and(|next| {
+                let count =
+                    |line: &[u8]| line.iter().filter(|byte| b",;\t|".contains(byte)).count();
+                count(lines[0]) == count(next) && count(next) > 0
+            });
+        self.dialect.comment = typed
+            .comment
+            .or((leading > 0 && !is_header).then_some(b'#'));
+    }
+
+    /// Finds the delimiter that most records agree about; how many fields they have with it.
+    fn delimiter(&mut self, path: &Path, known: Option<u8>) -> Result<usize> {
+        let candidates = match known {
+            Some(known) => vec![known],
+            None => vec![b',', b';', b'\t', b'|'],
+        };
+        let mut best = None;
+        for delimiter in candidates {
+            let dialect = CsvDialect {
+                delimiter,
+                ..self.dialect.clone()
+            };
+            let widths = tried(path, &dialect)?.widths;
+            let width = most_common(&widths);
+            let agreeing = widths.iter().filter(|found| **found == width).count();
+            let score = match width {
+                0 | 1 => (0, 0),
+                _ => (agreeing, width),
+            };
+            if best.is_none_or(|(other, _)| score > other) {
+                best = Some((score, (delimiter, width)));
+            }
+        }
+        let (_, (delimiter, width)) = best.expect("there is a candidate");
+        self.dialect.delimiter = delimiter;
+        if width <= 1 {
+            self.remarks.push(
+                "one column was found; if there are more, name what stands between them: --delimiter".to_owned(),
+            );
+        }
+        Ok(width)
+    }
+
+    /// Where quotes are wrong: whether blanks before them or escapes explain it.
+    fn quoting(&mut self, path: &Path, typed: &Typed) -> Result<()> {
+        let mut fewest = tried(path, &self.dialect)?.bad;
+        if fewest == 0 || typed.quote.is_some() || typed.escape.is_some() {
+            return Ok(());
+        }
+        let plain = self.dialect.clone();
+        for (trim, escape) in [(true, None), (false, Some(b'\\')), (true, Some(b'\\'))] {
+            let candidate = CsvDialect {
+                trim,
+                escape,
+                ..plain.clone()
+            };
+            let bad = tried(path, &candidate)?.bad;
+            if bad < fewest {
+                (fewest, self.dialect) = (bad, candidate);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the header: the first line that is as wide as the others.
+    fn preamble(&mut self, lines: &[&[u8]], width: usize, has_separator: bool, typed: &Typed) {
+        if let Some(skipped) = typed.skip_lines {
+            self.dialect.skip_lines = skipped;
+            return;
+        }
+        let is_passed =
+            |line: &[u8]| line.is_empty() || line.first().copied() == self.dialect.comment;
+        let width_of = |line: &[u8]| self.width_of(line);
+        let first = lines
+            .iter()
+            .position(|line| !is_passed(line) && width_of(line) == width);
+        let begin = usize::from(has_separator);
+        let before = |end: usize| {
+            lines[begin.min(end)..end]
+                .iter()
+                .any(|line| !is_passed(line))
+        };
+        match first {
+            Some(first) if first <= SKIPPED_MAX && before(first) && width > 1 => {
+                let is_narrow = lines[begin..first]
+                    .iter()
+                    .rposition(|line| !is_passed(line));
+                let narrow = is_narrow.map(|at| lines[begin + at]);
+                // A header without the field that a delimiter at the end of each record makes.
+                if narrow.is_some_and(|line| width_of(line) + 1 == width)
+                    && lines[first].ends_with(&[self.dialect.delimiter])
+                {
+                    self.dialect.trailing_delimiter = true;
+                    return;
+                }
+                self.dialect.skip_lines = u32::try_from(first).unwrap_or(0);
+                self.remarks.push(format!(
+                    "the header is taken to stand in line {}, the first one with {width} fields",
+                    first + 1
+                ));
+            }
+            _ => {}
         }
     }
-    Dialect {
-        delimiter,
-        decimal_comma: false,
+
+    fn width_of(&self, line: &[u8]) -> usize {
+        let mut quoted = false;
+        let delimiters = line.iter().filter(|byte| {
+            quoted ^= Some(**byte) == self.dialect.quote;
+            !quoted && **byte == self.dialect.delimiter
+        });
+        1 + delimiters.count()
+    }
+}
+
+/// What came of some records under a dialect.
+struct Tried {
+    widths: Vec<usize>,
+    /// How many have wrong quotes.
+    bad: usize,
+}
+
+fn tried(path: &Path, dialect: &CsvDialect) -> Result<Tried> {
+    let mut tried = Tried {
+        widths: Vec::new(),
+        bad: 0,
+    };
+    sample(path, dialect, |record| {
+        tried.widths.push(record.width());
+        tried.bad += usize::from(record.is_bad());
+        tried.widths.len() < TRIED
+    })
+    .context("read the file")?;
+    Ok(tried)
+}
+
+fn most_common(widths: &[usize]) -> usize {
+    let count = |width: &usize| widths.iter().filter(|found| *found == width).count();
+    widths
+        .iter()
+        .copied()
+        .max_by_key(|width| (count(width), *width))
+        .unwrap_or(0)
+}
+
+fn is_utf8(bytes: &[u8], is_all: bool) -> bool {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => true,
+        // The last character may be cut.
+        Err(error) => !is_all && error.error_len().is_none(),
+    }
+}
+
+/// The text, so far as its structure goes.
+fn text_of(bytes: &[u8], encoding: Encoding) -> Vec<u8> {
+    let is_big = encoding == Encoding::Utf16Be || bytes.starts_with(b"\xfe\xff");
+    match encoding {
+        Encoding::Utf16 | Encoding::Utf16Le | Encoding::Utf16Be => {
+            let units = bytes.chunks_exact(2).map(|pair| match is_big {
+                true => u16::from_be_bytes([pair[0], pair[1]]),
+                false => u16::from_le_bytes([pair[0], pair[1]]),
+            });
+            String::from_utf16_lossy(&units.collect::<Vec<_>>()).into_bytes()
+        }
+        _ => bytes.to_vec(),
+    }
+}
+
+/// The delimiter that a line for spreadsheets names: `sep=;`.
+fn separator_of(line: &[u8]) -> Option<u8> {
+    let line = line
+        .strip_prefix(b"\"")
+        .and_then(|line| line.strip_suffix(b"\""))
+        .unwrap_or(line);
+    match line.strip_prefix(b"sep=")? {
+        [separator] => Some(*separator),
+        [] => Some(b'\t'),
+        _ => None,
     }
 }

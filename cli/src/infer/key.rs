@@ -1,114 +1,139 @@
-//! Which columns identify a record.
+//! Which columns identify a record: only what names and values both say.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
 
-use anyhow::{Context, Result};
 use bekk_stream::ColumnType;
-use csv::ByteRecord;
 
 use super::column::Profile;
-use super::dialect::Dialect;
-use super::open;
 
-/// Among how many of the likeliest columns pairs are looked for.
-const PAIR_COLUMNS_MAX: usize = 6;
+/// Things that happen once each: their ids are those of the records.
+const EVENTS: &[&str] = &[
+    "order",
+    "event",
+    "transaction",
+    "tx",
+    "invoice",
+    "payment",
+    "booking",
+    "ticket",
+    "message",
+    "record",
+    "row",
+    "entry",
+    "trip",
+    "ride",
+    "shipment",
+    "request",
+    "claim",
+    "case",
+    "issue",
+    "document",
+    "log",
+    "visit",
+];
 
-/// The likeliest column, or else pair of columns, whose values are all different and never null; none if
-/// there is none. A chance collision of two 64-bit hashes would only hide a key.
-pub(super) fn find(
-    path: &Path,
-    dialect: &Dialect,
-    columns: &[Profile],
-    records_max: u64,
-) -> Result<Vec<usize>> {
-    let mut likely: Vec<usize> = (0..columns.len())
-        .filter(|index| can_identify(&columns[*index]))
-        .collect();
-    likely.sort_by_key(|index| (unlikeliness(&columns[*index]), *index));
-    let singles: Vec<Vec<usize>> = likely.iter().map(|index| vec![*index]).collect();
-    let pairs = likely
-        .iter()
-        .take(PAIR_COLUMNS_MAX)
-        .enumerate()
-        .flat_map(|(at, first)| {
-            likely[at + 1..]
-                .iter()
-                .take(PAIR_COLUMNS_MAX)
-                .map(|second| vec![*first.min(second), *first.max(second)])
-        });
-    for candidates in [singles, pairs.collect()] {
-        if let Some(key) = first_unique(path, dialect, columns.len(), candidates, records_max)? {
-            return Ok(key);
-        }
-    }
-    Ok(Vec::new())
+/// How sure a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    /// The column identifies a record.
+    Sure(usize),
+    /// Its values are all different so far, and its name does not say enough.
+    Unsure(usize),
 }
 
-fn first_unique(
-    path: &Path,
-    dialect: &Dialect,
-    width: usize,
-    candidates: Vec<Vec<usize>>,
-    records_max: u64,
-) -> Result<Option<Vec<usize>>> {
-    let mut open_candidates: Vec<_> = candidates
-        .into_iter()
-        .map(|key| (key, HashSet::new()))
-        .collect();
-    let mut reader = open(path, dialect)?;
-    let mut record = ByteRecord::new();
-    for _ in 0..records_max {
-        if open_candidates.is_empty()
-            || !reader
-                .read_byte_record(&mut record)
-                .with_context(|| format!("read `{}`", path.display()))?
-        {
-            break;
+/// Columns whose values have all been different.
+pub(super) struct Uniqueness {
+    open: Vec<(usize, HashSet<u64>)>,
+}
+
+impl Uniqueness {
+    pub(super) fn of(columns: usize) -> Self {
+        Self {
+            open: (0..columns).map(|index| (index, HashSet::new())).collect(),
         }
-        if record.len() != width {
-            continue;
-        }
-        open_candidates.retain_mut(|(key, seen)| {
+    }
+
+    /// Takes note of a record's fields. A chance collision of two 64-bit hashes would only hide a key.
+    pub(super) fn see<'a>(&mut self, field: impl Fn(usize) -> &'a [u8]) {
+        self.open.retain_mut(|(index, seen)| {
+            let bytes = field(*index);
             let mut hasher = DefaultHasher::new();
-            for index in key.iter() {
-                record[*index].hash(&mut hasher);
-            }
-            seen.insert(hasher.finish())
+            bytes.hash(&mut hasher);
+            !bytes.is_empty() && seen.insert(hasher.finish())
         });
     }
-    Ok(open_candidates.into_iter().next().map(|(key, _)| key))
+
+    fn columns(&self) -> impl Iterator<Item = usize> {
+        self.open.iter().map(|(index, _)| *index)
+    }
+}
+
+/// The likeliest key among the columns whose values are all different and never null.
+pub(super) fn find(columns: &[Profile], unique: &Uniqueness, stream: &str) -> Option<Key> {
+    let mut likely: Vec<usize> = unique
+        .columns()
+        .filter(|index| columns.get(*index).is_some_and(can_identify))
+        .collect();
+    likely.sort_by_key(|index| (rank(&columns[*index]), *index));
+    let first = *likely.first()?;
+    let column = &columns[first];
+    Some(match is_sure(column, first, columns, stream) {
+        true => Key::Sure(first),
+        false => Key::Unsure(first),
+    })
 }
 
 fn can_identify(column: &Profile) -> bool {
-    let is_right_type = !matches!(
+    let is_right_type = matches!(
         column.settled().column_type,
-        ColumnType::Float4
-            | ColumnType::Float8
-            | ColumnType::Json
-            | ColumnType::Bool
-            | ColumnType::Decimal { .. }
+        ColumnType::Text | ColumnType::Uuid | ColumnType::Int8
     );
-    column.nulls == 0 && column.values() > 0 && is_right_type
+    !column.has_nulls() && column.values() > 0 && is_right_type
+}
+
+fn is_id(name: &str) -> bool {
+    matches!(name, "id" | "uuid" | "guid" | "pk")
+        || ["_id", "_uuid", "_guid"]
+            .iter()
+            .any(|end| name.ends_with(end))
 }
 
 /// The less, the likelier a key's name and type.
-fn unlikeliness(column: &Profile) -> u8 {
+fn rank(column: &Profile) -> u8 {
     let name = column.name.as_str();
-    let is_id = ["id", "uuid", "guid", "key", "no", "nr", "number", "code"]
+    let is_code = ["key", "no", "nr", "number", "code"]
         .iter()
         .any(|word| name == *word || name.ends_with(&format!("_{word}")));
-    let is_time = matches!(
-        column.settled().column_type,
-        ColumnType::Date | ColumnType::Timestamp | ColumnType::Timestamptz
-    );
-    match (is_id, column.settled().column_type) {
-        (true, ColumnType::Uuid | ColumnType::Int8) => 0,
-        (true, _) => 1,
-        (false, ColumnType::Uuid) => 2,
-        (false, ColumnType::Int8) => 3,
-        (false, _) if is_time => 5,
-        (false, _) => 4,
+    match (name, column.settled().column_type) {
+        ("id" | "uuid" | "guid" | "pk", _) => 0,
+        (name, _) if is_id(name) => 1,
+        (_, ColumnType::Uuid) => 2,
+        _ if is_code => 3,
+        _ => 4,
     }
+}
+
+/// Whether a column's name says that it identifies a record, and not what the record is about: the customer of a sale
+/// is another one in each record of a small file, and comes again in the next.
+fn is_sure(column: &Profile, index: usize, columns: &[Profile], stream: &str) -> bool {
+    let name = column.name.as_str();
+    if !is_id(name) {
+        return false;
+    }
+    let Some((stem, _)) = name.rsplit_once('_') else {
+        return true;
+    };
+    let last = stem.rsplit('_').next().unwrap_or(stem);
+    let is_measured = columns.iter().any(|column| {
+        matches!(
+            column.settled().column_type,
+            ColumnType::Date
+                | ColumnType::Timestamp
+                | ColumnType::Timestamptz
+                | ColumnType::Decimal { .. }
+                | ColumnType::Float8
+        )
+    });
+    EVENTS.contains(&last) || stream.starts_with(last) || (index == 0 && !is_measured)
 }

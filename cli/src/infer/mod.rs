@@ -1,45 +1,56 @@
-//! A configuration inferred from a CSV file: what its columns hold, and which of them is a key.
+//! A configuration inferred from a CSV file: how it is written, what its columns hold, and which of them is a key.
+//! The file is read by ingest's own reader, so that what is inferred here is accepted there.
 
 mod column;
 mod dialect;
 mod key;
+mod kinds;
 mod render;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use csv::{ByteRecord, Reader, ReaderBuilder};
+use bekk_ingest::sample;
+use bekk_stream::{CsvDialect, Encoding, HeaderRow};
 
 use column::Profile;
-use dialect::Dialect;
+use dialect::Guess;
+pub(crate) use dialect::Typed;
+use key::{Key, Uniqueness};
 
 /// How many records are looked at; more would take long and seldom say more.
 const RECORDS_MAX: u64 = 1_000_000;
-/// How much of the file the delimiter is guessed from, in bytes.
-const HEAD_LEN: u64 = 64 * 1024;
 
 /// What was found out about a file.
 struct Inferred {
-    dialect: Dialect,
+    dialect: CsvDialect,
     columns: Vec<Profile>,
-    /// Indexes of the columns that identify a record.
-    key: Vec<usize>,
+    key: Option<Key>,
     records: u64,
-    /// Records with another number of fields than the header.
+    /// Records with another number of fields than the header, or wrong quotes.
     uneven: u64,
     whole_file: bool,
+    /// What is unsure about the file as a whole.
+    remarks: Vec<String>,
 }
 
 /// The text of a configuration for a CSV file, with the guesses in comments. `name` is the stream's and
 /// table's name, `pattern` what stands under `files`.
 ///
 /// # Errors
-/// If the file cannot be read, is empty or has no header.
-pub(crate) fn config_text(path: &Path, name: &str, pattern: &str) -> Result<String> {
-    let inferred = infer(path)?;
+/// If the file cannot be read, or is empty.
+pub(crate) fn config_text(path: &Path, name: &str, pattern: &str, typed: &Typed) -> Result<String> {
+    let inferred = infer(path, name, typed)?;
     Ok(render::config(&inferred, name, pattern, path))
+}
+
+/// The text of a stream for a CSV file, to be added to a configuration.
+///
+/// # Errors
+/// If the file cannot be read, or is empty.
+pub(crate) fn stream_text(path: &Path, name: &str, pattern: &str, typed: &Typed) -> Result<String> {
+    let inferred = infer(path, name, typed)?;
+    Ok(render::stream(&inferred, name, pattern, path))
 }
 
 /// A name for a stream and its table, from a file's name: `Orders 2026-01.csv` becomes `orders`.
@@ -62,88 +73,180 @@ pub(crate) fn stream_name(path: &Path) -> String {
     }
 }
 
-fn infer(path: &Path) -> Result<Inferred> {
-    let mut head = Vec::new();
-    let file = File::open(path).with_context(|| format!("open `{}`", path.display()))?;
-    file.take(HEAD_LEN)
-        .read_to_end(&mut head)
-        .with_context(|| format!("read `{}`", path.display()))?;
-    if head.is_empty() {
+/// What the records of a file say.
+struct Records {
+    /// The first record's fields: a header, or values.
+    first: Vec<String>,
+    columns: Vec<Profile>,
+    unique: Uniqueness,
+    records: u64,
+    uneven: u64,
+    not_utf8: u64,
+    whole_file: bool,
+}
+
+fn infer(path: &Path, name: &str, typed: &Typed) -> Result<Inferred> {
+    let mut guess = dialect::guess(path, typed)?;
+    let mut found = read(path, &guess.dialect)?;
+    if found.not_utf8 > 0 && guess.dialect.encoding == Encoding::Utf8 && typed.encoding.is_none() {
+        guess.dialect.encoding = guess.not_utf8();
+        found = read(path, &guess.dialect)?;
+    }
+    let Records {
+        first, mut columns, ..
+    } = found;
+    if columns.is_empty() {
         bail!(
-            "`{}` is empty; give a file with a header and some records",
+            "`{}` has no record: nothing but blank lines and comments; give a file with a header and some records",
             path.display()
         );
     }
-    let mut dialect = dialect::guess(&head);
-    let (mut columns, records, uneven, whole_file) = profile(path, &dialect)?;
-    dialect.decimal_comma = columns.iter().any(Profile::needs_decimal_comma);
-    for column in &mut columns {
-        column.settle(dialect.decimal_comma);
+    let decimal_comma = columns.iter().any(Profile::needs_decimal_comma);
+    if decimal_comma {
+        guess.dialect.decimal = b',';
     }
-    let key = key::find(path, &dialect, &columns, RECORDS_MAX)?;
+    for column in &mut columns {
+        column.settle(decimal_comma);
+    }
+    if !has_header(&first, &columns, decimal_comma, typed) {
+        columns = without_header(&first, path, &mut guess, decimal_comma)?;
+    } else if found.records == 0 {
+        guess
+            .remarks
+            .push("there is no record behind the first line, so the columns are text".to_owned());
+    }
+    let key = key::find(&columns, &found.unique, name);
+    // What a delimiter at the end of each record makes is no column.
+    if columns.len() > 1
+        && columns
+            .last()
+            .is_some_and(|last| last.header.starts_with('#') && last.is_all_empty())
+    {
+        columns.pop();
+    }
     Ok(Inferred {
-        dialect,
+        dialect: guess.dialect,
         columns,
         key,
-        records,
-        uneven,
-        whole_file,
+        records: found.records,
+        uneven: found.uneven,
+        whole_file: found.whole_file,
+        remarks: guess.remarks,
     })
 }
 
-fn open(path: &Path, dialect: &Dialect) -> Result<Reader<File>> {
-    ReaderBuilder::new()
-        .delimiter(dialect.delimiter)
-        .flexible(true)
-        .from_path(path)
-        .with_context(|| format!("open `{}`", path.display()))
+/// Reads the records, the first one as the header.
+fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
+    let mut found = Records {
+        first: Vec::new(),
+        columns: Vec::new(),
+        unique: Uniqueness::of(0),
+        records: 0,
+        uneven: 0,
+        not_utf8: 0,
+        whole_file: true,
+    };
+    let text = |field: Option<(&[u8], bool)>| {
+        String::from_utf8_lossy(field.map_or(&[][..], |(text, _)| text)).into_owned()
+    };
+    sample(path, dialect, |record| {
+        if found.columns.is_empty() {
+            found.first = (0..record.width())
+                .map(|at| text(record.field(at)))
+                .collect();
+            found.columns = named(&found.first);
+            found.unique = Uniqueness::of(found.columns.len());
+            return true;
+        }
+        found.records += 1;
+        let width = record.width();
+        let is_surplus = dialect.trailing_delimiter && width == found.columns.len() + 1;
+        if record.is_bad() || (width != found.columns.len() && !is_surplus) {
+            found.uneven += 1;
+        } else {
+            found.not_utf8 += see(&mut found.columns, &mut found.unique, record);
+        }
+        found.whole_file = found.records < RECORDS_MAX;
+        found.whole_file
+    })
+    .with_context(|| format!("read `{}`", path.display()))?;
+    Ok(found)
 }
 
-fn profile(path: &Path, dialect: &Dialect) -> Result<(Vec<Profile>, u64, u64, bool)> {
-    let mut reader = open(path, dialect)?;
-    let headers = reader
-        .byte_headers()
-        .with_context(|| format!("read the header of `{}`", path.display()))?;
+/// Takes note of a record's fields; how many of them are not UTF-8.
+fn see(columns: &mut [Profile], unique: &mut Uniqueness, record: &bekk_ingest::Sampled<'_>) -> u64 {
+    let mut not_utf8 = 0;
+    for (at, column) in columns.iter_mut().enumerate() {
+        let (text, quoted) = record.field(at).unwrap_or((b"?", false));
+        not_utf8 += u64::from(std::str::from_utf8(text).is_err());
+        column.see(text, quoted);
+    }
+    unique.see(|at| record.field(at).map_or(&[][..], |(text, _)| text));
+    not_utf8
+}
+
+/// The columns that a header names; one without a name of its own is known by its place.
+fn named(header: &[String]) -> Vec<Profile> {
     let mut columns = Vec::new();
-    for header in headers {
-        let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
-        let Ok(header) = std::str::from_utf8(header) else {
-            bail!(
-                "the header of `{}` is not UTF-8; convert the file or set csv.encoding by hand",
-                path.display()
-            );
-        };
-        if header.is_empty()
-            || columns
-                .iter()
-                .any(|column: &Profile| column.header == header)
-        {
-            bail!(
-                "the header of `{}` has an empty or repeated name `{header}`",
-                path.display()
-            );
-        }
-        columns.push(Profile::new(header, &columns));
+    for (at, name) in header.iter().enumerate() {
+        let name = name.strip_prefix('\u{feff}').unwrap_or(name);
+        let is_own = !name.is_empty() && header.iter().filter(|other| *other == name).count() == 1;
+        columns.push(Profile::new(name, (!is_own).then_some(at + 1), &columns));
     }
-    let (mut records, mut uneven) = (0, 0);
-    let mut record = ByteRecord::new();
-    while records < RECORDS_MAX {
-        let more = reader
-            .read_byte_record(&mut record)
-            .with_context(|| format!("read `{}`", path.display()))?;
-        if !more {
-            return Ok((columns, records, uneven, true));
-        }
-        records += 1;
-        if record.len() != columns.len() {
-            uneven += 1;
-            continue;
-        }
-        for (column, field) in columns.iter_mut().zip(&record) {
-            column.see(field);
-        }
+    columns
+}
+
+/// Whether the first record is a header: not if each of its fields is a value of its column, and some column is of a
+/// type that names are not of.
+fn has_header(first: &[String], columns: &[Profile], decimal_comma: bool, typed: &Typed) -> bool {
+    if let Some(has_header) = typed.header {
+        return has_header;
     }
-    Ok((columns, records, uneven, false))
+    let taken: Vec<bool> = first
+        .iter()
+        .zip(columns)
+        .filter_map(|(text, column)| column.takes(text, decimal_comma))
+        .collect();
+    // Years side by side are names of columns more often than values.
+    let years: Vec<u32> = first
+        .iter()
+        .filter_map(|text| text.parse().ok().filter(|year| (1900..2100).contains(year)))
+        .collect();
+    let is_timeline = years.len() > 1
+        && years.len() == taken.len()
+        && years.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    taken.is_empty() || is_timeline || taken.contains(&false)
+}
+
+/// The columns of a file without a header, by their places.
+fn without_header(
+    first: &[String],
+    path: &Path,
+    guess: &mut Guess,
+    decimal_comma: bool,
+) -> Result<Vec<Profile>> {
+    guess.dialect.header = HeaderRow::Absent;
+    guess.remarks.push(
+        "there seems to be no header: the values of the first line fit the columns; name the columns as you like".to_owned(),
+    );
+    let mut columns = Vec::new();
+    for at in 0..first.len() {
+        columns.push(Profile::new("", Some(at + 1), &columns));
+    }
+    let mut unique = Uniqueness::of(columns.len());
+    sample(path, &guess.dialect, |record| {
+        if !record.is_bad() && record.width() == columns.len() {
+            see(&mut columns, &mut unique, record);
+        }
+        true
+    })
+    .with_context(|| format!("read `{}`", path.display()))?;
+    for column in &mut columns {
+        column.settle(decimal_comma);
+        // The columns are the fields, in their order.
+        column.header.clone_from(&column.name);
+    }
+    Ok(columns)
 }
 
 #[cfg(test)]

@@ -3,12 +3,22 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use bekk_stream::CsvDialect;
 use toml::Value;
 
 use super::Inferred;
 use super::column::Profile;
+use super::key::Key;
 
 pub(super) fn config(inferred: &Inferred, name: &str, pattern: &str, path: &Path) -> String {
+    let mut text = stream(inferred, name, pattern, path);
+    let section = text.find("[streams.").expect("there is a stream");
+    text.insert_str(section, "[log]\ndir = \".bekk/log\"\n\n");
+    text
+}
+
+/// The section of one stream, with what was unsure about it.
+pub(super) fn stream(inferred: &Inferred, name: &str, pattern: &str, path: &Path) -> String {
     let mut text = String::new();
     let extent = if inferred.whole_file {
         "all"
@@ -29,24 +39,21 @@ pub(super) fn config(inferred: &Inferred, name: &str, pattern: &str, path: &Path
     );
     push(
         &mut text,
-        format_args!("# What is marked `guess` deserves a look; `bekk check` checks the rest."),
+        format_args!("# What is marked `guess` deserves a look; `bekk check --files` tries it."),
     );
+    for remark in &inferred.remarks {
+        push(&mut text, format_args!("# guess: {remark}"));
+    }
     if inferred.uneven > 0 {
         let uneven = inferred.uneven;
         push(
             &mut text,
             format_args!(
-                "# {uneven} records have another number of fields than the header: dead letters."
+                "# {uneven} records have another number of fields than the header, or wrong quotes: dead letters."
             ),
         );
     }
-    push(
-        &mut text,
-        format_args!(
-            "\n[log]\ndir = \".bekk/log\"\n\n[streams.{}]",
-            toml_key(name)
-        ),
-    );
+    push(&mut text, format_args!("\n[streams.{}]", toml_key(name)));
     push(
         &mut text,
         format_args!(
@@ -71,79 +78,89 @@ fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 fn push_key(text: &mut String, inferred: &Inferred) {
-    if inferred.key.is_empty() {
-        push(
-            text,
-            format_args!(
-                "# guess: no column, and no pair of the likely ones, has a different value in each record,"
-            ),
-        );
-        push(
-            text,
-            format_args!(
-                "# so every record is kept. Name a key = [\"…\"] and remove this line to update rows instead."
-            ),
-        );
-        push(text, format_args!("on_conflict = \"append\""));
-        return;
+    let name = |index: usize| quoted(&inferred.columns[index].name);
+    match inferred.key {
+        Some(Key::Sure(index)) => {
+            push(
+                text,
+                format_args!(
+                    "key = [{}]   # guess: its name, and a different value in each record",
+                    name(index)
+                ),
+            );
+            push(
+                text,
+                format_args!(
+                    "on_conflict = \"update\"   # a later record replaces the row; or \"ignore\""
+                ),
+            );
+        }
+        unsure => {
+            push(
+                text,
+                format_args!(
+                    "# Every record is kept. If some columns identify a row, so that a later record should replace an"
+                ),
+            );
+            push(
+                text,
+                format_args!("# earlier one, name them as the key and remove on_conflict."),
+            );
+            if let Some(Key::Unsure(index)) = unsure {
+                push(
+                    text,
+                    format_args!(
+                        "# key = [{}]   # it has a different value in each record so far",
+                        name(index)
+                    ),
+                );
+            }
+            push(text, format_args!("on_conflict = \"append\""));
+        }
     }
-    let names: Vec<_> = inferred
-        .key
-        .iter()
-        .map(|index| quoted(&inferred.columns[*index].name))
-        .collect();
-    push(
-        text,
-        format_args!(
-            "key = [{}]   # guess: a different value in each record",
-            names.join(", ")
-        ),
-    );
-    push(
-        text,
-        format_args!("on_conflict = \"update\"   # a later record replaces the row; or \"ignore\""),
-    );
 }
 
 fn push_dialect(text: &mut String, inferred: &Inferred) {
+    let (dialect, plain) = (&inferred.dialect, CsvDialect::default());
     let mut settings = Vec::new();
-    if inferred.dialect.delimiter != b',' {
-        settings.push(format!(
-            "delimiter = {}",
-            quoted(&char::from(inferred.dialect.delimiter).to_string())
-        ));
+    let character = |byte: u8| quoted(&char::from(byte).to_string());
+    if dialect.delimiter != plain.delimiter {
+        settings.push(format!("delimiter = {}", character(dialect.delimiter)));
     }
-    if inferred.dialect.decimal_comma {
-        settings.push("decimal = \",\"".to_owned());
+    if dialect.quote != plain.quote {
+        let quote = dialect.quote.map_or_else(|| quoted(""), character);
+        settings.push(format!("quote = {quote}"));
     }
-    let mut nulls = vec![""];
-    for column in inferred
-        .columns
-        .iter()
-        .filter(|column| is_null_text_meant(column))
-    {
-        for null in &column.null_texts {
-            if !nulls.contains(null) {
-                nulls.push(null);
-            }
-        }
+    if let Some(escape) = dialect.escape {
+        settings.push(format!("escape = {}", character(escape)));
     }
-    if nulls.len() > 1 {
-        let nulls: Vec<_> = nulls.iter().map(|null| quoted(null)).collect();
-        settings.push(format!("null = [{}]", nulls.join(", ")));
+    if let Some(comment) = dialect.comment {
+        settings.push(format!("comment = {}", character(comment)));
+    }
+    if dialect.encoding != plain.encoding {
+        settings.push(format!("encoding = {}", quoted(&dialect.encoding.name())));
+    }
+    if dialect.skip_lines > 0 {
+        settings.push(format!("skip_lines = {}", dialect.skip_lines));
+    }
+    if dialect.header != plain.header {
+        settings.push("header = false".to_owned());
+    }
+    if dialect.line_end != plain.line_end {
+        settings.push("line_end = \"cr\"".to_owned());
+    }
+    if dialect.trim {
+        settings.push("trim = true".to_owned());
+    }
+    if dialect.trailing_delimiter {
+        settings.push("trailing_delimiter = true".to_owned());
+    }
+    if dialect.decimal != plain.decimal {
+        settings.push(format!("decimal = {}", character(dialect.decimal)));
     }
     if !settings.is_empty() {
         push(text, format_args!("csv = {{ {} }}", settings.join(", ")));
     }
-}
-
-/// In a column of texts, `-` or `NA` is as likely a text; elsewhere it can only mean null.
-fn is_null_text_meant(column: &Profile) -> bool {
-    column.settled().column_type != bekk_stream::ColumnType::Text
-        || column
-            .null_texts
-            .iter()
-            .all(|text| *text == "NULL" || *text == "\\N")
 }
 
 fn push_column(text: &mut String, column: &Profile) {
@@ -159,8 +176,12 @@ fn push_column(text: &mut String, column: &Profile) {
     if let Some(format) = &settled.format {
         write!(line, ", format = {}", quoted(format)).expect("a String takes everything");
     }
-    if column.nulls > 0 || column.values() == 0 {
+    if column.has_nulls() {
         line.push_str(", nullable = true");
+    }
+    if let Some(nulls) = column.own_nulls() {
+        let nulls: Vec<_> = nulls.iter().map(|null| quoted(null)).collect();
+        write!(line, ", null = [{}]", nulls.join(", ")).expect("a String takes everything");
     }
     line.push_str(" },");
     let remark = settled

@@ -1,6 +1,6 @@
 //! From a file to a configuration that takes it.
 
-use bekk_stream::{ColumnType, Config, OnConflict, Stream};
+use bekk_stream::{ColumnType, Config, Encoding, OnConflict, Stream};
 
 use super::*;
 
@@ -8,7 +8,13 @@ fn stream_of(csv: &str) -> (Stream, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("orders-2026.csv");
     std::fs::write(&path, csv).unwrap();
-    let text = config_text(&path, &stream_name(&path), "orders-2026.csv").unwrap();
+    let text = config_text(
+        &path,
+        &stream_name(&path),
+        "orders-2026.csv",
+        &Typed::default(),
+    )
+    .unwrap();
     let config = Config::parse(&text, Path::new("bekk.toml"), dir.path(), &|_| None);
     let stream = config
         .unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -68,16 +74,146 @@ fn types_are_what_every_value_is() {
 }
 
 #[test]
-fn the_key_is_the_likeliest_unique_column() {
-    let (stream, _) = stream_of("name,order_id\nA,1\nB,2\n");
-    assert_eq!(stream.key, ["order_id"]);
-    let (stream, _) = stream_of("order,line,text\n1,1,x\n1,2,x\n2,1,x\n");
-    assert_eq!(stream.key, ["order", "line"]);
-    let (stream, text) = stream_of("a,b\n1,1\n1,1\n");
+fn no_digit_is_lost_and_no_text_is_guessed_away() {
+    check_type(&["9400111899223100012345", "1"], "decimal(38,0)", false);
+    check_type(
+        &["0.1234567890123456789012", "2.5"],
+        "decimal(34,22)",
+        false,
+    );
+    check_type(&[&"9".repeat(39), "1"], "text", false);
+    check_type(&["1.2345678901234567e5", "2e5"], "text", false);
+    check_type(&["NO", "NO"], "text", false);
+    check_type(&["F", "F"], "text", false);
+    check_type(&["N", "Y"], "bool", false);
+    check_type(&["true", "TRUE"], "bool", false);
+    check_type(&["1.2.3", "1.4.1"], "text", false);
+    check_type(&["1/2/3", "4/5/6"], "text", false);
+    check_type(&["31.12.25", "01.02.25"], "date", false);
+    check_type(&["03/31/15", "12/01/14"], "date", false);
+    check_type(&["31.12.25 10:30", "01.02.25 11:00"], "timestamp", false);
+    check_type(
+        &["12/31/2025 01:05 PM", "01/31/2025 11:00 AM"],
+        "timestamp",
+        false,
+    );
+}
+
+/// A text that means null among numbers may be a text among texts.
+#[test]
+fn null_texts_are_of_their_columns() {
+    let (stream, text) = stream_of("id,country,score\n1,NO,1\n2,NA,NA\n3,SE,3\n");
+    let country = &stream.columns[1];
+    assert_eq!((country.nullable, &country.null), (false, &None), "{text}");
+    let score = &stream.columns[2];
+    let nulls = Some(vec![String::new(), "NA".to_owned()]);
+    assert_eq!((score.nullable, &score.null), (true, &nulls), "{text}");
+}
+
+/// In a small file everything is unique; a key that is wrong overwrites rows.
+#[test]
+fn a_key_is_what_name_and_values_say() {
+    let key = |csv: &str| stream_of(csv).0.key;
+    assert_eq!(key("name,order_id\nA,1\nB,2\n"), ["order_id"]);
+    assert_eq!(key("id,amount\n1,1.5\n2,2.5\n"), ["id"]);
+    assert_eq!(key("product_id,name\n7,a\n8,b\n"), ["product_id"]);
+    assert!(key("id,v\n1,1\n1,2\n").is_empty());
+    for (csv, candidate) in [
+        (
+            "date,store,amount\n2025-01-01,Oslo,10\n2025-01-02,Bergen,20\n",
+            "# key = [\"amount\"]",
+        ),
+        ("sensor,reading\nA,1\nA,2\n", "# key = [\"reading\"]"),
+        (
+            "customer_id,date,amount\n1,2025-01-01,5.5\n2,2025-01-02,6.5\n",
+            "# key = [\"customer_id\"]",
+        ),
+        ("name,age\nAda,36\nBen,41\n", "# key = ["),
+        ("order,line,text\n1,1,x\n1,2,x\n2,1,x\n", "on_conflict"),
+        ("a,b\n1,1\n1,1\n", "on_conflict"),
+    ] {
+        let (stream, text) = stream_of(csv);
+        assert_eq!(
+            (stream.key.len(), stream.on_conflict),
+            (0, OnConflict::Append),
+            "{text}"
+        );
+        assert!(text.contains(candidate), "{text}");
+    }
+}
+
+/// What ingest reads, it can be inferred from.
+#[test]
+fn forms_are_found_out() {
+    let csv = |csv: &[u8]| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.csv");
+        std::fs::write(&path, csv).unwrap();
+        let text = config_text(&path, "x", "x.csv", &Typed::default()).unwrap();
+        let config = Config::parse(&text, Path::new("bekk.toml"), dir.path(), &|_| None);
+        let stream = config
+            .unwrap_or_else(|error| panic!("{error}\n{text}"))
+            .streams
+            .remove(0);
+        let preview = bekk_ingest::preview(&path, &stream).unwrap();
+        assert_eq!(
+            (preview.blocked, preview.records, preview.rejects),
+            (None, 2, 0),
+            "{text}"
+        );
+        stream
+    };
+    let body = "id,name,amount\n1,Åse,2.50\n2,Bob,3.75\n";
+    let utf16: Vec<u8> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(
-        (stream.key.len(), stream.on_conflict),
-        (0, OnConflict::Append),
-        "{text}"
+        csv(&[b"\xff\xfe", &utf16[..]].concat()).csv.encoding,
+        Encoding::Utf16
+    );
+    assert_eq!(csv(&utf16).csv.encoding, Encoding::Utf16Le);
+    let latin: Vec<u8> = body
+        .chars()
+        .map(|c| u8::try_from(u32::from(c)).unwrap())
+        .collect();
+    assert_eq!(csv(&latin).csv.encoding.name(), "windows-1252");
+    assert_eq!(
+        csv(body.replace('\n', "\r").as_bytes()).csv.line_end,
+        bekk_stream::LineEnd::Cr
+    );
+    let sep = format!("sep=;\r\n{}", body.replace(',', ";"));
+    assert_eq!(csv(sep.as_bytes()).csv.delimiter, b';');
+    assert_eq!(
+        csv(format!("Sales report\n\n{body}").as_bytes())
+            .csv
+            .skip_lines,
+        2
+    );
+    assert_eq!(
+        csv(format!("# exported\n# today\n{body}").as_bytes())
+            .csv
+            .comment,
+        Some(b'#')
+    );
+    assert_eq!(
+        csv(b"1,Ann,2.50\n2,Bob,3.75\n").csv.header,
+        bekk_stream::HeaderRow::Absent
+    );
+    assert!(csv(b"name,medal\na,   \"GOLD\"\nb, \"SILVER\"\n").csv.trim);
+    assert_eq!(
+        csv(b"id,name\n1,\"5\\\" pipe\"\n2,\"b\"\n").csv.escape,
+        Some(b'\\')
+    );
+    assert!(csv(b"id,name\n1,a,\n2,b,\n").csv.trailing_delimiter);
+    assert_eq!(csv(b",name,v\n0,a,1\n1,b,2\n").columns[0].header, "#1");
+    assert_eq!(csv(b"id,name,id\n1,a,3\n2,b,4\n").columns[2].header, "#3");
+    assert_eq!(csv(b"id,name,\n1,a,\n2,b,\n").columns.len(), 2);
+    assert_eq!(
+        csv(b"a,b\n1,\"\"\n2,3\n").columns[1].column_type,
+        ColumnType::Int8
+    );
+    // Years side by side are names.
+    assert_eq!(
+        csv(b"country,2019,2020\nNO,1,2\nSE,3,4\n").columns[1].header,
+        "2019"
     );
 }
 
@@ -110,20 +246,13 @@ fn files_that_say_nothing_are_errors() {
     let path = dir.path().join("x.csv");
     std::fs::write(&path, "").unwrap();
     assert!(
-        config_text(&path, "x", "x.csv")
+        config_text(&path, "x", "x.csv", &Typed::default())
             .unwrap_err()
             .to_string()
             .contains("is empty")
     );
-    std::fs::write(&path, "a,a\n1,2\n").unwrap();
     assert!(
-        config_text(&path, "x", "x.csv")
-            .unwrap_err()
-            .to_string()
-            .contains("repeated name `a`")
-    );
-    assert!(
-        config_text(&dir.path().join("nope.csv"), "x", "x")
+        config_text(&dir.path().join("nope.csv"), "x", "x", &Typed::default())
             .unwrap_err()
             .to_string()
             .contains("nope.csv")

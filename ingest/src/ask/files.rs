@@ -123,6 +123,19 @@ pub fn files(state_dir: &Path, streams: &[Stream]) -> Result<Files, Error> {
     })
 }
 
+/// How many files match the patterns of each stream.
+///
+/// # Errors
+/// If a pattern cannot be understood.
+pub fn matched(streams: &[Stream]) -> Result<Vec<usize>, Error> {
+    let mut counts = vec![0; streams.len()];
+    // What cannot be looked at is told of by whoever reads it.
+    for file in Inbox::new(streams)?.list(|_, _| {}) {
+        counts[file.stream] += 1;
+    }
+    Ok(counts)
+}
+
 /// What an entry says, and what the system says now if the file may still be there.
 fn status(entry: FileEntry, is_there: bool) -> FileStatus {
     let path = entry.path().to_owned();

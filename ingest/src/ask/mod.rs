@@ -4,3 +4,4 @@ pub(crate) mod files;
 pub(crate) mod preview;
 pub(crate) mod reparse;
 mod reread;
+pub(crate) mod sample;

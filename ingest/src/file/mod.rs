@@ -4,4 +4,5 @@ pub(crate) mod decision;
 pub(crate) mod entry;
 pub(crate) mod evidence;
 pub(crate) mod owner;
+pub(crate) mod put_away;
 pub(crate) mod siblings;

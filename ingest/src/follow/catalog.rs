@@ -21,6 +21,8 @@ pub(crate) struct Catalog {
     by_path: HashMap<(usize, PathBuf), FileId>,
     /// Files that may be copies being made, by stream, device and inode: their size, and since when.
     held_back: HashMap<(usize, u64, u64), (u64, Instant)>,
+    /// The header names of the files that had a name last, by stream and path: their successors may have no header.
+    headers: HashMap<(usize, PathBuf), Vec<String>>,
     pub(crate) known: Known,
 }
 
@@ -31,6 +33,7 @@ impl Catalog {
             by_inode: HashMap::new(),
             by_path: HashMap::new(),
             held_back: HashMap::new(),
+            headers: HashMap::new(),
             known,
         }
     }
@@ -114,7 +117,16 @@ impl Catalog {
         let key = (tracked.stream, tracked.path.clone());
         if self.by_path.get(&key) == Some(&id) {
             self.by_path.remove(&key);
+            if let Some(header) = &tracked.cursor.header {
+                self.headers.insert(key, header.names.clone());
+            }
         }
+    }
+
+    /// The header names of the file that had a name last.
+    pub(crate) fn header_of_last(&self, stream: usize, path: &Path) -> Option<&[String]> {
+        let names = self.headers.get(&(stream, path.to_owned()))?;
+        Some(names)
     }
 
     /// Holds a file back that may be a copy being made, until it has stood still for so long; says whether it is.

@@ -2,10 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use bekk_stream::{FileId, Finished, Receipt};
+use bekk_stream::{FileId, Receipt};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock::now_ms;
@@ -14,8 +13,9 @@ use crate::file::decision::What;
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::tracked::{ACTIVE_FOR, Change, State, Tracked};
 use crate::source::Source;
-use crate::source::stat::Stat;
+use crate::source::writers::{Writer, Writers};
 use crate::stats::Stats;
+use crate::text::notice::NoticeKind;
 
 /// How long a file must have stood still for its end to be taken as it is.
 pub(crate) const STILL_FOR: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ impl Engine<'_> {
         if let Err(error) = tracked.grow_head() {
             tracing::debug!(file = %id, %error, "its first bytes could not be read again");
         }
-        let is_new = tracked.stat.unchanged_for() < ACTIVE_FOR || tracked.outside.is_some();
+        let is_new = tracked.still_for() < ACTIVE_FOR || tracked.outside.is_some();
         tracked.change(match mode {
             Mode::Once => Change::Ended,
             Mode::Follow if is_new => Change::CaughtUpLately,
@@ -45,9 +45,10 @@ impl Engine<'_> {
         }
     }
 
-    /// At the end of a run: takes the unterminated last records of files that stand still, and leaves those
-    /// of files that are being written. Says whether all is decided.
+    /// At the end of a run: takes the unterminated last records of files that stand still and that nobody can be
+    /// writing to, and leaves the others. Says whether all is decided.
     pub(crate) fn settle(&mut self) -> Result<bool, Stopped> {
+        let mut writers = None;
         for id in self.queue.take_unsettled() {
             let Some(tracked) = self.catalog.get_mut(id) else {
                 continue;
@@ -57,21 +58,72 @@ impl Engine<'_> {
                 self.summary.unreadable.push(unreadable);
                 continue;
             }
-            if tracked.entry.packing.is_some() && tracked.is_behind() {
-                self.settle_packed(id);
-            } else if tracked.entry.packing.is_none() && tracked.stat.size != tracked.until {
-                let left = format!(
-                    "an incomplete record at byte {} (line {}): the file is being written",
-                    tracked.cursor.position, tracked.cursor.line
-                );
-                self.summary.left.push((tracked.path.clone(), left));
-            } else if tracked.stat.unchanged_for() >= STILL_FOR {
-                self.take_rest(id)?;
-            } else {
-                self.queue.unsettle(id);
+            if tracked.entry.packing.is_some() {
+                match tracked.is_behind() {
+                    true => self.settle_packed(id),
+                    false => self.take_last(id)?,
+                }
+                continue;
+            }
+            if tracked.stat.size != tracked.until {
+                self.leave_rest(id, "the file is being written");
+                continue;
+            }
+            let writers = writers.get_or_insert_with(Writers::now);
+            let still_for = tracked.still_for();
+            match tracked.writer(writers) {
+                Writer::Process(pid) => {
+                    self.leave_rest(id, &format!("process {pid} has the file open for writing"));
+                }
+                Writer::Unknown if still_for < self.around.config.partial_after => self.leave_rest(
+                    id,
+                    "whether anyone still writes to it cannot be seen from here (it is taken when the file has been \
+                     unchanged for `ingest.partial_after`)",
+                ),
+                _ if still_for >= STILL_FOR => self.take_last(id)?,
+                _ => self.queue.unsettle(id),
             }
         }
         Ok(self.queue.is_settled())
+    }
+
+    /// Takes what is left of a file at the end of a run, and names what cannot be taken.
+    fn take_last(&mut self, id: FileId) -> Result<(), Stopped> {
+        self.take_rest(id)?;
+        // It is decided, whatever is left.
+        self.queue.withdraw(id);
+        let Some(tracked) = self.catalog.get(id) else {
+            return Ok(());
+        };
+        if tracked.partial > 0 && tracked.cursor.header.is_none() {
+            let what = "it has no header and no record yet".to_owned();
+            self.summary.notices.push((tracked.path.clone(), what));
+        } else if tracked.partial > 0 {
+            self.leave_rest(
+                id,
+                "it ends in zero bytes, as files do whose writer fills them later",
+            );
+        }
+        Ok(())
+    }
+
+    /// Names what is left of a file at the end of a run.
+    fn leave_rest(&mut self, id: FileId, why: &str) {
+        let Some(tracked) = self.catalog.get_mut(id) else {
+            return;
+        };
+        let position = tracked.cursor.position;
+        let left = format!(
+            "{} bytes without a line end at byte {position} (line {}): {why}",
+            tracked.stat.size.saturating_sub(position),
+            tracked.cursor.line
+        );
+        tracked
+            .cursor
+            .notices
+            .set(NoticeKind::HalfRecord, left.clone());
+        self.summary.left.push((tracked.path.clone(), left));
+        self.keep_notices(id);
     }
 
     /// Sets a file aside.
@@ -144,20 +196,34 @@ impl Engine<'_> {
         let mut finished = Vec::new();
         let mut complete = Vec::new();
         for (id, tracked) in self.catalog.iter() {
-            match due(
-                tracked,
-                &self.around.streams[tracked.stream].finished,
-                config,
-            ) {
+            match due(tracked, config) {
                 Some(Due::Receipt) => finished.push(id),
                 Some(Due::Rest) => complete.push(id),
                 None => {}
             }
         }
-        for id in complete {
-            self.take_rest(id)?;
+        if !complete.is_empty() {
+            let writers = Writers::now();
+            for id in complete {
+                self.take_rest_unless_written(id, &writers)?;
+            }
         }
-        self.finish(&finished)
+        self.finish(&finished)?;
+        self.put_away_finished()
+    }
+
+    /// Takes what is left of a file that has been unchanged for long, unless a process has it open for writing.
+    pub(crate) fn take_rest_unless_written(
+        &mut self,
+        id: FileId,
+        writers: &Writers,
+    ) -> Result<(), Stopped> {
+        let tracked = self.catalog.get(id);
+        let writer = tracked.map_or(Writer::Nobody, |tracked| tracked.writer(writers));
+        match writer {
+            Writer::Process(_) => Ok(()),
+            _ => self.take_rest(id),
+        }
     }
 }
 
@@ -171,57 +237,22 @@ enum Due {
 }
 
 /// Decides whether a file has been closed.
-fn due(tracked: &Tracked, finished: &Finished, config: &Config) -> Option<Due> {
+fn due(tracked: &Tracked, config: &Config) -> Option<Due> {
     let is_once = config.mode == Mode::Once;
-    let must_wait = match finished {
-        Finished::Keep => Duration::ZERO,
-        _ => STILL_FOR,
-    };
-    let is_open_end = match tracked.state {
-        State::Idle => true,
-        // It could not be put away.
-        State::Finished => *finished != Finished::Keep,
-        _ => false,
-    };
-    if !is_open_end || tracked.outside.is_some() && !is_once {
+    if tracked.state != State::Idle || tracked.outside.is_some() && !is_once {
         return None;
     }
     let wait = match is_once {
-        true => must_wait,
+        true => Duration::ZERO,
         false => config.close_after,
     };
-    let unchanged_for = tracked.stat.unchanged_for();
+    let unchanged_for = tracked.still_for();
     if tracked.is_done() && unchanged_for >= wait {
         Some(Due::Receipt)
     } else if !is_once && tracked.partial > 0 && unchanged_for >= config.partial_after {
         Some(Due::Rest)
     } else {
         None
-    }
-}
-
-/// What is done with a file that has its receipt.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Disposal {
-    Keep,
-    Delete,
-    Move(PathBuf),
-}
-
-/// Decides what is done with a file that has its receipt. `now`: what the system says of its path. Someone may have
-/// written to it or replaced it since it was read; then it is not finished.
-pub(crate) fn dispose(
-    finished: &Finished,
-    tracked: &Tracked,
-    now: impl FnOnce() -> Option<Stat>,
-) -> Disposal {
-    let is_as_read = || now().is_some_and(|now| now.has_content_of(&tracked.stat));
-    match finished {
-        _ if tracked.outside.is_some() => Disposal::Keep,
-        Finished::Keep => Disposal::Keep,
-        _ if !is_as_read() => Disposal::Keep,
-        Finished::Delete => Disposal::Delete,
-        Finished::Move(directory) => Disposal::Move(directory.clone()),
     }
 }
 
@@ -279,8 +310,10 @@ fn hash_text(source: &mut Source, len: u64) -> io::Result<Xxh3> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::follow::testing::{stat, tracked};
+    use crate::follow::testing::tracked;
     use crate::follow::tracked::Outside;
 
     fn config(mode: Mode) -> Config {
@@ -292,76 +325,37 @@ mod tests {
         }
     }
 
-    fn move_away() -> Finished {
-        Finished::Move(PathBuf::from("/done"))
-    }
-
     /// The file has been unchanged for ten seconds.
     #[test]
     fn files_are_closed_when_they_stand_still() {
-        let check = |mode, finished: Finished, change: fn(&mut Tracked), expected| {
+        let check = |mode, change: fn(&mut Tracked), expected| {
             let mut tracked = tracked(1, "/in/a.csv");
             tracked.state = State::Idle;
             change(&mut tracked);
-            let found = due(&tracked, &finished, &config(mode));
-            assert_eq!(found, expected, "{mode:?} {finished:?} {:?}", tracked.state);
+            let found = due(&tracked, &config(mode));
+            assert_eq!(found, expected, "{mode:?} {:?}", tracked.state);
         };
-        let keep = Finished::Keep;
         for mode in [Mode::Once, Mode::Follow] {
-            check(mode, keep.clone(), |_| {}, Some(Due::Receipt));
-            check(mode, keep.clone(), |file| file.state = State::Active, None);
-            check(mode, keep.clone(), |file| file.entry.position = 50, None);
-            check(
-                mode,
-                keep.clone(),
-                |file| file.state = State::Finished,
-                None,
-            );
-            // It could not be deleted or moved: that is tried again.
-            let finished = |file: &mut Tracked| file.state = State::Finished;
-            check(mode, Finished::Delete, finished, Some(Due::Receipt));
-            check(mode, move_away(), finished, Some(Due::Receipt));
+            check(mode, |_| {}, Some(Due::Receipt));
+            check(mode, |file| file.state = State::Active, None);
+            check(mode, |file| file.entry.position = 50, None);
+            check(mode, |file| file.state = State::Finished, None);
         }
         let now = |file: &mut Tracked| file.stat.modified = std::time::SystemTime::now();
-        check(Mode::Follow, keep.clone(), now, None);
-        check(Mode::Once, keep.clone(), now, Some(Due::Receipt));
-        check(Mode::Once, Finished::Delete, now, None);
+        check(Mode::Follow, now, None);
+        check(Mode::Once, now, Some(Due::Receipt));
+        // A time in the future says nothing of how long it has been unchanged.
+        let tomorrow = |file: &mut Tracked| {
+            file.stat.modified = std::time::SystemTime::now() + Duration::from_secs(86_400);
+        };
+        check(Mode::Follow, tomorrow, None);
+        check(Mode::Once, tomorrow, Some(Due::Receipt));
         let partial = |file: &mut Tracked| (file.partial, file.stat.size) = (7, 107);
-        check(Mode::Follow, keep.clone(), partial, Some(Due::Rest));
-        check(Mode::Once, keep.clone(), partial, None);
+        check(Mode::Follow, partial, Some(Due::Rest));
+        check(Mode::Once, partial, None);
         // What has left the inbox is ended by its absence.
         let left = |file: &mut Tracked| file.outside = Some(Outside::Renamed);
-        check(Mode::Follow, keep.clone(), left, None);
-        check(Mode::Once, keep, left, Some(Due::Receipt));
-    }
-
-    #[test]
-    fn only_the_file_that_was_read_is_put_away() {
-        let check = |finished: &Finished, now: Option<Stat>, expected| {
-            let mut tracked = tracked(1, "/in/a.csv");
-            if let Some(now) = now {
-                // The time of the two may differ in the test, not in the case.
-                tracked.stat.modified = now.modified;
-            }
-            assert_eq!(dispose(finished, &tracked, || now), expected);
-            tracked.outside = Some(Outside::Renamed);
-            assert_eq!(dispose(finished, &tracked, || now), Disposal::Keep);
-        };
-        let to_done = Disposal::Move(PathBuf::from("/done"));
-        check(&Finished::Keep, Some(stat(1)), Disposal::Keep);
-        check(&Finished::Delete, Some(stat(1)), Disposal::Delete);
-        check(&move_away(), Some(stat(1)), to_done);
-        let mut longer = stat(1);
-        longer.size += 1;
-        // Another file with its name and its size.
-        for now in [None, Some(longer), Some(stat(2))] {
-            check(&Finished::Delete, now, Disposal::Keep);
-            check(&move_away(), now, Disposal::Keep);
-        }
-        let tracked = tracked(1, "/in/a.csv");
-        let mut rewritten = tracked.stat;
-        rewritten.modified += Duration::from_millis(1);
-        let kept = dispose(&Finished::Delete, &tracked, || Some(rewritten));
-        assert_eq!(kept, Disposal::Keep);
+        check(Mode::Follow, left, None);
+        check(Mode::Once, left, Some(Due::Receipt));
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod account;
 mod catalog;
 mod complaints;
 pub(crate) mod copies;
+pub(crate) mod departure;
 pub(crate) mod engine;
 pub(crate) mod finish;
 mod formats;

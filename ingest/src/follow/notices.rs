@@ -20,16 +20,22 @@ impl Engine<'_> {
         }
     }
 
+    /// Keeps what has been noticed of a file that is reported otherwise.
+    pub(crate) fn keep_notices(&mut self, id: FileId) {
+        if let Some(tracked) = self.catalog.get_mut(id) {
+            tracked.take_news();
+            self.account.touch();
+        }
+    }
+
     /// Reports what has been noticed of a file, each kind once.
     pub(crate) fn report_notices(&mut self, id: FileId) {
         let Some(tracked) = self.catalog.get_mut(id) else {
             return;
         };
-        let (news, is_changed) = tracked.cursor.notices.take_news();
-        if !is_changed {
+        let Some(news) = tracked.take_news() else {
             return;
-        }
-        tracked.entry.notices = tracked.cursor.notices.all().to_vec();
+        };
         self.account.touch();
         Stats::add(&self.around.stats.notices, news.len() as u64);
         for notice in news {

@@ -1,20 +1,18 @@
 //! Takes the steps that were decided: the one place that changes what is known of files, and the files.
 
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bekk_stream::{FileId, Meta};
 
 use crate::file::decision::{FileState, What};
 use crate::follow::engine::{Engine, Stopped};
-use crate::follow::finish::{Disposal, dispose, receipt};
+use crate::follow::finish::receipt;
 use crate::follow::step::{Lost, Resume, Step};
 use crate::follow::tracked::{Change, Outside, State};
 use crate::ledger::hold::persist;
 use crate::ledger::metas::append_metas;
-use crate::source::stat::Stat;
+use crate::source::writers::Writers;
 use crate::stats::Stats;
 
 impl Engine<'_> {
@@ -33,7 +31,7 @@ impl Engine<'_> {
                 Step::GiveUp(lost) => self.give_up(lost),
                 Step::End(id) => self.end(id)?,
                 Step::LetGo(id) => self.let_go(id),
-                Step::TakeRest(id) => self.take_rest(id)?,
+                Step::TakeRest(id) => self.take_rest_unless_written(id, &Writers::now())?,
                 Step::Finish(id) => self.finish(&[id])?,
             }
         }
@@ -167,7 +165,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Writes receipts for files all of which is in the log, then does with them what their streams say.
+    /// Writes receipts for files all of which is in the log.
     pub(crate) fn finish(&mut self, ids: &[FileId]) -> Result<(), Stopped> {
         let mut metas = Vec::new();
         let mut finished = Vec::new();
@@ -211,7 +209,6 @@ impl Engine<'_> {
                 let why = format!("{records} records, {rejects} of them rejects, are in the log");
                 entry.decide(What::Finished, why);
             }
-            self.put_away(*id);
         }
         Stats::add(&self.around.stats.files_finished, count);
         if !metas.is_empty() {
@@ -219,40 +216,4 @@ impl Engine<'_> {
         }
         Ok(())
     }
-
-    /// Deletes or moves a finished file, if the stream says so. No other place does either.
-    fn put_away(&mut self, id: FileId) {
-        let Some(tracked) = self.catalog.get(id) else {
-            return;
-        };
-        let path = tracked.path.clone();
-        let finished = &self.around.streams[tracked.stream].finished;
-        let (done, failed) = match dispose(finished, tracked, || Stat::at(&path)) {
-            Disposal::Keep => return,
-            Disposal::Delete => (fs::remove_file(&path), "cannot be deleted"),
-            Disposal::Move(directory) => (move_to(&directory, &path), "cannot be moved"),
-        };
-        match done {
-            Ok(()) => {
-                tracing::info!(path = %path.display(), file = %id, "finished and put away");
-                self.forget(id);
-            }
-            Err(error) => self.complain(&path, failed, &error),
-        }
-    }
-}
-
-/// Moves a file into a directory, beside any of the same name that is there.
-fn move_to(directory: &Path, path: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    let mut target = directory.join(name);
-    let mut number = 1;
-    while target.exists() {
-        let mut numbered = name.to_owned();
-        numbered.push(format!(".{number}"));
-        target = directory.join(numbered);
-        number += 1;
-    }
-    fs::rename(path, PathBuf::from(&target))
 }

@@ -75,6 +75,11 @@ impl Queue {
         (!self.active.is_empty()).then(|| self.polled_at + interval)
     }
 
+    /// Lets a file not wait any more.
+    pub(crate) fn withdraw(&mut self, id: FileId) {
+        self.unsettled.retain(|waiting| *waiting != id);
+    }
+
     /// Lets a file wait until it stands still.
     pub(crate) fn unsettle(&mut self, id: FileId) {
         self.unsettled.push(id);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use bekk_stream::{FileId, FileRecord, Meta};
+use bekk_stream::{CsvDialect, FileId, FileRecord, HeaderRow, Meta};
 
 use crate::clock::now_ms;
 use crate::config::Mode;
@@ -19,6 +19,8 @@ use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::Stat;
 use crate::source::{Kind, Source, kind_of};
 use crate::stats::Stats;
+use crate::text::inherit::{Continues, continues};
+use crate::text::notice::NoticeKind;
 
 impl Engine<'_> {
     /// Gives new files their ids, durably, before anything of them is read.
@@ -43,7 +45,18 @@ impl Engine<'_> {
         }
         for (Fresh { file, what, why }, mut entry) in met {
             entry.decide(what, format!("{why}; it has {} bytes", file.stat.size));
+            let (id, inherits) = (
+                entry.id,
+                entry.dialect != self.formats.dialect_of(file.stream),
+            );
             self.track(file, entry)?;
+            if inherits && let Some(tracked) = self.catalog.get_mut(id) {
+                let text = "it begins without a header, and its first record fits that of the file which had its name \
+                            before: read under that one";
+                let notices = &mut tracked.cursor.notices;
+                notices.set(NoticeKind::HeaderInherited, text.to_owned());
+                self.report_notices(id);
+            }
         }
         Ok(())
     }
@@ -61,7 +74,13 @@ impl Engine<'_> {
             None => stat.size.min(HEAD_MAX),
             Some(_) => HEAD_MAX,
         };
-        let head = Fingerprint::of_head(&mut source, head_max)?;
+        let head = match packing {
+            None => Fingerprint::of_lines(&mut source, head_max)?,
+            Some(_) => Fingerprint::of_head(&mut source, head_max)?,
+        };
+        let Some(dialect) = self.dialect_for(file, &mut source)? else {
+            return Ok(None);
+        };
         let record = FileRecord {
             id: FileId::random(),
             stream: self.around.streams[file.stream].name.clone(),
@@ -71,11 +90,36 @@ impl Engine<'_> {
             head_len: head.len,
             head_hash: head.hash,
             found_at_ms: now_ms(),
-            dialect: self.formats.dialect_of(file.stream),
+            dialect,
             ingest: self.around.identity.ingest.clone(),
             host: self.around.identity.host.clone(),
         };
         Ok(Some((record, packing)))
+    }
+
+    /// The dialect that a new file is begun with: the stream's, or that and the header of the file which had its name
+    /// before, if it goes on without one. `None` if it has too few bytes to tell.
+    fn dialect_for(&mut self, file: &Listed, source: &mut Source) -> io::Result<Option<String>> {
+        let stream = file.stream;
+        let configured = self.formats.dialect_of(stream);
+        let Some(names) = self.catalog.header_of_last(stream, &file.path) else {
+            return Ok(Some(configured));
+        };
+        let inherited = self.around.streams[stream].csv.clone();
+        if inherited.header != HeaderRow::InFile {
+            return Ok(Some(configured));
+        }
+        let inherited = CsvDialect {
+            header: HeaderRow::Named(names.to_vec()),
+            ..inherited
+        };
+        let stream = &self.around.streams[stream];
+        Ok(match continues(source, stream, &inherited)? {
+            Continues::No => Some(configured),
+            Continues::Yes => Some(inherited.to_text()),
+            Continues::Unknown if self.around.config.mode == Mode::Once => Some(configured),
+            Continues::Unknown => None,
+        })
     }
 
     /// Puts a file into the backlog.

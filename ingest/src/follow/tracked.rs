@@ -12,8 +12,9 @@ pub(crate) use crate::follow::{Change, State};
 use crate::source::Source;
 use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::Stat;
+use crate::source::writers::{Writer, Writers};
 use crate::text::cursor::Cursor;
-use crate::text::notice::{NoticeKind, Notices};
+use crate::text::notice::{Notice, NoticeKind, Notices};
 use crate::text::trial::Trial;
 
 /// How long after its last change a file is looked at every few milliseconds.
@@ -52,6 +53,8 @@ pub(crate) struct Tracked {
     pub(crate) scan: u64,
     /// Whether it has left the inbox; it is followed until nobody writes to it any more.
     pub(crate) outside: Option<Outside>,
+    /// When it is tried again to put it away, if that failed.
+    pub(crate) put_away_at: Option<Instant>,
     /// Where a quote is open that is not closed, and since when.
     pub(crate) quote_open: Option<(u64, Instant)>,
     /// As it was when its compressed data was found cut off.
@@ -97,6 +100,7 @@ impl Tracked {
             is_caught_up: false,
             scan: 0,
             outside: None,
+            put_away_at: None,
             quote_open: None,
             cut: None,
         }
@@ -249,6 +253,33 @@ impl Tracked {
             && self.entry.position == self.cursor.position
             && !self.is_unchecked()
             && self.cursor.position == self.size().min(self.until)
+    }
+
+    /// What has been noticed since this was asked last, and is not reported yet; `None` if nothing has changed.
+    pub(crate) fn take_news(&mut self) -> Option<Vec<Notice>> {
+        let (news, is_changed) = self.cursor.notices.take_news();
+        if is_changed {
+            self.entry.notices = self.cursor.notices.all().to_vec();
+        }
+        is_changed.then_some(news)
+    }
+
+    /// How long nobody has written to it. A time of modification that lies in the future says nothing: then since it
+    /// was first seen so.
+    pub(crate) fn still_for(&self) -> Duration {
+        match self.stat.modified.elapsed() {
+            Ok(elapsed) => elapsed,
+            Err(_) => self.changed_at.elapsed(),
+        }
+    }
+
+    /// Who has it open for writing.
+    pub(crate) fn writer(&self, writers: &Writers) -> Writer {
+        let metadata = match &self.source {
+            Some(source) => source.file().metadata(),
+            None => fs::metadata(&self.path),
+        };
+        metadata.map_or(Writer::Unknown, |metadata| writers.of(&metadata))
     }
 
     /// Takes note of a quote that stays open where the file ends: what follows it waits, and somebody should know.

@@ -45,6 +45,14 @@ impl Fingerprint {
         Ok(Self::of(&bytes[..read]))
     }
 
+    /// Of a file's first whole lines, up to `len_max`: what follows them may be written anew.
+    pub(crate) fn of_lines(source: &mut Source, len_max: u64) -> io::Result<Self> {
+        let mut bytes = vec![0; usize::try_from(len_max.min(HEAD_MAX)).unwrap_or(0)];
+        let read = source.read_full_at(&mut bytes, 0)?;
+        let lines = bytes[..read].iter().rposition(|byte| *byte == b'\n');
+        Ok(Self::of(&bytes[..lines.map_or(0, |end| end + 1)]))
+    }
+
     /// Whether the file has these bytes at `start`.
     pub(crate) fn matches(&self, source: &mut Source, start: u64) -> io::Result<bool> {
         let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(0)];

@@ -6,6 +6,7 @@
 pub(crate) mod fingerprint;
 pub(crate) mod packed;
 pub(crate) mod stat;
+pub(crate) mod writers;
 
 use std::fs::File;
 use std::io;

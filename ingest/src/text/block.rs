@@ -14,5 +14,7 @@ pub(crate) struct Block<'b> {
     pub(crate) last: bool,
     /// Whether a record that was begun is to be read again from its beginning.
     pub(crate) again: bool,
+    /// Whether they end in zeros that a writer may fill yet.
+    pub(crate) ends_in_zeros: bool,
     pub(crate) timestamp_ms: i64,
 }

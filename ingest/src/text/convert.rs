@@ -1,14 +1,14 @@
 //! From a record's fields to what the log takes: a row's or reject's payload, its key and partition.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bekk_stream::{
-    CsvDialect, Encoding, Field, FileId, Origin, REJECT_RAW_MAX, Reason, Reject, SchemaId, Stream,
-    Value, ValueParser, encode_reject, encode_row, key_text, partition_for,
+    CsvDialect, Field, FileId, Origin, REJECT_RAW_MAX, Reason, Reject, SchemaId, Stream, Value,
+    ValueParser, encode_reject, encode_row, key_text, partition_for,
 };
 
 use crate::Error;
+use crate::text::decode::Decoded;
 use crate::text::header::Header;
 use crate::text::split::{QuoteFault, Span};
 
@@ -20,6 +20,7 @@ pub(crate) struct Converter {
     schema: SchemaId,
     partitions: u32,
     record_max: usize,
+    trailing_delimiter: bool,
     values: Vec<Value<'static>>,
     decoded: Decoded,
     key: Vec<u8>,
@@ -87,12 +88,9 @@ impl Converter {
             schema: stream.schema().id(),
             partitions,
             record_max: dialect.record_max,
+            trailing_delimiter: dialect.trailing_delimiter,
             values: Vec::new(),
-            decoded: Decoded {
-                latin1: dialect.encoding == Encoding::Latin1,
-                bytes: Vec::new(),
-                fields: Vec::new(),
-            },
+            decoded: Decoded::new(dialect),
             key: Vec::new(),
             payload: Vec::new(),
         })
@@ -104,7 +102,8 @@ impl Converter {
         self.key.clear();
         self.decoded.take(record);
         let mut values: Vec<Value<'_>> = std::mem::take(&mut self.values);
-        let parsed = check_form(&self.columns, header, record, self.record_max)
+        let limits = (self.record_max, self.trailing_delimiter);
+        let parsed = check_form(&self.columns, header, record, limits)
             .and_then(|()| parse_values(&self.columns, header, record, &self.decoded, &mut values));
         let is_reject = parsed.is_err();
         match parsed {
@@ -113,10 +112,10 @@ impl Converter {
                 key_text(&mut self.key, &values, &self.key_indexes);
             }
             Err(fault) => {
-                let raw = match fault.reason {
+                let raw = match record.bytes.len() > self.record_max {
                     // Length and hash of an over-long record are of all its bytes.
-                    Reason::TooLong => record.bytes,
-                    _ => without_line_end(record.bytes),
+                    true => record.bytes,
+                    false => without_line_end(record.bytes),
                 };
                 let reject = Reject::new(raw, fault.reason, fault.column, fault.detail);
                 encode_reject(&mut self.payload, self.schema, &record.origin, &reject);
@@ -192,7 +191,7 @@ fn check_form<'a>(
     columns: &'a [(String, ValueParser)],
     header: &Header,
     record: &RawRecord<'_>,
-    record_max: usize,
+    (record_max, trailing_delimiter): (usize, bool),
 ) -> Result<(), Fault<'a>> {
     let fault = |reason, detail: String| {
         Err(Fault {
@@ -226,7 +225,11 @@ fn check_form<'a>(
         }
         None => {}
     }
-    if record.spans.len() != header.names.len() {
+    let is_surplus = |span: &Span| !span.quoted && span.start == span.end;
+    let has_surplus = trailing_delimiter
+        && record.spans.len() == header.names.len() + 1
+        && record.spans.last().is_some_and(is_surplus);
+    if record.spans.len() != header.names.len() && !has_surplus {
         return fault(
             Reason::FieldCount,
             format!(
@@ -262,7 +265,13 @@ fn parse_values<'a>(
             continue;
         };
         let quoted = record.spans[field].quoted;
-        let bytes = decoded.text(record, field);
+        let Some(bytes) = decoded.text(record, field) else {
+            return Err(Fault {
+                reason: Reason::BadEncoding,
+                column: Some(name),
+                detail: Cow::Borrowed(decoded.complaint()),
+            });
+        };
         if let Err(rejection) = parser.parse_onto(Field { bytes, quoted }, values) {
             return Err(Fault {
                 reason: rejection.reason,
@@ -272,73 +281,6 @@ fn parse_values<'a>(
         }
     }
     Ok(())
-}
-
-/// The texts of a record's fields that do not stand in the file as they are: those with doubled quotes
-/// or in another encoding than UTF-8.
-#[derive(Debug)]
-struct Decoded {
-    latin1: bool,
-    bytes: Vec<u8>,
-    /// For each such field its number and where its text lies in `bytes`.
-    fields: Vec<(usize, Range<usize>)>,
-}
-
-impl Decoded {
-    fn take(&mut self, record: &RawRecord<'_>) {
-        self.bytes.clear();
-        self.fields.clear();
-        if !record.has_quotes && !self.latin1 {
-            return;
-        }
-        for (field, span) in record.spans.iter().enumerate() {
-            if span.escaped || (self.latin1 && !span.of(record.bytes).is_ascii()) {
-                let start = self.bytes.len();
-                decode_field(&mut self.bytes, record.bytes, span, self.latin1);
-                self.fields.push((field, start..self.bytes.len()));
-            }
-        }
-    }
-
-    fn text<'a>(&'a self, record: &RawRecord<'a>, field: usize) -> &'a [u8] {
-        match self.fields.iter().find(|(decoded, _)| *decoded == field) {
-            Some((_, range)) => &self.bytes[range.clone()],
-            None => record.spans[field].of(record.bytes),
-        }
-    }
-}
-
-/// Appends a field's text: doubled quotes made single, Latin-1 made UTF-8.
-fn decode_field(out: &mut Vec<u8>, record: &[u8], span: &Span, latin1: bool) {
-    let mut after_quote = false;
-    // The closing or opening quote beside the field is the dialect's quote, whichever that is.
-    let quote = record
-        .get(span.end as usize)
-        .copied()
-        .filter(|_| span.escaped);
-    for &byte in span.of(record) {
-        if after_quote && Some(byte) == quote {
-            after_quote = false;
-            continue;
-        }
-        after_quote = Some(byte) == quote;
-        if latin1 && !byte.is_ascii() {
-            let mut utf8 = [0; 2];
-            out.extend_from_slice(char::from(byte).encode_utf8(&mut utf8).as_bytes());
-        } else {
-            out.push(byte);
-        }
-    }
-}
-
-/// The names in a header record.
-pub(crate) fn header_names(record: &[u8], spans: &[Span], latin1: bool) -> Vec<String> {
-    let name = |span| {
-        let mut text = Vec::new();
-        decode_field(&mut text, record, span, latin1);
-        String::from_utf8_lossy(&text).into_owned()
-    };
-    spans.iter().map(name).collect()
 }
 
 /// An empty vector in the memory of another, for values that live as long as the next record. (The

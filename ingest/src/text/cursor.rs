@@ -42,8 +42,14 @@ pub(crate) struct Cursor {
     pub(crate) notices: Notices,
     /// How many lines repeat the header.
     repeated_headers: u64,
+    /// How many lines of a footer were passed over.
+    passed: u64,
+    /// How many zeros were passed over.
+    zeros: u64,
     /// Whether a quote is open where the file ends, and lines stand behind it.
     pub(crate) is_quote_open: bool,
+    /// Where a record begins that has zeros within it, behind which the file goes on.
+    pub(crate) hole_at: Option<u64>,
     /// Where a record begins whose quotes are wrong, as was found far behind it: its first line is to be taken.
     pub(crate) broken_at: Option<u64>,
     /// The bytes just before the position, of a file that is open.
@@ -77,7 +83,10 @@ impl Cursor {
             overlong: None,
             notices: Notices::default(),
             repeated_headers: 0,
+            passed: 0,
+            zeros: 0,
             is_quote_open: false,
+            hole_at: None,
             broken_at: None,
             recent: Recent::default(),
         }
@@ -112,6 +121,31 @@ impl Cursor {
             self.notices.set(notice.kind, notice.text.clone());
         }
         self.header = Some(header);
+    }
+
+    /// Takes note of zeros that were passed over.
+    pub(crate) fn note_zeros(&mut self, len: u64) {
+        self.zeros += len;
+        let text = format!(
+            "{} zero bytes where records should begin were passed over, the last ones before byte {}",
+            self.zeros,
+            self.position + len
+        );
+        self.notices.set(NoticeKind::Zeros, text);
+    }
+
+    /// Takes note of a line that was passed over as the stream says.
+    pub(crate) fn note_passed(&mut self) {
+        self.passed += 1;
+        let lines = match self.passed {
+            1 => "1 line was".to_owned(),
+            more => format!("{more} lines were"),
+        };
+        let text = format!(
+            "{lines} passed over as `footer` in `csv` says, the last one at line {}",
+            self.line
+        );
+        self.notices.set(NoticeKind::Passed, text);
     }
 
     /// Takes note of a line that was passed over because it is the header again.
@@ -177,7 +211,7 @@ pub(crate) fn find_coding(
             "it begins with the byte order mark of UTF-16; set `encoding = \"utf16\"` in `csv`, or convert it"
                 .to_owned(),
         ),
-        (Encoding::Utf8 | Encoding::Latin1, _) => Ok(Coding::Bytes),
+        (Encoding::Utf8 | Encoding::Latin1 | Encoding::Other(_), _) => Ok(Coding::Bytes),
         (_, b"\xff\xfe") => Ok(Coding::LittleEndian),
         (_, b"\xfe\xff") => Ok(Coding::BigEndian),
         (Encoding::Utf16Le, _) => Ok(Coding::LittleEndian),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bekk_stream::REJECT_RAW_MAX;
+
 /// Something about a file that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -36,9 +38,11 @@ pub enum NoticeKind {
     Kept,
     /// A last line without its line end was left.
     HalfRecord,
+    /// A record was so long that its dead letter has not all of its bytes.
+    LetterCut,
 }
 
-const NAMES: [(NoticeKind, &str); 11] = [
+const NAMES: [(NoticeKind, &str); 12] = [
     (NoticeKind::HeaderNear, "header_near"),
     (NoticeKind::HeaderUnknown, "header_unknown"),
     (NoticeKind::ColumnMissing, "column_missing"),
@@ -50,6 +54,7 @@ const NAMES: [(NoticeKind, &str); 11] = [
     (NoticeKind::TakenShort, "taken_short"),
     (NoticeKind::Kept, "kept"),
     (NoticeKind::HalfRecord, "half_record"),
+    (NoticeKind::LetterCut, "letter_cut"),
 ];
 
 impl NoticeKind {
@@ -87,6 +92,14 @@ impl fmt::Display for NoticeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// What is to be said of a record that is longer than what a dead letter keeps of it.
+pub(crate) fn letter_cut(line: u64, len: u64) -> String {
+    format!(
+        "the record at line {line} has {len} bytes; its dead letter holds the first {REJECT_RAW_MAX}, the rest is in the \
+         file only"
+    )
 }
 
 /// The notices of a file, at most one of each kind.
@@ -154,7 +167,7 @@ mod tests {
                 (code, Some(kind))
             );
         }
-        assert_eq!(NoticeKind::from_code(11), None);
+        assert_eq!(NoticeKind::from_code(12), None);
     }
 
     #[test]

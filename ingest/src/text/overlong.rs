@@ -12,6 +12,7 @@ use crate::text::coding::Coding;
 use crate::text::convert::OverlongRecord;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
+use crate::text::notice::{NoticeKind, letter_cut};
 use crate::text::split::{EndFinder, Ended, count_newlines};
 
 /// How many bytes are looked at ahead for a quote that closes a field: more than a record may have.
@@ -46,10 +47,9 @@ pub(crate) fn begin_overlong(cursor: &mut Cursor, format: &Format<'_>, block: &m
             "a record is longer than record_max: it becomes a reject"
         );
     }
-    let is_line = cursor.broken_at == Some(cursor.position) || !format.dialect.quoted_newlines;
-    let quote = format.dialect.quote.filter(|_| !is_comment);
+    let is_line = cursor.broken_at == Some(cursor.position);
     let mut record = Overlong {
-        finder: EndFinder::new(format.dialect.delimiter, quote, is_line),
+        finder: EndFinder::new(&format.dialect, is_line || is_comment),
         beginning: Vec::new(),
         length: 0,
         file_length: 0,
@@ -137,6 +137,10 @@ fn reject_overlong(
     batch: &mut Batch,
 ) {
     let start = cursor.position;
+    if record.length > REJECT_RAW_MAX as u64 {
+        let text = letter_cut(cursor.line, record.length);
+        cursor.notices.set(NoticeKind::LetterCut, text);
+    }
     let converted = format.converter.convert_overlong(&OverlongRecord {
         beginning: &record.beginning,
         length: record.length,

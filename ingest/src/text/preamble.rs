@@ -1,9 +1,9 @@
 //! What stands before a file's records: byte order mark, lines to skip, comments, and the header.
 
-use bekk_stream::{Column, CsvDialect, Encoding, HeaderRow, Stream};
+use bekk_stream::{Column, CsvDialect, HeaderRow, Stream};
 
 use crate::text::block::Block;
-use crate::text::convert::header_names;
+use crate::text::decode::header_names;
 use crate::text::format::Format;
 use crate::text::header::Header;
 use crate::text::split::Span;
@@ -21,7 +21,8 @@ pub(crate) fn take_header(
     let Some(mut at) = take_mark(dialect, block)? else {
         return Ok(None);
     };
-    let line_end = |at: usize| memchr::memchr(b'\n', &bytes[at..]).map(|newline| at + newline + 1);
+    let newline = dialect.line_end.byte();
+    let line_end = |at: usize| memchr::memchr(newline, &bytes[at..]).map(|end| at + end + 1);
     for _ in 0..dialect.skip_lines {
         match line_end(at) {
             Some(end) => at = end,
@@ -49,7 +50,7 @@ pub(crate) fn take_header(
     loop {
         match &bytes[at..] {
             [] | [b'\r'] => return Ok(None),
-            [b'\n', ..] => at += 1,
+            [first, ..] if *first == newline => at += 1,
             [b'\r', b'\n', ..] => at += 2,
             [first, ..] if Some(*first) == dialect.comment => match line_end(at) {
                 Some(end) => at = end,
@@ -59,7 +60,7 @@ pub(crate) fn take_header(
         }
     }
     let Some(found) = format.splitter.split(&bytes[at..], block.last) else {
-        return match has_bare_returns(&bytes[at..]) {
+        return match newline == b'\n' && has_bare_returns(&bytes[at..]) {
             true => Err(BARE_RETURNS.to_owned()),
             false => Ok(None),
         };
@@ -71,7 +72,7 @@ pub(crate) fn take_header(
         );
     }
     let record = &bytes[at..at + found.content];
-    if !found.has_quotes && has_bare_returns(record) {
+    if newline == b'\n' && !found.has_quotes && has_bare_returns(record) {
         return Err(BARE_RETURNS.to_owned());
     }
     let spans = format.splitter.spans();
@@ -98,7 +99,7 @@ fn has_bare_returns(bytes: &[u8]) -> bool {
 /// The length of the byte order mark; `None` if that cannot be said yet.
 fn take_mark(dialect: &CsvDialect, block: &Block<'_>) -> Result<Option<usize>, String> {
     let is_marked = block.bytes.starts_with(BOM);
-    if is_marked && dialect.encoding == Encoding::Latin1 {
+    if is_marked && dialect.encoding.decoder().is_some() {
         return Err(
             "it begins with the byte order mark of UTF-8, and the stream's `encoding` in `csv` is another; put it into \
              a stream of its own, or convert it"
@@ -115,7 +116,7 @@ fn take_mark(dialect: &CsvDialect, block: &Block<'_>) -> Result<Option<usize>, S
 }
 
 /// The delimiter that a line for spreadsheets names: `sep=;`.
-fn separator_of(line: &[u8]) -> Option<u8> {
+pub(crate) fn separator_of(line: &[u8]) -> Option<u8> {
     let line = line.trim_ascii_end();
     let line = line
         .strip_prefix(b"\"")
@@ -184,8 +185,7 @@ pub(crate) fn map_header(
     record: &[u8],
     at: u64,
 ) -> Result<Header, String> {
-    let latin1 = dialect.encoding == Encoding::Latin1;
-    let mut names = header_names(record, spans, latin1);
+    let mut names = header_names(record, spans, dialect);
     if let Some(first) = names.first_mut()
         && let Some(text) = first.strip_prefix('\u{feff}')
     {

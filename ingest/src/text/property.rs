@@ -53,7 +53,7 @@ pub(crate) fn check(content: &[u8]) {
 /// Gives the splitter a byte more each time: it waits until the record is whole, and then finds the same.
 fn check_steps(rest: &[u8], whole: &Found, spans: &[Span]) {
     let mut splitter = Splitter::new(&CsvDialect::default());
-    let mut finder = EndFinder::new(b',', Some(b'"'), false);
+    let mut finder = EndFinder::new(&CsvDialect::default(), false);
     for len in 1..=rest.len() {
         let found = splitter.split(&rest[..len], false);
         match (found, finder.feed(&rest[len - 1..len])) {

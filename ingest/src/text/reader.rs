@@ -6,7 +6,7 @@
 
 use std::io;
 
-use bekk_stream::{CsvDialect, HeaderRow, Origin};
+use bekk_stream::{CsvDialect, HeaderRow, Origin, REJECT_RAW_MAX};
 
 use crate::clock::now_ms;
 use crate::source::{BLOCK_BYTES, Source};
@@ -16,13 +16,16 @@ use crate::text::coding::Coding;
 use crate::text::convert::RawRecord;
 use crate::text::cursor::{Cursor, find_coding};
 use crate::text::format::Format;
+use crate::text::notice::{NoticeKind, letter_cut};
 use crate::text::overlong::{begin_overlong, take_overlong};
 use crate::text::preamble::{BOM, given_header, map_header, other_header, take_header};
 use crate::text::ranges::Ranges;
-use crate::text::split::count_newlines;
+use crate::text::split::{Found, count_newlines};
 
 /// How large a batch may grow within a block: records of two bytes take many times that in the log.
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// How many zeros in a row are no text.
+const ZEROS_MIN: usize = 4;
 /// What a block brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -91,6 +94,7 @@ impl Reader {
                 scanned: 0,
                 last: last && is_end,
                 again: false,
+                ends_in_zeros: false,
                 timestamp_ms: now_ms(),
             };
             outcome = take_block(cursor, format, &mut block, batch);
@@ -98,17 +102,72 @@ impl Reader {
                 block.scanned = 0;
             }
             let scanned = coding.file_len(&block.bytes[..block.scanned.max(block.at)]);
+            let (again, in_zeros) = (block.again, block.ends_in_zeros);
             cursor.scan(start, &self.block[..scanned]);
-            if outcome == Outcome::More && is_end && !block.again {
+            if in_zeros && coding == Coding::Bytes && outcome == Outcome::More {
+                let read_to = start + read as u64;
+                outcome = self.pass_zeros(source, cursor, (read_to, until))?;
+                let outcome = end_trial(cursor, batch, outcome);
+                note(cursor, batch, &mark, before);
+                return Ok(outcome);
+            }
+            if outcome == Outcome::More && is_end && !again {
                 outcome = Outcome::CaughtUp(start + read as u64 - cursor.position);
             }
-            if scanned > 0 || is_end || block.again {
+            if scanned > 0 || is_end || again {
                 outcome = end_trial(cursor, batch, outcome);
                 note(cursor, batch, &mark, before);
                 break;
             }
         }
         Ok(outcome)
+    }
+
+    /// Passes over zeros that go on behind a block, up to what is none. If there is nothing but zeros, they wait.
+    fn pass_zeros(
+        &mut self,
+        source: &mut Source,
+        cursor: &mut Cursor,
+        (read_to, until): (u64, u64),
+    ) -> io::Result<Outcome> {
+        let mut first = [0];
+        source.read_full_at(&mut first, cursor.position)?;
+        let mut end = read_to;
+        let mut found = None;
+        while found.is_none() && end < until {
+            let wanted = usize::try_from(until - end)
+                .unwrap_or(usize::MAX)
+                .min(BLOCK_BYTES);
+            self.block.resize(wanted.max(self.block.len()), 0);
+            let read = source.read_full_at(&mut self.block[..wanted], end)?;
+            if read == 0 {
+                break;
+            }
+            let bytes = &self.block[..read];
+            found = bytes
+                .iter()
+                .position(|byte| *byte != 0)
+                .map(|at| end + at as u64);
+            end += read as u64;
+        }
+        let Some(found) = found else {
+            return Ok(Outcome::CaughtUp(end - cursor.position));
+        };
+        if first != [0] {
+            cursor.hole_at = Some(cursor.position);
+            return Ok(Outcome::More);
+        }
+        cursor.note_zeros(found - cursor.position);
+        let zeros = vec![0; BLOCK_BYTES];
+        while cursor.position < found {
+            let start = cursor.position;
+            let len = usize::try_from(found - start)
+                .unwrap_or(usize::MAX)
+                .min(zeros.len());
+            cursor.position += len as u64;
+            cursor.scan(start, &zeros[..len]);
+        }
+        Ok(Outcome::More)
     }
 
     /// Reads again the header that holds at the cursor's position, from where it stands.
@@ -221,8 +280,13 @@ fn take_block(
         }
     }
     if cursor.header.is_none() {
+        if block.bytes.starts_with(&[0; ZEROS_MIN]) && block.coding == Coding::Bytes {
+            take_zeros(cursor, block);
+            return Outcome::More;
+        }
         match take_header(format, block) {
-            Ok(Some(header)) => {
+            Ok(Some(mut header)) => {
+                header.at += cursor.position;
                 cursor.set_header(header);
                 cursor.position += block.coding.file_len(&block.bytes[..block.at]) as u64;
                 cursor.line += count_newlines(&block.bytes[..block.at]);
@@ -251,8 +315,9 @@ fn take_block(
             Taken::Yes => {}
             Taken::Incomplete => {
                 let rest = block.bytes.len() - block.at;
-                cursor.is_quote_open = memchr::memchr(b'\n', &block.bytes[block.at..]).is_some();
-                if rest > format.dialect.record_max {
+                let newline = format.dialect.line_end.byte();
+                cursor.is_quote_open = memchr::memchr(newline, &block.bytes[block.at..]).is_some();
+                if rest > format.dialect.record_max && !block.ends_in_zeros {
                     begin_overlong(cursor, format, block);
                 }
                 break;
@@ -298,6 +363,9 @@ fn take_record(
     batch: &mut Batch,
 ) -> Taken {
     let rest = &block.bytes[block.at..];
+    if rest.starts_with(&[0; ZEROS_MIN]) && block.coding == Coding::Bytes {
+        return take_zeros(cursor, block);
+    }
     if let Some(taken) = take_non_record(cursor, &format.dialect, block) {
         return taken;
     }
@@ -306,7 +374,12 @@ fn take_record(
         false => format.splitter.split(rest, block.last),
         true => format.splitter.split_line(rest, block.last),
     };
-    let Some(found) = found else {
+    let newline = format.dialect.line_end.byte();
+    let is_open = |found: &Found| found.len == rest.len() && rest.last() != Some(&newline);
+    let may_be_filled =
+        || block.coding == Coding::Bytes && cursor.hole_at != Some(start) && ends_in_zeros(rest);
+    let Some(found) = found.filter(|found| !(is_open(found) && may_be_filled())) else {
+        block.ends_in_zeros = may_be_filled();
         return Taken::Incomplete;
     };
     let end = start + block.coding.file_len(&rest[..found.len]) as u64;
@@ -337,6 +410,12 @@ fn take_record(
             },
         };
         let converted = format.converter.convert(header, &record);
+        if converted.is_reject && found.len > REJECT_RAW_MAX {
+            let len = found.len as u64;
+            cursor
+                .notices
+                .set(NoticeKind::LetterCut, letter_cut(cursor.line, len));
+        }
         if converted.is_reject
             && let Some(other) = other_header(
                 format.stream,
@@ -370,19 +449,50 @@ fn take_non_record(
 ) -> Option<Taken> {
     let rest = &block.bytes[block.at..];
     let len = match rest {
-        [b'\n', ..] => 1,
+        [first, ..] if *first == dialect.line_end.byte() => 1,
         [b'\r', b'\n', ..] => 2,
         [b'\r'] if block.last => 1,
-        [first, ..] if Some(*first) == dialect.comment => match memchr::memchr(b'\n', rest) {
-            Some(newline) => newline + 1,
-            None if block.last => rest.len(),
-            None => return Some(Taken::Incomplete),
-        },
+        [first, ..] if Some(*first) == dialect.comment || is_footer(dialect, rest) => {
+            match memchr::memchr(dialect.line_end.byte(), rest) {
+                Some(newline) => newline + 1,
+                None if block.last => rest.len(),
+                None => return Some(Taken::Incomplete),
+            }
+        }
         _ => return None,
     };
+    if is_footer(dialect, rest) {
+        cursor.note_passed();
+    }
     cursor.line += count_newlines(&rest[..len]);
     advance(cursor, block, len);
     Some(Taken::Yes)
+}
+
+/// Passes over zeros where a record should begin: the hole that is left where a file was emptied and its writer went
+/// on behind, or space that was reserved. Those at the end wait, as a writer may fill them.
+fn take_zeros(cursor: &mut Cursor, block: &mut Block<'_>) -> Taken {
+    let rest = &block.bytes[block.at..];
+    let Some(len) = rest.iter().position(|byte| *byte != 0) else {
+        block.ends_in_zeros = true;
+        return Taken::Incomplete;
+    };
+    cursor.note_zeros(len as u64);
+    advance(cursor, block, len);
+    Taken::Yes
+}
+
+/// Whether what is left of a block ends in zeros, which a writer may fill yet.
+fn ends_in_zeros(rest: &[u8]) -> bool {
+    rest.ends_with(&[0; ZEROS_MIN])
+}
+
+/// Whether a line begins as the stream says that those do which are passed over.
+fn is_footer(dialect: &CsvDialect, rest: &[u8]) -> bool {
+    dialect
+        .footer
+        .iter()
+        .any(|text| rest.starts_with(text.as_bytes()))
 }
 
 fn advance(cursor: &mut Cursor, block: &mut Block<'_>, len: usize) {

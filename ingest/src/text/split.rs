@@ -58,7 +58,24 @@ pub(crate) struct Splitter {
     delimiter: u8,
     quote: Option<u8>,
     quoted_newlines: bool,
+    /// What a dialect has that most have not.
+    special: Option<Special>,
     spans: Vec<Span>,
+}
+
+/// What few dialects have: their records are split by the byte.
+#[derive(Debug, Clone, Copy)]
+struct Special {
+    newline: u8,
+    escape: Option<u8>,
+    trim: bool,
+}
+
+/// A field that was found: where the next one begins, or how the record ends.
+enum Next {
+    Field(usize),
+    /// With the record's length, and that of its content.
+    End(usize, usize),
 }
 
 impl Splitter {
@@ -67,6 +84,7 @@ impl Splitter {
             delimiter: dialect.delimiter,
             quote: dialect.quote,
             quoted_newlines: dialect.quoted_newlines,
+            special: Special::of(dialect),
             spans: Vec::new(),
         }
     }
@@ -80,6 +98,9 @@ impl Splitter {
     /// which cannot be where `last` says that there are no more.
     pub(crate) fn split(&mut self, input: &[u8], last: bool) -> Option<Found> {
         self.spans.clear();
+        if let Some(special) = self.special {
+            return self.split_special(special, input, last);
+        }
         // One look for both: most lines have no quotes.
         let end = match self.quote {
             Some(quote) => memchr2(b'\n', quote, input),
@@ -129,6 +150,9 @@ impl Splitter {
     /// The record that the first line is, whatever its quotes.
     pub(crate) fn split_line(&mut self, input: &[u8], last: bool) -> Option<Found> {
         self.spans.clear();
+        if let Some(special) = self.special {
+            return self.split_special_line(special, input, last);
+        }
         let newline = memchr(b'\n', input);
         if newline.is_none() && !last {
             return None;
@@ -216,6 +240,132 @@ impl Splitter {
         }
     }
 
+    /// Finds a record of a dialect that few have.
+    fn split_special(&mut self, special: Special, input: &[u8], last: bool) -> Option<Found> {
+        if !self.quoted_newlines {
+            return self.split_special_line(special, input, last);
+        }
+        match self.split_bytes(special, input, last) {
+            Some(found) if found.fault.is_none() => Some(found),
+            Some(found) => {
+                let newline = memchr(special.newline, input);
+                match newline.is_none_or(|newline| newline >= found.content) {
+                    true => Some(found),
+                    false => self.split_special_line(special, input, last),
+                }
+            }
+            None => None,
+        }
+    }
+
+    fn split_special_line(&mut self, special: Special, input: &[u8], last: bool) -> Option<Found> {
+        self.spans.clear();
+        let newline = memchr(special.newline, input);
+        if newline.is_none() && !last {
+            return None;
+        }
+        let line = special.without_return(&input[..newline.unwrap_or(input.len())]);
+        let found = self.split_bytes(special, line, true)?;
+        Some(Found {
+            len: newline.map_or(input.len(), |newline| newline + 1),
+            lines: u64::from(newline.is_some()),
+            ..found
+        })
+    }
+
+    fn split_bytes(&mut self, special: Special, input: &[u8], last: bool) -> Option<Found> {
+        self.spans.clear();
+        let mut fault = None;
+        let mut at = 0;
+        loop {
+            let field = self.spans.len();
+            let start = at + special.blanks(self.delimiter, &input[at..]);
+            if start == input.len() && !last {
+                return None;
+            }
+            let is_quoted = self.quote.is_some() && input.get(start).copied() == self.quote;
+            let mut end = start;
+            if is_quoted {
+                let quote = self.quote.expect("it is one");
+                let Some((close, escaped)) = special.closing_quote(input, start + 1, quote) else {
+                    if !last {
+                        return None;
+                    }
+                    self.push(start + 1, input.len(), true, true);
+                    return Some(Found {
+                        len: input.len(),
+                        content: input.len(),
+                        lines: special.count_lines(input),
+                        has_quotes: true,
+                        fault: fault.or(Some(QuoteFault::Unclosed(field))),
+                    });
+                };
+                self.push(start + 1, close, true, escaped);
+                end = close + 1 + special.blanks(self.delimiter, &input[close + 1..]);
+            }
+            let (next, text_end, escaped) = self.field_end(special, input, end, last)?;
+            let text = &input[end..text_end];
+            if is_quoted {
+                if !text.is_empty() {
+                    fault = fault.or(Some(QuoteFault::Stray(field)));
+                }
+            } else {
+                let is_stray = !escaped && self.quote.is_some_and(|quote| text.contains(&quote));
+                if is_stray {
+                    fault = fault.or(Some(QuoteFault::Stray(field)));
+                }
+                let kept = match special.trim && !escaped {
+                    true => text.trim_ascii_end().len(),
+                    false => text.len(),
+                };
+                self.push(end, end + kept, false, escaped);
+            }
+            match next {
+                Next::Field(next) => at = next,
+                Next::End(len, content) => {
+                    return Some(Found {
+                        len,
+                        content,
+                        lines: special.count_lines(&input[..len]),
+                        has_quotes: true,
+                        fault,
+                    });
+                }
+            }
+        }
+    }
+
+    /// What follows the field whose text begins at `at`, where that text ends, and whether it holds escapes; `None` if
+    /// more bytes are needed.
+    fn field_end(
+        &self,
+        special: Special,
+        input: &[u8],
+        mut at: usize,
+        last: bool,
+    ) -> Option<(Next, usize, bool)> {
+        let mut escaped = false;
+        while at < input.len() {
+            let byte = input[at];
+            if Some(byte) == special.escape {
+                escaped = true;
+                at += 2;
+            } else if byte == self.delimiter {
+                return Some((Next::Field(at + 1), at, escaped));
+            } else if byte == special.newline {
+                let content = special.without_return(&input[..at]).len();
+                return Some((Next::End(at + 1, content), content, escaped));
+            } else {
+                at += 1;
+            }
+        }
+        if !last {
+            return None;
+        }
+        let content = special.without_return(input).len();
+        Some((Next::End(input.len(), content), content, escaped))
+    }
+
     fn push(&mut self, start: usize, end: usize, quoted: bool, escaped: bool) {
         // A record is bounded by `record_max`, far below 4 GiB.
         let at = |position| u32::try_from(position).expect("a record is smaller than 4 GiB");
@@ -225,6 +375,58 @@ impl Splitter {
             quoted,
             escaped,
         });
+    }
+}
+
+impl Special {
+    fn of(dialect: &CsvDialect) -> Option<Self> {
+        let special = Self {
+            newline: dialect.line_end.byte(),
+            escape: dialect.escape,
+            trim: dialect.trim,
+        };
+        let is_plain = special.newline == b'\n' && special.escape.is_none() && !special.trim;
+        (!is_plain).then_some(special)
+    }
+
+    /// How many blanks bytes begin with that are passed over.
+    fn blanks(self, delimiter: u8, bytes: &[u8]) -> usize {
+        let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t') && **byte != delimiter;
+        match self.trim {
+            true => bytes.iter().take_while(is_blank).count(),
+            false => 0,
+        }
+    }
+
+    /// As for the others, with escapes.
+    fn closing_quote(self, input: &[u8], start: usize, quote: u8) -> Option<(usize, bool)> {
+        let mut escaped = false;
+        let mut at = start;
+        while at < input.len() {
+            if Some(input[at]) == self.escape {
+                escaped = true;
+                at += 2;
+            } else if input[at] != quote {
+                at += 1;
+            } else if input.get(at + 1) == Some(&quote) {
+                escaped = true;
+                at += 2;
+            } else {
+                return Some((at, escaped));
+            }
+        }
+        None
+    }
+
+    fn without_return(self, line: &[u8]) -> &[u8] {
+        match self.newline {
+            b'\n' => without_cr(line),
+            _ => line,
+        }
+    }
+
+    fn count_lines(self, bytes: &[u8]) -> u64 {
+        memchr_iter(self.newline, bytes).count() as u64
     }
 }
 
@@ -281,6 +483,7 @@ pub(crate) fn count_newlines(bytes: &[u8]) -> u64 {
 pub(crate) struct EndFinder {
     delimiter: u8,
     quote: Option<u8>,
+    newline: u8,
     /// Whether it ends with its line, whatever its quotes.
     is_line: bool,
     place: Place,
@@ -311,11 +514,15 @@ enum Place {
 }
 
 impl EndFinder {
-    pub(crate) fn new(delimiter: u8, quote: Option<u8>, is_line: bool) -> Self {
+    /// For a dialect; with `is_line` it ends with its line.
+    pub(crate) fn new(dialect: &CsvDialect, is_line: bool) -> Self {
+        let special = Special::of(dialect);
         Self {
-            delimiter,
-            quote,
-            is_line,
+            delimiter: dialect.delimiter,
+            // What is escaped is not looked at here: such a record ends with its line.
+            quote: dialect.quote.filter(|_| special.is_none()),
+            newline: dialect.line_end.byte(),
+            is_line: is_line || !dialect.quoted_newlines,
             place: Place::FieldStart,
             lines: 0,
             is_stray: false,
@@ -339,7 +546,7 @@ impl EndFinder {
                 Place::FieldStart => self.place = Place::Unquoted,
                 Place::Unquoted => {
                     let rest = &input[at..];
-                    let stop = memchr2(self.delimiter, b'\n', rest);
+                    let stop = memchr2(self.delimiter, self.newline, rest);
                     let text = &rest[..stop.unwrap_or(rest.len())];
                     self.is_stray |= self
                         .quote
@@ -348,7 +555,7 @@ impl EndFinder {
                         return self.not_yet();
                     };
                     at += stop + 1;
-                    if rest[stop] == b'\n' {
+                    if rest[stop] == self.newline {
                         self.lines += 1;
                         return match self.is_stray && self.lines > 1 {
                             true => Ended::Broken,

@@ -174,12 +174,26 @@ fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
             format!("`{}` is none of: \".\", \",\"", char::from(csv.decimal)),
         ));
     }
-    let special = [Some(csv.delimiter), csv.quote, csv.comment];
+    let special = [Some(csv.delimiter), csv.quote, csv.comment, csv.escape];
+    // In encodings such as Shift_JIS and GBK, bytes from 0x30 on can be the second of a character.
+    const TRAILS_FROM: u8 = 0x30;
+    let clash = special.iter().flatten().find(|byte| **byte >= TRAILS_FROM);
+    if let Some(byte) = clash.filter(|_| csv.encoding.has_ascii_trails()) {
+        return Err(Fault::new(
+            format!("{place}.csv.encoding"),
+            format!(
+                "in {} the byte `{}` can be the second of a character, so it cannot be told from a delimiter, quote, \
+                 comment or escape; convert the files to UTF-8",
+                csv.encoding.name(),
+                char::from(*byte)
+            ),
+        ));
+    }
     let mut seen = HashSet::new();
     if !special.into_iter().flatten().all(|byte| seen.insert(byte)) {
         return Err(Fault::new(
             format!("{place}.csv"),
-            "`delimiter`, `quote` and `comment` must differ",
+            "`delimiter`, `quote`, `comment` and `escape` must differ",
         ));
     }
     if csv.decimal == csv.delimiter && csv.quote.is_none() {

@@ -33,27 +33,29 @@ macro_rules! choice {
     };
 }
 
-/// A file's character encoding.
+/// What ends a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// UTF-8, with or without a byte order mark.
-    Utf8,
-    /// ISO 8859-1.
-    Latin1,
-    /// UTF-16 with a byte order mark.
-    Utf16,
-    /// UTF-16, little endian where no byte order mark says otherwise.
-    Utf16Le,
-    /// UTF-16, big endian where no byte order mark says otherwise.
-    Utf16Be,
+pub enum LineEnd {
+    /// A line feed, or a carriage return and a line feed.
+    Lf,
+    /// A carriage return.
+    Cr,
 }
 
-choice!(Encoding {
-    Utf8 = "utf8" | "utf-8",
-    Latin1 = "latin1" | "iso-8859-1",
-    Utf16 = "utf16" | "utf-16",
-    Utf16Le = "utf16le" | "utf-16le",
-    Utf16Be = "utf16be" | "utf-16be",
+impl LineEnd {
+    /// Its last byte.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Lf => b'\n',
+            Self::Cr => b'\r',
+        }
+    }
+}
+
+choice!(LineEnd {
+    Lf = "lf" | "crlf",
+    Cr = "cr",
 });
 
 /// What is done with U+0000 in a text.

@@ -5,11 +5,13 @@
 //! that a file was begun with.
 
 mod choice;
+mod encoding;
 mod setting;
 
 use std::collections::BTreeMap;
 
-pub use choice::{Encoding, HeaderMatch, HeaderRow, NulPolicy, UnknownPolicy};
+pub use choice::{HeaderMatch, HeaderRow, LineEnd, NulPolicy, UnknownPolicy};
+pub use encoding::Encoding;
 use setting::Setting;
 
 /// Declares the dialect: a field, a default and a key of the configuration for each line. A key of `since 1` is
@@ -101,6 +103,16 @@ dialect! {
     since 1 record_max: usize = 900_000;
     /// Whether a quoted field may hold newlines; if not, a newline always ends the record.
     since 2 quoted_newlines: bool = true;
+    /// Takes away the meaning of what follows it, as in MySQL's and PostgreSQL's text formats; one ASCII byte.
+    since 2 escape: Option<u8> = None;
+    /// Whether blanks and tabs around fields, and around their quotes, are passed over.
+    since 2 trim: bool = false;
+    /// What ends a line.
+    since 2 line_end: LineEnd = LineEnd::Lf;
+    /// Whether an empty field that a delimiter at the end of a record makes is passed over.
+    since 2 trailing_delimiter: bool = false;
+    /// Lines that begin with one of these texts are passed over wherever they stand, and reported: totals, footers.
+    since 2 footer: Vec<String> = Vec::new();
     /// Whether files begin with a header, and what the fields are called if they do not.
     since 2 header: HeaderRow = HeaderRow::InFile;
     /// What is done with a header name that is a column's but for case and white space.
@@ -137,9 +149,14 @@ mod tests {
         dialect.unknown = UnknownPolicy::Reject;
         dialect.record_max = 1;
         dialect.quoted_newlines = false;
+        dialect.escape = Some(b'\\');
+        dialect.trim = true;
+        dialect.line_end = LineEnd::Cr;
+        dialect.footer = vec!["Total".into()];
         dialect.header = HeaderRow::Named(vec!["a".into(), "b c|=".into()]);
         dialect.header_match = HeaderMatch::Exact;
         survives(&dialect);
+        dialect.encoding = Encoding::label("shift_jis").unwrap();
         dialect.null = Vec::new();
         dialect.header = HeaderRow::Absent;
         survives(&dialect);

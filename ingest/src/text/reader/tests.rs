@@ -6,7 +6,7 @@ use bekk_stream::{Body, Encoding, FileId, HeaderRow, Payload, REJECT_RAW_MAX, Re
 
 use super::*;
 use crate::testing::stream;
-use crate::text::convert::header_names;
+use crate::text::decode::header_names;
 
 const HEADER: &str = "id,name,Price\n";
 

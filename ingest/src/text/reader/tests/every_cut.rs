@@ -90,7 +90,7 @@ proptest! {
             let rest = &content[at..];
             let found = splitter.split(rest, false).unwrap();
             prop_assert_eq!(found.fault, None);
-            let names = header_names(rest, splitter.spans(), false);
+            let names = header_names(rest, splitter.spans(), &CsvDialect::default());
             let fields: Vec<_> = record.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
             prop_assert_eq!(names, fields);
             at += found.len;
@@ -108,7 +108,7 @@ proptest! {
     #[test]
     fn the_end_of_an_over_long_record_is_the_same(content in bytes(), pieces in 1usize..5) {
         let mut splitter = Splitter::new(&CsvDialect::default());
-        let mut finder = EndFinder::new(b',', Some(b'"'), false);
+        let mut finder = EndFinder::new(&CsvDialect::default(), false);
         let mut ended = Ended::NotYet;
         for (index, piece) in content.chunks(pieces).enumerate() {
             ended = match finder.feed(piece) {

@@ -1,0 +1,54 @@
+//! What the patterns match: said at the start, since nothing else tells a mistyped one from an empty inbox.
+
+use anyhow::{Context as _, Result};
+
+use super::Outcome;
+use crate::args::OnceArgs;
+use crate::context::Context;
+use crate::screen::Screen;
+
+/// Says which configuration is used where none was found, and which streams match no file; whether no file matches at
+/// all, and none ever has.
+pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<bool> {
+    if context.file.is_none() {
+        screen.say(&format!(
+            "config     no bekk.toml in {}: the built-in sample is used; for files of your own: bekk init --from FILE",
+            context.base.display()
+        ));
+    }
+    let streams = &context.config.streams;
+    let matched = bekk_ingest::matched(streams).context("look for files")?;
+    for (stream, _) in streams
+        .iter()
+        .zip(&matched)
+        .filter(|(_, count)| **count == 0)
+    {
+        screen.say(&format!(
+            "inbox      no file matches the patterns of stream `{}` yet",
+            stream.name
+        ));
+    }
+    if matched.iter().any(|count| *count > 0) {
+        return Ok(false);
+    }
+    let state_dir = context.ingest_config(true).state_dir;
+    let known =
+        bekk_ingest::files(&state_dir, streams).context("read what ingest has written down")?;
+    Ok(known.files.is_empty())
+}
+
+/// A run that found no file is no success, unless that was expected.
+pub(crate) fn outcome(
+    outcome: Outcome,
+    is_empty: bool,
+    args: &OnceArgs,
+    screen: &Screen,
+) -> Outcome {
+    if !is_empty || args.allow_empty {
+        return outcome;
+    }
+    screen.say(
+        "no file matches any pattern: correct `files` in the configuration, or say that this is right: --allow-empty",
+    );
+    Outcome::Incomplete
+}

@@ -1,0 +1,125 @@
+//! The types that a column's values may be of.
+
+use bekk_stream::{Column, ColumnType, CsvDialect, Field, ValueParser};
+
+/// How dates are written where not as ISO 8601 says, the less ambiguous first.
+pub(super) const DATE_FORMATS: &[&str] = &[
+    "%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d %b %Y",
+    "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%b-%y",
+];
+/// What may follow a date.
+const CLOCK_FORMATS: &[&str] = &["%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p"];
+
+/// A type that every value so far is of.
+pub(super) struct Candidate {
+    pub(super) kind: Kind,
+    test: Test,
+}
+
+enum Test {
+    Parser(ValueParser),
+    /// A plain number, of however many digits, with this decimal mark.
+    Number(u8),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Int,
+    Number { comma: bool },
+    Float,
+    Uuid,
+    Date(Option<usize>),
+    Timestamp(Option<(usize, usize)>),
+    Timestamptz,
+    Json,
+}
+
+impl Candidate {
+    pub(super) fn takes(&self, field: &[u8]) -> bool {
+        let is_value = match &self.test {
+            Test::Number(mark) => is_number(field, *mark),
+            Test::Parser(parser) => parser
+                .parse(Field {
+                    bytes: field,
+                    quoted: true,
+                })
+                .is_ok(),
+        };
+        is_value
+            && match self.kind {
+                Kind::Json => matches!(field.first(), Some(b'{' | b'[')),
+                Kind::Date(Some(date)) | Kind::Timestamp(Some((date, _))) => {
+                    is_written_out(DATE_FORMATS[date], field)
+                }
+                _ => true,
+            }
+    }
+}
+
+/// With a year of two digits, day and month must have two as well: 1.2.25 is as likely a version.
+fn is_written_out(format: &str, field: &[u8]) -> bool {
+    if !format.contains("%y") {
+        return true;
+    }
+    let date = field.split(|byte| *byte == b' ').next().unwrap_or_default();
+    date.split(|byte| matches!(byte, b'.' | b'/' | b'-'))
+        .all(|part| part.len() >= 2)
+}
+
+fn is_number(field: &[u8], mark: u8) -> bool {
+    let digits = field
+        .strip_prefix(b"-")
+        .or(field.strip_prefix(b"+"))
+        .unwrap_or(field);
+    let mut parts = digits.split(|byte| *byte == mark);
+    let is_digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let whole = parts.next().is_some_and(is_digits);
+    whole && parts.next().is_none_or(is_digits) && parts.next().is_none()
+}
+
+/// The format of a date and what follows it.
+pub(super) fn time_format(date: usize, clock: usize) -> String {
+    format!("{} {}", DATE_FORMATS[date], CLOCK_FORMATS[clock])
+}
+
+pub(super) fn all_candidates() -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    let mut add = |kind, column_type, format: Option<String>| {
+        let mut column = Column::new("candidate", column_type);
+        column.format = format;
+        let parser =
+            ValueParser::new(&column, &CsvDialect::default()).expect("the candidates are right");
+        candidates.push(Candidate {
+            kind,
+            test: Test::Parser(parser),
+        });
+    };
+    add(Kind::Int, ColumnType::Int8, None);
+    add(Kind::Float, ColumnType::Float8, None);
+    add(Kind::Uuid, ColumnType::Uuid, None);
+    add(Kind::Timestamptz, ColumnType::Timestamptz, None);
+    add(Kind::Date(None), ColumnType::Date, None);
+    add(Kind::Timestamp(None), ColumnType::Timestamp, None);
+    for (date, format) in DATE_FORMATS.iter().enumerate() {
+        add(
+            Kind::Date(Some(date)),
+            ColumnType::Date,
+            Some((*format).to_owned()),
+        );
+        for clock in 0..CLOCK_FORMATS.len() {
+            add(
+                Kind::Timestamp(Some((date, clock))),
+                ColumnType::Timestamp,
+                Some(time_format(date, clock)),
+            );
+        }
+    }
+    add(Kind::Json, ColumnType::Json, None);
+    for comma in [false, true] {
+        candidates.push(Candidate {
+            kind: Kind::Number { comma },
+            test: Test::Number(if comma { b',' } else { b'.' }),
+        });
+    }
+    candidates
+}

@@ -1,0 +1,73 @@
+//! Files that go on without a header where another ended: after a rotation the writer may not write it again.
+
+use std::io;
+
+use bekk_stream::{CsvDialect, FileId, Origin, Stream};
+
+use crate::source::Source;
+use crate::text::convert::RawRecord;
+use crate::text::format::Format;
+use crate::text::preamble::{given_header, map_header};
+
+/// How many bytes of a file are looked at.
+const LOOKED_AT: usize = 64 * 1024;
+
+/// Whether a file goes on under a header that it does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Continues {
+    Yes,
+    No,
+    /// Its first record is not whole yet.
+    Unknown,
+}
+
+/// Says whether a file's first record is no header, and a row under the header that the dialect names.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn continues(
+    source: &mut Source,
+    stream: &Stream,
+    dialect: &CsvDialect,
+) -> io::Result<Continues> {
+    let mut bytes = vec![0; LOOKED_AT];
+    let read = source.read_full_at(&mut bytes, 0)?;
+    let first = bytes[..read].iter().position(|byte| *byte != 0);
+    let rest = &bytes[first.unwrap_or(read)..read];
+    let Ok(mut format) = Format::new(stream, dialect.clone(), stream.partitions) else {
+        return Ok(Continues::No);
+    };
+    if rest.is_empty() {
+        return Ok(Continues::Unknown);
+    }
+    let Some(found) = format.splitter.split(rest, false) else {
+        return Ok(match read == LOOKED_AT {
+            true => Continues::No,
+            false => Continues::Unknown,
+        });
+    };
+    let content = &rest[..found.content];
+    let spans = format.splitter.spans();
+    if map_header(stream, dialect, spans, content, 0).is_ok() {
+        return Ok(Continues::No);
+    }
+    let Ok(header) = given_header(stream, dialect, 0) else {
+        return Ok(Continues::No);
+    };
+    let record = RawRecord {
+        bytes: &rest[..found.len],
+        has_quotes: found.has_quotes,
+        fault: found.fault,
+        spans,
+        origin: Origin {
+            file: FileId::from_bytes([0; 16]),
+            start: 0,
+            end: found.len as u64,
+            line: 1,
+        },
+    };
+    Ok(match format.converter.convert(&header, &record).is_reject {
+        true => Continues::No,
+        false => Continues::Yes,
+    })
+}
