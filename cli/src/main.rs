@@ -60,6 +60,7 @@ fn run(cli: &Cli, screen: &Screen) -> anyhow::Result<Outcome> {
         Command::Generate(args) => commands::generate::run(args, screen),
         Command::Ingest(args) => match &args.command {
             Some(IngestCommand::Files(files)) => commands::files::run(&cli.global, files),
+            Some(IngestCommand::Reread(reread)) => commands::reread::run(&cli.global, reread),
             None => commands::ingest::run(&cli.global, args, screen),
         },
         Command::Sink(args) => commands::sink::run(&cli.global, args, screen),

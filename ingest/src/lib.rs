@@ -52,14 +52,15 @@ mod stats;
 #[cfg(test)]
 mod testing;
 
-pub use ask::files::{FileStatus, Files, Running, files, matched};
-pub use ask::preview::{Preview, preview};
+pub use ask::files::{FileStatus, Files, Running, files, matched, matched_files, streams_of};
+pub use ask::preview::{Preview, preview, preview_first};
 pub use ask::reparse::{InFile, Reparsed, Reparser, TextForm};
 pub use ask::sample::{Head, Sampled, head, sample};
 pub use config::{Config, Mode};
 pub use error::Error;
 pub use file::decision::{Decision, FileState, What};
 pub use inbox::lock::{Holder, holder};
+pub use ledger::requests::request_reread;
 pub use run::run;
 pub use source::Packing;
 pub use stats::{Stats, Summary};

@@ -129,6 +129,21 @@ pub(crate) struct Ingest {
 pub(crate) enum IngestCommand {
     /// Show the state and position of each file
     Files(IngestFiles),
+    /// Read files again from their beginning, under the configuration as it is now; shows what that would do unless --execute
+    #[command(after_help = "Examples:\n  \
+          bekk ingest reread data/a.csv              show what would be read again\n  \
+          bekk ingest reread data/a.csv --execute    do it: the ingest that runs, or the next one")]
+    Reread(IngestReread),
+}
+
+#[derive(Args)]
+pub(crate) struct IngestReread {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Do it
+    #[arg(long)]
+    pub(crate) execute: bool,
 }
 
 #[derive(Args)]
@@ -220,6 +235,9 @@ pub(crate) struct Health {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
+    /// Also try the first 10,000 records of the files that match, without writing anything
+    #[arg(long)]
+    pub(crate) files: bool,
     /// Check only the configuration, without a database
     #[arg(long, env = "BEKK_OFFLINE")]
     pub(crate) offline: bool,

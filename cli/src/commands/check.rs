@@ -1,13 +1,14 @@
 //! `bekk check`: what is wrong with the configuration, the database and its tables.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bekk_sink::{Report, TableReport};
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
 use crate::args::{Check, Global};
 use crate::context::Context;
-use crate::screen::Screen;
+use crate::database::shown_from;
+use crate::screen::{Screen, grouped, plural};
 
 /// What was found, for programs.
 #[derive(Serialize)]
@@ -21,6 +22,77 @@ struct Checked {
     /// What the database does not allow.
     problems: Vec<String>,
     tables: Vec<CheckedTable>,
+    /// The files that were tried.
+    files: Vec<TriedFile>,
+}
+
+/// What would become of a file's first records.
+#[derive(Serialize)]
+struct TriedFile {
+    stream: String,
+    path: String,
+    records: u64,
+    rejects: u64,
+    blocked: Option<String>,
+    first_rejects: Vec<String>,
+    notices: Vec<String>,
+}
+
+/// How many records of each file are tried.
+const TRIED_MAX: u64 = 10_000;
+
+fn try_files(context: &Context) -> Result<Vec<TriedFile>> {
+    let streams = &context.config.streams;
+    let matched = bekk_ingest::matched_files(streams).context("look for files")?;
+    let mut tried = Vec::new();
+    for (stream, paths) in streams.iter().zip(matched) {
+        for path in paths {
+            let shown = shown_from(&context.base, &path).display().to_string();
+            let found = match bekk_ingest::preview_first(&path, stream, TRIED_MAX) {
+                Ok(found) => found,
+                Err(error) => bekk_ingest::Preview {
+                    blocked: Some(format!("{:#}", anyhow::Error::from(error))),
+                    ..Default::default()
+                },
+            };
+            tried.push(TriedFile {
+                stream: stream.name.clone(),
+                path: shown,
+                records: found.records,
+                rejects: found.rejects,
+                blocked: found.blocked,
+                first_rejects: found.first_rejects,
+                notices: found.notices,
+            });
+        }
+    }
+    Ok(tried)
+}
+
+impl TriedFile {
+    fn text(&self) -> String {
+        let mut lines = vec![match &self.blocked {
+            Some(why) => format!("file       {}: it would be set aside: {why}", self.path),
+            None => format!(
+                "file       {}: {} {} tried, {} rejected",
+                self.path,
+                grouped(self.records),
+                plural(self.records, "record"),
+                grouped(self.rejects)
+            ),
+        }];
+        let rejects = self
+            .first_rejects
+            .iter()
+            .map(|reject| format!("  reject   {reject}"));
+        lines.extend(rejects);
+        lines.extend(
+            self.notices
+                .iter()
+                .map(|notice| format!("  noticed  {notice}")),
+        );
+        lines.join("\n")
+    }
 }
 
 #[derive(Serialize)]
@@ -54,11 +126,28 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
             Some(bekk_sink::check(&database.options, streams)?)
         }
     };
-    let is_good = report.as_ref().is_none_or(Report::is_good);
+    let tried = match args.files {
+        true => try_files(&context)?,
+        false => Vec::new(),
+    };
+    let is_good = report.as_ref().is_none_or(Report::is_good)
+        && tried
+            .iter()
+            .all(|file| file.blocked.is_none() && file.rejects == 0);
     if args.output.json {
-        print_json(&Checked::of(&context, report.as_ref(), is_good))?;
-    } else if let Some(report) = &report {
-        print_report(report)?;
+        let mut checked = Checked::of(&context, report.as_ref(), is_good);
+        checked.files = tried;
+        print_json(&checked)?;
+    } else {
+        if let Some(report) = &report {
+            print_report(report)?;
+        }
+        for file in &tried {
+            print_result(&file.text())?;
+        }
+        if args.files && tried.is_empty() {
+            print_result("files      none matches the patterns")?;
+        }
     }
     Ok(match is_good {
         true => Outcome::Done,
@@ -128,6 +217,7 @@ impl Checked {
             server_version: report.map(|report| report.server_version.clone()),
             problems: report.map_or_else(Vec::new, |report| report.problems.clone()),
             tables: tables.map(CheckedTable::of).collect(),
+            files: Vec::new(),
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod psql;
 mod read;
 pub(crate) mod reference;
 pub(crate) mod replay;
+pub(crate) mod reread;
 mod retry;
 mod salvage;
 mod serve;

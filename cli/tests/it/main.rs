@@ -7,6 +7,7 @@ mod exact;
 mod files;
 mod files_copied;
 mod files_more;
+mod forms;
 mod health;
 mod inbox;
 mod kills;

@@ -123,6 +123,30 @@ pub fn files(state_dir: &Path, streams: &[Stream]) -> Result<Files, Error> {
     })
 }
 
+/// The streams that a path feeds.
+///
+/// # Errors
+/// If a pattern cannot be understood.
+pub fn streams_of<'a>(streams: &'a [Stream], path: &Path) -> Result<Vec<&'a Stream>, Error> {
+    let inbox = Inbox::new(streams)?;
+    Ok(inbox.streams_of(path).map(|at| &streams[at]).collect())
+}
+
+/// The files that match the patterns of each stream.
+///
+/// # Errors
+/// If a pattern cannot be understood.
+pub fn matched_files(streams: &[Stream]) -> Result<Vec<Vec<PathBuf>>, Error> {
+    let mut files = vec![Vec::new(); streams.len()];
+    for file in Inbox::new(streams)?.list(|_, _| {}) {
+        files[file.stream].push(file.path);
+    }
+    for paths in &mut files {
+        paths.sort();
+    }
+    Ok(files)
+}
+
 /// How many files match the patterns of each stream.
 ///
 /// # Errors
@@ -145,8 +169,8 @@ fn status(entry: FileEntry, is_there: bool) -> FileStatus {
         _ => entry.size,
     };
     let state = match entry.state {
-        FileState::Blocked => FileState::Blocked,
         _ if stat.is_none() => FileState::Gone,
+        FileState::Blocked => FileState::Blocked,
         FileState::Gone => FileState::Waiting,
         FileState::Finished if size > entry.position => FileState::Waiting,
         state => state,

@@ -29,6 +29,10 @@ pub struct Preview {
     pub encoded_bytes: u64,
     /// Why the file would be set aside, if it would.
     pub blocked: Option<String>,
+    /// What the first rejects are.
+    pub first_rejects: Vec<String>,
+    /// What would be noticed of it that stops nothing.
+    pub notices: Vec<String>,
 }
 
 /// Reads a file as it is now, as a stream's, and says what would become of it. Nothing is written.
@@ -36,6 +40,14 @@ pub struct Preview {
 /// # Errors
 /// If the file cannot be read, or a column's conditions are none of its type.
 pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
+    preview_first(path, stream, u64::MAX)
+}
+
+/// The same of a file's first records, some more than that many.
+///
+/// # Errors
+/// As of [`preview`].
+pub fn preview_first(path: &Path, stream: &Stream, records_max: u64) -> Result<Preview, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut source = Source::new(file).map_err(Error::io("read", path))?;
     let mut format = Format::new(stream, stream.csv.clone(), stream.partitions)?;
@@ -43,6 +55,7 @@ pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
     cursor.trial = Some(Box::<Trial>::default());
     let mut reader = Reader::new();
     let mut batch = Batch::new(0, stream.partitions);
+    batch.told = Some(Vec::new());
     let mut preview = Preview::default();
     loop {
         let outcome = reader
@@ -55,7 +68,7 @@ pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
             )
             .map_err(Error::io("read", path))?;
         let is_end = !matches!(outcome, Outcome::More | Outcome::Full);
-        if is_end || batch.bytes() >= BATCH_BYTES {
+        if is_end || batch.records >= records_max || batch.bytes() >= BATCH_BYTES {
             preview.records += batch.records;
             preview.rejects += batch.rejects;
             preview.encoded_bytes += batch
@@ -68,8 +81,11 @@ pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
         if let Outcome::Blocked(why) = outcome {
             preview.blocked = Some(why);
         }
-        if is_end {
+        if is_end || preview.records >= records_max {
             preview.bytes = cursor.position;
+            preview.first_rejects = batch.told.take().unwrap_or_default();
+            let notices = cursor.notices.all().iter();
+            preview.notices = notices.map(|notice| notice.text.clone()).collect();
             return Ok(preview);
         }
     }

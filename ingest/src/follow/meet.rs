@@ -51,6 +51,7 @@ impl Engine<'_> {
         let next = began + usual;
         self.scan_at = next;
         self.meet(listed)?;
+        self.read_again()?;
         if self.scan == 1 {
             self.seek_rotated()?;
             self.name_missing();

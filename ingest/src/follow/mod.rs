@@ -21,6 +21,7 @@
 //! is, [`outflow`] the batches on their way, [`account`] what the log has acknowledged, [`formats`] how files are read.
 
 pub(crate) mod account;
+pub(crate) mod again;
 mod catalog;
 mod complaints;
 pub(crate) mod copies;

@@ -9,5 +9,6 @@ pub(crate) mod heal;
 pub(crate) mod hold;
 pub(crate) mod metas;
 pub(crate) mod recover;
+pub(crate) mod requests;
 pub(crate) mod scan;
 pub(crate) mod space;

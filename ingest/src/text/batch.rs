@@ -5,6 +5,10 @@ use bekk_stream::{FileId, Meta};
 
 use crate::source::fingerprint::Fingerprint;
 use crate::text::convert::Converted;
+use crate::text::trial::describe;
+
+/// How many rejects are told of.
+const TOLD_MAX: usize = 5;
 
 /// Records of one stream on their way into the log, with how far their files are read with them.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub(crate) struct Batch {
     pub(crate) records: u64,
     pub(crate) rejects: u64,
     bytes: usize,
+    /// What the first rejects are, where somebody wants to know.
+    pub(crate) told: Option<Vec<String>>,
     /// The payloads as they were pushed: a buffer does not give them back.
     #[cfg(test)]
     pub(crate) payloads: Vec<Vec<u8>>,
@@ -84,6 +90,7 @@ impl Batch {
             records: 0,
             rejects: 0,
             bytes: 0,
+            told: None,
             #[cfg(test)]
             payloads: Vec::new(),
         }
@@ -115,6 +122,12 @@ impl Batch {
         self.payloads.push(record.payload.to_vec());
         self.records += 1;
         self.rejects += u64::from(record.is_reject);
+        if record.is_reject
+            && let Some(told) = &mut self.told
+            && told.len() < TOLD_MAX
+        {
+            told.push(describe(record.payload));
+        }
         self.bytes += record.payload.len() + record.key.map_or(0, <[u8]>::len);
     }
 

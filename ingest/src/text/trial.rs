@@ -97,7 +97,7 @@ impl Trial {
 }
 
 /// A reject's reason for a person.
-fn describe(payload: &[u8]) -> String {
+pub(crate) fn describe(payload: &[u8]) -> String {
     match Payload::decode(payload).map(|payload| (payload.origin, payload.body)) {
         Ok((origin, Body::Reject(reject))) => {
             let column = reject

@@ -1,0 +1,197 @@
+//! Files as people have them: half written, with a stray quote, other headers, other forms. Nothing goes wrong unsaid.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::support::Sandbox;
+
+const HEADER: &str = "id,name,amount\n";
+const COLUMNS: &str = r#"[{ name = "id", type = "int8" }, { name = "name", type = "text", nullable = true },
+    { name = "amount", type = "decimal(12,2)", nullable = true }]"#;
+
+/// A stream `t` of the files in `in`.
+fn sandbox(settings: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("in")).unwrap();
+    sandbox.write(
+        "bekk.toml",
+        format!(
+            "[streams.t]\nfiles = [\"in/*\"]\nkey = [\"id\"]\n{settings}\ncolumns = {COLUMNS}\n"
+        ),
+    );
+    sandbox
+}
+
+fn amounts(sandbox: &Sandbox) -> Vec<String> {
+    let rows = sandbox
+        .postgres()
+        .rows("SELECT id, amount FROM t ORDER BY id");
+    rows.iter().map(|row| row.join("=")).collect()
+}
+
+/// A program's buffer ends in the middle of a number: that number is no record while the program has the file open.
+#[test]
+fn half_a_number_is_no_record() {
+    let sandbox = sandbox("");
+    let mut file = File::create(sandbox.path("in/a.csv")).unwrap();
+    write!(file, "{HEADER}1,Ann,1.00\n2,Bob,12").unwrap();
+    sandbox
+        .run(&["up", "--once"])
+        .exits(1)
+        .says("has the file open for writing");
+    assert_eq!(amounts(&sandbox), ["1=1.00"]);
+    let status = sandbox.run(&["status"]).ok();
+    assert!(
+        status.stdout.contains("without a line end"),
+        "{}",
+        status.stdout
+    );
+    writeln!(file, "34.56").unwrap();
+    write!(file, "3,Cid,3.00").unwrap();
+    drop(file);
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(amounts(&sandbox), ["1=1.00", "2=1234.56", "3=3.00"]);
+}
+
+/// A file that is to be deleted when it is finished is written to still: it stays until its writer closes it.
+#[test]
+fn a_file_that_is_written_to_is_not_deleted() {
+    let sandbox = sandbox("finished = \"delete\"");
+    let path = sandbox.path("in/a.csv");
+    let mut file = File::create(&path).unwrap();
+    writeln!(file, "{HEADER}1,Ann,1.00").unwrap();
+    sandbox
+        .run(&["up", "--once"])
+        .ok()
+        .says("has it open for writing");
+    assert!(path.exists());
+    writeln!(file, "2,Bob,2.00").unwrap();
+    drop(file);
+    std::thread::sleep(Duration::from_millis(1100));
+    sandbox.run(&["up", "--once"]).ok();
+    assert!(!path.exists());
+    assert_eq!(amounts(&sandbox), ["1=1.00", "2=2.00"]);
+}
+
+/// A record is longer than what its dead letter keeps: the file that has the rest is not deleted.
+#[test]
+fn a_file_with_bytes_that_are_nowhere_else_stays() {
+    let sandbox = sandbox("finished = \"delete\"");
+    let long = "x".repeat(100_000);
+    sandbox.write(
+        "in/a.csv",
+        format!("{HEADER}1,{long},no number\n2,Bob,2.00\n"),
+    );
+    sandbox
+        .run(&["up", "--once"])
+        .ok()
+        .says("stays where it is");
+    assert!(sandbox.path("in/a.csv").exists());
+    assert_eq!(amounts(&sandbox), ["2=2.00"]);
+}
+
+/// A quote that is never closed keeps back the lines behind it while the file may grow, and somebody is told.
+#[test]
+fn an_open_quote_is_told_of() {
+    let sandbox = sandbox("");
+    let mut file = File::create(sandbox.path("in/a.csv")).unwrap();
+    writeln!(file, "{HEADER}1,\"5 inch,1.00\n2,Bob,2.00").unwrap();
+    let process = sandbox.start(&["ingest"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let status = sandbox.run(&["status"]).ok();
+        if status.stdout.contains("line 2 opens a quote") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", status.stdout);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(process.terminate(), Some(0));
+    drop(file);
+    // Nobody can close it now: it costs its line.
+    std::thread::sleep(Duration::from_millis(1100));
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(amounts(&sandbox), ["2=2.00"]);
+}
+
+/// A column is added to the configuration after files that have it were read without it.
+#[test]
+fn a_file_is_read_again() {
+    let sandbox = sandbox("");
+    sandbox.write("in/a.csv", "id,name,amount,colour\n1,Ann,1.00,red\n");
+    sandbox
+        .run(&["up", "--once"])
+        .ok()
+        .says("`colour`, which no column");
+    let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
+    let added = config.replace(
+        "nullable = true }]",
+        "nullable = true }, { name = \"colour\", type = \"text\", nullable = true }]",
+    );
+    sandbox.write("bekk.toml", added);
+    sandbox.postgres().execute("ALTER TABLE t ADD colour text");
+    let dry = sandbox.run(&["ingest", "reread", "in/a.csv"]).ok();
+    assert!(
+        dry.stdout.contains("1 record, 0 of them rejects"),
+        "{}",
+        dry.stdout
+    );
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(sandbox.postgres().one("SELECT colour FROM t"), "∅");
+    sandbox
+        .run(&["ingest", "reread", "in/a.csv", "--execute"])
+        .ok();
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(
+        sandbox.postgres().rows("SELECT id, colour FROM t"),
+        [["1", "red"]]
+    );
+}
+
+/// What would be rejected is said before anything is read.
+#[test]
+fn files_are_tried_before_they_are_read() {
+    let sandbox = sandbox("");
+    sandbox.write("in/a.csv", format!("{HEADER}1,Ann,1.00\n2,Bob,two\n"));
+    let checked = sandbox.run(&["check", "--offline", "--files"]).exits(1);
+    assert!(
+        checked.stdout.contains("2 records tried, 1 rejected"),
+        "{}",
+        checked.stdout
+    );
+    assert!(
+        checked.stdout.contains("`two` is not a number"),
+        "{}",
+        checked.stdout
+    );
+    assert!(!sandbox.path(".bekk").exists());
+}
+
+/// A pattern that matches nothing is no success.
+#[test]
+fn no_file_is_no_success() {
+    let sandbox = sandbox("");
+    sandbox
+        .run(&["up", "--once"])
+        .exits(1)
+        .says("no file matches any pattern");
+    sandbox.run(&["up", "--once", "--allow-empty"]).ok();
+}
+
+/// Texts in encodings of Windows and of Asia; a byte that is no character makes a reject.
+#[test]
+fn other_encodings() {
+    let sandbox = sandbox("csv = { encoding = \"windows-1252\" }");
+    sandbox.write(
+        "in/a.csv",
+        b"id,name\n1,\x93Zo\xeb\x94 \x96 5\x80\n2,\x81\n",
+    );
+    sandbox.run(&["up", "--once"]).ok();
+    let postgres = sandbox.postgres();
+    assert_eq!(postgres.rows("SELECT name FROM t"), [["“Zoë” – 5€"]]);
+    assert_eq!(
+        postgres.one("SELECT reason FROM bekk.dead_letters"),
+        "bad_encoding"
+    );
+}
