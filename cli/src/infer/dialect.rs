@@ -33,7 +33,7 @@ pub(super) struct Guess {
 
 /// Guesses how a file is written, from its first part.
 pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
-    let head = head(path, HEAD_LEN).context("read the file")?;
+    let head = head(path, HEAD_LEN).with_context(|| format!("read `{}`", path.display()))?;
     if head.bytes.is_empty() {
         bail!(
             "`{}` is empty; give a file with a header and some records",

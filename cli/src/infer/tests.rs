@@ -121,7 +121,7 @@ fn a_key_is_what_name_and_values_say() {
     for (csv, candidate) in [
         (
             "date,store,amount\n2025-01-01,Oslo,10\n2025-01-02,Bergen,20\n",
-            "# key = [\"amount\"]",
+            "# key = [\"store\"]",
         ),
         ("sensor,reading\nA,1\nA,2\n", "# key = [\"reading\"]"),
         (

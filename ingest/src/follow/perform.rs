@@ -161,7 +161,17 @@ impl Engine<'_> {
 
     /// Takes what is left of a file that is closed for good, its unterminated last record included.
     pub(crate) fn take_rest(&mut self, id: FileId) -> Result<(), Stopped> {
+        let position = |engine: &Self| {
+            let tracked = engine.catalog.get(id);
+            tracked.map(|tracked| tracked.cursor.position)
+        };
+        let before = position(self);
         while self.read_block_as(id, true)? {}
+        if position(self) > before
+            && let Some(tracked) = self.catalog.get_mut(id)
+        {
+            tracked.is_short = true;
+        }
         Ok(())
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct Tracked {
     pub(crate) scan: u64,
     /// Whether it has left the inbox; it is followed until nobody writes to it any more.
     pub(crate) outside: Option<Outside>,
+    /// Whether the last record that was taken had no line end.
+    pub(crate) is_short: bool,
     /// When it is tried again to put it away, if that failed.
     pub(crate) put_away_at: Option<Instant>,
     /// Where a quote is open that is not closed, and since when.
@@ -100,6 +102,7 @@ impl Tracked {
             is_caught_up: false,
             scan: 0,
             outside: None,
+            is_short: false,
             put_away_at: None,
             quote_open: None,
             cut: None,
@@ -130,8 +133,34 @@ impl Tracked {
             // Of a compressed file all is read, or nothing.
             self.until = u64::MAX;
         }
+        self.is_short |= verdict == Verdict::Same && self.ends_short(&mut source)?;
         self.source = Some(source);
         Ok(verdict)
+    }
+
+    /// Whether the last record that was taken has no line end.
+    fn ends_short(&self, source: &mut Source) -> io::Result<bool> {
+        let position = self.entry.position;
+        if source.packing().is_some() || self.entry.records == 0 || position == 0 {
+            return Ok(false);
+        }
+        let mut last = [b'\n'];
+        source.read_full_at(&mut last, position - 1)?;
+        Ok(!matches!(last[0], b'\n' | b'\r' | 0))
+    }
+
+    /// Takes note of a file that has grown behind a record which was taken without its line end.
+    pub(crate) fn watch_short(&mut self) {
+        if !self.is_short || self.stat.size <= self.cursor.position {
+            return;
+        }
+        self.is_short = false;
+        let text = format!(
+            "line {} was taken without its line end, and the file has grown behind it: its row may be cut, and the \
+             rest is read as a record of its own; to read the file again: bekk ingest reread FILE",
+            self.cursor.line
+        );
+        self.cursor.notices.set(NoticeKind::TakenShort, text);
     }
 
     /// Closes the file.

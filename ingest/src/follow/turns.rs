@@ -141,6 +141,7 @@ impl Engine<'_> {
     /// Reads a block of a file that is open.
     fn read_open(&mut self, id: FileId, last: bool) -> io::Result<Outcome> {
         let tracked = self.catalog.get_mut(id).expect("it has just been opened");
+        tracked.watch_short();
         let source = tracked.source.as_mut().expect("it has just been opened");
         let format = self.formats.get_mut(tracked.format);
         let batch = self.outflow.pending_mut(tracked.stream);
