@@ -26,6 +26,8 @@ const STARTS_FOR: Duration = Duration::from_secs(1);
 const SEEK_AFTER: Duration = Duration::from_millis(200);
 /// The same on a cluster, where transactions leave marks that are no records; longer than a fetch waits there.
 const SEEK_AFTER_ON_CLUSTER: Duration = Duration::from_millis(80);
+/// How long a fetch that is due may take before it is told of.
+const SILENT: Duration = Duration::from_secs(1);
 /// How long a client may take to hear of a topic that another one knows.
 const NEW_TOPIC_WAIT: Duration = Duration::from_secs(10);
 const NEW_TOPIC_PAUSE: Duration = Duration::from_millis(50);
@@ -227,6 +229,7 @@ impl Consumer {
                         && from < end
                         && self.has_same_leader(topic, &view, partition)? =>
                 {
+                    self.link.config.waits.succeeded(|| request.to_string());
                     return Ok(reader.pass_to(end));
                 }
                 Ok(Step::AtEnd) if from < end && !self.link.is_bekk => {
@@ -254,8 +257,12 @@ impl Consumer {
             }
             self.link.check()?;
             if sought_at.elapsed() >= seek_after {
-                let silent = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-                patience.note(request, &silent)?;
+                // Marks of transactions are not heard of at once, and are no reason to tell of.
+                if patience.begun.elapsed() >= SILENT {
+                    let silent =
+                        KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
+                    patience.note(request, &silent)?;
+                }
                 if reader.is_at_end() {
                     // It was at the end before there was more, and says so again only when it is asked anew.
                     reader.seek(&self.inner, from, &self.link)?;
