@@ -271,7 +271,12 @@ impl Found {
                 *end = end.plus(UNCERTAIN_RECORDS);
             }
         }
-        let lost = "records that were acknowledged are lost";
+        let lost = match self.uncertain {
+            false => "records that were acknowledged are lost",
+            true => {
+                "the last records may be lost; how many is not known, so that many offsets are passed over"
+            }
+        };
         gaps.extend(gaps_between(&ends, &raised, now_ms, lost));
         Ok((raised, gaps))
     }
