@@ -197,6 +197,7 @@ fn an_unterminated_record_waits() {
     world.follow(&stream, |log| await_count(log, 1));
     let mut file = File::options().append(true).open(&path).unwrap();
     file.write_all(b"3\n4").unwrap();
+    drop(file);
     crate::world::rest(&path);
     let mut config = world.config(Mode::Follow);
     config.partial_after = Duration::from_secs(30);

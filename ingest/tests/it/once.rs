@@ -231,6 +231,15 @@ fn a_record_being_written_is_left() {
         "{}",
         summary.left[0].1
     );
+    // Its writer has it open still, and might go on.
+    let open = world.once();
+    assert_eq!((open.records, open.left.len()), (0, 1));
+    assert!(
+        open.left[0].1.contains("open for writing"),
+        "{}",
+        open.left[0].1
+    );
+    drop(file);
     // Less than a second old: the run waits until it has stood still.
     assert_eq!(world.once().records, 1);
     let records = world.logged_of_one();
