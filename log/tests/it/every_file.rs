@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// Cases that are run when not all are.
-const SAMPLE: u64 = 20;
+const SAMPLE: u64 = 12;
 const PARTITIONS: u32 = 2;
 /// Records in each partition, each a batch of its own.
 const RECORDS: u64 = 18;

@@ -100,7 +100,10 @@ impl Served {
 }
 
 fn log_in(dir: &Path) -> Config {
-    Config::new(dir.join("log"))
+    Config {
+        retention_delay: std::time::Duration::ZERO,
+        ..Config::new(dir.join("log"))
+    }
 }
 
 /// A connection whose requests have a client id.
