@@ -70,7 +70,7 @@ impl Waits {
         drop(waits);
         if is_due {
             let why = explain().map_or_else(|| why.to_owned(), |more| format!("{why}; {more}"));
-            tracing::warn!("cannot {what}: {why}; trying again, nothing is lost");
+            tracing::warn!("cannot {what}: {why}; trying again");
             if let Some(wait) = self.lock().get_mut(what) {
                 wait.why = why;
             }
