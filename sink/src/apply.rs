@@ -14,12 +14,10 @@ use crate::dead_letter::{self, DeadLetter, Place};
 use crate::isolate;
 use crate::offsets::{Begun, CORRECT_COUNTS, Counts, Move};
 use crate::plan::ColumnSet;
+use crate::search_path;
 use crate::session::Session;
 use crate::sqlstate::{Verdict, verdict};
 use crate::target::StreamTarget;
-
-pub(crate) const SAVEPOINT: &str = "SAVEPOINT bekk";
-pub(crate) const RELEASE: &str = "RELEASE SAVEPOINT bekk";
 
 /// A batch and all that its transaction needs to know.
 pub(crate) struct Job {
@@ -291,6 +289,19 @@ async fn write_rows(
     }
 }
 
+/// Sets a savepoint and puts the role's search path back, on which the table's triggers and defaults may rely. Rolling
+/// back to the savepoint empties it again.
+pub(crate) async fn begin_writing(session: &Session) -> Result<(), tokio_postgres::Error> {
+    let begin = format!("SAVEPOINT bekk; {}", session.path.restore_sql());
+    session.client.batch_execute(&begin).await
+}
+
+/// Empties the search path again and releases the savepoint.
+pub(crate) async fn end_writing(session: &Session) -> Result<(), tokio_postgres::Error> {
+    let end = format!("{}; RELEASE SAVEPOINT bekk", search_path::EMPTY);
+    session.client.batch_execute(&end).await
+}
+
 /// Copies rows straight into the table, and returns how many it took. On an error that comes from the
 /// server, the savepoint stands and has to be rolled back to.
 pub(crate) async fn copy_span(
@@ -299,9 +310,9 @@ pub(crate) async fn copy_span(
     batch: &Batch,
     rows: &[u32],
 ) -> Result<u64, tokio_postgres::Error> {
-    session.client.batch_execute(SAVEPOINT).await?;
+    begin_writing(session).await?;
     let inserted = copy_in(session, &columns.copy_sql, batch, rows).await?;
-    session.client.batch_execute(RELEASE).await?;
+    end_writing(session).await?;
     Ok(inserted)
 }
 
@@ -320,7 +331,7 @@ pub(crate) async fn merge_span(
             .batch_execute(&columns.create_staging_sql)
             .await?;
     }
-    session.client.batch_execute(SAVEPOINT).await?;
+    begin_writing(session).await?;
     copy_in(session, &columns.copy_staging_sql, batch, rows).await?;
     let count_new = match &columns.count_new_sql {
         Some(sql) => Some(
@@ -334,7 +345,7 @@ pub(crate) async fn merge_span(
     };
     let merge = session.statement(&columns.merge_sql).await?;
     let counted: i64 = session.client.query_one(&merge, &[]).await?.get(0);
-    session.client.batch_execute(RELEASE).await?;
+    end_writing(session).await?;
     Ok(count_new.unwrap_or(counted).cast_unsigned())
 }
 

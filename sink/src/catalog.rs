@@ -92,6 +92,8 @@ pub(crate) struct TableColumn {
     pub(crate) equal_though_different: bool,
     pub(crate) may_insert: bool,
     pub(crate) may_update: bool,
+    /// The schema of the type's comparison operators: `pg_catalog`, or an extension's.
+    pub(crate) operator_schema: String,
 }
 
 /// A unique index, or an exclusion constraint's.
@@ -117,7 +119,10 @@ const COLUMNS: &str = "\
            b.typname IN ('citext', 'bpchar', 'jsonb') OR NOT coalesce(l.collisdeterministic, true),
            format_type(b.oid, -1), a.attidentity = 'a',
            has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
-           has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
+           has_column_privilege(a.attrelid, a.attnum, 'UPDATE'),
+           coalesce((SELECT n.nspname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
+                      WHERE o.oprname = '=' AND o.oprleft = b.oid AND o.oprright = b.oid
+                        AND o.oprnamespace = b.typnamespace AND o.oprowner = b.typowner), 'pg_catalog')
       FROM pg_attribute a
       LEFT JOIN pg_collation l ON l.oid = a.attcollation
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -127,7 +132,7 @@ const COLUMNS: &str = "\
                  UNION ALL
                 SELECT t.typbasetype, t.typtypmod, depth + 1
                   FROM base JOIN pg_type t ON t.oid = base.oid WHERE t.typtype = 'd')
-           SELECT t.oid, t.typname, t.typtype, base.typmod
+           SELECT t.oid, t.typname, t.typtype, t.typnamespace, t.typowner, base.typmod
              FROM base JOIN pg_type t ON t.oid = base.oid ORDER BY depth DESC LIMIT 1) b
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attnum";
@@ -270,6 +275,14 @@ impl Table {
     }
 }
 
+impl TableColumn {
+    /// A comparison operator of the column's type with its schema, so that no other can be meant.
+    pub(crate) fn operator(&self, name: &str) -> String {
+        let schema = crate::ddl::quote(&self.operator_schema);
+        format!("OPERATOR({schema}.{name})")
+    }
+}
+
 impl UniqueIndex {
     /// Whether its columns are just these, in any order.
     pub(crate) fn covers(&self, key: &[String]) -> bool {
@@ -300,6 +313,7 @@ fn column(row: &tokio_postgres::Row) -> TableColumn {
         identity_always: row.get(11),
         may_insert: row.get(12),
         may_update: row.get(13),
+        operator_schema: row.get(14),
     }
 }
 

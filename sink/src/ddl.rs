@@ -44,11 +44,17 @@ pub(crate) fn quote_table(table: &TableName) -> String {
 /// The SQL that makes a stream's table and its indexes where they do not exist.
 #[must_use]
 pub fn create_table_sql(stream: &Stream) -> String {
-    let table = quote_table(&stream.table);
     let mut sql = String::new();
     if let Some(schema) = &stream.table.schema {
         let _ = writeln!(sql, "CREATE SCHEMA IF NOT EXISTS {};", quote(schema));
     }
+    sql + &create_table_only_sql(stream)
+}
+
+/// The same for a table whose schema exists.
+pub(crate) fn create_table_only_sql(stream: &Stream) -> String {
+    let table = quote_table(&stream.table);
+    let mut sql = String::new();
     let _ = write!(sql, "CREATE TABLE IF NOT EXISTS {table} (");
     for column in &stream.columns {
         let not_null = if column.nullable { "" } else { " NOT NULL" };

@@ -39,7 +39,7 @@ pub fn encode_only(config: &Config, stream: &Stream, log: &Client) -> Result<Enc
         let session = Session::open(&config.postgres, "bekk-bench")
             .await
             .map_err(|error| error.into_error(&config.postgres))?;
-        prepare_table(&session.client, stream)
+        prepare_table(&session, stream)
             .await
             .map_err(|error| error.into_error("make the table"))
     })?;

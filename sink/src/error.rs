@@ -203,6 +203,23 @@ pub enum Error {
         /// The newest one known.
         known: i32,
     },
+    /// Something in schema `bekk` belongs to a role that is not trusted.
+    #[error(
+        "{object} belongs to role `{owner}`, which could run what it likes with the rights of role \
+         `{role}`; have it dropped, or looked at and handed over (ALTER ... OWNER TO) by a superuser or the database's \
+         owner"
+    )]
+    ForeignObject {
+        /// What it is, its name as SQL writes it, and in which database: `schema bekk in ...`.
+        object: String,
+        /// The role that owns it.
+        owner: String,
+        /// Bekk's own role.
+        role: String,
+    },
+    /// Anybody may have prepared a table that bekk.toml names without its schema.
+    #[error("{0}")]
+    PreparedTable(String),
     /// A sink of the group is running, so its offsets cannot be set or forgotten.
     #[error(
         "a sink of group `{group}` runs and holds {topic}/{partition}; stop the group's sinks, then try again"

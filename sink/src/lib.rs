@@ -19,8 +19,10 @@ mod error;
 mod sqlstate;
 
 mod pooler;
+mod search_path;
 mod session;
 mod tls;
+mod trust;
 
 mod catalog;
 mod ddl;

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use crate::Error;
+use crate::{Error, trust};
 
 /// The migrations, by number. A released one never changes.
 const MIGRATIONS: [(i32, &str, &str); 2] = [
@@ -29,6 +29,10 @@ pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), Migra
     let row = client
         .query_one("SELECT to_regnamespace('bekk') IS NOT NULL, to_regclass('bekk.migrations') IS NOT NULL", &[])
         .await?;
+    // It may have been made since the session began.
+    if let Some(error) = trust::foreign_object(client, database).await? {
+        return Err(MigrateError::Stop(error));
+    }
     // Not IF NOT EXISTS: that asks for the privilege even where there is nothing to do.
     if !row.get::<_, bool>(0) {
         client.batch_execute("CREATE SCHEMA bekk").await?;

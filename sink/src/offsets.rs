@@ -152,6 +152,9 @@ pub(crate) async fn read_one(
     Ok(row.map(|row| (row.get(0), row.get::<_, i64>(1).cast_unsigned())))
 }
 
+// **Invariant:** only sessions of the sink's own role are its fellows. The name of a session is anybody's to choose, and
+// when it was asked something last is hidden from other roles.
+
 /// A row of `bekk.offsets` with what the server knows of its owner.
 #[derive(Debug, Clone)]
 pub(crate) struct OffsetRow {
@@ -170,10 +173,11 @@ pub(crate) struct OffsetRow {
 const READ: &str = "\
     SELECT o.topic, o.partition, o.next, o.epoch, o.owner,
            o.owner IS NOT NULL AND NOT EXISTS (
-               SELECT FROM pg_stat_activity a WHERE a.application_name = o.owner),
+               SELECT FROM pg_stat_activity a WHERE a.application_name = o.owner AND a.usename = session_user),
            coalesce(o.lease_until < clock_timestamp(), true) AND NOT EXISTS (
                SELECT FROM pg_stat_activity a
-                WHERE a.application_name = o.owner AND a.query_start > clock_timestamp() - interval '10 seconds')
+                WHERE a.application_name = o.owner AND a.usename = session_user
+                  AND a.query_start > clock_timestamp() - interval '10 seconds')
       FROM bekk.offsets o
      WHERE o.group_name = $1
      ORDER BY o.topic, o.partition";
@@ -264,7 +268,7 @@ pub(crate) async fn terminate_backends(
     client
         .execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-              WHERE application_name = $1 AND pid <> pg_backend_pid()",
+              WHERE application_name = $1 AND usename = session_user AND pid <> pg_backend_pid()",
             &[&owner],
         )
         .await?;
@@ -280,7 +284,8 @@ pub(crate) async fn members(
     let rows = client
         .query(
             "SELECT application_name FROM pg_stat_activity
-              WHERE datname = current_database() AND starts_with(application_name, $1)
+              WHERE datname = current_database() AND usename = session_user
+                AND starts_with(application_name, $1)
               GROUP BY application_name
              HAVING bool_or(query_start IS NULL OR query_start > clock_timestamp() - interval '10 seconds')
               ORDER BY application_name COLLATE \"C\"",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bekk_stream::{ColumnType, OnConflict, Schema, Stream};
 
-use crate::catalog::TableColumn;
+use crate::catalog::{Table, TableColumn};
 use crate::ddl::{quote, quote_list};
 use crate::encode::Target;
 use crate::target::StreamTarget;
@@ -252,15 +252,9 @@ impl ColumnSet {
 
 fn count_new_sql(target: &StreamTarget, staging_table: &str) -> String {
     let table = &target.table.sql_name;
-    let same_key: Vec<String> = target
-        .stream
-        .key
-        .iter()
-        .map(|key| format!("t.{} = {}", quote(key), staged(target, "s", key)))
-        .collect();
-    let same_key = same_key.join(" AND ");
+    let same_key = staged_key(target);
     format!(
-        "SELECT count(*) FROM {staging_table} s WHERE NOT EXISTS (SELECT FROM {table} t WHERE {same_key})"
+        "SELECT pg_catalog.count(*) FROM {staging_table} s WHERE NOT EXISTS (SELECT FROM {table} t WHERE {same_key})"
     )
 }
 
@@ -271,6 +265,20 @@ pub(crate) fn staged(target: &StreamTarget, row: &str, name: &str) -> String {
         Some(base_type) => format!("CAST({row}.{column} AS {base_type})"),
         None => format!("{row}.{column}"),
     }
+}
+
+/// The condition that a staged row `s` has the key of the table's row `t`.
+pub(crate) fn staged_key(target: &StreamTarget) -> String {
+    let same: Vec<String> = target
+        .stream
+        .key
+        .iter()
+        .map(|name| {
+            let (column, equal) = (quote(name), operator(&target.table, name, "="));
+            format!("(t.{column} {equal} {})", staged(target, "s", name))
+        })
+        .collect();
+    same.join(" AND ")
 }
 
 /// The statement returns one row with one column: how many rows were inserted, not updated.
@@ -293,7 +301,9 @@ fn merge_sql(target: &StreamTarget, names: &[String], staging_table: &str) -> St
         "INSERT INTO {table} AS t ({columns}) {overriding}SELECT {values} FROM {staging_table} s"
     );
     if !target.is_keyed() {
-        return format!("WITH merged AS ({insert} RETURNING true) SELECT count(*) FROM merged");
+        return format!(
+            "WITH merged AS ({insert} RETURNING true) SELECT pg_catalog.count(*) FROM merged"
+        );
     }
     let key = quote_list(stream.key.iter().map(String::as_str));
     let values: Vec<&TableColumn> = stream
@@ -314,18 +324,29 @@ fn merge_sql(target: &StreamTarget, names: &[String], staging_table: &str) -> St
         let differs: Vec<String> = values
             .iter()
             .map(|column| {
+                // Not every type that is read from text has an equality.
                 let is_read = target.inputs.contains_key(&column.name);
                 let side = |row| match is_read {
-                    // Not every type has an equality.
-                    true => format!("{row}.{}::text COLLATE \"C\"", quote(&column.name)),
+                    true => as_text(&format!("{row}.{}", quote(&column.name))),
                     false => compared(row, column),
                 };
-                format!("{} IS DISTINCT FROM {}", side("t"), side("EXCLUDED"))
+                let equal = match is_read || !has_equality(column) {
+                    true => "OPERATOR(pg_catalog.=)".to_owned(),
+                    false => column.operator("="),
+                };
+                let (old, new) = (side("t"), side("EXCLUDED"));
+                // IS DISTINCT FROM takes no operator of a schema that is named.
+                let differs = format!("({old} {equal} {new}) IS NOT TRUE");
+                match column.not_null {
+                    true => differs,
+                    false => format!("({differs} AND ({old} IS NOT NULL OR {new} IS NOT NULL))"),
+                }
             })
             .collect();
         let newer = stream.newer_by.as_ref().map_or_else(String::new, |name| {
+            let not_older = operator(&target.table, name, ">=");
             let name = quote(name);
-            format!(" AND (t.{name} IS NULL OR EXCLUDED.{name} >= t.{name})")
+            format!(" AND (t.{name} IS NULL OR (EXCLUDED.{name} {not_older} t.{name}))")
         });
         format!(
             "DO UPDATE SET {} WHERE ({}){newer}",
@@ -337,22 +358,48 @@ fn merge_sql(target: &StreamTarget, names: &[String], staging_table: &str) -> St
     let inserted = if target.table.kind == "p" {
         "true"
     } else {
-        "xmax = 0"
+        "xmax OPERATOR(pg_catalog.=) 0"
     };
     format!(
         "WITH merged AS ({insert} ON CONFLICT ({key}) {action} RETURNING {inserted} AS inserted) \
-         SELECT count(*) FILTER (WHERE inserted) FROM merged"
+         SELECT pg_catalog.count(*) FILTER (WHERE inserted) FROM merged"
+    )
+}
+
+/// The condition that two rows of tables with the same columns have the same key.
+pub(crate) fn same_key(table: &Table, key: &[String], left: &str, right: &str) -> String {
+    let same: Vec<String> = key
+        .iter()
+        .map(|name| {
+            let (column, equal) = (quote(name), operator(table, name, "="));
+            format!("({left}.{column} {equal} {right}.{column})")
+        })
+        .collect();
+    same.join(" AND ")
+}
+
+/// A comparison operator for a column of a table.
+pub(crate) fn operator(table: &Table, column: &str, name: &str) -> String {
+    table.column(column).map_or_else(
+        || format!("OPERATOR(pg_catalog.{name})"),
+        |column| column.operator(name),
     )
 }
 
 /// A column as it is compared: `json` has no equality, and some texts are equal though they differ.
 pub(crate) fn compared(row: &str, column: &TableColumn) -> String {
     let name = format!("{row}.{}", quote(&column.name));
-    if column.base_type == "json" {
-        format!("{name}::text")
-    } else if column.equal_though_different {
-        format!("{name}::text COLLATE \"C\"")
-    } else {
-        name
+    match has_equality(column) {
+        true => name,
+        false => as_text(&name),
     }
+}
+
+/// Whether a column's type has an equality that tells all values apart.
+fn has_equality(column: &TableColumn) -> bool {
+    column.base_type != "json" && !column.equal_though_different
+}
+
+fn as_text(value: &str) -> String {
+    format!("{value}::pg_catalog.text COLLATE pg_catalog.\"C\"")
 }

@@ -139,7 +139,7 @@ async fn target_of(
             name: name.to_owned(),
         };
     }
-    let target = prepare_table(client, &stream)
+    let target = prepare_table(session, &stream)
         .await
         .map_err(|error| error.into_error(ACT))?;
     // What is parsed now has the schema of now, which the log may not have seen yet.

@@ -14,8 +14,9 @@ use crate::catalog::Table;
 use crate::connect_options::{ChannelBinding, TargetSession};
 use crate::offsets::rows;
 use crate::pooler::is_transaction_pool;
+use crate::search_path::SearchPath;
 use crate::sqlstate::{Verdict, verdict};
-use crate::{ConnectOptions, Error, PostgresError, SslMode, tls};
+use crate::{ConnectOptions, Error, PostgresError, SslMode, tls, trust};
 
 /// A connection to PostgreSQL.
 pub(crate) struct Session {
@@ -23,6 +24,8 @@ pub(crate) struct Session {
     /// The backend's process id.
     pub(crate) pid: i32,
     pub(crate) encoding: Encoding,
+    /// The role's search path; the session's own is empty.
+    pub(crate) path: SearchPath,
     /// Statements that this backend has prepared, by their text.
     statements: HashMap<String, Statement>,
     /// Statements that SQL can EXECUTE, by their text: their names.
@@ -99,15 +102,10 @@ impl ConnectError {
     }
 }
 
-/// Settings that every backend of ours gets: commits are never asynchronous, and a table named without a
-/// schema is never looked for or made among our own, which come first in the search path of a role that
-/// is called `bekk`. If our host vanishes within a transaction, its locks go after half a minute.
+/// Settings that every backend of ours gets: commits are never asynchronous. If our host vanishes within a transaction, its locks go after half a minute.
 const SETTINGS: &str = "\
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off';
-    SELECT set_config('search_path', coalesce(string_agg(quote_ident(name), ', ' ORDER BY place)
-               FILTER (WHERE name <> 'bekk'), 'public'), false)
-      FROM unnest(current_schemas(false)) WITH ORDINALITY AS schemas (name, place);
     SELECT set_config('idle_in_transaction_session_timeout', '30s', false)
      WHERE current_setting('idle_in_transaction_session_timeout') = '0';
     SET client_min_messages = warning";
@@ -148,6 +146,7 @@ impl Session {
             }
         };
         let prepared = async {
+            let path = SearchPath::take(&client).await?;
             client.batch_execute(SETTINGS).await?;
             match client.batch_execute(NOTICE_GONE_CLIENTS).await {
                 // Some systems cannot watch a connection; the server refuses the value there.
@@ -157,12 +156,18 @@ impl Session {
                 _ => {}
             }
             let about = "SELECT pg_backend_pid(), current_setting('server_encoding')";
-            client.query_one(about, &[]).await
+            let row = client.query_one(about, &[]).await?;
+            let foreign = trust::foreign_object(&client, &options.to_string()).await?;
+            Ok((path, row, foreign))
         };
-        let row = prepared.await.map_err(|error| judge(options, &error))?;
+        let (path, row, foreign) = prepared.await.map_err(|error| judge(options, &error))?;
+        if let Some(error) = foreign {
+            return Err(ConnectError::Fatal(error));
+        }
         Ok(Self {
             client,
             pid: row.get(0),
+            path,
             encoding: Encoding::of(row.get(1)),
             statements: HashMap::new(),
             named: HashMap::new(),

@@ -78,7 +78,7 @@ impl Setup<'_> {
                 partitions,
                 ..stream.clone()
             };
-            let target = prepare_table(client, stream).await?;
+            let target = prepare_table(&session, stream).await?;
             for warning in drifted(client, stream, &target.table).await? {
                 tracing::warn!(
                     stream = stream.name,

@@ -5,8 +5,9 @@ use tokio_postgres::Client;
 
 use crate::catalog::Table;
 use crate::ddl::{quote, quote_table};
-use crate::plan::compared;
-use crate::session::with_session;
+use crate::plan::{compared, same_key};
+use crate::session::{Session, with_session};
+use crate::trust::{self, Place};
 use crate::{ConnectOptions, Error};
 
 /// How many keys of each kind a [`Difference`] names.
@@ -51,12 +52,14 @@ pub fn create_like(
     table: &TableName,
 ) -> Result<bool, Error> {
     with_session(postgres, "bekk-tables", async |session| {
-        let (like, table) = (quote_table(like), quote_table(table));
         let failed = |error: tokio_postgres::Error| {
             Error::postgres(format!("make table {table} like {like}"), &error)
         };
-        let row = session
-            .client
+        let (path, client) = (&session.path, &session.client);
+        let like = path.resolve(client, like).await.map_err(failed)?;
+        let table = path.resolve(client, table).await.map_err(failed)?;
+        let (like, table) = (quote_table(&like), quote_table(&table));
+        let row = client
             .query_one(
                 "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NULL",
                 &[&like, &table],
@@ -66,11 +69,7 @@ pub fn create_like(
         let is_wanted = row.get(0);
         if is_wanted {
             let create = format!("CREATE TABLE {table} (LIKE {like} INCLUDING ALL)");
-            session
-                .client
-                .batch_execute(&create)
-                .await
-                .map_err(failed)?;
+            client.batch_execute(&create).await.map_err(failed)?;
         }
         Ok(is_wanted)
     })
@@ -89,21 +88,27 @@ pub fn diff_tables(
     with_session(postgres, "bekk-diff", async |session| {
         let client = &session.client;
         let failed = |error| Error::postgres(format!("compare {first} with {second}"), &error);
+        let first = resolve_for_reading(session, first)
+            .await
+            .map_err(failed)??;
+        let second = resolve_for_reading(session, second)
+            .await
+            .map_err(failed)??;
         // Both are seen as of one moment.
         client
             .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await
             .map_err(failed)?;
-        let first_table = Table::find(client, &quote_table(first))
+        let first_table = Table::find(client, &quote_table(&first))
             .await
             .map_err(failed)?;
         let Some(table) = first_table else {
             // The server's own words for it.
-            let look = format!("SELECT FROM {}", quote_table(first));
+            let look = format!("SELECT FROM {}", quote_table(&first));
             client.batch_execute(&look).await.map_err(failed)?;
             return Ok(Difference::default());
         };
-        let join = Join::new(stream, &table, &quote_table(second));
+        let join = Join::new(stream, &table, &quote_table(&second));
         let mut difference = Difference::default();
         for (found, condition) in [
             (&mut difference.added, "a.bekk_there IS NULL"),
@@ -117,6 +122,21 @@ pub fn diff_tables(
     })
 }
 
+/// A table's name with its schema; an error if anybody may have prepared a view there, whose functions would run with
+/// the rights of Bekk's role.
+async fn resolve_for_reading(
+    session: &Session,
+    table: &TableName,
+) -> Result<Result<TableName, Error>, tokio_postgres::Error> {
+    let (client, path) = (&session.client, &session.path);
+    let resolved = path.resolve(client, table).await?;
+    let place = trust::place(client, path, &resolved, table.schema.is_some()).await?;
+    Ok(match place {
+        Place::Prepared(why) => Err(Error::PreparedTable(why)),
+        _ => Ok(resolved),
+    })
+}
+
 /// Two tables joined by a stream's key.
 struct Join {
     from: String,
@@ -127,11 +147,7 @@ struct Join {
 impl Join {
     fn new(stream: &Stream, first: &Table, second: &str) -> Self {
         let side = |table: &str| format!("(SELECT *, true AS bekk_there FROM {table})");
-        let on: Vec<String> = stream
-            .key
-            .iter()
-            .map(|key| format!("a.{0} = b.{0}", quote(key)))
-            .collect();
+        let on = same_key(first, &stream.key, "a", "b");
         let key: Vec<String> = stream
             .key
             .iter()
@@ -151,7 +167,7 @@ impl Join {
                 "{} a FULL JOIN {} b ON {}",
                 side(&first.sql_name),
                 side(second),
-                on.join(" AND ")
+                on
             ),
             key: format!("concat_ws(',', {})", key.join(", ")),
             changed: format!(

@@ -6,15 +6,18 @@ mod conditions;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bekk_stream::{ColumnType, OnConflict, SchemaId, Stream};
+use bekk_stream::{ColumnType, OnConflict, SchemaId, Stream, TableName};
 use tokio_postgres::Client;
 
 use crate::catalog::{Table, TableColumn};
-use crate::ddl::{create_table_sql, quote, quote_list, quote_table, type_sql};
+use crate::ddl::{
+    create_table_only_sql, create_table_sql, quote, quote_list, quote_table, type_sql,
+};
 use crate::encode::Target;
 use crate::migrations::MigrateError;
 use crate::plan::{ColumnSet, Plan};
 use crate::session::Session;
+use crate::trust::{self, Place};
 use crate::{ConnectOptions, Error};
 
 /// A stream and the table that it fills, found fit for each other.
@@ -44,7 +47,7 @@ pub(crate) enum Order {
 }
 
 impl StreamTarget {
-    fn new(stream: &Stream, table: Table) -> Result<Self, Error> {
+    fn new(stream: &Stream, table: Table, place: &Place) -> Result<Self, Error> {
         let Comparison {
             encodings,
             inputs,
@@ -58,7 +61,8 @@ impl StreamTarget {
             });
         }
         let order = order(stream, &table);
-        for warning in warnings(stream, &table) {
+        let warnings = warnings(stream, &table).into_iter();
+        for warning in warnings.chain(place.warning(&table)) {
             tracing::warn!(stream = stream.name, table = table.full_name, "{warning}");
         }
         Ok(Self {
@@ -99,20 +103,47 @@ pub(crate) fn is_keyed(stream: &Stream) -> bool {
 /// Makes the stream's table where it does not exist, and checks it where it does. The caller has begun a
 /// transaction and holds the set-up lock.
 pub(crate) async fn prepare_table(
-    client: &Client,
+    session: &Session,
     stream: &Stream,
 ) -> Result<StreamTarget, MigrateError> {
-    let name = quote_table(&stream.table);
-    let table = match Table::find(client, &name).await? {
+    let client = &session.client;
+    let (name, mut place) = locate(session, stream).await?;
+    if let Place::Prepared(why) = place {
+        return Err(MigrateError::Stop(Error::PreparedTable(why)));
+    }
+    let sql_name = quote_table(&name);
+    let table = match Table::find(client, &sql_name).await? {
         Some(table) => table,
         None => {
-            client.batch_execute(&create_table_sql(stream)).await?;
-            tracing::info!(stream = stream.name, table = %stream.table, "table created");
-            let made = Table::find(client, &name).await?;
+            let mut named = stream.clone();
+            named.table = name.clone();
+            let create = match &stream.table.schema {
+                Some(_) => create_table_sql(&named),
+                None => create_table_only_sql(&named),
+            };
+            client.batch_execute(&create).await?;
+            tracing::info!(stream = stream.name, table = %name, "table created");
+            // Another role may have been faster.
+            place = locate(session, stream).await?.1;
+            if let Place::Prepared(why) = place {
+                return Err(MigrateError::Stop(Error::PreparedTable(why)));
+            }
+            let made = Table::find(client, &sql_name).await?;
             made.expect("the transaction that made the table sees it")
         }
     };
-    StreamTarget::new(stream, table).map_err(MigrateError::Stop)
+    StreamTarget::new(stream, table, &place).map_err(MigrateError::Stop)
+}
+
+/// A stream's table with its schema, and who may have put it there.
+async fn locate(
+    session: &Session,
+    stream: &Stream,
+) -> Result<(TableName, Place), tokio_postgres::Error> {
+    let (client, path) = (&session.client, &session.path);
+    let name = path.resolve(client, &stream.table).await?;
+    let place = trust::place(client, path, &name, stream.table.schema.is_some()).await?;
+    Ok((name, place))
 }
 
 pub(crate) use self::conditions::drifted;
@@ -125,7 +156,8 @@ pub(crate) async fn find_again(
     let found = Table::find(&session.client, &known.table.sql_name).await?;
     match found {
         Some(table) if table.version.oid == known.table.version.oid => {
-            StreamTarget::new(&known.stream, table).map_err(MigrateError::Stop)
+            // Its place was judged when it was found.
+            StreamTarget::new(&known.stream, table, &Place::Trusted).map_err(MigrateError::Stop)
         }
         _ => Err(MigrateError::Stop(Error::TableReplaced {
             table: known.table.full_name.clone(),
@@ -394,16 +426,20 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
             .map_err(failed)?;
         let mut tables = Vec::new();
         for stream in streams {
-            let found = Table::find(&session.client, &quote_table(&stream.table))
+            let (name, place) = locate(&session, stream).await.map_err(failed)?;
+            let found = Table::find(&session.client, &quote_table(&name))
                 .await
                 .map_err(failed)?;
-            tables.push(match found {
+            let mut report = match found {
                 Some(table) => TableReport {
                     stream: stream.name.clone(),
                     problems: compare(stream, &table).problems,
                     warnings: all_warnings(&session.client, stream, &table)
                         .await
-                        .map_err(failed)?,
+                        .map_err(failed)?
+                        .into_iter()
+                        .chain(place.warning(&table))
+                        .collect(),
                     table: table.full_name,
                     exists: true,
                 },
@@ -416,7 +452,11 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
                         .map_err(failed)?,
                     warnings: Vec::new(),
                 },
-            });
+            };
+            if let Place::Prepared(why) = place {
+                report.problems.push(why);
+            }
+            tables.push(report);
         }
         Ok(Report {
             server_version: row.get(0),

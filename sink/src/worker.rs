@@ -430,7 +430,7 @@ impl Worker<'_> {
     /// offset until the server notices by itself.
     fn end_lost_backend(&mut self, session: &Session) {
         const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                           WHERE pid = $1 AND application_name = $2";
+                           WHERE pid = $1 AND application_name = $2 AND usename = session_user";
         if let Some(pid) = self.lost_backend.take() {
             let parameters: [&(dyn ToSql + Sync); 2] = [&pid, &self.context.owner];
             let end = session.client.execute(END, &parameters);

@@ -5,13 +5,13 @@ use bekk_stream::OnConflict;
 use tokio_postgres::types::ToSql;
 
 use super::{Candidate, Retried, Retry};
-use crate::apply::{copy_in, copy_span, merge_span};
+use crate::apply::{begin_writing, copy_in, copy_span, end_writing, merge_span};
 use crate::batch::Batch;
 use crate::catalog::TableVersion;
 use crate::ddl::quote;
 use crate::later::LaterRecords;
 use crate::offsets::{BEGIN, rows};
-use crate::plan::{ColumnSet, staged};
+use crate::plan::{ColumnSet, operator, staged, staged_key};
 use crate::prepare::prepare_record;
 use crate::session::Session;
 use crate::sqlstate::{Verdict, verdict};
@@ -153,12 +153,13 @@ impl Retry<'_> {
         let newer = match &stream.newer_by {
             Some(version) => {
                 let (quoted, new) = (quote(version), staged(self.target, "s", version));
-                let equal = if candidate.written.is_some() && !is_later {
+                let name = if candidate.written.is_some() && !is_later {
                     ">"
                 } else {
                     ">="
                 };
-                format!("(t.{quoted} {equal} {new} OR {new} IS NULL AND t.{quoted} IS NOT NULL)")
+                let newer = operator(&self.target.table, version, name);
+                format!("((t.{quoted} {newer} {new}) OR {new} IS NULL AND t.{quoted} IS NOT NULL)")
             }
             // The first record of a key stays, so that any row is in the way.
             None if stream.on_conflict == OnConflict::Ignore => "true".to_owned(),
@@ -166,26 +167,23 @@ impl Retry<'_> {
             None if candidate.written.is_none() => "true".to_owned(),
             None => "false".to_owned(),
         };
-        let same_key: Vec<String> = stream
-            .key
-            .iter()
-            .map(|key| format!("t.{} = {}", quote(key), staged(self.target, "s", key)))
-            .collect();
         let delete = format!(
             "DELETE FROM {} s USING {} t WHERE {} AND {newer}",
             columns.staging_table,
             self.target.table.sql_name,
-            same_key.join(" AND "),
+            staged_key(self.target),
         );
         session
             .client
             .batch_execute(&columns.create_staging_sql)
             .await?;
+        begin_writing(session).await?;
         copy_in(session, &columns.copy_staging_sql, batch, &batch.winners).await?;
         let in_the_way = session.client.execute(&delete, &[]).await?;
         if in_the_way == 0 {
             session.client.query(&columns.merge_sql, &[]).await?;
         }
+        end_writing(session).await?;
         Ok(in_the_way == 0)
     }
 }

@@ -19,5 +19,6 @@ mod retry;
 mod server;
 mod setup;
 mod storm;
+mod strangers;
 mod table;
 mod tls;

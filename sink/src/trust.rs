@@ -1,0 +1,134 @@
+//! Whose objects Bekk uses: the owner of a table, a schema or a function decides what runs with Bekk's rights.
+//!
+//! **Invariant:** schema `bekk` and all in it belong to roles that are trusted: Bekk's own, those it is a member of, the
+//! database's owner and superusers, who have its rights anyway (CVE-2022-2625). A stream's table may belong to another
+//! role, but not if anybody could have put it there.
+
+use bekk_stream::TableName;
+use tokio_postgres::Client;
+
+use crate::Error;
+use crate::catalog::Table;
+use crate::search_path::SearchPath;
+
+/// The roles that are trusted. Membership is looked up, not asked for with `pg_has_role`: a superuser has every role.
+const TRUSTED: &str = "\
+    WITH RECURSIVE own (role) AS (
+         SELECT oid FROM pg_roles WHERE rolname = current_user
+          UNION
+         SELECT m.roleid FROM pg_auth_members m JOIN own ON m.member = own.role),
+    trusted (role) AS (
+         SELECT role FROM own
+          UNION SELECT datdba FROM pg_database WHERE datname = current_database()
+          UNION SELECT oid FROM pg_roles WHERE rolsuper OR rolname = 'pg_database_owner')";
+
+/// What in schema `bekk` belongs to a role that is not trusted; a function also where it is a trigger's and elsewhere.
+const FOREIGN: &str = "\
+    SELECT kind, name, pg_get_userbyid(owner)::text, current_user::text FROM (
+         SELECT 1, 'schema', quote_ident(nspname), nspowner, oid
+           FROM pg_namespace WHERE nspname = 'bekk'
+          UNION ALL
+         SELECT 2, CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
+                                WHEN 'f' THEN 'foreign table' ELSE 'table' END,
+                'bekk.' || quote_ident(relname), relowner, oid
+           FROM pg_class WHERE relnamespace = to_regnamespace('bekk') AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+          UNION ALL
+         SELECT 3, 'function', p.oid::regprocedure::text, p.proowner, p.oid
+           FROM pg_proc p
+          WHERE p.pronamespace = to_regnamespace('bekk')
+             OR p.oid IN (SELECT t.tgfoid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+                           WHERE c.relnamespace = to_regnamespace('bekk') AND NOT t.tgisinternal)
+         ) AS objects (rank, kind, name, owner, oid)
+     WHERE owner NOT IN (SELECT role FROM trusted)
+     ORDER BY rank, oid LIMIT 1";
+
+/// Finds what in schema `bekk` belongs to a role that is not trusted. `database` is for the message.
+pub(crate) async fn foreign_object(
+    client: &Client,
+    database: &str,
+) -> Result<Option<Error>, tokio_postgres::Error> {
+    let found = client
+        .query_opt(&format!("{TRUSTED} {FOREIGN}"), &[])
+        .await?;
+    Ok(found.map(|row| Error::ForeignObject {
+        object: format!(
+            "{} {} in {database}",
+            row.get::<_, String>(0),
+            row.get::<_, String>(1)
+        ),
+        owner: row.get(2),
+        role: row.get(3),
+    }))
+}
+
+const OWNERS: &str = "\
+    SELECT pg_get_userbyid(n.nspowner)::text, n.nspowner IN (SELECT role FROM trusted),
+           EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+                    WHERE a.grantee = 0 AND a.privilege_type = 'CREATE'),
+           pg_get_userbyid(c.relowner)::text, coalesce(c.relowner IN (SELECT role FROM trusted), true)
+      FROM pg_namespace n
+      LEFT JOIN pg_class c ON c.oid = to_regclass($2)
+     WHERE n.nspname = $1";
+
+/// Who may have put a stream's table where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nobody but roles that are trusted, or that a trusted one has allowed it.
+    Trusted,
+    /// Another role owns the table, in a place that only who is allowed to may write to, or that is named.
+    OfAnother(String),
+    /// Anybody may have prepared it; why.
+    Prepared(String),
+}
+
+impl Place {
+    /// What a person should know of an existing table's place.
+    pub(crate) fn warning(&self, table: &Table) -> Option<String> {
+        match self {
+            Self::OfAnother(owner) if table.has_triggers => Some(format!(
+                "the table belongs to role `{owner}`, whose triggers run with the rights of Bekk's role"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Judges where a table is, or would be made. `table` is resolved; `is_named` tells whether bekk.toml named its schema.
+pub(crate) async fn place(
+    client: &Client,
+    path: &SearchPath,
+    table: &TableName,
+    is_named: bool,
+) -> Result<Place, tokio_postgres::Error> {
+    let schema = table.schema.as_deref().unwrap_or_default();
+    let sql_name = crate::ddl::quote_table(table);
+    let found = client
+        .query_opt(&format!("{TRUSTED} {OWNERS}"), &[&schema, &sql_name])
+        .await?;
+    let Some(row) = found else {
+        return Ok(Place::Trusted);
+    };
+    let (schema_owner, is_schema_trusted): (String, bool) = (row.get(0), row.get(1));
+    let all_may_create: bool = row.get(2);
+    let (owner, is_trusted): (Option<String>, bool) = (row.get(3), row.get(4));
+    let name = &table.name;
+    let role = &path.role;
+    let how = format!(
+        "if you trust that role, name the table with its schema in bekk.toml: table = \"{table}\""
+    );
+    // Nobody chose this schema: it is in the path by its name alone.
+    if !is_named && schema == role && !is_schema_trusted {
+        return Ok(Place::Prepared(format!(
+            "table `{name}` would be looked for in schema `{schema}`, which belongs to role `{schema_owner}` and is in \
+             the search path only because it is called like role `{role}`; {how}"
+        )));
+    }
+    Ok(match owner {
+        Some(owner) if !is_trusted && all_may_create && !is_named => Place::Prepared(format!(
+            "table `{table}` belongs to role `{owner}`, and every role may create tables in schema `{schema}`: its \
+             triggers would run with the rights of role `{role}`; {how}"
+        )),
+        Some(owner) if !is_trusted => Place::OfAnother(owner),
+        _ => Place::Trusted,
+    })
+}

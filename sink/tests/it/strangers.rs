@@ -1,0 +1,419 @@
+//! Other roles of the same database: whatever they prepare there, none of it runs with the rights of Bekk's role.
+//!
+//! Each trap here makes its owner a superuser if it is ever run by one, which Bekk's role is.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bekk_sink::{Config, Control, Error, Stats, check, diff_tables, list_offsets};
+use bekk_stream::{ColumnType, TableName, Value};
+
+use crate::harness::{Db, Log, column, drain, stream, text, two_columns, until};
+
+/// A role without rights, and the body of a function that would give it all of them.
+struct Stranger {
+    role: String,
+    take_over: String,
+}
+
+impl Stranger {
+    fn new(db: &mut Db) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let role = format!("stranger_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        db.execute(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'word'; GRANT CREATE ON SCHEMA public TO PUBLIC"
+        ));
+        let take_over = format!(
+            "IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+                 EXECUTE 'ALTER ROLE {role} SUPERUSER'; END IF"
+        );
+        Self { role, take_over }
+    }
+
+    /// Does something as this role.
+    fn execute(&self, db: &mut Db, sql: &str) {
+        db.execute(&format!("SET ROLE {}; {sql}; RESET ROLE", self.role));
+    }
+
+    fn is_superuser(&self, db: &Db) -> bool {
+        let sql = format!(
+            "SELECT rolsuper FROM pg_roles WHERE rolname = '{}'",
+            self.role
+        );
+        db.one(&sql) == "t"
+    }
+}
+
+fn append(log: &Log, stream: &bekk_stream::Stream, rows: &[(i64, &'static str)]) {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(id, name)| vec![Value::Int(*id), text(name)])
+        .collect();
+    log.append_rows(&stream.name, 0, &stream.schema(), &rows);
+}
+
+#[test]
+fn functions_and_operators_in_public_are_not_called() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let body = &stranger.take_over;
+    // Each fits better than PostgreSQL's own what an unqualified call with these types means.
+    let mut traps = format!(
+        "CREATE FUNCTION public.quote_ident(name) RETURNS text LANGUAGE plpgsql AS $$ BEGIN {body};
+             RETURN pg_catalog.quote_ident($1::text); END $$;
+         CREATE FUNCTION public.starts_with(text, varchar) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN {body};
+             RETURN true; END $$;
+         CREATE FUNCTION public.concat_ws(text, varchar) RETURNS text LANGUAGE plpgsql AS $$ BEGIN {body};
+             RETURN $2; END $$;"
+    );
+    for (name, operator) in [
+        ("equal", "="),
+        ("not_less", ">="),
+        ("less", "<"),
+        ("greater", ">"),
+    ] {
+        traps.push_str(&format!(
+            "CREATE FUNCTION public.{name}(varchar, varchar) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN {body};
+                 RETURN true; END $$;
+             CREATE OPERATOR public.{operator} (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.{name});"
+        ));
+    }
+    stranger.execute(&mut db, &traps);
+    db.execute("CREATE TABLE items (id varchar(20) PRIMARY KEY, name varchar(20), at varchar(20))");
+    db.execute("CREATE TABLE items_2 (LIKE items INCLUDING ALL)");
+    let mut items = stream(
+        "items",
+        vec![
+            column("id", ColumnType::Text),
+            column("name", ColumnType::Text),
+            column("at", ColumnType::Text),
+        ],
+    );
+    items.newer_by = Some("at".to_owned());
+    log.open_stream(&items);
+    for at in ["1", "2"] {
+        let rows = [vec![text("a"), text(at), text(at)]];
+        log.append_rows("items", 0, &items.schema(), &rows);
+        drain(&db, &log, &items).unwrap();
+        assert!(!stranger.is_superuser(&db), "when row {at} was applied");
+    }
+    assert_eq!(db.rows("SELECT id, name, at FROM items"), ["a|2|2"]);
+    check(&db.options, std::slice::from_ref(&items)).unwrap();
+    list_offsets(&db.options).unwrap();
+    let table = |name: &str| TableName {
+        schema: None,
+        name: name.to_owned(),
+    };
+    let difference = diff_tables(&db.options, &items, &table("items"), &table("items_2")).unwrap();
+    assert_eq!(difference.missing.keys, ["a"]);
+    assert!(!stranger.is_superuser(&db));
+}
+
+#[test]
+fn a_schema_of_another_role_is_refused_by_name() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let stream = two_columns();
+    log.open_stream(&stream);
+    let role = &stranger.role;
+    db.execute(&format!("CREATE SCHEMA bekk AUTHORIZATION {role}"));
+    let refused = |result: Result<(), Error>, what: &str| {
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains(what) && text.contains(role), "{text}");
+    };
+    let all = |what: &str| {
+        refused(drain(&db, &log, &stream).map(drop), what);
+        refused(
+            check(&db.options, std::slice::from_ref(&stream)).map(drop),
+            what,
+        );
+        refused(list_offsets(&db.options).map(drop), what);
+        refused(bekk_sink::count_letters(&db.options).map(drop), what);
+    };
+    all("schema bekk");
+
+    db.execute("ALTER SCHEMA bekk OWNER TO CURRENT_USER");
+    drain(&db, &log, &stream).unwrap();
+    db.execute(&format!("ALTER TABLE bekk.offsets OWNER TO {role}"));
+    let all = |what: &str| {
+        refused(drain(&db, &log, &stream).map(drop), what);
+        refused(list_offsets(&db.options).map(drop), what);
+    };
+    all("table bekk.offsets");
+
+    // Handed over, and the trigger that was laid before goes on.
+    db.execute(&format!(
+        "CREATE FUNCTION public.trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {}; RETURN new; END $$;
+         ALTER FUNCTION public.trap() OWNER TO {role};
+         CREATE TRIGGER trap BEFORE UPDATE ON bekk.offsets FOR EACH ROW EXECUTE FUNCTION public.trap();
+         ALTER TABLE bekk.offsets OWNER TO CURRENT_USER",
+        stranger.take_over
+    ));
+    append(&log, &stream, &[(1, "one")]);
+    refused(
+        drain(&db, &log, &stream).map(drop),
+        "function public.trap()",
+    );
+    assert!(!stranger.is_superuser(&db));
+    db.execute("DROP FUNCTION public.trap() CASCADE");
+    drain(&db, &log, &stream).unwrap();
+    assert_eq!(db.rows("SELECT name FROM items"), ["one"]);
+}
+
+#[test]
+fn a_schema_of_a_role_that_ours_belongs_to_is_used() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let stream = two_columns();
+    log.open_stream(&stream);
+    append(&log, &stream, &[(1, "one")]);
+    let role = &stranger.role;
+    let database = db.options.dbname.clone().unwrap();
+    // The role that Bekk connects as here: a member of the one that owns the schema, and nothing else.
+    db.execute(&format!(
+        "CREATE ROLE {role}_sink LOGIN PASSWORD 'word' IN ROLE {role};
+         CREATE SCHEMA bekk AUTHORIZATION {role}; GRANT TEMPORARY ON DATABASE {database} TO {role}_sink"
+    ));
+    let mut options = db.options.clone();
+    options.user = Some(format!("{role}_sink"));
+    options.password = Some("word".to_owned());
+    drain(&Db::connect(options), &log, &stream).unwrap();
+    assert_eq!(db.rows("SELECT name FROM items"), ["one"]);
+}
+
+#[test]
+fn a_table_that_anybody_could_have_prepared_is_refused_unless_it_is_named() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let mut stream = two_columns();
+    log.open_stream(&stream);
+    append(&log, &stream, &[(1, "one")]);
+    stranger.execute(
+        &mut db,
+        &format!(
+            "CREATE TABLE public.items (id int8 PRIMARY KEY, name text NOT NULL);
+             CREATE FUNCTION public.trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {}; RETURN new; END $$;
+             CREATE TRIGGER trap BEFORE INSERT ON public.items FOR EACH ROW EXECUTE FUNCTION public.trap()",
+            stranger.take_over
+        ),
+    );
+    let error = drain(&db, &log, &stream).unwrap_err().to_string();
+    assert!(
+        error.contains(&stranger.role) && error.contains("table = \"public.items\""),
+        "{error}"
+    );
+    let report = check(&db.options, std::slice::from_ref(&stream)).unwrap();
+    assert!(
+        report.tables[0].problems[0].contains(&stranger.role),
+        "{report:?}"
+    );
+    assert!(!stranger.is_superuser(&db));
+
+    // Where only those may create tables who were allowed to, the table of another is one like any other.
+    db.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC; DROP FUNCTION public.trap() CASCADE");
+    drain(&db, &log, &stream).unwrap();
+    db.execute("GRANT CREATE ON SCHEMA public TO PUBLIC");
+    stream.table.schema = Some("public".to_owned());
+    drain(&db, &log, &stream).unwrap();
+    assert_eq!(db.rows("SELECT name FROM items"), ["one"]);
+}
+
+#[test]
+fn a_schema_that_is_called_like_the_role_is_refused_if_it_is_anothers() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let stream = two_columns();
+    log.open_stream(&stream);
+    let user = format!("{}_sink", stranger.role);
+    let mut options = db.options.clone();
+    let database = options.dbname.clone().unwrap();
+    options.user = Some(user.clone());
+    options.password = Some("word".to_owned());
+    db.execute(&format!(
+        "CREATE ROLE {user} LOGIN PASSWORD 'word'; GRANT ALL ON DATABASE {database} TO {user};
+         CREATE SCHEMA {user} AUTHORIZATION {}; GRANT ALL ON SCHEMA {user} TO PUBLIC",
+        stranger.role
+    ));
+    let theirs = Db::connect(options);
+    let error = drain(&theirs, &log, &stream).unwrap_err().to_string();
+    assert!(error.contains(&stranger.role), "{error}");
+    db.execute(&format!("ALTER SCHEMA {user} OWNER TO {user}"));
+    drain(&theirs, &log, &stream).unwrap();
+    assert_eq!(
+        db.one("SELECT schemaname FROM pg_tables WHERE tablename = 'items'"),
+        user
+    );
+}
+
+#[test]
+fn triggers_and_defaults_find_what_the_roles_path_has() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = two_columns();
+    log.open_stream(&stream);
+    // Neither names a schema, and the trigger also changes the path for the session.
+    db.execute(
+        "CREATE TABLE audit (id int8);
+         CREATE FUNCTION label(int8) RETURNS text LANGUAGE sql AS 'SELECT ''n'' || $1';
+         CREATE FUNCTION made() RETURNS text LANGUAGE sql AS 'SELECT label(count(*)) FROM audit';
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO audit VALUES (new.id);
+             PERFORM set_config('search_path', 'audit_elsewhere, public', false);
+             RETURN new; END $$;
+         CREATE TABLE items (id int8 PRIMARY KEY, name text, made text DEFAULT made());
+         CREATE TRIGGER note BEFORE INSERT OR UPDATE ON items FOR EACH ROW EXECUTE FUNCTION note()",
+    );
+    // The first by COPY, the second by merging, the third alone behind one that is refused.
+    append(&log, &stream, &[(1, "one")]);
+    drain(&db, &log, &stream).unwrap();
+    append(&log, &stream, &[(1, "again"), (2, "two")]);
+    drain(&db, &log, &stream).unwrap();
+    db.execute("ALTER TABLE items ADD CHECK (name <> 'bad')");
+    append(&log, &stream, &[(3, "bad"), (4, "four")]);
+    let summary = drain(&db, &log, &stream).unwrap();
+    assert_eq!((summary.rows, summary.dead), (1, 1));
+    assert_eq!(
+        db.rows("SELECT name FROM items ORDER BY id"),
+        ["again", "two", "four"]
+    );
+    assert_eq!(
+        db.rows("SELECT id FROM audit ORDER BY 1"),
+        ["1", "1", "1", "2", "4"]
+    );
+
+    // The default of a column that the records do not have calls a function that calls another.
+    let letters = bekk_sink::count_letters(&db.options).unwrap();
+    assert_eq!(letters[0].reason, "refused");
+    assert_eq!(db.one("SELECT made FROM items WHERE id = 4"), "n4");
+}
+
+#[test]
+fn a_case_insensitive_key_is_compared_as_its_type_compares() {
+    let (mut db, log) = (Db::new(), Log::new());
+    db.execute("CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext");
+    db.execute("CREATE TABLE items (id ext.citext PRIMARY KEY, name text)");
+    let items = stream(
+        "items",
+        vec![
+            column("id", ColumnType::Text),
+            column("name", ColumnType::Text),
+        ],
+    );
+    log.open_stream(&items);
+    for (id, name) in [("a", "one"), ("A", "two"), ("A", "two")] {
+        log.append_rows("items", 0, &items.schema(), &[vec![text(id), text(name)]]);
+        drain(&db, &log, &items).unwrap();
+    }
+    assert_eq!(db.rows("SELECT id, name FROM items"), ["a|two"]);
+    db.execute(
+        "CREATE TABLE items_2 (LIKE items INCLUDING ALL); INSERT INTO items_2 VALUES ('A', 'two')",
+    );
+    let table = |name: &str| TableName {
+        schema: None,
+        name: name.to_owned(),
+    };
+    let difference = diff_tables(&db.options, &items, &table("items"), &table("items_2")).unwrap();
+    // The keys are equal, though they are written in different ways.
+    assert_eq!(
+        (difference.added.rows, difference.missing.rows),
+        (0, 0),
+        "{difference:?}"
+    );
+}
+
+#[test]
+fn a_session_of_another_role_is_no_member() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let mut stream = two_columns();
+    stream.partitions = 4;
+    log.open_stream(&stream);
+    let (stats, control) = (Stats::default(), Control::new());
+    let config = Config::new(db.options.clone());
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| {
+            let streams = std::slice::from_ref(&stream);
+            bekk_sink::run(&config, streams, &log.client, &stats, &control)
+        });
+        let stop = StopOnDrop(&control);
+        let held = || {
+            stats
+                .positions()
+                .iter()
+                .filter(|position| position.held)
+                .count()
+        };
+        until("all partitions are held", || held() == 4);
+        let name = db.one(
+            "SELECT application_name FROM pg_stat_activity WHERE datname = current_database()
+                AND application_name LIKE 'bekk-sink %' LIMIT 1",
+        );
+        let prefix = name.rsplit_once(' ').unwrap().0;
+        let mut options = db.options.clone();
+        options.user = Some(stranger.role.clone());
+        options.password = Some("word".to_owned());
+        let strangers: Vec<_> = (0..3)
+            .map(|i| {
+                let mut theirs = Db::connect(options.clone());
+                theirs.execute(&format!("SET application_name = '{prefix} 0000{i}'"));
+                theirs
+            })
+            .collect();
+        // Two looks of the keeper, which would have given three of them up.
+        std::thread::sleep(std::time::Duration::from_millis(1_200));
+        assert_eq!(held(), 4);
+        drop(strangers);
+        drop(stop);
+        sink.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn the_rights_that_are_documented_suffice_and_each_that_is_missing_is_named() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    db.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC");
+    let stream = two_columns();
+    log.open_stream(&stream);
+    append(&log, &stream, &[(1, "one")]);
+    let database = db.options.dbname.clone().unwrap();
+    db.execute(&format!(
+        "CREATE TABLE items (id int8 PRIMARY KEY, name text);
+         REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"
+    ));
+    let mut options = db.options.clone();
+    options.user = Some(stranger.role.clone());
+    options.password = Some("word".to_owned());
+    let theirs = Db::connect(options);
+    let report = check(&theirs.options, std::slice::from_ref(&stream)).unwrap();
+    assert!(!report.is_good());
+    let problems = [report.problems, report.tables[0].problems.clone()].concat();
+    for right in ["TEMPORARY", "CREATE", "INSERT"] {
+        let is_named = problems.iter().any(|problem| problem.contains(right));
+        assert!(is_named, "{right}: {problems:?}");
+    }
+
+    // The script as psql would send it.
+    let script = include_str!("../../../db/rights.sql")
+        .replace(":\"DBNAME\"", &database)
+        .replace(":\"role\"", &stranger.role)
+        .replace(":\"schema\"", "public")
+        .replace(":\"table\"", "items");
+    db.execute(&script);
+    let report = check(&theirs.options, std::slice::from_ref(&stream)).unwrap();
+    assert!(report.is_good(), "{report:?}");
+    drain(&theirs, &log, &stream).unwrap();
+    append(&log, &stream, &[(1, "again"), (2, "two")]);
+    drain(&theirs, &log, &stream).unwrap();
+    assert_eq!(
+        db.rows("SELECT name FROM items ORDER BY id"),
+        ["again", "two"]
+    );
+}
+
+/// Stops the sink also if the test fails, for the scope waits for it.
+struct StopOnDrop<'a>(&'a Control);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
