@@ -1,12 +1,18 @@
 //! The compressions that other writers use; this crate's own writer has only LZ4.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::lz4::CONTENT_BYTES_MAX;
 
 const GZIP: i16 = 1;
 const SNAPPY: i16 = 2;
+const LZ4: i16 = 3;
 const ZSTD: i16 = 4;
+
+/// The most bytes that a byte can become; of zstd there is no such number.
+const GZIP_RATIO_MAX: usize = 1_032;
+const SNAPPY_RATIO_MAX: usize = 32;
+const LZ4_RATIO_MAX: usize = 256;
 
 /// What the Java client's snappy begins with: its magic, then two versions of four bytes.
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
@@ -23,6 +29,44 @@ pub(crate) fn decompress(compression: i16, bytes: &[u8], out: &mut Vec<u8>) -> R
             read_all(decoder.map_err(|error| error.to_string())?, out)
         }
         other => Err(format!("a record batch of unknown compression {other}")),
+    }
+}
+
+/// Whether compressed bytes hold more than `max`. As little of them is decompressed as tells; what cannot be decompressed
+/// is for its reader to tell.
+pub(crate) fn is_larger(compression: i16, bytes: &[u8], max: usize) -> bool {
+    let can_be = |ratio: usize| bytes.len().saturating_mul(ratio) > max;
+    match compression {
+        GZIP if can_be(GZIP_RATIO_MAX) => holds_more(flate2::read::MultiGzDecoder::new(bytes), max),
+        LZ4 if can_be(LZ4_RATIO_MAX) => holds_more(lz4_flex::frame::FrameDecoder::new(bytes), max),
+        SNAPPY if can_be(SNAPPY_RATIO_MAX) => {
+            let mut out = Vec::new();
+            decompress(SNAPPY, bytes, &mut out).is_ok() && out.len() > max
+        }
+        ZSTD => ruzstd::decoding::StreamingDecoder::new(bytes)
+            .is_ok_and(|decoder| holds_more(decoder, max)),
+        _ => false,
+    }
+}
+
+fn holds_more(decoder: impl Read, max: usize) -> bool {
+    let mut counted = Counted(0);
+    // What came before an error counts too.
+    let _ = io::copy(&mut decoder.take(max as u64 + 1), &mut counted);
+    counted.0 > max
+}
+
+/// Counts what is written.
+struct Counted(usize);
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -113,6 +157,30 @@ mod tests {
         );
         check(ZSTD, &zstd, &content);
         assert!(decompress(7, b"x", &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn what_holds_too_much_is_told() {
+        let content = vec![0; 300_000];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(&content).unwrap();
+        let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        lz4.write_all(&content).unwrap();
+        let zstd = ruzstd::encoding::compress_to_vec(
+            &content[..],
+            ruzstd::encoding::CompressionLevel::Fastest,
+        );
+        let snappy = snap::raw::Encoder::new().compress_vec(&content).unwrap();
+        for (compression, bytes) in [
+            (GZIP, gzip.finish().unwrap()),
+            (LZ4, lz4.finish().unwrap()),
+            (ZSTD, zstd),
+            (SNAPPY, snappy),
+        ] {
+            assert!(is_larger(compression, &bytes, 299_999), "{compression}");
+            assert!(!is_larger(compression, &bytes, 300_000), "{compression}");
+            assert!(!is_larger(compression, b"no such thing", 10));
+        }
     }
 
     #[test]

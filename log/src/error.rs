@@ -193,6 +193,19 @@ pub enum Error {
         /// The id expected.
         expected: LogId,
     },
+    /// Everybody may write to a directory that belongs to another user.
+    #[error(
+        "everybody may write to `{path}` (mode {mode:04o}), which belongs to user id {owner}: whoever does could take the \
+         log over; use a directory below it, or have its owner run: chmod go-rwx '{path}'"
+    )]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Stored bytes are damaged.
     #[error("log `{path}` is damaged: {detail}")]
     Corrupt {

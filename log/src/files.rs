@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::Error;
+use crate::{Error, private};
 
 /// What the name of a file or directory being made ends in; leftovers are removed when the log is opened.
 pub(crate) const TEMPORARY: &str = ".tmp";
@@ -78,7 +78,7 @@ impl FileKind {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = private::create_file(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -102,7 +102,7 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
     path.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Makes a directory and those above it, durably.
+/// Makes a directory and those above it, durably; only their user may enter those that are new.
 pub(crate) fn create_dir(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
@@ -113,7 +113,7 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), Error> {
     {
         create_dir(parent)?;
     }
-    match fs::create_dir(path) {
+    match private::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(io_error("make directory", path, error))
         }

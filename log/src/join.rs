@@ -1,12 +1,12 @@
 //! Sharing a log's directory: the holder of its lock owns the log and serves the others, its guests.
 //!
 //! The owner serves on a port of the loopback interface and leaves the address and a token in `DIR/owner`,
-//! which only its user can read. A guest watches the lock and that file; when the owner goes it gives its
+//! which only its user can read. A guest sends nothing before the owner has proved that it knows the token. It watches the lock and that file; when the owner goes it gives its
 //! client up, and joins anew: as owner or as the guest of another. The lock is never broken.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,12 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use uuid::Uuid;
 
-use crate::lock;
+use crate::relay::Relay;
 use crate::remote::Remote;
-use crate::serve::Credentials;
-use crate::{Client, Config, Error, LogId, RemoteConfig, ServeConfig, Server, files};
+use crate::serve::{Credentials, GuestToken};
+use crate::{
+    Client, Config, Error, LogId, RemoteConfig, ServeConfig, Server, files, lock, private,
+};
 
 /// How long to wait before the lock is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
@@ -32,7 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Under which name guests authenticate.
 const GUEST: &str = "guest";
 /// The first line of `DIR/owner`.
-const OWNER_FORMAT: &str = "bekk owner 1";
+const OWNER_FORMAT: &str = "bekk owner 2";
 
 /// What a process wants to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,10 +86,14 @@ pub(crate) fn join(
 
 /// Becomes the owner's guest; `None` if it does not answer: it may have gone, or not be ready.
 fn visit(owner: Owner, dir: &Path) -> Result<Option<Client>, Error> {
-    if TcpStream::connect_timeout(&owner.address, CONNECT_TIMEOUT).is_err() {
-        return Ok(None);
-    }
-    let mut config = RemoteConfig::new(owner.address.to_string());
+    let relay = match Relay::start(owner.address, GuestToken::new(owner.token.clone())) {
+        Ok(relay) => relay,
+        Err(error) => {
+            tracing::debug!(%error, "the log's owner does not answer");
+            return Ok(None);
+        }
+    };
+    let mut config = RemoteConfig::new(relay.local_addr().to_string());
     let properties = [
         ("security.protocol", "SASL_PLAINTEXT"),
         ("sasl.mechanism", "PLAIN"),
@@ -110,7 +117,7 @@ fn visit(owner: Owner, dir: &Path) -> Result<Option<Client>, Error> {
         });
     }
     let remote = Arc::new(remote);
-    let watch = OwnerWatch::start(dir, owner, Arc::clone(&remote))?;
+    let watch = OwnerWatch::start(dir, owner, Arc::clone(&remote), relay)?;
     Ok(Some(Client::of_guest(remote, watch)))
 }
 
@@ -126,7 +133,16 @@ struct Owner {
 impl Owner {
     /// What the file says; `None` if it is not there, or not one that this version knows.
     fn read(dir: &Path) -> Option<Self> {
-        let text = fs::read_to_string(owner_path(dir)).ok()?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(owner_path(dir))
+            .ok()?;
+        if !private::is_ours(&file.metadata().ok()?) {
+            return None;
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
         let mut lines = text.lines();
         if lines.next()? != OWNER_FORMAT {
             return None;
@@ -191,6 +207,7 @@ impl Host {
             username: GUEST.to_owned(),
             password: token.clone(),
         });
+        config.guests = Some(GuestToken::new(token.clone()));
         let server = Server::start(client.without_host(), config)?;
         let owner = Owner {
             address: server.local_addr(),
@@ -217,10 +234,12 @@ impl Host {
 pub(crate) struct OwnerWatch {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// The way to the owner, as long as it is watched.
+    _relay: Relay,
 }
 
 impl OwnerWatch {
-    fn start(dir: &Path, owner: Owner, remote: Arc<Remote>) -> Result<Self, Error> {
+    fn start(dir: &Path, owner: Owner, remote: Arc<Remote>, relay: Relay) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new()
             .name("owner-watch".to_owned())
@@ -240,6 +259,7 @@ impl OwnerWatch {
         Ok(Self {
             stop,
             thread: Some(thread),
+            _relay: relay,
         })
     }
 }

@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::Error;
 use crate::files::{self, io_error};
+use crate::private;
 use crate::segment::journals;
 
 /// What each write ends in
@@ -86,7 +87,7 @@ pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>
 }
 
 fn keep(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    File::create(path)
+    private::create_file(path)
         .and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()

@@ -1,9 +1,9 @@
-//! `DIR/LOCK`: one process has a log.
+//! `DIR/LOCK`: one process has a log. Only its user can open the file, so that no other can hold the lock.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
-use crate::{Error, files};
+use crate::{Error, files, private};
 
 /// The lock of a log's directory, held.
 pub(crate) struct DirLock(File);
@@ -11,7 +11,8 @@ pub(crate) struct DirLock(File);
 impl DirLock {
     pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("LOCK");
-        let file = File::create(&path).map_err(|source| files::io_error("open", &path, source))?;
+        let file =
+            private::create_file(&path).map_err(|source| files::io_error("open", &path, source))?;
         match file.try_lock() {
             Ok(()) => {
                 // The last owner's, if it was killed: its guests see at once that it is gone.

@@ -2,6 +2,7 @@
 
 use crate::append;
 use crate::batch::{self, BatchView, COMPRESSION_MASK};
+use crate::codec;
 use crate::producers::Sequenced;
 use crate::record::RECORD_BYTES_MIN;
 
@@ -13,6 +14,9 @@ const CONTROL: i16 = 1 << 5;
 /// A batch's records may not be from further in the future: one of the year 9999 would stand in the way of
 /// every search by time.
 const AHEAD_MS_MAX: i64 = 60 * 60 * 1000;
+
+/// The most bytes that a batch's records may have when they are decompressed.
+const CONTENT_BYTES_MAX: usize = 64 << 20;
 
 /// A batch that may be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,13 @@ impl Produced {
         let room = (sent.len() - batch::HEADER_BYTES) / RECORD_BYTES_MIN;
         if compression == batch::UNCOMPRESSED && view.records() as usize > room {
             return invalid("a record batch is too small for its records");
+        }
+        // Checked here once, so that no reader meets it.
+        if codec::is_larger(compression, &sent[batch::HEADER_BYTES..], CONTENT_BYTES_MAX) {
+            return Err(Unfit::TooLarge {
+                bytes: sent.len(),
+                max: bytes_max,
+            });
         }
         let max_timestamp_ms = view.max_timestamp_ms();
         if max_timestamp_ms > now_ms.saturating_add(AHEAD_MS_MAX) {

@@ -18,6 +18,8 @@ pub const GROUP_ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Lets go of the segments that nothing keeps, and returns how many bytes that gave back.
 pub(crate) fn apply(core: &Core) -> Result<u64, Error> {
     let _retaining = lock(&core.retaining);
+    let active_ms = i64::try_from(GROUP_ACTIVE.as_millis()).unwrap_or(i64::MAX);
+    core.shared.state.expire_foreign(now_ms() - active_ms)?;
     let committed = core.settled.of(
         core.shared.state.committed()?,
         core.shared.config.retention_delay,

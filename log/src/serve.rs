@@ -17,6 +17,9 @@ mod deletion;
 mod fetch;
 mod group_offsets;
 mod groups;
+mod guard;
+mod guesses;
+mod guests;
 mod list_offsets;
 mod metadata;
 mod places;
@@ -27,24 +30,27 @@ mod sasl;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod visitor;
 mod wire;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::rustls;
 
 use self::code::Code;
+use self::guesses::Guesses;
+pub(crate) use self::guests::{GuestQuestion, GuestToken};
 use self::places::Places;
 pub use self::sasl::Credentials;
 pub use self::tls::TlsConfig;
 use crate::store::Store;
-use crate::{Client, Error};
+use crate::{Client, Error, peer};
 
 /// How long connections may take to end when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,6 +66,10 @@ pub struct ServeConfig {
     pub advertise: Option<(String, u16)>,
     /// What a client has to know; `None`: whoever reaches the address may do all.
     pub credentials: Option<Credentials>,
+    /// What a client has to know that may only read, beside those; `None`: there are none.
+    pub read_credentials: Option<Credentials>,
+    /// For the guests of a log's directory: what it proves to them that it knows. Nobody else is let in.
+    pub(crate) guests: Option<GuestToken>,
     /// The certificate; `None`: connections are not encrypted.
     pub tls: Option<TlsConfig>,
     /// The most connections. Beyond it a new one gets the place of a client that asks for nothing; where there is
@@ -87,6 +97,8 @@ impl ServeConfig {
             listen,
             advertise: None,
             credentials: None,
+            read_credentials: None,
+            guests: None,
             tls: None,
             connections_max: 512,
             request_bytes_max: 32 << 20,
@@ -123,6 +135,7 @@ struct Broker {
     /// always completed.
     finishing: Arc<Semaphore>,
     places: Arc<Places>,
+    guesses: Guesses,
     /// The failed write after which the log takes no more.
     failure: Mutex<Option<String>>,
     stopping: watch::Receiver<bool>,
@@ -160,6 +173,7 @@ impl Server {
             answer_room: Arc::new(Semaphore::new(room)),
             finishing: Arc::new(Semaphore::new(1)),
             places: Arc::new(Places::new(config.connections_max)),
+            guesses: Guesses::default(),
             failure: Mutex::default(),
             stopping,
             config,
@@ -235,6 +249,11 @@ impl Broker {
     }
 }
 
+fn is_stranger(stream: &TcpStream, peer: SocketAddr) -> bool {
+    let local = stream.local_addr();
+    local.is_ok_and(|local| peer::is_stranger(local, peer))
+}
+
 async fn accept(broker: Arc<Broker>, listener: TcpListener) {
     let mut stopping = broker.stopping.clone();
     let mut connections = JoinSet::new();
@@ -246,6 +265,10 @@ async fn accept(broker: Arc<Broker>, listener: TcpListener) {
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
+                if broker.config.guests.is_some() && is_stranger(&stream, peer) {
+                    tracing::debug!(%peer, "a connection of another user is closed");
+                    continue;
+                }
                 let Some(place) = broker.places.take(peer) else {
                     continue;
                 };

@@ -36,8 +36,8 @@ impl Sessions {
         })
     }
 
-    /// Begins the session of this number, as [`begin`](Self::begin); says whether it is above all earlier ones,
-    /// else nothing is done.
+    /// Begins the session of this number, as [`begin`](Self::begin); says whether it is the one after the newest, else
+    /// nothing is done: a number far above would leave none for later ones.
     pub(crate) fn begin_at(
         &self,
         ingest: &str,
@@ -45,7 +45,7 @@ impl Sessions {
         persist: impl FnOnce() -> Result<(), Error>,
     ) -> Result<bool, Error> {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-        if number <= self.highest(&newest, ingest) {
+        if Some(number) != self.highest(&newest, ingest).checked_add(1) {
             return Ok(false);
         }
         persist()?;
@@ -57,6 +57,18 @@ impl Sessions {
     pub(crate) fn newest(&self, ingest: &str) -> Option<u64> {
         let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
         Some(self.highest(&newest, ingest)).filter(|number| *number > 0)
+    }
+
+    /// Whether the ingest has had a session.
+    pub(crate) fn is_known(&self, ingest: &str) -> bool {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        newest.contains_key(ingest)
+    }
+
+    /// How many ingests have had one.
+    pub(crate) fn count(&self) -> usize {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        newest.len()
     }
 
     fn highest(&self, newest: &HashMap<String, u64>, ingest: &str) -> u64 {

@@ -9,6 +9,7 @@ use crate::append::{Part, Placed, Request};
 use crate::background::Threads;
 use crate::lock::DirLock;
 use crate::mark::{Ends, Mark};
+use crate::private::make_private;
 use crate::producer_ids::ProducerIds;
 use crate::retention::{IdleHolders, Settled};
 use crate::sessions::Sessions;
@@ -53,6 +54,7 @@ impl Store {
     pub(crate) fn open(config: Config) -> Result<Self, Error> {
         network_fs::refuse(&config.dir)?;
         files::create_dir(&config.dir)?;
+        make_private(&config.dir)?;
         let lock = DirLock::take(&config.dir)?;
         space::use_spare(&config.dir);
         let is_new = !config.dir.join("state").exists() && !config.dir.join("topics").exists();
@@ -245,7 +247,7 @@ impl Core {
         Ok(session)
     }
 
-    /// Begins the session of this number, if it is above all earlier ones; says whether it is.
+    /// Begins the session of this number, if it is the one after the newest; says whether it is.
     pub(crate) fn begin_session_at(&self, ingest: &str, number: u64) -> Result<bool, Error> {
         check_name("ingest", ingest)?;
         let begun = self.shared.sessions.begin_at(ingest, number, || {

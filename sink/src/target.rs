@@ -447,7 +447,7 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
                     stream: stream.name.clone(),
                     table: stream.table.to_string(),
                     exists: false,
-                    problems: access::problems_without_table(&session.client, stream)
+                    problems: access::problems_without_table(&session.client, &name)
                         .await
                         .map_err(failed)?,
                     warnings: Vec::new(),

@@ -24,6 +24,8 @@ const SESSION_PREFIX: &str = "bekk-session/";
 const HOLD_PREFIX: &str = "bekk-hold/";
 /// Group by whose commits everything is made durable that was appended before
 const PERSIST_GROUP: &str = "bekk-persist/all";
+/// How often a session is tried to begin while others begin theirs.
+const SESSION_ATTEMPTS_MAX: usize = 20;
 /// How long to wait for an answer before it is seen whether the server has gone.
 const ANSWER_WAIT: Duration = Duration::from_millis(50);
 
@@ -111,8 +113,11 @@ impl Groups {
 
     /// Begins the session behind the newest one.
     pub(super) fn begin_session(&self, ingest: &str) -> Result<u64, Error> {
-        loop {
-            let number = self.newest_session(ingest)?.unwrap_or(0) + 1;
+        for _ in 0..SESSION_ATTEMPTS_MAX {
+            let newest = self.newest_session(ingest)?.unwrap_or(0);
+            let Some(number) = newest.checked_add(1).filter(|n| i64::try_from(*n).is_ok()) else {
+                break;
+            };
             let group = session_group(ingest);
             let begun = self.commit_now(&group, SESSIONS_TOPIC, &[(0, Offset::new(number))]);
             self.drop_client(&group);
@@ -127,6 +132,10 @@ impl Groups {
                 }
             }
         }
+        Err(self.link.refused(
+            Request::cluster("begin a session"),
+            "another program begins sessions of this ingest; look at who may write to the log",
+        ))
     }
 
     pub(super) fn hold(

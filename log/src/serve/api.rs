@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::caller::Caller;
 use super::code::Code;
 use super::connection::Ended;
 use super::requests::Frame;
 use super::sasl::{self, Access};
+use super::visitor::{Rights, Sender, Visitor};
 use super::wire::{Malformed, Reader, Writer};
 use super::{
     Broker, configs, create_topics, deletion, fetch, group_offsets, groups, list_offsets, metadata,
@@ -116,17 +116,14 @@ pub(super) async fn answer_stranger(
     broker: &Broker,
     access: &mut Access,
     frame: Frame,
+    peer: SocketAddr,
 ) -> Result<Answer, Ended> {
-    let credentials = broker.config.credentials.as_ref();
     if *access == Access::BareMechanism {
-        if !sasl::is_right(&frame.bytes, credentials) {
-            tokio::time::sleep(sasl::FAILED_PAUSE).await;
-            return Err(Ended::Unauthenticated);
-        }
-        *access = Access::Granted;
+        let rights = rights(broker, peer, &frame.bytes).await?;
+        *access = Access::Granted(rights.ok_or(Ended::Unauthenticated)?);
         return Ok(Answer::small(Writer::new()));
     }
-    let (header, body) = decode_header(&frame.bytes)?;
+    let (header, mut body) = decode_header(&frame.bytes)?;
     check_offered(broker, &header)?;
     let version = header.version;
     let mut out = begin(&header);
@@ -134,9 +131,13 @@ pub(super) async fn answer_stranger(
         API_VERSIONS => api_versions(broker, version, body, &mut out)?,
         SASL_HANDSHAKE => sasl::handshake(access, version, body, &mut out)?,
         SASL_AUTHENTICATE => {
-            sasl::authenticate(access, credentials, version, body, &mut out)?;
-            if *access != Access::Granted {
-                tokio::time::sleep(sasl::FAILED_PAUSE).await;
+            let token = sasl::decode_token(&mut body)?;
+            let rights = match *access {
+                Access::Mechanism => rights(broker, peer, token).await?,
+                _ => None,
+            };
+            sasl::authenticate(access, rights, version, &mut out);
+            if !matches!(*access, Access::Granted(_)) {
                 *access = Access::Refused;
             }
         }
@@ -145,11 +146,23 @@ pub(super) async fn answer_stranger(
     Ok(Answer::small(out))
 }
 
+/// What a message of PLAIN gives a right to. An address that has guessed waits its turn; a wrong guess is noted.
+async fn rights(broker: &Broker, peer: SocketAddr, token: &[u8]) -> Result<Option<Rights>, Ended> {
+    let turn = broker.guesses.turn(peer.ip());
+    tokio::time::sleep_until(turn.ok_or(Ended::Unauthenticated)?).await;
+    let rights = sasl::rights(token, &broker.config);
+    if rights.is_none() {
+        broker.guesses.note(peer, &sasl::user(token));
+        tokio::time::sleep(sasl::FAILED_PAUSE).await;
+    }
+    Ok(rights)
+}
+
 /// Answers a request, if it is none to produce.
 pub(super) async fn answer(
     broker: &Arc<Broker>,
     frame: Frame,
-    reached: SocketAddr,
+    visitor: Visitor,
 ) -> Result<Answer, Ended> {
     let (header, body) = decode_header(&frame.bytes)?;
     trace(&header, &frame);
@@ -170,7 +183,7 @@ pub(super) async fn answer(
         // Decoded again: what was decoded above borrows from the frame.
         let (header, body) = decode_header(&frame.bytes)?;
         let mut out = begin(&header);
-        dispatch(&broker, header, body, reached, &mut out)?;
+        dispatch(&broker, header, body, visitor, &mut out)?;
         Ok::<_, Ended>(Answer::small(out))
     });
     answered.await.map_err(|_| Ended::Closed)?
@@ -209,13 +222,14 @@ pub(super) fn is_fetch(frame: &Frame) -> bool {
 pub(super) async fn answer_produces(
     broker: &Arc<Broker>,
     frames: Vec<Frame>,
+    visitor: Visitor,
 ) -> Vec<Result<Option<Answer>, Ended>> {
     let broker = Arc::clone(broker);
     let answered = tokio::task::spawn_blocking(move || {
         let mut begun = Vec::new();
         let mut ended = None;
         for frame in &frames {
-            match begin_produce(&broker, frame) {
+            match begin_produce(&broker, frame, visitor) {
                 Ok(one) => begun.push(one),
                 Err(malformed) => {
                     ended = Some(Err(malformed.into()));
@@ -237,11 +251,12 @@ pub(super) async fn answer_produces(
 fn begin_produce<'a>(
     broker: &Broker,
     frame: &'a Frame,
+    visitor: Visitor,
 ) -> Result<(produce::Begun<'a>, Writer), Malformed> {
     let (header, body) = decode_header(&frame.bytes)?;
     trace(&header, frame);
-    let caller = Caller::of(header.client_id);
-    let begun = produce::begin(broker, &caller, header.version, body)?;
+    let sender = Sender::new(visitor, header.client_id);
+    let begun = produce::begin(broker, &sender, header.version, body)?;
     Ok((begun, begin(&header)))
 }
 
@@ -249,31 +264,35 @@ fn begin_produce<'a>(
 fn dispatch(
     broker: &Broker,
     header: Header<'_>,
-    body: Reader<'_>,
-    reached: SocketAddr,
+    mut body: Reader<'_>,
+    visitor: Visitor,
     out: &mut Writer,
 ) -> Result<(), Ended> {
     let version = header.version;
-    let caller = Caller::of(header.client_id);
+    let reached = visitor.reached;
+    let sender = Sender::new(visitor, header.client_id);
     match header.key {
         LIST_OFFSETS => list_offsets::answer(broker, version, body, out)?,
         METADATA => metadata::answer(broker, version, body, reached, out)?,
-        OFFSET_COMMIT => group_offsets::commit(broker, &caller, version, body, out)?,
+        OFFSET_COMMIT => group_offsets::commit(broker, &sender, version, body, out)?,
         OFFSET_FETCH => group_offsets::fetch(broker, version, body, out)?,
         FIND_COORDINATOR => metadata::find_coordinator(broker, version, body, reached, out)?,
-        CREATE_TOPICS => create_topics::answer(broker, version, body, out)?,
-        DELETE_TOPICS => deletion::delete_topics(broker, body, out)?,
-        DELETE_RECORDS => deletion::delete_records(broker, body, out)?,
-        INIT_PRODUCER_ID => producer_id::answer(broker, version, body, out)?,
+        CREATE_TOPICS => create_topics::answer(broker, &sender, version, body, out)?,
+        DELETE_TOPICS => deletion::delete_topics(broker, &sender, body, out)?,
+        DELETE_RECORDS => deletion::delete_records(broker, &sender, body, out)?,
+        INIT_PRODUCER_ID => producer_id::answer(broker, &sender, version, body, out)?,
         DESCRIBE_CONFIGS => configs::describe(broker, version, body, out)?,
-        ALTER_CONFIGS => configs::alter(broker, body, out)?,
+        ALTER_CONFIGS => configs::alter(broker, &sender, body, out)?,
         DESCRIBE_GROUPS => groups::describe(broker, version, body, out)?,
         LIST_GROUPS => groups::list(broker, version, body, out)?,
-        DELETE_GROUPS => groups::delete(broker, &caller, body, out)?,
-        OFFSET_DELETE => groups::delete_offsets(broker, &caller, body, out)?,
-        SASL_HANDSHAKE => sasl::handshake(&mut Access::Granted, version, body, out)?,
+        DELETE_GROUPS => groups::delete(broker, &sender, body, out)?,
+        OFFSET_DELETE => groups::delete_offsets(broker, &sender, body, out)?,
+        SASL_HANDSHAKE => {
+            sasl::handshake(&mut Access::Granted(visitor.rights), version, body, out)?;
+        }
         SASL_AUTHENTICATE => {
-            sasl::authenticate(&mut Access::Granted, None, version, body, out)?;
+            sasl::decode_token(&mut body)?;
+            sasl::authenticate(&mut Access::Granted(visitor.rights), None, version, out);
         }
         _ => api_versions(broker, version, body, out)?,
     }

@@ -21,6 +21,7 @@ impl Code {
     pub(super) const UNKNOWN_MEMBER_ID: Self = Self(25);
     pub(super) const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     pub(super) const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
+    pub(super) const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub(super) const INVALID_TIMESTAMP: Self = Self(32);
     pub(super) const UNSUPPORTED_SASL_MECHANISM: Self = Self(33);
     pub(super) const ILLEGAL_SASL_STATE: Self = Self(34);

@@ -8,7 +8,9 @@ use super::Broker;
 use super::caller::META_TOPIC;
 use super::code::{Code, Refused};
 use super::connection::Ended;
+use super::guard;
 use super::metadata::BROKER_ID;
+use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::{Durability, Retention};
 
@@ -170,7 +172,12 @@ fn broker_configs(broker: &Broker) -> Result<Vec<Config>, Refused> {
     Ok(configs.collect())
 }
 
-pub(super) fn alter(broker: &Broker, mut body: Reader<'_>, out: &mut Writer) -> Result<(), Ended> {
+pub(super) fn alter(
+    broker: &Broker,
+    sender: &Sender<'_>,
+    mut body: Reader<'_>,
+    out: &mut Writer,
+) -> Result<(), Ended> {
     let wanted = body.array(|body| {
         let resource = (body.i8()?, body.string()?);
         Ok((resource, decode_configs(body)?))
@@ -179,7 +186,11 @@ pub(super) fn alter(broker: &Broker, mut body: Reader<'_>, out: &mut Writer) -> 
     body.end()?;
     out.i32(0); // throttle time
     out.array(&wanted, |out, (resource, configs)| {
-        let altered = alter_one(broker, *resource, configs, validate_only);
+        let altered = alter_one(broker, sender, *resource, configs, validate_only);
+        if !validate_only {
+            let code = altered.as_ref().err().map_or(Code::NONE, |(code, _)| *code);
+            sender.note("alter settings", resource.1, code);
+        }
         put_result(*resource, altered.err().as_ref(), out);
     });
     Ok(())
@@ -195,6 +206,7 @@ pub(super) fn decode_configs<'a>(body: &mut Reader<'a>) -> Result<Configs<'a>, M
 /// Sets a topic's retention: as Kafka has it, what is not named is set back.
 fn alter_one(
     broker: &Broker,
+    sender: &Sender<'_>,
     (kind, name): Resource<'_>,
     configs: &Configs<'_>,
     validate_only: bool,
@@ -208,6 +220,10 @@ fn alter_one(
         _ => return Err(unknown(kind, name)),
     }
     let retention = retention(name, configs)?;
+    guard::check_topic(broker, sender, name).map_err(|code| {
+        let text = format!("topic `{name}` is needed by Bekk, and only its own programs change it");
+        (code, text)
+    })?;
     let store = broker.store()?;
     match validate_only {
         true => store.core().topic(name).map(drop)?,

@@ -16,13 +16,17 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Broker;
 use super::api::{self, Answer};
+use super::guests;
 use super::places::Place;
 use super::requests::{Frame, Requests};
 use super::sasl::{self, Access};
+use super::visitor::Visitor;
 use super::wire::Malformed;
 
 /// How long saying goodbye may take.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
+/// How long a guest may take to say that it is one.
+const GREETING_MAX: Duration = Duration::from_secs(5);
 /// So many requests of a connection are read before the first of them is answered; as many as an idempotent
 /// producer has under way.
 const AHEAD_MAX: usize = 5;
@@ -43,6 +47,8 @@ pub(super) enum Ended {
     Length(i32),
     #[error("api {key} version {version} is not offered")]
     Unsupported { key: i16, version: i16 },
+    #[error("it is no guest of this log")]
+    NoGuest,
     #[error("it did not say who it is, or not rightly")]
     Unauthenticated,
     #[error("it was too slow")]
@@ -56,18 +62,29 @@ pub(super) enum Ended {
 
 /// Serves a client until it goes or is let go.
 pub(super) async fn run(broker: &Arc<Broker>, stream: TcpStream, peer: SocketAddr, place: &Place) {
-    match serve(broker, stream, place).await {
+    match serve(broker, stream, peer, place).await {
         Ok(()) => tracing::debug!(%peer, "connection closed"),
         Err(reason) => tracing::info!(%peer, %reason, "connection ended"),
     }
 }
 
-async fn serve(broker: &Arc<Broker>, stream: TcpStream, place: &Place) -> Result<(), Ended> {
+async fn serve(
+    broker: &Arc<Broker>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    place: &Place,
+) -> Result<(), Ended> {
     stream.set_nodelay(true)?;
-    let reached = stream.local_addr()?;
+    let reached = match &broker.config.guests {
+        Some(token) => timeout(GREETING_MAX, guests::prove(&mut stream, token))
+            .await
+            .map_err(|_| Ended::Slow)??,
+        None => stream.local_addr()?,
+    };
+    let addresses = Addresses { peer, reached };
     let Some(tls) = &broker.tls else {
         let (read, write) = stream.into_split();
-        return Connection::new(broker, reached, place, read, write)
+        return Connection::new(broker, addresses, place, read, write)
             .serve()
             .await;
     };
@@ -76,14 +93,21 @@ async fn serve(broker: &Arc<Broker>, stream: TcpStream, place: &Place) -> Result
         .await
         .map_err(|_| Ended::Slow)??;
     let (read, write) = tokio::io::split(stream);
-    Connection::new(broker, reached, place, read, write)
+    Connection::new(broker, addresses, place, read, write)
         .serve()
         .await
 }
 
+/// The two ends of a connection.
+#[derive(Clone, Copy)]
+struct Addresses {
+    peer: SocketAddr,
+    reached: SocketAddr,
+}
+
 struct Connection<'a, R, W> {
     broker: &'a Arc<Broker>,
-    reached: SocketAddr,
+    addresses: Addresses,
     place: &'a Place,
     requests: Requests<R>,
     write: W,
@@ -98,14 +122,14 @@ struct Connection<'a, R, W> {
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
     fn new(
         broker: &'a Arc<Broker>,
-        reached: SocketAddr,
+        addresses: Addresses,
         place: &'a Place,
         read: R,
         write: W,
     ) -> Self {
         Self {
             broker,
-            reached,
+            addresses,
             place,
             requests: Requests::new(read),
             write,
@@ -134,25 +158,34 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
             let Some(frame) = next else {
                 return Ok(());
             };
-            self.place.is_busy();
-            if self.access != Access::Granted {
-                let answer = api::answer_stranger(self.broker, &mut self.access, frame).await?;
+            // Who has not said who it is keeps its place only as long as nobody else wants it.
+            let Access::Granted(rights) = self.access else {
+                let peer = self.addresses.peer;
+                let answer =
+                    api::answer_stranger(self.broker, &mut self.access, frame, peer).await?;
                 self.send(answer).await?;
-            } else if api::is_produce(&frame) {
-                self.produce(frame).await?;
+                continue;
+            };
+            self.place.is_busy();
+            let Addresses { peer, reached } = self.addresses;
+            let visitor = Visitor {
+                peer,
+                reached,
+                rights,
+            };
+            if api::is_produce(&frame) {
+                self.produce(frame, visitor).await?;
             } else {
                 // A fetch may wait for long; for who is gone it does not.
                 let may_wait = api::is_fetch(&frame);
                 let answer = tokio::select! {
                     biased;
-                    answer = api::answer(self.broker, frame, self.reached) => answer?,
+                    answer = api::answer(self.broker, frame, visitor) => answer?,
                     () = self.requests.gone(), if may_wait => return Ok(()),
                 };
                 self.send(answer).await?;
             }
-            if self.access == Access::Granted {
-                self.place.is_idle();
-            }
+            self.place.is_idle();
         }
     }
 
@@ -166,7 +199,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
         }
         let config = &self.broker.config;
         let (bytes_max, idle_until) = match self.access {
-            Access::Granted => (config.request_bytes_max, Instant::now() + config.idle_max),
+            Access::Granted(_) => (config.request_bytes_max, Instant::now() + config.idle_max),
             Access::Refused => return Err(Ended::Unauthenticated),
             _ => (sasl::REQUEST_BYTES_MAX, self.begun + sasl::TIME_MAX),
         };
@@ -174,12 +207,12 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
     }
 
     /// Answers a request to produce and those that wait behind it, and reads ahead meanwhile.
-    async fn produce(&mut self, first: Frame) -> Result<(), Ended> {
+    async fn produce(&mut self, first: Frame, visitor: Visitor) -> Result<(), Ended> {
         let mut group = vec![first];
         while self.ahead.front().is_some_and(api::is_produce) {
             group.extend(self.ahead.pop_front());
         }
-        let mut answering = pin!(api::answer_produces(self.broker, group));
+        let mut answering = pin!(api::answer_produces(self.broker, group, visitor));
         let answers = loop {
             let is_produce = self.ahead.back().is_none_or(api::is_produce);
             let may_read = is_produce && self.ahead.len() < AHEAD_MAX && self.end.is_none();

@@ -5,6 +5,7 @@ use super::code::{Code, Refused};
 use super::configs::{self, Configs};
 use super::connection::Ended;
 use super::metadata::BROKER_ID;
+use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::TopicConfig;
 
@@ -21,6 +22,7 @@ struct Wanted<'a> {
 
 pub(super) fn answer(
     broker: &Broker,
+    sender: &Sender<'_>,
     version: i16,
     mut body: Reader<'_>,
     out: &mut Writer,
@@ -32,9 +34,15 @@ pub(super) fn answer(
     body.end()?;
     out.i32(0); // throttle time
     out.array(&wanted, |out, wanted| {
-        let made = create(broker, wanted, validate_only);
+        let made = match sender.may_change(Code::TOPIC_AUTHORIZATION_FAILED) {
+            Ok(()) => create(broker, wanted, validate_only),
+            Err(code) => Err((code, "this user may only read".to_owned())),
+        };
         let refused = made.err();
         let code = refused.as_ref().map_or(Code::NONE, |(code, _)| *code);
+        if !validate_only {
+            sender.note("create topic", wanted.name, code);
+        }
         out.string(wanted.name);
         out.i16(code.0);
         out.nullable_string(refused.as_ref().map(|(_, message)| message.as_str()));

@@ -1,10 +1,11 @@
-//! DeleteTopics and DeleteRecords. An explicit deletion is one, whoever still needs what is deleted; only what
-//! records refer to stays.
+//! DeleteTopics and DeleteRecords. What a sink's group or an ingest still needs is not for the programs of others to
+//! delete; what records refer to is nobody's.
 
 use super::Broker;
-use super::caller::META_TOPIC;
 use super::code::Code;
 use super::connection::Ended;
+use super::guard;
+use super::visitor::Sender;
 use super::wire::{Reader, Writer};
 use crate::Offset;
 
@@ -13,6 +14,7 @@ const ALL: i64 = -1;
 
 pub(super) fn delete_topics(
     broker: &Broker,
+    sender: &Sender<'_>,
     mut body: Reader<'_>,
     out: &mut Writer,
 ) -> Result<(), Ended> {
@@ -21,25 +23,21 @@ pub(super) fn delete_topics(
     body.end()?;
     out.i32(0); // throttle time
     out.array(&names, |out, name| {
-        let deleted = check(name).and_then(|()| {
+        let deleted = guard::check_deletion(broker, sender, name).and_then(|()| {
             let store = broker.checked(broker.store())?;
             broker.checked(store.core().delete_topic(name))
         });
+        let code = deleted.err().unwrap_or(Code::NONE);
+        sender.note("delete topic", name, code);
         out.string(name);
-        out.i16(deleted.err().unwrap_or(Code::NONE).0);
+        out.i16(code.0);
     });
     Ok(())
 }
 
-fn check(topic: &str) -> Result<(), Code> {
-    match topic {
-        META_TOPIC => Err(Code::TOPIC_AUTHORIZATION_FAILED),
-        _ => Ok(()),
-    }
-}
-
 pub(super) fn delete_records(
     broker: &Broker,
+    sender: &Sender<'_>,
     mut body: Reader<'_>,
     out: &mut Writer,
 ) -> Result<(), Ended> {
@@ -53,10 +51,12 @@ pub(super) fn delete_records(
     out.array(&topics, |out, (topic, partitions)| {
         out.string(topic);
         out.array(partitions, |out, (partition, before)| {
-            let start = delete_before(broker, topic, *partition, *before);
+            let start = delete_before(broker, sender, topic, *partition, *before);
+            let code = start.err().unwrap_or(Code::NONE);
+            sender.note("delete records", &format!("{topic}/{partition}"), code);
             out.i32(*partition);
             out.i64(start.map_or(-1, |start| start.get().cast_signed()));
-            out.i16(start.err().unwrap_or(Code::NONE).0);
+            out.i16(code.0);
         });
     });
     Ok(())
@@ -64,17 +64,18 @@ pub(super) fn delete_records(
 
 fn delete_before(
     broker: &Broker,
+    sender: &Sender<'_>,
     topic: &str,
     partition: i32,
     before: i64,
 ) -> Result<Offset, Code> {
-    check(topic)?;
     let partition = u32::try_from(partition).map_err(|_| Code::UNKNOWN_TOPIC_OR_PARTITION)?;
     let before = match before {
         ALL => None,
         offset => Some(u64::try_from(offset).map_err(|_| Code::OFFSET_OUT_OF_RANGE)?),
     };
-    let store = broker.checked(broker.store())?;
     let before = before.map(Offset::new);
+    guard::check_records(broker, sender, topic, partition, before)?;
+    let store = broker.checked(broker.store())?;
     broker.checked(store.core().delete_records(topic, partition, before))
 }

@@ -9,6 +9,8 @@ use super::Broker;
 use super::caller::{Caller, META_TOPIC};
 use super::code::Code;
 use super::connection::Ended;
+use super::guard;
+use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::state::ForeignCommit;
 use crate::{Error, Offset};
@@ -60,7 +62,7 @@ impl Commit<'_> {
 
 pub(super) fn commit(
     broker: &Broker,
-    caller: &Caller,
+    sender: &Sender<'_>,
     version: i16,
     mut body: Reader<'_>,
     out: &mut Writer,
@@ -86,7 +88,7 @@ pub(super) fn commit(
     out.array(&topics, |out, (topic, commits)| {
         let codes = match is_member {
             true => vec![Code::UNKNOWN_MEMBER_ID; commits.len()],
-            false => note(broker, caller, group, topic, commits),
+            false => note(broker, sender, group, topic, commits),
         };
         let answers: Vec<_> = commits.iter().zip(codes).collect();
         out.string(topic);
@@ -114,7 +116,7 @@ fn decode_commit<'a>(version: i16, body: &mut Reader<'a>) -> Result<Commit<'a>, 
 /// Notes what is committed for a topic; a code for each.
 fn note(
     broker: &Broker,
-    caller: &Caller,
+    sender: &Sender<'_>,
     group: &str,
     topic: &str,
     commits: &[Commit<'_>],
@@ -124,15 +126,27 @@ fn note(
         vec![code; commits.len()]
     };
     match Group::of(group) {
-        Group::Session { ingest } => codes(begin_session(broker, ingest, topic, commits)),
-        Group::Hold { holder } => codes(hold(broker, holder, topic, commits)),
+        Group::Session { ingest } => {
+            let begun = begin_session(broker, sender, ingest, topic, commits);
+            let code = begun.err().unwrap_or(Code::NONE);
+            sender.note("begin a session of ingest", ingest, code);
+            codes(begun)
+        }
+        Group::Hold { holder } => {
+            let held = hold(broker, sender, holder, topic, commits);
+            if let Err(code) = held {
+                sender.note("hold records for", holder, code);
+            }
+            codes(held)
+        }
+        Group::Persist if !sender.is_own() => codes(Err(Code::GROUP_AUTHORIZATION_FAILED)),
         Group::Persist => {
             let persisted = broker.store().and_then(|store| store.core().sync_all());
             codes(broker.checked(persisted))
         }
         Group::Plain(group) => {
             let each = commits.iter().map(|commit| {
-                let noted = note_one(broker, caller, group, topic, commit);
+                let noted = note_one(broker, sender, group, topic, commit);
                 noted.err().unwrap_or(Code::NONE)
             });
             each.collect()
@@ -140,9 +154,10 @@ fn note(
     }
 }
 
-/// Begins the session whose number is committed, if it is above all earlier ones.
+/// Begins the session whose number is committed, if it is the one after the newest.
 fn begin_session(
     broker: &Broker,
+    sender: &Sender<'_>,
     ingest: &str,
     topic: &str,
     commits: &[Commit<'_>],
@@ -154,6 +169,10 @@ fn begin_session(
     if topic != META_TOPIC || partition != 0 {
         return Err(Code::UNKNOWN_TOPIC_OR_PARTITION);
     }
+    if !sender.is_own() {
+        return Err(Code::GROUP_AUTHORIZATION_FAILED);
+    }
+    guard::check_ingest(broker, ingest)?;
     let begun = broker
         .store()
         .and_then(|store| store.core().begin_session_at(ingest, number.get()));
@@ -163,7 +182,17 @@ fn begin_session(
     }
 }
 
-fn hold(broker: &Broker, holder: &str, topic: &str, commits: &[Commit<'_>]) -> Result<(), Code> {
+fn hold(
+    broker: &Broker,
+    sender: &Sender<'_>,
+    holder: &str,
+    topic: &str,
+    commits: &[Commit<'_>],
+) -> Result<(), Code> {
+    if !sender.is_own() {
+        return Err(Code::GROUP_AUTHORIZATION_FAILED);
+    }
+    guard::check_holder(broker, holder)?;
     let offsets: Vec<_> = commits
         .iter()
         .map(Commit::position)
@@ -176,15 +205,16 @@ fn hold(broker: &Broker, holder: &str, topic: &str, commits: &[Commit<'_>]) -> R
 
 fn note_one(
     broker: &Broker,
-    caller: &Caller,
+    sender: &Sender<'_>,
     group: &str,
     topic: &str,
     commit: &Commit<'_>,
 ) -> Result<(), Code> {
     let (partition, next) = commit.position()?;
+    guard::check_group(broker, group)?;
     let noted = broker.store().and_then(|store| {
         let core = store.core();
-        if *caller == Caller::Sink {
+        if sender.caller == Caller::Sink && sender.is_own() {
             return core
                 .commit_offset(group, topic, partition, next)
                 .map(|()| true);

@@ -2,10 +2,10 @@
 //! nothing about them but offsets.
 
 use super::Broker;
-use super::caller::Caller;
 use super::code::Code;
 use super::connection::Ended;
 use super::group_offsets::Group;
+use super::visitor::Sender;
 use super::wire::{Reader, Writer};
 
 /// The state of a group without members,
@@ -73,7 +73,7 @@ pub(super) fn describe(
 
 pub(super) fn delete(
     broker: &Broker,
-    caller: &Caller,
+    sender: &Sender<'_>,
     mut body: Reader<'_>,
     out: &mut Writer,
 ) -> Result<(), Ended> {
@@ -81,21 +81,25 @@ pub(super) fn delete(
     body.end()?;
     out.i32(0); // throttle time
     out.array(&groups, |out, group| {
-        let deleted = delete_one(broker, caller, group);
+        let deleted = delete_one(broker, sender, group);
+        let code = deleted.err().unwrap_or(Code::NONE);
+        sender.note("delete group", group, code);
         out.string(group);
-        out.i16(deleted.err().unwrap_or(Code::NONE).0);
+        out.i16(code.0);
     });
     Ok(())
 }
 
-fn delete_one(broker: &Broker, caller: &Caller, group: &str) -> Result<(), Code> {
+fn delete_one(broker: &Broker, sender: &Sender<'_>, group: &str) -> Result<(), Code> {
+    sender.may_change(Code::GROUP_AUTHORIZATION_FAILED)?;
     let store = broker.checked(broker.store())?;
     let state = &store.core().shared.state;
     match Group::of(group) {
         Group::Session { .. } | Group::Persist => Err(Code::GROUP_AUTHORIZATION_FAILED),
+        Group::Hold { .. } if !sender.is_own() => Err(Code::GROUP_AUTHORIZATION_FAILED),
         Group::Hold { holder } => broker.checked(state.remove_held(holder)),
         Group::Plain(group) => {
-            check_owner(broker, caller, group)?;
+            check_owner(broker, sender, group)?;
             match broker.checked(state.remove_group(group))? {
                 true => Ok(()),
                 false => Err(Code::GROUP_ID_NOT_FOUND),
@@ -105,9 +109,9 @@ fn delete_one(broker: &Broker, caller: &Caller, group: &str) -> Result<(), Code>
 }
 
 /// What is known of a sink's group is only for Bekk's own programs to delete.
-fn check_owner(broker: &Broker, caller: &Caller, group: &str) -> Result<(), Code> {
+fn check_owner(broker: &Broker, sender: &Sender<'_>, group: &str) -> Result<(), Code> {
     let store = broker.checked(broker.store())?;
-    if !caller.is_own() && broker.checked(store.core().shared.state.is_own_group(group))? {
+    if !sender.is_own() && broker.checked(store.core().shared.state.is_own_group(group))? {
         return Err(Code::GROUP_AUTHORIZATION_FAILED);
     }
     Ok(())
@@ -115,15 +119,17 @@ fn check_owner(broker: &Broker, caller: &Caller, group: &str) -> Result<(), Code
 
 pub(super) fn delete_offsets(
     broker: &Broker,
-    caller: &Caller,
+    sender: &Sender<'_>,
     mut body: Reader<'_>,
     out: &mut Writer,
 ) -> Result<(), Ended> {
     let group = body.string()?;
     let topics = body.array(|body| Ok((body.string()?, body.array(Reader::i32)?)))?;
     body.end()?;
-    let checked = check_deletable(broker, caller, group);
-    out.i16(checked.err().unwrap_or(Code::NONE).0);
+    let checked = check_deletable(broker, sender, group);
+    let code = checked.err().unwrap_or(Code::NONE);
+    sender.note("delete offsets of group", group, code);
+    out.i16(code.0);
     out.i32(0); // throttle time
     if checked.is_err() {
         out.count(0);
@@ -140,11 +146,12 @@ pub(super) fn delete_offsets(
     Ok(())
 }
 
-fn check_deletable(broker: &Broker, caller: &Caller, group: &str) -> Result<(), Code> {
+fn check_deletable(broker: &Broker, sender: &Sender<'_>, group: &str) -> Result<(), Code> {
+    sender.may_change(Code::GROUP_AUTHORIZATION_FAILED)?;
     if Group::of(group) != Group::Plain(group) {
         return Err(Code::INVALID_GROUP_ID);
     }
-    check_owner(broker, caller, group)?;
+    check_owner(broker, sender, group)?;
     match names(broker)?.iter().any(|known| known == group) {
         true => Ok(()),
         false => Err(Code::GROUP_ID_NOT_FOUND),

@@ -5,6 +5,7 @@ use super::Broker;
 use super::caller::{Caller, META_TOPIC};
 use super::code::Code;
 use super::connection::Ended;
+use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::append::Placed;
 use crate::produced::{Produced, Unfit};
@@ -56,7 +57,7 @@ struct Appends {
 /// Begins the appends of a request.
 pub(super) fn begin<'a>(
     broker: &Broker,
-    caller: &Caller,
+    sender: &Sender<'_>,
     version: i16,
     body: Reader<'a>,
 ) -> Result<Begun<'a>, Malformed> {
@@ -72,12 +73,12 @@ pub(super) fn begin<'a>(
     } else if has_transaction {
         Some(Code::INVALID_REQUEST)
     } else {
-        None
+        sender.may_change(Code::TOPIC_AUTHORIZATION_FAILED).err()
     };
     let topics = topics.into_iter().map(|(topic, sent)| {
         let appends = match refusal {
             Some(code) => Appends::refused(&sent, code, None),
-            None => Appends::begin(broker, caller, version, topic, &sent),
+            None => Appends::begin(broker, &sender.caller, version, topic, &sent),
         };
         (topic, sent, appends)
     });

@@ -3,6 +3,7 @@
 use super::Broker;
 use super::code::Code;
 use super::connection::Ended;
+use super::visitor::Sender;
 use super::wire::{Reader, Writer};
 
 /// From this version on it has compact types and tagged fields.
@@ -10,6 +11,7 @@ const FLEXIBLE_FROM: i16 = 2;
 
 pub(super) fn answer(
     broker: &Broker,
+    sender: &Sender<'_>,
     version: i16,
     mut body: Reader<'_>,
     out: &mut Writer,
@@ -28,13 +30,11 @@ pub(super) fn answer(
         body.tagged_fields()?;
     }
     body.end()?;
-    let given = match transactional_id {
+    let may = sender.may_change(Code::CLUSTER_AUTHORIZATION_FAILED);
+    let given = may.and_then(|()| match transactional_id {
         Some(_) => Err(Code::INVALID_REQUEST),
-        None => broker.client.new_producer_id().map_err(|error| {
-            broker.note_failure(&error);
-            Code::from(&error)
-        }),
-    };
+        None => broker.checked(broker.client.new_producer_id()),
+    });
     out.i32(0); // throttle time
     out.i16(given.err().unwrap_or(Code::NONE).0);
     out.i64(given.unwrap_or(-1));

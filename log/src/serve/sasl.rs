@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 
+use super::ServeConfig;
 use super::code::Code;
+use super::visitor::Rights;
 use super::wire::{Malformed, Reader, Writer};
 
 /// The one mechanism.
@@ -45,14 +47,14 @@ pub(super) enum Access {
     BareMechanism,
     /// It was wrong.
     Refused,
-    Granted,
+    Granted(Rights),
 }
 
 impl Access {
     pub(super) const fn new(credentials: Option<&Credentials>) -> Self {
         match credentials {
             Some(_) => Self::Stranger,
-            None => Self::Granted,
+            None => Self::Granted(Rights::All),
         }
     }
 }
@@ -82,22 +84,26 @@ pub(super) fn handshake(
     Ok(())
 }
 
-/// Answers SaslAuthenticate.
-pub(super) fn authenticate(
-    access: &mut Access,
-    credentials: Option<&Credentials>,
-    version: i16,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Malformed> {
+/// Takes PLAIN's message from SaslAuthenticate.
+pub(super) fn decode_token<'a>(body: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
     let token = body.nullable_bytes()?.unwrap_or_default();
     body.end()?;
-    let (code, message) = match *access {
-        Access::Mechanism if is_right(token, credentials) => {
-            *access = Access::Granted;
+    Ok(token)
+}
+
+/// Answers SaslAuthenticate; `rights` are those that the message gives.
+pub(super) fn authenticate(
+    access: &mut Access,
+    rights: Option<Rights>,
+    version: i16,
+    out: &mut Writer,
+) {
+    let (code, message) = match (*access, rights) {
+        (Access::Mechanism, Some(rights)) => {
+            *access = Access::Granted(rights);
             (Code::NONE, None)
         }
-        Access::Mechanism => (
+        (Access::Mechanism, None) => (
             Code::SASL_AUTHENTICATION_FAILED,
             Some("wrong username or password"),
         ),
@@ -109,7 +115,24 @@ pub(super) fn authenticate(
     if version >= 1 {
         out.i64(0); // the connection may last as long as it likes
     }
-    Ok(())
+}
+
+/// What PLAIN's message gives a right to.
+pub(super) fn rights(token: &[u8], config: &ServeConfig) -> Option<Rights> {
+    // Both are compared, so that the time tells nothing.
+    let all = is_right(token, config.credentials.as_ref());
+    let read = is_right(token, config.read_credentials.as_ref());
+    match (all, read) {
+        (true, _) => Some(Rights::All),
+        (false, true) => Some(Rights::Read),
+        (false, false) => None,
+    }
+}
+
+/// The name in PLAIN's message.
+pub(super) fn user(token: &[u8]) -> String {
+    let name = token.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// Checks PLAIN's message (RFC 4616): whom to act for, NUL, the name, NUL, the password. What is compared takes

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+use super::guesses::Guesses;
 use super::places::Places;
 use super::requests::{Frame, Room};
+use super::visitor::{Rights, Visitor};
 use super::wire::{Malformed, Reader};
 use super::{Broker, Credentials, ServeConfig, api, connection};
 use crate::{Client, Config, Retention, TopicConfig};
@@ -31,6 +33,7 @@ fn broker() -> (TempDir, Arc<Broker>) {
         answer_room: room(),
         finishing: Arc::new(Semaphore::new(1)),
         places: Arc::new(Places::new(1)),
+        guesses: Guesses::default(),
         failure: std::sync::Mutex::default(),
         stopping: tokio::sync::watch::channel(true).1,
         config,
@@ -40,12 +43,17 @@ fn broker() -> (TempDir, Arc<Broker>) {
 
 /// Answers a request; whatever it is, it comes back.
 fn answer(runtime: &tokio::runtime::Runtime, broker: &Arc<Broker>, bytes: Vec<u8>) {
-    let reached = SocketAddr::from(([127, 0, 0, 1], 9092));
+    let address = SocketAddr::from(([127, 0, 0, 1], 9092));
+    let visitor = Visitor {
+        peer: address,
+        reached: address,
+        rights: Rights::All,
+    };
     runtime.block_on(async {
         let frame = Frame::new(bytes, Room::default());
         let answers = match api::is_produce(&frame) {
-            true => api::answer_produces(broker, vec![frame]).await,
-            false => vec![api::answer(broker, frame, reached).await.map(Some)],
+            true => api::answer_produces(broker, vec![frame], visitor).await,
+            false => vec![api::answer(broker, frame, visitor).await.map(Some)],
         };
         for answered in answers {
             assert!(

@@ -1,5 +1,7 @@
 //! What the state keeps for other programs: how far their groups have come, and which producer ids were given.
 
+use std::collections::HashMap;
+
 use fjall::PersistMode;
 
 use super::{State, key};
@@ -101,6 +103,24 @@ impl State {
         let is_any = !keys.is_empty();
         self.remove(keys)?;
         Ok(is_any)
+    }
+
+    /// Forgets the groups of other programs that have committed nothing since a time, as Kafka does.
+    pub(crate) fn expire_foreign(&self, since_ms: i64) -> Result<(), Error> {
+        let mut newest: HashMap<String, i64> = HashMap::new();
+        for position in self.positions(b'c', &[])? {
+            let at_ms = newest.entry(position.name).or_insert(i64::MIN);
+            *at_ms = position.at_ms.max(*at_ms);
+        }
+        for (group, _) in newest.iter().filter(|(_, at_ms)| **at_ms < since_ms) {
+            let keys = self.scan_keys(&key(b'c', &[group, ""]), |key, _| Some(key.to_vec()))?;
+            self.remove(keys)?;
+            tracing::info!(
+                group,
+                "the offsets of a group that is not used any more are forgotten"
+            );
+        }
+        Ok(())
     }
 
     /// Whether a sink of ours has committed for the group.

@@ -20,5 +20,6 @@ mod serve_sasl;
 mod serve_tls;
 mod served;
 mod size;
+mod strangers;
 mod support;
 mod write_error;

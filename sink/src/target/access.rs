@@ -1,6 +1,6 @@
 //! What a table and its database allow, beside its columns: rights, persistence, and what the columns can hold.
 
-use bekk_stream::{Column, ColumnType, OnConflict, Stream};
+use bekk_stream::{Column, ColumnType, OnConflict, Stream, TableName};
 use tokio_postgres::Client;
 
 use super::{is_keyed, loose_keys};
@@ -93,14 +93,14 @@ const SCHEMA: &str = "\
     SELECT current_user::text, current_database()::text, s.name, to_regnamespace(quote_ident(s.name)) IS NOT NULL,
            coalesce(has_schema_privilege(to_regnamespace(quote_ident(s.name)), 'CREATE'), false),
            has_database_privilege(current_database(), 'CREATE')
-      FROM (SELECT coalesce($1::text, current_schema()::text, 'public') AS name) s";
+      FROM (SELECT $1::text AS name) s";
 
-/// What the role may not do that making the stream's table needs.
+/// What the role may not do that making a stream's table needs; its name is resolved.
 pub(super) async fn problems_without_table(
     client: &Client,
-    stream: &Stream,
+    name: &TableName,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
-    let row = client.query_one(SCHEMA, &[&stream.table.schema]).await?;
+    let row = client.query_one(SCHEMA, &[&name.schema]).await?;
     let text = |at: usize| quote(&row.get::<_, String>(at));
     let (role, database, schema) = (text(0), text(1), text(2));
     let (exists, may_create, may_create_schema): (bool, bool, bool) =
