@@ -57,6 +57,7 @@ pub(crate) fn run_with(
     let inbox = Inbox::new(streams)?;
     fs::create_dir_all(&config.state_dir)
         .map_err(Error::io("make directory", &config.state_dir))?;
+    bekk_log::make_private(&config.state_dir).map_err(Error::log("close the state directory"))?;
     let _lock = lock_state(&config.state_dir)?;
     let mut inbox_lock = InboxLock::new(&inbox)?;
     let identity = Identity::of(&config.state_dir)?;

@@ -1,6 +1,5 @@
 //! The file that a dead letter came from, read again for the header that names its fields.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +7,8 @@ use bekk_stream::{FileId, Finished};
 
 use crate::Error;
 use crate::ask::reparse::InFile;
-use crate::source::Source;
 use crate::source::fingerprint::Fingerprint;
+use crate::source::{Source, open};
 use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
@@ -100,7 +99,7 @@ impl<'a> Reread<'a> {
             paths.push(directory.join(name));
         }
         for path in paths {
-            let opened = File::open(&path).and_then(Source::new);
+            let opened = open::file(&path).and_then(Source::new);
             let mut source = match opened {
                 Ok(source) => source,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

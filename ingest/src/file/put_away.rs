@@ -1,13 +1,14 @@
 //! Puts a finished file away: deletes it, or moves it to a directory, on whatever file system that is.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 
+use crate::source::open;
 use crate::source::stat::Stat;
 
 /// How many bytes are copied at once.
@@ -39,8 +40,7 @@ pub(crate) fn delete(path: &Path, expected: &Expected) -> io::Result<()> {
 /// # Errors
 /// If it is another by now, or the system refuses. Then the file is where it was.
 pub(crate) fn move_into(target: &Path, path: &Path, expected: &Expected) -> io::Result<()> {
-    fs::create_dir_all(target)?;
-    let target = File::open(target)?;
+    let target = open::make_directory(target)?;
     let (directory, name) = open_parent(path)?;
     check(&directory, &name, expected)?;
     let first = take_name(&directory, &name, &target, &name);
@@ -87,7 +87,7 @@ fn copy(
     let source = rustix::fs::openat(
         directory,
         name,
-        OFlags::RDONLY | OFlags::CLOEXEC,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
         Mode::empty(),
     )?;
     let mut source = File::from(source);
@@ -138,7 +138,7 @@ fn take_name(
 fn open_parent(path: &Path) -> io::Result<(File, OsString)> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    Ok((File::open(parent)?, name.to_owned()))
+    Ok((open::directory(parent)?, name.to_owned()))
 }
 
 /// Makes sure that a name is that of the file that was read, and that nobody has written to it since.
@@ -162,6 +162,8 @@ fn changed() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn expected(path: &Path) -> Expected {

@@ -1,6 +1,5 @@
 //! Where reading a file pauses or ends: at its end, set aside, refused, or finished with a receipt.
 
-use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use crate::config::{Config, Mode};
 use crate::file::decision::What;
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::tracked::{ACTIVE_FOR, Change, State, Tracked};
-use crate::source::Source;
 use crate::source::writers::{Writer, Writers};
+use crate::source::{Source, open};
 use crate::stats::Stats;
 use crate::text::notice::NoticeKind;
 
@@ -173,10 +172,12 @@ impl Engine<'_> {
     /// Notes that a file was opened, and closes the ones that were opened first if they are too many.
     pub(crate) fn opened(&mut self, id: FileId) {
         let catalog = &self.catalog;
-        let must_stay = |id| {
-            // It could not be opened again.
-            let tracked = catalog.get(id);
-            tracked.is_some_and(|tracked| tracked.outside.is_some() && tracked.source.is_some())
+        let must_stay = |other| {
+            // It is about to be read, or could not be opened again: many files that are gone may be open.
+            let tracked = catalog.get(other);
+            other == id
+                || tracked
+                    .is_some_and(|tracked| tracked.outside.is_some() && tracked.source.is_some())
         };
         let open_max = self.around.config.open_files_max;
         for surplus in self.queue.opened(id, open_max, must_stay) {
@@ -268,7 +269,7 @@ pub(crate) fn receipt(tracked: &mut Tracked) -> io::Result<Receipt> {
             let hash = match &mut tracked.source {
                 Some(source) => hash_text(source, entry.position)?,
                 None => hash_text(
-                    &mut Source::new(File::open(&tracked.path)?)?,
+                    &mut Source::new(open::file(&tracked.path)?)?,
                     entry.position,
                 )?,
             };

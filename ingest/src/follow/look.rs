@@ -1,6 +1,5 @@
 //! What can be seen of files: the evidence on which it is decided what becomes of them.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use crate::follow::tracked::Tracked;
 use crate::inbox::{Inbox, Listed};
 use crate::source::fingerprint::Fingerprint;
 use crate::source::stat::Stat;
-use crate::source::{Source, read_file_at};
+use crate::source::{Source, open, read_file_at};
 use crate::text::recent::Recent;
 
 /// Number of last bytes of a possible copy that are compared.
@@ -97,12 +96,12 @@ impl Look for Disk<'_> {
     }
 
     fn verdict(&mut self, file: &Listed, entry: &FileEntry) -> Option<Verdict> {
-        let mut source = File::open(&file.path).and_then(Source::new).ok()?;
+        let mut source = open::file(&file.path).and_then(Source::new).ok()?;
         verify(&mut source, &file.stat, entry).ok()
     }
 
     fn held(&mut self, path: &Path, entry: &FileEntry, recent: &Recent) -> Option<FileEntry> {
-        let file = File::open(path).ok()?;
+        let file = open::file(path).ok()?;
         let stat = Stat::of(&file.metadata().ok()?);
         let mut source = Source::new(file).ok()?;
         let entry = match stat.size < entry.position {
@@ -142,7 +141,7 @@ pub(crate) fn shortened(
 /// more: it has been emptied, and the next look at it will find its copy.
 pub(crate) fn is_copy_or_emptied(file: &Listed, tracked: &Tracked) -> io::Result<bool> {
     let head = tracked.entry.head;
-    let copy = File::open(&file.path)?;
+    let copy = open::file(&file.path)?;
     // A copy that is being made begins empty.
     let is_begun = file.stat.size >= head.len;
     if is_begun && !head.matches(&mut Source::new(copy.try_clone()?)?, 0)? {
@@ -150,7 +149,7 @@ pub(crate) fn is_copy_or_emptied(file: &Listed, tracked: &Tracked) -> io::Result
     }
     let original = match &tracked.source {
         Some(source) => source.file().try_clone()?,
-        None => File::open(&tracked.path)?,
+        None => open::file(&tracked.path)?,
     };
     let start = file.stat.size.saturating_sub(COPY_BYTES);
     let len = usize::try_from(file.stat.size - start).unwrap_or(0);

@@ -1,7 +1,6 @@
 //! Meeting files: which of those in the inbox are new, which are known, and what has become of them.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,7 +22,7 @@ use crate::follow::rotate::{Succession, resume_rotated, succeed};
 use crate::follow::step::{Fresh, Lost, Step};
 use crate::follow::tracked::{Change, Outside, State, Tracked};
 use crate::inbox::Listed;
-use crate::source::Source;
+use crate::source::{Source, open};
 use crate::source::stat::Stat;
 use crate::stats::Stats;
 use crate::text::recent::Recent;
@@ -256,7 +255,7 @@ impl Engine<'_> {
         if !entries.iter().any(may_be) {
             return Ok(None);
         }
-        let mut source = Source::new(File::open(&file.path)?)?;
+        let mut source = Source::new(open::file(&file.path)?)?;
         let mut best = None;
         for (index, entry) in entries.iter().enumerate() {
             if !may_be(entry) {

@@ -1,8 +1,6 @@
 //! Files that are somewhere else with the same name: their directory was moved or copied to another disk, restored or
 //! mounted anew, or they were deleted and put back. Content decides, not device and path.
 
-use std::fs::File;
-
 use bekk_stream::{FileId, Finished};
 
 use crate::file::decision::What;
@@ -13,7 +11,7 @@ use crate::follow::step::{Resume, Step};
 use crate::follow::tracked::Outside;
 use crate::inbox::Listed;
 use crate::ledger::archive::finished_entry;
-use crate::source::Source;
+use crate::source::{Source, open};
 use crate::text::recent::Recent;
 
 impl Engine<'_> {
@@ -22,7 +20,7 @@ impl Engine<'_> {
         if self.archive.is_empty() {
             return Ok(());
         }
-        let opened = File::open(&file.path).and_then(Source::new);
+        let opened = open::file(&file.path).and_then(Source::new);
         let archive = &mut self.archive;
         let alike = opened.and_then(|mut source| archive.take_alike(file.stream, &mut source));
         // What cannot be read is reported where it is read.

@@ -1,6 +1,5 @@
 //! New files get their ids, and files their place among those that are followed.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
@@ -17,7 +16,7 @@ use crate::ledger::metas::append_metas;
 use crate::source::Packing;
 use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::Stat;
-use crate::source::{Kind, Source, kind_of};
+use crate::source::{Kind, Source, kind_of, open};
 use crate::stats::Stats;
 use crate::text::inherit::{Continues, continues};
 use crate::text::notice::NoticeKind;
@@ -63,7 +62,7 @@ impl Engine<'_> {
 
     /// What a new file is known by from now on; `None` if there is too little of it.
     fn identify(&mut self, file: &Listed) -> io::Result<Option<(FileRecord, Option<Packing>)>> {
-        let open = File::open(&file.path)?;
+        let open = open::file(&file.path)?;
         let stat = Stat::of(&open.metadata()?);
         if kind_of(&open)? == Kind::Unknown {
             return Ok(None);

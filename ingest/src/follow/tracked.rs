@@ -1,6 +1,6 @@
 //! A file that this run has met.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,7 +9,7 @@ use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
 use crate::file::evidence::{Verdict, verify};
 pub(crate) use crate::follow::{Change, State};
-use crate::source::Source;
+use crate::source::{Source, open};
 use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::Stat;
 use crate::source::writers::{Writer, Writers};
@@ -120,7 +120,7 @@ impl Tracked {
         if self.source.is_some() {
             return Ok(Verdict::Same);
         }
-        let file = File::open(&self.path)?;
+        let file = open::file(&self.path)?;
         let stat = Stat::of(&file.metadata()?);
         if (stat.device, stat.inode) != (self.stat.device, self.stat.inode) {
             let why = "another file has its name now";

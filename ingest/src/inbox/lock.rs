@@ -3,10 +3,10 @@
 //! A lock is flock's, on the directory itself for an inbox, so that one that cannot be written to can be
 //! locked as well. It goes with the process that holds it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ pub(crate) fn lock_state(state_dir: &Path) -> Result<File, Error> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .map_err(Error::io("open", &path))?;
     match try_lock(&file) {
@@ -43,6 +44,8 @@ pub(crate) struct InboxLock {
     directories: HashMap<PathBuf, ((u64, u64), File)>,
     /// Whether some cannot be locked, which has been said.
     is_incomplete: bool,
+    /// Those that a process of another user has locked, which has been said.
+    strangers: HashSet<PathBuf>,
 }
 
 impl InboxLock {
@@ -54,6 +57,7 @@ impl InboxLock {
         let mut lock = Self {
             directories: HashMap::new(),
             is_incomplete: false,
+            strangers: HashSet::new(),
         };
         lock.renew(inbox)?;
         Ok(lock)
@@ -78,6 +82,10 @@ impl InboxLock {
                 Ok((Ok(()), file)) => {
                     self.directories.insert(path.clone(), (inode, file));
                 }
+                // Anybody who may read the directory can lock it.
+                Ok((Err(TryLockError::WouldBlock), _)) if let Some(other) = stranger(path) => {
+                    self.warn_of_stranger(path, other);
+                }
                 Ok((Err(TryLockError::WouldBlock), _)) => {
                     return Err(Error::InboxLocked {
                         path: path.clone(),
@@ -88,6 +96,16 @@ impl InboxLock {
             }
         }
         Ok(())
+    }
+
+    fn warn_of_stranger(&mut self, path: &Path, (process, user): (u32, u32)) {
+        if self.strangers.insert(path.to_owned()) {
+            tracing::warn!(
+                path = %path.display(), process, user,
+                "a process of another user has locked the directory, and is not waited for; if it is an ingest, both read \
+                 the same files: end one of them"
+            );
+        }
     }
 
     fn warn(&mut self, path: &Path, error: &io::Error) {
@@ -110,6 +128,16 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
             result => return result,
         }
     }
+}
+
+/// The process that has a file locked, and its user, if that is neither ours nor root.
+fn stranger(path: &Path) -> Option<(u32, u32)> {
+    let Some(Holder::Process(process)) = holder(path) else {
+        return None;
+    };
+    let user = fs::metadata(format!("/proc/{process}")).ok()?.uid();
+    let is_ours = user == 0 || user == rustix::process::geteuid().as_raw();
+    (!is_ours).then_some((process, user))
 }
 
 /// Who has a lock: nothing is known of the process if it is another container's.

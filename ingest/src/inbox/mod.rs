@@ -13,6 +13,7 @@ use bekk_stream::Stream;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::Error;
+use crate::source::open;
 use crate::source::stat::Stat;
 
 /// The patterns of all streams.
@@ -142,7 +143,13 @@ impl Walk<'_> {
             };
             let path = entry.path();
             let is_directory = match entry.file_type() {
-                Ok(kind) if kind.is_symlink() => path.is_dir(),
+                Ok(kind) if kind.is_symlink() => {
+                    if let Err(error) = open::check(&path) {
+                        self.passed_over(&path, error);
+                        continue;
+                    }
+                    path.is_dir()
+                }
                 kind => kind.is_ok_and(|kind| kind.is_dir()),
             };
             if is_directory {

@@ -4,6 +4,7 @@
 //! No CSV text in any encoding that is read begins with the magic numbers of gzip or zstd.
 
 pub(crate) mod fingerprint;
+pub(crate) mod open;
 pub(crate) mod packed;
 pub(crate) mod stat;
 pub(crate) mod writers;
