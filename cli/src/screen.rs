@@ -3,9 +3,12 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use bekk_stream::{shown, shown_indented};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{self, FormatFields};
 
 use crate::args::{Global, LogFormat};
 
@@ -49,7 +52,7 @@ impl Screen {
             .with_writer(screen.clone())
             .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none());
         match global.log_format {
-            LogFormat::Text => subscriber.with_target(false).init(),
+            LogFormat::Text => subscriber.with_target(false).fmt_fields(fields()).init(),
             LogFormat::Json => subscriber.json().init(),
         }
         screen
@@ -70,7 +73,7 @@ impl Screen {
 
     fn write(&self, level: &str, line: &str) {
         let text = match self.format {
-            LogFormat::Text => format!("{line}\n"),
+            LogFormat::Text => format!("{}\n", shown_indented(line)),
             // The shape of tracing's own lines, so that each line of the stream is an object of one kind.
             LogFormat::Json => {
                 let object = serde_json::json!({
@@ -118,6 +121,19 @@ impl Screen {
     }
 }
 
+/// A message's fields, each on one line: files are named by whoever may write into the inbox. (As JSON they are escaped
+/// anyway.)
+fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    format::debug_fn(|writer, field, value| {
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => write!(writer, "{}", shown(&value)),
+            name => write!(writer, "{name}={}", shown(&value)),
+        }
+    })
+    .delimited(" ")
+}
+
 /// The line at the bottom; when it is dropped, it is cleared.
 pub(crate) struct LiveLine {
     screen: Screen,
@@ -129,7 +145,7 @@ impl LiveLine {
     /// Shows another text. Without a terminal it is said when it has changed, at most every 10 s.
     pub(crate) fn set(&mut self, text: String) {
         if self.screen.is_terminal {
-            self.screen.bar.set_message(text);
+            self.screen.bar.set_message(shown(&text).into_owned());
             return;
         }
         if self.told.0.elapsed() >= TOLD_EVERY && self.told.1 != text {

@@ -19,13 +19,14 @@ mod partitioner;
 mod payload;
 mod reject;
 mod schema;
+mod shown;
 mod stream;
 mod value;
 
 pub use column::{Column, ColumnType, ParseColumnTypeError};
 pub use config::{
-    Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, SAMPLE_CONFIG,
-    parse_duration, parse_size,
+    Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, NO_CREDENTIALS,
+    SAMPLE_CONFIG, parse_duration, parse_size,
 };
 pub use decimal::Decimal;
 pub use dialect::{
@@ -41,5 +42,6 @@ pub use payload::{
 };
 pub use reject::{REJECT_RAW_MAX, Reason, Reject};
 pub use schema::{Schema, SchemaColumn, SchemaId};
+pub use shown::{shown, shown_indented, shown_lines, shown_path};
 pub use stream::{Finished, OnConflict, Retention, Stream, TableName};
 pub use value::Value;

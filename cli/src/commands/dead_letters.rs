@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
-use bekk_stream::Reason;
+use bekk_stream::{Reason, shown};
 use serde::Serialize;
 
 use super::{Outcome, check_name, print_json, print_result};
@@ -117,7 +117,8 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn row([id, group, stream, reason, column, place, detail]: [&str; 7]) -> String {
+fn row(fields: [&str; 7]) -> String {
+    let [id, group, stream, reason, column, place, detail] = fields.map(shown);
     format!("{id:>8}  {group:<12} {stream:<12} {reason:<17} {column:<12} {place:<24} {detail}")
 }
 
@@ -197,7 +198,7 @@ fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
     ];
     print_result(&format!("dead letter {}", letter.id))?;
     for (name, fact) in facts {
-        print_result(&format!("  {name:<9} {fact}"))?;
+        print_result(&format!("  {name:<9} {}", shown(&fact)))?;
     }
     print_result(&String::from_utf8_lossy(&letter.raw))?;
     Ok(Outcome::Done)
@@ -226,7 +227,7 @@ fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Resul
                 letter.line.map(|line| line.to_string()),
             );
             let text = |text: &'_ Option<String>| text.clone().unwrap_or_default().into_bytes();
-            writer.write_record([
+            let cells = [
                 id.into_bytes(),
                 letter.group.clone().into_bytes(),
                 letter.stream.clone().into_bytes(),
@@ -238,7 +239,8 @@ fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Resul
                 text(&letter.detail),
                 letter.created_at.clone().into_bytes(),
                 letter.raw.clone(),
-            ])?;
+            ];
+            writer.write_record(cells.map(no_formula))?;
             count += 1;
         }
         Ok(())
@@ -253,6 +255,20 @@ fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Resul
         ));
     }
     Ok(Outcome::Done)
+}
+
+/// A cell that a spreadsheet shows and does not compute: what would begin a formula gets a `'` in front (OWASP, CSV
+/// injection). A number is none.
+fn no_formula(mut cell: Vec<u8>) -> Vec<u8> {
+    let is_number = std::str::from_utf8(&cell).is_ok_and(|text| text.parse::<f64>().is_ok());
+    if matches!(
+        cell.first(),
+        Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')
+    ) && !is_number
+    {
+        cell.insert(0, b'\'');
+    }
+    cell
 }
 
 fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
@@ -335,4 +351,22 @@ fn filter(
         since_ms: args.since.map(|since| since.0),
         resolved: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::no_formula;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        let check = |cell: &str, expected: &str| {
+            assert_eq!(no_formula(cell.into()), expected.as_bytes(), "{cell}");
+        };
+        check("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0");
+        check("@SUM(1)", "'@SUM(1)");
+        check("-1+2", "'-1+2");
+        check("-1.5", "-1.5");
+        check("plain", "plain");
+        check("", "");
+    }
 }

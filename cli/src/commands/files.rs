@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use bekk_ingest::{Decision, FileState, FileStatus, Files};
+use bekk_stream::{shown, shown_path};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -145,7 +146,7 @@ fn text(files: &Files, base: &Path, explain: bool) -> String {
         ]),
     ];
     for file in &files.files {
-        let mut name = shown(shown_from(base, &file.path));
+        let mut name = shown_path(shown_from(base, &file.path));
         if let Some(packing) = file.packing {
             name.push_str(&format!(" ({})", packing.as_str()));
         }
@@ -198,7 +199,7 @@ fn said_of_ingest(files: &Files) -> String {
 fn said(decision: &Decision) -> String {
     let at = Timestamp::from_millisecond(decision.at_ms)
         .map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"));
-    format!("    {at} {}: {}", decision.what, shown_text(&decision.why))
+    format!("    {at} {}: {}", decision.what, shown(&decision.why))
 }
 
 fn row(fields: [&str; 8]) -> String {
@@ -206,20 +207,4 @@ fn row(fields: [&str; 8]) -> String {
     format!(
         "{state:<10} {records:>12} {rejects:>9} {position:>15} {lag:>13} {inode:>10} {stream:<12} {file}"
     )
-}
-
-/// A path on one line, whatever bytes it has.
-fn shown(path: &Path) -> String {
-    shown_text(&path.to_string_lossy())
-}
-
-fn shown_text(text: &str) -> String {
-    let mut out = String::new();
-    for character in text.chars() {
-        match character.is_control() {
-            true => out.extend(character.escape_default()),
-            false => out.push(character),
-        }
-    }
-    out
 }

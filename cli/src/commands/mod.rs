@@ -29,6 +29,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use bekk_stream::shown_lines;
 use serde::Serialize;
 
 use crate::screen::Screen;
@@ -102,6 +103,10 @@ pub(crate) fn check_name<'a>(
 
 /// Writes a result to standard output.
 fn print_result(text: &str) -> Result<()> {
+    write_result(&shown_lines(text))
+}
+
+fn write_result(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")
         .and_then(|()| out.flush())
@@ -110,5 +115,6 @@ fn print_result(text: &str) -> Result<()> {
 
 /// Writes a result to standard output as JSON.
 fn print_json(value: &impl Serialize) -> Result<()> {
-    print_result(&serde_json::to_string_pretty(value).context("write the result as JSON")?)
+    // As it is: JSON escapes in its own way.
+    write_result(&serde_json::to_string_pretty(value).context("write the result as JSON")?)
 }

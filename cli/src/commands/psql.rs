@@ -9,6 +9,7 @@ use super::Outcome;
 use crate::args::{Global, Psql};
 use crate::context::Context;
 use crate::database::libpq_environment;
+use crate::secrets::TYPED_POSTGRES;
 
 pub(crate) fn run(global: &Global, args: &Psql) -> Result<Outcome> {
     let context = Context::load(global)?;
@@ -20,6 +21,7 @@ pub(crate) fn run(global: &Global, args: &Psql) -> Result<Outcome> {
     let mut command = Command::new(&program);
     // In the environment, where `ps` does not show the password.
     command
+        .env_remove(TYPED_POSTGRES)
         .envs(libpq_environment(&database.options))
         .args(&args.arguments);
     let status = command.status().with_context(|| {

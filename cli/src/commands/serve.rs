@@ -1,8 +1,8 @@
 //! `bekk log serve`: the log for Kafka clients.
 
-use std::env;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -14,15 +14,15 @@ use bekk_log::{Client, Credentials, ServeConfig, Server, TlsConfig};
 use super::{Outcome, up};
 use crate::args::{LogServe, ServeArgs};
 use crate::context::Context;
+use crate::environment;
 use crate::http::Http;
 use crate::log_place::Run;
 use crate::observe::Observer;
 use crate::screen::Screen;
+use crate::secrets;
 use crate::service::Service;
 use crate::signals;
 
-/// The environment variable with the password of clients.
-const PASSWORD: &str = "BEKK_SASL_PASSWORD";
 /// How often it is looked whether to end.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -78,7 +78,10 @@ pub(super) fn start(
 ) -> Result<Server> {
     let mut config = ServeConfig::new(listen);
     config.advertise.clone_from(&args.advertise);
-    config.credentials = credentials(args)?;
+    [config.credentials, config.read_credentials] = credentials(args)?;
+    if let Some(key) = &args.tls_key {
+        secrets::check_key(key)?;
+    }
     let files = args.tls_cert.clone().zip(args.tls_key.clone());
     config.tls = files.map(|(cert, key)| TlsConfig { cert, key });
     let (is_closed, is_encrypted) = (config.credentials.is_some(), config.tls.is_some());
@@ -120,26 +123,79 @@ fn warn_of(address: SocketAddr, is_closed: bool, is_encrypted: bool) {
     }
 }
 
-fn credentials(args: &ServeArgs) -> Result<Option<Credentials>> {
-    let Some(username) = args.sasl_user.clone() else {
-        if args.sasl_password_file.is_some() {
-            bail!("--sasl-password-file needs --sasl-user");
-        }
-        return Ok(None);
+/// The users whose passwords are asked for: the one that may do all, and the one that may only read.
+fn credentials(args: &ServeArgs) -> Result<[Option<Credentials>; 2]> {
+    let all = User {
+        option: "--sasl-user",
+        variable: "BEKK_SASL_PASSWORD",
+        name: args.sasl_user.as_deref(),
+        file: args.sasl_password_file.as_deref(),
     };
-    let password = match &args.sasl_password_file {
-        Some(file) => {
-            let read = fs::read_to_string(file);
-            let text =
-                read.with_context(|| format!("read the password in `{}`", file.display()))?;
-            text.trim_end_matches(['\r', '\n']).to_owned()
-        }
-        None => env::var(PASSWORD).with_context(|| {
-            format!("--sasl-user needs {PASSWORD} in the environment, or --sasl-password-file")
-        })?,
+    let read = User {
+        option: "--sasl-read-user",
+        variable: "BEKK_SASL_READ_PASSWORD",
+        name: args.sasl_read_user.as_deref(),
+        file: args.sasl_read_password_file.as_deref(),
     };
-    if username.is_empty() || password.is_empty() {
-        bail!("the name and the password of --sasl-user must not be empty");
+    let (all, read) = (all.credentials()?, read.credentials()?);
+    match (&all, &read) {
+        (None, Some(_)) => {
+            bail!("--sasl-read-user needs --sasl-user: without it, whoever connects may do all")
+        }
+        (Some(all), Some(read)) if all.username == read.username => {
+            bail!("--sasl-read-user and --sasl-user name the same user; give them different names")
+        }
+        _ => Ok([all, read]),
     }
-    Ok(Some(Credentials { username, password }))
+}
+
+/// A user of the served log, as the arguments name it.
+struct User<'a> {
+    option: &'static str,
+    variable: &'static str,
+    name: Option<&'a str>,
+    file: Option<&'a Path>,
+}
+
+impl User<'_> {
+    fn credentials(&self) -> Result<Option<Credentials>> {
+        let Self {
+            option, variable, ..
+        } = self;
+        let set = environment::plain(variable);
+        let Some(name) = self.name else {
+            if self.file.is_some() {
+                bail!(
+                    "{}-password-file needs {option}",
+                    option.trim_end_matches("-user")
+                );
+            }
+            if set.is_some() {
+                bail!(
+                    "{variable} is set, and {option} is not: nobody would be asked for the password; name the user, or \
+                     unset {variable}"
+                );
+            }
+            return Ok(None);
+        };
+        let password = match self.file {
+            Some(file) => {
+                secrets::warn_if_open(file);
+                let read = fs::read_to_string(file);
+                let text =
+                    read.with_context(|| format!("read the password in `{}`", file.display()))?;
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            }
+            None => set.with_context(|| {
+                format!("{option} needs {variable} in the environment, or a password file")
+            })?,
+        };
+        if name.is_empty() || password.is_empty() {
+            bail!("the name and the password of {option} must not be empty");
+        }
+        Ok(Some(Credentials {
+            username: name.to_owned(),
+            password,
+        }))
+    }
 }

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use bekk_stream::{shown, shown_indented};
 
-use super::{Outcome, print_json, print_result};
+use super::{Outcome, print_json, print_result, write_result};
 use crate::args::{Global, Health, StatusArgs};
 use crate::context::Context;
 use crate::http;
@@ -34,7 +35,7 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {
             } else {
                 ""
             };
-            print_result(&format!("{clear}{}", text(&status)))?;
+            write_result(&format!("{clear}{}", text(&status)))?;
         }
         let mut waited = Duration::ZERO;
         while args.watch && waited < WATCH_EVERY && !signals::is_set(&stop) {
@@ -63,7 +64,7 @@ pub(crate) fn health(global: &Global, args: &Health) -> Result<Outcome> {
         print_result("healthy")?;
     } else {
         for problem in &status.problems {
-            print_result(&format!("unhealthy: {problem}"))?;
+            print_result(&format!("unhealthy: {}", shown_indented(problem)))?;
         }
     }
     Ok(match is_healthy {
@@ -121,7 +122,9 @@ fn text(status: &Status) -> String {
         lines.push(format!("problem    {problem}"));
     }
     lines.push(format!("next: {}", status.next));
-    lines.join("\n")
+    // Each may hold a name that others gave.
+    let lines = lines.iter().map(|line| shown_indented(line));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn log_lines(log: &LogStatus) -> Vec<String> {
@@ -160,7 +163,8 @@ fn file_lines(files: &Files) -> Vec<String> {
     };
     let mut lines = vec![format!("files      {counts}{running}")];
     for file in &files.set_aside {
-        lines.push(format!("set aside  {}: {}", file.path, file.reason));
+        let (path, reason) = (shown(&file.path), shown(&file.reason));
+        lines.push(format!("set aside  {path}: {reason}"));
     }
     for notice in files.notices.iter().take(NOTICES_MAX) {
         lines.push(format!("noticed    {}: {}", notice.path, notice.text));

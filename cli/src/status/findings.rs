@@ -100,6 +100,24 @@ fn problems(status: &Status) -> Vec<Finding> {
         let act = Act::Run("bekk log verify".to_owned());
         problem(Stage::Log, "Records are lost", what, act);
     }
+    let log = &status.log;
+    let is_gone = |line: &&Line| {
+        log.id.is_some()
+            && log.error.is_none()
+            && !line.is_of_other_log
+            && log.topics.iter().all(|topic| topic.topic != line.topic)
+    };
+    if let Some(line) = status.groups.iter().find(is_gone) {
+        let (topic, group) = (&line.topic, &line.group);
+        let what = format!(
+            "topic `{topic}`, which group `{group}` applies, is not in the log: it was deleted, with the records that were \
+             not applied yet"
+        );
+        let act = format!(
+            "see the log's messages for who deleted topic `{topic}`; then bekk offsets delete --group {group}, and bekk up"
+        );
+        problem(Stage::Log, "A topic is gone", what, Act::Do(act));
+    }
     if let Some(line) = status.groups.iter().find(|line| line.is_of_other_log) {
         let what = format!(
             "the offsets of group `{}` belong to a different log",

@@ -5,7 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::units::{parse_duration, parse_size};
-use super::{Config, Durability, Environment, Fault, IngestOptions, LogLocation, raw};
+use super::{
+    Config, Durability, Environment, Fault, IngestOptions, LogLocation, NO_CREDENTIALS, raw,
+};
 use crate::{Column, CsvDialect, Finished, OnConflict, Retention, Stream, TableName};
 
 const PARTITIONS_DEFAULT: u32 = 4;
@@ -22,6 +24,7 @@ pub(super) fn config(
     environment: Environment<'_>,
 ) -> Result<Config, Fault> {
     let builder = Builder { base, environment };
+    let has_plain_secret = has_plain_secret(&raw);
     let postgres_url = raw
         .postgres
         .url
@@ -35,11 +38,28 @@ pub(super) fn config(
         kafka: builder.kafka(&raw.log.kafka)?,
         ingest: ingest(&raw.ingest)?,
         postgres_url,
+        has_plain_secret,
         streams: streams
             .into_iter()
             .map(|(name, stream)| builder.stream(name, stream.into_inner()))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// Whether a password stands in the configuration's text, and not in the environment.
+fn has_plain_secret(raw: &raw::Config) -> bool {
+    let in_url = raw.postgres.url.as_ref().is_some_and(|url| {
+        let credentials = url.rsplit_once('@').map_or("", |(before, _)| before);
+        let (_, credentials) = credentials.split_once("://").unwrap_or(("", credentials));
+        let password = credentials
+            .split_once(':')
+            .map_or("", |(_, password)| password);
+        (!password.is_empty() && !password.starts_with("${")) || url.contains("password=")
+    });
+    let in_kafka = raw.log.kafka.iter().any(|(key, value)| {
+        (key.contains("password") || key.contains("secret")) && !value.starts_with("${")
+    });
+    in_url || in_kafka
 }
 
 impl Builder<'_> {
@@ -52,11 +72,11 @@ impl Builder<'_> {
             (None, Some(url)) => {
                 let url = self.expand(url, "log.url")?;
                 let hosts = url.strip_prefix("kafka://").ok_or_else(|| {
-                    Fault::new(
-                        "log.url",
-                        format!("`{url}` is no log's address; write kafka://host:port"),
-                    )
+                    Fault::new("log.url", "it is no log's address; write kafka://host:port")
                 })?;
+                if hosts.contains('@') {
+                    return Err(Fault::new("log.url", NO_CREDENTIALS));
+                }
                 Ok(LogLocation::Kafka(hosts.to_owned()))
             }
             (dir, None) => {

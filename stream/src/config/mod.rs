@@ -15,6 +15,10 @@ use crate::Stream;
 
 pub use units::{parse_duration, parse_size};
 
+/// What is said of a `kafka://` URL with a user or a password, without showing them.
+pub const NO_CREDENTIALS: &str = "a kafka:// URL takes no user and no password; write them into [log.kafka] as \
+     `sasl.username` and `sasl.password` (\"${NAME}\" takes a variable of the environment)";
+
 /// The sample configuration, used where there is no `bekk.toml`: the one at the project's root.
 pub const SAMPLE_CONFIG: &str = include_str!("../../../bekk.toml");
 
@@ -31,6 +35,8 @@ pub struct Config {
     pub ingest: IngestOptions,
     /// The database named in `[postgres]`, if one is.
     pub postgres_url: Option<String>,
+    /// Whether a password stands in the file itself.
+    pub has_plain_secret: bool,
     /// The streams, in the order of the file; at least one.
     pub streams: Vec<Stream>,
 }
@@ -151,7 +157,7 @@ impl Config {
         keys::check(text, path)?;
         let raw: raw::Config = toml::from_str(text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
-            detail: error.to_string().trim_end().to_owned(),
+            detail: without_values(text, &error),
         })?;
         let invalid = |fault: Fault| ConfigError::Invalid {
             path: path.to_owned(),
@@ -162,6 +168,29 @@ impl Config {
         check::config(&config).map_err(invalid)?;
         Ok(config)
     }
+}
+
+/// The place and the parser's words, without the text of the line: it may be a connection with its password.
+fn without_values(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    // A value of the wrong type is quoted.
+    let message = match (message.find(['"', '`']), message.rfind(['"', '`'])) {
+        (Some(first), Some(last)) if message.starts_with("invalid") && first < last => {
+            format!("{}…{}", &message[..=first], &message[last..])
+        }
+        _ => message.to_owned(),
+    };
+    let Some(span) = error.span() else {
+        return message;
+    };
+    let before = text.get(..span.start).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |line| line.chars().count())
+        + 1;
+    format!("line {line}, column {column}: {message}")
 }
 
 /// A value that makes no sense, and where it stands.
