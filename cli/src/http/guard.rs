@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** no answer allows a browser to run a script, or load anything, that does not come from here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -55,6 +55,17 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
             .insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Warns where others than this machine's users can ask.
+pub(super) fn warn_of(address: SocketAddr) {
+    if !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            %address,
+            "whoever can reach this address can read the metrics and the state, names of files and groups included: there \
+             is no authentication (--http 127.0.0.1:PORT is for this machine only)"
+        );
+    }
 }
 
 /// Whether a `Host` is an address, a name without a dot (a host of this network, a container), or a private name.

@@ -75,6 +75,7 @@ impl Http {
             .enable_all()
             .build()
             .context("start to answer HTTP")?;
+        guard::warn_of(address);
         let site = Site::new(observe()?, command);
         runtime.spawn(keep_history(Arc::clone(&site)));
         let router = router::router(site);
