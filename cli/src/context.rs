@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bekk_log::{Client, RemoteConfig};
-use bekk_stream::{Config, ConfigError, Durability, LogLocation, META_TOPIC, Stream, TableName};
+use bekk_stream::{
+    Config, ConfigError, Durability, LogLocation, META_TOPIC, NO_CREDENTIALS, Stream, TableName,
+};
 
 use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
 use crate::commands::check_name;
@@ -12,6 +14,7 @@ use crate::database::{Choice, Database};
 use crate::environment;
 use crate::log_place::LogPlace;
 use crate::open_files;
+use crate::secrets;
 
 /// The file that is the configuration where none is named.
 const CONFIG_FILE: &str = "bekk.toml";
@@ -45,7 +48,7 @@ impl Context {
     /// # Errors
     /// If it is not right.
     pub(crate) fn load(global: &Global) -> Result<Self, ConfigError> {
-        let variable = |name: &str| environment::plain(name);
+        let variable = |name: &str| environment::referred(name);
         let here = || std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let file = global
             .config
@@ -54,6 +57,9 @@ impl Context {
         let (config, base) = match &file {
             Some(path) => {
                 let config = Config::load(path, &variable)?;
+                if config.has_plain_secret {
+                    secrets::warn_if_open(path);
+                }
                 let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 (config, absolute.parent().map_or_else(here, Path::to_owned))
             }
@@ -69,6 +75,7 @@ impl Context {
     pub(crate) fn log_place(&self, args: &LogArgs) -> Result<LogPlace> {
         let location = match args.log.as_deref() {
             Some(text) => match text.strip_prefix("kafka://") {
+                Some(hosts) if hosts.contains('@') => bail!("--log: {NO_CREDENTIALS}"),
                 Some(hosts) => LogLocation::Kafka(hosts.to_owned()),
                 None => LogLocation::Directory(
                     std::path::absolute(text).with_context(|| format!("find `{text}`"))?,
@@ -76,6 +83,7 @@ impl Context {
             },
             None => self.config.log.clone(),
         };
+        secrets::close_state(&self.base)?;
         match location {
             LogLocation::Directory(dir) => {
                 let mut config = bekk_log::Config::new(dir);

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bekk_postgres::Server;
 use bekk_sink::{ConnectOptions, Host};
 use bekk_stream::Config;
 
 use crate::environment::{plain, variable};
+use crate::secrets;
 
 /// What may be said beside POSTGRES_HOST, and what libpq calls it.
 const PARTS: [(&str, &str); 6] = [
@@ -90,7 +91,8 @@ impl Database {
 
 fn named(choice: &Choice<'_>) -> Result<Option<(ConnectOptions, &'static str)>> {
     if let Some(url) = choice.typed {
-        return Ok(Some((parse(url, "--postgres")?, "--postgres")));
+        let url = secrets::typed_postgres(url);
+        return Ok(Some((parse(&url, "--postgres")?, "--postgres")));
     }
     if choice.demo {
         return Ok(None);
@@ -115,6 +117,14 @@ fn named(choice: &Choice<'_>) -> Result<Option<(ConnectOptions, &'static str)>> 
 
 /// Parses a connection string, completed as libpq does.
 fn parse(text: &str, origin: &str) -> Result<ConnectOptions> {
+    // Else a part of the password would be taken for the host, the port or the database, which messages show.
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    let rest = rest.rsplit_once('@').map_or("", |(before, _)| before);
+    if rest.contains(['/', '?', '#', '@']) {
+        bail!(
+            "use {origin}: write the characters / ? # @ of a user's name or password as %2F %3F %23 %40"
+        );
+    }
     ConnectOptions::as_libpq(text, &plain).with_context(|| format!("use {origin}"))
 }
 

@@ -1,22 +1,51 @@
 //! The environment: `.env`, and variables that may also be files.
+//!
+//! **Invariant:** `.env` sets nothing for other programs. Names that the command line's arguments go by are set in this
+//! process; all others are known here only, to those who ask for them by name: a file in a directory where others may
+//! write must not tell `psql` or the loader what to do.
 
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
+
+use crate::secrets;
+
+/// What `.env` says beside the names of arguments.
+static KNOWN: OnceLock<HashMap<String, String>> = OnceLock::new();
+/// What the names of Bekk's own variables begin with.
+const OWN: [&str; 3] = ["BEKK_", "POSTGRES_", "DATABASE_URL"];
+/// Names that arguments go by, beside those that begin with `BEKK_`, and those of settings for messages.
+const ARGUMENTS: [&str; 6] = [
+    "MIN_EVENTS",
+    "MAX_EVENTS",
+    "SLEEP_INTERVAL",
+    "EVENT_TYPES",
+    "RUST_LOG",
+    "NO_COLOR",
+];
 
 /// Reads `.env` in the working directory, if there is one; what the environment has already stays.
 ///
 /// # Errors
-/// If it cannot be read or a line of it is not `NAME=value`. The text of the line is not shown: it may be
-/// a secret.
+/// If it cannot be read, belongs to another user, or a line of it is not `NAME=value`. The text of the line is not
+/// shown: it may be a secret.
 pub(crate) fn load_dotenv() -> Result<()> {
     let path = Path::new(".env");
-    match dotenvy::from_path(path) {
-        Ok(()) => Ok(()),
-        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(dotenvy::Error::Io(error)) => Err(error).context("read `.env`"),
-        Err(_) => {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context("read `.env`"),
+    };
+    check_owner(&fs::metadata(path).context("read `.env`")?)?;
+    let mut known = HashMap::new();
+    let mut arguments = String::new();
+    for item in dotenvy::from_read_iter(text.as_bytes()) {
+        let Ok((name, value)) = item else {
             let is_wrong =
                 |line: &&str| dotenvy::from_read_iter(line.as_bytes()).any(|item| item.is_err());
             let line = text
@@ -24,8 +53,57 @@ pub(crate) fn load_dotenv() -> Result<()> {
                 .position(|line| is_wrong(&line))
                 .map_or(1, |at| at + 1);
             bail!("`.env`, line {line} is not NAME=value (a value with spaces or # needs quotes)");
+        };
+        if name.starts_with("BEKK_") || ARGUMENTS.contains(&name.as_str()) {
+            arguments.push_str(&assignment(&name, &value));
+        }
+        known.entry(name).or_insert(value);
+    }
+    dotenvy::from_read(arguments.as_bytes()).context("take the variables of `.env`")?;
+    let _ = KNOWN.set(known);
+    Ok(())
+}
+
+/// Refuses a file of another user: it may have been put there for us.
+fn check_owner(metadata: &Metadata) -> Result<()> {
+    let own = rustix::process::geteuid();
+    let sudo_user = || std::env::var("SUDO_UID").ok()?.parse().ok();
+    let owner = metadata.uid();
+    if owner == own.as_raw() || owner == 0 || own.is_root() && sudo_user() == Some(owner) {
+        return Ok(());
+    }
+    bail!(
+        "use `.env`: it belongs to user id {owner}, not to you (user id {}); run from another directory, or if it is \
+         meant for you: chown {} .env",
+        own.as_raw(),
+        own.as_raw()
+    )
+}
+
+/// Warns of a `.env` with a password that others can read.
+pub(crate) fn warn_of_dotenv() {
+    let holds_secret = |(name, value): (&String, &String)| {
+        name.contains("PASSWORD") || value.contains("://") && value.contains('@')
+    };
+    if KNOWN
+        .get()
+        .is_some_and(|known| known.iter().any(holds_secret))
+    {
+        secrets::warn_if_open(Path::new(".env"));
+    }
+}
+
+/// A line of `.env` that gives a variable just this value.
+fn assignment(name: &str, value: &str) -> String {
+    let mut line = format!("{name}=\"");
+    for c in value.chars() {
+        match c {
+            '\n' => line.push_str("\\n"),
+            '"' | '\\' | '$' => line.extend(['\\', c]),
+            c => line.push(c),
         }
     }
+    line + "\"\n"
 }
 
 /// A variable of the environment, or what the file holds that `NAME_FILE` names. Empty means unset.
@@ -42,10 +120,46 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>> {
     }
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("read `{path}`, which {name}_FILE names"))?;
+    if name.contains("PASSWORD") || name.ends_with("URL") {
+        secrets::warn_if_open(Path::new(&path));
+    }
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty()))
 }
 
-/// A variable of the environment. Empty means unset.
+/// A variable of the environment, or one of Bekk's own of `.env`. Empty means unset.
 pub(crate) fn plain(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    let is_own = OWN.iter().any(|own| name.starts_with(own));
+    let set = std::env::var(name).ok().filter(|value| !value.is_empty());
+    set.or_else(|| is_own.then(|| referred(name)).flatten())
+}
+
+/// A variable that bekk.toml refers to: of the environment, or of `.env` whatever its name. Empty means unset.
+pub(crate) fn referred(name: &str) -> Option<String> {
+    let set = std::env::var(name).ok().filter(|value| !value.is_empty());
+    set.or_else(|| KNOWN.get()?.get(name).cloned())
+        .filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_comes_back_as_it_was() {
+        for value in [
+            "plain",
+            "with space",
+            "q\"uo'te",
+            "b\\ack",
+            "d$ollar ${X}",
+            "two\nlines",
+            "#",
+        ] {
+            let line = assignment("BEKK_X", value);
+            let back: Vec<_> = dotenvy::from_read_iter(line.as_bytes())
+                .collect::<Result<_, _>>()
+                .unwrap();
+            assert_eq!(back, [("BEKK_X".to_owned(), value.to_owned())]);
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod observe;
 mod open_files;
 mod pipeline;
 mod screen;
+mod secrets;
 mod service;
 mod signals;
 mod status;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 
 use bekk_stream::ConfigError;
 use clap::Parser;
+use rustix::fs::Mode;
 
 use args::{Cli, Command, IngestCommand};
 use commands::{Outcome, WrongUsage};
@@ -33,6 +35,7 @@ const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    secrets::hide_typed_password();
     // Before the arguments, whose defaults may come from it.
     let dotenv = environment::load_dotenv();
     open_files::raise_limit();
@@ -42,6 +45,8 @@ fn main() -> ExitCode {
         screen.fail(&format!("failed to {error:#}"));
         return ExitCode::from(WRONG_USAGE);
     }
+    environment::warn_of_dotenv();
+    keep_private(&cli.command);
     match run(&cli, &screen) {
         Ok(outcome) => outcome.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -51,6 +56,17 @@ fn main() -> ExitCode {
                 || error.downcast_ref::<WrongUsage>().is_some();
             ExitCode::from(if wrong_usage { WRONG_USAGE } else { FAILED })
         }
+    }
+}
+
+/// Makes files that a command writes its user's alone: the log holds the text of files that others may not read. Not
+/// those that a person asks for, and not what `psql` writes.
+fn keep_private(command: &Command) {
+    if !matches!(
+        command,
+        Command::Generate(_) | Command::Init(_) | Command::Psql(_)
+    ) {
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
 }
 

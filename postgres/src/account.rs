@@ -102,11 +102,13 @@ impl Account {
     }
 }
 
-/// A command that inherits no setting of PostgreSQL's and speaks English.
+/// A command that inherits no setting of PostgreSQL's, nor of ours, which may be secrets, and speaks English.
 pub(crate) fn clean_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"PG") {
+        let bytes = name.as_encoded_bytes();
+        let ours: [&[u8]; 4] = [b"PG", b"BEKK_", b"POSTGRES_", b"DATABASE_URL"];
+        if ours.iter().any(|prefix| bytes.starts_with(prefix)) {
             command.env_remove(&name);
         }
     }

@@ -37,7 +37,18 @@ pub(crate) struct Ports {
 impl Home {
     /// Opens the directory, making it if it is missing.
     pub(crate) fn create(directory: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(directory).map_err(Error::io("make", directory))?;
+        // Root's server is another user's, who has to pass through; nobody else can list what is there.
+        let is_open = rustix::process::geteuid().is_root();
+        let mode = if is_open { 0o711 } else { 0o700 };
+        for path in [directory.parent(), Some(directory)].into_iter().flatten() {
+            let is_new = !path.exists();
+            fs::create_dir_all(path).map_err(Error::io("make", path))?;
+            // Whatever the umask.
+            if is_new && path.as_os_str() != "" {
+                let permissions = fs::Permissions::from_mode(mode);
+                fs::set_permissions(path, permissions).map_err(Error::io("make", path))?;
+            }
+        }
         Self::open(directory)
     }
 

@@ -60,6 +60,12 @@ pub(crate) struct ServeArgs {
     /// File that holds the password
     #[arg(long, value_name = "FILE", env = "BEKK_SASL_PASSWORD_FILE")]
     pub(crate) sasl_password_file: Option<PathBuf>,
+    /// User that may only read; its password is in BEKK_SASL_READ_PASSWORD or in a file
+    #[arg(long, value_name = "NAME", env = "BEKK_SASL_READ_USER")]
+    pub(crate) sasl_read_user: Option<String>,
+    /// File that holds the password of the user that may only read
+    #[arg(long, value_name = "FILE", env = "BEKK_SASL_READ_PASSWORD_FILE")]
+    pub(crate) sasl_read_password_file: Option<PathBuf>,
 }
 
 fn parse_host_port(text: &str) -> Result<(String, u16), String> {

@@ -165,7 +165,7 @@ fn text(files: &Files, base: &Path, explain: bool) -> String {
             lines.push(format!("    {why}"));
         }
         for notice in &file.notices {
-            lines.push(format!("    {}: {}", notice.kind, shown_text(&notice.text)));
+            lines.push(format!("    {}: {}", notice.kind, shown(&notice.text)));
         }
         if explain {
             let id = file

@@ -27,5 +27,6 @@ mod sample;
 mod serve;
 mod services;
 mod status;
+mod strangers;
 mod support;
 mod trickle;

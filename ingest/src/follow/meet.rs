@@ -22,8 +22,8 @@ use crate::follow::rotate::{Succession, resume_rotated, succeed};
 use crate::follow::step::{Fresh, Lost, Step};
 use crate::follow::tracked::{Change, Outside, State, Tracked};
 use crate::inbox::Listed;
-use crate::source::{Source, open};
 use crate::source::stat::Stat;
+use crate::source::{Source, open};
 use crate::stats::Stats;
 use crate::text::recent::Recent;
 

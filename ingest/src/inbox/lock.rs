@@ -78,7 +78,12 @@ impl InboxLock {
             if self.directories.values().any(|(known, _)| *known == inode) {
                 continue;
             }
-            match File::open(path).map(|file| (try_lock(&file), file)) {
+            // A stranger has been waited for once.
+            let take = |file: &File| match self.strangers.contains(path) {
+                true => file.try_lock(),
+                false => try_lock(file),
+            };
+            match File::open(path).map(|file| (take(&file), file)) {
                 Ok((Ok(()), file)) => {
                     self.directories.insert(path.clone(), (inode, file));
                 }

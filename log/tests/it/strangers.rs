@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use bekk_log::{Credentials, ServeConfig};
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -153,10 +154,13 @@ fn who_does_not_say_who_it_is_keeps_nobody_out() {
     let served = Served::new(with_two_users);
     let address = served.server.local_addr();
     let mut silent: Vec<_> = (0..620).map(|_| TcpStream::connect(address)).collect();
+    // So long they may keep their places.
+    std::thread::sleep(Duration::from_millis(1_200));
     let mut owner = served.connect();
     assert_eq!(log_in(&mut owner, "bekk", PASSWORD), 0);
     silent.extend((0..620).map(|_| TcpStream::connect(address)));
     assert_eq!(owner.produce(7, batch(None, 0, 3)), (0, 0));
+    std::thread::sleep(Duration::from_millis(1_200));
     let mut second = served.connect();
     assert_eq!(log_in(&mut second, "bekk", PASSWORD), 0);
     drop(silent);

@@ -1,0 +1,174 @@
+//! Secrets in files, and in arguments, where other users of the machine could read them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use bekk_sink::ConnectOptions;
+use bekk_stream::shown_path;
+
+/// The argument that may hold a password.
+const POSTGRES: &str = "--postgres";
+/// The variable by which its value reaches the process that takes over.
+pub(crate) const TYPED_POSTGRES: &str = "BEKK_TYPED_POSTGRES";
+
+/// Warns of a file with a secret that other users can read.
+pub(crate) fn warn_if_open(path: &Path) {
+    if let Ok(metadata) = fs::metadata(path)
+        && metadata.mode() & 0o044 != 0
+    {
+        tracing::warn!(
+            "`{}` holds a secret and other users can read it (mode {:04o}); to close it: chmod go-rwx '{}'",
+            shown_path(path),
+            metadata.mode() & 0o777,
+            shown_path(path),
+        );
+    }
+}
+
+/// Refuses a private key that other users can read, as PostgreSQL and OpenSSH do: only root's may be its group's too.
+///
+/// # Errors
+/// If it is one, or cannot be looked at.
+pub(crate) fn check_key(path: &Path) -> Result<()> {
+    let shown = shown_path(path);
+    let metadata = fs::metadata(path).with_context(|| format!("read the key `{shown}`"))?;
+    let allowed = if metadata.uid() == 0 { 0o640 } else { 0o600 };
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 & !allowed != 0 {
+        bail!(
+            "use the key `{shown}`: other users can read it (mode {mode:04o}); to close it: chmod 0600 '{shown}'"
+        );
+    }
+    Ok(())
+}
+
+/// Closes `.bekk` to other users, as PostgreSQL closes its data directory.
+///
+/// Where root runs a private PostgreSQL in it, which is another user's then, that user may pass through.
+///
+/// # Errors
+/// If it belongs to another user and everybody may write to it, or cannot be changed.
+pub(crate) fn close_state(base: &Path) -> Result<()> {
+    let dir = base.join(".bekk");
+    let Ok(metadata) = fs::metadata(&dir) else {
+        return Ok(());
+    };
+    let own = rustix::process::geteuid();
+    let server = fs::metadata(dir.join("postgres/PG_VERSION"));
+    if own.is_root() && server.is_ok_and(|server| server.uid() != own.as_raw()) {
+        if metadata.mode() & 0o066 != 0 {
+            fs::set_permissions(&dir, Permissions::from_mode(0o711))
+                .with_context(|| format!("close `{}` to other users", shown_path(&dir)))?;
+        }
+        return Ok(());
+    }
+    Ok(bekk_log::make_private(&dir)?)
+}
+
+/// Takes a password out of the arguments, which every user can see in the process table: the program starts itself anew
+/// without it, and finds it in its environment, which only its user can see.
+pub(crate) fn hide_typed_password() {
+    if std::env::var_os(TYPED_POSTGRES).is_some() {
+        return;
+    }
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let Some((hidden, url)) = without_password(&arguments) else {
+        return;
+    };
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
+    let mut command = Command::new(program);
+    command
+        .arg0(&hidden[0])
+        .args(&hidden[1..])
+        .env(TYPED_POSTGRES, url);
+    // It returns only if it fails; then the password stays where it was typed.
+    let _ = command.exec();
+}
+
+/// The value of `--postgres` that was typed, with its password.
+pub(crate) fn typed_postgres(typed: &str) -> String {
+    std::env::var(TYPED_POSTGRES).unwrap_or_else(|_| typed.to_owned())
+}
+
+/// The arguments without the password in the value of `--postgres`, and that value; `None` if there is none.
+fn without_password(arguments: &[OsString]) -> Option<(Vec<OsString>, OsString)> {
+    let mut hidden = arguments.to_vec();
+    let own = arguments.iter().take_while(|argument| *argument != "--");
+    for (at, argument) in own.enumerate().skip(1) {
+        let bytes = argument.as_bytes();
+        let (at, url, prefix) = if argument == POSTGRES {
+            (at + 1, arguments.get(at + 1)?.as_os_str(), "")
+        } else if let Some(url) = bytes.strip_prefix(b"--postgres=") {
+            (at, OsStr::from_bytes(url), "--postgres=")
+        } else {
+            continue;
+        };
+        let shown = shown_without_password(url.to_str()?)?;
+        hidden[at] = format!("{prefix}{shown}").into();
+        return Some((hidden, url.to_owned()));
+    }
+    None
+}
+
+/// A connection's text as the process table may show it; `None` if it holds no password.
+fn shown_without_password(url: &str) -> Option<String> {
+    match url.parse::<ConnectOptions>() {
+        Ok(options) if options.password.is_none() && !url.contains('@') => None,
+        Ok(options) if options.password.is_none() && !url.contains(':') => None,
+        // One without a password, whose only colons are those of the scheme and the port.
+        Ok(options)
+            if options.password.is_none()
+                && url
+                    .split_once("://")
+                    .and_then(|(_, rest)| rest.split_once('@'))
+                    .is_some_and(|(user, rest)| !user.contains(':') && !rest.contains('@')) =>
+        {
+            None
+        }
+        Ok(options) if options.password.is_some() => Some(format!("postgres://***@{options}")),
+        _ => Some("postgres://***".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_password_is_hidden() {
+        let check = |arguments: &[&str], expected: Option<&[&str]>| {
+            let given: Vec<OsString> = arguments.iter().map(Into::into).collect();
+            let hidden = without_password(&given).map(|(hidden, _)| hidden);
+            let expected: Option<Vec<OsString>> =
+                expected.map(|texts| texts.iter().map(Into::into).collect());
+            assert_eq!(hidden, expected, "{arguments:?}");
+        };
+        check(&["bekk", "up"], None);
+        check(&["bekk", "up", "--postgres", "postgres://a@h:1/d"], None);
+        check(&["bekk", "up", "--postgres", "host=h dbname=d"], None);
+        check(
+            &["bekk", "up", "--postgres", "postgres://a:word@h:1/d", "-v"],
+            Some(&["bekk", "up", "--postgres", "postgres://***@h:1/d", "-v"]),
+        );
+        check(
+            &["bekk", "check", "--postgres=host=h dbname=d password=word"],
+            Some(&["bekk", "check", "--postgres=postgres://***@h:5432/d"]),
+        );
+        check(
+            &["bekk", "check", "--postgres=postgres://a:wo/rd@h:1/d"],
+            Some(&["bekk", "check", "--postgres=postgres://***"]),
+        );
+        check(
+            &["bekk", "psql", "--", "--postgres", "postgres://a:word@h/d"],
+            None,
+        );
+    }
+}
