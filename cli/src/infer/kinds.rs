@@ -17,7 +17,7 @@ pub(super) struct Candidate {
 }
 
 enum Test {
-    Parser(ValueParser),
+    Parser(Box<ValueParser>),
     /// A plain number, of however many digits, with this decimal mark.
     Number(u8),
 }
@@ -91,7 +91,7 @@ pub(super) fn all_candidates() -> Vec<Candidate> {
             ValueParser::new(&column, &CsvDialect::default()).expect("the candidates are right");
         candidates.push(Candidate {
             kind,
-            test: Test::Parser(parser),
+            test: Test::Parser(Box::new(parser)),
         });
     };
     add(Kind::Int, ColumnType::Int8, None);
