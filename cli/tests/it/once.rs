@@ -142,8 +142,8 @@ fn every_bad_line_is_a_dead_letter_that_says_why() {
         ),
         (
             "unclosed_quote",
-            "∅",
-            b"00000000-0000-0000-0000-000000000011,view,1,2,\"c,1,1,,2026-01-01T00:00:00Z\n",
+            "category",
+            b"00000000-0000-0000-0000-000000000011,view,1,2,\"c,1,1,,2026-01-01T00:00:00Z",
         ),
     ];
     let mut bytes = format!("{HEADER}\n").into_bytes();
