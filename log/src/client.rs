@@ -164,6 +164,28 @@ impl Client {
         }
     }
 
+    /// How often the log may have been replaced by another since it was opened: each time the connection to a log
+    /// elsewhere was lost, or an end moved backwards. What was read while this stays the same is of one log. Costs
+    /// next to nothing.
+    #[must_use]
+    pub fn doubts(&self) -> u64 {
+        match &self.role {
+            Role::Owner { .. } => 0,
+            Role::Remote { remote, .. } => remote.doubts(),
+        }
+    }
+
+    /// Asks a server anew whose log it serves.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`] if it is not the one that was connected to.
+    pub fn recheck(&self, topic: &str) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(()),
+            Role::Remote { remote, .. } => remote.recheck(topic),
+        }
+    }
+
     /// From now on calls give up within seconds on a server that does not answer. For a process that ends.
     pub fn give_up(&self) {
         if let Role::Remote { remote, .. } = &self.role {

@@ -206,6 +206,16 @@ pub enum Error {
         /// Its permission bits.
         mode: u32,
     },
+    /// The server serves another log than when it was connected to.
+    #[error("`{address}` serves log {found} now, and served log {expected} before")]
+    Replaced {
+        /// Where the log is served.
+        address: String,
+        /// The id that is served now.
+        found: LogId,
+        /// The id that was served before.
+        expected: LogId,
+    },
     /// Stored bytes are damaged.
     #[error("log `{path}` is damaged: {detail}")]
     Corrupt {

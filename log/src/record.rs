@@ -2,7 +2,7 @@
 
 use crate::batch::BatchView;
 use crate::destination::Destination;
-use crate::{Offset, varint};
+use crate::{Offset, RecordMark, varint};
 
 /// The least bytes that a record takes: seven fields of one byte.
 pub(crate) const RECORD_BYTES_MIN: usize = 7;
@@ -16,6 +16,8 @@ pub struct RecordBuffer {
     count: u32,
     first_timestamp_ms: i64,
     max_timestamp_ms: i64,
+    /// Where the last record begins.
+    last_start: usize,
 }
 
 impl RecordBuffer {
@@ -40,8 +42,26 @@ impl RecordBuffer {
             timestamp_ms.wrapping_sub(self.first_timestamp_ms),
             i64::from(self.count),
         );
+        self.last_start = self.bytes.len();
         put_record(&mut self.bytes, deltas, key, value);
         self.count += 1;
+    }
+
+    /// The mark of the last record, of a buffer whose first record got this offset.
+    #[must_use]
+    pub fn last_mark(&self, first: Offset) -> Option<RecordMark> {
+        let batch = Batch {
+            base_offset: first,
+            base_timestamp_ms: self.first_timestamp_ms,
+            records: self.count,
+            end: self.bytes.len(),
+        };
+        let mut at = self.last_start;
+        let record = read_record(&self.bytes, &mut at, &batch);
+        record
+            .filter(|_| self.count > 0)
+            .as_ref()
+            .map(RecordMark::of)
     }
 
     /// How many records it holds.

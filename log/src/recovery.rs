@@ -132,13 +132,8 @@ impl Found {
             number,
             partitions: topic.config.partitions,
         };
-        let mut is_own = true;
         match Header::read(&dir) {
             Ok(found) if found == header => {}
-            // Perhaps only the file is another segment's; what the segment holds tells.
-            Ok(found) if found.log_id == header.log_id && found.topic == header.topic => {
-                is_own = false;
-            }
             Ok(found) => {
                 let error = Error::Corrupt {
                     path: dir.clone(),
@@ -152,24 +147,7 @@ impl Found {
             }
             Err(error) => return Err(error),
         }
-        let summary = Summary::read(&dir, header.partitions)?;
-        let before = self.ends_so_far(log_starts)?;
-        let summary = summary.filter(|summary| follows(summary, &before) || is_of(summary, &dir));
-        if !is_own {
-            if summary
-                .as_ref()
-                .is_some_and(|summary| !follows(summary, &before))
-            {
-                let error = Error::Corrupt {
-                    path: dir.clone(),
-                    detail: format!("it is not segment {number}"),
-                };
-                return self.damaged(dir, error);
-            }
-            tracing::warn!(segment = %dir.display(), "a segment's header is another's; it is written again");
-            header.write(&dir)?;
-        }
-        if let Some(summary) = summary {
+        if let Some(summary) = Summary::read(&dir, header.partitions)? {
             let segment = Segment::sealed(number, dir, summary);
             self.chain.push(Arc::new(segment));
             return Ok(());
@@ -293,12 +271,7 @@ impl Found {
                 *end = end.plus(UNCERTAIN_RECORDS);
             }
         }
-        let lost = match self.uncertain {
-            false => "records that were acknowledged are lost",
-            true => {
-                "the last records may be lost; how many is not known, so that many offsets are passed over"
-            }
-        };
+        let lost = "records that were acknowledged are lost";
         gaps.extend(gaps_between(&ends, &raised, now_ms, lost));
         Ok((raised, gaps))
     }
@@ -354,32 +327,6 @@ impl Found {
         prepared.try_for_each(discard)?;
         Ok((Writer::begin(first, ends, producers), next))
     }
-}
-
-/// Whether a segment begins where those before it end.
-fn follows(summary: &Summary, before: &[Offset]) -> bool {
-    let mut starts = summary.ranges.iter().zip(before);
-    starts.all(|(range, before)| range.start == *before)
-}
-
-/// Whether a summary that does not follow is the segment's own: its database tells the same. One that cannot be opened
-/// does not deny it.
-fn is_of(summary: &Summary, dir: &Path) -> bool {
-    let partitions = u32::try_from(summary.ranges.len()).unwrap_or(u32::MAX);
-    let Ok(db) = segment::open_db(dir, partitions) else {
-        return true;
-    };
-    let is_own = (0..).zip(&summary.ranges).all(|(partition, range)| {
-        let end = db.end(partition).map(|end| end.unwrap_or(range.start));
-        let start = db
-            .start(partition)
-            .map(|start| start.unwrap_or(range.start));
-        start.is_ok_and(|start| start == range.start) && end.is_ok_and(|end| end == range.end)
-    });
-    if !is_own {
-        tracing::warn!(segment = %dir.display(), "a segment's summary is another's; it is made again");
-    }
-    is_own
 }
 
 /// What the producers have sent up to the end of a segment. Of a damaged one, which is set aside when it is

@@ -198,6 +198,17 @@ impl Link {
         Verdict::of(error).is_retriable() && !(self.is_bekk && is_final())
     }
 
+    /// How often the log may have been replaced by another: a connection was lost, a request was refused, or an end
+    /// moved backwards.
+    fn doubts(&self) -> u64 {
+        self.heard.doubts()
+    }
+
+    /// Notes that the log may be another from now on.
+    fn doubt(&self) {
+        self.heard.doubt();
+    }
+
     /// Tells that a request has failed and is repeated.
     fn tell_wait(&self, request: Request<'_>, error: &KafkaError) {
         let what = request.to_string();
@@ -340,6 +351,30 @@ impl Remote {
     /// Whether the server is not known to have gone.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.link.check()
+    }
+
+    /// How often the log may have been replaced since it was connected to.
+    pub(crate) fn doubts(&self) -> u64 {
+        self.consumer.take_events();
+        self.link.doubts()
+    }
+
+    /// Asks the server anew whose log it serves.
+    pub(crate) fn recheck(&self, topic: &str) -> Result<(), Error> {
+        self.link.check()?;
+        let found = self.consumer.cluster_id(topic)?;
+        let own = found.strip_prefix(CLUSTER_ID_PREFIX);
+        let found = own
+            .and_then(|id| id.parse().ok())
+            .unwrap_or_else(|| LogId::of_cluster(&found));
+        if found == self.log_id {
+            return Ok(());
+        }
+        Err(Error::Replaced {
+            address: self.link.config.hosts.clone(),
+            found,
+            expected: self.log_id,
+        })
     }
 
     /// From now on calls give up soon on a server that does not answer.

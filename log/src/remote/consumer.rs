@@ -22,12 +22,12 @@ use crate::{Error, Offset, PartitionEnds, Records};
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How long log start offsets are believed: they matter to who asks what there is, not to who reads on.
 const STARTS_FOR: Duration = Duration::from_secs(1);
+/// How many of the consumer's events are heard at once.
+const EVENTS_MAX: usize = 64;
 /// How long a fetch that is due may take before the consumer is made to ask anew.
 const SEEK_AFTER: Duration = Duration::from_millis(200);
 /// The same on a cluster, where transactions leave marks that are no records; longer than a fetch waits there.
 const SEEK_AFTER_ON_CLUSTER: Duration = Duration::from_millis(80);
-/// How long a fetch that is due may take before it is told of.
-const SILENT: Duration = Duration::from_secs(1);
 /// How long a client may take to hear of a topic that another one knows.
 const NEW_TOPIC_WAIT: Duration = Duration::from_secs(10);
 const NEW_TOPIC_PAUSE: Duration = Duration::from_millis(50);
@@ -129,6 +129,28 @@ impl Consumer {
         self.watermarks.take()
     }
 
+    /// Hears what the consumer has to say of its connection, all of it: an error from before a record was fetched
+    /// lies before that record.
+    pub(super) fn take_events(&self) {
+        for _ in 0..EVENTS_MAX {
+            if self.inner.poll(Duration::ZERO).is_none() {
+                break;
+            }
+        }
+    }
+
+    /// The cluster id as the server tells it now.
+    pub(super) fn cluster_id(&self, topic: &str) -> Result<String, Error> {
+        let request = Request::topic("recognise", topic, "Describe");
+        self.link.attempt(request, |timeout| {
+            let client = self.link.asker.client();
+            // The answer brings the id up to date.
+            client.fetch_metadata(Some(topic), timeout)?;
+            let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
+            client.fetch_cluster_id(timeout).ok_or(unknown)
+        })
+    }
+
     /// Makes who waits look again.
     pub(super) fn wake(&self) {
         self.news.tell();
@@ -199,6 +221,11 @@ impl Consumer {
             Some(reader) => reader,
             None => slot.insert(self.open_reader(topic, partition, from)?),
         };
+        self.take_events();
+        if reader.is_stale(self.link.doubts()) {
+            // What it keeps may be another log's.
+            reader.seek(&self.inner, from, &self.link)?;
+        }
         if let Some(records) = reader.kept(from) {
             return Ok(records);
         }
@@ -229,7 +256,6 @@ impl Consumer {
                         && from < end
                         && self.has_same_leader(topic, &view, partition)? =>
                 {
-                    self.link.config.waits.succeeded(|| request.to_string());
                     return Ok(reader.pass_to(end));
                 }
                 Ok(Step::AtEnd) if from < end && !self.link.is_bekk => {
@@ -257,12 +283,8 @@ impl Consumer {
             }
             self.link.check()?;
             if sought_at.elapsed() >= seek_after {
-                // Marks of transactions are not heard of at once, and are no reason to tell of.
-                if patience.begun.elapsed() >= SILENT {
-                    let silent =
-                        KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-                    patience.note(request, &silent)?;
-                }
+                let silent = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
+                patience.note(request, &silent)?;
                 if reader.is_at_end() {
                     // It was at the end before there was more, and says so again only when it is asked anew.
                     reader.seek(&self.inner, from, &self.link)?;
@@ -318,6 +340,7 @@ impl Consumer {
         error: &KafkaError,
         patience: &mut Patience<'_>,
     ) -> Result<(), Error> {
+        self.link.doubt();
         let mut error = error.clone();
         if Verdict::of(&error) == Verdict::Place {
             view.lock_ends().starts_at = None;
@@ -435,7 +458,8 @@ impl Consumer {
         queue.set_nonempty_callback(move || news.tell());
         let assigned = list(topic, [(partition, to_kafka(from))]).map_err(failed)?;
         self.inner.incremental_assign(&assigned).map_err(failed)?;
-        Ok(Reader::new(topic, partition, queue, from))
+        let doubts = self.link.doubts();
+        Ok(Reader::new(topic, partition, queue, from, doubts))
     }
 
     /// Asks for the ends, and for the starts if what is known of them is old.
@@ -453,6 +477,9 @@ impl Consumer {
         }
         let ends = self.ask_place(&self.link.asker, topic, view, KafkaOffset::End)?;
         let mut known = view.lock_ends();
+        if known.ends.iter().zip(&ends).any(|(known, now)| now < known) {
+            self.link.doubt();
+        }
         known.ends = ends;
         known.asked_at = Some(Instant::now());
         Ok(())

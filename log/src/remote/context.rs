@@ -1,5 +1,6 @@
 //! What librdkafka says of its connections, kept for those who wait.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,11 @@ const NEWS_FOR: Duration = Duration::from_secs(15);
 
 /// The last errors of the connections to one log.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heard(Arc<Mutex<Errors>>);
+pub(super) struct Heard {
+    errors: Arc<Mutex<Errors>>,
+    /// How often the log may have been replaced by another: behind a new connection there may be one.
+    doubts: Arc<AtomicU64>,
+}
 
 #[derive(Debug, Default)]
 struct Errors {
@@ -29,7 +34,12 @@ struct Errors {
 impl Heard {
     /// Notes an error that no request returns.
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
+        // That a reader is at the end says nothing of a connection, and each reader says it.
+        if code(error) == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         tracing::debug!(%error, reason, "the connection to the log");
+        self.doubt();
         let said = Some((Instant::now(), reason.to_owned()));
         // That all brokers are down says less than why one is.
         if Verdict::of(error) == Verdict::Login {
@@ -51,7 +61,17 @@ impl Heard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Errors> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the log may have been replaced by another.
+    pub(super) fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
+    }
+
+    /// Notes that the log may be another from now on.
+    pub(super) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Reader {
     failure: Option<KafkaError>,
     /// The partition's end as it was known when the reader was opened ahead, if nobody has read from it yet.
     ahead_of: Option<Offset>,
+    /// How often the log may have been replaced when what it has was fetched.
+    doubts: u64,
 }
 
 /// What a look into the queue gave.
@@ -51,6 +53,7 @@ impl Reader {
         partition: u32,
         queue: PartitionQueue<Context>,
         from: Offset,
+        doubts: u64,
     ) -> Self {
         Self {
             topic: topic.to_owned(),
@@ -62,6 +65,7 @@ impl Reader {
             is_at_end: false,
             failure: None,
             ahead_of: None,
+            doubts,
         }
     }
 
@@ -77,6 +81,11 @@ impl Reader {
     /// reach up to `end`.
     pub(super) fn begins_before(&mut self, end: Offset) -> bool {
         self.ahead_of.take().is_some_and(|known| end <= known)
+    }
+
+    /// Whether what it has was fetched before the log may have been replaced.
+    pub(super) fn is_stale(&self, doubts: u64) -> bool {
+        self.doubts != doubts
     }
 
     /// What is kept from `from` on.
@@ -127,6 +136,7 @@ impl Reader {
         link: &Link,
     ) -> Result<(), Error> {
         // What librdkafka has fetched from the old place it drops by itself.
+        self.doubts = link.doubts();
         let mut patience = Patience::new(link);
         while let Err(error) = consumer.seek(
             &self.topic,

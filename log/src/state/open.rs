@@ -56,17 +56,6 @@ fn open_whole(path: &Path, dir: &Path) -> Result<State, Error> {
     }
     let state = State::open(path)?;
     state.entries()?;
-    // A journal that has lost its end is as whole as one that was written to less.
-    let known = state.topics()?;
-    for (topic, _) in topics_of_segments(&dir.join("topics"))? {
-        let is_known = known.iter().any(|known| known.name == topic.name);
-        if !is_known && !state.is_being_deleted(&topic.name)? {
-            return Err(Error::Corrupt {
-                path: path.to_owned(),
-                detail: format!("it has lost topic `{}`", topic.name),
-            });
-        }
-    }
     Ok(state)
 }
 

@@ -339,45 +339,6 @@ fn who_is_slow_is_let_go_and_leaves_room_for_others() {
     victim.check_alive();
 }
 
-/// Requests that announce much, and of which a byte comes now and then: they hold no memory that others need.
-#[test]
-fn who_sends_a_byte_now_and_then_keeps_nobody_waiting() {
-    let victim = Victim::start();
-    let length = i32::try_from(MEMORY_BYTES / 4).unwrap().to_be_bytes();
-    let mut slow: Vec<_> = (0..12).map(|_| victim.connect()).collect();
-    for stream in &mut slow {
-        stream.write_all(&length).unwrap();
-    }
-    let large = produce_request(-1, large_batch());
-    let request = frame(&encoded("test", ApiKey::Produce, 7, &large));
-    let mut busy = victim.connect();
-    for _ in 0..10 {
-        for stream in &mut slow {
-            // The server may have let go of it.
-            let _ = stream.write_all(&[0]);
-        }
-        let begun = Instant::now();
-        busy.write_all(&request).unwrap();
-        let mut length = [0; 4];
-        busy.read_exact(&mut length).unwrap();
-        let mut answer = vec![0; i32::from_be_bytes(length) as usize];
-        busy.read_exact(&mut answer).unwrap();
-        assert!(begun.elapsed() < TRANSFER_MAX, "{:?}", begun.elapsed());
-    }
-}
-
-/// Connections that ask for nothing take every place.
-#[test]
-fn who_asks_for_nothing_gives_its_place_to_others() {
-    let victim = Victim::start();
-    let idle: Vec<_> = (0..200).map(|_| victim.connect()).collect();
-    std::thread::sleep(Duration::from_millis(1500));
-    for _ in 0..100 {
-        victim.check_alive();
-    }
-    drop(idle);
-}
-
 /// A batch of one record of 4 MiB.
 fn large_batch() -> Vec<u8> {
     let mut batch = batch(None, 0, 1);

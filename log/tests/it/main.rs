@@ -10,6 +10,7 @@ mod fixture;
 mod guest;
 mod hostile;
 mod kill;
+mod marks;
 mod model;
 mod segments;
 mod serve;

@@ -1,0 +1,303 @@
+//! What the last record below an offset was, so that an offset can be told from the same number in another log.
+
+use crate::{Client, Error, Offset, PartitionEnds, Record};
+
+/// Bytes read at once where a record's place is looked at: one batch.
+const READ_BYTES: usize = 1;
+/// Number of offsets before a missing record that are searched for an older one.
+const LOOK_BACK: u64 = 4_096;
+
+/// What a record was: enough to recognise it, whoever serves the log.
+///
+/// librdkafka shows records, not batches, so a mark is of one record and is the same from the embedded log, a served
+/// one and a Kafka cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordMark {
+    /// The record's offset.
+    pub offset: Offset,
+    /// Its timestamp, in milliseconds since 1970-01-01 UTC.
+    pub timestamp_ms: i64,
+    /// CRC-32C of its key and value.
+    pub crc: u32,
+}
+
+/// What a partition holds at a mark's offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtMark {
+    /// Where the partition begins and ends, records that an open transaction keeps back included.
+    pub ends: PartitionEnds,
+    /// What was found there; nothing if there is no mark, or its offset lies outside the partition.
+    pub found: Found,
+}
+
+/// What a look at one offset gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A record.
+    Record(RecordMark),
+    /// No record: compaction took it, it is a transaction's mark, or it is lost. With the nearest record before it.
+    None(Option<RecordMark>),
+    /// A transaction that is open keeps it back.
+    KeptBack,
+    /// Its offset lies outside the partition, or it was not looked for.
+    Outside,
+}
+
+/// Whether an offset still means in a partition what it meant when it was written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The log is the one that the offset counts in.
+    Same,
+    /// Nothing can be said until an open transaction has ended.
+    KeptBack,
+    /// The log is another one, or has lost records.
+    Differs(Difference),
+}
+
+/// How a partition differs from what a group or an ingest knows of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Difference {
+    /// The log ends before the offset.
+    EndsBefore,
+    /// The log begins after the offset: records between them are gone.
+    BeginsAfter,
+    /// Another record lies where the marked one lay.
+    OtherRecord {
+        /// The record that is there now, or the one before that place.
+        found: RecordMark,
+    },
+}
+
+impl RecordMark {
+    /// The mark of a record.
+    #[must_use]
+    pub fn of(record: &Record<'_>) -> Self {
+        Self::of_parts(record.offset, record.timestamp_ms, record.key, record.value)
+    }
+
+    pub(crate) fn of_parts(
+        offset: Offset,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: &[u8],
+    ) -> Self {
+        let key_len = key.map_or(-1, |key| i64::try_from(key.len()).unwrap_or(i64::MAX));
+        let mut crc = crc32c::crc32c(&key_len.to_be_bytes());
+        crc = crc32c::crc32c_append(crc, key.unwrap_or_default());
+        Self {
+            offset,
+            timestamp_ms,
+            crc: crc32c::crc32c_append(crc, value),
+        }
+    }
+
+    fn is_same_record(&self, other: &Self) -> bool {
+        self.timestamp_ms == other.timestamp_ms && self.crc == other.crc
+    }
+}
+
+/// Decides whether `next`, below which `mark` was the last record, still means the same in a partition.
+///
+/// A record that is missing where others are there was compacted, unless what lies before it is newer than it: then
+/// the place is a transaction's mark, or a gap, in a log that was filled anew.
+#[must_use]
+pub fn judge_mark(next: Offset, mark: Option<&RecordMark>, at: &AtMark) -> Verdict {
+    if next > at.ends.end {
+        return Verdict::Differs(Difference::EndsBefore);
+    }
+    if next < at.ends.start {
+        return Verdict::Differs(Difference::BeginsAfter);
+    }
+    let Some(mark) = mark.filter(|mark| mark.offset >= at.ends.start) else {
+        return Verdict::Same;
+    };
+    match at.found {
+        Found::Record(found) if found.is_same_record(mark) => Verdict::Same,
+        Found::Record(found) => Verdict::Differs(Difference::OtherRecord { found }),
+        Found::None(Some(before)) if before.timestamp_ms > mark.timestamp_ms => {
+            Verdict::Differs(Difference::OtherRecord { found: before })
+        }
+        Found::None(_) | Found::Outside => Verdict::Same,
+        Found::KeptBack => Verdict::KeptBack,
+    }
+}
+
+impl Client {
+    /// Says what a partition holds where a mark's record was.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], [`Error::UnknownPartition`]; others if the log cannot be read.
+    pub fn at_mark(
+        &self,
+        topic: &str,
+        partition: u32,
+        mark: Option<&RecordMark>,
+    ) -> Result<AtMark, Error> {
+        let of = |all: Vec<PartitionEnds>| {
+            let ends = all.into_iter().find(|ends| ends.partition == partition);
+            ends.ok_or_else(|| Error::UnknownPartition {
+                topic: topic.to_owned(),
+                partition,
+            })
+        };
+        // Asked for first, so that a read that follows ends no earlier than this.
+        let ends = of(self.high_watermarks(topic)?)?;
+        let inside = mark.filter(|mark| mark.offset >= ends.start && mark.offset < ends.end);
+        let found = match inside {
+            None => Found::Outside,
+            Some(mark) if mark.offset >= of(self.partition_ends(topic)?)?.end => Found::KeptBack,
+            Some(mark) => match self.record_from(topic, partition, mark.offset, mark.offset)? {
+                Some(found) => Found::Record(found),
+                None => Found::None(self.mark_before(topic, partition, mark.offset)?),
+            },
+        };
+        Ok(AtMark { ends, found })
+    }
+
+    /// The mark of the last record before an offset, if the log has one nearby.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn mark_before(
+        &self,
+        topic: &str,
+        partition: u32,
+        next: Offset,
+    ) -> Result<Option<RecordMark>, Error> {
+        let Some(last) = next.get().checked_sub(1) else {
+            return Ok(None);
+        };
+        let ends = self.partition_ends(topic)?;
+        let Some(ends) = ends.iter().find(|ends| ends.partition == partition) else {
+            return Ok(None);
+        };
+        if next > ends.end || next <= ends.start {
+            return Ok(None);
+        }
+        // Most often it is the very last one.
+        let last = Offset::new(last);
+        if let Some(mark) = self.record_from(topic, partition, last, last)? {
+            return Ok(Some(mark));
+        }
+        let from = Offset::new(last.get().saturating_sub(LOOK_BACK)).max(ends.start);
+        self.record_from(topic, partition, from, last)
+    }
+
+    /// The mark of the last record in `first..=last`.
+    fn record_from(
+        &self,
+        topic: &str,
+        partition: u32,
+        first: Offset,
+        last: Offset,
+    ) -> Result<Option<RecordMark>, Error> {
+        let mut found = None;
+        let mut at = first;
+        while at <= last {
+            let records = match self.read(topic, partition, at, READ_BYTES) {
+                Ok(records) => records,
+                // Retention went past it while we looked.
+                Err(Error::OffsetOutOfRange { start, .. }) if start > at => {
+                    at = start;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let here = records.iter().take_while(|record| record.offset <= last);
+            found = here.last().map(|record| RecordMark::of(&record)).or(found);
+            if records.next_offset() <= at {
+                break;
+            }
+            at = records.next_offset();
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(offset: u64, timestamp_ms: i64, value: &[u8]) -> RecordMark {
+        RecordMark::of_parts(Offset::new(offset), timestamp_ms, None, value)
+    }
+
+    fn at(start: u64, end: u64, found: Found) -> AtMark {
+        let ends = PartitionEnds {
+            partition: 0,
+            start: Offset::new(start),
+            end: Offset::new(end),
+        };
+        AtMark { ends, found }
+    }
+
+    /// The table of docs/architecture.md, row by row.
+    #[test]
+    fn an_offset_is_judged_by_the_record_below_it() {
+        let applied = mark(9, 100, b"nine");
+        let other = mark(9, 300, b"other");
+        let check = |mark: Option<RecordMark>, at: AtMark, expected: Verdict| {
+            let verdict = judge_mark(Offset::new(10), mark.as_ref(), &at);
+            assert_eq!(verdict, expected, "{mark:?} {at:?}");
+        };
+        let differs = |found| Verdict::Differs(Difference::OtherRecord { found });
+        let ends_before = Verdict::Differs(Difference::EndsBefore);
+        let begins_after = Verdict::Differs(Difference::BeginsAfter);
+
+        check(
+            Some(applied),
+            at(0, 10, Found::Record(applied)),
+            Verdict::Same,
+        );
+        check(
+            Some(applied),
+            at(0, 50, Found::Record(other)),
+            differs(other),
+        );
+        // The same content at another time is another record.
+        let later = mark(9, 101, b"nine");
+        check(
+            Some(applied),
+            at(0, 50, Found::Record(later)),
+            differs(later),
+        );
+        check(Some(applied), at(10, 50, Found::Outside), Verdict::Same);
+        check(Some(applied), at(11, 50, Found::Outside), begins_after);
+        check(Some(applied), at(0, 9, Found::Outside), ends_before);
+        check(Some(applied), at(0, 0, Found::Outside), ends_before);
+        check(None, at(0, 9, Found::Outside), ends_before);
+        check(None, at(0, 10, Found::Outside), Verdict::Same);
+        check(Some(applied), at(0, 50, Found::KeptBack), Verdict::KeptBack);
+        // Compacted: what is left before it is older.
+        let older = mark(3, 90, b"three");
+        check(
+            Some(applied),
+            at(0, 50, Found::None(Some(older))),
+            Verdict::Same,
+        );
+        check(Some(applied), at(0, 50, Found::None(None)), Verdict::Same);
+        // A transaction's mark in a log that was filled anew.
+        let newer = mark(8, 200, b"eight");
+        check(
+            Some(applied),
+            at(0, 50, Found::None(Some(newer))),
+            differs(newer),
+        );
+    }
+
+    #[test]
+    fn a_mark_tells_every_part_of_a_record() {
+        let all = [
+            RecordMark::of_parts(Offset::ZERO, 1, None, b"ab"),
+            RecordMark::of_parts(Offset::ZERO, 2, None, b"ab"),
+            RecordMark::of_parts(Offset::ZERO, 1, Some(b""), b"ab"),
+            RecordMark::of_parts(Offset::ZERO, 1, Some(b"a"), b"b"),
+            RecordMark::of_parts(Offset::ZERO, 1, Some(b"ab"), b""),
+        ];
+        for (i, left) in all.iter().enumerate() {
+            for right in &all[i + 1..] {
+                assert!(!left.is_same_record(right), "{left:?} {right:?}");
+            }
+        }
+    }
+}
