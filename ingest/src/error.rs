@@ -27,6 +27,19 @@ pub enum Error {
         /// Its process, as text; empty if it cannot be seen.
         holder: String,
     },
+    /// The log has lost records that this ingest had appended, and its beginning is gone, so that what is missing cannot
+    /// be told from what retention removed.
+    #[error(
+        "the log has lost records of topic `{topic}` that were appended before ({what}), or was replaced, and its \
+         beginning was removed by retention, so that it is not known which lines of the files are missing; compare \
+         with: bekk audit --stream {topic} --deep. To continue with new lines only, remove `marks` from `.bekk/ingest`"
+    )]
+    RecordsLost {
+        /// The topic.
+        topic: String,
+        /// What differs.
+        what: String,
+    },
     /// A later ingest with the same id has begun; this one must not write any more.
     #[error(
         "a later ingest has taken over: two run with copies of the same state; end one of them, and move its \
@@ -105,6 +118,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the log cannot be reached at this moment.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Log {
+                source: bekk_log::Error::Away { .. },
+                ..
+            }
+        )
+    }
+
     /// Makes the wrapper of a log's error; a fenced session is an error of its own.
     pub(crate) fn log(act: &'static str) -> impl FnOnce(bekk_log::Error) -> Self {
         move |source| match source {

@@ -116,6 +116,8 @@ pub(crate) fn run_with(
         match result {
             Ok(()) => return Ok(total),
             Err(Stopped::Error(error)) => return Err(error),
+            // What is missing is found out anew.
+            Err(Stopped::Lost) => {}
             Err(Stopped::Unknown(error)) => {
                 attempts = if is_progress { 1 } else { attempts + 1 };
                 if attempts >= ATTEMPTS_MAX {

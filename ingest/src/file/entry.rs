@@ -192,19 +192,11 @@ impl FileEntry {
         self.receipt_bytes == Some(end.max(self.position))
     }
 
-    /// Whether all of it, as far as it is known, is in the log: the position may be behind what a receipt tells.
-    fn is_all_read(&self) -> bool {
-        self.size <= self.position || self.receipt_bytes.is_some_and(|bytes| self.size <= bytes)
-    }
-
     /// Takes note that the file is gone, or has been emptied.
     pub(crate) fn lose(&mut self, why: &str) {
         self.state = FileState::Gone;
         self.why.clear();
-        let unread = match self.is_all_read() {
-            true => 0,
-            false => self.size.saturating_sub(self.position),
-        };
+        let unread = self.size.saturating_sub(self.position);
         let why = match unread {
             0 => format!("{why}; all of it was read"),
             _ => {
@@ -220,7 +212,7 @@ impl FileEntry {
         let (path, id) = (self.path().display(), self.id);
         let is_repeated = matches!(self.decisions.last(), Some(last) if last.what == what);
         match what {
-            What::Gone if self.is_all_read() => {
+            What::Gone if self.size <= self.position => {
                 tracing::info!(%path, file = %id, "{what}: {why}");
             }
             What::Blocked | What::Unreadable | What::Restarted | What::Gone => {

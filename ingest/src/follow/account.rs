@@ -15,6 +15,7 @@ use crate::follow::tracked::Tracked;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::heal::Healed;
 use crate::ledger::hold::{holder, persist};
+use crate::ledger::marks::Marks;
 use crate::ledger::metas::append_metas;
 use crate::stats::{Stats, Summary};
 use crate::text::batch::Batch;
@@ -31,6 +32,8 @@ pub(crate) struct Account {
     ends: Vec<Vec<Offset>>,
     /// Topics and files of streams that are not configured now.
     others: Checkpoint,
+    /// What was appended last to each partition.
+    marks: Marks,
     /// How far `bekk.meta` tells that each file is.
     told: HashMap<FileId, u64>,
     /// Whether there is something that the checkpoint does not have.
@@ -65,11 +68,13 @@ impl Account {
         others: Checkpoint,
         told: HashMap<FileId, u64>,
         healed: Option<Healed>,
+        marks: Marks,
     ) -> Self {
         let now = Instant::now();
         Self {
             ends,
             others,
+            marks,
             told,
             is_dirty: true,
             is_late: false,
@@ -101,6 +106,7 @@ impl Account {
         &mut self,
         batch: &Batch,
         offsets: &[(u32, Offset)],
+        topic: &str,
         catalog: &mut Catalog,
         (summary, stats): (&mut Summary, &Stats),
     ) {
@@ -111,7 +117,11 @@ impl Account {
             found.map_or(0, |(_, offset)| offset.get())
         };
         for &(partition, offset) in offsets {
-            let len = batch.buffers[partition as usize].len();
+            let buffer = &batch.buffers[partition as usize];
+            let len = buffer.len();
+            if let Some(mark) = buffer.last_mark(offset) {
+                self.marks.note(topic, partition, mark);
+            }
             self.ends[batch.stream][partition as usize] = offset.plus(u64::from(len));
         }
         for progress in &batch.progress {
@@ -159,7 +169,9 @@ impl Account {
         let checkpoint = self.checkpoint(catalog, place.streams);
         // What it says to be in the log stays there, also if the power is lost.
         persist(place.log)?;
-        let stored = checkpoint.store(place.path);
+        let stored = checkpoint
+            .store(place.path)
+            .and_then(|()| self.marks.store(&place.path.with_file_name("marks")));
         let pause = began.elapsed() * 10;
         self.note_stored(stored);
         if !self.is_late
@@ -207,6 +219,14 @@ impl Account {
         let unmet = catalog.known.saved();
         checkpoint.files.extend(unmet.cloned());
         checkpoint
+    }
+
+    /// Whether the log has lost records that it had acknowledged, or was replaced.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub(crate) fn has_lost(&self, log: &Client, streams: &[Stream]) -> Result<bool, Error> {
+        Ok(!self.marks.lost(log, streams)?.is_empty())
     }
 
     /// Whether the log is to be told again what is needed of it.

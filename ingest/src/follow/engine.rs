@@ -59,6 +59,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) queue: Queue,
     pub(crate) complaints: Complaints,
     pub(crate) account: Account,
+    /// How often the log may have been replaced when it was last compared with what was appended.
+    doubts: u64,
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
     pub(crate) summary: Summary,
@@ -69,6 +71,8 @@ pub(crate) struct Engine<'a> {
 pub(crate) enum Stopped {
     /// Of an append it is unknown whether it happened.
     Unknown(bekk_log::Error),
+    /// The log has lost records that it had acknowledged, or was replaced.
+    Lost,
     /// For good.
     Error(Error),
 }
@@ -121,7 +125,9 @@ impl<'a> Engine<'a> {
                 recovered.others,
                 recovered.told,
                 recovered.healed,
+                recovered.marks,
             ),
+            doubts: around.log.doubts(),
             scan: 0,
             scan_at: now,
             summary: Summary::default(),
@@ -145,6 +151,7 @@ impl<'a> Engine<'a> {
                 .log
                 .check()
                 .map_err(Error::log("reach the log"))?;
+            self.compare_log()?;
             if self.around.stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -256,8 +263,9 @@ impl<'a> Engine<'a> {
             Event::Wake | Event::GaveUp => Ok(()),
             Event::Appended(batch, offsets) => {
                 let counts = (&mut self.summary, self.around.stats);
+                let topic = &self.around.streams[batch.stream].name;
                 self.account
-                    .acknowledge(&batch, &offsets, &mut self.catalog, counts);
+                    .acknowledge(&batch, &offsets, topic, &mut self.catalog, counts);
                 self.outflow.recycle(batch);
                 Ok(())
             }
@@ -271,6 +279,25 @@ impl<'a> Engine<'a> {
                 }))
             }
             Event::Failed(error) => Err(Stopped::from_append(error)),
+        }
+    }
+
+    /// Compares the log with what was appended, where it may have been replaced since.
+    fn compare_log(&mut self) -> Result<(), Stopped> {
+        let log = self.around.log;
+        let doubts = log.doubts();
+        if doubts == self.doubts || self.outflow.is_in_flight() {
+            return Ok(());
+        }
+        match self.account.has_lost(log, self.around.streams) {
+            Ok(true) => Err(Stopped::Lost),
+            Ok(false) => {
+                self.doubts = doubts;
+                Ok(())
+            }
+            // Asked again when it can be reached.
+            Err(error) if error.is_away() => Ok(()),
+            Err(error) => Err(Stopped::Error(error)),
         }
     }
 

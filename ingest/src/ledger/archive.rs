@@ -46,6 +46,27 @@ impl Archived {
         })
     }
 
+    /// Where `bekk.meta` tells what it is now: of what it was there is a newer record.
+    pub(crate) fn tell_again(&mut self, file: &FileRecord, file_at: u64) {
+        self.head = half(file.head_hash);
+        self.head_len = u16::try_from(file.head_len).unwrap_or(self.head_len);
+        self.file_at = file_at;
+    }
+
+    /// The same with another receipt.
+    pub(crate) const fn with_receipt(self, receipt_at: u64, bytes: u64) -> Self {
+        Self {
+            receipt_at,
+            bytes,
+            ..self
+        }
+    }
+
+    /// The stream's place in the configuration.
+    pub(crate) fn is_of(&self, stream: usize) -> bool {
+        usize::from(self.stream) == stream
+    }
+
     pub(crate) const fn file_at(&self) -> u64 {
         self.file_at
     }

@@ -125,26 +125,15 @@ pub(crate) fn append_metas_with(
     Ok(true)
 }
 
-/// Reads `bekk.meta` twice: first which files are finished, so that of those nothing else is kept.
 fn read_metas(reading: Reading<'_>, needed: &Needed<'_>) -> Result<Metas, Error> {
-    let finished = read_finished(reading, needed)?;
     let mut metas = Metas::default();
     let mut scan = Scan::new(reading, META_TOPIC, &[])?;
     while scan.step(|_, record| match Meta::decode(record.value) {
         Ok(Meta::Schema(id, _)) => {
             metas.schemas.insert(id);
         }
-        Ok(Meta::File(file)) => {
-            let finished = finished.get(&file.id).copied();
-            metas.add_file(file, record.offset.get(), finished, needed);
-        }
-        Ok(Meta::Receipt(receipt)) => {
-            // It tells more than what was told at the beginning.
-            metas.begun.remove(&receipt.file);
-            if !metas.archived.contains_key(&receipt.file) {
-                metas.receipts.insert(receipt.file, receipt);
-            }
-        }
+        Ok(Meta::File(file)) => metas.add_file(file, record.offset.get()),
+        Ok(Meta::Receipt(receipt)) => metas.add_receipt(receipt, record.offset.get(), needed),
         Ok(Meta::Progress(progress)) => {
             if metas.is_past(&progress) {
                 metas.begun.remove(&progress.file);
@@ -165,23 +154,6 @@ fn read_metas(reading: Reading<'_>, needed: &Needed<'_>) -> Result<Metas, Error>
     Ok(metas)
 }
 
-/// Where the last receipt of each finished file is that the checkpoint does not have, and of how many bytes it tells.
-fn read_finished(
-    reading: Reading<'_>,
-    needed: &Needed<'_>,
-) -> Result<HashMap<FileId, (u64, u64)>, Error> {
-    let mut finished = HashMap::new();
-    let mut scan = Scan::new(reading, META_TOPIC, &[])?;
-    while scan.step(|_, record| {
-        if let Ok(Meta::Receipt(receipt)) = Meta::decode(record.value)
-            && !needed.files.contains(&receipt.file)
-        {
-            finished.insert(receipt.file, (record.offset.get(), receipt.bytes));
-        }
-    })? {}
-    Ok(finished)
-}
-
 /// Of which finished files more is needed than where `bekk.meta` tells of them.
 pub(crate) struct Needed<'a> {
     /// Those that the checkpoint has.
@@ -192,34 +164,82 @@ pub(crate) struct Needed<'a> {
 }
 
 impl Metas {
-    fn add_file(
+    /// Takes the finished files of a topic back among those of which all is known: they have to be read again.
+    ///
+    /// # Errors
+    /// If the log fails.
+    pub(crate) fn recall_archived(
         &mut self,
-        file: FileRecord,
-        at: u64,
-        finished: Option<(u64, u64)>,
-        needed: &Needed<'_>,
-    ) {
-        let archived = finished.and_then(|(receipt_at, bytes)| {
-            let mut streams = needed.streams.iter();
-            let stream = streams.position(|stream| stream.name == file.stream)?;
-            (file.ingest == needed.ingest)
-                .then(|| Archived::new(&file, stream, (at, receipt_at), bytes))
-                .flatten()
-        });
-        match archived {
-            Some(archived) => {
-                self.archived.insert(file.id, archived);
+        log: &Client,
+        topic: &str,
+        streams: &[Stream],
+    ) -> Result<(), Error> {
+        let at = streams.iter().position(|stream| stream.name == topic);
+        let archived = self.archived.iter();
+        let of_topic = archived.filter(|(_, archived)| at.is_some_and(|at| archived.is_of(at)));
+        let of_topic: Vec<_> = of_topic.map(|(id, archived)| (*id, *archived)).collect();
+        for (id, archived) in of_topic {
+            if let Some((file, receipt)) = archived.look_up(log)? {
+                self.files.insert(archived.file_at(), file);
+                self.files_at.insert(id, archived.file_at());
+                self.receipts.insert(id, receipt);
             }
-            None => self.keep_file(file, at),
+            self.archived.remove(&id);
         }
+        Ok(())
     }
 
-    /// Of a file that was told of anew, the last record counts, and its place.
-    fn keep_file(&mut self, file: FileRecord, at: u64) {
+    fn add_file(&mut self, file: FileRecord, at: u64) {
+        if let Some(archived) = self.archived.get_mut(&file.id) {
+            archived.tell_again(&file, at);
+            return;
+        }
+        // Of a file that was told of anew, the last record counts, and its place.
         if let Some(before) = self.files_at.insert(file.id, at) {
             self.files.remove(&before);
         }
         self.files.insert(at, file);
+    }
+
+    fn add_receipt(&mut self, receipt: Receipt, at: u64, needed: &Needed<'_>) {
+        // It tells more than what was told at the beginning.
+        self.begun.remove(&receipt.file);
+        match self.to_archive(&receipt, at, needed) {
+            Some(archived) => {
+                self.progress.remove(&receipt.file);
+                self.told.remove(&receipt.file);
+                self.receipts.remove(&receipt.file);
+                if let Some(file_at) = self.files_at.remove(&receipt.file) {
+                    self.files.remove(&file_at);
+                }
+                self.archived.insert(receipt.file, archived);
+            }
+            None => {
+                self.receipts.insert(receipt.file, receipt);
+            }
+        }
+    }
+
+    /// What is kept of a file that has a receipt, if nothing more is needed.
+    fn to_archive(&self, receipt: &Receipt, at: u64, needed: &Needed<'_>) -> Option<Archived> {
+        let is_further = |progress: &Progress| progress.position > receipt.bytes;
+        if needed.files.contains(&receipt.file)
+            || self.progress.get(&receipt.file).is_some_and(is_further)
+        {
+            return None;
+        }
+        if let Some(archived) = self.archived.get(&receipt.file) {
+            return Some(archived.with_receipt(at, receipt.bytes));
+        }
+        let file_at = *self.files_at.get(&receipt.file)?;
+        let file = self.files.get(&file_at)?;
+        let stream = needed
+            .streams
+            .iter()
+            .position(|stream| stream.name == file.stream)?;
+        (file.ingest == needed.ingest)
+            .then(|| Archived::new(file, stream, (file_at, at), receipt.bytes))
+            .flatten()
     }
 
     /// Whether a file is further than its receipt tells, if it is archived.
@@ -239,7 +259,7 @@ impl Metas {
                 continue;
             };
             if let Some((file, receipt)) = archived.look_up(log)? {
-                self.keep_file(file, archived.file_at());
+                self.add_file(file, archived.file_at());
                 self.receipts.insert(id, receipt);
             }
         }

@@ -7,6 +7,7 @@ pub(crate) mod codec;
 mod entries;
 pub(crate) mod heal;
 pub(crate) mod hold;
+pub(crate) mod marks;
 pub(crate) mod metas;
 pub(crate) mod recover;
 pub(crate) mod requests;

@@ -21,6 +21,7 @@ use crate::ledger::archive::{Archive, finished_entry};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::heal::{Healed, heal};
 use crate::ledger::hold::holder;
+use crate::ledger::marks::Marks;
 use crate::ledger::metas::{Metas, Needed, append_metas, create_topics, read_and_complete};
 use crate::ledger::scan::{Reading, Scan};
 use crate::ledger::space::wait_for_space;
@@ -44,6 +45,8 @@ pub(crate) struct Recovered {
     pub(crate) others: Checkpoint,
     /// Finished files that nobody has met lately.
     pub(crate) archive: Archive,
+    /// What was appended last to each partition.
+    pub(crate) marks: Marks,
 }
 
 /// What the records behind the checkpoint tell of a file.
@@ -98,7 +101,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
     let session = session.ok_or(Error::Stopped)?;
     let reading = Reading { log, stats, stop };
     let is_without = checkpoint.is_none();
-    let checkpoint = checkpoint.unwrap_or_default();
+    let mut checkpoint = checkpoint.unwrap_or_default();
     let with_entry: HashSet<FileId> = checkpoint.files.iter().map(|entry| entry.id).collect();
     let needed = Needed {
         files: &with_entry,
@@ -106,6 +109,13 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         streams,
     };
     let mut metas = read_and_complete(reading, &session, &needed)?;
+    let marks_path = checkpoint_path.with_file_name("marks");
+    let mut marks = Marks::load(&marks_path, &log.log_id().to_string());
+    for (topic, what) in marks.lost(log, streams)? {
+        metas.recall_archived(log, &topic, streams)?;
+        read_again(log, (&topic, &what), &mut checkpoint, &mut metas, identity)?;
+        marks.topics.remove(&topic);
+    }
     metas.files.retain(|_, file| identity.can_know(file));
     release_lost(log, metas.files.values(), inbox, identity)?;
     let bases = bases(&metas, &checkpoint);
@@ -199,7 +209,53 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         others,
         healed,
         archive: Archive::new(metas.archived),
+        marks,
     })
+}
+
+/// Forgets what is known of a topic's files but the log: the log has lost records that it had acknowledged. All that
+/// the files still have of them is appended again, and nothing twice, since each record names its range.
+fn read_again(
+    log: &Client,
+    (topic, what): (&str, &str),
+    checkpoint: &mut Checkpoint,
+    metas: &mut Metas,
+    identity: &Identity,
+) -> Result<(), Error> {
+    let ends = log
+        .partition_ends(topic)
+        .map_err(Error::log("find the log's ends"))?;
+    if ends.iter().any(|ends| ends.start > Offset::ZERO) {
+        // What retention has removed could not be told from what was lost.
+        return Err(Error::RecordsLost {
+            topic: topic.to_owned(),
+            what: what.to_owned(),
+        });
+    }
+    tracing::warn!(
+        topic,
+        what,
+        "the log has lost records that it had acknowledged, or was replaced; what the files still have of them is \
+         appended again"
+    );
+    checkpoint.ends.retain(|(known, _)| known != topic);
+    let known: HashSet<FileId> = metas.files.values().map(|file| file.id).collect();
+    checkpoint.files.retain_mut(|entry| {
+        if entry.stream == topic && !known.contains(&entry.id) {
+            // The log has lost what it told of the file, too.
+            *entry = FileEntry::new(entry.record(identity));
+            return true;
+        }
+        entry.stream != topic
+    });
+    let of_topic = metas.files.values().filter(|file| file.stream == topic);
+    for id in of_topic.map(|file| file.id).collect::<Vec<_>>() {
+        metas.receipts.remove(&id);
+        metas.progress.remove(&id);
+        metas.begun.remove(&id);
+        metas.told.remove(&id);
+    }
+    Ok(())
 }
 
 /// The files that the checkpoint has and `bekk.meta` not any more: its records are damaged.

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod follow;
 mod layers;
+mod marks;
 mod once;
 mod trim;
 mod world;
