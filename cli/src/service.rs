@@ -138,6 +138,11 @@ fn sink_waits_for(stats: &bekk_sink::Stats) -> Option<String> {
         State::Connecting => Some("it connects to PostgreSQL".to_owned()),
         State::Waiting(reason) => Some(format!("waiting for PostgreSQL: {reason}")),
         State::Stopped => Some("it has stopped".to_owned()),
+        State::Running if !stats.halted().is_empty() => {
+            let halted = stats.halted().into_iter();
+            let halted = halted.map(|(stream, why)| format!("stream `{stream}` is stopped: {why}"));
+            Some(halted.collect::<Vec<_>>().join("; "))
+        }
         State::Running => {
             let stalled = stats.stalled_for();
             (stalled >= STALLED_AFTER).then(|| {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use bekk_ingest::FileState;
 use bekk_log::Client;
-use bekk_sink::ConnectOptions;
+use bekk_sink::{ConnectOptions, TableFault};
+use bekk_stream::Stream;
 use serde::Serialize;
 
 use crate::args::{LogArgs, PostgresArgs};
@@ -26,7 +27,12 @@ pub(crate) struct Status {
     pub(crate) files: Files,
     pub(crate) postgres: PostgresStatus,
     pub(crate) groups: Vec<Line>,
+    /// For each stream, what became of its records.
+    pub(crate) streams: Vec<StreamCounts>,
     pub(crate) dead_letters: Vec<DeadLetters>,
+    /// What is wrong with the tables of the group.
+    #[serde(skip)]
+    pub(crate) tables: Vec<TableFault>,
     /// What is wrong: someone must act.
     pub(crate) problems: Vec<String>,
     /// What to do now.
@@ -100,6 +106,20 @@ pub(crate) struct PostgresStatus {
     pub(crate) error: Option<String>,
 }
 
+/// What became of a stream's records, by the counts of a group.
+#[derive(Clone, Serialize)]
+pub(crate) struct StreamCounts {
+    pub(crate) group: String,
+    pub(crate) stream: String,
+    pub(crate) rows: u64,
+    pub(crate) superseded: u64,
+    pub(crate) dead_letters: u64,
+    /// Records that wait in the log; absent where the log is not known.
+    pub(crate) waiting: Option<u64>,
+    /// Offsets that were passed and that the counts do not explain. Anything but 0 is a fault.
+    pub(crate) unaccounted: i64,
+}
+
 /// Open dead letters.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DeadLetters {
@@ -127,6 +147,7 @@ impl Status {
         context: &Context,
         log_args: &LogArgs,
         postgres_args: &PostgresArgs,
+        group: &str,
     ) -> Result<Self> {
         let place = context.log_place(log_args)?;
         let log = match place.exists() {
@@ -137,6 +158,7 @@ impl Status {
         let shown = |error: &anyhow::Error| format!("{error:#}");
         let status = Self::of(
             context,
+            group,
             &Sources {
                 place: &place,
                 log: log.as_ref().map(Option::as_ref).map_err(shown),
@@ -156,11 +178,12 @@ impl Status {
     ///
     /// # Errors
     /// If what ingest has written down cannot be read.
-    pub(crate) fn of(context: &Context, sources: &Sources<'_>) -> Result<Self> {
+    pub(crate) fn of(context: &Context, group: &str, sources: &Sources<'_>) -> Result<Self> {
         let files = Files::of(&known_files(context)?, context);
         let log = LogStatus::of(sources.place, sources.log.as_ref().copied());
         let client = sources.log.as_ref().ok().copied().flatten();
-        let database = DatabaseStatus::of(sources.postgres.as_ref().copied(), client);
+        let asked = (group, context.config.streams.as_slice());
+        let database = DatabaseStatus::of(sources.postgres.as_ref().copied(), client, asked);
         Ok(Self::judged(log, files, database))
     }
 
@@ -171,6 +194,8 @@ impl Status {
             files,
             postgres: database.postgres,
             groups: database.groups,
+            streams: database.streams,
+            tables: database.tables,
             dead_letters: database.dead_letters,
             problems: Vec::new(),
             next: String::new(),
@@ -239,14 +264,48 @@ fn disk(place: &LogPlace) -> Option<Disk> {
 pub(crate) struct DatabaseStatus {
     pub(crate) postgres: PostgresStatus,
     pub(crate) groups: Vec<Line>,
+    pub(crate) streams: Vec<StreamCounts>,
     pub(crate) dead_letters: Vec<DeadLetters>,
+    pub(crate) tables: Vec<TableFault>,
+}
+
+impl StreamCounts {
+    fn of(lines: &[Line]) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for line in lines {
+            let at = all
+                .iter()
+                .position(|counts| counts.group == line.group && counts.stream == line.topic);
+            let at = at.unwrap_or_else(|| {
+                all.push(Self {
+                    group: line.group.clone(),
+                    stream: line.topic.clone(),
+                    rows: 0,
+                    superseded: 0,
+                    dead_letters: 0,
+                    waiting: Some(0),
+                    unaccounted: 0,
+                });
+                all.len() - 1
+            });
+            let counts = &mut all[at];
+            counts.rows += line.rows;
+            counts.superseded += line.superseded;
+            counts.dead_letters += line.dead_letters;
+            counts.waiting = counts.waiting.zip(line.lag).map(|(sum, lag)| sum + lag);
+            counts.unaccounted += line.unaccounted.abs();
+        }
+        all
+    }
 }
 
 impl DatabaseStatus {
-    /// Asks a database: none where it is a private one that has not been made yet, else why it cannot be had.
+    /// Asks a database about a group and the streams of this configuration; others may use it as well. None where it
+    /// is a private one that has not been made yet, else why it cannot be had.
     pub(crate) fn of(
         postgres: Result<Option<&ConnectOptions>, &String>,
         log: Option<&Client>,
+        (group, streams): (&str, &[Stream]),
     ) -> Self {
         let mut status = Self::default();
         match postgres {
@@ -254,7 +313,7 @@ impl DatabaseStatus {
             Ok(None) => {}
             Ok(Some(options)) => {
                 status.postgres.server = Some(options.to_string());
-                if let Err(error) = status.ask(options, log) {
+                if let Err(error) = status.ask(options, log, (group, streams)) {
                     status.postgres.error = Some(format!("{error:#}"));
                 }
             }
@@ -262,11 +321,22 @@ impl DatabaseStatus {
         status
     }
 
-    fn ask(&mut self, postgres: &ConnectOptions, log: Option<&Client>) -> Result<()> {
-        self.groups = lines(bekk_sink::list_offsets(postgres)?, log);
+    fn ask(
+        &mut self,
+        postgres: &ConnectOptions,
+        log: Option<&Client>,
+        (group, streams): (&str, &[Stream]),
+    ) -> Result<()> {
+        let is_ours = |topic: &str| streams.iter().any(|stream| stream.name == topic);
+        let mut offsets = bekk_sink::list_offsets(postgres)?;
+        offsets.retain(|offset| is_ours(&offset.topic));
+        self.groups = lines(offsets, log, streams);
+        self.streams = StreamCounts::of(&self.groups);
+        self.tables = bekk_sink::table_faults(postgres, group, streams)?;
         let counts = bekk_sink::count_letters(postgres)?;
         self.dead_letters = counts
             .into_iter()
+            .filter(|count| is_ours(&count.stream))
             .map(|count| DeadLetters {
                 group: count.group,
                 stream: count.stream,

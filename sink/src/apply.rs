@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) epoch: i64,
     /// Below this offset lie all open dead letters that the group has met before.
     pub(crate) letters_end: u64,
+    /// Whether its rows refer to rows of another stream.
+    pub(crate) is_child: bool,
     pub(crate) batch: Batch,
     pub(crate) path: Path,
     /// Whether the batch may become dead letters as a whole.
@@ -200,6 +202,8 @@ async fn move_offset(
         next: job.batch.next,
         counts,
         lock: lock.as_deref(),
+        mark: job.batch.mark,
+        passed: job.batch.passed,
     };
     let moved = offset.begin(&session.client).await?;
     moved.ok_or(ApplyError::Moved)

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bekk_log::RecordMark;
 use bekk_stream::OnConflict;
 use bytes::BytesMut;
 
@@ -36,6 +37,10 @@ pub(crate) struct Batch {
     pub(crate) dead: Vec<DeadLetter>,
     /// When its last record was written, milliseconds since 1970-01-01 UTC.
     pub(crate) last_timestamp_ms: i64,
+    /// What its last record was; `None` if it has no record.
+    pub(crate) mark: Option<RecordMark>,
+    /// How many of its offsets no record has.
+    pub(crate) passed: u64,
     /// How keys that come more than once are settled; `None` if rows have no key or go in log order.
     pub(crate) dedupe: Option<Dedupe>,
 }
@@ -122,7 +127,16 @@ impl Batch {
     }
 
     fn version(&self, row: u32) -> &[u8] {
-        let row = &self.rows[row as usize];
+        self.version_of(&self.rows[row as usize])
+    }
+
+    /// The row's bytes as COPY has them.
+    pub(crate) fn tuple(&self, row: &Row) -> &[u8] {
+        &self.data[row.data_start as usize..][..row.data_len as usize]
+    }
+
+    /// The row's version, in a form that sorts as bytes; empty where rows have none.
+    pub(crate) fn version_of(&self, row: &Row) -> &[u8] {
         &self.keys[(row.key_start + row.key_len) as usize..][..row.version_len as usize]
     }
 

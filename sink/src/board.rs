@@ -5,10 +5,13 @@ mod early;
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use bekk_log::RecordMark;
 
 pub(crate) use self::doubt::Doubt;
 use crate::apply::Path;
+use crate::offsets::{Counts, Taken};
 use crate::stats::Position;
 
 /// How many records a partition's first batch may have; it doubles while batches fill quickly.
@@ -20,6 +23,8 @@ const BATCH_QUICK: Duration = Duration::from_millis(700);
 /// Up to this share of batches that meet an existing key, COPY straight into the table pays: one that
 /// fails has cost half a COPY on average, and the way round costs a third more than COPY.
 const CONFLICT_SHARE_MAX: f64 = 0.4;
+/// How long a stream waits for the records of its parents that are in the log; another sink may be slow with them.
+const PARENTS_MAX: Duration = Duration::from_secs(30);
 /// How much the last batch weighs in that share.
 const CONFLICT_WEIGHT: f64 = 0.3;
 
@@ -41,6 +46,22 @@ struct State {
     refused: HashMap<usize, u64>,
     /// By stream: how often a slot has moved on.
     moves: HashMap<usize, u64>,
+    /// How often the log may have been replaced, as last heard.
+    doubts: u64,
+    /// For each stream, those whose rows its rows refer to.
+    parents: Vec<Vec<usize>>,
+    /// For each stream that has parents, up to where it may be taken, and when.
+    gates: Vec<Option<Gate>>,
+}
+
+/// What a stream that has parents waits for: what was in the log of the parents when its own records were seen.
+#[derive(Debug)]
+struct Gate {
+    /// Slots of the parents, and what they have to have applied.
+    parents: Vec<(usize, u64)>,
+    /// Slots of the stream, and up to where they may be taken then.
+    until: Vec<(usize, u64)>,
+    since: Instant,
 }
 
 /// One partition of one stream.
@@ -55,10 +76,22 @@ pub(crate) struct Slot {
     pub(crate) next: u64,
     /// The log's end, as far as is known.
     pub(crate) end: u64,
+    /// What the last record below `next` was.
+    pub(crate) mark: Option<RecordMark>,
+    /// What the group has counted, as far as is known.
+    counts: Counts,
+    /// How often the log may have been replaced when the mark was last found in it; `None` if it has to be looked for.
+    verified: Option<u64>,
+    /// Whether its stream is stopped until a person has acted.
+    halted: bool,
     /// Below this offset lie all open dead letters that the group has met before.
     letters_end: u64,
     /// Whether a worker is at it.
     busy: bool,
+    /// Until when nothing is taken, since the rows that its records refer to are not there.
+    awaits_parents: Option<Instant>,
+    /// How far the parents were when a batch was refused for that though all that they had was applied.
+    parents_seen: Option<u64>,
     /// Whether the lease is to be given up when no worker is at it.
     leaving: bool,
     records_max: usize,
@@ -87,19 +120,37 @@ pub(crate) struct Claim {
     pub(crate) from: u64,
     pub(crate) letters_end: u64,
     pub(crate) records_max: usize,
+    /// How often the log may have been replaced when its identity was last verified.
+    pub(crate) doubts: u64,
+    /// The offset up to which records may be taken.
+    pub(crate) until: u64,
+}
+
+/// What a partition's row says once its lease has been taken and its mark found in the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) row: Taken,
+    pub(crate) letters_end: u64,
+    pub(crate) doubts: u64,
 }
 
 impl Slot {
-    pub(crate) fn new(stream: usize, topic: &str, partition: u32) -> Self {
+    pub(crate) fn new(stream: usize, topic: &str, partition: u32, end: u64) -> Self {
         Self {
             stream,
             topic: topic.to_owned(),
             partition,
             epoch: None,
             next: 0,
-            end: 0,
+            end,
+            mark: None,
+            counts: Counts::default(),
+            verified: None,
+            halted: false,
             letters_end: 0,
             busy: false,
+            awaits_parents: None,
+            parents_seen: None,
             leaving: false,
             records_max: RECORDS_FIRST,
             conflict_share: 0.0,
@@ -112,7 +163,7 @@ impl Slot {
         }
     }
 
-    fn claim(&self, slot: usize, from: u64, records_max: usize) -> Option<Claim> {
+    fn claim(&self, slot: usize, from: u64, until: u64, records_max: usize) -> Option<Claim> {
         Some(Claim {
             slot,
             stream: self.stream,
@@ -121,27 +172,57 @@ impl Slot {
             from,
             letters_end: self.letters_end,
             records_max: self.records_max.min(records_max),
+            doubts: self.verified?,
+            until,
         })
     }
 
-    fn has_work(&self) -> bool {
-        self.epoch.is_some()
-            && !self.busy
-            && !self.leaving
-            && !self.waits_for_others
-            && self.next < self.end
+    fn has_work(&self, doubts: u64) -> bool {
+        if self
+            .awaits_parents
+            .is_some_and(|until| Instant::now() < until)
+        {
+            return false;
+        }
+        let is_ours = self.epoch.is_some() && !self.busy && !self.leaving && !self.halted;
+        let is_ours = is_ours && !self.waits_for_others;
+        is_ours && self.next < self.end && self.verified == Some(doubts)
+    }
+
+    /// Whether the log has to be compared with the mark before more is taken from it.
+    pub(crate) fn is_in_doubt(&self, doubts: u64) -> bool {
+        self.epoch.is_some() && self.verified != Some(doubts)
+    }
+
+    /// The row of its offset as it was when the last batch was committed, while its lease is ours.
+    pub(crate) fn row(&self) -> Option<Taken> {
+        Some(Taken {
+            epoch: self.epoch?,
+            next: self.next,
+            mark: self.mark,
+            counts: self.counts,
+        })
+    }
+
+    /// Whether its stream is stopped until a person has acted.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted
     }
 }
 
 impl Board {
-    pub(crate) fn new(slots: Vec<Slot>) -> Self {
+    /// `parents` are, for each stream, those whose rows its rows refer to.
+    pub(crate) fn new(slots: Vec<Slot>, parents: Vec<Vec<usize>>) -> Self {
         Self {
             slots: Mutex::new(State {
+                gates: parents.iter().map(|_| None).collect(),
+                parents,
                 slots,
                 cursor: 0,
                 idle_workers: 0,
                 refused: HashMap::new(),
                 moves: HashMap::new(),
+                doubts: 0,
             }),
             changed: Condvar::new(),
         }
@@ -182,10 +263,65 @@ impl Board {
             return Some(claim);
         }
         let own = &state.slots[slot];
-        if own.leaving || next >= own.end {
+        if own.leaving || own.halted || next >= own.end || own.is_in_doubt(state.doubts) {
             return None;
         }
-        own.claim(slot, next, records_max)
+        let until = match &state.gates[own.stream] {
+            Some(gate) => gate.until_of(slot),
+            None => u64::MAX,
+        };
+        if next >= until {
+            return None;
+        }
+        own.claim(slot, next, until, records_max)
+    }
+
+    /// Whether rows of a stream refer to rows of another one.
+    pub(crate) fn has_children(&self) -> bool {
+        !self.children().is_empty()
+    }
+
+    /// The streams whose rows refer to rows of another one.
+    pub(crate) fn children(&self) -> Vec<usize> {
+        let state = self.lock();
+        let streams = 0..state.parents.len();
+        streams
+            .filter(|at| !state.parents[*at].is_empty())
+            .collect()
+    }
+
+    /// How far the streams are that others refer to, all together.
+    pub(crate) fn parents_applied(&self) -> u64 {
+        let state = self.lock();
+        let is_parent = |stream: usize| state.parents.iter().any(|of| of.contains(&stream));
+        let parents = state.slots.iter().filter(|slot| is_parent(slot.stream));
+        parents.map(|slot| slot.next).sum()
+    }
+
+    /// Whether rows of a slot's stream refer to rows of another stream that is applied here.
+    pub(crate) fn is_child(&self, slot: usize) -> bool {
+        let state = self.lock();
+        !state.parents[state.slots[slot].stream].is_empty()
+    }
+
+    /// Puts a slot off whose records refer to rows that are not there. False if no more will come: all that the
+    /// parents have was applied before the last attempt.
+    pub(crate) fn await_parents(&self, slot: usize, pause: Duration) -> bool {
+        let mut state = self.lock();
+        let stream = state.slots[slot].stream;
+        let parents = &state.parents[stream];
+        let of_parents = state.slots.iter().filter(|s| parents.contains(&s.stream));
+        let (mut have_come, mut applied) = (true, 0);
+        for parent in of_parents {
+            have_come &= parent.halted || parent.next >= parent.end;
+            applied += parent.next;
+        }
+        let slot = &mut state.slots[slot];
+        slot.awaits_parents = Some(Instant::now() + pause);
+        let seen = have_come.then_some(applied);
+        let is_last = seen.is_some() && slot.parents_seen == seen;
+        slot.parents_seen = seen;
+        !is_last
     }
 
     /// How a batch of this slot is to be applied, and whether it may become dead letters as a whole.
@@ -212,6 +348,10 @@ impl Board {
         state.moved(stream);
         let slot = &mut state.slots[slot];
         slot.next = outcome.next;
+        slot.mark = outcome.mark.or(slot.mark);
+        slot.counts.rows += outcome.counts.rows;
+        slot.counts.superseded += outcome.counts.superseded;
+        slot.counts.dead += outcome.counts.dead;
         slot.end = slot.end.max(outcome.next);
         (slot.refused_alone, slot.may_be_refused, slot.is_grown) = (0, false, false);
         if outcome.records > 0 {
@@ -232,12 +372,12 @@ impl Board {
         records > 1
     }
 
-    /// Notes what the database says of a slot: its next record, and whether the lease is still ours.
-    pub(crate) fn resync(&self, slot: usize, epoch: i64, next: u64) {
+    /// Notes what the database says of a slot, also whether the lease is still ours.
+    pub(crate) fn resync(&self, slot: usize, row: Taken) {
         let mut state = self.lock();
         let slot = &mut state.slots[slot];
-        slot.next = next;
-        if slot.epoch != Some(epoch) {
+        (slot.next, slot.mark, slot.counts) = (row.next, row.mark, row.counts);
+        if slot.epoch != Some(row.epoch) {
             slot.epoch = None;
         }
     }
@@ -279,18 +419,52 @@ impl Board {
     }
 
     /// Notes a lease that has been taken.
-    pub(crate) fn hold(&self, slot: usize, epoch: i64, next: u64, letters_end: u64) {
+    pub(crate) fn hold(&self, slot: usize, held: Held) {
         let mut state = self.lock();
         let slot = &mut state.slots[slot];
-        slot.epoch = Some(epoch);
-        slot.next = next;
-        slot.end = slot.end.max(next);
-        slot.letters_end = letters_end;
+        let row = held.row;
+        slot.epoch = Some(row.epoch);
+        (slot.next, slot.mark, slot.counts) = (row.next, row.mark, row.counts);
+        slot.verified = Some(held.doubts);
+        slot.end = slot.end.max(row.next);
+        slot.letters_end = held.letters_end;
         slot.leaving = false;
         (slot.refused_alone, slot.waits_for_others) = (0, false);
         (slot.wait, slot.final_until) = (None, 0);
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Notes how often the log may have been replaced.
+    pub(crate) fn set_doubts(&self, doubts: u64) {
+        self.lock().doubts = doubts;
+    }
+
+    /// Has a slot's mark looked for in the log before more is taken.
+    pub(crate) fn suspect(&self, slot: usize) {
+        self.lock().slots[slot].verified = None;
+    }
+
+    /// Notes that a slot's mark was found in the log, in which nothing has changed since `doubts` was read.
+    pub(crate) fn verified(&self, slot: usize, doubts: u64) {
+        self.lock().slots[slot].verified = Some(doubts);
+        self.changed.notify_all();
+    }
+
+    /// Whether a slot waits for its mark to be looked for.
+    pub(crate) fn has_doubts(&self) -> bool {
+        let state = self.lock();
+        let mut slots = state.slots.iter();
+        slots.any(|slot| slot.is_in_doubt(state.doubts) && !slot.halted)
+    }
+
+    /// Stops a stream's slots; true if no other stream is left.
+    pub(crate) fn halt(&self, stream: usize) -> bool {
+        let mut state = self.lock();
+        for slot in state.slots.iter_mut().filter(|slot| slot.stream == stream) {
+            slot.halted = true;
+        }
+        state.slots.iter().all(|slot| slot.halted)
     }
 
     /// Notes what the keeper has read of a slot's row.
@@ -356,15 +530,55 @@ impl Board {
 impl State {
     fn claim(&mut self, records_max: usize) -> Option<Claim> {
         let count = self.slots.len();
-        let found = (0..count)
-            .map(|i| (self.cursor + i) % count)
-            .find(|slot| self.slots[*slot].has_work() && self.is_due(*slot))?;
+        let cursor = self.cursor;
+        let found = (0..count).map(|i| (cursor + i) % count).find(|slot| {
+            self.slots[*slot].has_work(self.doubts)
+                && self.is_due(*slot)
+                && self.open_until(*slot).is_some()
+        })?;
+        let until = self.open_until(found)?;
         self.cursor = found + 1;
         self.try_again(found);
         let slot = &mut self.slots[found];
-        let claim = slot.claim(found, slot.next, records_max)?;
+        let claim = slot.claim(found, slot.next, until, records_max)?;
         slot.busy = true;
         Some(claim)
+    }
+
+    /// Up to where a slot may be taken now; `None` while its stream waits for its parents.
+    fn open_until(&mut self, slot: usize) -> Option<u64> {
+        let (stream, next) = (self.slots[slot].stream, self.slots[slot].next);
+        let parents = &self.parents[stream];
+        if parents.is_empty() {
+            return Some(u64::MAX);
+        }
+        let is_passed = |gate: &Gate| next >= gate.until_of(slot);
+        if self.gates[stream].as_ref().is_none_or(is_passed) {
+            let ends = |is_in: &dyn Fn(&Slot) -> bool| {
+                let slots = self.slots.iter().enumerate();
+                let chosen = slots.filter(|(_, slot)| is_in(slot));
+                chosen.map(|(at, slot)| (at, slot.end)).collect()
+            };
+            self.gates[stream] = Some(Gate {
+                parents: ends(&|slot| parents.contains(&slot.stream)),
+                until: ends(&|slot| slot.stream == stream),
+                since: Instant::now(),
+            });
+        }
+        let gate = self.gates[stream].as_ref()?;
+        let has_come = |(parent, end): &(usize, u64)| {
+            let parent = &self.slots[*parent];
+            parent.halted || parent.next >= *end
+        };
+        let is_open = gate.since.elapsed() >= PARENTS_MAX || gate.parents.iter().all(has_come);
+        is_open.then(|| gate.until_of(slot))
+    }
+}
+
+impl Gate {
+    fn until_of(&self, slot: usize) -> u64 {
+        let found = self.until.iter().find(|(of, _)| *of == slot);
+        found.map_or(0, |(_, until)| *until)
     }
 }
 
@@ -379,6 +593,9 @@ pub(crate) struct Outcome {
     /// How many records were refused after the last one that passed.
     pub(crate) refused_run: u64,
     pub(crate) took: Duration,
+    /// What its last record was; `None` if it had no record.
+    pub(crate) mark: Option<RecordMark>,
+    pub(crate) counts: Counts,
 }
 
 #[cfg(test)]
@@ -388,11 +605,22 @@ mod tests {
     fn board() -> Board {
         let board = Board::new(
             (0..3)
-                .map(|partition| Slot::new(0, "t", partition))
+                .map(|partition| Slot::new(0, "t", partition, 0))
                 .collect(),
+            vec![Vec::new()],
         );
         for slot in 0..3 {
-            board.hold(slot, 1, 0, 0);
+            let held = Held {
+                row: Taken {
+                    epoch: 1,
+                    next: 0,
+                    mark: None,
+                    counts: Counts::default(),
+                },
+                letters_end: 0,
+                doubts: 0,
+            };
+            board.hold(slot, held);
         }
         board.set_ends(0, &[(0, 10), (1, 10), (2, 0)]);
         board
@@ -445,7 +673,13 @@ mod tests {
         let second = board.claim(100, NO_WAIT).unwrap();
         let first = board.claim(100, NO_WAIT).unwrap();
         assert_eq!((first.slot, first.records_max), (0, 4));
-        board.resync(first.slot, 1, 4);
+        let row = Taken {
+            epoch: 1,
+            next: 4,
+            mark: None,
+            counts: Counts::default(),
+        };
+        board.resync(first.slot, row);
         board.early(first.slot, 4, 4);
         board.give_back(first.slot);
         // The other partition has not come as far as its end.
@@ -457,6 +691,8 @@ mod tests {
             passed: true,
             refused_run: 0,
             took: NO_WAIT,
+            mark: None,
+            counts: Counts::default(),
         };
         board.committed(second.slot, &outcome);
         // It has moved: another attempt, and not the last one.
@@ -485,6 +721,8 @@ mod tests {
             passed: true,
             refused_run: 0,
             took: NO_WAIT,
+            mark: None,
+            counts: Counts::default(),
         };
         board.committed(second.slot, &outcome);
         board.give_back(second.slot);
@@ -517,6 +755,79 @@ mod tests {
         assert!(board.claim(100, NO_WAIT).is_none());
     }
 
+    /// A stream that has parents is taken up to where it was when theirs were there, and not before those are applied.
+    #[test]
+    fn a_child_waits_for_what_its_parents_have() {
+        let slots = vec![Slot::new(0, "child", 0, 0), Slot::new(1, "parent", 0, 20)];
+        let board = Board::new(slots, vec![vec![1], Vec::new()]);
+        let row = Taken {
+            epoch: 1,
+            next: 0,
+            mark: None,
+            counts: Counts::default(),
+        };
+        for slot in 0..2 {
+            let held = Held {
+                row,
+                letters_end: 0,
+                doubts: 0,
+            };
+            board.hold(slot, held);
+        }
+        board.set_ends(0, &[(0, 10)]);
+        let parent = board.claim(100, NO_WAIT).unwrap();
+        assert_eq!((parent.slot, parent.until), (1, u64::MAX));
+        assert!(board.claim(100, NO_WAIT).is_none());
+        // What comes meanwhile is not waited for.
+        board.set_ends(1, &[(0, 30)]);
+        board.set_ends(0, &[(0, 15)]);
+        let outcome = Outcome {
+            next: 20,
+            records: 20,
+            conflict: false,
+            passed: true,
+            refused_run: 0,
+            took: NO_WAIT,
+            mark: None,
+            counts: Counts::default(),
+        };
+        board.committed(1, &outcome);
+        let child = board.claim(100, NO_WAIT).unwrap();
+        assert_eq!((child.slot, child.until), (0, 10));
+        assert!(
+            board.claim_ahead(0, 10, 100).is_none(),
+            "the gate ends there"
+        );
+        // Rows without parents: put off, and given up once all parents have been there.
+        assert!(board.await_parents(0, NO_WAIT));
+        board.committed(
+            1,
+            &Outcome {
+                next: 30,
+                ..outcome
+            },
+        );
+        assert!(board.await_parents(0, NO_WAIT));
+        assert!(!board.await_parents(0, NO_WAIT));
+    }
+
+    #[test]
+    fn nothing_is_taken_from_a_log_in_doubt_or_of_a_halted_stream() {
+        let board = board();
+        board.set_doubts(1);
+        assert!(board.has_doubts());
+        assert!(board.claim(100, NO_WAIT).is_none());
+        board.verified(1, 1);
+        assert_eq!(board.claim(100, NO_WAIT).unwrap().slot, 1);
+        assert!(board.claim_ahead(1, 5, 100).is_some());
+        board.set_doubts(2);
+        assert!(board.claim_ahead(1, 5, 100).is_none());
+        (0..3).for_each(|slot| board.verified(slot, 2));
+        assert!(!board.has_doubts());
+        assert!(board.halt(0), "there is no other stream");
+        assert!(board.claim(100, NO_WAIT).is_none());
+    }
+
     #[test]
     fn conflicts_turn_the_way_and_their_absence_turns_it_back() {
         let board = board();
@@ -527,6 +838,8 @@ mod tests {
             passed: true,
             refused_run: 0,
             took: NO_WAIT,
+            mark: None,
+            counts: Counts::default(),
         };
         assert_eq!(board.manner(0).0, Path::Copy);
         board.committed(0, &outcome);

@@ -1,6 +1,6 @@
 //! What all parts of a running sink share.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,7 +24,11 @@ pub(crate) struct Context {
     pub(crate) meta: Mutex<MetaCache>,
     pub(crate) board: Board,
     phase: AtomicU8,
+    /// Whether the sink ends when all is applied that is there.
+    draining: AtomicBool,
     failure: Mutex<Option<Error>>,
+    /// The streams that are stopped, with the first reason of each.
+    halts: Mutex<Vec<(String, Error)>>,
 }
 
 /// How far the sink is on its way to the end.
@@ -61,7 +65,9 @@ impl Context {
             meta: Mutex::default(),
             board,
             phase: AtomicU8::new(Phase::Running as u8),
+            draining: AtomicBool::new(false),
             failure: Mutex::default(),
+            halts: Mutex::default(),
         }
     }
 
@@ -110,10 +116,54 @@ impl Context {
         self.enter(Phase::Stopping);
     }
 
-    /// The error that stopped the sink.
+    /// Notes that the sink ends when all is applied that is there.
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the sink ends when all is applied that is there.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Stops one stream because of an error that only a person can help with; the others continue. Where none is
+    /// left, that stops the sink.
+    pub(crate) fn halt(&self, stream: usize, error: Error) {
+        let target = self.target(stream);
+        let name = &target.stream.name;
+        let is_last = self.board.halt(stream);
+        if !is_last {
+            tracing::error!(stream = name, %error, "stream stopped; the others continue");
+        }
+        self.note_halt(name, error);
+        if is_last {
+            self.enter(Phase::Stopping);
+        }
+    }
+
+    /// Notes why a stream is stopped; the first reason counts.
+    pub(crate) fn note_halt(&self, stream: &str, error: Error) {
+        let mut halts = self.halts.lock().unwrap_or_else(PoisonError::into_inner);
+        if halts.iter().all(|(known, _)| known != stream) {
+            halts.push((stream.to_owned(), error));
+        }
+    }
+
+    /// The streams that are stopped, and why.
+    pub(crate) fn halted(&self) -> Vec<(String, String)> {
+        let halts = self.halts.lock().unwrap_or_else(PoisonError::into_inner);
+        halts
+            .iter()
+            .map(|(stream, error)| (stream.clone(), error.to_string()))
+            .collect()
+    }
+
+    /// The error that stopped the sink, or else the first one that stopped a stream.
     pub(crate) fn take_failure(&self) -> Option<Error> {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.take()
+        let mut halts = self.halts.lock().unwrap_or_else(PoisonError::into_inner);
+        let halt = (!halts.is_empty()).then(|| halts.remove(0).1);
+        failure.take().or(halt)
     }
 
     /// Sleeps, but not on into a stop.

@@ -58,6 +58,7 @@ pub fn encode_only(config: &Config, stream: &Stream, log: &Client) -> Result<Enc
             partition: ends.partition,
         };
         let bounds = Bounds {
+            until: u64::MAX,
             records_max: config.batch_records_max,
             bytes_max: config.batch_bytes_max,
         };

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::Refusal;
+
 /// An error that stops a sink. A lost connection or a bad row does not.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -48,8 +50,8 @@ pub enum Error {
     },
     /// The group counts its offsets in another log.
     #[error(
-        "group `{group}` has applied topic `{topic}` from log {remembered}, and this is log {found}; to start \
-         with this one: bekk offsets reset --group {group} --to earliest --execute"
+        "group `{group}` has applied topic `{topic}` from log {remembered}, and this is log {found}: another project or \
+         host may be using the group, which this one must not take over (use another: --group NAME); {advice}"
     )]
     OtherLog {
         /// The group.
@@ -60,26 +62,74 @@ pub enum Error {
         remembered: String,
         /// The log that was opened.
         found: String,
+        /// What can be typed if the other log is gone for good.
+        advice: Box<str>,
     },
-    /// The group fills another table.
-    #[error(
-        "group `{group}` fills {remembered} from topic `{topic}`, not {found}; use another group (--group), or \
-         forget this one's offsets: bekk offsets delete --group {group} --execute"
-    )]
+    /// The table is not the one that the group has filled, or has lost its rows.
+    #[error("group `{group}`, stream `{topic}`: {what}; {advice}")]
     OtherTarget {
         /// The group.
         group: String,
         /// The topic.
         topic: String,
-        /// The target that it has filled so far.
+        /// What differs.
+        what: String,
+        /// What can be typed.
+        advice: String,
+    },
+    /// The row of a partition's offset was deleted, and rows of the table have no key.
+    #[error(
+        "the row of group `{group}` for {topic}/{partition} in bekk.offsets was deleted, so that it is not known which \
+         records have been applied; {advice}"
+    )]
+    OffsetGone {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// What can be typed.
+        advice: String,
+    },
+    /// The offsets count in a log that the command did not name.
+    #[error(
+        "group `{group}` counts topic `{topic}` in log {remembered}, not in this one: another project or host may be \
+         using it. If that log is gone for good, add --instead-of {remembered}"
+    )]
+    CountsInOtherLog {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The log that its offsets count in.
         remembered: String,
-        /// The target that it was told to fill.
-        found: String,
+    },
+    /// A table that was to be adopted or audited does not exist.
+    #[error("table `{table}` of stream `{stream}` does not exist")]
+    NoTable {
+        /// The table.
+        table: String,
+        /// The stream.
+        stream: String,
+    },
+    /// The log differs from what the group has applied; nothing more is applied until a person has decided.
+    #[error("group `{group}` is refused at {topic}/{partition}: {}; {advice}", refusal.detail)]
+    Refused {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// What differs.
+        refusal: Refusal,
+        /// What can be typed.
+        advice: String,
     },
     /// The group's offset is not, or no longer, in the log.
     #[error(
-        "group `{group}` is at offset {next} of {topic}/{partition}, and the log holds {start} to {end}; to go \
-         on at the oldest record: bekk offsets reset --group {group} --to earliest --execute"
+        "group `{group}` is at offset {next} of {topic}/{partition}, and the log holds {start} to {end}"
     )]
     OutsideLog {
         /// The group.
@@ -276,6 +326,26 @@ impl Error {
         }
     }
 
+    /// Whether the server refused every record, with this SQLSTATE the last one.
+    pub(crate) fn is_refusal_of(&self, sqlstate: &str) -> bool {
+        matches!(self, Self::EveryRecordRefused { cause, .. } if cause.sqlstate.as_deref() == Some(sqlstate))
+    }
+
+    /// Whether it is about one stream's table or partitions, so that other streams can continue.
+    pub(crate) fn is_of_one_stream(&self) -> bool {
+        match self {
+            Self::Refused { .. }
+            | Self::TableMismatch { .. }
+            | Self::OtherLog { .. }
+            | Self::OtherTarget { .. }
+            | Self::OffsetGone { .. }
+            | Self::TableReplaced { .. }
+            | Self::EveryRecordRefused { .. } => true,
+            Self::Postgres { cause, .. } => cause.is_about_a_table(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn log(act: impl Into<String>, source: bekk_log::Error) -> Self {
         Self::Log {
             act: act.into(),
@@ -299,6 +369,14 @@ pub struct PostgresError {
     pub column: Option<String>,
     /// The constraint at fault, where the server names one.
     pub constraint: Option<String>,
+}
+
+impl PostgresError {
+    /// Whether the server spoke of a table: of its columns, a privilege, its data.
+    fn is_about_a_table(&self) -> bool {
+        let class = self.sqlstate.as_deref().and_then(|code| code.get(..2));
+        matches!(class, Some("21" | "22" | "23" | "42" | "44" | "54" | "P0"))
+    }
 }
 
 impl From<&tokio_postgres::Error> for PostgresError {

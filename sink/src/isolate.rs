@@ -7,11 +7,15 @@
 use crate::apply::{ApplyError, Job, Written, copy_span, merge_span};
 use crate::batch::Batch;
 use crate::dead_letter::DeadLetter;
+use crate::parents::NO_PARENT;
 use crate::plan::ColumnSet;
 use crate::prepare::{Source, dead_letter_at};
 use crate::session::Session;
 use crate::sqlstate::{Verdict, is_about_another_row, is_about_data, verdict};
 use crate::{Error, PostgresError};
+
+/// Number of rows without the rows they refer to, refused one by one, after which the rest of a batch is not tried.
+const ORPHANS_MAX: u64 = 100;
 
 /// Applies the batch's rows span by span. `first` is what the server said of them all together; the
 /// caller has rolled back to before them.
@@ -68,6 +72,13 @@ pub(crate) async fn isolate(
                 let letter = read_again(job, batch.rows[start].offset).await?;
                 written.refused.push(letter.refused(&last_cause));
                 written.refused_run += 1;
+                let lacks_parent = last_cause.sqlstate.as_deref() == Some(NO_PARENT);
+                let is_enough = passed == 0 && written.refused_run >= ORPHANS_MAX;
+                if job.is_child && lacks_parent && is_enough {
+                    let refused = written.refused_run;
+                    let error = Box::new(every_record_refused(job, refused, last_cause));
+                    return Err(ApplyError::AllRefused { refused, error });
+                }
             }
         }
     }
@@ -98,14 +109,7 @@ fn judge(job: &Job, refused: u64, cause: PostgresError) -> Result<(), ApplyError
     if job.may_be_refused && is_about_data {
         return Ok(());
     }
-    let error = Error::EveryRecordRefused {
-        table: job.target.table.full_name.clone(),
-        topic: job.target.stream.name.clone(),
-        partition: job.partition,
-        from: job.batch.from,
-        records: refused,
-        cause: Box::new(cause),
-    };
+    let error = every_record_refused(job, refused, cause);
     Err(match is_about_data {
         true => ApplyError::AllRefused {
             refused,
@@ -113,6 +117,17 @@ fn judge(job: &Job, refused: u64, cause: PostgresError) -> Result<(), ApplyError
         },
         false => ApplyError::Stop(error),
     })
+}
+
+fn every_record_refused(job: &Job, refused: u64, cause: PostgresError) -> Error {
+    Error::EveryRecordRefused {
+        table: job.target.table.full_name.clone(),
+        topic: job.target.stream.name.clone(),
+        partition: job.partition,
+        from: job.batch.from,
+        records: refused,
+        cause: Box::new(cause),
+    }
 }
 
 /// Splits a span that failed: at the row that is known to be at fault, else in the middle.

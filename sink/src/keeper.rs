@@ -4,14 +4,19 @@
 //! its owner is left, or if it has run out and its owner has been silent; then the owner's backends
 //! are ended first. Taking it raises the epoch, and with the old epoch no offset can be moved.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
+
+use bekk_log::{Difference, Offset, RecordMark, Verdict as Judged, judge_mark};
 
 use tokio::runtime::Handle;
 
 use crate::backoff::Backoff;
+use crate::board::{Held, Slot};
 use crate::context::Context;
 use crate::dead_letter::{self, Place};
-use crate::offsets::{self, OffsetRow};
+use crate::offsets::{self, OffsetRow, Taken};
+use crate::refusal::Refusal;
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict, wants_new_session};
 use crate::stats::{State, Stats};
@@ -24,6 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// moments, and a sink that has more than its share gives up the rest at its next look.
 const LOOK_FIRST_EVERY: Duration = Duration::from_millis(20);
 const LOOK_FIRST_FOR: Duration = Duration::from_secs(15);
+/// How long a log that ends before a group's offset is asked again before it is believed: of a cluster that elects a
+/// leader, one answer may be too early.
+const BELIEVED_AFTER: Duration = Duration::from_secs(3);
 /// Nobody who holds a row may keep the keeper from the others.
 const SETTINGS: &str = "SET lock_timeout = '2s'";
 
@@ -37,9 +45,11 @@ pub(crate) fn name_prefix(group: &str) -> String {
 pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result<(), Error> {
     let mut keeper = Keeper {
         context,
+        stats,
         prefix: name_prefix(&context.group),
         short_since: None,
         renewed: Instant::now(),
+        ends_before_since: HashMap::new(),
     };
     let mut session: Option<Session> = None;
     let mut backoff = Backoff::default();
@@ -87,10 +97,22 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
 
 struct Keeper<'a> {
     context: &'a Context,
+    stats: &'a Stats,
     prefix: String,
     /// Since when we hold less than our share.
     short_since: Option<Instant>,
     renewed: Instant,
+    /// Since when the log has been seen to end before a slot's offset.
+    ends_before_since: HashMap<usize, Instant>,
+}
+
+/// What a comparison of the log with a partition's mark gave.
+enum Compared {
+    /// The log is the one that was applied.
+    Same,
+    /// It cannot be told yet.
+    Later,
+    Refused(Refusal),
 }
 
 impl Keeper<'_> {
@@ -112,6 +134,8 @@ impl Keeper<'_> {
         let members = offsets::members(client, &self.prefix).await?;
         let rows = offsets::read(client, &self.context.group).await?;
         let slots = self.context.board.snapshot();
+        self.count(&rows);
+        self.verify(session, &slots).await?;
         let mut held = 0;
         let mut free = Vec::new();
         for (i, slot) in slots.iter().enumerate() {
@@ -119,11 +143,23 @@ impl Keeper<'_> {
                 .iter()
                 .find(|row| is_row_of(row, slot.topic.as_str(), slot.partition))
             else {
-                self.context.board.left(i);
+                self.row_is_gone(session, i, slot).await?;
                 continue;
             };
             let next = row.next.cast_unsigned();
             self.context.board.observe(i, row.epoch, next);
+            if slot.is_halted() {
+                if row.owner.as_ref() == Some(&self.context.owner) && self.context.board.leave(i) {
+                    let topic = slot.topic.as_str();
+                    self.release(session, i, topic, slot.partition, slot.epoch)
+                        .await?;
+                }
+                continue;
+            }
+            if let Some(refusal) = &row.refusal {
+                self.halt(slot, refusal.clone());
+                continue;
+            }
             let ours = row.owner.as_ref() == Some(&self.context.owner);
             if ours && slot.epoch == Some(row.epoch) {
                 held += 1;
@@ -147,8 +183,161 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    async fn take(
+    /// Notes what of each stream's offsets the counts do not explain.
+    fn count(&self, rows: &[OffsetRow]) {
+        let streams = 0..self.context.streams();
+        let counts = streams.map(|stream| {
+            let name = &self.context.target(stream).stream.name;
+            let of_stream = rows.iter().filter(|row| row.topic == *name);
+            (
+                name.clone(),
+                of_stream.map(|row| row.unaccounted.abs()).sum(),
+            )
+        });
+        self.stats.set_unaccounted(counts.collect());
+    }
+
+    /// A partition's row has been deleted. The sink that holds it knows where the group was.
+    async fn row_is_gone(
         &self,
+        session: &Session,
+        i: usize,
+        slot: &Slot,
+    ) -> Result<(), tokio_postgres::Error> {
+        let (context, topic) = (self.context, slot.topic.as_str());
+        let Some(row) = slot.row().filter(|_| !slot.is_halted()) else {
+            context.board.left(i);
+            return Ok(());
+        };
+        tracing::warn!(
+            group = context.group,
+            topic,
+            partition = slot.partition,
+            next = row.next,
+            "the partition's row of bekk.offsets was deleted; it is made anew, and nothing is lost"
+        );
+        let place = (context.group.as_str(), topic, slot.partition.cast_signed());
+        let by = (context.log_id.as_str(), context.owner.as_str());
+        offsets::restore(&session.client, place, by, &row).await?;
+        // The next look takes the lease again.
+        context.board.left(i);
+        Ok(())
+    }
+
+    /// Compares the log with the marks of partitions that we hold, where it may have been replaced since.
+    async fn verify(
+        &mut self,
+        session: &Session,
+        slots: &[Slot],
+    ) -> Result<(), tokio_postgres::Error> {
+        let context = self.context;
+        let doubts = context.log.doubts();
+        context.board.set_doubts(doubts);
+        for (i, slot) in slots.iter().enumerate() {
+            let Some(epoch) = slot
+                .epoch
+                .filter(|_| slot.is_in_doubt(doubts) && !slot.is_halted())
+            else {
+                continue;
+            };
+            match self.compare(i, slot, (slot.next, slot.mark)) {
+                Ok(Compared::Same) => context.board.verified(i, doubts),
+                Ok(Compared::Later) => {}
+                Ok(Compared::Refused(refusal)) => {
+                    self.refuse(session, slot, (epoch, refusal)).await?;
+                }
+                Err(error) => context.fail(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the log with a partition's mark; later, if the log cannot be reached.
+    fn compare(
+        &mut self,
+        i: usize,
+        slot: &Slot,
+        at: (u64, Option<RecordMark>),
+    ) -> Result<Compared, Error> {
+        match self.compare_now(i, slot, at) {
+            Err(Error::Log {
+                source: bekk_log::Error::Away { .. },
+                ..
+            }) if self.context.log.check().is_ok() => Ok(Compared::Later),
+            compared => compared,
+        }
+    }
+
+    fn compare_now(
+        &mut self,
+        i: usize,
+        slot: &Slot,
+        (next, mark): (u64, Option<RecordMark>),
+    ) -> Result<Compared, Error> {
+        let (topic, partition) = (slot.topic.as_str(), slot.partition);
+        let log = &self.context.log;
+        let failed = |error| {
+            Error::log(
+                format!("compare {topic}/{partition} with what was applied"),
+                error,
+            )
+        };
+        if log.doubts() > 0 {
+            log.recheck(topic).map_err(failed)?;
+        }
+        let next = Offset::new(next);
+        let at = log
+            .at_mark(topic, partition, mark.as_ref())
+            .map_err(failed)?;
+        let difference = match judge_mark(next, mark.as_ref(), &at) {
+            Judged::Same => {
+                self.ends_before_since.remove(&i);
+                return Ok(Compared::Same);
+            }
+            Judged::KeptBack => return Ok(Compared::Later),
+            Judged::Differs(difference) => difference,
+        };
+        if difference == Difference::EndsBefore && !log.is_owner() {
+            let since = self.ends_before_since.entry(i).or_insert_with(Instant::now);
+            if since.elapsed() < BELIEVED_AFTER {
+                return Ok(Compared::Later);
+            }
+        }
+        let refusal =
+            Refusal::of_difference((topic, partition), next, mark.as_ref(), &at, difference);
+        Ok(Compared::Refused(refusal))
+    }
+
+    /// Writes a refusal down, and stops the stream.
+    async fn refuse(
+        &self,
+        session: &Session,
+        slot: &Slot,
+        (epoch, refusal): (i64, Refusal),
+    ) -> Result<(), tokio_postgres::Error> {
+        let (group, topic) = (&self.context.group, slot.topic.as_str());
+        let partition = slot.partition.cast_signed();
+        offsets::refuse(&session.client, group, topic, partition, (epoch, &refusal)).await?;
+        self.halt(slot, refusal);
+        Ok(())
+    }
+
+    fn halt(&self, slot: &Slot, refusal: Refusal) {
+        let (context, group) = (self.context, &self.context.group);
+        let target = context.target(slot.stream);
+        let stream = &target.stream;
+        let error = Error::Refused {
+            group: group.clone(),
+            topic: slot.topic.clone(),
+            partition: slot.partition,
+            advice: refusal.advice(group, stream, slot.partition),
+            refusal,
+        };
+        context.halt(slot.stream, error);
+    }
+
+    async fn take(
+        &mut self,
         session: &Session,
         slot: usize,
         row: &OffsetRow,
@@ -165,8 +354,25 @@ impl Keeper<'_> {
             );
         }
         let taken = offsets::take_lease(client, &context.group, row, &context.owner).await?;
-        if let Some((epoch, next)) = taken {
-            if let Err(error) = self.check_in_log(row, next.cast_unsigned()) {
+        if let Some(mut taken) = taken {
+            let Taken {
+                epoch, next, mark, ..
+            } = taken;
+            let doubts = context.log.doubts();
+            let slots = context.board.snapshot();
+            match self.compare(slot, &slots[slot], (next, mark)) {
+                Ok(Compared::Same) => {}
+                Ok(Compared::Later) => return Ok(false),
+                Ok(Compared::Refused(refusal)) => {
+                    self.refuse(session, &slots[slot], (epoch, refusal)).await?;
+                    return Ok(false);
+                }
+                Err(error) => {
+                    context.fail(error);
+                    return Ok(false);
+                }
+            }
+            if let Err(error) = self.mark_old_row(session, row, &mut taken).await? {
                 context.fail(error);
                 return Ok(false);
             }
@@ -177,10 +383,14 @@ impl Keeper<'_> {
                 partition: row.partition,
                 log_id: &context.log_id,
             };
-            let letters_end = dead_letter::open_end(client, place, next).await?;
-            context
-                .board
-                .hold(slot, epoch, next.cast_unsigned(), letters_end);
+            let letters_end = dead_letter::open_end(client, place, next.cast_signed()).await?;
+            let held = Held {
+                row: taken,
+                letters_end,
+                doubts,
+            };
+            context.board.set_doubts(doubts);
+            context.board.hold(slot, held);
             tracing::debug!(
                 topic = row.topic,
                 partition = row.partition,
@@ -192,31 +402,31 @@ impl Keeper<'_> {
         Ok(taken.is_some())
     }
 
-    /// Checks that the log has the offset: one that was put back from an older copy would give offsets
-    /// again that the group takes for applied.
-    fn check_in_log(&self, row: &OffsetRow, next: u64) -> Result<(), Error> {
-        let topic = &row.topic;
-        let ends = self
-            .context
-            .log
-            .high_watermarks(topic)
-            .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?;
-        let found = ends
-            .iter()
-            .find(|ends| u32::try_from(row.partition) == Ok(ends.partition));
-        match found {
-            Some(ends) if next < ends.start.get() || next > ends.end.get() => {
-                Err(Error::OutsideLog {
-                    group: self.context.group.clone(),
-                    topic: topic.clone(),
-                    partition: ends.partition,
-                    next,
-                    start: ends.start.get(),
-                    end: ends.end.get(),
-                })
-            }
-            _ => Ok(()),
+    /// Gives the row of an earlier version its mark, as long as the log still has the record.
+    async fn mark_old_row(
+        &self,
+        session: &Session,
+        row: &OffsetRow,
+        taken: &mut Taken,
+    ) -> Result<Result<(), Error>, tokio_postgres::Error> {
+        if taken.mark.is_some() || taken.next == 0 {
+            return Ok(Ok(()));
         }
+        let (group, topic) = (&self.context.group, row.topic.as_str());
+        let partition = u32::try_from(row.partition).unwrap_or_default();
+        let log = &self.context.log;
+        match log.mark_before(topic, partition, Offset::new(taken.next)) {
+            Ok(Some(mark)) => {
+                let of = (&*taken, &mark);
+                offsets::set_mark(&session.client, group, topic, row.partition, of).await?;
+                taken.mark = Some(mark);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                return Ok(Err(Error::log(format!("read {topic}/{partition}"), error)));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Gives up leases above our share, at a batch's end each.
@@ -268,12 +478,16 @@ impl Keeper<'_> {
 
     fn pause(&self) {
         let pause = match self.short_since {
+            _ if self.context.board.has_doubts() => LOOK_FIRST_EVERY,
             Some(since) if since.elapsed() < LOOK_FIRST_FOR => LOOK_FIRST_EVERY,
             _ => LOOK_EVERY,
         };
         let begun = Instant::now();
         while begun.elapsed() < pause && !self.context.is_releasing() {
             std::thread::sleep(LOOK_FIRST_EVERY);
+            if self.context.board.has_doubts() {
+                return;
+            }
         }
     }
 }

@@ -40,13 +40,17 @@ mod encode_only;
 mod prepare;
 
 mod apply;
+mod audit;
 mod dead_letter;
 mod groups;
+mod identity;
 mod isolate;
 mod offsets;
+mod refusal;
 
 mod later;
 mod letters;
+mod parents;
 mod retry;
 mod tables;
 
@@ -59,9 +63,14 @@ mod keeper;
 mod run;
 mod setup;
 mod stats;
+mod trace;
 mod watch;
 mod worker;
 
+pub use audit::{
+    DeepAudit, FINDINGS_MAX, FileCounts, Finding, FindingKind, PartitionCounts, audit_content,
+    audit_counts,
+};
 pub use config::{Config, Start};
 pub use connect_options::{
     ChannelBinding, ConnectOptions, ConnectOptionsError, Host, SslMode, TargetSession,
@@ -73,12 +82,15 @@ pub use error::{Error, PostgresError};
 pub use groups::{
     GroupOffset, Reset, delete_group, forget_in_log, list_offsets, partitions_in_log, reset_offsets,
 };
+pub use identity::{Adopted, TableFault, adopt, table_faults, tables_with_rows};
 pub use letters::{
     Letter, LetterCount, LetterFilter, LetterNames, count_letters, discard_letters, latest_letters,
     letter_names, read_letters,
 };
+pub use refusal::{Refusal, RefusalKind, advice_for_lost_log};
 pub use retry::{LetterText, Mended, Retried, retry_letters};
 pub use run::{Summary, run};
 pub use stats::{Position, State, Stats};
 pub use tables::{Difference, Differing, create_like, diff_tables};
 pub use target::{Report, TableReport, check};
+pub use trace::{Fate, Trace, Version, What, trace};

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use crate::{Error, trust};
 
 /// The migrations, by number. A released one never changes.
-const MIGRATIONS: [(i32, &str, &str); 2] = [
+const MIGRATIONS: [(i32, &str, &str); 3] = [
     (
         1,
         "offsets_and_dead_letters",
@@ -15,6 +15,11 @@ const MIGRATIONS: [(i32, &str, &str); 2] = [
         2,
         "dead_letter_resolutions",
         include_str!("../../db/migrations/0002_dead_letter_resolutions.sql"),
+    ),
+    (
+        3,
+        "marks_and_identities",
+        include_str!("../../db/migrations/0003_marks_and_identities.sql"),
     ),
 ];
 

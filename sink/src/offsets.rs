@@ -1,10 +1,12 @@
 //! `bekk.offsets`: how far a group has come, and who may move it on.
 
+use bekk_log::{Offset, RecordMark};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::catalog::TableVersion;
 use crate::ddl::quote_literal;
+use crate::refusal::Refusal;
 
 /// Begins a batch's transaction. Deferred constraints are made immediate because they would fail at COMMIT,
 /// where no savepoint helps. The user's default for transactions may be another isolation level; READ
@@ -25,6 +27,10 @@ pub(crate) struct Move<'a> {
     pub(crate) counts: Counts,
     /// The SQL that locks the table that the batch has rows for, and asks for its version.
     pub(crate) lock: Option<&'a str>,
+    /// What the last record was. A batch without records, which passes offsets that none has, leaves the mark.
+    pub(crate) mark: Option<RecordMark>,
+    /// How many of the offsets no record has.
+    pub(crate) passed: u64,
 }
 
 /// A transaction that has moved the offset.
@@ -36,7 +42,7 @@ pub(crate) struct Begun {
 }
 
 /// What became of a batch's records, as `bekk.offsets` counts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) rows: u64,
     pub(crate) superseded: u64,
@@ -57,8 +63,15 @@ impl Move<'_> {
             from,
             next,
             counts,
+            passed,
             ..
         } = self;
+        let mark = self.mark.map_or_else(String::new, |mark| {
+            format!(
+                "mark_offset = {}, mark_timestamp_ms = {}, mark_crc = {}, ",
+                mark.offset, mark.timestamp_ms, mark.crc
+            )
+        });
         let Counts {
             rows,
             superseded,
@@ -69,10 +82,11 @@ impl Move<'_> {
             "{BEGIN}; \
              UPDATE bekk.offsets \
                 SET next = {next}, rows = rows + {rows}, superseded = superseded + {superseded}, \
-                    dead = dead + {dead}, lease_until = clock_timestamp() + interval '10 seconds', \
+                    dead = dead + {dead}, passed = passed + {passed}, {mark}\
+                    lease_until = clock_timestamp() + interval '10 seconds', \
                     updated_at = clock_timestamp() \
               WHERE group_name = {group} AND topic = {topic} AND partition = {partition} \
-                AND epoch = {epoch} AND next = {from} \
+                AND epoch = {epoch} AND next = {from} AND refusal IS NULL \
              RETURNING txid_current(); {lock}"
         )
     }
@@ -128,14 +142,15 @@ pub(crate) const CORRECT_COUNTS: &str = "\
 
 /// Makes the row of a partition, where there is none.
 pub(crate) const INSERT_OFFSET: &str = "\
-    INSERT INTO bekk.offsets (group_name, topic, partition, next, log_id)
-    VALUES ($1, $2, $3, $4, $5::text::uuid) ON CONFLICT DO NOTHING";
+    INSERT INTO bekk.offsets (group_name, topic, partition, next, log_id, counted_from)
+    VALUES ($1, $2, $3, $4, $5::text::uuid, $4) ON CONFLICT DO NOTHING";
 
-/// A partition's epoch and next offset.
+/// What a partition's row says, as [`Taken`] has it.
 const READ_ONE: &str = "\
-    SELECT epoch, next FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND partition = $3";
+    SELECT epoch, next, mark_offset, mark_timestamp_ms, mark_crc, rows, superseded, dead
+      FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND partition = $3";
 
-/// Reads a partition's epoch and next offset. With `settled`, it waits for the transaction that holds the row:
+/// Reads a partition's row. With `settled`, it waits for the transaction that holds the row:
 /// a COMMIT whose answer was lost may still be under way.
 pub(crate) async fn read_one(
     client: &Client,
@@ -143,13 +158,13 @@ pub(crate) async fn read_one(
     topic: &str,
     partition: i32,
     settled: bool,
-) -> Result<Option<(i64, u64)>, tokio_postgres::Error> {
+) -> Result<Option<Taken>, tokio_postgres::Error> {
     let lock = if settled { " FOR UPDATE" } else { "" };
     let parameters: [&(dyn ToSql + Sync); 3] = [&group, &topic, &partition];
     let row = client
         .query_opt(&format!("{READ_ONE}{lock}"), &parameters)
         .await?;
-    Ok(row.map(|row| (row.get(0), row.get::<_, i64>(1).cast_unsigned())))
+    Ok(row.as_ref().map(Taken::of_row))
 }
 
 // **Invariant:** only sessions of the sink's own role are its fellows. The name of a session is anybody's to choose, and
@@ -168,6 +183,61 @@ pub(crate) struct OffsetRow {
     /// Whether the lease has run out and no backend of the owner has been asked anything since: a sink that
     /// waits for a long statement of its own cannot renew the row that the statement holds, but asks.
     pub(crate) expired: bool,
+    /// Why no sink may take it.
+    pub(crate) refusal: Option<Refusal>,
+    /// Offsets that the counts do not explain.
+    pub(crate) unaccounted: i64,
+}
+
+/// What a partition's row says when its lease is taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) epoch: i64,
+    pub(crate) next: u64,
+    pub(crate) mark: Option<RecordMark>,
+    pub(crate) counts: Counts,
+}
+
+impl Taken {
+    /// Of the columns `epoch`, `next`, the mark and the counts.
+    pub(crate) fn of_row(row: &Row) -> Self {
+        let number = |at| row.get::<_, i64>(at).cast_unsigned();
+        Self {
+            epoch: row.get(0),
+            next: number(1),
+            mark: mark_of(row, 2),
+            counts: Counts {
+                rows: number(5),
+                superseded: number(6),
+                dead: number(7),
+            },
+        }
+    }
+}
+
+/// A mark as a row has it: the offset, the timestamp and the CRC of its record.
+pub(crate) type MarkColumns = (Option<i64>, Option<i64>, Option<i64>);
+
+/// A mark as a row has it.
+pub(crate) fn mark_columns(mark: Option<&RecordMark>) -> MarkColumns {
+    match mark {
+        None => (None, None, None),
+        Some(mark) => (
+            Some(mark.offset.get().cast_signed()),
+            Some(mark.timestamp_ms),
+            Some(i64::from(mark.crc)),
+        ),
+    }
+}
+
+/// The mark in three columns of a row, from the given one on.
+pub(crate) fn mark_of(row: &Row, first: usize) -> Option<RecordMark> {
+    let crc: i64 = row.get::<_, Option<i64>>(first + 2)?;
+    Some(RecordMark {
+        offset: Offset::new(row.get::<_, Option<i64>>(first)?.cast_unsigned()),
+        timestamp_ms: row.get::<_, Option<i64>>(first + 1)?,
+        crc: u32::try_from(crc).ok()?,
+    })
 }
 
 const READ: &str = "\
@@ -177,7 +247,9 @@ const READ: &str = "\
            coalesce(o.lease_until < clock_timestamp(), true) AND NOT EXISTS (
                SELECT FROM pg_stat_activity a
                 WHERE a.application_name = o.owner AND a.usename = session_user
-                  AND a.query_start > clock_timestamp() - interval '10 seconds')
+                  AND a.query_start > clock_timestamp() - interval '10 seconds'),
+           o.refusal, o.refusal_detail,
+           coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0)
       FROM bekk.offsets o
      WHERE o.group_name = $1
      ORDER BY o.topic, o.partition";
@@ -198,28 +270,126 @@ pub(crate) async fn read(
             owner: row.get(4),
             owner_gone: row.get(5),
             expired: row.get(6),
+            refusal: Refusal::of_columns(row.get(7), row.get(8)),
+            unaccounted: row.get(9),
         })
         .collect())
 }
 
-/// Takes a partition's lease, if nobody has since `epoch`; returns the new epoch and the next offset.
+/// Takes a partition's lease, if nobody has since `epoch`.
 pub(crate) async fn take_lease(
     client: &Client,
     group: &str,
     row: &OffsetRow,
     owner: &str,
-) -> Result<Option<(i64, i64)>, tokio_postgres::Error> {
+) -> Result<Option<Taken>, tokio_postgres::Error> {
     let taken = client
         .query_opt(
             "UPDATE bekk.offsets
                 SET owner = $5, backend_pid = pg_backend_pid(), epoch = epoch + 1,
                     lease_until = clock_timestamp() + interval '10 seconds', updated_at = clock_timestamp()
-              WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4
-             RETURNING epoch, next",
+              WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND refusal IS NULL
+             RETURNING epoch, next, mark_offset, mark_timestamp_ms, mark_crc, rows, superseded, dead",
             &[&group, &row.topic, &row.partition, &row.epoch, &owner],
         )
         .await?;
-    Ok(taken.map(|row| (row.get(0), row.get(1))))
+    Ok(taken.as_ref().map(Taken::of_row))
+}
+
+/// Writes down that a partition is refused until a person has decided, and gives its lease up.
+pub(crate) async fn refuse(
+    client: &Client,
+    group: &str,
+    topic: &str,
+    partition: i32,
+    (epoch, refusal): (i64, &Refusal),
+) -> Result<(), tokio_postgres::Error> {
+    client
+        .execute(
+            "UPDATE bekk.offsets
+                SET refusal = $5, refusal_detail = $6, refused_at = clock_timestamp(), owner = NULL,
+                    backend_pid = NULL, lease_until = NULL
+              WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND refusal IS NULL",
+            &[
+                &group,
+                &topic,
+                &partition,
+                &epoch,
+                &refusal.kind.as_str(),
+                &refusal.detail,
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Makes a partition's row anew that was deleted under the sink that holds it, as it was. The epoch is raised.
+pub(crate) async fn restore(
+    client: &Client,
+    (group, topic, partition): (&str, &str, i32),
+    (log_id, owner): (&str, &str),
+    last: &Taken,
+) -> Result<(), tokio_postgres::Error> {
+    let (mark_offset, mark_timestamp_ms, mark_crc) = mark_columns(last.mark.as_ref());
+    let number = |number: u64| number.cast_signed();
+    let (next, epoch) = (number(last.next), last.epoch + 1);
+    let rows = number(last.counts.rows);
+    let (superseded, dead) = (number(last.counts.superseded), number(last.counts.dead));
+    client
+        .execute(
+            "INSERT INTO bekk.offsets (group_name, topic, partition, next, log_id, epoch, mark_offset,
+                    mark_timestamp_ms, mark_crc, rows, superseded, dead, owner, backend_pid, lease_until,
+                    counted_from, counted_before)
+             VALUES ($1, $2, $3, $4, $5::text::uuid, $6, $7, $8, $9, $10, $11, $12, $13, pg_backend_pid(),
+                     clock_timestamp() + interval '10 seconds', $4, $10::bigint + $11::bigint + $12::bigint)
+                 ON CONFLICT DO NOTHING",
+            &[
+                &group,
+                &topic,
+                &partition,
+                &next,
+                &log_id,
+                &epoch,
+                &mark_offset,
+                &mark_timestamp_ms,
+                &mark_crc,
+                &rows,
+                &superseded,
+                &dead,
+                &owner,
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Gives a row that an earlier version made its mark.
+pub(crate) async fn set_mark(
+    client: &Client,
+    group: &str,
+    topic: &str,
+    partition: i32,
+    (taken, mark): (&Taken, &RecordMark),
+) -> Result<(), tokio_postgres::Error> {
+    let (offset, timestamp_ms, crc) = mark_columns(Some(mark));
+    let next = taken.next.cast_signed();
+    client
+        .execute(
+            "UPDATE bekk.offsets SET mark_offset = $6, mark_timestamp_ms = $7, mark_crc = $8
+              WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND next = $5",
+            &[
+                &group,
+                &topic,
+                &partition,
+                &taken.epoch,
+                &next,
+                &offset,
+                &timestamp_ms,
+                &crc,
+            ],
+        )
+        .await?;
+    Ok(())
 }
 
 /// Renews the leases of an owner. Rows that a batch of ours holds are passed over: it renews them itself.

@@ -4,7 +4,7 @@ mod key_check;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bekk_log::{Client, Offset, Record};
+use bekk_log::{Client, Offset, Record, RecordMark};
 use bekk_stream::{Body, Payload, RowReader, SchemaId};
 
 use crate::Error;
@@ -34,6 +34,8 @@ pub(crate) struct Bounds {
     pub(crate) records_max: usize,
     /// Of encoded rows and dead letters; a batch ends with the record that reaches it.
     pub(crate) bytes_max: usize,
+    /// The offset up to which records may be taken.
+    pub(crate) until: u64,
 }
 
 /// Takes what is there from `from` on, up to the bounds; `None` if there is nothing that can be taken yet.
@@ -45,21 +47,31 @@ pub(crate) fn prepare(
     let mut builder = Builder::new(source, from);
     builder.checks_keys = key_check::matters(source.target);
     let mut next = from;
-    'batch: loop {
+    loop {
         let records = read(source, next)?;
+        let mut last = None;
+        let mut is_ended = false;
         for record in records.iter() {
-            if builder.records >= bounds.records_max || builder.bytes() >= bounds.bytes_max {
-                break 'batch;
+            let is_behind = record.offset.get() >= bounds.until;
+            if is_behind || builder.is_full(bounds) || !builder.add(&record)? {
+                is_ended = true;
+                break;
             }
-            if !builder.add(&record)? {
-                break 'batch;
-            }
+            builder.batch.passed += record.offset.get().saturating_sub(next);
             next = record.offset.next().get();
+            last = Some(record);
+        }
+        // Of the last one only: a mark for each record would be work on the way of all of them.
+        if let Some(last) = &last {
+            builder.batch.mark = Some(RecordMark::of(last));
+        }
+        if is_ended {
+            break;
         }
         let behind = records.next_offset().get();
-        let at_end = records.is_empty();
+        builder.batch.passed += behind.saturating_sub(next);
         next = next.max(behind);
-        if at_end || builder.records >= bounds.records_max || builder.bytes() >= bounds.bytes_max {
+        if records.is_empty() || builder.is_full(bounds) || next >= bounds.until {
             break;
         }
     }
@@ -166,6 +178,8 @@ impl<'a> Builder<'a> {
                 winners: Vec::new(),
                 dead: Vec::new(),
                 last_timestamp_ms: 0,
+                mark: None,
+                passed: 0,
                 dedupe: by_key.then(|| {
                     Dedupe::new(target.stream.on_conflict, target.stream.newer_by.is_some())
                 }),
@@ -178,6 +192,10 @@ impl<'a> Builder<'a> {
             version: Vec::new(),
             checks_keys: false,
         }
+    }
+
+    fn is_full(&self, bounds: Bounds) -> bool {
+        self.records >= bounds.records_max || self.bytes() >= bounds.bytes_max
     }
 
     fn bytes(&self) -> usize {

@@ -19,6 +19,14 @@ pub(crate) fn csv_line(row: RowReader<'_>) -> Result<String, PayloadError> {
     Ok(line)
 }
 
+/// A time in milliseconds since 1970-01-01 UTC, for a person.
+pub(crate) fn time_text(timestamp_ms: i64) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = push_time(&mut text, timestamp_ms.saturating_mul(1_000));
+    text + "Z"
+}
+
 fn push_value(line: &mut String, value: &Value<'_>) {
     // Writing to a String cannot fail.
     let _ = match value {

@@ -12,7 +12,8 @@ use tokio::runtime::Handle;
 use crate::board::{Board, Slot};
 use crate::context::{Context, Phase};
 use crate::keeper::{self, keep};
-use crate::setup::Setup;
+use crate::parents;
+use crate::setup::{Prepared, Setup};
 use crate::stats::{Position, State, Stats};
 use crate::watch::watch;
 use crate::worker::{Tally, work};
@@ -20,6 +21,8 @@ use crate::{Config, Control, Error};
 
 /// How often the threads and the control are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Interval between attempts to insert rows whose parents were missing.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How long records may be kept back before it is told that they are waited for.
 const KEPT_BACK_SILENT: Duration = Duration::from_secs(2);
 
@@ -85,22 +88,34 @@ fn run_until_told(
         ends: &ends,
         owner: &owner,
     };
-    let Some(targets) = setup.run(&runtime, stats, control)? else {
+    let Some(prepared) = setup.run(&runtime, stats, control)? else {
         return Ok(Summary::default());
     };
-    let slots = streams.iter().enumerate().flat_map(|(stream, found)| {
-        ends[stream]
-            .iter()
-            .map(move |ends| Slot::new(stream, &found.name, ends.partition))
+    let Prepared {
+        targets,
+        parents,
+        halts,
+    } = prepared;
+    let slots = targets.iter().enumerate().flat_map(|(stream, target)| {
+        let name = &target.stream.name;
+        let at = streams.iter().position(|stream| stream.name == *name);
+        let ends = at.map_or(&[][..], |at| ends[at].as_slice());
+        ends.iter()
+            .map(move |ends| Slot::new(stream, name, ends.partition, ends.end.get()))
     });
+    let slots: Vec<Slot> = slots.collect();
     let context = Arc::new(Context::new(
         config.postgres.clone(),
         config.group.clone(),
         owner,
         log.clone(),
         targets,
-        Board::new(slots.collect()),
+        Board::new(slots, parents),
     ));
+    for (stream, error) in halts {
+        tracing::error!(stream, %error, "stream stopped; the others continue");
+        context.note_halt(&stream, error);
+    }
     stats.set_state(State::Running);
     let summary = run_threads(&context, config, runtime.handle(), stats, control);
     match context.take_failure() {
@@ -150,6 +165,9 @@ fn run_threads(
                 }
             });
         }
+        if context.board.has_children() {
+            scope.spawn(|| retry_while_running(context));
+        }
         let workers: Vec<_> = (0..config.connections.max(1))
             .map(|_| spawn_worker(scope, context, config, runtime, stats))
             .collect();
@@ -189,6 +207,40 @@ fn spawn_worker<'scope>(
     })
 }
 
+/// Tries letters again whose parents were missing, whenever parents have been applied.
+fn retry_while_running(context: &Context) {
+    let mut seen = context.board.parents_applied();
+    while !context.is_stopping() {
+        context.sleep(RETRY_EVERY);
+        let now = context.board.parents_applied();
+        if now == seen || context.is_stopping() {
+            continue;
+        }
+        seen = now;
+        // What cannot be tried now is tried after the next parents, or at the next start.
+        if let Err(error) = retry_orphans(context) {
+            tracing::debug!(%error, "letters not tried again");
+        }
+    }
+}
+
+fn retry_orphans(context: &Context) -> Result<(), Error> {
+    for stream in context.board.children() {
+        let target = context.target(stream);
+        let found = &target.stream;
+        let (postgres, group) = (&context.postgres, context.group.as_str());
+        let landed = parents::retry_orphans(postgres, &context.log, group, found)?;
+        if landed > 0 {
+            tracing::info!(
+                stream = found.name,
+                rows = landed,
+                "dead letters became rows, now that the rows they refer to are there"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Topics, partitions and where those end.
 type Ends = Vec<(String, u32, u64)>;
 
@@ -200,21 +252,31 @@ fn supervise(context: &Context, stats: &Stats, control: &Control, has_ended: imp
         let positions = context.board.positions();
         if control.is_draining() && drain_to.is_none() {
             match ends_now(context) {
-                Ok(ends) => drain_to = Some((ends, Instant::now())),
+                Ok(ends) => {
+                    drain_to = Some((ends, Instant::now()));
+                    context.set_draining();
+                }
                 Err(error) => context.fail(error),
             }
         }
+        let halted = context.halted();
+        stats.set_halted(&halted);
         if let Some((ends, since)) = &drain_to {
             let is_at = |place: fn(&Position) -> u64| {
                 ends.iter().all(|(topic, partition, end)| {
-                    positions.iter().any(|position| {
-                        position.topic == *topic
-                            && position.partition == *partition
-                            && place(position) >= *end
-                    })
+                    let is_halted = halted.iter().any(|(stream, _)| stream == topic);
+                    is_halted
+                        || positions.iter().any(|position| {
+                            position.topic == *topic
+                                && position.partition == *partition
+                                && place(position) >= *end
+                        })
                 })
             };
             if is_at(|position| position.next) {
+                if let Err(error) = retry_orphans(context) {
+                    context.fail(error);
+                }
                 return;
             }
             let is_late = since.elapsed() >= KEPT_BACK_SILENT;

@@ -3,14 +3,17 @@
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Offset, PartitionEnds};
-use bekk_stream::Stream;
+use bekk_stream::{OnConflict, Stream};
 use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
 
 use crate::backoff::Backoff;
 use crate::config::Start;
+use crate::identity::{self, TableProblem, TableVerdict};
 use crate::migrations::{MigrateError, SETUP_LOCK, migrate};
 use crate::offsets::INSERT_OFFSET;
+use crate::parents;
+use crate::refusal::{advice_for_another_log, advice_for_lost_log};
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict};
 use crate::stats::Stats;
@@ -19,6 +22,16 @@ use crate::{Config, Control, Error, PostgresError};
 
 /// How often the control is looked at while the server is away.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the set-up has come to.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    pub(crate) targets: Vec<StreamTarget>,
+    /// For each target, those whose rows its rows refer to.
+    pub(crate) parents: Vec<Vec<usize>>,
+    /// The streams that cannot be applied until a person has acted, and why.
+    pub(crate) halts: Vec<(String, Error)>,
+}
 
 /// Schema, tables, offsets: what must be there before the first batch.
 pub(crate) struct Setup<'a> {
@@ -36,15 +49,15 @@ impl Setup<'_> {
         runtime: &Runtime,
         stats: &Stats,
         control: &Control,
-    ) -> Result<Option<Vec<StreamTarget>>, Error> {
+    ) -> Result<Option<Prepared>, Error> {
         let mut backoff = Backoff::default();
         while !control.is_stopping() {
             let cause = match runtime.block_on(self.try_once()) {
-                Ok(targets) => {
-                    self.note_in_log(&targets)?;
-                    return Ok(Some(targets));
+                Ok(prepared) => {
+                    self.note_in_log(&prepared.targets)?;
+                    return Ok(Some(prepared));
                 }
-                Err(SetupError::Stop(error)) => return Err(error),
+                Err(SetupError::Stop(error) | SetupError::TableGone(error)) => return Err(error),
                 Err(SetupError::Away(cause)) => cause,
             };
             if !backoff.is_waiting() {
@@ -56,7 +69,7 @@ impl Setup<'_> {
         Ok(None)
     }
 
-    async fn try_once(&self) -> Result<Vec<StreamTarget>, SetupError> {
+    async fn try_once(&self) -> Result<Prepared, SetupError> {
         let session = Session::open(&self.config.postgres, self.owner)
             .await
             .map_err(|error| match error {
@@ -70,7 +83,7 @@ impl Setup<'_> {
             .await
             .map_err(who_sets_up)?;
         migrate(client, &self.config.postgres.to_string()).await?;
-        let mut targets = Vec::new();
+        let mut prepared = Prepared::default();
         for (stream, ends) in self.streams.iter().zip(self.ends) {
             // The log's partitions count, not those that the configuration would give a new topic.
             let partitions = u32::try_from(ends.len()).unwrap_or(stream.partitions);
@@ -78,65 +91,65 @@ impl Setup<'_> {
                 partitions,
                 ..stream.clone()
             };
-            let target = prepare_table(&session, stream).await?;
-            for warning in drifted(client, stream, &target.table).await? {
-                tracing::warn!(
-                    stream = stream.name,
-                    table = target.table.full_name,
-                    "{warning}"
-                );
+            client.batch_execute("SAVEPOINT bekk").await?;
+            match self.prepare_stream(&session, stream, ends).await {
+                Ok(target) => prepared.targets.push(target),
+                // The other streams are none the worse for it.
+                Err(SetupError::Stop(error)) if error.is_of_one_stream() => {
+                    client.batch_execute("ROLLBACK TO SAVEPOINT bekk").await?;
+                    prepared.halts.push((stream.name.clone(), error));
+                }
+                Err(SetupError::TableGone(error)) => {
+                    prepared.halts.push((stream.name.clone(), error));
+                }
+                Err(error) => return Err(error),
             }
-            self.check_group(client, &target).await?;
-            self.make_offsets(client, stream, ends).await?;
-            targets.push(target);
         }
+        if prepared.targets.is_empty() && !prepared.halts.is_empty() {
+            client.batch_execute("COMMIT").await?;
+            return Err(SetupError::Stop(prepared.halts.swap_remove(0).1));
+        }
+        prepared.parents = parents::find(client, &prepared.targets).await?;
         client.batch_execute("COMMIT").await?;
-        Ok(targets)
+        Ok(prepared)
     }
 
-    /// Refuses another target than the group has filled so far.
-    async fn check_group(
+    async fn prepare_stream(
         &self,
-        client: &tokio_postgres::Client,
-        target: &StreamTarget,
-    ) -> Result<(), SetupError> {
-        let (group, topic) = (&self.config.group, &target.stream.name);
-        let row = client
-            .query_one(
-                "SELECT system_identifier::text, current_database()::text FROM pg_control_system()",
-                &[],
-            )
-            .await?;
-        let (system, database): (String, String) = (row.get(0), row.get(1));
-        let table = &target.table.full_name;
-        client
-            .execute(
-                "INSERT INTO bekk.groups (group_name, topic, system_identifier, database_name, table_name)
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-                &[group, topic, &system, &database, table],
-            )
-            .await?;
-        let row = client
-            .query_one(
-                "SELECT system_identifier, database_name, table_name FROM bekk.groups
-                  WHERE group_name = $1 AND topic = $2",
-                &[group, topic],
-            )
-            .await?;
-        let describe = |system: &str, database: &str, table: &str| {
-            format!("table `{table}` of database `{database}` on server {system}")
-        };
-        let remembered = describe(row.get(0), row.get(1), row.get(2));
-        let found = describe(&system, &database, table);
-        if remembered != found {
-            return Err(SetupError::Stop(Error::OtherTarget {
-                group: group.clone(),
-                topic: topic.clone(),
-                remembered,
-                found,
-            }));
+        session: &Session,
+        stream: &Stream,
+        ends: &[PartitionEnds],
+    ) -> Result<StreamTarget, SetupError> {
+        let (client, group) = (&session.client, &self.config.group);
+        match identity::judge(&identity::look(session, group, stream).await?) {
+            TableVerdict::Same { note: None } => {}
+            TableVerdict::Same { note: Some(note) } => tracing::info!(group, "{note}"),
+            TableVerdict::Problem(problem) if problem.is_a_warning() => tracing::warn!(
+                group,
+                "{}; {}",
+                problem.text(stream),
+                problem.advice(group, stream)
+            ),
+            TableVerdict::Problem(problem @ TableProblem::Missing { .. }) => {
+                // Other programs may expect the table. Nothing goes into it until someone has decided.
+                prepare_table(session, stream).await?;
+                return Err(SetupError::TableGone(problem.into_error(group, stream)));
+            }
+            TableVerdict::Problem(problem) => {
+                return Err(SetupError::Stop(problem.into_error(group, stream)));
+            }
         }
-        Ok(())
+        let target = prepare_table(session, stream).await?;
+        for warning in drifted(client, stream, &target.table).await? {
+            tracing::warn!(
+                stream = stream.name,
+                table = target.table.full_name,
+                "{warning}"
+            );
+        }
+        identity::remember(session, group, stream).await?;
+        self.make_offsets(client, stream, ends).await?;
+        Ok(target)
     }
 
     /// Makes the rows of a new group's offsets, and checks that an old group's count in this log.
@@ -162,6 +175,7 @@ impl Setup<'_> {
             return Err(SetupError::Stop(Error::OtherLog {
                 group: group.clone(),
                 topic: topic.clone(),
+                advice: advice_for_lost_log(group, stream, &remembered).into(),
                 remembered,
                 found: log_id,
             }));
@@ -176,8 +190,11 @@ impl Setup<'_> {
             if known.iter().any(|row| row.get::<_, i32>(0) == partition) {
                 continue;
             }
-            let next = self.start_of(stream, ends).map_err(SetupError::Stop)?;
-            let next = next.get().cast_signed();
+            let next = match known.is_empty() {
+                true => self.start_of(stream, ends),
+                false => self.resume(stream, ends),
+            };
+            let next = next.map_err(SetupError::Stop)?.get().cast_signed();
             client
                 .execute(INSERT_OFFSET, &[group, topic, &partition, &next, &log_id])
                 .await?;
@@ -198,9 +215,49 @@ impl Setup<'_> {
         Err(Error::OtherTarget {
             group: group.clone(),
             topic: topic.clone(),
-            remembered: "a table of another database".to_owned(),
-            found: format!("table `{}` of {}", stream.table, self.config.postgres),
+            what: format!(
+                "the log remembers that the group has applied records, and {} does not: it was another database, or \
+                 the rows of bekk.offsets were deleted",
+                self.config.postgres
+            ),
+            advice: format!(
+                "check the database's address; to fill `{}` from the beginning, which must be empty or have a key: \
+                 bekk offsets delete --group {group} --stream {topic} --execute",
+                stream.table
+            ),
         })
+    }
+
+    /// Where a known group continues in a partition that has no row: at its beginning if the partition is new, else,
+    /// its row having been deleted, where the log remembers the group. That may be a batch too early.
+    fn resume(&self, stream: &Stream, ends: &PartitionEnds) -> Result<Offset, Error> {
+        let (group, topic) = (&self.config.group, &stream.name);
+        let committed = self
+            .log
+            .committed_offsets(group, topic)
+            .map_err(|error| Error::log(format!("read the offsets of group `{group}`"), error))?;
+        let known = committed
+            .iter()
+            .find(|(partition, next)| *partition == ends.partition && *next > ends.start);
+        let Some((partition, next)) = known else {
+            return Ok(ends.start);
+        };
+        if stream.on_conflict == OnConflict::Append || stream.key.is_empty() {
+            return Err(Error::OffsetGone {
+                group: group.clone(),
+                topic: topic.clone(),
+                partition: *partition,
+                advice: advice_for_another_log(group, stream),
+            });
+        }
+        tracing::warn!(
+            group,
+            topic,
+            partition,
+            %next,
+            "the partition's row of bekk.offsets was deleted; the group continues where the log remembers it"
+        );
+        Ok((*next).clamp(ends.start, ends.end))
     }
 
     fn start_of(&self, stream: &Stream, ends: &PartitionEnds) -> Result<Offset, Error> {
@@ -221,8 +278,10 @@ impl Setup<'_> {
     /// Tells the log of the group, so that retention keeps what it needs from the beginning.
     fn note_in_log(&self, targets: &[StreamTarget]) -> Result<(), Error> {
         let group = &self.config.group;
-        for (target, ends) in targets.iter().zip(self.ends) {
+        for target in targets {
             let topic = &target.stream.name;
+            let at = self.streams.iter().position(|stream| stream.name == *topic);
+            let ends = at.map_or(&[][..], |at| self.ends[at].as_slice());
             let failed = |error| Error::log(format!("note group `{group}`"), error);
             let known = self.log.committed_offsets(group, topic).map_err(failed)?;
             for ends in ends {
@@ -243,6 +302,8 @@ impl Setup<'_> {
 
 enum SetupError {
     Away(Box<PostgresError>),
+    /// The group's table does not exist any more; an empty one has been made.
+    TableGone(Error),
     Stop(Error),
 }
 

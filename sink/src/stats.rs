@@ -34,6 +34,8 @@ pub struct Stats {
     progressed_at: Mutex<Option<Instant>>,
     state: Mutex<State>,
     positions: Mutex<Vec<Position>>,
+    halted: Mutex<Vec<(String, String)>>,
+    unaccounted: Mutex<Vec<(String, i64)>>,
 }
 
 /// What a sink is doing.
@@ -86,6 +88,30 @@ impl Stats {
         counts.iter().sum()
     }
 
+    /// The streams that are stopped until a person has acted, while others continue, and why.
+    #[must_use]
+    pub fn halted(&self) -> Vec<(String, String)> {
+        lock(&self.halted).clone()
+    }
+
+    /// For each stream, how many offsets of its group were passed that are neither rows, superseded records nor dead
+    /// letters, nor known to have no record. Anything but 0 is a fault.
+    #[must_use]
+    pub fn unaccounted(&self) -> Vec<(String, i64)> {
+        lock(&self.unaccounted).clone()
+    }
+
+    pub(crate) fn set_unaccounted(&self, counts: Vec<(String, i64)>) {
+        *lock(&self.unaccounted) = counts;
+    }
+
+    pub(crate) fn set_halted(&self, halted: &[(String, String)]) {
+        let mut known = lock(&self.halted);
+        if *known != halted {
+            *known = halted.to_vec();
+        }
+    }
+
     /// How many records of all partitions are yet to be applied, by whichever sink.
     #[must_use]
     pub fn lag(&self) -> u64 {
@@ -111,6 +137,7 @@ impl Stats {
     /// Begins a run.
     pub(crate) fn begin(&self) {
         *lock(&self.progressed_at) = None;
+        self.set_halted(&[]);
         self.set_state(State::Connecting);
     }
 

@@ -136,7 +136,7 @@ pub(crate) async fn prepare_table(
 }
 
 /// A stream's table with its schema, and who may have put it there.
-async fn locate(
+pub(crate) async fn locate(
     session: &Session,
     stream: &Stream,
 ) -> Result<(TableName, Place), tokio_postgres::Error> {
@@ -163,6 +163,23 @@ pub(crate) async fn find_again(
             table: known.table.full_name.clone(),
             stream: known.stream.name.clone(),
         })),
+    }
+}
+
+/// Checks the stream's table, which must exist.
+pub(crate) async fn find_target(session: &Session, stream: &Stream) -> Result<StreamTarget, Error> {
+    let (name, place) = locate(session, stream)
+        .await
+        .map_err(|error| Error::postgres("find the table", &error))?;
+    let found = Table::find(&session.client, &quote_table(&name))
+        .await
+        .map_err(|error| Error::postgres("read the catalog", &error))?;
+    match found {
+        Some(table) => StreamTarget::new(stream, table, &place),
+        None => Err(Error::NoTable {
+            table: stream.table.to_string(),
+            stream: stream.name.clone(),
+        }),
     }
 }
 

@@ -16,7 +16,8 @@ use crate::board::{Claim, Doubt, Outcome};
 use crate::config::Config;
 use crate::context::Context;
 use crate::migrations::MigrateError;
-use crate::offsets;
+use crate::offsets::{self, Counts, Taken};
+use crate::parents::NO_PARENT;
 use crate::prepare::{Bounds, Source, prepare};
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, is_ended, is_of_a_pooler, verdict, wants_new_session};
@@ -28,6 +29,8 @@ use crate::{Error, PostgresError};
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// A transaction that was cut off after this time may have been ended because it took so long.
 const TRANSACTION_LONG: Duration = Duration::from_millis(500);
+/// How long to wait before rows are tried again that refer to rows that are not there.
+const NO_PARENTS_PAUSE: Duration = Duration::from_millis(500);
 /// How long to wait where there are records that cannot be taken yet.
 const NOTHING_PAUSE: Duration = Duration::from_millis(20);
 
@@ -121,8 +124,20 @@ impl Worker<'_> {
         let bounds = Bounds {
             records_max: claim.records_max,
             bytes_max: self.config.batch_bytes_max,
+            until: claim.until,
         };
-        let Some(batch) = prepare(source, claim.from, bounds)? else {
+        let prepared = match prepare(source, claim.from, bounds) {
+            Err(Error::OutsideLog { .. }) => {
+                // The log is not what it was. The keeper finds out, and says what differs.
+                self.context.board.suspect(claim.slot);
+                None
+            }
+            prepared => prepared?,
+        };
+        // What was read belongs to the log that was verified only if nothing has happened to it since.
+        let doubts = self.context.log.doubts();
+        self.context.board.set_doubts(doubts);
+        let Some(batch) = prepared.filter(|_| doubts == claim.doubts) else {
             self.context.board.give_back(claim.slot);
             return Ok(None);
         };
@@ -132,6 +147,7 @@ impl Worker<'_> {
             partition: claim.partition,
             epoch: claim.epoch,
             letters_end: claim.letters_end,
+            is_child: self.context.board.is_child(claim.slot),
             batch,
             path: apply::Path::Copy,
             may_be_refused: false,
@@ -184,7 +200,12 @@ impl Worker<'_> {
                 Ok(ahead)
             }
             Err(error) => {
-                self.recover(&claim, &job, error, begun.elapsed())?;
+                if let Err(error) = self.recover(&claim, &job, error, begun.elapsed()) {
+                    if !error.is_of_one_stream() {
+                        return Err(error);
+                    }
+                    self.context.halt(claim.stream, error);
+                }
                 self.context.board.give_back(claim.slot);
                 // What stood behind the batch that failed is taken again.
                 Ok(ahead?
@@ -212,6 +233,12 @@ impl Worker<'_> {
                 passed: applied.passed,
                 refused_run: applied.refused_run,
                 took,
+                mark: batch.mark,
+                counts: Counts {
+                    rows: applied.rows,
+                    superseded: applied.superseded,
+                    dead: applied.dead.len() as u64,
+                },
             },
         );
         if self.backoff.is_waiting() {
@@ -269,12 +296,7 @@ impl Worker<'_> {
             }
             ApplyError::SessionLost(error) => self.wait(&PostgresError::from(&error)),
             ApplyError::AllRefused { refused, error } => {
-                let board = &self.context.board;
-                let records = job.batch.rows.len() + job.batch.dead.len();
-                let found = board.doubt(claim.slot, records, refused, job.batch.next);
-                if let Doubt::Table(refused) = found {
-                    return Err(error.with_refused(refused));
-                }
+                self.all_refused(claim, job, (refused, *error))?;
             }
             ApplyError::TableAltered => self.look_at_table_again(claim, job)?,
             ApplyError::Postgres { error, applied } => {
@@ -311,10 +333,16 @@ impl Worker<'_> {
                 }
             }
         }
-        let Some((epoch, next)) = self.read_offset(job, in_doubt.is_some())? else {
+        let Some(taken) = self.read_offset(job, in_doubt.is_some())? else {
             return Ok(());
         };
-        self.context.board.resync(claim.slot, epoch, next);
+        let Some(taken) = taken else {
+            // Deleted under us. The keeper makes it anew as it was.
+            self.context.board.suspect(claim.slot);
+            return Ok(());
+        };
+        let Taken { epoch, next, .. } = taken;
+        self.context.board.resync(claim.slot, taken);
         if epoch != claim.epoch {
             // The partition is another's now; there is nothing here that is waited for.
             self.stats.set_state(State::Running);
@@ -323,7 +351,10 @@ impl Worker<'_> {
         match in_doubt {
             // Only the holder of the lease moves the offset: the COMMIT whose answer was lost was done.
             Some(applied) if next == job.batch.next => {
-                self.committed(claim, job, applied, Duration::ZERO)
+                self.committed(claim, job, applied, Duration::ZERO)?;
+                // The row counts the batch already.
+                self.context.board.resync(claim.slot, taken);
+                Ok(())
             }
             _ if next == job.batch.from => Ok(()),
             _ => Err(Error::OffsetMoved {
@@ -333,6 +364,33 @@ impl Worker<'_> {
                 from: job.batch.from,
                 next,
             }),
+        }
+    }
+
+    /// Decides about a batch of which every record was refused. Rows that refer to rows which are not there wait for
+    /// them, in a run that ends until all that the other streams have has been applied.
+    fn all_refused(
+        &self,
+        claim: &Claim,
+        job: &Job,
+        (refused, error): (u64, Error),
+    ) -> Result<(), Error> {
+        let board = &self.context.board;
+        let lacks_parents = job.is_child && error.is_refusal_of(NO_PARENT);
+        if lacks_parents && board.await_parents(claim.slot, NO_PARENTS_PAUSE) {
+            tracing::debug!(%error, "rows wait for those they refer to");
+            return Ok(());
+        }
+        let records = job.batch.rows.len() + job.batch.dead.len();
+        let found = board.doubt(claim.slot, records, refused, job.batch.next);
+        match found {
+            Doubt::Table(_) if lacks_parents && !self.context.is_draining() => {
+                // The other streams may bring them at any time.
+                board.try_again(claim.slot);
+                Ok(())
+            }
+            Doubt::Table(refused) => Err(error.with_refused(refused)),
+            Doubt::Again => Ok(()),
         }
     }
 
@@ -372,9 +430,9 @@ impl Worker<'_> {
         }
     }
 
-    /// Reads a partition's epoch and next offset; `None` if the sink stops before the server answers. With
+    /// Reads a partition's row, which may have been deleted; `None` if the sink stops before the server answers. With
     /// `settled`, a transaction that still holds the row is waited for.
-    fn read_offset(&mut self, job: &Job, settled: bool) -> Result<Option<(i64, u64)>, Error> {
+    fn read_offset(&mut self, job: &Job, settled: bool) -> Result<Option<Option<Taken>>, Error> {
         loop {
             let Some(session) = self.take_session()? else {
                 return Ok(None);
@@ -389,8 +447,7 @@ impl Worker<'_> {
             match self.runtime.block_on(read) {
                 Ok(found) => {
                     self.session = Some(session);
-                    // Deleted under us: the lease is gone with the row.
-                    return Ok(Some(found.unwrap_or((-1, job.batch.from))));
+                    return Ok(Some(found));
                 }
                 Err(error) if verdict(&error) == Verdict::Stop => {
                     return Err(Error::postgres("read bekk.offsets", &error));

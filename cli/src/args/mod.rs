@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod audit;
 mod dead_letters;
 mod generate;
 mod log;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use audit::*;
 pub(crate) use dead_letters::*;
 pub(crate) use generate::*;
 pub(crate) use log::*;
@@ -61,6 +63,12 @@ pub(crate) enum Command {
     Replay(Replay),
     /// List the rows in which two tables differ
     Diff(Diff),
+    /// Check that every record is a row, superseded or a dead letter, by counts or by content
+    Audit(Audit),
+    /// Show every version of a row: where it came from and what became of it
+    Trace(Trace),
+    /// Accept the tables as they are: their rows were moved, and the group's offsets stay
+    Adopt(OffsetsAdopt),
     /// List, reset or delete the offsets of sink groups
     #[command(subcommand)]
     Offsets(Offsets),
@@ -204,6 +212,8 @@ pub(crate) struct StatusArgs {
     #[arg(long, env = "BEKK_WATCH")]
     pub(crate) watch: bool,
     #[command(flatten)]
+    pub(crate) group: GroupArgs,
+    #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
@@ -223,6 +233,8 @@ pub(crate) struct Health {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ready: Option<SocketAddr>,
     #[command(flatten)]
+    pub(crate) group: GroupArgs,
+    #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
@@ -233,6 +245,8 @@ pub(crate) struct Health {
     after_help = "Exit codes: 0 all fits; 1 a table does not fit, or the database is unreachable; 2 the configuration is wrong."
 )]
 pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     /// Also try the first 10,000 records of the files that match, without writing anything

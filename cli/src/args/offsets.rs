@@ -10,7 +10,8 @@ use super::{DryRunArgs, GroupArgs, LogArgs, OutputArgs, PostgresArgs, StreamArgs
 /// Apply the log again; a dry run unless --execute is given.
 ///
 /// A replay to the same table ends with the same rows. Until it has caught up, older versions of rows are
-/// visible, unless the stream has newer_by. A stream without a key gets every row a second time.
+/// visible, unless the stream has newer_by. A table without a key would get every row a second time: it must be empty.
+/// A replay only goes back; it refuses to skip records.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
       bekk replay --from earliest                              print what would happen\n  \
@@ -25,6 +26,12 @@ pub(crate) struct Replay {
         env = "BEKK_FROM"
     )]
     pub(crate) from: Where,
+    /// Log that the group's offsets belong to now, if that log is gone for good
+    #[arg(long, value_name = "LOG_ID")]
+    pub(crate) instead_of: Option<String>,
+    /// Insert rows again that a table without a key may already have
+    #[arg(long)]
+    pub(crate) allow_duplicates: bool,
     /// Table to fill, created like the stream's if it does not exist, as group replay-NAME
     #[arg(long, value_name = "TABLE")]
     pub(crate) into: Option<String>,
@@ -68,6 +75,31 @@ pub(crate) enum Offsets {
     Reset(OffsetsReset),
     /// Delete the offsets of a group and its claim on the table; a dry run unless --execute is given
     Delete(OffsetsDelete),
+    /// Accept the tables as they are: their rows were moved, and the group's offsets stay
+    Adopt(OffsetsAdopt),
+}
+
+/// Accept the tables as they are: their rows were moved, and the group's offsets stay.
+///
+/// Use it after a table was moved with its rows: by dump and restore to another server, to another name, or into a
+/// table that was created again. The sink refuses a missing or different table until then, because rows that the
+/// offsets count may be missing in it. To fill the table again from the log instead: bekk replay --from earliest.
+#[derive(Args)]
+#[command(after_help = "Example: move a database to another server\n  \
+      pg_dump -Fc shop | ssh new pg_restore -d shop     copy the rows, and schema bekk with the offsets\n  \
+      bekk check --postgres postgres://me@new/shop      reports that it is another server\n  \
+      bekk adopt --postgres postgres://me@new/shop      keep the offsets\n  \
+      bekk up --postgres postgres://me@new/shop\n\n\
+    Exit codes: 0 adopted; 1 a table does not exist, or a sink of the group runs.")]
+pub(crate) struct OffsetsAdopt {
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Args)]
@@ -98,6 +130,11 @@ pub(crate) struct OffsetsReset {
     /// Only this partition
     #[arg(long, value_name = "N", env = "BEKK_PARTITION")]
     pub(crate) partition: Option<u32>,
+    /// Log that the group's offsets belong to now, if that log is gone for good
+    #[arg(long, value_name = "LOG_ID")]
+    pub(crate) instead_of: Option<String>,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
     #[command(flatten)]
     pub(crate) dry_run: DryRunArgs,
     #[command(flatten)]
@@ -113,6 +150,12 @@ pub(crate) struct OffsetsDelete {
     /// Group to delete
     #[arg(long, value_name = "NAME", env = "BEKK_GROUP")]
     pub(crate) group: String,
+    /// Delete the offsets also if a table without a key has rows, which a new group would insert again
+    #[arg(long)]
+    pub(crate) allow_duplicates: bool,
+    /// Only in this stream; without it, in every stream of the configuration
+    #[arg(long, value_name = "NAME", env = "BEKK_STREAM")]
+    pub(crate) stream: Option<String>,
     #[command(flatten)]
     pub(crate) dry_run: DryRunArgs,
     #[command(flatten)]

@@ -94,7 +94,8 @@ pub(crate) struct OutputArgs {
 #[derive(Args)]
 pub(crate) struct DryRunArgs {
     /// Make the change; without this flag, only print it
-    #[arg(long, env = "BEKK_EXECUTE")]
+    // Never from the environment: a variable that is set once would make every dry run real.
+    #[arg(long)]
     pub(crate) execute: bool,
 }
 

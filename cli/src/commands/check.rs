@@ -123,7 +123,18 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
             let database = context.database(&args.postgres)?;
             screen.say(&format!("postgres   {}", database.description));
             let streams = &context.config.streams;
-            Some(bekk_sink::check(&database.options, streams)?)
+            let mut report = bekk_sink::check(&database.options, streams)?;
+            let faults = bekk_sink::table_faults(&database.options, &args.group.name, streams)?;
+            for fault in faults {
+                let table = report.tables.iter_mut().find(|t| t.stream == fault.stream);
+                let Some(table) = table else { continue };
+                let text = format!("{}; {}", fault.what, fault.advice);
+                match fault.is_a_warning {
+                    true => table.warnings.push(text),
+                    false => table.problems.push(text),
+                }
+            }
+            Some(report)
         }
     };
     let tried = match args.files {

@@ -1,5 +1,7 @@
 //! One file per command.
 
+pub(crate) mod adopt;
+pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod dead_letters;
 pub(crate) mod diff;
@@ -21,6 +23,7 @@ mod serve;
 pub(crate) mod sink;
 pub(crate) mod status;
 mod summary;
+pub(crate) mod trace;
 pub(crate) mod up;
 mod verify;
 

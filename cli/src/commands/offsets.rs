@@ -1,8 +1,9 @@
 //! `bekk offsets`: how far the groups have come, and setting where one goes on.
 
 use anyhow::{Result, bail, ensure};
-use bekk_log::{Client, PartitionEnds};
-use bekk_sink::{ConnectOptions, GroupOffset, Reset};
+use bekk_log::{Client, Offset, PartitionEnds, RecordMark, Verdict, judge_mark};
+use bekk_sink::{ConnectOptions, GroupOffset, Refusal, Reset};
+use bekk_stream::{OnConflict, Stream};
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
@@ -17,6 +18,7 @@ pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Ou
         Offsets::List(args) => list(&context, args, screen),
         Offsets::Reset(args) => reset(&context, args, screen),
         Offsets::Delete(args) => delete(&context, args, screen),
+        Offsets::Adopt(args) => super::adopt::in_context(&context, args, screen),
     }
 }
 
@@ -39,6 +41,17 @@ pub(crate) struct Line {
     pub(crate) rows: u64,
     pub(crate) superseded: u64,
     pub(crate) dead_letters: u64,
+    /// Offsets that were passed and that the counts do not explain.
+    pub(crate) unaccounted: i64,
+    /// Why no record is applied until someone has decided, and what can be typed.
+    pub(crate) refused: Option<Refused>,
+}
+
+/// Why a partition's records are not applied, or would not be.
+#[derive(Clone, Serialize)]
+pub(crate) struct Refused {
+    pub(crate) why: String,
+    pub(crate) advice: String,
 }
 
 fn list(context: &Context, args: &OffsetsList, screen: &Screen) -> Result<Outcome> {
@@ -49,7 +62,8 @@ fn list(context: &Context, args: &OffsetsList, screen: &Screen) -> Result<Outcom
         Ok(log) => (log, None),
         Err(error) => (None, Some(error)),
     };
-    print_lines(lines(offsets, log.as_ref()), args.output.json)?;
+    let lines = lines(offsets, log.as_ref(), &context.config.streams);
+    print_lines(lines, args.output.json)?;
     // What PostgreSQL knows is told all the same.
     if let Some(error) = away {
         screen.say(&format!("the log cannot be asked: {error:#}"));
@@ -102,14 +116,56 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
 }
 
 /// The offsets beside the log's ends, as far as this process has the log.
-pub(crate) fn lines(offsets: Vec<GroupOffset>, log: Option<&Client>) -> Vec<Line> {
+pub(crate) fn lines(
+    offsets: Vec<GroupOffset>,
+    log: Option<&Client>,
+    streams: &[Stream],
+) -> Vec<Line> {
     offsets
         .into_iter()
-        .map(|offset| line(offset, log))
+        .map(|offset| {
+            let stream = streams.iter().find(|stream| stream.name == offset.topic);
+            let refused = stream.and_then(|stream| refused(&offset, log, stream));
+            line(offset, log, refused)
+        })
         .collect()
 }
 
-fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
+/// Why a sink would not apply a partition's records, or does not: what it has written down, or what differs now.
+fn refused(offset: &GroupOffset, log: Option<&Client>, stream: &Stream) -> Option<Refused> {
+    let (group, partition) = (&offset.group, offset.partition);
+    let of = |refusal: &Refusal| Refused {
+        why: format!("group `{group}` is refused: {}", refusal.detail),
+        advice: refusal.advice(group, stream, partition),
+    };
+    if let Some(refusal) = &offset.refusal {
+        return Some(of(refusal));
+    }
+    let log = log?;
+    if log.log_id().to_string() != offset.log_id {
+        return Some(Refused {
+            why: format!(
+                "group `{group}` counts topic `{}` in another log ({}) than this",
+                offset.topic, offset.log_id
+            ),
+            advice: bekk_sink::advice_for_lost_log(group, stream, &offset.log_id),
+        });
+    }
+    let (topic, next) = (offset.topic.as_str(), Offset::new(offset.next));
+    let mark = offset.mark.as_ref();
+    let at = log.at_mark(topic, partition, mark).ok()?;
+    match judge_mark(next, mark, &at) {
+        Verdict::Differs(difference) => {
+            let place = (topic, partition);
+            Some(of(&Refusal::of_difference(
+                place, next, mark, &at, difference,
+            )))
+        }
+        Verdict::Same | Verdict::KeptBack => None,
+    }
+}
+
+fn line(offset: GroupOffset, log: Option<&Client>, refused: Option<Refused>) -> Line {
     let ends = log
         .filter(|log| log.log_id().to_string() == offset.log_id)
         .and_then(|log| log.partition_ends(&offset.topic).ok())
@@ -119,6 +175,7 @@ fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
         });
     let end = ends.map(|ends| ends.end.get());
     let lag_seconds = match (log, end) {
+        _ if refused.is_some() => None,
         (Some(_), Some(end)) if end <= offset.next => Some(0.0),
         (Some(log), Some(_)) => age_seconds(log, &offset.topic, offset.partition, offset.next),
         _ => None,
@@ -126,7 +183,12 @@ fn line(offset: GroupOffset, log: Option<&Client>) -> Line {
     Line {
         is_of_other_log: log.is_some_and(|log| log.log_id().to_string() != offset.log_id),
         lag_seconds,
-        lag: end.map(|end| end.saturating_sub(offset.next)),
+        // Of an offset that means nothing in this log, none is known.
+        lag: end
+            .filter(|_| refused.is_none())
+            .map(|end| end.saturating_sub(offset.next)),
+        refused,
+        unaccounted: offset.unaccounted,
         end,
         group: offset.group,
         topic: offset.topic,
@@ -171,12 +233,13 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
         .into_iter()
         .filter(|offset| {
             offset.group == args.group.name
+                && is_chosen(context, args.stream.name.as_deref(), &offset.topic)
                 && args.partition.is_none_or(|only| only == offset.partition)
         })
         .collect();
     ensure!(
         !offsets.is_empty(),
-        "group `{}` has no such offsets; see: bekk offsets list",
+        "group `{}` has no such offsets in the streams of this configuration; see: bekk offsets list",
         args.group.name
     );
     let log = context.open_log(&args.log)?;
@@ -184,9 +247,29 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
     let moves = plan(&log, &offsets, args.to)?;
     log.close()?;
     if args.dry_run.execute {
-        set(&database.options, &args.group.name, &log_id, &moves)?;
+        let instead_of = args.instead_of.as_deref();
+        set(
+            &database.options,
+            &args.group.name,
+            (&log_id, instead_of),
+            &moves,
+        )?;
     }
     print_moves(&moves, args.dry_run.execute, args.output.json)?;
+    for stream in context.config.streams.iter().filter(|s| is_keyless(s)) {
+        let again = moves.iter().filter(|line| line.topic == stream.name);
+        let again: u64 = again.map(Move::again).sum();
+        if again > 0 {
+            screen.say(&format!(
+                "table `{}` has no key: {} {} that {} applied before {} into it once more",
+                stream.table,
+                grouped(again),
+                plural(again, "record"),
+                if again == 1 { "was" } else { "were" },
+                if again == 1 { "goes" } else { "go" }
+            ));
+        }
+    }
     if args.dry_run.execute {
         screen.say("a sink of the group goes on there, and older versions of rows show until it has caught up");
     }
@@ -205,6 +288,38 @@ pub(super) struct Move {
     to: u64,
     /// How many records it will apply from there.
     records: u64,
+    /// How many records it passes that it has not applied.
+    skipped: u64,
+    /// What the log holds below that place.
+    #[serde(skip)]
+    mark: Option<RecordMark>,
+}
+
+impl Move {
+    /// How many records are applied again.
+    fn again(&self) -> u64 {
+        match self.other_log {
+            true => self.records,
+            false => self.from.saturating_sub(self.to).min(self.records),
+        }
+    }
+
+    pub(super) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+}
+
+/// Whether a topic is among those that a command is about: the stream that is named, else all of the configuration.
+fn is_chosen(context: &Context, named: Option<&str>, topic: &str) -> bool {
+    match named {
+        Some(name) => name == topic,
+        None => context.config.streams.iter().any(|s| s.name == topic),
+    }
+}
+
+/// Whether every record of a stream becomes a row.
+pub(super) fn is_keyless(stream: &Stream) -> bool {
+    stream.on_conflict == OnConflict::Append || stream.key.is_empty()
 }
 
 /// Where the offsets would go, and how many records would be applied.
@@ -214,15 +329,27 @@ pub(super) fn plan(log: &Client, offsets: &[GroupOffset], to: Where) -> Result<V
     for offset in offsets {
         let next = place(log, offset, to)?;
         let ends = log.partition_ends(&offset.topic).unwrap_or_default();
-        let end = ends.iter().find(|ends| ends.partition == offset.partition);
+        let ends = ends.iter().find(|ends| ends.partition == offset.partition);
+        let other_log = offset.log_id != log_id;
+        let first_unapplied = match (other_log, ends) {
+            (false, _) => offset.next,
+            (true, Some(ends)) => ends.start.get(),
+            (true, None) => next,
+        };
+        let mark = match ends {
+            Some(_) => log.mark_before(&offset.topic, offset.partition, Offset::new(next))?,
+            None => None,
+        };
         moves.push(Move {
+            skipped: next.saturating_sub(first_unapplied),
+            mark,
             group: offset.group.clone(),
             topic: offset.topic.clone(),
             partition: offset.partition,
             from: offset.next,
-            other_log: offset.log_id != log_id,
+            other_log,
             to: next,
-            records: end.map_or(0, |ends| ends.end.get().saturating_sub(next)),
+            records: ends.map_or(0, |ends| ends.end.get().saturating_sub(next)),
         });
     }
     Ok(moves)
@@ -247,8 +374,17 @@ pub(super) fn print_moves(moves: &[Move], executed: bool, json: bool) -> Result<
         } else {
             ""
         };
+        let skipped = match line.skipped {
+            0 => String::new(),
+            n => format!(
+                "; skips {} {} that {} never applied",
+                grouped(n),
+                plural(n, "record"),
+                if n == 1 { "was" } else { "were" }
+            ),
+        };
         print_result(&format!(
-            "{} {}/{}: {}{other_log} -> {}   {} {} to apply",
+            "{} {}/{}: {}{other_log} -> {}   {} {} to apply{skipped}",
             line.group,
             line.topic,
             line.partition,
@@ -269,7 +405,7 @@ pub(super) fn print_moves(moves: &[Move], executed: bool, json: bool) -> Result<
 pub(super) fn set(
     postgres: &ConnectOptions,
     group: &str,
-    log_id: &str,
+    (log_id, instead_of): (&str, Option<&str>),
     moves: &[Move],
 ) -> Result<()> {
     let resets: Vec<_> = moves
@@ -278,9 +414,12 @@ pub(super) fn set(
             topic: line.topic.clone(),
             partition: line.partition,
             next: line.to,
+            mark: line.mark,
         })
         .collect();
-    Ok(bekk_sink::reset_offsets(postgres, group, log_id, &resets)?)
+    Ok(bekk_sink::reset_offsets(
+        postgres, group, log_id, instead_of, &resets,
+    )?)
 }
 
 /// The offset that a place means in a partition of this log.
@@ -322,23 +461,36 @@ fn place(log: &Client, offset: &GroupOffset, to: Where) -> Result<u64> {
 fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
+    let topics: Vec<String> = match &args.stream {
+        Some(name) => vec![name.clone()],
+        None => context
+            .config
+            .streams
+            .iter()
+            .map(|stream| stream.name.clone())
+            .collect(),
+    };
     let count = offsets
         .iter()
-        .filter(|offset| offset.group == args.group)
+        .filter(|offset| offset.group == args.group && topics.contains(&offset.topic))
         .count();
     // A database that is gone cannot be asked, but the log remembers that the group filled one.
     let log = context.open_log(&args.log)?;
-    let in_log = bekk_sink::partitions_in_log(&log, &args.group)?;
+    let in_log = bekk_sink::partitions_in_log(&log, &args.group, &topics)?;
     ensure!(
         count > 0 || in_log > 0,
-        "there is no group `{}`; see: bekk offsets list",
+        "there is no group `{}` in these streams; see: bekk offsets list",
         args.group
     );
+    let is_of_replay = args.group.starts_with("replay-");
+    if count > 0 && !args.allow_duplicates && !is_of_replay {
+        refuse_doubling(context, &database.options, (&args.group, &topics))?;
+    }
     if args.dry_run.execute {
         if count > 0 {
-            bekk_sink::delete_group(&database.options, &args.group)?;
+            bekk_sink::delete_group(&database.options, &args.group, &topics)?;
         }
-        bekk_sink::forget_in_log(&log, &args.group)?;
+        bekk_sink::forget_in_log(&log, &args.group, &topics)?;
     }
     log.close()?;
     if args.output.json {
@@ -365,6 +517,30 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         print_result("nothing was changed; add --execute to do it")?;
     }
     Ok(Outcome::Done)
+}
+
+/// Refuses to have a group begin anew where a table without a key has what it applied.
+fn refuse_doubling(
+    context: &Context,
+    postgres: &ConnectOptions,
+    (group, topics): (&str, &[String]),
+) -> Result<()> {
+    let streams = context.config.streams.iter();
+    let keyless = streams.filter(|stream| is_keyless(stream) && topics.contains(&stream.name));
+    let keyless: Vec<Stream> = keyless.cloned().collect();
+    if keyless.is_empty() {
+        return Ok(());
+    }
+    let filled = bekk_sink::tables_with_rows(postgres, &keyless)?;
+    if let Some(stream) = keyless.iter().find(|stream| filled.contains(&stream.name)) {
+        bail!(
+            "table `{}` has rows and no key, and a group that begins anew would insert them once more; if the table was \
+             moved or renamed, keep the offsets: bekk offsets adopt --group {group}; to delete them all the same, add \
+             --allow-duplicates",
+            stream.table
+        );
+    }
+    Ok(())
 }
 
 /// What is forgotten of a group.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bekk_log::Client;
 use bekk_sink::GroupOffset;
+use bekk_stream::Stream;
 
-use super::offsets::{plan, print_moves, set};
+use super::offsets::{Move, is_keyless, plan, print_moves, set};
 use super::summary::{self, Report};
 use super::{Outcome, sink};
 use crate::args::{Global, Replay, TargetArgs};
@@ -15,7 +16,7 @@ use crate::context::Context;
 use crate::database::Database;
 use crate::log_place::Run;
 use crate::pipeline::{Counts, Pipeline};
-use crate::screen::Screen;
+use crate::screen::{Screen, grouped, plural};
 use crate::service::Service;
 use crate::signals;
 
@@ -49,16 +50,54 @@ fn in_place(
         args.group.name
     );
     let moves = plan(&log, &offsets, args.from)?;
+    let skipped: u64 = moves.iter().map(Move::skipped).sum();
     if !args.dry_run.execute {
         print_moves(&moves, false, args.output.json)?;
+    }
+    ensure!(
+        skipped == 0,
+        "a replay goes back, and this one would skip {} {} that {} never applied; name an earlier place (--from \
+         earliest), or skip them with: bekk offsets reset",
+        grouped(skipped),
+        plural(skipped, "record"),
+        if skipped == 1 { "was" } else { "were" }
+    );
+    refuse_duplicates(args, database, &streams)?;
+    if !args.dry_run.execute {
         return Ok(Outcome::Done);
     }
     let log_id = log.log_id().to_string();
     log.close()?;
-    set(&database.options, &args.group.name, &log_id, &moves)?;
+    let instead_of = args.instead_of.as_deref();
+    set(
+        &database.options,
+        &args.group.name,
+        (&log_id, instead_of),
+        &moves,
+    )?;
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group.clone_from(&args.group.name);
     run_to_end(context, args, config, streams, screen)
+}
+
+/// Refuses to insert again what a table without a key may have.
+fn refuse_duplicates(args: &Replay, database: &Database, streams: &[Stream]) -> Result<()> {
+    let keyless = streams.iter().filter(|stream| is_keyless(stream));
+    let keyless: Vec<Stream> = keyless.cloned().collect();
+    if keyless.is_empty() || args.allow_duplicates {
+        return Ok(());
+    }
+    let filled = bekk_sink::tables_with_rows(&database.options, &keyless)?;
+    let Some(stream) = keyless.iter().find(|stream| filled.contains(&stream.name)) else {
+        return Ok(());
+    };
+    bail!(
+        "table `{table}` has rows and no key, so that a replay would insert them once more; fill another table: bekk \
+         replay --stream {name} --from earliest --into {table}_rebuilt --execute; or empty it first, or add \
+         --allow-duplicates if the rows were removed",
+        table = stream.table,
+        name = stream.name
+    )
 }
 
 /// Fills another table, as a group of its own.
@@ -94,6 +133,9 @@ fn into_shadow(
                     rows: 0,
                     superseded: 0,
                     dead: 0,
+                    mark: None,
+                    refusal: None,
+                    unaccounted: 0,
                 });
             }
         }

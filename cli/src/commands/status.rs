@@ -11,7 +11,7 @@ use super::{Outcome, print_json, print_result, write_result};
 use crate::args::{Global, Health, StatusArgs};
 use crate::context::Context;
 use crate::http;
-use crate::screen::grouped;
+use crate::screen::{grouped, plural};
 use crate::signals;
 use crate::status::{Files, LogStatus, Status};
 
@@ -26,7 +26,7 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {
     let context = Context::load(global)?;
     let stop = signals::stop_flag().context("listen for signals")?;
     loop {
-        let status = Status::gather(&context, &args.log, &args.postgres)?;
+        let status = Status::gather(&context, &args.log, &args.postgres, &args.group.name)?;
         if args.output.json {
             print_json(&status)?;
         } else {
@@ -56,7 +56,7 @@ pub(crate) fn health(global: &Global, args: &Health) -> Result<Outcome> {
         return health_of(address, "/readyz");
     }
     let context = Context::load(global)?;
-    let status = Status::gather(&context, &args.log, &args.postgres)?;
+    let status = Status::gather(&context, &args.log, &args.postgres, &args.group.name)?;
     let is_healthy = status.problems.is_empty();
     if args.output.json {
         print_json(&serde_json::json!({ "healthy": is_healthy, "problems": status.problems }))?;
@@ -66,6 +66,7 @@ pub(crate) fn health(global: &Global, args: &Health) -> Result<Outcome> {
         for problem in &status.problems {
             print_result(&format!("unhealthy: {}", shown_indented(problem)))?;
         }
+        print_result(&format!("next: {}", status.next))?;
     }
     Ok(match is_healthy {
         true => Outcome::Done,
@@ -107,6 +108,21 @@ fn text(status: &Status) -> String {
             group.topic,
             group.partition,
             grouped(group.next)
+        ));
+    }
+    for counts in &status.streams {
+        let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), grouped);
+        lines.push(format!(
+            "stream     {} {}: {} {}, {} superseded, {} {}, {} waiting, unaccounted {}",
+            counts.group,
+            counts.stream,
+            grouped(counts.rows),
+            plural(counts.rows, "row"),
+            grouped(counts.superseded),
+            grouped(counts.dead_letters),
+            plural(counts.dead_letters, "dead letter"),
+            number(counts.waiting),
+            counts.unaccounted
         ));
     }
     for count in &status.dead_letters {

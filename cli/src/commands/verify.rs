@@ -1,7 +1,7 @@
 //! `bekk log verify`: every batch's CRC, the density of offsets, against the durable mark.
 
 use anyhow::Result;
-use bekk_log::{Applied, VerifyReport};
+use bekk_log::VerifyReport;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -109,14 +109,8 @@ fn verdict(report: &VerifyReport) -> String {
 }
 
 fn describe_gap(topic: &str, gap: &bekk_log::Gap) -> String {
-    let applied = match gap.applied {
-        Applied::Unknown => "",
-        Applied::ByNone => " (no group had applied them)",
-        Applied::ByAll => " (every group had applied them)",
-        Applied::Again => " (ingest has appended their records again)",
-    };
     format!(
-        "{topic}/{}: offsets {} to {} are missing since {}{applied}: {}",
+        "{topic}/{}: offsets {} to {} are missing since {}: {}",
         gap.partition,
         gap.start,
         gap.end,

@@ -243,6 +243,21 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
             "Batches and connections that were tried again.",
         )
         .count(&[group], load(&stats.retries));
+    let mut family = metrics.gauge(
+        "bekk_sink_unaccounted_records",
+        "Offsets that a group passed and that are neither rows, superseded records nor dead letters; anything but 0 \
+         is a fault.",
+    );
+    for (stream, count) in stats.unaccounted() {
+        family.count(&[group, ("stream", &stream)], count.unsigned_abs());
+    }
+    let mut family = metrics.gauge(
+        "bekk_sink_stream_stopped",
+        "1 where a stream is stopped until someone has acted, while others continue.",
+    );
+    for (stream, _) in stats.halted() {
+        family.count(&[group, ("stream", &stream)], 1);
+    }
     metrics
         .gauge("bekk_sink_waiting", "1 while it waits for PostgreSQL.")
         .count(

@@ -25,7 +25,7 @@ use crate::args::PostgresArgs;
 use crate::context::Context;
 use crate::log_place::LogPlace;
 use crate::service::{Database, Parts, Service};
-use crate::status::{DatabaseStatus, Files, LogStatus, known_files};
+use crate::status::{DEFAULT_GROUP, DatabaseStatus, Files, LogStatus, known_files};
 use meter::Meter;
 use source::{Reading, Source};
 
@@ -307,6 +307,8 @@ impl DatabaseReading {
         }
         if let Some(before) = before {
             status.groups.clone_from(&before.status.groups);
+            status.streams.clone_from(&before.status.streams);
+            status.tables.clone_from(&before.status.tables);
             status.dead_letters.clone_from(&before.status.dead_letters);
         }
         Self {
@@ -337,17 +339,22 @@ impl FileList {
 /// Asks the database in use, or the one that can be found.
 fn database_status(context: &Context, parts: &Parts) -> DatabaseStatus {
     let log = parts.log.as_ref();
+    let group = parts
+        .sink
+        .as_ref()
+        .map_or(DEFAULT_GROUP, |sink| sink.group.as_str());
+    let asked = (group, context.config.streams.as_slice());
     match &parts.postgres {
-        Database::InUse(options) => DatabaseStatus::of(Ok(Some(options)), log),
+        Database::InUse(options) => DatabaseStatus::of(Ok(Some(options)), log, asked),
         Database::Starting => DatabaseStatus::default(),
         Database::NotNeeded => {
             let found = context.database_if_running(&PostgresArgs { postgres: None });
             match found {
                 Ok(found) => {
                     let options = found.as_ref().map(|found| &found.options);
-                    DatabaseStatus::of(Ok(options), log)
+                    DatabaseStatus::of(Ok(options), log, asked)
                 }
-                Err(error) => DatabaseStatus::of(Err(&format!("{error:#}")), log),
+                Err(error) => DatabaseStatus::of(Err(&format!("{error:#}")), log, asked),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What is wrong or waits for someone, the most urgent first, each with what to do about it.
 
+use std::collections::HashSet;
+
 use bekk_ingest::FileState;
 
 use super::Status;
@@ -118,16 +120,67 @@ fn problems(status: &Status) -> Vec<Finding> {
         );
         problem(Stage::Log, "A topic is gone", what, Act::Do(act));
     }
-    if let Some(line) = status.groups.iter().find(|line| line.is_of_other_log) {
-        let what = format!(
-            "the offsets of group `{}` belong to a different log",
-            line.group
+    for fault in &status.tables {
+        let act = Act::Do(fault.advice.clone());
+        problem(
+            Stage::Postgres,
+            "A table is not the one that was filled",
+            fault.what.clone(),
+            act,
         );
-        let act = format!("bekk offsets reset --group {} --to earliest", line.group);
-        let title = "A group belongs to a different log";
-        problem(Stage::Sink, title, what, Act::Run(act));
+    }
+    let mut said = HashSet::new();
+    for line in &status.groups {
+        // Of another log all partitions say the same.
+        if let Some(refused) = &line.refused
+            && said.insert(&refused.why)
+        {
+            let act = Act::Do(refused.advice.clone());
+            problem(
+                Stage::Sink,
+                "The log is another one",
+                refused.why.clone(),
+                act,
+            );
+        }
+    }
+    for line in status.groups.iter().filter(|line| line.unaccounted != 0) {
+        let what = format!(
+            "group `{}` passed {} offsets of {}/{} that are neither rows, superseded nor dead letters",
+            line.group, line.unaccounted, line.topic, line.partition
+        );
+        let act = Act::Run(format!("bekk audit --stream {} --deep", line.topic));
+        problem(Stage::Sink, "Records are unaccounted for", what, act);
+    }
+    for (group, topic, partition) in missing_rows(status) {
+        let what =
+            format!("the row of group `{group}` for {topic}/{partition} in bekk.offsets is gone");
+        let act = Act::Do("bekk up, or bekk sink: the row is made anew".to_owned());
+        problem(Stage::Sink, "An offset is gone", what, act);
     }
     findings
+}
+
+/// Partitions of the log that a group has no row for, though it has some of the topic.
+fn missing_rows(status: &Status) -> Vec<(String, String, u32)> {
+    let mut missing = Vec::new();
+    for counts in &status.streams {
+        let topic = status.log.topics.iter().find(|t| t.topic == counts.stream);
+        let Some(topic) = topic else { continue };
+        let has_row = |partition: u32| {
+            status.groups.iter().any(|line| {
+                line.group == counts.group
+                    && line.topic == counts.stream
+                    && line.partition == partition
+            })
+        };
+        for ends in &topic.partitions {
+            if !has_row(ends.partition) {
+                missing.push((counts.group.clone(), counts.stream.clone(), ends.partition));
+            }
+        }
+    }
+    missing
 }
 
 fn waiting(status: &Status) -> Vec<Finding> {

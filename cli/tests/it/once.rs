@@ -248,21 +248,19 @@ fn another_log_is_refused_with_the_command_that_helps() {
         .exits(1)
         .says("bekk offsets reset");
     drop(refused);
-    let dry = sandbox
-        .run(&["offsets", "reset", "--group", "bekk", "--to", "earliest"])
-        .ok();
+    let reset = ["offsets", "reset", "--group", "bekk", "--to", "earliest"];
+    let dry = sandbox.run(&reset).ok();
     assert!(dry.stdout.contains("--execute"), "{}", dry.stdout);
     sandbox.run(&["up", "--once"]).exits(1);
+    // The other log may be in use elsewhere: it has to be named.
+    let postgres = sandbox.postgres();
+    let old = postgres.one("SELECT DISTINCT log_id::text FROM bekk.offsets");
     sandbox
-        .run(&[
-            "offsets",
-            "reset",
-            "--group",
-            "bekk",
-            "--to",
-            "earliest",
-            "--execute",
-        ])
+        .run(&[&reset[..], &["--execute"]].concat())
+        .exits(1)
+        .says(&format!("--instead-of {old}"));
+    sandbox
+        .run(&[&reset[..], &["--instead-of", &old, "--execute"]].concat())
         .ok();
     sandbox.run(&["up", "--once"]).ok();
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 1);

@@ -78,12 +78,10 @@ fn what_is_wrong_is_said_with_what_helps() {
     sandbox.run(&["log", "topics"]).ok();
     let other = prints(
         sandbox.run(&["status"]).ok(),
-        "problem    the offsets of group `bekk` belong to a different log",
+        "problem    group `bekk` counts topic `events` in another log",
     );
-    prints(
-        other,
-        "\nnext: bekk offsets reset --group bekk --to earliest\n",
-    );
+    let advice = "bekk offsets reset --group bekk --stream events --to earliest --instead-of";
+    prints(other, advice);
     let health = json(sandbox.run(&["health", "--json"]).exits(1));
     assert_eq!(health["healthy"], false);
     std::fs::remove_dir_all(sandbox.log_dir()).unwrap();

@@ -37,6 +37,13 @@ impl Board {
         state.settle_doubt(stream)
     }
 
+    /// Has a slot's refused records tried again, whatever other slots say.
+    pub(crate) fn try_again(&self, slot: usize) {
+        let mut state = self.lock();
+        let own = &mut state.slots[slot];
+        (own.refused_alone, own.waits_for_others) = (0, false);
+    }
+
     /// Forgets all doubts about a stream: a record has passed.
     pub(super) fn trust(state: &mut State, stream: usize) {
         for slot in state.slots.iter_mut().filter(|slot| slot.stream == stream) {

@@ -1,6 +1,6 @@
 //! Groups: the log and the table that are theirs, where they start, where they are set.
 
-use bekk_sink::{Config, Control, Error, Reset, Start, Stats};
+use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Reset, Start, Stats};
 use bekk_stream::Value;
 
 use crate::harness::{Db, Log, drain, drain_with, text, two_columns, until};
@@ -23,7 +23,7 @@ fn another_log_is_refused_with_the_command_that_helps() {
     let text = error.to_string();
     assert!(text.contains(&log.client.log_id().to_string()), "{text}");
     assert!(
-        text.contains("bekk offsets reset --group bekk --to earliest --execute"),
+        text.contains("bekk offsets reset --group bekk --stream items --to earliest --instead-of"),
         "{text}"
     );
 }
@@ -50,11 +50,12 @@ fn another_table_or_database_is_refused() {
     let error = drain(&other_db, &log, &stream).unwrap_err();
     assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
     // Once it has been forgotten, it starts there anew.
+    let topics = ["items".to_owned()];
     assert_eq!(
-        bekk_sink::partitions_in_log(&log.client, "bekk").unwrap(),
+        bekk_sink::partitions_in_log(&log.client, "bekk", &topics).unwrap(),
         1
     );
-    bekk_sink::forget_in_log(&log.client, "bekk").unwrap();
+    bekk_sink::forget_in_log(&log.client, "bekk", &topics).unwrap();
     assert_eq!(drain(&other_db, &log, &stream).unwrap().rows, 1);
     // Another group may at once.
     let mut config = Config::new(db.options.clone());
@@ -105,9 +106,11 @@ fn an_offset_beyond_the_log_is_refused() {
     assert!(
         matches!(
             error,
-            Error::OutsideLog {
-                next: 100,
-                end: 1,
+            Error::Refused {
+                refusal: Refusal {
+                    kind: RefusalKind::LogEndsBefore,
+                    ..
+                },
                 ..
             }
         ),
@@ -128,9 +131,11 @@ fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
             topic: "items".to_owned(),
             partition,
             next,
+            mark: None,
         };
-        bekk_sink::reset_offsets(&db.options, "bekk", &log_id, &[to])
+        bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to])
     };
+    let delete = || bekk_sink::delete_group(&db.options, "bekk", &["items".to_owned()]);
     let next = || db.rows("SELECT next FROM bekk.offsets ORDER BY partition");
     let (stats, control) = (Stats::default(), Control::new());
     let (reset_while, deleted_while) = std::thread::scope(|scope| {
@@ -141,7 +146,7 @@ fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
         until("it holds both", || {
             stats.positions().iter().filter(|p| p.held).count() == 2
         });
-        let refused = (reset(0, 0), bekk_sink::delete_group(&db.options, "bekk"));
+        let refused = (reset(0, 0), delete());
         control.stop();
         sink.join().unwrap().unwrap();
         refused
@@ -158,6 +163,6 @@ fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
         matches!(error, Error::NoOffset { partition: 2, .. }),
         "{error}"
     );
-    bekk_sink::delete_group(&db.options, "bekk").unwrap();
+    delete().unwrap();
     assert!(next().is_empty());
 }

@@ -17,9 +17,10 @@ fn replay_from(db: &Db, log: &Log, stream: &Stream, next: u64) {
         topic: stream.name.clone(),
         partition: 0,
         next,
+        mark: None,
     };
     let log_id = log.client.log_id().to_string();
-    bekk_sink::reset_offsets(&db.options, "bekk", &log_id, &[to]).unwrap();
+    bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to]).unwrap();
     drain(db, log, stream).unwrap();
 }
 

@@ -4,12 +4,14 @@
 
 mod altered;
 mod apply;
+mod audit;
 mod crash;
 mod evolution;
 mod faults;
 mod fits;
 mod groups;
 mod harness;
+mod identity;
 mod lease;
 mod letters;
 mod model;

@@ -1,0 +1,63 @@
+//! `bekk adopt`: the tables as they are are those that the group has filled.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Outcome, print_json, print_result};
+use crate::args::{Global, OffsetsAdopt, TargetArgs};
+use crate::context::Context;
+use crate::screen::{Screen, grouped, plural};
+
+/// What was adopted, for programs.
+#[derive(Serialize)]
+struct Line {
+    stream: String,
+    table: String,
+    /// What differed from the table before.
+    differed: Option<String>,
+    rows_about: u64,
+    records_applied: u64,
+}
+
+pub(crate) fn run(global: &Global, args: &OffsetsAdopt, screen: &Screen) -> Result<Outcome> {
+    let context = Context::load(global)?;
+    in_context(&context, args, screen)
+}
+
+pub(super) fn in_context(
+    context: &Context,
+    args: &OffsetsAdopt,
+    screen: &Screen,
+) -> Result<Outcome> {
+    let streams = context.targets(&TargetArgs {
+        table: None,
+        stream: args.stream.clone(),
+    })?;
+    let database = context.database(&args.postgres)?;
+    screen.say(&format!("postgres   {}", database.description));
+    let group = &args.group.name;
+    let adopted = bekk_sink::adopt(&database.options, group, &streams)?;
+    if args.output.json {
+        let lines = adopted.into_iter().map(|line| Line {
+            stream: line.stream,
+            table: line.table,
+            differed: line.what,
+            rows_about: line.rows,
+            records_applied: line.placed,
+        });
+        print_json(&lines.collect::<Vec<_>>())?;
+        return Ok(Outcome::Done);
+    }
+    for line in adopted {
+        print_result(&format!(
+            "{}: table `{}` is group `{group}`'s from now on; it has about {} {}, and the group has applied {} {}",
+            line.stream,
+            line.table,
+            grouped(line.rows),
+            plural(line.rows, "row"),
+            grouped(line.placed),
+            plural(line.placed, "record")
+        ))?;
+    }
+    Ok(Outcome::Done)
+}

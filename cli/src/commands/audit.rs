@@ -1,0 +1,345 @@
+//! `bekk audit`: whether every record is accounted for.
+
+use std::path::Path;
+
+use anyhow::Result;
+use bekk_log::Client;
+use bekk_sink::{ConnectOptions, DeepAudit, FINDINGS_MAX, FindingKind, PartitionCounts};
+use bekk_stream::Stream;
+use serde::Serialize;
+
+use super::{Outcome, print_json, print_result};
+use crate::args::{Audit, Global, TargetArgs};
+use crate::context::Context;
+use crate::screen::{Screen, grouped, plural};
+
+/// What was found of a stream.
+#[derive(Serialize)]
+struct Report {
+    stream: String,
+    group: String,
+    right: bool,
+    partitions: Vec<PartitionLine>,
+    files: Vec<FileLine>,
+    deep: Option<Deep>,
+}
+
+/// What the counts say of a partition.
+#[derive(Serialize)]
+struct PartitionLine {
+    partition: u32,
+    right: bool,
+    next: Option<u64>,
+    end: u64,
+    rows: u64,
+    superseded: u64,
+    dead_letters: u64,
+    waiting: u64,
+    unaccounted: i64,
+    /// Why no record is applied until someone has decided.
+    refused: Option<String>,
+}
+
+/// What ingest counted of a file, and what the log has of it.
+#[derive(Serialize)]
+struct FileLine {
+    file: String,
+    right: bool,
+    /// Records that ingest read into the log.
+    read: Option<u64>,
+    rejects: Option<u64>,
+    /// Records of it in the log; known with --deep.
+    in_log: Option<u64>,
+    /// Records that are in the log more than once.
+    repeated: u64,
+}
+
+/// What the comparison of content gave.
+#[derive(Serialize)]
+struct Deep {
+    records: u64,
+    dead_letters: u64,
+    table_rows: u64,
+    missing: u64,
+    changed: u64,
+    extra: u64,
+    unexplained: u64,
+    not_compared: Vec<String>,
+    findings: Vec<FindingLine>,
+}
+
+#[derive(Serialize)]
+struct FindingLine {
+    kind: &'static str,
+    key: String,
+    partition: Option<u32>,
+    offset: Option<u64>,
+    file: Option<String>,
+    line: Option<u64>,
+}
+
+pub(crate) fn run(global: &Global, args: &Audit, screen: &Screen) -> Result<Outcome> {
+    let context = Context::load(global)?;
+    let streams = context.targets(&TargetArgs {
+        table: None,
+        stream: args.stream.clone(),
+    })?;
+    let database = context.database(&args.postgres)?;
+    screen.say(&format!("postgres   {}", database.description));
+    let log = context.open_log(&args.log)?;
+    let dir = args
+        .dir
+        .clone()
+        .unwrap_or_else(|| context.base.join(".bekk/tmp"));
+    let mut reports = Vec::new();
+    for stream in &streams {
+        let at = Place {
+            context: &context,
+            postgres: &database.options,
+            log: &log,
+            dir: &dir,
+        };
+        reports.push(audit(&at, &args.group.name, stream, args.deep)?);
+    }
+    log.close()?;
+    let is_right = reports.iter().all(|report| report.right);
+    if args.output.json {
+        print_json(&reports)?;
+    } else {
+        for report in &reports {
+            print_report(report)?;
+        }
+        print_result(match is_right {
+            true => "nothing differs",
+            false => "something differs; look at a row with: bekk trace --key …",
+        })?;
+    }
+    Ok(match is_right {
+        true => Outcome::Done,
+        false => Outcome::Incomplete,
+    })
+}
+
+struct Place<'a> {
+    context: &'a Context,
+    postgres: &'a ConnectOptions,
+    log: &'a Client,
+    dir: &'a Path,
+}
+
+fn audit(at: &Place<'_>, group: &str, stream: &Stream, is_deep: bool) -> Result<Report> {
+    let counts = bekk_sink::audit_counts(at.postgres, at.log, group, stream)?;
+    let partitions: Vec<_> = counts.iter().map(PartitionLine::of).collect();
+    let deep = match is_deep {
+        true => Some(bekk_sink::audit_content(
+            at.postgres,
+            at.log,
+            group,
+            stream,
+            at.dir,
+        )?),
+        false => None,
+    };
+    let files = file_lines(at.context, stream, deep.as_ref(), &counts)?;
+    let right = partitions.iter().all(|line| line.right)
+        && files.iter().all(|line| line.right)
+        && deep.as_ref().is_none_or(DeepAudit::is_right);
+    Ok(Report {
+        stream: stream.name.clone(),
+        group: group.to_owned(),
+        right,
+        partitions,
+        files,
+        deep: deep.map(Deep::of),
+    })
+}
+
+/// What this directory's ingest has counted of each file, beside what the log has.
+fn file_lines(
+    context: &Context,
+    stream: &Stream,
+    deep: Option<&DeepAudit>,
+    counts: &[PartitionCounts],
+) -> Result<Vec<FileLine>> {
+    let state_dir = context.ingest_config(true).state_dir;
+    let known = bekk_ingest::files(&state_dir, std::slice::from_ref(stream))?;
+    // The log is read up to the group's offsets, and from where it begins.
+    let is_whole = counts
+        .iter()
+        .all(|count| count.start == 0 && count.waiting() == 0);
+    let mut lines = Vec::new();
+    let mut in_log = deep.map(|deep| deep.files.clone()).unwrap_or_default();
+    for file in known.files {
+        let Some(id) = file.id else { continue };
+        let found = in_log.remove(&id);
+        let records = deep.map(|_| found.as_ref().map_or(0, |found| found.records));
+        let repeated = found.as_ref().map_or(0, |found| found.repeated);
+        let differs = is_whole && records.is_some_and(|records| records != file.records);
+        lines.push(FileLine {
+            file: crate::database::shown_from(&context.base, &file.path)
+                .display()
+                .to_string(),
+            right: !differs && repeated == 0,
+            read: Some(file.records),
+            rejects: Some(file.rejects),
+            in_log: records,
+            repeated,
+        });
+    }
+    for (id, found) in in_log {
+        lines.push(FileLine {
+            file: found.path.unwrap_or_else(|| id.to_string()),
+            right: found.repeated == 0,
+            read: None,
+            rejects: None,
+            in_log: Some(found.records),
+            repeated: found.repeated,
+        });
+    }
+    Ok(lines)
+}
+
+impl PartitionLine {
+    fn of(counts: &PartitionCounts) -> Self {
+        let offset = counts.offset.as_ref();
+        let refusal = offset.and_then(|offset| offset.refusal.as_ref());
+        Self {
+            partition: counts.partition,
+            right: counts.is_right(),
+            next: offset.map(|offset| offset.next),
+            end: counts.end,
+            rows: offset.map_or(0, |offset| offset.rows),
+            superseded: offset.map_or(0, |offset| offset.superseded),
+            dead_letters: offset.map_or(0, |offset| offset.dead),
+            waiting: counts.waiting(),
+            unaccounted: offset.map_or(0, |offset| offset.unaccounted),
+            refused: refusal.map(|refusal| refusal.detail.clone()),
+        }
+    }
+}
+
+impl Deep {
+    fn of(deep: DeepAudit) -> Self {
+        Self {
+            records: deep.records,
+            dead_letters: deep.dead,
+            table_rows: deep.rows,
+            missing: deep.missing,
+            changed: deep.changed,
+            extra: deep.extra,
+            unexplained: deep.unexplained,
+            not_compared: deep.not_compared,
+            findings: deep
+                .findings
+                .into_iter()
+                .map(|finding| FindingLine {
+                    kind: match finding.kind {
+                        FindingKind::Missing => "missing",
+                        FindingKind::Changed => "changed",
+                        FindingKind::Extra => "extra",
+                    },
+                    key: finding.key,
+                    partition: finding.at.map(|(partition, _)| partition),
+                    offset: finding.at.map(|(_, offset)| offset),
+                    file: finding.file,
+                    line: finding.line,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn print_report(report: &Report) -> Result<()> {
+    print_result(&format!(
+        "stream     {} (group {})",
+        report.stream, report.group
+    ))?;
+    for line in &report.partitions {
+        let passed = line.next.map_or_else(
+            || "no row of bekk.offsets".to_owned(),
+            |next| format!("passed {}", grouped(next)),
+        );
+        print_result(&format!(
+            "  {}/{}: {passed}; {} {}, {} superseded, {} {}, {} waiting, unaccounted {}",
+            report.stream,
+            line.partition,
+            grouped(line.rows),
+            plural(line.rows, "row"),
+            grouped(line.superseded),
+            grouped(line.dead_letters),
+            plural(line.dead_letters, "dead letter"),
+            grouped(line.waiting),
+            line.unaccounted
+        ))?;
+        if let Some(why) = &line.refused {
+            print_result(&format!("    refused: {why}"))?;
+        }
+    }
+    for line in &report.files {
+        let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), grouped);
+        let in_log = match line.in_log {
+            Some(records) => format!(", {} in the log", grouped(records)),
+            None => String::new(),
+        };
+        let repeated = match line.repeated {
+            0 => String::new(),
+            n => format!(", {} more than once", grouped(n)),
+        };
+        let mark = if line.right { "" } else { "   differs" };
+        print_result(&format!(
+            "  file {}: {} read, {} of them rejects{in_log}{repeated}{mark}",
+            line.file,
+            number(line.read),
+            number(line.rejects)
+        ))?;
+    }
+    match &report.deep {
+        Some(deep) => print_deep(deep),
+        None => Ok(()),
+    }
+}
+
+fn print_deep(deep: &Deep) -> Result<()> {
+    print_result(&format!(
+        "  content: {} {} of the log, {} {} of the table: {} missing, {} changed, {} extra",
+        grouped(deep.records),
+        plural(deep.records, "record"),
+        grouped(deep.table_rows),
+        plural(deep.table_rows, "row"),
+        grouped(deep.missing),
+        grouped(deep.changed),
+        grouped(deep.extra)
+    ))?;
+    if deep.unexplained > 0 {
+        print_result(&format!(
+            "  {} {} without a record: the log's beginning was removed, or a dead letter was mended by hand",
+            grouped(deep.unexplained),
+            plural(deep.unexplained, "row")
+        ))?;
+    }
+    if !deep.not_compared.is_empty() {
+        print_result(&format!(
+            "  compared only for null: {}",
+            deep.not_compared.join(", ")
+        ))?;
+    }
+    for finding in &deep.findings {
+        let at = match (finding.partition, finding.offset) {
+            (Some(partition), Some(offset)) => format!("   offset {partition}/{offset}"),
+            _ => String::new(),
+        };
+        let file = match (&finding.file, finding.line) {
+            (Some(file), Some(line)) => format!("   {file}:{line}"),
+            _ => String::new(),
+        };
+        print_result(&format!("    {} {}{at}{file}", finding.kind, finding.key))?;
+    }
+    let all = deep.missing + deep.changed + deep.extra;
+    if all > FINDINGS_MAX as u64 {
+        print_result(&format!(
+            "    and {} more",
+            grouped(all - FINDINGS_MAX as u64)
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! Advice that is printed is followed to the letter: it loses, duplicates and overwrites nothing.
+
+use std::fs;
+
+use crate::sample::prints;
+use crate::support::{Ran, Sandbox};
+
+const KEYED: &str = r#"
+[streams.items]
+files = ["data/*.csv"]
+key = ["id"]
+partitions = 2
+columns = [{ name = "id", type = "int8" }, { name = "note", type = "text" }]
+"#;
+const KEYLESS: &str = r#"
+[streams.items]
+files = ["data/*.csv"]
+on_conflict = "append"
+partitions = 2
+columns = [{ name = "id", type = "int8" }, { name = "note", type = "text" }]
+"#;
+
+fn file(ids: std::ops::Range<u32>, note: &str) -> String {
+    let lines = ids.map(|id| format!("{id},{note}\n"));
+    format!("id,note\n{}", lines.collect::<String>())
+}
+
+/// A table of a hundred rows.
+fn filled(config: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("bekk.toml", config);
+    sandbox.write("data/a.csv", file(0..100, "a"));
+    sandbox.run(&["up", "--once"]).ok();
+    sandbox
+}
+
+/// The last command in what was said, as a person would type it.
+fn advised(said: &str) -> Vec<String> {
+    let at = said
+        .rfind(": bekk ")
+        .unwrap_or_else(|| panic!("no command in: {said}"));
+    let command = said[at + 2..]
+        .split([';', ',', '\n', '`', ')'])
+        .next()
+        .unwrap_or_default();
+    command
+        .split_whitespace()
+        .skip(1)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Follows the advice of a run that failed, then runs again.
+fn follow(sandbox: &Sandbox, refused: &Ran) -> Vec<String> {
+    let command = advised(&refused.stderr);
+    let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+    sandbox.run(&arguments).ok();
+    sandbox.run(&["up", "--once"]).ok();
+    command
+}
+
+fn count(sandbox: &Sandbox) -> u64 {
+    sandbox.postgres().number("SELECT count(*) FROM items")
+}
+
+/// The accident: the table is dropped, or truncated. The replay brings all rows back, with a key and without one.
+#[test]
+fn a_table_that_lost_its_rows_is_filled_again() {
+    for config in [KEYED, KEYLESS] {
+        for accident in ["DROP TABLE items", "TRUNCATE items"] {
+            let sandbox = filled(config);
+            sandbox.postgres().execute(accident);
+            sandbox.write("data/b.csv", file(100..110, "b"));
+            let said = sandbox.run(&["check"]).exits(1);
+            assert!(
+                said.stdout.contains("the group has applied 100 records"),
+                "{}",
+                said.stdout
+            );
+            prints(sandbox.run(&["health"]).exits(1), "bekk replay");
+            let refused = sandbox.run(&["up", "--once"]).exits(1);
+            let command = follow(&sandbox, &refused);
+            assert_eq!(command[0], "replay", "{command:?}");
+            assert_eq!(count(&sandbox), 110, "{accident}");
+            prints(sandbox.run(&["health"]).ok(), "healthy");
+            sandbox.run(&["audit", "--deep"]).ok();
+        }
+    }
+}
+
+/// The database was moved with its rows: adopting keeps the offsets, and no row comes twice.
+#[test]
+fn a_database_that_was_moved_is_adopted() {
+    let sandbox = filled(KEYLESS);
+    let postgres = sandbox.postgres();
+    postgres.execute("UPDATE bekk.groups SET system_identifier = '7', database_oid = 7");
+    sandbox.write("data/b.csv", file(100..150, "b"));
+    let refused = sandbox.run(&["up", "--once"]).exits(1);
+    let command = follow(&sandbox, &refused);
+    assert_eq!(command[..2], ["offsets", "adopt"]);
+    assert_eq!(count(&sandbox), 150);
+    prints(
+        sandbox.run(&["adopt"]).ok(),
+        "table `public.items` is group `bekk`'s",
+    );
+
+    // A table that was renamed together with the configuration is followed.
+    postgres.execute("ALTER TABLE items RENAME TO goods");
+    sandbox.write("bekk.toml", KEYLESS.to_owned() + "table = \"goods\"\n");
+    sandbox.write("data/c.csv", file(150..160, "c"));
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(postgres.number("SELECT count(*) FROM goods"), 160);
+}
+
+/// The log was restored from a backup. With a key it is applied again; without one another table is built beside.
+#[test]
+fn a_log_that_was_set_back_is_applied_as_advised() {
+    for config in [KEYED, KEYLESS] {
+        let sandbox = filled(config);
+        let backup = sandbox.path("backup");
+        let copy = |from: &std::path::Path, to: &std::path::Path| {
+            let copied = std::process::Command::new("cp")
+                .arg("-a")
+                .arg(from)
+                .arg(to)
+                .status();
+            assert!(copied.unwrap().success());
+        };
+        copy(&sandbox.path(".bekk"), &backup);
+        sandbox.write("data/b.csv", file(100..200, "b"));
+        sandbox.run(&["up", "--once"]).ok();
+        fs::remove_dir_all(sandbox.path(".bekk")).unwrap();
+        copy(&backup, &sandbox.path(".bekk"));
+        prints(sandbox.run(&["health"]).exits(1), "the log ends at offset");
+        prints(sandbox.run(&["status"]).ok(), "lag ?");
+        let c = sandbox.write("data/c.csv", file(200..350, "c"));
+        // An older file that came late is read before the one that the log has lost.
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(1_000_000);
+        fs::File::options()
+            .write(true)
+            .open(c)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        let refused = sandbox.run(&["up", "--once"]).exits(1);
+        let again = sandbox.run(&["up", "--once"]).exits(1);
+        assert!(
+            again.stderr.contains("is refused at items/"),
+            "{}",
+            again.stderr
+        );
+        let command = advised(&refused.stderr);
+        let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+        sandbox.run(&arguments).ok();
+        if config == KEYED {
+            sandbox.run(&["up", "--once"]).ok();
+            assert_eq!(count(&sandbox), 350);
+            prints(sandbox.run(&["health"]).ok(), "healthy");
+        } else {
+            // The table is left as it was.
+            assert_eq!(count(&sandbox), 200);
+            let rebuilt = "SELECT count(*) FROM items_rebuilt";
+            assert_eq!(sandbox.postgres().number(rebuilt), 350);
+        }
+    }
+}
+
+/// Two projects use one database and the default group: neither sees, resets or deletes the other's offsets.
+#[test]
+fn two_projects_in_one_database_leave_each_other_alone() {
+    let one = filled(KEYED);
+    let mut two = Sandbox::new();
+    two.url.clone_from(&one.url);
+    two.write(
+        "bekk.toml",
+        KEYED.replace("streams.items", "streams.others"),
+    );
+    two.write("data/x.csv", file(0..7, "x"));
+    two.run(&["up", "--once"]).ok();
+    for sandbox in [&one, &two] {
+        prints(sandbox.run(&["health"]).ok(), "healthy");
+    }
+    let status = two.run(&["status"]).ok().stdout;
+    assert!(
+        status.contains("bekk others/0") && !status.contains("items/"),
+        "{status}"
+    );
+    let next = "SELECT sum(next) FROM bekk.offsets WHERE topic = 'items'";
+    two.run(&["offsets", "reset", "--to", "earliest", "--execute"])
+        .ok();
+    two.run(&["offsets", "delete", "--group", "bekk", "--execute"])
+        .ok();
+    assert_eq!(one.postgres().number(next), 100);
+
+    // The same stream from another log is refused, and does not take the offsets over.
+    let mut three = Sandbox::new();
+    three.url.clone_from(&one.url);
+    three.write("bekk.toml", KEYED);
+    three.write("data/y.csv", file(500..510, "y"));
+    let refused = three.run(&["up", "--once"]).exits(1);
+    assert!(
+        refused.stderr.contains("another project or host"),
+        "{}",
+        refused.stderr
+    );
+    three
+        .run(&["offsets", "reset", "--to", "earliest", "--execute"])
+        .exits(1)
+        .says("--instead-of");
+    one.write("data/b.csv", file(100..110, "b"));
+    one.run(&["up", "--once"]).ok();
+    assert_eq!(count(&one), 110);
+    // With a group of its own it fills the same table.
+    three.run(&["up", "--once", "--group", "three"]).ok();
+    assert_eq!(count(&one), 120);
+}
+
+/// A replay only goes back; a reset says what it skips; neither is made real by the environment.
+#[test]
+fn what_is_skipped_is_said_and_a_replay_skips_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "bekk.toml",
+        KEYED.replace("partitions = 2", "partitions = 1"),
+    );
+    sandbox.write("data/a.csv", file(0..100, "a"));
+    sandbox.run(&["ingest", "--once"]).ok();
+    sandbox.run(&["sink", "--once"]).ok();
+    let reset = |to: &str| {
+        sandbox
+            .run(&["offsets", "reset", "--to", to, "--execute"])
+            .ok()
+    };
+    reset("earliest");
+    sandbox
+        .run(&["replay", "--from", "latest", "--execute"])
+        .exits(1)
+        .says("would skip 100 records that were never applied");
+    prints(reset("latest"), "skips 100 records that were never applied");
+    reset("offset:99");
+    prints(reset("latest"), "skips 1 record that was never applied");
+
+    sandbox.write(".env", "BEKK_EXECUTE=true\n");
+    let dry = sandbox.run(&["offsets", "reset", "--to", "earliest"]).ok();
+    prints(dry, "nothing was changed");
+    let next = "SELECT next FROM bekk.offsets";
+    assert_eq!(sandbox.postgres().number(next), 100);
+}
+
+/// A table without a key is not replayed into while it has rows.
+#[test]
+fn a_replay_does_not_double_rows() {
+    let sandbox = filled(KEYLESS);
+    let replay = ["replay", "--from", "earliest", "--execute"];
+    let refused = sandbox.run(&replay).exits(1);
+    assert!(
+        refused.stderr.contains("has rows and no key"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(count(&sandbox), 100);
+    sandbox
+        .run(&[&replay[..], &["--allow-duplicates"]].concat())
+        .ok();
+    assert_eq!(count(&sandbox), 200);
+    let audit = sandbox.run(&["audit", "--deep"]).exits(1);
+    assert!(
+        audit.stdout.contains("0 missing, 0 changed, 100 extra"),
+        "{}",
+        audit.stdout
+    );
+}
+
+/// An audit of the whole and the trace of one row, as a person types them.
+#[test]
+fn a_row_that_was_changed_is_found_and_traced() {
+    let sandbox = filled(KEYED);
+    sandbox.write("data/b.csv", file(5..6, "newer"));
+    sandbox.run(&["up", "--once"]).ok();
+    let right = sandbox.run(&["audit", "--deep"]).ok();
+    let right = prints(
+        right,
+        "101 records of the log, 100 rows of the table: 0 missing, 0 changed, 0 extra",
+    );
+    let right = prints(
+        right,
+        "file data/a.csv: 100 read, 0 of them rejects, 100 in the log",
+    );
+    prints(right, "nothing differs");
+    let postgres = sandbox.postgres();
+    postgres
+        .execute("UPDATE items SET note = 'by hand' WHERE id = 5; DELETE FROM items WHERE id = 9");
+    let wrong = sandbox.run(&["audit", "--deep"]).exits(1);
+    let wrong = prints(wrong, "1 missing, 1 changed, 0 extra");
+    let wrong = prints(wrong, "data/b.csv:2");
+    prints(wrong, "    missing 9");
+    let trace = sandbox.run(&["trace", "--key", "5"]).ok();
+    let trace = prints(trace, "data/a.csv:7   superseded by offset");
+    let trace = prints(trace, "data/b.csv:2   is the row");
+    prints(trace, "table items: {\"id\": 5, \"note\": \"by hand\"");
+    prints(
+        sandbox.run(&["trace", "--at", "data/a.csv:11"]).ok(),
+        "table items: no row",
+    );
+    sandbox.run(&["trace", "--key", "4711"]).exits(1);
+    prints(sandbox.run(&["status"]).ok(), "unaccounted 0");
+}

@@ -1,0 +1,352 @@
+//! The audit: whether a table is what the log says, by counts, and by content.
+//!
+//! The content's audit trusts no count. It takes one snapshot of the database, reads the log up to the offsets of that
+//! snapshot, works out what each key's row must be, and compares it with the table of the same snapshot. So it runs
+//! beside a live pipeline. Records and rows go into files by a hash of their key, and one of those is compared at a
+//! time: memory does not grow with the table.
+
+mod buckets;
+mod canonical;
+mod compare;
+mod log_side;
+mod table_side;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use bekk_log::Client as Log;
+use bekk_stream::{FileId, Stream};
+
+use crate::groups::GroupOffset;
+use crate::prepare::Source;
+use crate::session::{Session, with_session};
+use crate::target::{StreamTarget, find_target};
+use crate::{ConnectOptions, Error};
+
+pub(crate) use self::canonical::Columns;
+
+/// Number of differences that are listed.
+pub const FINDINGS_MAX: usize = 20;
+
+/// What the counts say of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionCounts {
+    /// The group's row; `None` if it is gone.
+    pub offset: Option<GroupOffset>,
+    /// The partition.
+    pub partition: u32,
+    /// Log start offset.
+    pub start: u64,
+    /// The log's end.
+    pub end: u64,
+}
+
+impl PartitionCounts {
+    /// Records that wait to be applied.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        let next = self
+            .offset
+            .as_ref()
+            .map_or(self.start, |offset| offset.next);
+        self.end.saturating_sub(next)
+    }
+
+    /// Whether all records below the group's offset are accounted for.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.offset.as_ref().is_some_and(|offset| {
+            offset.unaccounted == 0 && offset.refusal.is_none() && offset.next <= self.end
+        })
+    }
+}
+
+/// A difference between the log and the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What differs.
+    pub kind: FindingKind,
+    /// The row's key, its columns separated by commas; without a key its first columns.
+    pub key: String,
+    /// Where the record is that says so: partition and offset.
+    pub at: Option<(u32, u64)>,
+    /// The file that the record came from.
+    pub file: Option<String>,
+    /// Its line there.
+    pub line: Option<u64>,
+}
+
+/// What differs between the log and the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FindingKind {
+    /// The table lacks the row.
+    Missing,
+    /// The table's row is not what the winning record says.
+    Changed,
+    /// No record of the log is that row.
+    Extra,
+}
+
+/// What the log has of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileCounts {
+    /// Its path, if the log knows it.
+    pub path: Option<String>,
+    /// Records in the log, rejects among them.
+    pub records: u64,
+    /// How many of them are rejects.
+    pub rejects: u64,
+    /// Records that are in the log more than once.
+    pub repeated: u64,
+}
+
+/// What a comparison of content gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeepAudit {
+    /// Records read from the log, up to the group's offsets.
+    pub records: u64,
+    /// How many of them are dead letters.
+    pub dead: u64,
+    /// Rows of the table.
+    pub rows: u64,
+    /// Rows that the table lacks.
+    pub missing: u64,
+    /// Rows that differ from their record.
+    pub changed: u64,
+    /// Rows that no record is.
+    pub extra: u64,
+    /// Rows that no record of the log is, where the log's beginning is gone or letters were mended by hand.
+    pub unexplained: u64,
+    /// The first differences.
+    pub findings: Vec<Finding>,
+    /// Columns whose values are not compared, since the server writes them in another form.
+    pub not_compared: Vec<String>,
+    /// For each file, what the log has of it.
+    pub files: BTreeMap<FileId, FileCounts>,
+    /// Offsets at which the log begins, where that is not 0.
+    pub log_begins: Vec<(u32, u64)>,
+}
+
+impl DeepAudit {
+    /// Whether the table is what the log says.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.missing == 0
+            && self.changed == 0
+            && self.extra == 0
+            && self.files.values().all(|file| file.repeated == 0)
+    }
+}
+
+/// What the counts say of a stream, for each partition of the log.
+///
+/// # Errors
+/// If the server or the log cannot be reached or refuses.
+pub fn audit_counts(
+    postgres: &ConnectOptions,
+    log: &Log,
+    group: &str,
+    stream: &Stream,
+) -> Result<Vec<PartitionCounts>, Error> {
+    let mut offsets = crate::list_offsets(postgres)?;
+    offsets.retain(|offset| offset.group == group && offset.topic == stream.name);
+    let ends = match log.partition_ends(&stream.name) {
+        Err(bekk_log::Error::UnknownTopic(_)) => Vec::new(),
+        ends => ends.map_err(|error| {
+            Error::log(format!("read the ends of topic `{}`", stream.name), error)
+        })?,
+    };
+    let counts = ends.iter().map(|ends| PartitionCounts {
+        offset: offsets
+            .iter()
+            .find(|offset| offset.partition == ends.partition)
+            .cloned(),
+        partition: ends.partition,
+        start: ends.start.get(),
+        end: ends.end.get(),
+    });
+    Ok(counts.collect())
+}
+
+/// Compares the content of a stream's table with the log. Working files go into `dir`, which is made and removed.
+///
+/// # Errors
+/// [`Error::NoTable`] if the table does not exist, [`Error::CountsInOtherLog`] if the group's offsets count in another
+/// log; others if the server, the log or the working files fail.
+pub fn audit_content(
+    postgres: &ConnectOptions,
+    log: &Log,
+    group: &str,
+    stream: &Stream,
+    dir: &Path,
+) -> Result<DeepAudit, Error> {
+    let dir = WorkDir::new(dir)?;
+    with_session(postgres, "bekk-audit", async |session| {
+        let failed = |error: tokio_postgres::Error| Error::postgres("audit the table", &error);
+        session
+            .client
+            .batch_execute(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0;
+                 SET LOCAL statement_timeout = 0",
+            )
+            .await
+            .map_err(failed)?;
+        let target = find_target(session, stream).await?;
+        let audit = Audit {
+            log,
+            group,
+            target: &target,
+            snapshot: Snapshot::take(session, log, group, stream).await?,
+            dir: &dir.0,
+        };
+        let done = audit.run(session).await;
+        // Nothing was changed.
+        let _ = session.client.batch_execute("ROLLBACK").await;
+        done
+    })
+}
+
+/// A directory for working files, removed with what is in it.
+struct WorkDir(PathBuf);
+
+impl WorkDir {
+    fn new(parent: &Path) -> Result<Self, Error> {
+        let dir = parent.join(format!("bekk-audit-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&dir).map_err(working_file)?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn working_file(source: std::io::Error) -> Error {
+    Error::Io {
+        act: "write the audit's working files (--dir names another place)",
+        source,
+    }
+}
+
+/// Where the group was when the snapshot was taken.
+struct Snapshot {
+    /// The next record of each partition.
+    next: Vec<(u32, u64)>,
+    /// Records that are dead letters: partition and offset.
+    letters: HashSet<(u32, u64)>,
+    /// How many rejects became rows, after someone had mended them.
+    mended: u64,
+}
+
+impl Snapshot {
+    async fn take(
+        session: &Session,
+        log: &Log,
+        group: &str,
+        stream: &Stream,
+    ) -> Result<Self, Error> {
+        let client = &session.client;
+        let failed = |error: tokio_postgres::Error| Error::postgres("read bekk.offsets", &error);
+        let log_id = log.log_id().to_string();
+        let topic = &stream.name;
+        let rows = client
+            .query(
+                "SELECT partition, next, log_id::text FROM bekk.offsets WHERE group_name = $1 AND topic = $2",
+                &[&group, topic],
+            )
+            .await
+            .map_err(failed)?;
+        let mut next = Vec::new();
+        for row in &rows {
+            let remembered: String = row.get(2);
+            if remembered != log_id {
+                return Err(Error::CountsInOtherLog {
+                    group: group.to_owned(),
+                    topic: topic.clone(),
+                    remembered,
+                });
+            }
+            let partition = row.get::<_, i32>(0).cast_unsigned();
+            next.push((partition, row.get::<_, i64>(1).cast_unsigned()));
+        }
+        let rows = client
+            .query(
+                "SELECT partition, log_offset FROM bekk.dead_letters
+                  WHERE group_name = $1 AND topic = $2 AND log_id = $3::text::uuid
+                    AND (resolution IS NULL OR resolution IN ('discarded', 'superseded'))",
+                &[&group, topic, &log_id],
+            )
+            .await
+            .map_err(failed)?;
+        let letters = rows.iter().map(|row| {
+            let offset = row.get::<_, i64>(1).cast_unsigned();
+            (row.get::<_, i32>(0).cast_unsigned(), offset)
+        });
+        let mended: i64 = client
+            .query_one(
+                "SELECT count(*) FROM bekk.dead_letters
+                  WHERE group_name = $1 AND topic = $2 AND resolution = 'retried' AND reason <> 'refused'",
+                &[&group, topic],
+            )
+            .await
+            .map_err(failed)?
+            .get(0);
+        Ok(Self {
+            next,
+            letters: letters.collect(),
+            mended: mended.cast_unsigned(),
+        })
+    }
+}
+
+/// One comparison.
+struct Audit<'a> {
+    log: &'a Log,
+    group: &'a str,
+    target: &'a StreamTarget,
+    snapshot: Snapshot,
+    dir: &'a Path,
+}
+
+impl Audit<'_> {
+    fn stream(&self) -> &Stream {
+        &self.target.stream
+    }
+
+    fn source<'s>(
+        &'s self,
+        meta: &'s Mutex<crate::meta_cache::MetaCache>,
+        partition: u32,
+    ) -> Source<'s> {
+        Source {
+            group: self.group,
+            log: self.log,
+            meta,
+            target: self.target,
+            partition,
+        }
+    }
+
+    async fn run(&self, session: &Session) -> Result<DeepAudit, Error> {
+        let meta = Mutex::default();
+        let mut deep = DeepAudit::default();
+        let buckets = buckets::count(self.snapshot.next.iter().map(|(_, next)| *next).sum());
+        let sets = log_side::read(self, &meta, buckets, &mut deep)?;
+        deep.not_compared = sets.first().map_or_else(Vec::new, Columns::not_compared);
+        table_side::read(self, session, &sets, buckets, &mut deep).await?;
+        compare::all(self, &meta, &sets, buckets, &mut deep)?;
+        if deep.unexplained == 0 {
+            let explained = deep.extra.min(self.snapshot.mended);
+            deep.unexplained = explained;
+            deep.extra -= explained;
+        }
+        deep.findings.truncate(FINDINGS_MAX);
+        Ok(deep)
+    }
+}
+
+#[cfg(test)]
+mod tests;

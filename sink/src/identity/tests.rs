@@ -1,0 +1,143 @@
+use super::*;
+
+fn found() -> Found {
+    Found {
+        system: "1".to_owned(),
+        database: "shop".to_owned(),
+        database_oid: 5,
+        wanted: "events".to_owned(),
+        table: Some(FoundTable {
+            name: "public.events".to_owned(),
+            oid: 10,
+            file: 20,
+            is_empty: Some(false),
+        }),
+        remembered: Some(Remembered {
+            system: "1".to_owned(),
+            database: "shop".to_owned(),
+            table: "public.events".to_owned(),
+            database_oid: Some(5),
+            table_oid: Some(10),
+            table_file: Some(20),
+        }),
+        remembered_now: Some("public.events".to_owned()),
+        placed: 7,
+    }
+}
+
+#[track_caller]
+fn check(change: impl FnOnce(&mut Found), expected: &TableVerdict) {
+    let mut changed = found();
+    change(&mut changed);
+    assert_eq!(judge(&changed), *expected, "{changed:?}");
+}
+
+fn remembered(found: &mut Found) -> &mut Remembered {
+    found.remembered.as_mut().unwrap()
+}
+
+fn table(found: &mut Found) -> &mut FoundTable {
+    found.table.as_mut().unwrap()
+}
+
+#[test]
+fn a_table_is_judged_by_what_it_was() {
+    let same = TableVerdict::Same { note: None };
+    let problem = TableVerdict::Problem;
+    check(|_| (), &same);
+    // VACUUM FULL, or a column's new type.
+    check(|found| table(found).file = 21, &same);
+    check(
+        |found| remembered(found).database = "renamed".to_owned(),
+        &same,
+    );
+    check(|found| found.remembered = None, &same);
+    check(
+        |found| {
+            found.table = None;
+            found.placed = 0;
+        },
+        &same,
+    );
+    check(
+        |found| {
+            found.table = None;
+            found.remembered_now = None;
+            found.wanted = "public.events".to_owned();
+        },
+        &problem(TableProblem::Missing { placed: 7 }),
+    );
+    check(
+        |found| {
+            found.table = None;
+            found.remembered_now = Some("public.goods".to_owned());
+        },
+        &problem(TableProblem::Renamed {
+            now: "public.goods".to_owned(),
+        }),
+    );
+    check(
+        |found| {
+            table(found).oid = 11;
+            table(found).is_empty = Some(true);
+        },
+        &problem(TableProblem::Recreated {
+            placed: 7,
+            is_empty: true,
+        }),
+    );
+    check(
+        |found| {
+            table(found).file = 21;
+            table(found).is_empty = Some(true);
+        },
+        &problem(TableProblem::Truncated { placed: 7 }),
+    );
+    check(
+        |found| table(found).is_empty = Some(true),
+        &problem(TableProblem::Deleted { placed: 7 }),
+    );
+    check(
+        |found| table(found).is_empty = None,
+        &TableVerdict::Same { note: None },
+    );
+    let from = "database `shop` on server 2".to_owned();
+    check(
+        |found| remembered(found).system = "2".to_owned(),
+        &problem(TableProblem::Moved {
+            from,
+            has_rows: true,
+        }),
+    );
+    check(
+        |found| {
+            table(found).name = "public.other".to_owned();
+            table(found).oid = 11;
+        },
+        &problem(TableProblem::OtherTable {
+            from: "public.events".to_owned(),
+            has_rows: true,
+            placed: 7,
+        }),
+    );
+}
+
+/// A table that was renamed, in PostgreSQL and in the configuration, is followed.
+#[test]
+fn a_renamed_table_is_followed() {
+    let mut renamed = found();
+    table(&mut renamed).name = "public.goods".to_owned();
+    let TableVerdict::Same { note: Some(note) } = judge(&renamed) else {
+        panic!("not followed");
+    };
+    assert!(
+        note.contains("`public.events` is called `public.goods` now"),
+        "{note}"
+    );
+    // An earlier version remembered the name only.
+    remembered(&mut renamed).table_oid = None;
+    assert!(matches!(
+        judge(&renamed),
+        TableVerdict::Problem(TableProblem::OtherTable { .. })
+    ));
+}

@@ -1,0 +1,224 @@
+//! The audit finds each fault that is planted, and nothing where there is none; the trace says why a version lost.
+
+use bekk_sink::{DeepAudit, Fate, FindingKind, What, audit_content, audit_counts};
+use bekk_stream::{ColumnType, Decimal, OnConflict, Reason, Reject, Stream, Value};
+
+use crate::harness::{Db, Log, column, drain, stream, text};
+
+fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
+    ids.map(|id| {
+        let price = Value::Decimal(Decimal {
+            unscaled: i128::from(id) * 10,
+            scale: 2,
+        });
+        vec![Value::Int(id), text(name), price]
+    })
+    .collect()
+}
+
+/// Appends rows from a line of the file on.
+fn append(log: &Log, stream: &Stream, first_line: u64, rows: &[Vec<Value<'_>>]) {
+    let schema = stream.schema();
+    let lines = rows.iter().zip(first_line..);
+    let values: Vec<_> = lines
+        .map(|(row, line)| log.row(&schema, line, row))
+        .collect();
+    log.append_raw("items", 0, &values);
+}
+
+/// Two versions of ten keys, a reject, and a row that the table refuses.
+fn filled(on_conflict: OnConflict) -> (Db, Log, Stream) {
+    let (mut db, log) = (Db::new(), Log::new());
+    let columns = vec![
+        column("id", ColumnType::Int8),
+        column("name", ColumnType::Text),
+        column(
+            "price",
+            ColumnType::Decimal {
+                precision: 12,
+                scale: 2,
+            },
+        ),
+    ];
+    let mut stream = stream("items", columns);
+    stream.on_conflict = on_conflict;
+    if on_conflict == OnConflict::Append {
+        stream.key.clear();
+    }
+    db.execute("CREATE TABLE items (id int8, name text, price numeric CHECK (price < 1000))");
+    if on_conflict != OnConflict::Append {
+        db.execute("ALTER TABLE items ADD PRIMARY KEY (id)");
+    }
+    log.open_stream(&stream);
+    let schema = stream.schema();
+    append(&log, &stream, 2, &rows(0..10, "first"));
+    append(&log, &stream, 30, &rows(20_000..20_001, "refused"));
+    let reject = Reject::new(b"bad", Reason::ALL[0], None, "");
+    log.append_raw("items", 0, &[log.reject(&schema, 40, &reject)]);
+    append(&log, &stream, 100, &rows(0..10, "second"));
+    drain(&db, &log, &stream).unwrap();
+    (db, log, stream)
+}
+
+fn deep(db: &Db, log: &Log, stream: &Stream) -> DeepAudit {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = audit_content(&db.options, &log.client, "bekk", stream, dir.path()).unwrap();
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing stays"
+    );
+    audit
+}
+
+#[test]
+fn a_table_that_is_right_is_found_right() {
+    for on_conflict in [OnConflict::Update, OnConflict::Ignore, OnConflict::Append] {
+        let (db, log, stream) = filled(on_conflict);
+        let audit = deep(&db, &log, &stream);
+        assert!(audit.is_right(), "{on_conflict:?} {audit:?}");
+        assert_eq!((audit.records, audit.dead), (22, 2));
+        let rows_expected = if on_conflict == OnConflict::Append {
+            20
+        } else {
+            10
+        };
+        assert_eq!(audit.rows, rows_expected);
+        let file = &audit.files[&log.file];
+        assert_eq!((file.records, file.rejects), (22, 1));
+        assert_eq!(file.path.as_deref(), Some("/data/events.csv"));
+        let counts = audit_counts(&db.options, &log.client, "bekk", &stream).unwrap();
+        assert!(
+            counts[0].is_right() && counts[0].waiting() == 0,
+            "{counts:?}"
+        );
+        // What comes later is not looked at.
+        append(&log, &stream, 200, &rows(50..60, "later"));
+        assert!(deep(&db, &log, &stream).is_right());
+    }
+}
+
+#[test]
+fn every_fault_of_a_table_with_a_key_is_found() {
+    let (mut db, log, stream) = filled(OnConflict::Update);
+    let mut check = |fault: &str, repair: &str, expected: (u64, u64, u64), key: &str| {
+        db.execute(fault);
+        let audit = deep(&db, &log, &stream);
+        let found = (audit.missing, audit.changed, audit.extra);
+        assert_eq!(found, expected, "{fault}");
+        assert!(!audit.is_right());
+        let found = &audit.findings[0].key;
+        assert_eq!(found.split(',').next(), Some(key), "{fault}");
+        db.execute(repair);
+        assert!(deep(&db, &log, &stream).is_right(), "{repair}");
+    };
+    check(
+        "DELETE FROM items WHERE id = 3",
+        "INSERT INTO items VALUES (3, 'second', 0.30)",
+        (1, 0, 0),
+        "3",
+    );
+    check(
+        "UPDATE items SET price = 0.31 WHERE id = 3",
+        "UPDATE items SET price = 0.3 WHERE id = 3",
+        (0, 1, 0),
+        "3",
+    );
+    // An older version of the row.
+    check(
+        "UPDATE items SET name = 'first' WHERE id = 4",
+        "UPDATE items SET name = 'second' WHERE id = 4",
+        (0, 1, 0),
+        "4",
+    );
+    check(
+        "UPDATE items SET name = NULL WHERE id = 5",
+        "UPDATE items SET name = 'second' WHERE id = 5",
+        (0, 1, 0),
+        "5",
+    );
+    check(
+        "INSERT INTO items VALUES (77, 'stray', 1)",
+        "DELETE FROM items WHERE id = 77",
+        (0, 0, 1),
+        "77",
+    );
+    // A batch that was skipped: the offset moved, its rows are not there.
+    check(
+        "DELETE FROM items",
+        "INSERT INTO items SELECT id, 'second', id / 10.0 FROM generate_series(0, 9) id",
+        (10, 0, 0),
+        "0",
+    );
+    db.execute("DELETE FROM items WHERE id = 3");
+    let finding = &deep(&db, &log, &stream).findings[0];
+    assert_eq!(
+        (finding.kind, finding.at),
+        (FindingKind::Missing, Some((0, 15)))
+    );
+    assert_eq!(finding.file.as_deref(), Some("/data/events.csv"));
+    assert_eq!(finding.line, Some(103));
+}
+
+#[test]
+fn every_fault_of_a_table_without_a_key_is_found() {
+    let (mut db, log, stream) = filled(OnConflict::Append);
+    let mut check = |fault: &str, repair: &str, expected: (u64, u64, u64)| {
+        db.execute(fault);
+        let audit = deep(&db, &log, &stream);
+        assert_eq!(
+            (audit.missing, audit.changed, audit.extra),
+            expected,
+            "{fault}"
+        );
+        db.execute(repair);
+        assert!(deep(&db, &log, &stream).is_right(), "{repair}");
+    };
+    check(
+        "INSERT INTO items VALUES (3, 'first', 0.30)",
+        "DELETE FROM items WHERE ctid = (SELECT ctid FROM items WHERE id = 3 AND name = 'first' LIMIT 1)",
+        (0, 0, 1),
+    );
+    check(
+        "DELETE FROM items WHERE id = 3 AND name = 'first'",
+        "INSERT INTO items VALUES (3, 'first', 0.3)",
+        (1, 0, 0),
+    );
+}
+
+/// An offset that was moved by hand: the counts say how many records were passed over.
+#[test]
+fn a_moved_offset_is_unaccounted() {
+    let (mut db, log, stream) = filled(OnConflict::Update);
+    append(&log, &stream, 200, &rows(50..60, "skipped"));
+    db.execute("UPDATE bekk.offsets SET next = next + 7");
+    drain(&db, &log, &stream).unwrap();
+    let counts = audit_counts(&db.options, &log.client, "bekk", &stream).unwrap();
+    assert_eq!(counts[0].offset.as_ref().unwrap().unaccounted, 7);
+    assert!(!counts[0].is_right());
+    assert_eq!(deep(&db, &log, &stream).missing, 7);
+    db.execute("DELETE FROM bekk.offsets");
+    let counts = audit_counts(&db.options, &log.client, "bekk", &stream).unwrap();
+    assert!(counts[0].offset.is_none() && !counts[0].is_right());
+}
+
+#[test]
+fn a_trace_says_why_a_version_lost() {
+    let (db, log, stream) = filled(OnConflict::Update);
+    let trace =
+        |what: &What| bekk_sink::trace(&db.options, &log.client, "bekk", &stream, what).unwrap();
+    // The harness gives records no keys; a place finds the record alone.
+    let found = trace(&What::Offset(0, 10));
+    let Fate::DeadLetter { reason, .. } = &found.versions[0].fate else {
+        panic!("{found:?}");
+    };
+    assert_eq!(reason, "refused");
+    let found = trace(&What::Line("events.csv".to_owned(), 103));
+    assert_eq!(found.versions[0].text, "3,second,0.30");
+    assert_eq!(found.versions[0].offset, 15);
+    assert!(
+        trace(&What::Line("other.csv".to_owned(), 103))
+            .versions
+            .is_empty()
+    );
+}
