@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup demo install check test faults test-clients test-kafka test-compose bench
+.PHONY: help setup demo install check test faults test-clients test-kafka test-compose test-page bench
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
 	@echo 'make test-kafka     run ingest and sinks on Apache Kafka, killed and restarted (needs Java; ARGS=storm: only that)'
 	@echo 'make test-compose   build the image, run docker-compose.yml and kill its containers (needs a Docker engine)'
+	@echo 'make test-page   drive the page of a real pipeline in headless Chromium (DIR=... keeps pictures of every view)'
 	@echo 'make bench   set up, and measure against psql \copy (ARGS=served, memory, kills: the others)'
 	@echo 'make setup   install what is missing to build and run: PostgreSQL, a C linker'
 
@@ -45,6 +46,9 @@ test-kafka:
 
 test-compose:
 	@sh scripts/test-compose.sh
+
+test-page:
+	@sh scripts/test-page.sh $(DIR)
 
 bench:
 	@sh scripts/bench.sh $(ARGS)

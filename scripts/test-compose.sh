@@ -25,7 +25,7 @@ place=$(mktemp -d)
 cp docker-compose.yml bekk.toml "$place"
 mkdir "$place/data"
 cd "$place"
-export POSTGRES_PORT=0 SLEEP_INTERVAL=500ms MIN_EVENTS=200 MAX_EVENTS=400
+export POSTGRES_PORT=0 BEKK_HTTP_PORT=0 SLEEP_INTERVAL=500ms MIN_EVENTS=200 MAX_EVENTS=400
 
 compose() {
     # shellcheck disable=SC2086  # Two words, or one.

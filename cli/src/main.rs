@@ -24,7 +24,6 @@ mod units;
 use std::process::ExitCode;
 
 use bekk_stream::ConfigError;
-use clap::Parser;
 use rustix::fs::Mode;
 
 use args::{Cli, Command, IngestCommand};
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
     // Before the arguments, whose defaults may come from it.
     let dotenv = environment::load_dotenv();
     open_files::raise_limit();
-    let cli = Cli::parse();
+    let cli = args::parse();
     let screen = Screen::start(&cli.global);
     if let Err(error) = dotenv {
         screen.fail(&format!("failed to {error:#}"));
@@ -82,6 +81,7 @@ fn run(cli: &Cli, screen: &Screen) -> anyhow::Result<Outcome> {
         Command::Sink(args) => commands::sink::run(&cli.global, args, screen),
         Command::Log(args) => commands::log::run(&cli.global, args, screen),
         Command::Status(args) => commands::status::run(&cli.global, args),
+        Command::Top(args) => commands::top::run(&cli.global, args),
         Command::Health(args) => commands::status::health(&cli.global, args),
         Command::Replay(args) => commands::replay::run(&cli.global, args, screen),
         Command::Diff(args) => commands::diff::run(&cli.global, args),

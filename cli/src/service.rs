@@ -33,7 +33,11 @@ pub(crate) enum Database {
     NotNeeded,
     /// It is being chosen, or a private server starts.
     Starting,
-    InUse(Box<ConnectOptions>),
+    InUse {
+        options: Box<ConnectOptions>,
+        /// Which one and why, for a person.
+        description: String,
+    },
 }
 
 /// A running sink.
@@ -74,6 +78,11 @@ impl Service {
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     }
 
+    /// Notes that there is no log to be had.
+    pub(crate) fn has_no_log(&self) {
+        self.lock().log = None;
+    }
+
     /// Notes why there is no log at this moment.
     pub(crate) fn log_waits_for(&self, reason: &str) {
         self.lock().log_waits_for = Some(reason.to_owned());
@@ -98,8 +107,11 @@ impl Service {
     }
 
     /// Notes the database in use.
-    pub(crate) fn has_postgres(&self, options: &ConnectOptions) {
-        self.lock().postgres = Database::InUse(Box::new(options.clone()));
+    pub(crate) fn has_postgres(&self, options: &ConnectOptions, description: &str) {
+        self.lock().postgres = Database::InUse {
+            options: Box::new(options.clone()),
+            description: description.to_owned(),
+        };
     }
 
     /// Whether progress is being made, and what is in its way.

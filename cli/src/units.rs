@@ -67,7 +67,8 @@ pub(crate) fn duration(value: f64) -> String {
 pub(crate) fn ago(age: Duration) -> String {
     match age.as_secs() {
         0..3 => "now".to_owned(),
-        _ => format!("{} ago", duration(age.as_secs_f64().floor())),
+        seconds @ 3..120 => format!("{seconds} s ago"),
+        _ => format!("{} ago", duration(age.as_secs_f64())),
     }
 }
 
@@ -105,6 +106,7 @@ mod tests {
         assert_eq!(rate(48_210.4), "48,210");
         assert_eq!(rate(0.0), "0");
         assert_eq!(ago(Duration::from_millis(2_900)), "now");
+        assert_eq!(ago(Duration::from_millis(6_900)), "6 s ago");
         assert_eq!(ago(Duration::from_millis(12_900)), "12 s ago");
     }
 }

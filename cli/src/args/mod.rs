@@ -5,6 +5,7 @@ mod dead_letters;
 mod generate;
 mod log;
 mod offsets;
+mod origin;
 mod shared;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ pub(crate) use dead_letters::*;
 pub(crate) use generate::*;
 pub(crate) use log::*;
 pub(crate) use offsets::*;
+pub(crate) use origin::{origin_of, parse};
 pub(crate) use shared::*;
 
 /// CSV files into PostgreSQL through a durable, replayable log.
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Log(Log),
     /// Show the state of every part and what to do next
     Status(StatusArgs),
+    /// Show rates, lag, files, groups and dead letters in the terminal, continuously
+    Top(Top),
     /// Exit with 0 if all is well and 1 if someone must act (for container checks)
     Health(Health),
     /// Apply the log again from an offset or a time, to the same table or a new one
@@ -202,6 +206,15 @@ pub(crate) struct TargetArgs {
     pub(crate) table: Option<String>,
     #[command(flatten)]
     pub(crate) stream: StreamArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = "Keys: 1 to 4 or Tab choose the view, the arrows scroll, q or Ctrl-C ends.")]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 #[derive(Args)]

@@ -131,7 +131,7 @@ impl fmt::Display for TopicLine {
     }
 }
 
-fn shown_retention(line: &TopicLine) -> String {
+pub(crate) fn shown_retention(line: &TopicLine) -> String {
     let age = line.retention_seconds.map(|seconds| {
         format!(
             "{:.1} days",

@@ -68,7 +68,11 @@ pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn place(log: &Client, topic: &str, ends: PartitionEnds, from: Where) -> Result<Offset> {
+/// The offset that a place means in a partition.
+///
+/// # Errors
+/// If the log cannot be read.
+pub(crate) fn place(log: &Client, topic: &str, ends: PartitionEnds, from: Where) -> Result<Offset> {
     let at = match from {
         Where::Earliest => ends.start,
         Where::Latest => ends.end,
@@ -155,32 +159,32 @@ impl Reader<'_> {
             "timestamp_ms": record.timestamp_ms,
             "key": record.key.map(String::from_utf8_lossy),
         });
-        match Payload::decode(record.value) {
-            Ok(payload) => {
-                found["file"] = json!(payload.origin.file.to_string());
-                found["line"] = json!(payload.origin.line);
-                match payload.body {
-                    Body::Row(values) => {
-                        let schema = self.schemas.find(&self.log, payload.schema)?;
-                        let mut row = serde_json::Map::new();
-                        for (at, value) in values.enumerate() {
-                            let column = schema.and_then(|schema| schema.columns.get(at));
-                            let name = column.map_or_else(|| at.to_string(), |c| c.name.clone());
-                            row.insert(name, json_value(&value?));
-                        }
-                        found["row"] = row.into();
-                    }
-                    Body::Reject(reject) => {
-                        found["reject"] = json!({
-                            "reason": reject.reason.as_str(),
-                            "column": reject.column,
-                            "detail": reject.detail,
-                            "raw": String::from_utf8_lossy(&reject.raw),
-                        });
-                    }
-                }
+        let decoded = self.schemas.decode(&self.log, record)?;
+        if let Some((file, line)) = &decoded.origin {
+            found["file"] = json!(file);
+            found["line"] = json!(line);
+        }
+        match decoded.content {
+            Content::Row(columns) => {
+                found["row"] = columns
+                    .into_iter()
+                    .collect::<serde_json::Map<_, _>>()
+                    .into();
             }
-            Err(_) => found["value"] = json!(String::from_utf8_lossy(record.value)),
+            Content::Reject {
+                reason,
+                column,
+                detail,
+                raw,
+            } => {
+                found["reject"] = json!({
+                    "reason": reason,
+                    "column": column,
+                    "detail": detail,
+                    "raw": raw,
+                });
+            }
+            Content::Other(text) => found["value"] = json!(text),
         }
         Ok(found)
     }
@@ -226,14 +230,68 @@ fn canonical(value: &Value<'_>) -> Vec<u8> {
     text
 }
 
+/// A record as it is read by people.
+pub(crate) struct Decoded {
+    /// The id of its file, and its line there.
+    pub(crate) origin: Option<(String, u64)>,
+    pub(crate) content: Content,
+}
+
+/// What a record holds.
+pub(crate) enum Content {
+    /// Columns in the order of the schema.
+    Row(Vec<(String, serde_json::Value)>),
+    Reject {
+        reason: &'static str,
+        column: Option<String>,
+        detail: String,
+        raw: String,
+    },
+    /// Of a record that Bekk's ingest did not write.
+    Other(String),
+}
+
 /// Schemas by their ids, read on from the log when one is met that is not known.
 #[derive(Default)]
-struct Schemas {
+pub(crate) struct Schemas {
     next: u64,
     known: HashMap<SchemaId, Schema>,
 }
 
 impl Schemas {
+    /// Decodes a record; one that is no payload is a text.
+    ///
+    /// # Errors
+    /// If the schemas cannot be read from the log.
+    pub(crate) fn decode(&mut self, log: &Client, record: &Record<'_>) -> Result<Decoded> {
+        let Ok(payload) = Payload::decode(record.value) else {
+            return Ok(Decoded {
+                origin: None,
+                content: Content::Other(String::from_utf8_lossy(record.value).into_owned()),
+            });
+        };
+        let origin = Some((payload.origin.file.to_string(), payload.origin.line));
+        let content = match payload.body {
+            Body::Row(values) => {
+                let schema = self.find(log, payload.schema)?;
+                let mut row = Vec::new();
+                for (at, value) in values.enumerate() {
+                    let column = schema.and_then(|schema| schema.columns.get(at));
+                    let name = column.map_or_else(|| at.to_string(), |c| c.name.clone());
+                    row.push((name, json_value(&value?)));
+                }
+                Content::Row(row)
+            }
+            Body::Reject(reject) => Content::Reject {
+                reason: reject.reason.as_str(),
+                column: reject.column.as_deref().map(str::to_owned),
+                detail: reject.detail.clone().into_owned(),
+                raw: String::from_utf8_lossy(&reject.raw).into_owned(),
+            },
+        };
+        Ok(Decoded { origin, content })
+    }
+
     fn find(&mut self, log: &Client, id: SchemaId) -> Result<Option<&Schema>> {
         while !self.known.contains_key(&id) {
             let records = log.read(META_TOPIC, 0, Offset::new(self.next), READ_BYTES_MAX)?;

@@ -31,7 +31,7 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let streams = context.targets(&args.target)?;
     let from = start(args.from)?;
     let database = context.database(&args.postgres)?;
-    service.has_postgres(&database.options);
+    service.has_postgres(&database.options, &database.description);
     screen.say(&format!("postgres   {}", database.description));
     let run = Run {
         screen,

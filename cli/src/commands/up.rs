@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         config: &context.config,
         base: &context.base,
     })?;
-    service.has_postgres(&database.options);
+    service.has_postgres(&database.options, &database.description);
     screen.say(&format!("postgres   {}", database.description));
     let run = Run {
         screen,

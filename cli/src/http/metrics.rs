@@ -1,6 +1,7 @@
 //! A running command's numbers, by Prometheus' conventions: base units, counters that end in `_total`.
 
 mod groups;
+mod letters;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,10 +11,12 @@ use bekk_sink::State;
 use super::exposition::Exposition;
 use super::process;
 use crate::lag::age_seconds;
-use crate::service::{Service, Sink};
+use crate::observe::Observer;
+use crate::service::Sink;
 
 /// Asks every part, and writes down what it says.
-pub(super) fn gather(service: &Service) -> String {
+pub(super) fn gather(observer: &Observer) -> String {
+    let service = observer.service();
     let mut metrics = Exposition::default();
     metrics
         .gauge("bekk_build_info", "Which bekk this is; always 1.")
@@ -36,6 +39,7 @@ pub(super) fn gather(service: &Service) -> String {
         write_sink(&mut metrics, sink);
         write_positions(&mut metrics, sink, parts.log.as_ref());
     }
+    letters::write(&mut metrics, observer);
     process::write(&mut metrics);
     metrics.into_text()
 }
@@ -264,6 +268,12 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
             &[group],
             u64::from(matches!(stats.state(), State::Waiting(_))),
         );
+    metrics
+        .histogram(
+            "bekk_sink_visible_duration_seconds",
+            "From the append of each batch's last record to its commit.",
+        )
+        .durations(&[group], &stats.visible_time.durations());
     metrics
         .gauge(
             "bekk_sink_visible_after_seconds",

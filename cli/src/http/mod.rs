@@ -76,7 +76,7 @@ impl Http {
             .build()
             .context("start to answer HTTP")?;
         guard::warn_of(address);
-        let site = Site::new(observe()?, command);
+        let site = Site::new(observe()?, command, address);
         runtime.spawn(keep_history(Arc::clone(&site)));
         let router = router::router(site);
         let listener = {

@@ -24,6 +24,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
     let views = Router::new();
     let views = page::paths().fold(views, |views, path| views.route(path, get(page::view)));
     let page = views
+        .route("/metrics", get(show_metrics))
         .route("/events", get(page::events))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
@@ -32,7 +33,6 @@ pub(super) fn router(site: Arc<Site>) -> Router {
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
-        .route("/metrics", get(show_metrics))
         .with_state(service)
         .merge(page)
         .layer(middleware::from_fn(guard))
@@ -55,9 +55,9 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
     }
 }
 
-async fn show_metrics(State(service): State<Arc<Service>>) -> Response {
+async fn show_metrics(State(site): State<Arc<Site>>) -> Response {
     // The log is asked, which blocks.
-    match tokio::task::spawn_blocking(move || metrics::gather(&service)).await {
+    match tokio::task::spawn_blocking(move || metrics::gather(site.observer())).await {
         Ok(text) => respond(StatusCode::OK, METRICS, text),
         Err(error) => failed(&error),
     }

@@ -81,6 +81,18 @@ impl History {
         }
     }
 
+    /// The histories of others, with none of one's own.
+    pub(crate) fn beside(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            role: "none",
+            own: Mutex::new(Own {
+                rings: Rings::default(),
+                file: None,
+            }),
+        }
+    }
+
     /// Whether it survives a restart.
     pub(crate) fn is_persisted(&self) -> bool {
         self.own().file.is_some()

@@ -6,6 +6,7 @@
 mod health;
 mod history;
 mod meter;
+mod parts;
 mod snapshot;
 mod source;
 
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 
 pub(crate) use health::{Health, Level};
 pub(crate) use history::{History, Point, Sampler, Span};
+pub(crate) use parts::{Figure, Part, parts};
 pub(crate) use snapshot::{Ages, Flow, GroupTotals, Snapshot};
 
 use crate::args::PostgresArgs;
@@ -69,6 +71,8 @@ pub(crate) struct Observer {
     read: Mutex<Meter>,
     applied: Mutex<Meter>,
     history: Arc<History>,
+    /// The database that this process does not need and has found.
+    found: Arc<Found>,
     latest: Mutex<Option<Arc<Snapshot>>>,
     number: AtomicU64,
 }
@@ -81,7 +85,16 @@ impl Observer {
         place: LogPlace,
         role: &'static str,
     ) -> Self {
-        let dir = context.base.join(".bekk/history");
+        let history = History::open(&context.base.join(".bekk/history"), role);
+        Self::with_history(service, context, place, history)
+    }
+
+    fn with_history(
+        service: &Arc<Service>,
+        context: &Arc<Context>,
+        place: LogPlace,
+        history: History,
+    ) -> Self {
         Self {
             service: Arc::clone(service),
             context: Arc::clone(context),
@@ -91,10 +104,21 @@ impl Observer {
             database: Source::new("look-database"),
             read: Mutex::default(),
             applied: Mutex::default(),
-            history: Arc::new(History::open(&dir, role)),
+            history: Arc::new(history),
+            found: Arc::default(),
             latest: Mutex::default(),
             number: AtomicU64::new(0),
         }
+    }
+
+    /// The same for one who only looks, and leaves no history of its own.
+    pub(crate) fn onlooker(
+        service: &Arc<Service>,
+        context: &Arc<Context>,
+        place: LogPlace,
+    ) -> Self {
+        let history = History::beside(&context.base.join(".bekk/history"));
+        Self::with_history(service, context, place, history)
     }
 
     pub(crate) fn service(&self) -> &Arc<Service> {
@@ -105,18 +129,24 @@ impl Observer {
         &self.context
     }
 
+    /// Where the log is, for a person.
+    pub(crate) fn place(&self) -> String {
+        self.place.to_string()
+    }
+
+    /// The log in use.
+    pub(crate) fn client(&self) -> Option<bekk_log::Client> {
+        self.service.parts().log
+    }
+
     pub(crate) fn history(&self) -> &Arc<History> {
         &self.history
     }
 
     /// What is known now. Waits at most `patience` for sources that have not answered yet.
     pub(crate) fn look(&self, patience: Duration) -> Arc<Snapshot> {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(snapshot) = latest.as_ref()
-            && snapshot.taken.elapsed() < SHARED_FOR
-            && (snapshot.is_complete() || patience.is_zero())
-        {
-            return Arc::clone(snapshot);
+        if let Some(snapshot) = self.latest(patience) {
+            return snapshot;
         }
         let parts = self.service.parts();
         self.ask(&parts);
@@ -124,9 +154,22 @@ impl Observer {
         self.log.await_first(deadline);
         self.database.await_first(deadline);
         self.files.await_first(deadline);
-        let snapshot = Arc::new(self.snapshot(&parts));
-        *latest = Some(Arc::clone(&snapshot));
-        snapshot
+        // Whoever looked meanwhile has made one for all.
+        self.latest(Duration::ZERO).unwrap_or_else(|| {
+            let snapshot = Arc::new(self.snapshot(&parts));
+            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            *latest = Some(Arc::clone(&snapshot));
+            snapshot
+        })
+    }
+
+    /// The latest snapshot, if it is fresh; whoever has patience wants a complete one.
+    fn latest(&self, patience: Duration) -> Option<Arc<Snapshot>> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_wanted = |snapshot: &&Arc<Snapshot>| {
+            snapshot.taken.elapsed() < SHARED_FOR && (snapshot.is_complete() || patience.is_zero())
+        };
+        latest.as_ref().filter(is_wanted).cloned()
     }
 
     /// The latest list of files, however old.
@@ -138,14 +181,9 @@ impl Observer {
     /// The database in use, or the one that can be found.
     pub(crate) fn postgres(&self) -> Option<ConnectOptions> {
         match self.service.parts().postgres {
-            Database::InUse(options) => Some(*options),
+            Database::InUse { options, .. } => Some(*options),
             Database::Starting => None,
-            Database::NotNeeded => {
-                let found = self
-                    .context
-                    .database_if_running(&PostgresArgs { postgres: None });
-                found.ok().flatten().map(|found| found.options)
-            }
+            Database::NotNeeded => self.found.get(),
         }
     }
 
@@ -180,9 +218,9 @@ impl Observer {
             })
         });
         let (context, parts) = (Arc::clone(&self.context), parts.clone());
-        let before = self.database.latest();
+        let (before, found) = (self.database.latest(), Arc::clone(&self.found));
         self.database.refresh(move || {
-            let status = database_status(&context, &parts);
+            let status = database_status(&context, &parts, &found);
             DatabaseReading::new(status, before.as_ref().map(|reading| &*reading.value))
         });
     }
@@ -336,8 +374,26 @@ impl FileList {
     }
 }
 
+/// The database that was found last. Only its address is kept: to hold a share in a private server would keep it
+/// running for nobody but us.
+#[derive(Default)]
+struct Found(Mutex<Option<ConnectOptions>>);
+
+impl Found {
+    fn get(&self) -> Option<ConnectOptions> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, options: Option<ConnectOptions>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = options;
+    }
+}
+
 /// Asks the database in use, or the one that can be found.
-fn database_status(context: &Context, parts: &Parts) -> DatabaseStatus {
+fn database_status(context: &Context, parts: &Parts, found: &Found) -> DatabaseStatus {
     let log = parts.log.as_ref();
     let group = parts
         .sink
@@ -345,17 +401,21 @@ fn database_status(context: &Context, parts: &Parts) -> DatabaseStatus {
         .map_or(DEFAULT_GROUP, |sink| sink.group.as_str());
     let asked = (group, context.config.streams.as_slice());
     match &parts.postgres {
-        Database::InUse(options) => DatabaseStatus::of(Ok(Some(options)), log, asked),
-        Database::Starting => DatabaseStatus::default(),
-        Database::NotNeeded => {
-            let found = context.database_if_running(&PostgresArgs { postgres: None });
-            match found {
-                Ok(found) => {
-                    let options = found.as_ref().map(|found| &found.options);
-                    DatabaseStatus::of(Ok(options), log, asked)
-                }
-                Err(error) => DatabaseStatus::of(Err(&format!("{error:#}")), log, asked),
-            }
+        Database::InUse { options, .. } => return DatabaseStatus::of(Ok(Some(options)), log, asked),
+        Database::Starting => return DatabaseStatus::default(),
+        Database::NotNeeded => {}
+    }
+    if found.get().is_none() {
+        match context.database_if_running(&PostgresArgs { postgres: None }) {
+            Ok(database) => found.set(database.map(|database| database.options)),
+            Err(error) => return DatabaseStatus::of(Err(&format!("{error:#}")), log, asked),
         }
     }
+    let options = found.get();
+    let status = DatabaseStatus::of(Ok(options.as_ref()), log, asked);
+    // A private server that has ended is another one, with another port, when it comes again.
+    if status.postgres.error.is_some() {
+        found.set(None);
+    }
+    status
 }

@@ -115,6 +115,7 @@ impl<'a> Found<'a> {
                         (evidence(file))
                     }
                     @if let Some(why) = &file.why { div .sub { (why) } }
+                    @for notice in file.notices.iter().filter(|notice| notice.kind.needs_someone()) { div .sub { (notice.text) } }
                 }
                 td .bar-cell {
                     progress max="100" value=(share) aria-label=(format!("{share} % read")) {}
@@ -185,6 +186,9 @@ fn evidence(file: &FileStatus) -> Markup {
             dt { "Stream" } dd { (file.stream) }
             dt { "Id" } dd .m { @match file.id { Some(id) => (id), None => "none yet" } }
             dt { "Inode" } dd .m { (file.inode) " on device " (file.device) }
+            @for notice in &file.notices {
+                dt { "Noticed" } dd { (notice.text) }
+            }
             @for decision in &file.decisions {
                 dt { (decision.what.as_str()) }
                 dd { (decision.why) " " span .note { (when(decision)) } }

@@ -14,7 +14,7 @@ pub(super) fn document(
     site: &Site,
     view: &View,
     snapshot: &Snapshot,
-    sections: &[Section],
+    sections: &[&Section],
 ) -> Markup {
     let title = view.kind.title();
     html! {
@@ -67,7 +67,7 @@ pub(super) fn sections(snapshot: &Snapshot) -> Vec<Section> {
     ]
 }
 
-fn badge(kind: Kind, sections: &[Section]) -> Option<Markup> {
+fn badge(kind: Kind, sections: &[&Section]) -> Option<Markup> {
     let section = sections.iter().find(|section| section.id == BADGE)?;
     (kind.path() == "/dead-letters").then(|| html! { span #(BADGE) { (section.markup) } })
 }

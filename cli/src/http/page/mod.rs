@@ -4,11 +4,13 @@
 
 mod assets;
 mod chart;
+mod config;
 mod events;
 mod files;
 mod groups;
 mod layout;
 mod letters;
+mod log;
 mod overview;
 mod streams;
 mod view;
@@ -16,6 +18,7 @@ mod view;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +46,7 @@ pub(crate) struct Site {
     observer: Observer,
     /// The command that serves it.
     command: &'static str,
+    address: String,
     viewers: Semaphore,
     rendered: Mutex<Rendered>,
     letters: Mutex<letters::Kept>,
@@ -81,10 +85,11 @@ pub(super) fn paths() -> impl Iterator<Item = &'static str> {
 }
 
 impl Site {
-    pub(crate) fn new(observer: Observer, command: &'static str) -> Arc<Self> {
+    pub(crate) fn new(observer: Observer, command: &'static str, address: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             observer,
             command,
+            address: address.to_string(),
             viewers: Semaphore::new(VIEWERS_MAX),
             rendered: Mutex::default(),
             letters: Mutex::default(),
@@ -113,6 +118,8 @@ impl Site {
             Kind::Overview => overview::sections(self, view, &snapshot),
             Kind::Streams => streams::sections(self, &snapshot),
             Kind::Files => files::sections(self, view),
+            Kind::Log => log::sections(self, view, &snapshot),
+            Kind::Config => config::sections(self),
             Kind::Groups => groups::sections(&snapshot),
             Kind::DeadLetters => letters::sections(self, view, &snapshot),
         });
@@ -141,6 +148,12 @@ pub(super) async fn view(
     let view = View::new(kind, &parameters);
     let made = tokio::task::spawn_blocking(move || {
         let (snapshot, sections) = site.sections(&view, PATIENCE);
+        let mut sections: Vec<_> = sections.iter().collect();
+        let once = match view.kind {
+            Kind::Log => Some(log::records(&site, &view)),
+            _ => None,
+        };
+        sections.extend(once.as_ref());
         layout::document(&site, &view, &snapshot, &sections).into_string()
     });
     match made.await {

@@ -64,8 +64,13 @@ fn totals(snapshot: &Snapshot, stream: &Stream) -> GroupTotals {
     GroupTotals::of(lines.filter(|line| line.topic == stream.name))
 }
 
-/// Records appended to a stream's topic so far.
+/// Records appended to a stream's topic so far; as they were counted together with the rows, if they were.
 fn appended(snapshot: &Snapshot, stream: &str) -> Option<u64> {
+    let lines = snapshot.main_lines().filter(|line| line.topic == stream);
+    let ends: Vec<_> = lines.map(|line| line.end).collect();
+    if !ends.is_empty() && ends.iter().all(Option::is_some) {
+        return Some(ends.into_iter().flatten().sum());
+    }
     let mut topics = snapshot.status.log.topics.iter();
     let topic = topics.find(|topic| topic.topic == stream)?;
     Some(topic.partitions.iter().map(|partition| partition.end).sum())

@@ -28,17 +28,21 @@ pub(super) enum Kind {
     Overview,
     Streams,
     Files,
+    Log,
     Groups,
     DeadLetters,
+    Config,
 }
 
 /// The views as the head lists them: path and title.
-const KINDS: [(Kind, &str, &str); 5] = [
+const KINDS: [(Kind, &str, &str); 7] = [
     (Kind::Overview, "/", "Overview"),
     (Kind::Streams, "/streams", "Streams"),
     (Kind::Files, "/files", "Files"),
+    (Kind::Log, "/log", "Log"),
     (Kind::Groups, "/groups", "Groups"),
     (Kind::DeadLetters, "/dead-letters", "Dead letters"),
+    (Kind::Config, "/config", "Config"),
 ];
 
 impl Kind {

@@ -1,0 +1,186 @@
+// Drives the page of a running pipeline in headless Chromium. usage: node page.mjs BEKK [SCREENSHOTS]
+// Started by scripts/test-page.sh, which installs Chromium, puppeteer-core and axe-core.
+import { execFileSync, spawn } from "node:child_process";
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const require = createRequire(process.cwd() + "/");
+const puppeteer = require("puppeteer-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const [bekk, screenshots] = process.argv.slice(2);
+const place = mkdtempSync(join(tmpdir(), "bekk-page-"));
+const VIEWS = ["/", "/?span=24h", "/streams", "/files", "/log", "/log?topic=events&partition=0", "/groups", "/dead-letters", "/config"];
+const HEADER = "event_id,event_type,user_id,product_id,category,price,quantity,session_id,event_time\n";
+const line = (id, price = "1.50") => `00000000-0000-0000-0000-${String(id).padStart(12, "0")},view,1,2,garden,${price},1,,2026-01-01T00:00:00Z\n`;
+const lines = (from, to, price) => Array.from({ length: to - from }, (_, at) => line(from + at, price)).join("");
+let passed = 0;
+
+function check(what, holds, detail = "") {
+  if (!holds) throw new Error(`${what} ${detail}`);
+  passed += 1;
+  console.log(`ok ${what}`);
+}
+
+async function until(what, seconds, holds) {
+  const deadline = Date.now() + 1000 * seconds;
+  for (;;) {
+    const found = await holds();
+    if (found) return check(what, true);
+    if (Date.now() > deadline) throw new Error(`waited ${seconds} s in vain: ${what}`);
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}
+
+const environment = { PATH: process.env.PATH, POSTGRES_PORT: "0" };
+const write = (name, text) => writeFileSync(join(place, "data", name), text);
+mkdirSync(join(place, "data"));
+write("a.csv", HEADER + lines(0, 500));
+const up = spawn(bekk, ["up", "--http", "127.0.0.1:0"], { cwd: place, env: environment });
+let said = "";
+up.stderr.on("data", (text) => (said += text));
+up.stdout.on("data", (text) => (said += text));
+
+const browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"], headless: true });
+
+// CPU seconds that the process has used.
+function cpu() {
+  const fields = readFileSync(`/proc/${up.pid}/stat`, "utf8").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+async function run() {
+  let at;
+  await until("it says where it answers", 60, () => (at = said.match(/http:\/\/[0-9.:]+/)?.[0]));
+  const page = await browser.newPage();
+  const faults = [];
+  page.on("console", (message) => ["error", "warn"].includes(message.type()) && faults.push(message.text()));
+  page.on("pageerror", (error) => faults.push(error.message));
+  page.on("dialog", (dialog) => { faults.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
+  page.on("request", (request) => request.url().startsWith(at) || faults.push(`foreign: ${request.url()}`));
+  const text = () => page.evaluate(() => document.body.innerText);
+  const has = (what) => async () => (await text()).includes(what);
+  const open = (path) => page.goto(at + path, { waitUntil: "load" });
+
+  await page.setViewport({ width: 1280, height: 900 });
+  await open("/");
+  await until("500 rows are shown without a reload", 60, has("500 rows"));
+  appendFileSync(join(place, "data", "a.csv"), lines(500, 750));
+  await until("numbers move", 30, has("750 rows"));
+  await until("it is healthy", 30, has("Healthy"));
+  const paints = [];
+  for (let round = 0; round < 5; round += 1) {
+    await page.reload({ waitUntil: "load" });
+    await until("it paints", 10, () => page.evaluate(() => performance.getEntriesByName("first-contentful-paint").length));
+    paints.push(await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime));
+  }
+  paints.sort((a, b) => a - b);
+  console.log(`first paint: ${paints.map((ms) => ms.toFixed(0)).join(", ")} ms`);
+  check("the median first paint is not slow", paints[2] < 500, `${paints}`);
+
+  // A chart tells the value under the pointer, and by the arrow keys.
+  await new Promise((done) => setTimeout(done, 11_000));
+  const plot = await page.$("#throughput .plot .area");
+  const box = await plot.boundingBox();
+  await page.mouse.move(box.x + box.width - 1, box.y + box.height / 2);
+  const hover = () => page.$eval("#throughput .hover", (found) => found.textContent);
+  check("a chart shows the value under the pointer", /\d\d:\d\d:\d\d · applied .+ · read /.test(await hover()), await hover());
+  await page.mouse.move(5, 5);
+  await page.focus("#throughput .plot");
+  await page.keyboard.press("ArrowLeft");
+  check("and at the arrow keys", /\d\d:\d\d:\d\d · applied /.test(await hover()), await hover());
+  await page.keyboard.press("Escape");
+
+  write("b.csv", HEADER + line(1000, "<script>alert(1)</script>") + line(1001, "abc"));
+  await until("a dead letter is announced", 30, has("2 dead letters wait for you"));
+  await open("/dead-letters");
+  await until("and shown as text, its field marked", 30, () => page.$$eval("mark", (marks) => marks.some((mark) => mark.textContent === "<script>alert(1)</script>")));
+  write("bad.csv", "no,header\n1,2\n");
+  await open("/");
+  await until("a bad file is what the first line says", 30, has("A file is set aside"));
+  await open("/files?q=bad");
+  check("and found by search", (await text()).includes("its header lacks"));
+  rmSync(join(place, "data", "bad.csv"));
+
+  // PostgreSQL is stopped, as an accident would stop it.
+  await open("/");
+  await until("the page is well before the accident", 60, has("Healthy"));
+  const data = execFileSync("sh", ["-c", "find / -xdev -name postmaster.pid -path '*postgres*' 2>/dev/null | xargs grep -l . 2>/dev/null"], { encoding: "utf8" });
+  const pidOf = (file) => Number(readFileSync(file, "utf8").split("\n")[0]);
+  const port = said.match(/postgres +127\.0\.0\.1:(\d+)/)[1];
+  const postmaster = data.trim().split("\n").find((file) => readFileSync(file, "utf8").split("\n")[3] === port);
+  process.kill(pidOf(postmaster), "SIGQUIT");
+  await until("PostgreSQL is called unreachable", 30, has("PostgreSQL is unreachable"));
+  check("and what was known stays", (await text()).includes("750 rows"));
+  execFileSync(bekk, ["status"], { cwd: place, env: environment });
+  await until("it is well again", 60, has("Healthy"));
+
+  console.log("100,000 dead letters …");
+  // A file whose first thousand records are all rejects would be set aside.
+  write("many.csv", HEADER + lines(0, 500) + lines(0, 600) + lines(2_000, 102_000, "no price"));
+  await until("100,002 dead letters are counted", 120, has("100,002 dead letters wait for you"));
+  const begun = Date.now();
+  await open("/dead-letters");
+  console.log(`the dead letters' view took ${Date.now() - begun} ms`);
+  check("fifty of them are listed", (await page.$$(".letter")).length === 50);
+  check("in less than 200 kB", (await page.content()).length < 200_000);
+
+  console.log("10,000 files …");
+  for (let at = 0; at < 10_000; at += 1) write(`f${at}.csv`, HEADER + line(200_000 + at));
+  await open("/");
+  await until("10,003 files are counted", 180, has("10,003"));
+  await until("all of them are read", 180, has("10,750 rows"));
+  await open("/files?page=3");
+  check("fifty of them are listed", (await page.$$("table.files tbody tr")).length === 50);
+  check("in less than 200 kB", (await page.content()).length < 200_000);
+
+  for (const scheme of ["light", "dark"]) {
+    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+    for (const [width, height] of [[360, 740], [1280, 900], [3840, 2160]]) {
+      await page.setViewport({ width, height });
+      for (const view of VIEWS) {
+        await open(view);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+        check(`${view} fits ${width} px`, wide <= width, `it is ${wide} px wide`);
+        if (screenshots) await page.screenshot({ path: join(screenshots, `${view.replace(/\W+/g, "-").replace(/^-|-$/g, "") || "overview"}-${width}-${scheme}.png`), fullPage: width !== 3840 });
+        if (width === 3840) continue;
+        await page.evaluate(() => document.querySelectorAll("details").forEach((found) => (found.open = true)));
+        // The page's policy allows no script but its own; the debugger may.
+        await page.evaluate(axe);
+        const { violations } = await page.evaluate(() => window.axe.run());
+        const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+        const shown = serious.map(({ id, nodes }) => `${id}: ${nodes[0].html.slice(0, 200)} ${nodes[0].failureSummary}`).join("\n");
+        check(`axe finds nothing serious in ${view}, ${scheme}, ${width} px`, serious.length === 0, shown);
+      }
+    }
+  }
+  check("nothing was loaded from elsewhere, refused or thrown", faults.filter((fault) => !fault.includes("ERR_INCOMPLETE_CHUNKED")).length === 0, faults.join("\n"));
+  await page.close();
+
+  const use = async (seconds) => { const before = cpu(); await new Promise((done) => setTimeout(done, 1000 * seconds)); return (100 * (cpu() - before)) / seconds; };
+  const idle = await use(10);
+  const looking = await Promise.all(Array.from({ length: 10 }, () => browser.newPage()));
+  await Promise.all(looking.map((viewer) => viewer.goto(at, { waitUntil: "load" })));
+  const viewers = looking.map(() => fetch(`${at}/events?view=/`));
+  await new Promise((done) => setTimeout(done, 3000));
+  const watched = await use(10);
+  console.log(`CPU with 10,004 files: ${idle.toFixed(1)} % of a core while nobody looks, ${watched.toFixed(1)} % with ${viewers.length} viewers`);
+  check("ten viewers take less than 10 % of a core", watched - idle < 10);
+}
+
+let code = 0;
+try {
+  await run();
+} catch (error) {
+  code = 1;
+  console.error(`FAILED: ${error.message}\n${said}`);
+} finally {
+  await browser.close();
+  up.kill("SIGTERM");
+  await new Promise((done) => (up.exitCode === null ? up.once("exit", done) : done()));
+  rmSync(place, { recursive: true, force: true });
+}
+console.log(`${passed} passed, ${code} failed`);
+process.exit(code);
