@@ -165,7 +165,8 @@ fn numbers_move_while_somebody_looks() {
     // What has not changed is not sent again.
     let mut sizes: Vec<_> = (0..6).map(|_| next().to_string().len()).collect();
     sizes.sort_unstable();
-    assert!(sizes[0] < 200, "{sizes:?}");
+    // Rates may still fall; charts and tables are many times as long.
+    assert!(sizes[0] < 4_000, "{sizes:?}");
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
 }
 
