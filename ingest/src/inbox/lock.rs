@@ -103,11 +103,11 @@ impl InboxLock {
         Ok(())
     }
 
-    fn warn_of_stranger(&mut self, path: &Path, (process, user): (u32, u32)) {
+    fn warn_of_stranger(&mut self, path: &Path, (process, user): (u32, Option<u32>)) {
         if self.strangers.insert(path.to_owned()) {
             tracing::warn!(
-                path = %path.display(), process, user,
-                "a process of another user has locked the directory, and is not waited for; if it is an ingest, both read \
+                path = %path.display(), process, ?user,
+                "a process that is no ingest of yours has locked the directory, and is not waited for; if it is an ingest, both read \
                  the same files: end one of them"
             );
         }
@@ -135,14 +135,21 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
     }
 }
 
-/// The process that has a file locked, and its user, if that is neither ours nor root.
-fn stranger(path: &Path) -> Option<(u32, u32)> {
+/// The process that has locked a file, and its user, if that is neither ours nor root. The user is not known if the
+/// process has ended and left the lock to a child: an ingest does not.
+fn stranger(path: &Path) -> Option<(u32, Option<u32>)> {
     let Some(Holder::Process(process)) = holder(path) else {
         return None;
     };
-    let user = fs::metadata(format!("/proc/{process}")).ok()?.uid();
-    let is_ours = user == 0 || user == rustix::process::geteuid().as_raw();
-    (!is_ours).then_some((process, user))
+    match fs::metadata(format!("/proc/{process}")) {
+        Ok(found) => {
+            let user = found.uid();
+            let is_ours = user == 0 || user == rustix::process::geteuid().as_raw();
+            (!is_ours).then_some((process, Some(user)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some((process, None)),
+        Err(_) => None,
+    }
 }
 
 /// Who has a lock: nothing is known of the process if it is another container's.

@@ -164,6 +164,10 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
                 let answer =
                     api::answer_stranger(self.broker, &mut self.access, frame, peer).await?;
                 self.send(answer).await?;
+                if let Access::Granted(_) = self.access {
+                    // From now on it is not one of those that have said nothing.
+                    self.place.is_idle();
+                }
                 continue;
             };
             self.place.is_busy();
