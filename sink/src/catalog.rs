@@ -188,7 +188,9 @@ fn version_sql(table: &str) -> String {
 }
 
 impl Table {
-    /// Reads a table's description; `None` if there is no such table. `sql_name` is quoted.
+    /// Reads a table's description; `None` if there is no such table. `sql_name` is quoted, with its schema.
+    ///
+    /// Not by `to_regclass`, which fails where the role has no right to use the schema.
     pub(crate) async fn find(
         client: &Client,
         sql_name: &str,
@@ -197,7 +199,7 @@ impl Table {
             .query_opt(
                 "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text
                    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                  WHERE c.oid = to_regclass($1)",
+                  WHERE n.nspname = (parse_ident($1))[1] AND c.relname = (parse_ident($1))[2]",
                 &[&sql_name],
             )
             .await?;

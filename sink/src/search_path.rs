@@ -10,7 +10,7 @@
 use bekk_stream::TableName;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::ddl::{quote, quote_literal};
+use crate::ddl::quote_literal;
 
 /// Reads the role's path and empties it. Every function is named with its schema, and every argument has exactly the
 /// type that the function takes.
@@ -82,9 +82,10 @@ impl SearchPath {
         let found = client
             .query_opt(
                 "SELECT name FROM unnest($1::text[]) WITH ORDINALITY AS path (name, place)
-                  WHERE to_regclass(quote_ident(name) || '.' || $2::text) IS NOT NULL
+                  WHERE EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                                 WHERE n.nspname = path.name AND c.relname = $2::text)
                   ORDER BY place LIMIT 1",
-                &[&self.schemas, &quote(&table.name)],
+                &[&self.schemas, &table.name],
             )
             .await?;
         let schema = found.map_or_else(|| self.schemas[0].clone(), |row| row.get(0));

@@ -67,7 +67,7 @@ const OWNERS: &str = "\
                     WHERE a.grantee = 0 AND a.privilege_type = 'CREATE'),
            pg_get_userbyid(c.relowner)::text, coalesce(c.relowner IN (SELECT role FROM trusted), true)
       FROM pg_namespace n
-      LEFT JOIN pg_class c ON c.oid = to_regclass($2)
+      LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $2::text
      WHERE n.nspname = $1";
 
 /// Who may have put a stream's table where it is.
@@ -101,9 +101,8 @@ pub(crate) async fn place(
     is_named: bool,
 ) -> Result<Place, tokio_postgres::Error> {
     let schema = table.schema.as_deref().unwrap_or_default();
-    let sql_name = crate::ddl::quote_table(table);
     let found = client
-        .query_opt(&format!("{TRUSTED} {OWNERS}"), &[&schema, &sql_name])
+        .query_opt(&format!("{TRUSTED} {OWNERS}"), &[&schema, &table.name])
         .await?;
     let Some(row) = found else {
         return Ok(Place::Trusted);
