@@ -401,7 +401,9 @@ fn database_status(context: &Context, parts: &Parts, found: &Found) -> DatabaseS
         .map_or(DEFAULT_GROUP, |sink| sink.group.as_str());
     let asked = (group, context.config.streams.as_slice());
     match &parts.postgres {
-        Database::InUse { options, .. } => return DatabaseStatus::of(Ok(Some(options)), log, asked),
+        Database::InUse { options, .. } => {
+            return DatabaseStatus::of(Ok(Some(options)), log, asked);
+        }
         Database::Starting => return DatabaseStatus::default(),
         Database::NotNeeded => {}
     }
