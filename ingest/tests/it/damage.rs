@@ -1,6 +1,7 @@
 //! Damage to the log, to what ingest keeps beside it, and moved files: each record stays in the log once.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bekk_ingest::Summary;
@@ -191,9 +192,9 @@ fn a_file_that_is_gone_and_back_is_not_read_again() {
             fs::copy(&aside, &path).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(300));
         }
-        let mut text = fs::read_to_string(&path).unwrap();
-        text.push_str(&rows(300, 310));
-        fs::write(&path, text).unwrap();
+        // Appended: to write it anew would empty it first, which is another accident.
+        let mut file = fs::File::options().append(true).open(&path).unwrap();
+        file.write_all(rows(300, 310).as_bytes()).unwrap();
         await_count(log, 310);
     });
     assert_eq!(summary.records, 310);
