@@ -43,7 +43,9 @@ class Server:
     def start(self):
         with open(self.said, "ab") as said:
             command = [self.bekk, "log", "serve", "--listen", self.address, *self.options]
-            environment = os.environ | {"BEKK_SASL_PASSWORD": "brook"}
+            environment = dict(os.environ)
+            if "--sasl-user" in self.options:
+                environment["BEKK_SASL_PASSWORD"] = "brook"
             self.process = subprocess.Popen(
                 command, cwd=self.dir.name, stdout=said, stderr=said, env=environment
             )
