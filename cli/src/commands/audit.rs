@@ -312,7 +312,7 @@ fn print_deep(deep: &Deep) -> Result<()> {
     ))?;
     if deep.unexplained > 0 {
         print_result(&format!(
-            "  {} {} without a record: the log's beginning was removed, or a dead letter was mended by hand",
+            "  {} {} without a record: the log's beginning was removed, or a dead letter was fixed by hand",
             grouped(deep.unexplained),
             plural(deep.unexplained, "row")
         ))?;

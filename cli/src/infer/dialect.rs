@@ -202,7 +202,7 @@ impl Guess {
                 }
                 self.dialect.skip_lines = u32::try_from(first).unwrap_or(0);
                 self.remarks.push(format!(
-                    "the header is taken to stand in line {}, the first one with {width} fields",
+                    "line {} is taken as the header: the first one with {width} fields",
                     first + 1
                 ));
             }
