@@ -23,7 +23,7 @@ import uuid
 from cluster import ACLS, CONFIGS, Cluster, free_ports
 
 HEADER = "event_id,event_type,user_id,product_id,category,price,quantity,session_id,event_time".split(",")
-GUIDE = os.path.join(os.path.dirname(__file__), "../../../docs/user_guide.md")
+GUIDE = os.path.join(os.path.dirname(__file__), "../../../docs/guide/kafka.md")
 # How long a broker may take to learn of an ACL.
 SETTLE_S = 1
 

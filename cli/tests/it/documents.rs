@@ -1,0 +1,156 @@
+//! README and docs: links lead somewhere, and commands use options that exist.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::Sandbox;
+
+/// Every page of the repository that people read, by its path from the root.
+fn pages() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = Vec::new();
+    let mut folders = vec![root.join("docs")];
+    let mut paths = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(|name| root.join(name))
+        .to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "md") {
+                paths.push(path);
+            }
+        }
+    }
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        pages.push((path, text));
+    }
+    assert!(pages.len() > 15, "{} pages", pages.len());
+    pages
+}
+
+/// The lines of a page outside its blocks of code (`code` is false), or those inside.
+fn lines(text: &str, code: bool) -> Vec<&str> {
+    let mut fenced = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if (fenced || line.starts_with("    ")) == code {
+            found.push(line);
+        }
+    }
+    found
+}
+
+/// A heading's anchor, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn every_link_in_the_documents_leads_to_a_file_and_a_heading() {
+    let mut links = 0;
+    for (path, text) in pages() {
+        for line in lines(&text, false) {
+            for link in line.split("](").skip(1) {
+                let (target, _) = link.split_once(')').unwrap_or((link, ""));
+                if target.contains("://") {
+                    continue;
+                }
+                links += 1;
+                let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+                let file = match file {
+                    "" => path.clone(),
+                    file => path.parent().unwrap().join(file),
+                };
+                assert!(file.exists(), "{path:?} links to {target}");
+                if !heading.is_empty() {
+                    let page = fs::read_to_string(&file).unwrap();
+                    let headings = lines(&page, false);
+                    let mut headings = headings.iter().filter(|line| line.starts_with('#'));
+                    assert!(
+                        headings.any(|line| anchor(line) == heading),
+                        "{path:?} links to {target}, and there is no such heading"
+                    );
+                }
+            }
+        }
+    }
+    assert!(links > 30, "{links} links");
+}
+
+/// The commands in a page: whole lines of its blocks of code, and what is between backquotes.
+fn commands(text: &str) -> BTreeSet<String> {
+    let joined = text.replace("\\\n", " ");
+    let prose = lines(&joined, false).join("\n");
+    let inline = prose.split('`').skip(1).step_by(2).map(str::to_owned);
+    let blocks = lines(&joined, true).into_iter().filter_map(|line| {
+        let line = line.trim();
+        let typed = line.strip_prefix("$ ").unwrap_or(line);
+        let first = typed.split(' ').next().unwrap_or("");
+        // What a command printed is no command. Behind two blanks is what the command does.
+        (typed != line || first == "bekk" || first.contains('='))
+            .then(|| typed.split("  ").next().unwrap_or(typed).to_owned())
+    });
+    let mut found = BTreeSet::new();
+    for line in inline.chain(blocks) {
+        for command in line.split(['|', ';', '&', '>', '\n']) {
+            let command = command.split(" #").next().unwrap_or(command).trim();
+            // `[--into TABLE]` is an option that may be left out.
+            let command = command.replace(['[', ']'], "");
+            let words = command
+                .split_whitespace()
+                .skip_while(|word| word.contains('=') && !word.starts_with('-'));
+            let words: Vec<&str> = words
+                .take_while(|word| !word.contains(['…', '─']))
+                .collect();
+            if words.len() > 1 && words[0] == "bekk" && !words.contains(&"COMMAND") {
+                found.insert(words[1..].join(" "));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_in_the_documents_exists_with_its_options() {
+    let sandbox = Sandbox::bare();
+    let mut tried = BTreeSet::new();
+    for (path, text) in pages() {
+        // Its blocks are bytes, not commands.
+        if path.ends_with("format.md") {
+            continue;
+        }
+        for command in commands(&text) {
+            if !tried.insert(command.clone()) {
+                continue;
+            }
+            // A group's line, `bekk events/0: …`, is no command.
+            if command.starts_with("events/") {
+                continue;
+            }
+            let mut arguments: Vec<&str> = command.split(' ').collect();
+            arguments.push("--help");
+            let said = sandbox.run(&arguments).stderr;
+            assert!(
+                !said.contains("unexpected argument") && !said.contains("unrecognized subcommand"),
+                "{path:?}: bekk {command}: {said}"
+            );
+        }
+    }
+    assert!(tried.len() > 60, "{} commands", tried.len());
+}
