@@ -52,21 +52,24 @@ pub(crate) fn check_key(path: &Path) -> Result<()> {
 
 /// Closes `.bekk` to other users, as PostgreSQL closes its data directory.
 ///
-/// Where root runs a private PostgreSQL in it, which is another user's then, that user may pass through.
+/// Where root runs a private PostgreSQL in it, the server runs as another user, who must be able to enter.
 ///
 /// # Errors
 /// If it belongs to another user and everybody may write to it, or cannot be changed.
 pub(crate) fn close_state(base: &Path) -> Result<()> {
     let dir = base.join(".bekk");
-    let Ok(metadata) = fs::metadata(&dir) else {
+    if !dir.exists() {
         return Ok(());
-    };
+    }
     let own = rustix::process::geteuid();
-    let server = fs::metadata(dir.join("postgres/PG_VERSION"));
+    let server = fs::metadata(dir.join("postgres/data"));
     if own.is_root() && server.is_ok_and(|server| server.uid() != own.as_raw()) {
-        if metadata.mode() & 0o066 != 0 {
-            fs::set_permissions(&dir, Permissions::from_mode(0o711))
-                .with_context(|| format!("close `{}` to other users", shown_path(&dir)))?;
+        for path in [dir.join("postgres"), dir] {
+            let mode = fs::metadata(&path)?.mode() & 0o777;
+            if mode != 0o711 {
+                fs::set_permissions(&path, Permissions::from_mode(0o711))
+                    .with_context(|| format!("set the mode of `{}` to 0711", shown_path(&path)))?;
+            }
         }
         return Ok(());
     }
@@ -143,6 +146,25 @@ fn shown_without_password(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Root starts the sample twice: the second start closed the directories of the server that the first one had made.
+    #[test]
+    fn a_server_of_another_user_can_still_enter_its_directory() {
+        let base = tempfile::tempdir().unwrap();
+        let state = base.path().join(".bekk");
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        fs::create_dir_all(state.join("postgres/data")).unwrap();
+        fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
+        close_state(base.path()).unwrap();
+        assert_eq!(mode(&state), 0o700);
+        // Only root can give a directory away, and only root's server is another user's.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(state.join("postgres/data"), Some(65_534), None).unwrap();
+            close_state(base.path()).unwrap();
+            assert_eq!(mode(&state), 0o711);
+            assert_eq!(mode(&state.join("postgres")), 0o711);
+        }
+    }
 
     #[test]
     fn only_a_password_is_hidden() {
