@@ -22,6 +22,7 @@ mod monitoring;
 mod offsets;
 mod once;
 mod page;
+mod recipes;
 mod reference;
 mod replay;
 mod roles;
