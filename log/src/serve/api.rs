@@ -275,7 +275,7 @@ fn dispatch(
         LIST_OFFSETS => list_offsets::answer(broker, version, body, out)?,
         METADATA => metadata::answer(broker, version, body, reached, out)?,
         OFFSET_COMMIT => group_offsets::commit(broker, &sender, version, body, out)?,
-        OFFSET_FETCH => group_offsets::fetch(broker, version, body, out)?,
+        OFFSET_FETCH => group_offsets::fetch(broker, &sender, version, body, out)?,
         FIND_COORDINATOR => metadata::find_coordinator(broker, version, body, reached, out)?,
         CREATE_TOPICS => create_topics::answer(broker, &sender, version, body, out)?,
         DELETE_TOPICS => deletion::delete_topics(broker, &sender, body, out)?,

@@ -4,13 +4,11 @@ use super::Broker;
 use super::code::{Code, Refused};
 use super::configs::{self, Configs};
 use super::connection::Ended;
+use super::guard;
 use super::metadata::BROKER_ID;
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::TopicConfig;
-
-/// More topics than a log's owner has reason to make are refused: each takes files, memory and a thread.
-const TOPICS_MAX: usize = 256;
 
 struct Wanted<'a> {
     name: &'a str,
@@ -34,10 +32,7 @@ pub(super) fn answer(
     body.end()?;
     out.i32(0); // throttle time
     out.array(&wanted, |out, wanted| {
-        let made = match sender.may_change(Code::TOPIC_AUTHORIZATION_FAILED) {
-            Ok(()) => create(broker, wanted, validate_only),
-            Err(code) => Err((code, "this user may only read".to_owned())),
-        };
+        let made = create(broker, sender, wanted, validate_only);
         let refused = made.err();
         let code = refused.as_ref().map_or(Code::NONE, |(code, _)| *code);
         if !validate_only {
@@ -68,7 +63,13 @@ fn decode<'a>(body: &mut Reader<'a>) -> Result<Wanted<'a>, Malformed> {
     })
 }
 
-fn create(broker: &Broker, wanted: &Wanted<'_>, validate_only: bool) -> Result<(), Refused> {
+fn create(
+    broker: &Broker,
+    sender: &Sender<'_>,
+    wanted: &Wanted<'_>,
+    validate_only: bool,
+) -> Result<(), Refused> {
+    guard::check_creation(sender, wanted.name)?;
     if wanted.has_assignments {
         let text = format!("all partitions are on broker {BROKER_ID}; assign none");
         return Err((Code::INVALID_REPLICA_ASSIGNMENT, text));
@@ -90,10 +91,7 @@ fn create(broker: &Broker, wanted: &Wanted<'_>, validate_only: bool) -> Result<(
     };
     let topics = broker.client.topics()?;
     let is_new = broker.client.check_new_topic(wanted.name, config)?;
-    if is_new && topics.len() >= TOPICS_MAX {
-        let text = format!("there are {TOPICS_MAX} topics, and no more are made for clients");
-        return Err((Code::POLICY_VIOLATION, text));
-    }
+    guard::check_place(sender, is_new, topics.len())?;
     let made = match validate_only {
         true => is_new,
         false => broker.client.create_new_topic(wanted.name, config)?,

@@ -9,7 +9,7 @@ use super::Broker;
 use super::caller::{Caller, META_TOPIC};
 use super::code::Code;
 use super::connection::Ended;
-use super::guard;
+use super::guard::{self, GroupKind};
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::state::ForeignCommit;
@@ -211,10 +211,14 @@ fn note_one(
     commit: &Commit<'_>,
 ) -> Result<(), Code> {
     let (partition, next) = commit.position()?;
-    guard::check_group(broker, group)?;
+    let kind = match is_sink(sender) {
+        true => GroupKind::Sink,
+        false => GroupKind::Foreign,
+    };
+    guard::check_group(broker, group, kind)?;
     let noted = broker.store().and_then(|store| {
         let core = store.core();
-        if sender.caller == Caller::Sink && sender.is_own() {
+        if kind == GroupKind::Sink {
             return core
                 .commit_offset(group, topic, partition, next)
                 .map(|()| true);
@@ -239,8 +243,13 @@ fn note_one(
     }
 }
 
+fn is_sink(sender: &Sender<'_>) -> bool {
+    sender.caller == Caller::Sink && sender.is_own()
+}
+
 pub(super) fn fetch(
     broker: &Broker,
+    sender: &Sender<'_>,
     version: i16,
     mut body: Reader<'_>,
     out: &mut Writer,
@@ -251,7 +260,7 @@ pub(super) fn fetch(
         Ok((topic, body.array(Reader::i32)?))
     })?;
     body.end()?;
-    let (commits, code) = match commits_of(broker, group) {
+    let (commits, code) = match commits_of(broker, sender, group) {
         Ok(commits) => (commits, Code::NONE),
         Err(error) => (Vec::new(), Code::from(&error)),
     };
@@ -281,8 +290,13 @@ pub(super) fn fetch(
     Ok(())
 }
 
-/// What is committed for a group, whatever its name stands for.
-fn commits_of(broker: &Broker, group: &str) -> Result<Vec<ForeignCommit>, Error> {
+/// What is committed for a group, whatever its name stands for. A sink of ours is not told what others have committed in
+/// the name of its group.
+fn commits_of(
+    broker: &Broker,
+    sender: &Sender<'_>,
+    group: &str,
+) -> Result<Vec<ForeignCommit>, Error> {
     let store = broker.store()?;
     let core = store.core();
     let commit = |topic: &str, partition, next| ForeignCommit {
@@ -307,6 +321,14 @@ fn commits_of(broker: &Broker, group: &str) -> Result<Vec<ForeignCommit>, Error>
                 .collect())
         }
         Group::Persist => Ok(Vec::new()),
+        Group::Plain(group) if is_sink(sender) => {
+            let mut committed = core.shared.state.committed()?;
+            committed.retain(|position| position.name == group);
+            let commits = committed.iter();
+            Ok(commits
+                .map(|one| commit(&one.topic, one.partition, one.next))
+                .collect())
+        }
         Group::Plain(group) => core.shared.state.commits_of(group),
     }
 }

@@ -7,13 +7,16 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+use super::code::Code;
+use super::guard::{self, GroupKind};
 use super::guesses::Guesses;
 use super::places::Places;
 use super::requests::{Frame, Room};
 use super::visitor::{Rights, Visitor};
 use super::wire::{Malformed, Reader};
 use super::{Broker, Credentials, ServeConfig, api, connection};
-use crate::{Client, Config, Retention, TopicConfig};
+use crate::state::ForeignCommit;
+use crate::{Client, Config, Offset, Retention, TopicConfig};
 
 /// A server's inside, without its sockets.
 fn broker() -> (TempDir, Arc<Broker>) {
@@ -113,6 +116,30 @@ proptest! {
         let _ = Reader::new(&bytes).nullable_compact_string();
         let _ = Reader::new(&bytes).nullable_bytes();
     }
+}
+
+#[test]
+fn groups_of_others_leave_places_for_bekks_own() {
+    let (_dir, broker) = broker();
+    let store = broker.store().unwrap();
+    let state = &store.core().shared.state;
+    for number in 0..1_000 {
+        let commit = ForeignCommit {
+            group: format!("g{number}"),
+            topic: "t".to_owned(),
+            partition: 0,
+            next: Offset::ZERO,
+            metadata: String::new(),
+        };
+        state.put_foreign(&commit, 0).unwrap();
+    }
+    let check = |group: &str, kind, expected| {
+        let done = guard::check_group(&broker, group, kind);
+        assert_eq!(done, expected, "{group} {kind:?}");
+    };
+    check("g7", GroupKind::Foreign, Ok(()));
+    check("another", GroupKind::Foreign, Err(Code::POLICY_VIOLATION));
+    check("main", GroupKind::Sink, Ok(()));
 }
 
 #[test]

@@ -67,13 +67,28 @@ impl State {
 
     /// The groups for which something has been committed, in order.
     pub(crate) fn groups(&self) -> Result<Vec<String>, Error> {
-        let mut groups = Vec::new();
-        for kind in [b'o', b'c'] {
-            groups.extend(self.scan(&[kind], |rest, _| {
-                let name = rest.split(|byte| *byte == 0).next()?;
-                Some(std::str::from_utf8(name).ok()?.to_owned())
-            })?);
-        }
+        let mut groups = self.own_groups()?;
+        groups.extend(self.foreign_groups()?);
+        groups.sort_unstable();
+        groups.dedup();
+        Ok(groups)
+    }
+
+    /// The groups of sinks of ours, in order.
+    pub(crate) fn own_groups(&self) -> Result<Vec<String>, Error> {
+        self.groups_of(b'o')
+    }
+
+    /// The groups for which other programs have committed something, in order.
+    pub(crate) fn foreign_groups(&self) -> Result<Vec<String>, Error> {
+        self.groups_of(b'c')
+    }
+
+    fn groups_of(&self, kind: u8) -> Result<Vec<String>, Error> {
+        let mut groups = self.scan(&[kind], |rest, _| {
+            let name = rest.split(|byte| *byte == 0).next()?;
+            Some(std::str::from_utf8(name).ok()?.to_owned())
+        })?;
         groups.sort_unstable();
         groups.dedup();
         Ok(groups)
@@ -125,7 +140,16 @@ impl State {
 
     /// Whether a sink of ours has committed for the group.
     pub(crate) fn is_own_group(&self, group: &str) -> Result<bool, Error> {
-        let prefix = key(b'o', &[group, ""]);
+        self.is_group_of(b'o', group)
+    }
+
+    /// Whether another program has committed for the group.
+    pub(crate) fn is_foreign_group(&self, group: &str) -> Result<bool, Error> {
+        self.is_group_of(b'c', group)
+    }
+
+    fn is_group_of(&self, kind: u8, group: &str) -> Result<bool, Error> {
+        let prefix = key(kind, &[group, ""]);
         Ok(!self.scan(&prefix, |_, _| Some(()))?.is_empty())
     }
 

@@ -46,10 +46,14 @@ fn log_in(connection: &mut Connection, user: &str, password: &str) -> i16 {
 }
 
 fn create_topic(connection: &mut Connection) -> i16 {
+    create_topic_named(connection, "new")
+}
+
+fn create_topic_named(connection: &mut Connection, name: &str) -> i16 {
     let mut topic = CreatableTopic::default()
         .with_num_partitions(1)
         .with_replication_factor(1);
-    topic.name.0 = StrBytes::from_static_str("new");
+    topic.name.0 = StrBytes::from_string(name.to_owned());
     let request = CreateTopicsRequest::default().with_topics(vec![topic]);
     let answer: CreateTopicsResponse = connection.request(ApiKey::CreateTopics, 4, &request);
     answer.topics[0].error_code
@@ -84,9 +88,14 @@ fn what_a_sink_or_an_ingest_needs_is_not_for_others_to_change() {
     assert_eq!(delete_records(&mut stranger, 1, "t", 0, -1), (29, -1));
     // What has been applied may go.
     assert_eq!(delete_records(&mut stranger, 1, "t", 0, 4), (0, 4));
-    assert_eq!(commit(&mut sink, "bekk-hold/a", "t", &[(1, 0)]), [0]);
+    assert_eq!(
+        commit(&mut sink, "bekk-hold/a", "t", &[(0, 9), (1, 0)]),
+        [0, 0]
+    );
     assert_eq!(delete_group(&mut sink, 1, "main"), 0);
     assert_eq!(delete_topic(&mut stranger, 1, "t"), 29);
+    // An ingest has written it all, and no sink has come yet.
+    assert_eq!(delete_records(&mut stranger, 1, "t", 0, 6), (29, -1));
     assert_eq!(delete_group(&mut stranger, 1, "bekk-hold/a"), 30);
     assert_eq!(delete_group(&mut sink, 1, "bekk-hold/a"), 0);
     assert_eq!(delete_topic(&mut stranger, 1, "t"), 0);
@@ -108,6 +117,32 @@ fn sessions_and_holds_are_not_for_others() {
     );
     assert_eq!(commit(&mut stranger, "bekk-hold/a", "t", &[(0, 0)]), [30]);
     assert_eq!(served.client.begin_session("a").unwrap().number, 1);
+    served.server.stop();
+}
+
+/// A stranger commits for a group before the sink of that name has run. The sink must not believe that it has applied
+/// those records, nor that they are another database's.
+#[test]
+fn a_sink_is_told_its_own_offsets_only() {
+    let served = Served::new(|_| ());
+    let mut stranger = served.connect();
+    let mut sink = served.connect_as("bekk-sink/main");
+    assert_eq!(stranger.produce(7, batch(None, 0, 10)), (0, 0));
+    assert_eq!(commit(&mut stranger, "main", "t", &[(0, 9)]), [0]);
+    assert_eq!(committed(&mut stranger, "main", "t", 0), 9);
+    assert_eq!(committed(&mut sink, "main", "t", 0), -1);
+    assert_eq!(commit(&mut sink, "main", "t", &[(0, 2)]), [0]);
+    assert_eq!(committed(&mut sink, "main", "t", 0), 2);
+    served.server.stop();
+}
+
+#[test]
+fn topics_named_like_bekks_own_are_not_for_others_to_make() {
+    let served = Served::new(|_| ());
+    let mut stranger = served.connect();
+    assert_eq!(create_topic_named(&mut stranger, "bekk.meta"), 29);
+    let mut ingest = served.connect_as("bekk-ingest/a/1");
+    assert_eq!(create_topic_named(&mut ingest, "bekk.meta"), 0);
     served.server.stop();
 }
 
