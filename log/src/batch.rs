@@ -77,6 +77,11 @@ pub(crate) fn set_base_offset(batch: &mut [u8], offset: Offset) {
     batch[..8].copy_from_slice(&offset.get().to_be_bytes());
 }
 
+/// The CRC in the header of a whole batch.
+pub(crate) fn stored_crc(batch: &[u8]) -> u32 {
+    u32::from_be_bytes(field(batch, CRC_AT))
+}
+
 /// Sets the leader epoch, which whoever sends a batch need not know.
 pub(crate) fn set_leader_epoch(batch: &mut [u8]) {
     batch[12..16].copy_from_slice(&LEADER_EPOCH.to_be_bytes());
@@ -142,6 +147,11 @@ impl<'a> BatchView<'a> {
 
     pub(crate) fn max_timestamp_ms(&self) -> i64 {
         i64::from_be_bytes(field(self.bytes, 35))
+    }
+
+    /// The CRC of everything but offset and leader epoch.
+    pub(crate) fn crc(&self) -> u32 {
+        stored_crc(self.bytes)
     }
 
     /// What the batch is stored as.

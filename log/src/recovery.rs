@@ -8,6 +8,7 @@ use crate::files::{self, TEMPORARY, io_error};
 use crate::gap::are_covered;
 use crate::producers::Producers;
 use crate::salvage::{Known, REBUILT, finish_replacing, rebuild};
+use crate::segment_db::Crcs;
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment, Summary, db_dir};
 use crate::shared::{Shared, now_ms};
 use crate::writer::{Prepared, Writer};
@@ -37,6 +38,8 @@ struct Found {
     holes: Vec<Gap>,
     /// Whether acknowledged records may be lost that the durable mark does not know of.
     uncertain: bool,
+    /// The CRCs of the batches of the segment that was opened last, if one of them was another.
+    crcs: Crcs,
 }
 
 /// Opens the segments of a topic and sees to it that its partitions end where no offset is given twice.
@@ -176,7 +179,8 @@ impl Found {
             });
             return Ok(());
         }
-        db.check_ends()?;
+        db.check_ends()
+            .inspect_err(|_| self.crcs = db.crcs())?;
         let starts = (0..partitions).map(|partition| {
             db.start(partition)?.ok_or_else(|| Error::Corrupt {
                 path: dir.to_owned(),
@@ -205,6 +209,7 @@ impl Found {
             starts,
             ends: None,
             sealed_at_ms: None,
+            crcs: std::mem::take(&mut self.crcs),
         };
         let now = now_ms();
         let rebuilt = match rebuild(dir, &known, now) {

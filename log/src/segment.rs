@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::files::{self, FileKind, ReadFailure, io_error};
-use crate::segment_db::SegmentDb;
+use crate::segment_db::{Crcs, SegmentDb};
 use crate::wire::{Fields, put_text};
 use crate::{Error, LogId, Offset, salvage};
 
@@ -157,6 +157,8 @@ pub(crate) struct Segment {
     starts: Vec<Offset>,
     db: Mutex<Option<Arc<SegmentDb>>>,
     summary: OnceLock<Summary>,
+    /// The CRCs of its batches, noted when one of them turned out to be another.
+    crcs: OnceLock<Crcs>,
     /// Set when its directory is another segment's, or nobody's: it was made anew, or set aside.
     is_gone: AtomicBool,
 }
@@ -170,6 +172,7 @@ impl Segment {
             starts: summary.ranges.iter().map(|range| range.start).collect(),
             db: Mutex::new(None),
             summary: OnceLock::from(summary),
+            crcs: OnceLock::new(),
             is_gone: AtomicBool::new(false),
         }
     }
@@ -187,6 +190,7 @@ impl Segment {
             starts,
             db: Mutex::new(Some(db)),
             summary: OnceLock::new(),
+            crcs: OnceLock::new(),
             is_gone: AtomicBool::new(false),
         }
     }
@@ -226,13 +230,15 @@ impl Segment {
         let partitions = u32::try_from(self.starts.len()).expect("at most 1,024 partitions");
         let db = Arc::new(open_db(&self.dir, partitions)?);
         if let Some(summary) = self.summary() {
-            self.check(&db, summary)?;
+            self.check(&db, summary).inspect_err(|_| {
+                self.crcs.get_or_init(|| db.crcs());
+            })?;
         }
         *slot = Some(Arc::clone(&db));
         Ok(db)
     }
 
-    /// Checks that a sealed segment's database ends where its summary does.
+    /// Checks that a sealed segment's database ends where its summary does, and holds its own batches.
     fn check(&self, db: &SegmentDb, summary: &Summary) -> Result<(), Error> {
         for (partition, range) in (0..).zip(&summary.ranges) {
             let found = db.end(partition)?.unwrap_or(range.start);
@@ -246,7 +252,15 @@ impl Segment {
                 });
             }
         }
-        Ok(())
+        db.check_ends()
+    }
+
+    /// The CRCs of its batches, if it was open until now.
+    pub(crate) fn crcs(&self) -> Crcs {
+        match self.crcs.get() {
+            Some(crcs) => crcs.clone(),
+            None => self.slot().as_ref().map(|db| db.crcs()).unwrap_or_default(),
+        }
     }
 
     /// Closes the database, once those who use it are done; nobody opens it meanwhile. The caller uses none.
@@ -303,6 +317,11 @@ impl Segment {
             self.is_gone.store(true, Ordering::Release);
         }
         Ok(replaced)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.slot().is_some()
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Arc<SegmentDb>>> {

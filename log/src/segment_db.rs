@@ -7,12 +7,13 @@
 //! |---|---|
 //! | `a` | when the segment was begun, ms i64 |
 //! | `b` partition u32 | the partition's end when the segment was begun u64 |
-//! | `e` partition u32 | the partition's end u64 |
+//! | `e` partition u32 | the partition's end u64, CRC of its last batch u32 |
 //! | `p` partition u32, producer id i64 | what the producer has sent: epoch i16, when it last sent, ms i64, then up to five batches: first sequence i32, last sequence i32, base offset u64 |
-//! | `t` partition u32, timestamp i64 with its sign flipped | base offset u64 |
+//! | `t` partition u32, timestamp i64 with its sign flipped | base offset u64, CRC of the batch u32 |
 //!
-//! `t` is the time index: it has an entry for each batch that raises the partition's greatest timestamp, so
-//! that its order is also that of the offsets.
+//! `t` is the time index: it has an entry for each batch that raises the partition's greatest timestamp, the first one
+//! always, so that its order is also that of the offsets. The CRCs tell a partition's batches from those of another
+//! one, whose table may have got into its place; what earlier versions wrote has none.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use fjall::{Database, Keyspace, PersistMode};
 
-use crate::batch::BatchView;
+use crate::batch::{self, BatchView};
 use crate::database::{self, store_error};
 use crate::destination::Destination;
 use crate::producers::{Producer, ProducerKey, Producers};
@@ -65,6 +66,9 @@ pub(crate) struct ReadLimits {
     /// How many bytes of batches may still be read; the first of all is read in any case.
     pub(crate) bytes_left: usize,
 }
+
+/// The CRCs of batches by partition and base offset.
+pub(crate) type Crcs = Vec<HashMap<Offset, u32>>;
 
 /// Offsets from the first up to the second that a read passed because no record has them.
 pub(crate) type Hole = (Offset, Offset);
@@ -145,13 +149,14 @@ impl SegmentDb {
             .unwrap_or_else(PoisonError::into_inner);
         for put in puts {
             let base = put.base_offset.get().to_be_bytes();
-            let end = put.end_offset.get().to_be_bytes();
+            let crc = batch::stored_crc(&put.batch);
+            let end = marked(put.end_offset, crc);
             batch.insert(&self.meta, meta_key(b'e', put.partition), end);
             let newest = &mut newest[put.partition as usize];
             if newest.is_none_or(|newest| newest < put.max_timestamp_ms) {
                 *newest = Some(put.max_timestamp_ms);
                 let key = time_key(put.partition, put.max_timestamp_ms);
-                batch.insert(&self.meta, key, base);
+                batch.insert(&self.meta, key, marked(put.base_offset, crc));
             }
             batch.insert(&self.partitions[put.partition as usize], base, put.batch);
         }
@@ -205,27 +210,98 @@ impl SegmentDb {
         self.meta_offset(b'e', partition)
     }
 
-    /// Checks that each partition's last batch is whole and ends where the partition does.
+    /// Checks that each partition's first and last batch are whole, its own, and end where the partition does.
     pub(crate) fn check_ends(&self) -> Result<(), Error> {
         for (partition, keys) in (0..).zip(&self.partitions) {
             let last = keys.range::<[u8; 8], _>(..).next_back();
             let last = last.map(|entry| self.entry(entry)).transpose()?;
-            let found = match last {
-                Some((base, bytes)) => Some(self.batch(base, &bytes)?.end_offset()),
+            let noted = self.marked(&meta_key(b'e', partition))?;
+            let found = match &last {
+                Some((base, bytes)) => {
+                    let batch = self.batch(*base, bytes)?;
+                    self.check_own(partition, &batch, noted.and_then(|(_, crc)| crc))?;
+                    Some(batch.end_offset())
+                }
                 None => None,
             };
-            let noted = self.end(partition)?;
-            if found != noted {
+            let end = noted.map(|(end, _)| end);
+            if found != end {
                 let text =
                     |end: Option<Offset>| end.map_or("nothing".into(), |end| end.to_string());
                 return Err(self.corrupt(&format!(
                     "partition {partition} ends at {} and not at {}",
                     text(found),
-                    text(noted)
+                    text(end)
                 )));
+            }
+            let first = keys.range::<[u8; 8], _>(..).next();
+            if let Some((base, bytes)) = first.map(|entry| self.entry(entry)).transpose()?
+                && let Some((noted, crc)) = self.first_mark(partition)?
+                && noted == base
+            {
+                self.check_own(partition, &self.batch(base, &bytes)?, crc)?;
             }
         }
         Ok(())
+    }
+
+    fn check_own(
+        &self,
+        partition: u32,
+        batch: &BatchView<'_>,
+        noted: Option<u32>,
+    ) -> Result<(), Error> {
+        match noted {
+            Some(crc) if crc != batch.crc() => Err(self.corrupt(&format!(
+                "the batch at offset {} of partition {partition} is another than was written there",
+                batch.base_offset()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The CRCs of all batches, as far as they were noted and can be read.
+    pub(crate) fn crcs(&self) -> Crcs {
+        let partitions = 0..u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        let crcs = partitions.map(|partition| self.crcs_of(partition).unwrap_or_default());
+        crcs.collect()
+    }
+
+    fn crcs_of(&self, partition: u32) -> Result<HashMap<Offset, u32>, Error> {
+        let range = time_key(partition, i64::MIN)..=time_key(partition, i64::MAX);
+        let mut crcs = HashMap::new();
+        for entry in self.meta.range(range) {
+            let (_, value) = entry
+                .into_inner()
+                .map_err(|error| store_error("read", &self.path, error))?;
+            if let Some((base, Some(crc))) = mark(&value) {
+                crcs.insert(base, crc);
+            }
+        }
+        Ok(crcs)
+    }
+
+    /// Base offset and CRC of the first batch of a partition, as they were noted.
+    fn first_mark(&self, partition: u32) -> Result<Option<(Offset, Option<u32>)>, Error> {
+        let range = time_key(partition, i64::MIN)..=time_key(partition, i64::MAX);
+        let Some(entry) = self.meta.range(range).next() else {
+            return Ok(None);
+        };
+        let (_, value) = entry
+            .into_inner()
+            .map_err(|error| store_error("read", &self.path, error))?;
+        match mark(&value) {
+            Some(mark) => Ok(Some(mark)),
+            None => Err(self.corrupt("the time index is malformed")),
+        }
+    }
+
+    fn marked(&self, key: &[u8]) -> Result<Option<(Offset, Option<u32>)>, Error> {
+        let value = self.meta(key)?;
+        value
+            .map(|value| mark(&value))
+            .map(|mark| mark.ok_or_else(|| self.corrupt("a partition's end is malformed")))
+            .transpose()
     }
 
     /// Adds the batches from the one that holds `records.next_offset()` on, up to the limits; says whether it
@@ -430,6 +506,21 @@ fn corrupt(path: &Path, detail: &str) -> Error {
         path: path.to_owned(),
         detail: detail.to_owned(),
     }
+}
+
+/// An offset and the CRC of a batch, as `meta` holds them.
+fn marked(offset: Offset, crc: u32) -> [u8; 12] {
+    let mut value = [0; 12];
+    value[..8].copy_from_slice(&offset.get().to_be_bytes());
+    value[8..].copy_from_slice(&crc.to_be_bytes());
+    value
+}
+
+/// The offset of a value of `meta`, and the CRC, which earlier versions did not write.
+fn mark(value: &[u8]) -> Option<(Offset, Option<u32>)> {
+    let mut fields = Fields::of(value);
+    let offset = Offset::new(fields.u64()?);
+    Some((offset, fields.u32()))
 }
 
 fn partition_name(partition: u32) -> String {

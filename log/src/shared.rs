@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::producer_ids::ProducerIds;
 use crate::segment::Segment;
+use crate::segment_db::SegmentDb;
 use crate::sessions::Sessions;
 use crate::space::Space;
 use crate::state::State;
@@ -103,7 +104,7 @@ pub(crate) struct OpenSegments(Mutex<VecDeque<Arc<Segment>>>);
 impl OpenSegments {
     /// Notes that a sealed segment is about to be read, and closes the one that was not for longest if there
     /// are too many. The caller uses no segment's database: it would wait for itself.
-    pub(crate) fn touch(&self, segment: &Arc<Segment>) {
+    fn touch(&self, segment: &Arc<Segment>) {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|other| !Arc::ptr_eq(other, segment));
         recent.push_front(Arc::clone(segment));
@@ -111,6 +112,27 @@ impl OpenSegments {
         drop(recent);
         if let Some(Some(oldest)) = oldest {
             oldest.close();
+        }
+    }
+
+    /// The database of a sealed segment that is about to be read. As long as it is open it is listed here: another
+    /// reader may close it between the two, and nothing would close it again.
+    pub(crate) fn db(&self, segment: &Arc<Segment>) -> Result<Arc<SegmentDb>, Error> {
+        self.db_by(segment, || segment.db())
+    }
+
+    fn db_by(
+        &self,
+        segment: &Arc<Segment>,
+        open: impl Fn() -> Result<Arc<SegmentDb>, Error>,
+    ) -> Result<Arc<SegmentDb>, Error> {
+        loop {
+            self.touch(segment);
+            let db = open()?;
+            let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if recent.iter().any(|other| Arc::ptr_eq(other, segment)) {
+                return Ok(db);
+            }
         }
     }
 
@@ -123,7 +145,9 @@ impl OpenSegments {
     /// Closes all.
     pub(crate) fn close(&self) {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.drain(..).for_each(|segment| segment.close());
+        let all = std::mem::take(&mut *recent);
+        drop(recent);
+        all.iter().for_each(|segment| segment.close());
     }
 }
 
@@ -168,4 +192,59 @@ impl Counts {
 pub(crate) fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Offset;
+    use crate::segment::{self, Header, Summary};
+
+    /// More sealed segments than stay open, all empty.
+    fn segments(dir: &std::path::Path) -> Vec<Arc<Segment>> {
+        let make = |number| {
+            let header = Header {
+                log_id: LogId::random(),
+                topic: "t".to_owned(),
+                number,
+                partitions: 1,
+            };
+            let dir = segment::create(dir, &header).unwrap();
+            let summary = Summary {
+                sealed_at_ms: 0,
+                bytes: 0,
+                ranges: vec![segment::Range {
+                    start: Offset::ZERO,
+                    end: Offset::ZERO,
+                    newest_ms: None,
+                }],
+            };
+            Arc::new(Segment::sealed(number, dir, summary))
+        };
+        (0..OPEN_SEGMENTS_MAX as u64 + 3).map(make).collect()
+    }
+
+    #[test]
+    fn a_segment_that_others_push_out_before_it_is_open_is_listed_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = segments(dir.path());
+        let (first, others) = segments.split_first().unwrap();
+        let open = OpenSegments::default();
+        let is_first = AtomicBool::new(true);
+        let by = || {
+            if is_first.swap(false, Ordering::Relaxed) {
+                for other in others {
+                    open.db(other)?;
+                }
+            }
+            first.db()
+        };
+        drop(open.db_by(first, by).unwrap());
+        let are_open = || segments.iter().filter(|segment| segment.is_open()).count();
+        assert_eq!(are_open(), OPEN_SEGMENTS_MAX);
+        for other in others {
+            open.db(other).unwrap();
+        }
+        assert!(!first.is_open(), "nothing closes it any more");
+    }
 }

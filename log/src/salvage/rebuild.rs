@@ -7,7 +7,7 @@ use crate::batch::BatchView;
 use crate::files::{self, io_error};
 use crate::producers::{Producer, ProducerKey, Producers, Sequenced};
 use crate::segment::{self, DAMAGED, Header, Summary, db_dir};
-use crate::segment_db::{Beginning, Hole, Put, SegmentDb};
+use crate::segment_db::{Beginning, Crcs, Hole, Put, SegmentDb};
 use crate::{Applied, Error, Gap, Offset};
 
 /// What a segment made anew is called until it takes the place of the damaged one.
@@ -23,6 +23,8 @@ pub(crate) struct Known {
     /// Where each partition ends in it, if that is known.
     pub(crate) ends: Option<Vec<Offset>>,
     pub(crate) sealed_at_ms: Option<i64>,
+    /// The CRCs of its batches by partition, as far as they are known: a table may be another partition's.
+    pub(crate) crcs: Crcs,
 }
 
 /// A segment made anew, beside the damaged one.
@@ -42,7 +44,7 @@ pub(crate) struct Rebuilt {
 /// # Errors
 /// If the files cannot be read, or the new ones not be written.
 pub(crate) fn rebuild(dir: &Path, known: &Known, now_ms: i64) -> Result<Rebuilt, Error> {
-    let scan = Scan::of(dir, &known.starts, known.ends.as_deref())?;
+    let scan = Scan::of(dir, known)?;
     rebuild_from(&[scan], dir, known, now_ms)
 }
 

@@ -3,13 +3,14 @@
 //! Each batch has its CRC. Its offset stands before that, so that it is believed only where a checksum of
 //! fjall's covers it too (*sealed*), or where it continues, or is continued by, what is believed already.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::blocks::{find, read_at, whole_blocks};
-use super::kept;
+use super::{Known, kept};
 use crate::batch::{BatchView, HEADER_BYTES, LENGTH_FROM, MAGIC};
 use crate::files::{self, io_error};
 use crate::journal;
@@ -34,6 +35,7 @@ pub(crate) struct Found {
     pub(crate) file: usize,
     pub(crate) at: u64,
     pub(crate) len: usize,
+    crc: u32,
     is_sealed: bool,
 }
 
@@ -47,13 +49,10 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// Searches the segment in `dir`. `starts` is where each partition begins in it, `ends` where it ends, if that is
-    /// known: its files may be another segment's.
-    pub(crate) fn of(
-        dir: &Path,
-        starts: &[Offset],
-        ends: Option<&[Offset]>,
-    ) -> Result<Self, Error> {
+    /// Searches the segment in `dir`. Its files may be another segment's, so that only what is known to belong there
+    /// is taken.
+    pub(crate) fn of(dir: &Path, known: &Known) -> Result<Self, Error> {
+        let (starts, ends) = (&known.starts, known.ends.as_deref());
         let mut search = Search {
             scan: Self {
                 files: Vec::new(),
@@ -73,7 +72,7 @@ impl Scan {
             }
         }
         for path in files_in(&db_dir(dir)) {
-            if path.extension().is_none_or(|extension| extension != "jnl") {
+            if !is_journal(&path) {
                 continue;
             }
             search
@@ -81,9 +80,14 @@ impl Scan {
                 .map_err(|source| io_error("read", &path, source))?;
         }
         let mut scan = search.scan;
+        let journals: Vec<bool> = scan.files.iter().map(|path| is_journal(path)).collect();
+        let is_table = |one: &Found| !journals[one.file];
         for (partition, (found, start)) in scan.partitions.iter_mut().zip(starts).enumerate() {
             let end = ends.map(|ends| ends[partition]);
             found.retain(|one| one.base >= *start && end.is_none_or(|end| one.end <= end));
+            if let Some(crcs) = known.crcs.get(partition) {
+                retain_own(found, crcs, is_table);
+            }
             *found = believed(std::mem::take(found), *start);
         }
         Ok(scan)
@@ -184,7 +188,7 @@ impl Search {
             while i <= last {
                 if let Some(len) = len_of_header(&chunk[i..i + HEADER_BYTES])
                     && at + (i + len) as u64 <= range.end
-                    && let Some((base, end)) = self.parse(file, at + i as u64, len)?
+                    && let Some((base, end, crc)) = self.parse(file, at + i as u64, len)?
                     && let Some(partition) = place(file, at + i as u64, base, len)?
                     && let Some(of_partition) = self.scan.partitions.get_mut(partition)
                 {
@@ -194,6 +198,7 @@ impl Search {
                         file: number,
                         at: at + i as u64,
                         len,
+                        crc,
                         is_sealed,
                     });
                     if i + len > last {
@@ -210,12 +215,17 @@ impl Search {
         Ok(())
     }
 
-    /// The offsets of the batch at `at`, if it is whole.
-    fn parse(&mut self, file: &File, at: u64, len: usize) -> io::Result<Option<(Offset, Offset)>> {
+    /// The offsets of the batch at `at` and its CRC, if it is whole.
+    fn parse(
+        &mut self,
+        file: &File,
+        at: u64,
+        len: usize,
+    ) -> io::Result<Option<(Offset, Offset, u32)>> {
         self.bytes.resize(len, 0);
         read_at(file, &mut self.bytes, at)?;
         let batch = BatchView::parse(&self.bytes).ok();
-        Ok(batch.map(|batch| (batch.base_offset(), batch.end_offset())))
+        Ok(batch.map(|batch| (batch.base_offset(), batch.end_offset(), batch.crc())))
     }
 }
 
@@ -248,6 +258,28 @@ fn partition_of_item(file: &File, at: u64, base: Offset, len: usize) -> io::Resu
     let partition = keyspace.checked_sub(PARTITION_KEYSPACES_FROM);
     let partition = partition.and_then(|partition| usize::try_from(partition).ok());
     Ok(partition.filter(|_| is_own))
+}
+
+/// Leaves those that are not known to be others, and of a table with one that is, only those known to be its own.
+fn retain_own(
+    found: &mut Vec<Found>,
+    crcs: &HashMap<Offset, u32>,
+    is_table: impl Fn(&Found) -> bool,
+) {
+    let is_other = |one: &Found| crcs.get(&one.base).is_some_and(|crc| *crc != one.crc);
+    let others: HashSet<usize> = found
+        .iter()
+        .filter(|one| is_table(one) && is_other(one))
+        .map(|one| one.file)
+        .collect();
+    found.retain(|one| match crcs.get(&one.base) {
+        Some(crc) => *crc == one.crc,
+        None => !others.contains(&one.file),
+    });
+}
+
+fn is_journal(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "jnl")
 }
 
 /// Those that are believed, in the order of their offsets, none twice.
@@ -293,6 +325,7 @@ mod tests {
             file: 0,
             at: 0,
             len: 0,
+            crc: 0,
             is_sealed,
         }
     }

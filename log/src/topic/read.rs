@@ -6,7 +6,7 @@ use super::{TopicLog, lock};
 use crate::destination::Destination;
 use crate::gap::are_covered;
 use crate::segment::Segment;
-use crate::segment_db::{Hole, ReadLimits};
+use crate::segment_db::{Hole, ReadLimits, SegmentDb};
 use crate::shared::now_ms;
 use crate::{Applied, Error, Gap, Offset, Records, recovery};
 
@@ -72,11 +72,8 @@ impl TopicLog {
             let next_start = chain.get(i + 1).map_or(end, |next| next.start(partition));
             limits.until = next_start.min(end);
             if records.next_offset() < limits.until {
-                if segment.summary().is_some() {
-                    self.shared.open_segments.touch(segment);
-                }
-                let read = segment
-                    .db()
+                let read = self
+                    .db_of(segment)
                     .and_then(|db| db.read(partition, &mut limits, &mut records));
                 let (complete, passed) =
                     read.map_err(|error| (Some(Arc::clone(segment)), error))?;
@@ -93,6 +90,13 @@ impl TopicLog {
         self.report_holes(partition, &holes)
             .map_err(|error| (None, error))?;
         Ok(records)
+    }
+
+    fn db_of(&self, segment: &Arc<Segment>) -> Result<Arc<SegmentDb>, Error> {
+        match segment.summary() {
+            Some(_) => self.shared.open_segments.db(segment),
+            None => segment.db(),
+        }
     }
 
     /// Checks that a reader may stand at `from`, and returns the high watermark.
@@ -131,11 +135,8 @@ impl TopicLog {
             {
                 continue;
             }
-            if summary.is_some() {
-                self.shared.open_segments.touch(segment);
-            }
-            let base = segment
-                .db()
+            let base = self
+                .db_of(segment)
                 .and_then(|db| db.batch_for_time(partition, timestamp_ms));
             let base = match base {
                 Ok(Some(base)) if base < start => {

@@ -42,12 +42,12 @@ impl TopicLog {
         let known = self.known(number, at)?;
         let scans = paths
             .iter()
-            .map(|path| Scan::of(path, &known.starts, known.ends.as_deref()))
+            .map(|path| Scan::of(path, &known))
             .collect::<Result<Vec<_>, _>>()?;
         let dir = self.dir.join(segment::dir_name(number));
         let restored = match present {
             Some(segment) => segment.give_up_if(|dir| {
-                let now = Scan::of(dir, &known.starts, known.ends.as_deref())?;
+                let now = Scan::of(dir, &known)?;
                 let has = now.records();
                 let all: Vec<_> = std::iter::once(now).chain(scans).collect();
                 let rebuilt = rebuild_from(&all, dir, &known, now_ms())?;
@@ -103,6 +103,7 @@ impl TopicLog {
             starts: present.map_or(ends_before, |segment| segment.starts().to_vec()),
             ends: next.map(|next| next.starts().to_vec()),
             sealed_at_ms: Some(sealed_at_ms.unwrap_or_else(now_ms)),
+            crcs: present.map(|segment| segment.crcs()).unwrap_or_default(),
         })
     }
 

@@ -111,6 +111,7 @@ impl TopicLog {
                     .summary()
                     .map_or(now, |summary| summary.sealed_at_ms),
             ),
+            crcs: segment.crcs(),
         };
         let replaced = segment.give_up(|dir| {
             let rebuilt = rebuild(dir, &known, now)?;

@@ -223,3 +223,24 @@ fn no_damaged_file_stops_the_log_or_makes_it_wrong() {
         cases.len()
     );
 }
+
+/// One partition's tables under the names of another's, by a slip of a restore: each batch is whole, at an offset that
+/// its partition has.
+#[test]
+fn a_table_of_another_partition_is_not_taken_for_its_own() {
+    let template = whole();
+    let tables = find(template.path(), "");
+    let mut tried = 0;
+    for table in tables.iter().filter(|path| path.is_file()) {
+        let name = table.strip_prefix(template.path()).unwrap();
+        let text = name.to_string_lossy();
+        let other = PathBuf::from(text.replace("keyspaces/2/tables", "keyspaces/3/tables"));
+        let is_one = text.contains("topics/t/") && other != name;
+        if is_one && template.path().join(&other).is_file() {
+            check(template.path(), name, Damage::Other, &other);
+            check(template.path(), &other, Damage::Other, name);
+            tried += 1;
+        }
+    }
+    assert!(tried > 1, "no tables");
+}
