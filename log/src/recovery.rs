@@ -8,8 +8,8 @@ use crate::files::{self, TEMPORARY, io_error};
 use crate::gap::are_covered;
 use crate::producers::Producers;
 use crate::salvage::{Known, REBUILT, finish_replacing, rebuild};
-use crate::segment_db::Crcs;
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment, Summary, db_dir};
+use crate::segment_db::Crcs;
 use crate::shared::{Shared, now_ms};
 use crate::writer::{Prepared, Writer};
 use crate::{Applied, Error, Gap, Offset, Topic, journal};
@@ -179,8 +179,7 @@ impl Found {
             });
             return Ok(());
         }
-        db.check_ends()
-            .inspect_err(|_| self.crcs = db.crcs())?;
+        db.check_ends().inspect_err(|_| self.crcs = db.crcs())?;
         let starts = (0..partitions).map(|partition| {
             db.start(partition)?.ok_or_else(|| Error::Corrupt {
                 path: dir.to_owned(),

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio_postgres::error::SqlState;
 
-use crate::Error;
 use crate::batch::Batch;
 use crate::context::Context;
 use crate::dead_letter::{self, DeadLetter, Place};
@@ -18,6 +17,7 @@ use crate::search_path;
 use crate::session::Session;
 use crate::sqlstate::{Verdict, verdict};
 use crate::target::StreamTarget;
+use crate::{Error, PostgresError};
 
 /// A batch and all that its transaction needs to know.
 pub(crate) struct Job {
@@ -77,7 +77,7 @@ pub(crate) enum ApplyError {
     /// The record at this offset was refused because of another row, which may yet change.
     Early(u64),
     /// The session was lost while this error was being dealt with.
-    SessionLost(tokio_postgres::Error),
+    SessionLost(PostgresError),
     /// The table refused every record, one by one, which says nothing about a record. With the error that this is if
     /// the table is at fault.
     AllRefused { refused: u64, error: Box<Error> },
@@ -90,6 +90,37 @@ impl From<tokio_postgres::Error> for ApplyError {
         Self::Postgres {
             error,
             applied: None,
+        }
+    }
+}
+
+/// Why a span of rows is not in the table.
+pub(crate) enum SpanError {
+    /// The server's answer.
+    Postgres(tokio_postgres::Error),
+    /// The server took all of them without an error, and some are not there.
+    NotStored,
+}
+
+impl From<tokio_postgres::Error> for SpanError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl SpanError {
+    pub(crate) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Postgres(error) => error.code(),
+            Self::NotStored => None,
+        }
+    }
+
+    /// What is said of it.
+    pub(crate) fn cause(&self) -> PostgresError {
+        match self {
+            Self::Postgres(error) => PostgresError::from(error),
+            Self::NotStored => PostgresError::not_stored(),
         }
     }
 }
@@ -263,10 +294,12 @@ async fn write_rows(
                     ..Written::default()
                 });
             }
-            Err(error) if verdict(&error) != Verdict::Isolate => return Err(error.into()),
+            Err(SpanError::Postgres(error)) if verdict(&error) != Verdict::Isolate => {
+                return Err(error.into());
+            }
             Err(error) => {
                 if !session.roll_back_to_savepoint().await {
-                    return Err(ApplyError::SessionLost(error));
+                    return Err(ApplyError::SessionLost(error.cause()));
                 }
                 conflict = error.code() == Some(&SqlState::UNIQUE_VIOLATION);
                 if !conflict || !columns.is_staged {
@@ -283,10 +316,10 @@ async fn write_rows(
             staging_table: Some(columns.staging_table.clone()),
             ..Written::default()
         }),
-        Err(error) if verdict(&error) != Verdict::Isolate => Err(error.into()),
+        Err(SpanError::Postgres(error)) if verdict(&error) != Verdict::Isolate => Err(error.into()),
         Err(error) => {
             if !session.roll_back_to_savepoint().await {
-                return Err(ApplyError::SessionLost(error));
+                return Err(ApplyError::SessionLost(error.cause()));
             }
             isolate::isolate(session, job, columns, &error).await
         }
@@ -306,28 +339,31 @@ pub(crate) async fn end_writing(session: &Session) -> Result<(), tokio_postgres:
     session.client.batch_execute(&end).await
 }
 
-/// Copies rows straight into the table, and returns how many it took. On an error that comes from the
-/// server, the savepoint stands and has to be rolled back to.
+/// Copies rows straight into the table, and returns how many it took: all. On an error but a lost session, the
+/// savepoint stands and has to be rolled back to.
 pub(crate) async fn copy_span(
     session: &mut Session,
     columns: &ColumnSet,
     batch: &Batch,
     rows: &[u32],
-) -> Result<u64, tokio_postgres::Error> {
+) -> Result<u64, SpanError> {
     begin_writing(session).await?;
     let inserted = copy_in(session, &columns.copy_sql, batch, rows).await?;
+    if inserted != rows.len() as u64 {
+        return Err(SpanError::NotStored);
+    }
     end_writing(session).await?;
     Ok(inserted)
 }
 
 /// Copies rows into the staging table and merges them from there, and returns how many were inserted.
-/// On an error that comes from the server, the savepoint stands and has to be rolled back to.
+/// On an error but a lost session, the savepoint stands and has to be rolled back to.
 pub(crate) async fn merge_span(
     session: &mut Session,
     columns: &ColumnSet,
     batch: &Batch,
     rows: &[u32],
-) -> Result<u64, tokio_postgres::Error> {
+) -> Result<u64, SpanError> {
     if !session.staging_tables.contains(&columns.staging_table) {
         // Made outside the savepoint. If the transaction is rolled back it is made again: IF NOT EXISTS.
         session
@@ -337,20 +373,25 @@ pub(crate) async fn merge_span(
     }
     begin_writing(session).await?;
     copy_in(session, &columns.copy_staging_sql, batch, rows).await?;
-    let count_new = match &columns.count_new_sql {
-        Some(sql) => Some(
-            session
-                .client
-                .query_one(sql.as_str(), &[])
-                .await?
-                .get::<_, i64>(0),
-        ),
-        None => None,
-    };
+    let count_new = count(session, columns.count_new_sql.as_deref()).await?;
+    let changes = count(session, columns.count_changes_sql.as_deref()).await?;
     let merge = session.statement(&columns.merge_sql).await?;
-    let counted: i64 = session.client.query_one(&merge, &[]).await?.get(0);
+    let merged = session.client.query_one(&merge, &[]).await?;
+    let (inserted, changed): (i64, i64) = (merged.get(0), merged.get(1));
+    let is_appended = columns.is_appended && changed.cast_unsigned() != rows.len() as u64;
+    let missing = count(session, columns.count_missing_sql.as_deref()).await?;
+    if is_appended || changes.is_some_and(|changes| changes != changed) || missing > Some(0) {
+        return Err(SpanError::NotStored);
+    }
     end_writing(session).await?;
-    Ok(count_new.unwrap_or(counted).cast_unsigned())
+    Ok(count_new.unwrap_or(inserted).cast_unsigned())
+}
+
+async fn count(session: &Session, sql: Option<&str>) -> Result<Option<i64>, tokio_postgres::Error> {
+    match sql {
+        Some(sql) => Ok(Some(session.client.query_one(sql, &[]).await?.get(0))),
+        None => Ok(None),
+    }
 }
 
 pub(crate) async fn copy_in(

@@ -21,6 +21,7 @@ pub(crate) struct Table {
     pub(crate) unique_indexes: Vec<UniqueIndex>,
     /// Whether it, or a partition of it, has triggers of its own, that may look at each record.
     pub(crate) has_triggers: bool,
+    pub(crate) hooks: Hooks,
     pub(crate) access: Access,
 }
 
@@ -63,6 +64,25 @@ pub(crate) struct Access {
     pub(crate) role: String,
     /// The database's encoding.
     pub(crate) encoding: String,
+}
+
+/// What may make of a row something else than was written.
+#[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "answers to independent questions"
+)]
+pub(crate) struct Hooks {
+    /// Whether a trigger runs for each row before it is inserted, and may leave it out.
+    pub(crate) before_insert: bool,
+    /// Whether a trigger runs for each row before it is updated, and may leave the update out.
+    pub(crate) before_update: bool,
+    /// Whether a partition has a unique index that the table has not.
+    pub(crate) unique_partition: bool,
+    /// Whether rules rewrite its INSERT or UPDATE.
+    pub(crate) rules: bool,
+    /// Whether other tables inherit from it, whose rows are seen in it and not found by its key.
+    pub(crate) heirs: bool,
 }
 
 /// A column of a table.
@@ -150,10 +170,19 @@ const UNIQUE_INDEXES: &str = "\
      WHERE i.indrelid = $1 AND (i.indisunique OR i.indisexclusion)
      ORDER BY NOT i.indisprimary, c.relname";
 
-const TRIGGERS: &str = "\
-    SELECT EXISTS (SELECT FROM pg_trigger
-                    WHERE (tgrelid = $1 OR tgrelid IN (SELECT relid FROM pg_partition_tree($1)))
-                      AND NOT tgisinternal AND tgenabled <> 'D')";
+/// Bits of `tgtype`: 1 for each row, 2 before, 4 INSERT, 16 UPDATE.
+const HOOKS: &str = "\
+    SELECT coalesce(bool_or(true), false),
+           coalesce(bool_or(g.tgtype & 7 = 7), false), coalesce(bool_or(g.tgtype & 19 = 19), false),
+           EXISTS (SELECT FROM pg_index i JOIN pg_partition_tree($1::oid) t ON t.relid = i.indrelid
+                    WHERE t.relid <> $1 AND (i.indisunique OR i.indisexclusion)
+                      AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)),
+           EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = $1 AND r.ev_type IN ('2', '3') AND r.ev_enabled <> 'D'),
+           EXISTS (SELECT FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhparent
+                    WHERE h.inhparent = $1 AND c.relkind = 'r')
+      FROM pg_trigger g
+     WHERE (g.tgrelid = $1 OR g.tgrelid IN (SELECT relid FROM pg_partition_tree($1::oid)))
+       AND NOT g.tgisinternal AND g.tgenabled <> 'D'";
 
 const ACCESS: &str = "\
     SELECT c.relpersistence::text,
@@ -168,11 +197,12 @@ const ACCESS: &str = "\
            current_user::text, current_setting('server_encoding')
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
 
-/// The query for a table's [`TableVersion`]; `table` is an expression for its oid.
+/// The query for a table's [`TableVersion`]; `table` is an expression for its oid. What its partitions have of their own
+/// counts as well, and the files of both: another file may be an empty one.
 fn version_sql(table: &str) -> String {
     format!(
         "SELECT c.oid, hashtextextended(concat_ws(' ', c.oid, c.relkind, c.relpersistence, c.relrowsecurity, \
-                c.relforcerowsecurity, \
+                c.relforcerowsecurity, c.relhasrules, c.relhassubclass, p.files, \
                 (SELECT string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, \
                         a.atthasdef, a.attidentity, a.attgenerated, a.attcollation), ';' ORDER BY a.attnum) \
                    FROM pg_catalog.pg_attribute a \
@@ -180,10 +210,16 @@ fn version_sql(table: &str) -> String {
                 (SELECT string_agg(concat_ws(',', i.indexrelid, i.indkey, i.indisvalid, i.indisready, \
                         i.indimmediate), ';' ORDER BY i.indexrelid) \
                    FROM pg_catalog.pg_index i \
-                  WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion)), \
+                  WHERE i.indrelid = ANY (p.relids) AND (i.indisunique OR i.indisexclusion)), \
                 (SELECT string_agg(concat_ws(',', g.oid, g.tgenabled), ';' ORDER BY g.oid) \
-                   FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal)), 0) \
-           FROM pg_catalog.pg_class c WHERE c.oid = {table}"
+                   FROM pg_catalog.pg_trigger g WHERE g.tgrelid = ANY (p.relids) AND NOT g.tgisinternal)), 0) \
+           FROM pg_catalog.pg_class c \
+          CROSS JOIN LATERAL ( \
+                SELECT array_agg(t.relid) AS relids, \
+                       string_agg(pg_catalog.pg_relation_filenode(t.relid)::text, ',' ORDER BY t.relid) AS files \
+                  FROM (SELECT c.oid AS relid \
+                         UNION SELECT d.relid::oid FROM pg_catalog.pg_partition_tree(c.oid) d WHERE c.relkind = 'p') t) p \
+          WHERE c.oid = {table}"
     )
 }
 
@@ -214,7 +250,7 @@ impl Table {
             .await?;
         let columns = client.query(COLUMNS, &[&oid]).await?;
         let unique_indexes = client.query(UNIQUE_INDEXES, &[&oid]).await?;
-        let triggers = client.query_one(TRIGGERS, &[&oid]).await?;
+        let hooks = client.query_one(HOOKS, &[&oid]).await?;
         let access = client.query_one(ACCESS, &[&oid]).await?;
         Ok(Some(Self {
             version: TableVersion {
@@ -230,7 +266,14 @@ impl Table {
             kind: found.get(3),
             columns: columns.iter().map(column).collect(),
             unique_indexes: unique_indexes.iter().map(unique_index).collect(),
-            has_triggers: triggers.get(0),
+            has_triggers: hooks.get(0),
+            hooks: Hooks {
+                before_insert: hooks.get(1),
+                before_update: hooks.get(2),
+                unique_partition: hooks.get(3),
+                rules: hooks.get(4),
+                heirs: hooks.get(5),
+            },
             access: Access {
                 persistence: access.get(0),
                 has_unlogged_partition: access.get(1),

@@ -101,6 +101,14 @@ impl DeadLetter {
         self
     }
 
+    /// The same record, taken by the server and left out by a trigger.
+    pub(crate) fn not_stored(self, cause: &PostgresError) -> Self {
+        Self {
+            reason: "not_stored".to_owned(),
+            ..self.refused(cause)
+        }
+    }
+
     /// About how many bytes it takes.
     pub(crate) fn size(&self) -> usize {
         256 + self.detail.len() + self.raw.len()

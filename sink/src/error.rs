@@ -372,6 +372,20 @@ pub struct PostgresError {
 }
 
 impl PostgresError {
+    /// What is said of a row that the server took and that is not there.
+    pub(crate) fn not_stored() -> Self {
+        Self {
+            message: "the server reported no error, and the table does not have the record: a BEFORE trigger left it \
+                      out, or changed its key"
+                .to_owned(),
+            sqlstate: None,
+            detail: None,
+            hint: None,
+            column: None,
+            constraint: None,
+        }
+    }
+
     /// Whether the server spoke of a table: of its columns, a privilege, its data.
     fn is_about_a_table(&self) -> bool {
         let class = self.sqlstate.as_deref().and_then(|code| code.get(..2));

@@ -4,7 +4,7 @@
 //! before it counts. Spans that pass are applied at once, in log order, so that what has been applied when a
 //! record is judged is just what stood before it.
 
-use crate::apply::{ApplyError, Job, Written, copy_span, merge_span};
+use crate::apply::{ApplyError, Job, SpanError, Written, copy_span, merge_span};
 use crate::batch::Batch;
 use crate::dead_letter::DeadLetter;
 use crate::parents::NO_PARENT;
@@ -23,7 +23,7 @@ pub(crate) async fn isolate(
     session: &mut Session,
     job: &Job,
     columns: &ColumnSet,
-    first: &tokio_postgres::Error,
+    first: &SpanError,
 ) -> Result<Written, ApplyError> {
     let batch = &job.batch;
     let mut written = Written {
@@ -31,7 +31,7 @@ pub(crate) async fn isolate(
         ..Written::default()
     };
     let mut passed = 0;
-    let mut last_cause = PostgresError::from(first);
+    let mut last = Refused::of(first);
     // Spans still to be applied, the next one last.
     let mut spans = vec![(0, batch.rows.len())];
     if batch.rows.len() > 1 {
@@ -55,38 +55,64 @@ pub(crate) async fn isolate(
                 written.refused_run = 0;
                 passed += end - start;
             }
-            Err(error) if verdict(&error) != Verdict::Isolate => return Err(error.into()),
+            Err(SpanError::Postgres(error)) if verdict(&error) != Verdict::Isolate => {
+                return Err(error.into());
+            }
             Err(error) => {
                 if !session.roll_back_to_savepoint().await {
-                    return Err(ApplyError::SessionLost(error));
+                    return Err(ApplyError::SessionLost(error.cause()));
                 }
                 if end - start > 1 {
                     split(&mut spans, (start, end), failed_at(batch, &rows, &error));
                     continue;
                 }
-                last_cause = PostgresError::from(&error);
+                last = Refused::of(&error);
                 let offset = batch.rows[start].offset;
-                if offset >= job.final_until && is_about_another_row(&error) {
+                if offset >= job.final_until && last.is_about_another_row {
                     return Err(ApplyError::Early(offset));
                 }
                 let letter = read_again(job, batch.rows[start].offset).await?;
-                written.refused.push(letter.refused(&last_cause));
+                written.refused.push(match &error {
+                    SpanError::Postgres(_) => letter.refused(&last.cause),
+                    SpanError::NotStored => letter.not_stored(&last.cause),
+                });
                 written.refused_run += 1;
-                let lacks_parent = last_cause.sqlstate.as_deref() == Some(NO_PARENT);
+                let lacks_parent = last.cause.sqlstate.as_deref() == Some(NO_PARENT);
                 let is_enough = passed == 0 && written.refused_run >= ORPHANS_MAX;
                 if job.is_child && lacks_parent && is_enough {
                     let refused = written.refused_run;
-                    let error = Box::new(every_record_refused(job, refused, last_cause));
+                    let error = Box::new(every_record_refused(job, refused, last.cause));
                     return Err(ApplyError::AllRefused { refused, error });
                 }
             }
         }
     }
     if passed == 0 {
-        judge(job, written.refused_run, last_cause)?;
+        judge(job, written.refused_run, last)?;
     }
     written.passed = passed > 0;
     Ok(written)
+}
+
+/// Why a record was refused.
+struct Refused {
+    cause: PostgresError,
+    /// Whether that speaks about the values of the record.
+    is_about_data: bool,
+    /// Whether it is because of another row.
+    is_about_another_row: bool,
+}
+
+impl Refused {
+    fn of(error: &SpanError) -> Self {
+        let cause = error.cause();
+        Self {
+            is_about_data: matches!(error, SpanError::NotStored)
+                || is_about_data(cause.sqlstate.as_deref()),
+            is_about_another_row: matches!(error, SpanError::Postgres(error) if is_about_another_row(error)),
+            cause,
+        }
+    }
 }
 
 /// Merges one of several spans of a transaction.
@@ -95,7 +121,7 @@ async fn merge_one_span(
     columns: &ColumnSet,
     batch: &Batch,
     rows: &[u32],
-) -> Result<u64, tokio_postgres::Error> {
+) -> Result<u64, SpanError> {
     let inserted = merge_span(session, columns, batch, rows).await?;
     // The staging table empties itself at COMMIT only, and the next span must not find these rows.
     let truncate = format!("TRUNCATE {}", columns.staging_table);
@@ -104,12 +130,12 @@ async fn merge_one_span(
 }
 
 /// Where every record is refused, it may be the table that is at fault, unless that has been settled.
-fn judge(job: &Job, refused: u64, cause: PostgresError) -> Result<(), ApplyError> {
-    let is_about_data = is_about_data(cause.sqlstate.as_deref());
+fn judge(job: &Job, refused: u64, last: Refused) -> Result<(), ApplyError> {
+    let is_about_data = last.is_about_data;
     if job.may_be_refused && is_about_data {
         return Ok(());
     }
-    let error = every_record_refused(job, refused, cause);
+    let error = every_record_refused(job, refused, last.cause);
     Err(match is_about_data {
         true => ApplyError::AllRefused {
             refused,
@@ -143,7 +169,10 @@ fn split(spans: &mut Vec<(usize, usize)>, (start, end): (usize, usize), at: Opti
 }
 
 /// The row at fault, where the server names a line of the COPY: `COPY events, line 3, column price`.
-fn failed_at(batch: &Batch, sent: &[u32], error: &tokio_postgres::Error) -> Option<usize> {
+fn failed_at(batch: &Batch, sent: &[u32], error: &SpanError) -> Option<usize> {
+    let SpanError::Postgres(error) = error else {
+        return None;
+    };
     let context = error.as_db_error()?.where_()?;
     let line = copy_line(context)?;
     let row = *sent.get(line.checked_sub(1)?)? as usize;

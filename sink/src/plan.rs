@@ -66,10 +66,13 @@ pub(crate) struct Field {
 #[derive(Debug)]
 pub(crate) struct ColumnSet {
     pub(crate) names: Vec<String>,
-    /// Whether COPY can write straight into the table: no text has to be read by a type's input function.
+    /// Whether COPY can write straight into the table: no text has to be read by a type's input function, and no trigger
+    /// can change a key.
     pub(crate) is_direct: bool,
     /// Whether rows can go through the staging table: they have a key, or have to.
     pub(crate) is_staged: bool,
+    /// Whether each row becomes one of its own, as none has a key.
+    pub(crate) is_appended: bool,
     /// COPY straight into the table.
     pub(crate) copy_sql: String,
     /// The temporary table for rows whose key may exist.
@@ -78,6 +81,12 @@ pub(crate) struct ColumnSet {
     pub(crate) copy_staging_sql: String,
     /// Counts the staged rows whose key is not in the table: for tables that do not tell in RETURNING.
     pub(crate) count_new_sql: Option<String>,
+    /// Counts the staged rows that the merge is to insert or update, before it: for tables whose triggers may leave an
+    /// update out.
+    pub(crate) count_changes_sql: Option<String>,
+    /// Counts the staged rows whose key is not in the table, after the merge: for tables whose triggers may leave a row
+    /// out.
+    pub(crate) count_missing_sql: Option<String>,
     /// From the staging table into the table.
     pub(crate) merge_sql: String,
 }
@@ -219,7 +228,9 @@ impl ColumnSet {
         let hash = bekk_stream::murmur2(of.as_bytes());
         let version = target.table.version.hash;
         let staging_table = format!("pg_temp.bekk_staging_{hash:08x}{version:016x}_{number}");
-        let is_direct = !names.iter().any(|name| target.inputs.contains_key(name));
+        // What a trigger leaves out of COPY is counted; a key that it changes is not.
+        let may_move = target.is_keyed() && target.table.hooks.before_insert;
+        let is_direct = !may_move && !names.iter().any(|name| target.inputs.contains_key(name));
         let staged_columns: Vec<String> = names
             .iter()
             .map(|name| match target.inputs.contains_key(name) {
@@ -231,6 +242,7 @@ impl ColumnSet {
             names: names.to_vec(),
             is_direct,
             is_staged: target.is_keyed() || !is_direct,
+            is_appended: !target.is_keyed(),
             copy_sql: format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)"),
             create_staging_sql: format!(
                 "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {table} \
@@ -243,6 +255,9 @@ impl ColumnSet {
             ),
             // A partitioned table cannot return xmax.
             count_new_sql: (target.table.kind == "p" && target.is_keyed())
+                .then(|| count_new_sql(target, &staging_table)),
+            count_changes_sql: count_changes_sql(target, names, &staging_table),
+            count_missing_sql: (target.table.hooks.before_insert && target.is_keyed())
                 .then(|| count_new_sql(target, &staging_table)),
             merge_sql: merge_sql(target, names, &staging_table),
             staging_table,
@@ -281,13 +296,45 @@ pub(crate) fn staged_key(target: &StreamTarget) -> String {
     same.join(" AND ")
 }
 
-/// The statement returns one row with one column: how many rows were inserted, not updated.
+/// `None` where nothing but the records decides. A trigger before INSERT may change the values that an update compares,
+/// and a record without a value for each column is compared with its default.
+fn count_changes_sql(
+    target: &StreamTarget,
+    names: &[String],
+    staging_table: &str,
+) -> Option<String> {
+    let (stream, table) = (&target.stream, &target.table);
+    let hooks = table.hooks;
+    let is_counted = hooks.before_update
+        && !hooks.before_insert
+        && target.is_keyed()
+        && stream.on_conflict == OnConflict::Update
+        && stream
+            .columns
+            .iter()
+            .all(|column| names.contains(&column.name));
+    let changes = is_counted.then(|| changes(target, &|name| staged(target, "s", name)))??;
+    let same_key = staged_key(target);
+    Some(format!(
+        "SELECT pg_catalog.count(*) FROM {staging_table} s LEFT JOIN {table} t ON {same_key} \
+          WHERE ({missing}) OR {changes}",
+        table = table.sql_name,
+        missing = stream
+            .key
+            .iter()
+            .map(|name| format!("t.{} IS NULL", quote(name)))
+            .collect::<Vec<_>>()
+            .join(" AND "),
+    ))
+}
+
+/// The statement returns one row: how many rows were inserted, not updated, and how many were either.
 fn merge_sql(target: &StreamTarget, names: &[String], staging_table: &str) -> String {
     let stream = &target.stream;
     let table = &target.table.sql_name;
     let columns = quote_list(names.iter().map(String::as_str));
-    let values: Vec<String> = names.iter().map(|name| staged(target, "s", name)).collect();
-    let values = values.join(", ");
+    let sent: Vec<String> = names.iter().map(|name| staged(target, "s", name)).collect();
+    let sent = sent.join(", ");
     let is_identity = |name: &String| {
         let column = target.table.column(name);
         column.is_some_and(|column| column.identity_always)
@@ -298,61 +345,29 @@ fn merge_sql(target: &StreamTarget, names: &[String], staging_table: &str) -> St
         false => "",
     };
     let insert = format!(
-        "INSERT INTO {table} AS t ({columns}) {overriding}SELECT {values} FROM {staging_table} s"
+        "INSERT INTO {table} AS t ({columns}) {overriding}SELECT {sent} FROM {staging_table} s"
     );
     if !target.is_keyed() {
         return format!(
-            "WITH merged AS ({insert} RETURNING true) SELECT pg_catalog.count(*) FROM merged"
+            "WITH merged AS ({insert} RETURNING true) SELECT pg_catalog.count(*), pg_catalog.count(*) FROM merged"
         );
     }
     let key = quote_list(stream.key.iter().map(String::as_str));
-    let values: Vec<&TableColumn> = stream
-        .columns
-        .iter()
-        .filter(|column| !stream.key.contains(&column.name))
-        .filter_map(|column| target.table.column(&column.name))
-        .collect();
-    let action = if stream.on_conflict == OnConflict::Ignore || values.is_empty() {
-        "DO NOTHING".to_owned()
-    } else {
+    let excluded = |name: &str| format!("EXCLUDED.{}", quote(name));
+    let changes = match stream.on_conflict {
+        OnConflict::Ignore => None,
+        _ => changes(target, &excluded),
+    };
+    let action = match changes {
+        None => "DO NOTHING".to_owned(),
         // Also columns that the record does not have: they get their default, as on insert, so that the
         // outcome does not depend on whether an earlier record of the key was in the same batch.
-        let set: Vec<String> = values
-            .iter()
-            .map(|column| format!("{0} = EXCLUDED.{0}", quote(&column.name)))
-            .collect();
-        let differs: Vec<String> = values
-            .iter()
-            .map(|column| {
-                // Not every type that is read from text has an equality.
-                let is_read = target.inputs.contains_key(&column.name);
-                let side = |row| match is_read {
-                    true => as_text(&format!("{row}.{}", quote(&column.name))),
-                    false => compared(row, column),
-                };
-                let equal = match is_read || !has_equality(column) {
-                    true => "OPERATOR(pg_catalog.=)".to_owned(),
-                    false => column.operator("="),
-                };
-                let (old, new) = (side("t"), side("EXCLUDED"));
-                // IS DISTINCT FROM takes no operator of a schema that is named.
-                let differs = format!("({old} {equal} {new}) IS NOT TRUE");
-                match column.not_null {
-                    true => differs,
-                    false => format!("({differs} AND ({old} IS NOT NULL OR {new} IS NOT NULL))"),
-                }
-            })
-            .collect();
-        let newer = stream.newer_by.as_ref().map_or_else(String::new, |name| {
-            let not_older = operator(&target.table, name, ">=");
-            let name = quote(name);
-            format!(" AND (t.{name} IS NULL OR (EXCLUDED.{name} {not_older} t.{name}))")
-        });
-        format!(
-            "DO UPDATE SET {} WHERE ({}){newer}",
-            set.join(", "),
-            differs.join(" OR ")
-        )
+        Some(changes) => {
+            let set: Vec<String> = values(target)
+                .map(|column| format!("{} = {}", quote(&column.name), excluded(&column.name)))
+                .collect();
+            format!("DO UPDATE SET {} WHERE {changes}", set.join(", "))
+        }
     };
     // Of a row that was updated, xmax is the transaction that locked it for that.
     let inserted = if target.table.kind == "p" {
@@ -362,8 +377,56 @@ fn merge_sql(target: &StreamTarget, names: &[String], staging_table: &str) -> St
     };
     format!(
         "WITH merged AS ({insert} ON CONFLICT ({key}) {action} RETURNING {inserted} AS inserted) \
-         SELECT pg_catalog.count(*) FILTER (WHERE inserted) FROM merged"
+         SELECT pg_catalog.count(*) FILTER (WHERE inserted), pg_catalog.count(*) FROM merged"
     )
+}
+
+/// The table's columns that the stream has and that are not its key.
+fn values(target: &StreamTarget) -> impl Iterator<Item = &TableColumn> {
+    let stream = &target.stream;
+    let columns = stream.columns.iter();
+    columns
+        .filter(|column| !stream.key.contains(&column.name))
+        .filter_map(|column| target.table.column(&column.name))
+}
+
+/// The condition that a new row, whose values `new` names, changes the row `t` of its key; `None` if it never does.
+fn changes(target: &StreamTarget, new: &dyn Fn(&str) -> String) -> Option<String> {
+    let differs: Vec<String> = values(target)
+        .map(|column| {
+            // Not every type that is read from text has an equality.
+            let is_text = target.inputs.contains_key(&column.name) || !has_equality(column);
+            let side = |value: String| match is_text {
+                true => as_text(&value),
+                false => value,
+            };
+            let equal = match is_text {
+                true => "OPERATOR(pg_catalog.=)".to_owned(),
+                false => column.operator("="),
+            };
+            let old = side(format!("t.{}", quote(&column.name)));
+            let new = side(new(&column.name));
+            // IS DISTINCT FROM takes no operator of a schema that is named.
+            let differs = format!("({old} {equal} {new}) IS NOT TRUE");
+            match column.not_null {
+                true => differs,
+                false => format!("({differs} AND ({old} IS NOT NULL OR {new} IS NOT NULL))"),
+            }
+        })
+        .collect();
+    if differs.is_empty() {
+        return None;
+    }
+    let newer = target
+        .stream
+        .newer_by
+        .as_ref()
+        .map_or_else(String::new, |name| {
+            let not_older = operator(&target.table, name, ">=");
+            let (old, new) = (quote(name), new(name));
+            format!(" AND (t.{old} IS NULL OR ({new} {not_older} t.{old}))")
+        });
+    Some(format!("({}){newer}", differs.join(" OR ")))
 }
 
 /// The condition that two rows of tables with the same columns have the same key.

@@ -191,7 +191,8 @@ fn order(stream: &Stream, table: &Table) -> Order {
     let other_unique = table
         .unique_indexes
         .iter()
-        .any(|index| Some(&index.name) != key_index);
+        .any(|index| Some(&index.name) != key_index)
+        || table.hooks.unique_partition;
     let loose_key = !loose_keys(stream, table).is_empty();
     // Which of two versions is the greater is the collation's to say.
     let text_version = stream.newer_by.as_ref().is_some_and(|name| {

@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::board::{Claim, Doubt, Outcome};
 use crate::config::Config;
 use crate::context::Context;
+use crate::identity::{self, TableVerdict};
 use crate::migrations::MigrateError;
 use crate::offsets::{self, Counts, Taken};
 use crate::parents::NO_PARENT;
@@ -22,7 +23,7 @@ use crate::prepare::{Bounds, Source, prepare};
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, is_ended, is_of_a_pooler, verdict, wants_new_session};
 use crate::stats::{State, Stats};
-use crate::target;
+use crate::target::{self, StreamTarget};
 use crate::{Error, PostgresError};
 
 /// How long a wait for work lasts at most, so that a stop is noticed.
@@ -294,7 +295,7 @@ impl Worker<'_> {
             ApplyError::Early(offset) => {
                 self.context.board.early(claim.slot, job.batch.from, offset);
             }
-            ApplyError::SessionLost(error) => self.wait(&PostgresError::from(&error)),
+            ApplyError::SessionLost(cause) => self.wait(&cause),
             ApplyError::AllRefused { refused, error } => {
                 self.all_refused(claim, job, (refused, *error))?;
             }
@@ -403,16 +404,17 @@ impl Worker<'_> {
         let Some(session) = self.take_session()? else {
             return Ok(());
         };
+        let group = &self.context.group;
         let found = self
             .runtime
-            .block_on(target::find_again(&session, &job.target));
+            .block_on(find_again(&session, group, &job.target));
         match found {
             Ok(target) => {
                 self.session = Some(session);
                 let table = &target.table.full_name;
                 tracing::warn!(
                     table,
-                    "the table was altered; going on with it as it is now"
+                    "the table was altered or rewritten; going on with it as it is now"
                 );
                 self.context.set_target(claim.stream, target);
                 Ok(())
@@ -504,6 +506,31 @@ impl Worker<'_> {
         self.stats.waits(cause.to_string());
         self.context.sleep(self.backoff.next());
     }
+}
+
+/// Reads the description of a table again that has been altered, if it is still the one that the group has filled.
+async fn find_again(
+    session: &Session,
+    group: &str,
+    known: &StreamTarget,
+) -> Result<StreamTarget, MigrateError> {
+    let found = target::find_again(session, known).await?;
+    let stream = &known.stream;
+    match identity::judge(&identity::look(session, group, stream).await?) {
+        TableVerdict::Problem(problem) if !problem.is_a_warning() => {
+            return Err(MigrateError::Stop(problem.into_error(group, stream)));
+        }
+        TableVerdict::Problem(problem) => {
+            tracing::warn!(
+                stream = stream.name,
+                "{}; {}",
+                problem.text(stream),
+                problem.advice(group, stream)
+            );
+        }
+        TableVerdict::Same { .. } => identity::remember(session, group, stream).await?,
+    }
+    Ok(found)
 }
 
 fn micros_since(timestamp_ms: i64) -> u64 {

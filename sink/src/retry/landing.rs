@@ -5,7 +5,7 @@ use bekk_stream::OnConflict;
 use tokio_postgres::types::ToSql;
 
 use super::{Candidate, Retried, Retry};
-use crate::apply::{begin_writing, copy_in, copy_span, end_writing, merge_span};
+use crate::apply::{SpanError, begin_writing, copy_in, copy_span, end_writing, merge_span};
 use crate::batch::Batch;
 use crate::catalog::TableVersion;
 use crate::ddl::quote;
@@ -62,6 +62,7 @@ impl Retry<'_> {
                 format!("retry dead letter {}", letter.id),
                 &error,
             )),
+            Err(LandError::NotStored) => Ok(Retried::Open(PostgresError::not_stored().to_string())),
             Err(LandError::Stop(error)) => Err(error),
         }
     }
@@ -140,7 +141,7 @@ impl Retry<'_> {
         batch: &Batch,
         candidate: &Candidate,
         is_later: bool,
-    ) -> Result<bool, tokio_postgres::Error> {
+    ) -> Result<bool, LandError> {
         let stream = &self.target.stream;
         if !self.target.is_keyed() {
             if columns.is_direct {
@@ -182,6 +183,11 @@ impl Retry<'_> {
         let in_the_way = session.client.execute(&delete, &[]).await?;
         if in_the_way == 0 {
             session.client.query(&columns.merge_sql, &[]).await?;
+            if let Some(sql) = &columns.count_missing_sql
+                && session.client.query_one(sql, &[]).await?.get::<_, i64>(0) > 0
+            {
+                return Err(LandError::NotStored);
+            }
         }
         end_writing(session).await?;
         Ok(in_the_way == 0)
@@ -210,11 +216,21 @@ async fn was_retried_later(
 
 enum LandError {
     Postgres(tokio_postgres::Error),
+    NotStored,
     Stop(Error),
 }
 
 impl From<tokio_postgres::Error> for LandError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Postgres(error)
+    }
+}
+
+impl From<SpanError> for LandError {
+    fn from(error: SpanError) -> Self {
+        match error {
+            SpanError::Postgres(error) => Self::Postgres(error),
+            SpanError::NotStored => Self::NotStored,
+        }
     }
 }

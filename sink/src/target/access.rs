@@ -51,6 +51,12 @@ pub(super) fn problems(stream: &Stream, table: &Table, is_staged: bool) -> Vec<S
             )
         }));
     }
+    if table.hooks.rules && (is_keyed(stream) || is_staged) {
+        problems.push(
+            "it has rules on INSERT or UPDATE, with which PostgreSQL refuses ON CONFLICT; write them as triggers"
+                .to_owned(),
+        );
+    }
     problems.extend(key_order_problem(stream, table));
     problems
 }
@@ -170,7 +176,7 @@ fn key_order_problem(stream: &Stream, table: &Table) -> Option<String> {
 
 /// What is allowed and may lose rows, or make them dead letters.
 pub(super) fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings = hook_warnings(stream, table);
     if table.access.persistence == "u" || table.access.has_unlogged_partition {
         warnings.push(format!(
             "it is UNLOGGED: a crash of PostgreSQL empties it, and the group's offsets stay; ALTER TABLE {} SET LOGGED",
@@ -190,6 +196,36 @@ pub(super) fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
             .column(&column.name)
             .and_then(|found| narrower(column, found));
         warnings.extend(narrower);
+    }
+    warnings
+}
+
+/// What triggers, rules and inheritance make of rows without an error.
+fn hook_warnings(stream: &Stream, table: &Table) -> Vec<String> {
+    let hooks = &table.hooks;
+    let mut warnings = Vec::new();
+    if hooks.before_insert || hooks.before_update {
+        let dead = "a record that a BEFORE trigger leaves out becomes a dead letter `not_stored`";
+        let is_updated = is_keyed(stream) && stream.on_conflict == OnConflict::Update;
+        warnings.push(
+            match is_updated && hooks.before_insert && hooks.before_update {
+                false => dead.to_owned(),
+                true => format!(
+                    "{dead}, if it has a new key; an update that a trigger leaves out is not seen, since others may \
+                     change the values: bekk audit --deep compares them"
+                ),
+            },
+        );
+    }
+    if hooks.rules && !is_keyed(stream) {
+        warnings.push("its rules are not run: COPY passes them".to_owned());
+    }
+    if hooks.heirs {
+        warnings.push(
+            "other tables inherit from it: their rows are seen in it, and a record with the key of one of them is \
+             inserted beside it"
+                .to_owned(),
+        );
     }
     warnings
 }

@@ -13,6 +13,7 @@ mod groups;
 mod harness;
 mod identity;
 mod lease;
+mod left_out;
 mod letters;
 mod model;
 mod poison;

@@ -166,6 +166,7 @@ pub(super) fn in_words(reason: &str) -> &str {
         "unclosed_quote" => "quote never closed",
         "bad_quote" => "stray quote",
         "refused" => "refused by PostgreSQL",
+        "not_stored" => "left out by a trigger",
         "no_payload" => "not a record of Bekk's",
         other => other,
     }

@@ -1,0 +1,114 @@
+//! Rows that the server takes without an error and that are not in the table: triggers leave them out. Each becomes a
+//! dead letter, and none is counted as a row, or as superseded.
+
+use bekk_sink::Error;
+use bekk_stream::{OnConflict, Stream, Value};
+
+use crate::harness::{Db, Log, drain, text, two_columns};
+
+/// A trigger that does `act` to every tenth record.
+fn trigger(when: &str, act: &str) -> String {
+    format!(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+         CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN IF new.id % 10 = 3 THEN {act}; END IF; RETURN new; END $$;
+         CREATE TRIGGER act BEFORE {when} ON items FOR EACH ROW EXECUTE FUNCTION act()"
+    )
+}
+
+fn items(count: i64, name: &str) -> Vec<Vec<Value<'_>>> {
+    (0..count)
+        .map(|id| vec![Value::Int(id), text(name)])
+        .collect()
+}
+
+/// A table made by `sql`, and what was appended and applied in turn.
+fn fill(stream: &Stream, sql: &str, batches: &[&[Vec<Value<'_>>]]) -> Db {
+    let (mut db, log) = (Db::new(), Log::new());
+    db.execute(sql);
+    log.open_stream(stream);
+    for rows in batches {
+        log.append_rows(&stream.name, 0, &stream.schema(), rows);
+        drain(&db, &log, stream).unwrap();
+    }
+    db
+}
+
+fn check(db: &Db, rows: &str, counts: &str) {
+    assert_eq!(db.one("SELECT count(*) FROM items"), rows);
+    assert_eq!(
+        db.one("SELECT rows, superseded, dead, next FROM bekk.offsets"),
+        counts
+    );
+    let wrong = "SELECT count(*) FROM bekk.dead_letters WHERE reason <> 'not_stored' OR sqlstate IS NOT NULL";
+    assert_eq!(db.one(wrong), "0");
+}
+
+#[test]
+fn a_trigger_that_leaves_rows_out() {
+    let stream = two_columns();
+    let (first, again) = (items(100, "a"), items(100, "b"));
+    let sql = trigger("INSERT", "RETURN NULL");
+    let db = fill(&stream, &sql, &[&first, &again]);
+    check(&db, "90", "90|90|20|200");
+    assert_eq!(db.one("SELECT min(name) FROM items"), "b");
+    assert!(
+        db.one("SELECT detail FROM bekk.dead_letters LIMIT 1")
+            .contains("a BEFORE trigger left it out")
+    );
+}
+
+#[test]
+fn a_trigger_that_leaves_rows_out_of_a_table_without_a_key() {
+    let mut stream = two_columns();
+    stream.on_conflict = OnConflict::Append;
+    let rows = items(100, "a");
+    let sql = trigger("INSERT", "RETURN NULL").replace(" PRIMARY KEY", "");
+    let db = fill(&stream, &sql, &[&rows]);
+    check(&db, "90", "90|0|10|100");
+}
+
+#[test]
+fn a_trigger_that_changes_keys() {
+    let rows = items(100, "a");
+    let db = fill(
+        &two_columns(),
+        &trigger("INSERT", "new.id = 1000"),
+        &[&rows],
+    );
+    check(&db, "90", "90|0|10|100");
+}
+
+#[test]
+fn a_trigger_that_leaves_updates_out() {
+    let (first, again) = (items(100, "a"), items(100, "b"));
+    let sql = trigger("UPDATE", "RETURN NULL");
+    // The third time nothing is left to be updated but what is left out again.
+    let db = fill(&two_columns(), &sql, &[&first, &again, &again]);
+    check(&db, "100", "100|180|20|300");
+    assert_eq!(db.one("SELECT count(*) FROM items WHERE name = 'b'"), "90");
+}
+
+#[test]
+fn triggers_that_change_values_leave_nothing_out() {
+    let (first, again) = (items(100, "a"), items(100, "b"));
+    let sql = trigger("INSERT OR UPDATE", "new.name = upper(new.name)");
+    let db = fill(&two_columns(), &sql, &[&first, &again, &again]);
+    check(&db, "100", "100|200|0|300");
+    assert_eq!(db.one("SELECT count(*) FROM items WHERE name = 'B'"), "10");
+}
+
+/// COPY passes rules, and ON CONFLICT is refused where there are some: told before the first batch that needs it.
+#[test]
+fn a_table_with_rules_is_refused() {
+    let (mut db, log, stream) = (Db::new(), Log::new(), two_columns());
+    db.execute(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+         CREATE RULE none AS ON INSERT TO items DO INSTEAD NOTHING",
+    );
+    log.open_stream(&stream);
+    log.append_rows("items", 0, &stream.schema(), &items(3, "a"));
+    let error = drain(&db, &log, &stream).unwrap_err();
+    assert!(matches!(&error, Error::TableMismatch { .. }), "{error}");
+    assert!(error.to_string().contains("write them as triggers"));
+}
