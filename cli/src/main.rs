@@ -14,11 +14,13 @@ mod log_place;
 mod observe;
 mod open_files;
 mod pipeline;
+mod positions;
 mod screen;
 mod secrets;
 mod service;
 mod signals;
 mod status;
+mod topics;
 mod units;
 
 use std::process::ExitCode;

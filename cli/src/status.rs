@@ -12,11 +12,11 @@ use bekk_stream::Stream;
 use serde::Serialize;
 
 use crate::args::{LogArgs, PostgresArgs};
-use crate::commands::log::{TopicLine, topic_lines};
-use crate::commands::offsets::{Line, lines};
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::log_place::{LogPlace, holder};
+use crate::positions::{Line, lines};
+use crate::topics::{TopicLine, topic_lines};
 
 pub(crate) use findings::{Act, DEFAULT_GROUP, Finding, Stage};
 

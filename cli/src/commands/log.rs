@@ -1,17 +1,14 @@
 //! `bekk log`: what the log holds, whether it is whole, and the log for others.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
-use bekk_log::Client;
-use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
 use crate::args::{Global, Log, LogTopics};
 use crate::context::Context;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, grouped};
+use crate::topics::topic_lines;
 
 pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcome> {
     let context = Arc::new(Context::load(global)?);
@@ -22,60 +19,6 @@ pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcom
         Log::Salvage(args) => super::salvage::run(&context, args),
         Log::Serve(args) => super::serve::run(&context, args, screen),
     }
-}
-
-/// What a topic holds.
-#[derive(Clone, Serialize)]
-pub(crate) struct TopicLine {
-    pub(crate) topic: String,
-    /// Absent of a Kafka cluster, as is the size.
-    pub(crate) segments: Option<u32>,
-    pub(crate) bytes: Option<u64>,
-    /// Offsets that have no record any more.
-    pub(crate) lost: u64,
-    /// How long its records are kept: an age, a size in bytes, or for ever.
-    pub(crate) retention_seconds: Option<u64>,
-    pub(crate) retention_bytes: Option<u64>,
-    pub(crate) partitions: Vec<PartitionLine>,
-}
-
-#[derive(Clone, Serialize)]
-pub(crate) struct PartitionLine {
-    pub(crate) partition: u32,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-}
-
-/// What each topic holds.
-pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
-    let mut lines = Vec::new();
-    for topic in log.topics()? {
-        let size = match log.topic_size(&topic.name) {
-            Ok(size) => Some(size),
-            Err(bekk_log::Error::NotHere { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        // A Kafka cluster knows of none.
-        let lost = log.losses(&topic.name).unwrap_or_default().all;
-        let partitions = log
-            .partition_ends(&topic.name)?
-            .into_iter()
-            .map(|ends| PartitionLine {
-                partition: ends.partition,
-                start: ends.start.get(),
-                end: ends.end.get(),
-            });
-        lines.push(TopicLine {
-            topic: topic.name,
-            segments: size.map(|size| size.segments),
-            bytes: size.map(|size| size.bytes),
-            lost,
-            retention_seconds: topic.config.retention.age.map(|age| age.as_secs()),
-            retention_bytes: topic.config.retention.size,
-            partitions: partitions.collect(),
-        });
-    }
-    Ok(lines)
 }
 
 fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
@@ -97,53 +40,4 @@ fn topics(context: &Context, args: &LogTopics) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
-}
-
-impl fmt::Display for TopicLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let partitions = self.partitions.iter();
-        let offsets: u64 = partitions
-            .map(|partition| partition.end - partition.start)
-            .sum();
-        let records = offsets.saturating_sub(self.lost);
-        // On a Kafka cluster the mark at the end of a transaction takes an offset too.
-        let most = if self.segments.is_some() {
-            ""
-        } else {
-            "at most "
-        };
-        write!(
-            f,
-            "{}: {most}{} {}, ",
-            self.topic,
-            grouped(records),
-            plural(records, "record")
-        )?;
-        if self.lost > 0 {
-            let noun = plural(self.lost, "offset");
-            write!(f, "{} {noun} missing, ", grouped(self.lost))?;
-        }
-        if let (Some(segments), Some(bytes)) = (self.segments, self.bytes) {
-            let noun = plural(segments.into(), "segment");
-            write!(f, "{segments} {noun}, {} bytes, ", grouped(bytes))?;
-        }
-        write!(f, "kept {}", shown_retention(self))
-    }
-}
-
-pub(crate) fn shown_retention(line: &TopicLine) -> String {
-    let age = line.retention_seconds.map(|seconds| {
-        format!(
-            "{:.1} days",
-            Duration::from_secs(seconds).as_secs_f64() / 86_400.0
-        )
-    });
-    let size = line
-        .retention_bytes
-        .map(|bytes| format!("{} bytes", grouped(bytes)));
-    match (age, size) {
-        (None, None) => "for ever".to_owned(),
-        (Some(one), None) | (None, Some(one)) => one,
-        (Some(age), Some(size)) => format!("{age} or {size}"),
-    }
 }

@@ -11,6 +11,7 @@ pub(crate) mod ingest;
 pub(crate) mod init;
 pub(crate) mod log;
 pub(crate) mod matched;
+mod moves;
 pub(crate) mod offsets;
 pub(crate) mod psql;
 pub(crate) mod read;

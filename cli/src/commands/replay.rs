@@ -8,7 +8,7 @@ use bekk_log::Client;
 use bekk_sink::GroupOffset;
 use bekk_stream::Stream;
 
-use super::offsets::{Move, is_keyless, plan, print_moves, set};
+use super::moves::{Move, is_keyless, plan, print_moves, set};
 use super::summary::{self, Report};
 use super::{Outcome, sink};
 use crate::args::{Global, Replay, TargetArgs};

@@ -6,7 +6,7 @@ use bekk_stream::META_TOPIC;
 use jiff::Timestamp;
 
 use super::FileList;
-use crate::commands::offsets::Line;
+use crate::positions::Line;
 use crate::service::{Database, Parts, Readiness};
 use crate::status::{DEFAULT_GROUP, DatabaseStatus, Files, LogStatus, Status};
 

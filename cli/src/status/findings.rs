@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bekk_ingest::FileState;
 
 use super::Status;
-use crate::commands::offsets::Line;
+use crate::positions::Line;
 use crate::screen::{grouped, plural};
 
 /// The group of whoever names none.

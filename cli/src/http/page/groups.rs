@@ -6,8 +6,8 @@ use maud::{Markup, html};
 
 use super::Section;
 use super::layout::{nothing, tag};
-use crate::commands::offsets::{Line, shown_owner};
 use crate::observe::{GroupTotals, Snapshot};
+use crate::positions::{Line, shown_owner};
 use crate::screen::{grouped, plural};
 use crate::units::duration;
 

@@ -13,10 +13,10 @@ use super::letters::in_words;
 use super::view::View;
 use super::{Section, Site};
 use crate::args::Where;
-use crate::commands::log::{TopicLine, shown_retention};
 use crate::commands::read::{Content, Decoded, Schemas, place};
 use crate::observe::Snapshot;
 use crate::screen::{grouped, plural};
+use crate::topics::{TopicLine, shown_retention};
 use crate::units::bytes;
 
 /// Number of records on one page.

@@ -1,0 +1,132 @@
+//! How far each group has come in each partition, beside the log.
+
+use bekk_log::{Client, Offset, Verdict, judge_mark};
+use bekk_sink::{GroupOffset, Refusal};
+use bekk_stream::Stream;
+use serde::Serialize;
+
+use crate::lag::age_seconds;
+
+/// One partition of one group.
+#[derive(Clone, Serialize)]
+pub(crate) struct Line {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    pub(crate) next: u64,
+    /// Whether it counts in another log than this.
+    #[serde(rename = "other_log")]
+    pub(crate) is_of_other_log: bool,
+    /// The log's end and how far it is; absent where the log cannot be asked.
+    pub(crate) end: Option<u64>,
+    pub(crate) lag: Option<u64>,
+    /// How old the first record is that has not been applied; 0 if there is none.
+    pub(crate) lag_seconds: Option<f64>,
+    pub(crate) owner: Option<String>,
+    pub(crate) rows: u64,
+    pub(crate) superseded: u64,
+    pub(crate) dead_letters: u64,
+    /// Offsets that were passed and that the counts do not explain.
+    pub(crate) unaccounted: i64,
+    /// Why no record is applied until someone has decided, and what can be typed.
+    pub(crate) refused: Option<Refused>,
+}
+
+/// Why a partition's records are not applied, or would not be.
+#[derive(Clone, Serialize)]
+pub(crate) struct Refused {
+    pub(crate) why: String,
+    pub(crate) advice: String,
+}
+
+/// The offsets beside the log's ends, as far as this process has the log.
+pub(crate) fn lines(
+    offsets: Vec<GroupOffset>,
+    log: Option<&Client>,
+    streams: &[Stream],
+) -> Vec<Line> {
+    offsets
+        .into_iter()
+        .map(|offset| {
+            let stream = streams.iter().find(|stream| stream.name == offset.topic);
+            let refused = stream.and_then(|stream| refused(&offset, log, stream));
+            line(offset, log, refused)
+        })
+        .collect()
+}
+
+/// Why a sink would not apply a partition's records, or does not: what it has written down, or what differs now.
+fn refused(offset: &GroupOffset, log: Option<&Client>, stream: &Stream) -> Option<Refused> {
+    let (group, partition) = (&offset.group, offset.partition);
+    let of = |refusal: &Refusal| Refused {
+        why: format!("group `{group}` is refused: {}", refusal.detail),
+        advice: refusal.advice(group, stream, partition),
+    };
+    if let Some(refusal) = &offset.refusal {
+        return Some(of(refusal));
+    }
+    let log = log?;
+    if log.log_id().to_string() != offset.log_id {
+        return Some(Refused {
+            why: format!(
+                "group `{group}` counts topic `{}` in another log ({}) than this",
+                offset.topic, offset.log_id
+            ),
+            advice: bekk_sink::advice_for_lost_log(group, stream, &offset.log_id),
+        });
+    }
+    let (topic, next) = (offset.topic.as_str(), Offset::new(offset.next));
+    let mark = offset.mark.as_ref();
+    let at = log.at_mark(topic, partition, mark).ok()?;
+    match judge_mark(next, mark, &at) {
+        Verdict::Differs(difference) => {
+            let place = (topic, partition);
+            Some(of(&Refusal::of_difference(
+                place, next, mark, &at, difference,
+            )))
+        }
+        Verdict::Same | Verdict::KeptBack => None,
+    }
+}
+
+fn line(offset: GroupOffset, log: Option<&Client>, refused: Option<Refused>) -> Line {
+    let ends = log
+        .filter(|log| log.log_id().to_string() == offset.log_id)
+        .and_then(|log| log.partition_ends(&offset.topic).ok())
+        .and_then(|ends| {
+            ends.into_iter()
+                .find(|ends| ends.partition == offset.partition)
+        });
+    let end = ends.map(|ends| ends.end.get());
+    let lag_seconds = match (log, end) {
+        _ if refused.is_some() => None,
+        (Some(_), Some(end)) if end <= offset.next => Some(0.0),
+        (Some(log), Some(_)) => age_seconds(log, &offset.topic, offset.partition, offset.next),
+        _ => None,
+    };
+    Line {
+        is_of_other_log: log.is_some_and(|log| log.log_id().to_string() != offset.log_id),
+        lag_seconds,
+        // Of an offset that means nothing in this log, none is known.
+        lag: end
+            .filter(|_| refused.is_none())
+            .map(|end| end.saturating_sub(offset.next)),
+        refused,
+        unaccounted: offset.unaccounted,
+        end,
+        group: offset.group,
+        topic: offset.topic,
+        partition: offset.partition,
+        next: offset.next,
+        owner: offset.owner,
+        rows: offset.rows,
+        superseded: offset.superseded,
+        dead_letters: offset.dead,
+    }
+}
+
+/// What tells a sink from the others of its group.
+pub(crate) fn shown_owner(owner: &str) -> String {
+    let id = owner.rsplit(' ').next().unwrap_or(owner);
+    id.chars().take(8).collect()
+}
