@@ -120,6 +120,7 @@ pub use facts::{
 pub use gap::{Applied, Gap, Losses};
 pub use histogram::{Durations, Histogram};
 pub use offset::{LogId, Offset, ParseLogIdError};
+pub use peer::peer_user;
 pub use private::make_private;
 pub use record::{Record, RecordBuffer, Records};
 pub use record_mark::{AtMark, Difference, Found, RecordMark, Verdict, judge_mark};

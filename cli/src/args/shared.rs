@@ -132,6 +132,10 @@ pub(crate) struct HttpArgs {
         env = "BEKK_HTTP"
     )]
     pub(crate) http: HttpAt,
+
+    /// Show the page, and with it rows, to every user of this machine, not only to the one that runs bekk
+    #[arg(long, env = "BEKK_HTTP_OPEN")]
+    pub(crate) http_open: bool,
 }
 
 impl HttpArgs {

@@ -24,7 +24,13 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     let service = Arc::<Service>::default();
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "ingest"));
-    let _http = Http::start(args.http.unless(args.once.once), "ingest", observe, screen)?;
+    let _http = Http::start(
+        args.http.unless(args.once.once),
+        args.http.http_open,
+        "ingest",
+        observe,
+        screen,
+    )?;
     let run = Run {
         screen,
         service: &service,

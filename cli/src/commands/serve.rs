@@ -31,7 +31,13 @@ pub(crate) fn run(context: &Arc<Context>, args: &LogServe, screen: &Screen) -> R
     let service = Arc::<Service>::default();
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, context, place.clone(), "log"));
-    let _http = Http::start(args.http.http, "log serve", observe, screen)?;
+    let _http = Http::start(
+        args.http.http,
+        args.http.http_open,
+        "log serve",
+        observe,
+        screen,
+    )?;
     let run = Run {
         screen,
         service: &service,

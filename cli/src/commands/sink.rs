@@ -27,7 +27,13 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     service.awaits_postgres();
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "sink"));
-    let _http = Http::start(args.http.unless(args.once.once), "sink", observe, screen)?;
+    let _http = Http::start(
+        args.http.unless(args.once.once),
+        args.http.http_open,
+        "sink",
+        observe,
+        screen,
+    )?;
     let streams = context.targets(&args.target)?;
     let from = start(args.from)?;
     let database = context.database(&args.postgres)?;

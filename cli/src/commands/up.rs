@@ -29,7 +29,13 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     service.awaits_postgres();
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "up"));
-    let _http = Http::start(args.http.unless(args.once.once), "up", observe, screen)?;
+    let _http = Http::start(
+        args.http.unless(args.once.once),
+        args.http.http_open,
+        "up",
+        observe,
+        screen,
+    )?;
     let demo = args
         .demo
         .then(generate::Live::from_environment)

@@ -7,10 +7,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+
+use super::doors::Caller;
 
 /// Headers of every answer.
 const HEADERS: [(header::HeaderName, &str); 5] = [
@@ -55,6 +57,25 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
             .insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Answers only the user that runs Bekk, and root, where the address is this machine's alone.
+pub(super) async fn only_own(
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Caller::Other(user) = caller else {
+        return next.run(request).await;
+    };
+    let you = user.map_or_else(|| "not known".to_owned(), |user| user.to_string());
+    let own = rustix::process::geteuid().as_raw();
+    let text = format!(
+        "the page shows rows, so it answers the user that runs bekk (user id {own}) and root only; your user id is {you}.\n\
+         Look at it as that user (bekk top, ssh -L), or start bekk with --http-open to show it to every user of this machine.\n\
+         /metrics, /healthz and /readyz are for all.\n"
+    );
+    (StatusCode::FORBIDDEN, text).into_response()
 }
 
 /// Warns where others than this machine's users can ask.

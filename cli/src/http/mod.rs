@@ -1,5 +1,6 @@
 //! What a running command tells over HTTP: whether it is alive, whether it makes progress, its metrics.
 
+mod doors;
 mod exposition;
 mod guard;
 mod metrics;
@@ -20,6 +21,7 @@ pub(crate) use self::probe::ask;
 
 use crate::observe::{Observer, Sampler};
 use crate::screen::Screen;
+use doors::{Caller, Doors};
 use page::Site;
 
 /// How many ports are tried from the one that was asked for on.
@@ -58,6 +60,7 @@ impl Http {
     /// If the address cannot be had for another reason than that its port is taken.
     pub(crate) fn start(
         at: HttpAt,
+        is_open: bool,
         command: &'static str,
         observe: impl FnOnce() -> Result<Observer>,
         screen: &Screen,
@@ -78,12 +81,14 @@ impl Http {
         guard::warn_of(address);
         let site = Site::new(observe()?, command, address);
         runtime.spawn(keep_history(Arc::clone(&site)));
-        let router = router::router(site);
+        let router = router::router(site, is_open);
         let listener = {
             let _in_runtime = runtime.enter();
             tokio::net::TcpListener::from_std(listener).context("start to answer HTTP")?
         };
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        let doors = Doors::new(listener, address);
+        let router = router.into_make_service_with_connect_info::<Caller>();
+        runtime.spawn(async move { axum::serve(doors, router).await });
         let taken = match asked.port() {
             0 => String::new(),
             port if port == address.port() => String::new(),

@@ -9,7 +9,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::guard::guard;
+use super::guard::{guard, only_own};
 use super::metrics;
 use super::page::{self, Site};
 use crate::service::Service;
@@ -19,13 +19,18 @@ const JSON: &str = "application/json";
 /// The version of the text format that Prometheus asks for.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) fn router(site: Arc<Site>) -> Router {
+/// All paths; those that show rows are for `is_open` or the caller's user to decide.
+pub(super) fn router(site: Arc<Site>, is_open: bool) -> Router {
     let service = Arc::clone(site.observer().service());
     let views = Router::new();
     let views = page::paths().fold(views, |views, path| views.route(path, get(page::view)));
+    let views = views.route("/events", get(page::events));
+    let views = match is_open {
+        true => views,
+        false => views.layer(middleware::from_fn(only_own)),
+    };
     let page = views
         .route("/metrics", get(show_metrics))
-        .route("/events", get(page::events))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
         .route("/icon.svg", get(page::icon))
