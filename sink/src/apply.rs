@@ -15,7 +15,7 @@ use crate::offsets::{Begun, CORRECT_COUNTS, Counts, Move};
 use crate::plan::ColumnSet;
 use crate::search_path;
 use crate::session::Session;
-use crate::sqlstate::{Verdict, verdict};
+use crate::sqlstate::{Verdict, verdict, verdict_on_rows};
 use crate::target::StreamTarget;
 use crate::{Error, PostgresError};
 
@@ -316,7 +316,11 @@ async fn write_rows(
             staging_table: Some(columns.staging_table.clone()),
             ..Written::default()
         }),
-        Err(SpanError::Postgres(error)) if verdict(&error) != Verdict::Isolate => Err(error.into()),
+        Err(SpanError::Postgres(error))
+            if verdict_on_rows(&error, !columns.is_direct) != Verdict::Isolate =>
+        {
+            Err(error.into())
+        }
         Err(error) => {
             if !session.roll_back_to_savepoint().await {
                 return Err(ApplyError::SessionLost(error.cause()));

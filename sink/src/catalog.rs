@@ -1,8 +1,10 @@
 //! A table as PostgreSQL's catalog describes it.
 
+use bekk_stream::PostgresType;
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::ddl::quote_literal;
+use crate::input::{Guard, Part};
 
 /// A table.
 #[derive(Debug, Clone)]
@@ -93,6 +95,10 @@ pub(crate) struct TableColumn {
     pub(crate) type_text: String,
     /// The name of the type, or of a domain's base type: `int4`.
     pub(crate) base_type: String,
+    /// The type, and those that a domain is based on, down to that one.
+    types: Vec<TypeName>,
+    /// What a text must not say that the type's input function reads; `None` if it may lose a part of any.
+    pub(crate) guard: Option<Guard>,
     /// Whether that type is an enum.
     pub(crate) is_enum: bool,
     /// That type as SQL writes it, without a modifier.
@@ -114,6 +120,14 @@ pub(crate) struct TableColumn {
     pub(crate) may_update: bool,
     /// The schema of the type's comparison operators: `pg_catalog`, or an extension's.
     pub(crate) operator_schema: String,
+}
+
+/// The name of a type; of an array, that of its elements.
+#[derive(Debug, Clone)]
+struct TypeName {
+    schema: String,
+    name: String,
+    is_array: bool,
 }
 
 /// A unique index, or an exclusion constraint's.
@@ -142,7 +156,8 @@ const COLUMNS: &str = "\
            has_column_privilege(a.attrelid, a.attnum, 'UPDATE'),
            coalesce((SELECT n.nspname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
                       WHERE o.oprname = '=' AND o.oprleft = b.oid AND o.oprright = b.oid
-                        AND o.oprnamespace = b.typnamespace AND o.oprowner = b.typowner), 'pg_catalog')
+                        AND o.oprnamespace = b.typnamespace AND o.oprowner = b.typowner), 'pg_catalog'),
+           b.schemas, b.names, b.arrays, i.names, i.bounded
       FROM pg_attribute a
       LEFT JOIN pg_collation l ON l.oid = a.attcollation
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -152,8 +167,37 @@ const COLUMNS: &str = "\
                  UNION ALL
                 SELECT t.typbasetype, t.typtypmod, depth + 1
                   FROM base JOIN pg_type t ON t.oid = base.oid WHERE t.typtype = 'd')
-           SELECT t.oid, t.typname, t.typtype, t.typnamespace, t.typowner, base.typmod
-             FROM base JOIN pg_type t ON t.oid = base.oid ORDER BY depth DESC LIMIT 1) b
+           SELECT t.oid, t.typname, t.typtype, t.typnamespace, t.typowner, base.typmod,
+                  chain.schemas, chain.names, chain.arrays
+             FROM base JOIN pg_type t ON t.oid = base.oid
+            CROSS JOIN (
+                  SELECT array_agg(n.nspname::text ORDER BY base.depth) AS schemas,
+                         array_agg(e.typname::text ORDER BY base.depth) AS names,
+                         array_agg(e.oid <> t.oid ORDER BY base.depth) AS arrays
+                    FROM base JOIN pg_type t ON t.oid = base.oid
+                    JOIN pg_type e ON e.oid = CASE WHEN t.typcategory = 'A' AND t.typtype = 'b' AND t.typelem <> 0
+                                                   THEN t.typelem ELSE t.oid END
+                    JOIN pg_namespace n ON n.oid = e.typnamespace) chain
+            ORDER BY base.depth DESC LIMIT 1) b
+     CROSS JOIN LATERAL (
+           WITH RECURSIVE inside (oid, typmod) AS (
+                SELECT a.atttypid, a.atttypmod
+                 UNION
+                SELECT x.oid, x.typmod
+                  FROM inside JOIN pg_type t ON t.oid = inside.oid
+                 CROSS JOIN LATERAL (
+                       SELECT t.typbasetype, t.typtypmod WHERE t.typtype = 'd'
+                        UNION ALL
+                       SELECT t.typelem, inside.typmod WHERE t.typcategory = 'A' AND t.typtype = 'b' AND t.typelem <> 0
+                        UNION ALL
+                       SELECT r.rngsubtype, -1 FROM pg_range r
+                        WHERE t.oid IN (r.rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid)
+                        UNION ALL
+                       SELECT f.atttypid, f.atttypmod FROM pg_attribute f
+                        WHERE f.attrelid = t.typrelid AND t.typtype = 'c' AND f.attnum > 0 AND NOT f.attisdropped
+                       ) x (oid, typmod))
+           SELECT array_agg(t.typname::text) AS names, array_agg(inside.typmod >= 0) AS bounded
+             FROM inside JOIN pg_type t ON t.oid = inside.oid) i
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attnum";
 
@@ -321,6 +365,15 @@ impl Table {
 }
 
 impl TableColumn {
+    /// Whether the column is of a type, or of a domain over it.
+    pub(crate) fn is_of(&self, wanted: &PostgresType) -> bool {
+        self.types.iter().any(|own| {
+            own.name == wanted.name()
+                && own.is_array == wanted.is_array()
+                && wanted.schema().is_none_or(|schema| own.schema == schema)
+        })
+    }
+
     /// A comparison operator of the column's type with its schema, so that no other can be meant.
     pub(crate) fn operator(&self, name: &str) -> String {
         let schema = crate::ddl::quote(&self.operator_schema);
@@ -343,10 +396,28 @@ impl UniqueIndex {
 }
 
 fn column(row: &tokio_postgres::Row) -> TableColumn {
+    let schemas: Vec<String> = row.get(15);
+    let (names, arrays): (Vec<String>, Vec<bool>) = (row.get(16), row.get(17));
+    let types = schemas.into_iter().zip(names.into_iter().zip(arrays));
+    let (inside, bounded): (Vec<String>, Vec<bool>) = (row.get(18), row.get(19));
+    let parts: Vec<Part> = inside
+        .into_iter()
+        .zip(bounded)
+        .map(|(name, is_bounded)| Part { name, is_bounded })
+        .collect();
+    let base_type: String = row.get(2);
     TableColumn {
+        types: types
+            .map(|(schema, (name, is_array))| TypeName {
+                schema,
+                name,
+                is_array,
+            })
+            .collect(),
+        guard: Guard::of(&base_type, &parts),
         name: row.get(0),
         type_text: row.get(1),
-        base_type: row.get(2),
+        base_type,
         is_enum: row.get(3),
         type_modifier: row.get(4),
         not_null: row.get(5),

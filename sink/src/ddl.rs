@@ -59,11 +59,7 @@ pub(crate) fn create_table_only_sql(stream: &Stream) -> String {
     for column in &stream.columns {
         let not_null = if column.nullable { "" } else { " NOT NULL" };
         let name = quote(&column.name);
-        let _ = write!(
-            sql,
-            "\n    {name} {}{not_null},",
-            type_sql(column.column_type)
-        );
+        let _ = write!(sql, "\n    {name} {}{not_null},", column.column_type.sql());
     }
     let conditions: Vec<Condition> = conditions(stream).collect();
     if !stream
@@ -91,27 +87,6 @@ pub(crate) fn create_table_only_sql(stream: &Stream) -> String {
         );
     }
     sql
-}
-
-/// A column type in PostgreSQL's words.
-pub(crate) fn type_sql(column_type: ColumnType) -> String {
-    match column_type {
-        ColumnType::Text => "text",
-        ColumnType::Bool => "boolean",
-        ColumnType::Int2 => "smallint",
-        ColumnType::Int4 => "integer",
-        ColumnType::Int8 => "bigint",
-        ColumnType::Float4 => "real",
-        ColumnType::Float8 => "double precision",
-        ColumnType::Decimal { precision, scale } => return format!("numeric({precision},{scale})"),
-        ColumnType::Uuid => "uuid",
-        ColumnType::Date => "date",
-        ColumnType::Timestamp => "timestamp",
-        ColumnType::Timestamptz => "timestamptz",
-        ColumnType::Json => "jsonb",
-        ColumnType::Bytea => "bytea",
-    }
-    .to_owned()
 }
 
 /// A condition of a stream's column, as a table enforces it on all who write to it.
@@ -180,7 +155,11 @@ fn literal(stream: &Stream, column: &Column, text: &str) -> Option<String> {
     let canonical = String::from_utf8(canonical).ok()?;
     let is_number = matches!(
         column.column_type,
-        ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 | ColumnType::Decimal { .. }
+        ColumnType::Int2
+            | ColumnType::Int4
+            | ColumnType::Int8
+            | ColumnType::Decimal { .. }
+            | ColumnType::Numeric
     );
     Some(match is_number {
         true => canonical,

@@ -6,7 +6,8 @@ use std::fmt;
 use bekk_stream::{ColumnType, Decimal, Value};
 
 use crate::catalog::TableColumn;
-use crate::numeric;
+use crate::input::Guard;
+use crate::numeric::{self, Misfit};
 
 /// Days from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
 const EPOCH_DAYS: i32 = 10_957;
@@ -30,13 +31,17 @@ pub(crate) enum Target {
     Int8,
     Float4,
     Float8,
-    /// `key_scale` is the scale at which all values of the column are whole numbers.
+    /// `key_scale` is the scale at which all values of the column are whole numbers; `None` if there is none.
     Numeric {
         bounds: Option<(u8, u8)>,
-        key_scale: u8,
+        key_scale: Option<u8>,
     },
     Uuid,
     Date,
+    /// `time`; `step` as for timestamps.
+    Time {
+        step: i64,
+    },
     /// `timestamp` or `timestamptz`; `step` is the least difference that the column keeps, in microseconds.
     Timestamp {
         step: i64,
@@ -45,6 +50,8 @@ pub(crate) enum Target {
     Text {
         chars_max: Option<usize>,
     },
+    /// Any other type: a text that the type's own input function reads.
+    Input(Guard),
     Json,
     Jsonb,
     Bytea,
@@ -67,11 +74,12 @@ impl fmt::Display for Target {
             Self::Numeric { bounds: None, .. } => "numeric",
             Self::Uuid => "uuid",
             Self::Date => "date",
+            Self::Time { .. } => "time",
             Self::Timestamp { .. } => "timestamp",
             Self::Text {
                 chars_max: Some(max),
             } => return write!(f, "text of at most {max} characters"),
-            Self::Text { chars_max: None } => "text",
+            Self::Text { chars_max: None } | Self::Input(_) => "text",
             Self::Json => "json",
             Self::Jsonb => "jsonb",
             Self::Bytea => "bytea",
@@ -99,7 +107,14 @@ impl Refusal {
 
 impl Target {
     /// How values of a stream's column go into a table's column; `None` if they do not.
-    pub(crate) fn of(column_type: ColumnType, column: &TableColumn) -> Option<Self> {
+    pub(crate) fn of(column_type: &ColumnType, column: &TableColumn) -> Option<Self> {
+        // A type of the database has texts, if the column is of it.
+        if let ColumnType::Postgres(postgres) = column_type {
+            return match column.is_of(postgres) {
+                true => Self::of(&ColumnType::Text, column),
+                false => None,
+            };
+        }
         let modifier = column.type_modifier;
         let base = column.base_type.as_str();
         Some(match (column_type, base) {
@@ -111,11 +126,18 @@ impl Target {
             (ColumnType::Float4 | ColumnType::Float8, "float8") => Self::Float8,
             (ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8, "numeric") => Self::Numeric {
                 bounds: numeric_bounds(modifier)?,
-                key_scale: 0,
+                key_scale: Some(0),
             },
             (ColumnType::Decimal { scale, .. }, "numeric") => Self::Numeric {
                 bounds: numeric_bounds(modifier)?,
-                key_scale: scale,
+                key_scale: Some(*scale),
+            },
+            (ColumnType::Numeric, "numeric") => Self::Numeric {
+                bounds: numeric_bounds(modifier)?,
+                key_scale: None,
+            },
+            (ColumnType::Time, "time") => Self::Time {
+                step: timestamp_step(modifier),
             },
             (ColumnType::Uuid, "uuid") => Self::Uuid,
             (ColumnType::Date, "date") => Self::Date,
@@ -135,6 +157,7 @@ impl Target {
             (ColumnType::Json, "json") => Self::Json,
             (ColumnType::Json, "jsonb") => Self::Jsonb,
             (ColumnType::Bytea, "bytea") => Self::Bytea,
+            (ColumnType::Text, _) => Self::Input(column.guard?),
             _ => return None,
         })
     }
@@ -192,6 +215,26 @@ pub(crate) fn encode_value(
         (Value::Decimal(value), Target::Numeric { bounds, .. }) => {
             numeric::encode(out, fit(*value, bounds, target)?);
         }
+        (Value::Numeric(text), Target::Numeric { bounds, .. }) => {
+            numeric::encode_text(out, text, bounds).map_err(|misfit| match misfit {
+                Misfit::Decimals(scale) => too_many_decimals(text, scale),
+                Misfit::Range => Refusal::out_of_range(text, target),
+                Misfit::NoNumber => Refusal {
+                    reason: "bad_value",
+                    detail: "no number".to_owned(),
+                },
+            })?;
+        }
+        (Value::Time(micros), Target::Time { step }) => {
+            if !(0..=DAY_MICROS).contains(micros) {
+                return Err(Refusal::out_of_range(
+                    format!("microsecond {micros}"),
+                    target,
+                ));
+            }
+            check_step(*micros, step)?;
+            field(out, &micros.to_be_bytes());
+        }
         (Value::Float4(value), Target::Float4) => field(out, &value.to_be_bytes()),
         (Value::Float4(value), Target::Float8) => field(out, &f64::from(*value).to_be_bytes()),
         (Value::Float8(value), Target::Float8) => field(out, &value.to_be_bytes()),
@@ -205,6 +248,15 @@ pub(crate) fn encode_value(
         }
         (Value::Text(text) | Value::Json(text), Target::Text { chars_max }) => {
             check_length(text, chars_max)?;
+            field(out, text.as_bytes());
+        }
+        (Value::Text(text), Target::Input(guard)) => {
+            if let Some(why) = guard.refuses(text) {
+                return Err(Refusal {
+                    reason: "bad_value",
+                    detail: format!("the text {why}"),
+                });
+            }
             field(out, text.as_bytes());
         }
         (Value::Uuid(value), Target::Text { chars_max }) => {
@@ -260,12 +312,7 @@ fn fit(value: Decimal, bounds: Option<(u8, u8)>, target: Target) -> Result<Decim
     };
     let Some(unscaled) = value.rescaled(scale) else {
         return Err(if scale < value.scale {
-            Refusal {
-                reason: "too_many_decimals",
-                detail: format!(
-                    "{value}; the table's column keeps {scale} digits behind the point"
-                ),
-            }
+            too_many_decimals(value, scale)
         } else {
             Refusal::out_of_range(value, target)
         });
@@ -273,6 +320,13 @@ fn fit(value: Decimal, bounds: Option<(u8, u8)>, target: Target) -> Result<Decim
     match 10u128.checked_pow(u32::from(precision)) {
         Some(end) if unscaled.unsigned_abs() >= end => Err(Refusal::out_of_range(value, target)),
         _ => Ok(Decimal { unscaled, scale }),
+    }
+}
+
+fn too_many_decimals(value: impl fmt::Display, scale: u8) -> Refusal {
+    Refusal {
+        reason: "too_many_decimals",
+        detail: format!("{value}; the table's column keeps {scale} digits behind the point"),
     }
 }
 
@@ -292,13 +346,18 @@ fn timestamp(value: &Value<'_>, step: i64, target: Target) -> Result<i64, Refusa
         .checked_sub(EPOCH_MICROS)
         .filter(|micros| (TIMESTAMP_MIN..TIMESTAMP_END).contains(micros))
         .ok_or_else(|| Refusal::out_of_range(format!("microsecond {micros}"), target))?;
-    if since_epoch % step != 0 {
+    check_step(since_epoch, step)?;
+    Ok(since_epoch)
+}
+
+fn check_step(micros: i64, step: i64) -> Result<(), Refusal> {
+    if micros % step != 0 {
         return Err(Refusal {
             reason: "too_many_decimals",
             detail: format!("the table's column keeps steps of {step} microseconds"),
         });
     }
-    Ok(since_epoch)
+    Ok(())
 }
 
 /// Appends a value in a form whose equality is that of the values and whose order, byte by byte, is
@@ -309,12 +368,32 @@ pub(crate) fn encode_key(out: &mut Vec<u8>, value: &Value<'_>, target: Target) -
     match value {
         Value::Null => return false,
         Value::Bool(value) => out.push(u8::from(*value)),
+        // An older schema's number beside numbers of any length.
+        Value::Int(_) | Value::Decimal(_) | Value::Numeric(_)
+            if matches!(
+                target,
+                Target::Numeric {
+                    key_scale: None,
+                    ..
+                }
+            ) =>
+        {
+            match value {
+                Value::Int(value) => numeric::encode_key(out, &value.to_string()),
+                Value::Decimal(value) => numeric::encode_key(out, &value.to_string()),
+                Value::Numeric(text) => numeric::encode_key(out, text),
+                _ => unreachable!("the arm takes numbers"),
+            }
+        }
         // An older schema's integer beside decimals.
         Value::Int(value) if matches!(target, Target::Numeric { .. }) => {
             let unscaled = i128::from(*value);
             return encode_key(out, &Value::Decimal(Decimal { unscaled, scale: 0 }), target);
         }
-        Value::Int(value) | Value::Timestamp(value) | Value::Timestamptz(value) => {
+        Value::Int(value)
+        | Value::Time(value)
+        | Value::Timestamp(value)
+        | Value::Timestamptz(value) => {
             out.extend_from_slice(&(value.cast_unsigned() ^ SIGN).to_be_bytes());
         }
         Value::Date(days) => {
@@ -325,7 +404,10 @@ pub(crate) fn encode_key(out: &mut Vec<u8>, value: &Value<'_>, target: Target) -
         Value::Float8(value) => out.extend_from_slice(&float_key(*value)),
         Value::Decimal(value) => {
             let scale = match target {
-                Target::Numeric { key_scale, .. } => key_scale.max(value.scale),
+                Target::Numeric {
+                    key_scale: Some(key_scale),
+                    ..
+                } => key_scale.max(value.scale),
                 _ => value.scale,
             };
             // A value of a greater scale than the column's has been refused before, so that all have one.
@@ -333,7 +415,7 @@ pub(crate) fn encode_key(out: &mut Vec<u8>, value: &Value<'_>, target: Target) -
             out.extend_from_slice(&(unscaled.cast_unsigned() ^ (1 << 127)).to_be_bytes());
         }
         Value::Uuid(value) => out.extend_from_slice(value),
-        Value::Text(text) | Value::Json(text) => {
+        Value::Numeric(text) | Value::Text(text) | Value::Json(text) => {
             out.extend_from_slice(text.as_bytes());
             out.push(0);
         }
@@ -404,7 +486,7 @@ mod tests {
         );
         let numeric = Target::Numeric {
             bounds: Some((5, 2)),
-            key_scale: 2,
+            key_scale: Some(2),
         };
         let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
         check(
@@ -435,7 +517,7 @@ mod tests {
         };
         let numeric = Target::Numeric {
             bounds: Some((4, 2)),
-            key_scale: 2,
+            key_scale: Some(2),
         };
         let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
         check(
@@ -464,7 +546,7 @@ mod tests {
         let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
         let numeric = Target::Numeric {
             bounds: Some((4, 2)),
-            key_scale: 2,
+            key_scale: Some(2),
         };
         check(decimal(9999, 2), numeric, None);
         check(decimal(99_990, 3), numeric, None);

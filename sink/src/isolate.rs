@@ -11,7 +11,9 @@ use crate::parents::NO_PARENT;
 use crate::plan::ColumnSet;
 use crate::prepare::{Source, dead_letter_at};
 use crate::session::Session;
-use crate::sqlstate::{Verdict, is_about_another_row, is_about_data, verdict};
+use crate::sqlstate::{
+    Verdict, is_about_another_row, is_about_data, is_of_an_input, verdict_on_rows,
+};
 use crate::{Error, PostgresError};
 
 /// Number of rows without the rows they refer to, refused one by one, after which the rest of a batch is not tried.
@@ -31,7 +33,7 @@ pub(crate) async fn isolate(
         ..Written::default()
     };
     let mut passed = 0;
-    let mut last = Refused::of(first);
+    let mut last = Refused::of(first, columns);
     // Spans still to be applied, the next one last.
     let mut spans = vec![(0, batch.rows.len())];
     if batch.rows.len() > 1 {
@@ -55,7 +57,9 @@ pub(crate) async fn isolate(
                 written.refused_run = 0;
                 passed += end - start;
             }
-            Err(SpanError::Postgres(error)) if verdict(&error) != Verdict::Isolate => {
+            Err(SpanError::Postgres(error))
+                if verdict_on_rows(&error, !columns.is_direct) != Verdict::Isolate =>
+            {
                 return Err(error.into());
             }
             Err(error) => {
@@ -66,7 +70,7 @@ pub(crate) async fn isolate(
                     split(&mut spans, (start, end), failed_at(batch, &rows, &error));
                     continue;
                 }
-                last = Refused::of(&error);
+                last = Refused::of(&error, columns);
                 let offset = batch.rows[start].offset;
                 if offset >= job.final_until && last.is_about_another_row {
                     return Err(ApplyError::Early(offset));
@@ -104,11 +108,13 @@ struct Refused {
 }
 
 impl Refused {
-    fn of(error: &SpanError) -> Self {
+    fn of(error: &SpanError, columns: &ColumnSet) -> Self {
         let cause = error.cause();
+        let code = cause.sqlstate.as_deref();
         Self {
             is_about_data: matches!(error, SpanError::NotStored)
-                || is_about_data(cause.sqlstate.as_deref()),
+                || is_about_data(code)
+                || !columns.is_direct && is_of_an_input(code),
             is_about_another_row: matches!(error, SpanError::Postgres(error) if is_about_another_row(error)),
             cause,
         }

@@ -44,6 +44,7 @@ mod audit;
 mod dead_letter;
 mod groups;
 mod identity;
+mod input;
 mod isolate;
 mod offsets;
 mod refusal;

@@ -119,8 +119,8 @@ impl RowPlan {
                 });
                 continue;
             };
-            let wanted = stream.columns[position].column_type;
-            if !widens(found.column_type, wanted) {
+            let wanted = &stream.columns[position].column_type;
+            if !widens(&found.column_type, wanted) {
                 return Err(Unfit {
                     reason: "schema_mismatch",
                     column: Some(found.name.clone()),
@@ -164,7 +164,7 @@ fn has_other_key(stream: &Stream, schema: &Schema) -> bool {
     let has_other_type = |name: &String| {
         let own = stream.columns.iter().find(|column| column.name == *name);
         let found = schema.columns.iter().find(|column| column.name == *name);
-        own.map(|column| column.column_type) != found.map(|column| column.column_type)
+        own.map(|column| &column.column_type) != found.map(|column| &column.column_type)
     };
     schema.key != stream.key || stream.key.iter().any(has_other_type)
 }
@@ -197,22 +197,25 @@ fn missing_columns(target: &StreamTarget, schema: &Schema) -> Result<(), Unfit> 
     Ok(())
 }
 
-/// Whether every value of one type is a value of the other.
-fn widens(from: ColumnType, to: ColumnType) -> bool {
+/// Whether every value of one type is a value of the other, or a text that the table's type may read.
+fn widens(from: &ColumnType, to: &ColumnType) -> bool {
     use ColumnType as T;
-    let fits_decimal =
-        |digits: u8| matches!(to, T::Decimal { precision, scale } if precision - scale >= digits);
+    let fits_decimal = |digits: u8| match to {
+        T::Decimal { precision, scale } => precision - scale >= digits,
+        other => *other == T::Numeric,
+    };
     from == to
         || match from {
             T::Int2 => matches!(to, T::Int4 | T::Int8) || fits_decimal(5),
-            T::Int4 => to == T::Int8 || fits_decimal(10),
+            T::Int4 => *to == T::Int8 || fits_decimal(10),
             T::Int8 => fits_decimal(19),
-            T::Float4 => to == T::Float8,
+            T::Float4 => *to == T::Float8,
             T::Decimal { precision, scale } => {
-                matches!(to, T::Decimal { scale: wider, .. } if wider >= scale)
-                    && fits_decimal(precision - scale)
+                fits_decimal(precision - scale)
+                    && !matches!(to, T::Decimal { scale: wider, .. } if wider < scale)
             }
-            T::Date => to == T::Timestamp,
+            T::Date => *to == T::Timestamp,
+            T::Text | T::Postgres(_) => matches!(to, T::Text | T::Postgres(_)),
             _ => false,
         }
 }
@@ -458,9 +461,28 @@ pub(crate) fn compared(row: &str, column: &TableColumn) -> String {
     }
 }
 
-/// Whether a column's type has an equality that tells all values apart.
+/// Whether a column's type has an equality that tells all values apart. Of types that Bekk has no values of its own
+/// for, some have none, and some call values equal that differ.
 fn has_equality(column: &TableColumn) -> bool {
-    column.base_type != "json" && !column.equal_though_different
+    let is_known = matches!(
+        column.base_type.as_str(),
+        "bool"
+            | "int2"
+            | "int4"
+            | "int8"
+            | "float4"
+            | "float8"
+            | "numeric"
+            | "uuid"
+            | "date"
+            | "time"
+            | "timestamp"
+            | "timestamptz"
+            | "text"
+            | "varchar"
+            | "bytea"
+    );
+    (is_known || column.is_enum) && !column.equal_though_different
 }
 
 fn as_text(value: &str) -> String {

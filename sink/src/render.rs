@@ -40,6 +40,8 @@ fn push_value(line: &mut String, value: &Value<'_>) {
         Value::Date(days) => push_date(line, i64::from(*days)),
         Value::Timestamp(micros) => push_time(line, *micros),
         Value::Timestamptz(micros) => push_time(line, *micros).and_then(|()| line.write_char('Z')),
+        Value::Numeric(text) => line.write_str(text),
+        Value::Time(micros) => push_clock(line, *micros),
         Value::Text(text) | Value::Json(text) => {
             push_text(line, text);
             Ok(())
@@ -69,11 +71,15 @@ fn push_text(line: &mut String, text: &str) {
 fn push_time(line: &mut String, micros: i64) -> std::fmt::Result {
     const DAY: i64 = 86_400_000_000;
     push_date(line, micros.div_euclid(DAY))?;
-    let of_day = micros.rem_euclid(DAY);
+    line.push('T');
+    push_clock(line, micros.rem_euclid(DAY))
+}
+
+fn push_clock(line: &mut String, of_day: i64) -> std::fmt::Result {
     let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
     write!(
         line,
-        "T{:02}:{:02}:{:02}",
+        "{:02}:{:02}:{:02}",
         seconds / 3600,
         seconds / 60 % 60,
         seconds % 60

@@ -35,6 +35,21 @@ pub(crate) fn verdict(error: &tokio_postgres::Error) -> Verdict {
     }
 }
 
+/// The same of a statement in which input functions may have read the values of records (`reads_texts`).
+pub(crate) fn verdict_on_rows(error: &tokio_postgres::Error, reads_texts: bool) -> Verdict {
+    let code = error.code().map(SqlState::code);
+    match reads_texts && error.as_db_error().is_some() && is_of_an_input(code) {
+        true => Verdict::Isolate,
+        false => verdict(error),
+    }
+}
+
+/// Whether input functions refuse texts with that code, which otherwise is about the statement: those of `jsonpath` and
+/// `tsquery` speak of syntax, those of `regtype` and the like of names, and extensions give no code of their own.
+pub(crate) fn is_of_an_input(code: Option<&str>) -> bool {
+    matches!(code, Some("42601" | "42704" | "42P01" | "42883" | "XX000"))
+}
+
 fn verdict_of_code(code: &str) -> Verdict {
     match code {
         "57014" => Verdict::Halve,

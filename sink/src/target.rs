@@ -2,6 +2,7 @@
 
 mod access;
 mod conditions;
+mod types;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +11,7 @@ use bekk_stream::{ColumnType, OnConflict, SchemaId, Stream, TableName};
 use tokio_postgres::Client;
 
 use crate::catalog::{Table, TableColumn};
-use crate::ddl::{
-    create_table_only_sql, create_table_sql, quote, quote_list, quote_table, type_sql,
-};
+use crate::ddl::{create_table_only_sql, create_table_sql, quote, quote_list, quote_table};
 use crate::encode::Target;
 use crate::migrations::MigrateError;
 use crate::plan::{ColumnSet, Plan};
@@ -115,7 +114,7 @@ pub(crate) async fn prepare_table(
     let table = match Table::find(client, &sql_name).await? {
         Some(table) => table,
         None => {
-            let mut named = stream.clone();
+            let mut named = types::resolved(session, stream).await?;
             named.table = name.clone();
             let create = match &stream.table.schema {
                 Some(_) => create_table_sql(&named),
@@ -183,6 +182,11 @@ pub(crate) async fn find_target(session: &Session, stream: &Stream) -> Result<St
     }
 }
 
+/// Whether a type's values are texts, in whatever order the table's column has them.
+pub(crate) fn is_text(column_type: &ColumnType) -> bool {
+    matches!(column_type, ColumnType::Text | ColumnType::Postgres(_))
+}
+
 fn order(stream: &Stream, table: &Table) -> Order {
     if !is_keyed(stream) {
         return Order::Log;
@@ -199,7 +203,7 @@ fn order(stream: &Stream, table: &Table) -> Order {
         stream
             .columns
             .iter()
-            .any(|column| column.name == *name && column.column_type == ColumnType::Text)
+            .any(|column| column.name == *name && is_text(&column.column_type))
     });
     if other_unique || loose_key || text_version || table.has_triggers {
         Order::Log
@@ -219,8 +223,11 @@ fn loose_keys<'s>(stream: &'s Stream, table: &Table) -> Vec<&'s str> {
             return false;
         };
         found.equal_though_different
-            || index_is_loose && column.column_type == ColumnType::Text
-            || Target::of(column.column_type, found).is_none()
+            || index_is_loose && is_text(&column.column_type)
+            || matches!(
+                Target::of(&column.column_type, found),
+                None | Some(Target::Input(_))
+            )
     };
     let loose = stream.key.iter().filter(is_loose);
     loose.map(String::as_str).collect()
@@ -244,7 +251,7 @@ fn compare(stream: &Stream, table: &Table) -> Comparison {
     }
     for column in &stream.columns {
         let name = &column.name;
-        let wanted = type_sql(column.column_type);
+        let wanted = column.column_type.sql();
         let Some(found) = table.column(name) else {
             problems.push(format!(
                 "column `{name}` is missing; ALTER TABLE {} ADD COLUMN {} {wanted}",
@@ -253,14 +260,15 @@ fn compare(stream: &Stream, table: &Table) -> Comparison {
             ));
             continue;
         };
-        match Target::of(column.column_type, found) {
+        match Target::of(&column.column_type, found) {
             _ if found.generated => {
                 problems.push(format!("column `{name}` is generated and takes no values"));
             }
-            Some(target) => encodings.push(target),
-            None if column.column_type == ColumnType::Text && has_exact_input(found) => {
-                encodings.push(Target::Text { chars_max: None });
-                inputs.insert(name.clone(), found.base_sql.clone());
+            Some(target) => {
+                if matches!(target, Target::Input(_)) {
+                    inputs.insert(name.clone(), found.base_sql.clone());
+                }
+                encodings.push(target);
             }
             None => problems.push(format!(
                 "column `{name}` has type {}; the stream's type is {} ({wanted})",
@@ -283,22 +291,6 @@ fn compare(stream: &Stream, table: &Table) -> Comparison {
         inputs,
         problems,
     }
-}
-
-/// Whether a type's input function takes a text as it is or refuses it. Some types cut a text, and some with a
-/// modifier round a value, both in silence.
-fn has_exact_input(column: &TableColumn) -> bool {
-    let rounds = [
-        "numeric",
-        "time",
-        "timetz",
-        "timestamp",
-        "timestamptz",
-        "interval",
-    ];
-    let is_bounded = column.type_modifier >= 0;
-    !(matches!(column.base_type.as_str(), "name" | "char")
-        || is_bounded && rounds.contains(&column.base_type.as_str()))
 }
 
 fn surplus<'t>(stream: &'t Stream, table: &'t Table) -> impl Iterator<Item = &'t TableColumn> {
@@ -465,9 +457,14 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
                     stream: stream.name.clone(),
                     table: stream.table.to_string(),
                     exists: false,
-                    problems: access::problems_without_table(&session.client, &name)
-                        .await
-                        .map_err(failed)?,
+                    problems: {
+                        let rights = access::problems_without_table(&session.client, &name);
+                        let mut problems = rights.await.map_err(failed)?;
+                        let mut named = stream.clone();
+                        let types = types::resolve(&session, &mut named).await;
+                        problems.extend(types.map_err(failed)?);
+                        problems
+                    },
                     warnings: Vec::new(),
                 },
             };

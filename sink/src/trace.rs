@@ -299,11 +299,18 @@ fn version(value: &bekk_stream::Value<'_>) -> VersionValue {
         V::Bool(value) => VersionValue::Number(i128::from(*value)),
         V::Int(value) => VersionValue::Number(i128::from(*value)),
         V::Date(value) => VersionValue::Number(i128::from(*value)),
-        V::Timestamp(value) | V::Timestamptz(value) => VersionValue::Number(i128::from(*value)),
+        V::Time(value) | V::Timestamp(value) | V::Timestamptz(value) => {
+            VersionValue::Number(i128::from(*value))
+        }
         V::Float4(value) => VersionValue::Float(f64::from(*value)),
         V::Float8(value) => VersionValue::Float(*value),
         // Of one column all have the same scale.
         V::Decimal(value) => VersionValue::Number(value.unscaled),
+        V::Numeric(value) => {
+            let mut ordered = Vec::new();
+            crate::numeric::encode_key(&mut ordered, value);
+            VersionValue::Text(ordered.iter().map(|byte| format!("{byte:02x}")).collect())
+        }
         V::Text(value) | V::Json(value) => VersionValue::Text(value.to_string()),
         V::Uuid(value) => VersionValue::Text(uuid::Uuid::from_bytes(*value).to_string()),
         V::Bytea(value) => VersionValue::Text(format!("{value:02x?}")),

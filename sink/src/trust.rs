@@ -4,7 +4,7 @@
 //! database's owner and superusers, who have its rights anyway (CVE-2022-2625). A stream's table may belong to another
 //! role, but not if anybody could have put it there.
 
-use bekk_stream::TableName;
+use bekk_stream::{PostgresType, TableName};
 use tokio_postgres::Client;
 
 use crate::Error;
@@ -129,5 +129,68 @@ pub(crate) async fn place(
         )),
         Some(owner) if !is_trusted => Place::OfAnother(owner),
         _ => Place::Trusted,
+    })
+}
+
+const TYPES: &str = "\
+    SELECT n.nspname::text, pg_get_userbyid(t.typowner)::text, t.typowner IN (SELECT role FROM trusted),
+           EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+                    WHERE a.grantee = 0 AND a.privilege_type = 'CREATE'),
+           $3::bool OR coalesce(b.typtype IN ('e', 'r', 'm', 'c'), false) OR b.typcategory = 'A'
+           OR EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
+                       WHERE m.amname = 'btree' AND o.opcdefault AND (o.opcintype = b.oid OR EXISTS (
+                             SELECT FROM pg_cast k WHERE k.castsource = b.oid AND k.casttarget = o.opcintype
+                                AND k.castmethod = 'b' AND k.castcontext = 'i')))
+      FROM unnest(ARRAY['pg_catalog'] || $1::text[]) WITH ORDINALITY AS path (name, place)
+      JOIN pg_namespace n ON n.nspname = path.name
+      JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = $2::text
+     CROSS JOIN LATERAL (
+           WITH RECURSIVE base (oid, depth) AS (
+                SELECT t.oid, 0
+                 UNION ALL
+                SELECT d.typbasetype, depth + 1 FROM base JOIN pg_type d ON d.oid = base.oid WHERE d.typtype = 'd')
+           SELECT d.* FROM base JOIN pg_type d ON d.oid = base.oid ORDER BY depth DESC LIMIT 1) b
+     ORDER BY place LIMIT 1";
+
+/// Where a type of the database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TypePlace {
+    /// In this schema; whether an index can order its values.
+    Found { schema: String, has_order: bool },
+    /// Nowhere.
+    Missing,
+    /// Where anybody may have put it.
+    Prepared { schema: String, owner: String },
+}
+
+/// Finds a type by its name: in its schema if it names one, else in PostgreSQL's own and then the role's search path.
+pub(crate) async fn find_type(
+    client: &Client,
+    path: &SearchPath,
+    wanted: &PostgresType,
+) -> Result<TypePlace, tokio_postgres::Error> {
+    let own = wanted.schema().map(|schema| vec![schema.to_owned()]);
+    // The schema that is always looked at first cannot have a name's other meaning.
+    let schemas = own.as_ref().unwrap_or(&path.schemas);
+    let sql = match &own {
+        Some(_) => TYPES.replace("ARRAY['pg_catalog'] || $1::text[]", "$1::text[]"),
+        None => TYPES.to_owned(),
+    };
+    let found = client
+        .query_opt(
+            &format!("{TRUSTED} {sql}"),
+            &[schemas, &wanted.name(), &wanted.is_array()],
+        )
+        .await?;
+    let Some(row) = found else {
+        return Ok(TypePlace::Missing);
+    };
+    let (schema, owner): (String, String) = (row.get(0), row.get(1));
+    let (is_trusted, all_may_create): (bool, bool) = (row.get(2), row.get(3));
+    Ok(if own.is_none() && !is_trusted && all_may_create {
+        TypePlace::Prepared { schema, owner }
+    } else {
+        let has_order = row.get(4);
+        TypePlace::Found { schema, has_order }
     })
 }

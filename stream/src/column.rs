@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::PostgresType;
+
 /// The type of a column, by PostgreSQL's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ColumnType {
     /// `text`: UTF-8 without NUL.
     Text,
@@ -20,17 +22,21 @@ pub enum ColumnType {
     Float4,
     /// `float8`: IEEE 754 double precision.
     Float8,
-    /// `decimal(precision,scale)`: exact, 1 to 38 digits, of which `scale` behind the point.
+    /// `decimal(precision,scale)`: exact, 1 to 38 digits, of which `scale` after the point.
     Decimal {
         /// Digits in all, 1 to 38.
         precision: u8,
-        /// Digits behind the point, 0 to `precision`.
+        /// Digits after the point, 0 to `precision`.
         scale: u8,
     },
+    /// `numeric`: exact, with as many digits as PostgreSQL holds.
+    Numeric,
     /// `uuid`.
     Uuid,
     /// `date`.
     Date,
+    /// `time`: a time of day without a zone, microseconds.
+    Time,
     /// `timestamp`: a local time, microseconds.
     Timestamp,
     /// `timestamptz`: a moment, microseconds.
@@ -39,34 +45,75 @@ pub enum ColumnType {
     Json,
     /// `bytea`: PostgreSQL's hex form, `\x00ff`.
     Bytea,
+    /// `pg:NAME`: a type of the database, whose own input function reads the text.
+    Postgres(PostgresType),
 }
+
+/// Each type without parameters: its name, its synonyms, and the type that a created table has.
+const NAMES: [(ColumnType, &str, &[&str], &str); 15] = [
+    (ColumnType::Text, "text", &["varchar", "string"], "text"),
+    (ColumnType::Bool, "bool", &["boolean"], "boolean"),
+    (ColumnType::Int2, "int2", &["smallint"], "smallint"),
+    (ColumnType::Int4, "int4", &["int", "integer"], "integer"),
+    (ColumnType::Int8, "int8", &["bigint"], "bigint"),
+    (ColumnType::Float4, "float4", &["real"], "real"),
+    (
+        ColumnType::Float8,
+        "float8",
+        &["double precision", "double"],
+        "double precision",
+    ),
+    (ColumnType::Numeric, "numeric", &["decimal"], "numeric"),
+    (ColumnType::Uuid, "uuid", &[], "uuid"),
+    (ColumnType::Date, "date", &[], "date"),
+    (ColumnType::Time, "time", &[], "time"),
+    (ColumnType::Timestamp, "timestamp", &[], "timestamp"),
+    (ColumnType::Timestamptz, "timestamptz", &[], "timestamptz"),
+    (ColumnType::Json, "json", &["jsonb"], "jsonb"),
+    (ColumnType::Bytea, "bytea", &[], "bytea"),
+];
 
 /// The text is no column type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no column type; known: text, bool, int2, int4, int8, float4, float8, decimal(p,s), uuid, date, \
-     timestamp, timestamptz, json, bytea"
-)]
+#[error("{0}")]
 pub struct ParseColumnTypeError(String);
+
+impl ColumnType {
+    /// The type in SQL, as a created table has it.
+    #[must_use]
+    pub fn sql(&self) -> String {
+        match self {
+            Self::Decimal { precision, scale } => format!("numeric({precision},{scale})"),
+            Self::Postgres(postgres) => postgres.sql(),
+            plain => plain.named().3.to_owned(),
+        }
+    }
+
+    /// Whether an empty text may be a value of the type; if not, it can only mean null.
+    #[must_use]
+    pub fn may_be_empty(&self) -> bool {
+        match self {
+            Self::Text => true,
+            Self::Postgres(postgres) => postgres.may_be_empty(),
+            _ => false,
+        }
+    }
+
+    fn named(&self) -> &'static (Self, &'static str, &'static [&'static str], &'static str) {
+        NAMES
+            .iter()
+            .find(|(own, ..)| own == self)
+            .expect("every type without parameters is in the table")
+    }
+}
 
 impl fmt::Display for ColumnType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "text",
-            Self::Bool => "bool",
-            Self::Int2 => "int2",
-            Self::Int4 => "int4",
-            Self::Int8 => "int8",
-            Self::Float4 => "float4",
-            Self::Float8 => "float8",
-            Self::Decimal { precision, scale } => return write!(f, "decimal({precision},{scale})"),
-            Self::Uuid => "uuid",
-            Self::Date => "date",
-            Self::Timestamp => "timestamp",
-            Self::Timestamptz => "timestamptz",
-            Self::Json => "json",
-            Self::Bytea => "bytea",
-        })
+        match self {
+            Self::Decimal { precision, scale } => write!(f, "decimal({precision},{scale})"),
+            Self::Postgres(postgres) => write!(f, "{postgres}"),
+            plain => f.write_str(plain.named().1),
+        }
     }
 }
 
@@ -75,27 +122,36 @@ impl FromStr for ColumnType {
 
     /// Parses a type's name; common synonyms (`integer`, `bigint`, `numeric(p,s)`, …) are understood.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let lower = text.trim().to_ascii_lowercase();
-        Ok(match lower.as_str() {
-            "text" | "varchar" | "string" => Self::Text,
-            "bool" | "boolean" => Self::Bool,
-            "int2" | "smallint" => Self::Int2,
-            "int4" | "int" | "integer" => Self::Int4,
-            "int8" | "bigint" => Self::Int8,
-            "float4" | "real" => Self::Float4,
-            "float8" | "double precision" | "double" => Self::Float8,
-            "uuid" => Self::Uuid,
-            "date" => Self::Date,
-            "timestamp" => Self::Timestamp,
-            "timestamptz" => Self::Timestamptz,
-            "json" | "jsonb" => Self::Json,
-            "bytea" => Self::Bytea,
-            other => {
-                return parse_decimal_type(other)
-                    .ok_or_else(|| ParseColumnTypeError(text.to_owned()));
-            }
-        })
+        let text = text.trim();
+        if let Some(postgres) = PostgresType::parse(text) {
+            return postgres.map(Self::Postgres).map_err(ParseColumnTypeError);
+        }
+        let lower = text.to_ascii_lowercase();
+        let known = NAMES
+            .iter()
+            .find(|(_, name, synonyms, _)| *name == lower || synonyms.contains(&lower.as_str()));
+        if let Some((column_type, ..)) = known {
+            return Ok(column_type.clone());
+        }
+        parse_decimal_type(&lower).ok_or_else(|| ParseColumnTypeError(unknown(text)))
     }
+}
+
+/// What is said of a text that is no type's name.
+fn unknown(text: &str) -> String {
+    let names: Vec<_> = NAMES.iter().map(|(_, name, ..)| *name).collect();
+    let other = PostgresType::parse(&format!("pg:{text}"));
+    let hint = match other {
+        Some(Ok(postgres)) => {
+            format!("; if it is a type of the database, write `{postgres}`")
+        }
+        _ => String::new(),
+    };
+    format!(
+        "`{}` is no column type; known: {}, decimal(p,s), pg:NAME{hint}",
+        text.escape_debug(),
+        names.join(", ")
+    )
 }
 
 fn parse_decimal_type(lower: &str) -> Option<ColumnType> {
@@ -135,6 +191,10 @@ pub struct Column {
     pub zone: Option<String>,
     /// The unquoted texts that mean null in it; the dialect's if absent.
     pub null: Option<Vec<String>>,
+    /// The decimal mark of its numbers, `b'.'` or `b','`; the dialect's if absent.
+    pub decimal: Option<u8>,
+    /// What is taken away from its numbers before they are read; nothing if empty.
+    pub strip: Vec<String>,
     /// What stands for true, for `bool`; PostgreSQL's spellings if absent.
     pub true_values: Option<Vec<String>>,
     /// What stands for false, for `bool`; PostgreSQL's spellings if absent.
@@ -156,6 +216,8 @@ impl Column {
             format: None,
             zone: None,
             null: None,
+            decimal: None,
+            strip: Vec::new(),
             true_values: None,
             false_values: None,
         }

@@ -60,6 +60,11 @@ fn write_canonical(out: &mut Vec<u8>, value: &Value<'_>) {
             Ok(time) => write!(out, "{time}"),
             Err(_) => write!(out, "{micros}"),
         },
+        Value::Time(micros) => write_time(out, *micros),
+        Value::Numeric(text) => {
+            out.extend_from_slice(shortest(text).as_bytes());
+            Ok(())
+        }
         Value::Text(text) | Value::Json(text) => {
             out.extend_from_slice(text.as_bytes());
             Ok(())
@@ -70,6 +75,26 @@ fn write_canonical(out: &mut Vec<u8>, value: &Value<'_>) {
         }
     };
     written.expect("a Vec takes every byte");
+}
+
+/// A number of type `numeric` without zeros after its last digit behind the point: 1.50 equals 1.5.
+fn shortest(text: &str) -> &str {
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => text,
+    }
+}
+
+/// `HH:MM:SS[.ffffff]`, without surplus zeros.
+fn write_time(out: &mut Vec<u8>, micros: i64) -> std::io::Result<()> {
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    write!(out, "{hours:02}:{minutes:02}:{:02}", seconds % 60)?;
+    if fraction > 0 {
+        let fraction = format!(".{fraction:06}");
+        out.extend_from_slice(fraction.trim_end_matches('0').as_bytes());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -103,6 +128,12 @@ mod tests {
         check(Value::Date(i32::MAX), "2147483647");
         check(Value::Timestamp(1_500_000), "1970-01-01T00:00:01.5");
         check(Value::Timestamptz(-1), "1969-12-31T23:59:59.999999Z");
+        check(Value::Time(0), "00:00:00");
+        check(Value::Time(86_400_000_000), "24:00:00");
+        check(Value::Time(3_723_000_500), "01:02:03.0005");
+        check(Value::Numeric("-100".into()), "-100");
+        check(Value::Numeric("0.00".into()), "0");
+        check(Value::Numeric("1.500".into()), "1.5");
         check(Value::Text("blå".into()), "blå");
         check(Value::Bytea(vec![0, 255].into()), "\\x00ff");
     }

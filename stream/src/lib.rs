@@ -17,6 +17,7 @@ mod meta;
 mod parse;
 mod partitioner;
 mod payload;
+mod postgres_type;
 mod reject;
 mod schema;
 mod shown;
@@ -40,6 +41,7 @@ pub use payload::{
     Body, FileId, Origin, PAYLOAD_MAX, PAYLOAD_VERSION, Payload, PayloadError, RowReader,
     encode_reject, encode_row,
 };
+pub use postgres_type::PostgresType;
 pub use reject::{REJECT_RAW_MAX, Reason, Reject};
 pub use schema::{Schema, SchemaColumn, SchemaId};
 pub use shown::{shown, shown_indented, shown_lines, shown_path};

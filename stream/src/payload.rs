@@ -317,6 +317,8 @@ mod tests {
                 .prop_map(|(unscaled, scale)| Value::Decimal(Decimal { unscaled, scale })),
             any::<String>().prop_map(|text| Value::Text(Cow::Owned(text))),
             any::<Vec<u8>>().prop_map(|bytes| Value::Bytea(Cow::Owned(bytes))),
+            "-?[0-9]{1,60}".prop_map(|text| Value::Numeric(Cow::Owned(text))),
+            any::<i64>().prop_map(Value::Time),
         ];
         proptest::collection::vec(value, 0..20)
     }
@@ -394,6 +396,8 @@ mod tests {
             }),
             Value::Date(1),
             Value::Text(Cow::Borrowed("blå")),
+            Value::Numeric(Cow::Borrowed("-1.50")),
+            Value::Time(86_400_000_000),
         ];
         let mut bytes = Vec::new();
         encode_row(
@@ -404,9 +408,11 @@ mod tests {
         );
         let mut expected = vec![1, 8, 7, 6, 5, 4, 3, 2, 1];
         expected.extend([7; 16]);
-        expected.extend([251, 44, 1, 252, 112, 17, 1, 0, 3, 0, 6]);
+        expected.extend([251, 44, 1, 252, 112, 17, 1, 0, 3, 0, 8]);
         expected.extend([0, 1, 1, 2, 5, 5, 251, 158, 15, 2, 7, 2, 10, 4]);
         expected.extend("blå".as_bytes());
+        expected.extend(b"\x0d\x05-1.50\x0e\xfd");
+        expected.extend((2 * 86_400_000_000u64).to_le_bytes());
         assert_eq!(bytes, expected);
         assert!(matches!(
             Payload::decode(&[2, 0, 0]),

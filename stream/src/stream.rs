@@ -47,7 +47,7 @@ impl Stream {
                 .iter()
                 .map(|column| SchemaColumn {
                     name: column.name.clone(),
-                    column_type: column.column_type,
+                    column_type: column.column_type.clone(),
                     nullable: column.nullable,
                 })
                 .collect(),

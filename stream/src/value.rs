@@ -31,12 +31,16 @@ pub enum Value<'a> {
     Timestamp(i64),
     /// `timestamptz`: microseconds since 1970-01-01 00:00:00 UTC.
     Timestamptz(i64),
-    /// `text`.
+    /// `text`, and the text of a type of the database.
     Text(Cow<'a, str>),
     /// `json`, as text.
     Json(Cow<'a, str>),
     /// `bytea`.
     Bytea(Cow<'a, [u8]>),
+    /// `numeric`: `[-]digits[.digits]`, without surplus zeros before the point.
+    Numeric(Cow<'a, str>),
+    /// `time`: microseconds since midnight, 0 to 86,400,000,000.
+    Time(i64),
 }
 
 impl Value<'_> {
@@ -63,6 +67,8 @@ impl Value<'_> {
             Self::Text(v) => Value::Text(Cow::Owned(v.into_owned())),
             Self::Json(v) => Value::Json(Cow::Owned(v.into_owned())),
             Self::Bytea(v) => Value::Bytea(Cow::Owned(v.into_owned())),
+            Self::Numeric(v) => Value::Numeric(Cow::Owned(v.into_owned())),
+            Self::Time(v) => Value::Time(v),
         }
     }
 }

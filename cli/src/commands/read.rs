@@ -225,6 +225,10 @@ fn json_value(value: &Value<'_>) -> serde_json::Value {
 }
 
 fn canonical(value: &Value<'_>) -> Vec<u8> {
+    // A key's text has no zeros after the last digit.
+    if let Value::Numeric(digits) = value {
+        return digits.as_bytes().to_vec();
+    }
     let mut text = Vec::new();
     key_text(&mut text, std::slice::from_ref(value), &[0]);
     text

@@ -211,10 +211,7 @@ impl Profile {
         }
         let scale = self.fraction_digits;
         if self.whole_digits + scale > DECIMAL_DIGITS {
-            return Settled::remarked(
-                ColumnType::Text,
-                "digits, but more than the 38 that a decimal has",
-            );
+            return Settled::plain(ColumnType::Numeric);
         }
         // Twice the digits seen before the point, at least 12, so that later values fit too.
         let whole = (self.whole_digits * 2).max(12).min(DECIMAL_DIGITS - scale);
@@ -350,7 +347,7 @@ impl Profile {
         if matches!(settled.column_type, ColumnType::Text | ColumnType::Json) {
             return None;
         }
-        let mut column = Column::new("c", settled.column_type).nullable();
+        let mut column = Column::new("c", settled.column_type.clone()).nullable();
         column.format.clone_from(&settled.format);
         let dialect = CsvDialect {
             decimal: if decimal_comma { b',' } else { b'.' },

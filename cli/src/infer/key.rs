@@ -105,7 +105,7 @@ fn rank(column: &Profile) -> u8 {
     let is_code = ["key", "no", "nr", "number", "code"]
         .iter()
         .any(|word| name == *word || name.ends_with(&format!("_{word}")));
-    match (name, column.settled().column_type) {
+    match (name, &column.settled().column_type) {
         ("id" | "uuid" | "guid" | "pk", _) => 0,
         (name, _) if is_id(name) => 1,
         (_, ColumnType::Uuid) => 2,

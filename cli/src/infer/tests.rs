@@ -81,7 +81,7 @@ fn no_digit_is_lost_and_no_text_is_guessed_away() {
         "decimal(34,22)",
         false,
     );
-    check_type(&[&"9".repeat(39), "1"], "text", false);
+    check_type(&[&"9".repeat(39), "1"], "numeric", false);
     check_type(&["1.2345678901234567e5", "2e5"], "text", false);
     check_type(&["NO", "NO"], "text", false);
     check_type(&["F", "F"], "text", false);

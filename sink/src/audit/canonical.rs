@@ -36,7 +36,7 @@ impl Columns {
             .clone()
             .map(|column| match column.base_type.as_str() {
                 "bool" | "int2" | "int4" | "int8" | "float4" | "float8" | "uuid" | "date"
-                | "timestamp" | "timestamptz" | "text" | "varchar" | "citext" | "json"
+                | "time" | "timestamp" | "timestamptz" | "text" | "varchar" | "citext" | "json"
                 | "bytea" => Form::Bytes,
                 "numeric" => Form::Numeric,
                 "bpchar" => Form::Padded,

@@ -41,7 +41,7 @@ pub(super) fn check(
             .iter()
             .find(|column| column.name == field.name);
         parts[part] = match column {
-            Some(column) => widened(value, column.column_type),
+            Some(column) => widened(value, &column.column_type),
             None => value,
         };
     }
@@ -62,16 +62,18 @@ pub(super) fn check(
 }
 
 /// An older schema's value as the stream's column has it now.
-fn widened(value: Value<'_>, column_type: ColumnType) -> Value<'_> {
+fn widened<'v>(value: Value<'v>, column_type: &ColumnType) -> Value<'v> {
     match (value, column_type) {
         (Value::Int(value), ColumnType::Decimal { scale, .. }) => {
             let whole = Decimal {
                 unscaled: i128::from(value),
                 scale: 0,
             };
-            at_scale(whole, scale)
+            at_scale(whole, *scale)
         }
-        (Value::Decimal(value), ColumnType::Decimal { scale, .. }) => at_scale(value, scale),
+        (Value::Decimal(value), ColumnType::Decimal { scale, .. }) => at_scale(value, *scale),
+        (Value::Int(value), ColumnType::Numeric) => Value::Numeric(value.to_string().into()),
+        (Value::Decimal(value), ColumnType::Numeric) => Value::Numeric(value.to_string().into()),
         (Value::Date(days), ColumnType::Timestamp) => {
             Value::Timestamp(i64::from(days) * DAY_MICROS)
         }

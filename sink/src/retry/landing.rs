@@ -14,7 +14,7 @@ use crate::offsets::{BEGIN, rows};
 use crate::plan::{ColumnSet, operator, staged, staged_key};
 use crate::prepare::prepare_record;
 use crate::session::Session;
-use crate::sqlstate::{Verdict, verdict};
+use crate::sqlstate::{Verdict, verdict_on_rows};
 use crate::{Error, Letter, PostgresError};
 
 impl Retry<'_> {
@@ -54,7 +54,8 @@ impl Retry<'_> {
         match landed {
             Ok(retried) => Ok(retried),
             Err(LandError::Postgres(error))
-                if verdict(&error) == Verdict::Isolate && !session.is_lost() =>
+                if verdict_on_rows(&error, !self.target.inputs.is_empty()) == Verdict::Isolate
+                    && !session.is_lost() =>
             {
                 Ok(Retried::Open(PostgresError::from(&error).to_string()))
             }

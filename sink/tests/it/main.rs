@@ -25,3 +25,4 @@ mod storm;
 mod strangers;
 mod table;
 mod tls;
+mod types;

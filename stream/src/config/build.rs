@@ -279,15 +279,20 @@ fn retention(raw: &raw::Retention, place: &str) -> Result<Retention, Fault> {
 }
 
 fn build_column(raw: raw::Column, stream: &str) -> Result<Column, Fault> {
+    let fault = |detail| Fault::new(format!("streams.{stream}, column `{}`", raw.name), detail);
     let column_type = raw
         .column_type
         .parse()
-        .map_err(|error: crate::ParseColumnTypeError| {
-            Fault::new(
-                format!("streams.{stream}, column `{}`", raw.name),
-                error.to_string(),
-            )
-        })?;
+        .map_err(|error: crate::ParseColumnTypeError| fault(error.to_string()))?;
+    let decimal = raw.decimal.as_deref().map(|mark| match mark {
+        "." => Ok(b'.'),
+        "," => Ok(b','),
+        other => Err(fault(format!(
+            "`decimal` is `{}`, which is none of: \".\", \",\"",
+            other.escape_debug()
+        ))),
+    });
+    let decimal = decimal.transpose()?;
     Ok(Column {
         header: raw.header.unwrap_or_else(|| raw.name.clone()),
         name: raw.name,
@@ -299,6 +304,8 @@ fn build_column(raw: raw::Column, stream: &str) -> Result<Column, Fault> {
         format: raw.format,
         zone: raw.zone,
         null: raw.null,
+        decimal,
+        strip: raw.strip,
         true_values: raw.true_values,
         false_values: raw.false_values,
     })

@@ -89,6 +89,9 @@ pub(super) struct Column {
     pub(super) format: Option<String>,
     pub(super) zone: Option<String>,
     pub(super) null: Option<Vec<String>>,
+    pub(super) decimal: Option<String>,
+    #[serde(default)]
+    pub(super) strip: Vec<String>,
     #[serde(rename = "true")]
     pub(super) true_values: Option<Vec<String>>,
     #[serde(rename = "false")]

@@ -1,6 +1,7 @@
 //! From a field's text to a column's value: the one place where values are checked.
 
 mod number;
+mod strip;
 mod text;
 mod time;
 
@@ -9,6 +10,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use crate::{Column, ColumnType, CsvDialect, NulPolicy, Reason, Value};
+use strip::Strip;
 use text::BoolWords;
 use time::TimeParser;
 
@@ -53,6 +55,9 @@ pub struct ValueParser {
     /// Of a type that has no empty value: there `""` can mean nothing else.
     is_quoted_empty_null: bool,
     has_other_nulls: bool,
+    /// Whether a field is a value just as it stands: the column takes nothing away from it, and sets no conditions.
+    is_plain: bool,
+    strip: Option<Strip>,
     allowed: Option<Vec<Vec<u8>>>,
     min: Option<Value<'static>>,
     max: Option<Value<'static>>,
@@ -66,8 +71,10 @@ enum Kind {
     Float4 { mark: u8 },
     Float8 { mark: u8 },
     Decimal { precision: u8, scale: u8, mark: u8 },
+    Numeric { mark: u8 },
     Uuid,
     Date(TimeParser),
+    Time(TimeParser),
     Timestamp(TimeParser),
     Timestamptz(TimeParser),
     Json(NulPolicy),
@@ -90,8 +97,10 @@ impl ValueParser {
             is_empty_null,
             is_quoted_empty_null: is_empty_null
                 && column.nullable
-                && column.column_type != ColumnType::Text,
+                && !column.column_type.may_be_empty(),
             has_other_nulls: nulls.iter().any(|text| !text.is_empty()),
+            is_plain: false,
+            strip: Strip::new(column, dialect)?,
             allowed: None,
             min: None,
             max: None,
@@ -107,7 +116,7 @@ impl ValueParser {
             .map(|text| parser.bound("max", text))
             .transpose()?;
         for text in column.allowed.iter().flatten() {
-            parser.value(text.as_bytes(), |_| ()).map_err(|fault| {
+            parser.read(text.as_bytes()).map_err(|fault| {
                 Rejection::new(
                     fault.reason,
                     format!("`allowed` holds a value that is none: {}", fault.detail),
@@ -117,6 +126,10 @@ impl ValueParser {
         let to_bytes =
             |texts: &Vec<String>| texts.iter().map(|text| text.clone().into_bytes()).collect();
         parser.allowed = column.allowed.as_ref().map(to_bytes);
+        parser.is_plain = parser.strip.is_none()
+            && parser.allowed.is_none()
+            && parser.min.is_none()
+            && parser.max.is_none();
         Ok(parser)
     }
 
@@ -160,17 +173,33 @@ impl ValueParser {
                 Err(missing())
             };
         }
+        if self.is_plain {
+            return self.value(field.bytes, take);
+        }
+        self.conditional(field.bytes).map(take)
+    }
+
+    /// The value of a field of a column that sets conditions, or takes something away from its fields.
+    fn conditional<'a>(&self, bytes: &'a [u8]) -> Result<Value<'a>, Rejection> {
         if let Some(allowed) = &self.allowed
-            && !allowed.iter().any(|text| text == field.bytes)
+            && !allowed.iter().any(|text| text == bytes)
         {
-            return Err(not_allowed(field.bytes, allowed));
+            return Err(not_allowed(bytes, allowed));
         }
-        if self.min.is_some() || self.max.is_some() {
-            let value = self.value(field.bytes, |value| value)?;
-            self.check_bounds(&value, field.bytes)?;
-            return Ok(take(value));
-        }
-        self.value(field.bytes, take)
+        let value = self.read(bytes)?;
+        self.check_bounds(&value, bytes)?;
+        Ok(value)
+    }
+
+    /// The value of a text without what the column takes away.
+    fn read<'a>(&self, bytes: &'a [u8]) -> Result<Value<'a>, Rejection> {
+        let Some(strip) = &self.strip else {
+            return self.value(bytes, |value| value);
+        };
+        let stripped = strip.apply(bytes)?;
+        self.value(&stripped, Value::into_owned).map_err(|fault| {
+            Rejection::new(fault.reason, format!("{}: {}", Shown(bytes), fault.detail))
+        })
     }
 
     #[inline]
@@ -206,11 +235,13 @@ impl ValueParser {
             } => take(Value::Decimal(number::decimal(
                 bytes, *mark, *precision, *scale,
             )?)),
+            Kind::Numeric { mark } => take(Value::Numeric(number::numeric(bytes, *mark)?)),
             Kind::Uuid => match text::hyphenated(bytes) {
                 Some(uuid) => take(Value::Uuid(uuid.to_be_bytes())),
                 None => take(Value::Uuid(text::uuid(bytes)?)),
             },
             Kind::Date(parser) => take(Value::Date(parser.date(bytes)?)),
+            Kind::Time(parser) => take(Value::Time(parser.time(bytes)?)),
             Kind::Timestamp(parser) => take(Value::Timestamp(parser.timestamp(bytes)?)),
             Kind::Timestamptz(parser) => take(Value::Timestamptz(parser.timestamptz(bytes)?)),
             Kind::Json(nul) => take(Value::Json(text::json(bytes, *nul)?)),
@@ -256,7 +287,7 @@ impl ValueParser {
 
 impl Kind {
     fn new(column: &Column, dialect: &CsvDialect) -> Result<Self, Rejection> {
-        let mark = dialect.decimal;
+        let mark = column.decimal.unwrap_or(dialect.decimal);
         let int = |min, max| Self::Int { min, max, mark };
         let without_meaning = |name: &str| {
             Err(Rejection::new(
@@ -266,8 +297,11 @@ impl Kind {
         };
         let is_time = matches!(
             column.column_type,
-            ColumnType::Date | ColumnType::Timestamp | ColumnType::Timestamptz
+            ColumnType::Date | ColumnType::Time | ColumnType::Timestamp | ColumnType::Timestamptz
         );
+        if column.decimal.is_some() && !is_number(&column.column_type) {
+            return without_meaning("decimal");
+        }
         if column.format.is_some() && !is_time {
             return without_meaning("format");
         }
@@ -281,7 +315,7 @@ impl Kind {
         }
         let time = || TimeParser::new(column.format.as_deref(), column.zone.as_deref());
         Ok(match column.column_type {
-            ColumnType::Text => Self::Text(dialect.nul),
+            ColumnType::Text | ColumnType::Postgres(_) => Self::Text(dialect.nul),
             ColumnType::Bool => Self::Bool(BoolWords::new(column)?),
             ColumnType::Int2 => int(i16::MIN.into(), i16::MAX.into()),
             ColumnType::Int4 => int(i32::MIN.into(), i32::MAX.into()),
@@ -293,7 +327,12 @@ impl Kind {
                 scale,
                 mark,
             },
+            ColumnType::Numeric => Self::Numeric { mark },
             ColumnType::Uuid => Self::Uuid,
+            ColumnType::Time => match time()? {
+                parser if parser.is_epoch() => return without_meaning("format"),
+                parser => Self::Time(parser),
+            },
             ColumnType::Date => Self::Date(time()?),
             ColumnType::Timestamp => Self::Timestamp(time()?),
             ColumnType::Timestamptz => Self::Timestamptz(time()?),
@@ -303,6 +342,20 @@ impl Kind {
     }
 }
 
+/// Whether the values of a type are numbers.
+fn is_number(column_type: &ColumnType) -> bool {
+    matches!(
+        column_type,
+        ColumnType::Int2
+            | ColumnType::Int4
+            | ColumnType::Int8
+            | ColumnType::Float4
+            | ColumnType::Float8
+            | ColumnType::Decimal { .. }
+            | ColumnType::Numeric
+    )
+}
+
 /// The order of two values of one type; `None` where the type has none that `min` and `max` could mean.
 fn compare(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
     match (left, right) {
@@ -310,7 +363,9 @@ fn compare(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
         (Value::Float4(left), Value::Float4(right)) => left.partial_cmp(right),
         (Value::Float8(left), Value::Float8(right)) => left.partial_cmp(right),
         (Value::Decimal(left), Value::Decimal(right)) => Some(left.compare(right)),
+        (Value::Numeric(left), Value::Numeric(right)) => Some(number::compare(left, right)),
         (Value::Date(left), Value::Date(right)) => Some(left.cmp(right)),
+        (Value::Time(left), Value::Time(right)) => Some(left.cmp(right)),
         (Value::Timestamp(left), Value::Timestamp(right))
         | (Value::Timestamptz(left), Value::Timestamptz(right)) => Some(left.cmp(right)),
         (Value::Text(left), Value::Text(right)) => Some(left.cmp(right)),

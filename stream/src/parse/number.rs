@@ -1,5 +1,8 @@
 //! Numbers: `[+-]?digits[.digits]`. Surplus zeros are accepted, a lost digit never is.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
 use super::{Rejection, Shown};
 use crate::{Decimal, Reason};
 
@@ -140,6 +143,84 @@ pub(super) fn decimal(
         })
 }
 
+/// The most digits that PostgreSQL's `numeric` has before and after the point.
+const NUMERIC_WHOLE_MAX: usize = 131_072;
+const NUMERIC_FRACTION_MAX: usize = 16_383;
+
+/// A number of any length, with a point and without surplus zeros before it; 0 has no sign.
+pub(super) fn numeric(bytes: &[u8], mark: u8) -> Result<Cow<'_, str>, Rejection> {
+    let Some(parts) = split(bytes, mark) else {
+        let name = bytes.strip_prefix(b"-").unwrap_or(bytes);
+        let is_none = [&b"nan"[..], b"inf", b"infinity"]
+            .iter()
+            .any(|none| name.eq_ignore_ascii_case(none));
+        return Err(match is_none {
+            true => Rejection::new(
+                Reason::BadValue,
+                format!(
+                    "{} is no number with digits; if it means null: nullable = true, null = [\"\", …]",
+                    Shown(bytes)
+                ),
+            ),
+            false => bad("a number", bytes, mark),
+        });
+    };
+    if parts.fraction.len() > NUMERIC_FRACTION_MAX {
+        return Err(Rejection::new(
+            Reason::TooManyDecimals,
+            format!(
+                "{} has {} decimals; numeric holds {NUMERIC_FRACTION_MAX}",
+                Shown(bytes),
+                parts.fraction.len()
+            ),
+        ));
+    }
+    let first = parts.whole.iter().position(|digit| *digit != b'0');
+    let whole = &parts.whole[first.unwrap_or(parts.whole.len() - 1)..];
+    if whole.len() > NUMERIC_WHOLE_MAX {
+        return Err(Rejection::new(
+            Reason::OutOfRange,
+            format!(
+                "{} has {} digits before the point; numeric holds {NUMERIC_WHOLE_MAX}",
+                Shown(bytes),
+                whole.len()
+            ),
+        ));
+    }
+    let is_zero = first.is_none() && parts.fraction.iter().all(|digit| *digit == b'0');
+    let is_negative = parts.negative && !is_zero;
+    let is_written_so = mark == b'.'
+        && bytes.len()
+            == usize::from(is_negative)
+                + whole.len()
+                + usize::from(!parts.fraction.is_empty())
+                + parts.fraction.len();
+    let text = |bytes| std::str::from_utf8(bytes).expect("digits, a point and a sign are ASCII");
+    if is_written_so {
+        return Ok(Cow::Borrowed(text(bytes)));
+    }
+    let sign = if is_negative { "-" } else { "" };
+    let point = if parts.fraction.is_empty() { "" } else { "." };
+    Ok(Cow::Owned(
+        [sign, text(whole), point, text(parts.fraction)].concat(),
+    ))
+}
+
+/// The order of two numbers as [`numeric`] writes them.
+pub(super) fn compare(left: &str, right: &str) -> Ordering {
+    let magnitude = |text: &str| {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let fraction = fraction.trim_end_matches('0').to_owned();
+        (whole.len(), whole.to_owned(), fraction)
+    };
+    match (left.strip_prefix('-'), right.strip_prefix('-')) {
+        (None, None) => magnitude(left).cmp(&magnitude(right)),
+        (Some(left), Some(right)) => magnitude(right).cmp(&magnitude(left)),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+    }
+}
+
 /// The digits of several parts as one number; `None` where 38 digits are exceeded.
 fn unscaled(parts: &[&[u8]]) -> Option<i128> {
     const SAFE: usize = 18;
@@ -231,7 +312,8 @@ fn bad(what: &str, bytes: &[u8], mark: u8) -> Rejection {
     {
         "; there is space around it"
     } else if bytes.contains(&other_mark) && split_ignoring_groups(bytes, other_mark) {
-        "; for numbers written like this set csv = { decimal = … }, and remove grouping marks"
+        "; for numbers written like this set `decimal` to the mark before the decimals, and name the mark between \
+         thousands in the column's `strip`"
     } else {
         ""
     };

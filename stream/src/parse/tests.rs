@@ -117,6 +117,90 @@ fn decimals_lose_no_digit() {
 }
 
 #[test]
+fn numerics_keep_every_digit() {
+    let check = |text: &str, expected: &str| {
+        check("numeric", text, Ok(Value::Numeric(expected.into())));
+    };
+    let long = format!("{}.{}", "9".repeat(60), "1".repeat(60));
+    for (text, expected) in [
+        ("0", "0"),
+        ("-0.00", "0.00"),
+        ("+1.50", "1.50"),
+        ("-007.5", "-7.5"),
+        ("000", "0"),
+        (long.as_str(), long.as_str()),
+    ] {
+        check(text, expected);
+    }
+    check(&"9".repeat(131_072), &"9".repeat(131_072));
+    for (text, reason) in [
+        ("NaN", Reason::BadValue),
+        ("-Infinity", Reason::BadValue),
+        ("1e5", Reason::BadValue),
+        ("1.", Reason::BadValue),
+        (".5", Reason::BadValue),
+        ("1,5", Reason::BadValue),
+        (" 1", Reason::BadValue),
+        (&"9".repeat(131_073), Reason::OutOfRange),
+        (
+            &format!("0.{}", "0".repeat(16_384)),
+            Reason::TooManyDecimals,
+        ),
+    ] {
+        super::tests::check("numeric", text, Err(reason));
+    }
+    let mut column = Column::new("c", ColumnType::Numeric);
+    column.decimal = Some(b',');
+    (column.min, column.max) = (Some("-10,5".into()), Some("100,00".into()));
+    let parser = parser_of(&column, &CsvDialect::default());
+    for (text, is_right) in [
+        ("-10,50", true),
+        ("-10,51", false),
+        ("-9", true),
+        ("100", true),
+        ("100,01", false),
+        ("99,999", true),
+        ("-1000", false),
+    ] {
+        assert_eq!(parse(&parser, text).is_ok(), is_right, "{text}");
+    }
+}
+
+#[test]
+fn numbers_without_what_is_stripped() {
+    let mut column = Column::new("c", "decimal(9,2)".parse().unwrap());
+    column.strip = [",", "$", "%", "()"].map(str::to_owned).to_vec();
+    (column.min, column.allowed) = (Some("-1500".into()), None);
+    let parser = parser_of(&column, &CsvDialect::default());
+    for (text, expected) in [
+        ("$1,234.50", decimal(123_450, 2)),
+        ("(1,234.5)", decimal(-123_450, 2)),
+        ("12%", decimal(1200, 2)),
+        ("(1,500.01)", Err(Reason::OutOfRange)),
+        ("1.234,50", Err(Reason::BadValue)),
+        ("1,2345", Err(Reason::BadValue)),
+        ("1,234.505", Err(Reason::TooManyDecimals)),
+    ] {
+        assert_eq!(parse(&parser, text), expected, "{text}");
+    }
+    let fault = parser.parse(Field {
+        bytes: b"$1x",
+        quoted: false,
+    });
+    assert!(
+        fault
+            .unwrap_err()
+            .detail
+            .starts_with("`$1x`: `1x` is not a number")
+    );
+    column.strip = vec![".".to_owned()];
+    assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
+    column.decimal = Some(b',');
+    let parser = parser_of(&column, &CsvDialect::default());
+    assert_eq!(parse(&parser, "1.234,5"), decimal(123_450, 2));
+}
+
+#[test]
 fn floats() {
     check("float8", "1.5e-3", Ok(Value::Float8(0.0015)));
     check("float8", "-Infinity", Ok(Value::Float8(f64::NEG_INFINITY)));
@@ -312,6 +396,90 @@ fn times_are_numbers_since_1970() {
         Err(Reason::BadValue),
         "no zone"
     );
+}
+
+#[test]
+fn times_of_day() {
+    const MINUTE: i64 = 60_000_000;
+    let time = |format: Option<&str>, text: &str| {
+        let mut column = Column::new("c", ColumnType::Time);
+        column.format = format.map(str::to_owned);
+        parse(&parser_of(&column, &CsvDialect::default()), text).map(|value| format!("{value:?}"))
+    };
+    let at = |micros: i64| Ok(format!("{:?}", Value::Time(micros)));
+    assert_eq!(time(None, "00:00"), at(0));
+    assert_eq!(time(None, "23:59:59.999999"), at(24 * 60 * MINUTE - 1));
+    assert_eq!(time(None, "24:00:00"), at(24 * 60 * MINUTE));
+    for wrong in [
+        "24:01",
+        "25:00",
+        "1:00",
+        "12",
+        "12:60",
+        "12:00:60",
+        "12:00Z",
+        "12:00+02",
+        "12:00 PM",
+        "2026-01-31 12:00",
+        "now",
+        "",
+    ] {
+        assert_eq!(time(None, wrong), Err(Reason::BadValue), "{wrong}");
+    }
+    assert_eq!(time(None, "12:00:00.1234567"), Err(Reason::TooManyDecimals));
+    let clock = |text| time(Some("%I:%M %p"), text);
+    assert_eq!(clock("12:00 AM"), at(0));
+    assert_eq!(clock("12:00 PM"), at(12 * 60 * MINUTE));
+    assert_eq!(clock("12:30 am"), at(30 * MINUTE));
+    assert_eq!(clock("11:59 pm"), at((23 * 60 + 59) * MINUTE));
+    for wrong in ["0:30 AM", "13:00 PM", "12:00", "12:00 XM"] {
+        assert_eq!(clock(wrong), Err(Reason::BadValue), "{wrong}");
+    }
+    let mut column = Column::new("c", ColumnType::Time);
+    column.format = Some("epoch".to_owned());
+    assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
+}
+
+#[test]
+fn twelve_hours_and_numbers_before_1970() {
+    let time = |format: &str, text: &str| {
+        let mut column = Column::new("c", ColumnType::Timestamp);
+        column.format = Some(format.to_owned());
+        parse(&parser_of(&column, &CsvDialect::default()), text).map(Value::into_owned)
+    };
+    let at = |seconds: i64| Ok(Value::Timestamp(seconds * 1_000_000));
+    let clock = "%Y-%m-%d %I:%M:%S %p";
+    assert_eq!(time(clock, "1970-01-01 12:00:00 AM"), at(0));
+    assert_eq!(time(clock, "1970-01-01 12:00:00 PM"), at(12 * 3600));
+    assert_eq!(time(clock, "1969-12-31 11:59:59 PM"), at(-1));
+    assert_eq!(time("epoch", "-0.5"), Ok(Value::Timestamp(-500_000)));
+    assert_eq!(
+        time("epoch_ms", "-1500.25"),
+        Ok(Value::Timestamp(-1_500_250))
+    );
+    assert_eq!(time("epoch", "-0"), at(0));
+    assert_eq!(time("epoch", "1e9"), Err(Reason::BadValue));
+    let mut column = Column::new("c", ColumnType::Timestamp);
+    column.format = Some("%Y-%m-%d %I:%M".to_owned());
+    let why = ValueParser::new(&column, &CsvDialect::default()).unwrap_err();
+    assert!(why.detail.contains("add %p"), "{}", why.detail);
+}
+
+/// The empty text in quotes is null where it cannot be a value.
+#[test]
+fn empty_texts_of_types_of_the_database() {
+    for (column_type, expected) in [
+        ("pg:inet", Ok(Value::Null)),
+        ("pg:int4[]", Ok(Value::Null)),
+        ("numeric", Ok(Value::Null)),
+        ("time", Ok(Value::Null)),
+        ("pg:ltree", Ok(Value::Text("".into()))),
+        ("pg:shop.mood", Ok(Value::Text("".into()))),
+    ] {
+        let column = Column::new("c", column_type.parse().unwrap()).nullable();
+        let parser = parser_of(&column, &CsvDialect::default());
+        assert_eq!(parse(&parser, ""), expected, "{column_type}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Dates and times: ISO 8601 by hand, since it is what most files hold; any other format by jiff.
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
@@ -9,6 +9,8 @@ use crate::Reason;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+
+const EPOCH: Date = Date::constant(1970, 1, 1);
 
 /// How a column's dates and times are written.
 #[derive(Debug, Clone)]
@@ -63,6 +65,11 @@ impl TimeParser {
         Ok(Self { form, zone })
     }
 
+    /// Whether the texts count from 1970-01-01.
+    pub(super) fn is_epoch(&self) -> bool {
+        matches!(self.form, Form::Epoch { .. })
+    }
+
     /// Days since 1970-01-01.
     pub(super) fn date(&self, bytes: &[u8]) -> Result<i32, Rejection> {
         let days = match &self.form {
@@ -88,11 +95,36 @@ impl TimeParser {
             .ok_or_else(|| self.wrong("a date", "2026-01-31", bytes))
     }
 
+    /// Microseconds since midnight.
+    pub(super) fn time(&self, bytes: &[u8]) -> Result<i64, Rejection> {
+        let wrong = || self.wrong("a time of day", "12:30:00.5", bytes);
+        match &self.form {
+            Form::Iso => {
+                if bytes == b"24:00:00" || bytes == b"24:00" {
+                    return Ok(SECONDS_PER_DAY * MICROS_PER_SECOND);
+                }
+                match clock(bytes, bytes)? {
+                    Some((micros, [])) => Ok(micros),
+                    Some((_, rest)) if offset(rest).is_some() => Err(Rejection::new(
+                        Reason::BadValue,
+                        format!("{} has a zone, which a time of day has not", Shown(bytes)),
+                    )),
+                    _ => Err(wrong()),
+                }
+            }
+            Form::Format(format) => {
+                let parsed = formatted(format, bytes)?.ok_or_else(wrong)?;
+                let time = parsed.to_time().map_err(|_| wrong())?;
+                micros_of(DateTime::from_parts(EPOCH, time), bytes)
+            }
+            Form::Epoch { .. } => Err(wrong()),
+        }
+    }
+
     /// Microseconds since 1970-01-01 00:00:00, local.
     pub(super) fn timestamp(&self, bytes: &[u8]) -> Result<i64, Rejection> {
         let written = self.written("a timestamp", bytes)?;
-        let is_epoch = matches!(self.form, Form::Epoch { .. });
-        if written.offset_seconds.is_some() && !is_epoch {
+        if written.offset_seconds.is_some() && !self.is_epoch() {
             return Err(Rejection::new(
                 Reason::BadValue,
                 format!(
@@ -219,6 +251,18 @@ fn epoch_micros(bytes: &[u8], power: u32) -> Result<Option<i64>, Rejection> {
 
 /// Whether jiff can use the format at all; tried on a known moment, since it has no other way to ask.
 fn check_format(format: &str) -> Result<(), Rejection> {
+    let has = |directives: &[&str]| {
+        directives
+            .iter()
+            .any(|directive| format.contains(directive))
+    };
+    if has(&["%I", "%l", "%-I", "%_I"]) && !has(&["%p", "%P", "%r"]) {
+        return Err(Rejection::new(
+            Reason::BadValue,
+            "`format` has hours from 1 to 12 and nothing that says which half of the day; add %p (AM or PM), or write %H \
+             for hours from 0 to 23",
+        ));
+    }
     let moment = jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
     strtime::format(format, &moment)
         .map(drop)
@@ -287,14 +331,28 @@ fn iso_time(bytes: &[u8]) -> Result<Option<Written>, Rejection> {
     let Some((days, rest)) = iso_date(bytes) else {
         return Ok(None);
     };
-    let Some((clock, rest)) = rest.split_first_chunk::<6>() else {
+    let [b'T' | b't' | b' ', rest @ ..] = rest else {
         return Ok(None);
     };
-    if !matches!(clock[0], b'T' | b't' | b' ') || clock[3] != b':' {
+    let Some((of_day, rest)) = clock(rest, bytes)? else {
         return Ok(None);
-    }
-    let (Some(hour @ 0..=23), Some(minute @ 0..=59)) = (digits(&clock[1..3]), digits(&clock[4..]))
-    else {
+    };
+    let Some(offset_seconds) = offset(rest) else {
+        return Ok(None);
+    };
+    Ok(Some(Written {
+        local_micros: days * SECONDS_PER_DAY * MICROS_PER_SECOND + of_day,
+        offset_seconds,
+    }))
+}
+
+/// `HH:MM[:SS[.ffffff]]` in microseconds, and what follows it; `whole` is what a message shows.
+fn clock<'a>(bytes: &'a [u8], whole: &[u8]) -> Result<Option<(i64, &'a [u8])>, Rejection> {
+    let Some((clock, rest)) = bytes.split_first_chunk::<5>() else {
+        return Ok(None);
+    };
+    let (hour, minute) = (digits(&clock[..2]), digits(&clock[3..]));
+    let (b':', Some(hour @ 0..=23), Some(minute @ 0..=59)) = (clock[2], hour, minute) else {
         return Ok(None);
     };
     let (second, micros, rest) = match rest {
@@ -302,21 +360,15 @@ fn iso_time(bytes: &[u8]) -> Result<Option<Written>, Rejection> {
             let Some(second @ 0..=59) = digits(&[*tens, *ones]) else {
                 return Ok(None);
             };
-            let Some((micros, rest)) = fraction(rest, bytes)? else {
+            let Some((micros, rest)) = fraction(rest, whole)? else {
                 return Ok(None);
             };
             (second, micros, rest)
         }
         rest => (0, 0, rest),
     };
-    let Some(offset_seconds) = offset(rest) else {
-        return Ok(None);
-    };
-    let seconds = days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
-    Ok(Some(Written {
-        local_micros: seconds * MICROS_PER_SECOND + micros,
-        offset_seconds,
-    }))
+    let seconds = hour * 3600 + minute * 60 + second;
+    Ok(Some((seconds * MICROS_PER_SECOND + micros, rest)))
 }
 
 /// `[.f…]` in microseconds, and what stands behind it.
