@@ -65,14 +65,16 @@ fn print_segment(one: &Salvaged) -> Result<()> {
         print_result(&format!("  {}", missing(&one.topic, gap)))?;
     }
     if one.missing.is_empty() {
-        print_result("  nothing of it is missing in the log: the directory may be deleted")?;
+        print_result(
+            "  it holds nothing more that can be restored; delete it once `bekk log verify` finds nothing missing",
+        )?;
     }
     Ok(())
 }
 
 fn missing(topic: &str, gap: &Gap) -> String {
     format!(
-        "{topic}/{}: offsets {} to {} are missing still",
+        "{topic}/{}: offsets {} to {} are still missing",
         gap.partition, gap.start, gap.end
     )
 }

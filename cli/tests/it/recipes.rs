@@ -130,13 +130,28 @@ fn started(sandbox: &Sandbox, script: &str) -> Process {
     Process::spawn(&mut command)
 }
 
-fn run_page(name: &str) {
+/// The project of the first steps, loaded: what the other pages begin with.
+const SHOP: &str = "
+    mkdir -p shop/inbox && cd shop
+    cat >inbox/monday.csv <<'EOF'
+order_id,customer,ordered_at,amount,paid
+1001,Ada Lovelace,2026-11-23 09:12:00,129.90,yes
+1002,Grace Hopper,2026-11-23 09:15:30,18.50,no
+1003,\"Mary \"\"May\"\" Jackson\",2026-11-23 10:02:45,54.00,yes
+EOF
+    bekk init --from inbox/monday.csv --name orders
+    sed -i 's|inbox/monday.csv|inbox/*.csv|' bekk.toml
+    bekk up --once";
+
+fn run_page(name: &str, before: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../docs")
         .join(name);
     let page = fs::read_to_string(path).unwrap();
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("place"), sandbox.path("").to_str().unwrap()).unwrap();
+    let (output, code) = typed(&sandbox, before);
+    assert_eq!(code, 0, "{output}");
     let mut background: Option<Process> = None;
     let steps = steps(&page);
     assert!(!steps.is_empty(), "{name} has no commands");
@@ -177,5 +192,10 @@ fn run_page(name: &str) {
 
 #[test]
 fn first_steps() {
-    run_page("guide/first_steps.md");
+    run_page("guide/first_steps.md", "");
+}
+
+#[test]
+fn operations() {
+    run_page("guide/operations.md", SHOP);
 }
