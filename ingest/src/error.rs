@@ -118,17 +118,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the log cannot be reached at this moment.
-    pub(crate) fn is_away(&self) -> bool {
-        matches!(
-            self,
-            Self::Log {
-                source: bekk_log::Error::Away { .. },
-                ..
-            }
-        )
-    }
-
     /// Makes the wrapper of a log's error; a fenced session is an error of its own.
     pub(crate) fn log(act: &'static str) -> impl FnOnce(bekk_log::Error) -> Self {
         move |source| match source {

@@ -189,13 +189,7 @@ impl Link {
     /// Whether an error says that the server cannot be reached, or cannot do at this moment what was asked for.
     fn is_away(&self, error: &KafkaError) -> bool {
         // Bekk's server is one: a topic that it does not know does not exist.
-        let is_final = || {
-            matches!(
-                code(error),
-                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
-            )
-        };
-        Verdict::of(error).is_retriable() && !(self.is_bekk && is_final())
+        Verdict::of(error).is_retriable() && !(self.is_bekk && is_unknown_topic(error))
     }
 
     /// How often the log may have been replaced by another: a connection was lost, a request was refused, or an end
@@ -240,6 +234,15 @@ impl Link {
     }
 }
 
+fn is_unknown_topic(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{UnknownTopic, UnknownTopicId, UnknownTopicOrPartition};
+    let code = code(error);
+    matches!(
+        code,
+        Some(UnknownTopicOrPartition | UnknownTopic | UnknownTopicId)
+    )
+}
+
 /// How long and how often a call repeats a request.
 struct Patience<'a> {
     link: &'a Link,
@@ -277,6 +280,10 @@ impl<'a> Patience<'a> {
     /// As [`Self::wait`].
     fn note(&self, request: Request<'_>, error: &KafkaError) -> Result<(), Error> {
         let link = self.link;
+        if is_unknown_topic(error) {
+            // It may have been deleted, and be made again by the time it answers.
+            link.doubt();
+        }
         if !link.is_away(error) {
             return Err(link.failed(request, error));
         }

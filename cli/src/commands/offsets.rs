@@ -9,7 +9,7 @@ use super::moves::{Move, is_keyless, plan, print_moves, set};
 use super::{Outcome, print_json, print_result};
 use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset};
 use crate::context::Context;
-use crate::positions::{Line, lines, shown_owner};
+use crate::positions::{Line, Refused, lines, shown_owner};
 use crate::screen::{Screen, grouped, plural};
 
 pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Outcome> {
@@ -61,9 +61,11 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
         "HELD BY",
     ];
     print_result(&row(&header.map(str::to_owned)))?;
+    let mut refused: Vec<Refused> = Vec::new();
     for line in lines {
         let number = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), grouped);
-        print_result(&row(&[
+        let mark = if line.refused.is_some() { "! " } else { "" };
+        let cells = row(&[
             line.group,
             line.topic,
             line.partition.to_string(),
@@ -78,7 +80,15 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
             line.owner
                 .as_deref()
                 .map_or_else(|| "-".to_owned(), shown_owner),
-        ]))?;
+        ]);
+        print_result(&format!("{mark}{cells}"))?;
+        refused.extend(line.refused);
+    }
+    if !refused.is_empty() {
+        print_result("! nothing is applied there until someone decides:")?;
+    }
+    for Refused { why, advice } in refused {
+        print_result(&format!("  {why}; {advice}"))?;
     }
     Ok(())
 }

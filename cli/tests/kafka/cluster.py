@@ -1,5 +1,6 @@
 """Brokers of Apache Kafka on this machine, to be killed and started again."""
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import time
 TOPICS = "org.apache.kafka.tools.TopicCommand"
 ACLS = "org.apache.kafka.tools.AclCommand"
 CONFIGS = "kafka.admin.ConfigCommand"
+DELETE_RECORDS = "org.apache.kafka.tools.DeleteRecordsCommand"
 # One cluster's brokers must agree on it; any 16 bytes in base64 will do.
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 HEAP = "384m"
@@ -129,6 +131,14 @@ replica.lag.time.max.ms=5000
         if check and done.returncode != 0:
             raise SystemExit(f"{name} {arguments} failed: {done.stdout}{done.stderr}")
         return done
+
+    def delete_records(self, offsets):
+        """Removes what lies below an offset, by topic and partition; -1 is the end."""
+        places = [{"topic": topic, "partition": partition, "offset": offset} for (topic, partition), offset in offsets.items()]
+        path = os.path.join(self.directory, "delete.json")
+        with open(path, "w") as file:
+            json.dump({"version": 1, "partitions": places}, file)
+        self.tool(DELETE_RECORDS, "--offset-json-file", path)
 
     def create_topic(self, name, partitions, **settings):
         """`replica_assignment` or settings of the topic."""

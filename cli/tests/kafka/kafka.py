@@ -20,7 +20,7 @@ import urllib.error
 import urllib.request
 import uuid
 
-from cluster import ACLS, CONFIGS, Cluster, free_ports
+from cluster import ACLS, CONFIGS, TOPICS, Cluster, free_ports
 
 HEADER = "event_id,event_type,user_id,product_id,category,price,quantity,session_id,event_time".split(",")
 GUIDE = os.path.join(os.path.dirname(__file__), "../../../docs/guide/kafka.md")
@@ -75,6 +75,29 @@ class Sandbox:
                 with open(os.path.join(self.directory, f"{name}.log")) as said:
                     self.ended.append((name, process.returncode, said.read().strip().splitlines()[-1]))
                 self.start(name, process.args[1])
+
+    def said(self, name):
+        with open(os.path.join(self.directory, f"{name}.log")) as said:
+            return said.read()
+
+    def await_end(self, name, expected, seconds):
+        """Waits until a process ends and has said something; returns all that it said."""
+        try:
+            self.processes[name].wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise SystemExit(f"{name} does not end; it said: {self.said(name)}") from None
+        self.processes.pop(name)
+        said = self.said(name)
+        assert expected in said, f"no {expected!r} in: {said}"
+        return said
+
+    def configure(self, old, new):
+        path = os.path.join(self.directory, "bekk.toml")
+        with open(path) as file:
+            text = file.read()
+        assert old in text, text
+        with open(path, "w") as file:
+            file.write(text.replace(old, new))
 
     def kill(self, name):
         process = self.processes[name]
@@ -220,6 +243,94 @@ def quorum(run):
     sandbox.check()
 
 
+def remade(run):
+    """The topic is deleted and made again while ingest and sink run, also with another number of partitions. Ingest
+    appends again what its files have, the sink refuses, and the command that it prints brings all into the table."""
+    cluster = run.cluster(1)
+    for partitions in (4, 2, 8):
+        sandbox = run.sandbox(cluster.bootstrap)
+        for role in ("ingest", "sink"):
+            sandbox.start(role, role)
+        sandbox.write(2_000)
+        sandbox.await_table(60)
+        cluster.tool(TOPICS, "--delete", "--topic", "events")
+        cluster.create_topic("events", partitions)
+        sandbox.write(3_000)
+        said = sandbox.await_end("sink", "is refused at events/", 60)
+        replay = re.search(r"apply this log from its beginning: bekk (.*)", said).group(1)
+        sandbox.run(*replay.split(), "--log", sandbox.url)
+        sandbox.start("sink", "sink")
+        sandbox.await_table(60)
+        assert "is appended again" in sandbox.said("ingest"), sandbox.said("ingest")
+        assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
+        sandbox.stop()
+        sandbox.check()
+        for topic in ("events", "bekk.meta"):
+            cluster.tool(TOPICS, "--delete", "--topic", topic)
+
+
+def grown(run):
+    """A topic gets more partitions while ingest and sink run. Rows arrive exactly, those of a key in order: in the
+    partitions that they were in until bekk.toml says otherwise."""
+    cluster = run.cluster(1)
+    sandbox = run.sandbox(cluster.bootstrap)
+    for role in ("ingest", "sink"):
+        sandbox.start(role, role)
+    sandbox.write(2_000)
+    sandbox.await_table(60)
+    cluster.tool(TOPICS, "--alter", "--topic", "events", "--partitions", "8")
+    sandbox.write(2_000)
+    sandbox.await_table(60)
+    for _ in range(2):
+        sandbox.kill("ingest")
+        sandbox.write(1_000)
+        sandbox.await_table(60)
+    assert "the topic has 8 partitions now, and had 4" in sandbox.said("ingest"), sandbox.said("ingest")
+    assert used(sandbox) == 4, "keys stay where they were"
+    sandbox.configure("partitions = 4", "partitions = 8")
+    sandbox.kill("ingest")
+    sandbox.write(2_000)
+    sandbox.await_table(60)
+    assert used(sandbox) == 8, "all are used when that is asked for"
+    assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
+    sandbox.stop()
+    sandbox.check()
+
+
+def used(sandbox):
+    """How many partitions have records."""
+    out = sandbox.run("log", "read", "--format", "json", "--log", sandbox.url)
+    return len({json.loads(line)["partition"] for line in out.splitlines()})
+
+
+def passed(run):
+    """Records are removed that a group has not applied: the sink refuses, and the command that it prints continues at
+    those that are left. Where the group has applied what was removed, it just continues."""
+    cluster = run.cluster(1)
+    sandbox = run.sandbox(cluster.bootstrap)
+    sandbox.write(2_000)
+    sandbox.run("ingest", "--once", "--log", sandbox.url)
+    sandbox.run("sink", "--once", "--log", sandbox.url)
+    cluster.delete_records({("events", partition): -1 for partition in range(4)})
+    sandbox.write(1_000)
+    sandbox.run("ingest", "--once", "--log", sandbox.url)
+    sandbox.run("sink", "--once", "--log", sandbox.url)
+    assert sandbox.table() == sandbox.ids, "what was applied may be removed"
+    sandbox.write(1_000)
+    sandbox.run("ingest", "--once", "--log", sandbox.url)
+    cluster.delete_records({("events", 0): -1})
+    sandbox.write(1_000)
+    sandbox.run("ingest", "--once", "--log", sandbox.url)
+    done = sandbox.call("sink", "--once", "--log", sandbox.url)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "the log begins at offset" in said, said
+    reset = re.search(r"to continue at the oldest record that is left: bekk (.*)", said).group(1)
+    sandbox.run(*reset.split(), "--log", sandbox.url)
+    sandbox.run("sink", "--once", "--log", sandbox.url)
+    missing = len(sandbox.ids - sandbox.table())
+    assert 0 < missing < 1_000 and sandbox.table() < sandbox.ids, f"{missing} rows are missing"
+
+
 def others(run):
     """Another program's topic has no leader. Everything that looks at the cluster answers."""
     cluster = run.cluster(3)
@@ -313,7 +424,7 @@ def guide_acls():
     return acls
 
 
-SCENARIOS = [settings, rights, others, quorum, storm]
+SCENARIOS = [settings, rights, others, remade, grown, passed, quorum, storm]
 
 
 def main():

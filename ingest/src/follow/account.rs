@@ -101,6 +101,18 @@ impl Account {
         self.is_dirty && Instant::now() >= self.checkpoint_at
     }
 
+    /// Whether an append got an offset that an earlier one had already: the log has lost that, or was replaced.
+    pub(crate) fn is_set_back(&self, topic: &str, offsets: &[(u32, Offset)]) -> bool {
+        let marks = self.marks.topics.get(topic);
+        marks.is_some_and(|marks| {
+            let mut appended = offsets.iter();
+            appended.any(|(partition, offset)| {
+                let mark = marks.get(partition);
+                mark.is_some_and(|mark| *offset <= mark.offset)
+            })
+        })
+    }
+
     /// Takes note that a batch is in the log, with the first offset of each partition that got records of it.
     pub(crate) fn acknowledge(
         &mut self,

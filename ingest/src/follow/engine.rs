@@ -32,6 +32,9 @@ use crate::text::reader::Reader;
 /// How long the thread sleeps at most, so that it sees when it is told to stop.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
+/// Interval between comparisons of a log elsewhere with what was appended to it
+const COMPARE_EVERY: Duration = Duration::from_secs(10);
+
 /// What the engine works with.
 pub(crate) struct Surroundings<'a> {
     pub(crate) config: &'a Config,
@@ -61,6 +64,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) account: Account,
     /// How often the log may have been replaced when it was last compared with what was appended.
     doubts: u64,
+    compared_at: Instant,
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
     pub(crate) summary: Summary,
@@ -128,6 +132,7 @@ impl<'a> Engine<'a> {
                 recovered.marks,
             ),
             doubts: around.log.doubts(),
+            compared_at: now,
             scan: 0,
             scan_at: now,
             summary: Summary::default(),
@@ -262,8 +267,14 @@ impl<'a> Engine<'a> {
         match event {
             Event::Wake | Event::GaveUp => Ok(()),
             Event::Appended(batch, offsets) => {
+                let streams = self.around.streams;
+                let topic = &streams[batch.stream].name;
+                if self.account.is_set_back(topic, &offsets) {
+                    return Err(Stopped::Lost);
+                }
+                // Before the marks become those of this batch.
+                self.compare_log()?;
                 let counts = (&mut self.summary, self.around.stats);
-                let topic = &self.around.streams[batch.stream].name;
                 self.account
                     .acknowledge(&batch, &offsets, topic, &mut self.catalog, counts);
                 self.outflow.recycle(batch);
@@ -282,21 +293,23 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Compares the log with what was appended, where it may have been replaced since.
+    /// Compares the log with what was appended, where it may have been replaced since. On a log elsewhere also from
+    /// time to time: a producer is not told that a topic was made again.
     fn compare_log(&mut self) -> Result<(), Stopped> {
         let log = self.around.log;
         let doubts = log.doubts();
-        if doubts == self.doubts || self.outflow.is_in_flight() {
+        let is_due = !log.is_owner() && self.compared_at.elapsed() >= COMPARE_EVERY;
+        if doubts == self.doubts && !is_due {
             return Ok(());
         }
         match self.account.has_lost(log, self.around.streams) {
             Ok(true) => Err(Stopped::Lost),
             Ok(false) => {
                 self.doubts = doubts;
+                self.compared_at = Instant::now();
                 Ok(())
             }
-            // Asked again when it can be reached.
-            Err(error) if error.is_away() => Ok(()),
+            // One that cannot be reached is joined anew by whoever runs this.
             Err(error) => Err(Stopped::Error(error)),
         }
     }

@@ -157,9 +157,15 @@ fn differs(
 ) -> Result<Option<String>, Error> {
     let begun = Instant::now();
     loop {
-        let at = log
-            .at_mark(topic, partition, Some(mark))
-            .map_err(Error::log("compare the log with what was appended"))?;
+        let at = match log.at_mark(topic, partition, Some(mark)) {
+            Err(bekk_log::Error::UnknownPartition { .. }) => {
+                let offset = mark.offset;
+                return Ok(Some(format!(
+                    "{topic} has no partition {partition}, and a record was appended there at {offset}"
+                )));
+            }
+            at => at.map_err(Error::log("compare the log with what was appended"))?,
+        };
         // A topic may give records its own times.
         if matches!(at.found, Found::Record(found) if found.crc == mark.crc) {
             return Ok(None);

@@ -128,7 +128,9 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
             .find(|(topic, _)| *topic == stream.name);
         let known = known.map_or(&[][..], |(_, ends)| ends);
         let told = (&bases, &metas);
-        ends.push(read_topic(reading, &stream.name, known, told, &mut seen)?);
+        let mut found = read_topic(reading, &stream.name, known, told, &mut seen)?;
+        found.truncate(placed_in(stream, known.len(), found.len()));
+        ends.push(found);
     }
     let further: Vec<FileId> = seen.keys().copied().collect();
     metas.restore(log, further)?;
@@ -392,6 +394,25 @@ fn without_checkpoint(
     let mut entry = with_seen(entry, seen);
     entry.receipt_bytes = receipt_bytes;
     entry
+}
+
+/// How many of a topic's partitions rows are placed in. Where a topic has grown, and the order of a key's rows matters,
+/// those that it had before: the rows of a key would go to another partition otherwise, and might be applied before
+/// older ones. Until `bekk.toml` says that all are to be used.
+fn placed_in(stream: &Stream, before: usize, now: usize) -> usize {
+    let is_wanted = usize::try_from(stream.partitions) == Ok(now);
+    let is_ordered = !stream.key.is_empty() && stream.newer_by.is_none();
+    if before == 0 || before >= now || is_wanted || !is_ordered {
+        return now;
+    }
+    tracing::warn!(
+        topic = stream.name,
+        "the topic has {now} partitions now, and had {before}: rows stay in the first {before}, so that those of a key \
+         keep their order; to use all, stop ingest, wait until each sink shows lag 0 (bekk status), set partitions = \
+         {now} in [streams.{}], and start ingest again",
+        stream.name
+    );
+    before
 }
 
 /// Reads a topic behind the known ends, notes which ranges it has of which files, and returns its ends.

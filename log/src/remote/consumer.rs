@@ -20,6 +20,9 @@ use crate::{Error, Offset, PartitionEnds, Records};
 
 /// How often the ends of partitions that nobody here reads are asked for while somebody waits.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How often they are asked for while all is read: an end that moved backwards, or another number of partitions, is not
+/// heard of in any other way.
+const ASK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 /// How long log start offsets are believed: they matter to who asks what there is, not to who reads on.
 const STARTS_FOR: Duration = Duration::from_secs(1);
 /// How many of the consumer's events are heard at once.
@@ -217,19 +220,24 @@ impl Consumer {
         let end = self.check_range(topic, &view, partition, from)?;
         // A new reader fetches after the end was asked for: what it says of the end is true of that.
         let mut is_fresh = slot.as_mut().is_none_or(|reader| reader.begins_before(end));
-        let reader = match &mut *slot {
+        let mut reader = match &mut *slot {
             Some(reader) => reader,
             None => slot.insert(self.open_reader(topic, partition, from)?),
         };
         self.take_events();
+        if reader.has_failed() {
+            reader = self.reopen(&mut slot, topic, partition, from)?;
+        }
         if reader.is_stale(self.link.doubts()) {
             // What it keeps may be another log's.
-            reader.seek(&self.inner, from, &self.link)?;
+            reader = self.seek(&mut slot, topic, partition, from)?;
         }
         if let Some(records) = reader.kept(from) {
             return Ok(records);
         }
-        reader.go_to(&self.inner, from, &self.link)?;
+        if !reader.is_there(from) {
+            reader = self.seek(&mut slot, topic, partition, from)?;
+        }
         let request = Request::topic("read", topic, "Read");
         let mut patience = Patience::new(&self.link);
         let mut sought_at = Instant::now();
@@ -264,7 +272,7 @@ impl Consumer {
                     if is_fresh {
                         self.ask_ends(topic, &view)?;
                     }
-                    reader.seek(&self.inner, from, &self.link)?;
+                    reader = self.seek(&mut slot, topic, partition, from)?;
                     sought_at = Instant::now();
                     is_fresh = true;
                     continue;
@@ -272,8 +280,8 @@ impl Consumer {
                 Ok(Step::AtEnd | Step::Nothing) => {}
                 Err(error) => {
                     self.await_place(topic, &view, (partition, from), &error, &mut patience)?;
-                    // After an error librdkafka fetches no more until it is told where.
-                    reader.seek(&self.inner, from, &self.link)?;
+                    // After some errors librdkafka has given the partition up, and takes no seek.
+                    reader = self.reopen(&mut slot, topic, partition, from)?;
                     sought_at = Instant::now();
                     continue;
                 }
@@ -287,7 +295,7 @@ impl Consumer {
                 patience.note(request, &silent)?;
                 if reader.is_at_end() {
                     // It was at the end before there was more, and says so again only when it is asked anew.
-                    reader.seek(&self.inner, from, &self.link)?;
+                    reader = self.seek(&mut slot, topic, partition, from)?;
                     sought_at = Instant::now();
                     is_fresh = true;
                 }
@@ -417,12 +425,15 @@ impl Consumer {
                 }
                 is_all_read &= reader.is_at(*offset);
             }
-            let is_due = |known: &KnownEnds| {
-                known
-                    .asked_at
-                    .is_none_or(|asked| asked.elapsed() >= ASK_EVERY)
+            let pause = match is_all_read {
+                true => ASK_AT_LEAST_EVERY,
+                false => ASK_EVERY,
             };
-            if !is_all_read && is_due(&view.lock_ends()) {
+            let is_due = |known: &KnownEnds| {
+                let asked = known.asked_at;
+                asked.is_none_or(|asked| asked.elapsed() >= pause)
+            };
+            if is_due(&view.lock_ends()) {
                 self.ask_ends(topic, &view)?;
             }
             if view.is_behind(behind) {
@@ -434,15 +445,45 @@ impl Consumer {
                 return Ok(false);
             }
             let _ = self.inner.poll(Duration::ZERO);
-            self.news.wait(
-                seen,
-                if is_all_read {
-                    left
-                } else {
-                    left.min(ASK_EVERY)
-                },
-            );
+            self.news.wait(seen, left.min(pause));
         }
+    }
+
+    /// Fetches from `from` on anew, with another reader if librdkafka has given the partition up.
+    fn seek<'a>(
+        &self,
+        slot: &'a mut Option<Reader>,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+    ) -> Result<&'a mut Reader, Error> {
+        let doubts = self.link.doubts();
+        let sought = slot
+            .as_mut()
+            .is_some_and(|reader| reader.seek(&self.inner, from, doubts).is_ok());
+        if !sought {
+            return self.reopen(slot, topic, partition, from);
+        }
+        slot.as_mut()
+            .ok_or_else(|| Error::UnknownTopic(topic.to_owned()))
+    }
+
+    /// Gives a partition's reader up, and begins to fetch with another one.
+    fn reopen<'a>(
+        &self,
+        slot: &'a mut Option<Reader>,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+    ) -> Result<&'a mut Reader, Error> {
+        *slot = None;
+        let given_up = list(topic, [(partition, to_kafka(from))])
+            .and_then(|places| self.inner.incremental_unassign(&places));
+        given_up.map_err(|error| {
+            self.link
+                .failed(Request::topic("read", topic, "Read"), &error)
+        })?;
+        Ok(slot.insert(self.open_reader(topic, partition, from)?))
     }
 
     fn open_reader(&self, topic: &str, partition: u32, from: Offset) -> Result<Reader, Error> {
@@ -468,6 +509,7 @@ impl Consumer {
         if starts_at.is_none_or(|at| at.elapsed() >= STARTS_FOR) {
             if !self.link.is_bekk {
                 let leaders = topics::leaders(&self.link, topic)?;
+                self.check_count(topic, view, leaders.len())?;
                 *view.leaders.lock().unwrap_or_else(PoisonError::into_inner) = leaders;
             }
             let starts = self.ask_place(&self.link.asker, topic, view, KafkaOffset::Beginning)?;
@@ -483,6 +525,18 @@ impl Consumer {
         known.ends = ends;
         known.asked_at = Some(Instant::now());
         Ok(())
+    }
+
+    /// Checks that a topic has as many partitions as it had: whoever works with it begins anew with another number.
+    fn check_count(&self, topic: &str, view: &TopicView, found: usize) -> Result<(), Error> {
+        let known = view.partitions;
+        if found == 0 || found == known as usize {
+            return Ok(());
+        }
+        self.link.doubt();
+        let request = Request::topic("read", topic, "Read");
+        let detail = format!("the topic has {found} partitions now, and had {known}");
+        Err(self.link.away(request, detail))
     }
 
     /// Asks where each partition begins or ends.

@@ -9,11 +9,9 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::context::Context;
 use super::place::{number, to_kafka};
-use super::request::Request;
 use super::window::Window;
-use super::{Link, Patience};
 use crate::destination::Destination as _;
-use crate::{Error, Offset, Records};
+use crate::{Offset, Records};
 
 /// How much a piece may have, in bytes of records, and how much of it may wait to be asked for.
 const PIECE_BYTES_MAX: usize = 2 << 20;
@@ -93,6 +91,11 @@ impl Reader {
         self.window.get(from)
     }
 
+    /// Whether an error came behind records that nobody has asked for: librdkafka may fetch no more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some() && self.pending.is_empty()
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.is_at_end && self.pending.is_empty()
     }
@@ -110,43 +113,32 @@ impl Reader {
         self.next > offset || self.failure.is_some()
     }
 
-    /// Makes `from` what is read next.
-    pub(super) fn go_to(
-        &mut self,
-        consumer: &BaseConsumer<Context>,
-        from: Offset,
-        link: &Link,
-    ) -> Result<(), Error> {
-        let is_there = if self.pending.is_empty() {
-            self.next == from
-        } else {
-            self.pending.first_offset() == from
-        };
-        if is_there {
-            return Ok(());
+    /// Whether `from` is what is read next without a seek.
+    pub(super) fn is_there(&self, from: Offset) -> bool {
+        match self.pending.is_empty() {
+            true => self.next == from,
+            false => self.pending.first_offset() == from,
         }
-        self.seek(consumer, from, link)
     }
 
     /// Fetches from `from` on anew.
+    ///
+    /// # Errors
+    /// If librdkafka has given the partition up, or has not begun to fetch.
     pub(super) fn seek(
         &mut self,
         consumer: &BaseConsumer<Context>,
         from: Offset,
-        link: &Link,
-    ) -> Result<(), Error> {
+        doubts: u64,
+    ) -> KafkaResult<()> {
         // What librdkafka has fetched from the old place it drops by itself.
-        self.doubts = link.doubts();
-        let mut patience = Patience::new(link);
-        while let Err(error) = consumer.seek(
+        self.doubts = doubts;
+        consumer.seek(
             &self.topic,
             number(self.partition),
             to_kafka(from),
             SEEK_TIMEOUT,
-        ) {
-            link.check()?;
-            patience.wait(Request::topic("read", &self.topic, "Read"), &error)?;
-        }
+        )?;
         self.window.clear();
         self.pending = Records::new(from);
         self.next = from;
