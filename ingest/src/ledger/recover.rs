@@ -26,6 +26,7 @@ use crate::ledger::metas::{Metas, Needed, append_metas, create_topics, read_and_
 use crate::ledger::scan::{Reading, Scan};
 use crate::ledger::space::wait_for_space;
 use crate::stats::Stats;
+use crate::text::notice::{Notice, NoticeKind, letter_cut};
 use crate::text::ranges::Ranges;
 
 /// What was found.
@@ -58,6 +59,8 @@ struct Seen {
     offsets: Vec<(u32, u64, u64)>,
     /// How many of the records are among the file's first ones, which were told of before.
     first_records: u64,
+    /// Line and length of a record whose dead letter has not all of its bytes.
+    cut: Option<(u64, u64)>,
 }
 
 /// What is looked at.
@@ -306,6 +309,15 @@ fn with_seen(mut entry: FileEntry, seen: Seen) -> FileEntry {
         widen(&mut entry.offsets, partition, first, end);
     }
     entry.known.extend(&seen.ranges);
+    let is_told = |notice: &Notice| notice.kind == NoticeKind::LetterCut;
+    if let Some((line, len)) = seen.cut
+        && !entry.notices.iter().any(is_told)
+    {
+        entry.notices.push(Notice {
+            kind: NoticeKind::LetterCut,
+            text: letter_cut(line, len),
+        });
+    }
     entry
 }
 
@@ -437,12 +449,21 @@ fn read_topic(
         let origin = payload.origin;
         let base = bases.get(&origin.file);
         let archived = metas.archived.get(&origin.file);
-        if base.is_some_and(|base| base.covers(origin.start))
-            || archived.is_some_and(|archived| origin.start < archived.bytes)
-        {
+        let cut = match &payload.body {
+            Body::Reject(reject) if reject.hash.is_some() => Some((origin.line, reject.length)),
+            _ => None,
+        };
+        let is_told = base.is_some_and(|base| base.covers(origin.start))
+            || archived.is_some_and(|archived| origin.start < archived.bytes);
+        if is_told && cut.is_none() {
             return;
         }
         let seen = seen.entry(origin.file).or_default();
+        // The file has the rest of the record: it must not go.
+        seen.cut = seen.cut.or(cut);
+        if is_told {
+            return;
+        }
         seen.ranges.insert(origin.start, origin.end);
         seen.records += 1;
         let first = metas.begun.get(&origin.file);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bekk_ingest::Summary;
 use bekk_log::Offset;
-use bekk_stream::{Body, Payload, Value};
+use bekk_stream::{Body, Finished, Payload, REJECT_RAW_MAX, Value};
 
 use crate::world::{TOPIC, World, await_count, rows};
 
@@ -199,6 +199,34 @@ fn a_file_that_is_gone_and_back_is_not_read_again() {
     });
     assert_eq!(summary.records, 310);
     assert_eq!(all_ids(&world), (0..310).collect::<Vec<_>>());
+}
+
+/// A kill between an append and the checkpoint, and a lost checkpoint: the log alone knows that a dead letter has not
+/// all bytes of its record, so that the file, which has them, must not be deleted.
+#[test]
+fn a_file_with_bytes_that_no_letter_has_stays_after_a_lost_checkpoint() {
+    let world = World::new();
+    let checkpoint = world.path("state/checkpoint");
+    let long = "x".repeat(REJECT_RAW_MAX + 1);
+    let text = |id: u64| format!("id,name,price\n{}{id},{long},abc\n", rows(id, id + 1));
+    world.put("a.csv", text(0));
+    assert_eq!(world.once().records, 2);
+    let early = fs::read(&checkpoint).unwrap();
+    world.put("b.csv", text(1));
+    assert_eq!(world.once().records, 2);
+    let mut stream = world.stream();
+    stream.finished = Finished::Delete;
+    for known in [Some(early), None] {
+        match known {
+            Some(early) => fs::write(&checkpoint, early).unwrap(),
+            None => fs::remove_file(&checkpoint).unwrap(),
+        }
+        let summary = world.once_with(&stream).unwrap();
+        assert_eq!(summary.records, 0);
+        for name in ["a.csv", "b.csv"] {
+            assert!(world.inbox(name).exists(), "{name} was deleted");
+        }
+    }
 }
 
 /// More files have been finished and are gone than the checkpoint keeps. They come back.
