@@ -458,14 +458,14 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
                     table: stream.table.to_string(),
                     exists: false,
                     problems: {
-                        let rights = access::problems_without_table(&session.client, &name);
-                        let mut problems = rights.await.map_err(failed)?;
                         let mut named = stream.clone();
                         let types = types::resolve(&session, &mut named).await;
-                        problems.extend(types.map_err(failed)?);
-                        problems
+                        types.map_err(failed)?
                     },
-                    warnings: Vec::new(),
+                    // Whoever may make it can still do so before the sink starts.
+                    warnings: access::problems_without_table(&session.client, &name)
+                        .await
+                        .map_err(failed)?,
                 },
             };
             if let Place::Prepared(why) = place {

@@ -13,6 +13,7 @@ use crate::source::Packing;
 use crate::source::fingerprint::Fingerprint;
 use crate::source::stat::Stat;
 use crate::text::cursor::Place;
+use crate::text::later::ReadAgain;
 use crate::text::notice::Notice;
 use crate::text::ranges::Ranges;
 
@@ -60,6 +61,8 @@ pub(crate) struct FileEntry {
     pub(crate) decisions: Vec<Decision>,
     /// What has been noticed of it.
     pub(crate) notices: Vec<Notice>,
+    /// Set where the log has lost records of it; not written down.
+    pub(crate) again: Option<ReadAgain>,
 }
 
 impl FileEntry {
@@ -93,6 +96,7 @@ impl FileEntry {
             disk: (0, 0),
             decisions: Vec::new(),
             notices: Vec::new(),
+            again: None,
         }
     }
 
@@ -170,6 +174,7 @@ impl FileEntry {
             tail: self.tail,
             crc: self.crc,
             known: self.known.clone(),
+            again: self.again.clone(),
         }
     }
 

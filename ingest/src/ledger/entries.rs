@@ -141,6 +141,7 @@ impl FileEntry {
             disk: (0, 0),
             decisions: Vec::new(),
             notices: Vec::new(),
+            again: None,
         })
     }
 }

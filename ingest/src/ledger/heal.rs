@@ -7,15 +7,17 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bekk_log::{Client, Losses, Offset};
-use bekk_stream::{Body, FileId, Payload, Stream};
+use bekk_stream::{Body, FileId, OnConflict, Payload, Stream};
 
 use crate::Error;
 use crate::file::entry::FileEntry;
 use crate::file::evidence::has_text;
 use crate::ledger::scan::{Reading, Scan};
 use crate::source::Source;
+use crate::text::later::{Later, ReadAgain};
 use crate::text::ranges::Ranges;
 
 /// The first line of the file that tells which losses were looked after.
@@ -109,9 +111,15 @@ pub(crate) fn heal(
         let is_known = losses.unapplied <= healed.of(&stream.name);
         healed.set(&stream.name, losses.unapplied);
         let known = ends.iter().find(|(topic, _)| *topic == stream.name);
-        let Some((_, ends)) = known.filter(|_| !is_known) else {
+        let Some((_, ends)) = known else {
             continue;
         };
+        if is_known {
+            if losses.all > 0 {
+                go_on(reading, stream, ends, entries)?;
+            }
+            continue;
+        }
         if stream.key.is_empty() && losses.untouched < losses.unapplied {
             tracing::error!(
                 stream = stream.name,
@@ -144,12 +152,9 @@ fn heal_stream(
     ends: &[u64],
     entries: &mut HashMap<FileId, FileEntry>,
 ) -> Result<bool, Error> {
-    let starts = reading
-        .log
-        .partition_ends(&stream.name)
-        .map_err(Error::log("find the log's starts"))?;
-    let starts: Vec<Offset> = starts.iter().map(|ends| ends.start).collect();
-    let mut held = held(reading, &stream.name, ends)?;
+    let starts = starts(reading, stream)?;
+    let (mut held, later) = held(reading, &stream.name, &starts, ends)?;
+    let later = is_ordered_by_log(stream).then_some(later);
     let mut is_all = true;
     let of_stream = entries
         .values_mut()
@@ -180,7 +185,7 @@ fn heal_stream(
                 records = lost,
                 "records of this file are lost from the log; the file has them still, and they are read again"
             );
-            read_again(entry, held);
+            read_again(entry, held, later.as_ref());
         } else {
             tracing::error!(
                 path,
@@ -193,14 +198,65 @@ fn heal_stream(
     Ok(is_all)
 }
 
-/// What the log has of each file below the ends.
-fn held(reading: Reading<'_>, topic: &str, ends: &[u64]) -> Result<HashMap<FileId, Held>, Error> {
+fn starts(reading: Reading<'_>, stream: &Stream) -> Result<Vec<Offset>, Error> {
+    let ends = reading
+        .log
+        .partition_ends(&stream.name)
+        .map_err(Error::log("find the log's starts"))?;
+    Ok(ends.iter().map(|ends| ends.start).collect())
+}
+
+/// Lets files that are being read again since an earlier run be read on with what the log tells of later records.
+fn go_on(
+    reading: Reading<'_>,
+    stream: &Stream,
+    ends: &[u64],
+    entries: &mut HashMap<FileId, FileEntry>,
+) -> Result<(), Error> {
+    let is_again = |entry: &&mut FileEntry| entry.stream == stream.name && !entry.known.is_empty();
+    let mut again: Vec<_> = entries.values_mut().filter(is_again).collect();
+    if again.is_empty() || !is_ordered_by_log(stream) {
+        return Ok(());
+    }
+    let starts = starts(reading, stream)?;
+    let (_, later) = held(reading, &stream.name, &starts, ends)?;
+    for entry in &mut again {
+        let last = entry.known.iter().last();
+        entry.again = last.map(|(_, until)| ReadAgain {
+            later: Arc::clone(&later),
+            until,
+        });
+    }
+    Ok(())
+}
+
+/// Whether the last record of a key is the one that counts.
+fn is_ordered_by_log(stream: &Stream) -> bool {
+    !stream.key.is_empty() && stream.on_conflict == OnConflict::Update && stream.newer_by.is_none()
+}
+
+/// What the log has of each file below the ends, and which keys have records behind what it has lost.
+fn held(
+    reading: Reading<'_>,
+    topic: &str,
+    starts: &[Offset],
+    ends: &[u64],
+) -> Result<(HashMap<FileId, Held>, Arc<Later>), Error> {
     let mut held: HashMap<FileId, Held> = HashMap::new();
+    let mut later = Later::default();
     let mut scan = Scan::new(reading, topic, &[])?;
+    let at = |offsets: &[u64], partition: u32| offsets.get(partition as usize).copied();
+    let starts: Vec<u64> = starts.iter().map(|start| start.get()).collect();
     while scan.step(|partition, record| {
-        let end = ends.get(partition as usize).copied().unwrap_or(0);
+        let offset = record.offset.get();
+        let end = at(ends, partition).unwrap_or(0);
+        let start = at(&starts, partition).unwrap_or(0);
+        if offset >= end {
+            later.note_end(partition, end);
+        }
+        later.note(partition, start, offset, record.key);
         let payload = Payload::decode(record.value).ok();
-        let Some(payload) = payload.filter(|_| record.offset.get() < end) else {
+        let Some(payload) = payload.filter(|_| offset < end) else {
             return;
         };
         let origin = payload.origin;
@@ -209,7 +265,10 @@ fn held(reading: Reading<'_>, topic: &str, ends: &[u64]) -> Result<HashMap<FileI
         held.records += 1;
         held.rejects += u64::from(matches!(payload.body, Body::Reject(_)));
     })? {}
-    Ok(held)
+    for (partition, end) in (0..).zip(ends) {
+        later.note_end(partition, *end);
+    }
+    Ok((held, later.finish()))
 }
 
 /// Whether the file is where it was and has all that was read of it.
@@ -219,7 +278,11 @@ fn is_whole(entry: &FileEntry) -> bool {
         .unwrap_or(false)
 }
 
-fn read_again(entry: &mut FileEntry, held: Held) {
+fn read_again(entry: &mut FileEntry, held: Held, later: Option<&Arc<Later>>) {
+    entry.again = later.map(|later| ReadAgain {
+        later: Arc::clone(later),
+        until: entry.position,
+    });
     entry.begin_again();
     entry.known.extend(&held.ranges);
     (entry.records, entry.rejects) = (held.records, held.rejects);

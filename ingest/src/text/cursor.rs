@@ -9,6 +9,7 @@ use crate::source::Source;
 use crate::source::fingerprint::{Fingerprint, TAIL_MAX};
 use crate::text::coding::Coding;
 use crate::text::header::Header;
+use crate::text::later::{Order, ReadAgain};
 use crate::text::notice::{NoticeKind, Notices};
 use crate::text::overlong::Overlong;
 use crate::text::ranges::Ranges;
@@ -33,6 +34,10 @@ pub(crate) struct Cursor {
     coding: Option<Coding>,
     /// What is in the log already, to be passed over.
     pub(crate) known: Ranges,
+    /// Set where the log has lost records of it.
+    pub(crate) again: Option<ReadAgain>,
+    /// How many of those are not appended again: older than others of their keys, and perhaps so.
+    not_again: (u64, u64),
     /// The first records of a file that may yet be set aside.
     pub(crate) trial: Option<Box<Trial>>,
     /// Of all bytes so far, if the file was read from its beginning without a break.
@@ -64,6 +69,7 @@ pub(crate) struct Place {
     pub(crate) crc: Option<u32>,
     /// What else of it is in the log.
     pub(crate) known: Ranges,
+    pub(crate) again: Option<ReadAgain>,
 }
 
 impl Cursor {
@@ -78,6 +84,8 @@ impl Cursor {
             scanned_crc: Some(0),
             coding: None,
             known: Ranges::default(),
+            again: None,
+            not_again: (0, 0),
             trial: None,
             hash: Some(Box::default()),
             overlong: None,
@@ -101,6 +109,7 @@ impl Cursor {
             crc: from.crc,
             scanned_crc: from.crc,
             known: from.known,
+            again: from.again,
             hash: (from.position == 0).then(Box::default),
             ..Self::new(file)
         }
@@ -121,6 +130,38 @@ impl Cursor {
             self.notices.set(notice.kind, notice.text.clone());
         }
         self.header = Some(header);
+    }
+
+    /// Whether a record that begins at the cursor's position must not be appended: the log has lost it, and later
+    /// ones of its key are there.
+    pub(crate) fn is_superseded(&mut self, partition: u32, key: Option<&[u8]>) -> bool {
+        let (Some(again), Some(key)) = (&self.again, key) else {
+            return false;
+        };
+        if self.position >= again.until {
+            self.again = None;
+            return false;
+        }
+        match again.later.order(partition, key) {
+            Order::Newest => return false,
+            Order::Older => self.not_again.0 += 1,
+            Order::Unknown => self.not_again.1 += 1,
+        }
+        let (older, unknown) = self.not_again;
+        let records = |n: u64| format!("{n} {}", if n == 1 { "record" } else { "records" });
+        let unknown = match unknown {
+            0 => String::new(),
+            _ => format!(
+                ", and {} of which that is not certain: compare the table with the file (bekk audit --deep)",
+                records(unknown)
+            ),
+        };
+        let text = format!(
+            "the log had lost records of it: not appended again are {} that later ones of their keys supersede{unknown}",
+            records(older)
+        );
+        self.notices.set(NoticeKind::Superseded, text);
+        true
     }
 
     /// Takes note of zeros that were passed over.

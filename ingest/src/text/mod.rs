@@ -9,6 +9,7 @@ pub(crate) mod decode;
 pub(crate) mod format;
 pub(crate) mod header;
 pub(crate) mod inherit;
+pub(crate) mod later;
 pub(crate) mod notice;
 mod overlong;
 pub(crate) mod preamble;

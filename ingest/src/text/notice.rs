@@ -40,9 +40,11 @@ pub enum NoticeKind {
     HalfRecord,
     /// A record was so long that its dead letter has not all of its bytes.
     LetterCut,
+    /// Records that the log had lost were not appended again, as later ones of their keys are there.
+    Superseded,
 }
 
-const NAMES: [(NoticeKind, &str); 12] = [
+const NAMES: [(NoticeKind, &str); 13] = [
     (NoticeKind::HeaderNear, "header_near"),
     (NoticeKind::HeaderUnknown, "header_unknown"),
     (NoticeKind::ColumnMissing, "column_missing"),
@@ -55,6 +57,7 @@ const NAMES: [(NoticeKind, &str); 12] = [
     (NoticeKind::Kept, "kept"),
     (NoticeKind::HalfRecord, "half_record"),
     (NoticeKind::LetterCut, "letter_cut"),
+    (NoticeKind::Superseded, "superseded"),
 ];
 
 impl NoticeKind {

@@ -428,6 +428,8 @@ fn take_record(
         {
             tracing::info!(file = %cursor.file, position = start, "another header begins here");
             cursor.set_header(other);
+        } else if cursor.is_superseded(converted.partition, converted.key) {
+            // Passed over.
         } else if let Some(trial) = &mut cursor.trial {
             trial.push(block.timestamp_ms, &converted);
         } else {

@@ -81,6 +81,55 @@ fn lost_records_are_read_again_from_their_file() {
     assert_eq!(world.once().records, 0);
 }
 
+/// Each row has a later version in another file. The records that come back are appended behind those, where they must
+/// not be older ones of the same rows.
+#[test]
+fn lost_records_come_back_behind_no_later_version() {
+    let world = World::new();
+    let text = |name: &str, ids: std::ops::Range<u64>| {
+        let rows: String = ids.map(|id| format!("{id},{name},1\n")).collect();
+        format!("id,name,price\n{rows}")
+    };
+    world.put("a.csv", text("old", 0..2000));
+    assert_eq!(world.once().records, 2000);
+    world.put("b.csv", text("new", 0..1500));
+    assert_eq!(world.once().records, 1500);
+    let path = journal(&world, TOPIC);
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end / 8] ^= 4;
+    fs::write(&path, bytes).unwrap();
+    let summary = world.once();
+    let log = world.open_log();
+    let mut last = std::collections::BTreeMap::new();
+    for ends in log.partition_ends(TOPIC).unwrap() {
+        let mut next = ends.start;
+        while next < ends.end {
+            let records = log.read(TOPIC, ends.partition, next, 1 << 20).unwrap();
+            for record in records.iter() {
+                let payload = Payload::decode(record.value).unwrap();
+                let Body::Row(row) = payload.body else {
+                    panic!("a reject");
+                };
+                let row: Vec<_> = row.map(Result::unwrap).collect();
+                let (Value::Int(id), Value::Text(name)) = (&row[0], &row[1]) else {
+                    panic!("{row:?}");
+                };
+                last.insert(*id, name.to_string());
+            }
+            next = records.next_offset();
+        }
+    }
+    log.close().unwrap();
+    let lost = lost(&world);
+    assert!(lost.all > summary.records, "{lost:?} {summary:?}");
+    for id in 0..2000 {
+        let expected = if id < 1500 { "new" } else { "old" };
+        assert_eq!(last.get(&id).map(String::as_str), Some(expected), "{id}");
+    }
+    assert_eq!(world.once().records, 0);
+}
+
 /// The same where every group had applied them: nobody lacks them, and an older version of a row is not appended
 /// behind a newer one.
 #[test]
