@@ -154,3 +154,22 @@ fn every_command_in_the_documents_exists_with_its_options() {
     }
     assert!(tried.len() > 60, "{} commands", tried.len());
 }
+
+/// Each title of a finding is a literal that begins with a capital.
+#[test]
+fn every_state_that_status_names_has_an_entry_under_troubleshooting() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = fs::read_to_string(root.join("src/status/findings.rs")).unwrap();
+    let page = fs::read_to_string(root.join("../docs/troubleshooting.md")).unwrap();
+    let literals = source.split('"').skip(1).step_by(2);
+    let titles: Vec<&str> = literals
+        .filter(|text| text.starts_with(|c: char| c.is_ascii_uppercase()) && !text.contains('{'))
+        .collect();
+    assert!(titles.len() > 10, "{titles:?}");
+    for title in titles {
+        assert!(
+            page.contains(&format!("\n### {title}\n")),
+            "no entry: {title}"
+        );
+    }
+}
