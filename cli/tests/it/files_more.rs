@@ -70,9 +70,15 @@ fn compressed_files_are_taken_whole() {
     assert!(inbox.said().contains("data is cut off"), "{}", inbox.said());
     assert!(inbox.said().contains("data is damaged"), "{}", inbox.said());
     assert_eq!(inbox.ids().len(), 8001);
-    // At the end of a run it is named as well.
+    // At the end of a run it is named as well, and so is an archive of several files, whatever its name.
     inbox.put("c.gz", first);
-    inbox.run(&["ingest", "--once"]).exits(1).says("cut off");
+    let several = inbox.put("d.gz", include_bytes!("two_files.zip"));
+    inbox.rest(&several);
+    inbox
+        .run(&["ingest", "--once"])
+        .exits(1)
+        .says("cut off")
+        .says("the zip archive holds 2 files: `a.csv`, `b.csv`; unpack it");
 }
 
 /// A file in UTF-16 grows by single bytes, with ingest killed in between.

@@ -87,6 +87,7 @@ impl Engine<'_> {
                             Judgement::Check => {}
                         }
                     }
+                    io::ErrorKind::Unsupported => self.block(id, error.to_string()),
                     io::ErrorKind::InvalidData => {
                         let why = format!("its {name} data is damaged ({error}); replace the file");
                         self.block(id, why);

@@ -44,11 +44,7 @@ impl FileEntry {
             out.u64(end);
         });
         out.u64(self.crc.map_or(0, |crc| u64::from(crc) + 1));
-        out.u8(match self.packing {
-            None => 0,
-            Some(Packing::Gzip) => 1,
-            Some(Packing::Zstd) => 2,
-        });
+        out.u8(self.packing.map_or(0, Packing::code));
         out.u8(self.state.code());
         out.bytes(self.why.as_bytes());
         out.u64(self.size);
@@ -75,9 +71,7 @@ impl FileEntry {
             };
             entry.packing = match body.u8()? {
                 0 => None,
-                1 => Some(Packing::Gzip),
-                2 => Some(Packing::Zstd),
-                _ => return None,
+                code => Some(Packing::from_code(code)?),
             };
             entry.state = FileState::from_code(body.u8()?)?;
             entry.why = body.text()?;

@@ -1,13 +1,15 @@
 //! Where a file's text comes from: the file itself, or what it holds compressed.
 //!
 //! What a file is, its first bytes say, not its name: a rotated file keeps its content under whatever name.
-//! No CSV text in any encoding that is read begins with the magic numbers of gzip or zstd.
+//! No CSV text in any encoding that is read begins with one of these magic numbers.
 
+mod decoder;
 pub(crate) mod fingerprint;
 pub(crate) mod open;
 pub(crate) mod packed;
 pub(crate) mod stat;
 pub(crate) mod writers;
+mod zip;
 
 use std::fs::File;
 use std::io;
@@ -15,12 +17,8 @@ use std::os::unix::fs::FileExt;
 
 use crate::source::packed::Packed;
 
-const GZIP: &[u8] = b"\x1f\x8b";
-const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
-/// A skippable frame of zstd, but for its first byte, which is 0x50 to 0x5f.
-const ZSTD_SKIPPABLE: &[u8] = b"\x2a\x4d\x18";
-/// The longest of them.
-const MAGIC_MAX: usize = 4;
+/// The longest magic number, in bytes.
+const MAGIC_MAX: usize = 10;
 /// How many bytes of a file are read at once.
 pub(crate) const BLOCK_BYTES: usize = 256 * 1024;
 
@@ -31,6 +29,12 @@ pub enum Packing {
     Gzip,
     /// With zstd.
     Zstd,
+    /// With bzip2.
+    Bzip2,
+    /// With xz.
+    Xz,
+    /// As the one entry of a zip archive.
+    Zip,
 }
 
 impl Packing {
@@ -40,7 +44,27 @@ impl Packing {
         match self {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+            Self::Zip => "zip",
         }
+    }
+
+    /// The number by which a checkpoint knows it.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Gzip => 1,
+            Self::Zstd => 2,
+            Self::Bzip2 => 3,
+            Self::Xz => 4,
+            Self::Zip => 5,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        [Self::Gzip, Self::Zstd, Self::Bzip2, Self::Xz, Self::Zip]
+            .into_iter()
+            .find(|packing| packing.code() == code)
     }
 }
 
@@ -64,20 +88,26 @@ pub(crate) fn kind_of(file: &File) -> io::Result<Kind> {
 }
 
 fn kind(first: &[u8]) -> Kind {
-    let begins = |magic: &[u8]| first.iter().zip(magic).all(|(a, b)| a == b);
-    let skippable = first.first().is_some_and(|byte| byte & 0xf0 == 0x50);
-    let has = |magic: &[u8]| first.len() >= magic.len() && begins(magic);
-    if has(GZIP) {
-        Kind::Packed(Packing::Gzip)
-    } else if has(ZSTD) || (skippable && first[1..].starts_with(ZSTD_SKIPPABLE)) {
-        Kind::Packed(Packing::Zstd)
-    } else if begins(GZIP)
-        || (first.len() < MAGIC_MAX && begins(ZSTD))
-        || (skippable && first.len() < MAGIC_MAX && ZSTD_SKIPPABLE.starts_with(&first[1..]))
-    {
-        Kind::Unknown
-    } else {
-        Kind::Plain
+    let byte = |at: usize| first.get(at).copied().unwrap_or(0);
+    let skippable = [0x50 | (byte(0) & 0x0f), 0x2a, 0x4d, 0x18];
+    let level = byte(3).clamp(b'1', b'9');
+    let bzip2 = |next: [u8; 6]| [&[b'B', b'Z', b'h', level], &next[..]].concat();
+    let magics: [(&[u8], Packing); 8] = [
+        (b"\x1f\x8b", Packing::Gzip),
+        (b"\x28\xb5\x2f\xfd", Packing::Zstd),
+        (&skippable, Packing::Zstd),
+        (&bzip2(*b"1AY&SY"), Packing::Bzip2),
+        (&bzip2(*b"\x17rE8P\x90"), Packing::Bzip2),
+        (b"\xfd7zXZ\0", Packing::Xz),
+        (b"PK\x03\x04", Packing::Zip),
+        // An archive without entries.
+        (b"PK\x05\x06", Packing::Zip),
+    ];
+    let found = magics.iter().find(|(magic, _)| first.starts_with(magic));
+    match found {
+        Some((_, packing)) => Kind::Packed(*packing),
+        None if magics.iter().any(|(magic, _)| magic.starts_with(first)) => Kind::Unknown,
+        None => Kind::Plain,
     }
 }
 
@@ -141,10 +171,14 @@ pub(crate) fn read_file_at(file: &File, buffer: &mut [u8], start: u64) -> io::Re
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Cursor, Write};
 
+    use ::zip::write::SimpleFileOptions;
+    use ::zip::{CompressionMethod, ZipWriter};
+    use bzip2::write::BzEncoder;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use lzma_rust2::{XzOptions, XzWriter};
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
     use super::*;
@@ -159,6 +193,41 @@ mod tests {
         compress_to_vec(text, CompressionLevel::Fastest)
     }
 
+    fn bzip2(text: &[u8]) -> Vec<u8> {
+        let mut encoder = BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn xz(text: &[u8]) -> Vec<u8> {
+        let mut encoder = XzWriter::new(Vec::new(), XzOptions::with_preset(1)).unwrap();
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// An archive of stored and deflated files by turns.
+    fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        let methods = [CompressionMethod::Deflated, CompressionMethod::Stored];
+        for ((name, text), method) in files.iter().zip(methods.into_iter().cycle()) {
+            let options = SimpleFileOptions::default().compression_method(method);
+            archive.start_file(*name, options).unwrap();
+            archive.write_all(text).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    fn check_all(bytes: &[u8]) -> Option<io::Error> {
+        let mut packed = packed(bytes);
+        loop {
+            match packed.check(1 << 20) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(error),
+            }
+        }
+    }
+
     fn open(bytes: &[u8]) -> Source {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
@@ -170,6 +239,11 @@ mod tests {
             Source::Packed(packed) => packed,
             Source::Plain(_) => panic!("it is compressed"),
         }
+    }
+
+    fn all(text: &[u8]) -> [Vec<u8>; 5] {
+        let zip = zip(&[("a.csv", text)]);
+        [gzip(text), zstd(text), bzip2(text), xz(text), zip]
     }
 
     fn text() -> Vec<u8> {
@@ -190,6 +264,15 @@ mod tests {
         check(&gzip(b"x"), Kind::Packed(Packing::Gzip));
         check(&zstd(b"x"), Kind::Packed(Packing::Zstd));
         check(b"\x5e\x2a\x4d\x18\0\0\0\0", Kind::Packed(Packing::Zstd));
+        check(&bzip2(b"x"), Kind::Packed(Packing::Bzip2));
+        check(&bzip2(b""), Kind::Packed(Packing::Bzip2));
+        check(b"BZh", Kind::Unknown);
+        check(b"BZhx", Kind::Plain);
+        check(b"BZh1,name\n", Kind::Plain);
+        check(&xz(b"x"), Kind::Packed(Packing::Xz));
+        check(&zip(&[("a.csv", b"x")]), Kind::Packed(Packing::Zip));
+        check(&zip(&[]), Kind::Packed(Packing::Zip));
+        check(b"PK,name\n", Kind::Plain);
     }
 
     #[test]
@@ -200,6 +283,9 @@ mod tests {
         for bytes in [
             [gzip(first), gzip(second)].concat(),
             [zstd(first), skippable, zstd(second)].concat(),
+            [bzip2(first), bzip2(second)].concat(),
+            [xz(first), vec![0; 8], xz(second)].concat(),
+            zip(&[("a.csv", &text)]),
             text.clone(),
         ] {
             let mut source = open(&bytes);
@@ -215,7 +301,7 @@ mod tests {
     #[test]
     fn the_check_finds_length_and_crcs() {
         let text = text();
-        for bytes in [gzip(&text), zstd(&text)] {
+        for bytes in all(&text) {
             let mut packed = packed(&bytes);
             packed.want_crc(1_000_000);
             packed.want_crc(10);
@@ -234,20 +320,11 @@ mod tests {
     /// A cut file may yet be completed, a damaged one not.
     #[test]
     fn cut_and_damaged_files_are_told_apart() {
-        let text = text();
-        for bytes in [gzip(&text), zstd(&text)] {
-            let check = |bytes: &[u8]| {
-                let mut packed = packed(bytes);
-                loop {
-                    match packed.check(1 << 20) {
-                        Ok(true) => {}
-                        Ok(false) => return None,
-                        Err(error) => return Some(error.kind()),
-                    }
-                }
-            };
+        let text = &text()[..400_000];
+        for bytes in all(text) {
+            let check = |bytes: &[u8]| check_all(bytes).map(|error| error.kind());
             assert_eq!(check(&bytes), None);
-            for cut in [5, 100, bytes.len() / 2, bytes.len() - 1] {
+            for cut in [12, 100, bytes.len() / 2, bytes.len() - 1] {
                 let kind = check(&bytes[..cut]);
                 assert_eq!(kind, Some(io::ErrorKind::UnexpectedEof), "cut at {cut}");
             }
@@ -257,5 +334,38 @@ mod tests {
                 assert!(check(&flipped).is_some(), "flipped at {at}");
             }
         }
+    }
+
+    /// An archive is read if it holds one file; what macOS puts beside each is not counted.
+    #[test]
+    fn zip_archives_hold_one_file() {
+        let beside: (&str, &[u8]) = ("__MACOSX/._a.csv", b"\0\x05\x16\x07");
+        let one = zip(&[("a.csv", b"id\n1\n"), beside]);
+        let mut buffer = [0; 10];
+        assert_eq!(open(&one).read_full_at(&mut buffer, 0).unwrap(), 5);
+        let files = [("a.csv", &b"1"[..]), ("b\x1b.csv", b"2"), ("c/d.csv", b"3")];
+        for (bytes, expected) in [
+            (
+                zip(&files),
+                "the zip archive holds 3 files: `a.csv`, `b\\u{1b}.csv`, `c/d.csv`; unpack it, or pack each of them alone",
+            ),
+            (zip(&[]), "the zip archive is empty; pack one file in it"),
+        ] {
+            let error = check_all(&bytes).unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    /// What is packed may ask for more memory than there is: it is refused before it gets any.
+    #[test]
+    fn xz_does_not_take_more_memory_than_it_may() {
+        let mut options = XzOptions::with_preset(1);
+        options.lzma_options.dict_size = 256 << 20;
+        let mut encoder = XzWriter::new(Vec::new(), options).unwrap();
+        encoder.write_all(b"id\n1\n").unwrap();
+        let error = check_all(&encoder.finish().unwrap()).unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(error.to_string().contains("64 MiB"), "{error}");
     }
 }

@@ -1,18 +1,12 @@
 //! Compressed files: their text, and whether they are whole.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::sync::Arc;
 
-use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-
 use crate::source::Packing;
+use crate::source::decoder::Decoder;
 
-/// The largest window that a zstd frame may ask for, in bytes: what `zstd -19` makes.
-const ZSTD_WINDOW_MAX: u64 = 8 << 20;
 /// How much is decompressed at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How many bytes before the ones asked for last are kept decompressed.
@@ -161,114 +155,4 @@ impl Packed {
 
 fn to_usize(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
-}
-
-/// A file read from its beginning on, whatever else reads it.
-struct Sequential {
-    file: Arc<File>,
-    at: u64,
-    /// Whether more was asked for than there is.
-    is_exhausted: bool,
-}
-
-impl Read for Sequential {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        self.is_exhausted |= read == 0;
-        Ok(read)
-    }
-}
-
-enum Decoder {
-    Gzip(Box<MultiGzDecoder<BufReader<Sequential>>>),
-    Zstd(Box<Frames>),
-}
-
-impl Decoder {
-    fn new(file: &Arc<File>, packing: Packing) -> Self {
-        let input = BufReader::new(Sequential {
-            file: Arc::clone(file),
-            at: 0,
-            is_exhausted: false,
-        });
-        match packing {
-            Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(input))),
-            Packing::Zstd => {
-                let mut decoder = FrameDecoder::new();
-                decoder.set_max_window_size(ZSTD_WINDOW_MAX);
-                Self::Zstd(Box::new(Frames {
-                    input,
-                    decoder,
-                    is_inside: false,
-                }))
-            }
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (result, input) = match self {
-            Self::Gzip(gzip) => (gzip.read(buffer), gzip.get_ref()),
-            Self::Zstd(frames) => (frames.read(buffer), &frames.input),
-        };
-        result.map_err(|error| match error.raw_os_error() {
-            Some(_) => error,
-            None if input.get_ref().is_exhausted => {
-                io::Error::new(io::ErrorKind::UnexpectedEof, "it is cut off")
-            }
-            None => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
-        })
-    }
-}
-
-/// The frames of a zstd file, one after the other.
-struct Frames {
-    input: BufReader<Sequential>,
-    decoder: FrameDecoder,
-    is_inside: bool,
-}
-
-impl Frames {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if self.is_inside {
-                while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                    self.decoder
-                        .decode_blocks(&mut self.input, BlockDecodingStrategy::UptoBlocks(1))
-                        .map_err(io::Error::other)?;
-                }
-                let read = self.decoder.read(buffer)?;
-                if read > 0 {
-                    return Ok(read);
-                }
-                self.end_frame()?;
-            }
-            if self.input.fill_buf()?.is_empty() {
-                return Ok(0);
-            }
-            match self.decoder.reset(&mut self.input) {
-                Ok(()) => self.is_inside = true,
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
-                    length,
-                    ..
-                })) => {
-                    let mut frame = (&mut self.input).take(u64::from(length));
-                    io::copy(&mut frame, &mut io::sink())?;
-                    if frame.limit() > 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Err(error) => return Err(io::Error::other(error)),
-            }
-        }
-    }
-
-    fn end_frame(&mut self) -> io::Result<()> {
-        self.is_inside = false;
-        let expected = self.decoder.get_checksum_from_data();
-        if expected.is_some() && expected != self.decoder.get_calculated_checksum() {
-            return Err(io::Error::other("its checksum is not that of its content"));
-        }
-        Ok(())
-    }
 }
