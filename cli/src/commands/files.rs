@@ -29,6 +29,9 @@ pub(crate) fn run(global: &Global, args: &IngestFiles) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// How many hidden or temporary files are named.
+const SKIPPED_NAMED_MAX: usize = 5;
+
 #[derive(Serialize)]
 struct Report<'a> {
     /// Whether an ingest runs, and which process it is if it can be seen.
@@ -37,6 +40,8 @@ struct Report<'a> {
     /// When an ingest last wrote down what it knows.
     as_of: Option<String>,
     files: Vec<FileReport<'a>>,
+    /// What matches but for its hidden or temporary name, and is not read.
+    skipped: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +88,11 @@ impl<'a> Report<'a> {
                 .and_then(|at| Timestamp::try_from(at).ok())
                 .map(|at| at.to_string()),
             files: files.files.iter().map(FileReport::new).collect(),
+            skipped: files
+                .skipped
+                .iter()
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect(),
         }
     }
 }
@@ -177,6 +187,20 @@ fn text(files: &Files, base: &Path, explain: bool) -> String {
     }
     if files.files.is_empty() {
         lines.push("no file is known, and none matches the patterns".to_owned());
+    }
+    if !files.skipped.is_empty() {
+        let names = files.skipped.iter().take(SKIPPED_NAMED_MAX);
+        let names: Vec<_> = names
+            .map(|path| format!("`{}`", shown_path(shown_from(base, path))))
+            .collect();
+        let more = match files.skipped.len().saturating_sub(SKIPPED_NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        lines.push(format!(
+            "not read, because the names are hidden or temporary (a pattern that names them reads them): {}{more}",
+            names.join(", ")
+        ));
     }
     lines.join("\n")
 }

@@ -1,6 +1,7 @@
 //! What is known of each file, for whoever asks: whether an ingest runs or not, without the log.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -25,6 +26,8 @@ pub struct Files {
     pub as_of: Option<SystemTime>,
     /// By stream, then path.
     pub files: Vec<FileStatus>,
+    /// Files and directories that match but for their hidden or temporary names: they are not read.
+    pub skipped: Vec<PathBuf>,
 }
 
 /// An ingest that runs.
@@ -100,10 +103,22 @@ pub fn files(state_dir: &Path, streams: &[Stream]) -> Result<Files, Error> {
             files.push(status(entry, is_first));
         }
     }
-    let mut unreadable = HashMap::new();
-    let listed = Inbox::new(streams)?.list(|path, error| {
-        unreadable.insert(path.to_owned(), error.to_string());
-    });
+    let inbox = Inbox::new(streams)?;
+    let mut skipped = Vec::new();
+    let mut refused = Vec::new();
+    let listed = inbox.list_and_skip(
+        |path, error| {
+            if error.kind() == std::io::ErrorKind::Unsupported {
+                refused.push((path.to_owned(), error.to_string()));
+            }
+        },
+        &mut skipped,
+    );
+    for (path, why) in refused {
+        for stream in inbox.streams_of(&path) {
+            files.push(refused_path(&path, &streams[stream].name, &why));
+        }
+    }
     for file in listed {
         let stream = &streams[file.stream].name;
         if known.insert((stream.clone(), file.stat.device, file.stat.inode)) {
@@ -111,6 +126,12 @@ pub fn files(state_dir: &Path, streams: &[Stream]) -> Result<Files, Error> {
         }
     }
     files.sort_by(|a, b| (&a.stream, &a.path).cmp(&(&b.stream, &b.path)));
+    files.dedup_by(|a, b| (&a.stream, &a.path, a.id) == (&b.stream, &b.path, b.id));
+    skipped.retain(|path| {
+        path.file_name() != Some(OsStr::new(".bekk")) && inbox.streams_of(path).next().is_none()
+    });
+    skipped.sort();
+    skipped.dedup();
     Ok(Files {
         running: holder(&state_dir.join("LOCK")).map(|holder| Running {
             pid: match holder {
@@ -120,6 +141,7 @@ pub fn files(state_dir: &Path, streams: &[Stream]) -> Result<Files, Error> {
         }),
         as_of: as_of.and_then(Result::ok),
         files,
+        skipped,
     })
 }
 
@@ -215,6 +237,26 @@ fn unmet(file: Listed, stream: String) -> FileStatus {
         records: 0,
         rejects: 0,
         state: FileState::Waiting,
+        why: Some(why.to_owned()),
+        decisions: Vec::new(),
+        notices: Vec::new(),
+    }
+}
+
+/// What matches, and is no file that can be read.
+fn refused_path(path: &Path, stream: &str, why: &str) -> FileStatus {
+    FileStatus {
+        id: None,
+        stream: stream.to_owned(),
+        path: path.to_owned(),
+        device: 0,
+        inode: 0,
+        packing: None,
+        position: 0,
+        size: 0,
+        records: 0,
+        rejects: 0,
+        state: FileState::Unreadable,
         why: Some(why.to_owned()),
         decisions: Vec::new(),
         notices: Vec::new(),

@@ -6,7 +6,7 @@ pub(crate) mod watch;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 use bekk_stream::Stream;
@@ -26,9 +26,10 @@ pub(crate) struct Inbox {
 struct Patterns {
     include: GlobSet,
     exclude: GlobSet,
+    /// As many as patterns, in their order.
     roots: Vec<Root>,
-    /// Whether files whose names begin with a dot are meant: they are if a pattern's name does.
-    takes_hidden: bool,
+    /// The parts of each pattern behind its root.
+    parts: Vec<Vec<String>>,
 }
 
 /// Where the files of a pattern are to be sought.
@@ -66,11 +67,8 @@ impl Inbox {
             Ok(Patterns {
                 include: globs(&stream.files)?,
                 exclude: globs(&stream.exclude)?,
-                takes_hidden: stream.files.iter().any(|pattern| {
-                    let name = pattern.rsplit('/').next().unwrap_or(pattern);
-                    name.starts_with('.')
-                }),
                 roots: stream.files.iter().map(|pattern| root(pattern)).collect(),
+                parts: stream.files.iter().map(|pattern| parts(pattern)).collect(),
             })
         });
         Ok(Self {
@@ -94,7 +92,16 @@ impl Inbox {
 
     /// Every file that is there, in no order. A directory that is missing has none; what cannot be looked
     /// at is passed over and reported through `unreadable`.
-    pub(crate) fn list(&self, mut unreadable: impl FnMut(&Path, std::io::Error)) -> Vec<Listed> {
+    pub(crate) fn list(&self, unreadable: impl FnMut(&Path, std::io::Error)) -> Vec<Listed> {
+        self.list_and_skip(unreadable, &mut Vec::new())
+    }
+
+    /// As [`Inbox::list`]; `skipped` gets the files and directories that match but for their hidden or temporary names.
+    pub(crate) fn list_and_skip(
+        &self,
+        mut unreadable: impl FnMut(&Path, std::io::Error),
+        skipped: &mut Vec<PathBuf>,
+    ) -> Vec<Listed> {
         let mut found = Vec::new();
         for (stream, patterns) in self.streams.iter().enumerate() {
             for root in &patterns.roots {
@@ -103,6 +110,7 @@ impl Inbox {
                     stream,
                     above: Vec::new(),
                     found: &mut found,
+                    skipped,
                     unreadable: &mut unreadable,
                 };
                 walk.enter(&root.directory, root.depth);
@@ -114,11 +122,62 @@ impl Inbox {
 
 impl Patterns {
     fn matches(&self, path: &Path) -> bool {
-        let name = path.file_name().map_or(&[][..], OsStr::as_bytes);
-        (self.takes_hidden || !name.starts_with(b"."))
-            && self.include.is_match(path)
-            && !self.exclude.is_match(path)
+        self.include.is_match(path) && !self.exclude.is_match(path) && !self.is_skipped(path)
     }
+
+    /// Whether a path that matches is not meant all the same: it lies in a hidden directory, or is a hidden file, or one
+    /// that an editor makes beside another, and no pattern that it matches names such.
+    fn is_skipped(&self, path: &Path) -> bool {
+        let bytes = path.as_os_str().as_bytes();
+        if !memchr::memchr3_iter(b'.', b'~', b'#', bytes).any(|at| is_edge(bytes, at)) {
+            return false;
+        }
+        let matching = self.include.matches(path);
+        matching.into_iter().all(|at| {
+            let parts = &self.parts[at];
+            let below = path.strip_prefix(&self.roots[at].directory).unwrap_or(path);
+            let mut names = below.components().map(|part| part.as_os_str().as_bytes());
+            let name = names.next_back().unwrap_or_default();
+            let pattern = parts.last().map(String::as_bytes).unwrap_or_default();
+            !names_kind(name, pattern)
+                || names.any(|directory| is_hidden(directory) && !has_hidden(parts))
+        })
+    }
+
+    /// Whether a directory is entered: a hidden one is if a pattern names a hidden one.
+    fn enters(&self, directory: &Path) -> bool {
+        let name = directory.file_name().map_or(&[][..], OsStr::as_bytes);
+        !is_hidden(name) || self.parts.iter().any(|parts| has_hidden(parts))
+    }
+}
+
+/// Whether a mark stands where it makes a name one of those that are skipped.
+fn is_edge(path: &[u8], at: usize) -> bool {
+    let begins = at == 0 || path[at - 1] == b'/';
+    let ends = at + 1 == path.len();
+    begins || ends
+}
+
+fn is_hidden(name: &[u8]) -> bool {
+    name.starts_with(b".")
+}
+
+/// Whether a pattern's directories behind its root have a hidden one.
+fn has_hidden(parts: &[String]) -> bool {
+    let directories = parts
+        .split_last()
+        .map_or(&[][..], |(_, directories)| directories);
+    directories.iter().any(|part| part.starts_with('.'))
+}
+
+/// Whether a name is an ordinary one, or of the kind that the pattern's name is of: hidden (`.a.csv`, `.~lock.a.csv#`), or
+/// an editor's (`#a.csv#`, `a.csv~`).
+fn names_kind(name: &[u8], pattern: &[u8]) -> bool {
+    let is_mark = |name: &[u8]| name.starts_with(b"#") && name.ends_with(b"#");
+    let is_copy = |name: &[u8]| name.ends_with(b"~");
+    (!is_hidden(name) || is_hidden(pattern))
+        && (!is_mark(name) || is_mark(pattern))
+        && (!is_copy(name) || is_copy(pattern))
 }
 
 struct Walk<'a> {
@@ -127,6 +186,7 @@ struct Walk<'a> {
     /// The directories that lead here, by device and inode: a link may lead back.
     above: Vec<(u64, u64)>,
     found: &'a mut Vec<Listed>,
+    skipped: &'a mut Vec<PathBuf>,
     unreadable: &'a mut dyn FnMut(&Path, std::io::Error),
 }
 
@@ -153,11 +213,15 @@ impl Walk<'_> {
                 kind => kind.is_ok_and(|kind| kind.is_dir()),
             };
             if is_directory {
-                if depth > 0 {
+                if depth > 0 && self.patterns.enters(&path) {
                     self.enter(&path, depth - 1);
+                } else if depth > 0 {
+                    self.skipped.push(path);
                 }
             } else if self.patterns.matches(&path) {
                 self.file(path);
+            } else if self.patterns.include.is_match(&path) && self.patterns.is_skipped(&path) {
+                self.skipped.push(path);
             }
         }
     }
@@ -185,7 +249,7 @@ impl Walk<'_> {
                 stat: Stat::of(&metadata),
                 path,
             }),
-            Ok(_) => {}
+            Ok(metadata) => self.passed_over(&path, no_file(metadata.file_type())),
             Err(error) => self.passed_over(&path, error),
         }
     }
@@ -195,6 +259,19 @@ impl Walk<'_> {
             (self.unreadable)(path, error);
         }
     }
+}
+
+/// Why what is no file is not read.
+fn no_file(kind: fs::FileType) -> std::io::Error {
+    let why = match kind {
+        kind if kind.is_fifo() => {
+            "it is a named pipe (FIFO): what was read from one cannot be read again after a crash; let its writer write to \
+             a file in the inbox"
+        }
+        kind if kind.is_dir() => "it is a directory",
+        _ => "it is a device or a socket, not a file",
+    };
+    std::io::Error::new(std::io::ErrorKind::Unsupported, why)
 }
 
 fn glob(stream: &Stream, pattern: &str) -> Result<Glob, Error> {
@@ -207,6 +284,16 @@ fn glob(stream: &Stream, pattern: &str) -> Result<Glob, Error> {
             pattern: pattern.to_owned(),
             detail: error.kind().to_string(),
         })
+}
+
+/// The parts of a pattern behind its root.
+fn parts(pattern: &str) -> Vec<String> {
+    let root = root(pattern).directory;
+    let below = Path::new(pattern).strip_prefix(root);
+    let below = below.unwrap_or(Path::new(pattern)).components();
+    below
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// The directory below which all matches of a pattern lie, and how deep.
@@ -297,6 +384,25 @@ mod tests {
         check(&["*/*.csv"], &[at("sub/c.csv")]);
         check(&["sub/**/*.csv"], &[at("sub/c.csv"), at("sub/deep/d.csv")]);
         check(&[".*.csv"], &[at(".a.csv")]);
+        // Of hidden directories and editors' files only what a pattern names is read.
+        for name in [
+            "a.csv~",
+            "#a.csv#",
+            ".~lock.a.csv#",
+            ".hidden/e.csv",
+            "sub/.deep/f.csv",
+        ] {
+            fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            fs::write(at(name), "x").unwrap();
+        }
+        check(&["sub/**/*"], &[at("sub/c.csv"), at("sub/deep/d.csv")]);
+        check(&["sub/.deep/*.csv"], &[at("sub/.deep/f.csv")]);
+        check(&["**/.deep/*.csv"], &[at("sub/.deep/f.csv")]);
+        check(&[".hidden/**/*.csv"], &[at(".hidden/e.csv")]);
+        check(&["a*"], &[at("a.csv")]);
+        check(&["*~"], &[at("a.csv~")]);
+        check(&["[#]*#"], &[]);
+        check(&["#*#"], &[at("#a.csv#")]);
         check(&["missing/*.csv"], &[]);
     }
 }
