@@ -2,7 +2,7 @@
 
 use bekk_stream::{Column, ColumnType, CsvDialect, Field, ValueParser};
 
-use super::kinds::{Candidate, DATE_FORMATS, Kind, all_candidates, time_format};
+use super::kinds::{Candidate, DATE_FORMATS, Kind, all_candidates, is_kept_by_float, time_format};
 
 /// Texts that stand for null in files that others write.
 const NULL_TEXTS: &[&str] = &[
@@ -38,6 +38,10 @@ pub(super) struct Profile {
     fraction_digits: usize,
     leading_zero: bool,
     has_exponent: bool,
+    /// Whether a number ends with its mark: `5.`
+    bare_mark: bool,
+    /// Whether a `float8` keeps all digits of each value.
+    are_kept_by_floats: bool,
     /// Distinct values in lower case, up to three.
     words: Vec<String>,
     example: String,
@@ -94,6 +98,8 @@ impl Profile {
             fraction_digits: 0,
             leading_zero: false,
             has_exponent: false,
+            bare_mark: false,
+            are_kept_by_floats: true,
             words: Vec::new(),
             example: String::new(),
             settled: None,
@@ -141,6 +147,11 @@ impl Profile {
             .iter()
             .position(|byte| matches!(byte, b'.' | b','))
             .unwrap_or(digits.len());
+        self.bare_mark |= mark + 1 == digits.len();
+        // Fewer digits than that say nothing, and most numbers have fewer.
+        if self.are_kept_by_floats && self.is(Kind::Float) && digits.len() > FLOAT_DIGITS {
+            self.are_kept_by_floats = is_kept_by_float(field);
+        }
         self.leading_zero |= digits.len() > 1 && digits[0] == b'0' && mark != 1;
         self.whole_digits = self.whole_digits.max(mark);
         self.fraction_digits = self
@@ -180,11 +191,13 @@ impl Profile {
             return self.settle_number();
         }
         if self.is(Kind::Float) && !decimal_comma && self.has_exponent {
-            return match self.whole_digits + self.fraction_digits <= FLOAT_DIGITS {
+            return match self.whole_digits + self.fraction_digits <= FLOAT_DIGITS
+                || self.are_kept_by_floats
+            {
                 true => Settled::plain(ColumnType::Float8),
                 false => Settled::remarked(
                     ColumnType::Text,
-                    "numbers with exponents and more digits than a float8 keeps",
+                    "numbers with exponents and more digits than a float8 keeps; type = \"float8\" rounds them",
                 ),
             };
         }
@@ -206,10 +219,19 @@ impl Profile {
                 "digits, but some begin with 0, which a number would lose",
             );
         }
-        if self.is(Kind::Int) && self.fraction_digits == 0 {
+        if self.is(Kind::Int) && self.fraction_digits == 0 && !self.bare_mark {
             return Settled::plain(ColumnType::Int8);
         }
         let scale = self.fraction_digits;
+        if self.bare_mark && scale == 0 {
+            return Settled::remarked(ColumnType::Text, "digits, but some with a mark behind them");
+        }
+        if self.whole_digits + scale > DECIMAL_DIGITS
+            && self.are_kept_by_floats
+            && self.is(Kind::Float)
+        {
+            return Settled::plain(ColumnType::Float8);
+        }
         if self.whole_digits + scale > DECIMAL_DIGITS {
             return Settled::plain(ColumnType::Numeric);
         }
@@ -344,6 +366,10 @@ impl Profile {
     /// Whether a text is a value of the type decided on, and that is one which names are not of.
     pub(super) fn takes(&self, text: &str, decimal_comma: bool) -> Option<bool> {
         let settled = self.settled();
+        if settled.column_type == ColumnType::Text && self.is(Kind::Float) {
+            // Numbers, kept as text for their digits.
+            return Some(text.parse::<f64>().is_ok());
+        }
         if matches!(settled.column_type, ColumnType::Text | ColumnType::Json) {
             return None;
         }

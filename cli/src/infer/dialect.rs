@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use bekk_ingest::{Head, head, sample};
-use bekk_stream::{CsvDialect, Encoding, LineEnd};
+use bekk_stream::{CsvDialect, Encoding, HeaderRow, LineEnd};
 
 /// How much of the file the dialect is guessed from, in bytes.
 const HEAD_LEN: usize = 1 << 20;
@@ -37,6 +37,12 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     if head.bytes.is_empty() {
         bail!(
             "`{}` is empty; give a file with a header and some records",
+            path.display()
+        );
+    }
+    if let Some(what) = other_form(&head.bytes) {
+        bail!(
+            "`{}` is {what}, not CSV; save it as CSV, and give that",
             path.display()
         );
     }
@@ -138,7 +144,15 @@ impl Guess {
                 best = Some((score, (delimiter, width)));
             }
         }
-        let (_, (delimiter, width)) = best.expect("there is a candidate");
+        let (_, (mut delimiter, mut width)) = best.expect("there is a candidate");
+        if width <= 1 && known.is_none() {
+            (delimiter, width) = self.rarer_delimiter(path)?.unwrap_or((delimiter, width));
+            if width > 1 {
+                let shown = char::from(delimiter).escape_default();
+                self.remarks
+                    .push(format!("the fields seem to be separated by `{shown}`"));
+            }
+        }
         self.dialect.delimiter = delimiter;
         if width <= 1 {
             self.remarks.push(
@@ -146,6 +160,42 @@ impl Guess {
             );
         }
         Ok(width)
+    }
+
+    /// A delimiter that few files have, if all records agree about it, and numbers or quotes say that it is one. R
+    /// writes tables with blanks, Hive with U+0001.
+    fn rarer_delimiter(&self, path: &Path) -> Result<Option<(u8, usize)>> {
+        for delimiter in [0x01, 0x1f, b'~', b'^', b' '] {
+            let dialect = CsvDialect {
+                delimiter,
+                ..self.dialect.clone()
+            };
+            let Tried {
+                widths,
+                bad,
+                likely,
+            } = tried(path, &dialect)?;
+            let width = most_common(&widths);
+            let first = widths.first().copied().unwrap_or(0);
+            let is_even = widths.len() > 2 && widths[1..].iter().all(|other| *other == width);
+            let is_headed = first == width || (first + 1 == width && width > 2);
+            // Texts have blanks in them; a header in quotes says that these are none of a text.
+            let is_plausible = match delimiter {
+                b' ' => likely.first() == Some(&first),
+                _ => true,
+            };
+            let fields = likely.iter().sum::<usize>();
+            if width > 1
+                && bad == 0
+                && is_even
+                && is_headed
+                && is_plausible
+                && fields * 3 > widths.len() * width
+            {
+                return Ok(Some((delimiter, width)));
+            }
+        }
+        Ok(None)
     }
 
     /// Where quotes are wrong: whether blanks before them or escapes explain it.
@@ -165,6 +215,34 @@ impl Guess {
             if bad < fewest {
                 (fewest, self.dialect) = (bad, candidate);
             }
+        }
+        if fewest == 0 {
+            return Ok(());
+        }
+        // Inches and seconds: quotes that no field begins with.
+        let without = CsvDialect {
+            quote: None,
+            ..plain
+        };
+        let width = most_common(&tried(path, &without)?.widths);
+        let (mut quoted, mut uneven) = (0, 0);
+        sample(path, &without, |record| {
+            quoted += (0..record.width())
+                .filter(|at| {
+                    record
+                        .field(*at)
+                        .is_some_and(|(text, _)| text.starts_with(b"\""))
+                })
+                .count();
+            uneven += usize::from(record.width() != width);
+            quoted + uneven == 0
+        })
+        .context("read the file")?;
+        if quoted + uneven == 0 {
+            self.dialect = without;
+            self.remarks.push(
+                "quotes are taken as inches and the like: no field begins with one".to_owned(),
+            );
         }
         Ok(())
     }
@@ -200,7 +278,20 @@ impl Guess {
                     self.dialect.trailing_delimiter = true;
                     return;
                 }
+                let above = is_narrow.filter(|at| begin + at + 1 == first);
                 self.dialect.skip_lines = u32::try_from(first).unwrap_or(0);
+                if let Some(names) =
+                    above.and_then(|at| self.names_beside(lines[begin + at], width))
+                    && typed.header.is_none()
+                {
+                    self.dialect.header = HeaderRow::Named(names);
+                    self.remarks.push(
+                        "the header has a name less than the records have fields: the first field, which R and pandas \
+                         write without a name, is called `row`"
+                            .to_owned(),
+                    );
+                    return;
+                }
                 self.remarks.push(format!(
                     "line {} is taken as the header: the first one with {width} fields",
                     first + 1
@@ -208,6 +299,27 @@ impl Guess {
             }
             _ => {}
         }
+    }
+
+    /// The names of a header that names all fields but the first.
+    fn names_beside(&self, line: &[u8], width: usize) -> Option<Vec<String>> {
+        if self.width_of(line) + 1 != width {
+            return None;
+        }
+        let text = std::str::from_utf8(line).ok()?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let names: Vec<String> = text
+            .split(char::from(self.dialect.delimiter))
+            .map(|name| name.trim_matches('"').to_owned())
+            .collect();
+        let is_name = |name: &String| {
+            !name.is_empty() && !name.contains('"') && name.parse::<f64>().is_err() && name != "row"
+        };
+        let mut different = names.clone();
+        different.sort_unstable();
+        different.dedup();
+        let are_names = names.iter().all(is_name) && different.len() == names.len();
+        (are_names && names.len() + 1 == width).then(|| [vec!["row".to_owned()], names].concat())
     }
 
     fn width_of(&self, line: &[u8]) -> usize {
@@ -225,15 +337,23 @@ struct Tried {
     widths: Vec<usize>,
     /// How many have wrong quotes.
     bad: usize,
+    /// How many fields of each are numbers, or stand in quotes.
+    likely: Vec<usize>,
 }
 
 fn tried(path: &Path, dialect: &CsvDialect) -> Result<Tried> {
     let mut tried = Tried {
         widths: Vec::new(),
         bad: 0,
+        likely: Vec::new(),
     };
     sample(path, dialect, |record| {
         tried.widths.push(record.width());
+        let is_number =
+            |text: &[u8]| std::str::from_utf8(text).is_ok_and(|text| text.parse::<f64>().is_ok());
+        let fields = (0..record.width()).filter_map(|at| record.field(at));
+        let likely = fields.filter(|(text, quoted)| *quoted || is_number(text));
+        tried.likely.push(likely.count());
         tried.bad += usize::from(record.is_bad());
         tried.widths.len() < TRIED
     })
@@ -284,4 +404,25 @@ fn separator_of(line: &[u8]) -> Option<u8> {
         [] => Some(b'\t'),
         _ => None,
     }
+}
+
+/// What a file is that begins like one of another form.
+fn other_form(bytes: &[u8]) -> Option<&'static str> {
+    let forms: [(&[u8], &str); 7] = [
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "an old Excel workbook (.xls)",
+        ),
+        (b"PAR1", "a Parquet file"),
+        (b"%PDF-", "a PDF"),
+        (b"SQLite format 3\0", "a SQLite database"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\x93NUMPY", "a numpy file"),
+        (
+            b"\x00\x05\x16\x07",
+            "what macOS keeps beside a file (AppleDouble)",
+        ),
+    ];
+    let found = forms.iter().find(|(magic, _)| bytes.starts_with(magic));
+    found.map(|(_, what)| *what)
 }

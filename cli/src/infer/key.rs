@@ -40,17 +40,36 @@ pub(super) enum Key {
     Sure(usize),
     /// Its values are all different so far, and its name does not say enough.
     Unsure(usize),
+    /// The values of the two together are all different so far, which is never sure.
+    Pair(usize, usize),
 }
+
+/// How many columns are tried in pairs.
+const PAIRED_MAX: usize = 4;
 
 /// Columns whose values have all been different.
 pub(super) struct Uniqueness {
     open: Vec<(usize, HashSet<u64>)>,
+    pairs: Vec<((usize, usize), HashSet<u64>)>,
 }
 
 impl Uniqueness {
-    pub(super) fn of(columns: usize) -> Self {
+    pub(super) fn of(columns: &[Profile]) -> Self {
+        let named: Vec<usize> = (0..columns.len())
+            .filter(|index| is_part(&columns[*index].name))
+            .take(PAIRED_MAX)
+            .collect();
+        let pairs = named.iter().enumerate().flat_map(|(at, first)| {
+            let others = &named[at + 1..];
+            others
+                .iter()
+                .map(|second| ((*first, *second), HashSet::new()))
+        });
         Self {
-            open: (0..columns).map(|index| (index, HashSet::new())).collect(),
+            open: (0..columns.len())
+                .map(|index| (index, HashSet::new()))
+                .collect(),
+            pairs: pairs.collect(),
         }
     }
 
@@ -61,6 +80,12 @@ impl Uniqueness {
             let mut hasher = DefaultHasher::new();
             bytes.hash(&mut hasher);
             !bytes.is_empty() && seen.insert(hasher.finish())
+        });
+        self.pairs.retain_mut(|((first, second), seen)| {
+            let both = (field(*first), field(*second));
+            let mut hasher = DefaultHasher::new();
+            both.hash(&mut hasher);
+            !both.0.is_empty() && !both.1.is_empty() && seen.insert(hasher.finish())
         });
     }
 
@@ -76,7 +101,13 @@ pub(super) fn find(columns: &[Profile], unique: &Uniqueness, stream: &str) -> Op
         .filter(|index| columns.get(*index).is_some_and(can_identify))
         .collect();
     likely.sort_by_key(|index| (rank(&columns[*index]), *index));
-    let first = *likely.first()?;
+    let pair = || {
+        let pair = unique.pairs.first()?.0;
+        Some(Key::Pair(pair.0, pair.1))
+    };
+    let Some(first) = likely.first().copied() else {
+        return pair();
+    };
     let column = &columns[first];
     Some(match is_sure(column, first, columns, stream) {
         true => Key::Sure(first),
@@ -97,6 +128,25 @@ fn is_id(name: &str) -> bool {
         || ["_id", "_uuid", "_guid"]
             .iter()
             .any(|end| name.ends_with(end))
+}
+
+/// Whether a column's name says that it may be a part of a key: an id, a place in an order, or a time.
+fn is_part(name: &str) -> bool {
+    let last = name.rsplit('_').next().unwrap_or(name);
+    let words = [
+        "date",
+        "day",
+        "month",
+        "year",
+        "time",
+        "timestamp",
+        "line",
+        "position",
+        "seq",
+        "sku",
+        "code",
+    ];
+    is_id(name) || words.contains(&last)
 }
 
 /// The less, the likelier a key's name and type.

@@ -72,9 +72,28 @@ fn is_number(field: &[u8], mark: u8) -> bool {
         .or(field.strip_prefix(b"+"))
         .unwrap_or(field);
     let mut parts = digits.split(|byte| *byte == mark);
-    let is_digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-    let whole = parts.next().is_some_and(is_digits);
-    whole && parts.next().is_none_or(is_digits) && parts.next().is_none()
+    let is_digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
+    let has_digits = digits.iter().any(u8::is_ascii_digit);
+    has_digits
+        && parts.next().is_some_and(is_digits)
+        && parts.next().is_none_or(is_digits)
+        && parts.next().is_none()
+}
+
+/// Whether a `float8` keeps all digits of a number: the shortest text of the float that is read has the same ones.
+pub(super) fn is_kept_by_float(field: &[u8]) -> bool {
+    let Some((text, value)) = std::str::from_utf8(field)
+        .ok()
+        .and_then(|text| Some((text, text.parse::<f64>().ok()?)))
+    else {
+        return false;
+    };
+    let digits = |text: &str| -> String {
+        let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+        digits.trim_matches('0').to_owned()
+    };
+    digits(text) == digits(&format!("{value:e}"))
 }
 
 /// The format of a date and what follows it.

@@ -18,6 +18,8 @@ use dialect::Guess;
 pub(crate) use dialect::Typed;
 use key::{Key, Uniqueness};
 
+/// The most columns that a table of PostgreSQL has.
+const COLUMNS_MAX: usize = 1600;
 /// How many records are looked at; more would take long and seldom say more.
 const RECORDS_MAX: u64 = 1_000_000;
 
@@ -108,7 +110,8 @@ fn infer(path: &Path, name: &str, typed: &Typed) -> Result<Inferred> {
     for column in &mut columns {
         column.settle(decimal_comma);
     }
-    if !has_header(&first, &columns, decimal_comma, typed) {
+    let is_named = matches!(guess.dialect.header, HeaderRow::Named(_));
+    if !is_named && !has_header(&first, &columns, decimal_comma, typed) {
         columns = without_header(&first, path, &mut guess, decimal_comma)?;
     } else if found.records == 0 {
         guess
@@ -140,22 +143,32 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
     let mut found = Records {
         first: Vec::new(),
         columns: Vec::new(),
-        unique: Uniqueness::of(0),
+        unique: Uniqueness::of(&[]),
         records: 0,
         uneven: 0,
         not_utf8: 0,
         whole_file: true,
     };
+    if let HeaderRow::Named(names) = &dialect.header {
+        found.first.clone_from(names);
+        found.columns = named(names);
+        found.unique = Uniqueness::of(&found.columns);
+    }
     let text = |field: Option<(&[u8], bool)>| {
         String::from_utf8_lossy(field.map_or(&[][..], |(text, _)| text)).into_owned()
     };
+    let mut width_max = 0;
     sample(path, dialect, |record| {
         if found.columns.is_empty() {
+            width_max = record.width();
+            if width_max > COLUMNS_MAX {
+                return false;
+            }
             found.first = (0..record.width())
                 .map(|at| text(record.field(at)))
                 .collect();
             found.columns = named(&found.first);
-            found.unique = Uniqueness::of(found.columns.len());
+            found.unique = Uniqueness::of(&found.columns);
             return true;
         }
         found.records += 1;
@@ -170,6 +183,13 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
         found.whole_file
     })
     .with_context(|| format!("read `{}`", path.display()))?;
+    if width_max > COLUMNS_MAX {
+        bail!(
+            "the first line of `{}` has {width_max} fields, and a table has at most {COLUMNS_MAX} columns; if they are not \
+             columns, name what stands between those: --delimiter",
+            path.display()
+        );
+    }
     Ok(found)
 }
 
@@ -233,7 +253,7 @@ fn without_header(
     for at in 0..first.len() {
         columns.push(Profile::new("", Some(at + 1), &columns));
     }
-    let mut unique = Uniqueness::of(columns.len());
+    let mut unique = Uniqueness::of(&columns);
     sample(path, &guess.dialect, |record| {
         if !record.is_bad() && record.width() == columns.len() {
             see(&mut columns, &mut unique, record);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use bekk_stream::CsvDialect;
+use bekk_stream::{CsvDialect, HeaderRow};
 use toml::Value;
 
 use super::Inferred;
@@ -115,6 +115,15 @@ fn push_key(text: &mut String, inferred: &Inferred) {
                     ),
                 );
             }
+            if let Some(Key::Pair(first, second)) = unsure {
+                let (first, second) = (name(first), name(second));
+                push(
+                    text,
+                    format_args!(
+                        "# key = [{first}, {second}]   # the two together are different in each record so far"
+                    ),
+                );
+            }
             push(text, format_args!("on_conflict = \"append\""));
         }
     }
@@ -143,8 +152,13 @@ fn push_dialect(text: &mut String, inferred: &Inferred) {
     if dialect.skip_lines > 0 {
         settings.push(format!("skip_lines = {}", dialect.skip_lines));
     }
-    if dialect.header != plain.header {
-        settings.push("header = false".to_owned());
+    match &dialect.header {
+        HeaderRow::InFile => {}
+        HeaderRow::Absent => settings.push("header = false".to_owned()),
+        HeaderRow::Named(names) => {
+            let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
+            settings.push(format!("header = [{}]", names.join(", ")));
+        }
     }
     if dialect.line_end != plain.line_end {
         settings.push("line_end = \"cr\"".to_owned());

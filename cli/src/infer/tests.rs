@@ -82,7 +82,8 @@ fn no_digit_is_lost_and_no_text_is_guessed_away() {
         false,
     );
     check_type(&[&"9".repeat(39), "1"], "numeric", false);
-    check_type(&["1.2345678901234567e5", "2e5"], "text", false);
+    check_type(&["1.2345678901234567e5", "2e5"], "float8", false);
+    check_type(&["1.23456789012345678e5", "2e5"], "text", false);
     check_type(&["NO", "NO"], "text", false);
     check_type(&["F", "F"], "text", false);
     check_type(&["N", "Y"], "bool", false);
@@ -257,4 +258,89 @@ fn files_that_say_nothing_are_errors() {
             .to_string()
             .contains("nope.csv")
     );
+}
+
+/// Numbers with all digits of a float, as pandas and R write them, are floats if those keep them. A file of numbers
+/// alone has no header, whatever becomes of the numbers.
+#[test]
+fn floats_with_all_their_digits_are_floats() {
+    check_type(&["1.510000000000000000e+02", "7.5e1"], "float8", false);
+    check_type(
+        &["1.2345678901234568e-05", "0.12345678901234566"],
+        "float8",
+        false,
+    );
+    check_type(&["4.861850000000000199e-02", "1"], "text", false);
+    check_type(&[".5", "-.25", "3"], "decimal(14,2)", false);
+    check_type(&["5.", "7."], "text", false);
+    check_type(&["5.", "7.5"], "decimal(13,1)", false);
+    for rows in [
+        "1.510000000000000000e+02\n7.500000000000000000e+01\n1.510000000000000000e+02\n",
+        ".064289,.0594\n1.5,2.5\n.064289,.0594\n",
+        "1.2345678901234567891e-05,1\n1.2345678901234567892e-05,2\n",
+    ] {
+        let (stream, text) = stream_of(rows);
+        assert_eq!(stream.csv.header, HeaderRow::Absent, "{text}");
+    }
+}
+
+/// R names each row, and its header has no name for those; it separates by blanks unless told otherwise.
+#[test]
+fn tables_of_r_have_a_name_more_than_their_header() {
+    let names =
+        |names: &[&str]| HeaderRow::Named(names.iter().map(|name| (*name).to_owned()).collect());
+    let (stream, text) = stream_of("\"mpg\" \"cyl\"\n\"Mazda RX4\" 21 6\n\"Datsun 710\" 22.8 4\n");
+    assert_eq!(stream.csv.delimiter, b' ', "{text}");
+    assert_eq!(stream.csv.header, names(&["row", "mpg", "cyl"]), "{text}");
+    assert_eq!(stream.csv.skip_lines, 1);
+    let (stream, text) = stream_of("mpg,cyl\nMazda,21,6\nDatsun,22.8,4\n");
+    assert_eq!(stream.csv.header, names(&["row", "mpg", "cyl"]), "{text}");
+    let (stream, text) = stream_of("\"a\" \"b\"\n1 2\n3 4\n");
+    assert_eq!(
+        (stream.csv.delimiter, stream.columns.len()),
+        (b' ', 2),
+        "{text}"
+    );
+    for rows in [
+        "city\nNew York\nLos Angeles\nSan Jose\n",
+        "at\n2026-01-01 10:00:00\n2026-01-02 10:00:00\n2026-01-03 11:00:00\n",
+        "people\n1 000\n2 000\n3 000\n",
+    ] {
+        let (stream, text) = stream_of(rows);
+        assert_eq!(stream.columns.len(), 1, "{text}");
+    }
+}
+
+/// Seconds of arc and inches; a field that begins with a quote is in quotes.
+#[test]
+fn quotes_inside_fields_may_be_no_quotes() {
+    let (stream, text) = stream_of("id,place,city\n1,37°36'37.8\"N 121°2'17.9\"W,Modesto\n");
+    assert_eq!(stream.csv.quote, None, "{text}");
+    let (stream, _) = stream_of("id,place,city\n1,37\"N,\"Mo,desto\"\n");
+    assert_eq!(stream.csv.quote, Some(b'"'));
+}
+
+#[test]
+fn two_columns_are_a_candidate_where_none_alone_is() {
+    let (stream, text) = stream_of("order_id,line,sku\n1,1,a\n1,2,a\n2,1,b\n2,2,a\n");
+    assert_eq!(stream.on_conflict, OnConflict::Append);
+    assert!(text.contains("# key = [\"order_id\", \"line\"]"), "{text}");
+}
+
+#[test]
+fn more_columns_than_a_table_has_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wide.csv");
+    std::fs::write(&path, "1,".repeat(20_000)).unwrap();
+    let error = config_text(&path, "wide", "wide.csv", &Typed::default()).unwrap_err();
+    assert!(error.to_string().contains("20001 fields"), "{error}");
+}
+
+#[test]
+fn files_of_other_forms_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("._a.csv");
+    std::fs::write(&path, b"\x00\x05\x16\x07\x00\x02").unwrap();
+    let error = config_text(&path, "a", "a.csv", &Typed::default()).unwrap_err();
+    assert!(error.to_string().contains("AppleDouble"), "{error}");
 }

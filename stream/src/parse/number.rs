@@ -23,8 +23,10 @@ pub(super) fn split(bytes: &[u8], mark: u8) -> Option<Parts<'_>> {
         Some(at) => (&digits[..at], Some(&digits[at + 1..])),
         None => (digits, None),
     };
-    let all_digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-    (all_digits(whole) && fraction.is_none_or(all_digits)).then(|| Parts {
+    // As PostgreSQL reads them: one side of the mark may be empty.
+    let all_digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
+    let has_digits = !whole.is_empty() || fraction.is_some_and(|part| !part.is_empty());
+    (has_digits && all_digits(whole) && fraction.is_none_or(all_digits)).then(|| Parts {
         negative,
         whole,
         fraction: fraction.unwrap_or_default(),

@@ -63,7 +63,7 @@ fn whole_numbers() {
     }
     check("int4", "1.5", Err(Reason::TooManyDecimals));
     for text in [
-        "", "-", "+", "abc", "1e3", " 1", "1 ", "1,5", "1.", ".5", "--1", "0x10", "१",
+        "", "-", "+", "abc", "1e3", " 1", "1 ", "1,5", ".", "-.", "--1", "0x10", "१",
     ] {
         check("int4", text, Err(Reason::BadValue));
     }
@@ -73,6 +73,10 @@ fn whole_numbers() {
 fn decimals_lose_no_digit() {
     check("decimal(12,2)", "1.5", decimal(150, 2));
     check("decimal(12,2)", "-1.50000", decimal(-150, 2));
+    check("decimal(12,2)", "-.5", decimal(-50, 2));
+    check("decimal(12,2)", "7.", decimal(700, 2));
+    check("int4", ".5", Err(Reason::TooManyDecimals));
+    check("float8", ".5e1", Ok(Value::Float8(5.0)));
     check(
         "decimal(12,2)",
         "0000000000000000000000000000001",
