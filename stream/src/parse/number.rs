@@ -28,7 +28,7 @@ pub(super) fn split(bytes: &[u8], mark: u8) -> Option<Parts<'_>> {
     let has_digits = !whole.is_empty() || fraction.is_some_and(|part| !part.is_empty());
     (has_digits && all_digits(whole) && fraction.is_none_or(all_digits)).then(|| Parts {
         negative,
-        whole,
+        whole: if whole.is_empty() { b"0" } else { whole },
         fraction: fraction.unwrap_or_default(),
     })
 }
