@@ -192,6 +192,7 @@ pub(super) fn numeric(bytes: &[u8], mark: u8) -> Result<Cow<'_, str>, Rejection>
     let is_zero = first.is_none() && parts.fraction.iter().all(|digit| *digit == b'0');
     let is_negative = parts.negative && !is_zero;
     let is_written_so = mark == b'.'
+        && bytes[usize::from(is_negative)..].starts_with(whole)
         && bytes.len()
             == usize::from(is_negative)
                 + whole.len()
