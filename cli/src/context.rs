@@ -110,7 +110,7 @@ impl Context {
     }
 
     /// The topics that are Bekk's own: the streams', and `bekk.meta`.
-    fn topics(&self) -> Vec<String> {
+    pub(crate) fn topics(&self) -> Vec<String> {
         let streams = self.config.streams.iter();
         let topics = streams.map(|stream| stream.name.clone());
         topics.chain([META_TOPIC.to_owned()]).collect()

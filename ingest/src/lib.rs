@@ -60,6 +60,7 @@ pub use config::{Config, Mode};
 pub use error::Error;
 pub use file::decision::{Decision, FileState, What};
 pub use inbox::lock::{Holder, holder};
+pub use ledger::moved::move_to_log;
 pub use ledger::requests::request_reread;
 pub use run::run;
 pub use source::Packing;

@@ -205,6 +205,22 @@ impl Client {
         }
     }
 
+    /// Removes what lies below an offset of a partition, of a log elsewhere.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub(crate) fn delete_before(
+        &self,
+        topic: &str,
+        partition: u32,
+        offset: Offset,
+    ) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(()),
+            Role::Remote { remote, .. } => remote.delete_before(topic, partition, offset),
+        }
+    }
+
     /// Checks that a topic of a Kafka cluster has no settings with which records would be refused or lost; warns of
     /// those that keep records less safely or shorter than is `wished`. Of other logs there is nothing to check.
     ///

@@ -121,6 +121,14 @@ pub enum Error {
         /// What is wrong with it, and the command that changes it.
         why: String,
     },
+    /// A topic is not copied to another log.
+    #[error("topic `{topic}` is not copied: {why}")]
+    NotCopied {
+        /// The topic.
+        topic: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The server of the log refused one record of an append; nothing of the append can be read.
     #[error("topic `{topic}` refuses a record with a value of {} bytes: {why}", value.len())]
     RecordRefused {

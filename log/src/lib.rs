@@ -68,6 +68,7 @@ mod batch;
 mod client;
 mod codec;
 mod config;
+mod copy;
 mod database;
 mod deletion;
 mod destination;
@@ -75,6 +76,7 @@ mod error;
 mod facts;
 mod files;
 mod gap;
+mod headers;
 mod histogram;
 mod identity;
 mod join;
@@ -113,11 +115,13 @@ mod writer;
 
 pub use client::Client;
 pub use config::{Config, Durability, Retention, TopicConfig};
+pub use copy::{Copied, copy_topic};
 pub use error::Error;
 pub use facts::{
     Commit, Counters, DiskSpace, Latencies, PartitionEnds, SegmentInfo, Session, Topic, TopicSize,
 };
 pub use gap::{Applied, Gap, Losses};
+pub use headers::Headers;
 pub use histogram::{Durations, Histogram};
 pub use offset::{LogId, Offset, ParseLogIdError};
 pub use peer::peer_user;

@@ -2,6 +2,7 @@
 
 use crate::batch::BatchView;
 use crate::destination::Destination;
+use crate::headers::{Headers, put_bytes, put_varint};
 use crate::{Offset, RecordMark, varint};
 
 /// The least bytes that a record takes: seven fields of one byte.
@@ -33,6 +34,22 @@ impl RecordBuffer {
     /// If `value` has 2 GiB or more; appends refuse far smaller ones.
     #[inline]
     pub fn push(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: &[u8]) {
+        let deltas = self.begin_record(timestamp_ms);
+        put_record(&mut self.bytes, deltas, key, value);
+    }
+
+    /// Adds a record as it is, with its headers.
+    ///
+    /// # Panics
+    /// As [`Self::push`].
+    pub fn push_copy(&mut self, record: &Record<'_>) {
+        let deltas = self.begin_record(record.timestamp_ms);
+        put_whole_record(&mut self.bytes, deltas, record);
+    }
+
+    /// Takes note of one more record; returns its deltas.
+    #[inline]
+    fn begin_record(&mut self, timestamp_ms: i64) -> (i64, i64) {
         if self.count == 0 {
             self.first_timestamp_ms = timestamp_ms;
             self.max_timestamp_ms = timestamp_ms;
@@ -43,8 +60,8 @@ impl RecordBuffer {
             i64::from(self.count),
         );
         self.last_start = self.bytes.len();
-        put_record(&mut self.bytes, deltas, key, value);
         self.count += 1;
+        deltas
     }
 
     /// The mark of the last record, of a buffer whose first record got this offset.
@@ -150,6 +167,22 @@ fn put_record(
     bytes.push(0); // no headers
 }
 
+/// The same of a record that may have headers, or a value that is null.
+fn put_whole_record(
+    bytes: &mut Vec<u8>,
+    (timestamp_delta, offset_delta): (i64, i64),
+    record: &Record<'_>,
+) {
+    let mut body = vec![0]; // attributes: none are defined
+    put_varint(&mut body, timestamp_delta);
+    put_varint(&mut body, offset_delta);
+    put_bytes(&mut body, record.key);
+    put_bytes(&mut body, (!record.is_null).then_some(record.value));
+    body.extend_from_slice(record.headers.encoded());
+    put_varint(bytes, length(&body));
+    bytes.extend_from_slice(&body);
+}
+
 fn length(bytes: &[u8]) -> i64 {
     i64::from(i32::try_from(bytes.len()).expect("a record is smaller than 2 GiB"))
 }
@@ -190,6 +223,10 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// Its value; empty for a Kafka record whose value is null, and for one that cannot be read.
     pub value: &'a [u8],
+    /// The value is null, and not empty.
+    pub is_null: bool,
+    /// Its headers, if it has any.
+    pub headers: Headers<'a>,
 }
 
 impl Record<'_> {
@@ -200,6 +237,8 @@ impl Record<'_> {
             timestamp_ms: batch.base_timestamp_ms,
             key: None,
             value: &[],
+            is_null: false,
+            headers: Headers::NONE,
         }
     }
 }
@@ -243,13 +282,8 @@ impl Records {
     }
 
     /// Adds a record behind the last one; what lies between is a gap.
-    pub(crate) fn push_record(
-        &mut self,
-        offset: Offset,
-        timestamp_ms: i64,
-        key: Option<&[u8]>,
-        value: &[u8],
-    ) {
+    pub(crate) fn push_record(&mut self, record: &Record<'_>) {
+        let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
         let follows_on = offset == self.next && !self.batches.is_empty();
         if !follows_on {
             self.batches.push(Batch {
@@ -264,7 +298,11 @@ impl Records {
             timestamp_ms.wrapping_sub(batch.base_timestamp_ms),
             i64::from(batch.records),
         );
-        put_record(&mut self.bytes, deltas, key, value);
+        if record.is_null || !record.headers.is_empty() {
+            put_whole_record(&mut self.bytes, deltas, record);
+        } else {
+            put_record(&mut self.bytes, deltas, record.key, record.value);
+        }
         batch.records += 1;
         batch.end = self.bytes.len();
         self.next = offset.next();
@@ -387,12 +425,14 @@ fn read_record<'a>(bytes: &'a [u8], at: &mut usize, batch: &Batch) -> Option<Rec
     let timestamp_delta = varint::get(body, &mut within)?;
     let offset_delta = varint::get(body, &mut within)?;
     let key = read_bytes(body, &mut within)?;
-    let value = read_bytes(body, &mut within)?.unwrap_or_default();
+    let value = read_bytes(body, &mut within)?;
     Some(Record {
         offset: batch.base_offset.plus(u64::try_from(offset_delta).ok()?),
         timestamp_ms: batch.base_timestamp_ms.wrapping_add(timestamp_delta),
         key,
-        value,
+        value: value.unwrap_or_default(),
+        is_null: value.is_none(),
+        headers: Headers::of_encoded(body.get(within..).unwrap_or_default()),
     })
 }
 
@@ -402,7 +442,7 @@ fn read_record<'a>(bytes: &'a [u8], at: &mut usize, batch: &Batch) -> Option<Rec
     clippy::option_option,
     reason = "the outer one: the bytes end early; the inner one: null"
 )]
-fn read_bytes<'a>(body: &'a [u8], at: &mut usize) -> Option<Option<&'a [u8]>> {
+pub(crate) fn read_bytes<'a>(body: &'a [u8], at: &mut usize) -> Option<Option<&'a [u8]>> {
     let len = varint::get(body, at)?;
     if len == -1 {
         return Some(None);

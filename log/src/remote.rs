@@ -401,6 +401,16 @@ impl Remote {
         topics::create(&self.link, name, config)
     }
 
+    pub(crate) fn delete_before(
+        &self,
+        topic: &str,
+        partition: u32,
+        offset: Offset,
+    ) -> Result<(), Error> {
+        self.link.check()?;
+        topics::delete_before(&self.link, topic, partition, offset)
+    }
+
     pub(crate) fn check_topic(&self, topic: &str, wished: Retention) -> Result<(), Error> {
         self.link.check()?;
         if self.link.is_bekk {

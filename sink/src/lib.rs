@@ -51,6 +51,7 @@ mod refusal;
 
 mod later;
 mod letters;
+mod moved;
 mod parents;
 mod retry;
 mod tables;
@@ -88,6 +89,7 @@ pub use letters::{
     Letter, LetterCount, LetterFilter, LetterNames, count_letters, discard_letters, latest_letters,
     letter_names, read_letters,
 };
+pub use moved::{Moved, move_to_log};
 pub use refusal::{Refusal, RefusalKind, advice_for_lost_log};
 pub use retry::{LetterText, Mended, Retried, retry_letters};
 pub use run::{Summary, run};

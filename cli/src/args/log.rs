@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{HttpArgs, LogArgs, OutputArgs, Where};
+use super::{HttpArgs, LogArgs, OutputArgs, PostgresArgs, Where};
 
 #[derive(Subcommand)]
 pub(crate) enum Log {
@@ -17,8 +17,33 @@ pub(crate) enum Log {
     Verify(LogVerify),
     /// Restore what can be read of damaged segments that were set aside; the log must not be in use
     Salvage(LogSalvage),
+    /// Copy the log to a Kafka cluster, and let ingest and sinks continue there
+    Copy(LogCopy),
     /// Serve the log to Kafka clients, until stopped
     Serve(LogServe),
+}
+
+/// Copy the log to a Kafka cluster, and let ingest and sinks continue there.
+///
+/// Stop ingest and sinks first. Every record keeps its offset, time, key and headers, so that groups, dead letters and
+/// ingest's checkpoint continue where they are. A topic that has other records is refused; a copy that was interrupted
+/// continues. At the end every record is compared, and only then do the groups move to the cluster. The log here stays
+/// as it is. Copied are the topics of the configuration's streams, and bekk.meta.
+#[derive(Args)]
+#[command(after_help = "Example: outgrow one machine\n  \
+      bekk log copy --to kafka://broker1:9092,broker2:9092\n  \
+      then set url = \"kafka://broker1:9092,broker2:9092\" in [log] of bekk.toml, and start ingest and sinks\n\n\
+      Exit codes: 0 copied and compared; 1 not, or not all of it.")]
+pub(crate) struct LogCopy {
+    /// Log to copy to: kafka://host:port[,host:port], with the settings of [log.kafka]
+    #[arg(long, value_name = "LOG")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Args)]

@@ -3,6 +3,7 @@
 pub(crate) mod adopt;
 pub(crate) mod audit;
 pub(crate) mod check;
+mod copy;
 pub(crate) mod dead_letters;
 pub(crate) mod diff;
 pub(crate) mod files;

@@ -10,6 +10,8 @@ import time
 TOPICS = "org.apache.kafka.tools.TopicCommand"
 ACLS = "org.apache.kafka.tools.AclCommand"
 CONFIGS = "kafka.admin.ConfigCommand"
+PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
+CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 DELETE_RECORDS = "org.apache.kafka.tools.DeleteRecordsCommand"
 # One cluster's brokers must agree on it; any 16 bytes in base64 will do.
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
@@ -121,9 +123,10 @@ replica.lag.time.max.ms=5000
     def user_bootstrap(self):
         return ",".join(f"127.0.0.1:{port}" for port in self.user_ports)
 
-    def java(self, *arguments, check):
+    def java(self, *arguments, check, stdin=None):
         command = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=check)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=check,
+                              errors="replace")
 
     def tool(self, name, *arguments, check=True):
         """One of Kafka's own tools, as its administrator."""
@@ -139,6 +142,21 @@ replica.lag.time.max.ms=5000
         with open(path, "w") as file:
             json.dump({"version": 1, "partitions": places}, file)
         self.tool(DELETE_RECORDS, "--offset-json-file", path)
+
+    def produce(self, topic, line, bootstrap):
+        """Writes a record: headers, key and value, between tabs; NULL is null."""
+        properties = [item for name in ("parse.key=true", "parse.headers=true", "null.marker=NULL")
+                      for item in ("--reader-property", name)]
+        done = self.java(PRODUCER, "--bootstrap-server", bootstrap, "--topic", topic, *properties, check=True,
+                         stdin=line + "\n")
+        assert "ERROR" not in done.stdout + done.stderr, done.stdout + done.stderr
+
+    def consume(self, topic):
+        """All records: headers, key and value, between tabs."""
+        properties = [item for name in ("print.key=true", "print.headers=true", "null.literal=NULL")
+                      for item in ("--formatter-property", name)]
+        return self.tool(CONSUMER, "--topic", topic, "--from-beginning", "--timeout-ms", "5000", *properties,
+                         check=False).stdout
 
     def create_topic(self, name, partitions, **settings):
         """`replica_assignment` or settings of the topic."""

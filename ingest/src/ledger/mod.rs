@@ -9,6 +9,7 @@ pub(crate) mod heal;
 pub(crate) mod hold;
 pub(crate) mod marks;
 pub(crate) mod metas;
+pub(crate) mod moved;
 pub(crate) mod recover;
 pub(crate) mod requests;
 pub(crate) mod scan;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
@@ -22,7 +22,7 @@ use super::request::Request;
 use super::settings;
 use super::verdict::{Verdict, code};
 use super::{Link, META_TOPIC, Patience};
-use crate::{Error, Offset, RecordBuffer, Session};
+use crate::{Error, Headers, Offset, RecordBuffer, Session};
 
 /// How often it is looked at whether there is progress.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -358,10 +358,15 @@ impl Producer {
             let place = Place { part, index }.to_opaque();
             let mut message = BaseRecord::with_opaque_to(topic, place)
                 .partition(number(partition))
-                .payload(record.value)
                 .timestamp(record.timestamp_ms);
+            if !record.is_null {
+                message = message.payload(record.value);
+            }
             if let Some(key) = record.key {
                 message = message.key(key);
+            }
+            if !record.headers.is_empty() {
+                message = message.headers(owned(record.headers));
             }
             let begun = Instant::now();
             while let Err((error, unsent)) = self.inner.send(message) {
@@ -461,6 +466,15 @@ impl Producer {
             _ => self.link.refused(request, text),
         })
     }
+}
+
+fn owned(headers: Headers<'_>) -> OwnedHeaders {
+    headers
+        .iter()
+        .fold(OwnedHeaders::new(), |all, (name, value)| {
+            let key = &String::from_utf8_lossy(name);
+            all.insert(Header { key, value })
+        })
 }
 
 fn transactional_id(session: &Session) -> String {

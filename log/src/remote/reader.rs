@@ -5,13 +5,14 @@ use std::time::Duration;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
 use super::context::Context;
 use super::place::{number, to_kafka};
 use super::window::Window;
 use crate::destination::Destination as _;
-use crate::{Offset, Records};
+use crate::headers::{self, Headers};
+use crate::{Offset, Record, Records};
 
 /// How much a piece may have, in bytes of records, and how much of it may wait to be asked for.
 const PIECE_BYTES_MAX: usize = 2 << 20;
@@ -226,7 +227,19 @@ fn push(pending: &mut Records, next: &mut Offset, message: &BorrowedMessage<'_>)
         return;
     }
     let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
-    let value = message.payload().unwrap_or_default();
-    pending.push_record(offset, timestamp_ms, message.key(), value);
+    let encoded = message.headers().map(|headers| {
+        let all = headers
+            .iter()
+            .map(|header| (header.key.as_bytes(), header.value));
+        headers::encode(headers.count(), all)
+    });
+    pending.push_record(&Record {
+        offset,
+        timestamp_ms,
+        key: message.key(),
+        value: message.payload().unwrap_or_default(),
+        is_null: message.payload().is_none(),
+        headers: Headers::of_encoded(encoded.as_deref().unwrap_or_default()),
+    });
     *next = offset.next();
 }

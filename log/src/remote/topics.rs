@@ -7,12 +7,14 @@ use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 
 use super::context::Context;
+use super::place::{self, to_kafka};
 use super::request::Request;
 use super::topic_settings::{alter_retention, describe, retention_of, retention_texts};
 use super::{Link, topic_settings};
-use crate::{Error, Losses, Retention, Topic, TopicConfig, TopicSize};
+use crate::{Error, Losses, Offset, Retention, Topic, TopicConfig, TopicSize};
 
 /// Topics of a cluster's own.
 const INTERNAL_PREFIX: &str = "__";
@@ -118,6 +120,25 @@ fn all(link: &Link) -> Result<Vec<(String, u32)>, Error> {
         (topic.name().to_owned(), count)
     });
     Ok(counted.collect())
+}
+
+/// Removes what lies below an offset.
+pub(super) fn delete_before(
+    link: &Link,
+    topic: &str,
+    partition: u32,
+    offset: Offset,
+) -> Result<(), Error> {
+    let admin = link.admin()?;
+    let request = Request::topic("delete records of", topic, "Delete");
+    link.attempt(request, |timeout| {
+        let places = place::list(topic, [(partition, to_kafka(offset))])?;
+        let deleted = block_on(admin.delete_records(&places, &options(timeout)))?;
+        deleted
+            .elements()
+            .iter()
+            .try_for_each(TopicPartitionListElem::error)
+    })
 }
 
 /// What a topic takes on the server's disk.

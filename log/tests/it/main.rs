@@ -4,6 +4,7 @@
 
 mod api;
 mod cluster;
+mod copy;
 mod damage;
 mod every_file;
 mod fixture;

@@ -1,6 +1,6 @@
 //! A dead letter that is a row now, put into its table.
 
-use bekk_log::{Offset, Record};
+use bekk_log::{Headers, Offset, Record};
 use bekk_stream::OnConflict;
 use tokio_postgres::types::ToSql;
 
@@ -31,6 +31,8 @@ impl Retry<'_> {
             timestamp_ms: 0,
             key: candidate.row.key.as_deref(),
             value: &candidate.row.payload,
+            is_null: false,
+            headers: Headers::default(),
         };
         let source = self.source(candidate.row.partition);
         let Some(batch) = prepare_record(source, &record)? else {

@@ -1,0 +1,206 @@
+//! `bekk log copy`: the log on a Kafka cluster, and everything that counts in it continuing there.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bekk_log::{Client, Copied, Offset};
+use serde::Serialize;
+
+use super::{Outcome, print_json, print_result};
+use crate::args::{LogArgs, LogCopy};
+use crate::context::Context;
+use crate::database::Database;
+use crate::log_place::{LogPlace, holder};
+use crate::positions;
+use crate::screen::{Screen, grouped, plural};
+
+/// How long the cluster may take to know a group's offset
+const COMMIT_WAIT: Duration = Duration::from_secs(30);
+const COMMIT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What was done, for programs.
+#[derive(Serialize)]
+struct Report {
+    from: String,
+    to: String,
+    topics: Vec<TopicReport>,
+    groups: Vec<String>,
+    dead_letters: u64,
+    /// Whether the checkpoint of the ingest here continues there.
+    checkpoint: bool,
+}
+
+#[derive(Serialize)]
+struct TopicReport {
+    topic: String,
+    copied: u64,
+    /// From an earlier copy that was interrupted.
+    already_there: u64,
+}
+
+pub(crate) fn run(context: &Context, args: &LogCopy, screen: &Screen) -> Result<Outcome> {
+    let (from, to) = open(context, args)?;
+    let (from_id, to_id) = (from.log_id().to_string(), to.log_id().to_string());
+    ensure!(
+        from_id != to_id,
+        "{} is the very log that is to be copied",
+        args.to
+    );
+    let database = context.database_if_made(&args.postgres)?;
+    if let Some(database) = &database {
+        refuse_undecided(context, &from, database)?;
+    }
+    let topics = topics(context, &from, screen)?;
+    let mut reports = Vec::new();
+    for topic in &topics {
+        reports.push(copy(&from, &to, topic, screen)?);
+    }
+    let moved = match &database {
+        Some(database) => bekk_sink::move_to_log(&database.options, &from_id, &to_id, &topics)?,
+        None => bekk_sink::Moved::default(),
+    };
+    commit(&from, &to, &topics)?;
+    let state = context.ingest_config(false).state_dir;
+    let report = Report {
+        checkpoint: bekk_ingest::move_to_log(&state, &from_id, &to_id)?,
+        from: from_id,
+        to: to_id,
+        topics: reports,
+        groups: moved.groups,
+        dead_letters: moved.letters,
+    };
+    from.close()?;
+    if args.output.json {
+        print_json(&report)?;
+    } else {
+        print(&report, args)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Both logs. The one to copy must be ours alone, so that it stands still.
+fn open(context: &Context, args: &LogCopy) -> Result<(Client, Client)> {
+    let LogPlace::Directory { config, .. } = context.log_place(&args.log)? else {
+        bail!("only a log in a directory can be copied; name it with --log, where it is");
+    };
+    let to = LogArgs {
+        log: Some(args.to.clone()),
+    };
+    let LogPlace::Kafka(remote) = context.log_place(&to)? else {
+        bail!("--to: write kafka://host:port");
+    };
+    ensure!(
+        config.dir.join("LOCK").exists(),
+        "there is no log in `{}`",
+        config.dir.display()
+    );
+    let dir = config.dir.clone();
+    let from = Client::own(config, &mut |_, _| false).with_context(|| match holder(&dir) {
+        Some(pid) => format!("copy a log that process {pid} uses; stop ingest and sinks first"),
+        None => "copy a log that is in use; stop ingest and sinks first".to_owned(),
+    })?;
+    let to = LogPlace::Kafka(remote).open()?;
+    Ok((from, to))
+}
+
+/// Refuses while a group cannot continue in the log as it is: in the copy that would not be seen.
+fn refuse_undecided(context: &Context, from: &Client, database: &Database) -> Result<()> {
+    let offsets = bekk_sink::list_offsets(&database.options)?;
+    let lines = positions::lines(offsets, Some(from), &context.config.streams);
+    let undecided = lines.into_iter().filter(|line| !line.is_of_other_log);
+    if let Some(refused) = undecided.filter_map(|line| line.refused).next() {
+        bail!(
+            "decide first, then copy: {}; {}",
+            refused.why,
+            refused.advice
+        );
+    }
+    Ok(())
+}
+
+/// The topics to copy: those of the streams, and `bekk.meta`, which tells of them, last.
+fn topics(context: &Context, from: &Client, screen: &Screen) -> Result<Vec<String>> {
+    let own = context.topics();
+    let found = from.topics()?.into_iter().map(|topic| topic.name);
+    let (mut topics, others): (Vec<_>, Vec<_>) = found.partition(|topic| own.contains(topic));
+    topics.sort_by_key(|topic| topic == bekk_stream::META_TOPIC);
+    for topic in others {
+        screen.say(&format!(
+            "topic `{topic}` is no stream of this configuration and is not copied"
+        ));
+    }
+    Ok(topics)
+}
+
+fn copy(from: &Client, to: &Client, topic: &str, screen: &Screen) -> Result<TopicReport> {
+    let ends = from.partition_ends(topic)?;
+    let count: u64 = ends.iter().map(|ends| ends.end.since(ends.start)).sum();
+    let mut line = screen.live_line();
+    let mut done = 0;
+    let copied = bekk_log::copy_topic(from, to, topic, &mut |records| {
+        done += records;
+        // Each record is copied, and then compared.
+        let share = (done * 50 / count.max(1)).min(100);
+        line.set(format!("{topic}: {share} %"));
+    });
+    drop(line);
+    let Copied { records, already } = copied?;
+    Ok(TopicReport {
+        topic: topic.to_owned(),
+        copied: records,
+        already_there: already,
+    })
+}
+
+/// Tells the cluster how far the groups have come: for tools, and so that a group is known that fills a database.
+fn commit(from: &Client, to: &Client, topics: &[String]) -> Result<()> {
+    for commit in from.commits()? {
+        if !topics.contains(&commit.topic) {
+            continue;
+        }
+        let (group, topic) = (commit.group.as_str(), commit.topic.as_str());
+        let place: (u32, Offset) = (commit.partition, commit.next);
+        let begun = Instant::now();
+        while !to.committed_offsets(group, topic)?.contains(&place) {
+            ensure!(
+                begun.elapsed() < COMMIT_WAIT,
+                "the cluster does not take the offset of group `{group}` in topic `{topic}`; is a consumer of the group \
+                 running there? Run the command again to continue"
+            );
+            to.commit_offset(group, topic, commit.partition, commit.next)?;
+            thread::sleep(COMMIT_PAUSE);
+        }
+    }
+    Ok(())
+}
+
+fn print(report: &Report, args: &LogCopy) -> Result<()> {
+    for topic in &report.topics {
+        let all = topic.copied + topic.already_there;
+        let already = match topic.already_there {
+            0 => String::new(),
+            n => format!(" ({} from an earlier copy)", grouped(n)),
+        };
+        print_result(&format!(
+            "{}: {} {} copied and compared{already}",
+            topic.topic,
+            grouped(all),
+            plural(all, "record")
+        ))?;
+    }
+    for group in &report.groups {
+        print_result(&format!("group `{group}` continues there"))?;
+    }
+    if report.dead_letters > 0 {
+        let noun = plural(report.dead_letters, "dead letter");
+        print_result(&format!("{} {noun} with it", grouped(report.dead_letters)))?;
+    }
+    if report.checkpoint {
+        print_result("ingest continues there with its checkpoint")?;
+    }
+    print_result(&format!(
+        "now set url = \"{}\" in [log] of bekk.toml, and start ingest and sinks; the log here stays as it is",
+        args.to
+    ))
+}

@@ -1,0 +1,256 @@
+//! A topic copied to another log, record by record, each to the offset that it has.
+//!
+//! All that remembers an offset (groups, marks, receipts, dead letters, checkpoints) is right in the copy as it is. A
+//! log whose beginning was removed is copied behind empty records, which are removed again. A copy that was interrupted
+//! is continued; one that is complete is compared, every record of it.
+
+use crate::client::Client;
+use crate::{Error, Headers, Offset, PartitionEnds, Record, RecordBuffer, Records, TopicConfig};
+
+/// Bytes of one append to a partition
+const APPEND_BYTES: usize = 1 << 20;
+/// Bytes read at once
+const READ_BYTES: usize = 1 << 20;
+/// Number of empty records in one append
+const FILLER_RECORDS: u64 = 100_000;
+
+/// What a copy of a topic did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// How many records were copied.
+    pub records: u64,
+    /// How many were there from an earlier copy.
+    pub already: u64,
+}
+
+/// Copies a topic of a log in this process to a log elsewhere, and compares all of it. `progress` is called with the
+/// number of records copied or compared since the last call.
+///
+/// # Errors
+/// [`Error::NotCopied`] if the target has other records or partitions, or the log has lost records; others if one of the
+/// logs fails. A copy that was interrupted can be continued.
+pub fn copy_topic(
+    from: &Client,
+    to: &Client,
+    topic: &str,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Copied, Error> {
+    let copy = Copy { from, to, topic };
+    let places = copy.begin()?;
+    let mut copied = Copied::default();
+    for place in &places {
+        copied.already += place.at.since(place.source.start);
+        copied.records += copy.partition(*place, progress)?;
+    }
+    for place in &places {
+        copy.compare(place.source, progress)?;
+    }
+    Ok(copied)
+}
+
+struct Copy<'a> {
+    from: &'a Client,
+    to: &'a Client,
+    topic: &'a str,
+}
+
+/// A partition, and how far it has been copied.
+#[derive(Clone, Copy)]
+struct Place {
+    source: PartitionEnds,
+    /// Where the target ends.
+    at: Offset,
+    /// Whether the target's beginning is still there.
+    is_untrimmed: bool,
+}
+
+impl Copy<'_> {
+    fn refused(&self, why: impl Into<String>) -> Error {
+        Error::NotCopied {
+            topic: self.topic.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    /// Makes the topic, and finds what an earlier copy has done.
+    fn begin(&self) -> Result<Vec<Place>, Error> {
+        let topic = self.topic;
+        let lost = self.from.losses(topic)?;
+        if lost.all > 0 {
+            return Err(self.refused(format!(
+                "{} of its offsets have no record any more (bekk log verify names them), and the records after them would \
+                 get other offsets; let each sink apply what is left, then begin on the other log with a state and a group \
+                 of their own",
+                lost.all
+            )));
+        }
+        let all = self.from.topics()?;
+        let own = all.into_iter().find(|own| own.name == topic);
+        let own = own.ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
+        let config: TopicConfig = own.config;
+        let made = self.to.create_topic(topic, config)?;
+        if made.config.partitions != config.partitions {
+            return Err(self.refused(format!(
+                "it has {} partitions there, and {} here; delete it there, or make it with {}",
+                made.config.partitions, config.partitions, config.partitions
+            )));
+        }
+        self.to.check_topic(topic, config.retention)?;
+        let sources = self.from.partition_ends(topic)?;
+        let targets = self.to.high_watermarks(topic)?;
+        let places = sources.into_iter().zip(targets);
+        places
+            .map(|(source, target)| self.place(source, target))
+            .collect()
+    }
+
+    /// How far a partition has been copied; refuses what is no beginning of a copy.
+    fn place(&self, source: PartitionEnds, target: PartitionEnds) -> Result<Place, Error> {
+        let (partition, end) = (source.partition, target.end);
+        let other = || {
+            self.refused(format!(
+                "partition {partition} there has other records than here; copy to a cluster where the topic does not \
+                 exist, or has never had a record"
+            ))
+        };
+        if end > source.end || target.start > source.start {
+            return Err(other());
+        }
+        if let Some(last) = end.get().checked_sub(1).map(Offset::new)
+            && last >= target.start
+        {
+            let there = one(
+                &self.to.read(self.topic, partition, last, 1)?,
+                last,
+                |record| is_filler(record),
+            );
+            let is_ours = match last >= source.start {
+                false => there == Some(true),
+                true => self.is_same(partition, last)?,
+            };
+            if !is_ours {
+                return Err(other());
+            }
+        }
+        Ok(Place {
+            source,
+            at: end,
+            is_untrimmed: target.start < source.start,
+        })
+    }
+
+    /// Whether both logs have the same record at an offset.
+    fn is_same(&self, partition: u32, at: Offset) -> Result<bool, Error> {
+        let here = self.from.read(self.topic, partition, at, 1)?;
+        let there = self.to.read(self.topic, partition, at, 1)?;
+        let first = here.iter().find(|record| record.offset == at);
+        let second = there.iter().find(|record| record.offset == at);
+        Ok(first.is_some() && first == second)
+    }
+
+    /// Copies what a partition lacks; returns how many records that were.
+    fn partition(&self, place: Place, progress: &mut dyn FnMut(u64)) -> Result<u64, Error> {
+        let Place { source, mut at, .. } = place;
+        let partition = source.partition;
+        let mut buffer = RecordBuffer::new();
+        while at < source.start {
+            let count = source.start.since(at).min(FILLER_RECORDS);
+            buffer.clear();
+            (0..count).for_each(|_| buffer.push(now_ms(), None, &[]));
+            at = self.append(partition, at, &buffer)?;
+        }
+        if place.is_untrimmed && source.start > Offset::ZERO {
+            self.to.delete_before(self.topic, partition, source.start)?;
+        }
+        let mut copied = 0;
+        while at < source.end {
+            buffer.clear();
+            let mut next = at;
+            while next < source.end && buffer.size() < APPEND_BYTES {
+                let records = self.from.read(self.topic, partition, next, READ_BYTES)?;
+                if records.next_offset() <= next {
+                    break;
+                }
+                records.iter().for_each(|record| buffer.push_copy(&record));
+                next = records.next_offset();
+            }
+            if buffer.is_empty() {
+                return Err(self.refused(format!(
+                    "offset {at} of partition {partition} cannot be read; see: bekk log verify"
+                )));
+            }
+            copied += u64::from(buffer.len());
+            at = self.append(partition, at, &buffer)?;
+            progress(u64::from(buffer.len()));
+        }
+        Ok(copied)
+    }
+
+    /// Appends at an offset; returns the next one.
+    fn append(&self, partition: u32, at: Offset, buffer: &RecordBuffer) -> Result<Offset, Error> {
+        let offsets = self.to.append(None, self.topic, &[(partition, buffer)])?;
+        if offsets.first() != Some(&at) {
+            return Err(self.refused(format!(
+                "partition {partition} there got a record from another program while it was copied; stop that, delete the \
+                 topic there, and copy again"
+            )));
+        }
+        Ok(at.plus(u64::from(buffer.len())))
+    }
+
+    /// Compares each record of a partition.
+    fn compare(&self, ends: PartitionEnds, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        let partition = ends.partition;
+        let found = self.to.partition_ends(self.topic)?;
+        let there = found.into_iter().find(|found| found.partition == partition);
+        // Bekk's server removes whole segments, and what a copy puts before the beginning may be in one with records.
+        if !there.is_some_and(|there| there.end == ends.end && there.start <= ends.start) {
+            return Err(self.refused(format!(
+                "partition {partition} has other ends there than here after the copy; delete the topic there, and copy again"
+            )));
+        }
+        let mut at = ends.start;
+        while at < ends.end {
+            let here = self.from.read(self.topic, partition, at, READ_BYTES)?;
+            let there = self.to.read(self.topic, partition, at, READ_BYTES)?;
+            let mut count = 0;
+            for (record, found) in here.iter().zip(there.iter()) {
+                if record != found {
+                    let offset = record.offset;
+                    return Err(self.refused(format!(
+                        "offset {offset} of partition {partition} has another record or time there than here after the \
+                         copy (does the topic have message.timestamp.type=LogAppendTime?); delete the topic there, and \
+                         copy again"
+                    )));
+                }
+                count += 1;
+            }
+            if count == 0 {
+                return Err(self.refused(format!(
+                    "offset {at} of partition {partition} cannot be read after the copy; copy again"
+                )));
+            }
+            progress(count);
+            at = at.plus(count);
+        }
+        Ok(())
+    }
+}
+
+/// What is asked of the record at an offset, if there is one.
+fn one<T>(records: &Records, at: Offset, ask: impl Fn(&Record<'_>) -> T) -> Option<T> {
+    let found = records.iter().find(|record| record.offset == at);
+    found.as_ref().map(ask)
+}
+
+/// Whether a record is one of those that a copy puts before the beginning.
+fn is_filler(record: &Record<'_>) -> bool {
+    record.key.is_none() && record.value.is_empty() && record.headers == Headers::NONE
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.ok()
+        .and_then(|now| i64::try_from(now.as_millis()).ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,89 @@
+//! A log copied to another one: each record with its offset, continued where it was interrupted, and compared.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use bekk_log::{
+    Client, Durability, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig,
+    copy_topic,
+};
+
+use crate::served::Served;
+use crate::support::{buffer, config, noise, read_all};
+
+const RECORDS: u64 = 3_000;
+
+/// A log whose beginning was removed by retention.
+fn source(dir: &std::path::Path) -> Client {
+    let mut config = config(dir);
+    config.segment_bytes = 200_000;
+    config.durability = Durability::Os;
+    let retention = Retention {
+        size: Some(400_000),
+        age: None,
+    };
+    let client = Client::own(config, &mut |_, _| false).unwrap();
+    let topic = TopicConfig {
+        partitions: 2,
+        retention,
+    };
+    client.create_topic("t", topic).unwrap();
+    for at in 0..RECORDS {
+        let value = noise(at, 300);
+        let mut records = RecordBuffer::new();
+        records.push(1_000 + at.cast_signed(), Some(b"key"), &value);
+        client.append(None, "t", &[(0, &records)]).unwrap();
+    }
+    client
+        .append(None, "t", &[(1, &buffer(["a", "b"]))])
+        .unwrap();
+    client
+        .commit_offset("g", "t", 0, Offset::new(RECORDS))
+        .unwrap();
+    client.commit_offset("g", "t", 1, Offset::new(2)).unwrap();
+    client.apply_retention().unwrap();
+    client
+}
+
+fn connect(served: &Served) -> Client {
+    let config = RemoteConfig::new(served.server.local_addr().to_string());
+    Client::connect(config, Duration::from_secs(10)).unwrap()
+}
+
+/// The copy of a log without its beginning is interrupted, continued, and made once more; then the target gets a record
+/// of its own, and is a copy no more.
+#[test]
+fn every_record_keeps_its_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = source(dir.path());
+    let start = from.partition_ends("t").unwrap()[0].start;
+    assert!(start > Offset::ZERO, "retention has removed the beginning");
+    let served = Served::new(|_| ());
+    let to = connect(&served);
+
+    let interrupted = catch_unwind(AssertUnwindSafe(|| {
+        copy_topic(&from, &to, "t", &mut |_| panic!("the copy is interrupted"))
+    }));
+    assert!(interrupted.is_err());
+    let mut done = 0;
+    let copied = copy_topic(&from, &to, "t", &mut |records| done += records).unwrap();
+    assert!(copied.already > 0, "{copied:?}");
+    let all = RECORDS - start.get() + 2;
+    assert_eq!(copied.already + copied.records, all);
+    assert_eq!(done, copied.records + all, "each is copied and compared");
+    for partition in 0..2 {
+        let first = from.partition_ends("t").unwrap()[partition as usize].start;
+        let here = read_all(&from, "t", partition, first);
+        let there = read_all(&to, "t", partition, first);
+        assert_eq!(here, there);
+    }
+    let again = copy_topic(&from, &to, "t", &mut |_| ()).unwrap();
+    assert_eq!((again.already, again.records), (all, 0));
+
+    to.append(None, "t", &[(1, &buffer(["more"]))]).unwrap();
+    let refused = copy_topic(&from, &to, "t", &mut |_| ()).unwrap_err();
+    assert!(
+        matches!(&refused, Error::NotCopied { topic, .. } if topic == "t"),
+        "{refused}"
+    );
+}
