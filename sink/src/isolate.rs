@@ -91,8 +91,10 @@ pub(crate) async fn isolate(
             }
         }
     }
-    if passed == 0 {
-        judge(job, written.refused_run, last)?;
+    if passed == 0
+        && let Some(error) = judge(job, written.refused_run, last)
+    {
+        return Err(error);
     }
     written.passed = passed > 0;
     Ok(written)
@@ -135,14 +137,15 @@ async fn merge_one_span(
     Ok(inserted)
 }
 
-/// Where every record is refused, it may be the table that is at fault, unless that has been settled.
-fn judge(job: &Job, refused: u64, last: Refused) -> Result<(), ApplyError> {
+/// What ends a batch of which every record is refused: it may be the table that is at fault. None if it has been
+/// settled that it is not.
+fn judge(job: &Job, refused: u64, last: Refused) -> Option<ApplyError> {
     let is_about_data = last.is_about_data;
     if job.may_be_refused && is_about_data {
-        return Ok(());
+        return None;
     }
     let error = every_record_refused(job, refused, last.cause);
-    Err(match is_about_data {
+    Some(match is_about_data {
         true => ApplyError::AllRefused {
             refused,
             error: Box::new(error),
