@@ -193,6 +193,11 @@ pub fn audit_content(
             .await
             .map_err(failed)?;
         let target = find_target(session, stream).await?;
+        if target.is_keyed() && stream.key.iter().any(|key| target.inputs.contains_key(key)) {
+            return Err(Error::Options(
+                "a key of a type that PostgreSQL reads from text cannot be compared record by record; audit without --deep",
+            ));
+        }
         let audit = Audit {
             log,
             group,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::PostgresType;
+use crate::{ColumnSource, PostgresType};
 
 /// The type of a column, by PostgreSQL's names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -195,6 +195,8 @@ pub struct Column {
     pub decimal: Option<u8>,
     /// What is taken away from its numbers before they are read; nothing if empty.
     pub strip: Vec<String>,
+    /// Where its values come from, if not from a field of the record.
+    pub source: Option<ColumnSource>,
     /// What stands for true, for `bool`; PostgreSQL's spellings if absent.
     pub true_values: Option<Vec<String>>,
     /// What stands for false, for `bool`; PostgreSQL's spellings if absent.
@@ -218,6 +220,7 @@ impl Column {
             null: None,
             decimal: None,
             strip: Vec::new(),
+            source: None,
             true_values: None,
             false_values: None,
         }

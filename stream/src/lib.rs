@@ -21,6 +21,7 @@ mod postgres_type;
 mod reject;
 mod schema;
 mod shown;
+mod source;
 mod stream;
 mod value;
 
@@ -45,5 +46,6 @@ pub use postgres_type::PostgresType;
 pub use reject::{REJECT_RAW_MAX, Reason, Reject};
 pub use schema::{Schema, SchemaColumn, SchemaId};
 pub use shown::{shown, shown_indented, shown_lines, shown_path};
+pub use source::{ColumnSource, FirstSeen, RowHash};
 pub use stream::{Finished, OnConflict, Retention, Stream, TableName};
 pub use value::Value;

@@ -3,13 +3,16 @@
 //! That topic has one partition and is never trimmed. A record's value is one byte (the format's version) and
 //! bincode; its key says what it is about, so that a reader who wants the newest of each can keep a map by
 //! key. Version 2 has a kind more, and files name the ingest that met them; version 3 has another. Each kind is
-//! written in the lowest version that has it as it is, which older readers know.
+//! written in the lowest version that has it as it is, which older readers know. Version 4 has what a file was when it was
+//! met, for streams that ask for it.
 
 use bincode::{Decode, Encode};
 
 use crate::payload::{decode, encode};
 use crate::schema::SchemaWire;
-use crate::{FileId, ParseColumnTypeError, PayloadError, Schema, SchemaColumn, SchemaId};
+use crate::{
+    FileId, FirstSeen, ParseColumnTypeError, PayloadError, Schema, SchemaColumn, SchemaId,
+};
 
 /// The topic that holds [`Meta`] records.
 pub const META_TOPIC: &str = "bekk.meta";
@@ -17,6 +20,7 @@ pub const META_TOPIC: &str = "bekk.meta";
 const VERSION_1: u8 = 1;
 const VERSION_2: u8 = 2;
 const VERSION_3: u8 = 3;
+const VERSION_4: u8 = 4;
 
 /// A record of [`META_TOPIC`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +62,8 @@ pub struct FileRecord {
     pub ingest: String,
     /// What tells its host from others; empty in records of version 1, and where that is not known.
     pub host: String,
+    /// What it was when it was met first, if its stream asks for that.
+    pub first: Option<FirstSeen>,
 }
 
 /// How far a file is in the log: all before `position`, and `known`. Written before the records that tell the
@@ -110,20 +116,34 @@ pub struct Receipt {
     pub finished_at_ms: i64,
 }
 
+/// A record as it is encoded, with files as one of the versions has them.
 #[derive(Encode, Decode)]
-enum MetaWire {
+enum MetaWire<F> {
     Schema(u64, SchemaWire),
-    File(FileRecord),
+    File(F),
     Receipt(Receipt),
     Progress(Progress),
     Begun(Progress),
 }
 
+impl<F> MetaWire<F> {
+    fn with_file<G>(self, convert: impl FnOnce(F) -> G) -> MetaWire<G> {
+        match self {
+            Self::Schema(id, schema) => MetaWire::Schema(id, schema),
+            Self::File(file) => MetaWire::File(convert(file)),
+            Self::Receipt(receipt) => MetaWire::Receipt(receipt),
+            Self::Progress(progress) => MetaWire::Progress(progress),
+            Self::Begun(progress) => MetaWire::Begun(progress),
+        }
+    }
+}
+
+/// A file in versions 2 and 3.
 #[derive(Encode, Decode)]
-enum MetaWire1 {
-    Schema(u64, SchemaWire),
-    File(FileRecord1),
-    Receipt(Receipt),
+struct FileRecord2 {
+    file: FileRecord1,
+    ingest: String,
+    host: String,
 }
 
 #[derive(Encode, Decode)]
@@ -153,6 +173,38 @@ impl From<FileRecord1> for FileRecord {
             dialect: file.dialect,
             ingest: String::new(),
             host: String::new(),
+            first: None,
+        }
+    }
+}
+
+impl From<FileRecord2> for FileRecord {
+    fn from(file: FileRecord2) -> Self {
+        Self {
+            ingest: file.ingest,
+            host: file.host,
+            ..file.file.into()
+        }
+    }
+}
+
+/// Without what the file was when it was met.
+impl From<FileRecord> for FileRecord2 {
+    fn from(file: FileRecord) -> Self {
+        Self {
+            file: FileRecord1 {
+                id: file.id,
+                stream: file.stream,
+                path: file.path,
+                device: file.device,
+                inode: file.inode,
+                head_len: file.head_len,
+                head_hash: file.head_hash,
+                found_at_ms: file.found_at_ms,
+                dialect: file.dialect,
+            },
+            ingest: file.ingest,
+            host: file.host,
         }
     }
 }
@@ -173,30 +225,32 @@ impl Meta {
     /// The record's value.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        type Wire = MetaWire<FileRecord2>;
         let mut out = Vec::new();
         match self.clone() {
             Self::Schema(id, schema) => {
                 out.push(VERSION_1);
-                encode(
-                    &mut out,
-                    MetaWire1::Schema(id.get(), schema_to_wire(&schema)),
-                );
+                encode(&mut out, Wire::Schema(id.get(), schema_to_wire(&schema)));
             }
             Self::Receipt(receipt) => {
                 out.push(VERSION_1);
-                encode(&mut out, MetaWire1::Receipt(receipt));
+                encode(&mut out, Wire::Receipt(receipt));
+            }
+            Self::File(file) if file.first.is_none() => {
+                out.push(VERSION_2);
+                encode(&mut out, Wire::File(file.into()));
             }
             Self::File(file) => {
-                out.push(VERSION_2);
+                out.push(VERSION_4);
                 encode(&mut out, MetaWire::File(file));
             }
             Self::Progress(progress) => {
                 out.push(VERSION_2);
-                encode(&mut out, MetaWire::Progress(progress));
+                encode(&mut out, Wire::Progress(progress));
             }
             Self::Begun(progress) => {
                 out.push(VERSION_3);
-                encode(&mut out, MetaWire::Begun(progress));
+                encode(&mut out, Wire::Begun(progress));
             }
         }
         out
@@ -211,12 +265,11 @@ impl Meta {
             .split_first()
             .ok_or_else(|| PayloadError::Malformed("empty".to_owned()))?;
         let wire = match version {
-            VERSION_1 => match decode::<MetaWire1>(rest)? {
-                MetaWire1::Schema(id, wire) => MetaWire::Schema(id, wire),
-                MetaWire1::File(file) => MetaWire::File(file.into()),
-                MetaWire1::Receipt(receipt) => MetaWire::Receipt(receipt),
-            },
-            VERSION_2 | VERSION_3 => decode::<MetaWire>(rest)?,
+            VERSION_1 => decode::<MetaWire<FileRecord1>>(rest)?.with_file(FileRecord::from),
+            VERSION_2 | VERSION_3 => {
+                decode::<MetaWire<FileRecord2>>(rest)?.with_file(FileRecord::from)
+            }
+            VERSION_4 => decode::<MetaWire<FileRecord>>(rest)?,
             other => return Err(PayloadError::Version(other)),
         };
         Ok(match wire {
@@ -303,6 +356,14 @@ mod tests {
             dialect: String::new(),
             ingest: "an ingest".into(),
             host: "a host".into(),
+            first: None,
+        };
+        let renamed = FileRecord {
+            first: Some(FirstSeen {
+                path: b"/first".to_vec(),
+                modified_us: -5,
+            }),
+            ..file.clone()
         };
         let progress = Progress {
             file: file.id,
@@ -333,6 +394,7 @@ mod tests {
             Meta::Receipt(receipt),
             Meta::Progress(progress.clone()),
             Meta::Begun(progress),
+            Meta::File(renamed),
         ]
     }
 
@@ -362,8 +424,9 @@ mod tests {
 
     /// The bytes of the later versions are what they were.
     #[test]
-    fn versions_2_and_3_are_read_and_written() {
-        let fixtures: [(&[u8], usize); 3] = [
+    fn later_versions_are_read_and_written() {
+        let fixtures: [(&[u8], usize); 4] = [
+            (include_bytes!("../tests/fixtures/meta-file.v4"), 5),
             (include_bytes!("../tests/fixtures/meta-file.v2"), 1),
             (include_bytes!("../tests/fixtures/meta-progress.v2"), 3),
             (include_bytes!("../tests/fixtures/meta-begun.v3"), 4),
@@ -373,7 +436,7 @@ mod tests {
             assert_eq!(Meta::decode(bytes).unwrap(), *expected);
             assert_eq!(expected.encode(), bytes);
         }
-        assert!(Meta::decode(&[4, 0]).is_err());
+        assert!(Meta::decode(&[5, 0]).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Column, CsvDialect, Schema, SchemaColumn};
+use crate::{Column, ColumnSource, CsvDialect, Schema, SchemaColumn};
 
 /// One kind of row: files in, a topic in the log, a table in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,21 @@ impl Stream {
                 .collect(),
             key: self.key.clone(),
         }
+    }
+
+    /// Whether some column has its values from the file's name, directories or time.
+    #[must_use]
+    pub fn asks_for_file(&self) -> bool {
+        let mut sources = self
+            .columns
+            .iter()
+            .filter_map(|column| column.source.as_ref());
+        sources.any(|source| source.is_of_file() && !matches!(source, ColumnSource::Constant(_)))
+    }
+
+    /// The columns that are fields of the files' records.
+    pub fn fields(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.source.is_none())
     }
 
     /// The positions of the key columns among the columns.

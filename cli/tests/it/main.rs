@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod advice;
+mod columns;
 mod documents;
 mod events;
 mod exact;

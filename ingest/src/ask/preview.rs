@@ -7,6 +7,7 @@ use bekk_stream::{FileId, Stream};
 
 use crate::Error;
 use crate::source::Source;
+use crate::source::stat::{Stat, first_seen};
 use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
@@ -52,6 +53,8 @@ pub fn preview_first(path: &Path, stream: &Stream, records_max: u64) -> Result<P
     let mut source = Source::new(file).map_err(Error::io("read", path))?;
     let mut format = Format::new(stream, stream.csv.clone(), stream.partitions)?;
     let mut cursor = Cursor::new(FileId::random());
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    cursor.seen = Some(first_seen(path, &Stat::of(&metadata)));
     cursor.trial = Some(Box::<Trial>::default());
     let mut reader = Reader::new();
     let mut batch = Batch::new(0, stream.partitions);

@@ -84,8 +84,10 @@ impl<'a> Reparser<'a> {
             TextForm::Under(names) => {
                 let dialect = self.stream.csv.clone();
                 let mut format = Format::new(self.stream, dialect, self.partitions)?;
-                Ok(header_named(&mut format, names)
-                    .and_then(|header| convert(&mut format, &header, text, origin)))
+                Ok(header_named(&mut format, names).and_then(|mut header| {
+                    header.given = format.converter.given(None)?;
+                    convert(&mut format, &header, text, origin)
+                }))
             }
             TextForm::InFile(place) => self.reparse_in_file(place, text, origin),
         }
@@ -167,6 +169,7 @@ fn written_plainly(stream: &Stream) -> Stream {
     plain.csv = CsvDialect::default();
     for column in &mut plain.columns {
         column.format = None;
+        (column.decimal, column.strip, column.source) = (None, Vec::new(), None);
         column.zone = None;
         column.true_values = None;
         column.false_values = None;

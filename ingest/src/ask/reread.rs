@@ -73,7 +73,9 @@ impl<'a> Reread<'a> {
             )));
         }
         if reading.cursor.position > start {
+            let seen = reading.cursor.seen.take();
             reading.cursor = Cursor::new(reading.cursor.file);
+            reading.cursor.seen = seen;
         }
         let read = reading.read_to(&mut self.reader, &mut self.format, start);
         match read.map_err(Error::io("read", &reading.path))? {
@@ -106,10 +108,12 @@ impl<'a> Reread<'a> {
                 Err(error) => return Err(Error::io("open", &path)(error)),
             };
             if is_same(&mut source, place, start).map_err(Error::io("read", &path))? {
+                let mut cursor = Cursor::new(FileId::from_bytes([0; 16]));
+                cursor.seen = place.file.and_then(|file| file.first.clone());
                 return Ok(Some(Reading {
                     path,
                     source,
-                    cursor: Cursor::new(FileId::from_bytes([0; 16])),
+                    cursor,
                     records: Batch::new(0, self.partitions),
                 }));
             }

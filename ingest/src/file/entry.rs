@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use bekk_stream::{FileId, FileRecord, Progress};
+use bekk_stream::{FileId, FileRecord, FirstSeen, Progress};
 
 use crate::clock::now_ms;
 use crate::file::decision::{Decision, FileState, What};
@@ -63,6 +63,8 @@ pub(crate) struct FileEntry {
     pub(crate) notices: Vec<Notice>,
     /// Set where the log has lost records of it; not written down.
     pub(crate) again: Option<ReadAgain>,
+    /// What it was when it was met, if its stream asks for that.
+    pub(crate) first: Option<FirstSeen>,
 }
 
 impl FileEntry {
@@ -97,6 +99,7 @@ impl FileEntry {
             decisions: Vec::new(),
             notices: Vec::new(),
             again: None,
+            first: record.first,
         }
     }
 
@@ -163,6 +166,7 @@ impl FileEntry {
             dialect: self.dialect.clone(),
             ingest: by.ingest.clone(),
             host: by.host.clone(),
+            first: self.first.clone(),
         }
     }
 

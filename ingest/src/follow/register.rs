@@ -1,7 +1,9 @@
 //! New files get their ids, and files their place among those that are followed.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use bekk_stream::{CsvDialect, FileId, FileRecord, HeaderRow, Meta};
 
@@ -15,7 +17,7 @@ use crate::inbox::Listed;
 use crate::ledger::metas::append_metas;
 use crate::source::Packing;
 use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
-use crate::source::stat::Stat;
+use crate::source::stat::{Stat, first_seen};
 use crate::source::{Kind, Source, kind_of, open};
 use crate::stats::Stats;
 use crate::text::inherit::{Continues, continues};
@@ -92,6 +94,9 @@ impl Engine<'_> {
             dialect,
             ingest: self.around.identity.ingest.clone(),
             host: self.around.identity.host.clone(),
+            first: self.around.streams[file.stream]
+                .asks_for_file()
+                .then(|| first_seen(&file.path, &stat)),
         };
         Ok(Some((record, packing)))
     }
@@ -124,6 +129,11 @@ impl Engine<'_> {
     /// Puts a file into the backlog.
     pub(crate) fn track(&mut self, file: Listed, mut entry: FileEntry) -> Result<(), Stopped> {
         let format = self.formats.index_of(file.stream, &entry.dialect)?;
+        // One that was met before its columns asked for it is what it was when it was last seen.
+        if entry.first.is_none() && self.around.streams[file.stream].asks_for_file() {
+            let known = Path::new(OsStr::from_bytes(&entry.path));
+            entry.first = Some(first_seen(known, &file.stat));
+        }
         (entry.device, entry.inode) = (file.stat.device, file.stat.inode);
         entry.path = file.path.as_os_str().as_bytes().to_vec();
         let id = entry.id;

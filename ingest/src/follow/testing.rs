@@ -36,6 +36,7 @@ pub(crate) fn entry(number: u8, path: &str) -> FileEntry {
         dialect: String::new(),
         ingest: String::new(),
         host: String::new(),
+        first: None,
     });
     (entry.position, entry.records, entry.size) = (100, 10, 100);
     entry

@@ -81,6 +81,7 @@ impl Tracked {
         stat: Stat,
     ) -> Self {
         let mut cursor = Cursor::resumed(entry.id, entry.place());
+        cursor.seen.clone_from(&entry.first);
         // Once something of it is in the log, a file is not set aside any more.
         cursor.notices = Notices::known(&entry.notices);
         if entry.records == 0 {

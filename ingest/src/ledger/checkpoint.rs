@@ -12,8 +12,9 @@ use crate::file::entry::FileEntry;
 use crate::ledger::codec::{Reader, Writer};
 
 const MAGIC: &[u8; 8] = b"bekkckpt";
-/// Version 2 added to each file its CRC, compression, state, size and decisions, version 3 its notices.
-const VERSION: u32 = 3;
+/// Version 2 added to each file its CRC, compression, state, size and decisions, version 3 its notices,
+/// version 4 what it was when it was met.
+const VERSION: u32 = 4;
 const FRAME_LEN: usize = 8 + 4 + 8;
 
 /// How far ingest has come.
@@ -162,6 +163,11 @@ mod tests {
                     kind: NoticeKind::HeaderNear,
                     text: "`Id` for `id`".to_owned(),
                 }],
+                again: None,
+                first: Some(bekk_stream::FirstSeen {
+                    path: b"/first".to_vec(),
+                    modified_us: -5,
+                }),
             }],
         }
     }
@@ -186,6 +192,7 @@ mod tests {
         (file.crc, file.packing, file.state) = (None, None, FileState::Following);
         (file.why, file.size, file.disk) = (String::new(), 0, (0, 0));
         (file.decisions, file.notices) = (Vec::new(), Vec::new());
+        file.first = None;
         assert_eq!(Checkpoint::decode(bytes), Some(expected));
     }
 
@@ -195,6 +202,16 @@ mod tests {
         let bytes = include_bytes!("../../tests/fixtures/checkpoint.v2");
         let mut expected = sample();
         expected.files[0].notices = Vec::new();
+        expected.files[0].first = None;
+        assert_eq!(Checkpoint::decode(bytes), Some(expected));
+    }
+
+    /// A checkpoint as the third version wrote it.
+    #[test]
+    fn version_3_is_read() {
+        let bytes = include_bytes!("../../tests/fixtures/checkpoint.v3");
+        let mut expected = sample();
+        expected.files[0].first = None;
         assert_eq!(Checkpoint::decode(bytes), Some(expected));
     }
 

@@ -1,6 +1,6 @@
 //! How a file's entry is written in the checkpoint.
 
-use bekk_stream::FileId;
+use bekk_stream::{FileId, FirstSeen};
 
 use crate::file::decision::{Decision, FileState, What};
 use crate::file::entry::FileEntry;
@@ -59,6 +59,11 @@ impl FileEntry {
             out.u8(notice.kind.code());
             out.bytes(notice.text.as_bytes());
         });
+        out.u8(u8::from(self.first.is_some()));
+        if let Some(first) = &self.first {
+            out.bytes(&first.path);
+            out.i64(first.modified_us);
+        }
     }
 
     /// Reads an entry of a checkpoint of that version; `None` if it is damaged.
@@ -92,6 +97,12 @@ impl FileEntry {
                     text: body.text()?,
                 })
             })?;
+        }
+        if version >= 4 && body.u8()? == 1 {
+            entry.first = Some(FirstSeen {
+                path: body.bytes()?.to_vec(),
+                modified_us: body.i64()?,
+            });
         }
         Some(entry)
     }
@@ -136,6 +147,7 @@ impl FileEntry {
             decisions: Vec::new(),
             notices: Vec::new(),
             again: None,
+            first: None,
         })
     }
 }

@@ -1,9 +1,12 @@
 //! What the system says of a file.
 
 use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use bekk_stream::FirstSeen;
 
 /// What the system says of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,5 +61,17 @@ impl Stat {
     /// modification, and only then removes the old file.
     pub(crate) fn untouched_for(&self) -> Duration {
         self.touched.elapsed().unwrap_or_default()
+    }
+}
+
+/// What a file is when it is met.
+pub(crate) fn first_seen(path: &Path, stat: &Stat) -> FirstSeen {
+    let since = |time: SystemTime| match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
+    };
+    FirstSeen {
+        path: path.as_os_str().as_bytes().to_vec(),
+        modified_us: since(stat.modified),
     }
 }

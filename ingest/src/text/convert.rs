@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use bekk_stream::{
-    CsvDialect, Field, FileId, Origin, REJECT_RAW_MAX, Reason, Reject, SchemaId, Stream, Value,
-    ValueParser, encode_reject, encode_row, key_text, partition_for,
+    Column, ColumnSource, CsvDialect, Field, FileId, FirstSeen, Origin, REJECT_RAW_MAX, Reason,
+    Reject, RowHash, SchemaId, Stream, Value, ValueParser, encode_reject, encode_row, key_text,
+    partition_for,
 };
 
 use crate::Error;
@@ -15,7 +16,9 @@ use crate::text::split::{QuoteFault, Span};
 /// Converts the records of one stream, written in one dialect. Its buffers are used again for every
 /// record, so that none allocates.
 pub(crate) struct Converter {
-    columns: Vec<(String, ValueParser)>,
+    columns: Vec<InColumn>,
+    /// Whether some column has a hash of the record's fields.
+    has_hash: bool,
     key_indexes: Vec<usize>,
     schema: SchemaId,
     partitions: u32,
@@ -25,6 +28,12 @@ pub(crate) struct Converter {
     decoded: Decoded,
     key: Vec<u8>,
     payload: Vec<u8>,
+}
+
+/// A column and how its values are found.
+struct InColumn {
+    column: Column,
+    parser: ValueParser,
 }
 
 /// A converted record; its bytes are the converter's until the next one.
@@ -80,9 +89,16 @@ impl Converter {
                 column: column.name.clone(),
                 detail: rejection.detail,
             })?;
-            Ok((column.name.clone(), parser))
+            Ok(InColumn {
+                column: column.clone(),
+                parser,
+            })
         });
         Ok(Self {
+            has_hash: stream
+                .columns
+                .iter()
+                .any(|column| column.source == Some(ColumnSource::RowHash)),
             columns: columns.collect::<Result<_, Error>>()?,
             key_indexes: stream.key_indexes(),
             schema: stream.schema().id(),
@@ -96,6 +112,28 @@ impl Converter {
         })
     }
 
+    /// The values that all records of a file have, by the columns' places; empty if there are none.
+    ///
+    /// # Errors
+    /// Why the file has none that fit, and what would help.
+    pub(crate) fn given(&self, seen: Option<&FirstSeen>) -> Result<Vec<Value<'static>>, String> {
+        let source = |column: &InColumn| {
+            column
+                .column
+                .source
+                .clone()
+                .filter(ColumnSource::is_of_file)
+        };
+        if self.columns.iter().all(|column| source(column).is_none()) {
+            return Ok(Vec::new());
+        }
+        let values = self.columns.iter().map(|column| match source(column) {
+            None => Ok(Value::Null),
+            Some(source) => source.of_file(&column.column, &column.parser, seen),
+        });
+        values.collect()
+    }
+
     /// Converts a record that has been read whole.
     pub(crate) fn convert(&mut self, header: &Header, record: &RawRecord<'_>) -> Converted<'_> {
         self.payload.clear();
@@ -103,8 +141,19 @@ impl Converter {
         self.decoded.take(record);
         let mut values: Vec<Value<'_>> = std::mem::take(&mut self.values);
         let limits = (self.record_max, self.trailing_delimiter);
-        let parsed = check_form(&self.columns, header, record, limits)
-            .and_then(|()| parse_values(&self.columns, header, record, &self.decoded, &mut values));
+        let parsed = check_form(&self.columns, header, record, limits).and_then(|()| {
+            let hash = self
+                .has_hash
+                .then(|| row_hash(record, &self.decoded))
+                .transpose()?;
+            parse_values(
+                &self.columns,
+                header,
+                (record, hash.as_ref()),
+                &self.decoded,
+                &mut values,
+            )
+        });
         let is_reject = parsed.is_err();
         match parsed {
             Ok(()) => {
@@ -188,7 +237,7 @@ fn too_long(length: u64, record_max: usize) -> String {
 
 /// Checks what can be said of a record without its values.
 fn check_form<'a>(
-    columns: &'a [(String, ValueParser)],
+    columns: &'a [InColumn],
     header: &Header,
     record: &RawRecord<'_>,
     (record_max, trailing_delimiter): (usize, bool),
@@ -243,27 +292,33 @@ fn check_form<'a>(
 }
 
 /// The name of the column that a field is.
-fn column_of<'a>(
-    columns: &'a [(String, ValueParser)],
-    header: &Header,
-    field: usize,
-) -> Option<&'a str> {
+fn column_of<'a>(columns: &'a [InColumn], header: &Header, field: usize) -> Option<&'a str> {
     let column = header.columns.iter().position(|at| *at == Some(field))?;
-    Some(columns[column].0.as_str())
+    Some(columns[column].column.name.as_str())
 }
 
 fn parse_values<'a>(
-    columns: &'a [(String, ValueParser)],
+    columns: &'a [InColumn],
     header: &Header,
-    record: &RawRecord<'a>,
+    (record, hash): (&RawRecord<'a>, Option<&RowHash>),
     decoded: &'a Decoded,
     values: &mut Vec<Value<'a>>,
 ) -> Result<(), Fault<'a>> {
-    for ((name, parser), field) in columns.iter().zip(&header.columns) {
+    for (at, (InColumn { column, parser }, field)) in
+        columns.iter().zip(&header.columns).enumerate()
+    {
         let Some(field) = *field else {
-            values.push(Value::Null);
+            values.push(match (&column.source, hash) {
+                (None, _) => Value::Null,
+                (Some(ColumnSource::Line), _) => {
+                    Value::Int(i64::try_from(record.origin.line).unwrap_or(i64::MAX))
+                }
+                (Some(ColumnSource::RowHash), Some(hash)) => hash.value(&column.column_type),
+                _ => header.given.get(at).cloned().unwrap_or(Value::Null),
+            });
             continue;
         };
+        let name = &column.name;
         let quoted = record.spans[field].quoted;
         let Some(bytes) = decoded.text(record, field) else {
             return Err(Fault {
@@ -281,6 +336,25 @@ fn parse_values<'a>(
         }
     }
     Ok(())
+}
+
+/// The hash of a record's fields.
+fn row_hash<'a>(record: &RawRecord<'a>, decoded: &Decoded) -> Result<RowHash, Fault<'a>> {
+    let mut hash = RowHash::default();
+    for (field, span) in record.spans.iter().enumerate() {
+        let Some(bytes) = decoded.text(record, field) else {
+            return Err(Fault {
+                reason: Reason::BadEncoding,
+                column: None,
+                detail: Cow::Owned(decoded.complaint().to_owned()),
+            });
+        };
+        hash.field(Field {
+            bytes,
+            quoted: span.quoted,
+        });
+    }
+    Ok(hash)
 }
 
 /// An empty vector in the memory of another, for values that live as long as the next record. (The

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bekk_stream::{Encoding, FileId};
+use bekk_stream::{Encoding, FileId, FirstSeen};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::source::Source;
@@ -19,6 +19,8 @@ use crate::text::trial::Trial;
 /// Where the reading of a file stands.
 pub(crate) struct Cursor {
     pub(crate) file: FileId,
+    /// What the file was when it was met, if its columns ask for it.
+    pub(crate) seen: Option<FirstSeen>,
     /// The first byte that has not been taken: where a record begins.
     pub(crate) position: u64,
     /// The number of the line that begins there.
@@ -76,6 +78,7 @@ impl Cursor {
     pub(crate) fn new(file: FileId) -> Self {
         Self {
             file,
+            seen: None,
             position: 0,
             line: 1,
             header: None,

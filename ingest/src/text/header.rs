@@ -1,11 +1,11 @@
 //! A file's header: which field of its records is which column.
 
-use bekk_stream::{CsvDialect, HeaderMatch, Stream, UnknownPolicy};
+use bekk_stream::{Column, CsvDialect, HeaderMatch, Stream, UnknownPolicy, Value};
 
 use crate::text::notice::{Notice, NoticeKind};
 
 /// A header, mapped to a stream's columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Header {
     /// Where in the file it stands.
     pub(crate) at: u64,
@@ -15,6 +15,9 @@ pub(crate) struct Header {
     pub(crate) names: Vec<String>,
     /// For each column of the stream, the field that holds it; `None`: every record's is null.
     pub(crate) columns: Vec<Option<usize>>,
+    /// The values of columns that are no fields and the same in all records of the file, by the columns' places; empty
+    /// if there are none.
+    pub(crate) given: Vec<Value<'static>>,
     /// What is to be reported of it.
     pub(crate) notices: Vec<Notice>,
 }
@@ -22,12 +25,20 @@ pub(crate) struct Header {
 impl Header {
     /// The header of a file that has the stream's columns in their order.
     pub(crate) fn in_column_order(stream: &Stream) -> Self {
-        let columns = &stream.columns;
+        let mut fields = 0..;
+        let mut place = |column: &Column| match column.source {
+            None => fields.next(),
+            Some(_) => None,
+        };
         Self {
             at: 0,
             raw: Vec::new(),
-            names: columns.iter().map(|column| column.header.clone()).collect(),
-            columns: (0..columns.len()).map(Some).collect(),
+            names: stream
+                .fields()
+                .map(|column| column.header.clone())
+                .collect(),
+            columns: stream.columns.iter().map(&mut place).collect(),
+            given: Vec::new(),
             notices: Vec::new(),
         }
     }
@@ -48,10 +59,14 @@ impl Header {
             raw: raw.to_vec(),
             names: names.to_vec(),
             columns: Vec::with_capacity(stream.columns.len()),
+            given: Vec::new(),
             notices: Vec::new(),
         };
         for column in &stream.columns {
-            header.columns.push(place(names, &column.header)?);
+            header.columns.push(match column.source {
+                None => place(names, &column.header)?,
+                Some(_) => None,
+            });
         }
         header.match_near(stream, dialect.header_match)?;
         header.check_missing(stream)?;
@@ -64,13 +79,14 @@ impl Header {
         let is_free = |header: &Self, field: usize| !header.columns.contains(&Some(field));
         let mut near = Vec::new();
         for (index, column) in stream.columns.iter().enumerate() {
-            if self.columns[index].is_some() {
+            if self.columns[index].is_some() || column.source.is_some() {
                 continue;
             }
             let plain = plain(&column.header);
             let is_shared = stream.columns.iter().enumerate().any(|(other, column)| {
                 other != index
                     && self.columns[other].is_none()
+                    && column.source.is_none()
                     && self::plain(&column.header) == plain
             });
             let mut fields = (0..self.names.len())
@@ -109,8 +125,9 @@ impl Header {
     fn check_missing(&mut self, stream: &Stream) -> Result<(), String> {
         let missing = |nullable| {
             let columns = stream.columns.iter().zip(&self.columns);
-            let missing =
-                columns.filter(|(column, field)| field.is_none() && column.nullable == nullable);
+            let missing = columns.filter(|(column, field)| {
+                field.is_none() && column.source.is_none() && column.nullable == nullable
+            });
             missing
                 .map(|(column, _)| column.header.clone())
                 .collect::<Vec<_>>()

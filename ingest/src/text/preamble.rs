@@ -166,13 +166,13 @@ pub(crate) fn other_header(
     let first = spans.first()?.of(record);
     let first = first.strip_prefix(BOM).unwrap_or(first);
     let is_name = |column: &Column| column.header.as_bytes() == first;
-    if !stream.columns.iter().any(is_name) {
+    if !stream.fields().any(is_name) {
         return None;
     }
     let header = map_header(stream, dialect, spans, record, at).ok()?;
     // Every field must be a name that is known, or a record with a word in it would pass for a header.
     let is_known = |name: &String| {
-        current.names.contains(name) || stream.columns.iter().any(|column| column.header == *name)
+        current.names.contains(name) || stream.fields().any(|column| column.header == *name)
     };
     header.names.iter().all(is_known).then_some(header)
 }

@@ -16,6 +16,7 @@ use crate::text::coding::Coding;
 use crate::text::convert::RawRecord;
 use crate::text::cursor::{Cursor, find_coding};
 use crate::text::format::Format;
+use crate::text::header::Header;
 use crate::text::notice::{NoticeKind, letter_cut};
 use crate::text::overlong::{begin_overlong, take_overlong};
 use crate::text::preamble::{BOM, given_header, map_header, other_header, take_header};
@@ -187,7 +188,7 @@ impl Reader {
         };
         if format.dialect.header != HeaderRow::InFile {
             let header = given_header(format.stream, &format.dialect, header_at);
-            return Ok(header.map(|header| cursor.set_header(header)));
+            return Ok(header.and_then(|header| set_header(cursor, format, header)));
         }
         let wanted = coding.enough(format.dialect.record_max + BLOCK_BYTES);
         let read = self.fill(source, coding, (header_at, wanted), Some(u64::MAX))?;
@@ -203,7 +204,7 @@ impl Reader {
         };
         let (record, spans) = (&bytes[..found.content], format.splitter.spans());
         let header = map_header(format.stream, &format.dialect, spans, record, header_at);
-        Ok(header.map(|header| cursor.set_header(header)))
+        Ok(header.and_then(|header| set_header(cursor, format, header)))
     }
 
     /// Reads `wanted` bytes of the file from `start` on, as far as it has them, and makes them text. `end`:
@@ -224,6 +225,13 @@ impl Reader {
         }
         Ok(read)
     }
+}
+
+/// Takes a header with the values that are the same in all records of the file; inside, why it has none that fit.
+fn set_header(cursor: &mut Cursor, format: &Format<'_>, mut header: Header) -> Result<(), String> {
+    header.given = format.converter.given(cursor.seen.as_ref())?;
+    cursor.set_header(header);
+    Ok(())
 }
 
 /// Decides about a file on trial where what came of the block allows it.
@@ -287,6 +295,10 @@ fn take_block(
         match take_header(format, block) {
             Ok(Some(mut header)) => {
                 header.at += cursor.position;
+                header.given = match format.converter.given(cursor.seen.as_ref()) {
+                    Ok(given) => given,
+                    Err(why) => return Outcome::Blocked(why),
+                };
                 cursor.set_header(header);
                 cursor.position += block.coding.file_len(&block.bytes[..block.at]) as u64;
                 cursor.line += count_newlines(&block.bytes[..block.at]);
@@ -417,7 +429,7 @@ fn take_record(
                 .set(NoticeKind::LetterCut, letter_cut(cursor.line, len));
         }
         if converted.is_reject
-            && let Some(other) = other_header(
+            && let Some(mut other) = other_header(
                 format.stream,
                 &format.dialect,
                 header,
@@ -427,6 +439,7 @@ fn take_record(
             )
         {
             tracing::info!(file = %cursor.file, position = start, "another header begins here");
+            other.given.clone_from(&header.given);
             cursor.set_header(other);
         } else if cursor.is_superseded(converted.partition, converted.key) {
             // Passed over.

@@ -8,5 +8,6 @@ mod follow;
 mod layers;
 mod marks;
 mod once;
+mod sources;
 mod trim;
 mod world;

@@ -171,6 +171,7 @@ impl Log {
             dialect: String::new(),
             ingest: String::new(),
             host: String::new(),
+            first: None,
         }));
     }
 

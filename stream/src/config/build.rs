@@ -8,7 +8,7 @@ use super::units::{parse_duration, parse_size};
 use super::{
     Config, Durability, Environment, Fault, IngestOptions, LogLocation, NO_CREDENTIALS, raw,
 };
-use crate::{Column, CsvDialect, Finished, OnConflict, Retention, Stream, TableName};
+use crate::{Column, ColumnSource, CsvDialect, Finished, OnConflict, Retention, Stream, TableName};
 
 const PARTITIONS_DEFAULT: u32 = 4;
 const RETENTION_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -293,6 +293,16 @@ fn build_column(raw: raw::Column, stream: &str) -> Result<Column, Fault> {
         ))),
     });
     let decimal = decimal.transpose()?;
+    let source = match (raw.source, raw.value) {
+        (Some(_), Some(_)) => return Err(fault("`source` and `value` exclude each other".into())),
+        (Some(source), None) => Some(ColumnSource::parse(&source).map_err(fault)?),
+        (None, value) => value.map(ColumnSource::Constant),
+    };
+    if source.is_some() && raw.header.is_some() {
+        let detail =
+            "a column with `source` or `value` is no field of the file: take its `header` away";
+        return Err(fault(detail.into()));
+    }
     Ok(Column {
         header: raw.header.unwrap_or_else(|| raw.name.clone()),
         name: raw.name,
@@ -306,6 +316,7 @@ fn build_column(raw: raw::Column, stream: &str) -> Result<Column, Fault> {
         null: raw.null,
         decimal,
         strip: raw.strip,
+        source,
         true_values: raw.true_values,
         false_values: raw.false_values,
     })

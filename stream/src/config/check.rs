@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Config, Fault};
-use crate::{ColumnType, OnConflict, Stream, ValueParser};
+use crate::{ColumnSource, ColumnType, OnConflict, Stream, Value, ValueParser};
 
 const PARTITIONS_MAX: u32 = 1024;
 /// PostgreSQL's own limit.
@@ -92,15 +92,29 @@ fn check_columns(stream: &Stream, place: &str) -> Result<(), Fault> {
         if !names.insert(&column.name) {
             return fault("there are two of that name".into());
         }
-        if !headers.insert(&column.header) {
+        if column.source.is_none() && !headers.insert(&column.header) {
             return fault(format!("two columns have the header `{}`", column.header));
         }
-        if let Err(fault) = ValueParser::new(column, &stream.csv) {
-            return Err(Fault::new(
-                format!("{place}, column `{}`", column.name),
-                fault.detail,
-            ));
+        let parser = match ValueParser::new(column, &stream.csv) {
+            Ok(parser) => parser,
+            Err(wrong) => return fault(wrong.detail),
+        };
+        if let Some(source) = &column.source {
+            if let Some(misfit) = source.misfit(&column.column_type) {
+                return fault(misfit.into());
+            }
+            if let ColumnSource::Constant(_) = source {
+                source
+                    .of_file(column, &parser, None)
+                    .or_else(|why| fault(why).map(|()| Value::Null))?;
+            }
         }
+    }
+    if stream.fields().next().is_none() {
+        return Err(Fault::new(
+            place,
+            "every column has a `source` or a `value`: name those that the files have",
+        ));
     }
     for name in stream.indexes.iter().flatten() {
         if !names.contains(name) {

@@ -92,6 +92,8 @@ pub(super) struct Column {
     pub(super) decimal: Option<String>,
     #[serde(default)]
     pub(super) strip: Vec<String>,
+    pub(super) source: Option<String>,
+    pub(super) value: Option<String>,
     #[serde(rename = "true")]
     pub(super) true_values: Option<Vec<String>>,
     #[serde(rename = "false")]

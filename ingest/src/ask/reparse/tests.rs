@@ -79,6 +79,7 @@ impl Written {
             dialect: stream.csv.to_text(),
             ingest: String::new(),
             host: String::new(),
+            first: None,
         }
     }
 }

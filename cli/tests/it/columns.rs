@@ -1,0 +1,76 @@
+//! Columns of many types, and such that are no fields, from the files to the table and back through every command.
+
+use std::fs;
+
+use crate::support::Sandbox;
+
+const CONFIG: &str = r#"
+[streams.t]
+files = ["in/**/*.csv"]
+key = ["hash"]
+csv = { delimiter = ";" }
+columns = [
+  { name = "hash", type = "uuid", source = "row_hash" },
+  { name = "address", type = "pg:inet" },
+  { name = "mood", type = "pg:mood", nullable = true },
+  { name = "tags", type = "pg:text[]", nullable = true },
+  { name = "at", type = "time", format = "%I:%M %p", nullable = true },
+  { name = "n", type = "numeric", nullable = true },
+  { name = "price", type = "decimal(12,2)", decimal = ",", strip = [".", "€", "()"], nullable = true },
+  { name = "file", type = "text", source = "file_name" },
+  { name = "dt", type = "date", source = "directory:dt" },
+]
+"#;
+
+#[test]
+fn every_command_knows_every_column() {
+    let sandbox = Sandbox::new();
+    let postgres = sandbox.postgres();
+    postgres.execute("CREATE TYPE mood AS ENUM ('sad', 'glad')");
+    sandbox.write("bekk.toml", CONFIG);
+    fs::create_dir_all(sandbox.path("in/dt=2026-01-31")).unwrap();
+    let long = "1".repeat(60);
+    sandbox.write(
+        "in/dt=2026-01-31/a.csv",
+        format!(
+            "address;mood;tags;at;n;price\n\
+             10.0.0.1;glad;{{a,b}};12:05 AM;{long}.50;1.234,50 €\n\
+             10.0.0.2;;\"\";12:00 PM;0;(5)\n\
+             10.0.0.999;sad;;;;\n\
+             10.0.0.3;angry;;;;\n\
+             10.0.0.4;;;;;1.23\n"
+        ),
+    );
+    // What only PostgreSQL can tell is not known before.
+    let says = |arguments: &[&str], part: &str| {
+        let ran = sandbox.run(arguments);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    };
+    says(&["check", "--files"], "`1.23` has marks");
+    sandbox.run(&["up", "--once"]);
+    let rows = || {
+        let columns = "address, mood, tags, at, n, price, file, dt";
+        let rows = postgres.rows(&format!("SELECT {columns} FROM t ORDER BY address"));
+        rows.iter().map(|row| row.join("|")).collect::<Vec<_>>()
+    };
+    let first = format!("10.0.0.1|glad|{{a,b}}|00:05:00|{long}.50|1234.50|a.csv|2026-01-31");
+    let second = "10.0.0.2|∅|∅|12:00:00|0|-5.00|a.csv|2026-01-31";
+    assert_eq!(rows(), [first.as_str(), second]);
+    assert_eq!(
+        postgres.number("SELECT count(*) FROM bekk.dead_letters WHERE resolution IS NULL"),
+        3
+    );
+    says(&["dead-letters", "list"], "10.0.0.999");
+    // The label is made, and the letter is a row by its own text.
+    postgres.execute("ALTER TYPE mood ADD VALUE 'angry'");
+    says(
+        &["dead-letters", "retry", "--all"],
+        "1 retried, 0 superseded",
+    );
+    assert_eq!(rows().len(), 3);
+    assert!(rows()[2].starts_with("10.0.0.3|angry|"), "{:?}", rows());
+    says(&["log", "read"], &format!("{long}.50"));
+    says(&["audit", "--deep"], "address");
+    sandbox.run(&["check"]).ok();
+}
