@@ -347,6 +347,9 @@ impl Engine<'_> {
             if let Some(id) = self.catalog.named(file.stream, &file.path) {
                 self.await_appends(id)?;
             }
+            if self.is_coming_back(&file) {
+                continue;
+            }
             let Succession { steps, begin } = succeed(&self.catalog, &file, &mut disk);
             self.perform(steps)?;
             let Some((what, why)) = begin else {

@@ -1,7 +1,13 @@
 //! Files that are somewhere else with the same name: their directory was moved or copied to another disk, restored or
 //! mounted anew, or they were deleted and put back. Content decides, not device and path.
 
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
 use bekk_stream::{FileId, Finished};
+
+use crate::config::Mode;
 
 use crate::file::decision::What;
 use crate::file::entry::FileEntry;
@@ -11,8 +17,14 @@ use crate::follow::step::{Resume, Step};
 use crate::follow::tracked::Outside;
 use crate::inbox::Listed;
 use crate::ledger::archive::finished_entry;
-use crate::source::{Source, open};
+use crate::source::stat::Stat;
+use crate::source::{Source, open, read_file_at};
 use crate::text::recent::Recent;
+
+/// How long a file must not have been written to before it is another one than that of which it has a beginning.
+const COMING_BACK_FOR: Duration = Duration::from_secs(3);
+/// How many bytes are compared at once.
+const COMPARED_BYTES: usize = 64 * 1024;
 
 impl Engine<'_> {
     /// Takes the files that began as this one does out of the archive: it may be one of them.
@@ -62,6 +74,32 @@ impl Engine<'_> {
         }
     }
 
+    /// Whether a file may be the one that had its name, which is being put back: it has no more than a beginning of what
+    /// was read of that one, and was written to a moment ago. It is decided when it stands still, or goes on otherwise.
+    pub(crate) fn is_coming_back(&self, file: &Listed) -> bool {
+        if self.around.config.mode == Mode::Once || file.stat.untouched_for() >= COMING_BACK_FOR {
+            return false;
+        }
+        let is_short = |entry: &FileEntry| {
+            file.stat.size < entry.position
+                && entry.packing.is_none()
+                && !Stat::at(entry.path()).is_some_and(|stat| entry.is_inode_of(&stat))
+        };
+        let name = file.path.file_name();
+        let is_named = |path: &Path| path.file_name() == name;
+        let mut followed = self.catalog.iter().map(|(_, tracked)| tracked);
+        followed.any(|tracked| {
+            tracked.stream == file.stream
+                && is_named(&tracked.path)
+                && is_short(&tracked.entry)
+                && begins_as(file, &tracked.entry, tracked.source.as_ref())
+        }) || self
+            .catalog
+            .known
+            .of_stream(file.stream)
+            .any(|entry| is_named(entry.path()) && is_short(entry) && begins_as(file, entry, None))
+    }
+
     /// A followed file of this name that was deleted a moment ago.
     fn deleted_named_as(&self, file: &Listed) -> Option<FileId> {
         let mut followed = self.catalog.iter();
@@ -90,6 +128,35 @@ impl Engine<'_> {
         self.perform(vec![Step::Resume(resume)])?;
         Ok(true)
     }
+}
+
+/// Whether a file has nothing but a beginning of a known one: compared with the open original, or else by the hash of its
+/// first bytes.
+fn begins_as(file: &Listed, entry: &FileEntry, original: Option<&Source>) -> bool {
+    let compare = || -> io::Result<bool> {
+        let found = open::file(&file.path)?;
+        let Some(original) = original else {
+            let is_long_enough = file.stat.size >= entry.head.len;
+            return Ok(is_long_enough && entry.head.matches(&mut Source::new(found)?, 0)?);
+        };
+        let (mut a, mut b) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
+        let mut at = 0;
+        while at < file.stat.size {
+            let left = usize::try_from(file.stat.size - at).unwrap_or(usize::MAX);
+            let len = left.min(COMPARED_BYTES);
+            let read = read_file_at(&found, &mut a[..len], at)?;
+            if read == 0 {
+                break;
+            }
+            let same = read_file_at(original.file(), &mut b[..read], at)?;
+            if a[..read] != b[..same] {
+                return Ok(false);
+            }
+            at += read as u64;
+        }
+        Ok(true)
+    };
+    compare().unwrap_or(false)
 }
 
 /// Whether a file holds all that was read of a known one, which is not where it was.

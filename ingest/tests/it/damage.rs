@@ -278,6 +278,31 @@ fn a_file_with_bytes_that_no_letter_has_stays_after_a_lost_checkpoint() {
     }
 }
 
+/// The same where it is put back slowly: ingest sees a beginning of it, which is none of a new file.
+#[test]
+fn a_file_that_comes_back_in_pieces_is_not_read_again() {
+    let world = World::new();
+    let text = format!("id,name,price\n{}", rows(0, 300));
+    let path = world.put("a.csv", &text);
+    let stream = world.stream();
+    let (summary, ()) = world.follow(&stream, |log| {
+        await_count(log, 300);
+        fs::remove_file(&path).unwrap();
+        let mut file = fs::File::create(&path).unwrap();
+        for piece in text.as_bytes().chunks(2500) {
+            file.write_all(piece).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(700));
+        }
+        file.write_all(rows(300, 310).as_bytes()).unwrap();
+        await_count(log, 310);
+        // Another file with that beginning is read once it stands still.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, format!("id,name,price\n{}", rows(0, 200))).unwrap();
+        await_count(log, 510);
+    });
+    assert_eq!(summary.records, 510);
+}
+
 /// More files have been finished and are gone than the checkpoint keeps. They come back.
 #[test]
 fn files_that_were_finished_long_ago_are_known_when_they_come_back() {
