@@ -127,6 +127,7 @@ mod tests {
                 (String::new(), vec![]),
             ],
             files: vec![FileEntry {
+                again: None,
                 id: FileId::from_bytes([3; 16]),
                 stream: "events".to_owned(),
                 path: b"/\xff\n".to_vec(),
