@@ -122,7 +122,7 @@ impl Copy<'_> {
             let there = one(
                 &self.to.read(self.topic, partition, last, 1)?,
                 last,
-                |record| is_filler(record),
+                is_filler,
             );
             let is_ours = match last >= source.start {
                 false => there == Some(true),

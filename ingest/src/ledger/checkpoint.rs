@@ -150,6 +150,7 @@ mod tests {
                     known
                 },
                 crc: Some(u32::MAX),
+                again: None,
                 packing: Some(Packing::Zstd),
                 state: FileState::Blocked,
                 why: "it has no header".to_owned(),
