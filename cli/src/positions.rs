@@ -125,8 +125,7 @@ fn line(offset: GroupOffset, log: Option<&Client>, refused: Option<Refused>) -> 
     }
 }
 
-/// What tells a sink from the others of its group.
+/// The sink that holds a partition, by process and host.
 pub(crate) fn shown_owner(owner: &str) -> String {
-    let id = owner.rsplit(' ').next().unwrap_or(owner);
-    id.chars().take(8).collect()
+    bekk_sink::Member::of_owner(owner).to_string()
 }

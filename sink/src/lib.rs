@@ -62,6 +62,7 @@ mod config;
 mod context;
 mod control;
 mod keeper;
+mod member;
 mod run;
 mod setup;
 mod stats;
@@ -89,6 +90,7 @@ pub use letters::{
     Letter, LetterCount, LetterFilter, LetterNames, count_letters, discard_letters, latest_letters,
     letter_names, read_letters,
 };
+pub use member::Member;
 pub use moved::{Moved, move_to_log};
 pub use refusal::{Refusal, RefusalKind, advice_for_lost_log};
 pub use retry::{LetterText, Mended, Retried, retry_letters};

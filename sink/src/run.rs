@@ -11,7 +11,8 @@ use tokio::runtime::Handle;
 
 use crate::board::{Board, Slot};
 use crate::context::{Context, Phase};
-use crate::keeper::{self, keep};
+use crate::keeper::keep;
+use crate::member;
 use crate::parents;
 use crate::setup::{Prepared, Setup};
 use crate::stats::{Position, State, Stats};
@@ -79,8 +80,7 @@ fn run_until_told(
         })?;
     stats.begin();
     let ends = open_topics(streams, log)?;
-    let unique = uuid::Uuid::new_v4().simple();
-    let owner = format!("{}{unique}", keeper::name_prefix(&config.group));
+    let owner = member::new_name(&config.group);
     let setup = Setup {
         config,
         streams,

@@ -13,6 +13,7 @@ use crate::database::shown_from;
 use crate::observe::{
     Figure, Health, Level, Observer, Part, Point, Snapshot, Span as TimeSpan, parts,
 };
+use crate::positions::shown_owner;
 use crate::screen::grouped;
 use crate::status::Act;
 use crate::units::{bytes, duration, rate, whole};
@@ -310,20 +311,20 @@ fn groups(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, scroll: usize)
                 line.lag_seconds
                     .map_or_else(|| "not known".to_owned(), duration),
             ),
-            Cell::from(if line.owner.is_some() {
-                "a sink"
-            } else {
-                "nobody"
-            }),
+            Cell::from(
+                line.owner
+                    .as_deref()
+                    .map_or_else(|| "nobody".to_owned(), shown_owner),
+            ),
         ])
     });
     let widths = [
-        Constraint::Length(16),
-        Constraint::Fill(1),
-        Constraint::Length(14),
-        Constraint::Length(11),
         Constraint::Length(10),
-        Constraint::Length(8),
+        Constraint::Fill(1),
+        Constraint::Length(12),
+        Constraint::Length(11),
+        Constraint::Length(9),
+        Constraint::Length(20),
     ];
     let head = [
         "group",
