@@ -8,6 +8,7 @@ use bekk_log::Client;
 use serde::Serialize;
 
 use crate::screen::{grouped, plural};
+use crate::units::bytes;
 
 /// What a topic holds.
 #[derive(Clone, Serialize)]
@@ -97,14 +98,13 @@ impl fmt::Display for TopicLine {
 
 pub(crate) fn shown_retention(line: &TopicLine) -> String {
     let age = line.retention_seconds.map(|seconds| {
-        format!(
-            "{:.1} days",
-            Duration::from_secs(seconds).as_secs_f64() / 86_400.0
-        )
+        let days = Duration::from_secs(seconds).as_secs_f64() / 86_400.0;
+        match days.fract() < 0.05 {
+            true => format!("{days:.0} {}", if days < 1.5 { "day" } else { "days" }),
+            false => format!("{days:.1} days"),
+        }
     });
-    let size = line
-        .retention_bytes
-        .map(|bytes| format!("{} bytes", grouped(bytes)));
+    let size = line.retention_bytes.map(bytes);
     match (age, size) {
         (None, None) => "for ever".to_owned(),
         (Some(one), None) | (None, Some(one)) => one,

@@ -78,6 +78,8 @@ pub(crate) struct GroupTotals {
     pub(crate) rows: u64,
     pub(crate) superseded: u64,
     pub(crate) dead_letters: u64,
+    /// Offsets that were passed and that the counts do not explain. Anything but 0 is a fault.
+    pub(crate) unaccounted: u64,
     /// `None` where the log's end is not known.
     pub(crate) lag: Option<u64>,
     pub(crate) lag_seconds: Option<f64>,
@@ -193,6 +195,7 @@ impl GroupTotals {
             totals.rows += line.rows;
             totals.superseded += line.superseded;
             totals.dead_letters += line.dead_letters;
+            totals.unaccounted += line.unaccounted.unsigned_abs();
             totals.lag = totals.lag.zip(line.lag).map(|(a, b)| a + b);
             let seconds = totals.lag_seconds.zip(line.lag_seconds);
             totals.lag_seconds = seconds.map(|(a, b)| a.max(b));

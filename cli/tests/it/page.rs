@@ -151,8 +151,9 @@ fn numbers_move_while_somebody_looks() {
     let mut wait_for = |text: &str| {
         for _ in 0..40 {
             let event = next();
-            let pipeline = event["pipeline"].as_str().unwrap_or_default();
-            if numbers_of(pipeline).contains(text) {
+            // The whole pipeline, or only the stage that changed.
+            let shown = ["pipeline", "stage-ingest"].map(|id| event[id].as_str().unwrap_or_default());
+            if shown.iter().any(|html| numbers_of(html).contains(text)) {
                 return;
             }
         }
@@ -165,8 +166,8 @@ fn numbers_move_while_somebody_looks() {
     // What has not changed is not sent again.
     let mut sizes: Vec<_> = (0..6).map(|_| next().to_string().len()).collect();
     sizes.sort_unstable();
-    // Rates may still fall; charts and tables are many times as long.
-    assert!(sizes[0] < 4_000, "{sizes:?}");
+    // Nothing but one stage's rate may have moved; charts and tables are many times as long.
+    assert!(sizes[0] < 500, "{sizes:?}");
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
 }
 

@@ -27,6 +27,16 @@ function morph(now, next) {
   before.slice(after.length).forEach((child) => child.remove());
 }
 
+// Says how long ago something was; without this script the time itself stands there.
+function ages() {
+  for (const time of document.querySelectorAll("main time[datetime]")) {
+    const seconds = Math.max(0, (Date.now() - Date.parse(time.dateTime)) / 1000);
+    const [count, unit] = [[86400, "day"], [3600, "hour"], [60, "min"], [1, "s"]].map(([size, unit]) => [Math.floor(seconds / size), unit]).find(([count]) => count > 0) ?? [0, "s"];
+    const said = seconds < 3 ? "now" : `${count} ${unit}${count > 1 && /day|hour/.test(unit) ? "s" : ""} ago`;
+    if (time.textContent !== said) time.textContent = said;
+  }
+}
+
 function update({ data }) {
   for (const [id, html] of Object.entries(JSON.parse(data))) {
     const now = document.getElementById(id);
@@ -36,6 +46,7 @@ function update({ data }) {
     morph(now, next);
   }
   updatedAt = Date.now();
+  ages();
   say();
 }
 
@@ -94,4 +105,5 @@ document.addEventListener("keydown", (event) => {
 });
 
 follow();
-setInterval(say, 1000);
+ages();
+setInterval(() => { ages(); say(); }, 1000);

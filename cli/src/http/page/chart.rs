@@ -1,5 +1,5 @@
-//! Charts: inline SVG that is sharp at every width, since only its lines stretch and its texts are HTML; with the
-//! values in a table, for those who cannot see it and for the values under the pointer.
+//! Charts: inline SVG whose lines are drawn at the width of the screen and never scaled (`non-scaling-stroke`), and
+//! whose texts are HTML; with the values in a table, for screen readers and for the values under the pointer.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -12,7 +12,6 @@ const POINTS: usize = 180;
 
 /// A chart to be drawn.
 pub(super) struct Chart<'a> {
-    pub(super) id: &'a str,
     pub(super) title: &'a str,
     /// What one value is, such as `records/s`.
     pub(super) unit: &'a str,
@@ -52,7 +51,7 @@ impl Chart<'_> {
             .map(|series| last(&series.values))
             .collect();
         html! {
-            figure .chart id=(self.id) {
+            figure .chart {
                 figcaption {
                     b { (self.title) }
                     span .readout {

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::{Map, Value};
 
-use super::Site;
 use super::view::{Kind, Parameters, View};
+use super::{Section, Site};
 
 /// Interval between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -74,13 +74,26 @@ impl Viewer {
         let (_, sections) = looked.await.ok()?;
         let mut changed = Map::new();
         for section in sections.iter() {
-            if self.shown.insert(section.id, section.hash) != Some(section.hash) {
-                let html = Value::String(section.markup.0.clone());
-                changed.insert(section.id.to_owned(), html);
+            let is_new = self.has_changed(section);
+            if is_new {
+                changed.insert(section.id.to_owned(), html(section));
+            }
+            for part in &section.parts {
+                if self.has_changed(part) && !is_new {
+                    changed.insert(part.id.to_owned(), html(part));
+                }
             }
         }
         Some(Event::default().data(Value::Object(changed).to_string()))
     }
+
+    fn has_changed(&mut self, section: &Section) -> bool {
+        self.shown.insert(section.id, section.hash) != Some(section.hash)
+    }
+}
+
+fn html(section: &Section) -> Value {
+    Value::String(section.markup.0.clone())
 }
 
 impl Drop for Viewer {

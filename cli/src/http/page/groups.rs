@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::Section;
 use super::layout::{nothing, tag};
+use super::streams::unaccounted;
 use crate::observe::{GroupTotals, Snapshot};
 use crate::positions::{Line, shown_owner};
 use crate::screen::{grouped, plural};
@@ -55,6 +56,7 @@ fn group(snapshot: &Snapshot, name: &str, lines: &[&Line]) -> Markup {
                         th scope="col" { "Partition" } th .n scope="col" { "Next" } th .n scope="col" { "End" }
                         th .n scope="col" { "Lag" } th .n scope="col" { "Oldest waits" }
                         th .n scope="col" { "Rows" } th .n scope="col" { "Superseded" } th .n scope="col" { "Dead letters" }
+                        th .n scope="col" { "Unaccounted" }
                         th scope="col" { "Held by" }
                     } }
                     tbody {
@@ -66,6 +68,7 @@ fn group(snapshot: &Snapshot, name: &str, lines: &[&Line]) -> Markup {
                                 td .n { @if line.lag == Some(0) { span .zero { "0" } } @else { (known(line.lag)) } }
                                 td .n { @match line.lag_seconds { Some(seconds) if seconds > 0.0 => (duration(seconds)), _ => "–" } }
                                 td .n { (grouped(line.rows)) } td .n { (grouped(line.superseded)) } td .n { (grouped(line.dead_letters)) }
+                                td .n { (unaccounted(line.unaccounted.unsigned_abs())) }
                                 td .m { @match &line.owner { Some(owner) => (shown_owner(owner)), None => "–" } }
                             }
                         }

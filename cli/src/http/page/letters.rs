@@ -134,7 +134,10 @@ fn one(letter: &Letter, marked: &Marked) -> Markup {
                 }
                 @if let Some(column) = &letter.column { span { "column " b { (column) } } }
                 @if let Some(sqlstate) = &letter.sqlstate { span .m { (sqlstate) } }
-                span .note.right { "stream " (letter.stream) " · " (letter.created_at.replace('T', " ")) }
+                span .note.right {
+                    "stream " (letter.stream) " · "
+                    time datetime=(letter.created_at) title=(letter.created_at) { (letter.created_at.replace('T', " ")) }
+                }
             }
             pre .raw { code { (marked.before) @if let Some(field) = &marked.field { mark { (field) } } (marked.after) } }
             @if let Some(detail) = letter.detail.as_deref().filter(|detail| !detail.is_empty()) { p .sub { (detail) } }

@@ -1,5 +1,6 @@
 //! The log: topics, partitions and segments, the disk, and a browser of records.
 
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::view::View;
 use super::{Section, Site};
 use crate::args::Where;
 use crate::commands::read::{Content, Decoded, Schemas, place};
+use crate::database::shown_from;
 use crate::observe::Snapshot;
 use crate::screen::{grouped, plural};
 use crate::topics::{TopicLine, shown_retention};
@@ -187,13 +189,32 @@ pub(super) fn records(site: &Site, view: &View) -> Section {
             @match &page {
                 None => p .note { "Choose a partition to read its records as they are in the log." },
                 Some(Err(error)) => (nothing(&format!("The records cannot be read: {error:#}"))),
-                Some(Ok(page)) => (listed(view, page)),
+                Some(Ok(page)) => (listed(view, page, &names(site, page))),
             }
         },
     )
 }
 
-fn listed(view: &View, page: &Page) -> Markup {
+/// The paths of the files that the records came from, as far as ingest knows them here.
+fn names(site: &Site, page: &Page) -> HashMap<String, String> {
+    let origins = page
+        .records
+        .iter()
+        .filter_map(|(.., decoded)| decoded.origin.as_ref());
+    let wanted: HashSet<&str> = origins.map(|(file, _)| file.as_str()).collect();
+    let Some(list) = site.observer.file_list() else {
+        return HashMap::new();
+    };
+    let base = &site.observer.context().base;
+    let named = list.files().files.iter().filter_map(|file| {
+        let id = file.id?.to_string();
+        let path = shown_from(base, &file.path).display().to_string();
+        wanted.contains(id.as_str()).then_some((id, path))
+    });
+    named.collect()
+}
+
+fn listed(view: &View, page: &Page, names: &HashMap<String, String>) -> Markup {
     let next = format!("offset:{}", page.next);
     html! {
         @if page.records.is_empty() { (nothing("There is no such record.")) }
@@ -207,7 +228,7 @@ fn listed(view: &View, page: &Page) -> Markup {
                         @for (offset, at, key, decoded) in &page.records {
                             tr {
                                 th .n scope="row" { (grouped(*offset)) } td .m { (time(*at)) } td .m { (cut(key)) }
-                                td .record { (content(decoded)) }
+                                td .record { (content(decoded, names)) }
                             }
                         }
                     }
@@ -225,7 +246,7 @@ fn listed(view: &View, page: &Page) -> Markup {
     }
 }
 
-fn content(decoded: &Decoded) -> Markup {
+fn content(decoded: &Decoded, names: &HashMap<String, String>) -> Markup {
     html! {
         @match &decoded.content {
             Content::Row(columns) => {
@@ -239,7 +260,9 @@ fn content(decoded: &Decoded) -> Markup {
             }
             Content::Other(text) => { (tag("", "not written by ingest")) " " code { (cut(text)) } }
         }
-        @if let Some((file, line)) = &decoded.origin { div .note { "line " (grouped(*line)) " of file " code { (file) } } }
+        @if let Some((file, line)) = &decoded.origin {
+            div .note { "line " (grouped(*line)) " of " code { (names.get(file).map_or(file.as_str(), String::as_str)) } }
+        }
     }
 }
 

@@ -64,19 +64,40 @@ struct Section {
     /// Its element's id.
     id: &'static str,
     markup: Markup,
+    /// Hash of what is not in a part.
     hash: u64,
+    /// What is replaced on its own, so that a number that moves does not send the rest again.
+    parts: Vec<Section>,
 }
 
 impl Section {
     fn new(id: &'static str, markup: Markup) -> Self {
-        let mut hasher = DefaultHasher::new();
-        markup.0.hash(&mut hasher);
         Self {
             id,
-            hash: hasher.finish(),
+            hash: hash(&markup),
             markup,
+            parts: Vec::new(),
         }
     }
+
+    /// A section of parts, each of which `frame` renders once, in an element of its id.
+    fn of_parts(id: &'static str, parts: Vec<Self>, frame: impl Fn(&[Self]) -> Markup) -> Self {
+        let hollow = parts
+            .iter()
+            .map(|part| Self::new(part.id, Markup::default()));
+        Self {
+            id,
+            hash: hash(&frame(&hollow.collect::<Vec<_>>())),
+            markup: frame(&parts),
+            parts,
+        }
+    }
+}
+
+fn hash(markup: &Markup) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    markup.0.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The paths of all views.

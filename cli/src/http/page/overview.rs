@@ -6,8 +6,9 @@ use maud::{Markup, html};
 use super::chart::{Chart, Series};
 use super::view::{Kind, View, link_to};
 use super::{Section, Site, files, letters, streams};
-use crate::observe::{Figure, Health, Point, Snapshot, Span, parts};
+use crate::observe::{Figure, Health, Part, Point, Snapshot, Span, parts};
 use crate::screen::grouped;
+use crate::status::Stage;
 use crate::units::{ago, duration, rate, whole};
 
 /// Age from which a fact says how old it is.
@@ -16,41 +17,57 @@ const AGE_SHOWN_FROM: std::time::Duration = std::time::Duration::from_secs(5);
 pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Section> {
     let points = site.observer.history().points(view.span());
     vec![
-        Section::new("pipeline", pipeline(site, snapshot)),
-        Section::new("charts", charts(view.span(), &points)),
+        pipeline(site, snapshot),
+        charts(view.span(), &points),
         Section::new("streams", streams::table(site, snapshot)),
         Section::new("growing", growing(site)),
         Section::new("letters", letters(snapshot)),
     ]
 }
 
-fn pipeline(site: &Site, snapshot: &Snapshot) -> Markup {
+fn pipeline(site: &Site, snapshot: &Snapshot) -> Section {
     let health = Health::of(snapshot);
-    let parts = parts(site.observer.context(), snapshot);
+    let stages = parts(site.observer.context(), snapshot).map(|part| {
+        let is_meant = health.stage == Some(part.stage);
+        let level = if is_meant { health.level.as_str() } else { "" };
+        Section::new(id_of(part.stage), stage(&part, level))
+    });
+    Section::of_parts("pipeline", stages.into(), |stages| {
+        html! {
+            h2 .sr { "Pipeline" }
+            ol .pipe { @for stage in stages { li #(stage.id) { (stage.markup) } } }
+        }
+    })
+}
+
+const fn id_of(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Files => "stage-files",
+        Stage::Ingest => "stage-ingest",
+        Stage::Log => "stage-log",
+        Stage::Sink => "stage-sink",
+        Stage::Postgres => "stage-postgres",
+    }
+}
+
+fn stage(part: &Part, level: &'static str) -> Markup {
     html! {
-        h2 .sr { "Pipeline" }
-        ol .pipe {
-            @for part in parts {
-                @let level = health.level.as_str();
-                @let is_meant = health.stage == Some(part.stage);
-                li .stage.(if is_meant { level } else { "" }) {
-                    h3 { (part.title) }
-                    div .where title=(part.place) { (part.place) }
-                    @match &part.figure {
-                        Figure::Number(number, unit) => div .big { (number) " " span .unit { (unit) } },
-                        Figure::Word(word, level) => div .big.word.(level.as_str()) { (word) },
-                    }
-                    @for line in &part.lines { div .sub { (line) } }
-                    @if let Some(age) = part.age.filter(|age| *age >= AGE_SHOWN_FROM) {
-                        div .old { "as of " (ago(age)) }
-                    }
-                }
+        div .stage.(level) {
+            h3 { (part.title) }
+            div .where title=(part.place) { (part.place) }
+            @match &part.figure {
+                Figure::Number(number, unit) => div .big { (number) " " span .unit { (unit) } },
+                Figure::Word(word, level) => div .big.word.(level.as_str()) { (word) },
+            }
+            @for line in &part.lines { div .sub { (line) } }
+            @if let Some(age) = part.age.filter(|age| *age >= AGE_SHOWN_FROM) {
+                div .old { "as of " (ago(age)) }
             }
         }
     }
 }
 
-fn charts(span: Span, points: &[Point]) -> Markup {
+fn charts(span: Span, points: &[Point]) -> Section {
     let times: Vec<u64> = points.iter().map(|point| point.at).collect();
     let series = |name, is_filled, is_mean, value: fn(&Point) -> Option<f64>| Series {
         name,
@@ -59,7 +76,6 @@ fn charts(span: Span, points: &[Point]) -> Markup {
         values: points.iter().map(value).collect(),
     };
     let throughput = Chart {
-        id: "throughput",
         title: "Throughput",
         unit: "records/s",
         span,
@@ -72,8 +88,7 @@ fn charts(span: Span, points: &[Point]) -> Markup {
         format: rate,
     };
     let lag = Chart {
-        id: "lag",
-        title: "Lag",
+        title: "Lag in records",
         unit: "records",
         span,
         times: &times,
@@ -81,8 +96,18 @@ fn charts(span: Span, points: &[Point]) -> Markup {
         top_min: 2.0,
         format: whole,
     };
+    let age = Chart {
+        title: "Lag in seconds",
+        unit: "",
+        span,
+        times: &times,
+        series: vec![series("oldest record", true, false, |point| {
+            point.sample.lag_seconds
+        })],
+        top_min: 1.0,
+        format: duration,
+    };
     let latency = Chart {
-        id: "latency",
         title: "Append to visible",
         unit: "",
         span,
@@ -94,16 +119,24 @@ fn charts(span: Span, points: &[Point]) -> Markup {
         top_min: 0.01,
         format: duration,
     };
-    html! {
-        div .bar-title {
-            h2 { "History" }
-            nav .spans aria-label="Time span" {
-                a href="/" aria-current=[(span == Span::QuarterHour).then_some("true")] { "15 min" }
-                a href="/?span=24h" aria-current=[(span == Span::Day).then_some("true")] { "24 h" }
+    let charts = vec![
+        Section::new("throughput", throughput.markup()),
+        Section::new("lag", lag.markup()),
+        Section::new("lag-seconds", age.markup()),
+        Section::new("latency", latency.markup()),
+    ];
+    Section::of_parts("charts", charts, |charts| {
+        html! {
+            div .bar-title {
+                h2 { "History" }
+                nav .spans aria-label="Time span" {
+                    a href="/" aria-current=[(span == Span::QuarterHour).then_some("true")] { "15 min" }
+                    a href="/?span=24h" aria-current=[(span == Span::Day).then_some("true")] { "24 h" }
+                }
             }
+            div .charts { @for chart in charts { div .chart-of #(chart.id) { (chart.markup) } } }
         }
-        div .charts { (throughput.markup()) (lag.markup()) (latency.markup()) }
-    }
+    })
 }
 
 /// Number of files that the overview lists.
@@ -122,6 +155,7 @@ fn growing(site: &Site) -> Markup {
         (
             file.state == FileState::Following,
             std::cmp::Reverse(file.lag()),
+            std::cmp::Reverse(list.rate(file).map_or(0, f64::to_bits)),
         )
     });
     html! {

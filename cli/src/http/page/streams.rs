@@ -3,6 +3,7 @@
 use bekk_stream::{Column, OnConflict, Stream};
 use maud::{Markup, html};
 
+use super::layout::tag;
 use super::view::{Kind, link_to};
 use super::{Section, Site};
 use crate::observe::{GroupTotals, Snapshot};
@@ -30,6 +31,7 @@ pub(super) fn table(site: &Site, snapshot: &Snapshot) -> Markup {
                     th scope="col" { "Stream" } th scope="col" { "Table" }
                     th .n scope="col" { "In the log" } th .n scope="col" { "Rows" }
                     th .n scope="col" { "Superseded" } th .n scope="col" { "Dead letters" } th .n scope="col" { "Lag" }
+                    th .n scope="col" { "Unaccounted" }
                 } }
                 tbody {
                     @for stream in streams {
@@ -46,12 +48,21 @@ pub(super) fn table(site: &Site, snapshot: &Snapshot) -> Markup {
                                     a href=(link_to(Kind::DeadLetters, "stream", &stream.name)) { (grouped(open)) " open" }
                                 } @else if is_known { span .zero { "0 open" } } @else { "not known" }
                             }
-                            td .n { (totals.lag.map_or_else(unknown, grouped)) }
+                            td .n { @if totals.lag == Some(0) { span .zero { "0" } } @else { (totals.lag.map_or_else(unknown, grouped)) } }
+                            td .n { @if is_known { (unaccounted(totals.unaccounted)) } @else { "not known" } }
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// Offsets that the counts do not explain.
+pub(super) fn unaccounted(count: u64) -> Markup {
+    match count {
+        0 => html! { span .zero { "0" } },
+        count => tag("bad", &grouped(count)),
     }
 }
 
