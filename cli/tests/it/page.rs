@@ -152,7 +152,8 @@ fn numbers_move_while_somebody_looks() {
         for _ in 0..40 {
             let event = next();
             // The whole pipeline, or only the stage that changed.
-            let shown = ["pipeline", "stage-ingest"].map(|id| event[id].as_str().unwrap_or_default());
+            let shown =
+                ["pipeline", "stage-ingest"].map(|id| event[id].as_str().unwrap_or_default());
             if shown.iter().any(|html| numbers_of(html).contains(text)) {
                 return;
             }
