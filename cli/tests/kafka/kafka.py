@@ -269,6 +269,61 @@ def remade(run):
             cluster.tool(TOPICS, "--delete", "--topic", topic)
 
 
+def unclean(run):
+    """A leader dies with records that the replica elected after it does not have (unclean leader election). Ingest appends
+    them again, the sink refuses, and the command that it prints brings all into the table."""
+    cluster = run.cluster(3)
+    cluster.create_topic("events", 4, replica_assignment="1:2,1:2,1:2,1:2", min_insync_replicas=1,
+                         unclean_leader_election_enable="true")
+    sandbox = run.sandbox(cluster.bootstrap)
+    for role in ("ingest", "sink"):
+        sandbox.start(role, role)
+    sandbox.write(2_000)
+    sandbox.await_table(60)
+    cluster.kill(2)
+    time.sleep(8)
+    sandbox.write(3_000)
+    sandbox.await_table(60)
+    cluster.kill(1)
+    cluster.start(2)
+    sandbox.write(1_000)
+    said = sandbox.await_end("sink", "is refused at events/", 120)
+    cluster.start(1)
+    replay = re.search(r"apply this log from its beginning: bekk (.*)", said).group(1)
+    sandbox.run(*replay.split(), "--log", sandbox.url)
+    sandbox.start("sink", "sink")
+    sandbox.await_table(60)
+    assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
+    sandbox.stop()
+    sandbox.check()
+
+
+def paused(run):
+    """One broker after the other is stopped (SIGSTOP) for longer than the others wait for it, on a topic that gives
+    records its own times. Nothing ends, all arrives once."""
+    cluster = run.cluster(3)
+    cluster.create_topic("events", 4, message_timestamp_type="LogAppendTime")
+    sandbox = run.sandbox(cluster.bootstrap)
+    for role in ("ingest", "sink"):
+        sandbox.start(role, role)
+    sandbox.write(1_000)
+    sandbox.await_table(60)
+    for broker in cluster.all():
+        cluster.processes[broker].send_signal(signal.SIGSTOP)
+        for _ in range(5):
+            sandbox.write(1_000)
+            time.sleep(2)
+        cluster.processes[broker].send_signal(signal.SIGCONT)
+        sandbox.await_table(120)
+    sandbox.kill("ingest")
+    sandbox.kill("sink")
+    sandbox.write(1_000)
+    sandbox.await_table(60)
+    assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
+    sandbox.stop()
+    sandbox.check()
+
+
 def grown(run):
     """A topic gets more partitions while ingest and sink run. Rows arrive exactly, those of a key in order: in the
     partitions that they were in until bekk.toml says otherwise."""
@@ -467,7 +522,7 @@ def guide_acls():
     return acls
 
 
-SCENARIOS = [settings, rights, others, remade, grown, passed, copied, quorum, storm]
+SCENARIOS = [settings, rights, others, remade, unclean, paused, grown, passed, copied, quorum, storm]
 
 
 def main():

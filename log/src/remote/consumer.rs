@@ -615,9 +615,10 @@ fn ask(
             offsets.collect()
         });
     if let Err(error) = &found
-        && Verdict::of(error) == Verdict::Metadata
+        && Verdict::of(error).is_retriable()
     {
-        // The next attempt asks the partitions' new leaders.
+        // The next attempt asks the partitions' new leaders. A leader that has died answers with a time-out, and nothing
+        // else makes a client that fetches no records look for another.
         let _ = client.client().fetch_metadata(Some(topic), timeout);
     }
     found
