@@ -27,6 +27,7 @@ mod produce;
 mod producer_id;
 mod requests;
 mod sasl;
+mod scram;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -48,6 +49,7 @@ use self::guesses::Guesses;
 pub(crate) use self::guests::{GuestQuestion, GuestToken};
 use self::places::Places;
 pub use self::sasl::Credentials;
+use self::sasl::Users;
 pub use self::tls::TlsConfig;
 use crate::store::Store;
 use crate::{Client, Error, peer};
@@ -136,6 +138,7 @@ struct Broker {
     finishing: Arc<Semaphore>,
     places: Arc<Places>,
     guesses: Guesses,
+    users: Users,
     /// The failed write after which the log takes no more.
     failure: Mutex<Option<String>>,
     stopping: watch::Receiver<bool>,
@@ -174,6 +177,7 @@ impl Server {
             finishing: Arc::new(Semaphore::new(1)),
             places: Arc::new(Places::new(config.connections_max)),
             guesses: Guesses::default(),
+            users: Users::new(&config),
             failure: Mutex::default(),
             stopping,
             config,

@@ -99,8 +99,8 @@ pub(super) fn start(
         None => String::new(),
     };
     let secured = match (is_closed, is_encrypted) {
-        (true, true) => ", SASL/PLAIN over TLS",
-        (true, false) => ", SASL/PLAIN",
+        (true, true) => ", SASL over TLS",
+        (true, false) => ", SASL",
         (false, true) => ", TLS",
         (false, false) => "",
     };

@@ -280,6 +280,19 @@ def test_passwords(server):
     out = kcat("-C", *target, "-X", "sasl.password=brook", "-o", "beginning", "-e", "-q")
     assert out.split() == [b"confluent", b"kcat", b"python"], out
 
+    # The password itself is not sent: each proves to the other that it knows it.
+    for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+        scram = {"bootstrap.servers": server.address, **security, "sasl.mechanism": mechanism}
+        assert "t" in AdminClient({**scram, "sasl.password": "brook"}).list_topics(timeout=10).topics
+        wrong = AdminClient({**scram, "sasl.password": "creek", "log_level": 2})
+        refuses(lambda: wrong.list_topics(timeout=1))
+        out = kcat("-C", *target, "-X", f"sasl.mechanism={mechanism}", "-X", "sasl.password=brook", "-o", "beginning", "-e", "-q")
+        assert out.split() == [b"confluent", b"kcat", b"python"], out
+        login = {**plain, "sasl_mechanism": mechanism}
+        python = kafka.KafkaProducer(bootstrap_servers=server.address, **login, sasl_plain_password="brook")
+        assert python.partitions_for("t") == {0}
+        python.close()
+
 
 def test_encryption(server):
     server.create("t", 1)

@@ -8,8 +8,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::code::Code;
 use super::connection::Ended;
 use super::requests::Frame;
-use super::sasl::{self, Access};
-use super::visitor::{Rights, Sender, Visitor};
+use super::sasl::{self, Access, Step};
+use super::visitor::{Sender, Visitor};
 use super::wire::{Malformed, Reader, Writer};
 use super::{
     Broker, configs, create_topics, deletion, fetch, group_offsets, groups, list_offsets, metadata,
@@ -118,10 +118,11 @@ pub(super) async fn answer_stranger(
     frame: Frame,
     peer: SocketAddr,
 ) -> Result<Answer, Ended> {
-    if *access == Access::BareMechanism {
-        let rights = rights(broker, peer, &frame.bytes).await?;
-        *access = Access::Granted(rights.ok_or(Ended::Unauthenticated)?);
-        return Ok(Answer::small(Writer::new()));
+    if access.is_bare() {
+        let answer = take_token(broker, access, peer, &frame.bytes).await?;
+        let mut out = Writer::new();
+        out.bare(&answer.ok_or(Ended::Unauthenticated)?);
+        return Ok(Answer::small(out));
     }
     let (header, mut body) = decode_header(&frame.bytes)?;
     check_offered(broker, &header)?;
@@ -132,13 +133,12 @@ pub(super) async fn answer_stranger(
         SASL_HANDSHAKE => sasl::handshake(access, version, body, &mut out)?,
         SASL_AUTHENTICATE => {
             let token = sasl::decode_token(&mut body)?;
-            let rights = match *access {
-                Access::Mechanism => rights(broker, peer, token).await?,
-                _ => None,
-            };
-            sasl::authenticate(access, rights, version, &mut out);
-            if !matches!(*access, Access::Granted(_)) {
+            if matches!(*access, Access::Asked { .. }) {
+                let answer = take_token(broker, access, peer, token).await?;
+                sasl::authenticate(answer.as_deref().ok_or(sasl::WRONG), version, &mut out);
+            } else {
                 *access = Access::Refused;
+                sasl::authenticate(Err(sasl::NO_HANDSHAKE), version, &mut out);
             }
         }
         _ => return Err(Ended::Unauthenticated),
@@ -146,16 +146,36 @@ pub(super) async fn answer_stranger(
     Ok(Answer::small(out))
 }
 
-/// What a message of PLAIN gives a right to. An address that has guessed waits its turn; a wrong guess is noted.
-async fn rights(broker: &Broker, peer: SocketAddr, token: &[u8]) -> Result<Option<Rights>, Ended> {
-    let turn = broker.guesses.turn(peer.ip());
-    tokio::time::sleep_until(turn.ok_or(Ended::Unauthenticated)?).await;
-    let rights = sasl::rights(token, &broker.config);
-    if rights.is_none() {
-        broker.guesses.note(peer, &sasl::user(token));
-        tokio::time::sleep(sasl::FAILED_PAUSE).await;
+/// Takes a message of a mechanism; returns the answer, `None` if it is wrong. An address that has guessed waits its turn;
+/// a wrong guess is noted.
+async fn take_token(
+    broker: &Broker,
+    access: &mut Access,
+    peer: SocketAddr,
+    token: &[u8],
+) -> Result<Option<Vec<u8>>, Ended> {
+    let Access::Asked { is_bare, exchange } = std::mem::replace(access, Access::Refused) else {
+        return Ok(None);
+    };
+    if exchange.is_guess() {
+        let turn = broker.guesses.turn(peer.ip());
+        tokio::time::sleep_until(turn.ok_or(Ended::Unauthenticated)?).await;
     }
-    Ok(rights)
+    Ok(match exchange.step(token, &broker.users) {
+        Step::Granted(rights, answer) => {
+            *access = Access::Granted(rights);
+            Some(answer)
+        }
+        Step::Continue(exchange, answer) => {
+            *access = Access::Asked { is_bare, exchange };
+            Some(answer)
+        }
+        Step::Refused(user) => {
+            broker.guesses.note(peer, &user);
+            tokio::time::sleep(sasl::FAILED_PAUSE).await;
+            None
+        }
+    })
 }
 
 /// Answers a request, if it is none to produce.
@@ -292,7 +312,7 @@ fn dispatch(
         }
         SASL_AUTHENTICATE => {
             sasl::decode_token(&mut body)?;
-            sasl::authenticate(&mut Access::Granted(visitor.rights), None, version, out);
+            sasl::authenticate(Err(sasl::NO_HANDSHAKE), version, out);
         }
         _ => api_versions(broker, version, body, out)?,
     }

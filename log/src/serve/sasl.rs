@@ -1,4 +1,4 @@
-//! SASL/PLAIN: who a client is, before anything else is answered.
+//! SASL: who a client is, before anything else is answered. The mechanisms are PLAIN and SCRAM.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,11 +7,14 @@ use subtle::ConstantTimeEq as _;
 
 use super::ServeConfig;
 use super::code::Code;
+use super::scram::{self, Hash, Keys, UserKeys};
 use super::visitor::Rights;
 use super::wire::{Malformed, Reader, Writer};
 
-/// The one mechanism.
-pub(super) const PLAIN: &str = "PLAIN";
+const PLAIN: &str = "PLAIN";
+const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
+const SCRAM_SHA_512: &str = "SCRAM-SHA-512";
+const MECHANISMS: [&str; 3] = [PLAIN, SCRAM_SHA_256, SCRAM_SHA_512];
 /// A connection that has not said who it is sends no larger requests,
 pub(super) const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// and has so long to do it.
@@ -36,15 +39,75 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// The users of a server, and what is derived from their passwords.
+#[derive(Default)]
+pub(super) struct Users {
+    known: Vec<User>,
+    stranger: scram::Stranger,
+}
+
+struct User {
+    credentials: Credentials,
+    rights: Rights,
+    keys: UserKeys,
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").finish_non_exhaustive()
+    }
+}
+
+impl Users {
+    pub(super) fn new(config: &ServeConfig) -> Self {
+        let named = [
+            (&config.credentials, Rights::All),
+            (&config.read_credentials, Rights::Read),
+        ];
+        let known = named.into_iter().filter_map(|(credentials, rights)| {
+            Some(User {
+                credentials: credentials.clone()?,
+                rights,
+                keys: UserKeys::default(),
+            })
+        });
+        Self {
+            known: known.collect(),
+            stranger: scram::Stranger::default(),
+        }
+    }
+
+    /// What PLAIN's message gives a right to.
+    fn plain(&self, token: &[u8]) -> Option<Rights> {
+        // All are compared, so that the time tells nothing.
+        self.known.iter().fold(None, |found, user| {
+            let is_right = is_right(token, &user.credentials);
+            found.or(is_right.then_some(user.rights))
+        })
+    }
+
+    fn keys(&self, hash: Hash, name: &str) -> (Option<Rights>, Keys) {
+        let stranger = self.stranger.keys(hash, name);
+        self.known.iter().fold((None, stranger), |found, user| {
+            let keys = user.keys.of(hash, &user.credentials.password);
+            let is_it = name.as_bytes().ct_eq(user.credentials.username.as_bytes());
+            match bool::from(is_it) {
+                true => (Some(user.rights), keys.clone()),
+                false => found,
+            }
+        })
+    }
+}
+
 /// How far a connection has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// It has to say who it is.
     Stranger,
-    /// Its next request has its name and password.
-    Mechanism,
-    /// The same, as bare bytes: after version 0 of the handshake.
-    BareMechanism,
+    /// Its next request is a message of a mechanism: bare bytes after version 0 of the handshake.
+    Asked {
+        is_bare: bool,
+        exchange: Exchange,
+    },
     /// It was wrong.
     Refused,
     Granted(Rights),
@@ -55,6 +118,67 @@ impl Access {
         match credentials {
             Some(_) => Self::Stranger,
             None => Self::Granted(Rights::All),
+        }
+    }
+
+    /// Whether its next request is a message of a mechanism, without a header.
+    pub(super) const fn is_bare(&self) -> bool {
+        matches!(self, Self::Asked { is_bare: true, .. })
+    }
+}
+
+/// Which message of which mechanism is awaited.
+pub(super) enum Exchange {
+    Plain,
+    Scram(Hash),
+    /// The client's proof, who it has said it is, and what that gives a right to if it is right.
+    Proof(Box<scram::Exchange>, String, Option<Rights>),
+}
+
+/// What a message comes to.
+pub(super) enum Step {
+    /// Another message is awaited.
+    Continue(Exchange, Vec<u8>),
+    Granted(Rights, Vec<u8>),
+    /// The user who has guessed wrong.
+    Refused(String),
+}
+
+impl Exchange {
+    fn of(mechanism: &str) -> Option<Self> {
+        match mechanism {
+            PLAIN => Some(Self::Plain),
+            SCRAM_SHA_256 => Some(Self::Scram(Hash::Sha256)),
+            SCRAM_SHA_512 => Some(Self::Scram(Hash::Sha512)),
+            _ => None,
+        }
+    }
+
+    /// Whether the next message has a password in it, or the proof of one.
+    pub(super) const fn is_guess(&self) -> bool {
+        !matches!(self, Self::Scram(_))
+    }
+
+    /// Takes a message.
+    pub(super) fn step(self, token: &[u8], users: &Users) -> Step {
+        match self {
+            Self::Plain => match users.plain(token) {
+                Some(rights) => Step::Granted(rights, Vec::new()),
+                None => Step::Refused(user(token)),
+            },
+            Self::Scram(hash) => {
+                let Some(first) = scram::First::parse(token) else {
+                    return Step::Refused(String::new());
+                };
+                let (rights, keys) = users.keys(hash, &first.name);
+                let (exchange, answer) = scram::Exchange::begin(hash, &first, keys);
+                let proof = Self::Proof(Box::new(exchange), first.name, rights);
+                Step::Continue(proof, answer)
+            }
+            Self::Proof(exchange, name, rights) => match exchange.finish(token).zip(rights) {
+                Some((proof, rights)) => Step::Granted(rights, proof),
+                None => Step::Refused(name),
+            },
         }
     }
 }
@@ -68,79 +192,58 @@ pub(super) fn handshake(
 ) -> Result<(), Malformed> {
     let mechanism = body.string()?;
     body.end()?;
-    let code = match *access {
-        Access::Stranger if mechanism == PLAIN => {
-            *access = match version {
-                0 => Access::BareMechanism,
-                _ => Access::Mechanism,
+    let code = match (&*access, Exchange::of(mechanism)) {
+        (Access::Stranger, Some(exchange)) => {
+            *access = Access::Asked {
+                is_bare: version == 0,
+                exchange,
             };
             Code::NONE
         }
-        Access::Stranger => Code::UNSUPPORTED_SASL_MECHANISM,
+        (Access::Stranger, None) => Code::UNSUPPORTED_SASL_MECHANISM,
         _ => Code::ILLEGAL_SASL_STATE,
     };
     out.i16(code.0);
-    out.array(&[PLAIN], |out, mechanism| out.string(mechanism));
+    out.array(&MECHANISMS, |out, mechanism| out.string(mechanism));
     Ok(())
 }
 
-/// Takes PLAIN's message from SaslAuthenticate.
+/// Takes a mechanism's message from SaslAuthenticate.
 pub(super) fn decode_token<'a>(body: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
     let token = body.nullable_bytes()?.unwrap_or_default();
     body.end()?;
     Ok(token)
 }
 
-/// Answers SaslAuthenticate; `rights` are those that the message gives.
-pub(super) fn authenticate(
-    access: &mut Access,
-    rights: Option<Rights>,
-    version: i16,
-    out: &mut Writer,
-) {
-    let (code, message) = match (*access, rights) {
-        (Access::Mechanism, Some(rights)) => {
-            *access = Access::Granted(rights);
-            (Code::NONE, None)
-        }
-        (Access::Mechanism, None) => (
-            Code::SASL_AUTHENTICATION_FAILED,
-            Some("wrong username or password"),
-        ),
-        _ => (Code::ILLEGAL_SASL_STATE, Some("a handshake comes first")),
-    };
-    out.i16(code.0);
-    out.nullable_string(message);
-    out.bytes(&[]);
+/// Answers SaslAuthenticate: with the mechanism's message, or with why it is refused.
+pub(super) fn authenticate(answer: Result<&[u8], (Code, &str)>, version: i16, out: &mut Writer) {
+    let refused = answer.err();
+    out.i16(refused.map_or(Code::NONE, |(code, _)| code).0);
+    out.nullable_string(refused.map(|(_, message)| message));
+    out.bytes(answer.unwrap_or_default());
     if version >= 1 {
         out.i64(0); // the connection may last as long as it likes
     }
 }
 
-/// What PLAIN's message gives a right to.
-pub(super) fn rights(token: &[u8], config: &ServeConfig) -> Option<Rights> {
-    // Both are compared, so that the time tells nothing.
-    let all = is_right(token, config.credentials.as_ref());
-    let read = is_right(token, config.read_credentials.as_ref());
-    match (all, read) {
-        (true, _) => Some(Rights::All),
-        (false, true) => Some(Rights::Read),
-        (false, false) => None,
-    }
-}
+/// A message that comes where none is awaited.
+pub(super) const NO_HANDSHAKE: (Code, &str) = (Code::ILLEGAL_SASL_STATE, "a handshake comes first");
+/// A wrong password, or a wrong proof of one.
+pub(super) const WRONG: (Code, &str) = (
+    Code::SASL_AUTHENTICATION_FAILED,
+    "wrong username or password",
+);
 
 /// The name in PLAIN's message.
-pub(super) fn user(token: &[u8]) -> String {
+fn user(token: &[u8]) -> String {
     let name = token.split(|byte| *byte == 0).nth(1).unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }
 
 /// Checks PLAIN's message (RFC 4616): whom to act for, NUL, the name, NUL, the password. What is compared takes
 /// the same time whether it is right or not.
-pub(super) fn is_right(token: &[u8], credentials: Option<&Credentials>) -> bool {
-    let Some(Credentials { username, password }) = credentials else {
-        return false;
-    };
+fn is_right(token: &[u8], credentials: &Credentials) -> bool {
+    let Credentials { username, password } = credentials;
     let mut parts = token.split(|byte| *byte == 0);
     let (Some(acts_for), Some(name), Some(given), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -163,7 +266,7 @@ mod tests {
             password: "brook".to_owned(),
         };
         let check = |token: &[u8], expected| {
-            assert_eq!(is_right(token, Some(&credentials)), expected, "{token:?}");
+            assert_eq!(is_right(token, &credentials), expected, "{token:?}");
         };
         check(b"\0bekk\0brook", true);
         check(b"bekk\0bekk\0brook", true);
@@ -175,7 +278,6 @@ mod tests {
         check(b"bekk\0brook", false);
         check(b"\0bekk\0brook\0", false);
         check(b"", false);
-        assert!(!is_right(b"\0\0", None));
         assert!(!format!("{credentials:?}").contains("brook"));
     }
 }

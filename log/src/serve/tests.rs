@@ -12,6 +12,7 @@ use super::guard::{self, GroupKind};
 use super::guesses::Guesses;
 use super::places::Places;
 use super::requests::{Frame, Room};
+use super::sasl::Users;
 use super::visitor::{Rights, Visitor};
 use super::wire::{Malformed, Reader};
 use super::{Broker, Credentials, ServeConfig, api, connection};
@@ -37,6 +38,7 @@ fn broker() -> (TempDir, Arc<Broker>) {
         finishing: Arc::new(Semaphore::new(1)),
         places: Arc::new(Places::new(1)),
         guesses: Guesses::default(),
+        users: Users::default(),
         failure: std::sync::Mutex::default(),
         stopping: tokio::sync::watch::channel(true).1,
         config,

@@ -202,6 +202,11 @@ impl Writer {
         }
     }
 
+    /// Writes bytes without their length.
+    pub(super) fn bare(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.count(bytes.len());
         self.0.extend_from_slice(bytes);

@@ -2,12 +2,16 @@
 
 use std::io::Write;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bekk_log::{Credentials, ServeConfig};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse,
     SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use sha2::{Digest as _, Sha256};
 
 use crate::served::{Connection, Served, encoded};
 
@@ -23,7 +27,8 @@ fn handshake(connection: &mut Connection, version: i16, mechanism: &'static str)
         SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism));
     let answer: SaslHandshakeResponse =
         connection.request(ApiKey::SaslHandshake, version, &request);
-    assert!(answer.mechanisms.iter().eq(["PLAIN"]));
+    let offered = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+    assert!(answer.mechanisms.iter().eq(offered));
     answer.error_code
 }
 
@@ -53,7 +58,7 @@ fn who_knows_the_password_may_go_on() {
     for version in 0..=1 {
         let mut connection = served.connect();
         assert!(apis(&mut connection).ends_with(&[17, 36]));
-        assert_eq!(handshake(&mut connection, 1, "SCRAM-SHA-256"), 33);
+        assert_eq!(handshake(&mut connection, 1, "GSSAPI"), 33);
         assert_eq!(handshake(&mut connection, 1, "PLAIN"), 0);
         assert_eq!(authenticate(&mut connection, version, b"\0bekk\0brook"), 0);
         assert!(has_topics(&mut connection));
@@ -67,6 +72,94 @@ fn who_knows_the_password_may_go_on() {
     connection.send(b"\0bekk\0brook");
     assert!(connection.receive().is_empty());
     assert!(has_topics(&mut connection));
+    served.server.stop();
+}
+
+/// What a client of SCRAM-SHA-256 sends for its password, and the proof that it expects of the server.
+fn last_messages(bare: &str, before: &str, password: &str, answer: &str) -> (String, String) {
+    let field = |at: usize| answer.split(',').nth(at).unwrap()[2..].to_owned();
+    let (nonce, salt, iterations) = (field(0), field(1), field(2).parse::<u32>().unwrap());
+    let hmac = |key: &[u8], text: &[u8]| -> [u8; 32] {
+        let mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.chain_update(text).finalize().into_bytes().into()
+    };
+    let xor = |a: [u8; 32], b: [u8; 32]| std::array::from_fn(|at| a[at] ^ b[at]);
+    let salt = BASE64.decode(salt).unwrap();
+    let mut block = hmac(password.as_bytes(), &[&salt[..], &[0, 0, 0, 1]].concat());
+    let mut salted: [u8; 32] = block;
+    for _ in 1..iterations {
+        block = hmac(password.as_bytes(), &block);
+        salted = xor(salted, block);
+    }
+    let unproved = format!("c=biws,r={before}{nonce}");
+    let said = format!("{bare},{answer},{unproved}");
+    let client_key = hmac(&salted, b"Client Key");
+    let stored_key = Sha256::digest(client_key);
+    let proof: [u8; 32] = xor(client_key, hmac(&stored_key, said.as_bytes()));
+    let server = hmac(&hmac(&salted, b"Server Key"), said.as_bytes());
+    let (proof, server) = (BASE64.encode(proof), BASE64.encode(server));
+    (format!("{unproved},p={proof}"), format!("v={server}"))
+}
+
+const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
+
+/// Logs in by SCRAM; returns Kafka's code, and whether the server has proved that it knows the password.
+fn scram(connection: &mut Connection, version: i16, user: &str, password: &str) -> (i16, bool) {
+    scram_with(connection, version, user, password, "")
+}
+
+/// The same with something before the nonce in the last message.
+fn scram_with(
+    connection: &mut Connection,
+    version: i16,
+    user: &str,
+    password: &str,
+    before: &str,
+) -> (i16, bool) {
+    assert_eq!(handshake(connection, version, "SCRAM-SHA-256"), 0);
+    let mut send = |message: &str| {
+        if version == 0 {
+            connection.send(message.as_bytes());
+            return (0, connection.receive());
+        }
+        let token = message.as_bytes().to_vec();
+        let request = SaslAuthenticateRequest::default().with_auth_bytes(token.into());
+        let answer: SaslAuthenticateResponse =
+            connection.request(ApiKey::SaslAuthenticate, 1, &request);
+        (answer.error_code, answer.auth_bytes.to_vec())
+    };
+    let bare = format!("n={user},r={NONCE}");
+    let (code, answer) = send(&format!("n,,{bare}"));
+    assert_eq!(code, 0);
+    let answer = String::from_utf8(answer).unwrap();
+    let (last, expected) = last_messages(&bare, before, password, &answer);
+    let (code, proof) = send(&last);
+    (code, proof == expected.as_bytes())
+}
+
+#[test]
+fn who_proves_to_know_the_password_may_go_on() {
+    let served = Served::new(closed_to_strangers);
+    for version in [1, 0] {
+        let mut connection = served.connect();
+        assert_eq!(scram(&mut connection, version, "bekk", "brook"), (0, true));
+        assert!(has_topics(&mut connection));
+    }
+    // As librdkafka before 2.6.1 does.
+    let mut connection = served.connect();
+    let doubled = scram_with(&mut connection, 1, "bekk", "brook", NONCE);
+    assert_eq!(doubled, (0, true));
+    for (user, password) in [("bekk", "creek"), ("nobody", "brook")] {
+        let mut connection = served.connect();
+        assert_eq!(scram(&mut connection, 1, user, password), (58, false));
+        assert!(connection.is_closed(), "{user} {password}");
+    }
+    // A proof is of one exchange only.
+    let mut connection = served.connect();
+    assert_eq!(handshake(&mut connection, 1, "SCRAM-SHA-256"), 0);
+    assert_eq!(authenticate(&mut connection, 1, b"n,,n=bekk,r=x"), 0);
+    assert_eq!(authenticate(&mut connection, 1, b"n,,n=bekk,r=x"), 58);
+    assert!(connection.is_closed());
     served.server.stop();
 }
 
