@@ -1,13 +1,12 @@
 //! Reads a file as ingest would, without a log: what would become of it.
 
-use std::fs::File;
 use std::path::Path;
 
 use bekk_stream::{FileId, Stream};
 
 use crate::Error;
-use crate::source::Source;
 use crate::source::stat::{Stat, first_seen};
+use crate::source::{Source, open};
 use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
@@ -49,7 +48,7 @@ pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
 /// # Errors
 /// As of [`preview`].
 pub fn preview_first(path: &Path, stream: &Stream, records_max: u64) -> Result<Preview, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open::file(path).map_err(Error::io("open", path))?;
     let mut source = Source::new(file).map_err(Error::io("read", path))?;
     let mut format = Format::new(stream, stream.csv.clone(), stream.partitions)?;
     let mut cursor = Cursor::new(FileId::random());

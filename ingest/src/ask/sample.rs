@@ -1,12 +1,11 @@
 //! A file's records as ingest splits them, without a stream's columns: for whoever is still to find those out.
 
-use std::fs::File;
 use std::path::Path;
 
 use bekk_stream::{CsvDialect, FileId, Origin};
 
 use crate::Error;
-use crate::source::{BLOCK_BYTES, Packing, Source};
+use crate::source::{BLOCK_BYTES, Packing, Source, open};
 use crate::text::coding::Coding;
 use crate::text::convert::RawRecord;
 use crate::text::cursor::{Cursor, find_coding};
@@ -30,7 +29,7 @@ pub struct Head {
 /// # Errors
 /// If the file cannot be read.
 pub fn head(path: &Path, len_max: usize) -> Result<Head, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open::file(path).map_err(Error::io("open", path))?;
     let mut source = Source::new(file).map_err(Error::io("read", path))?;
     let mut bytes = vec![0; len_max];
     let read = source
@@ -81,7 +80,7 @@ pub fn sample(
     dialect: &CsvDialect,
     take: impl FnMut(&Sampled<'_>) -> bool,
 ) -> Result<(), Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open::file(path).map_err(Error::io("open", path))?;
     let mut source = Source::new(file).map_err(Error::io("read", path))?;
     let mut cursor = Cursor::new(FileId::from_bytes([0; 16]));
     let coding = find_coding(&mut source, &mut cursor, dialect.encoding)
@@ -199,5 +198,20 @@ impl<F: FnMut(&Sampled<'_>) -> bool> Sampler<'_, F> {
             at += found.len;
         }
         Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever may write into the inbox can put a pipe in a file's place, which nobody ever writes to.
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("a.csv");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        head(&pipe, 100).err().unwrap();
     }
 }

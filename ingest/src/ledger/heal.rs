@@ -5,7 +5,7 @@
 //! the log has.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::Error;
 use crate::file::entry::FileEntry;
 use crate::file::evidence::has_text;
 use crate::ledger::scan::{Reading, Scan};
-use crate::source::Source;
+use crate::source::{Source, open};
 use crate::text::later::{Later, ReadAgain};
 use crate::text::ranges::Ranges;
 
@@ -273,7 +273,7 @@ fn held(
 
 /// Whether the file is where it was and has all that was read of it.
 fn is_whole(entry: &FileEntry) -> bool {
-    let text = File::open(entry.path()).and_then(Source::new);
+    let text = open::file(entry.path()).and_then(Source::new);
     text.and_then(|mut source| has_text(&mut source, entry))
         .unwrap_or(false)
 }

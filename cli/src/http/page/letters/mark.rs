@@ -1,8 +1,6 @@
 //! Finds the field at fault in a dead letter's raw text.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -13,7 +11,7 @@ use crate::context::Context;
 use crate::observe::FileList;
 
 /// Bytes of a file in which its header is looked for.
-const HEADER_BYTES_MAX: u64 = 64 * 1024;
+const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Characters shown of a text, on each side of the field.
 const SHOWN_MAX: usize = 600;
 
@@ -94,9 +92,7 @@ impl<'a> Marker<'a> {
 }
 
 fn read_header(path: &Path, dialect: &CsvDialect) -> Option<Vec<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).ok()?;
-    file.take(HEADER_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let bytes = bekk_ingest::head(path, HEADER_BYTES_MAX).ok()?.bytes;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let is_comment = |line: &&[u8]| {
         dialect
