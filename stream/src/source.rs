@@ -1,5 +1,6 @@
 //! Where a column's values come from that are not a field of the record.
 
+use std::fmt;
 use std::path::Path;
 
 use bincode::{Decode, Encode};
@@ -36,6 +37,21 @@ pub struct FirstSeen {
     pub path: Vec<u8>,
     /// When it had been modified: microseconds since 1970-01-01 UTC.
     pub modified_us: i64,
+}
+
+/// As the configuration writes it.
+impl fmt::Display for ColumnSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FileName => f.write_str("file_name"),
+            Self::FilePath => f.write_str("file_path"),
+            Self::FileModifiedAt => f.write_str("file_modified_at"),
+            Self::Directory(name) => write!(f, "directory:{name}"),
+            Self::Line => f.write_str("line"),
+            Self::RowHash => f.write_str("row_hash"),
+            Self::Constant(text) => write!(f, "{text:?}"),
+        }
+    }
 }
 
 impl ColumnSource {
@@ -220,6 +236,23 @@ mod tests {
             modified_us: -1,
         };
         source.of_file(&column, &parser, Some(&seen))
+    }
+
+    #[test]
+    fn a_source_is_shown_as_it_is_written() {
+        for text in [
+            "file_name",
+            "file_path",
+            "file_modified_at",
+            "line",
+            "row_hash",
+            "directory:dt",
+        ] {
+            assert_eq!(ColumnSource::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["file", "directory:", "directory:a=b", "directory:a/b"] {
+            assert!(ColumnSource::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -109,7 +109,12 @@ fn schemas(site: &Site) -> Markup {
                                     th .m scope="row" { (column.name) @if stream.key.contains(&column.name) { " " span .tag.flow { "key" } } }
                                     td .m { (column.column_type) @if column.nullable { " " span .tag { "nullable" } } }
                                     td { (accepted(column)) }
-                                    td .m { (column.header) }
+                                    td .m {
+                                        @match &column.source {
+                                            None => (column.header),
+                                            Some(source) => (source),
+                                        }
+                                    }
                                 }
                             }
                         }
@@ -149,6 +154,9 @@ fn accepted(column: &Column) -> String {
     }
     if let Some(zone) = &column.zone {
         parts.push(zone.clone());
+    }
+    if !column.strip.is_empty() {
+        parts.push(format!("without {}", column.strip.join(" ")));
     }
     parts.join(" · ")
 }
