@@ -68,7 +68,8 @@ const DATABASE: &str = "\
               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname = 'bekk' AND c.relkind = 'r'
                AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-                        AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')))";
+                        AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE'))),
+           pg_is_in_recovery(), current_setting('transaction_read_only')::boolean";
 
 /// What the role may not do with Bekk's own schema.
 pub(super) async fn problems_of_database(
@@ -80,6 +81,18 @@ pub(super) async fn problems_of_database(
     let closed: Option<String> = row.get(4);
     let (role, database) = (quote(&role), quote(&database));
     let mut problems = Vec::new();
+    match (row.get(5), row.get(6)) {
+        (true, _) => problems.push(
+            "the server is a standby, which takes no writes; name the primary, or all hosts with \
+             target_session_attrs=read-write"
+                .to_owned(),
+        ),
+        (false, true) => problems.push(format!(
+            "sessions of role {role} are read-only here (default_transaction_read_only); the sink waits until they are \
+             not"
+        )),
+        _ => {}
+    }
     if !exists && !may_create {
         problems.push(format!(
             "role {role} may not make schema `bekk`, which holds offsets and dead letters; GRANT CREATE ON DATABASE \

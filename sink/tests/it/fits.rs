@@ -121,6 +121,23 @@ fn conditions_are_the_tables_too() {
     check(&db, &items, &[]);
 }
 
+#[test]
+fn a_database_that_takes_no_writes_is_named() {
+    let mut db = Db::new();
+    let items = two_columns();
+    db.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text)");
+    check(&db, &items, &[]);
+    let name = db.options.dbname.clone().unwrap();
+    db.execute(&format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on"
+    ));
+    check(
+        &db,
+        &items,
+        &["are read-only here (default_transaction_read_only)"],
+    );
+}
+
 /// A role has some rights and lacks others.
 #[test]
 fn missing_rights_are_named() {
