@@ -127,7 +127,6 @@ mod tests {
                 (String::new(), vec![]),
             ],
             files: vec![FileEntry {
-                again: None,
                 id: FileId::from_bytes([3; 16]),
                 stream: "events".to_owned(),
                 path: b"/\xff\n".to_vec(),
@@ -150,7 +149,6 @@ mod tests {
                     known
                 },
                 crc: Some(u32::MAX),
-                again: None,
                 packing: Some(Packing::Zstd),
                 state: FileState::Blocked,
                 why: "it has no header".to_owned(),
