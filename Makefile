@@ -3,11 +3,12 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup demo install check test faults test-clients test-kafka test-compose test-page bench
+.PHONY: help setup demo install deb check test faults test-clients test-kafka test-compose test-page bench
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
 	@echo 'make install install bekk, man pages, completions and systemd units (PREFIX=/usr/local)'
+	@echo 'make deb     build a Debian package (needs cargo-deb)'
 	@echo 'make check   check format and lints, run the unit tests: before each commit'
 	@echo 'make test    set up, check format and lints, run all tests'
 	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, and every file of a log damaged in every'
@@ -27,6 +28,9 @@ demo:
 
 install:
 	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) sh scripts/install.sh
+
+deb:
+	@sh scripts/deb.sh
 
 check:
 	@sh scripts/check.sh
