@@ -394,7 +394,7 @@ pub(crate) fn report_gaps(topic: &str, gaps: &[Gap]) {
     for gap in gaps {
         tracing::error!(
             topic, partition = gap.partition, start = %gap.start, end = %gap.end, reason = gap.reason,
-            "the log has a gap: its offsets are passed over and never given again"
+            "the log has a gap: its offsets are skipped and never assigned again"
         );
     }
 }

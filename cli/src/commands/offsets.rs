@@ -157,7 +157,7 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
         }
     }
     if args.dry_run.execute {
-        screen.say("a sink of the group goes on there, and older versions of rows show until it has caught up");
+        screen.say("the group's next sink continues there; rows may show older versions until it has caught up");
     }
     Ok(Outcome::Done)
 }

@@ -116,7 +116,7 @@ fn into_shadow(
     let mut moves = Vec::new();
     if offsets.iter().any(|offset| offset.group == group) {
         screen.say(&format!(
-            "group `{group}` exists and goes on where it stands; bekk offsets delete --group {group} forgets it"
+            "group `{group}` exists and continues at its offsets; bekk offsets delete --group {group} forgets it"
         ));
     } else {
         let log_id = log.log_id().to_string();

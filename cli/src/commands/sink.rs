@@ -49,7 +49,7 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     // Not asked without need: the sink itself waits for a PostgreSQL that is away.
     if args.from != Where::Earliest && exists(&args.group.name, &database.options)? {
         screen.say(&format!(
-            "group `{}` exists and goes on where it stands; bekk offsets reset moves it",
+            "group `{}` exists and continues at its offsets; bekk offsets reset moves it",
             args.group.name
         ));
     }

@@ -127,7 +127,7 @@ impl Report {
         }
         match (&self.sink, &self.ingest) {
             (Some(sink), _) if sink.records == 0 && self.stopped => {
-                parts.push("nothing was applied; run it again, it goes on here".to_owned());
+                parts.push("nothing was applied; the next run continues here".to_owned());
             }
             (Some(sink), ingest) if sink.records == 0 => {
                 let logged = ingest

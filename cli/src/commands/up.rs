@@ -135,6 +135,6 @@ fn with_log<T>(
 pub(super) fn say_stopped(screen: &Screen, told: Option<Instant>) {
     let seconds = told.map_or(0.0, |told| told.elapsed().as_secs_f64());
     screen.say(&format!(
-        "stopped cleanly in {seconds:.1} s; run it again, it goes on here"
+        "stopped cleanly in {seconds:.1} s; the next run continues here"
     ));
 }

@@ -311,7 +311,7 @@ fn write_positions(metrics: &mut Exposition, sink: &Sink, log: Option<&Client>) 
     }
     let mut family = metrics.gauge(
         "bekk_sink_lag_seconds",
-        "How long ago the next record to be applied was appended; 0 if there is none.",
+        "Age of the next record to be applied; 0 if no record waits.",
     );
     for (at, (_, position)) in positions.iter().enumerate() {
         let seconds = match log {

@@ -99,7 +99,7 @@ fn infer(path: &Path, name: &str, typed: &Typed) -> Result<Inferred> {
     } = found;
     if columns.is_empty() {
         bail!(
-            "`{}` has no record: nothing but blank lines and comments; give a file with a header and some records",
+            "`{}` has no record, only blank lines and comments; give a file with a header and some records",
             path.display()
         );
     }

@@ -224,7 +224,7 @@ def kept_back(sandbox, address):
     ingest = sandbox.start("ingest", "--http", "off")
     sink = sandbox.start("sink", "--once", "--http", "off")
     stay(sandbox, ingest, sink, until=[
-        "has open keeps back records of topic `kept`; ingest goes on",
+        "has open keeps back records of topic `kept`; ingest continues",
         "open transaction keeps back records that were there",
     ])
     other.commit_transaction(30)

@@ -1,10 +1,51 @@
-//! README and docs: links lead somewhere, and commands use options that exist.
+//! README, docs and messages: links lead somewhere, commands use options that exist, and no phrase is banned.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::Sandbox;
+
+/// Phrases that read like a translation.
+const BANNED: [&str; 20] = [
+    "goes on",
+    "go on with",
+    "is told of",
+    "are told",
+    "to be told",
+    "tells apart",
+    "stands for",
+    "where it stands",
+    "there is none",
+    "is none of",
+    "mended",
+    "see to it",
+    "it is looked",
+    "of one's own",
+    "to be had",
+    "nothing but",
+    "each such",
+    "lets go of",
+    "is passed over",
+    "are passed over",
+];
+
+/// Fails on a banned phrase, wherever the text's lines are wrapped.
+pub(crate) fn check_english(text: &str, place: &Path) {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '\'');
+    let words: Vec<String> = words
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let text = format!(" {} ", words.join(" "));
+    for banned in BANNED {
+        assert!(
+            !text.contains(&format!(" {banned} ")),
+            "{} says `{banned}`",
+            place.display()
+        );
+    }
+}
 
 /// Every page of the repository that people read, by its path from the root.
 fn pages() -> Vec<(PathBuf, String)> {
@@ -172,4 +213,51 @@ fn every_state_that_status_names_has_an_entry_under_troubleshooting() {
             "no entry: {title}"
         );
     }
+}
+
+#[test]
+fn the_documents_are_in_plain_english() {
+    for (path, text) in pages() {
+        check_english(&text, &path);
+    }
+}
+
+/// Errors, log messages and help are literals; comments and tests are not looked at.
+#[test]
+fn messages_are_in_plain_english() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let crates = [
+        "cli",
+        "generator",
+        "ingest",
+        "log",
+        "postgres",
+        "sink",
+        "stream",
+    ];
+    let mut folders: Vec<PathBuf> = crates.map(|name| root.join(name).join("src")).to_vec();
+    let mut literals = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|end| end != "rs") || path.ends_with("tests.rs") {
+                continue;
+            }
+            let source = fs::read_to_string(&path).unwrap();
+            let (code, _) = source.split_once("#[cfg(test)]").unwrap_or((&source, ""));
+            let code: Vec<&str> = code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .collect();
+            for literal in code.join("\n").split('"').skip(1).step_by(2) {
+                check_english(&literal.replace("\\n", " "), &path);
+                literals += 1;
+            }
+        }
+    }
+    assert!(literals > 3_000, "{literals} literals");
 }

@@ -94,7 +94,7 @@ fn a_shadow_table_equals_the_original() {
     );
     assert_eq!(postgres.one("SELECT DISTINCT note FROM events_v2"), "kept");
     let again = sandbox.run(&into).ok();
-    again.says("goes on where it stands");
+    again.says("continues at its offsets");
     let discard = [
         "dead-letters",
         "discard",
@@ -121,7 +121,7 @@ fn a_shadow_table_equals_the_original() {
     sandbox
         .run(&[&sink[..], &["offset:0"]].concat())
         .ok()
-        .says("goes on where it stands");
+        .says("continues at its offsets");
     assert_eq!(postgres.number("SELECT count(*) FROM events_v3"), 0);
     // A group stays with its table.
     sandbox

@@ -48,7 +48,10 @@ pub(crate) fn seek_copy(
         };
         return (Step::GiveUp(lost), why);
     };
-    let goes_on = format!("{was}; what it held goes on in `{}`", file.path.display());
+    let goes_on = format!(
+        "{was}; the rest of its content is read in `{}`",
+        file.path.display()
+    );
     let why = format!(
         "copied from `{}`, which was then emptied or overwritten: it holds {} bytes that were read there, and is \
          read on from there",

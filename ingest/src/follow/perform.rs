@@ -52,7 +52,9 @@ impl Engine<'_> {
         self.account.touch();
         let from = from.display();
         if is_inside {
-            let why = format!("it was `{from}`, and has the same inode: it goes on where it was");
+            let why = format!(
+                "it was `{from}`, and has the same inode: reading continues at its position"
+            );
             tracked.entry.decide(What::Renamed, why);
         } else {
             let why = format!(

@@ -117,7 +117,7 @@ impl InboxLock {
         if !std::mem::replace(&mut self.is_incomplete, true) {
             tracing::warn!(
                 path = %path.display(), %error,
-                "the directory cannot be locked: see to it that no second ingest reads its files"
+                "the directory cannot be locked: make sure that no second ingest reads its files"
             );
         }
     }

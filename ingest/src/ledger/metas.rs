@@ -146,7 +146,9 @@ fn read_metas(reading: Reading<'_>, needed: &Needed<'_>) -> Result<Metas, Error>
                 metas.begun.insert(progress.file, progress);
             }
         }
-        Err(error) => tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is passed over"),
+        Err(error) => {
+            tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is skipped")
+        }
     })? {}
     let begun = metas.progress.keys().chain(metas.begun.keys()).copied();
     let begun: Vec<_> = begun.filter(|id| metas.archived.contains_key(id)).collect();

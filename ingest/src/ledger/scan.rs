@@ -144,7 +144,7 @@ impl<'a> Scan<'a> {
                 "a transaction that another producer has open keeps back records of topic `{}`",
                 self.topic
             );
-            tracing::warn!("{why}; ingest goes on when it ends");
+            tracing::warn!("{why}; ingest continues when it ends");
             self.reading.stats.set_waits_for(Some(why));
         }
         match self.reading.stop.load(Ordering::Relaxed) {

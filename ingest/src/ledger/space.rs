@@ -37,7 +37,7 @@ pub(crate) fn wait_for_space<T>(
             }
             ended => {
                 if is_full {
-                    tracing::info!("the log has space again; ingest goes on");
+                    tracing::info!("the log has space again; ingest continues");
                     stats.set_waits_for(None);
                 }
                 return ended.map(Some);

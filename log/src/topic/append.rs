@@ -49,7 +49,7 @@ impl TopicLog {
         if writer.is_over(&self.shared.config, now_ms())
             && let Err(error) = self.roll(&mut writer)
         {
-            tracing::warn!(topic = self.name, %error, "cannot begin a new segment; this one goes on");
+            tracing::warn!(topic = self.name, %error, "cannot begin a new segment; the current one stays in use");
         }
         let mut group = writer.group();
         let outcomes = requests.into_iter().map(|request| {

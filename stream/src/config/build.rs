@@ -140,7 +140,7 @@ impl Builder<'_> {
                 }
                 _ => Err(Fault::new(
                     place,
-                    format!("`{text}` is none of: keep, delete, move:DIRECTORY"),
+                    format!("`{text}` is not one of: keep, delete, move:DIRECTORY"),
                 )),
             },
         }
@@ -205,7 +205,7 @@ fn durability(text: Option<&str>) -> Result<Durability, Fault> {
             Ok(interval) if !interval.is_zero() => Ok(Durability::Interval(interval)),
             _ => Err(Fault::new(
                 "log.durability",
-                format!("`{text}` is none of: sync, os, an interval such as 100ms"),
+                format!("`{text}` is not one of: sync, os, an interval such as 100ms"),
             )),
         },
     }
@@ -235,7 +235,7 @@ fn on_conflict(text: Option<&str>, keyless: bool, place: &str) -> Result<OnConfl
         Some("append") => Ok(OnConflict::Append),
         Some(other) => Err(Fault::new(
             place,
-            format!("`{other}` is none of: update, ignore, append"),
+            format!("`{other}` is not one of: update, ignore, append"),
         )),
     }
 }
@@ -288,7 +288,7 @@ fn build_column(raw: raw::Column, stream: &str) -> Result<Column, Fault> {
         "." => Ok(b'.'),
         "," => Ok(b','),
         other => Err(fault(format!(
-            "`decimal` is `{}`, which is none of: \".\", \",\"",
+            "`decimal` is `{}`, which is not one of: \".\", \",\"",
             other.escape_debug()
         ))),
     });

@@ -17,7 +17,7 @@ pub(super) fn config(config: &Config) -> Result<(), Fault> {
     if config.streams.is_empty() {
         return Err(Fault::new(
             "streams",
-            "there is none; `bekk init --from FILE.csv --out -` prints one for your file",
+            "there is no stream; `bekk init --from FILE.csv --out -` prints one for your file",
         ));
     }
     let mut tables = HashSet::new();
@@ -185,7 +185,7 @@ fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
     if !matches!(csv.decimal, b'.' | b',') {
         return Err(Fault::new(
             format!("{place}.csv.decimal"),
-            format!("`{}` is none of: \".\", \",\"", char::from(csv.decimal)),
+            format!("`{}` is not one of: \".\", \",\"", char::from(csv.decimal)),
         ));
     }
     let special = [Some(csv.delimiter), csv.quote, csv.comment, csv.escape];

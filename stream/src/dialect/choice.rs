@@ -13,7 +13,7 @@ macro_rules! choice {
                 match string(value)? {
                     $($text $(| $other)* => Ok(Self::$variant),)*
                     other => Err(format!(
-                        "`{other}` is none of: {}",
+                        "`{other}` is not one of: {}",
                         [$($text),*].join(", ")
                     )),
                 }
@@ -124,7 +124,7 @@ impl Setting for HeaderRow {
             Value::Boolean(false) => Ok(Self::Absent),
             Value::Array(names) if !names.is_empty() => strings(value).map(Self::Named),
             _ => Err(format!(
-                "{value} is none of: true, false, a list of the fields' names"
+                "{value} is not one of: true, false, a list of the fields' names"
             )),
         }
     }

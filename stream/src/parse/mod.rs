@@ -119,7 +119,10 @@ impl ValueParser {
             parser.read(text.as_bytes()).map_err(|fault| {
                 Rejection::new(
                     fault.reason,
-                    format!("`allowed` holds a value that is none: {}", fault.detail),
+                    format!(
+                        "`allowed` holds a value that is not of the column's type: {}",
+                        fault.detail
+                    ),
                 )
             })?;
         }
@@ -389,7 +392,7 @@ fn not_allowed(bytes: &[u8], allowed: &[Vec<u8>]) -> Rejection {
         .collect();
     Rejection::new(
         Reason::NotAllowed,
-        format!("{} is none of: {}", Shown(bytes), names.join(", ")),
+        format!("{} is not one of: {}", Shown(bytes), names.join(", ")),
     )
 }
 

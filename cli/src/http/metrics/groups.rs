@@ -26,7 +26,7 @@ pub(super) fn write(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_l
     metrics
         .gauge(
             "bekk_log_groups",
-            "Groups that have committed offsets; of many, not all are told of one by one.",
+            "Groups that have committed offsets, including those without series of their own.",
         )
         .count(&[], groups.len() as u64);
     let lags = lags(log, told_of(commits, Timestamp::now().as_millisecond()));
@@ -39,7 +39,7 @@ pub(super) fn write(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_l
     }
     let mut family = metrics.gauge(
         "bekk_log_group_lag_seconds",
-        "How long ago the next record of a group was appended; 0 if there is none.",
+        "Age of the next record of a group; 0 if no record waits.",
     );
     for lag in &lags {
         if let Some(seconds) = lag.seconds {
