@@ -15,6 +15,7 @@ mod observe;
 mod open_files;
 mod pipeline;
 mod positions;
+mod reload;
 mod screen;
 mod secrets;
 mod service;

@@ -155,6 +155,9 @@ fn sink_waits_for(stats: &bekk_sink::Stats) -> Option<String> {
             let halted = halted.map(|(stream, why)| format!("stream `{stream}` is stopped: {why}"));
             Some(halted.collect::<Vec<_>>().join("; "))
         }
+        State::Running if stats.is_paused() => {
+            Some("paused on the page; resume it there, under Groups".to_owned())
+        }
         State::Running => {
             let stalled = stats.stalled_for();
             (stalled >= STALLED_AFTER).then(|| {

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
 
 /// The exit code after a second signal.
 const INTERRUPTED: i32 = 130;
@@ -25,6 +26,19 @@ pub(crate) fn stop_flag() -> io::Result<Arc<AtomicBool>> {
         flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
+}
+
+/// Has a long-running command look at its configuration at each SIGHUP, which ends it no more.
+///
+/// # Errors
+/// If the system refuses.
+pub(crate) fn on_hangup(mut look: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP])?;
+    let look = move || signals.forever().for_each(|_| look());
+    thread::Builder::new()
+        .name("hangup".to_owned())
+        .spawn(look)?;
+    Ok(())
 }
 
 /// A time limit of a command that ends by itself.

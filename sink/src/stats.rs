@@ -1,7 +1,7 @@
 //! What a running sink tells about itself.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ pub struct Stats {
     positions: Mutex<Vec<Position>>,
     halted: Mutex<Vec<(String, String)>>,
     unaccounted: Mutex<Vec<(String, i64)>>,
+    paused: AtomicBool,
 }
 
 /// What a sink is doing.
@@ -126,6 +127,18 @@ impl Stats {
     #[must_use]
     pub fn dead_by_reason(&self) -> BTreeMap<String, u64> {
         lock(&self.dead_by_reason).clone()
+    }
+
+    /// Pauses the sink, or has it continue: while it is paused it finishes the batches in flight and begins none, but
+    /// keeps its partitions. A drain is not held up.
+    pub fn set_paused(&self, is_paused: bool) {
+        self.paused.store(is_paused, Ordering::Release);
+    }
+
+    /// Whether a person has paused the sink.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     /// For how long records have waited in partitions that this sink holds, without one being applied.

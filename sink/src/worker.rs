@@ -77,6 +77,9 @@ struct Worker<'a> {
     tally: Tally,
 }
 
+/// Interval between two looks of a paused worker.
+const PAUSED_PAUSE: Duration = Duration::from_millis(100);
+
 /// A batch that is ready, and the slot it belongs to.
 struct Prepared {
     claim: Claim,
@@ -89,6 +92,10 @@ impl Worker<'_> {
         while !self.context.is_stopping() {
             let prepared = match ahead.take() {
                 Some(prepared) => prepared,
+                None if self.is_paused() => {
+                    self.context.sleep(PAUSED_PAUSE);
+                    continue;
+                }
                 None => match self
                     .context
                     .board
@@ -111,6 +118,10 @@ impl Worker<'_> {
             ahead = self.fly(session, prepared)?;
         }
         Ok(())
+    }
+
+    fn is_paused(&self) -> bool {
+        self.stats.is_paused() && !self.context.is_draining()
     }
 
     fn prepare(&self, claim: Claim) -> Result<Option<Prepared>, Error> {
@@ -173,9 +184,10 @@ impl Worker<'_> {
             let applied = apply::apply(&mut session, &job).await;
             (session, job, applied)
         });
-        let ahead = board
-            .claim_ahead(claim.slot, next, self.config.batch_records_max)
-            .filter(|_| !self.context.is_stopping())
+        let may_prepare = !self.context.is_stopping() && !self.is_paused();
+        let ahead = may_prepare
+            .then(|| board.claim_ahead(claim.slot, next, self.config.batch_records_max))
+            .flatten()
             .map(|claim| self.prepare(claim))
             .transpose();
         let (session, job, applied) = match self.runtime.block_on(flight) {

@@ -136,6 +136,11 @@ pub(crate) struct HttpArgs {
     /// Show the page, and with it rows, to every user of this machine, not only to the one that runs bekk
     #[arg(long, env = "BEKK_HTTP_OPEN")]
     pub(crate) http_open: bool,
+
+    /// File with a token of 16 bytes or more. Whoever signs in with it may retry and discard dead letters and pause
+    /// the sink on the page, which only reads without this option
+    #[arg(long, value_name = "FILE", env = "BEKK_HTTP_TOKEN_FILE")]
+    pub(crate) http_token_file: Option<PathBuf>,
 }
 
 impl HttpArgs {

@@ -19,7 +19,7 @@ pub(crate) mod read;
 pub(crate) mod reference;
 pub(crate) mod replay;
 pub(crate) mod reread;
-mod retry;
+pub(crate) mod retry;
 mod salvage;
 mod serve;
 pub(crate) mod sink;
@@ -78,7 +78,7 @@ impl From<Outcome> for ExitCode {
 
 /// An argument that the command line's own check cannot refuse, such as a stream that is not configured.
 #[derive(Debug)]
-pub(crate) struct WrongUsage(String);
+pub(crate) struct WrongUsage(pub(crate) String);
 
 impl std::fmt::Display for WrongUsage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use bekk_ingest::{InFile, Reparser, TextForm};
 use bekk_log::{Client, Offset};
-use bekk_sink::{Letter, LetterText, Mended, Retried};
+use bekk_sink::{ConnectOptions, Letter, LetterFilter, LetterText, Mended, Retried};
 use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Stream};
 use serde::Serialize;
 
@@ -21,10 +21,10 @@ const READ_BYTES_MAX: usize = 1 << 20;
 
 /// What became of the letters that were tried again.
 #[derive(Default, Serialize)]
-struct Tally {
-    retried: u64,
-    superseded: u64,
-    open: u64,
+pub(crate) struct Tally {
+    pub(crate) retried: u64,
+    pub(crate) superseded: u64,
+    pub(crate) open: u64,
     /// Why letters stay open, by their numbers.
     reasons: BTreeMap<i64, String>,
 }
@@ -33,39 +33,17 @@ pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -
     let database = context.database(&args.postgres)?;
     let filter = chosen(context, &database.options, &args.which, &args.filter)?;
     let log = context.open_log(&args.log)?;
-    let files = Files::read(&log)?;
-    let mut tally = Tally::default();
-    for_each_page(&database.options, &filter, |letters| {
-        let mut parts: BTreeMap<(&str, &str), Vec<Letter>> = BTreeMap::new();
-        for letter in letters {
-            let part = parts.entry((&letter.group, &letter.stream)).or_default();
-            part.push(letter.clone());
-        }
-        for ((_, name), letters) in parts {
-            let Some(stream) = context.config.streams.iter().find(|s| s.name == name) else {
-                let why = format!("the configuration has no stream `{name}`");
-                for letter in &letters {
-                    tally.count(letter, &Retried::Open(why.clone()), screen);
-                }
-                continue;
-            };
-            let mut texts = Texts {
-                stream,
-                header: args.header.as_deref(),
-                files: &files,
-                reparser: None,
-            };
-            bekk_sink::retry_letters(
-                &database.options,
-                &log,
-                stream,
-                &letters,
-                &mut |text| texts.parse(&text),
-                &mut |letter, retried| tally.count(letter, retried, screen),
-            )?;
-        }
-        Ok(())
-    })?;
+    let tally = retry(
+        context,
+        &database.options,
+        &log,
+        (&filter, args.header.as_deref()),
+        &mut |letter, retried| {
+            if let Retried::Open(why) = retried {
+                screen.say(&format!("{} stays: {why}", letter.id));
+            }
+        },
+    )?;
     log.close()?;
     if args.output.json {
         print_json(&tally)?;
@@ -83,14 +61,65 @@ pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -
     })
 }
 
+/// Tries the open letters that a filter leaves once more, under a header if one is named.
+///
+/// # Errors
+/// If the log or PostgreSQL cannot be asked; the letters that were retried until then are resolved.
+pub(crate) fn retry(
+    context: &Context,
+    postgres: &ConnectOptions,
+    log: &Client,
+    (filter, header): (&LetterFilter, Option<&str>),
+    report: &mut dyn FnMut(&Letter, &Retried),
+) -> Result<Tally> {
+    let files = Files::read(log)?;
+    let mut tally = Tally::default();
+    for_each_page(postgres, filter, |letters| {
+        let mut parts: BTreeMap<(&str, &str), Vec<Letter>> = BTreeMap::new();
+        for letter in letters {
+            let part = parts.entry((&letter.group, &letter.stream)).or_default();
+            part.push(letter.clone());
+        }
+        for ((_, name), letters) in parts {
+            let Some(stream) = context.config.streams.iter().find(|s| s.name == name) else {
+                let why = format!("the configuration has no stream `{name}`");
+                for letter in &letters {
+                    let open = Retried::Open(why.clone());
+                    tally.count(letter, &open);
+                    report(letter, &open);
+                }
+                continue;
+            };
+            let mut texts = Texts {
+                stream,
+                header,
+                files: &files,
+                reparser: None,
+            };
+            bekk_sink::retry_letters(
+                postgres,
+                log,
+                stream,
+                &letters,
+                &mut |text| texts.parse(&text),
+                &mut |letter, retried| {
+                    tally.count(letter, retried);
+                    report(letter, retried);
+                },
+            )?;
+        }
+        Ok(())
+    })?;
+    Ok(tally)
+}
+
 impl Tally {
-    fn count(&mut self, letter: &Letter, retried: &Retried, screen: &Screen) {
+    fn count(&mut self, letter: &Letter, retried: &Retried) {
         match retried {
             Retried::Landed => self.retried += 1,
             Retried::Superseded => self.superseded += 1,
             Retried::Open(why) => {
                 self.open += 1;
-                screen.say(&format!("{} stays: {why}", letter.id));
                 self.reasons.insert(letter.id, why.clone());
             }
         }

@@ -12,12 +12,13 @@ use anyhow::{Context as _, Result, bail};
 use bekk_log::{Client, Credentials, ServeConfig, Server, TlsConfig};
 
 use super::{Outcome, up};
-use crate::args::{LogServe, ServeArgs};
+use crate::args::{Global, LogServe, ServeArgs};
 use crate::context::Context;
 use crate::environment;
 use crate::http::Http;
 use crate::log_place::Run;
 use crate::observe::Observer;
+use crate::reload;
 use crate::screen::Screen;
 use crate::secrets;
 use crate::service::Service;
@@ -26,18 +27,18 @@ use crate::signals;
 /// How often it is looked whether to end.
 const TICK: Duration = Duration::from_millis(50);
 
-pub(crate) fn run(context: &Arc<Context>, args: &LogServe, screen: &Screen) -> Result<Outcome> {
+pub(crate) fn run(
+    global: &Global,
+    context: &Arc<Context>,
+    args: &LogServe,
+    screen: &Screen,
+) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
+    reload::watch(global, context, &stop, screen)?;
     let service = Arc::<Service>::default();
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, context, place.clone(), "log"));
-    let _http = Http::start(
-        args.http.http,
-        args.http.http_open,
-        "log serve",
-        observe,
-        screen,
-    )?;
+    let _http = Http::start(args.http.http, &args.http, "log serve", observe, screen)?;
     let run = Run {
         screen,
         service: &service,

@@ -17,6 +17,7 @@ use crate::http::Http;
 use crate::log_place::{LogPlace, Run};
 use crate::observe::Observer;
 use crate::pipeline::{Counts, Pipeline};
+use crate::reload;
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals::{self, TimeLimit};
@@ -25,13 +26,16 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let stop = signals::stop_flag().context("listen for signals")?;
     let limit = TimeLimit::start(args.once.timeout, &stop);
     let context = Arc::new(Context::load(global)?);
+    if !args.once.once {
+        reload::watch(global, &context, &stop, screen)?;
+    }
     let service = Arc::<Service>::default();
     service.awaits_postgres();
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "up"));
     let _http = Http::start(
         args.http.unless(args.once.once),
-        args.http.http_open,
+        &args.http,
         "up",
         observe,
         screen,

@@ -1,5 +1,6 @@
 //! What a running command tells over HTTP: whether it is alive, whether it makes progress, its metrics.
 
+mod actions;
 mod doors;
 mod exposition;
 mod guard;
@@ -19,8 +20,10 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::probe::ask;
 
+use crate::args::HttpArgs;
 use crate::observe::{Observer, Sampler};
 use crate::screen::Screen;
+use actions::Actions;
 use doors::{Caller, Doors};
 use page::Site;
 
@@ -60,7 +63,7 @@ impl Http {
     /// If the address cannot be had for another reason than that its port is taken.
     pub(crate) fn start(
         at: HttpAt,
-        is_open: bool,
+        args: &HttpArgs,
         command: &'static str,
         observe: impl FnOnce() -> Result<Observer>,
         screen: &Screen,
@@ -79,9 +82,10 @@ impl Http {
             .build()
             .context("start to answer HTTP")?;
         guard::warn_of(address);
-        let site = Site::new(observe()?, command, address);
+        let actions = args.http_token_file.as_deref().map(Actions::read);
+        let site = Site::new(observe()?, command, address, actions.transpose()?);
         runtime.spawn(keep_history(Arc::clone(&site)));
-        let router = router::router(site, is_open);
+        let router = router::router(site, args.http_open);
         let listener = {
             let _in_runtime = runtime.enter();
             tokio::net::TcpListener::from_std(listener).context("start to answer HTTP")?

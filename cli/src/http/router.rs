@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::guard::{guard, only_own};
 use super::metrics;
 use super::page::{self, Site};
 use crate::service::Service;
 
+/// Longest form that is read, in bytes.
+const BODY_LEN_MAX: usize = 4096;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 /// The version of the text format that Prometheus asks for.
@@ -24,7 +26,11 @@ pub(super) fn router(site: Arc<Site>, is_open: bool) -> Router {
     let service = Arc::clone(site.observer().service());
     let views = Router::new();
     let views = page::paths().fold(views, |views, path| views.route(path, get(page::view)));
-    let views = views.route("/events", get(page::events));
+    let views = views
+        .route("/events", get(page::events))
+        .route("/sign-in", get(page::sign_in_form).post(page::sign_in))
+        .route("/act", post(page::act))
+        .layer(DefaultBodyLimit::max(BODY_LEN_MAX));
     let views = match is_open {
         true => views,
         false => views.layer(middleware::from_fn(only_own)),

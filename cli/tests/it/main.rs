@@ -23,6 +23,7 @@ mod monitoring;
 mod offsets;
 mod once;
 mod page;
+mod page_actions;
 mod recipes;
 mod reference;
 mod replay;

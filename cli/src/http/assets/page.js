@@ -59,6 +59,8 @@ function say() {
 }
 
 function follow() {
+  // The form to sign in has nothing that changes.
+  if (!document.getElementById("health")) return;
   const query = new URLSearchParams(location.search);
   query.set("view", location.pathname);
   source = new EventSource(`/events?${query}`);
@@ -106,4 +108,4 @@ document.addEventListener("keydown", (event) => {
 
 follow();
 ages();
-setInterval(() => { ages(); say(); }, 1000);
+setInterval(() => { ages(); if (source) say(); }, 1000);

@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::Section;
+use super::act::buttons;
 use super::layout::{nothing, tag};
 use super::streams::unaccounted;
+use super::{Section, Site};
 use crate::observe::{GroupTotals, Snapshot};
 use crate::positions::{Line, shown_owner};
 use crate::screen::{grouped, plural};
 use crate::units::duration;
 
-pub(super) fn sections(snapshot: &Snapshot) -> Vec<Section> {
-    vec![Section::new("groups", groups(snapshot))]
+pub(super) fn sections(site: &Site, snapshot: &Snapshot) -> Vec<Section> {
+    vec![Section::new("groups", groups(site, snapshot))]
 }
 
-fn groups(snapshot: &Snapshot) -> Markup {
+fn groups(site: &Site, snapshot: &Snapshot) -> Markup {
     let mut groups: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
     for line in &snapshot.status.groups {
         groups.entry(&line.group).or_default().push(line);
@@ -30,12 +31,14 @@ fn groups(snapshot: &Snapshot) -> Markup {
         });
     }
     html! {
-        @for (name, lines) in groups { (group(snapshot, name, &lines)) }
+        @for (name, lines) in groups { (group(site, snapshot, (name, &lines))) }
     }
 }
 
-fn group(snapshot: &Snapshot, name: &str, lines: &[&Line]) -> Markup {
+fn group(site: &Site, snapshot: &Snapshot, (name, lines): (&str, &[&Line])) -> Markup {
     let totals = GroupTotals::of(lines.iter().copied());
+    let sink = site.observer.service().parts().sink;
+    let is_paused = sink.is_some_and(|sink| sink.stats.is_paused());
     let is_here = snapshot.has_sink && snapshot.flow.group == name;
     html! {
         section .group {
@@ -43,7 +46,11 @@ fn group(snapshot: &Snapshot, name: &str, lines: &[&Line]) -> Markup {
                 h2 { (name) }
                 @if totals.held == 0 { (tag("warn", "no sink runs")) }
                 @else { (tag("flow", &format!("{} of {} partitions held", totals.held, totals.partitions))) }
-                @if is_here { (tag("", "a sink in this process")) }
+                @if is_here {
+                    (tag("", "a sink in this process"))
+                    @if is_paused { (tag("warn", "paused")) (buttons(site, &[], &[("resume", "Resume")])) }
+                    @else { (buttons(site, &[], &[("pause", "Pause")])) }
+                }
                 @if lines.iter().any(|line| line.is_of_other_log) { (tag("bad", "belongs to a different log")) }
                 span .note.right {
                     (grouped(totals.rows)) " " (plural(totals.rows, "row")) " + " (grouped(totals.superseded)) " superseded + "

@@ -59,6 +59,9 @@ pub(super) fn document(
 /// The id of the badge beside the dead letters' link.
 const BADGE: &str = "badge";
 
+/// Number of sections that every view has.
+pub(super) const HEAD: usize = 2;
+
 /// The sections that every view has.
 pub(super) fn sections(snapshot: &Snapshot) -> Vec<Section> {
     vec![
@@ -119,7 +122,7 @@ fn footer(site: &Site) -> Markup {
     html! {
         footer {
             "bekk " (env!("CARGO_PKG_VERSION")) " · served by " code { "bekk " (site.command) }
-            " (pid " (std::process::id()) ") · read-only · "
+            " (pid " (std::process::id()) ") · " (super::act::rights(site.actions.as_ref())) " · "
             a href="/metrics" { "metrics" } " · " a href="/readyz" { "readiness" } (history)
         }
     }

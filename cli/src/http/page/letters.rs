@@ -9,6 +9,7 @@ use std::path::Path;
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use maud::{Markup, html};
 
+use super::act::buttons;
 use super::layout::{command, nothing};
 use super::view::View;
 use super::{Section, Site};
@@ -36,12 +37,12 @@ struct Page {
 
 pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Section> {
     vec![
-        Section::new("counts", counts(view, snapshot)),
+        Section::new("counts", counts(site, view, snapshot)),
         Section::new("letters", letters(site, view, snapshot)),
     ]
 }
 
-fn counts(view: &View, snapshot: &Snapshot) -> Markup {
+fn counts(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     let mut streams: BTreeMap<&str, u64> = BTreeMap::new();
     for count in &snapshot.status.dead_letters {
@@ -79,6 +80,8 @@ fn counts(view: &View, snapshot: &Snapshot) -> Markup {
                 "After you have fixed the configuration, the table or the text: " (command("bekk dead-letters retry --all"))
                 " To set them aside: " (command("bekk dead-letters discard ID"))
             }
+            @let shown = [("id", "all"), ("reason", view.text("reason")), ("stream", view.text("stream"))];
+            (buttons(site, &shown, &[("retry", "Retry all of these")]))
         }
     }
 }
@@ -106,7 +109,7 @@ fn letters(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
     let mut marker = Marker::new(site.observer.context(), site.observer.file_list());
     let last = letters.last().map(|letter| letter.id.to_string());
     html! {
-        ol .card.letters { @for letter in &letters { (one(letter, &marker.mark(letter))) } }
+        ol .card.letters { @for letter in &letters { (one(site, letter, &marker.mark(letter))) } }
         @if letters.len() == PAGE_LEN as usize || !view.text("before").is_empty() {
             nav .pager aria-label="Pages" {
                 @if !view.text("before").is_empty() { a href=(view.link(&[("before", "")])) { "← Newest" } }
@@ -118,7 +121,7 @@ fn letters(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
     }
 }
 
-fn one(letter: &Letter, marked: &Marked) -> Markup {
+fn one(site: &Site, letter: &Letter, marked: &Marked) -> Markup {
     let level = if letter.reason == "refused" {
         "warn"
     } else {
@@ -141,7 +144,10 @@ fn one(letter: &Letter, marked: &Marked) -> Markup {
             }
             pre .raw { code { (marked.before) @if let Some(field) = &marked.field { mark { (field) } } (marked.after) } }
             @if let Some(detail) = letter.detail.as_deref().filter(|detail| !detail.is_empty()) { p .sub { (detail) } }
-            p .letter-act { (command(&format!("bekk dead-letters retry {}", letter.id))) }
+            div .letter-act {
+                (command(&format!("bekk dead-letters retry {}", letter.id)))
+                (buttons(site, &[("id", &letter.id.to_string())], &[("retry", "Retry"), ("discard", "Discard")]))
+            }
         }
     }
 }

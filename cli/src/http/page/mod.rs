@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** every text goes through maud's escaping; nothing here is marked as escaped already.
 
+mod act;
 mod assets;
 mod chart;
 mod config;
@@ -28,9 +29,11 @@ use axum::response::{IntoResponse, Response};
 use maud::Markup;
 use tokio::sync::Semaphore;
 
+pub(super) use act::{act, sign_in, sign_in_form};
 pub(super) use assets::{icon, script, style};
 pub(super) use events::events;
 
+use crate::http::actions::Actions;
 use crate::observe::{Observer, Snapshot};
 use view::{Kind, Parameters, View};
 
@@ -50,6 +53,8 @@ pub(crate) struct Site {
     viewers: Semaphore,
     rendered: Mutex<Rendered>,
     letters: Mutex<letters::Kept>,
+    /// What the page may change; `None` if it only reads.
+    actions: Option<Actions>,
 }
 
 /// The sections of views of one snapshot.
@@ -106,7 +111,12 @@ pub(super) fn paths() -> impl Iterator<Item = &'static str> {
 }
 
 impl Site {
-    pub(crate) fn new(observer: Observer, command: &'static str, address: SocketAddr) -> Arc<Self> {
+    pub(crate) fn new(
+        observer: Observer,
+        command: &'static str,
+        address: SocketAddr,
+        actions: Option<Actions>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             observer,
             command,
@@ -114,6 +124,7 @@ impl Site {
             viewers: Semaphore::new(VIEWERS_MAX),
             rendered: Mutex::default(),
             letters: Mutex::default(),
+            actions,
         })
     }
 
@@ -141,7 +152,7 @@ impl Site {
             Kind::Files => files::sections(self, view),
             Kind::Log => log::sections(self, view, &snapshot),
             Kind::Config => config::sections(self),
-            Kind::Groups => groups::sections(&snapshot),
+            Kind::Groups => groups::sections(self, &snapshot),
             Kind::DeadLetters => letters::sections(self, view, &snapshot),
         });
         let sections = Arc::new(sections);
@@ -175,6 +186,10 @@ pub(super) async fn view(
             _ => None,
         };
         sections.extend(once.as_ref());
+        let said = act::said(&site, &view);
+        if let Some(said) = &said {
+            sections.insert(layout::HEAD, said);
+        }
         layout::document(&site, &view, &snapshot, &sections).into_string()
     });
     match made.await {

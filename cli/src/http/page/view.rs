@@ -7,7 +7,7 @@ use crate::observe::Span;
 /// Longest text of a parameter; more is cut off.
 const TEXT_MAX: usize = 200;
 /// The parameters that views have.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "span",
     "q",
     "state",
@@ -20,6 +20,7 @@ const NAMES: [&str; 12] = [
     "from",
     "key",
     "resolved",
+    "said",
 ];
 
 /// What a page shows.

@@ -1,0 +1,283 @@
+//! Signing in, and the changes that whoever has signed in may make.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bekk_sink::{LetterFilter, Retried};
+use maud::{Markup, html};
+
+use super::view::{Kind, Parameters, View};
+use super::{Section, Site, layout};
+use crate::commands::retry::{self, Tally};
+use crate::http::actions::{Actions, Proof, is_same_origin};
+use crate::screen::{grouped, plural};
+
+/// Pause after a wrong token.
+const WRONG_TOKEN_PAUSE: Duration = Duration::from_millis(500);
+/// Number of letters whose reasons to stay open are shown.
+const SHOWN_MAX: usize = 5;
+
+/// The form that asks for the token.
+pub(crate) async fn sign_in_form(State(site): State<Arc<Site>>) -> Response {
+    page(site, StatusCode::OK, None).await
+}
+
+/// Takes the token, and begins a session.
+pub(crate) async fn sign_in(
+    State(site): State<Arc<Site>>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let Some(actions) = &site.actions else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if !is_same_origin(&headers) {
+        return foreign();
+    }
+    let given = fields(&body);
+    if !actions.is_token(given.get("token").map_or("", String::as_str)) {
+        tokio::time::sleep(WRONG_TOKEN_PAUSE).await;
+        return page(
+            Arc::clone(&site),
+            StatusCode::FORBIDDEN,
+            Some("This is not the token."),
+        )
+        .await;
+    }
+    let cookie = format!(
+        "{}={}; Path=/; HttpOnly; SameSite=Strict",
+        site.cookie(),
+        actions.begin_session()
+    );
+    let to = [
+        (header::SET_COOKIE, cookie),
+        (header::LOCATION, "/".to_owned()),
+    ];
+    (StatusCode::SEE_OTHER, to).into_response()
+}
+
+/// Makes a change.
+pub(crate) async fn act(
+    State(site): State<Arc<Site>>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let Some(actions) = &site.actions else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let Some(proof) = actions.proof(&headers, &site.cookie()) else {
+        // A browser without a session is asked for the token; any other client is told what is missing.
+        return match is_same_origin(&headers) {
+            true => see("/sign-in"),
+            false => foreign(),
+        };
+    };
+    let given = fields(&body);
+    let back = match given.get("act").map(String::as_str) {
+        Some("pause" | "resume") => Kind::Groups,
+        _ => Kind::DeadLetters,
+    };
+    let acting = Arc::clone(&site);
+    let done = tokio::task::spawn_blocking(move || perform(&acting, &given)).await;
+    let (status, text) = match done {
+        Ok(Ok(text)) => (StatusCode::OK, text),
+        Ok(Err(error)) => (
+            StatusCode::CONFLICT,
+            format!("Nothing was changed: {error:#}"),
+        ),
+        Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    };
+    tracing::info!(result = text, "changed from the page");
+    match proof {
+        Proof::Token => (status, format!("{text}\n")).into_response(),
+        Proof::Session => see(&format!("{}?said={}", back.path(), actions.keep(text))),
+    }
+}
+
+fn see(place: &str) -> Response {
+    (
+        StatusCode::SEE_OTHER,
+        [(header::LOCATION, place.to_owned())],
+    )
+        .into_response()
+}
+
+fn foreign() -> Response {
+    let text = "this page can be changed only from itself, or with the header `Authorization: Bearer TOKEN`, the token \
+                of --http-token-file\n";
+    (StatusCode::FORBIDDEN, text).into_response()
+}
+
+/// The fields of a form, as a browser sends them.
+fn fields(body: &str) -> Parameters {
+    let uri = format!("/?{body}").parse::<Uri>().ok();
+    let given = uri.and_then(|uri| Query::<Parameters>::try_from_uri(&uri).ok());
+    given.map(|Query(fields)| fields).unwrap_or_default()
+}
+
+fn perform(site: &Site, given: &Parameters) -> Result<String> {
+    let field = |name: &str| given.get(name).map_or("", String::as_str);
+    match field("act") {
+        act @ ("pause" | "resume") => {
+            let sink = site.observer.service().parts().sink;
+            let sink = sink.ok_or_else(|| anyhow!("no sink runs in this process"))?;
+            sink.stats.set_paused(act == "pause");
+            Ok(match act {
+                "pause" => "The sink is paused: records wait in the log until you resume it, or bekk starts again.",
+                _ => "The sink continues.",
+            }
+            .to_owned())
+        }
+        "retry" => retry(site, &filter(given)?),
+        "discard" => {
+            let filter = filter(given)?;
+            let options = site.observer.postgres();
+            let options = options.ok_or_else(|| anyhow!("no PostgreSQL is known here"))?;
+            let count = bekk_sink::discard_letters(&options, &filter)?;
+            let noun = plural(count, "dead letter");
+            Ok(format!(
+                "{} {noun} discarded; the table keeps them.",
+                grouped(count)
+            ))
+        }
+        other => bail!("`{other}` is no action; retry, discard, pause and resume are"),
+    }
+}
+
+/// The letter that is named, or with `all` those of a stream and a reason.
+fn filter(given: &Parameters) -> Result<LetterFilter> {
+    let text = |name: &str| given.get(name).filter(|text| !text.is_empty()).cloned();
+    let ids = match given.get("id").map(String::as_str) {
+        Some("all") => None,
+        Some(id) => {
+            Some(vec![id.parse().map_err(|_| {
+                anyhow!("`{id}` is not the number of a dead letter")
+            })?])
+        }
+        None => bail!("name a dead letter: id=NUMBER, or id=all"),
+    };
+    Ok(LetterFilter {
+        ids,
+        stream: text("stream"),
+        reason: text("reason"),
+        ..LetterFilter::default()
+    })
+}
+
+fn retry(site: &Site, filter: &LetterFilter) -> Result<String> {
+    let options = site.observer.postgres();
+    let options = options.ok_or_else(|| anyhow!("no PostgreSQL is known here"))?;
+    let log = site
+        .observer
+        .client()
+        .ok_or_else(|| anyhow!("the log is not open"))?;
+    let context = site.observer.context();
+    let mut reasons = Vec::new();
+    let tally = retry::retry(
+        context,
+        &options,
+        &log,
+        (filter, None),
+        &mut |letter, retried| {
+            if let Retried::Open(why) = retried
+                && reasons.len() < SHOWN_MAX
+            {
+                reasons.push(format!("{} stays: {why}", letter.id));
+            }
+        },
+    )?;
+    let Tally {
+        retried,
+        superseded,
+        open,
+        ..
+    } = tally;
+    let mut text = format!(
+        "{} retried, {} superseded by a newer record, {} still open.",
+        grouped(retried),
+        grouped(superseded),
+        grouped(open)
+    );
+    for reason in reasons {
+        text.push_str(&format!(" {reason}."));
+    }
+    Ok(text)
+}
+
+/// What came of a change, on the page that the browser is sent to.
+pub(super) fn said(site: &Site, view: &View) -> Option<Section> {
+    let actions = site.actions.as_ref()?;
+    let text = actions.said(view.number("said")?)?;
+    Some(Section::new(
+        "said",
+        html! { div .health role="status" { p { (text) } } },
+    ))
+}
+
+/// Buttons, each of which does one thing to one subject.
+pub(super) fn buttons(site: &Site, fields: &[(&str, &str)], acts: &[(&str, &str)]) -> Markup {
+    html! {
+        @if site.actions.is_some() {
+            form .acts method="post" action="/act" {
+                @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
+                @for (act, title) in acts { button type="submit" name="act" value=(act) { (title) } }
+            }
+        }
+    }
+}
+
+async fn page(site: Arc<Site>, status: StatusCode, fault: Option<&'static str>) -> Response {
+    if site.actions.is_none() {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let form = html! {
+        h2 { "Sign in" }
+        @if let Some(fault) = fault { p .note role="alert" { (fault) } }
+        form .search method="post" action="/sign-in" {
+            label for="token" { "Token" }
+            input #token type="password" name="token" autocomplete="current-password" required autofocus;
+            button type="submit" { "Sign in" }
+        }
+        p .note { "The token is in the file that " code { "--http-token-file" } " names. With it you can retry and discard dead letters, and pause the sink." }
+    };
+    let made = tokio::task::spawn_blocking(move || {
+        let view = View::new(Kind::Overview, &Parameters::new());
+        let (snapshot, _) = site.sections(&view, super::PATIENCE);
+        let section = Section::new("sign-in", form);
+        layout::document(&site, &view, &snapshot, &[&section]).into_string()
+    });
+    match made.await {
+        Ok(html) => (
+            status,
+            [
+                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+                (header::CACHE_CONTROL, "no-store"),
+            ],
+            html,
+        )
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+impl Site {
+    /// The name of the session's cookie: browsers send those of every port of a host.
+    fn cookie(&self) -> String {
+        let port = self.address.rsplit(':').next().unwrap_or_default();
+        format!("bekk-{port}")
+    }
+}
+
+/// Whether the page can change something, for its foot.
+pub(super) fn rights(actions: Option<&Actions>) -> Markup {
+    html! {
+        @match actions {
+            Some(_) => a href="/sign-in" { "sign in to change something" },
+            None => "read-only",
+        }
+    }
+}
