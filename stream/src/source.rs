@@ -69,7 +69,7 @@ impl ColumnSource {
                 }
                 _ => {
                     return Err(format!(
-                        "`source` is `{}`, which is none of: file_name, file_path, file_modified_at, directory:NAME, line, \
+                        "`source` is `{}`, which is not one of: file_name, file_path, file_modified_at, directory:NAME, line, \
                          row_hash",
                         text.escape_debug()
                     ));
