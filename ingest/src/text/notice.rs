@@ -170,7 +170,7 @@ mod tests {
                 (code, Some(kind))
             );
         }
-        assert_eq!(NoticeKind::from_code(12), None);
+        assert_eq!(NoticeKind::from_code(13), None);
     }
 
     #[test]
