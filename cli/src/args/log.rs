@@ -20,7 +20,7 @@ pub(crate) enum Log {
     /// Copy the log to a Kafka cluster, and let ingest and sinks continue there
     Copy(LogCopy),
     /// Serve the log to Kafka clients, until stopped
-    Serve(LogServe),
+    Serve(Box<LogServe>),
 }
 
 /// Copy the log to a Kafka cluster, and let ingest and sinks continue there.
