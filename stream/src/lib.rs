@@ -32,7 +32,7 @@ pub use config::{
 };
 pub use decimal::Decimal;
 pub use dialect::{
-    CsvDialect, Encoding, HeaderMatch, HeaderRow, LineEnd, NulPolicy, UnknownPolicy,
+    CsvDialect, Encoding, HeaderMatch, HeaderRow, LineEnd, NulPolicy, Separator, UnknownPolicy,
 };
 pub use key::{KEY_SEPARATOR, key_text};
 pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};

@@ -300,9 +300,12 @@ pub(crate) struct Init {
 /// How a file is written, where that is not to be guessed.
 #[derive(Args)]
 pub(crate) struct FormArgs {
-    /// What stands between fields, one character; `tab` for a tab
-    #[arg(long, value_name = "CHAR", requires = "from")]
+    /// What stands between fields, one character or a few; `tab` for a tab, `\x01` for U+0001
+    #[arg(long, value_name = "TEXT", requires = "from")]
     pub(crate) delimiter: Option<String>,
+    /// What ends a record in place of a line end, one character or a few; `\x1e` for U+001E
+    #[arg(long, value_name = "TEXT", requires = "from")]
+    pub(crate) record_end: Option<String>,
     /// What stands around fields, one character; empty for nothing
     #[arg(long, value_name = "CHAR", requires = "from")]
     pub(crate) quote: Option<String>,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use bekk_stream::{Config, Encoding, SAMPLE_CONFIG};
+use bekk_stream::{Config, Encoding, SAMPLE_CONFIG, Separator};
 
 use super::{Outcome, print_result};
 use crate::args::{FormArgs, Init};
@@ -87,7 +87,8 @@ fn typed(args: &FormArgs) -> Result<Typed> {
         known.with_context(|| format!("--encoding: `{label}` is no encoding that is read here"))
     });
     Ok(Typed {
-        delimiter: character(&args.delimiter, "delimiter")?,
+        delimiter: separator(args.delimiter.as_deref(), "delimiter")?,
+        record_end: separator(args.record_end.as_deref(), "record-end")?,
         quote: match &args.quote {
             None => None,
             quote => Some(character(quote, "quote")?),
@@ -98,6 +99,29 @@ fn typed(args: &FormArgs) -> Result<Typed> {
         skip_lines: args.skip_lines,
         header: args.header,
     })
+}
+
+/// What was typed between fields or at the end of records: some characters, with `tab`, `\\t`, `\\n` and `\\x1e` for those
+/// that a shell does not take.
+fn separator(text: Option<&str>, flag: &str) -> Result<Option<Separator>> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let control = |digits: &str| {
+        let byte = u8::from_str_radix(digits, 16).ok()?;
+        byte.is_ascii().then(|| char::from(byte).to_string())
+    };
+    let meant = match text {
+        "tab" => "\t".to_owned(),
+        text => match text.strip_prefix("\\x").and_then(control) {
+            Some(control) => control,
+            None => text.replace("\\t", "\t").replace("\\n", "\n"),
+        },
+    };
+    let separator = Separator::new(meant.as_bytes());
+    let found =
+        separator.with_context(|| format!("--{flag}: `{text}` is not one to eight bytes"))?;
+    Ok(Some(found))
 }
 
 /// The file as the configuration names it: relative where it lies below the configuration's directory.

@@ -4,19 +4,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use bekk_ingest::{Head, head, sample};
-use bekk_stream::{CsvDialect, Encoding, HeaderRow, LineEnd};
+use bekk_stream::{CsvDialect, Encoding, HeaderRow, LineEnd, Separator};
 
 /// How much of the file the dialect is guessed from, in bytes.
 const HEAD_LEN: usize = 1 << 20;
 /// How many records are tried under each delimiter.
 const TRIED: usize = 300;
+/// What ASCII has for the end of a record.
+const RECORD_SEPARATOR: u8 = 0x1e;
 /// How many lines may stand before the header.
 const SKIPPED_MAX: usize = 50;
 
 /// What was typed: it is not guessed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Typed {
-    pub(crate) delimiter: Option<u8>,
+    pub(crate) delimiter: Option<Separator>,
+    pub(crate) record_end: Option<Separator>,
     pub(crate) quote: Option<Option<u8>>,
     pub(crate) escape: Option<u8>,
     pub(crate) comment: Option<u8>,
@@ -53,11 +56,19 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     guess.encoding(&head, typed);
     let text = text_of(&head.bytes, guess.dialect.encoding);
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-    if !text.contains(&b'\n') && text.trim_ascii_end().contains(&b'\r') {
+    if typed.record_end.is_some() {
+        guess.dialect.record_end = typed.record_end;
+    } else if text
+        .iter()
+        .find(|byte| matches!(**byte, b'\n' | RECORD_SEPARATOR))
+        == Some(&RECORD_SEPARATOR)
+    {
+        guess.dialect.record_end = Some(Separator::from(RECORD_SEPARATOR));
+    } else if !text.contains(&b'\n') && text.trim_ascii_end().contains(&b'\r') {
         guess.dialect.line_end = LineEnd::Cr;
     }
     let lines: Vec<&[u8]> = text
-        .split(|byte| *byte == guess.dialect.line_end.byte())
+        .split(|byte| *byte == guess.dialect.end().last())
         .take(TRIED)
         .map(<[u8]>::trim_ascii_end)
         .collect();
@@ -66,7 +77,8 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     let dialect = &mut guess.dialect;
     dialect.quote = typed.quote.unwrap_or(dialect.quote);
     dialect.escape = typed.escape;
-    let width = guess.delimiter(path, typed.delimiter.or(separator))?;
+    let separated = separator.map(Separator::from);
+    let width = guess.delimiter(path, typed.delimiter.or(separated))?;
     guess.quoting(path, typed)?;
     guess.preamble(&lines, width, separator.is_some(), typed);
     Ok(guess)
@@ -122,10 +134,10 @@ impl Guess {
     }
 
     /// Finds the delimiter that most records agree about; how many fields they have with it.
-    fn delimiter(&mut self, path: &Path, known: Option<u8>) -> Result<usize> {
+    fn delimiter(&mut self, path: &Path, known: Option<Separator>) -> Result<usize> {
         let candidates = match known {
             Some(known) => vec![known],
-            None => vec![b',', b';', b'\t', b'|'],
+            None => [b',', b';', b'\t', b'|'].map(Separator::from).to_vec(),
         };
         let mut best = None;
         for delimiter in candidates {
@@ -148,10 +160,13 @@ impl Guess {
         if width <= 1 && known.is_none() {
             (delimiter, width) = self.rarer_delimiter(path)?.unwrap_or((delimiter, width));
             if width > 1 {
-                let shown = char::from(delimiter).escape_default();
-                self.remarks
-                    .push(format!("the fields seem to be separated by `{shown}`"));
+                self.remarks.push(format!(
+                    "the fields seem to be separated by `{}`",
+                    delimiter.text().escape_default()
+                ));
             }
+        } else if known.is_none() {
+            (delimiter, width) = self.longer_delimiter(path, delimiter, width)?;
         }
         self.dialect.delimiter = delimiter;
         if width <= 1 {
@@ -164,8 +179,9 @@ impl Guess {
 
     /// A delimiter that few files have, if all records agree about it, and numbers or quotes say that it is one. R
     /// writes tables with blanks, Hive with U+0001.
-    fn rarer_delimiter(&self, path: &Path) -> Result<Option<(u8, usize)>> {
-        for delimiter in [0x01, 0x1f, b'~', b'^', b' '] {
+    fn rarer_delimiter(&self, path: &Path) -> Result<Option<(Separator, usize)>> {
+        for byte in [0x01, 0x1f, b'~', b'^', b' '] {
+            let delimiter = Separator::from(byte);
             let dialect = CsvDialect {
                 delimiter,
                 ..self.dialect.clone()
@@ -180,22 +196,57 @@ impl Guess {
             let is_even = widths.len() > 2 && widths[1..].iter().all(|other| *other == width);
             let is_headed = first == width || (first + 1 == width && width > 2);
             // Texts have blanks in them; a header in quotes says that these are none of a text.
-            let is_plausible = match delimiter {
-                b' ' => likely.first() == Some(&first),
-                _ => true,
-            };
             let fields = likely.iter().sum::<usize>();
-            if width > 1
-                && bad == 0
-                && is_even
-                && is_headed
-                && is_plausible
-                && fields * 3 > widths.len() * width
-            {
+            let is_third = fields * 3 > widths.len() * width;
+            let is_plausible = match byte {
+                b' ' => is_third && likely.first() == Some(&first),
+                0x01 | 0x1f => true,
+                _ => is_third,
+            };
+            if width > 1 && bad == 0 && is_even && is_headed && is_plausible {
+                let (delimiter, width) = self.longer_delimiter(path, delimiter, width)?;
                 return Ok(Some((delimiter, width)));
             }
         }
         Ok(None)
+    }
+
+    /// A delimiter of several characters of which one alone seemed to be it: then each record has as many of those as
+    /// the longer one leaves.
+    fn longer_delimiter(
+        &self,
+        path: &Path,
+        found: Separator,
+        width: usize,
+    ) -> Result<(Separator, usize)> {
+        let single = tried(path, &self.with_delimiter(found))?.widths;
+        for text in [
+            "||", "~|~", "|~|", "^|^", "|^|", "~~", "^^", ";;", "\t\t", "||~||",
+        ] {
+            let longer = Separator::new(text.as_bytes()).expect("it is short");
+            let times = text.bytes().filter(|byte| found == *byte).count();
+            if times == 0 {
+                continue;
+            }
+            let widths = tried(path, &self.with_delimiter(longer))?.widths;
+            // A header of names is enough where the records have the single character in their values.
+            let is_made = |(single, longer): (&usize, &usize)| single - 1 == (longer - 1) * times;
+            let is_made_of =
+                single.len() == widths.len() && single.iter().zip(&widths).all(is_made);
+            let is_named = single.iter().zip(&widths).next().is_some_and(is_made);
+            let is_even = widths.iter().all(|width| *width == widths[0]);
+            if (is_made_of || (is_named && is_even)) && most_common(&widths) > 1 {
+                return Ok((longer, most_common(&widths)));
+            }
+        }
+        Ok((found, width))
+    }
+
+    fn with_delimiter(&self, delimiter: Separator) -> CsvDialect {
+        CsvDialect {
+            delimiter,
+            ..self.dialect.clone()
+        }
     }
 
     /// Where quotes are wrong: whether blanks before them or escapes explain it.
@@ -256,9 +307,9 @@ impl Guess {
         let is_passed =
             |line: &[u8]| line.is_empty() || line.first().copied() == self.dialect.comment;
         let width_of = |line: &[u8]| self.width_of(line);
-        let first = lines
-            .iter()
-            .position(|line| !is_passed(line) && width_of(line) == width);
+        let first = lines.iter().position(|line| {
+            !is_passed(line) && (width_of(line) == width || self.names_more(line, width))
+        });
         let begin = usize::from(has_separator);
         let before = |end: usize| {
             lines[begin.min(end)..end]
@@ -273,7 +324,7 @@ impl Guess {
                 let narrow = is_narrow.map(|at| lines[begin + at]);
                 // A header without the field that a delimiter at the end of each record makes.
                 if narrow.is_some_and(|line| width_of(line) + 1 == width)
-                    && lines[first].ends_with(&[self.dialect.delimiter])
+                    && lines[first].ends_with(self.dialect.delimiter.as_bytes())
                 {
                     self.dialect.trailing_delimiter = true;
                     return;
@@ -301,6 +352,14 @@ impl Guess {
         }
     }
 
+    /// Whether a line is a header of more fields than most records have: nothing but names.
+    fn names_more(&self, line: &[u8], width: usize) -> bool {
+        let (text, delimiter) = (String::from_utf8_lossy(line), self.dialect.delimiter.text());
+        let mut names = text.split(delimiter.as_str()).map(str::trim);
+        self.width_of(line) > width
+            && names.all(|name| !name.is_empty() && name.parse::<f64>().is_err())
+    }
+
     /// The names of a header that names all fields but the first.
     fn names_beside(&self, line: &[u8], width: usize) -> Option<Vec<String>> {
         if self.width_of(line) + 1 != width {
@@ -309,7 +368,7 @@ impl Guess {
         let text = std::str::from_utf8(line).ok()?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let names: Vec<String> = text
-            .split(char::from(self.dialect.delimiter))
+            .split(self.dialect.delimiter.text().as_str())
             .map(|name| name.trim_matches('"').to_owned())
             .collect();
         let is_name = |name: &String| {
@@ -323,12 +382,15 @@ impl Guess {
     }
 
     fn width_of(&self, line: &[u8]) -> usize {
-        let mut quoted = false;
-        let delimiters = line.iter().filter(|byte| {
-            quoted ^= Some(**byte) == self.dialect.quote;
-            !quoted && **byte == self.dialect.delimiter
-        });
-        1 + delimiters.count()
+        let delimiter = self.dialect.delimiter.as_bytes();
+        let (mut quoted, mut width, mut at) = (false, 1, 0);
+        while at < line.len() {
+            quoted ^= Some(line[at]) == self.dialect.quote;
+            let is_delimiter = !quoted && line[at..].starts_with(delimiter);
+            width += usize::from(is_delimiter);
+            at += if is_delimiter { delimiter.len() } else { 1 };
+        }
+        width
     }
 }
 

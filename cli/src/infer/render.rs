@@ -134,7 +134,7 @@ fn push_dialect(text: &mut String, inferred: &Inferred) {
     let mut settings = Vec::new();
     let character = |byte: u8| quoted(&char::from(byte).to_string());
     if dialect.delimiter != plain.delimiter {
-        settings.push(format!("delimiter = {}", character(dialect.delimiter)));
+        settings.push(format!("delimiter = {}", quoted(&dialect.delimiter.text())));
     }
     if dialect.quote != plain.quote {
         let quote = dialect.quote.map_or_else(|| quoted(""), character);
@@ -159,6 +159,9 @@ fn push_dialect(text: &mut String, inferred: &Inferred) {
             let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
             settings.push(format!("header = [{}]", names.join(", ")));
         }
+    }
+    if let Some(end) = dialect.record_end {
+        settings.push(format!("record_end = {}", quoted(&end.text())));
     }
     if dialect.line_end != plain.line_end {
         settings.push("line_end = \"cr\"".to_owned());

@@ -298,7 +298,7 @@ fn tables_of_r_have_a_name_more_than_their_header() {
     let (stream, text) = stream_of("\"a\" \"b\"\n1 2\n3 4\n");
     assert_eq!(
         (stream.csv.delimiter, stream.columns.len()),
-        (b' ', 2),
+        (b' '.into(), 2),
         "{text}"
     );
     for rows in [
@@ -343,4 +343,35 @@ fn files_of_other_forms_are_named() {
     std::fs::write(&path, b"\x00\x05\x16\x07\x00\x02").unwrap();
     let error = config_text(&path, "a", "a.csv", &Typed::default()).unwrap_err();
     assert!(error.to_string().contains("AppleDouble"), "{error}");
+}
+
+#[test]
+fn separators_of_several_characters_are_found() {
+    for (rows, delimiter, end) in [
+        ("id||name\n1||a\n2||b\n", "||", "\n"),
+        ("id~|~name\n1~|~a\n2~|~b\n", "~|~", "\n"),
+        ("id\u{1}name\n1\u{1}a\n2\u{1}b\n", "\u{1}", "\n"),
+        (
+            "id\u{1f}name\u{1e}1\u{1f}a\u{1e}2\u{1f}b\u{1e}",
+            "\u{1f}",
+            "\u{1e}",
+        ),
+        ("id|name\n1|a\n2|b\n", "|", "\n"),
+        ("id||name||v\n1||a|b||2\n2||\"x||y\"||3\n", "||", "\n"),
+        ("id,name\u{1e}1,a\nb\u{1e}2,c\u{1e}", ",", "\u{1e}"),
+        ("id|x|name\n1||a\n2||b\n", "|", "\n"),
+    ] {
+        let (stream, text) = stream_of(rows);
+        let found = (stream.csv.delimiter.text(), stream.csv.end().text());
+        assert_eq!(found, (delimiter.to_owned(), end.to_owned()), "{text}");
+        assert_eq!(stream.columns[0].name, "id", "{text}");
+    }
+}
+
+#[test]
+fn a_header_of_more_fields_than_most_records_is_the_header() {
+    let (stream, text) =
+        stream_of("day,cpi,low,high\n1,2.5,1.5,3.5\n2,2.5,1.5\n3,2.5,1.5\n4,2.5,1.5\n");
+    assert_eq!(stream.csv.skip_lines, 0, "{text}");
+    assert_eq!(stream.columns.len(), 4, "{text}");
 }

@@ -4,9 +4,14 @@
 #![no_main]
 #![allow(dead_code)]
 
+#[path = "../../src/text/ends.rs"]
+mod ends;
 #[path = "../../src/text/property.rs"]
 mod property;
 #[path = "../../src/text/split.rs"]
 mod split;
 
-libfuzzer_sys::fuzz_target!(|content: &[u8]| property::check(content));
+libfuzzer_sys::fuzz_target!(|content: &[u8]| {
+    property::check(content);
+    property::check_separators(content);
+});

@@ -10,6 +10,7 @@ use crate::text::coding::Coding;
 use crate::text::convert::RawRecord;
 use crate::text::cursor::{Cursor, find_coding};
 use crate::text::decode::Decoded;
+use crate::text::ends;
 use crate::text::preamble::{BOM, separator_of};
 use crate::text::split::{Span, Splitter};
 
@@ -143,25 +144,21 @@ impl<F: FnMut(&Sampled<'_>) -> bool> Sampler<'_, F> {
                 true => BOM.len(),
                 false => 0,
             };
-            let newline = memchr::memchr(self.dialect.line_end.byte(), &text[at..]);
-            if let Some(end) = newline.filter(|_| self.skip == 0)
+            let behind = ends::behind_first(self.dialect, &text[at..]);
+            if let Some(end) = behind.filter(|_| self.skip == 0)
                 && separator_of(&text[at..at + end]).is_some()
             {
-                at += end + 1;
+                at += end;
             }
         }
         self.is_begun = true;
         while at < text.len() {
             let rest = &text[at..];
-            let newline = self.dialect.line_end.byte();
-            let line_end = memchr::memchr(newline, rest).map(|end| end + 1);
-            let passed = match rest {
-                _ if self.skip > 0 => true,
-                [first, ..] if *first == newline => true,
-                [b'\r', b'\n', ..] => true,
-                [first, ..] => Some(*first) == self.dialect.comment,
-                [] => false,
-            };
+            let line_end = ends::behind_first(self.dialect, rest);
+            let is_comment =
+                self.dialect.comment.is_some() && rest.first().copied() == self.dialect.comment;
+            let passed =
+                self.skip > 0 || is_comment || ends::blank_len(self.dialect, rest).is_some();
             if passed {
                 match line_end {
                     Some(end) => at += end,

@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use bekk_stream::CsvDialect;
+
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
 use crate::file::evidence::{Verdict, verify};
@@ -147,7 +149,9 @@ impl Tracked {
         }
         let mut last = [b'\n'];
         source.read_full_at(&mut last, position - 1)?;
-        Ok(!matches!(last[0], b'\n' | b'\r' | 0))
+        let end = CsvDialect::from_text(&self.entry.dialect)
+            .map_or(b'\n', |dialect| dialect.end().last());
+        Ok(!matches!(last[0], b'\n' | b'\r' | 0) && last[0] != end)
     }
 
     /// Takes note of a file that has grown behind a record which was taken without its line end.

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use bekk_stream::{
     Column, ColumnSource, CsvDialect, Field, FileId, FirstSeen, Origin, REJECT_RAW_MAX, Reason,
-    Reject, RowHash, SchemaId, Stream, Value, ValueParser, encode_reject, encode_row, key_text,
-    partition_for,
+    Reject, RowHash, SchemaId, Separator, Stream, Value, ValueParser, encode_reject, encode_row,
+    key_text, partition_for,
 };
 
 use crate::Error;
 use crate::text::decode::Decoded;
+use crate::text::ends;
 use crate::text::header::Header;
 use crate::text::split::{QuoteFault, Span};
 
@@ -23,6 +24,7 @@ pub(crate) struct Converter {
     schema: SchemaId,
     partitions: u32,
     record_max: usize,
+    end: Separator,
     trailing_delimiter: bool,
     values: Vec<Value<'static>>,
     decoded: Decoded,
@@ -104,6 +106,7 @@ impl Converter {
             schema: stream.schema().id(),
             partitions,
             record_max: dialect.record_max,
+            end: dialect.end(),
             trailing_delimiter: dialect.trailing_delimiter,
             values: Vec::new(),
             decoded: Decoded::new(dialect),
@@ -164,7 +167,7 @@ impl Converter {
                 let raw = match record.bytes.len() > self.record_max {
                     // Length and hash of an over-long record are of all its bytes.
                     true => record.bytes,
-                    false => without_line_end(record.bytes),
+                    false => ends::without(self.end.as_bytes(), record.bytes),
                 };
                 let reject = Reject::new(raw, fault.reason, fault.column, fault.detail);
                 encode_reject(&mut self.payload, self.schema, &record.origin, &reject);
@@ -217,11 +220,6 @@ impl Converter {
             is_reject: true,
         }
     }
-}
-
-fn without_line_end(record: &[u8]) -> &[u8] {
-    let line = record.strip_suffix(b"\n").unwrap_or(record);
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 fn unclosed(field: Option<usize>) -> String {

@@ -6,6 +6,7 @@ pub(crate) mod coding;
 pub(crate) mod convert;
 pub(crate) mod cursor;
 pub(crate) mod decode;
+pub(crate) mod ends;
 pub(crate) mod format;
 pub(crate) mod header;
 pub(crate) mod inherit;

@@ -4,6 +4,7 @@ use bekk_stream::{Column, CsvDialect, HeaderRow, Stream};
 
 use crate::text::block::Block;
 use crate::text::decode::header_names;
+use crate::text::ends;
 use crate::text::format::Format;
 use crate::text::header::Header;
 use crate::text::split::Span;
@@ -21,8 +22,8 @@ pub(crate) fn take_header(
     let Some(mut at) = take_mark(dialect, block)? else {
         return Ok(None);
     };
-    let newline = dialect.line_end.byte();
-    let line_end = |at: usize| memchr::memchr(newline, &bytes[at..]).map(|end| at + end + 1);
+    let is_plain = dialect.end() == b'\n';
+    let line_end = |at: usize| ends::behind_first(dialect, &bytes[at..]).map(|end| at + end);
     for _ in 0..dialect.skip_lines {
         match line_end(at) {
             Some(end) => at = end,
@@ -33,7 +34,7 @@ pub(crate) fn take_header(
         && let Some(end) = line_end(at)
         && let Some(separator) = separator_of(&bytes[at..end])
     {
-        if separator != dialect.delimiter {
+        if dialect.delimiter != separator {
             return Err(format!(
                 "its first line says that `{}` stands between fields; set `delimiter` in `csv`, and put files of the \
                  other kind into a stream of their own",
@@ -48,11 +49,11 @@ pub(crate) fn take_header(
         return given_header(format.stream, dialect, at).map(Some);
     }
     loop {
-        match &bytes[at..] {
-            [] | [b'\r'] => return Ok(None),
-            [first, ..] if *first == newline => at += 1,
-            [b'\r', b'\n', ..] => at += 2,
-            [first, ..] if Some(*first) == dialect.comment => match line_end(at) {
+        let rest = &bytes[at..];
+        match (ends::blank_len(dialect, rest), rest) {
+            (Some(len), _) => at += len,
+            (None, [] | [b'\r']) => return Ok(None),
+            (None, [first, ..]) if Some(*first) == dialect.comment => match line_end(at) {
                 Some(end) => at = end,
                 None => return Ok(None),
             },
@@ -60,7 +61,7 @@ pub(crate) fn take_header(
         }
     }
     let Some(found) = format.splitter.split(&bytes[at..], block.last) else {
-        return match newline == b'\n' && has_bare_returns(&bytes[at..]) {
+        return match is_plain && has_bare_returns(&bytes[at..]) {
             true => Err(BARE_RETURNS.to_owned()),
             false => Ok(None),
         };
@@ -72,7 +73,7 @@ pub(crate) fn take_header(
         );
     }
     let record = &bytes[at..at + found.content];
-    if newline == b'\n' && !found.has_quotes && has_bare_returns(record) {
+    if is_plain && !found.has_quotes && has_bare_returns(record) {
         return Err(BARE_RETURNS.to_owned());
     }
     let spans = format.splitter.spans();
@@ -136,7 +137,7 @@ pub(crate) fn given_header(
     dialect: &CsvDialect,
     at: u64,
 ) -> Result<Header, String> {
-    let delimiter = char::from(dialect.delimiter).to_string();
+    let delimiter = dialect.delimiter.text();
     match &dialect.header {
         HeaderRow::Named(names) => {
             let raw = names.join(&delimiter);

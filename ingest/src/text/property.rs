@@ -3,9 +3,10 @@
 //!
 //! The fuzz target compiles this file and the splitter by themselves.
 
-use bekk_stream::CsvDialect;
+use bekk_stream::{CsvDialect, Separator};
 use csv::{ReaderBuilder, Terminator};
 
+use super::ends;
 use super::split::{EndFinder, Ended, Found, QuoteFault, Span, Splitter};
 
 /// A record: where it begins, what was found, and its fields.
@@ -47,6 +48,73 @@ pub(crate) fn check(content: &[u8]) {
     assert_eq!(start, content.len());
     if records.iter().all(|record| record.found.fault.is_none()) {
         check_against_csv(content, &records);
+    }
+}
+
+/// The same for dialects with separators of several characters, which the csv crate does not read: the records lie one
+/// behind the other, and without quotes they are what stands between record ends, and their fields between delimiters.
+///
+/// # Panics
+/// If the property does not hold.
+pub(crate) fn check_separators(content: &[u8]) {
+    let separator = |text: &str| Separator::new(text.as_bytes()).expect("it is short");
+    for (delimiter, end) in [
+        ("11", "\n"),
+        (",", "1,"),
+        (",,", "\r\n"),
+        (",\n", "1#"),
+        ("1,", "#"),
+    ] {
+        for quote in [None, Some(b'"').filter(|_| !delimiter.contains('"'))] {
+            let dialect = CsvDialect {
+                delimiter: separator(delimiter),
+                record_end: Some(separator(end)).filter(|_| end != "\n"),
+                quote,
+                ..CsvDialect::default()
+            };
+            check_in(&dialect, content);
+        }
+    }
+}
+
+fn check_in(dialect: &CsvDialect, content: &[u8]) {
+    let (delimiter, end) = (dialect.delimiter, dialect.end());
+    let (delimiter, end) = (delimiter.as_bytes(), end.as_bytes());
+    let mut splitter = Splitter::new(dialect);
+    let mut start = 0;
+    while start < content.len() {
+        let rest = &content[start..];
+        let found = splitter
+            .split(rest, true)
+            .expect("there is no more to come");
+        assert!(found.len > 0 && found.content <= found.len && found.len <= rest.len());
+        let spans = splitter.spans().to_vec();
+        if dialect.quote.is_none() {
+            let line = ends::find(end, rest).map_or(rest, |at| &rest[..at + end.len()]);
+            assert_eq!(found.len, line.len(), "{dialect:?} at {start}");
+            let text = ends::without(end, line);
+            let mut fields = Vec::new();
+            let mut from = 0;
+            while let Some(at) = ends::find(delimiter, &text[from..]) {
+                fields.push(&text[from..from + at]);
+                from += at + delimiter.len();
+            }
+            fields.push(&text[from..]);
+            let ours: Vec<_> = spans.iter().map(|span| span.of(rest)).collect();
+            assert_eq!(ours, fields, "{dialect:?} at {start}");
+        }
+        let mut steps = Splitter::new(dialect);
+        let in_steps =
+            (1..=rest.len()).find_map(|len| Some((steps.split(&rest[..len], false)?, len)));
+        if let Some((in_steps, len)) = in_steps {
+            assert_eq!(in_steps, found, "{dialect:?} at {start}");
+            // Whether a quote is closed may be known only later.
+            assert!(
+                len == found.len || found.fault.is_some(),
+                "{dialect:?} at {start}"
+            );
+        }
+        start += found.len;
     }
 }
 

@@ -15,6 +15,7 @@ use crate::text::block::Block;
 use crate::text::coding::Coding;
 use crate::text::convert::RawRecord;
 use crate::text::cursor::{Cursor, find_coding};
+use crate::text::ends;
 use crate::text::format::Format;
 use crate::text::header::Header;
 use crate::text::notice::{NoticeKind, letter_cut};
@@ -301,7 +302,8 @@ fn take_block(
                 };
                 cursor.set_header(header);
                 cursor.position += block.coding.file_len(&block.bytes[..block.at]) as u64;
-                cursor.line += count_newlines(&block.bytes[..block.at]);
+                let end = format.dialect.end();
+                cursor.line += ends::count(end.as_bytes(), &block.bytes[..block.at]);
             }
             Ok(None) if block.bytes.len() >= format.dialect.record_max + BLOCK_BYTES => {
                 return Outcome::Blocked(format!(
@@ -327,8 +329,8 @@ fn take_block(
             Taken::Yes => {}
             Taken::Incomplete => {
                 let rest = block.bytes.len() - block.at;
-                let newline = format.dialect.line_end.byte();
-                cursor.is_quote_open = memchr::memchr(newline, &block.bytes[block.at..]).is_some();
+                cursor.is_quote_open =
+                    ends::behind_first(&format.dialect, &block.bytes[block.at..]).is_some();
                 if rest > format.dialect.record_max && !block.ends_in_zeros {
                     begin_overlong(cursor, format, block);
                 }
@@ -386,8 +388,8 @@ fn take_record(
         false => format.splitter.split(rest, block.last),
         true => format.splitter.split_line(rest, block.last),
     };
-    let newline = format.dialect.line_end.byte();
-    let is_open = |found: &Found| found.len == rest.len() && rest.last() != Some(&newline);
+    let end = format.dialect.end();
+    let is_open = |found: &Found| found.len == rest.len() && !rest.ends_with(end.as_bytes());
     let may_be_filled =
         || block.coding == Coding::Bytes && cursor.hole_at != Some(start) && ends_in_zeros(rest);
     let Some(found) = found.filter(|found| !(is_open(found) && may_be_filled())) else {
@@ -463,23 +465,22 @@ fn take_non_record(
     block: &mut Block<'_>,
 ) -> Option<Taken> {
     let rest = &block.bytes[block.at..];
-    let len = match rest {
-        [first, ..] if *first == dialect.line_end.byte() => 1,
-        [b'\r', b'\n', ..] => 2,
-        [b'\r'] if block.last => 1,
-        [first, ..] if Some(*first) == dialect.comment || is_footer(dialect, rest) => {
-            match memchr::memchr(dialect.line_end.byte(), rest) {
-                Some(newline) => newline + 1,
-                None if block.last => rest.len(),
-                None => return Some(Taken::Incomplete),
-            }
-        }
+    let is_comment = dialect.comment.is_some() && rest.first().copied() == dialect.comment
+        || is_footer(dialect, rest);
+    let len = match (ends::blank_len(dialect, rest), rest) {
+        (Some(len), _) => len,
+        (None, [b'\r']) if block.last => 1,
+        (None, _) if is_comment => match ends::behind_first(dialect, rest) {
+            Some(end) => end,
+            None if block.last => rest.len(),
+            None => return Some(Taken::Incomplete),
+        },
         _ => return None,
     };
     if is_footer(dialect, rest) {
         cursor.note_passed();
     }
-    cursor.line += count_newlines(&rest[..len]);
+    cursor.line += ends::count(dialect.end().as_bytes(), &rest[..len]);
     advance(cursor, block, len);
     Some(Taken::Yes)
 }

@@ -5,8 +5,10 @@
 //! costs its first line only: what follows is split again. Bytes are not looked at otherwise: encoding and values
 //! are checked later.
 
-use bekk_stream::CsvDialect;
+use bekk_stream::{CsvDialect, Separator};
 use memchr::{memchr, memchr_iter, memchr2};
+
+use super::ends;
 
 /// Where a field lies within its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +68,8 @@ pub(crate) struct Splitter {
 /// What few dialects have: their records are split by the byte.
 #[derive(Debug, Clone, Copy)]
 struct Special {
-    newline: u8,
+    delimiter: Separator,
+    end: Separator,
     escape: Option<u8>,
     trim: bool,
 }
@@ -81,7 +84,8 @@ enum Next {
 impl Splitter {
     pub(crate) fn new(dialect: &CsvDialect) -> Self {
         Self {
-            delimiter: dialect.delimiter,
+            // Where it is longer, it is the special dialect's.
+            delimiter: dialect.delimiter.byte().unwrap_or(0),
             quote: dialect.quote,
             quoted_newlines: dialect.quoted_newlines,
             special: Special::of(dialect),
@@ -248,7 +252,7 @@ impl Splitter {
         match self.split_bytes(special, input, last) {
             Some(found) if found.fault.is_none() => Some(found),
             Some(found) => {
-                let newline = memchr(special.newline, input);
+                let newline = special.find_end(input);
                 match newline.is_none_or(|newline| newline >= found.content) {
                     true => Some(found),
                     false => self.split_special_line(special, input, last),
@@ -260,14 +264,16 @@ impl Splitter {
 
     fn split_special_line(&mut self, special: Special, input: &[u8], last: bool) -> Option<Found> {
         self.spans.clear();
-        let newline = memchr(special.newline, input);
+        let newline = special.find_end(input);
         if newline.is_none() && !last {
             return None;
         }
         let line = special.without_return(&input[..newline.unwrap_or(input.len())]);
         let found = self.split_bytes(special, line, true)?;
         Some(Found {
-            len: newline.map_or(input.len(), |newline| newline + 1),
+            len: newline.map_or(input.len(), |newline| {
+                newline + special.end.as_bytes().len()
+            }),
             lines: u64::from(newline.is_some()),
             ..found
         })
@@ -279,7 +285,7 @@ impl Splitter {
         let mut at = 0;
         loop {
             let field = self.spans.len();
-            let start = at + special.blanks(self.delimiter, &input[at..]);
+            let start = at + special.blanks(&input[at..]);
             if start == input.len() && !last {
                 return None;
             }
@@ -301,7 +307,7 @@ impl Splitter {
                     });
                 };
                 self.push(start + 1, close, true, escaped);
-                end = close + 1 + special.blanks(self.delimiter, &input[close + 1..]);
+                end = close + 1 + special.blanks(&input[close + 1..]);
             }
             let (next, text_end, escaped) = self.field_end(special, input, end, last)?;
             let text = &input[end..text_end];
@@ -345,16 +351,18 @@ impl Splitter {
         last: bool,
     ) -> Option<(Next, usize, bool)> {
         let mut escaped = false;
+        let (delimiter, end) = (special.delimiter.as_bytes(), special.end.as_bytes());
+        let (delimiter_first, end_first) = (delimiter[0], end[0]);
         while at < input.len() {
             let byte = input[at];
             if Some(byte) == special.escape {
                 escaped = true;
                 at += 2;
-            } else if byte == self.delimiter {
-                return Some((Next::Field(at + 1), at, escaped));
-            } else if byte == special.newline {
+            } else if byte == end_first && input[at..].starts_with(end) {
                 let content = special.without_return(&input[..at]).len();
-                return Some((Next::End(at + 1, content), content, escaped));
+                return Some((Next::End(at + end.len(), content), content, escaped));
+            } else if byte == delimiter_first && input[at..].starts_with(delimiter) {
+                return Some((Next::Field(at + delimiter.len()), at, escaped));
             } else {
                 at += 1;
             }
@@ -381,19 +389,30 @@ impl Splitter {
 impl Special {
     fn of(dialect: &CsvDialect) -> Option<Self> {
         let special = Self {
-            newline: dialect.line_end.byte(),
+            delimiter: dialect.delimiter,
+            end: dialect.end(),
             escape: dialect.escape,
             trim: dialect.trim,
         };
-        let is_plain = special.newline == b'\n' && special.escape.is_none() && !special.trim;
+        let is_plain = special.end == b'\n'
+            && special.delimiter.byte().is_some()
+            && special.escape.is_none()
+            && !special.trim;
         (!is_plain).then_some(special)
     }
 
+    /// Where the first record end lies.
+    fn find_end(&self, input: &[u8]) -> Option<usize> {
+        ends::find(self.end.as_bytes(), input)
+    }
+
     /// How many blanks bytes begin with that are passed over.
-    fn blanks(self, delimiter: u8, bytes: &[u8]) -> usize {
-        let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t') && **byte != delimiter;
+    fn blanks(self, bytes: &[u8]) -> usize {
+        let delimiter = self.delimiter.as_bytes();
+        let is_blank =
+            |at: &usize| matches!(bytes[*at], b' ' | b'\t') && !bytes[*at..].starts_with(delimiter);
         match self.trim {
-            true => bytes.iter().take_while(is_blank).count(),
+            true => (0..bytes.len()).take_while(is_blank).count(),
             false => 0,
         }
     }
@@ -419,14 +438,14 @@ impl Special {
     }
 
     fn without_return(self, line: &[u8]) -> &[u8] {
-        match self.newline {
-            b'\n' => without_cr(line),
-            _ => line,
+        match self.end == b'\n' {
+            true => without_cr(line),
+            false => line,
         }
     }
 
     fn count_lines(self, bytes: &[u8]) -> u64 {
-        memchr_iter(self.newline, bytes).count() as u64
+        ends::count(self.end.as_bytes(), bytes)
     }
 }
 
@@ -484,6 +503,9 @@ pub(crate) struct EndFinder {
     delimiter: u8,
     quote: Option<u8>,
     newline: u8,
+    /// A record end of several bytes, and what may be its beginning.
+    end: Option<Separator>,
+    tail: Vec<u8>,
     /// Whether it ends with its line, whatever its quotes.
     is_line: bool,
     place: Place,
@@ -518,10 +540,12 @@ impl EndFinder {
     pub(crate) fn new(dialect: &CsvDialect, is_line: bool) -> Self {
         let special = Special::of(dialect);
         Self {
-            delimiter: dialect.delimiter,
+            delimiter: dialect.delimiter.byte().unwrap_or(dialect.end().last()),
             // What is escaped is not looked at here: such a record ends with its line.
             quote: dialect.quote.filter(|_| special.is_none()),
-            newline: dialect.line_end.byte(),
+            newline: dialect.end().last(),
+            end: Some(dialect.end()).filter(|end| end.byte().is_none()),
+            tail: Vec::new(),
             is_line: is_line || !dialect.quoted_newlines,
             place: Place::FieldStart,
             lines: 0,
@@ -536,6 +560,9 @@ impl EndFinder {
 
     /// Takes the record's next bytes.
     pub(crate) fn feed(&mut self, input: &[u8]) -> Ended {
+        if let Some(end) = self.end {
+            return self.feed_to(end, input);
+        }
         let mut at = 0;
         while at < input.len() {
             match self.place {
@@ -601,6 +628,23 @@ impl EndFinder {
             }
         }
         self.not_yet()
+    }
+
+    /// As [`EndFinder::feed`], up to an end of several bytes, which may lie across two inputs.
+    fn feed_to(&mut self, end: Separator, input: &[u8]) -> Ended {
+        let end = end.as_bytes();
+        let before = self.tail.len();
+        let joined = [&self.tail[..], &input[..input.len().min(end.len())]].concat();
+        let across = ends::find(end, &joined).map(|at| at + end.len() - before);
+        let found = across.or_else(|| ends::find(end, input).map(|at| at + end.len()));
+        if let Some(found) = found {
+            self.lines += 1;
+            return Ended::At(found);
+        }
+        self.tail.extend_from_slice(input);
+        let kept = self.tail.len().saturating_sub(end.len() - 1);
+        self.tail.drain(..kept);
+        Ended::NotYet
     }
 
     fn not_yet(&self) -> Ended {

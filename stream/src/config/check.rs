@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Config, Fault};
-use crate::{ColumnSource, ColumnType, OnConflict, Stream, Value, ValueParser};
+use crate::{ColumnSource, ColumnType, LineEnd, OnConflict, Stream, Value, ValueParser};
 
 const PARTITIONS_MAX: u32 = 1024;
 /// PostgreSQL's own limit.
@@ -188,10 +188,23 @@ fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
             format!("`{}` is not one of: \".\", \",\"", char::from(csv.decimal)),
         ));
     }
-    let special = [Some(csv.delimiter), csv.quote, csv.comment, csv.escape];
+    let special = [csv.quote, csv.comment, csv.escape];
+    let separators = [Some(csv.delimiter), csv.record_end].into_iter().flatten();
+    let bytes = separators.flat_map(|separator| separator.as_bytes().to_vec());
+    let all: Vec<u8> = special.into_iter().flatten().chain(bytes).collect();
+    let is_unicode = csv.encoding.decoder().is_none();
+    if !is_unicode && !all.is_ascii() {
+        return Err(Fault::new(
+            format!("{place}.csv.delimiter"),
+            format!(
+                "a delimiter or record end that is not ASCII can be found in UTF-8 and UTF-16 only, not in {}",
+                csv.encoding.name()
+            ),
+        ));
+    }
     // In encodings such as Shift_JIS and GBK, bytes from 0x30 on can be the second of a character.
     const TRAILS_FROM: u8 = 0x30;
-    let clash = special.iter().flatten().find(|byte| **byte >= TRAILS_FROM);
+    let clash = all.iter().find(|byte| **byte >= TRAILS_FROM);
     if let Some(byte) = clash.filter(|_| csv.encoding.has_ascii_trails()) {
         return Err(Fault::new(
             format!("{place}.csv.encoding"),
@@ -204,13 +217,36 @@ fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
         ));
     }
     let mut seen = HashSet::new();
-    if !special.into_iter().flatten().all(|byte| seen.insert(byte)) {
+    let separator = csv.delimiter.as_bytes();
+    let differ = special.into_iter().flatten().all(|byte| seen.insert(byte))
+        && special.iter().flatten().all(|byte| separator[0] != *byte)
+        && csv.quote.is_none_or(|quote| !separator.contains(&quote));
+    if !differ {
         return Err(Fault::new(
             format!("{place}.csv"),
             "`delimiter`, `quote`, `comment` and `escape` must differ",
         ));
     }
-    if csv.decimal == csv.delimiter && csv.quote.is_none() {
+    if csv.record_end.is_some() && csv.line_end != LineEnd::Lf {
+        return Err(Fault::new(
+            format!("{place}.csv.record_end"),
+            "it takes the place of `line_end`; leave one of them out",
+        ));
+    }
+    let end = csv.end();
+    let is_within =
+        |inner: &[u8], outer: &[u8]| outer.windows(inner.len()).any(|part| part == inner);
+    let is_quote = |byte: &u8| csv.quote == Some(*byte) || csv.escape == Some(*byte);
+    if is_within(end.as_bytes(), separator)
+        || separator == end.as_bytes()
+        || end.as_bytes().iter().any(is_quote)
+    {
+        return Err(Fault::new(
+            format!("{place}.csv.record_end"),
+            "it cannot be told from `delimiter`, `quote` or `escape`",
+        ));
+    }
+    if csv.delimiter == csv.decimal && csv.quote.is_none() {
         return Err(Fault::new(
             format!("{place}.csv"),
             "`decimal` and `delimiter` are one and there are no quotes",

@@ -89,11 +89,11 @@ fn every_option_of_another_stream_is_read() {
     assert_eq!(orders.table.schema.as_deref(), Some("sales"));
     assert_eq!(
         (
-            orders.csv.delimiter,
+            orders.csv.delimiter.byte(),
             orders.csv.decimal,
             orders.csv.skip_lines
         ),
-        (b';', b',', 2)
+        (Some(b';'), b',', 2)
     );
     assert_eq!(orders.columns[0].header, "Ordre-nr");
     assert_eq!(orders.columns[3].column_type, ColumnType::Timestamptz);
@@ -145,8 +145,21 @@ fn values_that_make_no_sense_are_errors() {
     fails(&with("indexes = [[\"nope\"]]"), "there is no column `nope`");
     fails(&with("retention = { age = \"7 weeks\" }"), "no duration");
     fails(
-        &with("csv = { delimiter = \";;\" }"),
-        "not one ASCII character",
+        &with("csv = { delimiter = \"too long a one\" }"),
+        "not one to 8 bytes",
+    );
+    fails(
+        &with("csv = { delimiter = \"¦¦\", encoding = \"latin1\" }"),
+        "in UTF-8 and UTF-16 only",
+    );
+    fails(&with("csv = { delimiter = \"|\\\"|\" }"), "must differ");
+    fails(
+        &with("csv = { delimiter = \"|\", record_end = \"|\" }"),
+        "cannot be told from",
+    );
+    fails(
+        &with("csv = { line_end = \"cr\", record_end = \"|\" }"),
+        "takes the place of",
     );
     fails(&with("csv = { delimiter = '\"' }"), "must differ");
     fails(

@@ -45,6 +45,7 @@ pub enum LineEnd {
 impl LineEnd {
     /// Its last byte.
     #[must_use]
+    #[inline]
     pub const fn byte(self) -> u8 {
         match self {
             Self::Lf => b'\n',

@@ -6,12 +6,14 @@
 
 mod choice;
 mod encoding;
+mod separator;
 mod setting;
 
 use std::collections::BTreeMap;
 
 pub use choice::{HeaderMatch, HeaderRow, LineEnd, NulPolicy, UnknownPolicy};
 pub use encoding::Encoding;
+pub use separator::Separator;
 use setting::Setting;
 
 /// Declares the dialect: a field, a default and a key of the configuration for each line. A key of `since 1` is
@@ -81,8 +83,8 @@ macro_rules! dialect {
 }
 
 dialect! {
-    /// Between fields; one ASCII byte.
-    since 1 delimiter: u8 = b',';
+    /// Between fields; one character or a few.
+    since 1 delimiter: Separator = Separator::from(b',');
     /// Around fields that hold delimiters, quotes or newlines; one ASCII byte, `None` for none.
     since 1 quote: Option<u8> = Some(b'"');
     /// The file's character encoding.
@@ -109,6 +111,8 @@ dialect! {
     since 2 trim: bool = false;
     /// What ends a line.
     since 2 line_end: LineEnd = LineEnd::Lf;
+    /// What ends a record in place of a line end; one character or a few.
+    since 2 record_end: Option<Separator> = None;
     /// Whether an empty field that a delimiter at the end of a record makes is passed over.
     since 2 trailing_delimiter: bool = false;
     /// Lines that begin with one of these texts are passed over wherever they stand, and reported: totals, footers.
@@ -117,6 +121,16 @@ dialect! {
     since 2 header: HeaderRow = HeaderRow::InFile;
     /// What is done with a header name that is a column's but for case and white space.
     since 2 header_match: HeaderMatch = HeaderMatch::Near;
+}
+
+impl CsvDialect {
+    /// What ends a record. Before a line feed there may be a carriage return.
+    #[must_use]
+    #[inline]
+    pub fn end(&self) -> Separator {
+        self.record_end
+            .unwrap_or_else(|| Separator::from(self.line_end.byte()))
+    }
 }
 
 #[cfg(test)]
@@ -138,7 +152,7 @@ mod tests {
             );
         };
         survives(&dialect);
-        dialect.delimiter = b'\t';
+        dialect.delimiter = Separator::from(b'\t');
         dialect.quote = None;
         dialect.encoding = Encoding::Latin1;
         dialect.skip_lines = 2;
@@ -159,6 +173,8 @@ mod tests {
         dialect.encoding = Encoding::label("shift_jis").unwrap();
         dialect.null = Vec::new();
         dialect.header = HeaderRow::Absent;
+        dialect.delimiter = Separator::new(b"~|~").unwrap();
+        dialect.record_end = Separator::new("|\n¦".as_bytes());
         survives(&dialect);
     }
 

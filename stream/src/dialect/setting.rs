@@ -141,7 +141,7 @@ impl Setting for Vec<String> {
     }
 }
 
-fn escaped(bytes: &[u8]) -> String {
+pub(super) fn escaped(bytes: &[u8]) -> String {
     let mut out = String::new();
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) {
@@ -153,7 +153,7 @@ fn escaped(bytes: &[u8]) -> String {
     out
 }
 
-fn unescaped(text: &str) -> Option<Vec<u8>> {
+pub(super) fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {

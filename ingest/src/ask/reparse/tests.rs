@@ -86,7 +86,7 @@ impl Written {
 
 fn local() -> Stream {
     let mut stream = stream();
-    stream.csv.delimiter = b';';
+    stream.csv.delimiter = b';'.into();
     stream.csv.decimal = b',';
     stream.csv.skip_lines = 1;
     stream

@@ -2,7 +2,7 @@ mod every_cut;
 
 use std::fs;
 
-use bekk_stream::{Body, Encoding, FileId, HeaderRow, Payload, REJECT_RAW_MAX, Reason};
+use bekk_stream::{Body, Encoding, FileId, HeaderRow, Payload, REJECT_RAW_MAX, Reason, Separator};
 
 use super::*;
 use crate::testing::stream;
@@ -143,6 +143,49 @@ fn line_ends() {
     check("id\n1\r2\n", &[("1\r2\n", Some(Reason::BadValue))]);
     check("id\n1\r", &[("1\r", None)]);
     check("id\n1\n\r", &[("1\n", None)]);
+}
+
+#[test]
+fn separators_may_be_longer() {
+    let separator = |text: &str| Separator::new(text.as_bytes()).unwrap();
+    let check = |delimiter: &str, end: &str, content: &str, expected: &[(&str, usize)]| {
+        let dialect = CsvDialect {
+            delimiter: separator(delimiter),
+            record_end: Some(separator(end)).filter(|_| end != "\n"),
+            comment: Some(b'#'),
+            ..CsvDialect::default()
+        };
+        for step in [content.len(), 1, 3] {
+            let steps: Vec<_> = (step..content.len()).step_by(step).collect();
+            let taken = read(content.as_bytes(), &dialect, &steps).unwrap();
+            let found: Vec<_> = taken
+                .iter()
+                .map(|taken| (&content[taken.start..taken.end], taken.fault.is_none()))
+                .collect();
+            let lines: Vec<_> = taken.iter().map(|taken| taken.line).collect();
+            let expected_lines: Vec<_> = expected.iter().map(|(_, line)| *line as u64).collect();
+            let expected: Vec<_> = expected.iter().map(|(text, _)| (*text, true)).collect();
+            assert_eq!((found, lines), (expected, expected_lines), "{content:?}");
+        }
+    };
+    check(
+        "||",
+        "\n",
+        "id||name||Price\r\n1||a|b||2\n# none\n2||\"x||y\nz\"||3\n",
+        &[("1||a|b||2\n", 2), ("2||\"x||y\nz\"||3\n", 4)],
+    );
+    check(
+        "~|~",
+        "\u{1e}",
+        "id~|~name~|~Price\u{1e}1~|~a\nb~|~2\u{1e}\u{1e}2~|~~~|~3",
+        &[("1~|~a\nb~|~2\u{1e}", 2), ("2~|~~~|~3", 4)],
+    );
+    check(
+        "|",
+        "|\n",
+        "id|name|Price|\n1|a|2|\n2||3|\n",
+        &[("1|a|2|\n", 2), ("2||3|\n", 3)],
+    );
 }
 
 #[test]
@@ -305,7 +348,7 @@ fn a_line_that_names_the_delimiter_is_none_of_the_records() {
 #[test]
 fn other_dialects() {
     let dialect = CsvDialect {
-        delimiter: b';',
+        delimiter: b';'.into(),
         quote: Some(b'\''),
         skip_lines: 2,
         comment: Some(b'#'),

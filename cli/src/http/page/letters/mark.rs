@@ -73,7 +73,7 @@ impl<'a> Marker<'a> {
         let at = header
             .iter()
             .position(|name| name == own.header.as_bytes())?;
-        fields(&letter.raw, dialect.delimiter, dialect.quote).nth(at)
+        fields(&letter.raw, dialect.delimiter.byte()?, dialect.quote).nth(at)
     }
 
     /// The names in the header of a file that ingest knows.
@@ -104,7 +104,7 @@ fn read_header(path: &Path, dialect: &CsvDialect) -> Option<Vec<Vec<u8>>> {
         .skip(dialect.skip_lines as usize)
         .find(|line| !is_comment(line))?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let names = fields(line, dialect.delimiter, dialect.quote).map(|range| {
+    let names = fields(line, dialect.delimiter.byte()?, dialect.quote).map(|range| {
         let name = &line[range];
         let quote = dialect
             .quote
