@@ -134,7 +134,10 @@ fn unknown_keys_are_named_with_line_and_suggestion() {
 
 #[test]
 fn values_that_make_no_sense_are_errors() {
-    fails("", "there is none; `bekk init --from FILE.csv --out -`");
+    fails(
+        "",
+        "there is no stream; `bekk init --from FILE.csv --out -`",
+    );
     fails(&with("partitions = \"4\""), "line 4");
     fails(&with("partitions = 0"), "outside 1 to 1024");
     fails(&with("on_conflict = \"replace\""), "update, ignore, append");
