@@ -1,6 +1,7 @@
 //! Where everything is, as one value: what `bekk status` prints, and whoever else asks.
 
 mod findings;
+mod unapplied;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::positions::{Line, lines};
 use crate::topics::{TopicLine, topic_lines};
 
 pub(crate) use findings::{Act, DEFAULT_GROUP, Finding, Stage};
+use unapplied::Unapplied;
 
 /// Where everything is.
 #[derive(Serialize)]
@@ -33,6 +35,9 @@ pub(crate) struct Status {
     /// What is wrong with the tables of the group.
     #[serde(skip)]
     pub(crate) tables: Vec<TableFault>,
+    /// Streams that have records in the log and no offset in the database.
+    #[serde(skip)]
+    pub(crate) unapplied: Vec<Unapplied>,
     /// What is wrong: someone must act.
     pub(crate) problems: Vec<String>,
     /// What to do now.
@@ -196,6 +201,7 @@ impl Status {
             groups: database.groups,
             streams: database.streams,
             tables: database.tables,
+            unapplied: database.unapplied,
             dead_letters: database.dead_letters,
             problems: Vec::new(),
             next: String::new(),
@@ -267,6 +273,7 @@ pub(crate) struct DatabaseStatus {
     pub(crate) streams: Vec<StreamCounts>,
     pub(crate) dead_letters: Vec<DeadLetters>,
     pub(crate) tables: Vec<TableFault>,
+    pub(crate) unapplied: Vec<Unapplied>,
 }
 
 impl StreamCounts {
@@ -310,7 +317,7 @@ impl DatabaseStatus {
         let mut status = Self::default();
         match postgres {
             Err(error) => status.postgres.error = Some(error.clone()),
-            Ok(None) => {}
+            Ok(None) => status.ask_log(log, (group, streams)),
             Ok(Some(options)) => {
                 status.postgres.server = Some(options.to_string());
                 if let Err(error) = status.ask(options, log, (group, streams)) {
@@ -319,6 +326,12 @@ impl DatabaseStatus {
             }
         }
         status
+    }
+
+    fn ask_log(&mut self, log: Option<&Client>, (group, streams): (&str, &[Stream])) {
+        self.unapplied = log.map_or_else(Vec::new, |log| {
+            unapplied::find(log, group, streams, &self.groups)
+        });
     }
 
     fn ask(
@@ -332,6 +345,7 @@ impl DatabaseStatus {
         offsets.retain(|offset| is_ours(&offset.topic));
         self.groups = lines(offsets, log, streams);
         self.streams = StreamCounts::of(&self.groups);
+        self.ask_log(log, (group, streams));
         self.tables = bekk_sink::table_faults(postgres, group, streams)?;
         let counts = bekk_sink::count_letters(postgres)?;
         self.dead_letters = counts

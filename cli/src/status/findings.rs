@@ -144,6 +144,19 @@ fn problems(status: &Status) -> Vec<Finding> {
             );
         }
     }
+    for of in status.unapplied.iter().filter(|of| of.is_remembered) {
+        let what = format!(
+            "the log remembers that group `{}` has applied records of stream `{}`, and the database has no offset of \
+             it: it is another database, or rows of bekk.offsets were deleted",
+            of.group, of.stream
+        );
+        let act = Act::Do(format!(
+            "check the database's address; to fill `{}` from the beginning, which must be empty or have a key: bekk \
+             offsets delete --group {} --stream {} --execute",
+            of.table, of.group, of.stream
+        ));
+        problem(Stage::Sink, "The database has no offsets", what, act);
+    }
     for line in status.groups.iter().filter(|line| line.unaccounted != 0) {
         let what = format!(
             "group `{}` passed {} offsets of {}/{} that are neither rows, superseded nor dead letters",
@@ -200,6 +213,15 @@ fn waiting(status: &Status) -> Vec<Finding> {
     if waiting.iter().any(|line| line.group == DEFAULT_GROUP) {
         let what = "records wait, and no sink runs".to_owned();
         found(Stage::Sink, "No sink runs", what, up());
+    }
+    if let Some(of) = status.unapplied.iter().find(|of| !of.is_remembered) {
+        let what = format!(
+            "{} {} of stream `{}` in the log, and no sink has applied any to this database",
+            grouped(of.records),
+            plural(of.records, "record"),
+            of.stream
+        );
+        found(Stage::Sink, "No sink has run", what, up());
     }
     let files = &status.files;
     if let Some(file) = files.set_aside.first() {

@@ -16,6 +16,10 @@ fn status_says_where_everything_is_and_what_to_do_next() {
         file(&[event(1, "view", "1"), event(2, "view", "x")]),
     );
     sandbox.run(&["ingest", "--once"]).ok();
+    prints(
+        sandbox.run(&["status"]).ok(),
+        "\nnext: bekk up (2 records of stream `events` in the log, and no sink has applied any to this database)\n",
+    );
     sandbox.run(&["sink", "--once"]).ok();
     let told = prints(sandbox.run(&["status"]).ok(), "files      1 finished");
     let told = prints(told, "refused    bekk events: 1 bad_value");
@@ -86,6 +90,23 @@ fn what_is_wrong_is_said_with_what_helps() {
     assert_eq!(health["healthy"], false);
     std::fs::remove_dir_all(sandbox.log_dir()).unwrap();
     std::fs::rename(sandbox.path("away"), sandbox.log_dir()).unwrap();
+    prints(sandbox.run(&["health"]).ok(), "healthy");
+
+    // The database has lost what it knew of the group, and the sink refuses to begin again.
+    sandbox.postgres().execute("DELETE FROM bekk.offsets");
+    let lost = prints(
+        sandbox.run(&["status"]).ok(),
+        "problem    the log remembers that group `bekk` has applied records of stream `events`",
+    );
+    prints(
+        lost,
+        "bekk offsets delete --group bekk --stream events --execute",
+    );
+    sandbox.run(&["health"]).exits(1);
+    sandbox.run(&["sink", "--once"]).exits(1);
+    let delete = ["offsets", "delete", "--group", "bekk", "--stream", "events"];
+    sandbox.run(&[&delete[..], &["--execute"]].concat()).ok();
+    sandbox.run(&["sink", "--once"]).ok();
     prints(sandbox.run(&["health"]).ok(), "healthy");
 
     let nowhere = ["status", "--log", "kafka://127.0.0.1:1"];
