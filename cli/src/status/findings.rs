@@ -11,6 +11,9 @@ use crate::screen::{grouped, plural};
 /// The group of whoever names none.
 pub(crate) const DEFAULT_GROUP: &str = "bekk";
 
+/// From this age on, a record that waits for a running sink is told of.
+const LONG_WAIT_SECONDS: f64 = 60.0;
+
 /// A part of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -55,30 +58,40 @@ impl Finding {
 
 /// What is wrong first, then what waits for someone.
 pub(super) fn of(status: &Status) -> Vec<Finding> {
-    let mut findings = problems(status);
+    let mut findings = Vec::new();
+    wrong_places(status, &mut findings);
+    wrong_log(status, &mut findings);
+    wrong_groups(status, &mut findings);
     findings.extend(waiting(status));
     findings
 }
 
-fn problems(status: &Status) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut problem = |stage, title: &str, what, act| {
-        findings.push(Finding {
-            stage,
-            is_problem: true,
-            title: title.to_owned(),
-            what,
-            act,
-        });
-    };
+/// A fault of the service.
+fn problem(stage: Stage, title: &str, what: String, act: Act) -> Finding {
+    Finding {
+        stage,
+        is_problem: true,
+        title: title.to_owned(),
+        what,
+        act,
+    }
+}
+
+/// What cannot be reached, or has no space.
+fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
     if let Some(error) = &status.log.error {
         let act = Act::Do("start the log's server, or end it".to_owned());
-        problem(Stage::Log, "The log is unreachable", error.clone(), act);
+        findings.push(problem(
+            Stage::Log,
+            "The log is unreachable",
+            error.clone(),
+            act,
+        ));
     }
     if let Some(error) = &status.postgres.error {
         let act = Act::Do("start PostgreSQL, or name another with --postgres".to_owned());
         let title = "PostgreSQL is unreachable";
-        problem(Stage::Postgres, title, error.clone(), act);
+        findings.push(problem(Stage::Postgres, title, error.clone(), act));
     }
     if let Some(disk) = &status.log.disk
         && disk.free_bytes < disk.reserve_bytes
@@ -89,8 +102,12 @@ fn problems(status: &Status) -> Vec<Finding> {
             grouped(disk.reserve_bytes)
         );
         let act = Act::Do("free space on the log's disk, or shorten retention".to_owned());
-        problem(Stage::Log, "The log's disk is full", what, act);
+        findings.push(problem(Stage::Log, "The log's disk is full", what, act));
     }
+}
+
+/// Where the log or a table is not what it was.
+fn wrong_log(status: &Status, findings: &mut Vec<Finding>) {
     let lost = status.log.lost;
     if lost > 0 {
         let what = format!(
@@ -100,7 +117,7 @@ fn problems(status: &Status) -> Vec<Finding> {
             if lost == 1 { "is" } else { "are" }
         );
         let act = Act::Run("bekk log verify".to_owned());
-        problem(Stage::Log, "Records are lost", what, act);
+        findings.push(problem(Stage::Log, "Records are lost", what, act));
     }
     let log = &status.log;
     let is_gone = |line: &&Line| {
@@ -118,17 +135,21 @@ fn problems(status: &Status) -> Vec<Finding> {
         let act = format!(
             "see the log's messages for who deleted topic `{topic}`; then bekk offsets delete --group {group}, and bekk up"
         );
-        problem(Stage::Log, "A topic is gone", what, Act::Do(act));
+        findings.push(problem(Stage::Log, "A topic is gone", what, Act::Do(act)));
     }
     for fault in &status.tables {
         let act = Act::Do(fault.advice.clone());
-        problem(
+        findings.push(problem(
             Stage::Postgres,
             "A table is not the one that was filled",
             fault.what.clone(),
             act,
-        );
+        ));
     }
+}
+
+/// What is wrong with how far the groups have come.
+fn wrong_groups(status: &Status, findings: &mut Vec<Finding>) {
     let mut said = HashSet::new();
     for line in &status.groups {
         // Of another log all partitions say the same.
@@ -136,12 +157,12 @@ fn problems(status: &Status) -> Vec<Finding> {
             && said.insert(&refused.why)
         {
             let act = Act::Do(refused.advice.clone());
-            problem(
+            findings.push(problem(
                 Stage::Sink,
                 "The log is another one",
                 refused.why.clone(),
                 act,
-            );
+            ));
         }
     }
     for of in status.unapplied.iter().filter(|of| of.is_remembered) {
@@ -155,7 +176,12 @@ fn problems(status: &Status) -> Vec<Finding> {
              offsets delete --group {} --stream {} --execute",
             of.table, of.group, of.stream
         ));
-        problem(Stage::Sink, "The database has no offsets", what, act);
+        findings.push(problem(
+            Stage::Sink,
+            "The database has no offsets",
+            what,
+            act,
+        ));
     }
     for line in status.groups.iter().filter(|line| line.unaccounted != 0) {
         let what = format!(
@@ -163,15 +189,19 @@ fn problems(status: &Status) -> Vec<Finding> {
             line.group, line.unaccounted, line.topic, line.partition
         );
         let act = Act::Run(format!("bekk audit --stream {} --deep", line.topic));
-        problem(Stage::Sink, "Records are unaccounted for", what, act);
+        findings.push(problem(
+            Stage::Sink,
+            "Records are unaccounted for",
+            what,
+            act,
+        ));
     }
     for (group, topic, partition) in missing_rows(status) {
         let what =
             format!("the row of group `{group}` for {topic}/{partition} in bekk.offsets is gone");
         let act = Act::Do("bekk up, or bekk sink: the row is made anew".to_owned());
-        problem(Stage::Sink, "An offset is gone", what, act);
+        findings.push(problem(Stage::Sink, "An offset is gone", what, act));
     }
-    findings
 }
 
 /// Partitions of the log that a group has no row for, though it has some of the topic.
@@ -222,6 +252,24 @@ fn waiting(status: &Status) -> Vec<Finding> {
             of.stream
         );
         found(Stage::Sink, "No sink has run", what, up());
+    }
+    let held = status.groups.iter().filter(|line| line.owner.is_some());
+    let aged = held.filter_map(|line| Some((line, line.lag_seconds?)));
+    if let Some((line, seconds)) = aged.max_by(|a, b| a.1.total_cmp(&b.1))
+        && seconds >= LONG_WAIT_SECONDS
+    {
+        let what = format!(
+            "the next record of {}/{} that group `{}` is to apply is {seconds:.0} s old, and a sink holds the partition",
+            line.topic, line.partition, line.group
+        );
+        let act = "see whether NEXT moves in `bekk offsets list`: the sink is catching up, or its messages say what it \
+                   waits for";
+        found(
+            Stage::Sink,
+            "The sink is behind",
+            what,
+            Act::Do(act.to_owned()),
+        );
     }
     let files = &status.files;
     if let Some(file) = files.set_aside.first() {
