@@ -221,6 +221,8 @@ def kept_back(sandbox, address):
         time.sleep(1)
     ingest.kill()
     ingest.wait()
+    # Written just before the kill, it would cover all that was appended, and there were nothing to wait for.
+    os.remove(os.path.join(sandbox.directory, ".bekk/ingest/checkpoint"))
     ingest = sandbox.start("ingest", "--http", "off")
     sink = sandbox.start("sink", "--once", "--http", "off")
     stay(sandbox, ingest, sink, until=[
