@@ -101,6 +101,11 @@ impl Worker<'_> {
                     .board
                     .claim(self.config.batch_records_max, WAIT_MAX)
                 {
+                    // It waited for work when the pause began.
+                    Some(claim) if self.is_paused() => {
+                        self.context.board.give_back(claim.slot);
+                        continue;
+                    }
                     Some(claim) => match self.prepare(claim)? {
                         Some(prepared) => prepared,
                         None => {
