@@ -36,6 +36,8 @@ pub(crate) struct Scan<'a> {
     pub(crate) partitions: Vec<Partition>,
     /// Since when a transaction keeps records back.
     kept_back_since: Option<Instant>,
+    /// Whether that has been told.
+    has_told: bool,
     /// The ends have been asked for since the last read that gave nothing.
     has_asked: bool,
 }
@@ -72,6 +74,7 @@ impl<'a> Scan<'a> {
             topic,
             partitions,
             kept_back_since: None,
+            has_told: false,
             has_asked: false,
         })
     }
@@ -108,6 +111,7 @@ impl<'a> Scan<'a> {
         if records.next_offset() > partition.next {
             partition.next = records.next_offset();
             self.has_asked = false;
+            self.has_told = false;
             if self.kept_back_since.take().is_some() {
                 self.reading.stats.set_waits_for(None);
             }
@@ -133,13 +137,10 @@ impl<'a> Scan<'a> {
     }
 
     fn wait_for_transaction(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
-        let was_silent = self
-            .kept_back_since
-            .is_none_or(|since| now - since < KEPT_BACK_SILENT);
-        let since = *self.kept_back_since.get_or_insert(now);
+        let since = *self.kept_back_since.get_or_insert_with(Instant::now);
         std::thread::sleep(KEPT_BACK_PAUSE);
-        if was_silent && since.elapsed() >= KEPT_BACK_SILENT {
+        if !self.has_told && since.elapsed() >= KEPT_BACK_SILENT {
+            self.has_told = true;
             let why = format!(
                 "a transaction that another producer has open keeps back records of topic `{}`",
                 self.topic
