@@ -7,12 +7,6 @@ export PATH
 
 sh scripts/setup.sh demo
 target=${CARGO_TARGET_DIR:-target}
-if [ -x "$target/release/bekk" ]; then
-    quiet=--quiet
-else
-    quiet=
-    echo 'building bekk (the first build takes about 5 minutes on two cores) ...' >&2
-fi
-# shellcheck disable=SC2086  # Empty, or one word.
-cargo build --release $quiet --locked --package bekk
+[ -x "$target/release/bekk" ] || echo 'building bekk (the first build takes about 5 minutes on two cores) ...' >&2
+cargo build --release --locked --package bekk
 exec "$target/release/bekk" up --demo "$@"
