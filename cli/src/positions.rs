@@ -20,7 +20,7 @@ pub(crate) struct Line {
     /// The log's end and how far it is; absent where the log cannot be asked.
     pub(crate) end: Option<u64>,
     pub(crate) lag: Option<u64>,
-    /// How old the first record is that has not been applied; 0 if there is none.
+    /// Age in seconds of the first record that has not been applied; 0 if all have been.
     pub(crate) lag_seconds: Option<f64>,
     pub(crate) owner: Option<String>,
     pub(crate) rows: u64,
@@ -107,7 +107,7 @@ fn line(offset: GroupOffset, log: Option<&Client>, refused: Option<Refused>) -> 
     Line {
         is_of_other_log: log.is_some_and(|log| log.log_id().to_string() != offset.log_id),
         lag_seconds,
-        // Of an offset that means nothing in this log, none is known.
+        // The offset means nothing in this log, so the lag is unknown.
         lag: end
             .filter(|_| refused.is_none())
             .map(|end| end.saturating_sub(offset.next)),

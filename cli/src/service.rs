@@ -78,7 +78,7 @@ impl Service {
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     }
 
-    /// Notes that there is no log to be had.
+    /// Notes that the log cannot be opened.
     pub(crate) fn has_no_log(&self) {
         self.lock().log = None;
     }

@@ -67,7 +67,7 @@ pub(crate) fn put_varint(bytes: &mut Vec<u8>, number: i64) {
     bytes.extend_from_slice(&encoded[..len]);
 }
 
-/// Appends bytes behind their length; -1 is none.
+/// Appends bytes behind their length; a length of -1 means null.
 pub(crate) fn put_bytes(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
     let len = value.map_or(-1, |value| i64::try_from(value.len()).unwrap_or(i64::MAX));
     put_varint(bytes, len);

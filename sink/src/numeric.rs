@@ -55,7 +55,7 @@ pub(crate) enum Misfit {
     NoNumber,
 }
 
-/// A number as text, in parts; `None` if it is none.
+/// A number as text, in parts; `None` if the text is not a number.
 fn parts(text: &str) -> Option<(bool, &[u8], &[u8])> {
     let (is_negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),

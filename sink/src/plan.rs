@@ -71,7 +71,7 @@ pub(crate) struct ColumnSet {
     pub(crate) is_direct: bool,
     /// Whether rows can go through the staging table: they have a key, or have to.
     pub(crate) is_staged: bool,
-    /// Whether each row becomes one of its own, as none has a key.
+    /// Whether each record becomes a row of its own, because the stream has no key.
     pub(crate) is_appended: bool,
     /// COPY straight into the table.
     pub(crate) copy_sql: String,

@@ -12,7 +12,7 @@ use crate::{ConnectOptions, Error};
 
 /// How much is read from the log at a time, in compressed bytes.
 const READ_BYTES_MAX: usize = 512 * 1024;
-/// Number of versions that are told of, the newest ones.
+/// How many versions are shown, the newest ones.
 const VERSIONS_MAX: usize = 10_000;
 
 /// What is traced.

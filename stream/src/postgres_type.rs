@@ -310,7 +310,7 @@ fn identifier(text: &str) -> Option<(String, &str)> {
     is_name.then_some((name, rest))
 }
 
-/// What stands in the parentheses of a type: whole numbers and plain words.
+/// The arguments in a type's parentheses: whole numbers and plain words.
 fn modifiers(text: &str) -> Option<Vec<String>> {
     let inside = text.strip_prefix('(')?.strip_suffix(')')?;
     let modifiers: Vec<String> = inside

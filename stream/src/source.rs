@@ -100,7 +100,7 @@ impl ColumnSource {
     /// The value that all records of a file have.
     ///
     /// # Errors
-    /// Why there is none, for a person.
+    /// Why there is no value, in words for a person.
     pub fn of_file(
         &self,
         column: &Column,

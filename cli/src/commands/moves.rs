@@ -1,4 +1,4 @@
-//! Where a group goes on, and what that skips or applies again: a reset, a replay.
+//! Resets and replays: where a group continues, and which records that skips or applies again.
 
 use anyhow::{Result, bail, ensure};
 use bekk_log::{Client, Offset, PartitionEnds, RecordMark};

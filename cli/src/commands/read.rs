@@ -234,7 +234,7 @@ fn canonical(value: &Value<'_>) -> Vec<u8> {
     text
 }
 
-/// A record as it is read by people.
+/// A record in the form that people read.
 pub(crate) struct Decoded {
     /// The id of its file, and its line there.
     pub(crate) origin: Option<(String, u64)>,
@@ -251,7 +251,7 @@ pub(crate) enum Content {
         detail: String,
         raw: String,
     },
-    /// Of a record that Bekk's ingest did not write.
+    /// A record that another program wrote, not Bekk's ingest.
     Other(String),
 }
 

@@ -26,7 +26,7 @@ const SESSIONS_MAX: usize = 32;
 /// Number of results that are remembered.
 const SAID_MAX: usize = 32;
 
-/// Who may change something, and what came of it.
+/// Checks who may act, and performs the action.
 pub(crate) struct Actions {
     token: Vec<u8>,
     sessions: Mutex<VecDeque<String>>,

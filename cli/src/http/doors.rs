@@ -1,4 +1,4 @@
-//! Who connects, and how many may: so that nobody who only holds connections takes the files that ingest needs.
+//! Limits connections by user, so that idle ones cannot use up the file descriptors that ingest needs.
 //!
 //! **Invariant:** where the address is on loopback, what shows rows is answered to the user that runs Bekk and to root
 //! only (or to all, with `--http-open`): their input files may be closed to the machine's other users.
@@ -26,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Interval between messages about connections that are refused
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Who is at the other end of a connection.
+/// The user at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caller {
     /// The user that runs Bekk, or root.

@@ -352,7 +352,7 @@ impl Guess {
         }
     }
 
-    /// Whether a line is a header of more fields than most records have: nothing but names.
+    /// Whether a line is a header with more fields than most records have: it has only names.
     fn names_more(&self, line: &[u8], width: usize) -> bool {
         let (text, delimiter) = (String::from_utf8_lossy(line), self.dialect.delimiter.text());
         let mut names = text.split(delimiter.as_str()).map(str::trim);
@@ -399,7 +399,7 @@ struct Tried {
     widths: Vec<usize>,
     /// How many have wrong quotes.
     bad: usize,
-    /// How many fields of each are numbers, or stand in quotes.
+    /// How many fields of each are numbers or quoted.
     likely: Vec<usize>,
 }
 

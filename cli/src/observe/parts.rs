@@ -10,7 +10,7 @@ use crate::screen::{grouped, plural};
 use crate::status::Stage;
 use crate::units::{bytes, duration, rate, seconds};
 
-/// A part of the pipeline as it is drawn.
+/// A part of the pipeline, as drawn on the page.
 pub(crate) struct Part {
     pub(crate) stage: Stage,
     pub(crate) title: &'static str,

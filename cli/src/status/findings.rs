@@ -11,7 +11,7 @@ use crate::screen::{grouped, plural};
 /// The group of whoever names none.
 pub(crate) const DEFAULT_GROUP: &str = "bekk";
 
-/// From this age on, a record that waits for a running sink is told of.
+/// Age in seconds from which a record that waits for a running sink is reported.
 const LONG_WAIT_SECONDS: f64 = 60.0;
 
 /// A part of the pipeline.

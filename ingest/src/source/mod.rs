@@ -50,7 +50,7 @@ impl Packing {
         }
     }
 
-    /// The number by which a checkpoint knows it.
+    /// Its number in checkpoints.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Gzip => 1,

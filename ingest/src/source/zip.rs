@@ -86,7 +86,7 @@ fn find(file: &Arc<File>) -> io::Result<Open> {
     for index in 0..archive.len() {
         let entry = archive.by_index_data(index).map_err(unreadable)?;
         let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-        // What macOS adds to each file is none of the user's.
+        // macOS adds these beside each file; they hold no data of the user.
         if !entry.is_dir() && !name.starts_with("__MACOSX/") {
             names.push((index, name));
         }

@@ -278,7 +278,7 @@ fn a_file_with_bytes_that_no_letter_has_stays_after_a_lost_checkpoint() {
     }
 }
 
-/// The same where it is put back slowly: ingest sees a beginning of it, which is none of a new file.
+/// The same where it is put back slowly: ingest sees its beginning, and must not take that for a new file.
 #[test]
 fn a_file_that_comes_back_in_pieces_is_not_read_again() {
     let world = World::new();

@@ -140,7 +140,7 @@ pub(super) enum Step {
     /// Another message is awaited.
     Continue(Exchange, Vec<u8>),
     Granted(Rights, Vec<u8>),
-    /// The user who has guessed wrong.
+    /// The user whose password was wrong.
     Refused(String),
 }
 

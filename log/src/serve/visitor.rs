@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection: what it may do, and the record of what it has done.
+//! The client of a connection: what it may do, and the record of what it has done.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ pub(super) enum Rights {
     Read,
 }
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Visitor {
     pub(super) peer: SocketAddr,

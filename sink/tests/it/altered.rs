@@ -269,7 +269,7 @@ fn a_table_truncated_while_the_sink_runs_stops_the_stream() {
         append(&log, &stream, &[price(1, 125), price(2, 275)]);
         let result = while_it_runs(&db, &log, &stream, |_| {
             until("two rows are there", || count(&admin, "prices") == "2");
-            // A table that is rewritten keeps its rows, and the stream goes on.
+            // A table that is rewritten keeps its rows, and the stream continues.
             admin.execute("VACUUM FULL prices");
             append(&log, &stream, &[price(3, 1)]);
             until("three rows are there", || count(&admin, "prices") == "3");

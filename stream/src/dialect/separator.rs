@@ -1,4 +1,4 @@
-//! What stands between fields or records, where it may be more than one character.
+//! Separators of fields and records, of one or several characters.
 
 use toml::Value;
 
@@ -7,7 +7,7 @@ use super::setting::{Setting, escaped, string, unescaped};
 /// The most bytes of a separator.
 const LEN_MAX: usize = 8;
 
-/// What stands between fields, or at the end of records: one character or a few.
+/// A separator of fields or records: one to eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Separator {
     bytes: [u8; LEN_MAX],
@@ -15,7 +15,7 @@ pub struct Separator {
 }
 
 impl Separator {
-    /// One of some bytes; `None` if they are none, or too many.
+    /// A separator of these bytes; `None` if there are no bytes, or more than eight.
     #[must_use]
     pub fn new(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; LEN_MAX];
@@ -87,7 +87,7 @@ impl Setting for Separator {
     }
 }
 
-/// What ends a record; the empty text is none of its own.
+/// What ends a record; the empty text means the line end.
 impl Setting for Option<Separator> {
     fn from_toml(value: &Value) -> Result<Self, String> {
         let text = string(value)?;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::super::exposition::Exposition;
 use crate::lag::age_seconds;
 
-/// At most so many partitions of groups are told of: other programs may make any number of groups.
+/// The most partitions of groups that are reported: other programs may make any number of groups.
 const PARTITIONS_MAX: usize = 256;
 
 /// How far a group is behind in a partition.
@@ -59,7 +59,7 @@ impl Lag {
     }
 }
 
-/// The commits of the groups that are told of: sinks first, then other programs, the latest first.
+/// The commits of the groups that are reported: sinks first, then other programs, the latest first.
 fn told_of(mut commits: Vec<Commit>, now_ms: i64) -> Vec<Commit> {
     let mut latest: HashMap<String, i64> = HashMap::new();
     for commit in &commits {

@@ -1,4 +1,4 @@
-//! The configuration as it is in effect, and where each value comes from. What may be a secret is hidden.
+//! The effective configuration, and where each value comes from. Values that may be secret are hidden.
 
 use std::fmt::Display;
 

@@ -153,7 +153,7 @@ fn segments(site: &Site, snapshot: &Snapshot) -> Markup {
 /// What the browser found.
 struct Page {
     records: Vec<(u64, i64, String, Decoded)>,
-    /// Where to go on.
+    /// Where to continue.
     next: Offset,
     ends: PartitionEnds,
     /// Records passed over in search of a key, if the search ended before the partition did.
@@ -347,7 +347,7 @@ impl Page {
     }
 }
 
-/// A record's key as text; the parts of a key of several columns are told apart by a space.
+/// A record's key as text; the columns of a compound key are separated by a space.
 fn key_of(record: &Record<'_>) -> String {
     let key = record.key.map(String::from_utf8_lossy);
     key.map_or_else(String::new, |key| {
