@@ -422,13 +422,13 @@ impl Client {
         Ok(self.topic(topic)?.gaps())
     }
 
-    /// How many gaps were found in a topic.
+    /// How many gaps a topic has between its log starts and ends.
     ///
     /// # Errors
     /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.
     pub fn gap_count(&self, topic: &str) -> Result<u64, Error> {
         match &self.role {
-            Role::Owner { .. } => Ok(self.topic(topic)?.gaps().len() as u64),
+            Role::Owner { .. } => Ok(self.topic(topic)?.gaps_above_start().len() as u64),
             Role::Remote { remote, .. } => remote.gap_count(topic),
         }
     }

@@ -16,7 +16,7 @@ use crate::files::io_error;
 use crate::store::Store;
 use crate::{Config, Error, Gap};
 
-/// What became of a segment that had been set aside.
+/// What became of a segment that had been set aside, or, without paths, what is missing in a topic and was not in one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Salvaged {
     /// The topic.
@@ -25,7 +25,7 @@ pub struct Salvaged {
     pub paths: Vec<PathBuf>,
     /// Records that are in the log again.
     pub records: u64,
-    /// What is missing still.
+    /// The offsets that are still missing, as [`verify`](crate::verify()) reports them.
     pub missing: Vec<Gap>,
 }
 

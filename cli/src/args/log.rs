@@ -186,9 +186,9 @@ pub(crate) struct LogVerify {
       $ bekk log salvage\n  \
       .bekk/log/topics/events/0000000001.damaged-1795732841681\n    \
       987 records of topic events restored\n    \
-      it holds nothing more that can be restored; delete it once `bekk log verify` finds nothing missing\n  \
+      no offset of it is missing; delete it once `bekk log verify` says ok\n  \
       a group that has passed these offsets does not read them by itself: bekk replay --from earliest\n\n\
-      Exit codes: 0 nothing is missing of what was set aside; 1 some offsets are (the output names them)."
+      Exit codes: 0 no offset is missing; 1 some are (the output names them, as `bekk log verify` does)."
 )]
 pub(crate) struct LogSalvage {
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! `bekk log salvage`: what was set aside of a damaged log, restored as far as it can be read by now.
 
 use anyhow::Result;
-use bekk_log::{Gap, Salvaged};
+use bekk_log::{Applied, Gap, Salvaged};
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
@@ -37,7 +37,7 @@ pub(crate) fn run(context: &Context, args: &LogSalvage) -> Result<Outcome> {
         print_json(&salvaged.iter().map(Line::of).collect::<Vec<_>>())?;
         return Ok(outcome);
     }
-    if salvaged.is_empty() {
+    if salvaged.iter().all(|one| one.paths.is_empty()) {
         print_result("nothing is set aside in this log")?;
     }
     for one in &salvaged {
@@ -55,28 +55,42 @@ fn print_segment(one: &Salvaged) -> Result<()> {
     for path in &one.paths {
         print_result(&format!("{}", path.display()))?;
     }
-    let records = plural(one.records, "record");
-    print_result(&format!(
-        "  {} {records} of topic {} restored",
-        grouped(one.records),
-        one.topic
-    ))?;
-    for gap in &one.missing {
-        print_result(&format!("  {}", missing(&one.topic, gap)))?;
-    }
-    if one.missing.is_empty() {
-        print_result(
-            "  it holds nothing more that can be restored; delete it once `bekk log verify` finds nothing missing",
-        )?;
+    let lines = match one.paths.is_empty() {
+        true => vec!["missing, and in nothing that is set aside:".to_owned()],
+        false => segment_lines(one),
+    };
+    let missing = one
+        .missing
+        .iter()
+        .map(|gap| format!("  {}", missing(&one.topic, gap)));
+    for line in lines.into_iter().chain(missing) {
+        print_result(&line)?;
     }
     Ok(())
 }
 
+fn segment_lines(one: &Salvaged) -> Vec<String> {
+    let records = plural(one.records, "record");
+    let mut lines = vec![format!(
+        "  {} {records} of topic {} restored",
+        grouped(one.records),
+        one.topic
+    )];
+    if one.missing.is_empty() {
+        let done = "  no offset of it is missing; delete it once `bekk log verify` says ok";
+        lines.push(done.to_owned());
+    }
+    lines
+}
+
 fn missing(topic: &str, gap: &Gap) -> String {
-    format!(
-        "{topic}/{}: offsets {} to {} are still missing",
-        gap.partition, gap.start, gap.end
-    )
+    let (partition, start, end) = (gap.partition, gap.start, gap.end);
+    match gap.applied {
+        Applied::Again => format!(
+            "{topic}/{partition}: offsets {start} to {end} are missing; their records were appended again at later offsets"
+        ),
+        _ => format!("{topic}/{partition}: offsets {start} to {end} are still missing"),
+    }
 }
 
 impl Line {

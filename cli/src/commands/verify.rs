@@ -1,7 +1,7 @@
 //! `bekk log verify`: every batch's CRC, the density of offsets, against the durable mark.
 
 use anyhow::Result;
-use bekk_log::VerifyReport;
+use bekk_log::{Applied, VerifyReport};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -109,8 +109,12 @@ fn verdict(report: &VerifyReport) -> String {
 }
 
 fn describe_gap(topic: &str, gap: &bekk_log::Gap) -> String {
+    let again = match gap.applied {
+        Applied::Again => "; their records were appended again at later offsets",
+        _ => "",
+    };
     format!(
-        "{topic}/{}: offsets {} to {} are missing since {}: {}",
+        "{topic}/{}: offsets {} to {} are missing since {}: {}{again}",
         gap.partition,
         gap.start,
         gap.end,

@@ -106,7 +106,7 @@ fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
     let client = &broker.client;
     let Retention { age, size } = client.topic_named(name)?.config.retention;
     let on_disk = client.topic_size(name)?;
-    let gaps = client.gaps(name)?.len();
+    let gaps = client.gap_count(name)?;
     let losses = client.losses(name)?;
     let bound = |name, bound: Option<u64>| Config {
         name,

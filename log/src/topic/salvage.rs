@@ -23,9 +23,23 @@ impl TopicLog {
             }
         }
         let salvaged = aside.into_iter();
-        salvaged
+        let mut all = salvaged
             .map(|(number, paths)| self.salvage_segment(number, paths))
-            .collect()
+            .collect::<Result<Vec<_>, _>>()?;
+        all.extend(self.missing_elsewhere(&all));
+        Ok(all)
+    }
+
+    /// The gaps that none of the segments that were set aside could fill.
+    fn missing_elsewhere(&self, salvaged: &[Salvaged]) -> Option<Salvaged> {
+        let mut missing = self.gaps_above_start();
+        missing.retain(|gap| !salvaged.iter().any(|one| one.missing.contains(gap)));
+        (!missing.is_empty()).then(|| Salvaged {
+            topic: self.name.clone(),
+            paths: Vec::new(),
+            records: 0,
+            missing,
+        })
     }
 
     fn salvage_segment(&self, number: u64, paths: Vec<PathBuf>) -> Result<Salvaged, Error> {
@@ -78,7 +92,8 @@ impl TopicLog {
             salvaged.records = records;
             self.take_in(number, dir, &rebuilt, &known)?;
         }
-        salvaged.missing = self.gaps_within(&known);
+        salvaged.missing = self.gaps_above_start();
+        salvaged.missing.retain(|gap| known.overlaps(gap));
         Ok(salvaged)
     }
 
@@ -98,9 +113,17 @@ impl TopicLog {
         let present = chain.get(at).filter(|segment| segment.number() == number);
         let next = chain.get(at + usize::from(present.is_some()));
         let sealed_at_ms = present.and_then(|segment| Some(segment.summary()?.sealed_at_ms));
+        // A segment that lost everything begins anew after the durable mark, and so after the gap.
+        let mut starts = ends_before;
+        for (start, of_present) in starts
+            .iter_mut()
+            .zip(present.iter().flat_map(|s| s.starts()))
+        {
+            *start = (*start).min(*of_present);
+        }
         Ok(Known {
             header: self.header(number),
-            starts: present.map_or(ends_before, |segment| segment.starts().to_vec()),
+            starts,
             ends: next.map(|next| next.starts().to_vec()),
             sealed_at_ms: Some(sealed_at_ms.unwrap_or_else(now_ms)),
             crcs: present.map(|segment| segment.crcs()).unwrap_or_default(),
@@ -123,7 +146,8 @@ impl TopicLog {
                 chain.insert(at, segment);
             });
         }
-        let healed = self.gaps_within(known);
+        let mut healed = self.gaps();
+        healed.retain(|gap| known.overlaps(gap));
         let left: Vec<Gap> = healed
             .iter()
             .flat_map(|gap| {
@@ -138,19 +162,15 @@ impl TopicLog {
         gaps.extend(left);
         Ok(())
     }
+}
 
-    /// The gaps that lie, at least in part, in a segment.
-    fn gaps_within(&self, known: &Known) -> Vec<Gap> {
-        let mut gaps = self.gaps();
-        gaps.retain(|gap| {
-            let start = known.starts.get(gap.partition as usize);
-            let end = known
-                .ends
-                .as_ref()
-                .and_then(|ends| ends.get(gap.partition as usize));
-            start.is_some_and(|start| gap.end > *start) && end.is_none_or(|end| gap.start < *end)
-        });
-        gaps
+impl Known {
+    /// Whether a gap lies, at least in part, in the segment.
+    fn overlaps(&self, gap: &Gap) -> bool {
+        let partition = gap.partition as usize;
+        let start = self.starts.get(partition);
+        let end = self.ends.as_ref().and_then(|ends| ends.get(partition));
+        start.is_some_and(|start| gap.end > *start) && end.is_none_or(|end| gap.start < *end)
     }
 }
 

@@ -13,6 +13,7 @@ mod hostile;
 mod kill;
 mod marks;
 mod model;
+mod salvage;
 mod segments;
 mod serve;
 mod serve_admin;
