@@ -20,8 +20,19 @@ pub(crate) enum DeadLetters {
     /// Each text is parsed again under the current configuration and written to the table, unless a newer
     /// record of its key exists. Letters that still fail stay open, and the exit code is 1.
     Retry(DeadLettersRetry),
+    /// Correct the text of one dead letter in your editor, and retry it
+    ///
+    /// Opens the text in $VISUAL, else $EDITOR, else vi. A text that is saved is retried at once. A letter whose text
+    /// is unchanged, or that still is no row, stays open as it was, and the text that you wrote is kept in a file.
+    Edit(DeadLettersEdit),
     /// Write dead letters to a CSV file
     Export(DeadLettersExport),
+    /// Retry dead letters with the texts of a CSV file that `export` wrote and somebody corrected
+    ///
+    /// The column `id` names the letter and `raw` has its text; other columns are ignored. The whole file is checked
+    /// first: if an id is unknown, or of a letter that was resolved meanwhile, nothing is changed. Letters whose text
+    /// is unchanged, or that still are no rows, stay open as they were.
+    Import(DeadLettersImport),
     /// Mark dead letters as discarded; they stay in the table
     Discard(DeadLettersDiscard),
 }
@@ -90,6 +101,13 @@ pub(crate) struct DeadLettersRetry {
     pub(crate) which: DeadLettersChoice,
     #[command(flatten)]
     pub(crate) filter: DeadLettersFilter,
+    #[command(flatten)]
+    pub(crate) with: RetryArgs,
+}
+
+/// What every retry needs.
+#[derive(Args)]
+pub(crate) struct RetryArgs {
     /// Header of the letters' texts, if the file that held it is gone or has changed
     #[arg(long, value_name = "NAMES", env = "BEKK_HEADER")]
     pub(crate) header: Option<String>,
@@ -99,6 +117,36 @@ pub(crate) struct DeadLettersRetry {
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk dead-letters edit 3\n  \
+      bekk dead-letters edit 3 --text corrected.csv\n\n\
+    Exit codes: 0 the letter is resolved; 1 it stays open (the output says why).")]
+pub(crate) struct DeadLettersEdit {
+    /// Number of the letter, as in the list
+    #[arg(value_name = "ID")]
+    pub(crate) id: i64,
+    /// Take the corrected text from this file, without an editor
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) with: RetryArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+      bekk dead-letters export --csv refused.csv     then correct column raw in a spreadsheet\n  \
+      bekk dead-letters import --csv refused.csv\n\n\
+    Exit codes: 0 no letter of the file is open any more; 1 some are, or nothing was changed\n\
+    (the output says why).")]
+pub(crate) struct DeadLettersImport {
+    /// File to read; its fields may be separated by commas, semicolons or tabs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: PathBuf,
+    #[command(flatten)]
+    pub(crate) with: RetryArgs,
 }
 
 #[derive(Args)]

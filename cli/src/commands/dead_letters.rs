@@ -1,24 +1,22 @@
-//! `bekk dead-letters`: what was refused. `retry` is beside this.
+//! `bekk dead-letters`: what was refused. `retry`, `edit`, `export` and `import` are beside this.
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use bekk_stream::{Reason, shown};
 use serde::Serialize;
 
 use super::{Outcome, check_name, print_json, print_result};
 use crate::args::{
-    DEFAULT_GROUP, DeadLetters, DeadLettersChoice, DeadLettersDiscard, DeadLettersExport,
-    DeadLettersFilter, DeadLettersList, DeadLettersShow, Global,
+    DEFAULT_GROUP, DeadLetters, DeadLettersChoice, DeadLettersDiscard, DeadLettersFilter,
+    DeadLettersList, DeadLettersShow, Global,
 };
 use crate::context::Context;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, grouped};
 
 /// How many letters are held at once.
-const PAGE: u32 = 1000;
+pub(super) const PAGE: u32 = 1000;
 
 pub(crate) fn run(global: &Global, args: &DeadLetters, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
@@ -26,7 +24,9 @@ pub(crate) fn run(global: &Global, args: &DeadLetters, screen: &Screen) -> Resul
         DeadLetters::List(args) => list(&context, args),
         DeadLetters::Show(args) => show(&context, args),
         DeadLetters::Retry(args) => super::retry::run(&context, args, screen),
-        DeadLetters::Export(args) => export(&context, args, screen),
+        DeadLetters::Edit(args) => super::edit::run(&context, args, screen),
+        DeadLetters::Export(args) => super::spreadsheet::export(&context, args, screen),
+        DeadLetters::Import(args) => super::spreadsheet::import(&context, args, screen),
         DeadLetters::Discard(args) => discard(&context, args),
     }
 }
@@ -140,17 +140,9 @@ pub(crate) fn shown_place(letter: &Letter) -> String {
 
 fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
-    let filter = LetterFilter {
-        ids: Some(vec![args.id]),
-        resolved: true,
-        ..LetterFilter::default()
-    };
-    let letters = bekk_sink::read_letters(&database.options, &filter, 0, 1)?;
-    let Some(letter) = letters.first() else {
-        bail!("there is no dead letter {}", args.id);
-    };
+    let letter = read_one(&database.options, args.id)?;
     if args.output.json {
-        print_json(&Line::from(letter))?;
+        print_json(&Line::from(&letter))?;
         return Ok(Outcome::Done);
     }
     let state = match (&letter.resolved_at, &letter.resolution) {
@@ -204,73 +196,6 @@ fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn export(context: &Context, args: &DeadLettersExport, screen: &Screen) -> Result<Outcome> {
-    let database = context.database(&args.postgres)?;
-    let filter = filter(context, &database.options, &args.filter)?;
-    let to_stdout = args.csv == Path::new("-");
-    let out: Box<dyn Write> = if to_stdout {
-        Box::new(io::stdout())
-    } else {
-        let file = File::create(&args.csv);
-        Box::new(file.with_context(|| format!("write `{}`", args.csv.display()))?)
-    };
-    let mut writer = csv::Writer::from_writer(out);
-    writer.write_record([
-        "id", "group", "stream", "file", "line", "reason", "column", "sqlstate", "detail", "met",
-        "raw",
-    ])?;
-    let mut count = 0u64;
-    for_each_page(&database.options, &filter, |letters| {
-        for letter in letters {
-            let (id, line) = (
-                letter.id.to_string(),
-                letter.line.map(|line| line.to_string()),
-            );
-            let text = |text: &'_ Option<String>| text.clone().unwrap_or_default().into_bytes();
-            let cells = [
-                id.into_bytes(),
-                letter.group.clone().into_bytes(),
-                letter.stream.clone().into_bytes(),
-                text(&letter.file),
-                text(&line),
-                letter.reason.clone().into_bytes(),
-                text(&letter.column),
-                text(&letter.sqlstate),
-                text(&letter.detail),
-                letter.created_at.clone().into_bytes(),
-                letter.raw.clone(),
-            ];
-            writer.write_record(cells.map(no_formula))?;
-            count += 1;
-        }
-        Ok(())
-    })?;
-    writer.flush().context("write the dead letters")?;
-    if !to_stdout {
-        screen.say(&format!(
-            "wrote {} {} to {}",
-            grouped(count),
-            plural(count, "dead letter"),
-            args.csv.display()
-        ));
-    }
-    Ok(Outcome::Done)
-}
-
-/// A cell that a spreadsheet shows and does not compute: what would begin a formula gets a `'` in front (OWASP, CSV
-/// injection). A number is none.
-fn no_formula(mut cell: Vec<u8>) -> Vec<u8> {
-    let is_number = std::str::from_utf8(&cell).is_ok_and(|text| text.parse::<f64>().is_ok());
-    if matches!(
-        cell.first(),
-        Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')
-    ) && !is_number
-    {
-        cell.insert(0, b'\'');
-    }
-    cell
-}
-
 fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let filter = chosen(context, &database.options, &args.which, &args.filter)?;
@@ -284,6 +209,21 @@ fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
         grouped(count)
     ))?;
     Ok(Outcome::Done)
+}
+
+/// Reads a letter, open or resolved.
+///
+/// # Errors
+/// If there is none with this number.
+pub(super) fn read_one(postgres: &ConnectOptions, id: i64) -> Result<Letter> {
+    let filter = LetterFilter {
+        ids: Some(vec![id]),
+        resolved: true,
+        ..LetterFilter::default()
+    };
+    let letters = bekk_sink::read_letters(postgres, &filter, 0, 1)?;
+    let letter = letters.into_iter().next();
+    letter.with_context(|| format!("there is no dead letter {id}; see: bekk dead-letters list"))
 }
 
 /// Reads the open letters that a filter chooses, some at a time.
@@ -320,7 +260,7 @@ pub(super) fn chosen(
 /// # Errors
 /// If an option names a group, a stream or a reason that does not exist: a mistyped name must not look like
 /// a table without dead letters.
-fn filter(
+pub(super) fn filter(
     context: &Context,
     postgres: &ConnectOptions,
     args: &DeadLettersFilter,
@@ -351,22 +291,4 @@ fn filter(
         since_ms: args.since.map(|since| since.0),
         resolved: false,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::no_formula;
-
-    #[test]
-    fn no_cell_is_a_formula() {
-        let check = |cell: &str, expected: &str| {
-            assert_eq!(no_formula(cell.into()), expected.as_bytes(), "{cell}");
-        };
-        check("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0");
-        check("@SUM(1)", "'@SUM(1)");
-        check("-1+2", "'-1+2");
-        check("-1.5", "-1.5");
-        check("plain", "plain");
-        check("", "");
-    }
 }

@@ -30,35 +30,30 @@ pub(crate) struct Tally {
 }
 
 pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -> Result<Outcome> {
-    let database = context.database(&args.postgres)?;
+    let database = context.database(&args.with.postgres)?;
     let filter = chosen(context, &database.options, &args.which, &args.filter)?;
-    let log = context.open_log(&args.log)?;
+    let log = context.open_log(&args.with.log)?;
     let tally = retry(
         context,
         &database.options,
         &log,
-        (&filter, args.header.as_deref()),
-        &mut |letter, retried| {
-            if let Retried::Open(why) = retried {
-                screen.say(&format!("{} stays: {why}", letter.id));
-            }
-        },
+        (&filter, args.with.header.as_deref()),
+        &mut |letter, retried| tell(letter, retried, screen),
     )?;
     log.close()?;
-    if args.output.json {
+    if args.with.output.json {
         print_json(&tally)?;
     } else {
-        print_result(&format!(
-            "{} retried, {} superseded by a newer record, {} still open",
-            grouped(tally.retried),
-            grouped(tally.superseded),
-            grouped(tally.open)
-        ))?;
+        print_result(&tally.to_string())?;
     }
-    Ok(match tally.open {
-        0 => Outcome::Done,
-        _ => Outcome::Incomplete,
-    })
+    Ok(tally.outcome())
+}
+
+/// Says why a letter stays open, if it does.
+pub(super) fn tell(letter: &Letter, retried: &Retried, screen: &Screen) {
+    if let Retried::Open(why) = retried {
+        screen.say(&format!("{} stays: {why}", letter.id));
+    }
 }
 
 /// Tries the open letters that a filter leaves once more, under a header if one is named.
@@ -72,16 +67,62 @@ pub(crate) fn retry(
     (filter, header): (&LetterFilter, Option<&str>),
     report: &mut dyn FnMut(&Letter, &Retried),
 ) -> Result<Tally> {
-    let files = Files::read(log)?;
+    let retrier = Retrier::new(context, postgres, log, header)?;
     let mut tally = Tally::default();
     for_each_page(postgres, filter, |letters| {
+        retrier.retry(letters, &mut tally, report)
+    })?;
+    Ok(tally)
+}
+
+/// What letters are retried with.
+pub(super) struct Retrier<'a> {
+    context: &'a Context,
+    postgres: &'a ConnectOptions,
+    log: &'a Client,
+    /// The header that was typed.
+    header: Option<&'a str>,
+    files: Files,
+}
+
+impl<'a> Retrier<'a> {
+    /// Reads which files the log knows.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub(super) fn new(
+        context: &'a Context,
+        postgres: &'a ConnectOptions,
+        log: &'a Client,
+        header: Option<&'a str>,
+    ) -> Result<Self> {
+        Ok(Self {
+            context,
+            postgres,
+            log,
+            header,
+            files: Files::read(log)?,
+        })
+    }
+
+    /// Tries letters once more, each with the text that it has here, which may be another than in the database.
+    ///
+    /// # Errors
+    /// As [`retry`].
+    pub(super) fn retry(
+        &self,
+        letters: &[Letter],
+        tally: &mut Tally,
+        report: &mut dyn FnMut(&Letter, &Retried),
+    ) -> Result<()> {
         let mut parts: BTreeMap<(&str, &str), Vec<Letter>> = BTreeMap::new();
         for letter in letters {
             let part = parts.entry((&letter.group, &letter.stream)).or_default();
             part.push(letter.clone());
         }
         for ((_, name), letters) in parts {
-            let Some(stream) = context.config.streams.iter().find(|s| s.name == name) else {
+            let mut streams = self.context.config.streams.iter();
+            let Some(stream) = streams.find(|stream| stream.name == name) else {
                 let why = format!("the configuration has no stream `{name}`");
                 for letter in &letters {
                     let open = Retried::Open(why.clone());
@@ -92,13 +133,13 @@ pub(crate) fn retry(
             };
             let mut texts = Texts {
                 stream,
-                header,
-                files: &files,
+                header: self.header,
+                files: &self.files,
                 reparser: None,
             };
             bekk_sink::retry_letters(
-                postgres,
-                log,
+                self.postgres,
+                self.log,
                 stream,
                 &letters,
                 &mut |text| texts.parse(&text),
@@ -109,11 +150,30 @@ pub(crate) fn retry(
             )?;
         }
         Ok(())
-    })?;
-    Ok(tally)
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} retried, {} superseded by a newer record, {} still open",
+            grouped(self.retried),
+            grouped(self.superseded),
+            grouped(self.open)
+        )
+    }
 }
 
 impl Tally {
+    /// How a command that retried these letters ends.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.open {
+            0 => Outcome::Done,
+            _ => Outcome::Incomplete,
+        }
+    }
+
     fn count(&mut self, letter: &Letter, retried: &Retried) {
         match retried {
             Retried::Landed => self.retried += 1,

@@ -15,6 +15,7 @@ mod health;
 mod inbox;
 mod kills;
 mod letters;
+mod letters_edit;
 mod live;
 mod log_content;
 mod log_read;

@@ -67,7 +67,7 @@ impl Retry<'_> {
             }
             if let Body::Row(row) = &payload.body {
                 let text = render::csv_line(row.clone()).unwrap_or_default();
-                if text.as_bytes().starts_with(&letter.raw) {
+                if is_unchanged(&letter.raw, text.as_bytes()) {
                     let row = Mended {
                         partition: letter.partition,
                         key: record.key.map(<[u8]>::to_vec),
@@ -91,6 +91,11 @@ impl Retry<'_> {
         };
         Ok(parse(text).map(|row| candidate(row, written)))
     }
+}
+
+/// Whether a letter's text is still that of its record, of which only the beginning was kept if it was long.
+fn is_unchanged(raw: &[u8], text: &[u8]) -> bool {
+    raw == text || raw.len() >= bekk_stream::REJECT_RAW_MAX && text.starts_with(raw)
 }
 
 /// Where a letter came from, as far as it knows itself.

@@ -119,11 +119,14 @@ impl Retry<'_> {
             None => false,
         };
         let resolution = if is_in { "retried" } else { "superseded" };
-        let parameters: [&(dyn ToSql + Sync); 3] = [&letter.id, &resolution, &candidate.row.key];
+        // With the text that was retried, which the caller may have corrected: a replay opens the letter again.
+        let parameters: [&(dyn ToSql + Sync); 4] =
+            [&letter.id, &resolution, &candidate.row.key, &letter.raw];
         session
             .client
             .execute(
-                "UPDATE bekk.dead_letters SET resolved_at = clock_timestamp(), resolution = $2, record_key = $3
+                "UPDATE bekk.dead_letters SET resolved_at = clock_timestamp(), resolution = $2, record_key = $3,
+                        raw = $4
                   WHERE id = $1",
                 &parameters,
             )
