@@ -43,7 +43,7 @@ fn an_edited_letter_lands_or_nothing_of_it_is_lost() {
     edit(&sandbox, &id, "no-such-editor")
         .exits(1)
         .says("not installed");
-    assert_eq!(kept(&sandbox), [PathBuf::new(); 0], "nothing was written");
+    assert_eq!(kept(&sandbox), Vec::<PathBuf>::new(), "nothing was written");
 
     // An editor that dies after it saved, and a text that is still no row: both texts are kept and named.
     let died = edit(
