@@ -5,26 +5,28 @@
 //! beside a live pipeline. Records and rows go into files by a hash of their key, and one of those is compared at a
 //! time: memory does not grow with the table.
 
+mod as_read;
 mod buckets;
 mod canonical;
 mod compare;
 mod log_side;
 mod table_side;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use bekk_log::Client as Log;
+use bekk_log::{Client as Log, Offset, RecordMark, Verdict as Judged, judge_mark};
 use bekk_stream::{FileId, Stream};
 
 use crate::groups::GroupOffset;
+use crate::offsets::mark_of;
 use crate::prepare::Source;
+use crate::refusal::Refusal;
 use crate::session::{Session, with_session};
 use crate::target::{StreamTarget, find_target};
 use crate::{ConnectOptions, Error};
-
-pub(crate) use self::canonical::Columns;
 
 /// Number of differences that are listed.
 pub const FINDINGS_MAX: usize = 20;
@@ -86,6 +88,8 @@ pub enum FindingKind {
     Changed,
     /// No record of the log is that row.
     Extra,
+    /// The record is no row, and no dead letter says why.
+    NoLetter,
 }
 
 /// What the log has of a file.
@@ -120,8 +124,10 @@ pub struct DeepAudit {
     pub unexplained: u64,
     /// The first differences.
     pub findings: Vec<Finding>,
-    /// Columns whose values are not compared, since the server writes them in another form.
-    pub not_compared: Vec<String>,
+    /// Records that are no rows and that no dead letter names.
+    pub without_letter: u64,
+    /// Partitions in which the log is not the one that the group has applied, and how it differs.
+    pub log_differs: Vec<(u32, String)>,
     /// For each file, what the log has of it.
     pub files: BTreeMap<FileId, FileCounts>,
     /// Offsets at which the log begins, where that is not 0.
@@ -135,6 +141,8 @@ impl DeepAudit {
         self.missing == 0
             && self.changed == 0
             && self.extra == 0
+            && self.without_letter == 0
+            && self.log_differs.is_empty()
             && self.files.values().all(|file| file.repeated == 0)
     }
 }
@@ -193,11 +201,6 @@ pub fn audit_content(
             .await
             .map_err(failed)?;
         let target = find_target(session, stream).await?;
-        if target.is_keyed() && stream.key.iter().any(|key| target.inputs.contains_key(key)) {
-            return Err(Error::Options(
-                "a key of a type that PostgreSQL reads from text cannot be compared record by record; audit without --deep",
-            ));
-        }
         let audit = Audit {
             log,
             group,
@@ -218,7 +221,10 @@ struct WorkDir(PathBuf);
 impl WorkDir {
     fn new(parent: &Path) -> Result<Self, Error> {
         let dir = parent.join(format!("bekk-audit-{}", uuid::Uuid::new_v4().simple()));
-        std::fs::create_dir_all(&dir).map_err(working_file)?;
+        // They hold what the log holds, which is closed to other users.
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&dir).map_err(working_file)?;
         Ok(Self(dir))
     }
 }
@@ -240,8 +246,8 @@ fn working_file(source: std::io::Error) -> Error {
 struct Snapshot {
     /// The next record of each partition.
     next: Vec<(u32, u64)>,
-    /// Records that are dead letters: partition and offset.
-    letters: HashSet<(u32, u64)>,
+    /// How the log differs from what the group has applied.
+    log_differs: Vec<(u32, String)>,
     /// How many rejects became rows, after someone had mended them.
     mended: u64,
 }
@@ -259,12 +265,13 @@ impl Snapshot {
         let topic = &stream.name;
         let rows = client
             .query(
-                "SELECT partition, next, log_id::text FROM bekk.offsets WHERE group_name = $1 AND topic = $2",
+                "SELECT partition, next, log_id::text, mark_offset, mark_timestamp_ms, mark_crc
+                   FROM bekk.offsets WHERE group_name = $1 AND topic = $2 ORDER BY partition",
                 &[&group, topic],
             )
             .await
             .map_err(failed)?;
-        let mut next = Vec::new();
+        let (mut next, mut log_differs) = (Vec::new(), Vec::new());
         for row in &rows {
             let remembered: String = row.get(2);
             if remembered != log_id {
@@ -275,21 +282,16 @@ impl Snapshot {
                 });
             }
             let partition = row.get::<_, i32>(0).cast_unsigned();
-            next.push((partition, row.get::<_, i64>(1).cast_unsigned()));
+            let of_group = row.get::<_, i64>(1).cast_unsigned();
+            next.push((partition, of_group));
+            let mark = mark_of(row, 3);
+            log_differs.extend(difference(
+                log,
+                topic,
+                (partition, of_group),
+                mark.as_ref(),
+            )?);
         }
-        let rows = client
-            .query(
-                "SELECT partition, log_offset FROM bekk.dead_letters
-                  WHERE group_name = $1 AND topic = $2 AND log_id = $3::text::uuid
-                    AND (resolution IS NULL OR resolution IN ('discarded', 'superseded'))",
-                &[&group, topic, &log_id],
-            )
-            .await
-            .map_err(failed)?;
-        let letters = rows.iter().map(|row| {
-            let offset = row.get::<_, i64>(1).cast_unsigned();
-            (row.get::<_, i32>(0).cast_unsigned(), offset)
-        });
         let mended: i64 = client
             .query_one(
                 "SELECT count(*) FROM bekk.dead_letters
@@ -301,10 +303,29 @@ impl Snapshot {
             .get(0);
         Ok(Self {
             next,
-            letters: letters.collect(),
+            log_differs,
             mended: mended.cast_unsigned(),
         })
     }
+}
+
+/// How a partition's log differs from the one that the group has applied, if it does.
+fn difference(
+    log: &Log,
+    topic: &str,
+    (partition, next): (u32, u64),
+    mark: Option<&RecordMark>,
+) -> Result<Option<(u32, String)>, Error> {
+    let failed = |error| Error::log(format!("read {topic}/{partition}"), error);
+    let next = Offset::new(next);
+    let at = log.at_mark(topic, partition, mark).map_err(failed)?;
+    Ok(match judge_mark(next, mark, &at) {
+        Judged::Differs(difference) => {
+            let refusal = Refusal::of_difference((topic, partition), next, mark, &at, difference);
+            Some((partition, refusal.detail))
+        }
+        Judged::Same | Judged::KeptBack => None,
+    })
 }
 
 /// One comparison.
@@ -337,10 +358,12 @@ impl Audit<'_> {
 
     async fn run(&self, session: &Session) -> Result<DeepAudit, Error> {
         let meta = Mutex::default();
-        let mut deep = DeepAudit::default();
+        let mut deep = DeepAudit {
+            log_differs: self.snapshot.log_differs.clone(),
+            ..DeepAudit::default()
+        };
         let buckets = buckets::count(self.snapshot.next.iter().map(|(_, next)| *next).sum());
-        let sets = log_side::read(self, &meta, buckets, &mut deep)?;
-        deep.not_compared = sets.first().map_or_else(Vec::new, Columns::not_compared);
+        let sets = log_side::read(self, session, &meta, buckets, &mut deep).await?;
         table_side::read(self, session, &sets, buckets, &mut deep).await?;
         compare::all(self, &meta, &sets, buckets, &mut deep)?;
         if deep.unexplained == 0 {

@@ -213,7 +213,7 @@ fn order(stream: &Stream, table: &Table) -> Order {
 }
 
 /// The key columns in which PostgreSQL may find keys equal that are different records' keys in the log.
-fn loose_keys<'s>(stream: &'s Stream, table: &Table) -> Vec<&'s str> {
+pub(crate) fn loose_keys<'s>(stream: &'s Stream, table: &Table) -> Vec<&'s str> {
     let index_is_loose = table
         .key_index(&stream.key)
         .is_some_and(|index| index.is_loose);

@@ -19,7 +19,8 @@ use super::{GroupArgs, LogArgs, OutputArgs, PostgresArgs, StreamArgs};
 /// bytes for each record and each row).
 ///
 /// It reports rows that are missing (the table lacks what a record says), changed (the row differs from the record that
-/// wins its key) and extra (no record is that row), each with its key, and the offset, file and line of the record.
+/// wins its key) and extra (no record is that row), each with its key, and the offset, file and line of the record. It
+/// also reports rejected records without a dead letter, and a log that is not the one that the group has applied.
 /// Where retention has removed the log's beginning, rows without a record are counted as unexplained, not as extra.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \

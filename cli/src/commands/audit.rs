@@ -64,7 +64,8 @@ struct Deep {
     changed: u64,
     extra: u64,
     unexplained: u64,
-    not_compared: Vec<String>,
+    without_letter: u64,
+    log_differs: Vec<String>,
     findings: Vec<FindingLine>,
 }
 
@@ -228,7 +229,8 @@ impl Deep {
             changed: deep.changed,
             extra: deep.extra,
             unexplained: deep.unexplained,
-            not_compared: deep.not_compared,
+            without_letter: deep.without_letter,
+            log_differs: deep.log_differs.into_iter().map(|(_, how)| how).collect(),
             findings: deep
                 .findings
                 .into_iter()
@@ -237,6 +239,7 @@ impl Deep {
                         FindingKind::Missing => "missing",
                         FindingKind::Changed => "changed",
                         FindingKind::Extra => "extra",
+                        FindingKind::NoLetter => "no dead letter",
                     },
                     key: finding.key,
                     partition: finding.at.map(|(partition, _)| partition),
@@ -317,11 +320,15 @@ fn print_deep(deep: &Deep) -> Result<()> {
             plural(deep.unexplained, "row")
         ))?;
     }
-    if !deep.not_compared.is_empty() {
+    if deep.without_letter > 0 {
         print_result(&format!(
-            "  compared only for null: {}",
-            deep.not_compared.join(", ")
+            "  {} rejected {} without a dead letter",
+            grouped(deep.without_letter),
+            plural(deep.without_letter, "record")
         ))?;
+    }
+    for how in &deep.log_differs {
+        print_result(&format!("  the log is not the one that was applied: {how}"))?;
     }
     for finding in &deep.findings {
         let at = match (finding.partition, finding.offset) {
@@ -334,7 +341,7 @@ fn print_deep(deep: &Deep) -> Result<()> {
         };
         print_result(&format!("    {} {}{at}{file}", finding.kind, finding.key))?;
     }
-    let all = deep.missing + deep.changed + deep.extra;
+    let all = deep.missing + deep.changed + deep.extra + deep.without_letter;
     if all > FINDINGS_MAX as u64 {
         print_result(&format!(
             "    and {} more",

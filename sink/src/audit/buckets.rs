@@ -1,7 +1,8 @@
 //! Working files: records and rows, by a hash of their key.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::working_file;
@@ -26,7 +27,9 @@ fn path(dir: &Path, side: &str, at: usize) -> PathBuf {
 
 impl Buckets {
     pub(super) fn create(dir: &Path, side: &str, count: usize) -> Result<Self, Error> {
-        let open = |at| File::create(path(dir, side, at)).map(BufWriter::new);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let open = |at| options.open(path(dir, side, at)).map(BufWriter::new);
         let files: std::io::Result<_> = (0..count).map(open).collect();
         files.map(Self).map_err(working_file)
     }
@@ -55,7 +58,7 @@ pub(super) fn read(
     dir: &Path,
     side: &str,
     at: usize,
-    mut take: impl FnMut(&[u8]),
+    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut file = BufReader::new(File::open(path(dir, side, at)).map_err(working_file)?);
     let (mut length, mut entry) = ([0; 4], Vec::new());
@@ -66,7 +69,7 @@ pub(super) fn read(
         }
         entry.resize(u32::from_le_bytes(length) as usize, 0);
         file.read_exact(&mut entry).map_err(working_file)?;
-        take(&entry);
+        take(&entry)?;
     }
 }
 
@@ -81,10 +84,6 @@ impl<'a> Fields<'a> {
             .expect("the entry is of our own making");
         self.0 = rest;
         *array
-    }
-
-    pub(super) fn u8(&mut self) -> u8 {
-        self.array::<1>()[0]
     }
 
     pub(super) fn u32(&mut self) -> u32 {
@@ -105,6 +104,13 @@ impl<'a> Fields<'a> {
         self.0 = rest;
         bytes
     }
+}
+
+/// Removes the files of a side that has been read.
+pub(super) fn remove(dir: &Path, side: &str, count: usize) -> Result<(), Error> {
+    (0..count)
+        .try_for_each(|at| std::fs::remove_file(path(dir, side, at)))
+        .map_err(working_file)
 }
 
 pub(super) fn put_bytes(entry: &mut Vec<u8>, bytes: &[u8]) {

@@ -2,9 +2,8 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use bekk_stream::Stream;
-
-use crate::catalog::Table;
+use crate::encode::Target;
+use crate::target::{StreamTarget, loose_keys};
 
 /// How a column's binary form is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +14,22 @@ enum Form {
     Numeric,
     /// Without the spaces that fill it up.
     Padded,
-    /// Only whether it is null: the server writes it in another form than it was sent.
-    Null,
+    /// A float, of which zero has two forms.
+    Float,
+}
+
+/// A column whose texts only the server can bring into the form that it stores.
+#[derive(Debug, Clone)]
+pub(super) struct ReadColumn {
+    pub(super) name: String,
+    /// Where it is among the columns.
+    pub(super) at: usize,
+    /// The type whose input function reads its texts.
+    pub(super) type_sql: String,
+    /// Bytes before the text as it is sent.
+    pub(super) skip: usize,
+    /// Whether it is a key column in which different texts may be equal.
+    pub(super) is_loose: bool,
 }
 
 /// A list of columns that records have been written with.
@@ -27,23 +40,25 @@ pub(crate) struct Columns {
     base_types: Vec<String>,
     /// Positions of the key columns; of all columns where rows have no key.
     pub(crate) key: Vec<usize>,
+    /// Positions of the columns that a later record of a key changes: of equal keys the first one's text stays.
+    values: Vec<usize>,
+    /// The columns that the server reads.
+    pub(super) read: Vec<ReadColumn>,
 }
 
 impl Columns {
-    pub(crate) fn new(stream: &Stream, table: &Table, is_keyed: bool, names: &[String]) -> Self {
+    pub(crate) fn new(target: &StreamTarget, names: &[String]) -> Self {
+        let (stream, table) = (&target.stream, &target.table);
         let columns = names.iter().filter_map(|name| table.column(name));
         let forms = columns
             .clone()
             .map(|column| match column.base_type.as_str() {
-                "bool" | "int2" | "int4" | "int8" | "float4" | "float8" | "uuid" | "date"
-                | "time" | "timestamp" | "timestamptz" | "text" | "varchar" | "citext" | "json"
-                | "bytea" => Form::Bytes,
-                "numeric" => Form::Numeric,
+                "numeric" if !target.inputs.contains_key(&column.name) => Form::Numeric,
+                "float4" | "float8" if !target.inputs.contains_key(&column.name) => Form::Float,
                 "bpchar" => Form::Padded,
-                _ if column.is_enum => Form::Bytes,
-                _ => Form::Null,
+                _ => Form::Bytes,
             });
-        let key = match is_keyed {
+        let key: Vec<usize> = match target.is_keyed() {
             true => stream
                 .key
                 .iter()
@@ -51,67 +66,111 @@ impl Columns {
                 .collect(),
             false => (0..names.len()).collect(),
         };
+        let is_value = |at: &usize| !target.is_keyed() || !key.contains(at);
         Self {
             names: names.to_vec(),
+            values: (0..names.len()).filter(is_value).collect(),
             forms: forms.collect(),
             base_types: columns.map(|column| column.base_type.clone()).collect(),
             key,
+            read: read_columns(target, names),
         }
     }
 
-    /// The columns whose values are not compared.
-    pub(crate) fn not_compared(&self) -> Vec<String> {
-        let named = self.names.iter().zip(&self.forms);
-        let unlike = named.filter(|(_, form)| **form == Form::Null);
-        unlike.map(|(name, _)| name.clone()).collect()
+    /// A hash of the fields that are not the key's; a null is `None`.
+    pub(crate) fn content_hash(&self, fields: &[Option<&[u8]>]) -> u128 {
+        hash_of(self.values.iter().map(|at| (self.forms[*at], fields[*at])))
     }
 
-    /// A hash of some fields, of which a null is `None`.
-    pub(crate) fn hash(
+    /// A hash of the key. `loose` holds, for each column that the server reads, what equal values have in common.
+    pub(super) fn key_hash(
         &self,
         fields: &[Option<&[u8]>],
-        which: impl Iterator<Item = usize>,
+        loose: impl Fn(usize) -> Option<String>,
     ) -> u128 {
-        // Two halves of a hash of 64 bits, which alone may meet itself among a billion rows.
-        let (mut left, mut right) = (DefaultHasher::new(), DefaultHasher::new());
-        right.write_u8(1);
-        for at in which {
-            for hasher in [&mut left, &mut right] {
-                match fields[at] {
-                    None => hasher.write_u8(0),
-                    Some(bytes) => self.hash_field(hasher, at, bytes),
-                }
-            }
-        }
-        u128::from(left.finish()) << 64 | u128::from(right.finish())
-    }
-
-    fn hash_field(&self, hasher: &mut DefaultHasher, at: usize, bytes: &[u8]) {
-        hasher.write_u8(1);
-        match self.forms[at] {
-            Form::Null => {}
-            Form::Bytes => {
-                hasher.write_usize(bytes.len());
-                hasher.write(bytes);
-            }
-            Form::Padded => {
-                let end = bytes.iter().rposition(|byte| *byte != b' ');
-                let bytes = &bytes[..end.map_or(0, |end| end + 1)];
-                hasher.write_usize(bytes.len());
-                hasher.write(bytes);
-            }
-            Form::Numeric => hash_numeric(hasher, bytes),
-        }
+        let alike: Vec<Option<String>> = (self.key.iter())
+            .map(|at| {
+                let read = self.read.iter().position(|read| read.at == *at);
+                read.filter(|read| self.read[*read].is_loose)
+                    .and_then(&loose)
+            })
+            .collect();
+        let of_key = self.key.iter().zip(&alike);
+        hash_of(of_key.map(|(at, alike)| match alike {
+            Some(alike) => (Form::Bytes, Some(alike.as_bytes())),
+            None => (self.forms[*at], fields[*at]),
+        }))
     }
 
     /// The key's fields, for a person.
     pub(crate) fn key_text(&self, fields: &[Option<&[u8]>]) -> String {
         let shown = self.key.iter().take(4).map(|at| match fields[*at] {
             None => "null".to_owned(),
+            Some(bytes) if self.read.iter().any(|read| read.at == *at) => {
+                String::from_utf8_lossy(bytes).into_owned()
+            }
             Some(bytes) => field_text(&self.base_types[*at], bytes),
         });
         shown.collect::<Vec<_>>().join(",")
     }
+}
+
+fn read_columns(target: &StreamTarget, names: &[String]) -> Vec<ReadColumn> {
+    let loose = loose_keys(&target.stream, &target.table);
+    let read = names.iter().enumerate().filter_map(|(at, name)| {
+        let position = target.stream.columns.iter().position(|c| c.name == *name)?;
+        let column = target.table.column(name)?;
+        let is_loose = target.is_keyed() && loose.contains(&name.as_str());
+        let (is_read, skip) = match target.encodings.get(position)? {
+            Target::Input(_) => (true, 0),
+            // A byte that tells its version.
+            Target::Jsonb => (true, 1),
+            Target::Text { .. } | Target::Json => (is_loose, 0),
+            _ => (false, 0),
+        };
+        is_read.then(|| ReadColumn {
+            name: name.clone(),
+            at,
+            type_sql: column.base_sql.clone(),
+            skip,
+            is_loose,
+        })
+    });
+    read.collect()
+}
+
+/// Two hashes of 64 bits, of which one alone may meet itself among a billion rows.
+fn hash_of<'a>(fields: impl Iterator<Item = (Form, Option<&'a [u8]>)>) -> u128 {
+    let (mut left, mut right) = (DefaultHasher::new(), DefaultHasher::new());
+    right.write_u8(1);
+    for (form, bytes) in fields {
+        for hasher in [&mut left, &mut right] {
+            match bytes {
+                None => hasher.write_u8(0),
+                Some(bytes) => hash_field(hasher, form, bytes),
+            }
+        }
+    }
+    u128::from(left.finish()) << 64 | u128::from(right.finish())
+}
+
+fn hash_field(hasher: &mut DefaultHasher, form: Form, bytes: &[u8]) {
+    hasher.write_u8(1);
+    let bytes = match form {
+        Form::Numeric => return hash_numeric(hasher, bytes),
+        Form::Bytes => bytes,
+        Form::Padded => {
+            let end = bytes.iter().rposition(|byte| *byte != b' ');
+            &bytes[..end.map_or(0, |end| end + 1)]
+        }
+        // PostgreSQL finds minus zero equal, and leaves the row as it is.
+        Form::Float if bytes.first() == Some(&0x80) && bytes[1..].iter().all(|byte| *byte == 0) => {
+            &[0; 8][..bytes.len().min(8)]
+        }
+        Form::Float => bytes,
+    };
+    hasher.write_usize(bytes.len());
+    hasher.write(bytes);
 }
 
 /// Groups of four digits, of which surplus ones on either side mean nothing.

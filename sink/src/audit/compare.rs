@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bekk_stream::{Body, OnConflict, Payload};
 
-use super::buckets::{self, Fields};
+use super::buckets::{self, Buckets, Fields};
 use super::canonical::Columns;
 use super::{Audit, DeepAudit, FINDINGS_MAX, Finding, FindingKind, log_side, table_side};
 use crate::Error;
@@ -17,7 +17,7 @@ use crate::target::Order;
 /// A record that decides what a row must be.
 #[derive(Debug, Clone)]
 struct Candidate {
-    set: u8,
+    set: u32,
     partition: u32,
     offset: u64,
     content: u128,
@@ -78,80 +78,158 @@ pub(super) fn all(
     deep: &mut DeepAudit,
 ) -> Result<(), Error> {
     let winner = Winner::of(audit);
-    // Without a key, equal rows of different lists of columns lie in different files.
-    let at_once = match winner == Winner::Each && sets.len() > 1 {
-        true => count,
-        false => 1,
-    };
-    for first in (0..count).step_by(at_once) {
+    if winner == Winner::Each {
+        return each(audit, meta, sets, count, deep);
+    }
+    for at in 0..count {
         let mut expected = Expected::new();
-        for at in first..first + at_once {
-            buckets::read(audit.dir, log_side::SIDE, at, |entry| {
-                expect(&mut expected, winner, entry);
-            })?;
-        }
-        let mut extra = Vec::new();
-        let mut changed = Vec::new();
-        for at in first..first + at_once {
-            buckets::read(audit.dir, table_side::SIDE, at, |entry| {
-                let mut fields = Fields(entry);
-                let hash = fields.u128();
-                let key = String::from_utf8_lossy(fields.bytes()).into_owned();
-                let contents: Vec<u128> = sets.iter().map(|_| fields.u128()).collect();
-                let found = match winner {
-                    Winner::Each => take_equal(&mut expected, &contents),
-                    _ => expected.remove(&hash).map(|candidates| {
-                        let is_equal = |one: &Candidate| {
-                            contents.get(usize::from(one.set)) == Some(&one.content)
-                        };
-                        match candidates.iter().any(is_equal) {
-                            true => None,
-                            false => candidates.into_iter().next_back(),
-                        }
-                    }),
-                };
-                match found {
-                    Some(None) => {}
-                    Some(Some(record)) => changed.push(record),
-                    None => extra.push(key),
+        buckets::read(audit.dir, log_side::SIDE, at, |entry| {
+            expect(&mut expected, winner, entry);
+            Ok(())
+        })?;
+        buckets::read(audit.dir, table_side::SIDE, at, |entry| {
+            let row = TableRow::of(entry, sets.len());
+            let Some(candidates) = expected.remove(&row.hash) else {
+                note_extra(&row.key, deep);
+                return Ok(());
+            };
+            let is_equal =
+                |one: &Candidate| row.contents.get(one.set as usize) == Some(&one.content);
+            match candidates.last() {
+                Some(record) if !candidates.iter().any(is_equal) => {
+                    deep.changed += 1;
+                    let place = (record.partition, record.offset);
+                    note_record(audit, meta, FindingKind::Changed, place, deep)
                 }
-            })?;
-        }
-        for record in changed {
-            deep.changed += 1;
-            note_record(audit, meta, FindingKind::Changed, &record, deep)?;
-        }
-        for key in extra {
-            note_extra(key, deep);
-        }
-        let mut missing = Vec::new();
-        for mut records in expected.into_values() {
-            if winner != Winner::Each {
-                // Of several partitions' records of one key any may be the row.
-                records.truncate(1);
+                _ => Ok(()),
             }
-            missing.append(&mut records);
+        })?;
+        // Of several partitions' records of one key any may be the row.
+        let missing = expected
+            .into_values()
+            .filter_map(|records| records.into_iter().next());
+        note_missing(
+            audit,
+            meta,
+            missing.map(|record| (record, 1)).collect(),
+            deep,
+        )?;
+    }
+    Ok(())
+}
+
+/// Compares rows that have no key: each record is one row. Records of another list of columns are compared in a pass of
+/// their own, with the rows that the passes before it have left.
+fn each(
+    audit: &Audit<'_>,
+    meta: &Mutex<MetaCache>,
+    sets: &[Columns],
+    count: usize,
+    deep: &mut DeepAudit,
+) -> Result<(), Error> {
+    let order = table_side::by_width(sets);
+    let side_of = |pass: usize| match pass {
+        0 => table_side::SIDE.to_owned(),
+        _ => format!("{}-{pass}", table_side::SIDE),
+    };
+    for pass in 0..order.len().max(1) {
+        let set = order.get(pass).copied();
+        let mut left = match order.get(pass + 1) {
+            Some(next) => Some((
+                *next,
+                Buckets::create(audit.dir, &side_of(pass + 1), count)?,
+            )),
+            None => None,
+        };
+        for at in 0..count {
+            // Equal records are counted, not held.
+            let mut expected: HashMap<u128, (Candidate, u64)> = HashMap::new();
+            buckets::read(audit.dir, log_side::SIDE, at, |entry| {
+                let (hash, record) = Candidate::of(entry);
+                if Some(record.set as usize) == set {
+                    expected.entry(hash).or_insert((record, 0)).1 += 1;
+                }
+                Ok(())
+            })?;
+            buckets::read(audit.dir, &side_of(pass), at, |entry| {
+                let row = TableRow::of(entry, sets.len());
+                let own = set.map(|set| row.contents[set]);
+                match own
+                    .and_then(|own| expected.get_mut(&own))
+                    .filter(|(_, n)| *n > 0)
+                {
+                    Some((_, n)) => *n -= 1,
+                    None => match &mut left {
+                        Some((next, files)) => files.push(row.contents[*next], entry)?,
+                        None => note_extra(&row.key, deep),
+                    },
+                }
+                Ok(())
+            })?;
+            let missing = expected.into_values().filter(|(_, n)| *n > 0);
+            note_missing(audit, meta, missing.collect(), deep)?;
         }
-        missing.sort_unstable_by_key(|record| (record.partition, record.offset));
-        for record in missing {
-            deep.missing += 1;
-            note_record(audit, meta, FindingKind::Missing, &record, deep)?;
+        buckets::remove(audit.dir, &side_of(pass), count)?;
+        if let Some((_, files)) = left {
+            files.finish()?;
         }
+    }
+    Ok(())
+}
+
+/// A row of the table.
+struct TableRow {
+    hash: u128,
+    key: String,
+    /// What it says by each list of columns.
+    contents: Vec<u128>,
+}
+
+impl TableRow {
+    fn of(entry: &[u8], sets: usize) -> Self {
+        let mut fields = Fields(entry);
+        Self {
+            hash: fields.u128(),
+            key: String::from_utf8_lossy(fields.bytes()).into_owned(),
+            contents: (0..sets).map(|_| fields.u128()).collect(),
+        }
+    }
+}
+
+impl Candidate {
+    fn of(entry: &[u8]) -> (u128, Self) {
+        let mut fields = Fields(entry);
+        let hash = fields.u128();
+        let record = Self {
+            set: fields.u32(),
+            partition: fields.u32(),
+            offset: fields.u64(),
+            content: fields.u128(),
+            version: fields.bytes().into(),
+        };
+        (hash, record)
+    }
+}
+
+/// Notes records whose rows the table lacks, each with how many.
+fn note_missing(
+    audit: &Audit<'_>,
+    meta: &Mutex<MetaCache>,
+    mut missing: Vec<(Candidate, u64)>,
+    deep: &mut DeepAudit,
+) -> Result<(), Error> {
+    missing.sort_unstable_by_key(|(record, _)| (record.partition, record.offset));
+    for (record, rows) in missing {
+        deep.missing += rows;
+        let place = (record.partition, record.offset);
+        note_record(audit, meta, FindingKind::Missing, place, deep)?;
     }
     Ok(())
 }
 
 /// Notes a record as what its key's row must be, if it is the one that decides.
 fn expect(expected: &mut Expected, winner: Winner, entry: &[u8]) {
-    let mut fields = Fields(entry);
-    let hash = fields.u128();
-    let new = Candidate {
-        set: fields.u8(),
-        partition: fields.u32(),
-        offset: fields.u64(),
-        content: fields.u128(),
-        version: fields.bytes().into(),
-    };
+    let (hash, new) = Candidate::of(entry);
     let known = expected.entry(hash).or_default();
     if matches!(winner, Winner::Any | Winner::Each) {
         known.push(new);
@@ -164,22 +242,7 @@ fn expect(expected: &mut Expected, winner: Winner, entry: &[u8]) {
     }
 }
 
-/// Takes a record away that is just this row.
-fn take_equal(expected: &mut Expected, contents: &[u128]) -> Option<Option<Candidate>> {
-    for (set, content) in contents.iter().enumerate() {
-        let Some(records) = expected.get_mut(content) else {
-            continue;
-        };
-        let Some(at) = records.iter().position(|one| usize::from(one.set) == set) else {
-            continue;
-        };
-        records.swap_remove(at);
-        return Some(None);
-    }
-    None
-}
-
-fn note_extra(key: String, deep: &mut DeepAudit) {
+fn note_extra(key: &str, deep: &mut DeepAudit) {
     // Where the log's beginning is gone, so may be the row's record.
     if !deep.log_begins.is_empty() {
         deep.unexplained += 1;
@@ -189,7 +252,7 @@ fn note_extra(key: String, deep: &mut DeepAudit) {
     if deep.findings.len() < FINDINGS_MAX {
         deep.findings.push(Finding {
             kind: FindingKind::Extra,
-            key,
+            key: key.to_owned(),
             at: None,
             file: None,
             line: None,
@@ -197,11 +260,12 @@ fn note_extra(key: String, deep: &mut DeepAudit) {
     }
 }
 
-fn note_record(
+/// Notes a record that something is wrong with: where it lies, and where it came from.
+pub(super) fn note_record(
     audit: &Audit<'_>,
     meta: &Mutex<MetaCache>,
     kind: FindingKind,
-    record: &Candidate,
+    (partition, offset): (u32, u64),
     deep: &mut DeepAudit,
 ) -> Result<(), Error> {
     if deep.findings.len() >= FINDINGS_MAX {
@@ -210,13 +274,13 @@ fn note_record(
     let mut finding = Finding {
         kind,
         key: String::new(),
-        at: Some((record.partition, record.offset)),
+        at: Some((partition, offset)),
         file: None,
         line: None,
     };
-    let records = read_log(audit.source(meta, record.partition), record.offset)?;
+    let records = read_log(audit.source(meta, partition), offset)?;
     let found = records.iter().next();
-    if let Some(found) = found.filter(|found| found.offset.get() == record.offset)
+    if let Some(found) = found.filter(|found| found.offset.get() == offset)
         && let Ok(payload) = Payload::decode(found.value)
     {
         finding.key = match (found.key, &payload.body) {

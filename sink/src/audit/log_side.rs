@@ -8,12 +8,13 @@ use bekk_stream::{Body, FileId, Payload};
 
 use super::buckets::{Buckets, put_bytes};
 use super::canonical::{Columns, fields};
-use super::{Audit, DeepAudit};
+use super::{Audit, DeepAudit, FindingKind, as_read, compare};
 use crate::Error;
-use crate::batch::Batch;
+use crate::batch::{Batch, Row};
 use crate::meta_cache::MetaCache;
 use crate::plan::ColumnSet;
 use crate::prepare::{Bounds, prepare, read as read_log};
+use crate::session::Session;
 
 /// How much is taken from the log at once.
 const RECORDS_MAX: usize = 32_768;
@@ -24,8 +25,9 @@ const RANGES_MAX: usize = 100_000;
 pub(super) const SIDE: &str = "log";
 
 /// Reads the log up to the snapshot's offsets, and returns the lists of columns that its records have.
-pub(super) fn read(
+pub(super) async fn read(
     audit: &Audit<'_>,
+    session: &Session,
     meta: &Mutex<MetaCache>,
     buckets: usize,
     deep: &mut DeepAudit,
@@ -37,15 +39,20 @@ pub(super) fn read(
         .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?;
     let mut side = Side {
         audit,
+        session,
+        log_id: audit.log.log_id().to_string(),
         buckets: Buckets::create(audit.dir, SIDE, buckets)?,
         sets: Vec::new(),
         columns: Vec::new(),
+        readers: Vec::new(),
         entry: Vec::new(),
     };
     let mut seen: HashMap<FileId, Seen> = HashMap::new();
     for (partition, next) in &audit.snapshot.next {
-        let start = ends.iter().find(|ends| ends.partition == *partition);
-        let start = start.map_or(0, |ends| ends.start.get());
+        let found = ends.iter().find(|ends| ends.partition == *partition);
+        let (start, end) = found.map_or((0, 0), |ends| (ends.start.get(), ends.end.get()));
+        // A log that ends before that is reported as another one.
+        let next = &end.min(*next);
         if start > 0 {
             deep.log_begins.push((*partition, start));
         }
@@ -65,7 +72,7 @@ pub(super) fn read(
             };
             deep.records += (batch.rows.len() + batch.dead.len()) as u64;
             deep.dead += batch.dead.len() as u64;
-            side.take(*partition, &batch, deep)?;
+            side.take(*partition, &batch, (meta, deep)).await?;
             from = batch.next;
         }
     }
@@ -85,40 +92,70 @@ pub(super) fn read(
 
 struct Side<'a> {
     audit: &'a Audit<'a>,
+    session: &'a Session,
+    log_id: String,
     buckets: Buckets,
     sets: Vec<Arc<ColumnSet>>,
     columns: Vec<Columns>,
+    /// For each list of columns, what the server must read of them.
+    readers: Vec<Option<as_read::Reader>>,
     entry: Vec<u8>,
 }
 
 impl Side<'_> {
-    fn take(&mut self, partition: u32, batch: &Batch, deep: &mut DeepAudit) -> Result<(), Error> {
+    async fn take(
+        &mut self,
+        partition: u32,
+        batch: &Batch,
+        (meta, deep): (&Mutex<MetaCache>, &mut DeepAudit),
+    ) -> Result<(), Error> {
+        let letters = self.letters(partition, batch).await?;
+        for dead in &batch.dead {
+            if !letters.contains_key(&dead.offset) {
+                deep.without_letter += 1;
+                let at = (partition, dead.offset);
+                compare::note_record(self.audit, meta, FindingKind::NoLetter, at, deep)?;
+            }
+        }
         let Some(set) = &batch.columns else {
             return Ok(());
         };
-        let number = self.number_of(set);
-        for row in &batch.rows {
-            if self
-                .audit
-                .snapshot
-                .letters
-                .contains(&(partition, row.offset))
-            {
-                deep.dead += 1;
-                continue;
+        let number = self.number_of(set).await?;
+        let columns = &self.columns[number];
+        let is_row = |row: &&Row| !letters.get(&row.offset).is_some_and(|is_kept| *is_kept);
+        let rows: Vec<&Row> = batch.rows.iter().filter(is_row).collect();
+        deep.dead += (batch.rows.len() - rows.len()) as u64;
+        let fields_of = |row: &Row| fields(batch.tuple(row)).unwrap_or_default();
+        let read = match &self.readers[number] {
+            None => Vec::new(),
+            Some(reader) => {
+                let texts = rows
+                    .iter()
+                    .map(|row| as_read::texts_of(columns, &fields_of(row)));
+                reader
+                    .read(self.session, &texts.collect::<Vec<_>>())
+                    .await?
             }
-            let columns = &self.columns[usize::from(number)];
-            let Some(values) = fields(batch.tuple(row)) else {
-                continue;
-            };
-            let content = columns.hash(&values, 0..values.len());
+        };
+        for (at, row) in rows.into_iter().enumerate() {
+            let mut values = fields_of(row);
+            let as_read = read.get(at);
+            for (column, text) in columns
+                .read
+                .iter()
+                .zip(as_read.iter().flat_map(|row| &row.texts))
+            {
+                values[column.at] = text.as_deref().map(str::as_bytes);
+            }
+            let content = columns.content_hash(&values);
             let hash = match self.audit.target.is_keyed() {
-                true => columns.hash(&values, columns.key.iter().copied()),
+                true => columns.key_hash(&values, |at| as_read?.alike[at].clone()),
                 false => content,
             };
             self.entry.clear();
             self.entry.extend_from_slice(&hash.to_le_bytes());
-            self.entry.push(number);
+            let number = u32::try_from(number).expect("a log has few schemas");
+            self.entry.extend_from_slice(&number.to_le_bytes());
             self.entry.extend_from_slice(&partition.to_le_bytes());
             self.entry.extend_from_slice(&row.offset.to_le_bytes());
             self.entry.extend_from_slice(&content.to_le_bytes());
@@ -128,17 +165,45 @@ impl Side<'_> {
         Ok(())
     }
 
-    fn number_of(&mut self, set: &Arc<ColumnSet>) -> u8 {
+    /// The dead letters of a batch's records, by offset, and whether their records are no rows of the table still.
+    async fn letters(&self, partition: u32, batch: &Batch) -> Result<HashMap<u64, bool>, Error> {
+        let (topic, group) = (&self.audit.stream().name, &self.audit.group);
+        let rows = self
+            .session
+            .client
+            .query(
+                "SELECT log_offset, resolution IS NULL OR resolution IN ('discarded', 'superseded')
+                   FROM bekk.dead_letters
+                  WHERE group_name = $1 AND topic = $2 AND partition = $3 AND log_offset >= $4 AND log_offset < $5
+                    AND log_id = $6::text::uuid",
+                &[
+                    group,
+                    topic,
+                    &partition.cast_signed(),
+                    &batch.from.cast_signed(),
+                    &batch.next.cast_signed(),
+                    &self.log_id,
+                ],
+            )
+            .await
+            .map_err(|error| Error::postgres("read dead letters", &error))?;
+        let letters = rows.iter();
+        Ok(letters
+            .map(|row| (row.get::<_, i64>(0).cast_unsigned(), row.get(1)))
+            .collect())
+    }
+
+    async fn number_of(&mut self, set: &Arc<ColumnSet>) -> Result<usize, Error> {
         let known = self.sets.iter().position(|known| Arc::ptr_eq(known, set));
-        let at = known.unwrap_or_else(|| {
-            let target = self.audit.target;
-            let columns =
-                Columns::new(&target.stream, &target.table, target.is_keyed(), &set.names);
-            self.sets.push(Arc::clone(set));
-            self.columns.push(columns);
-            self.sets.len() - 1
-        });
-        u8::try_from(at).unwrap_or(u8::MAX)
+        if let Some(at) = known {
+            return Ok(at);
+        }
+        let columns = Columns::new(self.audit.target, &set.names);
+        let reader = as_read::Reader::new(self.session, self.audit.target, &columns).await?;
+        self.sets.push(Arc::clone(set));
+        self.columns.push(columns);
+        self.readers.push(reader);
+        Ok(self.sets.len() - 1)
     }
 }
 

@@ -7,9 +7,9 @@ use futures_util::TryStreamExt;
 
 use super::buckets::{Buckets, put_bytes};
 use super::canonical::{Columns, fields};
-use super::{Audit, DeepAudit};
+use super::{Audit, DeepAudit, as_read};
 use crate::Error;
-use crate::ddl::quote_list;
+use crate::ddl::quote;
 use crate::session::Session;
 
 pub(super) const SIDE: &str = "table";
@@ -30,20 +30,23 @@ pub(super) async fn read(
         sets,
         is_keyed: target.is_keyed(),
         // The list with the most columns has all of them: columns are added, or passed over where they are gone.
-        all: Columns::new(
-            &target.stream,
-            &target.table,
-            target.is_keyed(),
-            &all_names(audit, sets),
-        ),
+        all: Columns::new(target, &all_names(audit, sets)),
+        first: by_width(sets).first().copied(),
         positions: Vec::new(),
         buckets: Buckets::create(audit.dir, SIDE, buckets)?,
         entry: Vec::new(),
     };
     side.positions = sets.iter().map(|set| side.positions_of(set)).collect();
+    let mut asked: Vec<String> = side.all.names.iter().map(|name| quote(name)).collect();
+    for column in &side.all.read {
+        let [text, alike] = as_read::question(session, column, &quote(&column.name)).await?;
+        asked[column.at] = text;
+        // Behind the columns: what equal keys have in common.
+        asked.push(alike);
+    }
     let sql = format!(
         "COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)",
-        quote_list(side.all.names.iter().map(String::as_str)),
+        asked.join(", "),
         target.table.sql_name
     );
     let failed =
@@ -69,6 +72,14 @@ pub(super) async fn read(
         }
     }
     side.buckets.finish()
+}
+
+/// The lists of columns, the longest first: of two lists that a row may be of, it is first compared with the one that says
+/// more of it.
+pub(super) fn by_width(sets: &[Columns]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..sets.len()).collect();
+    order.sort_by_key(|set| std::cmp::Reverse(sets[*set].names.len()));
+    order
 }
 
 /// The columns of the stream that the table has.
@@ -104,6 +115,8 @@ struct Side<'a> {
     sets: &'a [Columns],
     is_keyed: bool,
     all: Columns,
+    /// The list by which rows without a key are compared first.
+    first: Option<usize>,
     /// For each list of columns, where its columns are among all.
     positions: Vec<Vec<usize>>,
     buckets: Buckets,
@@ -126,17 +139,19 @@ impl Side<'_> {
             .zip(&self.positions)
             .map(|(set, positions)| {
                 let of_set: Vec<Option<&[u8]>> = positions.iter().map(|at| values[*at]).collect();
-                set.hash(&of_set, 0..of_set.len())
+                set.content_hash(&of_set)
             })
             .collect();
-        let own = self.all.hash(&values, 0..values.len());
-        let hash = match self.is_keyed {
-            true => self.all.hash(&values, self.all.key.iter().copied()),
-            false => contents.first().copied().unwrap_or(own),
+        let (values, alike) = values.split_at(self.all.names.len());
+        let text = |at: usize| Some(String::from_utf8_lossy(alike[at]?).into_owned());
+        let hash = match (self.is_keyed, self.first) {
+            (true, _) => self.all.key_hash(values, text),
+            (false, Some(first)) => contents[first],
+            (false, None) => self.all.content_hash(values),
         };
         self.entry.clear();
         self.entry.extend_from_slice(&hash.to_le_bytes());
-        put_bytes(&mut self.entry, self.all.key_text(&values).as_bytes());
+        put_bytes(&mut self.entry, self.all.key_text(values).as_bytes());
         for content in contents {
             self.entry.extend_from_slice(&content.to_le_bytes());
         }

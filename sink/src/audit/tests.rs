@@ -38,11 +38,16 @@ fn working_files_give_back_what_they_got() {
                 let hash = buckets::Fields(entry).u128();
                 assert_eq!(hash % 3, at as u128);
                 all.push(hash);
+                Ok(())
             })
             .unwrap();
         }
         all.sort_unstable();
         assert_eq!(all, (0..30).collect::<Vec<_>>());
+        let mode =
+            |path: &Path| std::os::unix::fs::MetadataExt::mode(&path.metadata().unwrap()) & 0o777;
+        assert_eq!(mode(&dir.0), 0o700);
+        assert_eq!(mode(&dir.0.join("side-0")), 0o600);
         dir.0.clone()
     };
     assert!(!path.exists());

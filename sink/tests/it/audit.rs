@@ -222,3 +222,125 @@ fn a_trace_says_why_a_version_lost() {
             .is_empty()
     );
 }
+
+/// Values that only PostgreSQL can read are compared as it stores them, and so are keys.
+#[test]
+fn what_the_server_reads_is_compared_too() {
+    let (mut db, log) = (Db::new(), Log::new());
+    db.execute("CREATE EXTENSION citext");
+    let types = [
+        ("id", "pg:cidr"),
+        ("name", "text"),
+        ("doc", "json"),
+        ("span", "pg:int4range"),
+    ];
+    let columns = types.map(|(name, of)| column(name, of.parse().unwrap()));
+    let mut items = stream("items", columns.to_vec());
+    items.key = vec!["id".to_owned(), "name".to_owned()];
+    db.execute(
+        "CREATE TABLE items (id cidr, name citext, doc jsonb, span int4range, PRIMARY KEY (id, name))",
+    );
+    log.open_stream(&items);
+    let row = |id, name, doc: &'static str, span| {
+        vec![text(id), text(name), Value::Json(doc.into()), text(span)]
+    };
+    let rows = [
+        row("10.0.0.0/8", "ab", "{\"b\": 1, \"a\":2}", "[1,5]"),
+        // The same key to the table.
+        row("10/8", "AB", "{\"b\": 1, \"a\":3}", "[1,6)"),
+        row("11.0.0.0/8", "ab", "[1.10]", "empty"),
+        // No cidr, so that it becomes a dead letter.
+        row("11.0.0.1/8", "ab", "{}", "empty"),
+    ];
+    append(&log, &items, 2, &rows);
+    drain(&db, &log, &items).unwrap();
+    let audit = deep(&db, &log, &items);
+    assert!(audit.is_right(), "{audit:?}");
+    assert_eq!((audit.records, audit.dead, audit.rows), (4, 1, 2));
+    for (fault, repair) in [
+        (
+            "doc = '{\"a\": 3, \"b\": 2}'",
+            "doc = '{\"a\": 3, \"b\": 1}'",
+        ),
+        ("span = '[1,7)'", "span = '[1,6)'"),
+    ] {
+        db.execute(&format!("UPDATE items SET {fault} WHERE id = '10/8'"));
+        let audit = deep(&db, &log, &items);
+        assert_eq!(
+            (audit.missing, audit.changed, audit.extra),
+            (0, 1, 0),
+            "{fault}"
+        );
+        assert_eq!(audit.findings[0].at, Some((0, 1)), "{fault}");
+        db.execute(&format!("UPDATE items SET {repair} WHERE id = '10/8'"));
+        assert!(deep(&db, &log, &items).is_right(), "{repair}");
+    }
+    db.execute("UPDATE items SET id = '12/8' WHERE id = '11/8'");
+    let audit = deep(&db, &log, &items);
+    assert_eq!((audit.missing, audit.changed, audit.extra), (1, 0, 1));
+}
+
+/// A letter that somebody deleted leaves a record without an end.
+#[test]
+fn a_dead_letter_that_is_gone_is_found() {
+    let (mut db, log, stream) = filled(OnConflict::Update);
+    db.execute("DELETE FROM bekk.dead_letters WHERE reason <> 'refused'");
+    let audit = deep(&db, &log, &stream);
+    assert!(!audit.is_right());
+    let finding = &audit.findings[0];
+    assert_eq!((audit.without_letter, audit.missing), (1, 0));
+    assert_eq!(
+        (finding.kind, finding.at),
+        (FindingKind::NoLetter, Some((0, 11)))
+    );
+    assert_eq!(finding.line, Some(40));
+    db.execute("DELETE FROM bekk.dead_letters");
+    let audit = deep(&db, &log, &stream);
+    assert_eq!((audit.without_letter, audit.missing), (1, 1));
+}
+
+/// The group applied other records than the log has.
+#[test]
+fn another_log_under_the_same_offsets_is_found() {
+    let (mut db, log, stream) = filled(OnConflict::Update);
+    db.execute("UPDATE bekk.offsets SET mark_crc = mark_crc # 1");
+    let audit = deep(&db, &log, &stream);
+    assert!(!audit.is_right() && audit.missing == 0);
+    assert!(
+        audit.log_differs[0].1.contains("holds another record"),
+        "{audit:?}"
+    );
+    db.execute("UPDATE bekk.offsets SET mark_crc = mark_crc # 1, next = next + 5");
+    let audit = deep(&db, &log, &stream);
+    assert!(
+        audit.log_differs[0].1.contains("ends at offset 22"),
+        "{audit:?}"
+    );
+}
+
+/// Without a key, records of an older list of columns are compared with what the later ones have left.
+#[test]
+fn rows_without_a_key_of_two_lists_of_columns_are_compared() {
+    let (mut db, log, mut stream) = filled(OnConflict::Append);
+    db.execute("ALTER TABLE items ADD COLUMN note text");
+    stream
+        .columns
+        .push(column("note", ColumnType::Text).nullable());
+    log.declare(&stream.schema());
+    let mut wide = rows(0..10, "second");
+    for (at, row) in wide.iter_mut().enumerate() {
+        row.push(if at < 5 { Value::Null } else { text("x") });
+    }
+    append(&log, &stream, 300, &wide);
+    drain(&db, &log, &stream).unwrap();
+    let audit = deep(&db, &log, &stream);
+    assert!(audit.is_right(), "{audit:?}");
+    assert_eq!(audit.rows, 30);
+    db.execute("DELETE FROM items WHERE id = 7 AND note = 'x'");
+    let audit = deep(&db, &log, &stream);
+    assert_eq!((audit.missing, audit.extra), (1, 0));
+    assert_eq!(audit.findings[0].line, Some(307));
+    db.execute("INSERT INTO items VALUES (7, 'second', 0.07, 'x')");
+    let audit = deep(&db, &log, &stream);
+    assert_eq!((audit.missing, audit.extra), (1, 1));
+}
