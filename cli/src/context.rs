@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use bekk_log::{Client, RemoteConfig};
 use bekk_stream::{
     Config, ConfigError, Durability, LogLocation, META_TOPIC, NO_CREDENTIALS, Stream, TableName,
 };
 
 use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
-use crate::commands::check_name;
+use crate::commands::{WrongUsage, check_name};
 use crate::database::{Choice, Database};
 use crate::environment;
 use crate::log_place::LogPlace;
@@ -75,7 +75,9 @@ impl Context {
     pub(crate) fn log_place(&self, args: &LogArgs) -> Result<LogPlace> {
         let location = match args.log.as_deref() {
             Some(text) => match text.strip_prefix("kafka://") {
-                Some(hosts) if hosts.contains('@') => bail!("--log: {NO_CREDENTIALS}"),
+                Some(hosts) if hosts.contains('@') => {
+                    return Err(WrongUsage(format!("--log: {NO_CREDENTIALS}")).into());
+                }
                 Some(hosts) => LogLocation::Kafka(hosts.to_owned()),
                 None => LogLocation::Directory(
                     std::path::absolute(text).with_context(|| format!("find `{text}`"))?,
@@ -102,7 +104,8 @@ impl Context {
                 config.properties.clone_from(&self.config.kafka);
                 config.topics = self.topics();
                 if let Some(property) = config.reserved_property() {
-                    bail!("[log.kafka] `{property}` is Bekk's to set; remove it");
+                    let text = format!("[log.kafka] `{property}` is Bekk's to set; remove it");
+                    return Err(WrongUsage(text).into());
                 }
                 Ok(LogPlace::Kafka(config))
             }
@@ -179,7 +182,8 @@ impl Context {
         }
         if let Some(table) = &args.table {
             let [stream] = streams.as_mut_slice() else {
-                bail!("--stream says which of the streams goes into `{table}`");
+                let text = format!("--table `{table}` takes one stream; name it with --stream");
+                return Err(WrongUsage(text).into());
             };
             stream.table = table_name(table);
         }

@@ -8,6 +8,7 @@ use bekk_postgres::Server;
 use bekk_sink::{ConnectOptions, Host};
 use bekk_stream::Config;
 
+use crate::commands::as_usage;
 use crate::environment::{plain, variable};
 use crate::secrets;
 
@@ -89,7 +90,15 @@ impl Database {
     }
 }
 
+/// The database that is named, and by what.
+///
+/// # Errors
+/// [`WrongUsage`](crate::commands::WrongUsage) if what names it is wrong.
 fn named(choice: &Choice<'_>) -> Result<Option<(ConnectOptions, &'static str)>> {
+    as_usage(by_precedence(choice))
+}
+
+fn by_precedence(choice: &Choice<'_>) -> Result<Option<(ConnectOptions, &'static str)>> {
     if let Some(url) = choice.typed {
         let url = secrets::typed_postgres(url);
         return Ok(Some((parse(&url, "--postgres")?, "--postgres")));
@@ -181,6 +190,10 @@ fn private(server: Server, wanted: &bekk_postgres::Options, base: &Path) -> Data
 
 /// What the private server is made with.
 pub(crate) fn private_options(base: &Path) -> Result<bekk_postgres::Options> {
+    as_usage(from_variables(base))
+}
+
+fn from_variables(base: &Path) -> Result<bekk_postgres::Options> {
     let default = bekk_postgres::Options::default();
     let port = match variable("POSTGRES_PORT")? {
         None => default.port,

@@ -53,7 +53,14 @@ impl Screen {
             .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none());
         match global.log_format {
             LogFormat::Text => subscriber.with_target(false).fmt_fields(fields()).init(),
-            LogFormat::Json => subscriber.json().init(),
+            LogFormat::Json => {
+                subscriber.json().init();
+                // A panic is a line as well, with its place.
+                std::panic::set_hook(Box::new(|panic| {
+                    let line = json_line("ERROR", &panic.to_string());
+                    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+                }));
+            }
         }
         screen
     }
@@ -74,16 +81,7 @@ impl Screen {
     fn write(&self, level: &str, line: &str) {
         let text = match self.format {
             LogFormat::Text => format!("{}\n", shown_indented(line)),
-            // The shape of tracing's own lines, so that each line of the stream is an object of one kind.
-            LogFormat::Json => {
-                let object = serde_json::json!({
-                    "timestamp": jiff::Timestamp::now().to_string(),
-                    "level": level,
-                    "fields": { "message": line },
-                    "target": "bekk",
-                });
-                format!("{object}\n")
-            }
+            LogFormat::Json => format!("{}\n", json_line(level, line)),
         };
         // If standard error is closed, there is nowhere to report it.
         let _ = self.bar.suspend(|| io::stderr().write_all(text.as_bytes()));
@@ -119,6 +117,16 @@ impl Screen {
                 .set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         }
     }
+}
+
+/// A message in the shape of tracing's own lines, so that each line of the stream is an object of one kind.
+pub(crate) fn json_line(level: &str, line: &str) -> serde_json::Value {
+    serde_json::json!({
+        "timestamp": jiff::Timestamp::now().to_string(),
+        "level": level,
+        "fields": { "message": line },
+        "target": "bekk",
+    })
 }
 
 /// A message's fields, each on one line: files are named by whoever may write into the inbox. (As JSON they are escaped

@@ -59,6 +59,10 @@ pub(crate) struct Audit {
       bekk trace --at data/orders.csv:17           the record at a line of a file, and the others of its key\n  \
       bekk trace --offset events/0/1234            the same for a record of the log\n\n\
     Exit codes: 0 found; 1 not found, or a part is unreachable.")]
+#[command(
+    override_usage = "bekk trace [OPTIONS] --key <KEY>\n       bekk trace [OPTIONS] --at <FILE:LINE>\n       \
+                      bekk trace [OPTIONS] --offset <TOPIC/PARTITION/OFFSET>"
+)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["key", "at", "offset"])))]
 pub(crate) struct Trace {
     /// Key of the row: the text of its columns, with commas between them

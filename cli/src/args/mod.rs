@@ -27,7 +27,7 @@ pub(crate) use shared::*;
 /// the sample stream if there is no bekk.toml), writes every record to the log, and applies the log to
 /// PostgreSQL. Stop or kill it at any moment: the next start continues where this one ended.
 #[derive(Parser)]
-#[command(name = "bekk", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "bekk", version, term_width = 80, propagate_version = true)]
 #[command(after_help = "Start here:\n  \
       bekk up --demo                    sample events into a private PostgreSQL, until Ctrl-C\n  \
       bekk init --from my.csv           write a bekk.toml for your own file\n  \

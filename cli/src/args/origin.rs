@@ -7,16 +7,41 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use super::Cli;
+use crate::screen::json_line;
 
 static ORIGINS: OnceLock<HashMap<String, String>> = OnceLock::new();
 
 /// Parses the arguments, and notes where their values came from; ends the process if they are wrong.
 pub(crate) fn parse() -> Cli {
-    let mut matches = Cli::command().get_matches();
+    let matches = Cli::command().try_get_matches();
+    let mut matches = matches.unwrap_or_else(|error| refuse(&error));
     let mut origins = HashMap::new();
     note(&matches, &mut origins);
     let _ = ORIGINS.set(origins);
-    Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+    Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| refuse(&error))
+}
+
+/// Ends the process with help, or with what is wrong: as JSON if that was asked for, though the arguments are wrong.
+fn refuse(error: &clap::Error) -> ! {
+    if error.use_stderr() && wants_json() {
+        eprintln!("{}", json_line("ERROR", error.to_string().trim_end()));
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
+}
+
+/// Whether messages are to be JSON, as far as arguments show that may be wrong.
+fn wants_json() -> bool {
+    let mut format = std::env::var("BEKK_LOG_FORMAT").ok();
+    let mut arguments = std::env::args();
+    while let Some(argument) = arguments.next() {
+        match argument.split_once('=') {
+            Some(("--log-format", value)) => format = Some(value.to_owned()),
+            None if argument == "--log-format" => format = arguments.next(),
+            _ => {}
+        }
+    }
+    format.is_some_and(|format| format == "json")
 }
 
 /// The flag or the variable that set an argument; `None` if neither did.

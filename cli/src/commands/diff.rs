@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use bekk_sink::Differing;
 use serde::Serialize;
 
-use super::{Outcome, print_json, print_result};
+use super::{Outcome, check_name, print_json, print_result};
 use crate::args::{Diff, Global};
 use crate::context::{Context, table_name};
 use crate::screen::grouped;
@@ -20,6 +20,9 @@ pub(crate) fn run(global: &Global, args: &Diff) -> Result<Outcome> {
     let context = Context::load(global)?;
     let (first, second) = (table_name(&args.first), table_name(&args.second));
     let streams = &context.config.streams;
+    if let Some(name) = &args.stream {
+        check_name("--stream", name, streams.iter().map(|stream| &*stream.name))?;
+    }
     let stream = match &args.stream {
         Some(name) => streams.iter().find(|stream| stream.name == *name),
         None => streams

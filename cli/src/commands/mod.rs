@@ -91,6 +91,11 @@ impl std::fmt::Display for WrongUsage {
 
 impl std::error::Error for WrongUsage {}
 
+/// Returns a result whose error is a mistake of whoever typed or configured it, with [`WrongUsage`] for its text.
+pub(crate) fn as_usage<T>(result: Result<T>) -> Result<T> {
+    result.map_err(|error| WrongUsage(format!("{error:#}")).into())
+}
+
 /// Checks that `name`, an argument of `option`, is one of the `known` ones.
 ///
 /// # Errors

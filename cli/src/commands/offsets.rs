@@ -1,12 +1,12 @@
 //! `bekk offsets`: how far the groups have come, and setting where one goes on.
 
 use anyhow::{Result, bail, ensure};
-use bekk_sink::ConnectOptions;
+use bekk_sink::{ConnectOptions, GroupOffset};
 use bekk_stream::Stream;
 use serde::Serialize;
 
 use super::moves::{Move, is_keyless, plan, print_moves, set};
-use super::{Outcome, print_json, print_result};
+use super::{Outcome, check_name, print_json, print_result};
 use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset};
 use crate::context::Context;
 use crate::positions::{Line, Refused, lines, shown_owner};
@@ -115,6 +115,7 @@ fn row(cells: &[String; 11]) -> String {
 fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let all = bekk_sink::list_offsets(&database.options)?;
+    check_names(context, args, &all)?;
     let offsets: Vec<_> = all
         .into_iter()
         .filter(|offset| {
@@ -160,6 +161,18 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
         screen.say("the group's next sink continues there; rows may show older versions until it has caught up");
     }
     Ok(Outcome::Done)
+}
+
+/// Checks that the group and the stream exist, so that a mistyped name is not taken for one without offsets.
+fn check_names(context: &Context, args: &OffsetsReset, all: &[GroupOffset]) -> Result<()> {
+    let groups = all.iter().map(|offset| offset.group.as_str());
+    check_name("--group", &args.group.name, groups)?;
+    if let Some(name) = &args.stream.name {
+        let met = all.iter().map(|offset| offset.topic.as_str());
+        let configured = context.config.streams.iter().map(|stream| &*stream.name);
+        check_name("--stream", name, met.chain(configured))?;
+    }
+    Ok(())
 }
 
 /// Whether a topic is among those that a command is about: the stream that is named, else all of the configuration.

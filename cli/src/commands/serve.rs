@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use bekk_log::{Client, Credentials, ServeConfig, Server, TlsConfig};
 
-use super::{Outcome, up};
+use super::{Outcome, as_usage, up};
 use crate::args::{Global, LogServe, ServeArgs};
 use crate::context::Context;
 use crate::environment;
@@ -33,6 +33,7 @@ pub(crate) fn run(
     args: &LogServe,
     screen: &Screen,
 ) -> Result<Outcome> {
+    let config = config(args.listen, &args.serve)?;
     let stop = signals::stop_flag().context("listen for signals")?;
     reload::watch(global, context, &stop, screen)?;
     let service = Arc::<Service>::default();
@@ -53,7 +54,7 @@ pub(crate) fn run(
         return Ok(Outcome::Done);
     };
     service.has_log(&log);
-    let server = start(&log, args.listen, &args.serve, screen)?;
+    let server = start(&log, config, screen)?;
     let failure = wait(&stop, &server);
     let told = Instant::now();
     server.stop();
@@ -76,13 +77,15 @@ fn wait(stop: &AtomicBool, server: &Server) -> Option<String> {
     None
 }
 
-/// Starts to serve a log, and says where.
-pub(super) fn start(
-    log: &Client,
-    listen: SocketAddr,
-    args: &ServeArgs,
-    screen: &Screen,
-) -> Result<Server> {
+/// How a log is to be served.
+///
+/// # Errors
+/// If the arguments contradict each other, or a file that they name cannot be used.
+pub(super) fn config(listen: SocketAddr, args: &ServeArgs) -> Result<ServeConfig> {
+    as_usage(from_arguments(listen, args))
+}
+
+fn from_arguments(listen: SocketAddr, args: &ServeArgs) -> Result<ServeConfig> {
     let mut config = ServeConfig::new(listen);
     config.advertise.clone_from(&args.advertise);
     [config.credentials, config.read_credentials] = credentials(args)?;
@@ -91,11 +94,17 @@ pub(super) fn start(
     }
     let files = args.tls_cert.clone().zip(args.tls_key.clone());
     config.tls = files.map(|(cert, key)| TlsConfig { cert, key });
+    Ok(config)
+}
+
+/// Starts to serve a log, and says where.
+pub(super) fn start(log: &Client, config: ServeConfig, screen: &Screen) -> Result<Server> {
+    let advertise = config.advertise.clone();
     let (is_closed, is_encrypted) = (config.credentials.is_some(), config.tls.is_some());
     let server =
         Server::start(log.clone(), config).context("serve the log (--listen names the address)")?;
     let address = server.local_addr();
-    let advertised = match &args.advertise {
+    let advertised = match advertise {
         Some((host, port)) => format!(", advertised as {host}:{port}"),
         None => String::new(),
     };
@@ -144,11 +153,12 @@ fn credentials(args: &ServeArgs) -> Result<[Option<Credentials>; 2]> {
         name: args.sasl_read_user.as_deref(),
         file: args.sasl_read_password_file.as_deref(),
     };
-    let (all, read) = (all.credentials()?, read.credentials()?);
+    let all = all.credentials()?;
+    if all.is_none() && read.name.is_some() {
+        bail!("--sasl-read-user needs --sasl-user: without it, whoever connects may do all");
+    }
+    let read = read.credentials()?;
     match (&all, &read) {
-        (None, Some(_)) => {
-            bail!("--sasl-read-user needs --sasl-user: without it, whoever connects may do all")
-        }
         (Some(all), Some(read)) if all.username == read.username => {
             bail!("--sasl-read-user and --sasl-user name the same user; give them different names")
         }

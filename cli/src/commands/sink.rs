@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use bekk_sink::{ConnectOptions, Start};
 use bekk_stream::Stream;
 
 use super::summary::{self, Report};
-use super::{Outcome, up};
+use super::{Outcome, WrongUsage, up};
 use crate::args::{Global, Sink, Where};
 use crate::context::Context;
 use crate::http::Http;
@@ -95,7 +95,10 @@ pub(super) fn start(from: Where) -> Result<Start> {
         Where::Latest => Start::Latest,
         Where::Offset(offset) => Start::Offset(offset),
         Where::Time(milliseconds) => Start::Time(milliseconds),
-        Where::Shift(_) => bail!("a new group stands nowhere yet: shift has no meaning for it"),
+        Where::Shift(_) => {
+            let text = "--from: a new group has no offset yet that shift could move";
+            return Err(WrongUsage(text.to_owned()).into());
+        }
     })
 }
 

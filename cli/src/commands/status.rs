@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, stdout};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +11,7 @@ use bekk_stream::{shown, shown_indented};
 use super::{Outcome, print_json, print_result, write_result};
 use crate::args::{Global, Health, StatusArgs};
 use crate::context::Context;
+use crate::database::shown_from;
 use crate::http;
 use crate::screen::{grouped, plural};
 use crate::signals;
@@ -35,7 +37,10 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {
             } else {
                 ""
             };
-            write_result(&format!("{clear}{}", text(&status)))?;
+            let lines = [config_lines(&context), lines(&status)].concat();
+            // Each may hold a name that others gave.
+            let lines: Vec<_> = lines.iter().map(|line| shown_indented(line)).collect();
+            write_result(&format!("{clear}{}", lines.join("\n")))?;
         }
         let mut waited = Duration::ZERO;
         while args.watch && waited < WATCH_EVERY && !signals::is_set(&stop) {
@@ -84,7 +89,32 @@ fn health_of(address: SocketAddr, path: &str) -> Result<Outcome> {
     })
 }
 
-fn text(status: &Status) -> String {
+/// What is configured, whether or not anything has run.
+fn config_lines(context: &Context) -> Vec<String> {
+    let file = match &context.file {
+        Some(file) => file.display().to_string(),
+        None => "no bekk.toml here; this is the built-in sample stream".to_owned(),
+    };
+    let streams = context.config.streams.iter().map(|stream| {
+        let shown = |pattern: &String| {
+            shown_from(&context.base, Path::new(pattern))
+                .display()
+                .to_string()
+        };
+        let patterns: Vec<_> = stream.files.iter().map(shown).collect();
+        format!(
+            "  {}: {} into table {}",
+            stream.name,
+            patterns.join(", "),
+            stream.table
+        )
+    });
+    std::iter::once(format!("config     {file}"))
+        .chain(streams)
+        .collect()
+}
+
+fn lines(status: &Status) -> Vec<String> {
     let mut lines = log_lines(&status.log);
     lines.extend(file_lines(&status.files));
     lines.push(match (&status.postgres.server, &status.postgres.error) {
@@ -138,9 +168,7 @@ fn text(status: &Status) -> String {
         lines.push(format!("problem    {problem}"));
     }
     lines.push(format!("next: {}", status.next));
-    // Each may hold a name that others gave.
-    let lines = lines.iter().map(|line| shown_indented(line));
-    lines.collect::<Vec<_>>().join("\n")
+    lines
 }
 
 fn log_lines(log: &LogStatus) -> Vec<String> {

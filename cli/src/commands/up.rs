@@ -1,8 +1,8 @@
 //! `bekk up`: ingest, log and sink in one process.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -29,6 +29,8 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     if !args.once.once {
         reload::watch(global, &context, &stop, screen)?;
     }
+    let serve = args.listen.map(|listen| serve::config(listen, &args.serve));
+    let serve = serve.transpose()?;
     let service = Arc::<Service>::default();
     service.awaits_postgres();
     let place = context.log_place(&args.log)?;
@@ -51,25 +53,12 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         base: &context.base,
     })?;
     service.has_postgres(&database.options, &database.description);
-    screen.say(&format!("postgres   {}", database.description));
+    announce(&context, &place, (&database, demo.as_ref()), screen);
     let run = Run {
         screen,
         service: &service,
         stop: &stop,
     };
-    screen.say(&format!(
-        "log        {place}   {}{}",
-        context.shown_topics(),
-        // Elsewhere it is the server's affair.
-        place
-            .dir()
-            .map_or_else(String::new, |_| format!(", {}", context.shown_durability()))
-    ));
-    let rhythm = demo
-        .as_ref()
-        .map(|live| format!("  {}", live.description()))
-        .unwrap_or_default();
-    screen.say(&format!("inbox      {}{rhythm}", context.shown_patterns()));
     let is_empty = matched::announce(&context, screen)? && !args.demo;
 
     let started = Instant::now();
@@ -77,9 +66,9 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let mut sink = bekk_sink::Config::new(database.options.clone());
     sink.group.clone_from(&args.group.name);
     let start = |log| {
-        let server = args
-            .listen
-            .map(|listen| serve::start(&log, listen, &args.serve, screen));
+        let server = serve
+            .clone()
+            .map(|config| serve::start(&log, config, screen));
         let server = server.transpose()?;
         let mut pipeline = Pipeline::new(log, &counts);
         pipeline.start_sink(sink.clone(), context.config.streams.clone())?;
@@ -100,12 +89,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         let outcome = matched::outcome(outcome, is_empty, &args.once, screen);
         return Ok(outcome.within(&limit, screen));
     }
-    let generator = demo.map(|live| {
-        thread::spawn({
-            let (stop, base) = (Arc::clone(&stop), context.base.clone());
-            move || live.run(&base, &stop)
-        })
-    });
+    let generator = demo.map(|live| start_generator(live, &context, &stop));
     let told = with_log(&place, args, run, |log| {
         let (pipeline, server) = start(log)?;
         pipeline.run_until_stopped(screen, &stop, server)
@@ -119,6 +103,38 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     drop(database);
     say_stopped(screen, told?);
     Ok(Outcome::Done)
+}
+
+/// Says what the parts are.
+fn announce(
+    context: &Context,
+    place: &LogPlace,
+    (database, demo): (&Database, Option<&generate::Live>),
+    screen: &Screen,
+) {
+    screen.say(&format!("postgres   {}", database.description));
+    screen.say(&format!(
+        "log        {place}   {}{}",
+        context.shown_topics(),
+        // Elsewhere it is the server's affair.
+        place
+            .dir()
+            .map_or_else(String::new, |_| format!(", {}", context.shown_durability()))
+    ));
+    let rhythm = demo
+        .map(|live| format!("  {}", live.description()))
+        .unwrap_or_default();
+    screen.say(&format!("inbox      {}{rhythm}", context.shown_patterns()));
+}
+
+/// Starts to write sample events until the flag `stop` is set.
+fn start_generator(
+    live: generate::Live,
+    context: &Context,
+    stop: &Arc<AtomicBool>,
+) -> JoinHandle<Result<()>> {
+    let (stop, base) = (Arc::clone(stop), context.base.clone());
+    thread::spawn(move || live.run(&base, &stop))
 }
 
 /// Does `work` with the log, which whoever listens must own.

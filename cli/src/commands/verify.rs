@@ -1,6 +1,6 @@
 //! `bekk log verify`: every batch's CRC, the density of offsets, against the durable mark.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bekk_log::{Applied, VerifyReport};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -27,6 +27,12 @@ struct Verified {
 
 pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Result<Outcome> {
     let dir = context.log_dir(&args.log)?;
+    if !dir.join("LOCK").exists() {
+        bail!(
+            "there is no log in `{}`; name its directory with --log",
+            dir.display()
+        );
+    }
     let mut line = screen.live_line();
     let report = bekk_log::verify(&dir, &mut |report: &VerifyReport| {
         line.set(format!(

@@ -64,6 +64,103 @@ fn every_line_on_standard_error_is_json_if_asked_for() {
         "postgres://h?x=1",
     ]);
     assert_eq!(lines.last().unwrap()["level"], "ERROR", "{lines:?}");
+    // Arguments that are wrong are reported before messages are set up.
+    let lines = lines_of(&["--log-format=json", "up", "--onec"]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let told = lines[0]["fields"]["message"].as_str().unwrap();
+    assert!(told.contains("--onec"), "{told}");
+}
+
+/// Adds the commands below one, as its help lists them.
+fn add_commands(sandbox: &Sandbox, command: &[String], all: &mut Vec<Vec<String>>) {
+    let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+    arguments.push("-h");
+    let help = sandbox.run(&arguments).ok().stdout;
+    all.push(command.to_vec());
+    let Some((_, list)) = help.split_once("Commands:\n") else {
+        return;
+    };
+    for line in list.lines().take_while(|line| !line.is_empty()) {
+        let name = line
+            .strip_prefix("  ")
+            .filter(|line| !line.starts_with(' '));
+        let Some(name) = name.and_then(|line| line.split(' ').next()) else {
+            continue;
+        };
+        if name != "help" {
+            add_commands(sandbox, &[command, &[name.to_owned()]].concat(), all);
+        }
+    }
+}
+
+#[test]
+fn every_help_text_fits_80_columns() {
+    let sandbox = Sandbox::bare();
+    let mut commands = Vec::new();
+    add_commands(&sandbox, &[], &mut commands);
+    assert!(commands.len() >= 35, "{commands:?}");
+    for command in commands {
+        for form in ["-h", "--help"] {
+            let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+            arguments.push(form);
+            let help = sandbox.run(&arguments).ok().stdout;
+            let wide = help.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(wide, None, "bekk {} {form}", command.join(" "));
+        }
+    }
+}
+
+/// One mistake of each kind, and the exit code that the reference documents for it.
+#[test]
+fn every_mistake_has_its_documented_exit_code() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.path("bad.toml"), "[streams.a]\nfils = []\n").unwrap();
+    let away = "postgres://127.0.0.1:1/x";
+    let cases: &[(i32, &str, &str)] = &[
+        (2, "--onec", "--onec"),
+        (2, "nothing", "nothing"),
+        (2, "dead-letters retry", "--all"),
+        (2, "check --config bad.toml", "bad.toml"),
+        (2, "check --config none.toml", "none.toml"),
+        (
+            2,
+            "check --postgres postgres://h?x=1",
+            "connection parameter",
+        ),
+        (2, "psql --postgres postgres://h:99999/x", "--postgres"),
+        (2, "status --log kafka://u:p@h:1", "sasl.username"),
+        (2, "log serve --sasl-read-user x", "--sasl-user"),
+        (2, "log serve --sasl-user x", "BEKK_SASL_PASSWORD"),
+        (2, "up --http-token-file none", "--http-token-file"),
+        (2, "sink --once --stream nope", "known: events"),
+        (2, "audit --stream nope", "known: events"),
+        (2, "trace --stream nope --key 1", "known: events"),
+        (2, "replay --stream nope --from earliest", "known: events"),
+        (2, "diff a b --stream nope", "known: events"),
+        (2, "offsets reset --to earliest --group nope", "known: none"),
+        (2, "dead-letters list --reason nope", "known: bad_encoding"),
+        (1, "dead-letters show 1", "no dead letter 1"),
+        (1, "dead-letters import --csv none.csv", "none.csv"),
+        (1, "init --from none.csv", "none.csv"),
+        (1, "ingest reread none.csv", "none.csv"),
+        (1, "ingest --once", "no file"),
+        (1, "log verify --log none", "there is no log"),
+    ];
+    for (code, line, said) in cases {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let ran = sandbox.run(&arguments);
+        assert_eq!(ran.code, Some(*code), "bekk {line}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said), "bekk {line}: {}", ran.stderr);
+    }
+    for line in [
+        "check",
+        "offsets list",
+        "dead-letters list",
+        "diff events b",
+    ] {
+        let arguments: Vec<&str> = line.split(' ').chain(["--postgres", away]).collect();
+        sandbox.run(&arguments).exits(1).says("127.0.0.1:1");
+    }
 }
 
 /// The units and the pods run commands that exist, and systemd hears when a service is up.

@@ -88,7 +88,7 @@ fn a_log_is_served_to_who_knows_the_password() {
     let with = |more: &[&'static str]| [&serve[..], more].concat();
     sandbox
         .run(&with(&["--sasl-user", "bekk"]))
-        .exits(1)
+        .exits(2)
         .says("--sasl-user needs BEKK_SASL_PASSWORD");
     sandbox
         .run(&with(&["--tls-cert", "no.crt", "--tls-key", "no.key"]))

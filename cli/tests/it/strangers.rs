@@ -257,7 +257,7 @@ fn a_key_that_others_can_read_is_refused_and_a_password_that_nobody_asks_for_too
     let word = sandbox.write("word", "brook\n");
     fs::set_permissions(&word, Permissions::from_mode(0o644)).unwrap();
     let serve = ["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"];
-    let with = |more: &[&str]| sandbox.run(&[&serve[..], more].concat()).exits(1);
+    let with = |more: &[&str]| sandbox.run(&[&serve[..], more].concat()).exits(2);
     let files = ["--tls-cert", "key.pem", "--tls-key", "key.pem"];
     let user = ["--sasl-user", "a", "--sasl-password-file", "word"];
     with(&[&files[..], &user[..]].concat())
@@ -266,7 +266,7 @@ fn a_key_that_others_can_read_is_refused_and_a_password_that_nobody_asks_for_too
     let mut command = sandbox.bekk(&serve);
     command.env("BEKK_SASL_PASSWORD", "brook");
     Ran::new(command.output().unwrap())
-        .exits(1)
+        .exits(2)
         .says("BEKK_SASL_PASSWORD is set, and --sasl-user is not");
     with(&["--sasl-read-user", "b", "--sasl-read-password-file", "word"])
         .says("--sasl-read-user needs --sasl-user");
