@@ -1,7 +1,7 @@
 //! What several tests need.
 
 use bekk_stream::{
-    Column, ColumnType, CsvDialect, Finished, OnConflict, Retention, Stream, TableName,
+    Accept, Column, ColumnType, CsvDialect, Finished, OnConflict, Retention, Stream, TableName,
 };
 
 /// A stream with columns `id` (int8, the key), `name` (text, nullable) and `price` (decimal, nullable,
@@ -18,6 +18,7 @@ pub(crate) fn stream() -> Stream {
     price.header = "Price".to_owned();
     Stream {
         name: "things".to_owned(),
+        accept: Accept::default(),
         files: Vec::new(),
         exclude: Vec::new(),
         finished: Finished::Keep,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bekk_stream::{Body, Payload};
+use bekk_stream::{Body, JsonFault, Payload};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
@@ -43,6 +43,25 @@ impl DeadLetter {
             sqlstate: None,
             detail,
             raw: value[..value.len().min(RAW_BYTES_MAX)].to_vec(),
+        }
+    }
+
+    /// Another producer's record that is no row.
+    pub(crate) fn no_row(offset: u64, value: &[u8], fault: JsonFault) -> Self {
+        let why = Unfit {
+            reason: fault.reason,
+            column: fault.column,
+            detail: fault.detail,
+        };
+        Self::of_other_producer(offset, value, why)
+    }
+
+    /// Another producer's record, with its own text.
+    pub(crate) fn of_other_producer(offset: u64, value: &[u8], why: Unfit) -> Self {
+        Self {
+            reason: why.reason.to_owned(),
+            column: why.column,
+            ..Self::no_payload(offset, value, why.detail)
         }
     }
 

@@ -145,6 +145,14 @@ pub enum Error {
         /// Log end offset.
         end: u64,
     },
+    /// A column of a stream that accepts JSON has conditions that are none of its type.
+    #[error("stream `{stream}`: {detail}")]
+    JsonColumns {
+        /// The stream.
+        stream: String,
+        /// Which condition.
+        detail: String,
+    },
     /// Records refer to columns that damage has taken from the log.
     #[error(
         "records of stream `{stream}` have columns (schema {schema}) that are lost with damaged records of topic \

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bekk_log::{Client, Offset, Record};
-use bekk_stream::{Origin, Payload};
+use bekk_stream::{JsonReader, Origin, Payload, Stream};
 
 use crate::Error;
 use crate::retry::Candidate;
+use crate::taken::take;
 
 /// How much is read from the log at a time, in compressed bytes.
 const READ_BYTES_MAX: usize = 512 * 1024;
@@ -23,6 +24,8 @@ pub(crate) struct Written {
 pub(crate) struct LaterRecords<'a> {
     log: &'a Client,
     topic: &'a str,
+    /// Where other producers write, a key's records may be in any partition.
+    json: Option<&'a JsonReader>,
     /// How far each partition has been read; `None` before the beginning has been found.
     next: BTreeMap<u32, Place>,
     letters: HashMap<Vec<u8>, Vec<Letter>>,
@@ -43,11 +46,18 @@ struct Letter {
     has_later: bool,
 }
 
+impl Letter {
+    fn time(&self) -> i64 {
+        self.written.timestamp_ms
+    }
+}
+
 impl<'a> LaterRecords<'a> {
     /// Those of letters whose record the log still has; of the others nothing can be said.
     pub(crate) fn new<'c>(
         log: &'a Client,
-        topic: &'a str,
+        stream: &'a Stream,
+        json: Option<&'a JsonReader>,
         candidates: impl Iterator<Item = &'c Candidate>,
     ) -> Self {
         let mut next: BTreeMap<u32, Place> = BTreeMap::new();
@@ -72,7 +82,8 @@ impl<'a> LaterRecords<'a> {
         }
         Self {
             log,
-            topic,
+            topic: &stream.name,
+            json,
             next,
             letters,
         }
@@ -82,6 +93,14 @@ impl<'a> LaterRecords<'a> {
     pub(crate) fn look(&mut self) -> Result<(), Error> {
         let failed = |error| Error::log(format!("read topic `{}`", self.topic), error);
         let ends = self.log.partition_ends(self.topic).map_err(failed)?;
+        if self.json.is_some()
+            && let Some(first) = self.letters.values().flatten().map(Letter::time).min()
+        {
+            for ends in &ends {
+                let place = Place::Time(first);
+                self.next.entry(ends.partition).or_insert(place);
+            }
+        }
         for (&partition, place) in &mut self.next {
             let Some(ends) = ends.iter().find(|ends| ends.partition == partition) else {
                 continue;
@@ -100,7 +119,7 @@ impl<'a> LaterRecords<'a> {
                     .read(self.topic, partition, next, READ_BYTES_MAX)
                     .map_err(failed)?;
                 for record in records.iter() {
-                    note(&mut self.letters, partition, &record);
+                    note(&mut self.letters, self.json, partition, &record);
                 }
                 if records.next_offset() <= next {
                     break;
@@ -129,13 +148,22 @@ impl<'a> LaterRecords<'a> {
 
 /// Within a partition the offset says which is later, within a file the place; otherwise the time does,
 /// and of equal times the record counts as later: the row that is there stays.
-fn note(letters: &mut HashMap<Vec<u8>, Vec<Letter>>, partition: u32, record: &Record<'_>) {
-    let Some(letters) = record.key.and_then(|key| letters.get_mut(key)) else {
+fn note(
+    letters: &mut HashMap<Vec<u8>, Vec<Letter>>,
+    json: Option<&JsonReader>,
+    partition: u32,
+    record: &Record<'_>,
+) {
+    let Ok(taken) = take(json, record) else {
         return;
     };
-    let file = Payload::decode(record.value)
+    let Some(letters) = taken.key.and_then(|key| letters.get_mut(&*key)) else {
+        return;
+    };
+    let file = Payload::decode(&taken.payload)
         .ok()
-        .map(|payload| payload.origin);
+        .map(|payload| payload.origin)
+        .filter(|origin| *origin != Origin::ELSEWHERE);
     for letter in letters {
         letter.has_later |= match file {
             _ if partition == letter.partition => record.offset.get() > letter.offset,

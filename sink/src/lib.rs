@@ -27,6 +27,7 @@ mod trust;
 mod catalog;
 mod ddl;
 mod migrations;
+mod taken;
 mod target;
 
 mod encode;

@@ -5,7 +5,7 @@ mod key_check;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bekk_log::{Client, Offset, Record, RecordMark};
-use bekk_stream::{Body, Payload, RowReader, SchemaId};
+use bekk_stream::{Body, Origin, Payload, RowReader, SchemaId};
 
 use crate::Error;
 use crate::batch::{Batch, Dedupe, KeysSeen, Row, key_prefix};
@@ -13,6 +13,7 @@ use crate::dead_letter::DeadLetter;
 use crate::encode::{encode_key, encode_value};
 use crate::meta_cache::{Lookup, MetaCache};
 use crate::plan::{Plan, RowPlan, Unfit};
+use crate::taken::take;
 use crate::target::{Order, StreamTarget};
 
 /// How much is read from the log at a time, in compressed bytes.
@@ -124,8 +125,12 @@ pub(crate) fn dead_letter_at(source: Source<'_>, offset: u64) -> Result<DeadLett
             "the record is gone".to_owned(),
         ));
     };
-    match Payload::decode(record.value) {
-        Ok(payload) => dead_letter(source, offset, &payload, Unfit::default()),
+    let taken = match take(source.target.json.as_ref(), &record) {
+        Ok(taken) => taken,
+        Err(fault) => return Ok(DeadLetter::no_row(offset, record.value, fault)),
+    };
+    match Payload::decode(&taken.payload) {
+        Ok(payload) => dead_letter(source, &record, &payload, Unfit::default()),
         Err(error) => Ok(DeadLetter::no_payload(
             offset,
             record.value,
@@ -136,10 +141,14 @@ pub(crate) fn dead_letter_at(source: Source<'_>, offset: u64) -> Result<DeadLett
 
 fn dead_letter(
     source: Source<'_>,
-    offset: u64,
+    record: &Record<'_>,
     payload: &Payload<'_>,
     why: Unfit,
 ) -> Result<DeadLetter, Error> {
+    let offset = record.offset.get();
+    if payload.origin == Origin::ELSEWHERE {
+        return Ok(DeadLetter::of_other_producer(offset, record.value, why));
+    }
     let mut meta = source.meta.lock().unwrap_or_else(PoisonError::into_inner);
     let file = meta.file(source.log, payload.origin.file)?;
     Ok(DeadLetter::of_payload(offset, file, payload, why))
@@ -211,7 +220,14 @@ impl<'a> Builder<'a> {
     /// Adds a record; false if it has to begin the next batch, or cannot be taken yet.
     fn add(&mut self, record: &Record<'_>) -> Result<bool, Error> {
         let offset = record.offset.get();
-        let payload = match Payload::decode(record.value) {
+        let taken = match take(self.source.target.json.as_ref(), record) {
+            Ok(taken) => taken,
+            Err(fault) => {
+                self.push_dead(DeadLetter::no_row(offset, record.value, fault));
+                return Ok(self.count(record));
+            }
+        };
+        let payload = match Payload::decode(&taken.payload) {
             Ok(payload) => payload,
             Err(error) => {
                 self.push_dead(DeadLetter::no_payload(
@@ -223,7 +239,7 @@ impl<'a> Builder<'a> {
             }
         };
         let Body::Row(row) = &payload.body else {
-            let letter = dead_letter(self.source, offset, &payload, Unfit::default())?;
+            let letter = dead_letter(self.source, record, &payload, Unfit::default())?;
             self.push_dead(letter);
             return Ok(self.count(record));
         };
@@ -244,7 +260,7 @@ impl<'a> Builder<'a> {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(unfit) => {
-                let letter = dead_letter(self.source, offset, &payload, unfit)?;
+                let letter = dead_letter(self.source, record, &payload, unfit)?;
                 self.push_dead(letter);
             }
         }

@@ -99,7 +99,8 @@ pub fn retry_letters(
         for letter in letters {
             found.push(retry.candidate(letter, parse)?);
         }
-        let mut later = LaterRecords::new(log, &stream.name, found.iter().flatten());
+        let mut later =
+            LaterRecords::new(log, stream, target.json.as_ref(), found.iter().flatten());
         later.look()?;
         for (letter, candidate) in letters.iter().zip(&found) {
             let retried = match candidate {

@@ -7,7 +7,7 @@ mod types;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bekk_stream::{ColumnType, OnConflict, SchemaId, Stream, TableName};
+use bekk_stream::{Accept, ColumnType, JsonReader, OnConflict, SchemaId, Stream, TableName};
 use tokio_postgres::Client;
 
 use crate::catalog::{Table, TableColumn};
@@ -29,6 +29,8 @@ pub(crate) struct StreamTarget {
     /// The types whose input functions read the texts of some of the stream's columns, by column name.
     pub(crate) inputs: BTreeMap<String, String>,
     pub(crate) order: Order,
+    /// Reads records of other producers, where the stream accepts them.
+    pub(crate) json: Option<JsonReader>,
     /// The plans made so far, by the schema they are for.
     pub(crate) plans: Mutex<HashMap<SchemaId, Arc<Plan>>>,
     /// The lists of columns that rows have been written with, each made once.
@@ -64,15 +66,25 @@ impl StreamTarget {
         for warning in warnings.chain(place.warning(&table)) {
             tracing::warn!(stream = stream.name, table = table.full_name, "{warning}");
         }
-        Ok(Self {
+        let json = json_reader(stream)?;
+        let target = Self {
             stream: stream.clone(),
             table,
             encodings,
             inputs,
             order,
+            json,
             plans: Mutex::default(),
             column_sets: Mutex::default(),
-        })
+        };
+        if target.json.is_some() {
+            // Other producers' records are of it, and no ingest may have written it down.
+            let schema = stream.schema();
+            let plan = Arc::new(Plan::new(&target, &schema));
+            let mut plans = target.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            plans.insert(schema.id(), plan);
+        }
+        Ok(target)
     }
 
     /// Whether rows have a key that they can conflict by.
@@ -92,6 +104,20 @@ impl StreamTarget {
         let set = Arc::new(ColumnSet::new(self, names, sets.len()));
         sets.push(Arc::clone(&set));
         set
+    }
+}
+
+/// What reads the records of other producers, if the stream accepts them.
+pub(crate) fn json_reader(stream: &Stream) -> Result<Option<JsonReader>, Error> {
+    match stream.accept {
+        Accept::Bekk => Ok(None),
+        Accept::Json => match JsonReader::new(stream) {
+            Ok(reader) => Ok(Some(reader)),
+            Err(fault) => Err(Error::JsonColumns {
+                stream: stream.name.clone(),
+                detail: fault.detail,
+            }),
+        },
     }
 }
 

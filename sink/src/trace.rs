@@ -1,13 +1,16 @@
 //! The trace: every version of a row, where it came from, and what became of it.
 
+use std::sync::Arc;
+
 use bekk_log::{Client as Log, Offset, Record};
-use bekk_stream::{Body, OnConflict, Payload, Stream};
+use bekk_stream::{Body, JsonReader, OnConflict, Origin, Payload, Schema, SchemaId, Stream};
 
 use crate::ddl::quote;
-use crate::meta_cache::MetaCache;
+use crate::meta_cache::{Lookup, MetaCache};
 use crate::render;
 use crate::session::with_session;
-use crate::target::{StreamTarget, find_target};
+use crate::taken::take;
+use crate::target::{StreamTarget, find_target, json_reader};
 use crate::{ConnectOptions, Error};
 
 /// How much is read from the log at a time, in compressed bytes.
@@ -99,6 +102,7 @@ pub fn trace(
     let mut reader = Reader {
         log,
         stream,
+        json: json_reader(stream)?,
         meta: MetaCache::default(),
     };
     let mut found = reader.find(what)?;
@@ -161,6 +165,7 @@ enum VersionValue {
 struct Reader<'a> {
     log: &'a Log,
     stream: &'a Stream,
+    json: Option<JsonReader>,
     meta: MetaCache,
 }
 
@@ -170,7 +175,7 @@ impl Reader<'_> {
             // The whole topic is read for the key afterwards.
             What::Key(text) => {
                 let key = text.replace(',', "\u{1f}").into_bytes();
-                self.scan(|_, record, _| record.key == Some(key.as_slice()))
+                self.of_key(&key)
             }
             What::Line(path, line) => {
                 let path = path.clone();
@@ -200,7 +205,10 @@ impl Reader<'_> {
     }
 
     fn of_key(&mut self, key: &[u8]) -> Result<Vec<Found>, Error> {
-        self.scan(|_, record, _| record.key == Some(key))
+        let json = self.json.clone();
+        self.scan(|_, record, _| {
+            take(json.as_ref(), record).is_ok_and(|taken| taken.key.as_deref() == Some(key))
+        })
     }
 
     /// The records of the topic for which something holds, the last ones if there are very many.
@@ -253,19 +261,29 @@ impl Reader<'_> {
             is_row: false,
             newer_by: None,
         };
-        let Ok(payload) = Payload::decode(record.value) else {
+        let taken = take(self.json.as_ref(), record).ok();
+        let Some((taken, payload)) = taken.as_ref().and_then(|taken| {
+            let payload = Payload::decode(&taken.payload).ok()?;
+            Some((taken, payload))
+        }) else {
             found.version.text = String::from_utf8_lossy(record.value).into_owned();
             return Ok(found);
         };
-        found.version.file = self.meta.file(self.log, payload.origin.file)?;
+        found.key = taken.key.as_deref().map(<[u8]>::to_vec);
+        let is_elsewhere = payload.origin == Origin::ELSEWHERE;
+        if !is_elsewhere {
+            found.version.file = self.meta.file(self.log, payload.origin.file)?;
+        }
         found.version.line = payload.origin.line;
         match &payload.body {
             Body::Row(row) => {
                 found.is_row = true;
-                found.version.text = render::csv_line(row.clone()).unwrap_or_default();
+                found.version.text = match is_elsewhere {
+                    true => String::from_utf8_lossy(record.value).into_owned(),
+                    false => render::csv_line(row.clone()).unwrap_or_default(),
+                };
                 if let Some(name) = &self.stream.newer_by
-                    && let crate::meta_cache::Lookup::Found(schema) =
-                        self.meta.schema(self.log, payload.schema)?
+                    && let Some(schema) = self.schema(payload.schema)?
                 {
                     let at = schema
                         .columns
@@ -281,6 +299,17 @@ impl Reader<'_> {
             }
         }
         Ok(found)
+    }
+}
+
+impl Reader<'_> {
+    /// A schema of the log, or the stream's own, which other producers' records are of.
+    fn schema(&mut self, id: SchemaId) -> Result<Option<Arc<Schema>>, Error> {
+        if let Lookup::Found(schema) = self.meta.schema(self.log, id)? {
+            return Ok(Some(schema));
+        }
+        let own = self.stream.schema();
+        Ok((own.id() == id).then(|| Arc::new(own)))
     }
 }
 

@@ -12,6 +12,7 @@ mod column;
 mod config;
 mod decimal;
 mod dialect;
+mod json;
 mod key;
 mod meta;
 mod parse;
@@ -34,6 +35,7 @@ pub use decimal::Decimal;
 pub use dialect::{
     CsvDialect, Encoding, HeaderMatch, HeaderRow, LineEnd, NulPolicy, Separator, UnknownPolicy,
 };
+pub use json::{JsonFault, JsonReader, JsonRow};
 pub use key::{KEY_SEPARATOR, key_text};
 pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};
 pub use parse::{Field, Rejection, ValueParser};
@@ -47,5 +49,5 @@ pub use reject::{REJECT_RAW_MAX, Reason, Reject};
 pub use schema::{Schema, SchemaColumn, SchemaId};
 pub use shown::{shown, shown_indented, shown_lines, shown_path};
 pub use source::{ColumnSource, FirstSeen, RowHash};
-pub use stream::{Finished, OnConflict, Retention, Stream, TableName};
+pub use stream::{Accept, Finished, OnConflict, Retention, Stream, TableName};
 pub use value::Value;

@@ -11,6 +11,8 @@ use crate::{Column, ColumnSource, CsvDialect, Schema, SchemaColumn};
 pub struct Stream {
     /// The stream's name, which is also its topic's: `[a-zA-Z0-9._-]`, 1 to 200 bytes.
     pub name: String,
+    /// What the topic's records are.
+    pub accept: Accept,
     /// Patterns of the files to read, absolute.
     pub files: Vec<String>,
     /// Patterns of files among those to leave alone, absolute.
@@ -107,6 +109,16 @@ pub enum OnConflict {
     Ignore,
     /// There is no key: every record is a row.
     Append,
+}
+
+/// Which records of a stream's topic are rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accept {
+    /// Those that ingest wrote.
+    #[default]
+    Bekk,
+    /// Those, and JSON objects of other producers.
+    Json,
 }
 
 /// What becomes of a file that is finished and durable in the log.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bekk_ingest::{Config, Error, Mode, Stats, Summary};
 use bekk_log::{Client, Offset};
 use bekk_stream::{
-    Body, Column, ColumnType, CsvDialect, FileId, Finished, META_TOPIC, Meta, OnConflict, Payload,
-    Reason, Receipt, Retention, Stream, TableName, Value,
+    Accept, Body, Column, ColumnType, CsvDialect, FileId, Finished, META_TOPIC, Meta, OnConflict,
+    Payload, Reason, Receipt, Retention, Stream, TableName, Value,
 };
 use tempfile::TempDir;
 
@@ -208,6 +208,7 @@ pub(crate) fn stream(inbox: &Path) -> Stream {
     };
     Stream {
         name: TOPIC.to_owned(),
+        accept: Accept::default(),
         files: vec![format!("{}/*.csv", inbox.display())],
         exclude: Vec::new(),
         finished: Finished::Keep,

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use bekk_log::{Client, RecordBuffer, TopicConfig};
 use bekk_stream::{
-    Column, ColumnType, CsvDialect, Decimal, FileId, Finished, META_TOPIC, Meta, OnConflict,
-    Origin, Retention, Stream, TableName, Value, encode_row, partition_for,
+    Accept, Column, ColumnType, CsvDialect, Decimal, FileId, Finished, META_TOPIC, Meta,
+    OnConflict, Origin, Retention, Stream, TableName, Value, encode_row, partition_for,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -18,6 +18,7 @@ pub(crate) fn events() -> Stream {
     let column = Column::new;
     Stream {
         name: "events".to_owned(),
+        accept: Accept::default(),
         files: Vec::new(),
         exclude: Vec::new(),
         finished: Finished::Keep,

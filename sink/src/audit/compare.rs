@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use bekk_stream::{Body, OnConflict, Payload};
+use bekk_stream::{Body, OnConflict, Origin, Payload};
 
 use super::buckets::{self, Buckets, Fields};
 use super::canonical::Columns;
@@ -12,6 +12,7 @@ use crate::Error;
 use crate::meta_cache::MetaCache;
 use crate::prepare::read as read_log;
 use crate::render;
+use crate::taken::take;
 use crate::target::Order;
 
 /// A record that decides what a row must be.
@@ -281,16 +282,19 @@ pub(super) fn note_record(
     let records = read_log(audit.source(meta, partition), offset)?;
     let found = records.iter().next();
     if let Some(found) = found.filter(|found| found.offset.get() == offset)
-        && let Ok(payload) = Payload::decode(found.value)
+        && let Ok(taken) = take(audit.target.json.as_ref(), &found)
+        && let Ok(payload) = Payload::decode(&taken.payload)
     {
-        finding.key = match (found.key, &payload.body) {
+        finding.key = match (&taken.key, &payload.body) {
             (Some(key), _) => String::from_utf8_lossy(key).replace('\u{1f}', ","),
             (None, Body::Row(row)) => render::csv_line(row.clone()).unwrap_or_default(),
             (None, Body::Reject(_)) => String::new(),
         };
-        finding.line = Some(payload.origin.line);
-        let mut meta = meta.lock().unwrap_or_else(PoisonError::into_inner);
-        finding.file = meta.file(audit.log, payload.origin.file)?;
+        if payload.origin != Origin::ELSEWHERE {
+            finding.line = Some(payload.origin.line);
+            let mut meta = meta.lock().unwrap_or_else(PoisonError::into_inner);
+            finding.file = meta.file(audit.log, payload.origin.file)?;
+        }
     }
     deep.findings.push(finding);
     Ok(())

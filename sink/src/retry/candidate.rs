@@ -1,6 +1,7 @@
 //! What a dead letter is now: its record of the log, or its text read again.
 
-use bekk_stream::{Body, FileId, Origin, Payload};
+use bekk_log::Record;
+use bekk_stream::{Body, FileId, JsonReader, Origin, Payload};
 
 use super::{LetterText, Mended, Retry};
 use crate::later::Written;
@@ -52,6 +53,14 @@ impl Retry<'_> {
             .as_ref()
             .and_then(|records| records.iter().next())
             .filter(|record| record.offset.get() == letter.offset);
+        if let (Some(json), None) = (&self.target.json, &letter.file) {
+            let row = json_row(json, letter, record.as_ref());
+            let written = record.as_ref().map(|record| Written {
+                timestamp_ms: record.timestamp_ms,
+                origin: Origin::ELSEWHERE,
+            });
+            return Ok(row.map(|row| candidate(row, written)));
+        }
         if let Some(record) = record {
             let Ok(payload) = Payload::decode(record.value) else {
                 return Ok(Err("it is no record of bekk".to_owned()));
@@ -96,6 +105,31 @@ impl Retry<'_> {
 /// Whether a letter's text is still that of its record, of which only the beginning was kept if it was long.
 fn is_unchanged(raw: &[u8], text: &[u8]) -> bool {
     raw == text || raw.len() >= bekk_stream::REJECT_RAW_MAX && text.starts_with(raw)
+}
+
+/// Another producer's record: as it is in the log, or as its text has been corrected.
+fn json_row(
+    json: &JsonReader,
+    letter: &Letter,
+    record: Option<&Record<'_>>,
+) -> Result<Mended, String> {
+    let unchanged = record.filter(|record| record.value.starts_with(&letter.raw));
+    let read = match unchanged {
+        Some(record) => json.read((!record.is_null).then_some(record.value)),
+        None if letter.raw.len() >= bekk_stream::REJECT_RAW_MAX => {
+            return Err("only its beginning was kept; append it to its topic again".to_owned());
+        }
+        None => json.read(Some(&letter.raw)),
+    };
+    let row = read.map_err(|fault| match fault.column {
+        Some(column) => format!("{} in `{column}`: {}", fault.reason, fault.detail),
+        None => format!("{}: {}", fault.reason, fault.detail),
+    })?;
+    Ok(Mended {
+        partition: letter.partition,
+        key: row.key,
+        payload: row.payload,
+    })
 }
 
 /// Where a letter came from, as far as it knows itself.

@@ -84,8 +84,10 @@ impl Retry<'_> {
         // A sink takes the same locks in the same order.
         client
             .execute(
-                "SELECT FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND partition = $3 FOR UPDATE",
-                &[&letter.group, &letter.topic, &partition],
+                "SELECT FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND (partition = $3 OR $4)
+                  ORDER BY partition FOR UPDATE",
+                // Other producers may have put records of the key into any partition.
+                &[&letter.group, &letter.topic, &partition, &self.target.json.is_some()],
             )
             .await?;
         let table = &self.target.table;

@@ -8,8 +8,9 @@ use bekk_log::{Client, RecordBuffer, TopicConfig};
 use bekk_postgres::Server;
 use bekk_sink::{Config, ConnectOptions, Control, Error, Stats, Summary};
 use bekk_stream::{
-    Column, ColumnType, CsvDialect, FileId, FileRecord, Finished, META_TOPIC, Meta, OnConflict,
-    Origin, Reject, Retention, Schema, Stream, TableName, Value, encode_reject, encode_row,
+    Accept, Column, ColumnType, CsvDialect, FileId, FileRecord, Finished, META_TOPIC, Meta,
+    OnConflict, Origin, Reject, Retention, Schema, Stream, TableName, Value, encode_reject,
+    encode_row,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -281,6 +282,7 @@ fn now_ms() -> i64 {
 pub(crate) fn stream(name: &str, columns: Vec<Column>) -> Stream {
     Stream {
         name: name.to_owned(),
+        accept: Accept::default(),
         files: Vec::new(),
         exclude: Vec::new(),
         finished: Finished::Keep,

@@ -16,6 +16,7 @@ mod lease;
 mod left_out;
 mod letters;
 mod model;
+mod other_producers;
 mod poison;
 mod proxy;
 mod retry;

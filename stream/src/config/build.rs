@@ -8,7 +8,9 @@ use super::units::{parse_duration, parse_size};
 use super::{
     Config, Durability, Environment, Fault, IngestOptions, LogLocation, NO_CREDENTIALS, raw,
 };
-use crate::{Column, ColumnSource, CsvDialect, Finished, OnConflict, Retention, Stream, TableName};
+use crate::{
+    Accept, Column, ColumnSource, CsvDialect, Finished, OnConflict, Retention, Stream, TableName,
+};
 
 const PARTITIONS_DEFAULT: u32 = 4;
 const RETENTION_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -105,6 +107,7 @@ impl Builder<'_> {
         };
         let table = self.expand(raw.table.as_deref().unwrap_or(&name), &at("table"))?;
         Ok(Stream {
+            accept: accept(raw.accept.as_deref(), &at("accept"))?,
             files: patterns(&raw.files, "files")?,
             exclude: patterns(&raw.exclude, "exclude")?,
             finished: self.finished(raw.finished.as_deref(), &at("finished"))?,
@@ -236,6 +239,17 @@ fn on_conflict(text: Option<&str>, keyless: bool, place: &str) -> Result<OnConfl
         Some(other) => Err(Fault::new(
             place,
             format!("`{other}` is not one of: update, ignore, append"),
+        )),
+    }
+}
+
+fn accept(text: Option<&str>, place: &str) -> Result<Accept, Fault> {
+    match text {
+        None | Some("bekk") => Ok(Accept::Bekk),
+        Some("json") => Ok(Accept::Json),
+        Some(other) => Err(Fault::new(
+            place,
+            format!("`{other}` is not one of: bekk, json"),
         )),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Config, Fault};
-use crate::{ColumnSource, ColumnType, LineEnd, OnConflict, Stream, Value, ValueParser};
+use crate::{Accept, ColumnSource, ColumnType, LineEnd, OnConflict, Stream, Value, ValueParser};
 
 const PARTITIONS_MAX: u32 = 1024;
 /// PostgreSQL's own limit.
@@ -49,8 +49,10 @@ fn check_stream(stream: &Stream) -> Result<(), Fault> {
     if stream.name.starts_with("bekk.") {
         return fault("names that begin with `bekk.` are Bekk's own".into());
     }
-    if stream.files.is_empty() {
-        return fault("`files` names no pattern".into());
+    if stream.files.is_empty() && stream.accept == Accept::Bekk {
+        return fault(
+            "`files` names no pattern; only a stream with accept = \"json\" can do without".into(),
+        );
     }
     if !(1..=PARTITIONS_MAX).contains(&stream.partitions) {
         return fault(format!(
@@ -103,7 +105,13 @@ fn check_columns(stream: &Stream, place: &str) -> Result<(), Fault> {
             if let Some(misfit) = source.misfit(&column.column_type) {
                 return fault(misfit.into());
             }
-            if let ColumnSource::Constant(_) = source {
+            let is_constant = matches!(source, ColumnSource::Constant(_));
+            if stream.accept == Accept::Json && !is_constant && !column.nullable {
+                return fault(format!(
+                    "with accept = \"json\", records without a file have no `{source}`: make the column nullable"
+                ));
+            }
+            if is_constant {
                 source
                     .of_file(column, &parser, None)
                     .or_else(|why| fault(why).map(|()| Value::Null))?;

@@ -47,6 +47,8 @@ pub(super) struct Postgres {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stream {
+    pub(super) accept: Option<String>,
+    #[serde(default)]
     pub(super) files: Vec<String>,
     #[serde(default)]
     pub(super) exclude: Vec<String>,

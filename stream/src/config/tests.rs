@@ -33,6 +33,25 @@ fn with(line: &str) -> String {
 }
 
 #[test]
+fn other_producers_need_no_files() {
+    let without = MINIMAL.replace("files = [\"orders-*.csv\"]", "accept = \"json\"");
+    assert_eq!(
+        parse(&without).unwrap().streams[0].accept,
+        crate::Accept::Json
+    );
+    fails(&without.replace("json", "avro"), "not one of: bekk, json");
+    fails(
+        &without.replace("accept = \"json\"", ""),
+        "accept = \"json\" can do without",
+    );
+    let line = "{ name = \"line\", type = \"int8\", source = \"line\" }, { name = \"id\"";
+    fails(
+        &without.replace("{ name = \"id\"", line),
+        "make the column nullable",
+    );
+}
+
+#[test]
 fn the_sample_is_right() {
     let config = Config::sample(Path::new("/srv"), &|_| None).unwrap();
     assert_eq!(config.log, LogLocation::Directory("/srv/.bekk/log".into()));
@@ -129,7 +148,7 @@ fn unknown_keys_are_named_with_line_and_suggestion() {
         &format!("[stream.x]\n{MINIMAL}"),
         "line 1: unknown key `stream`; did you mean `streams`?",
     );
-    fails(&with("zebra = 1"), "known here: files");
+    fails(&with("zebra = 1"), "known here: accept, files");
 }
 
 #[test]
