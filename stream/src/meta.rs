@@ -222,6 +222,17 @@ impl Meta {
         }
     }
 
+    /// The file that the record is about; `None` for a schema.
+    #[must_use]
+    pub fn file(&self) -> Option<FileId> {
+        match self {
+            Self::Schema(..) => None,
+            Self::File(file) => Some(file.id),
+            Self::Receipt(receipt) => Some(receipt.file),
+            Self::Progress(progress) | Self::Begun(progress) => Some(progress.file),
+        }
+    }
+
     /// The record's value.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

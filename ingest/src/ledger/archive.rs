@@ -1,7 +1,7 @@
 //! Files of which nothing is left to be done: finished, and not among those that the checkpoint has. There may be a
 //! million of them, so that only how each began is kept, and where `bekk.meta` tells of it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 
 use bekk_log::{Client, Offset};
@@ -95,7 +95,7 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    pub(crate) fn new(archived: HashMap<FileId, Archived>) -> Self {
+    pub(crate) fn new(archived: BTreeMap<FileId, Archived>) -> Self {
         let mut files: Vec<_> = archived.into_values().collect();
         files.sort_unstable_by_key(|file| (file.stream, file.head_len, file.head, file.file_at));
         let mut lens: Vec<_> = files.iter().map(|file| file.head_len).collect();

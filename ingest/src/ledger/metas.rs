@@ -9,6 +9,7 @@ use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Progress, Receipt, Schem
 use crate::Error;
 use crate::clock::now_ms;
 use crate::ledger::archive::Archived;
+use crate::ledger::brief::Briefs;
 use crate::ledger::scan::{Reading, Scan};
 use crate::ledger::space::{Append, wait_for_space};
 use crate::stats::Stats;
@@ -25,7 +26,7 @@ pub(crate) struct Metas {
     /// Those offsets.
     files_at: HashMap<FileId, u64>,
     /// Finished files of which nothing more is kept.
-    pub(crate) archived: HashMap<FileId, Archived>,
+    pub(crate) archived: BTreeMap<FileId, Archived>,
     pub(crate) receipts: HashMap<FileId, Receipt>,
     pub(crate) progress: HashMap<FileId, Progress>,
     /// How far each file is if its first records are in the log.
@@ -127,32 +128,33 @@ pub(crate) fn append_metas_with(
 
 fn read_metas(reading: Reading<'_>, needed: &Needed<'_>) -> Result<Metas, Error> {
     let mut metas = Metas::default();
+    let mut briefs = Briefs::default();
     let mut scan = Scan::new(reading, META_TOPIC, &[])?;
     while scan.step(|_, record| match Meta::decode(record.value) {
         Ok(Meta::Schema(id, _)) => {
             metas.schemas.insert(id);
         }
-        Ok(Meta::File(file)) => metas.add_file(file, record.offset.get()),
-        Ok(Meta::Receipt(receipt)) => metas.add_receipt(receipt, record.offset.get(), needed),
-        Ok(Meta::Progress(progress)) => {
-            if metas.is_past(&progress) {
-                metas.begun.remove(&progress.file);
-                metas.told.insert(progress.file, progress.position);
-                metas.progress.insert(progress.file, progress);
-            }
-        }
-        Ok(Meta::Begun(progress)) => {
-            if metas.is_past(&progress) {
-                metas.begun.insert(progress.file, progress);
-            }
-        }
+        Ok(meta) => briefs.add(&meta, record.offset.get(), needed),
         Err(error) => {
             tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is skipped")
         }
     })? {}
+    // What is finished is passed over when the rest is read: to keep all of it until its receipt came would take much
+    // memory where many files were met together.
+    let (finished, first) = briefs.finished(needed);
+    if let Some(first) = first {
+        let mut scan = Scan::new(reading, META_TOPIC, &[first])?;
+        while scan.step(|_, record| match Meta::decode(record.value) {
+            Ok(meta) if meta.file().is_some_and(|id| !finished.contains_key(&id)) => {
+                metas.add(meta, record.offset.get(), needed);
+            }
+            _ => {}
+        })? {}
+    }
     let begun = metas.progress.keys().chain(metas.begun.keys()).copied();
     let begun: Vec<_> = begun.filter(|id| metas.archived.contains_key(id)).collect();
     metas.restore(reading.log, begun)?;
+    metas.archived.extend(finished);
     Ok(metas)
 }
 
@@ -189,6 +191,28 @@ impl Metas {
             self.archived.remove(&id);
         }
         Ok(())
+    }
+
+    fn add(&mut self, meta: Meta, at: u64, needed: &Needed<'_>) {
+        match meta {
+            Meta::Schema(id, _) => {
+                self.schemas.insert(id);
+            }
+            Meta::File(file) => self.add_file(file, at),
+            Meta::Receipt(receipt) => self.add_receipt(receipt, at, needed),
+            Meta::Progress(progress) => {
+                if self.is_past(&progress) {
+                    self.begun.remove(&progress.file);
+                    self.told.insert(progress.file, progress.position);
+                    self.progress.insert(progress.file, progress);
+                }
+            }
+            Meta::Begun(progress) => {
+                if self.is_past(&progress) {
+                    self.begun.insert(progress.file, progress);
+                }
+            }
+        }
     }
 
     fn add_file(&mut self, file: FileRecord, at: u64) {

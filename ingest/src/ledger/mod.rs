@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod archive;
+mod brief;
 pub(crate) mod checkpoint;
 pub(crate) mod codec;
 mod entries;

@@ -1,0 +1,205 @@
+//! What `bekk.meta` has of each file, in few bytes: enough to say which files are finished, before anything else of
+//! them is kept. There may be a million files, also such as were met together and finished much later.
+
+use std::collections::BTreeMap;
+
+use bekk_stream::{FileId, FileRecord, Meta, Progress, Receipt};
+
+use crate::ledger::archive::Archived;
+use crate::ledger::metas::Needed;
+
+/// What the records of `bekk.meta` up to some offset say of a file.
+#[derive(Debug, Clone, Copy)]
+struct Brief {
+    /// What is kept of the file once it is finished, if it is one of ours and of a configured stream; with the receipt
+    /// that was met last, or none yet.
+    file: Option<Archived>,
+    /// Offset of the first record about the file
+    first_at: u64,
+    /// How far the file is beyond its receipt: the greatest position that was told, or 0.
+    position: u64,
+    is_finished: bool,
+}
+
+/// The files of `bekk.meta`, in brief.
+#[derive(Default)]
+pub(crate) struct Briefs(BTreeMap<FileId, Brief>);
+
+impl Briefs {
+    /// Takes in a record.
+    pub(crate) fn add(&mut self, meta: &Meta, at: u64, needed: &Needed<'_>) {
+        match meta {
+            Meta::Schema(..) => {}
+            Meta::File(file) => self.add_file(file, at, needed),
+            Meta::Receipt(receipt) => self.add_receipt(receipt, at),
+            Meta::Progress(progress) | Meta::Begun(progress) => self.add_progress(progress, at),
+        }
+    }
+
+    /// Those that are finished, of which nothing more is needed; and the first offset that tells of another one.
+    pub(crate) fn finished(self, needed: &Needed<'_>) -> (BTreeMap<FileId, Archived>, Option<u64>) {
+        let mut first: Option<u64> = None;
+        let finished = self.0.into_iter().filter_map(|(id, brief)| {
+            let is_finished = brief.is_finished && !needed.files.contains(&id);
+            match brief
+                .file
+                .filter(|file| is_finished && brief.position <= file.bytes)
+            {
+                Some(file) => Some((id, file)),
+                None => {
+                    first = Some(first.map_or(brief.first_at, |first| first.min(brief.first_at)));
+                    None
+                }
+            }
+        });
+        let finished = finished.collect();
+        (finished, first)
+    }
+
+    fn add_file(&mut self, file: &FileRecord, at: u64, needed: &Needed<'_>) {
+        let brief = self.brief(file.id, at);
+        if let Some(known) = &mut brief.file {
+            known.tell_again(file, at);
+            return;
+        }
+        let mut streams = needed.streams.iter();
+        let stream = streams.position(|stream| stream.name == file.stream);
+        brief.file = stream
+            .filter(|_| file.ingest == needed.ingest)
+            .and_then(|stream| Archived::new(file, stream, (at, 0), 0));
+    }
+
+    fn add_receipt(&mut self, receipt: &Receipt, at: u64) {
+        let brief = self.brief(receipt.file, at);
+        if let Some(file) = &mut brief.file {
+            *file = file.with_receipt(at, receipt.bytes);
+            brief.is_finished = true;
+        }
+    }
+
+    fn add_progress(&mut self, progress: &Progress, at: u64) {
+        let brief = self.brief(progress.file, at);
+        brief.position = brief.position.max(progress.position);
+    }
+
+    fn brief(&mut self, id: FileId, at: u64) -> &mut Brief {
+        self.0.entry(id).or_insert(Brief {
+            file: None,
+            first_at: at,
+            position: 0,
+            is_finished: false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::testing::stream;
+
+    const OURS: &str = "ingest";
+
+    fn id(number: u8) -> FileId {
+        FileId::from_bytes([number; 16])
+    }
+
+    fn file(number: u8, ingest: &str, stream: &str) -> Meta {
+        Meta::File(FileRecord {
+            id: id(number),
+            stream: stream.to_owned(),
+            ingest: ingest.to_owned(),
+            path: b"/in/a.csv".to_vec(),
+            device: 1,
+            inode: 2,
+            head_len: 3,
+            head_hash: 4,
+            found_at_ms: 5,
+            dialect: String::new(),
+            host: String::new(),
+            first: None,
+        })
+    }
+
+    fn receipt(number: u8, bytes: u64) -> Meta {
+        Meta::Receipt(Receipt {
+            file: id(number),
+            bytes,
+            stream: "things".to_owned(),
+            records: 1,
+            rejects: 0,
+            hash: 0,
+            offsets: Vec::new(),
+            finished_at_ms: 5,
+        })
+    }
+
+    fn progress(number: u8, position: u64) -> Meta {
+        Meta::Progress(Progress {
+            file: id(number),
+            position,
+            line: 1,
+            header_at: 0,
+            records: 1,
+            rejects: 0,
+            crc: None,
+            head: (0, 0),
+            tail: (0, 0),
+            offsets: Vec::new(),
+            known: Vec::new(),
+        })
+    }
+
+    /// The files that are finished, and the first offset of the others.
+    fn check(metas: &[Meta], in_checkpoint: &[u8], expected: &[u8], first: Option<u64>) {
+        let files: HashSet<FileId> = in_checkpoint.iter().map(|number| id(*number)).collect();
+        let needed = Needed {
+            files: &files,
+            ingest: OURS,
+            streams: &[stream()],
+        };
+        let mut briefs = Briefs::default();
+        for (at, meta) in (0..).zip(metas) {
+            briefs.add(meta, at, &needed);
+        }
+        let (finished, others) = briefs.finished(&needed);
+        let expected: Vec<_> = expected.iter().map(|number| id(*number)).collect();
+        assert_eq!(finished.into_keys().collect::<Vec<_>>(), expected);
+        assert_eq!(others, first);
+    }
+
+    #[test]
+    fn only_files_with_a_receipt_that_covers_them_are_finished() {
+        let ours = |number| file(number, OURS, "things");
+        check(&[ours(1), ours(2), receipt(1, 9)], &[], &[1], Some(1));
+        check(
+            &[ours(1), ours(2), receipt(2, 9), receipt(1, 9)],
+            &[],
+            &[1, 2],
+            None,
+        );
+        check(&[ours(1), receipt(1, 9)], &[1], &[], Some(0));
+        check(
+            &[file(1, "other", "things"), receipt(1, 9)],
+            &[],
+            &[],
+            Some(0),
+        );
+        check(&[file(1, OURS, "gone"), receipt(1, 9)], &[], &[], Some(0));
+        check(&[receipt(1, 9)], &[], &[], Some(0));
+        // It grew, and was finished again.
+        check(
+            &[ours(1), receipt(1, 9), progress(1, 12)],
+            &[],
+            &[],
+            Some(0),
+        );
+        check(
+            &[ours(1), receipt(1, 9), progress(1, 12), receipt(1, 20)],
+            &[],
+            &[1],
+            None,
+        );
+    }
+}
