@@ -21,6 +21,7 @@ mod secrets;
 mod service;
 mod signals;
 mod status;
+mod table;
 mod topics;
 mod units;
 

@@ -14,6 +14,7 @@ use crate::args::{
 };
 use crate::context::Context;
 use crate::screen::{Screen, grouped};
+use crate::table::{Column, table};
 
 /// How many letters are held at once.
 pub(super) const PAGE: u32 = 1000;
@@ -90,23 +91,35 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
         print_result("no dead letters")?;
         return Ok(Outcome::Done);
     }
-    print_result(&row([
-        "ID", "GROUP", "STREAM", "REASON", "COLUMN", "WHERE", "DETAIL",
-    ]))?;
-    for letter in &letters {
+    let columns = [
+        Column::Number("ID"),
+        Column::Text("GROUP"),
+        Column::Text("STREAM"),
+        Column::Text("REASON"),
+        Column::Text("COLUMN"),
+        Column::Text("WHERE"),
+    ];
+    let cells = |letter: &Letter| {
+        [
+            letter.id.to_string(),
+            letter.group.clone(),
+            letter.stream.clone(),
+            letter.reason.clone(),
+            letter.column.clone().unwrap_or_else(|| "-".to_owned()),
+            shown_place(letter),
+        ]
+    };
+    let rows: Vec<_> = letters.iter().map(cells).collect();
+    let mut lines = table(&columns, &rows).into_iter();
+    print_result(&lines.next().unwrap_or_default())?;
+    for (line, letter) in lines.zip(&letters) {
+        print_result(&line)?;
+        // On a line of its own: it is as long as it is.
         let detail = match &letter.resolution {
             Some(resolution) => format!("({resolution}) {}", shown_detail(letter)),
             None => shown_detail(letter),
         };
-        print_result(&row([
-            &letter.id.to_string(),
-            &letter.group,
-            &letter.stream,
-            &letter.reason,
-            letter.column.as_deref().unwrap_or("-"),
-            &shown_place(letter),
-            &detail,
-        ]))?;
+        print_result(&format!("    {}", shown(&detail)))?;
     }
     if is_cut {
         print_result(&format!(
@@ -115,11 +128,6 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
         ))?;
     }
     Ok(Outcome::Done)
-}
-
-fn row(fields: [&str; 7]) -> String {
-    let [id, group, stream, reason, column, place, detail] = fields.map(shown);
-    format!("{id:>8}  {group:<12} {stream:<12} {reason:<17} {column:<12} {place:<24} {detail}")
 }
 
 fn shown_detail(letter: &Letter) -> String {

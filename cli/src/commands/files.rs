@@ -16,6 +16,7 @@ use crate::args::{Global, IngestFiles};
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::screen::grouped;
+use crate::table::{Column, table};
 
 pub(crate) fn run(global: &Global, args: &IngestFiles) -> Result<Outcome> {
     let context = Context::load(global)?;
@@ -149,27 +150,21 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn text(files: &Files, base: &Path, explain: bool) -> String {
-    let mut lines = vec![
-        said_of_ingest(files),
-        row([
-            "STATE", "RECORDS", "REJECTS", "POSITION", "LAG", "INODE", "STREAM", "FILE",
-        ]),
+    let columns = [
+        Column::Text("STATE"),
+        Column::Number("RECORDS"),
+        Column::Number("REJECTS"),
+        Column::Number("POSITION"),
+        Column::Number("LAG"),
+        Column::Text("STREAM"),
+        Column::Text("FILE"),
     ];
-    for file in &files.files {
-        let mut name = shown_path(shown_from(base, &file.path));
-        if let Some(packing) = file.packing {
-            name.push_str(&format!(" ({})", packing.as_str()));
-        }
-        lines.push(row([
-            file.state.as_str(),
-            &grouped(file.records),
-            &grouped(file.rejects),
-            &grouped(file.position),
-            &grouped(file.lag()),
-            &file.inode.to_string(),
-            &file.stream,
-            &name,
-        ]));
+    let rows: Vec<_> = files.files.iter().map(|file| cells(file, base)).collect();
+    let mut rows = table(&columns, &rows).into_iter();
+    let mut lines = vec![said_of_ingest(files)];
+    lines.extend(rows.next());
+    for (file, row) in files.files.iter().zip(rows) {
+        lines.push(row);
         let needs_reason = explain || file.state != FileState::Following;
         if let Some(why) = file.why.as_deref().filter(|_| needs_reason) {
             lines.push(format!("    {why}"));
@@ -181,7 +176,10 @@ fn text(files: &Files, base: &Path, explain: bool) -> String {
             let id = file
                 .id
                 .map_or_else(|| "none yet".to_owned(), |id| id.to_string());
-            lines.push(format!("    id {id}, device {}", file.device));
+            lines.push(format!(
+                "    id {id}, device {}, inode {}",
+                file.device, file.inode
+            ));
             lines.extend(file.decisions.iter().map(said));
         }
     }
@@ -226,9 +224,18 @@ fn said(decision: &Decision) -> String {
     format!("    {at} {}: {}", decision.what, shown(&decision.why))
 }
 
-fn row(fields: [&str; 8]) -> String {
-    let [state, records, rejects, position, lag, inode, stream, file] = fields;
-    format!(
-        "{state:<10} {records:>12} {rejects:>9} {position:>15} {lag:>13} {inode:>10} {stream:<12} {file}"
-    )
+fn cells(file: &FileStatus, base: &Path) -> [String; 7] {
+    let mut name = shown_path(shown_from(base, &file.path));
+    if let Some(packing) = file.packing {
+        name.push_str(&format!(" ({})", packing.as_str()));
+    }
+    [
+        file.state.as_str().to_owned(),
+        grouped(file.records),
+        grouped(file.rejects),
+        grouped(file.position),
+        grouped(file.lag()),
+        file.stream.clone(),
+        name,
+    ]
 }

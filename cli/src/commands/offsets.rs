@@ -11,6 +11,7 @@ use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset};
 use crate::context::Context;
 use crate::positions::{Line, Refused, lines, shown_owner};
 use crate::screen::{Screen, grouped, plural};
+use crate::table::{Column, table};
 
 pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
@@ -47,33 +48,28 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
     if lines.is_empty() {
         return print_result("no group has applied anything to this database yet");
     }
-    let header = [
-        "GROUP",
-        "TOPIC",
-        "PARTITION",
-        "NEXT",
-        "END",
-        "LAG",
-        "SECONDS",
-        "ROWS",
-        "SUPERSEDED",
-        "DEAD",
-        "HELD BY",
+    let columns = [
+        Column::Text("GROUP"),
+        Column::Text("PARTITION"),
+        Column::Number("NEXT"),
+        Column::Number("LAG"),
+        Column::Number("AGE"),
+        Column::Number("ROWS"),
+        Column::Number("SUPERSEDED"),
+        Column::Number("DEAD"),
+        Column::Text("HELD BY"),
     ];
-    print_result(&row(&header.map(str::to_owned)))?;
+    let mut rows = Vec::new();
     let mut refused: Vec<Refused> = Vec::new();
     for line in lines {
-        let number = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), grouped);
         let mark = if line.refused.is_some() { "! " } else { "" };
-        let cells = row(&[
-            line.group,
-            line.topic,
-            line.partition.to_string(),
+        let age = line.lag_seconds.map(|seconds| format!("{seconds:.1} s"));
+        rows.push([
+            format!("{mark}{}", line.group),
+            format!("{}/{}", line.topic, line.partition),
             grouped(line.next),
-            number(line.end),
-            number(line.lag),
-            line.lag_seconds
-                .map_or_else(|| "?".to_owned(), |seconds| format!("{seconds:.1}")),
+            line.lag.map_or_else(|| "?".to_owned(), grouped),
+            age.unwrap_or_else(|| "?".to_owned()),
             grouped(line.rows),
             grouped(line.superseded),
             grouped(line.dead_letters),
@@ -81,8 +77,10 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
                 .as_deref()
                 .map_or_else(|| "-".to_owned(), shown_owner),
         ]);
-        print_result(&format!("{mark}{cells}"))?;
         refused.extend(line.refused);
+    }
+    for line in table(&columns, &rows) {
+        print_result(&line)?;
     }
     if !refused.is_empty() {
         print_result("! nothing is applied there until someone decides:")?;
@@ -91,25 +89,6 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
         print_result(&format!("  {why}; {advice}"))?;
     }
     Ok(())
-}
-
-fn row(cells: &[String; 11]) -> String {
-    let [
-        group,
-        topic,
-        partition,
-        next,
-        end,
-        lag,
-        seconds,
-        rows,
-        superseded,
-        dead,
-        held,
-    ] = cells;
-    format!(
-        "{group:<12} {topic:<16} {partition:>9} {next:>14} {end:>14} {lag:>12} {seconds:>9} {rows:>14} {superseded:>12} {dead:>8}  {held}"
-    )
 }
 
 fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outcome> {

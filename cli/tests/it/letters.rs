@@ -161,6 +161,15 @@ fn dead_letters_are_shown_exported_and_discarded() {
     sandbox.run(&["up", "--once"]).ok();
     let postgres = sandbox.postgres();
     let id = postgres.one("SELECT id FROM bekk.dead_letters WHERE reason = 'bad_value'");
+    for table in [
+        &["dead-letters", "list"],
+        &["offsets", "list"],
+        &["ingest", "files"],
+    ] {
+        let table = sandbox.run(table).ok().stdout;
+        let wide = table.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{table}");
+    }
     let shown = prints(sandbox.run(&["dead-letters", "show", &id]).ok(), bad.trim());
     prints(shown, "line      2 (byte");
     sandbox
