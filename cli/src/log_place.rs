@@ -152,8 +152,9 @@ impl LogPlace {
         while let Some(client) = self.await_client(run)? {
             match work(client) {
                 Err(error) if has_gone(&error) => {
-                    run.service.log_waits_for("it has gone, and is joined anew");
-                    tracing::info!(error = format!("{error:#}"), "the log is joined anew");
+                    run.service
+                        .log_waits_for("its owner has exited; connecting again");
+                    tracing::info!(error = format!("{error:#}"), "connecting to the log again");
                 }
                 done => return done.map(Some),
             }
@@ -189,8 +190,8 @@ impl Sayer<'_> {
 /// Who has the log, and what to do if that cannot be reached from here.
 fn held(dir: &Path) -> String {
     let who = match holder(dir) {
-        Some(pid) => format!("process {pid} has it"),
-        None => "a process that is not of this machine or container has it".to_owned(),
+        Some(pid) => format!("in use by process {pid}"),
+        None => "in use by a process of another machine or container".to_owned(),
     };
     format!(
         "{who} and does not answer; across containers and hosts, run `bekk log serve` and name it with \

@@ -42,8 +42,8 @@ pub enum Error {
     },
     /// A later ingest with the same id has begun; this one must not write any more.
     #[error(
-        "a later ingest has taken over: two run with copies of the same state; end one of them, and move its \
-         `.bekk/ingest` away before it reads other files"
+        "a later ingest has taken over: two ingests run with copies of the same state; stop one of them, and \
+        move its `.bekk/ingest` away before it reads other files"
     )]
     Fenced {
         /// Our session.

@@ -123,7 +123,7 @@ pub(crate) fn run_with(
                 if attempts >= ATTEMPTS_MAX {
                     return Err(Error::log("append to the log")(error));
                 }
-                tracing::warn!(%error, "it is unknown whether an append happened; the log is asked");
+                tracing::warn!(%error, "an append's outcome is unknown; reading it from the log");
             }
         }
     }

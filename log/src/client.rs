@@ -389,7 +389,7 @@ impl Client {
         }
     }
 
-    /// What a topic takes on disk.
+    /// Size of a topic on disk.
     ///
     /// # Errors
     /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.

@@ -144,7 +144,9 @@ pub enum Error {
         why: String,
     },
     /// A question that only the log's own process can answer.
-    #[error("{what} is not told by the log at `{address}`; ask where its directory is")]
+    #[error(
+        "the log at `{address}` does not report {what}; run the command on the host of its directory"
+    )]
     NotHere {
         /// What was asked for.
         what: &'static str,
@@ -203,8 +205,8 @@ pub enum Error {
     },
     /// Everybody may write to a directory that belongs to another user.
     #[error(
-        "everybody may write to `{path}` (mode {mode:04o}), which belongs to user id {owner}: whoever does could take the \
-         log over; use a directory below it, or have its owner run: chmod go-rwx '{path}'"
+        "every user may write to `{path}` (mode {mode:04o}), which belongs to user id {owner}, and could take \
+        over the log; use a directory below it, or have its owner run: chmod go-rwx '{path}'"
     )]
     Open {
         /// The directory.

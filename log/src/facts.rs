@@ -24,7 +24,7 @@ pub struct PartitionEnds {
     pub end: Offset,
 }
 
-/// What a topic takes on disk.
+/// Size of a topic on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicSize {
     /// How many segments it has.

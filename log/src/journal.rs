@@ -53,7 +53,7 @@ pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>
         // The end of a write is written last.
         if tail.windows(TRAILER.len()).any(|window| window == TRAILER) {
             return Err(Error::Corrupt {
-                detail: format!("the journal is damaged behind byte {whole}"),
+                detail: format!("the journal is damaged after byte {whole}"),
                 path,
             });
         }

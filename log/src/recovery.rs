@@ -215,7 +215,7 @@ impl Found {
             Ok(rebuilt) => rebuilt,
             Err(cause) if cause.is_no_space() => return Err(cause),
             Err(cause) => {
-                tracing::error!(%cause, "a damaged segment cannot be made anew");
+                tracing::error!(%cause, "a damaged segment cannot be rebuilt");
                 return self.damaged(dir.to_owned(), error);
             }
         };

@@ -154,7 +154,7 @@ impl IdleHolders {
                     group,
                     days,
                     "the log keeps records past their retention for a group that has not applied them and has \
-                     committed nothing for days; run its sink, or let go of them: bekk offsets delete --group {group}"
+                     committed nothing for days; run its sink, or release them: bekk offsets delete --group {group}"
                 );
             }
         }

@@ -64,7 +64,8 @@ pub(crate) fn use_spare(dir: &Path) {
     let free = rustix::fs::statvfs(dir).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     let spare = dir.join(SPARE);
     if free.is_ok_and(|free| free < SPARE_BYTES as u64) && std::fs::remove_file(&spare).is_ok() {
-        tracing::warn!(path = %spare.display(), "the log's disk is full; its spare file is given up for what has to be written");
+        tracing::warn!(path = %spare.display(), "the log's disk is full; the spare file is deleted to make \
+        room for necessary writes");
     }
 }
 

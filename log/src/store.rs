@@ -100,7 +100,7 @@ impl Store {
         // taken for records either.
         match core.write_mark(false) {
             Err(error) if error.is_no_space() => {
-                tracing::warn!(%error, "the log's disk is full; reads go on, appends wait until there is space");
+                tracing::warn!(%error, "the log's disk is full; reads continue, appends wait for space");
             }
             done => done?,
         }

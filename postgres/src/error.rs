@@ -19,8 +19,8 @@ pub enum Error {
     },
     /// The cluster was made by another major version than any that is installed.
     #[error(
-        "`{data}` was made by PostgreSQL {made_by}, but only {installed} is installed; install \
-         PostgreSQL {made_by} beside it, or move the directory away to begin anew"
+        "`{data}` was made by PostgreSQL {made_by}, but only {installed} is installed; install PostgreSQL \
+        {made_by} too, or move the directory away to start with an empty database"
     )]
     OtherVersion {
         /// The cluster.

@@ -326,7 +326,7 @@ fn fit(value: Decimal, bounds: Option<(u8, u8)>, target: Target) -> Result<Decim
 fn too_many_decimals(value: impl fmt::Display, scale: u8) -> Refusal {
     Refusal {
         reason: "too_many_decimals",
-        detail: format!("{value}; the table's column keeps {scale} digits behind the point"),
+        detail: format!("{value}; the table's column keeps {scale} fraction digits"),
     }
 }
 

@@ -263,9 +263,8 @@ pub enum Error {
     },
     /// Something in schema `bekk` belongs to a role that is not trusted.
     #[error(
-        "{object} belongs to role `{owner}`, which could run what it likes with the rights of role \
-         `{role}`; have it dropped, or looked at and handed over (ALTER ... OWNER TO) by a superuser or the database's \
-         owner"
+        "{object} belongs to role `{owner}`, which could run any code with the rights of role `{role}`; have \
+        a superuser or the database's owner drop it, or check it and take it over (ALTER ... OWNER TO)"
     )]
     ForeignObject {
         /// What it is, its name as SQL writes it, and in which database: `schema bekk in ...`.

@@ -214,7 +214,7 @@ impl Keeper<'_> {
             topic,
             partition = slot.partition,
             next = row.next,
-            "the partition's row of bekk.offsets was deleted; it is made anew, and nothing is lost"
+            "the partition's row of bekk.offsets was deleted; it was restored, and nothing is lost"
         );
         let place = (context.group.as_str(), topic, slot.partition.cast_signed());
         let by = (context.log_id.as_str(), context.owner.as_str());

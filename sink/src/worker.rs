@@ -431,7 +431,7 @@ impl Worker<'_> {
                 let table = &target.table.full_name;
                 tracing::warn!(
                     table,
-                    "the table was altered or rewritten; going on with it as it is now"
+                    "the table was altered or rewritten; continuing with its new definition"
                 );
                 self.context.set_target(claim.stream, target);
                 Ok(())

@@ -162,7 +162,7 @@ impl ColumnSource {
                     Some(HIVE_NULL) | None => None,
                     Some(value) => Some(unescaped(value).ok_or_else(|| {
                         format!(
-                            "its directory `{wanted}={}` has escapes that are none",
+                            "its directory `{wanted}={}` has invalid escapes",
                             value.escape_debug()
                         )
                     })?),

@@ -166,7 +166,7 @@ fn end(
     } else {
         match tally {
             Some(tally) => print_result(&tally.to_string())?,
-            None => print_result("the text is unchanged, and the letter stays open")?,
+            None => print_result("the text is unchanged, and the dead letter stays open")?,
         }
     }
     match tally {

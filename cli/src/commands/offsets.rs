@@ -35,7 +35,7 @@ fn list(context: &Context, args: &OffsetsList, screen: &Screen) -> Result<Outcom
     print_lines(lines, args.output.json)?;
     // What PostgreSQL knows is told all the same.
     if let Some(error) = away {
-        screen.say(&format!("the log cannot be asked: {error:#}"));
+        screen.say(&format!("the log is unreachable: {error:#}"));
         return Ok(Outcome::Incomplete);
     }
     Ok(Outcome::Done)
@@ -216,7 +216,7 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         args.group
     ))?;
     if args.dry_run.execute {
-        screen.say("a sink of that name starts anew");
+        screen.say("a sink of that name starts from the beginning");
     } else {
         print_result("nothing was changed; add --execute to do it")?;
     }
@@ -238,9 +238,9 @@ fn refuse_doubling(
     let filled = bekk_sink::tables_with_rows(postgres, &keyless)?;
     if let Some(stream) = keyless.iter().find(|stream| filled.contains(&stream.name)) {
         bail!(
-            "table `{}` has rows and no key, and a group that begins anew would insert them once more; if the table was \
-             moved or renamed, keep the offsets: bekk offsets adopt --group {group}; to delete them all the same, add \
-             --allow-duplicates",
+            "table `{}` has rows and no key, so a group without offsets would insert them again; if the table \
+            was moved or renamed, keep the offsets: bekk offsets adopt --group {group}; to delete them \
+            anyway, add --allow-duplicates",
             stream.table
         );
     }

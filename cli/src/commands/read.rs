@@ -28,10 +28,7 @@ pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
         Some(topic) => topic.clone(),
         None => {
             let streams = &context.config.streams;
-            ensure!(
-                streams.len() == 1,
-                "--topic says which of the streams is read"
-            );
+            ensure!(streams.len() == 1, "choose one of the streams with --topic");
             streams[0].name.clone()
         }
     };

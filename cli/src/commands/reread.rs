@@ -39,9 +39,7 @@ pub(crate) fn run(global: &Global, args: &IngestReread) -> Result<Outcome> {
     for path in &paths {
         request_reread(&state_dir, path).context("leave the request for ingest")?;
     }
-    print_result(
-        "asked for: the ingest that runs does it, or the next `bekk up` or `bekk ingest`",
-    )?;
+    print_result("requested: the running ingest does it, or the next `bekk up` or `bekk ingest`")?;
     Ok(Outcome::Done)
 }
 
@@ -62,9 +60,7 @@ fn shown(name: &Path, path: &Path, stream: &Stream) -> Result<String> {
             grouped(rows),
             plural(rows, "row")
         ),
-        false => {
-            "rows of it that are in the table already are updated as `on_conflict` says".to_owned()
-        }
+        false => "rows that are already in the table are updated as `on_conflict` says".to_owned(),
     };
     Ok(format!(
         "{} (stream {}): {} {}, {} of them rejects; {outcome}",

@@ -128,7 +128,7 @@ fn warn_of(address: SocketAddr, is_closed: bool, is_encrypted: bool) {
     if !is_closed {
         tracing::warn!(
             %address,
-            "whoever can reach this address can read and write the log: there is no authentication (--sasl-user)"
+            "anyone who can reach this address can read and write the log: there is no authentication (--sasl-user)"
         );
     }
     if !is_encrypted {
@@ -155,7 +155,7 @@ fn credentials(args: &ServeArgs) -> Result<[Option<Credentials>; 2]> {
     };
     let all = all.credentials()?;
     if all.is_none() && read.name.is_some() {
-        bail!("--sasl-read-user needs --sasl-user: without it, whoever connects may do all");
+        bail!("--sasl-read-user needs --sasl-user: without it, any client can do all");
     }
     let read = read.credentials()?;
     match (&all, &read) {
@@ -189,8 +189,8 @@ impl User<'_> {
             }
             if set.is_some() {
                 bail!(
-                    "{variable} is set, and {option} is not: nobody would be asked for the password; name the user, or \
-                     unset {variable}"
+                    "{variable} is set, but {option} is not: the password would not be used; name the user, \
+                    or unset {variable}"
                 );
             }
             return Ok(None);

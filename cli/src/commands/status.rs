@@ -118,7 +118,7 @@ fn lines(status: &Status) -> Vec<String> {
     let mut lines = log_lines(&status.log);
     lines.extend(file_lines(&status.files));
     lines.push(match (&status.postgres.server, &status.postgres.error) {
-        (_, Some(_)) => "postgres   cannot be asked".to_owned(),
+        (_, Some(_)) => "postgres   unreachable".to_owned(),
         (Some(server), None) => format!("postgres   {server}"),
         (None, None) => "postgres   a private one, not made yet".to_owned(),
     });
@@ -174,8 +174,8 @@ fn lines(status: &Status) -> Vec<String> {
 fn log_lines(log: &LogStatus) -> Vec<String> {
     let state = match (log.exists, &log.error, log.owner_pid) {
         (false, ..) => "does not exist yet".to_owned(),
-        (true, Some(_), _) => "cannot be asked".to_owned(),
-        (true, None, Some(pid)) => format!("process {pid} has it"),
+        (true, Some(_), _) => "unreachable".to_owned(),
+        (true, None, Some(pid)) => format!("in use by process {pid}"),
         (true, None, None) if log.disk.is_none() => "answers".to_owned(),
         (true, None, None) => "not in use".to_owned(),
     };

@@ -188,7 +188,7 @@ pub(crate) fn print(report: &Report, json: bool, strict: bool, screen: &Screen) 
         }
     }
     if report.has_dead_letters() {
-        screen.say("what was refused, and why: bekk dead-letters list");
+        screen.say("to see the records and the reasons: bekk dead-letters list");
     }
     Ok(if report.is_incomplete() {
         Outcome::Incomplete

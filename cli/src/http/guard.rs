@@ -83,8 +83,8 @@ pub(super) fn warn_of(address: SocketAddr) {
     if !address.ip().to_canonical().is_loopback() {
         tracing::warn!(
             %address,
-            "whoever can reach this address can read the metrics and the state, names of files and groups included: there \
-             is no authentication (--http 127.0.0.1:PORT is for this machine only)"
+            "anyone who can reach this address can read metrics and state, including the names of files and \
+            groups: there is no authentication (use --http 127.0.0.1:PORT to allow this machine only)"
         );
     }
 }

@@ -115,7 +115,7 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
             ends.push((name, partition.partition.to_string(), partition));
         }
     }
-    let mut family = metrics.gauge("bekk_log_size_bytes", "What a topic takes on disk.");
+    let mut family = metrics.gauge("bekk_log_size_bytes", "Size of a topic on disk.");
     for (topic, size, _) in &sizes {
         family.count(&[("topic", topic)], size.bytes);
     }
@@ -144,7 +144,7 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
     }
     let mut family = metrics.gauge(
         "bekk_log_end_offset",
-        "One behind the newest record that readers see.",
+        "Offset after the newest record that readers see.",
     );
     for (topic, partition, ends) in &ends {
         let labels = [("topic", *topic), ("partition", partition.as_str())];
@@ -214,10 +214,7 @@ fn write_ingest(metrics: &mut Exposition, stats: &bekk_ingest::Stats) {
 fn write_sink(metrics: &mut Exposition, sink: &Sink) {
     let stats = &sink.stats;
     let group = ("group", sink.group.as_str());
-    let mut family = metrics.counter(
-        "bekk_sink_records_total",
-        "Records applied, by what became of them.",
-    );
+    let mut family = metrics.counter("bekk_sink_records_total", "Records applied, by outcome.");
     for (result, count) in [
         ("inserted", &stats.rows),
         ("superseded", &stats.superseded),
@@ -249,15 +246,15 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
         .count(&[group], load(&stats.retries));
     let mut family = metrics.gauge(
         "bekk_sink_unaccounted_records",
-        "Offsets that a group passed and that are neither rows, superseded records nor dead letters; anything but 0 \
-         is a fault.",
+        "Offsets that a group passed and that are neither rows, superseded records nor dead letters; any \
+        value but 0 is a fault.",
     );
     for (stream, count) in stats.unaccounted() {
         family.count(&[group, ("stream", &stream)], count.unsigned_abs());
     }
     let mut family = metrics.gauge(
         "bekk_sink_stream_stopped",
-        "1 where a stream is stopped until someone has acted, while others continue.",
+        "1 if a stream is stopped until someone fixes its cause, while others continue.",
     );
     for (stream, _) in stats.halted() {
         family.count(&[group, ("stream", &stream)], 1);

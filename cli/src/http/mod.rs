@@ -72,7 +72,7 @@ impl Http {
             return Ok(Self(None));
         };
         let (listener, address) = bind(asked).with_context(|| {
-            format!("listen at {asked}; --http names another address, --http off needs none")
+            format!("listen at {asked}; use another address with --http, or --http off")
         })?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)

@@ -224,7 +224,7 @@ impl Profile {
         }
         let scale = self.fraction_digits;
         if self.bare_mark && scale == 0 {
-            return Settled::remarked(ColumnType::Text, "digits, but some with a mark behind them");
+            return Settled::remarked(ColumnType::Text, "digits, some with a mark after them");
         }
         if self.whole_digits + scale > DECIMAL_DIGITS
             && self.are_kept_by_floats

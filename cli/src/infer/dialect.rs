@@ -171,7 +171,8 @@ impl Guess {
         self.dialect.delimiter = delimiter;
         if width <= 1 {
             self.remarks.push(
-                "one column was found; if there are more, name what stands between them: --delimiter".to_owned(),
+                "one column was found; if there are more, name their separator: --delimiter"
+                    .to_owned(),
             );
         }
         Ok(width)
@@ -482,7 +483,7 @@ fn other_form(bytes: &[u8]) -> Option<&'static str> {
         (b"\x93NUMPY", "a numpy file"),
         (
             b"\x00\x05\x16\x07",
-            "what macOS keeps beside a file (AppleDouble)",
+            "macOS metadata of a file (AppleDouble)",
         ),
     ];
     let found = forms.iter().find(|(magic, _)| bytes.starts_with(magic));

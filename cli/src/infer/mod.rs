@@ -116,7 +116,7 @@ fn infer(path: &Path, name: &str, typed: &Typed) -> Result<Inferred> {
     } else if found.records == 0 {
         guess
             .remarks
-            .push("there is no record behind the first line, so the columns are text".to_owned());
+            .push("there is no record after the first line, so the columns are text".to_owned());
     }
     let key = key::find(&columns, &found.unique, name);
     // What a delimiter at the end of each record makes is no column.
@@ -185,8 +185,7 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
     .with_context(|| format!("read `{}`", path.display()))?;
     if width_max > COLUMNS_MAX {
         bail!(
-            "the first line of `{}` has {width_max} fields, and a table has at most {COLUMNS_MAX} columns; if they are not \
-             columns, name what stands between those: --delimiter",
+            "the first line of `{}` has {width_max} fields, and a table has at most {COLUMNS_MAX} columns; if they are not columns, name the columns' separator: --delimiter",
             path.display()
         );
     }

@@ -39,7 +39,9 @@ pub(super) fn stream(inferred: &Inferred, name: &str, pattern: &str, path: &Path
     );
     push(
         &mut text,
-        format_args!("# What is marked `guess` deserves a look; `bekk check --files` tries it."),
+        format_args!(
+            "# Check the lines marked `guess`; `bekk check --files` tries them on your files."
+        ),
     );
     for remark in &inferred.remarks {
         push(&mut text, format_args!("# guess: {remark}"));

@@ -50,7 +50,7 @@ impl Health {
             return Self {
                 level: Level::Unknown,
                 title: "Looking".to_owned(),
-                text: "The log, the files and PostgreSQL are being asked.".to_owned(),
+                text: "Reading the state of the log, the files and PostgreSQL.".to_owned(),
                 act: None,
                 stage: None,
             };

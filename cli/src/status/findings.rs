@@ -199,7 +199,7 @@ fn wrong_groups(status: &Status, findings: &mut Vec<Finding>) {
     for (group, topic, partition) in missing_rows(status) {
         let what =
             format!("the row of group `{group}` for {topic}/{partition} in bekk.offsets is gone");
-        let act = Act::Do("bekk up, or bekk sink: the row is made anew".to_owned());
+        let act = Act::Do("bekk up, or bekk sink: it restores the row".to_owned());
         findings.push(problem(Stage::Sink, "An offset is gone", what, act));
     }
 }

@@ -73,7 +73,7 @@ fn a_file_that_is_written_to_is_not_deleted() {
     sandbox
         .run(&["up", "--once"])
         .ok()
-        .says("has it open for writing");
+        .says("has the file open for writing");
     assert!(path.exists());
     writeln!(file, "2,Bob,2.00").unwrap();
     drop(file);

@@ -89,7 +89,11 @@ fn the_summary_counts_what_was_applied_before_the_owner_went() {
     let sink = std::thread::spawn(move || Ran::new(sink.output().unwrap()));
     wait_until("it has begun", LIMIT, || applied(&sandbox) > 0);
     owner.kill();
-    let sink = sink.join().unwrap().ok().says("the log is joined anew");
+    let sink = sink
+        .join()
+        .unwrap()
+        .ok()
+        .says("connecting to the log again");
     assert_eq!(json(sink)["sink"]["records"], ROWS);
     assert_eq!(applied(&sandbox), ROWS);
 }

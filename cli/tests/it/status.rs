@@ -40,7 +40,7 @@ fn status_says_where_everything_is_and_what_to_do_next() {
     wait_until("the row is there", Duration::from_secs(20), || {
         postgres.number("SELECT count(*) FROM events") == 2
     });
-    let busy = prints(sandbox.run(&["status"]).ok(), " has it\n");
+    let busy = prints(sandbox.run(&["status"]).ok(), "in use by process ");
     prints(
         prints(busy, "; an ingest runs"),
         "lag 0, 0.0 s, a sink runs",
@@ -112,7 +112,7 @@ fn what_is_wrong_is_said_with_what_helps() {
     let nowhere = ["status", "--log", "kafka://127.0.0.1:1"];
     let nowhere = prints(
         sandbox.run(&nowhere).ok(),
-        "kafka://127.0.0.1:1: cannot be asked",
+        "kafka://127.0.0.1:1: unreachable",
     );
     prints(nowhere, "group      bekk events/0: next ");
 }

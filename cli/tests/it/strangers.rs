@@ -267,7 +267,7 @@ fn a_key_that_others_can_read_is_refused_and_a_password_that_nobody_asks_for_too
     command.env("BEKK_SASL_PASSWORD", "brook");
     Ran::new(command.output().unwrap())
         .exits(2)
-        .says("BEKK_SASL_PASSWORD is set, and --sasl-user is not");
+        .says("BEKK_SASL_PASSWORD is set, but --sasl-user is not");
     with(&["--sasl-read-user", "b", "--sasl-read-password-file", "word"])
         .says("--sasl-read-user needs --sasl-user");
 }
@@ -401,7 +401,7 @@ fn a_web_page_of_another_name_is_not_answered() {
     assert_eq!(process.terminate(), Some(0));
     let process = sandbox.start(&["up", "--http", "0.0.0.0:0"]);
     wait_until("it warns", LIMIT, || {
-        sandbox.said().contains("whoever can reach this address")
+        sandbox.said().contains("anyone who can reach this address")
     });
     assert_eq!(process.terminate(), Some(0));
 }

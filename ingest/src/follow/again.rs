@@ -48,11 +48,13 @@ impl Engine<'_> {
                     stat,
                 },
                 what: What::Restarted,
-                why: format!("it was asked to be read again (`ingest reread`); it was file {id}"),
+                why: format!(
+                    "a person requested a new reading (`ingest reread`); it was file {id}"
+                ),
             });
         }
         if fresh.is_empty() {
-            tracing::warn!(path = %path.display(), "it was asked to be read again, and no stream has it");
+            tracing::warn!(path = %path.display(), "a new reading was requested, but no stream has the file");
         }
         self.register(fresh)
     }

@@ -26,7 +26,7 @@ pub(crate) fn seek_copy(
     look: &mut dyn Look,
 ) -> (Step, String) {
     let was = format!(
-        "file {} was here, of which {} of {} bytes had been read; {}",
+        "file {} was here; {} of its {} bytes had been read; {}",
         lost.entry.id,
         lost.entry.position,
         lost.size.max(lost.entry.position),
@@ -43,7 +43,7 @@ pub(crate) fn seek_copy(
     let Some((file, entry)) = copy else {
         let unread = lost.size.saturating_sub(lost.entry.position);
         let why = match unread {
-            0 => format!("{was}; what it may have got after the last look is lost"),
+            0 => format!("{was}; anything written after the last check is lost"),
             _ => format!("{was}; no copy of it was found, so {unread} bytes of it are lost"),
         };
         return (Step::GiveUp(lost), why);

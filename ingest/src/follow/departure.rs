@@ -84,7 +84,7 @@ impl Engine<'_> {
                 Ok(())
             }
             Err(error) => Err(Stays::UntilSomeoneActs(format!(
-                "it is finished and stays where it is, as it cannot be put away: {error}"
+                "it is finished, but stays in place because it cannot be moved or deleted: {error}"
             ))),
         }
     }
@@ -109,7 +109,7 @@ impl Engine<'_> {
         let still_for = tracked.still_for();
         let wait = match tracked.writer(writers) {
             Writer::Process(pid) => {
-                let why = format!("process {pid} has it open for writing");
+                let why = format!("process {pid} has the file open for writing");
                 return Err(Stays::ForNow(why));
             }
             Writer::Nobody if self.around.config.mode == Mode::Once => STILL_FOR,
@@ -155,7 +155,7 @@ impl Engine<'_> {
             Stays::ForNow(why) if is_once => {
                 let noticed = (
                     tracked.path.clone(),
-                    format!("finished, and not put away: {why}"),
+                    format!("finished, but not moved or deleted: {why}"),
                 );
                 self.summary.notices.push(noticed);
             }

@@ -271,7 +271,7 @@ enum Judgement {
 /// Decides about a compressed file that is not known to be whole. `is_cut`: as it is now, it was found to be cut off.
 fn judge(stat: &Stat, is_cut: bool, name: &str, close_after: Duration) -> Judgement {
     if stat.untouched_for() < STILL_FOR {
-        let why = "it is compressed, and read when it has stood still for a second";
+        let why = "it is compressed, and will be read after a second without changes";
         return Judgement::Wait(why.to_owned());
     }
     if !is_cut {

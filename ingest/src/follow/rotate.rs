@@ -47,7 +47,7 @@ impl Succession {
     /// The file that had its name is gone, with what was read of it.
     fn of_gone(steps: Vec<Step>, id: FileId) -> Self {
         let why = format!(
-            "file {id}, which had its name, is gone, and this one does not begin with what was read of it"
+            "file {id}, which had this name, is gone, and this file does not begin with the same content"
         );
         Self::begin(steps, What::Restarted, why)
     }

@@ -265,8 +265,8 @@ impl Walk<'_> {
 fn no_file(kind: fs::FileType) -> std::io::Error {
     let why = match kind {
         kind if kind.is_fifo() => {
-            "it is a named pipe (FIFO): what was read from one cannot be read again after a crash; let its writer write to \
-             a file in the inbox"
+            "it is a named pipe (FIFO), which cannot be read again after a crash; let its writer write to a \
+            file in the inbox"
         }
         kind if kind.is_dir() => "it is a directory",
         _ => "it is a device or a socket, not a file",

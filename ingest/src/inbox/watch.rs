@@ -119,7 +119,7 @@ impl Watch {
             }
             None => "meanwhile".to_owned(),
         };
-        tracing::warn!(%error, "not all files can be watched for changes; {advice} they are looked at each second");
+        tracing::warn!(%error, "not all files can be watched for changes; {advice} Bekk checks them every second");
     }
 }
 

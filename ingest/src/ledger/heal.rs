@@ -62,7 +62,7 @@ impl Healed {
     pub(crate) fn store(&self, log: &Client) {
         for topic in &self.settled {
             if let Err(error) = log.settle_losses(topic) {
-                tracing::warn!(%error, topic, "cannot note that what the log had lost is in it again");
+                tracing::warn!(%error, topic, "cannot record that the log has its lost records again");
             }
         }
         self.write();
@@ -124,8 +124,8 @@ pub(crate) fn heal(
             tracing::error!(
                 stream = stream.name,
                 lost = losses.unapplied,
-                "records are lost from the log that the table may have or not: the stream has no key, so that they are \
-                 not read again; compare the table with the files, and insert by hand what is missing"
+                "the log has lost records that the table may or may not have: the stream has no key, so \
+                ingest does not read them again; compare the table with the files, and insert missing rows by hand"
             );
             continue;
         }
@@ -176,8 +176,8 @@ fn heal_stream(
             tracing::error!(
                 path,
                 records = lost,
-                "records of this file are not in the log: some are past their retention, and others may be lost, which \
-                 cannot be told apart, so that it is not read again"
+                "records of this file are not in the log: retention has removed some, and others may be lost; \
+                ingest cannot distinguish them and does not read the file again"
             );
         } else if is_all || is_whole(entry) {
             tracing::warn!(

@@ -240,8 +240,8 @@ fn read_again(
     tracing::warn!(
         topic,
         what,
-        "the log has lost records that it had acknowledged, or was replaced; what the files still have of them is \
-         appended again"
+        "the log has lost acknowledged records, or was replaced; ingest appends again those that the files \
+        still have"
     );
     checkpoint.ends.retain(|(known, _)| known != topic);
     let known: HashSet<FileId> = metas.files.values().map(|file| file.id).collect();
@@ -291,7 +291,7 @@ fn restore_metas(
     }
     tracing::warn!(
         files = forgotten.len(),
-        "topic `bekk.meta` has lost what it told of some files; the checkpoint knows them, and it is written again"
+        "topic `bekk.meta` has lost records of some files; ingest writes them again from the checkpoint"
     );
     let metas: Vec<Meta> = forgotten
         .iter()

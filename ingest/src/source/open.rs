@@ -174,7 +174,7 @@ fn not_followed((name, owner): &(OsString, u32), found: &Found) -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
         format!(
-            "the link `{}` belongs to user id {owner} and leads to what belongs to user id {}: it is not followed",
+            "the link `{}` belongs to user id {owner}, and its target to user id {}: it is not followed",
             name.display(),
             found.st_uid
         ),

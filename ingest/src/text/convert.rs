@@ -225,7 +225,7 @@ impl Converter {
 fn unclosed(field: Option<usize>) -> String {
     let field = field.map_or("a field".to_owned(), |field| format!("field {}", field + 1));
     format!(
-        "{field} begins with a quote that is not closed; what follows this line is read as records"
+        "{field} begins with a quote that is not closed; the lines after this one are read as records"
     )
 }
 

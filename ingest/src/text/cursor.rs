@@ -186,7 +186,7 @@ impl Cursor {
             more => format!("{more} lines were"),
         };
         let text = format!(
-            "{lines} passed over as `footer` in `csv` says, the last one at line {}",
+            "{lines} skipped because of `footer` in `csv`, the last at line {}",
             self.line
         );
         self.notices.set(NoticeKind::Passed, text);

@@ -36,8 +36,7 @@ pub(crate) fn take_header(
     {
         if dialect.delimiter != separator {
             return Err(format!(
-                "its first line says that `{}` stands between fields; set `delimiter` in `csv`, and put files of the \
-                 other kind into a stream of their own",
+                "its first line names `{}` as the separator; set `delimiter` in `csv`, and use another stream for files with another separator",
                 char::from(separator).escape_debug()
             ));
         }

@@ -214,7 +214,7 @@ fn alter_one(
     match kind {
         TOPIC => {}
         BROKER => {
-            let text = "what the broker is set to is set where it is started";
+            let text = "the broker's settings are set when it is started";
             return Err((Code::INVALID_REQUEST, text.to_owned()));
         }
         _ => return Err(unknown(kind, name)),
@@ -255,7 +255,7 @@ pub(super) fn retention(topic: &str, configs: &Configs<'_>) -> Result<Retention,
         }
     }
     if topic == META_TOPIC && retention != Retention::default() {
-        let text = format!("nothing in `{META_TOPIC}` is ever let go of");
+        let text = format!("`{META_TOPIC}` has no retention");
         return Err((Code::POLICY_VIOLATION, text));
     }
     Ok(retention)

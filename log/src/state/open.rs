@@ -40,8 +40,8 @@ pub(crate) fn open(dir: &Path) -> Result<State, Error> {
         match &copied {
             Some(_) => tracing::warn!("the log's state is restored from its copy; nothing is lost"),
             None => tracing::error!(
-                "the log's state is made again from its segments; what groups have committed is not known until \
-                 their sinks run again"
+                "the log's state is rebuilt from its segments; the groups' offsets are unknown until their \
+                sinks run again"
             ),
         }
         Ok(())

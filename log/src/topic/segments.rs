@@ -133,7 +133,7 @@ impl TopicLog {
                 });
             }
             Err(cause) => {
-                tracing::error!(topic = self.name, %cause, "a damaged segment cannot be made anew");
+                tracing::error!(topic = self.name, %cause, "a damaged segment cannot be rebuilt");
                 self.set_aside(segment, &known, error)?;
                 None
             }

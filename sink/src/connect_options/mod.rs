@@ -130,8 +130,8 @@ pub enum ConnectOptionsError {
     },
     /// No service file has this service.
     #[error(
-        "service `{0}` is in no service file; looked at PGSERVICEFILE or ~/.pg_service.conf, then pg_service.conf \
-         of the system"
+        "no service file defines service `{0}`; Bekk searched PGSERVICEFILE or ~/.pg_service.conf, then the \
+        system's pg_service.conf"
     )]
     NoService(String),
     /// The text does not follow the syntax; the text itself is not shown, for it may hold a password.

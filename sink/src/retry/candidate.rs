@@ -88,7 +88,7 @@ impl Retry<'_> {
         }
         if letter.raw.len() >= bekk_stream::REJECT_RAW_MAX {
             return Ok(Err(
-                "only its beginning was kept; mend it in a file".to_owned()
+                "only its beginning was kept; correct the record in a file".to_owned(),
             ));
         }
         let text = LetterText {

@@ -218,7 +218,7 @@ fn hook_warnings(stream: &Stream, table: &Table) -> Vec<String> {
     let hooks = &table.hooks;
     let mut warnings = Vec::new();
     if hooks.before_insert || hooks.before_update {
-        let dead = "a record that a BEFORE trigger leaves out becomes a dead letter `not_stored`";
+        let dead = "a record that a BEFORE trigger drops becomes a dead letter `not_stored`";
         let is_updated = is_keyed(stream) && stream.on_conflict == OnConflict::Update;
         warnings.push(
             match is_updated && hooks.before_insert && hooks.before_update {

@@ -314,7 +314,7 @@ fn build_column(raw: raw::Column, stream: &str) -> Result<Column, Fault> {
     };
     if source.is_some() && raw.header.is_some() {
         let detail =
-            "a column with `source` or `value` is no field of the file: take its `header` away";
+            "a column with `source` or `value` is not a field of the file: remove its `header`";
         return Err(fault(detail.into()));
     }
     Ok(Column {

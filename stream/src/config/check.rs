@@ -251,7 +251,7 @@ fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
     {
         return Err(Fault::new(
             format!("{place}.csv.record_end"),
-            "it cannot be told from `delimiter`, `quote` or `escape`",
+            "it overlaps with `delimiter`, `quote` or `escape`",
         ));
     }
     if csv.delimiter == csv.decimal && csv.quote.is_none() {

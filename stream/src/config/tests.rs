@@ -177,7 +177,7 @@ fn values_that_make_no_sense_are_errors() {
     fails(&with("csv = { delimiter = \"|\\\"|\" }"), "must differ");
     fails(
         &with("csv = { delimiter = \"|\", record_end = \"|\" }"),
-        "cannot be told from",
+        "overlaps with",
     );
     fails(
         &with("csv = { line_end = \"cr\", record_end = \"|\" }"),

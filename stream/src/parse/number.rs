@@ -75,7 +75,7 @@ fn full_int(bytes: &[u8], mark: u8) -> Result<i64, Rejection> {
         return Err(Rejection::new(
             Reason::TooManyDecimals,
             format!(
-                "{} has digits behind the point, and the column holds whole numbers",
+                "{} has fraction digits, and the column holds whole numbers",
                 Shown(bytes)
             ),
         ));

@@ -259,8 +259,8 @@ fn check_format(format: &str) -> Result<(), Rejection> {
     if has(&["%I", "%l", "%-I", "%_I"]) && !has(&["%p", "%P", "%r"]) {
         return Err(Rejection::new(
             Reason::BadValue,
-            "`format` has hours from 1 to 12 and nothing that says which half of the day; add %p (AM or PM), or write %H \
-             for hours from 0 to 23",
+            "`format` has hours from 1 to 12 without the half of the day; add %p (AM or PM), or write %H for \
+            hours from 0 to 23",
         ));
     }
     let moment = jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);

@@ -32,7 +32,7 @@ pub(super) fn write(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_l
     let lags = lags(log, told_of(commits, Timestamp::now().as_millisecond()));
     let mut family = metrics.gauge(
         "bekk_log_group_lag_records",
-        "How many records a group has not come past, by what it has committed to the log.",
+        "Number of records after the offset that a group has committed to the log.",
     );
     for lag in &lags {
         family.count(&lag.labels(), lag.records);

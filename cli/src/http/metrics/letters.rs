@@ -17,14 +17,14 @@ pub(super) fn write(metrics: &mut Exposition, observer: &Observer) {
         metrics
             .gauge(
                 "bekk_postgres_up",
-                "1 while PostgreSQL answers questions about groups and dead letters.",
+                "1 while PostgreSQL answers queries about groups and dead letters.",
             )
             .count(&[], u64::from(is_up));
     }
     if is_up {
         let mut family = metrics.gauge(
             "bekk_dead_letters_open",
-            "Dead letters that nobody has retried or discarded yet.",
+            "Open dead letters: neither retried successfully nor discarded.",
         );
         for count in &snapshot.status.dead_letters {
             let labels = [

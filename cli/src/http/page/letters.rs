@@ -92,7 +92,7 @@ fn letters(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
         return nothing(&format!("PostgreSQL is unreachable: {error}"));
     }
     let Some(options) = site.observer.postgres() else {
-        return nothing("No PostgreSQL is named here, so its dead letters are not known.");
+        return nothing("This process has no PostgreSQL address, so dead letters are unknown.");
     };
     let letters = match site.letters(view, &snapshot.status.dead_letters, &options) {
         Err(error) => return nothing(&format!("The dead letters cannot be read: {error}")),
