@@ -49,11 +49,14 @@ pub struct Reset {
     pub mark: Option<RecordMark>,
 }
 
-/// A lease counts while it lasts and its holder has a backend.
+/// A lease counts while it lasts and its holder has a backend. Anyone can name a session like a sink; only a role that
+/// may move offsets is one.
 const LIST: &str = "\
     SELECT o.group_name, o.topic, o.partition, o.next, o.log_id::text,
            CASE WHEN o.lease_until > clock_timestamp() AND EXISTS (
-               SELECT FROM pg_stat_activity a WHERE a.application_name = o.owner) THEN o.owner END,
+               SELECT FROM pg_stat_activity a
+                WHERE a.application_name = o.owner
+                  AND has_table_privilege(a.usesysid, 'bekk.offsets', 'UPDATE')) THEN o.owner END,
            o.rows, o.superseded, o.dead,
            o.mark_offset, o.mark_timestamp_ms, o.mark_crc, o.refusal, o.refusal_detail, \
            coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0)
@@ -88,7 +91,9 @@ const HELD: &str = "\
     SELECT o.topic, o.partition
       FROM (SELECT * FROM bekk.offsets WHERE group_name = $1 FOR UPDATE) o
      WHERE o.lease_until > clock_timestamp()
-       AND EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = o.owner)
+       AND EXISTS (SELECT FROM pg_stat_activity a
+                    WHERE a.application_name = o.owner
+                      AND has_table_privilege(a.usesysid, 'bekk.offsets', 'UPDATE'))
      LIMIT 1";
 
 /// Every group's offsets, by group, topic and partition; none where no sink has run yet.

@@ -366,6 +366,50 @@ fn a_session_of_another_role_is_no_member() {
     });
 }
 
+/// A role that can do no more than connect must not keep anybody from resetting a group.
+#[test]
+fn a_session_of_another_role_holds_no_partition() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let stream = two_columns();
+    log.open_stream(&stream);
+    append(&log, &stream, &[(1, "a")]);
+    drain(&db, &log, &stream).unwrap();
+    db.execute(
+        "UPDATE bekk.offsets SET owner = 'bekk-sink lent', lease_until = clock_timestamp() + interval '1 hour'",
+    );
+    let mut options = db.options.clone();
+    options.user = Some(stranger.role.clone());
+    options.password = Some("word".to_owned());
+    let mut theirs = Db::connect(options);
+    theirs.execute("SET application_name = 'bekk-sink lent'");
+    let owner = || {
+        bekk_sink::list_offsets(&db.options).unwrap()[0]
+            .owner
+            .clone()
+    };
+    assert_eq!(owner(), None);
+    let log_id = log.client.log_id().to_string();
+    let to = bekk_sink::Reset {
+        topic: stream.name.clone(),
+        partition: 0,
+        next: 0,
+        mark: None,
+    };
+    let reset = || {
+        let to = std::slice::from_ref(&to);
+        bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, to)
+    };
+    // A session of the sink's own role is one.
+    let mut own = Db::connect(db.options.clone());
+    own.execute("SET application_name = 'bekk-sink lent'");
+    assert_eq!(owner().as_deref(), Some("bekk-sink lent"));
+    assert!(matches!(reset(), Err(Error::GroupInUse { .. })));
+    drop(own);
+    until("the session has ended", || owner().is_none());
+    reset().unwrap();
+}
+
 #[test]
 fn the_rights_that_are_documented_suffice_and_each_that_is_missing_is_named() {
     let (mut db, log) = (Db::new(), Log::new());
