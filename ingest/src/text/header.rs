@@ -70,7 +70,7 @@ impl Header {
         }
         header.match_near(stream, dialect.header_match)?;
         header.check_missing(stream)?;
-        header.check_unknown(stream, dialect.unknown)?;
+        header.check_unknown(stream, dialect)?;
         Ok(header)
     }
 
@@ -158,15 +158,18 @@ impl Header {
     }
 
     /// Does what the stream says with fields that no column takes.
-    fn check_unknown(&mut self, stream: &Stream, policy: UnknownPolicy) -> Result<(), String> {
-        let unknown: Vec<String> = (0..self.names.len())
+    fn check_unknown(&mut self, stream: &Stream, dialect: &CsvDialect) -> Result<(), String> {
+        // A delimiter at the end of the header makes an empty name.
+        let has_surplus =
+            dialect.trailing_delimiter && self.names.last().is_some_and(String::is_empty);
+        let unknown: Vec<String> = (0..self.names.len() - usize::from(has_surplus))
             .filter(|&field| !self.columns.contains(&Some(field)))
             .map(|field| match self.names[field].as_str() {
                 "" => format!("#{}", field + 1),
                 name => name.to_owned(),
             })
             .collect();
-        match (unknown.first(), policy) {
+        match (unknown.first(), dialect.unknown) {
             (None, _) | (_, UnknownPolicy::Ignore) => {}
             (Some(name), UnknownPolicy::Reject) => {
                 return Err(format!(
@@ -316,6 +319,17 @@ mod tests {
             ..CsvDialect::default()
         };
         assert!(map("id,name,Price,x", &silent).unwrap().notices.is_empty());
+        let trailing = CsvDialect {
+            trailing_delimiter: true,
+            ..CsvDialect::default()
+        };
+        assert!(map("id,name,Price,", &trailing).unwrap().notices.is_empty());
+        assert!(
+            !map("id,name,Price,,", &trailing)
+                .unwrap()
+                .notices
+                .is_empty()
+        );
     }
 
     #[test]
