@@ -2,7 +2,10 @@
 
 use bekk_stream::{Column, ColumnType, CsvDialect, Field, ValueParser};
 
-use super::kinds::{Candidate, DATE_FORMATS, Kind, all_candidates, is_kept_by_float, time_format};
+use super::kinds::{
+    CLOCK_FORMATS, Candidate, DATE_FORMATS, Kind, all_candidates, is_kept_by_float, time_format,
+};
+use super::marks::Marks;
 
 /// Texts that stand for null in files that others write.
 const NULL_TEXTS: &[&str] = &[
@@ -42,6 +45,7 @@ pub(super) struct Profile {
     bare_mark: bool,
     /// Whether a `float8` keeps all digits of each value.
     are_kept_by_floats: bool,
+    marks: Marks,
     /// Distinct values in lower case, up to three.
     words: Vec<String>,
     example: String,
@@ -52,6 +56,9 @@ pub(super) struct Profile {
 pub(super) struct Settled {
     pub(super) column_type: ColumnType,
     pub(super) format: Option<String>,
+    /// What is taken away from its numbers, and their decimal mark.
+    pub(super) strip: Vec<String>,
+    pub(super) decimal: Option<char>,
     pub(super) remark: Option<String>,
 }
 
@@ -60,6 +67,8 @@ impl Settled {
         Self {
             column_type,
             format: None,
+            strip: Vec::new(),
+            decimal: None,
             remark: None,
         }
     }
@@ -100,6 +109,7 @@ impl Profile {
             has_exponent: false,
             bare_mark: false,
             are_kept_by_floats: true,
+            marks: Marks::default(),
             words: Vec::new(),
             example: String::new(),
             settled: None,
@@ -126,6 +136,7 @@ impl Profile {
         }
         self.candidates.retain(|candidate| candidate.takes(field));
         self.measure(field);
+        self.marks.see(field);
         if self.words.len() < 3 {
             let word = String::from_utf8_lossy(field).to_lowercase();
             if !self.words.contains(&word) {
@@ -169,7 +180,14 @@ impl Profile {
 
     /// Whether its values are numbers only if a comma is the decimal mark.
     pub(super) fn needs_decimal_comma(&self) -> bool {
-        self.is(Kind::Number { comma: true }) && !self.is(Kind::Number { comma: false })
+        self.is(Kind::Number { comma: true })
+            && !self.is(Kind::Number { comma: false })
+            && !self.are_groups()
+    }
+
+    /// Whether each comma may part thousands as well as be the decimal mark: 1,234.
+    fn are_groups(&self) -> bool {
+        self.is(Kind::Marked(0)) && self.marks.are_commas_groups()
     }
 
     /// Decides on a type.
@@ -203,6 +221,22 @@ impl Profile {
         }
         if self.is_bool() {
             return Settled::plain(ColumnType::Bool);
+        }
+        if self.is(Kind::Marked(0)) && self.is(Kind::Marked(1)) && self.marks.are_grouped() {
+            return Settled::remarked(
+                ColumnType::Text,
+                "the marks may part thousands or be decimal marks: type = \"numeric\" with strip = [\",\"] or decimal = \",\"",
+            );
+        }
+        let marked = self
+            .candidates
+            .iter()
+            .find_map(|candidate| match candidate.kind {
+                Kind::Marked(grouping) => self.marks.settle(grouping, &self.example),
+                _ => None,
+            });
+        if let Some(marked) = marked {
+            return marked;
         }
         self.settle_time()
             .unwrap_or_else(|| match self.is(Kind::Json) {
@@ -282,10 +316,20 @@ impl Profile {
             (has("%d/%m") && has("%m/%d")) || (has("%d-%m") && has("%m-%d"))
         };
         let settled = |column_type, format: Option<(usize, usize)>, remark: Option<&str>| Settled {
-            column_type,
             format: format.map(|(date, clock)| time_format(date, clock)),
             remark: remark.map(str::to_owned),
+            ..Settled::plain(column_type)
         };
+        let clock = kinds().find_map(|kind| match kind {
+            Kind::Time(clock) => Some(clock),
+            _ => None,
+        });
+        if let Some(clock) = clock {
+            return Some(Settled {
+                format: clock.map(|clock| CLOCK_FORMATS[clock].to_owned()),
+                ..Settled::plain(ColumnType::Time)
+            });
+        }
         const ORDER: &str = "check the order of day and month: every value can be read either way";
         if let Some(first) = dates.first() {
             let dated: Vec<_> = dates
@@ -366,6 +410,10 @@ impl Profile {
     /// Whether a text is a value of the type decided on, and that is one which names are not of.
     pub(super) fn takes(&self, text: &str, decimal_comma: bool) -> Option<bool> {
         let settled = self.settled();
+        // What may be a missing value is no evidence.
+        if text.is_empty() || NULL_TEXTS.contains(&text) {
+            return None;
+        }
         if settled.column_type == ColumnType::Text && self.is(Kind::Float) {
             // Numbers, kept as text for their digits.
             return Some(text.parse::<f64>().is_ok());
@@ -375,6 +423,8 @@ impl Profile {
         }
         let mut column = Column::new("c", settled.column_type.clone()).nullable();
         column.format.clone_from(&settled.format);
+        column.strip.clone_from(&settled.strip);
+        column.decimal = settled.decimal.and_then(|mark| u8::try_from(mark).ok());
         let dialect = CsvDialect {
             decimal: if decimal_comma { b',' } else { b'.' },
             ..CsvDialect::default()
@@ -384,7 +434,7 @@ impl Profile {
             bytes: text.as_bytes(),
             quoted: true,
         };
-        Some(!text.is_empty() && parser.parse(field).is_ok())
+        Some(parser.parse(field).is_ok())
     }
 }
 

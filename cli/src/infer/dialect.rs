@@ -7,7 +7,7 @@ use bekk_ingest::{Head, head, sample};
 use bekk_stream::{CsvDialect, Encoding, HeaderRow, LineEnd, Separator};
 
 /// How much of the file the dialect is guessed from, in bytes.
-const HEAD_LEN: usize = 1 << 20;
+pub(super) const HEAD_LEN: usize = 1 << 20;
 /// How many records are tried under each delimiter.
 const TRIED: usize = 300;
 /// What ASCII has for the end of a record.
@@ -102,18 +102,21 @@ impl Guess {
             None if zeros(1) => Encoding::Utf16Le,
             None if zeros(0) => Encoding::Utf16Be,
             None if is_utf8(bytes, head.is_all) => Encoding::Utf8,
-            None => self.not_utf8(),
+            None => self.not_utf8(bytes),
         };
     }
 
     /// The likeliest encoding of what is not UTF-8.
-    pub(super) fn not_utf8(&mut self) -> Encoding {
-        self.remarks.push(
-            "the file is not UTF-8: windows-1252 is a guess; compare some names with umlauts or accents, and see \
-             `encoding` in the user guide"
-                .to_owned(),
-        );
-        Encoding::label("windows-1252").expect("it is on the list")
+    pub(super) fn not_utf8(&mut self, bytes: &[u8]) -> Encoding {
+        let encoding = double_byte(bytes)
+            .or_else(|| Encoding::label("windows-1252"))
+            .expect("it is on the list");
+        self.remarks.push(format!(
+            "the file is not UTF-8: {} is a guess; compare some names with umlauts, accents or other letters, and see \
+             `encoding` in the user guide",
+            encoding.name()
+        ));
+        encoding
     }
 
     fn comment(&mut self, lines: &[&[u8]], typed: &Typed) {
@@ -318,6 +321,8 @@ impl Guess {
                 .any(|line| !is_passed(line))
         };
         match first {
+            // A header with fewer names, and records of its own: the other one comes later.
+            Some(first) if self.continues(&lines[begin.min(first)..first], lines[first]) => {}
             Some(first) if first <= SKIPPED_MAX && before(first) && width > 1 => {
                 let is_narrow = lines[begin..first]
                     .iter()
@@ -353,6 +358,21 @@ impl Guess {
         }
     }
 
+    /// Whether the lines before a header are a header that it extends, and records of that.
+    fn continues(&self, before: &[&[u8]], header: &[u8]) -> bool {
+        let [first, records @ ..] = before else {
+            return false;
+        };
+        let width = self.width_of(first);
+        let is_extended = header
+            .strip_prefix(*first)
+            .is_some_and(|rest| rest.starts_with(self.dialect.delimiter.as_bytes()));
+        width > 1
+            && is_extended
+            && !records.is_empty()
+            && records.iter().all(|line| self.width_of(line) == width)
+    }
+
     /// Whether a line is a header with more fields than most records have: it has only names.
     fn names_more(&self, line: &[u8], width: usize) -> bool {
         let (text, delimiter) = (String::from_utf8_lossy(line), self.dialect.delimiter.text());
@@ -386,6 +406,10 @@ impl Guess {
         let delimiter = self.dialect.delimiter.as_bytes();
         let (mut quoted, mut width, mut at) = (false, 1, 0);
         while at < line.len() {
+            if Some(line[at]) == self.dialect.escape {
+                at += 2;
+                continue;
+            }
             quoted ^= Some(line[at]) == self.dialect.quote;
             let is_delimiter = !quoted && line[at..].starts_with(delimiter);
             width += usize::from(is_delimiter);
@@ -441,6 +465,33 @@ fn is_utf8(bytes: &[u8], is_all: bool) -> bool {
     }
 }
 
+/// The encoding of a text that is more likely Chinese, Japanese or Korean than European: it has bytes that Windows-1252
+/// lacks, or nearly all bytes above ASCII come in pairs.
+fn double_byte(bytes: &[u8]) -> Option<Encoding> {
+    const LACKED: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
+    const PAIRS_MIN: usize = 4;
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+    let bytes = &bytes[..whole.map_or(bytes.len(), |at| at + 1)];
+    let is_lacked = bytes.iter().any(|byte| LACKED.contains(byte));
+    let runs = bytes.split(u8::is_ascii).map(<[u8]>::len);
+    let (high, paired) = runs.fold((0, 0), |(high, paired), run| {
+        (high + run, paired + if run % 2 == 0 { run } else { 0 })
+    });
+    let is_paired = high >= PAIRS_MIN * 2 && paired * 10 >= high * 9;
+    let labels: &[&str] = match (is_lacked, is_paired) {
+        (_, true) => &["gbk", "euc-kr", "big5"],
+        (true, false) => &["shift_jis", "gbk", "big5"],
+        (false, false) => &[],
+    };
+    labels
+        .iter()
+        .filter_map(|label| Encoding::label(label))
+        .find(|encoding| {
+            let decoder = encoding.decoder();
+            decoder.is_some_and(|it| !it.decode_without_bom_handling(bytes).1)
+        })
+}
+
 /// The text, so far as its structure goes.
 fn text_of(bytes: &[u8], encoding: Encoding) -> Vec<u8> {
     let is_big = encoding == Encoding::Utf16Be || bytes.starts_with(b"\xfe\xff");
@@ -487,5 +538,33 @@ fn other_form(bytes: &[u8]) -> Option<&'static str> {
         ),
     ];
     let found = forms.iter().find(|(magic, _)| bytes.starts_with(magic));
-    found.map(|(_, what)| *what)
+    found.map(|(_, what)| *what).or_else(|| text_form(bytes))
+}
+
+/// What a text is that is no CSV: markup, JSON, or a table as programs draw it for a screen.
+fn text_form(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = text.trim_ascii_start();
+    let begin = String::from_utf8_lossy(&text[..text.len().min(64)]).to_ascii_lowercase();
+    let squeezed: String = begin.split_whitespace().collect();
+    let begins = |with: &[&str]| with.iter().any(|with| squeezed.starts_with(with));
+    if begins(&["<!doctypehtml", "<html"]) {
+        return Some("a web page (HTML)");
+    }
+    if begins(&["<?xml"]) {
+        return Some("XML");
+    }
+    if begins(&["{\"", "[{\"", "[[", "[]", "{}"]) {
+        return Some("JSON");
+    }
+    let is_rule = |line: &[u8]| {
+        let line = line.trim_ascii();
+        line.iter().all(|byte| b"-+|: ".contains(byte))
+            && line.windows(2).any(|pair| pair == b"--")
+            && line.iter().any(|byte| b"+|".contains(byte))
+    };
+    let mut lines = text.split(|byte| *byte == b'\n').take(2);
+    lines
+        .any(is_rule)
+        .then_some("a table as psql, mysql or Markdown draw it for a screen")
 }

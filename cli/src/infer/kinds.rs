@@ -8,7 +8,20 @@ pub(super) const DATE_FORMATS: &[&str] = &[
     "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%b-%y",
 ];
 /// What may follow a date.
-const CLOCK_FORMATS: &[&str] = &["%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p"];
+pub(super) const CLOCK_FORMATS: &[&str] = &["%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p"];
+/// Where 12-hour clocks begin in [`CLOCK_FORMATS`].
+const CLOCKS_12: usize = 2;
+/// How numbers with marks between their thousands are written: that mark and the decimal mark.
+pub(super) const GROUPINGS: &[(&str, char)] = &[
+    (",", '.'),
+    (".", ','),
+    (" ", ','),
+    (" ", '.'),
+    ("'", '.'),
+    ("’", '.'),
+];
+/// What stands beside amounts and shares.
+pub(super) const UNITS: &[&str] = &["%", "$", "€", "£", "¥", "USD", "EUR", "GBP", "CHF"];
 
 /// A type that every value so far is of.
 pub(super) struct Candidate {
@@ -25,12 +38,17 @@ enum Test {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Int,
-    Number { comma: bool },
+    Number {
+        comma: bool,
+    },
     Float,
     Uuid,
     Date(Option<usize>),
     Timestamp(Option<(usize, usize)>),
     Timestamptz,
+    Time(Option<usize>),
+    /// A number beside or around which a column's `strip` takes something away, with a grouping.
+    Marked(usize),
     Json,
 }
 
@@ -133,7 +151,27 @@ pub(super) fn all_candidates() -> Vec<Candidate> {
             );
         }
     }
+    add(Kind::Time(None), ColumnType::Time, None);
+    for clock in CLOCKS_12..CLOCK_FORMATS.len() {
+        let format = Some(CLOCK_FORMATS[clock].to_owned());
+        add(Kind::Time(Some(clock)), ColumnType::Time, format);
+    }
     add(Kind::Json, ColumnType::Json, None);
+    for (grouping, (mark, decimal)) in GROUPINGS.iter().enumerate() {
+        let mut column = Column::new("candidate", ColumnType::Numeric);
+        column.decimal = u8::try_from(*decimal).ok();
+        column.strip = [mark, "()"]
+            .iter()
+            .chain(UNITS)
+            .map(|item| (*item).to_owned())
+            .collect();
+        let parser =
+            ValueParser::new(&column, &CsvDialect::default()).expect("the candidates are right");
+        candidates.push(Candidate {
+            kind: Kind::Marked(grouping),
+            test: Test::Parser(Box::new(parser)),
+        });
+    }
     for comma in [false, true] {
         candidates.push(Candidate {
             kind: Kind::Number { comma },

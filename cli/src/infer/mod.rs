@@ -5,6 +5,7 @@ mod column;
 mod dialect;
 mod key;
 mod kinds;
+mod marks;
 mod render;
 
 use std::path::Path;
@@ -91,7 +92,9 @@ fn infer(path: &Path, name: &str, typed: &Typed) -> Result<Inferred> {
     let mut guess = dialect::guess(path, typed)?;
     let mut found = read(path, &guess.dialect)?;
     if found.not_utf8 > 0 && guess.dialect.encoding == Encoding::Utf8 && typed.encoding.is_none() {
-        guess.dialect.encoding = guess.not_utf8();
+        let head = bekk_ingest::head(path, dialect::HEAD_LEN)
+            .with_context(|| format!("read `{}`", path.display()))?;
+        guess.dialect.encoding = guess.not_utf8(&head.bytes);
         found = read(path, &guess.dialect)?;
     }
     let Records {
@@ -126,6 +129,7 @@ fn infer(path: &Path, name: &str, typed: &Typed) -> Result<Inferred> {
             .is_some_and(|last| last.header.starts_with('#') && last.is_all_empty())
     {
         columns.pop();
+        guess.dialect.trailing_delimiter = true;
     }
     Ok(Inferred {
         dialect: guess.dialect,
@@ -169,6 +173,20 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
                 .collect();
             found.columns = named(&found.first);
             found.unique = Uniqueness::of(&found.columns);
+            return true;
+        }
+        // Numbers that come again are values.
+        let are_names = !found.first.iter().any(|name| name.parse::<f64>().is_ok());
+        let is_repeated = are_names
+            && record.width() == found.first.len()
+            && (0..record.width()).all(|at| {
+                let (text, _) = record.field(at).unwrap_or((b"", false));
+                let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+                let name = found.first[at].as_bytes();
+                text == name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name)
+            });
+        if is_repeated {
+            // Ingest passes over a header that comes again, as `cat` leaves it.
             return true;
         }
         found.records += 1;

@@ -195,6 +195,13 @@ fn push_column(text: &mut String, column: &Profile) {
     if let Some(format) = &settled.format {
         write!(line, ", format = {}", quoted(format)).expect("a String takes everything");
     }
+    if let Some(decimal) = settled.decimal {
+        write!(line, ", decimal = \"{decimal}\"").expect("a String takes everything");
+    }
+    if !settled.strip.is_empty() {
+        let items: Vec<_> = settled.strip.iter().map(|item| quoted(item)).collect();
+        write!(line, ", strip = [{}]", items.join(", ")).expect("a String takes everything");
+    }
     if column.has_nulls() {
         line.push_str(", nullable = true");
     }

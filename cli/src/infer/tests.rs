@@ -346,6 +346,102 @@ fn files_of_other_forms_are_named() {
 }
 
 #[test]
+fn texts_that_are_no_csv_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    for (text, what) in [
+        ("<!DOCTYPE html>\n<html>", "a web page"),
+        ("<?xml version=\"1.0\"?>\n<a/>", "XML"),
+        ("[\n {\"a\": 1}]\n", "JSON"),
+        (" id | name\n----+-----\n  1 | a\n(1 row)\n", "screen"),
+        ("+----+\n| id |\n+----+\n|  1 |\n", "screen"),
+        ("| id | v |\n|----|---|\n| 1 | a |\n", "screen"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = config_text(&path, "a", "a.csv", &Typed::default()).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}
+
+/// What a column's type, `strip` and `decimal` are, as text.
+fn marked(values: &[&str]) -> String {
+    let rows = values.iter().map(|value| format!("x;{value}\n"));
+    let (stream, _) = stream_of(&format!("id;v\n{}", rows.collect::<String>()));
+    let column = &stream.columns[1];
+    let decimal = column.decimal.map_or(' ', char::from);
+    format!("{} {} {decimal}", column.column_type, column.strip.join(""))
+}
+
+#[test]
+fn marks_between_and_beside_digits_are_taken_away_where_that_is_sure() {
+    for (values, expected) in [
+        (&["12.5%", "-3%"][..], "numeric % ."),
+        (&["$1,200.00", "$3.50", "($4.00)"], "numeric ,$() ."),
+        (&["1.200,00 €", "3,50 €"], "numeric .€ ,"),
+        (&["1'234.50", "5'678.00"], "numeric ' ."),
+        (&["1,234.50", "99.00"], "numeric , ."),
+        (&["1,234,567", "12"], "numeric , ."),
+        // 1,234 is one number or another, and so is 1.234 €.
+        (&["1,234", "5,678"], "text   "),
+        (&["1.234 €", "5.678 €"], "text   "),
+        (&["12%", "13"], "text   "),
+        (&["$5", "€6"], "text   "),
+        (&["555 123 456", "555 123 457"], "text   "),
+        (&["192.168.100.200", "192.168.100.201"], "text   "),
+        (&["$007", "$008"], "text   "),
+    ] {
+        assert_eq!(marked(values), expected, "{values:?}");
+    }
+}
+
+#[test]
+fn times_of_day_are_found() {
+    check_type(&["08:30", "23:59:59"], "time", false);
+    let (stream, _) = stream_of("id;v\n1;8:30 AM\n2;11:59 PM\n");
+    assert_eq!(stream.columns[1].format.as_deref(), Some("%I:%M %p"));
+}
+
+#[test]
+fn a_first_record_with_nulls_is_no_header() {
+    let (stream, _) = stream_of("1,\"O\\\"Brien\",\\N\n2,\"b\",3.5\n");
+    assert_eq!(
+        (stream.csv.header, stream.csv.skip_lines, stream.csv.escape),
+        (HeaderRow::Absent, 0, Some(b'\\'))
+    );
+    let (stream, _) = stream_of("1,\"a\",\\N\n2,\"b\",3.5\n3,\"c\",\n");
+    assert_eq!(stream.csv.header, HeaderRow::Absent);
+}
+
+#[test]
+fn a_header_that_comes_again_is_no_value() {
+    let (stream, _) = stream_of("id,v\n1,2\nid,v\n3,4\n");
+    assert_eq!(stream.columns[0].column_type, ColumnType::Int8);
+    // A later one with more names is not the first header.
+    let (stream, _) = stream_of("id,name\n1,a\nid,name,city\n2,b,Rome\n3,c,Oslo\n");
+    assert_eq!((stream.csv.skip_lines, stream.columns.len()), (0, 2));
+}
+
+#[test]
+fn encodings_of_two_bytes_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    let encoding = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let text = config_text(&path, "a", "a.csv", &Typed::default()).unwrap();
+        let config = Config::parse(&text, Path::new("bekk.toml"), dir.path(), &|_| None);
+        config.unwrap().streams[0].csv.encoding.name()
+    };
+    let japanese = b"id,\x96\xbc\x91O\n1,\x93\x8c\x8b\x9e\x93s\n2,\x91\xe5\x8d\xe3\x95{\n";
+    assert_eq!(encoding(japanese), "shift_jis");
+    let chinese = b"id,\xc3\xfb\xb3\xc6\n1,\xb1\xb1\xbe\xa9\xca\xd0\n2,\xc9\xcf\xba\xa3\xca\xd0\n";
+    assert_eq!(encoding(chinese), "gbk");
+    assert_eq!(
+        encoding(b"id,name\n1,M\xfcller\n2,Ren\xe9e\n3,\xc5se\n4,Bj\xf8rn\n"),
+        "windows-1252"
+    );
+}
+
+#[test]
 fn separators_of_several_characters_are_found() {
     for (rows, delimiter, end) in [
         ("id||name\n1||a\n2||b\n", "||", "\n"),
