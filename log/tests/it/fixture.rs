@@ -17,6 +17,9 @@ const RETENTION: Retention = Retention {
     size: Some(10_000_000_000),
 };
 
+/// Partition, first offset and the one after the last of each gap of the second fixture
+const GAPS: [(u32, u64, u64); 1] = [(1, 0, 8)];
+
 /// Each partition has batches of one to three records, some of which compress.
 fn value(partition: u32, i: u64) -> Vec<u8> {
     if i % 4 == 3 {
@@ -79,6 +82,8 @@ fn write() {
         segments.iter().filter(|s| s.sealed_at_ms.is_none()).count() == 1
     });
     client.close().unwrap();
+    // A lost segment leaves a gap in the state, and in its copy.
+    fs::remove_dir_all(Path::new(&dir).join("topics/events/0000000002")).unwrap();
     // When a journal is opened again it gives up the room that was set aside for it.
     Client::open(config).unwrap().close().unwrap();
 }
@@ -142,4 +147,48 @@ fn a_log_of_version_1_is_read() {
     assert_eq!(next, [Offset::new(8)]);
     client.close().unwrap();
     assert_eq!(verify(dir.path(), &mut |_| ()).unwrap().problems, []);
+}
+
+/// A log of format 1 whose index has the CRCs of its batches, whose state has a gap, and which has a copy of it.
+#[test]
+fn a_log_with_checksums_in_its_index_and_a_gap_is_read() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/log-v1-crcs");
+    for is_copied in [false, true] {
+        let dir = copy(&fixture);
+        for list in fs::read_to_string(fixture.join("empty-directories"))
+            .unwrap()
+            .lines()
+        {
+            fs::create_dir_all(dir.path().join(list)).unwrap();
+        }
+        if is_copied {
+            fs::remove_dir_all(dir.path().join("state")).unwrap();
+        }
+        let client = Client::open(config(dir.path())).unwrap();
+        let gaps = client.gaps("events").unwrap();
+        assert_eq!(gaps.len(), GAPS.len(), "{gaps:?}");
+        for (gap, (partition, start, end)) in gaps.iter().zip(GAPS) {
+            let found = (gap.partition, gap.start.get(), gap.end.get());
+            assert_eq!(found, (partition, start, end));
+        }
+        for partition in 0..2 {
+            let is_lost = |i: u64| {
+                GAPS.iter()
+                    .any(|gap| gap.0 == partition && (gap.1..gap.2).contains(&i))
+            };
+            let whole = (0..8).filter(|i| !is_lost(*i));
+            let expected: Vec<_> = whole.map(|i| (i, value(partition, i))).collect();
+            assert_eq!(
+                read_all(&client, "events", partition, Offset::ZERO),
+                expected
+            );
+        }
+        assert_eq!(
+            client.committed_offsets("bekk", "events").unwrap(),
+            [(0, Offset::new(5))]
+        );
+        client.close().unwrap();
+        let report = verify(dir.path(), &mut |_| ()).unwrap();
+        assert_eq!((report.problems, report.gaps.len()), (vec![], GAPS.len()));
+    }
 }
