@@ -56,7 +56,7 @@ impl Database {
         Ok(private(server, &wanted, choice.base))
     }
 
-    /// The same, but makes no private server where there is none yet.
+    /// The same, but does not create a private server.
     ///
     /// # Errors
     /// As [`Self::choose`].

@@ -163,7 +163,7 @@ impl LogPlace {
     }
 }
 
-/// A command that goes on until it is stopped.
+/// A command that runs until it is stopped.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
     pub(crate) screen: &'a Screen,

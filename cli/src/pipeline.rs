@@ -230,7 +230,7 @@ impl Pipeline {
         }
     }
 
-    /// Lets go of what retention no longer keeps. If that fails, records stay longer, which harms nobody.
+    /// Deletes records past their retention. If that fails, records stay longer, which harms nobody.
     fn apply_retention(&self, screen: &Screen) {
         if let Err(error) = self.log.apply_retention() {
             screen.say(&format!("retention is put off: {error}"));

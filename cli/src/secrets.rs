@@ -103,7 +103,7 @@ pub(crate) fn typed_postgres(typed: &str) -> String {
     std::env::var(TYPED_POSTGRES).unwrap_or_else(|_| typed.to_owned())
 }
 
-/// The arguments without the password in the value of `--postgres`, and that value; `None` if there is none.
+/// The arguments without the password in the value of `--postgres`, and that value; `None` if absent.
 fn without_password(arguments: &[OsString]) -> Option<(Vec<OsString>, OsString)> {
     let mut hidden = arguments.to_vec();
     let own = arguments.iter().take_while(|argument| *argument != "--");

@@ -1,4 +1,4 @@
-//! What a command that goes on until it is stopped does at this moment.
+//! What a command that runs until it is stopped does at this moment.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::Serialize;
 /// Records that wait while none is applied for so long are no progress.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// What a command runs, for those who ask from other threads. Parts come and go while it goes on.
+/// What a command runs, for those who ask from other threads. Parts come and go while it runs.
 #[derive(Default)]
 pub(crate) struct Service(Mutex<Parts>);
 

@@ -137,7 +137,7 @@ pub(crate) struct DeadLetters {
 /// Whom to ask.
 pub(crate) struct Sources<'a> {
     pub(crate) place: &'a LogPlace,
-    /// The log; none where there is none yet, else why it cannot be had.
+    /// The log; none if it does not exist yet, else the reason why it is unreachable.
     pub(crate) log: Result<Option<&'a Client>, String>,
     /// The database; none where it is a private one that has not been made yet, else why it cannot be had.
     pub(crate) postgres: Result<Option<&'a ConnectOptions>, String>,
@@ -219,7 +219,7 @@ impl Status {
 }
 
 impl LogStatus {
-    /// Asks the log at `place`: none where there is none yet, else why it cannot be had.
+    /// Asks the log at `place`: none if it does not exist yet, else the reason why it is unreachable.
     pub(crate) fn of(place: &LogPlace, log: Result<Option<&Client>, &String>) -> Self {
         let mut status = Self {
             place: place.to_string(),

@@ -1,5 +1,5 @@
 //! The log's two threads: one fsyncs at an interval and writes the durable mark, one makes segments ready,
-//! seals them and lets go of them, which may take longer.
+//! seals and deletes them, which may take longer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use crate::{Durability, Error, retention};
 
 /// The durable mark is written at most this often, but when a segment is sealed.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
-/// Interval between copies of the state while nothing but offsets moves in it
+/// Interval between copies of the state while only offsets change
 const COPY_INTERVAL: Duration = Duration::from_secs(10);
 /// A shorter interval of fsyncs is taken for this.
 const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(1);

@@ -163,7 +163,7 @@ impl<'a> BatchView<'a> {
         i16::from_be_bytes(field(self.bytes, 21))
     }
 
-    /// Producer id, epoch and base sequence; -1 where there is none.
+    /// Producer id, epoch and base sequence; -1 if absent.
     pub(crate) fn producer(&self) -> (i64, i16, i32) {
         (
             i64::from_be_bytes(field(self.bytes, 43)),

@@ -56,7 +56,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Opens the log in a directory, making it if there is none. Nobody else has it meanwhile, and nobody is
+    /// Opens the log in a directory and creates it if it does not exist. Nobody else has it meanwhile, and nobody is
     /// served.
     ///
     /// # Errors
@@ -269,8 +269,8 @@ impl Client {
     /// Appends a batch to each of some partitions of one topic and returns the first offset that each got, in
     /// their order; in this process all or none of them, elsewhere perhaps some of them if it fails, and other
     /// writers' records may lie between. Returns when they are as durable as [`Config::durability`] says;
-    /// readers see them from then on, with [`Durability::Interval`](crate::Durability::Interval) after the next fsync. Empty buffers are
-    /// passed over (their offset is the end).
+    /// readers see them from then on, with [`Durability::Interval`](crate::Durability::Interval) after the next
+    /// fsync. Empty buffers are skipped (their offset is the end).
     ///
     /// # Errors
     /// [`Error::Fenced`] if the session has been succeeded, [`Error::NoSpace`] while the disk is full (both
@@ -373,7 +373,7 @@ impl Client {
         }
     }
 
-    /// The offset of the first record whose timestamp is not before `timestamp_ms`; `None` if there is none.
+    /// The offset of the first record whose timestamp is not before `timestamp_ms`; `None` if absent.
     ///
     /// # Errors
     /// [`Error::UnknownTopic`].

@@ -19,7 +19,7 @@ const CACHE_BYTES: u64 = 4 << 20;
 /// The file descriptors that one database keeps.
 const FILES_MAX: usize = 64;
 
-/// Opens a database, making it if there is none.
+/// Opens a database and creates it if it does not exist.
 pub(crate) fn open(path: &Path) -> fjall::Result<Database> {
     Database::builder(path)
         // Batches are compressed already.
@@ -31,7 +31,7 @@ pub(crate) fn open(path: &Path) -> fjall::Result<Database> {
         .open()
 }
 
-/// Opens a keyspace, making it, as one of `count`, if there is none.
+/// Opens a keyspace and creates it, as one of `count`, if it does not exist.
 pub(crate) fn keyspace(db: &Database, name: &str, count: u32) -> fjall::Result<Keyspace> {
     let memtable_bytes = MEMTABLES_BYTES / u64::from(count.max(1));
     db.keyspace(name, || {

@@ -66,7 +66,7 @@ impl LogId {
         Self(Uuid::new_v4())
     }
 
-    /// The id that stands for a Kafka cluster's: the same for the same cluster.
+    /// The id of a Kafka cluster: the same for the same cluster.
     pub(crate) fn of_cluster(cluster_id: &str) -> Self {
         Self(Uuid::from_u128(xxhash_rust::xxh3::xxh3_128(
             cluster_id.as_bytes(),

@@ -32,7 +32,7 @@ pub(crate) struct Sequenced {
 pub(crate) enum Refusal {
     /// Nothing is known of the producer, and this is not its first batch.
     UnknownProducer,
-    /// The producer goes on under a later epoch.
+    /// The producer continues under a later epoch.
     OldEpoch,
     /// Batches are missing before this one.
     OutOfOrder,

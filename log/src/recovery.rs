@@ -119,7 +119,7 @@ fn list(dir: &Path) -> Result<Vec<u64>, Error> {
     Ok(numbers)
 }
 impl Found {
-    /// Takes in a segment; a damaged one is made anew from what is whole of it, or else noted.
+    /// Takes in a segment; a damaged one is rebuilt from its intact batches, or else noted.
     fn load(
         &mut self,
         shared: &Shared,
@@ -247,7 +247,7 @@ impl Found {
         Ok(())
     }
 
-    /// Where each partition goes on, and which offsets before that no record has.
+    /// Where each partition continues, and which offsets before that no record has.
     fn ends(
         &self,
         starts: &[Offset],
@@ -334,7 +334,7 @@ impl Found {
 }
 
 /// What the producers have sent up to the end of a segment. Of a damaged one, which is set aside when it is
-/// read, nothing: the producers are told that they are not known and begin again.
+/// read, nothing: the producers get UNKNOWN_PRODUCER_ID and begin again.
 fn producers_of(segment: &Segment) -> Result<Producers, Error> {
     let read = segment.db().and_then(|db| db.producers());
     if segment.summary().is_some() {

@@ -1,5 +1,5 @@
-//! A guest's way to its owner: librdkafka connects to a port of the guest's own process, and what it sends goes on only to
-//! an owner that has proved that it knows the token.
+//! A guest's way to its owner: librdkafka connects to a port of the guest's own process, and what it sends continues
+//! only to an owner that has proved that it knows the token.
 //!
 //! The owner's port is on the loopback interface, where any user may listen as soon as the owner has gone. So each
 //! connection begins with a question that only who has read `DIR/owner` can answer (see `serve/guests.rs`), and nothing

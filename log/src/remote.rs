@@ -55,7 +55,7 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 const ATTEMPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long it may take to find out more about what is waited for.
 const TROUBLE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a call goes on waiting for a server that does not answer once it is told to stop.
+/// How long a call continues waiting for a server that does not answer once it is told to stop.
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where ingest tells of files and schemas; also what sessions are kept under, on Bekk's server.

@@ -12,10 +12,10 @@ use crate::topic::{TopicLog, lock};
 use crate::{Error, Offset, Retention};
 
 /// A group that has committed nothing for this long, and holds segments past their retention, is named. It holds
-/// them still: only a person lets go of what a group has not applied.
+/// them still: only a person releases records that a group has not applied.
 pub const GROUP_ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Lets go of the segments that nothing keeps, and returns how many bytes that gave back.
+/// Deletes the segments that are no longer needed, and returns the freed bytes.
 pub(crate) fn apply(core: &Core) -> Result<u64, Error> {
     let _retaining = lock(&core.retaining);
     let active_ms = i64::try_from(GROUP_ACTIVE.as_millis()).unwrap_or(i64::MAX);
@@ -78,7 +78,7 @@ fn apply_to(
     }
 }
 
-/// Lets go of the segments that hold nothing but deleted records.
+/// Deletes the segments that hold only deleted records.
 pub(crate) fn drop_deleted(topic: &TopicLog) -> Result<u64, Error> {
     let starts = topic.view().starts;
     let is_below = |summary: &Summary| {

@@ -15,7 +15,7 @@ use crate::{Error, LogId, Offset, salvage};
 
 /// What a directory on its way out ends in.
 pub(crate) const DELETED: &str = ".deleted";
-/// What the name of a segment that was set aside goes on with; the time in ms follows.
+/// What the name of a segment that was set aside continues with; the time in ms follows.
 pub(crate) const DAMAGED: &str = ".damaged-";
 
 const HEADER: FileKind = FileKind {
@@ -159,7 +159,7 @@ pub(crate) struct Segment {
     summary: OnceLock<Summary>,
     /// The CRCs of its batches, noted when one of them turned out to be another.
     crcs: OnceLock<Crcs>,
-    /// Set when its directory is another segment's, or nobody's: it was made anew, or set aside.
+    /// Set when its directory is another segment's, or nobody's: it was created again, or set aside.
     is_gone: AtomicBool,
 }
 

@@ -1,8 +1,9 @@
 //! The log served over the Kafka protocol: a thin adapter over the operations of [`Client`].
 //!
-//! A connection is a task that reads a request, has it answered, writes the answer, and then goes on with the
-//! next one, so that answers come in order; only requests to produce are answered together. What touches the log runs on tokio's threads for blocking calls; a
-//! fetch that waits for records holds none. `docs/format.md` lists the APIs and their versions.
+//! A connection is a task that reads a request, has it answered, writes the answer, and then continues with the
+//! next one, so that answers come in order; only requests to produce are answered together. What touches the log runs
+//! on tokio's threads for blocking calls; a fetch that waits for records holds none. `docs/format.md` lists the APIs
+//! and their versions.
 //!
 //! **Invariant:** nothing that a client sends makes the server panic, or take more memory than the limits in
 //! [`ServeConfig`]; a malformed request ends its connection and no other.
@@ -64,7 +65,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServeConfig {
     /// The address to listen at; port 0 is any free one.
     pub listen: SocketAddr,
-    /// The host and port that clients are told to connect to; `None`: the address that they have reached.
+    /// The host and port to which clients connect; `None`: the address that they have reached.
     pub advertise: Option<(String, u16)>,
     /// What a client has to know; `None`: whoever reaches the address may do all.
     pub credentials: Option<Credentials>,

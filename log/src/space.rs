@@ -70,7 +70,7 @@ pub(crate) fn use_spare(dir: &Path) {
 }
 
 impl Space {
-    /// Makes the spare file if there is none and the disk has more than the reserve.
+    /// Creates the spare file if it is missing and the disk has more than the reserve.
     pub(crate) fn keep_spare(&self) -> Result<(), Error> {
         let spare = self.dir.join(SPARE);
         if spare.exists() || self.check().is_err() {

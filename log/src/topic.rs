@@ -27,7 +27,7 @@ pub(crate) struct TopicLog {
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
     pub(crate) shared: Arc<Shared>,
-    /// Held while a segment is made anew, or let go of.
+    /// Held while a segment is rebuilt, or deleted.
     repairing: Mutex<()>,
     queue: AppendQueue,
     /// Set, with the writer locked, when the topic is deleted; from then on nothing is appended.

@@ -188,7 +188,7 @@ impl TopicCheck<'_> {
         self.report.bytes += bytes as u64;
     }
 
-    /// Goes on at `to`; what lies before it must be a gap that is noted.
+    /// Continues at `to`; what lies before it must be a gap that is noted.
     fn move_to(&mut self, path: &Path, partition: u32, to: Offset) {
         let at = self.at[partition as usize];
         if at >= to {

@@ -18,7 +18,7 @@ pub(crate) struct Writer {
     pub(crate) ends: Vec<Offset>,
     pub(crate) segment: Arc<Segment>,
     pub(crate) db: Arc<SegmentDb>,
-    /// When its first record was written, ms; `None` if there is none.
+    /// When its first record was written, ms; `None` if absent.
     pub(crate) begun_at_ms: Option<i64>,
     /// About how large it is.
     pub(crate) bytes: u64,

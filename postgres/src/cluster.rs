@@ -54,7 +54,7 @@ enum Launch {
 }
 
 impl Cluster {
-    /// Opens the cluster of a home, making it first if there is none.
+    /// Opens the cluster of a home and creates it if it does not exist.
     pub(crate) fn open(
         home: &Home,
         bin_dir: Option<&Path>,

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of one's own: binaries of an installed PostgreSQL are found, a cluster is
+//! A private PostgreSQL server: binaries of an installed PostgreSQL are found, a cluster is
 //! made, started on the loopback address, shared between processes and stopped after the last one.
 //!
 //! The caller names a directory. In it are left:

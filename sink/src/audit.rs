@@ -120,7 +120,7 @@ pub struct DeepAudit {
     pub changed: u64,
     /// Rows that no record is.
     pub extra: u64,
-    /// Rows that no record of the log is, where the log's beginning is gone or letters were mended by hand.
+    /// Rows without a record in the log, because its beginning was removed or dead letters were corrected by hand.
     pub unexplained: u64,
     /// The first differences.
     pub findings: Vec<Finding>,
@@ -248,7 +248,7 @@ struct Snapshot {
     next: Vec<(u32, u64)>,
     /// How the log differs from what the group has applied.
     log_differs: Vec<(u32, String)>,
-    /// How many rejects became rows, after someone had mended them.
+    /// Number of rejects that became rows after a correction.
     mended: u64,
 }
 

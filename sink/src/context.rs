@@ -102,7 +102,7 @@ impl Context {
         self.phase.load(Ordering::Acquire) >= Phase::Releasing as u8
     }
 
-    /// Goes on to a later phase.
+    /// Continues to a later phase.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.board.wake();

@@ -146,7 +146,7 @@ pub(crate) struct Place<'a> {
 
 /// A replay finds the dead letter of a record that it meets again, and only brings it up to date. One that
 /// had become a row, by retrying or by an earlier replay, is open again: it is none now, and an older row of
-/// its key may have been written over the one that it became. Its text stays: a person may have mended it.
+/// its key may have been written over the one that it became. Its text stays: a person may have corrected it.
 const INSERT: &str = "\
     INSERT INTO bekk.dead_letters (group_name, stream, topic, partition, log_id, log_offset, file, line,
            byte_offset, reason, column_name, sqlstate, detail, raw)
@@ -167,7 +167,7 @@ const RESOLVE_PASSED: &str = "\
      WHERE group_name = $1 AND topic = $2 AND partition = $3 AND log_id = $4::text::uuid
        AND log_offset >= $5 AND log_offset < $6 AND log_offset <> ALL ($7) AND resolved_at IS NULL";
 
-/// One behind the last open letter of a partition from an offset on; 0 if there is none. Only a group that
+/// One behind the last open letter of a partition from an offset on; 0 if absent. Only a group that
 /// was set back has any.
 const OPEN_END: &str = "\
     SELECT coalesce(max(log_offset) + 1, 0) FROM bekk.dead_letters

@@ -31,7 +31,7 @@ pub(crate) enum Target {
     Int8,
     Float4,
     Float8,
-    /// `key_scale` is the scale at which all values of the column are whole numbers; `None` if there is none.
+    /// `key_scale` is the scale at which all values of the column are whole numbers; `None` if absent.
     Numeric {
         bounds: Option<(u8, u8)>,
         key_scale: Option<u8>,

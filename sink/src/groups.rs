@@ -1,4 +1,4 @@
-//! The groups, for tools: how far each has come, and setting where one goes on.
+//! The groups, for tools: how far each has come, and setting where one continues.
 
 use bekk_log::{Offset, RecordMark};
 
@@ -63,7 +63,7 @@ const LIST: &str = "\
       FROM bekk.offsets o
      ORDER BY o.group_name, o.topic, o.partition";
 
-/// What the list has of later versions, and what stands for it in a database of an earlier one.
+/// The list's columns of later schema versions, and their substitutes in a database of an earlier one.
 const MARKS: &str = "\
     o.mark_offset, o.mark_timestamp_ms, o.mark_crc, o.refusal, o.refusal_detail, \
            coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0)";
@@ -126,12 +126,13 @@ pub fn list_offsets(postgres: &ConnectOptions) -> Result<Vec<GroupOffset>, Error
     })
 }
 
-/// Sets where a group goes on, in all the partitions or in none. Offsets that count in another log are set only if
+/// Sets where a group continues, in all the partitions or in none. Offsets that count in another log are set only if
 /// `instead_of` names it: that log may be in use elsewhere.
 ///
 /// # Errors
-/// [`Error::CountsInOtherLog`] if offsets count in a log that is not named, [`Error::GroupInUse`] if a sink of the group is running, [`Error::NoOffset`] if the group has none in one of
-/// the partitions; others if the server cannot be reached or refuses.
+/// [`Error::CountsInOtherLog`] if offsets count in a log that is not named, [`Error::GroupInUse`] if a sink of the
+/// group is running, [`Error::NoOffset`] if the group has none in one of the partitions; others if the server cannot
+/// be reached or refuses.
 pub fn reset_offsets(
     postgres: &ConnectOptions,
     group: &str,

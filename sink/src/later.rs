@@ -20,7 +20,7 @@ pub(crate) struct Written {
 }
 
 /// Which letters have a later record of their key in the log. Reads each partition once, from the first
-/// letter on, and goes on where it stopped.
+/// letter on, and continues where it stopped.
 pub(crate) struct LaterRecords<'a> {
     log: &'a Client,
     topic: &'a str,

@@ -140,7 +140,7 @@ pub(crate) const CORRECT_COUNTS: &str = "\
        SET rows = rows + $4, superseded = superseded + $5, dead = dead + $6
      WHERE group_name = $1 AND topic = $2 AND partition = $3";
 
-/// Makes the row of a partition, where there is none.
+/// Creates the row of a partition if it is missing.
 pub(crate) const INSERT_OFFSET: &str = "\
     INSERT INTO bekk.offsets (group_name, topic, partition, next, log_id, counted_from)
     VALUES ($1, $2, $3, $4, $5::text::uuid, $4) ON CONFLICT DO NOTHING";
@@ -392,7 +392,7 @@ pub(crate) async fn set_mark(
     Ok(())
 }
 
-/// Renews the leases of an owner. Rows that a batch of ours holds are passed over: it renews them itself.
+/// Renews the leases of an owner. Rows that a batch of ours holds are skipped: it renews them itself.
 pub(crate) async fn renew_leases(
     client: &Client,
     group: &str,

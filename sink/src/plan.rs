@@ -299,7 +299,7 @@ pub(crate) fn staged_key(target: &StreamTarget) -> String {
     same.join(" AND ")
 }
 
-/// `None` where nothing but the records decides. A trigger before INSERT may change the values that an update compares,
+/// `None` if the records alone decide. A trigger before INSERT may change the values that an update compares,
 /// and a record without a value for each column is compared with its default.
 fn count_changes_sql(
     target: &StreamTarget,

@@ -293,7 +293,7 @@ pub(crate) async fn connect(
         _ if options.is_unix_socket() => &[WireSslMode::Disable],
         SslMode::Disable => &[WireSslMode::Disable],
         SslMode::Allow => &[WireSslMode::Disable, WireSslMode::Require],
-        // libpq, too, goes on without TLS if the server begins it and fails.
+        // libpq, too, continues without TLS if the server begins it and fails.
         SslMode::Prefer => &[WireSslMode::Prefer, WireSslMode::Disable],
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[WireSslMode::Require],
     };

@@ -84,7 +84,7 @@ pub struct Trace {
     pub key: Option<String>,
     /// The records, in log order.
     pub versions: Vec<Version>,
-    /// The table's row as JSON; `None` if there is none, or rows have no key.
+    /// The table's row as JSON; `None` if it does not exist, or rows have no key.
     pub row: Option<String>,
 }
 

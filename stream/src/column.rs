@@ -197,9 +197,9 @@ pub struct Column {
     pub strip: Vec<String>,
     /// Where its values come from, if not from a field of the record.
     pub source: Option<ColumnSource>,
-    /// What stands for true, for `bool`; PostgreSQL's spellings if absent.
+    /// Texts that mean true, for `bool`; PostgreSQL's spellings if absent.
     pub true_values: Option<Vec<String>>,
-    /// What stands for false, for `bool`; PostgreSQL's spellings if absent.
+    /// Texts that mean false, for `bool`; PostgreSQL's spellings if absent.
     pub false_values: Option<Vec<String>>,
 }
 

@@ -37,7 +37,7 @@ pub enum Meta {
     Begun(Progress),
 }
 
-/// A file that ingest has met, as it was then. One that is told of again has another place or name since.
+/// A file that ingest has met, as it was then. A later record of the same file has its new place or name.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct FileRecord {
     /// The id that records carry.
@@ -72,7 +72,7 @@ pub struct FileRecord {
 pub struct Progress {
     /// The file.
     pub file: FileId,
-    /// All before this byte is in the log, or is none of its records.
+    /// All records before this byte are in the log.
     pub position: u64,
     /// The number of the line that begins there, from 1.
     pub line: u64,

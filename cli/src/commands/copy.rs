@@ -79,7 +79,7 @@ pub(crate) fn run(context: &Context, args: &LogCopy, screen: &Screen) -> Result<
     Ok(Outcome::Done)
 }
 
-/// Both logs. The one to copy must be ours alone, so that it stands still.
+/// Both logs. The one to copy must be ours alone, so that it stays unchanged.
 fn open(context: &Context, args: &LogCopy) -> Result<(Client, Client)> {
     let LogPlace::Directory { config, .. } = context.log_place(&args.log)? else {
         bail!("only a log in a directory can be copied; name it with --log, where it is");

@@ -222,7 +222,7 @@ fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
 /// Reads a letter, open or resolved.
 ///
 /// # Errors
-/// If there is none with this number.
+/// If no dead letter has this number.
 pub(super) fn read_one(postgres: &ConnectOptions, id: i64) -> Result<Letter> {
     let filter = LetterFilter {
         ids: Some(vec![id]),

@@ -1,4 +1,4 @@
-//! `bekk offsets`: how far the groups have come, and setting where one goes on.
+//! `bekk offsets`: how far the groups have come, and setting where one continues.
 
 use anyhow::{Result, bail, ensure};
 use bekk_sink::{ConnectOptions, GroupOffset};

@@ -88,7 +88,7 @@ struct Reader<'a> {
     topic: &'a str,
     format: ReadFormat,
     left: u64,
-    /// Where to stop in each partition; none if it goes on with new records.
+    /// Where to stop in each partition; none if it continues with new records.
     ends: Option<Vec<Offset>>,
     schemas: Schemas,
     out: io::StdoutLock<'static>,

@@ -24,7 +24,7 @@ use crate::secrets;
 use crate::service::Service;
 use crate::signals;
 
-/// How often it is looked whether to end.
+/// Shutdown poll interval.
 const TICK: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(

@@ -104,8 +104,8 @@ impl View {
     }
 }
 
-/// Joins the log while another process has it, and lets go of it when that ends: `top` never owns a log, for it would
-/// keep its owner's place.
+/// Joins the log while another process has it, and disconnects when that process exits: `top` never owns a log, for
+/// it would keep its owner's place.
 fn keep_log(service: &Service, place: &LogPlace, stop: &AtomicBool) {
     let mut client: Option<Client> = None;
     while !signals::is_set(stop) {

@@ -384,7 +384,7 @@ impl Profile {
         self.values
     }
 
-    /// Whether nothing but emptiness was seen, as behind a delimiter at the end of each record.
+    /// Whether all values were empty, as after a delimiter at the end of each record.
     pub(super) fn is_all_empty(&self) -> bool {
         self.values == 0 && self.null_text_count == 0
     }

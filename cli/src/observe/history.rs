@@ -81,7 +81,7 @@ impl History {
         }
     }
 
-    /// The histories of others, with none of one's own.
+    /// The histories of other processes, without one of this process.
     pub(crate) fn beside(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),

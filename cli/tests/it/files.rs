@@ -42,7 +42,7 @@ pub(crate) fn check(pattern: &str, expected: &[i64], accident: impl Fn(&Inbox) +
     });
 }
 
-/// The file is renamed to a name that the patterns match, its writer goes on there, and a new file gets the
+/// The file is renamed to a name that the patterns match, its writer continues there, and a new file gets the
 /// old name.
 #[test]
 fn renamed_inside_the_patterns() {
@@ -57,7 +57,7 @@ fn renamed_inside_the_patterns() {
     });
 }
 
-/// logrotate renames the file to a name that the patterns do not match; its writer has it open, and goes on
+/// logrotate renames the file to a name that the patterns do not match; its writer has it open, and continues
 /// there for a while; a new file gets the old name.
 #[test]
 fn rotated_by_rename() {
@@ -87,7 +87,7 @@ fn rotated_twice() {
 }
 
 /// The file is renamed and deleted, and a new one with its name is written to without a pause: that one must not be
-/// taken for a copy being made, which would be read only when it stands still.
+/// taken for a copy being made, which is read only after it has stopped changing.
 #[test]
 fn a_new_file_that_never_stands_still() {
     let inbox = Inbox::new();
@@ -371,7 +371,7 @@ fn deleted_while_reading() {
     assert_eq!(inbox.ids().len(), 300_000);
 }
 
-/// What is told of a file that was rotated, and of the one that has its name.
+/// The explanation of a rotated file, and of the file that has its name now.
 #[test]
 fn decisions_are_explained() {
     let inbox = Inbox::new();

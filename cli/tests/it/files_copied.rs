@@ -87,7 +87,7 @@ fn written_and_read_between_copying_and_truncating() {
     }
 }
 
-/// Ingest stops when the file has nothing but its header yet; it grows, and is copied and emptied. Beside the copy lies
+/// Ingest stops when the file has only its header yet; it grows, and is copied and emptied. Beside the copy lies
 /// an older one, which begins with the same header.
 #[test]
 fn a_header_is_no_evidence_of_a_copy() {

@@ -107,7 +107,7 @@ fn utf16_grows_byte_by_byte() {
     assert_eq!(inbox.told()[0]["position"], bytes.len());
 }
 
-/// Ten thousand files arrive at once, with few descriptors to be had and one inotify instance; then one of them
+/// Ten thousand files arrive at once, with few descriptors and one inotify instance; then one of them
 /// grows.
 #[test]
 fn ten_thousand_files() {

@@ -52,7 +52,7 @@ fn half_a_number_is_no_record() {
     drop(file);
     sandbox.run(&["up", "--once"]).ok();
     assert_eq!(amounts(&sandbox), ["1=1.00", "2=1234.56", "3=3.00"]);
-    // Somebody goes on where nobody was to be seen: that is told, as the row may be cut.
+    // Somebody continues where nobody was to be seen: that is told, as the row may be cut.
     let path = sandbox.path("in/a.csv");
     let mut file = File::options().append(true).open(path).unwrap();
     writeln!(file, "9").unwrap();

@@ -220,7 +220,7 @@ fn metrics_tell_of_every_part_and_others_take_the_next_port() {
 }
 
 /// A log server is asked about the groups that read its log, one of which is stopped while records come in; then
-/// it goes on, and in the end it is given up.
+/// it continues, and in the end it is given up.
 #[test]
 fn who_has_the_log_tells_how_far_its_groups_are_behind() {
     let sandbox = Sandbox::new();

@@ -106,7 +106,7 @@ impl Inbox {
         sample(&get(line.split_whitespace().next()?, "/metrics").1, name)
     }
 
-    /// What is told of the files now.
+    /// The current explanation of the files.
     pub(crate) fn told(&self) -> Vec<Told> {
         let ran = self.run(&["ingest", "files", "--json"]).ok();
         let mut report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -134,7 +134,7 @@ impl Inbox {
         assert_eq!(count(), expected, "{}", self.said());
     }
 
-    /// Waits until what is told of the files is as it should be.
+    /// Waits until the explanation of the files is as expected.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let until = Instant::now() + LIMIT;

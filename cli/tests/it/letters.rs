@@ -46,7 +46,7 @@ fn a_mended_dead_letter_lands_and_a_newer_row_is_kept() {
         .ok();
     prints(prints(listed, "a.csv:4"), "price");
 
-    // Nothing has been mended: all stay, and the exit code says so.
+    // Nothing has been corrected: all stay, and the exit code says so.
     let vain = sandbox.run(&["dead-letters", "retry", "--all"]).exits(1);
     let vain = prints(
         vain,
@@ -55,7 +55,7 @@ fn a_mended_dead_letter_lands_and_a_newer_row_is_kept() {
     vain.says("stays: not_allowed in `event_type`")
         .says("cheap");
 
-    // Mended: the configuration, the table, the text.
+    // Corrected: the configuration, the table, the text.
     let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bekk.toml")).unwrap();
     let config = config.replace("\"view\", \"purchase\"", "\"view\", \"sell\", \"purchase\"");
     sandbox.write("bekk.toml", config);

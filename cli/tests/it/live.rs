@@ -1,4 +1,4 @@
-//! `bekk up` that goes on: new files, growing files, a private server, a clean end.
+//! `bekk up` until it is stopped: new files, growing files, a private server, a clean end.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -99,7 +99,7 @@ fn records_are_read_from_every_kind_of_place() {
     assert_eq!(payload.origin.line, 2);
 }
 
-/// The log's owner is killed and another one comes: who follows goes on there.
+/// The log's owner is killed and another one comes: who follows continues there.
 #[test]
 fn follow_goes_on_with_new_records_and_new_owners() {
     let sandbox = Sandbox::new();

@@ -167,7 +167,7 @@ fn numbers_move_while_somebody_looks() {
     // What has not changed is not sent again.
     let mut sizes: Vec<_> = (0..6).map(|_| next().to_string().len()).collect();
     sizes.sort_unstable();
-    // Nothing but one stage's rate may have moved; charts and tables are many times as long.
+    // Only one stage's rate may have changed; charts and tables are many times as long.
     assert!(sizes[0] < 500, "{sizes:?}");
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
 }

@@ -2,7 +2,7 @@
 //!
 //! In a page, a block marked `sh` is typed here, one marked `sh wait` until it prints what follows, one marked
 //! `sh background` runs until `sh stop`, and `sh exit=1` must end with that code. A block marked `text` after it holds
-//! lines of the output, in order; `…` stands for anything, and times, durations and rates may differ. Lines that name
+//! lines of the output, in order; `…` represents anything, and times, durations and rates may differ. Lines that name
 //! the server or the page are not compared: the test has another server.
 
 use std::fs;

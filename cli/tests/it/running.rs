@@ -100,7 +100,7 @@ fn operate(running: Running) {
     prints(status, "\nnext: bekk dead-letters list (1 open)\n");
     prints(run(&["health"]).ok(), "healthy");
 
-    // A reset is told of, and not done.
+    // A reset is printed, and not executed.
     prints(
         run(&["offsets", "reset", "--to", "earliest"]).ok(),
         "nothing was changed",
@@ -116,7 +116,7 @@ fn operate(running: Running) {
         .exits(1)
         .says(refused);
 
-    // The text is mended, and a newer record of another letter's key comes in.
+    // The text is corrected, and a newer record of another letter's key comes in.
     postgres.execute(
         "UPDATE bekk.dead_letters SET raw = convert_to(replace(convert_from(raw, 'UTF8'), 'bad', '2'), 'UTF8')",
     );

@@ -145,7 +145,7 @@ fn a_guest_takes_over_from_an_owner_that_is_killed() {
     check_everything(&sandbox, &files);
 }
 
-/// The accident: of three sinks one is stopped where it stands (SIGSTOP), its lease runs out, and when it wakes
+/// The accident: of three sinks one is stopped (SIGSTOP), its lease runs out, and when it wakes
 /// it finds its partitions taken; then one is killed with -9. Each partition is in one sink at any time, those
 /// of the killed one are taken at once, and the table equals the files.
 #[test]

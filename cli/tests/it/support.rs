@@ -59,7 +59,7 @@ impl Sandbox {
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
-        // As if it had been written a while ago: a file that stands still is complete.
+        // As if it had been written a while ago: a file that does not change is complete.
         let past = std::time::SystemTime::now() - Duration::from_secs(10);
         fs::File::options()
             .write(true)

@@ -94,7 +94,7 @@ fn every_view_fits_a_small_terminal_which_is_left_as_it_was() {
         let rows = sandbox.postgres().try_rows("SELECT 1 FROM events");
         rows.is_ok_and(|rows| rows.len() == 1)
     });
-    // Single words: blanks are passed over by moving the cursor.
+    // Single words: blanks are skipped by moving the cursor.
     let mut top = InTerminal::start(&sandbox);
     for text in ["\x1b[?1049h", "Healthy", "PostgreSQL", "visible"] {
         top.shows(text);

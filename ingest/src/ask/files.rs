@@ -175,7 +175,7 @@ pub fn matched_files(streams: &[Stream]) -> Result<Vec<Vec<PathBuf>>, Error> {
 /// If a pattern cannot be understood.
 pub fn matched(streams: &[Stream]) -> Result<Vec<usize>, Error> {
     let mut counts = vec![0; streams.len()];
-    // What cannot be looked at is told of by whoever reads it.
+    // The reader of a file reports it if it is inaccessible.
     for file in Inbox::new(streams)?.list(|_, _| {}) {
         counts[file.stream] += 1;
     }

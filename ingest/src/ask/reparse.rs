@@ -1,4 +1,4 @@
-//! One record again: a dead letter's bytes after the configuration or the text was mended.
+//! One record again: a dead letter's bytes after the configuration or the text was corrected.
 
 use std::path::Path;
 
@@ -93,7 +93,7 @@ impl<'a> Reparser<'a> {
         }
     }
 
-    /// The configuration may have been mended for this very file, or changed for others since: what it says
+    /// The configuration may have been corrected for this very file, or changed for others since: what it says
     /// now is tried first, then the way in which the file was begun to be split.
     fn reparse_in_file(
         &mut self,

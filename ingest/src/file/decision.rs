@@ -20,13 +20,13 @@ pub enum What {
     New,
     /// It is read from its beginning, though its name or inode was known: what they held has been replaced.
     Restarted,
-    /// An earlier run had read some of it; this one goes on there.
+    /// An earlier run had read some of it; this one continues there.
     Resumed,
     /// It has another name that the patterns match.
     Renamed,
     /// It has a name that the patterns do not match, and is followed to its end.
     Rotated,
-    /// Its content is in another file now, where it goes on.
+    /// Its content is in another file now, where it continues.
     Moved,
     /// It is set aside.
     Blocked,

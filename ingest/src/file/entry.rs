@@ -35,7 +35,7 @@ pub(crate) struct FileEntry {
     pub(crate) tail: Fingerprint,
     /// The CRC-32C of all bytes before `position`, if they were read one after the other.
     pub(crate) crc: Option<u32>,
-    /// All before this byte is in the log, or is none of its records.
+    /// All records before this byte are in the log.
     pub(crate) position: u64,
     /// The number of the line that begins there, from 1.
     pub(crate) line: u64,
@@ -127,7 +127,7 @@ impl FileEntry {
         self.known.forget_before(progress.position);
     }
 
-    /// What `bekk.meta` is told of how far it is.
+    /// The file's position in `bekk.meta`.
     pub(crate) fn progress(&self) -> Progress {
         Progress {
             file: self.id,
@@ -152,7 +152,7 @@ impl FileEntry {
         (self.receipt_bytes, self.state) = (None, FileState::Waiting);
     }
 
-    /// What `bekk.meta` is told of it.
+    /// The file's record in `bekk.meta`.
     pub(crate) fn record(&self, by: &Identity) -> FileRecord {
         FileRecord {
             id: self.id,

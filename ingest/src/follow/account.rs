@@ -241,7 +241,7 @@ impl Account {
         Ok(!self.marks.lost(log, streams)?.is_empty())
     }
 
-    /// Whether the log is to be told again what is needed of it.
+    /// Whether the holds in the log need an update.
     fn is_hold_due(&self) -> bool {
         self.held_at.is_none_or(|(at, bytes)| {
             let is_much = self.bytes - bytes >= HOLD_BYTES;
@@ -276,7 +276,7 @@ impl Account {
     }
 }
 
-/// What is to be told of the files whose first records a batch has: how far they are read, and the CRC of that,
+/// The records of the files whose first records a batch has: how far they are read, and the CRC of that,
 /// once it is in the log. A kill may come before the checkpoint knows, and the file be copied or compressed before
 /// it is looked at again; what was read of it is then known by its content.
 pub(crate) fn begun_with(batch: &Batch, catalog: &mut Catalog) -> Vec<Meta> {

@@ -17,7 +17,7 @@ use crate::inbox::Listed;
 /// its time between copying a file and emptying it.
 const COPY_AFTER: Duration = Duration::from_secs(10);
 
-/// Decides what becomes of a content that has been truncated or overwritten: it goes on in its copy, or is given up.
+/// Decides what becomes of a content that has been truncated or overwritten: it continues in its copy, or is given up.
 /// Says why, for whoever reads what has taken its place.
 pub(crate) fn seek_copy(
     catalog: &Catalog,

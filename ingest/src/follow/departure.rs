@@ -46,7 +46,7 @@ impl Engine<'_> {
         if ready.is_empty() {
             return Ok(());
         }
-        // A receipt stands for records, and the file goes.
+        // A receipt replaces records, and the file is moved or deleted.
         persist(self.around.log)?;
         let writers = Writers::now();
         for id in ready {

@@ -83,7 +83,7 @@ impl Engine<'_> {
             if streams.peek().is_none() {
                 continue;
             }
-            // If it has gone again, the next listing will see to it.
+            // If it is gone again, the next listing handles it.
             if let Some(stat) = Stat::at(&path) {
                 listed.extend(streams.map(|stream| Listed {
                     stream,

@@ -74,8 +74,9 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether a file may be the one that had its name, which is being put back: it has no more than a beginning of what
-    /// was read of that one, and was written to a moment ago. It is decided when it stands still, or goes on otherwise.
+    /// Whether a file may be the one that had its name, which is being put back: it has no more than a beginning of
+    /// what was read of that one, and was written to a moment ago. It is decided when it has stopped changing, or
+    /// continues otherwise.
     pub(crate) fn is_coming_back(&self, file: &Listed) -> bool {
         if self.around.config.mode == Mode::Once || file.stat.untouched_for() >= COMING_BACK_FOR {
             return false;
@@ -130,7 +131,7 @@ impl Engine<'_> {
     }
 }
 
-/// Whether a file has nothing but a beginning of a known one: compared with the open original, or else by the hash of its
+/// Whether a file is only the beginning of a known one: compared with the open original, or else by the hash of its
 /// first bytes.
 fn begins_as(file: &Listed, entry: &FileEntry, original: Option<&Source>) -> bool {
     let compare = || -> io::Result<bool> {

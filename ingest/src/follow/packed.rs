@@ -149,7 +149,7 @@ impl Engine<'_> {
         entries
     }
 
-    /// Goes on with a compressed file that is whole.
+    /// Continues with a compressed file that is whole.
     fn take_checked(&mut self, id: FileId) -> Result<Checked, Stopped> {
         let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(Checked::Not);
@@ -315,7 +315,7 @@ mod tests {
         };
         check(2, 2, false, None);
         check(2, 1000, false, None);
-        // `gzip` gives its file the time of the original, and goes on.
+        // `gzip` gives its file the time of the original, and continues.
         check(0, 1000, false, Some("wait: it is compressed"));
         check(0, 0, true, Some("wait: it is compressed"));
         check(2, 2, true, Some("wait: its gzip data is cut off"));

@@ -198,7 +198,7 @@ impl Engine<'_> {
             }
             finished.push(*id);
         }
-        // A receipt stands for records, and a file may go that has one.
+        // A receipt replaces records, and a file with one may be moved or deleted.
         if !finished.is_empty() {
             persist(self.around.log)?;
         }

@@ -80,7 +80,7 @@ impl Queue {
         self.unsettled.retain(|waiting| *waiting != id);
     }
 
-    /// Lets a file wait until it stands still.
+    /// Lets a file wait until it has stopped changing.
     pub(crate) fn unsettle(&mut self, id: FileId) {
         self.unsettled.push(id);
     }

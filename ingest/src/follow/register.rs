@@ -102,7 +102,7 @@ impl Engine<'_> {
     }
 
     /// The dialect that a new file is begun with: the stream's, or that and the header of the file which had its name
-    /// before, if it goes on without one. `None` if it has too few bytes to tell.
+    /// before, if it continues without one. `None` if it has too few bytes to tell.
     fn dialect_for(&mut self, file: &Listed, source: &mut Source) -> io::Result<Option<String>> {
         let stream = file.stream;
         let configured = self.formats.dialect_of(stream);

@@ -90,8 +90,8 @@ impl Inbox {
             .map(|(stream, _)| stream)
     }
 
-    /// Every file that is there, in no order. A directory that is missing has none; what cannot be looked
-    /// at is passed over and reported through `unreadable`.
+    /// Every file that is there, in no order. A directory that is missing has none; inaccessible files are skipped
+    /// and reported through `unreadable`.
     pub(crate) fn list(&self, unreadable: impl FnMut(&Path, std::io::Error)) -> Vec<Listed> {
         self.list_and_skip(unreadable, &mut Vec::new())
     }

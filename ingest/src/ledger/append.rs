@@ -1,4 +1,4 @@
-//! The appender: a thread of its own, so that reading goes on while an append waits for the disk.
+//! The appender: a thread of its own, so that reading continues while an append waits for the disk.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};

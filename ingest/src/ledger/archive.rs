@@ -141,7 +141,7 @@ impl Archive {
 }
 
 /// The entry of a finished file of which the checkpoint has none: it is read from its beginning, as its lines must be
-/// counted, and what the receipt tells of is passed over like what was found in the log.
+/// counted, and the records that its receipt covers are skipped, like those found in the log.
 pub(crate) fn finished_entry(record: FileRecord, receipt: &Receipt) -> FileEntry {
     let mut entry = FileEntry::new(record);
     entry.known.insert(0, receipt.bytes);

@@ -28,7 +28,7 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint; `None` if there is none. One that is damaged or of another version is reported
+    /// Reads a checkpoint; `None` if absent. One that is damaged or of another version is reported
     /// and taken as none: what it tells is in the log.
     ///
     /// # Errors

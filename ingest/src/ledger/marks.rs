@@ -31,7 +31,7 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Reads what was written down of this log; nothing if there is none, or it is damaged.
+    /// Reads what was written down of this log; nothing if it is missing or damaged.
     pub(crate) fn load(path: &Path, log_id: &str) -> Self {
         let read = fs::read(path).ok();
         let marks = read.as_deref().and_then(Self::decode);

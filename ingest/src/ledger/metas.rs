@@ -139,7 +139,7 @@ fn read_metas(reading: Reading<'_>, needed: &Needed<'_>) -> Result<Metas, Error>
             tracing::warn!(offset = %record.offset, %error, "a record of `bekk.meta` is skipped")
         }
     })? {}
-    // What is finished is passed over when the rest is read: to keep all of it until its receipt came would take much
+    // What is finished is skipped when the rest is read: to keep all of it until its receipt came would take much
     // memory where many files were met together.
     let (finished, first) = briefs.finished(needed);
     if let Some(first) = first {

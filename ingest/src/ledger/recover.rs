@@ -363,7 +363,7 @@ fn bases(metas: &Metas, checkpoint: &Checkpoint) -> HashMap<FileId, Base> {
     bases.collect()
 }
 
-/// Lets go of what ingests of lost state directories hold in the log: those that have met files of this inbox,
+/// Releases the holds of ingests whose state directories are lost: those that have met files of this inbox,
 /// which is ours alone now.
 fn release_lost<'a>(
     log: &Client,
@@ -387,7 +387,7 @@ fn release_lost<'a>(
 }
 
 /// The entry of a file that the checkpoint does not have. One that has a receipt only is read from its
-/// beginning, as its lines must be counted; what the receipt tells of is passed over like what was found in the
+/// beginning, as its lines must be counted; the records that its receipt covers are skipped, like those found in the
 /// log.
 fn without_checkpoint(
     record: FileRecord,
@@ -442,7 +442,7 @@ fn read_topic(
         .map(|partition| partition.end)
         .collect();
     while scan.step(|partition, record| {
-        // What another writer has put there is none of ours; the sink reports it.
+        // Records of other writers are ignored; the sink reports it.
         let Ok(payload) = Payload::decode(record.value) else {
             return;
         };

@@ -10,7 +10,7 @@ use crate::stats::Stats;
 
 /// How many bytes are read from the log at once.
 const READ_BYTES: usize = 1 << 20;
-/// How long to wait before it is looked again whether a transaction has ended.
+/// Poll interval for the end of a transaction.
 const KEPT_BACK_PAUSE: Duration = Duration::from_millis(20);
 /// How long a transaction may be open before it is told that we wait for it.
 const KEPT_BACK_SILENT: Duration = Duration::from_secs(2);

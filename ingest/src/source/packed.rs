@@ -83,7 +83,7 @@ impl Packed {
         self.check.len == 0 && self.check.decoder.is_some()
     }
 
-    /// Goes on with the check over about `budget` bytes of text; says whether there is more.
+    /// Continues with the check over about `budget` bytes of text; says whether there is more.
     ///
     /// # Errors
     /// As [`Source::read_full_at`].

@@ -20,7 +20,7 @@ const END_MAGIC: &[u8] = b"PK\x05\x06";
 /// How many of several entries are named.
 const NAMED_MAX: usize = 5;
 
-/// The one file that an archive holds. It is looked for when it is read first.
+/// The one file that an archive holds. It is searched at the first read.
 pub(super) struct ZipEntry {
     file: Arc<File>,
     open: Option<Open>,

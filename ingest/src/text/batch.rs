@@ -7,7 +7,7 @@ use crate::source::fingerprint::Fingerprint;
 use crate::text::convert::Converted;
 use crate::text::trial::describe;
 
-/// How many rejects are told of.
+/// Number of rejects that are reported.
 const TOLD_MAX: usize = 5;
 
 /// Records of one stream on their way into the log, with how far their files are read with them.
@@ -18,7 +18,7 @@ pub(crate) struct Batch {
     pub(crate) buffers: Vec<RecordBuffer>,
     /// In the order in which the files were read.
     pub(crate) progress: Vec<Progress>,
-    /// What is told of files whose first records these are, before they are appended.
+    /// Records about files whose first records these are; they are appended first.
     pub(crate) begun: Vec<Meta>,
     pub(crate) records: u64,
     pub(crate) rejects: u64,

@@ -55,7 +55,7 @@ pub(crate) struct Cursor {
     zeros: u64,
     /// Whether a quote is open where the file ends, and lines stand behind it.
     pub(crate) is_quote_open: bool,
-    /// Where a record begins that has zeros within it, behind which the file goes on.
+    /// Where a record begins that has zeros within it, behind which the file continues.
     pub(crate) hole_at: Option<u64>,
     /// Where a record begins whose quotes are wrong, as was found far behind it: its first line is to be taken.
     pub(crate) broken_at: Option<u64>,

@@ -12,7 +12,7 @@ use crate::text::preamble::{given_header, map_header};
 /// How many bytes of a file are looked at.
 const LOOKED_AT: usize = 64 * 1024;
 
-/// Whether a file goes on under a header that it does not have.
+/// Whether a file continues under a header that it does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Continues {
     Yes,

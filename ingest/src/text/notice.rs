@@ -24,7 +24,7 @@ pub enum NoticeKind {
     ColumnMissing,
     /// Lines that repeat the header were passed over.
     HeaderRepeated,
-    /// The file goes on under the header of the one before it.
+    /// The file continues under the header of the one before it.
     HeaderInherited,
     /// A quote that is not closed keeps back what follows.
     OpenQuote,
@@ -85,7 +85,7 @@ impl NoticeKind {
         NAMES.get(code as usize).map(|(kind, _)| *kind)
     }
 
-    /// Whether it ends by itself when the file goes on.
+    /// Whether it ends by itself when the file continues.
     fn is_passing(self) -> bool {
         matches!(self, Self::OpenQuote | Self::HalfRecord)
     }

@@ -95,7 +95,7 @@ impl Overlong {
     }
 }
 
-/// Goes on passing an over-long record, and rejects it where it ends.
+/// Continues passing an over-long record, and rejects it where it ends.
 pub(crate) fn take_overlong(
     cursor: &mut Cursor,
     format: &mut Format<'_>,

@@ -125,7 +125,7 @@ impl Reader {
         Ok(outcome)
     }
 
-    /// Passes over zeros that go on behind a block, up to what is none. If there is nothing but zeros, they wait.
+    /// Passes over zeros that go on behind a block, up to what is none. If all bytes are zeros, they wait.
     fn pass_zeros(
         &mut self,
         source: &mut Source,
@@ -172,7 +172,7 @@ impl Reader {
         Ok(Outcome::More)
     }
 
-    /// Reads again the header that holds at the cursor's position, from where it stands.
+    /// Reads the header that is valid at the cursor's position again.
     ///
     /// # Errors
     /// If the file cannot be read; inside, why its header does not fit the stream.
@@ -503,7 +503,7 @@ fn ends_in_zeros(rest: &[u8]) -> bool {
     rest.ends_with(&[0; ZEROS_MIN])
 }
 
-/// Whether a line begins as the stream says that those do which are passed over.
+/// Whether a line begins with one of the stream's texts for lines to skip.
 fn is_footer(dialect: &CsvDialect, rest: &[u8]) -> bool {
     dialect
         .footer

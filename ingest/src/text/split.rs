@@ -19,7 +19,7 @@ pub(crate) struct Span {
     pub(crate) end: u32,
     /// Whether it stands in quotes.
     pub(crate) quoted: bool,
-    /// Whether it holds doubled quotes, each of which stands for one, or escapes.
+    /// Whether it holds doubled quotes or escapes.
     pub(crate) escaped: bool,
 }
 
@@ -406,7 +406,7 @@ impl Special {
         ends::find(self.end.as_bytes(), input)
     }
 
-    /// How many blanks bytes begin with that are passed over.
+    /// Number of leading blanks to skip.
     fn blanks(self, bytes: &[u8]) -> usize {
         let delimiter = self.delimiter.as_bytes();
         let is_blank =

@@ -295,7 +295,7 @@ fn a_file_that_comes_back_in_pieces_is_not_read_again() {
         }
         file.write_all(rows(300, 310).as_bytes()).unwrap();
         await_count(log, 310);
-        // Another file with that beginning is read once it stands still.
+        // Another file with that beginning is read once it does not change.
         fs::remove_file(&path).unwrap();
         fs::write(&path, format!("id,name,price\n{}", rows(0, 200))).unwrap();
         await_count(log, 510);

@@ -158,7 +158,7 @@ fn a_directory_may_come_later() {
     });
 }
 
-/// The disk is full: ingest waits, and can be stopped; when there is space again, it goes on.
+/// The disk is full: ingest waits, and can be stopped; when there is space again, it continues.
 #[test]
 fn a_full_disk_is_waited_for() {
     let world = World::new();

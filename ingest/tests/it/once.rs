@@ -177,7 +177,7 @@ fn a_file_that_cannot_be_right_is_set_aside() {
     );
     assert_eq!(world.logged_of_one().len(), 1);
 
-    // Mended, by whatever editor, it is read.
+    // After a correction by any editor, it is read.
     fs::write(&path, format!("id,name,price\n{}", bad.replace('x', "2"))).unwrap();
     crate::world::rest(&path);
     assert_eq!(world.once().records, 200);

@@ -63,7 +63,7 @@ impl Client {
     /// Keeps the records of some partitions from the given offsets on, whatever retention says, until the same
     /// holder names later offsets or [lets go](Self::release). For an ingest's checkpoint, before which
     /// nothing is looked up any more; a group's committed offsets hold without it. Holds do not expire. A Kafka
-    /// cluster knows none: its retention must be longer than an ingest stands still.
+    /// cluster knows none: its retention must be longer than an ingest may be stopped.
     ///
     /// # Errors
     /// If the topic or a partition does not exist, or the store fails.
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Lets go of everything that a holder holds.
+    /// Releases all holds of a holder.
     ///
     /// # Errors
     /// If the store fails.

@@ -596,7 +596,7 @@ impl Consumer {
     }
 }
 
-/// Asks for places of partitions; `None` where there is none.
+/// Asks for places of partitions; `None` if absent.
 fn ask(
     client: &BaseConsumer<Context>,
     topic: &str,

@@ -24,7 +24,7 @@ use super::verdict::{Verdict, code};
 use super::{Link, META_TOPIC, Patience};
 use crate::{Error, Headers, Offset, RecordBuffer, Session};
 
-/// How often it is looked at whether there is progress.
+/// Progress poll interval.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long nothing is acknowledged before that is told, and how often it is told again to those who look.
 const SILENT: Duration = Duration::from_secs(1);
@@ -187,7 +187,7 @@ impl Producer {
         let has_begun = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| producer.nudge(&has_begun));
-            // After a time-out the next attempt goes on with the same request.
+            // After a time-out the next attempt continues with the same request.
             let begun = producer
                 .link
                 .attempt(request, |timeout| producer.inner.init_transactions(timeout));
@@ -335,7 +335,7 @@ impl Producer {
             return Err(self.failure(request, topic, (partition, value), failure));
         }
         if self.transactional.is_some() {
-            // After a time-out the next attempt goes on with the same request.
+            // After a time-out the next attempt continues with the same request.
             self.link
                 .attempt(request, |timeout| self.inner.commit_transaction(timeout))
                 .map_err(|error| self.fatal(request).unwrap_or(error))?;
@@ -461,7 +461,7 @@ impl Producer {
             (Verdict::Right | Verdict::Login, _) => {
                 self.link.failed(request, &KafkaError::Global(code))
             }
-            // Another producer goes on: it looks at the log first.
+            // Another producer continues: it looks at the log first.
             _ if !self.link.is_bekk => self.link.away(request, text),
             _ => self.link.refused(request, text),
         })

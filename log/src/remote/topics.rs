@@ -216,7 +216,7 @@ pub(super) fn partition_count(
     }
 }
 
-/// The leaders of a topic's partitions, by partition; -1 where there is none.
+/// The leaders of a topic's partitions, by partition; -1 if absent.
 pub(super) fn leaders(link: &Link, topic: &str) -> Result<Vec<i32>, Error> {
     let request = Request::topic("find the leaders of", topic, "Describe");
     link.attempt(request, |timeout| {

@@ -52,7 +52,7 @@ impl Waits {
     }
 
     /// Notes that a request has failed and will be repeated. `explain` says why, at more expense than `why`; it is
-    /// asked once, when people are told.
+    /// called once, when the wait is reported.
     pub(super) fn failed(&self, what: &str, why: &str, explain: impl FnOnce() -> Option<String>) {
         let now = Instant::now();
         let mut waits = self.lock();

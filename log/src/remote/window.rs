@@ -25,7 +25,7 @@ impl Window {
         Some(piece.starting_at(from))
     }
 
-    /// Keeps a piece that follows on the last one, and lets go of the oldest.
+    /// Keeps a piece that follows on the last one, and drops the oldest.
     pub(super) fn push(&mut self, piece: Records) {
         while self.bytes > KEPT_BYTES_MAX {
             let Some(oldest) = self.pieces.pop_front() else {

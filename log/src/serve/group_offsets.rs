@@ -18,7 +18,7 @@ use crate::{Error, Offset};
 /// What a program may remember with an offset.
 const METADATA_BYTES_MAX: usize = 4096;
 
-/// What a group's name stands for.
+/// The kind of a group, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group<'a> {
     Session { ingest: &'a str },
@@ -290,7 +290,7 @@ pub(super) fn fetch(
     Ok(())
 }
 
-/// What is committed for a group, whatever its name stands for. A sink of ours is not told what others have committed in
+/// The offsets committed for a group of any kind. A sink of ours is not told what others have committed in
 /// the name of its group.
 fn commits_of(
     broker: &Broker,

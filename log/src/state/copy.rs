@@ -15,7 +15,7 @@ const FILE: FileKind = FileKind {
 /// A key and its value.
 pub(super) type Entry = (Vec<u8>, Vec<u8>);
 
-/// The entries that the copy has; `None` if there is none, or it is damaged, which is said.
+/// The entries that the copy has; `None` if it is missing or damaged; damage is logged.
 pub(super) fn read(dir: &Path) -> Option<Vec<Entry>> {
     let path = dir.join("state.copy");
     let detail = match FILE.read(&path) {

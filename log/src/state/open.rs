@@ -7,8 +7,8 @@ use crate::segment::{self, DAMAGED, Header, Summary};
 use crate::shared::now_ms;
 use crate::{Error, Offset, Retention, Topic, TopicConfig, deletion, files, journal};
 
-/// Opens the state of the log in `dir`, making it if there is none. A damaged one is set aside and made again from
-/// its copy. Without that it begins with what the segments say of themselves: the topics come back without
+/// Opens the state of the log in `dir` and creates it if it does not exist. A damaged one is set aside and made again
+/// from its copy. Without that it begins with what the segments say of themselves: the topics come back without
 /// retention, groups and holds do not. Sessions go on above any earlier number.
 pub(crate) fn open(dir: &Path) -> Result<State, Error> {
     let path = dir.join("state");

@@ -27,7 +27,7 @@ impl TopicLog {
         self.read_into(partition, from, bytes_max, Records::new)
     }
 
-    /// Reads batches into what `new` makes; a segment that turns out to be damaged is made anew
+    /// Reads batches into what `new` makes; a segment that turns out to be damaged is rebuilt
     /// without what is damaged of it.
     pub(crate) fn read_into<D: Destination>(
         &self,

@@ -130,7 +130,7 @@ impl TopicLog {
         })
     }
 
-    /// Puts the segment that was made anew into the chain, and corrects the gaps.
+    /// Puts the rebuilt segment into the chain, and corrects the gaps.
     fn take_in(
         &self,
         number: u64,

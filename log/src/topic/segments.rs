@@ -208,7 +208,7 @@ impl TopicLog {
         Ok(raised)
     }
 
-    /// Lets go of the first segments, up to `first`, and returns how many bytes that gave back.
+    /// Deletes the segments before `first`, and returns the freed bytes.
     pub(crate) fn drop_segments_before(&self, first: &Arc<Segment>) -> Result<u64, Error> {
         let _repairing = lock(&self.repairing);
         self.raise_starts(first.starts())?;

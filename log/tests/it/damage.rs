@@ -121,7 +121,7 @@ fn an_end_below_the_durable_mark_is_a_gap() {
         panic!("{gaps:?}");
     };
     assert!((8..12).contains(&lost_from), "{lost_from}");
-    // A reader goes on behind the gap, also one that stands inside it.
+    // A reader continues behind the gap, also one that stands inside it.
     for from in [lost_from, lost_from + 3] {
         let records = client.read("t", 0, Offset::new(from), 1).unwrap();
         assert!(records.is_empty());

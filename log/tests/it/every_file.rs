@@ -1,5 +1,5 @@
 //! Every file of a log, damaged in each way: the log opens, serves no wrong record, loses no more than what was in the
-//! damaged bytes, names what is lost, and goes on.
+//! damaged bytes, names what is lost, and continues.
 //!
 //! A sample of all cases is run; `BEKK_TEST_ALL_FAULTS=1` runs each, and `BEKK_FAULTS_SEED` chooses another sample.
 

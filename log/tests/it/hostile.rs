@@ -1,5 +1,5 @@
 //! A server in a process of its own, under everything that a client should not send: it lives, takes no more
-//! memory than its limits say, and lets go of who is malformed, silent or slow.
+//! memory than its limits say, and disconnects malformed, silent or slow clients.
 
 use std::env;
 use std::fs;

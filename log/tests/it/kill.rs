@@ -170,7 +170,7 @@ fn a_log_that_was_killed_while_it_was_made_opens() {
         let life = Duration::from_millis(random(seed, kill, 200));
         kill_one(dir.path(), life, &mut acknowledged);
         check(dir.path(), &acknowledged);
-        // And it goes on.
+        // And it continues.
         let client = Client::open(victim_config(dir.path())).unwrap();
         topic(&client, "u", 1);
         client.append(None, "u", &[(0, &buffer(["a"]))]).unwrap();

@@ -94,8 +94,8 @@ fn missing(dir: &Path) -> (Vec<(u64, u64)>, Vec<Salvaged>) {
     (ranges(&gaps), salvaged)
 }
 
-/// Each segment in turn loses its tables and its journal, so that what is made anew of it holds nothing; of the last
-/// one it then begins after the gap.
+/// Each segment in turn loses its tables and its journal, so that the rebuilt segment holds nothing; of the
+/// last one it then begins after the gap.
 #[test]
 fn a_segment_that_lost_everything_is_named_by_all() {
     for (number, lost) in [(1, (0, 5)), (2, (5, 10)), (3, (10, 13))] {

@@ -160,7 +160,7 @@ fn hostile_frames_end_their_connection_and_no_other() {
         vec![0, 0, 0, 0],
         vec![0, 0, 0, 2, 0, 3],
     ];
-    // Each API with nothing but a count of two billion behind its header.
+    // Each API with only a count of two billion after its header.
     for (key, version) in [(0, 7), (1, 4), (2, 5), (3, 8), (8, 2), (9, 5), (19, 4)] {
         let mut body = vec![0, key, 0, version, 0, 0, 0, 1, 0xff, 0xff];
         body.extend_from_slice(&[0x7f, 0xff, 0xff, 0xff]);

@@ -24,7 +24,7 @@ pub struct ConnectOptions {
     pub port: u16,
     /// Hosts to try, in this order, if the first one is unreachable or does not take writes.
     pub fallbacks: Vec<Host>,
-    /// Whether a host that takes no writes is passed over.
+    /// Whether a host that takes no writes is skipped.
     pub target: TargetSession,
     /// The user; the operating system's if absent.
     pub user: Option<String>,

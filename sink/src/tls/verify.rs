@@ -134,7 +134,7 @@ fn verify_dates(certificate: &Certificate, now: UnixTime) -> Result<(), Error> {
 }
 
 /// Whether the certificate has no alternative names and its common name is the host's, as libpq accepts it
-/// (RFC 6125, section 6.4.4). `*` stands for one label, the first.
+/// (RFC 6125, section 6.4.4). `*` represents one label, the first.
 fn has_common_name(certificate: &Certificate, server_name: &ServerName<'_>) -> bool {
     let certificate = &certificate.tbs_certificate;
     let mut extensions = certificate.extensions.iter().flatten();

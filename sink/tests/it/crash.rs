@@ -42,7 +42,7 @@ fn append(log: &Log, stream: &Stream, partition: u32, ids: std::ops::Range<i64>)
 
 const SUMS: &str = "SELECT sum(rows), sum(superseded), sum(dead), sum(next) FROM bekk.offsets";
 
-/// The server is killed and started again while the sink applies. The sink waits, says so, and goes on;
+/// The server is killed and started again while the sink applies. The sink waits, says so, and continues;
 /// nothing is lost or counted twice.
 #[test]
 fn the_server_is_killed_under_load() {

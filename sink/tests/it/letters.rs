@@ -41,7 +41,7 @@ fn a_letter_that_passes_is_resolved_and_one_that_does_not_stays_one() {
     let all_open = ["0|open|refused", "2|open|refused", "3|open|no_payload"];
     assert_eq!(letters(&db), all_open);
 
-    // Only what the group passes again is told of.
+    // Only records that the group passes again are reported.
     db.execute("ALTER TABLE items DROP CONSTRAINT short");
     replay_from(&db, &log, &stream, 1);
     let last_passed = ["0|open|refused", "2|replayed|refused", "3|open|no_payload"];
@@ -62,7 +62,7 @@ fn a_letter_that_passes_is_resolved_and_one_that_does_not_stays_one() {
     replay_from(&db, &log, &stream, 0);
     assert_eq!(letters(&db), all_open);
 
-    // What a person has mended of its text stays, though the record is met as it was.
+    // What a person has corrected of its text stays, though the record is met as it was.
     db.execute("UPDATE bekk.dead_letters SET raw = 'mended' WHERE log_offset = 3");
     replay_from(&db, &log, &stream, 0);
     let raw = "SELECT convert_from(raw, 'UTF8') FROM bekk.dead_letters WHERE log_offset = 3";

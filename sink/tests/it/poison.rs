@@ -206,7 +206,7 @@ fn one_bad_record_alone_is_a_dead_letter_and_a_table_that_refuses_all_is_an_erro
         "{error}"
     );
     assert!(error.to_string().contains("parts_id_check"), "{error}");
-    // Nothing of it has been applied, and a table that has been mended goes on.
+    // Nothing of it has been applied, and a corrected table continues.
     assert_eq!(db.one("SELECT next FROM bekk.offsets"), "1");
     db.execute("ALTER TABLE parts DROP CONSTRAINT parts_id_check");
     assert_eq!(drain(&db, &log, &stream).unwrap().rows, 499);

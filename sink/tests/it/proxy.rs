@@ -19,7 +19,7 @@ pub(crate) enum Fault {
     BrokenBefore,
     /// The connection breaks when the server has done what it was asked for, before its answer arrives.
     BrokenAfter,
-    /// Nothing goes on for so long.
+    /// Longest time without progress.
     Stalled(Duration),
 }
 

@@ -140,7 +140,7 @@ fn a_schema_of_another_role_is_refused_by_name() {
     };
     all("table bekk.offsets");
 
-    // Handed over, and the trigger that was laid before goes on.
+    // Handed over, and the trigger that was laid before continues.
     db.execute(&format!(
         "CREATE FUNCTION public.trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {}; RETURN new; END $$;
          ALTER FUNCTION public.trap() OWNER TO {role};

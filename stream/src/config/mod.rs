@@ -193,7 +193,7 @@ fn without_values(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}, column {column}: {message}")
 }
 
-/// A value that makes no sense, and where it stands.
+/// An invalid value and its place.
 struct Fault {
     place: String,
     detail: String,

@@ -79,9 +79,9 @@ choice!(NulPolicy {
 /// What is done with a header name that no column has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownPolicy {
-    /// The field is passed over, and reported once per file.
+    /// The field is skipped, and reported once per file.
     Report,
-    /// The field is passed over.
+    /// The field is skipped.
     Ignore,
     /// The file is set aside.
     Reject,

@@ -36,7 +36,7 @@ const OWN: [(&str, Encoding); 9] = [
 
 impl Encoding {
     /// The encoding of a label: one of Bekk's own, or of the WHATWG's list, or an alias that Python has for one of
-    /// those. `None` if there is none, or if its delimiters are no single bytes.
+    /// those. `None` if there are no such delimiters, or if its delimiters are no single bytes.
     #[must_use]
     pub fn label(label: &str) -> Option<Self> {
         let lower = label.trim().to_ascii_lowercase();

@@ -91,7 +91,7 @@ dialect! {
     since 1 encoding: Encoding = Encoding::Utf8;
     /// Lines to pass over before the header.
     since 1 skip_lines: u32 = 0;
-    /// Lines that begin with this byte are passed over.
+    /// Lines that begin with this byte are skipped.
     since 1 comment: Option<u8> = None;
     /// The decimal mark of numbers: `b'.'` or `b','`.
     since 1 decimal: u8 = b'.';
@@ -107,15 +107,15 @@ dialect! {
     since 2 quoted_newlines: bool = true;
     /// Takes away the meaning of what follows it, as in MySQL's and PostgreSQL's text formats; one ASCII byte.
     since 2 escape: Option<u8> = None;
-    /// Whether blanks and tabs around fields, and around their quotes, are passed over.
+    /// Whether blanks and tabs around fields, and around their quotes, are skipped.
     since 2 trim: bool = false;
     /// What ends a line.
     since 2 line_end: LineEnd = LineEnd::Lf;
     /// What ends a record in place of a line end; one character or a few.
     since 2 record_end: Option<Separator> = None;
-    /// Whether an empty field that a delimiter at the end of a record makes is passed over.
+    /// Whether an empty field that a delimiter at the end of a record makes is skipped.
     since 2 trailing_delimiter: bool = false;
-    /// Lines that begin with one of these texts are passed over wherever they stand, and reported: totals, footers.
+    /// Lines that begin with one of these texts are skipped wherever they stand, and reported: totals, footers.
     since 2 footer: Vec<String> = Vec::new();
     /// Whether files begin with a header, and what the fields are called if they do not.
     since 2 header: HeaderRow = HeaderRow::InFile;

@@ -113,7 +113,7 @@ pub(super) fn bytea(bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
         .ok_or_else(wrong)
 }
 
-/// What stands for true and for false.
+/// Texts that mean true and for false.
 #[derive(Debug, Clone)]
 pub(super) enum BoolWords {
     /// PostgreSQL's spellings, in any case.

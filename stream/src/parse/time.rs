@@ -405,7 +405,7 @@ fn too_fine(bytes: &[u8]) -> Rejection {
     )
 }
 
-/// A zone's offset in seconds, or that there is none; `None` if it is something else.
+/// A zone's offset in seconds, or its absence; `None` if it is something else.
 fn offset(rest: &[u8]) -> Option<Option<i64>> {
     let (sign, text) = match rest {
         [] => return Some(None),

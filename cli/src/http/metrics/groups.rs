@@ -81,7 +81,7 @@ fn told_of(mut commits: Vec<Commit>, now_ms: i64) -> Vec<Commit> {
     commits
 }
 
-/// Where they stand beside the log's ends; those of topics that are gone are passed over.
+/// Where they stand beside the log's ends; those of topics that are gone are skipped.
 fn lags(log: &Client, commits: Vec<Commit>) -> Vec<Lag> {
     let mut ends: HashMap<String, Vec<PartitionEnds>> = HashMap::new();
     let mut lags = Vec::with_capacity(commits.len());

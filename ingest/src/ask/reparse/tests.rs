@@ -149,7 +149,7 @@ fn another_file_of_the_name_says_nothing() {
         let found = reparser.reparse(TextForm::InFile(place), b"x;1,5;7", start);
         expect(found.unwrap(), expected);
     };
-    // The record itself was mended in the file: the beginning still tells that it is the file.
+    // The record itself was corrected in the file: the beginning still tells that it is the file.
     fs::write(&written.path, format!("{}more\n", written.text)).unwrap();
     check(&stream, Some(&known), b"other", Ok("7"));
     fs::write(&written.path, "made by hand\nid;Price;name\nx;1,9;good\n").unwrap();

@@ -511,7 +511,7 @@ fn utf16_is_read_like_utf8() {
     }
 }
 
-/// What is in the log already is passed over, however it was cut, and lines are counted on.
+/// What is in the log already is skipped, however it was cut, and lines are counted on.
 #[test]
 fn known_ranges_are_passed_over() {
     let content = "id,name\n1,\"a\n\"\n2,b\n\n3,c\n4,d\n";
