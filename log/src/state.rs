@@ -73,17 +73,23 @@ impl State {
     /// Opens the state.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if it is not whole.
+    /// [`Error::Corrupt`] if it is not whole, [`Error::Version`] if a later version has written it.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let state = Self::open_or_create(path)?;
-        // fjall makes anew what it misses.
-        if state.keys.get(VERSION_KEY).ok().flatten().as_deref() == Some(&VERSION.to_be_bytes()) {
-            return Ok(state);
+        let value = state.keys.get(VERSION_KEY).ok().flatten();
+        match value.and_then(|value| Fields::of(&value).u32()) {
+            Some(VERSION) => Ok(state),
+            Some(found) if found > VERSION => Err(Error::Version {
+                path: path.to_owned(),
+                found,
+                known: VERSION,
+            }),
+            // fjall makes anew what it misses.
+            _ => Err(Error::Corrupt {
+                path: path.to_owned(),
+                detail: "it does not name its version".to_owned(),
+            }),
         }
-        Err(Error::Corrupt {
-            path: path.to_owned(),
-            detail: "it does not name its version".to_owned(),
-        })
     }
 
     /// Makes the state, with what `fill` puts into it: all of it or, after a crash, nothing.
@@ -444,4 +450,37 @@ fn position_key(kind: u8, position: &Position) -> Vec<u8> {
     let mut key = key(kind, &[&position.name, &position.topic, ""]);
     key.extend_from_slice(&position.partition.to_be_bytes());
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_a_later_version_is_refused_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        State::create(&path, |_| Ok(())).unwrap();
+        let state = State::open(&path).unwrap();
+        let later = (VERSION + 1).to_be_bytes().to_vec();
+        state
+            .put(VERSION_KEY.to_vec(), later, PersistMode::SyncAll)
+            .unwrap();
+        drop(state);
+        for _ in 0..2 {
+            let refused = open(dir.path()).map(|_| ());
+            assert!(
+                matches!(
+                    refused,
+                    Err(Error::Version {
+                        found: 2,
+                        known: 1,
+                        ..
+                    })
+                ),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(files::entries(dir.path()).unwrap(), [path]);
+    }
 }
