@@ -204,3 +204,21 @@ fn systemd_units_run_and_readiness_is_reported() {
     service.wait().unwrap();
     assert_eq!(message[..length.unwrap()].trim_ascii(), b"READY=1");
 }
+
+#[test]
+fn status_says_what_is_configured_where_nothing_has_run() {
+    let sandbox = Sandbox::bare();
+    let status = sandbox.run(&["status"]).ok().stdout;
+    for line in [
+        "config     no bekk.toml here; this is the built-in sample stream",
+        "  events: data/*.csv into table events",
+        "log        .bekk/log: does not exist yet",
+        "postgres   a private one, not made yet",
+        "next: bekk up (nothing has run here yet)",
+    ] {
+        assert!(
+            status.lines().any(|found| found == line),
+            "`{line}` is not in: {status}"
+        );
+    }
+}
