@@ -18,7 +18,7 @@ pub(super) struct Marks {
     decimals: [u64; GROUPINGS.len()],
     /// Values whose digits begin with a zero before another digit.
     leading_zeros: u64,
-    /// Values with a comma that has not three digits behind it, or nothing but a zero before it.
+    /// Values with a comma that has not three digits behind it, or only a zero before it.
     decimal_commas: u64,
 }
 

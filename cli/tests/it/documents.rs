@@ -30,15 +30,33 @@ const BANNED: [&str; 20] = [
     "are passed over",
 ];
 
+/// Phrases that comments had instead of the field's words.
+const BANNED_IN_COMMENTS: [&str; 10] = [
+    "goes on",
+    "lets go of",
+    "mended",
+    "is passed over",
+    "are passed over",
+    "nothing but",
+    "stands for",
+    "is made anew",
+    "it is looked whether",
+    "of one's own",
+];
+
 /// Fails on a banned phrase, wherever the text's lines are wrapped.
 pub(crate) fn check_english(text: &str, place: &Path) {
+    check_phrases(&BANNED, text, place);
+}
+
+fn check_phrases(phrases: &[&str], text: &str, place: &Path) {
     let words = text.split(|c: char| !c.is_alphanumeric() && c != '\'');
     let words: Vec<String> = words
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
         .collect();
     let text = format!(" {} ", words.join(" "));
-    for banned in BANNED {
+    for banned in phrases {
         assert!(
             !text.contains(&format!(" {banned} ")),
             "{} says `{banned}`",
@@ -260,4 +278,44 @@ fn messages_are_in_plain_english() {
         }
     }
     assert!(literals > 3_000, "{literals} literals");
+}
+
+/// Every comment and doc comment of the workspace's crates, tests included.
+#[test]
+fn comments_are_in_plain_english() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let crates = [
+        "bench",
+        "cli",
+        "generator",
+        "ingest",
+        "log",
+        "postgres",
+        "sink",
+        "stream",
+    ];
+    let mut folders: Vec<PathBuf> = crates
+        .iter()
+        .flat_map(|name| ["src", "tests"].map(|part| root.join(name).join(part)))
+        .filter(|folder| folder.exists())
+        .collect();
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let source = fs::read_to_string(&path).unwrap();
+                let comments: Vec<&str> = source
+                    .lines()
+                    .map(str::trim_start)
+                    .filter(|line| line.starts_with("//"))
+                    .collect();
+                check_phrases(&BANNED_IN_COMMENTS, &comments.join("\n"), &path);
+                files += 1;
+            }
+        }
+    }
+    assert!(files > 300, "{files} files");
 }
