@@ -18,10 +18,13 @@ const READ_BYTES_MAX: usize = 512 * 1024;
 /// How many versions are shown, the newest ones.
 const VERSIONS_MAX: usize = 10_000;
 
+/// Separator of the columns of a record's key.
+const SEPARATOR: char = '\u{1f}';
+
 /// What is traced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// A key: the text of its columns, with commas between them.
+    /// A key: the text of its column, or a CSV line of several columns' texts.
     Key(String),
     /// A place in a file: a path, or the end of one, and a line.
     Line(String, u64),
@@ -84,7 +87,7 @@ pub struct Trace {
     pub key: Option<String>,
     /// The records, in log order.
     pub versions: Vec<Version>,
-    /// The table's row as JSON; `None` if it does not exist, or rows have no key.
+    /// The table's row as JSON; `None` if there is none, or rows have no key.
     pub row: Option<String>,
 }
 
@@ -107,7 +110,12 @@ pub fn trace(
     };
     let mut found = reader.find(what)?;
     let key = match what {
-        What::Key(text) => Some(text.replace(',', "\u{1f}").into_bytes()),
+        What::Key(text) => {
+            let Some(key) = key_typed(text, stream.key.len()) else {
+                return Ok(Trace::default());
+            };
+            Some(key)
+        }
         _ => found.iter().find_map(|found| found.key.clone()),
     };
     let has_key = stream.on_conflict != OnConflict::Append && !stream.key.is_empty();
@@ -118,7 +126,7 @@ pub fn trace(
         let client = &session.client;
         let target = find_target(session, stream).await?;
         let mut trace = Trace {
-            key: key.map(|key| String::from_utf8_lossy(&key).replace('\u{1f}', ",")),
+            key: key.as_deref().map(key_shown),
             ..Trace::default()
         };
         let next = next_offsets(client, group, stream).await?;
@@ -137,7 +145,7 @@ pub fn trace(
         }
         if has_key {
             settle(stream, &mut found);
-            trace.row = row_of(client, &target, trace.key.as_deref()).await?;
+            trace.row = row_of(client, &target, key.as_deref()).await?;
         }
         trace.versions = found.into_iter().map(|found| found.version).collect();
         Ok(trace)
@@ -313,6 +321,48 @@ impl Reader<'_> {
     }
 }
 
+/// A record's key from what was typed: for one column all of it, for several a CSV line of their texts; `None` if those
+/// are not as many.
+fn key_typed(text: &str, columns: usize) -> Option<Vec<u8>> {
+    if columns <= 1 {
+        return Some(text.as_bytes().to_vec());
+    }
+    let (mut key, mut parts, mut is_quoted) = (String::new(), 1, false);
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if is_quoted && rest.peek() == Some(&'"') => {
+                rest.next();
+                key.push('"');
+            }
+            '"' if is_quoted || key.is_empty() || key.ends_with(SEPARATOR) => {
+                is_quoted = !is_quoted
+            }
+            ',' if !is_quoted => {
+                key.push(SEPARATOR);
+                parts += 1;
+            }
+            other => key.push(other),
+        }
+    }
+    (parts == columns && !is_quoted).then(|| key.into_bytes())
+}
+
+/// A record's key as it is typed.
+fn key_shown(key: &[u8]) -> String {
+    let key = String::from_utf8_lossy(key);
+    if !key.contains(SEPARATOR) {
+        return key.into_owned();
+    }
+    let parts = key
+        .split(SEPARATOR)
+        .map(|part| match part.contains([',', '"']) {
+            true => format!("\"{}\"", part.replace('"', "\"\"")),
+            false => part.to_owned(),
+        });
+    parts.collect::<Vec<_>>().join(",")
+}
+
 /// Whether a path is the one that was typed, or ends with it.
 fn is_path(found: &str, typed: &str) -> bool {
     found == typed
@@ -433,12 +483,13 @@ async fn letter_at(
 async fn row_of(
     client: &tokio_postgres::Client,
     target: &StreamTarget,
-    key: Option<&str>,
+    key: Option<&[u8]>,
 ) -> Result<Option<String>, Error> {
     let Some(key) = key else {
         return Ok(None);
     };
-    let parts: Vec<&str> = key.split(',').collect();
+    let key = String::from_utf8_lossy(key);
+    let parts: Vec<&str> = key.split(SEPARATOR).collect();
     if parts.len() != target.stream.key.len() {
         return Ok(None);
     }
@@ -470,7 +521,26 @@ async fn row_of(
 
 #[cfg(test)]
 mod tests {
-    use super::is_path;
+    use super::{is_path, key_shown, key_typed};
+
+    #[test]
+    fn a_key_of_several_columns_is_typed_as_a_line() {
+        let check = |typed: &str, columns, expected: Option<&str>| {
+            let key = key_typed(typed, columns);
+            let expected = expected.map(|key| key.replace('|', "\u{1f}").into_bytes());
+            assert_eq!(key, expected, "{typed}");
+            if let Some(key) = key {
+                assert_eq!(key_shown(&key), typed);
+            }
+        };
+        check("a,b", 1, Some("a,b"));
+        check("\"a\"", 1, Some("\"a\""));
+        check("a,b", 2, Some("a|b"));
+        check("\"a,b\",2", 2, Some("a,b|2"));
+        check("\"5\"\" disk\",", 2, Some("5\" disk|"));
+        check("a,b", 3, None);
+        check("\"a,b", 2, None);
+    }
 
     #[test]
     fn a_file_is_named_by_the_end_of_its_path() {

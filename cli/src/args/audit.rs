@@ -65,7 +65,7 @@ pub(crate) struct Audit {
 )]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["key", "at", "offset"])))]
 pub(crate) struct Trace {
-    /// Key of the row: the text of its columns, with commas between them
+    /// Key of the row; of several columns a CSV line, in which a text with a comma is quoted
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) key: Option<String>,
     /// Line of a file, whose path may be shortened from the left

@@ -344,3 +344,30 @@ fn rows_without_a_key_of_two_lists_of_columns_are_compared() {
     let audit = deep(&db, &log, &stream);
     assert_eq!((audit.missing, audit.extra), (1, 1));
 }
+
+/// A key is found by its text, whatever that holds.
+#[test]
+fn a_trace_finds_a_key_with_a_comma() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let mut items = stream(
+        "items",
+        vec![
+            column("id", ColumnType::Text),
+            column("name", ColumnType::Text),
+        ],
+    );
+    log.open_stream(&items);
+    append(&log, &items, 2, &[vec![text("a,b"), text("c,\"d\"")]]);
+    drain(&db, &log, &items).unwrap();
+    db.execute("CREATE UNIQUE INDEX ON items (id, name)");
+    let row = |stream: &Stream, key: &str| {
+        let what = What::Key(key.to_owned());
+        bekk_sink::trace(&db.options, &log.client, "bekk", stream, &what)
+            .unwrap()
+            .row
+    };
+    assert!(row(&items, "a,b").unwrap().contains("a,b"));
+    items.key.push("name".to_owned());
+    assert!(row(&items, "\"a,b\",\"c,\"\"d\"\"\"").is_some());
+    assert_eq!(row(&items, "a,b"), None);
+}
