@@ -17,11 +17,15 @@ pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<bool> {
         ));
     }
     let streams = &context.config.streams;
+    if streams.iter().all(|stream| stream.files.is_empty()) {
+        screen.say("inbox      no stream has `files`: there is nothing to ingest");
+        return Ok(false);
+    }
     let matched = bekk_ingest::matched(streams).context("look for files")?;
     for (stream, _) in streams
         .iter()
         .zip(&matched)
-        .filter(|(_, count)| **count == 0)
+        .filter(|(stream, count)| **count == 0 && !stream.files.is_empty())
     {
         screen.say(&format!(
             "inbox      no file matches the patterns of stream `{}` yet",

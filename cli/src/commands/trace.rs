@@ -102,14 +102,17 @@ fn print_trace(stream: &Stream, trace: &bekk_sink::Trace) -> Result<()> {
     let key = trace.key.as_deref().unwrap_or("none");
     print_result(&format!("stream {}, key {key}", stream.name))?;
     for version in &trace.versions {
-        let file = version.file.as_deref().unwrap_or("?");
+        // Records of other producers come from no file.
+        let place = match &version.file {
+            Some(file) => format!("{file}:{}", version.line),
+            None => "no file".to_owned(),
+        };
         print_result(&format!(
-            "  {}/{}/{}   {}   {file}:{}   {}",
+            "  {}/{}/{}   {}   {place}   {}",
             stream.name,
             version.partition,
             version.offset,
             version.appended_at,
-            version.line,
             fate_text(version)
         ))?;
         print_result(&format!("      {}", printable(version.text.trim_end())))?;
