@@ -1,6 +1,7 @@
 //! Where the value of an argument came from.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::OnceLock;
 
 use clap::parser::ValueSource;
@@ -24,7 +25,9 @@ pub(crate) fn parse() -> Cli {
 /// Ends the process with help, or with what is wrong: as JSON if that was asked for, though the arguments are wrong.
 fn refuse(error: &clap::Error) -> ! {
     if error.use_stderr() && wants_json() {
-        eprintln!("{}", json_line("ERROR", error.to_string().trim_end()));
+        let line = json_line("ERROR", error.to_string().trim_end());
+        // Where standard error is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{line}");
         std::process::exit(error.exit_code());
     }
     error.exit()

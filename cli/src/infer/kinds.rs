@@ -152,8 +152,8 @@ pub(super) fn all_candidates() -> Vec<Candidate> {
         }
     }
     add(Kind::Time(None), ColumnType::Time, None);
-    for clock in CLOCKS_12..CLOCK_FORMATS.len() {
-        let format = Some(CLOCK_FORMATS[clock].to_owned());
+    for (clock, format) in CLOCK_FORMATS.iter().enumerate().skip(CLOCKS_12) {
+        let format = Some((*format).to_owned());
         add(Kind::Time(Some(clock)), ColumnType::Time, format);
     }
     add(Kind::Json, ColumnType::Json, None);
