@@ -5,6 +5,7 @@ usage: matrix.py PATH-OF-BEKK
 Each function named test_* gets a server of its own. It exits with 1 if one of them fails.
 """
 
+import json
 import os
 import random
 import signal
@@ -526,6 +527,53 @@ columns = [
     assert said.count("no file   superseded") == 2 and said.count("no file   is the row") == 1, said
     # Nothing to ingest is no mistake of the patterns.
     assert "nothing to ingest" in bekk("ingest", "--once", "--http", "off", *log)
+
+
+def program(page):
+    """The Python program of a page of the documentation."""
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
+    with open(os.path.join(root, "docs", page)) as file:
+        return file.read().split("```python\n")[1].split("```")[0]
+
+
+def test_documented_consumer(server):
+    """The consumer of the guide prints the rows of the files as JSON, and the rejects."""
+    directory = os.path.join(server.dir.name, "ingest")
+    os.mkdir(directory)
+    for name, page in (("bekk_format.py", "format.md"), ("rows.py", "guide/kafka.md")):
+        with open(os.path.join(directory, name), "w") as file:
+            file.write(program(page))
+    with open(os.path.join(directory, "bekk.toml"), "w") as file:
+        file.write("""
+[streams.sales]
+files = ["*.csv"]
+key = ["id"]
+columns = [
+    { name = "id", type = "int8" },
+    { name = "name", type = "text", nullable = true },
+    { name = "price", type = "decimal(12,3)" },
+    { name = "day", type = "date" },
+    { name = "at", type = "timestamptz" },
+]
+""")
+    with open(os.path.join(directory, "sales.csv"), "w") as file:
+        file.write("id,name,price,day,at\n")
+        for i in range(500):
+            file.write(f'{i},"n ""{i}""",{i}.250,1969-12-31,2026-01-01T00:00:00.000001+02:00\n')
+        file.write("x,wrong,1,2026-01-01,2026-01-01T00:00:00Z\n7000,,-0.001,2026-02-28,2026-01-01T00:00:00Z\n")
+    log = f"kafka://{server.address}"
+    command = [server.bekk, "ingest", "--once", "--http", "off", "--log", log]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "rows.py", server.address, "sales"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    rows = sorted((json.loads(line) for line in done.stdout.splitlines()), key=lambda row: row["id"])
+    assert len(rows) == 501, len(rows)
+    expected = {"id": 7, "name": 'n "7"', "price": "7.250", "day": "1969-12-31", "at": "2025-12-31T22:00:00.000001+00:00"}
+    assert rows[7] == expected, rows[7]
+    assert rows[500]["name"] is None and rows[500]["price"] == "-0.001", rows[500]
+    assert "reject: b'x,wrong,1" in done.stderr, done.stderr
 
 
 def main():
