@@ -14,6 +14,7 @@ use crate::database::{Choice, Database};
 use crate::environment;
 use crate::log_place::LogPlace;
 use crate::open_files;
+use crate::screen::plural;
 use crate::secrets;
 
 /// The file that is the configuration where none is named.
@@ -226,11 +227,14 @@ impl Context {
 
     /// The streams' topics and partition counts, for a person.
     pub(crate) fn shown_topics(&self) -> String {
-        let topics = self
-            .config
-            .streams
-            .iter()
-            .map(|stream| format!("{}: {} partitions", stream.name, stream.partitions));
+        let topics = self.config.streams.iter().map(|stream| {
+            let count = stream.partitions;
+            format!(
+                "{}: {count} {}",
+                stream.name,
+                plural(count.into(), "partition")
+            )
+        });
         topics.collect::<Vec<_>>().join(", ")
     }
 

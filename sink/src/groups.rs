@@ -34,6 +34,8 @@ pub struct GroupOffset {
     /// Offsets that were passed since counting began, and that are neither rows, superseded records nor dead letters,
     /// nor known to have no record. Anything but 0 is a fault.
     pub unaccounted: i64,
+    /// How many of the rows, superseded records and dead letters were counted before the last reset or replay.
+    pub counted_before: u64,
 }
 
 /// Where a group is to go on in one partition.
@@ -59,16 +61,18 @@ const LIST: &str = "\
                   AND has_table_privilege(a.usesysid, 'bekk.offsets', 'UPDATE')) THEN o.owner END,
            o.rows, o.superseded, o.dead,
            o.mark_offset, o.mark_timestamp_ms, o.mark_crc, o.refusal, o.refusal_detail, \
-           coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0)
+           coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0),
+           coalesce(o.counted_before, 0)
       FROM bekk.offsets o
      ORDER BY o.group_name, o.topic, o.partition";
 
 /// The list's columns of later schema versions, and their substitutes in a database of an earlier one.
 const MARKS: &str = "\
     o.mark_offset, o.mark_timestamp_ms, o.mark_crc, o.refusal, o.refusal_detail, \
-           coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0)";
+           coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0),
+           coalesce(o.counted_before, 0)";
 const NO_MARKS: &str =
-    "NULL::bigint, NULL::bigint, NULL::bigint, NULL::text, NULL::text, 0::bigint";
+    "NULL::bigint, NULL::bigint, NULL::bigint, NULL::text, NULL::text, 0::bigint, 0::bigint";
 
 /// Whether the database has what MARKS names.
 const HAS_MARKS: &str = "\
@@ -325,5 +329,6 @@ fn group_offset(row: &tokio_postgres::Row) -> GroupOffset {
         mark: mark_of(row, 9),
         refusal: Refusal::of_columns(row.get(12), row.get(13)),
         unaccounted: row.get(14),
+        counted_before: count(15),
     }
 }

@@ -36,6 +36,8 @@ struct PartitionLine {
     dead_letters: u64,
     waiting: u64,
     unaccounted: i64,
+    /// Of rows, superseded and dead letters: those counted before the last reset or replay.
+    counted_before_reset: u64,
     /// Why no record is applied until someone has decided.
     refused: Option<String>,
 }
@@ -214,6 +216,7 @@ impl PartitionLine {
             dead_letters: offset.map_or(0, |offset| offset.dead),
             waiting: counts.waiting(),
             unaccounted: offset.map_or(0, |offset| offset.unaccounted),
+            counted_before_reset: offset.map_or(0, |offset| offset.counted_before),
             refused: refusal.map(|refusal| refusal.detail.clone()),
         }
     }
@@ -262,8 +265,12 @@ fn print_report(report: &Report) -> Result<()> {
             || "no row of bekk.offsets".to_owned(),
             |next| format!("passed {}", grouped(next)),
         );
+        let before = match line.counted_before_reset {
+            0 => String::new(),
+            count => format!(" ({} of these before the last reset)", grouped(count)),
+        };
         print_result(&format!(
-            "  {}/{}: {passed}; {} {}, {} superseded, {} {}, {} waiting, unaccounted {}",
+            "  {}/{}: {passed}; {} {}, {} superseded, {} {}{before}, {} waiting, unaccounted {}",
             report.stream,
             line.partition,
             grouped(line.rows),

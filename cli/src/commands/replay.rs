@@ -136,6 +136,7 @@ fn into_shadow(
                     mark: None,
                     refusal: None,
                     unaccounted: 0,
+                    counted_before: 0,
                 });
             }
         }

@@ -269,6 +269,14 @@ fn a_replay_does_not_double_rows() {
         "{}",
         audit.stdout
     );
+    // Rows of both runs are in the counts, and none of them is unexplained.
+    assert!(
+        audit
+            .stdout
+            .contains(" of these before the last reset), 0 waiting, unaccounted 0"),
+        "{}",
+        audit.stdout
+    );
 }
 
 /// An audit of the whole and the trace of one row, as a person types them.
