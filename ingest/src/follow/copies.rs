@@ -237,7 +237,7 @@ mod tests {
         );
         assert!(matches!(step, Step::GiveUp(_)));
         assert!(
-            why.contains("what it may have got after the last look"),
+            why.contains("anything written after the last check is lost"),
             "{why}"
         );
     }
