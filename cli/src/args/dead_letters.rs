@@ -18,19 +18,19 @@ pub(crate) enum DeadLetters {
     /// Retry after you have fixed the configuration, the table or the text
     ///
     /// Each text is parsed again under the current configuration and written to the table, unless a newer
-    /// record of its key exists. Letters that still fail stay open, and the exit code is 1.
+    /// record of its key exists. Dead letters that still fail stay open, and the exit code is 1.
     Retry(DeadLettersRetry),
     /// Correct the text of one dead letter in your editor, and retry it
     ///
-    /// Opens the text in $VISUAL, else $EDITOR, else vi. A text that is saved is retried at once. A letter whose text
+    /// Opens the text in $VISUAL, else $EDITOR, else vi. A text that is saved is retried at once. A dead letter whose text
     /// is unchanged, or that still is no row, stays open as it was, and the text that you wrote is kept in a file.
     Edit(DeadLettersEdit),
     /// Write dead letters to a CSV file
     Export(DeadLettersExport),
     /// Retry dead letters with the texts of a CSV file that `export` wrote and somebody corrected
     ///
-    /// The column `id` names the letter and `raw` has its text; other columns are ignored. The whole file is checked
-    /// first: if an id is unknown, or of a letter that was resolved meanwhile, nothing is changed. Letters whose text
+    /// The column `id` names the dead letter and `raw` has its text; other columns are ignored. The whole file is checked
+    /// first: if an id is unknown, or of a dead letter that was resolved meanwhile, nothing is changed. Dead letters whose text
     /// is unchanged, or that still are no rows, stay open as they were.
     Import(DeadLettersImport),
     /// Mark dead letters as discarded; they stay in the table
@@ -39,15 +39,15 @@ pub(crate) enum DeadLetters {
 
 #[derive(Args)]
 pub(crate) struct DeadLettersFilter {
-    /// Only letters with this reason, such as bad_value
+    /// Only dead letters with this reason, such as bad_value
     #[arg(long, value_name = "REASON", env = "BEKK_REASON")]
     pub(crate) reason: Option<String>,
-    /// Only letters of this sink group
+    /// Only dead letters of this sink group
     #[arg(long, value_name = "NAME")]
     pub(crate) group: Option<String>,
     #[command(flatten)]
     pub(crate) stream: StreamArgs,
-    /// Only letters since this time (2026-01-31T12:00:00Z) or duration (2h)
+    /// Only dead letters since this time (2026-01-31T12:00:00Z) or duration (2h)
     #[arg(long, value_name = "TIME", env = "BEKK_SINCE")]
     pub(crate) since: Option<Since>,
 }
@@ -56,10 +56,10 @@ pub(crate) struct DeadLettersFilter {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct DeadLettersChoice {
-    /// Numbers of the letters, as in the list
+    /// Numbers of the dead letters, as in the list
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<i64>,
-    /// All open letters that match the other options
+    /// All open dead letters that match the other options
     #[arg(long)]
     pub(crate) all: bool,
 }
@@ -68,10 +68,10 @@ pub(crate) struct DeadLettersChoice {
 pub(crate) struct DeadLettersList {
     #[command(flatten)]
     pub(crate) filter: DeadLettersFilter,
-    /// Include resolved letters
+    /// Include resolved dead letters
     #[arg(long, env = "BEKK_RESOLVED")]
     pub(crate) resolved: bool,
-    /// Maximum number of letters
+    /// Maximum number of dead letters
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..1_000_000), env = "BEKK_LIMIT")]
     pub(crate) limit: u32,
     #[command(flatten)]
@@ -82,7 +82,7 @@ pub(crate) struct DeadLettersList {
 
 #[derive(Args)]
 pub(crate) struct DeadLettersShow {
-    /// Number of the letter, as in the list
+    /// Number of the dead letter, as in the list
     #[arg(value_name = "ID")]
     pub(crate) id: i64,
     #[command(flatten)]
@@ -108,7 +108,7 @@ pub(crate) struct DeadLettersRetry {
 /// What every retry needs.
 #[derive(Args)]
 pub(crate) struct RetryArgs {
-    /// Header of the letters' texts, if the file that held it is gone or has changed
+    /// Header of the dead letters' texts, if the file that held it is gone or has changed
     #[arg(long, value_name = "NAMES", env = "BEKK_HEADER")]
     pub(crate) header: Option<String>,
     #[command(flatten)]
@@ -125,7 +125,7 @@ pub(crate) struct RetryArgs {
       bekk dead-letters edit 3 --text corrected.csv\n\n\
     Exit codes: 0 the dead letter is resolved; 1 it stays open (the output says why).")]
 pub(crate) struct DeadLettersEdit {
-    /// Number of the letter, as in the list
+    /// Number of the dead letter, as in the list
     #[arg(value_name = "ID")]
     pub(crate) id: i64,
     /// Take the corrected text from this file, without an editor
