@@ -8,7 +8,7 @@
 //! | folder | holds |
 //! |---|---|
 //! | [`follow`] | the session of a run: meets files, reads them in turns, follows them through rotation, finishes them |
-//! | [`ask`] | answers for other commands: the state of files, a preview, one record read again |
+//! | [`ask`] | answers for other commands: the state of files, a preview, one record or whole files read again |
 //! | [`ledger`] | what the log and the checkpoint hold of files |
 //! | [`inbox`] | the patterns, the listing, notifications, and the locks of the directories |
 //! | [`file`](mod@file) | what is known of one file, and the evidence by which it is known again |
@@ -52,6 +52,7 @@ mod stats;
 #[cfg(test)]
 mod testing;
 
+pub use ask::contents::{ContentFinding, ContentKind, Contents, FileContent, Verdict, contents};
 pub use ask::files::{FileStatus, Files, Running, files, matched, matched_files, streams_of};
 pub use ask::preview::{Preview, preview, preview_first};
 pub use ask::reparse::{InFile, Reparsed, Reparser, TextForm};

@@ -21,17 +21,18 @@ use super::{GroupArgs, LogArgs, OutputArgs, PostgresArgs, StreamArgs};
 /// It reports rows that are missing (the table lacks what a record says), changed (the row differs from the record that
 /// wins its key) and extra (no record is that row), each with its key, and the offset, file and line of the record. It
 /// also reports rejected records without a dead letter, and a log that is not the one that the group has applied.
+/// Files that are still there unchanged are read again, and each of their records is compared with the log's.
 /// Where retention has removed the log's beginning, rows without a record are counted as unexplained, not as extra.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
       bekk audit                           compare the counts of every stream\n  \
-      bekk audit --stream events --deep    compare the log with the table, row by row\n  \
+      bekk audit --stream events --deep    compare files, log and table, row by row\n  \
       bekk trace --key 4711                then look at one of the rows that differ\n\n\
     Exit codes: 0 nothing differs; 1 something differs, or a part is unreachable.")]
 pub(crate) struct Audit {
     #[command(flatten)]
     pub(crate) stream: StreamArgs,
-    /// Compare the content of the log and the table, not only counts
+    /// Compare the content of the files, the log and the table, not only counts
     #[arg(long)]
     pub(crate) deep: bool,
     /// Directory for the working files of --deep; without it, .bekk/tmp

@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use bekk_ingest::{ContentKind, Contents, Verdict};
 use bekk_log::Client;
-use bekk_sink::{ConnectOptions, DeepAudit, FINDINGS_MAX, FindingKind, PartitionCounts};
+use bekk_sink::{
+    ConnectOptions, DeepAudit, FINDINGS_MAX, FileCounts, FindingKind, PartitionCounts,
+};
 use bekk_stream::Stream;
 use serde::Serialize;
 
@@ -21,6 +24,8 @@ struct Report {
     right: bool,
     partitions: Vec<PartitionLine>,
     files: Vec<FileLine>,
+    /// The first records that differ between a file and the log.
+    file_findings: Vec<FileFinding>,
     deep: Option<Deep>,
 }
 
@@ -54,6 +59,22 @@ struct FileLine {
     in_log: Option<u64>,
     /// Records that are in the log more than once.
     repeated: u64,
+    /// Whether the log has the file's content; known with --deep, if the file was compared.
+    same_content: Option<bool>,
+    /// Why the file was not compared, with --deep.
+    not_compared: Option<String>,
+}
+
+/// A difference between a file and the log.
+#[derive(Serialize)]
+struct FileFinding {
+    kind: &'static str,
+    file: String,
+    line: u64,
+    /// The file position of its first byte.
+    start: u64,
+    partition: Option<u32>,
+    offset: Option<u64>,
 }
 
 /// What the comparison of content gave.
@@ -143,7 +164,14 @@ fn audit(at: &Place<'_>, group: &str, stream: &Stream, is_deep: bool) -> Result<
         )?),
         false => None,
     };
-    let files = file_lines(at.context, stream, deep.as_ref(), &counts)?;
+    let (files, file_findings) = match &deep {
+        None => (counted_files(at.context, stream)?, Vec::new()),
+        Some(deep) => {
+            let state_dir = at.context.ingest_config(true).state_dir;
+            let contents = bekk_ingest::contents(&state_dir, at.log, stream)?;
+            compared_files(at.context, deep, contents)
+        }
+    };
     let right = partitions.iter().all(|line| line.right)
         && files.iter().all(|line| line.right)
         && deep.as_ref().is_none_or(DeepAudit::is_right);
@@ -153,53 +181,89 @@ fn audit(at: &Place<'_>, group: &str, stream: &Stream, is_deep: bool) -> Result<
         right,
         partitions,
         files,
+        file_findings,
         deep: deep.map(Deep::of),
     })
 }
 
-/// What this directory's ingest has counted of each file, beside what the log has.
-fn file_lines(
-    context: &Context,
-    stream: &Stream,
-    deep: Option<&DeepAudit>,
-    counts: &[PartitionCounts],
-) -> Result<Vec<FileLine>> {
+/// What this directory's ingest has counted of each file.
+fn counted_files(context: &Context, stream: &Stream) -> Result<Vec<FileLine>> {
     let state_dir = context.ingest_config(true).state_dir;
     let known = bekk_ingest::files(&state_dir, std::slice::from_ref(stream))?;
-    // The log is read up to the group's offsets, and from where it begins.
-    let is_whole = counts
-        .iter()
-        .all(|count| count.start == 0 && count.waiting() == 0);
+    let met = known.files.into_iter().filter(|file| file.id.is_some());
+    let lines = met.map(|file| FileLine {
+        file: shown(context, &file.path),
+        right: true,
+        read: Some(file.records),
+        rejects: Some(file.rejects),
+        in_log: None,
+        repeated: 0,
+        same_content: None,
+        not_compared: None,
+    });
+    Ok(lines.collect())
+}
+
+/// The same beside what the log has of each file, and what reading it again has shown.
+fn compared_files(
+    context: &Context,
+    deep: &DeepAudit,
+    contents: Contents,
+) -> (Vec<FileLine>, Vec<FileFinding>) {
+    let mut in_log = deep.files.clone();
     let mut lines = Vec::new();
-    let mut in_log = deep.map(|deep| deep.files.clone()).unwrap_or_default();
-    for file in known.files {
-        let Some(id) = file.id else { continue };
-        let found = in_log.remove(&id);
-        let records = deep.map(|_| found.as_ref().map_or(0, |found| found.records));
-        let repeated = found.as_ref().map_or(0, |found| found.repeated);
-        let differs = is_whole && records.is_some_and(|records| records != file.records);
+    for file in contents.files {
+        let repeated = in_log.remove(&file.id).map_or(0, |found| found.repeated);
         lines.push(FileLine {
-            file: crate::database::shown_from(&context.base, &file.path)
-                .display()
-                .to_string(),
-            right: !differs && repeated == 0,
+            file: shown(context, &file.path),
+            right: !file.count_differs && repeated == 0 && file.verdict != Verdict::Differs,
             read: Some(file.records),
             rejects: Some(file.rejects),
-            in_log: records,
+            in_log: Some(file.in_log),
             repeated,
+            same_content: match file.verdict {
+                Verdict::Same => Some(true),
+                Verdict::Differs => Some(false),
+                Verdict::NotCompared(_) => None,
+            },
+            not_compared: match file.verdict {
+                Verdict::NotCompared(why) => Some(why),
+                Verdict::Same | Verdict::Differs => None,
+            },
         });
     }
-    for (id, found) in in_log {
-        lines.push(FileLine {
+    let others = in_log
+        .into_iter()
+        .map(|(id, found): (_, FileCounts)| FileLine {
             file: found.path.unwrap_or_else(|| id.to_string()),
             right: found.repeated == 0,
             read: None,
             rejects: None,
             in_log: Some(found.records),
             repeated: found.repeated,
+            same_content: None,
+            not_compared: Some("the ingest here does not know it".to_owned()),
         });
-    }
-    Ok(lines)
+    lines.extend(others);
+    let findings = contents.findings.into_iter().map(|finding| FileFinding {
+        kind: match finding.kind {
+            ContentKind::NotInLog => "not in the log",
+            ContentKind::Changed => "other in the log",
+            ContentKind::NotInFile => "not in the file",
+        },
+        file: shown(context, &finding.path),
+        line: finding.line,
+        start: finding.start,
+        partition: finding.at.map(|(partition, _)| partition),
+        offset: finding.at.map(|(_, offset)| offset),
+    });
+    (lines, findings.collect())
+}
+
+fn shown(context: &Context, path: &Path) -> String {
+    crate::database::shown_from(&context.base, path)
+        .display()
+        .to_string()
 }
 
 impl PartitionLine {
@@ -286,27 +350,50 @@ fn print_report(report: &Report) -> Result<()> {
         }
     }
     for line in &report.files {
-        let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), grouped);
-        let in_log = match line.in_log {
-            Some(records) => format!(", {} in the log", grouped(records)),
-            None => String::new(),
+        print_file(line)?;
+    }
+    for finding in &report.file_findings {
+        let at = match (finding.partition, finding.offset) {
+            (Some(partition), Some(offset)) => format!("   offset {partition}/{offset}"),
+            _ => String::new(),
         };
-        let repeated = match line.repeated {
-            0 => String::new(),
-            n => format!(", {} more than once", grouped(n)),
-        };
-        let mark = if line.right { "" } else { "   differs" };
         print_result(&format!(
-            "  file {}: {} read, {} of them rejects{in_log}{repeated}{mark}",
-            line.file,
-            number(line.read),
-            number(line.rejects)
+            "    {} {}:{}   byte {}{at}",
+            finding.kind,
+            finding.file,
+            finding.line,
+            grouped(finding.start)
         ))?;
     }
     match &report.deep {
         Some(deep) => print_deep(deep),
         None => Ok(()),
     }
+}
+
+fn print_file(line: &FileLine) -> Result<()> {
+    let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), grouped);
+    let in_log = match line.in_log {
+        Some(records) => format!(", {} in the log", grouped(records)),
+        None => String::new(),
+    };
+    let repeated = match line.repeated {
+        0 => String::new(),
+        n => format!(", {} more than once", grouped(n)),
+    };
+    let content = match (line.same_content, &line.not_compared) {
+        (Some(true), _) => ", same content".to_owned(),
+        (Some(false), _) => ", other content".to_owned(),
+        (None, Some(why)) => format!(", not compared: {why}"),
+        (None, None) => String::new(),
+    };
+    let mark = if line.right { "" } else { "   differs" };
+    print_result(&format!(
+        "  file {}: {} read, {} of them rejects{in_log}{repeated}{content}{mark}",
+        line.file,
+        number(line.read),
+        number(line.rejects)
+    ))
 }
 
 fn print_deep(deep: &Deep) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Answers about files for other processes and commands; nothing here reads into the log.
 
+pub(crate) mod contents;
 pub(crate) mod files;
 pub(crate) mod preview;
 pub(crate) mod reparse;

@@ -25,9 +25,8 @@ pub(crate) struct Batch {
     bytes: usize,
     /// What the first rejects are, where somebody wants to know.
     pub(crate) told: Option<Vec<String>>,
-    /// The payloads as they were pushed: a buffer does not give them back.
-    #[cfg(test)]
-    pub(crate) payloads: Vec<Vec<u8>>,
+    /// The payloads as they were pushed, where they are compared: a buffer does not give them back.
+    pub(crate) payloads: Option<Vec<Vec<u8>>>,
 }
 
 /// How far a file is in the log once a batch is.
@@ -91,8 +90,7 @@ impl Batch {
             rejects: 0,
             bytes: 0,
             told: None,
-            #[cfg(test)]
-            payloads: Vec::new(),
+            payloads: cfg!(test).then(Vec::new),
         }
     }
 
@@ -118,8 +116,9 @@ impl Batch {
     pub(crate) fn push(&mut self, timestamp_ms: i64, record: &Converted<'_>) {
         let buffer = &mut self.buffers[record.partition as usize];
         buffer.push(timestamp_ms, record.key, record.payload);
-        #[cfg(test)]
-        self.payloads.push(record.payload.to_vec());
+        if let Some(payloads) = &mut self.payloads {
+            payloads.push(record.payload.to_vec());
+        }
         self.records += 1;
         self.rejects += u64::from(record.is_reject);
         if record.is_reject

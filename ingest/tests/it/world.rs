@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bekk_ingest::{Config, Error, Mode, Stats, Summary};
+use bekk_ingest::{
+    Config, ContentFinding, ContentKind, Error, FileContent, Mode, Stats, Summary, Verdict,
+};
 use bekk_log::{Client, Offset};
 use bekk_stream::{
     Accept, Body, Column, ColumnType, CsvDialect, FileId, Finished, META_TOPIC, Meta, OnConflict,
@@ -85,8 +87,24 @@ impl World {
             || run(&self.config(Mode::Once), stream, &log),
             |error| matches!(error, Error::Locked { .. }),
         );
+        if result.is_ok() {
+            self.compare(stream, &log);
+        }
         log.close().unwrap();
         result
+    }
+
+    /// Reads the files again: the log has exactly their records, but for those that it says it has lost.
+    fn compare(&self, stream: &Stream, log: &Client) {
+        let contents = bekk_ingest::contents(&self.path("state"), log, stream).unwrap();
+        let has_lost = log.losses(&stream.name).unwrap().all > 0;
+        let differs = |file: &FileContent| file.count_differs || file.verdict == Verdict::Differs;
+        assert!(
+            has_lost || !contents.files.iter().any(differs),
+            "{contents:?}"
+        );
+        let is_lost = |found: &ContentFinding| found.kind == ContentKind::NotInLog;
+        assert!(contents.findings.iter().all(is_lost), "{contents:?}");
     }
 
     /// Follows the inbox while `actions` run, which is given a way to wait until the log holds so many
@@ -125,6 +143,7 @@ impl World {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         });
+        self.compare(stream, &log);
         log.close().unwrap();
         result
     }
