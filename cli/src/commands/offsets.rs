@@ -1,6 +1,7 @@
 //! `bekk offsets`: how far the groups have come, and setting where one continues.
 
 use anyhow::{Result, bail, ensure};
+use bekk_log::{Client, Offset};
 use bekk_sink::{ConnectOptions, GroupOffset};
 use bekk_stream::Stream;
 use serde::Serialize;
@@ -181,6 +182,9 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
     // A database that is gone cannot be asked, but the log remembers that the group filled one.
     let log = context.open_log(&args.log)?;
     let in_log = bekk_sink::partitions_in_log(&log, &args.group, &topics)?;
+    if count == 0 && in_log == 0 {
+        check_group(&log, &args.group, &offsets)?;
+    }
     ensure!(
         count > 0 || in_log > 0,
         "there is no group `{}` in these streams; see: bekk offsets list",
@@ -221,6 +225,21 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         print_result("nothing was changed; add --execute to do it")?;
     }
     Ok(Outcome::Done)
+}
+
+/// Checks that a group is known to the database or to the log, so that a mistyped name is an error of usage.
+fn check_group(log: &Client, group: &str, offsets: &[GroupOffset]) -> Result<()> {
+    // A log that is served elsewhere does not list its groups.
+    let commits = match log.commits() {
+        Ok(commits) => commits,
+        Err(bekk_log::Error::NotHere { .. }) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let in_database = offsets.iter().map(|offset| offset.group.as_str());
+    // At offset 0 a deleted group is remembered.
+    let in_log = commits.iter().filter(|commit| commit.next != Offset::ZERO);
+    let in_log = in_log.map(|commit| commit.group.as_str());
+    check_name("--group", group, in_database.chain(in_log))
 }
 
 /// Refuses to have a group begin anew where a table without a key has what it applied.

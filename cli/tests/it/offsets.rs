@@ -174,6 +174,10 @@ fn a_group_is_forgotten_after_a_dry_run() {
     let sandbox = Sandbox::new();
     sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
     sandbox.run(&["up", "--once"]).ok();
+    sandbox
+        .run(&["offsets", "delete", "--group", "bek"])
+        .exits(2)
+        .says("--group: there is no `bek`; known: bekk");
     let delete = ["offsets", "delete", "--group", "bekk"];
     prints(sandbox.run(&delete).ok(), "would forget 4 offsets");
     let count = || {
@@ -187,5 +191,5 @@ fn a_group_is_forgotten_after_a_dry_run() {
         .ok();
     assert_eq!(json(done)["in_database"], 4);
     assert_eq!(count(), 0);
-    sandbox.run(&delete).exits(1).says("there is no group");
+    sandbox.run(&delete).exits(2).says("known: none");
 }
