@@ -186,7 +186,7 @@ impl Pipeline {
         stop: &AtomicBool,
         server: Option<Server>,
     ) -> Result<Instant> {
-        let mut line = screen.live_line();
+        let mut line = screen.service_line();
         self.tick_until(stop, &mut line, |pipeline| {
             pipeline.ingest.is_some() && pipeline.ingest_has_ended()
                 || pipeline.sink.is_some() && pipeline.sink_has_ended()

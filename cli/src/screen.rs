@@ -94,7 +94,16 @@ impl Screen {
         LiveLine {
             screen: self.clone(),
             told: (Instant::now(), String::new()),
+            is_news: true,
         }
+    }
+
+    /// The line of a command that runs until it is stopped: without a terminal it is a message of level `info`, so
+    /// that a healthy service writes nothing at the default log level.
+    pub(crate) fn service_line(&self) -> LiveLine {
+        let mut line = self.live_line();
+        line.is_news = false;
+        line
     }
 
     /// Shows a bar of `length` bytes with a text behind it, while the returned value lives.
@@ -106,6 +115,7 @@ impl Screen {
         LiveLine {
             screen: self.clone(),
             told: (Instant::now(), String::new()),
+            is_news: true,
         }
     }
 
@@ -147,6 +157,8 @@ pub(crate) struct LiveLine {
     screen: Screen,
     /// When something was last said where there is no terminal, and what.
     told: (Instant, String),
+    /// Whether the text is printed at every log level, or only from `info` on.
+    is_news: bool,
 }
 
 impl LiveLine {
@@ -157,7 +169,10 @@ impl LiveLine {
             return;
         }
         if self.told.0.elapsed() >= TOLD_EVERY && self.told.1 != text {
-            self.screen.say(&text);
+            match self.is_news {
+                true => self.screen.say(&text),
+                false => tracing::info!("{text}"),
+            }
             self.told = (Instant::now(), text);
         }
     }

@@ -25,6 +25,7 @@ mod offsets;
 mod once;
 mod page;
 mod page_actions;
+mod quiet;
 mod recipes;
 mod reference;
 mod replay;
