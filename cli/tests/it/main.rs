@@ -13,6 +13,7 @@ mod files_more;
 mod forms;
 mod health;
 mod inbox;
+mod json_output;
 mod kills;
 mod letters;
 mod letters_edit;

@@ -72,7 +72,7 @@ fn every_line_on_standard_error_is_json_if_asked_for() {
 }
 
 /// Adds the commands below one, as its help lists them.
-fn add_commands(sandbox: &Sandbox, command: &[String], all: &mut Vec<Vec<String>>) {
+pub(crate) fn add_commands(sandbox: &Sandbox, command: &[String], all: &mut Vec<Vec<String>>) {
     let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
     arguments.push("-h");
     let help = sandbox.run(&arguments).ok().stdout;
