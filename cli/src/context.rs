@@ -1,11 +1,14 @@
 //! What every command begins with: the configuration and the places it names.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use bekk_log::{Client, RemoteConfig};
 use bekk_stream::{
-    Config, ConfigError, Durability, LogLocation, META_TOPIC, NO_CREDENTIALS, Stream, TableName,
+    Config, ConfigError, Durability, LogLocation, META_TOPIC, NO_CREDENTIALS, Retention, Stream,
+    TableName,
 };
 
 use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
@@ -41,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) base: PathBuf,
     /// The file it was read from; `None` for the built-in sample.
     pub(crate) file: Option<PathBuf>,
+    /// Retention that was applied while the command runs, by stream.
+    applied: Mutex<HashMap<String, Retention>>,
 }
 
 impl Context {
@@ -66,7 +71,30 @@ impl Context {
             }
             None => (Config::sample(&here(), &variable)?, here()),
         };
-        Ok(Self { config, base, file })
+        Ok(Self {
+            config,
+            base,
+            file,
+            applied: Mutex::default(),
+        })
+    }
+
+    /// The streams as they are now: with the retention that was applied since the command began.
+    pub(crate) fn streams(&self) -> Vec<Stream> {
+        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self.config.streams.clone();
+        for stream in &mut streams {
+            if let Some(retention) = applied.get(&stream.name) {
+                stream.retention = *retention;
+            }
+        }
+        streams
+    }
+
+    /// Notes the retention that was applied to a stream's topic.
+    pub(crate) fn has_retention(&self, stream: &str, retention: Retention) {
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.insert(stream.to_owned(), retention);
     }
 
     /// Where the log is, by the argument or the configuration.

@@ -17,6 +17,10 @@ use crate::secrets;
 
 /// What `.env` says beside the names of arguments.
 static KNOWN: OnceLock<HashMap<String, String>> = OnceLock::new();
+/// Variable that says which messages are printed.
+pub(crate) const FILTER: &str = "RUST_LOG";
+/// Whether the environment has that variable, so that the one of `.env` does not count.
+static HAS_FILTER: OnceLock<bool> = OnceLock::new();
 /// What the names of Bekk's own variables begin with.
 const OWN: [&str; 3] = ["BEKK_", "POSTGRES_", "DATABASE_URL"];
 /// Names that arguments go by, beside those that begin with `BEKK_`, and those of settings for messages.
@@ -25,7 +29,7 @@ const ARGUMENTS: [&str; 6] = [
     "MAX_EVENTS",
     "SLEEP_INTERVAL",
     "EVENT_TYPES",
-    "RUST_LOG",
+    FILTER,
     "NO_COLOR",
 ];
 
@@ -35,13 +39,10 @@ const ARGUMENTS: [&str; 6] = [
 /// If it cannot be read, belongs to another user, or a line of it is not `NAME=value`. The text of the line is not
 /// shown: it may be a secret.
 pub(crate) fn load_dotenv() -> Result<()> {
-    let path = Path::new(".env");
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).context("read `.env`"),
+    let _ = HAS_FILTER.set(std::env::var_os(FILTER).is_some());
+    let Some(text) = read_dotenv()? else {
+        return Ok(());
     };
-    check_owner(&fs::metadata(path).context("read `.env`")?)?;
     let mut known = HashMap::new();
     let mut arguments = String::new();
     for item in dotenvy::from_read_iter(text.as_bytes()) {
@@ -62,6 +63,41 @@ pub(crate) fn load_dotenv() -> Result<()> {
     dotenvy::from_read(arguments.as_bytes()).context("take the variables of `.env`")?;
     let _ = KNOWN.set(known);
     Ok(())
+}
+
+/// Reads `.env`, if there is one.
+fn read_dotenv() -> Result<Option<String>> {
+    let path = Path::new(".env");
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).context("read `.env`"),
+    };
+    check_owner(&fs::metadata(path).context("read `.env`")?)?;
+    Ok(Some(text))
+}
+
+/// Reads again which messages are printed: from the environment, else from `.env` as it is now.
+///
+/// # Errors
+/// If `.env` cannot be read, or is not right up to that line.
+pub(crate) fn filter_now() -> Result<Option<String>> {
+    if HAS_FILTER.get().copied().unwrap_or_default() {
+        return Ok(std::env::var(FILTER).ok());
+    }
+    let Some(text) = read_dotenv()? else {
+        return Ok(None);
+    };
+    for item in dotenvy::from_read_iter(text.as_bytes()) {
+        // The text of the line is not shown: it may be a secret.
+        let Ok((name, value)) = item else {
+            bail!("read `.env`: a line is not NAME=value");
+        };
+        if name == FILTER {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses a file of another user: it may have been put there for us.

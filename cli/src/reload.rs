@@ -1,5 +1,5 @@
-//! What SIGHUP does to a command that runs until it is stopped: the configuration is read again, and what differs from
-//! the one in use is said. A part whose terminal has gone stops as at SIGTERM.
+//! What SIGHUP does to a command that runs until it is stopped: the log level and the retention of topics are applied,
+//! and what else differs from the configuration in use is reported. A part whose terminal has gone stops as at SIGTERM.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
@@ -7,20 +7,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
+use bekk_log::Client;
 use bekk_stream::{Config, Stream};
 
 use crate::args::Global;
 use crate::context::Context;
+use crate::environment;
 use crate::screen::Screen;
+use crate::service::Service;
 use crate::signals;
 
-/// Looks at the configuration at each SIGHUP from now on.
+/// Looks at the log level and the configuration at each SIGHUP from now on.
 ///
 /// # Errors
 /// If the system refuses.
 pub(crate) fn watch(
     global: &Global,
-    context: &Arc<Context>,
+    (context, service): (&Arc<Context>, &Arc<Service>),
     stop: &Arc<AtomicBool>,
     screen: &Screen,
 ) -> Result<()> {
@@ -29,25 +32,76 @@ pub(crate) fn watch(
         log_format: global.log_format,
         verbose: global.verbose,
     };
-    let (context, stop, screen) = (Arc::clone(context), Arc::clone(stop), screen.clone());
+    let (context, service) = (Arc::clone(context), Arc::clone(service));
+    let (stop, screen) = (Arc::clone(stop), screen.clone());
     let has_terminal = io::stderr().is_terminal();
     signals::on_hangup(move || {
         if has_terminal && File::open("/dev/tty").is_err() {
             stop.store(true, Ordering::Relaxed);
             return;
         }
-        screen.say(&match Context::load(&global) {
-            Ok(new) => told(&context.config, &new.config),
-            Err(error) => format!(
+        match environment::filter_now().and_then(|filter| screen.filter_messages(filter)) {
+            Ok(None) => {}
+            Ok(Some(filter)) => screen.say(&format!("SIGHUP: applied the log level `{filter}`")),
+            Err(error) => screen.say(&format!("SIGHUP: the log level stays as it was: {error:#}")),
+        }
+        match Context::load(&global) {
+            Ok(new) => {
+                let log = service.parts().log;
+                for line in applied(&context, &new.config, log.as_ref()) {
+                    screen.say(&line);
+                }
+            }
+            Err(error) => screen.say(&format!(
                 "SIGHUP: the configuration is wrong, and bekk continues with the one it started with: {error:#}"
-            ),
-        });
+            )),
+        }
     })
     .context("listen for SIGHUP")
 }
 
-/// What has changed, and that it takes a restart.
-fn told(old: &Config, new: &Config) -> String {
+/// Applies the retention of the streams' topics, and returns what was done and what is left to do.
+fn applied(context: &Context, new: &Config, log: Option<&Client>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for before in context.streams() {
+        let Some(stream) = new.streams.iter().find(|new| new.name == before.name) else {
+            continue;
+        };
+        if stream.retention == before.retention {
+            continue;
+        }
+        let name = &stream.name;
+        let retention = bekk_log::Retention {
+            age: stream.retention.age,
+            size: stream.retention.size,
+        };
+        lines.push(match log.map(|log| log.set_retention(name, retention)) {
+            Some(Ok(())) => {
+                context.has_retention(name, stream.retention);
+                format!("SIGHUP: applied the retention of stream `{name}`")
+            }
+            Some(Err(error)) => {
+                format!("SIGHUP: the retention of stream `{name}` is not applied: {error}")
+            }
+            None => format!(
+                "SIGHUP: the retention of stream `{name}` is not applied: the log is not open yet"
+            ),
+        });
+    }
+    let old = Config {
+        streams: context.streams(),
+        ..context.config.clone()
+    };
+    match (told(&old, new), lines.is_empty()) {
+        (None, false) => {}
+        (None, true) => lines.push("SIGHUP: the configuration has not changed".to_owned()),
+        (Some(told), _) => lines.push(told),
+    }
+    lines
+}
+
+/// What has changed, if anything has, and that it takes a restart.
+fn told(old: &Config, new: &Config) -> Option<String> {
     let mut changes = Vec::new();
     let named = |streams: &[Stream], name: &str| {
         let mut streams = streams.iter();
@@ -74,13 +128,12 @@ fn told(old: &Config, new: &Config) -> String {
     if same != *old {
         changes.push("[log], [ingest] or [postgres] differs".to_owned());
     }
-    match changes.is_empty() {
-        true => "SIGHUP: the configuration has not changed".to_owned(),
-        false => format!(
+    (!changes.is_empty()).then(|| {
+        format!(
             "SIGHUP: the configuration is right and has changed: {}. Restart bekk to apply it; it continues where it was",
             changes.join(", ")
-        ),
-    }
+        )
+    })
 }
 
 #[cfg(test)]
@@ -97,7 +150,8 @@ mod tests {
             Config::load(&path, &|_| None).unwrap()
         };
         let old = load(sample);
-        assert!(told(&old, &load(sample)).contains("has not changed"));
+        assert_eq!(told(&old, &load(sample)), None);
+        let told = |old: &Config, new: &Config| told(old, new).unwrap();
         let kept = load(&sample.replace("age = \"7d\"", "age = \"8d\""));
         assert!(told(&old, &kept).contains("stream `events` differs"));
         let renamed = told(

@@ -1,16 +1,19 @@
 //! Standard error, shared by messages and a line of progress that stays at the bottom.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result};
 use bekk_stream::{shown, shown_indented};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{self, FormatFields};
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::args::{Global, LogFormat};
+use crate::environment::FILTER;
 
 /// How often the line is told where there is no terminal to keep it on.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -21,6 +24,18 @@ pub(crate) struct Screen {
     bar: ProgressBar,
     is_terminal: bool,
     format: LogFormat,
+    messages: Arc<Messages>,
+}
+
+/// Puts another filter of messages in use.
+type ChangeFilter = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync;
+
+/// Which messages are printed, and how that is changed.
+struct Messages {
+    verbose: u8,
+    /// What is in use.
+    filter: Mutex<String>,
+    change: OnceLock<Box<ChangeFilter>>,
 }
 
 impl Screen {
@@ -28,33 +43,34 @@ impl Screen {
     pub(crate) fn start(global: &Global) -> Self {
         let is_terminal = io::stderr().is_terminal() && global.log_format == LogFormat::Text;
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let filter = std::env::var(FILTER).unwrap_or_else(|_| filter_of(global.verbose));
         let screen = Self {
             bar,
             is_terminal,
             format: global.log_format,
+            messages: Arc::new(Messages {
+                verbose: global.verbose,
+                filter: Mutex::new(filter.clone()),
+                change: OnceLock::new(),
+            }),
         };
-        let level = match global.verbose {
-            0 => "warn",
-            1 => "info",
-            2 => "debug",
-            _ => "trace",
-        };
-        // What others log is of use only to someone who asked for everything.
-        let filter = match global.verbose {
-            0..=2 => format!(
-                "off,bekk={level},bekk_ingest={level},bekk_log={level},bekk_sink={level},bekk_postgres={level}"
-            ),
-            _ => level.to_owned(),
-        };
-        let filter = std::env::var("RUST_LOG").unwrap_or(filter);
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filter))
             .with_writer(screen.clone())
             .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none());
         match global.log_format {
-            LogFormat::Text => subscriber.with_target(false).fmt_fields(fields()).init(),
+            LogFormat::Text => {
+                let subscriber = subscriber.with_target(false).fmt_fields(fields());
+                let subscriber = subscriber.with_filter_reloading();
+                let handle = subscriber.reload_handle();
+                subscriber.init();
+                screen.messages.change(move |filter| handle.reload(filter));
+            }
             LogFormat::Json => {
-                subscriber.json().init();
+                let subscriber = subscriber.json().with_filter_reloading();
+                let handle = subscriber.reload_handle();
+                subscriber.init();
+                screen.messages.change(move |filter| handle.reload(filter));
                 // A panic is a line as well, with its place.
                 std::panic::set_hook(Box::new(|panic| {
                     let line = json_line("ERROR", &panic.to_string());
@@ -63,6 +79,31 @@ impl Screen {
             }
         }
         screen
+    }
+
+    /// Prints messages as a filter says from now on, by default as the arguments said; returns it if it differs from the
+    /// one before.
+    ///
+    /// # Errors
+    /// If it is not a filter.
+    pub(crate) fn filter_messages(&self, wanted: Option<String>) -> Result<Option<String>> {
+        let messages = &self.messages;
+        let wanted = wanted.unwrap_or_else(|| filter_of(messages.verbose));
+        let mut filter = messages
+            .filter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *filter == wanted {
+            return Ok(None);
+        }
+        let parsed = EnvFilter::try_new(&wanted).with_context(|| {
+            format!("{FILTER} is `{wanted}`, which is not a filter of messages")
+        })?;
+        if let Some(change) = messages.change.get() {
+            change(parsed)?;
+        }
+        filter.clone_from(&wanted);
+        Ok(Some(wanted))
     }
 
     /// Prints a line above the progress line.
@@ -126,6 +167,32 @@ impl Screen {
             self.bar
                 .set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         }
+    }
+}
+
+impl Messages {
+    fn change(
+        &self,
+        change: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static,
+    ) {
+        let _ = self.change.set(Box::new(change));
+    }
+}
+
+/// The filter of messages if the environment names none.
+fn filter_of(verbose: u8) -> String {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    // What others log is of use only to someone who asked for everything.
+    match verbose {
+        0..=2 => format!(
+            "off,bekk={level},bekk_ingest={level},bekk_log={level},bekk_sink={level},bekk_postgres={level}"
+        ),
+        _ => level.to_owned(),
     }
 }
 

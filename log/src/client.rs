@@ -205,6 +205,19 @@ impl Client {
         }
     }
 
+    /// Sets how long the records of a topic are kept. It is persisted, and [`Self::apply_retention`] follows it from
+    /// then on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], [`Error::RetentionElsewhere`] of a log that another process or a cluster serves; others
+    /// if the store fails.
+    pub fn set_retention(&self, topic: &str, retention: Retention) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => self.store()?.core().set_retention(topic, retention),
+            Role::Remote { remote, .. } => Err(remote.retention_elsewhere(topic)),
+        }
+    }
+
     /// Removes what lies below an offset of a partition, of a log elsewhere.
     ///
     /// # Errors

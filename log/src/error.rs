@@ -143,6 +143,17 @@ pub enum Error {
         /// The server's answer, and what to do about it.
         why: String,
     },
+    /// The retention of a topic of a log that another process, or a Kafka cluster, serves.
+    #[error(
+        "the retention of topic `{topic}` is set where the log is served, at `{address}`: send SIGHUP to the process \
+         that owns the log, or use `kafka-configs.sh` for a Kafka cluster"
+    )]
+    RetentionElsewhere {
+        /// The topic.
+        topic: String,
+        /// Where the log is served.
+        address: String,
+    },
     /// A question that only the log's own process can answer.
     #[error(
         "the log at `{address}` does not report {what}; run the command on the host of its directory"

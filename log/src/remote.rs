@@ -635,6 +635,13 @@ impl Remote {
         }
     }
 
+    pub(crate) fn retention_elsewhere(&self, topic: &str) -> Error {
+        Error::RetentionElsewhere {
+            topic: topic.to_owned(),
+            address: self.link.config.hosts.clone(),
+        }
+    }
+
     fn producers(&self) -> MutexGuard<'_, HashMap<Option<Session>, Arc<Producer>>> {
         self.producers
             .lock()

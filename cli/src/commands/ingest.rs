@@ -22,10 +22,10 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     let stop = signals::stop_flag().context("listen for signals")?;
     let limit = TimeLimit::start(args.once.timeout, &stop);
     let context = Arc::new(Context::load(global)?);
-    if !args.once.once {
-        reload::watch(global, &context, &stop, screen)?;
-    }
     let service = Arc::<Service>::default();
+    if !args.once.once {
+        reload::watch(global, (&context, &service), &stop, screen)?;
+    }
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "ingest"));
     let _http = Http::start(
@@ -49,7 +49,7 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         let mut pipeline = Pipeline::new(log, &counts);
         let mut config = context.ingest_config(args.once.once);
         config.batch_bytes = place.batch_bytes(config.batch_bytes);
-        pipeline.start_ingest(config, context.config.streams.clone())?;
+        pipeline.start_ingest(config, context.streams())?;
         pipeline.tell_of(&service);
         Ok::<_, anyhow::Error>(pipeline)
     };

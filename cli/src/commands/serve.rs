@@ -35,8 +35,8 @@ pub(crate) fn run(
 ) -> Result<Outcome> {
     let config = config(args.listen, &args.serve)?;
     let stop = signals::stop_flag().context("listen for signals")?;
-    reload::watch(global, context, &stop, screen)?;
     let service = Arc::<Service>::default();
+    reload::watch(global, (context, &service), &stop, screen)?;
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, context, place.clone(), "log"));
     let _http = Http::start(args.http.http, &args.http, "log serve", observe, screen)?;

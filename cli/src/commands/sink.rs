@@ -24,10 +24,10 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let stop = signals::stop_flag().context("listen for signals")?;
     let limit = TimeLimit::start(args.once.timeout, &stop);
     let context = Arc::new(Context::load(global)?);
-    if !args.once.once {
-        reload::watch(global, &context, &stop, screen)?;
-    }
     let service = Arc::<Service>::default();
+    if !args.once.once {
+        reload::watch(global, (&context, &service), &stop, screen)?;
+    }
     service.awaits_postgres();
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "sink"));

@@ -26,12 +26,12 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let stop = signals::stop_flag().context("listen for signals")?;
     let limit = TimeLimit::start(args.once.timeout, &stop);
     let context = Arc::new(Context::load(global)?);
-    if !args.once.once {
-        reload::watch(global, &context, &stop, screen)?;
-    }
     let serve = args.listen.map(|listen| serve::config(listen, &args.serve));
     let serve = serve.transpose()?;
     let service = Arc::<Service>::default();
+    if !args.once.once {
+        reload::watch(global, (&context, &service), &stop, screen)?;
+    }
     service.awaits_postgres();
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "up"));
@@ -73,7 +73,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         let mut pipeline = Pipeline::new(log, &counts);
         pipeline.start_sink(sink.clone(), context.config.streams.clone())?;
         let ingest = context.ingest_config(args.once.once);
-        pipeline.start_ingest(ingest, context.config.streams.clone())?;
+        pipeline.start_ingest(ingest, context.streams())?;
         pipeline.tell_of(&service);
         Ok::<_, anyhow::Error>((pipeline, server))
     };

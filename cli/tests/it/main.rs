@@ -11,6 +11,7 @@ mod files;
 mod files_copied;
 mod files_more;
 mod forms;
+mod hangup;
 mod health;
 mod inbox;
 mod json_output;

@@ -43,11 +43,11 @@ fn config(site: &Site) -> Markup {
     html! {
         div .bar-title { h2 { "This process" } span .note { "configuration: " code { (name) } } }
         (table("This process", &process(site, context, &file)))
-        @for stream in &context.config.streams {
+        @for stream in &context.streams() {
             div .bar-title.later { h2 { "Stream " (stream.name) } }
             (table(&stream.name, &of_stream(stream, &file)))
         }
-        p .note { "Passwords and properties of a Kafka cluster are not shown. A change of the file takes effect at the next start." }
+        p .note { "Passwords and properties of a Kafka cluster are not shown. A change of the file takes effect at the next start, and one of retention at SIGHUP." }
     }
 }
 
