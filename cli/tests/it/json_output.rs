@@ -70,6 +70,7 @@ const UNMET: &[(&str, &str)] = &[
     ("log salvage", ""),
     ("offsets list", "refused."),
     ("dead-letters import", "reasons.ID"),
+    ("audit", "file_findings."),
 ];
 
 /// Keys by the heading of their document, without the marks of lists.
