@@ -49,6 +49,8 @@ pub(crate) struct Cursor {
     pub(crate) notices: Notices,
     /// How many lines repeat the header.
     repeated_headers: u64,
+    /// How many records begin with a byte order mark.
+    marked: u64,
     /// How many lines of a footer were passed over.
     passed: u64,
     /// How many zeros were passed over.
@@ -94,6 +96,7 @@ impl Cursor {
             overlong: None,
             notices: Notices::default(),
             repeated_headers: 0,
+            marked: 0,
             passed: 0,
             zeros: 0,
             is_quote_open: false,
@@ -201,6 +204,21 @@ impl Cursor {
         };
         let text = format!("{lines} passed over, the last one at line {}", self.line);
         self.notices.set(NoticeKind::HeaderRepeated, text);
+    }
+
+    /// Takes note of a record that begins with a byte order mark, which is part of its first field.
+    pub(crate) fn note_mark(&mut self) {
+        self.marked += 1;
+        let records = match self.marked {
+            1 => "1 record begins".to_owned(),
+            more => format!("{more} records begin"),
+        };
+        let text = format!(
+            "{records} with a byte order mark (bytes EF BB BF), the last one at line {}: the mark is part of the first \
+             field's value; where files are concatenated, leave out the marks of all but the first",
+            self.line
+        );
+        self.notices.set(NoticeKind::MarkInside, text);
     }
 
     /// Goes back to the position from an over-long record that has begun there and whose quotes are wrong.

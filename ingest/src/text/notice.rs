@@ -42,9 +42,11 @@ pub enum NoticeKind {
     LetterCut,
     /// Records that the log had lost were not appended again, as later ones of their keys are there.
     Superseded,
+    /// Records begin with a byte order mark, as where files were concatenated.
+    MarkInside,
 }
 
-const NAMES: [(NoticeKind, &str); 13] = [
+const NAMES: [(NoticeKind, &str); 14] = [
     (NoticeKind::HeaderNear, "header_near"),
     (NoticeKind::HeaderUnknown, "header_unknown"),
     (NoticeKind::ColumnMissing, "column_missing"),
@@ -58,6 +60,7 @@ const NAMES: [(NoticeKind, &str); 13] = [
     (NoticeKind::HalfRecord, "half_record"),
     (NoticeKind::LetterCut, "letter_cut"),
     (NoticeKind::Superseded, "superseded"),
+    (NoticeKind::MarkInside, "mark_inside"),
 ];
 
 impl NoticeKind {
@@ -170,7 +173,7 @@ mod tests {
                 (code, Some(kind))
             );
         }
-        assert_eq!(NoticeKind::from_code(13), None);
+        assert_eq!(NoticeKind::from_code(14), None);
     }
 
     #[test]

@@ -96,6 +96,14 @@ fn has_bare_returns(bytes: &[u8]) -> bool {
     memchr::memchr(b'\r', inner).is_some_and(|at| inner.get(at + 1) != Some(&b'\n'))
 }
 
+/// A record without the byte order marks that it begins with where files were concatenated.
+pub(crate) fn unmarked(mut record: &[u8]) -> &[u8] {
+    while let Some(rest) = record.strip_prefix(BOM) {
+        record = rest;
+    }
+    record
+}
+
 /// The length of the byte order mark; `None` if that cannot be said yet.
 fn take_mark(dialect: &CsvDialect, block: &Block<'_>) -> Result<Option<usize>, String> {
     let is_marked = block.bytes.starts_with(BOM);
@@ -164,7 +172,7 @@ pub(crate) fn other_header(
         return None;
     }
     let first = spans.first()?.of(record);
-    let first = first.strip_prefix(BOM).unwrap_or(first);
+    let first = unmarked(first);
     let is_name = |column: &Column| column.header.as_bytes() == first;
     if !stream.fields().any(is_name) {
         return None;
@@ -187,10 +195,9 @@ pub(crate) fn map_header(
 ) -> Result<Header, String> {
     let mut names = header_names(record, spans, dialect);
     if let Some(first) = names.first_mut()
-        && let Some(text) = first.strip_prefix('\u{feff}')
+        && first.starts_with('\u{feff}')
     {
-        *first = text.to_owned();
+        *first = first.trim_start_matches('\u{feff}').to_owned();
     }
-    let raw = record.strip_prefix(BOM).unwrap_or(record);
-    Header::map(stream, dialect, &names, at, raw)
+    Header::map(stream, dialect, &names, at, unmarked(record))
 }

@@ -13,14 +13,14 @@ use crate::source::{BLOCK_BYTES, Source};
 use crate::text::batch::{Batch, Mark, Progress};
 use crate::text::block::Block;
 use crate::text::coding::Coding;
-use crate::text::convert::RawRecord;
+use crate::text::convert::{Converted, RawRecord};
 use crate::text::cursor::{Cursor, find_coding};
 use crate::text::ends;
 use crate::text::format::Format;
 use crate::text::header::Header;
 use crate::text::notice::{NoticeKind, letter_cut};
 use crate::text::overlong::{begin_overlong, take_overlong};
-use crate::text::preamble::{BOM, given_header, map_header, other_header, take_header};
+use crate::text::preamble::{given_header, map_header, other_header, take_header, unmarked};
 use crate::text::ranges::Ranges;
 use crate::text::split::{Found, count_newlines};
 
@@ -410,7 +410,8 @@ fn take_record(
         .as_ref()
         .expect("records are taken behind a header only");
     let content = &rest[..found.content];
-    if content.strip_prefix(BOM).unwrap_or(content) != header.raw {
+    let unmarked = unmarked(content);
+    if unmarked != header.raw {
         let record = RawRecord {
             bytes: &rest[..found.len],
             has_quotes: found.has_quotes,
@@ -443,12 +444,11 @@ fn take_record(
             tracing::info!(file = %cursor.file, position = start, "another header begins here");
             other.given.clone_from(&header.given);
             cursor.set_header(other);
-        } else if cursor.is_superseded(converted.partition, converted.key) {
-            // Passed over.
-        } else if let Some(trial) = &mut cursor.trial {
-            trial.push(block.timestamp_ms, &converted);
         } else {
-            batch.push(block.timestamp_ms, &converted);
+            if unmarked.len() < content.len() {
+                cursor.note_mark();
+            }
+            push(cursor, batch, block.timestamp_ms, &converted);
         }
     } else {
         cursor.note_repeated_header();
@@ -456,6 +456,17 @@ fn take_record(
     cursor.line += found.lines;
     advance(cursor, block, found.len);
     Taken::Yes
+}
+
+/// Puts a record into the batch, or to those on trial, unless later ones of its key are in the log.
+fn push(cursor: &mut Cursor, batch: &mut Batch, timestamp_ms: i64, converted: &Converted<'_>) {
+    if cursor.is_superseded(converted.partition, converted.key) {
+        return;
+    }
+    match &mut cursor.trial {
+        Some(trial) => trial.push(timestamp_ms, converted),
+        None => batch.push(timestamp_ms, converted),
+    }
 }
 
 /// Takes a blank line or a comment, if one is there.

@@ -7,6 +7,7 @@ use bekk_stream::{Body, Encoding, FileId, HeaderRow, Payload, REJECT_RAW_MAX, Re
 use super::*;
 use crate::testing::stream;
 use crate::text::decode::header_names;
+use crate::text::notice::Notice;
 
 const HEADER: &str = "id,name,Price\n";
 
@@ -32,6 +33,19 @@ fn source(file: &tempfile::NamedTempFile) -> Source {
 
 /// Reads content that becomes visible up to each of the `steps` in turn, and is then closed.
 fn read(content: &[u8], dialect: &CsvDialect, steps: &[usize]) -> Result<Vec<Taken>, String> {
+    read_noticing(content, dialect, steps).map(|(taken, _)| taken)
+}
+
+/// What is noticed of content that is read at once.
+fn notices(content: &[u8], dialect: &CsvDialect) -> Vec<Notice> {
+    read_noticing(content, dialect, &[]).unwrap().1
+}
+
+fn read_noticing(
+    content: &[u8],
+    dialect: &CsvDialect,
+    steps: &[usize],
+) -> Result<(Vec<Taken>, Vec<Notice>), String> {
     let mut stream = stream();
     stream.csv = dialect.clone();
     let mut format = Format::new(&stream, dialect.clone(), 4).unwrap();
@@ -89,7 +103,7 @@ fn read(content: &[u8], dialect: &CsvDialect, steps: &[usize]) -> Result<Vec<Tak
             payload: bytes,
         }
     });
-    Ok(taken.collect())
+    Ok((taken.collect(), cursor.notices.all().to_vec()))
 }
 
 /// Reads the same at once and byte by byte, and sees that it makes no difference.
@@ -312,6 +326,74 @@ fn headers_in_concatenated_files() {
         &[("1,a\n", None), ("b,2\n", None)],
     );
     check("id,name\nid,x\n", &[("id,x\n", Some(Reason::BadValue))]);
+}
+
+/// A byte order mark inside a file belongs to the field behind it, and is reported; before a header it is none of it.
+#[test]
+fn marks_in_concatenated_files() {
+    let dialect = CsvDialect {
+        header: HeaderRow::Named(vec!["name".into(), "id".into()]),
+        ..CsvDialect::default()
+    };
+    let marked = "a,1\n\u{feff}b,2\n\u{feff}\u{feff}name,id\nc,3\n\u{feff}\"d\",4\ne,5\n";
+    check_in(
+        &dialect,
+        marked,
+        &[
+            ("a,1\n", None),
+            ("\u{feff}b,2\n", None),
+            ("c,3\n", None),
+            ("\u{feff}\"d\",4\n", Some(Reason::BadQuote)),
+            ("e,5\n", None),
+        ],
+    );
+    let noticed = |content: &[u8], dialect: &CsvDialect| {
+        let all = notices(content, dialect);
+        all.into_iter()
+            .map(|notice| (notice.kind, notice.text))
+            .collect::<Vec<_>>()
+    };
+    let found = noticed(marked.as_bytes(), &dialect);
+    let [
+        (NoticeKind::ColumnMissing, _),
+        (NoticeKind::MarkInside, inside),
+        (NoticeKind::HeaderRepeated, header),
+    ] = &found[..]
+    else {
+        panic!("{found:?}");
+    };
+    assert!(
+        inside.starts_with("2 records begin with a byte order mark"),
+        "{inside}"
+    );
+    assert!(inside.contains("at line 5:"), "{inside}");
+    assert!(header.starts_with("1 line repeats the header"), "{header}");
+    // A header, the file's own or another one, is no record.
+    let headers = "\u{feff}id,name\n1,a\n\u{feff}name,id\nb,2\n\u{feff}name,id\nc,3\n";
+    check(
+        headers,
+        &[("1,a\n", None), ("b,2\n", None), ("c,3\n", None)],
+    );
+    let found = noticed(headers.as_bytes(), &CsvDialect::default());
+    assert!(
+        found
+            .iter()
+            .all(|(kind, _)| *kind != NoticeKind::MarkInside),
+        "{found:?}"
+    );
+    let utf16 = CsvDialect {
+        encoding: Encoding::Utf16,
+        ..CsvDialect::default()
+    };
+    let wide: Vec<u8> = "\u{feff}id,name\n1,a\n\u{feff}2,b\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let found = noticed(&wide, &utf16);
+    let is_inside = |(kind, text): &(NoticeKind, String)| {
+        *kind == NoticeKind::MarkInside && text.starts_with("1 record begins")
+    };
+    assert!(found.iter().any(is_inside), "{found:?}");
 }
 
 #[test]
