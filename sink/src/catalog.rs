@@ -120,6 +120,8 @@ pub(crate) struct TableColumn {
     pub(crate) may_update: bool,
     /// The schema of the type's comparison operators: `pg_catalog`, or an extension's.
     pub(crate) operator_schema: String,
+    /// Whether its values can be compared by `>=`.
+    pub(crate) has_order: bool,
 }
 
 /// The name of a type; of an array, that of its elements.
@@ -157,7 +159,7 @@ const COLUMNS: &str = "\
            coalesce((SELECT n.nspname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
                       WHERE o.oprname = '=' AND o.oprleft = b.oid AND o.oprright = b.oid
                         AND o.oprnamespace = b.typnamespace AND o.oprowner = b.typowner), 'pg_catalog'),
-           b.schemas, b.names, b.arrays, i.names, i.bounded
+           b.schemas, b.names, b.arrays, i.names, i.bounded, {has_order}
       FROM pg_attribute a
       LEFT JOIN pg_collation l ON l.oid = a.attcollation
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -200,6 +202,38 @@ const COLUMNS: &str = "\
              FROM inside JOIN pg_type t ON t.oid = inside.oid) i
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attnum";
+
+/// An SQL expression: whether values of a type can be compared by `>=`. Those of an array or a composite type are
+/// compared by their parts, which need an order that an index can have; another type may have the operator alone.
+/// `type_oid` and `depth` are expressions too: the type, and 1 if an array of it is meant, else 0.
+pub(crate) fn has_order_sql(type_oid: &str, depth: &str) -> String {
+    format!(
+        "NOT EXISTS (
+           WITH RECURSIVE part (oid, depth) AS (
+                SELECT {type_oid}, {depth}
+                 UNION
+                SELECT x.oid, x.depth
+                  FROM part JOIN pg_type t ON t.oid = part.oid
+                 CROSS JOIN LATERAL (
+                       SELECT t.typbasetype, part.depth WHERE t.typtype = 'd'
+                        UNION ALL
+                       SELECT t.typelem, part.depth + 1 WHERE t.typcategory = 'A' AND t.typtype = 'b' AND t.typelem <> 0
+                        UNION ALL
+                       SELECT f.atttypid, part.depth + 1 FROM pg_attribute f
+                        WHERE f.attrelid = t.typrelid AND t.typtype = 'c' AND f.attnum > 0 AND NOT f.attisdropped
+                       ) x (oid, depth))
+           SELECT FROM part JOIN pg_type t ON t.oid = part.oid
+            WHERE t.typtype = 'b' AND t.typcategory <> 'A'
+              AND NOT EXISTS (
+                  SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
+                   WHERE m.amname = 'btree' AND o.opcdefault AND (o.opcintype = t.oid OR EXISTS (
+                         SELECT FROM pg_cast k WHERE k.castsource = t.oid AND k.casttarget = o.opcintype
+                            AND k.castmethod = 'b' AND k.castcontext = 'i')))
+              AND NOT (part.depth = 0 AND EXISTS (
+                  SELECT FROM pg_operator o
+                   WHERE o.oprname = '>=' AND o.oprleft = t.oid AND o.oprright = t.oid)))"
+    )
+}
 
 const UNIQUE_INDEXES: &str = "\
     SELECT c.relname::text,
@@ -292,7 +326,8 @@ impl Table {
         let version = client
             .query_one(&version_sql(&oid.to_string()), &[])
             .await?;
-        let columns = client.query(COLUMNS, &[&oid]).await?;
+        let columns_sql = COLUMNS.replace("{has_order}", &has_order_sql("a.atttypid", "0"));
+        let columns = client.query(&columns_sql, &[&oid]).await?;
         let unique_indexes = client.query(UNIQUE_INDEXES, &[&oid]).await?;
         let hooks = client.query_one(HOOKS, &[&oid]).await?;
         let access = client.query_one(ACCESS, &[&oid]).await?;
@@ -430,6 +465,7 @@ fn column(row: &tokio_postgres::Row) -> TableColumn {
         may_insert: row.get(12),
         may_update: row.get(13),
         operator_schema: row.get(14),
+        has_order: row.get(20),
     }
 }
 

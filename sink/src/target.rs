@@ -310,6 +310,9 @@ fn compare(stream: &Stream, table: &Table) -> Comparison {
     }
     if is_keyed(stream) {
         problems.extend(key_problem(stream, table));
+        let version = stream.newer_by.as_ref().and_then(|name| table.column(name));
+        let unordered = version.filter(|column| !column.has_order);
+        problems.extend(unordered.map(|column| types::no_order(&column.name, &column.type_text)));
     }
     problems.extend(access::problems(stream, table, !inputs.is_empty()));
     Comparison {

@@ -8,7 +8,7 @@ use bekk_stream::{PostgresType, TableName};
 use tokio_postgres::Client;
 
 use crate::Error;
-use crate::catalog::Table;
+use crate::catalog::{Table, has_order_sql};
 use crate::search_path::SearchPath;
 
 /// The roles that are trusted. Membership is looked up, not asked for with `pg_has_role`: a superuser has every role.
@@ -140,7 +140,8 @@ const TYPES: &str = "\
            OR EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
                        WHERE m.amname = 'btree' AND o.opcdefault AND (o.opcintype = b.oid OR EXISTS (
                              SELECT FROM pg_cast k WHERE k.castsource = b.oid AND k.casttarget = o.opcintype
-                                AND k.castmethod = 'b' AND k.castcontext = 'i')))
+                                AND k.castmethod = 'b' AND k.castcontext = 'i'))),
+           {has_order}
       FROM unnest(ARRAY['pg_catalog'] || $1::text[]) WITH ORDINALITY AS path (name, place)
       JOIN pg_namespace n ON n.nspname = path.name
       JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = $2::text
@@ -155,8 +156,14 @@ const TYPES: &str = "\
 /// Where a type of the database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TypePlace {
-    /// In this schema; whether an index can order its values.
-    Found { schema: String, has_order: bool },
+    /// In this schema.
+    Found {
+        schema: String,
+        /// Whether an index can order its values.
+        is_indexable: bool,
+        /// Whether its values can be compared by `>=`.
+        has_order: bool,
+    },
     /// Nowhere.
     Missing,
     /// Where anybody may have put it.
@@ -176,6 +183,7 @@ pub(crate) async fn find_type(
         Some(_) => TYPES.replace("ARRAY['pg_catalog'] || $1::text[]", "$1::text[]"),
         None => TYPES.to_owned(),
     };
+    let sql = sql.replace("{has_order}", &has_order_sql("t.oid", "$3::bool::int"));
     let found = client
         .query_opt(
             &format!("{TRUSTED} {sql}"),
@@ -190,7 +198,10 @@ pub(crate) async fn find_type(
     Ok(if own.is_none() && !is_trusted && all_may_create {
         TypePlace::Prepared { schema, owner }
     } else {
-        let has_order = row.get(4);
-        TypePlace::Found { schema, has_order }
+        TypePlace::Found {
+            schema,
+            is_indexable: row.get(4),
+            has_order: row.get(5),
+        }
     })
 }

@@ -37,8 +37,15 @@ pub(super) async fn resolve(
         let name = &column.name;
         let found = trust::find_type(&session.client, &session.path, wanted).await?;
         match found {
-            TypePlace::Found { schema, has_order } => {
-                if is_keyed && stream.key.contains(name) && !has_order {
+            TypePlace::Found {
+                schema,
+                is_indexable,
+                has_order,
+            } => {
+                if is_keyed && stream.newer_by.as_ref() == Some(name) && !has_order {
+                    problems.push(no_order(name, &wanted.to_string()));
+                }
+                if is_keyed && stream.key.contains(name) && !is_indexable {
                     problems.push(format!(
                         "key column `{name}` is of type {wanted}, which has no order that a primary key needs; make it \
                          text, or choose another key"
@@ -65,4 +72,12 @@ pub(super) async fn resolve(
         }
     }
     Ok(problems)
+}
+
+/// What is wrong with a column that `newer_by` names.
+pub(super) fn no_order(name: &str, type_text: &str) -> String {
+    format!(
+        "column `{name}`, which `newer_by` names, has type {type_text}, whose values PostgreSQL cannot compare by >=, so \
+         that none is the newer one; name another column in `newer_by`, or leave it out: then the later record wins"
+    )
 }

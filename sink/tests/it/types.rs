@@ -191,6 +191,71 @@ fn types_that_are_not_there_or_not_the_tables_are_named() {
     db.execute("DROP DOMAIN public.ltree; DROP ROLE type_maker");
 }
 
+/// A version that cannot be compared decides nothing: refused before a row is written, with a table and without.
+#[test]
+fn a_version_without_an_order_is_refused() {
+    let (mut db, log) = (Db::new(), Log::new());
+    // PostgreSQL itself says which values it compares.
+    db.execute(
+        "CREATE TYPE place AS (name text, at point); CREATE DOMAIN spot AS point;
+         CREATE FUNCTION compares() RETURNS text LANGUAGE plpgsql AS $$
+         BEGIN
+             EXECUTE 'SELECT version OPERATOR(pg_catalog.>=) version FROM items';
+             RETURN 'yes';
+         EXCEPTION WHEN undefined_function THEN
+             RETURN 'no';
+         END $$",
+    );
+    for (version, value) in [
+        ("pg:point", "(1,2)"),
+        ("pg:spot", "(1,2)"),
+        ("pg:json", "1"),
+        ("pg:xml", "<a/>"),
+        ("pg:point[]", "{\"(1,2)\"}"),
+        ("pg:box[]", "{(1,2),(3,4)}"),
+        ("pg:place", "(x,\"(1,2)\")"),
+        ("pg:box", "(1,2),(3,4)"),
+        ("pg:varchar(9)", "x"),
+        ("pg:inet", "10.0.0.1"),
+        ("pg:regclass", "pg_class"),
+        ("pg:interval[]", "{1 day}"),
+        ("pg:int4range", "[1,2)"),
+        ("text", "x"),
+        ("json", "1"),
+    ] {
+        let mut items = typed("items", &[("id", "int8"), ("version", version)]);
+        items.newer_by = Some("version".to_owned());
+        let problems = |db: &Db| {
+            let report = bekk_sink::check(&db.options, std::slice::from_ref(&items)).unwrap();
+            report.tables[0].problems.clone()
+        };
+        let without = problems(&db);
+        let named = items.columns[1].column_type.sql();
+        db.execute(&format!(
+            "CREATE TABLE items (id bigint PRIMARY KEY, version {named});
+             INSERT INTO items VALUES (1, '{value}')"
+        ));
+        let compares = db.one("SELECT compares()");
+        for found in [without, problems(&db)] {
+            match compares.as_str() {
+                "yes" => assert_eq!(found, [""; 0], "{version}"),
+                _ => {
+                    assert_eq!(found.len(), 1, "{version}: {found:?}");
+                    assert!(found[0].starts_with("column `version`, which `newer_by` names"));
+                }
+            }
+        }
+        db.execute("DROP TABLE items");
+    }
+    let mut items = typed("items", &[("id", "int8"), ("version", "pg:point")]);
+    items.newer_by = Some("version".to_owned());
+    log.open_stream(&items);
+    let error = drain(&db, &log, &items).unwrap_err();
+    assert!(matches!(error, Error::TableMismatch { .. }), "{error}");
+    assert!(error.to_string().contains("`version`"), "{error}");
+    assert_eq!(db.one("SELECT to_regclass('items') IS NULL"), "t");
+}
+
 /// What an input function would drop, round or read as another moment each time is a dead letter.
 #[test]
 fn texts_that_would_lose_a_part_or_change_are_dead_letters() {
