@@ -78,7 +78,11 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     dialect.quote = typed.quote.unwrap_or(dialect.quote);
     dialect.escape = typed.escape;
     let separated = separator.map(Separator::from);
-    let width = guess.delimiter(path, typed.delimiter.or(separated))?;
+    let known = typed.delimiter.or(separated);
+    let width = match guess.single_quoted(path, &lines, known, typed)? {
+        Some(width) => width,
+        None => guess.delimiter(path, known)?,
+    };
     guess.quoting(path, typed)?;
     guess.preamble(&lines, width, separator.is_some(), typed);
     Ok(guess)
@@ -133,7 +137,41 @@ impl Guess {
             });
         self.dialect.comment = typed
             .comment
-            .or((leading > 0 && !is_header).then_some(b'#'));
+            .or((leading > 0 && !is_header).then_some(b'#'))
+            .or(begins_with_semicolons(lines).then_some(b';'));
+    }
+
+    /// Takes single quotes for quotes where there are no others, all are in order, and most records have some; how many
+    /// fields most records have with them.
+    fn single_quoted(
+        &mut self,
+        path: &Path,
+        lines: &[&[u8]],
+        known: Option<Separator>,
+        typed: &Typed,
+    ) -> Result<Option<usize>> {
+        let has = |byte: u8| lines.iter().any(|line| line.contains(&byte));
+        if typed.quote.is_some() || has(b'"') || !has(b'\'') {
+            return Ok(None);
+        }
+        let mut single = Guess {
+            dialect: CsvDialect {
+                quote: Some(b'\''),
+                ..self.dialect.clone()
+            },
+            remarks: Vec::new(),
+        };
+        let width = single.delimiter(path, known)?;
+        let found = tried(path, &single.dialect)?;
+        // An apostrophe inside a field is a wrong quote.
+        if found.bad > 0 || found.quoted * 2 <= found.widths.len() {
+            return Ok(None);
+        }
+        self.dialect = single.dialect;
+        self.remarks.append(&mut single.remarks);
+        self.remarks
+            .push("fields are in single quotes, which are not part of their values".to_owned());
+        Ok(Some(width))
     }
 
     /// Finds the delimiter that most records agree about; how many fields they have with it.
@@ -194,6 +232,7 @@ impl Guess {
                 widths,
                 bad,
                 likely,
+                ..
             } = tried(path, &dialect)?;
             let width = most_common(&widths);
             let first = widths.first().copied().unwrap_or(0);
@@ -424,6 +463,8 @@ struct Tried {
     widths: Vec<usize>,
     /// How many have wrong quotes.
     bad: usize,
+    /// How many have fields in quotes.
+    quoted: usize,
     /// How many fields of each are numbers or quoted.
     likely: Vec<usize>,
 }
@@ -432,20 +473,32 @@ fn tried(path: &Path, dialect: &CsvDialect) -> Result<Tried> {
     let mut tried = Tried {
         widths: Vec::new(),
         bad: 0,
+        quoted: 0,
         likely: Vec::new(),
     };
     sample(path, dialect, |record| {
         tried.widths.push(record.width());
         let is_number =
             |text: &[u8]| std::str::from_utf8(text).is_ok_and(|text| text.parse::<f64>().is_ok());
-        let fields = (0..record.width()).filter_map(|at| record.field(at));
-        let likely = fields.filter(|(text, quoted)| *quoted || is_number(text));
+        let fields = || (0..record.width()).filter_map(|at| record.field(at));
+        tried.quoted += usize::from(fields().any(|(_, quoted)| quoted));
+        let likely = fields().filter(|(text, quoted)| *quoted || is_number(text));
         tried.likely.push(likely.count());
         tried.bad += usize::from(record.is_bad());
         tried.widths.len() < TRIED
     })
     .context("read the file")?;
     Ok(tried)
+}
+
+/// Whether a text begins with lines of comment behind semicolons, and has no others: where they separate fields, one at
+/// a line's beginning may be an empty field's.
+fn begins_with_semicolons(lines: &[&[u8]]) -> bool {
+    let is_comment = |line: &&[u8]| line.starts_with(b";");
+    let others = || lines.iter().filter(|line| !is_comment(line));
+    lines.first().is_some_and(is_comment)
+        && others().any(|line| !line.is_empty())
+        && !others().any(|line| line.contains(&b';'))
 }
 
 fn most_common(widths: &[usize]) -> usize {

@@ -7,6 +7,7 @@ mod key;
 mod kinds;
 mod marks;
 mod render;
+mod row_width;
 
 use std::path::Path;
 
@@ -131,6 +132,7 @@ fn infer(path: &Path, name: &str, typed: &Typed) -> Result<Inferred> {
         columns.pop();
         guess.dialect.trailing_delimiter = true;
     }
+    guess.remarks.extend(row_width::warning(&columns));
     Ok(Inferred {
         dialect: guess.dialect,
         columns,

@@ -336,6 +336,45 @@ fn more_columns_than_a_table_has_are_an_error() {
     assert!(error.to_string().contains("20001 fields"), "{error}");
 }
 
+/// A row of PostgreSQL has 8 kB, whatever the number of its columns.
+#[test]
+fn columns_that_no_row_holds_are_warned_of() {
+    let wide = |columns: usize| {
+        let names: Vec<String> = (0..columns).map(|at| format!("c{at}")).collect();
+        let values = vec!["12345678901"; columns].join(",");
+        stream_of(&format!("{}\n{values}\n{values}\n", names.join(","))).1
+    };
+    assert!(!wide(1017).contains("of a fixed width"));
+    assert!(wide(1018).contains("take 8144 bytes, and a row of PostgreSQL has 8136"));
+}
+
+#[test]
+fn comments_behind_semicolons_are_found() {
+    let comment = |csv: &str| stream_of(csv).0.csv.comment;
+    let text = "; made by a device\n;\nid,n\n1,2\n; paused\n2,3\n";
+    assert_eq!(comment(text), Some(b';'));
+    // Here they separate fields, of which the first may be empty.
+    assert_eq!(comment(";a;b\n1;2;3\n2;3;4\n"), None);
+    assert_eq!(comment("id,n\n1,2\n; paused\n2,3\n"), None);
+}
+
+#[test]
+fn single_quotes_are_quotes_where_all_are_in_order() {
+    let (stream, text) = stream_of("id,city\n1,'Oslo, Norway'\n2,'It''s'\n3,'Bergen'\n");
+    assert_eq!(stream.csv.quote, Some(b'\''), "{text}");
+    assert_eq!(stream.csv.delimiter, b',', "{text}");
+    assert!(text.contains("single quotes"), "{text}");
+    for csv in [
+        "id,city\n1,'s-Hertogenbosch\n2,Oslo\n",
+        "id,name\n1,O'Brien\n2,Lee\n",
+        "id,name\n1,\"a\"\n2,'b'\n3,'c'\n",
+        "id,name\n1,a\n2,b\n3,c\n4,'d'\n",
+    ] {
+        let (stream, text) = stream_of(csv);
+        assert_eq!(stream.csv.quote, Some(b'"'), "{text}");
+    }
+}
+
 #[test]
 fn files_of_other_forms_are_named() {
     let dir = tempfile::tempdir().unwrap();
