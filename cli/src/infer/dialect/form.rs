@@ -1,0 +1,50 @@
+//! What a file is that is no CSV.
+
+/// What a file is that begins like one of another form.
+pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
+    let forms: [(&[u8], &str); 7] = [
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "an old Excel workbook (.xls)",
+        ),
+        (b"PAR1", "a Parquet file"),
+        (b"%PDF-", "a PDF"),
+        (b"SQLite format 3\0", "a SQLite database"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\x93NUMPY", "a numpy file"),
+        (
+            b"\x00\x05\x16\x07",
+            "macOS metadata of a file (AppleDouble)",
+        ),
+    ];
+    let found = forms.iter().find(|(magic, _)| bytes.starts_with(magic));
+    found.map(|(_, what)| *what).or_else(|| text_form(bytes))
+}
+
+/// What a text is that is no CSV: markup, JSON, or a table as programs draw it for a screen.
+fn text_form(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = text.trim_ascii_start();
+    let begin = String::from_utf8_lossy(&text[..text.len().min(64)]).to_ascii_lowercase();
+    let squeezed: String = begin.split_whitespace().collect();
+    let begins = |with: &[&str]| with.iter().any(|with| squeezed.starts_with(with));
+    if begins(&["<!doctypehtml", "<html"]) {
+        return Some("a web page (HTML)");
+    }
+    if begins(&["<?xml"]) {
+        return Some("XML");
+    }
+    if begins(&["{\"", "[{\"", "[[", "[]", "{}"]) {
+        return Some("JSON");
+    }
+    let is_rule = |line: &[u8]| {
+        let line = line.trim_ascii();
+        line.iter().all(|byte| b"-+|: ".contains(byte))
+            && line.windows(2).any(|pair| pair == b"--")
+            && line.iter().any(|byte| b"+|".contains(byte))
+    };
+    let mut lines = text.split(|byte| *byte == b'\n').take(2);
+    lines
+        .any(is_rule)
+        .then_some("a table as psql, mysql or Markdown draw it for a screen")
+}

@@ -1,0 +1,97 @@
+//! How a file seems to be written.
+
+mod delimiter;
+mod encoding;
+mod form;
+mod preamble;
+mod quoting;
+mod tried;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use bekk_ingest::head;
+use bekk_stream::{CsvDialect, Encoding, LineEnd, Separator};
+
+use encoding::text_of;
+use form::other_form;
+use preamble::separator_of;
+use tried::RECORDS_MAX;
+
+/// How much of the file the dialect is guessed from, in bytes.
+pub(super) const HEAD_LEN: usize = 1 << 20;
+/// What ASCII has for the end of a record.
+const RECORD_SEPARATOR: u8 = 0x1e;
+
+/// What was typed: it is not guessed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Typed {
+    pub(crate) delimiter: Option<Separator>,
+    pub(crate) record_end: Option<Separator>,
+    pub(crate) quote: Option<Option<u8>>,
+    pub(crate) escape: Option<u8>,
+    pub(crate) comment: Option<u8>,
+    pub(crate) encoding: Option<Encoding>,
+    pub(crate) skip_lines: Option<u32>,
+    pub(crate) header: Option<bool>,
+}
+
+/// A dialect, and what is unsure about it.
+pub(super) struct Guess {
+    pub(super) dialect: CsvDialect,
+    pub(super) remarks: Vec<String>,
+}
+
+/// Guesses how a file is written, from its first part.
+pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
+    let head = head(path, HEAD_LEN).with_context(|| format!("read `{}`", path.display()))?;
+    if head.bytes.is_empty() {
+        bail!(
+            "`{}` is empty; give a file with a header and some records",
+            path.display()
+        );
+    }
+    if let Some(what) = other_form(&head.bytes) {
+        bail!(
+            "`{}` is {what}, not CSV; save it as CSV, and give that",
+            path.display()
+        );
+    }
+    let mut guess = Guess {
+        dialect: CsvDialect::default(),
+        remarks: Vec::new(),
+    };
+    guess.encoding(&head, typed);
+    let text = text_of(&head.bytes, guess.dialect.encoding);
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    if typed.record_end.is_some() {
+        guess.dialect.record_end = typed.record_end;
+    } else if text
+        .iter()
+        .find(|byte| matches!(**byte, b'\n' | RECORD_SEPARATOR))
+        == Some(&RECORD_SEPARATOR)
+    {
+        guess.dialect.record_end = Some(Separator::from(RECORD_SEPARATOR));
+    } else if !text.contains(&b'\n') && text.trim_ascii_end().contains(&b'\r') {
+        guess.dialect.line_end = LineEnd::Cr;
+    }
+    let lines: Vec<&[u8]> = text
+        .split(|byte| *byte == guess.dialect.end().last())
+        .take(RECORDS_MAX)
+        .map(<[u8]>::trim_ascii_end)
+        .collect();
+    let separator = lines.first().and_then(|line| separator_of(line));
+    guess.comment(&lines, typed);
+    let dialect = &mut guess.dialect;
+    dialect.quote = typed.quote.unwrap_or(dialect.quote);
+    dialect.escape = typed.escape;
+    let separated = separator.map(Separator::from);
+    let known = typed.delimiter.or(separated);
+    let width = match guess.single_quoted(path, &lines, known, typed)? {
+        Some(width) => width,
+        None => guess.delimiter(path, known)?,
+    };
+    guess.quoting(path, typed)?;
+    guess.preamble(&lines, width, separator.is_some(), typed);
+    Ok(guess)
+}

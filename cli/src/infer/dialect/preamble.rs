@@ -1,0 +1,174 @@
+//! What stands before a file's records: comments, lines to skip, the header.
+
+use bekk_stream::HeaderRow;
+
+use super::{Guess, Typed};
+
+/// How many lines may stand before the header.
+const SKIPPED_MAX: usize = 50;
+
+impl Guess {
+    /// Takes the mark that lines of comment before the header begin with.
+    pub(super) fn comment(&mut self, lines: &[&[u8]], typed: &Typed) {
+        let is_comment = |line: &&&[u8]| line.starts_with(b"#");
+        let leading = lines.iter().take_while(is_comment).count();
+        let all = lines.iter().filter(is_comment).count();
+        // A single one may be the header of a file whose first column is called `#`.
+        let is_header = leading == 1
+            && all == 1
+            && lines.get(1).is_some_and(|next| {
+                let count =
+                    |line: &[u8]| line.iter().filter(|byte| b",;\t|".contains(byte)).count();
+                count(lines[0]) == count(next) && count(next) > 0
+            });
+        self.dialect.comment = typed
+            .comment
+            .or((leading > 0 && !is_header).then_some(b'#'))
+            .or(begins_with_semicolons(lines).then_some(b';'));
+    }
+
+    /// Finds the header: the first line that is as wide as the others.
+    pub(super) fn preamble(
+        &mut self,
+        lines: &[&[u8]],
+        width: usize,
+        has_separator: bool,
+        typed: &Typed,
+    ) {
+        if let Some(skipped) = typed.skip_lines {
+            self.dialect.skip_lines = skipped;
+            return;
+        }
+        let is_passed =
+            |line: &[u8]| line.is_empty() || line.first().copied() == self.dialect.comment;
+        let width_of = |line: &[u8]| self.width_of(line);
+        let first = lines.iter().position(|line| {
+            !is_passed(line) && (width_of(line) == width || self.names_more(line, width))
+        });
+        let begin = usize::from(has_separator);
+        let before = |end: usize| {
+            lines[begin.min(end)..end]
+                .iter()
+                .any(|line| !is_passed(line))
+        };
+        match first {
+            // A header with fewer names, and records of its own: the other one comes later.
+            Some(first) if self.continues(&lines[begin.min(first)..first], lines[first]) => {}
+            Some(first) if first <= SKIPPED_MAX && before(first) && width > 1 => {
+                let is_narrow = lines[begin..first]
+                    .iter()
+                    .rposition(|line| !is_passed(line));
+                let narrow = is_narrow.map(|at| lines[begin + at]);
+                // A header without the field that a delimiter at the end of each record makes.
+                if narrow.is_some_and(|line| width_of(line) + 1 == width)
+                    && lines[first].ends_with(self.dialect.delimiter.as_bytes())
+                {
+                    self.dialect.trailing_delimiter = true;
+                    return;
+                }
+                let above = is_narrow.filter(|at| begin + at + 1 == first);
+                self.dialect.skip_lines = u32::try_from(first).unwrap_or(0);
+                if let Some(names) =
+                    above.and_then(|at| self.names_beside(lines[begin + at], width))
+                    && typed.header.is_none()
+                {
+                    self.dialect.header = HeaderRow::Named(names);
+                    self.remarks.push(
+                        "the header has a name less than the records have fields: the first field, which R and pandas \
+                         write without a name, is called `row`"
+                            .to_owned(),
+                    );
+                    return;
+                }
+                self.remarks.push(format!(
+                    "line {} is taken as the header: the first one with {width} fields",
+                    first + 1
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the lines before a header are a header that it extends, and records of that.
+    fn continues(&self, before: &[&[u8]], header: &[u8]) -> bool {
+        let [first, records @ ..] = before else {
+            return false;
+        };
+        let width = self.width_of(first);
+        let is_extended = header
+            .strip_prefix(*first)
+            .is_some_and(|rest| rest.starts_with(self.dialect.delimiter.as_bytes()));
+        width > 1
+            && is_extended
+            && !records.is_empty()
+            && records.iter().all(|line| self.width_of(line) == width)
+    }
+
+    /// Whether a line is a header with more fields than most records have: it has only names.
+    fn names_more(&self, line: &[u8], width: usize) -> bool {
+        let (text, delimiter) = (String::from_utf8_lossy(line), self.dialect.delimiter.text());
+        let mut names = text.split(delimiter.as_str()).map(str::trim);
+        self.width_of(line) > width
+            && names.all(|name| !name.is_empty() && name.parse::<f64>().is_err())
+    }
+
+    /// The names of a header that names all fields but the first.
+    fn names_beside(&self, line: &[u8], width: usize) -> Option<Vec<String>> {
+        if self.width_of(line) + 1 != width {
+            return None;
+        }
+        let text = std::str::from_utf8(line).ok()?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let names: Vec<String> = text
+            .split(self.dialect.delimiter.text().as_str())
+            .map(|name| name.trim_matches('"').to_owned())
+            .collect();
+        let is_name = |name: &String| {
+            !name.is_empty() && !name.contains('"') && name.parse::<f64>().is_err() && name != "row"
+        };
+        let mut different = names.clone();
+        different.sort_unstable();
+        different.dedup();
+        let are_names = names.iter().all(is_name) && different.len() == names.len();
+        (are_names && names.len() + 1 == width).then(|| [vec!["row".to_owned()], names].concat())
+    }
+
+    fn width_of(&self, line: &[u8]) -> usize {
+        let delimiter = self.dialect.delimiter.as_bytes();
+        let (mut quoted, mut width, mut at) = (false, 1, 0);
+        while at < line.len() {
+            if Some(line[at]) == self.dialect.escape {
+                at += 2;
+                continue;
+            }
+            quoted ^= Some(line[at]) == self.dialect.quote;
+            let is_delimiter = !quoted && line[at..].starts_with(delimiter);
+            width += usize::from(is_delimiter);
+            at += if is_delimiter { delimiter.len() } else { 1 };
+        }
+        width
+    }
+}
+
+/// Whether a text begins with lines of comment behind semicolons, and has no others: where they separate fields, one at
+/// a line's beginning may be an empty field's.
+fn begins_with_semicolons(lines: &[&[u8]]) -> bool {
+    let is_comment = |line: &&[u8]| line.starts_with(b";");
+    let others = || lines.iter().filter(|line| !is_comment(line));
+    lines.first().is_some_and(is_comment)
+        && others().any(|line| !line.is_empty())
+        && !others().any(|line| line.contains(&b';'))
+}
+
+/// The delimiter that a line for spreadsheets names: `sep=;`.
+pub(super) fn separator_of(line: &[u8]) -> Option<u8> {
+    let line = line
+        .strip_prefix(b"\"")
+        .and_then(|line| line.strip_suffix(b"\""))
+        .unwrap_or(line);
+    match line.strip_prefix(b"sep=")? {
+        [separator] => Some(*separator),
+        [] => Some(b'\t'),
+        _ => None,
+    }
+}
