@@ -232,7 +232,15 @@ fn records_written_under_another_key_are_refused() {
     let mut items = two_columns();
     items.partitions = 4;
     log.open_stream(&items);
-    let rows: Vec<_> = (0..40)
+    // None of them is where the new key would put it: a partition of which that is true is applied.
+    let place = |value: &Value<'_>| {
+        let mut key = Vec::new();
+        bekk_stream::key_text(&mut key, std::slice::from_ref(value), &[0]);
+        bekk_stream::partition_for(&key, 4)
+    };
+    let rows: Vec<_> = (0..60)
+        .filter(|id| place(&Value::Int(*id)) != place(&text("same")))
+        .take(40)
         .map(|id| vec![Value::Int(id), text("same")])
         .collect();
     append_keyed(&log, &items, 0, &rows);
