@@ -98,7 +98,7 @@ impl Later {
         }
     }
 
-    /// Lets go of hashes that are held twice, and of all if most are different.
+    /// Drops hashes that are held twice, and all of them if most are different.
     fn make_room(&mut self) {
         self.partitions.iter_mut().for_each(Partition::dedup);
         self.hashes = self.partitions.iter().map(Partition::hashes).sum();
