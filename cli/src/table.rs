@@ -2,11 +2,11 @@
 
 use bekk_stream::shown;
 
-/// A column: what stands above it, and on which side its cells begin.
+/// A column: its title, and how its cells are aligned.
 pub(crate) enum Column {
-    /// Of words.
+    /// Aligned left, as words are.
     Text(&'static str),
-    /// Of numbers.
+    /// Aligned right, as numbers are.
     Number(&'static str),
 }
 

@@ -67,3 +67,4 @@ pub use run::run;
 pub use source::Packing;
 pub use stats::{Stats, Summary};
 pub use text::notice::{Notice, NoticeKind};
+pub use text::preamble::separator_of;

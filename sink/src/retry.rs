@@ -40,7 +40,7 @@ pub struct LetterText<'a> {
 
 /// A dead letter that is a row now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mended {
+pub struct Corrected {
     /// The partition that its key belongs to.
     pub partition: u32,
     /// Its key, if rows of the stream have one.
@@ -71,7 +71,7 @@ pub fn retry_letters(
     log: &Client,
     stream: &Stream,
     letters: &[Letter],
-    parse: &mut dyn FnMut(LetterText<'_>) -> Result<Mended, String>,
+    parse: &mut dyn FnMut(LetterText<'_>) -> Result<Corrected, String>,
     on_each: &mut dyn FnMut(&Letter, &Retried),
 ) -> Result<(), Error> {
     let Some(first) = letters.first() else {

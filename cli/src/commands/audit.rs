@@ -41,7 +41,7 @@ struct PartitionLine {
     dead_letters: u64,
     waiting: u64,
     unaccounted: i64,
-    /// Of rows, superseded and dead letters: those counted before the last reset or replay.
+    /// The sum of rows, superseded records and dead letters counted before the last reset or replay.
     counted_before_reset: u64,
     /// Why no record is applied until someone has decided.
     refused: Option<String>,

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use bekk_ingest::{InFile, Reparser, TextForm};
 use bekk_log::{Client, Offset};
-use bekk_sink::{ConnectOptions, Letter, LetterFilter, LetterText, Mended, Retried};
+use bekk_sink::{ConnectOptions, Corrected, Letter, LetterFilter, LetterText, Retried};
 use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Stream};
 use serde::Serialize;
 
@@ -196,7 +196,7 @@ struct Texts<'a> {
 }
 
 impl Texts<'_> {
-    fn parse(&mut self, text: &LetterText<'_>) -> Result<Mended, String> {
+    fn parse(&mut self, text: &LetterText<'_>) -> Result<Corrected, String> {
         let letter = text.letter;
         let form = match (self.header, letter.file.as_deref()) {
             _ if text.is_plain => TextForm::Plain,
@@ -218,7 +218,7 @@ impl Texts<'_> {
             .get_or_insert_with(|| Reparser::new(self.stream, text.partitions));
         let parsed = reparser.reparse(form, &letter.raw, text.origin);
         let row = parsed.map_err(|error| format!("{:#}", anyhow::Error::from(error)))??;
-        Ok(Mended {
+        Ok(Corrected {
             partition: row.partition,
             key: row.key,
             payload: row.payload,

@@ -80,7 +80,7 @@ fn cells(letter: &Letter) -> [Vec<u8>; 11] {
 }
 
 /// A cell that a spreadsheet shows and does not compute: what would begin a formula gets a `'` in front (OWASP, CSV
-/// injection). A number is none.
+/// injection). A number stays as it is.
 fn no_formula(mut cell: Vec<u8>) -> Vec<u8> {
     let is_number = std::str::from_utf8(&cell).is_ok_and(|text| text.parse::<f64>().is_ok());
     if matches!(

@@ -69,6 +69,14 @@ pub(crate) fn run(global: &Global, args: &Trace, screen: &Screen) -> Result<Outc
         }
         if !is_found {
             print_result("no record of the log, and no row of the table")?;
+            let several = streams.iter().filter(|stream| stream.key.len() > 1);
+            for stream in several.filter(|_| args.key.is_some()) {
+                let columns = stream.key.join(",");
+                print_result(&format!(
+                    "a key of stream `{}` is a CSV line of {columns}",
+                    stream.name
+                ))?;
+            }
         }
     }
     Ok(match is_found {

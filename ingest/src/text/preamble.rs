@@ -124,7 +124,8 @@ fn take_mark(dialect: &CsvDialect, block: &Block<'_>) -> Result<Option<usize>, S
 }
 
 /// The delimiter that a line for spreadsheets names: `sep=;`.
-pub(crate) fn separator_of(line: &[u8]) -> Option<u8> {
+#[must_use]
+pub fn separator_of(line: &[u8]) -> Option<u8> {
     let line = line.trim_ascii_end();
     let line = line
         .strip_prefix(b"\"")

@@ -125,7 +125,7 @@ impl Reader {
         Ok(outcome)
     }
 
-    /// Passes over zeros that go on behind a block, up to what is none. If all bytes are zeros, they wait.
+    /// Skips zeros that continue after a block, up to the first other byte. If only zeros follow, they wait.
     fn pass_zeros(
         &mut self,
         source: &mut Source,

@@ -105,7 +105,7 @@ pub(super) fn all(
                 _ => Ok(()),
             }
         })?;
-        // Of several partitions' records of one key any may be the row.
+        // If several partitions have records of one key, any of them may be the row.
         let missing = expected
             .into_values()
             .filter_map(|records| records.into_iter().next());

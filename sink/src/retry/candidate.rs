@@ -3,13 +3,13 @@
 use bekk_log::Record;
 use bekk_stream::{Body, FileId, JsonReader, Origin, Payload};
 
-use super::{LetterText, Mended, Retry};
+use super::{Corrected, LetterText, Retry};
 use crate::later::Written;
 use crate::{Error, Letter, prepare, render};
 
 /// A letter that is a row now, and when it was written where the log still knows.
 pub(crate) struct Candidate {
-    pub(crate) row: Mended,
+    pub(crate) row: Corrected,
     pub(crate) partition: u32,
     pub(crate) offset: u64,
     pub(crate) written: Option<Written>,
@@ -20,7 +20,7 @@ impl Retry<'_> {
     pub(super) fn candidate(
         &self,
         letter: &Letter,
-        parse: &mut dyn FnMut(LetterText<'_>) -> Result<Mended, String>,
+        parse: &mut dyn FnMut(LetterText<'_>) -> Result<Corrected, String>,
     ) -> Result<Result<Candidate, String>, Error> {
         let candidate = |row, written| Candidate {
             row,
@@ -77,7 +77,7 @@ impl Retry<'_> {
             if let Body::Row(row) = &payload.body {
                 let text = render::csv_line(row.clone()).unwrap_or_default();
                 if is_unchanged(&letter.raw, text.as_bytes()) {
-                    let row = Mended {
+                    let row = Corrected {
                         partition: letter.partition,
                         key: record.key.map(<[u8]>::to_vec),
                         payload: record.value.to_vec(),
@@ -112,7 +112,7 @@ fn json_row(
     json: &JsonReader,
     letter: &Letter,
     record: Option<&Record<'_>>,
-) -> Result<Mended, String> {
+) -> Result<Corrected, String> {
     let unchanged = record.filter(|record| record.value.starts_with(&letter.raw));
     let read = match unchanged {
         Some(record) => json.read((!record.is_null).then_some(record.value)),
@@ -125,7 +125,7 @@ fn json_row(
         Some(column) => format!("{} in `{column}`: {}", fault.reason, fault.detail),
         None => format!("{}: {}", fault.reason, fault.detail),
     })?;
-    Ok(Mended {
+    Ok(Corrected {
         partition: letter.partition,
         key: row.key,
         payload: row.payload,

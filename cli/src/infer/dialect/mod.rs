@@ -15,7 +15,6 @@ use bekk_stream::{CsvDialect, Encoding, LineEnd, Separator};
 
 use encoding::text_of;
 use form::other_form;
-use preamble::separator_of;
 use tried::RECORDS_MAX;
 
 /// How much of the file the dialect is guessed from, in bytes.
@@ -80,7 +79,9 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
         .take(RECORDS_MAX)
         .map(<[u8]>::trim_ascii_end)
         .collect();
-    let separator = lines.first().and_then(|line| separator_of(line));
+    let separator = lines
+        .first()
+        .and_then(|line| bekk_ingest::separator_of(line));
     guess.comment(&lines, typed);
     let dialect = &mut guess.dialect;
     dialect.quote = typed.quote.unwrap_or(dialect.quote);

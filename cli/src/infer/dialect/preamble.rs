@@ -159,16 +159,3 @@ fn begins_with_semicolons(lines: &[&[u8]]) -> bool {
         && others().any(|line| !line.is_empty())
         && !others().any(|line| line.contains(&b';'))
 }
-
-/// The delimiter that a line for spreadsheets names: `sep=;`.
-pub(super) fn separator_of(line: &[u8]) -> Option<u8> {
-    let line = line
-        .strip_prefix(b"\"")
-        .and_then(|line| line.strip_suffix(b"\""))
-        .unwrap_or(line);
-    match line.strip_prefix(b"sep=")? {
-        [separator] => Some(*separator),
-        [] => Some(b'\t'),
-        _ => None,
-    }
-}

@@ -328,7 +328,7 @@ fn headers_in_concatenated_files() {
     check("id,name\nid,x\n", &[("id,x\n", Some(Reason::BadValue))]);
 }
 
-/// A byte order mark inside a file belongs to the field behind it, and is reported; before a header it is none of it.
+/// A byte order mark inside a file belongs to the field after it, and is reported; before a header it is ignored.
 #[test]
 fn marks_in_concatenated_files() {
     let dialect = CsvDialect {
