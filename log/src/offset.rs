@@ -50,6 +50,9 @@ impl fmt::Display for Offset {
     }
 }
 
+/// Precedes the log's id in the cluster id of Bekk's own server, and so tells it from a Kafka cluster.
+const CLUSTER_ID_PREFIX: &str = "bekk.";
+
 /// The random id of a log, made with it: whatever remembers an offset remembers whose it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogId(Uuid);
@@ -66,8 +69,22 @@ impl LogId {
         Self(Uuid::new_v4())
     }
 
+    /// The cluster id by which Bekk's own server shows this log.
+    pub(crate) fn cluster_id(self) -> String {
+        format!("{CLUSTER_ID_PREFIX}{self}")
+    }
+
+    /// Returns the id of the log that a server with this cluster id serves, and whether the server is Bekk's own.
+    pub(crate) fn of_server(cluster_id: &str) -> (Self, bool) {
+        let own = cluster_id.strip_prefix(CLUSTER_ID_PREFIX);
+        match own.and_then(|id| id.parse().ok()) {
+            Some(id) => (id, true),
+            None => (Self::of_cluster(cluster_id), false),
+        }
+    }
+
     /// The id of a Kafka cluster: the same for the same cluster.
-    pub(crate) fn of_cluster(cluster_id: &str) -> Self {
+    fn of_cluster(cluster_id: &str) -> Self {
         Self(Uuid::from_u128(xxhash_rust::xxh3::xxh3_128(
             cluster_id.as_bytes(),
         )))

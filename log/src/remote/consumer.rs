@@ -1,35 +1,37 @@
 //! Reads: one librdkafka consumer that fetches ahead, with a queue for each partition that is read.
 
+mod ends;
+mod topic_view;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::Offset as KafkaOffset;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use self::topic_view::{KnownEnds, TopicView};
 use super::context::Context;
-use super::place::{from_kafka, list, number, to_kafka};
+use super::link::{Link, Patience};
+use super::place::{list, number, to_kafka};
 use super::reader::{Reader, Step};
 use super::request::Request;
+use super::topics;
 use super::verdict::Verdict;
-use super::{Link, Patience, topics};
-use crate::{Error, Offset, PartitionEnds, Records};
+use crate::{Error, Offset, Records};
 
-/// How often the ends of partitions that nobody here reads are asked for while somebody waits.
+/// Interval of queries for the ends of partitions that nobody here reads, while a caller waits.
 const ASK_EVERY: Duration = Duration::from_millis(50);
-/// How often they are asked for while all is read: an end that moved backwards, or another number of partitions, is not
-/// heard of in any other way.
+/// The same interval when all is read. Nothing else reports an end that moved backwards, or another number of
+/// partitions.
 const ASK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
-/// How long log start offsets are believed: they matter to who asks what there is, not to who reads on.
-const STARTS_FOR: Duration = Duration::from_secs(1);
-/// How many of the consumer's events are heard at once.
+/// Most events of the consumer that are taken at once.
 const EVENTS_MAX: usize = 64;
-/// How long a fetch that is due may take before the consumer is made to ask anew.
+/// How long a fetch that is due may take before the consumer seeks to the same place again.
 const SEEK_AFTER: Duration = Duration::from_millis(200);
-/// The same on a cluster, where transactions leave marks that are no records; longer than a fetch waits there.
+/// The same on a cluster, where transactions leave markers that are not records; longer than a fetch waits there.
 const SEEK_AFTER_ON_CLUSTER: Duration = Duration::from_millis(80);
 /// How long a client may take to hear of a topic that another one knows.
 const NEW_TOPIC_WAIT: Duration = Duration::from_secs(10);
@@ -38,31 +40,14 @@ const NEW_TOPIC_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Consumer {
     link: Arc<Link>,
     inner: Arc<BaseConsumer<Context>>,
-    /// Asks a cluster for high watermarks, which a client that reads what is committed cannot; Bekk's server has no
+    /// Asks a cluster for high watermarks; a client that reads only committed records cannot. Bekk's server has no
     /// transactions.
     watermarks: Option<BaseConsumer<Context>>,
     topics: Mutex<HashMap<String, Arc<TopicView>>>,
     news: Arc<News>,
 }
 
-/// What is known of a topic.
-struct TopicView {
-    partitions: u32,
-    /// The partitions' leaders, as they were before the ends were asked for.
-    leaders: Mutex<Vec<i32>>,
-    ends: Mutex<KnownEnds>,
-    readers: Vec<Mutex<Option<Reader>>>,
-}
-
-#[derive(Default)]
-struct KnownEnds {
-    starts: Vec<Offset>,
-    starts_at: Option<Instant>,
-    ends: Vec<Offset>,
-    asked_at: Option<Instant>,
-}
-
-/// Says that a queue has become non-empty.
+/// Wakes callers when a queue becomes non-empty.
 #[derive(Default)]
 pub(super) struct News {
     count: Mutex<u64>,
@@ -79,7 +64,7 @@ impl News {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for more than `seen`.
+    /// Waits until the count differs from `seen`, at most `timeout`.
     fn wait(&self, seen: u64, timeout: Duration) {
         let waited = self
             .come
@@ -99,7 +84,7 @@ impl Consumer {
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
             .set("check.crcs", "true")
-            // A fetch that waits at the end of one partition keeps back those of all others.
+            // A fetch that waits at the end of one partition delays those of all others.
             .set("fetch.wait.max.ms", "50")
             .set("fetch.error.backoff.ms", "50")
             .set("fetch.queue.backoff.ms", "10")
@@ -127,13 +112,12 @@ impl Consumer {
         })
     }
 
-    /// Gives the client for high watermarks away, before the consumer is given up.
+    /// Takes the client for high watermarks away, so that it can be dropped beside others.
     pub(super) fn take_watermarks(&mut self) -> Option<impl Send + use<>> {
         self.watermarks.take()
     }
 
-    /// Hears what the consumer has to say of its connection, all of it: an error from before a record was fetched
-    /// lies before that record.
+    /// Takes all events of the consumer's connection: an error from before a record was fetched precedes that record.
     pub(super) fn take_events(&self) {
         for _ in 0..EVENTS_MAX {
             if self.inner.poll(Duration::ZERO).is_none() {
@@ -142,19 +126,19 @@ impl Consumer {
         }
     }
 
-    /// The cluster id as the server tells it now.
+    /// Asks the server for its cluster id.
     pub(super) fn cluster_id(&self, topic: &str) -> Result<String, Error> {
         let request = Request::topic("recognise", topic, "Describe");
         self.link.attempt(request, |timeout| {
             let client = self.link.asker.client();
-            // The answer brings the id up to date.
+            // The answer updates the id that the client keeps.
             client.fetch_metadata(Some(topic), timeout)?;
             let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
             client.fetch_cluster_id(timeout).ok_or(unknown)
         })
     }
 
-    /// Makes who waits look again.
+    /// Wakes the callers that wait.
     pub(super) fn wake(&self) {
         self.news.tell();
     }
@@ -163,50 +147,7 @@ impl Consumer {
         Ok(self.view(topic)?.partitions)
     }
 
-    pub(super) fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
-        let view = self.view(topic)?;
-        self.ask_ends(topic, &view)?;
-        let known = view.lock_ends();
-        let ends = (0..view.partitions).zip(known.starts.iter().zip(&known.ends));
-        Ok(ends
-            .map(|(partition, (start, end))| PartitionEnds {
-                partition,
-                start: *start,
-                end: *end,
-            })
-            .collect())
-    }
-
-    /// Where each partition's log begins and ends, what cannot be read yet included.
-    pub(super) fn high_watermarks(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
-        let mut all = self.partition_ends(topic)?;
-        if let Some(client) = &self.watermarks {
-            let view = self.view(topic)?;
-            let watermarks = self.ask_place(client, topic, &view, KafkaOffset::End)?;
-            for (ends, watermark) in all.iter_mut().zip(watermarks) {
-                ends.end = watermark.max(ends.end);
-            }
-        }
-        Ok(all)
-    }
-
-    pub(super) fn offset_for_time(
-        &self,
-        topic: &str,
-        partition: u32,
-        timestamp_ms: i64,
-    ) -> Result<Option<Offset>, Error> {
-        drop(self.view(topic)?.reader(topic, partition)?);
-        // Less than 0 would be a place, not a time.
-        let time = KafkaOffset::Offset(timestamp_ms.max(0));
-        let request = Request::topic("find a time in", topic, "Describe");
-        let found = self.link.attempt(request, |timeout| {
-            ask(&self.link.asker, topic, [(partition, time)], timeout)
-        })?;
-        Ok(found.into_iter().next().flatten())
-    }
-
-    /// Reads on. Where nothing is there it is the end as it was last asked for, so that who asks for the end
+    /// Reads from `from`. Without records the result ends at the last known end, so a caller that asks for the end
     /// first and then reads up to it misses nothing.
     pub(super) fn read(
         &self,
@@ -218,20 +159,9 @@ impl Consumer {
         let view = self.view(topic)?;
         let mut slot = view.reader(topic, partition)?;
         let end = self.check_range(topic, &view, partition, from)?;
-        // A new reader fetches after the end was asked for: what it says of the end is true of that.
+        // A new reader fetches after the end was asked for: the end that it reports is not older.
         let mut is_fresh = slot.as_mut().is_none_or(|reader| reader.begins_before(end));
-        let mut reader = match &mut *slot {
-            Some(reader) => reader,
-            None => slot.insert(self.open_reader(topic, partition, from)?),
-        };
-        self.take_events();
-        if reader.has_failed() {
-            reader = self.reopen(&mut slot, topic, partition, from)?;
-        }
-        if reader.is_stale(self.link.doubts()) {
-            // What it keeps may be another log's.
-            reader = self.seek(&mut slot, topic, partition, from)?;
-        }
+        let mut reader = self.sound_reader(&mut slot, topic, partition, from)?;
         if let Some(records) = reader.kept(from) {
             return Ok(records);
         }
@@ -241,24 +171,21 @@ impl Consumer {
         let request = Request::topic("read", topic, "Read");
         let mut patience = Patience::new(&self.link);
         let mut sought_at = Instant::now();
-        let seek_after = match self.link.is_bekk {
-            true => SEEK_AFTER,
-            false => SEEK_AFTER_ON_CLUSTER,
+        let seek_after = self.seek_after();
+        let wait = if from < end {
+            seek_after
+        } else {
+            Duration::ZERO
         };
         loop {
-            // The events of the whole consumer; no record comes here.
+            // This takes the events of the whole consumer; no record comes here.
             let _ = self.inner.poll(Duration::ZERO);
-            let wait = if from < end {
-                seek_after
-            } else {
-                Duration::ZERO
-            };
             match reader.take(bytes_max, wait) {
                 Ok(Step::Records(records)) => {
                     self.link.config.waits.succeeded(|| request.to_string());
                     return Ok(records);
                 }
-                // Whatever lies before the end has been passed: it is no records, but a transaction's marks.
+                // All that precedes the end has been passed: no records, but a transaction's markers.
                 Ok(Step::AtEnd)
                     if is_fresh
                         && from < end
@@ -267,8 +194,8 @@ impl Consumer {
                     return Ok(reader.pass_to(end));
                 }
                 Ok(Step::AtEnd) if from < end && !self.link.is_bekk => {
-                    // It was at the end before there was more, or the partition has another leader, which may not
-                    // know yet how far the last one was: it is asked for the end, and only then for records.
+                    // The reader was at the end before there was more, or the partition has another leader, which may
+                    // not know yet how far the last one was: the consumer asks it for the end first, then for records.
                     if is_fresh {
                         self.ask_ends(topic, &view)?;
                     }
@@ -280,7 +207,7 @@ impl Consumer {
                 Ok(Step::AtEnd | Step::Nothing) => {}
                 Err(error) => {
                     self.await_place(topic, &view, (partition, from), &error, &mut patience)?;
-                    // After some errors librdkafka has given the partition up, and takes no seek.
+                    // After some errors librdkafka has given the partition up, and cannot seek in it.
                     reader = self.reopen(&mut slot, topic, partition, from)?;
                     sought_at = Instant::now();
                     continue;
@@ -294,7 +221,7 @@ impl Consumer {
                 let silent = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
                 patience.note(request, &silent)?;
                 if reader.is_at_end() {
-                    // It was at the end before there was more, and says so again only when it is asked anew.
+                    // The reader was at the end before there was more, and reports the end again only after a seek.
                     reader = self.seek(&mut slot, topic, partition, from)?;
                     sought_at = Instant::now();
                     is_fresh = true;
@@ -303,7 +230,40 @@ impl Consumer {
         }
     }
 
-    /// Begins to fetch partitions that nobody reads yet, all at once.
+    /// How long a fetch that is due may take.
+    fn seek_after(&self) -> Duration {
+        if self.link.is_bekk {
+            SEEK_AFTER
+        } else {
+            SEEK_AFTER_ON_CLUSTER
+        }
+    }
+
+    /// Returns a partition's reader, replaced or moved to `from` if what it has cannot be used.
+    fn sound_reader<'a>(
+        &self,
+        slot: &'a mut Option<Reader>,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+    ) -> Result<&'a mut Reader, Error> {
+        if slot.is_none() {
+            *slot = Some(self.open_reader(topic, partition, from)?);
+        }
+        self.take_events();
+        if slot.as_ref().is_some_and(Reader::has_failed) {
+            self.reopen(slot, topic, partition, from)?;
+        }
+        let doubts = self.link.doubts();
+        match slot {
+            // What it keeps may be from another log.
+            Some(reader) if reader.is_stale(doubts) => self.seek(slot, topic, partition, from),
+            Some(reader) => Ok(reader),
+            None => Err(Error::UnknownTopic(topic.to_owned())),
+        }
+    }
+
+    /// Begins to fetch all of the given partitions that nobody reads yet.
     pub(super) fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
         let view = self.view(topic)?;
         for &(partition, from) in places {
@@ -315,25 +275,6 @@ impl Consumer {
             }
         }
         Ok(())
-    }
-
-    /// Whether a partition's leader is the one that told its end. Another one learns only with time how far that was;
-    /// until then, what it says of the end would hide records.
-    fn has_same_leader(
-        &self,
-        topic: &str,
-        view: &TopicView,
-        partition: u32,
-    ) -> Result<bool, Error> {
-        if self.link.is_bekk {
-            return Ok(true);
-        }
-        let leader = |leaders: &[i32]| leaders.get(partition as usize).copied();
-        let now = topics::leaders(&self.link, topic)?;
-        let mut known = view.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = leader(&known) == leader(&now);
-        *known = now;
-        Ok(is_same)
     }
 
     /// Waits out an error of a fetch: the partition's leader may have changed.
@@ -354,47 +295,10 @@ impl Consumer {
             view.lock_ends().starts_at = None;
             self.ask_ends(topic, view)?;
             self.check_range(topic, view, partition, from)?;
-            // It is there: who answered did not know of it yet.
+            // The offset exists: the broker that answered did not know it yet.
             error = KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetNotAvailable);
         }
         patience.wait(Request::topic("read", topic, "Read"), &error)
-    }
-
-    /// Checks that the log has `from`, and returns the end that is known. On a cluster that end may lie before what
-    /// has been read: some brokers tell none, or 0, while a transaction is open.
-    fn check_range(
-        &self,
-        topic: &str,
-        view: &TopicView,
-        partition: u32,
-        from: Offset,
-    ) -> Result<Offset, Error> {
-        let index = partition as usize;
-        let known = |known: &KnownEnds| {
-            let start = known.starts.get(index).copied()?;
-            Some((start, known.ends.get(index).copied()?))
-        };
-        let mut range = known(&view.lock_ends());
-        if range.is_none_or(|(start, end)| from < start || from > end) {
-            view.lock_ends().starts_at = None;
-            self.ask_ends(topic, view)?;
-            range = known(&view.lock_ends());
-        }
-        let (start, mut end) = range.ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
-        if from > end && self.watermarks.is_some() {
-            let watermarks = self.high_watermarks(topic)?;
-            end = watermarks.get(index).map_or(end, |ends| ends.end.min(from));
-        }
-        if from < start || from > end {
-            return Err(Error::OffsetOutOfRange {
-                topic: topic.to_owned(),
-                partition,
-                offset: from,
-                start,
-                end,
-            });
-        }
-        Ok(end)
     }
 
     pub(super) fn wait_for_records(
@@ -412,7 +316,7 @@ impl Consumer {
                 let Some(slot) = view.readers.get(*partition as usize) else {
                     continue;
                 };
-                // Whoever reads there now sees what comes.
+                // The reader's holder sees what arrives.
                 let Ok(mut reader) = slot.try_lock() else {
                     continue;
                 };
@@ -425,9 +329,10 @@ impl Consumer {
                 }
                 is_all_read &= reader.is_at(*offset);
             }
-            let pause = match is_all_read {
-                true => ASK_AT_LEAST_EVERY,
-                false => ASK_EVERY,
+            let pause = if is_all_read {
+                ASK_AT_LEAST_EVERY
+            } else {
+                ASK_EVERY
             };
             let is_due = |known: &KnownEnds| {
                 let asked = known.asked_at;
@@ -449,7 +354,7 @@ impl Consumer {
         }
     }
 
-    /// Fetches from `from` on anew, with another reader if librdkafka has given the partition up.
+    /// Fetches from `from` again, with another reader if librdkafka has given the partition up.
     fn seek<'a>(
         &self,
         slot: &'a mut Option<Reader>,
@@ -468,7 +373,7 @@ impl Consumer {
             .ok_or_else(|| Error::UnknownTopic(topic.to_owned()))
     }
 
-    /// Gives a partition's reader up, and begins to fetch with another one.
+    /// Replaces a partition's reader, and begins to fetch with the new one.
     fn reopen<'a>(
         &self,
         slot: &'a mut Option<Reader>,
@@ -491,7 +396,7 @@ impl Consumer {
             self.link
                 .failed(Request::topic("read", topic, "Read"), &error)
         };
-        // Split off before it is assigned, so that no record comes by another way.
+        // The queue is split off before the partition is assigned, so that every record arrives in it.
         let queue = self.inner.split_partition_queue(topic, number(partition));
         let mut queue: PartitionQueue<Context> =
             queue.ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
@@ -501,61 +406,6 @@ impl Consumer {
         self.inner.incremental_assign(&assigned).map_err(failed)?;
         let doubts = self.link.doubts();
         Ok(Reader::new(topic, partition, queue, from, doubts))
-    }
-
-    /// Asks for the ends, and for the starts if what is known of them is old.
-    fn ask_ends(&self, topic: &str, view: &TopicView) -> Result<(), Error> {
-        let starts_at = view.lock_ends().starts_at;
-        if starts_at.is_none_or(|at| at.elapsed() >= STARTS_FOR) {
-            if !self.link.is_bekk {
-                let leaders = topics::leaders(&self.link, topic)?;
-                self.check_count(topic, view, leaders.len())?;
-                *view.leaders.lock().unwrap_or_else(PoisonError::into_inner) = leaders;
-            }
-            let starts = self.ask_place(&self.link.asker, topic, view, KafkaOffset::Beginning)?;
-            let mut known = view.lock_ends();
-            known.starts = starts;
-            known.starts_at = Some(Instant::now());
-        }
-        let ends = self.ask_place(&self.link.asker, topic, view, KafkaOffset::End)?;
-        let mut known = view.lock_ends();
-        if known.ends.iter().zip(&ends).any(|(known, now)| now < known) {
-            self.link.doubt();
-        }
-        known.ends = ends;
-        known.asked_at = Some(Instant::now());
-        Ok(())
-    }
-
-    /// Checks that a topic has as many partitions as it had: whoever works with it begins anew with another number.
-    fn check_count(&self, topic: &str, view: &TopicView, found: usize) -> Result<(), Error> {
-        let known = view.partitions;
-        if found == 0 || found == known as usize {
-            return Ok(());
-        }
-        self.link.doubt();
-        let request = Request::topic("read", topic, "Read");
-        let detail = format!("the topic has {found} partitions now, and had {known}");
-        Err(self.link.away(request, detail))
-    }
-
-    /// Asks where each partition begins or ends.
-    fn ask_place(
-        &self,
-        client: &BaseConsumer<Context>,
-        topic: &str,
-        view: &TopicView,
-        place: KafkaOffset,
-    ) -> Result<Vec<Offset>, Error> {
-        let request = Request::topic("find the ends of", topic, "Describe");
-        self.link.attempt(request, |timeout| {
-            let places = (0..view.partitions).map(|partition| (partition, place));
-            let found = ask(client, topic, places, timeout)?;
-            // Every partition has a beginning and an end. A broker that tells none does not know at this moment;
-            // to take that for 0 would be to forget all that was read.
-            let unknown = KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable);
-            found.into_iter().collect::<Option<_>>().ok_or(unknown)
-        })
     }
 
     fn view(&self, topic: &str) -> Result<Arc<TopicView>, Error> {
@@ -574,10 +424,10 @@ impl Consumer {
         Ok(Arc::clone(view))
     }
 
-    /// How many partitions a topic has.
+    /// Waits until the consumer knows a topic, and returns its number of partitions.
     ///
-    /// The consumer itself asks: what it does not know when a partition is assigned it finds out at its next look, up
-    /// to a second later. Its broker may be another than that of the asker, and may not have heard of a new topic.
+    /// The consumer itself asks: it would need up to a second after the assignment to learn of an unknown topic. Its
+    /// broker may differ from the asker's, and may not have heard of a new topic.
     fn await_partitions(&self, topic: &str) -> Result<u32, Error> {
         let begun = Instant::now();
         loop {
@@ -593,58 +443,5 @@ impl Consumer {
 
     fn lock_topics(&self) -> MutexGuard<'_, HashMap<String, Arc<TopicView>>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Asks for places of partitions; `None` if absent.
-fn ask(
-    client: &BaseConsumer<Context>,
-    topic: &str,
-    places: impl IntoIterator<Item = (u32, KafkaOffset)>,
-    timeout: Duration,
-) -> KafkaResult<Vec<Option<Offset>>> {
-    // What the client has to say of its connection is heard in between, lest it pile up.
-    let _ = client.poll(Duration::ZERO);
-    let found = client
-        .offsets_for_times(list(topic, places)?, timeout)
-        .and_then(|found| {
-            let offsets = found.elements().into_iter().map(|element| {
-                element.error()?;
-                Ok(from_kafka(element.offset()))
-            });
-            offsets.collect()
-        });
-    if let Err(error) = &found
-        && Verdict::of(error).is_retriable()
-    {
-        // The next attempt asks the partitions' new leaders. A leader that has died answers with a time-out, and nothing
-        // else makes a client that fetches no records look for another.
-        let _ = client.client().fetch_metadata(Some(topic), timeout);
-    }
-    found
-}
-
-impl TopicView {
-    fn lock_ends(&self) -> MutexGuard<'_, KnownEnds> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The place of a partition's reader, held.
-    fn reader(&self, topic: &str, partition: u32) -> Result<MutexGuard<'_, Option<Reader>>, Error> {
-        let slot = self.readers.get(partition as usize);
-        let slot = slot.ok_or_else(|| Error::UnknownPartition {
-            topic: topic.to_owned(),
-            partition,
-        })?;
-        Ok(slot.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether a partition's known end lies behind one of the offsets.
-    fn is_behind(&self, offsets: &[(u32, Offset)]) -> bool {
-        let known = self.lock_ends();
-        offsets.iter().any(|(partition, offset)| {
-            let end = known.ends.get(*partition as usize);
-            end.is_some_and(|end| end > offset)
-        })
     }
 }

@@ -10,11 +10,12 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::context::Context;
+use super::link::{Link, STOPPING_TIMEOUT};
 use super::place::{from_kafka, list, to_kafka};
 use super::request::Request;
 use super::topics::block_on;
 use super::verdict::Verdict;
-use super::{Link, META_TOPIC, STOPPING_TIMEOUT};
+use crate::topic::META_TOPIC;
 use crate::{Error, Offset};
 
 /// The topic under which sessions are kept; it need not exist.

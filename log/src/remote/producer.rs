@@ -17,11 +17,12 @@ use rdkafka::producer::{
 };
 
 use super::context::Heard;
+use super::link::{Link, Patience};
 use super::place::number;
 use super::request::Request;
 use super::settings;
 use super::verdict::{Verdict, code};
-use super::{Link, META_TOPIC, Patience};
+use crate::topic::META_TOPIC;
 use crate::{Error, Headers, Offset, RecordBuffer, Session};
 
 /// Progress poll interval.

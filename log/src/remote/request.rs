@@ -4,8 +4,9 @@ use std::fmt;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use super::link::Link;
+use super::settings;
 use super::verdict::{Verdict, code};
-use super::{Link, settings};
 use crate::Error;
 
 /// What is asked of the server.

@@ -6,9 +6,11 @@ use rdkafka::admin::{AlterConfig, ConfigResource, ResourceSpecifier};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 
+use super::link::{self, Admin, Link};
 use super::request::Request;
+use super::settings;
 use super::topics::{block_on, options, partition_count};
-use super::{Admin, Link, META_TOPIC, settings};
+use crate::topic::META_TOPIC;
 use crate::{Error, Retention};
 
 /// Records that a cluster deletes sooner than this cannot be relied on to reach a sink that starts again.
@@ -75,7 +77,7 @@ fn warnings(link: &Link, topic: &str, wished: Retention, config: &ConfigResource
     }
     let metadata = link
         .asker
-        .fetch_metadata(Some(topic), super::TROUBLE_TIMEOUT);
+        .fetch_metadata(Some(topic), link::TROUBLE_TIMEOUT);
     let Ok(metadata) = metadata else {
         return warnings;
     };
@@ -120,7 +122,7 @@ pub(super) fn message_bytes_max(link: &Link) -> Result<Option<u64>, Error> {
 pub(super) fn ask(link: &Link, topic: &str) -> Result<Option<ConfigResource>, Error> {
     let admin = link.admin()?;
     let begun = Instant::now();
-    let mut timeout = super::ATTEMPT_TIMEOUT;
+    let mut timeout = link::ATTEMPT_TIMEOUT;
     loop {
         link.check()?;
         match describe_once(&admin, topic, timeout) {
@@ -129,7 +131,7 @@ pub(super) fn ask(link: &Link, topic: &str) -> Result<Option<ConfigResource>, Er
                 tracing::debug!(topic, %error, "the topic's settings are not known");
                 return Ok(None);
             }
-            Err(_) => std::thread::sleep(super::ATTEMPT_PAUSE),
+            Err(_) => std::thread::sleep(link::ATTEMPT_PAUSE),
         }
         timeout *= 2;
     }

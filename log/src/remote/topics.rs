@@ -10,10 +10,11 @@ use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 
 use super::context::Context;
+use super::link::Link;
 use super::place::{self, to_kafka};
 use super::request::Request;
+use super::topic_settings;
 use super::topic_settings::{alter_retention, describe, retention_of, retention_texts};
-use super::{Link, topic_settings};
 use crate::{Error, Losses, Offset, Retention, Topic, TopicConfig, TopicSize};
 
 /// Topics of a cluster's own.

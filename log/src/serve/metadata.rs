@@ -11,9 +11,6 @@ use crate::{Error, Topic};
 
 /// The id of the one broker.
 pub(super) const BROKER_ID: i32 = 0;
-/// Stands in front of the log's id in the cluster id, so that Bekk's own clients tell a served log from a Kafka
-/// cluster.
-pub(crate) const CLUSTER_ID_PREFIX: &str = "bekk.";
 /// That it was not asked what the client may do.
 const NO_OPERATIONS: i32 = i32::MIN;
 /// A group's coordinator is looked for.
@@ -59,7 +56,7 @@ pub(super) fn answer(
         out.nullable_string(None); // rack
     }
     if version >= 2 {
-        out.string(&format!("{CLUSTER_ID_PREFIX}{}", broker.client.log_id()));
+        out.string(&broker.client.log_id().cluster_id());
     }
     if version >= 1 {
         out.i32(BROKER_ID); // controller

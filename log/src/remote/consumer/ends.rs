@@ -1,0 +1,210 @@
+//! Where each partition begins and ends, and which broker leads it.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset as KafkaOffset;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+
+use super::Consumer;
+use super::topic_view::{KnownEnds, TopicView};
+use crate::remote::context::Context;
+use crate::remote::place::{from_kafka, list};
+use crate::remote::request::Request;
+use crate::remote::topics;
+use crate::remote::verdict::Verdict;
+use crate::{Error, Offset, PartitionEnds};
+
+/// How long log start offsets are believed: they matter to a caller that lists what exists, not to one that continues.
+const STARTS_FOR: Duration = Duration::from_secs(1);
+
+impl Consumer {
+    pub(in crate::remote) fn partition_ends(
+        &self,
+        topic: &str,
+    ) -> Result<Vec<PartitionEnds>, Error> {
+        let view = self.view(topic)?;
+        self.ask_ends(topic, &view)?;
+        let known = view.lock_ends();
+        let ends = (0..view.partitions).zip(known.starts.iter().zip(&known.ends));
+        Ok(ends
+            .map(|(partition, (start, end))| PartitionEnds {
+                partition,
+                start: *start,
+                end: *end,
+            })
+            .collect())
+    }
+
+    /// Returns where each partition begins and ends, including records that cannot be read yet.
+    pub(in crate::remote) fn high_watermarks(
+        &self,
+        topic: &str,
+    ) -> Result<Vec<PartitionEnds>, Error> {
+        let mut all = self.partition_ends(topic)?;
+        if let Some(client) = &self.watermarks {
+            let view = self.view(topic)?;
+            let watermarks = self.ask_place(client, topic, &view, KafkaOffset::End)?;
+            for (ends, watermark) in all.iter_mut().zip(watermarks) {
+                ends.end = watermark.max(ends.end);
+            }
+        }
+        Ok(all)
+    }
+
+    pub(in crate::remote) fn offset_for_time(
+        &self,
+        topic: &str,
+        partition: u32,
+        timestamp_ms: i64,
+    ) -> Result<Option<Offset>, Error> {
+        drop(self.view(topic)?.reader(topic, partition)?);
+        // A negative number would be a place, not a time.
+        let time = KafkaOffset::Offset(timestamp_ms.max(0));
+        let request = Request::topic("find a time in", topic, "Describe");
+        let found = self.link.attempt(request, |timeout| {
+            ask(&self.link.asker, topic, [(partition, time)], timeout)
+        })?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// Whether the broker that reported a partition's end still leads it. Another leader may not know yet how far the
+    /// partition reached, and would report an end that hides records.
+    pub(super) fn has_same_leader(
+        &self,
+        topic: &str,
+        view: &TopicView,
+        partition: u32,
+    ) -> Result<bool, Error> {
+        if self.link.is_bekk {
+            return Ok(true);
+        }
+        let leader = |leaders: &[i32]| leaders.get(partition as usize).copied();
+        let now = topics::leaders(&self.link, topic)?;
+        let mut known = view.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = leader(&known) == leader(&now);
+        *known = now;
+        Ok(is_same)
+    }
+
+    /// Checks that the log has `from`, and returns the known end. On a cluster that end may precede what has been read:
+    /// some brokers report none, or 0, while a transaction is open.
+    pub(super) fn check_range(
+        &self,
+        topic: &str,
+        view: &TopicView,
+        partition: u32,
+        from: Offset,
+    ) -> Result<Offset, Error> {
+        let index = partition as usize;
+        let known = |known: &KnownEnds| {
+            let start = known.starts.get(index).copied()?;
+            Some((start, known.ends.get(index).copied()?))
+        };
+        let mut range = known(&view.lock_ends());
+        if range.is_none_or(|(start, end)| from < start || from > end) {
+            view.lock_ends().starts_at = None;
+            self.ask_ends(topic, view)?;
+            range = known(&view.lock_ends());
+        }
+        let (start, mut end) = range.ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
+        if from > end && self.watermarks.is_some() {
+            let watermarks = self.high_watermarks(topic)?;
+            end = watermarks.get(index).map_or(end, |ends| ends.end.min(from));
+        }
+        if from < start || from > end {
+            return Err(Error::OffsetOutOfRange {
+                topic: topic.to_owned(),
+                partition,
+                offset: from,
+                start,
+                end,
+            });
+        }
+        Ok(end)
+    }
+
+    /// Asks for the ends, and also for the starts if the known ones are old.
+    pub(super) fn ask_ends(&self, topic: &str, view: &TopicView) -> Result<(), Error> {
+        let starts_at = view.lock_ends().starts_at;
+        if starts_at.is_none_or(|at| at.elapsed() >= STARTS_FOR) {
+            if !self.link.is_bekk {
+                let leaders = topics::leaders(&self.link, topic)?;
+                self.check_count(topic, view, leaders.len())?;
+                *view.leaders.lock().unwrap_or_else(PoisonError::into_inner) = leaders;
+            }
+            let starts = self.ask_place(&self.link.asker, topic, view, KafkaOffset::Beginning)?;
+            let mut known = view.lock_ends();
+            known.starts = starts;
+            known.starts_at = Some(Instant::now());
+        }
+        let ends = self.ask_place(&self.link.asker, topic, view, KafkaOffset::End)?;
+        let mut known = view.lock_ends();
+        if known.ends.iter().zip(&ends).any(|(known, now)| now < known) {
+            self.link.doubt();
+        }
+        known.ends = ends;
+        known.asked_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Checks that a topic has as many partitions as before; after a change its users must begin again.
+    fn check_count(&self, topic: &str, view: &TopicView, found: usize) -> Result<(), Error> {
+        let known = view.partitions;
+        if found == 0 || found == known as usize {
+            return Ok(());
+        }
+        self.link.doubt();
+        let request = Request::topic("read", topic, "Read");
+        let detail = format!("the topic has {found} partitions now, and had {known}");
+        Err(self.link.away(request, detail))
+    }
+
+    /// Asks where each partition begins, or where each ends.
+    fn ask_place(
+        &self,
+        client: &BaseConsumer<Context>,
+        topic: &str,
+        view: &TopicView,
+        place: KafkaOffset,
+    ) -> Result<Vec<Offset>, Error> {
+        let request = Request::topic("find the ends of", topic, "Describe");
+        self.link.attempt(request, |timeout| {
+            let places = (0..view.partitions).map(|partition| (partition, place));
+            let found = ask(client, topic, places, timeout)?;
+            // Every partition has a beginning and an end. A broker that reports none does not know it at the moment;
+            // to take that for 0 would forget all that was read.
+            let unknown = KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable);
+            found.into_iter().collect::<Option<_>>().ok_or(unknown)
+        })
+    }
+}
+
+/// Asks for places of partitions; `None` for a place that does not exist.
+fn ask(
+    client: &BaseConsumer<Context>,
+    topic: &str,
+    places: impl IntoIterator<Item = (u32, KafkaOffset)>,
+    timeout: Duration,
+) -> KafkaResult<Vec<Option<Offset>>> {
+    // This delivers the events of the client's connection, which would pile up.
+    let _ = client.poll(Duration::ZERO);
+    let found = client
+        .offsets_for_times(list(topic, places)?, timeout)
+        .and_then(|found| {
+            let offsets = found.elements().into_iter().map(|element| {
+                element.error()?;
+                Ok(from_kafka(element.offset()))
+            });
+            offsets.collect()
+        });
+    if let Err(error) = &found
+        && Verdict::of(error).is_retriable()
+    {
+        // So the next attempt asks the partitions' new leaders. A request to a dead leader times out, and a client that
+        // fetches no records does not look for another one by itself.
+        let _ = client.client().fetch_metadata(Some(topic), timeout);
+    }
+    found
+}

@@ -1,0 +1,53 @@
+//! What the consumer knows of a topic: its ends, its leaders, and the reader of each partition.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::remote::reader::Reader;
+use crate::{Error, Offset};
+
+/// The known state of a topic.
+pub(super) struct TopicView {
+    pub(super) partitions: u32,
+    /// The partitions' leaders when the ends were last asked for.
+    pub(super) leaders: Mutex<Vec<i32>>,
+    pub(super) ends: Mutex<KnownEnds>,
+    pub(super) readers: Vec<Mutex<Option<Reader>>>,
+}
+
+#[derive(Default)]
+pub(super) struct KnownEnds {
+    pub(super) starts: Vec<Offset>,
+    pub(super) starts_at: Option<Instant>,
+    pub(super) ends: Vec<Offset>,
+    pub(super) asked_at: Option<Instant>,
+}
+
+impl TopicView {
+    pub(super) fn lock_ends(&self) -> MutexGuard<'_, KnownEnds> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the place of a partition's reader.
+    pub(super) fn reader(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> Result<MutexGuard<'_, Option<Reader>>, Error> {
+        let slot = self.readers.get(partition as usize);
+        let slot = slot.ok_or_else(|| Error::UnknownPartition {
+            topic: topic.to_owned(),
+            partition,
+        })?;
+        Ok(slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the known end of any partition is past its offset.
+    pub(super) fn is_behind(&self, offsets: &[(u32, Offset)]) -> bool {
+        let known = self.lock_ends();
+        offsets.iter().any(|(partition, offset)| {
+            let end = known.ends.get(*partition as usize);
+            end.is_some_and(|end| end > offset)
+        })
+    }
+}
