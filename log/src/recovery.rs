@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::files::{self, TEMPORARY, io_error};
 use crate::gap::are_covered;
+use crate::notes::Notes;
 use crate::producers::Producers;
 use crate::salvage::{Known, REBUILT, finish_replacing, rebuild};
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment, Summary, db_dir};
-use crate::segment_db::Crcs;
 use crate::shared::{Shared, now_ms};
 use crate::writer::{Prepared, Writer};
 use crate::{Applied, Error, Gap, Offset, Topic, journal};
@@ -38,8 +38,8 @@ struct Found {
     holes: Vec<Gap>,
     /// Whether acknowledged records may be lost that the durable mark does not know of.
     uncertain: bool,
-    /// The CRCs of the batches of the segment that was opened last, if one of them was another.
-    crcs: Crcs,
+    /// What the segment that was opened last notes of its batches, if one of them was another.
+    notes: Vec<Notes>,
 }
 
 /// Opens the segments of a topic and sees to it that its partitions end where no offset is given twice.
@@ -179,7 +179,7 @@ impl Found {
             });
             return Ok(());
         }
-        db.check_ends().inspect_err(|_| self.crcs = db.crcs())?;
+        db.check_ends().inspect_err(|_| self.notes = db.notes())?;
         let starts = (0..partitions).map(|partition| {
             db.start(partition)?.ok_or_else(|| Error::Corrupt {
                 path: dir.to_owned(),
@@ -208,7 +208,7 @@ impl Found {
             starts,
             ends: None,
             sealed_at_ms: None,
-            crcs: std::mem::take(&mut self.crcs),
+            notes: std::mem::take(&mut self.notes),
         };
         let now = now_ms();
         let rebuilt = match rebuild(dir, &known, now) {

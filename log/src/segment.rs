@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::files::{self, FileKind, ReadFailure, io_error};
-use crate::segment_db::{Crcs, SegmentDb};
+use crate::notes::Notes;
+use crate::segment_db::SegmentDb;
 use crate::wire::{Fields, put_text};
 use crate::{Error, LogId, Offset, salvage};
 
@@ -157,8 +158,8 @@ pub(crate) struct Segment {
     starts: Vec<Offset>,
     db: Mutex<Option<Arc<SegmentDb>>>,
     summary: OnceLock<Summary>,
-    /// The CRCs of its batches, noted when one of them turned out to be another.
-    crcs: OnceLock<Crcs>,
+    /// What it notes of its batches, kept when one of them turned out to be another.
+    notes: OnceLock<Vec<Notes>>,
     /// Set when its directory is another segment's, or nobody's: it was created again, or set aside.
     is_gone: AtomicBool,
 }
@@ -172,7 +173,7 @@ impl Segment {
             starts: summary.ranges.iter().map(|range| range.start).collect(),
             db: Mutex::new(None),
             summary: OnceLock::from(summary),
-            crcs: OnceLock::new(),
+            notes: OnceLock::new(),
             is_gone: AtomicBool::new(false),
         }
     }
@@ -190,7 +191,7 @@ impl Segment {
             starts,
             db: Mutex::new(Some(db)),
             summary: OnceLock::new(),
-            crcs: OnceLock::new(),
+            notes: OnceLock::new(),
             is_gone: AtomicBool::new(false),
         }
     }
@@ -231,7 +232,7 @@ impl Segment {
         let db = Arc::new(open_db(&self.dir, partitions)?);
         if let Some(summary) = self.summary() {
             self.check(&db, summary).inspect_err(|_| {
-                self.crcs.get_or_init(|| db.crcs());
+                self.notes.get_or_init(|| db.notes());
             })?;
         }
         *slot = Some(Arc::clone(&db));
@@ -255,11 +256,15 @@ impl Segment {
         db.check_ends()
     }
 
-    /// The CRCs of its batches, if it was open until now.
-    pub(crate) fn crcs(&self) -> Crcs {
-        match self.crcs.get() {
-            Some(crcs) => crcs.clone(),
-            None => self.slot().as_ref().map(|db| db.crcs()).unwrap_or_default(),
+    /// What it notes of the batches of each partition, if it was open until now.
+    pub(crate) fn notes(&self) -> Vec<Notes> {
+        match self.notes.get() {
+            Some(notes) => notes.clone(),
+            None => self
+                .slot()
+                .as_ref()
+                .map(|db| db.notes())
+                .unwrap_or_default(),
         }
     }
 

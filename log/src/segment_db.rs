@@ -7,17 +7,21 @@
 //! |---|---|
 //! | `a` | when the segment was begun, ms i64 |
 //! | `b` partition u32 | the partition's end when the segment was begun u64 |
+//! | `c` | empty: `c` below has every batch |
+//! | `c` partition u32, base offset u64 | CRC of the batch u32, its records u32 |
 //! | `e` partition u32 | the partition's end u64, CRC of its last batch u32 |
 //! | `p` partition u32, producer id i64 | what the producer has sent: epoch i16, when it last sent, ms i64, then up to five batches: first sequence i32, last sequence i32, base offset u64 |
 //! | `t` partition u32, timestamp i64 with its sign flipped | base offset u64, CRC of the batch u32 |
 //!
 //! `t` is the time index: it has an entry for each batch that raises the partition's greatest timestamp, the first one
-//! always, so that its order is also that of the offsets. The CRCs tell a partition's batches from those of another
-//! one, whose table may have got into its place; what earlier versions wrote has none.
+//! always, so that its order is also that of the offsets. Each batch that is read is compared with its `c`, since its
+//! table may be another partition's, or an older one. Segments of earlier versions have no `c`, and the first of them no
+//! CRCs at all.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,10 +30,13 @@ use fjall::{Database, Keyspace, PersistMode};
 use crate::batch::{self, BatchView};
 use crate::database::{self, store_error};
 use crate::destination::Destination;
+use crate::notes::{Note, NoteCheck, Notes};
 use crate::producers::{Producer, ProducerKey, Producers};
 use crate::wire::Fields;
 use crate::{Error, Offset};
 
+/// Key that says that every batch has a note
+const NOTED: &[u8] = b"c";
 /// How long a segment's tables may take to be written before the attempt is given up for now.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -41,6 +48,10 @@ pub(crate) struct SegmentDb {
     partitions: Vec<Keyspace>,
     /// The greatest timestamp in each partition.
     newest_ms: Mutex<Vec<Option<i64>>>,
+    /// Whether every batch has a note.
+    is_noted: AtomicBool,
+    /// The partitions' ends when it was opened: what this process has written since is not compared with its notes.
+    ends_at_opening: Vec<Offset>,
 }
 
 /// One record batch on its way into a segment.
@@ -59,6 +70,17 @@ pub(crate) struct Beginning<'a> {
     pub(crate) producers: &'a Producers,
 }
 
+impl Put {
+    fn note(&self, crc: u32) -> Note {
+        let records = self.end_offset.get() - self.base_offset.get();
+        Note {
+            base: self.base_offset,
+            crc,
+            records: u32::try_from(records).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// How far a read goes.
 pub(crate) struct ReadLimits {
     /// Nothing at or behind this offset is read.
@@ -66,9 +88,6 @@ pub(crate) struct ReadLimits {
     /// How many bytes of batches may still be read; the first of all is read in any case.
     pub(crate) bytes_left: usize,
 }
-
-/// The CRCs of batches by partition and base offset.
-pub(crate) type Crcs = Vec<HashMap<Offset, u32>>;
 
 /// Offsets from the first up to the second that a read passed because no record has them.
 pub(crate) type Hole = (Offset, Offset);
@@ -114,7 +133,14 @@ impl SegmentDb {
             meta,
             partitions: keyspaces,
             newest_ms: Mutex::default(),
+            is_noted: AtomicBool::default(),
+            ends_at_opening: Vec::new(),
         };
+        let is_noted = segment.meta(NOTED)?.is_some();
+        segment.is_noted = AtomicBool::new(is_noted);
+        segment.ends_at_opening = (0..partitions)
+            .map(|partition| Ok(segment.end(partition)?.unwrap_or(Offset::ZERO)))
+            .collect::<Result<_, Error>>()?;
         let newest = (0..partitions)
             .map(|partition| segment.newest_timestamp(partition))
             .collect::<Result<_, _>>()?;
@@ -132,6 +158,7 @@ impl SegmentDb {
         let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
         if let Some(beginning) = begin {
             batch.insert(&self.meta, b"a", beginning.at_ms.to_be_bytes());
+            batch.insert(&self.meta, NOTED, []);
             for (partition, start) in (0..).zip(beginning.starts) {
                 let key = meta_key(b'b', partition);
                 batch.insert(&self.meta, key, start.get().to_be_bytes());
@@ -158,12 +185,18 @@ impl SegmentDb {
                 let key = time_key(put.partition, put.max_timestamp_ms);
                 batch.insert(&self.meta, key, marked(put.base_offset, crc));
             }
+            let key = note_key(put.partition, put.base_offset);
+            batch.insert(&self.meta, key, put.note(crc).encode());
             batch.insert(&self.partitions[put.partition as usize], base, put.batch);
         }
         drop(newest);
         batch
             .commit()
-            .map_err(|error| store_error("write", &self.path, error))
+            .map_err(|error| store_error("write", &self.path, error))?;
+        if begin.is_some() {
+            self.is_noted.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Makes everything written durable.
@@ -219,7 +252,7 @@ impl SegmentDb {
             let found = match &last {
                 Some((base, bytes)) => {
                     let batch = self.batch(*base, bytes)?;
-                    self.check_own(partition, &batch, noted.and_then(|(_, crc)| crc))?;
+                    self.check_own(&batch, noted.and_then(|(_, crc)| crc))?;
                     Some(batch.end_offset())
                 }
                 None => None,
@@ -239,46 +272,70 @@ impl SegmentDb {
                 && let Some((noted, crc)) = self.first_mark(partition)?
                 && noted == base
             {
-                self.check_own(partition, &self.batch(base, &bytes)?, crc)?;
+                self.check_own(&self.batch(base, &bytes)?, crc)?;
             }
         }
         Ok(())
     }
 
-    fn check_own(
-        &self,
-        partition: u32,
-        batch: &BatchView<'_>,
-        noted: Option<u32>,
-    ) -> Result<(), Error> {
+    fn check_own(&self, batch: &BatchView<'_>, noted: Option<u32>) -> Result<(), Error> {
         match noted {
-            Some(crc) if crc != batch.crc() => Err(self.corrupt(&format!(
-                "the batch at offset {} of partition {partition} is another than was written there",
-                batch.base_offset()
-            ))),
+            Some(crc) if crc != batch.crc() => Err(self.other_batch(batch.base_offset())),
             _ => Ok(()),
         }
     }
 
-    /// The CRCs of all batches, as far as they were noted and can be read.
-    pub(crate) fn crcs(&self) -> Crcs {
+    /// What is noted of the batches of each partition, as far as it can be read.
+    pub(crate) fn notes(&self) -> Vec<Notes> {
         let partitions = 0..u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-        let crcs = partitions.map(|partition| self.crcs_of(partition).unwrap_or_default());
-        crcs.collect()
+        partitions
+            .map(|partition| self.notes_of(partition))
+            .collect()
     }
 
-    fn crcs_of(&self, partition: u32) -> Result<HashMap<Offset, u32>, Error> {
-        let range = time_key(partition, i64::MIN)..=time_key(partition, i64::MAX);
-        let mut crcs = HashMap::new();
-        for entry in self.meta.range(range) {
-            let (_, value) = entry
+    fn notes_of(&self, partition: u32) -> Notes {
+        let in_index = time_key(partition, i64::MIN)..=time_key(partition, i64::MAX);
+        let in_index = self.meta.range(in_index).map_while(|entry| {
+            let (_, value) = entry.into_inner().ok()?;
+            mark(&value)
+        });
+        let in_index = in_index.filter_map(|(base, crc)| {
+            let (crc, records) = (crc?, 0);
+            Some(Note { base, crc, records })
+        });
+        let own = self.notes_from(partition, Offset::ZERO);
+        Notes::new(own.map_while(Result::ok).chain(in_index).collect())
+    }
+
+    /// The notes on a partition's batches from `from` on.
+    fn notes_from(
+        &self,
+        partition: u32,
+        from: Offset,
+    ) -> impl Iterator<Item = Result<Note, Error>> + use<'_> {
+        let range = note_key(partition, from)..=note_key(partition, Offset::new(u64::MAX));
+        self.meta.range(range).map(|entry| {
+            let (key, value) = entry
                 .into_inner()
                 .map_err(|error| store_error("read", &self.path, error))?;
-            if let Some((base, Some(crc))) = mark(&value) {
-                crcs.insert(base, crc);
-            }
+            let base = Fields::of(&key[5..]).u64().map(Offset::new);
+            let note = base.and_then(|base| Note::decode(base, &value));
+            note.ok_or_else(|| self.corrupt("what it notes of a batch is malformed"))
+        })
+    }
+
+    /// A check of a partition's batches from `from` on. It is made after the iterator of the batches, so that it knows
+    /// all that this one sees.
+    fn note_check(
+        &self,
+        partition: u32,
+        from: Offset,
+    ) -> Result<NoteCheck<impl Iterator<Item = Result<Note, Error>> + use<'_>>, Error> {
+        if from >= self.ends_at_opening[partition as usize] {
+            return Ok(NoteCheck::none());
         }
-        Ok(crcs)
+        let is_complete = self.is_noted.load(Ordering::Acquire);
+        NoteCheck::new(self.notes_from(partition, from), is_complete)
     }
 
     /// Base offset and CRC of the first batch of a partition, as they were noted.
@@ -317,30 +374,67 @@ impl SegmentDb {
         let mut holes = Vec::new();
         let mut entries = keys.range(from.get().to_be_bytes()..);
         let mut entry = entries.next().map(|entry| self.entry(entry)).transpose()?;
-        if entry.as_ref().is_none_or(|(base, _)| *base > from) {
+        let mut check = if entry.as_ref().is_some_and(|(base, _)| *base == from) {
+            self.note_check(partition, from)?
+        } else {
             // The reader stands inside a batch, or in a gap.
             let before = keys.range(..from.get().to_be_bytes()).next_back();
-            if let Some((base, bytes)) = before.map(|entry| self.entry(entry)).transpose()? {
-                let batch = self.batch(base, &bytes)?;
+            let before = before.map(|entry| self.entry(entry)).transpose()?;
+            let base = before.as_ref().map_or(Offset::ZERO, |(base, _)| *base);
+            let mut check = self.note_check(partition, base)?;
+            if let Some((base, bytes)) = before {
+                let batch = self.own_batch(&mut check, base, &bytes)?;
                 if batch.end_offset() > from {
                     self.push(&batch, bytes.len(), limits, records)?;
                 }
             }
-        }
-        while let Some((base, bytes)) = entry {
-            if base >= limits.until {
-                return Ok((true, holes));
-            }
+            check
+        };
+        while let Some((base, bytes)) = entry.filter(|(base, _)| *base < limits.until) {
             if !records.is_empty() && bytes.len() > limits.bytes_left {
                 return Ok((false, holes));
             }
+            let batch = self.own_batch(&mut check, base, &bytes)?;
             if base > records.next_offset() {
                 holes.push((records.next_offset(), base));
             }
-            self.push(&self.batch(base, &bytes)?, bytes.len(), limits, records)?;
+            self.push(&batch, bytes.len(), limits, records)?;
             entry = entries.next().map(|entry| self.entry(entry)).transpose()?;
         }
+        self.check_passed(&mut check, limits.until)?;
         Ok((true, holes))
+    }
+
+    /// A batch that is whole, and the one that was written at `base`, with none missing since the one before.
+    fn own_batch<'a>(
+        &self,
+        check: &mut NoteCheck<impl Iterator<Item = Result<Note, Error>>>,
+        base: Offset,
+        bytes: &'a [u8],
+    ) -> Result<BatchView<'a>, Error> {
+        self.check_passed(check, base)?;
+        let batch = self.batch(base, bytes)?;
+        match check.is_own(&batch)? {
+            true => Ok(batch),
+            false => Err(self.other_batch(base)),
+        }
+    }
+
+    fn check_passed(
+        &self,
+        check: &mut NoteCheck<impl Iterator<Item = Result<Note, Error>>>,
+        to: Offset,
+    ) -> Result<(), Error> {
+        match check.pass_to(to)? {
+            None => Ok(()),
+            Some(base) => Err(self.corrupt(&format!("the batch at offset {base} is missing"))),
+        }
+    }
+
+    fn other_batch(&self, base: Offset) -> Error {
+        self.corrupt(&format!(
+            "the batch at offset {base} is not the one that was written there"
+        ))
     }
 
     fn push(
@@ -362,9 +456,19 @@ impl SegmentDb {
         partition: u32,
         mut each: impl FnMut(Result<BatchView<'_>, Error>, usize),
     ) {
-        for entry in self.partitions[partition as usize].range::<[u8; 8], _>(..) {
+        let entries = self.partitions[partition as usize].range::<[u8; 8], _>(..);
+        let mut check = match self.note_check(partition, Offset::ZERO) {
+            Ok(check) => check,
+            Err(error) => return each(Err(error), 0),
+        };
+        for entry in entries {
             match self.entry(entry) {
-                Ok((base, bytes)) => each(self.batch(base, &bytes), bytes.len()),
+                Ok((base, bytes)) => {
+                    // The caller sees by the offsets what is missing.
+                    let passed = check.pass_to(base).map(|_missing| ());
+                    let batch = passed.and_then(|()| self.own_batch(&mut check, base, &bytes));
+                    each(batch, bytes.len());
+                }
                 // Behind a block that cannot be read an iterator may repeat itself without end.
                 Err(error) => return each(Err(error), 0),
             }
@@ -530,6 +634,13 @@ fn partition_name(partition: u32) -> String {
 fn meta_key(kind: u8, partition: u32) -> [u8; 5] {
     let mut key = [kind; 5];
     key[1..].copy_from_slice(&partition.to_be_bytes());
+    key
+}
+
+fn note_key(partition: u32, base: Offset) -> [u8; 13] {
+    let mut key = [0; 13];
+    key[..5].copy_from_slice(&meta_key(b'c', partition));
+    key[5..].copy_from_slice(&base.get().to_be_bytes());
     key
 }
 

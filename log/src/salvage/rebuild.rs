@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use super::scan::{Found, Scan};
 use crate::batch::BatchView;
 use crate::files::{self, io_error};
+use crate::notes::Notes;
 use crate::producers::{Producer, ProducerKey, Producers, Sequenced};
 use crate::segment::{self, DAMAGED, Header, Summary, db_dir};
-use crate::segment_db::{Beginning, Crcs, Hole, Put, SegmentDb};
+use crate::segment_db::{Beginning, Hole, Put, SegmentDb};
 use crate::{Applied, Error, Gap, Offset};
 
 /// What a segment made anew is called until it takes the place of the damaged one.
@@ -23,8 +24,8 @@ pub(crate) struct Known {
     /// Where each partition ends in it, if that is known.
     pub(crate) ends: Option<Vec<Offset>>,
     pub(crate) sealed_at_ms: Option<i64>,
-    /// The CRCs of its batches by partition, as far as they are known: a table may be another partition's.
-    pub(crate) crcs: Crcs,
+    /// What it notes of the batches of each partition, as far as that is known: a table may be another partition's.
+    pub(crate) notes: Vec<Notes>,
 }
 
 /// A segment made anew, beside the damaged one.

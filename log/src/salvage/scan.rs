@@ -3,7 +3,7 @@
 //! Each batch has its CRC. Its offset stands before that, so that it is believed only where a checksum of
 //! fjall's covers it too (*sealed*), or where it continues, or is continued by, what is believed already.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -14,6 +14,7 @@ use super::{Known, kept};
 use crate::batch::{BatchView, HEADER_BYTES, LENGTH_FROM, MAGIC};
 use crate::files::{self, io_error};
 use crate::journal;
+use crate::notes::{Notes, Origin};
 use crate::segment::db_dir;
 use crate::{Error, Offset};
 
@@ -37,6 +38,12 @@ pub(crate) struct Found {
     pub(crate) len: usize,
     crc: u32,
     is_sealed: bool,
+}
+
+impl Found {
+    fn origin(&self, notes: &Notes) -> Origin {
+        notes.origin(self.base, self.end, self.crc)
+    }
 }
 
 /// What the files of a segment's database hold.
@@ -80,14 +87,11 @@ impl Scan {
                 .map_err(|source| io_error("read", &path, source))?;
         }
         let mut scan = search.scan;
-        let journals: Vec<bool> = scan.files.iter().map(|path| is_journal(path)).collect();
-        let is_table = |one: &Found| !journals[one.file];
+        let is_table: Vec<bool> = scan.files.iter().map(|path| !is_journal(path)).collect();
+        sort_out(&mut scan.partitions, &known.notes, &is_table);
         for (partition, (found, start)) in scan.partitions.iter_mut().zip(starts).enumerate() {
             let end = ends.map(|ends| ends[partition]);
             found.retain(|one| one.base >= *start && end.is_none_or(|end| one.end <= end));
-            if let Some(crcs) = known.crcs.get(partition) {
-                retain_own(found, crcs, is_table);
-            }
             *found = believed(std::mem::take(found), *start);
         }
         Ok(scan)
@@ -260,22 +264,32 @@ fn partition_of_item(file: &File, at: u64, base: Offset, len: usize) -> io::Resu
     Ok(partition.filter(|_| is_own))
 }
 
-/// Leaves those that are not known to be others, and of a table with one that is, only those known to be its own.
-fn retain_own(
-    found: &mut Vec<Found>,
-    crcs: &HashMap<Offset, u32>,
-    is_table: impl Fn(&Found) -> bool,
-) {
-    let is_other = |one: &Found| crcs.get(&one.base).is_some_and(|crc| *crc != one.crc);
-    let others: HashSet<usize> = found
-        .iter()
-        .filter(|one| is_table(one) && is_other(one))
-        .map(|one| one.file)
-        .collect();
-    found.retain(|one| match crcs.get(&one.base) {
-        Some(crc) => *crc == one.crc,
-        None => !others.contains(&one.file),
-    });
+/// Gives batches that are not their partition's to the one whose own they are, since two tables may have changed places;
+/// drops those that are nobody's, and of their tables all that is not known to be its partition's own.
+fn sort_out(partitions: &mut [Vec<Found>], notes: &[Notes], is_table: &[bool]) {
+    let mut all = Vec::new();
+    let mut mixed_up = HashSet::new();
+    for (partition, (found, notes)) in partitions.iter_mut().zip(notes).enumerate() {
+        for one in found.drain(..) {
+            let origin = one.origin(notes);
+            if origin == Origin::Other && is_table[one.file] {
+                mixed_up.insert(one.file);
+            }
+            all.push((partition, one, origin));
+        }
+    }
+    for (partition, one, origin) in all {
+        let home = match origin {
+            Origin::Own => Some(partition),
+            Origin::Unknown => Some(partition).filter(|_| !mixed_up.contains(&one.file)),
+            Origin::Other => notes
+                .iter()
+                .position(|notes| one.origin(notes) == Origin::Own),
+        };
+        if let Some(home) = home {
+            partitions[home].push(one);
+        }
+    }
 }
 
 fn is_journal(path: &Path) -> bool {

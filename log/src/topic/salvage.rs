@@ -126,7 +126,7 @@ impl TopicLog {
             starts,
             ends: next.map(|next| next.starts().to_vec()),
             sealed_at_ms: Some(sealed_at_ms.unwrap_or_else(now_ms)),
-            crcs: present.map(|segment| segment.crcs()).unwrap_or_default(),
+            notes: present.map(|segment| segment.notes()).unwrap_or_default(),
         })
     }
 

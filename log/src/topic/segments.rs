@@ -111,7 +111,7 @@ impl TopicLog {
                     .summary()
                     .map_or(now, |summary| summary.sealed_at_ms),
             ),
-            crcs: segment.crcs(),
+            notes: segment.notes(),
         };
         let replaced = segment.give_up(|dir| {
             let rebuilt = rebuild(dir, &known, now)?;

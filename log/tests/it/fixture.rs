@@ -17,7 +17,7 @@ const RETENTION: Retention = Retention {
     size: Some(10_000_000_000),
 };
 
-/// Partition, first offset and the one after the last of each gap of the second fixture
+/// Partition, first offset and the one after the last of each gap of the later fixtures
 const GAPS: [(u32, u64, u64); 1] = [(1, 0, 8)];
 
 /// Each partition has batches of one to three records, some of which compress.
@@ -149,12 +149,22 @@ fn a_log_of_version_1_is_read() {
     assert_eq!(verify(dir.path(), &mut |_| ()).unwrap().problems, []);
 }
 
-/// A log of format 1 whose index has the CRCs of its batches, whose state has a gap, and which has a copy of it.
+/// Logs of format 1 whose index has the CRCs of its batches, the later one with notes of all batches; their states have a
+/// gap, and there is a copy of each.
 #[test]
-fn a_log_with_checksums_in_its_index_and_a_gap_is_read() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/log-v1-crcs");
+fn a_log_with_checksums_and_a_gap_is_read() {
+    for name in ["log-v1-crcs", "log-v1-notes"] {
+        check_with_gap(
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/fixtures")
+                .join(name),
+        );
+    }
+}
+
+fn check_with_gap(fixture: &Path) {
     for is_copied in [false, true] {
-        let dir = copy(&fixture);
+        let dir = copy(fixture);
         for list in fs::read_to_string(fixture.join("empty-directories"))
             .unwrap()
             .lines()

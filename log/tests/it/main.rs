@@ -25,4 +25,5 @@ mod served;
 mod size;
 mod strangers;
 mod support;
+mod swapped;
 mod write_error;
