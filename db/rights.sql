@@ -2,6 +2,8 @@
 --
 --     psql --dbname warehouse --set role=loader --set schema=public --set table=events --file db/rights.sql
 --
+-- A stream with deletes = true needs GRANT DELETE on its table as well.
+--
 -- The temporary table is where rows wait whose key may exist already.
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO :"role";
 CREATE SCHEMA IF NOT EXISTS bekk;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio_postgres::error::SqlState;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Sent};
 use crate::context::Context;
 use crate::dead_letter::{self, DeadLetter, Place};
 use crate::isolate;
@@ -53,6 +53,8 @@ pub(crate) enum Path {
 pub(crate) struct Applied {
     pub(crate) rows: u64,
     pub(crate) superseded: u64,
+    /// Rows that were deleted because a record says so; those records are among the superseded.
+    pub(crate) deleted: u64,
     /// Dead letters by reason.
     pub(crate) dead: Vec<String>,
     /// Whether a key existed.
@@ -191,6 +193,7 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
     let applied = Applied {
         rows: counts.rows,
         superseded: counts.superseded,
+        deleted: written.deleted,
         dead: letters.iter().map(|letter| letter.reason.clone()).collect(),
         conflict: written.conflict,
         passed: written.passed,
@@ -199,7 +202,7 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
     match begun.transaction.commit(&session.client).await {
         Ok(true) => {
             // What this transaction made is there from now on.
-            session.staging_tables.extend(written.staging_table);
+            session.staging_tables.extend(written.staging_tables);
             Ok(applied)
         }
         Ok(false) => Err(ApplyError::Stop(Error::TransactionLost {
@@ -269,13 +272,21 @@ async fn correct_counts(
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) inserted: u64,
+    pub(crate) deleted: u64,
     pub(crate) conflict: bool,
     pub(crate) refused: Vec<DeadLetter>,
     /// Whether the table took a record.
     pub(crate) passed: bool,
     pub(crate) refused_run: u64,
-    /// The temporary table that was used.
-    pub(crate) staging_table: Option<String>,
+    /// The temporary tables that were used.
+    pub(crate) staging_tables: Vec<String>,
+}
+
+/// What became of a span of records.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stored {
+    pub(crate) inserted: u64,
+    pub(crate) deleted: u64,
 }
 
 async fn write_rows(
@@ -286,11 +297,13 @@ async fn write_rows(
     let batch = &job.batch;
     let mut conflict = false;
     if columns.is_direct && (job.path == Path::Copy || !columns.is_staged) {
-        match copy_span(session, columns, batch, &batch.winners).await {
-            Ok(inserted) => {
+        match copy_span(session, columns, batch, batch.sent()).await {
+            Ok(stored) => {
                 return Ok(Written {
-                    inserted,
+                    inserted: stored.inserted,
+                    deleted: stored.deleted,
                     passed: true,
+                    staging_tables: staging_tables(batch, None),
                     ..Written::default()
                 });
             }
@@ -308,12 +321,13 @@ async fn write_rows(
             }
         }
     }
-    match merge_span(session, columns, batch, &batch.winners).await {
-        Ok(inserted) => Ok(Written {
+    match merge_span(session, columns, batch, batch.sent()).await {
+        Ok(Stored { inserted, deleted }) => Ok(Written {
             inserted,
+            deleted,
             conflict: conflict || inserted < batch.winners.len() as u64,
             passed: true,
-            staging_table: Some(columns.staging_table.clone()),
+            staging_tables: staging_tables(batch, Some(columns)),
             ..Written::default()
         }),
         Err(SpanError::Postgres(error))
@@ -330,6 +344,14 @@ async fn write_rows(
     }
 }
 
+/// The temporary tables that a batch was written through.
+fn staging_tables(batch: &Batch, merged: Option<&ColumnSet>) -> Vec<String> {
+    let merged = merged.filter(|_| !batch.winners.is_empty() || batch.deletion.is_none());
+    let deleted = batch.deletion.as_ref().map(|deletion| &*deletion.columns);
+    let used = merged.into_iter().chain(deleted);
+    used.map(|columns| columns.staging_table.clone()).collect()
+}
+
 /// Sets a savepoint and puts the role's search path back, on which the table's triggers and defaults may rely. Rolling
 /// back to the savepoint empties it again.
 pub(crate) async fn begin_writing(session: &Session) -> Result<(), tokio_postgres::Error> {
@@ -343,32 +365,60 @@ pub(crate) async fn end_writing(session: &Session) -> Result<(), tokio_postgres:
     session.client.batch_execute(&end).await
 }
 
-/// Copies rows straight into the table, and returns how many it took: all. On an error but a lost session, the
-/// savepoint stands and has to be rolled back to.
+/// Deletes what has to go and copies rows straight into the table, which takes all of them. On an error but a lost
+/// session, the savepoint stands and has to be rolled back to.
 pub(crate) async fn copy_span(
     session: &mut Session,
     columns: &ColumnSet,
     batch: &Batch,
-    rows: &[u32],
-) -> Result<u64, SpanError> {
+    sent: Sent<'_>,
+) -> Result<Stored, SpanError> {
+    if let Some(deletion) = &batch.deletion {
+        deletion.make_staging(session).await?;
+    }
     begin_writing(session).await?;
-    let inserted = copy_in(session, &columns.copy_sql, batch, rows).await?;
-    if inserted != rows.len() as u64 {
+    let deleted = delete(session, batch, sent.deletions).await?;
+    let inserted = match sent.rows {
+        [] if deleted.is_some() => 0,
+        rows => copy_in(session, &columns.copy_sql, batch, rows).await?,
+    };
+    if inserted != sent.rows.len() as u64 {
         return Err(SpanError::NotStored);
     }
     end_writing(session).await?;
-    Ok(inserted)
+    Ok(Stored {
+        inserted,
+        deleted: deleted.unwrap_or_default(),
+    })
 }
 
-/// Copies rows into the staging table and merges them from there, and returns how many were inserted.
-/// On an error but a lost session, the savepoint stands and has to be rolled back to.
+/// Deletes the rows of a span's deletions; `None` if it has none.
+async fn delete(
+    session: &mut Session,
+    batch: &Batch,
+    deletions: &[u32],
+) -> Result<Option<u64>, SpanError> {
+    match &batch.deletion {
+        Some(deletion) if !deletions.is_empty() => {
+            deletion.apply(session, batch, deletions).await.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Deletes what has to go, copies rows into the staging table and merges them from there. On an error but a lost
+/// session, the savepoint stands and has to be rolled back to.
 pub(crate) async fn merge_span(
     session: &mut Session,
     columns: &ColumnSet,
     batch: &Batch,
-    rows: &[u32],
-) -> Result<u64, SpanError> {
-    if !session.staging_tables.contains(&columns.staging_table) {
+    sent: Sent<'_>,
+) -> Result<Stored, SpanError> {
+    if let Some(deletion) = &batch.deletion {
+        deletion.make_staging(session).await?;
+    }
+    let has_rows = !sent.rows.is_empty() || sent.deletions.is_empty();
+    if has_rows && !session.staging_tables.contains(&columns.staging_table) {
         // Made outside the savepoint. If the transaction is rolled back it is made again: IF NOT EXISTS.
         session
             .client
@@ -376,6 +426,25 @@ pub(crate) async fn merge_span(
             .await?;
     }
     begin_writing(session).await?;
+    let deleted = delete(session, batch, sent.deletions).await?;
+    let inserted = match has_rows {
+        true => merge(session, columns, batch, sent.rows).await?,
+        false => 0,
+    };
+    end_writing(session).await?;
+    Ok(Stored {
+        inserted,
+        deleted: deleted.unwrap_or_default(),
+    })
+}
+
+/// Copies rows into the staging table, merges them from there, and returns how many were inserted.
+async fn merge(
+    session: &mut Session,
+    columns: &ColumnSet,
+    batch: &Batch,
+    rows: &[u32],
+) -> Result<u64, SpanError> {
     copy_in(session, &columns.copy_staging_sql, batch, rows).await?;
     let count_new = count(session, columns.count_new_sql.as_deref()).await?;
     let changes = count(session, columns.count_changes_sql.as_deref()).await?;
@@ -387,7 +456,6 @@ pub(crate) async fn merge_span(
     if is_appended || changes.is_some_and(|changes| changes != changed) || missing > Some(0) {
         return Err(SpanError::NotStored);
     }
-    end_writing(session).await?;
     Ok(count_new.unwrap_or(inserted).cast_unsigned())
 }
 

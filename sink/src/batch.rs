@@ -10,6 +10,7 @@ use bekk_stream::OnConflict;
 use bytes::BytesMut;
 
 use crate::dead_letter::DeadLetter;
+use crate::deletion::Deletion;
 use crate::plan::ColumnSet;
 
 /// Signature, flags and header extension length of binary COPY.
@@ -23,9 +24,11 @@ const COPY_CHUNK_BYTES: usize = 64 * 1024;
 pub(crate) struct Batch {
     pub(crate) from: u64,
     pub(crate) next: u64,
-    /// `None` where no record is a row.
+    /// `None` where no record is a row or deletes one.
     pub(crate) columns: Option<Arc<ColumnSet>>,
-    /// The rows, in log order.
+    /// `None` where no record deletes a row.
+    pub(crate) deletion: Option<Arc<Deletion>>,
+    /// The rows and the deletions, in log order.
     pub(crate) rows: Vec<Row>,
     /// The rows' bytes as COPY has them, in log order.
     pub(crate) data: Vec<u8>,
@@ -33,6 +36,8 @@ pub(crate) struct Batch {
     pub(crate) keys: Vec<u8>,
     /// The rows to send, in the order to send them.
     pub(crate) winners: Vec<u32>,
+    /// The deletions to send before them.
+    pub(crate) deletions: Vec<u32>,
     /// The records that are no rows, in log order.
     pub(crate) dead: Vec<DeadLetter>,
     /// When its last record was written, milliseconds since 1970-01-01 UTC.
@@ -64,10 +69,21 @@ impl Dedupe {
     }
 }
 
-/// One row of a batch.
+/// What is sent to the table of some records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent<'b> {
+    /// Deletions, which come first.
+    pub(crate) deletions: &'b [u32],
+    /// Rows.
+    pub(crate) rows: &'b [u32],
+}
+
+/// One row of a batch, or the key of a row to delete.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) offset: u64,
+    /// Whether the row of its key is to be deleted; its data has the key's columns only.
+    pub(crate) is_deletion: bool,
     /// The key's first 16 bytes, so that most comparisons need no look at the rest.
     pub(crate) prefix: u128,
     pub(crate) key_start: u32,
@@ -81,15 +97,40 @@ impl Batch {
     /// Settles which rows are sent, and in which order.
     pub(crate) fn settle(&mut self) {
         self.winners = self.winners_of(0..self.rows.len());
+        self.deletions = self.deletions_of(0..self.rows.len());
+    }
+
+    /// All that is sent.
+    pub(crate) fn sent(&self) -> Sent<'_> {
+        Sent {
+            deletions: &self.deletions,
+            rows: &self.winners,
+        }
+    }
+
+    /// The deletions among `span`.
+    pub(crate) fn deletions_of(&self, span: Range<usize>) -> Vec<u32> {
+        let mut deletions = Vec::new();
+        if self.deletion.is_some() {
+            deletions.extend(span.map(row_number));
+            deletions.retain(|index| self.rows[*index as usize].is_deletion);
+        }
+        deletions
     }
 
     /// The rows among `span` (positions in log order) that win their key, in the order to send them.
     pub(crate) fn winners_of(&self, span: Range<usize>) -> Vec<u32> {
-        let row = |index: usize| u32::try_from(index).expect("a batch has fewer than 2^32 rows");
-        let mut winners: Vec<u32> = span.map(row).collect();
-        let Some(dedupe) = self.dedupe else {
-            return winners;
-        };
+        let mut winners: Vec<u32> = span.map(row_number).collect();
+        if let Some(dedupe) = self.dedupe {
+            self.keep_winners(&mut winners, dedupe);
+        }
+        if self.deletion.is_some() {
+            winners.retain(|index| !self.rows[*index as usize].is_deletion);
+        }
+        winners
+    }
+
+    fn keep_winners(&self, winners: &mut Vec<u32>, dedupe: Dedupe) {
         // The winner of a key comes last among its records, so that it is the one to keep.
         winners.sort_unstable_by(|left, right| {
             self.compare_keys(*left, *right).then_with(|| match dedupe {
@@ -112,7 +153,6 @@ impl Batch {
             }
         }
         winners.truncate(kept);
-        winners
     }
 
     fn compare_keys(&self, left: u32, right: u32) -> Ordering {
@@ -171,6 +211,10 @@ impl Batch {
             Some(chunk)
         })
     }
+}
+
+fn row_number(index: usize) -> u32 {
+    u32::try_from(index).expect("a batch has fewer than 2^32 rows")
 }
 
 /// The first 16 bytes of a key as a number that compares as they do.

@@ -57,11 +57,14 @@ pub(crate) struct Access {
     pub(crate) has_unlogged_partition: bool,
     pub(crate) may_insert: bool,
     pub(crate) may_select: bool,
+    pub(crate) may_delete: bool,
     pub(crate) may_make_temporary: bool,
     /// Whether row level security applies to this role.
     pub(crate) row_security: bool,
     /// Whether a publication needs a replica identity for updates and the table has none.
     pub(crate) refuses_updates: bool,
+    /// Whether one needs it for deletions.
+    pub(crate) refuses_deletes: bool,
     /// The role, as the server names it.
     pub(crate) role: String,
     /// The database's encoding.
@@ -85,6 +88,8 @@ pub(crate) struct Hooks {
     pub(crate) rules: bool,
     /// Whether other tables inherit from it, whose rows are seen in it and not found by its key.
     pub(crate) heirs: bool,
+    /// Whether other rows of the table may change with a row that is deleted, or keep it, because of foreign keys.
+    pub(crate) deletes_more: bool,
 }
 
 /// A column of a table.
@@ -257,7 +262,11 @@ const HOOKS: &str = "\
                       AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)),
            EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = $1 AND r.ev_type IN ('2', '3') AND r.ev_enabled <> 'D'),
            EXISTS (SELECT FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhparent
-                    WHERE h.inhparent = $1 AND c.relkind = 'r')
+                    WHERE h.inhparent = $1 AND c.relkind = 'r'),
+           EXISTS (SELECT FROM pg_constraint k
+                    WHERE k.contype = 'f' AND k.confrelid = $1
+                      AND (k.conrelid = $1 OR k.confdeltype IN ('c', 'n', 'd') AND EXISTS (
+                           SELECT FROM pg_constraint o WHERE o.contype = 'f' AND o.conrelid = $1)))
       FROM pg_trigger g
      WHERE (g.tgrelid = $1 OR g.tgrelid IN (SELECT relid FROM pg_partition_tree($1::oid)))
        AND NOT g.tgisinternal AND g.tgenabled <> 'D'";
@@ -268,12 +277,17 @@ const ACCESS: &str = "\
                     WHERE t.isleaf AND p.relpersistence = 'u'),
            has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'SELECT'),
            has_database_privilege(current_database(), 'TEMPORARY'), row_security_active(c.oid),
-           EXISTS (SELECT FROM pg_publication_tables v JOIN pg_publication p ON p.pubname = v.pubname
-                    WHERE p.pubupdate AND v.schemaname = n.nspname AND v.tablename = c.relname)
-           AND NOT (c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid
-                    AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident))),
-           current_user::text, current_setting('server_encoding')
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
+           u.updates AND NOT r.found, current_user::text, current_setting('server_encoding'),
+           has_table_privilege(c.oid, 'DELETE'), u.deletes AND NOT r.found
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     CROSS JOIN LATERAL (
+           SELECT coalesce(bool_or(p.pubupdate), false) AS updates, coalesce(bool_or(p.pubdelete), false) AS deletes
+             FROM pg_publication_tables v JOIN pg_publication p ON p.pubname = v.pubname
+            WHERE v.schemaname = n.nspname AND v.tablename = c.relname) u
+     CROSS JOIN LATERAL (
+           SELECT c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid
+                  AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident)) AS found) r
+     WHERE c.oid = $1";
 
 /// The query for a table's [`TableVersion`]; `table` is an expression for its oid. What its partitions have of their own
 /// counts as well, and the files of both: another file may be an empty one.
@@ -352,6 +366,7 @@ impl Table {
                 unique_partition: hooks.get(3),
                 rules: hooks.get(4),
                 heirs: hooks.get(5),
+                deletes_more: hooks.get(6),
             },
             access: Access {
                 persistence: access.get(0),
@@ -363,6 +378,8 @@ impl Table {
                 refuses_updates: access.get(6),
                 role: access.get(7),
                 encoding: access.get(8),
+                may_delete: access.get(9),
+                refuses_deletes: access.get(10),
             },
         }))
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bekk_log::Record;
 use bekk_stream::{Body, JsonFault, Payload};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
@@ -12,6 +13,8 @@ use crate::{PostgresError, render};
 
 /// The most raw bytes that a dead letter keeps of a record that is no payload, or that the table refused.
 const RAW_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of a key that a dead letter's detail shows.
+const KEY_SHOWN_MAX: usize = 200;
 /// The most dead letters, and raw bytes, that one statement writes.
 const STATEMENT_ROWS_MAX: usize = 1_000;
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
@@ -47,13 +50,27 @@ impl DeadLetter {
     }
 
     /// Another producer's record that is no row.
-    pub(crate) fn no_row(offset: u64, value: &[u8], fault: JsonFault) -> Self {
-        let why = Unfit {
+    pub(crate) fn no_row(record: &Record<'_>, fault: JsonFault) -> Self {
+        let mut why = Unfit {
             reason: fault.reason,
             column: fault.column,
             detail: fault.detail,
         };
-        Self::of_other_producer(offset, value, why)
+        if let Some(key) = record.key.filter(|_| record.is_null) {
+            why.detail.push_str("; its key is ");
+            why.detail.push_str(&key_shown(key));
+        }
+        Self::of_other_producer(record.offset.get(), record.value, why)
+    }
+
+    /// A record that deletes the row of a key.
+    pub(crate) fn of_deletion(offset: u64, key: &[u8]) -> Self {
+        let key = key_shown(&key.iter().map(comma).collect::<Vec<_>>());
+        let why = Unfit {
+            detail: format!("the record deletes the row of key {key}"),
+            ..Unfit::default()
+        };
+        Self::of_other_producer(offset, &[], why)
     }
 
     /// Another producer's record, with its own text.
@@ -112,8 +129,9 @@ impl DeadLetter {
         self.reason = "refused".to_owned();
         self.column.clone_from(&cause.column);
         self.sqlstate.clone_from(&cause.sqlstate);
+        let details = [cause.detail.clone(), Some(std::mem::take(&mut self.detail))];
         self.detail.clone_from(&cause.message);
-        if let Some(detail) = &cause.detail {
+        for detail in details.iter().flatten().filter(|text| !text.is_empty()) {
             self.detail.push_str("; ");
             self.detail.push_str(detail);
         }
@@ -131,6 +149,21 @@ impl DeadLetter {
     /// About how many bytes it takes.
     pub(crate) fn size(&self) -> usize {
         256 + self.detail.len() + self.raw.len()
+    }
+}
+
+/// A key as it is shown: with what cannot be printed escaped, and not all of a very long one.
+fn key_shown(key: &[u8]) -> String {
+    let shown = &key[..key.len().min(KEY_SHOWN_MAX)];
+    let rest = if shown.len() < key.len() { "…" } else { "" };
+    format!("`{}{rest}`", String::from_utf8_lossy(shown).escape_debug())
+}
+
+/// Between the columns of a key, a comma.
+fn comma(byte: &u8) -> u8 {
+    match *byte {
+        bekk_stream::KEY_SEPARATOR => b',',
+        byte => byte,
     }
 }
 

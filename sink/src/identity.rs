@@ -50,6 +50,8 @@ pub(crate) struct Found {
     remembered_now: Option<String>,
     /// How many records the group has put into its table, since a person last decided about it.
     placed: u64,
+    /// Whether the group's own records may have deleted all rows.
+    may_be_empty: bool,
 }
 
 /// Why a table is not the one that a group has filled.
@@ -149,6 +151,7 @@ pub(crate) fn judge(found: &Found) -> TableVerdict {
             .is_some_and(|file| file != 0 && table.file != 0 && file != table.file);
         return problem(match was_rewritten {
             true => TableProblem::Truncated { placed },
+            false if found.may_be_empty => return same(None),
             false => TableProblem::Deleted { placed },
         });
     }
@@ -291,6 +294,7 @@ pub(crate) async fn look(
         database: row.get(1),
         database_oid: row.get(2),
         wanted: stream.table.to_string(),
+        may_be_empty: stream.accept.deletes(),
         ..Found::default()
     };
     if let Some(oid) = row.get::<_, Option<i64>>(3) {

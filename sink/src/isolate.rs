@@ -4,8 +4,8 @@
 //! before it counts. Spans that pass are applied at once, in log order, so that what has been applied when a
 //! record is judged is just what stood before it.
 
-use crate::apply::{ApplyError, Job, SpanError, Written, copy_span, merge_span};
-use crate::batch::Batch;
+use crate::apply::{ApplyError, Job, SpanError, Stored, Written, copy_span, merge_span};
+use crate::batch::{Batch, Sent};
 use crate::dead_letter::DeadLetter;
 use crate::parents::NO_PARENT;
 use crate::plan::ColumnSet;
@@ -46,14 +46,19 @@ pub(crate) async fn isolate(
     }
     while let Some((start, end)) = spans.pop() {
         let rows = batch.winners_of(start..end);
+        let sent = Sent {
+            deletions: &batch.deletions_of(start..end),
+            rows: &rows,
+        };
         let applied = if columns.is_staged {
-            merge_one_span(session, columns, batch, &rows).await
+            merge_one_span(session, columns, batch, sent).await
         } else {
-            copy_span(session, columns, batch, &rows).await
+            copy_span(session, columns, batch, sent).await
         };
         match applied {
-            Ok(inserted) => {
-                written.inserted += inserted;
+            Ok(stored) => {
+                written.inserted += stored.inserted;
+                written.deleted += stored.deleted;
                 written.refused_run = 0;
                 passed += end - start;
             }
@@ -128,13 +133,18 @@ async fn merge_one_span(
     session: &mut Session,
     columns: &ColumnSet,
     batch: &Batch,
-    rows: &[u32],
-) -> Result<u64, SpanError> {
-    let inserted = merge_span(session, columns, batch, rows).await?;
-    // The staging table empties itself at COMMIT only, and the next span must not find these rows.
-    let truncate = format!("TRUNCATE {}", columns.staging_table);
-    session.client.batch_execute(&truncate).await?;
-    Ok(inserted)
+    sent: Sent<'_>,
+) -> Result<Stored, SpanError> {
+    let stored = merge_span(session, columns, batch, sent).await?;
+    // A staging table empties itself at COMMIT only, and the next span must not find these rows.
+    let merged = (!sent.rows.is_empty()).then_some(&columns.staging_table);
+    let deletion = batch.deletion.as_ref();
+    let deleted = deletion.map(|deletion| &deletion.columns.staging_table);
+    for table in merged.into_iter().chain(deleted) {
+        let truncate = format!("TRUNCATE {table}");
+        session.client.batch_execute(&truncate).await?;
+    }
+    Ok(stored)
 }
 
 /// What ends a batch of which every record is refused: it may be the table that is at fault. None if it has been

@@ -157,13 +157,14 @@ fn note(
     let Ok(taken) = take(json, record) else {
         return;
     };
+    let payload = taken.payload().map(Payload::decode);
+    let file = payload
+        .and_then(Result::ok)
+        .map(|payload| payload.origin)
+        .filter(|origin| *origin != Origin::ELSEWHERE);
     let Some(letters) = taken.key.and_then(|key| letters.get_mut(&*key)) else {
         return;
     };
-    let file = Payload::decode(&taken.payload)
-        .ok()
-        .map(|payload| payload.origin)
-        .filter(|origin| *origin != Origin::ELSEWHERE);
     for letter in letters {
         letter.has_later |= match file {
             _ if partition == letter.partition => record.offset.get() > letter.offset,

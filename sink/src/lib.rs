@@ -43,6 +43,7 @@ mod prepare;
 mod apply;
 mod audit;
 mod dead_letter;
+mod deletion;
 mod groups;
 mod identity;
 mod input;

@@ -1,5 +1,6 @@
 //! From the log to a batch: records are read, decoded and encoded for COPY.
 
+mod deletion;
 mod key_check;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use crate::dead_letter::DeadLetter;
 use crate::encode::{encode_key, encode_value};
 use crate::meta_cache::{Lookup, MetaCache};
 use crate::plan::{Plan, RowPlan, Unfit};
-use crate::taken::take;
+use crate::taken::{TakenBody, take};
 use crate::target::{Order, StreamTarget};
 
 /// How much is read from the log at a time, in compressed bytes.
@@ -127,9 +128,16 @@ pub(crate) fn dead_letter_at(source: Source<'_>, offset: u64) -> Result<DeadLett
     };
     let taken = match take(source.target.json.as_ref(), &record) {
         Ok(taken) => taken,
-        Err(fault) => return Ok(DeadLetter::no_row(offset, record.value, fault)),
+        Err(fault) => return Ok(DeadLetter::no_row(&record, fault)),
     };
-    match Payload::decode(&taken.payload) {
+    let payload = match &taken.body {
+        TakenBody::Payload(payload) => payload,
+        TakenBody::Deletion(_) => {
+            let key = taken.key.as_deref().unwrap_or_default();
+            return Ok(DeadLetter::of_deletion(offset, key));
+        }
+    };
+    match Payload::decode(payload) {
         Ok(payload) => dead_letter(source, &record, &payload, Unfit::default()),
         Err(error) => Ok(DeadLetter::no_payload(
             offset,
@@ -170,6 +178,23 @@ struct Builder<'a> {
     checks_keys: bool,
 }
 
+/// Where a row begins among a batch's bytes.
+struct Start {
+    data: usize,
+    key: usize,
+    is_deletion: bool,
+}
+
+impl Start {
+    fn of(batch: &Batch, is_deletion: bool) -> Self {
+        Self {
+            data: batch.data.len(),
+            key: batch.keys.len(),
+            is_deletion,
+        }
+    }
+}
+
 impl<'a> Builder<'a> {
     fn new(source: Source<'a>, from: u64) -> Self {
         let target = source.target;
@@ -181,10 +206,12 @@ impl<'a> Builder<'a> {
                 from,
                 next: from,
                 columns: None,
+                deletion: None,
                 rows: Vec::new(),
                 data: Vec::new(),
                 keys: Vec::new(),
                 winners: Vec::new(),
+                deletions: Vec::new(),
                 dead: Vec::new(),
                 last_timestamp_ms: 0,
                 mark: None,
@@ -223,11 +250,15 @@ impl<'a> Builder<'a> {
         let taken = match take(self.source.target.json.as_ref(), record) {
             Ok(taken) => taken,
             Err(fault) => {
-                self.push_dead(DeadLetter::no_row(offset, record.value, fault));
+                self.push_dead(DeadLetter::no_row(record, fault));
                 return Ok(self.count(record));
             }
         };
-        let payload = match Payload::decode(&taken.payload) {
+        let payload = match &taken.body {
+            TakenBody::Payload(payload) => payload,
+            TakenBody::Deletion(key) => return self.add_deletion(record, key),
+        };
+        let payload = match Payload::decode(payload) {
             Ok(payload) => payload,
             Err(error) => {
                 self.push_dead(DeadLetter::no_payload(
@@ -344,12 +375,34 @@ impl<'a> Builder<'a> {
         {
             return Ok(false);
         }
-        let data_start = self.batch.data.len();
-        let key_start = self.batch.keys.len();
+        let start = Start::of(&self.batch, false);
         let encoded = self.encode_row(plan, row);
+        let is_added = self.close_row(offset, start, encoded)?;
+        if is_added && self.batch.columns.is_none() {
+            self.batch.columns = Some(Arc::clone(&plan.columns));
+        }
+        Ok(is_added)
+    }
+
+    /// Notes a row that has been encoded, unless it has to begin the next batch.
+    fn close_row(
+        &mut self,
+        offset: u64,
+        start: Start,
+        encoded: Result<(), Unfit>,
+    ) -> Result<bool, Unfit> {
+        let Start {
+            data: data_start,
+            key: key_start,
+            is_deletion,
+        } = start;
         let is_new = encoded.as_ref().is_ok_and(|()| {
             let key = &self.batch.keys[key_start..];
-            self.keys_seen.as_mut().is_none_or(|seen| seen.insert(key))
+            let before = self.batch.rows.last();
+            self.keys_seen.as_mut().is_none_or(|seen| {
+                // Deletions are sent before rows.
+                before.is_none_or(|row| row.is_deletion == is_deletion) && seen.insert(key)
+            })
         });
         if !is_new {
             self.batch.data.truncate(data_start);
@@ -361,6 +414,7 @@ impl<'a> Builder<'a> {
         let position = |at: usize| u32::try_from(at).expect("a batch has less than 4 GiB");
         self.batch.rows.push(Row {
             offset,
+            is_deletion,
             prefix: key_prefix(&self.batch.keys[key_start..key_start + key_len]),
             key_start: position(key_start),
             key_len: position(key_len),
@@ -368,9 +422,6 @@ impl<'a> Builder<'a> {
             data_start: position(data_start),
             data_len: position(self.batch.data.len() - data_start),
         });
-        if self.batch.columns.is_none() {
-            self.batch.columns = Some(Arc::clone(&plan.columns));
-        }
         Ok(true)
     }
 

@@ -17,6 +17,8 @@ pub struct Stats {
     /// Records accepted that added no row: updates, unchanged, older or ignored ones, superseded within
     /// their batch.
     pub superseded: AtomicU64,
+    /// Rows deleted because a record says so; those records are among the superseded.
+    pub deleted: AtomicU64,
     /// Records that became dead letters.
     pub dead: AtomicU64,
     /// Batches committed.
@@ -180,6 +182,7 @@ impl Stats {
         self.rows.fetch_add(applied.rows, Ordering::Relaxed);
         self.superseded
             .fetch_add(applied.superseded, Ordering::Relaxed);
+        self.deleted.fetch_add(applied.deleted, Ordering::Relaxed);
         self.dead.fetch_add(dead, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.apply_time.observe(took);

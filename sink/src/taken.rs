@@ -3,12 +3,20 @@
 use std::borrow::Cow;
 
 use bekk_log::Record;
-use bekk_stream::{JsonFault, JsonReader, PAYLOAD_VERSION};
+use bekk_stream::{JsonFault, JsonReader, JsonRecord, PAYLOAD_VERSION, Value};
 
-/// A record's payload and the key that ingest gives such rows.
+/// What a record says, and the key that ingest gives such rows.
 pub(crate) struct Taken<'r> {
-    pub(crate) payload: Cow<'r, [u8]>,
     pub(crate) key: Option<Cow<'r, [u8]>>,
+    pub(crate) body: TakenBody<'r>,
+}
+
+/// What a record says.
+pub(crate) enum TakenBody<'r> {
+    /// A payload.
+    Payload(Cow<'r, [u8]>),
+    /// The row with these values of the key's columns is to be deleted.
+    Deletion(Vec<Value<'static>>),
 }
 
 /// Takes a record. No JSON text begins as a payload does, so that a topic may hold both.
@@ -18,15 +26,31 @@ pub(crate) fn take<'r>(
 ) -> Result<Taken<'r>, JsonFault> {
     match json {
         Some(json) if record.value.first() != Some(&PAYLOAD_VERSION) => {
-            let row = json.read((!record.is_null).then_some(record.value))?;
-            Ok(Taken {
-                payload: Cow::Owned(row.payload),
-                key: row.key.map(Cow::Owned),
+            let value = (!record.is_null).then_some(record.value);
+            Ok(match json.read(record.key, value)? {
+                JsonRecord::Row(row) => Taken {
+                    key: row.key.map(Cow::Owned),
+                    body: TakenBody::Payload(Cow::Owned(row.payload)),
+                },
+                JsonRecord::Deletion(key) => Taken {
+                    key: Some(Cow::Owned(key.text)),
+                    body: TakenBody::Deletion(key.values),
+                },
             })
         }
         _ => Ok(Taken {
-            payload: Cow::Borrowed(record.value),
             key: record.key.map(Cow::Borrowed),
+            body: TakenBody::Payload(Cow::Borrowed(record.value)),
         }),
+    }
+}
+
+impl Taken<'_> {
+    /// The payload of a record that is no deletion.
+    pub(crate) fn payload(&self) -> Option<&[u8]> {
+        match &self.body {
+            TakenBody::Payload(payload) => Some(payload),
+            TakenBody::Deletion(_) => None,
+        }
     }
 }

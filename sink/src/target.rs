@@ -5,13 +5,14 @@ mod conditions;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bekk_stream::{Accept, ColumnType, JsonReader, OnConflict, SchemaId, Stream, TableName};
 use tokio_postgres::Client;
 
 use crate::catalog::{Table, TableColumn};
 use crate::ddl::{create_table_only_sql, create_table_sql, quote, quote_list, quote_table};
+use crate::deletion::Deletion;
 use crate::encode::Target;
 use crate::migrations::MigrateError;
 use crate::plan::{ColumnSet, Plan};
@@ -31,6 +32,8 @@ pub(crate) struct StreamTarget {
     pub(crate) order: Order,
     /// Reads records of other producers, where the stream accepts them.
     pub(crate) json: Option<JsonReader>,
+    /// How their deletions are written; made when the first one comes.
+    deletion: OnceLock<Arc<Deletion>>,
     /// The plans made so far, by the schema they are for.
     pub(crate) plans: Mutex<HashMap<SchemaId, Arc<Plan>>>,
     /// The lists of columns that rows have been written with, each made once.
@@ -74,6 +77,7 @@ impl StreamTarget {
             inputs,
             order,
             json,
+            deletion: OnceLock::new(),
             plans: Mutex::default(),
             column_sets: Mutex::default(),
         };
@@ -90,6 +94,11 @@ impl StreamTarget {
     /// Whether rows have a key that they can conflict by.
     pub(crate) fn is_keyed(&self) -> bool {
         is_keyed(&self.stream)
+    }
+
+    /// How deletions are written.
+    pub(crate) fn deletion(&self) -> &Arc<Deletion> {
+        self.deletion.get_or_init(|| Arc::new(Deletion::new(self)))
     }
 
     /// The list of columns with these names, made once.
@@ -111,7 +120,7 @@ impl StreamTarget {
 pub(crate) fn json_reader(stream: &Stream) -> Result<Option<JsonReader>, Error> {
     match stream.accept {
         Accept::Bekk => Ok(None),
-        Accept::Json => match JsonReader::new(stream) {
+        Accept::Json { .. } => match JsonReader::new(stream) {
             Ok(reader) => Ok(Some(reader)),
             Err(fault) => Err(Error::JsonColumns {
                 stream: stream.name.clone(),
@@ -231,7 +240,8 @@ fn order(stream: &Stream, table: &Table) -> Order {
             .iter()
             .any(|column| column.name == *name && is_text(&column.column_type))
     });
-    if other_unique || loose_key || text_version || table.has_triggers {
+    let deletes_more = stream.accept.deletes() && table.hooks.deletes_more;
+    if other_unique || loose_key || text_version || table.has_triggers || deletes_more {
         Order::Log
     } else {
         Order::Key

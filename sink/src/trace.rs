@@ -9,7 +9,7 @@ use crate::ddl::quote;
 use crate::meta_cache::{Lookup, MetaCache};
 use crate::render;
 use crate::session::with_session;
-use crate::taken::take;
+use crate::taken::{TakenBody, take};
 use crate::target::{StreamTarget, find_target, json_reader};
 use crate::{ConnectOptions, Error};
 
@@ -56,6 +56,8 @@ pub struct Version {
 pub enum Fate {
     /// It is what the table's row must be.
     Row,
+    /// It deletes the row.
+    Deletion,
     /// Another record of its key took its place, at that offset of its partition, for that reason.
     Superseded {
         /// The offset of the record that won.
@@ -136,11 +138,12 @@ pub fn trace(
                 .find(|(partition, _)| *partition == found.version.partition);
             let is_waiting = at.is_none_or(|(_, next)| found.version.offset >= *next);
             let letter = letter_at(client, group, &log.log_id().to_string(), found).await?;
-            found.version.fate = match (letter, is_waiting, found.is_row) {
-                (Some(letter), ..) => letter,
-                (None, true, _) => Fate::Waiting,
-                (None, false, true) => Fate::Row,
-                (None, false, false) => Fate::Unknown,
+            found.version.fate = match (letter, found.is_row) {
+                (Some(letter), _) => letter,
+                (None, _) if is_waiting => Fate::Waiting,
+                (None, true) if found.is_deletion => Fate::Deletion,
+                (None, true) => Fate::Row,
+                (None, false) => Fate::Unknown,
             };
         }
         if has_key {
@@ -156,7 +159,9 @@ pub fn trace(
 struct Found {
     version: Version,
     key: Option<Vec<u8>>,
+    /// Whether it is a row, or deletes one.
     is_row: bool,
+    is_deletion: bool,
     /// The text of its version, where the stream has one.
     newer_by: Option<VersionValue>,
 }
@@ -267,14 +272,23 @@ impl Reader<'_> {
             },
             key: record.key.map(<[u8]>::to_vec),
             is_row: false,
+            is_deletion: false,
             newer_by: None,
         };
-        let taken = take(self.json.as_ref(), record).ok();
-        let Some((taken, payload)) = taken.as_ref().and_then(|taken| {
-            let payload = Payload::decode(&taken.payload).ok()?;
-            Some((taken, payload))
-        }) else {
-            found.version.text = String::from_utf8_lossy(record.value).into_owned();
+        found.version.text = String::from_utf8_lossy(record.value).into_owned();
+        let Ok(taken) = take(self.json.as_ref(), record) else {
+            return Ok(found);
+        };
+        let payload = match &taken.body {
+            TakenBody::Payload(payload) => payload,
+            TakenBody::Deletion(_) => {
+                found.key = taken.key.as_deref().map(<[u8]>::to_vec);
+                (found.is_row, found.is_deletion) = (true, true);
+                "a record without a value".clone_into(&mut found.version.text);
+                return Ok(found);
+            }
+        };
+        let Ok(payload) = Payload::decode(payload) else {
             return Ok(found);
         };
         found.key = taken.key.as_deref().map(<[u8]>::to_vec);
@@ -398,7 +412,8 @@ fn version(value: &bekk_stream::Value<'_>) -> VersionValue {
 
 /// Says of all but the winner that it was superseded.
 fn settle(stream: &Stream, found: &mut [Found]) {
-    let is_row = |found: &&Found| found.version.fate == Fate::Row;
+    let is_accepted = |fate: &Fate| matches!(fate, Fate::Row | Fate::Deletion);
+    let is_row = |found: &&Found| is_accepted(&found.version.fate);
     let (winner, why) = match (&stream.newer_by, stream.on_conflict) {
         (Some(_), _) => {
             let mut winner: Option<&Found> = None;
@@ -425,7 +440,7 @@ fn settle(stream: &Stream, found: &mut [Found]) {
     };
     for one in found {
         let is_winner = (one.version.partition, one.version.offset) == winner;
-        if one.version.fate == Fate::Row && !is_winner {
+        if is_accepted(&one.version.fate) && !is_winner {
             one.version.fate = Fate::Superseded { by: winner.1, why };
         }
     }

@@ -3,6 +3,8 @@
 //! A field is a column by its `header`. Numbers keep the digits that they were written with; each value passes the
 //! column's own [`ValueParser`], so that the same rules hold as for files.
 
+mod key;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -30,6 +32,8 @@ pub struct JsonReader {
     key_indexes: Vec<usize>,
     schema: SchemaId,
     refuses_unknown: bool,
+    /// Whether a record without a value deletes the row of its key.
+    deletes: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -55,6 +59,24 @@ pub struct JsonFault {
     pub column: Option<String>,
     /// What was found and what would have been right, for a person.
     pub detail: String,
+}
+
+/// What another producer's record is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JsonRecord {
+    /// A row.
+    Row(JsonRow),
+    /// The row of this key is to be deleted.
+    Deletion(JsonKey),
+}
+
+/// The key of a row that is to be deleted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonKey {
+    /// The canonical text of the key's columns.
+    pub text: Vec<u8>,
+    /// Their values, in the key's order.
+    pub values: Vec<Value<'static>>,
 }
 
 /// A record's key and payload, as ingest would have written them.
@@ -104,24 +126,56 @@ impl JsonReader {
             key_indexes: stream.key_indexes(),
             schema: stream.schema().id(),
             refuses_unknown: stream.csv.unknown == UnknownPolicy::Reject,
+            deletes: stream.accept.deletes(),
             columns,
         })
     }
 
-    /// Reads a record's value; `None` for a record without one.
+    /// Reads a record: its own key and its value, each `None` if it has none.
     ///
     /// # Errors
-    /// Why it is no row.
-    pub fn read(&self, value: Option<&[u8]>) -> Result<JsonRow, JsonFault> {
-        let Some(value) = value else {
-            return Err(JsonFault::new(
+    /// Why it is neither a row nor a deletion.
+    pub fn read(&self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<JsonRecord, JsonFault> {
+        match value {
+            Some(value) => {
+                let row = self.row(value)?;
+                if self.deletes {
+                    self.refuse_other_key(key, &row)?;
+                }
+                Ok(JsonRecord::Row(row))
+            }
+            None if self.deletes => self.deletion(key).map(JsonRecord::Deletion),
+            None => Err(JsonFault::new(
                 "not_json",
-                "the record has no value, which other programs take for a deletion; Bekk deletes no rows",
-            ));
-        };
+                "the record has no value; with deletes = true in the stream it would delete the row of its key",
+            )),
+        }
+    }
+
+    fn row(&self, value: &[u8]) -> Result<JsonRow, JsonFault> {
         let text = text_of(value)?;
+        let found = self.find(text, "value.converter")?;
+        let mut values = Vec::with_capacity(self.columns.len());
+        for (column, raw) in self.columns.iter().zip(found) {
+            let value = column.value(raw);
+            values.push(value.map_err(|fault| JsonFault::of_column(column, fault))?);
+        }
+        let mut row = JsonRow::default();
+        encode_row(&mut row.payload, self.schema, &Origin::ELSEWHERE, &values);
+        if !self.key_indexes.is_empty() {
+            key_text(row.key.get_or_insert_default(), &values, &self.key_indexes);
+        }
+        Ok(row)
+    }
+
+    /// Finds the columns' fields in the text of an object. `converter` is the setting of Kafka Connect that wraps it.
+    fn find<'t>(
+        &self,
+        text: &'t str,
+        converter: &str,
+    ) -> Result<Vec<Option<&'t RawValue>>, JsonFault> {
         let Fields(fields) = serde_json::from_str(text).map_err(|error| no_object(text, &error))?;
-        self.refuse_envelope(&fields)?;
+        self.refuse_envelope(&fields, converter)?;
         let mut found: Vec<Option<&RawValue>> = vec![None; self.columns.len()];
         for (name, raw) in &fields {
             let Some(&at) = self.by_field.get(&**name) else {
@@ -141,27 +195,23 @@ impl JsonReader {
                 });
             }
         }
-        let mut values = Vec::with_capacity(self.columns.len());
-        for (column, raw) in self.columns.iter().zip(found) {
-            let value = column.value(raw);
-            values.push(value.map_err(|fault| JsonFault::of_column(column, fault))?);
-        }
-        let mut row = JsonRow::default();
-        encode_row(&mut row.payload, self.schema, &Origin::ELSEWHERE, &values);
-        if !self.key_indexes.is_empty() {
-            key_text(row.key.get_or_insert_default(), &values, &self.key_indexes);
-        }
-        Ok(row)
+        Ok(found)
     }
 
     /// Kafka Connect's converter wraps each row unless it is told not to.
-    fn refuse_envelope(&self, fields: &[(Cow<'_, str>, &RawValue)]) -> Result<(), JsonFault> {
+    fn refuse_envelope(
+        &self,
+        fields: &[(Cow<'_, str>, &RawValue)],
+        converter: &str,
+    ) -> Result<(), JsonFault> {
         let has = |wanted: &str| fields.iter().any(|(name, _)| name == wanted);
         let is_known = |name: &str| self.by_field.contains_key(name);
         if fields.len() == 2 && has("schema") && has("payload") && !is_known("payload") {
             return Err(JsonFault::new(
                 "not_json",
-                "it is Kafka Connect's envelope of schema and payload; set value.converter.schemas.enable=false there",
+                format!(
+                    "it is Kafka Connect's envelope of schema and payload; set {converter}.schemas.enable=false there"
+                ),
             ));
         }
         Ok(())
@@ -304,16 +354,13 @@ fn text_of(value: &[u8]) -> Result<&str, JsonFault> {
         return Err(JsonFault::new(
             "not_json",
             format!(
-                "it begins with Confluent's prefix (schema {number}) and no JSON object follows: Avro and Protobuf are not \
-                 read; have the producer write JSON or JSON Schema"
+                "it begins with Confluent's prefix (schema {number}) and no JSON object follows: Avro, Protobuf and binary \
+                 numbers are not read; have the producer write JSON or JSON Schema"
             ),
         ));
     }
     if bytes.is_empty() {
-        return Err(JsonFault::new(
-            "not_json",
-            "the value is empty, not a JSON object",
-        ));
+        return Err(JsonFault::new("not_json", "it is empty, not a JSON object"));
     }
     std::str::from_utf8(bytes).map_err(|error| {
         JsonFault::new(

@@ -118,7 +118,18 @@ pub enum Accept {
     #[default]
     Bekk,
     /// Those, and JSON objects of other producers.
-    Json,
+    Json {
+        /// Whether a record without a value deletes the row of its key.
+        deletes: bool,
+    },
+}
+
+impl Accept {
+    /// Whether records without a value delete rows.
+    #[must_use]
+    pub fn deletes(self) -> bool {
+        self == Self::Json { deletes: true }
+    }
 }
 
 /// What becomes of a file that is finished and durable in the log.

@@ -142,6 +142,7 @@ fn printable(text: &str) -> String {
 fn fate_text(version: &Version) -> String {
     match &version.fate {
         Fate::Row => "is the row".to_owned(),
+        Fate::Deletion => "deletes the row".to_owned(),
         Fate::Superseded { by, why } => format!("superseded by offset {by}: {why}"),
         Fate::DeadLetter {
             id,

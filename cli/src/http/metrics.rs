@@ -222,6 +222,12 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
     ] {
         family.count(&[group, ("result", result)], load(count));
     }
+    metrics
+        .counter(
+            "bekk_sink_rows_deleted_total",
+            "Rows deleted because a record says so; those records are among the superseded.",
+        )
+        .count(&[group], load(&stats.deleted));
     let mut family = metrics.counter(
         "bekk_sink_dead_letters_total",
         "Records that became dead letters, by reason.",

@@ -7,6 +7,7 @@ use bekk_stream::{Body, OnConflict, Origin, Payload};
 
 use super::buckets::{self, Buckets, Fields};
 use super::canonical::Columns;
+use super::log_side::DELETION;
 use super::{Audit, DeepAudit, FINDINGS_MAX, Finding, FindingKind, log_side, table_side};
 use crate::Error;
 use crate::meta_cache::MetaCache;
@@ -15,10 +16,11 @@ use crate::render;
 use crate::taken::take;
 use crate::target::Order;
 
-/// A record that decides what a row must be.
+/// A record that decides what a row must be, or that there is none.
 #[derive(Debug, Clone)]
 struct Candidate {
-    set: u32,
+    /// `None` for a deletion.
+    set: Option<usize>,
     partition: u32,
     offset: u64,
     content: u128,
@@ -94,8 +96,9 @@ pub(super) fn all(
                 note_extra(&row.key, deep);
                 return Ok(());
             };
-            let is_equal =
-                |one: &Candidate| row.contents.get(one.set as usize) == Some(&one.content);
+            let is_equal = |one: &Candidate| {
+                one.set.and_then(|set| row.contents.get(set)) == Some(&one.content)
+            };
             match candidates.last() {
                 Some(record) if !candidates.iter().any(is_equal) => {
                     deep.changed += 1;
@@ -105,9 +108,10 @@ pub(super) fn all(
                 _ => Ok(()),
             }
         })?;
-        // If several partitions have records of one key, any of them may be the row.
+        // If several partitions have records of one key, any of them may be the row, or may have deleted it.
         let missing = expected
             .into_values()
+            .filter(|records| records.iter().all(|record| record.set.is_some()))
             .filter_map(|records| records.into_iter().next());
         note_missing(
             audit,
@@ -147,7 +151,7 @@ fn each(
             let mut expected: HashMap<u128, (Candidate, u64)> = HashMap::new();
             buckets::read(audit.dir, log_side::SIDE, at, |entry| {
                 let (hash, record) = Candidate::of(entry);
-                if Some(record.set as usize) == set {
+                if record.set == set {
                     expected.entry(hash).or_insert((record, 0)).1 += 1;
                 }
                 Ok(())
@@ -202,7 +206,9 @@ impl Candidate {
         let mut fields = Fields(entry);
         let hash = fields.u128();
         let record = Self {
-            set: fields.u32(),
+            set: usize::try_from(fields.u32())
+                .ok()
+                .filter(|set| *set != DELETION as usize),
             partition: fields.u32(),
             offset: fields.u64(),
             content: fields.u128(),
@@ -283,14 +289,15 @@ pub(super) fn note_record(
     let found = records.iter().next();
     if let Some(found) = found.filter(|found| found.offset.get() == offset)
         && let Ok(taken) = take(audit.target.json.as_ref(), &found)
-        && let Ok(payload) = Payload::decode(&taken.payload)
     {
-        finding.key = match (&taken.key, &payload.body) {
+        let payload = taken.payload().map(Payload::decode);
+        let payload = payload.and_then(Result::ok);
+        finding.key = match (&taken.key, payload.as_ref().map(|payload| &payload.body)) {
             (Some(key), _) => String::from_utf8_lossy(key).replace('\u{1f}', ","),
-            (None, Body::Row(row)) => render::csv_line(row.clone()).unwrap_or_default(),
-            (None, Body::Reject(_)) => String::new(),
+            (None, Some(Body::Row(row))) => render::csv_line(row.clone()).unwrap_or_default(),
+            (None, Some(Body::Reject(_)) | None) => String::new(),
         };
-        if payload.origin != Origin::ELSEWHERE {
+        if let Some(payload) = payload.filter(|payload| payload.origin != Origin::ELSEWHERE) {
             finding.line = Some(payload.origin.line);
             let mut meta = meta.lock().unwrap_or_else(PoisonError::into_inner);
             finding.file = meta.file(audit.log, payload.origin.file)?;

@@ -24,6 +24,9 @@ const RANGES_MAX: usize = 100_000;
 
 pub(super) const SIDE: &str = "log";
 
+/// What stands for the list of columns of a record that deletes its row.
+pub(super) const DELETION: u32 = u32::MAX;
+
 /// Reads the log up to the snapshot's offsets, and returns the lists of columns that its records have.
 pub(super) async fn read(
     audit: &Audit<'_>,
@@ -120,11 +123,34 @@ impl Side<'_> {
         let Some(set) = &batch.columns else {
             return Ok(());
         };
-        let number = self.number_of(set).await?;
-        let columns = &self.columns[number];
         let is_row = |row: &&Row| !letters.get(&row.offset).is_some_and(|is_kept| *is_kept);
         let rows: Vec<&Row> = batch.rows.iter().filter(is_row).collect();
         deep.dead += (batch.rows.len() - rows.len()) as u64;
+        let Some(deletion) = &batch.deletion else {
+            return self.push_rows(partition, batch, set, &rows).await;
+        };
+        // In log order: a later record of a key takes the place of an earlier one.
+        for run in rows.chunk_by(|left, right| left.is_deletion == right.is_deletion) {
+            let set = if run[0].is_deletion {
+                &deletion.columns
+            } else {
+                set
+            };
+            self.push_rows(partition, batch, set, run).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what some rows of a list of columns say, or that rows with those keys are deleted.
+    async fn push_rows(
+        &mut self,
+        partition: u32,
+        batch: &Batch,
+        set: &Arc<ColumnSet>,
+        rows: &[&Row],
+    ) -> Result<(), Error> {
+        let number = self.number_of(set).await?;
+        let columns = &self.columns[number];
         let fields_of = |row: &Row| fields(batch.tuple(row)).unwrap_or_default();
         let read = match &self.readers[number] {
             None => Vec::new(),
@@ -137,7 +163,7 @@ impl Side<'_> {
                     .await?
             }
         };
-        for (at, row) in rows.into_iter().enumerate() {
+        for (at, row) in rows.iter().enumerate() {
             let mut values = fields_of(row);
             let as_read = read.get(at);
             for (column, text) in columns
@@ -154,7 +180,10 @@ impl Side<'_> {
             };
             self.entry.clear();
             self.entry.extend_from_slice(&hash.to_le_bytes());
-            let number = u32::try_from(number).expect("a log has few schemas");
+            let number = match row.is_deletion {
+                true => DELETION,
+                false => u32::try_from(number).expect("a log has few schemas"),
+            };
             self.entry.extend_from_slice(&number.to_le_bytes());
             self.entry.extend_from_slice(&partition.to_le_bytes());
             self.entry.extend_from_slice(&row.offset.to_le_bytes());

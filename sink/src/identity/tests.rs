@@ -22,6 +22,7 @@ fn found() -> Found {
         }),
         remembered_now: Some("public.events".to_owned()),
         placed: 7,
+        may_be_empty: false,
     }
 }
 
@@ -96,6 +97,13 @@ fn a_table_is_judged_by_what_it_was() {
     check(
         |found| table(found).is_empty = Some(true),
         &problem(TableProblem::Deleted { placed: 7 }),
+    );
+    check(
+        |found| {
+            table(found).is_empty = Some(true);
+            found.may_be_empty = true;
+        },
+        &TableVerdict::Same { note: None },
     );
     check(
         |found| table(found).is_empty = None,

@@ -1,7 +1,7 @@
 //! What a dead letter is now: its record of the log, or its text read again.
 
 use bekk_log::Record;
-use bekk_stream::{Body, FileId, JsonReader, Origin, Payload};
+use bekk_stream::{Body, FileId, JsonReader, JsonRecord, Origin, Payload};
 
 use super::{Corrected, LetterText, Retry};
 use crate::later::Written;
@@ -13,6 +13,8 @@ pub(crate) struct Candidate {
     pub(crate) partition: u32,
     pub(crate) offset: u64,
     pub(crate) written: Option<Written>,
+    /// The record's own key, if the record deletes the row of its key.
+    pub(crate) deletion: Option<Vec<u8>>,
 }
 
 impl Retry<'_> {
@@ -27,6 +29,7 @@ impl Retry<'_> {
             partition: letter.partition,
             offset: letter.offset,
             written,
+            deletion: None,
         };
         let topic = &self.target.stream.name;
         let ends = self
@@ -54,12 +57,37 @@ impl Retry<'_> {
             .and_then(|records| records.iter().next())
             .filter(|record| record.offset.get() == letter.offset);
         if let (Some(json), None) = (&self.target.json, &letter.file) {
-            let row = json_row(json, letter, record.as_ref());
+            let deletes = self.target.stream.accept.deletes();
+            if record.is_none() && deletes {
+                return Ok(Err(
+                    "the log no longer has its record, so it is not known whether its row was deleted since; append it \
+                     to its topic again"
+                        .to_owned(),
+                ));
+            }
+            let read = json_record(json, letter, record.as_ref());
             let written = record.as_ref().map(|record| Written {
                 timestamp_ms: record.timestamp_ms,
                 origin: Origin::ELSEWHERE,
             });
-            return Ok(row.map(|row| candidate(row, written)));
+            return Ok(read.map(|read| {
+                let (key, payload, deletion) = match read {
+                    JsonRecord::Row(row) => (row.key, row.payload, None),
+                    JsonRecord::Deletion(key) => {
+                        let own = record.as_ref().and_then(|record| record.key);
+                        (Some(key.text), Vec::new(), own.map(<[u8]>::to_vec))
+                    }
+                };
+                let row = Corrected {
+                    partition: letter.partition,
+                    key,
+                    payload,
+                };
+                Candidate {
+                    deletion,
+                    ..candidate(row, written)
+                }
+            }));
         }
         if let Some(record) = record {
             let Ok(payload) = Payload::decode(record.value) else {
@@ -108,27 +136,23 @@ fn is_unchanged(raw: &[u8], text: &[u8]) -> bool {
 }
 
 /// Another producer's record: as it is in the log, or as its text has been corrected.
-fn json_row(
+fn json_record(
     json: &JsonReader,
     letter: &Letter,
     record: Option<&Record<'_>>,
-) -> Result<Corrected, String> {
+) -> Result<JsonRecord, String> {
+    let key = record.and_then(|record| record.key);
     let unchanged = record.filter(|record| record.value.starts_with(&letter.raw));
     let read = match unchanged {
-        Some(record) => json.read((!record.is_null).then_some(record.value)),
+        Some(record) => json.read(key, (!record.is_null).then_some(record.value)),
         None if letter.raw.len() >= bekk_stream::REJECT_RAW_MAX => {
             return Err("only its beginning was kept; append it to its topic again".to_owned());
         }
-        None => json.read(Some(&letter.raw)),
+        None => json.read(key, Some(&letter.raw)),
     };
-    let row = read.map_err(|fault| match fault.column {
+    read.map_err(|fault| match fault.column {
         Some(column) => format!("{} in `{column}`: {}", fault.reason, fault.detail),
         None => format!("{}: {}", fault.reason, fault.detail),
-    })?;
-    Ok(Corrected {
-        partition: letter.partition,
-        key: row.key,
-        payload: row.payload,
     })
 }
 

@@ -29,9 +29,12 @@ impl Retry<'_> {
         let record = Record {
             offset: Offset::new(letter.offset),
             timestamp_ms: 0,
-            key: candidate.row.key.as_deref(),
+            key: candidate
+                .deletion
+                .as_deref()
+                .or(candidate.row.key.as_deref()),
             value: &candidate.row.payload,
-            is_null: false,
+            is_null: candidate.deletion.is_some(),
             headers: Headers::default(),
         };
         let source = self.source(candidate.row.partition);
@@ -141,7 +144,7 @@ impl Retry<'_> {
         })
     }
 
-    /// Writes the row unless the table has a newer one; says whether it did.
+    /// Writes the row, or deletes it, unless there is a newer one; says whether it did.
     async fn write(
         &self,
         session: &mut Session,
@@ -151,11 +154,17 @@ impl Retry<'_> {
         is_later: bool,
     ) -> Result<bool, LandError> {
         let stream = &self.target.stream;
+        if batch.deletion.is_some() {
+            if !is_later {
+                merge_span(session, columns, batch, batch.sent()).await?;
+            }
+            return Ok(!is_later);
+        }
         if !self.target.is_keyed() {
             if columns.is_direct {
-                copy_span(session, columns, batch, &batch.winners).await?;
+                copy_span(session, columns, batch, batch.sent()).await?;
             } else {
-                merge_span(session, columns, batch, &batch.winners).await?;
+                merge_span(session, columns, batch, batch.sent()).await?;
             }
             return Ok(true);
         }

@@ -25,18 +25,24 @@ pub(super) fn problems(stream: &Stream, table: &Table, is_staged: bool) -> Vec<S
         ));
     }
     let is_updated = is_keyed(stream) && stream.on_conflict == OnConflict::Update;
+    let is_deleted = stream.accept.deletes();
     problems.extend(rights(
         stream,
         table,
         is_staged || is_keyed(stream),
         is_updated,
     ));
-    if is_updated && access.refuses_updates {
-        problems.push(format!(
-            "it is published for logical replication without a replica identity, so PostgreSQL refuses every UPDATE; \
+    let refused = match (is_updated && access.refuses_updates, is_deleted) {
+        (true, _) => Some("UPDATE"),
+        (false, true) if access.refuses_deletes => Some("DELETE"),
+        _ => None,
+    };
+    problems.extend(refused.map(|what| {
+        format!(
+            "it is published for logical replication without a replica identity, so PostgreSQL refuses every {what}; \
              ALTER TABLE {name} REPLICA IDENTITY FULL, or add a primary key"
-        ));
-    }
+        )
+    }));
     if is_updated {
         let settled = stream.columns.iter().filter_map(|column| {
             let found = table.column(&column.name)?;
@@ -148,6 +154,9 @@ fn rights(stream: &Stream, table: &Table, is_staged: bool, is_updated: bool) -> 
     }
     if is_updated && lacks(|column| column.may_update) {
         missing.push("UPDATE");
+    }
+    if stream.accept.deletes() && !table.access.may_delete {
+        missing.push("DELETE");
     }
     if is_staged && !table.access.may_select {
         missing.push("SELECT");

@@ -6,6 +6,7 @@ mod altered;
 mod apply;
 mod audit;
 mod crash;
+mod deletions;
 mod evolution;
 mod faults;
 mod fits;

@@ -16,7 +16,7 @@ fn items() -> Stream {
         amount,
     ];
     Stream {
-        accept: Accept::Json,
+        accept: Accept::Json { deletes: false },
         ..stream("items", columns)
     }
 }

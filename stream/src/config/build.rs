@@ -107,7 +107,7 @@ impl Builder<'_> {
         };
         let table = self.expand(raw.table.as_deref().unwrap_or(&name), &at("table"))?;
         Ok(Stream {
-            accept: accept(raw.accept.as_deref(), &at("accept"))?,
+            accept: accept(raw.accept.as_deref(), raw.deletes, &at)?,
             files: patterns(&raw.files, "files")?,
             exclude: patterns(&raw.exclude, "exclude")?,
             finished: self.finished(raw.finished.as_deref(), &at("finished"))?,
@@ -243,12 +243,21 @@ fn on_conflict(text: Option<&str>, keyless: bool, place: &str) -> Result<OnConfl
     }
 }
 
-fn accept(text: Option<&str>, place: &str) -> Result<Accept, Fault> {
+fn accept(
+    text: Option<&str>,
+    deletes: Option<bool>,
+    at: &dyn Fn(&str) -> String,
+) -> Result<Accept, Fault> {
+    let deletes = deletes.unwrap_or(false);
     match text {
+        None | Some("bekk") if deletes => Err(Fault::new(
+            at("deletes"),
+            "only records of other producers delete rows: set accept = \"json\", or remove it",
+        )),
         None | Some("bekk") => Ok(Accept::Bekk),
-        Some("json") => Ok(Accept::Json),
+        Some("json") => Ok(Accept::Json { deletes }),
         Some(other) => Err(Fault::new(
-            place,
+            at("accept"),
             format!("`{other}` is not one of: bekk, json"),
         )),
     }

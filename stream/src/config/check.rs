@@ -62,6 +62,7 @@ fn check_stream(stream: &Stream) -> Result<(), Fault> {
     }
     check_columns(stream, &place)?;
     check_key(stream, &place)?;
+    check_deletes(stream, &place)?;
     check_dialect(stream, &place)
 }
 
@@ -106,7 +107,7 @@ fn check_columns(stream: &Stream, place: &str) -> Result<(), Fault> {
                 return fault(misfit.into());
             }
             let is_constant = matches!(source, ColumnSource::Constant(_));
-            if stream.accept == Accept::Json && !is_constant && !column.nullable {
+            if stream.accept != Accept::Bekk && !is_constant && !column.nullable {
                 return fault(format!(
                     "with accept = \"json\", records without a file have no `{source}`: make the column nullable"
                 ));
@@ -186,6 +187,25 @@ fn check_key(stream: &Stream, place: &str) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Checks that a deletion has a row to delete, and that nothing but the order of a key's records decides.
+fn check_deletes(stream: &Stream, place: &str) -> Result<(), Fault> {
+    let why = match (stream.on_conflict, &stream.newer_by) {
+        _ if !stream.accept.deletes() => return Ok(()),
+        (OnConflict::Append, _) => {
+            "a deletion needs a row to delete, and with on_conflict = \"append\" rows have no key"
+        }
+        (OnConflict::Ignore, _) => {
+            "with on_conflict = \"ignore\" the first record of a key stays, so a deletion would mean nothing"
+        }
+        (OnConflict::Update, Some(_)) => {
+            "a deletion has no version for `newer_by`, so an older record after it would bring the row back; remove one \
+             of the two"
+        }
+        (OnConflict::Update, None) => return Ok(()),
+    };
+    Err(Fault::new(format!("{place}.deletes"), why))
 }
 
 fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {

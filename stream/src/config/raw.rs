@@ -48,6 +48,7 @@ pub(super) struct Postgres {
 #[serde(deny_unknown_fields)]
 pub(super) struct Stream {
     pub(super) accept: Option<String>,
+    pub(super) deletes: Option<bool>,
     #[serde(default)]
     pub(super) files: Vec<String>,
     #[serde(default)]

@@ -37,7 +37,7 @@ fn other_producers_need_no_files() {
     let without = MINIMAL.replace("files = [\"orders-*.csv\"]", "accept = \"json\"");
     assert_eq!(
         parse(&without).unwrap().streams[0].accept,
-        crate::Accept::Json
+        crate::Accept::Json { deletes: false }
     );
     fails(&without.replace("json", "avro"), "not one of: bekk, json");
     fails(
@@ -49,6 +49,27 @@ fn other_producers_need_no_files() {
         &without.replace("{ name = \"id\"", line),
         "make the column nullable",
     );
+}
+
+#[test]
+fn deletions_need_a_row_and_an_order() {
+    let json = MINIMAL.replace(
+        "files = [\"orders-*.csv\"]",
+        "accept = \"json\"\ndeletes = true",
+    );
+    assert!(parse(&json).unwrap().streams[0].accept.deletes());
+    let with = |line: &str| json.replacen("key = ", &format!("{line}\nkey = "), 1);
+    fails(
+        &json.replace("\"json\"", "\"bekk\""),
+        "streams.orders.deletes",
+    );
+    fails(
+        &with("on_conflict = \"ignore\""),
+        "the first record of a key stays",
+    );
+    fails(&with("on_conflict = \"append\""), "rows have no key");
+    fails(&json.replace("key = [\"id\"]", ""), "rows have no key");
+    fails(&with("newer_by = \"amount\""), "would bring the row back");
 }
 
 #[test]

@@ -177,6 +177,8 @@ pub(super) fn in_words(reason: &str) -> &str {
         "refused" => "refused by PostgreSQL",
         "not_stored" => "left out by a trigger",
         "no_payload" => "not a record of Bekk's",
+        "not_json" => "not a JSON object",
+        "key_differs" => "key of another row",
         other => other,
     }
 }
