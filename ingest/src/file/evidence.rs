@@ -10,6 +10,10 @@ use crate::source::Source;
 use crate::source::fingerprint::Fingerprint;
 use crate::source::stat::Stat;
 
+/// Bytes read of a file up to which everything is compared when it has grown while nobody looked. Reading more would delay
+/// the start by seconds.
+pub(crate) const COMPARED_MAX: u64 = 256 << 20;
+
 /// What became of a known file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -21,6 +25,8 @@ pub(crate) enum Verdict {
     OtherHead,
     /// The bytes before the position are others: it was rewritten in place.
     OtherTail,
+    /// Somewhere before the position there are other bytes: it was rewritten in place, or has a used inode.
+    OtherMiddle,
 }
 
 /// Compares a file with what is known of it. Of a compressed file only its beginning is looked at here: the
@@ -51,6 +57,27 @@ pub(crate) fn verify(source: &mut Source, stat: &Stat, known: &FileEntry) -> io:
     })
 }
 
+/// As [`verify`], and compares everything that was read of a file that has changed since, as a program that rewrites it in
+/// place may leave its first and last bytes as they were. A file of more than [`COMPARED_MAX`] bytes that has grown is
+/// not compared.
+pub(crate) fn verify_whole(
+    source: &mut Source,
+    stat: &Stat,
+    known: &FileEntry,
+) -> io::Result<Verdict> {
+    let verdict = verify(source, stat, known)?;
+    let is_small = known.position <= COMPARED_MAX || stat.size == known.disk.0;
+    let is_compared = verdict == Verdict::Same
+        && source.packing().is_none()
+        && known.crc.is_some()
+        && stat.on_disk() != known.disk
+        && is_small;
+    match is_compared && crc_of(source, known.position)? != known.crc {
+        true => Ok(Verdict::OtherMiddle),
+        false => Ok(verdict),
+    }
+}
+
 /// Whether all that was read of a file is in this one too, byte by byte. Without the CRC of what was read
 /// that cannot be said, and so is denied.
 pub(crate) fn holds_all(source: &mut Source, stat: &Stat, known: &FileEntry) -> io::Result<bool> {
@@ -72,7 +99,7 @@ pub(crate) fn has_text(source: &mut Source, known: &FileEntry) -> io::Result<boo
 }
 
 /// The CRC-32C of the first `len` bytes; `None` if there are fewer.
-fn crc_of(source: &mut Source, len: u64) -> io::Result<Option<u32>> {
+pub(crate) fn crc_of(source: &mut Source, len: u64) -> io::Result<Option<u32>> {
     let mut found = 0;
     let mut block = vec![0; crate::source::BLOCK_BYTES];
     let mut at = 0;
@@ -98,6 +125,7 @@ impl Verdict {
             Self::Truncated => "it is shorter than what was read of it",
             Self::OtherHead => "its first bytes are not those that were read",
             Self::OtherTail => "the bytes before the position are not those that were read",
+            Self::OtherMiddle => "not all of its bytes are those that were read",
         }
     }
 }

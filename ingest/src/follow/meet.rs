@@ -12,7 +12,7 @@ use bekk_stream::FileId;
 use crate::config::Mode;
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Verdict, verify};
+use crate::file::evidence::{Verdict, verify_whole};
 use crate::file::siblings::Siblings;
 use crate::follow::copies::seek_copy;
 use crate::follow::engine::{Engine, Stopped};
@@ -261,7 +261,7 @@ impl Engine<'_> {
             if !may_be(entry) {
                 continue;
             }
-            let verdict = verify(&mut source, &file.stat, entry)?;
+            let verdict = verify_whole(&mut source, &file.stat, entry)?;
             let is_same = verdict == Verdict::Same;
             let rank = (is_same, if is_same { entry.position } else { 0 }, index);
             if best.is_none_or(|(other, _)| rank > other) {

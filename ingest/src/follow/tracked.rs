@@ -3,13 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bekk_stream::CsvDialect;
 
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Verdict, verify};
+use crate::file::evidence::{COMPARED_MAX, Verdict, crc_of, verify};
 pub(crate) use crate::follow::{Change, State};
 use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::Stat;
@@ -51,6 +51,8 @@ pub(crate) struct Tracked {
     pub(crate) state: State,
     /// Whether it was read to its end when it was read last.
     pub(crate) is_caught_up: bool,
+    /// Whether it was written to and has not become longer, so that it may have been rewritten in place.
+    is_doubtful: bool,
     /// The scan that saw it last.
     pub(crate) scan: u64,
     /// Whether it has left the inbox; it is followed until nobody writes to it any more.
@@ -103,6 +105,7 @@ impl Tracked {
             partial: 0,
             state: State::Backlog,
             is_caught_up: false,
+            is_doubtful: false,
             scan: 0,
             outside: None,
             is_short: false,
@@ -130,7 +133,11 @@ impl Tracked {
             return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
         let mut source = Source::new(file)?;
-        let verdict = verify(&mut source, &stat, &self.entry)?;
+        let mut verdict = verify(&mut source, &stat, &self.entry)?;
+        let doubt = self.take_doubt();
+        if verdict == Verdict::Same && !has_crc(&mut source, self.cursor.position, doubt) {
+            verdict = Verdict::OtherMiddle;
+        }
         self.entry.packing = source.packing();
         if source.packing().is_some() {
             // Of a compressed file all is read, or nothing.
@@ -186,7 +193,7 @@ impl Tracked {
         self.entry.packing.is_some()
             && self.entry.receipt_bytes == Some(self.entry.position)
             && self.entry.size == self.entry.position
-            && self.entry.disk == disk(&self.stat)
+            && self.entry.disk == self.stat.on_disk()
     }
 
     /// The entry as it is written down.
@@ -206,7 +213,7 @@ impl Tracked {
                 false => state,
             },
             size: self.size(),
-            disk: disk(&self.stat),
+            disk: self.stat.on_disk(),
             ..self.entry.clone()
         }
     }
@@ -226,12 +233,26 @@ impl Tracked {
         if !std::mem::take(&mut self.is_caught_up) {
             return true;
         }
-        let tail = self.cursor.tail;
-        let start = self.cursor.position.saturating_sub(tail.len);
-        match &mut self.source {
-            Some(source @ Source::Plain(_)) => tail.matches(source, start).unwrap_or(true),
-            _ => true,
+        if !matches!(self.source, Some(Source::Plain(_))) {
+            return true;
         }
+        let doubt = self.take_doubt();
+        let (tail, position) = (self.cursor.tail, self.cursor.position);
+        let Some(source) = &mut self.source else {
+            return true;
+        };
+        let start = position.saturating_sub(tail.len);
+        tail.matches(source, start).unwrap_or(true) && has_crc(source, position, doubt)
+    }
+
+    /// The CRC that its bytes before the position must have, where it was written to and has not grown.
+    fn take_doubt(&mut self) -> Option<u32> {
+        let position = self.cursor.position;
+        let is_doubtful = std::mem::take(&mut self.is_doubtful)
+            && self.entry.packing.is_none()
+            && self.stat.size == position
+            && position <= COMPARED_MAX;
+        self.cursor.crc.filter(|_| is_doubtful)
     }
 
     /// Looks at the file; says whether it has changed. Whether another one has its name is for a listing to
@@ -249,6 +270,8 @@ impl Tracked {
     /// Takes note of what the system says; says whether that is a change.
     pub(crate) fn notice(&mut self, stat: Stat) -> bool {
         let is_changed = !stat.has_content_of(&self.stat);
+        // Whoever appends makes it longer.
+        self.is_doubtful |= is_changed && stat.size == self.stat.size;
         self.stat = stat;
         if is_changed {
             self.changed_at = Instant::now();
@@ -352,9 +375,8 @@ impl Tracked {
     }
 }
 
-/// What tells whether a file has been written to: its size on disk, and when that was, in microseconds.
-fn disk(stat: &Stat) -> (u64, i64) {
-    let since = stat.modified.duration_since(SystemTime::UNIX_EPOCH);
-    let micros = since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(0));
-    (stat.size, micros)
+/// Whether a file's first bytes have this CRC, if there is one to compare with. If it cannot be read, that is found where
+/// it is read.
+fn has_crc(source: &mut Source, len: u64, crc: Option<u32>) -> bool {
+    crc.is_none_or(|crc| crc_of(source, len).map_or(true, |found| found == Some(crc)))
 }

@@ -52,6 +52,13 @@ impl Stat {
         content(self) == content(earlier)
     }
 
+    /// What tells whether a file has been written to: its size on disk, and when that was, in microseconds.
+    pub(crate) fn on_disk(&self) -> (u64, i64) {
+        let since = self.modified.duration_since(SystemTime::UNIX_EPOCH);
+        let micros = since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(0));
+        (self.size, micros)
+    }
+
     /// How long the file has not been written to.
     pub(crate) fn unchanged_for(&self) -> Duration {
         self.modified.elapsed().unwrap_or_default()

@@ -122,6 +122,38 @@ fn a_file_that_is_rewritten_is_a_new_one() {
     assert_eq!(world.logged().len(), 2);
 }
 
+/// A program writes a file again with another number in the middle: its first and last bytes and its length stay. It is
+/// read again, whether ingest runs meanwhile or not; a file whose time alone has changed is not.
+#[test]
+fn a_change_in_the_middle_is_found() {
+    let world = World::new();
+    let with = |middle: &str| {
+        let ids = |from: u32, to: u32| (from..to).map(|id| format!("{id}\n")).collect::<String>();
+        format!("id\n{}{middle}\n{}", ids(1000, 1400), ids(2000, 2400))
+    };
+    let path = world.put("a.csv", &with("5001"));
+    assert_eq!(world.once().records, 801);
+    // In place: the inode stays, as it does where a deleted file's inode is used again.
+    fs::write(&path, with("5002")).unwrap();
+    assert_eq!(world.once().records, 801);
+    fs::write(&path, with("5003") + "6000\n").unwrap();
+    assert_eq!(world.once().records, 802);
+    let stream = world.stream();
+    world.follow(&stream, |log| {
+        await_count(log, 801 + 801 + 802);
+        let mut file = File::options().write(true).open(&path).unwrap();
+        file.write_all((with("5004") + "6000\n").as_bytes())
+            .unwrap();
+        await_count(log, 801 + 801 + 802 + 802);
+    });
+    File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_modified(std::time::SystemTime::now()))
+        .unwrap();
+    assert_eq!(world.once().records, 0);
+}
+
 /// A file is deleted, and one that went away comes back: neither loses or doubles anything.
 #[test]
 fn files_come_and_go() {
