@@ -20,6 +20,7 @@ mod screen;
 mod secrets;
 mod service;
 mod signals;
+mod standard_input;
 mod status;
 mod table;
 mod topics;

@@ -13,6 +13,7 @@ use bekk_stream::Stream;
 use crate::screen::{LiveLine, Screen, grouped};
 use crate::service::Service;
 use crate::signals;
+use crate::standard_input::StandardInput;
 
 /// How often the line is renewed and the threads are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -95,16 +96,19 @@ impl Pipeline {
         }
     }
 
-    /// Starts ingest.
+    /// Starts ingest: of the streams' files, or of standard input in their place.
     pub(crate) fn start_ingest(
         &mut self,
         config: bekk_ingest::Config,
         streams: Vec<Stream>,
+        input: Option<&StandardInput>,
     ) -> Result<()> {
         let stats = Arc::clone(self.counts.ingest.get_or_init(Arc::default));
         let (log, stop) = (self.log.clone(), Arc::clone(&self.ingest_stop));
-        let thread = start("ingest", move || {
-            Ok(bekk_ingest::run(&config, &streams, &log, &stats, &stop)?)
+        let input = input.cloned();
+        let thread = start("ingest", move || match input {
+            None => Ok(bekk_ingest::run(&config, &streams, &log, &stats, &stop)?),
+            Some(input) => input.read(config, &streams, &log, &stats, &stop),
         })?;
         self.ingest = Some(Part(thread));
         Ok(())

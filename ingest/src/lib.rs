@@ -46,6 +46,7 @@ mod source;
 mod clock;
 mod config;
 mod error;
+mod piped;
 mod run;
 mod stats;
 
@@ -63,6 +64,7 @@ pub use file::decision::{Decision, FileState, What};
 pub use inbox::lock::{Holder, holder};
 pub use ledger::moved::move_to_log;
 pub use ledger::requests::request_reread;
+pub use piped::{KeptInput, PipedInput, PipedInputs, check_input_name};
 pub use run::run;
 pub use source::Packing;
 pub use stats::{Stats, Summary};

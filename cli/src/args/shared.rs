@@ -115,6 +115,36 @@ pub(crate) struct OnceArgs {
     pub(crate) allow_empty: bool,
 }
 
+/// Standard input in place of files.
+#[derive(Args)]
+pub(crate) struct InputArgs {
+    /// `-`: with --once, load standard input in place of the streams' files
+    #[arg(id = "input", value_name = "-", requires = "once", value_parser = ["-"], hide_possible_values = true)]
+    pub(crate) dash: Option<String>,
+    /// With `-`: the stream of the input, if the configuration has several
+    #[arg(
+        id = "input_stream",
+        long = "stream",
+        value_name = "NAME",
+        requires = "input"
+    )]
+    pub(crate) stream: Option<String>,
+    /// With `-`: the name of the input, as a file would have it. An input that begins with everything that was read
+    /// of the last one of its name continues there; any other is read from its beginning [default: stdin]
+    #[arg(
+        id = "input_name",
+        long = "name",
+        value_name = "NAME",
+        requires = "input",
+        value_parser = input_name
+    )]
+    pub(crate) name: Option<String>,
+}
+
+fn input_name(name: &str) -> Result<String, &'static str> {
+    bekk_ingest::check_input_name(name).map(|()| name.to_owned())
+}
+
 #[derive(Args)]
 pub(crate) struct StrictArgs {
     /// With --once: exit with 3 if there are new dead letters

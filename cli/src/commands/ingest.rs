@@ -17,6 +17,7 @@ use crate::reload;
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals::{self, TimeLimit};
+use crate::standard_input::{self, Taken};
 
 pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
@@ -41,15 +42,22 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         stop: &stop,
     };
     screen.say(&format!("log        {place}   {}", context.shown_topics()));
-    screen.say(&format!("inbox      {}", context.shown_patterns()));
-    let is_empty = matched::announce(&context, screen)?;
+    let input = match standard_input::take(&args.input, &context, &stop, screen)? {
+        Some(Taken::Stopped) => return Ok(Outcome::Incomplete.within(&limit, screen)),
+        Some(Taken::Stored(input)) => Some(input),
+        None => None,
+    };
+    if input.is_none() {
+        screen.say(&format!("inbox      {}", context.shown_patterns()));
+    }
+    let is_empty = input.is_none() && matched::announce(&context, screen)?;
     let started = Instant::now();
     let counts = Arc::<Counts>::default();
     let start = |log| {
         let mut pipeline = Pipeline::new(log, &counts);
         let mut config = context.ingest_config(args.once.once);
         config.batch_bytes = place.batch_bytes(config.batch_bytes);
-        pipeline.start_ingest(config, context.streams())?;
+        pipeline.start_ingest(config, context.streams(), input.as_ref())?;
         pipeline.tell_of(&service);
         Ok::<_, anyhow::Error>(pipeline)
     };
@@ -58,8 +66,10 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         let outcome = summary::print(&report, args.once.json, false, screen)?;
-        let is_empty = is_empty && report.files() == 0;
-        let outcome = matched::outcome(outcome, is_empty, &args.once, screen);
+        let outcome = match &input {
+            Some(input) => input.end(&context, outcome, &args.once, screen)?,
+            None => matched::outcome(outcome, is_empty, (&report, &args.once), screen),
+        };
         return Ok(outcome.within(&limit, screen));
     }
     let told = place.work(run, |log| {

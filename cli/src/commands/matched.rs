@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::Outcome;
+use super::summary::Report;
 use crate::args::OnceArgs;
 use crate::context::Context;
 use crate::screen::Screen;
@@ -45,10 +46,10 @@ pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<bool> {
 pub(crate) fn outcome(
     outcome: Outcome,
     is_empty: bool,
-    args: &OnceArgs,
+    (report, args): (&Report, &OnceArgs),
     screen: &Screen,
 ) -> Outcome {
-    if !is_empty || args.allow_empty {
+    if !is_empty || report.files() > 0 || args.allow_empty {
         return outcome;
     }
     screen.say(

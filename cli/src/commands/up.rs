@@ -21,6 +21,7 @@ use crate::reload;
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals::{self, TimeLimit};
+use crate::standard_input::{self, Taken};
 
 pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
@@ -53,13 +54,21 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         base: &context.base,
     })?;
     service.has_postgres(&database.options, &database.description);
-    announce(&context, &place, (&database, demo.as_ref()), screen);
+    announce(&context, &place, &database, screen);
+    if args.input.dash.is_none() {
+        say_inbox(&context, demo.as_ref(), screen);
+    }
     let run = Run {
         screen,
         service: &service,
         stop: &stop,
     };
-    let is_empty = matched::announce(&context, screen)? && !args.demo;
+    let input = match standard_input::take(&args.input, &context, &stop, screen)? {
+        Some(Taken::Stopped) => return Ok(Outcome::Incomplete.within(&limit, screen)),
+        Some(Taken::Stored(input)) => Some(input),
+        None => None,
+    };
+    let is_empty = input.is_none() && matched::announce(&context, screen)? && !args.demo;
 
     let started = Instant::now();
     let counts = Arc::<Counts>::default();
@@ -73,7 +82,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         let mut pipeline = Pipeline::new(log, &counts);
         pipeline.start_sink(sink.clone(), context.config.streams.clone())?;
         let ingest = context.ingest_config(args.once.once);
-        pipeline.start_ingest(ingest, context.streams())?;
+        pipeline.start_ingest(ingest, context.streams(), input.as_ref())?;
         pipeline.tell_of(&service);
         Ok::<_, anyhow::Error>((pipeline, server))
     };
@@ -85,8 +94,10 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         let outcome = summary::print(&report, args.once.json, args.strict.strict, screen)?;
-        let is_empty = is_empty && report.files() == 0;
-        let outcome = matched::outcome(outcome, is_empty, &args.once, screen);
+        let outcome = match &input {
+            Some(input) => input.end(&context, outcome, &args.once, screen)?,
+            None => matched::outcome(outcome, is_empty, (&report, &args.once), screen),
+        };
         return Ok(outcome.within(&limit, screen));
     }
     let generator = demo.map(|live| start_generator(live, &context, &stop));
@@ -106,12 +117,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
 }
 
 /// Says what the parts are.
-fn announce(
-    context: &Context,
-    place: &LogPlace,
-    (database, demo): (&Database, Option<&generate::Live>),
-    screen: &Screen,
-) {
+fn announce(context: &Context, place: &LogPlace, database: &Database, screen: &Screen) {
     screen.say(&format!("postgres   {}", database.description));
     screen.say(&format!(
         "log        {place}   {}{}",
@@ -121,6 +127,10 @@ fn announce(
             .dir()
             .map_or_else(String::new, |_| format!(", {}", context.shown_durability()))
     ));
+}
+
+/// Says which files are read, and which are written.
+fn say_inbox(context: &Context, demo: Option<&generate::Live>, screen: &Screen) {
     let rhythm = demo
         .map(|live| format!("  {}", live.description()))
         .unwrap_or_default();

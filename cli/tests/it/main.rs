@@ -27,6 +27,7 @@ mod offsets;
 mod once;
 mod page;
 mod page_actions;
+mod piped;
 mod quiet;
 mod recipes;
 mod reference;

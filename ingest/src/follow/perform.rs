@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bekk_stream::{FileId, Meta};
 
+use crate::config::Mode;
 use crate::file::decision::{FileState, What};
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::finish::receipt;
@@ -117,7 +118,7 @@ impl Engine<'_> {
             return Ok(());
         }
         self.catalog.known.remove(file.stream, &before);
-        if what == What::Rotated {
+        if what == What::Rotated || self.around.config.mode == Mode::Once {
             // An earlier run has met it.
             self.summary.already += entry.records;
         }

@@ -266,7 +266,7 @@ fn no_file(kind: fs::FileType) -> std::io::Error {
     let why = match kind {
         kind if kind.is_fifo() => {
             "it is a named pipe (FIFO), which cannot be read again after a crash; let its writer write to a \
-            file in the inbox"
+            file in the inbox, or load what it writes until its end: bekk up --once - < PIPE"
         }
         kind if kind.is_dir() => "it is a directory",
         _ => "it is a device or a socket, not a file",

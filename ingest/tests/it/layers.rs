@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 /// What every folder may use, and what uses no folder.
 const BASE: [&str; 5] = ["Error", "clock", "config", "stats", "testing"];
 
-/// The folders and `run.rs` from top to bottom: each may use those named with it.
-const FOLDERS: [(&str, &[&str]); 8] = [
+/// The folders, `run.rs` and `piped.rs` from top to bottom: each may use those named with it.
+const FOLDERS: [(&str, &[&str]); 9] = [
     ("run", &["follow", "ledger", "inbox", "file"]),
+    ("piped", &["ask", "inbox", "file", "text", "source"]),
     ("follow", &["ledger", "inbox", "file", "text", "source"]),
     ("ask", &["ledger", "inbox", "file", "text", "source"]),
     ("ledger", &["inbox", "file", "text", "source"]),
