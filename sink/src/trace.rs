@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bekk_log::{Client as Log, Offset, Record};
-use bekk_stream::{Body, JsonReader, OnConflict, Origin, Payload, Schema, SchemaId, Stream};
+use bekk_stream::{
+    Body, JsonReader, OnConflict, Origin, Payload, Schema, SchemaId, Stream, split_prefix,
+};
 
 use crate::ddl::quote;
 use crate::meta_cache::{Lookup, MetaCache};
@@ -275,7 +277,7 @@ impl Reader<'_> {
             is_deletion: false,
             newer_by: None,
         };
-        found.version.text = String::from_utf8_lossy(record.value).into_owned();
+        found.version.text = text_of(record);
         let Ok(taken) = take(self.json.as_ref(), record) else {
             return Ok(found);
         };
@@ -301,7 +303,7 @@ impl Reader<'_> {
             Body::Row(row) => {
                 found.is_row = true;
                 found.version.text = match is_elsewhere {
-                    true => String::from_utf8_lossy(record.value).into_owned(),
+                    true => text_of(record),
                     false => render::csv_line(row.clone()).unwrap_or_default(),
                 };
                 if let Some(name) = &self.stream.newer_by
@@ -333,6 +335,11 @@ impl Reader<'_> {
         let own = self.stream.schema();
         Ok((own.id() == id).then(|| Arc::new(own)))
     }
+}
+
+/// The text of another producer's record, without the prefix of Confluent's serializers.
+fn text_of(record: &Record<'_>) -> String {
+    String::from_utf8_lossy(split_prefix(record.value).1).into_owned()
 }
 
 /// A record's key from what was typed: for one column all of it, for several a CSV line of their texts; `None` if those

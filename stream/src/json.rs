@@ -20,8 +20,6 @@ use crate::{
 
 /// The most digits that a number with an exponent may come to.
 const EXPANDED_MAX: usize = 1_000;
-/// Confluent's prefix: a zero and the schema's number.
-const PREFIX_LEN: usize = 5;
 
 /// Reads JSON objects as rows of one stream.
 #[derive(Debug, Clone)]
@@ -336,18 +334,18 @@ fn is_text(column_type: &ColumnType) -> bool {
     matches!(column_type, ColumnType::Text | ColumnType::Postgres(_))
 }
 
+/// Splits the prefix of Confluent's serializers from a record's value: the number of the schema, and what follows it.
+#[must_use]
+pub fn split_prefix(value: &[u8]) -> (Option<u32>, &[u8]) {
+    match value {
+        [0, a, b, c, d, bytes @ ..] => (Some(u32::from_be_bytes([*a, *b, *c, *d])), bytes),
+        bytes => (None, bytes),
+    }
+}
+
 /// The text of a value, without the prefix of Confluent's serializers.
 fn text_of(value: &[u8]) -> Result<&str, JsonFault> {
-    let (schema, bytes) = match value {
-        [0, prefixed @ ..] if value.len() >= PREFIX_LEN => {
-            let (number, bytes) = prefixed.split_at(PREFIX_LEN - 1);
-            let number = number
-                .iter()
-                .fold(0u32, |all, byte| all << 8 | u32::from(*byte));
-            (Some(number), bytes)
-        }
-        bytes => (None, bytes),
-    };
+    let (schema, bytes) = split_prefix(value);
     if let Some(number) = schema
         && bytes.trim_ascii_start().first() != Some(&b'{')
     {

@@ -35,7 +35,7 @@ pub use decimal::Decimal;
 pub use dialect::{
     CsvDialect, Encoding, HeaderMatch, HeaderRow, LineEnd, NulPolicy, Separator, UnknownPolicy,
 };
-pub use json::{JsonFault, JsonKey, JsonReader, JsonRecord, JsonRow};
+pub use json::{JsonFault, JsonKey, JsonReader, JsonRecord, JsonRow, split_prefix};
 pub use key::{KEY_SEPARATOR, key_text};
 pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};
 pub use parse::{Field, Rejection, ValueParser};

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bekk_log::{Client, Offset, PartitionEnds, Record};
-use bekk_stream::{Body, META_TOPIC, Meta, Payload, Schema, SchemaId, Value, key_text};
+use bekk_stream::{
+    Body, META_TOPIC, Meta, Payload, Schema, SchemaId, Value, key_text, split_prefix,
+};
 use serde_json::json;
 
 use super::Outcome;
@@ -181,15 +183,20 @@ impl Reader<'_> {
                     "raw": raw,
                 });
             }
-            Content::Other(text) => found["value"] = json!(text),
+            Content::Other { text, schema } => {
+                found["value"] = json!(text);
+                if let Some(schema) = schema {
+                    found["confluent_schema"] = json!(schema);
+                }
+            }
         }
         Ok(found)
     }
 
-    /// A row's values in the order of its schema; of any other record its bytes as they are.
+    /// A row's values in the order of its schema; the text of any other record, without Confluent's prefix.
     fn csv(&self, record: &Record<'_>) -> Result<Vec<u8>> {
         let Ok(payload) = Payload::decode(record.value) else {
-            return Ok(record.value.to_vec());
+            return Ok(split_prefix(record.value).1.to_vec());
         };
         let values = match payload.body {
             Body::Reject(reject) => return Ok(reject.raw.into_owned()),
@@ -249,7 +256,34 @@ pub(crate) enum Content {
         raw: String,
     },
     /// A record that another program wrote, not Bekk's ingest.
-    Other(String),
+    Other {
+        /// Its value, if it has one.
+        text: Option<String>,
+        /// The number of its schema, which Confluent's serializers write before the text.
+        schema: Option<u32>,
+    },
+}
+
+impl Content {
+    fn other(record: &Record<'_>) -> Self {
+        let (schema, bytes) = split_prefix(record.value);
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        match schema {
+            _ if record.is_null => Self::Other {
+                text: None,
+                schema: None,
+            },
+            // What follows the prefix is not always a text.
+            Some(schema) if std::str::from_utf8(bytes).is_ok() => Self::Other {
+                text: Some(text(bytes)),
+                schema: Some(schema),
+            },
+            _ => Self::Other {
+                text: Some(text(record.value)),
+                schema: None,
+            },
+        }
+    }
 }
 
 /// Schemas by their ids, read on from the log when one is met that is not known.
@@ -268,7 +302,7 @@ impl Schemas {
         let Ok(payload) = Payload::decode(record.value) else {
             return Ok(Decoded {
                 origin: None,
-                content: Content::Other(String::from_utf8_lossy(record.value).into_owned()),
+                content: Content::other(record),
             });
         };
         let origin = Some((payload.origin.file.to_string(), payload.origin.line));
@@ -308,5 +342,39 @@ impl Schemas {
             self.next = next;
         }
         Ok(self.known.get(&id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bekk_log::Headers;
+
+    use super::*;
+
+    #[test]
+    fn other_programs_records_are_texts() {
+        let check = |value: &[u8], is_null, expected: (Option<&str>, Option<u32>)| {
+            let record = Record {
+                offset: Offset::ZERO,
+                timestamp_ms: 0,
+                key: None,
+                value,
+                is_null,
+                headers: Headers::default(),
+            };
+            let Content::Other { text, schema } = Content::other(&record) else {
+                panic!("it is no payload")
+            };
+            assert_eq!((text.as_deref(), schema), expected);
+        };
+        check(b"{}", false, (Some("{}"), None));
+        check(b"", false, (Some(""), None));
+        check(b"", true, (None, None));
+        check(b"\0\0\0\x01\x02{}", false, (Some("{}"), Some(258)));
+        check(
+            b"\0\0\0\x01\x02\xff",
+            false,
+            (Some("\0\0\0\u{1}\u{2}\u{fffd}"), None),
+        );
     }
 }

@@ -67,6 +67,7 @@ const UNMET: &[(&str, &str)] = &[
     ("status", "groups.refused."),
     ("ingest files", "files.notices."),
     ("log read", "value"),
+    ("log read", "confluent_schema"),
     ("log salvage", ""),
     ("offsets list", "refused."),
     ("dead-letters import", "reasons.ID"),

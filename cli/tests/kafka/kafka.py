@@ -429,6 +429,78 @@ def copied(run):
     assert done.returncode != 0 and "has other records than here" in done.stderr, done.stderr
 
 
+ITEMS = """
+[streams.items]
+accept = "json"
+deletes = true
+key = ["id"]
+columns = [
+    { name = "id", type = "int8" },
+    { name = "name", type = "text", nullable = true },
+]
+"""
+
+
+def objects(run):
+    """Another program's JSON in a compacted topic: objects, records without a value that delete rows, and some that are
+    neither. The sink is killed while they come; the table is what the last record of each key says, also for a group
+    that begins after the topic was compacted."""
+    cluster = run.cluster(1)
+    cluster.create_topic("items", 3, cleanup_policy="compact", segment_ms=1000, min_cleanable_dirty_ratio=0.01,
+                         max_compaction_lag_ms=2000, delete_retention_ms=30000)
+    sandbox = run.sandbox(cluster.bootstrap)
+    with open(os.path.join(sandbox.directory, "bekk.toml"), "w") as file:
+        file.write(ITEMS)
+    sandbox.start("sink", "sink")
+    expected, bad = {}, 0
+    for step in range(6):
+        lines = []
+        for number in range(500):
+            key, name = random.randrange(200), f"{step}-{number}"
+            # One form for each key: another would be another key to the cluster, in another partition.
+            own = key if key % 2 else json.dumps({"id": key})
+            kind = random.random()
+            if kind < 0.3:
+                expected.pop(key, None)
+                lines.append(f"no:0\t{own}\tNULL")
+            elif kind < 0.31:
+                bad += 1
+                lines.append(f"no:0\tbad-{name}\tNULL")
+            else:
+                expected[key] = name
+                lines.append("no:0\t{}\t{}".format(own, json.dumps({"id": key, "name": name, "more": [step]})))
+        cluster.produce("items", "\n".join(lines), cluster.bootstrap)
+        if step % 2:
+            sandbox.kill("sink")
+    def rows(table):
+        out = sandbox.run("psql", "-At", "-c", f"select id, name from {table}")
+        return {int(line.split("|")[0]): line.split("|")[1] for line in out.splitlines()}
+
+    deadline = time.monotonic() + 60
+    while rows("items") != expected:
+        assert time.monotonic() < deadline, "the table is what the last records say"
+        time.sleep(0.5)
+    letters = sandbox.run("psql", "-At", "-c", "select reason, count(*) from bekk.dead_letters group by 1").split()
+    assert letters == [f"bad_value|{bad}"], letters
+    assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
+    sandbox.stop()
+    sandbox.processes.clear()
+    print("  " + sandbox.run("audit", "--deep", "--log", sandbox.url).strip().splitlines()[-1])
+    # Until the cleaner has removed what later records replace.
+    count = lambda: len(sandbox.run("log", "read", "--topic", "items", "--log", sandbox.url).splitlines())
+    before, deadline = count(), time.monotonic() + 90
+    while count() > before / 2 and time.monotonic() < deadline:
+        cluster.produce("items", "no:0\t1000\tNULL\nno:0\t1001\tNULL\nno:0\t1002\tNULL", cluster.bootstrap)
+        time.sleep(2)
+    print(f"  {before} records before compaction, {count()} after it")
+    assert count() < before / 2
+    sandbox.configure("deletes", 'table = "later"\ndeletes')
+    sandbox.run("sink", "--once", "--group", "later", "--log", sandbox.url)
+    assert rows("later") == expected, "the compacted topic says the same"
+    sandbox.run("sink", "--once", "--group", "later", "--log", sandbox.url)
+    sandbox.run("audit", "--deep", "--group", "later", "--log", sandbox.url)
+
+
 def others(run):
     """Another program's topic has no leader. Everything that looks at the cluster answers."""
     cluster = run.cluster(3)
@@ -522,7 +594,7 @@ def guide_acls():
     return acls
 
 
-SCENARIOS = [settings, rights, others, remade, unclean, paused, grown, passed, copied, quorum, storm]
+SCENARIOS = [settings, rights, others, objects, remade, unclean, paused, grown, passed, copied, quorum, storm]
 
 
 def main():

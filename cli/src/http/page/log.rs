@@ -258,7 +258,11 @@ fn content(decoded: &Decoded, names: &HashMap<String, String>) -> Markup {
                 (tag("bad", in_words(reason))) @if let Some(column) = column { " column " b { (column) } } " " code { (cut(raw)) }
                 @if !detail.is_empty() { div .sub { (cut(detail)) } }
             }
-            Content::Other(text) => { (tag("", "not written by ingest")) " " code { (cut(text)) } }
+            Content::Other { text: Some(text), schema } => {
+                (tag("", "not written by ingest")) " " code { (cut(text)) }
+                @if let Some(schema) = schema { div .sub { "Confluent's schema " (schema) } }
+            }
+            Content::Other { text: None, .. } => { (tag("", "not written by ingest")) " no value" }
         }
         @if let Some((file, line)) = &decoded.origin {
             div .note { "line " (grouped(*line)) " of " code { (names.get(file).map_or(file.as_str(), String::as_str)) } }
