@@ -23,7 +23,8 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
-    (header::REFERRER_POLICY, "no-referrer"),
+    // Not `no-referrer`: with that a browser sends `Origin: null` with the forms of this page, too.
+    (header::REFERRER_POLICY, "same-origin"),
     (
         header::HeaderName::from_static("cross-origin-resource-policy"),
         "same-origin",
