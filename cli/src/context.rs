@@ -13,7 +13,7 @@ use bekk_stream::{
 
 use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
 use crate::commands::{WrongUsage, check_name};
-use crate::database::{Choice, Database};
+use crate::database::{Choice, Database, private_options};
 use crate::environment;
 use crate::log_place::LogPlace;
 use crate::open_files;
@@ -190,6 +190,13 @@ impl Context {
         Database::choose_if_running(&self.choice(args))
     }
 
+    /// Whether the database is a private server that was made here and does not run.
+    pub(crate) fn has_stopped_database(&self) -> bool {
+        let is_made = private_options(&self.base).is_ok_and(|options| options.directory.exists());
+        let found = self.database_if_running(&PostgresArgs { postgres: None });
+        is_made && matches!(found, Ok(None))
+    }
+
     fn choice<'a>(&'a self, args: &'a PostgresArgs) -> Choice<'a> {
         Choice {
             typed: args.postgres.as_deref(),
@@ -240,17 +247,18 @@ impl Context {
 
     /// The patterns of all streams' files, as they are shortest to read.
     pub(crate) fn shown_patterns(&self) -> String {
-        let shown = |pattern: &String| {
-            crate::database::shown_from(&self.base, Path::new(pattern))
-                .display()
-                .to_string()
-        };
-        let patterns = self
-            .config
-            .streams
-            .iter()
-            .flat_map(|stream: &Stream| stream.files.iter());
-        patterns.map(shown).collect::<Vec<_>>().join(", ")
+        let streams = self.config.streams.iter();
+        let shown = streams.map(|stream| self.shown_files(&stream.files));
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Patterns of files, as they are shortest to read.
+    pub(crate) fn shown_files(&self, patterns: &[String]) -> String {
+        let shown = patterns.iter().map(|pattern| {
+            let path = crate::database::shown_from(&self.base, Path::new(pattern));
+            path.display().to_string()
+        });
+        shown.collect::<Vec<_>>().join(", ")
     }
 
     /// The streams' topics and partition counts, for a person.

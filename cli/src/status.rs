@@ -79,6 +79,9 @@ pub(crate) struct Files {
     pub(crate) running: bool,
     /// How many there are, by state.
     pub(crate) states: BTreeMap<&'static str, u64>,
+    /// Files with bytes that are not in the log, except those that are set aside.
+    #[serde(skip)]
+    pub(crate) unread: u64,
     /// Those that are not read until someone acts.
     pub(crate) set_aside: Vec<SetAside>,
     /// What has been noticed of files that stops nothing.
@@ -109,6 +112,9 @@ pub(crate) struct PostgresStatus {
     /// The server; `None` if it is the private one and has not been made yet.
     pub(crate) server: Option<String>,
     pub(crate) error: Option<String>,
+    /// Whether it is a private one that does not run; it is not started for onlookers.
+    #[serde(skip)]
+    pub(crate) is_stopped: bool,
 }
 
 /// What became of a stream's records, by the counts of a group.
@@ -394,6 +400,8 @@ impl Files {
                     needs_someone: notice.kind.needs_someone(),
                 });
             }
+            let is_open = matches!(file.state, FileState::Following | FileState::Waiting);
+            files.unread += u64::from(is_open && file.lag() > 0);
             if matches!(file.state, FileState::Blocked | FileState::Unreadable) {
                 let path = shown_from(&context.base, &file.path);
                 files.set_aside.push(SetAside {

@@ -97,15 +97,24 @@ impl Actions {
         if bearer.is_some_and(|token| self.is_token(token)) {
             return Some(Proof::Token);
         }
+        (self.session(headers, cookie).is_some() && is_same_origin(headers))
+            .then_some(Proof::Session)
+    }
+
+    /// The session that a request's cookie names, if there is one.
+    pub(super) fn session(&self, headers: &HeaderMap, cookie: &str) -> Option<String> {
         let given = text(headers, header::COOKIE)
             .split(';')
             .filter_map(|pair| pair.trim().split_once('='))
             .find_map(|(name, value)| (name == cookie).then_some(value))?;
         let sessions = lock(&self.sessions);
-        let is_known = sessions
-            .iter()
-            .any(|session| session.as_bytes().ct_eq(given.as_bytes()).into());
-        (is_known && is_same_origin(headers)).then_some(Proof::Session)
+        let is_it = |session: &&String| bool::from(session.as_bytes().ct_eq(given.as_bytes()));
+        sessions.iter().find(is_it).cloned()
+    }
+
+    /// Ends a session.
+    pub(super) fn end_session(&self, name: &str) {
+        lock(&self.sessions).retain(|session| session != name);
     }
 
     /// Keeps a result until the page has shown it, and returns its number.
@@ -179,6 +188,10 @@ mod tests {
         };
         assert_eq!(from("http://127.0.0.1:8080", &cookie), Some(Proof::Session));
         assert_eq!(from("http://127.0.0.1:8080", "bekk-1=guess"), None);
+        let ended = format!("bekk-1={}", actions.begin_session());
+        assert_eq!(from("http://127.0.0.1:8080", &ended), Some(Proof::Session));
+        actions.end_session(ended.trim_start_matches("bekk-1="));
+        assert_eq!(from("http://127.0.0.1:8080", &ended), None);
         for other in ["http://127.0.0.1:9090", "https://evil.example", "null"] {
             assert_eq!(from(other, &cookie), None, "{other}");
         }

@@ -29,6 +29,7 @@ pub(super) fn router(site: Arc<Site>, is_open: bool) -> Router {
     let views = views
         .route("/events", get(page::events))
         .route("/sign-in", get(page::sign_in_form).post(page::sign_in))
+        .route("/sign-out", post(page::sign_out))
         .route("/act", post(page::act))
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX));
     let views = match is_open {

@@ -33,11 +33,14 @@ impl Health {
         if let Some(problem) = findings.iter().find(|finding| finding.is_problem) {
             return Self::finding(problem, Level::Bad);
         }
+        if snapshot.log_opens {
+            return Self::starting(snapshot);
+        }
         if let Some(wait) = snapshot.readiness.waits.first() {
             return Self {
                 level: Level::Waiting,
-                title: format!("{} waits", title_case(wait.part)),
-                text: wait.reason.clone(),
+                title: format!("{} is waiting", title_case(wait.part)),
+                text: sentence(&wait.reason),
                 act: None,
                 stage: stage_of(wait.part),
             };
@@ -58,12 +61,34 @@ impl Health {
         Self::good(snapshot, findings.first())
     }
 
+    fn starting(snapshot: &Snapshot) -> Self {
+        let text = match snapshot.postgres_starts {
+            true => "PostgreSQL is being started.",
+            false => "The log is being opened.",
+        };
+        Self {
+            level: Level::Unknown,
+            title: "Starting".to_owned(),
+            text: text.to_owned(),
+            act: None,
+            stage: None,
+        }
+    }
+
     fn finding(finding: &Finding, level: Level) -> Self {
+        let (text, act) = match &finding.act {
+            // What is wrong with a file ends with what to do about it, which need not be said twice.
+            Act::Do(_) if finding.stage == Stage::Files => match finding.what.split_once("; ") {
+                Some((text, advice)) => (text.to_owned(), Act::Do(advice.to_owned())),
+                None => (finding.what.clone(), finding.act.clone()),
+            },
+            act => (finding.what.clone(), act.clone()),
+        };
         Self {
             level,
             title: finding.title.clone(),
-            text: finding.what.clone(),
-            act: Some(finding.act.clone()),
+            text: sentence(&text),
+            act: Some(act),
             stage: Some(finding.stage),
         }
     }
@@ -109,6 +134,18 @@ fn stage_of(part: &str) -> Option<Stage> {
         "ingest" => Some(Stage::Ingest),
         "sink" => Some(Stage::Sink),
         _ => None,
+    }
+}
+
+/// A message of the terminal as a sentence.
+fn sentence(text: &str) -> String {
+    let text = match text.strip_prefix("connect to ") {
+        Some(rest) => format!("Failed to connect to {rest}"),
+        None => title_case(text),
+    };
+    match text.ends_with(['.', '!', '?', ':', '…']) {
+        true => text,
+        false => text + ".",
     }
 }
 

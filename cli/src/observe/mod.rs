@@ -339,7 +339,7 @@ const fn inode(file: &bekk_ingest::FileStatus) -> (u64, u64) {
 
 impl DatabaseReading {
     fn new(mut status: DatabaseStatus, before: Option<&Self>) -> Self {
-        if status.postgres.error.is_none() {
+        if status.postgres.error.is_none() && !status.postgres.is_stopped {
             let known_at = Some(Instant::now());
             return Self { status, known_at };
         }
@@ -418,6 +418,12 @@ fn database_status(context: &Context, parts: &Parts, found: &Found) -> DatabaseS
     // A private server that has ended is another one, with another port, when it comes again.
     if status.postgres.error.is_some() {
         found.set(None);
+    }
+    let is_reached = options.is_some() && status.postgres.error.is_none();
+    if !is_reached && context.has_stopped_database() {
+        let mut status = DatabaseStatus::default();
+        status.postgres.is_stopped = true;
+        return status;
     }
     status
 }

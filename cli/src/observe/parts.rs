@@ -56,6 +56,13 @@ fn files(context: &Context, snapshot: &Snapshot) -> Part {
     let (figure, lines) = match (&snapshot.files_error, snapshot.ages.files) {
         (Some(error), _) => (Figure::Word("unreadable", Level::Bad), vec![error.clone()]),
         (None, None) => (Figure::Word("looking", Level::Unknown), Vec::new()),
+        (None, Some(_)) if !is_seen && snapshot.log_opens => {
+            (Figure::Word("starting", Level::Unknown), Vec::new())
+        }
+        (None, Some(_)) if !is_seen && snapshot.ingest.is_running => (
+            Figure::Word("none yet", Level::Unknown),
+            vec!["ingest looks for new ones".to_owned()],
+        ),
         (None, Some(_)) if !is_seen => (
             Figure::Word("none seen here", Level::Unknown),
             vec!["no ingest has run in this directory".to_owned()],
@@ -87,11 +94,14 @@ fn ingest(snapshot: &Snapshot) -> Part {
         (true, Some(pid)) if pid == std::process::id() => format!("pid {pid} · this process"),
         (true, Some(pid)) => format!("pid {pid}"),
         (true, None) => "another container".to_owned(),
-        (false, _) => "not in this directory".to_owned(),
+        (false, _) if snapshot.log_opens => String::new(),
+        (false, _) => "no process in this directory".to_owned(),
     };
     let figure = match snapshot.flow.read_rate {
         _ if snapshot.ages.files.is_none() => Figure::Word("looking", Level::Unknown),
-        _ if ingest.is_known && !ingest.is_running => Figure::Word("not running", Level::Waiting),
+        _ if snapshot.log_opens => Figure::Word("starting", Level::Unknown),
+        _ if !ingest.is_known && !ingest.is_running => Figure::Word("not known", Level::Unknown),
+        _ if !ingest.is_running => Figure::Word("not running", Level::Waiting),
         Some(read) => Figure::Number(rate(read), "records/s"),
         None => Figure::Word("measuring", Level::Unknown),
     };
@@ -126,8 +136,8 @@ fn log(context: &Context, snapshot: &Snapshot) -> Part {
     let (figure, lines) = match (&log.error, snapshot.ages.log) {
         (Some(error), _) => (Figure::Word("unreachable", Level::Bad), vec![error.clone()]),
         (None, None) => (Figure::Word("looking", Level::Unknown), Vec::new()),
+        _ if snapshot.log_opens => (Figure::Word("opening", Level::Unknown), Vec::new()),
         _ if !log.exists => (Figure::Word("none yet", Level::Unknown), Vec::new()),
-        _ if snapshot.log_opens => (Figure::Word("opening", Level::Waiting), Vec::new()),
         _ => match size {
             Some(size) => {
                 let text = bytes(size);
@@ -147,6 +157,7 @@ fn log(context: &Context, snapshot: &Snapshot) -> Part {
     };
     let owner = match log.owner_pid {
         Some(pid) => format!(" · served by pid {pid}"),
+        None if partitions.is_empty() => String::new(),
         None => {
             let count = partitions.len() as u64;
             format!(" · {count} {}", plural(count, "partition"))
@@ -172,6 +183,8 @@ fn sink(snapshot: &Snapshot) -> Part {
     let is_known = snapshot.ages.database.is_some() && snapshot.status.postgres.server.is_some();
     let figure = match snapshot.flow.applied_rate {
         _ if is_away && snapshot.has_sink => Figure::Word("waiting", Level::Waiting),
+        _ if snapshot.postgres_starts => Figure::Word("starting", Level::Unknown),
+        _ if snapshot.status.postgres.is_stopped => Figure::Word("not running", Level::Waiting),
         _ if is_away || !is_known && !snapshot.has_sink => {
             Figure::Word("not known", Level::Unknown)
         }
@@ -189,6 +202,7 @@ fn sink(snapshot: &Snapshot) -> Part {
                 plural(lag, "record")
             )]
         }
+        (None, _) if snapshot.postgres_starts => Vec::new(),
         (None, _) => vec!["lag not known".to_owned()],
     };
     Part {
@@ -223,8 +237,12 @@ fn postgres(snapshot: &Snapshot) -> Part {
             lines.insert(0, error.clone());
             Figure::Word("unreachable", Level::Bad)
         }
-        _ if snapshot.postgres_starts => Figure::Word("starting", Level::Waiting),
+        _ if snapshot.postgres_starts => Figure::Word("starting", Level::Unknown),
         _ if snapshot.ages.database.is_none() => Figure::Word("looking", Level::Unknown),
+        _ if postgres.is_stopped => {
+            lines.push("private: it runs while a sink uses it".to_owned());
+            Figure::Word("stopped", Level::Waiting)
+        }
         (None, None) => {
             lines.push("no server is named here, and no private one runs".to_owned());
             Figure::Word("not known", Level::Unknown)

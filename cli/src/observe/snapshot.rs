@@ -164,6 +164,10 @@ impl Snapshot {
     pub(crate) fn lag_seconds(&self) -> Option<f64> {
         match self.lag_records()? {
             0 => Some(0.0),
+            // What an unreachable database said last is older than what this process's sink measures.
+            _ if self.status.postgres.error.is_some() => {
+                self.flow.lag_seconds.or(self.totals().lag_seconds)
+            }
             _ => self.totals().lag_seconds.or(self.flow.lag_seconds),
         }
     }

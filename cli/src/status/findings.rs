@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use bekk_ingest::FileState;
-
 use super::Status;
 use crate::positions::Line;
 use crate::screen::{grouped, plural};
@@ -89,7 +87,10 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
         ));
     }
     if let Some(error) = &status.postgres.error {
-        let act = Act::Do("start PostgreSQL, or name another with --postgres".to_owned());
+        let act = Act::Do(
+            "start PostgreSQL (a private one: bekk psql), or name another with --postgres"
+                .to_owned(),
+        );
         let title = "PostgreSQL is unreachable";
         findings.push(problem(Stage::Postgres, title, error.clone(), act));
     }
@@ -239,10 +240,20 @@ fn waiting(status: &Status) -> Vec<Finding> {
     };
     let waits = |line: &&Line| line.lag.is_some_and(|lag| lag > 0) && line.owner.is_none();
     let waiting: Vec<&Line> = status.groups.iter().filter(waits).collect();
+    let files = &status.files;
+    // An ingest or a sink that runs already is not started a second time.
+    let is_held = status.groups.iter().any(|line| line.owner.is_some());
     let up = || Act::Run("bekk up".to_owned());
-    if waiting.iter().any(|line| line.group == DEFAULT_GROUP) {
+    let sink = || match files.running {
+        true => Act::Run("bekk sink".to_owned()),
+        false => up(),
+    };
+    if status.postgres.is_stopped {
+        let what = "the private PostgreSQL is stopped: it runs while a sink uses it".to_owned();
+        found(Stage::Sink, "No sink runs", what, sink());
+    } else if waiting.iter().any(|line| line.group == DEFAULT_GROUP) {
         let what = "records wait, and no sink runs".to_owned();
-        found(Stage::Sink, "No sink runs", what, up());
+        found(Stage::Sink, "No sink runs", what, sink());
     }
     if let Some(of) = status.unapplied.iter().find(|of| !of.is_remembered) {
         let what = format!(
@@ -251,7 +262,7 @@ fn waiting(status: &Status) -> Vec<Finding> {
             plural(of.records, "record"),
             of.stream
         );
-        found(Stage::Sink, "No sink has run", what, up());
+        found(Stage::Sink, "No sink has run", what, sink());
     }
     let held = status.groups.iter().filter(|line| line.owner.is_some());
     let aged = held.filter_map(|line| Some((line, line.lag_seconds?)));
@@ -271,7 +282,6 @@ fn waiting(status: &Status) -> Vec<Finding> {
             Act::Do(act.to_owned()),
         );
     }
-    let files = &status.files;
     if let Some(file) = files.set_aside.first() {
         let others = files.set_aside.len() as u64 - 1;
         let more = match others {
@@ -290,9 +300,18 @@ fn waiting(status: &Status) -> Vec<Finding> {
         let what = "nothing has run here yet".to_owned();
         found(Stage::Ingest, "Nothing has run here yet", what, up());
     }
-    if !files.running && files.states.contains_key(FileState::Waiting.as_str()) {
-        let what = "files wait, and no ingest runs".to_owned();
-        found(Stage::Ingest, "No ingest runs", what, up());
+    if !files.running && files.unread > 0 {
+        let verb = if files.unread == 1 { "waits" } else { "wait" };
+        let what = format!(
+            "{} {} {verb} to be read, and no ingest runs",
+            grouped(files.unread),
+            plural(files.unread, "file")
+        );
+        let act = match is_held {
+            true => Act::Run("bekk ingest".to_owned()),
+            false => up(),
+        };
+        found(Stage::Ingest, "No ingest runs", what, act);
     }
     let open: u64 = status.dead_letters.iter().map(|count| count.open).sum();
     if open > 0 {

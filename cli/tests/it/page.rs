@@ -1,5 +1,6 @@
 //! The page, as a browser asks for it: its content, what it refuses, and what it sends to those who keep looking.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -145,7 +146,7 @@ fn numbers_move_while_somebody_looks() {
         serde_json::from_str(&data.unwrap()).unwrap()
     };
     let first = next();
-    for section in ["health", "pipeline", "charts", "streams"] {
+    for section in ["health", "pipeline", "charts", "outcome"] {
         assert!(first[section].is_string(), "{section}: {first}");
     }
     let mut wait_for = |text: &str| {
@@ -201,6 +202,46 @@ fn what_is_unreachable_is_a_word_and_no_zero() {
     server.ensure_running().unwrap();
     wait_until("all is well again", LIMIT, || page().contains("Healthy"));
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+}
+
+/// Ingest is killed while its file grows: the sink takes over the log, and its page names what no longer runs.
+#[test]
+fn a_killed_ingest_is_what_the_first_line_says() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", format!("{HEADER}\n{}", event(1, "view", "1")));
+    let ingest = sandbox.start(&["ingest", "--http", "off"]);
+    let sink = sandbox.start(&["sink", "--http", "127.0.0.1:0"]);
+    let at = address(&sandbox);
+    let page = || numbers_of(&get(&at, "/").1);
+    wait_until("it is well", LIMIT, || {
+        let page = page();
+        page.contains("Healthy") && page.contains("1 row")
+    });
+    ingest.kill();
+    let mut grown = OpenOptions::new()
+        .append(true)
+        .open(sandbox.path("data/a.csv"))
+        .unwrap();
+    write!(grown, "{}", event(2, "view", "1")).unwrap();
+    wait_until("it says that no ingest runs", LIMIT, || {
+        let page = page();
+        page.contains("No ingest runs")
+            && page.contains("1 file waits to be read")
+            && page.contains("bekk ingest")
+    });
+    let next = sandbox.run(&["status"]).exits(0);
+    assert!(
+        next.stdout.contains("\nnext: bekk ingest"),
+        "{}",
+        next.stdout
+    );
+    let again = sandbox.start(&["ingest", "--http", "off"]);
+    wait_until("the row is there, and all is well", LIMIT, || {
+        let page = page();
+        page.contains("Healthy") && page.contains("2 rows")
+    });
+    assert_eq!(sink.terminate(), Some(0), "{}", sandbox.said());
+    assert_eq!(again.terminate(), Some(0), "{}", sandbox.said());
 }
 
 /// Each part as a process of its own: each one's page shows the whole pipeline.

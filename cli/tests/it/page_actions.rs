@@ -83,6 +83,20 @@ fn only_who_knows_the_token_changes_anything() {
     let shown = get(&at, place).1;
     assert!(shown.contains("1 dead letter discarded"), "{shown}");
 
+    // Signing out ends the session, and only the page itself can.
+    let from = |origin: &str| format!("{origin}{cookie}");
+    assert_eq!(
+        status(&post(&at, "/sign-out", &from(foreign), "to=/groups")),
+        403
+    );
+    let left = post(&at, "/sign-out", &from(&own), "to=/groups");
+    assert!(left.contains("location: /groups"), "{left}");
+    let asked = post(&at, "/act", &from(&own), discard);
+    assert!(
+        asked.contains("location: /sign-in?to=/dead-letters"),
+        "{asked}"
+    );
+
     // The sink pauses, and continues.
     let paused = post(&at, "/act", &bearer, "act=pause");
     assert!(paused.contains("The sink is paused"), "{paused}");
@@ -90,7 +104,7 @@ fn only_who_knows_the_token_changes_anything() {
     sandbox.write("data/b.csv", file(&more));
     wait_until("records wait, and it says why", LIMIT, || {
         let page = get(&at, "/").1;
-        page.contains("lag 10 records") && page.contains("paused on the page")
+        page.contains("lag 10 records") && page.contains("Paused on the page")
     });
     assert_eq!(get(&at, "/readyz").0, 503);
     assert!(post(&at, "/act", &bearer, "act=resume").contains("The sink continues"));

@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use super::view::{Kind, Parameters, View};
 use super::{Section, Site, layout};
 use crate::commands::retry::{self, Tally};
-use crate::http::actions::{Actions, Proof, is_same_origin};
+use crate::http::actions::{Proof, is_same_origin};
 use crate::screen::{grouped, plural};
 
 /// Pause after a wrong token.
@@ -21,9 +21,24 @@ const WRONG_TOKEN_PAUSE: Duration = Duration::from_millis(500);
 /// Number of letters whose reasons to stay open are shown.
 const SHOWN_MAX: usize = 5;
 
-/// The form that asks for the token.
-pub(crate) async fn sign_in_form(State(site): State<Arc<Site>>) -> Response {
-    page(site, StatusCode::OK, None).await
+/// The form that asks for the token. Its parameter `to` is the view to return to.
+pub(crate) async fn sign_in_form(
+    State(site): State<Arc<Site>>,
+    headers: HeaderMap,
+    Query(parameters): Query<Parameters>,
+) -> Response {
+    let form = Form {
+        to: place(&parameters),
+        fault: None,
+        is_signed_in: site.is_signed_in(&headers),
+    };
+    page(site, StatusCode::OK, form).await
+}
+
+/// The view that a form names, else the overview.
+fn place(given: &Parameters) -> Kind {
+    let named = given.get("to").and_then(|path| Kind::at(path));
+    named.unwrap_or(Kind::Overview)
 }
 
 /// Takes the token, and begins a session.
@@ -41,12 +56,12 @@ pub(crate) async fn sign_in(
     let given = fields(&body);
     if !actions.is_token(given.get("token").map_or("", String::as_str)) {
         tokio::time::sleep(WRONG_TOKEN_PAUSE).await;
-        return page(
-            Arc::clone(&site),
-            StatusCode::FORBIDDEN,
-            Some("This is not the token."),
-        )
-        .await;
+        let form = Form {
+            to: place(&given),
+            fault: Some("This is not the token."),
+            is_signed_in: false,
+        };
+        return page(Arc::clone(&site), StatusCode::FORBIDDEN, form).await;
     }
     let cookie = format!(
         "{}={}; Path=/; HttpOnly; SameSite=Strict",
@@ -55,9 +70,27 @@ pub(crate) async fn sign_in(
     );
     let to = [
         (header::SET_COOKIE, cookie),
-        (header::LOCATION, "/".to_owned()),
+        (header::LOCATION, place(&given).path().to_owned()),
     ];
     (StatusCode::SEE_OTHER, to).into_response()
+}
+
+/// Ends the session, and returns to the view that the form names.
+pub(crate) async fn sign_out(
+    State(site): State<Arc<Site>>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let Some(actions) = &site.actions else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if !is_same_origin(&headers) {
+        return foreign();
+    }
+    if let Some(session) = actions.session(&headers, &site.cookie()) {
+        actions.end_session(&session);
+    }
+    see(place(&fields(&body)).path())
 }
 
 /// Makes a change.
@@ -69,17 +102,17 @@ pub(crate) async fn act(
     let Some(actions) = &site.actions else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let Some(proof) = actions.proof(&headers, &site.cookie()) else {
-        // A browser without a session is asked for the token; any other client is told what is missing.
-        return match is_same_origin(&headers) {
-            true => see("/sign-in"),
-            false => foreign(),
-        };
-    };
     let given = fields(&body);
     let back = match given.get("act").map(String::as_str) {
         Some("pause" | "resume") => Kind::Groups,
         _ => Kind::DeadLetters,
+    };
+    let Some(proof) = actions.proof(&headers, &site.cookie()) else {
+        // A browser without a session is asked for the token; any other client gets an error that names what is missing.
+        return match is_same_origin(&headers) {
+            true => see(&format!("/sign-in?to={}", back.path())),
+            false => foreign(),
+        };
     };
     let acting = Arc::clone(&site);
     let done = tokio::task::spawn_blocking(move || perform(&acting, &given)).await;
@@ -214,7 +247,7 @@ pub(super) fn said(site: &Site, view: &View) -> Option<Section> {
     let text = actions.said(view.number("said")?)?;
     Some(Section::new(
         "said",
-        html! { div .health role="status" { p { (text) } } },
+        html! { div .health role="status" { p { (layout::prose(&text)) } } },
     ))
 }
 
@@ -230,25 +263,50 @@ pub(super) fn buttons(site: &Site, fields: &[(&str, &str)], acts: &[(&str, &str)
     }
 }
 
-async fn page(site: Arc<Site>, status: StatusCode, fault: Option<&'static str>) -> Response {
+/// What the form to sign in shows.
+struct Form {
+    /// The view to return to.
+    to: Kind,
+    fault: Option<&'static str>,
+    is_signed_in: bool,
+}
+
+impl Form {
+    fn markup(&self) -> Markup {
+        html! {
+            div .card .sign-in {
+                h2 { "Sign in" }
+                @if let Some(fault) = self.fault { p .fault role="alert" { (fault) } }
+                form method="post" action="/sign-in" {
+                    input type="hidden" name="to" value=(self.to.path());
+                    label for="token" { "Token" }
+                    input #token type="password" name="token" autocomplete="current-password" required autofocus;
+                    button type="submit" { "Sign in" }
+                }
+                p .note { "The token is in the file that " code { "--http-token-file" } " names. With it you retry and discard dead letters, and pause and resume the sink of this process." }
+            }
+        }
+    }
+}
+
+async fn page(site: Arc<Site>, status: StatusCode, form: Form) -> Response {
     if site.actions.is_none() {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let form = html! {
-        h2 { "Sign in" }
-        @if let Some(fault) = fault { p .note role="alert" { (fault) } }
-        form .search method="post" action="/sign-in" {
-            label for="token" { "Token" }
-            input #token type="password" name="token" autocomplete="current-password" required autofocus;
-            button type="submit" { "Sign in" }
-        }
-        p .note { "The token is in the file that " code { "--http-token-file" } " names. With it you can retry and discard dead letters, and pause the sink." }
-    };
     let made = tokio::task::spawn_blocking(move || {
         let view = View::new(Kind::Overview, &Parameters::new());
-        let (snapshot, _) = site.sections(&view, super::PATIENCE);
-        let section = Section::new("sign-in", form);
-        layout::document(&site, &view, &snapshot, &[&section]).into_string()
+        let (snapshot, sections) = site.sections(&view, super::PATIENCE);
+        let section = Section::new("sign-in", form.markup());
+        let badge = sections.iter().find(|section| section.id == layout::BADGE);
+        let frame = layout::Frame {
+            site: &site,
+            snapshot: &snapshot,
+            title: "Sign in",
+            view: None,
+            is_signed_in: form.is_signed_in,
+        };
+        let sections: Vec<_> = badge.into_iter().chain([&section]).collect();
+        layout::document(&frame, &sections).into_string()
     });
     match made.await {
         Ok(html) => (
@@ -270,14 +328,27 @@ impl Site {
         let port = self.address.rsplit(':').next().unwrap_or_default();
         format!("bekk-{port}")
     }
+
+    /// Whether a request comes from a browser that has signed in.
+    pub(super) fn is_signed_in(&self, headers: &HeaderMap) -> bool {
+        let actions = self.actions.as_ref();
+        actions.is_some_and(|actions| actions.session(headers, &self.cookie()).is_some())
+    }
 }
 
-/// Whether the page can change something, for its foot.
-pub(super) fn rights(actions: Option<&Actions>) -> Markup {
+/// Whether the page can change something, for its foot; `to` is the view in sight.
+pub(super) fn rights(site: &Site, is_signed_in: bool, to: &str) -> Markup {
     html! {
-        @match actions {
-            Some(_) => a href="/sign-in" { "sign in to change something" },
-            None => "read-only",
+        @match (&site.actions, is_signed_in) {
+            (None, _) => "read-only",
+            (Some(_), false) => a href={ "/sign-in?to=" (to) } { "sign in to make changes" },
+            (Some(_), true) => {
+                "signed in, "
+                form .inline method="post" action="/sign-out" {
+                    input type="hidden" name="to" value=(to);
+                    button type="submit" { "sign out" }
+                }
+            }
         }
     }
 }

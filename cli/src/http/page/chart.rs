@@ -56,7 +56,7 @@ impl Chart<'_> {
                     b { (self.title) }
                     span .readout {
                         span .hover data-keep {}
-                        span .latest { (self.said(&latest)) }
+                        span .latest { (self.legend(&latest)) }
                     }
                 }
                 div .plot tabindex="0" role="img" aria-label=(self.summary(&latest, has_values)) {
@@ -65,7 +65,7 @@ impl Chart<'_> {
                     }
                     div .area {
                         svg viewBox=(format!("0 0 {} 100", POINTS - 1)) preserveAspectRatio="none" aria-hidden="true" {
-                            path .grid d=(format!("M0 0H{0}M0 50H{0}M0 100H{0}", POINTS - 1)) {}
+                            path .grid d=(grid()) {}
                             @for series in &self.series {
                                 @if series.is_filled { path .fill d=(area(&series.values, top)) {} }
                             }
@@ -74,7 +74,7 @@ impl Chart<'_> {
                             }
                         }
                         div .cursor data-keep {}
-                        @if !has_values { span .none { "nothing recorded yet" } }
+                        @if !has_values { span .none { span { "nothing recorded yet" } } }
                     }
                     div .x aria-hidden="true" { @for label in self.span.labels() { span { (label) } } }
                 }
@@ -93,6 +93,19 @@ impl Chart<'_> {
                 .collect();
         }
         self.times.chunks(share).map(|times| times[0]).collect()
+    }
+
+    /// The newest values, each with the mark of its line if there are several.
+    fn legend(&self, latest: &[Option<f64>]) -> Markup {
+        let has_several = self.series.len() > 1;
+        html! {
+            @for (series, value) in self.series.iter().zip(latest) {
+                @if has_several { i .mark.faint[!series.is_filled] {} (series.name) " " }
+                b { @match value { Some(value) => ((self.format)(*value)), None => "–" } }
+                " "
+            }
+            @if latest.iter().any(Option::is_some) { (self.unit) }
+        }
     }
 
     fn said(&self, latest: &[Option<f64>]) -> String {
@@ -186,6 +199,17 @@ impl Span {
 /// The newest value, unless it is older than a few points.
 fn last(values: &[Option<f64>]) -> Option<f64> {
     values.iter().rev().take(3).flatten().next().copied()
+}
+
+/// Lines at the ends and the middle of the vertical axis, and at the labels of the horizontal one.
+fn grid() -> String {
+    let end = POINTS - 1;
+    let mut path = format!("M0 0H{end}M0 50H{end}M0 100H{end}");
+    for third in 0..=3 {
+        let x = (end * third) as f64 / 3.0;
+        path.push_str(&format!("M{x:.1} 0V100"));
+    }
+    path
 }
 
 fn together(values: &[Option<f64>], is_mean: bool) -> Option<f64> {

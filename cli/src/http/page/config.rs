@@ -9,7 +9,7 @@ use super::{Section, Site};
 use crate::args::origin_of;
 use crate::context::Context;
 use crate::service::Database;
-use crate::units::bytes;
+use crate::units::{bytes, duration};
 
 pub(super) fn sections(site: &Site) -> Vec<Section> {
     vec![Section::new("config", config(site))]
@@ -45,7 +45,7 @@ fn config(site: &Site) -> Markup {
         (table("This process", &process(site, context, &file)))
         @for stream in &context.streams() {
             div .bar-title.later { h2 { "Stream " (stream.name) } }
-            (table(&stream.name, &of_stream(stream, &file)))
+            (table(&stream.name, &of_stream(context, stream, &file)))
         }
         p .note { "Passwords and properties of a Kafka cluster are not shown. A change of the file takes effect at the next start, and one of retention at SIGHUP." }
     }
@@ -54,7 +54,7 @@ fn config(site: &Site) -> Markup {
 fn table(label: &str, rows: &[Row]) -> Markup {
     html! {
         div .card tabindex="0" role="region" aria-label=(label) {
-            table {
+            table .settings {
                 thead { tr { th scope="col" { "Setting" } th scope="col" { "Value" } th scope="col" { "From" } } }
                 tbody {
                     @for row in rows {
@@ -136,8 +136,11 @@ fn ingest(context: &Context, file: &File<'_>) -> Vec<Row> {
     let row = |name: &str, value: String| file.row(&["ingest", name], value);
     vec![
         row("notify", ingest.notify.to_string()),
-        row("close_after", format!("{:?}", ingest.close_after)),
-        row("partial_after", format!("{:?}", ingest.partial_after)),
+        row("close_after", duration(ingest.close_after.as_secs_f64())),
+        row(
+            "partial_after",
+            duration(ingest.partial_after.as_secs_f64()),
+        ),
         row("open_files_max", ingest.open_files_max.to_string()),
     ]
 }
@@ -149,7 +152,7 @@ fn kafka(config: &Config, file: &File<'_>) -> Vec<Row> {
         .collect()
 }
 
-fn of_stream(stream: &Stream, file: &File<'_>) -> Vec<Row> {
+fn of_stream(context: &Context, stream: &Stream, file: &File<'_>) -> Vec<Row> {
     let row = |name: &str, value: String| {
         let origin = file.origin(&["streams", &stream.name, name]);
         Row {
@@ -169,8 +172,14 @@ fn of_stream(stream: &Stream, file: &File<'_>) -> Vec<Row> {
     let size = stream.retention.size.map(bytes);
     let kept: Vec<_> = age.into_iter().chain(size).collect();
     vec![
-        row("files", list(&stream.files)),
-        row("exclude", list(&stream.exclude)),
+        row("files", context.shown_files(&stream.files)),
+        row(
+            "exclude",
+            match stream.exclude.is_empty() {
+                true => "none".to_owned(),
+                false => context.shown_files(&stream.exclude),
+            },
+        ),
         row(
             "finished",
             match &stream.finished {

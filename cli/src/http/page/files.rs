@@ -4,7 +4,7 @@ use bekk_ingest::{Decision, FileState, FileStatus};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::layout::{nothing, tag};
+use super::layout::{nothing, prose, tag};
 use super::view::View;
 use super::{Section, Site};
 use crate::database::shown_from;
@@ -23,7 +23,7 @@ pub(super) fn sections(site: &Site, view: &View) -> Vec<Section> {
         Section::new(
             "files",
             found.map_or_else(
-                || nothing("The files are not known yet."),
+                || nothing("The files are not known yet: ingest has written no list of them here."),
                 |found| found.markup(site, view),
             ),
         ),
@@ -80,8 +80,10 @@ impl<'a> Found<'a> {
         if self.files.is_empty() {
             return nothing(
                 match view.text("q").is_empty() && view.text("state").is_empty() {
-                    true => "No file is known, and none matches the patterns.",
-                    false => "No file matches.",
+                    true => {
+                        "No file matches the streams' patterns yet. Bekk looks for new ones all the time."
+                    }
+                    false => "No file matches this search.",
                 },
             );
         }
@@ -90,7 +92,7 @@ impl<'a> Found<'a> {
         let shown = self.files.iter().skip((page - 1) * PAGE).take(PAGE);
         html! {
             div .card tabindex="0" role="region" aria-label="Files" {
-                table .files {
+                table .files.stack {
                     thead { tr {
                         th scope="col" { "State" } th scope="col" { "File" } th scope="col" { "Read" }
                         th .n scope="col" { "Position" } th .n scope="col" { "Rate" }
@@ -109,22 +111,22 @@ impl<'a> Found<'a> {
         html! {
             tr {
                 td { (state(file.state)) }
-                td .wide {
+                td .wide.whole {
                     details {
                         summary .m { (path.display()) @if let Some(packing) = file.packing { " " span .tag { (packing.as_str()) } } }
                         (evidence(file))
                     }
-                    @if let Some(why) = &file.why { div .sub { (why) } }
-                    @for notice in file.notices.iter().filter(|notice| notice.kind.needs_someone()) { div .sub { (notice.text) } }
+                    @if let Some(why) = &file.why { div .sub { (prose(why)) } }
+                    @for notice in file.notices.iter().filter(|notice| notice.kind.needs_someone()) { div .sub { (prose(&notice.text)) } }
                 }
-                td .bar-cell {
+                td .bar-cell data-label="Read" {
                     progress max="100" value=(share) aria-label=(format!("{share} % read")) {}
                     span .note { (share) " %" }
                 }
-                td .n { (bytes(file.position)) " of " (bytes(file.size)) }
-                td .n { @match self.list.rate(file) { Some(per_second) if per_second > 0.0 => { (bytes_rate(per_second)) } _ => "–" } }
-                td .n { (grouped(file.records)) }
-                td .n { @if file.rejects > 0 { span .tag.bad { (grouped(file.rejects)) } } @else { "0" } }
+                td .n.whole data-label="Position" { (bytes(file.position)) " of " (bytes(file.size)) }
+                td .n data-label="Rate" { @match self.list.rate(file) { Some(per_second) if per_second > 0.0 => { (bytes_rate(per_second)) } _ => "–" } }
+                td .n data-label="Records" { (grouped(file.records)) }
+                td .n data-label="Rejected" { @if file.rejects > 0 { span .tag.bad { (grouped(file.rejects)) } } @else { "0" } }
             }
         }
     }
@@ -136,9 +138,14 @@ pub(super) fn short_row(site: &Site, list: &FileList, file: &FileStatus) -> Mark
     let share = share(file);
     html! {
         tr {
-            td { (state(file.state)) }
-            td .m.wide { (path.display()) @if let Some(why) = &file.why { div .sub { (why) } } }
-            td .n { @match list.rate(file) { Some(per_second) if per_second > 0.0 => { (bytes_rate(per_second)) } _ => "" } }
+            td .wide {
+                span .m { (path.display()) }
+                div .sub {
+                    (state(file.state))
+                    @if let Some(per_second) = list.rate(file).filter(|rate| *rate > 0.0) { " " (bytes_rate(per_second)) }
+                    @if let Some(why) = &file.why { " " (prose(why)) }
+                }
+            }
             td .bar-cell {
                 progress max="100" value=(share) aria-label=(format!("{share} % read")) {}
                 span .note { (share) " %" }
@@ -187,11 +194,11 @@ fn evidence(file: &FileStatus) -> Markup {
             dt { "Id" } dd .m { @match file.id { Some(id) => (id), None => "none yet" } }
             dt { "Inode" } dd .m { (file.inode) " on device " (file.device) }
             @for notice in &file.notices {
-                dt { "Noticed" } dd { (notice.text) }
+                dt { "Noticed" } dd { (prose(&notice.text)) }
             }
             @for decision in &file.decisions {
                 dt { (decision.what.as_str()) }
-                dd { (decision.why) " " span .note { (when(decision)) } }
+                dd { (prose(&decision.why)) " " span .note { (when(decision)) } }
             }
         }
     }

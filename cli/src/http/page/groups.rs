@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::act::buttons;
-use super::layout::{nothing, tag};
-use super::streams::unaccounted;
+use super::layout::{age, nothing, tag};
+use super::streams::{unaccounted, unknown};
 use super::{Section, Site};
 use crate::observe::{GroupTotals, Snapshot};
 use crate::positions::{Line, shown_owner};
@@ -25,8 +25,15 @@ fn groups(site: &Site, snapshot: &Snapshot) -> Markup {
     let postgres = &snapshot.status.postgres;
     if groups.is_empty() {
         return nothing(match (&postgres.error, &postgres.server) {
-            (Some(_), _) => "PostgreSQL is unreachable, and so are the groups that it remembers.",
-            (None, None) => "No PostgreSQL is named here, so its groups are not known.",
+            _ if postgres.is_stopped => {
+                "The private PostgreSQL is stopped: it runs while a sink uses it."
+            }
+            (Some(_), _) => {
+                "The groups are not known: PostgreSQL keeps them, and it is unreachable."
+            }
+            (None, None) => {
+                "The groups are not known: PostgreSQL keeps them, and this process knows no server."
+            }
             (None, Some(_)) => "No group has applied anything to this database yet.",
         });
     }
@@ -52,13 +59,14 @@ fn group(site: &Site, snapshot: &Snapshot, (name, lines): (&str, &[&Line])) -> M
                     @else { (buttons(site, &[], &[("pause", "Pause")])) }
                 }
                 @if lines.iter().any(|line| line.is_of_other_log) { (tag("bad", "belongs to a different log")) }
+                (age(snapshot.ages.database))
                 span .note.right {
                     (grouped(totals.rows)) " " (plural(totals.rows, "row")) " + " (grouped(totals.superseded)) " superseded + "
                     (grouped(totals.dead_letters)) " " (plural(totals.dead_letters, "dead letter"))
                 }
             }
             div .card tabindex="0" role="region" aria-label=(format!("Group {name}")) {
-                table {
+                table .stack {
                     thead { tr {
                         th scope="col" { "Partition" } th .n scope="col" { "Next" } th .n scope="col" { "End" }
                         th .n scope="col" { "Lag" } th .n scope="col" { "Oldest waits" }
@@ -70,13 +78,15 @@ fn group(site: &Site, snapshot: &Snapshot, (name, lines): (&str, &[&Line])) -> M
                         @for line in lines {
                             tr {
                                 th .m scope="row" { (line.topic) "/" (line.partition) }
-                                td .n { (grouped(line.next)) }
-                                td .n { (known(line.end)) }
-                                td .n { @if line.lag == Some(0) { span .zero { "0" } } @else { (known(line.lag)) } }
-                                td .n { @match line.lag_seconds { Some(seconds) if seconds > 0.0 => (duration(seconds)), _ => "–" } }
-                                td .n { (grouped(line.rows)) } td .n { (grouped(line.superseded)) } td .n { (grouped(line.dead_letters)) }
-                                td .n { (unaccounted(line.unaccounted.unsigned_abs())) }
-                                td .m { @match &line.owner { Some(owner) => (shown_owner(owner)), None => "–" } }
+                                td .n data-label="Next" { (grouped(line.next)) }
+                                td .n data-label="End" { (known(line.end)) }
+                                td .n data-label="Lag" { @if line.lag == Some(0) { span .zero { "0" } } @else { (known(line.lag)) } }
+                                td .n data-label="Oldest waits" { @match line.lag_seconds { Some(seconds) if seconds > 0.0 => (duration(seconds)), _ => "–" } }
+                                td .n data-label="Rows" { (grouped(line.rows)) }
+                                td .n data-label="Superseded" { (grouped(line.superseded)) }
+                                td .n data-label="Dead letters" { (grouped(line.dead_letters)) }
+                                td .n data-label="Unaccounted" { (unaccounted(line.unaccounted.unsigned_abs())) }
+                                td .m.whole data-label="Held by" { @match &line.owner { Some(owner) => (shown_owner(owner)), None => "–" } }
                             }
                         }
                     }
@@ -86,6 +96,6 @@ fn group(site: &Site, snapshot: &Snapshot, (name, lines): (&str, &[&Line])) -> M
     }
 }
 
-fn known(number: Option<u64>) -> String {
-    number.map_or_else(|| "not known".to_owned(), grouped)
+fn known(number: Option<u64>) -> Markup {
+    number.map_or_else(unknown, |number| html! { (grouped(number)) })
 }

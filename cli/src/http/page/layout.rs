@@ -1,5 +1,7 @@
 //! What every view has: the head with its links, the first line that says how things are, the foot.
 
+use std::time::Duration;
+
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{SCRIPT_AT, STYLE_AT};
@@ -8,15 +10,25 @@ use super::{Section, Site};
 use crate::observe::{Health, Snapshot};
 use crate::screen::grouped;
 use crate::status::Act;
+use crate::units::ago;
+
+/// What surrounds the sections of a page.
+pub(super) struct Frame<'a> {
+    pub(super) site: &'a Site,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) title: &'a str,
+    /// The view in sight; `None` for the form to sign in.
+    pub(super) view: Option<&'a View>,
+    /// Whether who looks has signed in.
+    pub(super) is_signed_in: bool,
+}
 
 /// A whole page.
-pub(super) fn document(
-    site: &Site,
-    view: &View,
-    snapshot: &Snapshot,
-    sections: &[&Section],
-) -> Markup {
-    let title = view.kind.title();
+pub(super) fn document(frame: &Frame<'_>, sections: &[&Section]) -> Markup {
+    let Frame {
+        snapshot, title, ..
+    } = frame;
+    let kind_in_sight = frame.view.map(|view| view.kind);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -35,7 +47,7 @@ pub(super) fn document(
                     a .name href="/" { "bekk" }
                     nav aria-label="Views" {
                         @for kind in Kind::all() {
-                            a href=(kind.path()) aria-current=[(kind == view.kind).then_some("page")] {
+                            a href=(kind.path()) aria-current=[(Some(kind) == kind_in_sight).then_some("page")] {
                                 (kind.title())
                                 @if let Some(section) = badge(kind, sections) { (section) }
                             }
@@ -50,14 +62,17 @@ pub(super) fn document(
                     }
                     noscript { p .note { "Reload to see newer numbers: this page updates itself only with JavaScript." } }
                 }
-                (footer(site))
+                (footer(frame))
             }
         }
     }
 }
 
+/// Age from which a fact says how old it is.
+const AGE_SHOWN_FROM: Duration = Duration::from_secs(5);
+
 /// The id of the badge beside the dead letters' link.
-const BADGE: &str = "badge";
+pub(super) const BADGE: &str = "badge";
 
 /// Number of sections that every view has.
 pub(super) const HEAD: usize = 2;
@@ -88,13 +103,36 @@ fn health(snapshot: &Snapshot) -> Markup {
         div .health.(health.level.as_str()) role="status" {
             b { (health.title) }
             p {
-                (health.text)
+                (prose(&health.text))
                 @match &health.act {
                     Some(Act::Run(command)) => { " " (self::command(command)) }
-                    Some(Act::Do(what)) if *what != health.text => { " " strong { "Next: " } (what) "." }
+                    Some(Act::Do(what)) if *what != health.text => { " " strong { "Next: " } (prose(what)) "." }
                     _ => {}
                 }
             }
+        }
+    }
+}
+
+/// A text in which backquotes mark what is code, as messages in the terminal have it.
+pub(super) fn prose(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // A lone backquote belongs to the text.
+    if parts.len() % 2 == 0 {
+        return html! { (text) };
+    }
+    html! {
+        @for (at, part) in parts.into_iter().enumerate() {
+            @if at % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
+/// How old the facts of a part are, if they are not of this moment.
+pub(super) fn age(age: Option<Duration>) -> Markup {
+    html! {
+        @if let Some(age) = age.filter(|age| *age >= AGE_SHOWN_FROM) {
+            span .old { "as of " (ago(age)) }
         }
     }
 }
@@ -114,7 +152,9 @@ pub(super) fn command(text: &str) -> Markup {
     html! { code .command { (text) } }
 }
 
-fn footer(site: &Site) -> Markup {
+fn footer(frame: &Frame<'_>) -> Markup {
+    let site = frame.site;
+    let to = frame.view.map_or("/", |view| view.kind.path());
     let history = match site.observer.history().is_persisted() {
         true => "",
         false => " · history kept in memory only",
@@ -122,8 +162,21 @@ fn footer(site: &Site) -> Markup {
     html! {
         footer {
             "bekk " (env!("CARGO_PKG_VERSION")) " · served by " code { "bekk " (site.command) }
-            " (pid " (std::process::id()) ") · " (super::act::rights(site.actions.as_ref())) " · "
+            " (pid " (std::process::id()) ") · " (super::act::rights(site, frame.is_signed_in, to)) " · "
             a href="/metrics" { "metrics" } " · " a href="/readyz" { "readiness" } (history)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prose;
+
+    #[test]
+    fn backquotes_mark_code_unless_one_is_alone() {
+        let shown = |text| prose(text).into_string();
+        assert_eq!(shown("`a<b>` is new"), "<code>a&lt;b&gt;</code> is new");
+        assert_eq!(shown("a ` b"), "a ` b");
+        assert_eq!(shown("plain"), "plain");
     }
 }

@@ -10,8 +10,8 @@ use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use maud::{Markup, html};
 
 use super::act::buttons;
-use super::layout::{command, nothing};
-use super::view::View;
+use super::layout::{command, nothing, prose};
+use super::view::{Kind, View, link_to};
 use super::{Section, Site};
 use crate::commands::dead_letters::shown_place;
 use crate::observe::Snapshot;
@@ -21,6 +21,10 @@ use mark::{Marked, Marker};
 
 /// Number of letters on one page.
 const PAGE_LEN: u32 = 50;
+/// Number of letters on the overview.
+const NEWEST_LEN: u32 = 3;
+/// Number of reasons on the overview.
+const REASONS_SHOWN: usize = 4;
 /// Number of pages of letters that are kept.
 const KEPT_MAX: usize = 16;
 
@@ -42,11 +46,46 @@ pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Sec
     ]
 }
 
+/// The newest open letters, and how many there are by reason, for the overview.
+pub(super) fn newest(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
+    let open = snapshot.open_letters();
+    if open == 0 {
+        return html! {};
+    }
+    let mut reasons: Vec<_> = by_reason(snapshot).into_iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let found = site.observer.postgres().and_then(|options| {
+        let counts = &snapshot.status.dead_letters;
+        site.letters(view, counts, &options, NEWEST_LEN).ok()
+    });
+    let letters = found.unwrap_or_default();
+    let mut marker = Marker::new(site.observer.context(), site.observer.file_list());
+    html! {
+        div .bar-title {
+            h2 { "Open dead letters" }
+            @for (reason, count) in reasons.iter().take(REASONS_SHOWN) {
+                a .note href=(link_to(Kind::DeadLetters, "reason", reason)) { (grouped(*count)) " " (in_words(reason)) }
+            }
+            a .note.right href=(Kind::DeadLetters.path()) { "all " (grouped(open)) }
+        }
+        @if !letters.is_empty() {
+            ol .card.letters { @for letter in &letters { (one(site, letter, &marker.mark(letter))) } }
+        }
+    }
+}
+
+fn by_reason(snapshot: &Snapshot) -> BTreeMap<&str, u64> {
+    let mut reasons = BTreeMap::new();
+    for count in &snapshot.status.dead_letters {
+        *reasons.entry(count.reason.as_str()).or_default() += count.open;
+    }
+    reasons
+}
+
 fn counts(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
-    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    let reasons = by_reason(snapshot);
     let mut streams: BTreeMap<&str, u64> = BTreeMap::new();
     for count in &snapshot.status.dead_letters {
-        *reasons.entry(&count.reason).or_default() += count.open;
         *streams.entry(&count.stream).or_default() += count.open;
     }
     let open = snapshot.open_letters();
@@ -76,9 +115,10 @@ fn counts(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
             }
         }
         @if open > 0 {
-            p .note {
-                "After you have fixed the configuration, the table or the text: " (command("bekk dead-letters retry --all"))
-                " To set them aside: " (command("bekk dead-letters discard ID"))
+            p .note.advice {
+                span { "Correct one record: " (command("bekk dead-letters edit ID")) }
+                span { "After a change of configuration or table: " (command("bekk dead-letters retry --all")) }
+                span { "Close one without a row: " (command("bekk dead-letters discard ID")) }
             }
             @let shown = [("id", "all"), ("reason", view.text("reason")), ("stream", view.text("stream"))];
             (buttons(site, &shown, &[("retry", "Retry all of these")]))
@@ -91,15 +131,22 @@ fn letters(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
     if let Some(error) = &postgres.error {
         return nothing(&format!("PostgreSQL is unreachable: {error}"));
     }
+    if postgres.is_stopped {
+        return nothing("The private PostgreSQL is stopped: it runs while a sink uses it.");
+    }
     let Some(options) = site.observer.postgres() else {
-        return nothing("This process has no PostgreSQL address, so dead letters are unknown.");
+        return nothing(
+            "This process knows no PostgreSQL server, so the dead letters are not known here.",
+        );
     };
-    let letters = match site.letters(view, &snapshot.status.dead_letters, &options) {
+    let letters = match site.letters(view, &snapshot.status.dead_letters, &options, PAGE_LEN) {
         Err(error) => return nothing(&format!("The dead letters cannot be read: {error}")),
         Ok(letters) if letters.is_empty() => {
             return nothing(
                 match view.text("reason").is_empty() && view.text("stream").is_empty() {
-                    true => "No dead letters: every record that was applied is a row.",
+                    true => {
+                        "No open dead letters: every record that was applied is a row or was superseded by a newer one."
+                    }
                     false => "No dead letter matches.",
                 },
             );
@@ -143,7 +190,7 @@ fn one(site: &Site, letter: &Letter, marked: &Marked) -> Markup {
                 }
             }
             pre .raw { code { (marked.before) @if let Some(field) = &marked.field { mark { (field) } } (marked.after) } }
-            @if let Some(detail) = letter.detail.as_deref().filter(|detail| !detail.is_empty()) { p .sub { (detail) } }
+            @if let Some(detail) = letter.detail.as_deref().filter(|detail| !detail.is_empty()) { p .sub { (prose(detail)) } }
             div .letter-act {
                 (command(&format!("bekk dead-letters retry {}", letter.id)))
                 (buttons(site, &[("id", &letter.id.to_string())], &[("retry", "Retry"), ("discard", "Discard")]))
@@ -190,6 +237,7 @@ impl Site {
         view: &View,
         counts: &[DeadLetters],
         options: &ConnectOptions,
+        count: u32,
     ) -> Result<Vec<Letter>, String> {
         let mut kept = self
             .letters
@@ -206,7 +254,7 @@ impl Site {
             stream: text("stream"),
             ..LetterFilter::default()
         };
-        let letters = bekk_sink::latest_letters(options, &filter, view.number("before"), PAGE_LEN)
+        let letters = bekk_sink::latest_letters(options, &filter, view.number("before"), count)
             .map_err(|error| format!("{:#}", anyhow::Error::from(error)));
         if kept.0.len() >= KEPT_MAX {
             kept.0.clear();

@@ -9,8 +9,9 @@ use bekk_stream::META_TOPIC;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::layout::{nothing, tag};
+use super::layout::{age, nothing, prose, tag};
 use super::letters::in_words;
+use super::streams::unknown;
 use super::view::View;
 use super::{Section, Site};
 use crate::args::Where;
@@ -42,6 +43,9 @@ fn topics(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
     if let Some(error) = &log.error {
         return nothing(&format!("The log is unreachable: {error}"));
     }
+    if snapshot.log_opens {
+        return nothing("The log is being opened.");
+    }
     if log.topics.is_empty() {
         return nothing("The log has no topics yet.");
     }
@@ -54,6 +58,7 @@ fn topics(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
         div .bar-title {
             h2 { (log.place) }
             (tag("flow", &owner))
+            (age(snapshot.ages.log))
             @if log.lost > 0 { (tag("bad", &format!("{} {} lost by damage", grouped(log.lost), plural(log.lost, "record")))) }
             span .note.right {
                 @if let Some(id) = &log.id { "log id " code { (id) } }
@@ -64,10 +69,11 @@ fn topics(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
             }
         }
         div .card tabindex="0" role="region" aria-label="Topics" {
-            table {
+            table .stack {
                 thead { tr {
                     th scope="col" { "Partition" } th .n scope="col" { "Starts at" } th .n scope="col" { "Ends at" }
-                    th .n scope="col" { "Records" } th .n scope="col" { "Size" } th scope="col" { "Kept" } th scope="col" {}
+                    th .n scope="col" { "Records" } th .n scope="col" { "Size" } th scope="col" { "Kept for" }
+                    th scope="col" { span .sr { "Records" } }
                 } }
                 @for topic in &log.topics { tbody { (rows(view, topic)) } }
             }
@@ -83,24 +89,25 @@ fn rows(view: &View, topic: &TopicLine) -> Markup {
     html! {
         tr .sum {
             th scope="rowgroup" { (topic.topic) }
-            td {} td {}
-            td .n { (grouped(records.sum())) }
-            td .n {
+            td .gap {} td .gap {}
+            td .n data-label="Records" { (grouped(records.sum())) }
+            td .n data-label="Size" {
                 @match (topic.bytes, topic.segments) {
                     (Some(size), Some(segments)) => { (bytes(size)) " in " (segments) " " (plural(segments.into(), "segment")) }
-                    _ => "not known"
+                    _ => (unknown()),
                 }
             }
-            td { (shown_retention(topic)) }
-            td {}
+            td data-label="Kept for" { (shown_retention(topic)) }
+            td .gap {}
         }
         @for partition in &topic.partitions {
             @let number = partition.partition.to_string();
             tr {
                 th .m scope="row" { (topic.topic) "/" (number) }
-                td .n { (grouped(partition.start)) } td .n { (grouped(partition.end)) }
-                td .n { (grouped(partition.end - partition.start)) }
-                td {} td {}
+                td .n data-label="Starts at" { (grouped(partition.start)) }
+                td .n data-label="Ends at" { (grouped(partition.end)) }
+                td .n data-label="Records" { (grouped(partition.end - partition.start)) }
+                td .gap {} td .gap {}
                 td .n {
                     @if topic.topic != META_TOPIC {
                         a href={ (view.link(&[("topic", &topic.topic), ("partition", &number), ("from", ""), ("key", "")])) "#records" } { "browse" }
@@ -220,15 +227,16 @@ fn listed(view: &View, page: &Page, names: &HashMap<String, String>) -> Markup {
         @if page.records.is_empty() { (nothing("There is no such record.")) }
         @else {
             div .card tabindex="0" role="region" aria-label="Records" {
-                table {
+                table .stack {
                     thead { tr {
                         th .n scope="col" { "Offset" } th scope="col" { "Appended" } th scope="col" { "Key" } th scope="col" { "Record" }
                     } }
                     tbody {
                         @for (offset, at, key, decoded) in &page.records {
                             tr {
-                                th .n scope="row" { (grouped(*offset)) } td .m { (time(*at)) } td .m { (cut(key)) }
-                                td .record { (content(decoded, names)) }
+                                th .n scope="row" { (grouped(*offset)) }
+                                td .m data-label="Appended" { (time(*at)) } td .m.whole data-label="Key" { (cut(key)) }
+                                td .record.whole { (content(decoded, names)) }
                             }
                         }
                     }
@@ -236,7 +244,7 @@ fn listed(view: &View, page: &Page, names: &HashMap<String, String>) -> Markup {
             }
         }
         @if let Some(count) = page.given_up_after {
-            p .note { "The search ended after " (grouped(count)) " records; go on to search the rest." }
+            p .note { "The search ended after " (grouped(count)) " records. Continue to search the rest." }
         }
         nav .pager aria-label="Pages" {
             @if page.next < page.ends.end {
@@ -256,7 +264,7 @@ fn content(decoded: &Decoded, names: &HashMap<String, String>) -> Markup {
             }
             Content::Reject { reason, column, detail, raw } => {
                 (tag("bad", in_words(reason))) @if let Some(column) = column { " column " b { (column) } } " " code { (cut(raw)) }
-                @if !detail.is_empty() { div .sub { (cut(detail)) } }
+                @if !detail.is_empty() { div .sub { (prose(&cut(detail))) } }
             }
             Content::Other { text: Some(text), schema } => {
                 (tag("", "not written by ingest")) " " code { (cut(text)) }

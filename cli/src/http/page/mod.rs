@@ -24,12 +24,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use maud::Markup;
 use tokio::sync::Semaphore;
 
-pub(super) use act::{act, sign_in, sign_in_form};
+pub(super) use act::{act, sign_in, sign_in_form, sign_out};
 pub(super) use assets::{icon, script, style};
 pub(super) use events::events;
 
@@ -172,12 +172,14 @@ impl Site {
 pub(super) async fn view(
     State(site): State<Arc<Site>>,
     uri: Uri,
+    headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Response {
     let Some(kind) = Kind::at(uri.path()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let view = View::new(kind, &parameters);
+    let is_signed_in = site.is_signed_in(&headers);
     let made = tokio::task::spawn_blocking(move || {
         let (snapshot, sections) = site.sections(&view, PATIENCE);
         let mut sections: Vec<_> = sections.iter().collect();
@@ -190,7 +192,14 @@ pub(super) async fn view(
         if let Some(said) = &said {
             sections.insert(layout::HEAD, said);
         }
-        layout::document(&site, &view, &snapshot, &sections).into_string()
+        let frame = layout::Frame {
+            site: &site,
+            snapshot: &snapshot,
+            title: kind.title(),
+            view: Some(&view),
+            is_signed_in,
+        };
+        layout::document(&frame, &sections).into_string()
     });
     match made.await {
         Ok(html) => (

@@ -4,24 +4,21 @@ use bekk_ingest::{FileState, FileStatus};
 use maud::{Markup, html};
 
 use super::chart::{Chart, Series};
-use super::view::{Kind, View, link_to};
-use super::{Section, Site, files, letters, streams};
+use super::view::{Kind, View};
+use super::{Section, Site, files, layout, letters, streams};
 use crate::observe::{Figure, Health, Part, Point, Snapshot, Span, parts};
 use crate::screen::grouped;
 use crate::status::Stage;
-use crate::units::{ago, duration, rate, whole};
-
-/// Age from which a fact says how old it is.
-const AGE_SHOWN_FROM: std::time::Duration = std::time::Duration::from_secs(5);
+use crate::units::{duration, rate, whole};
 
 pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Section> {
     let points = site.observer.history().points(view.span());
     vec![
         pipeline(site, snapshot),
         charts(view.span(), &points),
-        Section::new("streams", streams::table(site, snapshot)),
+        Section::new("outcome", streams::short_table(site, snapshot)),
         Section::new("growing", growing(site)),
-        Section::new("letters", letters(snapshot)),
+        Section::new("letters", letters::newest(site, view, snapshot)),
     ]
 }
 
@@ -54,15 +51,13 @@ fn stage(part: &Part, level: &'static str) -> Markup {
     html! {
         div .stage.(level) {
             h3 { (part.title) }
-            div .where title=(part.place) { (part.place) }
+            div .where title=(part.place) { @if part.place.is_empty() { "\u{a0}" } @else { (part.place) } }
             @match &part.figure {
                 Figure::Number(number, unit) => div .big { (number) " " span .unit { (unit) } },
                 Figure::Word(word, level) => div .big.word.(level.as_str()) { (word) },
             }
             @for line in &part.lines { div .sub { (line) } }
-            @if let Some(age) = part.age.filter(|age| *age >= AGE_SHOWN_FROM) {
-                div .old { "as of " (ago(age)) }
-            }
+            (layout::age(part.age))
         }
     }
 }
@@ -160,33 +155,16 @@ fn growing(site: &Site) -> Markup {
     });
     html! {
         @if count > 0 {
-            div .bar-title { h2 { "Open files" } a .note.right href=(Kind::Files.path()) { "all files" } }
+            div .bar-title {
+                h2 { "Open files" }
+                a .note.right href=(Kind::Files.path()) { "all files" }
+            }
             div .card tabindex="0" role="region" aria-label="Open files" {
                 table { tbody {
                     @for file in files.iter().take(FILES_SHOWN) { (files::short_row(site, &list, file)) }
                 } }
             }
             @if count > FILES_SHOWN as u64 { p .note { "and " (grouped(count - FILES_SHOWN as u64)) " more" } }
-        }
-    }
-}
-
-/// The open dead letters by stream and reason.
-fn letters(snapshot: &Snapshot) -> Markup {
-    html! {
-        @if snapshot.open_letters() > 0 {
-            div .bar-title { h2 { "Open dead letters" } a .note.right href=(Kind::DeadLetters.path()) { "all dead letters" } }
-            div .card tabindex="0" role="region" aria-label="Open dead letters" {
-                table { tbody {
-                    @for count in &snapshot.status.dead_letters {
-                        tr {
-                            th scope="row" { a href=(link_to(Kind::DeadLetters, "reason", &count.reason)) { (letters::in_words(&count.reason)) } }
-                            td { "stream " (count.stream) } td { "group " (count.group) }
-                            td .n { (grouped(count.open)) " open" }
-                        }
-                    }
-                } }
-            }
         }
     }
 }

@@ -3,11 +3,14 @@
 use bekk_stream::{Column, OnConflict, Stream};
 use maud::{Markup, html};
 
-use super::layout::tag;
+use super::layout::{age, tag};
 use super::view::{Kind, link_to};
 use super::{Section, Site};
 use crate::observe::{GroupTotals, Snapshot};
-use crate::screen::grouped;
+use crate::screen::{grouped, plural};
+
+/// Number of streams up to which their schemas are shown at once
+const SCHEMAS_OPEN: usize = 2;
 
 pub(super) fn sections(site: &Site, snapshot: &Snapshot) -> Vec<Section> {
     vec![
@@ -16,17 +19,77 @@ pub(super) fn sections(site: &Site, snapshot: &Snapshot) -> Vec<Section> {
     ]
 }
 
-/// What has become of each stream's records.
-pub(super) fn table(site: &Site, snapshot: &Snapshot) -> Markup {
+/// What has become of each stream's records, for the overview.
+pub(super) fn short_table(site: &Site, snapshot: &Snapshot) -> Markup {
     let streams = &site.observer.context().config.streams;
-    let is_known = !snapshot.status.groups.is_empty();
+    html! {
+        (title(snapshot))
+        div .card tabindex="0" role="region" aria-label="Streams" {
+            table .stack {
+                thead { tr {
+                    th scope="col" { "Stream" }
+                    th .n scope="col" { "Rows" } th .n scope="col" { "Superseded" } th .n scope="col" { "Dead letters" }
+                    th .n scope="col" { "Lag" } th .n scope="col" { "Unaccounted" }
+                } }
+                tbody { @for stream in streams {
+                    tr {
+                        th scope="row" { (stream.name) div .sub.m { "→ " (stream.table) } }
+                        (outcome(snapshot, stream))
+                    }
+                } }
+            }
+        }
+    }
+}
+
+fn title(snapshot: &Snapshot) -> Markup {
     html! {
         div .bar-title {
             h2 { "Streams" }
-            span .note { "as group " b { (snapshot.flow.group) } " has applied them" }
+            span .note { "as applied by group " b { (snapshot.flow.group) } }
+            (age(snapshot.ages.database))
         }
+    }
+}
+
+/// The cells of a stream's rows, superseded records, dead letters, lag, and what is unaccounted for.
+fn outcome(snapshot: &Snapshot, stream: &Stream) -> Markup {
+    let totals = totals(snapshot, stream);
+    let is_known = totals.partitions > 0 || has_applied_nothing(snapshot);
+    let lag = totals.lag.or_else(|| {
+        let appended = appended(snapshot, &stream.name);
+        appended.filter(|count| is_known && *count == 0)
+    });
+    let open = open(snapshot, &stream.name);
+    html! {
+        td .n data-label="Rows" { @if is_known { (grouped(totals.rows)) } @else { (unknown()) } }
+        td .n data-label="Superseded" { @if is_known { (grouped(totals.superseded)) } @else { (unknown()) } }
+        td .n data-label="Dead letters" {
+            @if open > 0 {
+                a href=(link_to(Kind::DeadLetters, "stream", &stream.name)) { (grouped(open)) " open" }
+            } @else if is_known { span .zero { "0 open" } } @else { (unknown()) }
+        }
+        td .n data-label="Lag" {
+            @match lag { Some(0) => span .zero { "0" }, Some(lag) => (grouped(lag)), None => (unknown()) }
+        }
+        td .n data-label="Unaccounted" { @if is_known { (unaccounted(totals.unaccounted)) } @else { (unknown()) } }
+    }
+}
+
+/// Whether the sink of this process has reached the database and found no record to apply yet.
+fn has_applied_nothing(snapshot: &Snapshot) -> bool {
+    let postgres = &snapshot.status.postgres;
+    let is_reached = postgres.server.is_some() && postgres.error.is_none();
+    snapshot.has_sink && is_reached && snapshot.ages.database.is_some()
+}
+
+/// What has become of each stream's records.
+fn table(site: &Site, snapshot: &Snapshot) -> Markup {
+    let streams = &site.observer.context().config.streams;
+    html! {
+        (title(snapshot))
         div .card tabindex="0" role="region" aria-label="Streams" {
-            table {
+            table .stack {
                 thead { tr {
                     th scope="col" { "Stream" } th scope="col" { "Table" }
                     th .n scope="col" { "In the log" } th .n scope="col" { "Rows" }
@@ -35,21 +98,13 @@ pub(super) fn table(site: &Site, snapshot: &Snapshot) -> Markup {
                 } }
                 tbody {
                     @for stream in streams {
-                        @let totals = totals(snapshot, stream);
-                        @let open = open(snapshot, &stream.name);
                         tr {
                             th scope="row" { (stream.name) }
-                            td .m { (stream.table) }
-                            td .n { (appended(snapshot, &stream.name).map_or_else(unknown, grouped)) }
-                            td .n { @if is_known { (grouped(totals.rows)) } @else { "not known" } }
-                            td .n { @if is_known { (grouped(totals.superseded)) } @else { "not known" } }
-                            td .n {
-                                @if open > 0 {
-                                    a href=(link_to(Kind::DeadLetters, "stream", &stream.name)) { (grouped(open)) " open" }
-                                } @else if is_known { span .zero { "0 open" } } @else { "not known" }
+                            td .m data-label="Table" { (stream.table) }
+                            td .n data-label="In the log" {
+                                @match appended(snapshot, &stream.name) { Some(count) => (grouped(count)), None => (unknown()) }
                             }
-                            td .n { @if totals.lag == Some(0) { span .zero { "0" } } @else { (totals.lag.map_or_else(unknown, grouped)) } }
-                            td .n { @if is_known { (unaccounted(totals.unaccounted)) } @else { "not known" } }
+                            (outcome(snapshot, stream))
                         }
                     }
                 }
@@ -66,8 +121,9 @@ pub(super) fn unaccounted(count: u64) -> Markup {
     }
 }
 
-fn unknown() -> String {
-    "not known".to_owned()
+/// Placeholder for a number that is not known
+pub(super) fn unknown() -> Markup {
+    html! { span .unknown { "not known" } }
 }
 
 fn totals(snapshot: &Snapshot, stream: &Stream) -> GroupTotals {
@@ -96,8 +152,8 @@ fn open(snapshot: &Snapshot, stream: &str) -> u64 {
 fn schemas(site: &Site) -> Markup {
     html! {
         @for stream in &site.observer.context().config.streams {
-            details .card.schema open[site.observer.context().config.streams.len() == 1] {
-                summary { b { (stream.name) } " " span .note { (described(stream)) } }
+            details .card.schema open[site.observer.context().config.streams.len() <= SCHEMAS_OPEN] {
+                summary { b { (stream.name) } " " span .note { (described(site, stream)) } }
                 div .scroll tabindex="0" role="region" aria-label=(format!("Columns of {}", stream.name)) {
                     table {
                         thead { tr {
@@ -125,16 +181,18 @@ fn schemas(site: &Site) -> Markup {
     }
 }
 
-fn described(stream: &Stream) -> String {
-    let files = stream.files.join(", ");
+fn described(site: &Site, stream: &Stream) -> String {
+    let files = site.observer.context().shown_files(&stream.files);
     let conflict = match stream.on_conflict {
         OnConflict::Update => "a later record replaces the row of its key",
         OnConflict::Ignore => "the first row of a key stays",
         OnConflict::Append => "every record is a row",
     };
     format!(
-        "{files} → {} · {} partitions · {conflict}",
-        stream.table, stream.partitions
+        "{files} → {} · {} {} · {conflict}",
+        stream.table,
+        stream.partitions,
+        plural(stream.partitions.into(), "partition")
     )
 }
 
