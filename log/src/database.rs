@@ -14,19 +14,22 @@ const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 const MEMTABLES_BYTES: u64 = 64 << 20;
 /// fjall's journals are kept below this, 64 MiB and the one being written.
 const JOURNAL_BYTES: u64 = 64 << 20;
-/// The block cache of one database; a log is read in order, so that little is read twice.
-const CACHE_BYTES: u64 = 4 << 20;
+/// The block cache of one database, for each keyspace that is read, and at most; a log is read in order, so that little
+/// is read twice.
+const CACHE_BYTES: u64 = 1 << 20;
+const CACHE_BYTES_MAX: u64 = 4 << 20;
 /// The file descriptors that one database keeps.
 const FILES_MAX: usize = 64;
 
-/// Opens a database and creates it if it does not exist.
-pub(crate) fn open(path: &Path) -> fjall::Result<Database> {
+/// Opens a database and creates it if it does not exist. So many of its keyspaces are read in order.
+pub(crate) fn open(path: &Path, read: u32) -> fjall::Result<Database> {
+    let cache_bytes = CACHE_BYTES * u64::from(read);
     Database::builder(path)
         // Batches are compressed already.
         .journal_compression(CompressionType::None)
         .max_journaling_size(JOURNAL_BYTES)
         .worker_threads(1)
-        .cache_size(CACHE_BYTES)
+        .cache_size(cache_bytes.min(CACHE_BYTES_MAX))
         .max_cached_files(Some(FILES_MAX))
         .open()
 }

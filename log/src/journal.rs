@@ -242,7 +242,7 @@ mod tests {
 
     /// A database whose journal holds `batches` batches of two items; returns the journal and its end.
     fn journal(dir: &Path, batches: u8) -> (PathBuf, u64) {
-        let db = database::open(dir).unwrap();
+        let db = database::open(dir, 1).unwrap();
         let keys = database::keyspace(&db, "k", 1).unwrap();
         for i in 0..batches {
             let mut batch = db.batch().durability(Some(PersistMode::Buffer));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn keys(dir: &Path) -> usize {
-        let db = database::open(dir).unwrap();
+        let db = database::open(dir, 1).unwrap();
         database::keyspace(&db, "k", 1).unwrap().len().unwrap()
     }
 

@@ -97,7 +97,7 @@ impl SegmentDb {
     pub(crate) fn create(path: &Path, partitions: u32) -> Result<(), Error> {
         let count = partitions + 1;
         let create = || {
-            let db = database::open(path)?;
+            let db = database::open(path, partitions)?;
             database::keyspace(&db, "meta", count)?;
             for partition in 0..partitions {
                 database::keyspace(&db, &partition_name(partition), count)?;
@@ -114,7 +114,7 @@ impl SegmentDb {
     pub(crate) fn open(path: &Path, partitions: u32) -> Result<Self, Error> {
         check_files(path)?;
         let failed = |error| store_error("open segment", path, error);
-        let db = database::open(path).map_err(failed)?;
+        let db = database::open(path, partitions).map_err(failed)?;
         // fjall passes over a keyspace whose directory is missing, and would make it again.
         let count = partitions + 1;
         if db.keyspace_count() != count as usize {

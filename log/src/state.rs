@@ -111,7 +111,7 @@ impl State {
 
     fn open_or_create(path: &Path) -> Result<Self, Error> {
         let open = || {
-            let db = database::open(path)?;
+            let db = database::open(path, 1)?;
             let keys = database::keyspace(&db, "state", 1)?;
             Ok((db, keys))
         };

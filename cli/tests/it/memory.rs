@@ -1,9 +1,14 @@
-//! How much memory a large backlog takes.
+//! How much memory a large backlog takes, and a long past.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bekk_log::{Client, Config, RecordBuffer};
+use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Receipt};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::sample::{event, file};
 use crate::support::Sandbox;
 
 const INPUT_BYTES: u64 = 300_000_000;
@@ -24,7 +29,17 @@ fn a_large_backlog_takes_little_memory() {
         .map(|entry| entry.unwrap().metadata().unwrap().len())
         .sum();
     assert!(bytes > INPUT_BYTES, "{bytes} bytes were generated");
-    let mut command = sandbox.bekk(&["up", "--once", "--json"]);
+    let peak = peak_of(&mut sandbox.bekk(&["up", "--once", "--json"]));
+    assert_eq!(
+        sandbox.postgres().number("SELECT count(*) FROM events"),
+        2_200_000
+    );
+    println!("peak resident: {peak} bytes");
+    assert!(peak <= PEAK_BYTES_MAX, "peak resident: {peak} bytes");
+}
+
+/// Runs a command to its end, which must be good, and returns the most memory that it had, in bytes.
+fn peak_of(command: &mut Command) -> u64 {
     let mut process = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -44,13 +59,78 @@ fn a_large_backlog_takes_little_memory() {
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(status.success());
-    assert_eq!(
-        sandbox.postgres().number("SELECT count(*) FROM events"),
-        2_200_000
-    );
-    println!("peak resident: {peak_kb} kB");
-    assert!(
-        peak_kb > 0 && peak_kb * 1024 <= PEAK_BYTES_MAX,
-        "peak resident: {peak_kb} kB"
-    );
+    assert!(peak_kb > 0);
+    peak_kb * 1024
+}
+
+/// The log knows of many files that are finished and gone. A start takes little memory for each of them; with
+/// `BEKK_TEST_ALL_FAULTS=1` there are a million, and 256 MB must do.
+#[test]
+fn files_that_are_gone_take_little_memory() {
+    let is_all = std::env::var_os("BEKK_TEST_ALL_FAULTS").is_some();
+    let (files, more_max) = match is_all {
+        true => (1_000_000, 220_000_000),
+        false => (30_000, 12_000_000),
+    };
+    let sandbox = Sandbox::new();
+    sandbox.write("data/1.csv", file(&[event(1, "view", "1.00")]));
+    sandbox.run(&["ingest", "--once"]).ok();
+    let before = peak_of(&mut sandbox.bekk(&["ingest", "--once"]));
+    add_finished_files(&sandbox, files);
+    let peak = peak_of(&mut sandbox.bekk(&["ingest", "--once"]));
+    println!("peak resident: {before} bytes, with {files} files {peak}");
+    assert!(peak <= before + more_max);
+    assert!(peak <= PEAK_BYTES_MAX);
+}
+
+/// Tells the log of files that the ingest has met, all of them before it finished the first.
+fn add_finished_files(sandbox: &Sandbox, count: u64) {
+    let client = Client::open(Config::new(sandbox.log_dir())).unwrap();
+    let ingest = fs::read_to_string(sandbox.path(".bekk/ingest/id")).unwrap();
+    let session = client.begin_session(ingest.trim()).unwrap();
+    let id = |number: u64| FileId::from_bytes(xxh3_128(&number.to_be_bytes()).to_be_bytes());
+    let met = |number: u64| {
+        Meta::File(FileRecord {
+            id: id(number),
+            stream: "events".to_owned(),
+            path: format!("/srv/shop/inbox/2026/events-{number:09}.csv").into_bytes(),
+            device: 2049,
+            inode: number,
+            head_len: 200,
+            head_hash: xxh3_128(&number.to_le_bytes()),
+            found_at_ms: 1_790_000_000_000,
+            dialect: "delimiter=%2C".to_owned(),
+            ingest: ingest.trim().to_owned(),
+            host: "host".to_owned(),
+            first: None,
+        })
+    };
+    let receipt = |number: u64| {
+        Meta::Receipt(Receipt {
+            file: id(number),
+            stream: "events".to_owned(),
+            records: 1,
+            rejects: 0,
+            bytes: 200,
+            hash: 0,
+            offsets: vec![(0, number, number + 1)],
+            finished_at_ms: 1_790_000_000_000,
+        })
+    };
+    let metas = (0..count).map(met).chain((0..count).map(receipt));
+    let mut buffer = RecordBuffer::new();
+    let append = |buffer: &mut RecordBuffer| {
+        client
+            .append(Some(&session), META_TOPIC, &[(0, buffer)])
+            .unwrap();
+        buffer.clear();
+    };
+    for meta in metas {
+        buffer.push(0, Some(meta.key().as_bytes()), &meta.encode());
+        if buffer.len() == 1000 {
+            append(&mut buffer);
+        }
+    }
+    append(&mut buffer);
+    client.close().unwrap();
 }

@@ -27,6 +27,8 @@ pub(crate) struct Archived {
     pub(crate) bytes: u64,
     head_len: u16,
     stream: u16,
+    /// How many records of `bekk.meta` before `file_at` the first one about it is; the greatest number: at its beginning.
+    first_before: u32,
 }
 
 impl Archived {
@@ -43,14 +45,34 @@ impl Archived {
             bytes,
             head_len: u16::try_from(file.head_len).ok()?,
             stream: u16::try_from(stream).ok()?,
+            first_before: 0,
         })
+    }
+
+    /// The same with the offset of the first record about it.
+    pub(crate) fn with_first(self, first_at: u64) -> Self {
+        let before = self.file_at.saturating_sub(first_at);
+        Self {
+            first_before: u32::try_from(before).unwrap_or(u32::MAX),
+            ..self
+        }
+    }
+
+    /// An offset in `bekk.meta` before which nothing tells of it.
+    pub(crate) fn first_at(&self) -> u64 {
+        match self.first_before {
+            u32::MAX => 0,
+            before => self.file_at.saturating_sub(u64::from(before)),
+        }
     }
 
     /// Where `bekk.meta` tells what it is now: of what it was there is a newer record.
     pub(crate) fn tell_again(&mut self, file: &FileRecord, file_at: u64) {
+        let first_at = self.first_at();
         self.head = half(file.head_hash);
         self.head_len = u16::try_from(file.head_len).unwrap_or(self.head_len);
         self.file_at = file_at;
+        *self = self.with_first(first_at);
     }
 
     /// The same with another receipt.

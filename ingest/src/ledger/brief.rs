@@ -8,7 +8,7 @@ use bekk_stream::{FileId, FileRecord, Meta, Progress, Receipt};
 use crate::ledger::archive::Archived;
 use crate::ledger::metas::Needed;
 
-/// What the records of `bekk.meta` up to some offset say of a file.
+/// What the records of `bekk.meta` up to some offset say of a file that is not finished.
 #[derive(Debug, Clone, Copy)]
 struct Brief {
     /// What is kept of the file once it is finished, if it is one of ours and of a configured stream; with the receipt
@@ -16,14 +16,17 @@ struct Brief {
     file: Option<Archived>,
     /// Offset of the first record about the file
     first_at: u64,
-    /// How far the file is beyond its receipt: the greatest position that was told, or 0.
+    /// The greatest position of the file that was told, or 0
     position: u64,
-    is_finished: bool,
 }
 
 /// The files of `bekk.meta`, in brief.
 #[derive(Default)]
-pub(crate) struct Briefs(BTreeMap<FileId, Brief>);
+pub(crate) struct Briefs {
+    open: BTreeMap<FileId, Brief>,
+    /// Those that have a receipt, and are not further than that.
+    finished: BTreeMap<FileId, Archived>,
+}
 
 impl Briefs {
     /// Takes in a record.
@@ -31,32 +34,22 @@ impl Briefs {
         match meta {
             Meta::Schema(..) => {}
             Meta::File(file) => self.add_file(file, at, needed),
-            Meta::Receipt(receipt) => self.add_receipt(receipt, at),
+            Meta::Receipt(receipt) => self.add_receipt(receipt, at, needed),
             Meta::Progress(progress) | Meta::Begun(progress) => self.add_progress(progress, at),
         }
     }
 
     /// Those that are finished, of which nothing more is needed; and the first offset that tells of another one.
-    pub(crate) fn finished(self, needed: &Needed<'_>) -> (BTreeMap<FileId, Archived>, Option<u64>) {
-        let mut first: Option<u64> = None;
-        let finished = self.0.into_iter().filter_map(|(id, brief)| {
-            let is_finished = brief.is_finished && !needed.files.contains(&id);
-            match brief
-                .file
-                .filter(|file| is_finished && brief.position <= file.bytes)
-            {
-                Some(file) => Some((id, file)),
-                None => {
-                    first = Some(first.map_or(brief.first_at, |first| first.min(brief.first_at)));
-                    None
-                }
-            }
-        });
-        let finished = finished.collect();
-        (finished, first)
+    pub(crate) fn finished(self) -> (BTreeMap<FileId, Archived>, Option<u64>) {
+        let first = self.open.into_values().map(|brief| brief.first_at).min();
+        (self.finished, first)
     }
 
     fn add_file(&mut self, file: &FileRecord, at: u64, needed: &Needed<'_>) {
+        if let Some(finished) = self.finished.get_mut(&file.id) {
+            finished.tell_again(file, at);
+            return;
+        }
         let brief = self.brief(file.id, at);
         if let Some(known) = &mut brief.file {
             known.tell_again(file, at);
@@ -69,25 +62,51 @@ impl Briefs {
             .and_then(|stream| Archived::new(file, stream, (at, 0), 0));
     }
 
-    fn add_receipt(&mut self, receipt: &Receipt, at: u64) {
+    fn add_receipt(&mut self, receipt: &Receipt, at: u64, needed: &Needed<'_>) {
+        self.reopen_if(receipt.file, |finished| receipt.bytes < finished.bytes);
+        if let Some(finished) = self.finished.get_mut(&receipt.file) {
+            *finished = finished.with_receipt(at, receipt.bytes);
+            return;
+        }
         let brief = self.brief(receipt.file, at);
-        if let Some(file) = &mut brief.file {
-            *file = file.with_receipt(at, receipt.bytes);
-            brief.is_finished = true;
+        let Some(file) = &mut brief.file else {
+            return;
+        };
+        *file = file.with_receipt(at, receipt.bytes);
+        if brief.position <= receipt.bytes && !needed.files.contains(&receipt.file) {
+            let file = file.with_first(brief.first_at);
+            self.open.remove(&receipt.file);
+            self.finished.insert(receipt.file, file);
         }
     }
 
     fn add_progress(&mut self, progress: &Progress, at: u64) {
-        let brief = self.brief(progress.file, at);
-        brief.position = brief.position.max(progress.position);
+        self.reopen_if(progress.file, |finished| progress.position > finished.bytes);
+        if !self.finished.contains_key(&progress.file) {
+            let brief = self.brief(progress.file, at);
+            brief.position = brief.position.max(progress.position);
+        }
+    }
+
+    /// Takes a file for unfinished again if it is further, or may be, than its receipt says.
+    fn reopen_if(&mut self, id: FileId, is_further: impl Fn(&Archived) -> bool) {
+        let finished = self.finished.get(&id).copied();
+        if let Some(file) = finished.filter(is_further) {
+            self.finished.remove(&id);
+            let brief = Brief {
+                file: Some(file),
+                first_at: file.first_at(),
+                position: file.bytes,
+            };
+            self.open.insert(id, brief);
+        }
     }
 
     fn brief(&mut self, id: FileId, at: u64) -> &mut Brief {
-        self.0.entry(id).or_insert(Brief {
+        self.open.entry(id).or_insert(Brief {
             file: None,
             first_at: at,
             position: 0,
-            is_finished: false,
         })
     }
 }
@@ -163,7 +182,7 @@ mod tests {
         for (at, meta) in (0..).zip(metas) {
             briefs.add(meta, at, &needed);
         }
-        let (finished, others) = briefs.finished(&needed);
+        let (finished, others) = briefs.finished();
         let expected: Vec<_> = expected.iter().map(|number| id(*number)).collect();
         assert_eq!(finished.into_keys().collect::<Vec<_>>(), expected);
         assert_eq!(others, first);

@@ -141,7 +141,7 @@ fn read_metas(reading: Reading<'_>, needed: &Needed<'_>) -> Result<Metas, Error>
     })? {}
     // What is finished is skipped when the rest is read: to keep all of it until its receipt came would take much
     // memory where many files were met together.
-    let (finished, first) = briefs.finished(needed);
+    let (finished, first) = briefs.finished();
     if let Some(first) = first {
         let mut scan = Scan::new(reading, META_TOPIC, &[first])?;
         while scan.step(|_, record| match Meta::decode(record.value) {

@@ -4,12 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Error as LogError, Offset};
+use bekk_stream::META_TOPIC;
 
 use crate::Error;
 use crate::stats::Stats;
 
 /// How many bytes are read from the log at once.
 const READ_BYTES: usize = 1 << 20;
+/// Of `bekk.meta`, whose records may become ten times as long when they are decompressed.
+const META_READ_BYTES: usize = 16 << 10;
 /// Poll interval for the end of a transaction.
 const KEPT_BACK_PAUSE: Duration = Duration::from_millis(20);
 /// How long a transaction may be open before it is told that we wait for it.
@@ -95,7 +98,11 @@ impl<'a> Scan<'a> {
         let Some(partition) = unread.min_by_key(|partition| partition.timestamp_ms) else {
             return Ok(false);
         };
-        let records = match log.read(self.topic, partition.number, partition.next, READ_BYTES) {
+        let bytes = match self.topic {
+            META_TOPIC => META_READ_BYTES,
+            _ => READ_BYTES,
+        };
+        let records = match log.read(self.topic, partition.number, partition.next, bytes) {
             Ok(records) => records,
             // Retention went past us while we read.
             Err(LogError::OffsetOutOfRange { start, .. }) if start > partition.next => {
