@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bekk_stream::{
-    Column, ColumnType, Field, OnConflict, Stream, TableName, ValueParser, key_text,
+    Column, ColumnType, Family, Field, OnConflict, Stream, TableName, ValueParser, key_text,
 };
 
 /// The column that created tables have beside the stream's: when the row arrived.
@@ -153,17 +153,10 @@ fn literal(stream: &Stream, column: &Column, text: &str) -> Option<String> {
     let mut canonical = Vec::new();
     key_text(&mut canonical, &[parser.parse(field).ok()?], &[0]);
     let canonical = String::from_utf8(canonical).ok()?;
-    let is_number = matches!(
-        column.column_type,
-        ColumnType::Int2
-            | ColumnType::Int4
-            | ColumnType::Int8
-            | ColumnType::Decimal { .. }
-            | ColumnType::Numeric
-    );
-    Some(match is_number {
-        true => canonical,
-        false => quote_literal(&canonical),
+    Some(if column.column_type.family() == Family::Exact {
+        canonical
+    } else {
+        quote_literal(&canonical)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bekk_stream::{ColumnType, OnConflict, Schema, Stream};
+use bekk_stream::{OnConflict, Schema, Stream};
 
 use crate::catalog::{Table, TableColumn};
 use crate::ddl::{quote, quote_list};
@@ -120,7 +120,7 @@ impl RowPlan {
                 continue;
             };
             let wanted = &stream.columns[position].column_type;
-            if !widens(&found.column_type, wanted) {
+            if !found.column_type.widens(wanted) {
                 return Err(Unfit {
                     reason: "schema_mismatch",
                     column: Some(found.name.clone()),
@@ -195,29 +195,6 @@ fn missing_columns(target: &StreamTarget, schema: &Schema) -> Result<(), Unfit> 
         }
     }
     Ok(())
-}
-
-/// Whether every value of one type is a value of the other, or a text that the table's type may read.
-fn widens(from: &ColumnType, to: &ColumnType) -> bool {
-    use ColumnType as T;
-    let fits_decimal = |digits: u8| match to {
-        T::Decimal { precision, scale } => precision - scale >= digits,
-        other => *other == T::Numeric,
-    };
-    from == to
-        || match from {
-            T::Int2 => matches!(to, T::Int4 | T::Int8) || fits_decimal(5),
-            T::Int4 => *to == T::Int8 || fits_decimal(10),
-            T::Int8 => fits_decimal(19),
-            T::Float4 => *to == T::Float8,
-            T::Decimal { precision, scale } => {
-                fits_decimal(precision - scale)
-                    && !matches!(to, T::Decimal { scale: wider, .. } if wider < scale)
-            }
-            T::Date => *to == T::Timestamp,
-            T::Text | T::Postgres(_) => matches!(to, T::Text | T::Postgres(_)),
-            _ => false,
-        }
 }
 
 impl ColumnSet {

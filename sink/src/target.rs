@@ -7,7 +7,7 @@ mod types;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bekk_stream::{Accept, ColumnType, JsonReader, OnConflict, SchemaId, Stream, TableName};
+use bekk_stream::{Accept, JsonReader, OnConflict, SchemaId, Stream, TableName};
 use tokio_postgres::Client;
 
 use crate::catalog::{Table, TableColumn};
@@ -217,11 +217,6 @@ pub(crate) async fn find_target(session: &Session, stream: &Stream) -> Result<St
     }
 }
 
-/// Whether a type's values are texts, in whatever order the table's column has them.
-pub(crate) fn is_text(column_type: &ColumnType) -> bool {
-    matches!(column_type, ColumnType::Text | ColumnType::Postgres(_))
-}
-
 fn order(stream: &Stream, table: &Table) -> Order {
     if !is_keyed(stream) {
         return Order::Log;
@@ -238,7 +233,7 @@ fn order(stream: &Stream, table: &Table) -> Order {
         stream
             .columns
             .iter()
-            .any(|column| column.name == *name && is_text(&column.column_type))
+            .any(|column| column.name == *name && column.column_type.is_text())
     });
     let deletes_more = stream.accept.deletes() && table.hooks.deletes_more;
     if other_unique || loose_key || text_version || table.has_triggers || deletes_more {
@@ -259,7 +254,7 @@ pub(crate) fn loose_keys<'s>(stream: &'s Stream, table: &Table) -> Vec<&'s str> 
             return false;
         };
         found.equal_though_different
-            || index_is_loose && is_text(&column.column_type)
+            || index_is_loose && column.column_type.is_text()
             || matches!(
                 Target::of(&column.column_type, found),
                 None | Some(Target::Input(_))

@@ -1,10 +1,11 @@
 //! The trace: every version of a row, where it came from, and what became of it.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bekk_log::{Client as Log, Offset, Record};
 use bekk_stream::{
-    Body, JsonReader, OnConflict, Origin, Payload, Schema, SchemaId, Stream, split_prefix,
+    Body, JsonReader, OnConflict, Origin, Payload, Schema, SchemaId, Stream, Value, split_prefix,
 };
 
 use crate::ddl::quote;
@@ -164,17 +165,8 @@ struct Found {
     /// Whether it is a row, or deletes one.
     is_row: bool,
     is_deletion: bool,
-    /// The text of its version, where the stream has one.
-    newer_by: Option<VersionValue>,
-}
-
-/// A version that can be compared.
-#[derive(Debug, Clone, PartialEq, PartialOrd)]
-enum VersionValue {
-    Null,
-    Number(i128),
-    Float(f64),
-    Text(String),
+    /// The value of the column that `newer_by` names.
+    newer_by: Option<Value<'static>>,
 }
 
 struct Reader<'a> {
@@ -314,8 +306,15 @@ impl Reader<'_> {
                         .iter()
                         .position(|column| column.name == *name);
                     let value = at.and_then(|at| row.clone().nth(at)).and_then(Result::ok);
-                    found.newer_by =
-                        Some(value.map_or(VersionValue::Null, |value| version(&value)));
+                    let column = self
+                        .stream
+                        .columns
+                        .iter()
+                        .find(|column| column.name == *name);
+                    let value = value
+                        .zip(column)
+                        .map(|(value, column)| value.widened(&column.column_type));
+                    found.newer_by = Some(value.map_or(Value::Null, Value::into_owned));
                 }
             }
             Body::Reject(reject) => {
@@ -392,28 +391,12 @@ fn is_path(found: &str, typed: &str) -> bool {
             .is_some_and(|front| front.is_empty() || front.ends_with('/'))
 }
 
-fn version(value: &bekk_stream::Value<'_>) -> VersionValue {
-    use bekk_stream::Value as V;
-    match value {
-        V::Null => VersionValue::Null,
-        V::Bool(value) => VersionValue::Number(i128::from(*value)),
-        V::Int(value) => VersionValue::Number(i128::from(*value)),
-        V::Date(value) => VersionValue::Number(i128::from(*value)),
-        V::Time(value) | V::Timestamp(value) | V::Timestamptz(value) => {
-            VersionValue::Number(i128::from(*value))
-        }
-        V::Float4(value) => VersionValue::Float(f64::from(*value)),
-        V::Float8(value) => VersionValue::Float(*value),
-        // Of one column all have the same scale.
-        V::Decimal(value) => VersionValue::Number(value.unscaled),
-        V::Numeric(value) => {
-            let mut ordered = Vec::new();
-            crate::numeric::encode_key(&mut ordered, value);
-            VersionValue::Text(ordered.iter().map(|byte| format!("{byte:02x}")).collect())
-        }
-        V::Text(value) | V::Json(value) => VersionValue::Text(value.to_string()),
-        V::Uuid(value) => VersionValue::Text(uuid::Uuid::from_bytes(*value).to_string()),
-        V::Bytea(value) => VersionValue::Text(format!("{value:02x?}")),
+/// The order of two records' versions: those without one first, then null.
+fn version_order(left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> Option<Ordering> {
+    let has_value = |version: &Option<&Value<'_>>| version.is_some_and(|value| !value.is_null());
+    match (left, right) {
+        (Some(left), Some(right)) if !left.is_null() && !right.is_null() => left.compare(right),
+        _ => (has_value(&left), left.is_some()).partial_cmp(&(has_value(&right), right.is_some())),
     }
 }
 
@@ -426,9 +409,8 @@ fn settle(stream: &Stream, found: &mut [Found]) {
             let mut winner: Option<&Found> = None;
             for one in found.iter().filter(is_row) {
                 let is_newer = winner.is_none_or(|old| {
-                    one.newer_by
-                        .partial_cmp(&old.newer_by)
-                        .is_none_or(std::cmp::Ordering::is_ge)
+                    version_order(one.newer_by.as_ref(), old.newer_by.as_ref())
+                        .is_none_or(Ordering::is_ge)
                 });
                 if is_newer {
                     winner = Some(one);

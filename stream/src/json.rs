@@ -14,8 +14,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
-    Column, ColumnSource, ColumnType, Field, FileId, Origin, Reason, Rejection, SchemaId, Stream,
-    UnknownPolicy, Value, ValueParser, encode_row, key_text,
+    Column, ColumnSource, ColumnType, Family, Field, FileId, Origin, Reason, Rejection, SchemaId,
+    Stream, UnknownPolicy, Value, ValueParser, encode_row, key_text,
 };
 
 /// The most digits that a number with an exponent may come to.
@@ -273,7 +273,7 @@ impl JsonColumn {
             Some(b't' | b'f') if self.column_type == ColumnType::Bool => {
                 Ok(Value::Bool(text == "true"))
             }
-            Some(b't' | b'f') if !is_text(&self.column_type) => Err(self.misfit("true or false")),
+            Some(b't' | b'f') if !self.column_type.is_text() => Err(self.misfit("true or false")),
             Some(b't' | b'f') => self.parse(text, true),
             _ => self.number(text),
         }
@@ -292,20 +292,12 @@ impl JsonColumn {
     }
 
     fn number<'a>(&self, text: &'a str) -> Result<Value<'a>, Rejection> {
-        let is_exact = matches!(
-            self.column_type,
-            ColumnType::Int2
-                | ColumnType::Int4
-                | ColumnType::Int8
-                | ColumnType::Decimal { .. }
-                | ColumnType::Numeric
-        );
-        let is_float = matches!(self.column_type, ColumnType::Float4 | ColumnType::Float8);
+        let is_exact = self.column_type.family() == Family::Exact;
         let plain = match is_exact {
             true => without_exponent(text),
             false => Cow::Borrowed(text),
         };
-        if self.mark != '.' && (is_exact || is_float) {
+        if self.mark != '.' && self.column_type.is_number() {
             let marked = plain.replace('.', self.mark.encode_utf8(&mut [0; 4]));
             return self.parse(&marked, true).map(Value::into_owned);
         }
@@ -328,10 +320,6 @@ impl JsonColumn {
             detail: format!("{what} is no value of type {}", self.column_type),
         }
     }
-}
-
-fn is_text(column_type: &ColumnType) -> bool {
-    matches!(column_type, ColumnType::Text | ColumnType::Postgres(_))
 }
 
 /// Splits the prefix of Confluent's serializers from a record's value: the number of the schema, and what follows it.

@@ -24,9 +24,9 @@ mod schema;
 mod shown;
 mod source;
 mod stream;
-mod value;
+mod types;
 
-pub use column::{Column, ColumnType, ParseColumnTypeError};
+pub use column::Column;
 pub use config::{
     Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, NO_CREDENTIALS,
     SAMPLE_CONFIG, parse_duration, parse_size,
@@ -38,7 +38,7 @@ pub use dialect::{
 pub use json::{JsonFault, JsonKey, JsonReader, JsonRecord, JsonRow, split_prefix};
 pub use key::{KEY_SEPARATOR, key_text};
 pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};
-pub use parse::{Field, Rejection, ValueParser};
+pub use parse::{Field, ValueParser};
 pub use partitioner::{murmur2, partition_for};
 pub use payload::{
     Body, FileId, Origin, PAYLOAD_MAX, PAYLOAD_VERSION, Payload, PayloadError, RowReader,
@@ -50,4 +50,4 @@ pub use schema::{Schema, SchemaColumn, SchemaId};
 pub use shown::{shown, shown_indented, shown_lines, shown_path};
 pub use source::{ColumnSource, FirstSeen, RowHash};
 pub use stream::{Accept, Finished, OnConflict, Retention, Stream, TableName};
-pub use value::Value;
+pub use types::{ColumnType, Family, ParseColumnTypeError, Rejection, Value};

@@ -1,7 +1,5 @@
 //! Whether rows of the proposed columns fit into PostgreSQL's pages.
 
-use bekk_stream::ColumnType;
-
 use super::column::Profile;
 
 /// How many bytes a row has room for: 8 kB without the headers of page and row. Only values of variable length can be
@@ -11,7 +9,7 @@ const ROW_BYTES_MAX: usize = 8160 - 24;
 /// A warning if a row cannot hold values of all columns that have a fixed width.
 pub(super) fn warning(columns: &[Profile]) -> Option<String> {
     let bytes = columns.iter().fold(0, |at, column| {
-        let (len, align) = layout(&column.settled().column_type);
+        let (len, align) = column.settled().column_type.layout();
         usize::next_multiple_of(at, align) + len
     });
     (bytes > ROW_BYTES_MAX).then(|| {
@@ -20,20 +18,4 @@ pub(super) fn warning(columns: &[Profile]) -> Option<String> {
              refuses rows with values in all of them; leave out columns that are not needed"
         )
     })
-}
-
-/// How many bytes a value takes at least, and of what its place is a multiple.
-fn layout(column_type: &ColumnType) -> (usize, usize) {
-    match column_type {
-        ColumnType::Bool => (1, 1),
-        ColumnType::Int2 => (2, 2),
-        ColumnType::Int4 | ColumnType::Float4 | ColumnType::Date => (4, 4),
-        ColumnType::Int8
-        | ColumnType::Float8
-        | ColumnType::Time
-        | ColumnType::Timestamp
-        | ColumnType::Timestamptz => (8, 8),
-        ColumnType::Uuid => (16, 1),
-        _ => (0, 1),
-    }
 }

@@ -48,7 +48,7 @@ impl Winner {
         match (&stream.newer_by, stream.on_conflict) {
             (Some(name), _) => {
                 let column = stream.columns.iter().find(|column| column.name == *name);
-                let is_text = column.is_some_and(|c| crate::target::is_text(&c.column_type));
+                let is_text = column.is_some_and(|c| c.column_type.is_text());
                 if is_text && target.order == Order::Log {
                     Self::Any
                 } else {

@@ -4,14 +4,12 @@
 //! when they were written. Records of a schema with another key are looked at one by one.
 
 use bekk_log::Record;
-use bekk_stream::{ColumnType, Decimal, RowReader, Value, key_text, partition_for};
+use bekk_stream::{RowReader, Value, key_text, partition_for};
 
 use super::Source;
 use crate::Error;
 use crate::plan::RowPlan;
 use crate::target::StreamTarget;
-
-const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Whether the order of a key's records matters, and partitions could have broken it. Where a version decides, it
 /// does not.
@@ -41,7 +39,7 @@ pub(super) fn check(
             .iter()
             .find(|column| column.name == field.name);
         parts[part] = match column {
-            Some(column) => widened(value, &column.column_type),
+            Some(column) => value.widened(&column.column_type),
             None => value,
         };
     }
@@ -58,32 +56,5 @@ pub(super) fn check(
         offset: record.offset.get(),
         key: stream.key.join(", "),
         wanted,
-    })
-}
-
-/// An older schema's value as the stream's column has it now.
-fn widened<'v>(value: Value<'v>, column_type: &ColumnType) -> Value<'v> {
-    match (value, column_type) {
-        (Value::Int(value), ColumnType::Decimal { scale, .. }) => {
-            let whole = Decimal {
-                unscaled: i128::from(value),
-                scale: 0,
-            };
-            at_scale(whole, *scale)
-        }
-        (Value::Decimal(value), ColumnType::Decimal { scale, .. }) => at_scale(value, *scale),
-        (Value::Int(value), ColumnType::Numeric) => Value::Numeric(value.to_string().into()),
-        (Value::Decimal(value), ColumnType::Numeric) => Value::Numeric(value.to_string().into()),
-        (Value::Date(days), ColumnType::Timestamp) => {
-            Value::Timestamp(i64::from(days) * DAY_MICROS)
-        }
-        (value, _) => value,
-    }
-}
-
-fn at_scale(value: Decimal, scale: u8) -> Value<'static> {
-    Value::Decimal(match value.rescaled(scale) {
-        Some(unscaled) => Decimal { unscaled, scale },
-        None => value,
     })
 }

@@ -3,7 +3,7 @@
 use bekk_stream::{Column, ColumnType, OnConflict, Stream, TableName};
 use tokio_postgres::Client;
 
-use super::{is_keyed, is_text, loose_keys};
+use super::{is_keyed, loose_keys};
 use crate::catalog::{Table, TableColumn};
 use crate::ddl::quote;
 use crate::encode::Target;
@@ -206,7 +206,7 @@ pub(super) fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
         ));
     }
     let has_text =
-        |column: &Column| is_text(&column.column_type) || column.column_type == ColumnType::Json;
+        |column: &Column| column.column_type.is_text() || column.column_type == ColumnType::Json;
     let encoding = &table.access.encoding;
     if !matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") && stream.columns.iter().any(has_text) {
         warnings.push(format!(
@@ -256,15 +256,6 @@ fn hook_warnings(stream: &Stream, table: &Table) -> Vec<String> {
 fn narrower(column: &Column, found: &TableColumn) -> Option<String> {
     use ColumnType as T;
     let target = Target::of(&column.column_type, found)?;
-    let digits = |column_type: &ColumnType| match column_type {
-        T::Int2 => Some((5, 0)),
-        T::Int4 => Some((10, 0)),
-        T::Int8 => Some((19, 0)),
-        T::Decimal { precision, scale } => Some((precision - scale, *scale)),
-        // More than any column that has bounds.
-        T::Numeric => Some((u8::MAX, u8::MAX)),
-        _ => None,
-    };
     let is_narrower = match (&column.column_type, target) {
         (T::Int4 | T::Int8, Target::Int2) => !is_within(column, i16::MIN.into(), i16::MAX.into()),
         (T::Int8, Target::Int4) => !is_within(column, i32::MIN.into(), i32::MAX.into()),
@@ -275,7 +266,7 @@ fn narrower(column: &Column, found: &TableColumn) -> Option<String> {
                 ..
             },
         ) => {
-            let (whole, decimals) = digits(from)?;
+            let (whole, decimals) = from.digits()?;
             precision - scale.min(precision) < whole || scale < decimals
         }
         (T::Timestamp | T::Timestamptz, Target::Timestamp { step })

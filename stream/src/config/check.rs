@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Config, Fault};
-use crate::{Accept, ColumnSource, ColumnType, LineEnd, OnConflict, Stream, Value, ValueParser};
+use crate::{Accept, ColumnSource, Family, LineEnd, OnConflict, Stream, Value, ValueParser};
 
 const PARTITIONS_MAX: u32 = 1024;
 /// PostgreSQL's own limit.
@@ -156,10 +156,7 @@ fn check_key(stream: &Stream, place: &str) -> Result<(), Fault> {
                 format!("`{name}` is nullable, and a key's columns cannot be null"),
             ));
         }
-        if matches!(
-            column.column_type,
-            ColumnType::Json | ColumnType::Float4 | ColumnType::Float8
-        ) {
+        if matches!(column.column_type.family(), Family::Json | Family::Float) {
             return Err(Fault::new(
                 place,
                 format!(

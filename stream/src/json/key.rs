@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{JsonColumn, JsonFault, JsonKey, JsonReader, JsonRow, is_text, text_of};
+use super::{JsonColumn, JsonFault, JsonKey, JsonReader, JsonRow, text_of};
 use crate::{Rejection, Value, key_text};
 
 impl JsonReader {
@@ -89,7 +89,7 @@ impl JsonColumn {
     /// Reads a key that is one value: JSON, or the text itself. For a column of texts only a JSON string is JSON, since
     /// other programs write texts as they are.
     fn whole<'t>(&self, text: &'t str) -> Result<Value<'t>, Rejection> {
-        let may_be_json = text.starts_with('"') || !is_text(&self.column_type);
+        let may_be_json = text.starts_with('"') || !self.column_type.is_text();
         match serde_json::from_str::<&RawValue>(text) {
             Ok(json) if may_be_json => self.value(Some(json)),
             _ => self.parse(text, true),

@@ -1,8 +1,8 @@
 //! What is taken away from a number before it is read: marks between thousands, currency signs, percent signs,
 //! parentheses that mean minus. What is left must be a number without a doubt, or it is none.
 
-use super::{Rejection, Shown, is_number};
-use crate::{Column, CsvDialect, Reason};
+use crate::types::Shown;
+use crate::{Column, CsvDialect, Reason, Rejection};
 
 /// The item that makes `(1)` mean -1.
 const PARENTHESES: &str = "()";
@@ -41,7 +41,7 @@ impl Strip {
             return Ok(None);
         }
         let wrong = |detail: String| Err(Rejection::new(Reason::BadValue, detail));
-        if !is_number(&column.column_type) {
+        if !column.column_type.is_number() {
             return wrong(format!(
                 "`strip` has no meaning for type {}: it is for numbers",
                 column.column_type

@@ -1,0 +1,158 @@
+//! `int2`, `int4` and `int8`.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use super::number::{bad, has_room, signed, split, unscaled, without_trailing_zeros};
+use super::{ColumnType, Declaration, Family, PLAIN, Rejection, Setting, Shown, Value, ValueKind};
+use crate::payload::{put_varint, zigzag};
+use crate::{Column, CsvDialect, Decimal, Reason};
+
+const INT: Declaration = Declaration {
+    family: Family::Exact,
+    settings: &[Setting::Decimal, Setting::MinAndMax],
+    widens: has_room,
+    ..PLAIN
+};
+
+pub(super) static INT2: Declaration = Declaration {
+    plain: Some(|| ColumnType::Int2),
+    name: "int2",
+    synonyms: &["smallint"],
+    sql: "smallint",
+    digits: Some((5, 0)),
+    layout: (2, 2),
+    ..INT
+};
+
+pub(super) static INT4: Declaration = Declaration {
+    plain: Some(|| ColumnType::Int4),
+    name: "int4",
+    synonyms: &["int", "integer"],
+    sql: "integer",
+    digits: Some((10, 0)),
+    layout: (4, 4),
+    ..INT
+};
+
+pub(super) static INT8: Declaration = Declaration {
+    plain: Some(|| ColumnType::Int8),
+    name: "int8",
+    synonyms: &["bigint"],
+    sql: "bigint",
+    digits: Some((19, 0)),
+    layout: (8, 8),
+    ..INT
+};
+
+/// Reads whole numbers within a range.
+#[derive(Debug, Clone)]
+pub(crate) struct IntKind {
+    min: i64,
+    max: i64,
+    mark: u8,
+}
+
+impl ValueKind for IntKind {
+    type Content<'a> = i64;
+
+    fn new(column: &Column, dialect: &CsvDialect) -> Result<Self, Rejection> {
+        let (min, max) = match column.column_type {
+            ColumnType::Int2 => (i16::MIN.into(), i16::MAX.into()),
+            ColumnType::Int4 => (i32::MIN.into(), i32::MAX.into()),
+            _ => (i64::MIN, i64::MAX),
+        };
+        let mark = column.decimal.unwrap_or(dialect.decimal);
+        Ok(Self { min, max, mark })
+    }
+
+    #[inline]
+    fn parse<'a, T>(
+        &self,
+        bytes: &'a [u8],
+        take: impl FnOnce(Self::Content<'a>) -> T,
+    ) -> Result<T, Rejection> {
+        Ok(take(int(bytes, self.mark, self.min, self.max)?))
+    }
+
+    fn write_key(out: &mut Vec<u8>, value: &i64) {
+        write!(out, "{value}").expect("a Vec takes every byte");
+    }
+
+    fn write_csv(out: &mut String, value: &i64) {
+        write!(out, "{value}").expect("a String takes every text");
+    }
+
+    #[inline]
+    fn put(out: &mut Vec<u8>, value: &i64) {
+        put_varint(out, zigzag(*value));
+    }
+
+    fn compare(left: &i64, right: &i64) -> Option<Ordering> {
+        Some(left.cmp(right))
+    }
+
+    fn widened(value: &i64, to: &ColumnType) -> Option<Value<'static>> {
+        match to {
+            ColumnType::Decimal { scale, .. } => {
+                let unscaled = i128::from(*value);
+                Some(Decimal { unscaled, scale: 0 }.at_scale(*scale))
+            }
+            ColumnType::Numeric => Some(Value::Numeric(value.to_string().into())),
+            _ => None,
+        }
+    }
+}
+
+fn int(bytes: &[u8], mark: u8, min: i64, max: i64) -> Result<i64, Rejection> {
+    let value = plain_int(bytes).map_or_else(|| full_int(bytes, mark), Ok)?;
+    if value < min || value > max {
+        return Err(int_out_of_range(bytes, min, max));
+    }
+    Ok(value)
+}
+
+/// The common case: up to 18 digits, which cannot overflow, with or without a minus.
+fn plain_int(bytes: &[u8]) -> Option<i64> {
+    let (negative, digits) = match bytes.split_first()? {
+        (b'-', rest) => (true, rest),
+        _ => (false, bytes),
+    };
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    let mut value = 0i64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(if negative { -value } else { value })
+}
+
+fn full_int(bytes: &[u8], mark: u8) -> Result<i64, Rejection> {
+    let parts = split(bytes, mark).ok_or_else(|| bad("a whole number", bytes, mark))?;
+    if !without_trailing_zeros(parts.fraction).is_empty() {
+        return Err(Rejection::new(
+            Reason::TooManyDecimals,
+            format!(
+                "{} has fraction digits, and the column holds whole numbers",
+                Shown(bytes)
+            ),
+        ));
+    }
+    let value = unscaled(&[parts.whole])
+        .and_then(|value| i64::try_from(signed(value, parts.negative)).ok());
+    value.ok_or_else(|| int_out_of_range(bytes, i64::MIN, i64::MAX))
+}
+
+#[cold]
+fn int_out_of_range(bytes: &[u8], min: i64, max: i64) -> Rejection {
+    Rejection::new(
+        Reason::OutOfRange,
+        format!("{} is outside {min} to {max}", Shown(bytes)),
+    )
+}

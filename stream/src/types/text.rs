@@ -1,0 +1,104 @@
+//! `text`, and types of the database (`pg:NAME`), whose values travel as texts.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use super::{ColumnType, Declaration, Family, PLAIN, Rejection, Setting, ValueKind};
+use crate::payload::put_varint;
+use crate::{Column, CsvDialect, NulPolicy, Reason};
+
+pub(super) static TEXT: Declaration = Declaration {
+    plain: Some(|| ColumnType::Text),
+    name: "text",
+    synonyms: &["varchar", "string"],
+    sql: "text",
+    ..ANY_TEXT
+};
+
+pub(super) static POSTGRES: Declaration = ANY_TEXT;
+
+const ANY_TEXT: Declaration = Declaration {
+    family: Family::Text,
+    settings: &[Setting::MinAndMax],
+    widens: |_, to| to.family() == Family::Text,
+    ..PLAIN
+};
+
+/// Reads texts.
+#[derive(Debug, Clone)]
+pub(crate) struct TextKind(NulPolicy);
+
+impl ValueKind for TextKind {
+    type Content<'a> = Cow<'a, str>;
+
+    fn new(_: &Column, dialect: &CsvDialect) -> Result<Self, Rejection> {
+        Ok(Self(dialect.nul))
+    }
+
+    #[inline]
+    fn parse<'a, T>(
+        &self,
+        bytes: &'a [u8],
+        take: impl FnOnce(Self::Content<'a>) -> T,
+    ) -> Result<T, Rejection> {
+        Ok(match plain(bytes) {
+            Some(text) => take(Cow::Borrowed(text)),
+            None => take(checked(bytes, self.0)?),
+        })
+    }
+
+    fn write_key(out: &mut Vec<u8>, text: &Cow<'_, str>) {
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    fn write_csv(out: &mut String, text: &Cow<'_, str>) {
+        // An empty text is in quotes, because an empty field is null.
+        if !text.is_empty() && !text.contains(['"', ',', '\n', '\r']) {
+            out.push_str(text);
+            return;
+        }
+        out.push('"');
+        out.push_str(&text.replace('"', "\"\""));
+        out.push('"');
+    }
+
+    #[inline]
+    fn put(out: &mut Vec<u8>, text: &Cow<'_, str>) {
+        put_varint(out, text.len() as u64);
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    fn compare(left: &Cow<'_, str>, right: &Cow<'_, str>) -> Option<Ordering> {
+        Some(left.cmp(right))
+    }
+}
+
+/// The text of a field, if it is UTF-8 without NUL and so needs no change.
+#[inline]
+fn plain(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    (!bytes.contains(&0)).then_some(text)
+}
+
+/// The text of a field, treated as the dialect says if it has a NUL.
+pub(super) fn checked(bytes: &[u8], nul: NulPolicy) -> Result<Cow<'_, str>, Rejection> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        let byte = bytes.get(at).copied().unwrap_or_default();
+        Rejection::new(
+            Reason::BadEncoding,
+            format!("byte {at} of the field (0x{byte:02x}) is not UTF-8; if the file is in another encoding, set csv = {{ encoding = … }}"),
+        )
+    })?;
+    if !bytes.contains(&0) {
+        return Ok(Cow::Borrowed(text));
+    }
+    match nul {
+        NulPolicy::Reject => Err(Rejection::new(
+            Reason::Nul,
+            "the text holds U+0000, which PostgreSQL cannot store; csv = { nul = \"strip\" } or \"replace\" lets it through",
+        )),
+        NulPolicy::Strip => Ok(Cow::Owned(text.replace('\0', ""))),
+        NulPolicy::Replace => Ok(Cow::Owned(text.replace('\0', "\u{fffd}"))),
+    }
+}
