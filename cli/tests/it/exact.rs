@@ -4,9 +4,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::events::{EventsFile, TABLE_ROWS, last_of_each_key};
 use crate::log_content::LogContent;
-use crate::support::{Postgres, Sandbox};
+use crate::sample::json;
+use crate::support::Sandbox;
 
-/// Compares files, log, table, dead letters and counts; nothing must have the log.
+/// Compares files, log, table and dead letters, and audits them; no process must have the log.
 #[track_caller]
 pub(crate) fn check_everything(sandbox: &Sandbox, files: &[EventsFile]) {
     let rows: Vec<String> = files
@@ -45,26 +46,32 @@ pub(crate) fn check_everything(sandbox: &Sandbox, files: &[EventsFile]) {
         &without_nul,
         &letters,
     );
-    assert_eq!(
-        postgres.number("SELECT count(*) FROM bekk.dead_letters"),
-        rejects.len() as u64
-    );
-    check_counts(&postgres, files, &expected_table, &rejects);
+    let audit = check_audit(sandbox);
+    let found = [&audit["deep"]["table_rows"], &audit["deep"]["dead_letters"]];
+    assert_eq!(found, [expected_table.len(), rejects.len()], "{audit:#}");
+    let records: usize = files.iter().map(EventsFile::records).sum();
+    assert_eq!(audit["deep"]["records"], records, "{audit:#}");
 }
 
-/// rows + superseded + dead = records, over all kills.
-fn check_counts(postgres: &Postgres, files: &[EventsFile], table: &[String], rejects: &[String]) {
-    let records: usize = files.iter().map(EventsFile::records).sum();
-    let counts = postgres.rows("SELECT sum(next), sum(rows), sum(superseded), sum(dead) FROM bekk.offsets WHERE topic = 'events'");
-    let counts: Vec<u64> = counts[0].iter().map(|text| text.parse().unwrap()).collect();
-    let [next, rows, superseded, dead] = counts[..] else {
-        panic!("four columns were asked for")
+/// Audits the stream `events` in depth, whose log is here and has been applied as a whole: nothing may differ. Returns
+/// the report.
+#[track_caller]
+pub(crate) fn check_audit(sandbox: &Sandbox) -> serde_json::Value {
+    let mut reports = json(sandbox.run(&["audit", "--deep", "--json"]).ok());
+    let report = reports[0].take();
+    let partitions = report["partitions"].as_array().unwrap();
+    let sum = |of: &str| {
+        partitions
+            .iter()
+            .map(|p| p[of].as_u64().unwrap())
+            .sum::<u64>()
     };
-    assert_eq!(
-        (next, rows, dead),
-        (records as u64, table.len() as u64, rejects.len() as u64)
-    );
-    assert_eq!(rows + superseded + dead, next);
+    assert_eq!(sum("waiting"), 0, "{report:#}");
+    let counted = [sum("next"), sum("rows"), sum("dead_letters")];
+    let deep = &report["deep"];
+    let found = [&deep["records"], &deep["table_rows"], &deep["dead_letters"]];
+    assert_eq!(found, counted, "{report:#}");
+    report
 }
 
 /// That two lists hold the same, in whatever order; says how they differ.

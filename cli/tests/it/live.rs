@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use crate::exact::check_audit;
 use crate::support::{Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -95,8 +96,9 @@ fn a_record_cut_by_a_kill_is_taken_whole() {
     wait_until("all rows are there", LIMIT, || {
         postgres.number("SELECT count(*) FROM events") == 3
     });
-    assert_eq!(postgres.number("SELECT count(*) FROM bekk.dead_letters"), 0);
     assert_eq!(process.terminate(), Some(0));
+    let audit = check_audit(&sandbox);
+    assert_eq!(audit["deep"]["dead_letters"], 0, "{audit:#}");
 }
 
 /// A `.env` with just the seed's variables starts a private server with that user and database, which

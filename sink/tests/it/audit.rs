@@ -1,9 +1,9 @@
 //! The audit finds each fault that is planted, and nothing where there is none; the trace says why a version lost.
 
-use bekk_sink::{DeepAudit, Fate, FindingKind, What, audit_content, audit_counts};
+use bekk_sink::{DeepAudit, Fate, FindingKind, What, audit_counts};
 use bekk_stream::{ColumnType, Decimal, OnConflict, Reason, Reject, Stream, Value};
 
-use crate::harness::{Db, Log, column, drain, stream, text};
+use crate::harness::{Db, Log, column, deep_audit, drain, stream, text};
 
 fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
     ids.map(|id| {
@@ -61,14 +61,7 @@ fn filled(on_conflict: OnConflict) -> (Db, Log, Stream) {
 }
 
 fn deep(db: &Db, log: &Log, stream: &Stream) -> DeepAudit {
-    let dir = tempfile::tempdir().unwrap();
-    let audit = audit_content(&db.options, &log.client, "bekk", stream, dir.path()).unwrap();
-    assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
-        0,
-        "nothing stays"
-    );
-    audit
+    deep_audit(db, &log.client, "bekk", stream)
 }
 
 #[test]

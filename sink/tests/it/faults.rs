@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bekk_sink::Config;
 use bekk_stream::{Reason, Reject, Stream, Value};
 
-use crate::harness::{Db, Log, drain_with, text, two_columns};
+use crate::harness::{Db, Log, assert_exact, drain_with, text, two_columns};
 use crate::proxy::{Fault, Plan, Proxy, Who, transaction_pool};
 
 /// Set: all faults at all requests, which takes minutes.
@@ -108,13 +108,8 @@ impl Short {
             ["8|refused|23514", "11|bad_value|-"],
             "{fault}"
         );
-        assert_eq!(
-            db.rows(&format!(
-                "SELECT next, rows, superseded, dead FROM bekk.offsets WHERE group_name = '{name}'"
-            )),
-            ["14|8|4|2"],
-            "{fault}"
-        );
+        let deep = assert_exact(db, &self.log.client, name, &self.stream);
+        assert_eq!((deep.records, deep.dead), (14, 2), "{fault}");
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the tests share: one server for all that do not break it, a database and a log for each.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, RecordBuffer, TopicConfig};
 use bekk_postgres::Server;
-use bekk_sink::{Config, ConnectOptions, Control, Error, Stats, Summary};
+use bekk_sink::{
+    Config, ConnectOptions, Control, DeepAudit, Error, Stats, Summary, audit_content, audit_counts,
+};
 use bekk_stream::{
     Accept, Column, ColumnType, CsvDialect, FileId, FileRecord, Finished, META_TOPIC, Meta,
     OnConflict, Origin, Reject, Retention, Schema, Stream, TableName, Value, encode_reject,
@@ -132,6 +134,8 @@ pub(crate) struct Log {
     pub(crate) client: Client,
     dir: TempDir,
     pub(crate) file: FileId,
+    /// The line of the next row.
+    line: AtomicU64,
 }
 
 impl Log {
@@ -153,6 +157,7 @@ impl Log {
             client,
             dir,
             file: FileId::random(),
+            line: AtomicU64::new(2),
         };
         log.rename_file("/data/events.csv");
         log
@@ -215,7 +220,7 @@ impl Log {
             .unwrap();
     }
 
-    /// Appends rows of a schema; their lines are numbered from 2 on.
+    /// Appends rows of a schema as the next lines of the file; the first line is 2.
     pub(crate) fn append_rows(
         &self,
         topic: &str,
@@ -223,9 +228,10 @@ impl Log {
         schema: &Schema,
         rows: &[Vec<Value<'_>>],
     ) {
+        let first = self.line.fetch_add(rows.len() as u64, Ordering::Relaxed);
         let values: Vec<Vec<u8>> = rows
             .iter()
-            .zip(2..)
+            .zip(first..)
             .map(|(row, line)| self.row(schema, line, row))
             .collect();
         self.append_raw(topic, partition, &values);
@@ -321,6 +327,45 @@ pub(crate) fn column(name: &str, column_type: ColumnType) -> Column {
 
 pub(crate) fn text(text: &str) -> Value<'_> {
     Value::Text(text.into())
+}
+
+/// Compares the content of a group's table with the log.
+pub(crate) fn deep_audit(db: &Db, log: &Client, group: &str, stream: &Stream) -> DeepAudit {
+    let dir = TempDir::new().unwrap();
+    let audit = audit_content(&db.options, log, group, stream, dir.path()).unwrap();
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing stays"
+    );
+    audit
+}
+
+/// Asserts that a group has applied the whole log and that its table, which only it has filled, its offsets, its
+/// counts and its dead letters are what the log says. How every test ends in which something was killed, cut or refused.
+#[track_caller]
+pub(crate) fn assert_exact(db: &Db, log: &Client, group: &str, stream: &Stream) -> DeepAudit {
+    let deep = deep_audit(db, log, group, stream);
+    assert!(
+        deep.is_right() && deep.unexplained == 0,
+        "{group}: {deep:?}"
+    );
+    let counts = audit_counts(&db.options, log, group, stream).unwrap();
+    let is_done = counts
+        .iter()
+        .all(|counts| counts.is_right() && counts.waiting() == 0);
+    assert!(is_done, "{group}: {counts:?}");
+    let offsets: Vec<_> = counts
+        .iter()
+        .filter_map(|counts| counts.offset.as_ref())
+        .collect();
+    let counted = (
+        offsets.iter().map(|offset| offset.next).sum::<u64>(),
+        offsets.iter().map(|offset| offset.rows).sum::<u64>(),
+        offsets.iter().map(|offset| offset.dead).sum::<u64>(),
+    );
+    assert_eq!(counted, (deep.records, deep.rows, deep.dead), "{group}");
+    deep
 }
 
 /// Applies all that is in the log now.
