@@ -203,10 +203,10 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// The table was dropped, or another one has its name.
+    /// The table was dropped, has another name or schema, or another one has its name.
     #[error(
-        "table `{table}` was dropped or replaced while the sink ran; nothing was written to a new one. To see how \
-         the table now fits stream `{stream}`: bekk check"
+        "table `{table}` was dropped, renamed, moved or replaced while the sink ran; nothing was written to a new one. To \
+         see how the table now fits stream `{stream}`: bekk check"
     )]
     TableReplaced {
         /// The table.
@@ -396,7 +396,10 @@ impl PostgresError {
     /// Whether the server spoke of a table: of its columns, a privilege, its data.
     fn is_about_a_table(&self) -> bool {
         let class = self.sqlstate.as_deref().and_then(|code| code.get(..2));
-        matches!(class, Some("21" | "22" | "23" | "42" | "44" | "54" | "P0"))
+        matches!(
+            class,
+            Some("21" | "22" | "23" | "3F" | "42" | "44" | "54" | "P0")
+        )
     }
 }
 

@@ -67,8 +67,8 @@ fn verdict_of_code(code: &str) -> Verdict {
             // Operator intervention: shutdown, crash, cannot connect now. (57014 is above.)
             "57" => Verdict::Wait,
             // What the server does not do (such as COPY where row level security applies), state of a transaction,
-            // statement names, login, catalog name, syntax and privileges, prerequisites of a table.
-            "0A" | "25" | "26" | "28" | "3D" | "42" | "55" => Verdict::Stop,
+            // statement names, login, names of databases and schemas, syntax and privileges, prerequisites of a table.
+            "0A" | "25" | "26" | "28" | "3D" | "3F" | "42" | "55" => Verdict::Stop,
             _ => Verdict::Isolate,
         },
     }
@@ -144,8 +144,8 @@ mod tests {
             check(code, Verdict::Wait);
         }
         for code in [
-            "42501", "42P01", "28P01", "3D000", "22P04", "22P03", "08P01", "0A000", "25P02",
-            "26000", "2200H", "55000", "XX001", "XX002",
+            "42501", "42P01", "28P01", "3D000", "3F000", "22P04", "22P03", "08P01", "0A000",
+            "25P02", "26000", "2200H", "55000", "XX001", "XX002",
         ] {
             check(code, Verdict::Stop);
         }

@@ -342,11 +342,8 @@ impl Worker<'_> {
                         });
                     }
                     Verdict::Stop | Verdict::Isolate => {
-                        let target = &job.target.table.full_name;
-                        return Err(Error::postgres(
-                            format!("write to table `{target}`"),
-                            &error,
-                        ));
+                        let act = format!("write to table `{}`", job.target.table.full_name);
+                        return Err(self.explain(job, Error::postgres(act, &error)));
                     }
                 }
             }
@@ -446,6 +443,23 @@ impl Worker<'_> {
                 self.wait(&PostgresError::from(&error));
                 Ok(())
             }
+        }
+    }
+
+    /// Looks at a table after an error that a change of it may explain, such as another name or a right that was taken
+    /// away; if the table fits, the error stands.
+    fn explain(&mut self, job: &Job, error: Error) -> Error {
+        let Ok(Some(session)) = self.take_session() else {
+            return error;
+        };
+        let group = &self.context.group;
+        let found = self
+            .runtime
+            .block_on(find_again(&session, group, &job.target));
+        self.session = Some(session);
+        match found {
+            Err(MigrateError::Stop(found)) => found,
+            Ok(_) | Err(MigrateError::Postgres(_)) => error,
         }
     }
 

@@ -252,6 +252,53 @@ fn batches_shrink_under_who_ends_long_transactions() {
     assert_eq!(count(&db, "slow"), "1500");
 }
 
+/// Whatever an administrator does to the table's name or to the role's rights, the sink stops with what happened and
+/// what to type next, and not with the server's words alone.
+#[test]
+fn a_table_that_is_out_of_reach_stops_the_sink() {
+    let elsewhere = "was dropped, renamed, moved or replaced";
+    let right = r#"GRANT UPDATE ON "store"."prices" TO "clerk""#;
+    for (number, (act, expected)) in [
+        ("ALTER TABLE store.prices RENAME TO costs", elsewhere),
+        ("ALTER TABLE store.prices SET SCHEMA public", elsewhere),
+        ("ALTER SCHEMA store RENAME TO shop", elsewhere),
+        ("REVOKE UPDATE ON store.prices FROM clerk_N", right),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (mut db, log, mut stream) = (Db::new(), Log::new(), prices());
+        let mut admin = Db::connect(db.options.clone());
+        stream.table.schema = Some("store".to_owned());
+        let (name, own) = (db.options.dbname.clone().unwrap(), number.to_string());
+        let numbered = |sql: &str| {
+            sql.replace("clerk", &format!("clerk_{name}_{own}"))
+                .replace("_N", "")
+        };
+        db.execute(&numbered(&format!(
+            "CREATE SCHEMA store; CREATE TABLE store.prices (id bigint PRIMARY KEY, price numeric(12,2));
+             CREATE ROLE clerk LOGIN PASSWORD 'clerk'; GRANT USAGE ON SCHEMA store TO clerk;
+             GRANT SELECT, INSERT, UPDATE ON store.prices TO clerk; GRANT CREATE, TEMPORARY ON DATABASE {name} TO clerk"
+        )));
+        db.options.user = Some(numbered("clerk"));
+        db.options.password = Some(numbered("clerk"));
+        log.open_stream(&stream);
+        append(&log, &stream, &[price(1, 125)]);
+        let result = while_it_runs(&db, &log, &stream, |_| {
+            until("a row is there", || count(&admin, "store.prices") == "1");
+            admin.execute(&numbered(act));
+            append(&log, &stream, &[price(2, 1), price(1, 2)]);
+        });
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(&numbered(expected)), "{act}: {error}");
+        assert_eq!(
+            admin.one("SELECT sum(next) FROM bekk.offsets"),
+            "1",
+            "{act}"
+        );
+    }
+}
+
 /// Rows that a table has lost are not missed by what is written next, nor by a restart, when others are there again.
 #[test]
 fn a_table_truncated_while_the_sink_runs_stops_the_stream() {
