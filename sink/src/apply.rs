@@ -11,6 +11,7 @@ use crate::batch::{Batch, Sent};
 use crate::context::Context;
 use crate::dead_letter::{self, DeadLetter, Place};
 use crate::isolate;
+use crate::merge::merge_staged;
 use crate::offsets::{Begun, CORRECT_COUNTS, Counts, Move};
 use crate::plan::ColumnSet;
 use crate::search_path;
@@ -446,24 +447,7 @@ async fn merge(
     rows: &[u32],
 ) -> Result<u64, SpanError> {
     copy_in(session, &columns.copy_staging_sql, batch, rows).await?;
-    let count_new = count(session, columns.count_new_sql.as_deref()).await?;
-    let changes = count(session, columns.count_changes_sql.as_deref()).await?;
-    let merge = session.statement(&columns.merge_sql).await?;
-    let merged = session.client.query_one(&merge, &[]).await?;
-    let (inserted, changed): (i64, i64) = (merged.get(0), merged.get(1));
-    let is_appended = columns.is_appended && changed.cast_unsigned() != rows.len() as u64;
-    let missing = count(session, columns.count_missing_sql.as_deref()).await?;
-    if is_appended || changes.is_some_and(|changes| changes != changed) || missing > Some(0) {
-        return Err(SpanError::NotStored);
-    }
-    Ok(count_new.unwrap_or(inserted).cast_unsigned())
-}
-
-async fn count(session: &Session, sql: Option<&str>) -> Result<Option<i64>, tokio_postgres::Error> {
-    match sql {
-        Some(sql) => Ok(Some(session.client.query_one(sql, &[]).await?.get(0))),
-        None => Ok(None),
-    }
+    merge_staged(session, columns, rows.len() as u64).await
 }
 
 pub(crate) async fn copy_in(

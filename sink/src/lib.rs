@@ -48,6 +48,7 @@ mod groups;
 mod identity;
 mod input;
 mod isolate;
+mod merge;
 mod offsets;
 mod refusal;
 

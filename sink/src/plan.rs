@@ -79,11 +79,14 @@ pub(crate) struct ColumnSet {
     pub(crate) staging_table: String,
     pub(crate) create_staging_sql: String,
     pub(crate) copy_staging_sql: String,
-    /// Counts the staged rows whose key is not in the table: for tables that do not tell in RETURNING.
+    /// Counts the staged rows whose key is not in the table, before the merge: for tables that do not tell in RETURNING,
+    /// and for merges that are watched.
     pub(crate) count_new_sql: Option<String>,
-    /// Counts the staged rows that the merge is to insert or update, before it: for tables whose triggers may leave an
-    /// update out.
-    pub(crate) count_changes_sql: Option<String>,
+    /// Whether the merge is watched, because triggers may leave an update out: `merge_sql` returns its plan.
+    pub(crate) is_watched: bool,
+    /// Counts the staged rows that the table does not have, after a watched merge in which a trigger left rows out:
+    /// it may have written them itself. `None` if that cannot be compared.
+    pub(crate) count_differing_sql: Option<String>,
     /// Counts the staged rows whose key is not in the table, after the merge: for tables whose triggers may leave a row
     /// out.
     pub(crate) count_missing_sql: Option<String>,
@@ -210,6 +213,7 @@ impl ColumnSet {
         let staging_table = format!("pg_temp.bekk_staging_{hash:08x}{version:016x}_{number}");
         // What a trigger leaves out of COPY is counted; a key that it changes is not.
         let may_move = target.is_keyed() && target.table.hooks.before_insert;
+        let is_watched = is_watched(target);
         let is_direct = !may_move && !names.iter().any(|name| target.inputs.contains_key(name));
         let staged_columns: Vec<String> = names
             .iter()
@@ -234,9 +238,12 @@ impl ColumnSet {
                 "COPY {staging_table} ({columns}) FROM STDIN (FORMAT binary)"
             ),
             // A partitioned table cannot return xmax.
-            count_new_sql: (target.table.kind == "p" && target.is_keyed())
+            count_new_sql: (target.table.kind == "p" && target.is_keyed() || is_watched)
                 .then(|| count_new_sql(target, &staging_table)),
-            count_changes_sql: count_changes_sql(target, names, &staging_table),
+            is_watched,
+            count_differing_sql: is_watched
+                .then(|| count_differing_sql(target, names, &staging_table))
+                .flatten(),
             count_missing_sql: (target.table.hooks.before_insert && target.is_keyed())
                 .then(|| count_new_sql(target, &staging_table)),
             merge_sql: merge_sql(target, names, &staging_table),
@@ -276,24 +283,27 @@ pub(crate) fn staged_key(target: &StreamTarget) -> String {
     same.join(" AND ")
 }
 
-/// `None` if the records alone decide. A trigger before INSERT may change the values that an update compares,
-/// and a record without a value for each column is compared with its default.
-fn count_changes_sql(
+/// Whether a trigger may leave out an update. One before INSERT may, too: it runs before the conflict is found.
+fn is_watched(target: &StreamTarget) -> bool {
+    let hooks = target.table.hooks;
+    (hooks.before_insert || hooks.before_update)
+        && target.is_keyed()
+        && target.stream.on_conflict == OnConflict::Update
+        && values(target).next().is_some()
+}
+
+/// `None` for records without a value for each column, which have its default.
+fn count_differing_sql(
     target: &StreamTarget,
     names: &[String],
     staging_table: &str,
 ) -> Option<String> {
     let (stream, table) = (&target.stream, &target.table);
-    let hooks = table.hooks;
-    let is_counted = hooks.before_update
-        && !hooks.before_insert
-        && target.is_keyed()
-        && stream.on_conflict == OnConflict::Update
-        && stream
-            .columns
-            .iter()
-            .all(|column| names.contains(&column.name));
-    let changes = is_counted.then(|| changes(target, &|name| staged(target, "s", name)))??;
+    let mut columns = stream.columns.iter();
+    if !columns.all(|column| names.contains(&column.name)) {
+        return None;
+    }
+    let changes = changes(target, &|name| staged(target, "s", name))?;
     let same_key = staged_key(target);
     Some(format!(
         "SELECT pg_catalog.count(*) FROM {staging_table} s LEFT JOIN {table} t ON {same_key} \
@@ -308,7 +318,8 @@ fn count_changes_sql(
     ))
 }
 
-/// The statement returns one row: how many rows were inserted, not updated, and how many were either.
+/// The statement returns one row: how many rows were inserted, not updated, and how many were either. Where the merge
+/// is watched, it returns its plan with what became of the rows.
 fn merge_sql(target: &StreamTarget, names: &[String], staging_table: &str) -> String {
     let stream = &target.stream;
     let table = &target.table.sql_name;
@@ -349,6 +360,12 @@ fn merge_sql(target: &StreamTarget, names: &[String], staging_table: &str) -> St
             format!("DO UPDATE SET {} WHERE {changes}", set.join(", "))
         }
     };
+    if is_watched(target) {
+        return format!(
+            "EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF, FORMAT JSON) \
+             {insert} ON CONFLICT ({key}) {action} RETURNING true"
+        );
+    }
     // Of a row that was updated, xmax is the transaction that locked it for that.
     let inserted = if target.table.kind == "p" {
         "true"

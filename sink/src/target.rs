@@ -383,9 +383,9 @@ fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
     if is_keyed(stream) {
         for column in surplus(stream, table).filter(|column| column.is_serial) {
             warnings.push(format!(
-                "column `{}` takes a number of its sequence for every record, also for those that update a \
-                 row: an {} sequence may run out",
-                column.name, column.type_text
+                "column `{1}` takes a number of its sequence for every record, also for those that update a \
+                 row: the {0} sequence may run out",
+                column.type_text, column.name
             ));
         }
         if order(stream, table) == Order::Log {

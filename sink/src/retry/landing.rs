@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::catalog::TableVersion;
 use crate::ddl::quote;
 use crate::later::LaterRecords;
+use crate::merge::merge_staged;
 use crate::offsets::{BEGIN, rows};
 use crate::plan::{ColumnSet, operator, staged, staged_key};
 use crate::prepare::prepare_record;
@@ -199,12 +200,7 @@ impl Retry<'_> {
         copy_in(session, &columns.copy_staging_sql, batch, &batch.winners).await?;
         let in_the_way = session.client.execute(&delete, &[]).await?;
         if in_the_way == 0 {
-            session.client.query(&columns.merge_sql, &[]).await?;
-            if let Some(sql) = &columns.count_missing_sql
-                && session.client.query_one(sql, &[]).await?.get::<_, i64>(0) > 0
-            {
-                return Err(LandError::NotStored);
-            }
+            merge_staged(session, columns, batch.winners.len() as u64).await?;
         }
         end_writing(session).await?;
         Ok(in_the_way == 0)

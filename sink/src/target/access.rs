@@ -227,16 +227,8 @@ fn hook_warnings(stream: &Stream, table: &Table) -> Vec<String> {
     let hooks = &table.hooks;
     let mut warnings = Vec::new();
     if hooks.before_insert || hooks.before_update {
-        let dead = "a record that a BEFORE trigger drops becomes a dead letter `not_stored`";
-        let is_updated = is_keyed(stream) && stream.on_conflict == OnConflict::Update;
         warnings.push(
-            match is_updated && hooks.before_insert && hooks.before_update {
-                false => dead.to_owned(),
-                true => format!(
-                    "{dead}, if it has a new key; an update that a trigger leaves out is not seen, since others may \
-                     change the values: bekk audit --deep compares them"
-                ),
-            },
+            "a record that a BEFORE trigger drops becomes a dead letter `not_stored`".to_owned(),
         );
     }
     if hooks.rules && !is_keyed(stream) {

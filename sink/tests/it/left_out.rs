@@ -50,6 +50,7 @@ fn a_trigger_that_leaves_rows_out() {
     let (first, again) = (items(100, "a"), items(100, "b"));
     let sql = trigger("INSERT", "RETURN NULL");
     let db = fill(&stream, &sql, &[&first, &again]);
+    // The keys that are not there.
     check(&db, "90", "90|90|20|200");
     assert_eq!(db.one("SELECT min(name) FROM items"), "b");
     assert!(
@@ -96,6 +97,64 @@ fn triggers_that_change_values_leave_nothing_out() {
     let db = fill(&two_columns(), &sql, &[&first, &again, &again]);
     check(&db, "100", "100|200|0|300");
     assert_eq!(db.one("SELECT count(*) FROM items WHERE name = 'B'"), "10");
+}
+
+/// A trigger before INSERT runs for a record whose key exists, too, and leaves its update out.
+#[test]
+fn a_trigger_before_insert_that_leaves_updates_out() {
+    let (first, again) = (items(100, "a"), items(100, "b"));
+    let sql = trigger("INSERT", "IF new.name = 'b' THEN RETURN NULL; END IF");
+    let db = fill(&two_columns(), &sql, &[&first, &again, &first]);
+    check(&db, "100", "100|190|10|300");
+    assert_eq!(db.one("SELECT count(*) FROM items WHERE name = 'a'"), "100");
+}
+
+/// A trigger that changes values makes some updates needless, and one that leaves updates out does not hide among them.
+#[test]
+fn a_trigger_before_both_that_leaves_updates_out() {
+    let (first, again) = (items(100, "a"), items(100, "b"));
+    let act = "new.name = upper(new.name); IF TG_OP = 'UPDATE' THEN RETURN NULL; END IF";
+    let db = fill(
+        &two_columns(),
+        &trigger("INSERT OR UPDATE", act),
+        &[&first, &first, &again],
+    );
+    check(&db, "100", "100|190|10|300");
+    assert_eq!(db.one("SELECT count(*) FROM items WHERE name = 'b'"), "90");
+}
+
+/// A trigger that writes the row itself and returns NULL leaves nothing out.
+#[test]
+fn a_trigger_that_writes_rows_itself() {
+    let (first, again) = (items(100, "a"), items(100, "b"));
+    let act = "IF pg_trigger_depth() = 1 THEN
+                   INSERT INTO public.items VALUES (new.id, new.name)
+                       ON CONFLICT (id) DO UPDATE SET name = new.name;
+                   RETURN NULL;
+               END IF";
+    let db = fill(
+        &two_columns(),
+        &trigger("INSERT", act),
+        &[&first, &again, &again],
+    );
+    check(&db, "100", "100|200|0|300");
+    assert_eq!(db.one("SELECT count(*) FROM items WHERE name = 'b'"), "100");
+}
+
+/// The same of a partitioned table, whose partitions may have triggers of their own.
+#[test]
+fn a_trigger_of_a_partition_that_leaves_updates_out() {
+    let (first, again) = (items(100, "a"), items(100, "b"));
+    let sql = trigger("UPDATE", "RETURN NULL")
+        .replace("name text)", "name text) PARTITION BY RANGE (id)")
+        .replace(
+            "CREATE FUNCTION",
+            "CREATE TABLE low PARTITION OF items FOR VALUES FROM (0) TO (50);
+             CREATE TABLE high PARTITION OF items FOR VALUES FROM (50) TO (100); CREATE FUNCTION",
+        )
+        .replace("ON items", "ON low");
+    let db = fill(&two_columns(), &sql, &[&first, &again]);
+    check(&db, "100", "100|95|5|200");
 }
 
 /// COPY passes rules, and ON CONFLICT is refused where there are some: told before the first batch that needs it.
