@@ -1,7 +1,8 @@
 //! Texts that a column's own input function reads: which types read them without loss, and what else they must not say.
 //!
-//! Some input functions drop a part of a text, round it, or read a word such as `now` as the moment at which they run.
-//! Such a text is refused here, so that a row says what its file does and a replay gives it again.
+//! Some input functions drop a part of a text, round it, read a word such as `now` as the moment at which they run, or
+//! read it by settings of the role, such as the order of day and month. Such a text is refused here, so that a row says
+//! what its file does and a replay gives it again.
 
 /// Types whose input cuts a text in silence.
 const CUTTING: [&str; 2] = ["name", "char"];
@@ -39,8 +40,11 @@ pub(crate) enum Guard {
     TimeWithZone,
     Timestamp,
     TimestampWithZone,
-    /// Dates or times within another type, or an interval.
+    Interval,
+    /// Dates or times within another type.
     Dated,
+    /// The same, where each has a zone.
+    DatedWithZone,
 }
 
 /// A type that a column's type is made of, with whether a number of digits or a length is declared.
@@ -69,8 +73,10 @@ impl Guard {
             "timetz" => Self::TimeWithZone,
             "timestamp" => Self::Timestamp,
             "timestamptz" => Self::TimestampWithZone,
+            "interval" => Self::Interval,
             _ if has(&["money"]) => return None,
-            _ if has(&DATED) => Self::Dated,
+            _ if has(&["date", "time", "timestamp", "interval"]) => Self::Dated,
+            _ if has(&DATED) => Self::DatedWithZone,
             _ => Self::Nothing,
         })
     }
@@ -95,6 +101,16 @@ impl Guard {
         if digits_after_point(text, SECOND_DIGITS) {
             return Some("is finer than a microsecond, which PostgreSQL would round in silence");
         }
+        let is_ordered = match self {
+            Self::Dated | Self::DatedWithZone => pieces(text).any(has_ordered_date),
+            _ => has_ordered_date(text),
+        };
+        if is_ordered {
+            return Some(
+                "has a date whose order of day, month and year depends on the role's DateStyle; write it as \
+                 2026-01-31, or make the stream's column a date with its `format`",
+            );
+        }
         let clock = text.find(':').map(|at| &text[at..]);
         let has_zone = clock.is_some_and(has_zone);
         match self {
@@ -112,9 +128,104 @@ impl Guard {
                     "has no zone, so that it depends on the session's; use type timestamptz with `zone`",
                 )
             }
+            Self::Interval | Self::Dated if pieces(text).any(has_open_sign) => Some(
+                "has a sign that holds for one part or for all, by the role's IntervalStyle; give each part its sign",
+            ),
+            Self::DatedWithZone if pieces(text).any(lacks_zone) => Some(
+                "has a time without a zone, so that it depends on the session's; write it with its zone",
+            ),
             _ => None,
         }
     }
+}
+
+/// The values of a text of several: an array, a range, a composite type.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| matches!(c, '{' | '}' | '(' | ')' | '[' | ']' | ',' | '"'))
+}
+
+fn lacks_zone(piece: &str) -> bool {
+    let has_digit = piece.contains(|c: char| c.is_ascii_digit());
+    has_digit && !piece.find(':').is_some_and(|at| has_zone(&piece[at..]))
+}
+
+/// Whether an interval begins with a sign and no other part has one: `-1 2:03:04` is less or more than a day ago.
+fn has_open_sign(piece: &str) -> bool {
+    let mut parts = piece.split_whitespace();
+    let begins = parts.next().is_some_and(|first| first.starts_with('-'));
+    let is_number = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    begins && parts.clone().any(is_number) && !parts.any(|part| part.starts_with(['-', '+']))
+}
+
+/// Names of months, as far as they tell one from another.
+const MONTHS: [&str; 12] = [
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+];
+
+/// A part of a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DatePart {
+    /// A number of one or two digits.
+    Short,
+    /// A longer number.
+    Long,
+    Month,
+}
+
+/// Whether a text has a date of which PostgreSQL cannot tell day, month and year but by its setting: without a year of
+/// four digits at its beginning, or at its end after the name of a month.
+fn has_ordered_date(text: &str) -> bool {
+    use DatePart::{Long, Month, Short};
+    // Each part with what stands between it and the next one.
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_alphanumeric()) {
+        rest = &rest[at..];
+        let is_digit = rest.starts_with(|c: char| c.is_ascii_digit());
+        let ends = |c: char| !c.is_ascii_alphanumeric() || c.is_ascii_digit() != is_digit;
+        let (word, after) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+        let part = match (is_digit, word.len()) {
+            (true, 1 | 2) => Some(Short),
+            (true, _) => Some(Long),
+            (false, _) => is_month(word).then_some(Month),
+        };
+        let gap = after.find(|c: char| c.is_ascii_alphanumeric());
+        parts.push((part, &after[..gap.unwrap_or(after.len())]));
+        rest = after;
+    }
+    let is_joint = |gap: &str| {
+        let gap = gap.trim();
+        matches!(gap, "" | "-" | "/" | "." | ",")
+    };
+    parts.windows(3).enumerate().any(|(at, window)| {
+        let [
+            (Some(first), one),
+            (Some(second), two),
+            (Some(third), after),
+        ] = window
+        else {
+            return false;
+        };
+        let before = at.checked_sub(1).map_or("", |before| parts[before].1);
+        let is_date = is_joint(one)
+            && is_joint(two)
+            && (one.trim() == two.trim() || [first, second].contains(&&Month))
+            && !matches!(before, "." | ":" | "/" | "-")
+            && !matches!(*after, "." | ":" | "/");
+        is_date
+            && match (first, second, third) {
+                (Short, Short, Short | Long) => true,
+                (Short, Month, Short) | (Month, Short, Short) => true,
+                _ => false,
+            }
+    })
+}
+
+fn is_month(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    let name = MONTHS.iter().find(|month| word.starts_with(**month));
+    // Not `decade`, nor `mon`, of an interval.
+    name.is_some() && (word.len() <= 4 || !word.starts_with("deca"))
 }
 
 /// Whether more digits than that follow a point, and one of the surplus ones is not 0.
@@ -183,7 +294,49 @@ mod tests {
             (G::TimestampWithZone, "-Infinity", false),
             (G::Dated, "[2026-01-01,now)", true),
             (G::Dated, "{2026-01-01,2026-01-02}", false),
-            (G::Dated, "1 day 02:00:00.5", false),
+            (G::Interval, "1 day 02:00:00.5", false),
+            (G::Date, "01/02/2026", true),
+            (G::Date, "31.01.2026", true),
+            (G::Date, "1-2-26", true),
+            (G::Date, "26-01-02", true),
+            (G::Date, "01 02 2026", true),
+            (G::Date, "01-Feb-03", true),
+            (G::Date, "Feb 1, 03", true),
+            (G::Date, "01-Feb-2003", false),
+            (G::Date, "2003-Feb-01", false),
+            (G::Date, "20260102", false),
+            (G::Date, "2026-01-02 BC", false),
+            (G::Timestamp, "01/02/2026 12:30:00", true),
+            (G::Timestamp, "2026-01-31 12:30:00.12", false),
+            (G::Timestamp, "Sat Jan 31 12:30:00 2026", false),
+            (G::TimestampWithZone, "2026-01-31 12:30:01.12-05", false),
+            (G::TimestampWithZone, "2026-01-31 12:30:01-05:30", false),
+            (G::TimeWithZone, "12:30:00.12-05", false),
+            (G::Dated, "[01/02/2026,02/02/2026)", true),
+            (G::Dated, "(10.0.0.1,2026-01-31)", false),
+            (G::Dated, "(1,2,3,2026-01-31)", false),
+            (
+                G::Dated,
+                "{\"2026-01-31 12:30:00\",\"2026-02-01 00:00:00\"}",
+                false,
+            ),
+            (G::DatedWithZone, "[\"2026-01-31 12:30:00+01\",)", false),
+            (G::DatedWithZone, "[\"2026-01-31 12:30:00\",)", true),
+            (G::DatedWithZone, "[2026-01-31,2026-02-01)", true),
+            (G::DatedWithZone, "empty", false),
+            (G::DatedWithZone, "[-infinity,infinity]", false),
+            (G::Interval, "-1 2:03:04", true),
+            (G::Interval, "-1 day 02:03:04", true),
+            (G::Interval, "-1 days +02:03:04", false),
+            (G::Interval, "-1 days -02:03:04", false),
+            (G::Interval, "-1-2 +3 -4:05:06", false),
+            (G::Interval, "1 mon 2 days 3 hours", false),
+            (G::Interval, "1 decade 2 years 3 mons", false),
+            (G::Interval, "1 year 2 mons 3 days 04:05:06", false),
+            (G::Interval, "P1Y2M3DT4H5M6S", false),
+            (G::Interval, "-2 hours", false),
+            (G::Interval, "@ 1 minute ago", false),
+            (G::Dated, "{1 day,-1 day}", false),
             (G::Money, "$1,234.50", false),
             (G::Money, "1.239", true),
         ] {
@@ -213,6 +366,15 @@ mod tests {
         check(
             "tstzrange",
             &[part("tstzrange", false), part("timestamptz", false)],
+            Some(Guard::DatedWithZone),
+        );
+        check(
+            "own",
+            &[
+                part("own", false),
+                part("timestamptz", false),
+                part("date", false),
+            ],
             Some(Guard::Dated),
         );
         check("date", &[part("date", false)], Some(Guard::Date));

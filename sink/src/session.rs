@@ -102,12 +102,18 @@ impl ConnectError {
     }
 }
 
-/// Settings that every backend of ours gets: commits are never asynchronous. If our host vanishes within a transaction, its locks go after half a minute.
+/// Settings that every backend of ours gets: commits are never asynchronous. If our host vanishes within a transaction,
+/// its locks go after half a minute. Texts of different numbers differ, as values of some types are compared by their
+/// texts, and NULL in an array's text is null. How dates and intervals are read is the role's: `input.rs` refuses texts
+/// for which that matters.
 const SETTINGS: &str = "\
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off';
     SELECT set_config('idle_in_transaction_session_timeout', '30s', false)
      WHERE current_setting('idle_in_transaction_session_timeout') = '0';
+    SELECT set_config('extra_float_digits', '1', false)
+     WHERE current_setting('extra_float_digits')::int < 1;
+    SET array_nulls = on;
     SET client_min_messages = warning";
 
 /// With this the server notices within a long statement that its client is gone, so that a successor need

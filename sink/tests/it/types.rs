@@ -3,7 +3,7 @@
 use bekk_sink::Error;
 use bekk_stream::{Column, Stream, Value};
 
-use crate::harness::{Db, Log, drain, drain_with, stream, text};
+use crate::harness::{Db, Log, assert_exact, drain, drain_with, stream, text};
 
 /// A stream of columns by name and type, of which all but the first are nullable.
 fn typed(name: &str, columns: &[(&str, &str)]) -> Stream {
@@ -290,6 +290,74 @@ fn texts_that_would_lose_a_part_or_change_are_dead_letters() {
     assert_eq!(db.one("SELECT count(*) FROM items WHERE id % 2 = 0"), "6");
     let reasons = db.rows("SELECT DISTINCT reason FROM bekk.dead_letters");
     assert_eq!(reasons, ["bad_value"]);
+}
+
+/// Whatever the role's settings are, a text is the same value; one that they would decide about is a dead letter. A value
+/// that differs from the row's beyond what the role would see of it is still written.
+#[test]
+fn settings_of_the_role_change_no_value() {
+    let sql = "CREATE TABLE items (id bigint PRIMARY KEY, d date, r daterange, i interval, tz tstzrange, f float8[],
+                                   t text[], b bytea)";
+    let types = [
+        ("id", "int8"),
+        ("d", "text"),
+        ("r", "text"),
+        ("i", "text"),
+        ("tz", "text"),
+        ("f", "text"),
+        ("t", "text"),
+        ("b", "bytea"),
+    ];
+    let items = typed("items", &types);
+    let odd = "-c datestyle=SQL,DMY -c intervalstyle=sql_standard -c timezone=Asia/Tokyo -c extra_float_digits=-15 \
+               -c array_nulls=off -c bytea_output=escape -c default_transaction_isolation=serializable \
+               -c default_transaction_deferrable=on -c xmloption=document -c lc_messages=C";
+    let mut found = Vec::new();
+    for settings in [None, Some(odd)] {
+        let (mut db, log) = (Db::new(), Log::new());
+        db.execute(sql);
+        log.open_stream(&items);
+        let row = |id: i64, float: &'static str| {
+            vec![
+                Value::Int(id),
+                text("2026-02-01"),
+                text("[2026-02-01,2026-03-02)"),
+                text("-1 days -02:03:04"),
+                text("[2026-02-01 12:00+01,)"),
+                text(float),
+                text("{NULL,b}"),
+                Value::Bytea(b"a\\\0"[..].into()),
+            ]
+        };
+        let lone = |id: i64, at: usize, value: &'static str| {
+            let mut row = vec![Value::Null; types.len()];
+            row[0] = Value::Int(id);
+            row[at] = text(value);
+            row
+        };
+        let rows = [
+            row(1, "{0.3}"),
+            lone(2, 1, "01/02/2026"),
+            lone(3, 2, "[01/02/2026,)"),
+            lone(4, 3, "-1 2:03:04"),
+            lone(5, 4, "[2026-02-01 12:00,)"),
+        ];
+        log.append_rows("items", 0, &items.schema(), &rows);
+        let mut options = db.options.clone();
+        options.options = settings.map(str::to_owned);
+        let config = bekk_sink::Config::new(options);
+        assert_eq!(drain_with(&config, &log, &items).unwrap().dead, 4);
+        let again = [row(1, "{0.30000000000000004}")];
+        log.append_rows("items", 0, &items.schema(), &again);
+        assert_eq!(drain_with(&config, &log, &items).unwrap().superseded, 1);
+        found.push(db.rows("SELECT * FROM items"));
+        assert_exact(&db, &log.client, "bekk", &items);
+    }
+    assert_eq!(found[0], found[1]);
+    assert!(
+        found[0][0].contains("{0.30000000000000004}|{NULL,b}"),
+        "{found:?}"
+    );
 }
 
 /// Numbers of any length, and times of day, by their own binary forms.
