@@ -197,6 +197,20 @@ pub enum Error {
         /// The partition that it would be in.
         wanted: u32,
     },
+    /// Another sink of the group has the stream with other columns, another key or another rule.
+    #[error(
+        "stream `{stream}`: another sink of group `{group}` ({sink}) fills it with other columns, another key, \
+         `on_conflict`, `newer_by` or `deletes`, so that rows would depend on which sink applies them. Stop that sink first, or \
+         give both the same configuration"
+    )]
+    OtherDefinition {
+        /// The group.
+        group: String,
+        /// The stream.
+        stream: String,
+        /// The other sink's process and host.
+        sink: String,
+    },
     /// The table was altered while a command used it.
     #[error("table `{table}` was altered meanwhile; try again")]
     TableAltered {
@@ -347,6 +361,7 @@ impl Error {
             | Self::OtherTarget { .. }
             | Self::OffsetGone { .. }
             | Self::TableReplaced { .. }
+            | Self::OtherDefinition { .. }
             | Self::EveryRecordRefused { .. } => true,
             Self::Postgres { cause, .. } => cause.is_about_a_table(),
             _ => false,

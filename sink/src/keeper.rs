@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::board::{Held, Slot};
 use crate::context::Context;
 use crate::dead_letter::{self, Place};
+use crate::member::Member;
 use crate::offsets::{self, OffsetRow, Taken};
 use crate::refusal::Refusal;
 use crate::session::{ConnectError, Session};
@@ -133,6 +134,7 @@ impl Keeper<'_> {
         }
         let members = offsets::members(client, &self.prefix).await?;
         let rows = offsets::read(client, &self.context.group).await?;
+        self.agree(&rows);
         let slots = self.context.board.snapshot();
         self.count(&rows);
         self.verify(session, &slots).await?;
@@ -181,6 +183,43 @@ impl Keeper<'_> {
         }
         self.short_since = (held < share).then(|| self.short_since.unwrap_or_else(Instant::now));
         Ok(())
+    }
+
+    /// Stops the streams that another sink of the group fills by another definition. Of two that have taken partitions
+    /// at the same moment, the one with the first partition continues.
+    fn agree(&self, rows: &[OffsetRow]) {
+        let context = self.context;
+        let slots = context.board.snapshot();
+        for stream in 0..context.streams() {
+            let target = context.target(stream);
+            let of_stream = |row: &&OffsetRow| row.topic == target.stream.name;
+            let definition = offsets::definition(&target.stream);
+            let differs = |row: &&OffsetRow| {
+                row.definition
+                    .as_ref()
+                    .is_some_and(|other| *other != definition)
+                    && row.other_holder(&context.owner).is_some()
+            };
+            // In order of the partitions.
+            let Some(other) = rows.iter().filter(of_stream).find(differs) else {
+                continue;
+            };
+            let mut of_slots = slots
+                .iter()
+                .filter(|slot| slot.stream == stream && !slot.is_halted());
+            let is_first = of_slots
+                .clone()
+                .any(|slot| slot.epoch.is_some() && slot.partition.cast_signed() < other.partition);
+            if !is_first && of_slots.next().is_some() {
+                let owner = other.other_holder(&context.owner).map(String::as_str);
+                let error = Error::OtherDefinition {
+                    group: context.group.clone(),
+                    stream: target.stream.name.clone(),
+                    sink: Member::of_owner(owner.unwrap_or_default()).to_string(),
+                };
+                context.halt(stream, error);
+            }
+        }
     }
 
     /// Notes what of each stream's offsets the counts do not explain.
@@ -353,7 +392,10 @@ impl Keeper<'_> {
                 "lease taken over"
             );
         }
-        let taken = offsets::take_lease(client, &context.group, row, &context.owner).await?;
+        let stream = context.board.snapshot()[slot].stream;
+        let definition = offsets::definition(&context.target(stream).stream);
+        let by = (context.owner.as_str(), definition.as_str());
+        let taken = offsets::take_lease(client, &context.group, row, by).await?;
         if let Some(mut taken) = taken {
             let Taken {
                 epoch, next, mark, ..

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use crate::{Error, trust};
 
 /// The migrations, by number. A released one never changes.
-const MIGRATIONS: [(i32, &str, &str); 3] = [
+const MIGRATIONS: [(i32, &str, &str); 4] = [
     (
         1,
         "offsets_and_dead_letters",
@@ -20,6 +20,11 @@ const MIGRATIONS: [(i32, &str, &str); 3] = [
         3,
         "marks_and_identities",
         include_str!("../../db/migrations/0003_marks_and_identities.sql"),
+    ),
+    (
+        4,
+        "definitions",
+        include_str!("../../db/migrations/0004_definitions.sql"),
     ),
 ];
 

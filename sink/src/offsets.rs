@@ -1,6 +1,7 @@
 //! `bekk.offsets`: how far a group has come, and who may move it on.
 
 use bekk_log::{Offset, RecordMark};
+use bekk_stream::{OnConflict, Stream};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, SimpleQueryMessage, SimpleQueryRow};
 
@@ -187,6 +188,34 @@ pub(crate) struct OffsetRow {
     pub(crate) refusal: Option<Refusal>,
     /// Offsets that the counts do not explain.
     pub(crate) unaccounted: i64,
+    /// How its owner has the stream ([`definition`]).
+    pub(crate) definition: Option<String>,
+}
+
+impl OffsetRow {
+    /// The sink other than `own` that holds the partition now.
+    pub(crate) fn other_holder(&self, own: &str) -> Option<&String> {
+        let owner = self.owner.as_ref().filter(|owner| *owner != own)?;
+        (!self.owner_gone && !self.expired).then_some(owner)
+    }
+}
+
+/// What decides how a stream's records become rows, beside its table: sinks of a group must agree on it.
+pub(crate) fn definition(stream: &Stream) -> String {
+    let on_conflict = match stream.on_conflict {
+        OnConflict::Update => "update",
+        OnConflict::Ignore => "ignore",
+        OnConflict::Append => "append",
+    };
+    let mut definition = format!("{} {on_conflict}", stream.schema().id());
+    if let Some(newer_by) = &stream.newer_by {
+        definition.push_str(" newer_by ");
+        definition.push_str(newer_by);
+    }
+    if stream.accept.deletes() {
+        definition.push_str(" deletes");
+    }
+    definition
 }
 
 /// What a partition's row says when its lease is taken.
@@ -249,7 +278,8 @@ const READ: &str = "\
                 WHERE a.application_name = o.owner AND a.usename = session_user
                   AND a.query_start > clock_timestamp() - interval '10 seconds'),
            o.refusal, o.refusal_detail,
-           coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0)
+           coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0),
+           o.definition
       FROM bekk.offsets o
      WHERE o.group_name = $1
      ORDER BY o.topic, o.partition";
@@ -272,6 +302,7 @@ pub(crate) async fn read(
             expired: row.get(6),
             refusal: Refusal::of_columns(row.get(7), row.get(8)),
             unaccounted: row.get(9),
+            definition: row.get(10),
         })
         .collect())
 }
@@ -281,16 +312,16 @@ pub(crate) async fn take_lease(
     client: &Client,
     group: &str,
     row: &OffsetRow,
-    owner: &str,
+    (owner, definition): (&str, &str),
 ) -> Result<Option<Taken>, tokio_postgres::Error> {
     let taken = client
         .query_opt(
             "UPDATE bekk.offsets
-                SET owner = $5, backend_pid = pg_backend_pid(), epoch = epoch + 1,
+                SET owner = $5, definition = $6, backend_pid = pg_backend_pid(), epoch = epoch + 1,
                     lease_until = clock_timestamp() + interval '10 seconds', updated_at = clock_timestamp()
               WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND refusal IS NULL
              RETURNING epoch, next, mark_offset, mark_timestamp_ms, mark_crc, rows, superseded, dead",
-            &[&group, &row.topic, &row.partition, &row.epoch, &owner],
+            &[&group, &row.topic, &row.partition, &row.epoch, &owner, &definition],
         )
         .await?;
     Ok(taken.as_ref().map(Taken::of_row))

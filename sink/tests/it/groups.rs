@@ -1,9 +1,10 @@
 //! Groups: the log and the table that are theirs, where they start, where they are set.
 
 use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Reset, Start, Stats};
-use bekk_stream::Value;
+use bekk_stream::{OnConflict, Value};
 
-use crate::harness::{Db, Log, drain, drain_with, text, two_columns, until};
+use crate::harness::{Db, Log, assert_exact, drain, drain_with, text, two_columns, until};
+use crate::lease::StopOnDrop;
 
 #[test]
 fn another_log_is_refused_with_the_command_that_helps() {
@@ -165,4 +166,61 @@ fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
     );
     delete().unwrap();
     assert!(next().is_empty());
+}
+
+/// Two sinks of a group that have a stream with other columns, or another rule, would write some rows one way and some
+/// the other. The one that comes later stops; when the first is gone, it may continue.
+#[test]
+fn sinks_of_a_group_have_the_same_definition() {
+    let (db, log, mut stream) = (Db::new(), Log::new(), two_columns());
+    stream.partitions = 2;
+    stream.columns[1].nullable = true;
+    log.open_stream(&stream);
+    let mut fewer = stream.clone();
+    fewer.columns.truncate(1);
+    let mut other_rule = stream.clone();
+    other_rule.on_conflict = OnConflict::Ignore;
+    let append = |from: i64| {
+        let rows: Vec<_> = (from..from + 10)
+            .map(|id| vec![Value::Int(id), text("x")])
+            .collect();
+        for (partition, rows) in rows.chunks(5).enumerate() {
+            log.append_rows(
+                "items",
+                u32::try_from(partition).unwrap(),
+                &stream.schema(),
+                rows,
+            );
+        }
+    };
+    append(0);
+    let (config, stats, control) = (
+        Config::new(db.options.clone()),
+        Stats::default(),
+        Control::new(),
+    );
+    std::thread::scope(|scope| {
+        let streams = std::slice::from_ref(&stream);
+        let first = scope.spawn(|| bekk_sink::run(&config, streams, &log.client, &stats, &control));
+        let _stop = StopOnDrop(&control);
+        until("the first has applied all", || {
+            stats.lag() == 0 && stats.positions().len() == 2
+        });
+        append(10);
+        for other in [&fewer, &other_rule] {
+            let error = drain(&db, &log, other).unwrap_err();
+            assert!(matches!(error, Error::OtherDefinition { .. }), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .contains(&format!("pid {}", std::process::id())),
+                "{error}"
+            );
+        }
+        control.drain();
+        first.join().unwrap().unwrap();
+    });
+    assert_exact(&db, &log.client, "bekk", &stream);
+    append(20);
+    assert_eq!(drain(&db, &log, &fewer).unwrap().rows, 10);
 }
