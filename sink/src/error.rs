@@ -230,9 +230,10 @@ pub enum Error {
     },
     /// The group's offset was moved under a lease that this sink holds, and not by this sink.
     #[error(
-        "the offset of group `{group}` in {topic}/{partition} was set from {from} to {next} while this sink held \
-         the partition; records between the two may not have been applied. Start the sink again to go on at \
-         {next}, or set another offset: bekk offsets reset --group {group}"
+        "the offset of group `{group}` in {topic}/{partition} {} while this sink held the partition{}. Start the sink \
+         again to continue at {next}, or set another offset: bekk offsets reset --group {group}",
+        moved(*from, *next),
+        cause_of_move(*from, *next)
     )]
     OffsetMoved {
         /// The group.
@@ -373,6 +374,23 @@ impl Error {
             act: act.into(),
             source,
         }
+    }
+}
+
+fn moved(from: u64, next: u64) -> String {
+    match next < from {
+        true => format!("went back from {from} to {next}"),
+        false => format!("was set from {from} to {next}"),
+    }
+}
+
+fn cause_of_move(from: u64, next: u64) -> &'static str {
+    match next < from {
+        true => {
+            ": a standby without the latest transactions became the primary, a backup was restored, or somebody set it. \
+             On such a server rows and offset went back together"
+        }
+        false => "; the records between the two may not have been applied",
     }
 }
 
