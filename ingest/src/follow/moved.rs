@@ -119,7 +119,6 @@ impl Engine<'_> {
             entry.path().display(),
             entry.position
         );
-        self.summary.already += entry.records;
         let resume = Resume {
             file: file.clone(),
             entry,

@@ -118,7 +118,7 @@ impl Engine<'_> {
             return Ok(());
         }
         self.catalog.known.remove(file.stream, &before);
-        if what == What::Rotated || self.around.config.mode == Mode::Once {
+        if matches!(what, What::Rotated | What::Moved) || self.around.config.mode == Mode::Once {
             // An earlier run has met it.
             self.summary.already += entry.records;
         }

@@ -186,7 +186,7 @@ fn check_key(stream: &Stream, place: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Checks that a deletion has a row to delete, and that nothing but the order of a key's records decides.
+/// Checks that a deletion has a row to delete, and that the order of a key's records alone decides.
 fn check_deletes(stream: &Stream, place: &str) -> Result<(), Fault> {
     let why = match (stream.on_conflict, &stream.newer_by) {
         _ if !stream.accept.deletes() => return Ok(()),
