@@ -93,10 +93,10 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk up                                          follow the files until stopped\n  \
-      bekk up --once --postgres postgres://me@host/db  load what exists now, then stop\n  \
-      zcat a.csv.gz | bekk up --once - --stream orders load what a program writes\n  \
-      bekk up --listen 127.0.0.1:9092                  serve the log to Kafka clients, too\n\n\
+      bekk up                                           follow the files until stopped\n  \
+      bekk up --once --postgres postgres://me@host/db   load what exists now, then stop\n  \
+      zcat a.csv.gz | bekk up --once - --stream orders  load what a program writes\n  \
+      bekk up --listen 127.0.0.1:9092                   serve the log to Kafka clients, too\n\n\
     Exit codes: 0 done, or stopped; 1 failed, or --once skipped a file; 3 dead letters under --strict.")]
 pub(crate) struct Up {
     #[command(flatten)]

@@ -190,6 +190,15 @@ fn run_page(name: &str, before: &str) {
     }
 }
 
+/// The same with Tuesday's file, as the pages about a running installation begin.
+const TWO_DAYS: &str = "
+    cat >inbox/tuesday.csv <<'EOF'
+order_id,customer,ordered_at,amount,paid
+1002,Grace Hopper,2026-11-23 09:15:30,18.50,yes
+1004,Alan Turing,2026-11-24 11:47:11,12.00 EUR,no
+EOF
+    bekk up --once";
+
 #[test]
 fn first_steps() {
     run_page("guide/first_steps.md", "");
@@ -198,4 +207,29 @@ fn first_steps() {
 #[test]
 fn operations() {
     run_page("guide/operations.md", SHOP);
+}
+
+#[test]
+fn own_csv() {
+    run_page("guide/own_csv.md", "mkdir own && cd own");
+}
+
+#[test]
+fn audit() {
+    run_page("guide/audit.md", &format!("{SHOP}\n{TWO_DAYS}"));
+}
+
+#[test]
+fn dead_letters() {
+    run_page("guide/dead_letters.md", &format!("{SHOP}\n{TWO_DAYS}"));
+}
+
+#[test]
+fn replay() {
+    run_page("guide/replay.md", &format!("{SHOP}\n{TWO_DAYS}"));
+}
+
+#[test]
+fn monitoring() {
+    run_page("guide/monitoring.md", &format!("{SHOP}\n{TWO_DAYS}"));
 }

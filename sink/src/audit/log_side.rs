@@ -24,7 +24,7 @@ const RANGES_MAX: usize = 100_000;
 
 pub(super) const SIDE: &str = "log";
 
-/// What represents the list of columns of a record that deletes its row.
+/// Placeholder for the list of columns of a record that deletes its row.
 pub(super) const DELETION: u32 = u32::MAX;
 
 /// Reads the log up to the snapshot's offsets, and returns the lists of columns that its records have.
