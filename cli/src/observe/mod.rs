@@ -19,7 +19,7 @@ use bekk_sink::ConnectOptions;
 use jiff::Timestamp;
 
 pub(crate) use health::{Health, Level};
-pub(crate) use history::{History, Point, Sampler, Span};
+pub(crate) use history::{History, Point, Sample, Sampler, Span};
 pub(crate) use parts::{Figure, Part, parts};
 pub(crate) use snapshot::{Ages, Flow, GroupTotals, Snapshot};
 
@@ -34,7 +34,7 @@ use source::{Reading, Source};
 /// Age up to which all who look get the same snapshot.
 const SHARED_FOR: Duration = Duration::from_millis(800);
 /// Age of a sample beyond which it is no current rate.
-const RATE_AGE_MAX: u64 = 15;
+pub(crate) const RATE_AGE_MAX: u64 = 15;
 /// Age of what ingest wrote down beyond which nothing is read.
 const RATE_AGE: Duration = Duration::from_secs(5);
 

@@ -42,7 +42,7 @@ fn files(context: &Context, snapshot: &Snapshot) -> Part {
     let states = &snapshot.status.files.states;
     let count = |state: &str| states.get(state).copied().unwrap_or_default();
     let total = states.values().sum::<u64>() - count("gone");
-    let mut line = vec![format!("{} growing", grouped(count("following")))];
+    let mut line = vec![format!("{} followed", grouped(count("following")))];
     for (state, shown) in [
         ("waiting", "waiting"),
         ("blocked", "set aside"),

@@ -32,6 +32,8 @@ pub(super) struct Series {
     /// Whether several values become their mean where they share a point, else the greatest.
     pub(super) is_mean: bool,
     pub(super) values: Vec<Option<f64>>,
+    /// The value of this moment, which a point of many hours' chart is not.
+    pub(super) now: Option<f64>,
 }
 
 impl Chart<'_> {
@@ -45,11 +47,7 @@ impl Chart<'_> {
         let top = nice(values().copied().fold(self.top_min, f64::max));
         let has_values = values().next().is_some();
         let format = self.format;
-        let latest: Vec<_> = self
-            .series
-            .iter()
-            .map(|series| last(&series.values))
-            .collect();
+        let latest: Vec<_> = self.series.iter().map(|series| series.now).collect();
         html! {
             figure .chart {
                 figcaption {
@@ -194,11 +192,6 @@ impl Span {
             Self::Day => "the last 24 hours",
         }
     }
-}
-
-/// The newest value, unless it is older than a few points.
-fn last(values: &[Option<f64>]) -> Option<f64> {
-    values.iter().rev().take(3).flatten().next().copied()
 }
 
 /// Lines at the ends and the middle of the vertical axis, and at the labels of the horizontal one.

@@ -54,7 +54,7 @@ fn config(site: &Site) -> Markup {
 fn table(label: &str, rows: &[Row]) -> Markup {
     html! {
         div .card tabindex="0" role="region" aria-label=(label) {
-            table .settings {
+            table .settings.stack {
                 thead { tr { th scope="col" { "Setting" } th scope="col" { "Value" } th scope="col" { "From" } } }
                 tbody {
                     @for row in rows {

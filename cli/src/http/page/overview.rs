@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::chart::{Chart, Series};
 use super::view::{Kind, View};
 use super::{Section, Site, files, layout, letters, streams};
-use crate::observe::{Figure, Health, Part, Point, Snapshot, Span, parts};
+use crate::observe::{Figure, Health, Part, Point, RATE_AGE_MAX, Sample, Snapshot, Span, parts};
 use crate::screen::grouped;
 use crate::status::Stage;
 use crate::units::{duration, rate, whole};
@@ -15,7 +15,15 @@ pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Sec
     let points = site.observer.history().points(view.span());
     vec![
         pipeline(site, snapshot),
-        charts(view.span(), &points),
+        charts(
+            view.span(),
+            &points,
+            &site
+                .observer
+                .history()
+                .latest(RATE_AGE_MAX)
+                .unwrap_or_default(),
+        ),
         Section::new("outcome", streams::short_table(site, snapshot)),
         Section::new("growing", growing(site)),
         Section::new("letters", letters::newest(site, view, snapshot)),
@@ -62,13 +70,14 @@ fn stage(part: &Part, level: &'static str) -> Markup {
     }
 }
 
-fn charts(span: Span, points: &[Point]) -> Section {
+fn charts(span: Span, points: &[Point], now: &Sample) -> Section {
     let times: Vec<u64> = points.iter().map(|point| point.at).collect();
-    let series = |name, is_filled, is_mean, value: fn(&Point) -> Option<f64>| Series {
+    let series = |name, is_filled, is_mean, value: fn(&Sample) -> Option<f64>| Series {
         name,
         is_filled,
         is_mean,
-        values: points.iter().map(value).collect(),
+        values: points.iter().map(|point| value(&point.sample)).collect(),
+        now: value(now),
     };
     let throughput = Chart {
         title: "Throughput",
@@ -76,8 +85,8 @@ fn charts(span: Span, points: &[Point]) -> Section {
         span,
         times: &times,
         series: vec![
-            series("applied", true, true, |point| point.sample.applied_rate),
-            series("read", false, true, |point| point.sample.read_rate),
+            series("applied", true, true, |sample| sample.applied_rate),
+            series("read", false, true, |sample| sample.read_rate),
         ],
         top_min: 2.0,
         format: rate,
@@ -87,7 +96,7 @@ fn charts(span: Span, points: &[Point]) -> Section {
         unit: "records",
         span,
         times: &times,
-        series: vec![series("lag", true, false, |point| point.sample.lag_records)],
+        series: vec![series("lag", true, false, |sample| sample.lag_records)],
         top_min: 2.0,
         format: whole,
     };
@@ -96,8 +105,8 @@ fn charts(span: Span, points: &[Point]) -> Section {
         unit: "",
         span,
         times: &times,
-        series: vec![series("oldest record", true, false, |point| {
-            point.sample.lag_seconds
+        series: vec![series("oldest record", true, false, |sample| {
+            sample.lag_seconds
         })],
         top_min: 1.0,
         format: duration,
@@ -108,8 +117,8 @@ fn charts(span: Span, points: &[Point]) -> Section {
         span,
         times: &times,
         series: vec![
-            series("median", true, true, |point| point.sample.visible_median),
-            series("p99", false, false, |point| point.sample.visible_p99),
+            series("median", true, true, |sample| sample.visible_median),
+            series("p99", false, false, |sample| sample.visible_p99),
         ],
         top_min: 0.01,
         format: duration,
