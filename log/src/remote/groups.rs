@@ -248,25 +248,15 @@ impl Groups {
     /// Gives up a group's client, which has connections of its own.
     fn drop_client(&self, group: &str) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.remove(group);
+        let client = clients.remove(group);
+        drop(clients);
+        self.close(client);
     }
-}
 
-/// An error that the client of a group has been told of, and that waiting does not help with.
-fn refusal(client: &BaseConsumer<Context>) -> Option<KafkaError> {
-    // Each look takes one event.
-    let events = std::iter::from_fn(|| client.poll(Duration::ZERO));
-    events
-        .filter_map(Result::err)
-        .find(|error| Verdict::of(error) == Verdict::Right)
-}
-
-/// Closing a client waits for the answers to its commits, of which a server that has gone gives none: librdkafka
-/// then waits for ever. So another thread does it, and is waited for only as long as there is hope.
-impl Drop for Groups {
-    fn drop(&mut self) {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let clients = std::mem::take(&mut *clients);
+    /// Closes clients. That waits for the answers to their commits, and where one was lost, librdkafka may wait for
+    /// ever. So another thread does it, and is waited for only as long as there is hope.
+    fn close(&self, clients: impl IntoIterator<Item = Arc<BaseConsumer<Context>>>) {
+        let clients: Vec<_> = clients.into_iter().collect();
         if clients.is_empty() {
             return;
         }
@@ -280,6 +270,26 @@ impl Drop for Groups {
         if thread.is_ok() {
             let _ = closed.recv_timeout(self.link.patience().min(STOPPING_TIMEOUT));
         }
+    }
+}
+
+/// An error that the client of a group has been told of, and that waiting does not help with.
+fn refusal(client: &BaseConsumer<Context>) -> Option<KafkaError> {
+    // Each look takes one event.
+    let events = std::iter::from_fn(|| client.poll(Duration::ZERO));
+    events
+        .filter_map(Result::err)
+        .find(|error| Verdict::of(error) == Verdict::Right)
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        let clients = self
+            .clients
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let clients = std::mem::take(clients);
+        self.close(clients.into_values());
     }
 }
 
