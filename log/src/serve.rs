@@ -23,6 +23,8 @@ mod guesses;
 mod guests;
 mod list_offsets;
 mod metadata;
+mod named;
+mod notes;
 mod places;
 mod produce;
 mod producer_id;
@@ -48,6 +50,7 @@ use tokio_rustls::rustls;
 use self::code::Code;
 use self::guesses::Guesses;
 pub(crate) use self::guests::{GuestQuestion, GuestToken};
+use self::notes::Notes;
 use self::places::Places;
 pub use self::sasl::Credentials;
 use self::sasl::Users;
@@ -139,6 +142,7 @@ struct Broker {
     finishing: Arc<Semaphore>,
     places: Arc<Places>,
     guesses: Guesses,
+    notes: Notes,
     users: Users,
     /// The failed write after which the log takes no more.
     failure: Mutex<Option<String>>,
@@ -178,6 +182,7 @@ impl Server {
             finishing: Arc::new(Semaphore::new(1)),
             places: Arc::new(Places::new(config.connections_max)),
             guesses: Guesses::default(),
+            notes: Notes::default(),
             users: Users::new(&config),
             failure: Mutex::default(),
             stopping,

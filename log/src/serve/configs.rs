@@ -10,6 +10,7 @@ use super::code::{Code, Refused};
 use super::connection::Ended;
 use super::guard;
 use super::metadata::BROKER_ID;
+use super::named::Named;
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::{Durability, Retention};
@@ -185,8 +186,13 @@ pub(super) fn alter(
     let validate_only = body.bool()?;
     body.end()?;
     out.i32(0); // throttle time
+    let mut named = Named::default();
     out.array(&wanted, |out, (resource, configs)| {
-        let altered = alter_one(broker, sender, *resource, configs, validate_only);
+        let again = |code| (code, "the request names the resource twice".to_owned());
+        let altered = named
+            .partition(resource.1, i32::from(resource.0))
+            .map_err(again)
+            .and_then(|()| alter_one(broker, sender, *resource, configs, validate_only));
         if !validate_only {
             let code = altered.as_ref().err().map_or(Code::NONE, |(code, _)| *code);
             sender.note("alter settings", resource.1, code);

@@ -6,6 +6,7 @@ use super::configs::{self, Configs};
 use super::connection::Ended;
 use super::guard;
 use super::metadata::BROKER_ID;
+use super::named::Named;
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::TopicConfig;
@@ -31,8 +32,13 @@ pub(super) fn answer(
     let validate_only = body.bool()?;
     body.end()?;
     out.i32(0); // throttle time
+    let mut named = Named::default();
     out.array(&wanted, |out, wanted| {
-        let made = create(broker, sender, wanted, validate_only);
+        let again = |code| (code, "the request names the topic twice".to_owned());
+        let made = named
+            .whole(wanted.name)
+            .map_err(again)
+            .and_then(|()| create(broker, sender, wanted, validate_only));
         let refused = made.err();
         let code = refused.as_ref().map_or(Code::NONE, |(code, _)| *code);
         if !validate_only {
@@ -91,7 +97,11 @@ fn create(
     };
     let topics = broker.client.topics()?;
     let is_new = broker.client.check_new_topic(wanted.name, config)?;
-    guard::check_place(sender, is_new, topics.len())?;
+    let all = topics
+        .iter()
+        .map(|topic| u64::from(topic.config.partitions));
+    let all = all.sum::<u64>() + u64::from(config.partitions);
+    guard::check_place(sender, is_new, topics.len(), all)?;
     let made = match validate_only {
         true => is_new,
         false => broker.client.create_new_topic(wanted.name, config)?,

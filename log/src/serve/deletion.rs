@@ -5,6 +5,7 @@ use super::Broker;
 use super::code::Code;
 use super::connection::Ended;
 use super::guard;
+use super::named::Named;
 use super::visitor::Sender;
 use super::wire::{Reader, Writer};
 use crate::Offset;
@@ -22,8 +23,11 @@ pub(super) fn delete_topics(
     let _timeout_ms = body.i32()?;
     body.end()?;
     out.i32(0); // throttle time
+    let mut named = Named::default();
     out.array(&names, |out, name| {
-        let deleted = guard::check_deletion(broker, sender, name).and_then(|()| {
+        let checked = named.whole(name);
+        let checked = checked.and_then(|()| guard::check_deletion(broker, sender, name));
+        let deleted = checked.and_then(|()| {
             let store = broker.checked(broker.store())?;
             broker.checked(store.core().delete_topic(name))
         });
@@ -48,10 +52,13 @@ pub(super) fn delete_records(
     let _timeout_ms = body.i32()?;
     body.end()?;
     out.i32(0); // throttle time
+    let mut named = Named::default();
     out.array(&topics, |out, (topic, partitions)| {
         out.string(topic);
         out.array(partitions, |out, (partition, before)| {
-            let start = delete_before(broker, sender, topic, *partition, *before);
+            let start = named
+                .partition(topic, *partition)
+                .and_then(|()| delete_before(broker, sender, topic, *partition, *before));
             let code = start.err().unwrap_or(Code::NONE);
             sender.note("delete records", &format!("{topic}/{partition}"), code);
             out.i32(*partition);

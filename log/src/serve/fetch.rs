@@ -10,6 +10,7 @@ use super::Broker;
 use super::code::Code;
 use super::connection::{Ended, acquire};
 use super::list_offsets::check_epoch;
+use super::named::Named;
 use super::wire::{Malformed, Reader, Writer};
 use crate::batch::{COMPRESSION_MASK, HEADER_BYTES};
 use crate::{Client, Error, Offset};
@@ -25,6 +26,8 @@ const ZSTD: u8 = 4;
 const SHARE_MAX: usize = 4;
 /// or so many bytes.
 const SHARE_BYTES_MIN: usize = 1 << 20;
+/// A fetch of so many partitions is not searched for those that it names twice.
+const UNNAMED_MAX: usize = 1_024;
 /// What a partition's answer takes beside its records, with room to spare.
 const OVERHEAD_BYTES: usize = 64;
 
@@ -104,6 +107,7 @@ impl Request {
             let _rack = body.string()?;
         }
         body.end()?;
+        check_named(&topics)?;
         Ok(Self {
             version,
             max_wait: Duration::from_millis(u64::from(max_wait_ms.unsigned_abs())),
@@ -114,6 +118,20 @@ impl Request {
             topics,
         })
     }
+}
+
+/// Refuses a fetch that names partitions twice to cause work: one of usual size is not looked at.
+fn check_named(topics: &[(String, Vec<Asked>)]) -> Result<(), Malformed> {
+    let asked = topics.iter().map(|(_, asked)| asked.len()).sum::<usize>();
+    if asked <= UNNAMED_MAX {
+        return Ok(());
+    }
+    let mut named = Named::default();
+    let mut all = topics
+        .iter()
+        .flat_map(|(topic, asked)| asked.iter().map(move |asked| (topic, asked.partition)));
+    all.try_for_each(|(topic, partition)| named.partition(topic, partition))
+        .map_err(|_| Malformed)
 }
 
 /// Answers a fetch: when there are as many bytes as it wants, when it has waited as long as it wants, or when

@@ -10,6 +10,7 @@ use super::caller::{Caller, META_TOPIC};
 use super::code::Code;
 use super::connection::Ended;
 use super::guard::{self, GroupKind};
+use super::named::Named;
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::state::ForeignCommit;
@@ -85,10 +86,15 @@ pub(super) fn commit(
     if version >= 3 {
         out.i32(0); // throttle time
     }
+    let mut named = Named::default();
     out.array(&topics, |out, (topic, commits)| {
-        let codes = match is_member {
-            true => vec![Code::UNKNOWN_MEMBER_ID; commits.len()],
-            false => note(broker, sender, group, topic, commits),
+        let is_twice = |commit: &Commit<'_>| named.partition(topic, commit.partition).is_err();
+        let codes = if is_member {
+            vec![Code::UNKNOWN_MEMBER_ID; commits.len()]
+        } else if commits.iter().any(is_twice) {
+            vec![Code::INVALID_REQUEST; commits.len()]
+        } else {
+            note(broker, sender, group, topic, commits)
         };
         let answers: Vec<_> = commits.iter().zip(codes).collect();
         out.string(topic);
@@ -139,7 +145,11 @@ fn note(
             }
             codes(held)
         }
-        Group::Persist if !sender.is_own() => codes(Err(Code::GROUP_AUTHORIZATION_FAILED)),
+        Group::Persist if !sender.is_own() => {
+            let code = Code::GROUP_AUTHORIZATION_FAILED;
+            sender.note("make the log durable", group, code);
+            codes(Err(code))
+        }
         Group::Persist => {
             let persisted = broker.store().and_then(|store| store.core().sync_all());
             codes(broker.checked(persisted))
@@ -149,7 +159,11 @@ fn note(
                 let noted = note_one(broker, sender, group, topic, commit);
                 noted.err().unwrap_or(Code::NONE)
             });
-            each.collect()
+            let codes: Vec<_> = each.collect();
+            if let Some(code) = codes.iter().find(|code| code.is_error()) {
+                sender.note_refused("commit offsets for group", group, *code);
+            }
+            codes
         }
     }
 }

@@ -5,6 +5,7 @@ use super::Broker;
 use super::code::Code;
 use super::connection::Ended;
 use super::group_offsets::Group;
+use super::named::Named;
 use super::visitor::Sender;
 use super::wire::{Reader, Writer};
 
@@ -80,8 +81,11 @@ pub(super) fn delete(
     let groups = body.array(Reader::string)?;
     body.end()?;
     out.i32(0); // throttle time
+    let mut named = Named::default();
     out.array(&groups, |out, group| {
-        let deleted = delete_one(broker, sender, group);
+        let deleted = named
+            .whole(group)
+            .and_then(|()| delete_one(broker, sender, group));
         let code = deleted.err().unwrap_or(Code::NONE);
         sender.note("delete group", group, code);
         out.string(group);
@@ -135,10 +139,13 @@ pub(super) fn delete_offsets(
         out.count(0);
         return Ok(());
     }
+    let mut named = Named::default();
     out.array(&topics, |out, (topic, partitions)| {
         out.string(topic);
         out.array(partitions, |out, partition| {
-            let deleted = delete_offset(broker, group, topic, *partition);
+            let deleted = named
+                .partition(topic, *partition)
+                .and_then(|()| delete_offset(broker, group, topic, *partition));
             out.i32(*partition);
             out.i16(deleted.err().unwrap_or(Code::NONE).0);
         });

@@ -16,6 +16,8 @@ use crate::{Error, Offset};
 const NAMES_MAX: usize = 1_000;
 /// The most topics that are made while programs of others ask for them: each takes files, memory and a thread.
 const TOPICS_MAX: usize = 256;
+/// The most partitions of all topics together while programs of others make topics: each takes files
+const PARTITIONS_MAX: u64 = 4_096;
 /// The most topics that Bekk's own programs make by request
 const OWN_TOPICS_MAX: usize = 1_024;
 /// Names of topics that only Bekk's own programs make begin with this.
@@ -33,12 +35,23 @@ pub(super) fn check_creation(sender: &Sender<'_>, topic: &str) -> Result<(), Ref
     Ok(())
 }
 
-/// Refuses a new topic where as many are as may be.
-pub(super) fn check_place(sender: &Sender<'_>, is_new: bool, topics: usize) -> Result<(), Refused> {
+/// Refuses a new topic where as many are as may be, or as many partitions.
+pub(super) fn check_place(
+    sender: &Sender<'_>,
+    is_new: bool,
+    topics: usize,
+    partitions: u64,
+) -> Result<(), Refused> {
     let max = match sender.is_own() {
         true => OWN_TOPICS_MAX,
         false => TOPICS_MAX,
     };
+    if is_new && !sender.is_own() && partitions > PARTITIONS_MAX {
+        let text = format!(
+            "there would be {partitions} partitions, and {PARTITIONS_MAX} are the most for this client"
+        );
+        return Err((Code::POLICY_VIOLATION, text));
+    }
     if is_new && topics >= max {
         let text = format!("there are {topics} topics, and no more are made for this client");
         return Err((Code::POLICY_VIOLATION, text));
@@ -198,6 +211,7 @@ fn check_count(count: usize) -> Result<(), Code> {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::notes::Notes;
     use super::super::visitor::{Rights, Visitor};
     use super::*;
 
@@ -220,11 +234,16 @@ mod tests {
             rights: Rights::All,
         };
         let check = |client_id: &str, topics, expected| {
-            let sender = Sender::new(visitor, Some(client_id));
-            let done = check_place(&sender, true, topics);
+            let notes = Notes::default();
+            let sender = Sender::new(visitor, Some(client_id), &notes);
+            let done = check_place(&sender, true, topics, 1);
             assert_eq!(done.is_ok(), expected, "{client_id} {topics}");
         };
         check("rdkafka", TOPICS_MAX - 1, true);
+        let notes = Notes::default();
+        let stranger = Sender::new(visitor, Some("rdkafka"), &notes);
+        check_place(&stranger, true, 1, PARTITIONS_MAX).unwrap();
+        check_place(&stranger, true, 1, PARTITIONS_MAX + 1).unwrap_err();
         check("rdkafka", TOPICS_MAX, false);
         check("bekk-ingest/a/1", TOPICS_MAX, true);
         check("bekk-ingest/a/1", OWN_TOPICS_MAX, false);

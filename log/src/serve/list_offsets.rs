@@ -3,6 +3,7 @@
 use super::Broker;
 use super::code::Code;
 use super::connection::Ended;
+use super::named::Named;
 use super::wire::{Reader, Writer};
 use crate::batch::LEADER_EPOCH;
 use crate::{Error, Offset};
@@ -39,11 +40,14 @@ pub(super) fn answer(
     if version >= 2 {
         out.i32(0); // throttle time
     }
+    let mut named = Named::default();
     out.array(&topics, |out, (topic, partitions)| {
         out.string(topic);
         out.array(partitions, |out, (partition, epoch, timestamp_ms)| {
-            let found =
-                check_epoch(*epoch).and_then(|()| find(broker, topic, *partition, *timestamp_ms));
+            let found = named
+                .partition(topic, *partition)
+                .and_then(|()| check_epoch(*epoch))
+                .and_then(|()| find(broker, topic, *partition, *timestamp_ms));
             out.i32(*partition);
             let code = found.as_ref().err().copied().unwrap_or(Code::NONE);
             out.i16(code.0);

@@ -2,7 +2,7 @@
 //! then finished, so that those that follow each other on a connection share an fsync.
 
 use super::Broker;
-use super::caller::{Caller, META_TOPIC};
+use super::caller::META_TOPIC;
 use super::code::Code;
 use super::connection::Ended;
 use super::visitor::Sender;
@@ -77,8 +77,11 @@ pub(super) fn begin<'a>(
     };
     let topics = topics.into_iter().map(|(topic, sent)| {
         let appends = match refusal {
-            Some(code) => Appends::refused(&sent, code, None),
-            None => Appends::begin(broker, &sender.caller, version, topic, &sent),
+            Some(code) => {
+                sender.note_refused("append to", topic, code);
+                Appends::refused(&sent, code, None)
+            }
+            None => Appends::begin(broker, sender, version, topic, &sent),
         };
         (topic, sent, appends)
     });
@@ -156,14 +159,17 @@ impl Appends {
     /// Begins to append what is fit to be stored, together.
     fn begin(
         broker: &Broker,
-        caller: &Caller,
+        sender: &Sender<'_>,
         version: i16,
         topic: &str,
         sent: &[Sent<'_>],
     ) -> Self {
+        let caller = &sender.caller;
         if topic == META_TOPIC && caller.session().is_none() {
             let text = format!("only an ingest of bekk's writes to `{META_TOPIC}`");
-            return Self::refused(sent, Code::TOPIC_AUTHORIZATION_FAILED, Some(&text));
+            let code = Code::TOPIC_AUTHORIZATION_FAILED;
+            sender.note("append to", topic, code);
+            return Self::refused(sent, code, Some(&text));
         }
         let partitions = match broker.client.topic_named(topic) {
             Ok(found) => found.config.partitions,

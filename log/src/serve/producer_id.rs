@@ -35,6 +35,10 @@ pub(super) fn answer(
         Some(_) => Err(Code::INVALID_REQUEST),
         None => broker.checked(broker.client.new_producer_id()),
     });
+    if let Err(code) = given {
+        let id = transactional_id.unwrap_or_default();
+        sender.note("begin to produce", id, code);
+    }
     out.i32(0); // throttle time
     out.i16(given.err().unwrap_or(Code::NONE).0);
     out.i64(given.unwrap_or(-1));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::caller::Caller;
 use super::code::Code;
+use super::notes::Notes;
 
 /// The most characters of a client's id that are written into a message.
 const SHOWN_CHARS_MAX: usize = 64;
@@ -30,14 +31,16 @@ pub(super) struct Sender<'a> {
     pub(super) visitor: Visitor,
     pub(super) caller: Caller,
     pub(super) client_id: &'a str,
+    notes: &'a Notes,
 }
 
 impl<'a> Sender<'a> {
-    pub(super) fn new(visitor: Visitor, client_id: Option<&'a str>) -> Self {
+    pub(super) fn new(visitor: Visitor, client_id: Option<&'a str>, notes: &'a Notes) -> Self {
         Self {
             visitor,
             caller: Caller::of(client_id),
             client_id: client_id.unwrap_or_default(),
+            notes,
         }
     }
 
@@ -66,8 +69,20 @@ impl<'a> Sender<'a> {
         let code = code.0;
         if self.is_own() {
             tracing::info!(%peer, %client, action, %subject, outcome, code, "administrative request");
-        } else {
+        } else if self.notes.may_write() {
             tracing::warn!(%peer, %client, action, %subject, outcome, code, "administrative request");
+        }
+    }
+
+    /// Writes down what is done often, where it is refused because of who asks for it.
+    pub(super) fn note_refused(&self, action: &'static str, subject: &str, code: Code) {
+        let codes = [
+            Code::TOPIC_AUTHORIZATION_FAILED,
+            Code::GROUP_AUTHORIZATION_FAILED,
+            Code::CLUSTER_AUTHORIZATION_FAILED,
+        ];
+        if codes.contains(&code) {
+            self.note(action, subject, code);
         }
     }
 }

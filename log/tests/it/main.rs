@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod api;
+mod apis;
 mod cluster;
 mod copy;
 mod damage;

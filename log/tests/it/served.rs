@@ -151,6 +151,26 @@ impl Connection {
         decoded
     }
 
+    /// Sends a request whose body is already encoded; the API has no tagged fields in this version.
+    pub(crate) fn send_call(&mut self, key: i16, version: i16, body: &[u8]) {
+        let client_id = self.client_id.as_bytes();
+        let length = u16::try_from(client_id.len()).unwrap();
+        let mut request = [key.to_be_bytes(), version.to_be_bytes()].concat();
+        request.extend(7i32.to_be_bytes());
+        request.extend(length.to_be_bytes());
+        request.extend(client_id);
+        request.extend(body);
+        self.send(&request);
+    }
+
+    /// The same, and returns the answer's body.
+    pub(crate) fn call(&mut self, key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+        self.send_call(key, version, body);
+        let answer = self.receive();
+        assert_eq!(answer[..4], 7i32.to_be_bytes());
+        answer[4..].to_vec()
+    }
+
     pub(crate) fn produce(&mut self, version: i16, records: Vec<u8>) -> (i16, i64) {
         let answer: ProduceResponse =
             self.request(ApiKey::Produce, version, &produce_request(-1, records));

@@ -19,10 +19,10 @@ use crate::served::{
     Connection, Served, batch, commit, committed, crc32c, delete_group, fetch_request, topic_name,
 };
 
-const PASSWORD: &str = "brook";
-const READ_PASSWORD: &str = "pond";
+pub(crate) const PASSWORD: &str = "brook";
+pub(crate) const READ_PASSWORD: &str = "pond";
 
-fn with_two_users(config: &mut ServeConfig) {
+pub(crate) fn with_two_users(config: &mut ServeConfig) {
     let user = |name: &str, password: &str| {
         Some(Credentials {
             username: name.to_owned(),
@@ -33,7 +33,7 @@ fn with_two_users(config: &mut ServeConfig) {
     config.read_credentials = user("reader", READ_PASSWORD);
 }
 
-fn log_in(connection: &mut Connection, user: &str, password: &str) -> i16 {
+pub(crate) fn log_in(connection: &mut Connection, user: &str, password: &str) -> i16 {
     let handshake =
         SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
     let answer: SaslHandshakeResponse = connection.request(ApiKey::SaslHandshake, 1, &handshake);
@@ -49,7 +49,7 @@ fn create_topic(connection: &mut Connection) -> i16 {
     create_topic_named(connection, "new")
 }
 
-fn create_topic_named(connection: &mut Connection, name: &str) -> i16 {
+pub(crate) fn create_topic_named(connection: &mut Connection, name: &str) -> i16 {
     let mut topic = CreatableTopic::default()
         .with_num_partitions(1)
         .with_replication_factor(1);
@@ -59,7 +59,7 @@ fn create_topic_named(connection: &mut Connection, name: &str) -> i16 {
     answer.topics[0].error_code
 }
 
-fn alter_retention(connection: &mut Connection) -> i16 {
+pub(crate) fn alter_retention(connection: &mut Connection) -> i16 {
     let config = AlterableConfig::default()
         .with_name(StrBytes::from_static_str("retention.ms"))
         .with_value(Some(StrBytes::from_static_str("1")));
