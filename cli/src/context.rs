@@ -15,6 +15,7 @@ use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
 use crate::commands::{WrongUsage, check_name};
 use crate::database::{Choice, Database, private_options};
 use crate::environment;
+use crate::found_file::{self, Owners};
 use crate::log_place::LogPlace;
 use crate::open_files;
 use crate::screen::plural;
@@ -48,6 +49,15 @@ pub(crate) struct Context {
     applied: Mutex<HashMap<String, Retention>>,
 }
 
+/// The text of `./bekk.toml`, if there is one.
+fn read_found() -> Result<Option<String>, ConfigError> {
+    let path = Path::new(CONFIG_FILE);
+    found_file::read(path, Owners::OfPlace).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 impl Context {
     /// Reads the configuration that the arguments name, else `./bekk.toml`, else the built-in sample.
     ///
@@ -56,13 +66,20 @@ impl Context {
     pub(crate) fn load(global: &Global) -> Result<Self, ConfigError> {
         let variable = |name: &str| environment::referred(name);
         let here = || std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let found = match global.config {
+            Some(_) => None,
+            None => read_found()?,
+        };
         let file = global
             .config
             .clone()
-            .or_else(|| Path::new(CONFIG_FILE).exists().then(|| CONFIG_FILE.into()));
+            .or_else(|| found.is_some().then(|| CONFIG_FILE.into()));
         let (config, base) = match &file {
             Some(path) => {
-                let config = Config::load(path, &variable)?;
+                let config = match &found {
+                    Some(text) => Config::parse(text, path, &here(), &variable)?,
+                    None => Config::load(path, &variable)?,
+                };
                 if config.has_plain_secret {
                     secrets::warn_if_open(path);
                 }

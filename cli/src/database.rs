@@ -190,6 +190,7 @@ fn private(server: Server, wanted: &bekk_postgres::Options, base: &Path) -> Data
 
 /// What the private server is made with.
 pub(crate) fn private_options(base: &Path) -> Result<bekk_postgres::Options> {
+    secrets::close_state(base)?;
     as_usage(from_variables(base))
 }
 

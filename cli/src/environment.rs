@@ -5,18 +5,17 @@
 //! write must not tell `psql` or the loader what to do.
 
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
+use crate::found_file::{self, Owners};
 use crate::secrets;
 
 /// What `.env` says beside the names of arguments.
 static KNOWN: OnceLock<HashMap<String, String>> = OnceLock::new();
+const DOTENV: &str = ".env";
 /// Variable that says which messages are printed.
 pub(crate) const FILTER: &str = "RUST_LOG";
 /// Whether the environment has that variable, so that the one of `.env` does not count.
@@ -67,14 +66,7 @@ pub(crate) fn load_dotenv() -> Result<()> {
 
 /// Reads `.env`, if there is one.
 fn read_dotenv() -> Result<Option<String>> {
-    let path = Path::new(".env");
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context("read `.env`"),
-    };
-    check_owner(&fs::metadata(path).context("read `.env`")?)?;
-    Ok(Some(text))
+    found_file::read(Path::new(DOTENV), Owners::Trusted).context("use `.env`")
 }
 
 /// Reads again which messages are printed: from the environment, else from `.env` as it is now.
@@ -100,22 +92,6 @@ pub(crate) fn filter_now() -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Refuses a file of another user: it may have been put there for us.
-fn check_owner(metadata: &Metadata) -> Result<()> {
-    let own = rustix::process::geteuid();
-    let sudo_user = || std::env::var("SUDO_UID").ok()?.parse().ok();
-    let owner = metadata.uid();
-    if owner == own.as_raw() || owner == 0 || own.is_root() && sudo_user() == Some(owner) {
-        return Ok(());
-    }
-    bail!(
-        "use `.env`: it belongs to user id {owner}, not to you (user id {}); run from another directory, or if it is \
-         meant for you: chown {} .env",
-        own.as_raw(),
-        own.as_raw()
-    )
-}
-
 /// Warns of a `.env` with a password that others can read.
 pub(crate) fn warn_of_dotenv() {
     let holds_secret = |(name, value): (&String, &String)| {
@@ -125,7 +101,7 @@ pub(crate) fn warn_of_dotenv() {
         .get()
         .is_some_and(|known| known.iter().any(holds_secret))
     {
-        secrets::warn_if_open(Path::new(".env"));
+        secrets::warn_if_open(Path::new(DOTENV));
     }
 }
 

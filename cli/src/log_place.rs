@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use bekk_log::{Client, RemoteConfig};
 
 use crate::database::shown_from;
@@ -78,7 +78,13 @@ impl LogPlace {
         match self {
             Self::Directory { config, .. } => {
                 let mut is_soon = |_: &bekk_log::Error, waited| waited < CONNECT_TIMEOUT;
-                Client::join(config.clone(), &mut is_soon).with_context(|| held(&config.dir))
+                let joined = Client::join(config.clone(), &mut is_soon);
+                joined.map_err(|error| match error {
+                    bekk_log::Error::Locked { .. } => {
+                        anyhow::Error::from(error).context(held(&config.dir))
+                    }
+                    error => error.into(),
+                })
             }
             Self::Kafka(config) => Ok(Client::connect(config.clone(), CONNECT_TIMEOUT)?),
         }

@@ -7,6 +7,7 @@ mod commands;
 mod context;
 mod database;
 mod environment;
+mod found_file;
 mod http;
 mod infer;
 mod lag;

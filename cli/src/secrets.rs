@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -11,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use bekk_sink::ConnectOptions;
 use bekk_stream::shown_path;
+use rustix::fs::Access;
 
 /// The argument that may hold a password.
 const POSTGRES: &str = "--postgres";
@@ -55,13 +57,26 @@ pub(crate) fn check_key(path: &Path) -> Result<()> {
 /// Where root runs a private PostgreSQL in it, the server runs as another user, who must be able to enter.
 ///
 /// # Errors
-/// If it belongs to another user and everybody may write to it, or cannot be changed.
+/// If another user may have prepared it, or it is closed to us.
 pub(crate) fn close_state(base: &Path) -> Result<()> {
     let dir = base.join(".bekk");
-    if !dir.exists() {
-        return Ok(());
-    }
     let own = rustix::process::geteuid();
+    let metadata = match fs::symlink_metadata(&dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found.with_context(|| format!("look at `{}`", shown_path(&dir)))?,
+    };
+    if metadata.is_dir()
+        && rustix::fs::access(&dir, Access::EXEC_OK | Access::READ_OK).is_err()
+        && metadata.uid() != own.as_raw()
+    {
+        let (shown, owner) = (shown_path(&dir), metadata.uid());
+        bail!(
+            "`{shown}` belongs to user id {owner} and is closed to you (user id {}); run this as that user, or in a \
+             directory of your own",
+            own.as_raw()
+        );
+    }
+    bekk_log::check_directory(&dir)?;
     let server = fs::metadata(dir.join("postgres/data"));
     if own.is_root() && server.is_ok_and(|server| server.uid() != own.as_raw()) {
         for path in [dir.join("postgres"), dir] {

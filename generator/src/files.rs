@@ -1,7 +1,7 @@
 //! A number of events, in a number of files.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -87,7 +87,12 @@ pub(crate) struct PartialFile {
 impl PartialFile {
     pub(crate) fn create(directory: &Path, name: &str) -> Result<Self, Error> {
         let partial = directory.join(format!(".{name}.partial"));
-        let file = File::create(&partial).map_err(Error::io("make", &partial))?;
+        // Neither a file that was left nor a link of somebody else.
+        let file = match fs::remove_file(&partial) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => File::create_new(&partial),
+        };
+        let file = file.map_err(Error::io("make", &partial))?;
         let path = directory.join(name);
         let mut rows = csv::Writer::from_writer(Vec::new());
         rows.write_record(HEADER)

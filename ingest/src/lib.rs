@@ -67,6 +67,7 @@ pub use ledger::requests::request_reread;
 pub use piped::{KeptInput, PipedInput, PipedInputs, check_input_name};
 pub use run::run;
 pub use source::Packing;
+pub use source::create::{check_directory_links, create_file};
 pub use stats::{Stats, Summary};
 pub use text::notice::{Notice, NoticeKind};
 pub use text::preamble::separator_of;

@@ -227,6 +227,17 @@ pub enum Error {
         /// Its permission bits.
         mode: u32,
     },
+    /// The directory, or the link in its place, is another user's, who could have prepared it.
+    #[error(
+        "`{path}` belongs to user id {owner}, who could redirect what is written there; run this as that user \
+         (sudo -u '#{owner}' bekk …), or use a directory of your own"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+    },
     /// The server serves another log than when it was connected to.
     #[error("`{address}` serves log {found} now, and served log {expected} before")]
     Replaced {

@@ -17,12 +17,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use uuid::Uuid;
 
+use crate::owner::Owner;
 use crate::relay::Relay;
 use crate::remote::Remote;
 use crate::serve::{Credentials, GuestToken};
-use crate::{
-    Client, Config, Error, LogId, RemoteConfig, ServeConfig, Server, files, lock, private,
-};
+use crate::{Client, Config, Error, RemoteConfig, ServeConfig, Server, files, lock, private};
 
 /// How long to wait before the lock is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
@@ -34,8 +33,6 @@ const WATCH_EVERY: Duration = Duration::from_millis(50);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Under which name guests authenticate.
 const GUEST: &str = "guest";
-/// The first line of `DIR/owner`.
-const OWNER_FORMAT: &str = "bekk owner 2";
 
 /// What a process wants to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +66,7 @@ pub(crate) fn join(
             Err(error) => return Err(error),
         };
         if wish == Wish::Any
-            && let Some(owner) = Owner::read(&config.dir)
+            && let Some(owner) = read_owner(&config.dir)
             && let Some(client) = visit(owner, &config.dir)?
         {
             return Ok(client);
@@ -121,71 +118,40 @@ fn visit(owner: Owner, dir: &Path) -> Result<Option<Client>, Error> {
     Ok(Some(Client::of_guest(remote, watch)))
 }
 
-/// What `DIR/owner` says.
-#[derive(Clone, PartialEq, Eq)]
-struct Owner {
-    address: SocketAddr,
-    token: String,
-    log_id: LogId,
-    pid: u32,
+/// Reads `DIR/owner`; `None` if it is not there, or is not one that this version knows.
+fn read_owner(dir: &Path) -> Option<Owner> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(owner_path(dir))
+        .ok()?;
+    if !private::is_ours(&file.metadata().ok()?) {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(Owner::BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Owner::parse(&bytes)
 }
 
-impl Owner {
-    /// What the file says; `None` if it is not there, or not one that this version knows.
-    fn read(dir: &Path) -> Option<Self> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-            .open(owner_path(dir))
-            .ok()?;
-        if !private::is_ours(&file.metadata().ok()?) {
-            return None;
+fn write_owner(owner: &Owner, dir: &Path) -> Result<(), Error> {
+    let path = owner_path(dir);
+    let beside = files::temporary_name(&path);
+    let failed = |source| files::io_error("write", &beside, source);
+    // Not one that somebody else may have made, with other permissions.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed(error));
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).ok()?;
-        let mut lines = text.lines();
-        if lines.next()? != OWNER_FORMAT {
-            return None;
-        }
-        let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-        Some(Self {
-            address: field("address")?.parse().ok()?,
-            token: field("token")?.to_owned(),
-            log_id: field("log")?.parse().ok()?,
-            pid: field("pid")?.parse().ok()?,
-        })
+        _ => {}
     }
-
-    fn write(&self, dir: &Path) -> Result<(), Error> {
-        let path = owner_path(dir);
-        let beside = files::temporary_name(&path);
-        let failed = |source| files::io_error("write", &beside, source);
-        // Not one that somebody else may have made, with other permissions.
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed(error));
-            }
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(failed)?;
-        let Self {
-            address,
-            token,
-            log_id,
-            pid,
-        } = self;
-        write!(
-            file,
-            "{OWNER_FORMAT}\naddress {address}\ntoken {token}\nlog {log_id}\npid {pid}\n"
-        )
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
         .map_err(failed)?;
-        fs::rename(&beside, &path).map_err(|source| files::io_error("write", &path, source))
-    }
+    file.write_all(owner.to_text().as_bytes()).map_err(failed)?;
+    fs::rename(&beside, &path).map_err(|source| files::io_error("write", &path, source))
 }
 
 fn owner_path(dir: &Path) -> PathBuf {
@@ -215,7 +181,7 @@ impl Host {
             log_id: client.log_id(),
             pid: std::process::id(),
         };
-        owner.write(dir)?;
+        write_owner(&owner, dir)?;
         Ok(Self {
             server,
             owner_path: owner_path(dir),
@@ -274,5 +240,5 @@ impl Drop for OwnerWatch {
 }
 
 fn has_gone(dir: &Path, owner: &Owner) -> bool {
-    Owner::read(dir).as_ref() != Some(owner) || lock::is_free(dir)
+    read_owner(dir).as_ref() != Some(owner) || lock::is_free(dir)
 }

@@ -18,16 +18,46 @@ const FILE_MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o002;
 
+/// Whether a user may prepare files for ours: our own user, root, and, for root's programs, the user who started them
+/// through sudo. Whoever else owns a directory can put links into it that lead our writes elsewhere.
+#[must_use]
+pub fn is_trusted_user(user: u32) -> bool {
+    let own = rustix::process::geteuid();
+    let through_sudo = || std::env::var("SUDO_UID").ok()?.parse().ok();
+    user == own.as_raw() || user == 0 || own.is_root() && through_sudo() == Some(user)
+}
+
+/// Refuses a directory that another user may have prepared.
+///
+/// # Errors
+/// [`Error::Foreign`] if a link of another user leads to it, or if we are root and it belongs to another user;
+/// [`Error::Io`] if it cannot be looked at.
+pub fn check_directory(dir: &Path) -> Result<(), Error> {
+    let failed = |source| files::io_error("look at", dir, source);
+    let named = fs::symlink_metadata(dir).map_err(failed)?;
+    let foreign = |owner| Error::Foreign {
+        path: dir.to_owned(),
+        owner,
+    };
+    if named.is_symlink() && !is_trusted_user(named.uid()) {
+        return Err(foreign(named.uid()));
+    }
+    let owner = fs::metadata(dir).map_err(failed)?.uid();
+    match rustix::process::geteuid().is_root() && !is_trusted_user(owner) {
+        true => Err(foreign(owner)),
+        false => Ok(()),
+    }
+}
+
 /// Closes a directory, and all that is in it, to other users.
 ///
 /// Only what is open is changed. What belongs to another user is left alone, as is what lies in a directory of theirs.
 ///
 /// # Errors
-/// [`Error::Open`] if the directory belongs to another user and everybody may write to it; [`Error::Io`] if it cannot
-/// be looked at or changed.
+/// As [`check_directory`]; [`Error::Open`] if it belongs to another user and everybody may write to it.
 pub fn make_private(dir: &Path) -> Result<(), Error> {
-    let failed = |source| files::io_error("look at", dir, source);
-    let metadata = fs::metadata(dir).map_err(failed)?;
+    check_directory(dir)?;
+    let metadata = fs::metadata(dir).map_err(|source| files::io_error("look at", dir, source))?;
     let mode = metadata.mode() & 0o777;
     if mode & OTHERS == 0 {
         return Ok(());
@@ -84,14 +114,15 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(DIR_MODE).create(path)
 }
 
-/// Makes a file, or empties it, that only its user may open. A link in its place is not followed.
+/// Makes a file, or empties it, that only its user may open. A link in its place is not followed, and a pipe is not waited
+/// for.
 pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(FILE_MODE)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)?;
     let metadata = file.metadata()?;
     if metadata.mode() & OTHERS != 0 && may_change(&metadata) {
@@ -100,11 +131,9 @@ pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a file can only have been written by our user or the superuser, or by whoever the superuser looks at.
+/// Whether a file can only have been written by a user that ours trusts.
 pub(crate) fn is_ours(metadata: &fs::Metadata) -> bool {
-    let own = rustix::process::geteuid();
-    let is_ours = own.is_root() || metadata.uid() == own.as_raw() || metadata.uid() == 0;
-    is_ours && metadata.mode() & 0o022 == 0
+    is_trusted_user(metadata.uid()) && metadata.mode() & 0o022 == 0
 }
 
 #[cfg(test)]
@@ -142,5 +171,25 @@ mod tests {
         std::os::unix::fs::symlink(&file, &link).unwrap();
         create_file(&link).unwrap_err();
         assert_eq!(fs::read(&file).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_directory_that_another_user_has_prepared_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, link) = (home.path().join("log"), home.path().join("link"));
+        fs::create_dir(&dir).unwrap();
+        std::os::unix::fs::symlink(&dir, &link).unwrap();
+        make_private(&link).unwrap();
+        // Only root can give files away.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(65_534), None).unwrap();
+            let error = make_private(&link).unwrap_err().to_string();
+            assert!(error.contains("user id 65534"), "{error}");
+            fs::remove_file(&link).unwrap();
+            make_private(&dir).unwrap();
+            std::os::unix::fs::chown(&dir, Some(65_534), None).unwrap();
+            let error = make_private(&dir).unwrap_err().to_string();
+            assert!(error.contains("user id 65534"), "{error}");
+        }
     }
 }

@@ -15,6 +15,9 @@ use crate::signals;
 
 pub(crate) fn run(args: &Generate, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
+    let named = args.append.as_ref().unwrap_or(&args.out);
+    bekk_ingest::check_directory_links(named)
+        .with_context(|| format!("write to `{}`", named.display()))?;
     let started = Instant::now();
     let written = if let Some(rows) = args.rows {
         let plan = Plan {

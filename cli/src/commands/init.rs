@@ -1,5 +1,6 @@
 //! `bekk init`: a configuration to begin with.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -37,7 +38,9 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<Outcome> {
         print_result(text.trim_end())?;
         return Ok(Outcome::Done);
     }
-    std::fs::write(&args.out, text).with_context(|| format!("write `{}`", args.out.display()))?;
+    bekk_ingest::create_file(&args.out)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("write `{}`", args.out.display()))?;
     screen.say(&format!(
         "wrote {}; look at its guesses, then: bekk up --once",
         args.out.display()
@@ -60,7 +63,8 @@ fn add(args: &Init, screen: &Screen) -> Result<Outcome> {
     Config::parse(&text, out, Path::new("/"), &|_| Some(String::new()))
         .context("add the stream (--name gives it another name)")?;
     let beside = out.with_extension("toml.new");
-    std::fs::write(&beside, text)
+    bekk_ingest::create_file(&beside)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| std::fs::rename(&beside, out))
         .with_context(|| format!("write `{}`", out.display()))?;
     screen.say(&format!(

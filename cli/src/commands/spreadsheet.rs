@@ -1,7 +1,6 @@
 //! `bekk dead-letters export` and `import`: dead letters as a CSV file that a person corrects in a spreadsheet.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -33,7 +32,7 @@ pub(super) fn export(
     let out: Box<dyn Write> = if to_stdout {
         Box::new(io::stdout())
     } else {
-        let file = File::create(&args.csv);
+        let file = bekk_ingest::create_file(&args.csv);
         Box::new(file.with_context(|| format!("write `{}`", args.csv.display()))?)
     };
     let mut writer = csv::Writer::from_writer(out);

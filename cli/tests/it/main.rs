@@ -42,5 +42,6 @@ mod services;
 mod status;
 mod strangers;
 mod support;
+mod threat_model;
 mod top;
 mod trickle;

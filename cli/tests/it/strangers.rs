@@ -138,9 +138,50 @@ fn files_that_are_closed_to_their_author_are_neither_read_nor_removed() {
     wait_until("the links are reported", LIMIT, || {
         sandbox.said().matches("user id 65534").count() >= 2
     });
+    wait_until("the row is applied", LIMIT, || {
+        sandbox.postgres().rows("SELECT note FROM notes").len() == 1
+    });
     assert_eq!(process.terminate(), Some(0));
     assert!(sandbox.path("closed/accounts.csv").exists());
     assert_eq!(sandbox.postgres().rows("SELECT note FROM notes"), [["own"]]);
+}
+
+/// Needs to act as two users.
+#[test]
+fn what_another_user_has_prepared_is_neither_used_nor_written_to() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let sandbox = notes();
+    fs::set_permissions(sandbox.dir(), Permissions::from_mode(0o777)).unwrap();
+    fs::create_dir(sandbox.path("closed")).unwrap();
+    sandbox.write("closed/precious", "precious");
+    for (name, target) in [
+        ("out.toml", "closed/precious"),
+        ("letters.csv", "closed/precious"),
+        ("pages", "closed"),
+        (".bekk", "closed"),
+    ] {
+        symlink(target, sandbox.path(name)).unwrap();
+        std::os::unix::fs::lchown(sandbox.path(name), Some(NOBODY), None).unwrap();
+    }
+    let refused = |arguments: &[&str]| sandbox.run(arguments).exits(1).says("user id 65534");
+    refused(&["init", "--out", "out.toml", "--force"]);
+    refused(&["dead-letters", "export", "--csv", "letters.csv"]);
+    refused(&["man", "--out", "pages"]);
+    refused(&["up", "--once"]);
+    fs::remove_file(sandbox.path(".bekk")).unwrap();
+    fs::create_dir(sandbox.path(".bekk")).unwrap();
+    for name in [".bekk", "bekk.toml"] {
+        std::os::unix::fs::chown(sandbox.path(name), Some(NOBODY), None).unwrap();
+    }
+    sandbox.run(&["check"]).exits(2).says("--config bekk.toml");
+    refused(&["status", "--config", "bekk.toml"]);
+    assert_eq!(fs::read_dir(sandbox.path("closed")).unwrap().count(), 1);
+    assert_eq!(
+        fs::read(sandbox.path("closed/precious")).unwrap(),
+        b"precious"
+    );
 }
 
 #[test]

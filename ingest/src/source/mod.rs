@@ -3,6 +3,7 @@
 //! What a file is, its first bytes say, not its name: a rotated file keeps its content under whatever name.
 //! No CSV text in any encoding that is read begins with one of these magic numbers.
 
+pub(crate) mod create;
 mod decoder;
 pub(crate) mod fingerprint;
 pub(crate) mod open;

@@ -97,7 +97,7 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<File> {
 }
 
 /// What a path leads to, looked at and not opened.
-fn find(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn find(path: &Path) -> io::Result<OwnedFd> {
     match without_links(path, LOOK) {
         Err(error) if needs_walk(error) => walk(path),
         found => Ok(found?),
