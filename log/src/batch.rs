@@ -87,47 +87,63 @@ pub(crate) fn set_leader_epoch(batch: &mut [u8]) {
     batch[12..16].copy_from_slice(&LEADER_EPOCH.to_be_bytes());
 }
 
+/// Why bytes are not a record batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoBatch {
+    #[error("a record batch of {0} bytes")]
+    Short(usize),
+    #[error("a record batch of magic {0}, not 2")]
+    Magic(u8),
+    #[error("a record batch of {bytes} bytes says that it has {named}")]
+    Length { bytes: usize, named: usize },
+    #[error("a record batch of {records} records ends {last_delta} behind its base offset")]
+    Count { records: u32, last_delta: u32 },
+    #[error("a record batch has CRC {found:08x} and not {stored:08x}")]
+    Crc { found: u32, stored: u32 },
+}
+
 /// A record batch whose header is well formed and whose CRC holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchView<'a> {
     bytes: &'a [u8],
+    attributes: i16,
     last_delta: u32,
+    max_timestamp_ms: i64,
     records: u32,
 }
 
 impl<'a> BatchView<'a> {
-    /// Checks a batch; what is wrong with it, if something is.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, String> {
+    /// Reads a batch's header once, and checks the batch.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, NoBatch> {
         if bytes.len() < HEADER_BYTES {
-            return Err(format!("a record batch of {} bytes", bytes.len()));
-        }
-        let length = u32::from_be_bytes(field(bytes, 8)) as usize;
-        if length != bytes.len() - LENGTH_FROM {
-            return Err(format!(
-                "a record batch of {} bytes names {length} behind its length",
-                bytes.len()
-            ));
+            return Err(NoBatch::Short(bytes.len()));
         }
         if bytes[16] != MAGIC {
-            return Err(format!("a record batch of magic {}", bytes[16]));
+            return Err(NoBatch::Magic(bytes[16]));
         }
-        let stored = u32::from_be_bytes(field(bytes, CRC_AT));
-        let found = crc32c::crc32c(&bytes[CRC_FROM..]);
-        if stored != found {
-            return Err(format!(
-                "a record batch has CRC {found:08x} and not {stored:08x}"
-            ));
+        let named = (u32::from_be_bytes(field(bytes, 8)) as usize).saturating_add(LENGTH_FROM);
+        if named != bytes.len() {
+            let bytes = bytes.len();
+            return Err(NoBatch::Length { bytes, named });
         }
         let last_delta = u32::from_be_bytes(field(bytes, 23));
         let records = u32::from_be_bytes(field(bytes, 57));
-        if records == 0 || u64::from(last_delta) + 1 != u64::from(records) {
-            return Err(format!(
-                "a record batch of {records} records ends {last_delta} behind its base offset"
-            ));
+        if i32::try_from(records).is_err() || last_delta.checked_add(1) != Some(records) {
+            return Err(NoBatch::Count {
+                records,
+                last_delta,
+            });
+        }
+        let stored = stored_crc(bytes);
+        let found = crc32c::crc32c(&bytes[CRC_FROM..]);
+        if stored != found {
+            return Err(NoBatch::Crc { found, stored });
         }
         Ok(Self {
             bytes,
+            attributes: i16::from_be_bytes(field(bytes, 21)),
             last_delta,
+            max_timestamp_ms: i64::from_be_bytes(field(bytes, 35)),
             records,
         })
     }
@@ -145,8 +161,8 @@ impl<'a> BatchView<'a> {
         i64::from_be_bytes(field(self.bytes, 27))
     }
 
-    pub(crate) fn max_timestamp_ms(&self) -> i64 {
-        i64::from_be_bytes(field(self.bytes, 35))
+    pub(crate) const fn max_timestamp_ms(&self) -> i64 {
+        self.max_timestamp_ms
     }
 
     /// The CRC of everything but offset and leader epoch.
@@ -159,8 +175,8 @@ impl<'a> BatchView<'a> {
         self.bytes
     }
 
-    pub(crate) fn attributes(&self) -> i16 {
-        i16::from_be_bytes(field(self.bytes, 21))
+    pub(crate) const fn attributes(&self) -> i16 {
+        self.attributes
     }
 
     /// Producer id, epoch and base sequence; -1 if absent.
@@ -172,7 +188,7 @@ impl<'a> BatchView<'a> {
         )
     }
 
-    pub(crate) fn records(&self) -> u32 {
+    pub(crate) const fn records(&self) -> u32 {
         self.records
     }
 

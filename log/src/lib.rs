@@ -76,6 +76,7 @@ mod error;
 mod facts;
 mod files;
 mod gap;
+mod handle;
 mod headers;
 mod histogram;
 mod identity;

@@ -1,7 +1,7 @@
 //! Record batches that were encoded elsewhere: what is checked before they are stored as they are.
 
 use crate::append;
-use crate::batch::{self, BatchView, COMPRESSION_MASK};
+use crate::batch::{self, BatchView, COMPRESSION_MASK, NoBatch};
 use crate::codec;
 use crate::producers::Sequenced;
 use crate::record::RECORD_BYTES_MIN;
@@ -52,8 +52,7 @@ impl Produced {
                 max: bytes_max,
             });
         }
-        check_frame(sent)?;
-        let view = BatchView::parse(sent).map_err(Unfit::Damaged)?;
+        let view = BatchView::parse(sent)?;
         let compression = check_attributes(view.attributes())?;
         let invalid = |detail: &str| Err(Unfit::Invalid(detail.to_owned()));
         let room = (sent.len() - batch::HEADER_BYTES) / RECORD_BYTES_MIN;
@@ -106,33 +105,19 @@ impl Produced {
     }
 }
 
-/// Checks what has to hold before a CRC can be looked for: the client errs here, and not the network.
-fn check_frame(sent: &[u8]) -> Result<(), Unfit> {
-    let Some(header) = sent.first_chunk::<{ batch::HEADER_BYTES }>() else {
-        return Err(Unfit::Damaged(format!(
-            "a record batch of {} bytes",
-            sent.len()
-        )));
-    };
-    let u32_at = |at: usize| {
-        let bytes = header[at..].first_chunk().copied();
-        u32::from_be_bytes(bytes.expect("the header is longer"))
-    };
-    if header[16] != batch::MAGIC {
-        let detail = format!("a record batch of magic {}, not 2", header[16]);
-        return Err(Unfit::Invalid(detail));
+/// Damage on the way can be repaired by sending the batch again; all other faults are the client's.
+impl From<NoBatch> for Unfit {
+    fn from(fault: NoBatch) -> Self {
+        match fault {
+            NoBatch::Length { bytes, named } if named < bytes => {
+                Self::Invalid("more than one record batch for a partition".to_owned())
+            }
+            NoBatch::Magic(_) | NoBatch::Count { .. } => Self::Invalid(fault.to_string()),
+            NoBatch::Short(_) | NoBatch::Length { .. } | NoBatch::Crc { .. } => {
+                Self::Damaged(fault.to_string())
+            }
+        }
     }
-    if (u32_at(8) as usize) < sent.len() - batch::LENGTH_FROM {
-        let detail = "more than one record batch for a partition".to_owned();
-        return Err(Unfit::Invalid(detail));
-    }
-    let (last_delta, records) = (u32_at(23), u32_at(57));
-    if i32::try_from(records).is_err() || last_delta.checked_add(1) != Some(records) {
-        return Err(Unfit::Invalid(format!(
-            "a record batch of {records} records ends {last_delta} behind its base offset"
-        )));
-    }
-    Ok(())
 }
 
 fn check_attributes(attributes: i16) -> Result<i16, Unfit> {

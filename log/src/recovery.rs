@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::files::{self, TEMPORARY, io_error};
 use crate::gap::are_covered;
+use crate::handle::Handle;
 use crate::notes::Notes;
 use crate::producers::Producers;
 use crate::salvage::{Known, REBUILT, finish_replacing, rebuild};
@@ -170,7 +171,7 @@ impl Found {
                 cut.report();
             }
         }
-        let db = Arc::new(segment::open_db(dir, partitions)?);
+        let db = Handle::new(segment::open_db(dir, partitions)?);
         if db.begun_at_ms()?.is_none() {
             self.prepared.push(Prepared {
                 number,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::handle::Handle;
 use crate::producer_ids::ProducerIds;
 use crate::segment::Segment;
 use crate::segment_db::SegmentDb;
@@ -117,15 +118,15 @@ impl OpenSegments {
 
     /// The database of a sealed segment that is about to be read. As long as it is open it is listed here: another
     /// reader may close it between the two, and nothing would close it again.
-    pub(crate) fn db(&self, segment: &Arc<Segment>) -> Result<Arc<SegmentDb>, Error> {
+    pub(crate) fn db(&self, segment: &Arc<Segment>) -> Result<Handle<SegmentDb>, Error> {
         self.db_by(segment, || segment.db())
     }
 
     fn db_by(
         &self,
         segment: &Arc<Segment>,
-        open: impl Fn() -> Result<Arc<SegmentDb>, Error>,
-    ) -> Result<Arc<SegmentDb>, Error> {
+        open: impl Fn() -> Result<Handle<SegmentDb>, Error>,
+    ) -> Result<Handle<SegmentDb>, Error> {
         loop {
             self.touch(segment);
             let db = open()?;

@@ -163,7 +163,7 @@ impl TopicLog {
         }
         let (db, ends) = {
             let writer = lock(&self.writer);
-            (Arc::clone(&writer.db), writer.ends.clone())
+            (writer.db.clone(), writer.ends.clone())
         };
         if self.shared.config.durability != Durability::Os && lock(&self.view).highs == ends {
             return Ok(());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::append::{Part, Placed, Request};
+use crate::handle::Handle;
 use crate::producers::{Producer, ProducerKey, Producers, Verdict};
 use crate::segment::{self, Header, Segment};
 use crate::segment_db::{Beginning, Put, SegmentDb};
@@ -17,7 +18,7 @@ pub(crate) struct Writer {
     /// Where the next batch of each partition goes.
     pub(crate) ends: Vec<Offset>,
     pub(crate) segment: Arc<Segment>,
-    pub(crate) db: Arc<SegmentDb>,
+    pub(crate) db: Handle<SegmentDb>,
     /// When its first record was written, ms; `None` if absent.
     pub(crate) begun_at_ms: Option<i64>,
     /// About how large it is.
@@ -32,7 +33,7 @@ pub(crate) struct Writer {
 pub(crate) struct Prepared {
     pub(crate) number: u64,
     pub(crate) dir: std::path::PathBuf,
-    pub(crate) db: Arc<SegmentDb>,
+    pub(crate) db: Handle<SegmentDb>,
 }
 
 impl Prepared {
@@ -42,7 +43,7 @@ impl Prepared {
         Ok(Self {
             number: header.number,
             dir,
-            db: Arc::new(db),
+            db: Handle::new(db),
         })
     }
 }
@@ -67,7 +68,7 @@ impl Writer {
     /// A writer to a segment that nothing was written to.
     pub(crate) fn begin(prepared: Prepared, ends: Vec<Offset>, producers: Producers) -> Self {
         let Prepared { number, dir, db } = prepared;
-        let segment = Segment::unsealed(number, dir, ends.clone(), Arc::clone(&db));
+        let segment = Segment::unsealed(number, dir, ends.clone(), db.clone());
         Self {
             ends,
             segment: Arc::new(segment),

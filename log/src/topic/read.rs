@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{TopicLog, lock};
 use crate::destination::Destination;
 use crate::gap::are_covered;
+use crate::handle::Handle;
 use crate::segment::Segment;
 use crate::segment_db::{Hole, ReadLimits, SegmentDb};
 use crate::shared::now_ms;
@@ -92,7 +93,7 @@ impl TopicLog {
         Ok(records)
     }
 
-    fn db_of(&self, segment: &Arc<Segment>) -> Result<Arc<SegmentDb>, Error> {
+    fn db_of(&self, segment: &Arc<Segment>) -> Result<Handle<SegmentDb>, Error> {
         match segment.summary() {
             Some(_) => self.shared.open_segments.db(segment),
             None => segment.db(),
