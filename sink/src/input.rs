@@ -141,7 +141,7 @@ impl Guard {
 
 /// The values of a text of several: an array, a range, a composite type.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| matches!(c, '{' | '}' | '(' | ')' | '[' | ']' | ',' | '"'))
+    text.split(['{', '}', '(', ')', '[', ']', ',', '"'])
 }
 
 fn lacks_zone(piece: &str) -> bool {
@@ -213,11 +213,10 @@ fn has_ordered_date(text: &str) -> bool {
             && !matches!(before, "." | ":" | "/" | "-")
             && !matches!(*after, "." | ":" | "/");
         is_date
-            && match (first, second, third) {
-                (Short, Short, Short | Long) => true,
-                (Short, Month, Short) | (Month, Short, Short) => true,
-                _ => false,
-            }
+            && matches!(
+                (first, second, third),
+                (Short, Short, Short | Long) | (Short, Month, Short) | (Month, Short, Short)
+            )
     })
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run ingest, log and sink in one process
-    Up(Up),
+    Up(Box<Up>),
     /// Write synthetic e-commerce events as CSV files
     Generate(Generate),
     /// Run ingest alone: CSV files into the log

@@ -131,7 +131,7 @@ fn a_change_in_the_middle_is_found() {
         let ids = |from: u32, to: u32| (from..to).map(|id| format!("{id}\n")).collect::<String>();
         format!("id\n{}{middle}\n{}", ids(1000, 1400), ids(2000, 2400))
     };
-    let path = world.put("a.csv", &with("5001"));
+    let path = world.put("a.csv", with("5001"));
     assert_eq!(world.once().records, 801);
     // In place: the inode stays, as it does where a deleted file's inode is used again.
     fs::write(&path, with("5002")).unwrap();

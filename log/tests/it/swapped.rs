@@ -29,7 +29,7 @@ fn large(dir: &Path) -> Config {
 /// The values of the records of each partition. Another salt makes others.
 fn values(salt: u64) -> Vec<Vec<Vec<u8>>> {
     let of_partition = |partition: u64| {
-        let seeds = (0..=RECORDS).map(|i| salt << 40 | partition << 32 | i + 1);
+        let seeds = (0..=RECORDS).map(|i| salt << 40 | partition << 32 | (i + 1));
         seeds.map(|seed| noise(seed, RECORD_BYTES)).collect()
     };
     (0..u64::from(USED)).map(of_partition).collect()
