@@ -11,8 +11,9 @@ help:
 	@echo 'make deb     build a Debian package (needs cargo-deb)'
 	@echo 'make check   check format and lints, run the unit tests: before each commit'
 	@echo 'make test    set up, check format and lints, run all tests'
-	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, every file of a log damaged in every'
-	@echo '             way, one at a time, and a log that knows a million files (an hour)'
+	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, and that ingest and sink make of a'
+	@echo '             served log, every file of a log damaged in every way, one at a time, and a log that knows a'
+	@echo '             million files (an hour)'
 	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
 	@echo 'make test-kafka     run ingest and sinks on Apache Kafka, killed and restarted (needs Java; ARGS=storm: only that)'
 	@echo 'make test-compose   build the image, run docker-compose.yml and kill its containers (needs a Docker engine)'
@@ -42,6 +43,7 @@ faults:
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk-sink --test it -- --nocapture faults::
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk-log --test it -- --nocapture every_file::
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk --test it -- --nocapture memory::files_that_are_gone
+	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk --test it -- --nocapture served_faults::
 
 test-clients:
 	@sh scripts/test-clients.sh
