@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use bekk_log::{Client, Config, Offset, RecordBuffer};
+use bekk_stream::Payload;
+
 use crate::sample::prints;
 use crate::support::{Ran, Sandbox};
 
@@ -320,4 +323,23 @@ fn a_row_that_was_changed_is_found_and_traced() {
     );
     sandbox.run(&["trace", "--key", "4711"]).exits(1);
     prints(sandbox.run(&["status"]).ok(), "unaccounted 0");
+}
+
+/// A record that is in the log twice is found by reading the file again, with its place in both.
+#[test]
+fn a_record_that_no_file_has_is_found() {
+    let sandbox = filled(KEYED);
+    let log = Client::open(Config::new(sandbox.log_dir())).unwrap();
+    let records = log.read("items", 0, Offset::ZERO, 1 << 20).unwrap();
+    let record = records.iter().nth(3).unwrap();
+    let line = Payload::decode(record.value).unwrap().origin.line;
+    let mut again = RecordBuffer::new();
+    again.push(record.timestamp_ms, record.key, record.value);
+    let at = log.append(None, "items", &[(0, &again)]).unwrap()[0];
+    log.close().unwrap();
+    let wrong = sandbox.run(&["audit", "--deep"]).exits(1);
+    let place = format!("    not in the file data/a.csv:{line}   byte ");
+    let wrong = prints(wrong, &place);
+    let wrong = prints(wrong, &format!("   offset 0/{at}"));
+    prints(wrong, "101 in the log, other content   differs");
 }
