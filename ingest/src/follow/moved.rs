@@ -15,7 +15,7 @@ use crate::follow::engine::{Engine, Stopped};
 use crate::follow::look::{Disk, Look};
 use crate::follow::step::{Resume, Step};
 use crate::follow::tracked::Outside;
-use crate::inbox::Listed;
+use crate::inbox::{Inbox, Listed};
 use crate::ledger::archive::finished_entry;
 use crate::source::stat::Stat;
 use crate::source::{Source, open, read_file_at};
@@ -56,7 +56,8 @@ impl Engine<'_> {
             .and_then(|id| self.catalog.get(id))
             .map(|tracked| tracked.entry.clone());
         let mut disk = Disk::new(self.around.inbox);
-        if let Some(entry) = entry.filter(|entry| is_back(file, entry, &mut disk)) {
+        let inbox = self.around.inbox;
+        if let Some(entry) = entry.filter(|entry| is_back(file, entry, inbox, &mut disk)) {
             self.perform(vec![Step::Forget(entry.id)])?;
             return self.continue_in(file, entry);
         }
@@ -66,7 +67,7 @@ impl Engine<'_> {
             .catalog
             .known
             .take_namesake(file.stream, &file.path, |entry| {
-                (is_kept || !entry.is_in_receipt()) && is_back(file, entry, &mut disk)
+                (is_kept || !entry.is_in_receipt()) && is_back(file, entry, inbox, &mut disk)
             });
         match taken {
             Some(entry) => self.continue_in(file, entry),
@@ -114,8 +115,8 @@ impl Engine<'_> {
 
     fn continue_in(&mut self, file: &Listed, entry: FileEntry) -> Result<bool, Stopped> {
         let why = format!(
-            "it was `{}`, which is not there any more; this one has its name and all {} bytes that were read: it is \
-             read on from there",
+            "it was `{}`, which is not in the inbox any more; this one has its name and all {} bytes that were read: it \
+             is read on from there",
             entry.path().display(),
             entry.position
         );
@@ -159,9 +160,11 @@ fn begins_as(file: &Listed, entry: &FileEntry, original: Option<&Source>) -> boo
     compare().unwrap_or(false)
 }
 
-/// Whether a file holds all that was read of a known one, which is not where it was.
-fn is_back(file: &Listed, entry: &FileEntry, look: &mut dyn Look) -> bool {
-    let there = look.stat(entry.path());
+/// Whether a file holds all that was read of a known one, which is not where it was in the inbox. Where the patterns do not
+/// look, the original may still be: the project was copied, or restored beside it.
+fn is_back(file: &Listed, entry: &FileEntry, inbox: &Inbox, look: &mut dyn Look) -> bool {
+    let is_in_inbox = inbox.streams_of(entry.path()).any(|of| of == file.stream);
+    let there = is_in_inbox.then(|| look.stat(entry.path())).flatten();
     entry.position > 0
         && file.stat.size >= entry.position
         && !there.is_some_and(|stat| entry.is_inode_of(&stat))

@@ -204,6 +204,16 @@ fn files_that_the_log_has_forgotten_are_known_by_the_checkpoint() {
 /// A disk is replaced: everything is copied to another directory, and the old one is gone.
 #[test]
 fn a_directory_that_was_moved_is_not_read_again() {
+    check_copied(true);
+}
+
+/// A project is restored beside the original, which stays.
+#[test]
+fn a_directory_that_was_copied_is_not_read_again() {
+    check_copied(false);
+}
+
+fn check_copied(is_moved: bool) {
     let world = world_of(300);
     world.put("b.csv", format!("id,name,price\n{}", rows(300, 400)));
     assert_eq!(world.once().records, 100);
@@ -213,7 +223,9 @@ fn a_directory_that_was_moved_is_not_read_again() {
         // Copied, so that the inodes are others.
         fs::copy(world.inbox(name), moved.join(name)).unwrap();
     }
-    fs::remove_dir_all(world.path("inbox")).unwrap();
+    if is_moved {
+        fs::remove_dir_all(world.path("inbox")).unwrap();
+    }
     let stream = crate::world::stream(&moved);
     assert_eq!(world.once_with(&stream).unwrap().records, 0);
     // What is added there is read on.
