@@ -17,6 +17,7 @@ mod open_files;
 mod pipeline;
 mod positions;
 mod reload;
+mod remedy;
 mod screen;
 mod secrets;
 mod service;
@@ -56,7 +57,9 @@ fn main() -> ExitCode {
         Ok(outcome) => outcome.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            screen.fail(&format!("{error:#}"));
+            let advice =
+                remedy::remedy(&error).map_or_else(String::new, |text| format!("; {text}"));
+            screen.fail(&format!("{error:#}{advice}"));
             let wrong_usage = error.downcast_ref::<ConfigError>().is_some()
                 || error.downcast_ref::<WrongUsage>().is_some();
             ExitCode::from(if wrong_usage { WRONG_USAGE } else { FAILED })

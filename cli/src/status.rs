@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::database::shown_from;
 use crate::log_place::{LogPlace, holder};
 use crate::positions::{Line, lines};
-use crate::topics::{TopicLine, topic_lines};
+use crate::topics::{TopicLine, losses, topic_lines};
 
 pub(crate) use findings::{Act, DEFAULT_GROUP, Finding, Stage};
 use unapplied::Unapplied;
@@ -252,9 +252,7 @@ impl LogStatus {
     fn ask(&mut self, client: &Client) -> Result<()> {
         self.topics = topic_lines(client)?;
         for topic in client.topics()? {
-            // A Kafka cluster knows of none.
-            let losses = client.losses(&topic.name).unwrap_or_default();
-            self.lost += losses.open;
+            self.lost += losses(client, &topic.name)?.open;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::Result;
-use bekk_log::Client;
+use bekk_log::{Client, Losses};
 use serde::Serialize;
 
 use crate::screen::{grouped, plural};
@@ -32,6 +32,17 @@ pub(crate) struct PartitionLine {
     pub(crate) end: u64,
 }
 
+/// What a topic has lost; a Kafka cluster knows of nothing.
+///
+/// # Errors
+/// If the log cannot be asked.
+pub(crate) fn losses(log: &Client, topic: &str) -> Result<Losses, bekk_log::Error> {
+    match log.losses(topic) {
+        Err(bekk_log::Error::NotHere { .. }) => Ok(Losses::default()),
+        known => known,
+    }
+}
+
 /// What each topic holds.
 pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
     let mut lines = Vec::new();
@@ -41,8 +52,7 @@ pub(crate) fn topic_lines(log: &Client) -> Result<Vec<TopicLine>> {
             Err(bekk_log::Error::NotHere { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        // A Kafka cluster knows of none.
-        let lost = log.losses(&topic.name).unwrap_or_default().all;
+        let lost = losses(log, &topic.name)?.all;
         let partitions = log
             .partition_ends(&topic.name)?
             .into_iter()

@@ -1,12 +1,14 @@
 //! Opening fjall databases, with the settings that the log needs.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use fjall::config::{CompressionPolicy, FilterPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 
-use crate::Error;
+use crate::files::io_error;
+use crate::{Error, files};
 
 /// How much a keyspace holds in memory before it is written out as a table, at most.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
@@ -44,6 +46,32 @@ pub(crate) fn keyspace(db: &Database, name: &str, count: u32) -> fjall::Result<K
             // Keys are found by range, for which a filter is of no use.
             .filter_policy(FilterPolicy::disabled())
     })
+}
+
+/// Looks for what fjall does not survive: a link or a directory in the place of one of its files.
+pub(crate) fn check_entries(dir: &Path) -> Result<(), Error> {
+    for path in files::entries(dir)? {
+        let metadata =
+            fs::symlink_metadata(&path).map_err(|error| io_error("read", &path, error))?;
+        let is_named_as_dir = path.file_name().is_some_and(|name| {
+            name == "keyspaces" || name == "tables" || is_number(name) && dir.ends_with("keyspaces")
+        });
+        if is_named_as_dir && metadata.is_dir() {
+            check_entries(&path)?;
+        } else if is_named_as_dir || !metadata.is_file() {
+            let expected = if is_named_as_dir { "directory" } else { "file" };
+            return Err(Error::Corrupt {
+                detail: format!("it is not a plain {expected}"),
+                path,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_number(name: &std::ffi::OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| name.parse::<u64>().is_ok())
 }
 
 /// An error of fjall's, said as ours: damage as [`Error::Corrupt`], a refusal of the system as

@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::segment::DAMAGED;
+use crate::shared::now_ms;
 use crate::{Error, private};
 
 /// What the name of a file or directory being made ends in; leftovers are removed when the log is opened.
@@ -38,7 +40,7 @@ impl FileKind {
 
         let temporary = temporary_name(path);
         write_synced(&temporary, &bytes)
-            .and_then(|()| fs::rename(&temporary, path))
+            .and_then(|()| replace(&temporary, path))
             .map_err(|source| io_error("write", path, source))?;
         sync_parent(path)
     }
@@ -49,6 +51,9 @@ impl FileKind {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(ReadFailure::Missing);
+            }
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                return Err(ReadFailure::Damaged("it is a directory".to_owned()));
             }
             Err(error) => return Err(ReadFailure::Failed(io_error("read", path, error))),
         };
@@ -81,6 +86,19 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = private::create_file(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Gives a file the name of another one. A directory that has the name is set aside.
+pub(crate) fn replace(file: &Path, path: &Path) -> io::Result<()> {
+    match fs::rename(file, path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            let mut aside = path.as_os_str().to_owned();
+            aside.push(format!("{DAMAGED}{}", now_ms()));
+            fs::rename(path, aside)?;
+            fs::rename(file, path)
+        }
+        done => done,
+    }
 }
 
 /// The name under which `path` is made before it is renamed.
@@ -172,6 +190,20 @@ mod tests {
                 "{at}"
             );
         }
+    }
+
+    #[test]
+    fn a_directory_in_its_place_is_damage_and_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("precious"), b"x").unwrap();
+        assert!(matches!(KIND.read(&path), Err(ReadFailure::Damaged(_))));
+        KIND.write(&path, b"body").unwrap();
+        assert!(matches!(KIND.read(&path), Ok(body) if body == b"body"));
+        let entries = entries(dir.path()).unwrap();
+        let aside = entries.iter().find(|entry| **entry != path).unwrap();
+        assert!(aside.join("precious").exists());
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn write_owner(owner: &Owner, dir: &Path) -> Result<(), Error> {
         .open(&beside)
         .map_err(failed)?;
     file.write_all(owner.to_text().as_bytes()).map_err(failed)?;
-    fs::rename(&beside, &path).map_err(|source| files::io_error("write", &path, source))
+    files::replace(&beside, &path).map_err(|source| files::io_error("write", &path, source))
 }
 
 fn owner_path(dir: &Path) -> PathBuf {

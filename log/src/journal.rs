@@ -14,10 +14,9 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::Error;
 use crate::files::{self, io_error};
-use crate::private;
 use crate::segment::journals;
+use crate::{Error, database, private};
 
 /// What each write ends in
 pub(crate) const TRAILER: [u8; 4] = [b'F', b'J', b'L', 3];
@@ -46,6 +45,7 @@ impl Cut {
 /// # Errors
 /// [`Error::Corrupt`] if a write that was complete is damaged; then nothing is cut.
 pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>, Error> {
+    database::check_entries(db_dir)?;
     let mut tails = Vec::new();
     for path in journals(db_dir)? {
         let whole = whole_bytes(&path).map_err(|source| io_error("read", &path, source))?;

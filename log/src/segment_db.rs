@@ -585,6 +585,9 @@ impl SegmentDb {
 /// Looks for what fjall would not survive: a database without its version, which it would make anew, and
 /// names that it takes for granted.
 fn check_files(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        database::check_entries(path)?;
+    }
     if !path.join("version").is_file() || !path.join("lock").is_file() {
         return Err(corrupt(path, "it has no version or lock file"));
     }

@@ -13,6 +13,7 @@ use super::process;
 use crate::lag::age_seconds;
 use crate::observe::Observer;
 use crate::service::Sink;
+use crate::topics::losses;
 
 /// Asks every part, and writes down what it says.
 pub(super) fn gather(observer: &Observer) -> String {
@@ -106,9 +107,12 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
     let mut ends = Vec::new();
     for topic in &topics {
         let name = topic.name.as_str();
-        // A Kafka cluster tells neither.
-        if let (Ok(size), Ok(gaps)) = (log.topic_size(name), log.gap_count(name)) {
-            let lost = log.losses(name).unwrap_or_default().open;
+        // A Kafka cluster tells none of these, and what is not known is not 0.
+        if let (Ok(size), Ok(gaps), Ok(lost)) = (
+            log.topic_size(name),
+            log.gap_count(name),
+            losses(log, name).map(|losses| losses.open),
+        ) {
             sizes.push((name, size, (gaps, lost)));
         }
         for partition in log.partition_ends(name)? {

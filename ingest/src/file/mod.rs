@@ -5,4 +5,5 @@ pub(crate) mod entry;
 pub(crate) mod evidence;
 pub(crate) mod owner;
 pub(crate) mod put_away;
+pub(crate) mod replace;
 pub(crate) mod siblings;

@@ -7,6 +7,7 @@ use std::path::Path;
 use bekk_stream::{FileId, FileRecord};
 
 use crate::Error;
+use crate::file::replace::replace;
 
 /// Who an ingest is: files that it has met are known by that.
 #[derive(Debug)]
@@ -57,7 +58,10 @@ fn ingest_id(state_dir: &Path) -> Result<String, Error> {
             ),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io("read", &path)(error)),
+        Err(error) => tracing::warn!(
+            path = %path.display(), %error,
+            "the ingest's id cannot be read; it gets another one, and knows its files by the checkpoint and the host"
+        ),
     }
     // A file's id is random too, and has the right form.
     let id = FileId::random().to_string();
@@ -67,7 +71,7 @@ fn ingest_id(state_dir: &Path) -> Result<String, Error> {
             writeln!(file, "{id}")?;
             file.sync_all()
         })
-        .and_then(|()| fs::rename(&beside, &path))
+        .and_then(|()| replace(&beside, &path))
         .and_then(|()| File::open(state_dir)?.sync_all())
         .map_err(Error::io("write", &path))?;
     Ok(id)
@@ -96,5 +100,11 @@ mod tests {
             assert_eq!(id.len(), 36, "{id:?}");
             assert_eq!(ingest_id(dir.path()).unwrap(), id);
         }
+        // A directory in its place is set aside.
+        fs::remove_file(dir.path().join("id")).unwrap();
+        fs::create_dir(dir.path().join("id")).unwrap();
+        let id = ingest_id(dir.path()).unwrap();
+        assert_eq!(ingest_id(dir.path()).unwrap(), id);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -3,12 +3,14 @@
 //! It is a cache: without it the same is found by reading the whole log. Its form: the 8 bytes `bekkckpt`, a
 //! version (u32), the length of the body (u64), the body, and the CRC-32C of all before it (u32).
 
+use std::error::Error as _;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
 use crate::Error;
 use crate::file::entry::FileEntry;
+use crate::file::replace::replace;
 use crate::ledger::codec::{Reader, Writer};
 
 const MAGIC: &[u8; 8] = b"bekkckpt";
@@ -49,6 +51,22 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// As [`Checkpoint::load`], for the ingest that owns it: one that cannot be read is as good as none.
+    pub(crate) fn load_own(path: &Path) -> Option<Self> {
+        Self::load(path).unwrap_or_else(|error| {
+            tracing::warn!(
+                error = format!(
+                    "{error}: {}",
+                    error
+                        .source()
+                        .map_or_else(String::new, |cause| cause.to_string())
+                ),
+                "the checkpoint cannot be read; the log is read instead, nothing is lost"
+            );
+            None
+        })
+    }
+
     /// Writes the checkpoint durably in place of the one that is there.
     ///
     /// # Errors
@@ -61,7 +79,7 @@ impl Checkpoint {
         });
         written.map_err(Error::io("write checkpoint", &beside))?;
         let directory = path.parent().unwrap_or(Path::new("."));
-        fs::rename(&beside, path)
+        replace(&beside, path)
             .and_then(|()| File::open(directory)?.sync_all())
             .map_err(Error::io("replace checkpoint", path))
     }

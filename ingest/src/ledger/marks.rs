@@ -14,6 +14,7 @@ use bekk_log::{Client, Difference, Found, Offset, RecordMark, Verdict, judge_mar
 use bekk_stream::Stream;
 
 use crate::Error;
+use crate::file::replace::replace;
 use crate::ledger::codec::{Reader, Writer};
 
 const MAGIC: &[u8; 8] = b"bekkimrk";
@@ -50,7 +51,7 @@ impl Marks {
     pub(crate) fn store(&self, path: &Path) -> Result<(), Error> {
         let beside = path.with_extension("new");
         fs::write(&beside, self.encode()).map_err(Error::io("write", &beside))?;
-        fs::rename(&beside, path).map_err(Error::io("replace", path))
+        replace(&beside, path).map_err(Error::io("replace", path))
     }
 
     /// Notes the last record that was appended to a partition.

@@ -87,7 +87,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         checkpoint_path,
         stats,
     } = *around;
-    let checkpoint = Checkpoint::load(checkpoint_path)?;
+    let checkpoint = Checkpoint::load_own(checkpoint_path);
     if let Some(checkpoint) = &checkpoint
         && checkpoint.log_id != log.log_id().to_string()
     {

@@ -1,0 +1,100 @@
+//! What a person may type after an error of the system on Bekk's own files.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::process::geteuid;
+
+/// Advice for an error, if there is any beyond what the error says.
+pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
+    let (path, source) = error.chain().find_map(refused)?;
+    let is_file = fs::symlink_metadata(path).map_or(true, |metadata| metadata.is_file());
+    if path.ends_with("LOCK") && !is_file {
+        return Some(format!(
+            "it is not a plain file; while no other Bekk runs here, move it away, and Bekk makes it again: mv {} {}",
+            quoted(path),
+            quoted(&path.with_extension("away"))
+        ));
+    }
+    if source.kind() != io::ErrorKind::PermissionDenied {
+        return None;
+    }
+    // Not all of `.bekk`: a private PostgreSQL server there may have another user.
+    let is_part = |above: &&Path| {
+        above
+            .parent()
+            .is_some_and(|parent| parent.ends_with(".bekk"))
+    };
+    let own = path.ancestors().find(is_part).unwrap_or(path);
+    let user = geteuid().as_raw();
+    let owner = fs::symlink_metadata(own).map_or(user, |metadata| metadata.uid());
+    let dir = quoted(own);
+    Some(match owner == user {
+        true => format!(
+            "something in it is another user's, or closed to its own: sudo chown -R {user} {dir} && chmod -R u+rwX {dir}"
+        ),
+        false => format!(
+            "Bekk runs as user {user}, and the files are user {owner}'s: run it as that user, or give them to this one: \
+             sudo chown -R {user} {dir}"
+        ),
+    })
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+/// The path and the cause, if the system refused something on a file.
+fn refused<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<(&'a Path, &'a io::Error)> {
+    if let Some(bekk_log::Error::Io { path, source, .. }) = cause.downcast_ref() {
+        return Some((path, source));
+    }
+    match cause.downcast_ref()? {
+        bekk_ingest::Error::Io { path, source, .. } => Some((path, source)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied(path: &Path) -> anyhow::Error {
+        anyhow::Error::from(bekk_log::Error::Io {
+            act: "open",
+            path: path.to_owned(),
+            source: io::Error::from(io::ErrorKind::PermissionDenied),
+        })
+    }
+
+    #[test]
+    fn what_is_closed_to_bekk_is_named_with_a_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join(".bekk/log");
+        fs::create_dir_all(&log).unwrap();
+        let advice = remedy(&denied(&log.join("ends")).context("open the log")).unwrap();
+        let user = geteuid().as_raw();
+        assert!(
+            advice.contains(&format!("sudo chown -R {user} {} ", log.display())),
+            "{advice}"
+        );
+        assert_eq!(remedy(&anyhow::anyhow!("other")), None);
+
+        let lock = log.join("LOCK");
+        fs::create_dir(&lock).unwrap();
+        let advice = remedy(&denied(&lock)).unwrap();
+        assert!(
+            advice.contains(&format!("mv {} ", lock.display())),
+            "{advice}"
+        );
+        assert_eq!(quoted(Path::new("/a b/it's")), "'/a b/it'\\''s'");
+    }
+}
