@@ -54,7 +54,7 @@ const DECISIONS: [Decision; 20] = [
         asks.fetch(11, &fetch_request(0, 1 << 20, 1, 100)).0
     }),
     decision((2, 5), (DONE, DONE), |asks| {
-        let body = [&[0xff; 4], &ONE[..], T, ONE, &[0; 4], &[0xff; 8]].concat();
+        let body = [&[0xff; 4][..], ONE, T, ONE, &[0; 4], &[0xff; 8]].concat();
         code(asks, 2, 1, &body, 15)
     }),
     decision((3, 8), (DONE, DONE), |asks| {
