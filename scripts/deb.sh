@@ -24,5 +24,5 @@ mkdir -p "$files"
 for shell in bash zsh fish; do
     "$bekk" completions "$shell" >"$files/bekk.$shell"
 done
-cargo deb --no-build --locked --package bekk --profile "$profile"
+cargo deb --no-build --strip --locked --package bekk --profile "$profile"
 rm -rf "$files"

@@ -18,8 +18,8 @@ pub(crate) const PGPASS: &str = "pgpass";
 /// The address that servers listen on.
 pub(crate) const HOST: &str = "127.0.0.1";
 
-/// Where clusters go whose server cannot reach the directory named.
-const ELSEWHERE: &str = "/var/lib/bekk";
+/// Where clusters go whose server cannot reach the directory named; not where the services are, which is their user's
+const ELSEWHERE: &str = "/var/lib/bekk-private";
 
 /// The directory that the caller names.
 #[derive(Debug, Clone)]

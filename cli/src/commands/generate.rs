@@ -10,7 +10,7 @@ use clap::Parser;
 
 use super::{Outcome, print_result};
 use crate::args::Generate;
-use crate::screen::{Screen, grouped};
+use crate::screen::{Screen, grouped, plural};
 use crate::signals;
 
 pub(crate) fn run(args: &Generate, screen: &Screen) -> Result<Outcome> {
@@ -68,9 +68,11 @@ pub(crate) fn run(args: &Generate, screen: &Screen) -> Result<Outcome> {
         })?
     };
     print_result(&format!(
-        "wrote {} events in {} files, {} bytes, {:.1} s",
+        "wrote {} {} in {} {}, {} bytes, {:.1} s",
         grouped(written.rows),
+        plural(written.rows, "event"),
         grouped(written.files),
+        plural(written.files, "file"),
         grouped(written.bytes),
         started.elapsed().as_secs_f64()
     ))?;

@@ -108,6 +108,10 @@ async function run() {
     paints.push(await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime));
   }
   paints.sort((a, b) => a - b);
+  const parts = await Promise.all(["/", "/page.css", "/page.js", "/icon.svg"].map(async (path) => (await (await fetch(at + path)).arrayBuffer()).byteLength));
+  const size = parts.reduce((sum, length) => sum + length);
+  console.log(`size: ${size} bytes, of which the overview ${parts[0]}`);
+  check("page, style and script together are smaller than 200 kB", size < 200_000, `${size}`);
   console.log(`first paint: ${paints.map((ms) => ms.toFixed(0)).join(", ")} ms`);
   check("the median first paint is not slow", paints[2] < 500, `${paints}`);
 

@@ -66,21 +66,22 @@ const up = spawn(bekk, ["up", "--http", "127.0.0.1:0"], { cwd: place, env: { PAT
 let said = "";
 for (const pipe of [up.stderr, up.stdout]) pipe.on("data", (text) => (said += text));
 const browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"], headless: true });
+let feed;
 try {
   const begun = Date.now();
-  for (let at = 0; Date.now() - begun < 60_000 * Number(minutes); ) {
-    for (const due = (Date.now() - begun) / 100; at < due; at += 1) tick(at);
-    await sleep(20);
-  }
+  let at = 0;
+  feed = setInterval(() => { for (const due = (Date.now() - begun) / 100; at < due; at += 1) tick(at); }, 20);
+  await sleep(60_000 * Number(minutes));
   const address = said.match(/http +(http:\/\/[0-9.:]+)/)[1];
   const page = await browser.newPage();
-  for (const [view, name, height] of [["/", "overview", 1110], ["/dead-letters", "dead-letters", 700]]) {
+  for (const [view, name, height] of [["/", "overview", 1110], ["/dead-letters", "dead-letters", 634]]) {
     await page.setViewport({ width: 1280, height });
     await page.goto(address + view, { waitUntil: "load" });
-    await sleep(1500);
-    await page.screenshot({ path: join(pictures, `${name}.webp`), type: "webp", quality: 88 });
+    await sleep(5000);
+    await page.screenshot({ path: join(pictures, `${name}.webp`), type: "webp", quality: 88, fullPage: view === "/" });
   }
 } finally {
+  clearInterval(feed);
   await browser.close();
   up.kill("SIGTERM");
   await new Promise((done) => (up.exitCode === null ? up.once("exit", done) : done()));
