@@ -1,8 +1,8 @@
 //! What every command begins with: the configuration and the places it names.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use bekk_log::{Client, RemoteConfig};
@@ -45,8 +45,10 @@ pub(crate) struct Context {
     pub(crate) base: PathBuf,
     /// The file it was read from; `None` for the built-in sample.
     pub(crate) file: Option<PathBuf>,
-    /// Retention that was applied while the command runs, by stream.
-    applied: Mutex<HashMap<String, Retention>>,
+    /// Its streams, with what was applied while the command runs.
+    streams: Mutex<Vec<Stream>>,
+    generation: AtomicU64,
+    log_is_remote: AtomicBool,
 }
 
 /// The text of `./bekk.toml`, if there is one.
@@ -89,29 +91,46 @@ impl Context {
             None => (Config::sample(&here(), &variable)?, here()),
         };
         Ok(Self {
+            streams: Mutex::new(config.streams.clone()),
+            generation: AtomicU64::new(0),
+            log_is_remote: AtomicBool::new(false),
             config,
             base,
             file,
-            applied: Mutex::default(),
         })
     }
 
-    /// The streams as they are now: with the retention that was applied since the command began.
+    /// The streams in use: those of the configuration, with what SIGHUP has applied since the command began.
     pub(crate) fn streams(&self) -> Vec<Stream> {
-        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut streams = self.config.streams.clone();
-        for stream in &mut streams {
-            if let Some(retention) = applied.get(&stream.name) {
-                stream.retention = *retention;
-            }
-        }
-        streams
+        self.lock().clone()
     }
 
     /// Notes the retention that was applied to a stream's topic.
     pub(crate) fn has_retention(&self, stream: &str, retention: Retention) {
-        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        applied.insert(stream.to_owned(), retention);
+        let mut streams = self.lock();
+        if let Some(stream) = streams.iter_mut().find(|own| own.name == stream) {
+            stream.retention = retention;
+        }
+    }
+
+    /// Takes other streams into use, which whoever reads [`Self::generation`] starts to read and apply.
+    pub(crate) fn has_streams(&self, streams: Vec<Stream>) {
+        *self.lock() = streams;
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Number of times that other streams were taken into use.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether the log is on another host, whose topics were checked when it was opened.
+    pub(crate) fn log_is_remote(&self) -> bool {
+        self.log_is_remote.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Stream>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the log is, by the argument or the configuration.
@@ -146,6 +165,7 @@ impl Context {
                 })
             }
             LogLocation::Kafka(hosts) => {
+                self.log_is_remote.store(true, Ordering::Relaxed);
                 let mut config = RemoteConfig::new(hosts);
                 config.properties.clone_from(&self.config.kafka);
                 config.topics = self.topics();
@@ -160,8 +180,8 @@ impl Context {
 
     /// The topics that are Bekk's own: the streams', and `bekk.meta`.
     pub(crate) fn topics(&self) -> Vec<String> {
-        let streams = self.config.streams.iter();
-        let topics = streams.map(|stream| stream.name.clone());
+        let streams = self.streams().into_iter();
+        let topics = streams.map(|stream| stream.name);
         topics.chain([META_TOPIC.to_owned()]).collect()
     }
 
@@ -228,7 +248,7 @@ impl Context {
     /// # Errors
     /// If there is no such stream, or several would fill the one table.
     pub(crate) fn targets(&self, args: &TargetArgs) -> Result<Vec<Stream>> {
-        let mut streams = self.config.streams.clone();
+        let mut streams = self.streams();
         if let Some(name) = &args.stream.name {
             check_name("--stream", name, streams.iter().map(|stream| &*stream.name))?;
             streams.retain(|stream| stream.name == *name);
@@ -264,7 +284,7 @@ impl Context {
 
     /// The patterns of all streams' files, as they are shortest to read.
     pub(crate) fn shown_patterns(&self) -> String {
-        let streams = self.config.streams.iter();
+        let streams = self.streams().into_iter();
         let shown = streams.map(|stream| self.shown_files(&stream.files));
         shown.collect::<Vec<_>>().join(", ")
     }
@@ -280,7 +300,7 @@ impl Context {
 
     /// The streams' topics and partition counts, for a person.
     pub(crate) fn shown_topics(&self) -> String {
-        let topics = self.config.streams.iter().map(|stream| {
+        let topics = self.streams().into_iter().map(|stream| {
             let count = stream.partitions;
             format!(
                 "{}: {count} {}",

@@ -10,6 +10,7 @@ use bekk_log::{Client, Server};
 use bekk_sink::State;
 use bekk_stream::Stream;
 
+use crate::context::Context;
 use crate::screen::{LiveLine, Screen, grouped};
 use crate::service::Service;
 use crate::signals;
@@ -183,18 +184,31 @@ impl Pipeline {
     }
 
     /// Runs until it is told to stop or a part fails; returns when it was told. `server` serves the log until
-    /// then.
+    /// then. When the context takes other streams into use, the parts end at a batch boundary, and `parts` starts them
+    /// again.
     pub(crate) fn run_until_stopped(
         mut self,
-        screen: &Screen,
-        stop: &AtomicBool,
+        (screen, stop): (&Screen, &AtomicBool),
         server: Option<Server>,
+        (context, parts): (&Context, &dyn Fn(&mut Self) -> Result<()>),
     ) -> Result<Instant> {
         let mut line = screen.service_line();
-        self.tick_until(stop, &mut line, |pipeline| {
+        let has_ended = |pipeline: &Self| {
             pipeline.ingest.is_some() && pipeline.ingest_has_ended()
                 || pipeline.sink.is_some() && pipeline.sink_has_ended()
-        });
+        };
+        let mut generation = context.generation();
+        loop {
+            self.tick_until(stop, &mut line, |pipeline| {
+                has_ended(pipeline) || context.generation() != generation
+            });
+            if signals::is_set(stop) || has_ended(&self) {
+                break;
+            }
+            generation = context.generation();
+            self.end_parts()?;
+            parts(&mut self)?;
+        }
         let told = Instant::now();
         self.log.give_up();
         self.ingest_stop.store(true, Ordering::Relaxed);
@@ -208,6 +222,19 @@ impl Pipeline {
         server.into_iter().for_each(Server::stop);
         self.log.close().context("close the log")?;
         Ok(told)
+    }
+
+    /// Ends ingest and sink at their next batch, so that others can be started in their place.
+    fn end_parts(&mut self) -> Result<()> {
+        self.ingest_stop.store(true, Ordering::Relaxed);
+        self.sink_control.stop();
+        let ingest = self.ingest.take().map(Part::join).transpose();
+        let sink = self.sink.take().map(Part::join).transpose();
+        self.ingest_stop = Arc::default();
+        self.sink_control = bekk_sink::Control::default();
+        ingest?;
+        sink?;
+        Ok(())
     }
 
     /// Whether ingest is over, or was never there.

@@ -1,5 +1,5 @@
-//! What SIGHUP does to a command that runs until it is stopped: the log level and the retention of topics are applied,
-//! and what else differs from the configuration in use is reported. A part whose terminal has gone stops as at SIGTERM.
+//! What SIGHUP does to a command that runs until it is stopped: the log level, the retention of topics, new streams and
+//! other patterns of files are applied, and what else differs from the configuration in use is reported. A part whose terminal has gone stops as at SIGTERM.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
@@ -17,13 +17,22 @@ use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
 
+/// What of the streams a command takes at SIGHUP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// New streams and other patterns.
+    Streams,
+    /// None of it: the command reads and applies no streams.
+    Log,
+}
+
 /// Looks at the log level and the configuration at each SIGHUP from now on.
 ///
 /// # Errors
 /// If the system refuses.
 pub(crate) fn watch(
     global: &Global,
-    (context, service): (&Arc<Context>, &Arc<Service>),
+    (context, service, scope): (&Arc<Context>, &Arc<Service>, Scope),
     stop: &Arc<AtomicBool>,
     screen: &Screen,
 ) -> Result<()> {
@@ -48,7 +57,7 @@ pub(crate) fn watch(
         match Context::load(&global) {
             Ok(new) => {
                 let log = service.parts().log;
-                for line in applied(&context, &new.config, log.as_ref()) {
+                for line in applied((&context, scope), &new.config, log.as_ref()) {
                     screen.say(&line);
                 }
             }
@@ -60,8 +69,70 @@ pub(crate) fn watch(
     .context("listen for SIGHUP")
 }
 
-/// Applies the retention of the streams' topics, and returns what was done and what is left to do.
-fn applied(context: &Context, new: &Config, log: Option<&Client>) -> Vec<String> {
+/// Applies what can be, and returns what was done and what is left to do.
+fn applied((context, scope): (&Context, Scope), new: &Config, log: Option<&Client>) -> Vec<String> {
+    let mut lines = retained(context, new, log);
+    let old = context.streams();
+    if scope == Scope::Streams
+        && let Some(streams) = taken(&old, &new.streams)
+        && !(context.log_is_remote() && streams.len() > old.len())
+    {
+        lines.extend(named(&old, &streams));
+        if streams != old {
+            context.has_streams(streams);
+        }
+    }
+    let old = Config {
+        streams: context.streams(),
+        ..context.config.clone()
+    };
+    match (told(&old, new), lines.is_empty()) {
+        (None, false) => {}
+        (None, true) => lines.push("SIGHUP: the configuration has not changed".to_owned()),
+        (Some(told), _) => lines.push(told),
+    }
+    lines
+}
+
+/// The streams that can be taken into use while the command runs: those of before with other patterns of files, and new
+/// ones. `None` if another stream differs or is gone: records of it may be on their way, and what is new may depend on it.
+fn taken(old: &[Stream], new: &[Stream]) -> Option<Vec<Stream>> {
+    let mut streams = Vec::new();
+    for before in old {
+        let after = new.iter().find(|stream| stream.name == before.name)?;
+        let changed = Stream {
+            files: after.files.clone(),
+            exclude: after.exclude.clone(),
+            ..before.clone()
+        };
+        let is_all = Stream {
+            retention: after.retention,
+            ..changed.clone()
+        } == *after;
+        streams.push(is_all.then_some(changed)?);
+    }
+    let is_new = |stream: &&Stream| old.iter().all(|before| before.name != stream.name);
+    streams.extend(new.iter().filter(is_new).cloned());
+    Some(streams)
+}
+
+/// What was taken into use.
+fn named(old: &[Stream], new: &[Stream]) -> Vec<String> {
+    let changes = new.iter().filter_map(|stream| {
+        let name = &stream.name;
+        match old.iter().find(|before| before.name == *name) {
+            None => Some(format!("SIGHUP: stream `{name}` is new and in use")),
+            Some(before) if before.files != stream.files || before.exclude != stream.exclude => {
+                Some(format!("SIGHUP: applied the patterns of stream `{name}`"))
+            }
+            Some(_) => None,
+        }
+    });
+    changes.collect()
+}
+
+/// Applies the retention of the streams' topics.
+fn retained(context: &Context, new: &Config, log: Option<&Client>) -> Vec<String> {
     let mut lines = Vec::new();
     for before in context.streams() {
         let Some(stream) = new.streams.iter().find(|new| new.name == before.name) else {
@@ -87,15 +158,6 @@ fn applied(context: &Context, new: &Config, log: Option<&Client>) -> Vec<String>
                 "SIGHUP: the retention of stream `{name}` is not applied: the log is not open yet"
             ),
         });
-    }
-    let old = Config {
-        streams: context.streams(),
-        ..context.config.clone()
-    };
-    match (told(&old, new), lines.is_empty()) {
-        (None, false) => {}
-        (None, true) => lines.push("SIGHUP: the configuration has not changed".to_owned()),
-        (Some(told), _) => lines.push(told),
     }
     lines
 }
@@ -139,6 +201,36 @@ fn told(old: &Config, new: &Config) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn new_streams_and_patterns_are_taken_and_nothing_beside_another_change() {
+        let sample = bekk_stream::SAMPLE_CONFIG;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bekk.toml");
+        let load = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Config::load(&path, &|_| None).unwrap().streams
+        };
+        let old = load(sample);
+        let more = "[streams.more]\nfiles = [\"more/*.csv\"]\nkey = [\"id\"]\ncolumns = [{ name = \"id\", type = \"int8\" }]\n";
+        let wider = sample.replace("data/*.csv", "inbox/*.csv");
+        let streams = taken(&old, &load(&format!("{wider}\n{more}"))).unwrap();
+        let said = named(&old, &streams).join("; ");
+        assert_eq!(
+            said,
+            "SIGHUP: applied the patterns of stream `events`; SIGHUP: stream `more` is new and in use"
+        );
+        assert!(streams[0].files[0].ends_with("inbox/*.csv"), "{streams:?}");
+        assert_eq!(taken(&old, &old), Some(old.clone()));
+        let kept = taken(&old, &load(&sample.replace("age = \"7d\"", "age = \"8d\""))).unwrap();
+        assert_eq!(kept, old, "the retention is applied apart");
+        for changed in [
+            sample.replace("partitions = 4", "partitions = 8"),
+            sample.replace("[streams.events]", "[streams.clicks]"),
+        ] {
+            assert_eq!(taken(&old, &load(&format!("{changed}\n{more}"))), None);
+        }
+    }
 
     #[test]
     fn every_change_is_named() {

@@ -193,7 +193,8 @@ impl Status {
         let files = Files::of(&known_files(context)?, context);
         let log = LogStatus::of(sources.place, sources.log.as_ref().copied());
         let client = sources.log.as_ref().ok().copied().flatten();
-        let asked = (group, context.config.streams.as_slice());
+        let streams = context.streams();
+        let asked = (group, streams.as_slice());
         let database = DatabaseStatus::of(sources.postgres.as_ref().copied(), client, asked);
         Ok(Self::judged(log, files, database))
     }
@@ -372,8 +373,7 @@ impl DatabaseStatus {
 /// If what ingest has written down cannot be read.
 pub(crate) fn known_files(context: &Context) -> Result<bekk_ingest::Files> {
     let state_dir = context.ingest_config(true).state_dir;
-    bekk_ingest::files(&state_dir, &context.config.streams)
-        .context("read what ingest has written down")
+    bekk_ingest::files(&state_dir, &context.streams()).context("read what ingest has written down")
 }
 
 impl Files {

@@ -13,7 +13,7 @@ use crate::http::Http;
 use crate::log_place::Run;
 use crate::observe::Observer;
 use crate::pipeline::{Counts, Pipeline};
-use crate::reload;
+use crate::reload::{self, Scope};
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals::{self, TimeLimit};
@@ -25,7 +25,7 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     let context = Arc::new(Context::load(global)?);
     let service = Arc::<Service>::default();
     if !args.once.once {
-        reload::watch(global, (&context, &service), &stop, screen)?;
+        reload::watch(global, (&context, &service, Scope::Streams), &stop, screen)?;
     }
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "ingest"));
@@ -53,11 +53,14 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     let is_empty = input.is_none() && matched::announce(&context, screen)?;
     let started = Instant::now();
     let counts = Arc::<Counts>::default();
-    let start = |log| {
-        let mut pipeline = Pipeline::new(log, &counts);
+    let parts = |pipeline: &mut Pipeline| {
         let mut config = context.ingest_config(args.once.once);
         config.batch_bytes = place.batch_bytes(config.batch_bytes);
-        pipeline.start_ingest(config, context.streams(), input.as_ref())?;
+        pipeline.start_ingest(config, context.streams(), input.as_ref())
+    };
+    let start = |log| {
+        let mut pipeline = Pipeline::new(log, &counts);
+        parts(&mut pipeline)?;
         pipeline.tell_of(&service);
         Ok::<_, anyhow::Error>(pipeline)
     };
@@ -73,7 +76,7 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         return Ok(outcome.within(&limit, screen));
     }
     let told = place.work(run, |log| {
-        start(log)?.run_until_stopped(screen, &stop, None)
+        start(log)?.run_until_stopped((screen, &stop), None, (&context, &parts))
     })?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)

@@ -121,7 +121,8 @@ impl<'a> Retrier<'a> {
             part.push(letter.clone());
         }
         for ((_, name), letters) in parts {
-            let mut streams = self.context.config.streams.iter();
+            let streams = self.context.streams();
+            let mut streams = streams.iter();
             let Some(stream) = streams.find(|stream| stream.name == name) else {
                 let why = format!("the configuration has no stream `{name}`");
                 for letter in &letters {

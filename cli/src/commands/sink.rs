@@ -15,7 +15,7 @@ use crate::http::Http;
 use crate::log_place::Run;
 use crate::observe::Observer;
 use crate::pipeline::{Counts, Pipeline};
-use crate::reload;
+use crate::reload::{self, Scope};
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals::{self, TimeLimit};
@@ -26,7 +26,7 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let context = Arc::new(Context::load(global)?);
     let service = Arc::<Service>::default();
     if !args.once.once {
-        reload::watch(global, (&context, &service), &stop, screen)?;
+        reload::watch(global, (&context, &service, Scope::Streams), &stop, screen)?;
     }
     service.awaits_postgres();
     let place = context.log_place(&args.log)?;
@@ -62,6 +62,11 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group.clone_from(&args.group.name);
     config.from = from;
+    let parts = |pipeline: &mut Pipeline| {
+        let streams = context.targets(&args.target)?;
+        make_shadows(&context, &database.options, &streams)?;
+        pipeline.start_sink(config.clone(), streams)
+    };
     let start = |log| {
         let mut pipeline = Pipeline::new(log, &counts);
         pipeline.start_sink(config.clone(), streams.clone())?;
@@ -76,7 +81,7 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
         return Ok(outcome.within(&limit, screen));
     }
     let told = place.work(run, |log| {
-        start(log)?.run_until_stopped(screen, &stop, None)
+        start(log)?.run_until_stopped((screen, &stop), None, (&context, &parts))
     })?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)
@@ -110,9 +115,8 @@ pub(super) fn make_shadows(
 ) -> Result<()> {
     for stream in streams {
         let own = context
-            .config
-            .streams
-            .iter()
+            .streams()
+            .into_iter()
             .find(|own| own.name == stream.name);
         if let Some(own) = own.filter(|own| own.table != stream.table) {
             bekk_sink::create_like(postgres, &own.table, &stream.table)?;

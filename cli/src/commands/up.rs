@@ -17,7 +17,7 @@ use crate::http::Http;
 use crate::log_place::{LogPlace, Run};
 use crate::observe::Observer;
 use crate::pipeline::{Counts, Pipeline};
-use crate::reload;
+use crate::reload::{self, Scope};
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals::{self, TimeLimit};
@@ -31,7 +31,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let serve = serve.transpose()?;
     let service = Arc::<Service>::default();
     if !args.once.once {
-        reload::watch(global, (&context, &service), &stop, screen)?;
+        reload::watch(global, (&context, &service, Scope::Streams), &stop, screen)?;
     }
     service.awaits_postgres();
     let place = context.log_place(&args.log)?;
@@ -74,15 +74,18 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let counts = Arc::<Counts>::default();
     let mut sink = bekk_sink::Config::new(database.options.clone());
     sink.group.clone_from(&args.group.name);
+    let parts = |pipeline: &mut Pipeline| {
+        pipeline.start_sink(sink.clone(), context.streams())?;
+        let ingest = context.ingest_config(args.once.once);
+        pipeline.start_ingest(ingest, context.streams(), input.as_ref())
+    };
     let start = |log| {
         let server = serve
             .clone()
             .map(|config| serve::start(&log, config, screen));
         let server = server.transpose()?;
         let mut pipeline = Pipeline::new(log, &counts);
-        pipeline.start_sink(sink.clone(), context.config.streams.clone())?;
-        let ingest = context.ingest_config(args.once.once);
-        pipeline.start_ingest(ingest, context.streams(), input.as_ref())?;
+        parts(&mut pipeline)?;
         pipeline.tell_of(&service);
         Ok::<_, anyhow::Error>((pipeline, server))
     };
@@ -103,7 +106,7 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let generator = demo.map(|live| start_generator(live, &context, &stop));
     let told = with_log(&place, args, run, |log| {
         let (pipeline, server) = start(log)?;
-        pipeline.run_until_stopped(screen, &stop, server)
+        pipeline.run_until_stopped((screen, &stop), server, (&context, &parts))
     });
     stop.store(true, Ordering::Relaxed);
     if let Some(thread) = generator {

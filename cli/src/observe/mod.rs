@@ -399,7 +399,8 @@ fn database_status(context: &Context, parts: &Parts, found: &Found) -> DatabaseS
         .sink
         .as_ref()
         .map_or(DEFAULT_GROUP, |sink| sink.group.as_str());
-    let asked = (group, context.config.streams.as_slice());
+    let streams = context.streams();
+    let asked = (group, streams.as_slice());
     match &parts.postgres {
         Database::InUse { options, .. } => {
             return DatabaseStatus::of(Ok(Some(options)), log, asked);

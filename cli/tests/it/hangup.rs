@@ -30,8 +30,9 @@ fn kept(sandbox: &Sandbox) -> u64 {
 }
 
 /// The log's owner applies retention and log level; its guest, which cannot set the retention, says where it is set.
+/// Both take a new stream and another pattern into use, and report what needs a restart.
 #[test]
-fn a_hangup_applies_log_level_and_retention() {
+fn a_hangup_applies_log_level_retention_streams_and_patterns() {
     let sandbox = Sandbox::new();
     config(&sandbox, &[]);
     sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
@@ -81,6 +82,38 @@ fn a_hangup_applies_log_level_and_retention() {
     hang_up(&sandbox, &ingest, &[wrong, restart]);
     sandbox.write("data/b.csv", file(&[event(2, "view", "1")]));
     wait_until("the services go on", LIMIT, || rows() == 2);
+
+    // A new stream and another pattern are read and applied without a restart, in the tables of the new stream, too.
+    sandbox.write(".env", "");
+    config(
+        &sandbox,
+        &[
+            ("age = \"7d\"", "age = \"1d\""),
+            ("[\"data/*.csv\"]", "[\"data/*.csv\", \"late/*.csv\"]"),
+        ],
+    );
+    let mut text = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
+    text.push_str(
+        "[streams.more]\nfiles = [\"more/*.csv\"]\nkey = [\"id\"]\ncolumns = [{ name = \"id\", type = \"int8\" }]\n",
+    );
+    sandbox.write("bekk.toml", text);
+    for directory in ["late", "more"] {
+        fs::create_dir(sandbox.path(directory)).unwrap();
+    }
+    sandbox.write("late/c.csv", file(&[event(3, "view", "1")]));
+    sandbox.write("more/d.csv", "id\n1\n2\n");
+    let taken = [
+        "SIGHUP: applied the patterns of stream `events`",
+        "SIGHUP: stream `more` is new and in use",
+    ];
+    hang_up(&sandbox, &ingest, &taken);
+    hang_up(&sandbox, &sink, &taken);
+    wait_until("the other pattern is read", LIMIT, || rows() == 3);
+    wait_until("the new stream is applied", LIMIT, || {
+        let more = sandbox.postgres().try_rows("SELECT count(*) FROM more");
+        more.is_ok_and(|more| more[0][0] == "2")
+    });
+    hang_up(&sandbox, &ingest, &[unchanged]);
     for process in [sink, ingest] {
         assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
     }

@@ -47,7 +47,7 @@ fn config(site: &Site) -> Markup {
             div .bar-title.later { h2 { "Stream " (stream.name) } }
             (table(&stream.name, &of_stream(context, stream, &file)))
         }
-        p .note { "Passwords and properties of a Kafka cluster are not shown. A change of the file takes effect at the next start, and one of retention at SIGHUP." }
+        p .note { "Passwords and properties of a Kafka cluster are not shown. SIGHUP applies new streams and other patterns, retention and the log level; everything else takes effect at the next start." }
     }
 }
 

@@ -169,7 +169,7 @@ struct Page {
 
 /// The browser of records, with the records that are asked for.
 pub(super) fn records(site: &Site, view: &View) -> Section {
-    let streams = &site.observer.context().config.streams;
+    let streams = site.observer.context().streams();
     let topic = match view.text("topic") {
         "" => streams.first().map_or("", |stream| stream.name.as_str()),
         topic => topic,
@@ -183,7 +183,7 @@ pub(super) fn records(site: &Site, view: &View) -> Section {
             div .bar-title {
                 h2 { "Records" }
                 form .search action="/log#records" {
-                    label { "Topic " select name="topic" { @for stream in streams {
+                    label { "Topic " select name="topic" { @for stream in &streams {
                         option value=(stream.name) selected[stream.name == topic] { (stream.name) }
                     } } }
                     label { "Partition " input .short type="number" name="partition" min="0" value=(partition); }

@@ -21,7 +21,7 @@ pub(super) fn sections(site: &Site, snapshot: &Snapshot) -> Vec<Section> {
 
 /// What has become of each stream's records, for the overview.
 pub(super) fn short_table(site: &Site, snapshot: &Snapshot) -> Markup {
-    let streams = &site.observer.context().config.streams;
+    let streams = site.observer.context().streams();
     html! {
         (title(snapshot))
         div .card tabindex="0" role="region" aria-label="Streams" {
@@ -31,7 +31,7 @@ pub(super) fn short_table(site: &Site, snapshot: &Snapshot) -> Markup {
                     th .n scope="col" { "Rows" } th .n scope="col" { "Superseded" } th .n scope="col" { "Dead letters" }
                     th .n scope="col" { "Lag" } th .n scope="col" { "Unaccounted" }
                 } }
-                tbody { @for stream in streams {
+                tbody { @for stream in &streams {
                     tr {
                         th scope="row" { (stream.name) div .sub.m { "→ " (stream.table) } }
                         (outcome(snapshot, stream))
@@ -85,7 +85,7 @@ fn has_applied_nothing(snapshot: &Snapshot) -> bool {
 
 /// What has become of each stream's records.
 fn table(site: &Site, snapshot: &Snapshot) -> Markup {
-    let streams = &site.observer.context().config.streams;
+    let streams = site.observer.context().streams();
     html! {
         (title(snapshot))
         div .card tabindex="0" role="region" aria-label="Streams" {
@@ -97,7 +97,7 @@ fn table(site: &Site, snapshot: &Snapshot) -> Markup {
                     th .n scope="col" { "Unaccounted" }
                 } }
                 tbody {
-                    @for stream in streams {
+                    @for stream in &streams {
                         tr {
                             th scope="row" { (stream.name) }
                             td .m data-label="Table" { (stream.table) }
@@ -150,9 +150,10 @@ fn open(snapshot: &Snapshot, stream: &str) -> u64 {
 }
 
 fn schemas(site: &Site) -> Markup {
+    let streams = site.observer.context().streams();
     html! {
-        @for stream in &site.observer.context().config.streams {
-            details .card.schema open[site.observer.context().config.streams.len() <= SCHEMAS_OPEN] {
+        @for stream in &streams {
+            details .card.schema open[streams.len() <= SCHEMAS_OPEN] {
                 summary { b { (stream.name) } " " span .note { (described(site, stream)) } }
                 div .scroll tabindex="0" role="region" aria-label=(format!("Columns of {}", stream.name)) {
                     table {

@@ -57,7 +57,7 @@ impl<'a> Marker<'a> {
 
     fn field(&mut self, letter: &Letter) -> Option<Range<usize>> {
         let column = letter.column.as_deref()?;
-        let streams = &self.context.config.streams;
+        let streams = self.context.streams();
         let stream = streams.iter().find(|stream| stream.name == letter.stream)?;
         // A row that PostgreSQL refused is written in the stream's order.
         if letter.reason == "refused" {
