@@ -311,6 +311,16 @@ impl Context {
         topics.collect::<Vec<_>>().join(", ")
     }
 
+    /// Where the log is and which topics it has, for a person. A topic elsewhere has the partitions that it has there.
+    pub(crate) fn shown_log(&self, place: &LogPlace) -> String {
+        let names = self.config.streams.iter();
+        let names = names.map(|stream| stream.name.as_str());
+        match place.dir() {
+            Some(_) => format!("{place}   {}", self.shown_topics()),
+            None => format!("{place}   {}", names.collect::<Vec<_>>().join(", ")),
+        }
+    }
+
     /// How durable the log is, for a person.
     pub(crate) fn shown_durability(&self) -> String {
         match self.config.durability {

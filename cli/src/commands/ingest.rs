@@ -41,7 +41,7 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         service: &service,
         stop: &stop,
     };
-    screen.say(&format!("log        {place}   {}", context.shown_topics()));
+    screen.say(&format!("log        {}", context.shown_log(&place)));
     let input = match standard_input::take(&args.input, &context, &stop, screen)? {
         Some(Taken::Stopped) => return Ok(Outcome::Incomplete.within(&limit, screen)),
         Some(Taken::Stored(input)) => Some(input),

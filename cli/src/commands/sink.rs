@@ -48,7 +48,7 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
         service: &service,
         stop: &stop,
     };
-    screen.say(&format!("log        {place}   {}", context.shown_topics()));
+    screen.say(&format!("log        {}", context.shown_log(&place)));
     make_shadows(&context, &database.options, &streams)?;
     // Not asked without need: the sink itself waits for a PostgreSQL that is away.
     if args.from != Where::Earliest && exists(&args.group.name, &database.options)? {

@@ -123,8 +123,8 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
 fn announce(context: &Context, place: &LogPlace, database: &Database, screen: &Screen) {
     screen.say(&format!("postgres   {}", database.description));
     screen.say(&format!(
-        "log        {place}   {}{}",
-        context.shown_topics(),
+        "log        {}{}",
+        context.shown_log(place),
         // Elsewhere it is the server's affair.
         place
             .dir()

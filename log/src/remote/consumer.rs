@@ -33,6 +33,8 @@ const EVENTS_MAX: usize = 64;
 const SEEK_AFTER: Duration = Duration::from_millis(200);
 /// The same on a cluster, where transactions leave markers that are not records; longer than a fetch waits there.
 const SEEK_AFTER_ON_CLUSTER: Duration = Duration::from_millis(80);
+/// Number of topics that are asked for before the first is read.
+const TOPICS_AHEAD_MAX: usize = 32;
 /// How long a client may take to hear of a topic that another one knows.
 const NEW_TOPIC_WAIT: Duration = Duration::from_secs(10);
 const NEW_TOPIC_PAUSE: Duration = Duration::from_millis(50);
@@ -159,8 +161,11 @@ impl Consumer {
         let view = self.view(topic)?;
         let mut slot = view.reader(topic, partition)?;
         let end = self.check_range(topic, &view, partition, from)?;
-        // A new reader fetches after the end was asked for: the end that it reports is not older.
-        let mut is_fresh = slot.as_mut().is_none_or(|reader| reader.begins_before(end));
+        // Of a reader that began to fetch when the end was known, the end that it reports is not older.
+        let is_fresh = |reader: &Reader| {
+            let since = view.known_since(partition);
+            from < end && since.is_some_and(|since| reader.is_newer_than(since))
+        };
         let mut reader = self.sound_reader(&mut slot, topic, partition, from)?;
         if let Some(records) = reader.kept(from) {
             return Ok(records);
@@ -172,36 +177,36 @@ impl Consumer {
         let mut patience = Patience::new(&self.link);
         let mut sought_at = Instant::now();
         let seek_after = self.seek_after();
-        let wait = if from < end {
-            seek_after
-        } else {
-            Duration::ZERO
-        };
         loop {
             // This takes the events of the whole consumer; no record comes here.
             let _ = self.inner.poll(Duration::ZERO);
+            let is_over = from >= end || reader.is_at_end() && is_fresh(reader);
+            let wait = if is_over { Duration::ZERO } else { seek_after };
             match reader.take(bytes_max, wait) {
                 Ok(Step::Records(records)) => {
                     self.link.config.waits.succeeded(|| request.to_string());
                     return Ok(records);
                 }
                 // All that precedes the end has been passed: no records, but a transaction's markers.
-                Ok(Step::AtEnd)
-                    if is_fresh
-                        && from < end
+                Ok(Step::AtEnd | Step::Nothing)
+                    if reader.is_at_end()
+                        && is_fresh(reader)
                         && self.has_same_leader(topic, &view, partition)? =>
                 {
                     return Ok(reader.pass_to(end));
                 }
-                Ok(Step::AtEnd) if from < end && !self.link.is_bekk => {
+                Ok(step)
+                    if from < end
+                        && !self.link.is_bekk
+                        && (matches!(step, Step::AtEnd) || is_over) =>
+                {
                     // The reader was at the end before there was more, or the partition has another leader, which may
                     // not know yet how far the last one was: the consumer asks it for the end first, then for records.
-                    if is_fresh {
+                    if view.known_since(partition).is_none() {
                         self.ask_ends(topic, &view)?;
                     }
                     reader = self.seek(&mut slot, topic, partition, from)?;
                     sought_at = Instant::now();
-                    is_fresh = true;
                     continue;
                 }
                 Ok(Step::AtEnd | Step::Nothing) => {}
@@ -224,7 +229,6 @@ impl Consumer {
                     // The reader was at the end before there was more, and reports the end again only after a seek.
                     reader = self.seek(&mut slot, topic, partition, from)?;
                     sought_at = Instant::now();
-                    is_fresh = true;
                 }
             }
         }
@@ -266,12 +270,14 @@ impl Consumer {
     /// Begins to fetch all of the given partitions that nobody reads yet.
     pub(super) fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
         let view = self.view(topic)?;
+        // A reader that begins before its end is known waits for the end twice.
+        if view.lock_ends().asked_at.is_none() {
+            self.ask_ends(topic, &view)?;
+        }
         for &(partition, from) in places {
             let mut slot = view.reader(topic, partition)?;
             if slot.is_none() {
-                let end = view.lock_ends().ends.get(partition as usize).copied();
-                let reader = self.open_reader(topic, partition, from)?;
-                *slot = Some(reader.ahead_of(end.unwrap_or(from)));
+                *slot = Some(self.open_reader(topic, partition, from)?);
             }
         }
         Ok(())
@@ -403,25 +409,39 @@ impl Consumer {
         let news = Arc::clone(&self.news);
         queue.set_nonempty_callback(move || news.tell());
         let assigned = list(topic, [(partition, to_kafka(from))]).map_err(failed)?;
+        let since = Instant::now();
         self.inner.incremental_assign(&assigned).map_err(failed)?;
         let doubts = self.link.doubts();
-        Ok(Reader::new(topic, partition, queue, from, doubts))
+        Ok(Reader::new(topic, partition, queue, from, (doubts, since)))
     }
 
     fn view(&self, topic: &str) -> Result<Arc<TopicView>, Error> {
         if let Some(view) = self.lock_topics().get(topic) {
             return Ok(Arc::clone(view));
         }
-        let partitions = self.await_partitions(topic)?;
-        let view = Arc::new(TopicView {
-            partitions,
-            leaders: Mutex::default(),
-            ends: Mutex::default(),
-            readers: (0..partitions).map(|_| Mutex::default()).collect(),
-        });
+        self.learn_topics();
+        if let Some(view) = self.lock_topics().get(topic) {
+            return Ok(Arc::clone(view));
+        }
+        let view = Arc::new(TopicView::new(self.await_partitions(topic)?));
         let mut topics = self.lock_topics();
         let view = topics.entry(topic.to_owned()).or_insert(view);
         Ok(Arc::clone(view))
+    }
+
+    /// Asks a cluster for Bekk's topics before anything is read: later the question waits behind a fetch that waits for
+    /// records.
+    fn learn_topics(&self) {
+        if self.link.is_bekk || !self.lock_topics().is_empty() {
+            return;
+        }
+        for topic in self.link.config.topics.iter().take(TOPICS_AHEAD_MAX) {
+            // A topic that does not exist yet is asked for again when it is read.
+            if let Ok(partitions) = topics::partition_count(&self.link, &self.inner, topic) {
+                let view = || Arc::new(TopicView::new(partitions));
+                self.lock_topics().entry(topic.clone()).or_insert_with(view);
+            }
+        }
     }
 
     /// Waits until the consumer knows a topic, and returns its number of partitions.

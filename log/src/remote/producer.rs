@@ -35,6 +35,9 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(3);
 const NUDGES: u32 = 20;
 const NUDGE_TIMEOUT: Duration = Duration::from_millis(200);
 const NUDGE_PAUSE: Duration = Duration::from_millis(15);
+/// How long, and how often, the last reports of an append are waited for before it is committed.
+const REPORTS_WAIT: Duration = Duration::from_millis(50);
+const REPORTS_PAUSE: Duration = Duration::from_micros(100);
 /// How long nothing is queued once librdkafka's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 /// How much a batch has at most, unless a topic takes less.
@@ -336,6 +339,7 @@ impl Producer {
             return Err(self.failure(request, topic, (partition, value), failure));
         }
         if self.transactional.is_some() {
+            self.await_reports();
             // After a time-out the next attempt continues with the same request.
             self.link
                 .attempt(request, |timeout| self.inner.commit_transaction(timeout))
@@ -411,6 +415,15 @@ impl Producer {
             }
         }
         Ok(std::mem::take(&mut append.parts))
+    }
+
+    /// Waits until librdkafka counts no record any more. It counts those of a batch until the last of them has been
+    /// reported; a commit before that waits for a report that does not come, for a tenth of a second.
+    fn await_reports(&self) {
+        let begun = Instant::now();
+        while self.inner.in_flight_count() > 0 && begun.elapsed() < REPORTS_WAIT {
+            thread::sleep(REPORTS_PAUSE);
+        }
     }
 
     /// The error of an append of which a record was not acknowledged.

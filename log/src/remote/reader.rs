@@ -1,6 +1,6 @@
 //! The reader of one partition: where it is, what it has taken from its queue, and what it keeps.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -32,8 +32,8 @@ pub(super) struct Reader {
     is_at_end: bool,
     /// An error that came behind the records that are pending.
     failure: Option<KafkaError>,
-    /// The partition's end as it was known when the reader was opened ahead, if nobody has read from it yet.
-    ahead_of: Option<Offset>,
+    /// All that it has, and what the server has said of the end, was asked for after this.
+    since: Instant,
     /// How often the log may have been replaced when what it has was fetched.
     doubts: u64,
 }
@@ -52,7 +52,7 @@ impl Reader {
         partition: u32,
         queue: PartitionQueue<Context>,
         from: Offset,
-        doubts: u64,
+        (doubts, since): (u64, Instant),
     ) -> Self {
         Self {
             topic: topic.to_owned(),
@@ -63,23 +63,14 @@ impl Reader {
             window: Window::default(),
             is_at_end: false,
             failure: None,
-            ahead_of: None,
+            since,
             doubts,
         }
     }
 
-    /// The same for one that is opened before it is read from, when the partition's end is known to be `end`.
-    pub(super) fn ahead_of(self, end: Offset) -> Self {
-        Self {
-            ahead_of: Some(end),
-            ..self
-        }
-    }
-
-    /// Whether this is the first read, and all that has been fetched was fetched when the partition was known to
-    /// reach up to `end`.
-    pub(super) fn begins_before(&mut self, end: Offset) -> bool {
-        self.ahead_of.take().is_some_and(|known| end <= known)
+    /// Whether it began to fetch after the given time.
+    pub(super) fn is_newer_than(&self, time: Instant) -> bool {
+        self.since >= time
     }
 
     /// Whether what it has was fetched before the log may have been replaced.
@@ -134,12 +125,14 @@ impl Reader {
     ) -> KafkaResult<()> {
         // What librdkafka has fetched from the old place it drops by itself.
         self.doubts = doubts;
+        let since = Instant::now();
         consumer.seek(
             &self.topic,
             number(self.partition),
             to_kafka(from),
             SEEK_TIMEOUT,
         )?;
+        self.since = since;
         self.window.clear();
         self.pending = Records::new(from);
         self.next = from;
@@ -183,6 +176,8 @@ impl Reader {
         passed.pass_to(next);
         self.next = self.next.max(next);
         self.pending = Records::new(self.next);
+        // Whoever reads again does not wait again for the server to say that there is nothing.
+        self.window.push(passed.clone());
         passed
     }
 

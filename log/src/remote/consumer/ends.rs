@@ -82,9 +82,10 @@ impl Consumer {
         }
         let leader = |leaders: &[i32]| leaders.get(partition as usize).copied();
         let now = topics::leaders(&self.link, topic)?;
-        let mut known = view.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = view.leaders.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = leader(&known) == leader(&now);
-        *known = now;
+        drop(known);
+        view.set_leaders(now);
         Ok(is_same)
     }
 
@@ -132,7 +133,7 @@ impl Consumer {
             if !self.link.is_bekk {
                 let leaders = topics::leaders(&self.link, topic)?;
                 self.check_count(topic, view, leaders.len())?;
-                *view.leaders.lock().unwrap_or_else(PoisonError::into_inner) = leaders;
+                view.set_leaders(leaders);
             }
             let starts = self.ask_place(&self.link.asker, topic, view, KafkaOffset::Beginning)?;
             let mut known = view.lock_ends();
@@ -144,8 +145,15 @@ impl Consumer {
         if known.ends.iter().zip(&ends).any(|(known, now)| now < known) {
             self.link.doubt();
         }
+        let now = Instant::now();
+        let since = |(partition, end): (usize, &Offset)| {
+            let is_known = known.ends.get(partition) == Some(end);
+            let since = known.since.get(partition).copied().flatten();
+            since.filter(|_| is_known).or(Some(now))
+        };
+        known.since = ends.iter().enumerate().map(since).collect();
         known.ends = ends;
-        known.asked_at = Some(Instant::now());
+        known.asked_at = Some(now);
         Ok(())
     }
 

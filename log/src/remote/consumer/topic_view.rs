@@ -20,10 +20,21 @@ pub(super) struct KnownEnds {
     pub(super) starts: Vec<Offset>,
     pub(super) starts_at: Option<Instant>,
     pub(super) ends: Vec<Offset>,
+    /// Since when each end is known to be as it is; `None` if another broker leads the partition now.
+    pub(super) since: Vec<Option<Instant>>,
     pub(super) asked_at: Option<Instant>,
 }
 
 impl TopicView {
+    pub(super) fn new(partitions: u32) -> Self {
+        Self {
+            partitions,
+            leaders: Mutex::default(),
+            ends: Mutex::default(),
+            readers: (0..partitions).map(|_| Mutex::default()).collect(),
+        }
+    }
+
     pub(super) fn lock_ends(&self) -> MutexGuard<'_, KnownEnds> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -40,6 +51,24 @@ impl TopicView {
             partition,
         })?;
         Ok(slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Remembers who leads the partitions. What another leader said of an end is not this one's word.
+    pub(super) fn set_leaders(&self, now: Vec<i32>) {
+        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock_ends();
+        for (partition, since) in known.since.iter_mut().enumerate() {
+            if leaders.get(partition) != now.get(partition) {
+                *since = None;
+            }
+        }
+        *leaders = now;
+    }
+
+    /// Since when a partition's end is known to be as it is.
+    pub(super) fn known_since(&self, partition: u32) -> Option<Instant> {
+        let known = self.lock_ends();
+        known.since.get(partition as usize).copied().flatten()
     }
 
     /// Whether the known end of any partition is past its offset.
