@@ -31,7 +31,7 @@ pub(crate) const MAGIC: u8 = 2;
 pub(crate) const LEADER_EPOCH: i32 = 0;
 pub(crate) const COMPRESSION_MASK: i16 = 7;
 pub(crate) const UNCOMPRESSED: i16 = 0;
-const LZ4: i16 = 3;
+pub(crate) const LZ4: i16 = 3;
 /// Fewer bytes of records than this are not worth a frame.
 const COMPRESS_BYTES_MIN: usize = 256;
 

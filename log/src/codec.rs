@@ -4,10 +4,10 @@ use std::io::{self, Read};
 
 use crate::lz4::CONTENT_BYTES_MAX;
 
-const GZIP: i16 = 1;
-const SNAPPY: i16 = 2;
+pub(crate) const GZIP: i16 = 1;
+pub(crate) const SNAPPY: i16 = 2;
 const LZ4: i16 = 3;
-const ZSTD: i16 = 4;
+pub(crate) const ZSTD: i16 = 4;
 
 /// The most bytes that a byte can become; of zstd there is no such number.
 const GZIP_RATIO_MAX: usize = 1_032;

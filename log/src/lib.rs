@@ -68,6 +68,7 @@ mod batch;
 mod client;
 mod codec;
 mod config;
+mod content;
 mod copy;
 mod database;
 mod deletion;

@@ -3,6 +3,7 @@
 use crate::append;
 use crate::batch::{self, BatchView, COMPRESSION_MASK, NoBatch};
 use crate::codec;
+use crate::content;
 use crate::producers::Sequenced;
 use crate::record::RECORD_BYTES_MIN;
 
@@ -85,6 +86,12 @@ impl Produced {
             compression,
             bytes: sent.to_vec(),
         })
+    }
+
+    /// Checks that its records can be read: a batch that cannot be would stop every reader.
+    pub(crate) fn check_content(&self) -> Result<(), Unfit> {
+        let records = &self.bytes[batch::HEADER_BYTES..];
+        content::check(self.compression, records, self.records).map_err(Unfit::Invalid)
     }
 
     /// Whether its records are compressed with zstd, which old clients cannot name.

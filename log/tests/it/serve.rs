@@ -194,32 +194,31 @@ fn versions_that_do_not_exist_are_answered_in_the_first_ones_form() {
     served.server.stop();
 }
 
+/// A batch whose CRC holds and whose content cannot be taken apart is read by no client of librdkafka's, nor is anything
+/// behind it.
 #[test]
-fn what_a_client_sends_as_records_does_not_stop_our_readers() {
+fn a_batch_that_no_reader_can_take_apart_is_refused() {
     let served = Served::new(|_| ());
     let mut connection = served.connect();
-    let mut garbage = batch(None, 0, 3);
-    garbage[61..].fill(0xff);
-    let reseal = |batch: &mut Vec<u8>| {
+    let refused = |connection: &mut Connection, mut batch: Vec<u8>| {
         let crc = crc32c(&batch[21..]);
         batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(connection.produce(8, batch).0, 87);
     };
-    reseal(&mut garbage);
-    assert_eq!(connection.produce(8, garbage.clone()), (0, 0));
-    for compression in 1..=4 {
-        garbage[22] = compression;
-        reseal(&mut garbage);
-        assert_eq!(connection.produce(8, garbage.clone()).0, 0);
+    for (at, byte) in [(22, 1), (22, 2), (22, 3), (22, 4), (61, 0xff), (64, 7)] {
+        let mut broken = batch(None, 0, 3);
+        broken[at] = byte;
+        refused(&mut connection, broken);
     }
-    assert_eq!(connection.produce(8, batch(None, 0, 1)), (0, 15));
+    let mut garbage = batch(None, 0, 3);
+    garbage[61..].fill(0xff);
+    for compression in 0..=4 {
+        garbage[22] = compression;
+        refused(&mut connection, garbage.clone());
+    }
+    assert_eq!(connection.produce(8, batch(None, 0, 1)), (0, 0));
     let records = served.client.read("t", 0, Offset::ZERO, 1 << 20).unwrap();
-    assert_eq!(records.next_offset(), Offset::new(16));
-    let offsets: Vec<_> = records.iter().map(|record| record.offset.get()).collect();
-    assert_eq!(offsets, [0, 1, 2, 3, 6, 9, 12, 15]);
-    assert_eq!(records.len(), offsets.len());
-    let last = records.iter().last().unwrap();
-    assert_eq!(last.value, b"value 0");
-    assert!(served.client.gaps("t").unwrap().is_empty());
+    assert_eq!(records.iter().last().unwrap().value, b"value 0");
     served.server.stop();
 }
 

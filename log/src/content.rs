@@ -1,0 +1,207 @@
+//! Checks the records of a batch that was encoded elsewhere, without taking its content into memory.
+//!
+//! A batch whose CRC holds can still hold what no reader can take apart: librdkafka then asks for it again and again, and
+//! nothing behind it is read. So it is refused where it is produced, as Kafka's brokers do.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::{Mutex, PoisonError};
+
+use crate::batch::{LZ4, UNCOMPRESSED};
+use crate::codec::{self, GZIP, SNAPPY, ZSTD};
+use crate::record::check_records;
+
+/// Bytes of content that are in memory at once.
+const BUFFER_BYTES: usize = 32 << 10;
+/// Snappy has no streams: one batch at a time is taken into memory.
+static SNAPPY_TURN: Mutex<()> = Mutex::new(());
+
+/// Checks that compressed bytes hold `count` records, numbered in order, and nothing else.
+pub(crate) fn check(compression: i16, bytes: &[u8], count: u32) -> Result<(), String> {
+    let mut rest = bytes;
+    match compression {
+        UNCOMPRESSED => return check_records(bytes, count),
+        SNAPPY => {
+            let _turn = SNAPPY_TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut content = Vec::new();
+            codec::decompress(SNAPPY, bytes, &mut content)?;
+            return check_records(&content, count);
+        }
+        LZ4 if !is_lz4_frame(bytes) => return Err("an LZ4 frame ends early".to_owned()),
+        LZ4 => walk(lz4_flex::frame::FrameDecoder::new(&mut rest), count)?,
+        GZIP => {
+            let mut decoder = flate2::bufread::GzDecoder::new(&mut rest);
+            walk(&mut decoder, count)?;
+        }
+        ZSTD => {
+            let decoder = ruzstd::decoding::StreamingDecoder::new(&mut rest);
+            let mut decoder = decoder.map_err(|error| error.to_string())?;
+            walk(&mut decoder, count)?;
+            let frame = &decoder.decoder;
+            let stored = frame.get_checksum_from_data();
+            if stored.is_some() && stored != frame.get_calculated_checksum() {
+                return Err("the checksum of a zstd frame is wrong".to_owned());
+            }
+        }
+        other => return Err(format!("a record batch of unknown compression {other}")),
+    }
+    match rest.len() {
+        0 => Ok(()),
+        behind => Err(format!("{behind} bytes behind the content of a batch")),
+    }
+}
+
+/// Whether bytes are one LZ4 frame, with its end mark: the decoder takes the end of the bytes for that of the frame.
+fn is_lz4_frame(bytes: &[u8]) -> bool {
+    const HAS_DICTIONARY: u8 = 1;
+    const HAS_CHECKSUM: u8 = 1 << 2;
+    const HAS_SIZE: u8 = 1 << 3;
+    const HAS_BLOCK_CHECKSUMS: u8 = 1 << 4;
+    let Some(flags) = bytes.get(4) else {
+        return false;
+    };
+    let bytes_if = |flag, bytes| if flags & flag == 0 { 0 } else { bytes };
+    // Magic, flags and block size; what the flags announce; the header's checksum.
+    let mut at = 6 + bytes_if(HAS_SIZE, 8) + bytes_if(HAS_DICTIONARY, 4) + 1;
+    loop {
+        let length = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        let Some(length) = length.copied().map(u32::from_le_bytes) else {
+            return false;
+        };
+        at += 4;
+        if length == 0 {
+            return at + bytes_if(HAS_CHECKSUM, 4) == bytes.len();
+        }
+        // The highest bit tells that the block is stored as it is.
+        at += (length & (u32::MAX >> 1)) as usize + bytes_if(HAS_BLOCK_CHECKSUMS, 4);
+    }
+}
+
+fn walk(decoder: impl Read, count: u32) -> Result<(), String> {
+    let mut content = BufReader::with_capacity(BUFFER_BYTES, decoder);
+    for number in 0..count {
+        walk_record(&mut content, number)
+            .map_err(|error| format!("record {number} of a batch: {error}"))?;
+    }
+    let behind = content.fill_buf().map_err(|error| error.to_string())?;
+    match behind.is_empty() {
+        true => Ok(()),
+        false => Err("there are bytes behind the records of a batch".to_owned()),
+    }
+}
+
+fn walk_record(content: &mut impl BufRead, number: u32) -> io::Result<()> {
+    let length = varint(content)?;
+    let mut record = content.take(u64::try_from(length).map_err(|_| malformed())?);
+    skip(&mut record, 1)?; // attributes: none are defined
+    let _timestamp_delta = varint(&mut record)?;
+    if varint(&mut record)? != i64::from(number) {
+        return Err(malformed());
+    }
+    for _key_and_value in 0..2 {
+        match varint(&mut record)? {
+            -1 => {}
+            length => skip(&mut record, u64::try_from(length).map_err(|_| malformed())?)?,
+        }
+    }
+    let headers = record.limit();
+    skip(&mut record, headers)
+}
+
+/// Reads a zigzag variable-length integer.
+fn varint(content: &mut impl BufRead) -> io::Result<i64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let mut byte = [0];
+        content.read_exact(&mut byte)?;
+        value |= u64::from(byte[0] & 0x7f) << shift;
+        if byte[0] < 0x80 {
+            return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+        }
+    }
+    Err(malformed())
+}
+
+fn skip(content: &mut impl BufRead, mut bytes: u64) -> io::Result<()> {
+    while bytes > 0 {
+        let here = content.fill_buf()?.len();
+        if here == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let step = usize::try_from(bytes).map_or(here, |bytes| bytes.min(here));
+        content.consume(step);
+        bytes -= step as u64;
+    }
+    Ok(())
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "malformed")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::batch::{self, BatchView};
+    use crate::{RecordBuffer, lz4};
+
+    /// The records of a batch of ours, uncompressed.
+    fn records() -> Vec<u8> {
+        let mut buffer = RecordBuffer::new();
+        for number in 0..3 {
+            buffer.push(1_000 + number, Some(b"key"), &vec![b'v'; 40_000]);
+        }
+        buffer.push(2_000, None, b"");
+        let batch = batch::encode(&buffer).unwrap();
+        let mut content = Vec::new();
+        BatchView::parse(&batch)
+            .unwrap()
+            .decompress_into(&mut content)
+            .unwrap();
+        content
+    }
+
+    fn compressed(content: &[u8]) -> Vec<(i16, Vec<u8>)> {
+        let mut ours = Vec::new();
+        lz4::compress(content, &mut ours);
+        let mut theirs = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        theirs.write_all(content).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(content).unwrap();
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        vec![
+            (UNCOMPRESSED, content.to_vec()),
+            (LZ4, ours),
+            (LZ4, theirs.finish().unwrap()),
+            (GZIP, gzip.finish().unwrap()),
+            (
+                SNAPPY,
+                snap::raw::Encoder::new().compress_vec(content).unwrap(),
+            ),
+            (ZSTD, ruzstd::encoding::compress_to_vec(content, level)),
+        ]
+    }
+
+    #[test]
+    fn only_whole_content_with_its_records_is_right() {
+        let content = records();
+        for (compression, bytes) in compressed(&content) {
+            check(compression, &bytes, 4).unwrap();
+            for count in [0, 3, 5] {
+                check(compression, &bytes, count).unwrap_err();
+            }
+            let twice = [&bytes[..], &bytes[..]].concat();
+            let longer = [&bytes[..], b"x"].concat();
+            for wrong in [&bytes[..bytes.len() - 1], b"", &[0xff; 40], &twice, &longer] {
+                let found = check(compression, wrong, 4);
+                assert!(found.is_err(), "{compression}: {} bytes", wrong.len());
+            }
+        }
+        let mut other_order = content;
+        other_order[5] ^= 2;
+        for (compression, bytes) in compressed(&other_order) {
+            check(compression, &bytes, 4).unwrap_err();
+        }
+    }
+}
