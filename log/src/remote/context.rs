@@ -11,6 +11,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::verdict::{Verdict, code};
+use super::waits::Waits;
 
 /// For how long a connection's error explains why calls wait.
 const NEWS_FOR: Duration = Duration::from_secs(15);
@@ -82,12 +83,27 @@ fn recent(said: &Option<(Instant, String)>) -> Option<String> {
 
 /// Takes what a client of librdkafka's says.
 #[derive(Default)]
-pub(super) struct Context(Heard);
+pub(super) struct Context {
+    heard: Heard,
+    /// For a client that commits: the group, and where people see what does not succeed.
+    commits: Option<(String, Waits)>,
+}
 
 impl Context {
     /// One that keeps errors in `heard`.
     pub(super) fn noting(heard: &Heard) -> Self {
-        Self(heard.clone())
+        Self {
+            heard: heard.clone(),
+            commits: None,
+        }
+    }
+
+    /// The same for the client of a group, whose commits nobody waits for.
+    pub(super) fn committing(heard: &Heard, group: &str, waits: &Waits) -> Self {
+        Self {
+            commits: Some((group.to_owned(), waits.clone())),
+            ..Self::noting(heard)
+        }
     }
 }
 
@@ -98,15 +114,26 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.note(&error, reason);
+        self.heard.note(&error, reason);
     }
 }
 
 impl ConsumerContext for Context {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        // The next one tells the same place or a later one.
-        if let Err(error) = result {
-            tracing::debug!(%error, "a commit of a group's offset");
+        let Some((group, waits)) = &self.commits else {
+            return;
+        };
+        let what = || format!("note the offset of group `{group}` in the log");
+        match result {
+            Ok(()) => waits.succeeded(what),
+            // The next commit is of the same place or a later one.
+            Err(error) if Verdict::of(&error).is_retriable() => {
+                waits.failed(&what(), &error.to_string(), || None);
+            }
+            Err(error) => waits.warn_once(&format!(
+                "the log refuses to {}: {error}; it keeps the group's records, and its lag is not shown rightly there",
+                what()
+            )),
         }
     }
 }

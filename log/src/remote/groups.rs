@@ -235,7 +235,11 @@ impl Groups {
             .set("group.id", group)
             .set("enable.auto.commit", "false");
         let client: BaseConsumer<Context> = config
-            .create_with_context(Context::noting(&self.link.heard))
+            .create_with_context(Context::committing(
+                &self.link.heard,
+                group,
+                &self.link.config.waits,
+            ))
             .map_err(|error| {
                 self.link
                     .refused(Request::cluster("set up a client"), error)

@@ -3,7 +3,7 @@
 //! Who knows the password waits with them, and is let in when its turn comes: nobody is locked out.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Guesses {
     pub(super) fn turn(&self, address: IpAddr) -> Option<Instant> {
         let now = Instant::now();
         let mut by_address = self.lock();
-        let Some(known) = by_address.get_mut(&address.to_canonical()) else {
+        let Some(known) = by_address.get_mut(&origin(address)) else {
             return Some(now);
         };
         if known.wrong < FREE {
@@ -73,9 +73,7 @@ impl Guesses {
             next_turn: now,
             last: now,
         };
-        let known = by_address
-            .entry(peer.ip().to_canonical())
-            .or_insert_with(fresh);
+        let known = by_address.entry(origin(peer.ip())).or_insert_with(fresh);
         if now - known.last >= FORGOTTEN_AFTER {
             *known = fresh();
         }
@@ -87,6 +85,18 @@ impl Guesses {
         self.by_address
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose guesses are counted together: those of an address, or of a network of IPv6, in which whoever has one address has
+/// all.
+fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
     }
 }
 
@@ -108,5 +118,14 @@ mod tests {
         assert!(turns.len() >= 100 && turns.len() <= 102, "{}", turns.len());
         assert!(turns[10] - begun >= TURN * 9);
         assert!(guesses.turn(other.ip()).unwrap() <= Instant::now());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_and_a_mapped_address_are_one_origin() {
+        let of = |text: &str| origin(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }
 }
