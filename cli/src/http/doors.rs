@@ -3,10 +3,11 @@
 //! **Invariant:** where the address is on loopback, what shows rows is answered to the user that runs Bekk and to root
 //! only (or to all, with `--http-open`): their input files may be closed to the machine's other users.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,7 +20,9 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// The most connections of the user that runs Bekk, and of all others
 const CONNECTIONS_MAX: usize = 128;
-/// A connection over which nothing has come or gone for so long is closed.
+/// The most connections from one address of another machine
+const ADDRESS_CONNECTIONS_MAX: usize = 32;
+/// A connection is closed if nothing comes or goes for so long, or if a request that has begun is not answered by then.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How long nothing is accepted after the system has refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,6 +61,7 @@ pub(super) struct Doors {
     address: SocketAddr,
     own: Arc<Semaphore>,
     others: Arc<Semaphore>,
+    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
     reported: Option<Instant>,
 }
 
@@ -69,8 +73,31 @@ impl Doors {
             address,
             own: places(),
             others: places(),
+            by_address: Arc::default(),
             reported: None,
         }
+    }
+
+    /// Takes a place for a connection. This machine's own programs, such as a health check, keep theirs where others can
+    /// reach the address.
+    fn place(&self, caller: Caller, peer: SocketAddr) -> Option<Place> {
+        let ip = peer.ip().to_canonical();
+        let is_near = caller == Caller::Own || caller == Caller::Anybody && ip.is_loopback();
+        let places = if is_near { &self.own } else { &self.others };
+        let permit = Arc::clone(places).try_acquire_owned().ok()?;
+        let counted = (caller == Caller::Anybody && !is_near).then_some(ip);
+        if let Some(ip) = counted {
+            let mut by_address = lock(&self.by_address);
+            let count = by_address.entry(ip).or_default();
+            if *count >= ADDRESS_CONNECTIONS_MAX {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Place {
+            _permit: permit,
+            counted: counted.map(|ip| (ip, Arc::clone(&self.by_address))),
+        })
     }
 
     fn report(&mut self, peer: SocketAddr) {
@@ -79,7 +106,8 @@ impl Doors {
             self.reported = Some(Instant::now());
             tracing::warn!(
                 %peer,
-                "{CONNECTIONS_MAX} connections to the page are open, and more are closed"
+                "{CONNECTIONS_MAX} connections to the page are open, or {ADDRESS_CONNECTIONS_MAX} from one address, and more \
+                 are closed"
             );
         }
     }
@@ -100,13 +128,9 @@ impl Listener for Doors {
                 }
             };
             let caller = Caller::of(&stream, peer, self.address);
-            let places = match caller {
-                Caller::Own => &self.own,
-                Caller::Other(_) | Caller::Anybody => &self.others,
-            };
-            match Arc::clone(places).try_acquire_owned() {
-                Ok(place) => return (Visit::new(stream, place), caller),
-                Err(_) => self.report(peer),
+            match self.place(caller, peer) {
+                Some(place) => return (Visit::new(stream, place, IDLE_MAX), caller),
+                None => self.report(peer),
             }
         }
     }
@@ -122,24 +146,56 @@ impl Connected<IncomingStream<'_, Doors>> for Caller {
     }
 }
 
-/// A connection and its place. It ends when nothing has come or gone for long.
+/// A connection's place; it is free again when this is dropped.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    /// The address of another machine, and where its connections are counted.
+    counted: Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, usize>>>)>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((ip, by_address)) = &self.counted else {
+            return;
+        };
+        let mut by_address = lock(by_address);
+        if let Some(count) = by_address.get_mut(ip) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(ip);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection and its place. It ends when nothing has come or gone for long, or a request comes too slowly: whoever
+/// sends a byte now and then would keep the place for ever.
 pub(super) struct Visit {
     stream: TcpStream,
+    idle_max: Duration,
     idle: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    /// Whether a request has begun to come and nothing has been answered since.
+    is_asking: bool,
+    _place: Place,
 }
 
 impl Visit {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, place: Place, idle_max: Duration) -> Self {
         Self {
             stream,
-            idle: Box::pin(sleep_until(Instant::now() + IDLE_MAX)),
+            idle_max,
+            idle: Box::pin(sleep_until(Instant::now() + idle_max)),
+            is_asking: false,
             _place: place,
         }
     }
 
     fn touch(&mut self) {
-        self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+        self.idle.as_mut().reset(Instant::now() + self.idle_max);
     }
 }
 
@@ -149,8 +205,12 @@ impl AsyncRead for Visit {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
-            self.touch();
+        // The time first: bytes that always come would hide it.
+        let is_late = self.idle.as_mut().poll(cx).is_ready();
+        if !is_late && let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+            if !std::mem::replace(&mut self.is_asking, true) {
+                self.touch();
+            }
             return Poll::Ready(read);
         }
         ready!(self.idle.as_mut().poll(cx));
@@ -165,6 +225,7 @@ impl AsyncWrite for Visit {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.is_asking = false;
         self.touch();
         Poll::Ready(written)
     }
@@ -175,5 +236,60 @@ impl AsyncWrite for Visit {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn doors() -> Doors {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Doors::new(listener, ([0, 0, 0, 0], 8080).into())
+    }
+
+    #[tokio::test]
+    async fn one_address_of_another_machine_does_not_take_all_places() {
+        let doors = doors().await;
+        let peer = |ip: [u8; 4]| SocketAddr::from((ip, 1));
+        let place = |ip| doors.place(Caller::Anybody, peer(ip));
+        let taken: Vec<_> = (0..ADDRESS_CONNECTIONS_MAX)
+            .map(|_| place([10, 0, 0, 1]).unwrap())
+            .collect();
+        assert!(place([10, 0, 0, 1]).is_none());
+        let others = (0..CONNECTIONS_MAX).filter_map(|at| place([10, 1, 0, at.to_le_bytes()[0]]));
+        let others: Vec<_> = others.collect();
+        assert_eq!(others.len(), CONNECTIONS_MAX - ADDRESS_CONNECTIONS_MAX);
+        assert!(place([127, 0, 0, 1]).is_some(), "a health check");
+        drop((taken, others));
+        assert!(lock(&doors.by_address).is_empty());
+        assert!(place([10, 0, 0, 1]).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_sends_a_byte_now_and_then_does_not_keep_its_place() {
+        let doors = doors().await;
+        let address = doors.listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (stream, peer) = doors.listener.accept().await.unwrap();
+        let place = doors.place(Caller::Anybody, peer).unwrap();
+        let begun = Instant::now();
+        let mut visit = Visit::new(stream, place, Duration::from_millis(400));
+        let slow = tokio::spawn(async move {
+            while client.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let mut byte = [0];
+        let ended = loop {
+            if let Err(error) = visit.read_exact(&mut byte).await {
+                break error;
+            }
+        };
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        slow.abort();
     }
 }

@@ -3,6 +3,7 @@
 //! The order is libpq's (<https://www.postgresql.org/docs/current/libpq-envars.html>): what the string says comes
 //! first, then its service, then the environment, then the defaults. The password file is read last.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::parameters::Parameters;
@@ -82,7 +83,15 @@ fn add_service(
         if !lines.any(|line| line == format!("[{service}]")) {
             continue;
         }
-        for line in lines.take_while(|line| !line.starts_with('[')) {
+        let lines = lines.take_while(|line| !line.starts_with('['));
+        if lines.clone().any(|line| line.starts_with("password")) && is_open(path) {
+            tracing::warn!(
+                path = %path.display(),
+                "the service file holds a password and other users may read it; run chmod 600 on it, or move the password to \
+                 ~/.pgpass"
+            );
+        }
+        for line in lines {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -94,6 +103,12 @@ fn add_service(
         return Ok(());
     }
     Err(ConnectOptionsError::NoService(service.to_owned()))
+}
+
+/// Whether other users may read a file.
+fn is_open(path: &Path) -> bool {
+    let metadata = std::fs::metadata(path);
+    metadata.is_ok_and(|metadata| metadata.mode() & 0o044 != 0)
 }
 
 /// The password that the password file has for these options.
