@@ -63,6 +63,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long nothing is accepted after the system has refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Bounds of the number of connections
+const CONNECTIONS_MIN: usize = 8;
+const CONNECTIONS_MAX: usize = 512;
+
 /// Where the log is served, and within which limits.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
@@ -95,10 +99,11 @@ pub struct ServeConfig {
 }
 
 impl ServeConfig {
-    /// The defaults: 512 connections, requests of 32 MiB, 256 MiB of requests and as many of answers, 16 MiB
+    /// The defaults: 512 connections, or a quarter of the files that the process may have open, requests of 32 MiB, 256 MiB of requests and as many of answers, 16 MiB
     /// of records in an answer, ten minutes idle, 30 seconds for a request or an answer.
     #[must_use]
-    pub const fn new(listen: SocketAddr) -> Self {
+    pub fn new(listen: SocketAddr) -> Self {
+        let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         Self {
             listen,
             advertise: None,
@@ -106,7 +111,7 @@ impl ServeConfig {
             read_credentials: None,
             guests: None,
             tls: None,
-            connections_max: 512,
+            connections_max: connections_of(files_max),
             request_bytes_max: 32 << 20,
             memory_bytes_max: 256 << 20,
             fetch_bytes_max: 16 << 20,
@@ -114,6 +119,14 @@ impl ServeConfig {
             transfer_max: Duration::from_secs(30),
         }
     }
+}
+
+/// The most connections where so many files may be open: clients must not take the descriptors of the log.
+fn connections_of(files_max: Option<u64>) -> usize {
+    let quarter = files_max.map_or(usize::MAX, |max| {
+        usize::try_from(max / 4).unwrap_or(usize::MAX)
+    });
+    quarter.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
 }
 
 /// A running server.

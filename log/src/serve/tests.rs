@@ -20,6 +20,19 @@ use super::{Broker, Credentials, ServeConfig, api, connection};
 use crate::state::ForeignCommit;
 use crate::{Client, Config, Offset, Retention, TopicConfig};
 
+#[test]
+fn clients_leave_descriptors_to_the_log() {
+    let cases = [
+        (Some(64), 16),
+        (Some(10), 8),
+        (Some(1 << 20), 512),
+        (None, 512),
+    ];
+    for (files_max, expected) in cases {
+        assert_eq!(super::connections_of(files_max), expected, "{files_max:?}");
+    }
+}
+
 /// A server's inside, without its sockets.
 fn broker() -> (TempDir, Arc<Broker>) {
     let dir = TempDir::new().unwrap();
