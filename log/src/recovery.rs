@@ -138,6 +138,14 @@ impl Found {
         };
         match Header::read(&dir) {
             Ok(found) if found == header => {}
+            Ok(found) if is_of(&dir, &header) => {
+                tracing::warn!(
+                    ?found,
+                    ?header,
+                    "a segment has another one's header; it is written again, nothing is lost"
+                );
+                header.write(&dir)?;
+            }
             Ok(found) => {
                 let error = Error::Corrupt {
                     path: dir.clone(),
@@ -349,6 +357,17 @@ fn producers_of(segment: &Segment) -> Result<Producers, Error> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether the database of a segment says that it was made for this one, whatever the file beside it says.
+fn is_of(dir: &Path, header: &Header) -> bool {
+    let identity = || {
+        for cut in journal::cut(&db_dir(dir), dir, now_ms())? {
+            cut.report();
+        }
+        segment::open_db(dir, header.partitions)?.identity()
+    };
+    identity().is_ok_and(|found| found.as_ref() == Some(header))
 }
 
 fn segment_end(segment: &Segment, partition: u32) -> Result<Offset, Error> {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `a` | when the segment was begun, ms i64 |
 //! | `b` partition u32 | the partition's end when the segment was begun u64 |
+//! | `i` | the segment's header: log id, topic, number, partitions |
 //! | `c` | empty: `c` below has every batch |
 //! | `c` partition u32, base offset u64 | CRC of the batch u32, its records u32 |
 //! | `e` partition u32 | the partition's end u64, CRC of its last batch u32 |
@@ -32,9 +33,12 @@ use crate::database::{self, store_error};
 use crate::destination::Destination;
 use crate::notes::{Note, NoteCheck, Notes};
 use crate::producers::{Producer, ProducerKey, Producers};
+use crate::segment::Header;
 use crate::wire::Fields;
 use crate::{Error, Offset};
 
+/// Key of the segment's header, once more
+const IDENTITY: &[u8] = b"i";
 /// Key that says that every batch has a note
 const NOTED: &[u8] = b"c";
 /// How long a segment's tables may take to be written before the attempt is given up for now.
@@ -94,11 +98,13 @@ pub(crate) type Hole = (Offset, Offset);
 
 impl SegmentDb {
     /// Makes the database of a new segment and closes it again.
-    pub(crate) fn create(path: &Path, partitions: u32) -> Result<(), Error> {
+    pub(crate) fn create(path: &Path, header: &Header) -> Result<(), Error> {
+        let partitions = header.partitions;
         let count = partitions + 1;
         let create = || {
             let db = database::open(path, partitions)?;
-            database::keyspace(&db, "meta", count)?;
+            let meta = database::keyspace(&db, "meta", count)?;
+            meta.insert(IDENTITY, header.encode())?;
             for partition in 0..partitions {
                 database::keyspace(&db, &partition_name(partition), count)?;
             }
@@ -222,6 +228,12 @@ impl SegmentDb {
         }
         self.db.persist(PersistMode::SyncAll).map_err(failed)?;
         Ok(true)
+    }
+
+    /// The header of the segment that the database was made for; `None` in those of earlier versions.
+    pub(crate) fn identity(&self) -> Result<Option<Header>, Error> {
+        let value = self.meta(IDENTITY)?;
+        Ok(value.and_then(|value| Header::decode(&value)))
     }
 
     /// When the segment was begun; `None` if nothing has been written to it.

@@ -68,7 +68,7 @@ pub(crate) fn rebuild_from(
     }
     files::create_dir(&temporary)?;
     known.header.write(&temporary)?;
-    SegmentDb::create(&db_dir(&temporary), known.header.partitions)?;
+    SegmentDb::create(&db_dir(&temporary), &known.header)?;
     let db = SegmentDb::open(&db_dir(&temporary), known.header.partitions)?;
     write_all(&db, scans, &partitions, known, now_ms)?;
     if !db.flush()? {

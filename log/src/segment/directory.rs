@@ -66,7 +66,7 @@ pub(crate) fn create(topic_dir: &Path, header: &Header) -> Result<PathBuf, Error
     }
     files::create_dir(&temporary)?;
     header.write(&temporary)?;
-    SegmentDb::create(&db_dir(&temporary), header.partitions)?;
+    SegmentDb::create(&db_dir(&temporary), header)?;
     finish(&temporary, &dir)?;
     Ok(dir)
 }

@@ -42,7 +42,7 @@ pub(crate) struct Range {
 }
 
 impl Header {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = self.log_id.to_bytes().to_vec();
         put_text(&mut body, &self.topic);
         body.extend_from_slice(&self.number.to_be_bytes());
@@ -50,7 +50,7 @@ impl Header {
         body
     }
 
-    fn decode(body: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(body: &[u8]) -> Option<Self> {
         let mut fields = Fields::of(body);
         Some(Self {
             log_id: LogId::from_bytes(fields.bytes()?),

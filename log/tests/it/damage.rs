@@ -238,7 +238,7 @@ fn a_flipped_byte_in_a_sealed_segment_costs_one_batch() {
 #[test]
 fn a_segment_that_does_not_open_is_made_anew_from_its_batches() {
     type Damage = fn(&Path);
-    let cases: [(&str, bool, Damage); 6] = [
+    let cases: [(&str, bool, Damage); 8] = [
         ("no version", true, |path| {
             fs::remove_file(path.join("db/version")).unwrap()
         }),
@@ -255,6 +255,16 @@ fn a_segment_that_does_not_open_is_made_anew_from_its_batches() {
             fs::remove_dir_all(path.join("db")).unwrap();
             let other = copy(&path.parent().unwrap().join("0000000003/db"));
             fs::rename(other.keep(), path.join("db")).unwrap();
+        }),
+        ("another's header", true, |path| {
+            let other = path.parent().unwrap().join("0000000003/segment");
+            fs::copy(other, path.join("segment")).map(|_| ()).unwrap()
+        }),
+        ("a link to a table", true, |path| {
+            let table = find(&path.join("db/keyspaces/2/tables"), "").remove(0);
+            let moved = path.join("moved");
+            fs::rename(&table, &moved).unwrap();
+            std::os::unix::fs::symlink(moved, table).unwrap()
         }),
         ("no header", true, |path| {
             fs::write(path.join("segment"), b"bekk").unwrap()
