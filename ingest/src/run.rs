@@ -59,64 +59,30 @@ pub(crate) fn run_with(
         .map_err(Error::io("make directory", &config.state_dir))?;
     bekk_log::make_private(&config.state_dir).map_err(Error::log("close the state directory"))?;
     let _lock = lock_state(&config.state_dir)?;
+    let run = Run {
+        config,
+        streams,
+        log,
+        stats,
+        stop,
+        append,
+        inbox: &inbox,
+        identity: Identity::of(&config.state_dir)?,
+    };
     let mut inbox_lock = InboxLock::new(&inbox)?;
-    let identity = Identity::of(&config.state_dir)?;
     let mut total = Summary::default();
     let mut attempts = 0;
     loop {
-        begin_counts(stats);
-        let (events, received) = mpsc::channel();
-        let is_watching = config.mode == Mode::Follow && config.notify;
-        let mut watch = is_watching.then(|| {
-            let events = events.clone();
-            Watch::new(&inbox, move || {
-                // The session that listened may have ended.
-                let _ = events.send(Event::Wake);
-            })
-        });
-        let checkpoint_path = config.state_dir.join("checkpoint");
-        let ground = Ground {
-            log,
-            streams,
-            inbox: &inbox,
-            identity: &identity,
-            checkpoint_path: &checkpoint_path,
-            stats,
-        };
-        let recovered = match recover(&ground, stop) {
+        let (result, summary) = match run.session(&mut inbox_lock) {
             Err(Error::Stopped) => return Ok(total),
-            recovered => recovered?,
+            ended => ended?,
         };
-        let session = recovered.session.clone();
-        let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
-        let around = Surroundings {
-            config,
-            streams,
-            log,
-            identity: &identity,
-            stats,
-            stop,
-            inbox: &inbox,
-            inbox_lock: &mut inbox_lock,
-            watch: watch.as_mut(),
-            checkpoint_path,
-        };
-        let (result, summary) = thread::scope(|scope| {
-            let (batches, to_append) = mpsc::channel();
-            let append =
-                |topic: &str, buffers: &[(u32, &RecordBuffer)]| append(&session, topic, buffers);
-            let topics = &topics;
-            scope.spawn(move || append_batches(&to_append, &events, &append, topics, stats, stop));
-            let mut engine = Engine::new(around, recovered, batches, &received);
-            let result = engine.run();
-            (result, engine.into_summary())
-        });
         let is_progress = summary.records > 0;
         total.add(summary);
         match result {
             Ok(()) => return Ok(total),
             Err(Stopped::Error(error)) => return Err(error),
-            // What is missing is found out anew.
+            // The next session finds out what is missing.
             Err(Stopped::Lost) => {}
             Err(Stopped::Unknown(error)) => {
                 attempts = if is_progress { 1 } else { attempts + 1 };
@@ -126,6 +92,81 @@ pub(crate) fn run_with(
                 tracing::warn!(%error, "an append's outcome is unknown; reading it from the log");
             }
         }
+    }
+}
+
+/// What all sessions of a run share.
+struct Run<'a> {
+    config: &'a Config,
+    streams: &'a [Stream],
+    log: &'a Client,
+    stats: &'a Stats,
+    stop: &'a AtomicBool,
+    append: &'a SessionAppend<'a>,
+    inbox: &'a Inbox,
+    identity: Identity,
+}
+
+impl Run<'_> {
+    /// Runs one session, and returns how it ended and what it did.
+    ///
+    /// # Errors
+    /// If the session did not begin; [`Error::Stopped`] if told to stop before that.
+    fn session(&self, inbox_lock: &mut InboxLock) -> Result<(Result<(), Stopped>, Summary), Error> {
+        let Self {
+            config,
+            streams,
+            log,
+            stats,
+            stop,
+            inbox,
+            ..
+        } = *self;
+        begin_counts(stats);
+        let (events, received) = mpsc::channel();
+        let is_watching = config.mode == Mode::Follow && config.notify;
+        let mut watch = is_watching.then(|| {
+            let events = events.clone();
+            Watch::new(inbox, move || {
+                // The session that listened may have ended.
+                let _ = events.send(Event::Wake);
+            })
+        });
+        let checkpoint_path = config.state_dir.join("checkpoint");
+        let ground = Ground {
+            log,
+            streams,
+            inbox,
+            identity: &self.identity,
+            checkpoint_path: &checkpoint_path,
+            stats,
+        };
+        let recovered = recover(&ground, stop)?;
+        let session = recovered.session.clone();
+        let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
+        let around = Surroundings {
+            config,
+            streams,
+            log,
+            identity: &self.identity,
+            stats,
+            stop,
+            inbox,
+            inbox_lock,
+            watch: watch.as_mut(),
+            checkpoint_path,
+        };
+        Ok(thread::scope(|scope| {
+            let (batches, to_append) = mpsc::channel();
+            let append = |topic: &str, buffers: &[(u32, &RecordBuffer)]| {
+                (self.append)(&session, topic, buffers)
+            };
+            let topics = &topics;
+            scope.spawn(move || append_batches(&to_append, &events, &append, topics, stats, stop));
+            let mut engine = Engine::new(around, recovered, batches, &received);
+            let result = engine.run();
+            (result, engine.into_summary())
+        }))
     }
 }
 

@@ -14,4 +14,5 @@ pub(crate) mod moved;
 pub(crate) mod recover;
 pub(crate) mod requests;
 pub(crate) mod scan;
+mod seen;
 pub(crate) mod space;

@@ -1,8 +1,8 @@
 //! What the log holds of each file: found at start, and after an append whose outcome is unknown.
 //!
-//! A session is begun first, so that nothing of an earlier one can be appended behind the look. Then
-//! `bekk.meta` tells which files there are, the checkpoint how far each was and where the log ended then,
-//! and the records behind those ends which ranges of the files are in the log besides.
+//! A session begins first, so that no earlier one can append after the search. Then `bekk.meta` names the files, the
+//! checkpoint says how far each was and where the log ended then, and the records after those ends say which further
+//! ranges of the files are in the log.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use bekk_log::{Client, Offset, Session};
-use bekk_stream::{Body, FileId, FileRecord, Meta, Payload, Progress, Receipt, Stream};
+use bekk_stream::{FileId, FileRecord, Meta, Progress, Receipt, Stream};
 
 use crate::Error;
 use crate::file::entry::{FileEntry, widen};
@@ -23,11 +23,11 @@ use crate::ledger::heal::{Healed, heal};
 use crate::ledger::hold::holder;
 use crate::ledger::marks::Marks;
 use crate::ledger::metas::{Metas, Needed, append_metas, create_topics, read_and_complete};
-use crate::ledger::scan::{Reading, Scan};
+use crate::ledger::scan::Reading;
+use crate::ledger::seen::{Seen, read_topics};
 use crate::ledger::space::wait_for_space;
 use crate::stats::Stats;
 use crate::text::notice::{Notice, NoticeKind, letter_cut};
-use crate::text::ranges::Ranges;
 
 /// What was found.
 pub(crate) struct Recovered {
@@ -48,19 +48,6 @@ pub(crate) struct Recovered {
     pub(crate) archive: Archive,
     /// What was appended last to each partition.
     pub(crate) marks: Marks,
-}
-
-/// What the records behind the checkpoint tell of a file.
-#[derive(Default)]
-struct Seen {
-    ranges: Ranges,
-    records: u64,
-    rejects: u64,
-    offsets: Vec<(u32, u64, u64)>,
-    /// How many of the records are among the file's first ones, which were told of before.
-    first_records: u64,
-    /// Line and length of a record whose dead letter has not all of its bytes.
-    cut: Option<(u64, u64)>,
 }
 
 /// What is looked at.
@@ -87,24 +74,15 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         checkpoint_path,
         stats,
     } = *around;
-    let checkpoint = Checkpoint::load_own(checkpoint_path);
-    if let Some(checkpoint) = &checkpoint
-        && checkpoint.log_id != log.log_id().to_string()
-    {
-        return Err(Error::OtherLog {
-            path: checkpoint_path.to_owned(),
-            found: log.log_id(),
-            expected: checkpoint.log_id.clone(),
-        });
-    }
+    let loaded = load_checkpoint(log, checkpoint_path)?;
     // Before the session: what a batch may have depends on the topics.
     create_topics(log, streams)?;
     let begun = wait_for_space(stats, stop, || log.begin_session(&identity.ingest));
     let session = begun.map_err(Error::log("begin a session"))?;
     let session = session.ok_or(Error::Stopped)?;
     let reading = Reading { log, stats, stop };
-    let is_without = checkpoint.is_none();
-    let mut checkpoint = checkpoint.unwrap_or_default();
+    let has_checkpoint = loaded.is_some();
+    let mut checkpoint = loaded.unwrap_or_default();
     let with_entry: HashSet<FileId> = checkpoint.files.iter().map(|entry| entry.id).collect();
     let needed = Needed {
         files: &with_entry,
@@ -112,46 +90,15 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         streams,
     };
     let mut metas = read_and_complete(reading, &session, &needed)?;
-    let marks_path = checkpoint_path.with_file_name("marks");
-    let mut marks = Marks::load(&marks_path, &log.log_id().to_string());
-    for (topic, what) in marks.lost(log, streams)? {
-        metas.recall_archived(log, &topic, streams)?;
-        read_again(log, (&topic, &what), &mut checkpoint, &mut metas, identity)?;
-        marks.topics.remove(&topic);
-    }
+    let marks = forget_lost(around, &mut checkpoint, &mut metas)?;
     metas.files.retain(|_, file| identity.can_know(file));
     release_lost(log, metas.files.values(), inbox, identity)?;
-    let bases = bases(&metas, &checkpoint);
     let mut seen: HashMap<FileId, Seen> = HashMap::new();
-    let mut ends = Vec::new();
-    for stream in streams {
-        let known = checkpoint
-            .ends
-            .iter()
-            .find(|(topic, _)| *topic == stream.name);
-        let known = known.map_or(&[][..], |(_, ends)| ends);
-        let told = (&bases, &metas);
-        let mut found = read_topic(reading, &stream.name, known, told, &mut seen)?;
-        found.truncate(placed_in(stream, known.len(), found.len()));
-        ends.push(found);
-    }
+    let ends = read_topics(reading, streams, &checkpoint, &metas, &mut seen)?;
     let further: Vec<FileId> = seen.keys().copied().collect();
     metas.restore(log, further)?;
-    let is_configured = |name: &str| streams.iter().any(|stream| stream.name == name);
-    let mut others = Checkpoint {
-        log_id: log.log_id().to_string(),
-        ..Checkpoint::default()
-    };
     let checkpoint_ends = checkpoint.ends.clone();
-    others.ends = checkpoint.ends;
-    others.ends.retain(|(topic, _)| !is_configured(topic));
-    let (entries, other_files): (Vec<_>, Vec<_>) = checkpoint
-        .files
-        .into_iter()
-        .partition(|entry| is_configured(&entry.stream));
-    others.files = other_files;
-    let mut entries: HashMap<FileId, FileEntry> =
-        entries.into_iter().map(|entry| (entry.id, entry)).collect();
+    let (mut entries, others) = split_off_others(checkpoint, streams, log);
     let healed = heal(
         reading,
         streams,
@@ -160,6 +107,95 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         checkpoint_path,
     )?;
     let mut recent: HashSet<FileId> = entries.keys().copied().collect();
+    let mut files = merge(streams, &mut metas, &mut entries, &mut seen, &mut recent);
+    let forgotten = forgotten(entries, &mut seen);
+    restore_metas(reading, &session, &forgotten, identity)?;
+    files.extend(forgotten);
+    let receipts = metas.receipts.iter();
+    let mut told: HashMap<FileId, u64> =
+        receipts.map(|(id, receipt)| (*id, receipt.bytes)).collect();
+    told.extend(metas.told);
+    tracing::info!(
+        session = session.number,
+        files = files.len(),
+        checkpoint = has_checkpoint,
+        "what the log holds is known"
+    );
+    Ok(Recovered {
+        session,
+        ends,
+        files,
+        recent,
+        told,
+        others,
+        healed,
+        archive: Archive::new(metas.archived),
+        marks,
+    })
+}
+
+/// Loads the checkpoint, if there is one, and checks that it is of this log.
+fn load_checkpoint(log: &Client, path: &Path) -> Result<Option<Checkpoint>, Error> {
+    let checkpoint = Checkpoint::load_own(path);
+    if let Some(checkpoint) = &checkpoint
+        && checkpoint.log_id != log.log_id().to_string()
+    {
+        return Err(Error::OtherLog {
+            path: path.to_owned(),
+            found: log.log_id(),
+            expected: checkpoint.log_id.clone(),
+        });
+    }
+    Ok(checkpoint)
+}
+
+/// Loads the marks of what was appended last, and forgets the files of topics that have lost it.
+fn forget_lost(
+    around: &Ground<'_>,
+    checkpoint: &mut Checkpoint,
+    metas: &mut Metas,
+) -> Result<Marks, Error> {
+    let Ground { log, streams, .. } = *around;
+    let marks_path = around.checkpoint_path.with_file_name("marks");
+    let mut marks = Marks::load(&marks_path, &log.log_id().to_string());
+    for (topic, what) in marks.lost(log, streams)? {
+        metas.recall_archived(log, &topic, streams)?;
+        read_again(log, (&topic, &what), checkpoint, metas, around.identity)?;
+        marks.topics.remove(&topic);
+    }
+    Ok(marks)
+}
+
+/// Parts a checkpoint into the entries of the configured streams' files, and what belongs to other streams.
+fn split_off_others(
+    checkpoint: Checkpoint,
+    streams: &[Stream],
+    log: &Client,
+) -> (HashMap<FileId, FileEntry>, Checkpoint) {
+    let is_configured = |name: &str| streams.iter().any(|stream| stream.name == name);
+    let mut others = Checkpoint {
+        log_id: log.log_id().to_string(),
+        ..Checkpoint::default()
+    };
+    others.ends = checkpoint.ends;
+    others.ends.retain(|(topic, _)| !is_configured(topic));
+    let (entries, other_files): (Vec<_>, Vec<_>) = checkpoint
+        .files
+        .into_iter()
+        .partition(|entry| is_configured(&entry.stream));
+    others.files = other_files;
+    let entries = entries.into_iter().map(|entry| (entry.id, entry));
+    (entries.collect(), others)
+}
+
+/// Makes an entry of each file that `bekk.meta` names, from the checkpoint's entry and the records after it.
+fn merge(
+    streams: &[Stream],
+    metas: &mut Metas,
+    entries: &mut HashMap<FileId, FileEntry>,
+    seen: &mut HashMap<FileId, Seen>,
+    recent: &mut HashSet<FileId>,
+) -> Vec<FileEntry> {
     let mut files = Vec::new();
     for record in std::mem::take(&mut metas.files).into_values() {
         let id = record.id;
@@ -179,7 +215,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
                 (entry.device, entry.inode) = (record.device, record.inode);
             }
             files.push(with_begun(with_seen(entry, seen), begun));
-        } else if is_configured(&record.stream) {
+        } else if streams.iter().any(|stream| stream.name == record.stream) {
             let receipt = metas.receipts.get(&id);
             let progress = metas.progress.remove(&id);
             if begun.is_some() {
@@ -190,32 +226,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
             files.push(with_begun(entry, begun));
         }
     }
-    let forgotten = forgotten(entries, &mut seen);
-    restore_metas(reading, &session, &forgotten, identity)?;
-    files.extend(forgotten);
-    let mut told: HashMap<FileId, u64> = metas
-        .receipts
-        .iter()
-        .map(|(id, receipt)| (*id, receipt.bytes))
-        .collect();
-    told.extend(metas.told);
-    tracing::info!(
-        session = session.number,
-        files = files.len(),
-        checkpoint = !is_without,
-        "what the log holds is known"
-    );
-    Ok(Recovered {
-        session,
-        ends,
-        files,
-        recent,
-        told,
-        others,
-        healed,
-        archive: Archive::new(metas.archived),
-        marks,
-    })
+    files
 }
 
 /// Forgets what is known of a topic's files but the log: the log has lost records that it had acknowledged. All that
@@ -331,38 +342,6 @@ fn with_begun(mut entry: FileEntry, begun: Option<Progress>) -> FileEntry {
     entry
 }
 
-/// What `bekk.meta` tells to be in the log of a file that the checkpoint does not have.
-struct Base {
-    position: u64,
-    known: Ranges,
-}
-
-impl Base {
-    fn covers(&self, start: u64) -> bool {
-        let known = || self.known.next_from(start);
-        start < self.position || known().is_some_and(|(known, _)| known <= start)
-    }
-}
-
-/// What `bekk.meta` tells of files that the checkpoint does not have: retention may have dropped the records
-/// that told the same, or not.
-fn bases(metas: &Metas, checkpoint: &Checkpoint) -> HashMap<FileId, Base> {
-    let with_entry: HashSet<FileId> = checkpoint.files.iter().map(|entry| entry.id).collect();
-    let files = metas.files.values().map(|file| file.id);
-    let without = files.filter(|id| !with_entry.contains(id));
-    let bases = without.filter_map(|id| {
-        let receipt = metas.receipts.get(&id).map(|receipt| receipt.bytes);
-        let progress = metas.progress.get(&id);
-        let position = progress.map(|progress| progress.position).max(receipt)?;
-        let mut known = Ranges::default();
-        for &(start, end) in progress.into_iter().flat_map(|progress| &progress.known) {
-            known.insert(start, end);
-        }
-        Some((id, Base { position, known }))
-    });
-    bases.collect()
-}
-
 /// Releases the holds of ingests whose state directories are lost: those that have met files of this inbox,
 /// which is ours alone now.
 fn release_lost<'a>(
@@ -406,71 +385,4 @@ fn without_checkpoint(
     let mut entry = with_seen(entry, seen);
     entry.receipt_bytes = receipt_bytes;
     entry
-}
-
-/// How many of a topic's partitions rows are placed in. Where a topic has grown, and the order of a key's rows matters,
-/// those that it had before: the rows of a key would go to another partition otherwise, and might be applied before
-/// older ones. Until `bekk.toml` says that all are to be used.
-fn placed_in(stream: &Stream, before: usize, now: usize) -> usize {
-    let is_wanted = usize::try_from(stream.partitions) == Ok(now);
-    let is_ordered = !stream.key.is_empty() && stream.newer_by.is_none();
-    if before == 0 || before >= now || is_wanted || !is_ordered {
-        return now;
-    }
-    tracing::warn!(
-        topic = stream.name,
-        "the topic has {now} partitions now, and had {before}: rows stay in the first {before}, so that those of a key \
-         keep their order; to use all, stop ingest, wait until each sink shows lag 0 (bekk status), set partitions = \
-         {now} in [streams.{}], and start ingest again",
-        stream.name
-    );
-    before
-}
-
-/// Reads a topic behind the known ends, notes which ranges it has of which files, and returns its ends.
-fn read_topic(
-    reading: Reading<'_>,
-    topic: &str,
-    known_ends: &[u64],
-    (bases, metas): (&HashMap<FileId, Base>, &Metas),
-    seen: &mut HashMap<FileId, Seen>,
-) -> Result<Vec<Offset>, Error> {
-    let mut scan = Scan::new(reading, topic, known_ends)?;
-    let ends = scan
-        .partitions
-        .iter()
-        .map(|partition| partition.end)
-        .collect();
-    while scan.step(|partition, record| {
-        // Records of other writers are ignored; the sink reports it.
-        let Ok(payload) = Payload::decode(record.value) else {
-            return;
-        };
-        let origin = payload.origin;
-        let base = bases.get(&origin.file);
-        let archived = metas.archived.get(&origin.file);
-        let cut = match &payload.body {
-            Body::Reject(reject) if reject.hash.is_some() => Some((origin.line, reject.length)),
-            _ => None,
-        };
-        let is_told = base.is_some_and(|base| base.covers(origin.start))
-            || archived.is_some_and(|archived| origin.start < archived.bytes);
-        if is_told && cut.is_none() {
-            return;
-        }
-        let seen = seen.entry(origin.file).or_default();
-        // The file has the rest of the record: it must not go.
-        seen.cut = seen.cut.or(cut);
-        if is_told {
-            return;
-        }
-        seen.ranges.insert(origin.start, origin.end);
-        seen.records += 1;
-        let first = metas.begun.get(&origin.file);
-        seen.first_records += u64::from(first.is_some_and(|begun| origin.start < begun.position));
-        seen.rejects += u64::from(matches!(payload.body, Body::Reject(_)));
-        let offset = record.offset.get();
-        widen(&mut seen.offsets, partition, offset, offset + 1);
-    })? {}
-    Ok(ends)
 }

@@ -4,25 +4,24 @@
 //! A block is read from the next record's beginning each time, so that nothing of a file is held between
 //! two turns but its cursor.
 
+mod records;
+
 use std::io;
 
-use bekk_stream::{CsvDialect, HeaderRow, Origin, REJECT_RAW_MAX};
+use bekk_stream::HeaderRow;
 
+use self::records::{Taken, pass_known, take_record, take_zeros};
 use crate::clock::now_ms;
 use crate::source::{BLOCK_BYTES, Source};
 use crate::text::batch::{Batch, Mark, Progress};
 use crate::text::block::Block;
 use crate::text::coding::Coding;
-use crate::text::convert::{Converted, RawRecord};
 use crate::text::cursor::{Cursor, find_coding};
 use crate::text::ends;
 use crate::text::format::Format;
 use crate::text::header::Header;
-use crate::text::notice::{NoticeKind, letter_cut};
 use crate::text::overlong::{begin_overlong, take_overlong};
-use crate::text::preamble::{given_header, map_header, other_header, take_header, unmarked};
-use crate::text::ranges::Ranges;
-use crate::text::split::{Found, count_newlines};
+use crate::text::preamble::{given_header, map_header, take_header};
 
 /// How large a batch may grow within a block: records of two bytes take many times that in the log.
 const BATCH_BYTES_MAX: usize = 4 << 20;
@@ -340,192 +339,6 @@ fn take_block(
         }
     }
     Outcome::More
-}
-
-enum Taken {
-    Yes,
-    Incomplete,
-    Conflict,
-}
-
-/// Passes over bytes that are in the log; says whether there were some.
-fn pass_known(cursor: &mut Cursor, block: &mut Block<'_>) -> bool {
-    let Some((start, end)) = cursor.known.next_from(cursor.position) else {
-        cursor.known = Ranges::default();
-        return false;
-    };
-    if start > cursor.position {
-        return false;
-    }
-    let rest = &block.bytes[block.at..];
-    let file_len = usize::try_from(end - cursor.position).unwrap_or(usize::MAX);
-    let len = block.coding.text_len(rest, file_len);
-    if len == 0 {
-        return false;
-    }
-    cursor.line += count_newlines(&rest[..len]);
-    advance(cursor, block, len);
-    cursor.known.forget_before(cursor.position);
-    true
-}
-
-/// Takes the record, blank line, comment or repeated header at the block's place.
-fn take_record(
-    cursor: &mut Cursor,
-    format: &mut Format<'_>,
-    block: &mut Block<'_>,
-    batch: &mut Batch,
-) -> Taken {
-    let rest = &block.bytes[block.at..];
-    if rest.starts_with(&[0; ZEROS_MIN]) && block.coding == Coding::Bytes {
-        return take_zeros(cursor, block);
-    }
-    if let Some(taken) = take_non_record(cursor, &format.dialect, block) {
-        return taken;
-    }
-    let start = cursor.position;
-    let found = match cursor.broken_at == Some(start) {
-        false => format.splitter.split(rest, block.last),
-        true => format.splitter.split_line(rest, block.last),
-    };
-    let end = format.dialect.end();
-    let is_open = |found: &Found| found.len == rest.len() && !rest.ends_with(end.as_bytes());
-    let may_be_filled =
-        || block.coding == Coding::Bytes && cursor.hole_at != Some(start) && ends_in_zeros(rest);
-    let Some(found) = found.filter(|found| !(is_open(found) && may_be_filled())) else {
-        block.ends_in_zeros = may_be_filled();
-        return Taken::Incomplete;
-    };
-    let end = start + block.coding.file_len(&rest[..found.len]) as u64;
-    if !cursor.known.is_empty()
-        && cursor
-            .known
-            .next_from(start)
-            .is_some_and(|(known, _)| known < end)
-    {
-        return Taken::Conflict;
-    }
-    let header = cursor
-        .header
-        .as_ref()
-        .expect("records are taken behind a header only");
-    let content = &rest[..found.content];
-    let unmarked = unmarked(content);
-    if unmarked != header.raw {
-        let record = RawRecord {
-            bytes: &rest[..found.len],
-            has_quotes: found.has_quotes,
-            fault: found.fault,
-            spans: format.splitter.spans(),
-            origin: Origin {
-                file: cursor.file,
-                start,
-                end,
-                line: cursor.line,
-            },
-        };
-        let converted = format.converter.convert(header, &record);
-        if converted.is_reject && found.len > REJECT_RAW_MAX {
-            let len = found.len as u64;
-            cursor
-                .notices
-                .set(NoticeKind::LetterCut, letter_cut(cursor.line, len));
-        }
-        if converted.is_reject
-            && let Some(mut other) = other_header(
-                format.stream,
-                &format.dialect,
-                header,
-                record.spans,
-                content,
-                start,
-            )
-        {
-            tracing::info!(file = %cursor.file, position = start, "another header begins here");
-            other.given.clone_from(&header.given);
-            cursor.set_header(other);
-        } else {
-            if unmarked.len() < content.len() {
-                cursor.note_mark();
-            }
-            push(cursor, batch, block.timestamp_ms, &converted);
-        }
-    } else {
-        cursor.note_repeated_header();
-    }
-    cursor.line += found.lines;
-    advance(cursor, block, found.len);
-    Taken::Yes
-}
-
-/// Puts a record into the batch, or to those on trial, unless later ones of its key are in the log.
-fn push(cursor: &mut Cursor, batch: &mut Batch, timestamp_ms: i64, converted: &Converted<'_>) {
-    if cursor.is_superseded(converted.partition, converted.key) {
-        return;
-    }
-    match &mut cursor.trial {
-        Some(trial) => trial.push(timestamp_ms, converted),
-        None => batch.push(timestamp_ms, converted),
-    }
-}
-
-/// Takes a blank line or a comment, if one is there.
-fn take_non_record(
-    cursor: &mut Cursor,
-    dialect: &CsvDialect,
-    block: &mut Block<'_>,
-) -> Option<Taken> {
-    let rest = &block.bytes[block.at..];
-    let is_comment = dialect.comment.is_some() && rest.first().copied() == dialect.comment
-        || is_footer(dialect, rest);
-    let len = match (ends::blank_len(dialect, rest), rest) {
-        (Some(len), _) => len,
-        (None, [b'\r']) if block.last => 1,
-        (None, _) if is_comment => match ends::behind_first(dialect, rest) {
-            Some(end) => end,
-            None if block.last => rest.len(),
-            None => return Some(Taken::Incomplete),
-        },
-        _ => return None,
-    };
-    if is_footer(dialect, rest) {
-        cursor.note_passed();
-    }
-    cursor.line += ends::count(dialect.end().as_bytes(), &rest[..len]);
-    advance(cursor, block, len);
-    Some(Taken::Yes)
-}
-
-/// Passes over zeros where a record should begin: the hole that is left where a file was emptied and its writer went
-/// on behind, or space that was reserved. Those at the end wait, as a writer may fill them.
-fn take_zeros(cursor: &mut Cursor, block: &mut Block<'_>) -> Taken {
-    let rest = &block.bytes[block.at..];
-    let Some(len) = rest.iter().position(|byte| *byte != 0) else {
-        block.ends_in_zeros = true;
-        return Taken::Incomplete;
-    };
-    cursor.note_zeros(len as u64);
-    advance(cursor, block, len);
-    Taken::Yes
-}
-
-/// Whether what is left of a block ends in zeros, which a writer may fill yet.
-fn ends_in_zeros(rest: &[u8]) -> bool {
-    rest.ends_with(&[0; ZEROS_MIN])
-}
-
-/// Whether a line begins with one of the stream's texts for lines to skip.
-fn is_footer(dialect: &CsvDialect, rest: &[u8]) -> bool {
-    dialect
-        .footer
-        .iter()
-        .any(|text| rest.starts_with(text.as_bytes()))
-}
-
-fn advance(cursor: &mut Cursor, block: &mut Block<'_>, len: usize) {
-    let taken = &block.bytes[block.at..block.at + len];
-    cursor.position += block.coding.file_len(taken) as u64;
-    block.at += len;
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@ mod every_cut;
 
 use std::fs;
 
-use bekk_stream::{Body, Encoding, FileId, HeaderRow, Payload, REJECT_RAW_MAX, Reason, Separator};
+use bekk_stream::{
+    Body, CsvDialect, Encoding, FileId, HeaderRow, Payload, REJECT_RAW_MAX, Reason, Separator,
+};
 
 use super::*;
 use crate::testing::stream;
 use crate::text::decode::header_names;
-use crate::text::notice::Notice;
+use crate::text::notice::{Notice, NoticeKind};
 
 const HEADER: &str = "id,name,Price\n";
 

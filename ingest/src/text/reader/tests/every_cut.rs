@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::text::split::{EndFinder, Ended, Splitter};
+use crate::text::split::{EndFinder, Ended, Splitter, count_newlines};
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
