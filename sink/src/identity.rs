@@ -3,14 +3,18 @@
 //! A group's offsets say that n records are in a table. [`judge`] decides whether the table that is found can be that
 //! one; [`TableProblem::advice`] says what can be typed where it is not.
 
-use bekk_stream::{OnConflict, Stream};
-use tokio_postgres::Client;
+mod adopt;
+mod problem;
+
+use bekk_stream::Stream;
+
+pub use self::adopt::{Adopted, TableFault, adopt, table_faults, tables_with_rows};
+pub(crate) use self::problem::TableProblem;
 
 use crate::ddl::quote_table;
 use crate::migrations::MigrateError;
-use crate::session::{Session, with_session};
+use crate::session::Session;
 use crate::target::locate;
-use crate::{ConnectOptions, Error};
 
 /// The database and the table that a group fills, as `bekk.groups` remembers them. Earlier versions remembered no
 /// numbers.
@@ -52,29 +56,6 @@ pub(crate) struct Found {
     placed: u64,
     /// Whether the group's own records may have deleted all rows.
     may_be_empty: bool,
-}
-
-/// Why a table is not the one that a group has filled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TableProblem {
-    /// The table does not exist.
-    Missing { placed: u64 },
-    /// The table has another name than the configuration says.
-    Renamed { now: String },
-    /// The table was dropped and made again.
-    Recreated { placed: u64, is_empty: bool },
-    /// The table was truncated.
-    Truncated { placed: u64 },
-    /// All rows were deleted. That may be meant, so that it is only reported.
-    Deleted { placed: u64 },
-    /// The database is on another server, or another database.
-    Moved { from: String, has_rows: bool },
-    /// The configuration names another table.
-    OtherTable {
-        from: String,
-        has_rows: bool,
-        placed: u64,
-    },
 }
 
 /// What a look at a group's table gave.
@@ -162,99 +143,6 @@ pub(crate) fn judge(found: &Found) -> TableVerdict {
             remembered.table, table.name
         )
     }))
-}
-
-impl TableProblem {
-    /// Whether it is only reported, and records are applied all the same.
-    pub(crate) fn is_a_warning(&self) -> bool {
-        matches!(self, Self::Deleted { .. })
-    }
-
-    /// What differs, for a person.
-    pub(crate) fn text(&self, stream: &Stream) -> String {
-        let table = &stream.table;
-        let records = |n: &u64| format!("{n} {}", if *n == 1 { "record" } else { "records" });
-        match self {
-            Self::Missing { placed } => format!(
-                "table `{table}` does not exist, and the group has applied {} to it",
-                records(placed)
-            ),
-            Self::Renamed { now } => {
-                format!("table `{table}` does not exist: the group's table is called `{now}` now")
-            }
-            Self::Recreated { placed, is_empty } => format!(
-                "table `{table}` was dropped and made again{}, and the group has applied {} to the one before",
-                if *is_empty { " and is empty" } else { "" },
-                records(placed)
-            ),
-            Self::Truncated { placed } => format!(
-                "table `{table}` was truncated, and the group has applied {} to it",
-                records(placed)
-            ),
-            Self::Deleted { placed } => format!(
-                "table `{table}` is empty: its rows were deleted, and the group has applied {} to it",
-                records(placed)
-            ),
-            Self::Moved { from, has_rows } => format!(
-                "the group fills {from}, and this is another server or database, where table `{table}` {}",
-                if *has_rows {
-                    "has rows"
-                } else {
-                    "has no rows, or does not exist"
-                }
-            ),
-            Self::OtherTable { from, placed, .. } => format!(
-                "the group fills table `{from}` and has applied {} to it; the configuration names `{table}`",
-                records(placed)
-            ),
-        }
-    }
-
-    /// What can be typed about it.
-    pub(crate) fn advice(&self, group: &str, stream: &Stream) -> String {
-        let (name, table) = (&stream.name, &stream.table);
-        let has_key = stream.on_conflict != OnConflict::Append && !stream.key.is_empty();
-        let adopt = format!("bekk offsets adopt --group {group} --stream {name}");
-        let replay =
-            format!("bekk replay --group {group} --stream {name} --from earliest --execute");
-        match self {
-            Self::Missing { .. } => format!("to fill it again from the log: {replay}"),
-            Self::Renamed { now } => {
-                format!("write table = \"{now}\" in the configuration, or rename the table back")
-            }
-            Self::Recreated { is_empty: true, .. }
-            | Self::Truncated { .. }
-            | Self::Deleted { .. } => format!(
-                "if it is meant to be empty: {adopt}; to fill it again from the log: {replay}"
-            ),
-            Self::Moved { has_rows: true, .. } => format!(
-                "another group (--group) starts from the beginning; if the rows came along with schema `bekk`, by dump \
-                 and restore or the like, continue where the offsets are: {adopt}"
-            ),
-            Self::Moved { .. } => format!("to fill it from the log: {replay}"),
-            Self::OtherTable {
-                has_rows: false, ..
-            } => format!(
-                "to keep both tables, use another group (--group NAME); to fill `{table}` from the log with this one: \
-                 {replay}"
-            ),
-            Self::Recreated { .. } | Self::OtherTable { .. } if has_key => format!(
-                "if all its rows are in `{table}`: {adopt}; if not, or to be sure, apply the log again: {replay}"
-            ),
-            Self::Recreated { .. } | Self::OtherTable { .. } => {
-                format!("if all its rows are in `{table}`, continue where the offsets are: {adopt}")
-            }
-        }
-    }
-
-    pub(crate) fn into_error(self, group: &str, stream: &Stream) -> Error {
-        Error::OtherTarget {
-            group: group.to_owned(),
-            topic: stream.name.clone(),
-            what: self.text(stream),
-            advice: self.advice(group, stream),
-        }
-    }
 }
 
 /// Versions before these columns had none of them.
@@ -380,184 +268,6 @@ pub(crate) async fn remember(
                 &now.table_oid,
                 &now.table_file,
             ],
-        )
-        .await?;
-    Ok(())
-}
-
-/// What is wrong with the table of one of a group's streams.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableFault {
-    /// The stream.
-    pub stream: String,
-    /// What differs.
-    pub what: String,
-    /// What can be typed about it.
-    pub advice: String,
-    /// Whether records are applied all the same.
-    pub is_a_warning: bool,
-}
-
-/// Compares each stream's table with the one that the group has filled. Changes nothing.
-///
-/// # Errors
-/// If the server cannot be reached or refuses.
-pub fn table_faults(
-    postgres: &ConnectOptions,
-    group: &str,
-    streams: &[Stream],
-) -> Result<Vec<TableFault>, Error> {
-    with_session(postgres, "bekk-check", async |session| {
-        let client = &session.client;
-        let failed =
-            |error| Error::postgres("compare the tables with those that were filled", &error);
-        let row = client
-            .query_one(
-                "SELECT to_regclass('bekk.groups') IS NOT NULL AND to_regclass('bekk.offsets') IS NOT NULL",
-                &[],
-            )
-            .await
-            .map_err(failed)?;
-        let mut faults = Vec::new();
-        if !row.get::<_, bool>(0) {
-            return Ok(faults);
-        }
-        for stream in streams {
-            let found = look(session, group, stream)
-                .await
-                .map_err(|error| error.into_error("look at the tables"))?;
-            if let TableVerdict::Problem(problem) = judge(&found) {
-                faults.push(TableFault {
-                    stream: stream.name.clone(),
-                    what: problem.text(stream),
-                    advice: problem.advice(group, stream),
-                    is_a_warning: problem.is_a_warning(),
-                });
-            }
-        }
-        Ok(faults)
-    })
-}
-
-/// The streams whose tables have rows, or may have some that we may not see.
-///
-/// # Errors
-/// If the server cannot be reached or refuses.
-pub fn tables_with_rows(
-    postgres: &ConnectOptions,
-    streams: &[Stream],
-) -> Result<Vec<String>, Error> {
-    with_session(postgres, "bekk-check", async |session| {
-        let mut names = Vec::new();
-        for stream in streams {
-            let failed =
-                |error| Error::postgres(format!("look at table `{}`", stream.table), &error);
-            let (name, _) = locate(session, stream).await.map_err(failed)?;
-            let row = session
-                .client
-                .query_one(FOUND, &[&quote_table(&name)])
-                .await
-                .map_err(failed)?;
-            let exists = row.get::<_, Option<i64>>(3).is_some();
-            let is_empty = match exists && row.get(7) {
-                true => {
-                    let sql: String = row.get(6);
-                    let any = format!("SELECT NOT EXISTS (SELECT FROM {sql})");
-                    let row = session.client.query_one(&any, &[]).await.map_err(failed)?;
-                    row.get(0)
-                }
-                false => !exists,
-            };
-            if !is_empty {
-                names.push(stream.name.clone());
-            }
-        }
-        Ok(names)
-    })
-}
-
-/// A stream whose table was adopted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopted {
-    /// The stream.
-    pub stream: String,
-    /// The table that the group fills from now on.
-    pub table: String,
-    /// What differed from the one before.
-    pub what: Option<String>,
-    /// How many rows it has, about.
-    pub rows: u64,
-    /// How many records the group has put into its table.
-    pub placed: u64,
-}
-
-/// Takes the tables as they are for those that the group has filled; its offsets stay.
-///
-/// # Errors
-/// [`Error::GroupInUse`] if a sink of the group runs, [`Error::NoTable`] if a table does not exist; others if the
-/// server cannot be reached or refuses.
-pub fn adopt(
-    postgres: &ConnectOptions,
-    group: &str,
-    streams: &[Stream],
-) -> Result<Vec<Adopted>, Error> {
-    with_session(postgres, "bekk-offsets", async |session| {
-        let client = &session.client;
-        crate::letters::bring_up_to_date(client, postgres).await?;
-        let failed = |error| Error::postgres("adopt the tables", &error);
-        client.batch_execute("BEGIN").await.map_err(failed)?;
-        crate::groups::refuse_if_held_by(client, group).await?;
-        let mut adopted = Vec::new();
-        for stream in streams {
-            let found = look(session, group, stream)
-                .await
-                .map_err(|error| error.into_error("look at the tables"))?;
-            let what = match judge(&found) {
-                TableVerdict::Same { note } => note,
-                TableVerdict::Problem(problem) => Some(problem.text(stream)),
-            };
-            let Some(table) = found.table else {
-                return Err(Error::NoTable {
-                    table: stream.table.to_string(),
-                    stream: stream.name.clone(),
-                });
-            };
-            remember(session, group, stream)
-                .await
-                .map_err(|error| error.into_error("adopt the tables"))?;
-            forget_placed(client, group, &stream.name)
-                .await
-                .map_err(failed)?;
-            let rows = client
-                .query_one(
-                    "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid::bigint = $1",
-                    &[&table.oid],
-                )
-                .await
-                .map_err(failed)?;
-            adopted.push(Adopted {
-                stream: stream.name.clone(),
-                table: table.name,
-                what,
-                rows: rows.get::<_, i64>(0).cast_unsigned(),
-                placed: found.placed,
-            });
-        }
-        client.batch_execute("COMMIT").await.map_err(failed)?;
-        Ok(adopted)
-    })
-}
-
-/// From now on the group has put nothing into the table that could be missed there: a person has decided.
-pub(crate) async fn forget_placed(
-    client: &Client,
-    group: &str,
-    topic: &str,
-) -> Result<(), tokio_postgres::Error> {
-    client
-        .execute(
-            "UPDATE bekk.offsets SET placed_before = rows + superseded WHERE group_name = $1 AND topic = $2",
-            &[&group, &topic],
         )
         .await?;
     Ok(())

@@ -1,0 +1,188 @@
+//! What commands ask about the tables that groups remember, and the adoption of a table.
+
+use bekk_stream::Stream;
+use tokio_postgres::Client;
+
+use super::{FOUND, TableVerdict, judge, look, remember};
+use crate::ddl::quote_table;
+use crate::session::with_session;
+use crate::target::locate;
+use crate::{ConnectOptions, Error};
+
+/// What is wrong with the table of one of a group's streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFault {
+    /// The stream.
+    pub stream: String,
+    /// What differs.
+    pub what: String,
+    /// What can be typed about it.
+    pub advice: String,
+    /// Whether records are applied all the same.
+    pub is_a_warning: bool,
+}
+
+/// Compares each stream's table with the one that the group has filled. Changes nothing.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn table_faults(
+    postgres: &ConnectOptions,
+    group: &str,
+    streams: &[Stream],
+) -> Result<Vec<TableFault>, Error> {
+    with_session(postgres, "bekk-check", async |session| {
+        let client = &session.client;
+        let failed =
+            |error| Error::postgres("compare the tables with those that were filled", &error);
+        let row = client
+            .query_one(
+                "SELECT to_regclass('bekk.groups') IS NOT NULL AND to_regclass('bekk.offsets') IS NOT NULL",
+                &[],
+            )
+            .await
+            .map_err(failed)?;
+        let mut faults = Vec::new();
+        if !row.get::<_, bool>(0) {
+            return Ok(faults);
+        }
+        for stream in streams {
+            let found = look(session, group, stream)
+                .await
+                .map_err(|error| error.into_error("look at the tables"))?;
+            if let TableVerdict::Problem(problem) = judge(&found) {
+                faults.push(TableFault {
+                    stream: stream.name.clone(),
+                    what: problem.text(stream),
+                    advice: problem.advice(group, stream),
+                    is_a_warning: problem.is_a_warning(),
+                });
+            }
+        }
+        Ok(faults)
+    })
+}
+
+/// The streams whose tables have rows, or may have some that we may not see.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn tables_with_rows(
+    postgres: &ConnectOptions,
+    streams: &[Stream],
+) -> Result<Vec<String>, Error> {
+    with_session(postgres, "bekk-check", async |session| {
+        let mut names = Vec::new();
+        for stream in streams {
+            let failed =
+                |error| Error::postgres(format!("look at table `{}`", stream.table), &error);
+            let (name, _) = locate(session, stream).await.map_err(failed)?;
+            let row = session
+                .client
+                .query_one(FOUND, &[&quote_table(&name)])
+                .await
+                .map_err(failed)?;
+            let exists = row.get::<_, Option<i64>>(3).is_some();
+            let is_empty = match exists && row.get(7) {
+                true => {
+                    let sql: String = row.get(6);
+                    let any = format!("SELECT NOT EXISTS (SELECT FROM {sql})");
+                    let row = session.client.query_one(&any, &[]).await.map_err(failed)?;
+                    row.get(0)
+                }
+                false => !exists,
+            };
+            if !is_empty {
+                names.push(stream.name.clone());
+            }
+        }
+        Ok(names)
+    })
+}
+
+/// A stream whose table was adopted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The stream.
+    pub stream: String,
+    /// The table that the group fills from now on.
+    pub table: String,
+    /// What differed from the one before.
+    pub what: Option<String>,
+    /// How many rows it has, about.
+    pub rows: u64,
+    /// How many records the group has put into its table.
+    pub placed: u64,
+}
+
+/// Takes the tables as they are for those that the group has filled; its offsets stay.
+///
+/// # Errors
+/// [`Error::GroupInUse`] if a sink of the group runs, [`Error::NoTable`] if a table does not exist; others if the
+/// server cannot be reached or refuses.
+pub fn adopt(
+    postgres: &ConnectOptions,
+    group: &str,
+    streams: &[Stream],
+) -> Result<Vec<Adopted>, Error> {
+    with_session(postgres, "bekk-offsets", async |session| {
+        let client = &session.client;
+        crate::letters::bring_up_to_date(client, postgres).await?;
+        let failed = |error| Error::postgres("adopt the tables", &error);
+        client.batch_execute("BEGIN").await.map_err(failed)?;
+        crate::groups::refuse_if_held_by(client, group).await?;
+        let mut adopted = Vec::new();
+        for stream in streams {
+            let found = look(session, group, stream)
+                .await
+                .map_err(|error| error.into_error("look at the tables"))?;
+            let what = match judge(&found) {
+                TableVerdict::Same { note } => note,
+                TableVerdict::Problem(problem) => Some(problem.text(stream)),
+            };
+            let Some(table) = found.table else {
+                return Err(Error::NoTable {
+                    table: stream.table.to_string(),
+                    stream: stream.name.clone(),
+                });
+            };
+            remember(session, group, stream)
+                .await
+                .map_err(|error| error.into_error("adopt the tables"))?;
+            forget_placed(client, group, &stream.name)
+                .await
+                .map_err(failed)?;
+            let rows = client
+                .query_one(
+                    "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid::bigint = $1",
+                    &[&table.oid],
+                )
+                .await
+                .map_err(failed)?;
+            adopted.push(Adopted {
+                stream: stream.name.clone(),
+                table: table.name,
+                what,
+                rows: rows.get::<_, i64>(0).cast_unsigned(),
+                placed: found.placed,
+            });
+        }
+        client.batch_execute("COMMIT").await.map_err(failed)?;
+        Ok(adopted)
+    })
+}
+
+/// From now on the group has put nothing into the table that could be missed there: a person has decided.
+async fn forget_placed(
+    client: &Client,
+    group: &str,
+    topic: &str,
+) -> Result<(), tokio_postgres::Error> {
+    client
+        .execute(
+            "UPDATE bekk.offsets SET placed_before = rows + superseded WHERE group_name = $1 AND topic = $2",
+            &[&group, &topic],
+        )
+        .await?;
+    Ok(())
+}
