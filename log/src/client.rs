@@ -1,6 +1,7 @@
 //! The client: one type with the same operations, whether this process owns the log, is the guest of another
 //! that does, or reaches it over a network.
 
+mod figures;
 mod groups;
 
 use std::fmt;
@@ -12,9 +13,8 @@ use crate::remote::Remote;
 use crate::store::Store;
 use crate::topic::TopicLog;
 use crate::{
-    Config, Counters, DiskSpace, Error, Gap, Latencies, LogId, Losses, Offset, PartitionEnds,
-    RecordBuffer, Records, RemoteConfig, Retention, SegmentInfo, Session, Topic, TopicConfig,
-    TopicSize, VerifyReport, join, retention, verify,
+    Config, Error, LogId, Offset, PartitionEnds, RecordBuffer, Records, RemoteConfig, Retention,
+    Session, Topic, TopicConfig, join,
 };
 
 /// A log in use. Clones share it; every call blocks.
@@ -399,129 +399,6 @@ impl Client {
         match &self.role {
             Role::Owner { .. } => self.topic(topic)?.offset_for_time(partition, timestamp_ms),
             Role::Remote { remote, .. } => remote.offset_for_time(topic, partition, timestamp_ms),
-        }
-    }
-
-    /// Size of a topic on disk.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.
-    pub fn topic_size(&self, topic: &str) -> Result<TopicSize, Error> {
-        if let Role::Remote { remote, .. } = &self.role {
-            return remote.topic_size(topic);
-        }
-        let segments = self.segments(topic)?;
-        Ok(TopicSize {
-            segments: u32::try_from(segments.len()).unwrap_or(u32::MAX),
-            bytes: segments.iter().map(|segment| segment.bytes).sum(),
-        })
-    }
-
-    /// A topic's segments, in order; the last one is written to.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a log elsewhere.
-    pub fn segments(&self, topic: &str) -> Result<Vec<SegmentInfo>, Error> {
-        self.owned("where the segments are")?;
-        Ok(self.topic(topic)?.segment_infos())
-    }
-
-    /// The gaps that were found in a topic: records that are lost. Reads pass over them.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a log elsewhere.
-    pub fn gaps(&self, topic: &str) -> Result<Vec<Gap>, Error> {
-        self.owned("which records are lost")?;
-        Ok(self.topic(topic)?.gaps())
-    }
-
-    /// How many gaps a topic has between its log starts and ends.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.
-    pub fn gap_count(&self, topic: &str) -> Result<u64, Error> {
-        match &self.role {
-            Role::Owner { .. } => Ok(self.topic(topic)?.gaps_above_start().len() as u64),
-            Role::Remote { remote, .. } => remote.gap_count(topic),
-        }
-    }
-
-    /// How many offsets between a topic's log starts and ends have no record any more.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.
-    pub fn losses(&self, topic: &str) -> Result<Losses, Error> {
-        match &self.role {
-            Role::Owner { .. } => Ok(Losses::of(&self.topic(topic)?.gaps_above_start())),
-            Role::Remote { remote, .. } => remote.losses(topic),
-        }
-    }
-
-    /// Notes that what a topic has lost, and not every group had applied, was appended again. Of a log elsewhere it is
-    /// not noted.
-    ///
-    /// # Errors
-    /// [`Error::UnknownTopic`], or if the store fails.
-    pub fn settle_losses(&self, topic: &str) -> Result<(), Error> {
-        match &self.role {
-            Role::Owner { .. } => self.topic(topic)?.settle_gaps(),
-            Role::Remote { .. } => Ok(()),
-        }
-    }
-
-    /// What has been done since the log was opened; of a log elsewhere nothing is known of it.
-    ///
-    /// # Errors
-    /// [`Error::Closed`], [`Error::NotHere`].
-    pub fn counters(&self) -> Result<Counters, Error> {
-        self.owned("what has been written")?;
-        Ok(self.store()?.core().shared.counts.get())
-    }
-
-    /// How long appends and fsyncs took since the log was opened.
-    ///
-    /// # Errors
-    /// [`Error::Closed`], [`Error::NotHere`].
-    pub fn latencies(&self) -> Result<Latencies, Error> {
-        self.owned("how long things take")?;
-        Ok(self.store()?.core().shared.counts.latencies())
-    }
-
-    /// The space on the log's disk.
-    ///
-    /// # Errors
-    /// If the system does not say; [`Error::NotHere`].
-    pub fn space(&self) -> Result<DiskSpace, Error> {
-        self.owned("the space on its disk")?;
-        let store = self.store()?;
-        let shared = &store.core().shared;
-        Ok(DiskSpace {
-            free_bytes: shared.space.free_bytes()?,
-            reserve_bytes: shared.config.reserve_bytes,
-        })
-    }
-
-    /// Reads every batch below the high watermarks and says what is wrong; `progress` is called after each
-    /// segment. For a log that is not open, see [`verify`](crate::verify()).
-    ///
-    /// # Errors
-    /// [`Error::Closed`], [`Error::NotHere`].
-    pub fn verify(&self, progress: &mut dyn FnMut(&VerifyReport)) -> Result<VerifyReport, Error> {
-        self.owned("whether it is whole")?;
-        Ok(verify::verify_core(self.store()?.core(), progress))
-    }
-
-    /// Drops sealed segments that retention no longer keeps, and returns how many bytes that gave back; the log
-    /// does so itself each minute. Kept is, beside what the topic's [`Retention`](crate::Retention) says, what a group
-    /// has not come past, however long ago it committed, what is [held](Self::hold), and everything until a first
-    /// group has committed. Of a log elsewhere that is its owner's affair.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn apply_retention(&self) -> Result<u64, Error> {
-        match &self.role {
-            Role::Owner { .. } => retention::apply(self.store()?.core()),
-            Role::Remote { .. } => Ok(0),
         }
     }
 
