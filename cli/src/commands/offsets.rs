@@ -147,12 +147,17 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
 fn check_names(context: &Context, args: &OffsetsReset, all: &[GroupOffset]) -> Result<()> {
     let groups = all.iter().map(|offset| offset.group.as_str());
     check_name("--group", &args.group.name, groups)?;
-    if let Some(name) = &args.stream.name {
-        let met = all.iter().map(|offset| offset.topic.as_str());
-        let configured = context.config.streams.iter().map(|stream| &*stream.name);
-        check_name("--stream", name, met.chain(configured))?;
-    }
-    Ok(())
+    check_stream(context, args.stream.name.as_deref(), all)
+}
+
+/// Checks that a stream is configured, or that some group has an offset in it.
+fn check_stream(context: &Context, named: Option<&str>, all: &[GroupOffset]) -> Result<()> {
+    let Some(name) = named else {
+        return Ok(());
+    };
+    let met = all.iter().map(|offset| offset.topic.as_str());
+    let configured = context.config.streams.iter().map(|stream| &*stream.name);
+    check_name("--stream", name, met.chain(configured))
 }
 
 /// Whether a topic is among those that a command is about: the stream that is named, else all of the configuration.
@@ -183,6 +188,7 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
     let log = context.open_log(&args.log)?;
     let in_log = bekk_sink::partitions_in_log(&log, &args.group, &topics)?;
     if count == 0 && in_log == 0 {
+        check_stream(context, args.stream.as_deref(), &offsets)?;
         check_group(&log, &args.group, &offsets)?;
     }
     ensure!(

@@ -178,6 +178,11 @@ fn a_group_is_forgotten_after_a_dry_run() {
         .run(&["offsets", "delete", "--group", "bek"])
         .exits(2)
         .says("--group: there is no `bek`; known: bekk");
+    let mistyped = ["offsets", "delete", "--group", "bekk", "--stream", "evnts"];
+    sandbox
+        .run(&mistyped)
+        .exits(2)
+        .says("--stream: there is no `evnts`; known: events");
     let delete = ["offsets", "delete", "--group", "bekk"];
     prints(sandbox.run(&delete).ok(), "would forget 4 offsets");
     let count = || {
