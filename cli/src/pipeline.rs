@@ -16,10 +16,10 @@ use crate::service::Service;
 use crate::signals;
 use crate::standard_input::StandardInput;
 
-/// How often the line is renewed and the threads are looked at.
+/// Interval between updates of the line and checks of the threads
 const TICK: Duration = Duration::from_millis(100);
 
-/// How often segments that retention no longer keeps are let go.
+/// Interval between two rounds of retention
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 
 /// A part that runs on a thread of its own.
@@ -45,7 +45,7 @@ pub(crate) struct Counts {
     sink: OnceLock<Arc<bekk_sink::Stats>>,
 }
 
-/// What the parts have done.
+/// Work that the parts have done
 #[derive(Default)]
 pub(crate) struct Summary {
     pub(crate) ingest: Option<bekk_ingest::Summary>,
@@ -53,7 +53,7 @@ pub(crate) struct Summary {
 }
 
 impl Counts {
-    /// What has been done so far, in all pipelines.
+    /// Sums the work of all pipelines so far.
     pub(crate) fn summary(&self) -> Summary {
         Summary {
             ingest: self.ingest.get().map(|_| bekk_ingest::Summary::default()),

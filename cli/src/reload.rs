@@ -17,12 +17,12 @@ use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
 
-/// What of the streams a command takes at SIGHUP.
+/// Changes of streams that a command takes at SIGHUP
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// New streams and other patterns.
     Streams,
-    /// None of it: the command reads and applies no streams.
+    /// None: the command reads and applies no streams
     Log,
 }
 
@@ -116,7 +116,7 @@ fn taken(old: &[Stream], new: &[Stream]) -> Option<Vec<Stream>> {
     Some(streams)
 }
 
-/// What was taken into use.
+/// Returns a line for each change that was taken into use.
 fn named(old: &[Stream], new: &[Stream]) -> Vec<String> {
     let changes = new.iter().filter_map(|stream| {
         let name = &stream.name;
@@ -162,7 +162,7 @@ fn retained(context: &Context, new: &Config, log: Option<&Client>) -> Vec<String
     lines
 }
 
-/// What has changed, if anything has, and that it takes a restart.
+/// Names the changes that need a restart, if there are any.
 fn told(old: &Config, new: &Config) -> Option<String> {
     let mut changes = Vec::new();
     let named = |streams: &[Stream], name: &str| {

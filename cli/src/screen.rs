@@ -15,7 +15,7 @@ use tracing_subscriber::{EnvFilter, reload};
 use crate::args::{Global, LogFormat};
 use crate::environment::FILTER;
 
-/// How often the line is told where there is no terminal to keep it on.
+/// Interval between progress lines where there is no terminal
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// The progress line; clones share it.
@@ -187,7 +187,7 @@ fn filter_of(verbose: u8) -> String {
         2 => "debug",
         _ => "trace",
     };
-    // What others log is of use only to someone who asked for everything.
+    // Messages of other crates help only at the most verbose level.
     match verbose {
         0..=2 => format!(
             "off,bekk={level},bekk_ingest={level},bekk_log={level},bekk_sink={level},bekk_postgres={level}"

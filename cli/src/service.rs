@@ -1,4 +1,4 @@
-//! What a command that runs until it is stopped does at this moment.
+//! The state of a command that runs until it is stopped.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::Serialize;
 /// Records that wait while none is applied for so long are no progress.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// What a command runs, for those who ask from other threads. Parts come and go while it runs.
+/// Parts of a running command, for other threads. Parts come and go while it runs.
 #[derive(Default)]
 pub(crate) struct Service(Mutex<Parts>);
 
@@ -51,7 +51,7 @@ pub(crate) struct Sink {
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Readiness {
     pub(crate) ready: bool,
-    /// What keeps each part from going on.
+    /// Reasons why parts wait
     pub(crate) waits: Vec<Wait>,
 }
 
@@ -74,7 +74,7 @@ impl Service {
         let mut parts = self.lock();
         parts.log = Some(log.clone());
         parts.log_waits_for = None;
-        // Whoever waits for the message reports its absence itself.
+        // If systemd waits for the message, it reports its absence.
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     }
 

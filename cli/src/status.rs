@@ -1,4 +1,4 @@
-//! Where everything is, as one value: what `bekk status` prints, and whoever else asks.
+//! The state of every part as one value, for `bekk status`, the page and `bekk top`.
 
 mod findings;
 mod unapplied;
@@ -22,7 +22,7 @@ use crate::topics::{TopicLine, losses, topic_lines};
 pub(crate) use findings::{Act, DEFAULT_GROUP, Finding, Stage};
 use unapplied::Unapplied;
 
-/// Where everything is.
+/// State of every part
 #[derive(Serialize)]
 pub(crate) struct Status {
     pub(crate) log: LogStatus,
@@ -32,17 +32,17 @@ pub(crate) struct Status {
     /// For each stream, what became of its records.
     pub(crate) streams: Vec<StreamCounts>,
     pub(crate) dead_letters: Vec<DeadLetters>,
-    /// What is wrong with the tables of the group.
+    /// Faults of the group's tables
     #[serde(skip)]
     pub(crate) tables: Vec<TableFault>,
     /// Streams that have records in the log and no offset in the database.
     #[serde(skip)]
     pub(crate) unapplied: Vec<Unapplied>,
-    /// What is wrong: someone must act.
+    /// Faults that someone must act on
     pub(crate) problems: Vec<String>,
-    /// What to do now.
+    /// The next thing to do
     pub(crate) next: String,
-    /// What is wrong or waits for someone, the most urgent first.
+    /// Faults and waits, the most urgent first
     #[serde(skip)]
     pub(crate) findings: Vec<Finding>,
 }
@@ -72,23 +72,23 @@ pub(crate) struct Disk {
     pub(crate) reserve_bytes: u64,
 }
 
-/// What the ingest of this directory knows of files.
+/// Files as the ingest of this directory knows them
 #[derive(Clone, Default, Serialize)]
 pub(crate) struct Files {
     /// Whether an ingest runs.
     pub(crate) running: bool,
-    /// How many there are, by state.
+    /// Number of files by state
     pub(crate) states: BTreeMap<&'static str, u64>,
     /// Files with bytes that are not in the log, except those that are set aside.
     #[serde(skip)]
     pub(crate) unread: u64,
     /// Those that are not read until someone acts.
     pub(crate) set_aside: Vec<SetAside>,
-    /// What has been noticed of files that stops nothing.
+    /// Notices about files that are read nevertheless
     pub(crate) notices: Vec<FileNotice>,
 }
 
-/// What has been noticed of a file.
+/// Notice about a file
 #[derive(Clone, Serialize)]
 pub(crate) struct FileNotice {
     pub(crate) stream: String,
@@ -117,7 +117,7 @@ pub(crate) struct PostgresStatus {
     pub(crate) is_stopped: bool,
 }
 
-/// What became of a stream's records, by the counts of a group.
+/// Outcome of a stream's records by the counts of a group
 #[derive(Clone, Serialize)]
 pub(crate) struct StreamCounts {
     pub(crate) group: String,
@@ -140,7 +140,7 @@ pub(crate) struct DeadLetters {
     pub(crate) open: u64,
 }
 
-/// Whom to ask.
+/// Sources of a status
 pub(crate) struct Sources<'a> {
     pub(crate) place: &'a LogPlace,
     /// The log; none if it does not exist yet, else the reason why it is unreachable.
@@ -270,7 +270,7 @@ fn disk(place: &LogPlace) -> Option<Disk> {
     })
 }
 
-/// What the database says.
+/// Answer of the database
 #[derive(Default, Clone)]
 pub(crate) struct DatabaseStatus {
     pub(crate) postgres: PostgresStatus,
@@ -367,7 +367,7 @@ impl DatabaseStatus {
     }
 }
 
-/// What the ingest of this directory knows of each file.
+/// Returns the files as the ingest of this directory knows them.
 ///
 /// # Errors
 /// If what ingest has written down cannot be read.

@@ -63,7 +63,7 @@ pub(crate) fn duration(value: f64) -> String {
     format!("{number} {unit}")
 }
 
-/// How long ago: now, 12 s ago, 3 min ago.
+/// Formats an age: now, 12 s ago, 3 min ago.
 pub(crate) fn ago(age: Duration) -> String {
     match age.as_secs() {
         0..3 => "now".to_owned(),

@@ -34,7 +34,7 @@ pub(crate) struct Actions {
     count: AtomicU64,
 }
 
-/// How a request has shown that it may change something.
+/// Proof that a request may make a change
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
     /// It carries the token.
@@ -91,7 +91,7 @@ impl Actions {
         name
     }
 
-    /// How a request proves that it may change something, if it does.
+    /// Returns the proof of a request that may make a change.
     pub(super) fn proof(&self, headers: &HeaderMap, cookie: &str) -> Option<Proof> {
         let bearer = text(headers, header::AUTHORIZATION).strip_prefix("Bearer ");
         if bearer.is_some_and(|token| self.is_token(token)) {

@@ -24,7 +24,7 @@ const CONNECTIONS_MAX: usize = 128;
 const ADDRESS_CONNECTIONS_MAX: usize = 32;
 /// A connection is closed if nothing comes or goes for so long, or if a request that has begun is not answered by then.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// How long nothing is accepted after the system has refused to.
+/// Pause after the system has refused to accept a connection
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Interval between messages about connections that are refused
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Whom the page answers, and what browsers may do with it.
+//! Checks of the caller and the `Host`, and the headers that limit browsers.
 //!
 //! **Invariant:** a request whose `Host` is a name that anyone could have registered gets no answer, so that a page of
 //! somebody else's cannot have its name resolved to this address and read what is here (DNS rebinding).

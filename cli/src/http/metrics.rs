@@ -45,7 +45,7 @@ pub(super) fn gather(observer: &Observer) -> String {
     metrics.into_text()
 }
 
-/// What the log has done, if it is this process that has it.
+/// Counters of the log, if this process owns it
 fn write_log(metrics: &mut Exposition, log: &Client) {
     if let Ok(counters) = log.counters() {
         for (name, help, count) in [
@@ -100,7 +100,7 @@ fn write_log(metrics: &mut Exposition, log: &Client) {
     }
 }
 
-/// What each topic holds.
+/// Offsets and sizes of each topic
 fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::Error> {
     let topics = log.topics()?;
     let mut sizes = Vec::new();
@@ -289,7 +289,7 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
         .sample(&[group], load(&stats.last_visible_latency_us) as f64 / 1e6);
 }
 
-/// How far the sink's group is in each partition, whichever sink of the group holds it.
+/// Position of the sink's group in each partition, whichever sink of the group holds it
 fn write_positions(metrics: &mut Exposition, sink: &Sink, log: Option<&Client>) {
     let positions: Vec<_> = sink
         .stats

@@ -1,4 +1,4 @@
-//! What a running command tells over HTTP: whether it is alive, whether it makes progress, its metrics.
+//! The HTTP server of a running command: the page, health and metrics.
 
 mod actions;
 mod doors;
@@ -27,12 +27,12 @@ use actions::Actions;
 use doors::{Caller, Doors};
 use page::Site;
 
-/// How many ports are tried from the one that was asked for on.
+/// Number of ports that are tried, beginning with the wanted one
 const PORTS_TRIED: u16 = 100;
-/// How many requests that touch the log are answered at once.
+/// Number of requests to the log that are answered at once
 const BLOCKING_MAX: usize = 8;
 
-/// Where a command answers HTTP, if it does.
+/// Address of a command's HTTP server
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HttpAt {
     Off,
@@ -105,7 +105,7 @@ impl Http {
 
 impl Drop for Http {
     fn drop(&mut self) {
-        // Whoever asks at this moment gets no answer; nothing is lost by that.
+        // A request at this moment gets no answer, and nothing is lost.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

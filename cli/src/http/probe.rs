@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// How long a bekk that runs may take to answer.
+/// Longest time that a running bekk may take to answer
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Nobody's answer to `/healthz` or `/readyz` is longer.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-/// What a bekk answers to a request.
+/// Answer to a request
 pub(crate) struct Answer {
     pub(crate) is_ok: bool,
     pub(crate) body: String,

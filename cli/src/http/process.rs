@@ -4,7 +4,7 @@ use std::fs;
 
 use super::exposition::Exposition;
 
-/// What Linux tells of this process; nothing elsewhere.
+/// Resources that this process uses, as Linux reports them; none on other systems
 pub(super) fn write(metrics: &mut Exposition) {
     if let Some(stat) = Stat::read() {
         metrics

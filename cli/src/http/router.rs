@@ -1,4 +1,4 @@
-//! What can be asked for.
+//! The paths that are served.
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use super::Snapshot;
 use crate::screen::{grouped, plural};
 use crate::status::{Act, Finding, Stage};
 
-/// How things are, in words.
+/// State of the pipeline in words
 pub(crate) struct Health {
     pub(crate) level: Level,
     pub(crate) title: String,
@@ -14,7 +14,7 @@ pub(crate) struct Health {
     pub(crate) stage: Option<Stage>,
 }
 
-/// How urgent it is.
+/// Urgency of a state
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     /// Not known yet.
@@ -77,7 +77,7 @@ impl Health {
 
     fn finding(finding: &Finding, level: Level) -> Self {
         let (text, act) = match &finding.act {
-            // What is wrong with a file ends with what to do about it, which need not be said twice.
+            // The description of a file's fault ends with the advice.
             Act::Do(_) if finding.stage == Stage::Files => match finding.what.split_once("; ") {
                 Some((text, advice)) => (text.to_owned(), Act::Do(advice.to_owned())),
                 None => (finding.what.clone(), finding.act.clone()),

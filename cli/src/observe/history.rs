@@ -16,7 +16,7 @@ pub(crate) use sampler::Sampler;
 /// Number of processes of one role whose histories are kept.
 const FILES_MAX: u32 = 8;
 
-/// What a process can know of the pipeline at one moment.
+/// Measurements of the pipeline at one moment
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sample {
     /// Records a second into the log.
@@ -39,7 +39,7 @@ pub(crate) struct Point {
     pub(crate) sample: Sample,
 }
 
-/// How far a chart looks back.
+/// Time span of a chart
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Span {
     QuarterHour,

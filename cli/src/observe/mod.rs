@@ -38,14 +38,14 @@ pub(crate) const RATE_AGE_MAX: u64 = 15;
 /// Age of what ingest wrote down beyond which nothing is read.
 const RATE_AGE: Duration = Duration::from_secs(5);
 
-/// What `log` said.
+/// Answer of the log
 struct LogReading {
     status: LogStatus,
     /// Records appended to the streams' topics so far.
     appended: Option<u64>,
 }
 
-/// What ingest has written down.
+/// Files as ingest has recorded them
 struct FilesReading {
     list: bekk_ingest::Files,
     counts: Files,
@@ -53,7 +53,7 @@ struct FilesReading {
     rates: HashMap<(u64, u64), f64>,
 }
 
-/// What the database said; while it does not answer, what it said before.
+/// Answer of the database; while it is unreachable, the last one
 struct DatabaseReading {
     status: DatabaseStatus,
     /// When it said so; `None` if it never has.
@@ -129,7 +129,7 @@ impl Observer {
         &self.context
     }
 
-    /// Where the log is, for a person.
+    /// Returns the log's place, for a person.
     pub(crate) fn place(&self) -> String {
         self.place.to_string()
     }
@@ -143,7 +143,7 @@ impl Observer {
         &self.history
     }
 
-    /// What is known now. Waits at most `patience` for sources that have not answered yet.
+    /// Returns the present state. Waits at most `patience` for sources that have not answered yet.
     pub(crate) fn look(&self, patience: Duration) -> Arc<Snapshot> {
         if let Some(snapshot) = self.latest(patience) {
             return snapshot;
@@ -154,7 +154,7 @@ impl Observer {
         self.log.await_first(deadline);
         self.database.await_first(deadline);
         self.files.await_first(deadline);
-        // Whoever looked meanwhile has made one for all.
+        // Another viewer may have made one meanwhile.
         self.latest(Duration::ZERO).unwrap_or_else(|| {
             let snapshot = Arc::new(self.snapshot(&parts));
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,7 +257,7 @@ impl Observer {
             .with_parts(parts, self.service.readiness())
     }
 
-    /// How fast records flow, by what the sources have counted, and until they have counted twice, by the history.
+    /// Computes rates from the sources' counts, or from the history until there are two counts.
     fn flow(
         &self,
         parts: &Parts,
@@ -300,7 +300,7 @@ impl Observer {
 }
 
 impl FilesReading {
-    /// How fast each file was read between this and a later list.
+    /// Computes the rate of each file between this and a later list.
     fn rates_until(&self, list: &bekk_ingest::Files) -> HashMap<(u64, u64), f64> {
         let (Some(then), Some(now)) = (self.list.as_of, list.as_of) else {
             return HashMap::new();

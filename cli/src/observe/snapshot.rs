@@ -10,7 +10,7 @@ use crate::positions::Line;
 use crate::service::{Database, Parts, Readiness};
 use crate::status::{DEFAULT_GROUP, DatabaseStatus, Files, LogStatus, Status};
 
-/// What is known of the pipeline at one moment.
+/// State of the pipeline at one moment
 pub(crate) struct Snapshot {
     /// A snapshot's number; another one has another.
     pub(crate) number: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Snapshot {
     pub(crate) status: Status,
     pub(crate) ages: Ages,
     pub(crate) flow: Flow,
-    /// What keeps this process from making progress.
+    /// Reasons why this process makes no progress
     pub(crate) readiness: Readiness,
     /// Why the files are not known.
     pub(crate) files_error: Option<String>,
@@ -34,7 +34,7 @@ pub(crate) struct Snapshot {
     pub(crate) owns_log: bool,
 }
 
-/// How old each source's answer is; `None` if it has given none yet.
+/// Age of each source's answer; `None` before the first
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ages {
     pub(crate) log: Option<Duration>,
@@ -42,7 +42,7 @@ pub(crate) struct Ages {
     pub(crate) database: Option<Duration>,
 }
 
-/// How records flow.
+/// Rates, lag and latency
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flow {
     /// Records a second into the log.
@@ -51,7 +51,7 @@ pub(crate) struct Flow {
     pub(crate) applied_rate: Option<f64>,
     /// From the last record's append to its row's visibility, in seconds.
     pub(crate) visible_after: Option<f64>,
-    /// How far this process's sink is behind, if one runs.
+    /// Lag of this process's sink, if one runs
     pub(crate) lag_records: Option<u64>,
     pub(crate) lag_seconds: Option<f64>,
     /// The group of this process's sink, else the one that most people have.
@@ -155,16 +155,16 @@ impl Snapshot {
         GroupTotals::of(self.main_lines())
     }
 
-    /// How many records the main group has not applied yet.
+    /// Number of records that the main group has not applied yet
     pub(crate) fn lag_records(&self) -> Option<u64> {
         self.flow.lag_records.or_else(|| self.totals().lag)
     }
 
-    /// How old the oldest of them is, in seconds.
+    /// Age of the oldest of them, in seconds
     pub(crate) fn lag_seconds(&self) -> Option<f64> {
         match self.lag_records()? {
             0 => Some(0.0),
-            // What an unreachable database said last is older than what this process's sink measures.
+            // The last answer of an unreachable database is older than the measurement of this process's sink.
             _ if self.status.postgres.error.is_some() => {
                 self.flow.lag_seconds.or(self.totals().lag_seconds)
             }
@@ -220,7 +220,7 @@ pub(super) fn appended(log: &LogStatus) -> u64 {
     partitions.map(|partition| partition.end).sum()
 }
 
-/// Where a group is, summed over its partitions.
+/// Sum of a group's next offsets
 pub(super) fn next_sum(database: &DatabaseStatus, group: &str) -> u64 {
     let lines = database.groups.iter().filter(|line| line.group == group);
     lines.map(|line| line.next).sum()

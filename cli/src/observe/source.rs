@@ -27,7 +27,7 @@ struct State<T> {
     due_at: Instant,
 }
 
-/// What a source said, and when.
+/// Answer of a source, and its time
 pub(super) struct Reading<T> {
     pub(super) value: Arc<T>,
     pub(super) at: Instant,

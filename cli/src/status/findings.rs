@@ -1,4 +1,4 @@
-//! What is wrong or waits for someone, the most urgent first, each with what to do about it.
+//! Faults and waits, the most urgent first, each with its remedy.
 
 use std::collections::HashSet;
 
@@ -28,13 +28,13 @@ pub(crate) struct Finding {
     pub(crate) stage: Stage,
     /// Whether the service is at fault; else something waits for a person.
     pub(crate) is_problem: bool,
-    /// What is the matter, in a few words.
+    /// Title of a few words
     pub(crate) title: String,
     pub(crate) what: String,
     pub(crate) act: Act,
 }
 
-/// What to do about a finding.
+/// Remedy of a finding
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Act {
     /// Type this.
@@ -54,7 +54,7 @@ impl Finding {
     }
 }
 
-/// What is wrong first, then what waits for someone.
+/// Lists faults first, then waits.
 pub(super) fn of(status: &Status) -> Vec<Finding> {
     let mut findings = Vec::new();
     wrong_places(status, &mut findings);
@@ -75,7 +75,7 @@ fn problem(stage: Stage, title: &str, what: String, act: Act) -> Finding {
     }
 }
 
-/// What cannot be reached, or has no space.
+/// Finds unreachable parts and a full disk.
 fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
     if let Some(error) = &status.log.error {
         let act = Act::Do("start the log's server, or end it".to_owned());
@@ -107,7 +107,7 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Where the log or a table is not what it was.
+/// Finds lost records, deleted topics and replaced tables.
 fn wrong_log(status: &Status, findings: &mut Vec<Finding>) {
     let lost = status.log.lost;
     if lost > 0 {
@@ -149,11 +149,11 @@ fn wrong_log(status: &Status, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What is wrong with how far the groups have come.
+/// Finds refused, missing and unexplained offsets.
 fn wrong_groups(status: &Status, findings: &mut Vec<Finding>) {
     let mut said = HashSet::new();
     for line in &status.groups {
-        // Of another log all partitions say the same.
+        // All partitions of a different log give the same reason.
         if let Some(refused) = &line.refused
             && said.insert(&refused.why)
         {

@@ -1,4 +1,4 @@
-//! What `bekk top` draws: four views, each on 80 by 24 characters or more.
+//! The four views of `bekk top`, each on 80 by 24 characters or more.
 
 use std::io;
 

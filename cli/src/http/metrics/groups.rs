@@ -1,4 +1,4 @@
-//! How far groups are behind, by what they have committed to the log: told by who has the log, whatever reads it.
+//! The lag of groups by their commits in the log. The owner of the log reports it for every reader.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -12,7 +12,7 @@ use crate::lag::age_seconds;
 /// The most partitions of groups that are reported: other programs may make any number of groups.
 const PARTITIONS_MAX: usize = 256;
 
-/// How far a group is behind in a partition.
+/// Lag of a group in a partition
 struct Lag {
     commit: Commit,
     partition: String,
@@ -81,7 +81,7 @@ fn told_of(mut commits: Vec<Commit>, now_ms: i64) -> Vec<Commit> {
     commits
 }
 
-/// Where they stand beside the log's ends; those of topics that are gone are skipped.
+/// Compares commits with the log's ends; those of deleted topics are left out.
 fn lags(log: &Client, commits: Vec<Commit>) -> Vec<Lag> {
     let mut ends: HashMap<String, Vec<PartitionEnds>> = HashMap::new();
     let mut lags = Vec::with_capacity(commits.len());

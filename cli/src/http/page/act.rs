@@ -241,7 +241,7 @@ fn retry(site: &Site, filter: &LetterFilter) -> Result<String> {
     Ok(text)
 }
 
-/// What came of a change, on the page that the browser is sent to.
+/// Returns the result of a change, for the page that the browser is sent to.
 pub(super) fn said(site: &Site, view: &View) -> Option<Section> {
     let actions = site.actions.as_ref()?;
     let text = actions.said(view.number("said")?)?;
@@ -263,7 +263,7 @@ pub(super) fn buttons(site: &Site, fields: &[(&str, &str)], acts: &[(&str, &str)
     }
 }
 
-/// What the form to sign in shows.
+/// Content of the form to sign in
 struct Form {
     /// The view to return to.
     to: Kind,

@@ -13,7 +13,7 @@ const POINTS: usize = 180;
 /// A chart to be drawn.
 pub(super) struct Chart<'a> {
     pub(super) title: &'a str,
-    /// What one value is, such as `records/s`.
+    /// Unit of a value, such as `records/s`
     pub(super) unit: &'a str,
     pub(super) span: Span,
     /// Seconds since 1970-01-01 UTC of each value, rising.

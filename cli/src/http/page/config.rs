@@ -67,7 +67,7 @@ fn table(label: &str, rows: &[Row]) -> Markup {
 }
 
 impl File<'_> {
-    /// Where a value comes from that only the file can set.
+    /// Returns the origin of a value that only the file can set.
     fn origin(&self, path: &[&str]) -> String {
         let mut names = path.iter();
         let first = names.next().and_then(|name| self.table.get(*name));

@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(1);
 struct Viewer {
     site: Arc<Site>,
     view: View,
-    /// What is shown already, by section.
+    /// Hash of each section that the viewer has
     shown: HashMap<&'static str, u64>,
     is_first: bool,
 }

@@ -34,7 +34,7 @@ pub(super) fn sections(site: &Site, view: &View) -> Vec<Section> {
 struct Found<'a> {
     list: &'a FileList,
     files: Vec<&'a FileStatus>,
-    /// How many files there are by state, of those that match the text.
+    /// Number of files that match the text, by state
     counts: Vec<(FileState, usize)>,
 }
 
@@ -154,7 +154,7 @@ pub(super) fn short_row(site: &Site, list: &FileList, file: &FileStatus) -> Mark
     }
 }
 
-/// How much of a file has been read, in percent.
+/// Share of a file that has been read, in percent
 fn share(file: &FileStatus) -> u128 {
     match file.size {
         0 => 100,
@@ -175,7 +175,7 @@ fn bytes_rate(per_second: f64) -> String {
     }
 }
 
-/// What a state is called here, and its colour.
+/// Returns a state's word, in its colour.
 pub(super) fn state(state: FileState) -> Markup {
     match state {
         FileState::Blocked => tag("bad", "set aside"),

@@ -1,4 +1,4 @@
-//! What every view has: the head with its links, the first line that says how things are, the foot.
+//! Parts of every view: the head with its links, the line that describes the health, the foot.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::screen::grouped;
 use crate::status::Act;
 use crate::units::ago;
 
-/// What surrounds the sections of a page.
+/// Surroundings of a page's sections
 pub(super) struct Frame<'a> {
     pub(super) site: &'a Site,
     pub(super) snapshot: &'a Snapshot,
@@ -128,7 +128,7 @@ pub(super) fn prose(text: &str) -> Markup {
     }
 }
 
-/// How old the facts of a part are, if they are not of this moment.
+/// Renders the age of facts that are older than a few seconds.
 pub(super) fn age(age: Option<Duration>) -> Markup {
     html! {
         @if let Some(age) = age.filter(|age| *age >= AGE_SHOWN_FROM) {
@@ -142,7 +142,7 @@ pub(super) fn tag(level: &'static str, text: &str) -> Markup {
     html! { span .tag.(level) { (text) } }
 }
 
-/// What is said where a list has nothing in it.
+/// Renders the text of an empty list.
 pub(super) fn nothing(text: &str) -> Markup {
     html! { div .card { p .note.empty { (text) } } }
 }

@@ -157,10 +157,10 @@ fn segments(site: &Site, snapshot: &Snapshot) -> Markup {
     }
 }
 
-/// What the browser found.
+/// Records that the browser found
 struct Page {
     records: Vec<(u64, i64, String, Decoded)>,
-    /// Where to continue.
+    /// Offset at which the next page begins
     next: Offset,
     ends: PartitionEnds,
     /// Records passed over in search of a key, if the search ended before the partition did.

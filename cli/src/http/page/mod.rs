@@ -44,7 +44,7 @@ const VIEWERS_MAX: usize = 100;
 /// Number of views of one snapshot that are kept rendered.
 const RENDERED_MAX: usize = 32;
 
-/// What the page is made from.
+/// State that all requests of the page share
 pub(crate) struct Site {
     observer: Observer,
     /// The command that serves it.
@@ -53,7 +53,7 @@ pub(crate) struct Site {
     viewers: Semaphore,
     rendered: Mutex<Rendered>,
     letters: Mutex<letters::Kept>,
-    /// What the page may change; `None` if it only reads.
+    /// Changes that the page may make; `None` if it only reads
     actions: Option<Actions>,
 }
 
@@ -71,7 +71,7 @@ struct Section {
     markup: Markup,
     /// Hash of what is not in a part.
     hash: u64,
-    /// What is replaced on its own, so that a number that moves does not send the rest again.
+    /// Parts that are replaced on their own, so that a number that moves does not send the rest again
     parts: Vec<Section>,
 }
 

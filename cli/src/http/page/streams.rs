@@ -19,7 +19,7 @@ pub(super) fn sections(site: &Site, snapshot: &Snapshot) -> Vec<Section> {
     ]
 }
 
-/// What has become of each stream's records, for the overview.
+/// Renders the outcome of each stream's records, for the overview.
 pub(super) fn short_table(site: &Site, snapshot: &Snapshot) -> Markup {
     let streams = site.observer.context().streams();
     html! {
@@ -83,7 +83,7 @@ fn has_applied_nothing(snapshot: &Snapshot) -> bool {
     snapshot.has_sink && is_reached && snapshot.ages.database.is_some()
 }
 
-/// What has become of each stream's records.
+/// Renders the outcome of each stream's records.
 fn table(site: &Site, snapshot: &Snapshot) -> Markup {
     let streams = site.observer.context().streams();
     html! {

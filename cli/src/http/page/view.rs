@@ -23,7 +23,7 @@ const NAMES: [&str; 13] = [
     "said",
 ];
 
-/// What a page shows.
+/// View of the page
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Overview,
@@ -68,10 +68,10 @@ impl Kind {
     }
 }
 
-/// What stands behind the question mark.
+/// Query parameters
 pub(super) type Parameters = HashMap<String, String>;
 
-/// What is looked at.
+/// A view with its parameters
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct View {
     pub(super) kind: Kind,

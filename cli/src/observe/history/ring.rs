@@ -16,7 +16,7 @@ const SLOT_LEN: usize = 8 + 4 + 4 * VALUES + 4;
 /// Number of values in a slot.
 pub(super) const VALUES: usize = 6;
 
-/// How far apart a ring's slots are, and how many there are.
+/// Interval between a ring's slots, and their number
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tier {
     pub(super) step_seconds: u64,
@@ -41,7 +41,7 @@ pub(super) const COARSE: Tier = Tier {
 
 const FILE_LEN: usize = HEAD_LEN + (FINE.slots + COARSE.slots) * SLOT_LEN;
 
-/// What was seen in one step; a value that nobody knew is NaN.
+/// Values of one step; NaN if unknown
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Slot {
     /// Time since 1970-01-01 UTC, in steps.

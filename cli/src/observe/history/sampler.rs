@@ -10,7 +10,7 @@ use super::{History, Sample, now_seconds};
 use crate::lag::age_seconds;
 use crate::service::{Parts, Service};
 
-/// What was counted when the last sample was taken.
+/// Counts at the time of the last sample
 struct Counted {
     at: Instant,
     read: Option<u64>,
@@ -79,7 +79,7 @@ impl Counted {
     }
 }
 
-/// How far the sink's group is behind, in records and in seconds.
+/// Lag of the sink's group in records and seconds
 fn lag(parts: &Parts) -> (Option<f64>, Option<f64>) {
     let Some(sink) = &parts.sink else {
         return (None, None);

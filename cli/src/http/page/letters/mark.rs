@@ -118,7 +118,7 @@ fn read_header(path: &Path, dialect: &CsvDialect) -> Option<Vec<Vec<u8>>> {
     Some(names.collect())
 }
 
-/// Where the fields of a record are, quotes included.
+/// Returns the ranges of a record's fields, quotes included.
 fn fields(record: &[u8], delimiter: u8, quote: Option<u8>) -> impl Iterator<Item = Range<usize>> {
     let mut start = Some(0);
     std::iter::from_fn(move || {
