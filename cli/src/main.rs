@@ -100,7 +100,7 @@ fn run(cli: &Cli, screen: &Screen) -> anyhow::Result<Outcome> {
         Command::Offsets(args) => commands::offsets::run(&cli.global, args, screen),
         Command::DeadLetters(args) => commands::dead_letters::run(&cli.global, args, screen),
         Command::Check(args) => commands::check::run(&cli.global, args, screen),
-        Command::Init(args) => commands::init::run(args, screen),
+        Command::Init(args) => commands::init::run(&cli.global, args, screen),
         Command::Psql(args) => commands::psql::run(&cli.global, args),
         Command::Completions(args) => Ok(commands::reference::completions(args)),
         Command::Man(args) => commands::reference::man(args),

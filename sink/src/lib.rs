@@ -99,6 +99,8 @@ pub use refusal::{Refusal, RefusalKind, advice_for_lost_log};
 pub use retry::{Corrected, LetterText, Retried, retry_letters};
 pub use run::{Summary, run};
 pub use stats::{Position, State, Stats};
-pub use tables::{Difference, Differing, create_like, diff_tables};
+pub use tables::{
+    Difference, Differing, ExistingColumn, create_like, diff_tables, existing_columns,
+};
 pub use target::{Report, TableReport, check};
 pub use trace::{Fate, Trace, Version, What, trace};

@@ -41,6 +41,49 @@ impl Difference {
     }
 }
 
+/// A column of a table, for whoever writes a stream for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExistingColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type as SQL writes it, such as `numeric(12,2)`.
+    pub type_text: String,
+    /// Whether it may be null.
+    pub nullable: bool,
+    /// Whether a row must give a value for it: it is not null, and has neither a default nor an identity.
+    pub is_required: bool,
+}
+
+/// The columns of a table, without those that are computed; `None` if there is no such table.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn existing_columns(
+    postgres: &ConnectOptions,
+    table: &TableName,
+) -> Result<Option<Vec<ExistingColumn>>, Error> {
+    with_session(postgres, "bekk-tables", async |session| {
+        let failed = |error| Error::postgres(format!("read the columns of {table}"), &error);
+        let resolved = resolve_for_reading(session, table)
+            .await
+            .map_err(failed)??;
+        let found = Table::find(&session.client, &quote_table(&resolved))
+            .await
+            .map_err(failed)?;
+        Ok(found.map(|table| {
+            let written = table.columns.into_iter().filter(|column| !column.generated);
+            written
+                .map(|column| ExistingColumn {
+                    name: column.name,
+                    type_text: column.type_text,
+                    nullable: !column.not_null,
+                    is_required: column.not_null && !column.has_default,
+                })
+                .collect()
+        }))
+    })
+}
+
 /// Makes a table like another, with its defaults, constraints and indexes, if it does not exist and the
 /// other does; says whether it did.
 ///

@@ -281,7 +281,8 @@ pub(crate) struct Check {
 #[command(after_help = "Examples:\n  \
       bekk init --from orders.csv            read the file, write bekk.toml\n  \
       bekk init --from orders.csv --out -    only print it\n  \
-      bekk init --from lines.csv --add       add a stream to the bekk.toml that is there")]
+      bekk init --from lines.csv --add       add a stream to the bekk.toml that is there\n  \
+      bekk init --from hosts.csv --table net.hosts\n                                             take the types from an existing table")]
 pub(crate) struct Init {
     /// CSV file to infer the stream from
     #[arg(long, value_name = "FILE")]
@@ -298,37 +299,56 @@ pub(crate) struct Init {
     /// Add the stream to the file that is there
     #[arg(long, requires = "from", conflicts_with = "force")]
     pub(crate) add: bool,
+    /// Take the columns' types from this table of the database, which is then the stream's
+    #[arg(long, value_name = "NAME", requires = "from")]
+    pub(crate) table: Option<String>,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
     pub(crate) form: FormArgs,
 }
 
 /// How a file is written, where that is not to be guessed.
 #[derive(Args)]
+#[command(next_help_heading = "Form of the file, where it is not to be guessed")]
 pub(crate) struct FormArgs {
-    /// What stands between fields, one character or a few; `tab` for a tab, `\x01` for U+0001
+    /// Text between fields, one character or a few; `tab` for a tab, `\x01` for U+0001
     #[arg(long, value_name = "TEXT", requires = "from")]
     pub(crate) delimiter: Option<String>,
-    /// What ends a record in place of a line end, one character or a few; `\x1e` for U+001E
+    /// Text at the end of a record in place of a line end, one character or a few; `\x1e` for U+001E
     #[arg(long, value_name = "TEXT", requires = "from")]
     pub(crate) record_end: Option<String>,
-    /// What stands around fields, one character; empty for nothing
+    /// End of a line: lf (with or without a carriage return before it), or cr
+    #[arg(long, value_name = "END", requires = "from", conflicts_with = "record_end", value_parser = ["lf", "cr"])]
+    pub(crate) line_end: Option<String>,
+    /// Character around fields; empty for none
     #[arg(long, value_name = "CHAR", requires = "from")]
     pub(crate) quote: Option<String>,
-    /// What takes the meaning from the character behind it
+    /// Character that takes the meaning from the one after it
     #[arg(long, value_name = "CHAR", requires = "from")]
     pub(crate) escape: Option<String>,
-    /// What lines begin with that are no records
+    /// Remove blanks around fields
+    #[arg(long, value_name = "BOOL", requires = "from", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) trim: Option<bool>,
+    /// Each record ends with a delimiter
+    #[arg(long, value_name = "BOOL", requires = "from", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) trailing_delimiter: Option<bool>,
+    /// Character at the beginning of lines that are comments
     #[arg(long, value_name = "CHAR", requires = "from")]
     pub(crate) comment: Option<String>,
     /// The file's character encoding
     #[arg(long, value_name = "LABEL", requires = "from")]
     pub(crate) encoding: Option<String>,
-    /// How many lines stand before the header
+    /// Number of lines before the header
     #[arg(long, value_name = "N", requires = "from")]
     pub(crate) skip_lines: Option<u32>,
     /// Whether the file begins with a header
     #[arg(long, value_name = "BOOL", requires = "from")]
     pub(crate) header: Option<bool>,
+    /// Compression of the file, which is found without it: gzip, zstd, bzip2, xz, zip or none; any other is refused
+    #[arg(long, value_name = "KIND", requires = "from", hide_possible_values = true,
+        value_parser = ["gzip", "zstd", "bzip2", "xz", "zip", "none"])]
+    pub(crate) compression: Option<String>,
 }
 
 #[derive(Args)]

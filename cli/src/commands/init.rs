@@ -3,18 +3,25 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use bekk_stream::{Config, Encoding, SAMPLE_CONFIG, Separator};
+use anyhow::{Context as _, Result, bail};
+use bekk_ingest::Packing;
+use bekk_stream::{Config, ConfigError, Encoding, LineEnd, SAMPLE_CONFIG, Separator};
 
 use super::{Outcome, print_result};
-use crate::args::{FormArgs, Init};
-use crate::infer::{self, Typed};
-use crate::screen::Screen;
+use crate::args::{FormArgs, Global, Init};
+use crate::context::{Context, table_name};
+use crate::infer::{self, ExistingTable, Typed, Wanted};
+use crate::screen::{Screen, plural};
 
-pub(crate) fn run(args: &Init, screen: &Screen) -> Result<Outcome> {
+/// Most records that are tried under an inferred configuration.
+const TRIED_MAX: u64 = 10_000;
+/// Most rejected records that are shown.
+const SHOWN_MAX: usize = 3;
+
+pub(crate) fn run(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
     let to_stdout = args.out == Path::new("-");
     if args.add {
-        return add(args, screen);
+        return add(global, args, screen);
     }
     if !to_stdout && args.out.exists() && !args.force {
         bail!(
@@ -24,16 +31,14 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<Outcome> {
     }
     let text = match &args.from {
         Some(path) => {
-            let name = args
-                .name
-                .clone()
-                .unwrap_or_else(|| infer::stream_name(path));
-            let pattern = pattern_for(path, &args.out)?;
-            infer::config_text(path, &name, &pattern, &typed(&args.form)?)?
+            let text = with_wanted(global, args, path, |wanted, typed| {
+                infer::config_text(path, wanted, typed)
+            })?;
+            tried(path, &text, &args.out)?
         }
         None => SAMPLE_CONFIG.to_owned(),
     };
-    Config::parse(&text, &args.out, Path::new("/"), &|_| Some(String::new()))?;
+    parse(&text, &args.out)?;
     if to_stdout {
         print_result(text.trim_end())?;
         return Ok(Outcome::Done);
@@ -49,29 +54,101 @@ pub(crate) fn run(args: &Init, screen: &Screen) -> Result<Outcome> {
 }
 
 /// Adds a stream to the configuration that is there.
-fn add(args: &Init, screen: &Screen) -> Result<Outcome> {
+fn add(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
     let out = &args.out;
     let from = args.from.as_deref().context("name the file: --from FILE")?;
     let before =
         std::fs::read_to_string(out).with_context(|| format!("read `{}`", out.display()))?;
-    let name = args
-        .name
-        .clone()
-        .unwrap_or_else(|| infer::stream_name(from));
-    let added = infer::stream_text(from, &name, &pattern_for(from, out)?, &typed(&args.form)?)?;
+    let added = with_wanted(global, args, from, |wanted, typed| {
+        infer::stream_text(from, wanted, typed)
+    })?;
+    let added = tried(from, &added, out)?;
     let text = format!("{}\n\n{added}", before.trim_end());
-    Config::parse(&text, out, Path::new("/"), &|_| Some(String::new()))
-        .context("add the stream (--name gives it another name)")?;
+    parse(&text, out).context("add the stream (--name gives it another name)")?;
     let beside = out.with_extension("toml.new");
     bekk_ingest::create_file(&beside)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| std::fs::rename(&beside, out))
         .with_context(|| format!("write `{}`", out.display()))?;
     screen.say(&format!(
-        "added stream `{name}` to {}; look at its guesses, then: bekk check --files",
+        "added stream `{}` to {}; look at its guesses, then: bekk check --files",
+        stream_name(args, from),
         out.display()
     ));
     Ok(Outcome::Done)
+}
+
+fn parse(text: &str, out: &Path) -> Result<Config, ConfigError> {
+    Config::parse(text, out, Path::new("/"), &|_| Some(String::new()))
+}
+
+fn stream_name(args: &Init, from: &Path) -> String {
+    let typed = args.name.clone();
+    typed.unwrap_or_else(|| infer::stream_name(from))
+}
+
+/// Infers a text with what was typed of the stream and of the file.
+fn with_wanted(
+    global: &Global,
+    args: &Init,
+    from: &Path,
+    text: impl FnOnce(&Wanted<'_>, &Typed) -> Result<String>,
+) -> Result<String> {
+    let table = match &args.table {
+        Some(name) => Some(existing_table(global, args, name)?),
+        None => None,
+    };
+    let wanted = Wanted {
+        name: &stream_name(args, from),
+        pattern: &pattern_for(from, &args.out)?,
+        table: table.as_ref(),
+    };
+    text(&wanted, &typed(&args.form)?)
+}
+
+/// Reads the columns of the table that was typed.
+fn existing_table(global: &Global, args: &Init, name: &str) -> Result<ExistingTable> {
+    let database = Context::load(global)?.database(&args.postgres)?;
+    let columns = bekk_sink::existing_columns(&database.options, &table_name(name))?;
+    let columns = columns.with_context(|| {
+        format!(
+            "take the types of table `{name}`: it does not exist in {}; name an existing table, or leave --table out",
+            database.description
+        )
+    })?;
+    Ok(ExistingTable {
+        name: name.to_owned(),
+        columns,
+    })
+}
+
+/// Reads the file's first records as `bekk up` would under the inferred text, and adds what would be rejected to it.
+///
+/// # Errors
+/// If the file would be set aside.
+fn tried(file: &Path, text: &str, out: &Path) -> Result<String> {
+    let config = parse(text, out)?;
+    let stream = config.streams.first().context("find the inferred stream")?;
+    let found = bekk_ingest::preview_first(file, stream, TRIED_MAX)?;
+    if let Some(why) = found.blocked {
+        bail!("`{}` would be set aside as it is: {why}", file.display());
+    }
+    if found.rejects == 0 {
+        return Ok(text.to_owned());
+    }
+    let first = found.first_rejects.iter().take(SHOWN_MAX);
+    let lines: String = first
+        .map(|reject| format!("#   {}\n", reject.replace(char::is_control, " ")))
+        .collect();
+    let count = format!(
+        "# {} of the first {} {} would be rejected:\n",
+        found.rejects,
+        found.records,
+        plural(found.records, "record")
+    );
+    let section = text.find("\n[").map_or(0, |at| at + 1);
+    let (before, after) = text.split_at(section);
+    Ok(format!("{}\n{count}{lines}\n{after}", before.trim_end()))
 }
 
 /// What was typed of how the file is written.
@@ -102,6 +179,13 @@ fn typed(args: &FormArgs) -> Result<Typed> {
         encoding: encoding.transpose()?,
         skip_lines: args.skip_lines,
         header: args.header,
+        trim: args.trim,
+        trailing_delimiter: args.trailing_delimiter,
+        line_end: args.line_end.as_deref().map(|end| match end {
+            "cr" => LineEnd::Cr,
+            _ => LineEnd::Lf,
+        }),
+        packing: args.compression.as_deref().map(Packing::named),
     })
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Profile {
     words: Vec<String>,
     example: String,
     settled: Option<Settled>,
+    /// Whether the table's column may be null, where a table decides.
+    nullable: Option<bool>,
 }
 
 /// The type decided on.
@@ -113,6 +115,7 @@ impl Profile {
             words: Vec::new(),
             example: String::new(),
             settled: None,
+            nullable: None,
         }
     }
 
@@ -193,6 +196,31 @@ impl Profile {
     /// Decides on a type.
     pub(super) fn settle(&mut self, decimal_comma: bool) {
         self.settled = Some(self.decided(decimal_comma));
+    }
+
+    /// Takes the type of a table's column. A format stays where the type does.
+    pub(super) fn take_type(&mut self, column_type: ColumnType, nullable: bool) {
+        self.nullable = Some(nullable);
+        let Some(settled) = &mut self.settled else {
+            return;
+        };
+        let is_number = |column_type: &ColumnType| {
+            use ColumnType::{Decimal, Float4, Float8, Int2, Int4, Int8, Numeric};
+            matches!(
+                column_type,
+                Int2 | Int4 | Int8 | Float4 | Float8 | Numeric | Decimal { .. }
+            )
+        };
+        // A date's form says nothing of a moment's.
+        if settled.column_type != column_type {
+            settled.format = None;
+        }
+        if !is_number(&column_type) {
+            settled.strip.clear();
+            settled.decimal = None;
+        }
+        settled.column_type = column_type;
+        settled.remark = None;
     }
 
     fn decided(&self, decimal_comma: bool) -> Settled {
@@ -395,6 +423,9 @@ impl Profile {
 
     /// Whether some of its fields are null.
     pub(super) fn has_nulls(&self) -> bool {
+        if let Some(nullable) = self.nullable {
+            return nullable;
+        }
         match self.is_text() {
             true => self.empty > self.empty_quoted || self.values == 0,
             false => self.empty + self.null_text_count > 0,

@@ -3,11 +3,13 @@
 
 mod column;
 mod dialect;
+mod footer;
 mod key;
 mod kinds;
 mod marks;
 mod render;
 mod row_width;
+mod table;
 
 use std::path::Path;
 
@@ -18,7 +20,9 @@ use bekk_stream::{CsvDialect, Encoding, HeaderRow};
 use column::Profile;
 use dialect::Guess;
 pub(crate) use dialect::Typed;
+use footer::Footer;
 use key::{Key, Uniqueness};
+pub(crate) use table::ExistingTable;
 
 /// The most columns that a table of PostgreSQL has.
 const COLUMNS_MAX: usize = 1600;
@@ -38,23 +42,37 @@ struct Inferred {
     remarks: Vec<String>,
 }
 
-/// The text of a configuration for a CSV file, with the guesses in comments. `name` is the stream's and
-/// table's name, `pattern` what stands under `files`.
+/// What a stream is for: its name, its files, and the table that it fills, if that exists.
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a str,
+    /// What stands under `files`.
+    pub(crate) pattern: &'a str,
+    pub(crate) table: Option<&'a ExistingTable>,
+}
+
+impl Wanted<'_> {
+    /// The table's name.
+    fn table_name(&self) -> &str {
+        self.table.map_or(self.name, |table| &table.name)
+    }
+}
+
+/// The text of a configuration for a CSV file, with the guesses in comments.
 ///
 /// # Errors
-/// If the file cannot be read, or is empty.
-pub(crate) fn config_text(path: &Path, name: &str, pattern: &str, typed: &Typed) -> Result<String> {
-    let inferred = infer(path, name, typed)?;
-    Ok(render::config(&inferred, name, pattern, path))
+/// If the file cannot be read, is empty, or is no CSV.
+pub(crate) fn config_text(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<String> {
+    let inferred = infer(path, wanted, typed)?;
+    Ok(render::config(&inferred, wanted, path))
 }
 
 /// The text of a stream for a CSV file, to be added to a configuration.
 ///
 /// # Errors
-/// If the file cannot be read, or is empty.
-pub(crate) fn stream_text(path: &Path, name: &str, pattern: &str, typed: &Typed) -> Result<String> {
-    let inferred = infer(path, name, typed)?;
-    Ok(render::stream(&inferred, name, pattern, path))
+/// If the file cannot be read, is empty, or is no CSV.
+pub(crate) fn stream_text(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<String> {
+    let inferred = infer(path, wanted, typed)?;
+    Ok(render::stream(&inferred, wanted, path))
 }
 
 /// A name for a stream and its table, from a file's name: `Orders 2026-01.csv` becomes `orders`.
@@ -87,15 +105,26 @@ struct Records {
     uneven: u64,
     not_utf8: u64,
     whole_file: bool,
+    footer: Footer,
+    /// How many records have the first one's field, by column.
+    recurring: Vec<u64>,
 }
 
-fn infer(path: &Path, name: &str, typed: &Typed) -> Result<Inferred> {
+fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     let mut guess = dialect::guess(path, typed)?;
     let mut found = read(path, &guess.dialect)?;
     if found.not_utf8 > 0 && guess.dialect.encoding == Encoding::Utf8 && typed.encoding.is_none() {
         let head = bekk_ingest::head(path, dialect::HEAD_LEN)
             .with_context(|| format!("read `{}`", path.display()))?;
         guess.dialect.encoding = guess.not_utf8(&head.bytes);
+        found = read(path, &guess.dialect)?;
+    }
+    if let Some(texts) = found.footer.texts().filter(|_| found.whole_file) {
+        guess.remarks.push(format!(
+            "the last lines sum up, and are skipped: those that begin with {}",
+            shown(&texts)
+        ));
+        guess.dialect.footer = texts;
         found = read(path, &guess.dialect)?;
     }
     let Records {
@@ -115,14 +144,28 @@ fn infer(path: &Path, name: &str, typed: &Typed) -> Result<Inferred> {
         column.settle(decimal_comma);
     }
     let is_named = matches!(guess.dialect.header, HeaderRow::Named(_));
-    if !is_named && !has_header(&first, &columns, decimal_comma, typed) {
+    let header = match is_named {
+        true => Header::Sure,
+        false => has_header(&first, &columns, (decimal_comma, &found.recurring), typed),
+    };
+    if header == Header::Unsure && found.records > 0 {
+        guess.remarks.push(format!(
+            "the first line is taken as the header, though nothing tells it from the others: {}; if it is a record: \
+             --header false",
+            shown(&first)
+        ));
+    }
+    if header == Header::Absent {
         columns = without_header(&first, path, &mut guess, decimal_comma)?;
     } else if found.records == 0 {
         guess
             .remarks
             .push("there is no record after the first line, so the columns are text".to_owned());
     }
-    let key = key::find(&columns, &found.unique, name);
+    if let Some(table) = wanted.table {
+        guess.remarks.extend(table::take_types(&mut columns, table));
+    }
+    let key = key::find(&columns, &found.unique, wanted.name);
     // What a delimiter at the end of each record makes is no column.
     if columns.len() > 1
         && columns
@@ -154,10 +197,13 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
         uneven: 0,
         not_utf8: 0,
         whole_file: true,
+        footer: Footer::default(),
+        recurring: Vec::new(),
     };
     if let HeaderRow::Named(names) = &dialect.header {
         found.first.clone_from(names);
         found.columns = named(names);
+        found.recurring = vec![0; names.len()];
         found.unique = Uniqueness::of(&found.columns);
     }
     let text = |field: Option<(&[u8], bool)>| {
@@ -174,6 +220,7 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
                 .map(|at| text(record.field(at)))
                 .collect();
             found.columns = named(&found.first);
+            found.recurring = vec![0; found.columns.len()];
             found.unique = Uniqueness::of(&found.columns);
             return true;
         }
@@ -192,6 +239,11 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
             return true;
         }
         found.records += 1;
+        found.footer.see(record, dialect);
+        for (at, recurring) in found.recurring.iter_mut().enumerate().take(record.width()) {
+            let is_first = |(text, _): (&[u8], bool)| text == found.first[at].as_bytes();
+            *recurring += u64::from(record.field(at).is_some_and(is_first));
+        }
         let width = record.width();
         let is_surplus = dialect.trailing_delimiter && width == found.columns.len() + 1;
         if record.is_bad() || (width != found.columns.len() && !is_surplus) {
@@ -235,11 +287,27 @@ fn named(header: &[String]) -> Vec<Profile> {
     columns
 }
 
+/// Whether a file begins with a header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header {
+    Sure,
+    Unsure,
+    Absent,
+}
+
 /// Whether the first record is a header: not if each of its fields is a value of its column, and some column is of a
-/// type that names are not of.
-fn has_header(first: &[String], columns: &[Profile], decimal_comma: bool, typed: &Typed) -> bool {
+/// type that names are not of, or if other records have the same field.
+fn has_header(
+    first: &[String],
+    columns: &[Profile],
+    (decimal_comma, recurring): (bool, &[u64]),
+    typed: &Typed,
+) -> Header {
     if let Some(has_header) = typed.header {
-        return has_header;
+        return match has_header {
+            true => Header::Sure,
+            false => Header::Absent,
+        };
     }
     let taken: Vec<bool> = first
         .iter()
@@ -254,7 +322,28 @@ fn has_header(first: &[String], columns: &[Profile], decimal_comma: bool, typed:
     let is_timeline = years.len() > 1
         && years.len() == taken.len()
         && years.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-    taken.is_empty() || is_timeline || taken.contains(&false)
+    // A name is seldom a value of its own column.
+    let is_value = |(text, count): (&String, &u64)| *count > 0 && !text.is_empty();
+    let recurs = first.iter().zip(recurring).any(is_value);
+    match () {
+        () if is_timeline || taken.contains(&false) => Header::Sure,
+        () if !taken.is_empty() || recurs => Header::Absent,
+        () => Header::Unsure,
+    }
+}
+
+/// Some texts of a file, for a person: the first few.
+fn shown(texts: &[String]) -> String {
+    const SHOWN_MAX: usize = 4;
+    let shown = texts.iter().take(SHOWN_MAX).map(|text| {
+        let text: String = text.chars().take(40).collect();
+        format!("`{}`", text.escape_debug())
+    });
+    let more = match texts.len() > SHOWN_MAX {
+        true => ", …",
+        false => "",
+    };
+    shown.collect::<Vec<_>>().join(", ") + more
 }
 
 /// The columns of a file without a header, by their places.

@@ -7,18 +7,19 @@ use bekk_stream::{CsvDialect, HeaderRow};
 use toml::Value;
 
 use super::Inferred;
+use super::Wanted;
 use super::column::Profile;
 use super::key::Key;
 
-pub(super) fn config(inferred: &Inferred, name: &str, pattern: &str, path: &Path) -> String {
-    let mut text = stream(inferred, name, pattern, path);
+pub(super) fn config(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> String {
+    let mut text = stream(inferred, wanted, path);
     let section = text.find("[streams.").expect("there is a stream");
     text.insert_str(section, "[log]\ndir = \".bekk/log\"\n\n");
     text
 }
 
 /// The section of one stream, with what was unsure about it.
-pub(super) fn stream(inferred: &Inferred, name: &str, pattern: &str, path: &Path) -> String {
+pub(super) fn stream(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> String {
     let mut text = String::new();
     let extent = if inferred.whole_file {
         "all"
@@ -55,15 +56,21 @@ pub(super) fn stream(inferred: &Inferred, name: &str, pattern: &str, path: &Path
             ),
         );
     }
-    push(&mut text, format_args!("\n[streams.{}]", toml_key(name)));
+    push(
+        &mut text,
+        format_args!("\n[streams.{}]", toml_key(wanted.name)),
+    );
     push(
         &mut text,
         format_args!(
             "files = [{}]   # a pattern such as \"inbox/*.csv\" takes more than one",
-            quoted(pattern)
+            quoted(wanted.pattern)
         ),
     );
-    push(&mut text, format_args!("table = {}", quoted(name)));
+    push(
+        &mut text,
+        format_args!("table = {}", quoted(wanted.table_name())),
+    );
     push_key(&mut text, inferred);
     push(&mut text, format_args!("partitions = 4"));
     push_dialect(&mut text, inferred);
@@ -173,6 +180,10 @@ fn push_dialect(text: &mut String, inferred: &Inferred) {
     }
     if dialect.trailing_delimiter {
         settings.push("trailing_delimiter = true".to_owned());
+    }
+    if !dialect.footer.is_empty() {
+        let texts: Vec<_> = dialect.footer.iter().map(|text| quoted(text)).collect();
+        settings.push(format!("footer = [{}]", texts.join(", ")));
     }
     if dialect.decimal != plain.decimal {
         settings.push(format!("decimal = {}", character(dialect.decimal)));

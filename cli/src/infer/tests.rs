@@ -1,8 +1,17 @@
 //! From a file to a configuration that takes it.
 
-use bekk_stream::{ColumnType, Config, Encoding, OnConflict, Stream};
+use bekk_stream::{ColumnType, Config, Encoding, HeaderRow, OnConflict, Separator, Stream};
 
 use super::*;
+
+fn config_text(path: &Path, name: &str, pattern: &str, typed: &Typed) -> Result<String> {
+    let wanted = Wanted {
+        name,
+        pattern,
+        table: None,
+    };
+    super::config_text(path, &wanted, typed)
+}
 
 fn stream_of(csv: &str) -> (Stream, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -509,4 +518,106 @@ fn a_header_of_more_fields_than_most_records_is_the_header() {
         stream_of("day,cpi,low,high\n1,2.5,1.5,3.5\n2,2.5,1.5\n3,2.5,1.5\n4,2.5,1.5\n");
     assert_eq!(stream.csv.skip_lines, 0, "{text}");
     assert_eq!(stream.columns.len(), 4, "{text}");
+}
+
+fn text_of(bytes: &[u8], typed: &Typed) -> Result<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    std::fs::write(&path, bytes).unwrap();
+    config_text(&path, "a", "a.csv", typed)
+}
+
+/// Two encodings of the same letters, told apart by what they make of a Polish and a Czech text; the guess shows words.
+#[test]
+fn encodings_are_guessed_by_their_letters() {
+    let polish = b"id,city\n1,\xa3\xf3d\xbc\n2,Gda\xf1sk\n3,\xa6wi\xeacice\n";
+    let text = text_of(polish, &Typed::default()).unwrap();
+    assert!(text.contains("encoding = \"iso-8859-2\""), "{text}");
+    assert!(
+        text.contains("`Łódź` in line 2, `Gdańsk` in line 3"),
+        "{text}"
+    );
+    let german = b"id,stadt\n1,M\xfcnchen\n2,K\xf6ln\n";
+    let text = text_of(german, &Typed::default()).unwrap();
+    assert!(text.contains("encoding = \"windows-1252\""), "{text}");
+}
+
+#[test]
+fn lines_that_sum_up_are_no_rows() {
+    let check = |csv: &str, footer: &[&str], key: &[&str]| {
+        let (stream, text) = stream_of(csv);
+        assert_eq!(stream.csv.footer, footer, "{text}");
+        assert_eq!(stream.key, key, "{text}");
+    };
+    check("id,amount\n1,2.5\n2,3.5\nTotal,6.0\n", &["Total,"], &["id"]);
+    check("id;name;n\n1;a;1\n2;b;2\n;Summe;3\n", &[";Summe;"], &["id"]);
+    check(
+        "id,n\n1,1\n2,2\n\"Grand total\",3\nTotal: 3\n",
+        &["\"Grand total\",", "Total:"],
+        &["id"],
+    );
+    // A region or a firm of that name is a row.
+    check("region,n\nTotal,1\nNorth,2\nSouth,2\n", &[], &[]);
+    check("firm,n\nA,1\nB,2\nTotal Wine,2\n", &[], &[]);
+    check("id,n\nTotal,1\n", &[], &[]);
+}
+
+/// A first line that may be a header or a record is named as a guess, and is a record if its fields come again.
+#[test]
+fn a_header_without_evidence_is_a_guess() {
+    let (stream, text) = stream_of("name,city\nAnn,Rome\nBob,Oslo\n");
+    assert_eq!(stream.csv.header, HeaderRow::InFile);
+    assert!(
+        text.contains("nothing tells it from the others: `name`, `city`"),
+        "{text}"
+    );
+    let (stream, _) = stream_of("Ann,Rome\nBob,Oslo\nCid,Rome\n");
+    assert_eq!(stream.csv.header, HeaderRow::Absent);
+    let (_, text) = stream_of("id,city\n1,Rome\n2,Oslo\n");
+    assert!(!text.contains("nothing tells"), "{text}");
+}
+
+#[test]
+fn logs_and_columns_of_fixed_width_are_refused_by_name() {
+    let log = b"10.0.0.1 - - [10/Oct/2025:13:55:36 -0700] \"GET / HTTP/1.0\" 200 2326\n";
+    let refused = |bytes: &[u8]| text_of(bytes, &Typed::default()).unwrap_err().to_string();
+    assert!(refused(log).contains("access log"), "{}", refused(log));
+    let typed = Typed {
+        delimiter: Some(Separator::from(b' ')),
+        header: Some(false),
+        ..Typed::default()
+    };
+    let text = text_of(log, &typed).unwrap();
+    assert!(text.contains("header = false"), "{text}");
+    let fixed = b"ID    NAME      AMOUNT\n1     Ann       1.00\n22    Bob B.    12.00\n";
+    assert!(
+        refused(fixed).contains("fixed widths"),
+        "{}",
+        refused(fixed)
+    );
+    text_of(b"line\nAnn  Smith\nBob  Jones\nX Y\n", &Typed::default()).unwrap();
+}
+
+#[test]
+fn what_was_typed_of_the_form_is_taken() {
+    let typed = Typed {
+        trim: Some(true),
+        trailing_delimiter: Some(true),
+        line_end: Some(bekk_stream::LineEnd::Cr),
+        ..Typed::default()
+    };
+    let text = text_of(b"id,name,\r1, a,\r2, b,\r", &typed).unwrap();
+    for setting in [
+        "line_end = \"cr\"",
+        "trim = true",
+        "trailing_delimiter = true",
+    ] {
+        assert!(text.contains(setting), "{setting}: {text}");
+    }
+    let packed = Typed {
+        packing: Some(Some(bekk_ingest::Packing::Gzip)),
+        ..Typed::default()
+    };
+    let error = text_of(b"id\n1\n", &packed).unwrap_err().to_string();
+    assert!(error.contains("not compressed"), "{error}");
 }

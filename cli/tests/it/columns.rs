@@ -77,3 +77,53 @@ fn every_command_knows_every_column() {
     );
     sandbox.run(&["check"]).ok();
 }
+
+/// The table exists, with types that only the database knows: the stream gets them from it, and what they refuse is said.
+#[test]
+fn init_takes_the_types_of_a_table() {
+    let sandbox = Sandbox::new();
+    let postgres = sandbox.postgres();
+    postgres.execute(
+        "CREATE SCHEMA net;
+         CREATE DOMAIN net.port AS int CHECK (VALUE BETWEEN 1 AND 65535);
+         CREATE TABLE net.hosts (id int PRIMARY KEY, address inet NOT NULL, mac macaddr, port net.port, seen tstzrange,
+             tags text[], price numeric(8,2), day date, no bigint GENERATED ALWAYS AS IDENTITY, note text DEFAULT 'n')",
+    );
+    sandbox.write(
+        "hosts.csv",
+        "id,address,mac,port,seen,tags,price,day\n\
+         1,10.0.0.1/8,08:00:2b:01:02:03,80,\"[2026-01-01,2026-01-02)\",\"{a,\"\"b c\"\"}\",1.50,31.01.2026\n\
+         2,::1,,,,,,\n\
+         3,10.0.0.3,,99999,,,,\n\
+         4,10.0.0.4,08:00,,,,,\n\
+         5,,,,,,,\n",
+    );
+    let init = ["init", "--from", "hosts.csv", "--table", "net.hosts"];
+    sandbox.run(&init).ok();
+    let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
+    for part in [
+        "table = \"net.hosts\"",
+        "name = \"id\", type = \"int4\"",
+        "name = \"address\", type = \"pg:inet\"",
+        "name = \"port\", type = \"pg:net.port\", nullable = true",
+        "type = \"pg:text[]\"",
+        "type = \"date\", format = \"%d.%m.%Y\"",
+        "# 1 of the first 5 records would be rejected:",
+    ] {
+        assert!(config.contains(part), "`{part}` is not in: {config}");
+    }
+    sandbox.run(&["up", "--once"]);
+    let rows = postgres
+        .rows("SELECT id, address, tags, price, day, no > 0, note FROM net.hosts ORDER BY id");
+    let rows: Vec<String> = rows.iter().map(|row| row.join("|")).collect();
+    let first = "1|10.0.0.1/8|{a,\"b c\"}|1.50|2026-01-31|t|n";
+    assert_eq!(rows, [first, "2|::1|∅|∅|∅|t|n"]);
+    let reasons = postgres.rows("SELECT reason FROM bekk.dead_letters ORDER BY id");
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    let audit = sandbox.run(&["audit", "--deep"]).ok().stdout;
+    assert!(audit.contains("0 missing, 0 changed, 0 extra"), "{audit}");
+    sandbox
+        .run(&["init", "--from", "hosts.csv", "--table", "no", "--force"])
+        .exits(1)
+        .says("it does not exist");
+}

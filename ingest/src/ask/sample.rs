@@ -157,8 +157,10 @@ impl<F: FnMut(&Sampled<'_>) -> bool> Sampler<'_, F> {
             let line_end = ends::behind_first(self.dialect, rest);
             let is_comment =
                 self.dialect.comment.is_some() && rest.first().copied() == self.dialect.comment;
-            let passed =
-                self.skip > 0 || is_comment || ends::blank_len(self.dialect, rest).is_some();
+            let passed = self.skip > 0
+                || is_comment
+                || ends::is_footer(self.dialect, rest)
+                || ends::blank_len(self.dialect, rest).is_some();
             if passed {
                 match line_end {
                     Some(end) => at += end,

@@ -51,6 +51,14 @@ impl Packing {
         }
     }
 
+    /// The one with a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Gzip, Self::Zstd, Self::Bzip2, Self::Xz, Self::Zip]
+            .into_iter()
+            .find(|packing| packing.as_str() == name)
+    }
+
     /// Its number in checkpoints.
     pub(crate) fn code(self) -> u8 {
         match self {

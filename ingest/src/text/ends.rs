@@ -36,6 +36,12 @@ pub(crate) fn blank_len(dialect: &CsvDialect, bytes: &[u8]) -> Option<usize> {
     (end == b'\n' && bytes.starts_with(b"\r\n")).then_some(2)
 }
 
+/// Whether a line begins with one of the stream's texts for lines to skip.
+pub(crate) fn is_footer(dialect: &CsvDialect, line: &[u8]) -> bool {
+    let mut texts = dialect.footer.iter();
+    texts.any(|text| line.starts_with(text.as_bytes()))
+}
+
 /// A record without its end.
 pub(crate) fn without<'a>(end: &[u8], record: &'a [u8]) -> &'a [u8] {
     let line = record.strip_suffix(end).unwrap_or(record);

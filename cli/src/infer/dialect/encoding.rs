@@ -2,6 +2,7 @@
 
 use bekk_ingest::Head;
 use bekk_stream::Encoding;
+use chardetng::EncodingDetector;
 
 use super::{Guess, Typed};
 
@@ -28,18 +29,53 @@ impl Guess {
         };
     }
 
-    /// The likeliest encoding of what is not UTF-8.
+    /// The likeliest encoding of what is not UTF-8, with some words by which a person sees whether it is right.
     pub(in crate::infer) fn not_utf8(&mut self, bytes: &[u8]) -> Encoding {
-        let encoding = double_byte(bytes)
+        let mut detector = EncodingDetector::new();
+        detector.feed(bytes, true);
+        let guessed = Encoding::label(detector.guess(None, false).name());
+        let encoding = guessed
+            .filter(|encoding| encoding.decoder().is_some())
             .or_else(|| Encoding::label("windows-1252"))
             .expect("it is on the list");
+        let words = words(bytes, encoding).join(", ");
         self.remarks.push(format!(
-            "the file is not UTF-8: {} is a guess; compare some names with umlauts, accents or other letters, and see \
-             `encoding` in the user guide",
+            "the file is not UTF-8: {} is a guess, with which it reads {words}; if that is wrong, name another: \
+             --encoding",
             encoding.name()
         ));
         encoding
     }
+}
+
+/// The first words with letters outside ASCII, as an encoding has them, each with its line.
+fn words(bytes: &[u8], encoding: Encoding) -> Vec<String> {
+    const WORDS_MAX: usize = 4;
+    let mut found: Vec<(usize, String)> = Vec::new();
+    for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let is_between = |byte: &u8| byte.is_ascii() && !byte.is_ascii_alphanumeric();
+        for word in line.split(is_between).filter(|word| !word.is_ascii()) {
+            let text = match encoding.decoder() {
+                Some(decoder) => decoder.decode_without_bom_handling(word).0.into_owned(),
+                None => String::from_utf8_lossy(word).into_owned(),
+            };
+            let text: String = text.chars().filter(|c| !c.is_control()).take(20).collect();
+            if !found.iter().any(|(_, other)| *other == text) {
+                found.push((at + 1, text));
+            }
+            if found.len() == WORDS_MAX {
+                return shown_words(&found);
+            }
+        }
+    }
+    shown_words(&found)
+}
+
+fn shown_words(words: &[(usize, String)]) -> Vec<String> {
+    let shown = words
+        .iter()
+        .map(|(line, word)| format!("`{word}` in line {line}"));
+    shown.collect()
 }
 
 fn is_utf8(bytes: &[u8], is_all: bool) -> bool {
@@ -48,33 +84,6 @@ fn is_utf8(bytes: &[u8], is_all: bool) -> bool {
         // The last character may be cut.
         Err(error) => !is_all && error.error_len().is_none(),
     }
-}
-
-/// The encoding of a text that is more likely Chinese, Japanese or Korean than European: it has bytes that Windows-1252
-/// lacks, or nearly all bytes above ASCII come in pairs.
-fn double_byte(bytes: &[u8]) -> Option<Encoding> {
-    const LACKED: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
-    const PAIRS_MIN: usize = 4;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n');
-    let bytes = &bytes[..whole.map_or(bytes.len(), |at| at + 1)];
-    let is_lacked = bytes.iter().any(|byte| LACKED.contains(byte));
-    let runs = bytes.split(u8::is_ascii).map(<[u8]>::len);
-    let (high, paired) = runs.fold((0, 0), |(high, paired), run| {
-        (high + run, paired + if run % 2 == 0 { run } else { 0 })
-    });
-    let is_paired = high >= PAIRS_MIN * 2 && paired * 10 >= high * 9;
-    let labels: &[&str] = match (is_lacked, is_paired) {
-        (_, true) => &["gbk", "euc-kr", "big5"],
-        (true, false) => &["shift_jis", "gbk", "big5"],
-        (false, false) => &[],
-    };
-    labels
-        .iter()
-        .filter_map(|label| Encoding::label(label))
-        .find(|encoding| {
-            let decoder = encoding.decoder();
-            decoder.is_some_and(|it| !it.decode_without_bom_handling(bytes).1)
-        })
 }
 
 /// The text, so far as its structure goes.

@@ -48,3 +48,39 @@ fn text_form(bytes: &[u8]) -> Option<&'static str> {
         .any(is_rule)
         .then_some("a table as psql, mysql or Markdown draw it for a screen")
 }
+
+/// Whether a line is one of a web server's access log: a time in brackets, and a request in quotes after it.
+pub(super) fn is_access_log(line: &[u8]) -> bool {
+    const TIME: &[u8] = b"[00/Aaa/0000:00:00:00 +0000] \"";
+    let is_time = |found: &[u8]| {
+        found.iter().zip(TIME).all(|(byte, pattern)| match pattern {
+            b'0' => byte.is_ascii_digit(),
+            b'A' | b'a' => byte.is_ascii_alphabetic(),
+            b'+' => matches!(byte, b'+' | b'-'),
+            other => byte == other,
+        })
+    };
+    line.windows(TIME.len()).any(is_time)
+}
+
+/// Whether lines hold columns of a fixed width: at some places all of them have blanks, two and more in a row, with texts
+/// on both sides.
+pub(super) fn is_fixed_width(lines: &[&[u8]]) -> bool {
+    const LINES_MIN: usize = 3;
+    let lines: Vec<&[u8]> = lines
+        .iter()
+        .copied()
+        .filter(|line| !line.is_empty())
+        .collect();
+    let are_spaced = lines
+        .iter()
+        .all(|line| line.windows(2).any(|pair| pair == b"  "));
+    if lines.len() < LINES_MIN || !are_spaced || lines.iter().any(|line| line.contains(&b'\t')) {
+        return false;
+    }
+    // Trailing blanks have been cut off.
+    let shortest = lines.iter().map(|line| line.len()).min().unwrap_or(0);
+    let is_blank = |at: usize| lines.iter().all(|line| line[at] == b' ');
+    let begin = (0..shortest).find(|at| !is_blank(*at)).unwrap_or(shortest);
+    (begin..shortest).any(is_blank)
+}

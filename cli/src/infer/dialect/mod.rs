@@ -10,11 +10,11 @@ mod tried;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use bekk_ingest::head;
+use bekk_ingest::{Head, Packing, head};
 use bekk_stream::{CsvDialect, Encoding, LineEnd, Separator};
 
 use encoding::text_of;
-use form::other_form;
+use form::{is_access_log, is_fixed_width, other_form};
 use tried::RECORDS_MAX;
 
 /// How much of the file the dialect is guessed from, in bytes.
@@ -33,6 +33,11 @@ pub(crate) struct Typed {
     pub(crate) encoding: Option<Encoding>,
     pub(crate) skip_lines: Option<u32>,
     pub(crate) header: Option<bool>,
+    pub(crate) trim: Option<bool>,
+    pub(crate) trailing_delimiter: Option<bool>,
+    pub(crate) line_end: Option<LineEnd>,
+    /// How the file must be compressed; inside `None` if it must not be.
+    pub(crate) packing: Option<Option<Packing>>,
 }
 
 /// A dialect, and what is unsure about it.
@@ -44,6 +49,7 @@ pub(super) struct Guess {
 /// Guesses how a file is written, from its first part.
 pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     let head = head(path, HEAD_LEN).with_context(|| format!("read `{}`", path.display()))?;
+    check_packing(path, &head, typed)?;
     if head.bytes.is_empty() {
         bail!(
             "`{}` is empty; give a file with a header and some records",
@@ -63,7 +69,9 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     guess.encoding(&head, typed);
     let text = text_of(&head.bytes, guess.dialect.encoding);
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-    if typed.record_end.is_some() {
+    if let Some(line_end) = typed.line_end {
+        guess.dialect.line_end = line_end;
+    } else if typed.record_end.is_some() {
         guess.dialect.record_end = typed.record_end;
     } else if text
         .iter()
@@ -82,17 +90,49 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     let separator = lines
         .first()
         .and_then(|line| bekk_ingest::separator_of(line));
+    if typed.delimiter.is_none() && lines.iter().any(|line| is_access_log(line)) {
+        bail!(
+            "`{}` is a web server's access log, not CSV; to load what is between its spaces: --delimiter ' ' \
+             --header false",
+            path.display()
+        );
+    }
     guess.comment(&lines, typed);
     let dialect = &mut guess.dialect;
     dialect.quote = typed.quote.unwrap_or(dialect.quote);
     dialect.escape = typed.escape;
+    dialect.trim = typed.trim.unwrap_or(false);
+    dialect.trailing_delimiter = typed.trailing_delimiter.unwrap_or(false);
     let separated = separator.map(Separator::from);
     let known = typed.delimiter.or(separated);
     let width = match guess.single_quoted(path, &lines, known, typed)? {
         Some(width) => width,
         None => guess.delimiter(path, known)?,
     };
+    if width <= 1 && known.is_none() && is_fixed_width(&lines) {
+        bail!(
+            "`{}` is a text whose columns have fixed widths, not CSV; save it as CSV, and give that",
+            path.display()
+        );
+    }
     guess.quoting(path, typed)?;
     guess.preamble(&lines, width, separator.is_some(), typed);
     Ok(guess)
+}
+
+/// Refuses a file that is compressed otherwise than was typed.
+fn check_packing(path: &Path, head: &Head, typed: &Typed) -> Result<()> {
+    let shown = |packing: Option<Packing>| match packing {
+        Some(packing) => format!("compressed with {}", packing.as_str()),
+        None => "not compressed".to_owned(),
+    };
+    match typed.packing {
+        Some(packing) if packing != head.packing => bail!(
+            "`{}` is {}, and by --compression {}; leave the option out to have it read as it is",
+            path.display(),
+            shown(head.packing),
+            shown(packing)
+        ),
+        _ => Ok(()),
+    }
 }

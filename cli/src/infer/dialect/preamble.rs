@@ -62,6 +62,7 @@ impl Guess {
                 // A header without the field that a delimiter at the end of each record makes.
                 if narrow.is_some_and(|line| width_of(line) + 1 == width)
                     && lines[first].ends_with(self.dialect.delimiter.as_bytes())
+                    && typed.trailing_delimiter != Some(false)
                 {
                     self.dialect.trailing_delimiter = true;
                     return;

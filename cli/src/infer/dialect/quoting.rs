@@ -50,7 +50,12 @@ impl Guess {
             return Ok(());
         }
         let plain = self.dialect.clone();
-        for (trim, escape) in [(true, None), (false, Some(b'\\')), (true, Some(b'\\'))] {
+        let candidates = [(true, None), (false, Some(b'\\')), (true, Some(b'\\'))];
+        let is_possible = |trim: bool| typed.trim.is_none_or(|typed| typed == trim);
+        for (trim, escape) in candidates
+            .into_iter()
+            .filter(|(trim, _)| is_possible(*trim))
+        {
             let candidate = CsvDialect {
                 trim,
                 escape,

@@ -163,7 +163,7 @@ fn take_non_record(
 ) -> Option<Taken> {
     let rest = &block.bytes[block.at..];
     let is_comment = dialect.comment.is_some() && rest.first().copied() == dialect.comment
-        || is_footer(dialect, rest);
+        || ends::is_footer(dialect, rest);
     let len = match (ends::blank_len(dialect, rest), rest) {
         (Some(len), _) => len,
         (None, [b'\r']) if block.last => 1,
@@ -174,7 +174,7 @@ fn take_non_record(
         },
         _ => return None,
     };
-    if is_footer(dialect, rest) {
+    if ends::is_footer(dialect, rest) {
         cursor.note_passed();
     }
     cursor.line += ends::count(dialect.end().as_bytes(), &rest[..len]);
@@ -198,14 +198,6 @@ pub(super) fn take_zeros(cursor: &mut Cursor, block: &mut Block<'_>) -> Taken {
 /// Whether what is left of a block ends in zeros, which a writer may fill yet.
 fn ends_in_zeros(rest: &[u8]) -> bool {
     rest.ends_with(&[0; ZEROS_MIN])
-}
-
-/// Whether a line begins with one of the stream's texts for lines to skip.
-fn is_footer(dialect: &CsvDialect, rest: &[u8]) -> bool {
-    dialect
-        .footer
-        .iter()
-        .any(|text| rest.starts_with(text.as_bytes()))
 }
 
 fn advance(cursor: &mut Cursor, block: &mut Block<'_>, len: usize) {

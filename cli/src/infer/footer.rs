@@ -1,0 +1,85 @@
+//! Lines after a file's records that sum them up.
+
+use bekk_ingest::Sampled;
+use bekk_stream::CsvDialect;
+
+/// Words that such a line begins with, in lower case.
+const WORDS: [&str; 14] = [
+    "grand total",
+    "sub-total",
+    "subtotal",
+    "subtotals",
+    "totals",
+    "total",
+    "totale",
+    "sous-total",
+    "sum",
+    "summe",
+    "gesamt",
+    "insgesamt",
+    "somme",
+    "suma",
+];
+/// Most lines that sum up.
+const LINES_MAX: usize = 3;
+
+/// What the last records begin with.
+#[derive(Default)]
+pub(super) struct Footer {
+    /// The beginnings of the lines that sum up, since the last record that does not.
+    run: Vec<String>,
+    /// Whether a record after such a line does not sum up.
+    is_inside: bool,
+    others: u64,
+}
+
+impl Footer {
+    pub(super) fn see(&mut self, record: &Sampled<'_>, dialect: &CsvDialect) {
+        match beginning(record, dialect) {
+            Some(beginning) => self.run.push(beginning),
+            None => {
+                self.is_inside |= !self.run.is_empty();
+                self.run.clear();
+                self.others += 1;
+            }
+        }
+    }
+
+    /// The texts for `footer`, if the file ends with lines that sum up, and has none elsewhere.
+    pub(super) fn texts(&self) -> Option<Vec<String>> {
+        let is_footer = !self.is_inside
+            && (1..=LINES_MAX).contains(&self.run.len())
+            && self.others >= self.run.len() as u64;
+        let mut texts = self.run.clone();
+        texts.sort();
+        texts.dedup();
+        is_footer.then_some(texts)
+    }
+}
+
+/// The beginning of a line whose first field that is not empty says that it sums up, as it stands in the file.
+fn beginning(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
+    let is_empty = |at: &usize| record.field(*at).is_some_and(|(text, _)| text.is_empty());
+    let at = (0..record.width()).find(|at| !is_empty(at))?;
+    let (text, quoted) = record.field(at)?;
+    let text = std::str::from_utf8(text).ok()?;
+    let lower = text.to_lowercase();
+    let word = WORDS.iter().find(|word| {
+        let rest = lower.strip_prefix(**word);
+        // Total Wine is a firm, and Total: 3 is none.
+        rest.is_some_and(|rest| !rest.chars().any(char::is_alphabetic))
+    })?;
+    let delimiter = dialect.delimiter.text();
+    let quote = match (quoted, dialect.quote) {
+        (true, Some(quote)) => char::from(quote).to_string(),
+        _ => String::new(),
+    };
+    let is_whole = text.len() == word.len();
+    let end = match (is_whole, at + 1 < record.width()) {
+        (true, true) => format!("{quote}{delimiter}"),
+        (true, false) => quote.clone(),
+        (false, _) => text[word.len()..].chars().take(1).collect(),
+    };
+    let before = delimiter.repeat(at);
+    Some(format!("{before}{quote}{}{end}", &text[..word.len()]))
+}

@@ -1,0 +1,93 @@
+//! Types of columns that an existing table decides.
+
+use bekk_sink::ExistingColumn;
+use bekk_stream::ColumnType;
+
+use super::column::Profile;
+
+/// An existing table that a stream is to fill.
+pub(crate) struct ExistingTable {
+    /// Its name as it was typed.
+    pub(crate) name: String,
+    pub(crate) columns: Vec<ExistingColumn>,
+}
+
+/// Gives the columns of a file the types of the table's columns of the same names; returns what is unsure.
+pub(super) fn take_types(columns: &mut [Profile], table: &ExistingTable) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for column in columns.iter_mut() {
+        let Some(existing) = table.columns.iter().find(|it| it.name == column.name) else {
+            remarks.push(format!(
+                "the table has no column `{}`; give it another name, or remove the line",
+                column.name
+            ));
+            continue;
+        };
+        match column_type(&existing.type_text) {
+            Ok(column_type) => column.take_type(column_type, existing.nullable),
+            Err(why) => remarks.push(format!("column `{}`: {why}", column.name)),
+        }
+    }
+    let is_missing = |existing: &&ExistingColumn| {
+        existing.is_required && !columns.iter().any(|column| column.name == existing.name)
+    };
+    for existing in table.columns.iter().filter(is_missing) {
+        remarks.push(format!(
+            "the table's column `{}` must have a value, and the file has no column of that name",
+            existing.name
+        ));
+    }
+    remarks
+}
+
+/// The type of a stream's column for a type of the catalog: Bekk's own where it has one, else the database's.
+fn column_type(type_text: &str) -> Result<ColumnType, String> {
+    let (plain, modifier) = match type_text.split_once('(') {
+        Some((before, rest)) => match rest.split_once(')') {
+            Some((_, after)) => (format!("{before}{after}"), true),
+            None => (type_text.to_owned(), false),
+        },
+        None => (type_text.to_owned(), false),
+    };
+    let own = match plain.as_str() {
+        "timestamp with time zone" => "timestamptz",
+        "timestamp without time zone" => "timestamp",
+        "time without time zone" => "time",
+        "character varying" | "character" => "text",
+        plain if !modifier => plain,
+        _ => type_text,
+    };
+    own.parse().or_else(|_| {
+        let postgres = format!("pg:{type_text}").parse();
+        postgres.map_err(|error: bekk_stream::ParseColumnTypeError| error.to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_the_catalog_become_types_of_columns() {
+        for (text, expected) in [
+            ("bigint", "int8"),
+            ("integer", "int4"),
+            ("numeric(12,2)", "decimal(12,2)"),
+            ("numeric", "numeric"),
+            ("character varying(20)", "text"),
+            ("character(3)", "text"),
+            ("timestamp(3) with time zone", "timestamptz"),
+            ("timestamp without time zone", "timestamp"),
+            ("double precision", "float8"),
+            ("jsonb", "json"),
+            ("inet", "pg:inet"),
+            ("integer[]", "pg:int4[]"),
+            ("shop.mood", "pg:shop.mood"),
+            ("geometry(Point,4326)", "pg:geometry(Point,4326)"),
+            ("\"Odd Type\"", "pg:\"Odd Type\""),
+        ] {
+            let found = column_type(text).map(|found| found.to_string());
+            assert_eq!(found.as_deref(), Ok(expected), "{text}");
+        }
+    }
+}
