@@ -51,6 +51,145 @@ pub(crate) fn check(content: &[u8]) {
     }
 }
 
+/// The same for dialects with escapes, blanks around fields, other quotes and record ends: the splitter finds what a slow
+/// reader finds that looks at one byte after the other.
+///
+/// # Panics
+/// If the property does not hold.
+pub(crate) fn check_slowly(content: &[u8]) {
+    let separator = |text: &str| Separator::new(text.as_bytes()).expect("it is short");
+    let forms = [
+        (",", "\n", Some(b'"'), Some(b'1'), false, true),
+        (",", "\n", Some(b'"'), Some(b'1'), true, true),
+        (",", "\n", Some(b'"'), Some(b'"'), false, true),
+        (",", "\n", None, Some(b'1'), false, true),
+        (",", "\n", Some(b'"'), None, true, true),
+        (",", "\n", Some(b'"'), None, true, false),
+        (",", "\r", Some(b'"'), Some(b'1'), true, true),
+        (",,", "#\n", Some(b'"'), Some(b'1'), true, true),
+        ("1", "\n", Some(b'\''), Some(b','), false, false),
+    ];
+    for (delimiter, end, quote, escape, trim, quoted_newlines) in forms {
+        let dialect = CsvDialect {
+            delimiter: separator(delimiter),
+            record_end: Some(separator(end)).filter(|_| end != "\n"),
+            quote,
+            // A doubled quote is none.
+            escape: escape.filter(|_| escape != quote),
+            trim,
+            quoted_newlines,
+            ..CsvDialect::default()
+        };
+        check_in(&dialect, content);
+        check_as_slow(&dialect, content);
+    }
+}
+
+fn check_as_slow(dialect: &CsvDialect, content: &[u8]) {
+    let end = dialect.end();
+    let mut splitter = Splitter::new(dialect);
+    let mut start = 0;
+    while start < content.len() {
+        let rest = &content[start..];
+        let line =
+            ends::find(end.as_bytes(), rest).map_or(rest, |at| &rest[..at + end.as_bytes().len()]);
+        let shown = || format!("{dialect:?} at {start} of {}", content.escape_ascii());
+        let found = splitter
+            .split(rest, true)
+            .expect("there is no more to come");
+        let whole = match dialect.quoted_newlines {
+            true => slow(dialect, rest),
+            false => slow(dialect, ends::without(end.as_bytes(), line))
+                .map(|(_, fields)| (line.len(), fields)),
+        };
+        match whole {
+            Some((len, fields)) => {
+                assert_eq!((found.fault, found.len), (None, len), "{}", shown());
+                let ours: Vec<_> = splitter
+                    .spans()
+                    .iter()
+                    .map(|span| (span.of(rest), span.quoted))
+                    .collect();
+                assert_eq!(ours, fields, "{}", shown());
+            }
+            // It costs its first line.
+            None => {
+                assert!(found.fault.is_some(), "{}", shown());
+                assert_eq!(found.len, line.len(), "{}", shown());
+            }
+        }
+        start += found.len;
+    }
+}
+
+/// The length of the record at the beginning of some bytes, and its fields as they stand there, with whether they are
+/// in quotes; `None` if its quotes are wrong.
+fn slow<'a>(dialect: &CsvDialect, bytes: &'a [u8]) -> Option<(usize, Vec<(&'a [u8], bool)>)> {
+    let (delimiter, end) = (dialect.delimiter, dialect.end());
+    let (delimiter, end) = (delimiter.as_bytes(), end.as_bytes());
+    let is_at = |at: usize, text: &[u8]| bytes[at.min(bytes.len())..].starts_with(text);
+    let is = |at: usize, byte: Option<u8>| byte.is_some() && bytes.get(at).copied() == byte;
+    let blanks = |mut at: usize| {
+        while dialect.trim && (is(at, Some(b' ')) || is(at, Some(b'\t'))) && !is_at(at, delimiter) {
+            at += 1;
+        }
+        at
+    };
+    let mut fields = Vec::new();
+    let mut is_wrong = false;
+    let mut at = 0;
+    loop {
+        at = blanks(at);
+        let quoted = is(at, dialect.quote);
+        if quoted {
+            let begin = at + 1;
+            at = begin;
+            loop {
+                if at >= bytes.len() {
+                    return None;
+                } else if is(at, dialect.escape)
+                    || (is(at, dialect.quote) && is(at + 1, dialect.quote))
+                {
+                    at += 2;
+                } else if is(at, dialect.quote) {
+                    break;
+                } else {
+                    at += 1;
+                }
+            }
+            fields.push((&bytes[begin..at], true));
+            at = blanks(at + 1);
+        }
+        let begin = at;
+        let mut is_escaped = false;
+        while at < bytes.len() && !is_at(at, end) && !is_at(at, delimiter) {
+            is_escaped |= is(at, dialect.escape);
+            at += if is(at, dialect.escape) { 2 } else { 1 };
+        }
+        let is_end = at >= bytes.len() || is_at(at, end);
+        at = at.min(bytes.len());
+        let mut text = &bytes[begin..at];
+        if is_end && end == b"\n" {
+            text = text.strip_suffix(b"\r").unwrap_or(text);
+        }
+        if quoted {
+            is_wrong |= !text.is_empty();
+        } else {
+            is_wrong |= !is_escaped && dialect.quote.is_some_and(|quote| text.contains(&quote));
+            let kept = match dialect.trim && !is_escaped {
+                true => text.trim_ascii_end(),
+                false => text,
+            };
+            fields.push((kept, false));
+        }
+        if is_end {
+            let len = at + if at < bytes.len() { end.len() } else { 0 };
+            return (!is_wrong).then_some((len, fields));
+        }
+        at += delimiter.len();
+    }
+}
+
 /// The same for dialects with separators of several characters, which the csv crate does not read: the records lie one
 /// behind the other, and without quotes they are what stands between record ends, and their fields between delimiters.
 ///
@@ -89,7 +228,7 @@ fn check_in(dialect: &CsvDialect, content: &[u8]) {
             .expect("there is no more to come");
         assert!(found.len > 0 && found.content <= found.len && found.len <= rest.len());
         let spans = splitter.spans().to_vec();
-        if dialect.quote.is_none() {
+        if dialect.quote.is_none() && dialect.escape.is_none() {
             let line = ends::find(end, rest).map_or(rest, |at| &rest[..at + end.len()]);
             assert_eq!(found.len, line.len(), "{dialect:?} at {start}");
             let text = ends::without(end, line);

@@ -159,7 +159,7 @@ impl Splitter {
     pub(crate) fn split_line(&mut self, input: &[u8], last: bool) -> Option<Found> {
         self.spans.clear();
         if let Some(special) = self.special {
-            return self.split_special_line(special, input, last);
+            return self.split_broken_line(special, input, last);
         }
         let newline = memchr(b'\n', input);
         if newline.is_none() && !last {
@@ -259,11 +259,22 @@ impl Splitter {
                 let newline = special.find_end(input);
                 match newline.is_none_or(|newline| newline >= found.content) {
                     true => Some(found),
-                    false => self.split_special_line(special, input, last),
+                    false => self.split_broken_line(special, input, last),
                 }
             }
             None => None,
         }
+    }
+
+    /// The first line of a record with wrong quotes. Alone it may have none, where its end was escaped: then it is only a
+    /// part of that record, and bad all the same.
+    fn split_broken_line(&mut self, special: Special, input: &[u8], last: bool) -> Option<Found> {
+        let line = self.split_special_line(special, input, last)?;
+        let field = self.spans.len().saturating_sub(1);
+        Some(Found {
+            fault: line.fault.or(Some(QuoteFault::Stray(field))),
+            ..line
+        })
     }
 
     fn split_special_line(&mut self, special: Special, input: &[u8], last: bool) -> Option<Found> {

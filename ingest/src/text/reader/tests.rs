@@ -1,3 +1,4 @@
+mod dialects;
 mod every_cut;
 
 use std::fs;

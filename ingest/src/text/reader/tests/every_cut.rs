@@ -14,6 +14,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         2 => Just(b'\r'),
         1 => Just(0xff),
         1 => Just(b'#'),
+        1 => Just(b' '),
     ];
     proptest::collection::vec(byte, 0..60)
 }
@@ -103,6 +104,7 @@ proptest! {
     fn the_splitter_keeps_its_promises(content in bytes()) {
         crate::text::property::check(&content);
         crate::text::property::check_separators(&content);
+        crate::text::property::check_slowly(&content);
     }
 
     /// The end of a record is where the splitter finds it, however the bytes come.
