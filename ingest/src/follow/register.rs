@@ -10,7 +10,9 @@ use bekk_stream::{CsvDialect, FileId, FileRecord, HeaderRow, Meta};
 use crate::clock::now_ms;
 use crate::config::Mode;
 use crate::file::entry::FileEntry;
+use crate::file::evidence::{Verdict, verify};
 use crate::follow::engine::{Engine, Stopped};
+use crate::follow::look::{Disk, Look};
 use crate::follow::step::Fresh;
 use crate::follow::tracked::{State, Tracked};
 use crate::inbox::Listed;
@@ -20,7 +22,7 @@ use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::{Stat, first_seen};
 use crate::source::{Kind, Source, kind_of, open};
 use crate::stats::Stats;
-use crate::text::inherit::{Continues, continues};
+use crate::text::inherit::{Continues, continues, header_at};
 use crate::text::notice::NoticeKind;
 
 impl Engine<'_> {
@@ -106,15 +108,19 @@ impl Engine<'_> {
     fn dialect_for(&mut self, file: &Listed, source: &mut Source) -> io::Result<Option<String>> {
         let stream = file.stream;
         let configured = self.formats.dialect_of(stream);
-        let Some(names) = self.catalog.header_of_last(stream, &file.path) else {
-            return Ok(Some(configured));
-        };
         let inherited = self.around.streams[stream].csv.clone();
         if inherited.header != HeaderRow::InFile {
             return Ok(Some(configured));
         }
+        let names = match self.catalog.header_of_last(stream, &file.path) {
+            Some(names) => Some(names.to_vec()),
+            None => self.header_of_earlier(file)?,
+        };
+        let Some(names) = names else {
+            return Ok(Some(configured));
+        };
         let inherited = CsvDialect {
-            header: HeaderRow::Named(names.to_vec()),
+            header: HeaderRow::Named(names),
             ..inherited
         };
         let stream = &self.around.streams[stream];
@@ -124,6 +130,29 @@ impl Engine<'_> {
             Continues::Unknown if self.around.config.mode == Mode::Once => Some(configured),
             Continues::Unknown => None,
         })
+    }
+
+    /// The header names of the file that an earlier run knew by the name of this one, if that file is beside it now.
+    fn header_of_earlier(&self, file: &Listed) -> io::Result<Option<Vec<String>>> {
+        let known = &self.catalog.known;
+        let Some(entry) = known.named(file.stream, &file.path, file.stat.inode) else {
+            return Ok(None);
+        };
+        let Some(dialect) = CsvDialect::from_text(&entry.dialect) else {
+            return Ok(None);
+        };
+        if let HeaderRow::Named(names) = dialect.header {
+            return Ok(Some(names));
+        }
+        let mut disk = Disk::new(self.around.inbox);
+        let Some((path, stat)) = disk.beside(&file.path, entry.device, entry.inode) else {
+            return Ok(None);
+        };
+        let mut source = Source::new(open::file(&path)?)?;
+        match entry.position > 0 && verify(&mut source, &stat, entry)? == Verdict::Same {
+            true => header_at(&mut source, &dialect, entry.header_at),
+            false => Ok(None),
+        }
     }
 
     /// Puts a file into the backlog.

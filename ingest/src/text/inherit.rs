@@ -6,8 +6,10 @@ use bekk_stream::{CsvDialect, FileId, Origin, Stream};
 
 use crate::source::Source;
 use crate::text::convert::RawRecord;
+use crate::text::decode::header_names;
 use crate::text::format::Format;
-use crate::text::preamble::{given_header, map_header};
+use crate::text::preamble::{BOM, given_header, map_header};
+use crate::text::split::Splitter;
 
 /// How many bytes of a file are looked at.
 const LOOKED_AT: usize = 64 * 1024;
@@ -19,6 +21,26 @@ pub(crate) enum Continues {
     No,
     /// Its first record is not whole yet.
     Unknown,
+}
+
+/// The names in the header that begins at a byte of a file, if it is there.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn header_at(
+    source: &mut Source,
+    dialect: &CsvDialect,
+    at: u64,
+) -> io::Result<Option<Vec<String>>> {
+    let mut bytes = vec![0; LOOKED_AT];
+    let read = source.read_full_at(&mut bytes, at)?;
+    let text = bytes[..read].strip_prefix(BOM).unwrap_or(&bytes[..read]);
+    let mut splitter = Splitter::new(dialect);
+    let found = match text.is_empty() {
+        true => None,
+        false => splitter.split(text, false),
+    };
+    Ok(found.map(|found| header_names(&text[..found.content], splitter.spans(), dialect)))
 }
 
 /// Says whether a file's first record is no header, and a row under the header that the dialect names.

@@ -249,3 +249,29 @@ fn a_record_being_written_is_left() {
     );
     assert_eq!(records.len(), 2);
 }
+
+/// A writer does not repeat the header after a rotation: the new file is read under the one of the file that had its
+/// name, also when ingest was not running meanwhile, and also after another rotation. A file that fits no header waits.
+#[test]
+fn a_file_without_a_header_continues_after_a_rotation() {
+    let world = World::new();
+    let path = world.put("a.csv", "name,id\nx,1\n");
+    assert_eq!(world.once().records, 1);
+    fs::rename(&path, world.inbox("a.csv.1")).unwrap();
+    world.put("a.csv", "y,2\n");
+    assert_eq!(world.once().records, 1);
+    fs::rename(&path, world.inbox("a.csv.2")).unwrap();
+    world.put("a.csv", "z,3\nz,4\n");
+    assert_eq!(world.once().records, 2);
+    let mut file = fs::File::options().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, b"z,5\n").unwrap();
+    drop(file);
+    assert_eq!(world.once().records, 1);
+    fs::rename(&path, world.inbox("a.csv.3")).unwrap();
+    world.put("a.csv", "not,a,row\n");
+    assert_eq!(world.once().blocked.len(), 1);
+    let logged: Vec<_> = world.logged().into_values().flatten().collect();
+    let mut logged = ids(&logged);
+    logged.sort_unstable();
+    assert_eq!(logged, [1, 2, 3, 4, 5]);
+}
