@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -57,7 +57,7 @@ impl Read for Sequential {
 }
 
 pub(super) enum Decoder {
-    Gzip(Box<MultiGzDecoder<BufReader<Sequential>>>),
+    Gzip(Box<Members>),
     Zstd(Box<Frames>),
     Bzip2(Box<MultiBzDecoder<BufReader<Sequential>>>),
     Xz(Box<XzReader<BufReader<Sequential>>>),
@@ -68,7 +68,7 @@ impl Decoder {
     pub(super) fn new(file: &Arc<File>, packing: Packing) -> Self {
         let input = BufReader::new(Sequential::whole(file));
         match packing {
-            Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(input))),
+            Packing::Gzip => Self::Gzip(Box::new(Members::new(input))),
             Packing::Zstd => Self::Zstd(Box::new(Frames::new(input))),
             Packing::Bzip2 => Self::Bzip2(Box::new(MultiBzDecoder::new(input))),
             Packing::Xz => {
@@ -86,7 +86,7 @@ impl Decoder {
     /// not read.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (result, input) = match self {
-            Self::Gzip(gzip) => (gzip.read(buffer), gzip.get_ref()),
+            Self::Gzip(gzip) => (gzip.read(buffer), gzip.input()),
             Self::Zstd(frames) => (frames.read(buffer), &frames.input),
             Self::Bzip2(bzip2) => (bzip2.read(buffer), bzip2.get_ref()),
             Self::Xz(xz) => (xz.read(buffer), xz.inner()),
@@ -103,6 +103,56 @@ impl Decoder {
             ),
             None => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
         })
+    }
+}
+
+/// The members of a gzip file, one after the other, with zeros after the last one, as tapes and block devices add them.
+pub(super) struct Members(Option<GzDecoder<BufReader<Sequential>>>);
+
+impl Members {
+    fn new(input: BufReader<Sequential>) -> Self {
+        Self(Some(GzDecoder::new(input)))
+    }
+
+    fn member(&mut self) -> &mut GzDecoder<BufReader<Sequential>> {
+        self.0.as_mut().expect("there is always a member")
+    }
+
+    fn input(&self) -> &BufReader<Sequential> {
+        let member = self.0.as_ref().expect("there is always a member");
+        member.get_ref()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.member().read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            if !skip_zeros(self.member().get_mut())? {
+                return Ok(0);
+            }
+            self.0 = self
+                .0
+                .take()
+                .map(|member| GzDecoder::new(member.into_inner()));
+        }
+    }
+}
+
+/// Skips zeros; says whether something follows.
+fn skip_zeros(input: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = input.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let len = bytes.len();
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        input.consume(zeros);
+        if zeros < len {
+            return Ok(true);
+        }
     }
 }
 

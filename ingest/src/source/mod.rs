@@ -291,6 +291,7 @@ mod tests {
         let skippable = b"\x50\x2a\x4d\x18\x05\0\0\0hello".to_vec();
         for bytes in [
             [gzip(first), gzip(second)].concat(),
+            [gzip(first), gzip(second), vec![0; 10_000]].concat(),
             [zstd(first), skippable, zstd(second)].concat(),
             [bzip2(first), bzip2(second)].concat(),
             [xz(first), vec![0; 8], xz(second)].concat(),
@@ -364,6 +365,37 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::Unsupported);
             assert_eq!(error.to_string(), expected);
         }
+    }
+
+    /// What cannot be read is refused with the reason, before anything of it is.
+    #[test]
+    fn other_zip_archives_are_refused_with_the_reason() {
+        let good = zip(&[("a.csv", b"id\n1\n")]);
+        let at = |magic: &[u8]| memchr::memmem::rfind(&good, magic).unwrap();
+        let (directory, end) = (at(b"PK\x01\x02"), at(b"PK\x05\x06"));
+        let check = |changes: &[(usize, u8)], expected: &str| {
+            let mut bytes = good.clone();
+            changes.iter().for_each(|(at, byte)| bytes[*at] = *byte);
+            let error = check_all(&bytes).unwrap();
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+        check(&[(6, 1), (directory + 8, 1)], "it is encrypted");
+        check(
+            &[(8, 9), (directory + 10, 9)],
+            "which is not read; pack it with deflate",
+        );
+        check(&[(end + 14, 0x20)], "the zip archive's directory has 2097");
+        let unknown = [12, 13, 14, 15].map(|field| (end + field, 0xff));
+        check(&unknown, "does not say how long its directory is");
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().large_file(true);
+        archive.start_file("a.csv", options).unwrap();
+        archive.write_all(b"id\n1\n").unwrap();
+        let zip_64 = archive.finish().unwrap().into_inner();
+        assert!(
+            check_all(&zip_64).is_none(),
+            "the entry has the lengths of zip64"
+        );
     }
 
     /// What is packed may ask for more memory than there is: it is refused before it gets any.

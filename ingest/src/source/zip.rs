@@ -17,6 +17,10 @@ use crate::source::decoder::Sequential;
 const END_BYTES: u64 = 22 + 65_535;
 /// What an archive's end begins with.
 const END_MAGIC: &[u8] = b"PK\x05\x06";
+/// What points to the end of a zip64 archive.
+const END_64_POINTER_MAGIC: &[u8] = b"PK\x06\x07";
+/// Longest directory of an archive, in bytes: of one file, and what programs put beside it.
+const DIRECTORY_BYTES_MAX: u64 = 1 << 20;
 /// How many of several entries are named.
 const NAMED_MAX: usize = 5;
 
@@ -75,11 +79,18 @@ impl ZipEntry {
 /// Finds an archive's one file.
 fn find(file: &Arc<File>) -> io::Result<Open> {
     let len = file.metadata()?.len();
-    if !has_end(file, len)? {
+    let Some(directory_len) = directory_len(file, len)? else {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "it is cut off",
         ));
+    };
+    // All of it is held at once.
+    if directory_len > DIRECTORY_BYTES_MAX {
+        return Err(unsupported(format!(
+            "the zip archive's directory has {directory_len} bytes, as one of thousands of files; unpack it, or pack each \
+             of them alone"
+        )));
     }
     let mut archive = ZipArchive::new(BufReader::new(At::new(file, len))).map_err(unreadable)?;
     let mut names = Vec::new();
@@ -127,18 +138,38 @@ fn find(file: &Arc<File>) -> io::Result<Open> {
     })
 }
 
-/// Whether an archive has come to its end, where its directory is.
-fn has_end(file: &File, len: u64) -> io::Result<bool> {
+/// The length of an archive's directory, as the archive's end says; `None` if it has not come to its end.
+fn directory_len(file: &File, len: u64) -> io::Result<Option<u64>> {
     let start = len.saturating_sub(END_BYTES);
     let mut end = vec![0; usize::try_from(len - start).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut end, start)?;
-    let found = memchr::memmem::rfind(&end, END_MAGIC).map(|at| &end[at..]);
-    Ok(found.is_some_and(|end| {
-        let comment = end
-            .get(20..22)
-            .map(|len| u16::from_le_bytes([len[0], len[1]]));
-        comment.is_some_and(|len| end.len() >= 22 + usize::from(len))
-    }))
+    let Some(at) = memchr::memmem::rfind(&end, END_MAGIC) else {
+        return Ok(None);
+    };
+    let (record, before) = (&end[at..], &end[..at]);
+    let Some(fields) = record.first_chunk::<22>() else {
+        return Ok(None);
+    };
+    if record.len() < 22 + usize::from(u16::from_le_bytes([fields[20], fields[21]])) {
+        return Ok(None);
+    }
+    let directory_len = u32::from_le_bytes([fields[12], fields[13], fields[14], fields[15]]);
+    if directory_len < u32::MAX {
+        return Ok(Some(directory_len.into()));
+    }
+    // It is in the end of a zip64 archive, which the 20 bytes before this record point to.
+    let pointer = before.last_chunk::<20>();
+    let pointer = pointer.filter(|pointer| pointer.starts_with(END_64_POINTER_MAGIC));
+    let pointer =
+        pointer.ok_or_else(|| damaged("its end does not say how long its directory is"))?;
+    let place = pointer[8..]
+        .first_chunk()
+        .map_or(0, |place| u64::from_le_bytes(*place));
+    let mut end_64 = [0; 56];
+    file.read_exact_at(&mut end_64, place)
+        .map_err(|_| damaged("its end points to no directory"))?;
+    let directory_len = end_64[40..].first_chunk();
+    Ok(directory_len.map(|len| u64::from_le_bytes(*len)))
 }
 
 fn several(names: &[(usize, String)]) -> String {
