@@ -266,9 +266,13 @@ pub(crate) fn find_coding(
     if let Some(coding) = cursor.coding {
         return Ok(Ok(coding));
     }
-    let mut mark = [0; 2];
-    let read = source.read_full_at(&mut mark, 0)?;
-    let coding = match (encoding, &mark[..read]) {
+    let mut mark = [0; 4];
+    let read = source.read_full_at(&mut mark, 0)?.min(4);
+    let coding = match (encoding, &mark[..read.min(2)]) {
+        _ if matches!(&mark[..read], b"\xff\xfe\0\0" | b"\0\0\xfe\xff") => Err(
+            "it begins with the byte order mark of UTF-32, which is not read; convert it: iconv -f UTF-32 -t UTF-8"
+                .to_owned(),
+        ),
         (Encoding::Utf8, b"\xff\xfe" | b"\xfe\xff") => Err(
             "it begins with the byte order mark of UTF-16; set `encoding = \"utf16\"` in `csv`, or convert it"
                 .to_owned(),
@@ -283,7 +287,7 @@ pub(crate) fn find_coding(
         ),
     };
     // Less than a mark's length may become one.
-    if read == mark.len() {
+    if read >= 2 {
         cursor.coding = coding.as_ref().ok().copied();
     }
     Ok(coding)
