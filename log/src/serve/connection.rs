@@ -53,6 +53,8 @@ pub(super) enum Ended {
     Unauthenticated,
     #[error("it was too slow")]
     Slow,
+    #[error("other clients have all the memory for requests and answers")]
+    NoRoom,
     /// To an append that wants no answer there is no other way to say that it failed.
     #[error("an append without acknowledgement failed")]
     Unacknowledged,
@@ -268,6 +270,6 @@ pub(super) async fn acquire(
     let acquired = Arc::clone(room).acquire_many_owned(share);
     let acquired = timeout(broker.config.transfer_max, acquired).await;
     acquired
-        .map_err(|_| Ended::Slow)?
+        .map_err(|_| Ended::NoRoom)?
         .map_err(|_| Ended::Closed)
 }

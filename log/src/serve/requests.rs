@@ -154,7 +154,7 @@ impl<R: AsyncRead + Unpin> Requests<R> {
                 let step = (body.length - come).min(CHUNK_BYTES.max(come));
                 let asked = Instant::now();
                 let grown = timeout(transfer_max, body.room.grow(step, broker)).await;
-                grown.map_err(|_| Ended::Slow)??;
+                grown.map_err(|_| Ended::NoRoom)??;
                 *begun += asked.elapsed();
                 body.bytes.reserve(step);
             }
