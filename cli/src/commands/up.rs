@@ -68,7 +68,8 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         Some(Taken::Stored(input)) => Some(input),
         None => None,
     };
-    let is_empty = input.is_none() && matched::announce(&context, screen)? && !args.demo;
+    // The files of a demo are written next.
+    let is_empty = input.is_none() && !args.demo && matched::announce(&context, screen)?;
 
     let started = Instant::now();
     let counts = Arc::<Counts>::default();
