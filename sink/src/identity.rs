@@ -161,10 +161,11 @@ const FOUND: &str = "\
     SELECT s.system_identifier::text, current_database()::text,
            (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
            t.oid::bigint, coalesce(pg_relation_filenode(t.oid), 0)::bigint, t.name, t.sql_name,
-           t.oid IS NOT NULL AND has_table_privilege(t.oid, 'SELECT') AND NOT row_security_active(t.oid)
+           t.oid IS NOT NULL AND t.kind IN ('r', 'p') AND has_table_privilege(t.oid, 'SELECT')
+               AND NOT row_security_active(t.oid)
       FROM pg_control_system() s
       LEFT JOIN (SELECT c.oid, n.nspname || '.' || c.relname AS name,
-                        quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS sql_name
+                        quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS sql_name, c.relkind AS kind
                    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE c.oid = to_regclass($1)) t ON true";
 

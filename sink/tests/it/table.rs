@@ -241,3 +241,16 @@ fn the_sample_table_in_sql_is_the_one_that_is_made() {
     db.execute(&bekk_sink::create_table_sql(&config.streams[0]));
     assert_eq!(db.rows(SHAPE), by_hand);
 }
+
+/// A foreign table is named as what it is, before anybody asks its server for rows.
+#[test]
+fn a_foreign_table_is_refused() {
+    let (mut db, log, stream) = (Db::new(), Log::new(), two_columns());
+    db.execute(
+        "CREATE FOREIGN DATA WRAPPER none; CREATE SERVER none FOREIGN DATA WRAPPER none;
+         CREATE FOREIGN TABLE items (id bigint, name text) SERVER none",
+    );
+    log.open_stream(&stream);
+    let error = drain(&db, &log, &stream).unwrap_err().to_string();
+    assert!(error.contains("it is no table"), "{error}");
+}
