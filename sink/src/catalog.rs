@@ -164,7 +164,8 @@ const COLUMNS: &str = "\
            coalesce((SELECT n.nspname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
                       WHERE o.oprname = '=' AND o.oprleft = b.oid AND o.oprright = b.oid
                         AND o.oprnamespace = b.typnamespace AND o.oprowner = b.typowner), 'pg_catalog'),
-           b.schemas, b.names, b.arrays, i.names, i.bounded, {has_order}
+           b.schemas, b.names, b.arrays, i.names, i.bounded, {has_order},
+           b.typname = 'money' AND ('1.23'::money)::numeric IS DISTINCT FROM 1.23
       FROM pg_attribute a
       LEFT JOIN pg_collation l ON l.oid = a.attcollation
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -466,7 +467,8 @@ fn column(row: &tokio_postgres::Row) -> TableColumn {
                 is_array,
             })
             .collect(),
-        guard: Guard::of(&base_type, &parts),
+        // `lc_monetary` may call the point a thousands mark.
+        guard: Guard::of(&base_type, &parts).filter(|_| !row.get::<_, bool>(21)),
         name: row.get(0),
         type_text: row.get(1),
         base_type,

@@ -87,8 +87,7 @@ impl Guard {
             return None;
         }
         if self == Self::Money {
-            return digits_after_point(text, 2)
-                .then_some("has more than two decimals, and money is rounded in silence; make the column numeric");
+            return refuses_money(text);
         }
         let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
         if words.any(|word| {
@@ -247,6 +246,26 @@ fn has_zone(clock: &str) -> bool {
         })
 }
 
+fn refuses_money(text: &str) -> Option<&'static str> {
+    if digits_after_point(text, 2) {
+        Some("has more than two decimals, and money is rounded in silence; make the column numeric")
+    } else if has_odd_comma(text) {
+        Some(
+            "has a comma that does not mark thousands, which PostgreSQL would pass over in silence",
+        )
+    } else {
+        None
+    }
+}
+
+/// Whether a comma is followed by anything but three digits.
+fn has_odd_comma(text: &str) -> bool {
+    text.split(',').skip(1).any(|after| {
+        let digits = after.bytes().take_while(u8::is_ascii_digit);
+        digits.count() != 3
+    })
+}
+
 fn is_time_alone(text: &str) -> bool {
     text.chars().all(|c| {
         c.is_ascii_digit() || matches!(c, ':' | '.' | ' ' | 'A' | 'P' | 'M' | 'a' | 'p' | 'm')
@@ -338,6 +357,9 @@ mod tests {
             (G::Dated, "{1 day,-1 day}", false),
             (G::Money, "$1,234.50", false),
             (G::Money, "1.239", true),
+            (G::Money, "1,234,567", false),
+            (G::Money, "1,23", true),
+            (G::Money, "12,3456", true),
         ] {
             assert_eq!(
                 guard.refuses(text).is_some(),

@@ -21,7 +21,7 @@ pub(super) fn problems(stream: &Stream, table: &Table, is_staged: bool) -> Vec<S
     if access.row_security {
         problems.push(format!(
             "row-level security applies to role {role} here, and PostgreSQL refuses COPY into such a table; let the \
-             table's owner fill it, or a role with BYPASSRLS"
+             table's owner fill it (without FORCE ROW LEVEL SECURITY), or a role with BYPASSRLS"
         ));
     }
     let is_updated = is_keyed(stream) && stream.on_conflict == OnConflict::Update;
