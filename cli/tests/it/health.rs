@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bekk_postgres::Server;
 
+use crate::exact::check_audit;
 use crate::support::{Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -113,6 +114,7 @@ fn a_sink_that_waits_for_postgres_is_alive_and_not_ready() {
         sample(&metrics(), count) == Some(30.0)
     });
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+    check_audit(&sandbox);
 }
 
 /// A sink is started while PostgreSQL is away, as after a power cut: it waits, and begins once it is there.
@@ -143,6 +145,7 @@ fn a_sink_that_starts_before_postgres_waits_for_it() {
     health("--ready").ok();
     assert_eq!(sink.terminate(), Some(0), "{}", sandbox.said());
     health("--alive").exits(1).says("ask http://");
+    check_audit(&sandbox);
 }
 
 #[test]

@@ -73,6 +73,8 @@ fn counts_go_on_when_a_guest_takes_over() {
     // The thirty of b.csv as a guest, the ten of c.csv as the owner.
     let said = sandbox.said();
     assert!(said.contains("read 40   logged 40"), "{said}");
+    sandbox.run(&["sink", "--once"]).ok();
+    check_audit(&sandbox);
 }
 
 /// The accident: the log's owner is killed with -9 while `bekk sink --once` is in the middle of a backlog.
