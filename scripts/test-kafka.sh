@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs ingest and sinks on Apache Kafka itself: brokers of this machine, killed and started again. Takes some minutes.
 # What is missing is installed: Java and Maven through apt, as root or by `sudo -n`; Kafka from Maven Central, into
-# target/. Arguments are the names of scenarios (see cli/tests/kafka/kafka.py); without any, all.
+# target/. Arguments are the names of scenarios (see cli/tests/kafka/kafka.py); without any, all. PROFILE names cargo's
+# profile, dev by default; `PROFILE=release scripts/test-kafka.sh speed` measures.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH${HOME:+:$HOME/.cargo/bin}
@@ -28,5 +29,7 @@ if [ ! -e "$jars/complete" ]; then
     touch "$jars/complete"
 fi
 
-cargo build --package bekk --locked
-python3 cli/tests/kafka/kafka.py "$target/debug/bekk" "$jars" "$@"
+profile=${PROFILE:-dev}
+cargo build --package bekk --locked --profile "$profile"
+case $profile in dev) built=debug ;; *) built=$profile ;; esac
+python3 cli/tests/kafka/kafka.py "$target/$built/bekk" "$jars" "$@"

@@ -11,7 +11,9 @@ import os
 import random
 import re
 import shlex
+import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -80,6 +82,13 @@ class Sandbox:
         with open(os.path.join(self.directory, f"{name}.log")) as said:
             return said.read()
 
+    def await_said(self, name, expected, seconds):
+        """Waits until a process that runs has said something."""
+        deadline = time.monotonic() + seconds
+        while expected not in self.said(name):
+            assert time.monotonic() < deadline, f"no {expected!r} in: {self.said(name)}"
+            time.sleep(0.2)
+
     def await_end(self, name, expected, seconds):
         """Waits until a process ends and has said something; returns all that it said."""
         try:
@@ -133,11 +142,21 @@ class Sandbox:
                 raise SystemExit(f"waited in vain: {len(table)} rows of {len(self.ids)}; ended: {self.ended}")
             time.sleep(0.5)
 
-    def check(self):
-        """Each row is in the topic once, and the table holds the same."""
+    def keys(self):
+        """The keys of the rows in the topic."""
         out = self.run("log", "read", "--format", "json", "--log", self.url)
         records = [json.loads(line) for line in out.splitlines()]
-        keys = [record["key"] for record in records if record.get("file") and record.get("key")]
+        return [record["key"] for record in records if record.get("file") and record.get("key")]
+
+    def await_topic(self, seconds):
+        deadline = time.monotonic() + seconds
+        while set(keys := self.keys()) != self.ids:
+            assert time.monotonic() < deadline, f"{len(keys)} rows in the topic of {len(self.ids)}"
+            time.sleep(0.5)
+
+    def check(self):
+        """Each row is in the topic once, and the table holds the same."""
+        keys = self.keys()
         print(f"  {len(self.ids)} rows in files, {len(keys)} in the topic, {len(self.table())} in the table")
         assert len(keys) == len(set(keys)), "each record is in the topic once"
         assert set(keys) == self.ids == self.table(), "files, topic and table hold the same"
@@ -261,7 +280,9 @@ def remade(run):
         sandbox.run(*replay.split(), "--log", sandbox.url)
         sandbox.start("sink", "sink")
         sandbox.await_table(60)
-        assert "is appended again" in sandbox.said("ingest"), sandbox.said("ingest")
+        # The table had those rows before.
+        sandbox.await_said("ingest", "ingest appends again", 60)
+        sandbox.await_topic(60)
         assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
         sandbox.stop()
         sandbox.check()
@@ -594,6 +615,44 @@ def guide_acls():
     return acls
 
 
+def speed(run):
+    """Ingest beside Kafka's own kafka-producer-perf-test, in turn: as many records of the same size, acks=all, into
+    four partitions of one broker. Only by name, and meant for a release build (PROFILE=release) on a quiet machine."""
+    rows, rounds = int(os.environ.get("BEKK_ROWS", 1_000_000)), 5
+    cluster = run.cluster(1)
+    sandbox = run.sandbox(cluster.bootstrap)
+    for _ in range(8):
+        sandbox.write(rows // 8)
+    ratios, size = [], 0
+    for number in range(rounds):
+        if number:
+            for topic in ("events", "bekk.meta"):
+                cluster.tool(TOPICS, "--delete", "--topic", topic)
+            shutil.rmtree(os.path.join(sandbox.directory, ".bekk", "ingest"))
+        cluster.create_topic("events", 4)
+        cluster.create_topic("bekk.meta", 1, retention_ms=-1)
+        begun = time.monotonic()
+        sandbox.run("ingest", "--once", "--log", sandbox.url)
+        own = rows / (time.monotonic() - begun)
+        if not size:
+            keys = 36
+            raw = subprocess.run([sandbox.bekk, "log", "read", "--format", "raw", "--limit", "10000", "--log",
+                                  sandbox.url], cwd=sandbox.directory, capture_output=True, check=True).stdout
+            size = len(raw) // 10_000 - 1 + keys
+        cluster.create_topic(f"perf{number}", 4)
+        done = cluster.java("org.apache.kafka.tools.ProducerPerformance", "--topic", f"perf{number}", "--num-records",
+                            str(rows), "--record-size", str(size), "--throughput", "-1", "--producer-props",
+                            f"bootstrap.servers={cluster.bootstrap}", "acks=all",
+                            *os.environ.get("PERF_PROPS", "").split(), check=True)
+        cluster.tool(TOPICS, "--delete", "--topic", f"perf{number}")
+        other = float(re.search(r"([\d.]+) records/sec", done.stdout.strip().splitlines()[-1]).group(1))
+        ratios.append(own / other)
+        print(f"  {size} bytes a record; ingest {own:,.0f} records/s, perf-test {other:,.0f}; {own / other:.2f}",
+              flush=True)
+    print(f"  ratio: median {statistics.median(ratios):.2f}, least {min(ratios):.2f}, greatest {max(ratios):.2f}; "
+          f"load {os.getloadavg()[0]:.1f}")
+
+
 SCENARIOS = [settings, rights, others, objects, remade, unclean, paused, grown, passed, copied, quorum, storm]
 
 
@@ -601,9 +660,8 @@ def main():
     bekk, kafka = (os.path.abspath(path) for path in sys.argv[1:3])
     random.seed(seed := int(os.environ.get("BEKK_SEED", random.randrange(1 << 30))))
     print(f"BEKK_SEED={seed}")
-    for scenario in SCENARIOS:
-        if sys.argv[3:] and scenario.__name__ not in sys.argv[3:]:
-            continue
+    chosen = [scenario for scenario in [*SCENARIOS, speed] if scenario.__name__ in sys.argv[3:]]
+    for scenario in chosen if sys.argv[3:] else SCENARIOS:
         begun = time.monotonic()
         print(f"{scenario.__name__}: {' '.join(scenario.__doc__.split())}")
         with tempfile.TemporaryDirectory(prefix="bekk-kafka-") as directory:
