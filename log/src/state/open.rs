@@ -56,7 +56,32 @@ fn open_whole(path: &Path, dir: &Path) -> Result<State, Error> {
     }
     let state = State::open(path)?;
     state.entries()?;
+    check_topics(&state, path, &dir.join("topics"))?;
     Ok(state)
+}
+
+/// Looks for topics that the state has lost: each is in the state before it has a directory.
+fn check_topics(state: &State, path: &Path, topics_dir: &Path) -> Result<(), Error> {
+    if !topics_dir.is_dir() {
+        return Ok(());
+    }
+    let known = state.topics()?;
+    let is_known = |name: &str| known.iter().any(|topic| topic.name == name);
+    for dir in files::entries(topics_dir)? {
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let Some(name) = name.filter(|name| dir.is_dir() && !is_known(name)) else {
+            continue;
+        };
+        let segments = files::entries(&dir)?;
+        let mut headers = segments.iter().filter_map(|dir| Header::read(dir).ok());
+        if headers.any(|header| header.topic == name) && !state.is_being_deleted(name)? {
+            return Err(Error::Corrupt {
+                path: path.to_owned(),
+                detail: format!("it does not have topic `{name}`, which has segments"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The topics that have segments, and where each begins.

@@ -391,6 +391,21 @@ fn check_damaged_state(has_copy: bool) {
     assert!(matches!(error, Error::Fenced { .. }));
 }
 
+/// An older copy of the state is put in its place, as by a restore of single files.
+#[test]
+fn a_state_that_lacks_a_topic_is_restored() {
+    let (dir, _) = closed();
+    let older = tempfile::tempdir().unwrap();
+    let client = open(older.path());
+    topic(&client, "other", 1);
+    client.close().unwrap();
+    fs::remove_dir_all(dir.path().join("state")).unwrap();
+    fs::rename(older.path().join("state"), dir.path().join("state")).unwrap();
+    let whole: Vec<_> = (0..RECORDS).collect();
+    assert_eq!(check(dir.path(), &whole, 0), RECORDS);
+    assert_eq!(find(dir.path(), "state.damaged-").len(), 1);
+}
+
 #[test]
 fn a_damaged_identity_is_found_again_in_the_segments() {
     let (dir, _) = closed();
