@@ -204,3 +204,49 @@ fn other_encodings() {
         "bad_encoding"
     );
 }
+
+/// Bytes that are written as hexadecimal digits.
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let pairs = hex.as_bytes().chunks(2);
+    let digits = pairs.map(|pair| std::str::from_utf8(pair).unwrap());
+    digits
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
+}
+
+/// One file of each form that is decompressed, and a named pipe, which is not read.
+#[test]
+fn compressed_files_are_read_and_pipes_are_not() {
+    const BZIP2: &str = "425a6839314159265359ffa4defb00000859800010000560002623860020002227a8f51b51e8840000a3b410d4b9591e65c\
+        18b3cbf8bb9229c28487fd26f7d80";
+    const XZ: &str = "fd377a585a000004e6d6b446020021010c0000008f98419c01001869642c6e616d652c616d6f756e740a322c6e322c312e3030\
+        0a00000000811a2fb12b5decb700013119591ab0821fb6f37d010000000004595a";
+    const ZIP: &str = "504b0304140000000800d0517b5d746529a11b0000001900000005000000782e637376cb4cd1c94bcc4dd549cccd2fcd2be132\
+        d6c933d631d43330e00200504b01021403140000000800d0517b5d746529a11b00000019000000050000000000000000000000800100000000782e63\
+        7376504b05060000000001000100330000003e0000000000";
+    let sandbox = sandbox("");
+    sandbox.write("in/1.bz2", bytes_of(BZIP2));
+    sandbox.write("in/2.xz", bytes_of(XZ));
+    sandbox.write("in/3.zip", bytes_of(ZIP));
+    let text = |id: u32| format!("{HEADER}{id},n,1.00\n");
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    sandbox.write(
+        "in/4.zst",
+        ruzstd::encoding::compress_to_vec(text(4).as_bytes(), level),
+    );
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let padded = [gzip(&text(5)), gzip("6,n,1.00\n"), vec![0; 512]].concat();
+    sandbox.write("in/5.gz", padded);
+    let pipe = sandbox.path("in/pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let ran = sandbox.run(&["up", "--once"]).exits(1);
+    ran.says("it is a named pipe (FIFO)")
+        .says("bekk up --once -");
+    let ids: Vec<String> = (1..7).map(|id| format!("{id}=1.00")).collect();
+    assert_eq!(amounts(&sandbox), ids);
+}
