@@ -159,7 +159,9 @@ impl Found {
             }
             Err(error) => return Err(error),
         }
-        if let Some(summary) = Summary::read(&dir, header.partitions)? {
+        if let Some(summary) = Summary::read(&dir, header.partitions)?
+            && self.may_have(&summary, &dir, log_starts)?
+        {
             let segment = Segment::sealed(number, dir, summary);
             self.chain.push(Arc::new(segment));
             return Ok(());
@@ -171,6 +173,33 @@ impl Found {
             }
             done => done,
         }
+    }
+
+    /// Whether a summary can be that of the next segment: it continues the one before, or is what the database holds, or
+    /// that cannot be asked. Another segment's is made again.
+    fn may_have(
+        &self,
+        summary: &Summary,
+        dir: &Path,
+        log_starts: &[Offset],
+    ) -> Result<bool, Error> {
+        let starts = summary.ranges.iter().map(|range| range.start);
+        if starts.eq(self.ends_so_far(log_starts)?) {
+            return Ok(true);
+        }
+        let partitions = u32::try_from(summary.ranges.len()).unwrap_or(u32::MAX);
+        let Ok(db) = segment::open_db(dir, partitions) else {
+            return Ok(true);
+        };
+        for (partition, range) in (0..).zip(&summary.ranges) {
+            let start = db.start(partition)?;
+            let end = db.end(partition)?.or(start);
+            if start != Some(range.start) || end != Some(range.end) {
+                tracing::warn!(segment = %dir.display(), "it has another segment's summary, which is made again; nothing is lost");
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn open_unsealed(&mut self, number: u64, dir: &Path, partitions: u32) -> Result<(), Error> {
