@@ -83,6 +83,9 @@ impl Summary {
     }
 }
 
+/// Starts the parts of a pipeline.
+type StartParts<'a> = dyn Fn(&mut Pipeline) -> Result<()> + 'a;
+
 impl Pipeline {
     /// `counts` are those of the pipelines before it in this process.
     pub(crate) fn new(log: Client, counts: &Arc<Counts>) -> Self {
@@ -190,7 +193,7 @@ impl Pipeline {
         mut self,
         (screen, stop): (&Screen, &AtomicBool),
         server: Option<Server>,
-        (context, parts): (&Context, &dyn Fn(&mut Self) -> Result<()>),
+        (context, parts): (&Context, &StartParts<'_>),
     ) -> Result<Instant> {
         let mut line = screen.service_line();
         let has_ended = |pipeline: &Self| {

@@ -18,6 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+/// Number of connections of each address.
+type ByAddress = HashMap<IpAddr, usize>;
+
 /// The most connections of the user that runs Bekk, and of all others
 const CONNECTIONS_MAX: usize = 128;
 /// The most connections from one address of another machine
@@ -61,7 +64,7 @@ pub(super) struct Doors {
     address: SocketAddr,
     own: Arc<Semaphore>,
     others: Arc<Semaphore>,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    by_address: Arc<Mutex<ByAddress>>,
     reported: Option<Instant>,
 }
 
@@ -150,7 +153,7 @@ impl Connected<IncomingStream<'_, Doors>> for Caller {
 struct Place {
     _permit: OwnedSemaphorePermit,
     /// The address of another machine, and where its connections are counted.
-    counted: Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, usize>>>)>,
+    counted: Option<(IpAddr, Arc<Mutex<ByAddress>>)>,
 }
 
 impl Drop for Place {

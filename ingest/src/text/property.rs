@@ -122,9 +122,12 @@ fn check_as_slow(dialect: &CsvDialect, content: &[u8]) {
     }
 }
 
+/// Fields as they stand in the bytes, with whether they are in quotes.
+type Fields<'a> = Vec<(&'a [u8], bool)>;
+
 /// The length of the record at the beginning of some bytes, and its fields as they stand there, with whether they are
 /// in quotes; `None` if its quotes are wrong.
-fn slow<'a>(dialect: &CsvDialect, bytes: &'a [u8]) -> Option<(usize, Vec<(&'a [u8], bool)>)> {
+fn slow<'a>(dialect: &CsvDialect, bytes: &'a [u8]) -> Option<(usize, Fields<'a>)> {
     let (delimiter, end) = (dialect.delimiter, dialect.end());
     let (delimiter, end) = (delimiter.as_bytes(), end.as_bytes());
     let is_at = |at: usize, text: &[u8]| bytes[at.min(bytes.len())..].starts_with(text);

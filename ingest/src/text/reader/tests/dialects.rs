@@ -99,7 +99,7 @@ impl Form {
                 || [quote, escape].contains(&u8::try_from(c).ok())
         };
         let blank = |c: char| matches!(c, ' ' | '\t');
-        let is_plain = !text.contains(is_special) && !(trim && text.trim_matches(blank) != text);
+        let is_plain = !text.contains(is_special) && (!trim || text.trim_matches(blank) == text);
         let protect = |c: char, with: char| format!("{with}{c}");
         match (quote.map(char::from), escape.map(char::from)) {
             _ if is_plain => (text.to_owned(), text.to_owned()),
