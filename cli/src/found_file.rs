@@ -67,11 +67,15 @@ fn check(path: &Path, file: &File, owners: Owners) -> io::Result<()> {
         Owners::Trusted => format!("chown {}", own.as_raw()),
         Owners::OfPlace => "--config".to_owned(),
     };
+    let as_owner = match own.is_root() {
+        true => format!("run this as that user (sudo -u '#{stranger}' bekk …), "),
+        false => String::new(),
+    };
     Err(io::Error::new(
         ErrorKind::PermissionDenied,
         format!(
-            "it belongs to user id {stranger}, not to you (user id {}); run from another directory, or if it is meant for \
-             you: {way} {}",
+            "it belongs to user id {stranger}, not to you (user id {}); {as_owner}run from another directory, or if it is \
+             meant for you: {way} {}",
             own.as_raw(),
             path.display()
         ),

@@ -3,14 +3,12 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::inbox::{HEADER, Inbox, csv, lines};
-use crate::support::Process;
+use crate::support::{NOBODY, Process, ROOT};
 
 /// A compressed file is killed over again and again, and read on where it was: its text is decompressed again.
 /// It consists of several members.
@@ -235,11 +233,8 @@ fn an_unreadable_file_does_not_stop_the_others() {
     let path = inbox.put("a.csv", csv([1]));
     inbox.put("b.csv", csv([2]));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
-    let mut command = inbox.bekk(&["ingest"]);
-    let log = File::create(inbox.path("bekk.log")).unwrap();
-    command.stderr(log);
-    as_nobody(&inbox, &mut command);
-    let process = Process::spawn(&mut command);
+    inbox.give_to(NOBODY);
+    let process = inbox.start();
     inbox.await_records(1);
     inbox.wait_until("it is reported", || {
         inbox.said().contains("Permission denied")
@@ -264,18 +259,19 @@ fn a_run_to_the_end_fails_where_a_file_cannot_be_read() {
     inbox.put("b.csv", csv([2]));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let run = || {
-        let mut command = inbox.bekk(&["ingest", "--once"]);
-        as_nobody(&inbox, &mut command);
-        command.output().unwrap()
+        inbox.give_to(NOBODY);
+        let ran = inbox.run(&["ingest", "--once"]);
+        inbox.give_to(ROOT);
+        ran
     };
     let refused = run();
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let said = &refused.stderr;
+    assert_eq!(refused.code, Some(1), "{said}");
     let told = format!("unreadable: {}: Permission denied", path.display());
     assert!(said.contains(&told), "{said}");
     assert_eq!(inbox.ids(), [2], "the other one was taken");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(run().status.code(), Some(0));
+    assert_eq!(run().code, Some(0));
     assert_eq!(inbox.ids(), [1, 2]);
 }
 
@@ -298,23 +294,6 @@ fn few_open_files_are_enough() {
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(0), "{said}");
     assert_eq!(inbox.ids(), Vec::from_iter(0..300));
-}
-
-/// Runs a command without root's right to read everything.
-fn as_nobody(inbox: &Inbox, command: &mut Command) {
-    if fs::metadata("/proc/self").unwrap().uid() == 0 {
-        give_to(&inbox.path("."), 65534);
-        command.uid(65534).gid(65534);
-    }
-}
-
-fn give_to(path: &Path, user: u32) {
-    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
-    if path.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            give_to(&entry.unwrap().path(), user);
-        }
-    }
 }
 
 /// A record longer than is accepted arrives in pieces, while it is looked at: it is one reject, and what

@@ -82,6 +82,10 @@ impl Inbox {
         file.set_modified(then).unwrap();
     }
 
+    pub(crate) fn give_to(&self, user: u32) {
+        self.sandbox.give_to(user);
+    }
+
     pub(crate) fn bekk(&self, arguments: &[&str]) -> Command {
         self.sandbox.bekk(arguments)
     }

@@ -12,11 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Process, Ran, Sandbox, wait_until};
+use crate::support::{NOBODY, Process, Ran, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// The user `nobody`.
-const NOBODY: u32 = 65_534;
 const TOML: &str = "\
 [streams.notes]
 files = [\"data/*.csv\"]

@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -16,6 +18,10 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 /// One server for all tests that leave it standing; it goes with this process.
 static SERVER: LazyLock<Server> =
     LazyLock::new(|| Server::temporary_with(&[("fsync", "off")]).unwrap());
+
+/// The users `root` and `nobody`, who unlike root may not read every file.
+pub(crate) const ROOT: u32 = 0;
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// A working directory with a database of its own.
 pub(crate) struct Sandbox {
@@ -70,7 +76,14 @@ impl Sandbox {
         path
     }
 
-    /// The binary, to be run here, knowing nothing of this machine's environment but PATH.
+    /// Gives all of it to a user, as whom the binary runs from then on. Only root can; for others nothing changes.
+    pub(crate) fn give_to(&self, user: u32) {
+        if rustix::process::geteuid().is_root() {
+            give_to(self.dir.path(), user);
+        }
+    }
+
+    /// The binary, to be run here by the directory's owner, knowing nothing of this machine's environment but PATH.
     pub(crate) fn bekk<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bekk"));
         command
@@ -81,6 +94,10 @@ impl Sandbox {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("DATABASE_URL", &self.url);
+        let owner = fs::metadata(self.dir.path()).unwrap().uid();
+        if owner != rustix::process::geteuid().as_raw() {
+            command.uid(owner).gid(owner);
+        }
         command
     }
 
@@ -124,6 +141,15 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("what was said:\n{}", self.said());
+        }
+    }
+}
+
+fn give_to(path: &Path, user: u32) {
+    lchown(path, Some(user), Some(user)).unwrap();
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give_to(&entry.unwrap().path(), user);
         }
     }
 }

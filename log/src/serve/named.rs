@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::code::Code;
 
-/// Stands for a topic or a group as a whole.
+/// The partition number under which a topic or a group as a whole is kept.
 const WHOLE: i32 = -1;
 
 /// The partitions, topics or groups that a request has named.

@@ -15,7 +15,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 use tempfile::TempDir;
 
-use crate::served::{Served, batch, encoded, fetch_request, produce_request};
+use crate::served::{Served, batch, batch_of, encoded, fetch_request, produce_request};
 
 const DIR: &str = "BEKK_LOG_HOSTILE";
 /// What the server of these tests may have for requests, and as much again for answers.
@@ -341,13 +341,7 @@ fn who_is_slow_is_let_go_and_leaves_room_for_others() {
 
 /// A batch of one record of 4 MiB.
 fn large_batch() -> Vec<u8> {
-    let mut batch = batch(None, 0, 1);
-    batch.resize(batch.len() + (4 << 20), 0);
-    let length = u32::try_from(batch.len() - 12).unwrap();
-    batch[8..12].copy_from_slice(&length.to_be_bytes());
-    let crc = crate::served::crc32c(&batch[21..]);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
-    batch
+    batch_of(None, 0, std::iter::once(vec![0; 4 << 20]))
 }
 
 /// A client that is gone while its fetch waits leaves its place to others.

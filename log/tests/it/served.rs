@@ -241,8 +241,18 @@ pub(crate) fn fetch_request(offset: u64, bytes: i32, min_bytes: i32, wait_ms: i3
 
 /// A batch of `count` records, numbered from `sequence` on if there is a producer.
 pub(crate) fn batch(producer: Option<(i64, i16)>, sequence: i32, count: i32) -> Vec<u8> {
+    let values = (0..count).map(|i| format!("value {}", sequence + i).into_bytes());
+    batch_of(producer, sequence, values)
+}
+
+/// A batch of records with the given values.
+pub(crate) fn batch_of(
+    producer: Option<(i64, i16)>,
+    sequence: i32,
+    values: impl Iterator<Item = Vec<u8>>,
+) -> Vec<u8> {
     let (producer_id, producer_epoch) = producer.unwrap_or((-1, -1));
-    let record = |i: i32| Record {
+    let record = |(i, value): (i32, Vec<u8>)| Record {
         transactional: false,
         control: false,
         delete_horizon: false,
@@ -254,10 +264,10 @@ pub(crate) fn batch(producer: Option<(i64, i16)>, sequence: i32, count: i32) -> 
         sequence: if producer.is_some() { sequence + i } else { i },
         timestamp: 1000 + i64::from(i),
         key: None,
-        value: Some(format!("value {}", sequence + i).into_bytes().into()),
+        value: Some(value.into()),
         headers: Default::default(),
     };
-    let records: Vec<_> = (0..count).map(record).collect();
+    let records: Vec<_> = (0..).zip(values).map(record).collect();
     let mut out = Vec::new();
     let options = RecordEncodeOptions {
         version: 2,
