@@ -18,7 +18,7 @@ pub(crate) const PGPASS: &str = "pgpass";
 /// The address that servers listen on.
 pub(crate) const HOST: &str = "127.0.0.1";
 
-/// Where clusters go whose server cannot reach the directory named; not where the services are, which is their user's
+/// Directory for clusters whose server cannot reach the named one; `/var/lib/bekk` belongs to the services' user
 const ELSEWHERE: &str = "/var/lib/bekk-private";
 
 /// The directory that the caller names.

@@ -347,7 +347,7 @@ async fn write_rows(
 
 /// The temporary tables that a batch was written through.
 fn staging_tables(batch: &Batch, merged: Option<&ColumnSet>) -> Vec<String> {
-    let merged = merged.filter(|_| !batch.winners.is_empty() || batch.deletion.is_none());
+    let merged = merged.filter(|_| !batch.winners.is_empty());
     let deleted = batch.deletion.as_ref().map(|deletion| &*deletion.columns);
     let used = merged.into_iter().chain(deleted);
     used.map(|columns| columns.staging_table.clone()).collect()
@@ -374,37 +374,41 @@ pub(crate) async fn copy_span(
     batch: &Batch,
     sent: Sent<'_>,
 ) -> Result<Stored, SpanError> {
-    if let Some(deletion) = &batch.deletion {
-        deletion.make_staging(session).await?;
-    }
-    begin_writing(session).await?;
-    let deleted = delete(session, batch, sent.deletions).await?;
+    let deleted = begin_span(session, batch, sent.deletions).await?;
     let inserted = match sent.rows {
-        [] if deleted.is_some() => 0,
+        [] => 0,
         rows => copy_in(session, &columns.copy_sql, batch, rows).await?,
     };
     if inserted != sent.rows.len() as u64 {
         return Err(SpanError::NotStored);
     }
     end_writing(session).await?;
-    Ok(Stored {
-        inserted,
-        deleted: deleted.unwrap_or_default(),
-    })
+    Ok(Stored { inserted, deleted })
 }
 
-/// Deletes the rows of a span's deletions; `None` if it has none.
-async fn delete(
+/// Begins to write a span: its deletions come first. Returns how many rows they deleted.
+async fn begin_span(
     session: &mut Session,
     batch: &Batch,
     deletions: &[u32],
-) -> Result<Option<u64>, SpanError> {
-    match &batch.deletion {
-        Some(deletion) if !deletions.is_empty() => {
-            deletion.apply(session, batch, deletions).await.map(Some)
-        }
-        _ => Ok(None),
+) -> Result<u64, SpanError> {
+    let Some(deletion) = batch.deletion.as_ref().filter(|_| !deletions.is_empty()) else {
+        begin_writing(session).await?;
+        return Ok(0);
+    };
+    make_staging(session, &deletion.columns).await?;
+    begin_writing(session).await?;
+    deletion.apply(session, batch, deletions).await
+}
+
+/// Makes the temporary table of some columns, outside the savepoint, unless the session has it. If the transaction is
+/// rolled back it is made again: IF NOT EXISTS.
+async fn make_staging(session: &Session, columns: &ColumnSet) -> Result<(), tokio_postgres::Error> {
+    if session.staging_tables.contains(&columns.staging_table) {
+        return Ok(());
     }
+    let create = &columns.create_staging_sql;
+    session.client.batch_execute(create).await
 }
 
 /// Deletes what has to go, copies rows into the staging table and merges them from there. On an error but a lost
@@ -415,39 +419,19 @@ pub(crate) async fn merge_span(
     batch: &Batch,
     sent: Sent<'_>,
 ) -> Result<Stored, SpanError> {
-    if let Some(deletion) = &batch.deletion {
-        deletion.make_staging(session).await?;
+    if !sent.rows.is_empty() {
+        make_staging(session, columns).await?;
     }
-    let has_rows = !sent.rows.is_empty() || sent.deletions.is_empty();
-    if has_rows && !session.staging_tables.contains(&columns.staging_table) {
-        // Made outside the savepoint. If the transaction is rolled back it is made again: IF NOT EXISTS.
-        session
-            .client
-            .batch_execute(&columns.create_staging_sql)
-            .await?;
-    }
-    begin_writing(session).await?;
-    let deleted = delete(session, batch, sent.deletions).await?;
-    let inserted = match has_rows {
-        true => merge(session, columns, batch, sent.rows).await?,
-        false => 0,
+    let deleted = begin_span(session, batch, sent.deletions).await?;
+    let inserted = match sent.rows {
+        [] => 0,
+        rows => {
+            copy_in(session, &columns.copy_staging_sql, batch, rows).await?;
+            merge_staged(session, columns, rows.len() as u64).await?
+        }
     };
     end_writing(session).await?;
-    Ok(Stored {
-        inserted,
-        deleted: deleted.unwrap_or_default(),
-    })
-}
-
-/// Copies rows into the staging table, merges them from there, and returns how many were inserted.
-async fn merge(
-    session: &mut Session,
-    columns: &ColumnSet,
-    batch: &Batch,
-    rows: &[u32],
-) -> Result<u64, SpanError> {
-    copy_in(session, &columns.copy_staging_sql, batch, rows).await?;
-    merge_staged(session, columns, rows.len() as u64).await
+    Ok(Stored { inserted, deleted })
 }
 
 pub(crate) async fn copy_in(

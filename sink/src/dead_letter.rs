@@ -152,14 +152,14 @@ impl DeadLetter {
     }
 }
 
-/// A key as it is shown: with what cannot be printed escaped, and not all of a very long one.
+/// A key for people: characters that cannot be printed are escaped, and a long key is cut.
 fn key_shown(key: &[u8]) -> String {
     let shown = &key[..key.len().min(KEY_SHOWN_MAX)];
     let rest = if shown.len() < key.len() { "…" } else { "" };
     format!("`{}{rest}`", String::from_utf8_lossy(shown).escape_debug())
 }
 
-/// Between the columns of a key, a comma.
+/// A key's byte, with a comma for the separator of columns.
 fn comma(byte: &u8) -> u8 {
     match *byte {
         bekk_stream::KEY_SEPARATOR => b',',

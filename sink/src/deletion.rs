@@ -58,16 +58,7 @@ impl Deletion {
         }
     }
 
-    /// Makes the temporary table, outside of the savepoint: if the transaction is rolled back it is made again.
-    pub(crate) async fn make_staging(&self, session: &Session) -> Result<(), SpanError> {
-        if !session.staging_tables.contains(&self.columns.staging_table) {
-            let create = &self.columns.create_staging_sql;
-            session.client.batch_execute(create).await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes the rows of some deletions' keys, and returns how many there were.
+    /// Deletes the rows of some deletions' keys, and returns how many there were. The temporary table exists.
     pub(crate) async fn apply(
         &self,
         session: &mut Session,

@@ -43,7 +43,7 @@ pub(crate) enum Guard {
     Interval,
     /// Dates or times within another type.
     Dated,
-    /// The same, where each has a zone.
+    /// Dates or times with a zone within another type.
     DatedWithZone,
 }
 
@@ -148,7 +148,8 @@ fn lacks_zone(piece: &str) -> bool {
     has_digit && !piece.find(':').is_some_and(|at| has_zone(&piece[at..]))
 }
 
-/// Whether an interval begins with a sign and no other part has one: `-1 2:03:04` is less or more than a day ago.
+/// Whether an interval begins with a minus and no other part has a sign: `-1 2:03:04` is less than a day ago by one
+/// `IntervalStyle`, and more by another.
 fn has_open_sign(piece: &str) -> bool {
     let mut parts = piece.split_whitespace();
     let begins = parts.next().is_some_and(|first| first.starts_with('-'));
@@ -156,7 +157,7 @@ fn has_open_sign(piece: &str) -> bool {
     begins && parts.clone().any(is_number) && !parts.any(|part| part.starts_with(['-', '+']))
 }
 
-/// Names of months, as far as they tell one from another.
+/// The letters that the names of the months begin with.
 const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
@@ -171,11 +172,11 @@ enum DatePart {
     Month,
 }
 
-/// Whether a text has a date of which PostgreSQL cannot tell day, month and year but by its setting: without a year of
+/// Whether a text has a date whose order of day, month and year PostgreSQL takes from `DateStyle`: one without a year of
 /// four digits at its beginning, or at its end after the name of a month.
 fn has_ordered_date(text: &str) -> bool {
     use DatePart::{Long, Month, Short};
-    // Each part with what stands between it and the next one.
+    // Each part with the characters between it and the next one.
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(|c: char| c.is_ascii_alphanumeric()) {

@@ -138,7 +138,10 @@ async fn merge_one_span(
     let stored = merge_span(session, columns, batch, sent).await?;
     // A staging table empties itself at COMMIT only, and the next span must not find these rows.
     let merged = (!sent.rows.is_empty()).then_some(&columns.staging_table);
-    let deletion = batch.deletion.as_ref();
+    let deletion = batch
+        .deletion
+        .as_ref()
+        .filter(|_| !sent.deletions.is_empty());
     let deleted = deletion.map(|deletion| &deletion.columns.staging_table);
     for table in merged.into_iter().chain(deleted) {
         let truncate = format!("TRUNCATE {table}");

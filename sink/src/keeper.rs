@@ -180,33 +180,37 @@ impl Keeper<'_> {
         let slots = context.board.snapshot();
         for stream in 0..context.streams() {
             let target = context.target(stream);
-            let of_stream = |row: &&OffsetRow| row.topic == target.stream.name;
+            let name = &target.stream.name;
             let definition = offsets::definition(&target.stream);
-            let differs = |row: &&OffsetRow| {
-                row.definition
-                    .as_ref()
-                    .is_some_and(|other| *other != definition)
-                    && row.other_holder(&context.owner).is_some()
-            };
             // In order of the partitions.
-            let Some(other) = rows.iter().filter(of_stream).find(differs) else {
+            let other = rows
+                .iter()
+                .filter(|row| row.topic == *name)
+                .filter(|row| {
+                    row.definition
+                        .as_ref()
+                        .is_some_and(|other| *other != definition)
+                })
+                .find_map(|row| Some((row.partition, row.other_holder(&context.owner)?)));
+            let Some((partition, owner)) = other else {
                 continue;
             };
-            let mut of_slots = slots
+            let own: Vec<&Slot> = slots
                 .iter()
-                .filter(|slot| slot.stream == stream && !slot.is_halted());
-            let is_first = of_slots
-                .clone()
-                .any(|slot| slot.epoch.is_some() && slot.partition.cast_signed() < other.partition);
-            if !is_first && of_slots.next().is_some() {
-                let owner = other.other_holder(&context.owner).map(String::as_str);
-                let error = Error::OtherDefinition {
-                    group: context.group.clone(),
-                    stream: target.stream.name.clone(),
-                    sink: Member::of_owner(owner.unwrap_or_default()).to_string(),
-                };
-                context.halt(stream, error);
+                .filter(|slot| slot.stream == stream && !slot.is_halted())
+                .collect();
+            let holds_earlier = own
+                .iter()
+                .any(|slot| slot.epoch.is_some() && slot.partition.cast_signed() < partition);
+            if own.is_empty() || holds_earlier {
+                continue;
             }
+            let error = Error::OtherDefinition {
+                group: context.group.clone(),
+                stream: name.clone(),
+                sink: Member::of_owner(owner).to_string(),
+            };
+            context.halt(stream, error);
         }
     }
 
@@ -268,16 +272,15 @@ impl Keeper<'_> {
                 "lease taken over"
             );
         }
-        let stream = context.board.snapshot()[slot].stream;
-        let definition = offsets::definition(&context.target(stream).stream);
-        let by = (context.owner.as_str(), definition.as_str());
-        let taken = offsets::take_lease(client, &context.group, row, by).await?;
+        let slots = context.board.snapshot();
+        let definition = offsets::definition(&context.target(slots[slot].stream).stream);
+        let taken =
+            offsets::take_lease(client, &context.group, row, &context.owner, &definition).await?;
         if let Some(mut taken) = taken {
             let Taken {
                 epoch, next, mark, ..
             } = taken;
             let doubts = context.log.doubts();
-            let slots = context.board.snapshot();
             match self.compare(slot, &slots[slot], (next, mark)) {
                 Ok(Compared::Same) => {}
                 Ok(Compared::Later) => return Ok(false),

@@ -188,7 +188,7 @@ pub(crate) struct OffsetRow {
     pub(crate) refusal: Option<Refusal>,
     /// Offsets that the counts do not explain.
     pub(crate) unaccounted: i64,
-    /// How its owner has the stream ([`definition`]).
+    /// The [`definition`] of the sink that took it last; `None` if only earlier versions did.
     pub(crate) definition: Option<String>,
 }
 
@@ -312,7 +312,8 @@ pub(crate) async fn take_lease(
     client: &Client,
     group: &str,
     row: &OffsetRow,
-    (owner, definition): (&str, &str),
+    owner: &str,
+    definition: &str,
 ) -> Result<Option<Taken>, tokio_postgres::Error> {
     let taken = client
         .query_opt(

@@ -79,7 +79,7 @@ pub(crate) struct ColumnSet {
     pub(crate) staging_table: String,
     pub(crate) create_staging_sql: String,
     pub(crate) copy_staging_sql: String,
-    /// Counts the staged rows whose key is not in the table, before the merge: for tables that do not tell in RETURNING,
+    /// Counts the staged rows whose key is not in the table, before the merge: for tables whose RETURNING cannot say it,
     /// and for merges that are watched.
     pub(crate) count_new_sql: Option<String>,
     /// Whether the merge is watched, because triggers may leave an update out: `merge_sql` returns its plan.

@@ -103,9 +103,9 @@ impl ConnectError {
 }
 
 /// Settings that every backend of ours gets: commits are never asynchronous. If our host vanishes within a transaction,
-/// its locks go after half a minute. Texts of different numbers differ, as values of some types are compared by their
-/// texts, and NULL in an array's text is null. How dates and intervals are read is the role's: `input.rs` refuses texts
-/// for which that matters.
+/// its locks go after half a minute. Texts of different numbers differ, because values of some types are compared by their
+/// texts, and NULL in an array's text is null. The role's settings for dates and intervals stay: `input.rs` refuses texts
+/// that depend on them.
 const SETTINGS: &str = "\
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off';

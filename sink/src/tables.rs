@@ -41,7 +41,7 @@ impl Difference {
     }
 }
 
-/// A column of a table, for whoever writes a stream for it.
+/// A column of a table for which a stream is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExistingColumn {
     /// Its name.

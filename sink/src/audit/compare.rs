@@ -19,8 +19,8 @@ use crate::target::Order;
 /// A record that decides what a row must be, or that there is none.
 #[derive(Debug, Clone)]
 struct Candidate {
-    /// `None` for a deletion.
-    set: Option<usize>,
+    /// The number of its list of columns, or [`DELETION`].
+    set: u32,
     partition: u32,
     offset: u64,
     content: u128,
@@ -97,7 +97,7 @@ pub(super) fn all(
                 return Ok(());
             };
             let is_equal = |one: &Candidate| {
-                one.set.and_then(|set| row.contents.get(set)) == Some(&one.content)
+                !one.is_deletion() && row.contents.get(one.set as usize) == Some(&one.content)
             };
             match candidates.last() {
                 Some(record) if !candidates.iter().any(is_equal) => {
@@ -111,7 +111,7 @@ pub(super) fn all(
         // If several partitions have records of one key, any of them may be the row, or may have deleted it.
         let missing = expected
             .into_values()
-            .filter(|records| records.iter().all(|record| record.set.is_some()))
+            .filter(|records| !records.iter().any(Candidate::is_deletion))
             .filter_map(|records| records.into_iter().next());
         note_missing(
             audit,
@@ -151,7 +151,7 @@ fn each(
             let mut expected: HashMap<u128, (Candidate, u64)> = HashMap::new();
             buckets::read(audit.dir, log_side::SIDE, at, |entry| {
                 let (hash, record) = Candidate::of(entry);
-                if record.set == set {
+                if Some(record.set as usize) == set {
                     expected.entry(hash).or_insert((record, 0)).1 += 1;
                 }
                 Ok(())
@@ -206,15 +206,17 @@ impl Candidate {
         let mut fields = Fields(entry);
         let hash = fields.u128();
         let record = Self {
-            set: usize::try_from(fields.u32())
-                .ok()
-                .filter(|set| *set != DELETION as usize),
+            set: fields.u32(),
             partition: fields.u32(),
             offset: fields.u64(),
             content: fields.u128(),
             version: fields.bytes().into(),
         };
         (hash, record)
+    }
+
+    fn is_deletion(&self) -> bool {
+        self.set == DELETION
     }
 }
 

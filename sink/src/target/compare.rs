@@ -189,8 +189,8 @@ pub(super) fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
         }
         if order(stream, table) == Order::Log {
             warnings.push(
-                "a second unique index, a trigger, or a text key or version that compares by collation makes \
-                 records go in log order, which is slower"
+                "a second unique index, a trigger, a text key or version that compares by collation, or, with \
+                 `deletes`, a foreign key to the table itself makes records go in log order, which is slower"
                     .to_owned(),
             );
         }

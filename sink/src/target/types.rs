@@ -74,7 +74,7 @@ pub(super) async fn resolve(
     Ok(problems)
 }
 
-/// What is wrong with a column that `newer_by` names.
+/// Says that `newer_by` names a column whose values have no order.
 pub(super) fn no_order(name: &str, type_text: &str) -> String {
     format!(
         "column `{name}`, which `newer_by` names, has type {type_text}, whose values PostgreSQL cannot compare by >=, so \

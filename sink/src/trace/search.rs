@@ -18,7 +18,7 @@ const READ_BYTES_MAX: usize = 512 * 1024;
 /// How many versions are shown, the newest ones.
 const VERSIONS_MAX: usize = 10_000;
 /// Separator of the columns of a record's key.
-pub(super) const SEPARATOR: char = '\u{1f}';
+pub(super) const SEPARATOR: char = bekk_stream::KEY_SEPARATOR as char;
 
 /// A record that was found.
 pub(super) struct Found {

@@ -252,8 +252,8 @@ fn batches_shrink_under_who_ends_long_transactions() {
     assert_eq!(count(&db, "slow"), "1500");
 }
 
-/// Whatever an administrator does to the table's name or to the role's rights, the sink stops with what happened and
-/// what to type next, and not with the server's words alone.
+/// An administrator renames or moves the table, or takes a right away: the sink stops with what happened and what to
+/// type next, and not with the server's words alone.
 #[test]
 fn a_table_that_is_out_of_reach_stops_the_sink() {
     let elsewhere = "was dropped, renamed, moved or replaced";

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use bekk_log::{Headers, Offset, Record, RecordBuffer};
-use bekk_sink::{
-    Config, Control, DeepAudit, Fate, FindingKind, LetterFilter, Retried, Stats, What,
-};
+use bekk_sink::{Config, Control, DeepAudit, Fate, FindingKind, Retried, Stats, What};
 use bekk_stream::{Accept, ColumnType, Stream};
 use rand::Rng;
 
-use crate::harness::{Db, Log, column, drain, rng, stream};
+use crate::harness::{Db, Log, column, deep_audit, drain, drain_with, retry_json, rng, stream};
 
 fn items() -> Stream {
     let columns = vec![
@@ -40,23 +38,7 @@ fn append(log: &Log, records: &[(&str, Option<&str>)]) {
 }
 
 fn deep(db: &Db, log: &Log, stream: &Stream) -> DeepAudit {
-    let dir = tempfile::tempdir().unwrap();
-    bekk_sink::audit_content(&db.options, &log.client, "bekk", stream, dir.path()).unwrap()
-}
-
-fn retry(db: &Db, log: &Log, stream: &Stream) -> Vec<Retried> {
-    let letters = bekk_sink::read_letters(&db.options, &LetterFilter::default(), 0, 100).unwrap();
-    let mut all = Vec::new();
-    bekk_sink::retry_letters(
-        &db.options,
-        &log.client,
-        stream,
-        &letters,
-        &mut |_| panic!("JSON is not read as a line of a file"),
-        &mut |_, retried| all.push(retried.clone()),
-    )
-    .unwrap();
-    all
+    deep_audit(db, &log.client, "bekk", stream)
 }
 
 const ROWS: &str = "SELECT id, name FROM items ORDER BY id";
@@ -213,11 +195,11 @@ fn a_refused_deletion_is_a_letter_that_can_be_retried() {
     assert!(deep(&db, &log, &stream).is_right());
 
     assert!(matches!(
-        retry(&db, &log, &stream)[..],
+        retry_json(&db, &log, &stream)[..],
         [Retried::Open(_), Retried::Superseded]
     ));
     db.execute("DELETE FROM parts");
-    assert_eq!(retry(&db, &log, &stream), [Retried::Landed]);
+    assert_eq!(retry_json(&db, &log, &stream), [Retried::Landed]);
     assert_eq!(db.rows(ROWS), ["2|newer"]);
     assert!(deep(&db, &log, &stream).is_right());
 }
@@ -239,7 +221,7 @@ fn a_retried_row_stays_deleted() {
     drain(&db, &log, &stream).unwrap();
     append(&log, &[("1", None)]);
     db.execute("ALTER TABLE items DROP CONSTRAINT items_name_check");
-    assert_eq!(retry(&db, &log, &stream), [Retried::Superseded]);
+    assert_eq!(retry_json(&db, &log, &stream), [Retried::Superseded]);
     assert_eq!(db.rows(ROWS), ["2|good"]);
 }
 
@@ -391,7 +373,7 @@ fn batches_give_what_the_records_give() {
         append(&log, &borrowed);
         let mut config = Config::new(db.options.clone());
         config.batch_records_max = rng.random_range(1..40);
-        crate::harness::drain_with(&config, &log, &stream).unwrap();
+        drain_with(&config, &log, &stream).unwrap();
         let expected: Vec<_> = model
             .iter()
             .map(|(id, version)| format!("{id}|{version}"))

@@ -232,7 +232,7 @@ fn records_written_under_another_key_are_refused() {
     let mut items = two_columns();
     items.partitions = 4;
     log.open_stream(&items);
-    // None of them is where the new key would put it: a partition of which that is true is applied.
+    // The new key would put each row into another partition. Rows that it would put where they are would be applied.
     let place = |value: &Value<'_>| {
         let mut key = Vec::new();
         bekk_stream::key_text(&mut key, std::slice::from_ref(value), &[0]);

@@ -168,8 +168,8 @@ fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
     assert!(next().is_empty());
 }
 
-/// Two sinks of a group that have a stream with other columns, or another rule, would write some rows one way and some
-/// the other. The one that comes later stops; when the first is gone, it may continue.
+/// If two sinks of a group had a stream with different columns or rules, each would write its rows its own way. The later
+/// one stops; it may continue when the first is gone.
 #[test]
 fn sinks_of_a_group_have_the_same_definition() {
     let (db, log, mut stream) = (Db::new(), Log::new(), two_columns());

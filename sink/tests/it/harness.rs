@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bekk_log::{Client, RecordBuffer, TopicConfig};
 use bekk_postgres::Server;
 use bekk_sink::{
-    Config, ConnectOptions, Control, DeepAudit, Error, Stats, Summary, audit_content, audit_counts,
+    Config, ConnectOptions, Control, DeepAudit, Error, LetterFilter, Retried, Stats, Summary,
+    audit_content, audit_counts,
 };
 use bekk_stream::{
     Accept, Column, ColumnType, CsvDialect, FileId, FileRecord, Finished, META_TOPIC, Meta,
@@ -342,7 +343,7 @@ pub(crate) fn deep_audit(db: &Db, log: &Client, group: &str, stream: &Stream) ->
 }
 
 /// Asserts that a group has applied the whole log and that its table, which only it has filled, its offsets, its
-/// counts and its dead letters are what the log says. How every test ends in which something was killed, cut or refused.
+/// counts and its dead letters are what the log says. Every test in which something is killed, cut or refused ends so.
 #[track_caller]
 pub(crate) fn assert_exact(db: &Db, log: &Client, group: &str, stream: &Stream) -> DeepAudit {
     let deep = deep_audit(db, log, group, stream);
@@ -366,6 +367,22 @@ pub(crate) fn assert_exact(db: &Db, log: &Client, group: &str, stream: &Stream) 
     );
     assert_eq!(counted, (deep.records, deep.rows, deep.dead), "{group}");
     deep
+}
+
+/// Retries the dead letters of other producers' records.
+pub(crate) fn retry_json(db: &Db, log: &Log, stream: &Stream) -> Vec<Retried> {
+    let letters = bekk_sink::read_letters(&db.options, &LetterFilter::default(), 0, 100).unwrap();
+    let mut all = Vec::new();
+    bekk_sink::retry_letters(
+        &db.options,
+        &log.client,
+        stream,
+        &letters,
+        &mut |_| panic!("JSON is not read as a line of a file"),
+        &mut |_, retried| all.push(retried.clone()),
+    )
+    .unwrap();
+    all
 }
 
 /// Applies all that is in the log now.

@@ -50,7 +50,7 @@ fn a_trigger_that_leaves_rows_out() {
     let (first, again) = (items(100, "a"), items(100, "b"));
     let sql = trigger("INSERT", "RETURN NULL");
     let db = fill(&stream, &sql, &[&first, &again]);
-    // The keys that are not there.
+    // Each file has ten records whose key the table lacks afterwards.
     check(&db, "90", "90|90|20|200");
     assert_eq!(db.one("SELECT min(name) FROM items"), "b");
     assert!(
@@ -141,7 +141,7 @@ fn a_trigger_that_writes_rows_itself() {
     assert_eq!(db.one("SELECT count(*) FROM items WHERE name = 'b'"), "100");
 }
 
-/// The same of a partitioned table, whose partitions may have triggers of their own.
+/// A trigger of one partition leaves out the updates of that partition's rows.
 #[test]
 fn a_trigger_of_a_partition_that_leaves_updates_out() {
     let (first, again) = (items(100, "a"), items(100, "b"));

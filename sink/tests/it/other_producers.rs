@@ -1,10 +1,10 @@
 //! Topics that other producers write JSON into.
 
 use bekk_log::{Headers, Offset, Record, RecordBuffer};
-use bekk_sink::{Fate, LetterFilter, Retried, What};
+use bekk_sink::{Fate, Retried, What};
 use bekk_stream::{Accept, ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, column, drain, stream, text};
+use crate::harness::{Db, Log, column, drain, retry_json, stream, text};
 
 fn items() -> Stream {
     let mut amount = column("amount", ColumnType::Numeric);
@@ -34,21 +34,6 @@ fn append(log: &Log, values: &[Option<&str>]) {
         });
     }
     log.client.append(None, "items", &[(0, &buffer)]).unwrap();
-}
-
-fn retry(db: &Db, log: &Log, stream: &Stream) -> Vec<Retried> {
-    let letters = bekk_sink::read_letters(&db.options, &LetterFilter::default(), 0, 100).unwrap();
-    let mut all = Vec::new();
-    bekk_sink::retry_letters(
-        &db.options,
-        &log.client,
-        stream,
-        &letters,
-        &mut |_| panic!("JSON is not read as a line of a file"),
-        &mut |_, retried| all.push(retried.clone()),
-    )
-    .unwrap();
-    all
 }
 
 /// Each object is a row of its key, also beside ingest's own records; what is none is a letter with its text.
@@ -109,7 +94,7 @@ fn objects_are_rows_and_the_rest_are_letters() {
     // The stream takes negative amounts from now on.
     stream.columns[2].min = None;
     db.execute("ALTER TABLE items DROP CONSTRAINT items_amount_min");
-    let retried = retry(&db, &log, &stream);
+    let retried = retry_json(&db, &log, &stream);
     assert!(
         matches!(
             retried[..],
@@ -149,11 +134,14 @@ fn a_refused_object_is_corrected_and_retried() {
         db.rows("SELECT reason, convert_from(raw, 'UTF8') FROM bekk.dead_letters"),
         ["refused|{\"id\": 1, \"name\": \"bad\", \"Amount\": 1}"]
     );
-    assert!(matches!(retry(&db, &log, &stream)[..], [Retried::Open(_)]));
+    assert!(matches!(
+        retry_json(&db, &log, &stream)[..],
+        [Retried::Open(_)]
+    ));
     db.execute(
         "UPDATE bekk.dead_letters SET raw = '{\"id\": 1, \"name\": \"mended\", \"Amount\": 1}'",
     );
-    assert_eq!(retry(&db, &log, &stream), [Retried::Landed]);
+    assert_eq!(retry_json(&db, &log, &stream), [Retried::Landed]);
     assert_eq!(
         db.rows("SELECT * FROM items ORDER BY id"),
         ["1|mended|1", "2|good|2"]

@@ -191,7 +191,8 @@ fn types_that_are_not_there_or_not_the_tables_are_named() {
     db.execute("DROP DOMAIN public.ltree; DROP ROLE type_maker");
 }
 
-/// A version that cannot be compared decides nothing: refused before a row is written, with a table and without.
+/// A version that cannot be compared decides nothing: such a stream is refused before a row is written, whether its table
+/// exists or not.
 #[test]
 fn a_version_without_an_order_is_refused() {
     let (mut db, log) = (Db::new(), Log::new());
@@ -292,8 +293,8 @@ fn texts_that_would_lose_a_part_or_change_are_dead_letters() {
     assert_eq!(reasons, ["bad_value"]);
 }
 
-/// Whatever the role's settings are, a text is the same value; one that they would decide about is a dead letter. A value
-/// that differs from the row's beyond what the role would see of it is still written.
+/// A text is the same value under all settings of the role, and a dead letter if they would decide about it. A number
+/// that differs from the row's only in digits that the role would not see is still written.
 #[test]
 fn settings_of_the_role_change_no_value() {
     let sql = "CREATE TABLE items (id bigint PRIMARY KEY, d date, r daterange, i interval, tz tstzrange, f float8[],
