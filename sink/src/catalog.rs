@@ -159,7 +159,7 @@ const ACCESS: &str = "\
      WHERE c.oid = $1";
 
 /// The query for a table's [`TableVersion`]; `table` is an expression for its oid. What its partitions have of their own
-/// counts as well, and the files of both: another file may be an empty one.
+/// counts as well, and the files of both: another file may be an empty one. The triggers include those of foreign keys.
 fn version_sql(table: &str) -> String {
     format!(
         "SELECT c.oid, hashtextextended(concat_ws(' ', c.oid, c.relkind, c.relpersistence, c.relrowsecurity, \
@@ -173,7 +173,7 @@ fn version_sql(table: &str) -> String {
                    FROM pg_catalog.pg_index i \
                   WHERE i.indrelid = ANY (p.relids) AND (i.indisunique OR i.indisexclusion)), \
                 (SELECT string_agg(concat_ws(',', g.oid, g.tgenabled), ';' ORDER BY g.oid) \
-                   FROM pg_catalog.pg_trigger g WHERE g.tgrelid = ANY (p.relids) AND NOT g.tgisinternal)), 0) \
+                   FROM pg_catalog.pg_trigger g WHERE g.tgrelid = ANY (p.relids))), 0) \
            FROM pg_catalog.pg_class c \
           CROSS JOIN LATERAL ( \
                 SELECT array_agg(t.relid) AS relids, \

@@ -7,7 +7,7 @@ use crate::harness::{Db, Log, column, stream, text, until};
 use crate::lease::StopOnDrop;
 
 /// Runs a sink while `act` does, which may make it stop by itself.
-fn while_it_runs(
+pub(crate) fn while_it_runs(
     db: &Db,
     log: &Log,
     stream: &Stream,

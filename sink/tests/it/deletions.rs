@@ -8,7 +8,10 @@ use bekk_sink::{Config, Control, DeepAudit, Fate, FindingKind, Retried, Stats, W
 use bekk_stream::{Accept, ColumnType, Stream};
 use rand::Rng;
 
-use crate::harness::{Db, Log, column, deep_audit, drain, drain_with, retry_json, rng, stream};
+use crate::altered::while_it_runs;
+use crate::harness::{
+    Db, Log, column, deep_audit, drain, drain_with, retry_json, rng, stream, until,
+};
 
 fn items() -> Stream {
     let columns = vec![
@@ -305,6 +308,40 @@ fn deletions_keep_what_is_referred_to() {
     );
     append(&log, &[("3", Some(r#"{"id": 3}"#)), ("2", None)]);
     drain(&db, &log, &stream).unwrap();
+    assert_eq!(db.rows("SELECT id, touched FROM items"), ["3|t"]);
+}
+
+/// A foreign key from the table to itself comes while the sink runs: from then on deletions and rows go in log order.
+#[test]
+fn a_foreign_key_is_added_while_the_sink_runs() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let mut admin = Db::connect(db.options.clone());
+    let mut stream = items();
+    let parent = column("parent", ColumnType::Int8).nullable();
+    stream.columns.push(parent);
+    log.open_stream(&stream);
+    db.execute(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text, parent bigint, touched boolean DEFAULT false)",
+    );
+    append(
+        &log,
+        &[
+            ("2", Some(r#"{"id": 2}"#)),
+            ("3", Some(r#"{"id": 3, "parent": 2}"#)),
+        ],
+    );
+    while_it_runs(&db, &log, &stream, |_| {
+        until("both rows are there", || {
+            admin.one("SELECT count(*) FROM items") == "2"
+        });
+        admin.execute(
+            "ALTER TABLE items ADD FOREIGN KEY (parent) REFERENCES items ON DELETE CASCADE;
+             UPDATE items SET touched = true",
+        );
+        // Row 3 leaves its parent before that is deleted with all that refers to it.
+        append(&log, &[("3", Some(r#"{"id": 3}"#)), ("2", None)]);
+    })
+    .unwrap();
     assert_eq!(db.rows("SELECT id, touched FROM items"), ["3|t"]);
 }
 
