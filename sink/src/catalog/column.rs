@@ -63,7 +63,7 @@ const COLUMNS: &str = "\
                       WHERE o.oprname = '=' AND o.oprleft = b.oid AND o.oprright = b.oid
                         AND o.oprnamespace = b.typnamespace AND o.oprowner = b.typowner), 'pg_catalog'),
            b.schemas, b.names, b.arrays, i.names, i.bounded, {has_order},
-           b.typname = 'money' AND ('1.23'::money)::numeric IS DISTINCT FROM 1.23
+           b.typname = 'money' AND 1.23::numeric::money::text NOT LIKE '%1.23%'
       FROM pg_attribute a
       LEFT JOIN pg_collation l ON l.oid = a.attcollation
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -185,7 +185,7 @@ fn column(row: &Row) -> TableColumn {
                 is_array,
             })
             .collect(),
-        // `lc_monetary` may call the point a thousands mark.
+        // By `lc_monetary` the point may mark thousands, or be refused; then even a literal in the query would be.
         guard: Guard::of(&base_type, &parts).filter(|_| !row.get::<_, bool>(21)),
         name: row.get(0),
         type_text: row.get(1),

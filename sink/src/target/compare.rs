@@ -94,7 +94,7 @@ pub(super) fn compare(stream: &Stream, table: &Table) -> Comparison {
                 encodings.push(target);
             }
             None if found.base_type == "money" && column.column_type.is_text() => problems.push(format!(
-                "column `{name}` has type {}, which reads 1.23 as another number here (lc_monetary); make it numeric",
+                "column `{name}` has type {}, which does not read 1.23 as that number here (lc_monetary); make it numeric",
                 found.type_text
             )),
             None => problems.push(format!(

@@ -361,6 +361,47 @@ fn settings_of_the_role_change_no_value() {
     );
 }
 
+/// Under each locale a table is found, and a column of money is refused where 1.23 is not that number to it.
+#[test]
+fn money_is_refused_where_its_point_means_something_else() {
+    let mut db = Db::new();
+    // PostgreSQL itself says how it reads money.
+    db.execute(
+        "CREATE TABLE items (id bigint PRIMARY KEY, price money);
+         CREATE FUNCTION reads() RETURNS boolean LANGUAGE plpgsql AS $$
+         DECLARE price numeric;
+         BEGIN
+             EXECUTE 'SELECT ''1.23''::money::numeric' INTO price;
+             RETURN price = 1.23;
+         EXCEPTION WHEN invalid_text_representation THEN
+             RETURN false;
+         END $$",
+    );
+    let items = typed("items", &[("id", "int8"), ("price", "text")]);
+    // Those of these that the machine has.
+    let locales = db.rows(
+        "SELECT DISTINCT collcollate FROM pg_collation
+          WHERE collprovider = 'c'
+            AND left(collcollate, 5) IN ('C', 'POSIX', 'de_DE', 'en_US', 'fr_FR', 'ja_JP', 'nb_NO')",
+    );
+    assert!(!locales.is_empty());
+    for locale in locales {
+        let mut options = db.options.clone();
+        options.options = Some(format!("-c lc_monetary={locale}"));
+        db.execute(&format!("SET lc_monetary = '{locale}'"));
+        let reads = db.one("SELECT reads()");
+        let report = bekk_sink::check(&options, std::slice::from_ref(&items)).unwrap();
+        let problems = &report.tables[0].problems;
+        match reads.as_str() {
+            "t" => assert_eq!(*problems, [""; 0], "{locale}"),
+            _ => {
+                assert_eq!(problems.len(), 1, "{locale}: {problems:?}");
+                assert!(problems[0].contains("lc_monetary"), "{problems:?}");
+            }
+        }
+    }
+}
+
 /// Numbers of any length, and times of day, by their own binary forms.
 #[test]
 fn numerics_and_times_go_in_whole() {
