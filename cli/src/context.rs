@@ -1,7 +1,7 @@
 //! What every command begins with: the configuration and the places it names.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -48,7 +48,6 @@ pub(crate) struct Context {
     /// Its streams, with what was applied while the command runs.
     streams: Mutex<Vec<Stream>>,
     generation: AtomicU64,
-    log_is_remote: AtomicBool,
 }
 
 /// The text of `./bekk.toml`, if there is one.
@@ -93,7 +92,6 @@ impl Context {
         Ok(Self {
             streams: Mutex::new(config.streams.clone()),
             generation: AtomicU64::new(0),
-            log_is_remote: AtomicBool::new(false),
             config,
             base,
             file,
@@ -106,15 +104,15 @@ impl Context {
     }
 
     /// Notes the retention that was applied to a stream's topic.
-    pub(crate) fn has_retention(&self, stream: &str, retention: Retention) {
+    pub(crate) fn set_retention(&self, stream: &str, retention: Retention) {
         let mut streams = self.lock();
         if let Some(stream) = streams.iter_mut().find(|own| own.name == stream) {
             stream.retention = retention;
         }
     }
 
-    /// Takes other streams into use, which whoever reads [`Self::generation`] starts to read and apply.
-    pub(crate) fn has_streams(&self, streams: Vec<Stream>) {
+    /// Takes other streams into use. A pipeline, which watches [`Self::generation`], starts its parts with them.
+    pub(crate) fn set_streams(&self, streams: Vec<Stream>) {
         *self.lock() = streams;
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -122,11 +120,6 @@ impl Context {
     /// Number of times that other streams were taken into use.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
-    }
-
-    /// Whether the log is on another host, whose topics were checked when it was opened.
-    pub(crate) fn log_is_remote(&self) -> bool {
-        self.log_is_remote.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Stream>> {
@@ -165,7 +158,6 @@ impl Context {
                 })
             }
             LogLocation::Kafka(hosts) => {
-                self.log_is_remote.store(true, Ordering::Relaxed);
                 let mut config = RemoteConfig::new(hosts);
                 config.properties.clone_from(&self.config.kafka);
                 config.topics = self.topics();
@@ -311,7 +303,7 @@ impl Context {
         topics.collect::<Vec<_>>().join(", ")
     }
 
-    /// Where the log is and which topics it has, for a person. A topic elsewhere has the partitions that it has there.
+    /// The log's place and topics, for a person. The number of partitions is known of a log in a directory only.
     pub(crate) fn shown_log(&self, place: &LogPlace) -> String {
         let names = self.config.streams.iter();
         let names = names.map(|stream| stream.name.as_str());

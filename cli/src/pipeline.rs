@@ -83,9 +83,6 @@ impl Summary {
     }
 }
 
-/// Starts the parts of a pipeline.
-type StartParts<'a> = dyn Fn(&mut Pipeline) -> Result<()> + 'a;
-
 impl Pipeline {
     /// `counts` are those of the pipelines before it in this process.
     pub(crate) fn new(log: Client, counts: &Arc<Counts>) -> Self {
@@ -186,31 +183,33 @@ impl Pipeline {
         Ok(summary)
     }
 
-    /// Runs until it is told to stop or a part fails; returns when it was told. `server` serves the log until
-    /// then. When the context takes other streams into use, the parts end at a batch boundary, and `parts` starts them
-    /// again.
+    /// Runs the parts that `start_parts` starts until it is told to stop or a part fails; returns when it was told. `server`
+    /// serves the log until then. When the context takes other streams into use, the parts end at a batch boundary, and
+    /// are started again.
     pub(crate) fn run_until_stopped(
         mut self,
-        (screen, stop): (&Screen, &AtomicBool),
+        screen: &Screen,
+        stop: &AtomicBool,
         server: Option<Server>,
-        (context, parts): (&Context, &StartParts<'_>),
+        context: &Context,
+        start_parts: &dyn Fn(&mut Self) -> Result<()>,
     ) -> Result<Instant> {
         let mut line = screen.service_line();
         let has_ended = |pipeline: &Self| {
             pipeline.ingest.is_some() && pipeline.ingest_has_ended()
                 || pipeline.sink.is_some() && pipeline.sink_has_ended()
         };
-        let mut generation = context.generation();
         loop {
+            // Before the parts take the streams: those of a later generation start the parts again.
+            let generation = context.generation();
+            start_parts(&mut self)?;
             self.tick_until(stop, &mut line, |pipeline| {
                 has_ended(pipeline) || context.generation() != generation
             });
             if signals::is_set(stop) || has_ended(&self) {
                 break;
             }
-            generation = context.generation();
             self.end_parts()?;
-            parts(&mut self)?;
         }
         let told = Instant::now();
         self.log.give_up();

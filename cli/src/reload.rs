@@ -1,5 +1,6 @@
-//! What SIGHUP does to a command that runs until it is stopped: the log level, the retention of topics, new streams and
-//! other patterns of files are applied, and what else differs from the configuration in use is reported. A part whose terminal has gone stops as at SIGTERM.
+//! SIGHUP in a command that runs until it is stopped: it applies the log level, the retention of topics, new streams and
+//! other patterns of files, and reports any other difference from the configuration in use. A command whose terminal has
+//! gone stops as at SIGTERM.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
@@ -13,6 +14,7 @@ use bekk_stream::{Config, Stream};
 use crate::args::Global;
 use crate::context::Context;
 use crate::environment;
+use crate::log_place::LogPlace;
 use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
@@ -20,10 +22,22 @@ use crate::signals;
 /// Changes of streams that a command takes at SIGHUP
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// New streams and other patterns.
+    /// New streams, and other patterns of those in use
     Streams,
-    /// None: the command reads and applies no streams
-    Log,
+    /// Other patterns: a log elsewhere checks its topics when it is opened
+    Patterns,
+    /// Nothing: the command applies no streams, or no more than one
+    Fixed,
+}
+
+impl Scope {
+    /// The changes that a command takes which reads or applies the streams of a log.
+    pub(crate) fn of(place: &LogPlace) -> Self {
+        match place.dir() {
+            Some(_) => Self::Streams,
+            None => Self::Patterns,
+        }
+    }
 }
 
 /// Looks at the log level and the configuration at each SIGHUP from now on.
@@ -32,7 +46,9 @@ pub(crate) enum Scope {
 /// If the system refuses.
 pub(crate) fn watch(
     global: &Global,
-    (context, service, scope): (&Arc<Context>, &Arc<Service>, Scope),
+    context: &Arc<Context>,
+    service: &Arc<Service>,
+    scope: Scope,
     stop: &Arc<AtomicBool>,
     screen: &Screen,
 ) -> Result<()> {
@@ -57,7 +73,7 @@ pub(crate) fn watch(
         match Context::load(&global) {
             Ok(new) => {
                 let log = service.parts().log;
-                for line in applied((&context, scope), &new.config, log.as_ref()) {
+                for line in applied(&context, scope, &new.config, log.as_ref()) {
                     screen.say(&line);
                 }
             }
@@ -69,17 +85,19 @@ pub(crate) fn watch(
     .context("listen for SIGHUP")
 }
 
-/// Applies what can be, and returns what was done and what is left to do.
-fn applied((context, scope): (&Context, Scope), new: &Config, log: Option<&Client>) -> Vec<String> {
+/// Applies the changes that need no restart, and returns lines that name them and the others.
+fn applied(context: &Context, scope: Scope, new: &Config, log: Option<&Client>) -> Vec<String> {
     let mut lines = retained(context, new, log);
     let old = context.streams();
-    if scope == Scope::Streams
-        && let Some(streams) = taken(&old, &new.streams)
-        && !(context.log_is_remote() && streams.len() > old.len())
-    {
+    let takes = |streams: &Vec<Stream>| match scope {
+        Scope::Streams => true,
+        Scope::Patterns => streams.len() == old.len(),
+        Scope::Fixed => false,
+    };
+    if let Some(streams) = taken(&old, &new.streams).filter(takes) {
         lines.extend(named(&old, &streams));
         if streams != old {
-            context.has_streams(streams);
+            context.set_streams(streams);
         }
     }
     let old = Config {
@@ -95,7 +113,8 @@ fn applied((context, scope): (&Context, Scope), new: &Config, log: Option<&Clien
 }
 
 /// The streams that can be taken into use while the command runs: those of before with other patterns of files, and new
-/// ones. `None` if another stream differs or is gone: records of it may be on their way, and what is new may depend on it.
+/// ones. `None` if any other key of a stream differs, or a stream is gone: its records may be on their way, and a new
+/// stream may depend on it.
 fn taken(old: &[Stream], new: &[Stream]) -> Option<Vec<Stream>> {
     let mut streams = Vec::new();
     for before in old {
@@ -148,7 +167,7 @@ fn retained(context: &Context, new: &Config, log: Option<&Client>) -> Vec<String
         };
         lines.push(match log.map(|log| log.set_retention(name, retention)) {
             Some(Ok(())) => {
-                context.has_retention(name, stream.retention);
+                context.set_retention(name, stream.retention);
                 format!("SIGHUP: applied the retention of stream `{name}`")
             }
             Some(Err(error)) => {
@@ -201,6 +220,7 @@ fn told(old: &Config, new: &Config) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::LogFormat;
 
     #[test]
     fn new_streams_and_patterns_are_taken_and_nothing_beside_another_change() {
@@ -230,6 +250,39 @@ mod tests {
         ] {
             assert_eq!(taken(&old, &load(&format!("{changed}\n{more}"))), None);
         }
+    }
+
+    #[test]
+    fn a_command_takes_no_more_than_its_scope() {
+        let sample = bekk_stream::SAMPLE_CONFIG;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bekk.toml");
+        let load = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let global = Global {
+                config: Some(path.clone()),
+                log_format: LogFormat::Text,
+                verbose: 0,
+            };
+            Context::load(&global).unwrap()
+        };
+        let wider = load(&sample.replace("data/*.csv", "inbox/*.csv"));
+        let more = load(&format!(
+            "{sample}\n[streams.more]\nfiles = [\"more/*.csv\"]\nkey = [\"id\"]\n\
+             columns = [{{ name = \"id\", type = \"int8\" }}]\n"
+        ));
+        let check = |scope, new: &Context, is_taken: bool| {
+            let context = load(sample);
+            let lines = applied(&context, scope, &new.config, None).join("; ");
+            assert_eq!(context.streams() == new.streams(), is_taken, "{lines}");
+            assert_eq!(lines.contains("Restart bekk"), !is_taken, "{lines}");
+        };
+        check(Scope::Streams, &wider, true);
+        check(Scope::Streams, &more, true);
+        check(Scope::Patterns, &wider, true);
+        check(Scope::Patterns, &more, false);
+        check(Scope::Fixed, &wider, false);
+        check(Scope::Fixed, &more, false);
     }
 
     #[test]

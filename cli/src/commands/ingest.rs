@@ -24,10 +24,11 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     let limit = TimeLimit::start(args.once.timeout, &stop);
     let context = Arc::new(Context::load(global)?);
     let service = Arc::<Service>::default();
-    if !args.once.once {
-        reload::watch(global, (&context, &service, Scope::Streams), &stop, screen)?;
-    }
     let place = context.log_place(&args.log)?;
+    if !args.once.once {
+        let scope = Scope::of(&place);
+        reload::watch(global, &context, &service, scope, &stop, screen)?;
+    }
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "ingest"));
     let _http = Http::start(
         args.http.unless(args.once.once),
@@ -53,30 +54,31 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     let is_empty = input.is_none() && matched::announce(&context, screen)?;
     let started = Instant::now();
     let counts = Arc::<Counts>::default();
-    let parts = |pipeline: &mut Pipeline| {
+    let start = |pipeline: &mut Pipeline| {
         let mut config = context.ingest_config(args.once.once);
         config.batch_bytes = place.batch_bytes(config.batch_bytes);
-        pipeline.start_ingest(config, context.streams(), input.as_ref())
-    };
-    let start = |log| {
-        let mut pipeline = Pipeline::new(log, &counts);
-        parts(&mut pipeline)?;
+        pipeline.start_ingest(config, context.streams(), input.as_ref())?;
         pipeline.tell_of(&service);
-        Ok::<_, anyhow::Error>(pipeline)
+        Ok(())
     };
     if args.once.once {
-        let done = place.work(run, |log| start(log)?.run_once(screen, &stop, None))?;
+        let done = place.work(run, |log| {
+            let mut pipeline = Pipeline::new(log, &counts);
+            start(&mut pipeline)?;
+            pipeline.run_once(screen, &stop, None)
+        })?;
         let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         let outcome = summary::print(&report, args.once.json, false, screen)?;
         let outcome = match &input {
             Some(input) => input.end(&context, outcome, &args.once, screen)?,
-            None => matched::outcome(outcome, is_empty, (&report, &args.once), screen),
+            None => matched::outcome(outcome, is_empty, &report, &args.once, screen),
         };
         return Ok(outcome.within(&limit, screen));
     }
     let told = place.work(run, |log| {
-        start(log)?.run_until_stopped((screen, &stop), None, (&context, &parts))
+        let pipeline = Pipeline::new(log, &counts);
+        pipeline.run_until_stopped(screen, &stop, None, &context, &start)
     })?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)

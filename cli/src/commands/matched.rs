@@ -46,7 +46,8 @@ pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<bool> {
 pub(crate) fn outcome(
     outcome: Outcome,
     is_empty: bool,
-    (report, args): (&Report, &OnceArgs),
+    report: &Report,
+    args: &OnceArgs,
     screen: &Screen,
 ) -> Outcome {
     if !is_empty || report.files() > 0 || args.allow_empty {

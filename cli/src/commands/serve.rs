@@ -36,7 +36,7 @@ pub(crate) fn run(
     let config = config(args.listen, &args.serve)?;
     let stop = signals::stop_flag().context("listen for signals")?;
     let service = Arc::<Service>::default();
-    reload::watch(global, (context, &service, Scope::Log), &stop, screen)?;
+    reload::watch(global, context, &service, Scope::Fixed, &stop, screen)?;
     let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, context, place.clone(), "log"));
     let _http = Http::start(args.http.http, &args.http, "log serve", observe, screen)?;

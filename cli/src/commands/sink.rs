@@ -25,11 +25,16 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let limit = TimeLimit::start(args.once.timeout, &stop);
     let context = Arc::new(Context::load(global)?);
     let service = Arc::<Service>::default();
+    let place = context.log_place(&args.log)?;
     if !args.once.once {
-        reload::watch(global, (&context, &service, Scope::Streams), &stop, screen)?;
+        let scope = match (&args.target.table, &args.target.stream.name) {
+            // The table takes one stream, and a second one has no table.
+            (Some(_), None) => Scope::Fixed,
+            _ => Scope::of(&place),
+        };
+        reload::watch(global, &context, &service, scope, &stop, screen)?;
     }
     service.awaits_postgres();
-    let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "sink"));
     let _http = Http::start(
         args.http.unless(args.once.once),
@@ -62,26 +67,25 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group.clone_from(&args.group.name);
     config.from = from;
-    let parts = |pipeline: &mut Pipeline| {
-        let streams = context.targets(&args.target)?;
-        make_shadows(&context, &database.options, &streams)?;
-        pipeline.start_sink(config.clone(), streams)
-    };
-    let start = |log| {
-        let mut pipeline = Pipeline::new(log, &counts);
-        pipeline.start_sink(config.clone(), streams.clone())?;
+    let start = |pipeline: &mut Pipeline| {
+        pipeline.start_sink(config.clone(), context.targets(&args.target)?)?;
         pipeline.tell_of(&service);
-        Ok::<_, anyhow::Error>(pipeline)
+        Ok(())
     };
     if args.once.once {
-        let done = place.work(run, |log| start(log)?.run_once(screen, &stop, None))?;
+        let done = place.work(run, |log| {
+            let mut pipeline = Pipeline::new(log, &counts);
+            start(&mut pipeline)?;
+            pipeline.run_once(screen, &stop, None)
+        })?;
         let done = done.unwrap_or_else(|| counts.summary());
         let report = Report::new(&done, started.elapsed(), signals::is_set(&stop));
         let outcome = summary::print(&report, args.once.json, args.strict.strict, screen)?;
         return Ok(outcome.within(&limit, screen));
     }
     let told = place.work(run, |log| {
-        start(log)?.run_until_stopped((screen, &stop), None, (&context, &parts))
+        let pipeline = Pipeline::new(log, &counts);
+        pipeline.run_until_stopped(screen, &stop, None, &context, &start)
     })?;
     up::say_stopped(screen, told);
     Ok(Outcome::Done)
@@ -107,7 +111,7 @@ pub(super) fn start(from: Where) -> Result<Start> {
     })
 }
 
-/// Makes the tables that stand in for the configuration's like those.
+/// Makes the tables that `--table` names like those of the configuration.
 pub(super) fn make_shadows(
     context: &Context,
     postgres: &ConnectOptions,

@@ -30,11 +30,12 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let serve = args.listen.map(|listen| serve::config(listen, &args.serve));
     let serve = serve.transpose()?;
     let service = Arc::<Service>::default();
+    let place = context.log_place(&args.log)?;
     if !args.once.once {
-        reload::watch(global, (&context, &service, Scope::Streams), &stop, screen)?;
+        let scope = Scope::of(&place);
+        reload::watch(global, &context, &service, scope, &stop, screen)?;
     }
     service.awaits_postgres();
-    let place = context.log_place(&args.log)?;
     let observe = || Ok(Observer::new(&service, &context, place.clone(), "up"));
     let _http = Http::start(
         args.http.unless(args.once.once),
@@ -75,24 +76,23 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let counts = Arc::<Counts>::default();
     let mut sink = bekk_sink::Config::new(database.options.clone());
     sink.group.clone_from(&args.group.name);
-    let parts = |pipeline: &mut Pipeline| {
+    let listen = |log: &Client| {
+        let config = serve.clone();
+        let server = config.map(|config| serve::start(log, config, screen));
+        server.transpose()
+    };
+    let start = |pipeline: &mut Pipeline| {
         pipeline.start_sink(sink.clone(), context.streams())?;
         let ingest = context.ingest_config(args.once.once);
-        pipeline.start_ingest(ingest, context.streams(), input.as_ref())
-    };
-    let start = |log| {
-        let server = serve
-            .clone()
-            .map(|config| serve::start(&log, config, screen));
-        let server = server.transpose()?;
-        let mut pipeline = Pipeline::new(log, &counts);
-        parts(&mut pipeline)?;
+        pipeline.start_ingest(ingest, context.streams(), input.as_ref())?;
         pipeline.tell_of(&service);
-        Ok::<_, anyhow::Error>((pipeline, server))
+        Ok(())
     };
     if args.once.once {
         let done = with_log(&place, args, run, |log| {
-            let (pipeline, server) = start(log)?;
+            let server = listen(&log)?;
+            let mut pipeline = Pipeline::new(log, &counts);
+            start(&mut pipeline)?;
             pipeline.run_once(screen, &stop, server)
         })?;
         let done = done.unwrap_or_else(|| counts.summary());
@@ -100,14 +100,15 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         let outcome = summary::print(&report, args.once.json, args.strict.strict, screen)?;
         let outcome = match &input {
             Some(input) => input.end(&context, outcome, &args.once, screen)?,
-            None => matched::outcome(outcome, is_empty, (&report, &args.once), screen),
+            None => matched::outcome(outcome, is_empty, &report, &args.once, screen),
         };
         return Ok(outcome.within(&limit, screen));
     }
     let generator = demo.map(|live| start_generator(live, &context, &stop));
     let told = with_log(&place, args, run, |log| {
-        let (pipeline, server) = start(log)?;
-        pipeline.run_until_stopped((screen, &stop), server, (&context, &parts))
+        let server = listen(&log)?;
+        let pipeline = Pipeline::new(log, &counts);
+        pipeline.run_until_stopped(screen, &stop, server, &context, &start)
     });
     stop.store(true, Ordering::Relaxed);
     if let Some(thread) = generator {

@@ -1,4 +1,4 @@
-//! What SIGHUP applies to running services, and what it reports.
+//! SIGHUP in running services: the changes that it applies, and those that it reports.
 
 use std::fs;
 use std::time::Duration;
@@ -81,7 +81,7 @@ fn a_hangup_applies_log_level_retention_streams_and_patterns() {
     let restart = "stream `events` differs. Restart bekk to apply it";
     hang_up(&sandbox, &ingest, &[wrong, restart]);
     sandbox.write("data/b.csv", file(&[event(2, "view", "1")]));
-    wait_until("the services go on", LIMIT, || rows() == 2);
+    wait_until("the services continue", LIMIT, || rows() == 2);
 
     // A new stream and another pattern are read and applied without a restart, in the tables of the new stream, too.
     sandbox.write(".env", "");
@@ -114,6 +114,18 @@ fn a_hangup_applies_log_level_retention_streams_and_patterns() {
         more.is_ok_and(|more| more[0][0] == "2")
     });
     hang_up(&sandbox, &ingest, &[unchanged]);
+
+    // The sink takes the log over, and keeps the new stream.
+    assert_eq!(ingest.terminate(), Some(0), "{}", sandbox.said());
+    wait_until("the sink owns the log", LIMIT, || {
+        fs::read_to_string(&owner).is_ok_and(|text| text.contains(&sink.id().to_string()))
+    });
+    let ingest = sandbox.start(&["ingest", "--http", "off"]);
+    sandbox.write("more/e.csv", "id\n3\n");
+    wait_until("the new stream is still applied", LIMIT, || {
+        let more = sandbox.postgres().try_rows("SELECT count(*) FROM more");
+        more.is_ok_and(|more| more[0][0] == "3")
+    });
     for process in [sink, ingest] {
         assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
     }
