@@ -84,6 +84,22 @@ fn texts_from_files_are_shown_and_never_run() {
     }
     let only = get(&at, "/dead-letters?reason=not_allowed").1;
     assert_eq!(only.matches("class=\"letter\"").count(), 1);
+    // The letters are read again after an answer that failed, though their counts have not changed.
+    let postgres = sandbox.postgres();
+    let rename = |from, to| {
+        postgres.execute(&format!(
+            "ALTER TABLE bekk.dead_letters RENAME COLUMN {from} TO {to}"
+        ));
+    };
+    let of_stream = || get(&at, "/dead-letters?stream=events").1;
+    rename("raw", "other");
+    wait_until("the error is shown", LIMIT, || {
+        of_stream().contains("The dead letters cannot be read")
+    });
+    rename("other", "raw");
+    wait_until("the letters are shown again", LIMIT, || {
+        of_stream().matches("class=\"letter\"").count() == 2
+    });
     wait_until(
         "the file that is set aside is what it says first",
         LIMIT,

@@ -2,8 +2,7 @@
 
 mod mark;
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
@@ -36,7 +35,7 @@ pub(super) struct Kept(HashMap<View, Page>);
 struct Page {
     /// The counts that it was read at.
     counts: Vec<DeadLetters>,
-    letters: Result<Vec<Letter>, String>,
+    letters: Vec<Letter>,
 }
 
 pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Section> {
@@ -54,10 +53,12 @@ pub(super) fn newest(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
     }
     let mut reasons: Vec<_> = by_reason(snapshot).into_iter().collect();
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let found = site.observer.postgres().and_then(|options| {
-        let counts = &snapshot.status.dead_letters;
-        site.letters(view, counts, &options, NEWEST_LEN).ok()
-    });
+    let counts = &snapshot.status.dead_letters;
+    let postgres = match snapshot.status.postgres.error {
+        Some(_) => None,
+        None => site.observer.postgres(),
+    };
+    let found = postgres.and_then(|options| site.letters(view, counts, &options, NEWEST_LEN).ok());
     let letters = found.unwrap_or_default();
     let mut marker = Marker::new(site.observer.context(), site.observer.file_list());
     html! {
@@ -231,7 +232,7 @@ pub(super) fn in_words(reason: &str) -> &str {
 }
 
 impl Site {
-    /// A page of letters; read again only when the counts have changed.
+    /// A page of letters; read again only when the counts have changed, or it could not be read.
     fn letters(
         &self,
         view: &View,
@@ -246,7 +247,7 @@ impl Site {
         if let Some(page) = kept.0.get(view)
             && page.counts == counts
         {
-            return page.letters.clone();
+            return Ok(page.letters.clone());
         }
         let text = |name| Some(view.text(name).to_owned()).filter(|text| !text.is_empty());
         let filter = LetterFilter {
@@ -255,7 +256,7 @@ impl Site {
             ..LetterFilter::default()
         };
         let letters = bekk_sink::latest_letters(options, &filter, view.number("before"), count)
-            .map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+            .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
         if kept.0.len() >= KEPT_MAX {
             kept.0.clear();
         }
@@ -264,6 +265,6 @@ impl Site {
             letters: letters.clone(),
         };
         kept.0.insert(view.clone(), page);
-        letters
+        Ok(letters)
     }
 }
