@@ -7,6 +7,7 @@ use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use bekk_stream::{Reason, shown};
 use serde::Serialize;
 
+use super::correction::check_letter;
 use super::{Outcome, check_name, print_json, print_result};
 use crate::args::{
     DEFAULT_GROUP, DeadLetters, DeadLettersChoice, DeadLettersDiscard, DeadLettersFilter,
@@ -144,6 +145,19 @@ pub(crate) fn shown_place(letter: &Letter) -> String {
         }
         _ => format!("{}/{}@{}", letter.topic, letter.partition, letter.offset),
     }
+}
+
+/// Returns the command that resolves an open letter: `edit` where the record itself is no row, and `retry` where the
+/// cause lies outside it, in the table or in a limit of the configuration.
+pub(crate) fn resolving_command(letter: &Letter) -> String {
+    let mut reasons = Reason::ALL.into_iter();
+    let reason = reasons.find(|reason| reason.as_str() == letter.reason);
+    let is_editable = reason.is_some_and(|reason| reason != Reason::TooLong);
+    let act = match is_editable && check_letter(letter).is_ok() {
+        true => "edit",
+        false => "retry",
+    };
+    format!("bekk dead-letters {act} {}", letter.id)
 }
 
 fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
@@ -299,4 +313,51 @@ pub(super) fn filter(
         since_ms: args.since.map(|since| since.0),
         resolved: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bekk_stream::REJECT_RAW_MAX;
+
+    use super::*;
+
+    fn letter(reason: &str, raw: &[u8]) -> Letter {
+        Letter {
+            id: 7,
+            group: "bekk".to_owned(),
+            stream: "orders".to_owned(),
+            topic: "orders".to_owned(),
+            partition: 0,
+            offset: 0,
+            log_id: String::new(),
+            file: None,
+            line: None,
+            byte_offset: None,
+            reason: reason.to_owned(),
+            column: None,
+            sqlstate: None,
+            detail: None,
+            raw: raw.to_vec(),
+            created_at: String::new(),
+            resolved_at: None,
+            resolution: None,
+        }
+    }
+
+    #[test]
+    fn a_wrong_record_is_edited_and_any_other_is_retried() {
+        let check = |reason: &str, raw: &[u8], act: &str| {
+            let command = format!("bekk dead-letters {act} 7");
+            assert_eq!(resolving_command(&letter(reason, raw)), command, "{reason}");
+        };
+        check("bad_value", b"1,12.50 EUR", "edit");
+        check("field_count", b"1", "edit");
+        check("unclosed_quote", b"1,\"a", "edit");
+        check("too_long", b"1,a", "retry");
+        check("refused", b"1,a", "retry");
+        check("not_stored", b"1,a", "retry");
+        check("schema_mismatch", b"1,a", "retry");
+        // `edit` refuses a record of which only the beginning is kept.
+        check("bad_value", &vec![b'a'; REJECT_RAW_MAX], "retry");
+    }
 }

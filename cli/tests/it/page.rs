@@ -65,6 +65,7 @@ fn texts_from_files_are_shown_and_never_run() {
     assert!(shown.contains("<mark>&lt;i&gt;</mark>"), "{shown}");
     assert!(shown.contains("a&lt;b&gt;&amp;.csv, line 3"), "{shown}");
     assert!(shown.contains("bekk dead-letters retry "), "{shown}");
+    assert!(shown.contains("bekk dead-letters edit 1<"), "{shown}");
     for path in [
         "/",
         "/streams",

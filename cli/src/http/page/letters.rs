@@ -12,7 +12,7 @@ use super::act::buttons;
 use super::layout::{command, nothing, prose};
 use super::view::{Kind, View, link_to};
 use super::{Section, Site};
-use crate::commands::dead_letters::shown_place;
+use crate::commands::dead_letters::{resolving_command, shown_place};
 use crate::observe::Snapshot;
 use crate::screen::{grouped, plural};
 use crate::status::DeadLetters;
@@ -193,7 +193,7 @@ fn one(site: &Site, letter: &Letter, marked: &Marked) -> Markup {
             pre .raw { code { (marked.before) @if let Some(field) = &marked.field { mark { (field) } } (marked.after) } }
             @if let Some(detail) = letter.detail.as_deref().filter(|detail| !detail.is_empty()) { p .sub { (prose(detail)) } }
             div .letter-act {
-                (command(&format!("bekk dead-letters retry {}", letter.id)))
+                (command(&resolving_command(letter)))
                 (buttons(site, &[("id", &letter.id.to_string())], &[("retry", "Retry"), ("discard", "Discard")]))
             }
         }
