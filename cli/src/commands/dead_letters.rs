@@ -226,10 +226,14 @@ fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
         print_json(&serde_json::json!({ "discarded": count }))?;
         return Ok(Outcome::Done);
     }
-    print_result(&format!(
-        "{} discarded; bekk dead-letters list --resolved still shows them",
-        grouped(count)
-    ))?;
+    print_result(&match count {
+        0 => "0 discarded; no open dead letter was found, see: bekk dead-letters list --resolved"
+            .to_owned(),
+        count => format!(
+            "{} discarded; bekk dead-letters list --resolved still shows them",
+            grouped(count)
+        ),
+    })?;
     Ok(Outcome::Done)
 }
 

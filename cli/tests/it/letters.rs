@@ -207,6 +207,8 @@ fn dead_letters_are_shown_exported_and_discarded() {
         sandbox.run(&["dead-letters", "discard", &id]).ok(),
         "1 discarded",
     );
+    let again = sandbox.run(&["dead-letters", "discard", &id]).ok();
+    prints(again, "0 discarded; no open dead letter was found");
     prints(
         sandbox.run(&["dead-letters", "list"]).ok(),
         "no dead letters",

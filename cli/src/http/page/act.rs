@@ -172,10 +172,10 @@ fn perform(site: &Site, given: &Parameters) -> Result<String> {
             let options = options.ok_or_else(|| anyhow!("no PostgreSQL is known here"))?;
             let count = bekk_sink::discard_letters(&options, &filter)?;
             let noun = plural(count, "dead letter");
-            Ok(format!(
-                "{} {noun} discarded; the table keeps them.",
-                grouped(count)
-            ))
+            Ok(match count {
+                0 => "No dead letter was discarded: no open one was found.".to_owned(),
+                _ => format!("{} {noun} discarded, and kept as resolved.", grouped(count)),
+            })
         }
         other => bail!("`{other}` is no action; retry, discard, pause and resume are"),
     }
