@@ -16,7 +16,7 @@ use crate::secrets;
 /// What `.env` says beside the names of arguments.
 static KNOWN: OnceLock<HashMap<String, String>> = OnceLock::new();
 const DOTENV: &str = ".env";
-/// Variable that says which messages are printed.
+/// Variable with the filter of messages
 pub(crate) const FILTER: &str = "RUST_LOG";
 /// Whether the environment has that variable, so that the one of `.env` does not count.
 static HAS_FILTER: OnceLock<bool> = OnceLock::new();
@@ -69,7 +69,7 @@ fn read_dotenv() -> Result<Option<String>> {
     found_file::read(Path::new(DOTENV), Owners::Trusted).context("use `.env`")
 }
 
-/// Reads again which messages are printed: from the environment, else from `.env` as it is now.
+/// Reads the filter of messages again: from the environment, else from `.env` as it is now.
 ///
 /// # Errors
 /// If `.env` cannot be read, or is not right up to that line.

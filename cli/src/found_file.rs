@@ -1,7 +1,7 @@
 //! Files of the working directory that are read without being named: `.env` and `bekk.toml`.
 //!
 //! **Invariant:** such a file is used only if no user that is not trusted can have put it there, and nothing waits for the
-//! other end of a pipe in its place. Whoever names a file trusts it.
+//! other end of a pipe in its place. A file that somebody names is trusted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -21,10 +21,10 @@ pub(crate) enum Owners {
     OfPlace,
 }
 
-/// Reads a file that was not named; `None` if there is none.
+/// Reads a file that was not named; `None` if it does not exist.
 ///
 /// # Errors
-/// If another user may have put it there, it is no regular file, or cannot be read.
+/// If another user may have put it there, it is not a regular file, or cannot be read.
 pub(crate) fn read(path: &Path, owners: Owners) -> io::Result<Option<String>> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new()
@@ -47,7 +47,7 @@ fn check(path: &Path, file: &File, owners: Owners) -> io::Result<()> {
     if !opened.is_file() {
         return Err(io::Error::new(
             ErrorKind::InvalidInput,
-            "it is no regular file",
+            "it is not a regular file",
         ));
     }
     let mut users = [named.uid(), opened.uid()].into_iter();

@@ -183,9 +183,9 @@ impl Pipeline {
         Ok(summary)
     }
 
-    /// Runs the parts that `start_parts` starts until it is told to stop or a part fails; returns when it was told. `server`
-    /// serves the log until then. When the context takes other streams into use, the parts end at a batch boundary, and
-    /// are started again.
+    /// Runs the parts that `start_parts` starts until it is told to stop or a part fails; returns when it was told.
+    /// `server` serves the log until then. When the context takes other streams into use, the parts end at a batch
+    /// boundary, and are started again.
     pub(crate) fn run_until_stopped(
         mut self,
         screen: &Screen,

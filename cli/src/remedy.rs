@@ -1,4 +1,4 @@
-//! What a person may type after an error of the system on Bekk's own files.
+//! Commands to type after an error of the system on Bekk's own files.
 
 use std::fs;
 use std::io;

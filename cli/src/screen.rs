@@ -27,13 +27,13 @@ pub(crate) struct Screen {
     messages: Arc<Messages>,
 }
 
-/// Puts another filter of messages in use.
+/// Function that changes the filter of messages
 type ChangeFilter = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync;
 
-/// Which messages are printed, and how that is changed.
+/// The filter of messages, and the function that changes it
 struct Messages {
     verbose: u8,
-    /// What is in use.
+    /// The filter in use
     filter: Mutex<String>,
     change: OnceLock<Box<ChangeFilter>>,
 }

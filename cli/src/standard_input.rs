@@ -33,7 +33,7 @@ pub(crate) struct StandardInput {
     input: Arc<PipedInput>,
 }
 
-/// What came of reading standard input.
+/// Outcome of reading standard input
 pub(crate) enum Taken {
     /// It is stored.
     Stored(StandardInput),
@@ -160,8 +160,8 @@ impl StandardInput {
         Ok(run()?)
     }
 
-    /// Deletes what is completely in the log, names what stays, and says how the run ended: an empty input is no success,
-    /// unless that was expected.
+    /// Deletes inputs that are completely in the log, names those that stay, and returns how the run ended: an empty input
+    /// is no success, unless `--allow-empty` was given.
     ///
     /// # Errors
     /// If the state of the inputs cannot be read.

@@ -32,10 +32,10 @@ pub(crate) struct PartitionLine {
     pub(crate) end: u64,
 }
 
-/// What a topic has lost; a Kafka cluster knows of nothing.
+/// Returns the losses of a topic: nothing for a Kafka cluster, which does not report them.
 ///
 /// # Errors
-/// If the log cannot be asked.
+/// If the log is unreachable.
 pub(crate) fn losses(log: &Client, topic: &str) -> Result<Losses, bekk_log::Error> {
     match log.losses(topic) {
         Err(bekk_log::Error::NotHere { .. }) => Ok(Losses::default()),

@@ -22,16 +22,16 @@ pub(crate) enum DeadLetters {
     Retry(DeadLettersRetry),
     /// Correct the text of one dead letter in your editor, and retry it
     ///
-    /// Opens the text in $VISUAL, else $EDITOR, else vi. A text that is saved is retried at once. A dead letter whose text
-    /// is unchanged, or that still is no row, stays open as it was, and the text that you wrote is kept in a file.
+    /// Opens the text in $VISUAL, else $EDITOR, else vi. A text that is saved is retried at once. A dead letter whose
+    /// text is unchanged, or that still is no row, stays open as it was, and the text that you wrote is kept in a file.
     Edit(DeadLettersEdit),
     /// Write dead letters to a CSV file
     Export(DeadLettersExport),
     /// Retry dead letters with the texts of a CSV file that `export` wrote and somebody corrected
     ///
-    /// The column `id` names the dead letter and `raw` has its text; other columns are ignored. The whole file is checked
-    /// first: if an id is unknown, or of a dead letter that was resolved meanwhile, nothing is changed. Dead letters whose text
-    /// is unchanged, or that still are no rows, stay open as they were.
+    /// The column `id` names the dead letter and `raw` has its text; other columns are ignored. The whole file is
+    /// checked first: if an id is unknown, or of a dead letter that was resolved meanwhile, nothing is changed. Dead
+    /// letters whose text is unchanged, or that still are no rows, stay open as they were.
     Import(DeadLettersImport),
     /// Mark dead letters as discarded; they stay in the table
     Discard(DeadLettersDiscard),

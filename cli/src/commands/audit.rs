@@ -186,7 +186,7 @@ fn audit(at: &Place<'_>, group: &str, stream: &Stream, is_deep: bool) -> Result<
     })
 }
 
-/// What this directory's ingest has counted of each file.
+/// Lists each file with the counts of this directory's ingest.
 fn counted_files(context: &Context, stream: &Stream) -> Result<Vec<FileLine>> {
     let state_dir = context.ingest_config(true).state_dir;
     let known = bekk_ingest::files(&state_dir, std::slice::from_ref(stream))?;

@@ -122,7 +122,8 @@ fn existing_table(global: &Global, args: &Init, name: &str) -> Result<ExistingTa
     })
 }
 
-/// Reads the file's first records as `bekk up` would under the inferred text, and adds what would be rejected to it.
+/// Reads the file's first records as `bekk up` would under the inferred text, and adds the first rejects to the text as
+/// comments.
 ///
 /// # Errors
 /// If the file would be set aside.

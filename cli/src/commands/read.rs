@@ -273,7 +273,7 @@ impl Content {
                 text: None,
                 schema: None,
             },
-            // What follows the prefix is not always a text.
+            // The bytes after the prefix are not always text.
             Some(schema) if std::str::from_utf8(bytes).is_ok() => Self::Other {
                 text: Some(text(bytes)),
                 schema: Some(schema),

@@ -108,8 +108,8 @@ impl Actions {
             .filter_map(|pair| pair.trim().split_once('='))
             .find_map(|(name, value)| (name == cookie).then_some(value))?;
         let sessions = lock(&self.sessions);
-        let is_it = |session: &&String| bool::from(session.as_bytes().ct_eq(given.as_bytes()));
-        sessions.iter().find(is_it).cloned()
+        let is_given = |session: &&String| bool::from(session.as_bytes().ct_eq(given.as_bytes()));
+        sessions.iter().find(is_given).cloned()
     }
 
     /// Ends a session.

@@ -18,14 +18,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-/// Number of connections of each address.
-type ByAddress = HashMap<IpAddr, usize>;
-
 /// The most connections of the user that runs Bekk, and of all others
 const CONNECTIONS_MAX: usize = 128;
 /// The most connections from one address of another machine
 const ADDRESS_CONNECTIONS_MAX: usize = 32;
-/// A connection is closed if nothing comes or goes for so long, or if a request that has begun is not answered by then.
+/// Time after which a connection is closed: without a byte, or from the first byte of a request to that of its answer
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Pause after the system has refused to accept a connection
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -57,6 +54,9 @@ impl Caller {
         }
     }
 }
+
+/// Number of connections from each address of another machine
+type ByAddress = HashMap<IpAddr, usize>;
 
 /// Takes connections, each of which has its place.
 pub(super) struct Doors {
@@ -175,8 +175,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection and its place. It ends when nothing has come or gone for long, or a request comes too slowly: whoever
-/// sends a byte now and then would keep the place for ever.
+/// A connection and its place. It ends when nothing has come or gone for long, or a request comes too slowly: a client
+/// that sends a byte now and then must not keep its place for ever.
 pub(super) struct Visit {
     stream: TcpStream,
     idle_max: Duration,
@@ -209,15 +209,14 @@ impl AsyncRead for Visit {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // The time first: bytes that always come would hide it.
-        let is_late = self.idle.as_mut().poll(cx).is_ready();
-        if !is_late && let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
-            if !std::mem::replace(&mut self.is_asking, true) {
-                self.touch();
-            }
-            return Poll::Ready(read);
+        if self.idle.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        ready!(self.idle.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if !std::mem::replace(&mut self.is_asking, true) {
+            self.touch();
+        }
+        Poll::Ready(read)
     }
 }
 

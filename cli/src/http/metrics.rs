@@ -107,7 +107,7 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
     let mut ends = Vec::new();
     for topic in &topics {
         let name = topic.name.as_str();
-        // A Kafka cluster tells none of these, and what is not known is not 0.
+        // A Kafka cluster reports neither size nor gaps, and an unknown number is not 0.
         if let (Ok(size), Ok(gaps), Ok(lost)) = (
             log.topic_size(name),
             log.gap_count(name),

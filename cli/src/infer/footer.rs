@@ -23,7 +23,7 @@ const WORDS: [&str; 14] = [
 /// Most lines that sum up.
 const LINES_MAX: usize = 3;
 
-/// What the last records begin with.
+/// The beginnings of the last records
 #[derive(Default)]
 pub(super) struct Footer {
     /// The beginnings of the lines that sum up, since the last record that does not.
@@ -57,7 +57,7 @@ impl Footer {
     }
 }
 
-/// The beginning of a line whose first field that is not empty says that it sums up, as it stands in the file.
+/// The beginning of a line that sums up, by its first field with a text, exactly as in the file.
 fn beginning(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
     let is_empty = |at: &usize| record.field(*at).is_some_and(|(text, _)| text.is_empty());
     let at = (0..record.width()).find(|at| !is_empty(at))?;
@@ -66,7 +66,7 @@ fn beginning(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
     let lower = text.to_lowercase();
     let word = WORDS.iter().find(|word| {
         let rest = lower.strip_prefix(**word);
-        // Total Wine is a firm, and Total: 3 is none.
+        // `Total Wine` is a firm, and `Total: 3` sums up.
         rest.is_some_and(|rest| !rest.chars().any(char::is_alphabetic))
     })?;
     let delimiter = dialect.delimiter.text();

@@ -42,10 +42,10 @@ struct Inferred {
     remarks: Vec<String>,
 }
 
-/// What a stream is for: its name, its files, and the table that it fills, if that exists.
+/// The wanted stream: its name, its files, and the table that it fills, if that exists.
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
-    /// What stands under `files`.
+    /// The value of `files`.
     pub(crate) pattern: &'a str,
     pub(crate) table: Option<&'a ExistingTable>,
 }
@@ -166,7 +166,7 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
         guess.remarks.extend(table::take_types(&mut columns, table));
     }
     let key = key::find(&columns, &found.unique, wanted.name);
-    // What a delimiter at the end of each record makes is no column.
+    // A delimiter at the end of each record makes a field, but no column.
     if columns.len() > 1
         && columns
             .last()

@@ -2,8 +2,8 @@
 
 use super::column::Profile;
 
-/// How many bytes a row has room for: 8 kB without the headers of page and row. Only values of variable length can be
-/// stored elsewhere.
+/// Room for a row in bytes: 8 kB without the headers of page and row. Only values of variable length can be stored
+/// elsewhere.
 const ROW_BYTES_MAX: usize = 8160 - 24;
 
 /// A warning if a row cannot hold values of all columns that have a fixed width.

@@ -12,7 +12,7 @@ pub(crate) struct ExistingTable {
     pub(crate) columns: Vec<ExistingColumn>,
 }
 
-/// Gives the columns of a file the types of the table's columns of the same names; returns what is unsure.
+/// Gives the columns of a file the types of the table's columns of the same names; returns remarks on the others.
 pub(super) fn take_types(columns: &mut [Profile], table: &ExistingTable) -> Vec<String> {
     let mut remarks = Vec::new();
     for column in columns.iter_mut() {

@@ -227,110 +227,154 @@ fn missing_rows(status: &Status) -> Vec<(String, String, u32)> {
     missing
 }
 
+/// Lists the waits, the most urgent first.
 fn waiting(status: &Status) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut found = |stage, title: &str, what: String, act| {
-        findings.push(Finding {
-            stage,
-            is_problem: false,
-            title: title.to_owned(),
-            what,
-            act,
-        });
-    };
-    let waits = |line: &&Line| line.lag.is_some_and(|lag| lag > 0) && line.owner.is_none();
-    let waiting: Vec<&Line> = status.groups.iter().filter(waits).collect();
-    let files = &status.files;
-    // An ingest or a sink that runs already is not started a second time.
-    let is_held = status.groups.iter().any(|line| line.owner.is_some());
-    let up = || Act::Run("bekk up".to_owned());
-    let sink = || match files.running {
-        true => Act::Run("bekk sink".to_owned()),
-        false => up(),
-    };
-    if status.postgres.is_stopped {
-        let what = "the private PostgreSQL is stopped: it runs while a sink uses it".to_owned();
-        found(Stage::Sink, "No sink runs", what, sink());
-    } else if waiting.iter().any(|line| line.group == DEFAULT_GROUP) {
-        let what = "records wait, and no sink runs".to_owned();
-        found(Stage::Sink, "No sink runs", what, sink());
+    let found = [
+        no_sink_runs(status),
+        no_sink_has_run(status),
+        sink_is_behind(status),
+        files_are_set_aside(status),
+        nothing_has_run(status),
+        no_ingest_runs(status),
+        letters_are_open(status),
+        file_is_noticed(status),
+        other_group_waits(status),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+fn wait(stage: Stage, title: &str, what: String, act: Act) -> Finding {
+    Finding {
+        stage,
+        is_problem: false,
+        title: title.to_owned(),
+        what,
+        act,
     }
-    if let Some(of) = status.unapplied.iter().find(|of| !of.is_remembered) {
-        let what = format!(
-            "{} {} of stream `{}` in the log, and no sink has applied any to this database",
-            grouped(of.records),
-            plural(of.records, "record"),
-            of.stream
-        );
-        found(Stage::Sink, "No sink has run", what, sink());
-    }
+}
+
+/// The partitions whose records wait while no sink holds them.
+fn unheld(status: &Status) -> impl Iterator<Item = &Line> {
+    let lines = status.groups.iter();
+    lines.filter(|line| line.lag.is_some_and(|lag| lag > 0) && line.owner.is_none())
+}
+
+/// Starts a sink, and an ingest only if none runs.
+fn start_sink(status: &Status) -> Act {
+    let command = match status.files.running {
+        true => "bekk sink",
+        false => "bekk up",
+    };
+    Act::Run(command.to_owned())
+}
+
+fn no_sink_runs(status: &Status) -> Option<Finding> {
+    let what = if status.postgres.is_stopped {
+        "the private PostgreSQL is stopped: it runs while a sink uses it"
+    } else if unheld(status).any(|line| line.group == DEFAULT_GROUP) {
+        "records wait, and no sink runs"
+    } else {
+        return None;
+    };
+    let act = start_sink(status);
+    Some(wait(Stage::Sink, "No sink runs", what.to_owned(), act))
+}
+
+fn no_sink_has_run(status: &Status) -> Option<Finding> {
+    let of = status.unapplied.iter().find(|of| !of.is_remembered)?;
+    let what = format!(
+        "{} {} of stream `{}` in the log, and no sink has applied any to this database",
+        grouped(of.records),
+        plural(of.records, "record"),
+        of.stream
+    );
+    let act = start_sink(status);
+    Some(wait(Stage::Sink, "No sink has run", what, act))
+}
+
+fn sink_is_behind(status: &Status) -> Option<Finding> {
     let held = status.groups.iter().filter(|line| line.owner.is_some());
     let aged = held.filter_map(|line| Some((line, line.lag_seconds?)));
-    if let Some((line, seconds)) = aged.max_by(|a, b| a.1.total_cmp(&b.1))
-        && seconds >= LONG_WAIT_SECONDS
-    {
-        let what = format!(
-            "the next record of {}/{} that group `{}` is to apply is {seconds:.0} s old, and a sink holds the partition",
-            line.topic, line.partition, line.group
-        );
-        let act = "see whether NEXT moves in `bekk offsets list`: the sink is catching up, or its messages say what it \
-                   waits for";
-        found(
-            Stage::Sink,
-            "The sink is behind",
-            what,
-            Act::Do(act.to_owned()),
-        );
+    let (line, seconds) = aged.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    if seconds < LONG_WAIT_SECONDS {
+        return None;
     }
-    if let Some(file) = files.set_aside.first() {
-        let others = files.set_aside.len() as u64 - 1;
-        let more = match others {
-            0 => String::new(),
-            _ => format!(" (and {} more {})", grouped(others), plural(others, "file")),
-        };
-        let what = format!("`{}` is set aside: {}{more}", file.path, file.reason);
-        let act = Act::Do(format!("fix `{}`: {}", file.path, file.reason));
-        let title = match others {
-            0 => "A file is set aside".to_owned(),
-            _ => format!("{} files are set aside", grouped(others + 1)),
-        };
-        found(Stage::Files, &title, what, act);
+    let what = format!(
+        "the next record of {}/{} that group `{}` is to apply is {seconds:.0} s old, and a sink holds the partition",
+        line.topic, line.partition, line.group
+    );
+    let act = "see whether NEXT moves in `bekk offsets list`: the sink is catching up, or its messages say what it \
+               waits for";
+    let act = Act::Do(act.to_owned());
+    Some(wait(Stage::Sink, "The sink is behind", what, act))
+}
+
+fn files_are_set_aside(status: &Status) -> Option<Finding> {
+    let set_aside = &status.files.set_aside;
+    let file = set_aside.first()?;
+    let others = set_aside.len() as u64 - 1;
+    let more = match others {
+        0 => String::new(),
+        _ => format!(" (and {} more {})", grouped(others), plural(others, "file")),
+    };
+    let what = format!("`{}` is set aside: {}{more}", file.path, file.reason);
+    let act = Act::Do(format!("fix `{}`: {}", file.path, file.reason));
+    let title = match others {
+        0 => "A file is set aside".to_owned(),
+        _ => format!("{} files are set aside", grouped(others + 1)),
+    };
+    Some(wait(Stage::Files, &title, what, act))
+}
+
+fn nothing_has_run(status: &Status) -> Option<Finding> {
+    let what = "nothing has run here yet".to_owned();
+    let act = Act::Run("bekk up".to_owned());
+    let title = "Nothing has run here yet";
+    (!status.log.exists).then(|| wait(Stage::Ingest, title, what, act))
+}
+
+fn no_ingest_runs(status: &Status) -> Option<Finding> {
+    let files = &status.files;
+    if files.running || files.unread == 0 {
+        return None;
     }
-    if !status.log.exists {
-        let what = "nothing has run here yet".to_owned();
-        found(Stage::Ingest, "Nothing has run here yet", what, up());
-    }
-    if !files.running && files.unread > 0 {
-        let verb = if files.unread == 1 { "waits" } else { "wait" };
-        let what = format!(
-            "{} {} {verb} to be read, and no ingest runs",
-            grouped(files.unread),
-            plural(files.unread, "file")
-        );
-        let act = match is_held {
-            true => Act::Run("bekk ingest".to_owned()),
-            false => up(),
-        };
-        found(Stage::Ingest, "No ingest runs", what, act);
-    }
+    let verb = if files.unread == 1 { "waits" } else { "wait" };
+    let what = format!(
+        "{} {} {verb} to be read, and no ingest runs",
+        grouped(files.unread),
+        plural(files.unread, "file")
+    );
+    // A sink that runs is not started a second time.
+    let command = match status.groups.iter().any(|line| line.owner.is_some()) {
+        true => "bekk ingest",
+        false => "bekk up",
+    };
+    let act = Act::Run(command.to_owned());
+    Some(wait(Stage::Ingest, "No ingest runs", what, act))
+}
+
+fn letters_are_open(status: &Status) -> Option<Finding> {
     let open: u64 = status.dead_letters.iter().map(|count| count.open).sum();
-    if open > 0 {
-        let what = format!("{} open", grouped(open));
-        let act = Act::Run("bekk dead-letters list".to_owned());
-        found(Stage::Postgres, "Dead letters", what, act);
-    }
-    if let Some(notice) = files.notices.iter().find(|notice| notice.needs_someone) {
-        let what = format!("`{}`: {}", notice.path, notice.text);
-        let act = Act::Do(format!("look at {what}"));
-        found(Stage::Files, "A file needs you", what, act);
-    }
-    if let Some(line) = waiting.iter().find(|line| line.group != DEFAULT_GROUP) {
-        let group = &line.group;
-        let act = format!(
-            "bekk sink --group {group} --table …, or bekk offsets delete --group {group} (records wait for it)"
-        );
-        let what = format!("records wait for group `{group}`, and no sink of it runs");
-        found(Stage::Sink, "A group has no sink", what, Act::Do(act));
-    }
-    findings
+    let what = format!("{} open", grouped(open));
+    let act = Act::Run("bekk dead-letters list".to_owned());
+    (open > 0).then(|| wait(Stage::Postgres, "Dead letters", what, act))
+}
+
+fn file_is_noticed(status: &Status) -> Option<Finding> {
+    let mut notices = status.files.notices.iter();
+    let notice = notices.find(|notice| notice.needs_someone)?;
+    let what = format!("`{}`: {}", notice.path, notice.text);
+    let act = Act::Do(format!("look at {what}"));
+    Some(wait(Stage::Files, "A file needs you", what, act))
+}
+
+fn other_group_waits(status: &Status) -> Option<Finding> {
+    let line = unheld(status).find(|line| line.group != DEFAULT_GROUP)?;
+    let group = &line.group;
+    let act = format!(
+        "bekk sink --group {group} --table …, or bekk offsets delete --group {group} (records wait for it)"
+    );
+    let what = format!("records wait for group `{group}`, and no sink of it runs");
+    let act = Act::Do(act);
+    Some(wait(Stage::Sink, "A group has no sink", what, act))
 }

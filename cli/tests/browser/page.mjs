@@ -152,7 +152,7 @@ async function run() {
   execFileSync(bekk, ["status"], { cwd: place, env: environment });
   await until("it is well again", 60, has("Healthy"));
 
-  // Whoever knows the token retries and discards dead letters, and pauses and resumes the sink.
+  // With the token the page retries and discards dead letters, and pauses and resumes the sink.
   const press = async (button) => Promise.all([page.waitForNavigation({ waitUntil: "load" }), page.click(button)]);
   const signIn = async (token) => { await page.type("#token", token); await press("main button"); };
   await open("/groups");
@@ -239,7 +239,7 @@ async function run() {
   await apart();
 }
 
-// Ingest and sink as processes of their own: each page tells what the other one no longer does.
+// Ingest and sink as separate processes: each page says that the other one no longer runs.
 async function apart() {
   const ingest = start("ingest");
   const sink = start("sink");

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What happens at a request, or at its answer.
+/// Harm done to a request, or to its answer
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The connection breaks before the server gets the request.
@@ -37,7 +37,7 @@ impl Fault {
     ];
 }
 
-/// Whose request it is, by the client id's first part, and which API it asks for.
+/// A kind of request: the first part of the client id, and the number of the API.
 pub(crate) type Kind = (String, i16);
 
 /// A request of a run: the `number`th of its kind, from 0.
@@ -159,7 +159,7 @@ fn serve(client: TcpStream, address: SocketAddr, stall: Duration, plan: &Mutex<P
     });
 }
 
-/// Hands requests on, and tells for each what is to happen to its answer.
+/// Passes requests to the server, and the fault of each answer to the other thread.
 fn ask(
     mut client: &TcpStream,
     mut server: &TcpStream,
@@ -186,7 +186,7 @@ fn ask(
     }
 }
 
-/// Hands answers on, which come in the order of the requests.
+/// Passes answers to the client; they come in the order of the requests.
 fn answer(
     server: &TcpStream,
     mut client: &TcpStream,

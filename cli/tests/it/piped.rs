@@ -46,7 +46,7 @@ fn an_input_is_loaded_once_however_often_it_is_piped() {
     assert!(again.stdout.contains(told), "{}", again.stdout);
     pipe(&sandbox, b"id,name\n1,Ann\n2,Bob\n3,Cid\n", &[]).ok();
     assert_eq!(ids(&sandbox), ["1 stdin", "2 stdin", "3 stdin"]);
-    // What has been loaded takes no space.
+    // An input that has been loaded takes no space.
     assert!(!sandbox.path(".bekk/stdin/inbox/t/stdin").exists());
     // Changed in the middle, by not one byte more: it is another input.
     let other = pipe(

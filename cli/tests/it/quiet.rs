@@ -1,4 +1,4 @@
-//! Services that are healthy and say nothing.
+//! Healthy services print nothing.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn rows(sandbox: &Sandbox) -> u64 {
     rows.map_or(0, |rows| rows[0][0].parse().unwrap())
 }
 
-/// What runs in a directory, and what it has said when the first row was visible.
+/// The processes of a directory, and their messages until the first row was visible.
 struct Service {
     sandbox: Sandbox,
     processes: Vec<Process>,
@@ -39,9 +39,9 @@ impl Service {
     }
 }
 
-/// `bekk up`, and `ingest` and `sink` as services of their own, with their HTTP server, while rows flow. Covers what is
-/// reported each 10 s and at each batch; not what happens each minute (retention) or less often. The third pipeline
-/// runs with `-v`: there the progress is reported within that time.
+/// `bekk up`, and `ingest` and `sink` as separate services, with their HTTP server, while rows flow. Covers messages every
+/// 10 s and at each batch; not those of every minute (retention) or less often. The third pipeline runs with `-v`, and
+/// reports its progress within that time.
 #[test]
 fn healthy_services_are_quiet_while_rows_flow() {
     let services = [

@@ -26,12 +26,12 @@ const TIMEOUT_MS: u32 = 1_000;
 const STALL: Duration = Duration::from_millis(1_300);
 /// Number of requests of a kind at which a fault strikes. A client asks for records and their ends over and over.
 const NUMBERS_MAX: u32 = 8;
-/// APIs that tell where a server is and what it offers: metadata, coordinators, versions. Left out of the short form.
+/// APIs about servers: metadata, coordinators, versions. Left out of the short form.
 const ABOUT_SERVERS: [i16; 3] = [3, 10, 18];
 /// Number of runs at the same time: they wait most of their time.
 const THREADS: usize = 4;
 
-/// New keys, keys that come again, a record that is none and a row that the table refuses.
+/// New keys, repeated keys, a record that is rejected and a row that the table refuses.
 const FILE: &str = "id,name\n1,a\n2,b\n3,c\nx,none\n1,d\n13,refused\n4,e\n5,f\n5,g\n6,h\n";
 const RECORDS: u64 = 10;
 const ROWS: &str = "1:d 2:b 3:c 4:e 5:g 6:h";

@@ -1,4 +1,4 @@
-//! Signing in, and the changes that whoever has signed in may make.
+//! Signing in, and the changes that a viewer who has signed in may make.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,23 @@ use maud::{Markup, html};
 use super::view::{Kind, Parameters, View};
 use super::{Section, Site, layout};
 use crate::commands::retry::{self, Tally};
-use crate::http::actions::{Proof, is_same_origin};
+use crate::http::actions::{Actions, Proof, is_same_origin};
 use crate::screen::{grouped, plural};
 
 /// Pause after a wrong token.
 const WRONG_TOKEN_PAUSE: Duration = Duration::from_millis(500);
 /// Number of letters whose reasons to stay open are shown.
 const SHOWN_MAX: usize = 5;
+
+/// Answer that refuses a request
+type Refusal = (StatusCode, &'static str);
+
+const READ_ONLY: Refusal = (StatusCode::NOT_FOUND, "this page is read-only\n");
+const FOREIGN: Refusal = (
+    StatusCode::FORBIDDEN,
+    "this page can be changed only from itself, or with the header `Authorization: Bearer TOKEN`, the token of \
+     --http-token-file\n",
+);
 
 /// The form that asks for the token. Its parameter `to` is the view to return to.
 pub(crate) async fn sign_in_form(
@@ -46,13 +56,8 @@ pub(crate) async fn sign_in(
     State(site): State<Arc<Site>>,
     headers: HeaderMap,
     body: String,
-) -> Response {
-    let Some(actions) = &site.actions else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    if !is_same_origin(&headers) {
-        return foreign();
-    }
+) -> Result<Response, Refusal> {
+    let actions = own_form(&site, &headers)?;
     let given = fields(&body);
     if !actions.is_token(given.get("token").map_or("", String::as_str)) {
         tokio::time::sleep(WRONG_TOKEN_PAUSE).await;
@@ -61,7 +66,7 @@ pub(crate) async fn sign_in(
             fault: Some("This is not the token."),
             is_signed_in: false,
         };
-        return page(Arc::clone(&site), StatusCode::FORBIDDEN, form).await;
+        return Ok(page(Arc::clone(&site), StatusCode::FORBIDDEN, form).await);
     }
     let cookie = format!(
         "{}={}; Path=/; HttpOnly; SameSite=Strict",
@@ -72,7 +77,7 @@ pub(crate) async fn sign_in(
         (header::SET_COOKIE, cookie),
         (header::LOCATION, place(&given).path().to_owned()),
     ];
-    (StatusCode::SEE_OTHER, to).into_response()
+    Ok((StatusCode::SEE_OTHER, to).into_response())
 }
 
 /// Ends the session, and returns to the view that the form names.
@@ -80,17 +85,21 @@ pub(crate) async fn sign_out(
     State(site): State<Arc<Site>>,
     headers: HeaderMap,
     body: String,
-) -> Response {
-    let Some(actions) = &site.actions else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    if !is_same_origin(&headers) {
-        return foreign();
-    }
+) -> Result<Response, Refusal> {
+    let actions = own_form(&site, &headers)?;
     if let Some(session) = actions.session(&headers, &site.cookie()) {
         actions.end_session(&session);
     }
-    see(place(&fields(&body)).path())
+    Ok(see(place(&fields(&body)).path()))
+}
+
+/// Returns the actions for a form that comes from this page.
+fn own_form<'a>(site: &'a Site, headers: &HeaderMap) -> Result<&'a Actions, Refusal> {
+    let actions = site.actions.as_ref().ok_or(READ_ONLY)?;
+    match is_same_origin(headers) {
+        true => Ok(actions),
+        false => Err(FOREIGN),
+    }
 }
 
 /// Makes a change.
@@ -100,7 +109,7 @@ pub(crate) async fn act(
     body: String,
 ) -> Response {
     let Some(actions) = &site.actions else {
-        return StatusCode::NOT_FOUND.into_response();
+        return READ_ONLY.into_response();
     };
     let given = fields(&body);
     let back = match given.get("act").map(String::as_str) {
@@ -111,7 +120,7 @@ pub(crate) async fn act(
         // A browser without a session is asked for the token; any other client gets an error that names what is missing.
         return match is_same_origin(&headers) {
             true => see(&format!("/sign-in?to={}", back.path())),
-            false => foreign(),
+            false => FOREIGN.into_response(),
         };
     };
     let acting = Arc::clone(&site);
@@ -137,12 +146,6 @@ fn see(place: &str) -> Response {
         [(header::LOCATION, place.to_owned())],
     )
         .into_response()
-}
-
-fn foreign() -> Response {
-    let text = "this page can be changed only from itself, or with the header `Authorization: Bearer TOKEN`, the token \
-                of --http-token-file\n";
-    (StatusCode::FORBIDDEN, text).into_response()
 }
 
 /// The fields of a form, as a browser sends them.
@@ -291,7 +294,7 @@ impl Form {
 
 async fn page(site: Arc<Site>, status: StatusCode, form: Form) -> Response {
     if site.actions.is_none() {
-        return StatusCode::NOT_FOUND.into_response();
+        return READ_ONLY.into_response();
     }
     let made = tokio::task::spawn_blocking(move || {
         let view = View::new(Kind::Overview, &Parameters::new());

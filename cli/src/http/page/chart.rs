@@ -32,7 +32,7 @@ pub(super) struct Series {
     /// Whether several values become their mean where they share a point, else the greatest.
     pub(super) is_mean: bool,
     pub(super) values: Vec<Option<f64>>,
-    /// The value of this moment, which a point of many hours' chart is not.
+    /// The present value; the last point of a chart of many hours is a mean or a maximum.
     pub(super) now: Option<f64>,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Frame<'a> {
     pub(super) title: &'a str,
     /// The view in sight; `None` for the form to sign in.
     pub(super) view: Option<&'a View>,
-    /// Whether who looks has signed in.
+    /// Whether the viewer has signed in.
     pub(super) is_signed_in: bool,
 }
 
@@ -114,7 +114,7 @@ fn health(snapshot: &Snapshot) -> Markup {
     }
 }
 
-/// A text in which backquotes mark what is code, as messages in the terminal have it.
+/// Renders a message of the terminal, in which backquotes mark code.
 pub(super) fn prose(text: &str) -> Markup {
     let parts: Vec<&str> = text.split('`').collect();
     // A lone backquote belongs to the text.

@@ -1,4 +1,4 @@
-//! What separates a file's fields.
+//! The delimiter between a file's fields.
 
 use std::path::Path;
 
@@ -73,7 +73,7 @@ impl Guess {
             let first = widths.first().copied().unwrap_or(0);
             let is_even = widths.len() > 2 && widths[1..].iter().all(|other| *other == width);
             let is_headed = first == width || (first + 1 == width && width > 2);
-            // Texts have blanks in them; a header in quotes says that these are none of a text.
+            // Texts contain blanks; if the header is in quotes, the blanks between them separate fields.
             let fields = likely.iter().sum::<usize>();
             let is_third = fields * 3 > widths.len() * width;
             let is_plausible = match byte {

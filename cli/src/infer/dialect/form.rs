@@ -1,6 +1,6 @@
-//! What a file is that is no CSV.
+//! Forms of files that are not CSV.
 
-/// What a file is that begins like one of another form.
+/// Names the form of a file that is not CSV, by its beginning.
 pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
     let forms: [(&[u8], &str); 7] = [
         (
@@ -21,7 +21,7 @@ pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
     found.map(|(_, what)| *what).or_else(|| text_form(bytes))
 }
 
-/// What a text is that is no CSV: markup, JSON, or a table as programs draw it for a screen.
+/// Names the form of a text that is not CSV: markup, JSON, or a table as programs draw it for a screen.
 fn text_form(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = text.trim_ascii_start();

@@ -19,10 +19,10 @@ use tried::RECORDS_MAX;
 
 /// How much of the file the dialect is guessed from, in bytes.
 pub(super) const HEAD_LEN: usize = 1 << 20;
-/// What ASCII has for the end of a record.
+/// ASCII's character for the end of a record
 const RECORD_SEPARATOR: u8 = 0x1e;
 
-/// What was typed: it is not guessed.
+/// Properties that were typed, which are not guessed
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Typed {
     pub(crate) delimiter: Option<Separator>,
@@ -40,7 +40,7 @@ pub(crate) struct Typed {
     pub(crate) packing: Option<Option<Packing>>,
 }
 
-/// A dialect, and what is unsure about it.
+/// A dialect, and remarks on what is unsure about it
 pub(super) struct Guess {
     pub(super) dialect: CsvDialect,
     pub(super) remarks: Vec<String>,

@@ -1,10 +1,10 @@
-//! What stands before a file's records: comments, lines to skip, the header.
+//! The lines before a file's records: comments, lines to skip, the header.
 
 use bekk_stream::HeaderRow;
 
 use super::{Guess, Typed};
 
-/// How many lines may stand before the header.
+/// Most lines before the header
 const SKIPPED_MAX: usize = 50;
 
 impl Guess {
@@ -151,8 +151,8 @@ impl Guess {
     }
 }
 
-/// Whether a text begins with lines of comment behind semicolons, and has no others: where they separate fields, one at
-/// a line's beginning may be an empty field's.
+/// Whether a text begins with comments after semicolons, and has no other semicolons: if they separate fields, one at a
+/// line's beginning may follow an empty field.
 fn begins_with_semicolons(lines: &[&[u8]]) -> bool {
     let is_comment = |line: &&[u8]| line.starts_with(b";");
     let others = || lines.iter().filter(|line| !is_comment(line));

@@ -43,7 +43,7 @@ impl Guess {
         Ok(Some(width))
     }
 
-    /// Where quotes are wrong: whether blanks before them or escapes explain it.
+    /// Finds out whether blanks before quotes, escapes or inch marks explain wrong quotes.
     pub(super) fn quoting(&mut self, path: &Path, typed: &Typed) -> Result<()> {
         let mut fewest = tried(path, &self.dialect)?.bad;
         if fewest == 0 || typed.quote.is_some() || typed.escape.is_some() {

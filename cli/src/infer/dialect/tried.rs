@@ -1,4 +1,4 @@
-//! What comes of a file's first records under a dialect.
+//! A file's first records under a dialect.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use bekk_ingest::sample;
 use bekk_stream::CsvDialect;
 
-/// How many records are tried under each dialect.
+/// Number of records that are tried under each dialect
 pub(super) const RECORDS_MAX: usize = 300;
 
-/// What came of some records under a dialect.
+/// Records under a dialect, in numbers
 pub(super) struct Tried {
     pub(super) widths: Vec<usize>,
     /// How many have wrong quotes.

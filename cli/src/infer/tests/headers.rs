@@ -1,0 +1,118 @@
+//! Headers, and lines after the records.
+
+use bekk_stream::{ColumnType, HeaderRow};
+
+use super::stream_of;
+
+#[test]
+fn headers_become_names_and_stay_headers() {
+    let (stream, _) =
+        stream_of("\u{feff}Ordre-nr,Beløp (NOK),orderDate,Beløp NOK,2nd\n1,2,2026-01-01,3,4\n");
+    let names: Vec<_> = stream
+        .columns
+        .iter()
+        .map(|column| (column.name.as_str(), column.header.as_str()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("ordre_nr", "Ordre-nr"),
+            ("beløp_nok", "Beløp (NOK)"),
+            ("order_date", "orderDate"),
+            ("beløp_nok_2", "Beløp NOK"),
+            ("c_2nd", "2nd")
+        ]
+    );
+    assert_eq!(stream.name, "orders");
+    assert_eq!(stream.columns[2].column_type, ColumnType::Date);
+}
+
+/// R names each row, and its header has no name for those; it separates by blanks unless told otherwise.
+#[test]
+fn tables_of_r_have_a_name_more_than_their_header() {
+    let names =
+        |names: &[&str]| HeaderRow::Named(names.iter().map(|name| (*name).to_owned()).collect());
+    let (stream, text) = stream_of("\"mpg\" \"cyl\"\n\"Mazda RX4\" 21 6\n\"Datsun 710\" 22.8 4\n");
+    assert_eq!(stream.csv.delimiter, b' ', "{text}");
+    assert_eq!(stream.csv.header, names(&["row", "mpg", "cyl"]), "{text}");
+    assert_eq!(stream.csv.skip_lines, 1);
+    let (stream, text) = stream_of("mpg,cyl\nMazda,21,6\nDatsun,22.8,4\n");
+    assert_eq!(stream.csv.header, names(&["row", "mpg", "cyl"]), "{text}");
+    let (stream, text) = stream_of("\"a\" \"b\"\n1 2\n3 4\n");
+    assert_eq!(
+        (stream.csv.delimiter, stream.columns.len()),
+        (b' '.into(), 2),
+        "{text}"
+    );
+    for rows in [
+        "city\nNew York\nLos Angeles\nSan Jose\n",
+        "at\n2026-01-01 10:00:00\n2026-01-02 10:00:00\n2026-01-03 11:00:00\n",
+        "people\n1 000\n2 000\n3 000\n",
+    ] {
+        let (stream, text) = stream_of(rows);
+        assert_eq!(stream.columns.len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_first_record_with_nulls_is_no_header() {
+    let (stream, _) = stream_of("1,\"O\\\"Brien\",\\N\n2,\"b\",3.5\n");
+    assert_eq!(
+        (stream.csv.header, stream.csv.skip_lines, stream.csv.escape),
+        (HeaderRow::Absent, 0, Some(b'\\'))
+    );
+    let (stream, _) = stream_of("1,\"a\",\\N\n2,\"b\",3.5\n3,\"c\",\n");
+    assert_eq!(stream.csv.header, HeaderRow::Absent);
+}
+
+#[test]
+fn a_header_that_comes_again_is_no_value() {
+    let (stream, _) = stream_of("id,v\n1,2\nid,v\n3,4\n");
+    assert_eq!(stream.columns[0].column_type, ColumnType::Int8);
+    // A later one with more names is not the first header.
+    let (stream, _) = stream_of("id,name\n1,a\nid,name,city\n2,b,Rome\n3,c,Oslo\n");
+    assert_eq!((stream.csv.skip_lines, stream.columns.len()), (0, 2));
+}
+
+#[test]
+fn a_header_of_more_fields_than_most_records_is_the_header() {
+    let (stream, text) =
+        stream_of("day,cpi,low,high\n1,2.5,1.5,3.5\n2,2.5,1.5\n3,2.5,1.5\n4,2.5,1.5\n");
+    assert_eq!(stream.csv.skip_lines, 0, "{text}");
+    assert_eq!(stream.columns.len(), 4, "{text}");
+}
+
+/// A first line that may be a header or a record is named as a guess, and is a record if its fields come again.
+#[test]
+fn a_header_without_evidence_is_a_guess() {
+    let (stream, text) = stream_of("name,city\nAnn,Rome\nBob,Oslo\n");
+    assert_eq!(stream.csv.header, HeaderRow::InFile);
+    assert!(
+        text.contains("nothing tells it from the others: `name`, `city`"),
+        "{text}"
+    );
+    let (stream, _) = stream_of("Ann,Rome\nBob,Oslo\nCid,Rome\n");
+    assert_eq!(stream.csv.header, HeaderRow::Absent);
+    let (_, text) = stream_of("id,city\n1,Rome\n2,Oslo\n");
+    assert!(!text.contains("nothing tells"), "{text}");
+}
+
+#[test]
+fn lines_that_sum_up_are_no_rows() {
+    let check = |csv: &str, footer: &[&str], key: &[&str]| {
+        let (stream, text) = stream_of(csv);
+        assert_eq!(stream.csv.footer, footer, "{text}");
+        assert_eq!(stream.key, key, "{text}");
+    };
+    check("id,amount\n1,2.5\n2,3.5\nTotal,6.0\n", &["Total,"], &["id"]);
+    check("id;name;n\n1;a;1\n2;b;2\n;Summe;3\n", &[";Summe;"], &["id"]);
+    check(
+        "id,n\n1,1\n2,2\n\"Grand total\",3\nTotal: 3\n",
+        &["\"Grand total\",", "Total:"],
+        &["id"],
+    );
+    // A region or a firm of that name is a row.
+    check("region,n\nTotal,1\nNorth,2\nSouth,2\n", &[], &[]);
+    check("firm,n\nA,1\nB,2\nTotal Wine,2\n", &[], &[]);
+    check("id,n\nTotal,1\n", &[], &["id"]);
+}

@@ -1,0 +1,94 @@
+//! Files that are refused, and warnings.
+
+use bekk_stream::Separator;
+
+use super::{config_text, stream_of, text_of};
+use crate::infer::Typed;
+
+#[test]
+fn files_that_say_nothing_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.csv");
+    std::fs::write(&path, "").unwrap();
+    assert!(
+        config_text(&path, "x", "x.csv", &Typed::default())
+            .unwrap_err()
+            .to_string()
+            .contains("is empty")
+    );
+    assert!(
+        config_text(&dir.path().join("nope.csv"), "x", "x", &Typed::default())
+            .unwrap_err()
+            .to_string()
+            .contains("nope.csv")
+    );
+}
+
+#[test]
+fn more_columns_than_a_table_has_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wide.csv");
+    std::fs::write(&path, "1,".repeat(20_000)).unwrap();
+    let error = config_text(&path, "wide", "wide.csv", &Typed::default()).unwrap_err();
+    assert!(error.to_string().contains("20001 fields"), "{error}");
+}
+
+/// A row of PostgreSQL has 8 kB, whatever the number of its columns.
+#[test]
+fn columns_that_no_row_holds_are_warned_of() {
+    let wide = |columns: usize| {
+        let names: Vec<String> = (0..columns).map(|at| format!("c{at}")).collect();
+        let values = vec!["12345678901"; columns].join(",");
+        stream_of(&format!("{}\n{values}\n{values}\n", names.join(","))).1
+    };
+    assert!(!wide(1017).contains("of a fixed width"));
+    assert!(wide(1018).contains("take 8144 bytes, and a row of PostgreSQL has 8136"));
+}
+
+#[test]
+fn files_of_other_forms_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("._a.csv");
+    std::fs::write(&path, b"\x00\x05\x16\x07\x00\x02").unwrap();
+    let error = config_text(&path, "a", "a.csv", &Typed::default()).unwrap_err();
+    assert!(error.to_string().contains("AppleDouble"), "{error}");
+}
+
+#[test]
+fn texts_that_are_no_csv_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    for (text, what) in [
+        ("<!DOCTYPE html>\n<html>", "a web page"),
+        ("<?xml version=\"1.0\"?>\n<a/>", "XML"),
+        ("[\n {\"a\": 1}]\n", "JSON"),
+        (" id | name\n----+-----\n  1 | a\n(1 row)\n", "screen"),
+        ("+----+\n| id |\n+----+\n|  1 |\n", "screen"),
+        ("| id | v |\n|----|---|\n| 1 | a |\n", "screen"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = config_text(&path, "a", "a.csv", &Typed::default()).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}
+
+#[test]
+fn logs_and_columns_of_fixed_width_are_refused_by_name() {
+    let log = b"10.0.0.1 - - [10/Oct/2025:13:55:36 -0700] \"GET / HTTP/1.0\" 200 2326\n";
+    let refused = |bytes: &[u8]| text_of(bytes, &Typed::default()).unwrap_err().to_string();
+    assert!(refused(log).contains("access log"), "{}", refused(log));
+    let typed = Typed {
+        delimiter: Some(Separator::from(b' ')),
+        header: Some(false),
+        ..Typed::default()
+    };
+    let text = text_of(log, &typed).unwrap();
+    assert!(text.contains("header = false"), "{text}");
+    let fixed = b"ID    NAME      AMOUNT\n1     Ann       1.00\n22    Bob B.    12.00\n";
+    assert!(
+        refused(fixed).contains("fixed widths"),
+        "{}",
+        refused(fixed)
+    );
+    text_of(b"line\nAnn  Smith\nBob  Jones\nX Y\n", &Typed::default()).unwrap();
+}

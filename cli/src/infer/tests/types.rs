@@ -1,0 +1,155 @@
+//! Types of columns.
+
+use bekk_stream::HeaderRow;
+
+use super::stream_of;
+
+#[track_caller]
+fn check_type(values: &[&str], expected: &str, nullable: bool) {
+    let rows: Vec<_> = values
+        .iter()
+        .enumerate()
+        .map(|(n, value)| format!("{n};{value}\n"))
+        .collect();
+    let (stream, text) = stream_of(&format!("id;v\n{}", rows.concat()));
+    let column = &stream.columns[1];
+    assert_eq!(
+        (column.column_type.to_string().as_str(), column.nullable),
+        (expected, nullable),
+        "{text}"
+    );
+}
+
+#[test]
+fn types_are_what_every_value_is() {
+    check_type(&["1", "-5", "12345678901"], "int8", false);
+    check_type(&["1", "", "3"], "int8", true);
+    check_type(&["1.25", "300", "-0.5"], "decimal(14,2)", false);
+    check_type(&["1,25", "300"], "decimal(14,2)", false);
+    check_type(&["1e-5", "2.5"], "float8", false);
+    check_type(&["007", "123"], "text", false);
+    check_type(&["0.5", "0.25"], "decimal(14,2)", false);
+    check_type(&["true", "FALSE"], "bool", false);
+    check_type(&["2026-01-31", "2026-02-01"], "date", false);
+    check_type(&["31.01.2026", "01.02.2026"], "date", false);
+    check_type(
+        &["31.01.2026 10:30", "01.02.2026 00:00"],
+        "timestamp",
+        false,
+    );
+    check_type(
+        &["2026-01-31 10:00:00", "2026-02-01 11:30:00"],
+        "timestamp",
+        false,
+    );
+    check_type(
+        &["2026-01-31T10:00:00Z", "2026-02-01T11:30:00+01:00"],
+        "timestamptz",
+        false,
+    );
+    check_type(&["67e55044-10b1-426f-9247-bb680e5fe0c8"], "uuid", false);
+    check_type(&["{\"a\": 1}", "[]"], "json", false);
+    check_type(&["", ""], "text", true);
+    check_type(&["1", "NA", "3"], "int8", true);
+    check_type(&["a", "1"], "text", false);
+}
+
+#[test]
+fn no_digit_is_lost_and_no_text_is_guessed_away() {
+    check_type(&["9400111899223100012345", "1"], "decimal(38,0)", false);
+    check_type(
+        &["0.1234567890123456789012", "2.5"],
+        "decimal(34,22)",
+        false,
+    );
+    check_type(&[&"9".repeat(39), "1"], "numeric", false);
+    check_type(&["1.2345678901234567e5", "2e5"], "float8", false);
+    check_type(&["1.23456789012345678e5", "2e5"], "text", false);
+    check_type(&["NO", "NO"], "text", false);
+    check_type(&["F", "F"], "text", false);
+    check_type(&["N", "Y"], "bool", false);
+    check_type(&["true", "TRUE"], "bool", false);
+    check_type(&["1.2.3", "1.4.1"], "text", false);
+    check_type(&["1/2/3", "4/5/6"], "text", false);
+    check_type(&["31.12.25", "01.02.25"], "date", false);
+    check_type(&["03/31/15", "12/01/14"], "date", false);
+    check_type(&["31.12.25 10:30", "01.02.25 11:00"], "timestamp", false);
+    check_type(
+        &["12/31/2025 01:05 PM", "01/31/2025 11:00 AM"],
+        "timestamp",
+        false,
+    );
+}
+
+/// A text that means null among numbers may be a text among texts.
+#[test]
+fn null_texts_are_of_their_columns() {
+    let (stream, text) = stream_of("id,country,score\n1,NO,1\n2,NA,NA\n3,SE,3\n");
+    let country = &stream.columns[1];
+    assert_eq!((country.nullable, &country.null), (false, &None), "{text}");
+    let score = &stream.columns[2];
+    let nulls = Some(vec![String::new(), "NA".to_owned()]);
+    assert_eq!((score.nullable, &score.null), (true, &nulls), "{text}");
+}
+
+/// Numbers with all digits of a float, as pandas and R write them, are floats if those keep them. A file of numbers
+/// alone has no header, whatever becomes of the numbers.
+#[test]
+fn floats_with_all_their_digits_are_floats() {
+    check_type(&["1.510000000000000000e+02", "7.5e1"], "float8", false);
+    check_type(
+        &["1.2345678901234568e-05", "0.12345678901234566"],
+        "float8",
+        false,
+    );
+    check_type(&["4.861850000000000199e-02", "1"], "text", false);
+    check_type(&[".5", "-.25", "3"], "decimal(14,2)", false);
+    check_type(&["5.", "7."], "text", false);
+    check_type(&["5.", "7.5"], "decimal(13,1)", false);
+    for rows in [
+        "1.510000000000000000e+02\n7.500000000000000000e+01\n1.510000000000000000e+02\n",
+        ".064289,.0594\n1.5,2.5\n.064289,.0594\n",
+        "1.2345678901234567891e-05,1\n1.2345678901234567892e-05,2\n",
+    ] {
+        let (stream, text) = stream_of(rows);
+        assert_eq!(stream.csv.header, HeaderRow::Absent, "{text}");
+    }
+}
+
+/// Returns a column's type, `strip` and `decimal` as text.
+fn marked(values: &[&str]) -> String {
+    let rows = values.iter().map(|value| format!("x;{value}\n"));
+    let (stream, _) = stream_of(&format!("id;v\n{}", rows.collect::<String>()));
+    let column = &stream.columns[1];
+    let decimal = column.decimal.map_or(' ', char::from);
+    format!("{} {} {decimal}", column.column_type, column.strip.join(""))
+}
+
+#[test]
+fn marks_between_and_beside_digits_are_taken_away_where_that_is_sure() {
+    for (values, expected) in [
+        (&["12.5%", "-3%"][..], "numeric % ."),
+        (&["$1,200.00", "$3.50", "($4.00)"], "numeric ,$() ."),
+        (&["1.200,00 €", "3,50 €"], "numeric .€ ,"),
+        (&["1'234.50", "5'678.00"], "numeric ' ."),
+        (&["1,234.50", "99.00"], "numeric , ."),
+        (&["1,234,567", "12"], "numeric , ."),
+        // 1,234 is one number or another, and so is 1.234 €.
+        (&["1,234", "5,678"], "text   "),
+        (&["1.234 €", "5.678 €"], "text   "),
+        (&["12%", "13"], "text   "),
+        (&["$5", "€6"], "text   "),
+        (&["555 123 456", "555 123 457"], "text   "),
+        (&["192.168.100.200", "192.168.100.201"], "text   "),
+        (&["$007", "$008"], "text   "),
+    ] {
+        assert_eq!(marked(values), expected, "{values:?}");
+    }
+}
+
+#[test]
+fn times_of_day_are_found() {
+    check_type(&["08:30", "23:59:59"], "time", false);
+    let (stream, _) = stream_of("id;v\n1;8:30 AM\n2;11:59 PM\n");
+    assert_eq!(stream.columns[1].format.as_deref(), Some("%I:%M %p"));
+}
