@@ -1,4 +1,5 @@
-//! The JSON objects of other producers, read by the rules of a stream.
+//! The records of other producers, read by the rules of a stream that deletes rows: JSON objects and the keys beside them.
+//! The first line is the record's key, and the rest its value, which is absent if there is no line end.
 
 #![no_main]
 
@@ -11,6 +12,7 @@ const TOML: &str = r#"
 [streams.t]
 files = ["*.csv"]
 accept = "json"
+deletes = true
 key = ["id"]
 columns = [
     { name = "id", type = "int8" }, { name = "price", type = "numeric(10,2)", nullable = true },
@@ -26,6 +28,11 @@ static READER: LazyLock<JsonReader> = LazyLock::new(|| {
     JsonReader::new(&config.streams[0]).expect("a reader")
 });
 
-libfuzzer_sys::fuzz_target!(|value: &[u8]| {
-    let _ = READER.read(Some(value));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let (key, value) = match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+        None => (bytes, None),
+    };
+    let _ = READER.read(Some(key), value);
+    let _ = READER.read(None, value);
 });

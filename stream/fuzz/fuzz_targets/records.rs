@@ -1,5 +1,5 @@
-//! The values of records in the log: payloads, and the records of `bekk.meta`. Whoever may write to a log can put any
-//! bytes there.
+//! The values of records in the log: payloads, and the records of `bekk.meta`. A client that may write to a log can put
+//! any bytes there.
 
 #![no_main]
 
