@@ -169,7 +169,7 @@ fn unknown_keys_are_named_with_line_and_suggestion() {
         &format!("[stream.x]\n{MINIMAL}"),
         "line 1: unknown key `stream`; did you mean `streams`?",
     );
-    fails(&with("zebra = 1"), "known here: accept, files");
+    fails(&with("zebra = 1"), "known here: accept, deletes, files");
 }
 
 #[test]
