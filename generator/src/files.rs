@@ -87,7 +87,7 @@ pub(crate) struct PartialFile {
 impl PartialFile {
     pub(crate) fn create(directory: &Path, name: &str) -> Result<Self, Error> {
         let partial = directory.join(format!(".{name}.partial"));
-        // Neither a file that was left nor a link of somebody else.
+        // A file that an earlier run left, or another user's link, must not receive the rows.
         let file = match fs::remove_file(&partial) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => File::create_new(&partial),

@@ -17,11 +17,9 @@ use crate::Error;
 use crate::ask::files::{FileStatus, files};
 use crate::file::decision::FileState;
 use crate::inbox::lock::lock_state;
-use crate::source::{Kind, kind_of};
+use crate::source::{BLOCK_BYTES, Kind, kind_of};
 use crate::text::notice::NoticeKind;
 
-/// Bytes that are read from an input at once.
-const BLOCK_BYTES: usize = 256 * 1024;
 /// Longest name of an input, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -32,7 +30,7 @@ pub struct PipedInputs {
     _lock: File,
 }
 
-/// An input that has been stored, and has not yet its place in the inbox.
+/// An input that has been stored, before it is moved to the inbox.
 #[derive(Debug)]
 pub struct PipedInput {
     /// Length in bytes, as it was piped.
@@ -335,7 +333,7 @@ mod tests {
         check(b"\xff\xfei\0d\0", b"\xff\xfei\0d\0");
     }
 
-    /// What was killed while it read leaves nothing; two processes do not read at once.
+    /// A process that was killed while it read leaves nothing; two processes do not read at once.
     #[test]
     fn a_part_is_no_input() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! A column of a stream.
 
-use crate::{ColumnSource, ColumnType};
+use crate::{ColumnSource, ColumnType, CsvDialect};
 
 /// A column of a stream: what it is called in the file and in the table, and which values it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,5 +65,10 @@ impl Column {
     pub fn nullable(mut self) -> Self {
         self.nullable = true;
         self
+    }
+
+    /// The decimal mark of its numbers in files of a dialect.
+    pub(crate) fn decimal_mark(&self, dialect: &CsvDialect) -> u8 {
+        self.decimal.unwrap_or(dialect.decimal)
     }
 }

@@ -59,7 +59,7 @@ pub struct JsonFault {
     pub detail: String,
 }
 
-/// What another producer's record is.
+/// A record of another producer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JsonRecord {
     /// A row.
@@ -129,7 +129,7 @@ impl JsonReader {
         })
     }
 
-    /// Reads a record: its own key and its value, each `None` if it has none.
+    /// Reads a record: its own key and its value, each `None` if absent.
     ///
     /// # Errors
     /// Why it is neither a row nor a deletion.
@@ -236,7 +236,7 @@ impl JsonColumn {
             field: column.header.clone(),
             column_type: column.column_type.clone(),
             nullable: column.nullable,
-            mark: char::from(column.decimal.unwrap_or(stream.csv.decimal)),
+            mark: char::from(column.decimal_mark(&stream.csv)),
             has_null_texts: column.null.is_some(),
             parser,
             given,
@@ -351,7 +351,7 @@ fn text_of(value: &[u8]) -> Result<&str, JsonFault> {
     std::str::from_utf8(bytes).map_err(|error| {
         JsonFault::new(
             Reason::BadEncoding.as_str(),
-            format!("byte {} of the value is not UTF-8", error.valid_up_to()),
+            format!("byte {} is not UTF-8", error.valid_up_to()),
         )
     })
 }

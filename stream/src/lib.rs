@@ -26,6 +26,9 @@ mod source;
 mod stream;
 mod types;
 
+#[cfg(test)]
+mod testing;
+
 pub use column::Column;
 pub use config::{
     Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, NO_CREDENTIALS,

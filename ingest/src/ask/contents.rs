@@ -31,7 +31,7 @@ const SEARCHED_BYTES: u64 = 16 << 20;
 /// Most differences that are listed.
 const FINDINGS_MAX: usize = 20;
 
-/// What a comparison of files with the log gave.
+/// The result of comparing files with the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Each file that the ingest knows, by path.
@@ -40,7 +40,7 @@ pub struct Contents {
     pub findings: Vec<ContentFinding>,
 }
 
-/// What the comparison of one file gave.
+/// The result of comparing one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileContent {
     /// The file.
@@ -53,13 +53,13 @@ pub struct FileContent {
     pub rejects: u64,
     /// Records of the file in the log; beside a running ingest, as many of them as it had counted.
     pub in_log: u64,
-    /// Whether these two numbers differ though they must not.
+    /// Whether `records` and `in_log` differ though they must not.
     pub count_differs: bool,
-    /// What reading it again showed.
+    /// The outcome of reading it again.
     pub verdict: Verdict,
 }
 
-/// What reading a file again showed.
+/// The outcome of reading a file again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The log has exactly the file's records.
@@ -73,7 +73,7 @@ pub enum Verdict {
 /// A difference between a file and the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentFinding {
-    /// What differs.
+    /// Its kind.
     pub kind: ContentKind,
     /// The file's path.
     pub path: PathBuf,
@@ -85,7 +85,7 @@ pub struct ContentFinding {
     pub at: Option<(u32, u64)>,
 }
 
-/// What differs between a file and the log.
+/// The kind of a difference between a file and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentKind {
     /// The log lacks the file's record.
@@ -145,9 +145,10 @@ pub fn contents(state_dir: &Path, log: &Client, stream: &Stream) -> Result<Conte
     if files.is_empty() {
         return Ok(Contents::default());
     }
+    let schema = stream.schema().id();
     each_of_log(log, stream, |_, item| {
         if let Some(file) = files.get_mut(&item.file) {
-            file.take_of_log(&item, stream.schema().id());
+            file.take_of_log(&item, schema);
         }
     })?;
     let ends = log.partition_ends(&stream.name);
@@ -367,7 +368,7 @@ fn each_of_log(
     };
     let mut scan = Scan::new(reading, &stream.name, &[])?;
     while scan.step(|partition, record| {
-        // Records of other producers are none of a file.
+        // Records of other producers come from no file.
         if let Some(item) = Item::of(record.value) {
             take((partition, record.offset.get()), item);
         }
@@ -381,7 +382,7 @@ impl Item {
         let mut is_unclosed = false;
         let hash = match &payload.body {
             Body::Row(_) => xxh3_128(bytes),
-            // The detail is for persons, and its words may change with the version.
+            // The detail is a text for people, which may change with the version.
             Body::Reject(reject) => {
                 is_unclosed = reject.reason == Reason::UnclosedQuote;
                 let mut hash = Xxh3::new();

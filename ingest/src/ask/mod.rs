@@ -2,7 +2,11 @@
 
 pub(crate) mod contents;
 pub(crate) mod files;
+mod place;
 pub(crate) mod preview;
 pub(crate) mod reparse;
 mod reread;
 pub(crate) mod sample;
+
+#[cfg(test)]
+mod testing;

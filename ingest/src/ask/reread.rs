@@ -3,12 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bekk_stream::{FileId, Finished};
+use bekk_stream::FileId;
 
 use crate::Error;
+use crate::ask::place::find_again;
 use crate::ask::reparse::InFile;
+use crate::source::Source;
 use crate::source::fingerprint::Fingerprint;
-use crate::source::{Source, open};
 use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
@@ -92,33 +93,21 @@ impl<'a> Reread<'a> {
         }
     }
 
-    /// The file where it was, or where finished files are moved to.
+    /// Finds the file again, if it still has the record or begins as it did.
     fn find(&self, place: InFile<'_>, start: u64) -> Result<Option<Reading>, Error> {
-        let mut paths = vec![place.path.to_owned()];
-        if let (Finished::Move(directory), Some(name)) =
-            (&self.format.stream.finished, place.path.file_name())
-        {
-            paths.push(directory.join(name));
-        }
-        for path in paths {
-            let opened = open::file(&path).and_then(Source::new);
-            let mut source = match opened {
-                Ok(source) => source,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::io("open", &path)(error)),
-            };
-            if is_same(&mut source, place, start).map_err(Error::io("read", &path))? {
-                let mut cursor = Cursor::new(FileId::from_bytes([0; 16]));
-                cursor.seen = place.file.and_then(|file| file.first.clone());
-                return Ok(Some(Reading {
-                    path,
-                    source,
-                    cursor,
-                    records: Batch::new(0, self.partitions),
-                }));
+        let is_it = |source: &mut Source| is_same(source, place, start);
+        let found = find_again(place.path, self.format.stream, is_it)
+            .map_err(|(path, error)| Error::io("read", &path)(error))?;
+        Ok(found.map(|(path, source)| {
+            let mut cursor = Cursor::new(FileId::from_bytes([0; 16]));
+            cursor.seen = place.file.and_then(|file| file.first.clone());
+            Reading {
+                path,
+                source,
+                cursor,
+                records: Batch::new(0, self.partitions),
             }
-        }
-        Ok(None)
+        }))
     }
 }
 

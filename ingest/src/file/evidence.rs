@@ -10,8 +10,8 @@ use crate::source::Source;
 use crate::source::fingerprint::Fingerprint;
 use crate::source::stat::Stat;
 
-/// Bytes read of a file up to which everything is compared when it has grown while nobody looked. Reading more would delay
-/// the start by seconds.
+/// Most bytes of a file that are compared in places where reading more would delay ingest by seconds: at its start if the
+/// file has grown, and while it runs.
 pub(crate) const COMPARED_MAX: u64 = 256 << 20;
 
 /// What became of a known file.
@@ -25,7 +25,7 @@ pub(crate) enum Verdict {
     OtherHead,
     /// The bytes before the position are others: it was rewritten in place.
     OtherTail,
-    /// Somewhere before the position there are other bytes: it was rewritten in place, or has a used inode.
+    /// Other bytes lie somewhere before the position: it was rewritten in place, or its inode was used again.
     OtherMiddle,
 }
 
@@ -57,9 +57,9 @@ pub(crate) fn verify(source: &mut Source, stat: &Stat, known: &FileEntry) -> io:
     })
 }
 
-/// As [`verify`], and compares everything that was read of a file that has changed since, as a program that rewrites it in
-/// place may leave its first and last bytes as they were. A file of more than [`COMPARED_MAX`] bytes that has grown is
-/// not compared.
+/// As [`verify`]. If the file has changed, also compares everything that was read of it, since a program that rewrites it
+/// in place may leave its first and last bytes as they were. Not compared is a file that has grown and of which more than
+/// [`COMPARED_MAX`] bytes were read.
 pub(crate) fn verify_whole(
     source: &mut Source,
     stat: &Stat,

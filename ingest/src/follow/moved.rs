@@ -160,8 +160,8 @@ fn begins_as(file: &Listed, entry: &FileEntry, original: Option<&Source>) -> boo
     compare().unwrap_or(false)
 }
 
-/// Whether a file holds all that was read of a known one, which is not where it was in the inbox. Where the patterns do not
-/// look, the original may still be: the project was copied, or restored beside it.
+/// Whether a file holds all that was read of a known one, which is not where it was in the inbox. Outside the patterns the
+/// original may still exist: the project was copied, or restored beside it.
 fn is_back(file: &Listed, entry: &FileEntry, inbox: &Inbox, look: &mut dyn Look) -> bool {
     let is_in_inbox = inbox.streams_of(entry.path()).any(|of| of == file.stream);
     let there = is_in_inbox.then(|| look.stat(entry.path())).flatten();

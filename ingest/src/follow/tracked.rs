@@ -270,7 +270,7 @@ impl Tracked {
     /// Takes note of what the system says; says whether that is a change.
     pub(crate) fn notice(&mut self, stat: Stat) -> bool {
         let is_changed = !stat.has_content_of(&self.stat);
-        // Whoever appends makes it longer.
+        // Appending makes it longer.
         self.is_doubtful |= is_changed && stat.size == self.stat.size;
         self.stat = stat;
         if is_changed {
@@ -375,8 +375,8 @@ impl Tracked {
     }
 }
 
-/// Whether a file's first bytes have this CRC, if there is one to compare with. If it cannot be read, that is found where
-/// it is read.
+/// Whether a file's first bytes have this CRC. True if there is none to compare with, and if the file cannot be read, which
+/// the next reading reports.
 fn has_crc(source: &mut Source, len: u64, crc: Option<u32>) -> bool {
     crc.is_none_or(|crc| crc_of(source, len).map_or(true, |found| found == Some(crc)))
 }

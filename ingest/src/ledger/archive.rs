@@ -27,7 +27,7 @@ pub(crate) struct Archived {
     pub(crate) bytes: u64,
     head_len: u16,
     stream: u16,
-    /// How many records of `bekk.meta` before `file_at` the first one about it is; the greatest number: at its beginning.
+    /// Distance from the first record of `bekk.meta` about it to `file_at`; `u32::MAX` if it is greater.
     first_before: u32,
 }
 
@@ -58,7 +58,7 @@ impl Archived {
         }
     }
 
-    /// An offset in `bekk.meta` before which nothing tells of it.
+    /// An offset in `bekk.meta` before which no record is about it.
     pub(crate) fn first_at(&self) -> u64 {
         match self.first_before {
             u32::MAX => 0,

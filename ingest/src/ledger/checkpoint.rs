@@ -51,16 +51,14 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// As [`Checkpoint::load`], for the ingest that owns it: one that cannot be read is as good as none.
+    /// As [`Checkpoint::load`], for the ingest that owns it. One that cannot be read is reported and taken as absent, since
+    /// the log has the same facts.
     pub(crate) fn load_own(path: &Path) -> Option<Self> {
         Self::load(path).unwrap_or_else(|error| {
+            let cause = error.source().map(ToString::to_string);
             tracing::warn!(
-                error = format!(
-                    "{error}: {}",
-                    error
-                        .source()
-                        .map_or_else(String::new, |cause| cause.to_string())
-                ),
+                %error,
+                cause = cause.unwrap_or_default(),
                 "the checkpoint cannot be read; the log is read instead, nothing is lost"
             );
             None

@@ -11,7 +11,7 @@ use crate::stats::Stats;
 
 /// How many bytes are read from the log at once.
 const READ_BYTES: usize = 1 << 20;
-/// Of `bekk.meta`, whose records may become ten times as long when they are decompressed.
+/// The same for `bekk.meta`, whose records may become ten times as long when they are decompressed.
 const META_READ_BYTES: usize = 16 << 10;
 /// Poll interval for the end of a transaction.
 const KEPT_BACK_PAUSE: Duration = Duration::from_millis(20);

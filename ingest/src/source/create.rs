@@ -60,7 +60,7 @@ fn open_file(path: &Path) -> io::Result<OwnedFd> {
     match rustix::fs::openat(&directory, name, flags, MODE) {
         Ok(file) => Ok(file),
         Err(Errno::LOOP) => {
-            // A link: the one who made it may have wanted another's file to be overwritten.
+            // The user who made this link may have wanted another user's file to be overwritten.
             let target = open::find(path)?;
             let file = rustix::fs::open(path, WRITE, Mode::empty())?;
             let (found, opened) = (rustix::fs::fstat(target)?, rustix::fs::fstat(&file)?);
@@ -76,7 +76,7 @@ fn open_file(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Checks a directory that a person has named, to create files in; one that is missing is right.
+/// Checks a directory that a person has named, to create files in. A missing one passes.
 ///
 /// # Errors
 /// If a link of another user is on the way to it.

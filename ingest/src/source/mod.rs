@@ -51,7 +51,7 @@ impl Packing {
         }
     }
 
-    /// The one with a name.
+    /// The packing with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         [Self::Gzip, Self::Zstd, Self::Bzip2, Self::Xz, Self::Zip]
@@ -367,7 +367,7 @@ mod tests {
         }
     }
 
-    /// What cannot be read is refused with the reason, before anything of it is.
+    /// An archive that cannot be read is refused with the reason, before any of it is read.
     #[test]
     fn other_zip_archives_are_refused_with_the_reason() {
         let good = zip(&[("a.csv", b"id\n1\n")]);

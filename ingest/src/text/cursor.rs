@@ -267,7 +267,7 @@ pub(crate) fn find_coding(
         return Ok(Ok(coding));
     }
     let mut mark = [0; 4];
-    let read = source.read_full_at(&mut mark, 0)?.min(4);
+    let read = source.read_full_at(&mut mark, 0)?;
     let coding = match (encoding, &mark[..read.min(2)]) {
         _ if matches!(&mark[..read], b"\xff\xfe\0\0" | b"\0\0\xfe\xff") => Err(
             "it begins with the byte order mark of UTF-32, which is not read; convert it: iconv -f UTF-32 -t UTF-8"

@@ -8,7 +8,7 @@ use crate::source::Source;
 use crate::text::convert::RawRecord;
 use crate::text::decode::header_names;
 use crate::text::format::Format;
-use crate::text::preamble::{BOM, given_header, map_header};
+use crate::text::preamble::{given_header, map_header, unmarked};
 use crate::text::split::Splitter;
 
 /// How many bytes of a file are looked at.
@@ -34,7 +34,7 @@ pub(crate) fn header_at(
 ) -> io::Result<Option<Vec<String>>> {
     let mut bytes = vec![0; LOOKED_AT];
     let read = source.read_full_at(&mut bytes, at)?;
-    let text = bytes[..read].strip_prefix(BOM).unwrap_or(&bytes[..read]);
+    let text = unmarked(&bytes[..read]);
     let mut splitter = Splitter::new(dialect);
     let found = match text.is_empty() {
         true => None,

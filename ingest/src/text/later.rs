@@ -28,10 +28,10 @@ pub(crate) struct Later {
     filter: Filter,
 }
 
-/// A set of keys that has all that were put in, and seems to have some others.
+/// A set of keys that misses none that was put in, and takes some others for members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Filter {
-    /// None, or as many as a power of two.
+    /// Empty, or a power of two of them.
     words: Vec<u64>,
 }
 
@@ -98,7 +98,7 @@ impl Later {
         }
     }
 
-    /// Drops hashes that are held twice, and all of them if most are different.
+    /// Drops duplicates, and moves all hashes to the filter if more than half of them remain.
     fn make_room(&mut self) {
         self.partitions.iter_mut().for_each(Partition::dedup);
         self.hashes = self.partitions.iter().map(Partition::hashes).sum();

@@ -96,7 +96,7 @@ fn has_bare_returns(bytes: &[u8]) -> bool {
     memchr::memchr(b'\r', inner).is_some_and(|at| inner.get(at + 1) != Some(&b'\n'))
 }
 
-/// A record without the byte order marks that it begins with where files were concatenated.
+/// A record without the byte order marks at its beginning, which it has where files were concatenated.
 pub(crate) fn unmarked(mut record: &[u8]) -> &[u8] {
     while let Some(rest) = record.strip_prefix(BOM) {
         record = rest;

@@ -1,4 +1,4 @@
-//! A record's own key, as another producer wrote it: what a deletion has instead of a value.
+//! A record's own key, as another producer wrote it. A deletion has no value, only this key.
 
 use serde_json::value::RawValue;
 
@@ -50,7 +50,7 @@ impl JsonReader {
         Ok(JsonKey { text, values })
     }
 
-    /// The values of the key's columns: the fields of an object, or the whole key if one column has no other value.
+    /// The values of the key's columns: the fields of an object, or the whole key if only one column needs a value.
     fn key_values(&self, key: &[u8]) -> Result<Vec<Value<'static>>, JsonFault> {
         let text = text_of(key)?;
         if text.trim_start().starts_with('{') {

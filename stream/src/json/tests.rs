@@ -275,7 +275,7 @@ fn a_deletions_key_is_an_object_or_one_value() {
     });
     check("date", b"1970-01-02", Value::Date(1));
     check("bool", b"true", Value::Bool(true));
-    // Texts are as they stand, unless they are JSON strings.
+    // Texts are taken unchanged, unless they are JSON strings.
     check("text", b"a b ", text("a b "));
     check("text", b"\"a\\n\"", text("a\n"));
     check("text", b"007", text("007"));

@@ -47,7 +47,7 @@ impl Strip {
                 column.column_type
             ));
         }
-        let mark = column.decimal.unwrap_or(dialect.decimal);
+        let mark = column.decimal_mark(dialect);
         let mut strip = Self {
             mark,
             separators: Vec::new(),
@@ -195,7 +195,8 @@ fn without_blank<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ColumnType;
+    use crate::testing::{decimal, parse, parser_of};
+    use crate::{ColumnType, Field, ValueParser};
 
     fn strip(items: &[&str], decimal: u8) -> Result<Option<Strip>, Rejection> {
         let mut column = Column::new("price", ColumnType::Numeric);
@@ -281,5 +282,39 @@ mod tests {
         let mut text = Column::new("name", ColumnType::Text);
         text.strip = vec!["$".to_owned()];
         assert!(Strip::new(&text, &CsvDialect::default()).is_err());
+    }
+
+    #[test]
+    fn numbers_without_what_is_stripped() {
+        let mut column = Column::new("c", "decimal(9,2)".parse().unwrap());
+        column.strip = [",", "$", "%", "()"].map(str::to_owned).to_vec();
+        (column.min, column.allowed) = (Some("-1500".into()), None);
+        let parser = parser_of(&column, &CsvDialect::default());
+        for (text, expected) in [
+            ("$1,234.50", decimal(123_450, 2)),
+            ("(1,234.5)", decimal(-123_450, 2)),
+            ("12%", decimal(1200, 2)),
+            ("(1,500.01)", Err(Reason::OutOfRange)),
+            ("1.234,50", Err(Reason::BadValue)),
+            ("1,2345", Err(Reason::BadValue)),
+            ("1,234.505", Err(Reason::TooManyDecimals)),
+        ] {
+            assert_eq!(parse(&parser, text), expected, "{text}");
+        }
+        let fault = parser.parse(Field {
+            bytes: b"$1x",
+            quoted: false,
+        });
+        assert!(
+            fault
+                .unwrap_err()
+                .detail
+                .starts_with("`$1x`: `1x` is not a number")
+        );
+        column.strip = vec![".".to_owned()];
+        assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
+        column.decimal = Some(b',');
+        let parser = parser_of(&column, &CsvDialect::default());
+        assert_eq!(parse(&parser, "1.234,5"), decimal(123_450, 2));
     }
 }

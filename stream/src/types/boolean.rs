@@ -45,29 +45,6 @@ impl ValueKind for BoolKind {
         }
     }
 
-    #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(self.read(bytes)?))
-    }
-
-    fn write_key(out: &mut Vec<u8>, value: &bool) {
-        out.extend_from_slice(if *value { b"true" } else { b"false" });
-    }
-
-    fn write_csv(out: &mut String, value: &bool) {
-        out.push_str(if *value { "true" } else { "false" });
-    }
-
-    fn compare(left: &bool, right: &bool) -> Option<Ordering> {
-        Some(left.cmp(right))
-    }
-}
-
-impl BoolKind {
     fn read(&self, bytes: &[u8]) -> Result<bool, Rejection> {
         let (yes, no) = match self {
             Self::Postgres => {
@@ -97,5 +74,38 @@ impl BoolKind {
             Reason::BadValue,
             format!("{} is not a bool{hint}", Shown(bytes)),
         ))
+    }
+
+    fn write_key(out: &mut Vec<u8>, value: &bool) {
+        out.extend_from_slice(if *value { b"true" } else { b"false" });
+    }
+
+    fn write_csv(out: &mut String, value: &bool) {
+        out.push_str(if *value { "true" } else { "false" });
+    }
+
+    fn compare(left: &bool, right: &bool) -> Option<Ordering> {
+        Some(left.cmp(right))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, parse, parser_of};
+    use crate::{Column, ColumnType, CsvDialect, Reason, Value, ValueParser};
+
+    #[test]
+    fn the_texts_of_true_and_false() {
+        check("bool", "TRUE", Ok(Value::Bool(true)));
+        check("bool", "0", Ok(Value::Bool(false)));
+        check("bool", "2", Err(Reason::BadValue));
+        let mut column = Column::new("c", ColumnType::Bool);
+        column.true_values = Some(vec!["J".into()]);
+        column.false_values = Some(vec!["N".into()]);
+        let own = parser_of(&column, &CsvDialect::default());
+        assert_eq!(parse(&own, "J"), Ok(Value::Bool(true)));
+        assert_eq!(parse(&own, "true"), Err(Reason::BadValue));
+        column.false_values = None;
+        assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
     }
 }

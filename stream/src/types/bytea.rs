@@ -26,13 +26,8 @@ impl ValueKind for ByteaKind {
         Ok(Self)
     }
 
-    #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(Cow::Owned(bytea(bytes)?)))
+    fn read<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Rejection> {
+        bytea(bytes).map(Cow::Owned)
     }
 
     fn write_key(out: &mut Vec<u8>, bytes: &Cow<'_, [u8]>) {
@@ -75,4 +70,17 @@ fn bytea(bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
         .map(|pair| Some(nibble(pair[0])? << 4 | nibble(pair[1])?))
         .collect::<Option<_>>()
         .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+    use crate::{Reason, Value};
+
+    #[test]
+    fn bytes_in_hex() {
+        check("bytea", "\\x00fF", Ok(Value::Bytea(vec![0, 255].into())));
+        check("bytea", "00ff", Err(Reason::BadValue));
+        check("bytea", "\\x0", Err(Reason::BadValue));
+    }
 }

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use jiff::SignedDuration;
 use jiff::civil::Date;
 
-use super::time_parser::TimeParser;
+use super::time_parser::{DAY_MICROS, TimeParser};
 use super::{ColumnType, Declaration, PLAIN, Rejection, Setting, Value, ValueKind};
 use crate::{Column, CsvDialect};
 
@@ -33,12 +33,8 @@ impl ValueKind for DateKind {
     }
 
     #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(self.0.date(bytes)?))
+    fn read(&self, bytes: &[u8]) -> Result<i32, Rejection> {
+        self.0.date(bytes)
     }
 
     fn write_key(out: &mut Vec<u8>, days: &i32) {
@@ -59,7 +55,6 @@ impl ValueKind for DateKind {
     }
 
     fn widened(days: &i32, to: &ColumnType) -> Option<Value<'static>> {
-        const DAY_MICROS: i64 = 86_400_000_000;
         let is_time = *to == ColumnType::Timestamp;
         is_time.then(|| Value::Timestamp(i64::from(*days) * DAY_MICROS))
     }

@@ -5,19 +5,18 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::number::{
-    POWERS_OF_TEN, bad, has_room, signed, split, unscaled, without_trailing_zeros,
+    NUMBER, POWERS_OF_TEN, bad, has_room, signed, split, unscaled, without_trailing_zeros,
 };
-use super::{ColumnType, Declaration, Family, PLAIN, Rejection, Setting, Shown, Value, ValueKind};
+use super::{ColumnType, Declaration, Family, Rejection, Shown, Value, ValueKind};
 use crate::payload::{encode, put_varint, zigzag};
 use crate::{Column, CsvDialect, Decimal, Reason};
 
 pub(super) static DECIMAL: Declaration = Declaration {
     family: Family::Exact,
-    settings: &[Setting::Decimal, Setting::MinAndMax],
     widens: |from, to| {
         matches!(to, ColumnType::Decimal { .. } | ColumnType::Numeric) && has_room(from, to)
     },
-    ..PLAIN
+    ..NUMBER
 };
 
 /// Reads decimals of one precision and scale.
@@ -36,21 +35,16 @@ impl ValueKind for DecimalKind {
             ColumnType::Decimal { precision, scale } => (precision, scale),
             _ => unreachable!("only columns of type decimal have decimals"),
         };
-        let mark = column.decimal.unwrap_or(dialect.decimal);
         Ok(Self {
             precision,
             scale,
-            mark,
+            mark: column.decimal_mark(dialect),
         })
     }
 
     #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(decimal(bytes, self.mark, self.precision, self.scale)?))
+    fn read(&self, bytes: &[u8]) -> Result<Decimal, Rejection> {
+        decimal(bytes, self.mark, self.precision, self.scale)
     }
 
     fn write_key(out: &mut Vec<u8>, value: &Decimal) {
@@ -129,4 +123,70 @@ fn decimal(bytes: &[u8], mark: u8, precision: u8, scale: u8) -> Result<Decimal, 
                 ),
             )
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::testing::{check, decimal, parse, parser, parser_of};
+    use crate::{Column, ColumnType, CsvDialect, Decimal, Reason};
+
+    #[test]
+    fn decimals_lose_no_digit() {
+        check("decimal(12,2)", "1.5", decimal(150, 2));
+        check("decimal(12,2)", "-1.50000", decimal(-150, 2));
+        check("decimal(12,2)", "-.5", decimal(-50, 2));
+        check("decimal(12,2)", "7.", decimal(700, 2));
+        check(
+            "decimal(12,2)",
+            "0000000000000000000000000000001",
+            decimal(100, 2),
+        );
+        check("decimal(12,2)", "1.005", Err(Reason::TooManyDecimals));
+        check(
+            "decimal(12,2)",
+            "9999999999.99",
+            decimal(999_999_999_999, 2),
+        );
+        check("decimal(12,2)", "10000000000", Err(Reason::OutOfRange));
+        check(
+            "decimal(38,0)",
+            &"9".repeat(38),
+            decimal(10i128.pow(38) - 1, 0),
+        );
+        check("decimal(38,0)", &"9".repeat(39), Err(Reason::OutOfRange));
+        check(
+            "decimal(38,38)",
+            "0.00000000000000000000000000000000000001",
+            decimal(1, 38),
+        );
+        check("decimal(12,2)", "abc", Err(Reason::BadValue));
+        check("decimal(12,2)", "1,50", Err(Reason::BadValue));
+        let comma = CsvDialect {
+            decimal: b',',
+            ..CsvDialect::default()
+        };
+        let comma = parser_of(
+            &Column::new(
+                "c",
+                ColumnType::Decimal {
+                    precision: 5,
+                    scale: 2,
+                },
+            ),
+            &comma,
+        );
+        assert_eq!(parse(&comma, "1,5"), decimal(150, 2));
+        assert_eq!(parse(&comma, "1.5"), Err(Reason::BadValue));
+    }
+
+    proptest! {
+        #[test]
+        fn every_decimal_survives(unscaled in -99_999_999_999_999_999_999_999i128..=99_999_999_999_999_999_999_999, scale in 0u8..=20) {
+            let text = Decimal { unscaled, scale }.to_string();
+            let parser = parser(&format!("decimal(38,{scale})"));
+            prop_assert_eq!(parse(&parser, &text), decimal(unscaled, scale));
+        }
+    }
 }

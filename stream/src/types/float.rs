@@ -4,14 +4,13 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use super::number::{bad, split};
-use super::{ColumnType, Declaration, Family, PLAIN, Rejection, Setting, Shown, ValueKind};
+use super::number::{NUMBER, bad, split};
+use super::{ColumnType, Declaration, Family, Rejection, Shown, ValueKind};
 use crate::{Column, CsvDialect, Reason};
 
 const FLOAT: Declaration = Declaration {
     family: Family::Float,
-    settings: &[Setting::Decimal, Setting::MinAndMax],
-    ..PLAIN
+    ..NUMBER
 };
 
 pub(super) static FLOAT4: Declaration = Declaration {
@@ -45,21 +44,18 @@ macro_rules! float_kind {
             type Content<'a> = $float;
 
             fn new(column: &Column, dialect: &CsvDialect) -> Result<Self, Rejection> {
-                let mark = column.decimal.unwrap_or(dialect.decimal);
-                Ok(Self { mark })
+                Ok(Self {
+                    mark: column.decimal_mark(dialect),
+                })
             }
 
             #[inline]
-            fn parse<'a, T>(
-                &self,
-                bytes: &'a [u8],
-                take: impl FnOnce(Self::Content<'a>) -> T,
-            ) -> Result<T, Rejection> {
+            fn read(&self, bytes: &[u8]) -> Result<$float, Rejection> {
                 let text = float_text(bytes, self.mark)?;
                 let parsed = text.parse();
                 let value: $float = parsed.map_err(|_| bad("a number", bytes, self.mark))?;
                 check_float(value.is_infinite(), value == 0.0, &text, bytes, $name)?;
-                Ok(take(value))
+                Ok(value)
             }
 
             fn write_key(out: &mut Vec<u8>, value: &$float) {
@@ -139,4 +135,25 @@ fn check_float(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+    use crate::{Reason, Value};
+
+    #[test]
+    fn floats() {
+        check("float8", "1.5e-3", Ok(Value::Float8(0.0015)));
+        check("float8", ".5e1", Ok(Value::Float8(5.0)));
+        check("float8", "-Infinity", Ok(Value::Float8(f64::NEG_INFINITY)));
+        check("float4", "0e999", Ok(Value::Float4(0.0)));
+        check("float8", "1e400", Err(Reason::OutOfRange));
+        check("float4", "1e-60", Err(Reason::OutOfRange));
+        for text in [
+            "", "e5", "1e", "1e1.5", "--nan", "infinite", "0x1p3", "1_000",
+        ] {
+            check("float8", text, Err(Reason::BadValue));
+        }
+    }
 }

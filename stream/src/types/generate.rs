@@ -1,5 +1,5 @@
-//! What the table of types becomes: the enums of types, of values and of prepared parsers, and the choice of a value's
-//! kind, by a `match` that the compiler sees through.
+//! The code made from the table of types: the enums of types, of values and of prepared parsers, and the choice of a
+//! value's kind by a `match` that the compiler sees through.
 
 macro_rules! column_types {
     ($(
@@ -115,7 +115,7 @@ macro_rules! column_types {
             }
         }
 
-        /// What bincode itself makes of a value, to which a test compares [`Value::put`].
+        /// The bytes that bincode itself makes of a value, to which a test compares [`Value::put`].
         #[cfg(test)]
         impl Encode for Value<'_> {
             fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {

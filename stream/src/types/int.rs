@@ -4,16 +4,15 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use super::number::{bad, has_room, signed, split, unscaled, without_trailing_zeros};
-use super::{ColumnType, Declaration, Family, PLAIN, Rejection, Setting, Shown, Value, ValueKind};
+use super::number::{NUMBER, bad, has_room, signed, split, unscaled, without_trailing_zeros};
+use super::{ColumnType, Declaration, Family, Rejection, Shown, Value, ValueKind};
 use crate::payload::{put_varint, zigzag};
 use crate::{Column, CsvDialect, Decimal, Reason};
 
 const INT: Declaration = Declaration {
     family: Family::Exact,
-    settings: &[Setting::Decimal, Setting::MinAndMax],
     widens: has_room,
-    ..PLAIN
+    ..NUMBER
 };
 
 pub(super) static INT2: Declaration = Declaration {
@@ -63,17 +62,16 @@ impl ValueKind for IntKind {
             ColumnType::Int4 => (i32::MIN.into(), i32::MAX.into()),
             _ => (i64::MIN, i64::MAX),
         };
-        let mark = column.decimal.unwrap_or(dialect.decimal);
-        Ok(Self { min, max, mark })
+        Ok(Self {
+            min,
+            max,
+            mark: column.decimal_mark(dialect),
+        })
     }
 
     #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(int(bytes, self.mark, self.min, self.max)?))
+    fn read(&self, bytes: &[u8]) -> Result<i64, Rejection> {
+        int(bytes, self.mark, self.min, self.max)
     }
 
     fn write_key(out: &mut Vec<u8>, value: &i64) {
@@ -155,4 +153,53 @@ fn int_out_of_range(bytes: &[u8], min: i64, max: i64) -> Rejection {
         Reason::OutOfRange,
         format!("{} is outside {min} to {max}", Shown(bytes)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::testing::{check, parse, parser};
+    use crate::{Reason, Value};
+
+    #[test]
+    fn whole_numbers() {
+        for (text, value) in [
+            ("0", 0),
+            ("-0", 0),
+            ("+7", 7),
+            ("007", 7),
+            ("12.00", 12),
+            ("-32768", -32768),
+            ("32767", 32767),
+        ] {
+            check("int2", text, Ok(Value::Int(value)));
+        }
+        check("int8", "9223372036854775807", Ok(Value::Int(i64::MAX)));
+        check("int8", "-9223372036854775808", Ok(Value::Int(i64::MIN)));
+        for (column_type, text) in [
+            ("int2", "32768"),
+            ("int4", "-2147483649"),
+            ("int8", "9223372036854775808"),
+            ("int8", &"9".repeat(60)),
+        ] {
+            check(column_type, text, Err(Reason::OutOfRange));
+        }
+        check("int4", "1.5", Err(Reason::TooManyDecimals));
+        check("int4", ".5", Err(Reason::TooManyDecimals));
+        for text in [
+            "", "-", "+", "abc", "1e3", " 1", "1 ", "1,5", ".", "-.", "--1", "0x10", "१",
+        ] {
+            check("int4", text, Err(Reason::BadValue));
+        }
+    }
+
+    proptest! {
+        /// A number's own text is parsed as that number.
+        #[test]
+        fn every_int_survives(value: i64) {
+            let text = value.to_string();
+            prop_assert_eq!(parse(&parser("int8"), &text), Ok(Value::Int(value)));
+        }
+    }
 }

@@ -30,12 +30,8 @@ impl ValueKind for JsonKind {
     }
 
     #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(json(bytes, self.0)?))
+    fn read<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, str>, Rejection> {
+        json(bytes, self.0)
     }
 
     fn write_key(out: &mut Vec<u8>, text: &Cow<'_, str>) {
@@ -60,4 +56,20 @@ fn json(bytes: &[u8], nul: NulPolicy) -> Result<Cow<'_, str>, Rejection> {
         )
     })?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+    use crate::{Reason, Value};
+
+    #[test]
+    fn json_is_checked_and_kept() {
+        check(
+            "json",
+            "{\"a\": [1, null]}",
+            Ok(Value::Json("{\"a\": [1, null]}".into())),
+        );
+        check("json", "{a: 1}", Err(Reason::BadValue));
+    }
 }

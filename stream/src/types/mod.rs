@@ -123,7 +123,7 @@ column_types! {
     }
 }
 
-/// What a kind of value does.
+/// The operations of a kind of value.
 pub(crate) trait ValueKind: Sized {
     /// A value's content.
     type Content<'a>: Encode;
@@ -134,15 +134,25 @@ pub(crate) trait ValueKind: Sized {
     /// If one of the column's settings is wrong for its type.
     fn new(column: &Column, dialect: &CsvDialect) -> Result<Self, Rejection>;
 
-    /// Reads a text and hands its value to `take`.
+    /// Reads a text.
     ///
     /// # Errors
     /// Why the text is no value.
+    fn read<'a>(&self, bytes: &'a [u8]) -> Result<Self::Content<'a>, Rejection>;
+
+    /// Reads a text and hands its value to `take`. Kinds whose values `read` would return through memory try a
+    /// shorter way first.
+    ///
+    /// # Errors
+    /// As [`ValueKind::read`].
+    #[inline]
     fn parse<'a, T>(
         &self,
         bytes: &'a [u8],
         take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection>;
+    ) -> Result<T, Rejection> {
+        Ok(take(self.read(bytes)?))
+    }
 
     /// Appends the canonical text: equal values have equal texts.
     fn write_key(out: &mut Vec<u8>, content: &Self::Content<'_>);
@@ -167,7 +177,7 @@ pub(crate) trait ValueKind: Sized {
     }
 }
 
-/// What holds for all columns of a type.
+/// The properties of a type that all its columns share.
 #[derive(Debug)]
 pub(crate) struct Declaration {
     /// Makes the type; `None` if it has parameters.
@@ -187,7 +197,7 @@ pub(crate) struct Declaration {
     pub(crate) widens: fn(&ColumnType, &ColumnType) -> bool,
 }
 
-/// A declaration for the others to differ from.
+/// The properties of a type that declares no others.
 const PLAIN: Declaration = Declaration {
     plain: None,
     name: "",
@@ -200,7 +210,7 @@ const PLAIN: Declaration = Declaration {
     widens: |_, _| false,
 };
 
-/// What types have in common.
+/// A group of types that are treated alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// Texts, of which the empty one may be a value.
@@ -226,7 +236,7 @@ pub(crate) enum Setting {
 }
 
 impl ColumnType {
-    /// What the type has in common with others.
+    /// The group of types to which it belongs.
     #[must_use]
     pub fn family(&self) -> Family {
         self.declaration().family

@@ -1,8 +1,14 @@
-//! What the kinds of numbers share: texts of the form `[+-]?digits[.digits]`. Surplus zeros are accepted, a lost digit
+//! The part that the kinds of numbers share: texts of the form `[+-]?digits[.digits]`. Surplus zeros are accepted, a lost digit
 //! never is.
 
-use super::{ColumnType, Rejection, Shown};
+use super::{ColumnType, Declaration, PLAIN, Rejection, Setting, Shown};
 use crate::Reason;
+
+/// The properties that all types of numbers share.
+pub(super) const NUMBER: Declaration = Declaration {
+    settings: &[Setting::Decimal, Setting::MinAndMax],
+    ..PLAIN
+};
 
 /// A number's parts as text.
 pub(super) struct Parts<'a> {

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::number::{bad, split};
-use super::{ColumnType, Declaration, Family, PLAIN, Rejection, Setting, Shown, ValueKind};
+use super::number::{NUMBER, bad, split};
+use super::{ColumnType, Declaration, Family, Rejection, Shown, ValueKind};
 use crate::{Column, CsvDialect, Reason};
 
 pub(super) static NUMERIC: Declaration = Declaration {
@@ -13,10 +13,9 @@ pub(super) static NUMERIC: Declaration = Declaration {
     synonyms: &["decimal"],
     sql: "numeric",
     family: Family::Exact,
-    settings: &[Setting::Decimal, Setting::MinAndMax],
     // More than any other type of exact numbers has.
     digits: Some((u8::MAX, u8::MAX)),
-    ..PLAIN
+    ..NUMBER
 };
 
 /// Reads numbers of any length.
@@ -29,17 +28,14 @@ impl ValueKind for NumericKind {
     type Content<'a> = Cow<'a, str>;
 
     fn new(column: &Column, dialect: &CsvDialect) -> Result<Self, Rejection> {
-        let mark = column.decimal.unwrap_or(dialect.decimal);
-        Ok(Self { mark })
+        Ok(Self {
+            mark: column.decimal_mark(dialect),
+        })
     }
 
     #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(numeric(bytes, self.mark)?))
+    fn read<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, str>, Rejection> {
+        numeric(bytes, self.mark)
     }
 
     fn write_key(out: &mut Vec<u8>, text: &Cow<'_, str>) {
@@ -72,10 +68,10 @@ const NUMERIC_FRACTION_MAX: usize = 16_383;
 fn numeric(bytes: &[u8], mark: u8) -> Result<Cow<'_, str>, Rejection> {
     let Some(parts) = split(bytes, mark) else {
         let name = bytes.strip_prefix(b"-").unwrap_or(bytes);
-        let is_none = [&b"nan"[..], b"inf", b"infinity"]
+        let has_no_digits = [&b"nan"[..], b"inf", b"infinity"]
             .iter()
-            .any(|none| name.eq_ignore_ascii_case(none));
-        return Err(match is_none {
+            .any(|known| name.eq_ignore_ascii_case(known));
+        return Err(match has_no_digits {
             true => Rejection::new(
                 Reason::BadValue,
                 format!(
@@ -140,5 +136,64 @@ fn compare(left: &str, right: &str) -> Ordering {
         (Some(left), Some(right)) => magnitude(right).cmp(&magnitude(left)),
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{self, parse, parser_of};
+    use crate::{Column, ColumnType, CsvDialect, Reason, Value};
+
+    #[test]
+    fn numerics_keep_every_digit() {
+        let check = |text: &str, expected: &str| {
+            testing::check("numeric", text, Ok(Value::Numeric(expected.into())));
+        };
+        let long = format!("{}.{}", "9".repeat(60), "1".repeat(60));
+        for (text, expected) in [
+            ("0", "0"),
+            ("-0.00", "0.00"),
+            ("+1.50", "1.50"),
+            ("-007.5", "-7.5"),
+            ("000", "0"),
+            (".5", "0.5"),
+            ("-.0", "0.0"),
+            ("+.5", "0.5"),
+            ("7.", "7"),
+            (long.as_str(), long.as_str()),
+        ] {
+            check(text, expected);
+        }
+        check(&"9".repeat(131_072), &"9".repeat(131_072));
+        for (text, reason) in [
+            ("NaN", Reason::BadValue),
+            ("-Infinity", Reason::BadValue),
+            ("1e5", Reason::BadValue),
+            (".", Reason::BadValue),
+            ("1,5", Reason::BadValue),
+            (" 1", Reason::BadValue),
+            (&"9".repeat(131_073), Reason::OutOfRange),
+            (
+                &format!("0.{}", "0".repeat(16_384)),
+                Reason::TooManyDecimals,
+            ),
+        ] {
+            testing::check("numeric", text, Err(reason));
+        }
+        let mut column = Column::new("c", ColumnType::Numeric);
+        column.decimal = Some(b',');
+        (column.min, column.max) = (Some("-10,5".into()), Some("100,00".into()));
+        let parser = parser_of(&column, &CsvDialect::default());
+        for (text, is_right) in [
+            ("-10,50", true),
+            ("-10,51", false),
+            ("-9", true),
+            ("100", true),
+            ("100,01", false),
+            ("99,999", true),
+            ("-1000", false),
+        ] {
+            assert_eq!(parse(&parser, text).is_ok(), is_right, "{text}");
+        }
     }
 }

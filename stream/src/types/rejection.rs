@@ -25,7 +25,7 @@ impl Rejection {
         }
     }
 
-    /// A setting of a column whose type it does not concern.
+    /// The rejection of a setting that has no meaning for its column's type.
     pub(crate) fn without_meaning(setting: &str, column_type: &ColumnType) -> Self {
         Self::new(
             Reason::BadValue,

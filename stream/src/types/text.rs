@@ -35,6 +35,10 @@ impl ValueKind for TextKind {
         Ok(Self(dialect.nul))
     }
 
+    fn read<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, str>, Rejection> {
+        checked(bytes, self.0)
+    }
+
     #[inline]
     fn parse<'a, T>(
         &self,
@@ -43,7 +47,7 @@ impl ValueKind for TextKind {
     ) -> Result<T, Rejection> {
         Ok(match plain(bytes) {
             Some(text) => take(Cow::Borrowed(text)),
-            None => take(checked(bytes, self.0)?),
+            None => take(self.read(bytes)?),
         })
     }
 
@@ -100,5 +104,31 @@ pub(super) fn checked(bytes: &[u8], nul: NulPolicy) -> Result<Cow<'_, str>, Reje
         )),
         NulPolicy::Strip => Ok(Cow::Owned(text.replace('\0', ""))),
         NulPolicy::Replace => Ok(Cow::Owned(text.replace('\0', "\u{fffd}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, parse, parser, parser_of};
+    use crate::{Column, ColumnType, CsvDialect, Field, NulPolicy, Reason, Value};
+
+    #[test]
+    fn texts() {
+        check("text", "", Ok(Value::Text("".into())));
+        check("text", "blåbær", Ok(Value::Text("blåbær".into())));
+        check("text", "a\0b", Err(Reason::Nul));
+        let latin1 = parser("text").parse(Field {
+            bytes: b"bl\xe5b\xe6r",
+            quoted: false,
+        });
+        assert_eq!(latin1.unwrap_err().reason, Reason::BadEncoding);
+        for (nul, kept) in [(NulPolicy::Strip, "ab"), (NulPolicy::Replace, "a\u{fffd}b")] {
+            let dialect = CsvDialect {
+                nul,
+                ..CsvDialect::default()
+            };
+            let parser = parser_of(&Column::new("c", ColumnType::Text), &dialect);
+            assert_eq!(parse(&parser, "a\0b"), Ok(Value::Text(kept.into())));
+        }
     }
 }

@@ -33,12 +33,8 @@ impl ValueKind for TimeKind {
     }
 
     #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(self.0.time(bytes)?))
+    fn read(&self, bytes: &[u8]) -> Result<i64, Rejection> {
+        self.0.time(bytes)
     }
 
     fn write_key(out: &mut Vec<u8>, micros: &i64) {

@@ -9,6 +9,8 @@ use crate::Reason;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// Microseconds in a day.
+pub(super) const DAY_MICROS: i64 = SECONDS_PER_DAY * MICROS_PER_SECOND;
 
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
@@ -33,7 +35,7 @@ enum Form {
 /// The names of formats that are numbers since 1970-01-01 UTC, and which part of a second they count.
 const EPOCHS: [(&str, u32); 3] = [("epoch", 0), ("epoch_ms", 3), ("epoch_us", 6)];
 
-/// A local time and the zone that stood behind it.
+/// A local time and the zone that followed it.
 struct Written {
     local_micros: i64,
     offset_seconds: Option<i64>,
@@ -88,8 +90,9 @@ impl TimeParser {
                     )
                 })
             }
-            Form::Epoch { power, .. } => epoch_micros(bytes, *power)?
-                .map(|micros| micros.div_euclid(SECONDS_PER_DAY * MICROS_PER_SECOND)),
+            Form::Epoch { power, .. } => {
+                epoch_micros(bytes, *power)?.map(|micros| micros.div_euclid(DAY_MICROS))
+            }
         };
         days.and_then(|days| i32::try_from(days).ok())
             .ok_or_else(|| self.wrong("a date", "2026-01-31", bytes))
@@ -101,7 +104,7 @@ impl TimeParser {
         match &self.form {
             Form::Iso => {
                 if bytes == b"24:00:00" || bytes == b"24:00" {
-                    return Ok(SECONDS_PER_DAY * MICROS_PER_SECOND);
+                    return Ok(DAY_MICROS);
                 }
                 match clock(bytes, bytes)? {
                     Some((micros, [])) => Ok(micros),
@@ -308,7 +311,7 @@ fn offset_in(zone: &TimeZone, local_micros: i64, bytes: &[u8]) -> Result<i64, Re
     }
 }
 
-/// `YYYY-MM-DD`, and what stands behind it. Years 1 to 9999.
+/// `YYYY-MM-DD`, and what follows it. Years 1 to 9999.
 fn iso_date(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let (date, rest) = bytes.split_first_chunk::<10>()?;
     if date[4] != b'-' || date[7] != b'-' {
@@ -341,7 +344,7 @@ fn iso_time(bytes: &[u8]) -> Result<Option<Written>, Rejection> {
         return Ok(None);
     };
     Ok(Some(Written {
-        local_micros: days * SECONDS_PER_DAY * MICROS_PER_SECOND + of_day,
+        local_micros: days * DAY_MICROS + of_day,
         offset_seconds,
     }))
 }
@@ -371,7 +374,7 @@ fn clock<'a>(bytes: &'a [u8], whole: &[u8]) -> Result<Option<(i64, &'a [u8])>, R
     Ok(Some((seconds * MICROS_PER_SECOND + micros, rest)))
 }
 
-/// `[.f…]` in microseconds, and what stands behind it.
+/// `[.f…]` in microseconds, and what follows it.
 fn fraction<'a>(rest: &'a [u8], whole: &[u8]) -> Result<Option<(i64, &'a [u8])>, Rejection> {
     let Some((b'.' | b',', tail)) = rest.split_first() else {
         return Ok(Some((0, rest)));
@@ -468,3 +471,6 @@ fn days_of(year: i64, month: u8, day: u8) -> i64 {
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     era * 146_097 + day_of_era - 719_468
 }
+
+#[cfg(test)]
+mod tests;

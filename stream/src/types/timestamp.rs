@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::date::write_date;
 use super::time::write_clock;
-use super::time_parser::TimeParser;
+use super::time_parser::{DAY_MICROS, TimeParser};
 use super::{ColumnType, Declaration, PLAIN, Rejection, Setting, ValueKind};
 use crate::payload::{put_varint, zigzag};
 use crate::{Column, CsvDialect};
@@ -43,12 +43,8 @@ impl ValueKind for TimestampKind {
     }
 
     #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(self.0.timestamp(bytes)?))
+    fn read(&self, bytes: &[u8]) -> Result<i64, Rejection> {
+        self.0.timestamp(bytes)
     }
 
     fn write_key(out: &mut Vec<u8>, micros: &i64) {
@@ -81,12 +77,8 @@ impl ValueKind for TimestamptzKind {
     }
 
     #[inline]
-    fn parse<'a, T>(
-        &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(self.0.timestamptz(bytes)?))
+    fn read(&self, bytes: &[u8]) -> Result<i64, Rejection> {
+        self.0.timestamptz(bytes)
     }
 
     fn write_key(out: &mut Vec<u8>, micros: &i64) {
@@ -114,7 +106,6 @@ impl ValueKind for TimestamptzKind {
 
 /// Appends date and time of day by ISO 8601.
 fn write_local(out: &mut String, micros: i64) {
-    const DAY_MICROS: i64 = 86_400_000_000;
     write_date(out, micros.div_euclid(DAY_MICROS));
     out.push('T');
     write_clock(out, micros.rem_euclid(DAY_MICROS));

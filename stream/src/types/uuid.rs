@@ -27,6 +27,14 @@ impl ValueKind for UuidKind {
         Ok(Self)
     }
 
+    fn read(&self, bytes: &[u8]) -> Result<[u8; 16], Rejection> {
+        Uuid::try_parse_ascii(bytes)
+            .map(Uuid::into_bytes)
+            .map_err(|_| {
+                Rejection::new(Reason::BadValue, format!("{} is not a UUID", Shown(bytes)))
+            })
+    }
+
     #[inline]
     fn parse<'a, T>(
         &self,
@@ -35,7 +43,7 @@ impl ValueKind for UuidKind {
     ) -> Result<T, Rejection> {
         Ok(match hyphenated(bytes) {
             Some(uuid) => take(uuid.to_be_bytes()),
-            None => take(uuid(bytes)?),
+            None => take(self.read(bytes)?),
         })
     }
 
@@ -61,12 +69,6 @@ impl ValueKind for UuidKind {
 fn text<'b>(uuid: &[u8; 16], buffer: &'b mut [u8; Hyphenated::LENGTH]) -> &'b str {
     let uuid = Uuid::from_bytes(*uuid).hyphenated();
     uuid.encode_lower(buffer)
-}
-
-fn uuid(bytes: &[u8]) -> Result<[u8; 16], Rejection> {
-    Uuid::try_parse_ascii(bytes)
-        .map(Uuid::into_bytes)
-        .map_err(|_| Rejection::new(Reason::BadValue, format!("{} is not a UUID", Shown(bytes))))
 }
 
 /// Reads a UUID in its usual form, as a number with the first digits highest. It is made in registers: byte by byte in
@@ -110,6 +112,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Value;
+    use crate::testing::check;
+
+    #[test]
+    fn uuids() {
+        let bytes = *b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
+        check(
+            "uuid",
+            "00112233-4455-6677-8899-AABBCCDDEEFF",
+            Ok(Value::Uuid(bytes)),
+        );
+        check(
+            "uuid",
+            "00112233-4455-6677-8899-aabbccddeef",
+            Err(Reason::BadValue),
+        );
+    }
 
     proptest! {
         /// The short way reads what the library reads.

@@ -2,19 +2,20 @@
 
 use std::io;
 
-use bekk_stream::{CsvDialect, Finished, Stream};
+use bekk_stream::{CsvDialect, Stream};
 
 use super::Item;
 use crate::Error;
+use crate::ask::place::find_again;
 use crate::file::entry::FileEntry;
-use crate::source::{Source, open};
+use crate::source::Source;
 use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
 use crate::text::reader::{Outcome, Reader};
 
-/// Gives each record that a file has before its position. Inside is why it cannot be compared, or else whether its
-/// bytes are known to be those that were read.
+/// Gives each record that a file has before its position. Returns whether its bytes are known to be those that were read,
+/// or why it cannot be compared.
 pub(super) fn each_of_file(
     entry: &FileEntry,
     stream: &Stream,
@@ -22,14 +23,15 @@ pub(super) fn each_of_file(
 ) -> Result<Result<bool, String>, Error> {
     let dialect = CsvDialect::from_text(&entry.dialect).unwrap_or_else(|| stream.csv.clone());
     let mut format = Format::new(stream, dialect, 1)?;
-    let mut source = match find_source(entry, stream) {
-        Ok(Some(source)) => source,
+    let is_it = |source: &mut Source| entry.head.matches(source, 0);
+    let mut source = match find_again(entry.path(), stream, is_it) {
+        Ok(Some((_, source))) => source,
         Ok(None) => {
             return Ok(Err(
                 "it is gone, or not the file any more that was read".to_owned()
             ));
         }
-        Err(error) => return Ok(Err(format!("it cannot be read: {error}"))),
+        Err((_, error)) => return Ok(Err(format!("it cannot be read: {error}"))),
     };
     match read_again(entry, &mut source, &mut format, &mut take) {
         Ok(read) => Ok(read),
@@ -82,23 +84,4 @@ fn read_again(
         },
         _ => Ok(Ok(false)),
     }
-}
-
-/// The file where it was, or where finished files are moved to.
-fn find_source(entry: &FileEntry, stream: &Stream) -> io::Result<Option<Source>> {
-    let mut paths = vec![entry.path().to_owned()];
-    if let (Finished::Move(directory), Some(name)) = (&stream.finished, entry.path().file_name()) {
-        paths.push(directory.join(name));
-    }
-    for path in paths {
-        let mut source = match open::file(&path).and_then(Source::new) {
-            Ok(source) => source,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        if entry.head.matches(&mut source, 0)? {
-            return Ok(Some(source));
-        }
-    }
-    Ok(None)
 }

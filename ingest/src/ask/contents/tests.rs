@@ -4,7 +4,7 @@ use bekk_log::{RecordBuffer, Retention, TopicConfig};
 use bekk_stream::{FileRecord, Finished};
 
 use super::*;
-use crate::source::fingerprint::Fingerprint;
+use crate::ask::testing::record;
 use crate::source::{Source, open};
 use crate::testing::stream;
 use crate::text::batch::Batch;
@@ -60,20 +60,11 @@ impl Read {
             log.append(None, &stream.name, &[(partition, &buffer)])
                 .unwrap();
         }
-        let head = Fingerprint::of(&text.as_bytes()[..text.len().min(40)]);
+        let head = &text.as_bytes()[..text.len().min(40)];
         let mut entry = FileEntry::new(FileRecord {
             id,
-            stream: stream.name.clone(),
             path: path.to_str().unwrap().as_bytes().to_vec(),
-            device: 0,
-            inode: 0,
-            head_len: head.len,
-            head_hash: head.hash,
-            found_at_ms: 0,
-            dialect: stream.csv.to_text(),
-            ingest: String::new(),
-            host: String::new(),
-            first: None,
+            ..record(&stream, head)
         });
         (entry.position, entry.crc, entry.tail) = (cursor.position, cursor.crc, cursor.tail);
         entry.records = payloads.len() as u64;
@@ -168,9 +159,9 @@ fn each_difference_is_placed() {
     );
 }
 
-/// A live ingest has appended what the checkpoint does not tell of yet.
+/// A live ingest has appended records that are not in the checkpoint yet.
 #[test]
-fn records_behind_the_position_are_none_of_the_comparison() {
+fn records_after_the_position_are_not_compared() {
     let mut read = Read::new(TEXT, |_| {});
     let end = TEXT.find("5,e").unwrap();
     let (before, id) = (&TEXT[..end], read.entry.id);

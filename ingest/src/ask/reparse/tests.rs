@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use bekk_stream::FileId;
 
 use super::*;
-use crate::source::fingerprint::Fingerprint;
+use crate::ask::testing::record;
 use crate::testing::stream;
 
 fn origin(start: u64) -> Origin {
@@ -66,21 +66,7 @@ impl Written {
     }
 
     fn known(&self, stream: &Stream) -> FileRecord {
-        let head = Fingerprint::of(self.text.as_bytes());
-        FileRecord {
-            id: FileId::from_bytes([1; 16]),
-            stream: stream.name.clone(),
-            path: Vec::new(),
-            device: 0,
-            inode: 0,
-            head_len: head.len,
-            head_hash: head.hash,
-            found_at_ms: 0,
-            dialect: stream.csv.to_text(),
-            ingest: String::new(),
-            host: String::new(),
-            first: None,
-        }
+        record(stream, self.text.as_bytes())
     }
 }
 

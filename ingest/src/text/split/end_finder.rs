@@ -3,8 +3,8 @@
 use bekk_stream::{CsvDialect, Separator};
 use memchr::{memchr, memchr2};
 
-use super::ends;
-use super::{Special, count_newlines};
+use super::special::Special;
+use super::{count_newlines, ends};
 
 /// Finds the end of a record too long to be held: fed with its bytes from the first on, piece by piece.
 #[derive(Debug, Clone)]

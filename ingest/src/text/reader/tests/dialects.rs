@@ -1,9 +1,89 @@
-//! Files of any dialect, written by a plain writer: the reader finds what was written, and nothing else.
+//! Files of other dialects: some by hand, and random ones, written by a plain writer, of which the reader finds what was
+//! written, and nothing else.
 
 use bekk_stream::{LineEnd, Value};
 use proptest::prelude::*;
 
 use super::*;
+
+#[test]
+fn separators_may_be_longer() {
+    let separator = |text: &str| Separator::new(text.as_bytes()).unwrap();
+    let check = |delimiter: &str, end: &str, content: &str, expected: &[(&str, usize)]| {
+        let dialect = CsvDialect {
+            delimiter: separator(delimiter),
+            record_end: Some(separator(end)).filter(|_| end != "\n"),
+            comment: Some(b'#'),
+            ..CsvDialect::default()
+        };
+        for step in [content.len(), 1, 3] {
+            let steps: Vec<_> = (step..content.len()).step_by(step).collect();
+            let taken = read(content.as_bytes(), &dialect, &steps).unwrap();
+            let found: Vec<_> = taken
+                .iter()
+                .map(|taken| (&content[taken.start..taken.end], taken.fault.is_none()))
+                .collect();
+            let lines: Vec<_> = taken.iter().map(|taken| taken.line).collect();
+            let expected_lines: Vec<_> = expected.iter().map(|(_, line)| *line as u64).collect();
+            let expected: Vec<_> = expected.iter().map(|(text, _)| (*text, true)).collect();
+            assert_eq!((found, lines), (expected, expected_lines), "{content:?}");
+        }
+    };
+    check(
+        "||",
+        "\n",
+        "id||name||Price\r\n1||a|b||2\n# none\n2||\"x||y\nz\"||3\n",
+        &[("1||a|b||2\n", 2), ("2||\"x||y\nz\"||3\n", 4)],
+    );
+    check(
+        "~|~",
+        "\u{1e}",
+        "id~|~name~|~Price\u{1e}1~|~a\nb~|~2\u{1e}\u{1e}2~|~~~|~3",
+        &[("1~|~a\nb~|~2\u{1e}", 2), ("2~|~~~|~3", 4)],
+    );
+    check(
+        "|",
+        "|\n",
+        "id|name|Price|\n1|a|2|\n2||3|\n",
+        &[("1|a|2|\n", 2), ("2||3|\n", 3)],
+    );
+}
+
+#[test]
+fn other_dialects() {
+    let dialect = CsvDialect {
+        delimiter: b';'.into(),
+        quote: Some(b'\''),
+        skip_lines: 2,
+        comment: Some(b'#'),
+        ..CsvDialect::default()
+    };
+    let content = "made by x\n;;\"\n# note\nid;name\n1;'a;''b'\n#2;c\n3;\"\n#";
+    check_in(
+        &dialect,
+        content,
+        &[("1;'a;''b'\n", None), ("3;\"\n", None)],
+    );
+    let without = CsvDialect {
+        quote: None,
+        ..CsvDialect::default()
+    };
+    check_in(
+        &without,
+        "id,name\n1,\"a\n2,b\"c\n",
+        &[("1,\"a\n", None), ("2,b\"c\n", None)],
+    );
+    let latin1 = CsvDialect {
+        encoding: Encoding::Latin1,
+        ..CsvDialect::default()
+    };
+    let taken = read_both(b"id,name\n1,\"bl\xe5\"\n", &latin1).unwrap();
+    let Body::Row(row) = Payload::decode(&taken[0].payload).unwrap().body else {
+        panic!("a row")
+    };
+    let values: Vec<_> = row.map(Result::unwrap).collect();
+    assert_eq!(values[1], bekk_stream::Value::Text("blå".into()));
+}
 
 /// How a file is written.
 #[derive(Debug, Clone)]

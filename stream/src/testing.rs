@@ -1,0 +1,39 @@
+//! Helpers that the tests of several types need.
+
+use crate::{Column, CsvDialect, Decimal, Field, Reason, Value, ValueParser};
+
+/// The parser of a column of this type.
+pub(crate) fn parser(column_type: &str) -> ValueParser {
+    parser_of(
+        &Column::new("c", column_type.parse().unwrap()),
+        &CsvDialect::default(),
+    )
+}
+
+pub(crate) fn parser_of(column: &Column, dialect: &CsvDialect) -> ValueParser {
+    ValueParser::new(column, dialect).unwrap()
+}
+
+/// Parses a text as a quoted field, which is null only if it is empty.
+pub(crate) fn parse<'a>(parser: &ValueParser, text: &'a str) -> Result<Value<'a>, Reason> {
+    parser
+        .parse(Field {
+            bytes: text.as_bytes(),
+            quoted: true,
+        })
+        .map_err(|fault| fault.reason)
+}
+
+/// Checks what a column of this type makes of a text.
+#[track_caller]
+pub(crate) fn check(column_type: &str, text: &str, expected: Result<Value<'_>, Reason>) {
+    assert_eq!(
+        parse(&parser(column_type), text),
+        expected,
+        "{column_type} of `{text}`"
+    );
+}
+
+pub(crate) fn decimal(unscaled: i128, scale: u8) -> Result<Value<'static>, Reason> {
+    Ok(Value::Decimal(Decimal { unscaled, scale }))
+}

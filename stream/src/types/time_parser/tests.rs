@@ -1,0 +1,218 @@
+//! Dates and times, right and wrong.
+
+use proptest::prelude::*;
+
+use crate::testing::{check, parse, parser, parser_of};
+use crate::{Column, ColumnType, CsvDialect, Reason, Value, ValueParser};
+
+#[test]
+fn dates_and_times() {
+    const NOON: i64 = 1_706_961_600_000_000; // 2024-02-03T12:00:00Z
+    check("date", "1970-01-01", Ok(Value::Date(0)));
+    check("date", "2024-02-29", Ok(Value::Date(19_782)));
+    check("date", "0001-01-01", Ok(Value::Date(-719_162)));
+    for text in [
+        "2023-02-29",
+        "2024-13-01",
+        "2024-00-01",
+        "0000-01-01",
+        "24-01-01",
+        "2024-1-1",
+        "2024-01-01 ",
+    ] {
+        check("date", text, Err(Reason::BadValue));
+    }
+    check("timestamp", "2024-02-03 12:00", Ok(Value::Timestamp(NOON)));
+    check(
+        "timestamp",
+        "2024-02-03T12:00:00.5",
+        Ok(Value::Timestamp(NOON + 500_000)),
+    );
+    check("timestamp", "2024-02-03T12:00:00Z", Err(Reason::BadValue));
+    for text in [
+        "2024-02-03T12:00:00Z",
+        "2024-02-03 12:00:00+00",
+        "2024-02-03T13:30:00.000000+01:30",
+        "2024-02-03 07:00:00-0500",
+        "2024-02-03 12:00:00 UTC",
+        "2024-02-03T12:00:00.000000000Z",
+    ] {
+        check("timestamptz", text, Ok(Value::Timestamptz(NOON)));
+    }
+    check(
+        "timestamptz",
+        "2024-02-03T12:00:00.0000001Z",
+        Err(Reason::TooManyDecimals),
+    );
+    for text in [
+        "2024-02-03T12:00:00",
+        "2024-02-03T24:00:00Z",
+        "2024-02-03T12:00:60Z",
+        "2024-02-03T12:00:00.Z",
+        "{}",
+        "now",
+    ] {
+        check("timestamptz", text, Err(Reason::BadValue));
+    }
+}
+
+#[test]
+fn times_in_a_zone_and_of_a_format() {
+    let mut column = Column::new("c", ColumnType::Timestamptz);
+    column.zone = Some("Europe/Oslo".into());
+    column.format = Some("%d.%m.%Y %H:%M:%S".into());
+    let oslo = parser_of(&column, &CsvDialect::default());
+    assert_eq!(
+        parse(&oslo, "03.02.2024 13:00:00"),
+        Ok(Value::Timestamptz(1_706_961_600_000_000))
+    );
+    // The clock went from 02:00 to 03:00 that night.
+    assert_eq!(parse(&oslo, "31.03.2024 02:30:00"), Err(Reason::BadValue));
+    // 02:30 came twice that night; the first was summer time.
+    assert_eq!(
+        parse(&oslo, "27.10.2024 02:30:00"),
+        Ok(Value::Timestamptz(1_729_989_000_000_000))
+    );
+    assert_eq!(parse(&oslo, "2024-02-03"), Err(Reason::BadValue));
+    column.zone = Some("Europe/Atlantis".into());
+    assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
+}
+
+#[test]
+fn years_have_the_digits_that_their_format_says() {
+    let date = |format: &str, text: &str| {
+        let mut column = Column::new("c", ColumnType::Date);
+        column.format = Some(format.into());
+        parse(&parser_of(&column, &CsvDialect::default()), text).map(|value| format!("{value:?}"))
+    };
+    let day = |days: i32| Ok(format!("{:?}", Value::Date(days)));
+    assert_eq!(date("%d.%m.%Y", "31.12.2025"), day(20_453));
+    assert_eq!(date("%d.%m.%y", "31.12.25"), day(20_453));
+    assert_eq!(date("%D", "12/31/25"), day(20_453));
+    assert_eq!(date("%d.%m.%y", "1.1.70"), day(0));
+    assert_eq!(date("%d.%m.%y", "01.01.00"), day(10_957));
+    assert_eq!(date("%d.%m.%Y", "01.01.0999"), day(-354_650));
+    for (format, text) in [
+        ("%d.%m.%Y", "31.12.25"),
+        ("%d/%m/%Y", "31/12/25"),
+        ("%m/%d/%Y", "3/4/00"),
+        ("%d.%m.%Y", "1.2.3"),
+        ("%Y/%m/%d", "31/12/25"),
+        ("%F", "25-12-31"),
+        ("%d.%m.%Y", "01.01.0000"),
+        ("%d.%m.%y", "03.2.3"),
+        ("%d.%m.%y", "31.12.2025"),
+    ] {
+        assert_eq!(
+            date(format, text),
+            Err(Reason::BadValue),
+            "{format} of {text}"
+        );
+    }
+}
+
+#[test]
+fn times_are_numbers_since_1970() {
+    let time = |format: &str, text: &str| {
+        let mut column = Column::new("c", ColumnType::Timestamptz);
+        column.format = Some(format.into());
+        parse(&parser_of(&column, &CsvDialect::default()), text).map(|value| format!("{value:?}"))
+    };
+    let at = |micros: i64| Ok(format!("{:?}", Value::Timestamptz(micros)));
+    assert_eq!(time("epoch", "1735689600"), at(1_735_689_600_000_000));
+    assert_eq!(time("epoch", "1735689600.25"), at(1_735_689_600_250_000));
+    assert_eq!(time("epoch_ms", "1735689600123"), at(1_735_689_600_123_000));
+    assert_eq!(time("epoch_us", "-1"), at(-1));
+    assert_eq!(time("epoch_us", "0.5"), Err(Reason::TooManyDecimals));
+    assert_eq!(time("epoch", "99999999999999"), Err(Reason::OutOfRange));
+    assert_eq!(time("epoch", "12:30"), Err(Reason::BadValue));
+    assert_eq!(
+        time("%m/%d/%Y %I:%M %p", "12/31/2025 01:05 PM"),
+        Err(Reason::BadValue),
+        "no zone"
+    );
+}
+
+#[test]
+fn times_of_day() {
+    const MINUTE: i64 = 60_000_000;
+    let time = |format: Option<&str>, text: &str| {
+        let mut column = Column::new("c", ColumnType::Time);
+        column.format = format.map(str::to_owned);
+        parse(&parser_of(&column, &CsvDialect::default()), text).map(|value| format!("{value:?}"))
+    };
+    let at = |micros: i64| Ok(format!("{:?}", Value::Time(micros)));
+    assert_eq!(time(None, "00:00"), at(0));
+    assert_eq!(time(None, "23:59:59.999999"), at(24 * 60 * MINUTE - 1));
+    assert_eq!(time(None, "24:00:00"), at(24 * 60 * MINUTE));
+    for wrong in [
+        "24:01",
+        "25:00",
+        "1:00",
+        "12",
+        "12:60",
+        "12:00:60",
+        "12:00Z",
+        "12:00+02",
+        "12:00 PM",
+        "2026-01-31 12:00",
+        "now",
+        "",
+    ] {
+        assert_eq!(time(None, wrong), Err(Reason::BadValue), "{wrong}");
+    }
+    assert_eq!(time(None, "12:00:00.1234567"), Err(Reason::TooManyDecimals));
+    let clock = |text| time(Some("%I:%M %p"), text);
+    assert_eq!(clock("12:00 AM"), at(0));
+    assert_eq!(clock("12:00 PM"), at(12 * 60 * MINUTE));
+    assert_eq!(clock("12:30 am"), at(30 * MINUTE));
+    assert_eq!(clock("11:59 pm"), at((23 * 60 + 59) * MINUTE));
+    for wrong in ["0:30 AM", "13:00 PM", "12:00", "12:00 XM"] {
+        assert_eq!(clock(wrong), Err(Reason::BadValue), "{wrong}");
+    }
+    let mut column = Column::new("c", ColumnType::Time);
+    column.format = Some("epoch".to_owned());
+    assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
+}
+
+#[test]
+fn twelve_hours_and_numbers_before_1970() {
+    let time = |format: &str, text: &str| {
+        let mut column = Column::new("c", ColumnType::Timestamp);
+        column.format = Some(format.to_owned());
+        parse(&parser_of(&column, &CsvDialect::default()), text).map(Value::into_owned)
+    };
+    let at = |seconds: i64| Ok(Value::Timestamp(seconds * 1_000_000));
+    let clock = "%Y-%m-%d %I:%M:%S %p";
+    assert_eq!(time(clock, "1970-01-01 12:00:00 AM"), at(0));
+    assert_eq!(time(clock, "1970-01-01 12:00:00 PM"), at(12 * 3600));
+    assert_eq!(time(clock, "1969-12-31 11:59:59 PM"), at(-1));
+    assert_eq!(time("epoch", "-0.5"), Ok(Value::Timestamp(-500_000)));
+    assert_eq!(
+        time("epoch_ms", "-1500.25"),
+        Ok(Value::Timestamp(-1_500_250))
+    );
+    assert_eq!(time("epoch", "-0"), at(0));
+    assert_eq!(time("epoch", "1e9"), Err(Reason::BadValue));
+    let mut column = Column::new("c", ColumnType::Timestamp);
+    column.format = Some("%Y-%m-%d %I:%M".to_owned());
+    let why = ValueParser::new(&column, &CsvDialect::default()).unwrap_err();
+    assert!(why.detail.contains("add %p"), "{}", why.detail);
+}
+
+proptest! {
+    /// jiff writes a moment, we read it.
+    #[test]
+    fn every_moment_survives(micros in -62_135_596_800_000_000i64..253_402_207_200_000_000) {
+        let text = jiff::Timestamp::from_microsecond(micros).unwrap().to_string();
+        prop_assert_eq!(parse(&parser("timestamptz"), &text), Ok(Value::Timestamptz(micros)));
+    }
+
+    /// No text of the characters that times have makes a parser panic.
+    #[test]
+    fn no_time_panics(text in "[0-9T:.+Z -]{0,35}") {
+        for column_type in ["date", "timestamp", "timestamptz"] {
+            let _ = parse(&parser(column_type), &text);
+        }
+    }
+}
