@@ -19,7 +19,8 @@
 //! Base offset and epoch stand before the CRC, so that a writer encodes and compresses before it knows
 //! them.
 
-use crate::{Offset, RecordBuffer, codec, lz4};
+use crate::codec::{self, LZ4};
+use crate::{Offset, RecordBuffer, lz4};
 
 pub(crate) const HEADER_BYTES: usize = 61;
 /// How many of a batch's bytes its length does not count.
@@ -31,7 +32,6 @@ pub(crate) const MAGIC: u8 = 2;
 pub(crate) const LEADER_EPOCH: i32 = 0;
 pub(crate) const COMPRESSION_MASK: i16 = 7;
 pub(crate) const UNCOMPRESSED: i16 = 0;
-pub(crate) const LZ4: i16 = 3;
 /// Fewer bytes of records than this are not worth a frame.
 const COMPRESS_BYTES_MIN: usize = 256;
 
@@ -96,7 +96,7 @@ pub(crate) enum NoBatch {
     Magic(u8),
     #[error("a record batch of {bytes} bytes says that it has {named}")]
     Length { bytes: usize, named: usize },
-    #[error("a record batch of {records} records ends {last_delta} behind its base offset")]
+    #[error("a record batch of {records} records ends {last_delta} after its base offset")]
     Count { records: u32, last_delta: u32 },
     #[error("a record batch has CRC {found:08x} and not {stored:08x}")]
     Crc { found: u32, stored: u32 },

@@ -205,8 +205,7 @@ impl Client {
         }
     }
 
-    /// Sets how long the records of a topic are kept. It is persisted, and [`Self::apply_retention`] follows it from
-    /// then on.
+    /// Sets how long the records of a topic are kept; persisted, and followed by [`Self::apply_retention`] from then on.
     ///
     /// # Errors
     /// [`Error::UnknownTopic`], [`Error::RetentionElsewhere`] of a log that another process or a cluster serves; others

@@ -6,7 +6,7 @@ use crate::lz4::CONTENT_BYTES_MAX;
 
 pub(crate) const GZIP: i16 = 1;
 pub(crate) const SNAPPY: i16 = 2;
-const LZ4: i16 = 3;
+pub(crate) const LZ4: i16 = 3;
 pub(crate) const ZSTD: i16 = 4;
 
 /// The most bytes that a byte can become; of zstd there is no such number.
@@ -98,16 +98,16 @@ fn snappy(block: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     written.map(|_| ()).map_err(|error| error.to_string())
 }
 
-/// How long the content is, as its blocks say; no block has more.
+/// Length of the content, as its blocks state it; no block can have more.
 fn snappy_length(bytes: &[u8]) -> Option<usize> {
     if !bytes.starts_with(XERIAL_MAGIC) {
         return snap::raw::decompress_len(bytes).ok();
     }
     let (mut rest, mut all) = (bytes.get(XERIAL_HEADER_BYTES..)?, 0usize);
-    while let Some((length, behind)) = rest.split_first_chunk() {
-        let (block, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let (block, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
         all = all.checked_add(snap::raw::decompress_len(block).ok()?)?;
-        rest = behind;
+        rest = after;
     }
     Some(all)
 }

@@ -1,18 +1,19 @@
-//! Checks the records of a batch that was encoded elsewhere, without taking its content into memory.
+//! Checks the records of a batch that was encoded elsewhere, without taking all of its content into memory.
 //!
-//! A batch whose CRC holds can still hold what no reader can take apart: librdkafka then asks for it again and again, and
-//! nothing behind it is read. So it is refused where it is produced, as Kafka's brokers do.
+//! A batch whose CRC is right can still hold records that no reader can take apart: librdkafka then asks for it again and
+//! again, and reads nothing after it. So it is refused when it is produced, as Kafka's brokers do.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Mutex, PoisonError};
 
-use crate::batch::{LZ4, UNCOMPRESSED};
-use crate::codec::{self, GZIP, SNAPPY, ZSTD};
+use crate::batch::UNCOMPRESSED;
+use crate::codec::{self, GZIP, LZ4, SNAPPY, ZSTD};
 use crate::record::check_records;
+use crate::varint;
 
 /// Bytes of content that are in memory at once.
 const BUFFER_BYTES: usize = 32 << 10;
-/// Snappy has no streams: one batch at a time is taken into memory.
+/// Held while a snappy batch is in memory whole: snappy has no streams.
 static SNAPPY_TURN: Mutex<()> = Mutex::new(());
 
 /// Checks that compressed bytes hold `count` records, numbered in order, and nothing else.
@@ -46,11 +47,11 @@ pub(crate) fn check(compression: i16, bytes: &[u8], count: u32) -> Result<(), St
     }
     match rest.len() {
         0 => Ok(()),
-        behind => Err(format!("{behind} bytes behind the content of a batch")),
+        rest => Err(format!("{rest} bytes after the content of a batch")),
     }
 }
 
-/// Whether bytes are one LZ4 frame, with its end mark: the decoder takes the end of the bytes for that of the frame.
+/// Whether bytes are one LZ4 frame with its end mark. The decoder takes the end of the bytes for that of the frame.
 fn is_lz4_frame(bytes: &[u8]) -> bool {
     const HAS_DICTIONARY: u8 = 1;
     const HAS_CHECKSUM: u8 = 1 << 2;
@@ -71,34 +72,35 @@ fn is_lz4_frame(bytes: &[u8]) -> bool {
         if length == 0 {
             return at + bytes_if(HAS_CHECKSUM, 4) == bytes.len();
         }
-        // The highest bit tells that the block is stored as it is.
+        // The highest bit marks a block that is not compressed.
         at += (length & (u32::MAX >> 1)) as usize + bytes_if(HAS_BLOCK_CHECKSUMS, 4);
     }
 }
 
+/// Checks that a decoder's content is `count` records, numbered in order, and nothing else.
 fn walk(decoder: impl Read, count: u32) -> Result<(), String> {
     let mut content = BufReader::with_capacity(BUFFER_BYTES, decoder);
     for number in 0..count {
         walk_record(&mut content, number)
             .map_err(|error| format!("record {number} of a batch: {error}"))?;
     }
-    let behind = content.fill_buf().map_err(|error| error.to_string())?;
-    match behind.is_empty() {
+    let rest = content.fill_buf().map_err(|error| error.to_string())?;
+    match rest.is_empty() {
         true => Ok(()),
-        false => Err("there are bytes behind the records of a batch".to_owned()),
+        false => Err("there are bytes after the records of a batch".to_owned()),
     }
 }
 
 fn walk_record(content: &mut impl BufRead, number: u32) -> io::Result<()> {
-    let length = varint(content)?;
+    let length = read_varint(content)?;
     let mut record = content.take(u64::try_from(length).map_err(|_| malformed())?);
     skip(&mut record, 1)?; // attributes: none are defined
-    let _timestamp_delta = varint(&mut record)?;
-    if varint(&mut record)? != i64::from(number) {
+    let _timestamp_delta = read_varint(&mut record)?;
+    if read_varint(&mut record)? != i64::from(number) {
         return Err(malformed());
     }
     for _key_and_value in 0..2 {
-        match varint(&mut record)? {
+        match read_varint(&mut record)? {
             -1 => {}
             length => skip(&mut record, u64::try_from(length).map_err(|_| malformed())?)?,
         }
@@ -107,15 +109,12 @@ fn walk_record(content: &mut impl BufRead, number: u32) -> io::Result<()> {
     skip(&mut record, headers)
 }
 
-/// Reads a zigzag variable-length integer.
-fn varint(content: &mut impl BufRead) -> io::Result<i64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let mut byte = [0];
-        content.read_exact(&mut byte)?;
-        value |= u64::from(byte[0] & 0x7f) << shift;
-        if byte[0] < 0x80 {
-            return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+fn read_varint(content: &mut impl Read) -> io::Result<i64> {
+    let mut bytes = [0; varint::VARINT_BYTES_MAX];
+    for at in 0..bytes.len() {
+        content.read_exact(&mut bytes[at..=at])?;
+        if bytes[at] < 0x80 {
+            return varint::get(&bytes, &mut 0).ok_or_else(malformed);
         }
     }
     Err(malformed())
@@ -202,6 +201,11 @@ mod tests {
         other_order[5] ^= 2;
         for (compression, bytes) in compressed(&other_order) {
             check(compression, &bytes, 4).unwrap_err();
+        }
+        // A timestamp of more than 64 bits, which readers refuse.
+        let too_long = [&[30, 0][..], &[0xff; 9], &[3, 0, 1, 0, 0]].concat();
+        for (compression, bytes) in compressed(&too_long) {
+            check(compression, &bytes, 1).unwrap_err();
         }
     }
 }

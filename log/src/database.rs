@@ -16,14 +16,14 @@ const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 const MEMTABLES_BYTES: u64 = 64 << 20;
 /// fjall's journals are kept below this, 64 MiB and the one being written.
 const JOURNAL_BYTES: u64 = 64 << 20;
-/// The block cache of one database, for each keyspace that is read, and at most; a log is read in order, so that little
-/// is read twice.
+/// Block cache of one database for each keyspace that is read, and its maximum. A log is read in order, so little is read
+/// twice.
 const CACHE_BYTES: u64 = 1 << 20;
 const CACHE_BYTES_MAX: u64 = 4 << 20;
 /// The file descriptors that one database keeps.
 const FILES_MAX: usize = 64;
 
-/// Opens a database and creates it if it does not exist. So many of its keyspaces are read in order.
+/// Opens a database and creates it if it does not exist; `read` is the number of keyspaces that are read in order.
 pub(crate) fn open(path: &Path, read: u32) -> fjall::Result<Database> {
     let cache_bytes = CACHE_BYTES * u64::from(read);
     Database::builder(path)
@@ -48,7 +48,7 @@ pub(crate) fn keyspace(db: &Database, name: &str, count: u32) -> fjall::Result<K
     })
 }
 
-/// Looks for what fjall does not survive: a link or a directory in the place of one of its files.
+/// Refuses what fjall does not survive: a link or a directory with the name of one of its files.
 pub(crate) fn check_entries(dir: &Path) -> Result<(), Error> {
     for path in files::entries(dir)? {
         let metadata =

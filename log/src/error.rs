@@ -227,7 +227,7 @@ pub enum Error {
         /// Its permission bits.
         mode: u32,
     },
-    /// The directory, or the link in its place, is another user's, who could have prepared it.
+    /// The directory, or a link with its name, belongs to another user, who could have prepared it.
     #[error(
         "`{path}` belongs to user id {owner}, who could redirect what is written there; run this as that user \
          (sudo -u '#{owner}' bekk …), or use a directory of your own"

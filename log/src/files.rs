@@ -88,7 +88,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives a file the name of another one. A directory that has the name is set aside.
+/// Renames a file, over an older one of that name. A directory of that name is set aside.
 pub(crate) fn replace(file: &Path, path: &Path) -> io::Result<()> {
     match fs::rename(file, path) {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A handle of a shared value. One handle can wait until it is the only one, and take the value.
 pub(crate) struct Handle<T> {
-    // Fields are dropped in this order: the value's count is lower before the end is reported.
+    // Fields are dropped in this order, so the value's count is lower when the end is reported.
     value: Arc<T>,
     end: End,
 }
@@ -17,7 +17,7 @@ struct End(Arc<Ends>);
 #[derive(Default)]
 struct Ends {
     lock: Mutex<()>,
-    one: Condvar,
+    dropped: Condvar,
 }
 
 impl<T> Handle<T> {
@@ -39,7 +39,7 @@ impl<T> Handle<T> {
                 Ok(last) => return last,
                 Err(shared) => value = shared,
             }
-            locked = (ends.one.wait(locked)).unwrap_or_else(PoisonError::into_inner);
+            locked = (ends.dropped.wait(locked)).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -64,7 +64,7 @@ impl<T> Deref for Handle<T> {
 impl Drop for End {
     fn drop(&mut self) {
         drop(self.0.lock());
-        self.0.one.notify_all();
+        self.0.dropped.notify_all();
     }
 }
 

@@ -50,7 +50,8 @@
 //! The high watermark and the chain of segments are looked up, the segment that holds the offset is found by
 //! its start, opened if it is sealed and nobody read it lately, and its batches are visited from the one that
 //! holds the offset on. Each is checked (its CRC, and that it is the one that was written there) and decompressed
-//! into one buffer, which [`Records`] owns and iterates without copying. Offsets that no record has are passed; such a gap is reported once and kept.
+//! into one buffer, which [`Records`] owns and iterates without copying. Offsets that no record has are passed; such
+//! a gap is reported once and kept.
 //!
 //! # Life of a crash
 //!

@@ -1,16 +1,16 @@
-//! What a segment notes of each of its batches, so that a batch that is whole but of another partition, segment or log,
-//! whose table has got into the place of its own, is not taken for it.
+//! The notes of a segment on its batches. They tell its own batches from whole ones of another partition, segment or log,
+//! whose table has replaced its own.
 
 use crate::batch::BatchView;
 use crate::wire::Fields;
 use crate::{Error, Offset};
 
-/// What is noted of one batch.
+/// The note on one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Note {
     pub(crate) base: Offset,
     pub(crate) crc: u32,
-    /// Number of its records; 0 if unknown, as in what earlier versions noted
+    /// Number of its records; 0 if unknown, as in the notes of earlier versions
     pub(crate) records: u32,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Note {
 pub(crate) enum Origin {
     Own,
     Other,
-    /// Nothing is noted of its offsets.
+    /// There is no note on its offsets.
     Unknown,
 }
 
@@ -50,7 +50,7 @@ impl Note {
 pub(crate) struct Notes(Vec<Note>);
 
 impl Notes {
-    /// Notes in any order; of two for an offset, the one that knows more is kept.
+    /// Takes notes in any order. If an offset has two, the one with the number of records is kept.
     pub(crate) fn new(mut notes: Vec<Note>) -> Self {
         notes.sort_unstable_by_key(|note| (note.base, u32::MAX - note.records));
         notes.dedup_by_key(|note| note.base);
@@ -70,7 +70,7 @@ impl Notes {
     }
 }
 
-/// Compares batches, in the order of their offsets, with what is noted of them.
+/// Compares batches with their notes, in the order of the offsets.
 pub(crate) struct NoteCheck<I> {
     notes: Option<I>,
     next: Option<Note>,
@@ -105,7 +105,7 @@ impl<I: Iterator<Item = Result<Note, Error>>> NoteCheck<I> {
         Ok(())
     }
 
-    /// Moves to the note at `to`; returns the offset of the first batch before that which was not checked.
+    /// Moves to the first note at or after `to`; returns the offset of the first batch that was passed unchecked.
     pub(crate) fn pass_to(&mut self, to: Offset) -> Result<Option<Offset>, Error> {
         let mut missing = None;
         while let Some(note) = self.next.filter(|note| note.base < to) {
@@ -115,7 +115,7 @@ impl<I: Iterator<Item = Result<Note, Error>>> NoteCheck<I> {
         Ok(missing)
     }
 
-    /// Says whether a batch is the one that was written at its offset, to which it has moved.
+    /// Whether a batch is the one that was written at its offset. [`Self::pass_to`] was called with that offset.
     pub(crate) fn is_own(&mut self, batch: &BatchView<'_>) -> Result<bool, Error> {
         let note = self.next.filter(|note| note.base == batch.base_offset());
         let Some(note) = note else {

@@ -50,7 +50,7 @@ impl fmt::Display for Offset {
     }
 }
 
-/// Precedes the log's id in the cluster id of Bekk's own server, and so tells it from a Kafka cluster.
+/// Prefix of the log's id in the cluster id of Bekk's own server; a Kafka cluster does not have it.
 const CLUSTER_ID_PREFIX: &str = "bekk.";
 
 /// The random id of a log, made with it: whatever remembers an offset remembers whose it is.
@@ -69,7 +69,7 @@ impl LogId {
         Self(Uuid::new_v4())
     }
 
-    /// The cluster id by which Bekk's own server shows this log.
+    /// The cluster id of Bekk's own server of this log.
     pub(crate) fn cluster_id(self) -> String {
         format!("{CLUSTER_ID_PREFIX}{self}")
     }

@@ -1,4 +1,4 @@
-//! What `DIR/owner` says: where the log's owner serves its guests, and what proves that it is the owner.
+//! The content of `DIR/owner`: where the log's owner serves its guests, and the token that proves that it is the owner.
 
 use std::net::SocketAddr;
 
@@ -17,10 +17,10 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// The most bytes that are read of the file.
+    /// Most bytes of the file that are read
     pub(crate) const BYTES_MAX: u64 = 4096;
 
-    /// What the file's bytes say; `None` if they are not of a version that is known.
+    /// Reads the file's bytes; `None` if they are malformed or of another version.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut lines = std::str::from_utf8(bytes).ok()?.lines();
         if lines.next()? != FORMAT {

@@ -19,7 +19,7 @@ const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o002;
 
 /// Whether a user may prepare files for ours: our own user, root, and, for root's programs, the user who started them
-/// through sudo. Whoever else owns a directory can put links into it that lead our writes elsewhere.
+/// through sudo. Any other owner of a directory could put links into it that lead our writes elsewhere.
 #[must_use]
 pub fn is_trusted_user(user: u32) -> bool {
     let own = rustix::process::geteuid();
@@ -114,8 +114,7 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(DIR_MODE).create(path)
 }
 
-/// Makes a file, or empties it, that only its user may open. A link in its place is not followed, and a pipe is not waited
-/// for.
+/// Makes a file, or empties it, that only its user may open. It does not follow a link, and does not wait for a pipe.
 pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .write(true)

@@ -2,13 +2,11 @@
 
 use crate::append;
 use crate::batch::{self, BatchView, COMPRESSION_MASK, NoBatch};
-use crate::codec;
+use crate::codec::{self, ZSTD};
 use crate::content;
 use crate::producers::Sequenced;
 use crate::record::RECORD_BYTES_MIN;
 
-/// The greatest number of a compression.
-const ZSTD: i16 = 4;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
@@ -88,7 +86,7 @@ impl Produced {
         })
     }
 
-    /// Checks that its records can be read: a batch that cannot be would stop every reader.
+    /// Checks that its records can be read. A batch that cannot be read would stop every reader.
     pub(crate) fn check_content(&self) -> Result<(), Unfit> {
         let records = &self.bytes[batch::HEADER_BYTES..];
         content::check(self.compression, records, self.records).map_err(Unfit::Invalid)
@@ -136,6 +134,7 @@ fn check_attributes(attributes: i16) -> Result<i16, Unfit> {
         return Err(Unfit::Timestamp(detail));
     }
     let compression = attributes & COMPRESSION_MASK;
+    // zstd has the greatest number.
     if compression > ZSTD {
         let detail = format!("there is no compression {compression}");
         return Err(Unfit::Invalid(detail));

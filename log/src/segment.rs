@@ -27,7 +27,7 @@ pub(crate) struct Segment {
     starts: Vec<Offset>,
     db: Mutex<Option<Handle<SegmentDb>>>,
     summary: OnceLock<Summary>,
-    /// What it notes of its batches, kept when one of them turned out to be another.
+    /// Its notes on its batches, kept when one of these turned out to be another one.
     notes: OnceLock<Vec<Notes>>,
     /// Set when its directory is another segment's, or nobody's: it was created again, or set aside.
     is_gone: AtomicBool,
@@ -125,7 +125,7 @@ impl Segment {
         db.check_ends()
     }
 
-    /// What it notes of the batches of each partition, if it was open until now.
+    /// Its notes on the batches of each partition, if it was open until now.
     pub(crate) fn notes(&self) -> Vec<Notes> {
         match self.notes.get() {
             Some(notes) => notes.clone(),
@@ -234,18 +234,11 @@ pub(crate) fn ranges(db: &SegmentDb, starts: &[Offset]) -> Result<Vec<Range>, Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LogId;
 
     #[test]
     fn a_database_is_closed_once_its_users_are_done() {
         let dir = tempfile::tempdir().unwrap();
-        let header = Header {
-            log_id: LogId::random(),
-            topic: "events".to_owned(),
-            number: 7,
-            partitions: 2,
-        };
-        let path = create(dir.path(), &header).unwrap();
+        let path = create(dir.path(), &Header::example()).unwrap();
         let db = Handle::new(SegmentDb::open(&db_dir(&path), 2).unwrap());
         let segment = Segment::unsealed(7, path, vec![Offset::ZERO; 2], db.clone());
         std::thread::scope(|scope| {

@@ -21,10 +21,10 @@ mod groups;
 mod guard;
 mod guesses;
 mod guests;
+mod line_limit;
 mod list_offsets;
 mod metadata;
 mod named;
-mod notes;
 mod places;
 mod produce;
 mod producer_id;
@@ -50,7 +50,7 @@ use tokio_rustls::rustls;
 use self::code::Code;
 use self::guesses::Guesses;
 pub(crate) use self::guests::{GuestQuestion, GuestToken};
-use self::notes::Notes;
+use self::line_limit::LineLimit;
 use self::places::Places;
 pub use self::sasl::Credentials;
 use self::sasl::Users;
@@ -155,7 +155,7 @@ struct Broker {
     finishing: Arc<Semaphore>,
     places: Arc<Places>,
     guesses: Guesses,
-    notes: Notes,
+    line_limit: LineLimit,
     users: Users,
     /// The failed write after which the log takes no more.
     failure: Mutex<Option<String>>,
@@ -195,7 +195,7 @@ impl Server {
             finishing: Arc::new(Semaphore::new(1)),
             places: Arc::new(Places::new(config.connections_max)),
             guesses: Guesses::default(),
-            notes: Notes::default(),
+            line_limit: LineLimit::default(),
             users: Users::new(&config),
             failure: Mutex::default(),
             stopping,

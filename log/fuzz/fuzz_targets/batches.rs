@@ -1,5 +1,6 @@
-//! Record batches that a client produces: each gets the right length and CRC, so that what stands in it is looked at,
-//! and what the log has taken is read back. The first two bytes are the batch's attributes.
+//! Record batches that a client produces: each gets the right length and CRC, so that the log checks its content, and the
+//! last records of the log are read back. The first two bytes are the batch's attributes, the third is its number of
+//! records.
 
 #![no_main]
 
@@ -71,8 +72,8 @@ fuzz_target!(|bytes: &[u8]| {
     body.extend((batch.len() as u32).to_be_bytes());
     body.extend(batch);
     let mut stream = SERVED.stream.lock().expect("no panic before");
-    stream.write_all(&(body.len() as u32).to_be_bytes()).expect("it is taken");
-    stream.write_all(&body).expect("it is taken");
+    stream.write_all(&(body.len() as u32).to_be_bytes()).expect("the server reads");
+    stream.write_all(&body).expect("the server reads");
     let mut length = [0; 4];
     stream.read_exact(&mut length).expect("an answer");
     let mut answer = vec![0; u32::from_be_bytes(length) as usize];

@@ -1,4 +1,4 @@
-//! The file by which a log's owner is found. Only its user can write it; a damaged one must still do no harm.
+//! The file by which a log's owner is found. Only its user can write it, but a damaged one must do no harm.
 
 #![no_main]
 #![allow(dead_code, unreachable_pub)]

@@ -62,8 +62,8 @@ impl Client {
         }
     }
 
-    /// Notes that what a topic has lost, and not every group had applied, was appended again. Of a log elsewhere it is
-    /// not noted.
+    /// Notes that the lost records of a topic that not every group had applied were appended again. Does nothing for a log
+    /// elsewhere.
     ///
     /// # Errors
     /// [`Error::UnknownTopic`], or if the store fails.
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// What has been done since the log was opened; of a log elsewhere nothing is known of it.
+    /// Counts of what was done since the log was opened.
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::NotHere`].
@@ -116,10 +116,10 @@ impl Client {
         Ok(verify::verify_core(self.store()?.core(), progress))
     }
 
-    /// Drops sealed segments that retention no longer keeps, and returns how many bytes that gave back; the log
-    /// does so itself each minute. Kept is, beside what the topic's [`Retention`](crate::Retention) says, what a group
-    /// has not come past, however long ago it committed, what is [held](Self::hold), and everything until a first
-    /// group has committed. Of a log elsewhere that is its owner's affair.
+    /// Drops sealed segments that retention no longer keeps, and returns how many bytes that freed; the log does so itself
+    /// each minute. Besides what the topic's [`Retention`](crate::Retention) says, it keeps the records that a group has
+    /// not passed, however long ago it committed, those that are [held](Self::hold), and everything until a first group
+    /// has committed. Does nothing for a log elsewhere.
     ///
     /// # Errors
     /// If the store fails.

@@ -161,7 +161,7 @@ impl Consumer {
         let view = self.view(topic)?;
         let mut slot = view.reader(topic, partition)?;
         let end = self.check_range(topic, &view, partition, from)?;
-        // Of a reader that began to fetch when the end was known, the end that it reports is not older.
+        // A reader that began to fetch when the end was known does not report an older end.
         let is_fresh = |reader: &Reader| {
             let since = view.known_since(partition);
             from < end && since.is_some_and(|since| reader.is_newer_than(since))
@@ -270,7 +270,7 @@ impl Consumer {
     /// Begins to fetch all of the given partitions that nobody reads yet.
     pub(super) fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
         let view = self.view(topic)?;
-        // A reader that begins before its end is known waits for the end twice.
+        // A reader that begins before its end is known would wait for the end twice.
         if view.lock_ends().asked_at.is_none() {
             self.ask_ends(topic, &view)?;
         }
@@ -429,7 +429,7 @@ impl Consumer {
         Ok(Arc::clone(view))
     }
 
-    /// Asks a cluster for Bekk's topics before anything is read: later the question waits behind a fetch that waits for
+    /// Asks a cluster for Bekk's topics before anything is read: later the request waits for a fetch that waits for
     /// records.
     fn learn_topics(&self) {
         if self.link.is_bekk || !self.lock_topics().is_empty() {

@@ -85,7 +85,7 @@ fn recent(said: &Option<(Instant, String)>) -> Option<String> {
 #[derive(Default)]
 pub(super) struct Context {
     heard: Heard,
-    /// For a client that commits: the group, and where people see what does not succeed.
+    /// For a client that commits: the group, and the place for messages about failed commits.
     commits: Option<(String, Waits)>,
 }
 
@@ -131,7 +131,7 @@ impl ConsumerContext for Context {
                 waits.failed(&what(), &error.to_string(), || None);
             }
             Err(error) => waits.warn_once(&format!(
-                "the log refuses to {}: {error}; it keeps the group's records, and its lag is not shown rightly there",
+                "the log refuses to {}: {error}; it keeps the group's records, and the lag that it shows for the group is too high",
                 what()
             )),
         }

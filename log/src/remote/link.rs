@@ -1,4 +1,4 @@
-//! What all parts of a [`Remote`](super::Remote) share: the connection for queries, and how long a request is repeated.
+//! The shared connection of all parts of a [`Remote`](super::Remote): its queries, and how long it repeats a request.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -156,7 +156,7 @@ impl Link {
         }
         client
             .fetch_cluster_id(timeout)
-            .ok_or_else(|| self.away(request, "it does not tell its cluster id"))
+            .ok_or_else(|| self.away(request, "it does not report its cluster id"))
     }
 
     /// Makes an idempotent request, and repeats it after retriable errors until the server answers or patience ends.

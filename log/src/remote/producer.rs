@@ -3,20 +3,18 @@
 //! A producer belongs to a session. Once it is unknown whether an append of it happened it takes no more: the
 //! caller begins another session and looks.
 
+mod deliveries;
+
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{
-    BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
-};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
 
-use super::context::Heard;
+use self::deliveries::{Append, Deliveries, Failure, Part, Place};
 use super::link::{Link, Patience};
 use super::place::number;
 use super::request::Request;
@@ -55,122 +53,6 @@ pub(super) struct Producer {
     /// One append at a time.
     appending: Mutex<()>,
     is_broken: AtomicBool,
-}
-
-/// What became of an append's records so far.
-struct Deliveries {
-    heard: Heard,
-    append: Mutex<Append>,
-    settled: Condvar,
-}
-
-#[derive(Default)]
-struct Append {
-    /// How many records have been neither acknowledged nor refused, of those that have been queued.
-    waiting: u64,
-    parts: Vec<Part>,
-}
-
-#[derive(Default)]
-struct Part {
-    first: Option<u64>,
-    /// The first refusal that is about the record itself, else the first one.
-    failure: Option<Failure>,
-}
-
-#[derive(Clone)]
-struct Failure {
-    error: KafkaError,
-    /// The record's place in its part.
-    index: u32,
-}
-
-/// A record's part and its place there, as librdkafka hands them back.
-#[derive(Clone, Copy)]
-struct Place {
-    part: u32,
-    index: u32,
-}
-
-impl Place {
-    const fn to_opaque(self) -> usize {
-        (self.part as usize) << 32 | self.index as usize
-    }
-
-    /// Both halves have 32 bits.
-    #[expect(clippy::cast_possible_truncation)]
-    const fn from_opaque(opaque: usize) -> Self {
-        Self {
-            part: (opaque >> 32) as u32,
-            index: opaque as u32,
-        }
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.heard.note(&error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    /// The record's [`Place`].
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let Place { part, index } = Place::from_opaque(opaque);
-        let mut append = self.lock();
-        append.waiting = append.waiting.saturating_sub(1);
-        if append.waiting == 0 {
-            self.settled.notify_all();
-        }
-        let Some(part) = append.parts.get_mut(part as usize) else {
-            return;
-        };
-        match result {
-            Ok(message) => {
-                // -1 where it is not known: of a duplicate that the server had already.
-                if let Ok(offset) = u64::try_from(message.offset()) {
-                    part.first = Some(part.first.map_or(offset, |first| first.min(offset)));
-                }
-            }
-            Err((error, _)) => part.failed(Failure {
-                error: error.clone(),
-                index,
-            }),
-        }
-    }
-}
-
-impl Part {
-    fn failed(&mut self, failure: Failure) {
-        match &self.failure {
-            Some(first) if first.weight() >= failure.weight() => {}
-            _ => self.failure = Some(failure),
-        }
-    }
-}
-
-impl Failure {
-    /// How much it tells.
-    fn weight(&self) -> u8 {
-        match (code(&self.error), Verdict::of(&self.error)) {
-            // What became of the batch because of another record in it, or of a transaction.
-            (Some(RDKafkaErrorCode::InvalidDifferentRecord), _) | (_, Verdict::Session) => 0,
-            (_, Verdict::Record) => 2,
-            _ => 1,
-        }
-    }
-}
-
-impl Deliveries {
-    fn lock(&self) -> MutexGuard<'_, Append> {
-        self.append.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Producer {
@@ -249,11 +131,7 @@ impl Producer {
             config.set("transactional.id", transactional_id(session));
         }
         let inner = config
-            .create_with_context(Deliveries {
-                heard: link.heard.clone(),
-                append: Mutex::default(),
-                settled: Condvar::new(),
-            })
+            .create_with_context(Deliveries::new(&link.heard))
             .map_err(|error| {
                 link.refused(
                     Request::cluster("set up a client"),
@@ -417,8 +295,8 @@ impl Producer {
         Ok(std::mem::take(&mut append.parts))
     }
 
-    /// Waits until librdkafka counts no record any more. It counts those of a batch until the last of them has been
-    /// reported; a commit before that waits for a report that does not come, for a tenth of a second.
+    /// Waits until librdkafka counts no record in flight. It counts those of a batch until the last of them has been
+    /// reported; a commit before that would wait a tenth of a second for a report that does not come.
     fn await_reports(&self) {
         let begun = Instant::now();
         while self.inner.in_flight_count() > 0 && begun.elapsed() < REPORTS_WAIT {

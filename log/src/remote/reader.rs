@@ -32,7 +32,7 @@ pub(super) struct Reader {
     is_at_end: bool,
     /// An error that came behind the records that are pending.
     failure: Option<KafkaError>,
-    /// All that it has, and what the server has said of the end, was asked for after this.
+    /// Everything that it has, and the end that the server reported, was requested after this.
     since: Instant,
     /// How often the log may have been replaced when what it has was fetched.
     doubts: u64,
@@ -176,7 +176,7 @@ impl Reader {
         passed.pass_to(next);
         self.next = self.next.max(next);
         self.pending = Records::new(self.next);
-        // Whoever reads again does not wait again for the server to say that there is nothing.
+        // The next read of this offset need not wait again for the server to report the end.
         self.window.push(passed.clone());
         passed
     }

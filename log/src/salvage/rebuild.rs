@@ -24,7 +24,7 @@ pub(crate) struct Known {
     /// Where each partition ends in it, if that is known.
     pub(crate) ends: Option<Vec<Offset>>,
     pub(crate) sealed_at_ms: Option<i64>,
-    /// What it notes of the batches of each partition, as far as that is known: a table may be another partition's.
+    /// Its notes on the batches of each partition, as far as they are known: a table may be another partition's.
     pub(crate) notes: Vec<Notes>,
 }
 

@@ -264,8 +264,8 @@ fn partition_of_item(file: &File, at: u64, base: Offset, len: usize) -> io::Resu
     Ok(partition.filter(|_| is_own))
 }
 
-/// Gives batches that are not their partition's to the one whose own they are, since two tables may have changed places;
-/// drops those that are nobody's, and of their tables all that is not known to be its partition's own.
+/// Moves each batch to the partition to which it belongs by its note: two tables may have changed places. Drops batches that
+/// belong to no partition. From a table with a batch of another partition only batches with a note are kept.
 fn sort_out(partitions: &mut [Vec<Found>], notes: &[Notes], is_table: &[bool]) {
     let mut all = Vec::new();
     let mut mixed_up = HashSet::new();

@@ -105,12 +105,7 @@ fn empty_journal(db_dir: &Path) -> Result<(), Error> {
 
 /// The journals of a database, in no order.
 pub(crate) fn journals(db_dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let list = || {
-        fs::read_dir(db_dir)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<io::Result<Vec<_>>>()
-    };
-    let mut paths = list().map_err(|source| io_error("list", db_dir, source))?;
+    let mut paths = files::entries(db_dir)?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "jnl"));
     Ok(paths)
 }
@@ -152,17 +147,11 @@ fn walk(dir: &Path, each: &mut impl FnMut(&Path, bool) -> Result<(), Error>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LogId;
 
     #[test]
     fn a_new_segment_says_what_it_is_and_holds_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let header = Header {
-            log_id: LogId::random(),
-            topic: "events".to_owned(),
-            number: 7,
-            partitions: 2,
-        };
+        let header = Header::example();
         // The rest of an earlier attempt is replaced.
         fs::create_dir_all(dir.path().join("0000000007.tmp/db/keyspaces")).unwrap();
         let path = create(dir.path(), &header).unwrap();

@@ -86,6 +86,19 @@ impl Header {
     }
 }
 
+#[cfg(test)]
+impl Header {
+    /// The header of a segment of two partitions, number 7
+    pub(crate) fn example() -> Self {
+        Self {
+            log_id: LogId::random(),
+            topic: "events".to_owned(),
+            number: 7,
+            partitions: 2,
+        }
+    }
+}
+
 impl Summary {
     fn encode(&self) -> Vec<u8> {
         let mut body = self.sealed_at_ms.to_be_bytes().to_vec();
@@ -157,15 +170,9 @@ mod tests {
             bytes: 7,
             ranges: vec![range(1, 9, Some(-3)), range(4, 4, None)],
         };
-        let header = Header {
-            log_id: LogId::random(),
-            topic: "events".to_owned(),
-            number: 7,
-            partitions: 2,
-        };
         let body = summary.encode();
         assert_eq!(Summary::decode(&body, 2), Some(summary));
         assert_eq!(Summary::decode(&body, 3), None);
-        assert_eq!(Header::decode(&header.encode()[1..]), None);
+        assert_eq!(Header::decode(&Header::example().encode()[1..]), None);
     }
 }

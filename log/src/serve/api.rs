@@ -275,7 +275,7 @@ fn begin_produce<'a>(
 ) -> Result<(produce::Begun<'a>, Writer), Malformed> {
     let (header, body) = decode_header(&frame.bytes)?;
     trace(&header, frame);
-    let sender = Sender::new(visitor, header.client_id, &broker.notes);
+    let sender = Sender::new(visitor, header.client_id, &broker.line_limit);
     let begun = produce::begin(broker, &sender, header.version, body)?;
     Ok((begun, begin(&header)))
 }
@@ -290,7 +290,7 @@ fn dispatch(
 ) -> Result<(), Ended> {
     let version = header.version;
     let reached = visitor.reached;
-    let sender = Sender::new(visitor, header.client_id, &broker.notes);
+    let sender = Sender::new(visitor, header.client_id, &broker.line_limit);
     match header.key {
         LIST_OFFSETS => list_offsets::answer(broker, version, body, out)?,
         METADATA => metadata::answer(broker, version, body, reached, out)?,

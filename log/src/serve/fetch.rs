@@ -13,6 +13,7 @@ use super::list_offsets::check_epoch;
 use super::named::Named;
 use super::wire::{Malformed, Reader, Writer};
 use crate::batch::{COMPRESSION_MASK, HEADER_BYTES};
+use crate::codec::ZSTD;
 use crate::{Client, Error, Offset};
 
 /// No client waits longer for records, whatever it asks for.
@@ -21,13 +22,12 @@ const WAIT_MAX_MS: i32 = 60_000;
 const PAUSE: Duration = Duration::from_millis(5);
 /// Before this version clients do not know zstd.
 const ZSTD_FROM: i16 = 10;
-const ZSTD: u8 = 4;
 /// An answer takes at most this part of the memory for answers that is left,
 const SHARE_MAX: usize = 4;
 /// or so many bytes.
 const SHARE_BYTES_MIN: usize = 1 << 20;
-/// A fetch of so many partitions is not searched for those that it names twice.
-const UNNAMED_MAX: usize = 1_024;
+/// Number of partitions up to which a fetch may name one twice
+const UNCHECKED_MAX: usize = 1_024;
 /// What a partition's answer takes beside its records, with room to spare.
 const OVERHEAD_BYTES: usize = 64;
 
@@ -120,10 +120,11 @@ impl Request {
     }
 }
 
-/// Refuses a fetch that names partitions twice to cause work: one of usual size is not looked at.
+/// Refuses a large fetch that names a partition twice. The search would slow down usual fetches, and what these cost
+/// is bounded by their size.
 fn check_named(topics: &[(String, Vec<Asked>)]) -> Result<(), Malformed> {
     let asked = topics.iter().map(|(_, asked)| asked.len()).sum::<usize>();
-    if asked <= UNNAMED_MAX {
+    if asked <= UNCHECKED_MAX {
         return Ok(());
     }
     let mut named = Named::default();
@@ -282,7 +283,7 @@ const fn number(offset: Offset) -> i64 {
 fn has_zstd(mut batches: &[u8]) -> bool {
     while let Some(header) = batches.first_chunk::<HEADER_BYTES>() {
         let attributes = i16::from_be_bytes([header[21], header[22]]);
-        if attributes & COMPRESSION_MASK == i16::from(ZSTD) {
+        if attributes & COMPRESSION_MASK == ZSTD {
             return true;
         }
         let length = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);

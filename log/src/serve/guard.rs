@@ -16,7 +16,7 @@ use crate::{Error, Offset};
 const NAMES_MAX: usize = 1_000;
 /// The most topics that are made while programs of others ask for them: each takes files, memory and a thread.
 const TOPICS_MAX: usize = 256;
-/// The most partitions of all topics together while programs of others make topics: each takes files
+/// The most partitions of all topics together while programs of others make topics: each takes files.
 const PARTITIONS_MAX: u64 = 4_096;
 /// The most topics that Bekk's own programs make by request
 const OWN_TOPICS_MAX: usize = 1_024;
@@ -35,7 +35,7 @@ pub(super) fn check_creation(sender: &Sender<'_>, topic: &str) -> Result<(), Ref
     Ok(())
 }
 
-/// Refuses a new topic where as many are as may be, or as many partitions.
+/// Refuses a new topic beyond the most topics, or beyond the most partitions.
 pub(super) fn check_place(
     sender: &Sender<'_>,
     is_new: bool,
@@ -211,7 +211,7 @@ fn check_count(count: usize) -> Result<(), Code> {
 mod tests {
     use std::net::SocketAddr;
 
-    use super::super::notes::Notes;
+    use super::super::line_limit::LineLimit;
     use super::super::visitor::{Rights, Visitor};
     use super::*;
 
@@ -234,14 +234,14 @@ mod tests {
             rights: Rights::All,
         };
         let check = |client_id: &str, topics, expected| {
-            let notes = Notes::default();
-            let sender = Sender::new(visitor, Some(client_id), &notes);
+            let limit = LineLimit::default();
+            let sender = Sender::new(visitor, Some(client_id), &limit);
             let done = check_place(&sender, true, topics, 1);
             assert_eq!(done.is_ok(), expected, "{client_id} {topics}");
         };
         check("rdkafka", TOPICS_MAX - 1, true);
-        let notes = Notes::default();
-        let stranger = Sender::new(visitor, Some("rdkafka"), &notes);
+        let limit = LineLimit::default();
+        let stranger = Sender::new(visitor, Some("rdkafka"), &limit);
         check_place(&stranger, true, 1, PARTITIONS_MAX).unwrap();
         check_place(&stranger, true, 1, PARTITIONS_MAX + 1).unwrap_err();
         check("rdkafka", TOPICS_MAX, false);

@@ -88,8 +88,8 @@ impl Guesses {
     }
 }
 
-/// Whose guesses are counted together: those of an address, or of a network of IPv6, in which whoever has one address has
-/// all.
+/// The origin whose guesses are counted together: an IPv4 address, or an IPv6 network of 64 bits, of which one host can use
+/// every address.
 fn origin(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

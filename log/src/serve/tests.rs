@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::code::Code;
 use super::guard::{self, GroupKind};
 use super::guesses::Guesses;
-use super::notes::Notes;
+use super::line_limit::LineLimit;
 use super::places::Places;
 use super::requests::{Frame, Room};
 use super::sasl::Users;
@@ -52,7 +52,7 @@ fn broker() -> (TempDir, Arc<Broker>) {
         finishing: Arc::new(Semaphore::new(1)),
         places: Arc::new(Places::new(1)),
         guesses: Guesses::default(),
-        notes: Notes::default(),
+        line_limit: LineLimit::default(),
         users: Users::default(),
         failure: std::sync::Mutex::default(),
         stopping: tokio::sync::watch::channel(true).1,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::caller::Caller;
 use super::code::Code;
-use super::notes::Notes;
+use super::line_limit::LineLimit;
 
 /// The most characters of a client's id that are written into a message.
 const SHOWN_CHARS_MAX: usize = 64;
@@ -31,16 +31,20 @@ pub(super) struct Sender<'a> {
     pub(super) visitor: Visitor,
     pub(super) caller: Caller,
     pub(super) client_id: &'a str,
-    notes: &'a Notes,
+    line_limit: &'a LineLimit,
 }
 
 impl<'a> Sender<'a> {
-    pub(super) fn new(visitor: Visitor, client_id: Option<&'a str>, notes: &'a Notes) -> Self {
+    pub(super) fn new(
+        visitor: Visitor,
+        client_id: Option<&'a str>,
+        line_limit: &'a LineLimit,
+    ) -> Self {
         Self {
             visitor,
             caller: Caller::of(client_id),
             client_id: client_id.unwrap_or_default(),
-            notes,
+            line_limit,
         }
     }
 
@@ -69,12 +73,12 @@ impl<'a> Sender<'a> {
         let code = code.0;
         if self.is_own() {
             tracing::info!(%peer, %client, action, %subject, outcome, code, "administrative request");
-        } else if self.notes.may_write() {
+        } else if self.line_limit.may_write() {
             tracing::warn!(%peer, %client, action, %subject, outcome, code, "administrative request");
         }
     }
 
-    /// Writes down what is done often, where it is refused because of who asks for it.
+    /// Writes down a refusal for lack of rights. Such requests are too many to be written down when they are granted.
     pub(super) fn note_refused(&self, action: &'static str, subject: &str, code: Code) {
         let codes = [
             Code::TOPIC_AUTHORIZATION_FAILED,

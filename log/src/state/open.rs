@@ -60,7 +60,7 @@ fn open_whole(path: &Path, dir: &Path) -> Result<State, Error> {
     Ok(state)
 }
 
-/// Looks for topics that the state has lost: each is in the state before it has a directory.
+/// Fails if the state has lost a topic: each is in the state before it has a directory.
 fn check_topics(state: &State, path: &Path, topics_dir: &Path) -> Result<(), Error> {
     if !topics_dir.is_dir() {
         return Ok(());

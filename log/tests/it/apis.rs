@@ -1,7 +1,7 @@
-//! Every API that a served log offers, asked by clients that are not Bekk's own for what would do the most harm.
+//! Every API of a served log, with the request that would do the most harm, from clients that are not Bekk's own.
 //!
 //! An API, or a version of one, that is offered and not in the table fails the test: its author decides here what a client
-//! without a name, and one that may only read, can do with it.
+//! without a login, and one that may only read, can do with it.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,16 @@ const CLUSTER_REFUSED: i16 = 31;
 const ILLEGAL_STATE: i16 = 34;
 const INVALID: i16 = 42;
 
-/// What is decided of an API.
+/// The decision on an API
 struct Decision {
     key: i16,
-    /// The last version that the decision is about.
+    /// Newest version that the decision covers
     last: i16,
     /// Asks for what would do the most harm; returns the code of the answer.
     ask: fn(&mut Connection) -> i16,
-    /// What a client of a log without a password gets,
+    /// The code for a client of a log without a password
     open: i16,
-    /// and one that may only read.
+    /// The code for a client that may only read
     reader: i16,
 }
 
@@ -46,7 +46,7 @@ const fn decision(
 }
 
 const DECISIONS: [Decision; 20] = [
-    // Produce: on an open log, whoever reaches it writes.
+    // Produce: every client of an open log may write.
     decision((0, 8), (DONE, TOPIC_REFUSED), |asks| {
         asks.produce(7, batch(None, 0, 1)).0
     }),
@@ -120,9 +120,9 @@ const DECISIONS: [Decision; 20] = [
     }),
 ];
 
-/// An array of one element,
+/// The length of an array of one element
 const ONE: &[u8] = &[0, 0, 0, 1];
-/// and names, as they are sent.
+/// Names, as they are sent
 const T: &[u8] = b"\0\x01t";
 const MAIN: &[u8] = b"\0\x04main";
 
@@ -178,7 +178,7 @@ fn each_api_is_decided_for_those_who_are_not_bekks_own() {
     let served = Served::new(with_two_users);
     needed(&served, true);
     for client_id in ["rdkafka", "bekk-ingest/a/1", "bekk-sink/main"] {
-        // Who has not said who it is gets no answer but which APIs there are, and how to say it.
+        // Without a login, only the list of APIs and the requests of a login are answered.
         for Decision { key, last, .. } in DECISIONS {
             let mut nobody = served.connect_as(client_id);
             assert_eq!(offered(&mut nobody), decided);

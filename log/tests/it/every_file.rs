@@ -33,9 +33,9 @@ enum Damage {
     Append,
     /// Another file's content.
     Other,
-    /// A directory stands in its place.
+    /// A directory has its name.
     Directory,
-    /// It was moved, and a link to it stands in its place.
+    /// It was moved, and a link to it has its name.
     Link,
 }
 
@@ -108,7 +108,7 @@ fn whole() -> TempDir {
     dir
 }
 
-/// Damages a file; `moved` is a directory for what is moved.
+/// Damages a file; `moved` is the directory into which it may be moved.
 fn damage(path: &Path, how: Damage, other: &Path, moved: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let len = bytes.len();
@@ -209,7 +209,7 @@ fn no_damaged_file_stops_the_log_or_makes_it_wrong() {
         .iter()
         .map(|path| path.strip_prefix(template.path()).unwrap().to_owned())
         .collect();
-    // Whether another process has the log can only be asked of a plain file: a person moves away what is none.
+    // Only a plain file can be locked, so a person must move away anything else of this name.
     let is_for_person = |file: &Path, how| {
         file.ends_with("LOCK") && matches!(how, Damage::Directory | Damage::Link)
     };

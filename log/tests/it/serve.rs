@@ -194,8 +194,7 @@ fn versions_that_do_not_exist_are_answered_in_the_first_ones_form() {
     served.server.stop();
 }
 
-/// A batch whose CRC holds and whose content cannot be taken apart is read by no client of librdkafka's, nor is anything
-/// behind it.
+/// A client of librdkafka's cannot pass a batch whose CRC is right and whose content cannot be taken apart.
 #[test]
 fn a_batch_that_no_reader_can_take_apart_is_refused() {
     let served = Served::new(|_| ());

@@ -106,7 +106,7 @@ fn a_table_in_the_middle_that_is_not_its_own_is_not_served() {
     let values = [0, 1].map(values);
     let [template, older] = values.each_ref().map(|values| whole(values));
 
-    // Two partitions' tables change places; each is found where it is.
+    // Two partitions' tables change places; each batch is found where it is.
     let dir = copy(template.path());
     let [one, other] = [0, 1].map(|partition| middle_table(dir.path(), partition));
     let kept = fs::read(&one).unwrap();
@@ -116,7 +116,7 @@ fn a_table_in_the_middle_that_is_not_its_own_is_not_served() {
     assert!(!problems.is_empty());
     assert_eq!(lost(dir.path(), &values[0]), 0);
 
-    // One is there twice, or is that of a log that was here before.
+    // One table is there twice, or is that of an older log.
     let own = |dir: &TempDir| middle_table(dir.path(), 0);
     for other in [middle_table(template.path(), 1), own(&older)] {
         let dir = copy(template.path());

@@ -20,7 +20,7 @@ pub(super) struct KnownEnds {
     pub(super) starts: Vec<Offset>,
     pub(super) starts_at: Option<Instant>,
     pub(super) ends: Vec<Offset>,
-    /// Since when each end is known to be as it is; `None` if another broker leads the partition now.
+    /// Since when each end is known; `None` if another broker leads the partition now.
     pub(super) since: Vec<Option<Instant>>,
     pub(super) asked_at: Option<Instant>,
 }
@@ -53,7 +53,7 @@ impl TopicView {
         Ok(slot.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Remembers who leads the partitions. What another leader said of an end is not this one's word.
+    /// Remembers the partitions' leaders. An end that another leader reported is not known of the new one.
     pub(super) fn set_leaders(&self, now: Vec<i32>) {
         let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.lock_ends();
@@ -65,7 +65,7 @@ impl TopicView {
         *leaders = now;
     }
 
-    /// Since when a partition's end is known to be as it is.
+    /// Since when a partition's end is known.
     pub(super) fn known_since(&self, partition: u32) -> Option<Instant> {
         let known = self.lock_ends();
         known.since.get(partition as usize).copied().flatten()

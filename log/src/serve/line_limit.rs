@@ -1,17 +1,17 @@
-//! How many lines the requests of others may write into our own log: one small request can ask for thousands of changes,
-//! and whoever sends many of them must not fill a disk, nor hide a line among a million.
+//! Limits the lines that requests of other programs cause in the messages of this process. One small request can ask for
+//! thousands of changes; many of them must not fill a disk, nor hide one line among a million.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most lines in a window
+/// Most lines in a window
 const LINES_MAX: u64 = 100;
-/// of this length.
+/// Length of a window
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Counts the lines of the window that is open.
+/// Counts the lines of the current window.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Mutex<Option<Window>>);
+pub(super) struct LineLimit(Mutex<Option<Window>>);
 
 #[derive(Debug)]
 struct Window {
@@ -19,16 +19,16 @@ struct Window {
     lines: u64,
 }
 
-/// What becomes of a line.
+/// The fate of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Written,
-    /// It is the first that is left out.
+    /// It is left out, as the first of its window.
     FirstLeftOut,
     LeftOut,
 }
 
-impl Notes {
+impl LineLimit {
     /// Whether a line may be written. Reports when lines begin to be left out, and later how many were.
     pub(super) fn may_write(&self) -> bool {
         let (line, left_out) = self.next(Instant::now());
@@ -47,7 +47,7 @@ impl Notes {
         line == Line::Written
     }
 
-    /// What becomes of the next line, and how many lines of the last window were left out.
+    /// Decides on the next line; also returns how many lines of the last window were left out.
     fn next(&self, now: Instant) -> (Line, u64) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let last = open.take_if(|window| now.duration_since(window.begun) >= WINDOW);
@@ -72,13 +72,13 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_most_are_counted_until_the_window_ends() {
-        let (notes, now) = (Notes::default(), Instant::now());
+        let (limit, now) = (LineLimit::default(), Instant::now());
         for _ in 0..LINES_MAX {
-            assert_eq!(notes.next(now), (Line::Written, 0));
+            assert_eq!(limit.next(now), (Line::Written, 0));
         }
-        assert_eq!(notes.next(now), (Line::FirstLeftOut, 0));
-        assert_eq!(notes.next(now), (Line::LeftOut, 0));
-        assert_eq!(notes.next(now + WINDOW), (Line::Written, 2));
-        assert_eq!(notes.next(now + 2 * WINDOW), (Line::Written, 0));
+        assert_eq!(limit.next(now), (Line::FirstLeftOut, 0));
+        assert_eq!(limit.next(now), (Line::LeftOut, 0));
+        assert_eq!(limit.next(now + WINDOW), (Line::Written, 2));
+        assert_eq!(limit.next(now + 2 * WINDOW), (Line::Written, 0));
     }
 }

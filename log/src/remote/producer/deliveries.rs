@@ -1,0 +1,136 @@
+//! What librdkafka reports of the records of an append.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::ProducerContext;
+
+use crate::remote::context::Heard;
+use crate::remote::verdict::{Verdict, code};
+
+/// What became of an append's records so far.
+pub(super) struct Deliveries {
+    heard: Heard,
+    append: Mutex<Append>,
+    pub(super) settled: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct Append {
+    /// How many records have been neither acknowledged nor refused, of those that have been queued.
+    pub(super) waiting: u64,
+    pub(super) parts: Vec<Part>,
+}
+
+#[derive(Default)]
+pub(super) struct Part {
+    pub(super) first: Option<u64>,
+    /// The first refusal that is about the record itself, else the first one.
+    pub(super) failure: Option<Failure>,
+}
+
+#[derive(Clone)]
+pub(super) struct Failure {
+    pub(super) error: KafkaError,
+    /// The record's place in its part.
+    pub(super) index: u32,
+}
+
+/// A record's part and its place there, as librdkafka hands them back.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) part: u32,
+    pub(super) index: u32,
+}
+
+impl Place {
+    pub(super) const fn to_opaque(self) -> usize {
+        (self.part as usize) << 32 | self.index as usize
+    }
+
+    /// Both halves have 32 bits.
+    #[expect(clippy::cast_possible_truncation)]
+    const fn from_opaque(opaque: usize) -> Self {
+        Self {
+            part: (opaque >> 32) as u32,
+            index: opaque as u32,
+        }
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.heard.note(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    /// The record's [`Place`].
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let Place { part, index } = Place::from_opaque(opaque);
+        let mut append = self.lock();
+        append.waiting = append.waiting.saturating_sub(1);
+        if append.waiting == 0 {
+            self.settled.notify_all();
+        }
+        let Some(part) = append.parts.get_mut(part as usize) else {
+            return;
+        };
+        match result {
+            Ok(message) => {
+                // -1 where it is not known: of a duplicate that the server had already.
+                if let Ok(offset) = u64::try_from(message.offset()) {
+                    part.first = Some(part.first.map_or(offset, |first| first.min(offset)));
+                }
+            }
+            Err((error, _)) => part.failed(Failure {
+                error: error.clone(),
+                index,
+            }),
+        }
+    }
+}
+
+impl Part {
+    fn failed(&mut self, failure: Failure) {
+        match &self.failure {
+            Some(first) if first.weight() >= failure.weight() => {}
+            _ => self.failure = Some(failure),
+        }
+    }
+}
+
+impl Failure {
+    /// How much it tells.
+    pub(super) fn weight(&self) -> u8 {
+        match (code(&self.error), Verdict::of(&self.error)) {
+            // What became of the batch because of another record in it, or of a transaction.
+            (Some(RDKafkaErrorCode::InvalidDifferentRecord), _) | (_, Verdict::Session) => 0,
+            (_, Verdict::Record) => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl Deliveries {
+    pub(super) fn new(heard: &Heard) -> Self {
+        Self {
+            heard: heard.clone(),
+            append: Mutex::default(),
+            settled: Condvar::new(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Append> {
+        self.append.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
