@@ -11,6 +11,7 @@ use crate::notes::Notes;
 use crate::producers::Producers;
 use crate::salvage::{Known, REBUILT, finish_replacing, rebuild};
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment, Summary, db_dir};
+use crate::segment_db::SegmentDb;
 use crate::shared::{Shared, now_ms};
 use crate::writer::{Prepared, Writer};
 use crate::{Applied, Error, Gap, Offset, Topic, journal};
@@ -39,7 +40,7 @@ struct Found {
     holes: Vec<Gap>,
     /// Whether acknowledged records may be lost that the durable mark does not know of.
     uncertain: bool,
-    /// What the segment that was opened last notes of its batches, if one of them was another.
+    /// The notes of the segment that was opened last, if one of its batches was another one.
     notes: Vec<Notes>,
 }
 
@@ -119,6 +120,7 @@ fn list(dir: &Path) -> Result<Vec<u64>, Error> {
     numbers.dedup();
     Ok(numbers)
 }
+
 impl Found {
     /// Takes in a segment; a damaged one is rebuilt from its intact batches, or else noted.
     fn load(
@@ -160,7 +162,7 @@ impl Found {
             Err(error) => return Err(error),
         }
         if let Some(summary) = Summary::read(&dir, header.partitions)?
-            && self.may_have(&summary, &dir, log_starts)?
+            && self.is_own_summary(&summary, &dir, &header, log_starts)?
         {
             let segment = Segment::sealed(number, dir, summary);
             self.chain.push(Arc::new(segment));
@@ -175,31 +177,32 @@ impl Found {
         }
     }
 
-    /// Whether a summary can be that of the next segment: it continues the one before, or is what the database holds, or
-    /// that cannot be asked. Another segment's is made again.
-    fn may_have(
+    /// Whether a summary is that of the segment after the last: it continues that one, or its database does not
+    /// contradict it. Another segment's summary is made again.
+    fn is_own_summary(
         &self,
         summary: &Summary,
         dir: &Path,
+        header: &Header,
         log_starts: &[Offset],
     ) -> Result<bool, Error> {
-        let starts = summary.ranges.iter().map(|range| range.start);
-        if starts.eq(self.ends_so_far(log_starts)?) {
-            return Ok(true);
-        }
-        let partitions = u32::try_from(summary.ranges.len()).unwrap_or(u32::MAX);
-        let Ok(db) = segment::open_db(dir, partitions) else {
-            return Ok(true);
+        let before = match self.chain.last() {
+            Some(last) => (0..header.partitions)
+                .map(|partition| segment_end(last, partition))
+                .collect::<Result<_, _>>()?,
+            None => log_starts.to_vec(),
         };
-        for (partition, range) in (0..).zip(&summary.ranges) {
-            let start = db.start(partition)?;
-            let end = db.end(partition)?.or(start);
-            if start != Some(range.start) || end != Some(range.end) {
-                tracing::warn!(segment = %dir.display(), "it has another segment's summary, which is made again; nothing is lost");
-                return Ok(false);
-            }
+        if summary.ranges.iter().map(|range| range.start).eq(before) {
+            return Ok(true);
         }
-        Ok(true)
+        // A database that cannot be read says nothing of the summary. The next reader finds what is wrong with it.
+        let contradicted = segment::open_db(dir, header.partitions)
+            .and_then(|db| contradicts(&db, header, summary))
+            .unwrap_or(false);
+        if contradicted {
+            tracing::warn!(segment = %dir.display(), "a segment has another one's summary, which is made again; nothing is lost");
+        }
+        Ok(!contradicted)
     }
 
     fn open_unsealed(&mut self, number: u64, dir: &Path, partitions: u32) -> Result<(), Error> {
@@ -397,6 +400,23 @@ fn is_of(dir: &Path, header: &Header) -> bool {
         segment::open_db(dir, header.partitions)?.identity()
     };
     identity().is_ok_and(|found| found.as_ref() == Some(header))
+}
+
+/// Whether the database of a segment has other records than a summary says.
+fn contradicts(db: &SegmentDb, header: &Header, summary: &Summary) -> Result<bool, Error> {
+    if db.identity()?.is_some_and(|found| found != *header) {
+        return Ok(false); // it is another segment's itself
+    }
+    for (partition, range) in (0..).zip(&summary.ranges) {
+        let Some(start) = db.start(partition)? else {
+            continue; // nothing was written to it
+        };
+        let end = db.end(partition)?.unwrap_or(start);
+        if (start, end) != (range.start, range.end) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn segment_end(segment: &Segment, partition: u32) -> Result<Offset, Error> {

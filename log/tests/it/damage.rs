@@ -295,6 +295,26 @@ fn a_missing_segment_is_a_gap() {
     }
 }
 
+/// Which segment a summary belongs to is asked of the database if the segment before is missing. The log opened only if
+/// the database had an answer.
+#[test]
+fn a_malformed_start_in_the_database_after_a_missing_segment_stops_nothing() {
+    let (dir, segments) = closed();
+    fs::remove_dir_all(&segments[0].path).unwrap();
+    let db = fjall::Database::builder(segments[1].path.join("db")).open();
+    let db = db.unwrap();
+    let meta = db
+        .keyspace("meta", fjall::KeyspaceCreateOptions::default)
+        .unwrap();
+    meta.insert(b"b\0\0\0\0", b"x").unwrap();
+    db.persist(fjall::PersistMode::SyncAll).unwrap();
+    drop((meta, db));
+    assert_eq!(
+        check(dir.path(), &without(segments[0].ranges[0]), 1),
+        RECORDS
+    );
+}
+
 #[test]
 fn a_missing_last_segment_is_a_gap_up_to_the_durable_mark() {
     let (dir, segments) = closed();
