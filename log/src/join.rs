@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::owner::Owner;
 use crate::relay::Relay;
 use crate::remote::Remote;
-use crate::serve::{Credentials, GuestToken};
+use crate::serve::{CONNECTIONS_MAX, Credentials, GuestToken};
 use crate::{Client, Config, Error, RemoteConfig, ServeConfig, Server, files, lock, private};
 
 /// How long to wait before the lock is tried again.
@@ -174,6 +174,8 @@ impl Host {
             password: token.clone(),
         });
         config.guests = Some(GuestToken::new(token.clone()));
+        // Guests are programs of our own user, and not bounded for the sake of the log's files.
+        config.connections_max = CONNECTIONS_MAX;
         let server = Server::start(client.without_host(), config)?;
         let owner = Owner {
             address: server.local_addr(),

@@ -63,9 +63,12 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long nothing is accepted after the system has refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bounds of the number of connections
-const CONNECTIONS_MIN: usize = 8;
-const CONNECTIONS_MAX: usize = 512;
+/// Bounds of the number of connections; one of Bekk's own programs has nine.
+const CONNECTIONS_MIN: usize = 10;
+pub(crate) const CONNECTIONS_MAX: usize = 512;
+/// Open files of the log itself and of what runs beside it: some forty with two topics, and half a dozen for each further
+/// segment that is open
+const OWN_FILES: u64 = 128;
 
 /// Where the log is served, and within which limits.
 #[derive(Debug, Clone)]
@@ -99,8 +102,9 @@ pub struct ServeConfig {
 }
 
 impl ServeConfig {
-    /// The defaults: 512 connections, or a quarter of the files that the process may have open, requests of 32 MiB, 256 MiB of requests and as many of answers, 16 MiB
-    /// of records in an answer, ten minutes idle, 30 seconds for a request or an answer.
+    /// The defaults: 512 connections, or fewer where the process may have fewer than 1,536 files open; requests of 32 MiB,
+    /// 256 MiB of requests and as many of answers, 16 MiB of records in an answer, ten minutes idle, 30 seconds for a
+    /// request or an answer.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -121,12 +125,15 @@ impl ServeConfig {
     }
 }
 
-/// The most connections where so many files may be open: clients must not take the descriptors of the log.
+/// The most connections in a process that may have so many files open. Clients must not take the descriptors that others
+/// need: a quarter is for the files that ingest follows, [`OWN_FILES`] are for the log, and half of the rest for guests.
 fn connections_of(files_max: Option<u64>) -> usize {
-    let quarter = files_max.map_or(usize::MAX, |max| {
-        usize::try_from(max / 4).unwrap_or(usize::MAX)
+    let share = files_max.map_or(u64::MAX, |max| {
+        (max - max / 4).saturating_sub(OWN_FILES) / 2
     });
-    quarter.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
+    usize::try_from(share)
+        .unwrap_or(usize::MAX)
+        .clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
 }
 
 /// A running server.

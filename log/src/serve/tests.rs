@@ -23,8 +23,10 @@ use crate::{Client, Config, Offset, Retention, TopicConfig};
 #[test]
 fn clients_leave_descriptors_to_the_log() {
     let cases = [
-        (Some(64), 16),
-        (Some(10), 8),
+        (Some(10), 10),
+        (Some(64), 10),
+        (Some(256), 32),
+        (Some(1_024), 320),
         (Some(1 << 20), 512),
         (None, 512),
     ];
