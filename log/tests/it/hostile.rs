@@ -304,6 +304,7 @@ fn who_is_slow_is_let_go_and_leaves_room_for_others() {
         filler.read_exact(&mut length).unwrap();
         let mut answer = vec![0; i32::from_be_bytes(length) as usize];
         filler.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[19..21], [0, 0], "it is stored: {answer:?}");
     }
     // Answers that nobody takes: twenty of 12 MiB on each connection.
     let request = fetch_request(0, i32::MAX, 1, 100);
