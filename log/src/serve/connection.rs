@@ -160,7 +160,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
             let Some(frame) = next else {
                 return Ok(());
             };
-            // Who has not said who it is keeps its place only as long as nobody else wants it.
+            // A client that has not said who it is keeps its place only as long as nobody else wants it.
             let Access::Granted(rights) = self.access else {
                 let peer = self.addresses.peer;
                 let answer =

@@ -161,7 +161,7 @@ fn separators_of_several_characters_are_found() {
     }
 }
 
-/// Two encodings of the same letters, told apart by what they make of a Polish and a Czech text; the guess shows words.
+/// Two encodings of the same letters, of which each fits only one of a Polish and a Czech text; the guess shows words.
 #[test]
 fn encodings_are_guessed_by_their_letters() {
     let polish = b"id,city\n1,\xa3\xf3d\xbc\n2,Gda\xf1sk\n3,\xa6wi\xeacice\n";
