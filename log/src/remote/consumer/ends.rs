@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use super::Consumer;
 use super::topic_view::{KnownEnds, TopicView};
 use crate::remote::context::Context;
+use crate::remote::link::Link;
 use crate::remote::place::{from_kafka, list};
 use crate::remote::request::Request;
 use crate::remote::topics;
@@ -64,7 +65,13 @@ impl Consumer {
         let time = KafkaOffset::Offset(timestamp_ms.max(0));
         let request = Request::topic("find a time in", topic, "Describe");
         let found = self.link.attempt(request, |timeout| {
-            ask(&self.link.asker, topic, [(partition, time)], timeout)
+            ask(
+                &self.link,
+                &self.link.asker,
+                topic,
+                [(partition, time)],
+                timeout,
+            )
         })?;
         Ok(found.into_iter().next().flatten())
     }
@@ -180,7 +187,7 @@ impl Consumer {
         let request = Request::topic("find the ends of", topic, "Describe");
         self.link.attempt(request, |timeout| {
             let places = (0..view.partitions).map(|partition| (partition, place));
-            let found = ask(client, topic, places, timeout)?;
+            let found = ask(&self.link, client, topic, places, timeout)?;
             // Every partition has a beginning and an end. A broker that reports none does not know it at the moment;
             // to take that for 0 would forget all that was read.
             let unknown = KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable);
@@ -191,6 +198,7 @@ impl Consumer {
 
 /// Asks for places of partitions; `None` for a place that does not exist.
 fn ask(
+    link: &Link,
     client: &BaseConsumer<Context>,
     topic: &str,
     places: impl IntoIterator<Item = (u32, KafkaOffset)>,
@@ -209,6 +217,7 @@ fn ask(
         });
     if let Err(error) = &found
         && Verdict::of(error).is_retriable()
+        && link.check().is_ok()
     {
         // So the next attempt asks the partitions' new leaders. A request to a dead leader times out, and a client that
         // fetches no records does not look for another one by itself.
