@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod keys;
 mod raw;
+mod texts;
 mod units;
 
 use std::collections::BTreeMap;

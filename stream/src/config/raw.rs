@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::texts::texts;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
@@ -49,13 +51,13 @@ pub(super) struct Postgres {
 pub(super) struct Stream {
     pub(super) accept: Option<String>,
     pub(super) deletes: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "texts")]
     pub(super) files: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "texts")]
     pub(super) exclude: Vec<String>,
     pub(super) finished: Option<String>,
     pub(super) table: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "texts")]
     pub(super) key: Vec<String>,
     pub(super) on_conflict: Option<String>,
     pub(super) newer_by: Option<String>,
@@ -86,19 +88,21 @@ pub(super) struct Column {
     #[serde(default)]
     pub(super) nullable: bool,
     pub(super) header: Option<String>,
+    #[serde(default, deserialize_with = "texts")]
     pub(super) allowed: Option<Vec<String>>,
     pub(super) min: Option<String>,
     pub(super) max: Option<String>,
     pub(super) format: Option<String>,
     pub(super) zone: Option<String>,
+    #[serde(default, deserialize_with = "texts")]
     pub(super) null: Option<Vec<String>>,
     pub(super) decimal: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "texts")]
     pub(super) strip: Vec<String>,
     pub(super) source: Option<String>,
     pub(super) value: Option<String>,
-    #[serde(rename = "true")]
+    #[serde(rename = "true", default, deserialize_with = "texts")]
     pub(super) true_values: Option<Vec<String>>,
-    #[serde(rename = "false")]
+    #[serde(rename = "false", default, deserialize_with = "texts")]
     pub(super) false_values: Option<Vec<String>>,
 }

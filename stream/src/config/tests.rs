@@ -288,6 +288,24 @@ fn how_files_are_followed_can_be_said() {
 }
 
 #[test]
+fn one_text_is_a_list_of_one() {
+    let with = |files: &str, key: &str, null: &str| {
+        parse(&format!(
+            "[streams.t]\nfiles = {files}\nkey = {key}\ncolumns = [{{ name = \"id\", type = \"int8\" }}, \
+             {{ name = \"v\", type = \"int8\", nullable = true, null = {null} }}]"
+        ))
+    };
+    let lists = with("[\"in/*.csv\"]", "[\"id\"]", "[\"NA\"]").unwrap();
+    let texts = with("\"in/*.csv\"", "\"id\"", "\"NA\"").unwrap();
+    assert!(lists == texts);
+    let error = with("7", "\"id\"", "\"NA\"").err().unwrap().to_string();
+    assert!(
+        error.contains("line 2") && error.contains("a string or a list of strings"),
+        "{error}"
+    );
+}
+
+#[test]
 fn encodings_have_names() {
     let encoding = |name: &str| {
         let line = format!("csv = {{ encoding = \"{name}\" }}");
