@@ -1,6 +1,6 @@
 //! How far each group has come in each partition, beside the log.
 
-use bekk_log::{Client, Offset, Verdict, judge_mark};
+use bekk_log::{Client, MarkCheck, Offset, judge_mark};
 use bekk_sink::{GroupOffset, Refusal};
 use bekk_stream::Stream;
 use serde::Serialize;
@@ -79,13 +79,13 @@ fn refused(offset: &GroupOffset, log: Option<&Client>, stream: &Stream) -> Optio
     let mark = offset.mark.as_ref();
     let at = log.at_mark(topic, partition, mark).ok()?;
     match judge_mark(next, mark, &at) {
-        Verdict::Differs(difference) => {
+        MarkCheck::Differs(difference) => {
             let place = (topic, partition);
             Some(of(&Refusal::of_difference(
                 place, next, mark, &at, difference,
             )))
         }
-        Verdict::Same | Verdict::KeptBack => None,
+        MarkCheck::Same | MarkCheck::KeptBack => None,
     }
 }
 

@@ -17,8 +17,8 @@
 //!
 //! The life of a record: [`inbox`] finds its file, [`follow::register`] gives it an id (durable in `bekk.meta`
 //! before anything of it is read), or [`follow::meet`] knows it again by [`file::evidence`]; [`text::reader`] takes it
-//! out of a block, [`text::split`] into fields, [`text::convert`] makes it a row or a reject; a [`text::batch`] takes
-//! it to the [`ledger::append`] thread, and when that has the log's answer, [`follow::account`] moves the file's
+//! out of a block, [`text::split`] into fields, [`text::convert`] makes it a row or a reject; a [`text::parsed_batch`] takes
+//! it to the [`ledger::appender`] thread, and when that has the log's answer, [`follow::account`] moves the file's
 //! position, which the [`ledger::checkpoint`] notes. After a crash, or an append without an answer,
 //! [`ledger::recover`] asks the log which byte ranges it has, and the reader passes over exactly those.
 //!
@@ -53,7 +53,7 @@ mod stats;
 #[cfg(test)]
 mod testing;
 
-pub use ask::contents::{ContentFinding, ContentKind, Contents, FileContent, Verdict, contents};
+pub use ask::contents::{Comparison, ContentFinding, ContentKind, Contents, FileContent, contents};
 pub use ask::files::{FileStatus, Files, Running, files, matched, matched_files, streams_of};
 pub use ask::preview::{Preview, preview, preview_first};
 pub use ask::reparse::{InFile, Reparsed, Reparser, TextForm};

@@ -15,7 +15,7 @@ use crate::follow::engine::{Engine, Stopped, Surroundings};
 use crate::inbox::Inbox;
 use crate::inbox::lock::{InboxLock, lock_state};
 use crate::inbox::watch::Watch;
-use crate::ledger::append::{Event, append_batches};
+use crate::ledger::appender::{Event, append_batches};
 use crate::ledger::recover::{Ground, recover};
 use crate::stats::{Stats, Summary};
 

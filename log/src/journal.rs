@@ -148,7 +148,7 @@ pub(crate) fn whole_from(path: &Path, from: u64) -> io::Result<u64> {
     let len = file.metadata()?.len();
     let left = len.saturating_sub(from);
     file.seek(SeekFrom::Start(from))?;
-    let mut reader = Reader {
+    let mut reader = JournalReader {
         inner: BufReader::with_capacity(BUFFER_BYTES, file),
         left,
         hash: Xxh3::new(),
@@ -161,14 +161,14 @@ pub(crate) fn whole_from(path: &Path, from: u64) -> io::Result<u64> {
     Ok(whole)
 }
 
-struct Reader {
+struct JournalReader {
     inner: BufReader<File>,
     left: u64,
     hash: Xxh3,
     chunk: Vec<u8>,
 }
 
-impl Reader {
+impl JournalReader {
     /// Reads a batch; `None` if what follows is not a whole one.
     fn batch(&mut self) -> io::Result<Option<()>> {
         let Some([1, count @ ..]) = self.take::<13>()? else {

@@ -63,7 +63,6 @@
 //! `<number>.damaged-<ms>`, which is never served and never deleted; so is one that turns out to be damaged
 //! when it is read.
 
-mod append;
 mod background;
 mod batch;
 mod client;
@@ -78,6 +77,7 @@ mod error;
 mod facts;
 mod files;
 mod gap;
+mod group_commit;
 mod handle;
 mod headers;
 mod histogram;
@@ -132,7 +132,7 @@ pub use offset::{LogId, Offset, ParseLogIdError};
 pub use peer::peer_user;
 pub use private::{check_directory, is_trusted_user, make_private};
 pub use record::{Record, RecordBuffer, Records};
-pub use record_mark::{AtMark, Difference, Found, RecordMark, Verdict, judge_mark};
+pub use record_mark::{AtMark, Difference, MarkCheck, MarkLookup, RecordMark, judge_mark};
 pub use remote::{RemoteConfig, Waits};
 pub use retention::GROUP_ACTIVE;
 pub use salvage::{Salvaged, salvage};

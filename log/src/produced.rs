@@ -1,9 +1,9 @@
 //! Record batches that were encoded elsewhere: what is checked before they are stored as they are.
 
-use crate::append;
 use crate::batch::{self, BatchView, COMPRESSION_MASK, NoBatch};
 use crate::codec::{self, ZSTD};
 use crate::content;
+use crate::group_commit;
 use crate::producers::Sequenced;
 use crate::record::RECORD_BYTES_MIN;
 
@@ -97,10 +97,10 @@ impl Produced {
         self.compression == ZSTD
     }
 
-    pub(crate) fn into_part(self, partition: u32) -> append::Part {
+    pub(crate) fn into_part(self, partition: u32) -> group_commit::Part {
         let mut bytes = self.bytes;
         batch::set_leader_epoch(&mut bytes);
-        append::Part {
+        group_commit::Part {
             partition,
             records: self.records,
             max_timestamp_ms: self.max_timestamp_ms,

@@ -42,7 +42,7 @@ pub(crate) enum Refusal {
 
 /// What is to be done with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum SequenceCheck {
     Append,
     /// It is stored already, here.
     Stored(Offset),
@@ -88,35 +88,35 @@ impl Sequenced {
 
 impl Producer {
     /// What is to be done with a batch, of a producer that may not be known yet.
-    pub(crate) fn judge(known: Option<&Self>, batch: &Sequenced) -> Verdict {
+    pub(crate) fn judge(known: Option<&Self>, batch: &Sequenced) -> SequenceCheck {
         let Some(known) = known else {
             return match batch.first {
-                0 => Verdict::Append,
-                _ => Verdict::Refuse(Refusal::UnknownProducer),
+                0 => SequenceCheck::Append,
+                _ => SequenceCheck::Refuse(Refusal::UnknownProducer),
             };
         };
         if batch.epoch < known.epoch {
-            return Verdict::Refuse(Refusal::OldEpoch);
+            return SequenceCheck::Refuse(Refusal::OldEpoch);
         }
         if batch.epoch > known.epoch {
             return match batch.first {
-                0 => Verdict::Append,
-                _ => Verdict::Refuse(Refusal::OutOfOrder),
+                0 => SequenceCheck::Append,
+                _ => SequenceCheck::Refuse(Refusal::OutOfOrder),
             };
         }
         let is_same = |stored: &&Stored| (stored.first, stored.last) == (batch.first, batch.last);
         if let Some(stored) = known.batches.iter().find(is_same) {
-            return Verdict::Stored(stored.base_offset);
+            return SequenceCheck::Stored(stored.base_offset);
         }
         let (Some(oldest), Some(newest)) = (known.batches.front(), known.batches.back()) else {
-            return Verdict::Append;
+            return SequenceCheck::Append;
         };
         if batch.first == following(newest.last) {
-            Verdict::Append
+            SequenceCheck::Append
         } else if batch.first <= batch.last && batch.last < oldest.first {
-            Verdict::Refuse(Refusal::Duplicate)
+            SequenceCheck::Refuse(Refusal::Duplicate)
         } else {
-            Verdict::Refuse(Refusal::OutOfOrder)
+            SequenceCheck::Refuse(Refusal::OutOfOrder)
         }
     }
 
@@ -223,14 +223,14 @@ mod tests {
     use super::*;
 
     /// Sends batches `(epoch, first, records)` of one producer and tells of each verdict.
-    fn check(batches: &[(i16, i32, u32)], expected: &[Verdict]) {
+    fn check(batches: &[(i16, i32, u32)], expected: &[SequenceCheck]) {
         let mut known: Option<Producer> = None;
         let mut end = Offset::ZERO;
         let mut verdicts = Vec::new();
         for (epoch, first, records) in batches {
             let batch = Sequenced::new(7, *epoch, *first, *records);
             let verdict = Producer::judge(known.as_ref(), &batch);
-            if verdict == Verdict::Append {
+            if verdict == SequenceCheck::Append {
                 let with = Producer::with(known.as_ref(), &batch, end, 5);
                 assert_eq!(Producer::decode(&with.encode()), Some(with.clone()));
                 known = Some(with);
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn batches_follow_each_other() {
-        use Verdict::{Append, Refuse, Stored};
+        use SequenceCheck::{Append, Refuse, Stored};
         check(&[(0, 0, 3), (0, 3, 1)], &[Append, Append]);
         check(&[(0, 4, 3)], &[Refuse(Refusal::UnknownProducer)]);
         check(
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn epochs_only_grow() {
-        use Verdict::{Append, Refuse};
+        use SequenceCheck::{Append, Refuse};
         check(
             &[(0, 0, 3), (1, 3, 1), (1, 0, 1), (0, 3, 1), (1, 1, 1)],
             &[
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn five_batches_are_known() {
-        use Verdict::{Append, Refuse, Stored};
+        use SequenceCheck::{Append, Refuse, Stored};
         let sent: Vec<_> = (0..6).chain([0, 1]).map(|first| (0, first, 1)).collect();
         let mut expected = vec![Append; 6];
         expected.extend([Refuse(Refusal::Duplicate), Stored(Offset::new(1))]);
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(across.last, 1);
         let known = Producer::with(None, &before, Offset::ZERO, 0);
         let next = Sequenced::new(7, 0, 0, 2);
-        assert_eq!(Producer::judge(Some(&known), &next), Verdict::Append);
+        assert_eq!(Producer::judge(Some(&known), &next), SequenceCheck::Append);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
-use crate::append::{Outcome, Request, Ticket};
 use crate::batch::BatchView;
 use crate::destination::Destination;
+use crate::group_commit::{Outcome, Request, Ticket};
 use crate::produced::Produced;
 use crate::store::Store;
 use crate::topic::TopicLog;

@@ -27,12 +27,12 @@ pub struct AtMark {
     /// Where the partition begins and ends, records that an open transaction keeps back included.
     pub ends: PartitionEnds,
     /// What was found there; nothing if there is no mark, or its offset lies outside the partition.
-    pub found: Found,
+    pub found: MarkLookup,
 }
 
 /// What a look at one offset gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum MarkLookup {
     /// A record.
     Record(RecordMark),
     /// No record: compaction took it, it is a transaction's mark, or it is lost. With the nearest record before it.
@@ -45,7 +45,7 @@ pub enum Found {
 
 /// Whether an offset still means in a partition what it meant when it was written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum MarkCheck {
     /// The log is the one that the offset counts in.
     Same,
     /// Nothing can be said until an open transaction has ended.
@@ -101,24 +101,24 @@ impl RecordMark {
 /// A record that is missing where others are there was compacted, unless what lies before it is newer than it: then
 /// the place is a transaction's mark, or a gap, in a log that was filled anew.
 #[must_use]
-pub fn judge_mark(next: Offset, mark: Option<&RecordMark>, at: &AtMark) -> Verdict {
+pub fn judge_mark(next: Offset, mark: Option<&RecordMark>, at: &AtMark) -> MarkCheck {
     if next > at.ends.end {
-        return Verdict::Differs(Difference::EndsBefore);
+        return MarkCheck::Differs(Difference::EndsBefore);
     }
     if next < at.ends.start {
-        return Verdict::Differs(Difference::BeginsAfter);
+        return MarkCheck::Differs(Difference::BeginsAfter);
     }
     let Some(mark) = mark.filter(|mark| mark.offset >= at.ends.start) else {
-        return Verdict::Same;
+        return MarkCheck::Same;
     };
     match at.found {
-        Found::Record(found) if found.is_same_record(mark) => Verdict::Same,
-        Found::Record(found) => Verdict::Differs(Difference::OtherRecord { found }),
-        Found::None(Some(before)) if before.timestamp_ms > mark.timestamp_ms => {
-            Verdict::Differs(Difference::OtherRecord { found: before })
+        MarkLookup::Record(found) if found.is_same_record(mark) => MarkCheck::Same,
+        MarkLookup::Record(found) => MarkCheck::Differs(Difference::OtherRecord { found }),
+        MarkLookup::None(Some(before)) if before.timestamp_ms > mark.timestamp_ms => {
+            MarkCheck::Differs(Difference::OtherRecord { found: before })
         }
-        Found::None(_) | Found::Outside => Verdict::Same,
-        Found::KeptBack => Verdict::KeptBack,
+        MarkLookup::None(_) | MarkLookup::Outside => MarkCheck::Same,
+        MarkLookup::KeptBack => MarkCheck::KeptBack,
     }
 }
 
@@ -144,11 +144,13 @@ impl Client {
         let ends = of(self.high_watermarks(topic)?)?;
         let inside = mark.filter(|mark| mark.offset >= ends.start && mark.offset < ends.end);
         let found = match inside {
-            None => Found::Outside,
-            Some(mark) if mark.offset >= of(self.partition_ends(topic)?)?.end => Found::KeptBack,
+            None => MarkLookup::Outside,
+            Some(mark) if mark.offset >= of(self.partition_ends(topic)?)?.end => {
+                MarkLookup::KeptBack
+            }
             Some(mark) => match self.record_from(topic, partition, mark.offset, mark.offset)? {
-                Some(found) => Found::Record(found),
-                None => Found::None(self.mark_before(topic, partition, mark.offset)?),
+                Some(found) => MarkLookup::Record(found),
+                None => MarkLookup::None(self.mark_before(topic, partition, mark.offset)?),
             },
         };
         Ok(AtMark { ends, found })
@@ -222,7 +224,7 @@ mod tests {
         RecordMark::of_parts(Offset::new(offset), timestamp_ms, None, value)
     }
 
-    fn at(start: u64, end: u64, found: Found) -> AtMark {
+    fn at(start: u64, end: u64, found: MarkLookup) -> AtMark {
         let ends = PartitionEnds {
             partition: 0,
             start: Offset::new(start),
@@ -236,51 +238,63 @@ mod tests {
     fn an_offset_is_judged_by_the_record_below_it() {
         let applied = mark(9, 100, b"nine");
         let other = mark(9, 300, b"other");
-        let check = |mark: Option<RecordMark>, at: AtMark, expected: Verdict| {
-            let verdict = judge_mark(Offset::new(10), mark.as_ref(), &at);
-            assert_eq!(verdict, expected, "{mark:?} {at:?}");
+        let check = |mark: Option<RecordMark>, at: AtMark, expected: MarkCheck| {
+            let check = judge_mark(Offset::new(10), mark.as_ref(), &at);
+            assert_eq!(check, expected, "{mark:?} {at:?}");
         };
-        let differs = |found| Verdict::Differs(Difference::OtherRecord { found });
-        let ends_before = Verdict::Differs(Difference::EndsBefore);
-        let begins_after = Verdict::Differs(Difference::BeginsAfter);
+        let differs = |found| MarkCheck::Differs(Difference::OtherRecord { found });
+        let ends_before = MarkCheck::Differs(Difference::EndsBefore);
+        let begins_after = MarkCheck::Differs(Difference::BeginsAfter);
 
         check(
             Some(applied),
-            at(0, 10, Found::Record(applied)),
-            Verdict::Same,
+            at(0, 10, MarkLookup::Record(applied)),
+            MarkCheck::Same,
         );
         check(
             Some(applied),
-            at(0, 50, Found::Record(other)),
+            at(0, 50, MarkLookup::Record(other)),
             differs(other),
         );
         // The same content at another time is another record.
         let later = mark(9, 101, b"nine");
         check(
             Some(applied),
-            at(0, 50, Found::Record(later)),
+            at(0, 50, MarkLookup::Record(later)),
             differs(later),
         );
-        check(Some(applied), at(10, 50, Found::Outside), Verdict::Same);
-        check(Some(applied), at(11, 50, Found::Outside), begins_after);
-        check(Some(applied), at(0, 9, Found::Outside), ends_before);
-        check(Some(applied), at(0, 0, Found::Outside), ends_before);
-        check(None, at(0, 9, Found::Outside), ends_before);
-        check(None, at(0, 10, Found::Outside), Verdict::Same);
-        check(Some(applied), at(0, 50, Found::KeptBack), Verdict::KeptBack);
+        check(
+            Some(applied),
+            at(10, 50, MarkLookup::Outside),
+            MarkCheck::Same,
+        );
+        check(Some(applied), at(11, 50, MarkLookup::Outside), begins_after);
+        check(Some(applied), at(0, 9, MarkLookup::Outside), ends_before);
+        check(Some(applied), at(0, 0, MarkLookup::Outside), ends_before);
+        check(None, at(0, 9, MarkLookup::Outside), ends_before);
+        check(None, at(0, 10, MarkLookup::Outside), MarkCheck::Same);
+        check(
+            Some(applied),
+            at(0, 50, MarkLookup::KeptBack),
+            MarkCheck::KeptBack,
+        );
         // Compacted: what is left before it is older.
         let older = mark(3, 90, b"three");
         check(
             Some(applied),
-            at(0, 50, Found::None(Some(older))),
-            Verdict::Same,
+            at(0, 50, MarkLookup::None(Some(older))),
+            MarkCheck::Same,
         );
-        check(Some(applied), at(0, 50, Found::None(None)), Verdict::Same);
+        check(
+            Some(applied),
+            at(0, 50, MarkLookup::None(None)),
+            MarkCheck::Same,
+        );
         // A transaction's mark in a log that was filled anew.
         let newer = mark(8, 200, b"eight");
         check(
             Some(applied),
-            at(0, 50, Found::None(Some(newer))),
+            at(0, 50, MarkLookup::None(Some(newer))),
             differs(newer),
         );
     }

@@ -31,7 +31,7 @@ pub(crate) struct Recovered {
 
 /// What is found on the way there.
 #[derive(Default)]
-struct Found {
+struct FoundSegments {
     chain: Vec<Arc<Segment>>,
     /// Segments that nothing was written to.
     prepared: Vec<Prepared>,
@@ -61,7 +61,7 @@ pub(crate) fn recover(
             *slot = start;
         }
     }
-    let mut found = Found::default();
+    let mut found = FoundSegments::default();
     for number in list(dir)? {
         found.load(shared, topic, dir, (number, clean), &starts)?;
     }
@@ -121,7 +121,7 @@ fn list(dir: &Path) -> Result<Vec<u64>, Error> {
     Ok(numbers)
 }
 
-impl Found {
+impl FoundSegments {
     /// Takes in a segment; a damaged one is rebuilt from its intact batches, or else noted.
     fn load(
         &mut self,

@@ -11,12 +11,12 @@ mod groups;
 mod link;
 mod place;
 mod producer;
+mod reaction;
 mod reader;
 mod request;
 mod settings;
 mod topic_settings;
 mod topics;
-mod verdict;
 mod waits;
 mod window;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::append::{Part, Placed, Request};
 use crate::background::Threads;
+use crate::group_commit::{Part, Placed, Request};
 use crate::lock::DirLock;
 use crate::mark::{Ends, Mark};
 use crate::private::make_private;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::append::AppendQueue;
+use crate::group_commit::AppendQueue;
 use crate::recovery::{self, Recovered};
 use crate::segment::Segment;
 use crate::shared::Shared;

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::append::{Part, Placed, Request};
+use crate::group_commit::{Part, Placed, Request};
 use crate::handle::Handle;
-use crate::producers::{Producer, ProducerKey, Producers, Verdict};
+use crate::producers::{Producer, ProducerKey, Producers, SequenceCheck};
 use crate::segment::{self, Header, Segment};
 use crate::segment_db::{Beginning, Put, SegmentDb};
 use crate::shared::{Shared, now_ms};
@@ -152,9 +152,9 @@ impl Group {
         let key = (part.partition, batch.producer_id);
         let producer = self.producers.get(&key).or_else(|| known.get(&key));
         match Producer::judge(producer, &batch) {
-            Verdict::Append => {}
-            Verdict::Stored(offset) => return Placed::At(offset),
-            Verdict::Refuse(refusal) => return Placed::Refused(refusal),
+            SequenceCheck::Append => {}
+            SequenceCheck::Stored(offset) => return Placed::At(offset),
+            SequenceCheck::Refuse(refusal) => return Placed::Refused(refusal),
         }
         let base_offset = self.ends[part.partition as usize];
         let producer = Producer::with(producer, &batch, base_offset, now_ms());

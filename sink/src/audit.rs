@@ -17,7 +17,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use bekk_log::{Client as Log, Offset, RecordMark, Verdict as Judged, judge_mark};
+use bekk_log::{Client as Log, MarkCheck, Offset, RecordMark, judge_mark};
 use bekk_stream::{FileId, Stream};
 
 use crate::groups::GroupOffset;
@@ -320,11 +320,11 @@ fn difference(
     let next = Offset::new(next);
     let at = log.at_mark(topic, partition, mark).map_err(failed)?;
     Ok(match judge_mark(next, mark, &at) {
-        Judged::Differs(difference) => {
+        MarkCheck::Differs(difference) => {
             let refusal = Refusal::of_difference((topic, partition), next, mark, &at, difference);
             Some((partition, refusal.detail))
         }
-        Judged::Same | Judged::KeptBack => None,
+        MarkCheck::Same | MarkCheck::KeptBack => None,
     })
 }
 

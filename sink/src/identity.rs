@@ -41,7 +41,7 @@ pub(crate) struct FoundTable {
 
 /// What is found when a group's table is looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundIdentity {
     system: String,
     database: String,
     database_oid: i64,
@@ -68,7 +68,7 @@ pub(crate) enum TableVerdict {
 }
 
 /// Decides whether the table that is found is the one that the group has filled.
-pub(crate) fn judge(found: &Found) -> TableVerdict {
+pub(crate) fn judge(found: &FoundIdentity) -> TableVerdict {
     let same = |note| TableVerdict::Same { note };
     let problem = TableVerdict::Problem;
     let placed = found.placed;
@@ -174,17 +174,17 @@ pub(crate) async fn look(
     session: &Session,
     group: &str,
     stream: &Stream,
-) -> Result<Found, MigrateError> {
+) -> Result<FoundIdentity, MigrateError> {
     let (client, topic) = (&session.client, &stream.name);
     let (name, _) = locate(session, stream).await?;
     let row = client.query_one(FOUND, &[&quote_table(&name)]).await?;
-    let mut found = Found {
+    let mut found = FoundIdentity {
         system: row.get(0),
         database: row.get(1),
         database_oid: row.get(2),
         wanted: stream.table.to_string(),
         may_be_empty: stream.accept.deletes(),
-        ..Found::default()
+        ..FoundIdentity::default()
     };
     if let Some(oid) = row.get::<_, Option<i64>>(3) {
         let is_empty = match row.get(7) {

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use bekk_log::Client as Log;
 use bekk_stream::{OnConflict, Stream, Value};
 
-use self::search::{Found, Reader, SEPARATOR, key_shown, key_typed};
+use self::search::{FoundRecord, RecordSearch, SEPARATOR, key_shown, key_typed};
 use crate::ddl::quote;
 use crate::meta_cache::MetaCache;
 use crate::session::with_session;
@@ -97,7 +97,7 @@ pub fn trace(
     stream: &Stream,
     what: &What,
 ) -> Result<Trace, Error> {
-    let mut reader = Reader {
+    let mut reader = RecordSearch {
         log,
         stream,
         json: json_reader(stream)?,
@@ -158,12 +158,12 @@ fn version_order(left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> Option<
 }
 
 /// Says of all but the winner that it was superseded.
-fn settle(stream: &Stream, found: &mut [Found]) {
+fn settle(stream: &Stream, found: &mut [FoundRecord]) {
     let is_accepted = |fate: &Fate| matches!(fate, Fate::Row | Fate::Deletion);
-    let is_row = |found: &&Found| is_accepted(&found.version.fate);
+    let is_row = |found: &&FoundRecord| is_accepted(&found.version.fate);
     let (winner, why) = match (&stream.newer_by, stream.on_conflict) {
         (Some(_), _) => {
-            let mut winner: Option<&Found> = None;
+            let mut winner: Option<&FoundRecord> = None;
             for one in found.iter().filter(is_row) {
                 let is_newer = winner.is_none_or(|old| {
                     version_order(one.newer_by.as_ref(), old.newer_by.as_ref())
@@ -216,7 +216,7 @@ async fn letter_at(
     client: &tokio_postgres::Client,
     group: &str,
     log_id: &str,
-    found: &Found,
+    found: &FoundRecord,
 ) -> Result<Option<Fate>, Error> {
     let failed = |error| Error::postgres("read dead letters", &error);
     let (partition, offset) = (

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use bekk_ingest::{ContentKind, Contents, Verdict};
+use bekk_ingest::{Comparison, ContentKind, Contents};
 use bekk_log::Client;
 use bekk_sink::{
     ConnectOptions, DeepAudit, FINDINGS_MAX, FileCounts, FindingKind, PartitionCounts,
@@ -216,19 +216,19 @@ fn compared_files(
         let repeated = in_log.remove(&file.id).map_or(0, |found| found.repeated);
         lines.push(FileLine {
             file: shown(context, &file.path),
-            right: !file.count_differs && repeated == 0 && file.verdict != Verdict::Differs,
+            right: !file.count_differs && repeated == 0 && file.comparison != Comparison::Differs,
             read: Some(file.records),
             rejects: Some(file.rejects),
             in_log: Some(file.in_log),
             repeated,
-            same_content: match file.verdict {
-                Verdict::Same => Some(true),
-                Verdict::Differs => Some(false),
-                Verdict::NotCompared(_) => None,
+            same_content: match file.comparison {
+                Comparison::Same => Some(true),
+                Comparison::Differs => Some(false),
+                Comparison::NotCompared(_) => None,
             },
-            not_compared: match file.verdict {
-                Verdict::NotCompared(why) => Some(why),
-                Verdict::Same | Verdict::Differs => None,
+            not_compared: match file.comparison {
+                Comparison::NotCompared(why) => Some(why),
+                Comparison::Same | Comparison::Differs => None,
             },
         });
     }

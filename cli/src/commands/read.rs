@@ -41,7 +41,7 @@ pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
         places.push((ends.partition, place(&log, &topic, ends, args.from)?));
         ends_at_start.push(ends.end);
     }
-    let mut reader = Reader {
+    let mut reader = TopicReader {
         log: log.clone(),
         topic: &topic,
         format: args.format,
@@ -85,7 +85,7 @@ pub(crate) fn place(log: &Client, topic: &str, ends: PartitionEnds, from: Where)
     Ok(at.clamp(ends.start, ends.end))
 }
 
-struct Reader<'a> {
+struct TopicReader<'a> {
     log: Client,
     topic: &'a str,
     format: ReadFormat,
@@ -96,7 +96,7 @@ struct Reader<'a> {
     out: io::StdoutLock<'static>,
 }
 
-impl Reader<'_> {
+impl TopicReader<'_> {
     fn read(&mut self, places: &mut [(u32, Offset)], stop: &AtomicBool) -> Result<()> {
         loop {
             for (at, (partition, next)) in places.iter_mut().enumerate() {

@@ -72,7 +72,7 @@ pub(crate) struct Observer {
     applied: Mutex<Meter>,
     history: Arc<History>,
     /// The database that this process does not need and has found.
-    found: Arc<Found>,
+    found: Arc<FoundDatabase>,
     latest: Mutex<Option<Arc<Snapshot>>>,
     number: AtomicU64,
 }
@@ -377,9 +377,9 @@ impl FileList {
 /// The database that was found last. Only its address is kept: to hold a share in a private server would keep it
 /// running for nobody but us.
 #[derive(Default)]
-struct Found(Mutex<Option<ConnectOptions>>);
+struct FoundDatabase(Mutex<Option<ConnectOptions>>);
 
-impl Found {
+impl FoundDatabase {
     fn get(&self) -> Option<ConnectOptions> {
         self.0
             .lock()
@@ -393,7 +393,7 @@ impl Found {
 }
 
 /// Asks the database in use, or the one that can be found.
-fn database_status(context: &Context, parts: &Parts, found: &Found) -> DatabaseStatus {
+fn database_status(context: &Context, parts: &Parts, found: &FoundDatabase) -> DatabaseStatus {
     let log = parts.log.as_ref();
     let group = parts
         .sink

@@ -56,12 +56,12 @@ pub struct FileContent {
     /// Whether `records` and `in_log` differ though they must not.
     pub count_differs: bool,
     /// The outcome of reading it again.
-    pub verdict: Verdict,
+    pub comparison: Comparison,
 }
 
 /// The outcome of reading a file again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Comparison {
     /// The log has exactly the file's records.
     Same,
     /// The log has others.
@@ -158,22 +158,23 @@ pub fn contents(state_dir: &Path, log: &Client, stream: &Stream) -> Result<Conte
         true => Some("retention has removed the log's beginning"),
         false => None,
     };
-    let mut verdicts = Vec::new();
+    let mut comparisons = Vec::new();
     for (id, file) in &mut files {
-        let verdict = match why_not {
-            Some(why) => Verdict::NotCompared(why.to_owned()),
+        let comparison = match why_not {
+            Some(why) => Comparison::NotCompared(why.to_owned()),
             None => compare(file, stream)?,
         };
-        verdicts.push((*id, verdict));
+        comparisons.push((*id, comparison));
     }
-    let differing =
-        |(id, verdict): &(FileId, Verdict)| (*verdict == Verdict::Differs).then_some(*id);
-    let differing: Vec<_> = verdicts.iter().filter_map(differing).collect();
+    let differing = |(id, comparison): &(FileId, Comparison)| {
+        (*comparison == Comparison::Differs).then_some(*id)
+    };
+    let differing: Vec<_> = comparisons.iter().filter_map(differing).collect();
     let findings = match differing.is_empty() {
         true => Vec::new(),
         false => find(log, stream, &files, differing)?,
     };
-    let told = verdicts.into_iter().map(|(id, verdict)| {
+    let told = comparisons.into_iter().map(|(id, comparison)| {
         let file = &files[&id];
         let must_agree = why_not.is_none();
         FileContent {
@@ -186,7 +187,7 @@ pub fn contents(state_dir: &Path, log: &Client, stream: &Stream) -> Result<Conte
                 false => file.in_log,
             },
             count_differs: must_agree && !file.is_counted(),
-            verdict,
+            comparison,
         }
     });
     let mut files: Vec<_> = told.collect();
@@ -253,8 +254,8 @@ impl Compared {
 }
 
 /// Reads one file again, and takes its records from the sums of the log's.
-fn compare(file: &mut Compared, stream: &Stream) -> Result<Verdict, Error> {
-    let not = |why: &str| Ok(Verdict::NotCompared(why.to_owned()));
+fn compare(file: &mut Compared, stream: &Stream) -> Result<Comparison, Error> {
+    let not = |why: &str| Ok(Comparison::NotCompared(why.to_owned()));
     if file.entry.position == 0 {
         return not("it has not been read, or is being read again");
     }
@@ -271,10 +272,10 @@ fn compare(file: &mut Compared, stream: &Stream) -> Result<Verdict, Error> {
     let entry = file.entry.clone();
     let is_known = match each_of_file(&entry, stream, |item| file.take_of_file(&item))? {
         Ok(is_known) => is_known,
-        Err(why) => return Ok(Verdict::NotCompared(why)),
+        Err(why) => return Ok(Comparison::NotCompared(why)),
     };
     let Some(first) = file.differing().next() else {
-        return Ok(Verdict::Same);
+        return Ok(Comparison::Same);
     };
     if file
         .unclosed_from
@@ -283,7 +284,7 @@ fn compare(file: &mut Compared, stream: &Stream) -> Result<Verdict, Error> {
         return not("it has a quote that is not closed, and grew after that record was taken");
     }
     match is_known {
-        true => Ok(Verdict::Differs),
+        true => Ok(Comparison::Differs),
         false => not("no checksum of it is known, and it may have changed since it was read"),
     }
 }

@@ -7,10 +7,10 @@ use bekk_stream::{FileId, Stream};
 use crate::Error;
 use crate::source::stat::{Stat, first_seen};
 use crate::source::{Source, open};
-use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
-use crate::text::reader::{Outcome, Reader};
+use crate::text::parsed_batch::ParsedBatch;
+use crate::text::reader::{BlockReader, Outcome};
 use crate::text::trial::Trial;
 
 /// How large the records held at once grow.
@@ -55,8 +55,8 @@ pub fn preview_first(path: &Path, stream: &Stream, records_max: u64) -> Result<P
     let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
     cursor.seen = Some(first_seen(path, &Stat::of(&metadata)));
     cursor.trial = Some(Box::<Trial>::default());
-    let mut reader = Reader::new();
-    let mut batch = Batch::new(0, stream.partitions);
+    let mut reader = BlockReader::new();
+    let mut batch = ParsedBatch::new(0, stream.partitions);
     batch.told = Some(Vec::new());
     let mut preview = Preview::default();
     loop {

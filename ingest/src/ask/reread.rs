@@ -10,11 +10,11 @@ use crate::ask::place::find_again;
 use crate::ask::reparse::InFile;
 use crate::source::Source;
 use crate::source::fingerprint::Fingerprint;
-use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
 use crate::text::header::Header;
-use crate::text::reader::{Outcome, Reader};
+use crate::text::parsed_batch::ParsedBatch;
+use crate::text::reader::{BlockReader, Outcome};
 
 /// What helps where the file cannot tell.
 const ADVICE: &str = "name its header: --header \"…\"";
@@ -25,7 +25,7 @@ pub(crate) struct Reread<'a> {
     pub(crate) path: PathBuf,
     pub(crate) format: Format<'a>,
     partitions: u32,
-    reader: Reader,
+    reader: BlockReader,
     reading: Option<Reading>,
 }
 
@@ -34,7 +34,7 @@ struct Reading {
     source: Source,
     cursor: Cursor,
     /// What is read is not wanted, only the header that holds where it ends.
-    records: Batch,
+    records: ParsedBatch,
 }
 
 impl<'a> Reread<'a> {
@@ -43,7 +43,7 @@ impl<'a> Reread<'a> {
             path: path.to_owned(),
             format,
             partitions,
-            reader: Reader::new(),
+            reader: BlockReader::new(),
             reading: None,
         }
     }
@@ -105,7 +105,7 @@ impl<'a> Reread<'a> {
                 path,
                 source,
                 cursor,
-                records: Batch::new(0, self.partitions),
+                records: ParsedBatch::new(0, self.partitions),
             }
         }))
     }
@@ -114,7 +114,7 @@ impl<'a> Reread<'a> {
 impl Reading {
     fn read_to(
         &mut self,
-        reader: &mut Reader,
+        reader: &mut BlockReader,
         format: &mut Format<'_>,
         start: u64,
     ) -> io::Result<Result<(), String>> {

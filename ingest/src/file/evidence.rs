@@ -16,7 +16,7 @@ pub(crate) const COMPARED_MAX: u64 = 256 << 20;
 
 /// What became of a known file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ContentCheck {
     /// It is the file that was known, and has all that was read of it.
     Same,
     /// It has fewer bytes than were read of it.
@@ -31,29 +31,33 @@ pub(crate) enum Verdict {
 
 /// Compares a file with what is known of it. Of a compressed file only its beginning is looked at here: the
 /// rest is compared when it is checked as a whole.
-pub(crate) fn verify(source: &mut Source, stat: &Stat, known: &FileEntry) -> io::Result<Verdict> {
+pub(crate) fn verify(
+    source: &mut Source,
+    stat: &Stat,
+    known: &FileEntry,
+) -> io::Result<ContentCheck> {
     if source.packing().is_some() {
         return Ok(
             match known.head == Fingerprint::of_head(source, known.head.len)? {
-                true => Verdict::Same,
-                false => Verdict::OtherHead,
+                true => ContentCheck::Same,
+                false => ContentCheck::OtherHead,
             },
         );
     }
     if !known.head.matches(source, 0)? {
         // Emptied or shortened below what the head covers is a truncation, not another file.
         return Ok(match stat.size < known.head.len {
-            true => Verdict::Truncated,
-            false => Verdict::OtherHead,
+            true => ContentCheck::Truncated,
+            false => ContentCheck::OtherHead,
         });
     }
     if stat.size < known.position {
-        return Ok(Verdict::Truncated);
+        return Ok(ContentCheck::Truncated);
     }
     let tail_start = known.position.saturating_sub(known.tail.len);
     Ok(match known.tail.matches(source, tail_start)? {
-        true => Verdict::Same,
-        false => Verdict::OtherTail,
+        true => ContentCheck::Same,
+        false => ContentCheck::OtherTail,
     })
 }
 
@@ -64,17 +68,17 @@ pub(crate) fn verify_whole(
     source: &mut Source,
     stat: &Stat,
     known: &FileEntry,
-) -> io::Result<Verdict> {
-    let verdict = verify(source, stat, known)?;
+) -> io::Result<ContentCheck> {
+    let check = verify(source, stat, known)?;
     let is_small = known.position <= COMPARED_MAX || stat.size == known.disk.0;
-    let is_compared = verdict == Verdict::Same
+    let is_compared = check == ContentCheck::Same
         && source.packing().is_none()
         && known.crc.is_some()
         && stat.on_disk() != known.disk
         && is_small;
     match is_compared && crc_of(source, known.position)? != known.crc {
-        true => Ok(Verdict::OtherMiddle),
-        false => Ok(verdict),
+        true => Ok(ContentCheck::OtherMiddle),
+        false => Ok(check),
     }
 }
 
@@ -84,7 +88,7 @@ pub(crate) fn holds_all(source: &mut Source, stat: &Stat, known: &FileEntry) -> 
     let Some(crc) = known.crc else {
         return Ok(false);
     };
-    if source.packing().is_some() || verify(source, stat, known)? != Verdict::Same {
+    if source.packing().is_some() || verify(source, stat, known)? != ContentCheck::Same {
         return Ok(false);
     }
     Ok(crc_of(source, known.position)? == Some(crc))
@@ -117,7 +121,7 @@ pub(crate) fn crc_of(source: &mut Source, len: u64) -> io::Result<Option<u32>> {
     Ok(Some(found))
 }
 
-impl Verdict {
+impl ContentCheck {
     /// The evidence, for the log.
     pub(crate) fn evidence(self) -> &'static str {
         match self {

@@ -18,7 +18,7 @@ use crate::ledger::hold::{holder, persist};
 use crate::ledger::marks::Marks;
 use crate::ledger::metas::append_metas;
 use crate::stats::{Stats, Summary};
-use crate::text::batch::Batch;
+use crate::text::parsed_batch::ParsedBatch;
 
 /// How often the log is told what the checkpoint needs of it,
 const HOLD_INTERVAL: Duration = Duration::from_secs(10 * 60);
@@ -116,7 +116,7 @@ impl Account {
     /// Takes note that a batch is in the log, with the first offset of each partition that got records of it.
     pub(crate) fn acknowledge(
         &mut self,
-        batch: &Batch,
+        batch: &ParsedBatch,
         offsets: &[(u32, Offset)],
         topic: &str,
         catalog: &mut Catalog,
@@ -279,7 +279,7 @@ impl Account {
 /// The records of the files whose first records a batch has: how far they are read, and the CRC of that,
 /// once it is in the log. A kill may come before the checkpoint knows, and the file be copied or compressed before
 /// it is looked at again; what was read of it is then known by its content.
-pub(crate) fn begun_with(batch: &Batch, catalog: &mut Catalog) -> Vec<Meta> {
+pub(crate) fn begun_with(batch: &ParsedBatch, catalog: &mut Catalog) -> Vec<Meta> {
     let mut begun: HashMap<FileId, Progress> = HashMap::new();
     for progress in &batch.progress {
         let Some(tracked) = catalog.get_mut(progress.file) else {

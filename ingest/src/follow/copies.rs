@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Mode;
 use crate::file::decision::What;
-use crate::file::evidence::Verdict;
+use crate::file::evidence::ContentCheck;
 use crate::file::siblings::is_named_after;
 use crate::follow::catalog::Catalog;
 use crate::follow::engine::Engine;
@@ -30,7 +30,7 @@ pub(crate) fn seek_copy(
         lost.entry.id,
         lost.entry.position,
         lost.size.max(lost.entry.position),
-        lost.verdict.evidence()
+        lost.check.evidence()
     );
     let candidates = match lost.entry.position {
         0 => Vec::new(),
@@ -98,7 +98,9 @@ fn is_known_content(catalog: &Catalog, file: &Listed, look: &mut dyn Look) -> bo
     let entries = catalog.known.of_inode(file.stream, file.stat.inode);
     entries.iter().any(|entry| {
         let is_read = entry.position > 0 || !entry.known.is_empty();
-        is_read && entry.is_inode_of(&file.stat) && look.verdict(file, entry) == Some(Verdict::Same)
+        is_read
+            && entry.is_inode_of(&file.stat)
+            && look.check(file, entry) == Some(ContentCheck::Same)
     })
 }
 
@@ -148,7 +150,7 @@ mod tests {
         Lost {
             entry: entry(1, "/in/a.csv"),
             stream: 0,
-            verdict: Verdict::Truncated,
+            check: ContentCheck::Truncated,
             size: 120,
             recent: Recent::default(),
         }

@@ -22,12 +22,12 @@ use crate::follow::tracked::Tracked;
 use crate::inbox::Inbox;
 use crate::inbox::lock::InboxLock;
 use crate::inbox::watch::Watch;
-use crate::ledger::append::Event;
+use crate::ledger::appender::Event;
 use crate::ledger::archive::Archive;
 use crate::ledger::recover::Recovered;
 use crate::stats::{Stats, Summary};
-use crate::text::batch::Batch;
-use crate::text::reader::Reader;
+use crate::text::parsed_batch::ParsedBatch;
+use crate::text::reader::BlockReader;
 
 /// How long the thread sleeps at most, so that it sees when it is told to stop.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
@@ -53,7 +53,7 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct Engine<'a> {
     pub(crate) around: Surroundings<'a>,
     pub(crate) session: Session,
-    pub(crate) reader: Reader,
+    pub(crate) reader: BlockReader,
     pub(crate) formats: Formats<'a>,
     pub(crate) outflow: Outflow<'a>,
     pub(crate) catalog: Catalog,
@@ -102,7 +102,7 @@ impl<'a> Engine<'a> {
     pub(crate) fn new(
         around: Surroundings<'a>,
         recovered: Recovered,
-        batches: Sender<Batch>,
+        batches: Sender<ParsedBatch>,
         events: &'a Receiver<Event>,
     ) -> Self {
         let partitions: Vec<u32> = recovered
@@ -117,7 +117,7 @@ impl<'a> Engine<'a> {
         let now = Instant::now();
         Self {
             session: recovered.session,
-            reader: Reader::new(),
+            reader: BlockReader::new(),
             outflow: Outflow::new(&partitions, batches, events),
             formats: Formats::new(around.streams, partitions),
             catalog: Catalog::new(known),
@@ -177,7 +177,7 @@ impl<'a> Engine<'a> {
             if is_once
                 && self.settle()?
                 && self.queue.is_backlog_empty()
-                && self.outflow.pending().iter().all(Batch::is_empty)
+                && self.outflow.pending().iter().all(ParsedBatch::is_empty)
             {
                 break;
             }

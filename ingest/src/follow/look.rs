@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Verdict, holds_all, verify};
+use crate::file::evidence::{ContentCheck, holds_all, verify};
 use crate::file::siblings::{Siblings, is_named_after};
 use crate::follow::tracked::Tracked;
 use crate::inbox::{Inbox, Listed};
@@ -42,7 +42,7 @@ pub(crate) trait Look {
     fn hold(&mut self, tracked: &Tracked) -> Hold;
 
     /// Whether a file is the one that an entry tells of; `None` if it cannot be read.
-    fn verdict(&mut self, file: &Listed, entry: &FileEntry) -> Option<Verdict>;
+    fn check(&mut self, file: &Listed, entry: &FileEntry) -> Option<ContentCheck>;
 
     /// What is known of a file that holds, byte by byte, what was read of another. It may hold less of it, as far as the
     /// bytes that were read last can tell.
@@ -95,7 +95,7 @@ impl Look for Disk<'_> {
         }
     }
 
-    fn verdict(&mut self, file: &Listed, entry: &FileEntry) -> Option<Verdict> {
+    fn check(&mut self, file: &Listed, entry: &FileEntry) -> Option<ContentCheck> {
         let mut source = open::file(&file.path).and_then(Source::new).ok()?;
         verify(&mut source, &file.stat, entry).ok()
     }

@@ -12,7 +12,7 @@ use bekk_stream::FileId;
 use crate::config::Mode;
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Verdict, verify_whole};
+use crate::file::evidence::{ContentCheck, verify_whole};
 use crate::file::siblings::Siblings;
 use crate::follow::copies::seek_copy;
 use crate::follow::engine::{Engine, Stopped};
@@ -101,7 +101,7 @@ impl Engine<'_> {
     /// Takes note of files that are there: known ones, and new ones, oldest first.
     fn meet(&mut self, mut listed: Vec<Listed>) -> Result<(), Stopped> {
         listed.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
-        let mut found = Found::default();
+        let mut found = Unmatched::default();
         let mut seen = HashSet::new();
         for file in listed {
             let key = (file.stream, file.stat.device, file.stat.inode);
@@ -119,7 +119,12 @@ impl Engine<'_> {
     }
 
     /// Takes note of a file that is being followed.
-    fn meet_tracked(&mut self, id: FileId, file: Listed, found: &mut Found) -> Result<(), Stopped> {
+    fn meet_tracked(
+        &mut self,
+        id: FileId,
+        file: Listed,
+        found: &mut Unmatched,
+    ) -> Result<(), Stopped> {
         let scan = self.scan;
         let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(());
@@ -156,7 +161,7 @@ impl Engine<'_> {
         if tracked.is_truncated() {
             found
                 .lost
-                .extend(self.retire(id, Verdict::Truncated, size)?);
+                .extend(self.retire(id, ContentCheck::Truncated, size)?);
             found.new.push(file);
             return Ok(());
         }
@@ -184,8 +189,8 @@ impl Engine<'_> {
     }
 
     /// Finds out about a file that this run has not met: whether an earlier one has.
-    fn meet_unknown(&mut self, file: Listed, found: &mut Found) -> Result<(), Stopped> {
-        let (mut entry, verdict) = match self.take_known(&file) {
+    fn meet_unknown(&mut self, file: Listed, found: &mut Unmatched) -> Result<(), Stopped> {
+        let (mut entry, check) = match self.take_known(&file) {
             Ok(Some(known)) => known,
             Ok(None) => {
                 // An empty file cannot be told from another; it is met when it has something in it.
@@ -201,7 +206,7 @@ impl Engine<'_> {
         };
         let is_untouched = entry.records == 0 && entry.position == 0;
         let is_other_dialect = entry.dialect != self.formats.dialect_of(file.stream);
-        if verdict != Verdict::Same {
+        if check != ContentCheck::Same {
             // Whether its inode was used again, or it may be the copy of another, for which the same holds.
             let is_other = entry.state == FileState::Gone || entry.path() != file.path;
             if is_other || self.may_be_copy(&file) {
@@ -215,7 +220,7 @@ impl Engine<'_> {
                 size: entry.size,
                 entry,
                 stream: file.stream,
-                verdict,
+                check,
                 recent: Recent::default(),
             });
             found.new.push(file);
@@ -230,7 +235,7 @@ impl Engine<'_> {
                 "from byte {} of {}: it has the same inode, and {}",
                 entry.position,
                 file.stat.size,
-                verdict.evidence()
+                check.evidence()
             );
             if entry.path() != file.path {
                 why.push_str(&format!("; its name was `{}`", entry.path().display()));
@@ -247,7 +252,7 @@ impl Engine<'_> {
     /// The known file that this may be: one with its inode, on its device or, as devices are numbered anew at a
     /// restart, with its path. Of several, whose inode it was one after the other, the one whose content it has; else
     /// the newest.
-    fn take_known(&mut self, file: &Listed) -> io::Result<Option<(FileEntry, Verdict)>> {
+    fn take_known(&mut self, file: &Listed) -> io::Result<Option<(FileEntry, ContentCheck)>> {
         let known = &mut self.catalog.known;
         let entries = known.of_inode(file.stream, file.stat.inode);
         let path = file.path.as_os_str().as_bytes();
@@ -261,21 +266,21 @@ impl Engine<'_> {
             if !may_be(entry) {
                 continue;
             }
-            let verdict = verify_whole(&mut source, &file.stat, entry)?;
-            let is_same = verdict == Verdict::Same;
+            let check = verify_whole(&mut source, &file.stat, entry)?;
+            let is_same = check == ContentCheck::Same;
             let rank = (is_same, if is_same { entry.position } else { 0 }, index);
             if best.is_none_or(|(other, _)| rank > other) {
-                best = Some((rank, verdict));
+                best = Some((rank, check));
             }
         }
-        Ok(best.and_then(|((.., index), verdict)| {
+        Ok(best.and_then(|((.., index), check)| {
             let entry = known.take(file.stream, file.stat.inode, index)?;
-            Some((entry, verdict))
+            Some((entry, check))
         }))
     }
 
     /// Begins anew with a file that turned out to be another than the one that was read.
-    pub(crate) fn replace(&mut self, id: FileId, verdict: Verdict) -> Result<(), Stopped> {
+    pub(crate) fn replace(&mut self, id: FileId, check: ContentCheck) -> Result<(), Stopped> {
         let Some((stream, path, size)) = self
             .catalog
             .get(id)
@@ -283,8 +288,8 @@ impl Engine<'_> {
         else {
             return Ok(());
         };
-        let mut found = Found::default();
-        found.lost.extend(self.retire(id, verdict, size)?);
+        let mut found = Unmatched::default();
+        found.lost.extend(self.retire(id, check, size)?);
         // It may have been renamed meanwhile, and its name be that of another one that is followed.
         if let Some(stat) = Stat::at(&path)
             && stat.size > 0
@@ -296,7 +301,12 @@ impl Engine<'_> {
     }
 
     /// Ends with a file whose content has been replaced: what was read of it stays in the log.
-    fn retire(&mut self, id: FileId, verdict: Verdict, size: u64) -> Result<Option<Lost>, Stopped> {
+    fn retire(
+        &mut self,
+        id: FileId,
+        check: ContentCheck,
+        size: u64,
+    ) -> Result<Option<Lost>, Stopped> {
         self.await_appends(id)?;
         let Some(tracked) = self.catalog.get_mut(id) else {
             return Ok(None);
@@ -304,7 +314,7 @@ impl Engine<'_> {
         let lost = Lost {
             entry: tracked.entry.clone(),
             stream: tracked.stream,
-            verdict,
+            check,
             size,
             recent: match tracked.entry.position == tracked.cursor.position {
                 true => std::mem::take(&mut tracked.cursor.recent),
@@ -316,8 +326,8 @@ impl Engine<'_> {
     }
 
     /// Finds out where contents have gone, and reads as new what holds nothing that is known.
-    fn sort_out(&mut self, found: Found) -> Result<(), Stopped> {
-        let Found { mut new, lost } = found;
+    fn sort_out(&mut self, found: Unmatched) -> Result<(), Stopped> {
+        let Unmatched { mut new, lost } = found;
         if new.is_empty() && lost.is_empty() {
             return Ok(());
         }
@@ -451,7 +461,7 @@ impl Engine<'_> {
 
 /// What a listing has brought that is not simply known.
 #[derive(Default)]
-struct Found {
+struct Unmatched {
     /// Files of which nothing is known by their inode.
     new: Vec<Listed>,
     /// Contents that their inode does not have any more.

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use bekk_stream::Meta;
 
-use crate::ledger::append::Event;
-use crate::text::batch::Batch;
+use crate::ledger::appender::Event;
+use crate::text::parsed_batch::ParsedBatch;
 
 /// How many batches are on their way at once: one being appended, one waiting.
 const IN_FLIGHT_MAX: usize = 2;
 
 /// The reading thread's end of the two channels to the appender.
 pub(crate) struct Outflow<'a> {
-    batches: Sender<Batch>,
+    batches: Sender<ParsedBatch>,
     events: &'a Receiver<Event>,
     /// The batch of each stream that is being filled.
-    pending: Vec<Batch>,
+    pending: Vec<ParsedBatch>,
     /// Empty batches whose memory is used again.
-    spare: Vec<Batch>,
+    spare: Vec<ParsedBatch>,
     in_flight: usize,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Outflow<'a> {
     /// For streams whose topics have so many partitions.
     pub(crate) fn new(
         partitions: &[u32],
-        batches: Sender<Batch>,
+        batches: Sender<ParsedBatch>,
         events: &'a Receiver<Event>,
     ) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl<'a> Outflow<'a> {
             events,
             pending: (0..)
                 .zip(partitions)
-                .map(|(stream, count)| Batch::new(stream, *count))
+                .map(|(stream, count)| ParsedBatch::new(stream, *count))
                 .collect(),
             spare: Vec::new(),
             in_flight: 0,
@@ -42,12 +42,12 @@ impl<'a> Outflow<'a> {
     }
 
     /// The batch that a stream's records go into.
-    pub(crate) fn pending_mut(&mut self, stream: usize) -> &mut Batch {
+    pub(crate) fn pending_mut(&mut self, stream: usize) -> &mut ParsedBatch {
         &mut self.pending[stream]
     }
 
     /// The batches being filled, by stream.
-    pub(crate) fn pending(&self) -> &[Batch] {
+    pub(crate) fn pending(&self) -> &[ParsedBatch] {
         &self.pending
     }
 
@@ -77,7 +77,7 @@ impl<'a> Outflow<'a> {
     }
 
     /// Takes a batch back whose records are in the log.
-    pub(crate) fn recycle(&mut self, mut batch: Batch) {
+    pub(crate) fn recycle(&mut self, mut batch: ParsedBatch) {
         batch.clear();
         self.spare.push(batch);
     }

@@ -11,7 +11,7 @@ use bekk_stream::FileId;
 
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
-use crate::file::evidence::Verdict;
+use crate::file::evidence::ContentCheck;
 use crate::file::siblings::is_named_after;
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::finish::STILL_FOR;
@@ -160,7 +160,7 @@ impl Engine<'_> {
         let len = packed.text_len().unwrap_or(0);
         let position = tracked.entry.position;
         if position > 0 && packed.crc_of(position) != tracked.entry.crc {
-            self.replace(id, Verdict::OtherTail)?;
+            self.replace(id, ContentCheck::OtherTail)?;
             return Ok(Checked::Not);
         }
         Stats::subtract(&self.around.stats.bytes_known, tracked.entry.size);

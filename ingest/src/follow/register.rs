@@ -10,7 +10,7 @@ use bekk_stream::{CsvDialect, FileId, FileRecord, HeaderRow, Meta};
 use crate::clock::now_ms;
 use crate::config::Mode;
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{Verdict, verify};
+use crate::file::evidence::{ContentCheck, verify};
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::look::{Disk, Look};
 use crate::follow::step::Fresh;
@@ -149,7 +149,7 @@ impl Engine<'_> {
             return Ok(None);
         };
         let mut source = Source::new(open::file(&path)?)?;
-        match entry.position > 0 && verify(&mut source, &stat, entry)? == Verdict::Same {
+        match entry.position > 0 && verify(&mut source, &stat, entry)? == ContentCheck::Same {
             true => header_at(&mut source, &dialect, entry.header_at),
             false => Ok(None),
         }

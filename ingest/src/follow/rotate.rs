@@ -9,7 +9,7 @@ use bekk_stream::FileId;
 
 use crate::file::decision::What;
 use crate::file::entry::FileEntry;
-use crate::file::evidence::Verdict;
+use crate::file::evidence::ContentCheck;
 use crate::follow::catalog::Catalog;
 use crate::follow::look::{Hold, Look};
 use crate::follow::step::{Resume, Step};
@@ -141,7 +141,7 @@ pub(crate) fn resume_rotated(
     let is_followed = catalog.of_inode(file.stream, &file.stat).is_some();
     if is_followed
         || file.stat.size <= entry.position
-        || look.verdict(file, entry) != Some(Verdict::Same)
+        || look.check(file, entry) != Some(ContentCheck::Same)
     {
         return None;
     }

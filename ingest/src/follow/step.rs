@@ -6,7 +6,7 @@ use bekk_stream::FileId;
 
 use crate::file::decision::What;
 use crate::file::entry::FileEntry;
-use crate::file::evidence::Verdict;
+use crate::file::evidence::ContentCheck;
 use crate::follow::tracked::Outside;
 use crate::inbox::Listed;
 use crate::text::recent::Recent;
@@ -50,7 +50,7 @@ pub(crate) struct Resume {
 pub(crate) struct Lost {
     pub(crate) entry: FileEntry,
     pub(crate) stream: usize,
-    pub(crate) verdict: Verdict,
+    pub(crate) check: ContentCheck,
     /// Its size when it was last looked at.
     pub(crate) size: u64,
     /// The bytes before its position, if they were read just now.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bekk_stream::{FileId, FileRecord};
 
 use crate::file::entry::FileEntry;
-use crate::file::evidence::Verdict;
+use crate::file::evidence::ContentCheck;
 use crate::file::siblings::is_named_after;
 use crate::follow::catalog::Catalog;
 use crate::follow::known::Known;
@@ -136,13 +136,13 @@ impl Look for World {
         hold.copied().unwrap_or(Hold::Closed)
     }
 
-    fn verdict(&mut self, file: &Listed, entry: &FileEntry) -> Option<Verdict> {
+    fn check(&mut self, file: &Listed, entry: &FileEntry) -> Option<ContentCheck> {
         self.stats.get(&file.path)?;
         let (of, len) = *self.contents.get(&file.path).unwrap_or(&(id(0), 0));
         Some(match (of == entry.id, len >= entry.position) {
-            (true, true) => Verdict::Same,
-            (true, false) => Verdict::Truncated,
-            (false, _) => Verdict::OtherHead,
+            (true, true) => ContentCheck::Same,
+            (true, false) => ContentCheck::Truncated,
+            (false, _) => ContentCheck::OtherHead,
         })
     }
 

@@ -9,7 +9,7 @@ use bekk_stream::CsvDialect;
 
 use crate::file::decision::{FileState, What};
 use crate::file::entry::FileEntry;
-use crate::file::evidence::{COMPARED_MAX, Verdict, crc_of, verify};
+use crate::file::evidence::{COMPARED_MAX, ContentCheck, crc_of, verify};
 pub(crate) use crate::follow::{Change, State};
 use crate::source::fingerprint::{Fingerprint, HEAD_MAX};
 use crate::source::stat::Stat;
@@ -122,9 +122,9 @@ impl Tracked {
 
     /// Opens the file if it is not, and makes sure that it is still the one that was read. It is not found, either,
     /// if another file has its name now.
-    pub(crate) fn open(&mut self) -> io::Result<Verdict> {
+    pub(crate) fn open(&mut self) -> io::Result<ContentCheck> {
         if self.source.is_some() {
-            return Ok(Verdict::Same);
+            return Ok(ContentCheck::Same);
         }
         let file = open::file(&self.path)?;
         let stat = Stat::of(&file.metadata()?);
@@ -133,19 +133,19 @@ impl Tracked {
             return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
         let mut source = Source::new(file)?;
-        let mut verdict = verify(&mut source, &stat, &self.entry)?;
+        let mut check = verify(&mut source, &stat, &self.entry)?;
         let doubt = self.take_doubt();
-        if verdict == Verdict::Same && !has_crc(&mut source, self.cursor.position, doubt) {
-            verdict = Verdict::OtherMiddle;
+        if check == ContentCheck::Same && !has_crc(&mut source, self.cursor.position, doubt) {
+            check = ContentCheck::OtherMiddle;
         }
         self.entry.packing = source.packing();
         if source.packing().is_some() {
             // Of a compressed file all is read, or nothing.
             self.until = u64::MAX;
         }
-        self.is_short |= verdict == Verdict::Same && self.ends_short(&mut source)?;
+        self.is_short |= check == ContentCheck::Same && self.ends_short(&mut source)?;
         self.source = Some(source);
-        Ok(verdict)
+        Ok(check)
     }
 
     /// Whether the last record that was taken has no line end.

@@ -5,7 +5,7 @@ use std::io;
 use bekk_stream::FileId;
 
 use crate::config::Mode;
-use crate::file::evidence::Verdict;
+use crate::file::evidence::ContentCheck;
 use crate::follow::engine::{Engine, Stopped};
 use crate::follow::packed::Checked;
 use crate::follow::tracked::{ACTIVE_FOR, Change, State};
@@ -87,13 +87,13 @@ impl Engine<'_> {
         }
         let is_open = tracked.source.is_some();
         if !tracked.is_as_read() {
-            self.replace(id, Verdict::OtherTail)?;
+            self.replace(id, ContentCheck::OtherTail)?;
             return Ok(false);
         }
         match tracked.open() {
-            Ok(Verdict::Same) => {}
-            Ok(verdict) => {
-                self.replace(id, verdict)?;
+            Ok(ContentCheck::Same) => {}
+            Ok(check) => {
+                self.replace(id, check)?;
                 return Ok(false);
             }
             Err(error) => {
@@ -128,7 +128,7 @@ impl Engine<'_> {
             }
             Ok(Outcome::Conflict(position)) => {
                 tracing::warn!(file = %id, position, "the log has another record of this place");
-                self.replace(id, Verdict::OtherTail)?;
+                self.replace(id, ContentCheck::OtherTail)?;
                 Ok(false)
             }
             Err(error) => {

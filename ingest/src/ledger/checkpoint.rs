@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::Error;
 use crate::file::entry::FileEntry;
 use crate::file::replace::replace;
-use crate::ledger::codec::{Reader, Writer};
+use crate::ledger::codec::{FieldReader, FieldWriter};
 
 const MAGIC: &[u8; 8] = b"bekkckpt";
 /// Version 2 added to each file its CRC, compression, state, size and decisions, version 3 its notices,
@@ -83,14 +83,14 @@ impl Checkpoint {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut body = Writer(Vec::new());
+        let mut body = FieldWriter(Vec::new());
         body.bytes(self.log_id.as_bytes());
         body.list(&self.ends, |body, (topic, ends)| {
             body.bytes(topic.as_bytes());
             body.list(ends, |body, end| body.u64(*end));
         });
         body.list(&self.files, |body, entry| entry.write(body));
-        let mut out = Writer(MAGIC.to_vec());
+        let mut out = FieldWriter(MAGIC.to_vec());
         out.u32(VERSION);
         out.u64(body.0.len() as u64);
         out.0.extend_from_slice(&body.0);
@@ -102,7 +102,7 @@ impl Checkpoint {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (framed, crc) = bytes.split_last_chunk::<4>()?;
         let body = framed.get(FRAME_LEN..)?;
-        let mut frame = Reader(framed.strip_prefix(MAGIC)?);
+        let mut frame = FieldReader(framed.strip_prefix(MAGIC)?);
         let version = frame.u32()?;
         if crc32c::crc32c(framed) != u32::from_le_bytes(*crc)
             || !(1..=VERSION).contains(&version)
@@ -110,10 +110,10 @@ impl Checkpoint {
         {
             return None;
         }
-        let mut body = Reader(body);
+        let mut body = FieldReader(body);
         let checkpoint = Self {
             log_id: body.text()?,
-            ends: body.list(|body| Some((body.text()?, body.list(Reader::u64)?)))?,
+            ends: body.list(|body| Some((body.text()?, body.list(FieldReader::u64)?)))?,
             files: body.list(|body| FileEntry::read(body, version))?,
         };
         body.0.is_empty().then_some(checkpoint)

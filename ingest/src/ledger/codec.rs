@@ -1,9 +1,9 @@
 //! The parts that the checkpoint is written of: integers little endian, a text or list as its length (u32)
 //! and its content.
 
-pub(crate) struct Writer(pub(crate) Vec<u8>);
+pub(crate) struct FieldWriter(pub(crate) Vec<u8>);
 
-impl Writer {
+impl FieldWriter {
     pub(crate) fn u8(&mut self, number: u8) {
         self.0.push(number);
     }
@@ -41,9 +41,9 @@ impl Writer {
     }
 }
 
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub(crate) struct FieldReader<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     pub(crate) fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
         let (chunk, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

@@ -4,14 +4,14 @@ use bekk_stream::{FileId, FirstSeen};
 
 use crate::file::decision::{Decision, FileState, What};
 use crate::file::entry::FileEntry;
-use crate::ledger::codec::{Reader, Writer};
+use crate::ledger::codec::{FieldReader, FieldWriter};
 use crate::source::Packing;
 use crate::source::fingerprint::Fingerprint;
 use crate::text::notice::{Notice, NoticeKind};
 use crate::text::ranges::Ranges;
 
 impl FileEntry {
-    pub(crate) fn write(&self, out: &mut Writer) {
+    pub(crate) fn write(&self, out: &mut FieldWriter) {
         out.0.extend_from_slice(self.id.as_bytes());
         out.bytes(self.stream.as_bytes());
         out.bytes(&self.path);
@@ -67,7 +67,7 @@ impl FileEntry {
     }
 
     /// Reads an entry of a checkpoint of that version; `None` if it is damaged.
-    pub(crate) fn read(body: &mut Reader<'_>, version: u32) -> Option<Self> {
+    pub(crate) fn read(body: &mut FieldReader<'_>, version: u32) -> Option<Self> {
         let mut entry = Self::read_first(body)?;
         if version >= 2 {
             entry.crc = match body.u64()?.checked_sub(1) {
@@ -108,8 +108,8 @@ impl FileEntry {
     }
 
     /// What an entry has had since version 1.
-    fn read_first(body: &mut Reader<'_>) -> Option<Self> {
-        let print = |body: &mut Reader<'_>| {
+    fn read_first(body: &mut FieldReader<'_>) -> Option<Self> {
+        let print = |body: &mut FieldReader<'_>| {
             Some(Fingerprint {
                 len: body.u64()?,
                 hash: body.u128()?,

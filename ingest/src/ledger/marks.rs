@@ -10,12 +10,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Difference, Found, Offset, RecordMark, Verdict, judge_mark};
+use bekk_log::{Client, Difference, MarkCheck, MarkLookup, Offset, RecordMark, judge_mark};
 use bekk_stream::Stream;
 
 use crate::Error;
 use crate::file::replace::replace;
-use crate::ledger::codec::{Reader, Writer};
+use crate::ledger::codec::{FieldReader, FieldWriter};
 
 const MAGIC: &[u8; 8] = b"bekkimrk";
 const VERSION: u32 = 1;
@@ -68,7 +68,7 @@ impl Marks {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut body = Writer(Vec::new());
+        let mut body = FieldWriter(Vec::new());
         body.bytes(self.log_id.as_bytes());
         let mut topics: Vec<_> = self.topics.iter().collect();
         topics.sort_unstable_by_key(|(topic, _)| *topic);
@@ -83,7 +83,7 @@ impl Marks {
                 body.u32(mark.crc);
             });
         });
-        let mut out = Writer(MAGIC.to_vec());
+        let mut out = FieldWriter(MAGIC.to_vec());
         out.u32(VERSION);
         out.u64(body.0.len() as u64);
         out.0.extend_from_slice(&body.0);
@@ -95,14 +95,14 @@ impl Marks {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (framed, crc) = bytes.split_last_chunk::<4>()?;
         let body = framed.get(FRAME_LEN..)?;
-        let mut frame = Reader(framed.strip_prefix(MAGIC)?);
+        let mut frame = FieldReader(framed.strip_prefix(MAGIC)?);
         if crc32c::crc32c(framed) != u32::from_le_bytes(*crc)
             || frame.u32()? != VERSION
             || frame.u64()? != body.len() as u64
         {
             return None;
         }
-        let mut body = Reader(body);
+        let mut body = FieldReader(body);
         let log_id = body.text()?;
         let topics = body.list(|body| {
             let topic = body.text()?;
@@ -180,26 +180,26 @@ fn differs(
             at => at.map_err(Error::log("compare the log with what was appended"))?,
         };
         // A topic may give records its own times.
-        if matches!(at.found, Found::Record(found) if found.crc == mark.crc) {
+        if matches!(at.found, MarkLookup::Record(found) if found.crc == mark.crc) {
             return Ok(None);
         }
         let (offset, end) = (mark.offset, at.ends.end);
         match judge_mark(mark.offset.next(), Some(mark), &at) {
             // Retention has taken it.
-            Verdict::Differs(Difference::BeginsAfter) | Verdict::Same | Verdict::KeptBack => {
+            MarkCheck::Differs(Difference::BeginsAfter) | MarkCheck::Same | MarkCheck::KeptBack => {
                 return Ok(None);
             }
-            Verdict::Differs(Difference::EndsBefore)
+            MarkCheck::Differs(Difference::EndsBefore)
                 if !log.is_owner() && begun.elapsed() < BELIEVED_AFTER =>
             {
                 std::thread::sleep(ASK_PAUSE);
             }
-            Verdict::Differs(Difference::EndsBefore) => {
+            MarkCheck::Differs(Difference::EndsBefore) => {
                 return Ok(Some(format!(
                     "{topic}/{partition} ends at offset {end}, and a record was appended at {offset}"
                 )));
             }
-            Verdict::Differs(Difference::OtherRecord { .. }) => {
+            MarkCheck::Differs(Difference::OtherRecord { .. }) => {
                 return Ok(Some(format!(
                     "offset {offset} of {topic}/{partition} holds another record than the one appended"
                 )));

@@ -1,6 +1,6 @@
 //! What the log and the checkpoint hold of the files: appends to the log, and what is read back from it.
 
-pub(crate) mod append;
+pub(crate) mod appender;
 pub(crate) mod archive;
 mod brief;
 pub(crate) mod checkpoint;

@@ -1,6 +1,5 @@
 //! From a file's bytes to batches of records: its encoding, header, records, fields and values.
 
-pub(crate) mod batch;
 pub(crate) mod block;
 pub(crate) mod coding;
 pub(crate) mod convert;
@@ -13,6 +12,7 @@ pub(crate) mod inherit;
 pub(crate) mod later;
 pub(crate) mod notice;
 mod overlong;
+pub(crate) mod parsed_batch;
 pub(crate) mod preamble;
 #[cfg(test)]
 mod property;

@@ -6,13 +6,13 @@
 use bekk_stream::{Origin, REJECT_RAW_MAX};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::text::batch::Batch;
 use crate::text::block::Block;
 use crate::text::coding::Coding;
 use crate::text::convert::OverlongRecord;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
 use crate::text::notice::{NoticeKind, letter_cut};
+use crate::text::parsed_batch::ParsedBatch;
 use crate::text::split::{EndFinder, Ended, count_newlines};
 
 /// How many bytes are looked at ahead for a quote that closes a field: more than a record may have.
@@ -100,7 +100,7 @@ pub(crate) fn take_overlong(
     cursor: &mut Cursor,
     format: &mut Format<'_>,
     block: &mut Block<'_>,
-    batch: &mut Batch,
+    batch: &mut ParsedBatch,
 ) {
     let Some(mut record) = cursor.overlong.take() else {
         return;
@@ -134,7 +134,7 @@ fn reject_overlong(
     format: &mut Format<'_>,
     record: &Overlong,
     timestamp_ms: i64,
-    batch: &mut Batch,
+    batch: &mut ParsedBatch,
 ) {
     let start = cursor.position;
     if record.length > REJECT_RAW_MAX as u64 {

@@ -7,12 +7,12 @@ use bekk_stream::{CsvDialect, Separator};
 use csv::{ReaderBuilder, Terminator};
 
 use super::ends;
-use super::split::{EndFinder, Ended, Found, QuoteFault, Span, Splitter};
+use super::split::{EndFinder, Ended, QuoteFault, Span, SplitRecord, Splitter};
 
 /// A record: where it begins, what was found, and its fields.
 struct Record {
     start: usize,
-    found: Found,
+    found: SplitRecord,
     spans: Vec<Span>,
 }
 
@@ -262,7 +262,7 @@ fn check_in(dialect: &CsvDialect, content: &[u8]) {
 }
 
 /// Gives the splitter a byte more each time: it waits until the record is whole, and then finds the same.
-fn check_steps(rest: &[u8], whole: &Found, spans: &[Span]) {
+fn check_steps(rest: &[u8], whole: &SplitRecord, spans: &[Span]) {
     let mut splitter = Splitter::new(&CsvDialect::default());
     let mut finder = EndFinder::new(&CsvDialect::default(), false);
     for len in 1..=rest.len() {

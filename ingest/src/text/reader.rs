@@ -13,7 +13,6 @@ use bekk_stream::HeaderRow;
 use self::records::{Taken, pass_known, take_record, take_zeros};
 use crate::clock::now_ms;
 use crate::source::{BLOCK_BYTES, Source};
-use crate::text::batch::{Batch, Mark, Progress};
 use crate::text::block::Block;
 use crate::text::coding::Coding;
 use crate::text::cursor::{Cursor, find_coding};
@@ -21,6 +20,7 @@ use crate::text::ends;
 use crate::text::format::Format;
 use crate::text::header::Header;
 use crate::text::overlong::{begin_overlong, take_overlong};
+use crate::text::parsed_batch::{Mark, ParsedBatch, Progress};
 use crate::text::preamble::{given_header, map_header, take_header};
 
 /// How large a batch may grow within a block: records of two bytes take many times that in the log.
@@ -43,13 +43,13 @@ pub(crate) enum Outcome {
 }
 
 /// Reads blocks; one for all files.
-pub(crate) struct Reader {
+pub(crate) struct BlockReader {
     block: Vec<u8>,
     /// The block's text, if it does not stand there as it is.
     text: Vec<u8>,
 }
 
-impl Reader {
+impl BlockReader {
     pub(crate) fn new() -> Self {
         Self {
             block: Vec::new(),
@@ -68,7 +68,7 @@ impl Reader {
         cursor: &mut Cursor,
         format: &mut Format<'_>,
         (until, last): (u64, bool),
-        batch: &mut Batch,
+        batch: &mut ParsedBatch,
     ) -> io::Result<Outcome> {
         let coding = match find_coding(source, cursor, format.dialect.encoding)? {
             Ok(coding) => coding,
@@ -235,7 +235,7 @@ fn set_header(cursor: &mut Cursor, format: &Format<'_>, mut header: Header) -> R
 }
 
 /// Decides about a file on trial where what came of the block allows it.
-fn end_trial(cursor: &mut Cursor, batch: &mut Batch, outcome: Outcome) -> Outcome {
+fn end_trial(cursor: &mut Cursor, batch: &mut ParsedBatch, outcome: Outcome) -> Outcome {
     let Some(trial) = &cursor.trial else {
         return outcome;
     };
@@ -252,7 +252,7 @@ fn end_trial(cursor: &mut Cursor, batch: &mut Batch, outcome: Outcome) -> Outcom
 }
 
 /// Notes in the batch how far the file is, unless its records are still on trial.
-fn note(cursor: &Cursor, batch: &mut Batch, mark: &Mark, before: u64) {
+fn note(cursor: &Cursor, batch: &mut ParsedBatch, mark: &Mark, before: u64) {
     let is_unmoved = cursor.position == before && batch.records == mark.records();
     let Some(header) = &cursor.header else { return };
     if is_unmoved || cursor.trial.is_some() {
@@ -279,7 +279,7 @@ fn take_block(
     cursor: &mut Cursor,
     format: &mut Format<'_>,
     block: &mut Block<'_>,
-    batch: &mut Batch,
+    batch: &mut ParsedBatch,
 ) -> Outcome {
     if cursor.overlong.is_some() {
         take_overlong(cursor, format, block, batch);

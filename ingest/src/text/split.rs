@@ -41,7 +41,7 @@ impl Span {
 
 /// A record at the beginning of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct SplitRecord {
     /// Its length with its line end.
     pub(crate) len: usize,
     /// Its length without.
@@ -93,7 +93,7 @@ impl Splitter {
 
     /// Finds the record at the beginning of `input`, which is not empty. `None` if more bytes are needed,
     /// which cannot be where `last` says that there are no more.
-    pub(crate) fn split(&mut self, input: &[u8], last: bool) -> Option<Found> {
+    pub(crate) fn split(&mut self, input: &[u8], last: bool) -> Option<SplitRecord> {
         self.spans.clear();
         if let Some(special) = self.special {
             return self.split_special(special, input, last);
@@ -123,7 +123,7 @@ impl Splitter {
             start = end + 1;
         });
         self.push(start, line.len(), false, false);
-        Some(Found {
+        Some(SplitRecord {
             len,
             content: line.len(),
             lines: (len - content) as u64,
@@ -133,9 +133,10 @@ impl Splitter {
     }
 
     /// The same for a record with quotes in its first line. A bad one that spans lines is cut to its first.
-    fn split_quoted(&mut self, input: &[u8], quote: u8, last: bool) -> Option<Found> {
-        let is_line =
-            |found: &Found| memchr(b'\n', input).is_none_or(|newline| newline >= found.content);
+    fn split_quoted(&mut self, input: &[u8], quote: u8, last: bool) -> Option<SplitRecord> {
+        let is_line = |found: &SplitRecord| {
+            memchr(b'\n', input).is_none_or(|newline| newline >= found.content)
+        };
         match self.split_fields(input, quote, last) {
             Ok(found) if found.fault.is_none() || is_line(&found) => Some(found),
             // A newline that does not end what is known to be bad stands in quotes.
@@ -145,7 +146,7 @@ impl Splitter {
     }
 
     /// The record that the first line is, whatever its quotes.
-    pub(crate) fn split_line(&mut self, input: &[u8], last: bool) -> Option<Found> {
+    pub(crate) fn split_line(&mut self, input: &[u8], last: bool) -> Option<SplitRecord> {
         self.spans.clear();
         if let Some(special) = self.special {
             return self.split_broken_line(special, input, last);
@@ -157,7 +158,7 @@ impl Splitter {
         let line = without_cr(&input[..newline.unwrap_or(input.len())]);
         let quote = self.quote.filter(|_| !line.is_empty())?;
         let found = self.split_fields(line, quote, true).ok()?;
-        Some(Found {
+        Some(SplitRecord {
             len: newline.map_or(input.len(), |newline| newline + 1),
             lines: u64::from(newline.is_some()),
             ..found
@@ -170,7 +171,7 @@ impl Splitter {
         input: &[u8],
         quote: u8,
         last: bool,
-    ) -> Result<Found, Option<QuoteFault>> {
+    ) -> Result<SplitRecord, Option<QuoteFault>> {
         let mut lines = 0;
         let mut fault = None;
         let mut at = 0;
@@ -185,7 +186,7 @@ impl Splitter {
                         return Err(fault);
                     }
                     self.push(start, input.len(), true, false);
-                    return Ok(Found {
+                    return Ok(SplitRecord {
                         len: input.len(),
                         content: input.len(),
                         lines: count_newlines(&input[at..]) + lines,
@@ -227,7 +228,7 @@ impl Splitter {
                 continue;
             }
             let newline = usize::from(stop < input.len());
-            return Ok(Found {
+            return Ok(SplitRecord {
                 len: stop + newline,
                 content: end + rest.len(),
                 lines: lines + newline as u64,

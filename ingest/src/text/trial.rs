@@ -2,8 +2,8 @@
 
 use bekk_stream::{Body, Payload};
 
-use crate::text::batch::Batch;
 use crate::text::convert::Converted;
+use crate::text::parsed_batch::ParsedBatch;
 
 /// How many records are looked at, at most and at least.
 const RECORDS_MAX: usize = 1000;
@@ -79,7 +79,7 @@ impl Trial {
     }
 
     /// Lets the records go on into a batch.
-    pub(crate) fn release(&self, batch: &mut Batch) {
+    pub(crate) fn release(&self, batch: &mut ParsedBatch) {
         let mut rest = &self.bytes[..];
         for held in &self.records {
             let (key, behind) = rest.split_at(held.key_len.unwrap_or(0));

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bekk_ingest::{
-    Config, ContentFinding, ContentKind, Error, FileContent, Mode, Stats, Summary, Verdict,
+    Comparison, Config, ContentFinding, ContentKind, Error, FileContent, Mode, Stats, Summary,
 };
 use bekk_log::{Client, Offset};
 use bekk_stream::{
@@ -98,7 +98,8 @@ impl World {
     fn compare(&self, stream: &Stream, log: &Client) {
         let contents = bekk_ingest::contents(&self.path("state"), log, stream).unwrap();
         let has_lost = log.losses(&stream.name).unwrap().all > 0;
-        let differs = |file: &FileContent| file.count_differs || file.verdict == Verdict::Differs;
+        let differs =
+            |file: &FileContent| file.count_differs || file.comparison == Comparison::Differs;
         assert!(
             has_lost || !contents.files.iter().any(differs),
             "{contents:?}"

@@ -16,10 +16,10 @@ use self::topic_view::{KnownEnds, TopicView};
 use super::context::Context;
 use super::link::{Link, Patience};
 use super::place::{list, number, to_kafka};
-use super::reader::{Reader, Step};
+use super::reaction::Reaction;
+use super::reader::{PartitionReader, Step};
 use super::request::Request;
 use super::topics;
-use super::verdict::Verdict;
 use crate::{Error, Offset, Records};
 
 /// Interval of queries for the ends of partitions that nobody here reads, while a caller waits.
@@ -39,7 +39,7 @@ const TOPICS_AHEAD_MAX: usize = 32;
 const NEW_TOPIC_WAIT: Duration = Duration::from_secs(10);
 const NEW_TOPIC_PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) struct Consumer {
+pub(crate) struct Consumer {
     link: Arc<Link>,
     inner: Arc<BaseConsumer<Context>>,
     /// Asks a cluster for high watermarks; a client that reads only committed records cannot. Bekk's server has no
@@ -151,7 +151,7 @@ impl Consumer {
 
     /// Reads from `from`. Without records the result ends at the last known end, so a caller that asks for the end
     /// first and then reads up to it misses nothing.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         topic: &str,
         partition: u32,
@@ -162,7 +162,7 @@ impl Consumer {
         let mut slot = view.reader(topic, partition)?;
         let end = self.check_range(topic, &view, partition, from)?;
         // A reader that began to fetch when the end was known does not report an older end.
-        let is_fresh = |reader: &Reader| {
+        let is_fresh = |reader: &PartitionReader| {
             let since = view.known_since(partition);
             from < end && since.is_some_and(|since| reader.is_newer_than(since))
         };
@@ -246,16 +246,16 @@ impl Consumer {
     /// Returns a partition's reader, replaced or moved to `from` if what it has cannot be used.
     fn sound_reader<'a>(
         &self,
-        slot: &'a mut Option<Reader>,
+        slot: &'a mut Option<PartitionReader>,
         topic: &str,
         partition: u32,
         from: Offset,
-    ) -> Result<&'a mut Reader, Error> {
+    ) -> Result<&'a mut PartitionReader, Error> {
         if slot.is_none() {
             *slot = Some(self.open_reader(topic, partition, from)?);
         }
         self.take_events();
-        if slot.as_ref().is_some_and(Reader::has_failed) {
+        if slot.as_ref().is_some_and(PartitionReader::has_failed) {
             self.reopen(slot, topic, partition, from)?;
         }
         let doubts = self.link.doubts();
@@ -268,7 +268,7 @@ impl Consumer {
     }
 
     /// Begins to fetch all of the given partitions that nobody reads yet.
-    pub(super) fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
+    pub(crate) fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
         let view = self.view(topic)?;
         // A reader that begins before its end is known would wait for the end twice.
         if view.lock_ends().asked_at.is_none() {
@@ -297,7 +297,7 @@ impl Consumer {
     ) -> Result<(), Error> {
         self.link.doubt();
         let mut error = error.clone();
-        if Verdict::of(&error) == Verdict::Place {
+        if Reaction::of(&error) == Reaction::Place {
             view.lock_ends().starts_at = None;
             self.ask_ends(topic, view)?;
             self.check_range(topic, view, partition, from)?;
@@ -307,7 +307,7 @@ impl Consumer {
         patience.wait(Request::topic("read", topic, "Read"), &error)
     }
 
-    pub(super) fn wait_for_records(
+    pub(crate) fn wait_for_records(
         &self,
         topic: &str,
         behind: &[(u32, Offset)],
@@ -363,11 +363,11 @@ impl Consumer {
     /// Fetches from `from` again, with another reader if librdkafka has given the partition up.
     fn seek<'a>(
         &self,
-        slot: &'a mut Option<Reader>,
+        slot: &'a mut Option<PartitionReader>,
         topic: &str,
         partition: u32,
         from: Offset,
-    ) -> Result<&'a mut Reader, Error> {
+    ) -> Result<&'a mut PartitionReader, Error> {
         let doubts = self.link.doubts();
         let sought = slot
             .as_mut()
@@ -382,11 +382,11 @@ impl Consumer {
     /// Replaces a partition's reader, and begins to fetch with the new one.
     fn reopen<'a>(
         &self,
-        slot: &'a mut Option<Reader>,
+        slot: &'a mut Option<PartitionReader>,
         topic: &str,
         partition: u32,
         from: Offset,
-    ) -> Result<&'a mut Reader, Error> {
+    ) -> Result<&'a mut PartitionReader, Error> {
         *slot = None;
         let given_up = list(topic, [(partition, to_kafka(from))])
             .and_then(|places| self.inner.incremental_unassign(&places));
@@ -397,7 +397,12 @@ impl Consumer {
         Ok(slot.insert(self.open_reader(topic, partition, from)?))
     }
 
-    fn open_reader(&self, topic: &str, partition: u32, from: Offset) -> Result<Reader, Error> {
+    fn open_reader(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+    ) -> Result<PartitionReader, Error> {
         let failed = |error: KafkaError| {
             self.link
                 .failed(Request::topic("read", topic, "Read"), &error)
@@ -412,7 +417,13 @@ impl Consumer {
         let since = Instant::now();
         self.inner.incremental_assign(&assigned).map_err(failed)?;
         let doubts = self.link.doubts();
-        Ok(Reader::new(topic, partition, queue, from, (doubts, since)))
+        Ok(PartitionReader::new(
+            topic,
+            partition,
+            queue,
+            from,
+            (doubts, since),
+        ))
     }
 
     fn view(&self, topic: &str) -> Result<Arc<TopicView>, Error> {

@@ -10,7 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::verdict::{Verdict, code};
+use super::reaction::{Reaction, code};
 use super::waits::Waits;
 
 /// For how long a connection's error explains why calls wait.
@@ -43,7 +43,7 @@ impl Heard {
         self.doubt();
         let said = Some((Instant::now(), reason.to_owned()));
         // That all brokers are down says less than why one is.
-        if Verdict::of(error) == Verdict::Login {
+        if Reaction::of(error) == Reaction::Login {
             self.lock().login = said;
         } else if code(error) != Some(RDKafkaErrorCode::AllBrokersDown) {
             self.lock().connection = said;
@@ -127,7 +127,7 @@ impl ConsumerContext for Context {
         match result {
             Ok(()) => waits.succeeded(what),
             // The next commit is of the same place or a later one.
-            Err(error) if Verdict::of(&error).is_retriable() => {
+            Err(error) if Reaction::of(&error).is_retriable() => {
                 waits.failed(&what(), &error.to_string(), || None);
             }
             Err(error) => waits.warn_once(&format!(

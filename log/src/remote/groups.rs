@@ -12,9 +12,9 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use super::context::Context;
 use super::link::{Link, STOPPING_TIMEOUT};
 use super::place::{from_kafka, list, to_kafka};
+use super::reaction::Reaction;
 use super::request::Request;
 use super::topics::block_on;
-use super::verdict::Verdict;
 use crate::topic::META_TOPIC;
 use crate::{Error, Offset};
 
@@ -30,7 +30,7 @@ const SESSION_ATTEMPTS_MAX: usize = 20;
 /// How long to wait for an answer before it is seen whether the server has gone.
 const ANSWER_WAIT: Duration = Duration::from_millis(50);
 
-pub(super) struct Groups {
+pub(crate) struct Groups {
     link: Arc<Link>,
     /// A client for each group: its name is librdkafka's setting.
     clients: Mutex<HashMap<String, Arc<BaseConsumer<Context>>>>,
@@ -66,7 +66,7 @@ impl Groups {
     }
 
     /// Notes how far a sink's group has come. It is for tools and retention, so nobody waits for the answer.
-    pub(super) fn commit(
+    pub(crate) fn commit(
         &self,
         group: &str,
         topic: &str,
@@ -139,7 +139,7 @@ impl Groups {
         ))
     }
 
-    pub(super) fn hold(
+    pub(crate) fn hold(
         &self,
         holder: &str,
         topic: &str,
@@ -152,7 +152,7 @@ impl Groups {
             .map_err(|error| self.link.failed(Request::cluster("hold records"), &error))
     }
 
-    pub(super) fn persist(&self) -> Result<(), Error> {
+    pub(crate) fn persist(&self) -> Result<(), Error> {
         if !self.link.is_bekk {
             return Ok(());
         }
@@ -163,7 +163,7 @@ impl Groups {
             })
     }
 
-    pub(super) fn release(&self, holder: &str) -> Result<(), Error> {
+    pub(crate) fn release(&self, holder: &str) -> Result<(), Error> {
         if !self.link.is_bekk {
             return Ok(());
         }
@@ -171,7 +171,7 @@ impl Groups {
     }
 
     /// Forgets how far a group has come.
-    pub(super) fn forget(&self, group: &str) -> Result<(), Error> {
+    pub(crate) fn forget(&self, group: &str) -> Result<(), Error> {
         self.delete(group, "forget")
     }
 
@@ -283,7 +283,7 @@ fn refusal(client: &BaseConsumer<Context>) -> Option<KafkaError> {
     let events = std::iter::from_fn(|| client.poll(Duration::ZERO));
     events
         .filter_map(Result::err)
-        .find(|error| Verdict::of(error) == Verdict::Right)
+        .find(|error| Reaction::of(error) == Reaction::Right)
 }
 
 impl Drop for Groups {

@@ -11,8 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::context::{Context, Heard};
+use super::reaction::{Reaction, code};
 use super::request::Request;
-use super::verdict::{Verdict, code};
 use super::{RemoteConfig, settings, topics};
 use crate::topic::META_TOPIC;
 use crate::{Error, LogId};
@@ -32,7 +32,7 @@ pub(super) const STOPPING_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) type Admin = AdminClient<DefaultClientContext>;
 
 /// The connection to one log.
-pub(super) struct Link {
+pub(crate) struct Link {
     pub(super) config: RemoteConfig,
     /// Makes queries over a connection of its own: on a reader's connection they would wait for a fetch that waits for
     /// records.
@@ -184,7 +184,7 @@ impl Link {
     /// Whether an error means that the server is unreachable, or cannot do at this moment what was asked for.
     pub(super) fn is_away(&self, error: &KafkaError) -> bool {
         // Bekk's server is a single one: a topic that it does not know does not exist.
-        Verdict::of(error).is_retriable() && !(self.is_bekk && is_unknown_topic(error))
+        Reaction::of(error).is_retriable() && !(self.is_bekk && is_unknown_topic(error))
     }
 
     /// How often the log may have been replaced by another: the number of lost connections, refused requests, and ends

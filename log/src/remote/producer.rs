@@ -17,9 +17,9 @@ use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer
 use self::deliveries::{Append, Deliveries, Failure, Part, Place};
 use super::link::{Link, Patience};
 use super::place::number;
+use super::reaction::{Reaction, code};
 use super::request::Request;
 use super::settings;
-use super::verdict::{Verdict, code};
 use crate::topic::META_TOPIC;
 use crate::{Error, Headers, Offset, RecordBuffer, Session};
 
@@ -313,20 +313,20 @@ impl Producer {
         failure: &Failure,
     ) -> Error {
         let is_bekk = self.link.is_bekk;
-        match (Verdict::of(&failure.error), code(&failure.error)) {
-            (Verdict::Record, Some(code)) => Error::RecordRefused {
+        match (Reaction::of(&failure.error), code(&failure.error)) {
+            (Reaction::Record, Some(code)) => Error::RecordRefused {
                 topic: topic.to_owned(),
                 partition,
                 index: failure.index,
                 value: value.to_vec(),
                 why: settings::record_remedy(&self.link.config.hosts, topic, code),
             },
-            (Verdict::Metadata, Some(RDKafkaErrorCode::UnknownTopicOrPartition)) if is_bekk => {
+            (Reaction::Metadata, Some(RDKafkaErrorCode::UnknownTopicOrPartition)) if is_bekk => {
                 Error::UnknownTopic(topic.to_owned())
             }
             // What was queued has been given up because of the transaction, which knows why: to begin another one is
             // refused with that.
-            (Verdict::Session, _) if self.transactional.is_some() => {
+            (Reaction::Session, _) if self.transactional.is_some() => {
                 let why = self.inner.begin_transaction().err();
                 self.failed(request, why.as_ref().unwrap_or(&failure.error))
             }
@@ -338,9 +338,9 @@ impl Producer {
         if let Some(error) = self.fatal(request) {
             return error;
         }
-        // Of an abortable transaction the verdict is about the session; its code may say more.
-        match (Verdict::of(error), &self.transactional) {
-            (Verdict::Fenced, Some(session)) => fenced(session),
+        // Of an abortable transaction the reaction is about the session; its code may say more.
+        match (Reaction::of(error), &self.transactional) {
+            (Reaction::Fenced, Some(session)) => fenced(session),
             _ => self.link.failed(request, error),
         }
     }
@@ -348,9 +348,9 @@ impl Producer {
     /// What ended the producer for good: it tells more than the errors that follow from it.
     fn fatal(&self, request: Request<'_>) -> Option<Error> {
         let (code, text) = self.inner.client().fatal_error()?;
-        Some(match (Verdict::of_code(code), &self.transactional) {
-            (Verdict::Fenced, Some(session)) => fenced(session),
-            (Verdict::Right | Verdict::Login, _) => {
+        Some(match (Reaction::of_code(code), &self.transactional) {
+            (Reaction::Fenced, Some(session)) => fenced(session),
+            (Reaction::Right | Reaction::Login, _) => {
                 self.link.failed(request, &KafkaError::Global(code))
             }
             // Another producer continues: it looks at the log first.

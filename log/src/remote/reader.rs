@@ -19,7 +19,7 @@ const PIECE_BYTES_MAX: usize = 2 << 20;
 /// How long one attempt to seek may take.
 const SEEK_TIMEOUT: Duration = Duration::from_millis(500);
 
-pub(super) struct Reader {
+pub(super) struct PartitionReader {
     topic: String,
     partition: u32,
     queue: PartitionQueue<Context>,
@@ -46,7 +46,7 @@ pub(super) enum Step {
     Nothing,
 }
 
-impl Reader {
+impl PartitionReader {
     pub(super) fn new(
         topic: &str,
         partition: u32,

@@ -5,8 +5,8 @@ use std::fmt;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::link::Link;
+use super::reaction::{Reaction, code};
 use super::settings;
-use super::verdict::{Verdict, code};
 use crate::Error;
 
 /// What is asked of the server.
@@ -127,12 +127,12 @@ impl<'a> Missing<'a> {
 impl Link {
     /// The error that a request ended with for good.
     pub(super) fn failed(&self, request: Request<'_>, error: &KafkaError) -> Error {
-        let verdict = Verdict::of(error);
-        match (verdict, code(error)) {
+        let reaction = Reaction::of(error);
+        match (reaction, code(error)) {
             // On Bekk's server a missing right means that a later session has begun.
-            (Verdict::Right, Some(code)) if !self.is_bekk => self.unauthorized(request, code),
-            (Verdict::Login, _) => self.unauthenticated(&error.to_string()),
-            _ if self.is_away(error) || verdict == Verdict::Session => self.away(request, error),
+            (Reaction::Right, Some(code)) if !self.is_bekk => self.unauthorized(request, code),
+            (Reaction::Login, _) => self.unauthenticated(&error.to_string()),
+            _ if self.is_away(error) || reaction == Reaction::Session => self.away(request, error),
             _ => self.refused(request, error),
         }
     }

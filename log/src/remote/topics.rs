@@ -30,7 +30,7 @@ pub(super) fn block_on<T>(answer: impl Future<Output = KafkaResult<T>>) -> Kafka
 }
 
 /// Makes a topic; one that exists keeps its partition count and, on Bekk's server, takes the retention.
-pub(super) fn create(link: &Link, name: &str, config: TopicConfig) -> Result<Topic, Error> {
+pub(crate) fn create(link: &Link, name: &str, config: TopicConfig) -> Result<Topic, Error> {
     // Asked first: on a cluster one may be allowed to use a topic and not to make one.
     match partition_count(link, &link.asker, name) {
         Ok(count) => return existing(link, name, count, config.retention),
@@ -79,7 +79,7 @@ fn existing(
 }
 
 /// The topics, by name; of a cluster only those that are Bekk's, so that others' cannot disturb.
-pub(super) fn list(link: &Link) -> Result<Vec<Topic>, Error> {
+pub(crate) fn list(link: &Link) -> Result<Vec<Topic>, Error> {
     let admin = link.admin()?;
     let found = if link.is_bekk || link.config.topics.is_empty() {
         all(link)?
@@ -124,7 +124,7 @@ fn all(link: &Link) -> Result<Vec<(String, u32)>, Error> {
 }
 
 /// Removes what lies below an offset.
-pub(super) fn delete_before(
+pub(crate) fn delete_before(
     link: &Link,
     topic: &str,
     partition: u32,
@@ -143,7 +143,7 @@ pub(super) fn delete_before(
 }
 
 /// What a topic takes on the server's disk.
-pub(super) fn size(link: &Link, topic: &str) -> Result<TopicSize, Error> {
+pub(crate) fn size(link: &Link, topic: &str) -> Result<TopicSize, Error> {
     let [segments, bytes] = figures(link, topic, ["bekk.segments", "bekk.bytes"])?;
     Ok(TopicSize {
         segments: u32::try_from(segments).unwrap_or(u32::MAX),
@@ -152,13 +152,13 @@ pub(super) fn size(link: &Link, topic: &str) -> Result<TopicSize, Error> {
 }
 
 /// How many gaps a topic has.
-pub(super) fn gap_count(link: &Link, topic: &str) -> Result<u64, Error> {
+pub(crate) fn gap_count(link: &Link, topic: &str) -> Result<u64, Error> {
     let [gaps] = figures(link, topic, ["bekk.gaps"])?;
     Ok(gaps)
 }
 
 /// How many offsets of a topic have no record any more.
-pub(super) fn losses(link: &Link, topic: &str) -> Result<Losses, Error> {
+pub(crate) fn losses(link: &Link, topic: &str) -> Result<Losses, Error> {
     let names = [
         "bekk.lost",
         "bekk.lost.open",

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::scan::{Found, Scan};
+use super::scan::{FoundBatch, Scan};
 use crate::batch::BatchView;
 use crate::files::{self, io_error};
 use crate::notes::Notes;
@@ -186,8 +186,8 @@ fn renamed(dir: &Path, ending: &str) -> PathBuf {
 }
 
 /// The batches of a partition in all scans, each with the number of its scan, in order and without overlap.
-fn merged(scans: &[Scan], partition: usize) -> Vec<(usize, Found)> {
-    let mut all: Vec<(usize, Found)> = Vec::new();
+fn merged(scans: &[Scan], partition: usize) -> Vec<(usize, FoundBatch)> {
+    let mut all: Vec<(usize, FoundBatch)> = Vec::new();
     for (number, scan) in scans.iter().enumerate() {
         for one in scan.partitions.get(partition).into_iter().flatten() {
             let at = all.partition_point(|(_, other)| other.base < one.base);
@@ -204,7 +204,7 @@ fn merged(scans: &[Scan], partition: usize) -> Vec<(usize, Found)> {
 fn write_all(
     db: &SegmentDb,
     scans: &[Scan],
-    partitions: &[Vec<(usize, Found)>],
+    partitions: &[Vec<(usize, FoundBatch)>],
     known: &Known,
     now_ms: i64,
 ) -> Result<(), Error> {
@@ -282,7 +282,7 @@ impl Rewriter<'_> {
     }
 }
 
-fn holes(partitions: &[Vec<(usize, Found)>], known: &Known) -> Vec<(u32, Hole)> {
+fn holes(partitions: &[Vec<(usize, FoundBatch)>], known: &Known) -> Vec<(u32, Hole)> {
     let mut holes = Vec::new();
     for (partition, found) in (0u32..).zip(partitions) {
         let mut at = known.starts[partition as usize];

@@ -29,7 +29,7 @@ const PARTITION_KEYSPACES_FROM: u64 = 2;
 
 /// A batch that was found, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundBatch {
     pub(crate) base: Offset,
     pub(crate) end: Offset,
     /// Index of the file in [`Scan::files`].
@@ -40,7 +40,7 @@ pub(crate) struct Found {
     is_sealed: bool,
 }
 
-impl Found {
+impl FoundBatch {
     fn origin(&self, notes: &Notes) -> Origin {
         notes.origin(self.base, self.end, self.crc)
     }
@@ -50,7 +50,7 @@ impl Found {
 pub(crate) struct Scan {
     pub(crate) files: Vec<PathBuf>,
     /// The batches of each partition, in the order of their offsets, none of which overlap.
-    pub(crate) partitions: Vec<Vec<Found>>,
+    pub(crate) partitions: Vec<Vec<FoundBatch>>,
     /// Whether each journal is whole to its end.
     pub(crate) is_whole_at_end: bool,
 }
@@ -104,7 +104,7 @@ impl Scan {
     }
 
     /// The bytes of a batch.
-    pub(crate) fn read(&self, found: &Found) -> Result<Vec<u8>, Error> {
+    pub(crate) fn read(&self, found: &FoundBatch) -> Result<Vec<u8>, Error> {
         let path = &self.files[found.file];
         let mut bytes = vec![0; found.len];
         File::open(path)
@@ -196,7 +196,7 @@ impl Search {
                     && let Some(partition) = place(file, at + i as u64, base, len)?
                     && let Some(of_partition) = self.scan.partitions.get_mut(partition)
                 {
-                    of_partition.push(Found {
+                    of_partition.push(FoundBatch {
                         base,
                         end,
                         file: number,
@@ -266,7 +266,7 @@ fn partition_of_item(file: &File, at: u64, base: Offset, len: usize) -> io::Resu
 
 /// Moves each batch to the partition to which it belongs by its note: two tables may have changed places. Drops batches that
 /// belong to no partition. From a table with a batch of another partition only batches with a note are kept.
-fn sort_out(partitions: &mut [Vec<Found>], notes: &[Notes], is_table: &[bool]) {
+fn sort_out(partitions: &mut [Vec<FoundBatch>], notes: &[Notes], is_table: &[bool]) {
     let mut all = Vec::new();
     let mut mixed_up = HashSet::new();
     for (partition, (found, notes)) in partitions.iter_mut().zip(notes).enumerate() {
@@ -297,9 +297,9 @@ fn is_journal(path: &Path) -> bool {
 }
 
 /// Those that are believed, in the order of their offsets, none twice.
-fn believed(mut found: Vec<Found>, start: Offset) -> Vec<Found> {
+fn believed(mut found: Vec<FoundBatch>, start: Offset) -> Vec<FoundBatch> {
     found.sort_by_key(|found| (found.base, !found.is_sealed, found.end));
-    let mut kept: Vec<Found> = Vec::new();
+    let mut kept: Vec<FoundBatch> = Vec::new();
     let mut doubtful = Vec::new();
     for one in found {
         match one.is_sealed {
@@ -332,8 +332,8 @@ fn believed(mut found: Vec<Found>, start: Offset) -> Vec<Found> {
 mod tests {
     use super::*;
 
-    fn found(base: u64, end: u64, is_sealed: bool) -> Found {
-        Found {
+    fn found(base: u64, end: u64, is_sealed: bool) -> FoundBatch {
+        FoundBatch {
             base: Offset::new(base),
             end: Offset::new(end),
             file: 0,

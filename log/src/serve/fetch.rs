@@ -51,7 +51,7 @@ struct Asked {
 }
 
 /// What was found of it.
-struct Found {
+struct FetchedPartition {
     partition: i32,
     code: Code,
     high_watermark: i64,
@@ -61,7 +61,7 @@ struct Found {
 
 /// What was found of all.
 struct Answer {
-    topics: Vec<Vec<Found>>,
+    topics: Vec<Vec<FetchedPartition>>,
     bytes: usize,
     has_error: bool,
 }
@@ -241,7 +241,13 @@ struct Left {
     is_first: bool,
 }
 
-fn read_partition(client: &Client, version: i16, topic: &str, asked: &Asked, left: Left) -> Found {
+fn read_partition(
+    client: &Client,
+    version: i16,
+    topic: &str,
+    asked: &Asked,
+    left: Left,
+) -> FetchedPartition {
     let bytes_max = asked.max_bytes.min(left.bytes);
     let read = check_epoch(asked.leader_epoch).and_then(|()| {
         let offset = u64::try_from(asked.offset).map_err(|_| Code::OFFSET_OUT_OF_RANGE)?;
@@ -266,7 +272,7 @@ fn read_partition(client: &Client, version: i16, topic: &str, asked: &Asked, lef
     let ends = usize::try_from(asked.partition)
         .ok()
         .and_then(|partition| ends.get(partition).copied());
-    Found {
+    FetchedPartition {
         partition: asked.partition,
         code,
         high_watermark: ends.map_or(-1, |ends| number(ends.end)),

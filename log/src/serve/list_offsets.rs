@@ -12,7 +12,7 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
 /// An offset, and its record's timestamp where it was looked for by time.
-struct Found {
+struct ListedOffset {
     offset: Offset,
     timestamp_ms: i64,
 }
@@ -77,14 +77,14 @@ fn find(
     topic: &str,
     partition: i32,
     timestamp_ms: i64,
-) -> Result<Option<Found>, Code> {
+) -> Result<Option<ListedOffset>, Code> {
     let failed = |error: Error| Code::from(&error);
     let all = broker.client.partition_ends(topic).map_err(failed)?;
     let ends = usize::try_from(partition).ok();
     let ends = ends.and_then(|partition| all.get(partition));
     let ends = ends.ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
     let at = |offset| {
-        Ok(Some(Found {
+        Ok(Some(ListedOffset {
             offset,
             timestamp_ms: -1,
         }))
@@ -105,7 +105,7 @@ fn find(
     };
     let records = client.read(topic, partition, offset, 1).map_err(failed)?;
     let first = records.iter().next();
-    Ok(first.map(|record| Found {
+    Ok(first.map(|record| ListedOffset {
         offset: record.offset,
         timestamp_ms: record.timestamp_ms,
     }))

@@ -83,9 +83,9 @@ pub(super) fn answer(
     Ok(())
 }
 
-type Found = (String, Result<Topic, Error>);
+type NamedTopic = (String, Result<Topic, Error>);
 
-fn find_topics(broker: &Broker, asked: Option<Vec<&str>>) -> Result<Vec<Found>, Ended> {
+fn find_topics(broker: &Broker, asked: Option<Vec<&str>>) -> Result<Vec<NamedTopic>, Ended> {
     let Some(mut asked) = asked else {
         let all = broker.client.topics().map_err(|_| Ended::Closed)?;
         return Ok(all

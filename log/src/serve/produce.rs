@@ -7,7 +7,7 @@ use super::code::Code;
 use super::connection::Ended;
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
-use crate::append::Placed;
+use crate::group_commit::Placed;
 use crate::produced::{Produced, Unfit};
 use crate::raw::Appending;
 use crate::shared::now_ms;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{TopicLog, lock};
-use crate::append::{Outcome, Request, Ticket};
+use crate::group_commit::{Outcome, Request, Ticket};
 use crate::shared::now_ms;
 use crate::topic::META_TOPIC;
 use crate::writer::{Group, Writer};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bekk_log::{
-    Client, Difference, Error, Offset, RecordBuffer, RecordMark, RemoteConfig, Verdict, judge_mark,
+    Client, Difference, Error, MarkCheck, Offset, RecordBuffer, RecordMark, RemoteConfig,
+    judge_mark,
 };
 
 use crate::served::Served;
@@ -22,7 +23,7 @@ fn connect(served: &Served) -> Client {
     Client::connect(config, Duration::from_secs(10)).unwrap()
 }
 
-fn judge(client: &Client, next: u64, mark: &RecordMark) -> Verdict {
+fn judge(client: &Client, next: u64, mark: &RecordMark) -> MarkCheck {
     let at = client.at_mark("t", 0, Some(mark)).unwrap();
     judge_mark(Offset::new(next), Some(mark), &at)
 }
@@ -41,7 +42,7 @@ fn a_mark_is_the_same_from_every_side() {
         let seen = remote.mark_before("t", 0, Offset::new(next)).unwrap();
         assert_eq!(own, seen);
         assert_eq!(own.unwrap().offset.get(), next - 1);
-        assert_eq!(judge(&remote, next, &own.unwrap()), Verdict::Same);
+        assert_eq!(judge(&remote, next, &own.unwrap()), MarkCheck::Same);
     }
     for client in [&served.client, &remote] {
         assert_eq!(client.mark_before("t", 0, Offset::ZERO).unwrap(), None);
@@ -81,10 +82,10 @@ fn a_log_that_was_replaced_is_recognised() {
     });
     let error = remote.recheck("t").unwrap_err();
     assert!(matches!(error, Error::Replaced { found, .. } if found == second.client.log_id()));
-    let ends_before = Verdict::Differs(Difference::EndsBefore);
+    let ends_before = MarkCheck::Differs(Difference::EndsBefore);
     assert_eq!(judge(&remote, 2, &applied), ends_before);
     append(&second.client, &["x", "y", "z"]);
-    let Verdict::Differs(Difference::OtherRecord { found }) = judge(&remote, 2, &applied) else {
+    let MarkCheck::Differs(Difference::OtherRecord { found }) = judge(&remote, 2, &applied) else {
         panic!("not recognised");
     };
     assert_eq!(

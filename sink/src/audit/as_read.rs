@@ -24,12 +24,12 @@ pub(super) struct AsRead {
 }
 
 /// Sends texts through the types' input functions.
-pub(super) struct Reader {
+pub(super) struct InputFunctions {
     sql: String,
     columns: usize,
 }
 
-impl Reader {
+impl InputFunctions {
     /// `None` where the server need not be asked.
     pub(super) async fn new(
         session: &Session,

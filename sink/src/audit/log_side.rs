@@ -101,7 +101,7 @@ struct Side<'a> {
     sets: Vec<Arc<ColumnSet>>,
     columns: Vec<Columns>,
     /// For each list of columns, what the server must read of them.
-    readers: Vec<Option<as_read::Reader>>,
+    readers: Vec<Option<as_read::InputFunctions>>,
     entry: Vec<u8>,
 }
 
@@ -228,7 +228,8 @@ impl Side<'_> {
             return Ok(at);
         }
         let columns = Columns::new(self.audit.target, &set.names);
-        let reader = as_read::Reader::new(self.session, self.audit.target, &columns).await?;
+        let reader =
+            as_read::InputFunctions::new(self.session, self.audit.target, &columns).await?;
         self.sets.push(Arc::clone(set));
         self.columns.push(columns);
         self.readers.push(reader);

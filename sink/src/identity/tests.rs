@@ -1,7 +1,7 @@
 use super::*;
 
-fn found() -> Found {
-    Found {
+fn found() -> FoundIdentity {
+    FoundIdentity {
         system: "1".to_owned(),
         database: "shop".to_owned(),
         database_oid: 5,
@@ -27,17 +27,17 @@ fn found() -> Found {
 }
 
 #[track_caller]
-fn check(change: impl FnOnce(&mut Found), expected: &TableVerdict) {
+fn check(change: impl FnOnce(&mut FoundIdentity), expected: &TableVerdict) {
     let mut changed = found();
     change(&mut changed);
     assert_eq!(judge(&changed), *expected, "{changed:?}");
 }
 
-fn remembered(found: &mut Found) -> &mut Remembered {
+fn remembered(found: &mut FoundIdentity) -> &mut Remembered {
     found.remembered.as_mut().unwrap()
 }
 
-fn table(found: &mut Found) -> &mut FoundTable {
+fn table(found: &mut FoundIdentity) -> &mut FoundTable {
     found.table.as_mut().unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bekk_log::{Difference, Offset, RecordMark, Verdict as Judged, judge_mark};
+use bekk_log::{Difference, MarkCheck, Offset, RecordMark, judge_mark};
 
 use super::Keeper;
 use crate::Error;
@@ -91,12 +91,12 @@ impl Keeper<'_> {
             .at_mark(topic, partition, mark.as_ref())
             .map_err(failed)?;
         let difference = match judge_mark(next, mark.as_ref(), &at) {
-            Judged::Same => {
+            MarkCheck::Same => {
                 self.ends_before_since.remove(&i);
                 return Ok(Compared::Same);
             }
-            Judged::KeptBack => return Ok(Compared::Later),
-            Judged::Differs(difference) => difference,
+            MarkCheck::KeptBack => return Ok(Compared::Later),
+            MarkCheck::Differs(difference) => difference,
         };
         if difference == Difference::EndsBefore && !log.is_owner() {
             let since = self.ends_before_since.entry(i).or_insert_with(Instant::now);

@@ -21,7 +21,7 @@ const VERSIONS_MAX: usize = 10_000;
 pub(super) const SEPARATOR: char = bekk_stream::KEY_SEPARATOR as char;
 
 /// A record that was found.
-pub(super) struct Found {
+pub(super) struct FoundRecord {
     pub(super) version: Version,
     pub(super) key: Option<Vec<u8>>,
     /// Whether it is a row, or deletes one.
@@ -31,15 +31,15 @@ pub(super) struct Found {
     pub(super) newer_by: Option<Value<'static>>,
 }
 
-pub(super) struct Reader<'a> {
+pub(super) struct RecordSearch<'a> {
     pub(super) log: &'a Log,
     pub(super) stream: &'a Stream,
     pub(super) json: Option<JsonReader>,
     pub(super) meta: MetaCache,
 }
 
-impl Reader<'_> {
-    pub(super) fn find(&mut self, what: &What) -> Result<Vec<Found>, Error> {
+impl RecordSearch<'_> {
+    pub(super) fn find(&mut self, what: &What) -> Result<Vec<FoundRecord>, Error> {
         match what {
             // The whole topic is read for the key afterwards.
             What::Key(text) => {
@@ -73,7 +73,7 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn of_key(&mut self, key: &[u8]) -> Result<Vec<Found>, Error> {
+    pub(super) fn of_key(&mut self, key: &[u8]) -> Result<Vec<FoundRecord>, Error> {
         let json = self.json.clone();
         self.scan(|_, record, _| {
             take(json.as_ref(), record).is_ok_and(|taken| taken.key.as_deref() == Some(key))
@@ -84,7 +84,7 @@ impl Reader<'_> {
     fn scan(
         &mut self,
         mut holds: impl FnMut(&mut MetaCache, &Record<'_>, &Log) -> bool,
-    ) -> Result<Vec<Found>, Error> {
+    ) -> Result<Vec<FoundRecord>, Error> {
         let topic = &self.stream.name;
         let failed = |error| Error::log(format!("read topic `{topic}`"), error);
         let mut all = Vec::new();
@@ -115,8 +115,8 @@ impl Reader<'_> {
             .map_err(|error| Error::log(format!("read {topic}/{partition} from {from} on"), error))
     }
 
-    fn found(&mut self, partition: u32, record: &Record<'_>) -> Result<Found, Error> {
-        let mut found = Found {
+    fn found(&mut self, partition: u32, record: &Record<'_>) -> Result<FoundRecord, Error> {
+        let mut found = FoundRecord {
             version: Version {
                 partition,
                 offset: record.offset.get(),

@@ -17,7 +17,7 @@ const PAGE: usize = 50;
 
 pub(super) fn sections(site: &Site, view: &View) -> Vec<Section> {
     let list = site.observer.file_list();
-    let found = list.as_ref().map(|list| Found::new(site, view, list));
+    let found = list.as_ref().map(|list| Selection::new(site, view, list));
     vec![
         Section::new("search", search(view, found.as_ref())),
         Section::new(
@@ -31,7 +31,7 @@ pub(super) fn sections(site: &Site, view: &View) -> Vec<Section> {
 }
 
 /// The files that are asked for, those that need someone first.
-struct Found<'a> {
+struct Selection<'a> {
     list: &'a FileList,
     files: Vec<&'a FileStatus>,
     /// Number of files that match the text, by state
@@ -47,7 +47,7 @@ const STATES: [FileState; 6] = [
     FileState::Gone,
 ];
 
-impl<'a> Found<'a> {
+impl<'a> Selection<'a> {
     fn new(site: &Site, view: &View, list: &'a FileList) -> Self {
         let text = view.text("q").to_lowercase();
         let matches = |file: &&FileStatus| {
@@ -209,7 +209,7 @@ fn when(decision: &Decision) -> String {
         .map_or_else(|_| String::new(), |at| format!("{at:.0}"))
 }
 
-fn search(view: &View, found: Option<&Found<'_>>) -> Markup {
+fn search(view: &View, found: Option<&Selection<'_>>) -> Markup {
     html! {
         div .bar-title {
             h2 { "Files" }

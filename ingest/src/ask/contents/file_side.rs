@@ -9,10 +9,10 @@ use crate::Error;
 use crate::ask::place::find_again;
 use crate::file::entry::FileEntry;
 use crate::source::Source;
-use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
-use crate::text::reader::{Outcome, Reader};
+use crate::text::parsed_batch::ParsedBatch;
+use crate::text::reader::{BlockReader, Outcome};
 
 /// Gives each record that a file has before its position. Returns whether its bytes are known to be those that were read,
 /// or why it cannot be compared.
@@ -48,8 +48,8 @@ fn read_again(
     let changed = || Ok(Err("it has changed since it was read".to_owned()));
     let mut cursor = Cursor::new(entry.id);
     cursor.seen.clone_from(&entry.first);
-    let mut reader = Reader::new();
-    let mut batch = Batch::new(0, 1);
+    let mut reader = BlockReader::new();
+    let mut batch = ParsedBatch::new(0, 1);
     while cursor.position < entry.position {
         batch.payloads = Some(Vec::new());
         let bounds = (entry.position, true);

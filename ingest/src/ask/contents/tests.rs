@@ -7,10 +7,10 @@ use super::*;
 use crate::ask::testing::record;
 use crate::source::{Source, open};
 use crate::testing::stream;
-use crate::text::batch::Batch;
 use crate::text::cursor::Cursor;
 use crate::text::format::Format;
-use crate::text::reader::{Outcome, Reader};
+use crate::text::parsed_batch::ParsedBatch;
+use crate::text::reader::{BlockReader, Outcome};
 
 /// A file, the log, and the checkpoint of an ingest that has read the file to its end.
 struct Read {
@@ -26,9 +26,9 @@ fn read(path: &Path, id: FileId, stream: &Stream) -> (Vec<Vec<u8>>, Cursor) {
     let mut source = Source::new(open::file(path).unwrap()).unwrap();
     let mut format = Format::new(stream, stream.csv.clone(), 1).unwrap();
     let mut cursor = Cursor::new(id);
-    let mut batch = Batch::new(0, 1);
+    let mut batch = ParsedBatch::new(0, 1);
     let until = (u64::MAX, true);
-    let mut reader = Reader::new();
+    let mut reader = BlockReader::new();
     while !matches!(
         reader.read(&mut source, &mut cursor, &mut format, until, &mut batch),
         Ok(Outcome::CaughtUp(0))
@@ -90,16 +90,16 @@ impl Read {
     }
 
     #[track_caller]
-    fn says(&self, expected: &Verdict) {
+    fn says(&self, expected: &Comparison) {
         let found = self.contents();
-        assert_eq!(found.files[0].verdict, *expected, "{found:?}");
+        assert_eq!(found.files[0].comparison, *expected, "{found:?}");
     }
 
     #[track_caller]
     fn is_not_compared(&self, part: &str) {
         let found = self.contents();
         assert!(
-            matches!(&found.files[0].verdict, Verdict::NotCompared(why) if why.contains(part)),
+            matches!(&found.files[0].comparison, Comparison::NotCompared(why) if why.contains(part)),
             "{found:?}"
         );
         assert!(found.findings.is_empty());
@@ -129,8 +129,8 @@ fn each_difference_is_placed() {
             assert!(TEXT[start..].starts_with(line.unwrap()));
         }
         read.says(match expected.is_empty() {
-            true => &Verdict::Same,
-            false => &Verdict::Differs,
+            true => &Comparison::Same,
+            false => &Comparison::Differs,
         });
     };
     check(|_| {}, &[]);
@@ -174,7 +174,7 @@ fn records_after_the_position_are_not_compared() {
     let found = read.contents();
     let file = &found.files[0];
     assert_eq!((file.in_log, file.count_differs), (4, false));
-    assert_eq!(file.verdict, Verdict::Same);
+    assert_eq!(file.comparison, Comparison::Same);
     for (records, differs) in [(3, true), (5, false), (7, true)] {
         read.entry.records = records;
         assert_eq!(read.contents().files[0].count_differs, differs, "{records}");
@@ -187,7 +187,7 @@ fn a_file_that_is_not_what_was_read_is_no_difference() {
     let text = &format!("{TEXT}{rows}");
     let mut read = Read::new(text, |_| {});
     fs::write(&read.path, format!("{text}7,g,7\n")).unwrap();
-    read.says(&Verdict::Same);
+    read.says(&Comparison::Same);
     // As long as before, and with the same beginning and end.
     fs::write(&read.path, text.replace("20,x", "20,y")).unwrap();
     read.is_not_compared("changed since");
@@ -201,7 +201,7 @@ fn a_file_that_is_not_what_was_read_is_no_difference() {
     fs::create_dir(&done).unwrap();
     fs::write(done.join("a.csv"), text).unwrap();
     read.stream.finished = Finished::Move(done);
-    read.says(&Verdict::Same);
+    read.says(&Comparison::Same);
     read.stream.columns.truncate(2);
     read.is_not_compared("other columns");
 }

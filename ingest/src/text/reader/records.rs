@@ -3,7 +3,6 @@
 use bekk_stream::{CsvDialect, Origin, REJECT_RAW_MAX};
 
 use super::ZEROS_MIN;
-use crate::text::batch::Batch;
 use crate::text::block::Block;
 use crate::text::coding::Coding;
 use crate::text::convert::{Converted, RawRecord};
@@ -11,9 +10,10 @@ use crate::text::cursor::Cursor;
 use crate::text::ends;
 use crate::text::format::Format;
 use crate::text::notice::{NoticeKind, letter_cut};
+use crate::text::parsed_batch::ParsedBatch;
 use crate::text::preamble::{other_header, unmarked};
 use crate::text::ranges::Ranges;
-use crate::text::split::{Found, count_newlines};
+use crate::text::split::{SplitRecord, count_newlines};
 
 pub(super) enum Taken {
     Yes,
@@ -47,7 +47,7 @@ pub(super) fn take_record(
     cursor: &mut Cursor,
     format: &mut Format<'_>,
     block: &mut Block<'_>,
-    batch: &mut Batch,
+    batch: &mut ParsedBatch,
 ) -> Taken {
     let rest = &block.bytes[block.at..];
     if rest.starts_with(&[0; ZEROS_MIN]) && block.coding == Coding::Bytes {
@@ -62,7 +62,7 @@ pub(super) fn take_record(
         true => format.splitter.split_line(rest, block.last),
     };
     let end = format.dialect.end();
-    let is_open = |found: &Found| found.len == rest.len() && !rest.ends_with(end.as_bytes());
+    let is_open = |found: &SplitRecord| found.len == rest.len() && !rest.ends_with(end.as_bytes());
     let may_be_filled =
         || block.coding == Coding::Bytes && cursor.hole_at != Some(start) && ends_in_zeros(rest);
     let Some(found) = found.filter(|found| !(is_open(found) && may_be_filled())) else {
@@ -89,8 +89,8 @@ fn take_found(
     cursor: &mut Cursor,
     format: &mut Format<'_>,
     block: &Block<'_>,
-    batch: &mut Batch,
-    found: &Found,
+    batch: &mut ParsedBatch,
+    found: &SplitRecord,
     end: u64,
 ) {
     let rest = &block.bytes[block.at..];
@@ -145,7 +145,12 @@ fn take_found(
 }
 
 /// Puts a record into the batch, or to those on trial, unless later ones of its key are in the log.
-fn push(cursor: &mut Cursor, batch: &mut Batch, timestamp_ms: i64, converted: &Converted<'_>) {
+fn push(
+    cursor: &mut Cursor,
+    batch: &mut ParsedBatch,
+    timestamp_ms: i64,
+    converted: &Converted<'_>,
+) {
     if cursor.is_superseded(converted.partition, converted.key) {
         return;
     }

@@ -59,8 +59,8 @@ fn read_noticing(
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), content).unwrap();
     let mut cursor = Cursor::new(FileId::from_bytes([1; 16]));
-    let mut reader = Reader::new();
-    let mut batch = Batch::new(0, 4);
+    let mut reader = BlockReader::new();
+    let mut batch = ParsedBatch::new(0, 4);
     let closed = steps
         .iter()
         .map(|step| (*step, false))

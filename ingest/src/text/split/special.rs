@@ -3,7 +3,7 @@
 
 use bekk_stream::{CsvDialect, Separator};
 
-use super::{Found, QuoteFault, Splitter, ends, without_cr};
+use super::{QuoteFault, SplitRecord, Splitter, ends, without_cr};
 
 /// The properties that only few dialects have.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ impl Splitter {
         special: Special,
         input: &[u8],
         last: bool,
-    ) -> Option<Found> {
+    ) -> Option<SplitRecord> {
         if !self.quoted_newlines {
             return self.split_special_line(special, input, last);
         }
@@ -52,16 +52,21 @@ impl Splitter {
         special: Special,
         input: &[u8],
         last: bool,
-    ) -> Option<Found> {
+    ) -> Option<SplitRecord> {
         let line = self.split_special_line(special, input, last)?;
         let field = self.spans.len().saturating_sub(1);
-        Some(Found {
+        Some(SplitRecord {
             fault: line.fault.or(Some(QuoteFault::Stray(field))),
             ..line
         })
     }
 
-    fn split_special_line(&mut self, special: Special, input: &[u8], last: bool) -> Option<Found> {
+    fn split_special_line(
+        &mut self,
+        special: Special,
+        input: &[u8],
+        last: bool,
+    ) -> Option<SplitRecord> {
         self.spans.clear();
         let newline = special.find_end(input);
         if newline.is_none() && !last {
@@ -69,7 +74,7 @@ impl Splitter {
         }
         let line = special.without_return(&input[..newline.unwrap_or(input.len())]);
         let found = self.split_bytes(special, line, true)?;
-        Some(Found {
+        Some(SplitRecord {
             len: newline.map_or(input.len(), |newline| {
                 newline + special.end.as_bytes().len()
             }),
@@ -78,7 +83,7 @@ impl Splitter {
         })
     }
 
-    fn split_bytes(&mut self, special: Special, input: &[u8], last: bool) -> Option<Found> {
+    fn split_bytes(&mut self, special: Special, input: &[u8], last: bool) -> Option<SplitRecord> {
         self.spans.clear();
         let mut fault = None;
         let mut at = 0;
@@ -97,7 +102,7 @@ impl Splitter {
                         return None;
                     }
                     self.push(start + 1, input.len(), true, true);
-                    return Some(Found {
+                    return Some(SplitRecord {
                         len: input.len(),
                         content: input.len(),
                         lines: special.count_lines(input),
@@ -128,7 +133,7 @@ impl Splitter {
             match next {
                 Next::Field(next) => at = next,
                 Next::End(len, content) => {
-                    return Some(Found {
+                    return Some(SplitRecord {
                         len,
                         content,
                         lines: special.count_lines(&input[..len]),

@@ -12,16 +12,16 @@ use super::topic_view::{KnownEnds, TopicView};
 use crate::remote::context::Context;
 use crate::remote::link::Link;
 use crate::remote::place::{from_kafka, list};
+use crate::remote::reaction::Reaction;
 use crate::remote::request::Request;
 use crate::remote::topics;
-use crate::remote::verdict::Verdict;
 use crate::{Error, Offset, PartitionEnds};
 
 /// How long log start offsets are believed: they matter to a caller that lists what exists, not to one that continues.
 const STARTS_FOR: Duration = Duration::from_secs(1);
 
 impl Consumer {
-    pub(in crate::remote) fn partition_ends(
+    pub(crate) fn partition_ends(
         &self,
         topic: &str,
     ) -> Result<Vec<PartitionEnds>, Error> {
@@ -39,7 +39,7 @@ impl Consumer {
     }
 
     /// Returns where each partition begins and ends, including records that cannot be read yet.
-    pub(in crate::remote) fn high_watermarks(
+    pub(crate) fn high_watermarks(
         &self,
         topic: &str,
     ) -> Result<Vec<PartitionEnds>, Error> {
@@ -54,7 +54,7 @@ impl Consumer {
         Ok(all)
     }
 
-    pub(in crate::remote) fn offset_for_time(
+    pub(crate) fn offset_for_time(
         &self,
         topic: &str,
         partition: u32,
@@ -216,7 +216,7 @@ fn ask(
             offsets.collect()
         });
     if let Err(error) = &found
-        && Verdict::of(error).is_retriable()
+        && Reaction::of(error).is_retriable()
         && link.check().is_ok()
     {
         // So the next attempt asks the partitions' new leaders. A request to a dead leader times out, and a client that

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::remote::reader::Reader;
+use crate::remote::reader::PartitionReader;
 use crate::{Error, Offset};
 
 /// The known state of a topic.
@@ -12,7 +12,7 @@ pub(super) struct TopicView {
     /// The partitions' leaders when the ends were last asked for.
     pub(super) leaders: Mutex<Vec<i32>>,
     pub(super) ends: Mutex<KnownEnds>,
-    pub(super) readers: Vec<Mutex<Option<Reader>>>,
+    pub(super) readers: Vec<Mutex<Option<PartitionReader>>>,
 }
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl TopicView {
         &self,
         topic: &str,
         partition: u32,
-    ) -> Result<MutexGuard<'_, Option<Reader>>, Error> {
+    ) -> Result<MutexGuard<'_, Option<PartitionReader>>, Error> {
         let slot = self.readers.get(partition as usize);
         let slot = slot.ok_or_else(|| Error::UnknownPartition {
             topic: topic.to_owned(),

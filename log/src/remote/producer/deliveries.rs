@@ -9,7 +9,7 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 
 use crate::remote::context::Heard;
-use crate::remote::verdict::{Verdict, code};
+use crate::remote::reaction::{Reaction, code};
 
 /// What became of an append's records so far.
 pub(super) struct Deliveries {
@@ -112,10 +112,10 @@ impl Part {
 impl Failure {
     /// How much it tells.
     pub(super) fn weight(&self) -> u8 {
-        match (code(&self.error), Verdict::of(&self.error)) {
+        match (code(&self.error), Reaction::of(&self.error)) {
             // What became of the batch because of another record in it, or of a transaction.
-            (Some(RDKafkaErrorCode::InvalidDifferentRecord), _) | (_, Verdict::Session) => 0,
-            (_, Verdict::Record) => 2,
+            (Some(RDKafkaErrorCode::InvalidDifferentRecord), _) | (_, Reaction::Session) => 0,
+            (_, Reaction::Record) => 2,
             _ => 1,
         }
     }

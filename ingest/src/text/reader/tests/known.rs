@@ -19,9 +19,9 @@ fn known_ranges_are_passed_over() {
                 cursor.known.insert(taken.start as u64, taken.end as u64);
             }
         }
-        let mut batch = Batch::new(0, 4);
+        let mut batch = ParsedBatch::new(0, 4);
         let until = (u64::MAX, true);
-        let outcome = Reader::new().read(
+        let outcome = BlockReader::new().read(
             &mut source(&file),
             &mut cursor,
             &mut format,
@@ -50,9 +50,9 @@ fn a_record_that_the_log_has_otherwise_is_a_conflict() {
     fs::write(file.path(), "id\n1234\n").unwrap();
     let mut cursor = Cursor::new(FileId::from_bytes([1; 16]));
     cursor.known.insert(5, 8);
-    let mut batch = Batch::new(0, 4);
+    let mut batch = ParsedBatch::new(0, 4);
     let until = (u64::MAX, true);
-    let outcome = Reader::new().read(
+    let outcome = BlockReader::new().read(
         &mut source(&file),
         &mut cursor,
         &mut format,

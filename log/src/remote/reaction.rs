@@ -7,7 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 /// What an error asks of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Reaction {
     /// Repeat the request.
     Retry,
     /// Ask where the topic's partitions are, then repeat the request.
@@ -30,10 +30,10 @@ pub(super) enum Verdict {
     Request,
 }
 
-/// The verdict on each code, in the codes' order.
-const TABLE: &[(Code, Verdict)] = {
+/// The reaction to each code, in the codes' order.
+const TABLE: &[(Code, Reaction)] = {
     use Code::*;
-    use Verdict::{Coordinator, Login, Metadata, Place, Record, Request, Retry, Right, Session};
+    use Reaction::{Coordinator, Login, Metadata, Place, Record, Request, Retry, Right, Session};
     &[
         (BadMessage, Request),
         (BadCompression, Request),
@@ -90,7 +90,7 @@ const TABLE: &[(Code, Verdict)] = {
         (PollExceeded, Session),
         (UnknownBroker, Metadata),
         (NotConfigured, Request),
-        (Code::Fenced, Verdict::Fenced),
+        (Code::Fenced, Reaction::Fenced),
         (Application, Request),
         (AssignmentLost, Session),
         (Noop, Retry),
@@ -182,7 +182,7 @@ const TABLE: &[(Code, Verdict)] = {
         (MemberIdRequired, Session),
         (PreferredLeaderNotAvailable, Metadata),
         (GroupMaxSizeReached, Request),
-        (FencedInstanceId, Verdict::Fenced),
+        (FencedInstanceId, Reaction::Fenced),
         (EligibleLeadersNotAvailable, Metadata),
         (ElectionNotNeeded, Metadata),
         (NoReassignmentInProgress, Request),
@@ -190,7 +190,7 @@ const TABLE: &[(Code, Verdict)] = {
         (InvalidRecord, Record),
         (UnstableOffsetCommit, Retry),
         (ThrottlingQuotaExceeded, Retry),
-        (ProducerFenced, Verdict::Fenced),
+        (ProducerFenced, Reaction::Fenced),
         (ResourceNotFound, Request),
         (DuplicateResource, Request),
         (UnacceptableCredential, Login),
@@ -209,21 +209,21 @@ const TABLE: &[(Code, Verdict)] = {
     ]
 };
 
-impl Verdict {
-    /// The verdict on a code; a request with a code that is not in the table is not repeated.
+impl Reaction {
+    /// The reaction to a code; a request with a code that is not in the table is not repeated.
     pub(super) fn of_code(code: Code) -> Self {
         let found = TABLE.iter().find(|(known, _)| *known == code);
-        found.map_or(Self::Request, |(_, verdict)| *verdict)
+        found.map_or(Self::Request, |(_, reaction)| *reaction)
     }
 
     pub(super) fn of(error: &KafkaError) -> Self {
         match error {
             // librdkafka knows more of a transaction than the code says.
             KafkaError::Transaction(error) => match Self::of_code(error.code()) {
-                verdict @ (Self::Fenced | Self::Right | Self::Record) => verdict,
+                reaction @ (Self::Fenced | Self::Right | Self::Record) => reaction,
                 _ if error.is_fatal() || error.txn_requires_abort() => Self::Session,
                 _ if error.is_retriable() => Self::Retry,
-                verdict => verdict,
+                reaction => reaction,
             },
             KafkaError::MessageConsumptionFatal(_) | KafkaError::Canceled => Self::Session,
             // Calls that come before the consumer has begun to fetch; the binding does not pass the code on.
@@ -296,7 +296,7 @@ mod tests {
             };
             let is_retriable = told.is_retriable() || retried_anyway.contains(&code);
             assert_eq!(
-                Verdict::of_code(code).is_retriable(),
+                Reaction::of_code(code).is_retriable(),
                 is_retriable,
                 "{code:?} ({number})"
             );
@@ -308,6 +308,6 @@ mod tests {
     #[test]
     fn the_code_of_an_administrative_request_counts() {
         let error = KafkaError::AdminOp(Code::NotController);
-        assert_eq!(Verdict::of(&error), Verdict::Metadata);
+        assert_eq!(Reaction::of(&error), Reaction::Metadata);
     }
 }

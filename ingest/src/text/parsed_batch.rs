@@ -12,7 +12,7 @@ const TOLD_MAX: usize = 5;
 
 /// Records of one stream on their way into the log, with how far their files are read with them.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct ParsedBatch {
     pub(crate) stream: usize,
     /// One for each partition.
     pub(crate) buffers: Vec<RecordBuffer>,
@@ -79,7 +79,7 @@ impl Mark {
     }
 }
 
-impl Batch {
+impl ParsedBatch {
     pub(crate) fn new(stream: usize, partitions: u32) -> Self {
         Self {
             stream,

@@ -9,14 +9,14 @@ use bekk_stream::{Origin, Payload};
 use crate::ledger::metas::append_metas_with;
 use crate::ledger::space::{Append, wait_for_space};
 use crate::stats::Stats;
-use crate::text::batch::Batch;
+use crate::text::parsed_batch::ParsedBatch;
 
 /// What the reading thread is told.
 pub(crate) enum Event {
     /// Files have changed.
     Wake,
     /// A batch is durable; the first offset of each partition that got records of it.
-    Appended(Batch, Vec<(u32, Offset)>),
+    Appended(ParsedBatch, Vec<(u32, Offset)>),
     /// The disk is full and ingest is to stop; what was on its way is read again next time.
     GaveUp,
     /// An append failed because of a record of this origin; nothing more is appended.
@@ -28,7 +28,7 @@ pub(crate) enum Event {
 /// Appends the batches in the order they come, until there are no more, one fails, or `stop` while the
 /// disk is full.
 pub(crate) fn append_batches(
-    batches: &Receiver<Batch>,
+    batches: &Receiver<ParsedBatch>,
     events: &Sender<Event>,
     append: &Append<'_>,
     topics: &[String],
@@ -70,7 +70,7 @@ fn failed(error: LogError) -> Event {
 fn append_batch(
     append: &Append<'_>,
     topic: &str,
-    batch: &Batch,
+    batch: &ParsedBatch,
 ) -> Result<Vec<(u32, Offset)>, LogError> {
     let buffers: Vec<(u32, &RecordBuffer)> = (0..)
         .zip(&batch.buffers)
