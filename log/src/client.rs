@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::join::{Host, OwnerWatch};
-use crate::remote::Remote;
+use crate::remote::{Remote, topic_settings, topics};
 use crate::store::Store;
 use crate::topic::TopicLog;
 use crate::{
@@ -201,7 +201,7 @@ impl Client {
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
         match &self.role {
             Role::Owner { .. } => self.store()?.core().create_topic(name, config),
-            Role::Remote { remote, .. } => remote.create_topic(name, config),
+            Role::Remote { remote, .. } => topics::create(remote.link()?, name, config),
         }
     }
 
@@ -229,7 +229,9 @@ impl Client {
     ) -> Result<(), Error> {
         match &self.role {
             Role::Owner { .. } => Ok(()),
-            Role::Remote { remote, .. } => remote.delete_before(topic, partition, offset),
+            Role::Remote { remote, .. } => {
+                topics::delete_before(remote.link()?, topic, partition, offset)
+            }
         }
     }
 
@@ -241,7 +243,7 @@ impl Client {
     pub fn check_topic(&self, topic: &str, wished: Retention) -> Result<(), Error> {
         match &self.role {
             Role::Owner { .. } => Ok(()),
-            Role::Remote { remote, .. } => remote.check_topic(topic, wished),
+            Role::Remote { remote, .. } => topic_settings::check(remote.link()?, topic, wished),
         }
     }
 
@@ -260,7 +262,7 @@ impl Client {
     /// If the store fails.
     pub fn topics(&self) -> Result<Vec<Topic>, Error> {
         if let Role::Remote { remote, .. } = &self.role {
-            return remote.topics();
+            return topics::list(remote.link()?);
         }
         let topics = self.store()?.core().topics();
         Ok(topics.iter().map(|topic| topic.topic()).collect())
@@ -309,7 +311,7 @@ impl Client {
     pub fn persist(&self) -> Result<(), Error> {
         match &self.role {
             Role::Owner { .. } => self.store()?.core().sync_all(),
-            Role::Remote { remote, .. } => remote.persist(),
+            Role::Remote { remote, .. } => remote.groups()?.persist(),
         }
     }
 
@@ -328,7 +330,9 @@ impl Client {
     ) -> Result<Records, Error> {
         match &self.role {
             Role::Owner { .. } => self.topic(topic)?.read(partition, from, bytes_max),
-            Role::Remote { remote, .. } => remote.read(topic, partition, from, bytes_max),
+            Role::Remote { remote, .. } => {
+                remote.consumer()?.read(topic, partition, from, bytes_max)
+            }
         }
     }
 
@@ -340,7 +344,7 @@ impl Client {
     pub fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
         match &self.role {
             Role::Owner { .. } => Ok(()),
-            Role::Remote { remote, .. } => remote.read_ahead(topic, places),
+            Role::Remote { remote, .. } => remote.consumer()?.read_ahead(topic, places),
         }
     }
 
@@ -351,7 +355,7 @@ impl Client {
     pub fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
         match &self.role {
             Role::Owner { .. } => Ok(self.topic(topic)?.partition_ends()),
-            Role::Remote { remote, .. } => remote.partition_ends(topic),
+            Role::Remote { remote, .. } => remote.consumer()?.partition_ends(topic),
         }
     }
 
@@ -364,7 +368,7 @@ impl Client {
     pub fn high_watermarks(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
         match &self.role {
             Role::Owner { .. } => self.partition_ends(topic),
-            Role::Remote { remote, .. } => remote.high_watermarks(topic),
+            Role::Remote { remote, .. } => remote.consumer()?.high_watermarks(topic),
         }
     }
 
@@ -381,7 +385,9 @@ impl Client {
     ) -> Result<bool, Error> {
         match &self.role {
             Role::Owner { .. } => self.topic(topic)?.wait_for_records(behind, timeout),
-            Role::Remote { remote, .. } => remote.wait_for_records(topic, behind, timeout),
+            Role::Remote { remote, .. } => {
+                remote.consumer()?.wait_for_records(topic, behind, timeout)
+            }
         }
     }
 
@@ -397,7 +403,11 @@ impl Client {
     ) -> Result<Option<Offset>, Error> {
         match &self.role {
             Role::Owner { .. } => self.topic(topic)?.offset_for_time(partition, timestamp_ms),
-            Role::Remote { remote, .. } => remote.offset_for_time(topic, partition, timestamp_ms),
+            Role::Remote { remote, .. } => {
+                remote
+                    .consumer()?
+                    .offset_for_time(topic, partition, timestamp_ms)
+            }
         }
     }
 

@@ -15,8 +15,8 @@ mod reaction;
 mod reader;
 mod request;
 mod settings;
-mod topic_settings;
-mod topics;
+pub(crate) mod topic_settings;
+pub(crate) mod topics;
 mod waits;
 mod window;
 
@@ -32,10 +32,7 @@ use self::consumer::Consumer;
 use self::groups::Groups;
 use self::link::Link;
 use self::producer::Producer;
-use crate::{
-    Error, LogId, Losses, Offset, PartitionEnds, RecordBuffer, Records, Retention, Session, Topic,
-    TopicConfig, TopicSize,
-};
+use crate::{Error, LogId, Offset, RecordBuffer, Session};
 
 /// A log elsewhere.
 pub(crate) struct Remote {
@@ -117,6 +114,24 @@ impl Remote {
         })
     }
 
+    /// The connection, for requests about topics.
+    pub(crate) fn link(&self) -> Result<&Link, Error> {
+        self.link.check()?;
+        Ok(&self.link)
+    }
+
+    /// The part that reads.
+    pub(crate) fn consumer(&self) -> Result<&Consumer, Error> {
+        self.link.check()?;
+        Ok(&self.consumer)
+    }
+
+    /// The part that commits.
+    pub(crate) fn groups(&self) -> Result<&Groups, Error> {
+        self.link.check()?;
+        Ok(&self.groups)
+    }
+
     /// Makes calls give up soon on a server that does not answer.
     pub(crate) fn give_up(&self) {
         self.link.give_up();
@@ -129,51 +144,8 @@ impl Remote {
         self.consumer.wake();
     }
 
-    pub(crate) fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
-        self.link.check()?;
-        topics::create(&self.link, name, config)
-    }
-
-    pub(crate) fn delete_before(
-        &self,
-        topic: &str,
-        partition: u32,
-        offset: Offset,
-    ) -> Result<(), Error> {
-        self.link.check()?;
-        topics::delete_before(&self.link, topic, partition, offset)
-    }
-
-    pub(crate) fn check_topic(&self, topic: &str, wished: Retention) -> Result<(), Error> {
-        self.link.check()?;
-        if self.link.is_bekk {
-            return Ok(());
-        }
-        topic_settings::check(&self.link, topic, wished)
-    }
-
     pub(crate) fn waits_for(&self) -> Option<String> {
         self.link.config.waits.reason()
-    }
-
-    pub(crate) fn topics(&self) -> Result<Vec<Topic>, Error> {
-        self.link.check()?;
-        topics::list(&self.link)
-    }
-
-    pub(crate) fn topic_size(&self, topic: &str) -> Result<TopicSize, Error> {
-        self.link.check()?;
-        topics::size(&self.link, topic)
-    }
-
-    pub(crate) fn losses(&self, topic: &str) -> Result<Losses, Error> {
-        self.link.check()?;
-        topics::losses(&self.link, topic)
-    }
-
-    pub(crate) fn gap_count(&self, topic: &str) -> Result<u64, Error> {
-        self.link.check()?;
-        topics::gap_count(&self.link, topic)
     }
 
     pub(crate) fn begin_session(&self, ingest: &str) -> Result<Session, Error> {
@@ -248,7 +220,7 @@ impl Remote {
                 (Some(offset), _) => offset,
                 (None, ends) => {
                     if ends.is_none() {
-                        *ends = Some(self.partition_ends(topic)?);
+                        *ends = Some(self.consumer.partition_ends(topic)?);
                     }
                     let found = ends.iter().flatten().find(|e| e.partition == *partition);
                     found.map_or(Offset::ZERO, |ends| ends.end)
@@ -268,64 +240,6 @@ impl Remote {
         }
     }
 
-    pub(crate) fn read(
-        &self,
-        topic: &str,
-        partition: u32,
-        from: Offset,
-        bytes_max: usize,
-    ) -> Result<Records, Error> {
-        self.link.check()?;
-        self.consumer.read(topic, partition, from, bytes_max)
-    }
-
-    pub(crate) fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
-        self.link.check()?;
-        self.consumer.read_ahead(topic, places)
-    }
-
-    pub(crate) fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
-        self.link.check()?;
-        self.consumer.partition_ends(topic)
-    }
-
-    pub(crate) fn high_watermarks(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
-        self.link.check()?;
-        self.consumer.high_watermarks(topic)
-    }
-
-    pub(crate) fn wait_for_records(
-        &self,
-        topic: &str,
-        behind: &[(u32, Offset)],
-        timeout: Duration,
-    ) -> Result<bool, Error> {
-        self.link.check()?;
-        self.consumer.wait_for_records(topic, behind, timeout)
-    }
-
-    pub(crate) fn offset_for_time(
-        &self,
-        topic: &str,
-        partition: u32,
-        timestamp_ms: i64,
-    ) -> Result<Option<Offset>, Error> {
-        self.link.check()?;
-        self.consumer
-            .offset_for_time(topic, partition, timestamp_ms)
-    }
-
-    pub(crate) fn commit_offset(
-        &self,
-        group: &str,
-        topic: &str,
-        partition: u32,
-        next: Offset,
-    ) -> Result<(), Error> {
-        self.link.check()?;
-        self.groups.commit(group, topic, partition, next)
-    }
-
     pub(crate) fn committed_offsets(
         &self,
         group: &str,
@@ -334,31 +248,6 @@ impl Remote {
         self.link.check()?;
         let partitions = self.consumer.partition_count(topic)?;
         self.groups.committed(group, topic, partitions)
-    }
-
-    pub(crate) fn forget_group(&self, group: &str) -> Result<(), Error> {
-        self.link.check()?;
-        self.groups.forget(group)
-    }
-
-    pub(crate) fn hold(
-        &self,
-        holder: &str,
-        topic: &str,
-        offsets: &[(u32, Offset)],
-    ) -> Result<(), Error> {
-        self.link.check()?;
-        self.groups.hold(holder, topic, offsets)
-    }
-
-    pub(crate) fn persist(&self) -> Result<(), Error> {
-        self.link.check()?;
-        self.groups.persist()
-    }
-
-    pub(crate) fn release(&self, holder: &str) -> Result<(), Error> {
-        self.link.check()?;
-        self.groups.release(holder)
     }
 
     /// The error of an operation for which the protocol has no request.

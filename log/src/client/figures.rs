@@ -1,6 +1,7 @@
 //! Figures about a log, its losses, and the check of what it holds.
 
 use super::Role;
+use crate::remote::topics;
 use crate::{
     Client, Counters, DiskSpace, Error, Gap, Latencies, Losses, SegmentInfo, TopicSize,
     VerifyReport, retention, verify,
@@ -13,7 +14,7 @@ impl Client {
     /// [`Error::UnknownTopic`]; [`Error::NotHere`] of a Kafka cluster.
     pub fn topic_size(&self, topic: &str) -> Result<TopicSize, Error> {
         if let Role::Remote { remote, .. } = &self.role {
-            return remote.topic_size(topic);
+            return topics::size(remote.link()?, topic);
         }
         let segments = self.segments(topic)?;
         Ok(TopicSize {
@@ -47,7 +48,7 @@ impl Client {
     pub fn gap_count(&self, topic: &str) -> Result<u64, Error> {
         match &self.role {
             Role::Owner { .. } => Ok(self.topic(topic)?.gaps_above_start().len() as u64),
-            Role::Remote { remote, .. } => remote.gap_count(topic),
+            Role::Remote { remote, .. } => topics::gap_count(remote.link()?, topic),
         }
     }
 
@@ -58,7 +59,7 @@ impl Client {
     pub fn losses(&self, topic: &str) -> Result<Losses, Error> {
         match &self.role {
             Role::Owner { .. } => Ok(Losses::of(&self.topic(topic)?.gaps_above_start())),
-            Role::Remote { remote, .. } => remote.losses(topic),
+            Role::Remote { remote, .. } => topics::losses(remote.link()?, topic),
         }
     }
 

@@ -20,7 +20,7 @@ impl Client {
                 let store = self.store()?;
                 store.core().commit_offset(group, topic, partition, next)
             }
-            Role::Remote { remote, .. } => remote.commit_offset(group, topic, partition, next),
+            Role::Remote { remote, .. } => remote.groups()?.commit(group, topic, partition, next),
         }
     }
 
@@ -47,7 +47,7 @@ impl Client {
                 let store = self.store()?;
                 store.core().shared.state.remove_group(group).map(|_| ())
             }
-            Role::Remote { remote, .. } => remote.forget_group(group),
+            Role::Remote { remote, .. } => remote.groups()?.forget(group),
         }
     }
 
@@ -70,7 +70,7 @@ impl Client {
     pub fn hold(&self, holder: &str, topic: &str, offsets: &[(u32, Offset)]) -> Result<(), Error> {
         match &self.role {
             Role::Owner { .. } => self.store()?.core().hold(holder, topic, offsets),
-            Role::Remote { remote, .. } => remote.hold(holder, topic, offsets),
+            Role::Remote { remote, .. } => remote.groups()?.hold(holder, topic, offsets),
         }
     }
 
@@ -81,7 +81,7 @@ impl Client {
     pub fn release(&self, holder: &str) -> Result<(), Error> {
         match &self.role {
             Role::Owner { .. } => self.store()?.core().shared.state.remove_held(holder),
-            Role::Remote { remote, .. } => remote.release(holder),
+            Role::Remote { remote, .. } => remote.groups()?.release(holder),
         }
     }
 }

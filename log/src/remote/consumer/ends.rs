@@ -21,10 +21,7 @@ use crate::{Error, Offset, PartitionEnds};
 const STARTS_FOR: Duration = Duration::from_secs(1);
 
 impl Consumer {
-    pub(crate) fn partition_ends(
-        &self,
-        topic: &str,
-    ) -> Result<Vec<PartitionEnds>, Error> {
+    pub(crate) fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
         let view = self.view(topic)?;
         self.ask_ends(topic, &view)?;
         let known = view.lock_ends();
@@ -39,10 +36,7 @@ impl Consumer {
     }
 
     /// Returns where each partition begins and ends, including records that cannot be read yet.
-    pub(crate) fn high_watermarks(
-        &self,
-        topic: &str,
-    ) -> Result<Vec<PartitionEnds>, Error> {
+    pub(crate) fn high_watermarks(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
         let mut all = self.partition_ends(topic)?;
         if let Some(client) = &self.watermarks {
             let view = self.view(topic)?;
