@@ -164,11 +164,11 @@ impl FoundSegments {
         if let Some(summary) = Summary::read(&dir, header.partitions)?
             && self.is_own_summary(&summary, &dir, &header, log_starts)?
         {
-            let segment = Segment::sealed(number, dir, summary);
+            let segment = Segment::sealed(header, dir, summary);
             self.chain.push(Arc::new(segment));
             return Ok(());
         }
-        match self.open_unsealed(number, &dir, header.partitions) {
+        match self.open_unsealed(&header, &dir) {
             Err(error @ Error::Corrupt { .. }) => {
                 let starts = self.ends_so_far(log_starts)?;
                 self.open_rebuilt(header, &dir, starts, error, clean)
@@ -205,30 +205,31 @@ impl FoundSegments {
         Ok(!contradicted)
     }
 
-    fn open_unsealed(&mut self, number: u64, dir: &Path, partitions: u32) -> Result<(), Error> {
+    fn open_unsealed(&mut self, header: &Header, dir: &Path) -> Result<(), Error> {
         if db_dir(dir).is_dir() {
             for cut in journal::cut(&db_dir(dir), dir, now_ms())? {
                 cut.report();
             }
         }
-        let db = Handle::new(segment::open_db(dir, partitions)?);
+        let db = Handle::new(segment::open_db(dir, header.partitions)?);
+        db.check_identity(header)?;
         if db.begun_at_ms()?.is_none() {
             self.prepared.push(Prepared {
-                number,
+                header: header.clone(),
                 dir: dir.to_owned(),
                 db,
             });
             return Ok(());
         }
         db.check_ends().inspect_err(|_| self.notes = db.notes())?;
-        let starts = (0..partitions).map(|partition| {
+        let starts = (0..header.partitions).map(|partition| {
             db.start(partition)?.ok_or_else(|| Error::Corrupt {
                 path: dir.to_owned(),
                 detail: format!("partition {partition} has no start"),
             })
         });
         let starts = starts.collect::<Result<_, _>>()?;
-        let segment = Segment::unsealed(number, dir.to_owned(), starts, db);
+        let segment = Segment::unsealed(header.clone(), dir.to_owned(), starts, db);
         self.chain.push(Arc::new(segment));
         Ok(())
     }
@@ -242,8 +243,6 @@ impl FoundSegments {
         error: Error,
         clean: bool,
     ) -> Result<(), Error> {
-        let (number, partitions) = (header.number, header.partitions);
-        let topic = header.topic.clone();
         let known = Known {
             header,
             starts,
@@ -261,10 +260,10 @@ impl FoundSegments {
             }
         };
         let kept = rebuilt.replace(dir, true, now)?;
-        rebuilt.report(&topic, &error, kept.as_deref());
+        rebuilt.report(&known.header.topic, &error, kept.as_deref());
         self.holes.extend(rebuilt.gaps(now, &error));
         self.uncertain |= !clean && !rebuilt.is_whole_at_end;
-        self.open_unsealed(number, dir, partitions)
+        self.open_unsealed(&known.header, dir)
     }
 
     /// Where the segments that were taken in end.
@@ -335,7 +334,7 @@ impl FoundSegments {
         // One of an earlier number was made while others were there that are lost or damaged now.
         for unfit in self
             .prepared
-            .extract_if(.., |prepared| prepared.number <= after)
+            .extract_if(.., |prepared| prepared.header.number <= after)
         {
             discard(unfit)?;
         }

@@ -3,17 +3,23 @@
 
 mod blocks;
 mod kept;
+mod made_for;
 mod rebuild;
 mod scan;
 
 pub(crate) use kept::{forget, keep};
+pub(crate) use made_for::others;
 pub(crate) use rebuild::{Known, REBUILT, Rebuilt, finish_replacing, rebuild, rebuild_from};
 pub(crate) use scan::Scan;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::files::io_error;
+use crate::segment::Header;
 use crate::store::Store;
+use crate::topic::TopicLog;
 use crate::{Config, Error, Gap};
 
 /// What became of a segment that had been set aside, or, without paths, what is missing in a topic and was not in one.
@@ -39,9 +45,35 @@ pub fn salvage(dir: &Path) -> Result<Vec<Salvaged>, Error> {
     std::fs::metadata(&format).map_err(|source| io_error("read", &format, source))?;
     let store = Store::open(Config::new(dir.to_owned()))?;
     let mut salvaged = Vec::new();
-    for topic in store.core().topics() {
-        salvaged.extend(topic.salvage()?);
+    let topics = store.core().topics();
+    let mut mixed_up = mixed_up(&topics)?;
+    for topic in topics {
+        let elsewhere = mixed_up.remove(&topic.name).unwrap_or_default();
+        salvaged.extend(topic.salvage(elsewhere)?);
     }
     store.close()?;
     Ok(salvaged)
+}
+
+/// The segments that were set aside because their database is that of another segment of the log: the other segment's
+/// number and the directory, by its topic.
+fn mixed_up(topics: &[Arc<TopicLog>]) -> Result<BTreeMap<String, Vec<(u64, PathBuf)>>, Error> {
+    let mut mixed_up: BTreeMap<String, Vec<(u64, PathBuf)>> = BTreeMap::new();
+    for topic in topics {
+        for (number, path) in topic.dirs_set_aside()? {
+            let others = others(&path, &topic.header(number))
+                .map_err(|source| io_error("read", &path, source))?;
+            for other in others.into_iter().filter(|other| is_of(other, topics)) {
+                let of_topic = mixed_up.entry(other.topic).or_default();
+                of_topic.push((other.number, path.clone()));
+            }
+        }
+    }
+    Ok(mixed_up)
+}
+
+/// Whether a segment is, or was, one of these topics.
+fn is_of(header: &Header, topics: &[Arc<TopicLog>]) -> bool {
+    let topic = topics.iter().find(|topic| topic.name == header.topic);
+    topic.is_some_and(|topic| topic.header(header.number) == *header)
 }

@@ -21,7 +21,7 @@ use crate::{Error, Offset, salvage};
 
 /// A segment of a topic, open or not.
 pub(crate) struct Segment {
-    number: u64,
+    header: Header,
     dir: PathBuf,
     /// Where each partition stood when it was begun.
     starts: Vec<Offset>,
@@ -35,9 +35,9 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A sealed segment, closed.
-    pub(crate) fn sealed(number: u64, dir: PathBuf, summary: Summary) -> Self {
+    pub(crate) fn sealed(header: Header, dir: PathBuf, summary: Summary) -> Self {
         Self {
-            number,
+            header,
             dir,
             starts: summary.ranges.iter().map(|range| range.start).collect(),
             db: Mutex::new(None),
@@ -49,13 +49,13 @@ impl Segment {
 
     /// A segment that is written to, or was until now.
     pub(crate) fn unsealed(
-        number: u64,
+        header: Header,
         dir: PathBuf,
         starts: Vec<Offset>,
         db: Handle<SegmentDb>,
     ) -> Self {
         Self {
-            number,
+            header,
             dir,
             starts,
             db: Mutex::new(Some(db)),
@@ -66,7 +66,11 @@ impl Segment {
     }
 
     pub(crate) const fn number(&self) -> u64 {
-        self.number
+        self.header.number
+    }
+
+    pub(crate) const fn header(&self) -> &Header {
+        &self.header
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -97,8 +101,9 @@ impl Segment {
                 detail: "the segment has been replaced".to_owned(),
             });
         }
-        let partitions = u32::try_from(self.starts.len()).expect("at most 1,024 partitions");
-        let db = Handle::new(open_db(&self.dir, partitions)?);
+        let db = Handle::new(open_db(&self.dir, self.header.partitions)?);
+        // Another segment's notes say nothing of this one's batches.
+        db.check_identity(&self.header)?;
         if let Some(summary) = self.summary() {
             self.check(&db, summary).inspect_err(|_| {
                 self.notes.get_or_init(|| db.notes());
@@ -240,7 +245,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = create(dir.path(), &Header::example()).unwrap();
         let db = Handle::new(SegmentDb::open(&db_dir(&path), 2).unwrap());
-        let segment = Segment::unsealed(7, path, vec![Offset::ZERO; 2], db.clone());
+        let segment = Segment::unsealed(Header::example(), path, vec![Offset::ZERO; 2], db.clone());
         std::thread::scope(|scope| {
             let closing = scope.spawn(|| segment.close());
             std::thread::sleep(std::time::Duration::from_millis(20));

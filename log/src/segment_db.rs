@@ -206,6 +206,24 @@ impl SegmentDb {
         Ok(value.and_then(|value| Header::decode(&value)))
     }
 
+    /// Checks that the database was made for this segment. Those of earlier versions do not say it.
+    pub(crate) fn check_identity(&self, own: &Header) -> Result<(), Error> {
+        match self.identity()? {
+            Some(other) if other != *own => {
+                let of_log = if other.log_id == own.log_id {
+                    String::new()
+                } else {
+                    format!(" of log {}", other.log_id)
+                };
+                Err(self.corrupt(&format!(
+                    "it is the database of segment {} of topic `{}`{of_log}",
+                    other.number, other.topic
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// When the segment was begun; `None` if nothing has been written to it.
     pub(crate) fn begun_at_ms(&self) -> Result<Option<i64>, Error> {
         let value = self.meta(BEGUN)?;

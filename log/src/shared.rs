@@ -220,7 +220,7 @@ mod tests {
                     newest_ms: None,
                 }],
             };
-            Arc::new(Segment::sealed(number, dir, summary))
+            Arc::new(Segment::sealed(header, dir, summary))
         };
         (0..OPEN_SEGMENTS_MAX as u64 + 3).map(make).collect()
     }

@@ -31,7 +31,7 @@ pub(crate) struct Writer {
 
 /// A segment made ahead of need.
 pub(crate) struct Prepared {
-    pub(crate) number: u64,
+    pub(crate) header: Header,
     pub(crate) dir: std::path::PathBuf,
     pub(crate) db: Handle<SegmentDb>,
 }
@@ -41,7 +41,7 @@ impl Prepared {
         let dir = segment::create(topic_dir, header)?;
         let db = SegmentDb::open(&segment::db_dir(&dir), header.partitions)?;
         Ok(Self {
-            number: header.number,
+            header: header.clone(),
             dir,
             db: Handle::new(db),
         })
@@ -67,8 +67,8 @@ impl Group {
 impl Writer {
     /// A writer to a segment that nothing was written to.
     pub(crate) fn begin(prepared: Prepared, ends: Vec<Offset>, producers: Producers) -> Self {
-        let Prepared { number, dir, db } = prepared;
-        let segment = Segment::unsealed(number, dir, ends.clone(), db.clone());
+        let Prepared { header, dir, db } = prepared;
+        let segment = Segment::unsealed(header, dir, ends.clone(), db.clone());
         Self {
             ends,
             segment: Arc::new(segment),

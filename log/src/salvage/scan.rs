@@ -10,12 +10,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::blocks::{find, read_at, whole_blocks};
+use super::made_for::{self, NoteBytes};
 use super::{Known, kept};
 use crate::batch::{BatchView, HEADER_BYTES, LENGTH_FROM, MAGIC};
 use crate::files::{self, io_error};
 use crate::journal;
-use crate::notes::{Notes, Origin};
-use crate::segment::db_dir;
+use crate::notes::{Note, Notes, Origin};
+use crate::segment::{Header, db_dir};
 use crate::{Error, Offset};
 
 /// How much of a file is searched at once.
@@ -41,6 +42,13 @@ pub(crate) struct FoundBatch {
 }
 
 impl FoundBatch {
+    fn note(&self) -> NoteBytes {
+        let records = self.end.get() - self.base.get();
+        let records = u32::try_from(records).unwrap_or(u32::MAX);
+        let (base, crc) = (self.base, self.crc);
+        Note { base, crc, records }.encode()
+    }
+
     fn origin(&self, notes: &Notes) -> Origin {
         notes.origin(self.base, self.end, self.crc)
     }
@@ -87,6 +95,8 @@ impl Scan {
                 .map_err(|source| io_error("read", &path, source))?;
         }
         let mut scan = search.scan;
+        scan.drop_foreign(dir, &known.header)
+            .map_err(|source| io_error("read", dir, source))?;
         let is_table: Vec<bool> = scan.files.iter().map(|path| !is_journal(path)).collect();
         sort_out(&mut scan.partitions, &known.notes, &is_table);
         for (partition, (found, start)) in scan.partitions.iter_mut().zip(starts).enumerate() {
@@ -95,6 +105,28 @@ impl Scan {
             *found = believed(std::mem::take(found), *start);
         }
         Ok(scan)
+    }
+
+    /// Drops what another segment's database has noted: all of a table with such a batch, all of the other's journals.
+    fn drop_foreign(&mut self, dir: &Path, own: &Header) -> io::Result<()> {
+        let found = self.partitions.iter().flatten();
+        let wanted = found.map(FoundBatch::note).collect();
+        let Some(foreign) = made_for::foreign(dir, own, &wanted)? else {
+            return Ok(());
+        };
+        let is_foreign = |one: &&FoundBatch| foreign.noted.contains(&one.note());
+        let found = self.partitions.iter().flatten();
+        let mut files: HashSet<usize> = found.filter(is_foreign).map(|one| one.file).collect();
+        files.retain(|file| !is_journal(&self.files[*file]));
+        let numbered = self.files.iter().enumerate();
+        let journals = numbered.filter(|(_, path)| foreign.journals.contains(path));
+        files.extend(journals.map(|(file, _)| file));
+        for found in &mut self.partitions {
+            found.retain(|one| !files.contains(&one.file) && !is_foreign(&one));
+        }
+        // Its own journal may have had more.
+        self.is_whole_at_end = false;
+        Ok(())
     }
 
     /// How many records the batches have.
@@ -115,7 +147,7 @@ impl Scan {
 }
 
 /// The files in a directory; none if it cannot be listed.
-fn files_in(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn files_in(dir: &Path) -> Vec<PathBuf> {
     let mut paths = files::entries(dir).unwrap_or_default();
     paths.retain(|path| path.is_file());
     paths
@@ -292,7 +324,7 @@ fn sort_out(partitions: &mut [Vec<FoundBatch>], notes: &[Notes], is_table: &[boo
     }
 }
 
-fn is_journal(path: &Path) -> bool {
+pub(super) fn is_journal(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "jnl")
 }
 

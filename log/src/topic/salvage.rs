@@ -13,14 +13,11 @@ use crate::{Error, Gap, Offset, Salvaged, files};
 
 impl TopicLog {
     /// Restores what can be read of the segments that were set aside and is missing in the log.
-    pub(crate) fn salvage(&self) -> Result<Vec<Salvaged>, Error> {
+    /// `elsewhere` are databases of the topic's segments, by number, that were set aside in the place of others.
+    pub(crate) fn salvage(&self, elsewhere: Vec<(u64, PathBuf)>) -> Result<Vec<Salvaged>, Error> {
         let mut aside: BTreeMap<u64, Vec<PathBuf>> = BTreeMap::new();
-        for path in files::entries(&self.dir)? {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let number = name.and_then(|name| name.split_once(DAMAGED)?.0.parse().ok());
-            if let Some(number) = number {
-                aside.entry(number).or_default().push(path);
-            }
+        for (number, path) in self.dirs_set_aside()?.into_iter().chain(elsewhere) {
+            aside.entry(number).or_default().push(path);
         }
         let salvaged = aside.into_iter();
         let mut all = salvaged
@@ -28,6 +25,17 @@ impl TopicLog {
             .collect::<Result<Vec<_>, _>>()?;
         all.extend(self.missing_elsewhere(&all));
         Ok(all)
+    }
+
+    /// The directories of segments that were set aside, each with the segment's number.
+    pub(crate) fn dirs_set_aside(&self) -> Result<Vec<(u64, PathBuf)>, Error> {
+        let mut aside = Vec::new();
+        for path in files::entries(&self.dir)? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let number = name.and_then(|name| name.split_once(DAMAGED)?.0.parse().ok());
+            aside.extend(number.map(|number| (number, path)));
+        }
+        Ok(aside)
     }
 
     /// The gaps that none of the segments that were set aside could fill.
@@ -139,7 +147,7 @@ impl TopicLog {
         known: &Known,
     ) -> Result<(), Error> {
         if let Some(summary) = rebuilt.summary.clone() {
-            let segment = Arc::new(Segment::sealed(number, dir, summary));
+            let segment = Arc::new(Segment::sealed(self.header(number), dir, summary));
             self.change_chain(|chain| {
                 chain.retain(|other| other.number() != number);
                 let at = chain.partition_point(|other| other.number() < number);

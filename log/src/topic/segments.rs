@@ -123,7 +123,7 @@ impl TopicLog {
         });
         let new = match replaced {
             Ok(summary) => summary.map(|summary| {
-                Segment::sealed(segment.number(), segment.dir().to_owned(), summary)
+                Segment::sealed(segment.header().clone(), segment.dir().to_owned(), summary)
             }),
             Err(cause) if cause.is_no_space() => {
                 return Err(Error::NoSpace {
@@ -166,7 +166,7 @@ impl TopicLog {
         gaps
     }
 
-    pub(super) fn header(&self, number: u64) -> Header {
+    pub(crate) fn header(&self, number: u64) -> Header {
         Header {
             log_id: self.shared.log_id,
             topic: self.name.clone(),

@@ -1,11 +1,12 @@
-//! A restore mixes up files: a table in the middle of a partition is another partition's or an older log's. Each of its
-//! batches is whole and at an offset that the partition has; none may be served.
+//! A restore mixes up files: a table in the middle of a partition is another partition's or an older log's, or a whole
+//! database is another segment's. Each of their batches is whole and at an offset that the partition has; none may be
+//! served.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bekk_log::{Client, Config, Offset, verify};
+use bekk_log::{Client, Config, Offset, salvage, verify};
 use tempfile::TempDir;
 
 use crate::support::{buffer, config, copy, find, noise, read_all, topic, wait_until};
@@ -124,4 +125,155 @@ fn a_table_in_the_middle_that_is_not_its_own_is_not_served() {
         let lost = lost(dir.path(), &values[0]);
         assert!((1..=3).contains(&lost), "{lost} by {}", other.display());
     }
+}
+
+/// Topics of [`small_log`]
+const TOPICS: [&str; 2] = ["a", "b"];
+/// Records of each partition of these
+const SMALL_RECORDS: u64 = 18;
+
+fn small(dir: &Path) -> Config {
+    Config {
+        segment_bytes: 40_000,
+        ..config(dir)
+    }
+}
+
+fn small_value(salt: u64, topic: &str, partition: u32, i: u64) -> Vec<u8> {
+    let topic = u64::from(topic.as_bytes()[0]);
+    noise(
+        salt << 40 | topic << 32 | u64::from(partition) << 16 | i,
+        4_000,
+    )
+}
+
+/// A log of two topics, each with some sealed segments and one that is written to, closed in order.
+fn small_log(salt: u64) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let client = Client::open(small(dir.path())).unwrap();
+    for name in TOPICS {
+        topic(&client, name, 2);
+        for i in 0..SMALL_RECORDS {
+            for partition in 0..2 {
+                let records = buffer([small_value(salt, name, partition, i)]);
+                client.append(None, name, &[(partition, &records)]).unwrap();
+            }
+        }
+        wait_until("sealing", || {
+            let segments = client.segments(name).unwrap();
+            let unsealed = segments.iter().filter(|one| one.sealed_at_ms.is_none());
+            unsealed.count() == 1
+        });
+    }
+    client.close().unwrap();
+    dir
+}
+
+/// How many of the records are not read; no other record may be read in their place, and each must be named.
+fn small_lost(log: &Path) -> usize {
+    let client = Client::open(small(log)).unwrap();
+    let mut lost = 0;
+    for name in TOPICS {
+        let mut offsets = BTreeSet::new();
+        for partition in 0..2 {
+            for (offset, read) in read_all(&client, name, partition, Offset::ZERO) {
+                let is_new = read == b"new";
+                let is_own = read == small_value(0, name, partition, offset);
+                assert!(
+                    is_new || is_own,
+                    "{name}/{partition}/{offset} is another record"
+                );
+                assert!(is_new || offset < SMALL_RECORDS);
+                offsets.insert((partition, offset));
+            }
+        }
+        let all = (0..2).flat_map(|partition| (0..SMALL_RECORDS).map(move |at| (partition, at)));
+        let gaps = client.gaps(name).unwrap();
+        for (partition, offset) in all.filter(|one| !offsets.contains(one)) {
+            let is_named = gaps.iter().any(|gap| {
+                gap.partition == partition && (gap.start.get()..gap.end.get()).contains(&offset)
+            });
+            assert!(is_named, "{name}/{partition}/{offset}: {gaps:?}");
+            lost += 1;
+        }
+        let new = client.append(None, name, &[(1, &buffer(["new"]))]).unwrap()[0];
+        assert!(new.get() >= SMALL_RECORDS, "offset {new} is given twice");
+    }
+    client.close().unwrap();
+    lost
+}
+
+fn swap(one: &Path, other: &Path) {
+    let kept = one.with_extension("kept");
+    fs::rename(one, &kept).unwrap();
+    fs::rename(other, one).unwrap();
+    fs::rename(kept, other).unwrap();
+}
+
+/// A restore puts the database of one segment into the directory of another.
+#[test]
+fn a_database_of_another_segment_is_not_taken_for_its_own() {
+    let template = small_log(0);
+    let foreign = small_log(1);
+    let last = fs::read_dir(template.path().join("topics/a"))
+        .unwrap()
+        .count()
+        - 1;
+    let part = |topic: &str, number: usize, name: &str| {
+        PathBuf::from(format!("topics/{topic}/{number:010}/{name}"))
+    };
+    let db = |topic, number| part(topic, number, "db");
+    type More = fn(&Path);
+    let nothing: More = |_| ();
+    let cases: [(&str, PathBuf, PathBuf, More); 6] = [
+        ("topics", db("a", 1), db("b", 1), nothing),
+        ("segments", db("a", 1), db("a", 2), nothing),
+        ("written to", db("a", last), db("b", last), nothing),
+        ("sealed or not", db("a", 2), db("a", last), nothing),
+        ("without summary", db("a", 2), db("b", 2), |dir| {
+            fs::remove_file(dir.join("topics/a/0000000002/sealed")).unwrap();
+        }),
+        ("damaged", db("a", 2), db("b", 2), |dir| {
+            fs::remove_file(dir.join("topics/a/0000000002/db/version")).unwrap();
+        }),
+    ];
+    for (name, one, other, more) in cases {
+        eprintln!("{name}");
+        let dir = copy(template.path());
+        swap(&dir.path().join(one), &dir.path().join(other));
+        more(dir.path());
+        let report = verify(dir.path(), &mut |_| ()).unwrap();
+        assert!(!report.is_whole(), "{report:?}");
+        let lost = small_lost(dir.path());
+        assert!(lost > 0);
+        let report = verify(dir.path(), &mut |_| ()).unwrap();
+        assert_eq!(report.problems, []);
+        assert!(!report.is_whole(), "{report:?}");
+        // Each is found where the other was.
+        salvage(dir.path()).unwrap();
+        assert_eq!(small_lost(dir.path()), 0);
+        assert!(verify(dir.path(), &mut |_| ()).unwrap().is_whole());
+    }
+
+    for number in [1, last] {
+        let own = db("a", number);
+        for source in [
+            template.path().join(db("b", number)),
+            foreign.path().join(&own),
+        ] {
+            let dir = copy(template.path());
+            fs::remove_dir_all(dir.path().join(&own)).unwrap();
+            fs::rename(copy(&source).keep(), dir.path().join(&own)).unwrap();
+            let lost = small_lost(dir.path());
+            assert!(lost > 0);
+            salvage(dir.path()).unwrap();
+            assert_eq!(small_lost(dir.path()), lost);
+        }
+    }
+
+    // With the notes of another segment, the batches are its own.
+    let dir = copy(template.path());
+    let meta = |topic| dir.path().join(part(topic, 1, "db/keyspaces/1"));
+    swap(&meta("a"), &meta("b"));
+    assert_eq!(small_lost(dir.path()), 0);
 }
