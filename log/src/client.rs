@@ -315,6 +315,14 @@ impl Client {
         }
     }
 
+    /// Has the owner make a snapshot of the log in its directory.
+    pub(crate) fn snapshot(&self, name: &str) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => self.store()?.core().snapshot(name),
+            Role::Remote { remote, .. } => remote.groups()?.snapshot(name),
+        }
+    }
+
     /// Reads whole record batches from the one that holds `from` on, at least one if there is one, else up
     /// to `bytes_max` (compressed); records below `from` are left out. At the end: none. Of a log elsewhere
     /// the end is the one that [`Self::partition_ends`] told last, or a later one.

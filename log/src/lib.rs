@@ -64,6 +64,7 @@
 //! when it is read.
 
 mod background;
+mod backup;
 mod batch;
 mod client;
 mod codec;
@@ -118,6 +119,7 @@ mod verify;
 mod wire;
 mod writer;
 
+pub use backup::Backup;
 pub use client::Client;
 pub use config::{Config, Durability, Retention, TopicConfig};
 pub use copy::{Copied, copy_topic};

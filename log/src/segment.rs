@@ -147,6 +147,16 @@ impl Segment {
         close_slot(&mut self.slot());
     }
 
+    /// Closes the database and lets `look` see its files; nobody opens it meanwhile. The caller uses none.
+    pub(crate) fn while_closed<T>(
+        &self,
+        look: impl FnOnce(&Path) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut slot = self.slot();
+        close_slot(&mut slot);
+        look(&self.dir)
+    }
+
     /// Writes everything into tables, closes the database, frees its journal and notes what it holds. Says
     /// whether that is done; if not, it may be tried again.
     pub(crate) fn seal(&self, now_ms: i64) -> Result<bool, Error> {

@@ -18,8 +18,8 @@ use crate::space::{self, Space};
 use crate::state::{self, ForeignCommit, Position};
 use crate::topic::{TopicLog, lock};
 use crate::{
-    Config, Error, Offset, RecordBuffer, Retention, Session, Topic, TopicConfig, batch, deletion,
-    files, identity, network_fs,
+    Config, Error, Offset, RecordBuffer, Retention, Session, Topic, TopicConfig, backup, batch,
+    deletion, files, identity, network_fs,
 };
 
 const NAME_BYTES_MAX: usize = 249;
@@ -57,6 +57,7 @@ impl Store {
         make_private(&config.dir)?;
         let lock = DirLock::take(&config.dir)?;
         space::use_spare(&config.dir);
+        backup::remove_leftovers(&config.dir)?;
         let is_new = !config.dir.join("state").exists() && !config.dir.join("topics").exists();
         let log_id = identity::open(&config.dir, is_new)?;
         let mark = Mark::read(&mark_path(&config.dir), now_ms())?;

@@ -25,6 +25,8 @@ const SESSION_PREFIX: &str = "bekk-session/";
 const HOLD_PREFIX: &str = "bekk-hold/";
 /// Group by whose commits everything is made durable that was appended before
 const PERSIST_GROUP: &str = "bekk-persist/all";
+/// Beginning of the groups by whose commits a snapshot of the log is made
+const SNAPSHOT_PREFIX: &str = "bekk-snapshot/";
 /// How often a session is tried to begin while others begin theirs.
 const SESSION_ATTEMPTS_MAX: usize = 20;
 /// How long to wait for an answer before it is seen whether the server has gone.
@@ -47,7 +49,7 @@ fn hold_group(holder: &str) -> String {
 /// What the client of a group is called. Groups that stand for something else have its name.
 fn client_id(group: &str) -> String {
     let is_other = |prefix: &&str| group.starts_with(*prefix);
-    if [SESSION_PREFIX, HOLD_PREFIX, PERSIST_GROUP]
+    if [SESSION_PREFIX, HOLD_PREFIX, PERSIST_GROUP, SNAPSHOT_PREFIX]
         .iter()
         .any(is_other)
     {
@@ -161,6 +163,22 @@ impl Groups {
                 self.link
                     .failed(Request::cluster("make records durable"), &error)
             })
+    }
+
+    pub(crate) fn snapshot(&self, name: &str) -> Result<(), Error> {
+        if !self.link.is_bekk {
+            return Err(Error::NotHere {
+                what: "its files",
+                address: self.link.config.hosts.clone(),
+            });
+        }
+        let group = format!("{SNAPSHOT_PREFIX}{name}");
+        let made = self.commit_now(&group, SESSIONS_TOPIC, &[(0, Offset::ZERO)]);
+        self.drop_client(&group);
+        made?.map_err(|error| {
+            self.link
+                .failed(Request::cluster("make a snapshot"), &error)
+        })
     }
 
     pub(crate) fn release(&self, holder: &str) -> Result<(), Error> {

@@ -1,9 +1,10 @@
 //! OffsetCommit and OffsetFetch: how far groups have come. There are no members of groups here, so that only
 //! programs that divide the partitions among themselves can commit.
 //!
-//! Groups of three names are something else, which Bekk's programs ask for this way since Kafka's clients offer
+//! Groups of four names are something else, which Bekk's programs ask for this way since Kafka's clients offer
 //! no other: `bekk-session/<ingest>` is the ingest's newest session, `bekk-hold/<holder>` is what is held, and a
-//! commit of `bekk-persist/…` makes everything durable that was appended before it.
+//! commit of `bekk-persist/…` makes everything durable that was appended before it, and one of `bekk-snapshot/<name>`
+//! makes a snapshot of the log, for a backup.
 
 use super::Broker;
 use super::caller::{Caller, META_TOPIC};
@@ -25,6 +26,7 @@ pub(super) enum Group<'a> {
     Session { ingest: &'a str },
     Hold { holder: &'a str },
     Persist,
+    Snapshot { name: &'a str },
     Plain(&'a str),
 }
 
@@ -35,6 +37,9 @@ impl<'a> Group<'a> {
         }
         if name.starts_with("bekk-persist/") {
             return Self::Persist;
+        }
+        if let Some(name) = name.strip_prefix("bekk-snapshot/") {
+            return Self::Snapshot { name };
         }
         match name.strip_prefix("bekk-hold/") {
             Some(holder) => Self::Hold { holder },
@@ -145,6 +150,11 @@ fn note(
             }
             codes(held)
         }
+        Group::Snapshot { name } => {
+            let made = snapshot(broker, sender, name);
+            sender.note("make a snapshot", name, made.err().unwrap_or(Code::NONE));
+            codes(made)
+        }
         Group::Persist if !sender.is_own() => {
             let code = Code::GROUP_AUTHORIZATION_FAILED;
             sender.note("make the log durable", group, code);
@@ -194,6 +204,15 @@ fn begin_session(
         true => Ok(()),
         false => Err(Code::FENCED_INSTANCE_ID),
     }
+}
+
+/// Makes a snapshot in the log's directory, for a program of the same host and user.
+fn snapshot(broker: &Broker, sender: &Sender<'_>, name: &str) -> Result<(), Code> {
+    if !sender.is_own() || broker.config.guests.is_none() {
+        return Err(Code::GROUP_AUTHORIZATION_FAILED);
+    }
+    let made = broker.store().and_then(|store| store.core().snapshot(name));
+    broker.checked(made)
 }
 
 fn hold(
@@ -334,7 +353,7 @@ fn commits_of(
                 .map(|held| commit(&held.topic, held.partition, held.next))
                 .collect())
         }
-        Group::Persist => Ok(Vec::new()),
+        Group::Persist | Group::Snapshot { .. } => Ok(Vec::new()),
         Group::Plain(group) if is_sink(sender) => {
             let mut committed = core.shared.state.committed()?;
             committed.retain(|position| position.name == group);

@@ -99,7 +99,9 @@ fn delete_one(broker: &Broker, sender: &Sender<'_>, group: &str) -> Result<(), C
     let store = broker.checked(broker.store())?;
     let state = &store.core().shared.state;
     match Group::of(group) {
-        Group::Session { .. } | Group::Persist => Err(Code::GROUP_AUTHORIZATION_FAILED),
+        Group::Session { .. } | Group::Persist | Group::Snapshot { .. } => {
+            Err(Code::GROUP_AUTHORIZATION_FAILED)
+        }
         Group::Hold { .. } if !sender.is_own() => Err(Code::GROUP_AUTHORIZATION_FAILED),
         Group::Hold { holder } => broker.checked(state.remove_held(holder)),
         Group::Plain(group) => {

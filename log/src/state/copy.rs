@@ -34,6 +34,11 @@ pub(super) fn read(dir: &Path) -> Option<Vec<Entry>> {
 impl State {
     /// Replaces the copy.
     pub(crate) fn write_copy(&self) -> Result<(), Error> {
+        write(&self.path.with_extension("copy"), &self.encode_copy()?)
+    }
+
+    /// The body of a copy.
+    pub(crate) fn encode_copy(&self) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
         for (key, value) in self.entries()? {
             for bytes in [key, value] {
@@ -42,8 +47,13 @@ impl State {
                 body.extend_from_slice(&bytes);
             }
         }
-        FILE.write(&self.path.with_extension("copy"), &body)
+        Ok(body)
     }
+}
+
+/// Writes a copy.
+pub(crate) fn write(path: &Path, body: &[u8]) -> Result<(), Error> {
+    FILE.write(path, body)
 }
 
 fn decode(body: &[u8]) -> Option<Vec<Entry>> {

@@ -1,7 +1,8 @@
 //! The chain of a topic's segments: it grows at the end, is let go of at the beginning, and loses what is
 //! damaged.
 
-use std::sync::{Arc, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{TopicLog, View, lock};
 use crate::gap::are_covered;
@@ -9,7 +10,7 @@ use crate::salvage::{Known, rebuild};
 use crate::segment::{self, DAMAGED, DELETED, Header, Segment};
 use crate::shared::now_ms;
 use crate::writer::{Prepared, Writer};
-use crate::{Durability, Error, Gap, Offset, recovery};
+use crate::{Durability, Error, Gap, Offset, backup, files, recovery};
 
 /// With fewer bytes free on the disk no segment is begun or sealed
 const SEAL_BYTES_MIN: u64 = 32 << 20;
@@ -40,6 +41,40 @@ impl TopicLog {
         Ok(())
     }
 
+    /// Makes the next segment ready, if it is not.
+    pub(crate) fn prepare_next(&self) -> Result<(), Error> {
+        let mut next = lock(&self.next);
+        if next.is_none() {
+            *next = Some(self.prepare()?);
+        }
+        Ok(())
+    }
+
+    /// Lets nothing be appended until what it returns is dropped.
+    pub(crate) fn pause(&self) -> MutexGuard<'_, Writer> {
+        lock(&self.writer)
+    }
+
+    /// Begins a new segment if the one that is written to holds something; returns its number and where the partitions
+    /// end.
+    pub(crate) fn cut(&self, writer: &mut Writer) -> Result<(u64, Vec<Offset>), Error> {
+        if writer.begun_at_ms.is_some() {
+            self.roll(writer)?;
+        }
+        Ok((writer.segment.number(), writer.ends.clone()))
+    }
+
+    /// Gives the sealed segments before `until` second names in another directory.
+    pub(crate) fn link_segments(&self, until: u64, to: &Path) -> Result<(), Error> {
+        files::create_dir(to)?;
+        let _repairing = lock(&self.repairing);
+        for segment in self.chain().iter().filter(|one| one.number() < until) {
+            let to = to.join(segment::dir_name(segment.number()));
+            segment.while_closed(|dir| backup::link_segment(dir, &to))?;
+        }
+        Ok(())
+    }
+
     fn prepare(&self) -> Result<Prepared, Error> {
         let last = self.chain().last().map_or(0, |last| last.number());
         Prepared::create(&self.dir, &self.header(last + 1))
@@ -60,10 +95,7 @@ impl TopicLog {
             writer.is_half_full(config)
         };
         if needs_next {
-            let mut next = lock(&self.next);
-            if next.is_none() {
-                *next = Some(self.prepare()?);
-            }
+            self.prepare_next()?;
         }
         let chain = self.chain();
         let Some((_active, others)) = chain.split_last() else {

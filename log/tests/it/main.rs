@@ -4,6 +4,7 @@
 
 mod api;
 mod apis;
+mod backup;
 mod cluster;
 mod copy;
 mod damage;

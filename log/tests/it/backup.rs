@@ -1,0 +1,100 @@
+//! A backup that is made while the log is in use: all topics at one moment, whole, and a log again when it is put back.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use bekk_log::{Client, Config, Error, Offset, verify};
+
+use crate::support::{buffer, config, find, noise, open, read_all, topic};
+
+fn small(dir: &Path) -> Config {
+    Config {
+        segment_bytes: 100_000,
+        ..config(dir)
+    }
+}
+
+/// Checks a backup: `b` got each record after `a` had it, so that it never has one that `a` lacks.
+fn check(dir: &Path, group: u64) -> u64 {
+    let report = verify(dir, &mut |_| ()).unwrap();
+    assert!(report.is_whole(), "{report:?}");
+    let client = open(dir);
+    let ends = ["a", "b"].map(|name| {
+        let read = read_all(&client, name, 0, Offset::ZERO);
+        for (at, (offset, value)) in (0..).zip(&read) {
+            assert_eq!(*offset, at);
+            assert!(*value == noise(at, 2_000));
+        }
+        let end = client.partition_ends(name).unwrap()[0].end.get();
+        assert_eq!(end, read.len() as u64);
+        end
+    });
+    assert!(ends[1] <= ends[0] && ends[0] <= ends[1] + 1, "{ends:?}");
+    assert!(
+        ends[1] >= group,
+        "what a group has applied is there: {ends:?}"
+    );
+    let new = client.append(None, "a", &[(0, &buffer(["new"]))]).unwrap();
+    assert_eq!(new, [Offset::new(ends[0])]);
+    client.close().unwrap();
+    ends[0]
+}
+
+#[test]
+fn a_backup_under_load_is_the_log_at_one_moment() {
+    let log = tempfile::tempdir().unwrap();
+    let backups = tempfile::tempdir().unwrap();
+    let client = Client::open(small(log.path())).unwrap();
+    topic(&client, "a", 2);
+    topic(&client, "b", 1);
+    topic(&client, "empty", 1);
+    let done = AtomicBool::new(false);
+    let mut made = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in (0..).take_while(|_| !done.load(Ordering::Relaxed)) {
+                let records = buffer([noise(i, 2_000)]);
+                client.append(None, "a", &[(0, &records)]).unwrap();
+                client.append(None, "b", &[(0, &records)]).unwrap();
+                client
+                    .commit_offset("g", "b", 0, Offset::new(i + 1))
+                    .unwrap();
+            }
+        });
+        // Readers have the segments open that are to be closed.
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                read_all(&client, "a", 0, Offset::ZERO);
+            }
+        });
+        for number in 0..4 {
+            let group = client.committed_offsets("g", "b").unwrap();
+            let applied = group.first().map_or(0, |(_, next)| next.get());
+            let to = backups.path().join(format!("deep/{number}"));
+            let backup = client.backup(log.path(), &to).unwrap();
+            assert_eq!(backup.topics, 3);
+            made.push((to, applied, backup));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let refused = client.backup(log.path(), &made[0].0);
+    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+    client.close().unwrap();
+    assert!(verify(log.path(), &mut |_| ()).unwrap().is_whole());
+    assert_eq!(find(log.path(), "snapshot-").len(), 0);
+
+    let mut before = 0;
+    for (dir, applied, backup) in made {
+        let of_a = check(&dir, applied);
+        assert!(of_a >= before && of_a <= backup.records);
+        before = of_a;
+    }
+    assert!(before > 0, "nothing was appended");
+
+    // What a backup that was killed has left goes.
+    fs::create_dir(log.path().join("snapshot-1")).unwrap();
+    open(log.path()).close().unwrap();
+    assert_eq!(find(log.path(), "snapshot-").len(), 0);
+}
