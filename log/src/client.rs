@@ -5,11 +5,12 @@ mod figures;
 mod groups;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use crate::join::{Host, OwnerWatch};
 use crate::remote::{Remote, topic_settings, topics};
+use crate::serve::{Places, ServedClient};
 use crate::store::Store;
 use crate::topic::TopicLog;
 use crate::{
@@ -35,6 +36,8 @@ enum Role {
         store: Arc<RwLock<Option<Arc<Store>>>>,
         /// The server for guests, while there is one; not in the clones that serve.
         host: Arc<Mutex<Option<Host>>>,
+        /// Who is connected to the servers of this log, in all clones.
+        served: Arc<Mutex<Vec<Weak<Places>>>>,
     },
     /// Another one.
     Remote {
@@ -68,6 +71,7 @@ impl Client {
             role: Role::Owner {
                 store: Arc::new(RwLock::new(Some(Arc::new(store)))),
                 host: Arc::default(),
+                served: Arc::default(),
             },
         })
     }
@@ -129,6 +133,29 @@ impl Client {
         if let Role::Owner { host, .. } = &self.role {
             *host.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
         }
+    }
+
+    /// Notes a server of this log, with the places of its clients.
+    pub(crate) fn is_served_to(&self, places: &Arc<Places>) {
+        if let Role::Owner { served, .. } = &self.role {
+            let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
+            served.retain(|places| places.strong_count() > 0);
+            served.push(Arc::downgrade(places));
+        }
+    }
+
+    /// The programs that are connected to this process for the log, by name and host; none unless it is the owner.
+    #[must_use]
+    pub fn served_clients(&self) -> Vec<ServedClient> {
+        let mut clients = Vec::new();
+        if let Role::Owner { served, .. } = &self.role {
+            let served = served.lock().unwrap_or_else(PoisonError::into_inner);
+            for places in served.iter().filter_map(Weak::upgrade) {
+                places.list(&mut clients);
+            }
+        }
+        clients.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
+        clients
     }
 
     /// A clone that does not keep the server for guests, for that server.
@@ -425,7 +452,7 @@ impl Client {
     /// # Errors
     /// If the store fails.
     pub fn close(self) -> Result<(), Error> {
-        let Role::Owner { store, host } = self.role else {
+        let Role::Owner { store, host, .. } = self.role else {
             return Ok(());
         };
         let host = host.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -138,5 +138,5 @@ pub use record_mark::{AtMark, Difference, MarkCheck, MarkLookup, RecordMark, jud
 pub use remote::{RemoteConfig, Waits};
 pub use retention::GROUP_ACTIVE;
 pub use salvage::{Salvaged, salvage};
-pub use serve::{Credentials, ServeConfig, Server, TlsConfig};
+pub use serve::{Credentials, ServeConfig, ServedClient, Server, TlsConfig};
 pub use verify::{Problem, VerifyReport, verify};

@@ -51,7 +51,8 @@ use self::code::Code;
 use self::guesses::Guesses;
 pub(crate) use self::guests::{GuestQuestion, GuestToken};
 use self::line_limit::LineLimit;
-use self::places::Places;
+pub(crate) use self::places::Places;
+pub use self::places::ServedClient;
 pub use self::sasl::Credentials;
 use self::sasl::Users;
 pub use self::tls::TlsConfig;
@@ -194,13 +195,16 @@ impl Server {
         let local_addr = listener.local_addr().map_err(failed)?;
         let (stop, stopping) = watch::channel(false);
         let room = config.memory_bytes_max.min(Semaphore::MAX_PERMITS);
+        let places = Places::new(config.connections_max, config.guests.is_some());
+        let places = Arc::new(places);
+        client.is_served_to(&places);
         let broker = Arc::new(Broker {
             client,
             tls,
             request_room: Arc::new(Semaphore::new(room)),
             answer_room: Arc::new(Semaphore::new(room)),
             finishing: Arc::new(Semaphore::new(1)),
-            places: Arc::new(Places::new(config.connections_max)),
+            places,
             guesses: Guesses::default(),
             line_limit: LineLimit::default(),
             users: Users::new(&config),

@@ -146,11 +146,13 @@ async function run() {
   const pidOf = (file) => Number(readFileSync(file, "utf8").split("\n")[0]);
   const port = up.said.match(/postgres +127\.0\.0\.1:(\d+)/)[1];
   const postmaster = data.trim().split("\n").find((file) => readFileSync(file, "utf8").split("\n")[3] === port);
+  // Whoever starts the server holds this lock: so it stays away for as long as the test wants.
+  const held = spawn("flock", [join(place, ".bekk/postgres/start.lock"), "sleep", "30"]);
   process.kill(pidOf(postmaster), "SIGQUIT");
   await until("PostgreSQL is called unreachable", 30, has("PostgreSQL is unreachable"));
   check("and what was known stays", (await text()).includes("750 rows"));
-  execFileSync(bekk, ["status"], { cwd: place, env: environment });
-  await until("it is well again", 60, has("Healthy"));
+  held.kill();
+  await until("it comes back, and all is well again", 60, has("Healthy"));
 
   // With the token the page retries and discards dead letters, and pauses and resumes the sink.
   const press = async (button) => Promise.all([page.waitForNavigation({ waitUntil: "load" }), page.click(button)]);
@@ -178,6 +180,9 @@ async function run() {
   await axed("the dead letters, signed in");
   await press('.letter button[value="retry"]');
   check("a letter that is still wrong stays, with the reason", /1 still open\..* stays: /.test(await text()), await text());
+  check("a letter is not discarded by one press", await page.$eval('.letter button[value="discard"]', (button) => !button.checkVisibility()));
+  await page.click(".letter .confirm summary");
+  await axed("the question before a letter is discarded");
   await press('.letter button[value="discard"]');
   check("a letter is discarded", (await text()).includes("1 dead letter discarded"));
   await until("and no longer listed", 30, async () => (await page.$$(".letter")).length === 1);

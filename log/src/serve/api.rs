@@ -233,6 +233,11 @@ pub(super) fn is_produce(frame: &Frame) -> bool {
     decode_header(&frame.bytes).is_ok_and(is_it)
 }
 
+/// The name that the sender of a request gives itself.
+pub(super) fn client_id(frame: &Frame) -> Option<&str> {
+    decode_header(&frame.bytes).ok()?.0.client_id
+}
+
 pub(super) fn is_fetch(frame: &Frame) -> bool {
     decode_header(&frame.bytes).is_ok_and(|(header, _)| header.key == FETCH)
 }

@@ -115,6 +115,8 @@ struct Connection<'a, R, W> {
     write: W,
     access: Access,
     begun: Instant,
+    /// Whether the client's name is noted.
+    is_named: bool,
     /// Requests that have been read and wait.
     ahead: VecDeque<Frame>,
     /// How the connection ends behind them, where it is known.
@@ -137,6 +139,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
             write,
             access: Access::new(broker.config.credentials.as_ref()),
             begun: Instant::now(),
+            is_named: false,
             ahead: VecDeque::new(),
             end: None,
         }
@@ -173,6 +176,12 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
                 continue;
             };
             self.place.is_busy();
+            if !self.is_named
+                && let Some(name) = api::client_id(&frame)
+            {
+                self.place.is_of(name);
+                self.is_named = true;
+            }
             let Addresses { peer, reached } = self.addresses;
             let visitor = Visitor {
                 peer,

@@ -1,7 +1,7 @@
 //! The places for connections. Where all are taken, a newcomer gets that of a client that asks for nothing.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,29 @@ const IDLE_MIN: Duration = Duration::from_secs(60);
 /// Interval between messages about places that are taken
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Longest name of a client that is kept; more is cut off.
+const NAME_CHARS_MAX: usize = 100;
+
+/// A program that is connected to the server, with all its connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedClient {
+    /// The client id that it gives; empty until it has asked for something.
+    pub name: String,
+    /// Its host.
+    pub address: IpAddr,
+    /// Whether it is another process of Bekk on this log's directory.
+    pub is_guest: bool,
+    /// Number of its connections
+    pub connections: u64,
+    /// Time since the first of them began
+    pub connected: Duration,
+}
+
 /// Who has the places.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     max: usize,
+    is_for_guests: bool,
     inner: Mutex<Inner>,
 }
 
@@ -31,6 +50,8 @@ struct Inner {
 #[derive(Debug)]
 struct Taken {
     peer: SocketAddr,
+    since: Instant,
+    name: String,
     state: State,
     leave: Arc<Notify>,
 }
@@ -56,9 +77,10 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize, is_for_guests: bool) -> Self {
         Self {
             max,
+            is_for_guests,
             inner: Mutex::default(),
         }
     }
@@ -93,6 +115,8 @@ impl Places {
         let leave = Arc::new(Notify::new());
         let taken = Taken {
             peer,
+            since: now,
+            name: String::new(),
             state: State::Silent(now),
             leave: Arc::clone(&leave),
         };
@@ -102,6 +126,32 @@ impl Places {
             number,
             leave,
         })
+    }
+
+    /// Adds the programs that are connected to `clients`.
+    pub(crate) fn list(&self, clients: &mut Vec<ServedClient>) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for taken in inner.taken.values() {
+            let connected = taken.since.elapsed();
+            let known = clients.iter_mut().find(|client| {
+                client.name == taken.name
+                    && client.address == taken.peer.ip()
+                    && client.is_guest == self.is_for_guests
+            });
+            match known {
+                Some(client) => {
+                    client.connections += 1;
+                    client.connected = client.connected.max(connected);
+                }
+                None => clients.push(ServedClient {
+                    name: taken.name.clone(),
+                    address: taken.peer.ip(),
+                    is_guest: self.is_for_guests,
+                    connections: 1,
+                    connected,
+                }),
+            }
+        }
     }
 }
 
@@ -133,6 +183,18 @@ impl Place {
     /// Notes that all that was asked for is answered.
     pub(super) fn is_idle(&self) {
         self.set(State::Idle(Instant::now()));
+    }
+
+    /// Notes the name that the client gives itself.
+    pub(super) fn is_of(&self, name: &str) {
+        let mut inner = self
+            .places
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = inner.taken.get_mut(&self.number) {
+            taken.name = name.chars().take(NAME_CHARS_MAX).collect();
+        }
     }
 
     /// Returns when another client gets the place.
@@ -169,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_silent_client_goes_before_an_idle_one_and_a_busy_one_never() {
-        let places = Arc::new(Places::new(3));
+        let places = Arc::new(Places::new(3, false));
         let peer = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let busy = places.take(peer(1)).unwrap();
         busy.is_busy();
@@ -187,5 +249,29 @@ mod tests {
         assert_eq!(dismiss(IDLE_MIN), None);
         drop((silent, idle));
         assert!(places.take(peer(5)).is_some());
+    }
+
+    #[test]
+    fn the_connections_of_a_program_are_one_client() {
+        let places = Arc::new(Places::new(9, true));
+        let take = |host, port, name| {
+            let place = places.take(SocketAddr::from(([127, 0, 0, host], port)));
+            let place = place.unwrap();
+            place.is_of(name);
+            place
+        };
+        let _taken = [take(1, 1, "a"), take(1, 2, "a"), take(2, 3, "a")];
+        drop(take(1, 4, "gone"));
+        let long = take(1, 5, &"ü".repeat(999));
+        let mut clients = Vec::new();
+        places.list(&mut clients);
+        clients.sort_by_key(|client| (client.name.clone(), client.address));
+        let shown = clients.iter().map(|client| {
+            let name = client.name.chars().count();
+            (name, client.connections, client.is_guest)
+        });
+        let expected = [(1, 2, true), (1, 1, true), (NAME_CHARS_MAX, 1, true)];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+        drop(long);
     }
 }

@@ -194,7 +194,14 @@ fn one(site: &Site, letter: &Letter, marked: &Marked) -> Markup {
             @if let Some(detail) = letter.detail.as_deref().filter(|detail| !detail.is_empty()) { p .sub { (prose(detail)) } }
             div .letter-act {
                 (command(&resolving_command(letter)))
-                (buttons(site, &[("id", &letter.id.to_string())], &[("retry", "Retry"), ("discard", "Discard")]))
+                (buttons(site, &[("id", &letter.id.to_string())], &[("retry", "Retry")]))
+                @if site.actions.is_some() {
+                    details .confirm {
+                        summary { "Discard" }
+                        p .note { "The record does not become a row. It stays in the log, and in the list of resolved dead letters." }
+                        (buttons(site, &[("id", &letter.id.to_string())], &[("discard", "Discard this dead letter")]))
+                    }
+                }
             }
         }
     }

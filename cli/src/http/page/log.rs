@@ -35,6 +35,7 @@ pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Sec
     vec![
         Section::new("topics", topics(site, view, snapshot)),
         Section::new("segments", segments(site, snapshot)),
+        Section::new("clients", clients(site, snapshot)),
     ]
 }
 
@@ -154,6 +155,55 @@ fn segments(site: &Site, snapshot: &Snapshot) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// The programs that are connected to this process for the log; only its owner knows them.
+fn clients(site: &Site, snapshot: &Snapshot) -> Markup {
+    let Some(log) = site.observer.client().filter(Client::is_owner) else {
+        return html! {
+            @if let Some(pid) = snapshot.status.log.owner_pid {
+                p .note { "Pid " (pid) " owns the log and knows its clients: see this view on its page." }
+            }
+        };
+    };
+    let clients = log.served_clients();
+    html! {
+        div .bar-title { h2 { "Clients" } }
+        @if clients.is_empty() { p .note { "No other program is connected to this log." } }
+        @else {
+            div .card tabindex="0" role="region" aria-label="Clients" {
+                table .stack {
+                    thead { tr {
+                        th scope="col" { "Client" } th scope="col" { "Host" } th .n scope="col" { "Connections" }
+                        th .n scope="col" { "Connected" }
+                    } }
+                    tbody {
+                        @for client in &clients {
+                            tr {
+                                th .m scope="row" {
+                                    @if client.name.is_empty() { (unknown()) } @else { (client.name) }
+                                }
+                                td .m data-label="Host" {
+                                    @if client.is_guest { "this host" } @else { (client.address) }
+                                }
+                                td .n data-label="Connections" { (grouped(client.connections)) }
+                                td .n data-label="Connected" { (minutes(client.connected)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A time in whole minutes, which do not change with each look.
+fn minutes(time: Duration) -> String {
+    match time.as_secs() / 60 {
+        0 => "for less than a minute".to_owned(),
+        minutes if minutes < 120 => format!("for {minutes} min"),
+        minutes => format!("for {} hours", minutes / 60),
     }
 }
 
