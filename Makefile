@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
-	@echo 'make install install bekk, man pages, completions and systemd units (PREFIX=/usr/local)'
+	@echo 'make install install bekk, man pages, completions and systemd units (PREFIX=/usr/local, or ~/.local)'
 	@echo 'make deb     build a Debian package (needs cargo-deb)'
 	@echo 'make check   check format and lints, run the unit tests: before each commit'
 	@echo 'make test    set up, check format and lints, run all tests'

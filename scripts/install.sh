@@ -1,16 +1,25 @@
 #!/bin/sh
 # Builds bekk and installs it with its man pages, completions and systemd units.
 #
-# usage: scripts/install.sh     (PREFIX: where to, /usr/local by default; DESTDIR: put before it, for packages)
+# usage: scripts/install.sh     (PREFIX: where to; by default /usr/local if it is writable, else ~/.local.
+#                               DESTDIR: put before it, for packages)
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH${HOME:+:$HOME/.cargo/bin}
 export PATH
 
-prefix=${DESTDIR:-}${PREFIX:-/usr/local}
+# Where this user may not write, its own directory; a mistake of a person's own is reported before the build.
+default=/usr/local
+[ -w "$default" ] || default=${HOME:-}/.local
+place=${PREFIX:-$default}
+prefix=${DESTDIR:-}$place
+mkdir -p "$prefix/bin" 2>/dev/null && [ -w "$prefix/bin" ] || {
+    echo "install: $prefix is not writable; PREFIX names another directory, such as: PREFIX=\$HOME/.local make install" >&2
+    exit 1
+}
 sh scripts/setup.sh
 echo 'building bekk (the first build takes about 5 minutes on two cores) ...' >&2
-cargo build --release --quiet --locked --package bekk
+cargo build --release --locked --package bekk
 bekk=${CARGO_TARGET_DIR:-target}/release/bekk
 
 install -D -m 755 "$bekk" "$prefix/bin/bekk"
@@ -23,6 +32,11 @@ done
 for unit in packaging/systemd/*.service; do
     target=$prefix/lib/systemd/system/${unit##*/}
     mkdir -p "${target%/*}"
-    sed "s#/usr/bin/bekk#${PREFIX:-/usr/local}/bin/bekk#" "$unit" >"$target"
+    sed "s#/usr/bin/bekk#$place/bin/bekk#" "$unit" >"$target"
 done
 echo "installed $prefix/bin/bekk, its man pages, completions and systemd units" >&2
+[ -z "${DESTDIR:-}" ] || exit 0
+case ":$PATH:" in
+*":$place/bin:"*) ;;
+*) echo "$place/bin is not in your PATH; type: export PATH=\"$place/bin:\$PATH\"" >&2 ;;
+esac
