@@ -10,6 +10,8 @@ use bekk_stream::Config;
 
 use crate::commands::as_usage;
 use crate::environment::{plain, variable};
+use crate::private_server::PrivateServer;
+use crate::screen::Screen;
 use crate::secrets;
 
 /// What may be said beside POSTGRES_HOST, and what libpq calls it.
@@ -29,6 +31,7 @@ pub(crate) struct Database {
     pub(crate) description: String,
     /// The private server, which runs as long as this lives.
     pub(crate) private: Option<Server>,
+    kept: Option<PrivateServer>,
 }
 
 /// What decides which database it is.
@@ -81,11 +84,23 @@ impl Database {
         Ok(server.map(|server| private(server, &wanted, choice.base)))
     }
 
+    /// Starts the private server again whenever it ends, for as long as this lives.
+    ///
+    /// # Errors
+    /// If the thread that does it cannot be started.
+    pub(crate) fn keep_running(&mut self, screen: &Screen) -> Result<()> {
+        let kept = self.private.take();
+        let kept = kept.map(|server| PrivateServer::keep(server, screen));
+        self.kept = kept.transpose()?;
+        Ok(())
+    }
+
     fn named(choice: &Choice<'_>) -> Result<Option<Self>> {
         Ok(named(choice)?.map(|(options, why)| Self {
             description: format!("{options} ({why})"),
             options,
             private: None,
+            kept: None,
         }))
     }
 }
@@ -175,7 +190,7 @@ fn private(server: Server, wanted: &bekk_postgres::Options, base: &Path) -> Data
         ..ConnectOptions::default()
     };
     let description = format!(
-        "{}:{}/{} (private, {})      look: bekk psql",
+        "{}:{}/{} (private, {}); see bekk psql",
         server.host(),
         server.port(),
         server.database(),
@@ -185,6 +200,7 @@ fn private(server: Server, wanted: &bekk_postgres::Options, base: &Path) -> Data
         options,
         description,
         private: Some(server),
+        kept: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod observe;
 mod open_files;
 mod pipeline;
 mod positions;
+mod private_server;
 mod reload;
 mod remedy;
 mod screen;

@@ -215,10 +215,10 @@ impl Pipeline {
         self.log.give_up();
         self.ingest_stop.store(true, Ordering::Relaxed);
         self.sink_control.stop();
-        let last = self.status();
         let ingest = self.ingest.take().map(Part::join).transpose();
         let sink = self.sink.take().map(Part::join).transpose();
-        line.finish(&last);
+        // Now, with what the parts did after they were told.
+        line.finish(&self.status());
         ingest?;
         sink?;
         server.into_iter().for_each(Server::stop);

@@ -111,6 +111,14 @@ impl Screen {
         self.write("INFO", line);
     }
 
+    /// Prints a line that names a part: a word, and what the part is. A long one becomes several lines of a terminal.
+    pub(crate) fn say_part(&self, line: &str) {
+        match self.format {
+            LogFormat::Text => folded(line).iter().for_each(|line| self.say(line)),
+            LogFormat::Json => self.say(line),
+        }
+    }
+
     /// Prints the error that a command failed with.
     pub(crate) fn fail(&self, error: &str) {
         match self.format {
@@ -194,6 +202,44 @@ fn filter_of(verbose: u8) -> String {
         ),
         _ => level.to_owned(),
     }
+}
+
+/// Columns of a terminal that every line fits, if its words do
+const COLUMNS: usize = 80;
+/// Column at which the text of a part begins
+const INDENT: usize = 11;
+
+/// Breaks a line that is longer than a terminal after commas and where there are several spaces.
+fn folded(line: &str) -> Vec<String> {
+    let (label, text) = match line.char_indices().nth(INDENT) {
+        Some((at, _)) if line.chars().count() > COLUMNS => line.split_at(at),
+        _ => return vec![line.to_owned()],
+    };
+    let mut lines = vec![label.to_owned()];
+    for part in text.split("   ").filter(|part| !part.is_empty()) {
+        let mut space = "   ";
+        let pieces = part.split_inclusive(", ");
+        for piece in pieces.flat_map(|piece| match piece.chars().count() > COLUMNS - INDENT {
+            true => piece.split_inclusive(' ').collect(),
+            false => vec![piece],
+        }) {
+            let last = lines.last_mut().expect("there is a line");
+            let is_new = last.chars().count() == INDENT;
+            let space = std::mem::take(&mut space);
+            let space = if is_new { "" } else { space };
+            let len = last.chars().count() + space.len() + piece.trim_end().chars().count();
+            if is_new || len <= COLUMNS {
+                last.push_str(space);
+                last.push_str(piece);
+            } else {
+                lines.push(format!("{}{piece}", " ".repeat(INDENT)));
+            }
+        }
+    }
+    for line in &mut lines {
+        line.truncate(line.trim_end().len());
+    }
+    lines
 }
 
 /// A message in the shape of tracing's own lines, so that each line of the stream is an object of one kind.
@@ -324,7 +370,32 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::{folded, grouped};
+
+    #[test]
+    fn a_long_part_is_folded_where_it_is_listed() {
+        let short = "inbox      data/*.csv   a new file every 15 s";
+        assert_eq!(folded(short), [short]);
+        let topics = "sensors: 4 partitions, trades: 4 partitions, sales: 4 partitions";
+        assert_eq!(
+            folded(&format!(
+                "log        .bekk/log   {topics}, fsync on every append"
+            )),
+            [
+                "log        .bekk/log   sensors: 4 partitions, trades: 4 partitions,",
+                "           sales: 4 partitions, fsync on every append"
+            ]
+        );
+        let words = "word ".repeat(30);
+        let lines = folded(&format!("config     {words}"));
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines.iter().all(|line| line.len() <= 80), "{lines:?}");
+        let path = "/long".repeat(40);
+        assert_eq!(
+            folded(&format!("postgres   {path}")).concat(),
+            format!("postgres   {path}")
+        );
+    }
 
     #[test]
     fn thousands_are_grouped() {

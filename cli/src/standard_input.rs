@@ -51,7 +51,7 @@ pub(crate) fn take(
     stop: &Arc<AtomicBool>,
     screen: &Screen,
 ) -> Result<Option<Taken>> {
-    if args.dash.is_none() {
+    if !args.has_dash() {
         return Ok(None);
     }
     let stream = stream(args, context)?.clone();

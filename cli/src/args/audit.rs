@@ -55,10 +55,10 @@ pub(crate) struct Audit {
 /// waits to be applied. The last line is the table's row as it is now.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk trace --key 4711                        every version of the row with this key\n  \
-      bekk trace --stream lines --key 4711,2       a key of two columns\n  \
-      bekk trace --at data/orders.csv:17           the record at a line of a file, and the others of its key\n  \
-      bekk trace --offset events/0/1234            the same for a record of the log\n\n\
+      bekk trace --key 4711                    every version of the row with this key\n  \
+      bekk trace --stream lines --key 4711,2   a key of two columns\n  \
+      bekk trace --at data/orders.csv:17       the key of the record at line 17\n  \
+      bekk trace --offset events/0/1234        the key of a record of the log\n\n\
     Exit codes: 0 found; 1 not found, or a part is unreachable.")]
 #[command(
     override_usage = "bekk trace [OPTIONS] --key <KEY>\n       bekk trace [OPTIONS] --at <FILE:LINE>\n       \

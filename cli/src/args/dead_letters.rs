@@ -95,7 +95,8 @@ pub(crate) struct DeadLettersShow {
 #[command(after_help = "Examples:\n  \
       bekk dead-letters retry 3 4\n  \
       bekk dead-letters retry --all --reason bad_value --since 2h\n\n\
-    Exit codes: 0 every dead letter is resolved; 1 some stay open (the output names them).")]
+    Exit codes: 0 every dead letter is resolved; 1 some stay open (the output names\n\
+    them).")]
 pub(crate) struct DeadLettersRetry {
     #[command(flatten)]
     pub(crate) which: DeadLettersChoice,
@@ -123,7 +124,8 @@ pub(crate) struct RetryArgs {
 #[command(after_help = "Examples:\n  \
       bekk dead-letters edit 3\n  \
       bekk dead-letters edit 3 --text corrected.csv\n\n\
-    Exit codes: 0 the dead letter is resolved; 1 it stays open (the output says why).")]
+    Exit codes: 0 the dead letter is resolved; 1 it stays open (the output says\n\
+    why).")]
 pub(crate) struct DeadLettersEdit {
     /// Number of the dead letter, as in the list
     #[arg(value_name = "ID")]
@@ -137,10 +139,10 @@ pub(crate) struct DeadLettersEdit {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk dead-letters export --csv refused.csv     then correct column raw in a spreadsheet\n  \
-      bekk dead-letters import --csv refused.csv\n\n\
-    Exit codes: 0 no dead letter of the file is open any more; 1 some are, or nothing was changed\n\
-    (the output says why).")]
+      bekk dead-letters export --csv bad.csv   correct column raw in a spreadsheet\n  \
+      bekk dead-letters import --csv bad.csv   then retry with the corrected texts\n\n\
+    Exit codes: 0 every dead letter of the file is resolved; 1 some stay open, or the\n\
+    file was refused (the output says why).")]
 pub(crate) struct DeadLettersImport {
     /// File to read; its fields may be separated by commas, semicolons or tabs
     #[arg(long, value_name = "FILE")]

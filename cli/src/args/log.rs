@@ -32,7 +32,8 @@ pub(crate) enum Log {
 #[derive(Args)]
 #[command(after_help = "Example: outgrow one machine\n  \
       bekk log copy --to kafka://broker1:9092,broker2:9092\n  \
-      then set url = \"kafka://broker1:9092,broker2:9092\" in [log] of bekk.toml, and start ingest and sinks\n\n\
+      then, in [log] of bekk.toml: url = \"kafka://broker1:9092,broker2:9092\"\n  \
+      and start ingest and sinks\n\n\
       Exit codes: 0 copied and compared; 1 not, or not all of it.")]
 pub(crate) struct LogCopy {
     /// Log to copy to: kafka://host:port[,host:port], with the settings of [log.kafka]
@@ -114,8 +115,8 @@ pub(crate) struct LogTopics {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk log read --from shift:-10                 the last ten records of each partition\n  \
-      bekk log read --from latest --follow           new records, until stopped\n  \
+      bekk log read --from shift:-10         the last ten records of each partition\n  \
+      bekk log read --from latest --follow   new records, until stopped\n  \
       bekk log read --format csv --limit 100")]
 pub(crate) struct LogRead {
     /// Topic [default: that of the only stream]
@@ -161,12 +162,13 @@ pub(crate) enum ReadFormat {
 #[derive(Args)]
 #[command(after_help = "Example, after a bad sector:\n  \
       $ bekk log verify\n  \
-      damaged, 987 offsets missing: 7,013 records in 14 batches, 2 segments, 704,717 bytes\n    \
+      damaged, 987 offsets missing: 7,013 records in 14 batches, …\n    \
       events/0: offsets 0 to 987 are missing since 2026-11-26T21:30:00Z: …\n  \
       set aside, and not served:\n    \
       .bekk/log/topics/events/0000000001.damaged-1795732841681\n  \
       to restore what can be read of it: bekk log salvage\n\n\
-      Exit codes: 0 no record is missing or damaged; 1 some are (the output names them).")]
+      Exit codes: 0 no record is missing or damaged; 1 some are (the output names\n\
+      them); 2 another process uses the log.")]
 pub(crate) struct LogVerify {
     #[command(flatten)]
     pub(crate) log: LogArgs,
@@ -187,8 +189,9 @@ pub(crate) struct LogVerify {
       .bekk/log/topics/events/0000000001.damaged-1795732841681\n    \
       987 records of topic events restored\n    \
       no offset of it is missing; delete it once `bekk log verify` says ok\n  \
-      a group that has passed these offsets does not read them by itself: bekk replay --from earliest\n\n\
-      Exit codes: 0 no offset is missing; 1 some are (the output names them, as `bekk log verify` does)."
+      a group that has passed these offsets does not read them by itself: …\n\n\
+      Exit codes: 0 no offset is missing; 1 some are (the output names them, as\n\
+      `bekk log verify` does)."
 )]
 pub(crate) struct LogSalvage {
     #[command(flatten)]

@@ -9,7 +9,7 @@ mod origin;
 mod shared;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -29,14 +29,16 @@ pub(crate) use shared::*;
 #[derive(Parser)]
 #[command(name = "bekk", version, term_width = 80, propagate_version = true)]
 #[command(after_help = "Start here:\n  \
-      bekk up --demo                    sample events into a private PostgreSQL, until Ctrl-C\n  \
-      bekk init --from my.csv           write a bekk.toml for your own file\n  \
-      bekk check                        check that it fits the database\n  \
+      bekk up --demo                    sample events, into a private PostgreSQL\n  \
+      bekk up my.csv                    load your own file and follow it\n  \
+      bekk init my.csv                  only describe it in bekk.toml, to be edited\n  \
+      bekk check                        check that bekk.toml fits the database\n  \
       bekk up --once                    load the files that exist now, then stop\n  \
       bekk status                       the state of every part, and what to do next\n\n\
-    Exit codes: 0 done; 1 failed, or work is left to do (the output names it); 2 wrong usage or\n\
-    configuration; 3 dead letters under --strict; 130 after a second Ctrl-C.\n\
-    A flag overrides the environment, and the environment overrides .env in the working directory.")]
+    Exit codes: 0 done; 1 failed, or work is left to do (the output names it);\n\
+    2 wrong usage or configuration; 3 dead letters under --strict; 130 after a\n\
+    second Ctrl-C. A flag overrides the environment, and the environment\n\
+    overrides .env in the working directory.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -93,11 +95,14 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk up                                           follow the files until stopped\n  \
-      bekk up --once --postgres postgres://me@host/db   load what exists now, then stop\n  \
-      zcat a.csv.gz | bekk up --once - --stream orders  load what a program writes\n  \
-      bekk up --listen 127.0.0.1:9092                   serve the log to Kafka clients, too\n\n\
-    Exit codes: 0 done, or stopped; 1 failed, or --once skipped a file; 3 dead letters under --strict.")]
+      bekk up my.csv                      load a file and follow it\n  \
+      bekk up                             follow the files of bekk.toml\n  \
+      bekk up --postgres postgres://me@host/db\n                                          fill tables on a server of your own\n  \
+      bekk up --once                      load what exists now, then stop\n  \
+      zcat a.csv.gz | bekk up --once - --stream orders\n                                          load what a program writes\n  \
+      bekk up --listen 127.0.0.1:9092     serve the log to Kafka clients, too\n\n\
+    Exit codes: 0 done, or stopped; 1 failed, or --once skipped a file; 3 dead letters\n\
+    under --strict.")]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) input: InputArgs,
@@ -148,8 +153,8 @@ pub(crate) enum IngestCommand {
     Files(IngestFiles),
     /// Read files again from their beginning, under the configuration as it is now; shows what that would do unless --execute
     #[command(after_help = "Examples:\n  \
-          bekk ingest reread data/a.csv              show what would be read again\n  \
-          bekk ingest reread data/a.csv --execute    do it: the ingest that runs, or the next one")]
+          bekk ingest reread data/a.csv             show what would be read again\n  \
+          bekk ingest reread data/a.csv --execute   have ingest do it")]
     Reread(IngestReread),
 }
 
@@ -174,9 +179,9 @@ pub(crate) struct IngestFiles {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk sink                                        apply the log until stopped\n  \
-      bekk sink --log kafka://log.example.net:9092     apply a log that another host serves\n  \
-      bekk sink --group rebuild --table events_v2      apply the same log to a second table\n\n\
+      bekk sink                                     apply the log until stopped\n  \
+      bekk sink --log kafka://log.example.net:9092  apply the log of another host\n  \
+      bekk sink --group rebuild --table events_v2   apply it to a second table\n\n\
     Exit codes: 0 done, or stopped; 1 failed; 3 dead letters under --strict.")]
 pub(crate) struct Sink {
     #[command(flatten)]
@@ -260,7 +265,7 @@ pub(crate) struct Health {
 
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 all fits; 1 a table does not fit, or the database is unreachable; 2 the configuration is wrong."
+    after_help = "Exit codes: 0 all fits; 1 a table does not fit, or the database is unreachable;\n    2 the configuration is wrong."
 )]
 pub(crate) struct Check {
     #[command(flatten)]
@@ -279,16 +284,19 @@ pub(crate) struct Check {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk init --from orders.csv            read the file, write bekk.toml\n  \
-      bekk init --from orders.csv --out -    only print it\n  \
-      bekk init --from lines.csv --add       add a stream to the bekk.toml that is there\n  \
-      bekk init --from hosts.csv --table net.hosts\n                                             take the types from an existing table")]
+      bekk init orders.csv           read the file, write bekk.toml\n  \
+      bekk init orders.csv --out -   only print it\n  \
+      bekk init lines.csv --add      add a stream to the bekk.toml that is there\n  \
+      bekk init hosts.csv --table net.hosts\n                                     take the types from an existing table")]
+#[command(group = clap::ArgGroup::new("source").args(["file", "from"]))]
 pub(crate) struct Init {
-    /// CSV file to infer the stream from
-    #[arg(long, value_name = "FILE")]
+    /// CSV file to infer the stream from; also --from FILE
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) from: Option<PathBuf>,
     /// Name of the stream and table [default: from the file's name]
-    #[arg(long, value_name = "NAME", requires = "from")]
+    #[arg(long, value_name = "NAME", requires = "source")]
     pub(crate) name: Option<String>,
     /// File to write; `-` is standard output
     #[arg(long, value_name = "FILE", default_value = "bekk.toml")]
@@ -297,10 +305,10 @@ pub(crate) struct Init {
     #[arg(long)]
     pub(crate) force: bool,
     /// Add the stream to the file that is there
-    #[arg(long, requires = "from", conflicts_with = "force")]
+    #[arg(long, requires = "source", conflicts_with = "force")]
     pub(crate) add: bool,
     /// Take the columns' types from this table of the database, which is then the stream's
-    #[arg(long, value_name = "NAME", requires = "from")]
+    #[arg(long, value_name = "NAME", requires = "source")]
     pub(crate) table: Option<String>,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
@@ -308,45 +316,52 @@ pub(crate) struct Init {
     pub(crate) form: FormArgs,
 }
 
+impl Init {
+    /// The file to infer the stream from.
+    pub(crate) fn source(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.from.as_deref())
+    }
+}
+
 /// How a file is written, where that is not to be guessed.
 #[derive(Args)]
 #[command(next_help_heading = "Form of the file, where it is not to be guessed")]
 pub(crate) struct FormArgs {
     /// Text between fields, one character or a few; `tab` for a tab, `\x01` for U+0001
-    #[arg(long, value_name = "TEXT", requires = "from")]
+    #[arg(long, value_name = "TEXT", requires = "source")]
     pub(crate) delimiter: Option<String>,
     /// Text at the end of a record in place of a line end, one character or a few; `\x1e` for U+001E
-    #[arg(long, value_name = "TEXT", requires = "from")]
+    #[arg(long, value_name = "TEXT", requires = "source")]
     pub(crate) record_end: Option<String>,
     /// End of a line: lf (with or without a carriage return before it), or cr
-    #[arg(long, value_name = "END", requires = "from", conflicts_with = "record_end", value_parser = ["lf", "cr"])]
+    #[arg(long, value_name = "END", requires = "source", conflicts_with = "record_end", value_parser = ["lf", "cr"])]
     pub(crate) line_end: Option<String>,
     /// Character around fields; empty for none
-    #[arg(long, value_name = "CHAR", requires = "from")]
+    #[arg(long, value_name = "CHAR", requires = "source")]
     pub(crate) quote: Option<String>,
     /// Character that takes the meaning from the one after it
-    #[arg(long, value_name = "CHAR", requires = "from")]
+    #[arg(long, value_name = "CHAR", requires = "source")]
     pub(crate) escape: Option<String>,
     /// Remove blanks around fields
-    #[arg(long, value_name = "BOOL", requires = "from", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", requires = "source", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) trim: Option<bool>,
     /// Each record ends with a delimiter
-    #[arg(long, value_name = "BOOL", requires = "from", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", requires = "source", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) trailing_delimiter: Option<bool>,
     /// Character at the beginning of lines that are comments
-    #[arg(long, value_name = "CHAR", requires = "from")]
+    #[arg(long, value_name = "CHAR", requires = "source")]
     pub(crate) comment: Option<String>,
     /// The file's character encoding
-    #[arg(long, value_name = "LABEL", requires = "from")]
+    #[arg(long, value_name = "LABEL", requires = "source")]
     pub(crate) encoding: Option<String>,
     /// Number of lines before the header
-    #[arg(long, value_name = "N", requires = "from")]
+    #[arg(long, value_name = "N", requires = "source")]
     pub(crate) skip_lines: Option<u32>,
     /// Whether the file begins with a header
-    #[arg(long, value_name = "BOOL", requires = "from")]
+    #[arg(long, value_name = "BOOL", requires = "source")]
     pub(crate) header: Option<bool>,
     /// Compression of the file, which is found without it: gzip, zstd, bzip2, xz, zip or none; any other is refused
-    #[arg(long, value_name = "KIND", requires = "from", hide_possible_values = true,
+    #[arg(long, value_name = "KIND", requires = "source", hide_possible_values = true,
         value_parser = ["gzip", "zstd", "bzip2", "xz", "zip", "none"])]
     pub(crate) compression: Option<String>,
 }
@@ -383,4 +398,25 @@ pub(crate) struct Man {
     /// Directory to write the pages to
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    fn check(command: &clap::Command) {
+        let help = command.get_after_help();
+        let help = help.map_or_else(String::new, ToString::to_string);
+        let is_long = |line: &&str| line.starts_with("  ") && line.chars().count() > 80;
+        let long = help.lines().find(is_long);
+        assert_eq!(long, None, "in the help of {}", command.get_name());
+        command.get_subcommands().for_each(check);
+    }
+
+    #[test]
+    fn examples_fit_a_terminal() {
+        check(&Cli::command());
+    }
 }

@@ -14,9 +14,11 @@ use super::{DryRunArgs, GroupArgs, LogArgs, OutputArgs, PostgresArgs, StreamArgs
 /// A replay only goes back; it refuses to skip records.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk replay --from earliest                              print what would happen\n  \
-      bekk replay --from time:2026-01-31T12:00:00Z --execute   to the same table\n  \
-      bekk replay --from earliest --into events_v2 --execute   to a new table, then: bekk diff events events_v2")]
+      bekk replay --from earliest              print what would happen\n  \
+      bekk replay --from earliest --execute    apply the log again to the same table\n  \
+      bekk replay --from time:2026-01-31T12:00:00Z --execute\n                                               only from this time on\n  \
+      bekk replay --from earliest --into events_v2 --execute\n                                               to a new table\n  \
+      bekk diff events events_v2               then compare the two tables")]
 pub(crate) struct Replay {
     /// Start: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-1000
     #[arg(
@@ -86,9 +88,9 @@ pub(crate) enum Offsets {
 /// offsets count may be missing in it. To fill the table again from the log instead: bekk replay --from earliest.
 #[derive(Args)]
 #[command(after_help = "Example: move a database to another server\n  \
-      pg_dump -Fc shop | ssh new pg_restore -d shop     copy the rows, and schema bekk with the offsets\n  \
-      bekk check --postgres postgres://me@new/shop      reports that it is another server\n  \
-      bekk adopt --postgres postgres://me@new/shop      keep the offsets\n  \
+      pg_dump -Fc shop | ssh new pg_restore -d shop   copy the rows and schema bekk\n  \
+      bekk check --postgres postgres://me@new/shop    report that the server differs\n  \
+      bekk adopt --postgres postgres://me@new/shop    keep the offsets\n  \
       bekk up --postgres postgres://me@new/shop\n\n\
     Exit codes: 0 adopted; 1 a table does not exist, or a sink of the group runs.")]
 pub(crate) struct OffsetsAdopt {
@@ -114,7 +116,7 @@ pub(crate) struct OffsetsList {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk offsets reset --to earliest                        print what would happen\n  \
+      bekk offsets reset --to earliest             print what would happen\n  \
       bekk offsets reset --to shift:-1000 --partition 0 --execute")]
 pub(crate) struct OffsetsReset {
     #[command(flatten)]

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::OnceLock;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
@@ -24,13 +26,56 @@ pub(crate) fn parse() -> Cli {
 
 /// Ends the process with help, or with what is wrong: as JSON if that was asked for, though the arguments are wrong.
 fn refuse(error: &clap::Error) -> ! {
+    let advice = advice(error);
     if error.use_stderr() && wants_json() {
-        let line = json_line("ERROR", error.to_string().trim_end());
+        let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+        let line = json_line(
+            "ERROR",
+            &format!("{}{advice}", error.to_string().trim_end()),
+        );
         // Where standard error is closed there is nobody to tell.
         let _ = writeln!(std::io::stderr(), "{line}");
         std::process::exit(error.exit_code());
     }
-    error.exit()
+    let Some(advice) = advice else { error.exit() };
+    let text = error.to_string();
+    // In place of the guesses of a library that knows no files.
+    let what = text.lines().next().unwrap_or_default();
+    let _ = writeln!(
+        std::io::stderr(),
+        "{what}\n\n  tip: {advice}\n\nFor more information, try '--help'."
+    );
+    std::process::exit(error.exit_code());
+}
+
+/// Commands of other programs that do what `bekk up` does.
+const VERBS: [&str; 10] = [
+    "copy", "follow", "import", "load", "read", "run", "start", "tail", "upload", "watch",
+];
+
+/// What to type in place of a mistake that people make who know other programs.
+fn advice(error: &clap::Error) -> Option<String> {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let typed = context(ContextKind::InvalidSubcommand)?;
+            if VERBS.contains(&typed) {
+                return Some("to load CSV files and follow them: bekk up FILE".to_owned());
+            }
+            (typed.ends_with(".csv") || Path::new(typed).is_file())
+                .then(|| format!("to load this file and follow it: bekk up {typed}"))
+        }
+        ErrorKind::UnknownArgument => {
+            let typed = context(ContextKind::InvalidArg)?;
+            let is_up = std::env::args().any(|argument| argument == "up" || argument == "ingest");
+            (is_up && matches!(typed, "--from" | "--file" | "--files" | "--input" | "-f"))
+                .then(|| "name the files without an option: bekk up FILE".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// Whether messages are to be JSON, as far as arguments show that may be wrong.

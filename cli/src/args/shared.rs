@@ -1,6 +1,6 @@
 //! Arguments that several commands have, each of which is said once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bekk_stream::parse_duration;
@@ -115,12 +115,13 @@ pub(crate) struct OnceArgs {
     pub(crate) allow_empty: bool,
 }
 
-/// Standard input in place of files.
+/// Files that the configuration need not name yet, or standard input.
 #[derive(Args)]
 pub(crate) struct InputArgs {
-    /// `-`: with --once, load standard input in place of the streams' files
-    #[arg(id = "input", value_name = "-", requires = "once", value_parser = ["-"], hide_possible_values = true)]
-    pub(crate) dash: Option<String>,
+    /// CSV files. If no stream of bekk.toml takes a file, a stream for it is inferred and added (as by `bekk init`).
+    /// `-`, with --once: load standard input in place of the streams' files
+    #[arg(id = "input", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
     /// With `-`: the stream of the input, if the configuration has several
     #[arg(
         id = "input_stream",
@@ -139,6 +140,13 @@ pub(crate) struct InputArgs {
         value_parser = input_name
     )]
     pub(crate) name: Option<String>,
+}
+
+impl InputArgs {
+    /// Whether standard input is loaded.
+    pub(crate) fn has_dash(&self) -> bool {
+        self.files.iter().any(|file| file == Path::new("-"))
+    }
 }
 
 fn input_name(name: &str) -> Result<String, &'static str> {

@@ -34,7 +34,7 @@ pub(super) fn in_context(
         stream: args.stream.clone(),
     })?;
     let database = context.database(&args.postgres)?;
-    screen.say(&format!("postgres   {}", database.description));
+    screen.say_part(&format!("postgres   {}", database.description));
     let group = &args.group.name;
     let adopted = bekk_sink::adopt(&database.options, group, &streams)?;
     if args.output.json {

@@ -109,7 +109,7 @@ pub(crate) fn run(global: &Global, args: &Audit, screen: &Screen) -> Result<Outc
         stream: args.stream.clone(),
     })?;
     let database = context.database(&args.postgres)?;
-    screen.say(&format!("postgres   {}", database.description));
+    screen.say_part(&format!("postgres   {}", database.description));
     let log = context.open_log(&args.log)?;
     let dir = args
         .dir

@@ -121,7 +121,7 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
         true => None,
         false => {
             let database = context.database(&args.postgres)?;
-            screen.say(&format!("postgres   {}", database.description));
+            screen.say_part(&format!("postgres   {}", database.description));
             let streams = &context.config.streams;
             let mut report = bekk_sink::check(&database.options, streams)?;
             let faults = bekk_sink::table_faults(&database.options, &args.group.name, streams)?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::summary::{self, Report};
-use super::{Outcome, matched, up};
+use super::{Outcome, matched, named_files, up};
 use crate::args::{Global, Ingest};
 use crate::context::Context;
 use crate::http::Http;
@@ -22,6 +22,7 @@ use crate::standard_input::{self, Taken};
 pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
     let limit = TimeLimit::start(args.once.timeout, &stop);
+    named_files::describe(global, &args.input, args.once.once, screen)?;
     let context = Arc::new(Context::load(global)?);
     let service = Arc::<Service>::default();
     let place = context.log_place(&args.log)?;
@@ -42,14 +43,14 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         service: &service,
         stop: &stop,
     };
-    screen.say(&format!("log        {}", context.shown_log(&place)));
+    screen.say_part(&format!("log        {}", context.shown_log(&place)));
     let input = match standard_input::take(&args.input, &context, &stop, screen)? {
         Some(Taken::Stopped) => return Ok(Outcome::Incomplete.within(&limit, screen)),
         Some(Taken::Stored(input)) => Some(input),
         None => None,
     };
     if input.is_none() {
-        screen.say(&format!("inbox      {}", context.shown_patterns()));
+        screen.say_part(&format!("inbox      {}", context.shown_patterns()));
     }
     let is_empty = input.is_none() && matched::announce(&context, screen)?;
     let started = Instant::now();

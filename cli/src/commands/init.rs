@@ -29,7 +29,7 @@ pub(crate) fn run(global: &Global, args: &Init, screen: &Screen) -> Result<Outco
             args.out.display()
         );
     }
-    let text = match &args.from {
+    let text = match args.source() {
         Some(path) => {
             let text = with_wanted(global, args, path, |wanted, typed| {
                 infer::config_text(path, wanted, typed)
@@ -56,7 +56,9 @@ pub(crate) fn run(global: &Global, args: &Init, screen: &Screen) -> Result<Outco
 /// Adds a stream to the configuration that is there.
 fn add(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
     let out = &args.out;
-    let from = args.from.as_deref().context("name the file: --from FILE")?;
+    let from = args
+        .source()
+        .context("name the file: bekk init FILE --add")?;
     let before =
         std::fs::read_to_string(out).with_context(|| format!("read `{}`", out.display()))?;
     let added = with_wanted(global, args, from, |wanted, typed| {
@@ -65,11 +67,7 @@ fn add(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
     let added = tried(from, &added, out)?;
     let text = format!("{}\n\n{added}", before.trim_end());
     parse(&text, out).context("add the stream (--name gives it another name)")?;
-    let beside = out.with_extension("toml.new");
-    bekk_ingest::create_file(&beside)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .and_then(|()| std::fs::rename(&beside, out))
-        .with_context(|| format!("write `{}`", out.display()))?;
+    replace(out, &text)?;
     screen.say(&format!(
         "added stream `{}` to {}; look at its guesses, then: bekk check --files",
         stream_name(args, from),
@@ -78,7 +76,16 @@ fn add(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn parse(text: &str, out: &Path) -> Result<Config, ConfigError> {
+/// Puts a text in a file's place at once.
+pub(super) fn replace(out: &Path, text: &str) -> Result<()> {
+    let beside = out.with_extension("toml.new");
+    bekk_ingest::create_file(&beside)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&beside, out))
+        .with_context(|| format!("write `{}`", out.display()))
+}
+
+pub(super) fn parse(text: &str, out: &Path) -> Result<Config, ConfigError> {
     Config::parse(text, out, Path::new("/"), &|_| Some(String::new()))
 }
 
@@ -100,7 +107,7 @@ fn with_wanted(
     };
     let wanted = Wanted {
         name: &stream_name(args, from),
-        pattern: &pattern_for(from, &args.out)?,
+        patterns: &[pattern_for(from, &args.out)?],
         table: table.as_ref(),
     };
     text(&wanted, &typed(&args.form)?)
@@ -127,7 +134,7 @@ fn existing_table(global: &Global, args: &Init, name: &str) -> Result<ExistingTa
 ///
 /// # Errors
 /// If the file would be set aside.
-fn tried(file: &Path, text: &str, out: &Path) -> Result<String> {
+pub(super) fn tried(file: &Path, text: &str, out: &Path) -> Result<String> {
     let config = parse(text, out)?;
     let stream = config.streams.first().context("find the inferred stream")?;
     let found = bekk_ingest::preview_first(file, stream, TRIED_MAX)?;
@@ -214,7 +221,7 @@ fn separator(text: Option<&str>, flag: &str) -> Result<Option<Separator>> {
 }
 
 /// The file as the configuration names it: relative where it lies below the configuration's directory.
-fn pattern_for(file: &Path, out: &Path) -> Result<String> {
+pub(super) fn pattern_for(file: &Path, out: &Path) -> Result<String> {
     let file = std::path::absolute(file).with_context(|| format!("find `{}`", file.display()))?;
     let out = std::path::absolute(out).with_context(|| format!("find `{}`", out.display()))?;
     let relative = out

@@ -12,14 +12,14 @@ use crate::screen::Screen;
 /// all, and none ever has.
 pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<bool> {
     if context.file.is_none() {
-        screen.say(&format!(
+        screen.say_part(&format!(
             "config     no bekk.toml in {}: the built-in sample is used; for files of your own: bekk init --from FILE",
             context.base.display()
         ));
     }
     let streams = &context.config.streams;
     if streams.iter().all(|stream| stream.files.is_empty()) {
-        screen.say("inbox      no stream has `files`: there is nothing to ingest");
+        screen.say_part("inbox      no stream has `files`: there is nothing to ingest");
         return Ok(false);
     }
     let matched = bekk_ingest::matched(streams).context("look for files")?;
@@ -28,7 +28,7 @@ pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<bool> {
         .zip(&matched)
         .filter(|(stream, count)| **count == 0 && !stream.files.is_empty())
     {
-        screen.say(&format!(
+        screen.say_part(&format!(
             "inbox      no file matches the patterns of stream `{}` yet",
             stream.name
         ));

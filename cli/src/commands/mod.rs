@@ -15,6 +15,7 @@ pub(crate) mod init;
 pub(crate) mod log;
 pub(crate) mod matched;
 mod moves;
+mod named_files;
 pub(crate) mod offsets;
 pub(crate) mod psql;
 pub(crate) mod read;

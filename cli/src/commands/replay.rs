@@ -22,8 +22,9 @@ use crate::signals;
 
 pub(crate) fn run(global: &Global, args: &Replay, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
-    let database = context.database(&args.postgres)?;
-    screen.say(&format!("postgres   {}", database.description));
+    let mut database = context.database(&args.postgres)?;
+    database.keep_running(screen)?;
+    screen.say_part(&format!("postgres   {}", database.description));
     let log = context.open_log(&args.log)?;
     match &args.into {
         Some(table) => into_shadow(&context, args, table, &database, log, screen),

@@ -45,7 +45,7 @@ pub(crate) fn run(
         service: &service,
         stop: &stop,
     };
-    screen.say(&format!(
+    screen.say_part(&format!(
         "log        {place}   {}",
         context.shown_durability()
     ));

@@ -45,15 +45,16 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     )?;
     let streams = context.targets(&args.target)?;
     let from = start(args.from)?;
-    let database = context.database(&args.postgres)?;
+    let mut database = context.database(&args.postgres)?;
+    database.keep_running(screen)?;
     service.has_postgres(&database.options, &database.description);
-    screen.say(&format!("postgres   {}", database.description));
+    screen.say_part(&format!("postgres   {}", database.description));
     let run = Run {
         screen,
         service: &service,
         stop: &stop,
     };
-    screen.say(&format!("log        {}", context.shown_log(&place)));
+    screen.say_part(&format!("log        {}", context.shown_log(&place)));
     make_shadows(&context, &database.options, &streams)?;
     // Not asked without need: the sink itself waits for a PostgreSQL that is away.
     if args.from != Where::Earliest && exists(&args.group.name, &database.options)? {

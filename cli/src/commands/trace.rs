@@ -35,7 +35,7 @@ pub(crate) fn run(global: &Global, args: &Trace, screen: &Screen) -> Result<Outc
     let context = Context::load(global)?;
     let (streams, what) = chosen(&context, args)?;
     let database = context.database(&args.postgres)?;
-    screen.say(&format!("postgres   {}", database.description));
+    screen.say_part(&format!("postgres   {}", database.description));
     let log = context.open_log(&args.log)?;
     let mut is_found = false;
     let mut reports = Vec::new();

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use bekk_log::Client;
 
 use super::summary::{self, Report};
-use super::{Outcome, generate, matched, serve};
+use super::{Outcome, generate, matched, named_files, serve};
 use crate::args::{Global, Up};
 use crate::context::Context;
 use crate::database::{Choice, Database};
@@ -26,6 +26,7 @@ use crate::standard_input::{self, Taken};
 pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome> {
     let stop = signals::stop_flag().context("listen for signals")?;
     let limit = TimeLimit::start(args.once.timeout, &stop);
+    named_files::describe(global, &args.input, args.once.once, screen)?;
     let context = Arc::new(Context::load(global)?);
     let serve = args.listen.map(|listen| serve::config(listen, &args.serve));
     let serve = serve.transpose()?;
@@ -48,15 +49,16 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         .demo
         .then(generate::Live::from_environment)
         .transpose()?;
-    let database = Database::choose(&Choice {
+    let mut database = Database::choose(&Choice {
         typed: args.postgres.postgres.as_deref(),
         demo: args.demo,
         config: &context.config,
         base: &context.base,
     })?;
+    database.keep_running(screen)?;
     service.has_postgres(&database.options, &database.description);
     announce(&context, &place, &database, screen);
-    if args.input.dash.is_none() {
+    if !args.input.has_dash() {
         say_inbox(&context, demo.as_ref(), screen);
     }
     let run = Run {
@@ -123,8 +125,8 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
 
 /// Says what the parts are.
 fn announce(context: &Context, place: &LogPlace, database: &Database, screen: &Screen) {
-    screen.say(&format!("postgres   {}", database.description));
-    screen.say(&format!(
+    screen.say_part(&format!("postgres   {}", database.description));
+    screen.say_part(&format!(
         "log        {}{}",
         context.shown_log(place),
         // Elsewhere it is the server's affair.
@@ -139,7 +141,7 @@ fn say_inbox(context: &Context, demo: Option<&generate::Live>, screen: &Screen) 
     let rhythm = demo
         .map(|live| format!("  {}", live.description()))
         .unwrap_or_default();
-    screen.say(&format!("inbox      {}{rhythm}", context.shown_patterns()));
+    screen.say_part(&format!("inbox      {}{rhythm}", context.shown_patterns()));
 }
 
 /// Starts to write sample events until the flag `stop` is set.

@@ -5,7 +5,7 @@ use bekk_log::{Applied, VerifyReport};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Outcome, print_json, print_result};
+use super::{Outcome, WrongUsage, print_json, print_result};
 use crate::args::LogVerify;
 use crate::context::Context;
 use crate::screen::{Screen, grouped, plural};
@@ -40,7 +40,15 @@ pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Resul
             grouped(report.segments),
             grouped(report.records)
         ));
-    })?;
+    });
+    let report = match report {
+        // Not the exit code of damage.
+        Err(error @ bekk_log::Error::Locked { .. }) => {
+            let text = format!("{error}; stop that process, then try again");
+            return Err(WrongUsage(text).into());
+        }
+        report => report?,
+    };
     drop(line);
     let problems: Vec<_> = report.problems.iter().map(describe).collect();
     let gaps: Vec<_> = report

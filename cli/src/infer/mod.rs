@@ -46,7 +46,7 @@ struct Inferred {
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
     /// The value of `files`.
-    pub(crate) pattern: &'a str,
+    pub(crate) patterns: &'a [String],
     pub(crate) table: Option<&'a ExistingTable>,
 }
 
@@ -75,24 +75,29 @@ pub(crate) fn stream_text(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Re
     Ok(render::stream(&inferred, wanted, path))
 }
 
-/// A name for a stream and its table, from a file's name: `Orders 2026-01.csv` becomes `orders`.
+/// A name for a stream and its table, from a file's name: `Orders 2026-01.csv` becomes `orders`. A file whose name is
+/// only a date is named by its directory: so does `sales/2026-01-31.csv` become `sales`.
 pub(crate) fn stream_name(path: &Path) -> String {
-    let file = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let stem = file.split('.').next().unwrap_or_default();
+    let file = name_from(path);
+    let directory = || path.parent().and_then(name_from);
+    let name = file.or_else(directory);
+    name.unwrap_or_else(|| "rows".to_owned())
+}
+
+/// A name from the last part of a path; `None` if that has no letter.
+fn name_from(path: &Path) -> Option<String> {
+    let last = path.file_name()?.to_string_lossy().into_owned();
+    let stem = last.split('.').next().unwrap_or_default();
+    if !stem.contains(char::is_alphabetic) {
+        return None;
+    }
     // A topic's name is ASCII.
     let name: String = column::sql_name(stem)
         .chars()
         .filter(char::is_ascii)
         .collect();
     let trimmed = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
-    if trimmed.is_empty() {
-        "rows".to_owned()
-    } else {
-        trimmed.to_owned()
-    }
+    (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
 /// What the records of a file say.

@@ -60,13 +60,7 @@ pub(super) fn stream(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> S
         &mut text,
         format_args!("\n[streams.{}]", toml_key(wanted.name)),
     );
-    push(
-        &mut text,
-        format_args!(
-            "files = [{}]   # a pattern such as \"inbox/*.csv\" takes more than one",
-            quoted(wanted.pattern)
-        ),
-    );
+    push_files(&mut text, wanted.patterns);
     push(
         &mut text,
         format_args!("table = {}", quoted(wanted.table_name())),
@@ -84,6 +78,20 @@ pub(super) fn stream(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> S
 
 fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("a String takes everything");
+}
+
+fn push_files(text: &mut String, patterns: &[String]) {
+    let files: Vec<_> = patterns.iter().map(|pattern| quoted(pattern)).collect();
+    let files = files.join(", ");
+    match patterns {
+        [pattern] if pattern.ends_with(".csv") && !pattern.contains('*') => push(
+            text,
+            format_args!(
+                "files = [{files}]   # a pattern such as \"inbox/*.csv\" takes more than one"
+            ),
+        ),
+        _ => push(text, format_args!("files = [{files}]")),
+    }
 }
 
 fn push_key(text: &mut String, inferred: &Inferred) {

@@ -13,7 +13,7 @@ use super::*;
 fn config_text(path: &Path, name: &str, pattern: &str, typed: &Typed) -> Result<String> {
     let wanted = Wanted {
         name,
-        pattern,
+        patterns: &[pattern.to_owned()],
         table: None,
     };
     super::config_text(path, &wanted, typed)

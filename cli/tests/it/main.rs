@@ -24,6 +24,7 @@ mod log_content;
 mod log_read;
 mod memory;
 mod monitoring;
+mod named_files;
 mod offsets;
 mod once;
 mod page;

@@ -1,10 +1,10 @@
 //! `bekk up --once`: what a person types first, and what becomes of every line.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sample::json;
-use crate::support::Sandbox;
+use crate::support::{Sandbox, wait_until};
 
 const HEADER: &str =
     "event_id,event_type,user_id,product_id,category,price,quantity,session_id,event_time";
@@ -367,6 +367,17 @@ fn the_log_can_be_verified_and_listed() {
     assert!(verified.stdout.contains("ok"), "{}", verified.stdout);
     sandbox.run(&["sink", "--once"]).ok();
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 2);
+
+    // Not the exit code of a damaged log.
+    let owner = sandbox.start(&["ingest", "--http", "off"]);
+    wait_until("ingest has the log", Duration::from_secs(30), || {
+        sandbox.path(".bekk/log/owner").exists()
+    });
+    let refused = sandbox.run(&["log", "verify"]).exits(2);
+    refused
+        .says("open in another process")
+        .says("stop that process");
+    owner.terminate();
 }
 
 #[test]

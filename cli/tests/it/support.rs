@@ -187,6 +187,17 @@ impl Ran {
         self
     }
 
+    /// That standard output has a text.
+    #[track_caller]
+    pub(crate) fn prints(self, text: &str) -> Self {
+        assert!(
+            self.stdout.contains(text),
+            "`{text}` is not in: {}",
+            self.stdout
+        );
+        self
+    }
+
     /// That standard error has a text.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {

@@ -1,0 +1,143 @@
+//! Files that are named on the command line, by a person who has no configuration yet.
+
+use std::time::Duration;
+
+use crate::support::{Ran, Sandbox, wait_until};
+
+const SENSORS: &str = "sensor,at,value\n17,2026-11-27 08:00:00,21.5\n18,2026-11-27 08:00:00,19.0\n";
+
+fn day(day: u32) -> String {
+    let sales = (0..day * 5).map(|n| format!("{},Shop {n},{n}.50\n", day * 100 + n));
+    format!("sale,shop,amount\n{}", sales.collect::<String>())
+}
+
+fn once(sandbox: &Sandbox, files: &[&str]) -> Ran {
+    sandbox.run(&[&["up", "--once"], files].concat())
+}
+
+/// Somebody types the names of three files of two kinds, and later that of a file that is known.
+#[test]
+fn files_that_are_named_are_described_and_loaded() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sensors.csv", SENSORS);
+    std::fs::create_dir(sandbox.path("sales")).unwrap();
+    for number in 1..=3 {
+        sandbox.write(&format!("sales/2026-11-0{number}.csv"), day(number));
+    }
+    let sales = ["sales/2026-11-01.csv", "sales/2026-11-02.csv"];
+    once(&sandbox, &["sensors.csv", sales[0], sales[1]])
+        .ok()
+        .says("bekk.toml: added stream `sensors`: 3 columns into table sensors")
+        .says("bekk.toml: added stream `sales`: 3 columns into table sales")
+        .says("guess      at: no zone in the file")
+        .says("guess      no key: every record becomes a row of its own")
+        .prints("17 records = 17 rows");
+    let postgres = sandbox.postgres();
+    assert_eq!(postgres.number("SELECT count(*) FROM sales"), 15);
+
+    // A stream takes the first; the third of the sales has its columns, but is not among its files.
+    let config = std::fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
+    assert!(
+        config.contains(r#"files = ["sales/2026-11-01.csv", "sales/2026-11-02.csv"]"#),
+        "{config}"
+    );
+    once(&sandbox, &["sensors.csv"]).ok().prints("nothing new");
+    once(&sandbox, &["sales/2026-11-03.csv"])
+        .exits(2)
+        .says("has the columns of stream `sales`")
+        .says("bekk init sales/2026-11-03.csv --add --name NAME");
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path("bekk.toml")).unwrap(),
+        config
+    );
+}
+
+/// All files of a directory, as a shell names them, become one pattern, so that tomorrow's file is loaded, too.
+#[test]
+fn a_whole_directory_becomes_a_pattern() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("sales")).unwrap();
+    for number in 1..=2 {
+        sandbox.write(&format!("sales/2026-11-0{number}.csv"), day(number));
+    }
+    let files = ["sales/2026-11-01.csv", "sales/2026-11-02.csv"];
+    once(&sandbox, &files).ok().says("inbox      sales/*.csv");
+    sandbox.write("sales/2026-11-03.csv", day(3));
+    once(&sandbox, &[]).ok().prints("15 records = 15 rows");
+    assert_eq!(sandbox.postgres().number("SELECT count(*) FROM sales"), 30);
+}
+
+/// What people type who do not know the commands yet: each answer says what to type instead.
+#[test]
+fn a_first_mistake_is_answered_with_the_command() {
+    let sandbox = Sandbox::bare();
+    sandbox.write("my.csv", SENSORS);
+    std::fs::create_dir(sandbox.path("in")).unwrap();
+    let check = |arguments: &[&str], advice: &str| {
+        sandbox.run(arguments).exits(2).says(advice);
+    };
+    check(&["my.csv"], "bekk up my.csv");
+    check(&["load"], "bekk up FILE");
+    check(&["import", "my.csv"], "bekk up FILE");
+    check(&["up", "--from", "my.csv"], "bekk up FILE");
+    check(&["up", "in"], "bekk up in/*.csv");
+    check(&["up", "none.csv"], "read `none.csv`");
+    check(&["up", "-"], "--once");
+    check(&["up", "--once", "-", "my.csv"], "goes with no files");
+    check(
+        &["up", "my.csv", "--once", "--stream", "a"],
+        "--stream and --name belong to standard input",
+    );
+    check(&["--log-format=json", "load"], "bekk up FILE");
+    assert!(!sandbox.path("bekk.toml").exists());
+    sandbox
+        .run(&["init", "my.csv", "--out", "-"])
+        .ok()
+        .prints("[streams.my]");
+}
+
+/// The accident: the private server is killed with -9 under a pipeline that runs.
+#[test]
+fn a_private_server_that_is_killed_is_started_again() {
+    let sandbox = Sandbox::bare();
+    sandbox.write("my.csv", SENSORS);
+    let mut command = sandbox.bekk(&["up", "my.csv", "--http", "off"]);
+    command.env_remove("DATABASE_URL").env("POSTGRES_PORT", "0");
+    command.stderr(std::fs::File::create(sandbox.path("bekk.log")).unwrap());
+    let process = crate::support::Process::spawn(&mut command);
+    let limit = Duration::from_secs(60);
+    let count = || {
+        let psql = sandbox
+            .bekk(&["psql", "-Atc", "SELECT count(*) FROM my"])
+            .env_remove("DATABASE_URL")
+            .env("POSTGRES_PORT", "0")
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&psql.stdout).trim().to_owned()
+    };
+    let runs = || sandbox.said().contains("inbox");
+    wait_until("the server runs", limit, runs);
+    wait_until("the rows are there", limit, || count() == "2");
+    let place = std::fs::read_to_string(sandbox.path(".bekk/postgres/place")).unwrap();
+    let pid_file = sandbox
+        .path(".bekk/postgres")
+        .join(place.trim())
+        .join("postmaster.pid");
+    let pid = || -> i32 {
+        let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+        text.lines()
+            .next()
+            .map_or(0, |line| line.trim().parse().unwrap())
+    };
+    let killed = rustix::process::Pid::from_raw(pid()).unwrap();
+    rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
+    let is_again = || sandbox.said().contains("the private PostgreSQL runs again");
+    wait_until("it runs again", limit, is_again);
+    sandbox.write("my.csv", format!("{SENSORS}19,2026-11-27 09:00:00,20.0\n"));
+    wait_until("a new row is applied", limit, || count() == "3");
+    assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
+    assert!(
+        !pid_file.exists(),
+        "the server stops with the last who uses it"
+    );
+}
