@@ -23,6 +23,7 @@ pub(crate) mod reference;
 pub(crate) mod replay;
 pub(crate) mod reread;
 pub(crate) mod retry;
+mod running;
 mod salvage;
 mod serve;
 pub(crate) mod sink;

@@ -2,12 +2,13 @@
 
 use anyhow::{Result, bail, ensure};
 use bekk_log::{Client, Offset, PartitionEnds, RecordMark};
-use bekk_sink::{ConnectOptions, GroupOffset, Reset};
+use bekk_sink::{ConnectOptions, GroupOffset, Reset, Start};
 use bekk_stream::{OnConflict, Stream};
 use serde::Serialize;
 
-use super::{print_json, print_result};
+use super::{WrongUsage, print_json, print_result};
 use crate::args::Where;
+use crate::context::Context;
 use crate::screen::{grouped, plural};
 
 /// Where a group goes in one partition.
@@ -182,4 +183,36 @@ fn place(log: &Client, offset: &GroupOffset, to: Where) -> Result<u64> {
         offset.partition
     );
     Ok(next)
+}
+
+/// Where a group starts that is new.
+pub(super) fn start_at(from: Where) -> Result<Start> {
+    Ok(match from {
+        Where::Earliest => Start::Earliest,
+        Where::Latest => Start::Latest,
+        Where::Offset(offset) => Start::Offset(offset),
+        Where::Time(milliseconds) => Start::Time(milliseconds),
+        Where::Shift(_) => {
+            let text = "--from: a new group has no offset yet that shift could move";
+            return Err(WrongUsage(text.to_owned()).into());
+        }
+    })
+}
+
+/// Makes the tables that `--table` names like those of the configuration.
+pub(super) fn make_shadows(
+    context: &Context,
+    postgres: &ConnectOptions,
+    streams: &[Stream],
+) -> Result<()> {
+    for stream in streams {
+        let own = context
+            .streams()
+            .into_iter()
+            .find(|own| own.name == stream.name);
+        if let Some(own) = own.filter(|own| own.table != stream.table) {
+            bekk_sink::create_like(postgres, &own.table, &stream.table)?;
+        }
+    }
+    Ok(())
 }

@@ -8,9 +8,9 @@ use bekk_log::Client;
 use bekk_sink::GroupOffset;
 use bekk_stream::Stream;
 
-use super::moves::{Move, is_keyless, plan, print_moves, set};
+use super::Outcome;
+use super::moves::{Move, is_keyless, make_shadows, plan, print_moves, set, start_at};
 use super::summary::{self, Report};
-use super::{Outcome, sink};
 use crate::args::{Global, Replay, TargetArgs};
 use crate::context::Context;
 use crate::database::Database;
@@ -112,7 +112,7 @@ fn into_shadow(
 ) -> Result<Outcome> {
     let streams = context.targets(&target(args, Some(table)))?;
     let group = format!("replay-{table}");
-    let from = sink::start(args.from)?;
+    let from = start_at(args.from)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
     let mut moves = Vec::new();
     if offsets.iter().any(|offset| offset.group == group) {
@@ -148,7 +148,7 @@ fn into_shadow(
         print_moves(&moves, false, args.output.json)?;
         return Ok(Outcome::Done);
     }
-    sink::make_shadows(context, &database.options, &streams)?;
+    make_shadows(context, &database.options, &streams)?;
     let mut config = bekk_sink::Config::new(database.options.clone());
     config.group = group;
     config.from = from;

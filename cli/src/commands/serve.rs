@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use bekk_log::{Client, Credentials, ServeConfig, Server, TlsConfig};
 
-use super::{Outcome, as_usage, up};
+use super::running::say_stopped;
+use super::{Outcome, as_usage};
 use crate::args::{Global, LogServe, ServeArgs};
 use crate::context::Context;
 use crate::environment;
@@ -50,7 +51,7 @@ pub(crate) fn run(
         context.shown_durability()
     ));
     let Some(log) = place.await_ownership(run)? else {
-        up::say_stopped(screen, None);
+        say_stopped(screen, None);
         return Ok(Outcome::Done);
     };
     service.has_log(&log);
@@ -62,7 +63,7 @@ pub(crate) fn run(
         bail!("serve the log: {failure}");
     }
     log.close().context("close the log")?;
-    up::say_stopped(screen, Some(told));
+    say_stopped(screen, Some(told));
     Ok(Outcome::Done)
 }
 

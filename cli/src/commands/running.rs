@@ -1,0 +1,164 @@
+//! The frame of `up`, `ingest` and `sink`: parts that run once, or until they are stopped.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use bekk_log::{Client, ServeConfig, Server};
+
+use super::summary::{self, Report};
+use super::{Outcome, matched, named_files, serve};
+use crate::args::{Global, HttpArgs, InputArgs, LogArgs, OnceArgs};
+use crate::context::Context;
+use crate::http::Http;
+use crate::log_place::{LogPlace, Run};
+use crate::observe::Observer;
+use crate::pipeline::{Counts, Pipeline};
+use crate::reload::{self, Scope};
+use crate::screen::Screen;
+use crate::service::Service;
+use crate::signals::{self, TimeLimit};
+use crate::standard_input::StandardInput;
+
+/// A command whose parts run
+pub(super) struct Running<'a> {
+    name: &'static str,
+    once: &'a OnceArgs,
+    pub(super) screen: &'a Screen,
+    pub(super) stop: Arc<AtomicBool>,
+    limit: TimeLimit,
+    pub(super) context: Arc<Context>,
+    pub(super) place: LogPlace,
+    pub(super) service: Arc<Service>,
+    /// The server for Kafka clients; with it this process must own the log.
+    pub(super) server: Option<ServeConfig>,
+    counts: Arc<Counts>,
+}
+
+/// The files of a run with `--once`, or standard input in their place
+pub(super) struct Inbox {
+    pub(super) input: Option<StandardInput>,
+    /// Whether no file matches, and none ever has.
+    pub(super) is_empty: bool,
+}
+
+impl<'a> Running<'a> {
+    /// Loads the configuration, which files that are named may complete, and finds the log.
+    pub(super) fn load(
+        name: &'static str,
+        global: &Global,
+        once: &'a OnceArgs,
+        input: Option<&InputArgs>,
+        log: &LogArgs,
+        screen: &'a Screen,
+    ) -> Result<Self> {
+        let stop = signals::stop_flag().context("listen for signals")?;
+        let limit = TimeLimit::start(once.timeout, &stop);
+        if let Some(input) = input {
+            named_files::describe(global, input, once.once, screen)?;
+        }
+        let context = Arc::new(Context::load(global)?);
+        Ok(Self {
+            name,
+            once,
+            screen,
+            stop,
+            limit,
+            place: context.log_place(log)?,
+            context,
+            service: Arc::default(),
+            server: None,
+            counts: Arc::default(),
+        })
+    }
+
+    /// Takes the configuration again at SIGHUP.
+    pub(super) fn watch(&self, global: &Global, scope: Scope) -> Result<()> {
+        if self.once.once {
+            return Ok(());
+        }
+        let (context, service) = (&self.context, &self.service);
+        reload::watch(global, context, service, scope, &self.stop, self.screen)
+    }
+
+    /// Serves the page and the metrics.
+    pub(super) fn serve_http(&self, args: &HttpArgs) -> Result<Http> {
+        let at = args.unless(self.once.once);
+        let (service, place) = (&self.service, self.place.clone());
+        let observe = || Ok(Observer::new(service, &self.context, place, self.name));
+        Http::start(at, args, self.name, observe, self.screen)
+    }
+
+    /// Runs the parts until they have done what exists, and prints their report.
+    pub(super) fn run_once(
+        &self,
+        start: &dyn Fn(&mut Pipeline) -> Result<()>,
+        strict: bool,
+        inbox: Option<&Inbox>,
+    ) -> Result<Outcome> {
+        let started = Instant::now();
+        let done = self.with_log(|log| {
+            let server = self.listen(&log)?;
+            let mut pipeline = Pipeline::new(log, &self.counts);
+            start(&mut pipeline)?;
+            pipeline.run_once(self.screen, &self.stop, server)
+        })?;
+        let done = done.unwrap_or_else(|| self.counts.summary());
+        let report = Report::new(&done, started.elapsed(), signals::is_set(&self.stop));
+        let outcome = summary::print(&report, self.once.json, strict, self.screen)?;
+        let outcome = match inbox {
+            None => outcome,
+            Some(inbox) => match &inbox.input {
+                Some(input) => input.end(&self.context, outcome, self.once, self.screen)?,
+                None => matched::outcome(outcome, inbox.is_empty, &report, self.once, self.screen),
+            },
+        };
+        Ok(self.within(outcome))
+    }
+
+    /// Runs the parts until they are stopped; returns when that was asked for, if they had begun.
+    pub(super) fn run_until_stopped(
+        &self,
+        start: &dyn Fn(&mut Pipeline) -> Result<()>,
+    ) -> Result<Option<Instant>> {
+        self.with_log(|log| {
+            let server = self.listen(&log)?;
+            let pipeline = Pipeline::new(log, &self.counts);
+            pipeline.run_until_stopped(self.screen, &self.stop, server, &self.context, start)
+        })
+    }
+
+    /// This outcome, unless the time ran out first.
+    pub(super) fn within(&self, outcome: Outcome) -> Outcome {
+        outcome.within(&self.limit, self.screen)
+    }
+
+    /// Does `work` with the log.
+    fn with_log<T>(&self, work: impl FnMut(Client) -> Result<T>) -> Result<Option<T>> {
+        let run = Run {
+            screen: self.screen,
+            service: &self.service,
+            stop: &self.stop,
+        };
+        if self.server.is_none() {
+            return self.place.work(run, work);
+        }
+        let owned = self.place.await_ownership(run)?;
+        owned.map(work).transpose()
+    }
+
+    fn listen(&self, log: &Client) -> Result<Option<Server>> {
+        let config = self.server.clone();
+        let server = config.map(|config| serve::start(log, config, self.screen));
+        server.transpose()
+    }
+}
+
+/// Says that a clean stop is over, and how long it took since it was asked for; `None` if nothing had begun.
+pub(super) fn say_stopped(screen: &Screen, told: Option<Instant>) {
+    let seconds = told.map_or(0.0, |told| told.elapsed().as_secs_f64());
+    screen.say(&format!(
+        "stopped cleanly in {seconds:.1} s; the next run continues here"
+    ));
+}
