@@ -18,7 +18,7 @@ use crate::files::{self, io_error};
 use crate::segment::journals;
 use crate::{Error, database, private};
 
-/// What each write ends in
+/// fjall's mark of its format: each write ends in it, and the file `version` of a database holds it.
 pub(crate) const TRAILER: [u8; 4] = [b'F', b'J', b'L', 3];
 const BUFFER_BYTES: usize = 256 << 10;
 /// So many cut ends are kept beside a database; the oldest go.
@@ -46,6 +46,7 @@ impl Cut {
 /// [`Error::Corrupt`] if a write that was complete is damaged; then nothing is cut.
 pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>, Error> {
     database::check_entries(db_dir)?;
+    check_version(db_dir)?;
     let mut tails = Vec::new();
     for path in journals(db_dir)? {
         let whole = whole_bytes(&path).map_err(|source| io_error("read", &path, source))?;
@@ -84,6 +85,20 @@ pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>
         });
     }
     Ok(cuts)
+}
+
+/// Checks that fjall wrote a database in the format that is read here; one without the mark was not finished.
+fn check_version(db_dir: &Path) -> Result<(), Error> {
+    let path = db_dir.join("version");
+    match fs::read(&path) {
+        Ok(mark) if mark.starts_with(&TRAILER) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(_) => Err(Error::Corrupt {
+            detail: "it is not the mark of fjall's format 3".to_owned(),
+            path,
+        }),
+        Err(source) => Err(io_error("read", &path, source)),
+    }
 }
 
 fn keep(path: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -284,6 +299,25 @@ mod tests {
         assert_eq!(cuts.len(), 1);
         assert_eq!(fs::metadata(&cuts[0].kept).unwrap().len(), cuts[0].bytes);
         assert_eq!(keys(&db_dir), 4);
+    }
+
+    #[test]
+    fn journals_of_another_format_are_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let db_dir = dir.path().join("db");
+        let (path, end) = journal(&db_dir, 3);
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(end - 5))
+            .unwrap();
+        fs::write(db_dir.join("version"), b"FJL\x04").unwrap();
+        let error = cut(&db_dir, dir.path(), 1).unwrap_err();
+        assert!(
+            matches!(&error, Error::Corrupt { path, .. } if path.ends_with("version")),
+            "{error:?}"
+        );
+        assert_eq!(fs::metadata(&path).unwrap().len(), end - 5);
     }
 
     #[test]
