@@ -75,11 +75,8 @@ pub(crate) fn judge(found: &FoundIdentity) -> TableVerdict {
     if placed == 0 {
         return same(None);
     }
-    let has_rows = |table: &Option<FoundTable>| {
-        table
-            .as_ref()
-            .is_some_and(|table| table.is_empty != Some(true))
-    };
+    let mut tables = found.table.iter();
+    let has_rows = tables.any(|table| table.is_empty != Some(true));
     let Some(remembered) = &found.remembered else {
         return match &found.table {
             None => problem(TableProblem::Missing { placed }),
@@ -95,7 +92,7 @@ pub(crate) fn judge(found: &FoundIdentity) -> TableVerdict {
                 "database `{}` on server {}",
                 remembered.database, remembered.system
             ),
-            has_rows: has_rows(&found.table),
+            has_rows,
         });
     }
     let Some(table) = &found.table else {
@@ -109,40 +106,49 @@ pub(crate) fn judge(found: &FoundIdentity) -> TableVerdict {
             },
         });
     };
+    match table_problem(found, remembered, table) {
+        Some(fault) => problem(fault),
+        None => same((remembered.table != table.name).then(|| {
+            format!(
+                "table `{}` is called `{}` now; the group follows it",
+                remembered.table, table.name
+            )
+        })),
+    }
+}
+
+/// Finds what is wrong with a table in the database that the group has filled.
+fn table_problem(
+    found: &FoundIdentity,
+    remembered: &Remembered,
+    table: &FoundTable,
+) -> Option<TableProblem> {
+    let placed = found.placed;
+    let is_empty = table.is_empty == Some(true);
     if remembered.table_oid.is_some_and(|oid| oid != table.oid)
         || remembered.table_oid.is_none() && remembered.table != table.name
     {
-        let has_rows = has_rows(&found.table);
-        return problem(if remembered.table == table.name {
-            TableProblem::Recreated {
-                placed,
-                is_empty: !has_rows,
-            }
+        return Some(if remembered.table == table.name {
+            TableProblem::Recreated { placed, is_empty }
         } else {
             TableProblem::OtherTable {
                 from: remembered.table.clone(),
-                has_rows,
+                has_rows: !is_empty,
                 placed,
             }
         });
     }
-    if table.is_empty == Some(true) {
-        let was_rewritten = remembered
-            .table_file
-            .is_some_and(|file| file != 0 && table.file != 0 && file != table.file);
-        return problem(match was_rewritten {
-            true => TableProblem::Truncated { placed },
-            false if found.may_be_empty => return same(None),
-            false => TableProblem::Deleted { placed },
-        });
+    if !is_empty {
+        return None;
     }
-    let is_renamed = remembered.table != table.name;
-    same(is_renamed.then(|| {
-        format!(
-            "table `{}` is called `{}` now; the group follows it",
-            remembered.table, table.name
-        )
-    }))
+    let was_rewritten = remembered
+        .table_file
+        .is_some_and(|file| file != 0 && table.file != 0 && file != table.file);
+    match was_rewritten {
+        true => Some(TableProblem::Truncated { placed }),
+        false if found.may_be_empty => None,
+        false => Some(TableProblem::Deleted { placed }),
+    }
 }
 
 /// Versions before these columns had none of them.

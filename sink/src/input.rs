@@ -284,6 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn what_would_be_dropped_or_change_is_refused() {
         use Guard as G;
         for (guard, text, is_refused) in [

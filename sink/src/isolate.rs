@@ -76,19 +76,8 @@ pub(crate) async fn isolate(
                     continue;
                 }
                 last = Refused::of(&error, columns);
-                let offset = batch.rows[start].offset;
-                if offset >= job.final_until && last.is_about_another_row {
-                    return Err(ApplyError::Early(offset));
-                }
-                let letter = read_again(job, batch.rows[start].offset).await?;
-                written.refused.push(match &error {
-                    SpanError::Postgres(_) => letter.refused(&last.cause),
-                    SpanError::NotStored => letter.not_stored(&last.cause),
-                });
-                written.refused_run += 1;
-                let lacks_parent = last.cause.sqlstate.as_deref() == Some(NO_PARENT);
-                let is_enough = passed == 0 && written.refused_run >= ORPHANS_MAX;
-                if job.is_child && lacks_parent && is_enough {
+                refuse(job, batch.rows[start].offset, &error, &last, &mut written).await?;
+                if passed == 0 && is_enough(job, &last, &written) {
                     let refused = written.refused_run;
                     let error = Box::new(every_record_refused(job, refused, last.cause));
                     return Err(ApplyError::AllRefused { refused, error });
@@ -103,6 +92,32 @@ pub(crate) async fn isolate(
     }
     written.passed = passed > 0;
     Ok(written)
+}
+
+/// Makes a refused record a dead letter, unless another row may still make room for it.
+async fn refuse(
+    job: &Job,
+    offset: u64,
+    error: &SpanError,
+    refused: &Refused,
+    written: &mut Written,
+) -> Result<(), ApplyError> {
+    if offset >= job.final_until && refused.is_about_another_row {
+        return Err(ApplyError::Early(offset));
+    }
+    let letter = read_again(job, offset).await?;
+    written.refused.push(match error {
+        SpanError::Postgres(_) => letter.refused(&refused.cause),
+        SpanError::NotStored => letter.not_stored(&refused.cause),
+    });
+    written.refused_run += 1;
+    Ok(())
+}
+
+/// Whether so many rows lack the rows to which they refer that the rest of the batch is not tried.
+fn is_enough(job: &Job, last: &Refused, written: &Written) -> bool {
+    let lacks_parent = last.cause.sqlstate.as_deref() == Some(NO_PARENT);
+    job.is_child && lacks_parent && written.refused_run >= ORPHANS_MAX
 }
 
 /// Why a record was refused.

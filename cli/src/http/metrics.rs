@@ -38,6 +38,7 @@ pub(super) fn gather(observer: &Observer) -> String {
     }
     if let Some(sink) = &parts.sink {
         write_sink(&mut metrics, sink);
+        write_sink_times(&mut metrics, sink);
         write_positions(&mut metrics, sink, parts.log.as_ref());
     }
     letters::write(&mut metrics, observer);
@@ -243,12 +244,6 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
         .counter("bekk_sink_batches_total", "Batches committed.")
         .count(&[group], load(&stats.batches));
     metrics
-        .histogram(
-            "bekk_sink_batch_duration_seconds",
-            "How long batches took, from their begin in PostgreSQL to the commit.",
-        )
-        .durations(&[group], &stats.apply_time.durations());
-    metrics
         .counter(
             "bekk_sink_retries_total",
             "Batches and connections that were tried again.",
@@ -275,6 +270,18 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
             &[group],
             u64::from(matches!(stats.state(), State::Waiting(_))),
         );
+}
+
+/// How long batches take, and how long records wait until they are visible
+fn write_sink_times(metrics: &mut Exposition, sink: &Sink) {
+    let stats = &sink.stats;
+    let group = ("group", sink.group.as_str());
+    metrics
+        .histogram(
+            "bekk_sink_batch_duration_seconds",
+            "How long batches took, from their begin in PostgreSQL to the commit.",
+        )
+        .durations(&[group], &stats.apply_time.durations());
     metrics
         .histogram(
             "bekk_sink_visible_duration_seconds",

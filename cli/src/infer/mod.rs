@@ -116,22 +116,7 @@ struct Records {
 }
 
 fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
-    let mut guess = dialect::guess(path, typed)?;
-    let mut found = read(path, &guess.dialect)?;
-    if found.not_utf8 > 0 && guess.dialect.encoding == Encoding::Utf8 && typed.encoding.is_none() {
-        let head = bekk_ingest::head(path, dialect::HEAD_LEN)
-            .with_context(|| format!("read `{}`", path.display()))?;
-        guess.dialect.encoding = guess.not_utf8(&head.bytes);
-        found = read(path, &guess.dialect)?;
-    }
-    if let Some(texts) = found.footer.texts().filter(|_| found.whole_file) {
-        guess.remarks.push(format!(
-            "the last lines sum up, and are skipped: those that begin with {}",
-            shown(&texts)
-        ));
-        guess.dialect.footer = texts;
-        found = read(path, &guess.dialect)?;
-    }
+    let (mut guess, found) = read_as_guessed(path, typed)?;
     let Records {
         first, mut columns, ..
     } = found;
@@ -192,6 +177,27 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     })
 }
 
+/// Guesses the dialect and reads the records, again where the records correct the guess.
+fn read_as_guessed(path: &Path, typed: &Typed) -> Result<(Guess, Records)> {
+    let mut guess = dialect::guess(path, typed)?;
+    let mut found = read(path, &guess.dialect)?;
+    if found.not_utf8 > 0 && guess.dialect.encoding == Encoding::Utf8 && typed.encoding.is_none() {
+        let head = bekk_ingest::head(path, dialect::HEAD_LEN)
+            .with_context(|| format!("read `{}`", path.display()))?;
+        guess.dialect.encoding = guess.not_utf8(&head.bytes);
+        found = read(path, &guess.dialect)?;
+    }
+    if let Some(texts) = found.footer.texts().filter(|_| found.whole_file) {
+        guess.remarks.push(format!(
+            "the last lines sum up, and are skipped: those that begin with {}",
+            shown(&texts)
+        ));
+        guess.dialect.footer = texts;
+        found = read(path, &guess.dialect)?;
+    }
+    Ok((guess, found))
+}
+
 /// Reads the records, the first one as the header.
 fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
     let mut found = Records {
@@ -229,17 +235,7 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
             found.unique = Uniqueness::of(&found.columns);
             return true;
         }
-        // Numbers that come again are values.
-        let are_names = !found.first.iter().any(|name| name.parse::<f64>().is_ok());
-        let is_repeated = are_names
-            && record.width() == found.first.len()
-            && (0..record.width()).all(|at| {
-                let (text, _) = record.field(at).unwrap_or((b"", false));
-                let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-                let name = found.first[at].as_bytes();
-                text == name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name)
-            });
-        if is_repeated {
+        if is_first_again(record, &found.first) {
             // Ingest passes over a header that comes again, as `cat` leaves it.
             return true;
         }
@@ -267,6 +263,19 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
         );
     }
     Ok(found)
+}
+
+/// Whether a record is the header again; numbers that come again are values.
+fn is_first_again(record: &bekk_ingest::Sampled<'_>, first: &[String]) -> bool {
+    let mark = b"\xef\xbb\xbf";
+    let is_same = |at: usize| {
+        let (text, _) = record.field(at).unwrap_or((b"", false));
+        let name = first[at].as_bytes();
+        text.strip_prefix(mark).unwrap_or(text) == name.strip_prefix(mark).unwrap_or(name)
+    };
+    !first.iter().any(|name| name.parse::<f64>().is_ok())
+        && record.width() == first.len()
+        && (0..record.width()).all(is_same)
 }
 
 /// Takes note of a record's fields; how many of them are not UTF-8.

@@ -1,5 +1,9 @@
 //! The built binary, real files, a real PostgreSQL, real signals.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test tells one accident from begin to end"
+)]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod advice;

@@ -1,5 +1,9 @@
 //! Ingest as its users see it: real files, a real log, real kills.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test tells one accident from begin to end"
+)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;

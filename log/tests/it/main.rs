@@ -1,5 +1,9 @@
 //! The log as its users see it, on real directories.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test tells one accident from begin to end"
+)]
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod api;

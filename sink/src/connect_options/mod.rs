@@ -255,38 +255,14 @@ impl ConnectOptions {
                 };
             }
             "connect_timeout" => {
-                let seconds: i64 = value
-                    .parse()
-                    .map_err(|_| wrong("connect_timeout", "a number of seconds"))?;
-                // libpq: 0 and less is for ever, 1 is taken as 2.
-                self.connect_timeout = match u64::try_from(seconds) {
-                    Ok(seconds) if seconds > 0 => Duration::from_secs(seconds.max(2)),
-                    _ => Duration::from_secs(24 * 60 * 60),
-                };
+                let seconds = value.parse();
+                let seconds =
+                    seconds.map_err(|_| wrong("connect_timeout", "a number of seconds"))?;
+                self.connect_timeout = timeout(seconds);
             }
             "application_name" => self.application_name = Some(value.to_owned()),
             "options" => self.options = Some(value.to_owned()),
-            "sslcertmode" if !matches!(value, "disable" | "allow" | "require") => {
-                return Err(wrong("sslcertmode", "disable, allow or require"));
-            }
-            "sslnegotiation" if value != "postgres" => {
-                return Err(wrong(
-                    "sslnegotiation",
-                    "`postgres`, the one way that is supported",
-                ));
-            }
-            // TLS 1.2 is the least that is ever used.
-            "ssl_min_protocol_version" if !matches!(value, "TLSv1" | "TLSv1.1" | "TLSv1.2") => {
-                return Err(wrong("ssl_min_protocol_version", "TLSv1.2 or less"));
-            }
-            // Decided with the others, or elsewhere.
-            "sslcertmode"
-            | "sslnegotiation"
-            | "ssl_min_protocol_version"
-            | "require_auth"
-            | "passfile"
-            | "service" => {}
-            other => return Err(ConnectOptionsError::Unknown(other.to_owned())),
+            other => return check_only(other, value),
         }
         Ok(())
     }
@@ -323,6 +299,46 @@ impl ConnectOptions {
     /// Whether every host is the directory of a Unix socket.
     pub(crate) fn is_unix_socket(&self) -> bool {
         self.hosts().all(|host| host.name.starts_with('/'))
+    }
+}
+
+/// Checks a parameter that is decided elsewhere, or has one value that is supported.
+fn check_only(name: &str, value: &str) -> Result<(), ConnectOptionsError> {
+    let (name, is_right, expected) = match name {
+        "sslcertmode" => (
+            "sslcertmode",
+            matches!(value, "disable" | "allow" | "require"),
+            "disable, allow or require",
+        ),
+        "sslnegotiation" => (
+            "sslnegotiation",
+            value == "postgres",
+            "`postgres`, the one way that is supported",
+        ),
+        // TLS 1.2 is the least that is ever used.
+        "ssl_min_protocol_version" => (
+            "ssl_min_protocol_version",
+            matches!(value, "TLSv1" | "TLSv1.1" | "TLSv1.2"),
+            "TLSv1.2 or less",
+        ),
+        "require_auth" | "passfile" | "service" => return Ok(()),
+        other => return Err(ConnectOptionsError::Unknown(other.to_owned())),
+    };
+    if is_right {
+        return Ok(());
+    }
+    Err(ConnectOptionsError::Value {
+        name,
+        value: value.to_owned(),
+        expected,
+    })
+}
+
+/// The limit of `connect_timeout`: for libpq, 0 and less is for ever, and 1 is taken as 2.
+fn timeout(seconds: i64) -> Duration {
+    match u64::try_from(seconds) {
+        Ok(seconds) if seconds > 0 => Duration::from_secs(seconds.max(2)),
+        _ => Duration::from_secs(24 * 60 * 60),
     }
 }
 

@@ -42,6 +42,7 @@ fn table(found: &mut FoundIdentity) -> &mut FoundTable {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_table_is_judged_by_what_it_was() {
     let same = TableVerdict::Same { note: None };
     let problem = TableVerdict::Problem;

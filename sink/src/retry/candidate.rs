@@ -17,6 +17,18 @@ pub(crate) struct Candidate {
     pub(crate) deletion: Option<Vec<u8>>,
 }
 
+/// What the log, or the letter itself, still says of a letter's record.
+struct Known {
+    origin: Origin,
+    written: Option<Written>,
+    /// The record's text before anyone corrected it.
+    original: Vec<u8>,
+    /// Whether the text is a CSV line of Bekk's own; a reject has the form of its file.
+    is_plain: bool,
+    /// The record's row, if the letter's text is unchanged.
+    row: Option<Corrected>,
+}
+
 impl Retry<'_> {
     /// Reads a letter again: from the log where that has the row as it is, else from its text.
     pub(super) fn candidate(
@@ -24,13 +36,6 @@ impl Retry<'_> {
         letter: &Letter,
         parse: &mut dyn FnMut(LetterText<'_>) -> Result<Corrected, String>,
     ) -> Result<Result<Candidate, String>, Error> {
-        let candidate = |row, written| Candidate {
-            row,
-            partition: letter.partition,
-            offset: letter.offset,
-            written,
-            deletion: None,
-        };
         let topic = &self.target.stream.name;
         let ends = self
             .log
@@ -41,13 +46,6 @@ impl Retry<'_> {
                 ends.partition == letter.partition
                     && (ends.start.get()..ends.end.get()).contains(&letter.offset)
             });
-        let mut written = None;
-        let mut origin = origin_of(letter);
-        let mut original = letter.raw.clone();
-        // Only a reject is in its file's form.
-        let mut is_plain = !bekk_stream::Reason::ALL
-            .iter()
-            .any(|reason| reason.as_str() == letter.reason);
         let records = match is_there {
             true => Some(prepare::read(self.source(letter.partition), letter.offset)?),
             false => None,
@@ -57,76 +55,128 @@ impl Retry<'_> {
             .and_then(|records| records.iter().next())
             .filter(|record| record.offset.get() == letter.offset);
         if let (Some(json), None) = (&self.target.json, &letter.file) {
-            let deletes = self.target.stream.accept.deletes();
-            if record.is_none() && deletes {
-                return Ok(Err(
-                    "the log no longer has its record, so it is not known whether its row was deleted since; append it \
-                     to its topic again"
-                        .to_owned(),
-                ));
-            }
-            let read = json_record(json, letter, record.as_ref());
-            let written = record.as_ref().map(|record| Written {
-                timestamp_ms: record.timestamp_ms,
-                origin: Origin::ELSEWHERE,
-            });
-            return Ok(read.map(|read| {
-                let (key, payload, deletion) = match read {
-                    JsonRecord::Row(row) => (row.key, row.payload, None),
-                    JsonRecord::Deletion(key) => {
-                        let own = record.as_ref().and_then(|record| record.key);
-                        (Some(key.text), Vec::new(), own.map(<[u8]>::to_vec))
-                    }
-                };
-                let row = Corrected {
-                    partition: letter.partition,
-                    key,
-                    payload,
-                };
-                Candidate {
-                    deletion,
-                    ..candidate(row, written)
-                }
-            }));
+            return Ok(self.of_other_producer(json, letter, record.as_ref()));
         }
-        if let Some(record) = record {
-            let Ok(payload) = Payload::decode(record.value) else {
-                return Ok(Err("it is no record of bekk".to_owned()));
-            };
-            origin = payload.origin;
-            written = Some(Written {
-                timestamp_ms: record.timestamp_ms,
-                origin,
-            });
-            is_plain = matches!(payload.body, Body::Row(_));
-            if let Body::Reject(reject) = &payload.body {
-                original = reject.raw.to_vec();
-            }
-            if let Body::Row(row) = &payload.body {
-                let text = render::csv_line(row.clone()).unwrap_or_default();
-                if is_unchanged(&letter.raw, text.as_bytes()) {
-                    let row = Corrected {
-                        partition: letter.partition,
-                        key: record.key.map(<[u8]>::to_vec),
-                        payload: record.value.to_vec(),
-                    };
-                    return Ok(Ok(candidate(row, written)));
-                }
-            }
+        let partitions = u32::try_from(ends.len()).unwrap_or(u32::MAX);
+        Ok(of_text(letter, record.as_ref(), partitions, parse))
+    }
+
+    /// Reads the letter of another producer's record again.
+    fn of_other_producer(
+        &self,
+        json: &JsonReader,
+        letter: &Letter,
+        record: Option<&Record<'_>>,
+    ) -> Result<Candidate, String> {
+        if record.is_none() && self.target.stream.accept.deletes() {
+            return Err(
+                "the log no longer has its record, so it is not known whether its row was deleted since; append it \
+                 to its topic again"
+                    .to_owned(),
+            );
         }
-        if letter.raw.len() >= bekk_stream::REJECT_RAW_MAX {
-            return Ok(Err(
-                "only its beginning was kept; correct the record in a file".to_owned(),
-            ));
-        }
-        let text = LetterText {
-            letter,
-            is_plain,
-            original: &original,
-            origin,
-            partitions: u32::try_from(ends.len()).unwrap_or(u32::MAX),
+        let (key, payload, deletion) = match json_record(json, letter, record)? {
+            JsonRecord::Row(row) => (row.key, row.payload, None),
+            JsonRecord::Deletion(key) => {
+                let own = record.and_then(|record| record.key);
+                (Some(key.text), Vec::new(), own.map(<[u8]>::to_vec))
+            }
         };
-        Ok(parse(text).map(|row| candidate(row, written)))
+        let row = Corrected {
+            partition: letter.partition,
+            key,
+            payload,
+        };
+        let written = record.map(|record| Written {
+            timestamp_ms: record.timestamp_ms,
+            origin: Origin::ELSEWHERE,
+        });
+        Ok(Candidate {
+            deletion,
+            ..Candidate::new(letter, row, written)
+        })
+    }
+}
+
+impl Candidate {
+    fn new(letter: &Letter, row: Corrected, written: Option<Written>) -> Self {
+        Self {
+            row,
+            partition: letter.partition,
+            offset: letter.offset,
+            written,
+            deletion: None,
+        }
+    }
+}
+
+/// Takes the row that the log has, or parses the letter's text.
+fn of_text(
+    letter: &Letter,
+    record: Option<&Record<'_>>,
+    partitions: u32,
+    parse: &mut dyn FnMut(LetterText<'_>) -> Result<Corrected, String>,
+) -> Result<Candidate, String> {
+    let known = match record {
+        Some(record) => Known::of_record(letter, record)?,
+        None => Known::of_letter(letter),
+    };
+    if let Some(row) = known.row {
+        return Ok(Candidate::new(letter, row, known.written));
+    }
+    if letter.raw.len() >= bekk_stream::REJECT_RAW_MAX {
+        return Err("only its beginning was kept; correct the record in a file".to_owned());
+    }
+    let row = parse(LetterText {
+        letter,
+        is_plain: known.is_plain,
+        original: &known.original,
+        origin: known.origin,
+        partitions,
+    })?;
+    Ok(Candidate::new(letter, row, known.written))
+}
+
+impl Known {
+    fn of_letter(letter: &Letter) -> Self {
+        let mut reasons = bekk_stream::Reason::ALL.iter();
+        Self {
+            origin: origin_of(letter),
+            written: None,
+            original: letter.raw.clone(),
+            is_plain: !reasons.any(|reason| reason.as_str() == letter.reason),
+            row: None,
+        }
+    }
+
+    fn of_record(letter: &Letter, record: &Record<'_>) -> Result<Self, String> {
+        let payload = Payload::decode(record.value);
+        let payload = payload.map_err(|_| "it is no record of bekk".to_owned())?;
+        let mut known = Self {
+            origin: payload.origin,
+            written: Some(Written {
+                timestamp_ms: record.timestamp_ms,
+                origin: payload.origin,
+            }),
+            original: letter.raw.clone(),
+            is_plain: true,
+            row: None,
+        };
+        match payload.body {
+            Body::Row(row) => {
+                let text = render::csv_line(row).unwrap_or_default();
+                known.row = is_unchanged(&letter.raw, text.as_bytes()).then(|| Corrected {
+                    partition: letter.partition,
+                    key: record.key.map(<[u8]>::to_vec),
+                    payload: record.value.to_vec(),
+                });
+            }
+            Body::Reject(reject) => {
+                known.is_plain = false;
+                known.original = reject.raw.to_vec();
+            }
+        }
+        Ok(known)
     }
 }
 

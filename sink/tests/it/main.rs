@@ -1,5 +1,9 @@
 //! The sink against a real PostgreSQL and a real log.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test tells one accident from begin to end"
+)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod altered;

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use super::{Config, Fault};
-use crate::{Accept, ColumnSource, Family, LineEnd, OnConflict, Stream, Value, ValueParser};
+use crate::{
+    Accept, ColumnSource, CsvDialect, Family, LineEnd, OnConflict, Stream, Value, ValueParser,
+};
 
 const PARTITIONS_MAX: u32 = 1024;
 /// PostgreSQL's own limit.
@@ -205,6 +207,35 @@ fn check_deletes(stream: &Stream, place: &str) -> Result<(), Fault> {
     Err(Fault::new(format!("{place}.deletes"), why))
 }
 
+/// Checks that the encoding tells the special bytes of a dialect from parts of characters.
+fn check_encoding(csv: &CsvDialect, special: &[u8], place: &str) -> Result<(), Fault> {
+    let is_unicode = csv.encoding.decoder().is_none();
+    if !is_unicode && !special.is_ascii() {
+        return Err(Fault::new(
+            format!("{place}.csv.delimiter"),
+            format!(
+                "a delimiter or record end that is not ASCII can be found in UTF-8 and UTF-16 only, not in {}",
+                csv.encoding.name()
+            ),
+        ));
+    }
+    // In encodings such as Shift_JIS and GBK, bytes from 0x30 on can be the second of a character.
+    const TRAILS_FROM: u8 = 0x30;
+    let clash = special.iter().find(|byte| **byte >= TRAILS_FROM);
+    if let Some(byte) = clash.filter(|_| csv.encoding.has_ascii_trails()) {
+        return Err(Fault::new(
+            format!("{place}.csv.encoding"),
+            format!(
+                "in {} the byte `{}` can be the second of a character, so it cannot be told from a delimiter, quote, \
+                 comment or escape; convert the files to UTF-8",
+                csv.encoding.name(),
+                char::from(*byte)
+            ),
+        ));
+    }
+    Ok(())
+}
+
 fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
     let csv = &stream.csv;
     if !matches!(csv.decimal, b'.' | b',') {
@@ -217,30 +248,7 @@ fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
     let separators = [Some(csv.delimiter), csv.record_end].into_iter().flatten();
     let bytes = separators.flat_map(|separator| separator.as_bytes().to_vec());
     let all: Vec<u8> = special.into_iter().flatten().chain(bytes).collect();
-    let is_unicode = csv.encoding.decoder().is_none();
-    if !is_unicode && !all.is_ascii() {
-        return Err(Fault::new(
-            format!("{place}.csv.delimiter"),
-            format!(
-                "a delimiter or record end that is not ASCII can be found in UTF-8 and UTF-16 only, not in {}",
-                csv.encoding.name()
-            ),
-        ));
-    }
-    // In encodings such as Shift_JIS and GBK, bytes from 0x30 on can be the second of a character.
-    const TRAILS_FROM: u8 = 0x30;
-    let clash = all.iter().find(|byte| **byte >= TRAILS_FROM);
-    if let Some(byte) = clash.filter(|_| csv.encoding.has_ascii_trails()) {
-        return Err(Fault::new(
-            format!("{place}.csv.encoding"),
-            format!(
-                "in {} the byte `{}` can be the second of a character, so it cannot be told from a delimiter, quote, \
-                 comment or escape; convert the files to UTF-8",
-                csv.encoding.name(),
-                char::from(*byte)
-            ),
-        ));
-    }
+    check_encoding(csv, &all, place)?;
     let mut seen = HashSet::new();
     let separator = csv.delimiter.as_bytes();
     let differ = special.into_iter().flatten().all(|byte| seen.insert(byte))

@@ -1,5 +1,9 @@
 //! What others must be able to read.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test tells one accident from begin to end"
+)]
 #![allow(clippy::unwrap_used)]
 
 use std::borrow::Cow;
