@@ -1,6 +1,6 @@
 //! Which PostgreSQL: the one that is named, else a private one.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -27,11 +27,29 @@ const PARTS: [(&str, &str); 6] = [
 /// The database in use.
 pub(crate) struct Database {
     pub(crate) options: ConnectOptions,
-    /// Which one and why, for a person.
-    pub(crate) description: String,
+    pub(crate) description: Description,
     /// The private server, which runs as long as this lives.
     pub(crate) private: Option<Server>,
     kept: Option<PrivateServer>,
+}
+
+/// Which database it is and why, for a person
+#[derive(Clone)]
+pub(crate) struct Description {
+    pub(crate) place: String,
+    pub(crate) origin: String,
+    is_private: bool,
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let look = if self.is_private {
+            "; see bekk psql"
+        } else {
+            ""
+        };
+        write!(f, "{} ({}){look}", self.place, self.origin)
+    }
 }
 
 /// What decides which database it is.
@@ -97,7 +115,11 @@ impl Database {
 
     fn named(choice: &Choice<'_>) -> Result<Option<Self>> {
         Ok(named(choice)?.map(|(options, why)| Self {
-            description: format!("{options} ({why})"),
+            description: Description {
+                place: options.to_string(),
+                origin: why.to_owned(),
+                is_private: false,
+            },
             options,
             private: None,
             kept: None,
@@ -189,13 +211,11 @@ fn private(server: Server, wanted: &bekk_postgres::Options, base: &Path) -> Data
         dbname: Some(server.database().to_owned()),
         ..ConnectOptions::default()
     };
-    let description = format!(
-        "{}:{}/{} (private, {}); see bekk psql",
-        server.host(),
-        server.port(),
-        server.database(),
-        shown_from(base, place).display(),
-    );
+    let description = Description {
+        place: format!("{}:{}/{}", server.host(), server.port(), server.database()),
+        origin: format!("private, {}", shown_from(base, place).display()),
+        is_private: true,
+    };
     Database {
         options,
         description,

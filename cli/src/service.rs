@@ -7,6 +7,9 @@ use bekk_log::Client;
 use bekk_sink::{ConnectOptions, State};
 use serde::Serialize;
 
+use crate::database::Description;
+use crate::status::Stage;
+
 /// Records that wait while none is applied for so long are no progress.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
@@ -35,8 +38,7 @@ pub(crate) enum Database {
     Starting,
     InUse {
         options: Box<ConnectOptions>,
-        /// Which one and why, for a person.
-        description: String,
+        description: Description,
     },
 }
 
@@ -58,7 +60,7 @@ pub(crate) struct Readiness {
 /// A part that cannot go on.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Wait {
-    pub(crate) part: &'static str,
+    pub(crate) part: Stage,
     pub(crate) reason: String,
 }
 
@@ -107,10 +109,10 @@ impl Service {
     }
 
     /// Notes the database in use.
-    pub(crate) fn has_postgres(&self, options: &ConnectOptions, description: &str) {
+    pub(crate) fn has_postgres(&self, options: &ConnectOptions, description: &Description) {
         self.lock().postgres = Database::InUse {
             options: Box::new(options.clone()),
-            description: description.to_owned(),
+            description: description.clone(),
         };
     }
 
@@ -120,19 +122,19 @@ impl Service {
         let mut waits = Vec::new();
         let mut wait = |part, reason| waits.push(Wait { part, reason });
         match (&parts.log, parts.log_waits_for) {
-            (_, Some(reason)) => wait("log", reason),
-            (None, None) => wait("log", "it is being opened".to_owned()),
+            (_, Some(reason)) => wait(Stage::Log, reason),
+            (None, None) => wait(Stage::Log, "it is being opened".to_owned()),
             (Some(log), None) => {
                 if let Some(reason) = log.waits_for() {
-                    wait("log", reason);
+                    wait(Stage::Log, reason);
                 }
             }
         }
         if let Some(reason) = parts.ingest.and_then(|ingest| ingest.waits_for()) {
-            wait("ingest", reason);
+            wait(Stage::Ingest, reason);
         }
         if let Some(reason) = parts.sink.and_then(|sink| sink_waits_for(&sink.stats)) {
-            wait("sink", reason);
+            wait(Stage::Sink, reason);
         }
         Readiness {
             ready: waits.is_empty(),

@@ -54,7 +54,9 @@ mod stats;
 mod testing;
 
 pub use ask::contents::{Comparison, ContentFinding, ContentKind, Contents, FileContent, contents};
-pub use ask::files::{FileStatus, Files, Running, files, matched, matched_files, streams_of};
+pub use ask::files::{
+    FileStatus, Files, Running, fault_and_advice, files, matched, matched_files, streams_of,
+};
 pub use ask::preview::{Preview, preview, preview_first};
 pub use ask::reparse::{InFile, Reparsed, Reparser, TextForm};
 pub use ask::sample::{Head, Sampled, head, sample};

@@ -39,10 +39,10 @@ impl Health {
         if let Some(wait) = snapshot.readiness.waits.first() {
             return Self {
                 level: Level::Waiting,
-                title: format!("{} is waiting", title_case(wait.part)),
+                title: format!("{} is waiting", title_case(wait.part.as_str())),
                 text: sentence(&wait.reason),
                 act: None,
-                stage: stage_of(wait.part),
+                stage: Some(wait.part),
             };
         }
         let is_urgent = |finding: &&Finding| finding.stage != Stage::Postgres;
@@ -76,18 +76,22 @@ impl Health {
     }
 
     fn finding(finding: &Finding, level: Level) -> Self {
-        let (text, act) = match &finding.act {
-            // The description of a file's fault ends with the advice.
-            Act::Do(_) if finding.stage == Stage::Files => match finding.what.split_once("; ") {
-                Some((text, advice)) => (text.to_owned(), Act::Do(advice.to_owned())),
-                None => (finding.what.clone(), finding.act.clone()),
-            },
-            act => (finding.what.clone(), act.clone()),
+        let act = match &finding.act {
+            Act::Correct {
+                advice: Some(advice),
+                ..
+            } => Act::Do(advice.clone()),
+            Act::Correct { what, .. } => Act::Do(what.clone()),
+            act => act.clone(),
+        };
+        let text = match finding.is_error {
+            true => sentence(&format!("failed to {}", finding.what)),
+            false => sentence(&finding.what),
         };
         Self {
             level,
             title: finding.title.clone(),
-            text: sentence(&text),
+            text,
             act: Some(act),
             stage: Some(finding.stage),
         }
@@ -128,21 +132,9 @@ impl Level {
     }
 }
 
-fn stage_of(part: &str) -> Option<Stage> {
-    match part {
-        "log" => Some(Stage::Log),
-        "ingest" => Some(Stage::Ingest),
-        "sink" => Some(Stage::Sink),
-        _ => None,
-    }
-}
-
 /// A message of the terminal as a sentence.
 fn sentence(text: &str) -> String {
-    let text = match text.strip_prefix("connect to ") {
-        Some(rest) => format!("Failed to connect to {rest}"),
-        None => title_case(text),
-    };
+    let text = title_case(text);
     match text.ends_with(['.', '!', '?', ':', '…']) {
         true => text,
         false => text + ".",
@@ -154,4 +146,59 @@ fn title_case(part: &str) -> String {
     letters.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(letters).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(what: &str, is_error: bool, act: &Act, text: &str, next: &Act) {
+        let health = Health::finding(
+            &Finding {
+                stage: Stage::Files,
+                is_problem: false,
+                title: String::new(),
+                what: what.to_owned(),
+                is_error,
+                act: act.clone(),
+            },
+            Level::Bad,
+        );
+        assert_eq!(
+            (health.text.as_str(), health.act.as_ref()),
+            (text, Some(next))
+        );
+    }
+
+    #[test]
+    fn an_error_says_what_was_tried_and_a_file_how_to_correct_it() {
+        let start = Act::Do("start it".to_owned());
+        check(
+            "open the log: no",
+            true,
+            &start,
+            "Failed to open the log: no.",
+            &start,
+        );
+        let correct = |advice: Option<&str>| Act::Correct {
+            what: "fix `a.csv`: it is bad".to_owned(),
+            advice: advice.map(str::to_owned),
+        };
+        let next = Act::Do("replace it".to_owned());
+        check(
+            "`a.csv` is bad",
+            false,
+            &correct(Some("replace it")),
+            "`a.csv` is bad.",
+            &next,
+        );
+        let next = Act::Do("fix `a.csv`: it is bad".to_owned());
+        check(
+            "`a.csv` is bad",
+            false,
+            &correct(None),
+            "`a.csv` is bad.",
+            &next,
+        );
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 
+use bekk_ingest::fault_and_advice;
+use serde::Serialize;
+
 use super::Status;
 use crate::positions::Line;
 use crate::screen::{grouped, plural};
@@ -13,13 +16,27 @@ pub(crate) const DEFAULT_GROUP: &str = "bekk";
 const LONG_WAIT_SECONDS: f64 = 60.0;
 
 /// A part of the pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Stage {
     Files,
     Ingest,
     Log,
     Sink,
     Postgres,
+}
+
+impl Stage {
+    /// Its name in messages.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Ingest => "ingest",
+            Self::Log => "log",
+            Self::Sink => "sink",
+            Self::Postgres => "postgres",
+        }
+    }
 }
 
 /// Something that someone should act on.
@@ -31,6 +48,8 @@ pub(crate) struct Finding {
     /// Title of a few words
     pub(crate) title: String,
     pub(crate) what: String,
+    /// Whether `what` is an error, which says what was tried.
+    pub(crate) is_error: bool,
     pub(crate) act: Act,
 }
 
@@ -41,6 +60,11 @@ pub(crate) enum Act {
     Run(String),
     /// Do this.
     Do(String),
+    /// Correct a file; `advice` says how, where its reason does.
+    Correct {
+        what: String,
+        advice: Option<String>,
+    },
 }
 
 impl Finding {
@@ -49,7 +73,7 @@ impl Finding {
         match &self.act {
             Act::Run(command) if self.is_problem => command.clone(),
             Act::Run(command) => format!("{command} ({})", self.what),
-            Act::Do(what) => what.clone(),
+            Act::Do(what) | Act::Correct { what, .. } => what.clone(),
         }
     }
 }
@@ -71,28 +95,34 @@ fn problem(stage: Stage, title: &str, what: String, act: Act) -> Finding {
         is_problem: true,
         title: title.to_owned(),
         what,
+        is_error: false,
         act,
+    }
+}
+
+/// A part that is unreachable.
+fn unreachable(stage: Stage, title: &str, error: &str, act: &str) -> Finding {
+    Finding {
+        is_error: true,
+        ..problem(stage, title, error.to_owned(), Act::Do(act.to_owned()))
     }
 }
 
 /// Finds unreachable parts and a full disk.
 fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
     if let Some(error) = &status.log.error {
-        let act = Act::Do("start the log's server, or end it".to_owned());
-        findings.push(problem(
+        let act = "start the log's server, or end it";
+        findings.push(unreachable(
             Stage::Log,
             "The log is unreachable",
-            error.clone(),
+            error,
             act,
         ));
     }
     if let Some(error) = &status.postgres.error {
-        let act = Act::Do(
-            "start PostgreSQL (a private one: bekk psql), or name another with --postgres"
-                .to_owned(),
-        );
+        let act = "start PostgreSQL (a private one: bekk psql), or name another with --postgres";
         let title = "PostgreSQL is unreachable";
-        findings.push(problem(Stage::Postgres, title, error.clone(), act));
+        findings.push(unreachable(Stage::Postgres, title, error, act));
     }
     if let Some(disk) = &status.log.disk
         && disk.free_bytes < disk.reserve_bytes
@@ -249,6 +279,7 @@ fn wait(stage: Stage, title: &str, what: String, act: Act) -> Finding {
         is_problem: false,
         title: title.to_owned(),
         what,
+        is_error: false,
         act,
     }
 }
@@ -317,8 +348,12 @@ fn files_are_set_aside(status: &Status) -> Option<Finding> {
         0 => String::new(),
         _ => format!(" (and {} more {})", grouped(others), plural(others, "file")),
     };
-    let what = format!("`{}` is set aside: {}{more}", file.path, file.reason);
-    let act = Act::Do(format!("fix `{}`: {}", file.path, file.reason));
+    let (fault, advice) = fault_and_advice(&file.reason);
+    let what = format!("`{}` is set aside: {fault}{more}", file.path);
+    let act = Act::Correct {
+        what: format!("fix `{}`: {}", file.path, file.reason),
+        advice: advice.map(str::to_owned),
+    };
     let title = match others {
         0 => "A file is set aside".to_owned(),
         _ => format!("{} files are set aside", grouped(others + 1)),
@@ -363,8 +398,12 @@ fn letters_are_open(status: &Status) -> Option<Finding> {
 fn file_is_noticed(status: &Status) -> Option<Finding> {
     let mut notices = status.files.notices.iter();
     let notice = notices.find(|notice| notice.needs_someone)?;
-    let what = format!("`{}`: {}", notice.path, notice.text);
-    let act = Act::Do(format!("look at {what}"));
+    let (fault, advice) = fault_and_advice(&notice.text);
+    let what = format!("`{}`: {fault}", notice.path);
+    let act = Act::Correct {
+        what: format!("look at `{}`: {}", notice.path, notice.text),
+        advice: advice.map(str::to_owned),
+    };
     Some(wait(Stage::Files, "A file needs you", what, act))
 }
 

@@ -81,6 +81,15 @@ impl FileStatus {
     }
 }
 
+/// What a file's reason or notice says is wrong, and what to do about it: the advice comes after the first semicolon.
+#[must_use]
+pub fn fault_and_advice(text: &str) -> (&str, Option<&str>) {
+    match text.split_once("; ") {
+        Some((fault, advice)) => (fault, Some(advice)),
+        None => (text, None),
+    }
+}
+
 /// Tells of the files of some streams: those that an ingest with this state directory knows, and those in the
 /// inbox that it has not met.
 ///

@@ -103,10 +103,15 @@ fn process(site: &Site, context: &Context, file: &File<'_>) -> Vec<Row> {
         typed("log", site.observer.place(), log),
         file.row(&["log", "durability"], context.shown_durability()),
     ];
+    let postgres = |value, origin| Row {
+        name: "postgres".to_owned(),
+        value,
+        origin,
+    };
     rows.push(match site.observer.service().parts().postgres {
-        Database::InUse { description, .. } => postgres(&description),
-        Database::Starting => postgres("being started"),
-        Database::NotNeeded => postgres("not needed by this command"),
+        Database::InUse { description, .. } => postgres(description.place, description.origin),
+        Database::Starting => postgres("being started".to_owned(), String::new()),
+        Database::NotNeeded => postgres("not needed by this command".to_owned(), String::new()),
     });
     if let Some(sink) = site.observer.service().parts().sink {
         rows.push(typed("group", sink.group, default()));
@@ -115,20 +120,6 @@ fn process(site: &Site, context: &Context, file: &File<'_>) -> Vec<Row> {
     rows.extend(kafka(config, file));
     rows.push(typed("http", site.address.clone(), default()));
     rows
-}
-
-/// The database, whose description ends with its origin in brackets.
-fn postgres(description: &str) -> Row {
-    let description = description.split("  ").next().unwrap_or(description);
-    let (value, origin) = match description.rsplit_once(" (") {
-        Some((value, origin)) => (value, origin.trim_end_matches(')')),
-        None => (description, ""),
-    };
-    Row {
-        name: "postgres".to_owned(),
-        value: value.to_owned(),
-        origin: origin.to_owned(),
-    }
 }
 
 fn ingest(context: &Context, file: &File<'_>) -> Vec<Row> {
