@@ -12,12 +12,12 @@ use bekk_stream::{
 };
 
 use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
-use crate::commands::{WrongUsage, check_name};
 use crate::database::{Choice, Database, private_options};
 use crate::environment;
 use crate::found_file::{self, Owners};
 use crate::log_place::LogPlace;
 use crate::open_files;
+use crate::outcome::{WrongUsage, check_name};
 use crate::screen::plural;
 use crate::secrets;
 

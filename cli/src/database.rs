@@ -8,8 +8,8 @@ use bekk_postgres::Server;
 use bekk_sink::{ConnectOptions, Host};
 use bekk_stream::Config;
 
-use crate::commands::as_usage;
 use crate::environment::{plain, variable};
+use crate::outcome::as_usage;
 use crate::private_server::PrivateServer;
 use crate::screen::Screen;
 use crate::secrets;
@@ -130,7 +130,7 @@ impl Database {
 /// The database that is named, and by what.
 ///
 /// # Errors
-/// [`WrongUsage`](crate::commands::WrongUsage) if what names it is wrong.
+/// [`WrongUsage`](crate::outcome::WrongUsage) if what names it is wrong.
 fn named(choice: &Choice<'_>) -> Result<Option<(ConnectOptions, &'static str)>> {
     as_usage(by_precedence(choice))
 }

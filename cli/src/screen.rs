@@ -14,6 +14,7 @@ use tracing_subscriber::{EnvFilter, reload};
 
 use crate::args::{Global, LogFormat};
 use crate::environment::FILTER;
+use crate::json_line::json_line;
 
 /// Interval between progress lines where there is no terminal
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -240,16 +241,6 @@ fn folded(line: &str) -> Vec<String> {
         line.truncate(line.trim_end().len());
     }
     lines
-}
-
-/// A message in the shape of tracing's own lines, so that each line of the stream is an object of one kind.
-pub(crate) fn json_line(level: &str, line: &str) -> serde_json::Value {
-    serde_json::json!({
-        "timestamp": jiff::Timestamp::now().to_string(),
-        "level": level,
-        "fields": { "message": line },
-        "target": "bekk",
-    })
 }
 
 /// A message's fields, each on one line: files are named by whoever may write into the inbox. (As JSON they are escaped

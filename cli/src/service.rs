@@ -8,7 +8,7 @@ use bekk_sink::{ConnectOptions, State};
 use serde::Serialize;
 
 use crate::database::Description;
-use crate::status::Stage;
+use crate::stage::Stage;
 
 /// Records that wait while none is applied for so long are no progress.
 const STALLED_AFTER: Duration = Duration::from_secs(30);

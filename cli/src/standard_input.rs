@@ -13,9 +13,9 @@ use bekk_log::Client;
 use bekk_stream::{Stream, shown_path};
 
 use crate::args::{InputArgs, OnceArgs};
-use crate::commands::{Outcome, WrongUsage, check_name};
 use crate::context::Context;
 use crate::database::shown_from;
+use crate::outcome::{Outcome, WrongUsage, check_name};
 use crate::screen::Screen;
 use crate::signals;
 

@@ -19,7 +19,7 @@ use crate::log_place::{LogPlace, holder};
 use crate::positions::{Line, lines};
 use crate::topics::{TopicLine, losses, topic_lines};
 
-pub(crate) use findings::{Act, DEFAULT_GROUP, Finding, Stage};
+pub(crate) use findings::{Act, DEFAULT_GROUP, Finding};
 use unapplied::Unapplied;
 
 /// State of every part

@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use super::Cli;
-use crate::screen::json_line;
+use crate::json_line::json_line;
 
 static ORIGINS: OnceLock<HashMap<String, String>> = OnceLock::new();
 

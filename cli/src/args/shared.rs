@@ -1,12 +1,12 @@
 //! Arguments that several commands have, each of which is said once.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use bekk_stream::parse_duration;
 use clap::{Args, ValueEnum};
-
-use crate::http::HttpAt;
 
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
@@ -185,5 +185,26 @@ impl HttpArgs {
     /// Where it answers; nowhere if it ends by itself.
     pub(crate) fn unless(&self, once: bool) -> HttpAt {
         if once { HttpAt::Off } else { self.http }
+    }
+}
+
+/// Address of a command's HTTP server
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HttpAt {
+    Off,
+    Address(SocketAddr),
+}
+
+impl FromStr for HttpAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse();
+        address
+            .map(Self::Address)
+            .map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:8080, or off".to_owned())
     }
 }

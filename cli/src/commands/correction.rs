@@ -3,24 +3,6 @@
 use bekk_sink::Letter;
 use bekk_stream::REJECT_RAW_MAX;
 
-/// Checks that a letter's text can be corrected.
-///
-/// # Errors
-/// Why it cannot, with what to type instead.
-pub(super) fn check_letter(letter: &Letter) -> Result<(), String> {
-    if letter.resolved_at.is_some() {
-        let resolution = letter.resolution.as_deref().unwrap_or("resolved");
-        return Err(format!("dead letter {} is {resolution} already", letter.id));
-    }
-    if letter.raw.len() >= REJECT_RAW_MAX {
-        return Err(format!(
-            "dead letter {} has only the beginning of its record; correct the record in a file",
-            letter.id
-        ));
-    }
-    Ok(())
-}
-
 /// Checks that a program has not damaged a text that a person corrected.
 ///
 /// # Errors

@@ -1,24 +1,19 @@
 //! `bekk dead-letters`: what was refused. `retry`, `edit`, `export` and `import` are beside this.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use bekk_stream::{Reason, shown};
 use serde::Serialize;
 
-use super::correction::check_letter;
 use super::{Outcome, check_name, print_json, print_result};
 use crate::args::{
     DEFAULT_GROUP, DeadLetters, DeadLettersChoice, DeadLettersDiscard, DeadLettersFilter,
     DeadLettersList, DeadLettersShow, Global,
 };
 use crate::context::Context;
+use crate::letters::shown_place;
 use crate::screen::{Screen, grouped};
 use crate::table::{Column, table};
-
-/// How many letters are held at once.
-pub(super) const PAGE: u32 = 1000;
 
 pub(crate) fn run(global: &Global, args: &DeadLetters, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
@@ -135,31 +130,6 @@ fn shown_detail(letter: &Letter) -> String {
     letter.detail.clone().unwrap_or_default().replace('\n', " ")
 }
 
-/// The file's name and line, else the record's place in the log.
-pub(crate) fn shown_place(letter: &Letter) -> String {
-    match (&letter.file, letter.line) {
-        (Some(file), Some(line)) => {
-            let name = Path::new(file).file_name();
-            let name = name.map_or(file.into(), |name| name.to_string_lossy());
-            format!("{name}:{line}")
-        }
-        _ => format!("{}/{}@{}", letter.topic, letter.partition, letter.offset),
-    }
-}
-
-/// Returns the command that resolves an open letter: `edit` where the record itself is no row, and `retry` where the
-/// cause lies outside it, in the table or in a limit of the configuration.
-pub(crate) fn resolving_command(letter: &Letter) -> String {
-    let mut reasons = Reason::ALL.into_iter();
-    let reason = reasons.find(|reason| reason.as_str() == letter.reason);
-    let is_editable = reason.is_some_and(|reason| reason != Reason::TooLong);
-    let act = match is_editable && check_letter(letter).is_ok() {
-        true => "edit",
-        false => "retry",
-    };
-    format!("bekk dead-letters {act} {}", letter.id)
-}
-
 fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let letter = read_one(&database.options, args.id)?;
@@ -252,23 +222,6 @@ pub(super) fn read_one(postgres: &ConnectOptions, id: i64) -> Result<Letter> {
     letter.with_context(|| format!("there is no dead letter {id}; see: bekk dead-letters list"))
 }
 
-/// Reads the open letters that a filter chooses, some at a time.
-pub(super) fn for_each_page(
-    postgres: &ConnectOptions,
-    filter: &LetterFilter,
-    mut work: impl FnMut(&[Letter]) -> Result<()>,
-) -> Result<()> {
-    let mut after = 0;
-    loop {
-        let letters = bekk_sink::read_letters(postgres, filter, after, PAGE)?;
-        let Some(last) = letters.last() else {
-            return Ok(());
-        };
-        after = last.id;
-        work(&letters)?;
-    }
-}
-
 /// The letters that a command changes: named by number, or all that the other options leave.
 pub(super) fn chosen(
     context: &Context,
@@ -317,51 +270,4 @@ pub(super) fn filter(
         since_ms: args.since.map(|since| since.0),
         resolved: false,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use bekk_stream::REJECT_RAW_MAX;
-
-    use super::*;
-
-    fn letter(reason: &str, raw: &[u8]) -> Letter {
-        Letter {
-            id: 7,
-            group: "bekk".to_owned(),
-            stream: "orders".to_owned(),
-            topic: "orders".to_owned(),
-            partition: 0,
-            offset: 0,
-            log_id: String::new(),
-            file: None,
-            line: None,
-            byte_offset: None,
-            reason: reason.to_owned(),
-            column: None,
-            sqlstate: None,
-            detail: None,
-            raw: raw.to_vec(),
-            created_at: String::new(),
-            resolved_at: None,
-            resolution: None,
-        }
-    }
-
-    #[test]
-    fn a_wrong_record_is_edited_and_any_other_is_retried() {
-        let check = |reason: &str, raw: &[u8], act: &str| {
-            let command = format!("bekk dead-letters {act} 7");
-            assert_eq!(resolving_command(&letter(reason, raw)), command, "{reason}");
-        };
-        check("bad_value", b"1,12.50 EUR", "edit");
-        check("field_count", b"1", "edit");
-        check("unclosed_quote", b"1,\"a", "edit");
-        check("too_long", b"1,a", "retry");
-        check("refused", b"1,a", "retry");
-        check("not_stored", b"1,a", "retry");
-        check("schema_mismatch", b"1,a", "retry");
-        // `edit` refuses a record of which only the beginning is kept.
-        check("bad_value", &vec![b'a'; REJECT_RAW_MAX], "retry");
-    }
 }

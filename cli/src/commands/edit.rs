@@ -14,12 +14,13 @@ use bekk_sink::{ConnectOptions, Letter, Retried};
 use signal_hook::consts::{SIGINT, SIGQUIT};
 use tempfile::NamedTempFile;
 
-use super::correction::{check_letter, check_text, with_own_line_ends};
+use super::correction::{check_text, with_own_line_ends};
 use super::dead_letters::read_one;
-use super::retry::{Retrier, Tally};
 use super::{Outcome, print_json, print_result};
 use crate::args::{DeadLettersEdit, RetryArgs};
 use crate::context::Context;
+use crate::letters::check_letter;
+use crate::retrier::{Retrier, Tally};
 use crate::screen::Screen;
 
 /// The editor if neither $VISUAL nor $EDITOR names one.

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result};
 use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq as _;
 
-use crate::commands::WrongUsage;
+use crate::outcome::WrongUsage;
 use crate::secrets::warn_if_open;
 
 /// Shortest token, in bytes.

@@ -12,7 +12,6 @@ mod router;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -20,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::probe::ask;
 
-use crate::args::HttpArgs;
+use crate::args::{HttpArgs, HttpAt};
 use crate::observe::{Observer, Sampler};
 use crate::screen::Screen;
 use actions::Actions;
@@ -31,27 +30,6 @@ use page::Site;
 const PORTS_TRIED: u16 = 100;
 /// Number of requests to the log that are answered at once
 const BLOCKING_MAX: usize = 8;
-
-/// Address of a command's HTTP server
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HttpAt {
-    Off,
-    Address(SocketAddr),
-}
-
-impl FromStr for HttpAt {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "off" {
-            return Ok(Self::Off);
-        }
-        let address = text.parse();
-        address
-            .map(Self::Address)
-            .map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:8080, or off".to_owned())
-    }
-}
 
 /// The answering of requests, which ends when this is dropped.
 pub(crate) struct Http(Option<Runtime>);

@@ -2,7 +2,8 @@
 
 use super::Snapshot;
 use crate::screen::{grouped, plural};
-use crate::status::{Act, Finding, Stage};
+use crate::stage::Stage;
+use crate::status::{Act, Finding};
 
 /// State of the pipeline in words
 pub(crate) struct Health {

@@ -7,7 +7,7 @@ use bekk_stream::META_TOPIC;
 use super::{Level, Snapshot};
 use crate::context::Context;
 use crate::screen::{grouped, plural};
-use crate::status::Stage;
+use crate::stage::Stage;
 use crate::units::{bytes, duration, rate, seconds};
 
 /// A part of the pipeline, as drawn on the page.

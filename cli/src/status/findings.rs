@@ -3,41 +3,17 @@
 use std::collections::HashSet;
 
 use bekk_ingest::fault_and_advice;
-use serde::Serialize;
 
 use super::Status;
 use crate::positions::Line;
 use crate::screen::{grouped, plural};
+use crate::stage::Stage;
 
 /// The group of whoever names none.
 pub(crate) const DEFAULT_GROUP: &str = "bekk";
 
 /// Age in seconds from which a record that waits for a running sink is reported.
 const LONG_WAIT_SECONDS: f64 = 60.0;
-
-/// A part of the pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Stage {
-    Files,
-    Ingest,
-    Log,
-    Sink,
-    Postgres,
-}
-
-impl Stage {
-    /// Its name in messages.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Files => "files",
-            Self::Ingest => "ingest",
-            Self::Log => "log",
-            Self::Sink => "sink",
-            Self::Postgres => "postgres",
-        }
-    }
-}
 
 /// Something that someone should act on.
 #[derive(Debug, Clone, PartialEq, Eq)]

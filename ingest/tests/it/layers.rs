@@ -20,6 +20,42 @@ const FOLDERS: [(&str, &[&str]); 9] = [
     ("source", &[]),
 ];
 
+/// The folders and files of the command line from top to bottom: each may use those after it.
+const CLI: [&str; 32] = [
+    "commands",
+    "http",
+    "observe",
+    "pipeline",
+    "reload",
+    "retrier",
+    "standard_input",
+    "status",
+    "context",
+    "log_place",
+    "service",
+    "database",
+    "private_server",
+    "topics",
+    "outcome",
+    "units",
+    "decoded",
+    "screen",
+    "args",
+    "environment",
+    "positions",
+    "found_file",
+    "infer",
+    "json_line",
+    "lag",
+    "letters",
+    "open_files",
+    "remedy",
+    "secrets",
+    "signals",
+    "stage",
+    "table",
+];
+
 /// The crates from top to bottom, with the crates of the workspace that each may depend on.
 const CRATES: [(&str, &[&str]); 8] = [
     (
@@ -40,15 +76,8 @@ fn folders_use_only_what_lies_below_them() {
     check_order(&FOLDERS);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut wrong = Vec::new();
-    for path in sources(&root) {
-        let relative = path.strip_prefix(&root).unwrap();
-        let owner = relative.components().next().unwrap();
-        let owner = Path::new(owner.as_os_str()).with_extension("");
-        let owner = owner.to_str().unwrap();
-        // `lib.rs` names them all.
-        if owner == "lib" {
-            continue;
-        }
+    for (path, owner) in owned_sources(&root) {
+        let owner = owner.as_str();
         let below = FOLDERS.iter().find(|(folder, _)| *folder == owner);
         let allowed = match below {
             Some((_, below)) => below,
@@ -58,7 +87,7 @@ fn folders_use_only_what_lies_below_them() {
         for used in used_in(&fs::read_to_string(&path).unwrap()) {
             let is_base = below.is_some() && BASE.contains(&used.as_str());
             if used != owner && !is_base && !allowed.contains(&used.as_str()) {
-                wrong.push(format!("{} uses `{used}`", relative.display()));
+                wrong.push(format!("{} uses `{used}`", path.display()));
             }
         }
     }
@@ -71,9 +100,25 @@ fn folders_use_only_what_lies_below_them() {
 }
 
 #[test]
+fn the_command_line_uses_only_what_lies_below() {
+    let root = repository().join("cli/src");
+    let place = |name: &str| CLI.iter().position(|known| *known == name);
+    let mut wrong = Vec::new();
+    for (path, owner) in owned_sources(&root) {
+        let own = place(&owner).unwrap_or_else(|| panic!("`{owner}` is not in the list `CLI`"));
+        for used in used_in(&fs::read_to_string(&path).unwrap()) {
+            if place(&used).is_some_and(|used| used < own) {
+                wrong.push(format!("{} uses `{used}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn crates_depend_only_on_those_below_them() {
     check_order(&CRATES);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = repository();
     let workspace = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let members = workspace
         .lines()
@@ -86,19 +131,43 @@ fn crates_depend_only_on_those_below_them() {
     assert_eq!(members, CRATES.iter().map(|(name, _)| *name).collect());
     for (name, allowed) in CRATES {
         let manifest = fs::read_to_string(root.join(name).join("Cargo.toml")).unwrap();
-        let (_, dependencies) = manifest
-            .split_once("\n[dependencies]\n")
-            .unwrap_or_default();
-        let own = dependencies
-            .lines()
-            .take_while(|line| !line.starts_with('['));
-        let used: BTreeSet<&str> = own
-            .filter_map(|line| line.strip_prefix("bekk-"))
-            .filter_map(|line| line.split(['.', ' ', '=']).next())
-            .collect();
+        let used = dependencies(&manifest);
         let wrong: Vec<_> = used.iter().filter(|used| !allowed.contains(used)).collect();
         assert!(wrong.is_empty(), "`{name}` must not depend on {wrong:?}");
     }
+}
+
+/// The crates of the workspace that a manifest names for more than its tests.
+fn dependencies(manifest: &str) -> BTreeSet<&str> {
+    let mut used = BTreeSet::new();
+    let mut is_built = false;
+    for line in manifest.lines() {
+        let mut name = line;
+        if let Some(section) = line.strip_prefix('[') {
+            is_built = section.contains("dependencies") && !section.contains("dev-dependencies");
+            name = section.rsplit('.').next().unwrap_or_default();
+        }
+        if let Some(name) = name.strip_prefix("bekk-").filter(|_| is_built) {
+            used.extend(name.split(['.', ' ', '=', ']']).next());
+        }
+    }
+    used
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The sources of a crate, each with its folder or file at the root; without the root itself, which names them all.
+fn owned_sources(root: &Path) -> Vec<(PathBuf, String)> {
+    let all = sources(root).into_iter().map(|path| {
+        let owner = path.strip_prefix(root).unwrap().iter().next().unwrap();
+        let owner = Path::new(owner).with_extension("");
+        let owner = owner.to_str().unwrap().to_owned();
+        (path, owner)
+    });
+    all.filter(|(_, owner)| owner != "lib" && owner != "main")
+        .collect()
 }
 
 /// A table is in order if nothing uses what stands above it: then no circle is possible.

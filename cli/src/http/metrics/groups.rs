@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use bekk_log::{Client, Commit, GROUP_ACTIVE, PartitionEnds};
 use jiff::Timestamp;
 
-use super::super::exposition::Exposition;
+use crate::http::exposition::Exposition;
 use crate::lag::age_seconds;
 
 /// The most partitions of groups that are reported: other programs may make any number of groups.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::exposition::Exposition;
+use crate::http::exposition::Exposition;
 use crate::observe::Observer;
 
 /// Longest time that a scrape waits for sources that have never answered.

@@ -12,8 +12,8 @@ use maud::{Markup, html};
 
 use super::view::{Kind, Parameters, View};
 use super::{Section, Site, layout};
-use crate::commands::retry::{self, Tally};
 use crate::http::actions::{Actions, Proof, is_same_origin};
+use crate::retrier::{self, Tally};
 use crate::screen::{grouped, plural};
 
 /// Pause after a wrong token.
@@ -213,7 +213,7 @@ fn retry(site: &Site, filter: &LetterFilter) -> Result<String> {
         .ok_or_else(|| anyhow!("the log is not open"))?;
     let context = site.observer.context();
     let mut reasons = Vec::new();
-    let tally = retry::retry(
+    let tally = retrier::retry(
         context,
         &options,
         &log,

@@ -12,7 +12,7 @@ use super::act::buttons;
 use super::layout::{command, nothing, prose};
 use super::view::{Kind, View, link_to};
 use super::{Section, Site};
-use crate::commands::dead_letters::{resolving_command, shown_place};
+use crate::letters::{resolving_command, shown_place};
 use crate::observe::Snapshot;
 use crate::screen::{grouped, plural};
 use crate::status::DeadLetters;

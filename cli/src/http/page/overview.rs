@@ -8,7 +8,7 @@ use super::view::{Kind, View};
 use super::{Section, Site, files, layout, letters, streams};
 use crate::observe::{Figure, Health, Part, Point, RATE_AGE_MAX, Sample, Snapshot, Span, parts};
 use crate::screen::grouped;
-use crate::status::Stage;
+use crate::stage::Stage;
 use crate::units::{duration, rate, whole};
 
 pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Section> {
