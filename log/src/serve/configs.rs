@@ -46,9 +46,7 @@ pub(super) fn describe(
         let resource = (body.i8()?, body.string()?);
         Ok((resource, body.nullable_array(Reader::string)?))
     })?;
-    if version >= 1 {
-        let _with_synonyms = body.bool()?; // there are none
-    }
+    let _with_synonyms = body.when(version >= 1, Reader::bool)?; // there are none
     body.end()?;
     // Each once: many times the same name would make a great answer of a small request.
     asked.sort_unstable();
@@ -85,9 +83,7 @@ fn put_config(version: i16, config: &Config, out: &mut Writer) {
         out.bool(config.source == Source::Default);
     }
     out.bool(false); // sensitive
-    if version >= 1 {
-        out.count(0); // synonyms
-    }
+    out.when(version >= 1, |out| out.count(0)); // synonyms
 }
 
 fn configs(broker: &Broker, (kind, name): Resource<'_>) -> Result<Vec<Config>, Refused> {

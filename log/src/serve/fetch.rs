@@ -85,9 +85,7 @@ impl Request {
                 let partition = body.i32()?;
                 let leader_epoch = if version >= 9 { body.i32()? } else { -1 };
                 let offset = body.i64()?;
-                if version >= 5 {
-                    let _log_start_of_follower = body.i64()?;
-                }
+                let _log_start_of_follower = body.when(version >= 5, Reader::i64)?;
                 Ok(Asked {
                     partition,
                     leader_epoch,
@@ -103,9 +101,7 @@ impl Request {
                 body.array(Reader::i32)
             })?;
         }
-        if version >= 11 {
-            let _rack = body.string()?;
-        }
+        let _rack = body.when(version >= 11, Reader::string)?;
         body.end()?;
         check_named(&topics)?;
         Ok(Self {
@@ -323,14 +319,10 @@ fn put(request: &Request, found: &Answer, out: &mut Writer) {
             out.i16(found.code.0);
             out.i64(found.high_watermark);
             out.i64(found.high_watermark); // last stable offset
-            if version >= 5 {
-                out.i64(found.log_start);
-            }
+            out.when(version >= 5, |out| out.i64(found.log_start));
             // Aborted transactions: not asked for, or none.
             out.i32(if request.is_committed_only { 0 } else { -1 });
-            if version >= 11 {
-                out.i32(-1); // no replica is preferred
-            }
+            out.when(version >= 11, |out| out.i32(-1)); // no replica is preferred
             out.bytes(&found.records);
         });
     }

@@ -76,21 +76,15 @@ pub(super) fn commit(
     let group = body.string()?;
     let generation = body.i32()?;
     let member = body.string()?;
-    if version >= 7 {
-        let _instance = body.nullable_string()?;
-    }
-    if version <= 4 {
-        let _retention_ms = body.i64()?;
-    }
+    let _instance = body.when(version >= 7, Reader::nullable_string)?;
+    let _retention_ms = body.when(version <= 4, Reader::i64)?;
     let topics = body.array(|body| {
         let topic = body.string()?;
         Ok((topic, body.array(|body| decode_commit(version, body))?))
     })?;
     body.end()?;
     let is_member = generation >= 0 || !member.is_empty();
-    if version >= 3 {
-        out.i32(0); // throttle time
-    }
+    out.when(version >= 3, |out| out.i32(0)); // throttle time
     let mut named = Named::default();
     out.array(&topics, |out, (topic, commits)| {
         let is_twice = |commit: &Commit<'_>| named.partition(topic, commit.partition).is_err();
@@ -114,9 +108,7 @@ pub(super) fn commit(
 fn decode_commit<'a>(version: i16, body: &mut Reader<'a>) -> Result<Commit<'a>, Malformed> {
     let partition = body.i32()?;
     let next = body.i64()?;
-    if version >= 6 {
-        let _leader_epoch = body.i32()?;
-    }
+    let _leader_epoch = body.when(version >= 6, Reader::i32)?;
     Ok(Commit {
         partition,
         next,
@@ -298,9 +290,7 @@ pub(super) fn fetch(
         Err(error) => (Vec::new(), Code::from(&error)),
     };
     let asked = asked.unwrap_or_else(|| all(&commits));
-    if version >= 3 {
-        out.i32(0); // throttle time
-    }
+    out.when(version >= 3, |out| out.i32(0)); // throttle time
     out.array(&asked, |out, (topic, partitions)| {
         out.string(topic);
         out.array(partitions, |out, partition| {
@@ -310,16 +300,12 @@ pub(super) fn fetch(
             let commit = commits.iter().find(is_it);
             out.i32(*partition);
             out.i64(commit.map_or(-1, |commit| commit.next.get().cast_signed()));
-            if version >= 5 {
-                out.i32(-1); // leader epoch: not remembered
-            }
+            out.when(version >= 5, |out| out.i32(-1)); // leader epoch: not remembered
             out.string(commit.map_or("", |commit| &commit.metadata));
             out.i16(code.0);
         });
     });
-    if version >= 2 {
-        out.i16(code.0);
-    }
+    out.when(version >= 2, |out| out.i16(code.0));
     Ok(())
 }
 

@@ -23,9 +23,7 @@ pub(super) fn list(
     out: &mut Writer,
 ) -> Result<(), Ended> {
     body.end()?;
-    if version >= 1 {
-        out.i32(0); // throttle time
-    }
+    out.when(version >= 1, |out| out.i32(0)); // throttle time
     let groups = names(broker);
     out.i16(groups.as_ref().err().unwrap_or(&Code::NONE).0);
     out.array(&groups.unwrap_or_default(), |out, group| {
@@ -47,13 +45,9 @@ pub(super) fn describe(
     out: &mut Writer,
 ) -> Result<(), Ended> {
     let asked = body.array(Reader::string)?;
-    if version >= 3 {
-        let _with_operations = body.bool()?;
-    }
+    let _with_operations = body.when(version >= 3, Reader::bool)?;
     body.end()?;
-    if version >= 1 {
-        out.i32(0); // throttle time
-    }
+    out.when(version >= 1, |out| out.i32(0)); // throttle time
     let groups = names(broker);
     let code = groups.as_ref().err().copied().unwrap_or(Code::NONE);
     let groups = groups.unwrap_or_default();
@@ -65,9 +59,7 @@ pub(super) fn describe(
         out.string(""); // the protocol of its members,
         out.string(""); // the one they have chosen,
         out.count(0); // and the members
-        if version >= 3 {
-            out.i32(NO_OPERATIONS);
-        }
+        out.when(version >= 3, |out| out.i32(NO_OPERATIONS));
     });
     Ok(())
 }

@@ -24,9 +24,7 @@ pub(super) fn answer(
     out: &mut Writer,
 ) -> Result<(), Ended> {
     let _replica = body.i32()?;
-    if version >= 2 {
-        let _isolation = body.i8()?; // there are no transactions
-    }
+    let _isolation = body.when(version >= 2, Reader::i8)?; // there are no transactions
     let topics = body.array(|body| {
         let topic = body.string()?;
         let partitions = body.array(|body| {
@@ -37,9 +35,7 @@ pub(super) fn answer(
         Ok((topic, partitions))
     })?;
     body.end()?;
-    if version >= 2 {
-        out.i32(0); // throttle time
-    }
+    out.when(version >= 2, |out| out.i32(0)); // throttle time
     let mut named = Named::default();
     out.array(&topics, |out, (topic, partitions)| {
         out.string(topic);
@@ -55,9 +51,9 @@ pub(super) fn answer(
             out.i64(found.as_ref().map_or(-1, |found| found.timestamp_ms));
             let offset = found.as_ref().map(|found| found.offset.get().cast_signed());
             out.i64(offset.unwrap_or(-1));
-            if version >= 4 {
-                out.i32(if found.is_some() { LEADER_EPOCH } else { -1 });
-            }
+            out.when(version >= 4, |out| {
+                out.i32(if found.is_some() { LEADER_EPOCH } else { -1 })
+            });
         });
     });
     Ok(())

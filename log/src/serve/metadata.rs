@@ -34,52 +34,36 @@ pub(super) fn answer(
     out: &mut Writer,
 ) -> Result<(), Ended> {
     let asked = body.nullable_array(Reader::string)?;
-    if version >= 4 {
-        let _allow_auto_topic_creation = body.bool()?; // topics are never made by being asked for
-    }
-    if version >= 8 {
-        let _cluster_operations = body.bool()?;
-        let _topic_operations = body.bool()?;
-    }
+    let _allow_auto_topic_creation = body.when(version >= 4, Reader::bool)?; // topics are never made by being asked for
+    let _cluster_operations = body.when(version >= 8, Reader::bool)?;
+    let _topic_operations = body.when(version >= 8, Reader::bool)?;
     body.end()?;
     // In version 0 an empty list asks for all topics.
     let asked = asked.filter(|asked| version > 0 || !asked.is_empty());
     let topics = find_topics(broker, asked)?;
 
-    if version >= 3 {
-        out.i32(0); // throttle time
-    }
+    out.when(version >= 3, |out| out.i32(0)); // throttle time
     out.count(1);
     out.i32(BROKER_ID);
     address(broker, reached, out);
-    if version >= 1 {
-        out.nullable_string(None); // rack
-    }
-    if version >= 2 {
-        out.string(&broker.client.log_id().cluster_id());
-    }
-    if version >= 1 {
-        out.i32(BROKER_ID); // controller
-    }
+    out.when(version >= 1, |out| out.nullable_string(None)); // rack
+    out.when(version >= 2, |out| {
+        out.string(&broker.client.log_id().cluster_id())
+    });
+    out.when(version >= 1, |out| out.i32(BROKER_ID)); // controller
     out.array(&topics, |out, (name, found)| {
         let code = found.as_ref().map_or_else(Code::from, |_| Code::NONE);
         out.i16(code.0);
         out.string(name);
-        if version >= 1 {
-            out.bool(false); // internal
-        }
+        out.when(version >= 1, |out| out.bool(false)); // internal
         let partitions = found.as_ref().map_or(0, |topic| topic.config.partitions);
         out.count(partitions as usize);
         for partition in 0..partitions {
             put_partition(partition, version, out);
         }
-        if version >= 8 {
-            out.i32(NO_OPERATIONS);
-        }
+        out.when(version >= 8, |out| out.i32(NO_OPERATIONS));
     });
-    if version >= 8 {
-        out.i32(NO_OPERATIONS);
-    }
+    out.when(version >= 8, |out| out.i32(NO_OPERATIONS));
     Ok(())
 }
 
@@ -106,16 +90,12 @@ fn put_partition(partition: u32, version: i16, out: &mut Writer) {
     out.i16(Code::NONE.0);
     out.i32(partition.cast_signed());
     out.i32(BROKER_ID); // leader
-    if version >= 7 {
-        out.i32(LEADER_EPOCH);
-    }
+    out.when(version >= 7, |out| out.i32(LEADER_EPOCH));
     for _replicas_then_in_sync in 0..2 {
         out.count(1);
         out.i32(BROKER_ID);
     }
-    if version >= 5 {
-        out.count(0); // replicas that are offline
-    }
+    out.when(version >= 5, |out| out.count(0)); // replicas that are offline
 }
 
 pub(super) fn find_coordinator(
@@ -128,9 +108,7 @@ pub(super) fn find_coordinator(
     let _name = body.string()?;
     let kind = if version >= 1 { body.i8()? } else { GROUP };
     body.end()?;
-    if version >= 1 {
-        out.i32(0); // throttle time
-    }
+    out.when(version >= 1, |out| out.i32(0)); // throttle time
     let is_group = kind == GROUP;
     let code = if is_group {
         Code::NONE
@@ -138,9 +116,9 @@ pub(super) fn find_coordinator(
         Code::INVALID_REQUEST
     };
     out.i16(code.0);
-    if version >= 1 {
-        out.nullable_string((!is_group).then_some("there are no transactions here"));
-    }
+    out.when(version >= 1, |out| {
+        out.nullable_string((!is_group).then_some("there are no transactions here"))
+    });
     if is_group {
         out.i32(BROKER_ID);
         address(broker, reached, out);

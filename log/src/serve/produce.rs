@@ -112,11 +112,7 @@ impl Begun<'_> {
 }
 
 fn decode(version: i16, mut body: Reader<'_>) -> Result<Request<'_>, Malformed> {
-    let transactional_id = if version >= 3 {
-        body.nullable_string()?
-    } else {
-        None
-    };
+    let transactional_id = body.when(version >= 3, Reader::nullable_string)?.flatten();
     let acks = body.i16()?;
     let _timeout_ms = body.i32()?;
     let topics = body.array(|body| {
@@ -281,19 +277,13 @@ fn put(version: i16, stored: &[(&str, Vec<Stored>)], out: &mut Writer) {
             out.i32(stored.partition);
             out.i16(stored.code.0);
             out.i64(offset(stored.base_offset));
-            if version >= 2 {
-                out.i64(-1); // time of the append: the records keep their own
-            }
-            if version >= 5 {
-                out.i64(offset(stored.log_start));
-            }
+            out.when(version >= 2, |out| out.i64(-1)); // time of the append: the records keep their own
+            out.when(version >= 5, |out| out.i64(offset(stored.log_start)));
             if version >= 8 {
                 out.count(0); // errors of single records
                 out.nullable_string(stored.message.as_deref());
             }
         });
     });
-    if version >= 1 {
-        out.i32(0); // throttle time
-    }
+    out.when(version >= 1, |out| out.i32(0)); // throttle time
 }

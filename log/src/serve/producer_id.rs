@@ -43,8 +43,6 @@ pub(super) fn answer(
     out.i16(given.err().unwrap_or(Code::NONE).0);
     out.i64(given.unwrap_or(-1));
     out.i16(given.map_or(-1, |_| 0)); // epoch
-    if version >= FLEXIBLE_FROM {
-        out.no_tagged_fields();
-    }
+    out.when(version >= FLEXIBLE_FROM, |out| out.no_tagged_fields());
     Ok(())
 }

@@ -221,9 +221,7 @@ pub(super) fn authenticate(answer: Result<&[u8], (Code, &str)>, version: i16, ou
     out.i16(refused.map_or(Code::NONE, |(code, _)| code).0);
     out.nullable_string(refused.map(|(_, message)| message));
     out.bytes(answer.unwrap_or_default());
-    if version >= 1 {
-        out.i64(0); // the connection may last as long as it likes
-    }
+    out.when(version >= 1, |out| out.i64(0)); // the connection may last as long as it likes
 }
 
 /// A message that comes where none is awaited.

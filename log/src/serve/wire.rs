@@ -129,6 +129,15 @@ impl<'a> Reader<'a> {
         self.nullable_array(element)?.ok_or(Malformed)
     }
 
+    /// Reads a field of some versions.
+    pub(super) fn when<T>(
+        &mut self,
+        is_there: bool,
+        field: impl FnOnce(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Option<T>, Malformed> {
+        is_there.then(|| field(self)).transpose()
+    }
+
     /// Passes over the tagged fields of a flexible version; none of them is known here.
     pub(super) fn tagged_fields(&mut self) -> Result<(), Malformed> {
         for _ in 0..self.uvarint()? {
@@ -231,6 +240,13 @@ impl Writer {
         self.count(elements.len());
         for one in elements {
             element(self, one);
+        }
+    }
+
+    /// Writes a field of some versions.
+    pub(super) fn when(&mut self, is_there: bool, field: impl FnOnce(&mut Self)) {
+        if is_there {
+            field(self);
         }
     }
 
