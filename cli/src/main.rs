@@ -1,6 +1,7 @@
 //! `bekk`: CSV files into PostgreSQL through a durable, replayable log.
 //!
-//! Arguments, wiring, the private PostgreSQL and what a person sees. The work is in the libraries.
+//! Arguments, wiring, the private PostgreSQL and what a person sees. The work is in the libraries. Each folder and file
+//! uses only those below it (`ingest/tests/it/layers.rs`); the commands are at the top.
 
 mod args;
 mod commands;

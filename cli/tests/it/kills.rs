@@ -4,12 +4,13 @@ use std::thread;
 use std::time::Duration;
 
 use bekk_postgres::Server;
+use bekk_testing::{seed, setting};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::events::EventsFile;
 use crate::exact::check_everything;
-use crate::support::{Sandbox, setting, wait_until};
+use crate::support::{Sandbox, wait_until};
 use crate::trickle::Writer;
 
 const KILLS_DEFAULT: u32 = 30;
@@ -23,8 +24,8 @@ const SERVER_KILL_EVERY: u32 = 7;
 /// holds each record once.
 #[test]
 fn nothing_is_lost_or_doubled_by_kill_9() {
-    let kills = setting("BEKK_KILLS").unwrap_or(KILLS_DEFAULT);
-    let seed = setting("BEKK_SEED").unwrap_or_else(|| rand::rng().random());
+    let kills = setting("BEKK_KILLS", KILLS_DEFAULT);
+    let seed = seed();
     println!("BEKK_KILLS={kills} BEKK_SEED={seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let server = Server::temporary().unwrap();

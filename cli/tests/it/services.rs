@@ -6,13 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bekk_postgres::Server;
+use bekk_testing::{seed, setting};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::Signal;
 
 use crate::events::EventsFile;
 use crate::exact::{check_audit, check_everything};
-use crate::support::{Process, Sandbox, setting, wait_until};
+use crate::support::{Process, Sandbox, wait_until};
 use crate::trickle::Writer;
 
 const KILLS_DEFAULT: u32 = 12;
@@ -21,7 +22,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// Random files, their texts given to a writer beside the test.
 fn begin(sandbox: &Sandbox, rounds: u32) -> (Vec<EventsFile>, Writer, ChaCha8Rng) {
-    let seed = setting("BEKK_SEED").unwrap_or_else(|| rand::rng().random());
+    let seed = seed();
     println!("BEKK_SERVICE_KILLS={rounds} BEKK_SEED={seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let files: Vec<_> = (0..rounds)
@@ -33,7 +34,7 @@ fn begin(sandbox: &Sandbox, rounds: u32) -> (Vec<EventsFile>, Writer, ChaCha8Rng
 }
 
 fn kills() -> u32 {
-    setting("BEKK_SERVICE_KILLS").unwrap_or(KILLS_DEFAULT)
+    setting("BEKK_SERVICE_KILLS", KILLS_DEFAULT)
 }
 
 /// How many records the sink group has applied.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bekk_postgres::Server;
+pub(crate) use bekk_testing::wait_until;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -308,26 +309,4 @@ impl Postgres {
     pub(crate) fn execute(&self, sql: &str) {
         self.rows(sql);
     }
-}
-
-/// Waits until a condition holds.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "waited {limit:?} in vain until {what}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// A setting of a test, from the environment.
-pub(crate) fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok().map(|text| {
-        text.parse()
-            .ok()
-            .unwrap_or_else(|| panic!("{name}={text} is no number"))
-    })
 }

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bekk_ingest::{Config, Error, Mode, Stats};
+use bekk_testing::seed;
 
 use crate::world::{World, await_count, count, ids, open_log, rest, rows, stream};
 
@@ -52,11 +53,7 @@ fn start_child(world: &World, once: bool) -> Child {
 /// its checkpoint is lost as well. In the end the log holds every record once.
 #[test]
 fn nothing_is_lost_or_doubled_by_kills() {
-    let seed = std::env::var("BEKK_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| std::process::id().into());
-    println!("BEKK_TEST_SEED={seed}");
+    let seed = seed();
     let mut state = seed | 1;
     let mut random = move |below: u64| {
         // xorshift64

@@ -57,7 +57,7 @@ const CLI: [&str; 32] = [
 ];
 
 /// The crates from top to bottom, with the crates of the workspace that each may depend on.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     (
         "cli",
         &["generator", "ingest", "log", "postgres", "sink", "stream"],
@@ -66,6 +66,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("sink", &["log", "stream"]),
     ("ingest", &["log", "stream"]),
     ("generator", &[]),
+    ("testing", &["stream"]),
     ("postgres", &[]),
     ("log", &[]),
     ("stream", &[]),

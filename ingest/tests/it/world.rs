@@ -13,10 +13,8 @@ use bekk_ingest::{
     Comparison, Config, ContentFinding, ContentKind, Error, FileContent, Mode, Stats, Summary,
 };
 use bekk_log::{Client, Offset};
-use bekk_stream::{
-    Accept, Body, Column, ColumnType, CsvDialect, FileId, Finished, META_TOPIC, Meta, OnConflict,
-    Payload, Reason, Receipt, Retention, Stream, TableName, Value,
-};
+use bekk_stream::{Body, FileId, META_TOPIC, Meta, Payload, Reason, Receipt, Stream, Value};
+use bekk_testing::things;
 use tempfile::TempDir;
 
 pub(crate) const TOPIC: &str = "things";
@@ -222,35 +220,9 @@ fn until_unlocked<T, E>(
 }
 
 pub(crate) fn stream(inbox: &Path) -> Stream {
-    let decimal = ColumnType::Decimal {
-        precision: 12,
-        scale: 2,
-    };
     Stream {
-        name: TOPIC.to_owned(),
-        accept: Accept::default(),
         files: vec![format!("{}/*.csv", inbox.display())],
-        exclude: Vec::new(),
-        finished: Finished::Keep,
-        table: TableName {
-            schema: None,
-            name: "things".to_owned(),
-        },
-        key: vec!["id".to_owned()],
-        on_conflict: OnConflict::Update,
-        newer_by: None,
-        partitions: 4,
-        retention: Retention {
-            age: None,
-            size: None,
-        },
-        indexes: Vec::new(),
-        csv: CsvDialect::default(),
-        columns: vec![
-            Column::new("id", ColumnType::Int8),
-            Column::new("name", ColumnType::Text).nullable(),
-            Column::new("price", decimal).nullable(),
-        ],
+        ..things()
     }
 }
 

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bekk_log::{Client, Config, Error, Gap, Offset, verify};
+use bekk_testing::{MINUTE, wait_until};
 use tempfile::TempDir;
 
-use crate::support::{buffer, config, copy, find, noise, open, read_all, topic, wait_until};
+use crate::support::{buffer, config, copy, find, noise, open, read_all, topic};
 
 fn small(dir: &Path) -> Config {
     Config {
@@ -30,7 +31,7 @@ fn killed(mark_is_behind: bool) -> TempDir {
         let settled = client.partition_ends("t").unwrap()[0].end;
         assert_eq!(settled, Offset::new(20));
         let mut last = Vec::new();
-        wait_until("the durable mark", || {
+        wait_until("the durable mark", MINUTE, || {
             std::thread::sleep(std::time::Duration::from_millis(1100));
             let now = fs::read(&mark).unwrap();
             let same = now == last && now != before;
@@ -181,7 +182,7 @@ fn closed() -> (TempDir, Vec<bekk_log::SegmentInfo>) {
     let client = Client::open(small(dir.path())).unwrap();
     topic(&client, "t", 2);
     append(&client, 0..RECORDS);
-    wait_until("sealing", || {
+    wait_until("sealing", MINUTE, || {
         let segments = client.segments("t").unwrap();
         segments.iter().filter(|s| s.sealed_at_ms.is_none()).count() == 1
     });
@@ -345,7 +346,7 @@ fn a_damaged_summary_is_made_again() {
     let (dir, segments) = closed();
     fs::write(segments[1].path.join("sealed"), b"torn").unwrap();
     let client = Client::open(small(dir.path())).unwrap();
-    wait_until("sealing", || {
+    wait_until("sealing", MINUTE, || {
         client.segments("t").unwrap()[1].sealed_at_ms.is_some()
     });
     assert_eq!(client.segments("t").unwrap()[1].ranges, segments[1].ranges);

@@ -9,11 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bekk_log::{Client, Config, Offset, verify};
+use bekk_testing::{MINUTE, setting, wait_until};
 use tempfile::TempDir;
 
-use crate::support::{
-    buffer, config, copy, find, noise, open, read_all, setting, topic, wait_until,
-};
+use crate::support::{buffer, config, copy, find, noise, open, read_all, topic};
 
 /// Cases that are run when not all are.
 const SAMPLE: u64 = 12;
@@ -81,7 +80,7 @@ fn whole() -> TempDir {
             client.append(None, "t", &[(partition, &records)]).unwrap();
         }
     }
-    wait_until("sealing", || {
+    wait_until("sealing", MINUTE, || {
         let segments = client.segments("t").unwrap();
         segments
             .iter()

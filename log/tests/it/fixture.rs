@@ -9,8 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use bekk_log::{Client, Config, Offset, RecordBuffer, Retention, TopicConfig, verify};
+use bekk_testing::{MINUTE, wait_until};
 
-use crate::support::{config, copy, noise, read_all, wait_until};
+use crate::support::{config, copy, noise, read_all};
 
 const RETENTION: Retention = Retention {
     age: Some(Duration::from_secs(7 * 24 * 60 * 60)),
@@ -77,7 +78,7 @@ fn write() {
     client
         .hold("inbox", "events", &[(1, Offset::new(2))])
         .unwrap();
-    wait_until("sealing", || {
+    wait_until("sealing", MINUTE, || {
         let segments = client.segments("events").unwrap();
         segments.iter().filter(|s| s.sealed_at_ms.is_none()).count() == 1
     });

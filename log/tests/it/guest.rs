@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Config, Error, Offset, RecordBuffer, Retention, TopicConfig};
-
-use crate::support::wait_until;
+use bekk_testing::{MINUTE, wait_until};
 
 const TOPIC: &str = "things";
 const PARTITIONS: u32 = 3;
@@ -155,7 +154,7 @@ fn a_guest_commits_for_a_group_and_forgets_it() {
             .collect::<Vec<_>>()
     };
     let other = ("other".to_owned(), 1, 1, true);
-    wait_until("both are there", || commits().len() == 2);
+    wait_until("both are there", MINUTE, || commits().len() == 2);
     assert_eq!(commits(), [("g".to_owned(), 1, 7, true), other.clone()]);
     guest.forget_group("g").unwrap();
     guest.forget_group("g").unwrap();
@@ -177,14 +176,16 @@ fn a_guest_whose_owner_has_gone_is_given_up_at_once() {
         let guest = join(&directory);
         owner.create_topic(TOPIC, topic_config()).unwrap();
         guest.commit_offset("g", TOPIC, 0, Offset::new(1)).unwrap();
-        wait_until("it is there", || owner.commits().unwrap().len() == 1);
+        wait_until("it is there", MINUTE, || {
+            owner.commits().unwrap().len() == 1
+        });
         for next in 0..round * 100 {
             guest
                 .commit_offset("g", TOPIC, 1, Offset::new(next))
                 .unwrap();
         }
         owner.close().unwrap();
-        wait_until("the guest notices", || guest.check().is_err());
+        wait_until("the guest notices", MINUTE, || guest.check().is_err());
         let (gone, is_gone) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             drop(guest);

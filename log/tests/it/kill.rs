@@ -13,8 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Config, Error, Offset, verify};
+use bekk_testing::{seed, setting};
 
-use crate::support::{buffer, config, find, noise, read_all, setting, topic};
+use crate::support::{buffer, config, find, noise, read_all, topic};
 
 const VICTIM: &str = "BEKK_LOG_VICTIM";
 const THREADS: u32 = 4;
@@ -143,7 +144,7 @@ fn random(seed: u64, kill: u64, limit: u64) -> u64 {
 
 #[test]
 fn what_was_acknowledged_survives_sigkill() {
-    let seed = setting("BEKK_SEED", u64::from(std::process::id()));
+    let seed = seed();
     let kills = setting("BEKK_KILLS", 30);
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = HashMap::new();
@@ -163,7 +164,7 @@ fn what_was_acknowledged_survives_sigkill() {
 
 #[test]
 fn a_log_that_was_killed_while_it_was_made_opens() {
-    let seed = setting("BEKK_SEED", u64::from(std::process::id()));
+    let seed = seed();
     for kill in 0..10 {
         let dir = tempfile::tempdir().unwrap();
         let mut acknowledged = HashMap::new();

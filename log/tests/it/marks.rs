@@ -6,9 +6,9 @@ use bekk_log::{
     Client, Difference, Error, MarkCheck, Offset, RecordBuffer, RecordMark, RemoteConfig,
     judge_mark,
 };
+use bekk_testing::{MINUTE, wait_until};
 
 use crate::served::Served;
-use crate::support::wait_until;
 
 fn append(client: &Client, values: &[&str]) {
     let mut buffer = RecordBuffer::new();
@@ -77,7 +77,7 @@ fn a_log_that_was_replaced_is_recognised() {
     first.client.close().unwrap();
 
     let second = Served::new(|config| config.listen = address);
-    wait_until("the lost connection is noticed", || {
+    wait_until("the lost connection is noticed", MINUTE, || {
         remote.doubts() > before
     });
     let error = remote.recheck("t").unwrap_err();

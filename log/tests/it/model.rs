@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use bekk_log::{Client, Config, Error, Offset, RecordBuffer, Retention, TopicConfig, verify};
+use bekk_testing::{MINUTE, seed};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
 
-use crate::support::{config, noise, setting};
+use crate::support::{config, noise};
 
 const PARTITIONS: u32 = 3;
 
@@ -127,7 +128,7 @@ impl World<'_> {
                 self.client.take().unwrap().close().unwrap();
                 self.open();
             }
-            Act::Seal => crate::support::wait_until("sealing", || {
+            Act::Seal => bekk_testing::wait_until("sealing", MINUTE, || {
                 let segments = self.client().segments("t").unwrap();
                 segments.iter().filter(|s| s.sealed_at_ms.is_none()).count() == 1
             }),
@@ -225,7 +226,7 @@ impl World<'_> {
 
 #[test]
 fn the_log_does_what_its_model_does() {
-    let seed = setting("BEKK_SEED", u64::from(std::process::id()));
+    let seed = seed();
     let config = RunnerConfig {
         cases: 5,
         failure_persistence: None,

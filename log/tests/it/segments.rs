@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use bekk_log::{Client, Config, Durability, Error, Offset, Retention, TopicConfig, verify};
+use bekk_testing::{MINUTE, wait_until};
 
-use crate::support::{KEEP, buffer, config, find, noise, open, read_all, topic, wait_until};
+use crate::support::{KEEP, buffer, config, find, noise, open, read_all, topic};
 
 fn small(dir: &Path) -> Config {
     Config {
@@ -46,7 +47,7 @@ fn a_log_of_many_segments_is_read_as_one() {
     topic(&client, "t", 2);
     fill(&client, 0, 60);
     check_filled(&client, 60);
-    wait_until("sealing", || {
+    wait_until("sealing", MINUTE, || {
         sealed(&client) == client.segments("t").unwrap().len() - 1
     });
     let segments = client.segments("t").unwrap();
@@ -87,7 +88,7 @@ fn a_segment_is_sealed_when_it_is_old() {
     .unwrap();
     topic(&client, "t", 2);
     fill(&client, 0, 1);
-    wait_until("sealing", || sealed(&client) == 1);
+    wait_until("sealing", MINUTE, || sealed(&client) == 1);
     // An empty segment does not grow old.
     thread::sleep(Duration::from_millis(1500));
     assert_eq!(client.segments("t").unwrap().len(), 2);
@@ -112,7 +113,7 @@ fn retention_waits_for_groups_and_holds() {
         )
         .unwrap();
     fill(&client, 0, 40);
-    wait_until("sealing", || {
+    wait_until("sealing", MINUTE, || {
         sealed(&client) == client.segments("t").unwrap().len() - 1
     });
     let before = client.segments("t").unwrap();
@@ -174,7 +175,7 @@ fn retention_by_size_keeps_the_newest() {
         .append(None, "bekk.meta", &[(0, &buffer(["m"]))])
         .unwrap();
     fill(&client, 0, 60);
-    wait_until("sealing", || {
+    wait_until("sealing", MINUTE, || {
         sealed(&client) == client.segments("t").unwrap().len() - 1
     });
     for partition in 0..2 {
@@ -408,7 +409,7 @@ fn readers_follow_while_segments_come_and_go() {
             }
         });
     });
-    wait_until("retention", || {
+    wait_until("retention", MINUTE, || {
         client.apply_retention().unwrap();
         client.topic_size("t").unwrap().bytes < 1_400_000
     });

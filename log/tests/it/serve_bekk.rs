@@ -1,12 +1,12 @@
 //! What Bekk's own programs ask of a served log, by client ids and groups of certain names.
 
 use bekk_log::{Client, Error, Offset, RecordBuffer, Retention, TopicConfig};
+use bekk_testing::{MINUTE, wait_until};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use crate::served::{Connection, Served, batch, commit, committed, delete_group};
-use crate::support::wait_until;
 
 /// Produces a batch of `records` to each of some partitions; the code and the base offset of each.
 fn produce(
@@ -183,7 +183,7 @@ fn holds_are_made_by_commits() {
         served.client.apply_retention().unwrap();
         served.client.partition_ends("held").unwrap()[0].start.get()
     };
-    wait_until("the segments are sealed", || {
+    wait_until("the segments are sealed", MINUTE, || {
         let segments = served.client.segments("held").unwrap();
         segments
             .iter()

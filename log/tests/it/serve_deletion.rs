@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bekk_log::{Client, Error, Offset, RecordBuffer, Retention, TopicConfig, verify};
+use bekk_testing::{MINUTE, setting, wait_until};
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
@@ -17,7 +18,6 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use crate::served::{Connection, Served, batch, commit, committed, encoded, fetch_request};
-use crate::support::{setting, wait_until};
 
 const DIR: &str = "BEKK_LOG_DELETER";
 
@@ -105,7 +105,7 @@ fn records_before_an_offset_are_deleted() {
         assert!(verified.problems.is_empty(), "{:?}", verified.problems);
     };
     check(&served);
-    wait_until("the segments below have gone", || {
+    wait_until("the segments below have gone", MINUTE, || {
         served.client.apply_retention().unwrap();
         let segments = served.client.segments("t").unwrap();
         segments[0].ranges[0] == (Offset::new(6), Offset::new(8))

@@ -62,15 +62,6 @@ pub(crate) fn read_all(
     }
 }
 
-/// Waits until `done`, which background threads bring about; a minute at most.
-pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
-    while !done() {
-        assert!(begun.elapsed().as_secs() < 60, "{what} does not come about");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
-
 /// Bytes that do not compress, the same for the same seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
@@ -118,15 +109,4 @@ pub(crate) fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     copy_into(from, to.path());
     to
-}
-
-/// A number from the environment, or another one.
-#[allow(clippy::print_stderr)] // a test that fails is repeated with it
-pub(crate) fn setting(name: &str, otherwise: u64) -> u64 {
-    let value = std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok());
-    let value = value.unwrap_or(otherwise);
-    eprintln!("{name}={value}");
-    value
 }

@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bekk_log::{Client, Config, Offset, salvage, verify};
+use bekk_testing::{MINUTE, wait_until};
 use tempfile::TempDir;
 
-use crate::support::{buffer, config, copy, find, noise, read_all, topic, wait_until};
+use crate::support::{buffer, config, copy, find, noise, read_all, topic};
 
 /// Partitions of the topic: the more there are, the smaller are their tables.
 const PARTITIONS: u32 = 24;
@@ -47,7 +48,7 @@ fn whole(values: &[Vec<Vec<u8>>]) -> TempDir {
             client.append(None, "t", &[(partition, &records)]).unwrap();
         }
     }
-    wait_until("sealing", || {
+    wait_until("sealing", MINUTE, || {
         client.segments("t").unwrap()[0].sealed_at_ms.is_some()
     });
     client.close().unwrap();
@@ -159,7 +160,7 @@ fn small_log(salt: u64) -> TempDir {
                 client.append(None, name, &[(partition, &records)]).unwrap();
             }
         }
-        wait_until("sealing", || {
+        wait_until("sealing", MINUTE, || {
             let segments = client.segments(name).unwrap();
             let unsealed = segments.iter().filter(|one| one.sealed_at_ms.is_none());
             unsealed.count() == 1

@@ -12,6 +12,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bekk_postgres::{Error, Options, Server, Stopped};
+use bekk_testing::{MINUTE, wait_until};
 
 /// Runs one statement with `psql`, as the server's user.
 fn query(server: &Server, sql: &str) -> String {
@@ -51,14 +52,6 @@ fn options() -> (tempfile::TempDir, Options) {
         ..Options::default()
     };
     (directory, options)
-}
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -180,13 +173,13 @@ fn lives_until_its_last_user_however_that_ends() {
     assert_eq!(query(&third, "SELECT 1"), "1");
     assert_eq!(third.pid(), Some(pid));
     drop(third);
-    wait_until("stopped after the last", || !is_alive(pid));
+    wait_until("stopped after the last", MINUTE, || !is_alive(pid));
 
     // The last user itself is killed.
     let only = Holder::begin(&options);
     let pid = only.server;
     only.kill();
-    wait_until("stopped after kill -9", || !is_alive(pid));
+    wait_until("stopped after kill -9", MINUTE, || !is_alive(pid));
 
     // Killed, and started again at once, while the watcher stops the old one.
     for _ in 0..5 {

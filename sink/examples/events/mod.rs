@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use bekk_log::{Client, RecordBuffer, TopicConfig};
 use bekk_stream::{
-    Accept, Column, ColumnType, CsvDialect, Decimal, FileId, Finished, META_TOPIC, Meta,
-    OnConflict, Origin, Retention, Stream, TableName, Value, encode_row, partition_for,
+    Column, ColumnType, Decimal, FileId, META_TOPIC, Meta, Origin, Stream, Value, encode_row,
+    partition_for,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -16,44 +16,28 @@ const RECORDS_PER_APPEND: usize = 8_000;
 /// The sample stream, in four partitions.
 pub(crate) fn events() -> Stream {
     let column = Column::new;
+    let columns = vec![
+        column("event_id", ColumnType::Uuid),
+        column("event_type", ColumnType::Text),
+        column("user_id", ColumnType::Int8).nullable(),
+        column("product_id", ColumnType::Int8).nullable(),
+        column("category", ColumnType::Text).nullable(),
+        column(
+            "price",
+            ColumnType::Decimal {
+                precision: 12,
+                scale: 2,
+            },
+        )
+        .nullable(),
+        column("quantity", ColumnType::Int4).nullable(),
+        column("session_id", ColumnType::Uuid).nullable(),
+        column("event_time", ColumnType::Timestamptz),
+    ];
     Stream {
-        name: "events".to_owned(),
-        accept: Accept::default(),
-        files: Vec::new(),
-        exclude: Vec::new(),
-        finished: Finished::Keep,
-        table: TableName {
-            schema: None,
-            name: "events".to_owned(),
-        },
-        key: vec!["event_id".to_owned()],
-        on_conflict: OnConflict::Update,
-        newer_by: None,
         partitions: PARTITIONS,
-        retention: Retention {
-            age: None,
-            size: None,
-        },
         indexes: vec![vec!["event_time".to_owned()], vec!["event_type".to_owned()]],
-        csv: CsvDialect::default(),
-        columns: vec![
-            column("event_id", ColumnType::Uuid),
-            column("event_type", ColumnType::Text),
-            column("user_id", ColumnType::Int8).nullable(),
-            column("product_id", ColumnType::Int8).nullable(),
-            column("category", ColumnType::Text).nullable(),
-            column(
-                "price",
-                ColumnType::Decimal {
-                    precision: 12,
-                    scale: 2,
-                },
-            )
-            .nullable(),
-            column("quantity", ColumnType::Int4).nullable(),
-            column("session_id", ColumnType::Uuid).nullable(),
-            column("event_time", ColumnType::Timestamptz),
-        ],
+        ..bekk_testing::stream("events", columns)
     }
 }
 

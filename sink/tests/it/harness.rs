@@ -11,10 +11,11 @@ use bekk_sink::{
     audit_content, audit_counts,
 };
 use bekk_stream::{
-    Accept, Column, ColumnType, CsvDialect, FileId, FileRecord, Finished, META_TOPIC, Meta,
-    OnConflict, Origin, Reject, Retention, Schema, Stream, TableName, Value, encode_reject,
-    encode_row,
+    Column, ColumnType, FileId, FileRecord, META_TOPIC, Meta, Origin, Reject, Schema, Stream,
+    Value, encode_reject, encode_row,
 };
+use bekk_testing::seed;
+pub(crate) use bekk_testing::stream;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
@@ -271,11 +272,7 @@ impl LogDir {
 
 /// Random numbers whose seed is printed, and can be set.
 pub(crate) fn rng() -> StdRng {
-    let seed = std::env::var("BEKK_TEST_SEED")
-        .ok()
-        .map_or_else(rand::random, |text| text.parse().unwrap());
-    println!("BEKK_TEST_SEED={seed}");
-    StdRng::seed_from_u64(seed)
+    StdRng::seed_from_u64(seed())
 }
 
 fn now_ms() -> i64 {
@@ -283,32 +280,6 @@ fn now_ms() -> i64 {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
     i64::try_from(now.as_millis()).unwrap()
-}
-
-/// A stream with these columns, keyed by the first one, into a table of its own name.
-pub(crate) fn stream(name: &str, columns: Vec<Column>) -> Stream {
-    Stream {
-        name: name.to_owned(),
-        accept: Accept::default(),
-        files: Vec::new(),
-        exclude: Vec::new(),
-        finished: Finished::Keep,
-        table: TableName {
-            schema: None,
-            name: name.to_owned(),
-        },
-        key: vec![columns[0].name.clone()],
-        on_conflict: OnConflict::Update,
-        newer_by: None,
-        partitions: 1,
-        retention: Retention {
-            age: None,
-            size: None,
-        },
-        indexes: Vec::new(),
-        csv: CsvDialect::default(),
-        columns,
-    }
 }
 
 /// Items with an id and a name.
