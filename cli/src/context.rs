@@ -11,7 +11,7 @@ use bekk_stream::{
     TableName,
 };
 
-use crate::args::{Global, LogArgs, PostgresArgs, TargetArgs};
+use crate::args::{Global, LogArgs, PostgresArgs, StreamArgs, TargetArgs};
 use crate::database::{Choice, Database, private_options};
 use crate::environment;
 use crate::found_file::{self, Owners};
@@ -235,16 +235,25 @@ impl Context {
         }
     }
 
+    /// All streams, or the one that is named.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub(crate) fn streams_of(&self, args: &StreamArgs) -> Result<Vec<Stream>> {
+        let mut streams = self.streams();
+        if let Some(name) = &args.name {
+            check_name("--stream", name, streams.iter().map(|stream| &*stream.name))?;
+            streams.retain(|stream| stream.name == *name);
+        }
+        Ok(streams)
+    }
+
     /// The streams to apply: all, or the one that is named; into another table if one is named.
     ///
     /// # Errors
     /// If there is no such stream, or several would fill the one table.
     pub(crate) fn targets(&self, args: &TargetArgs) -> Result<Vec<Stream>> {
-        let mut streams = self.streams();
-        if let Some(name) = &args.stream.name {
-            check_name("--stream", name, streams.iter().map(|stream| &*stream.name))?;
-            streams.retain(|stream| stream.name == *name);
-        }
+        let mut streams = self.streams_of(&args.stream)?;
         if let Some(table) = &args.table {
             let [stream] = streams.as_mut_slice() else {
                 let text = format!("--table `{table}` takes one stream; name it with --stream");

@@ -7,7 +7,7 @@ use bekk_stream::Stream;
 
 use crate::meta_cache::MetaCache;
 use crate::prepare::{Bounds, Source, prepare};
-use crate::session::Session;
+use crate::session::with_session;
 use crate::target::prepare_table;
 use crate::{Config, Error};
 
@@ -28,18 +28,8 @@ pub struct Encoded {
 /// # Errors
 /// As [`run`](crate::run), and also if the server is away.
 pub fn encode_only(config: &Config, stream: &Stream, log: &Client) -> Result<Encoded, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Io {
-            act: "start a runtime",
-            source,
-        })?;
-    let target = runtime.block_on(async {
-        let session = Session::open(&config.postgres, "bekk-bench")
-            .await
-            .map_err(|error| error.into_error(&config.postgres))?;
-        prepare_table(&session, stream)
+    let target = with_session(&config.postgres, "bekk-bench", async |session| {
+        prepare_table(session, stream)
             .await
             .map_err(|error| error.into_error("make the table"))
     })?;

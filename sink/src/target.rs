@@ -20,7 +20,7 @@ use crate::deletion::Deletion;
 use crate::encode::Target;
 use crate::migrations::MigrateError;
 use crate::plan::{ColumnSet, Plan};
-use crate::session::Session;
+use crate::session::{Session, with_session};
 use crate::trust::{self, Place};
 use crate::{ConnectOptions, Error};
 
@@ -273,17 +273,7 @@ impl Report {
 /// # Errors
 /// If the server cannot be reached or refuses.
 pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Io {
-            act: "start a runtime",
-            source,
-        })?;
-    runtime.block_on(async {
-        let session = Session::open(postgres, "bekk-check")
-            .await
-            .map_err(|error| error.into_error(postgres))?;
+    with_session(postgres, "bekk-check", async |session| {
         let failed = |error| Error::postgres("read the catalog", &error);
         let row = session
             .client
@@ -292,7 +282,7 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
             .map_err(failed)?;
         let mut tables = Vec::new();
         for stream in streams {
-            let (name, place) = locate(&session, stream).await.map_err(failed)?;
+            let (name, place) = locate(session, stream).await.map_err(failed)?;
             let found = Table::find(&session.client, &quote_table(&name))
                 .await
                 .map_err(failed)?;
@@ -315,7 +305,7 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
                     exists: false,
                     problems: {
                         let mut named = stream.clone();
-                        let types = types::resolve(&session, &mut named).await;
+                        let types = types::resolve(session, &mut named).await;
                         types.map_err(failed)?
                     },
                     // Whoever may make it can still do so before the sink starts.

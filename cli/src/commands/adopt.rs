@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
-use crate::args::{Global, OffsetsAdopt, TargetArgs};
+use crate::args::{Global, OffsetsAdopt};
 use crate::context::Context;
 use crate::screen::{Screen, grouped, plural};
 
@@ -29,10 +29,7 @@ pub(super) fn in_context(
     args: &OffsetsAdopt,
     screen: &Screen,
 ) -> Result<Outcome> {
-    let streams = context.targets(&TargetArgs {
-        table: None,
-        stream: args.stream.clone(),
-    })?;
+    let streams = context.streams_of(&args.stream)?;
     let database = context.database(&args.postgres)?;
     screen.say_part(&format!("postgres   {}", database.description));
     let group = &args.group.name;

@@ -12,7 +12,7 @@ use bekk_stream::Stream;
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
-use crate::args::{Audit, Global, TargetArgs};
+use crate::args::{Audit, Global};
 use crate::context::Context;
 use crate::screen::{Screen, grouped, plural};
 
@@ -104,10 +104,7 @@ struct FindingLine {
 
 pub(crate) fn run(global: &Global, args: &Audit, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
-    let streams = context.targets(&TargetArgs {
-        table: None,
-        stream: args.stream.clone(),
-    })?;
+    let streams = context.streams_of(&args.stream)?;
     let database = context.database(&args.postgres)?;
     screen.say_part(&format!("postgres   {}", database.description));
     let log = context.open_log(&args.log)?;

@@ -6,7 +6,7 @@ use bekk_stream::Stream;
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
-use crate::args::{Global, TargetArgs, Trace};
+use crate::args::{Global, Trace};
 use crate::context::Context;
 use crate::screen::Screen;
 
@@ -87,10 +87,7 @@ pub(crate) fn run(global: &Global, args: &Trace, screen: &Screen) -> Result<Outc
 
 /// The streams that are looked through, and for what.
 fn chosen(context: &Context, args: &Trace) -> Result<(Vec<Stream>, What)> {
-    let mut streams = context.targets(&TargetArgs {
-        table: None,
-        stream: args.stream.clone(),
-    })?;
+    let mut streams = context.streams_of(&args.stream)?;
     let what = match (&args.key, &args.at, &args.offset) {
         (Some(key), ..) => What::Key(key.clone()),
         (_, Some(at), _) => What::Line(at.file.clone(), at.line),

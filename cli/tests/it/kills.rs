@@ -26,7 +26,6 @@ const SERVER_KILL_EVERY: u32 = 7;
 fn nothing_is_lost_or_doubled_by_kill_9() {
     let kills = setting("BEKK_KILLS", KILLS_DEFAULT);
     let seed = seed();
-    println!("BEKK_KILLS={kills} BEKK_SEED={seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let server = Server::temporary().unwrap();
     let sandbox = Sandbox::on(&server);

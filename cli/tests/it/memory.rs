@@ -14,28 +14,61 @@ use crate::support::Sandbox;
 const INPUT_BYTES: u64 = 300_000_000;
 const PEAK_BYTES_MAX: u64 = 256_000_000;
 
-/// 300 MB of files go through ingest, log and sink in one process, whose resident memory never exceeds
-/// the bound that 5 GB must keep too.
+/// 300 MB of files go through ingest, log and sink in one process, whose resident memory never exceeds the bound that
+/// 5 GB must keep too: first many short rows, then long ones, which fill each limit in bytes.
 #[test]
 fn a_large_backlog_takes_little_memory() {
+    const SHORT_ROWS: u32 = 300_000;
+    const LONG_FILES: u32 = 10;
+    const LONG_ROWS_OF_FILE: u32 = 18_000;
+    const TEXT_BYTES: usize = 1_500;
     let sandbox = Sandbox::new();
+    let short_rows = SHORT_ROWS.to_string();
     sandbox
         .run(&[
-            "generate", "--rows", "2200000", "--files", "20", "--seed", "1",
+            "generate",
+            "--rows",
+            &short_rows,
+            "--files",
+            "10",
+            "--seed",
+            "1",
         ])
         .ok();
+    let texts = noise(1 << 20);
+    for number in 0..LONG_FILES {
+        let line = |row: u32| {
+            let id = number * LONG_ROWS_OF_FILE + row;
+            let at = (id as usize * 7919) % (texts.len() - TEXT_BYTES);
+            event(id, "view", "1.00").replace("garden", &texts[at..at + TEXT_BYTES])
+        };
+        let lines: Vec<_> = (0..LONG_ROWS_OF_FILE).map(line).collect();
+        sandbox.write(&format!("data/long-{number}.csv"), file(&lines));
+    }
     let bytes: u64 = fs::read_dir(sandbox.path("data"))
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len())
         .sum();
-    assert!(bytes > INPUT_BYTES, "{bytes} bytes were generated");
+    assert!(bytes > INPUT_BYTES, "{bytes} bytes were written");
     let peak = peak_of(&mut sandbox.bekk(&["up", "--once", "--json"]));
     assert_eq!(
         sandbox.postgres().number("SELECT count(*) FROM events"),
-        2_200_000
+        u64::from(SHORT_ROWS + LONG_FILES * LONG_ROWS_OF_FILE)
     );
     println!("peak resident: {peak} bytes");
     assert!(peak <= PEAK_BYTES_MAX, "peak resident: {peak} bytes");
+}
+
+/// A text that does not compress much.
+fn noise(len: usize) -> String {
+    let mut state = 1_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        format!("{state:016x}")
+    };
+    (0..len / 16).map(|_| next()).collect()
 }
 
 /// Runs a command to its end, which must be good, and returns the most memory that it had, in bytes.

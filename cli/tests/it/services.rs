@@ -23,7 +23,6 @@ const LONG: Duration = Duration::from_secs(60);
 /// Random files, their texts given to a writer beside the test.
 fn begin(sandbox: &Sandbox, rounds: u32) -> (Vec<EventsFile>, Writer, ChaCha8Rng) {
     let seed = seed();
-    println!("BEKK_SERVICE_KILLS={rounds} BEKK_SEED={seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let files: Vec<_> = (0..rounds)
         .map(|_| EventsFile::random(&mut rng, RECORDS_PER_KILL))

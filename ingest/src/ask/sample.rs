@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bekk_stream::{CsvDialect, FileId, Origin};
+use bekk_stream::{CsvDialect, FileId};
 
 use crate::Error;
 use crate::source::{BLOCK_BYTES, Packing, Source, open};
@@ -12,7 +12,7 @@ use crate::text::cursor::{Cursor, find_coding};
 use crate::text::decode::Decoded;
 use crate::text::ends;
 use crate::text::preamble::{BOM, separator_of};
-use crate::text::split::{Span, Splitter};
+use crate::text::split::Splitter;
 
 /// A file's first bytes: of its text, if it is compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,19 +173,7 @@ impl<F: FnMut(&Sampled<'_>) -> bool> Sampler<'_, F> {
             let Some(found) = self.splitter.split(rest, last) else {
                 return Some(at);
             };
-            let spans: &[Span] = self.splitter.spans();
-            let record = RawRecord {
-                bytes: &rest[..found.len],
-                has_quotes: found.has_quotes,
-                fault: found.fault,
-                spans,
-                origin: Origin {
-                    file: FileId::from_bytes([0; 16]),
-                    start: 0,
-                    end: found.len as u64,
-                    line: 1,
-                },
-            };
+            let record = RawRecord::alone(rest, &found, self.splitter.spans());
             self.decoded.take(&record);
             let sampled = Sampled {
                 record: &record,

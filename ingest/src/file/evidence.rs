@@ -105,20 +105,10 @@ pub(crate) fn has_text(source: &mut Source, known: &FileEntry) -> io::Result<boo
 /// The CRC-32C of the first `len` bytes; `None` if there are fewer.
 pub(crate) fn crc_of(source: &mut Source, len: u64) -> io::Result<Option<u32>> {
     let mut found = 0;
-    let mut block = vec![0; crate::source::BLOCK_BYTES];
-    let mut at = 0;
-    while at < len {
-        let wanted = block
-            .len()
-            .min(usize::try_from(len - at).unwrap_or(usize::MAX));
-        let read = source.read_full_at(&mut block[..wanted], at)?;
-        if read == 0 {
-            return Ok(None);
-        }
-        found = crc32c::crc32c_append(found, &block[..read]);
-        at += read as u64;
-    }
-    Ok(Some(found))
+    let is_whole = source.read_blocks(len, |block| {
+        found = crc32c::crc32c_append(found, block);
+    })?;
+    Ok(is_whole.then_some(found))
 }
 
 impl ContentCheck {

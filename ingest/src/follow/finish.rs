@@ -293,20 +293,10 @@ pub(crate) fn receipt(tracked: &mut Tracked) -> io::Result<Receipt> {
 /// Hashes the first `len` bytes of a file that was not read in one go.
 fn hash_text(source: &mut Source, len: u64) -> io::Result<Xxh3> {
     let mut hash = Xxh3::new();
-    let mut block = vec![0; crate::source::BLOCK_BYTES];
-    let mut at = 0;
-    while at < len {
-        let wanted = block
-            .len()
-            .min(usize::try_from(len - at).unwrap_or(usize::MAX));
-        let read = source.read_full_at(&mut block[..wanted], at)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        hash.update(&block[..read]);
-        at += read as u64;
+    match source.read_blocks(len, |block| hash.update(block))? {
+        true => Ok(hash),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
     }
-    Ok(hash)
 }
 
 #[cfg(test)]

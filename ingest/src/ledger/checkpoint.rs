@@ -11,13 +11,12 @@ use std::path::Path;
 use crate::Error;
 use crate::file::entry::FileEntry;
 use crate::file::replace::replace;
-use crate::ledger::codec::{FieldReader, FieldWriter};
+use crate::ledger::codec::{FieldReader, FieldWriter, frame, unframe};
 
 const MAGIC: &[u8; 8] = b"bekkckpt";
 /// Version 2 added to each file its CRC, compression, state, size and decisions, version 3 its notices,
 /// version 4 what it was when it was met.
 const VERSION: u32 = 4;
-const FRAME_LEN: usize = 8 + 4 + 8;
 
 /// How far ingest has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,27 +89,14 @@ impl Checkpoint {
             body.list(ends, |body, end| body.u64(*end));
         });
         body.list(&self.files, |body, entry| entry.write(body));
-        let mut out = FieldWriter(MAGIC.to_vec());
-        out.u32(VERSION);
-        out.u64(body.0.len() as u64);
-        out.0.extend_from_slice(&body.0);
-        let crc = crc32c::crc32c(&out.0);
-        out.u32(crc);
-        out.0
+        frame(MAGIC, VERSION, &body)
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (framed, crc) = bytes.split_last_chunk::<4>()?;
-        let body = framed.get(FRAME_LEN..)?;
-        let mut frame = FieldReader(framed.strip_prefix(MAGIC)?);
-        let version = frame.u32()?;
-        if crc32c::crc32c(framed) != u32::from_le_bytes(*crc)
-            || !(1..=VERSION).contains(&version)
-            || frame.u64()? != body.len() as u64
-        {
+        let (version, mut body) = unframe(MAGIC, bytes)?;
+        if !(1..=VERSION).contains(&version) {
             return None;
         }
-        let mut body = FieldReader(body);
         let checkpoint = Self {
             log_id: body.text()?,
             ends: body.list(|body| Some((body.text()?, body.list(FieldReader::u64)?)))?,

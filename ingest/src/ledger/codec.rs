@@ -1,6 +1,26 @@
 //! The parts that the checkpoint is written of: integers little endian, a text or list as its length (u32)
 //! and its content.
 
+/// A file's kind, version, length and content, and the CRC-32C of it all.
+pub(crate) fn frame(magic: &[u8; 8], version: u32, body: &FieldWriter) -> Vec<u8> {
+    let mut out = FieldWriter(magic.to_vec());
+    out.u32(version);
+    out.u64(body.0.len() as u64);
+    out.0.extend_from_slice(&body.0);
+    let crc = crc32c::crc32c(&out.0);
+    out.u32(crc);
+    out.0
+}
+
+/// The version and the content of a whole file of this kind.
+pub(crate) fn unframe<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Option<(u32, FieldReader<'a>)> {
+    let (framed, crc) = bytes.split_last_chunk::<4>()?;
+    let mut body = FieldReader(framed.strip_prefix(magic)?);
+    let (version, len) = (body.u32()?, body.u64()?);
+    let is_whole = crc32c::crc32c(framed) == u32::from_le_bytes(*crc) && len == body.0.len() as u64;
+    is_whole.then_some((version, body))
+}
+
 pub(crate) struct FieldWriter(pub(crate) Vec<u8>);
 
 impl FieldWriter {

@@ -15,11 +15,10 @@ use bekk_stream::Stream;
 
 use crate::Error;
 use crate::file::replace::replace;
-use crate::ledger::codec::{FieldReader, FieldWriter};
+use crate::ledger::codec::{FieldWriter, frame, unframe};
 
 const MAGIC: &[u8; 8] = b"bekkimrk";
 const VERSION: u32 = 1;
-const FRAME_LEN: usize = 8 + 4 + 8;
 /// How long a log elsewhere that ends before a mark is asked again before it is believed.
 const BELIEVED_AFTER: Duration = Duration::from_secs(3);
 const ASK_PAUSE: Duration = Duration::from_millis(250);
@@ -83,26 +82,14 @@ impl Marks {
                 body.u32(mark.crc);
             });
         });
-        let mut out = FieldWriter(MAGIC.to_vec());
-        out.u32(VERSION);
-        out.u64(body.0.len() as u64);
-        out.0.extend_from_slice(&body.0);
-        let crc = crc32c::crc32c(&out.0);
-        out.u32(crc);
-        out.0
+        frame(MAGIC, VERSION, &body)
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (framed, crc) = bytes.split_last_chunk::<4>()?;
-        let body = framed.get(FRAME_LEN..)?;
-        let mut frame = FieldReader(framed.strip_prefix(MAGIC)?);
-        if crc32c::crc32c(framed) != u32::from_le_bytes(*crc)
-            || frame.u32()? != VERSION
-            || frame.u64()? != body.len() as u64
-        {
+        let (version, mut body) = unframe(MAGIC, bytes)?;
+        if version != VERSION {
             return None;
         }
-        let mut body = FieldReader(body);
         let log_id = body.text()?;
         let topics = body.list(|body| {
             let topic = body.text()?;

@@ -151,6 +151,27 @@ impl Source {
         }
     }
 
+    /// Hands out the first `len` bytes, block by block; says whether there are so many.
+    pub(crate) fn read_blocks(
+        &mut self,
+        len: u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
+        let mut block = vec![0; BLOCK_BYTES];
+        let mut at = 0;
+        while at < len {
+            let wanted = usize::try_from(len - at).unwrap_or(usize::MAX);
+            let wanted = block.len().min(wanted);
+            let read = self.read_full_at(&mut block[..wanted], at)?;
+            if read == 0 {
+                return Ok(false);
+            }
+            take(&block[..read]);
+            at += read as u64;
+        }
+        Ok(true)
+    }
+
     /// Reads the text from `start` on until the buffer is full or it ends, and says how much that was.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::Error;
 use crate::text::decode::Decoded;
 use crate::text::ends;
 use crate::text::header::Header;
-use crate::text::split::{QuoteFault, Span};
+use crate::text::split::{QuoteFault, Span, SplitRecord};
 
 /// Converts the records of one stream, written in one dialect. Its buffers are used again for every
 /// record, so that none allocates.
@@ -57,6 +57,24 @@ pub(crate) struct RawRecord<'a> {
     pub(crate) fault: Option<QuoteFault>,
     pub(crate) spans: &'a [Span],
     pub(crate) origin: Origin,
+}
+
+impl<'a> RawRecord<'a> {
+    /// A record that is looked at outside the reading of its file, at the beginning of `rest`.
+    pub(crate) fn alone(rest: &'a [u8], found: &SplitRecord, spans: &'a [Span]) -> Self {
+        Self {
+            bytes: &rest[..found.len],
+            has_quotes: found.has_quotes,
+            fault: found.fault,
+            spans,
+            origin: Origin {
+                file: FileId::from_bytes([0; 16]),
+                start: 0,
+                end: found.len as u64,
+                line: 1,
+            },
+        }
+    }
 }
 
 /// A record longer than may be held: what is kept of it.

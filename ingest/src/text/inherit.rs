@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bekk_stream::{CsvDialect, FileId, Origin, Stream};
+use bekk_stream::{CsvDialect, Stream};
 
 use crate::source::Source;
 use crate::text::convert::RawRecord;
@@ -76,18 +76,7 @@ pub(crate) fn continues(
     let Ok(header) = given_header(stream, dialect, 0) else {
         return Ok(Continues::No);
     };
-    let record = RawRecord {
-        bytes: &rest[..found.len],
-        has_quotes: found.has_quotes,
-        fault: found.fault,
-        spans,
-        origin: Origin {
-            file: FileId::from_bytes([0; 16]),
-            start: 0,
-            end: found.len as u64,
-            line: 1,
-        },
-    };
+    let record = RawRecord::alone(rest, &found, spans);
     Ok(match format.converter.convert(&header, &record).is_reject {
         true => Continues::No,
         false => Continues::Yes,
