@@ -302,6 +302,20 @@ mod tests {
     }
 
     #[test]
+    fn a_torn_first_write_is_cut_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let db_dir = dir.path().join("db");
+        let (path, end) = journal(&db_dir, 1);
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(end - 5).unwrap();
+        let cuts = cut(&db_dir, dir.path(), 1).unwrap();
+        assert_eq!(cuts.len(), 1);
+        let kept = fs::metadata(&cuts[0].kept).unwrap().len();
+        assert!(kept > 300_000, "the write is kept: {kept} bytes");
+        assert_eq!(keys(&db_dir), 0);
+    }
+
+    #[test]
     fn journals_of_another_format_are_not_touched() {
         let dir = tempfile::tempdir().unwrap();
         let db_dir = dir.path().join("db");
