@@ -50,55 +50,51 @@ pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Resul
         report => report?,
     };
     drop(line);
-    let problems: Vec<_> = report.problems.iter().map(describe).collect();
-    let gaps: Vec<_> = report
-        .gaps
-        .iter()
-        .map(|(topic, gap)| describe_gap(topic, gap))
-        .collect();
-    let set_aside: Vec<_> = report
-        .set_aside
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
     let outcome = match report.is_whole() {
         true => Outcome::Done,
         false => Outcome::Incomplete,
     };
-    if args.output.json {
-        print_json(&Verified {
-            ok: report.is_whole(),
-            topics: report.topics,
-            partitions: report.partitions,
-            segments: report.segments,
-            batches: report.batches,
-            records: report.records,
-            bytes: report.bytes,
-            gaps,
-            set_aside,
-            problems,
-        })?;
-        return Ok(outcome);
+    let gaps = report.gaps.iter();
+    let set_aside = report.set_aside.iter();
+    let verified = Verified {
+        ok: report.is_whole(),
+        topics: report.topics,
+        partitions: report.partitions,
+        segments: report.segments,
+        batches: report.batches,
+        records: report.records,
+        bytes: report.bytes,
+        gaps: gaps.map(|(topic, gap)| describe_gap(topic, gap)).collect(),
+        set_aside: set_aside.map(|path| path.display().to_string()).collect(),
+        problems: report.problems.iter().map(describe).collect(),
+    };
+    match args.output.json {
+        true => print_json(&verified)?,
+        false => print(&verified, &verdict(&report))?,
     }
+    Ok(outcome)
+}
+
+/// Prints the report for a person.
+fn print(verified: &Verified, verdict: &str) -> Result<()> {
     print_result(&format!(
-        "{}: {} records in {} batches, {} segments, {} bytes",
-        verdict(&report),
-        grouped(report.records),
-        grouped(report.batches),
-        grouped(report.segments),
-        grouped(report.bytes),
+        "{verdict}: {} records in {} batches, {} segments, {} bytes",
+        grouped(verified.records),
+        grouped(verified.batches),
+        grouped(verified.segments),
+        grouped(verified.bytes),
     ))?;
-    for line in problems.iter().chain(&gaps) {
+    for line in verified.problems.iter().chain(&verified.gaps) {
         print_result(&format!("  {line}"))?;
     }
-    if !set_aside.is_empty() {
+    if !verified.set_aside.is_empty() {
         print_result("set aside, and not served:")?;
-        for path in &set_aside {
+        for path in &verified.set_aside {
             print_result(&format!("  {path}"))?;
         }
         print_result("to restore what can be read of it: bekk log salvage")?;
     }
-    Ok(outcome)
+    Ok(())
 }
 
 fn verdict(report: &VerifyReport) -> String {
