@@ -55,7 +55,7 @@ pub(crate) struct Audit {
 /// waits to be applied. The last line is the table's row as it is now.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-      bekk trace --key 4711                    every version of the row with this key\n  \
+      bekk trace --key 4711                    all versions of the row with this key\n  \
       bekk trace --stream lines --key 4711,2   a key of two columns\n  \
       bekk trace --at data/orders.csv:17       the key of the record at line 17\n  \
       bekk trace --offset events/0/1234        the key of a record of the log\n\n\
