@@ -253,9 +253,10 @@ mod tests {
     #[test]
     fn a_database_is_closed_once_its_users_are_done() {
         let dir = tempfile::tempdir().unwrap();
-        let path = create(dir.path(), &Header::example()).unwrap();
+        let header = Header::example();
+        let path = create(dir.path(), &header).unwrap();
         let db = Handle::new(SegmentDb::open(&db_dir(&path), 2).unwrap());
-        let segment = Segment::unsealed(Header::example(), path, vec![Offset::ZERO; 2], db.clone());
+        let segment = Segment::unsealed(header, path, vec![Offset::ZERO; 2], db.clone());
         std::thread::scope(|scope| {
             let closing = scope.spawn(|| segment.close());
             std::thread::sleep(std::time::Duration::from_millis(20));
