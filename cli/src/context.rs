@@ -1,4 +1,4 @@
-//! What every command begins with: the configuration and the places it names.
+//! The configuration of a command and the places that it names.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use bekk_log::{Client, RemoteConfig};
+use bekk_postgres::Server;
 use bekk_stream::{
     Config, ConfigError, Durability, LogLocation, META_TOPIC, NO_CREDENTIALS, Retention, Stream,
     TableName,
@@ -41,7 +42,7 @@ pub(crate) fn table_name(text: &str) -> TableName {
 /// The configuration in use.
 pub(crate) struct Context {
     pub(crate) config: Config,
-    /// Where relative paths start and `.bekk` is: the configuration's directory, else the working one.
+    /// Directory of relative paths and of `.bekk`: the configuration's, else the working directory.
     pub(crate) base: PathBuf,
     /// The file it was read from; `None` for the built-in sample.
     pub(crate) file: Option<PathBuf>,
@@ -63,7 +64,7 @@ impl Context {
     /// Reads the configuration that the arguments name, else `./bekk.toml`, else the built-in sample.
     ///
     /// # Errors
-    /// If it is not right.
+    /// If it is not valid.
     pub(crate) fn load(global: &Global) -> Result<Self, ConfigError> {
         let variable = |name: &str| environment::referred(name);
         let here = || std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
@@ -203,7 +204,7 @@ impl Context {
         Database::choose(&self.choice(args))
     }
 
-    /// The same for who only looks: a private server is not made.
+    /// Finds the same database, but creates no private server.
     ///
     /// # Errors
     /// As [`Self::database`].
@@ -211,7 +212,7 @@ impl Context {
         Database::choose_if_made(&self.choice(args))
     }
 
-    /// The same for who looks while others work: a private server is neither made nor started.
+    /// Finds the same database, but neither creates nor starts a private server.
     ///
     /// # Errors
     /// As [`Self::database`].
@@ -219,11 +220,14 @@ impl Context {
         Database::choose_if_running(&self.choice(args))
     }
 
-    /// Whether the database is a private server that was made here and does not run.
+    /// Whether the database is a private server of this directory that does not run.
     pub(crate) fn has_stopped_database(&self) -> bool {
-        let is_made = private_options(&self.base).is_ok_and(|options| options.directory.exists());
-        let found = self.database_if_running(&PostgresArgs { postgres: None });
-        is_made && matches!(found, Ok(None))
+        let is_named = Database::is_named(&self.choice(&PostgresArgs { postgres: None }));
+        let options = private_options(&self.base);
+        let is_stopped = options.is_ok_and(|options| {
+            options.directory.exists() && matches!(Server::runs(&options), Ok(false))
+        });
+        !is_named && is_stopped
     }
 
     fn choice<'a>(&'a self, args: &'a PostgresArgs) -> Choice<'a> {
@@ -264,7 +268,7 @@ impl Context {
         Ok(streams)
     }
 
-    /// How ingest works here.
+    /// Ingest's configuration.
     pub(crate) fn ingest_config(&self, once: bool) -> bekk_ingest::Config {
         let mut config = bekk_ingest::Config::new(self.base.join(".bekk/ingest"));
         config.mode = if once {
@@ -322,7 +326,7 @@ impl Context {
         }
     }
 
-    /// How durable the log is, for a person.
+    /// The log's durability, for a person.
     pub(crate) fn shown_durability(&self) -> String {
         match self.config.durability {
             Durability::Sync => "fsync on every append".to_owned(),

@@ -14,7 +14,7 @@ use crate::private_server::PrivateServer;
 use crate::screen::Screen;
 use crate::secrets;
 
-/// What may be said beside POSTGRES_HOST, and what libpq calls it.
+/// Variables beside POSTGRES_HOST, each with its libpq parameter
 const PARTS: [(&str, &str); 6] = [
     ("POSTGRES_PORT", "port"),
     ("POSTGRES_USER", "user"),
@@ -52,7 +52,7 @@ impl fmt::Display for Description {
     }
 }
 
-/// What decides which database it is.
+/// Sources of the database's address, in the order of precedence
 pub(crate) struct Choice<'a> {
     /// `--postgres`, if typed.
     pub(crate) typed: Option<&'a str>,
@@ -111,6 +111,11 @@ impl Database {
         let kept = kept.map(|server| PrivateServer::keep(server, screen));
         self.kept = kept.transpose()?;
         Ok(())
+    }
+
+    /// Whether the choice names a server, which is then not private.
+    pub(crate) fn is_named(choice: &Choice<'_>) -> bool {
+        matches!(named(choice), Ok(Some(_)) | Err(_))
     }
 
     fn named(choice: &Choice<'_>) -> Result<Option<Self>> {
@@ -224,7 +229,7 @@ fn private(server: Server, wanted: &bekk_postgres::Options, base: &Path) -> Data
     }
 }
 
-/// What the private server is made with.
+/// Options of the private server.
 pub(crate) fn private_options(base: &Path) -> Result<bekk_postgres::Options> {
     secrets::close_state(base)?;
     as_usage(from_variables(base))

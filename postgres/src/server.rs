@@ -121,6 +121,23 @@ impl Server {
             .transpose()
     }
 
+    /// Whether the server of a directory runs and is not stopping. Neither joins nor starts it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::start`].
+    pub fn runs(options: &Options) -> Result<bool, Error> {
+        if !options.directory.is_dir() {
+            return Ok(false);
+        }
+        let data = Home::open(&options.directory)?.place()?;
+        Ok(data.is_some_and(|data| match postmaster::state(&data) {
+            State::Stopped => false,
+            State::Busy { stopping, .. } => !stopping,
+            State::Ready { .. } => true,
+        }))
+    }
+
     /// Starts a server of our own in a temporary directory, on any free port; it and its data are
     /// gone with this value, or soon after this process if that is killed.
     ///

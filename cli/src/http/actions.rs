@@ -1,4 +1,4 @@
-//! What the page may change for whoever knows the token: retry and discard of dead letters, pause and resume of the
+//! Changes that a viewer with the token may make: retry and discard of dead letters, pause and resume of the
 //! sink.
 //!
 //! **Invariant:** without `--http-token-file` nothing here is reachable, and the page only reads.
@@ -26,7 +26,7 @@ const SESSIONS_MAX: usize = 32;
 /// Number of results that are remembered.
 const SAID_MAX: usize = 32;
 
-/// Checks who may act, and performs the action.
+/// Checks a viewer's right to act.
 pub(crate) struct Actions {
     token: Vec<u8>,
     sessions: Mutex<VecDeque<String>>,
@@ -71,7 +71,7 @@ impl Actions {
         })
     }
 
-    /// Whether a text is the token; the time that it takes does not depend on how much of it is right.
+    /// Whether a text is the token. Takes the same time for every wrong text.
     pub(super) fn is_token(&self, text: &str) -> bool {
         self.token.ct_eq(text.trim().as_bytes()).into()
     }

@@ -34,9 +34,9 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) enum Caller {
     /// The user that runs Bekk, or root.
     Own,
-    /// Another user of this machine; `None` if the system does not tell which.
+    /// Another user of this machine; `None` if the system does not say which one.
     Other(Option<u32>),
-    /// Somebody who reaches an address that is not only this machine's.
+    /// A client of an address that other machines reach, too.
     Anybody,
 }
 
@@ -181,7 +181,7 @@ pub(super) struct Visit {
     stream: TcpStream,
     idle_max: Duration,
     idle: Pin<Box<Sleep>>,
-    /// Whether a request has begun to come and nothing has been answered since.
+    /// Whether a request has begun to arrive and has no answer yet.
     is_asking: bool,
     _place: Place,
 }

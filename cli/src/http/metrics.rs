@@ -15,7 +15,7 @@ use crate::observe::Observer;
 use crate::service::Sink;
 use crate::topics::losses;
 
-/// Asks every part, and writes down what it says.
+/// Asks every part and writes its answer as metrics.
 pub(super) fn gather(observer: &Observer) -> String {
     let service = observer.service();
     let mut metrics = Exposition::default();
@@ -30,7 +30,7 @@ pub(super) fn gather(observer: &Observer) -> String {
         write_log(&mut metrics, log);
         // While the log is being given up, it answers no more: what is missing then comes again.
         let _ = write_topics(&mut metrics, log);
-        // Nor does a log elsewhere, whose server tells of its groups itself.
+        // Nor does a log elsewhere: its server reports its groups itself.
         let _ = groups::write(&mut metrics, log);
     }
     if let Some(ingest) = &parts.ingest {

@@ -90,7 +90,7 @@ impl Drop for Http {
     }
 }
 
-/// Takes a sample of what happens every few seconds, whether anybody looks or not.
+/// Records a sample every few seconds, with or without viewers.
 async fn keep_history(site: Arc<Site>) {
     let mut sampler = Sampler::default();
     loop {

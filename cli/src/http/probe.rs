@@ -20,7 +20,7 @@ pub(crate) struct Answer {
 /// Asks the bekk that answers HTTP at `address` for `path`.
 ///
 /// # Errors
-/// If nobody answers, or not in HTTP.
+/// If there is no answer, or it is not HTTP.
 pub(crate) fn ask(address: SocketAddr, path: &str) -> Result<Answer> {
     let answer = exchange(address, path).with_context(|| format!("ask http://{address}{path}"))?;
     let (head, body) = answer

@@ -258,7 +258,9 @@ fn ensure_running_brings_a_killed_server_back() {
     let (_directory, options) = options();
     let mut server = Server::start(&options).unwrap();
     let port = server.port();
+    assert!(Server::runs(&options).unwrap());
     server.kill();
+    assert!(!Server::runs(&options).unwrap());
     server.ensure_running().unwrap();
     assert_eq!(query(&server, "SELECT 1"), "1");
     assert_eq!(server.port(), port);

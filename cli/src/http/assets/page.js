@@ -27,7 +27,7 @@ function morph(now, next) {
   before.slice(after.length).forEach((child) => child.remove());
 }
 
-// Says how long ago something was; without this script the time itself stands there.
+// Replaces each time by its age; without this script the page shows the time itself.
 function ages() {
   for (const time of document.querySelectorAll("main time[datetime]")) {
     const seconds = Math.max(0, (Date.now() - Date.parse(time.dateTime)) / 1000);

@@ -22,7 +22,7 @@ struct Row {
     origin: String,
 }
 
-/// The file's text, for telling which values it sets.
+/// The file's text, which shows the values that it sets.
 struct File<'a> {
     name: &'a str,
     table: toml::Table,

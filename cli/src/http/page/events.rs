@@ -1,4 +1,4 @@
-//! Server-sent events: what has changed of a view, once a second, for as long as somebody looks.
+//! Server-sent events: the changed sections of a view, once a second, for each connected viewer.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 use super::view::{Kind, Parameters, View};
 use super::{Section, Site};
 
-/// Interval between two looks.
+/// Interval between two updates.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// One who looks.
+/// A connected browser and the sections that it has.
 struct Viewer {
     site: Arc<Site>,
     view: View,
@@ -64,7 +64,7 @@ pub(crate) async fn events(
 }
 
 impl Viewer {
-    /// Waits for the next look, and returns what has changed since the last one.
+    /// Waits for the next update and returns the sections that changed since the last one.
     async fn next(&mut self) -> Option<Event> {
         if !std::mem::take(&mut self.is_first) {
             tokio::time::sleep(EVERY).await;

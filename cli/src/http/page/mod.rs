@@ -1,4 +1,4 @@
-//! The page: HTML made here, from snapshots that all who look share, and kept current by server-sent events.
+//! The page: HTML rendered from snapshots that all viewers share, updated by server-sent events.
 //!
 //! **Invariant:** every text goes through maud's escaping; nothing here is marked as escaped already.
 
@@ -37,11 +37,11 @@ use crate::http::actions::Actions;
 use crate::observe::{Observer, Snapshot};
 use view::{Kind, Parameters, View};
 
-/// Longest time that a first look waits for sources that have not answered yet.
+/// Longest wait of a new page for sources that have not answered yet
 const PATIENCE: Duration = Duration::from_millis(60);
-/// Number of viewers that are kept current at once.
+/// Number of viewers that receive updates at once
 const VIEWERS_MAX: usize = 100;
-/// Number of views of one snapshot that are kept rendered.
+/// Number of rendered views kept of one snapshot
 const RENDERED_MAX: usize = 32;
 
 /// State that all requests of the page share

@@ -38,7 +38,7 @@ impl<'a> Marker<'a> {
         }
     }
 
-    /// Splits a letter's text at the field that its column names; a field that cannot be told for sure is not marked.
+    /// Splits a letter's text at the field that its column names; a field that cannot be identified with certainty is not marked.
     pub(super) fn mark(&mut self, letter: &Letter) -> Marked {
         let raw = &letter.raw;
         match self.field(letter) {
