@@ -106,7 +106,7 @@ fn lines(text: &str, code: bool) -> Vec<&str> {
 }
 
 /// A heading's anchor, as GitHub makes it.
-fn anchor(heading: &str) -> String {
+pub(crate) fn anchor(heading: &str) -> String {
     heading
         .trim_start_matches('#')
         .trim()

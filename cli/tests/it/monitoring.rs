@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::documents::anchor;
 use crate::health::{address, get};
 use crate::sample::{event, file};
 use crate::support::{Sandbox, wait_until};
@@ -32,7 +33,7 @@ fn queries() -> Vec<String> {
     let rules = fs::read_to_string(dir.join("alerts.yml")).unwrap();
     let lines = rules
         .lines()
-        .filter(|line| !line.trim_start().starts_with(['#', 's', 'd']));
+        .filter(|line| !line.trim_start().starts_with(['#', 's', 'd', 'r']));
     queries.extend(lines.map(str::to_owned));
     queries
 }
@@ -41,6 +42,25 @@ fn queries() -> Vec<String> {
 fn metrics(query: &str) -> impl Iterator<Item = &str> {
     let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     words.filter(|word| word.starts_with("bekk_") || word.starts_with("process_"))
+}
+
+/// Whoever is woken by an alert finds what to do at the place that it names.
+#[test]
+fn every_alert_names_its_entry_under_troubleshooting() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/troubleshooting.md")).unwrap();
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let anchors: BTreeSet<_> = headings.map(anchor).collect();
+    let rules = fs::read_to_string(root.join("monitoring/alerts.yml")).unwrap();
+    let places = rules.lines().filter_map(|line| {
+        let place = line.trim().strip_prefix("runbook: ")?;
+        place.strip_prefix("docs/troubleshooting.md#")
+    });
+    let places: Vec<_> = places.collect();
+    assert_eq!(places.len(), rules.matches("- alert: ").count());
+    for place in places {
+        assert!(anchors.contains(place), "{place}");
+    }
 }
 
 #[test]
