@@ -52,7 +52,17 @@ pub struct ExistingColumn {
     pub nullable: bool,
     /// Whether a row must give a value for it: it is not null, and has neither a default nor an identity.
     pub is_required: bool,
+    /// Its place in the table's primary key, from 0
+    pub key_at: Option<usize>,
 }
+
+/// Names of the columns of a table's primary key, in the key's order
+const PRIMARY_KEY: &str = "SELECT a.attname::text
+  FROM pg_catalog.pg_index i
+  CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, at)
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+ WHERE i.indisprimary AND i.indrelid = $1::text::regclass AND k.at <= i.indnkeyatts
+ ORDER BY k.at";
 
 /// The columns of a table, without those that are computed; `None` if there is no such table.
 ///
@@ -70,17 +80,22 @@ pub fn existing_columns(
         let found = Table::find(&session.client, &quote_table(&resolved))
             .await
             .map_err(failed)?;
-        Ok(found.map(|table| {
-            let written = table.columns.into_iter().filter(|column| !column.generated);
-            written
-                .map(|column| ExistingColumn {
-                    name: column.name,
-                    type_text: column.type_text,
-                    nullable: !column.not_null,
-                    is_required: column.not_null && !column.has_default,
-                })
-                .collect()
-        }))
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let name = quote_table(&resolved);
+        let rows = session.client.query(PRIMARY_KEY, &[&name]).await;
+        let rows = rows.map_err(failed)?;
+        let key: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let written = found.columns.into_iter().filter(|column| !column.generated);
+        let columns = written.map(|column| ExistingColumn {
+            key_at: key.iter().position(|name| *name == column.name),
+            name: column.name,
+            type_text: column.type_text,
+            nullable: !column.not_null,
+            is_required: column.not_null && !column.has_default,
+        });
+        Ok(Some(columns.collect()))
     })
 }
 

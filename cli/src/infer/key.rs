@@ -34,8 +34,10 @@ const EVENTS: &[&str] = &[
 ];
 
 /// How sure a key is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Key {
+    /// The columns are the primary key of the stream's table.
+    OfTable(Vec<usize>),
     /// The column identifies a record.
     Sure(usize),
     /// Its values are all different so far, and its name does not say enough.

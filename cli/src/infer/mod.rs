@@ -155,7 +155,13 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     if let Some(table) = wanted.table {
         guess.remarks.extend(table::take_types(&mut columns, table));
     }
-    let key = key::find(&columns, &found.unique, wanted.name);
+    let of_table = wanted
+        .table
+        .and_then(|table| table::primary_key(&columns, table));
+    let key = match of_table {
+        Some(places) => Some(Key::OfTable(places)),
+        None => key::find(&columns, &found.unique, wanted.name),
+    };
     // A delimiter at the end of each record makes a field, but no column.
     if columns.len() > 1
         && columns

@@ -96,15 +96,20 @@ fn push_files(text: &mut String, patterns: &[String]) {
 
 fn push_key(text: &mut String, inferred: &Inferred) {
     let name = |index: usize| quoted(&inferred.columns[index].name);
-    match inferred.key {
-        Some(Key::Sure(index)) => {
-            push(
-                text,
-                format_args!(
-                    "key = [{}]   # guess: its name, and a different value in each record",
-                    name(index)
-                ),
-            );
+    let key = match &inferred.key {
+        Some(Key::Sure(index)) => Some((
+            name(*index),
+            "guess: its name, and a different value in each record",
+        )),
+        Some(Key::OfTable(places)) => {
+            let names: Vec<_> = places.iter().map(|index| name(*index)).collect();
+            Some((names.join(", "), "the table's primary key"))
+        }
+        _ => None,
+    };
+    match (key, &inferred.key) {
+        (Some((names, why)), _) => {
+            push(text, format_args!("key = [{names}]   # {why}"));
             push(
                 text,
                 format_args!(
@@ -112,7 +117,7 @@ fn push_key(text: &mut String, inferred: &Inferred) {
                 ),
             );
         }
-        unsure => {
+        (None, unsure) => {
             push(
                 text,
                 format_args!(
@@ -123,7 +128,7 @@ fn push_key(text: &mut String, inferred: &Inferred) {
                 text,
                 format_args!("# earlier one, name them as the key and remove on_conflict."),
             );
-            if let Some(Key::Unsure(index)) = unsure {
+            if let Some(Key::Unsure(index)) = *unsure {
                 push(
                     text,
                     format_args!(
@@ -132,7 +137,7 @@ fn push_key(text: &mut String, inferred: &Inferred) {
                     ),
                 );
             }
-            if let Some(Key::Pair(first, second)) = unsure {
+            if let Some(Key::Pair(first, second)) = *unsure {
                 let (first, second) = (name(first), name(second));
                 push(
                     text,

@@ -40,6 +40,19 @@ pub(super) fn take_types(columns: &mut [Profile], table: &ExistingTable) -> Vec<
     remarks
 }
 
+/// The table's primary key, if the file has all of its columns.
+pub(super) fn primary_key(columns: &[Profile], table: &ExistingTable) -> Option<Vec<usize>> {
+    let mut key: Vec<_> = table
+        .columns
+        .iter()
+        .filter_map(|existing| Some((existing.key_at?, &existing.name)))
+        .collect();
+    key.sort_unstable();
+    let at = |name: &String| columns.iter().position(|column| column.name == *name);
+    let places: Option<Vec<usize>> = key.iter().map(|(_, name)| at(name)).collect();
+    places.filter(|places| !places.is_empty())
+}
+
 /// The type of a stream's column for a type of the catalog: Bekk's own where it has one, else the database's.
 fn column_type(type_text: &str) -> Result<ColumnType, String> {
     let (plain, modifier) = match type_text.split_once('(') {

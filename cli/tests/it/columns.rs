@@ -103,6 +103,7 @@ fn init_takes_the_types_of_a_table() {
     let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
     for part in [
         "table = \"net.hosts\"",
+        "key = [\"id\"]   # the table's primary key",
         "name = \"id\", type = \"int4\"",
         "name = \"address\", type = \"pg:inet\"",
         "name = \"port\", type = \"pg:net.port\", nullable = true",
