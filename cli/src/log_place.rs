@@ -1,4 +1,4 @@
-//! Where the log is, and how it is had: as its owner, as a guest of its owner, or over a network.
+//! The log's place, and access to it: as its owner, as a guest of its owner, or over a network.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,24 +14,24 @@ use crate::screen::Screen;
 use crate::service::Service;
 use crate::signals;
 
-/// How long a command that is no service waits for a log that is served elsewhere.
+/// Longest wait of a short command for a log that is served elsewhere
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one attempt of a service to connect takes at most.
+/// Time limit of one connection attempt of a service
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often it is said what is waited for.
+/// Interval between "still waiting" messages
 const SAY_EVERY: Duration = Duration::from_secs(10);
-/// How much ingest appends at once to a log that is reached over a network; less than what it reads ahead at most.
+/// Bytes of one append of ingest to a log over a network; less than its read-ahead
 const KAFKA_BATCH_BYTES: usize = 3 << 20;
-/// How long a service waits before it tries again.
+/// Pause of a service between two attempts
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Where the log is.
+/// The log's place.
 #[derive(Clone)]
 pub(crate) enum LogPlace {
     /// In a directory of this machine.
     Directory {
         config: bekk_log::Config,
-        /// Where paths that are shown start.
+        /// Directory from which paths are shown
         base: PathBuf,
     },
     /// Served by another process.

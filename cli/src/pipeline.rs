@@ -1,4 +1,4 @@
-//! Ingest, log and sink side by side: their threads, their end, and the line that tells of them.
+//! Ingest, log and sink side by side: their threads, their end, and their status line.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -37,8 +37,8 @@ pub(crate) struct Pipeline {
     group: String,
 }
 
-/// What the parts tell of themselves, for as long as the process runs: when the log's owner has gone there is a new
-/// pipeline, and it counts on.
+/// Statistics of the parts, for the life of the process: after the end of the log's owner there is a new
+/// pipeline, which continues the counts.
 #[derive(Default)]
 pub(crate) struct Counts {
     ingest: OnceLock<Arc<bekk_ingest::Stats>>,
@@ -64,7 +64,7 @@ impl Counts {
 }
 
 impl Summary {
-    /// With the counts of all pipelines, of which this is the last one's.
+    /// Replaces this pipeline's counts by those of all pipelines of the process.
     fn counting(mut self, counts: &Counts) -> Self {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         if let (Some(summary), Some(stats)) = (&mut self.ingest, counts.ingest.get()) {
@@ -131,7 +131,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Has a service tell of the parts that have been started.
+    /// Registers the started parts with a service.
     pub(crate) fn tell_of(&self, service: &Service) {
         service.has_log(&self.log);
         if let Some(stats) = self.counts.ingest.get() {
@@ -183,7 +183,7 @@ impl Pipeline {
         Ok(summary)
     }
 
-    /// Runs the parts that `start_parts` starts until it is told to stop or a part fails; returns when it was told.
+    /// Runs the parts that `start_parts` starts until a stop is requested or a part fails; returns the time of the request.
     /// `server` serves the log until then. When the context takes other streams into use, the parts end at a batch
     /// boundary, and are started again.
     pub(crate) fn run_until_stopped(
@@ -217,7 +217,7 @@ impl Pipeline {
         self.sink_control.stop();
         let ingest = self.ingest.take().map(Part::join).transpose();
         let sink = self.sink.take().map(Part::join).transpose();
-        // Now, with what the parts did after they were told.
+        // After the joins, so that the line counts the parts' last batches.
         line.finish(&self.status());
         ingest?;
         sink?;
@@ -239,12 +239,12 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Whether ingest is over, or was never there.
+    /// Whether ingest has ended or was never started.
     fn ingest_has_ended(&self) -> bool {
         self.ingest.as_ref().is_none_or(Part::has_ended)
     }
 
-    /// Whether the sink is over, or was never there.
+    /// Whether the sink has ended or was never started.
     fn sink_has_ended(&self) -> bool {
         self.sink.as_ref().is_none_or(Part::has_ended)
     }
@@ -270,7 +270,7 @@ impl Pipeline {
         }
     }
 
-    /// How much of the files' bytes has been read and, if there is a sink, applied; and of how many.
+    /// Bytes of the files that were read (with a sink: applied), and their total.
     fn progress(&self) -> (u64, u64) {
         let Some(ingest) = self.counts.ingest.get() else {
             return (0, 0);
@@ -285,7 +285,7 @@ impl Pipeline {
         (u64::try_from(share).unwrap_or(read), known)
     }
 
-    /// The line that tells of everything.
+    /// The status line of all parts.
     fn status(&self) -> String {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut fields = Vec::new();

@@ -86,7 +86,7 @@ impl Screen {
     /// one before.
     ///
     /// # Errors
-    /// If it is not a filter.
+    /// If the text is not a valid filter.
     pub(crate) fn filter_messages(&self, wanted: Option<String>) -> Result<Option<String>> {
         let messages = &self.messages;
         let wanted = wanted.unwrap_or_else(|| filter_of(messages.verbose));

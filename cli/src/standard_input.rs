@@ -21,9 +21,9 @@ use crate::signals;
 
 /// Name of an input that was given none.
 const DEFAULT_NAME: &str = "stdin";
-/// Pause between two looks at whether all was read.
+/// Poll interval for the end of the input
 const TICK: Duration = Duration::from_millis(20);
-/// Time that a signal has to arrive after the end of the input: Ctrl-C ends the writer, too.
+/// Wait for a signal after the end of the input: Ctrl-C ends the writer, too
 const SIGNAL_GRACE: Duration = Duration::from_millis(100);
 
 /// Standard input that has been stored.

@@ -55,7 +55,7 @@ pub(crate) struct LogStatus {
     pub(crate) id: Option<String>,
     /// The other process of this machine that has it, if one does.
     pub(crate) owner_pid: Option<u32>,
-    /// Why it cannot be asked.
+    /// Reason why it is unreachable
     pub(crate) error: Option<String>,
     pub(crate) topics: Vec<TopicLine>,
     /// Offsets that have no record any more, and whose records were not appended again.
@@ -112,7 +112,7 @@ pub(crate) struct PostgresStatus {
     /// The server; `None` if it is the private one and has not been made yet.
     pub(crate) server: Option<String>,
     pub(crate) error: Option<String>,
-    /// Whether it is a private one that does not run; it is not started for onlookers.
+    /// Whether it is a private server that does not run; looking at it does not start it.
     #[serde(skip)]
     pub(crate) is_stopped: bool,
 }

@@ -118,7 +118,8 @@ pub(crate) struct OnceArgs {
 /// Files that the configuration need not name yet, or standard input.
 #[derive(Args)]
 pub(crate) struct InputArgs {
-    /// CSV files. If no stream of bekk.toml takes a file, a stream for it is inferred and added (as by `bekk init`).
+    /// CSV files. If no stream of bekk.toml takes a file, a stream for it is inferred and added, as by `bekk init`.
+    /// To fill a table that exists, describe the file first: bekk init FILE --table NAME.
     /// `-`, with --once: load standard input in place of the streams' files
     #[arg(id = "input", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,

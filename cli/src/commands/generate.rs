@@ -114,7 +114,7 @@ impl Live {
     /// What it does, for a person.
     pub(crate) fn description(&self) -> String {
         let seconds = self.settings.interval.as_secs_f64();
-        format!("a new file every {seconds} s (MIN_EVENTS, MAX_EVENTS, SLEEP_INTERVAL)")
+        format!("a new file every {seconds} s (SLEEP_INTERVAL)")
     }
 
     /// Writes to the directory below `base` until `stop` is set.

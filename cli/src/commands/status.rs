@@ -16,6 +16,7 @@ use crate::http;
 use crate::screen::{grouped, plural};
 use crate::signals;
 use crate::status::{Files, LogStatus, Status};
+use crate::units::bytes;
 
 /// How often `--watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -182,9 +183,9 @@ fn log_lines(log: &LogStatus) -> Vec<String> {
     let mut lines = vec![format!("log        {}: {state}", log.place)];
     if let Some(disk) = log.disk.as_ref().filter(|_| log.exists) {
         lines.push(format!(
-            "  disk: {} bytes free; {} are kept in reserve",
-            grouped(disk.free_bytes),
-            grouped(disk.reserve_bytes)
+            "  disk: {} free, {} kept in reserve",
+            bytes(disk.free_bytes),
+            bytes(disk.reserve_bytes)
         ));
     }
     lines.extend(log.topics.iter().map(|topic| format!("  {topic}")));

@@ -61,7 +61,7 @@ pub(crate) fn run(global: &Global, args: &Top) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// What the person at the terminal has chosen.
+/// The view and scroll position chosen at the terminal.
 #[derive(Default)]
 struct View {
     tab: Tab,

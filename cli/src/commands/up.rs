@@ -100,7 +100,7 @@ fn announce(context: &Context, place: &LogPlace, database: &Database, screen: &S
 /// Says which files are read, and which are written.
 fn say_inbox(context: &Context, demo: Option<&generate::Live>, screen: &Screen) {
     let rhythm = demo
-        .map(|live| format!("  {}", live.description()))
+        .map(|live| format!("   {}", live.description()))
         .unwrap_or_default();
     screen.say_part(&format!("inbox      {}{rhythm}", context.shown_patterns()));
 }

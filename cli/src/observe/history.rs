@@ -1,5 +1,5 @@
-//! What happened in the last 15 minutes and 24 hours: one small file per process in `.bekk/history`, written each
-//! five seconds, whether anybody looks or not.
+//! Samples of the last 15 minutes and 24 hours: one small file per process in `.bekk/history`, written every
+//! five seconds, with or without viewers.
 
 mod ring;
 mod sampler;
@@ -220,7 +220,7 @@ impl Sample {
         }
     }
 
-    /// What two processes of equal standing have seen: rates add up, of the rest the worse counts.
+    /// Joins the samples of two processes of the same role: rates add up, and of other values the worse one counts.
     fn and(&self, other: &Self) -> Self {
         let sum = |a: Option<f64>, b: Option<f64>| either(a, b, |a, b| a + b);
         let worse = |a: Option<f64>, b: Option<f64>| either(a, b, f64::max);
@@ -242,7 +242,7 @@ fn either(a: Option<f64>, b: Option<f64>, both: impl Fn(f64, f64) -> f64) -> Opt
     }
 }
 
-/// A step as all have seen it: a log's server knows the rate into the log only where no ingest tells of it.
+/// Joins the samples of all processes for one step. The rate into the log comes from ingest, or from the log's server if no ingest reports it.
 fn merged(tracks: &[(String, Rings)], tier: Tier, step: u64) -> Sample {
     let mut parts: Option<Sample> = None;
     let mut server = Sample::default();

@@ -1,6 +1,6 @@
-//! The whole pipeline as one snapshot, for whoever looks at it continuously: the page and `bekk top`.
+//! The whole pipeline as one snapshot, for its continuous viewers: the page and `bekk top`.
 //!
-//! Log, files and database are asked in the background and only while somebody looks; all who look share the answers.
+//! Background queries ask log, files and database, only while there is a viewer; all viewers share the answers.
 //! A source that does not answer leaves its last answer, whose age is shown.
 
 mod health;
@@ -31,11 +31,11 @@ use crate::status::{DEFAULT_GROUP, DatabaseStatus, Files, LogStatus, known_files
 use meter::Meter;
 use source::{Reading, Source};
 
-/// Age up to which all who look get the same snapshot.
+/// Age up to which all viewers get the same snapshot
 const SHARED_FOR: Duration = Duration::from_millis(800);
-/// Age of a sample beyond which it is no current rate.
+/// Age in seconds beyond which a sample is not a current rate
 pub(crate) const RATE_AGE_MAX: u64 = 15;
-/// Age of what ingest wrote down beyond which nothing is read.
+/// Age of ingest's records beyond which its files are not being read
 const RATE_AGE: Duration = Duration::from_secs(5);
 
 /// Answer of the log
@@ -56,7 +56,7 @@ struct FilesReading {
 /// Answer of the database; while it is unreachable, the last one
 struct DatabaseReading {
     status: DatabaseStatus,
-    /// When it said so; `None` if it never has.
+    /// Time of the answer; `None` before the first one.
     known_at: Option<Instant>,
 }
 
@@ -111,7 +111,7 @@ impl Observer {
         }
     }
 
-    /// The same for one who only looks, and leaves no history of its own.
+    /// Observes the same for a process that records no history of its own.
     pub(crate) fn onlooker(
         service: &Arc<Service>,
         context: &Arc<Context>,
@@ -392,7 +392,7 @@ impl FoundDatabase {
     }
 }
 
-/// Asks the database in use, or the one that can be found.
+/// Asks the database in use, or the one that the configuration names.
 fn database_status(context: &Context, parts: &Parts, found: &FoundDatabase) -> DatabaseStatus {
     let log = parts.log.as_ref();
     let group = parts

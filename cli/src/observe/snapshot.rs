@@ -1,4 +1,4 @@
-//! What is known of the pipeline at one moment.
+//! The known state of the pipeline at one moment.
 
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ pub(crate) struct Flow {
 /// The ingest that writes to this log from here.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ingest {
-    /// Whether one has ever written down what it knows.
+    /// Whether an ingest has ever recorded its state.
     pub(crate) is_known: bool,
     pub(crate) is_running: bool,
     pub(crate) pid: Option<u32>,

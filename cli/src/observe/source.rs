@@ -1,4 +1,4 @@
-//! One source of facts: asked in the background, at most once at a time, and no more often than it is cheap.
+//! A source of facts, asked in the background: one question at a time, and no more often than is cheap.
 
 use std::fs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ const ASK_EVERY_MIN: Duration = Duration::from_secs(1);
 const ASK_EVERY_MAX: Duration = Duration::from_secs(10);
 /// A source takes at most one part in so many of a core.
 const CPU_SHARE: u32 = 40;
-/// A source is busy with our questions at most one part in so many of the time.
+/// A question keeps its source busy for at most one part in so many of the time.
 const BUSY_SHARE: u32 = 4;
 
-/// A source and the latest that it said.
+/// A source and its latest answer.
 pub(super) struct Source<T> {
     name: &'static str,
     state: Mutex<State<T>>,
@@ -128,10 +128,10 @@ impl<T: Send + Sync + 'static> Drop for Asking<T> {
     }
 }
 
-/// A question that comes each second may come a little early.
+/// Tolerance for a question that is asked every second and comes a little early
 const SLACK: Duration = Duration::from_millis(200);
 
-/// Time that this thread has run, as Linux counts it; elsewhere nothing is known of it.
+/// CPU time of this thread, on Linux; zero elsewhere.
 fn cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = stat.split(' ').next().and_then(|field| field.parse().ok());

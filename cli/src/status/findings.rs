@@ -8,6 +8,7 @@ use super::Status;
 use crate::positions::Line;
 use crate::screen::{grouped, plural};
 use crate::stage::Stage;
+use crate::units::bytes;
 
 /// The group of whoever names none.
 pub(crate) const DEFAULT_GROUP: &str = "bekk";
@@ -104,9 +105,9 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
         && disk.free_bytes < disk.reserve_bytes
     {
         let what = format!(
-            "the log's disk has {} bytes free, less than the reserve of {}: ingest waits",
-            grouped(disk.free_bytes),
-            grouped(disk.reserve_bytes)
+            "the log's disk has {} free, less than the reserve of {}: ingest waits",
+            bytes(disk.free_bytes),
+            bytes(disk.reserve_bytes)
         );
         let act = Act::Do("free space on the log's disk, or shorten retention".to_owned());
         findings.push(problem(Stage::Log, "The log's disk is full", what, act));

@@ -17,7 +17,7 @@ pub(crate) struct Unapplied {
     pub(crate) is_remembered: bool,
 }
 
-/// Finds them among `streams`. What cannot be asked is left out: that the log cannot be had is told elsewhere.
+/// Finds them among `streams`. Leaves out an unreachable part, which another line reports.
 pub(super) fn find(
     log: &Client,
     group: &str,
