@@ -179,11 +179,27 @@ impl Copy<'_> {
                     "offset {at} of partition {partition} cannot be read; see: bekk log verify"
                 )));
             }
-            copied += u64::from(buffer.len());
+            let first = at;
             at = self.append(partition, at, &buffer)?;
+            if copied == 0 {
+                // A read ends at the end that was asked for last.
+                self.to.partition_ends(self.topic)?;
+                if !self.is_same(partition, first)? {
+                    return Err(self.differs(partition, first));
+                }
+            }
+            copied += u64::from(buffer.len());
             progress(u64::from(buffer.len()));
         }
         Ok(copied)
+    }
+
+    fn differs(&self, partition: u32, offset: Offset) -> Error {
+        self.refused(format!(
+            "offset {offset} of partition {partition} has another record or time there than here after the copy (does the \
+             topic have message.timestamp.type=LogAppendTime?); delete the topic there, create it with CreateTime, and \
+             copy again"
+        ))
     }
 
     /// Appends at an offset; returns the next one.
@@ -216,12 +232,7 @@ impl Copy<'_> {
             let mut count = 0;
             for (record, found) in here.iter().zip(there.iter()) {
                 if record != found {
-                    let offset = record.offset;
-                    return Err(self.refused(format!(
-                        "offset {offset} of partition {partition} has another record or time there than here after the \
-                         copy (does the topic have message.timestamp.type=LogAppendTime?); delete the topic there, and \
-                         copy again"
-                    )));
+                    return Err(self.differs(partition, record.offset));
                 }
                 count += 1;
             }
