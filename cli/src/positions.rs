@@ -1,6 +1,8 @@
 //! How far each group has come in each partition, beside the log.
 
-use bekk_log::{Client, MarkCheck, Offset, judge_mark};
+use std::collections::{BTreeMap, HashMap};
+
+use bekk_log::{Client, MarkCheck, Offset, PartitionEnds, judge_mark};
 use bekk_sink::{GroupOffset, Refusal};
 use bekk_stream::Stream;
 use serde::Serialize;
@@ -45,14 +47,48 @@ pub(crate) fn lines(
     log: Option<&Client>,
     streams: &[Stream],
 ) -> Vec<Line> {
+    let ends = log.map_or_else(HashMap::new, |log| look_ahead(&offsets, log));
     offsets
         .into_iter()
         .map(|offset| {
             let stream = streams.iter().find(|stream| stream.name == offset.topic);
             let refused = stream.and_then(|stream| refused(&offset, log, stream));
-            line(offset, log, refused)
+            let ends = ends.get(&offset.topic).into_iter().flatten();
+            let end = ends
+                .filter(|ends| ends.partition == offset.partition)
+                .map(|ends| ends.end.get())
+                .next();
+            line(offset, log, end, refused)
         })
         .collect()
+}
+
+/// Where the partitions of the offsets' topics end. Of a log elsewhere, the records at the marks are fetched side by side.
+fn look_ahead(offsets: &[GroupOffset], log: &Client) -> HashMap<String, Vec<PartitionEnds>> {
+    let log_id = log.log_id().to_string();
+    let mut marks: HashMap<String, BTreeMap<u32, Offset>> = HashMap::new();
+    for offset in offsets.iter().filter(|offset| offset.log_id == log_id) {
+        let places = marks.entry(offset.topic.clone()).or_default();
+        if let Some(mark) = &offset.mark {
+            // Of several groups, the first has its record at once.
+            places.entry(offset.partition).or_insert(mark.offset);
+        }
+    }
+    let mut all = HashMap::new();
+    for (topic, places) in marks {
+        let Ok(ends) = log.partition_ends(&topic) else {
+            continue;
+        };
+        let is_there = |(partition, at): &(u32, Offset)| {
+            let mut ends = ends.iter();
+            ends.any(|ends| ends.partition == *partition && (ends.start..ends.end).contains(at))
+        };
+        let places: Vec<(u32, Offset)> = places.into_iter().filter(is_there).collect();
+        // What cannot be fetched ahead is reported when it is read.
+        let _ = log.read_ahead(&topic, &places);
+        all.insert(topic, ends);
+    }
+    all
 }
 
 /// Why a sink would not apply a partition's records, or does not: what it has written down, or what differs now.
@@ -89,15 +125,13 @@ fn refused(offset: &GroupOffset, log: Option<&Client>, stream: &Stream) -> Optio
     }
 }
 
-fn line(offset: GroupOffset, log: Option<&Client>, refused: Option<Refused>) -> Line {
-    let ends = log
-        .filter(|log| log.log_id().to_string() == offset.log_id)
-        .and_then(|log| log.partition_ends(&offset.topic).ok())
-        .and_then(|ends| {
-            ends.into_iter()
-                .find(|ends| ends.partition == offset.partition)
-        });
-    let end = ends.map(|ends| ends.end.get());
+fn line(
+    offset: GroupOffset,
+    log: Option<&Client>,
+    end: Option<u64>,
+    refused: Option<Refused>,
+) -> Line {
+    let end = end.filter(|_| log.is_some_and(|log| log.log_id().to_string() == offset.log_id));
     let lag_seconds = match (log, end) {
         _ if refused.is_some() => None,
         (Some(_), Some(end)) if end <= offset.next => Some(0.0),
