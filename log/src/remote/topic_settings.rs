@@ -84,25 +84,46 @@ fn warnings(link: &Link, topic: &str, wished: Retention, config: &ConfigResource
     let Ok(metadata) = metadata else {
         return warnings;
     };
-    let partitions = metadata
+    let partitions: Vec<_> = metadata
         .topics()
         .iter()
-        .flat_map(|topic| topic.partitions());
-    let replicas = partitions.map(|partition| partition.replicas().len()).min();
-    let in_sync = number(config, "min.insync.replicas").unwrap_or(1);
-    match replicas {
-        Some(1) if metadata.brokers().len() > 1 => warnings.push(format!(
+        .flat_map(|topic| topic.partitions())
+        .collect();
+    warnings.extend(small(config, wished, partitions.len()).map(|bytes| {
+        format!(
+            "topic `{topic}` has retention.bytes={bytes} for each of its {} partitions: that is less than in bekk.toml, and \
+             a sink that is further behind loses records; to change it: {}",
+            partitions.len(),
+            alter("retention.bytes=-1")
+        )
+    }));
+    let replicas = partitions
+        .iter()
+        .map(|partition| partition.replicas().len());
+    let replicas = replicas.min();
+    let in_sync = number(config, "min.insync.replicas");
+    match (replicas, in_sync) {
+        (Some(1), _) if metadata.brokers().len() > 1 => warnings.push(format!(
             "topic `{topic}` has one replica: if its broker's disk is lost, so are the records; \
              kafka-reassign-partitions.sh gives it more"
         )),
-        Some(replicas) if replicas > 1 && in_sync < 2 => warnings.push(format!(
-            "topic `{topic}` has min.insync.replicas={in_sync}: an append is acknowledged when one of {replicas} replicas \
+        (Some(replicas), Some(1)) if replicas > 1 => warnings.push(format!(
+            "topic `{topic}` has min.insync.replicas=1: an append is acknowledged when one of {replicas} replicas \
              has it, and lost with that one; to change it: {}",
             alter("min.insync.replicas=2")
         )),
         _ => {}
     }
     warnings
+}
+
+/// The topic's `retention.bytes` if all its partitions may have less than what is wished.
+fn small(config: &ConfigResource, wished: Retention, partitions: usize) -> Option<u64> {
+    let partitions = u64::try_from(partitions).unwrap_or(u64::MAX);
+    number(config, "retention.bytes").filter(|bytes| {
+        let all = bytes.saturating_mul(partitions);
+        wished.size.is_none_or(|wished| all < wished)
+    })
 }
 
 /// The least `max.message.bytes` of Bekk's topics that exist, as far as it may be asked.
@@ -183,6 +204,8 @@ fn describe_once(
     let asked = ResourceSpecifier::Topic(topic);
     let described = block_on(admin.describe_configs([&asked], &options(timeout)))?;
     let described = described.into_iter().next().transpose();
+    // Whoever may not read the settings gets none, and no error.
+    let described = described.map(|config| config.filter(|config| !config.entries.is_empty()));
     described.map_err(KafkaError::AdminOp)
 }
 
