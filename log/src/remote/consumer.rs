@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use self::topic_view::{KnownEnds, TopicView};
-use super::context::Context;
+use super::context::{Context, STATISTICS_MS, take_events};
 use super::link::{Link, Patience};
 use super::place::{list, number, to_kafka};
 use super::reaction::Reaction;
@@ -27,8 +27,6 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 /// The same interval when all is read. Nothing else reports an end that moved backwards, or another number of
 /// partitions.
 const ASK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
-/// Most events of the consumer that are taken at once.
-const EVENTS_MAX: usize = 64;
 /// How long a fetch that is due may take before the consumer seeks to the same place again.
 const SEEK_AFTER: Duration = Duration::from_millis(200);
 /// The same on a cluster, where transactions leave markers that are not records; longer than a fetch waits there.
@@ -38,6 +36,12 @@ const TOPICS_AHEAD_MAX: usize = 32;
 /// How long a client may take to hear of a topic that another one knows.
 const NEW_TOPIC_WAIT: Duration = Duration::from_secs(10);
 const NEW_TOPIC_PAUSE: Duration = Duration::from_millis(50);
+
+/// librdkafka's properties, unless the user has set others.
+const DEFAULTS: [(&str, &str); 2] = [
+    ("fetch.message.max.bytes", "1048576"),
+    ("queued.max.messages.kbytes", "16384"),
+];
 
 pub(crate) struct Consumer {
     link: Arc<Link>,
@@ -89,9 +93,15 @@ impl Consumer {
             // A fetch that waits at the end of one partition delays those of all others.
             .set("fetch.wait.max.ms", "50")
             .set("fetch.error.backoff.ms", "50")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("fetch.message.max.bytes", "1048576")
-            .set("queued.max.messages.kbytes", "16384");
+            .set("fetch.queue.backoff.ms", "10");
+        for (property, value) in DEFAULTS {
+            if !link.config.is_set(property) {
+                config.set(property, value);
+            }
+        }
+        if !link.is_bekk {
+            config.set("statistics.interval.ms", STATISTICS_MS);
+        }
         let created = |config: ClientConfig| {
             config
                 .create_with_context(Context::noting(&link.heard))
@@ -121,11 +131,7 @@ impl Consumer {
 
     /// Takes all events of the consumer's connection: an error from before a record was fetched precedes that record.
     pub(super) fn take_events(&self) {
-        for _ in 0..EVENTS_MAX {
-            if self.inner.poll(Duration::ZERO).is_none() {
-                break;
-            }
-        }
+        take_events(&self.inner);
     }
 
     /// Asks the server for its cluster id.
@@ -179,7 +185,7 @@ impl Consumer {
         let seek_after = self.seek_after();
         loop {
             // This takes the events of the whole consumer; no record comes here.
-            let _ = self.inner.poll(Duration::ZERO);
+            self.take_events();
             let is_over = from >= end || reader.is_at_end() && is_fresh(reader);
             let wait = if is_over { Duration::ZERO } else { seek_after };
             match reader.take(bytes_max, wait) {
@@ -355,7 +361,7 @@ impl Consumer {
             if left.is_zero() {
                 return Ok(false);
             }
-            let _ = self.inner.poll(Duration::ZERO);
+            self.take_events();
             self.news.wait(seen, left.min(pause));
         }
     }

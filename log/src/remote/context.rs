@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
 
 use super::reaction::{Reaction, code};
 use super::waits::Waits;
@@ -16,12 +17,20 @@ use super::waits::Waits;
 /// For how long a connection's error explains why calls wait.
 const NEWS_FOR: Duration = Duration::from_secs(15);
 
+/// Most events of a client that are taken at once.
+const EVENTS_MAX: usize = 1_024;
+
+/// Interval at which a cluster's clients look whether a broker throttles them.
+pub(super) const STATISTICS_MS: &str = "1000";
+
 /// The last errors of the connections to one log.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Heard {
     errors: Arc<Mutex<Errors>>,
     /// How often the log may have been replaced by another: behind a new connection there may be one.
     doubts: Arc<AtomicU64>,
+    /// Number of events, of any kind.
+    events: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +39,8 @@ struct Errors {
     connection: Option<(Instant, String)>,
     /// The server refused the login, or did not prove who it is.
     login: Option<(Instant, String)>,
+    /// A broker delays its answers because of a quota; the time until which that explains a wait.
+    throttle: Option<(Instant, String)>,
 }
 
 impl Heard {
@@ -41,7 +52,15 @@ impl Heard {
         }
         tracing::debug!(%error, reason, "the connection to the log");
         self.doubt();
-        let said = Some((Instant::now(), reason.to_owned()));
+        let mut reason = reason.to_owned();
+        // Those of the configuration are called so.
+        let is_configured = reason.contains("/bootstrap");
+        if code(error) == Some(RDKafkaErrorCode::Resolve) && !is_configured {
+            reason.push_str(
+                "; the cluster gives this address: see advertised.listeners of that broker",
+            );
+        }
+        let said = Some((Instant::now(), reason));
         // That all brokers are down says less than why one is.
         if Reaction::of(error) == Reaction::Login {
             self.lock().login = said;
@@ -59,6 +78,35 @@ impl Heard {
     pub(super) fn connection(&self) -> Option<String> {
         let errors = self.lock();
         recent(&errors.login).or_else(|| recent(&errors.connection))
+    }
+
+    /// Counts an event that a poll has taken.
+    fn count(&self) {
+        self.events.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes which brokers delay their answers because of a quota.
+    pub(super) fn note_throttle(&self, statistics: &Statistics) {
+        let brokers = statistics.brokers.values();
+        let delays =
+            brokers.filter_map(|broker| Some((broker.throttle.as_ref()?.max, &broker.name)));
+        let Some((delay_ms, broker)) = delays.max().filter(|(delay_ms, _)| *delay_ms > 0) else {
+            return;
+        };
+        let delay = Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0));
+        let text = format!(
+            "broker {broker} delays this client by up to {:.1} s because of a quota \
+             (kafka-configs.sh --describe --entity-type users, clients)",
+            delay.as_secs_f64()
+        );
+        self.lock().throttle = Some((Instant::now() + delay + NEWS_FOR, text));
+    }
+
+    /// The quota that delays answers, if there is one.
+    pub(super) fn throttle(&self) -> Option<String> {
+        let errors = self.lock();
+        let (until, text) = errors.throttle.as_ref()?;
+        (Instant::now() < *until).then(|| text.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Errors> {
@@ -79,6 +127,24 @@ impl Heard {
 fn recent(said: &Option<(Instant, String)>) -> Option<String> {
     let (at, reason) = said.as_ref()?;
     (at.elapsed() < NEWS_FOR).then(|| reason.clone())
+}
+
+/// Takes all events of a client, which its context hears of, and returns the errors among them.
+///
+/// A poll takes one event, and its result is that of a poll that finds none if the event is neither a record nor an error.
+/// librdkafka hands out its log before its errors, so one poll at a time would meet them late.
+pub(super) fn take_events(client: &BaseConsumer<Context>) -> Vec<KafkaError> {
+    let events = &client.context().heard.events;
+    let mut errors = Vec::new();
+    for _ in 0..EVENTS_MAX {
+        let before = events.load(Ordering::Acquire);
+        match client.poll(Duration::ZERO) {
+            Some(Err(error)) => errors.push(error),
+            None if events.load(Ordering::Acquire) == before => break,
+            _ => {}
+        }
+    }
+    errors
 }
 
 /// Takes what a client of librdkafka's says.
@@ -109,17 +175,25 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.heard.count();
         // What matters comes as an error or as the outcome of a call; librdkafka warns of every reconnect.
         tracing::debug!(?level, facility, message, "librdkafka");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.heard.count();
         self.heard.note(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.heard.count();
+        self.heard.note_throttle(&statistics);
     }
 }
 
 impl ConsumerContext for Context {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.heard.count();
         let Some((group, waits)) = &self.commits else {
             return;
         };

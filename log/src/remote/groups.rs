@@ -9,7 +9,7 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::context::Context;
+use super::context::{Context, take_events};
 use super::link::{Link, STOPPING_TIMEOUT};
 use super::place::{from_kafka, list, to_kafka};
 use super::reaction::Reaction;
@@ -77,7 +77,7 @@ impl Groups {
     ) -> Result<(), Error> {
         let client = self.client(group)?;
         // Takes the answers to earlier ones.
-        let _ = client.poll(Duration::ZERO);
+        take_events(&client);
         let committed = list(topic, [(partition, to_kafka(next))])
             .and_then(|offsets| client.commit(&offsets, CommitMode::Async));
         let request = Request::offsets("commit the offset of", group, topic);
@@ -297,11 +297,8 @@ impl Groups {
 
 /// An error that the client of a group has been told of, and that waiting does not help with.
 fn refusal(client: &BaseConsumer<Context>) -> Option<KafkaError> {
-    // Each look takes one event.
-    let events = std::iter::from_fn(|| client.poll(Duration::ZERO));
-    events
-        .filter_map(Result::err)
-        .find(|error| Reaction::of(error) == Reaction::Right)
+    let mut errors = take_events(client).into_iter();
+    errors.find(|error| Reaction::of(error) == Reaction::Right)
 }
 
 impl Drop for Groups {

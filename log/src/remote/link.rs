@@ -10,7 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::context::{Context, Heard};
+use super::context::{Context, Heard, take_events};
 use super::reaction::{Reaction, code};
 use super::request::Request;
 use super::{RemoteConfig, settings, topics};
@@ -63,7 +63,9 @@ impl Link {
             .map_err(|error| Error::Remote {
                 request: "set up a client".to_owned(),
                 address: config.hosts.clone(),
-                detail: settings::explain(&error),
+                detail: config
+                    .unreadable_file()
+                    .unwrap_or_else(|| settings::explain(&error)),
             })?;
         let mut link = Self {
             is_bekk: false,
@@ -139,7 +141,7 @@ impl Link {
         // It asks for one topic: a cluster may have very many.
         while let Err(error) = client.fetch_metadata(Some(META_TOPIC), ATTEMPT_TIMEOUT) {
             // The events say more than the time-out does.
-            let _ = self.asker.poll(Duration::ZERO);
+            take_events(&self.asker);
             if let Some(refusal) = self.heard.login() {
                 return Err(self.unauthenticated(&refusal));
             }
@@ -203,8 +205,9 @@ impl Link {
         let what = request.to_string();
         self.config.waits.failed(&what, &error.to_string(), || {
             // This delivers the events of the client's connections to `heard`.
-            let _ = self.asker.poll(Duration::ZERO);
-            let mut all = self.heard.connection().into_iter().collect::<Vec<_>>();
+            take_events(&self.asker);
+            let mut all = self.heard.throttle().into_iter().collect::<Vec<_>>();
+            all.extend(self.heard.connection());
             let topic = request.topic_name().filter(|_| !self.is_bekk);
             all.extend(topic.and_then(|topic| self.trouble(topic)));
             (!all.is_empty()).then(|| all.join("; "))

@@ -15,6 +15,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
 
 use self::deliveries::{Append, Deliveries, Failure, Part, Place};
+use super::context::STATISTICS_MS;
 use super::link::{Link, Patience};
 use super::place::number;
 use super::reaction::{Reaction, code};
@@ -38,6 +39,14 @@ const REPORTS_WAIT: Duration = Duration::from_millis(50);
 const REPORTS_PAUSE: Duration = Duration::from_micros(100);
 /// How long nothing is queued once librdkafka's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
+/// librdkafka's properties, unless the user has set others.
+const DEFAULTS: [(&str, &str); 5] = [
+    ("compression.type", "lz4"),
+    ("linger.ms", "1"),
+    ("batch.num.messages", "100000"),
+    ("queue.buffering.max.messages", "1000000"),
+    ("queue.buffering.max.kbytes", "1000000"),
+];
 /// How much a batch has at most, unless a topic takes less.
 const BATCH_BYTES_MAX: u64 = 1_000_000;
 /// What a batch has beside its records, at most: its header, and what a broker may add.
@@ -111,18 +120,23 @@ impl Producer {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("message.timeout.ms", "0")
-            .set("compression.type", "lz4")
-            .set("linger.ms", "1")
-            .set("batch.num.messages", "100000")
-            .set("queue.buffering.max.messages", "1000000")
-            .set("queue.buffering.max.kbytes", "1000000");
+            .set("message.timeout.ms", "0");
+        for (property, value) in DEFAULTS {
+            if !link.config.is_set(property) {
+                config.set(property, value);
+            }
+        }
+        if !link.is_bekk {
+            config.set("statistics.interval.ms", STATISTICS_MS);
+        }
         let batch_bytes = message_bytes_max
             .map_or(BATCH_BYTES_MAX, |max| max.saturating_sub(BATCH_OVERHEAD))
             .clamp(1, BATCH_BYTES_MAX);
-        config.set("batch.size", batch_bytes.to_string());
+        if !link.config.is_set("batch.size") {
+            config.set("batch.size", batch_bytes.to_string());
+        }
         if let Some(max) = message_bytes_max
-            && !link.config.properties.contains_key("message.max.bytes")
+            && !link.config.is_set("message.max.bytes")
         {
             let max = max.clamp(*MESSAGE_BYTES.start(), *MESSAGE_BYTES.end());
             config.set("message.max.bytes", max.to_string());

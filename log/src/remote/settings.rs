@@ -2,29 +2,41 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::waits::Waits;
 
 /// What exactness rests on, or what Bekk sets by itself.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 16] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "client.id",
+    // With it, reads come from a follower, which may not know yet how far the leader's log reaches.
+    "client.rack",
     "group.id",
     "acks",
     "request.required.acks",
     "enable.idempotence",
     "transactional.id",
     "message.timeout.ms",
+    "delivery.timeout.ms",
     "isolation.level",
     "auto.offset.reset",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.partition.eof",
+];
+
+/// Properties with two names.
+const SYNONYMS: [(&str, &str); 3] = [
+    ("compression.type", "compression.codec"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("linger.ms", "queue.buffering.max.ms"),
 ];
 
 /// Where a served log is, and how it is reached.
@@ -76,9 +88,32 @@ impl RemoteConfig {
         keys.find(|key| RESERVED.contains(key))
     }
 
+    /// Why a file that a property names cannot be read; librdkafka does not say which one.
+    pub(super) fn unreadable_file(&self) -> Option<String> {
+        let named = self.properties.iter();
+        let mut files = named.filter(|(key, file)| key.ends_with(".location") && *file != "probe");
+        files.find_map(|(key, file)| {
+            let error = File::open(file).err()?;
+            Some(format!(
+                "cannot read `{file}`, \"{key}\" under [log.kafka] in bekk.toml: {error}"
+            ))
+        })
+    }
+
+    /// Whether the user has set a property, under one of its names.
+    pub(super) fn is_set(&self, property: &str) -> bool {
+        let synonym = SYNONYMS.iter().find(|(name, _)| *name == property);
+        let names = [property, synonym.map_or(property, |(_, other)| other)];
+        names.iter().any(|name| self.properties.contains_key(*name))
+    }
+
     /// librdkafka's settings for a client of the given name.
     pub(super) fn client_config(&self, client_id: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            // Nobody sees it, and it would come before errors.
+            config.set_log_level(RDKafkaLogLevel::Emerg);
+        }
         config
             .set("reconnect.backoff.ms", "20")
             .set("reconnect.backoff.max.ms", "1000")
@@ -101,8 +136,8 @@ pub(super) fn explain(error: &KafkaError) -> String {
     let text = error.to_string();
     if !cfg!(feature = "kafka-tls") && text.to_ascii_lowercase().contains("openssl") {
         return format!(
-            "this bekk was built without TLS and SASL/SCRAM; build it with `cargo build --release --features \
-             kafka-tls` (needs libssl-dev and pkg-config): {text}"
+            "this bekk was built without TLS and SASL/SCRAM; `make install` and `make deb` build it with them, and so \
+             does `cargo build --release --features kafka-tls` (needs libssl-dev and pkg-config): {text}"
         );
     }
     text
@@ -110,11 +145,12 @@ pub(super) fn explain(error: &KafkaError) -> String {
 
 /// What to do about a login that was refused, or a server that did not prove who it is.
 pub(super) fn login_remedy(detail: &str) -> String {
-    let detail = detail.to_ascii_lowercase();
-    let settings = if detail.contains("certificate") || detail.contains("ssl") {
-        "\"ssl.ca.location\", \"ssl.certificate.location\" and \"ssl.key.location\""
-    } else if detail.contains("mechanism") {
+    // The protocol is part of the broker's name there.
+    let detail = detail.to_ascii_lowercase().replace("sasl_ssl", "");
+    let settings = if detail.contains("mechanism handshake") {
         "\"sasl.mechanism\""
+    } else if detail.contains("certificate") || detail.contains("ssl") {
+        "\"ssl.ca.location\", \"ssl.certificate.location\" and \"ssl.key.location\""
     } else {
         "\"sasl.username\" and \"sasl.password\""
     };
@@ -153,4 +189,66 @@ pub(super) fn alter_topic(hosts: &str, topic: &str, setting: &str) -> String {
         "kafka-configs.sh --bootstrap-server {hosts} --alter --entity-type topics --entity-name {topic} --add-config \
          {setting}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What librdkafka reports of Apache Kafka's refusals.
+    #[test]
+    fn a_refused_login_names_the_setting_that_it_is_about() {
+        let of = |detail: &str| login_remedy(&format!("sasl_ssl://b1:9093/bootstrap: {detail}"));
+        for (detail, setting) in [
+            (
+                "SASL authentication error: Authentication failed during authentication due to invalid credentials \
+                 with SASL mechanism SCRAM-SHA-512 (after 339ms in state AUTH_REQ)",
+                "sasl.password",
+            ),
+            (
+                "SASL SCRAM-SHA-256 mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported \
+                 mechanisms: PLAIN,SCRAM-SHA-512 (after 307ms in state AUTH_HANDSHAKE)",
+                "sasl.mechanism",
+            ),
+            (
+                "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate could \
+                 not be verified (after 183ms in state SSL_HANDSHAKE)",
+                "ssl.ca.location",
+            ),
+        ] {
+            assert!(of(detail).contains(setting), "{}", of(detail));
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_with_its_property() {
+        let mut config = RemoteConfig::new("b1:9093".to_owned());
+        let mut set = |key: &str, value: &str| config.properties.insert(key.into(), value.into());
+        set("ssl.ca.location", "probe");
+        set("ssl.key.location", "/nowhere/key.pem");
+        let why = config.unreadable_file().unwrap();
+        assert!(
+            why.contains("/nowhere/key.pem") && why.contains("ssl.key.location"),
+            "{why}"
+        );
+    }
+
+    /// Either of two names: librdkafka takes both, in an order of its own.
+    #[test]
+    fn a_property_is_set_under_each_of_its_names() {
+        let mut config = RemoteConfig::new("b1:9092".to_owned());
+        let codec = "compression.codec".to_owned();
+        config.properties.insert(codec, "zstd".to_owned());
+        assert!(config.is_set("compression.type") && config.is_set("compression.codec"));
+        assert!(!config.is_set("linger.ms"));
+    }
+
+    #[test]
+    fn what_exactness_rests_on_is_reserved() {
+        for property in ["client.rack", "delivery.timeout.ms", "acks"] {
+            let mut config = RemoteConfig::new("b1:9092".to_owned());
+            config.properties.insert(property.into(), "1".into());
+            assert_eq!(config.reserved_property(), Some(property));
+        }
+    }
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// How long a call waits before anybody is told.
 const SILENT: Duration = Duration::from_secs(2);
+/// Interval at which the reason of a wait is found out again: it may have become another.
+const EXPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// A wait that is not renewed for so long is over: whoever waited has given up.
 const RENEWED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -29,6 +31,8 @@ struct Wait {
     renewed: Instant,
     why: String,
     is_told: bool,
+    /// When `why` was found out.
+    explained: Instant,
 }
 
 impl Waits {
@@ -52,7 +56,7 @@ impl Waits {
     }
 
     /// Notes that a request has failed and will be repeated. `explain` says why, at more expense than `why`; it is
-    /// called once, when the wait is reported.
+    /// called when the wait is reported, and from time to time as long as it lasts.
     pub(super) fn failed(&self, what: &str, why: &str, explain: impl FnOnce() -> Option<String>) {
         let now = Instant::now();
         let mut waits = self.lock();
@@ -62,15 +66,22 @@ impl Waits {
             renewed: now,
             why: why.to_owned(),
             is_told: false,
+            explained: now,
         });
         wait.renewed = now;
-        let is_due = !wait.is_told && wait.since.elapsed() >= SILENT;
-        wait.is_told |= is_due;
+        let is_new = !wait.is_told && wait.since.elapsed() >= SILENT;
+        let is_due = is_new || wait.is_told && wait.explained.elapsed() >= EXPLAIN_EVERY;
+        wait.is_told |= is_new;
+        if is_due {
+            wait.explained = now;
+        }
         self.0.count.store(waits.len(), Ordering::Release);
         drop(waits);
         if is_due {
             let why = explain().map_or_else(|| why.to_owned(), |more| format!("{why}; {more}"));
-            tracing::warn!("cannot {what}: {why}; trying again");
+            if is_new {
+                tracing::warn!("cannot {what}: {why}; trying again");
+            }
             if let Some(wait) = self.lock().get_mut(what) {
                 wait.why = why;
             }
@@ -126,6 +137,7 @@ mod tests {
     fn age(waits: &Waits, by: Duration) {
         for wait in waits.lock().values_mut() {
             wait.since = wait.since.checked_sub(by).unwrap();
+            wait.explained = wait.explained.checked_sub(by).unwrap();
         }
     }
 
@@ -142,6 +154,22 @@ mod tests {
         assert!(waits.reason().is_some(), "another request");
         waits.succeeded(|| "read topic `t`".to_owned());
         assert_eq!(waits.reason(), None);
+    }
+
+    #[test]
+    fn the_reason_of_a_wait_is_found_out_again() {
+        let waits = Waits::default();
+        fail(&waits);
+        age(&waits, SILENT);
+        fail(&waits);
+        let explain = || Some("broker 3 is away".to_owned());
+        waits.failed("read topic `t`", "no leader", explain);
+        let reason = waits.reason().unwrap();
+        assert!(reason.ends_with("broker 2 is away"), "too early: {reason}");
+        age(&waits, EXPLAIN_EVERY);
+        waits.failed("read topic `t`", "no leader", explain);
+        let reason = waits.reason().unwrap();
+        assert!(reason.ends_with("broker 3 is away"), "{reason}");
     }
 
     #[test]

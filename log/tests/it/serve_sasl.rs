@@ -1,10 +1,11 @@
 //! Who may ask for anything, where the server has credentials.
 
 use std::io::Write;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bekk_log::{Credentials, ServeConfig};
+use bekk_log::{Client, Credentials, Error, RemoteConfig, ServeConfig};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse,
@@ -211,4 +212,28 @@ fn without_credentials_there_is_no_handshake() {
     connection.send(&encoded("test", ApiKey::SaslHandshake, 1, &request));
     assert!(connection.is_closed());
     served.server.stop();
+}
+
+/// Each of several servers refuses the login, which is reported within the time of one attempt.
+#[test]
+fn a_wrong_password_is_reported_though_several_servers_are_named() {
+    let servers: Vec<Served> = (0..3).map(|_| Served::new(closed_to_strangers)).collect();
+    let hosts: Vec<String> = servers
+        .iter()
+        .map(|served| served.server.local_addr().to_string())
+        .collect();
+    let mut config = RemoteConfig::new(hosts.join(","));
+    for (key, value) in [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "bekk"),
+        ("sasl.password", "wrong"),
+    ] {
+        config.properties.insert(key.to_owned(), value.to_owned());
+    }
+    let refused = Client::connect(config, Duration::from_secs(5)).unwrap_err();
+    assert!(
+        matches!(refused, Error::NotAuthenticated { .. }),
+        "{refused}"
+    );
 }

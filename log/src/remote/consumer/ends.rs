@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::Consumer;
 use super::topic_view::{KnownEnds, TopicView};
-use crate::remote::context::Context;
+use crate::remote::context::{Context, take_events};
 use crate::remote::link::Link;
 use crate::remote::place::{from_kafka, list};
 use crate::remote::reaction::Reaction;
@@ -199,7 +199,7 @@ fn ask(
     timeout: Duration,
 ) -> KafkaResult<Vec<Option<Offset>>> {
     // This delivers the events of the client's connection, which would pile up.
-    let _ = client.poll(Duration::ZERO);
+    take_events(client);
     let found = client
         .offsets_for_times(list(topic, places)?, timeout)
         .and_then(|found| {

@@ -7,6 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
+use rdkafka::statistics::Statistics;
 
 use crate::remote::context::Heard;
 use crate::remote::reaction::{Reaction, code};
@@ -68,6 +69,10 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.heard.note(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.heard.note_throttle(&statistics);
     }
 }
 
