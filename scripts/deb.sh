@@ -11,9 +11,10 @@ command -v cargo-deb >/dev/null || {
     echo 'deb: cargo-deb is missing; install it: cargo install cargo-deb' >&2
     exit 1
 }
+sh scripts/setup.sh package
 profile=${PROFILE:-release}
 target=${CARGO_TARGET_DIR:-target}
-cargo build --locked --package bekk --profile "$profile"
+cargo build --locked --package bekk --features bekk/kafka-tls --profile "$profile"
 bekk=$target/$profile/bekk
 
 # What the package's list of files (cli/Cargo.toml) takes from here.

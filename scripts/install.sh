@@ -18,8 +18,12 @@ mkdir -p "$prefix/bin" 2>/dev/null && [ -w "$prefix/bin" ] || {
     exit 1
 }
 sh scripts/setup.sh
+features=$(sh scripts/setup.sh features)
+[ -n "$features" ] ||
+    echo 'OpenSSL is missing (libssl-dev and pkg-config): bekk will have no TLS and SASL/SCRAM to Kafka clusters' >&2
 echo 'building bekk (the first build takes about 5 minutes on two cores) ...' >&2
-cargo build --release --locked --package bekk
+# shellcheck disable=SC2086
+cargo build --release --locked --package bekk $features
 bekk=${CARGO_TARGET_DIR:-target}/release/bekk
 
 install -D -m 755 "$bekk" "$prefix/bin/bekk"

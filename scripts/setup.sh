@@ -1,7 +1,11 @@
 #!/bin/sh
 # Makes this machine ready to build and run bekk: compilers of C and C++, make, PostgreSQL's programs, cargo.
 #
-# usage: scripts/setup.sh [demo|test]     (test: also python3, openssl, ps, rustfmt and clippy)
+# usage: scripts/setup.sh [demo|package|test|features]
+#   demo      the default; OpenSSL's files for building, for TLS to Kafka clusters, are installed where that is possible
+#   package   OpenSSL's files are required
+#   test      also python3, openssl, ps, rustfmt and clippy; OpenSSL's files are not needed
+#   features  installs nothing, and prints the options of `cargo build` for TLS if OpenSSL's files are there
 #
 # What is missing is installed through apt, as root or by `sudo -n`; the commands are printed first.
 # Otherwise they are only printed, and it exits 1. It never asks. Where all is there, it says nothing.
@@ -66,6 +70,7 @@ commands() {
     install='env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120'
     echo 'apt-get update -q'
     case " $missing " in *' compilers '*) echo "$install g++ make" ;; esac
+    case " $missing " in *' libssl '*) echo "$install libssl-dev pkg-config" ;; esac
     for tool in python3 openssl procps; do
         case " $missing " in *" $tool "*) echo "$install $tool" ;; esac
     done
@@ -94,6 +99,16 @@ say_what_to_install() {
         say '  macOS            brew install postgresql@17'
         ;;
     esac
+    case " $missing " in
+    *' libssl '*)
+        say '  libssl, the files of OpenSSL to build with, and pkg-config:'
+        say '  Debian, Ubuntu   apt-get install libssl-dev pkg-config'
+        say '  Fedora, RHEL     dnf install openssl-devel pkgconf-pkg-config'
+        say '  Arch             pacman -S openssl pkgconf'
+        say '  Alpine           apk add openssl-dev pkgconf'
+        say '  macOS            brew install openssl@3 pkgconf'
+        ;;
+    esac
     for tool in python3 openssl procps; do
         case " $missing " in *" $tool "*) say "  $tool, the package of that name" ;; esac
     done
@@ -107,6 +122,10 @@ say_what_to_install() {
         say '  macOS            xcode-select --install'
         ;;
     esac
+}
+
+can_be_root() {
+    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
 }
 
 install_with_apt() {
@@ -136,6 +155,12 @@ install_missing() {
     missing=
     compiles || missing="$missing compilers"
     has_postgres || missing="$missing postgres"
+    if ! has_libssl; then
+        case $purpose in
+        package) missing="$missing libssl" ;;
+        demo) has apt-get && can_be_root && missing="$missing libssl" ;;
+        esac
+    fi
     if [ "$purpose" = test ]; then
         # The reader that docs/format.md shows, certificates for TLS, a look at other processes.
         has python3 || missing="$missing python3"
@@ -169,6 +194,13 @@ compiles() {
     return "$status"
 }
 
+# Whether OpenSSL's files for building are there: where pkg-config or Homebrew says, or where its build script is told.
+has_libssl() {
+    [ -n "${OPENSSL_DIR:-}" ] && return 0
+    [ -d /opt/homebrew/opt/openssl@3 ] || [ -d /usr/local/opt/openssl@3 ] && return 0
+    has pkg-config && pkg-config --exists openssl
+}
+
 check_rust() {
     if ! has cargo || ! has rustc; then
         say 'setup: Rust is missing. Get it from https://rustup.rs:'
@@ -198,6 +230,12 @@ check_rust_tools() {
     done
 }
 
+if [ "$purpose" = features ]; then
+    if has_libssl; then
+        echo '--features bekk/kafka-tls'
+    fi
+    exit
+fi
 # First what cannot be installed from here, so that nothing is installed in vain.
 check_rust
 install_missing

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 PATH=$PATH${HOME:+:$HOME/.cargo/bin}
 export PATH
 
-sh scripts/setup.sh
+sh scripts/setup.sh package
 
 missing=
 command -v java >/dev/null 2>&1 || missing="$missing default-jre-headless"
@@ -30,6 +30,7 @@ if [ ! -e "$jars/complete" ]; then
 fi
 
 profile=${PROFILE:-dev}
-cargo build --package bekk --locked --profile "$profile"
+# As `make install` and `make deb` build it.
+cargo build --package bekk --features bekk/kafka-tls --locked --profile "$profile"
 case $profile in dev) built=debug ;; *) built=$profile ;; esac
-python3 cli/tests/kafka/kafka.py "$target/$built/bekk" "$jars" "$@"
+python3 -u cli/tests/kafka/kafka.py "$target/$built/bekk" "$jars" "$@"

@@ -10,12 +10,15 @@ import time
 TOPICS = "org.apache.kafka.tools.TopicCommand"
 ACLS = "org.apache.kafka.tools.AclCommand"
 CONFIGS = "kafka.admin.ConfigCommand"
+# The scripts of Kafka's distribution, which Maven Central does not have.
+SCRIPTS = {"kafka-acls.sh": ACLS, "kafka-configs.sh": CONFIGS, "kafka-topics.sh": TOPICS}
 PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
 CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 DELETE_RECORDS = "org.apache.kafka.tools.DeleteRecordsCommand"
 # One cluster's brokers must agree on it; any 16 bytes in base64 will do.
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 HEAP = "384m"
+JAVA = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1"]
 
 
 def free_ports(count):
@@ -30,15 +33,16 @@ def free_ports(count):
 
 
 class Cluster:
-    """`users` opens a second listener, where each of these names logs in with its password; they have the rights that
-    ACLs give them. The first listener is the administrator's."""
+    """`users` opens a second listener, where each of these names logs in with its password, or one with SCRAM; they have
+    the rights that ACLs give them. With `keystore`, a file, that listener has TLS. The first listener is the
+    administrator's."""
 
-    def __init__(self, kafka, directory, brokers, users=None):
+    def __init__(self, kafka, directory, brokers, users=None, keystore=None):
         self.classpath, self.directory, self.count = f"{kafka}/*", directory, brokers
         os.mkdir(directory)
         self.ports, self.voters = free_ports(brokers), free_ports(brokers)
-        self.user_ports = free_ports(brokers) if users else []
-        self.users, self.processes = users, {}
+        self.user_ports = free_ports(brokers) if users is not None else []
+        self.users, self.keystore, self.processes = users, keystore, {}
         for broker in self.all():
             with open(self.file(broker, "properties"), "w") as file:
                 file.write(self.properties(broker))
@@ -53,15 +57,22 @@ class Cluster:
     def properties(self, broker):
         voters = ",".join(f"{other}@127.0.0.1:{self.voters[other - 1]}" for other in self.all())
         listeners = f"PLAINTEXT://127.0.0.1:{self.ports[broker - 1]}"
-        more = ""
-        if self.users:
+        more, protocol = "", "SASL_SSL" if self.keystore else "SASL_PLAINTEXT"
+        if self.users is not None:
             listeners += f",SASL://127.0.0.1:{self.user_ports[broker - 1]}"
             users = " ".join(f'user_{name}="{password}"' for name, password in self.users.items())
+            logins = "org.apache.kafka.common.security"
             more = f"""
-listener.name.sasl.sasl.enabled.mechanisms=PLAIN
-listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {users};
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.sasl.plain.sasl.jaas.config={logins}.plain.PlainLoginModule required {users};
+listener.name.sasl.scram-sha-512.sasl.jaas.config={logins}.scram.ScramLoginModule required;
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
+"""
+        if self.keystore:
+            more += f"""
+listener.name.sasl.ssl.keystore.type=PEM
+listener.name.sasl.ssl.keystore.location={self.keystore}
 """
         return f"""
 process.roles=broker,controller
@@ -71,7 +82,7 @@ listeners={listeners},CONTROLLER://127.0.0.1:{self.voters[broker - 1]}
 advertised.listeners={listeners}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:{protocol}
 log.dirs={self.directory}/log{broker}
 num.partitions=4
 default.replication.factor={self.count}
@@ -124,9 +135,20 @@ replica.lag.time.max.ms=5000
         return ",".join(f"127.0.0.1:{port}" for port in self.user_ports)
 
     def java(self, *arguments, check, stdin=None):
-        command = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, *arguments]
+        command = [*JAVA, "-cp", self.classpath, *arguments]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=check,
                               errors="replace")
+
+    def scripts(self):
+        """A directory with the scripts of Kafka's distribution."""
+        directory = os.path.join(self.directory, "bin")
+        os.mkdir(directory)
+        for name, main in SCRIPTS.items():
+            path = os.path.join(directory, name)
+            with open(path, "w") as file:
+                file.write(f"#!/bin/sh\nexec {' '.join(JAVA)} -cp '{self.classpath}' {main} \"$@\"\n")
+            os.chmod(path, 0o755)
+        return directory
 
     def tool(self, name, *arguments, check=True):
         """One of Kafka's own tools, as its administrator."""
