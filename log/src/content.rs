@@ -91,27 +91,49 @@ fn walk(decoder: impl Read, count: u32) -> Result<(), String> {
     }
 }
 
+/// As [`check_records`] checks a record, of content that is not in memory whole.
 fn walk_record(content: &mut impl BufRead, number: u32) -> io::Result<()> {
-    let length = read_varint(content)?;
+    let length = read_i32(content)?;
     let mut record = content.take(u64::try_from(length).map_err(|_| malformed())?);
     skip(&mut record, 1)?; // attributes: none are defined
-    let _timestamp_delta = read_varint(&mut record)?;
-    if read_varint(&mut record)? != i64::from(number) {
+    let _timestamp_delta = read_varint(&mut record, varint::VARINT_BYTES_MAX)?;
+    if u32::try_from(read_i32(&mut record)?) != Ok(number) {
         return Err(malformed());
     }
-    for _key_and_value in 0..2 {
-        match read_varint(&mut record)? {
-            -1 => {}
-            length => skip(&mut record, u64::try_from(length).map_err(|_| malformed())?)?,
+    let _key = skip_bytes(&mut record)?;
+    let _value = skip_bytes(&mut record)?;
+    let headers = u32::try_from(read_i32(&mut record)?).map_err(|_| malformed())?;
+    for _header in 0..headers {
+        let has_name = skip_bytes(&mut record)?;
+        let _value = skip_bytes(&mut record)?;
+        if !has_name {
+            return Err(malformed());
         }
     }
-    let headers = record.limit();
-    skip(&mut record, headers)
+    match record.limit() {
+        0 => Ok(()),
+        _ => Err(malformed()),
+    }
 }
 
-fn read_varint(content: &mut impl Read) -> io::Result<i64> {
+/// Passes bytes behind their length; returns whether there are any, which a length of -1 denies.
+fn skip_bytes(content: &mut impl BufRead) -> io::Result<bool> {
+    let length = read_i32(content)?;
+    if length == -1 {
+        return Ok(false);
+    }
+    skip(content, u64::try_from(length).map_err(|_| malformed())?)?;
+    Ok(true)
+}
+
+fn read_i32(content: &mut impl Read) -> io::Result<i32> {
+    let value = read_varint(content, varint::VARINT_32_BYTES_MAX)?;
+    i32::try_from(value).map_err(|_| malformed())
+}
+
+fn read_varint(content: &mut impl Read, bytes_max: usize) -> io::Result<i64> {
     let mut bytes = [0; varint::VARINT_BYTES_MAX];
-    for at in 0..bytes.len() {
+    for at in 0..bytes_max {
         content.read_exact(&mut bytes[at..=at])?;
         if bytes[at] < 0x80 {
             return varint::get(&bytes, &mut 0).ok_or_else(malformed);
@@ -143,6 +165,7 @@ mod tests {
 
     use super::*;
     use crate::batch::{self, BatchView};
+    use crate::headers::put_varint;
     use crate::{RecordBuffer, lz4};
 
     /// The records of a batch of ours, uncompressed.
@@ -206,6 +229,50 @@ mod tests {
         let too_long = [&[30, 0][..], &[0xff; 9], &[3, 0, 1, 0, 0]].concat();
         for (compression, bytes) in compressed(&too_long) {
             check(compression, &bytes, 1).unwrap_err();
+        }
+    }
+    /// A record with bytes after its value: the count of its headers, and the headers.
+    fn with_headers(headers: &[u8]) -> Vec<u8> {
+        let mut record = vec![0, 0, 0, 2, b'k', 2, b'v'];
+        record.extend_from_slice(headers);
+        let mut content = Vec::new();
+        put_varint(&mut content, record.len().try_into().unwrap());
+        content.extend(record);
+        content
+    }
+
+    #[test]
+    fn headers_are_as_many_as_they_say_and_end_with_the_record() {
+        let is_right = |headers: &[u8], expected: bool| {
+            for (compression, bytes) in compressed(&with_headers(headers)) {
+                let found = check(compression, &bytes, 1);
+                assert_eq!(
+                    found.is_ok(),
+                    expected,
+                    "{compression}: {headers:?}: {found:?}"
+                );
+            }
+        };
+        is_right(&[0], true);
+        is_right(&[2, 2, b'a', 2, b'b'], true);
+        is_right(&[4, 0, 0, 2, b'a', 1], true);
+        for wrong in [
+            &[][..],
+            // One too few, one too many.
+            &[0, 2, b'a', 2, b'b'],
+            &[4, 2, b'a', 2, b'b'],
+            // Two billion, less than none.
+            &[0xfe, 0xff, 0xff, 0xff, 0x0f, 2, b'a', 2, b'b'],
+            &[1, 2, b'a', 2, b'b'],
+            // A name that is null, lengths beyond the record, and below null.
+            &[2, 1, 2, b'b'],
+            &[2, 8, b'a', 2, b'b'],
+            &[2, 2, b'a', 8, b'b'],
+            &[2, 2, b'a', 3, b'b'],
+            // A count in more bytes than the Java client reads.
+            &[0x82, 0x80, 0x80, 0x80, 0x80, 0, 2, b'a', 2, b'b'],
+        ] {
+            is_right(wrong, false);
         }
     }
 }

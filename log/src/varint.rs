@@ -41,6 +41,20 @@ pub(crate) fn get(bytes: &[u8], at: &mut usize) -> Option<i64> {
     None
 }
 
+/// The most bytes of a value of 32 bits.
+pub(crate) const VARINT_32_BYTES_MAX: usize = 5;
+
+/// Reads a value of 32 bits as [`get`] does; `None` also if it has more bits, or takes more bytes than such a value needs
+/// at most.
+#[inline]
+pub(crate) fn get_i32(bytes: &[u8], at: &mut usize) -> Option<i32> {
+    let start = *at;
+    let value = get(bytes, at)?;
+    i32::try_from(value)
+        .ok()
+        .filter(|_| *at - start <= VARINT_32_BYTES_MAX)
+}
+
 #[inline]
 fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
@@ -79,6 +93,15 @@ mod tests {
         assert_eq!((put(&mut out, -1), out[0]), (1, 1));
         assert_eq!((put(&mut out, 150), &out[..2]), (2, &[0xac, 0x02][..]));
         assert_eq!(put(&mut out, i64::MIN), 10);
+    }
+
+    #[test]
+    fn more_than_32_bits_are_refused_where_32_are_expected() {
+        let check = |bytes: &[u8], expected| assert_eq!(get_i32(bytes, &mut 0), expected);
+        check(&[0xff, 0xff, 0xff, 0xff, 0x0f], Some(i32::MIN));
+        check(&[0xff, 0xff, 0xff, 0xff, 0x1f], None);
+        check(&[0x82, 0x80, 0x80, 0x80, 0x00], Some(1));
+        check(&[0x82, 0x80, 0x80, 0x80, 0x80, 0x00], None);
     }
 
     #[test]
