@@ -6,6 +6,8 @@
 //! commit of `bekk-persist/…` makes everything durable that was appended before it, and one of `bekk-snapshot/<name>`
 //! makes a snapshot of the log, for a backup.
 
+use std::collections::HashMap;
+
 use super::Broker;
 use super::caller::{Caller, META_TOPIC};
 use super::code::Code;
@@ -290,19 +292,30 @@ pub(super) fn fetch(
         Err(error) => (Vec::new(), Code::from(&error)),
     };
     let asked = asked.unwrap_or_else(|| all(&commits));
+    let by_place: HashMap<_, _> = commits
+        .iter()
+        .map(|commit| {
+            (
+                (commit.topic.as_str(), commit.partition.cast_signed()),
+                commit,
+            )
+        })
+        .collect();
     out.when(version >= 3, |out| out.i32(0)); // throttle time
+    // Each once: what is remembered with an offset would make a great answer of a small request.
+    let mut named = Named::default();
     out.array(&asked, |out, (topic, partitions)| {
         out.string(topic);
         out.array(partitions, |out, partition| {
-            let is_it = |commit: &&ForeignCommit| {
-                commit.topic == *topic && i64::from(commit.partition) == i64::from(*partition)
-            };
-            let commit = commits.iter().find(is_it);
+            let found = named
+                .partition(topic, *partition)
+                .map(|()| by_place.get(&(*topic, *partition)));
+            let commit = found.ok().flatten();
             out.i32(*partition);
             out.i64(commit.map_or(-1, |commit| commit.next.get().cast_signed()));
             out.when(version >= 5, |out| out.i32(-1)); // leader epoch: not remembered
             out.string(commit.map_or("", |commit| &commit.metadata));
-            out.i16(code.0);
+            out.i16(found.err().unwrap_or(code).0);
         });
     });
     out.when(version >= 2, |out| out.i16(code.0));

@@ -231,6 +231,11 @@ fn what_is_named_twice_in_a_request_is_done_once() {
     let twice = commit(&mut stranger, "g", "t", &[(0, 2), (0, 3)]);
     assert_eq!(twice, [INVALID, INVALID]);
     assert_eq!(committed(&mut stranger, "g", "t", 0), 1);
+    // OffsetFetch, version 1.
+    let body = [&[0, 1, b'g'][..], ONE, T, &[0, 0, 0, 2], &[0; 8]].concat();
+    let answer = stranger.call(9, 1, &body);
+    let codes = [25, 41].map(|at| i16::from_be_bytes([answer[at], answer[at + 1]]));
+    assert_eq!(codes, [DONE, INVALID]);
     // ListOffsets by time, version 1.
     let asked = [&[0; 4][..], &[0; 7], &[1]].concat();
     let body = [&[0xff; 4], ONE, T, &[0, 0, 0, 2], &asked, &asked].concat();
