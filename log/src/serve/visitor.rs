@@ -91,19 +91,22 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// A text of a client's in a message: short, and without control characters.
+/// A text of a client's in a message: short, and with everything but plain characters escaped.
 pub(super) fn shown(text: &str) -> String {
-    text.chars()
-        .take(SHOWN_CHARS_MAX)
-        .flat_map(|c| {
-            let is_plain = !c.is_control();
-            let escaped = (!is_plain).then(|| c.escape_default());
-            is_plain
-                .then_some(c)
-                .into_iter()
-                .chain(escaped.into_iter().flatten())
-        })
-        .collect()
+    let mut out = String::new();
+    for c in text.chars().take(SHOWN_CHARS_MAX) {
+        match c {
+            ' '..='~' => out.push(c),
+            // Letters of any alphabet; not what hides, or changes the direction of text.
+            _ if c.is_alphanumeric()
+                && !matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}') =>
+            {
+                out.push(c);
+            }
+            _ => out.extend(c.escape_default()),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -113,6 +116,10 @@ mod tests {
     #[test]
     fn names_of_clients_are_shown_on_one_line() {
         assert_eq!(shown("a\nb\u{1b}"), "a\\nb\\u{1b}");
+        assert_eq!(
+            shown("\u{e4}/\u{202e}\u{200b}"),
+            "\u{e4}/\\u{202e}\\u{200b}"
+        );
         assert_eq!(shown(&"x".repeat(1000)).len(), SHOWN_CHARS_MAX);
     }
 }
