@@ -4,7 +4,7 @@
 
 # What the dependencies are compiled from: the manifests, with an empty source in each package. Its content
 # changes only when a manifest or Cargo.lock does, whatever else has changed.
-FROM debian:bookworm-slim AS manifests
+FROM debian:bookworm-20260824-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171 AS manifests
 WORKDIR /build
 COPY . .
 RUN echo '//! Empty.' >/tmp/lib.rs \
@@ -15,7 +15,7 @@ RUN echo '//! Empty.' >/tmp/lib.rs \
         ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \
     && find . -type d -empty -delete
 
-FROM rust:1-slim-bookworm AS build
+FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 # For librdkafka, whose configure script asks for a C++ compiler, and its TLS.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config \
@@ -31,7 +31,7 @@ COPY . .
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package bekk --features kafka-tls
 
-FROM debian:bookworm-slim
+FROM debian:bookworm-20260824-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libssl3 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/apt /var/log/dpkg.log \

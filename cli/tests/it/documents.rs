@@ -310,3 +310,29 @@ fn sources(parts: &[&str]) -> Vec<(PathBuf, String)> {
     }
     sources
 }
+
+/// A tag can lead to another image tomorrow.
+#[test]
+fn each_image_of_others_is_pinned_by_digest() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let (compose, dockerfile) = (read("docker-compose.yml"), read("Dockerfile"));
+    let of_compose = compose
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("image: "));
+    let of_dockerfile = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next());
+    let images: Vec<_> = of_compose
+        .filter(|image| *image != "bekk")
+        .chain(of_dockerfile)
+        .collect();
+    assert!(images.len() >= 7, "{images:?}");
+    for image in images {
+        let digest = image.split_once("@sha256:").map(|(_, digest)| digest);
+        let is_whole = digest.is_some_and(|digest| {
+            digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
+        assert!(is_whole, "{image}");
+    }
+}
