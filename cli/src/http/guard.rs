@@ -5,10 +5,10 @@
 //!
 //! **Invariant:** no answer allows a browser to run a script, or load anything, that does not come from here.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -42,14 +42,82 @@ const PRIVATE_ENDINGS: [&str; 7] = [
     ".lan",
 ];
 
+/// Names that the server answers to
+#[derive(Debug, Clone)]
+pub(super) enum Names {
+    /// Of an address that only this machine reaches: addresses, `localhost`, and this machine's own name.
+    Local { machine: String },
+    /// Addresses and private names.
+    Private,
+}
+
+impl Names {
+    pub(super) fn of(address: SocketAddr) -> Self {
+        if !address.ip().to_canonical().is_loopback() {
+            return Self::Private;
+        }
+        let uname = rustix::system::uname();
+        let machine = uname.nodename().to_string_lossy().to_ascii_lowercase();
+        Self::Local { machine }
+    }
+
+    /// Whether a `Host` is one of them. A name without a dot is a host of this network, or a container.
+    fn has(&self, host: &str) -> bool {
+        let (name, port) = match host.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']') {
+                Some((address, rest)) if address.parse::<Ipv6Addr>().is_ok() => (address, rest),
+                _ => return false,
+            },
+            None => host.split_at(host.find(':').unwrap_or(host.len())),
+        };
+        let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
+            return false;
+        }
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        if name.parse::<IpAddr>().is_ok() {
+            return true;
+        }
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        name.bytes().all(is_name)
+            && match self {
+                Self::Local { machine } => {
+                    name == "localhost" || ends(&[".localhost"]) || name == *machine
+                }
+                Self::Private => !name.contains('.') || ends(&PRIVATE_ENDINGS),
+            }
+    }
+
+    /// Whether a request names this server, as often as it names one; a browser always does.
+    fn are_in(&self, request: &Request) -> bool {
+        let of_target = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str());
+        let hosts = request.headers().get_all(header::HOST);
+        let mut hosts = hosts.iter().map(|host| host.to_str().unwrap_or("?"));
+        of_target.is_none_or(|host| self.has(host))
+            && hosts.all(|host| host.is_empty() || self.has(host))
+    }
+}
+
+/// Whether a request has one `Host`, as RFC 9112 (3.2) wants it; a client of HTTP/1.0 may have none.
+fn has_one_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let is_old = request.version() == Version::HTTP_10;
+    (hosts.next().is_some() || is_old) && hosts.next().is_none()
+}
+
 /// Answers only requests that name this server by an address or a private name.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST);
-    let host = host.map_or(Some(""), |host| host.to_str().ok());
-    if !host.is_some_and(is_ours) {
+pub(super) async fn guard(State(names): State<Names>, request: Request, next: Next) -> Response {
+    if !names.are_in(&request) {
         let text =
             "this name is not one that bekk answers to; use its address, such as 127.0.0.1:8080\n";
         return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+    }
+    if !has_one_host(&request) {
+        return (StatusCode::BAD_REQUEST, "send one Host header\n").into_response();
     }
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {
@@ -90,39 +158,42 @@ pub(super) fn warn_of(address: SocketAddr) {
     }
 }
 
-/// Whether a `Host` is an address, a name without a dot (a host of this network, a container), or a private name.
-fn is_ours(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, _)) => address,
-            None => return false,
-        },
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    name.parse::<IpAddr>().is_ok()
-        || !name.contains('.')
-        || PRIVATE_ENDINGS.iter().any(|ending| name.ends_with(ending))
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+
     use super::*;
+
+    fn local() -> Names {
+        Names::Local {
+            machine: "brook".to_owned(),
+        }
+    }
 
     #[test]
     fn addresses_and_private_names_are_ours_and_registered_names_are_not() {
         for host in [
-            "",
             "127.0.0.1:8080",
+            "127.0.0.1.:80",
             "[::1]:8080",
+            "[::1]",
             "10.0.0.7",
             "localhost:8080",
             "LOCALHOST",
+            "page.localhost",
+            "brook:8080",
+        ] {
+            assert!(local().has(host), "{host}");
+            assert!(Names::Private.has(host), "{host}");
+        }
+        for host in [
             "log:8080",
             "bekk-0.bekk.default.svc",
             "db.internal",
+            "evil.local",
         ] {
-            assert!(is_ours(host), "{host}");
+            assert!(Names::Private.has(host), "{host}");
+            assert!(!local().has(host), "another host of the network: {host}");
         }
         for host in [
             "evil.example.com",
@@ -131,9 +202,38 @@ mod tests {
             "localhost.evil.com",
             "evil.com.",
             "[::1",
+            "[::1]evil.com",
+            "[::1].evil.com:80",
+            "[localhost]",
             "a.local.evil.net:80",
+            "localhost:1@evil.com",
+            "x@evil",
+            "localhost/evil.com",
+            "localhost, evil.com",
+            "localhost:80x",
         ] {
-            assert!(!is_ours(host), "{host}");
+            assert!(!local().has(host), "{host}");
+            assert!(!Names::Private.has(host), "{host}");
         }
+    }
+
+    #[test]
+    fn every_name_of_a_request_is_looked_at() {
+        let check = |target: &str, hosts: &[&str], is_ours: bool, is_one: bool| {
+            let mut request = Request::builder().uri(target);
+            for host in hosts {
+                request = request.header(header::HOST, *host);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let found = (local().are_in(&request), has_one_host(&request));
+            assert_eq!(found, (is_ours, is_one), "{target} {hosts:?}");
+        };
+        check("/", &["localhost"], true, true);
+        check("http://localhost/", &["localhost"], true, true);
+        check("/", &["localhost", "evil.com"], false, false);
+        check("/", &["evil.com", "localhost"], false, false);
+        check("http://evil.com/", &["localhost"], false, true);
+        check("/", &["localhost", "localhost"], true, false);
+        check("/", &[], true, false);
     }
 }

@@ -63,7 +63,7 @@ impl Http {
         let actions = args.http_token_file.as_deref().map(Actions::read);
         let site = Site::new(observe()?, command, address, actions.transpose()?);
         runtime.spawn(keep_history(Arc::clone(&site)));
-        let router = router::router(site, args.http_open);
+        let router = router::router(site, guard::Names::of(address), args.http_open);
         let listener = {
             let _in_runtime = runtime.enter();
             tokio::net::TcpListener::from_std(listener).context("start to answer HTTP")?

@@ -9,7 +9,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::guard::{guard, only_own};
+use super::guard::{Names, guard, only_own};
 use super::metrics;
 use super::page::{self, Site};
 use crate::service::Service;
@@ -22,7 +22,7 @@ const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All paths; those that show rows are for `is_open` or the caller's user to decide.
-pub(super) fn router(site: Arc<Site>, is_open: bool) -> Router {
+pub(super) fn router(site: Arc<Site>, names: Names, is_open: bool) -> Router {
     let service = Arc::clone(site.observer().service());
     let views = Router::new();
     let views = page::paths().fold(views, |views, path| views.route(path, get(page::view)));
@@ -47,7 +47,7 @@ pub(super) fn router(site: Arc<Site>, is_open: bool) -> Router {
         .route("/readyz", get(ready))
         .with_state(service)
         .merge(page)
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(names, guard))
 }
 
 /// The process answers: there is nothing that a restart would mend.
