@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use crate::lz4::CONTENT_BYTES_MAX;
+use crate::unpacking;
 
 pub(crate) const GZIP: i16 = 1;
 pub(crate) const SNAPPY: i16 = 2;
@@ -36,6 +37,7 @@ pub(crate) fn decompress(compression: i16, bytes: &[u8], out: &mut Vec<u8>) -> R
 /// is for its reader to tell.
 pub(crate) fn is_larger(compression: i16, bytes: &[u8], max: usize) -> bool {
     let can_be = |ratio: usize| bytes.len().saturating_mul(ratio) > max;
+    let _share = (compression != SNAPPY).then(|| unpacking::share(compression, bytes));
     match compression {
         GZIP if can_be(GZIP_RATIO_MAX) => holds_more(flate2::read::MultiGzDecoder::new(bytes), max),
         LZ4 if can_be(LZ4_RATIO_MAX) => holds_more(lz4_flex::frame::FrameDecoder::new(bytes), max),
@@ -99,7 +101,7 @@ fn snappy(block: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
 }
 
 /// Length of the content, as its blocks state it; no block can have more.
-fn snappy_length(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn snappy_length(bytes: &[u8]) -> Option<usize> {
     if !bytes.starts_with(XERIAL_MAGIC) {
         return snap::raw::decompress_len(bytes).ok();
     }

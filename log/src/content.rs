@@ -4,25 +4,22 @@
 //! again, and reads nothing after it. So it is refused when it is produced, as Kafka's brokers do.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::sync::{Mutex, PoisonError};
 
 use crate::batch::UNCOMPRESSED;
 use crate::codec::{self, GZIP, LZ4, SNAPPY, ZSTD};
 use crate::record::check_records;
-use crate::varint;
+use crate::{unpacking, varint};
 
 /// Bytes of content that are in memory at once.
 const BUFFER_BYTES: usize = 32 << 10;
-/// Held while a snappy batch is in memory whole: snappy has no streams.
-static SNAPPY_TURN: Mutex<()> = Mutex::new(());
 
 /// Checks that compressed bytes hold `count` records, numbered in order, and nothing else.
 pub(crate) fn check(compression: i16, bytes: &[u8], count: u32) -> Result<(), String> {
+    let _share = unpacking::share(compression, bytes);
     let mut rest = bytes;
     match compression {
         UNCOMPRESSED => return check_records(bytes, count),
         SNAPPY => {
-            let _turn = SNAPPY_TURN.lock().unwrap_or_else(PoisonError::into_inner);
             let mut content = Vec::new();
             codec::decompress(SNAPPY, bytes, &mut content)?;
             return check_records(&content, count);

@@ -114,6 +114,7 @@ mod space;
 mod state;
 mod store;
 mod topic;
+mod unpacking;
 mod varint;
 mod verify;
 mod wire;

@@ -15,7 +15,7 @@ const CONTROL: i16 = 1 << 5;
 const AHEAD_MS_MAX: i64 = 60 * 60 * 1000;
 
 /// The most bytes that a batch's records may have when they are decompressed.
-const CONTENT_BYTES_MAX: usize = 64 << 20;
+pub(crate) const CONTENT_BYTES_MAX: usize = 64 << 20;
 
 /// A batch that may be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
