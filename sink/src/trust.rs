@@ -1,7 +1,7 @@
 //! Whose objects Bekk uses: the owner of a table, a schema or a function decides what runs with Bekk's rights.
 //!
 //! **Invariant:** schema `bekk` and all in it belong to roles that are trusted: Bekk's own, those it is a member of, the
-//! database's owner and superusers, who have its rights anyway (CVE-2022-2625). A stream's table may belong to another
+//! database's owner and superusers, who have its rights anyway (CVE-2022-2625), and so does all that its tables run. A stream's table may belong to another
 //! role, but not if anybody could have put it there.
 
 use bekk_stream::{PostgresType, TableName};
@@ -22,7 +22,64 @@ const TRUSTED: &str = "\
           UNION SELECT datdba FROM pg_database WHERE datname = current_database()
           UNION SELECT oid FROM pg_roles WHERE rolsuper OR rolname = 'pg_database_owner')";
 
-/// What in schema `bekk` belongs to a role that is not trusted; a function also where it is a trigger's and elsewhere.
+/// What runs when tables are read or written, beginning with those of `{tables}`: their children and indexes, defaults,
+/// constraints, rules, policies and triggers, and the functions, operators and domains that these use. PostgreSQL's own
+/// objects have smaller oids. What a foreign key refers to is not among them: its checks have the rights of its table's owner.
+const REACHED: &str = "\
+    , reached (class, oid) AS (
+         SELECT 'pg_class'::regclass::oid, oid FROM pg_class WHERE {tables}
+          UNION
+         SELECT next.class::oid, next.oid FROM reached r CROSS JOIN LATERAL (
+              SELECT 'pg_class'::regclass, inhrelid FROM pg_inherits
+               WHERE r.class = 'pg_class'::regclass AND inhparent = r.oid
+               UNION ALL
+              SELECT 'pg_class'::regclass, indexrelid FROM pg_index
+               WHERE r.class = 'pg_class'::regclass AND indrelid = r.oid
+               UNION ALL
+              SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef
+               WHERE r.class = 'pg_class'::regclass AND adrelid = r.oid
+               UNION ALL
+              SELECT 'pg_constraint'::regclass, oid FROM pg_constraint
+               WHERE r.class = 'pg_class'::regclass AND conrelid = r.oid AND contype <> 'f'
+               UNION ALL
+              SELECT 'pg_constraint'::regclass, oid FROM pg_constraint
+               WHERE r.class = 'pg_type'::regclass AND contypid = r.oid
+               UNION ALL
+              SELECT 'pg_rewrite'::regclass, oid FROM pg_rewrite
+               WHERE r.class = 'pg_class'::regclass AND ev_class = r.oid
+               UNION ALL
+              SELECT 'pg_policy'::regclass, oid FROM pg_policy
+               WHERE r.class = 'pg_class'::regclass AND polrelid = r.oid
+               UNION ALL
+              SELECT 'pg_trigger'::regclass, oid FROM pg_trigger
+               WHERE r.class = 'pg_class'::regclass AND tgrelid = r.oid AND NOT tgisinternal
+               UNION ALL
+              SELECT refclassid::regclass, refobjid FROM pg_depend
+               WHERE classid = r.class AND objid = r.oid AND refobjid >= 16384
+                 AND refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass,
+                                    'pg_operator'::regclass, 'pg_opclass'::regclass)
+              ) next (class, oid)),
+    used (rank, kind, name, owner, oid) AS (
+         SELECT 2, CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
+                                WHEN 'f' THEN 'foreign table' ELSE 'table' END,
+                quote_ident(nspname) || '.' || quote_ident(relname), relowner, c.oid
+           FROM reached r JOIN pg_class c ON c.oid = r.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE r.class = 'pg_class'::regclass AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+          UNION ALL
+         SELECT 3, 'function', p.oid::regprocedure::text, proowner, p.oid
+           FROM reached r JOIN pg_proc p ON p.oid = r.oid WHERE r.class = 'pg_proc'::regclass
+          UNION ALL
+         SELECT 4, 'domain', format_type(t.oid, NULL), typowner, t.oid
+           FROM reached r JOIN pg_type t ON t.oid = r.oid WHERE r.class = 'pg_type'::regclass AND typtype = 'd'
+          UNION ALL
+         SELECT 5, 'operator', o.oid::regoperator::text, oprowner, o.oid
+           FROM reached r JOIN pg_operator o ON o.oid = r.oid WHERE r.class = 'pg_operator'::regclass)";
+
+/// Bekk's own tables, and whatever has the name of one.
+const OWN_TABLES: &str = "relnamespace = to_regnamespace('bekk')
+           AND (relkind IN ('r', 'p') OR relname IN ('dead_letters', 'groups', 'migrations', 'offsets'))";
+
+/// What in schema `bekk`, or used by Bekk's tables there, belongs to a role that is not trusted.
 const FOREIGN: &str = "\
     SELECT kind, name, pg_get_userbyid(owner)::text, current_user::text FROM (
          SELECT 1, 'schema', quote_ident(nspname), nspowner, oid
@@ -33,11 +90,10 @@ const FOREIGN: &str = "\
                 'bekk.' || quote_ident(relname), relowner, oid
            FROM pg_class WHERE relnamespace = to_regnamespace('bekk') AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
           UNION ALL
-         SELECT 3, 'function', p.oid::regprocedure::text, p.proowner, p.oid
-           FROM pg_proc p
-          WHERE p.pronamespace = to_regnamespace('bekk')
-             OR p.oid IN (SELECT t.tgfoid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-                           WHERE c.relnamespace = to_regnamespace('bekk') AND NOT t.tgisinternal)
+         SELECT 3, 'function', oid::regprocedure::text, proowner, oid
+           FROM pg_proc WHERE pronamespace = to_regnamespace('bekk')
+          UNION ALL
+         SELECT * FROM used
          ) AS objects (rank, kind, name, owner, oid)
      WHERE owner NOT IN (SELECT role FROM trusted)
      ORDER BY rank, oid LIMIT 1";
@@ -47,8 +103,9 @@ pub(crate) async fn foreign_object(
     client: &Client,
     database: &str,
 ) -> Result<Option<Error>, tokio_postgres::Error> {
+    let reached = REACHED.replace("{tables}", OWN_TABLES);
     let found = client
-        .query_opt(&format!("{TRUSTED} {FOREIGN}"), &[])
+        .query_opt(&format!("{TRUSTED} {reached} {FOREIGN}"), &[])
         .await?;
     Ok(found.map(|row| Error::ForeignObject {
         object: format!(
@@ -61,20 +118,28 @@ pub(crate) async fn foreign_object(
     }))
 }
 
+/// A stream's table.
+const THE_TABLE: &str = "relname = $2::text
+           AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1::text)";
+
 const OWNERS: &str = "\
     SELECT pg_get_userbyid(n.nspowner)::text, n.nspowner IN (SELECT role FROM trusted),
            EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
                     WHERE a.grantee = 0 AND a.privilege_type = 'CREATE'),
-           pg_get_userbyid(c.relowner)::text, coalesce(c.relowner IN (SELECT role FROM trusted), true)
+           pg_get_userbyid(c.relowner)::text, coalesce(c.relowner IN (SELECT role FROM trusted), true),
+           (SELECT format('%s %s, which belongs to role `%s`', kind, name, pg_get_userbyid(owner))
+              FROM used WHERE owner NOT IN (SELECT role FROM trusted) ORDER BY rank, oid LIMIT 1)
       FROM pg_namespace n
       LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $2::text
-     WHERE n.nspname = $1";
+     WHERE n.nspname = $1::text";
 
 /// Who may have put a stream's table where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Nobody but roles that are trusted, or that a trusted one has allowed it.
     Trusted,
+    /// A trusted role owns the table, which uses what another owns; what, and whose.
+    UsesOfAnother(String),
     /// Another role owns the table, in a place that only who is allowed to may write to, or that is named.
     OfAnother(String),
     /// Anybody may have prepared it; why.
@@ -87,6 +152,9 @@ impl Place {
         match self {
             Self::OfAnother(owner) if table.has_triggers => Some(format!(
                 "the table belongs to role `{owner}`, whose triggers run with the rights of Bekk's role"
+            )),
+            Self::UsesOfAnother(what) => Some(format!(
+                "the table uses {what} and whose code runs with the rights of Bekk's role"
             )),
             _ => None,
         }
@@ -101,8 +169,12 @@ pub(crate) async fn place(
     is_named: bool,
 ) -> Result<Place, tokio_postgres::Error> {
     let schema = table.schema.as_deref().unwrap_or_default();
+    let reached = REACHED.replace("{tables}", THE_TABLE);
     let found = client
-        .query_opt(&format!("{TRUSTED} {OWNERS}"), &[&schema, &table.name])
+        .query_opt(
+            &format!("{TRUSTED} {reached} {OWNERS}"),
+            &[&schema, &table.name],
+        )
         .await?;
     let Some(row) = found else {
         return Ok(Place::Trusted);
@@ -110,6 +182,7 @@ pub(crate) async fn place(
     let (schema_owner, is_schema_trusted): (String, bool) = (row.get(0), row.get(1));
     let all_may_create: bool = row.get(2);
     let (owner, is_trusted): (Option<String>, bool) = (row.get(3), row.get(4));
+    let used: Option<String> = row.get(5);
     let name = &table.name;
     let role = &path.role;
     let how = format!(
@@ -128,7 +201,7 @@ pub(crate) async fn place(
              triggers would run with the rights of role `{role}`; {how}"
         )),
         Some(owner) if !is_trusted => Place::OfAnother(owner),
-        _ => Place::Trusted,
+        _ => used.map_or(Place::Trusted, Place::UsesOfAnother),
     })
 }
 

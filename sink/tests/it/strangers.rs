@@ -159,6 +159,98 @@ fn a_schema_of_another_role_is_refused_by_name() {
     assert_eq!(db.rows("SELECT name FROM items"), ["one"]);
 }
 
+/// Each was laid by a role that owned schema `bekk` once, and stays when a superuser takes the schema over.
+#[test]
+fn what_bekks_tables_run_of_another_role_is_refused() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let stream = two_columns();
+    log.open_stream(&stream);
+    drain(&db, &log, &stream).unwrap();
+    let role = &stranger.role;
+    stranger.execute(
+        &mut db,
+        &format!(
+            "CREATE FUNCTION public.trap() RETURNS text LANGUAGE plpgsql AS $$ BEGIN {0}; RETURN 'x'; END $$;
+             CREATE FUNCTION public.hook() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {0}; RETURN new; END $$;
+             CREATE FUNCTION public.same(text, text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN {0}; RETURN true; END $$;
+             CREATE OPERATOR public.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = public.same);
+             CREATE DOMAIN public.noted AS text CHECK (VALUE <> 'y')",
+            stranger.take_over
+        ),
+    );
+    for (prepare, undo, object) in [
+        (
+            "CREATE RULE trap AS ON UPDATE TO bekk.offsets DO ALSO SELECT public.trap()",
+            "DROP RULE trap ON bekk.offsets",
+            "function public.trap()",
+        ),
+        (
+            "ALTER TABLE bekk.dead_letters ALTER COLUMN detail SET DEFAULT public.trap()",
+            "ALTER TABLE bekk.dead_letters ALTER COLUMN detail DROP DEFAULT",
+            "function public.trap()",
+        ),
+        (
+            "ALTER TABLE bekk.offsets ADD CONSTRAINT trap CHECK (public.trap() = 'x') NOT VALID",
+            "ALTER TABLE bekk.offsets DROP CONSTRAINT trap",
+            "function public.trap()",
+        ),
+        (
+            "ALTER TABLE bekk.offsets ADD CONSTRAINT trap CHECK (topic OPERATOR(public.===) 'x') NOT VALID",
+            "ALTER TABLE bekk.offsets DROP CONSTRAINT trap",
+            "function public.same(text,text)",
+        ),
+        (
+            "ALTER TABLE bekk.offsets ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY trap ON bekk.offsets USING (public.trap() = 'x')",
+            "DROP POLICY trap ON bekk.offsets; ALTER TABLE bekk.offsets DISABLE ROW LEVEL SECURITY",
+            "function public.trap()",
+        ),
+        (
+            "ALTER TABLE bekk.dead_letters ALTER COLUMN detail TYPE public.noted",
+            "ALTER TABLE bekk.dead_letters ALTER COLUMN detail TYPE text",
+            "domain public.noted",
+        ),
+        (
+            "CREATE DOMAIN public.ours AS text; ALTER TABLE bekk.groups ADD COLUMN note public.ours;
+             ALTER DOMAIN public.ours ADD CHECK (public.trap() = 'x') NOT VALID",
+            "ALTER TABLE bekk.groups DROP COLUMN note",
+            "function public.trap()",
+        ),
+        (
+            "CREATE TABLE public.heir () INHERITS (bekk.offsets);
+             CREATE TRIGGER hook BEFORE UPDATE ON public.heir FOR EACH ROW EXECUTE FUNCTION public.hook()",
+            "DROP TABLE public.heir",
+            "function public.hook()",
+        ),
+        (
+            "ALTER TABLE bekk.groups RENAME TO groups_2;
+             CREATE VIEW bekk.groups AS SELECT *, public.trap() FROM bekk.groups_2",
+            "DROP VIEW bekk.groups; ALTER TABLE bekk.groups_2 RENAME TO groups",
+            "function public.trap()",
+        ),
+    ] {
+        db.execute(prepare);
+        let refused = list_offsets(&db.options).err();
+        let error = refused.map_or_else(String::new, |error| error.to_string());
+        let is_named = error.contains(object) && error.contains(role.as_str());
+        assert!(is_named, "{prepare}: {error}");
+        drain(&db, &log, &stream).unwrap_err();
+        db.execute(undo);
+        list_offsets(&db.options).unwrap();
+    }
+    assert!(!stranger.is_superuser(&db));
+
+    // The stream's table may have such triggers, and who uses it is told of them.
+    db.execute(
+        "CREATE TRIGGER hook BEFORE DELETE ON items FOR EACH ROW EXECUTE FUNCTION public.hook()",
+    );
+    let report = check(&db.options, std::slice::from_ref(&stream)).unwrap();
+    let warnings = report.tables[0].warnings.join("\n");
+    let is_named = warnings.contains("function public.hook()") && warnings.contains(role.as_str());
+    assert!(is_named, "{warnings}");
+}
+
 #[test]
 fn a_schema_of_a_role_that_ours_belongs_to_is_used() {
     let (mut db, log) = (Db::new(), Log::new());
