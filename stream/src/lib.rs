@@ -50,7 +50,7 @@ pub use payload::{
 pub use postgres_type::PostgresType;
 pub use reject::{REJECT_RAW_MAX, Reason, Reject};
 pub use schema::{Schema, SchemaColumn, SchemaId};
-pub use shown::{shown, shown_indented, shown_lines, shown_path};
+pub use shown::{is_deceptive, shown, shown_indented, shown_lines, shown_path};
 pub use source::{ColumnSource, FirstSeen, RowHash};
 pub use stream::{Accept, Finished, OnConflict, Retention, Stream, TableName};
 pub use types::{ColumnType, Family, ParseColumnTypeError, Rejection, Value};

@@ -6,16 +6,16 @@ use std::path::Path;
 
 /// A text on one line, with control characters escaped as Rust writes them: `\n`, `\u{1b}`.
 ///
-/// Control characters are Unicode's, and what changes the direction of text or ends a line.
+/// Control characters are those of [`is_deceptive`].
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
-    escape(text, is_control)
+    escape(text, is_deceptive)
 }
 
 /// The same with its line breaks, for a text of several lines.
 #[must_use]
 pub fn shown_lines(text: &str) -> Cow<'_, str> {
-    escape(text, |c| is_control(c) && c != '\n')
+    escape(text, |c| is_deceptive(c) && c != '\n')
 }
 
 /// A text of several lines of which only those that are indented are the writer's own: the other line breaks are
@@ -48,14 +48,20 @@ fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-fn is_control(c: char) -> bool {
+/// Whether a character is not what a reader sees: Unicode's control characters, and what changes the direction of text, ends
+/// a line, or takes no room, so that two names look the same.
+#[must_use]
+pub fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}'
+            // Direction, and ends of lines.
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
+            // No room: soft hyphen, joiners, fillers, marks of notes, tags.
+            | '\u{00ad}' | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
         )
-        || ('\u{202a}'..='\u{202e}').contains(&c)
-        || ('\u{2066}'..='\u{2069}').contains(&c)
 }
 
 #[cfg(test)]
@@ -69,6 +75,9 @@ mod tests {
         check("a\nb\r\tc", "a\\nb\\r\\tc");
         check("\u{1b}[31m\u{7f}\u{9b}", "\\u{1b}[31m\\u{7f}\\u{9b}");
         check("a\u{202e}b\u{2028}", "a\\u{202e}b\\u{2028}");
+        check("a\u{200b}b\u{feff}", "a\\u{200b}b\\u{feff}");
+        check("a\u{e0041}\u{ad}", "a\\u{e0041}\\u{ad}");
+        check("e\u{301} \u{a0}\u{1f600}", "e\u{301} \u{a0}\u{1f600}");
         assert_eq!(shown_lines("a\n\u{7}"), "a\n\\u{7}");
         assert_eq!(shown_indented("a:\n  b\nc"), "a:\n  b\\nc");
     }

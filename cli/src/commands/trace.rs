@@ -132,7 +132,13 @@ fn print_trace(stream: &Stream, trace: &bekk_sink::Trace) -> Result<()> {
 /// Without what a terminal would obey.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| {
+            if bekk_stream::is_deceptive(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
         .collect()
 }
 

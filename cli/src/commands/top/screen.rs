@@ -398,7 +398,7 @@ fn right(text: String) -> Cell<'static> {
 /// A text without line ends and control characters, which a terminal would obey.
 fn one_line(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if bekk_stream::is_deceptive(c) { ' ' } else { c })
         .collect()
 }
 

@@ -180,7 +180,7 @@ fn one(site: &Site, letter: &Letter, marked: &Marked) -> Markup {
             div .letter-head {
                 span .tag.(level) { (in_words(&letter.reason)) }
                 @match (&letter.file, letter.line) {
-                    (Some(file), Some(line)) => span title=(file) { (name(file)) ", line " (grouped(line)) },
+                    (Some(file), Some(line)) => span title=(bekk_stream::shown(file)) { (name(file)) ", line " (grouped(line)) },
                     _ => span .m { (shown_place(letter)) },
                 }
                 @if let Some(column) = &letter.column { span { "column " b { (column) } } }

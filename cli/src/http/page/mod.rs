@@ -26,6 +26,7 @@ use std::time::Duration;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use bekk_stream::is_deceptive;
 use maud::Markup;
 use tokio::sync::Semaphore;
 
@@ -77,6 +78,7 @@ struct Section {
 
 impl Section {
     fn new(id: &'static str, markup: Markup) -> Self {
+        let markup = visible(markup);
         Self {
             id,
             hash: hash(&markup),
@@ -93,10 +95,31 @@ impl Section {
         Self {
             id,
             hash: hash(&frame(&hollow.collect::<Vec<_>>())),
-            markup: frame(&parts),
+            markup: visible(frame(&parts)),
             parts,
         }
     }
+}
+
+/// HTML whose texts show the characters that a reader does not see. Attributes keep them: a form sends its values back.
+fn visible(mut markup: Markup) -> Markup {
+    let is_hidden = |c: char| is_deceptive(c) && !matches!(c, '\n' | '\r' | '\t');
+    let html = &markup.0;
+    if !html.contains(is_hidden) {
+        return markup;
+    }
+    let mut out = String::with_capacity(html.len() + 64);
+    let mut is_in_tag = false;
+    for c in html.chars() {
+        // `<` and `>` are escaped in texts and in attributes.
+        is_in_tag = c == '<' || is_in_tag && c != '>';
+        match is_hidden(c) && !is_in_tag {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    markup.0 = out;
+    markup
 }
 
 fn hash(markup: &Markup) -> u64 {
