@@ -112,6 +112,9 @@ pub(crate) struct PostgresStatus {
     /// The server; `None` if it is the private one and has not been made yet.
     pub(crate) server: Option<String>,
     pub(crate) error: Option<String>,
+    /// What to do about the error of a server that answers; absent if it does not answer.
+    #[serde(skip)]
+    pub(crate) remedy: Option<String>,
     /// Whether it is a private server that does not run; looking at it does not start it.
     #[serde(skip)]
     pub(crate) is_stopped: bool,
@@ -327,6 +330,7 @@ impl DatabaseStatus {
                 status.postgres.server = Some(options.to_string());
                 if let Err(error) = status.ask(options, log, (group, streams)) {
                     status.postgres.error = Some(format!("{error:#}"));
+                    status.postgres.remedy = remedy_of(&error, options, streams);
                 }
             }
         }
@@ -365,6 +369,33 @@ impl DatabaseStatus {
             .collect();
         Ok(())
     }
+}
+
+/// Returns what to do about the error of a server that has answered. `None`: it has not.
+fn remedy_of(
+    error: &anyhow::Error,
+    postgres: &ConnectOptions,
+    streams: &[Stream],
+) -> Option<String> {
+    let bekk_sink::Error::Postgres { cause, .. } = error.downcast_ref()? else {
+        return Some("do what the message says, then: bekk check".to_owned());
+    };
+    let sqlstate = cause.sqlstate.as_deref()?;
+    let class = sqlstate.get(..2).unwrap_or_default();
+    Some(match (sqlstate, class) {
+        ("42501", _) => {
+            let report = bekk_sink::check(postgres, streams).ok();
+            let problems = report.map(|report| report.problems).unwrap_or_default();
+            let first = problems.into_iter().next();
+            first.unwrap_or_else(|| "bekk check (it names each missing right)".to_owned())
+        }
+        ("3D000", _) => "create that database, or name another with --postgres".to_owned(),
+        (_, "28") => "correct the user or the password, or let the server's pg_hba.conf admit them"
+            .to_owned(),
+        // The connection failed, the server has no more of them, or it starts or stops.
+        (_, "08" | "53" | "57") => return None,
+        _ => "bekk check".to_owned(),
+    })
 }
 
 /// Returns the files as the ingest of this directory knows them.

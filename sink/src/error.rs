@@ -480,6 +480,10 @@ impl fmt::Display for PostgresError {
             write!(f, "; {hint}")?;
         }
         match &self.sqlstate {
+            Some(sqlstate) if sqlstate == "42501" => write!(
+                f,
+                " (SQLSTATE {sqlstate}); bekk check names each right that the role lacks, with its GRANT"
+            ),
             Some(sqlstate) => write!(f, " (SQLSTATE {sqlstate})"),
             None => Ok(()),
         }

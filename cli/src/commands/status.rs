@@ -119,6 +119,9 @@ fn lines(status: &Status) -> Vec<String> {
     let mut lines = log_lines(&status.log);
     lines.extend(file_lines(&status.files));
     lines.push(match (&status.postgres.server, &status.postgres.error) {
+        (Some(server), Some(_)) if status.postgres.remedy.is_some() => {
+            format!("postgres   {server}: cannot be read")
+        }
         (_, Some(_)) => "postgres   unreachable".to_owned(),
         (Some(server), None) => format!("postgres   {server}"),
         (None, None) => "postgres   a private one, not made yet".to_owned(),

@@ -97,8 +97,13 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
         ));
     }
     if let Some(error) = &status.postgres.error {
-        let act = "start PostgreSQL (a private one: bekk psql), or name another with --postgres";
-        let title = "PostgreSQL is unreachable";
+        let (title, act) = match &status.postgres.remedy {
+            Some(remedy) => ("The database cannot be read", remedy.as_str()),
+            None => (
+                "PostgreSQL is unreachable",
+                "start PostgreSQL (a private one: bekk psql), or name another with --postgres",
+            ),
+        };
         findings.push(unreachable(Stage::Postgres, title, error, act));
     }
     if let Some(disk) = &status.log.disk
