@@ -83,12 +83,12 @@ fn cells(letter: &Letter) -> [Vec<u8>; 11] {
 /// A cell that a spreadsheet shows and does not compute: what would begin a formula gets a `'` in front (OWASP, CSV
 /// injection). A number stays as it is.
 fn no_formula(mut cell: Vec<u8>) -> Vec<u8> {
+    const BEGINNINGS: [&str; 11] = [
+        "=", "+", "-", "@", "\t", "\r", "\n", "\u{ff1d}", "\u{ff0b}", "\u{ff0d}", "\u{ff20}",
+    ];
     let is_number = std::str::from_utf8(&cell).is_ok_and(|text| text.parse::<f64>().is_ok());
-    if matches!(
-        cell.first(),
-        Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')
-    ) && !is_number
-    {
+    let begins = |text: &&str| cell.starts_with(text.as_bytes());
+    if !is_number && BEGINNINGS.iter().any(|text| begins(&text)) {
         cell.insert(0, b'\'');
     }
     cell
@@ -315,6 +315,8 @@ mod tests {
         check("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0");
         check("@SUM(1)", "'@SUM(1)");
         check("-1+2", "'-1+2");
+        check("\n=1+1", "'\n=1+1");
+        check("\u{ff1d}1+1", "'\u{ff1d}1+1");
         check("-1.5", "-1.5");
         check("plain", "plain");
         check("", "");
