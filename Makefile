@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that do not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup demo install deb check test faults test-clients test-kafka test-compose test-page bench
+.PHONY: help setup demo install deb check test faults fuzz test-clients test-kafka test-compose test-page bench
 
 help:
 	@echo 'make demo    set up, build, and run generator, log, sink and a private PostgreSQL (ARGS=... is added)'
@@ -14,6 +14,7 @@ help:
 	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, and that ingest and sink make of a'
 	@echo '             served log, every file of a log damaged in every way, one at a time, and a log that knows a'
 	@echo '             million files (an hour)'
+	@echo 'make fuzz    run every fuzz target for a minute (ARGS="600 log/requests": that one for ten; needs cargo-fuzz)'
 	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
 	@echo 'make test-kafka     run ingest and sinks on Apache Kafka, killed and restarted (needs Java; ARGS=storm: only that)'
 	@echo 'make test-compose   build the image, run docker-compose.yml and kill its containers (needs a Docker engine)'
@@ -44,6 +45,9 @@ faults:
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk-log --test it -- --nocapture every_file::
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk --test it -- --nocapture memory::files_that_are_gone
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk --test it -- --nocapture served_faults::
+
+fuzz:
+	@sh scripts/fuzz.sh $(ARGS)
 
 test-clients:
 	@sh scripts/test-clients.sh

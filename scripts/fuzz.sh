@@ -1,0 +1,37 @@
+#!/bin/sh
+# Runs every fuzz target, one after the other: each begins with what was found before, and stops at the first fault.
+#
+# usage: scripts/fuzz.sh [SECONDS [TARGET ...]]      (60 seconds each; a target is FOLDER/NAME, such as log/requests)
+#
+# It needs cargo-fuzz (cargo install --locked cargo-fuzz) and a C++ compiler. A nightly compiler is used where there is
+# one, and not needed. Make what is found small (cargo fuzz tmin) and move it to FOLDER/fuzz/regressions, from where
+# make test replays it.
+set -eu
+cd "$(dirname "$0")/.."
+
+seconds=${1:-60}
+[ "$#" = 0 ] || shift
+if [ "$#" = 0 ]; then
+    set -- stream/config stream/json stream/records ingest/split ingest/dialects log/owner log/batches log/requests \
+        cli/http
+fi
+cargo fuzz --version >/dev/null 2>&1 || {
+    echo 'fuzz: cargo-fuzz is missing; to install it: cargo install --locked cargo-fuzz' >&2
+    exit 1
+}
+toolchain=
+if cargo +nightly --version >/dev/null 2>&1; then
+    toolchain=+nightly
+fi
+
+for target in "$@"; do
+    folder=${target%/*}/fuzz
+    name=${target##*/}
+    printf 'fuzz: %s for %s seconds\n' "$target" "$seconds"
+    mkdir -p "$folder/corpus/$name" "$folder/regressions"
+    # Without a sanitizer, which finds faults of unsafe code: there is none here.
+    # shellcheck disable=SC2086  # Nothing, or one word.
+    cargo $toolchain fuzz run --sanitizer none --fuzz-dir "$folder" "$name" \
+        "$folder/corpus/$name" "$folder/regressions" -- \
+        -max_total_time="$seconds" -timeout=60 -rss_limit_mb=4096 -print_final_stats=1
+done
