@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use bekk_stream::shown_path;
 use rustix::process::geteuid;
 
 /// Advice for an error, if there is any beyond what the error says.
@@ -27,17 +28,37 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
             .parent()
             .is_some_and(|parent| parent.ends_with(".bekk"))
     };
-    let own = path.ancestors().find(is_part).unwrap_or(path);
+    let part = path.ancestors().find(is_part);
+    let own = part.unwrap_or(path);
     let user = geteuid().as_raw();
-    let owner = fs::symlink_metadata(own).map_or(user, |metadata| metadata.uid());
+    let found = own.ancestors().find_map(|above| {
+        let metadata = fs::symlink_metadata(above).ok()?;
+        Some((above, metadata.uid()))
+    });
+    let (seen, owner) = found.unwrap_or((own, user));
+    // What is closed to us cannot even be looked at. It is not ours to take.
+    if seen != own && owner != user {
+        return Some(format!(
+            "`{}` belongs to user id {owner} and is closed to you (user id {user}); run this as that user, or in a \
+             directory of your own",
+            shown_path(seen)
+        ));
+    }
+    // Files of an inbox belong to those who write them.
+    if part.is_none() && owner != user {
+        return Some(format!(
+            "Bekk runs as user {user}, and it belongs to user {owner}: run Bekk as that user, or ask that user to let \
+             user {user} read it"
+        ));
+    }
     let dir = quoted(own);
     Some(match owner == user {
         true => format!(
             "something in it is another user's, or closed to its own: sudo chown -R {user} {dir} && chmod -R u+rwX {dir}"
         ),
         false => format!(
-            "Bekk runs as user {user}, and the files are user {owner}'s: run it as that user, or give them to this one: \
-             sudo chown -R {user} {dir}"
+            "Bekk runs as user {user}, and the files are user {owner}'s: run it as that user, or, if no other program \
+             uses them, give them to this one: sudo chown -R {user} {dir}"
         ),
     })
 }

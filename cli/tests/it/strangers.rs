@@ -137,7 +137,8 @@ fn files_that_are_closed_to_their_author_are_neither_read_nor_removed() {
         sandbox.said().matches("user id 65534").count() >= 2
     });
     wait_until("the row is applied", LIMIT, || {
-        sandbox.postgres().rows("SELECT note FROM notes").len() == 1
+        let rows = sandbox.postgres().try_rows("SELECT note FROM notes");
+        rows.is_ok_and(|rows| rows.len() == 1)
     });
     assert_eq!(process.terminate(), Some(0));
     assert!(sandbox.path("closed/accounts.csv").exists());
@@ -288,6 +289,50 @@ fn names_of_files_write_no_lines_and_steer_no_terminal() {
     }
 }
 
+/// Text that goes backwards, and characters that take no room: names that look like others.
+#[test]
+fn names_and_values_show_what_they_hold() {
+    const HIDDEN: [char; 6] = [
+        '\u{202e}',
+        '\u{2066}',
+        '\u{200b}',
+        '\u{200d}',
+        '\u{ad}',
+        '\u{e0041}',
+    ];
+    let hidden: String = HIDDEN.iter().collect();
+    let sandbox = notes();
+    sandbox.write(
+        &format!("data/x{hidden}y.csv"),
+        format!("id,note\n1,a{hidden}b\nq{hidden}w,2\n"),
+    );
+    sandbox.run(&["up", "--once"]);
+    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let address = page_address(&sandbox);
+    let check = |what: &str, said: &str| assert!(!said.contains(HIDDEN), "{what}: {said}");
+    for path in ["/files", "/dead-letters"] {
+        wait_until("the page has the names", LIMIT, || {
+            http_get(&address, path).contains("\\u{202e}")
+        });
+    }
+    for path in ["/", "/files", "/dead-letters", "/log", "/streams"] {
+        check(path, &http_get(&address, path));
+    }
+    for arguments in [
+        &["status"][..],
+        &["ingest", "files"],
+        &["dead-letters", "list"],
+        &["dead-letters", "show", "1"],
+        &["trace", "--key", "1"],
+        &["check", "--files"],
+    ] {
+        let ran = sandbox.run(arguments);
+        check(arguments[0], &(ran.stdout + &ran.stderr));
+    }
+    assert_eq!(process.terminate(), Some(0));
+    check("up", &sandbox.said());
+}
+
 #[test]
 fn a_key_that_others_can_read_is_refused_and_a_password_that_nobody_asks_for_too() {
     let sandbox = notes();
@@ -416,6 +461,40 @@ fn http_get(address: &str, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// Each file in `cli/fuzz/regressions` is what a connection sends in all its life.
+#[test]
+fn requests_that_are_none_end_their_connection_and_nothing_else() {
+    let sandbox = notes();
+    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let address = page_address(&sandbox);
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions");
+    let mut count = 0;
+    for file in fs::read_dir(files).unwrap() {
+        let file = file.unwrap().path();
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(&fs::read(&file).unwrap()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        // The server may close a connection before it has read all.
+        if let Err(error) = stream.read_to_end(&mut answer) {
+            assert_eq!(
+                error.kind(),
+                std::io::ErrorKind::ConnectionReset,
+                "{file:?}"
+            );
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let is_foreign = ["two-hosts", "absolute-target", "connect"].contains(&name);
+        assert_eq!(answer.contains(" 421 "), is_foreign, "{name}: {answer}");
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+    assert!(http_get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+    assert_eq!(process.terminate(), Some(0));
 }
 
 #[test]
