@@ -1,0 +1,112 @@
+//! What a connection sends to the page of `bekk log serve` in all its life. A panic anywhere in the server ends the run, as
+//! does a connection that has not ended a minute after its requests.
+
+#![no_main]
+#![allow(dead_code, unreachable_pub)]
+
+#[path = "../../src/args/mod.rs"]
+mod args;
+#[path = "../../src/commands/mod.rs"]
+mod commands;
+#[path = "../../src/context.rs"]
+mod context;
+#[path = "../../src/database.rs"]
+mod database;
+#[path = "../../src/environment.rs"]
+mod environment;
+#[path = "../../src/found_file.rs"]
+mod found_file;
+#[path = "../../src/http/mod.rs"]
+mod http;
+#[path = "../../src/infer/mod.rs"]
+mod infer;
+#[path = "../../src/lag.rs"]
+mod lag;
+#[path = "../../src/log_place.rs"]
+mod log_place;
+#[path = "../../src/observe/mod.rs"]
+mod observe;
+#[path = "../../src/open_files.rs"]
+mod open_files;
+#[path = "../../src/pipeline.rs"]
+mod pipeline;
+#[path = "../../src/positions.rs"]
+mod positions;
+#[path = "../../src/reload.rs"]
+mod reload;
+#[path = "../../src/remedy.rs"]
+mod remedy;
+#[path = "../../src/screen.rs"]
+mod screen;
+#[path = "../../src/secrets.rs"]
+mod secrets;
+#[path = "../../src/service.rs"]
+mod service;
+#[path = "../../src/signals.rs"]
+mod signals;
+#[path = "../../src/standard_input.rs"]
+mod standard_input;
+#[path = "../../src/status.rs"]
+mod status;
+#[path = "../../src/table.rs"]
+mod table;
+#[path = "../../src/topics.rs"]
+mod topics;
+#[path = "../../src/units.rs"]
+mod units;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const TOML: &str = r#"
+[streams.t]
+files = ["*.csv"]
+key = ["id"]
+columns = [{ name = "id", type = "int8" }, { name = "note", type = "text", nullable = true }]
+"#;
+
+/// A served log with a page.
+static PAGE: LazyLock<SocketAddr> = LazyLock::new(|| {
+    let dir = tempfile::TempDir::new_in("/dev/shm").expect("a temporary directory").keep();
+    std::env::set_current_dir(&dir).expect("a directory");
+    std::fs::write("bekk.toml", TOML).expect("a file");
+    std::fs::write("token", TOKEN).expect("a file");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let http = address.to_string();
+    thread::spawn(move || {
+        let typed = ["bekk", "log", "serve", "--listen", "127.0.0.1:0", "--http", &http];
+        let cli = args::Cli::parse_from(typed.iter().chain(&["--http-token-file", "token"]));
+        let screen = screen::Screen::start(&cli.global);
+        let args::Command::Log(log) = &cli.command else {
+            unreachable!("typed so");
+        };
+        let ended = commands::log::run(&cli.global, log, &screen);
+        panic!("the server ended: {:?}", ended.err());
+    });
+    while TcpStream::connect(address).is_err() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    address
+});
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let mut stream = TcpStream::connect(*PAGE).expect("the server lives");
+    let minute = Some(Duration::from_secs(60));
+    stream.set_read_timeout(minute).expect("a timeout");
+    // The server may have let go before all is sent.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer);
+    assert!(!ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "no end of the connection");
+    let has_token = |text: &[u8]| text.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes());
+    assert!(!has_token(&answer) || has_token(bytes), "the token is in an answer");
+});
