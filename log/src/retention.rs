@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::segment::{Range, Summary};
+use crate::segment::{Range, Segment, Summary};
 use crate::shared::now_ms;
 use crate::state::Position;
 use crate::store::Core;
@@ -78,17 +78,18 @@ fn apply_to(
     }
 }
 
-/// Deletes the segments that hold only deleted records.
+/// Deletes the segments that hold only deleted records: the next one begins at or before the log start. One that damage
+/// has emptied holds nothing either, but the log start must not pass the gap, which would then be forgotten.
 pub(crate) fn drop_deleted(topic: &TopicLog) -> Result<u64, Error> {
     let starts = topic.view().starts;
-    let is_below = |summary: &Summary| {
-        let mut ranges = summary.ranges.iter().zip(&starts);
-        ranges.all(|(range, start)| range.end <= *start)
+    let is_deleted = |segment: &Segment, next: &Segment| {
+        let mut pairs = next.starts().iter().zip(&starts);
+        segment.summary().is_some() && pairs.all(|(next, start)| next <= start)
     };
     let chain = topic.chain();
     let below = chain
-        .iter()
-        .take_while(|segment| segment.summary().is_some_and(is_below))
+        .windows(2)
+        .take_while(|pair| is_deleted(&pair[0], &pair[1]))
         .count();
     match chain.get(below) {
         Some(first) if below > 0 => topic.drop_segments_before(first),
