@@ -62,6 +62,9 @@ impl Setup<'_> {
             };
             if !backoff.is_waiting() {
                 tracing::warn!(server = %self.config.postgres, %cause, "waiting for PostgreSQL");
+                if let Err(error) = self.claim_in_log() {
+                    tracing::warn!(%error, "retention may remove records before the group has applied them");
+                }
             }
             stats.waits(cause.to_string());
             sleep_unless_stopping(backoff.next(), control);
@@ -294,6 +297,30 @@ impl Setup<'_> {
                         .commit_offset(group, topic, ends.partition, start)
                         .map_err(failed)?;
                 }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Setup<'_> {
+    /// Keeps all records for a group that has no offset in the log yet, as PostgreSQL may be away for longer than their
+    /// retention. Offset 0 says that the group has applied nothing.
+    fn claim_in_log(&self) -> Result<(), Error> {
+        let group = &self.config.group;
+        let failed = |error| Error::log(format!("keep the records of group `{group}`"), error);
+        for (stream, ends) in self.streams.iter().zip(self.ends) {
+            let topic = &stream.name;
+            let known = self.log.committed_offsets(group, topic).map_err(failed)?;
+            let is_known = |ends: &&PartitionEnds| {
+                known
+                    .iter()
+                    .any(|(partition, _)| *partition == ends.partition)
+            };
+            for ends in ends.iter().filter(|ends| !is_known(ends)) {
+                self.log
+                    .commit_offset(group, topic, ends.partition, Offset::ZERO)
+                    .map_err(failed)?;
             }
         }
         Ok(())
