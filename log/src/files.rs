@@ -3,8 +3,9 @@
 //! A file is written under a temporary name, fsynced, renamed, and its directory fsynced: after a crash it
 //! is the old one or the new one.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::segment::DAMAGED;
@@ -47,13 +48,13 @@ impl FileKind {
 
     /// Reads the body of the file at `path`.
     pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>, ReadFailure> {
-        let bytes = match fs::read(path) {
+        let bytes = match read_plain(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(ReadFailure::Missing);
             }
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                return Err(ReadFailure::Damaged("it is a directory".to_owned()));
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(ReadFailure::Damaged(error.to_string()));
             }
             Err(error) => return Err(ReadFailure::Failed(io_error("read", path, error))),
         };
@@ -79,6 +80,36 @@ impl FileKind {
             }));
         }
         Ok(body.to_owned())
+    }
+}
+
+/// Reads a file. Does not wait for a pipe that has its name.
+///
+/// # Errors
+/// `InvalidData` if it is a directory, a pipe or another special file; else what the system refuses.
+pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open_plain(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file for reading, as [`read_plain`] does.
+///
+/// # Errors
+/// As [`read_plain`].
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is not a plain file",
+        )),
     }
 }
 
@@ -117,11 +148,18 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
 
 /// Makes the entry of `path` in its directory durable.
 pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
-    path.parent().map_or(Ok(()), sync_dir)
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
+        Some(parent) => sync_dir(parent),
+        None => Ok(()),
+    }
 }
 
 /// Makes a directory and those above it, durably; only their user may enter those that are new.
-pub(crate) fn create_dir(path: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// If the system refuses.
+pub fn create_dir(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }

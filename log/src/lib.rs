@@ -128,6 +128,7 @@ pub use error::Error;
 pub use facts::{
     Commit, Counters, DiskSpace, Latencies, PartitionEnds, SegmentInfo, Session, Topic, TopicSize,
 };
+pub use files::{create_dir, read_plain};
 pub use gap::{Applied, Gap, Losses};
 pub use headers::Headers;
 pub use histogram::{Durations, Histogram};

@@ -30,7 +30,7 @@ impl DirLock {
 /// Whether nobody holds the lock of a log's directory.
 pub(crate) fn is_free(dir: &Path) -> bool {
     // A shared lock, so that those who look do not see each other.
-    let Ok(file) = File::open(dir.join("LOCK")) else {
+    let Ok(file) = files::open_plain(&dir.join("LOCK")) else {
         return true;
     };
     let is_free = file.try_lock_shared().is_ok();

@@ -49,7 +49,7 @@ fn host_id() -> String {
 /// The id under which this state directory's ingest is known to the log, made at the first run.
 fn ingest_id(state_dir: &Path) -> Result<String, Error> {
     let path = state_dir.join("id");
-    match fs::read(&path) {
+    match bekk_log::read_plain(&path) {
         Ok(bytes) => match known_id(&bytes) {
             Some(id) => return Ok(id),
             None => tracing::warn!(

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+
 use crate::Error;
 use crate::inbox::Inbox;
 
@@ -26,6 +28,8 @@ pub(crate) fn lock_state(state_dir: &Path) -> Result<File, Error> {
         .truncate(false)
         .write(true)
         .mode(0o600)
+        // A pipe of that name is refused and not waited for.
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(&path)
         .map_err(Error::io("open", &path))?;
     match try_lock(&file) {
@@ -174,11 +178,15 @@ pub fn holder(path: &Path) -> Option<Holder> {
     // Some file systems have another device in `/proc/locks` than in the file's metadata. The inode alone may be
     // another file's, so that the lock itself must say that it is taken.
     let holder = holder_in(&locks, |_, of| of == inode)?;
-    let is_locked = || match File::open(path).ok()?.try_lock_shared() {
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .ok()?;
+    match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(holder),
         _ => None,
-    };
-    is_locked()
+    }
 }
 
 /// The first holder of a lock in the text of `/proc/locks` whose device and inode are meant. A line is

@@ -4,7 +4,7 @@
 //! version (u32), the length of the body (u64), the body, and the CRC-32C of all before it (u32).
 
 use std::error::Error as _;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -35,9 +35,10 @@ impl Checkpoint {
     /// # Errors
     /// If the file cannot be read.
     pub(crate) fn load(path: &Path) -> Result<Option<Self>, Error> {
-        let bytes = match fs::read(path) {
+        let bytes = match bekk_log::read_plain(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Vec::new(),
             Err(error) => return Err(Error::io("read checkpoint", path)(error)),
         };
         let checkpoint = Self::decode(&bytes);

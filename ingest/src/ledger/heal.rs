@@ -15,6 +15,7 @@ use bekk_stream::{Body, FileId, OnConflict, Payload, Stream};
 use crate::Error;
 use crate::file::entry::FileEntry;
 use crate::file::evidence::has_text;
+use crate::file::replace::replace;
 use crate::ledger::scan::{Reading, Scan};
 use crate::source::{Source, open};
 use crate::text::later::{Later, ReadAgain};
@@ -44,7 +45,8 @@ impl Healed {
     /// What the file beside a checkpoint says; nothing if it cannot be read.
     pub(crate) fn load(checkpoint_path: &Path) -> Self {
         let path = checkpoint_path.with_file_name("healed");
-        let text = fs::read_to_string(&path).unwrap_or_default();
+        let bytes = bekk_log::read_plain(&path).unwrap_or_default();
+        let text = String::from_utf8(bytes).unwrap_or_default();
         let mut lines = text.lines();
         let is_known = lines.next() == Some(FORMAT);
         let topics = lines.take_while(|_| is_known).filter_map(|line| {
@@ -74,7 +76,9 @@ impl Healed {
             .iter()
             .map(|(topic, unapplied)| format!("{topic} {unapplied}\n"));
         let text = format!("{FORMAT}\n{}", lines.collect::<String>());
-        if let Err(error) = fs::write(&self.path, text) {
+        let beside = self.path.with_extension("new");
+        let written = fs::write(&beside, text).and_then(|()| replace(&beside, &self.path));
+        if let Err(error) = written {
             tracing::debug!(%error, path = %self.path.display(), "cannot be written");
         }
     }

@@ -33,7 +33,7 @@ pub(crate) struct Marks {
 impl Marks {
     /// Reads what was written down of this log; nothing if it is missing or damaged.
     pub(crate) fn load(path: &Path, log_id: &str) -> Self {
-        let read = fs::read(path).ok();
+        let read = bekk_log::read_plain(path).ok();
         let marks = read.as_deref().and_then(Self::decode);
         marks
             .filter(|marks| marks.log_id == log_id)

@@ -42,7 +42,7 @@ pub(crate) fn reread_requests(state_dir: &Path) -> Vec<(PathBuf, PathBuf)> {
     let whole = requests.filter(|request| request.extension().is_none());
     whole
         .filter_map(|request| {
-            let path = PathBuf::from(OsString::from_vec(fs::read(&request).ok()?));
+            let path = PathBuf::from(OsString::from_vec(bekk_log::read_plain(&request).ok()?));
             Some((request, path))
         })
         .collect()

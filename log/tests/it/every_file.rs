@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bekk_log::{Client, Config, Offset, verify};
 use bekk_testing::{MINUTE, setting, wait_until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 use crate::support::{buffer, config, copy, find, noise, open, read_all, topic};
@@ -36,6 +37,8 @@ enum Damage {
     Directory,
     /// It was moved, and a link to it has its name.
     Link,
+    /// A named pipe that nobody writes to.
+    Pipe,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +48,7 @@ enum Place {
     Tail,
 }
 
-const DAMAGES: [Damage; 10] = [
+const DAMAGES: [Damage; 11] = [
     Damage::Flip(Place::Head),
     Damage::Flip(Place::Middle),
     Damage::Flip(Place::Tail),
@@ -56,6 +59,7 @@ const DAMAGES: [Damage; 10] = [
     Damage::Other,
     Damage::Directory,
     Damage::Link,
+    Damage::Pipe,
 ];
 
 fn small(dir: &Path) -> Config {
@@ -124,6 +128,11 @@ fn damage(path: &Path, how: Damage, other: &Path, moved: &Path) {
         Damage::Directory => {
             fs::remove_file(path).unwrap();
             return fs::create_dir(path).unwrap();
+        }
+        Damage::Pipe => {
+            fs::remove_file(path).unwrap();
+            let (kind, mode) = (FileType::Fifo, Mode::RUSR | Mode::WUSR);
+            return mknodat(CWD, path, kind, mode, 0).unwrap();
         }
         Damage::Link => {
             let moved = moved.join("moved");
@@ -210,7 +219,7 @@ fn no_damaged_file_stops_the_log_or_makes_it_wrong() {
         .collect();
     // Only a plain file can be locked, so a person must move away anything else of this name.
     let is_for_person = |file: &Path, how| {
-        file.ends_with("LOCK") && matches!(how, Damage::Directory | Damage::Link)
+        file.ends_with("LOCK") && matches!(how, Damage::Directory | Damage::Link | Damage::Pipe)
     };
     let cases: Vec<_> = files
         .iter()

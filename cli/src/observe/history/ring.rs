@@ -2,7 +2,7 @@
 //!
 //! Its form is in docs/format.md. Nothing is fsynced: what a power cut takes away is a few points of a chart.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -101,7 +101,7 @@ impl Default for Rings {
 impl Rings {
     /// Reads a file; a missing, shorter or other one holds nothing.
     pub(super) fn read(path: &Path) -> Self {
-        let bytes = fs::read(path).unwrap_or_default();
+        let bytes = bekk_log::read_plain(path).unwrap_or_default();
         Self::decode(&bytes).unwrap_or_default()
     }
 
@@ -164,6 +164,8 @@ fn place(tier: Tier, step: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn slot(step: u64) -> Slot {
