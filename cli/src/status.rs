@@ -4,6 +4,7 @@ mod findings;
 mod unapplied;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use bekk_ingest::FileState;
@@ -17,10 +18,14 @@ use crate::context::Context;
 use crate::database::shown_from;
 use crate::log_place::{LogPlace, holder};
 use crate::positions::{Line, lines};
+use crate::screen::grouped;
 use crate::topics::{TopicLine, losses, topic_lines};
 
 pub(crate) use findings::{Act, DEFAULT_GROUP, Finding};
 use unapplied::Unapplied;
+
+/// With fewer bytes free, ingest may fail to write its checkpoint.
+const STATE_BYTES_MIN: u64 = 64 << 10;
 
 /// State of every part
 #[derive(Serialize)]
@@ -70,6 +75,8 @@ pub(crate) struct Disk {
     pub(crate) free_bytes: u64,
     /// Ingest waits while less than this is free.
     pub(crate) reserve_bytes: u64,
+    #[serde(skip)]
+    pub(crate) is_read_only: bool,
 }
 
 /// Files as the ingest of this directory knows them
@@ -82,6 +89,9 @@ pub(crate) struct Files {
     /// Files with bytes that are not in the log, except those that are set aside.
     #[serde(skip)]
     pub(crate) unread: u64,
+    /// Why ingest cannot write its state, if it cannot.
+    #[serde(skip)]
+    pub(crate) unwritable: Option<String>,
     /// Those that are not read until someone acts.
     pub(crate) set_aside: Vec<SetAside>,
     /// Notices about files that are read nevertheless
@@ -262,7 +272,8 @@ impl LogStatus {
     }
 }
 
-fn disk(place: &LogPlace) -> Option<Disk> {
+/// Returns the space on the disk of a log's directory.
+pub(crate) fn disk(place: &LogPlace) -> Option<Disk> {
     let LogPlace::Directory { config, .. } = place else {
         return None;
     };
@@ -270,6 +281,7 @@ fn disk(place: &LogPlace) -> Option<Disk> {
     Some(Disk {
         free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
         reserve_bytes: config.reserve_bytes,
+        is_read_only: is_read_only(&stat),
     })
 }
 
@@ -407,11 +419,27 @@ pub(crate) fn known_files(context: &Context) -> Result<bekk_ingest::Files> {
     bekk_ingest::files(&state_dir, &context.streams()).context("read what ingest has written down")
 }
 
+fn is_read_only(stat: &rustix::fs::StatVfs) -> bool {
+    stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)
+}
+
+/// Returns why nothing can be written to a directory, if that is so.
+fn unwritable(dir: &Path) -> Option<String> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if is_read_only(&stat) {
+        return Some("its file system is mounted read-only".to_owned());
+    }
+    let is_full = free_bytes < STATE_BYTES_MIN;
+    is_full.then(|| format!("its disk has {} bytes free", grouped(free_bytes)))
+}
+
 impl Files {
     /// Counts files by state, and names those that are set aside.
     pub(crate) fn of(known: &bekk_ingest::Files, context: &Context) -> Self {
         let mut files = Self {
             running: known.running.is_some(),
+            unwritable: unwritable(&context.ingest_config(true).state_dir),
             ..Self::default()
         };
         for file in &known.files {

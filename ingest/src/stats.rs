@@ -1,7 +1,7 @@
 //! What ingest says of itself while it runs and when it ends.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Counts of a running ingest, to be read from other threads at any time. Of several runs one after the other they
@@ -31,6 +31,8 @@ pub struct Stats {
     pub bytes_read: AtomicU64,
     /// Bytes of the files that are known: what `bytes_read` grows towards.
     pub bytes_known: AtomicU64,
+    /// Whether the checkpoint could not be written when it was last tried.
+    pub checkpoint_is_late: AtomicBool,
     waits_for: Mutex<Option<String>>,
 }
 

@@ -61,6 +61,8 @@ pub struct Counters {
     pub writes: u64,
     /// Fsyncs of records.
     pub fsyncs: u64,
+    /// Connections of clients that were closed because all were taken.
+    pub connections_closed: u64,
 }
 
 /// How long things took since the log was opened.

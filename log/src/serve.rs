@@ -195,7 +195,11 @@ impl Server {
         let local_addr = listener.local_addr().map_err(failed)?;
         let (stop, stopping) = watch::channel(false);
         let room = config.memory_bytes_max.min(Semaphore::MAX_PERMITS);
-        let places = Places::new(config.connections_max, config.guests.is_some());
+        let closed = client
+            .store()
+            .map(|store| Arc::clone(&store.core().shared.counts.connections_closed))
+            .unwrap_or_default();
+        let places = Places::new(config.connections_max, config.guests.is_some(), closed);
         let places = Arc::new(places);
         client.is_served_to(&places);
         let broker = Arc::new(Broker {

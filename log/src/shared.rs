@@ -160,6 +160,8 @@ pub(crate) struct Counts {
     pub(crate) bytes: AtomicU64,
     pub(crate) writes: AtomicU64,
     pub(crate) fsyncs: AtomicU64,
+    /// Shared with each server of the log
+    pub(crate) connections_closed: Arc<AtomicU64>,
     pub(crate) append_time: Histogram,
     pub(crate) fsync_time: Histogram,
 }
@@ -172,6 +174,7 @@ impl Counts {
             bytes: self.bytes.load(Ordering::Relaxed),
             writes: self.writes.load(Ordering::Relaxed),
             fsyncs: self.fsyncs.load(Ordering::Relaxed),
+            connections_closed: self.connections_closed.load(Ordering::Relaxed),
         }
     }
 

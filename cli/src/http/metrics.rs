@@ -70,6 +70,11 @@ fn write_log(metrics: &mut Exposition, log: &Client) {
                 "Writes to the store; appends that come together share one.",
                 counters.writes,
             ),
+            (
+                "bekk_log_connections_closed_total",
+                "Connections of clients that were closed because all were taken.",
+                counters.connections_closed,
+            ),
         ] {
             metrics.counter(name, help).count(&[], count);
         }
@@ -175,6 +180,15 @@ fn write_ingest(metrics: &mut Exposition, stats: &bekk_ingest::Stats) {
             "Files that have been deleted and are held open still.",
         )
         .count(&[], load(&stats.files_deleted_open));
+    metrics
+        .gauge(
+            "bekk_ingest_checkpoint_late",
+            "1 while the checkpoint cannot be written.",
+        )
+        .count(
+            &[],
+            u64::from(stats.checkpoint_is_late.load(Ordering::Relaxed)),
+        );
     metrics
         .counter(
             "bekk_ingest_notices_total",

@@ -13,6 +13,8 @@ use crate::units::bytes;
 /// The group of whoever names none.
 pub(crate) const DEFAULT_GROUP: &str = "bekk";
 
+/// What ends the text of EROFS
+const READ_ONLY: &str = "(os error 30)";
 /// Age in seconds from which a record that waits for a running sink is reported.
 const LONG_WAIT_SECONDS: f64 = 60.0;
 
@@ -87,14 +89,33 @@ fn unreachable(stage: Stage, title: &str, error: &str, act: &str) -> Finding {
 
 /// Finds unreachable parts and a full disk.
 fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
-    if let Some(error) = &status.log.error {
-        let act = "start the log's server, or end it";
-        findings.push(unreachable(
-            Stage::Log,
-            "The log is unreachable",
-            error,
-            act,
-        ));
+    let is_read_only = status
+        .log
+        .disk
+        .as_ref()
+        .is_some_and(|disk| disk.is_read_only);
+    match &status.log.error {
+        // After an error of the disk the system may refuse to write without a changed mount.
+        error if is_read_only || error.as_ref().is_some_and(|text| text.contains(READ_ONLY)) => {
+            let what = match error {
+                Some(error) => error.clone(),
+                None => "the log's file system is mounted read-only".to_owned(),
+            };
+            let act =
+                "see the system's messages for errors of the disk (dmesg), and mount it writable";
+            let title = "The log's disk is read-only";
+            findings.push(problem(Stage::Log, title, what, Act::Do(act.to_owned())));
+        }
+        Some(error) => {
+            // A command that needs the log says what helps against what the system refuses.
+            let act = match error.contains("(os error ") {
+                true => "bekk log topics",
+                false => "start the log's server, or end it",
+            };
+            let title = "The log is unreachable";
+            findings.push(unreachable(Stage::Log, title, error, act));
+        }
+        None => {}
     }
     if let Some(error) = &status.postgres.error {
         let (title, act) = match &status.postgres.remedy {
@@ -245,6 +266,7 @@ fn waiting(status: &Status) -> Vec<Finding> {
         no_sink_runs(status),
         no_sink_has_run(status),
         sink_is_behind(status),
+        state_is_not_written(status),
         files_are_set_aside(status),
         nothing_has_run(status),
         no_ingest_runs(status),
@@ -320,6 +342,17 @@ fn sink_is_behind(status: &Status) -> Option<Finding> {
                waits for";
     let act = Act::Do(act.to_owned());
     Some(wait(Stage::Sink, "The sink is behind", what, act))
+}
+
+fn state_is_not_written(status: &Status) -> Option<Finding> {
+    let reason = status.files.unwritable.as_ref()?;
+    let what = format!(
+        "ingest cannot write its state in .bekk/ingest, because {reason}; it continues, and reads more of the log after a \
+         restart"
+    );
+    let act = "free space for .bekk/ingest, or mount it writable".to_owned();
+    let title = "Ingest's state cannot be written";
+    Some(wait(Stage::Ingest, title, what, Act::Do(act)))
 }
 
 fn files_are_set_aside(status: &Status) -> Option<Finding> {

@@ -233,6 +233,53 @@ fn every_state_that_status_names_has_an_entry_under_troubleshooting() {
     }
 }
 
+/// The table of states under troubleshooting: each title, reason and metric in it is one that the code has.
+#[test]
+fn every_place_in_the_table_of_states_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("../docs/troubleshooting.md")).unwrap();
+    let table = page.split("\n## Where each state shows\n").nth(1).unwrap();
+    let code: String = sources(&["src"])
+        .into_iter()
+        .map(|(_, text)| text.replace(" \\\n", "\n"))
+        .collect();
+    let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
+    let rows = table.lines().skip_while(|line| !line.starts_with("| the"));
+    let mut titles = BTreeSet::new();
+    for row in rows.take_while(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [_, status, ready, metrics] = cells[..] else {
+            panic!("{row}");
+        };
+        for title in status
+            .split(", or ")
+            .map(|title| title.split(',').next().unwrap())
+        {
+            let is_nothing = title.starts_with("nothing");
+            assert!(
+                is_nothing || page.contains(&format!("\n### {title}\n")),
+                "{title}"
+            );
+            titles.insert(title.to_owned());
+        }
+        if let Some((part, reason)) = ready.split_once("`: ") {
+            assert!(["`log", "`ingest", "`sink"].contains(&part), "{row}");
+            for words in reason.split(" … ") {
+                assert!(code.contains(words), "no message has `{words}`");
+            }
+        }
+        for name in metrics.split('`').skip(1).step_by(2) {
+            assert!(code.contains(&format!("\"{name}\"")), "no metric {name}");
+        }
+    }
+    // What is wrong with the service shows in the table; what waits for a person need not.
+    let wrong = page.split("\n## Something waits for you\n").next().unwrap();
+    for title in wrong.lines().filter_map(|line| line.strip_prefix("### ")) {
+        let is_there = titles.contains(title) || title == "Records are unaccounted for";
+        assert!(is_there, "{title} is not in the table");
+    }
+}
+
 #[test]
 fn the_documents_are_in_plain_english() {
     for (path, text) in pages() {

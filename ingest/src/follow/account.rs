@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Offset, Session};
@@ -186,6 +186,8 @@ impl Account {
             .and_then(|()| self.marks.store(&place.path.with_file_name("marks")));
         let pause = began.elapsed() * 10;
         self.note_stored(stored);
+        let is_late = &place.stats.checkpoint_is_late;
+        is_late.store(self.is_late, Ordering::Relaxed);
         if !self.is_late
             && let Some(healed) = self.healed.take()
         {

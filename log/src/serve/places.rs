@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub(crate) struct Places {
     max: usize,
     is_for_guests: bool,
     inner: Mutex<Inner>,
+    /// Connections that were closed because all were taken: new ones, or idle ones for new ones
+    closed: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -77,11 +80,12 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(max: usize, is_for_guests: bool) -> Self {
+    pub(super) fn new(max: usize, is_for_guests: bool, closed: Arc<AtomicU64>) -> Self {
         Self {
             max,
             is_for_guests,
             inner: Mutex::default(),
+            closed,
         }
     }
 
@@ -91,6 +95,7 @@ impl Places {
         let now = Instant::now();
         if inner.taken.len() >= self.max {
             let left = inner.dismiss_idlest(now);
+            self.closed.fetch_add(1, Ordering::Relaxed);
             let report = inner
                 .reported
                 .is_none_or(|at| now.duration_since(at) >= REPORT_INTERVAL);
@@ -231,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_silent_client_goes_before_an_idle_one_and_a_busy_one_never() {
-        let places = Arc::new(Places::new(3, false));
+        let places = Arc::new(Places::new(3, false, Arc::default()));
         let peer = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let busy = places.take(peer(1)).unwrap();
         busy.is_busy();
@@ -249,11 +254,12 @@ mod tests {
         assert_eq!(dismiss(IDLE_MIN), None);
         drop((silent, idle));
         assert!(places.take(peer(5)).is_some());
+        assert_eq!(places.closed.load(Ordering::Relaxed), 1);
     }
 
     #[test]
     fn the_connections_of_a_program_are_one_client() {
-        let places = Arc::new(Places::new(9, true));
+        let places = Arc::new(Places::new(9, true, Arc::default()));
         let take = |host, port, name| {
             let place = places.take(SocketAddr::from(([127, 0, 0, host], port)));
             let place = place.unwrap();

@@ -52,7 +52,7 @@ fn broker() -> (TempDir, Arc<Broker>) {
         request_room: room(),
         answer_room: room(),
         finishing: Arc::new(Semaphore::new(1)),
-        places: Arc::new(Places::new(1, false)),
+        places: Arc::new(Places::new(1, false, Arc::default())),
         guesses: Guesses::default(),
         line_limit: LineLimit::default(),
         users: Users::default(),
