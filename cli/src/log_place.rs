@@ -47,6 +47,13 @@ impl fmt::Display for LogPlace {
     }
 }
 
+/// Whether a directory holds a log. A backup has no lock until it is opened.
+pub(crate) fn is_log(dir: &Path) -> bool {
+    ["LOCK", "format"]
+        .iter()
+        .any(|name| dir.join(name).exists())
+}
+
 impl LogPlace {
     /// Its directory, if it has one here.
     pub(crate) fn dir(&self) -> Option<&Path> {
@@ -67,7 +74,7 @@ impl LogPlace {
 
     /// Whether there is a log; of one that is served elsewhere it is not asked.
     pub(crate) fn exists(&self) -> bool {
-        self.dir().is_none_or(|dir| dir.join("LOCK").exists())
+        self.dir().is_none_or(is_log)
     }
 
     /// The log for a command that is soon done: it waits ten seconds for whoever is opening it.

@@ -98,6 +98,10 @@ pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -
             path: path.to_owned(),
             detail: "an earlier write failed".to_owned(),
         },
+        fjall::Error::Storage(LsmError::ChecksumMismatch { .. }) => Error::Corrupt {
+            path: path.to_owned(),
+            detail: format!("{act}: a checksum does not hold"),
+        },
         damaged => corrupt(path, act, &damaged),
     }
 }

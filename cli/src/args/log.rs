@@ -17,10 +17,38 @@ pub(crate) enum Log {
     Verify(LogVerify),
     /// Restore what can be read of damaged segments that were set aside; the log must not be in use
     Salvage(LogSalvage),
+    /// Copy the log and ingest's state to a directory, also while they are in use
+    Backup(LogBackup),
     /// Copy the log to a Kafka cluster, and let ingest and sinks continue there
     Copy(LogCopy),
     /// Serve the log to Kafka clients, until stopped
     Serve(Box<LogServe>),
+}
+
+/// Copies the log, and what ingest has written down, to a directory, also while Bekk runs.
+///
+/// The backup is the log as it is at one moment: nothing that was acknowledged before is missing, and no topic is newer
+/// than another. It is a log itself, which `bekk log verify --log DIR/log` checks. On the log's own file system it shares
+/// the large files with it (hard links), so that it takes little time and space, but does not survive the disk: copy it
+/// to another one then. The rows are in PostgreSQL; back up the database first (pg_dump), so that the log is the newer of
+/// the two.
+#[derive(Args)]
+#[command(after_help = "Example, while `bekk up` runs:\n  \
+      $ pg_dump --format=custom --file=backup/shop.dump \"$DATABASE_URL\"\n  \
+      $ bekk log backup backup/bekk\n  \
+      backed up to `backup/bekk`: 14,026 records of 2 topics, 5 segments, …\n  \
+      to restore it, while no Bekk runs here:\n    \
+      rm -rf .bekk/log && cp -a backup/bekk/log .bekk/log\n    \
+      rm -rf .bekk/ingest && cp -a backup/bekk/ingest .bekk/ingest\n\n\
+      Exit codes: 0 backed up; 1 not (nothing is left in the directory).")]
+pub(crate) struct LogBackup {
+    /// Directory to make; if it exists, it must be empty
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Copy the log to a Kafka cluster, and let ingest and sinks continue there.
@@ -157,18 +185,27 @@ pub(crate) enum ReadFormat {
 
 /// Checks every record batch's CRC and that no offset is missing.
 ///
-/// The log makes a damaged segment anew from the batches that are whole when it next reads it, and keeps what is
-/// damaged beside it.
+/// It reads the whole log, and changes nothing of a damaged segment. When the log next reads such a segment, it makes it
+/// anew from the batches that are whole, keeps the damaged one beside it, and reports the offsets that are lost. Ingest
+/// then reads lost records again from files that still exist; what is missing after that is restored by `bekk log
+/// salvage`.
 #[derive(Args)]
-#[command(after_help = "Example, after a bad sector:\n  \
+#[command(
+    after_help = "Example: a bad sector; the file with the rows is gone, the log has a backup\n  \
       $ bekk log verify\n  \
-      damaged, 987 offsets missing: 7,013 records in 14 batches, …\n    \
-      events/0: offsets 0 to 987 are missing since 2026-11-26T21:30:00Z: …\n  \
+      damaged, 1 problem: 4 records in 4 batches, 4 segments, 1,059 bytes\n    \
+      events: log `…` is damaged: read: a checksum does not hold (`…`)\n  \
+      $ bekk up --once --allow-empty\n  \
+      done: 0 files, nothing new: the table stays as it is, 0.7 s\n  \
+      $ bekk log verify\n  \
+      damaged, 749 offsets missing: 2,255 records in 7 batches, 4 segments, …\n    \
+      events/0: offsets 0 to 749 are missing since 2026-11-27T14:35:21.098Z: …\n  \
       set aside, and not served:\n    \
-      .bekk/log/topics/events/0000000001.damaged-1795732841681\n  \
+      .bekk/log/topics/events/0000000001.damaged-1795790121098\n  \
       to restore what can be read of it: bekk log salvage\n\n\
       Exit codes: 0 no record is missing or damaged; 1 some are (the output names\n\
-      them); 2 another process uses the log.")]
+      them); 2 another process uses the log."
+)]
 pub(crate) struct LogVerify {
     #[command(flatten)]
     pub(crate) log: LogArgs,
@@ -179,17 +216,23 @@ pub(crate) struct LogVerify {
 /// Restores what can be read of damaged segments that were set aside.
 ///
 /// Searches their files batch by batch, and puts the records that are missing in the log back in their places: for
-/// use after the disk or a file was restored. It changes nothing of what was set aside, and may be run again.
+/// use after the disk or a file was restored. A segment that was set aside because it was another one's is restored to
+/// its own place. It changes nothing of what was set aside, and may be run again.
 #[derive(Args)]
 #[command(
-    after_help = "Example, after the damaged file was restored from a backup:\n  \
-      $ aside=.bekk/log/topics/events/0000000001.damaged-1795732841681\n  \
-      $ cp backup/1 $aside/db/keyspaces/2/tables/1\n  \
+    after_help = "Example, after the example of `bekk log verify`: restore from a backup\n  \
+      $ aside=$(echo .bekk/log/topics/events/*.damaged-*)\n  \
+      $ cp -r backup/log/topics/events/0000000001/db $aside\n  \
       $ bekk log salvage\n  \
-      .bekk/log/topics/events/0000000001.damaged-1795732841681\n    \
-      987 records of topic events restored\n    \
+      .bekk/log/topics/events/0000000001.damaged-1795790121098\n    \
+      749 records of topic events restored\n    \
       no offset of it is missing; delete it once `bekk log verify` says ok\n  \
-      a group that has passed these offsets does not read them by itself: …\n\n\
+      a group that has passed these offsets does not read them by itself: …\n  \
+      $ bekk log verify\n  \
+      ok: 3,004 records in 8 batches, 4 segments, 305,213 bytes\n  \
+      set aside, and not served:\n    \
+      .bekk/log/topics/events/0000000001.damaged-1795790121098\n  \
+      no offset is missing, so that these directories may be deleted\n\n\
       Exit codes: 0 no offset is missing; 1 some are (the output names them, as\n\
       `bekk log verify` does)."
 )]

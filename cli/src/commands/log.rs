@@ -17,6 +17,7 @@ pub(crate) fn run(global: &Global, args: &Log, screen: &Screen) -> Result<Outcom
         Log::Read(args) => super::read::run(&context, args),
         Log::Verify(args) => super::verify::run(&context, args, screen),
         Log::Salvage(args) => super::salvage::run(&context, args),
+        Log::Backup(args) => super::backup::run(&context, args),
         Log::Copy(args) => super::copy::run(&context, args, screen),
         Log::Serve(args) => super::serve::run(global, &context, args, screen),
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod audit;
+mod backup;
 pub(crate) mod check;
 mod copy;
 mod correction;

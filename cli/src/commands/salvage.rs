@@ -1,5 +1,7 @@
 //! `bekk log salvage`: what was set aside of a damaged log, restored as far as it can be read by now.
 
+use std::path::Path;
+
 use anyhow::Result;
 use bekk_log::{Applied, Gap, Salvaged};
 use serde::Serialize;
@@ -7,6 +9,7 @@ use serde::Serialize;
 use super::{Outcome, print_json, print_result};
 use crate::args::LogSalvage;
 use crate::context::Context;
+use crate::database::shown_from;
 use crate::screen::{grouped, plural};
 
 /// What became of a segment that had been set aside, for programs.
@@ -41,7 +44,7 @@ pub(crate) fn run(context: &Context, args: &LogSalvage) -> Result<Outcome> {
         print_result("nothing is set aside in this log")?;
     }
     for one in &salvaged {
-        print_segment(one)?;
+        print_segment(one, &context.base)?;
     }
     if salvaged.iter().any(|one| one.records > 0) {
         print_result(
@@ -51,9 +54,9 @@ pub(crate) fn run(context: &Context, args: &LogSalvage) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn print_segment(one: &Salvaged) -> Result<()> {
+fn print_segment(one: &Salvaged, base: &Path) -> Result<()> {
     for path in &one.paths {
-        print_result(&format!("{}", path.display()))?;
+        print_result(&format!("{}", shown_from(base, path).display()))?;
     }
     let lines = match one.paths.is_empty() {
         true => vec!["missing, and in nothing that is set aside:".to_owned()],

@@ -1,5 +1,7 @@
 //! `bekk log verify`: every batch's CRC, the density of offsets, against the durable mark.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, bail};
 use bekk_log::{Applied, VerifyReport};
 use jiff::Timestamp;
@@ -8,6 +10,8 @@ use serde::Serialize;
 use super::{Outcome, WrongUsage, print_json, print_result};
 use crate::args::LogVerify;
 use crate::context::Context;
+use crate::database::shown_from;
+use crate::log_place::is_log;
 use crate::screen::{Screen, grouped, plural};
 
 /// The report, for programs.
@@ -27,7 +31,7 @@ struct Verified {
 
 pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Result<Outcome> {
     let dir = context.log_dir(&args.log)?;
-    if !dir.join("LOCK").exists() {
+    if !is_log(&dir) {
         bail!(
             "there is no log in `{}`; name its directory with --log",
             dir.display()
@@ -56,6 +60,8 @@ pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Resul
     };
     let gaps = report.gaps.iter();
     let set_aside = report.set_aside.iter();
+    let problems = report.problems.iter();
+    let shown = |path: &PathBuf| shown_from(&context.base, path).display().to_string();
     let verified = Verified {
         ok: report.is_whole(),
         topics: report.topics,
@@ -65,8 +71,10 @@ pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Resul
         records: report.records,
         bytes: report.bytes,
         gaps: gaps.map(|(topic, gap)| describe_gap(topic, gap)).collect(),
-        set_aside: set_aside.map(|path| path.display().to_string()).collect(),
-        problems: report.problems.iter().map(describe).collect(),
+        set_aside: set_aside.map(shown).collect(),
+        problems: problems
+            .map(|problem| describe(problem, &context.base))
+            .collect(),
     };
     match args.output.json {
         true => print_json(&verified)?,
@@ -92,7 +100,10 @@ fn print(verified: &Verified, verdict: &str) -> Result<()> {
         for path in &verified.set_aside {
             print_result(&format!("  {path}"))?;
         }
-        print_result("to restore what can be read of it: bekk log salvage")?;
+        print_result(match verified.ok {
+            true => "no offset is missing, so that these directories may be deleted",
+            false => "to restore what can be read of it: bekk log salvage",
+        })?;
     }
     Ok(())
 }
@@ -133,7 +144,7 @@ fn describe_gap(topic: &str, gap: &bekk_log::Gap) -> String {
     )
 }
 
-fn describe(problem: &bekk_log::Problem) -> String {
+fn describe(problem: &bekk_log::Problem, base: &Path) -> String {
     let partition = problem
         .partition
         .map(|partition| format!("/{partition}"))
@@ -146,6 +157,6 @@ fn describe(problem: &bekk_log::Problem) -> String {
         "{}{partition}{offset}: {} (`{}`)",
         problem.topic,
         problem.detail,
-        problem.path.display()
+        shown_from(base, &problem.path).display()
     )
 }

@@ -23,6 +23,7 @@ const THEN: &[(&str, &str)] = &[
     ("log read", "log read"),
     ("log verify", "log verify --json"),
     ("log salvage", "log salvage --json"),
+    ("log backup", "log backup backup --json"),
     ("offsets list", "offsets list --json"),
     (
         "offsets reset and replay",

@@ -7,8 +7,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod advice;
+mod backup;
+mod bounds;
 mod callers;
 mod columns;
+mod damage_help;
 mod documents;
 mod events;
 mod exact;

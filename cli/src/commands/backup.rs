@@ -1,0 +1,131 @@
+//! `bekk log backup`: the log as it is at one moment, and what ingest has written down, whether Bekk runs or not.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use bekk_log::Backup;
+use serde::Serialize;
+
+use super::{Outcome, print_json, print_result};
+use crate::args::LogBackup;
+use crate::context::Context;
+use crate::database::shown_from;
+use crate::screen::{grouped, plural};
+use crate::status;
+
+/// What ingest has written down, each file of which is replaced as a whole: its id, and caches.
+const INGEST_FILES: [&str; 4] = ["id", "checkpoint", "healed", "marks"];
+
+/// What was backed up, for programs.
+#[derive(Serialize)]
+struct Report {
+    directory: String,
+    log: String,
+    topics: u64,
+    segments: u64,
+    records: u64,
+    bytes: u64,
+    ingest: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &LogBackup) -> Result<Outcome> {
+    let place = context.log_place(&args.log)?;
+    let dir = context.log_dir(&args.log)?;
+    ensure!(
+        place.exists(),
+        "there is no log in `{}`; name its directory with --log",
+        dir.display()
+    );
+    let to = &args.directory;
+    ensure!(
+        is_free(to)?,
+        "`{}` is not empty; name a directory that does not exist",
+        to.display()
+    );
+    if let Some(disk) = status::disk(&place) {
+        ensure!(
+            disk.free_bytes >= disk.reserve_bytes,
+            "the log's disk has {} bytes free, less than the reserve of {}: free space first, because a backup begins \
+             new segments",
+            grouped(disk.free_bytes),
+            grouped(disk.reserve_bytes)
+        );
+    }
+    bekk_log::create_dir(to)?;
+    // First, because a checkpoint that is older than the log is normal after a crash.
+    let state = context.ingest_config(false).state_dir;
+    let made = copy_ingest(&state, &to.join("ingest")).and_then(|has_ingest| {
+        let log = place.open()?;
+        let (id, backup) = (log.log_id().to_string(), log.backup(&dir, &to.join("log"))?);
+        log.close()?;
+        Ok((has_ingest, id, backup))
+    });
+    let (has_ingest, id, backup) = made.inspect_err(|_| {
+        // Without `log` it is no backup; the error that comes first is reported.
+        let _ = fs::remove_dir_all(to);
+    })?;
+    if args.output.json {
+        print_json(&Report {
+            directory: to.display().to_string(),
+            log: id,
+            topics: backup.topics,
+            segments: backup.segments,
+            records: backup.records,
+            bytes: backup.bytes,
+            ingest: has_ingest,
+        })?;
+        return Ok(Outcome::Done);
+    }
+    print(to, &backup)?;
+    let mut parts = vec![(to.join("log"), shown_from(&context.base, &dir).to_owned())];
+    if has_ingest {
+        let state = shown_from(&context.base, &state).to_owned();
+        parts.push((to.join("ingest"), state));
+    }
+    print_result("to restore it, while no Bekk runs here:")?;
+    for (from, to) in parts {
+        let (from, to) = (from.display(), to.display());
+        print_result(&format!("  rm -rf {to} && cp -a {from} {to}"))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(to: &Path, backup: &Backup) -> Result<()> {
+    let count = |count: u64, noun: &str| format!("{} {}", grouped(count), plural(count, noun));
+    print_result(&format!(
+        "backed up to `{}`: {} of {}, {}, {} bytes",
+        to.display(),
+        count(backup.records, "record"),
+        count(backup.topics, "topic"),
+        count(backup.segments, "segment"),
+        grouped(backup.bytes)
+    ))
+}
+
+fn is_free(to: &Path) -> Result<bool> {
+    match fs::read_dir(to) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error).with_context(|| format!("list `{}`", to.display())),
+    }
+}
+
+/// Copies what ingest has written down; says whether there is any.
+fn copy_ingest(state: &Path, to: &Path) -> Result<bool> {
+    let mut has_any = false;
+    for name in INGEST_FILES {
+        let path = state.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        if !has_any {
+            bekk_log::create_dir(to)?;
+            has_any = true;
+        }
+        let into = to.join(name);
+        let copied = fs::copy(&path, &into).and_then(|_| fs::File::open(&into)?.sync_all());
+        copied.with_context(|| format!("copy `{}`", path.display()))?;
+    }
+    Ok(has_any)
+}

@@ -1,0 +1,111 @@
+//! A running pipeline at its limits: few descriptors, many idle clients, stopped and resumed, ended under full load.
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::health::get;
+use crate::sample::{event, file, prints};
+use crate::support::{Process, Sandbox, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Rows of a file
+const ROWS: u32 = 50;
+
+fn write(sandbox: &Sandbox, files: std::ops::Range<u32>) {
+    for number in files {
+        let rows = (0..ROWS).map(|row| event(number * ROWS + row, "view", "1"));
+        let text = file(&rows.collect::<Vec<_>>());
+        sandbox.write(&format!("data/{number:03}.csv"), text);
+    }
+}
+
+fn rows(sandbox: &Sandbox) -> u32 {
+    let rows = sandbox
+        .postgres()
+        .try_rows("SELECT count(*) FROM events")
+        .ok();
+    rows.map_or(0, |rows| rows[0][0].parse().unwrap())
+}
+
+/// Starts `bekk up` for Kafka clients, with no more descriptors than that; returns where it listens.
+fn start(sandbox: &Sandbox, descriptors: &str) -> (Process, String) {
+    let bekk = sandbox.bekk(&["up", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -n \"$0\" && exec \"$@\"", descriptors])
+        .arg(bekk.get_program())
+        .args(bekk.get_args())
+        .current_dir(sandbox.dir())
+        .env_clear()
+        .envs(
+            bekk.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    let said = fs::File::create(sandbox.path("bekk.log")).unwrap();
+    shell.stdout(said.try_clone().unwrap()).stderr(said);
+    let process = Process::spawn(&mut shell);
+    let listens = || word_after(&sandbox.said(), "listening");
+    wait_until("it listens", LIMIT, || listens().is_some());
+    let at = listens().unwrap();
+    (process, at)
+}
+
+fn word_after(said: &str, name: &str) -> Option<String> {
+    let line = said.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1).map(str::to_owned)
+}
+
+/// Clients that connect and ask for nothing take neither the descriptors of files and log nor the place of a guest.
+#[test]
+fn idle_clients_leave_the_pipeline_what_it_needs() {
+    for (descriptors, clients) in [("64", 200), ("2048", 1_000)] {
+        let sandbox = Sandbox::new();
+        write(&sandbox, 0..1);
+        let (up, at) = start(&sandbox, descriptors);
+        wait_until("the first rows", LIMIT, || rows(&sandbox) == ROWS);
+        let idle: Vec<_> = (0..clients).map(|_| TcpStream::connect(&at)).collect();
+        write(&sandbox, 1..6);
+        wait_until("rows flow", LIMIT, || rows(&sandbox) == 6 * ROWS);
+        prints(sandbox.run(&["log", "topics"]).ok(), "events: 300 records");
+        let http = word_after(&sandbox.said(), "http").unwrap();
+        let (_, metrics) = get(http.trim_start_matches("http://"), "/metrics");
+        let closed = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("bekk_log_connections_closed_total "));
+        assert_ne!(closed, Some("0"), "{metrics}");
+        drop(idle);
+        assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+    }
+}
+
+/// Stopped for a while with SIGSTOP, then ended with SIGTERM while files arrive: nothing is lost, nothing doubled, and the
+/// next start finishes.
+#[test]
+fn a_pipeline_that_is_stopped_and_one_that_is_ended_under_load_lose_nothing() {
+    let sandbox = Sandbox::new();
+    let up = sandbox.start(&["up", "--http", "off"]);
+    write(&sandbox, 0..20);
+    wait_until("rows flow", LIMIT, || rows(&sandbox) > 0);
+    up.signal(Signal::STOP);
+    write(&sandbox, 20..40);
+    std::thread::sleep(Duration::from_secs(2));
+    up.signal(Signal::CONT);
+    wait_until("rows after it was resumed", LIMIT, || {
+        rows(&sandbox) == 40 * ROWS
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(&sandbox, 40..120));
+        wait_until("rows under load", LIMIT, || rows(&sandbox) > 45 * ROWS);
+        assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+    });
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(rows(&sandbox), 120 * ROWS);
+    prints(sandbox.run(&["audit", "--deep"]).ok(), "nothing differs");
+    let read = sandbox.run(&["log", "read", "--format", "csv"]).ok();
+    let records = u32::try_from(read.stdout.lines().count()).unwrap();
+    assert_eq!(records, 120 * ROWS, "each row is in the log once");
+}
