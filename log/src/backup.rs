@@ -35,7 +35,7 @@ pub struct Backup {
     pub topics: u64,
     /// Segments.
     pub segments: u64,
-    /// Records, without those that were lost before.
+    /// Records, those included that damage has taken.
     pub records: u64,
     /// Bytes.
     pub bytes: u64,
@@ -151,7 +151,8 @@ impl Core {
             before.all(|segment| segment.summary().is_some())
         };
         while !is_sealed() {
-            self.shared.segment_work.notify();
+            // The background thread may wait for retention, which waits for this backup.
+            topic.care_for_segments()?;
             if self.shared.closing.load(Ordering::Acquire) {
                 return Err(Error::Closed);
             }
