@@ -58,19 +58,20 @@ impl DeadLetter {
         };
         if let Some(key) = record.key.filter(|_| record.is_null) {
             why.detail.push_str("; its key is ");
-            why.detail.push_str(&key_shown(key));
+            why.detail.push_str(&key_quoted(key));
         }
         Self::of_other_producer(record.offset.get(), record.value, why)
     }
 
-    /// A record that deletes the row of a key.
-    pub(crate) fn of_deletion(offset: u64, key: &[u8]) -> Self {
-        let key = key_shown(&key.iter().map(comma).collect::<Vec<_>>());
-        let why = Unfit {
-            detail: format!("the record deletes the row of key {key}"),
-            ..Unfit::default()
+    /// A record that deletes the row of a key, and `why` it cannot, unless the server says why.
+    pub(crate) fn of_deletion(offset: u64, key: &[u8], why: Unfit) -> Self {
+        let key = key_quoted(bekk_stream::key_shown(key).as_bytes());
+        let deletes = format!("the record deletes the row of key {key}");
+        let detail = match why.detail.is_empty() {
+            true => deletes,
+            false => format!("{}; {deletes}", why.detail),
         };
-        Self::of_other_producer(offset, &[], why)
+        Self::of_other_producer(offset, &[], Unfit { detail, ..why })
     }
 
     /// Another producer's record, with its own text.
@@ -153,18 +154,10 @@ impl DeadLetter {
 }
 
 /// A key for people: characters that cannot be printed are escaped, and a long key is cut.
-fn key_shown(key: &[u8]) -> String {
+fn key_quoted(key: &[u8]) -> String {
     let shown = &key[..key.len().min(KEY_SHOWN_MAX)];
     let rest = if shown.len() < key.len() { "…" } else { "" };
     format!("`{}{rest}`", String::from_utf8_lossy(shown).escape_debug())
-}
-
-/// A key's byte, with a comma for the separator of columns.
-fn comma(byte: &u8) -> u8 {
-    match *byte {
-        bekk_stream::KEY_SEPARATOR => b',',
-        byte => byte,
-    }
 }
 
 /// Which group met the dead letters, and where.

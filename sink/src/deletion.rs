@@ -9,12 +9,9 @@ use std::sync::Arc;
 use crate::apply::{SpanError, copy_in};
 use crate::batch::Batch;
 use crate::encode::Target;
-use crate::plan::{ColumnSet, staged_key};
+use crate::plan::{ColumnSet, Staging, staged_key};
 use crate::session::Session;
 use crate::target::StreamTarget;
-
-/// The number of the list of key columns, which no list of a row's columns has.
-const COLUMN_SET: usize = 1_000_000;
 
 /// How a stream's deletions are written.
 #[derive(Debug)]
@@ -33,7 +30,7 @@ pub(crate) struct Deletion {
 impl Deletion {
     pub(crate) fn new(target: &StreamTarget) -> Self {
         let stream = &target.stream;
-        let columns = ColumnSet::new(target, &stream.key, COLUMN_SET);
+        let columns = ColumnSet::new(target, &stream.key, Staging::Deletions);
         let names: Vec<String> = stream.columns.iter().map(|c| c.name.clone()).collect();
         // What inherits from an ordinary table is no row of its own; the rows of a partitioned one are its partitions'.
         let only = if target.table.kind == "p" {

@@ -1,5 +1,7 @@
 //! From a record's schema to the table's columns: by name, worked out once per schema.
 
+mod staging;
+
 use std::sync::Arc;
 
 use bekk_stream::{OnConflict, Schema, Stream};
@@ -8,6 +10,8 @@ use crate::catalog::{Table, TableColumn};
 use crate::ddl::{quote, quote_list};
 use crate::encode::Target;
 use crate::target::StreamTarget;
+
+pub(crate) use self::staging::Staging;
 
 /// What to do with the records of one schema.
 #[derive(Debug)]
@@ -202,7 +206,7 @@ fn missing_columns(target: &StreamTarget, schema: &Schema) -> Result<(), Unfit> 
 
 impl ColumnSet {
     /// Writes the SQL for rows with these columns. `number` tells the stream's column sets apart.
-    pub(crate) fn new(target: &StreamTarget, names: &[String], number: usize) -> Self {
+    pub(crate) fn new(target: &StreamTarget, names: &[String], staging: Staging) -> Self {
         let table = &target.table.sql_name;
         let columns = quote_list(names.iter().map(String::as_str));
         // Two streams may fill one table, each with columns of its own, and a session may still have the staging
@@ -210,7 +214,7 @@ impl ColumnSet {
         let of = format!("{} {table} {:?}", target.stream.name, target.table.version);
         let hash = bekk_stream::murmur2(of.as_bytes());
         let version = target.table.version.hash;
-        let staging_table = format!("pg_temp.bekk_staging_{hash:08x}{version:016x}_{number}");
+        let staging_table = format!("pg_temp.bekk_staging_{hash:08x}{version:016x}_{staging}");
         // What a trigger leaves out of COPY is counted; a key that it changes is not.
         let may_move = target.is_keyed() && target.table.hooks.before_insert;
         let is_watched = is_watched(target);

@@ -134,7 +134,7 @@ pub(crate) fn dead_letter_at(source: Source<'_>, offset: u64) -> Result<DeadLett
         TakenBody::Payload(payload) => payload,
         TakenBody::Deletion(_) => {
             let key = taken.key.as_deref().unwrap_or_default();
-            return Ok(DeadLetter::of_deletion(offset, key));
+            return Ok(DeadLetter::of_deletion(offset, key, Unfit::default()));
         }
     };
     match Payload::decode(payload) {

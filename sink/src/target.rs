@@ -19,7 +19,7 @@ use crate::ddl::{create_table_only_sql, create_table_sql, quote_table};
 use crate::deletion::Deletion;
 use crate::encode::Target;
 use crate::migrations::MigrateError;
-use crate::plan::{ColumnSet, Plan};
+use crate::plan::{ColumnSet, Plan, Staging};
 use crate::session::{Session, with_session};
 use crate::trust::{self, Place};
 use crate::{ConnectOptions, Error};
@@ -114,7 +114,7 @@ impl StreamTarget {
         if let Some(set) = sets.iter().find(|set| set.names == names) {
             return Arc::clone(set);
         }
-        let set = Arc::new(ColumnSet::new(self, names, sets.len()));
+        let set = Arc::new(ColumnSet::new(self, names, Staging::Rows(sets.len())));
         sets.push(Arc::clone(&set));
         set
     }

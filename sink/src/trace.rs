@@ -5,9 +5,9 @@ mod search;
 use std::cmp::Ordering;
 
 use bekk_log::Client as Log;
-use bekk_stream::{OnConflict, Stream, Value};
+use bekk_stream::{OnConflict, Stream, Value, key_shown};
 
-use self::search::{FoundRecord, RecordSearch, SEPARATOR, key_shown, key_typed};
+use self::search::{FoundRecord, RecordSearch, SEPARATOR, key_typed};
 use crate::ddl::quote;
 use crate::meta_cache::MetaCache;
 use crate::session::with_session;

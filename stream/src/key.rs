@@ -19,6 +19,24 @@ pub fn key_text(out: &mut Vec<u8>, values: &[Value<'_>], key_indexes: &[usize]) 
     }
 }
 
+/// A key as a person reads and types it: the texts with commas between them, as a line of CSV. Only the key of several
+/// columns has quotes, around texts with a comma or a quote.
+#[must_use]
+pub fn key_shown(key: &[u8]) -> String {
+    let key = String::from_utf8_lossy(key);
+    let separator = char::from(KEY_SEPARATOR);
+    if !key.contains(separator) {
+        return key.into_owned();
+    }
+    let parts = key
+        .split(separator)
+        .map(|part| match part.contains([',', '"']) {
+            true => format!("\"{}\"", part.replace('"', "\"\"")),
+            false => part.to_owned(),
+        });
+    parts.collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

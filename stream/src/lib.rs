@@ -39,7 +39,7 @@ pub use dialect::{
     CsvDialect, Encoding, HeaderMatch, HeaderRow, LineEnd, NulPolicy, Separator, UnknownPolicy,
 };
 pub use json::{JsonFault, JsonKey, JsonReader, JsonRecord, JsonRow, split_prefix};
-pub use key::{KEY_SEPARATOR, key_text};
+pub use key::{KEY_SEPARATOR, key_shown, key_text};
 pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};
 pub use parse::{Field, ValueParser};
 pub use partitioner::{murmur2, partition_for};

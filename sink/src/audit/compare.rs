@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use bekk_stream::{Body, OnConflict, Origin, Payload};
+use bekk_stream::{Body, OnConflict, Origin, Payload, key_shown};
 
 use super::buckets::{self, Buckets, Fields};
 use super::canonical::Columns;
@@ -295,7 +295,7 @@ pub(super) fn note_record(
         let payload = taken.payload().map(Payload::decode);
         let payload = payload.and_then(Result::ok);
         finding.key = match (&taken.key, payload.as_ref().map(|payload| &payload.body)) {
-            (Some(key), _) => String::from_utf8_lossy(key).replace('\u{1f}', ","),
+            (Some(key), _) => key_shown(key),
             (None, Some(Body::Row(row))) => render::csv_line(row.clone()).unwrap_or_default(),
             (None, Some(Body::Reject(_)) | None) => String::new(),
         };

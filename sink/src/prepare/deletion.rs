@@ -1,7 +1,7 @@
 //! Deletions among a batch's records.
 
 use bekk_log::Record;
-use bekk_stream::Value;
+use bekk_stream::{Value, key_text};
 
 use super::{Builder, Start};
 use crate::Error;
@@ -32,7 +32,9 @@ impl Builder<'_> {
             }
             Ok(false) => return Ok(false),
             Err(unfit) => {
-                let letter = DeadLetter::of_other_producer(offset, record.value, unfit);
+                let (mut key, indexes) = (Vec::new(), (0..values.len()).collect::<Vec<_>>());
+                key_text(&mut key, values, &indexes);
+                let letter = DeadLetter::of_deletion(offset, &key, unfit);
                 self.push_dead(letter);
             }
         }

@@ -42,10 +42,10 @@ impl RecordSearch<'_> {
     pub(super) fn find(&mut self, what: &What) -> Result<Vec<FoundRecord>, Error> {
         match what {
             // The whole topic is read for the key afterwards.
-            What::Key(text) => {
-                let key = text.replace(',', "\u{1f}").into_bytes();
-                self.of_key(&key)
-            }
+            What::Key(text) => match key_typed(text, self.stream.key.len()) {
+                Some(key) => self.of_key(&key),
+                None => Ok(Vec::new()),
+            },
             What::Line(path, line) => {
                 let path = path.clone();
                 self.scan(move |meta, record, log| {
@@ -236,24 +236,11 @@ fn is_path(found: &str, typed: &str) -> bool {
             .is_some_and(|front| front.is_empty() || front.ends_with('/'))
 }
 
-/// A record's key as it is typed.
-pub(super) fn key_shown(key: &[u8]) -> String {
-    let key = String::from_utf8_lossy(key);
-    if !key.contains(SEPARATOR) {
-        return key.into_owned();
-    }
-    let parts = key
-        .split(SEPARATOR)
-        .map(|part| match part.contains([',', '"']) {
-            true => format!("\"{}\"", part.replace('"', "\"\"")),
-            false => part.to_owned(),
-        });
-    parts.collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{is_path, key_shown, key_typed};
+    use bekk_stream::key_shown;
+
+    use super::{is_path, key_typed};
 
     #[test]
     fn a_key_of_several_columns_is_typed_as_a_line() {

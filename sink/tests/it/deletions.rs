@@ -207,6 +207,31 @@ fn a_refused_deletion_is_a_letter_that_can_be_retried() {
     assert!(deep(&db, &log, &stream).is_right());
 }
 
+/// The table's key column does not hold a deletion's key: the letter says which key it is.
+#[test]
+fn a_deletion_that_does_not_fit_is_a_letter_with_its_key() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = items();
+    log.open_stream(&stream);
+    db.execute("CREATE TABLE items (id int4 PRIMARY KEY, name text)");
+    append(
+        &log,
+        &[
+            ("1", Some(r#"{"id": 1}"#)),
+            ("3000000000", None),
+            ("1", None),
+        ],
+    );
+    drain(&db, &log, &stream).unwrap();
+    assert!(db.rows(ROWS).is_empty());
+    let letters = db.rows(LETTERS);
+    assert!(
+        letters.len() == 1
+            && letters[0].ends_with("; the record deletes the row of key `3000000000`"),
+        "{letters:?}"
+    );
+}
+
 /// A letter's row must not come back if a deletion of its key came after it.
 #[test]
 fn a_retried_row_stays_deleted() {

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::{JsonColumn, JsonFault, JsonKey, JsonReader, JsonRow, text_of};
-use crate::{Rejection, Value, key_text};
+use crate::{Rejection, Value, key_shown, key_text};
 
 impl JsonReader {
     /// The key of the row that a record without a value deletes.
@@ -31,11 +31,10 @@ impl JsonReader {
         if found.text == *own {
             return Ok(());
         }
-        let shown = |text: &[u8]| String::from_utf8_lossy(text).replace('\u{1f}', ",");
         Err(differs(format!(
             "the record's key is `{}` and that of its row `{}`; with deletes = true they must be the same",
-            shown(&found.text).escape_debug(),
-            shown(own).escape_debug()
+            key_shown(&found.text).escape_debug(),
+            key_shown(own).escape_debug()
         )))
     }
 
