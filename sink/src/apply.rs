@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::dead_letter::{self, DeadLetter, Place};
 use crate::isolate;
 use crate::merge::merge_staged;
-use crate::offsets::{Begun, CORRECT_COUNTS, Counts, Move};
+use crate::offsets::{Begun, CORRECT_COUNTS, Counts, Move, TransactionId};
 use crate::plan::ColumnSet;
 use crate::search_path;
 use crate::session::Session;
@@ -52,6 +52,7 @@ pub(crate) enum Path {
 /// What became of a batch that was committed.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
+    pub(crate) transaction: TransactionId,
     pub(crate) rows: u64,
     pub(crate) superseded: u64,
     /// Rows that were deleted because a record says so; those records are among the superseded.
@@ -192,6 +193,7 @@ async fn transaction(session: &mut Session, job: &Job) -> Result<Applied, ApplyE
         correct_counts(session, job, counts, expected).await?;
     }
     let applied = Applied {
+        transaction: begun.transaction,
         rows: counts.rows,
         superseded: counts.superseded,
         deleted: written.deleted,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(crate) use self::doubt::Doubt;
 use self::parents::Gate;
-pub(crate) use self::slot::{Claim, Held, Outcome, Slot};
+pub(crate) use self::slot::{Claim, Held, LastWritten, Outcome, Slot};
 use crate::apply::Path;
 use crate::offsets::Taken;
 use crate::stats::Position;
@@ -144,6 +144,11 @@ impl Board {
         *state.refused.entry(stream).or_default() += outcome.refused_run;
         state.moved(stream);
         let slot = &mut state.slots[slot];
+        slot.last = Some(LastWritten {
+            epoch: outcome.epoch,
+            next: outcome.next,
+            transaction: outcome.transaction,
+        });
         slot.next = outcome.next;
         slot.mark = outcome.mark.or(slot.mark);
         slot.counts.rows += outcome.counts.rows;
@@ -177,6 +182,19 @@ impl Board {
         if slot.epoch != Some(row.epoch) {
             slot.epoch = None;
         }
+    }
+
+    /// Notes that the database has been set back to `next`. What was known of the slot is not so any more, and its
+    /// lease has to be taken anew.
+    pub(crate) fn set_back(&self, slot: usize, next: u64) {
+        let mut state = self.lock();
+        let slot = &mut state.slots[slot];
+        (slot.epoch, slot.last, slot.next) = (None, None, next);
+    }
+
+    /// Notes that a slot's lease has been lost.
+    pub(crate) fn lost(&self, slot: usize) {
+        self.lock().slots[slot].epoch = None;
     }
 
     /// Gives a slot back.
@@ -221,6 +239,11 @@ impl Board {
         let slot = &mut state.slots[slot];
         let row = held.row;
         slot.epoch = Some(row.epoch);
+        slot.last = Some(LastWritten {
+            epoch: row.epoch,
+            next: row.next,
+            transaction: held.transaction,
+        });
         (slot.next, slot.mark, slot.counts) = (row.next, row.mark, row.counts);
         slot.verified = Some(held.doubts);
         slot.end = slot.end.max(row.next);

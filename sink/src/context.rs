@@ -8,12 +8,16 @@ use bekk_log::Client;
 
 use crate::board::Board;
 use crate::meta_cache::MetaCache;
+use crate::server_id::ServerId;
+use crate::session::{ConnectError, Session};
 use crate::target::StreamTarget;
 use crate::{ConnectOptions, Error};
 
 /// What all parts of a running sink share.
 pub(crate) struct Context {
     pub(crate) postgres: ConnectOptions,
+    /// The server and the database that the set-up was done in.
+    server: ServerId,
     pub(crate) group: String,
     /// This sink's name: owner of leases, and `application_name` of all its backends.
     pub(crate) owner: String,
@@ -45,7 +49,7 @@ pub(crate) enum Phase {
 
 impl Context {
     pub(crate) fn new(
-        postgres: ConnectOptions,
+        (postgres, server): (ConnectOptions, ServerId),
         group: String,
         owner: String,
         log: Client,
@@ -54,6 +58,7 @@ impl Context {
     ) -> Self {
         Self {
             postgres,
+            server,
             group,
             owner,
             log_id: log.log_id().to_string(),
@@ -69,6 +74,11 @@ impl Context {
             failure: Mutex::default(),
             halts: Mutex::default(),
         }
+    }
+
+    /// Connects to the server that the set-up was done in.
+    pub(crate) async fn open_session(&self) -> Result<Session, ConnectError> {
+        self.server.open(&self.postgres, &self.owner).await
     }
 
     /// How many streams there are.

@@ -230,8 +230,9 @@ pub enum Error {
     },
     /// The group's offset was moved under a lease that this sink holds, and not by this sink.
     #[error(
-        "the offset of group `{group}` in {topic}/{partition} {} while this sink held the partition{}. Start the sink \
-         again to continue at {next}, or set another offset: bekk offsets reset --group {group}",
+        "the offset of group `{group}` in {topic}/{partition} {} while this sink held the partition{}. To continue where \
+         this sink left it: bekk offsets reset --group {group} --stream {topic} --partition {partition} --to {from} \
+         --execute; if {next} is meant, start the sink again",
         moved(*from, *next),
         cause_of_move(*from, *next)
     )]
@@ -246,6 +247,32 @@ pub enum Error {
         from: u64,
         /// Where it is now.
         next: u64,
+    },
+    /// The server was set back to a time before the group had an offset.
+    #[error(
+        "PostgreSQL has lost its latest transactions, and with them the offsets of group `{group}` in topic `{topic}`: \
+         an older backup was restored, or a standby without them became the primary. Start the sink again: it says how \
+         to fill the table"
+    )]
+    GroupLost {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+    },
+    /// The address leads to another server or database than at the start.
+    #[error(
+        "{server} is another server or database ({found}) than when the sink started ({was}), and nothing was written \
+         to it. Give the address of the former one; or, if that one's rows were moved here, start the sink again: it \
+         says how to continue"
+    )]
+    OtherServer {
+        /// The address.
+        server: String,
+        /// What it was.
+        was: String,
+        /// What it is now.
+        found: String,
     },
     /// The table refuses everything, so that nothing can be told about a single record.
     #[error(
@@ -387,8 +414,8 @@ fn moved(from: u64, next: u64) -> String {
 fn cause_of_move(from: u64, next: u64) -> &'static str {
     match next < from {
         true => {
-            ": a standby without the latest transactions became the primary, a backup was restored, or somebody set it. \
-             On such a server rows and offset went back together"
+            ", and the server has lost no transaction: somebody set it, or restored schema bekk alone. The rows of the \
+             records between the two are in the table"
         }
         false => "; the records between the two may not have been applied",
     }

@@ -5,6 +5,8 @@
 //! are ended first. Taking it raises the epoch, and with the old epoch no offset can be moved.
 
 mod marks;
+mod set_back;
+mod share;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,15 +14,17 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use self::marks::Compared;
+use self::share::{Extra, share};
 use crate::backoff::Backoff;
 use crate::board::{Held, Slot};
 use crate::context::Context;
 use crate::dead_letter::{self, Place};
 use crate::member::Member;
-use crate::offsets::{self, OffsetRow, Taken};
+use crate::offsets::{self, OffsetRow, Taken, Taker};
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict, wants_new_session};
-use crate::stats::{State, Stats};
+use crate::stats::{Stats, Waiter};
+use crate::wait::Announcer;
 use crate::{Error, PostgresError};
 
 const RENEW_EVERY: Duration = Duration::from_secs(3);
@@ -48,9 +52,11 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
         short_since: None,
         renewed: Instant::now(),
         ends_before_since: HashMap::new(),
+        extra: Extra::default(),
     };
     let mut session: Option<Session> = None;
     let mut backoff = Backoff::default();
+    let mut announcer = Announcer::default();
     while !context.is_releasing() {
         let open = match session.take_if(|session| !session.client.is_closed()) {
             Some(open) => Ok(open),
@@ -64,8 +70,10 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                     session = Some(open);
                     if backoff.is_waiting() {
                         backoff.reset();
-                        stats.set_state(State::Running);
+                        stats.waits_no_more(Waiter::Keeper);
                     }
+                    runtime
+                        .block_on(announcer.announce(stats, async || context.open_session().await));
                     keeper.pause();
                     continue;
                 }
@@ -74,11 +82,17 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                 }
                 Err(error) => {
                     session = (!wants_new_session(&error)).then_some(open);
+                    if error.as_db_error().is_some() {
+                        // The server is there, and can show it.
+                        runtime.block_on(
+                            announcer.announce(stats, async || context.open_session().await),
+                        );
+                    }
                     Box::new(PostgresError::from(&error))
                 }
             },
         };
-        stats.waits(cause.to_string());
+        stats.waits(Waiter::Keeper, cause.to_string());
         if context.is_stopping() {
             break;
         }
@@ -102,11 +116,13 @@ struct Keeper<'a> {
     renewed: Instant,
     /// Since when the log has been seen to end before a slot's offset.
     ends_before_since: HashMap<usize, Instant>,
+    /// What is held beyond our share, because no other member takes it.
+    extra: Extra,
 }
 
 impl Keeper<'_> {
     async fn open(&self) -> Result<Session, ConnectError> {
-        let session = Session::open(&self.context.postgres, &self.context.owner).await?;
+        let session = self.context.open_session().await?;
         match session.client.batch_execute(SETTINGS).await {
             Ok(()) => Ok(session),
             Err(error) => Err(ConnectError::Away(Box::new(PostgresError::from(&error)))),
@@ -116,12 +132,15 @@ impl Keeper<'_> {
     /// Looks at all rows once and acts on them.
     async fn tick(&mut self, session: &Session) -> Result<(), tokio_postgres::Error> {
         let client = &session.client;
+        let members = offsets::members(client, &self.prefix).await?;
+        let known = self.context.board.snapshot();
+        let rows = offsets::read(client, &self.context.group).await?;
+        // Before anything is written to the rows: it would hide by whom they were written.
+        self.notice_set_back(&known, &rows);
         if self.renewed.elapsed() >= RENEW_EVERY {
             offsets::renew_leases(client, &self.context.group, &self.context.owner).await?;
             self.renewed = Instant::now();
         }
-        let members = offsets::members(client, &self.prefix).await?;
-        let rows = offsets::read(client, &self.context.group).await?;
         self.agree(&rows);
         let slots = self.context.board.snapshot();
         self.count(&rows);
@@ -151,26 +170,58 @@ impl Keeper<'_> {
                 continue;
             }
             let ours = row.owner.as_ref() == Some(&self.context.owner);
+            if !ours && slot.epoch == Some(row.epoch) {
+                // On a server that was set back another sink may have taken it by the same epoch.
+                self.context.board.lost(i);
+            }
             if ours && slot.epoch == Some(row.epoch) {
-                held += 1;
-            } else if ours || row.owner.is_none() || row.owner_gone || row.expired {
+                held += usize::from(!self.extra.held.contains(&i));
+                continue;
+            }
+            self.extra.held.remove(&i);
+            if ours || row.owner.is_none() || row.owner_gone || row.expired {
                 free.push((i, row));
             }
         }
-        let share = share(&members, &self.context.owner, slots.len());
+        // Of the streams that are stopped here, the other members have our part.
+        let wanted = slots.iter().filter(|slot| !slot.is_halted()).count();
+        let share = share(&members, &self.context.owner, wanted);
+        self.extra
+            .note(&members, free.iter().map(|(slot, _)| *slot));
         if self.context.is_stopping() {
             return Ok(());
         }
-        for (slot, row) in free.into_iter().take(share.saturating_sub(held)) {
-            held += usize::from(self.take(session, slot, row).await?);
+        let held = self.share_out(session, (share, held), free).await?;
+        self.short_since = (held < share).then(|| self.short_since.unwrap_or_else(Instant::now));
+        Ok(())
+    }
+
+    /// Takes what is free up to the share, and what nobody wants; gives up what is above it. Returns how many partitions
+    /// are held within the share.
+    async fn share_out(
+        &mut self,
+        session: &Session,
+        (share, mut held): (usize, usize),
+        free: Vec<(usize, &OffsetRow)>,
+    ) -> Result<usize, tokio_postgres::Error> {
+        for (slot, row) in free {
+            let is_extra = held >= share;
+            if is_extra && !self.extra.is_unwanted(slot) {
+                continue;
+            }
+            if self.take(session, slot, row).await? {
+                match is_extra {
+                    true => _ = self.extra.held.insert(slot),
+                    false => held += 1,
+                }
+            }
         }
         if held > share {
             self.leave(session, held - share).await?;
         } else {
             self.context.board.stay();
         }
-        self.short_since = (held < share).then(|| self.short_since.unwrap_or_else(Instant::now));
-        Ok(())
+        Ok(held)
     }
 
     /// Stops the streams that another sink of the group fills by another definition. Of two that have taken partitions
@@ -240,6 +291,13 @@ impl Keeper<'_> {
             context.board.left(i);
             return Ok(());
         };
+        if self.group_is_lost(session, slot).await? {
+            context.fail(Error::GroupLost {
+                group: context.group.clone(),
+                topic: topic.to_owned(),
+            });
+            return Ok(());
+        }
         tracing::warn!(
             group = context.group,
             topic,
@@ -274,9 +332,13 @@ impl Keeper<'_> {
         }
         let slots = context.board.snapshot();
         let definition = offsets::definition(&context.target(slots[slot].stream).stream);
-        let taken =
-            offsets::take_lease(client, &context.group, row, &context.owner, &definition).await?;
-        if let Some(mut taken) = taken {
+        let taker = Taker {
+            group: &context.group,
+            owner: &context.owner,
+            definition: &definition,
+        };
+        let taken = taker.take(client, row).await?;
+        if let Some((mut taken, transaction)) = taken {
             let Taken {
                 epoch, next, mark, ..
             } = taken;
@@ -307,6 +369,7 @@ impl Keeper<'_> {
             let letters_end = dead_letter::open_end(client, place, next.cast_signed()).await?;
             let held = Held {
                 row: taken,
+                transaction,
                 letters_end,
                 doubts,
             };
@@ -329,7 +392,7 @@ impl Keeper<'_> {
         let held = slots
             .iter()
             .enumerate()
-            .filter(|(_, slot)| slot.epoch.is_some());
+            .filter(|(i, slot)| slot.epoch.is_some() && !self.extra.held.contains(i));
         for (i, slot) in held.take(surplus) {
             if self.context.board.leave(i) {
                 self.release(session, i, slot.topic.as_str(), slot.partition, slot.epoch)
@@ -388,30 +451,4 @@ impl Keeper<'_> {
 
 fn is_row_of(row: &OffsetRow, topic: &str, partition: u32) -> bool {
     row.topic == topic && u32::try_from(row.partition) == Ok(partition)
-}
-
-/// How many of the partitions a member is to hold: all hold as many, and the first ones the rest.
-fn share(members: &[String], own: &str, partitions: usize) -> usize {
-    let count = members.len().max(1);
-    let rank = members.iter().position(|member| member == own).unwrap_or(0);
-    partitions / count + usize::from(rank < partitions % count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_add_up() {
-        for partitions in 0..20 {
-            for count in 1..8 {
-                let members: Vec<String> = (0..count).map(|i| format!("m{i}")).collect();
-                let sum: usize = members
-                    .iter()
-                    .map(|own| share(&members, own, partitions))
-                    .sum();
-                assert_eq!(sum, partitions, "{count} members");
-            }
-        }
-    }
 }

@@ -20,6 +20,7 @@ mod sqlstate;
 
 mod pooler;
 mod search_path;
+mod server_id;
 mod session;
 mod tls;
 mod trust;
@@ -70,6 +71,7 @@ mod run;
 mod setup;
 mod stats;
 mod trace;
+mod wait;
 mod watch;
 mod worker;
 
@@ -104,3 +106,4 @@ pub use tables::{
 };
 pub use target::{Report, TableReport, check};
 pub use trace::{Fate, Trace, Version, What, trace};
+pub use wait::{SinkWait, Wait, sink_waits};

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use crate::{Error, trust};
 
 /// The migrations, by number. A released one never changes.
-const MIGRATIONS: [(i32, &str, &str); 4] = [
+const MIGRATIONS: [(i32, &str, &str); 5] = [
     (
         1,
         "offsets_and_dead_letters",
@@ -25,6 +25,11 @@ const MIGRATIONS: [(i32, &str, &str); 4] = [
         4,
         "definitions",
         include_str!("../../db/migrations/0004_definitions.sql"),
+    ),
+    (
+        5,
+        "definition_epochs",
+        include_str!("../../db/migrations/0005_definition_epochs.sql"),
     ),
 ];
 

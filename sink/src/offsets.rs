@@ -1,13 +1,19 @@
 //! `bekk.offsets`: how far a group has come, and who may move it on.
 
+mod lease;
+
 use bekk_log::{Offset, RecordMark};
-use bekk_stream::{OnConflict, Stream};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::catalog::TableVersion;
 use crate::ddl::quote_literal;
 use crate::refusal::Refusal;
+
+pub(crate) use self::lease::{
+    OffsetRow, Taker, definition, members, read, release_lease, renew_leases, terminate_backends,
+};
 
 /// Begins a batch's transaction. Deferred constraints are made immediate because they would fail at COMMIT,
 /// where no savepoint helps. The user's default for transactions may be another isolation level; READ
@@ -102,7 +108,7 @@ impl Move<'_> {
         let (mut transaction, mut table) = (None, None);
         for row in rows(&answer) {
             match (row.len(), row.get(0)) {
-                (1, Some(id)) => transaction = Some(TransactionId(id.to_owned())),
+                (1, Some(id)) => transaction = TransactionId::of(id),
                 _ => table = TableVersion::of(row),
             }
         }
@@ -110,11 +116,21 @@ impl Move<'_> {
     }
 }
 
-/// The transaction that moved an offset, as the server numbers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TransactionId(String);
+/// A transaction, as the server numbers it: no number is given twice, except by a server that was set back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TransactionId(u64);
 
 impl TransactionId {
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+
+    /// Whether it began after the transaction that wrote a row, of whose number PostgreSQL keeps 32 bits.
+    pub(crate) fn is_after(self, xmin: u32) -> bool {
+        let low = u32::try_from(self.0 & u64::from(u32::MAX)).expect("32 bits");
+        low.wrapping_sub(xmin).cast_signed() > 0
+    }
+
     /// Commits the transaction; false if the session is in another one or in none, which then commits
     /// nothing of the batch. In a failed transaction COMMIT alone would answer "ROLLBACK" without an error;
     /// the query before it fails there.
@@ -123,7 +139,18 @@ impl TransactionId {
             .simple_query("SELECT txid_current_if_assigned(); COMMIT")
             .await?;
         let number = rows(&answer).next().and_then(|row| row.get(0));
-        Ok(number == Some(self.0.as_str()))
+        Ok(number.and_then(Self::of) == Some(self))
+    }
+
+    /// Whether the server still has it among those that it has committed.
+    pub(crate) async fn is_committed(self, client: &Client) -> Result<bool, tokio_postgres::Error> {
+        let sql = format!("SELECT coalesce(txid_status({}), 'committed')", self.0);
+        match client.query_one(&sql, &[]).await {
+            Ok(row) => Ok(row.get::<_, &str>(0) == "committed"),
+            // "transaction ID … is in the future"
+            Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -168,57 +195,7 @@ pub(crate) async fn read_one(
     Ok(row.as_ref().map(Taken::of_row))
 }
 
-// **Invariant:** only sessions of the sink's own role are its fellows. The name of a session is anybody's to choose, and
-// when it was asked something last is hidden from other roles.
-
-/// A row of `bekk.offsets` with what the server knows of its owner.
-#[derive(Debug, Clone)]
-pub(crate) struct OffsetRow {
-    pub(crate) topic: String,
-    pub(crate) partition: i32,
-    pub(crate) next: i64,
-    pub(crate) epoch: i64,
-    pub(crate) owner: Option<String>,
-    /// Whether no backend of the owner is left.
-    pub(crate) owner_gone: bool,
-    /// Whether the lease has run out and no backend of the owner has been asked anything since: a sink that
-    /// waits for a long statement of its own cannot renew the row that the statement holds, but asks.
-    pub(crate) expired: bool,
-    /// Why no sink may take it.
-    pub(crate) refusal: Option<Refusal>,
-    /// Offsets that the counts do not explain.
-    pub(crate) unaccounted: i64,
-    /// The [`definition`] of the sink that took it last; `None` if only earlier versions did.
-    pub(crate) definition: Option<String>,
-}
-
-impl OffsetRow {
-    /// The sink other than `own` that holds the partition now.
-    pub(crate) fn other_holder(&self, own: &str) -> Option<&String> {
-        let owner = self.owner.as_ref().filter(|owner| *owner != own)?;
-        (!self.owner_gone && !self.expired).then_some(owner)
-    }
-}
-
-/// What decides how a stream's records become rows, beside its table: sinks of a group must agree on it.
-pub(crate) fn definition(stream: &Stream) -> String {
-    let on_conflict = match stream.on_conflict {
-        OnConflict::Update => "update",
-        OnConflict::Ignore => "ignore",
-        OnConflict::Append => "append",
-    };
-    let mut definition = format!("{} {on_conflict}", stream.schema().id());
-    if let Some(newer_by) = &stream.newer_by {
-        definition.push_str(" newer_by ");
-        definition.push_str(newer_by);
-    }
-    if stream.accept.deletes() {
-        definition.push_str(" deletes");
-    }
-    definition
-}
-
-/// What a partition's row says when its lease is taken.
+/// Position and counts in a partition's row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
     pub(crate) epoch: i64,
@@ -261,71 +238,20 @@ pub(crate) fn mark_columns(mark: Option<&RecordMark>) -> MarkColumns {
 
 /// The mark in three columns of a row, from the given one on.
 pub(crate) fn mark_of(row: &Row, first: usize) -> Option<RecordMark> {
-    let crc: i64 = row.get::<_, Option<i64>>(first + 2)?;
+    mark_of_numbers(row.get(first), row.get(first + 1), row.get(first + 2))
+}
+
+/// The mark of which a row has the offset, the timestamp and the CRC.
+fn mark_of_numbers(
+    offset: Option<i64>,
+    timestamp_ms: Option<i64>,
+    crc: Option<i64>,
+) -> Option<RecordMark> {
     Some(RecordMark {
-        offset: Offset::new(row.get::<_, Option<i64>>(first)?.cast_unsigned()),
-        timestamp_ms: row.get::<_, Option<i64>>(first + 1)?,
-        crc: u32::try_from(crc).ok()?,
+        offset: Offset::new(offset?.cast_unsigned()),
+        timestamp_ms: timestamp_ms?,
+        crc: u32::try_from(crc?).ok()?,
     })
-}
-
-const READ: &str = "\
-    SELECT o.topic, o.partition, o.next, o.epoch, o.owner,
-           o.owner IS NOT NULL AND NOT EXISTS (
-               SELECT FROM pg_stat_activity a WHERE a.application_name = o.owner AND a.usename = session_user),
-           coalesce(o.lease_until < clock_timestamp(), true) AND NOT EXISTS (
-               SELECT FROM pg_stat_activity a
-                WHERE a.application_name = o.owner AND a.usename = session_user
-                  AND a.query_start > clock_timestamp() - interval '10 seconds'),
-           o.refusal, o.refusal_detail,
-           coalesce(o.next - o.counted_from - o.passed - (o.rows + o.superseded + o.dead - o.counted_before), 0),
-           o.definition
-      FROM bekk.offsets o
-     WHERE o.group_name = $1
-     ORDER BY o.topic, o.partition";
-
-/// Reads a group's rows.
-pub(crate) async fn read(
-    client: &Client,
-    group: &str,
-) -> Result<Vec<OffsetRow>, tokio_postgres::Error> {
-    let rows = client.query(READ, &[&group]).await?;
-    Ok(rows
-        .iter()
-        .map(|row| OffsetRow {
-            topic: row.get(0),
-            partition: row.get(1),
-            next: row.get(2),
-            epoch: row.get(3),
-            owner: row.get(4),
-            owner_gone: row.get(5),
-            expired: row.get(6),
-            refusal: Refusal::of_columns(row.get(7), row.get(8)),
-            unaccounted: row.get(9),
-            definition: row.get(10),
-        })
-        .collect())
-}
-
-/// Takes a partition's lease, if nobody has since `epoch`.
-pub(crate) async fn take_lease(
-    client: &Client,
-    group: &str,
-    row: &OffsetRow,
-    owner: &str,
-    definition: &str,
-) -> Result<Option<Taken>, tokio_postgres::Error> {
-    let taken = client
-        .query_opt(
-            "UPDATE bekk.offsets
-                SET owner = $5, definition = $6, backend_pid = pg_backend_pid(), epoch = epoch + 1,
-                    lease_until = clock_timestamp() + interval '10 seconds', updated_at = clock_timestamp()
-              WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND refusal IS NULL
-             RETURNING epoch, next, mark_offset, mark_timestamp_ms, mark_crc, rows, superseded, dead",
-            &[&group, &row.topic, &row.partition, &row.epoch, &owner, &definition],
-        )
-        .await?;
-    Ok(taken.as_ref().map(Taken::of_row))
 }
 
 /// Writes down that a partition is refused until a person has decided, and gives its lease up.
@@ -395,6 +321,18 @@ pub(crate) async fn restore(
     Ok(())
 }
 
+/// Whether the database knows which table a group fills from a topic.
+pub(crate) async fn is_known(
+    client: &Client,
+    group: &str,
+    topic: &str,
+) -> Result<bool, tokio_postgres::Error> {
+    const IS_KNOWN: &str =
+        "SELECT EXISTS (SELECT FROM bekk.groups WHERE group_name = $1 AND topic = $2)";
+    let row = client.query_one(IS_KNOWN, &[&group, &topic]).await?;
+    Ok(row.get(0))
+}
+
 /// Gives a row that an earlier version made its mark.
 pub(crate) async fn set_mark(
     client: &Client,
@@ -422,77 +360,4 @@ pub(crate) async fn set_mark(
         )
         .await?;
     Ok(())
-}
-
-/// Renews the leases of an owner. Rows that a batch of ours holds are skipped: it renews them itself.
-pub(crate) async fn renew_leases(
-    client: &Client,
-    group: &str,
-    owner: &str,
-) -> Result<(), tokio_postgres::Error> {
-    client
-        .execute(
-            "UPDATE bekk.offsets o
-                SET lease_until = clock_timestamp() + interval '10 seconds', backend_pid = pg_backend_pid()
-               FROM (SELECT topic, partition FROM bekk.offsets
-                      WHERE group_name = $1 AND owner = $2 FOR UPDATE SKIP LOCKED) held
-              WHERE o.group_name = $1 AND o.topic = held.topic AND o.partition = held.partition",
-            &[&group, &owner],
-        )
-        .await?;
-    Ok(())
-}
-
-/// Gives a lease up, if it is still held.
-pub(crate) async fn release_lease(
-    client: &Client,
-    group: &str,
-    topic: &str,
-    partition: i32,
-    epoch: i64,
-) -> Result<(), tokio_postgres::Error> {
-    client
-        .execute(
-            "UPDATE bekk.offsets SET owner = NULL, backend_pid = NULL, lease_until = NULL
-              WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4",
-            &[&group, &topic, &partition, &epoch],
-        )
-        .await?;
-    Ok(())
-}
-
-/// Ends the backends of an owner whose lease has run out, so that nothing they hold is in the way and
-/// nothing they began is committed.
-pub(crate) async fn terminate_backends(
-    client: &Client,
-    owner: &str,
-) -> Result<(), tokio_postgres::Error> {
-    client
-        .execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-              WHERE application_name = $1 AND usename = session_user AND pid <> pg_backend_pid()",
-            &[&owner],
-        )
-        .await?;
-    Ok(())
-}
-
-/// The sinks of a group that are connected and have been heard of within a lease's time, by name, in
-/// order. One that has been stopped by a signal is none: its partitions are the others' to take.
-pub(crate) async fn members(
-    client: &Client,
-    name_prefix: &str,
-) -> Result<Vec<String>, tokio_postgres::Error> {
-    let rows = client
-        .query(
-            "SELECT application_name FROM pg_stat_activity
-              WHERE datname = current_database() AND usename = session_user
-                AND starts_with(application_name, $1)
-              GROUP BY application_name
-             HAVING bool_or(query_start IS NULL OR query_start > clock_timestamp() - interval '10 seconds')
-              ORDER BY application_name COLLATE \"C\"",
-            &[&name_prefix],
-        )
-        .await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

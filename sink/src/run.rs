@@ -58,7 +58,7 @@ pub fn run(
     control: &Control,
 ) -> Result<Summary, Error> {
     let result = run_until_told(config, streams, log, stats, control);
-    stats.set_state(State::Stopped);
+    stats.end();
     result
 }
 
@@ -95,6 +95,7 @@ fn run_until_told(
         targets,
         parents,
         halts,
+        server,
     } = prepared;
     let slots = targets.iter().enumerate().flat_map(|(stream, target)| {
         let name = &target.stream.name;
@@ -105,7 +106,7 @@ fn run_until_told(
     });
     let slots: Vec<Slot> = slots.collect();
     let context = Arc::new(Context::new(
-        config.postgres.clone(),
+        (config.postgres.clone(), server),
         config.group.clone(),
         owner,
         log.clone(),
@@ -169,7 +170,7 @@ fn run_threads(
             scope.spawn(|| retry_while_running(context));
         }
         let workers: Vec<_> = (0..config.connections.max(1))
-            .map(|_| spawn_worker(scope, context, config, runtime, stats))
+            .map(|number| spawn_worker(scope, context, config, (number, runtime), stats))
             .collect();
         supervise(context, stats, control, || {
             keeper.is_finished() || workers.iter().any(ScopedJoinHandle::is_finished)
@@ -195,12 +196,12 @@ fn spawn_worker<'scope>(
     scope: &'scope Scope<'scope, '_>,
     context: &'scope Arc<Context>,
     config: &'scope Config,
-    runtime: &Handle,
+    (number, runtime): (usize, &Handle),
     stats: &'scope Stats,
 ) -> ScopedJoinHandle<'scope, Tally> {
     let runtime = runtime.clone();
     scope.spawn(move || {
-        work(context, config, stats, runtime).unwrap_or_else(|error| {
+        work(context, config, stats, (number, runtime)).unwrap_or_else(|error| {
             context.fail(error);
             Tally::default()
         })

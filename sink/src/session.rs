@@ -279,7 +279,7 @@ pub(crate) fn with_session<T>(
     })
 }
 
-fn judge(options: &ConnectOptions, error: &tokio_postgres::Error) -> ConnectError {
+pub(crate) fn judge(options: &ConnectOptions, error: &tokio_postgres::Error) -> ConnectError {
     match verdict(error) {
         Verdict::Stop => ConnectError::Fatal(Error::postgres(
             format!("connect to PostgreSQL at {options}"),

@@ -14,10 +14,12 @@ use crate::migrations::{MigrateError, SETUP_LOCK, migrate};
 use crate::offsets::INSERT_OFFSET;
 use crate::parents;
 use crate::refusal::{advice_for_another_log, advice_for_lost_log};
+use crate::server_id::ServerId;
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict};
-use crate::stats::Stats;
+use crate::stats::{Stats, Waiter};
 use crate::target::{StreamTarget, drifted, prepare_table};
+use crate::wait::Announcer;
 use crate::{Config, Control, Error, PostgresError};
 
 /// How often the control is looked at while the server is away.
@@ -31,6 +33,7 @@ pub(crate) struct Prepared {
     pub(crate) parents: Vec<Vec<usize>>,
     /// The streams that cannot be applied until a person has acted, and why.
     pub(crate) halts: Vec<(String, Error)>,
+    pub(crate) server: ServerId,
 }
 
 /// Schema, tables, offsets: what must be there before the first batch.
@@ -51,9 +54,12 @@ impl Setup<'_> {
         control: &Control,
     ) -> Result<Option<Prepared>, Error> {
         let mut backoff = Backoff::default();
+        let mut announcer = Announcer::default();
+        let open = async || Session::open(&self.config.postgres, self.owner).await;
         while !control.is_stopping() {
             let cause = match runtime.block_on(self.try_once()) {
                 Ok(prepared) => {
+                    stats.waits_no_more(Waiter::Setup);
                     self.note_in_log(&prepared.targets)?;
                     return Ok(Some(prepared));
                 }
@@ -66,7 +72,10 @@ impl Setup<'_> {
                     tracing::warn!(%error, "retention may remove records before the group has applied them");
                 }
             }
-            stats.waits(cause.to_string());
+            stats.waits(Waiter::Setup, cause.to_string());
+            if cause.sqlstate.is_some() {
+                runtime.block_on(announcer.announce(stats, open));
+            }
             sleep_unless_stopping(backoff.next(), control);
         }
         Ok(None)
@@ -86,7 +95,10 @@ impl Setup<'_> {
             .await
             .map_err(who_sets_up)?;
         migrate(client, &self.config.postgres.to_string()).await?;
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared {
+            server: ServerId::ask(client).await?,
+            ..Prepared::default()
+        };
         for (stream, ends) in self.streams.iter().zip(self.ends) {
             // The log's partitions count, not those that the configuration would give a new topic.
             let partitions = u32::try_from(ends.len()).unwrap_or(stream.partitions);
@@ -164,9 +176,18 @@ impl Setup<'_> {
     ) -> Result<(), SetupError> {
         let (group, topic) = (&self.config.group, &stream.name);
         let log_id = self.log.log_id().to_string();
+        // Before the database is read, which other sinks of the group move first.
+        let committed = self.log.committed_offsets(group, topic);
+        let committed = committed.map_err(|error| {
+            SetupError::Stop(Error::log(
+                format!("read the offsets of group `{group}`"),
+                error,
+            ))
+        })?;
         let known = client
             .query(
-                "SELECT partition, log_id::text FROM bekk.offsets WHERE group_name = $1 AND topic = $2",
+                "SELECT partition, log_id::text, next, counted_from FROM bekk.offsets
+                  WHERE group_name = $1 AND topic = $2 ORDER BY partition",
                 &[group, topic],
             )
             .await?;
@@ -184,9 +205,10 @@ impl Setup<'_> {
             }));
         }
         if known.is_empty() {
-            self.refuse_if_applied_elsewhere(stream)
+            self.refuse_if_applied_elsewhere(stream, &committed)
                 .map_err(SetupError::Stop)?;
         }
+        self.note_if_set_back(topic, &committed, &known);
         for ends in ends {
             let partition = i32::try_from(ends.partition).unwrap_or(i32::MAX);
             // ON CONFLICT alone would wait for a row that a stopped sink holds.
@@ -195,7 +217,7 @@ impl Setup<'_> {
             }
             let next = match known.is_empty() {
                 true => self.start_of(stream, ends),
-                false => self.resume(stream, ends),
+                false => self.resume(stream, ends, &committed),
             };
             let next = next.map_err(SetupError::Stop)?.get().cast_signed();
             client
@@ -206,12 +228,12 @@ impl Setup<'_> {
     }
 
     /// The log remembers how far a group has come: if this database does not, it was another one.
-    fn refuse_if_applied_elsewhere(&self, stream: &Stream) -> Result<(), Error> {
+    fn refuse_if_applied_elsewhere(
+        &self,
+        stream: &Stream,
+        committed: &[(u32, Offset)],
+    ) -> Result<(), Error> {
         let (group, topic) = (&self.config.group, &stream.name);
-        let committed = self
-            .log
-            .committed_offsets(group, topic)
-            .map_err(|error| Error::log(format!("read the offsets of group `{group}`"), error))?;
         if committed.iter().all(|(_, next)| *next == Offset::ZERO) {
             return Ok(());
         }
@@ -231,14 +253,47 @@ impl Setup<'_> {
         })
     }
 
+    /// Reports partitions in which the log remembers the group to have been further: the log is told after the database.
+    /// Where a person has set the offset since, counting began there.
+    fn note_if_set_back(
+        &self,
+        topic: &str,
+        committed: &[(u32, Offset)],
+        known: &[tokio_postgres::Row],
+    ) {
+        let group = &self.config.group;
+        for row in known {
+            let (partition, next) = (row.get::<_, i32>(0), row.get::<_, i64>(2));
+            let of_log = committed
+                .iter()
+                .find(|(of, _)| of.cast_signed() == partition);
+            let Some((_, was)) = of_log.filter(|(_, was)| was.get().cast_signed() > next) else {
+                continue;
+            };
+            if row.get::<_, Option<i64>>(3) != Some(next) {
+                tracing::warn!(
+                    group,
+                    topic,
+                    partition,
+                    %was,
+                    next,
+                    "the group was further in this log before: PostgreSQL has lost the latest transactions (a standby \
+                     without them became the primary, or a backup was restored), or the offset was set by hand; the \
+                     records from the offset on are applied again"
+                );
+            }
+        }
+    }
+
     /// Where a known group continues in a partition that has no row: at its beginning if the partition is new, else,
     /// its row having been deleted, where the log remembers the group. That may be a batch too early.
-    fn resume(&self, stream: &Stream, ends: &PartitionEnds) -> Result<Offset, Error> {
+    fn resume(
+        &self,
+        stream: &Stream,
+        ends: &PartitionEnds,
+        committed: &[(u32, Offset)],
+    ) -> Result<Offset, Error> {
         let (group, topic) = (&self.config.group, &stream.name);
-        let committed = self
-            .log
-            .committed_offsets(group, topic)
-            .map_err(|error| Error::log(format!("read the offsets of group `{group}`"), error))?;
         let known = committed
             .iter()
             .find(|(partition, next)| *partition == ends.partition && *next > ends.start);

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bekk_log::Histogram;
 
 use crate::apply::Applied;
+use crate::wait::Wait;
 
 /// What a running sink tells about itself. Of several runs one after the other it may be the same: they count on.
 #[derive(Debug, Default)]
@@ -35,6 +36,9 @@ pub struct Stats {
     /// When a batch was last committed, or none waited.
     progressed_at: Mutex<Option<Instant>>,
     state: Mutex<State>,
+    waits: Mutex<BTreeMap<Waiter, Wait>>,
+    /// The slots whose batches are in flight, and since when.
+    flights: Mutex<BTreeMap<usize, Instant>>,
     positions: Mutex<Vec<Position>>,
     halted: Mutex<Vec<(String, String)>>,
     unaccounted: Mutex<Vec<(String, i64)>>,
@@ -53,6 +57,17 @@ pub enum State {
     Waiting(String),
     /// It has returned.
     Stopped,
+}
+
+/// A part of a sink that waits for PostgreSQL by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Waiter {
+    Setup,
+    Keeper,
+    /// A worker that has no connection.
+    Worker(usize),
+    /// A partition whose batch is not taken.
+    Slot(usize),
 }
 
 /// How far a group has come in one partition.
@@ -74,7 +89,18 @@ impl Stats {
     /// What the sink is doing.
     #[must_use]
     pub fn state(&self) -> State {
-        lock(&self.state).clone()
+        let state = lock(&self.state).clone();
+        match self.waiting() {
+            Some(wait) if state != State::Stopped => State::Waiting(wait.reason),
+            _ => state,
+        }
+    }
+
+    /// What it waits for PostgreSQL for, the longest wait if there are several.
+    #[must_use]
+    pub fn waiting(&self) -> Option<Wait> {
+        let waits = lock(&self.waits);
+        waits.values().min_by_key(|wait| wait.since).cloned()
     }
 
     /// How far the group has come in each partition.
@@ -143,10 +169,14 @@ impl Stats {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// For how long records have waited in partitions that this sink holds, without one being applied.
+    /// For how long records have waited in partitions that this sink holds, without one being applied; or else the age
+    /// of the oldest batch that is in flight.
     #[must_use]
     pub fn stalled_for(&self) -> Duration {
-        lock(&self.progressed_at).map_or(Duration::ZERO, |at| at.elapsed())
+        let progressed_at = *lock(&self.progressed_at);
+        let flight = lock(&self.flights).values().min().copied();
+        let since = progressed_at.into_iter().chain(flight).min();
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Begins a run.
@@ -156,14 +186,40 @@ impl Stats {
         self.set_state(State::Connecting);
     }
 
+    /// Notes that it has returned.
+    pub(crate) fn end(&self) {
+        lock(&self.waits).clear();
+        lock(&self.flights).clear();
+        self.set_state(State::Stopped);
+    }
+
     pub(crate) fn set_state(&self, state: State) {
         *lock(&self.state) = state;
     }
 
     /// Notes that PostgreSQL is waited for, and will be asked again.
-    pub(crate) fn waits(&self, reason: String) {
+    pub(crate) fn waits(&self, waiter: Waiter, reason: String) {
         self.retries.fetch_add(1, Ordering::Relaxed);
-        self.set_state(State::Waiting(reason));
+        let mut waits = lock(&self.waits);
+        let since = waits
+            .get(&waiter)
+            .map_or_else(SystemTime::now, |wait| wait.since);
+        waits.insert(waiter, Wait { reason, since });
+    }
+
+    /// Notes that a wait is over.
+    pub(crate) fn waits_no_more(&self, waiter: Waiter) {
+        lock(&self.waits).remove(&waiter);
+    }
+
+    /// Notes that a slot's batch is sent.
+    pub(crate) fn flies(&self, slot: usize) {
+        lock(&self.flights).insert(slot, Instant::now());
+    }
+
+    /// Notes that the server has answered to a slot's batch, or that the connection was lost.
+    pub(crate) fn has_landed(&self, slot: usize) {
+        lock(&self.flights).remove(&slot);
     }
 
     pub(crate) fn set_positions(&self, positions: Vec<Position>) {
@@ -173,6 +229,11 @@ impl Stats {
             *progressed_at = Some(Instant::now());
         }
         drop(progressed_at);
+        // A slot that is not ours any more, or has nothing left, waits for nothing.
+        lock(&self.waits).retain(|waiter, _| match waiter {
+            Waiter::Slot(slot) => positions.get(*slot).is_some_and(waits),
+            _ => true,
+        });
         *lock(&self.positions) = positions;
     }
 
@@ -224,5 +285,37 @@ mod tests {
         assert!(!set(false, 3), "another sink has it");
         stats.add(&Applied::default(), Duration::ZERO);
         assert!(stats.stalled_for() < Duration::from_millis(1), "a batch");
+        stats.flies(1);
+        std::thread::sleep(Duration::from_millis(2));
+        stats.add(&Applied::default(), Duration::ZERO);
+        assert!(
+            stats.stalled_for() > Duration::from_millis(1),
+            "another batch is in flight"
+        );
+        stats.has_landed(1);
+        assert!(stats.stalled_for() < Duration::from_millis(1));
+    }
+
+    #[test]
+    fn what_one_partition_waits_for_is_not_hidden_by_another() {
+        let stats = Stats::default();
+        stats.set_state(State::Running);
+        let position = |partition, next| Position {
+            topic: "t".to_owned(),
+            partition,
+            next,
+            end: 5,
+            held: true,
+        };
+        stats.waits(Waiter::Slot(0), "full".to_owned());
+        let since = stats.waiting().unwrap().since;
+        stats.add(&Applied::default(), Duration::ZERO);
+        stats.waits_no_more(Waiter::Slot(1));
+        stats.set_positions(vec![position(0, 3), position(1, 5)]);
+        stats.waits(Waiter::Slot(0), "still full".to_owned());
+        assert_eq!(stats.state(), State::Waiting("still full".to_owned()));
+        assert_eq!(stats.waiting().unwrap().since, since);
+        stats.set_positions(vec![position(0, 5), position(1, 5)]);
+        assert_eq!(stats.state(), State::Running, "there is nothing left");
     }
 }

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::prepare::{Bounds, Source, prepare};
 use crate::session::{ConnectError, Session};
-use crate::stats::Stats;
+use crate::stats::{Stats, Waiter};
 use crate::{Error, PostgresError};
 
 /// How long a wait for work lasts at most, so that a stop is noticed.
@@ -39,16 +39,18 @@ pub(crate) fn work(
     context: &Arc<Context>,
     config: &Config,
     stats: &Stats,
-    runtime: Handle,
+    (number, runtime): (usize, Handle),
 ) -> Result<Tally, Error> {
     let mut worker = Worker {
         context,
         config,
         stats,
+        number,
         runtime,
         session: None,
         lost_backend: None,
         backoff: Backoff::default(),
+        reported: Vec::new(),
         tally: Tally::default(),
     };
     worker.run()?;
@@ -59,11 +61,15 @@ struct Worker<'a> {
     context: &'a Arc<Context>,
     config: &'a Config,
     stats: &'a Stats,
+    /// What tells it from the other workers.
+    number: usize,
     runtime: Handle,
     session: Option<Session>,
     /// The backend of a connection that was lost: it may not have noticed yet.
     lost_backend: Option<i32>,
     backoff: Backoff,
+    /// The SQLSTATEs that have been reported since the last batch was committed.
+    reported: Vec<Option<String>>,
     tally: Tally,
 }
 
@@ -174,6 +180,7 @@ impl Worker<'_> {
         };
         let next = job.batch.next;
         let begun = Instant::now();
+        self.stats.flies(claim.slot);
         let flight = self.runtime.spawn(async move {
             let mut session = session;
             let applied = apply::apply(&mut session, &job).await;
@@ -185,7 +192,9 @@ impl Worker<'_> {
             .flatten()
             .map(|claim| self.prepare(claim))
             .transpose();
-        let (session, job, applied) = match self.runtime.block_on(flight) {
+        let landed = self.runtime.block_on(flight);
+        self.stats.has_landed(claim.slot);
+        let (session, job, applied) = match landed {
             Ok(landed) => landed,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
@@ -233,14 +242,14 @@ impl Worker<'_> {
         // A batch that is ready at a stop is applied if the server is there.
         while first || !self.context.is_stopping() {
             first = false;
-            let open = Session::open(&self.context.postgres, &self.context.owner);
-            match self.runtime.block_on(open) {
+            match self.runtime.block_on(self.context.open_session()) {
                 Ok(session) => {
+                    self.stats.waits_no_more(Waiter::Worker(self.number));
                     self.end_lost_backend(&session);
                     return Ok(Some(session));
                 }
                 Err(ConnectError::Fatal(error)) => return Err(error),
-                Err(ConnectError::Away(cause)) => self.wait(&cause),
+                Err(ConnectError::Away(cause)) => self.wait(Waiter::Worker(self.number), &cause),
             }
         }
         Ok(None)
@@ -260,11 +269,12 @@ impl Worker<'_> {
         }
     }
 
-    fn wait(&mut self, cause: &PostgresError) {
-        if !self.backoff.is_waiting() {
+    fn wait(&mut self, waiter: Waiter, cause: &PostgresError) {
+        if !self.reported.contains(&cause.sqlstate) {
             tracing::warn!(%cause, "waiting for PostgreSQL");
+            self.reported.push(cause.sqlstate.clone());
         }
-        self.stats.waits(cause.to_string());
+        self.stats.waits(waiter, cause.to_string());
         self.context.sleep(self.backoff.next());
     }
 }

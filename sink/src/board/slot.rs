@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bekk_log::RecordMark;
 
 use super::early;
-use crate::offsets::{Counts, Taken};
+use crate::offsets::{Counts, Taken, TransactionId};
 
 /// How many records a partition's first batch may have; it doubles while batches fill quickly.
 const RECORDS_FIRST: usize = 4_096;
@@ -26,6 +26,8 @@ pub(crate) struct Slot {
     pub(crate) mark: Option<RecordMark>,
     /// What the group has counted, as far as is known.
     pub(super) counts: Counts,
+    /// What this sink wrote last, also after it has lost the lease.
+    pub(super) last: Option<LastWritten>,
     /// How often the log may have been replaced when the mark was last found in it; `None` if it has to be looked for.
     pub(super) verified: Option<u64>,
     /// Whether its stream is stopped until a person has acted.
@@ -56,6 +58,14 @@ pub(crate) struct Slot {
     pub(super) final_until: u64,
 }
 
+/// What a sink wrote last to a partition's row, and in which transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastWritten {
+    pub(crate) epoch: i64,
+    pub(crate) next: u64,
+    pub(crate) transaction: TransactionId,
+}
+
 /// A slot that a worker has taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Claim {
@@ -76,6 +86,8 @@ pub(crate) struct Claim {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) row: Taken,
+    /// The transaction that took the lease.
+    pub(crate) transaction: TransactionId,
     pub(crate) letters_end: u64,
     pub(crate) doubts: u64,
 }
@@ -91,6 +103,7 @@ impl Slot {
             end,
             mark: None,
             counts: Counts::default(),
+            last: None,
             verified: None,
             halted: false,
             letters_end: 0,
@@ -156,6 +169,11 @@ impl Slot {
         })
     }
 
+    /// What this sink wrote last to the row of its offset.
+    pub(crate) fn last_written(&self) -> Option<&LastWritten> {
+        self.last.as_ref()
+    }
+
     /// Whether its stream is stopped until a person has acted.
     pub(crate) fn is_halted(&self) -> bool {
         self.halted
@@ -165,6 +183,9 @@ impl Slot {
 /// What a committed batch was like.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
+    /// The epoch of the lease under which it was taken.
+    pub(crate) epoch: i64,
+    pub(crate) transaction: TransactionId,
     pub(crate) next: u64,
     pub(crate) records: usize,
     pub(crate) conflict: bool,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::offsets::Counts;
+use crate::offsets::{Counts, TransactionId};
 
 fn board() -> Board {
     let board = Board::new(
@@ -16,6 +16,7 @@ fn board() -> Board {
                 mark: None,
                 counts: Counts::default(),
             },
+            transaction: TransactionId::of("7").unwrap(),
             letters_end: 0,
             doubts: 0,
         };
@@ -84,6 +85,8 @@ fn a_record_in_the_way_of_which_another_row_is_waits_for_the_other_partitions() 
     // The other partition has not come as far as its end.
     assert!(board.claim(100, NO_WAIT).is_none());
     let mut outcome = Outcome {
+        epoch: 1,
+        transaction: TransactionId::of("7").unwrap(),
         next: 5,
         records: 5,
         conflict: false,
@@ -114,6 +117,8 @@ fn a_record_that_passes_settles_the_doubt() {
     board.give_back(first.slot);
     let second = board.claim(100, NO_WAIT).unwrap();
     let outcome = Outcome {
+        epoch: 1,
+        transaction: TransactionId::of("7").unwrap(),
         next: 10,
         records: 10,
         conflict: false,
@@ -168,6 +173,7 @@ fn a_child_waits_for_what_its_parents_have() {
     for slot in 0..2 {
         let held = Held {
             row,
+            transaction: TransactionId::of("7").unwrap(),
             letters_end: 0,
             doubts: 0,
         };
@@ -181,6 +187,8 @@ fn a_child_waits_for_what_its_parents_have() {
     board.set_ends(1, &[(0, 30)]);
     board.set_ends(0, &[(0, 15)]);
     let outcome = Outcome {
+        epoch: 1,
+        transaction: TransactionId::of("7").unwrap(),
         next: 20,
         records: 20,
         conflict: false,
@@ -202,6 +210,8 @@ fn a_child_waits_for_what_its_parents_have() {
     board.committed(
         1,
         &Outcome {
+            epoch: 1,
+            transaction: TransactionId::of("7").unwrap(),
             next: 30,
             ..outcome
         },
@@ -231,6 +241,8 @@ fn nothing_is_taken_from_a_log_in_doubt_or_of_a_halted_stream() {
 fn conflicts_turn_the_way_and_their_absence_turns_it_back() {
     let board = board();
     let mut outcome = Outcome {
+        epoch: 1,
+        transaction: TransactionId::of("7").unwrap(),
         next: 1,
         records: 1,
         conflict: true,

@@ -15,7 +15,7 @@ use crate::offsets::{self, Counts, Taken};
 use crate::parents::NO_PARENT;
 use crate::session::Session;
 use crate::sqlstate::{Verdict, is_ended, is_of_a_pooler, verdict, wants_new_session};
-use crate::stats::State;
+use crate::stats::Waiter;
 use crate::target::{self, StreamTarget};
 use crate::{Error, PostgresError};
 
@@ -37,6 +37,8 @@ impl Worker<'_> {
         self.context.board.committed(
             claim.slot,
             &Outcome {
+                epoch: job.epoch,
+                transaction: applied.transaction,
                 next: batch.next,
                 records,
                 conflict: applied.conflict,
@@ -54,8 +56,9 @@ impl Worker<'_> {
         if self.backoff.is_waiting() {
             tracing::info!("PostgreSQL takes records again");
             self.backoff.reset();
+            self.reported.clear();
         }
-        self.stats.set_state(State::Running);
+        self.stats.waits_no_more(Waiter::Slot(claim.slot));
         self.stats.add(&applied, took);
         if records > 0 {
             let latency_us = micros_since(batch.last_timestamp_ms);
@@ -104,7 +107,7 @@ impl Worker<'_> {
             ApplyError::Early(offset) => {
                 self.context.board.early(claim.slot, job.batch.from, offset);
             }
-            ApplyError::SessionLost(cause) => self.wait(&cause),
+            ApplyError::SessionLost(cause) => self.wait(Waiter::Slot(claim.slot), &cause),
             ApplyError::AllRefused { refused, error } => {
                 self.all_refused(claim, job, (refused, *error))?;
             }
@@ -126,7 +129,7 @@ impl Worker<'_> {
         self.context.board.resync(claim.slot, taken);
         if epoch != claim.epoch {
             // The partition is another's now; there is nothing here that is waited for.
-            self.stats.set_state(State::Running);
+            self.stats.waits_no_more(Waiter::Slot(claim.slot));
             return Ok(());
         }
         match in_doubt {
@@ -138,6 +141,11 @@ impl Worker<'_> {
                 Ok(())
             }
             _ if next == job.batch.from => Ok(()),
+            // The keeper finds out whether the whole server was set back, and takes the lease anew.
+            _ if next < job.batch.from => {
+                self.context.board.lost(claim.slot);
+                Ok(())
+            }
             _ => Err(Error::OffsetMoved {
                 group: self.context.group.clone(),
                 topic: job.target.stream.name.clone(),
@@ -166,13 +174,15 @@ impl Worker<'_> {
                 if is_ended(error) || self.session.is_none() && took > TRANSACTION_LONG {
                     self.context.board.halve(claim.slot, records);
                 }
-                self.wait(&PostgresError::from(error));
+                self.wait(Waiter::Slot(claim.slot), &PostgresError::from(error));
             }
             Verdict::Halve if self.context.board.halve(claim.slot, records) => {
                 self.stats.retries.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(records, error = %PostgresError::from(error), "batch halved");
             }
-            Verdict::Halve => self.wait(&PostgresError::from(error)),
+            Verdict::Halve => {
+                self.wait(Waiter::Slot(claim.slot), &PostgresError::from(error));
+            }
             _ if is_of_a_pooler(error) => {
                 return Err(Error::TransactionPooler {
                     server: self.context.postgres.to_string(),
@@ -244,7 +254,7 @@ impl Worker<'_> {
             // Found altered again by the next attempt.
             Err(MigrateError::Postgres(error)) => {
                 self.lost_backend = Some(session.pid);
-                self.wait(&PostgresError::from(&error));
+                self.wait(Waiter::Slot(claim.slot), &PostgresError::from(&error));
                 Ok(())
             }
         }
@@ -284,6 +294,7 @@ impl Worker<'_> {
             match self.runtime.block_on(read) {
                 Ok(found) => {
                     self.session = Some(session);
+                    self.stats.waits_no_more(Waiter::Worker(self.number));
                     return Ok(Some(found));
                 }
                 Err(error) if verdict(&error) == Verdict::Stop => {
@@ -291,7 +302,7 @@ impl Worker<'_> {
                 }
                 Err(error) => {
                     self.lost_backend = Some(session.pid);
-                    self.wait(&PostgresError::from(&error));
+                    self.wait(Waiter::Worker(self.number), &PostgresError::from(&error));
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Groups: the log and the table that are theirs, where they start, where they are set.
 
+use std::time::Duration;
+
 use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Reset, Start, Stats};
 use bekk_stream::{OnConflict, Value};
 
@@ -223,4 +225,76 @@ fn sinks_of_a_group_have_the_same_definition() {
     assert_exact(&db, &log.client, "bekk", &stream);
     append(20);
     assert_eq!(drain(&db, &log, &fewer).unwrap().rows, 10);
+}
+
+/// Two sinks with different definitions take partitions in the same moment: one of them gets none.
+#[test]
+fn sinks_that_start_at_once_have_the_same_definition() {
+    let (db, log, mut stream) = (Db::new(), Log::new(), two_columns());
+    stream.partitions = 2;
+    stream.columns[1].nullable = true;
+    log.open_stream(&stream);
+    drain(&db, &log, &stream).unwrap();
+    let mut fewer = stream.clone();
+    fewer.columns.truncate(1);
+    for partition in 0..2 {
+        let first = i64::from(partition) * 10;
+        let rows: Vec<_> = (first..first + 10)
+            .map(|id| vec![Value::Int(id), text("x")])
+            .collect();
+        log.append_rows("items", partition, &stream.schema(), &rows);
+    }
+    let mut admin = Db::connect(db.options.clone());
+    // Both have seen that all is free when the first may take something.
+    admin.execute("BEGIN; SELECT FROM bekk.offsets FOR UPDATE; SELECT FROM bekk.groups FOR UPDATE");
+    let results = std::thread::scope(|scope| {
+        let sinks = [&stream, &fewer].map(|stream| scope.spawn(|| drain(&db, &log, stream)));
+        let watcher = Db::connect(db.options.clone());
+        until("both wait", || {
+            watcher.one(
+                "SELECT count(*) FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            ) == "2"
+        });
+        admin.execute("COMMIT");
+        sinks.map(|sink| sink.join().unwrap())
+    });
+    let refused = results.iter().filter_map(|result| result.as_ref().err());
+    let refused: Vec<_> = refused.collect();
+    assert!(
+        matches!(refused[..], [Error::OtherDefinition { .. }]),
+        "{results:?}"
+    );
+    let names = db.rows("SELECT coalesce(name, '-'), count(*) FROM items GROUP BY 1");
+    assert!(names == ["x|20"] || names == ["-|20"], "{names:?}");
+}
+
+/// A sink of a version that writes no definition takes partitions over from one that does: what its rows say of it is
+/// the other's.
+#[test]
+fn a_definition_that_an_earlier_version_left_is_not_its_own() {
+    let (db, log, mut stream) = (Db::new(), Log::new(), two_columns());
+    log.open_stream(&stream);
+    let append = |id| {
+        let row = vec![Value::Int(id), text("x")];
+        log.append_rows("items", 0, &stream.schema(), &[row]);
+    };
+    append(1);
+    drain(&db, &log, &stream).unwrap();
+    append(2);
+    stream.on_conflict = OnConflict::Ignore;
+    let owner = format!("bekk-sink {:08x} old", bekk_stream::murmur2(b"bekk"));
+    let mut old = Db::connect(db.options.clone());
+    old.execute(&format!("SET application_name = '{owner}'"));
+    old.execute(&format!(
+        "UPDATE bekk.offsets SET owner = '{owner}', epoch = epoch + 1, lease_until = now() + interval '1 hour'"
+    ));
+    let summary = std::thread::scope(|scope| {
+        let sink = scope.spawn(|| drain(&db, &log, &stream));
+        std::thread::sleep(Duration::from_millis(1_500));
+        assert!(!sink.is_finished(), "it waits for its turn");
+        drop(old);
+        sink.join().unwrap()
+    });
+    assert_eq!(summary.unwrap().rows, 1);
 }

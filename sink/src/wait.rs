@@ -1,0 +1,218 @@
+//! What a sink waits for in PostgreSQL, for readers in this process and for those that only reach the database.
+//!
+//! A sink that waits cannot write why: the disk may be full, or the server read-only. So it keeps a session whose last
+//! statement is a comment, which `pg_stat_activity` shows to the same role, and closes it when the wait is over.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio_postgres::Client;
+
+use crate::keeper::name_prefix;
+use crate::member::Member;
+use crate::render::time_text;
+use crate::session::{ConnectError, Session, with_session};
+use crate::stats::Stats;
+use crate::{ConnectOptions, Error, PostgresError};
+
+/// How long a wait lasts before it is announced: many end at once.
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
+/// Longest reason that is announced, in bytes; PostgreSQL keeps 1,024 of a statement by default.
+const REASON_LEN_MAX: usize = 700;
+/// The beginning of an announcement.
+const MARKER: &str = "/* bekk waits ";
+
+/// A sink's wait for PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// What PostgreSQL, or the way to it, answered.
+    pub reason: String,
+    /// When it began.
+    pub since: SystemTime,
+}
+
+impl Wait {
+    /// The time at which it began, in ISO 8601.
+    #[must_use]
+    pub fn since_text(&self) -> String {
+        let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Whole seconds: nobody measures by it.
+        time_text(i64::try_from(since.as_secs()).unwrap_or_default() * 1_000)
+    }
+
+    fn announcement(&self) -> String {
+        let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut reason = self.reason.replace("*/", "* /").replace("/*", "/ *");
+        reason.truncate(reason.floor_char_boundary(REASON_LEN_MAX));
+        format!("{MARKER}{} {reason} */ SELECT 1", since.as_secs())
+    }
+
+    fn of_announcement(query: &str) -> Option<Self> {
+        let (since, rest) = query.strip_prefix(MARKER)?.split_once(' ')?;
+        // The server may have cut the end off.
+        let reason = rest.rsplit_once(" */").map_or(rest, |(reason, _)| reason);
+        Some(Self {
+            reason: reason.to_owned(),
+            since: UNIX_EPOCH + Duration::from_secs(since.parse().ok()?),
+        })
+    }
+}
+
+/// The session that shows what a sink waits for.
+#[derive(Default)]
+pub(crate) struct Announcer {
+    session: Option<Session>,
+    said: String,
+}
+
+impl Announcer {
+    /// Shows what the sink waits for now; nothing if it does not wait, or if the server cannot be reached.
+    pub(crate) async fn announce(
+        &mut self,
+        stats: &Stats,
+        open: impl AsyncFnOnce() -> Result<Session, ConnectError>,
+    ) {
+        let wait = stats.waiting().filter(|wait| {
+            wait.since
+                .elapsed()
+                .is_ok_and(|waited| waited >= ANNOUNCED_AFTER)
+        });
+        let Some(wait) = wait else {
+            self.session = None;
+            return;
+        };
+        let session = match self.session.take_if(|session| !session.is_lost()) {
+            Some(session) => session,
+            None => match open().await {
+                Ok(session) => {
+                    self.said.clear();
+                    session
+                }
+                Err(_) => return,
+            },
+        };
+        let announcement = wait.announcement();
+        let announcement = session.encoding.storable(&announcement).into_owned();
+        if announcement != self.said {
+            match session.client.batch_execute(&announcement).await {
+                Ok(()) => self.said = announcement,
+                Err(error) => {
+                    tracing::debug!(error = %PostgresError::from(&error), "wait not announced");
+                    return;
+                }
+            }
+        }
+        self.session = Some(session);
+    }
+}
+
+/// A sink that waits for PostgreSQL, as the database shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkWait {
+    /// Its process and host.
+    pub sink: String,
+    /// Why it waits, and since when.
+    pub wait: Wait,
+    /// The session that holds the lock for which it waits, if it waits for one: its process id and name.
+    pub blocked_by: Option<(i32, String)>,
+}
+
+/// The sinks that wait for a database, the longest wait first: those that apply one of `topics`, and those of `group` that
+/// are being started. Only those of the own role are seen.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn sink_waits(
+    postgres: &ConnectOptions,
+    group: &str,
+    topics: &[String],
+) -> Result<Vec<SinkWait>, Error> {
+    let prefix = name_prefix(group);
+    with_session(postgres, "bekk-waits", async |session| {
+        read(&session.client, &prefix, topics)
+            .await
+            .map_err(|error| Error::postgres("read pg_stat_activity", &error))
+    })
+}
+
+const READ: &str = "\
+    SELECT a.application_name, a.query, extract(epoch FROM a.query_start)::bigint,
+           CASE WHEN a.state = 'active' AND a.wait_event_type = 'Lock' THEN b.pid END, b.name
+      FROM pg_stat_activity a
+      LEFT JOIN LATERAL (
+               SELECT h.pid, coalesce(nullif(h.application_name, ''), h.usename, '')::text AS name
+                 FROM unnest(pg_blocking_pids(a.pid)) AS blocking(pid)
+                 JOIN pg_stat_activity h ON h.pid = blocking.pid
+                WHERE h.application_name <> a.application_name
+                LIMIT 1) b ON a.state = 'active' AND a.wait_event_type = 'Lock'
+     WHERE a.datname = current_database() AND a.usename = session_user
+       AND starts_with(a.application_name, 'bekk-sink ')
+       AND (EXISTS (SELECT FROM bekk.offsets o WHERE o.owner = a.application_name AND o.topic = ANY ($2))
+            OR starts_with(a.application_name, $1)
+               AND NOT EXISTS (SELECT FROM bekk.offsets o WHERE o.owner = a.application_name))
+     ORDER BY a.query_start, a.pid";
+
+async fn read(
+    client: &Client,
+    prefix: &str,
+    topics: &[String],
+) -> Result<Vec<SinkWait>, tokio_postgres::Error> {
+    const HAS_OFFSETS: &str = "SELECT to_regclass('bekk.offsets') IS NOT NULL";
+    let mut waits: Vec<SinkWait> = Vec::new();
+    if !client.query_one(HAS_OFFSETS, &[]).await?.get::<_, bool>(0) {
+        return Ok(waits);
+    }
+    for row in client.query(READ, &[&prefix, &topics]).await? {
+        let owner: String = row.get(0);
+        let query: Option<String> = row.get(1);
+        let blocked_by = row.get::<_, Option<i32>>(3).zip(row.get(4));
+        let wait = match &blocked_by {
+            Some((pid, name)) => {
+                let since = row.get::<_, Option<i64>>(2).unwrap_or_default();
+                let since = Duration::from_secs(u64::try_from(since).unwrap_or_default());
+                Some(Wait {
+                    reason: format!("session {pid} (`{name}`) holds a lock that it needs"),
+                    since: UNIX_EPOCH + since,
+                })
+            }
+            None => query.as_deref().and_then(Wait::of_announcement),
+        };
+        if let Some(wait) = wait {
+            waits.push(SinkWait {
+                sink: Member::of_owner(&owner).to_string(),
+                wait,
+                blocked_by,
+            });
+        }
+    }
+    waits.sort_by_key(|wait| wait.wait.since);
+    Ok(waits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_is_read_back() {
+        let check = |reason: &str, expected: &str| {
+            let wait = Wait {
+                reason: reason.to_owned(),
+                since: UNIX_EPOCH + Duration::from_secs(1_764_250_000),
+            };
+            let announced = wait.announcement();
+            assert_eq!(announced.matches("*/").count(), 1, "{announced}");
+            assert_eq!(announced.matches("/*").count(), 1, "{announced}");
+            let found = Wait::of_announcement(&announced).unwrap();
+            assert_eq!((found.reason.as_str(), found.since), (expected, wait.since));
+        };
+        check("no space left", "no space left");
+        check(
+            "a */ SELECT pg_sleep(9); /* b",
+            "a * / SELECT pg_sleep(9); / * b",
+        );
+        check(&"ä".repeat(400), &"ä".repeat(350));
+        assert_eq!(Wait::of_announcement("SELECT 1"), None);
+        let cut = format!("{MARKER}17 no spa");
+        assert_eq!(Wait::of_announcement(&cut).unwrap().reason, "no spa");
+    }
+}

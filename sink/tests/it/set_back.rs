@@ -1,0 +1,181 @@
+//! A server that loses its latest transactions under a running sink: rows and offset go back together, and the sink
+//! continues by itself. An offset that somebody set back is another matter: rows would come twice.
+
+use std::path::Path;
+use std::process::Command;
+
+use bekk_postgres::Server;
+use bekk_sink::{Config, Error, Reset, Stats};
+use bekk_stream::{ColumnType, OnConflict, Stream, Value};
+use tempfile::TempDir;
+
+use crate::altered::while_it_runs;
+use crate::harness::{Db, Log, assert_exact, column, drain, drain_with, stream, text, until};
+
+/// Lines without a key: each record that is applied twice is one row too many.
+fn lines() -> Stream {
+    let columns = vec![
+        column("id", ColumnType::Int8),
+        column("name", ColumnType::Text),
+    ];
+    let mut stream = stream("lines", columns);
+    stream.on_conflict = OnConflict::Append;
+    stream.key.clear();
+    stream.partitions = 2;
+    stream
+}
+
+fn append(log: &Log, stream: &Stream, partition: u32, ids: std::ops::Range<i64>) {
+    let rows: Vec<_> = ids.map(|id| vec![Value::Int(id), text("x")]).collect();
+    log.append_rows(&stream.name, partition, &stream.schema(), &rows);
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
+fn applied(stats: &Stats) -> u64 {
+    stats.positions().iter().map(|position| position.next).sum()
+}
+
+/// The server is restored from a copy of its files while the sink runs and has nothing to do. It has written to one
+/// partition since the copy was made, and the lease of the other has changed hands.
+#[test]
+fn a_server_restored_from_a_backup_is_continued_without_a_person() {
+    let server = Server::temporary().unwrap();
+    let (db, log, stream) = (Db::on(&server), Log::new(), lines());
+    log.open_stream(&stream);
+    append(&log, &stream, 0, 0..50);
+    append(&log, &stream, 1, 100..150);
+    drain(&db, &log, &stream).unwrap();
+    let backup = TempDir::new().unwrap();
+    let (data, copied) = (server.data_dir(), backup.path().join("data"));
+    server.kill();
+    copy(data, &copied);
+    server.restart().unwrap();
+    while_it_runs(&db, &log, &stream, |stats| {
+        append(&log, &stream, 0, 200..250);
+        until("all is applied", || applied(stats) == 150);
+        server.kill();
+        std::fs::remove_dir_all(data).unwrap();
+        copy(&copied, data);
+        server.restart().unwrap();
+        let db = Db::connect(db.options.clone());
+        until("the rows are there again", || {
+            db.one("SELECT count(*) FROM lines") == "150"
+        });
+        append(&log, &stream, 1, 300..310);
+    })
+    .unwrap();
+    let db = Db::connect(db.options.clone());
+    assert_exact(&db, &log.client, "bekk", &stream);
+    assert_eq!(db.one("SELECT count(*) FROM lines"), "160");
+}
+
+/// Somebody sets the offset of a sink that has nothing to do: it stops at once, and the advice doubles nothing.
+#[test]
+fn an_offset_that_was_set_back_stops_the_sink() {
+    let (db, log, stream) = (Db::new(), Log::new(), lines());
+    log.open_stream(&stream);
+    append(&log, &stream, 0, 0..50);
+    let mut admin = Db::connect(db.options.clone());
+    let error = while_it_runs(&db, &log, &stream, |stats| {
+        until("all is applied", || applied(stats) == 50);
+        admin.execute("UPDATE bekk.offsets SET next = next - 10 WHERE partition = 0");
+        until("it has stopped", || {
+            stats.state() == bekk_sink::State::Stopped
+        });
+    })
+    .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::OffsetMoved {
+                from: 50,
+                next: 40,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let advice = "bekk offsets reset --group bekk --stream lines --partition 0 --to 50 --execute";
+    assert!(error.to_string().contains(advice), "{error}");
+    let to = Reset {
+        topic: "lines".to_owned(),
+        partition: 0,
+        next: 50,
+        mark: None,
+    };
+    let log_id = log.client.log_id().to_string();
+    bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to]).unwrap();
+    append(&log, &stream, 0, 50..60);
+    drain(&db, &log, &stream).unwrap();
+    assert_eq!(
+        db.one("SELECT count(*), count(DISTINCT id) FROM lines"),
+        "60|60"
+    );
+}
+
+/// A server that was set back to a time before the group existed has neither rows nor offsets. To restore the offsets
+/// alone would lose the rows.
+#[test]
+fn a_group_that_is_gone_is_not_restored() {
+    let (db, log, stream) = (Db::new(), Log::new(), lines());
+    log.open_stream(&stream);
+    append(&log, &stream, 0, 0..50);
+    let mut admin = Db::connect(db.options.clone());
+    let error = while_it_runs(&db, &log, &stream, |stats| {
+        until("all is applied", || applied(stats) == 50);
+        admin.execute("DELETE FROM bekk.groups; DELETE FROM bekk.offsets; TRUNCATE lines");
+        until("it has stopped", || {
+            stats.state() == bekk_sink::State::Stopped
+        });
+    })
+    .unwrap_err();
+    assert!(matches!(error, Error::GroupLost { .. }), "{error}");
+    assert_eq!(db.rows("SELECT FROM bekk.offsets").len(), 0);
+}
+
+/// The address of a running sink leads to another server, as after a failover to one that is no standby of the first,
+/// though it was filled by the same group.
+#[test]
+fn another_server_at_the_same_address_is_refused() {
+    let (first, second) = (Db::new(), Db::new());
+    let (log, stream) = (Log::new(), lines());
+    log.open_stream(&stream);
+    append(&log, &stream, 0, 0..50);
+    drain(&second, &log, &stream).unwrap();
+    // The log remembers the group, which the first database does not know.
+    bekk_sink::forget_in_log(&log.client, "bekk", &[stream.name.clone()]).unwrap();
+    let name = |db: &Db| db.options.dbname.clone().unwrap();
+    let (first_name, second_name) = (name(&first), name(&second));
+    let mut admin = first.options.clone();
+    admin.dbname = Some("postgres".to_owned());
+    let admin = Db::connect(admin);
+    drop(second);
+    let config = Config::new(first.options.clone());
+    drain_with(&config, &log, &stream).unwrap();
+    let error = while_it_runs(&first, &log, &stream, |stats| {
+        until("it runs", || applied(stats) == 50);
+        append(&log, &stream, 0, 50..60);
+        until("all is applied", || applied(stats) == 60);
+        until("the databases have changed their names", || {
+            let swap = format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('{first_name}', '{second_name}');
+                 ALTER DATABASE {first_name} RENAME TO {first_name}_old;
+                 ALTER DATABASE {second_name} RENAME TO {first_name}"
+            );
+            let swapped = admin.runtime.block_on(admin.client().batch_execute(&swap));
+            swapped.is_ok()
+        });
+        append(&log, &stream, 0, 60..70);
+        until("it has stopped", || {
+            stats.state() == bekk_sink::State::Stopped
+        });
+    })
+    .unwrap_err();
+    assert!(matches!(error, Error::OtherServer { .. }), "{error}");
+    let other = Db::connect(first.options.clone());
+    assert_eq!(other.one("SELECT count(*) FROM lines"), "50");
+}

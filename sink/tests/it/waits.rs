@@ -1,0 +1,101 @@
+//! What a sink waits for is visible, with its reason and since when: in the process and through the database.
+
+use std::time::{Duration, SystemTime};
+
+use bekk_sink::{Config, Control, SinkWait, State, Stats};
+use bekk_stream::{ColumnType, Stream, Value};
+
+use crate::harness::{Db, Log, assert_exact, column, stream, until};
+use crate::lease::StopOnDrop;
+
+fn numbers(name: &str) -> Stream {
+    stream(name, vec![column("id", ColumnType::Int8)])
+}
+
+fn append(log: &Log, stream: &Stream, ids: std::ops::Range<i64>) {
+    let rows: Vec<_> = ids.map(|id| vec![Value::Int(id)]).collect();
+    log.append_rows(&stream.name, 0, &stream.schema(), &rows);
+}
+
+fn waits(db: &Db, topic: &str) -> Vec<SinkWait> {
+    bekk_sink::sink_waits(&db.options, "bekk", &[topic.to_owned()]).unwrap()
+}
+
+/// One stream's table lies on a full disk, then behind a lock, while rows flow into the other one.
+#[test]
+fn a_wait_is_seen_while_another_stream_flows() {
+    let (db, log) = (Db::new(), Log::new());
+    let (full, other) = (numbers("full"), numbers("other"));
+    let mut admin = Db::connect(db.options.clone());
+    admin.execute(
+        "CREATE TABLE \"full\" (id bigint PRIMARY KEY);
+         CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             RAISE 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+         CREATE TRIGGER no_space BEFORE INSERT ON \"full\" EXECUTE FUNCTION no_space()",
+    );
+    for stream in [&full, &other] {
+        log.open_stream(stream);
+        append(&log, stream, 0..10);
+    }
+    let (config, stats, control) = (
+        Config::new(db.options.clone()),
+        Stats::default(),
+        Control::new(),
+    );
+    let streams = [full.clone(), other.clone()];
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| bekk_sink::run(&config, &streams, &log.client, &stats, &control));
+        let stop = StopOnDrop(&control);
+        until("it waits", || stats.waiting().is_some());
+        let since = stats.waiting().unwrap().since;
+        for more in 1..5 {
+            append(&log, &other, more * 10..more * 10 + 10);
+            until("the other stream flows", || {
+                db.one("SELECT count(*) FROM other") == (more * 10 + 10).to_string()
+            });
+            let is_seen =
+                |reason: &str| reason.contains("No space left") && reason.contains("53100");
+            assert!(
+                matches!(stats.state(), State::Waiting(reason) if is_seen(&reason)),
+                "{:?}",
+                stats.state()
+            );
+        }
+        assert_eq!(stats.waiting().unwrap().since, since);
+        until("the database shows it", || !waits(&db, "full").is_empty());
+        let found = waits(&db, "full").remove(0);
+        assert!(found.wait.reason.contains("No space left"), "{found:?}");
+        assert!(found.sink.contains(&std::process::id().to_string()));
+        assert_eq!(found.blocked_by, None);
+        let off = found.wait.since.duration_since(since).unwrap_or_default();
+        assert!(off < Duration::from_secs(1) && found.wait.since < SystemTime::now());
+        assert!(waits(&db, "another project's").is_empty());
+
+        admin.execute("DROP TRIGGER no_space ON \"full\"");
+        until("it has continued", || stats.waiting().is_none());
+        until("nothing is shown any more", || {
+            waits(&db, "full").is_empty()
+        });
+
+        admin.execute("BEGIN; LOCK TABLE \"full\" IN EXCLUSIVE MODE");
+        let pid = admin.one("SELECT pg_backend_pid()").parse().unwrap();
+        append(&log, &full, 10..20);
+        until("the database shows the lock", || {
+            waits(&db, "full")
+                .iter()
+                .any(|wait| wait.blocked_by.as_ref().map(|(pid, _)| *pid) == Some(pid))
+        });
+        append(&log, &other, 50..60);
+        until("the other stream flows", || {
+            db.one("SELECT count(*) FROM other") == "60"
+        });
+        assert!(stats.stalled_for() > Duration::ZERO);
+        admin.execute("COMMIT");
+        control.drain();
+        sink.join().unwrap().unwrap();
+        drop(stop);
+    });
+    for stream in [&full, &other] {
+        assert_exact(&db, &log.client, "bekk", stream);
+    }
+}
