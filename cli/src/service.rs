@@ -150,7 +150,14 @@ impl Service {
 fn sink_waits_for(stats: &bekk_sink::Stats) -> Option<String> {
     match stats.state() {
         State::Connecting => Some("it connects to PostgreSQL".to_owned()),
-        State::Waiting(reason) => Some(format!("waiting for PostgreSQL: {reason}")),
+        State::Waiting(reason) => Some(match stats.waiting() {
+            Some(wait) => format!(
+                "waiting for PostgreSQL since {}: {}",
+                wait.since_text(),
+                wait.reason
+            ),
+            None => format!("waiting for PostgreSQL: {reason}"),
+        }),
         State::Stopped => Some("it has stopped".to_owned()),
         State::Running if !stats.halted().is_empty() => {
             let halted = stats.halted().into_iter();
@@ -164,7 +171,7 @@ fn sink_waits_for(stats: &bekk_sink::Stats) -> Option<String> {
             let stalled = stats.stalled_for();
             (stalled >= STALLED_AFTER).then(|| {
                 format!(
-                    "records wait, and PostgreSQL has taken none for {} s; a lock may be in the way \
+                    "records wait, and PostgreSQL has taken none of them for {} s; a lock may be in the way \
                      (bekk psql -c 'TABLE pg_stat_activity')",
                     stalled.as_secs()
                 )

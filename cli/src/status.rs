@@ -43,6 +43,8 @@ pub(crate) struct Status {
     /// Streams that have records in the log and no offset in the database.
     #[serde(skip)]
     pub(crate) unapplied: Vec<Unapplied>,
+    /// Sinks that wait for PostgreSQL, the longest wait first
+    pub(crate) waits: Vec<SinkWaits>,
     /// Faults that someone must act on
     pub(crate) problems: Vec<String>,
     /// The next thing to do
@@ -144,6 +146,32 @@ pub(crate) struct StreamCounts {
     pub(crate) unaccounted: i64,
 }
 
+/// Sink that waits for PostgreSQL
+#[derive(Clone, Serialize)]
+pub(crate) struct SinkWaits {
+    /// Its process and host
+    pub(crate) sink: String,
+    pub(crate) reason: String,
+    /// Begin of the wait, in ISO 8601
+    pub(crate) since: String,
+    pub(crate) seconds: u64,
+    /// Process id of the session that holds the lock for which it waits
+    pub(crate) blocked_by: Option<i32>,
+}
+
+impl SinkWaits {
+    fn of(found: bekk_sink::SinkWait) -> Self {
+        let waited = found.wait.since.elapsed().unwrap_or_default();
+        Self {
+            since: found.wait.since_text(),
+            seconds: waited.as_secs(),
+            sink: found.sink,
+            reason: found.wait.reason,
+            blocked_by: found.blocked_by.map(|(pid, _)| pid),
+        }
+    }
+}
+
 /// Open dead letters.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DeadLetters {
@@ -222,6 +250,7 @@ impl Status {
             streams: database.streams,
             tables: database.tables,
             unapplied: database.unapplied,
+            waits: database.waits,
             dead_letters: database.dead_letters,
             problems: Vec::new(),
             next: String::new(),
@@ -294,6 +323,7 @@ pub(crate) struct DatabaseStatus {
     pub(crate) dead_letters: Vec<DeadLetters>,
     pub(crate) tables: Vec<TableFault>,
     pub(crate) unapplied: Vec<Unapplied>,
+    pub(crate) waits: Vec<SinkWaits>,
 }
 
 impl StreamCounts {
@@ -368,6 +398,9 @@ impl DatabaseStatus {
         self.streams = StreamCounts::of(&self.groups);
         self.ask_log(log, (group, streams));
         self.tables = bekk_sink::table_faults(postgres, group, streams)?;
+        let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
+        let waits = bekk_sink::sink_waits(postgres, group, &topics)?;
+        self.waits = waits.into_iter().map(SinkWaits::of).collect();
         let counts = bekk_sink::count_letters(postgres)?;
         self.dead_letters = counts
             .into_iter()

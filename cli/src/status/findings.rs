@@ -18,6 +18,9 @@ const READ_ONLY: &str = "(os error 30)";
 /// Age in seconds from which a record that waits for a running sink is reported.
 const LONG_WAIT_SECONDS: f64 = 60.0;
 
+/// Age in seconds from which a wait for a lock is reported.
+const LOCK_WAIT_SECONDS: u64 = 30;
+
 /// Something that someone should act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
@@ -61,6 +64,7 @@ impl Finding {
 pub(super) fn of(status: &Status) -> Vec<Finding> {
     let mut findings = Vec::new();
     wrong_places(status, &mut findings);
+    sinks_wait(status, &mut findings);
     wrong_log(status, &mut findings);
     wrong_groups(status, &mut findings);
     findings.extend(waiting(status));
@@ -137,6 +141,33 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
         );
         let act = Act::Do("free space on the log's disk, or shorten retention".to_owned());
         findings.push(problem(Stage::Log, "The log's disk is full", what, act));
+    }
+}
+
+/// Finds sinks that wait for PostgreSQL. Other programs may hold a lock for a while.
+fn sinks_wait(status: &Status, findings: &mut Vec<Finding>) {
+    for wait in &status.waits {
+        if wait.blocked_by.is_some() && wait.seconds < LOCK_WAIT_SECONDS {
+            continue;
+        }
+        let what = format!(
+            "the sink ({}) has waited for PostgreSQL since {}: {}",
+            wait.sink, wait.since, wait.reason
+        );
+        let act = match wait.blocked_by {
+            Some(pid) => Act::Run(format!(
+                "bekk psql -c 'SELECT * FROM pg_stat_activity WHERE pid = {pid}'"
+            )),
+            None => Act::Do(
+                "remove what PostgreSQL reports; the sink then continues by itself".to_owned(),
+            ),
+        };
+        findings.push(problem(
+            Stage::Sink,
+            "The sink waits for PostgreSQL",
+            what,
+            act,
+        ));
     }
 }
 

@@ -88,7 +88,10 @@ fn a_sink_that_waits_for_postgres_is_alive_and_not_ready() {
         (&false.into(), &"sink".into())
     );
     let reason = body["waits"][0]["reason"].as_str().unwrap();
-    assert!(reason.starts_with("waiting for PostgreSQL: "), "{reason}");
+    assert!(
+        reason.starts_with("waiting for PostgreSQL since 20"),
+        "{reason}"
+    );
     assert_eq!(get(&at, "/healthz"), (200, "alive\n".to_owned()));
     sandbox.write("data/b.csv", events(20..30, "1"));
     let metrics = || get(&at, "/metrics").1;
@@ -129,12 +132,14 @@ fn a_sink_that_starts_before_postgres_waits_for_it() {
     let sink = sandbox.start(&["sink", "--http", "127.0.0.1:0"]);
     let at = address(&sandbox);
     wait_until("it waits for PostgreSQL", LIMIT, || {
-        get(&at, "/readyz").1.contains("waiting for PostgreSQL: ")
+        get(&at, "/readyz")
+            .1
+            .contains("waiting for PostgreSQL since ")
     });
     let health = |what| sandbox.run(&["health", what, &at]);
     health("--alive").ok();
     let answer = health("--ready").exits(1).stdout;
-    assert!(answer.contains("waiting for PostgreSQL: "), "{answer}");
+    assert!(answer.contains("waiting for PostgreSQL since "), "{answer}");
 
     server.ensure_running().unwrap();
     wait_until("it is ready", LIMIT, || get(&at, "/readyz").0 == 200);

@@ -66,6 +66,7 @@ const UNMET: &[(&str, &str)] = &[
     ("Runs that end", "ingest.notices."),
     ("status", "files.notices."),
     ("status", "groups.refused."),
+    ("status", "waits."),
     ("ingest files", "files.notices."),
     ("log read", "value"),
     ("log read", "confluent_schema"),

@@ -61,6 +61,41 @@ fn status_says_where_everything_is_and_what_to_do_next() {
     );
 }
 
+/// A sink waits for a table that takes nothing for a while, and another session holds a lock on it.
+#[test]
+fn what_a_sink_waits_for_is_a_problem() {
+    const LIMIT: Duration = Duration::from_secs(20);
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
+    sandbox.run(&["up", "--once"]).ok();
+    let postgres = sandbox.postgres();
+    postgres.execute(
+        "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             RAISE 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+         CREATE TRIGGER no_space BEFORE INSERT ON events EXECUTE FUNCTION no_space()",
+    );
+    sandbox.write("data/b.csv", file(&[event(2, "view", "1")]));
+    let up = sandbox.start(&["up"]);
+    let health = || sandbox.run(&["health"]);
+    wait_until("health says it", LIMIT, || health().code == Some(1));
+    let told = prints(health().exits(1), "unhealthy: the sink (pid ");
+    let told = prints(told, ") has waited for PostgreSQL since 20");
+    let told = prints(told, "could not extend file: No space left on device");
+    prints(told, "next: remove what PostgreSQL reports");
+    prints(sandbox.run(&["status"]).ok(), "problem    the sink (pid ");
+    let waits = json(sandbox.run(&["status", "--json"]).ok());
+    let wait = &waits["waits"][0];
+    assert!(wait["reason"].as_str().unwrap().contains("53100"), "{wait}");
+    assert_eq!(wait["blocked_by"], serde_json::Value::Null);
+
+    postgres.execute("DROP TRIGGER no_space ON events");
+    wait_until("all is well", LIMIT, || health().code == Some(0));
+    wait_until("the row is there", LIMIT, || {
+        postgres.number("SELECT count(*) FROM events") == 2
+    });
+    assert_eq!(up.terminate(), Some(0));
+}
+
 #[test]
 fn what_is_wrong_is_said_with_what_helps() {
     let sandbox = Sandbox::new();
