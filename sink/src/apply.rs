@@ -102,6 +102,8 @@ impl From<tokio_postgres::Error> for ApplyError {
 pub(crate) enum SpanError {
     /// The server's answer.
     Postgres(tokio_postgres::Error),
+    /// The server's answer where a temporary table was to be made for them, which says nothing about them.
+    NoStaging(tokio_postgres::Error),
     /// The server took all of them without an error, and some are not there.
     NotStored,
 }
@@ -115,7 +117,7 @@ impl From<tokio_postgres::Error> for SpanError {
 impl SpanError {
     pub(crate) fn code(&self) -> Option<&SqlState> {
         match self {
-            Self::Postgres(error) => error.code(),
+            Self::Postgres(error) | Self::NoStaging(error) => error.code(),
             Self::NotStored => None,
         }
     }
@@ -123,9 +125,20 @@ impl SpanError {
     /// What is said of it.
     pub(crate) fn cause(&self) -> PostgresError {
         match self {
-            Self::Postgres(error) => PostgresError::from(error),
+            Self::Postgres(error) | Self::NoStaging(error) => PostgresError::from(error),
             Self::NotStored => PostgresError::not_stored(),
         }
+    }
+}
+
+/// What to do where the temporary table cannot be made: an event trigger may refuse it, for example.
+pub(crate) fn no_staging(error: tokio_postgres::Error) -> ApplyError {
+    match verdict(&error) {
+        Verdict::Isolate => {
+            let act = "make a temporary table, through which rows are merged or deleted";
+            ApplyError::Stop(Error::postgres(act, &error))
+        }
+        _ => error.into(),
     }
 }
 
@@ -313,6 +326,7 @@ async fn write_rows(
             Err(SpanError::Postgres(error)) if verdict(&error) != Verdict::Isolate => {
                 return Err(error.into());
             }
+            Err(SpanError::NoStaging(error)) => return Err(no_staging(error)),
             Err(error) => {
                 if !session.roll_back_to_savepoint().await {
                     return Err(ApplyError::SessionLost(error.cause()));
@@ -338,6 +352,7 @@ async fn write_rows(
         {
             Err(error.into())
         }
+        Err(SpanError::NoStaging(error)) => Err(no_staging(error)),
         Err(error) => {
             if !session.roll_back_to_savepoint().await {
                 return Err(ApplyError::SessionLost(error.cause()));
@@ -405,12 +420,13 @@ async fn begin_span(
 
 /// Makes the temporary table of some columns, outside the savepoint, unless the session has it. If the transaction is
 /// rolled back it is made again: IF NOT EXISTS.
-async fn make_staging(session: &Session, columns: &ColumnSet) -> Result<(), tokio_postgres::Error> {
+async fn make_staging(session: &Session, columns: &ColumnSet) -> Result<(), SpanError> {
     if session.staging_tables.contains(&columns.staging_table) {
         return Ok(());
     }
     let create = &columns.create_staging_sql;
-    session.client.batch_execute(create).await
+    let made = session.client.batch_execute(create).await;
+    made.map_err(SpanError::NoStaging)
 }
 
 /// Deletes what has to go, copies rows into the staging table and merges them from there. On an error but a lost

@@ -21,6 +21,11 @@ impl Backoff {
         Duration::from_millis(rand::random_range(full / 2..=full))
     }
 
+    /// Attempts that failed in succession.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Whether the last attempt failed.
     pub(crate) fn is_waiting(&self) -> bool {
         self.failures > 0

@@ -19,9 +19,10 @@ pub enum Error {
     },
     /// The address is that of a pooler that gives each transaction another session.
     #[error(
-        "{server} is a connection pooler that gives each transaction another session (PgBouncer: pool_mode = \
-         transaction), and a sink needs its session: leases, temporary tables and settings are tied to it. Give the \
-         server's own address, or one of a pool with pool_mode = session"
+        "{server} is a connection pooler that gives each transaction another session (PgBouncer: pool_mode = transaction \
+         or statement), or sessions as others left them (an empty server_reset_query), and a sink needs its own session: \
+         leases, temporary tables and settings are tied to it. Give the server's own address, or one of a pool with \
+         pool_mode = session and the default server_reset_query"
     )]
     TransactionPooler {
         /// The address.

@@ -4,7 +4,9 @@
 //! before it counts. Spans that pass are applied at once, in log order, so that what has been applied when a
 //! record is judged is just what stood before it.
 
-use crate::apply::{ApplyError, Job, SpanError, Stored, Written, copy_span, merge_span};
+use crate::apply::{
+    ApplyError, Job, SpanError, Stored, Written, copy_span, merge_span, no_staging,
+};
 use crate::batch::{Batch, Sent};
 use crate::dead_letter::DeadLetter;
 use crate::parents::NO_PARENT;
@@ -67,6 +69,7 @@ pub(crate) async fn isolate(
             {
                 return Err(error.into());
             }
+            Err(SpanError::NoStaging(error)) => return Err(no_staging(error)),
             Err(error) => {
                 if !session.roll_back_to_savepoint().await {
                     return Err(ApplyError::SessionLost(error.cause()));
@@ -107,7 +110,7 @@ async fn refuse(
     }
     let letter = read_again(job, offset).await?;
     written.refused.push(match error {
-        SpanError::Postgres(_) => letter.refused(&refused.cause),
+        SpanError::Postgres(_) | SpanError::NoStaging(_) => letter.refused(&refused.cause),
         SpanError::NotStored => letter.not_stored(&refused.cause),
     });
     written.refused_run += 1;

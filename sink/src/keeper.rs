@@ -34,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// moments, and a sink that has more than its share gives up the rest at its next look.
 const LOOK_FIRST_EVERY: Duration = Duration::from_millis(20);
 const LOOK_FIRST_FOR: Duration = Duration::from_secs(15);
+/// Failures in succession that are not reported: some two seconds.
+const SILENT_FAILURES: u32 = 5;
 /// Nobody who holds a row may keep the keeper from the others.
 const SETTINGS: &str = "SET lock_timeout = '2s'";
 
@@ -93,6 +95,10 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
             },
         };
         stats.waits(Waiter::Keeper, cause.to_string());
+        // A worker says at once what it waits for; who has nothing to do does not.
+        if backoff.failures() == SILENT_FAILURES {
+            tracing::warn!(%cause, "waiting for PostgreSQL, to keep the leases");
+        }
         if context.is_stopping() {
             break;
         }

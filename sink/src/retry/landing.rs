@@ -242,7 +242,7 @@ impl From<tokio_postgres::Error> for LandError {
 impl From<SpanError> for LandError {
     fn from(error: SpanError) -> Self {
         match error {
-            SpanError::Postgres(error) => Self::Postgres(error),
+            SpanError::Postgres(error) | SpanError::NoStaging(error) => Self::Postgres(error),
             SpanError::NotStored => Self::NotStored,
         }
     }

@@ -252,6 +252,40 @@ fn batches_shrink_under_who_ends_long_transactions() {
     assert_eq!(count(&db, "slow"), "1500");
 }
 
+/// An event trigger refuses the temporary table through which rows are merged. That says nothing about the records, and no
+/// waiting helps.
+#[test]
+fn a_database_without_temporary_tables_stops_the_sink() {
+    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let mut admin = Db::connect(db.options.clone());
+    log.open_stream(&stream);
+    append(&log, &stream, &[price(1, 100)]);
+    let error = while_it_runs(&db, &log, &stream, |stats| {
+        until("the row is there", || {
+            stats.positions().iter().any(|position| position.next == 1)
+        });
+        admin.execute(
+            "CREATE FUNCTION no_tables() RETURNS event_trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE 'no tables today'; END $$;
+             CREATE EVENT TRIGGER no_tables ON ddl_command_start EXECUTE FUNCTION no_tables()",
+        );
+        append(&log, &stream, &[price(1, 200)]);
+        until("it has stopped", || {
+            stats.state() == bekk_sink::State::Stopped
+        });
+    })
+    .unwrap_err()
+    .to_string();
+    assert!(
+        error.contains("make a temporary table") && error.contains("no tables today"),
+        "{error}"
+    );
+    admin.execute("DROP EVENT TRIGGER no_tables");
+    assert_eq!(admin.rows("SELECT FROM bekk.dead_letters").len(), 0);
+    while_it_runs(&db, &log, &stream, |_| {}).unwrap();
+    assert_eq!(admin.one("SELECT price FROM prices"), "2.00");
+}
+
 /// An administrator renames or moves the table, or takes a right away: the sink stops with what happened and what to
 /// type next, and not with the server's words alone.
 #[test]
