@@ -24,6 +24,9 @@ const DATED: [&str; 6] = [
     "timestamptz",
     "interval",
 ];
+/// Types whose input reads a negative number as another one, and, before PostgreSQL 16, takes a text that is no number for
+/// the digits that it begins with, or for 0.
+const UNSIGNED: [&str; 4] = ["oid", "xid", "cid", "xid8"];
 /// The words.
 const MOVING: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
 /// The digits of a second that PostgreSQL holds.
@@ -35,6 +38,9 @@ pub(crate) enum Guard {
     /// The input reads all of a text, or refuses it.
     Nothing,
     Money,
+    Unsigned,
+    /// An array of unsigned numbers.
+    ManyUnsigned,
     Date,
     Time,
     TimeWithZone,
@@ -74,7 +80,11 @@ impl Guard {
             "timestamp" => Self::Timestamp,
             "timestamptz" => Self::TimestampWithZone,
             "interval" => Self::Interval,
-            _ if has(&["money"]) => return None,
+            unsigned if UNSIGNED.contains(&unsigned) => Self::Unsigned,
+            _ if has(&UNSIGNED) && base_type.starts_with('_') && parts.len() == 2 => {
+                Self::ManyUnsigned
+            }
+            _ if has(&UNSIGNED) || has(&["money"]) => return None,
             _ if has(&["date", "time", "timestamp", "interval"]) => Self::Dated,
             _ if has(&DATED) => Self::DatedWithZone,
             _ => Self::Nothing,
@@ -86,8 +96,11 @@ impl Guard {
         if self == Self::Nothing {
             return None;
         }
-        if self == Self::Money {
-            return refuses_money(text);
+        match self {
+            Self::Money => return refuses_money(text),
+            Self::Unsigned => return refuses_unsigned([text].into_iter()),
+            Self::ManyUnsigned => return refuses_unsigned(pieces(text)),
+            _ => {}
         }
         let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
         if words.any(|word| {
@@ -247,6 +260,16 @@ fn has_zone(clock: &str) -> bool {
         })
 }
 
+fn refuses_unsigned<'t>(mut numbers: impl Iterator<Item = &'t str>) -> Option<&'static str> {
+    let is_other = |number: &str| {
+        let number = number.trim();
+        !number.bytes().all(|byte| byte.is_ascii_digit()) && !number.eq_ignore_ascii_case("null")
+    };
+    numbers.any(is_other).then_some(
+        "is no whole number of 0 or more, and PostgreSQL would read another number in silence",
+    )
+}
+
 fn refuses_money(text: &str) -> Option<&'static str> {
     if digits_after_point(text, 2) {
         Some("has more than two decimals, and money is rounded in silence; make the column numeric")
@@ -357,6 +380,12 @@ mod tests {
             (G::Interval, "-2 hours", false),
             (G::Interval, "@ 1 minute ago", false),
             (G::Dated, "{1 day,-1 day}", false),
+            (G::Unsigned, "4294967295", false),
+            (G::Unsigned, " 7 ", false),
+            (G::Unsigned, "-1", true),
+            (G::Unsigned, "12abc", true),
+            (G::ManyUnsigned, "{1,NULL,\"3\"}", false),
+            (G::ManyUnsigned, "{1,-3}", true),
             (G::Money, "$1,234.50", false),
             (G::Money, "1.239", true),
             (G::Money, "1,234,567", false),
@@ -380,6 +409,10 @@ mod tests {
         let check = |base, parts: &[Part], expected| assert_eq!(Guard::of(base, parts), expected);
         check("inet", &[part("inet", false)], Some(Guard::Nothing));
         check("varbit", &[part("varbit", true)], Some(Guard::Nothing));
+        check("xid8", &[part("xid8", false)], Some(Guard::Unsigned));
+        let array = [part("_oid", false), part("oid", false)];
+        check("_oid", &array, Some(Guard::ManyUnsigned));
+        check("own", &[part("own", false), part("oid", false)], None);
         check(
             "_numeric",
             &[part("_numeric", true), part("numeric", true)],

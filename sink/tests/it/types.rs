@@ -262,9 +262,10 @@ fn a_version_without_an_order_is_refused() {
 fn texts_that_would_lose_a_part_or_change_are_dead_letters() {
     let (mut db, log) = (Db::new(), Log::new());
     db.execute(
-        "CREATE TABLE items (id bigint PRIMARY KEY, d date, t time, ts timestamp, tz timestamptz, r tstzrange, ds date[])",
+        "CREATE TABLE items (id bigint PRIMARY KEY, d date, t time, ts timestamp, tz timestamptz, r tstzrange, ds date[],
+                             o oid, x xid)",
     );
-    let columns = ["d", "t", "ts", "tz", "r", "ds"];
+    let columns = ["d", "t", "ts", "tz", "r", "ds", "o", "x"];
     let named: Vec<(&str, &str)> = columns.iter().map(|name| (*name, "text")).collect();
     let items = typed("items", &[&[("id", "int8")], &named[..]].concat());
     log.open_stream(&items);
@@ -275,6 +276,8 @@ fn texts_that_would_lose_a_part_or_change_are_dead_letters() {
         ("2026-01-31 12:00+02", "2026-01-31 12:00"),
         ("[2026-01-01 00:00Z,)", "[now,)"),
         ("{2026-01-31}", "{today}"),
+        ("5", "-1"),
+        ("5", "five"),
     ];
     let mut rows = Vec::new();
     for (at, (right, wrong)) in values.iter().enumerate() {
@@ -287,8 +290,8 @@ fn texts_that_would_lose_a_part_or_change_are_dead_letters() {
     }
     log.append_rows("items", 0, &items.schema(), &rows);
     let summary = drain(&db, &log, &items).unwrap();
-    assert_eq!((summary.rows, summary.dead), (6, 6));
-    assert_eq!(db.one("SELECT count(*) FROM items WHERE id % 2 = 0"), "6");
+    assert_eq!((summary.rows, summary.dead), (8, 8));
+    assert_eq!(db.one("SELECT count(*) FROM items WHERE id % 2 = 0"), "8");
     let reasons = db.rows("SELECT DISTINCT reason FROM bekk.dead_letters");
     assert_eq!(reasons, ["bad_value"]);
 }
