@@ -1,0 +1,99 @@
+//! What PostgreSQL answered.
+
+use std::fmt;
+
+/// What PostgreSQL, or the way to it, answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresError {
+    /// The message and what caused it, on one line.
+    pub message: String,
+    /// The server's SQLSTATE; absent if the server did not answer.
+    pub sqlstate: Option<String>,
+    /// The server's detail.
+    pub detail: Option<String>,
+    /// The server's hint.
+    pub hint: Option<String>,
+    /// The column at fault, where the server names one.
+    pub column: Option<String>,
+    /// The constraint at fault, where the server names one.
+    pub constraint: Option<String>,
+}
+
+impl PostgresError {
+    /// What is said of a row that the server took and that is not there.
+    pub(crate) fn not_stored() -> Self {
+        Self {
+            message: "the server reported no error, and the table does not have the record: a BEFORE trigger left it \
+                      out, or changed its key"
+                .to_owned(),
+            sqlstate: None,
+            detail: None,
+            hint: None,
+            column: None,
+            constraint: None,
+        }
+    }
+
+    /// Whether the server spoke of a table: of its columns, a privilege, its data.
+    pub(super) fn is_about_a_table(&self) -> bool {
+        let class = self.sqlstate.as_deref().and_then(|code| code.get(..2));
+        matches!(
+            class,
+            Some("21" | "22" | "23" | "3F" | "42" | "44" | "54" | "P0")
+        )
+    }
+}
+
+impl From<&tokio_postgres::Error> for PostgresError {
+    fn from(error: &tokio_postgres::Error) -> Self {
+        let Some(db) = error.as_db_error() else {
+            let mut message = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                let text = cause.to_string();
+                // tokio-postgres repeats some causes in its own text.
+                if !message.contains(&text) {
+                    message.push_str(": ");
+                    message.push_str(&text);
+                }
+                source = cause.source();
+            }
+            return Self {
+                message,
+                sqlstate: None,
+                detail: None,
+                hint: None,
+                column: None,
+                constraint: None,
+            };
+        };
+        Self {
+            message: db.message().to_owned(),
+            sqlstate: Some(db.code().code().to_owned()),
+            detail: db.detail().map(str::to_owned),
+            hint: db.hint().map(str::to_owned),
+            column: db.column().map(str::to_owned),
+            constraint: db.constraint().map(str::to_owned),
+        }
+    }
+}
+
+impl fmt::Display for PostgresError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(detail) = &self.detail {
+            write!(f, "; {detail}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        match &self.sqlstate {
+            Some(sqlstate) if sqlstate == "42501" => write!(
+                f,
+                " (SQLSTATE {sqlstate}); bekk check names each right that the role lacks, with its GRANT"
+            ),
+            Some(sqlstate) => write!(f, " (SQLSTATE {sqlstate})"),
+            None => Ok(()),
+        }
+    }
+}
