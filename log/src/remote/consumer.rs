@@ -470,7 +470,13 @@ impl Consumer {
         loop {
             match topics::partition_count(&self.link, &self.inner, topic) {
                 Err(Error::UnknownTopic(_)) if begun.elapsed() < NEW_TOPIC_WAIT => {
-                    topics::partition_count(&self.link, &self.link.asker, topic)?;
+                    match topics::partition_count(&self.link, &self.link.asker, topic) {
+                        // A third broker has answered, which has not heard of it either.
+                        Err(Error::UnknownTopic(_)) if self.link.has_seen(topic) => {}
+                        known => {
+                            known?;
+                        }
+                    }
                     std::thread::sleep(NEW_TOPIC_PAUSE);
                 }
                 known => return known,

@@ -1,5 +1,6 @@
 //! The shared connection of all parts of a [`Remote`](super::Remote): its queries, and how long it repeats a request.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,6 +47,8 @@ pub(crate) struct Link {
     is_lost: AtomicBool,
     /// Made once and kept: librdkafka's binding takes up to a tenth of a second to drop one.
     admin: Mutex<Option<Arc<Admin>>>,
+    /// The topics that a server has known.
+    seen: Mutex<BTreeSet<String>>,
 }
 
 impl Link {
@@ -72,6 +75,7 @@ impl Link {
             gives_up: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
             admin: Mutex::default(),
+            seen: Mutex::default(),
             config,
             asker,
             heard,
@@ -159,6 +163,20 @@ impl Link {
         client
             .fetch_cluster_id(timeout)
             .ok_or_else(|| self.away(request, "it does not report its cluster id"))
+    }
+
+    /// Notes that a server knows a topic.
+    pub(super) fn see(&self, topic: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.contains(topic) {
+            seen.insert(topic.to_owned());
+        }
+    }
+
+    /// Whether a server has known a topic: in a cluster, others may hear of a new one later.
+    pub(super) fn has_seen(&self, topic: &str) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.contains(topic)
     }
 
     /// Makes an idempotent request, and repeats it after retriable errors until the server answers or patience ends.

@@ -213,7 +213,10 @@ pub(super) fn partition_count(
     })?;
     match u32::try_from(count) {
         Ok(0) | Err(_) => Err(Error::UnknownTopic(topic.to_owned())),
-        Ok(count) => Ok(count),
+        Ok(count) => {
+            link.see(topic);
+            Ok(count)
+        }
     }
 }
 

@@ -81,10 +81,13 @@ impl Consumer {
         if self.link.is_bekk {
             return Ok(true);
         }
-        let leader = |leaders: &[i32]| leaders.get(partition as usize).copied();
+        let leader = |leaders: &[i32]| {
+            let leader = leaders.get(partition as usize).copied();
+            leader.filter(|id| *id >= 0)
+        };
         let now = topics::leaders(&self.link, topic)?;
         let known = view.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = leader(&known) == leader(&now);
+        let is_same = leader(&now).is_some() && leader(&known) == leader(&now);
         drop(known);
         view.set_leaders(now);
         Ok(is_same)
