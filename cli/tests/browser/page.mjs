@@ -78,7 +78,9 @@ async function run() {
   let at = await address(up);
   const page = await browser.newPage();
   const faults = [];
-  page.on("console", (message) => ["error", "warn"].includes(message.type()) && faults.push(message.text()));
+  // A page of plain text names no icon, so the browser looks for one.
+  const isOfIcon = (message) => message.location().url?.endsWith("/favicon.ico");
+  page.on("console", (message) => ["error", "warn"].includes(message.type()) && !isOfIcon(message) && faults.push(message.text()));
   page.on("pageerror", (error) => faults.push(error.message));
   page.on("dialog", (dialog) => { faults.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
   page.on("request", (request) => request.url().startsWith(at) || faults.push(`foreign: ${request.url()}`));
