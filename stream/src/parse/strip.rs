@@ -1,11 +1,13 @@
-//! What is taken away from a number before it is read: marks between thousands, currency signs, percent signs,
-//! parentheses that mean minus. What is left must be a number without a doubt, or it is none.
+//! What is taken away from a number before it is read: marks between thousands, currency signs, percent signs, a minus
+//! after the number, parentheses that mean minus. What is left must be a number without a doubt, or it is none.
 
 use crate::types::Shown;
 use crate::{Column, CsvDialect, Reason, Rejection};
 
 /// The item that makes `(1)` mean -1.
 const PARENTHESES: &str = "()";
+/// The item that makes `1-` mean -1.
+const MINUS_AFTER: &str = "-";
 /// What may stand between thousands, and the mark that it is written as in the configuration. `" "` takes the blanks
 /// that do not break a line as well.
 const SEPARATORS: [(&str, &str); 9] = [
@@ -29,6 +31,7 @@ pub(super) struct Strip {
     /// Texts before or after the number: `$`, `EUR`, `%`.
     texts: Vec<Vec<u8>>,
     has_parentheses: bool,
+    has_minus_after: bool,
 }
 
 impl Strip {
@@ -53,6 +56,7 @@ impl Strip {
             separators: Vec::new(),
             texts: Vec::new(),
             has_parentheses: false,
+            has_minus_after: false,
         };
         for item in &column.strip {
             if item.as_bytes() == [mark] {
@@ -72,13 +76,17 @@ impl Strip {
                 strip.has_parentheses = true;
                 continue;
             }
+            if item == MINUS_AFTER {
+                strip.has_minus_after = true;
+                continue;
+            }
             let is_doubtful = item.trim().is_empty()
                 || item
                     .contains(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '(' | ')'));
             if is_doubtful {
                 return wrong(format!(
-                    "`strip` has `{}`; an item is a mark between thousands (, . ' _ or a blank), \"()\", or a text without \
-                     digits, signs and parentheses",
+                    "`strip` has `{}`; an item is a mark between thousands (, . ' _ or a blank), \"()\", \"-\" for a minus \
+                     after the number, or a text without digits, signs and parentheses",
                     item.escape_debug()
                 ));
             }
@@ -106,6 +114,10 @@ impl Strip {
                 (rest, self.has_parentheses, is_negative)
             {
                 (rest, is_negative) = (inner, true);
+            } else if let ([inner @ .., b'-'], true, false) =
+                (rest, self.has_minus_after, is_negative)
+            {
+                (rest, is_negative) = (inner, true);
             } else if let (Some((first @ (b'+' | b'-'), after)), None) = (rest.split_first(), sign)
             {
                 (rest, sign) = (after, Some(*first));
@@ -114,7 +126,7 @@ impl Strip {
             }
         }
         if sign.is_some() && is_negative {
-            return Err(wrong("has a sign and parentheses"));
+            return Err(wrong("has two signs"));
         }
         let end = rest.iter().position(|byte| *byte == self.mark);
         let (whole, fraction) = rest.split_at(end.unwrap_or(rest.len()));
@@ -271,11 +283,25 @@ mod tests {
             check(&items, b'.', field, expected);
         }
         check(&["$"], b'.', "(5)", Some("(5)"));
+        for (field, expected) in [
+            ("12.50-", Some("-12.50")),
+            ("1,234-", Some("-1234")),
+            ("5 EUR-", Some("-5")),
+            ("5- EUR", Some("-5")),
+            ("12", Some("12")),
+            ("-5", Some("-5")),
+            ("-5-", None),
+            ("(5-)", Some("-5-")),
+            ("5--", Some("-5-")),
+            ("-", None),
+        ] {
+            check(&["-", "()", ",", "EUR"], b'.', field, expected);
+        }
     }
 
     #[test]
     fn what_would_leave_a_doubt_is_refused() {
-        for items in [&["."][..], &[""], &["  "], &["-"], &["1"], &["(", ")"]] {
+        for items in [&["."][..], &[""], &["  "], &["+"], &["1"], &["(", ")"]] {
             assert!(strip(items, b'.').is_err(), "{items:?}");
         }
         assert!(strip(&[], b'.').unwrap().is_none());
