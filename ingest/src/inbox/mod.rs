@@ -126,10 +126,11 @@ impl Patterns {
     }
 
     /// Whether a path that matches is not meant all the same: it lies in a hidden directory, or is a hidden file, or one
-    /// that an editor makes beside another, and no pattern that it matches names such.
+    /// that a program makes beside another, and no pattern that it matches names such.
     fn is_skipped(&self, path: &Path) -> bool {
         let bytes = path.as_os_str().as_bytes();
-        if !memchr::memchr3_iter(b'.', b'~', b'#', bytes).any(|at| is_edge(bytes, at)) {
+        let is_marked = memchr::memchr3_iter(b'.', b'~', b'#', bytes).any(|at| is_edge(bytes, at));
+        if !is_marked && !path.iter().any(|part| is_made_beside(part.as_bytes())) {
             return false;
         }
         let matching = self.include.matches(path);
@@ -158,8 +159,29 @@ fn is_edge(path: &[u8], at: usize) -> bool {
     begins || ends
 }
 
+/// Whether a name begins with a dot, or is that of a directory in which Spark and Hadoop keep what is not committed yet.
 fn is_hidden(name: &[u8]) -> bool {
-    name.starts_with(b".")
+    name.starts_with(b".") || WORK_DIRECTORIES.contains(&name)
+}
+
+/// Directories that Spark, Hadoop and Delta Lake make beside a table's files
+const WORK_DIRECTORIES: [&[u8]; 3] = [b"_temporary", b"_spark_metadata", b"_delta_log"];
+/// Beginnings of the names of files that Spark and Hadoop make beside a table's files
+const MARKERS: [&[u8]; 3] = [b"_SUCCESS", b"_committed_", b"_started_"];
+/// Ends of the names that files have while a browser or WinSCP receives them
+const PARTIAL: [&[u8]; 3] = [b".filepart", b".crdownload", b".partial"];
+
+/// Whether a name is one that a program gives to what it makes beside files, or to a file that is not complete.
+fn is_made_beside(name: &[u8]) -> bool {
+    WORK_DIRECTORIES.contains(&name) || is_marker(name) || is_partial(name)
+}
+
+fn is_marker(name: &[u8]) -> bool {
+    MARKERS.iter().any(|begin| name.starts_with(begin))
+}
+
+fn is_partial(name: &[u8]) -> bool {
+    PARTIAL.iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a pattern's directories behind its root have a hidden one.
@@ -167,17 +189,19 @@ fn has_hidden(parts: &[String]) -> bool {
     let directories = parts
         .split_last()
         .map_or(&[][..], |(_, directories)| directories);
-    directories.iter().any(|part| part.starts_with('.'))
+    directories.iter().any(|part| is_hidden(part.as_bytes()))
 }
 
-/// Whether a name is an ordinary one, or of the kind that the pattern's name is of: hidden (`.a.csv`, `.~lock.a.csv#`), or
-/// an editor's (`#a.csv#`, `a.csv~`).
+/// Whether a name is an ordinary one, or of the kind that the pattern's name is of: hidden (`.a.csv`, `.~lock.a.csv#`), an
+/// editor's (`#a.csv#`, `a.csv~`), a marker of Spark's, or that of a file that is not complete.
 fn names_kind(name: &[u8], pattern: &[u8]) -> bool {
     let is_mark = |name: &[u8]| name.starts_with(b"#") && name.ends_with(b"#");
     let is_copy = |name: &[u8]| name.ends_with(b"~");
     (!is_hidden(name) || is_hidden(pattern))
         && (!is_mark(name) || is_mark(pattern))
         && (!is_copy(name) || is_copy(pattern))
+        && (!is_marker(name) || is_marker(pattern))
+        && (!is_partial(name) || is_partial(pattern))
 }
 
 struct Walk<'a> {
@@ -341,6 +365,34 @@ mod tests {
         check("/data/**/*.csv", "/data", DEPTH_MAX);
         check("/{a,b/c}/x.csv", "/", DEPTH_MAX);
         check("/*.csv", "/", 0);
+    }
+
+    /// What programs make beside files, or have not completed, is not read unless a pattern names it.
+    #[test]
+    fn names_of_programs_are_passed_over() {
+        let mut stream = stream();
+        stream.files = vec![
+            "/in/**/*".to_owned(),
+            "/named/_temporary/*.partial".to_owned(),
+        ];
+        let inbox = Inbox::new(&[stream]).unwrap();
+        for (path, is_read) in [
+            ("/in/part-0.csv", true),
+            ("/in/_part.csv", true),
+            ("/in/_SUCCESS", false),
+            ("/in/_committed_123", false),
+            ("/in/_temporary/0/part-0.csv", false),
+            ("/in/_delta_log/0.json", false),
+            ("/in/a.csv.filepart", false),
+            ("/in/a.csv~", false),
+            ("/named/_temporary/a.partial", true),
+        ] {
+            assert_eq!(
+                inbox.streams_of(Path::new(path)).count() > 0,
+                is_read,
+                "{path}"
+            );
+        }
     }
 
     #[test]
