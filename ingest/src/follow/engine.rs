@@ -1,5 +1,6 @@
 //! The reading thread: reads, sends batches, and takes note of what the log has acknowledged.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -26,6 +27,7 @@ use crate::ledger::appender::Event;
 use crate::ledger::archive::Archive;
 use crate::ledger::recover::Recovered;
 use crate::stats::{Stats, Summary};
+use crate::text::notice::NoticeKind;
 use crate::text::parsed_batch::ParsedBatch;
 use crate::text::reader::BlockReader;
 
@@ -68,6 +70,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
     pub(crate) summary: Summary,
+    /// Places in the summary's notices.
+    pub(crate) noticed: HashMap<(FileId, NoticeKind), usize>,
 }
 
 /// Why a session ended before it should.
@@ -136,6 +140,7 @@ impl<'a> Engine<'a> {
             scan: 0,
             scan_at: now,
             summary: Summary::default(),
+            noticed: HashMap::new(),
             around,
         }
     }

@@ -37,11 +37,19 @@ impl Engine<'_> {
             return;
         };
         self.account.touch();
+        for notice in &tracked.entry.notices {
+            // The summary says what holds at the end.
+            if let Some(at) = self.noticed.get(&(id, notice.kind)) {
+                self.summary.notices[*at].1.clone_from(&notice.text);
+            }
+        }
         Stats::add(&self.around.stats.notices, news.len() as u64);
         for notice in news {
             let path = tracked.path.display();
             tracing::warn!(%path, file = %id, kind = %notice.kind, "{}", notice.text);
             if self.around.config.mode == Mode::Once {
+                let at = self.summary.notices.len();
+                self.noticed.insert((id, notice.kind), at);
                 let noticed = (tracked.path.clone(), notice.text);
                 self.summary.notices.push(noticed);
             }

@@ -14,7 +14,7 @@ pub struct Notice {
 }
 
 /// What can be noticed of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
     /// A header name is a column's but for case and white space.
     HeaderNear,
@@ -132,7 +132,12 @@ impl Notices {
         let notice = Notice { kind, text };
         match self.all.iter_mut().find(|known| known.kind == kind) {
             Some(known) if *known == notice => return,
-            Some(known) => *known = notice,
+            Some(known) => {
+                if let Some(news) = self.news.iter_mut().find(|news| news.kind == kind) {
+                    news.clone_from(&notice);
+                }
+                *known = notice;
+            }
             None => {
                 self.news.push(notice.clone());
                 self.all.push(notice);
@@ -183,6 +188,7 @@ mod tests {
         notices.set(NoticeKind::HeaderRepeated, "2 lines".to_owned());
         let (news, is_changed) = notices.take_news();
         assert_eq!((news.len(), is_changed), (1, true));
+        assert_eq!(news[0].text, "2 lines");
         assert_eq!(notices.all()[0].text, "2 lines");
         notices.set(NoticeKind::HeaderRepeated, "2 lines".to_owned());
         assert_eq!(notices.take_news(), (Vec::new(), false));
