@@ -266,10 +266,18 @@ pub(crate) fn find_coding(
     if let Some(coding) = cursor.coding {
         return Ok(Ok(coding));
     }
-    let mut mark = [0; 4];
-    let read = source.read_full_at(&mut mark, 0)?;
-    let coding = match (encoding, &mark[..read.min(2)]) {
-        _ if matches!(&mark[..read], b"\xff\xfe\0\0" | b"\0\0\xfe\xff") => Err(
+    let mut begin = [0; 16];
+    let read = source.read_full_at(&mut begin, 0)?;
+    let begin = &begin[..read];
+    let is_wide = |odd: usize| {
+        let is_plain = |(at, byte): (usize, &u8)| (*byte == 0) == (at % 2 == odd);
+        read == 16 && begin.iter().enumerate().all(is_plain)
+    };
+    let unmarked = |name: &str| {
+        format!("it is UTF-16 without a byte order mark; set `encoding = \"{name}\"` in `csv`")
+    };
+    let coding = match (encoding, &begin[..read.min(2)]) {
+        _ if begin.starts_with(b"\xff\xfe\0\0") || begin.starts_with(b"\0\0\xfe\xff") => Err(
             "it begins with the byte order mark of UTF-32, which is not read; convert it: iconv -f UTF-32 -t UTF-8"
                 .to_owned(),
         ),
@@ -277,6 +285,16 @@ pub(crate) fn find_coding(
             "it begins with the byte order mark of UTF-16; set `encoding = \"utf16\"` in `csv`, or convert it"
                 .to_owned(),
         ),
+        (Encoding::Utf8 | Encoding::Latin1 | Encoding::Other(_) | Encoding::Utf16, _)
+            if is_wide(1) =>
+        {
+            Err(unmarked("utf16le"))
+        }
+        (Encoding::Utf8 | Encoding::Latin1 | Encoding::Other(_) | Encoding::Utf16, _)
+            if is_wide(0) =>
+        {
+            Err(unmarked("utf16be"))
+        }
         (Encoding::Utf8 | Encoding::Latin1 | Encoding::Other(_), _) => Ok(Coding::Bytes),
         (_, b"\xff\xfe") => Ok(Coding::LittleEndian),
         (_, b"\xfe\xff") => Ok(Coding::BigEndian),

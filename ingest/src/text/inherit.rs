@@ -5,7 +5,9 @@ use std::io;
 use bekk_stream::{CsvDialect, Stream};
 
 use crate::source::Source;
+use crate::text::coding::Coding;
 use crate::text::convert::RawRecord;
+use crate::text::cursor::{Cursor, find_coding};
 use crate::text::decode::header_names;
 use crate::text::format::Format;
 use crate::text::preamble::{given_header, map_header, unmarked};
@@ -23,6 +25,28 @@ pub(crate) enum Continues {
     Unknown,
 }
 
+/// A file's text from a byte on, and whether that may not be all of it; `None` if the file is not of its encoding.
+fn text_at(
+    source: &mut Source,
+    dialect: &CsvDialect,
+    at: u64,
+) -> io::Result<Option<(Vec<u8>, bool)>> {
+    let mut cursor = Cursor::new(FileId::from_bytes([0; 16]));
+    let Ok(coding) = find_coding(source, &mut cursor, dialect.encoding)? else {
+        return Ok(None);
+    };
+    let mut bytes = vec![0; LOOKED_AT];
+    let read = source.read_full_at(&mut bytes, at)?;
+    bytes.truncate(read);
+    let has_more = read == LOOKED_AT;
+    if coding == Coding::Bytes {
+        return Ok(Some((bytes, has_more)));
+    }
+    let mut text = Vec::new();
+    coding.decode(&bytes, false, &mut text);
+    Ok(Some((text, has_more)))
+}
+
 /// The names in the header that begins at a byte of a file, if it is there.
 ///
 /// # Errors
@@ -32,9 +56,10 @@ pub(crate) fn header_at(
     dialect: &CsvDialect,
     at: u64,
 ) -> io::Result<Option<Vec<String>>> {
-    let mut bytes = vec![0; LOOKED_AT];
-    let read = source.read_full_at(&mut bytes, at)?;
-    let text = unmarked(&bytes[..read]);
+    let Some((text, _)) = text_at(source, dialect, at)? else {
+        return Ok(None);
+    };
+    let text = unmarked(&text);
     let mut splitter = Splitter::new(dialect);
     let found = match text.is_empty() {
         true => None,
@@ -52,10 +77,11 @@ pub(crate) fn continues(
     stream: &Stream,
     dialect: &CsvDialect,
 ) -> io::Result<Continues> {
-    let mut bytes = vec![0; LOOKED_AT];
-    let read = source.read_full_at(&mut bytes, 0)?;
-    let first = bytes[..read].iter().position(|byte| *byte != 0);
-    let rest = &bytes[first.unwrap_or(read)..read];
+    let Some((text, has_more)) = text_at(source, dialect, 0)? else {
+        return Ok(Continues::No);
+    };
+    let first = text.iter().position(|byte| *byte != 0);
+    let rest = unmarked(&text[first.unwrap_or(text.len())..]);
     let Ok(mut format) = Format::new(stream, dialect.clone(), stream.partitions) else {
         return Ok(Continues::No);
     };
@@ -63,7 +89,7 @@ pub(crate) fn continues(
         return Ok(Continues::Unknown);
     }
     let Some(found) = format.splitter.split(rest, false) else {
-        return Ok(match read == LOOKED_AT {
+        return Ok(match has_more {
             true => Continues::No,
             false => Continues::Unknown,
         });
