@@ -135,7 +135,9 @@ impl Tracked {
         let mut source = Source::new(file)?;
         let mut check = verify(&mut source, &stat, &self.entry)?;
         let doubt = self.take_doubt();
-        if check == ContentCheck::Same && !has_crc(&mut source, self.cursor.position, doubt) {
+        if check == ContentCheck::Same
+            && !has_crc(&mut source, (self.cursor.position, self.stat.size), doubt)
+        {
             check = ContentCheck::OtherMiddle;
         }
         self.entry.packing = source.packing();
@@ -237,12 +239,12 @@ impl Tracked {
             return true;
         }
         let doubt = self.take_doubt();
-        let (tail, position) = (self.cursor.tail, self.cursor.position);
+        let (tail, position, size) = (self.cursor.tail, self.cursor.position, self.stat.size);
         let Some(source) = &mut self.source else {
             return true;
         };
         let start = position.saturating_sub(tail.len);
-        tail.matches(source, start).unwrap_or(true) && has_crc(source, position, doubt)
+        tail.matches(source, start).unwrap_or(true) && has_crc(source, (position, size), doubt)
     }
 
     /// The CRC that its bytes before the position must have, where it was written to and has not grown.
@@ -250,7 +252,7 @@ impl Tracked {
         let position = self.cursor.position;
         let is_doubtful = std::mem::take(&mut self.is_doubtful)
             && self.entry.packing.is_none()
-            && self.stat.size == position
+            && self.stat.size == position + self.partial
             && position <= COMPARED_MAX;
         self.cursor.crc.filter(|_| is_doubtful)
     }
@@ -375,8 +377,16 @@ impl Tracked {
     }
 }
 
-/// Whether a file's first bytes have this CRC. True if there is none to compare with, and if the file cannot be read, which
-/// the next reading reports.
-fn has_crc(source: &mut Source, len: u64, crc: Option<u32>) -> bool {
-    crc.is_none_or(|crc| crc_of(source, len).map_or(true, |found| found == Some(crc)))
+/// Whether the bytes of a file before a position have this CRC. True if there is none to compare with, if the file cannot
+/// be read, which the next reading reports, and if the file ends in a zero: its writer fills reserved space.
+fn has_crc(source: &mut Source, (position, size): (u64, u64), crc: Option<u32>) -> bool {
+    let Some(crc) = crc else {
+        return true;
+    };
+    let mut last = [1];
+    let read = source.read_full_at(&mut last, size.saturating_sub(1));
+    if position < size && read.is_ok() && last == [0] {
+        return true;
+    }
+    crc_of(source, position).map_or(true, |found| found == Some(crc))
 }

@@ -1,7 +1,7 @@
 //! Runs that follow files as they grow.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bekk_ingest::{Config, Mode, Stats};
 use bekk_stream::{Finished, Meta, Value};
 
-use crate::world::{World, await_count, ids, metas, rows};
+use crate::world::{World, await_count, count, ids, metas, rows};
 
 #[test]
 fn growth_and_new_files_are_seen() {
@@ -152,6 +152,30 @@ fn a_change_in_the_middle_is_found() {
         .and_then(|file| file.set_modified(std::time::SystemTime::now()))
         .unwrap();
     assert_eq!(world.once().records, 0);
+}
+
+/// The same while the last line is not complete: the file is read again although it has not grown.
+#[test]
+fn a_change_before_an_incomplete_line_is_found() {
+    let world = World::new();
+    let lines = |from: u32, to: u32| (from..to).map(|id| format!("{id}\n")).collect::<String>();
+    let with = |middle: u32| format!("id\n{}{middle}\n{}7", lines(1000, 1400), lines(2000, 2400));
+    let path = world.put("a.csv", with(5000));
+    let stream = world.stream();
+    world.follow(&stream, |log| {
+        await_count(log, 801);
+        let mut file = File::options().write(true).open(&path).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut middle = 5000;
+        // Until ingest has seen the incomplete line, a rewriting is growth to it.
+        while count(log) == 801 {
+            assert!(Instant::now() < until, "it is not read again");
+            middle += 1;
+            file.rewind().unwrap();
+            file.write_all(with(middle).as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
 }
 
 /// A file is deleted, and one that went away comes back: neither loses or doubles anything.
