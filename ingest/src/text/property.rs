@@ -85,9 +85,17 @@ fn check_slowly(content: &[u8]) {
             quoted_newlines,
             ..CsvDialect::default()
         };
-        check_in(&dialect, content);
-        check_as_slow(&dialect, content);
+        check_form(&dialect, content);
     }
+}
+
+/// Checks the property in one dialect, by what is between fields and records.
+///
+/// # Panics
+/// If it does not hold.
+pub(crate) fn check_form(dialect: &CsvDialect, content: &[u8]) {
+    check_in(dialect, content);
+    check_as_slow(dialect, content);
 }
 
 fn check_as_slow(dialect: &CsvDialect, content: &[u8]) {
@@ -232,7 +240,8 @@ fn check_in(dialect: &CsvDialect, content: &[u8]) {
             .expect("there is no more to come");
         assert!(found.len > 0 && found.content <= found.len && found.len <= rest.len());
         let spans = splitter.spans().to_vec();
-        if dialect.quote.is_none() && dialect.escape.is_none() {
+        let is_bare = dialect.quote.is_none() && dialect.escape.is_none() && !dialect.trim;
+        if is_bare {
             let line = ends::find(end, rest).map_or(rest, |at| &rest[..at + end.len()]);
             assert_eq!(found.len, line.len(), "{dialect:?} at {start}");
             let text = ends::without(end, line);
