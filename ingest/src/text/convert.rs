@@ -298,8 +298,13 @@ fn check_form<'a>(
         return fault(
             Reason::FieldCount,
             format!(
-                "{} fields where the header has {}",
+                "{} {} where the header has {}",
                 record.spans.len(),
+                if record.spans.len() == 1 {
+                    "field"
+                } else {
+                    "fields"
+                },
                 header.names.len()
             ),
         );
