@@ -1,14 +1,14 @@
 //! Standard input in place of files (`bekk up --once -`): stored first, then read as a file.
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use bekk_ingest::{PipedInput, PipedInputs, Stats, Summary};
+use bekk_ingest::{FileStatus, PipedInput, PipedInputs, Stats, Summary};
 use bekk_log::Client;
 use bekk_stream::{Stream, shown_path};
 
@@ -118,6 +118,20 @@ fn stream<'a>(args: &InputArgs, context: &'a Context) -> Result<&'a Stream> {
         let text = format!("standard input belongs to one stream; name it with --stream: {names}");
         WrongUsage(text).into()
     })
+}
+
+/// Returns the inputs that are stored, as far as they are known.
+///
+/// # Errors
+/// If what is known of them cannot be read.
+pub(crate) fn stored(context: &Context) -> Result<Vec<FileStatus>> {
+    bekk_ingest::stored_inputs(&dir(context), &context.streams())
+        .context("read what is known of stored standard input")
+}
+
+/// Whether a path is that of a stored input.
+pub(crate) fn is_stored(context: &Context, path: &Path) -> bool {
+    path.starts_with(dir(context))
 }
 
 fn dir(context: &Context) -> PathBuf {

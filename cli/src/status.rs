@@ -19,6 +19,7 @@ use crate::database::shown_from;
 use crate::log_place::{LogPlace, holder};
 use crate::positions::{Line, lines};
 use crate::screen::grouped;
+use crate::standard_input;
 use crate::topics::{TopicLine, losses, topic_lines};
 
 pub(crate) use findings::{Act, DEFAULT_GROUP, Finding};
@@ -443,13 +444,16 @@ fn remedy_of(
     })
 }
 
-/// Returns the files as the ingest of this directory knows them.
+/// Returns the files as the ingest of this directory knows them, and the stored standard input.
 ///
 /// # Errors
 /// If what ingest has written down cannot be read.
 pub(crate) fn known_files(context: &Context) -> Result<bekk_ingest::Files> {
     let state_dir = context.ingest_config(true).state_dir;
-    bekk_ingest::files(&state_dir, &context.streams()).context("read what ingest has written down")
+    let mut known = bekk_ingest::files(&state_dir, &context.streams())
+        .context("read what ingest has written down")?;
+    known.files.extend(standard_input::stored(context)?);
+    Ok(known)
 }
 
 fn is_read_only(stat: &rustix::fs::StatVfs) -> bool {
@@ -490,7 +494,10 @@ impl Files {
                     needs_someone: notice.kind.needs_someone(),
                 });
             }
-            let is_open = matches!(file.state, FileState::Following | FileState::Waiting);
+            // No ingest that runs reads a stored input, but the next command with `-`.
+            let is_stored = standard_input::is_stored(context, &file.path);
+            let is_open =
+                !is_stored && matches!(file.state, FileState::Following | FileState::Waiting);
             files.unread += u64::from(is_open && file.lag() > 0);
             if matches!(file.state, FileState::Blocked | FileState::Unreadable) {
                 let path = shown_from(&context.base, &file.path);

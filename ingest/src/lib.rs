@@ -66,7 +66,7 @@ pub use file::decision::{Decision, FileState, What};
 pub use inbox::lock::{Holder, holder};
 pub use ledger::moved::move_to_log;
 pub use ledger::requests::request_reread;
-pub use piped::{KeptInput, PipedInput, PipedInputs, check_input_name};
+pub use piped::{KeptInput, PipedInput, PipedInputs, check_input_name, stored_inputs};
 pub use run::run;
 pub use source::Packing;
 pub use source::create::{check_directory_links, create_file};

@@ -115,25 +115,13 @@ impl PipedInputs {
     /// The state directory of the ingest that reads them.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
-        self.dir.join("state")
+        state_dir(&self.dir)
     }
 
     /// The streams, with their inputs for files.
     #[must_use]
     pub fn streams(&self, streams: &[Stream]) -> Vec<Stream> {
-        let with_inputs = |stream: &Stream| {
-            let inbox = self.inbox_of(stream);
-            Stream {
-                files: vec![format!(
-                    "{}/**/*",
-                    globset::escape(&inbox.to_string_lossy())
-                )],
-                exclude: Vec::new(),
-                finished: Finished::Keep,
-                ..stream.clone()
-            }
-        };
-        streams.iter().map(with_inputs).collect()
+        streams_below(&self.dir, streams)
     }
 
     /// Stores an input completely and durably; `None` if the flag `stop` was set before its end.
@@ -248,8 +236,54 @@ impl PipedInputs {
     }
 
     fn inbox_of(&self, stream: &Stream) -> PathBuf {
-        self.dir.join("inbox").join(&stream.name)
+        inbox_of(&self.dir, stream)
     }
+}
+
+/// What is known of the inputs that are stored below a directory, whether another process holds them or not.
+///
+/// # Errors
+/// If the state of the inputs cannot be read.
+pub fn stored_inputs(dir: &Path, streams: &[Stream]) -> Result<Vec<FileStatus>, Error> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut known = files(&state_dir(dir), &streams_below(dir, streams))?.files;
+    known.retain(is_at);
+    for file in &mut known {
+        let is_aside = matches!(file.state, FileState::Blocked | FileState::Unreadable);
+        let aside = file.why.take().filter(|_| is_aside);
+        file.why = Some(match aside.or_else(|| why_kept(file)) {
+            Some(why) => format!("standard input that was stored: {why}"),
+            None => "standard input that was stored".to_owned(),
+        });
+    }
+    Ok(known)
+}
+
+fn state_dir(dir: &Path) -> PathBuf {
+    dir.join("state")
+}
+
+fn inbox_of(dir: &Path, stream: &Stream) -> PathBuf {
+    dir.join("inbox").join(&stream.name)
+}
+
+/// The streams, with the inputs below a directory for files.
+fn streams_below(dir: &Path, streams: &[Stream]) -> Vec<Stream> {
+    let with_inputs = |stream: &Stream| {
+        let inbox = inbox_of(dir, stream);
+        Stream {
+            files: vec![format!(
+                "{}/**/*",
+                globset::escape(&inbox.to_string_lossy())
+            )],
+            exclude: Vec::new(),
+            finished: Finished::Keep,
+            ..stream.clone()
+        }
+    };
+    streams.iter().map(with_inputs).collect()
 }
 
 /// Whether a file is the one that has its path now, and not one that was replaced.

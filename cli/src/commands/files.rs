@@ -16,12 +16,12 @@ use crate::args::{Global, IngestFiles};
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::screen::grouped;
+use crate::status::known_files;
 use crate::table::{Column, table};
 
 pub(crate) fn run(global: &Global, args: &IngestFiles) -> Result<Outcome> {
     let context = Context::load(global)?;
-    let state_dir = context.ingest_config(false).state_dir;
-    let files = bekk_ingest::files(&state_dir, &context.config.streams)?;
+    let files = known_files(&context)?;
     if args.output.json {
         print_json(&Report::new(&files))?;
     } else {
