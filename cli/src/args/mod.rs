@@ -290,7 +290,7 @@ pub(crate) struct Check {
       bekk init hosts.csv --table net.hosts\n                                     take the types from an existing table")]
 #[command(group = clap::ArgGroup::new("source").args(["file", "from"]))]
 pub(crate) struct Init {
-    /// CSV file to infer the stream from; also --from FILE
+    /// CSV file to infer the stream from, or `-` for standard input; also --from FILE
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     #[arg(long, value_name = "FILE", hide = true)]
@@ -339,7 +339,7 @@ pub(crate) struct FormArgs {
     /// Character around fields; empty for none
     #[arg(long, value_name = "CHAR", requires = "source")]
     pub(crate) quote: Option<String>,
-    /// Character that takes the meaning from the one after it
+    /// Character that takes the meaning from the one after it; empty for none
     #[arg(long, value_name = "CHAR", requires = "source")]
     pub(crate) escape: Option<String>,
     /// Remove blanks around fields

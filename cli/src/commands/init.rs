@@ -1,13 +1,13 @@
 //! `bekk init`: a configuration to begin with.
 
-use std::io::Write as _;
-use std::path::Path;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bekk_ingest::Packing;
 use bekk_stream::{Config, ConfigError, Encoding, LineEnd, SAMPLE_CONFIG, Separator};
 
-use super::{Outcome, print_result};
+use super::{Outcome, WrongUsage, print_result};
 use crate::args::{FormArgs, Global, Init};
 use crate::context::{Context, table_name};
 use crate::infer::{self, ExistingTable, Typed, Wanted};
@@ -17,6 +17,48 @@ use crate::screen::{Screen, plural};
 const TRIED_MAX: u64 = 10_000;
 /// Most rejected records that are shown.
 const SHOWN_MAX: usize = 3;
+
+/// The name of standard input in what is said of it.
+const PIPED_NAME: &str = "standard input";
+
+/// The file to infer from.
+struct From {
+    path: PathBuf,
+    /// Where standard input was stored, for as long as it is needed.
+    piped: Option<tempfile::TempDir>,
+}
+
+impl From {
+    /// The file that was typed; standard input, stored in a file, for `-`.
+    fn typed(path: &Path) -> Result<Self> {
+        if path != Path::new("-") {
+            return Ok(Self {
+                path: path.to_owned(),
+                piped: None,
+            });
+        }
+        if io::stdin().is_terminal() {
+            let text = "standard input is a terminal; pipe a file into it, such as: zcat FILE | bekk init -";
+            return Err(WrongUsage(text.to_owned()).into());
+        }
+        let dir = tempfile::tempdir().context("store standard input")?;
+        let path = dir.path().join(PIPED_NAME);
+        let mut file = bekk_ingest::create_file(&path).context("store standard input")?;
+        io::copy(&mut io::stdin().lock(), &mut file).context("store standard input")?;
+        Ok(Self {
+            path,
+            piped: Some(dir),
+        })
+    }
+
+    /// The command that loads it.
+    fn command(&self) -> &'static str {
+        match self.piped {
+            Some(_) => "bekk up --once -, with the same standard input",
+            None => "bekk up --once",
+        }
+    }
+}
 
 pub(crate) fn run(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
     let to_stdout = args.out == Path::new("-");
@@ -29,12 +71,13 @@ pub(crate) fn run(global: &Global, args: &Init, screen: &Screen) -> Result<Outco
             args.out.display()
         );
     }
-    let text = match args.source() {
-        Some(path) => {
-            let text = with_wanted(global, args, path, |wanted, typed| {
-                infer::config_text(path, wanted, typed)
+    let from = args.source().map(From::typed).transpose()?;
+    let text = match &from {
+        Some(from) => {
+            let text = with_wanted(global, args, from, |wanted, typed| {
+                infer::config_text(&from.path, wanted, typed)
             })?;
-            tried(path, &text, &args.out)?
+            tried(&from.path, &text, &args.out)?
         }
         None => SAMPLE_CONFIG.to_owned(),
     };
@@ -47,8 +90,9 @@ pub(crate) fn run(global: &Global, args: &Init, screen: &Screen) -> Result<Outco
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .with_context(|| format!("write `{}`", args.out.display()))?;
     screen.say(&format!(
-        "wrote {}; look at its guesses, then: bekk up --once",
-        args.out.display()
+        "wrote {}; look at its guesses, then: {}",
+        args.out.display(),
+        from.as_ref().map_or("bekk up --once", From::command)
     ));
     Ok(Outcome::Done)
 }
@@ -56,21 +100,22 @@ pub(crate) fn run(global: &Global, args: &Init, screen: &Screen) -> Result<Outco
 /// Adds a stream to the configuration that is there.
 fn add(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
     let out = &args.out;
-    let from = args
-        .source()
-        .context("name the file: bekk init FILE --add")?;
+    let from = From::typed(
+        args.source()
+            .context("name the file: bekk init FILE --add")?,
+    )?;
     let before =
         std::fs::read_to_string(out).with_context(|| format!("read `{}`", out.display()))?;
-    let added = with_wanted(global, args, from, |wanted, typed| {
-        infer::stream_text(from, wanted, typed)
+    let added = with_wanted(global, args, &from, |wanted, typed| {
+        infer::stream_text(&from.path, wanted, typed)
     })?;
-    let added = tried(from, &added, out)?;
+    let added = tried(&from.path, &added, out)?;
     let text = format!("{}\n\n{added}", before.trim_end());
     parse(&text, out).context("add the stream (--name gives it another name)")?;
     replace(out, &text)?;
     screen.say(&format!(
         "added stream `{}` to {}; look at its guesses, then: bekk check --files",
-        stream_name(args, from),
+        stream_name(args, &from),
         out.display()
     ));
     Ok(Outcome::Done)
@@ -89,25 +134,35 @@ pub(super) fn parse(text: &str, out: &Path) -> Result<Config, ConfigError> {
     Config::parse(text, out, Path::new("/"), &|_| Some(String::new()))
 }
 
-fn stream_name(args: &Init, from: &Path) -> String {
+fn stream_name(args: &Init, from: &From) -> String {
+    let path = match from.piped {
+        Some(_) => Path::new("stdin"),
+        None => &from.path,
+    };
     let typed = args.name.clone();
-    typed.unwrap_or_else(|| infer::stream_name(from))
+    typed.unwrap_or_else(|| infer::stream_name(path))
 }
 
 /// Infers a text with what was typed of the stream and of the file.
 fn with_wanted(
     global: &Global,
     args: &Init,
-    from: &Path,
+    from: &From,
     text: impl FnOnce(&Wanted<'_>, &Typed) -> Result<String>,
 ) -> Result<String> {
     let table = match &args.table {
         Some(name) => Some(existing_table(global, args, name)?),
         None => None,
     };
+    let name = &stream_name(args, from);
+    let pattern = match from.piped {
+        Some(_) => format!("{name}/*"),
+        None => pattern_for(&from.path, &args.out)?,
+    };
     let wanted = Wanted {
-        name: &stream_name(args, from),
-        patterns: &[pattern_for(from, &args.out)?],
+        name,
+        patterns: &[pattern],
+        is_piped: from.piped.is_some(),
         table: table.as_ref(),
     };
     text(&wanted, &typed(&args.form)?)
@@ -182,7 +237,10 @@ fn typed(args: &FormArgs) -> Result<Typed> {
             None => None,
             quote => Some(character(quote, "quote")?),
         },
-        escape: character(&args.escape, "escape")?,
+        escape: match &args.escape {
+            None => None,
+            escape => Some(character(escape, "escape")?),
+        },
         comment: character(&args.comment, "comment")?,
         encoding: encoding.transpose()?,
         skip_lines: args.skip_lines,

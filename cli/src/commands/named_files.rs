@@ -154,6 +154,7 @@ fn inferred(files: &[PathBuf], out: &Path) -> Result<(Stream, String)> {
     let wanted = Wanted {
         name: &name,
         patterns: &patterns,
+        is_piped: false,
         table: None,
     };
     let text = infer::stream_text(first, &wanted, &Typed::default())?;

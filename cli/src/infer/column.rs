@@ -3,14 +3,37 @@
 use bekk_stream::{Column, ColumnType, CsvDialect, Field, ValueParser};
 
 use super::kinds::{
-    CLOCK_FORMATS, Candidate, DATE_FORMATS, Kind, all_candidates, is_kept_by_float, time_format,
+    CLOCK_FORMATS, Candidate, DATE_FORMATS, Kind, all_candidates, is_kept_by_float, is_short_whole,
+    time_format,
 };
 use super::marks::Marks;
 
 /// Texts that stand for null in files that others write.
 const NULL_TEXTS: &[&str] = &[
-    "NULL", "null", "NA", "N/A", "n/a", "\\N", "-", "None", "nan", "NaN",
+    "NULL",
+    "null",
+    "(null)",
+    "NA",
+    "N/A",
+    "n/a",
+    "<NA>",
+    "#N/A",
+    "#NV",
+    NULL_OF_DUMPS,
+    "-",
+    "--",
+    ".",
+    "..",
+    "?",
+    "None",
+    "NaT",
+    NAN,
+    "NaN",
 ];
+/// Null in what MySQL and PostgreSQL dump, which is no text of anybody's.
+const NULL_OF_DUMPS: &str = "\\N";
+/// What floats have, and other numbers do not.
+const NAN: &str = "nan";
 /// Pairs of words that mean true and false, in any case; both of a pair must occur.
 const BOOL_PAIRS: &[(&str, &str)] = &[
     ("true", "false"),
@@ -41,6 +64,8 @@ pub(super) struct Profile {
     fraction_digits: usize,
     leading_zero: bool,
     has_exponent: bool,
+    has_infinity: bool,
+    has_digit: bool,
     /// Whether a number ends with its mark: `5.`
     bare_mark: bool,
     /// Whether a `float8` keeps all digits of each value.
@@ -109,6 +134,8 @@ impl Profile {
             fraction_digits: 0,
             leading_zero: false,
             has_exponent: false,
+            has_infinity: false,
+            has_digit: false,
             bare_mark: false,
             are_kept_by_floats: true,
             marks: Marks::default(),
@@ -125,8 +152,12 @@ impl Profile {
             self.empty_quoted += u64::from(quoted);
             return;
         }
-        let null = NULL_TEXTS.iter().find(|text| text.as_bytes() == field);
-        if let Some(text) = null.filter(|_| !quoted) {
+        let is_whole = is_short_whole(field);
+        let null = match quoted || is_whole {
+            true => None,
+            false => NULL_TEXTS.iter().find(|text| text.as_bytes() == field),
+        };
+        if let Some(text) = null {
             self.null_text_count += 1;
             if !self.null_texts.contains(text) {
                 self.null_texts.push(text);
@@ -137,7 +168,8 @@ impl Profile {
         if self.values == 1 {
             self.example = String::from_utf8_lossy(field).chars().take(40).collect();
         }
-        self.candidates.retain(|candidate| candidate.takes(field));
+        self.candidates
+            .retain(|candidate| candidate.takes(field, is_whole));
         self.measure(field);
         self.marks.see(field);
         if self.words.len() < 3 {
@@ -156,6 +188,8 @@ impl Profile {
             .unwrap_or(field);
         let exponent = digits.iter().position(|byte| matches!(byte, b'e' | b'E'));
         self.has_exponent |= exponent.is_some();
+        self.has_infinity |= matches!(digits.first(), Some(b'i' | b'I'));
+        self.has_digit |= digits.first().is_some_and(u8::is_ascii_digit);
         let digits = &digits[..exponent.unwrap_or(digits.len())];
         let mark = digits
             .iter()
@@ -236,14 +270,15 @@ impl Profile {
         if self.is(number) {
             return self.settle_number();
         }
-        if self.is(Kind::Float) && !decimal_comma && self.has_exponent {
+        let is_float = self.has_exponent || (self.has_infinity && self.has_digit);
+        if self.is(Kind::Float) && !decimal_comma && is_float {
             return match self.whole_digits + self.fraction_digits <= FLOAT_DIGITS
                 || self.are_kept_by_floats
             {
                 true => Settled::plain(ColumnType::Float8),
                 false => Settled::remarked(
                     ColumnType::Text,
-                    "numbers with exponents and more digits than a float8 keeps; type = \"float8\" rounds them",
+                    "numbers with exponents or infinities, and more digits than a float8 keeps; type = \"float8\" rounds them",
                 ),
             };
         }
@@ -381,14 +416,18 @@ impl Profile {
 
     /// In a column of texts a text that means null elsewhere is as likely a text.
     fn settle_text(&self) -> Settled {
-        if self.null_texts.is_empty() {
+        if has_more_than_microseconds(&self.example) {
+            return Settled::remarked(
+                ColumnType::Text,
+                "times with more digits than PostgreSQL keeps, which are six after the second",
+            );
+        }
+        let is_kept = |text: &&&str| **text != NULL_OF_DUMPS;
+        let kept = self.null_texts.iter().filter(is_kept);
+        let texts: Vec<_> = kept.map(|text| format!("{text:?}")).collect();
+        if texts.is_empty() {
             return Settled::plain(ColumnType::Text);
         }
-        let texts: Vec<_> = self
-            .null_texts
-            .iter()
-            .map(|text| format!("{text:?}"))
-            .collect();
         let texts = texts.join(", ");
         Settled::remarked(
             ColumnType::Text,
@@ -427,15 +466,27 @@ impl Profile {
             return nullable;
         }
         match self.is_text() {
-            true => self.empty > self.empty_quoted || self.values == 0,
+            true => self.empty > self.empty_quoted || self.values == 0 || self.has_null_of_dumps(),
             false => self.empty + self.null_text_count > 0,
         }
     }
 
     /// The null texts of its own, where it has some.
     pub(super) fn own_nulls(&self) -> Option<Vec<&'static str>> {
-        let is_own = !self.is_text() && !self.null_texts.is_empty();
-        is_own.then(|| [&[""], &self.null_texts[..]].concat())
+        if self.is_text() {
+            // What dumps has a text for null, and an empty field is an empty text.
+            return self.has_null_of_dumps().then(|| vec![NULL_OF_DUMPS]);
+        }
+        // A float can be no number.
+        let is_float = self.settled().column_type == ColumnType::Float8;
+        let is_value = |text: &str| is_float && text.eq_ignore_ascii_case(NAN);
+        let own = self.null_texts.iter().filter(|text| !is_value(text));
+        let nulls: Vec<_> = std::iter::once("").chain(own.copied()).collect();
+        (nulls.len() > 1).then_some(nulls)
+    }
+
+    fn has_null_of_dumps(&self) -> bool {
+        self.null_texts.contains(&NULL_OF_DUMPS)
     }
 
     /// Whether a text is a value of the type decided on, and that is one which names are not of.
@@ -467,6 +518,18 @@ impl Profile {
         };
         Some(parser.parse(field).is_ok())
     }
+}
+
+/// Whether a text is a time with more than six digits after the second.
+fn has_more_than_microseconds(text: &str) -> bool {
+    const TIME: &[u8] = b"0000-00-00 00:00:00.0000000";
+    let begin = text.as_bytes().get(..TIME.len()).unwrap_or_default();
+    let is_like = |(byte, pattern): (&u8, &u8)| match pattern {
+        b'0' => byte.is_ascii_digit(),
+        b' ' => matches!(byte, b' ' | b'T'),
+        mark => byte == mark,
+    };
+    begin.len() == TIME.len() && begin.iter().zip(TIME).all(is_like)
 }
 
 /// A header as a name that SQL takes without quotes: lower case, letters, digits and `_`.

@@ -1,4 +1,4 @@
-//! Lines after a file's records that sum them up.
+//! Lines that are not records: those after them that sum them up, and a line of dashes below the header.
 
 use bekk_ingest::Sampled;
 use bekk_stream::CsvDialect;
@@ -57,8 +57,36 @@ impl Footer {
     }
 }
 
+/// What ends the records in PostgreSQL's COPY.
+const END_OF_COPY: &str = "\\.";
+
+/// The beginning of a line of dashes below a header, as programs of databases write it, if a record is such a line.
+pub(super) fn rule(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
+    const DASHES: &[u8] = b"---";
+    let field = |at| record.field(at).map_or(&[][..], |(text, _)| text);
+    let is_dashes = |text: &[u8]| !text.is_empty() && text.iter().all(|byte| *byte == b'-');
+    let fields = || (0..record.width()).map(field);
+    if !fields().all(is_dashes) || !fields().any(|text| text.starts_with(DASHES)) {
+        return None;
+    }
+    let beginning = match field(0).starts_with(DASHES) {
+        true => DASHES.to_vec(),
+        false => fields()
+            .collect::<Vec<_>>()
+            .join(dialect.delimiter.as_bytes()),
+    };
+    String::from_utf8(beginning).ok()
+}
+
 /// The beginning of a line that sums up, by its first field with a text, exactly as in the file.
 fn beginning(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
+    // With an escape, only the point is left of it.
+    let ends_copy = |text: &[u8]| {
+        text == END_OF_COPY.as_bytes() || (dialect.escape == Some(b'\\') && text == b".")
+    };
+    if record.width() == 1 && record.field(0).is_some_and(|(text, _)| ends_copy(text)) {
+        return Some(END_OF_COPY.to_owned());
+    }
     let is_empty = |at: &usize| record.field(*at).is_some_and(|(text, _)| text.is_empty());
     let at = (0..record.width()).find(|at| !is_empty(at))?;
     let (text, quoted) = record.field(at)?;

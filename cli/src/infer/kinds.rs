@@ -52,8 +52,18 @@ pub(super) enum Kind {
     Json,
 }
 
+/// Whether a field is a whole number of so few digits that each kind of number takes it.
+pub(super) fn is_short_whole(field: &[u8]) -> bool {
+    (1..=18).contains(&field.len()) && field.iter().all(u8::is_ascii_digit)
+}
+
 impl Candidate {
-    pub(super) fn takes(&self, field: &[u8]) -> bool {
+    /// Whether a field is of this type; `is_whole` says what [`is_short_whole`] says of it.
+    pub(super) fn takes(&self, field: &[u8], is_whole: bool) -> bool {
+        use Kind::{Float, Int, Marked, Number};
+        if is_whole && matches!(self.kind, Int | Float | Number { .. } | Marked(_)) {
+            return true;
+        }
         let is_value = match &self.test {
             Test::Number(mark) => is_number(field, *mark),
             Test::Parser(parser) => parser
@@ -160,7 +170,7 @@ pub(super) fn all_candidates() -> Vec<Candidate> {
     for (grouping, (mark, decimal)) in GROUPINGS.iter().enumerate() {
         let mut column = Column::new("candidate", ColumnType::Numeric);
         column.decimal = u8::try_from(*decimal).ok();
-        column.strip = [mark, "()"]
+        column.strip = [mark, "()", "-"]
             .iter()
             .chain(UNITS)
             .map(|item| (*item).to_owned())

@@ -12,6 +12,8 @@ pub(super) struct Marks {
     /// How many values have each of [`UNITS`].
     units: [u64; UNITS.len()],
     parentheses: u64,
+    /// Values with a decimal mark and a minus after the last digit. Without the mark they may be years that are not over.
+    minus_after: u64,
     /// How many values have each of the marks of [`GROUPINGS`].
     groups: [u64; GROUPINGS.len()],
     /// How many values have each of the decimal marks of [`GROUPINGS`].
@@ -41,6 +43,8 @@ impl Marks {
         }
         self.parentheses += u64::from(text.starts_with('(') || text.contains("(("));
         let digits = text.trim_matches(|c: char| !c.is_ascii_digit());
+        let is_minus_after = text.ends_with('-') && digits.contains(['.', ',']);
+        self.minus_after += u64::from(is_minus_after);
         self.parentheses += u64::from(!text.starts_with('(') && text.contains('('));
         let spaced = digits.replace(['\u{a0}', '\u{202f}', '\u{2009}'], " ");
         for (at, (mark, decimal)) in GROUPINGS.iter().enumerate() {
@@ -84,7 +88,8 @@ impl Marks {
             || self.leading_zeros > 0;
         // 192.168.100.200 and 555 123 456 look like numbers with groups as well.
         let is_sure = mark == "," || self.decimals[grouping] > 0 || !units.is_empty();
-        let is_marked = is_grouped || !units.is_empty() || self.parentheses > 0;
+        let is_signed = self.parentheses + self.minus_after > 0;
+        let is_marked = is_grouped || !units.is_empty() || is_signed;
         if has_doubt || !is_marked || (is_grouped && !is_sure) {
             return None;
         }
@@ -92,6 +97,7 @@ impl Marks {
         strip.extend(is_grouped.then(|| mark.to_owned()));
         strip.extend(units.iter().map(|(unit, _)| (**unit).to_owned()));
         strip.extend((self.parentheses > 0).then(|| "()".to_owned()));
+        strip.extend((self.minus_after > 0).then(|| "-".to_owned()));
         let example = example.replace(char::is_control, " ");
         Some(Settled {
             column_type: ColumnType::Numeric,

@@ -47,6 +47,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
     /// The value of `files`.
     pub(crate) patterns: &'a [String],
+    /// Whether the file is what came from standard input.
+    pub(crate) is_piped: bool,
     pub(crate) table: Option<&'a ExistingTable>,
 }
 
@@ -111,12 +113,15 @@ struct Records {
     not_utf8: u64,
     whole_file: bool,
     footer: Footer,
+    /// The beginning of a line of dashes below the header.
+    rule: Option<String>,
     /// How many records have the first one's field, by column.
     recurring: Vec<u64>,
 }
 
 fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     let (mut guess, found) = read_as_guessed(path, typed)?;
+    guess.remarks.extend(directories(wanted.patterns));
     let Records {
         first, mut columns, ..
     } = found;
@@ -193,12 +198,18 @@ fn read_as_guessed(path: &Path, typed: &Typed) -> Result<(Guess, Records)> {
         guess.dialect.encoding = guess.not_utf8(&head.bytes);
         found = read(path, &guess.dialect)?;
     }
+    if let Some(rule) = found.rule.take() {
+        guess
+            .remarks
+            .push("the line of dashes below the header is skipped".to_owned());
+        guess.dialect.footer.push(rule);
+    }
     if let Some(texts) = found.footer.texts().filter(|_| found.whole_file) {
         guess.remarks.push(format!(
-            "the last lines sum up, and are skipped: those that begin with {}",
+            "the last lines are not records, and are skipped: those that begin with {}",
             shown(&texts)
         ));
-        guess.dialect.footer = texts;
+        guess.dialect.footer.extend(texts);
         found = read(path, &guess.dialect)?;
     }
     Ok((guess, found))
@@ -215,6 +226,7 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
         not_utf8: 0,
         whole_file: true,
         footer: Footer::default(),
+        rule: None,
         recurring: Vec::new(),
     };
     if let HeaderRow::Named(names) = &dialect.header {
@@ -244,6 +256,12 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
         if is_first_again(record, &found.first) {
             // Ingest passes over a header that comes again, as `cat` leaves it.
             return true;
+        }
+        if found.records == 0 && found.rule.is_none() {
+            found.rule = footer::rule(record, dialect);
+            if found.rule.is_some() {
+                return true;
+            }
         }
         found.records += 1;
         found.footer.see(record, dialect);
@@ -350,6 +368,30 @@ fn has_header(
         () if !taken.is_empty() || recurs => Header::Absent,
         () => Header::Unsure,
     }
+}
+
+/// Remarks on the values that a file's path holds, as in `dt=2025-01-01/a.csv`.
+fn directories(patterns: &[String]) -> Vec<String> {
+    let first = patterns.first().map_or("", String::as_str);
+    let parts: Vec<&str> = first.split('/').collect();
+    let above = parts.split_last().map_or(&[][..], |(_, above)| above);
+    let values = above.iter().filter_map(|part| part.split_once('='));
+    let remark = |(name, value): (&str, &str)| {
+        let column_type = match value {
+            _ if value.parse::<i64>().is_ok() && !value.starts_with('0') => "int8",
+            _ if value.parse::<jiff::civil::Date>().is_ok() => "date",
+            _ => "text",
+        };
+        let column = column::sql_name(name);
+        format!(
+            "the directory `{name}={value}` is no column; this line would make it one: \
+             {{ name = \"{column}\", type = \"{column_type}\", nullable = true, source = \"directory:{name}\" }}"
+        )
+    };
+    let plain = |(name, value): &(&str, &str)| {
+        !name.is_empty() && !name.contains(['"', '\\']) && !value.contains(char::is_control)
+    };
+    values.filter(plain).map(remark).collect()
 }
 
 /// Some texts of a file, for a person: the first few.

@@ -3,13 +3,14 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use bekk_stream::{CsvDialect, HeaderRow};
+use bekk_stream::{ColumnType, CsvDialect, HeaderRow};
 use toml::Value;
 
 use super::Inferred;
 use super::Wanted;
 use super::column::Profile;
 use super::key::Key;
+use crate::screen::plural;
 
 pub(super) fn config(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> String {
     let mut text = stream(inferred, wanted, path);
@@ -34,8 +35,9 @@ pub(super) fn stream(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> S
     push(
         &mut text,
         format_args!(
-            "# Inferred from {extent} {} records of {file}.",
-            inferred.records
+            "# Inferred from {extent} {} {} of {file}.",
+            inferred.records,
+            plural(inferred.records, "record")
         ),
     );
     push(
@@ -48,25 +50,37 @@ pub(super) fn stream(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> S
         push(&mut text, format_args!("# guess: {remark}"));
     }
     if inferred.uneven > 0 {
-        let uneven = inferred.uneven;
-        push(
-            &mut text,
-            format_args!(
-                "# {uneven} records have another number of fields than the header, or wrong quotes: dead letters."
+        let uneven = match inferred.uneven {
+            1 => "1 record has another number of fields than the header, or wrong quotes: a dead letter".to_owned(),
+            more => format!(
+                "{more} records have another number of fields than the header, or wrong quotes: dead letters"
             ),
-        );
+        };
+        push(&mut text, format_args!("# {uneven}."));
     }
     push(
         &mut text,
         format_args!("\n[streams.{}]", toml_key(wanted.name)),
     );
-    push_files(&mut text, wanted.patterns);
+    match wanted.is_piped {
+        true => push(
+            &mut text,
+            format_args!(
+                "files = [{}]   # not read by `bekk up --once -`, which loads standard input",
+                quoted(&wanted.patterns[0])
+            ),
+        ),
+        false => push_files(&mut text, wanted.patterns),
+    }
     push(
         &mut text,
         format_args!("table = {}", quoted(wanted.table_name())),
     );
     push_key(&mut text, inferred);
-    push(&mut text, format_args!("partitions = 4"));
+    push(
+        &mut text,
+        format_args!("partitions = {}", partitions(inferred)),
+    );
     push_dialect(&mut text, inferred);
     push(&mut text, format_args!("columns = ["));
     for column in &inferred.columns {
@@ -91,6 +105,18 @@ fn push_files(text: &mut String, patterns: &[String]) {
             ),
         ),
         _ => push(text, format_args!("files = [{files}]")),
+    }
+}
+
+/// The number of partitions: one if texts that differ can be one key, as only PostgreSQL knows.
+fn partitions(inferred: &Inferred) -> u32 {
+    let is_foreign = |at: &usize| {
+        let column_type = &inferred.columns[*at].settled().column_type;
+        matches!(column_type, ColumnType::Postgres(_))
+    };
+    match &inferred.key {
+        Some(Key::OfTable(places)) if places.iter().any(is_foreign) => 1,
+        _ => 4,
     }
 }
 
@@ -133,7 +159,7 @@ fn push_key(text: &mut String, inferred: &Inferred) {
                     text,
                     format_args!(
                         "# key = [{}]   # it has a different value in each record so far",
-                        name(index)
+                        name(*index)
                     ),
                 );
             }
@@ -208,6 +234,7 @@ fn push_dialect(text: &mut String, inferred: &Inferred) {
 
 fn push_column(text: &mut String, column: &Profile) {
     let settled = column.settled();
+    let mut remarks: Vec<String> = Vec::new();
     let mut line = format!(
         "  {{ name = {}, type = \"{}\"",
         quoted(&column.name),
@@ -230,15 +257,23 @@ fn push_column(text: &mut String, column: &Profile) {
         line.push_str(", nullable = true");
     }
     if let Some(nulls) = column.own_nulls() {
-        let nulls: Vec<_> = nulls.iter().map(|null| quoted(null)).collect();
-        write!(line, ", null = [{}]", nulls.join(", ")).expect("a String takes everything");
+        let texts: Vec<_> = nulls.iter().map(|null| quoted(null)).collect();
+        write!(line, ", null = [{}]", texts.join(", ")).expect("a String takes everything");
+        let guessed: Vec<_> = nulls
+            .iter()
+            .filter(|null| !null.is_empty() && **null != "\\N")
+            .map(|null| quoted(null))
+            .collect();
+        if !guessed.is_empty() {
+            remarks.push(format!("{} means null", guessed.join(", ")));
+        }
     }
     line.push_str(" },");
-    let remark = settled
-        .remark
-        .as_ref()
-        .map(|remark| format!("   # guess: {remark}"))
-        .unwrap_or_default();
+    remarks.extend(settled.remark.clone());
+    let remark = match remarks.is_empty() {
+        true => String::new(),
+        false => format!("   # guess: {}", remarks.join("; ")),
+    };
     let example = column.example().replace(|c: char| c.is_control(), " ");
     let example = if example.is_empty() || !remark.is_empty() {
         String::new()

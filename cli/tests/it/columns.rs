@@ -123,6 +123,19 @@ fn init_takes_the_types_of_a_table() {
     assert_eq!(reasons.len(), 3, "{reasons:?}");
     let audit = sandbox.run(&["audit", "--deep"]).ok().stdout;
     assert!(audit.contains("0 missing, 0 changed, 0 extra"), "{audit}");
+    postgres.execute("CREATE TABLE at (day date, host inet, n int, PRIMARY KEY (day, host))");
+    sandbox.write("at.csv", "host,n,day\n10.0.0.1,1,2026-01-31\n");
+    let add = ["init", "--from", "at.csv", "--table", "at", "--add"];
+    sandbox.run(&add).ok();
+    let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
+    // Texts that differ may be one address, so all records of a key go one way.
+    let key = "key = [\"day\", \"host\"]   # the table's primary key";
+    assert!(
+        config.contains(key) && config.contains("partitions = 1"),
+        "{config}"
+    );
+    sandbox.run(&["up", "--once"]);
+    assert_eq!(postgres.number("SELECT count(*) FROM at"), 1);
     sandbox
         .run(&["init", "--from", "hosts.csv", "--table", "no", "--force"])
         .exits(1)

@@ -383,3 +383,34 @@ fn each_image_of_others_is_pinned_by_digest() {
         assert!(is_whole, "{image}");
     }
 }
+
+/// Each setting that the guide's table of forms shows is one that a configuration takes.
+#[test]
+fn the_settings_of_the_guides_table_are_taken() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let guide = fs::read_to_string(root.join("docs/guide/own_csv.md")).unwrap();
+    let mut count = 0;
+    for row in guide.lines().filter(|line| line.starts_with("| ")) {
+        let row = row.replace("\\|", "\u{1}");
+        let Some(written) = row.split('|').nth(2) else {
+            continue;
+        };
+        for setting in written.split('`').skip(1).step_by(2) {
+            let setting = setting.replace('\u{1}', "|");
+            let (line, column) = match setting.as_str() {
+                csv if csv.starts_with("csv = {") => (csv, ""),
+                column if column.starts_with("{ name") => ("", column),
+                _ => continue,
+            };
+            let comma = if column.is_empty() { "" } else { ", " };
+            let config = format!(
+                "[streams.t]\nfiles = [\"a.csv\"]\non_conflict = \"append\"\n{line}\n\
+                 columns = [{{ name = \"id\", type = \"int8\" }}{comma}{column}]\n"
+            );
+            bekk_stream::Config::parse(&config, &root, &root, &|_| None)
+                .unwrap_or_else(|error| panic!("{error}: {setting}"));
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} settings");
+}

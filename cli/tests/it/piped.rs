@@ -104,6 +104,34 @@ fn an_input_that_is_not_all_rows_stays() {
     let rejected = pipe(&sandbox, &gz, &["--stream", "t", "--name", "dt=1/a.csv"]);
     rejected.ok().says("kept: .bekk/stdin/inbox/t/dt=1/a.csv");
     assert_eq!(ids(&sandbox), ["1 a.csv"]);
+    let files = sandbox.run(&["ingest", "files"]).ok().stdout;
+    assert!(
+        files.contains(".bekk/stdin/inbox/t/dt=1/a.csv (gzip)"),
+        "{files}"
+    );
+    // A stored input waits for the next one, not for an ingest.
+    let status = sandbox.run(&["status"]).stdout;
+    assert!(!status.contains("no ingest runs"), "{status}");
     let aside = pipe(&sandbox, b"no,header\n1,Ann\n", &["--stream", "t"]);
     aside.exits(1).says("its header lacks `id`");
+    let status = sandbox.run(&["status"]).stdout;
+    assert!(status.contains("its header lacks `id`"), "{status}");
+}
+
+/// A configuration is inferred from what a program writes, and loads it.
+#[test]
+fn a_configuration_comes_from_standard_input() {
+    let sandbox = Sandbox::new();
+    let text = b"id;name\n1;Ann\n";
+    let mut command = sandbox.bekk(&["init", "--from", "-"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text).unwrap();
+    Ran::new(child.wait_with_output().unwrap()).ok();
+    pipe(&sandbox, text, &[]).ok();
+    let rows = sandbox.postgres().rows("SELECT id, name FROM stdin");
+    assert_eq!(rows, [["1", "Ann"]]);
 }

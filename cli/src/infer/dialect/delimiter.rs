@@ -16,6 +16,7 @@ impl Guess {
             None => [b',', b';', b'\t', b'|'].map(Separator::from).to_vec(),
         };
         let mut best = None;
+        let mut equals: Vec<(_, Separator)> = Vec::new();
         for delimiter in candidates {
             let dialect = CsvDialect {
                 delimiter,
@@ -28,11 +29,22 @@ impl Guess {
                 0 | 1 => (0, 0),
                 _ => (agreeing, width),
             };
+            equals.push((score, delimiter));
             if best.is_none_or(|(other, _)| score > other) {
                 best = Some((score, (delimiter, width)));
             }
         }
-        let (_, (mut delimiter, mut width)) = best.expect("there is a candidate");
+        let (score, (mut delimiter, mut width)) = best.expect("there is a candidate");
+        let other = equals
+            .iter()
+            .find(|(other, found)| *other == score && *found != delimiter && width > 1);
+        if let Some((_, other)) = other {
+            self.remarks.push(format!(
+                "`{}` would separate as many fields as `{}`; if it does: --delimiter '{0}'",
+                other.text().escape_default(),
+                delimiter.text().escape_default()
+            ));
+        }
         if width <= 1 && known.is_none() {
             (delimiter, width) = self.rarer_delimiter(path)?.unwrap_or((delimiter, width));
             if width > 1 {
@@ -71,13 +83,20 @@ impl Guess {
             } = tried(path, &dialect)?;
             let width = most_common(&widths);
             let first = widths.first().copied().unwrap_or(0);
-            let is_even = widths.len() > 2 && widths[1..].iter().all(|other| *other == width);
+            // Texts do not contain control characters.
+            let records_min = if byte < b' ' { 1 } else { 3 };
+            let is_even =
+                widths.len() >= records_min && widths.iter().skip(1).all(|other| *other == width);
             let is_headed = first == width || (first + 1 == width && width > 2);
-            // Texts contain blanks; if the header is in quotes, the blanks between them separate fields.
+            // Texts contain blanks; if the header is in quotes, or each record has mostly numbers, they separate fields.
             let fields = likely.iter().sum::<usize>();
             let is_third = fields * 3 > widths.len() * width;
+            let are_numbers = width > 2
+                && first == width
+                && likely.first() == Some(&0)
+                && likely[1..].iter().all(|likely| likely * 2 >= width);
             let is_plausible = match byte {
-                b' ' => is_third && likely.first() == Some(&first),
+                b' ' => is_third && (likely.first() == Some(&first) || are_numbers),
                 0x01 | 0x1f => true,
                 _ => is_third,
             };

@@ -28,7 +28,7 @@ fn text_form(bytes: &[u8]) -> Option<&'static str> {
     let begin = String::from_utf8_lossy(&text[..text.len().min(64)]).to_ascii_lowercase();
     let squeezed: String = begin.split_whitespace().collect();
     let begins = |with: &[&str]| with.iter().any(|with| squeezed.starts_with(with));
-    if begins(&["<!doctypehtml", "<html"]) {
+    if begins(&["<!doctypehtml", "<html", "<!--", "<table", "<body", "<div"]) {
         return Some("a web page (HTML)");
     }
     if begins(&["<?xml"]) {

@@ -3,6 +3,7 @@
 mod delimiter;
 mod encoding;
 mod form;
+mod padding;
 mod preamble;
 mod quoting;
 mod tried;
@@ -28,7 +29,7 @@ pub(crate) struct Typed {
     pub(crate) delimiter: Option<Separator>,
     pub(crate) record_end: Option<Separator>,
     pub(crate) quote: Option<Option<u8>>,
-    pub(crate) escape: Option<u8>,
+    pub(crate) escape: Option<Option<u8>>,
     pub(crate) comment: Option<u8>,
     pub(crate) encoding: Option<Encoding>,
     pub(crate) skip_lines: Option<u32>,
@@ -100,7 +101,7 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     guess.comment(&lines, typed);
     let dialect = &mut guess.dialect;
     dialect.quote = typed.quote.unwrap_or(dialect.quote);
-    dialect.escape = typed.escape;
+    dialect.escape = typed.escape.flatten();
     dialect.trim = typed.trim.unwrap_or(false);
     dialect.trailing_delimiter = typed.trailing_delimiter.unwrap_or(false);
     let separated = separator.map(Separator::from);
@@ -116,7 +117,9 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
         );
     }
     guess.quoting(path, typed)?;
+    guess.text_format(path, typed)?;
     guess.preamble(&lines, width, separator.is_some(), typed);
+    guess.padding(path, typed)?;
     Ok(guess)
 }
 

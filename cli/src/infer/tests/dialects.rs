@@ -75,6 +75,28 @@ fn forms_are_found_out() {
         csv(b"a,b\n1,\"\"\n2,3\n").columns[1].column_type,
         ColumnType::Int8
     );
+    // What MySQL and PostgreSQL dump.
+    let dumped = csv(b"1\tAnn \"x\"\t\\N\n2\ta\\\tb\\\nc\t\\\\\n\\.\n");
+    assert_eq!((dumped.csv.escape, dumped.csv.quote), (Some(b'\\'), None));
+    assert_eq!(dumped.columns[2].null, Some(vec!["\\N".to_owned()]));
+    assert_eq!(dumped.csv.footer, ["\\."]);
+    // A backslash that means itself.
+    assert_eq!(csv(b"id\tpath\n1\t\\N\n2\tC:\\Users\n").csv.escape, None);
+    // Blanks around fields, and a line of dashes.
+    for padded in [
+        "id, name, day\n1, Ann, 2025-01-01\n2, Bob, 2025-01-02\n",
+        "NO|AMT\n 1|     12.50-\n 2|  1,100.00\n",
+        "        id,name      \n----------,----------\n         1,Ann       \n         2,Bob       \n",
+        "id,name\n--,---\n 1,Ann\n 2,Bob\n",
+    ] {
+        let stream = csv(padded.as_bytes());
+        assert!(stream.csv.trim, "{padded}");
+        assert_eq!(stream.columns[0].column_type, ColumnType::Int8, "{padded}");
+    }
+    assert!(!csv(b"id,name\n1,Ann  \n2, Bob\n").csv.trim);
+    assert!(!csv(b"id,n\n1,\"12  \"\n2,13  \n").csv.trim);
+    assert_eq!(csv(b"t status Rx\n35 a 1.5\n34 b 2\n").csv.delimiter, b' ');
+    assert_eq!(csv(b"1\x01a\n2\x01b\n").csv.delimiter, 1);
     // Years side by side are names.
     assert_eq!(
         csv(b"country,2019,2020\nNO,1,2\nSE,3,4\n").columns[1].header,

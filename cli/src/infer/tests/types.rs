@@ -90,6 +90,28 @@ fn null_texts_are_of_their_columns() {
     let score = &stream.columns[2];
     let nulls = Some(vec![String::new(), "NA".to_owned()]);
     assert_eq!((score.nullable, &score.null), (true, &nulls), "{text}");
+    assert!(text.contains("guess: \"NA\" means null"), "{text}");
+    // What a database dumps is null in texts as well, beside empty texts.
+    let (stream, text) = stream_of("id,name,n\n1,\\N,\\N\n2,,2\n3,-,3\n4,x,4\n");
+    let nulls = |column: usize| stream.columns[column].null.clone().unwrap_or_default();
+    assert_eq!(
+        (nulls(1), nulls(2)),
+        (
+            vec!["\\N".to_owned()],
+            vec![String::new(), "\\N".to_owned()]
+        ),
+        "{text}"
+    );
+    assert!(text.contains("\"-\" kept as text"), "{text}");
+}
+
+/// No text that a column holds as it is looks like a type by accident, and what it would lose is said.
+#[test]
+fn times_that_would_lose_digits_are_texts() {
+    let (stream, text) =
+        stream_of("id;v\n1;2025-01-01 10:00:00.123456789\n2;2025-01-01T11:00:00Z\n");
+    assert_eq!(stream.columns[1].column_type.to_string(), "text", "{text}");
+    assert!(text.contains("times with more digits"), "{text}");
 }
 
 /// Numbers with all digits of a float, as pandas and R write them, are floats if those keep them. A file of numbers
@@ -104,6 +126,8 @@ fn floats_with_all_their_digits_are_floats() {
     );
     check_type(&["4.861850000000000199e-02", "1"], "text", false);
     check_type(&[".5", "-.25", "3"], "decimal(14,2)", false);
+    check_type(&["0.5", "inf", "-inf", "NaN"], "float8", true);
+    check_type(&["inf", "Infinity"], "text", false);
     check_type(&["5.", "7."], "text", false);
     check_type(&["5.", "7.5"], "decimal(13,1)", false);
     for rows in [
@@ -138,6 +162,10 @@ fn marks_between_and_beside_digits_are_taken_away_where_that_is_sure() {
         (&["1,234", "5,678"], "text   "),
         (&["1.234 €", "5.678 €"], "text   "),
         (&["12%", "13"], "text   "),
+        (&["12.50-", "1,100.00"], "numeric ,- ."),
+        (&["12,50-", "100,00"], "numeric - ,"),
+        // Years that are not over.
+        (&["1995-", "2001"], "text   "),
         (&["$5", "€6"], "text   "),
         (&["555 123 456", "555 123 457"], "text   "),
         (&["192.168.100.200", "192.168.100.201"], "text   "),

@@ -1,0 +1,136 @@
+//! Blanks around fields, and the escapes of what databases dump.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bekk_ingest::{Sampled, sample};
+use bekk_stream::CsvDialect;
+
+use super::tried::{RECORDS_MAX, most_common, tried};
+use super::{Guess, Typed};
+
+/// What a column's fields have in common
+#[derive(Clone, Copy, Default)]
+struct Padded {
+    /// How many have blanks around a number or a date.
+    numbers: usize,
+    /// How many are none of these, nor empty.
+    others: usize,
+}
+
+impl Guess {
+    /// Takes the blanks around fields away if they make texts of numbers or dates, or if each field begins with one.
+    pub(super) fn padding(&mut self, path: &Path, typed: &Typed) -> Result<()> {
+        let is_blank = |byte: u8| matches!(byte, b' ' | b'\t');
+        let delimiter = self.dialect.delimiter.as_bytes();
+        if typed.trim.is_some() || self.dialect.trim || delimiter.iter().copied().any(is_blank) {
+            return Ok(());
+        }
+        let mut columns: Vec<Padded> = Vec::new();
+        let (mut records, mut begin_with_blank, mut values) = (0, true, 0);
+        sample(path, &self.dialect, |record| {
+            let is_header = records == 0;
+            records += 1;
+            columns.resize(columns.len().max(record.width()), Padded::default());
+            for (at, (text, quoted)) in fields(record).enumerate() {
+                let trimmed = text.trim_ascii();
+                let is_padded = trimmed.len() < text.len();
+                if quoted && is_padded {
+                    // The blanks inside quotes stay, so this is no number.
+                    columns[at].others += 1;
+                }
+                if trimmed.is_empty() || quoted {
+                    continue;
+                }
+                if at > 0 {
+                    begin_with_blank &= is_blank(text[0]);
+                    values += 1;
+                }
+                // A header, or a line of dashes below it.
+                if is_header || trimmed.iter().all(|byte| *byte == b'-') {
+                    continue;
+                }
+                let is_number = trimmed.iter().any(u8::is_ascii_digit)
+                    && trimmed
+                        .iter()
+                        .all(|byte| b"0123456789.,-+:/".contains(byte));
+                columns[at].numbers += usize::from(is_number && is_padded);
+                columns[at].others += usize::from(!is_number);
+            }
+            records < RECORDS_MAX
+        })
+        .context("read the file")?;
+        let has_numbers = columns
+            .iter()
+            .any(|column| column.numbers > 0 && column.others == 0);
+        if has_numbers || (begin_with_blank && records > 1 && values > 1) {
+            self.dialect.trim = true;
+            self.remarks.push(
+                "blanks around fields are not taken as part of their values; if they are: --trim=false".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes a backslash for an escape, and quotes for plain characters, where the file is what MySQL's `INTO OUTFILE` or
+    /// PostgreSQL's COPY writes by default: tabs between fields, `\N` for null, and no backslash that means itself.
+    pub(super) fn text_format(&mut self, path: &Path, typed: &Typed) -> Result<()> {
+        let is_typed = typed.quote.is_some() || typed.escape.is_some();
+        if is_typed || self.dialect.escape.is_some() || self.dialect.delimiter != b'\t' {
+            return Ok(());
+        }
+        let (mut nulls, mut is_escaped, mut records) = (0, true, 0);
+        sample(path, &self.dialect, |record| {
+            for (text, quoted) in fields(record) {
+                nulls += usize::from(text == b"\\N");
+                is_escaped &= !quoted && has_escapes_only(text);
+            }
+            records += 1;
+            is_escaped && records < RECORDS_MAX
+        })
+        .context("read the file")?;
+        if nulls == 0 || !is_escaped {
+            return Ok(());
+        }
+        let escaped = CsvDialect {
+            quote: None,
+            escape: Some(b'\\'),
+            ..self.dialect.clone()
+        };
+        let uneven = |dialect: &CsvDialect| -> Result<usize> {
+            let widths = tried(path, dialect)?.widths;
+            let width = most_common(&widths);
+            Ok(widths.iter().filter(|other| **other != width).count())
+        };
+        if uneven(&escaped)? <= uneven(&self.dialect)? {
+            self.dialect = escaped;
+            self.remarks.push(
+                "backslashes are taken as escapes, as MySQL and PostgreSQL write them; if they mean themselves: --escape ''"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn fields<'a>(record: &'a Sampled<'_>) -> impl Iterator<Item = (&'a [u8], bool)> {
+    (0..record.width()).filter_map(|at| record.field(at))
+}
+
+/// Whether each backslash of a text is one that MySQL or PostgreSQL writes: before a letter for a control character, before
+/// another backslash, or at the end, before a delimiter or a line end.
+fn has_escapes_only(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        match rest.get(at + 1) {
+            None => return true,
+            Some(
+                b'N' | b'Z' | b'b' | b'f' | b'n' | b'r' | b't' | b'v' | b'\\' | b'0'..=b'7' | b'.',
+            ) => {
+                rest = &rest[at + 2..];
+            }
+            Some(_) => return false,
+        }
+    }
+    true
+}
