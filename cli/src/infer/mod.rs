@@ -415,13 +415,29 @@ fn without_header(
     guess: &mut Guess,
     decimal_comma: bool,
 ) -> Result<Vec<Profile>> {
-    guess.dialect.header = HeaderRow::Absent;
-    guess.remarks.push(
-        "there seems to be no header: the values of the first line fit the columns; name the columns as you like".to_owned(),
-    );
     let mut columns = Vec::new();
-    for at in 0..first.len() {
-        columns.push(Profile::new("", Some(at + 1), &columns));
+    let names = guess
+        .names
+        .take()
+        .filter(|names| names.len() == first.len());
+    match &names {
+        Some(names) => {
+            guess.remarks.push(
+                "there seems to be no header but the last comment, which has the names of the columns".to_owned(),
+            );
+            guess.dialect.header = HeaderRow::Named(names.clone());
+            columns = named(names);
+        }
+        None => {
+            guess.dialect.header = HeaderRow::Absent;
+            guess.remarks.push(
+                "there seems to be no header: the values of the first line fit the columns; name the columns as you like"
+                    .to_owned(),
+            );
+            for at in 0..first.len() {
+                columns.push(Profile::new("", Some(at + 1), &columns));
+            }
+        }
     }
     let mut unique = Uniqueness::of(&columns);
     sample(path, &guess.dialect, |record| {
@@ -433,8 +449,10 @@ fn without_header(
     .with_context(|| format!("read `{}`", path.display()))?;
     for column in &mut columns {
         column.settle(decimal_comma);
-        // The columns are the fields, in their order.
-        column.header.clone_from(&column.name);
+        if names.is_none() {
+            // The columns are the fields, in their order.
+            column.header.clone_from(&column.name);
+        }
     }
     Ok(columns)
 }

@@ -2,12 +2,15 @@
 
 /// Names the form of a file that is not CSV, by its beginning.
 pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
-    let forms: [(&[u8], &str); 7] = [
+    let forms: [(&[u8], &str); 10] = [
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
             "an old Excel workbook (.xls)",
         ),
         (b"PAR1", "a Parquet file"),
+        (b"Obj\x01", "an Avro file"),
+        (b"ORC", "an ORC file"),
+        (b"ARROW1", "an Arrow file (Feather)"),
         (b"%PDF-", "a PDF"),
         (b"SQLite format 3\0", "a SQLite database"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
@@ -18,7 +21,43 @@ pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
         ),
     ];
     let found = forms.iter().find(|(magic, _)| bytes.starts_with(magic));
-    found.map(|(_, what)| *what).or_else(|| text_form(bytes))
+    if let Some((_, what)) = found {
+        return Some(what);
+    }
+    match bytes {
+        _ if bytes
+            .get(257..)
+            .is_some_and(|rest| rest.starts_with(b"ustar")) =>
+        {
+            Some("a tar archive")
+        }
+        [0x1f, 0x8b, ..] => Some("compressed with gzip twice"),
+        _ if is_binary(bytes) => Some("a binary file"),
+        _ => text_form(bytes),
+    }
+}
+
+/// Whether bytes are no text in any encoding: control characters that no text has are frequent.
+fn is_binary(bytes: &[u8]) -> bool {
+    const LOOKED_AT: usize = 1024;
+    let begin = &bytes[..bytes.len().min(LOOKED_AT)];
+    // A writer may have reserved space that it fills later.
+    let end = begin
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    let begin = &begin[..end];
+    let is_wide = |odd: usize| {
+        let every = || begin.iter().skip(odd).step_by(2);
+        every().filter(|byte| **byte == 0).count() * 4 > every().count() * 3
+    };
+    let is_marked = begin.starts_with(b"\xff\xfe") || begin.starts_with(b"\xfe\xff");
+    if is_marked || is_wide(0) != is_wide(1) {
+        return false;
+    }
+    // U+0001, U+001E and U+001F part fields and records; tabs, line ends, form feeds, U+001A and escapes are in texts.
+    let is_control = |byte: &&u8| matches!(**byte, 0 | 2..=8 | 0x0e..=0x19 | 0x1c | 0x1d);
+    begin.iter().filter(is_control).count() * 50 > begin.len()
 }
 
 /// Names the form of a text that is not CSV: markup, JSON, or a table as programs draw it for a screen.
@@ -36,6 +75,17 @@ fn text_form(bytes: &[u8]) -> Option<&'static str> {
     }
     if begins(&["{\"", "[{\"", "[[", "[]", "{}"]) {
         return Some("JSON");
+    }
+    let dumps = [
+        "--mysqldump",
+        "--mariadbdump",
+        "--postgresqldatabase",
+        "/*!",
+        "createtable",
+        "insertinto",
+    ];
+    if begins(&dumps) {
+        return Some("SQL; run it with the database's own program, or export CSV");
     }
     let is_rule = |line: &[u8]| {
         let line = line.trim_ascii();

@@ -45,6 +45,8 @@ pub(crate) struct Typed {
 pub(super) struct Guess {
     pub(super) dialect: CsvDialect,
     pub(super) remarks: Vec<String>,
+    /// The names in the last comment before the records, if it has as many as they have fields.
+    pub(super) names: Option<Vec<String>>,
 }
 
 /// Guesses how a file is written, from its first part.
@@ -66,6 +68,7 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     let mut guess = Guess {
         dialect: CsvDialect::default(),
         remarks: Vec::new(),
+        names: None,
     };
     guess.encoding(&head, typed);
     let text = text_of(&head.bytes, guess.dialect.encoding);
@@ -120,6 +123,7 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     guess.text_format(path, typed)?;
     guess.preamble(&lines, width, separator.is_some(), typed);
     guess.padding(path, typed)?;
+    guess.names = guess.commented_names(&lines, width);
     Ok(guess)
 }
 

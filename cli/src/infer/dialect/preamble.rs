@@ -90,6 +90,27 @@ impl Guess {
         }
     }
 
+    /// The names in the last comment before the records, if it has as many as they have fields: `# x y z`.
+    pub(super) fn commented_names(&self, lines: &[&[u8]], width: usize) -> Option<Vec<String>> {
+        let comment = self.dialect.comment?;
+        let is_comment = |line: &&&[u8]| line.first() == Some(&comment);
+        let last = lines.iter().take_while(is_comment).last()?;
+        let text = std::str::from_utf8(last).ok()?;
+        let text = text.trim_start_matches(char::from(comment)).trim_start();
+        let delimiter = self.dialect.delimiter.text();
+        let names: Vec<String> = text
+            .split(delimiter.as_str())
+            .map(|name| name.trim().trim_matches('"').to_owned())
+            .collect();
+        let is_name =
+            |name: &String| !name.is_empty() && !name.contains('"') && name.parse::<f64>().is_err();
+        let mut different = names.clone();
+        different.sort_unstable();
+        different.dedup();
+        let are_names = names.iter().all(is_name) && different.len() == names.len();
+        (are_names && width > 1 && names.len() == width).then_some(names)
+    }
+
     /// Whether the lines before a header are a header that it extends, and records of that.
     fn continues(&self, before: &[&[u8]], header: &[u8]) -> bool {
         let [first, records @ ..] = before else {

@@ -29,6 +29,7 @@ impl Guess {
                 ..self.dialect.clone()
             },
             remarks: Vec::new(),
+            names: None,
         };
         let width = single.delimiter(path, known)?;
         let found = tried(path, &single.dialect)?;

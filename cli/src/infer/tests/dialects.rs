@@ -97,6 +97,9 @@ fn forms_are_found_out() {
     assert!(!csv(b"id,n\n1,\"12  \"\n2,13  \n").csv.trim);
     assert_eq!(csv(b"t status Rx\n35 a 1.5\n34 b 2\n").csv.delimiter, b' ');
     assert_eq!(csv(b"1\x01a\n2\x01b\n").csv.delimiter, 1);
+    let commented = csv(b"##made by x\n#CHROM\tPOS\tid\n1\t100\trs1\n1\t200\trs2\n");
+    let names = ["CHROM", "POS", "id"].map(str::to_owned).to_vec();
+    assert_eq!(commented.csv.header, HeaderRow::Named(names));
     // Years side by side are names.
     assert_eq!(
         csv(b"country,2019,2020\nNO,1,2\nSE,3,4\n").columns[1].header,

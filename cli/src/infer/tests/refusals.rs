@@ -52,6 +52,25 @@ fn files_of_other_forms_are_named() {
     std::fs::write(&path, b"\x00\x05\x16\x07\x00\x02").unwrap();
     let error = config_text(&path, "a", "a.csv", &Typed::default()).unwrap_err();
     assert!(error.to_string().contains("AppleDouble"), "{error}");
+    let mut tar = vec![0; 512];
+    tar[..5].copy_from_slice(b"a.csv");
+    tar[257..262].copy_from_slice(b"ustar");
+    let pickle: Vec<u8> = (0..=255).collect();
+    for (bytes, what) in [
+        (&tar[..], "a tar archive"),
+        (&pickle, "a binary file"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "a binary file"),
+    ] {
+        let error = text_of(bytes, &Typed::default()).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    // Reserved space, and single control characters, are in texts.
+    for bytes in [
+        &[b"id,name\n1,a\n".to_vec(), vec![0; 2000]].concat()[..],
+        b"id,note\n1,a\0b\n2,this is a longer line of text, so that it is one of many\n",
+    ] {
+        text_of(bytes, &Typed::default()).unwrap();
+    }
 }
 
 #[test]
@@ -61,6 +80,8 @@ fn texts_that_are_no_csv_are_named() {
     for (text, what) in [
         ("<!DOCTYPE html>\n<html>", "a web page"),
         ("<?xml version=\"1.0\"?>\n<a/>", "XML"),
+        ("<table><tr><td>1</td></tr></table>\n", "a web page"),
+        ("-- MySQL dump 10.13\nCREATE TABLE a (id int);\n", "SQL"),
         ("[\n {\"a\": 1}]\n", "JSON"),
         (" id | name\n----+-----\n  1 | a\n(1 row)\n", "screen"),
         ("+----+\n| id |\n+----+\n|  1 |\n", "screen"),
