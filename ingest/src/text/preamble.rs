@@ -42,7 +42,12 @@ pub(crate) fn take_header(
         }
         at = end;
     }
+    // A header in the file is taken when its line is whole, and so is a line before it.
     if dialect.header != HeaderRow::InFile {
+        let is_cut = dialect.skip_lines == 0 && line_end(at).is_none() && !block.last;
+        if is_cut && may_name_separator(&bytes[at..]) {
+            return Ok(None);
+        }
         block.at = at;
         let at = block.coding.file_len(&bytes[..at]) as u64;
         return given_header(format.stream, dialect, at).map(Some);
@@ -137,6 +142,14 @@ pub fn separator_of(line: &[u8]) -> Option<u8> {
         [] => Some(b'\t'),
         _ => None,
     }
+}
+
+/// Whether the beginning of a line may become one that names the delimiter.
+fn may_name_separator(begin: &[u8]) -> bool {
+    const NAMES: &[u8] = b"sep=";
+    let begin = begin.strip_prefix(b"\"").unwrap_or(begin);
+    let len = begin.len().min(NAMES.len());
+    begin[..len] == NAMES[..len]
 }
 
 /// The header of a file that has none: the stream's columns, or what the stream says.
