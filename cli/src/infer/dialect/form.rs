@@ -1,5 +1,8 @@
 //! Forms of files that are not CSV.
 
+pub(super) const TAR: &str = "a tar archive";
+pub(super) const GZIP_TWICE: &str = "compressed with gzip twice";
+
 /// Names the form of a file that is not CSV, by its beginning.
 pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
     let forms: [(&[u8], &str); 10] = [
@@ -29,9 +32,9 @@ pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
             .get(257..)
             .is_some_and(|rest| rest.starts_with(b"ustar")) =>
         {
-            Some("a tar archive")
+            Some(TAR)
         }
-        [0x1f, 0x8b, ..] => Some("compressed with gzip twice"),
+        [0x1f, 0x8b, ..] => Some(GZIP_TWICE),
         _ if is_binary(bytes) => Some("a binary file"),
         _ => text_form(bytes),
     }
@@ -85,7 +88,7 @@ fn text_form(bytes: &[u8]) -> Option<&'static str> {
         "insertinto",
     ];
     if begins(&dumps) {
-        return Some("SQL; run it with the database's own program, or export CSV");
+        return Some("a dump in SQL");
     }
     let is_rule = |line: &[u8]| {
         let line = line.trim_ascii();

@@ -15,7 +15,7 @@ use bekk_ingest::{Head, Packing, head};
 use bekk_stream::{CsvDialect, Encoding, LineEnd, Separator};
 
 use encoding::text_of;
-use form::{is_access_log, is_fixed_width, other_form};
+use form::{GZIP_TWICE, TAR, is_access_log, is_fixed_width, other_form};
 use tried::RECORDS_MAX;
 
 /// How much of the file the dialect is guessed from, in bytes.
@@ -60,10 +60,11 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
         );
     }
     if let Some(what) = other_form(&head.bytes) {
-        bail!(
-            "`{}` is {what}, not CSV; save it as CSV, and give that",
-            path.display()
-        );
+        let advice = match what {
+            TAR | GZIP_TWICE => "unpack it, and give the CSV file in it",
+            _ => "save it as CSV, and give that",
+        };
+        bail!("`{}` is {what}, not CSV; {advice}", path.display());
     }
     let mut guess = Guess {
         dialect: CsvDialect::default(),
