@@ -32,14 +32,8 @@ pub(crate) fn take_header(
     }
     if dialect.skip_lines == 0
         && let Some(end) = line_end(at)
-        && let Some(separator) = separator_of(&bytes[at..end])
+        && names_delimiter(dialect, &bytes[at..end])?
     {
-        if dialect.delimiter != separator {
-            return Err(format!(
-                "its first line names `{}` as the separator; set `delimiter` in `csv`, and use another stream for files with another separator",
-                char::from(separator).escape_debug()
-            ));
-        }
         at = end;
     }
     // A header in the file is taken when its line is whole, and so is a line before it.
@@ -141,6 +135,20 @@ pub fn separator_of(line: &[u8]) -> Option<u8> {
         // What is trimmed may be what is meant.
         [] => Some(b'\t'),
         _ => None,
+    }
+}
+
+/// Whether a line names the delimiter.
+///
+/// # Errors
+/// If it names another one than the dialect's.
+fn names_delimiter(dialect: &CsvDialect, line: &[u8]) -> Result<bool, String> {
+    match separator_of(line) {
+        Some(separator) if dialect.delimiter != separator => Err(format!(
+            "its first line names `{}` as the separator; set `delimiter` in `csv`, and use another stream for files with another separator",
+            char::from(separator).escape_debug()
+        )),
+        named => Ok(named.is_some()),
     }
 }
 

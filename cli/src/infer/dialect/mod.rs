@@ -74,19 +74,7 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     guess.encoding(&head, typed);
     let text = text_of(&head.bytes, guess.dialect.encoding);
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-    if let Some(line_end) = typed.line_end {
-        guess.dialect.line_end = line_end;
-    } else if typed.record_end.is_some() {
-        guess.dialect.record_end = typed.record_end;
-    } else if text
-        .iter()
-        .find(|byte| matches!(**byte, b'\n' | RECORD_SEPARATOR))
-        == Some(&RECORD_SEPARATOR)
-    {
-        guess.dialect.record_end = Some(Separator::from(RECORD_SEPARATOR));
-    } else if !text.contains(&b'\n') && text.trim_ascii_end().contains(&b'\r') {
-        guess.dialect.line_end = LineEnd::Cr;
-    }
+    guess.record_end(text, typed);
     let lines: Vec<&[u8]> = text
         .split(|byte| *byte == guess.dialect.end().last())
         .take(RECORDS_MAX)
@@ -126,6 +114,25 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     guess.padding(path, typed)?;
     guess.names = guess.commented_names(&lines, width);
     Ok(guess)
+}
+
+impl Guess {
+    /// Takes what ends the records, as it was typed or as the text has it.
+    fn record_end(&mut self, text: &[u8], typed: &Typed) {
+        if let Some(line_end) = typed.line_end {
+            self.dialect.line_end = line_end;
+        } else if typed.record_end.is_some() {
+            self.dialect.record_end = typed.record_end;
+        } else if text
+            .iter()
+            .find(|byte| matches!(**byte, b'\n' | RECORD_SEPARATOR))
+            == Some(&RECORD_SEPARATOR)
+        {
+            self.dialect.record_end = Some(Separator::from(RECORD_SEPARATOR));
+        } else if !text.contains(&b'\n') && text.trim_ascii_end().contains(&b'\r') {
+            self.dialect.line_end = LineEnd::Cr;
+        }
+    }
 }
 
 /// Refuses a file that is compressed otherwise than was typed.

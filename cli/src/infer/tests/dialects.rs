@@ -2,32 +2,34 @@
 
 use std::path::Path;
 
-use bekk_stream::{ColumnType, Config, Encoding, HeaderRow, LineEnd};
+use bekk_stream::{ColumnType, Config, Encoding, HeaderRow, LineEnd, Stream};
 
 use super::{config_text, stream_of, text_of};
 use crate::infer::Typed;
 
+/// The stream that is inferred from a file, all of whose records, two, are rows under it.
+fn csv(csv: &[u8]) -> Stream {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.csv");
+    std::fs::write(&path, csv).unwrap();
+    let text = config_text(&path, "x", "x.csv", &Typed::default()).unwrap();
+    let config = Config::parse(&text, Path::new("bekk.toml"), dir.path(), &|_| None);
+    let stream = config
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+        .streams
+        .remove(0);
+    let preview = bekk_ingest::preview(&path, &stream).unwrap();
+    assert_eq!(
+        (preview.blocked, preview.records, preview.rejects),
+        (None, 2, 0),
+        "{text}"
+    );
+    stream
+}
+
 /// Each form that ingest reads can be inferred.
 #[test]
 fn forms_are_found_out() {
-    let csv = |csv: &[u8]| {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.csv");
-        std::fs::write(&path, csv).unwrap();
-        let text = config_text(&path, "x", "x.csv", &Typed::default()).unwrap();
-        let config = Config::parse(&text, Path::new("bekk.toml"), dir.path(), &|_| None);
-        let stream = config
-            .unwrap_or_else(|error| panic!("{error}\n{text}"))
-            .streams
-            .remove(0);
-        let preview = bekk_ingest::preview(&path, &stream).unwrap();
-        assert_eq!(
-            (preview.blocked, preview.records, preview.rejects),
-            (None, 2, 0),
-            "{text}"
-        );
-        stream
-    };
     let body = "id,name,amount\n1,Åse,2.50\n2,Bob,3.75\n";
     let utf16: Vec<u8> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(
@@ -75,6 +77,16 @@ fn forms_are_found_out() {
         csv(b"a,b\n1,\"\"\n2,3\n").columns[1].column_type,
         ColumnType::Int8
     );
+    // Years side by side are names.
+    assert_eq!(
+        csv(b"country,2019,2020\nNO,1,2\nSE,3,4\n").columns[1].header,
+        "2019"
+    );
+}
+
+/// What databases, mainframes and programs of science export.
+#[test]
+fn exports_are_found_out() {
     // What MySQL and PostgreSQL dump.
     let dumped = csv(b"1\tAnn \"x\"\t\\N\n2\ta\\\tb\\\nc\t\\\\\n\\.\n");
     assert_eq!((dumped.csv.escape, dumped.csv.quote), (Some(b'\\'), None));
@@ -100,11 +112,6 @@ fn forms_are_found_out() {
     let commented = csv(b"##made by x\n#CHROM\tPOS\tid\n1\t100\trs1\n1\t200\trs2\n");
     let names = ["CHROM", "POS", "id"].map(str::to_owned).to_vec();
     assert_eq!(commented.csv.header, HeaderRow::Named(names));
-    // Years side by side are names.
-    assert_eq!(
-        csv(b"country,2019,2020\nNO,1,2\nSE,3,4\n").columns[1].header,
-        "2019"
-    );
 }
 
 /// Seconds of arc and inches; a field that begins with a quote is in quotes.
