@@ -159,7 +159,7 @@ fn push_key(text: &mut String, inferred: &Inferred) {
                     text,
                     format_args!(
                         "# key = [{}]   # it has a different value in each record so far",
-                        name(*index)
+                        name(index)
                     ),
                 );
             }

@@ -4,7 +4,6 @@ use bekk_sink::ExistingColumn;
 use bekk_stream::ColumnType;
 
 use super::column::Profile;
-use super::key::Key;
 
 /// An existing table that a stream is to fill.
 pub(crate) struct ExistingTable {

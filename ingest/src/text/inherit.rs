@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bekk_stream::{CsvDialect, Stream};
+use bekk_stream::{CsvDialect, FileId, Stream};
 
 use crate::source::Source;
 use crate::text::coding::Coding;
