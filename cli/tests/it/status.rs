@@ -76,6 +76,10 @@ fn what_a_sink_waits_for_is_a_problem() {
     );
     sandbox.write("data/b.csv", file(&[event(2, "view", "1")]));
     let up = sandbox.start(&["up"]);
+    // A command that looks for the log at this moment might own it, and `up` would begin anew.
+    wait_until("the sink waits", LIMIT, || {
+        sandbox.said().contains("waiting for PostgreSQL")
+    });
     let health = || sandbox.run(&["health"]);
     wait_until("health says it", LIMIT, || health().code == Some(1));
     let told = prints(health().exits(1), "unhealthy: the sink (pid ");
