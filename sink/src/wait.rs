@@ -42,7 +42,11 @@ impl Wait {
     fn announcement(&self) -> String {
         let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut reason = self.reason.replace("*/", "* /").replace("/*", "/ *");
-        reason.truncate(reason.floor_char_boundary(REASON_LEN_MAX));
+        let mut end = reason.len().min(REASON_LEN_MAX);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        reason.truncate(end);
         format!("{MARKER}{} {reason} */ SELECT 1", since.as_secs())
     }
 

@@ -88,7 +88,7 @@ fn no_formula(mut cell: Vec<u8>) -> Vec<u8> {
     ];
     let is_number = std::str::from_utf8(&cell).is_ok_and(|text| text.parse::<f64>().is_ok());
     let begins = |text: &&str| cell.starts_with(text.as_bytes());
-    if !is_number && BEGINNINGS.iter().any(|text| begins(&text)) {
+    if !is_number && BEGINNINGS.iter().any(begins) {
         cell.insert(0, b'\'');
     }
     cell

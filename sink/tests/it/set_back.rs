@@ -147,7 +147,7 @@ fn another_server_at_the_same_address_is_refused() {
     append(&log, &stream, 0, 0..50);
     drain(&second, &log, &stream).unwrap();
     // The log remembers the group, which the first database does not know.
-    bekk_sink::forget_in_log(&log.client, "bekk", &[stream.name.clone()]).unwrap();
+    bekk_sink::forget_in_log(&log.client, "bekk", std::slice::from_ref(&stream.name)).unwrap();
     let name = |db: &Db| db.options.dbname.clone().unwrap();
     let (first_name, second_name) = (name(&first), name(&second));
     let mut admin = first.options.clone();
