@@ -7,6 +7,7 @@ use bekk_log::{
     Client, Durability, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig,
     copy_topic,
 };
+use bekk_testing::{MINUTE, wait_until};
 
 use crate::served::Served;
 use crate::support::{buffer, config, noise, read_all};
@@ -86,4 +87,41 @@ fn every_record_keeps_its_offset() {
         matches!(&refused, Error::NotCopied { topic, .. } if topic == "t"),
         "{refused}"
     );
+}
+
+/// The records after the gap would get other offsets. Nothing has been written to the target when that is reported.
+#[test]
+fn a_log_that_has_lost_records_is_not_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.segment_bytes = 50_000;
+    config.durability = Durability::Os;
+    let own = || Client::own(config.clone(), &mut |_, _| false).unwrap();
+    let from = own();
+    let topic = TopicConfig {
+        partitions: 1,
+        retention: Retention::default(),
+    };
+    from.create_topic("t", topic).unwrap();
+    for at in 0..20 {
+        let records = buffer([noise(at, 10_000)]);
+        from.append(None, "t", &[(0, &records)]).unwrap();
+    }
+    wait_until("sealing", MINUTE, || {
+        let segments = from.segments("t").unwrap();
+        let unsealed = segments.iter().filter(|one| one.sealed_at_ms.is_none());
+        segments.len() > 2 && unsealed.count() == 1
+    });
+    from.close().unwrap();
+    std::fs::remove_dir_all(dir.path().join("topics/t/0000000002")).unwrap();
+    let from = own();
+    assert!(from.losses("t").unwrap().all > 0);
+    let served = Served::new(|_| ());
+    let to = connect(&served);
+    match copy_topic(&from, &to, "t", &mut |_| ()).unwrap_err() {
+        Error::NotCopied { why, .. } => assert!(why.contains("bekk log verify"), "{why}"),
+        other => panic!("{other}"),
+    }
+    let ends = to.partition_ends("t").unwrap();
+    assert!(ends.iter().all(|ends| ends.end == Offset::ZERO), "{ends:?}");
 }
