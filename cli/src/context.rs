@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use bekk_log::{Client, RemoteConfig};
 use bekk_postgres::Server;
 use bekk_stream::{
-    Config, ConfigError, Durability, LogLocation, META_TOPIC, NO_CREDENTIALS, Retention, Stream,
-    TableName,
+    Config, ConfigError, Durability, LogLocation, META_TOPIC, Retention, Stream, TableName,
+    kafka_hosts,
 };
 
 use crate::args::{Global, LogArgs, PostgresArgs, StreamArgs, TargetArgs};
@@ -133,11 +133,9 @@ impl Context {
     /// If it is on a network file system, or a property is not the user's to set.
     pub(crate) fn log_place(&self, args: &LogArgs) -> Result<LogPlace> {
         let location = match args.log.as_deref() {
-            Some(text) => match text.strip_prefix("kafka://") {
-                Some(hosts) if hosts.contains('@') => {
-                    return Err(WrongUsage(format!("--log: {NO_CREDENTIALS}")).into());
-                }
-                Some(hosts) => LogLocation::Kafka(hosts.to_owned()),
+            Some(text) => match kafka_hosts(text) {
+                Some(Err(why)) => return Err(WrongUsage(format!("--log: {why}")).into()),
+                Some(Ok(hosts)) => LogLocation::Kafka(hosts.to_owned()),
                 None => LogLocation::Directory(
                     std::path::absolute(text).with_context(|| format!("find `{text}`"))?,
                 ),

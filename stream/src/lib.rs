@@ -31,8 +31,8 @@ mod testing;
 
 pub use column::Column;
 pub use config::{
-    Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, NO_CREDENTIALS,
-    SAMPLE_CONFIG, parse_duration, parse_size,
+    Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, SAMPLE_CONFIG,
+    kafka_hosts, parse_duration, parse_size,
 };
 pub use decimal::Decimal;
 pub use dialect::{

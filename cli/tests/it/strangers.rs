@@ -221,6 +221,10 @@ fn a_password_is_in_no_message_and_in_no_argument() {
         format!("postgres://bob:{WORD}@x@{host}"),
         format!("postgres://bob:{WORD}@{host}"),
         format!("postgres://bob:{WORD}%zz@{host}"),
+        format!("postgres://bob:{WORD}"),
+        format!("host=127.0.0.1 port={WORD}"),
+        format!("host=127.0.0.1 password=1 {WORD}=2"),
+        format!("host=127.0.0.1 sslmode={WORD}"),
     ] {
         let mut command = sandbox.bekk(&["-vv", "check"]);
         check(Ran::new(
@@ -228,7 +232,20 @@ fn a_password_is_in_no_message_and_in_no_argument() {
         ));
         check(sandbox.run(&["check", "--postgres", &url]));
     }
-    check(sandbox.run(&["status", "--log", &format!("kafka://u:{WORD}@127.0.0.1:1")]));
+    for log in [
+        format!("kafka://u:{WORD}@127.0.0.1:1"),
+        format!("kafka://127.0.0.1:1?sasl.password={WORD}"),
+    ] {
+        check(sandbox.run(&["status", "--log", &log]));
+    }
+    for property in ["none.such", "linger.ms"] {
+        let toml = format!(
+            "[log]\nurl = \"kafka://127.0.0.1:1\"\n[log.kafka]\n\"{property}\" = \"{WORD}\"\n"
+        );
+        sandbox.write("bekk.toml", toml + TOML);
+        check(sandbox.run(&["log", "topics"]));
+    }
+    sandbox.write("bekk.toml", TOML);
     for line in [
         format!("url = \"postgres://bob:{WORD}@127.0.0.1/x"),
         format!("url = postgres://bob:{WORD}@127.0.0.1/x"),

@@ -133,8 +133,16 @@ impl RemoteConfig {
 
 /// Why librdkafka refused its settings. Without OpenSSL it speaks of how it was built, and so do we.
 pub(super) fn explain(error: &KafkaError) -> String {
-    let text = error.to_string();
-    if !cfg!(feature = "kafka-tls") && text.to_ascii_lowercase().contains("openssl") {
+    let all = error.to_string();
+    // All has the property's value, which may be a password.
+    let text = match error {
+        KafkaError::ClientConfig(_, why, property, value) if why.contains(value.as_str()) => {
+            format!("librdkafka does not take the value of property `{property}`")
+        }
+        KafkaError::ClientConfig(_, why, property, _) => format!("property `{property}`: {why}"),
+        _ => all.clone(),
+    };
+    if !cfg!(feature = "kafka-tls") && all.to_ascii_lowercase().contains("openssl") {
         return format!(
             "this bekk was built without TLS and SASL/SCRAM; `make install` and `make deb` build it with them, and so \
              does `cargo build --release --features kafka-tls` (needs libssl-dev and pkg-config): {text}"

@@ -118,13 +118,11 @@ pub enum ConnectOptionsError {
         /// What to do instead.
         remedy: &'static str,
     },
-    /// A parameter's value is invalid. The value of no secret parameter is ever held here.
-    #[error("connection parameter `{name}`: `{value}` is not {expected}")]
+    /// A parameter's value is invalid. It is not shown: where a separator is missing it is a part of the password.
+    #[error("connection parameter `{name}` must be {expected}")]
     Value {
         /// The parameter.
         name: &'static str,
-        /// What was given.
-        value: String,
         /// What would have been right.
         expected: &'static str,
     },
@@ -137,6 +135,16 @@ pub enum ConnectOptionsError {
     /// The text does not follow the syntax; the text itself is not shown, for it may hold a password.
     #[error("malformed connection string: {0}")]
     Syntax(&'static str),
+}
+
+impl ConnectOptionsError {
+    /// The name is shown if it looks like one, and not like a part of a password.
+    fn unknown(name: &str) -> Self {
+        let is_name = name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        Self::Unknown(if is_name { name } else { "…" }.to_owned())
+    }
 }
 
 impl Default for ConnectOptions {
@@ -203,11 +211,7 @@ impl ConnectOptions {
     /// # Errors
     /// If the name is unknown or the value is invalid.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConnectOptionsError> {
-        let wrong = |name, expected| ConnectOptionsError::Value {
-            name,
-            value: value.to_owned(),
-            expected,
-        };
+        let wrong = |name, expected| ConnectOptionsError::Value { name, expected };
         match name {
             // Lists of hosts are taken apart before.
             "host" | "hostaddr" | "port" if value.contains(',') => {}
@@ -322,16 +326,12 @@ fn check_only(name: &str, value: &str) -> Result<(), ConnectOptionsError> {
             "TLSv1.2 or less",
         ),
         "require_auth" | "passfile" | "service" => return Ok(()),
-        other => return Err(ConnectOptionsError::Unknown(other.to_owned())),
+        other => return Err(ConnectOptionsError::unknown(other)),
     };
     if is_right {
         return Ok(());
     }
-    Err(ConnectOptionsError::Value {
-        name,
-        value: value.to_owned(),
-        expected,
-    })
+    Err(ConnectOptionsError::Value { name, expected })
 }
 
 /// The limit of `connect_timeout`: for libpq, 0 and less is for ever, and 1 is taken as 2.

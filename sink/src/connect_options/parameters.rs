@@ -86,7 +86,7 @@ impl Parameters {
             return Ok(());
         }
         if !USED.contains(&name) {
-            return Err(ConnectOptionsError::Unknown(name.to_owned()));
+            return Err(ConnectOptionsError::unknown(name));
         }
         if value.is_empty() {
             self.0.remove(name);
@@ -129,11 +129,7 @@ impl Parameters {
             |name| -> Vec<&str> { self.get(name).map_or(vec![], |v| v.split(',').collect()) };
         let (names, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
         let count = names.len().max(addresses.len()).max(1);
-        let wrong = |name, expected| ConnectOptionsError::Value {
-            name,
-            value: self.get(name).unwrap_or_default().to_owned(),
-            expected,
-        };
+        let wrong = |name, expected| ConnectOptionsError::Value { name, expected };
         if !addresses.is_empty() && !names.is_empty() && addresses.len() != names.len() {
             return Err(wrong("hostaddr", "one address for each host"));
         }

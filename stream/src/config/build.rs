@@ -5,9 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::units::{parse_duration, parse_size};
-use super::{
-    Config, Durability, Environment, Fault, IngestOptions, LogLocation, NO_CREDENTIALS, raw,
-};
+use super::{Config, Durability, Environment, Fault, IngestOptions, LogLocation, kafka_hosts, raw};
 use crate::{
     Accept, Column, ColumnSource, CsvDialect, Finished, OnConflict, Retention, Stream, TableName,
 };
@@ -73,13 +71,12 @@ impl Builder<'_> {
             )),
             (None, Some(url)) => {
                 let url = self.expand(url, "log.url")?;
-                let hosts = url.strip_prefix("kafka://").ok_or_else(|| {
-                    Fault::new("log.url", "it is no log's address; write kafka://host:port")
-                })?;
-                if hosts.contains('@') {
-                    return Err(Fault::new("log.url", NO_CREDENTIALS));
+                let hosts = kafka_hosts(&url)
+                    .unwrap_or(Err("it is no log's address; write kafka://host:port"));
+                match hosts {
+                    Ok(hosts) => Ok(LogLocation::Kafka(hosts.to_owned())),
+                    Err(why) => Err(Fault::new("log.url", why)),
                 }
-                Ok(LogLocation::Kafka(hosts.to_owned()))
             }
             (dir, None) => {
                 let dir = self.expand(dir.as_deref().unwrap_or(".bekk/log"), "log.dir")?;

@@ -16,9 +16,26 @@ use crate::Stream;
 
 pub use units::{parse_duration, parse_size};
 
-/// What is said of a `kafka://` URL with a user or a password, without showing them.
-pub const NO_CREDENTIALS: &str = "a kafka:// URL takes no user and no password; write them into [log.kafka] as \
-     `sasl.username` and `sasl.password` (\"${NAME}\" takes a variable of the environment)";
+/// Returns the hosts of a `kafka://` URL; `None` if it is none.
+///
+/// # Errors
+/// If it has a user, a password or parameters: they are not shown.
+pub fn kafka_hosts(url: &str) -> Option<Result<&str, &'static str>> {
+    let hosts = url.strip_prefix("kafka://")?;
+    if hosts.contains('@') {
+        return Some(Err(
+            "a kafka:// URL takes no user and no password; write them into [log.kafka] as `sasl.username` and \
+             `sasl.password` (\"${NAME}\" takes a variable of the environment)",
+        ));
+    }
+    let is_of_host = |c: char| c.is_alphanumeric() || ".-_:,[]%".contains(c);
+    Some(match hosts.chars().all(is_of_host) {
+        true => Ok(hosts),
+        false => Err(
+            "a kafka:// URL has hosts and ports only, kafka://host:port[,host:port]; write properties into [log.kafka]",
+        ),
+    })
+}
 
 /// The sample configuration, used where there is no `bekk.toml`: the one at the project's root.
 pub const SAMPLE_CONFIG: &str = include_str!("../../../bekk.toml");
