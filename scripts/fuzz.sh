@@ -32,6 +32,6 @@ for target in "$@"; do
     # Without a sanitizer, which finds faults of unsafe code: there is none here.
     # shellcheck disable=SC2086  # Nothing, or one word.
     cargo $toolchain fuzz run --sanitizer none --fuzz-dir "$folder" "$name" \
-        "$folder/corpus/$name" "$folder/regressions" -- \
+        "$PWD/$folder/corpus/$name" "$PWD/$folder/regressions" -- \
         -max_total_time="$seconds" -timeout=60 -rss_limit_mb=4096 -print_final_stats=1
 done

@@ -4,56 +4,7 @@
 #![no_main]
 #![allow(dead_code, unreachable_pub)]
 
-#[path = "../../src/args/mod.rs"]
-mod args;
-#[path = "../../src/commands/mod.rs"]
-mod commands;
-#[path = "../../src/context.rs"]
-mod context;
-#[path = "../../src/database.rs"]
-mod database;
-#[path = "../../src/environment.rs"]
-mod environment;
-#[path = "../../src/found_file.rs"]
-mod found_file;
-#[path = "../../src/http/mod.rs"]
-mod http;
-#[path = "../../src/infer/mod.rs"]
-mod infer;
-#[path = "../../src/lag.rs"]
-mod lag;
-#[path = "../../src/log_place.rs"]
-mod log_place;
-#[path = "../../src/observe/mod.rs"]
-mod observe;
-#[path = "../../src/open_files.rs"]
-mod open_files;
-#[path = "../../src/pipeline.rs"]
-mod pipeline;
-#[path = "../../src/positions.rs"]
-mod positions;
-#[path = "../../src/reload.rs"]
-mod reload;
-#[path = "../../src/remedy.rs"]
-mod remedy;
-#[path = "../../src/screen.rs"]
-mod screen;
-#[path = "../../src/secrets.rs"]
-mod secrets;
-#[path = "../../src/service.rs"]
-mod service;
-#[path = "../../src/signals.rs"]
-mod signals;
-#[path = "../../src/standard_input.rs"]
-mod standard_input;
-#[path = "../../src/status.rs"]
-mod status;
-#[path = "../../src/table.rs"]
-mod table;
-#[path = "../../src/topics.rs"]
-mod topics;
-#[path = "../../src/units.rs"]
-mod units;
+include!(concat!(env!("OUT_DIR"), "/bekk/modules.rs"));
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
