@@ -35,7 +35,7 @@ enum Gets {
 use Gets::{Refused, Served, Untried};
 
 /// Each command, what another user gets in the directory of the first, and what a role gets that may only connect.
-const COMMANDS: [(&str, Gets, Gets); 37] = [
+const COMMANDS: [(&str, Gets, Gets); 38] = [
     ("adopt", Refused, Refused),
     ("audit", Refused, Refused),
     ("audit --deep", Refused, Refused),
@@ -55,6 +55,7 @@ const COMMANDS: [(&str, Gets, Gets); 37] = [
     ("ingest files", Refused, Served),
     ("ingest reread data/a.csv", Refused, Served),
     ("init --from data/b.csv --out new.toml", Refused, Untried),
+    ("log backup copy", Refused, Untried),
     ("log copy --to kafka://127.0.0.1:1", Refused, Untried),
     ("log read --topic notes", Refused, Served),
     ("log salvage", Refused, Untried),
