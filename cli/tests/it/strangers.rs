@@ -493,19 +493,26 @@ fn requests_that_are_none_end_their_connection_and_nothing_else() {
         let mut stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.write_all(&fs::read(&file).unwrap()).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = Vec::new();
-        // The server may close a connection before it has read all.
-        if let Err(error) = stream.read_to_end(&mut answer) {
-            assert_eq!(
-                error.kind(),
-                std::io::ErrorKind::ConnectionReset,
-                "{file:?}"
-            );
-        }
-        let answer = String::from_utf8_lossy(&answer);
         let name = file.file_name().unwrap().to_str().unwrap();
         let is_foreign = ["two-hosts", "absolute-target", "connect"].contains(&name);
+        let mut answer = vec![0; 1_000];
+        if is_foreign {
+            // These are whole requests: the server may drop one whose client has gone before the answer.
+            let length = stream.read(&mut answer).unwrap();
+            answer.truncate(length);
+        } else {
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            answer.clear();
+            // The server may close a connection before it has read all.
+            if let Err(error) = stream.read_to_end(&mut answer) {
+                assert_eq!(
+                    error.kind(),
+                    std::io::ErrorKind::ConnectionReset,
+                    "{file:?}"
+                );
+            }
+        }
+        let answer = String::from_utf8_lossy(&answer);
         assert_eq!(answer.contains(" 421 "), is_foreign, "{name}: {answer}");
         count += 1;
     }
