@@ -105,6 +105,7 @@ impl Worker<'_> {
                     Some(claim) => match self.prepare(claim)? {
                         Some(prepared) => prepared,
                         None => {
+                            self.context.board.give_back(claim.slot);
                             self.context.sleep(NOTHING_PAUSE);
                             continue;
                         }
@@ -125,6 +126,7 @@ impl Worker<'_> {
         self.stats.is_paused() && !self.context.is_draining()
     }
 
+    /// Reads the batch of a claim; `None` if there is nothing that can be taken yet.
     fn prepare(&self, claim: Claim) -> Result<Option<Prepared>, Error> {
         let target = self.context.target(claim.stream);
         let source = Source {
@@ -151,7 +153,6 @@ impl Worker<'_> {
         let doubts = self.context.log.doubts();
         self.context.board.set_doubts(doubts);
         let Some(batch) = prepared.filter(|_| doubts == claim.doubts) else {
-            self.context.board.give_back(claim.slot);
             return Ok(None);
         };
         let job = Job {
@@ -190,7 +191,14 @@ impl Worker<'_> {
         let ahead = may_prepare
             .then(|| board.claim_ahead(claim.slot, next, self.config.batch_records_max))
             .flatten()
-            .map(|claim| self.prepare(claim))
+            .map(|ahead| {
+                let prepared = self.prepare(ahead)?;
+                // The slot of the batch in flight is given back when that batch has landed.
+                if prepared.is_none() && ahead.slot != claim.slot {
+                    board.give_back(ahead.slot);
+                }
+                Ok(prepared)
+            })
             .transpose();
         let landed = self.runtime.block_on(flight);
         self.stats.has_landed(claim.slot);

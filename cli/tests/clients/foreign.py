@@ -246,6 +246,10 @@ def kept_back(sandbox, address):
     plain = Producer(QUIET | {"bootstrap.servers": address})
     plain.produce("kept", row.replace(schema, another), partition=0)
     assert plain.flush(30) == 0
+    # While the batch before that record is being written, its partition is nobody else's to take.
+    sandbox.run("psql", "-q", "-c", """
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END';
+        CREATE TRIGGER slow AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION slow()""")
     sink = sandbox.start("sink", "--once", "--http", "off")
     stay(sandbox, sink)
     other.commit_transaction(30)
