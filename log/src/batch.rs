@@ -224,8 +224,8 @@ mod tests {
 
     use super::*;
     use crate::Records;
+    use crate::content::check_records;
     use crate::destination::Destination;
-    use crate::record::check_records;
 
     type Plain = (i64, Option<Vec<u8>>, Vec<u8>);
 

@@ -7,7 +7,6 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use crate::batch::UNCOMPRESSED;
 use crate::codec::{self, GZIP, LZ4, SNAPPY, ZSTD};
-use crate::record::check_records;
 use crate::{unpacking, varint};
 
 /// Bytes of content that are in memory at once.
@@ -72,6 +71,59 @@ fn is_lz4_frame(bytes: &[u8]) -> bool {
         // The highest bit marks a block that is not compressed.
         at += (length & (u32::MAX >> 1)) as usize + bytes_if(HAS_BLOCK_CHECKSUMS, 4);
     }
+}
+
+/// Checks that bytes in memory are `count` records, numbered in order, and nothing else.
+pub(crate) fn check_records(bytes: &[u8], count: u32) -> Result<(), String> {
+    let mut at = 0;
+    for number in 0..count {
+        check_record(bytes, &mut at, number)
+            .ok_or_else(|| format!("record {number} of a batch is malformed"))?;
+    }
+    if at < bytes.len() {
+        return Err(format!(
+            "{} bytes behind the records of a batch",
+            bytes.len() - at
+        ));
+    }
+    Ok(())
+}
+
+/// Checks a record as strictly as the strictest of Kafka's clients, the Java one, which stops at a record that it cannot
+/// take apart: lengths of 32 bits, a number of headers that there are, and nothing after them.
+fn check_record(bytes: &[u8], at: &mut usize, number: u32) -> Option<()> {
+    let len = usize::try_from(varint::get_i32(bytes, at)?).ok()?;
+    let end = at.checked_add(len)?;
+    let body = bytes.get(*at..end)?;
+    *at = end;
+    let mut within = 1; // attributes: none are defined
+    let _timestamp_delta = varint::get(body, &mut within)?;
+    if u32::try_from(varint::get_i32(body, &mut within)?) != Ok(number) {
+        return None;
+    }
+    let _key = check_bytes(body, &mut within)?;
+    let _value = check_bytes(body, &mut within)?;
+    let headers = varint::get_i32(body, &mut within)?;
+    for _header in 0..u32::try_from(headers).ok()? {
+        let has_name = check_bytes(body, &mut within)?;
+        let _value = check_bytes(body, &mut within)?;
+        if !has_name {
+            return None;
+        }
+    }
+    (within == body.len()).then_some(())
+}
+
+/// Passes bytes behind their length; returns whether there are any, which a length of -1 denies.
+fn check_bytes(body: &[u8], at: &mut usize) -> Option<bool> {
+    let len = varint::get_i32(body, at)?;
+    if len == -1 {
+        return Some(false);
+    }
+    *at = at
+        .checked_add(usize::try_from(len).ok()?)
+        .filter(|end| *end <= body.len())?;
+    Some(true)
 }
 
 /// Checks that a decoder's content is `count` records, numbered in order, and nothing else.

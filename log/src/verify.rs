@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::batch::BatchView;
+use crate::content::check_records;
 use crate::files::{self, io_error};
 use crate::gap::are_covered;
-use crate::record::check_records;
 use crate::segment::{DAMAGED, Segment};
 use crate::store::{Core, Store};
 use crate::topic::TopicLog;
