@@ -1,11 +1,13 @@
 //! Whose process is at the other end of a connection on the loopback interface.
 //!
-//! **Invariant:** a socket that no process has any more is nobody's. Older versions of Linux list it as the superuser's, so
-//! that whoever connects, sends and closes before the connection is accepted would pass for root.
+//! **Invariant:** a socket that no process holds any more belongs to nobody. Older versions of Linux list it as the
+//! superuser's, so a client that connects, sends and closes before its connection is accepted would pass for root.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
@@ -16,17 +18,33 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 /// Whether the other end of a connection on this machine belongs to another user than ours and the superuser, or to nobody.
-/// On a system that does not list our own end either it is not taken for one.
+/// On a system that does not list connections no other end is a stranger.
 pub(crate) fn is_stranger(local: SocketAddr, peer: SocketAddr) -> bool {
     let own = rustix::process::geteuid().as_raw();
     match peer_user(local, peer) {
         Some(user) => user != own && user != 0,
-        None => holder(local, peer).is_some(),
+        None => lists_connections(),
     }
 }
 
-/// The id of the user that the other end of a connection on this machine belongs to, if the system tells, and a process
-/// has it still.
+/// Whether the system lists connections. Our own end of the connection in question does not show it: a peer that resets
+/// the connection removes both ends from the list, and what it has sent can still be read.
+fn lists_connections() -> bool {
+    static LISTS: OnceLock<bool> = OnceLock::new();
+    let listed = || -> io::Result<bool> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        Ok(holder(client.local_addr()?, client.peer_addr()?).is_some())
+    };
+    match LISTS.get() {
+        Some(lists) => *lists,
+        // If no connection can be made to look for, it counts as a system that does.
+        None => listed().map_or(true, |lists| *LISTS.get_or_init(|| lists)),
+    }
+}
+
+/// The id of the user to whom the other end of a connection on this machine belongs, if the system reports it and a process
+/// still holds that end.
 #[must_use]
 pub fn peer_user(local: SocketAddr, peer: SocketAddr) -> Option<u32> {
     let holder = holder(peer, local).filter(|holder| holder.inode != 0);
@@ -54,10 +72,10 @@ struct Holder {
 #[derive(Debug)]
 struct NoAnswer;
 
-/// Asks for one socket by its own address and that of its peer (sock_diag(7)). The tables are as long as there are
-/// connections, and each is read whole, which takes milliseconds: too long for each of many connections.
+/// Asks for one socket by its own address and that of its peer (sock_diag(7)). The tables list all connections and are
+/// read whole, which takes milliseconds: too long for each of many connections.
 fn ask_kernel(theirs: SocketAddr, ours: SocketAddr) -> Result<Option<Holder>, NoAnswer> {
-    /// Whether the kernel has answered once: else "no such socket" may mean that it has no such service.
+    /// Whether the kernel has answered once. Before that, "no such socket" may mean that it lacks this service.
     static ANSWERS: AtomicBool = AtomicBool::new(false);
     let question = question(theirs, ours).ok_or(NoAnswer)?;
     let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);
@@ -94,7 +112,7 @@ const ERROR: u16 = 2;
 /// States of a socket: it has a peer and may send, has sent its last byte, or has got its peer's.
 const STATES: [u8; 4] = [1, 4, 5, 8];
 
-/// A `inet_diag_req_v2` for the socket with one address whose peer has the other.
+/// An `inet_diag_req_v2` for the socket with one address whose peer has the other.
 fn question(theirs: SocketAddr, ours: SocketAddr) -> Option<Vec<u8>> {
     let words = |ip| -> (u8, [u8; 16]) {
         match ip {
@@ -149,12 +167,12 @@ fn read_answer(question: &[u8], answer: &[u8]) -> Answer {
             let is_absent = u32_at(HEADER_BYTES)?.cast_signed() == -Errno::NOENT.raw_os_error();
             return is_absent.then_some(Answer::NotFound);
         }
-        // Family, state, timer, retransmissions; then what was asked for.
+        // Family, state, timer, retransmissions; then the addresses.
         let state = *answer.get(HEADER_BYTES + 1)?;
         let asked = question.get(HEADER_BYTES + 8..)?.get(ADDRESSES)?;
         let found = answer.get(HEADER_BYTES + 4..)?.get(ADDRESSES)?;
         let after_id = HEADER_BYTES + 4 + ID_BYTES;
-        // Behind the times and the lengths of its queues.
+        // After its expiry time and the lengths of its queues.
         let holder = Holder {
             user: u32_at(after_id + 12)?,
             inode: u32_at(after_id + 16)?.into(),
@@ -171,7 +189,7 @@ fn read_answer(question: &[u8], answer: &[u8]) -> Answer {
     read().unwrap_or(Answer::Other)
 }
 
-/// Finds a socket in the tables of all.
+/// Finds a socket in the tables of all sockets.
 fn find_in_tables(theirs: SocketAddr, ours: SocketAddr) -> Option<Holder> {
     TABLES.iter().find_map(|table| {
         let (theirs, ours) = (listed(theirs, table)?, listed(ours, table)?);
@@ -210,7 +228,7 @@ fn listed(address: SocketAddr, table: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::net::Shutdown;
 
     use super::*;
 
@@ -258,6 +276,25 @@ mod tests {
             server.read_to_string(&mut sent).unwrap();
             assert_eq!(sent, "a request");
         }
+    }
+
+    /// The accident: another user connects, sends and resets the connection, which removes both ends from the tables.
+    #[test]
+    fn a_connection_that_its_process_has_reset_is_nobodys() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"a request").unwrap();
+        let at_once = Some(std::time::Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(&client, at_once).unwrap();
+        drop(client);
+        let (mut server, peer) = listener.accept().unwrap();
+        let local = server.local_addr().unwrap();
+        assert_eq!(find_in_tables(local, peer), None);
+        assert!(is_stranger(local, peer));
+        // What it has sent is there all the same.
+        let mut sent = [0; 9];
+        server.read_exact(&mut sent).unwrap();
+        assert_eq!(&sent, b"a request");
     }
 
     #[test]
