@@ -2,8 +2,8 @@
 //!
 //! The owner begins a new segment in every topic while nothing is appended. All that was appended before is then in
 //! sealed segments, which no longer change; their tables get second names in `DIR/snapshot-<name>`, beside copies of
-//! the small files. The state is there as its copy, from which it is restored. Whoever asked for it moves or copies the
-//! directory to its place.
+//! the small files. The state is there as its copy, from which it is restored. The process that asked for the backup then
+//! moves or copies the directory to its place.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,27 +23,27 @@ use crate::{Client, Error, LogId, Offset, private, state};
 const SNAPSHOT: &str = "snapshot-";
 /// Longest name of a snapshot, in bytes
 const NAME_BYTES_MAX: usize = 64;
-/// How long sealing may take until a backup is given up
+/// Time after which a backup gives up waiting for segments to be sealed
 const SEALING_TIMEOUT: Duration = Duration::from_secs(120);
 /// Poll interval of sealing
 const SEALING_PAUSE: Duration = Duration::from_millis(5);
 
-/// What a backup holds.
+/// The content of a backup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backup {
     /// Topics.
     pub topics: u64,
     /// Segments.
     pub segments: u64,
-    /// Records, those included that damage has taken.
+    /// Records, including those that damage has taken.
     pub records: u64,
     /// Bytes.
     pub bytes: u64,
 }
 
 impl Client {
-    /// Makes a backup of the log in `dir`, whose owner or guest this is, at `to`, which does not exist or is empty. Where
-    /// both are on one file system, the tables of the backup are second names of the log's.
+    /// Makes a backup of the log in `dir`, whose owner or guest this is, at `to`, which does not exist or is empty. If
+    /// both are on one file system, the tables of the backup are hard links to the log's.
     ///
     /// # Errors
     /// If `to` holds something; [`Error::NotHere`] if the log is not in a directory of this host; others if the owner or
@@ -53,17 +53,16 @@ impl Client {
         let name = LogId::random().to_string();
         self.snapshot(&name)?;
         let made = dir.join(format!("{SNAPSHOT}{name}"));
-        let moved = move_to(&made, to);
-        if moved.is_err() {
-            // The error that comes first is reported.
+        if let Err(error) = move_to(&made, to) {
+            // The first error is reported.
             let _ = fs::remove_dir_all(&made);
+            return Err(error);
         }
-        moved?;
         contents(to)
     }
 }
 
-/// Removes the snapshots in a log's directory that nobody has taken away.
+/// Removes the snapshots that were left in a log's directory.
 pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), Error> {
     for path in files::entries(dir)? {
         let name = path.file_name().and_then(|name| name.to_str());
@@ -74,7 +73,7 @@ pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the log is at the moment of a backup, beside its segments.
+/// The log at the moment of a backup, except for its segments.
 struct Cut {
     /// For each topic the number of the first segment that is not in the backup
     numbers: Vec<u64>,
@@ -122,7 +121,7 @@ impl Core {
             cut.numbers.push(number);
             cut.ends.insert(topic.name.clone(), ends);
         }
-        // Groups have applied nothing that is not in the segments.
+        // Appends are still stopped, so groups have applied nothing that is not in the segments.
         cut.state = self.shared.state.encode_copy()?;
         Ok(cut)
     }
@@ -151,7 +150,7 @@ impl Core {
             before.all(|segment| segment.summary().is_some())
         };
         while !is_sealed() {
-            // The background thread may wait for retention, which waits for this backup.
+            // The background thread does not seal while it waits to apply retention, until this backup ends.
             topic.care_for_segments()?;
             if self.shared.closing.load(Ordering::Acquire) {
                 return Err(Error::Closed);
@@ -172,8 +171,7 @@ impl Core {
     }
 }
 
-/// Gives the files of a closed segment second names in another directory: its tables, which never change; the others are
-/// copied.
+/// Copies a closed segment to another directory. Its tables, which never change, get second names there.
 pub(crate) fn link_segment(from: &Path, to: &Path) -> Result<(), Error> {
     copy_tree(from, to, true)
 }
@@ -258,7 +256,7 @@ fn check_name(name: &str) -> Result<(), Error> {
     })
 }
 
-/// What a backup holds, by the summaries of its segments.
+/// The content of a backup, from the summaries of its segments.
 fn contents(dir: &Path) -> Result<Backup, Error> {
     let mut backup = Backup::default();
     for topic in files::entries(&dir.join("topics"))? {
@@ -276,4 +274,37 @@ fn contents(dir: &Path) -> Result<Backup, Error> {
         }
     }
     Ok(backup)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, RecordBuffer, Retention, TopicConfig};
+
+    /// The accident: the background thread waits to apply retention, which waits until the backup ends.
+    #[test]
+    fn a_backup_seals_segments_while_the_background_thread_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = Client::open(Config::new(dir.path().to_owned())).unwrap();
+        let config = TopicConfig {
+            partitions: 1,
+            retention: Retention::default(),
+        };
+        for name in ["a", "b"] {
+            client.create_topic(name, config).unwrap();
+        }
+        let mut records = RecordBuffer::new();
+        records.push(0, None, b"x");
+        client.append(None, "b", &[(0, &records)]).unwrap();
+        let store = client.store().unwrap();
+        let topics = store.core().topics();
+        let topic = |name: &str| topics.iter().find(|topic| topic.name == name).unwrap();
+        // The thread looks after the segments of topic `a` first, and waits for its writer.
+        let waits = topic("a").pause();
+        let (number, _ends) = topic("b").cut(&mut topic("b").pause()).unwrap();
+        store.core().wait_for_sealing(topic("b"), number).unwrap();
+        drop(waits);
+        drop(store);
+        client.close().unwrap();
+    }
 }

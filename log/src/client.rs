@@ -36,7 +36,7 @@ enum Role {
         store: Arc<RwLock<Option<Arc<Store>>>>,
         /// The server for guests, while there is one; not in the clones that serve.
         host: Arc<Mutex<Option<Host>>>,
-        /// Who is connected to the servers of this log, in all clones.
+        /// The places of the clients of each server of this log, shared by all clones.
         served: Arc<Mutex<Vec<Weak<Places>>>>,
     },
     /// Another one.
@@ -144,7 +144,7 @@ impl Client {
         }
     }
 
-    /// The programs that are connected to this process for the log, by name and host; none unless it is the owner.
+    /// The programs that are connected to this process for the log, by name and host; empty if another process owns it.
     #[must_use]
     pub fn served_clients(&self) -> Vec<ServedClient> {
         let mut clients = Vec::new();

@@ -36,14 +36,22 @@ pub(crate) fn decompress(compression: i16, bytes: &[u8], out: &mut Vec<u8>) -> R
 /// Whether compressed bytes hold more than `max`. As little of them is decompressed as tells; what cannot be decompressed
 /// is for its reader to tell.
 pub(crate) fn is_larger(compression: i16, bytes: &[u8], max: usize) -> bool {
-    let can_be = |ratio: usize| bytes.len().saturating_mul(ratio) > max;
-    let _share = (compression != SNAPPY).then(|| unpacking::share(compression, bytes));
+    let ratio_max = match compression {
+        GZIP => GZIP_RATIO_MAX,
+        SNAPPY => SNAPPY_RATIO_MAX,
+        LZ4 => LZ4_RATIO_MAX,
+        _ => usize::MAX,
+    };
+    if bytes.len().saturating_mul(ratio_max) <= max {
+        return false;
+    }
+    if compression == SNAPPY {
+        return snappy_length(bytes).is_some_and(|length| length > max);
+    }
+    let _share = unpacking::share(compression, bytes);
     match compression {
-        GZIP if can_be(GZIP_RATIO_MAX) => holds_more(flate2::read::MultiGzDecoder::new(bytes), max),
-        LZ4 if can_be(LZ4_RATIO_MAX) => holds_more(lz4_flex::frame::FrameDecoder::new(bytes), max),
-        SNAPPY if can_be(SNAPPY_RATIO_MAX) => {
-            snappy_length(bytes).is_some_and(|length| length > max)
-        }
+        GZIP => holds_more(flate2::read::MultiGzDecoder::new(bytes), max),
+        LZ4 => holds_more(lz4_flex::frame::FrameDecoder::new(bytes), max),
         ZSTD => ruzstd::decoding::StreamingDecoder::new(bytes)
             .is_ok_and(|decoder| holds_more(decoder, max)),
         _ => false,

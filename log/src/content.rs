@@ -82,15 +82,15 @@ pub(crate) fn check_records(bytes: &[u8], count: u32) -> Result<(), String> {
     }
     if at < bytes.len() {
         return Err(format!(
-            "{} bytes behind the records of a batch",
+            "{} bytes after the records of a batch",
             bytes.len() - at
         ));
     }
     Ok(())
 }
 
-/// Checks a record as strictly as the strictest of Kafka's clients, the Java one, which stops at a record that it cannot
-/// take apart: lengths of 32 bits, a number of headers that there are, and nothing after them.
+/// Checks a record as strictly as the Java client, the strictest of Kafka's, which stops at a record that it cannot take
+/// apart: lengths have 32 bits, there are as many headers as stated, and nothing follows them.
 fn check_record(bytes: &[u8], at: &mut usize, number: u32) -> Option<()> {
     let len = usize::try_from(varint::get_i32(bytes, at)?).ok()?;
     let end = at.checked_add(len)?;
@@ -114,7 +114,7 @@ fn check_record(bytes: &[u8], at: &mut usize, number: u32) -> Option<()> {
     (within == body.len()).then_some(())
 }
 
-/// Passes bytes behind their length; returns whether there are any, which a length of -1 denies.
+/// Skips a length and the bytes that it counts; returns whether they are not null. A length of -1 means null.
 fn check_bytes(body: &[u8], at: &mut usize) -> Option<bool> {
     let len = varint::get_i32(body, at)?;
     if len == -1 {
@@ -140,7 +140,7 @@ fn walk(decoder: impl Read, count: u32) -> Result<(), String> {
     }
 }
 
-/// As [`check_records`] checks a record, of content that is not in memory whole.
+/// Checks a record as [`check_record`] does, in content of which only a part is in memory.
 fn walk_record(content: &mut impl BufRead, number: u32) -> io::Result<()> {
     let length = read_i32(content)?;
     let mut record = content.take(u64::try_from(length).map_err(|_| malformed())?);
@@ -165,7 +165,7 @@ fn walk_record(content: &mut impl BufRead, number: u32) -> io::Result<()> {
     }
 }
 
-/// Passes bytes behind their length; returns whether there are any, which a length of -1 denies.
+/// Skips bytes as [`check_bytes`] does.
 fn skip_bytes(content: &mut impl BufRead) -> io::Result<bool> {
     let length = read_i32(content)?;
     if length == -1 {
@@ -280,6 +280,7 @@ mod tests {
             check(compression, &bytes, 1).unwrap_err();
         }
     }
+
     /// A record with bytes after its value: the count of its headers, and the headers.
     fn with_headers(headers: &[u8]) -> Vec<u8> {
         let mut record = vec![0, 0, 0, 2, b'k', 2, b'v'];

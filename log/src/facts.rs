@@ -61,7 +61,7 @@ pub struct Counters {
     pub writes: u64,
     /// Fsyncs of records.
     pub fsyncs: u64,
-    /// Connections of clients that were closed because all were taken.
+    /// Connections of clients that were closed because there were too many.
     pub connections_closed: u64,
 }
 

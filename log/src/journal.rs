@@ -87,7 +87,7 @@ pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>
     Ok(cuts)
 }
 
-/// Checks that fjall wrote a database in the format that is read here; one without the mark was not finished.
+/// Checks that fjall wrote a database in the format that is read here. A database without the mark was not finished.
 fn check_version(db_dir: &Path) -> Result<(), Error> {
     let path = db_dir.join("version");
     match fs::read(&path) {

@@ -222,7 +222,7 @@ impl Producers {
 mod tests {
     use super::*;
 
-    /// Sends batches `(epoch, first, records)` of one producer and tells of each verdict.
+    /// Sends batches `(epoch, first, records)` of one producer and compares the check of each.
     fn check(batches: &[(i16, i32, u32)], expected: &[SequenceCheck]) {
         let mut known: Option<Producer> = None;
         let mut end = Offset::ZERO;

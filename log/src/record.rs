@@ -230,7 +230,7 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// What stands in the place of what is no record.
+    /// Placeholder for an undecodable record.
     fn unreadable(offset: Offset, batch: &Batch) -> Self {
         Self {
             offset,

@@ -29,7 +29,7 @@ pub(crate) struct Recovered {
     pub(crate) gaps: Vec<Gap>,
 }
 
-/// What is found on the way there.
+/// The segments of a topic as they are found.
 #[derive(Default)]
 struct FoundSegments {
     chain: Vec<Arc<Segment>>,
@@ -401,10 +401,10 @@ fn is_of(dir: &Path, header: &Header) -> bool {
     identity().is_ok_and(|found| found.as_ref() == Some(header))
 }
 
-/// Whether the database of a segment has other records than a summary says.
+/// Whether a segment's database has other records than its summary.
 fn contradicts(db: &SegmentDb, header: &Header, summary: &Summary) -> Result<bool, Error> {
     if db.identity()?.is_some_and(|found| found != *header) {
-        return Ok(false); // it is another segment's itself
+        return Ok(false); // the database itself is another segment's
     }
     for (partition, range) in (0..).zip(&summary.ranges) {
         let Some(start) = db.start(partition)? else {

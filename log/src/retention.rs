@@ -78,8 +78,8 @@ fn apply_to(
     }
 }
 
-/// Deletes the segments that hold only deleted records: the next one begins at or before the log start. One that damage
-/// has emptied holds nothing either, but the log start must not pass the gap, which would then be forgotten.
+/// Deletes the segments that hold only deleted records: the next one begins at or before the log start. A segment that
+/// damage has emptied holds nothing either, but the log start must not pass its gap, which would then be forgotten.
 pub(crate) fn drop_deleted(topic: &TopicLog) -> Result<u64, Error> {
     let starts = topic.view().starts;
     let is_deleted = |segment: &Segment, next: &Segment| {

@@ -55,8 +55,8 @@ pub fn salvage(dir: &Path) -> Result<Vec<Salvaged>, Error> {
     Ok(salvaged)
 }
 
-/// The segments that were set aside because their database is that of another segment of the log: the other segment's
-/// number and the directory, by its topic.
+/// The segments that were set aside with the database of another segment of the log: by the other segment's topic, its
+/// number and the directory.
 fn mixed_up(topics: &[Arc<TopicLog>]) -> Result<BTreeMap<String, Vec<(u64, PathBuf)>>, Error> {
     let mut mixed_up: BTreeMap<String, Vec<(u64, PathBuf)>> = BTreeMap::new();
     for topic in topics {
@@ -72,7 +72,7 @@ fn mixed_up(topics: &[Arc<TopicLog>]) -> Result<BTreeMap<String, Vec<(u64, PathB
     Ok(mixed_up)
 }
 
-/// Whether a segment is, or was, one of these topics.
+/// Whether a header is that of a segment of these topics, which may exist no more.
 fn is_of(header: &Header, topics: &[Arc<TopicLog>]) -> bool {
     let topic = topics.iter().find(|topic| topic.name == header.topic);
     topic.is_some_and(|topic| topic.header(header.number) == *header)

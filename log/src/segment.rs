@@ -147,7 +147,8 @@ impl Segment {
         close_slot(&mut self.slot());
     }
 
-    /// Closes the database and lets `look` see its files; nobody opens it meanwhile. The caller uses none.
+    /// Closes the database and calls `look` with its directory; nobody opens it meanwhile. The caller must hold no handle
+    /// of it.
     pub(crate) fn while_closed<T>(
         &self,
         look: impl FnOnce(&Path) -> Result<T, Error>,
@@ -168,8 +169,11 @@ impl Segment {
         drop(db);
         let mut slot = self.slot();
         close_slot(&mut slot);
+        if self.summary().is_some() {
+            return Ok(true); // another thread was faster
+        }
         let summary = write_summary(&self.dir, now_ms, ranges)?;
-        // Nothing else sets it, and it holds the same.
+        // It is only set here, under the lock.
         let _ = self.summary.set(summary);
         Ok(true)
     }

@@ -206,7 +206,7 @@ impl SegmentDb {
         Ok(value.and_then(|value| Header::decode(&value)))
     }
 
-    /// Checks that the database was made for this segment. Those of earlier versions do not say it.
+    /// Checks that the database was made for this segment. Databases of earlier versions do not say for which.
     pub(crate) fn check_identity(&self, own: &Header) -> Result<(), Error> {
         match self.identity()? {
             Some(other) if other != *own => {

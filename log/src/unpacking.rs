@@ -1,31 +1,31 @@
-//! Memory of batches that are taken apart where they are produced. A codec may keep as much as a batch holds, and each of
-//! many clients may send such a batch at once, so they share a room.
+//! Limits the memory for checking the content of produced batches. A codec may keep as much as a batch holds, and many
+//! clients may send such batches at once, so all of them share one room.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::{self, GZIP, LZ4, SNAPPY, ZSTD};
 use crate::produced::CONTENT_BYTES_MAX;
 
-/// Bytes that all codecs together may keep: those of one batch of the largest content.
+/// Bytes that all codecs together may keep: the largest content of one batch
 const ROOM_BYTES: usize = CONTENT_BYTES_MAX;
-/// A codec that keeps less needs no share, which would cost more than it saves.
+/// Least bytes for which a codec needs a share: a smaller one would cost more than it saves.
 const SHARE_BYTES_MIN: usize = 256 << 10;
 
 static ROOM: Room = Room::new(ROOM_BYTES);
 
-/// Waits for the memory that a batch's codec may keep; it is free again when this is dropped.
+/// Waits for the memory that a batch's codec may keep. It is free again when the share is dropped.
 pub(crate) fn share(compression: i16, bytes: &[u8]) -> Option<Share<'static>> {
     let needed = needed(compression, bytes);
     (needed >= SHARE_BYTES_MIN).then(|| ROOM.take(needed))
 }
 
-/// Bytes that a codec may keep while it takes a batch apart.
+/// Bytes that a codec may keep while it decompresses a batch.
 fn needed(compression: i16, bytes: &[u8]) -> usize {
     match compression {
-        // Snappy has no streams: the content is in memory whole.
+        // Snappy has no streams: all of the content is in memory.
         SNAPPY => codec::snappy_length(bytes).unwrap_or(ROOM_BYTES),
         ZSTD => zstd_window(bytes).unwrap_or(0),
-        // A block, and what it becomes.
+        // A block, compressed and not.
         LZ4 => 2 * lz4_block(bytes).unwrap_or(0),
         GZIP => 64 << 10,
         _ => 0,
@@ -33,7 +33,7 @@ fn needed(compression: i16, bytes: &[u8]) -> usize {
     .min(ROOM_BYTES)
 }
 
-/// How far back the content of a zstd frame may refer (RFC 8878, 3.1.1.1).
+/// Window size of a zstd frame in bytes: how far back its content may refer (RFC 8878, 3.1.1.1).
 fn zstd_window(frame: &[u8]) -> Option<usize> {
     let descriptor = *frame.get(4)?;
     let is_single_segment = descriptor & 0x20 != 0;
@@ -58,7 +58,7 @@ fn lz4_block(frame: &[u8]) -> Option<usize> {
     Some(1 << (8 + 2 * id))
 }
 
-/// Memory that several threads share, in the order in which they ask for it.
+/// Memory that several threads share. They get it in the order in which they ask for it.
 #[derive(Debug)]
 struct Room {
     state: Mutex<State>,
@@ -68,8 +68,9 @@ struct Room {
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// The next one who comes, and the one whose turn it is.
+    /// Number of the next caller
     next: u64,
+    /// Number of the caller that gets memory next
     turn: u64,
 }
 
@@ -85,7 +86,7 @@ impl Room {
         }
     }
 
-    /// Waits for bytes, of which there must not be more than all.
+    /// Waits until `bytes` are free. A room never has more than it began with, so `bytes` must not exceed that.
     fn take(&self, bytes: usize) -> Share<'_> {
         let mut state = self.state();
         let number = state.next;
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_codec_may_keep_is_told_by_its_first_bytes() {
+    fn the_first_bytes_show_how_much_a_codec_may_keep() {
         let zstd = |frame: &[u8]| needed(ZSTD, &[&[0x28, 0xb5, 0x2f, 0xfd], frame].concat());
         assert_eq!(zstd(&[0, 0]), 1 << 10);
         assert_eq!(zstd(&[0, 11 << 3 | 4]), (1 << 21) + (1 << 20));
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn all_together_have_no_more_than_there_is() {
+    fn all_shares_together_fit_into_the_room() {
         static SMALL: Room = Room::new(10);
         static TAKEN: AtomicUsize = AtomicUsize::new(0);
         let threads: Vec<_> = (0..8)

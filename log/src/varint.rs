@@ -41,11 +41,11 @@ pub(crate) fn get(bytes: &[u8], at: &mut usize) -> Option<i64> {
     None
 }
 
-/// The most bytes of a value of 32 bits.
+/// Most bytes of a value of 32 bits
 pub(crate) const VARINT_32_BYTES_MAX: usize = 5;
 
-/// Reads a value of 32 bits as [`get`] does; `None` also if it has more bits, or takes more bytes than such a value needs
-/// at most.
+/// Reads a value of 32 bits as [`get`] does; `None` also if the value has more bits, or is encoded in more than
+/// [`VARINT_32_BYTES_MAX`] bytes.
 #[inline]
 pub(crate) fn get_i32(bytes: &[u8], at: &mut usize) -> Option<i32> {
     let start = *at;

@@ -72,7 +72,7 @@ fuzz_target!(|bytes: &[u8]| {
     body.extend((batch.len() as u32).to_be_bytes());
     body.extend(batch);
     let mut stream = SERVED.stream.lock().expect("no panic before");
-    // At once: of two writes the second would wait for the acknowledgement of the first.
+    // In one write: a second one would wait for the acknowledgement of the first.
     let frame = [&(body.len() as u32).to_be_bytes()[..], &body].concat();
     stream.write_all(&frame).expect("the server reads");
     let mut length = [0; 4];

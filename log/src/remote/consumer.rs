@@ -471,7 +471,7 @@ impl Consumer {
             match topics::partition_count(&self.link, &self.inner, topic) {
                 Err(Error::UnknownTopic(_)) if begun.elapsed() < NEW_TOPIC_WAIT => {
                     match topics::partition_count(&self.link, &self.link.asker, topic) {
-                        // A third broker has answered, which has not heard of it either.
+                        // Another broker has answered that does not know the topic yet.
                         Err(Error::UnknownTopic(_)) if self.link.has_seen(topic) => {}
                         known => {
                             known?;

@@ -17,7 +17,7 @@ use super::waits::Waits;
 /// For how long a connection's error explains why calls wait.
 const NEWS_FOR: Duration = Duration::from_secs(15);
 
-/// Most events of a client that are taken at once.
+/// Most events of a client that are taken at once
 const EVENTS_MAX: usize = 1_024;
 
 /// Interval at which a cluster's clients look whether a broker throttles them.
@@ -39,7 +39,7 @@ struct Errors {
     connection: Option<(Instant, String)>,
     /// The server refused the login, or did not prove who it is.
     login: Option<(Instant, String)>,
-    /// A broker delays its answers because of a quota; the time until which that explains a wait.
+    /// A broker delays its answers because of a quota. The time is when that stops explaining a wait.
     throttle: Option<(Instant, String)>,
 }
 
@@ -53,7 +53,7 @@ impl Heard {
         tracing::debug!(%error, reason, "the connection to the log");
         self.doubt();
         let mut reason = reason.to_owned();
-        // Those of the configuration are called so.
+        // librdkafka marks the addresses of the configuration so.
         let is_configured = reason.contains("/bootstrap");
         if code(error) == Some(RDKafkaErrorCode::Resolve) && !is_configured {
             reason.push_str(
@@ -80,7 +80,7 @@ impl Heard {
         recent(&errors.login).or_else(|| recent(&errors.connection))
     }
 
-    /// Counts an event that a poll has taken.
+    /// Counts an event that a poll took.
     fn count(&self) {
         self.events.fetch_add(1, Ordering::AcqRel);
     }
@@ -129,10 +129,10 @@ fn recent(said: &Option<(Instant, String)>) -> Option<String> {
     (at.elapsed() < NEWS_FOR).then(|| reason.clone())
 }
 
-/// Takes all events of a client, which its context hears of, and returns the errors among them.
+/// Takes all events of a client, which go to its context, and returns the errors among them.
 ///
-/// A poll takes one event, and its result is that of a poll that finds none if the event is neither a record nor an error.
-/// librdkafka hands out its log before its errors, so one poll at a time would meet them late.
+/// A poll takes one event. If that is neither a record nor an error, the poll returns the same as if there were no event.
+/// librdkafka hands out its log before its errors, so a caller with one poll at a time would get them late.
 pub(super) fn take_events(client: &BaseConsumer<Context>) -> Vec<KafkaError> {
     let events = &client.context().heard.events;
     let mut errors = Vec::new();

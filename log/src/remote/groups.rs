@@ -25,7 +25,7 @@ const SESSION_PREFIX: &str = "bekk-session/";
 const HOLD_PREFIX: &str = "bekk-hold/";
 /// Group by whose commits everything is made durable that was appended before
 const PERSIST_GROUP: &str = "bekk-persist/all";
-/// Beginning of the groups by whose commits a snapshot of the log is made
+/// Prefix of the groups whose commits make a snapshot of the log
 const SNAPSHOT_PREFIX: &str = "bekk-snapshot/";
 /// How often a session is tried to begin while others begin theirs.
 const SESSION_ATTEMPTS_MAX: usize = 20;

@@ -47,7 +47,7 @@ pub(crate) struct Link {
     is_lost: AtomicBool,
     /// Made once and kept: librdkafka's binding takes up to a tenth of a second to drop one.
     admin: Mutex<Option<Arc<Admin>>>,
-    /// The topics that a server has known.
+    /// The topics that a server of the cluster has reported.
     seen: Mutex<BTreeSet<String>>,
 }
 
@@ -165,7 +165,7 @@ impl Link {
             .ok_or_else(|| self.away(request, "it does not report its cluster id"))
     }
 
-    /// Notes that a server knows a topic.
+    /// Notes that a server has reported a topic.
     pub(super) fn see(&self, topic: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.contains(topic) {
@@ -173,7 +173,7 @@ impl Link {
         }
     }
 
-    /// Whether a server has known a topic: in a cluster, others may hear of a new one later.
+    /// Whether a server has reported a topic. Other servers of the cluster may learn of a new topic later.
     pub(super) fn has_seen(&self, topic: &str) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.contains(topic)

@@ -352,7 +352,6 @@ impl Producer {
         if let Some(error) = self.fatal(request) {
             return error;
         }
-        // Of an abortable transaction the reaction is about the session; its code may say more.
         match (Reaction::of(error), &self.transactional) {
             (Reaction::Fenced, Some(session)) => fenced(session),
             _ => self.link.failed(request, error),

@@ -111,7 +111,7 @@ impl RemoteConfig {
     pub(super) fn client_config(&self, client_id: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
         if !tracing::enabled!(tracing::Level::DEBUG) {
-            // Nobody sees it, and it would come before errors.
+            // Nobody sees its messages, which would come before errors.
             config.set_log_level(RDKafkaLogLevel::Emerg);
         }
         config
@@ -134,7 +134,7 @@ impl RemoteConfig {
 /// Why librdkafka refused its settings. Without OpenSSL it speaks of how it was built, and so do we.
 pub(super) fn explain(error: &KafkaError) -> String {
     let all = error.to_string();
-    // All has the property's value, which may be a password.
+    // The whole text contains the property's value, which may be a password.
     let text = match error {
         KafkaError::ClientConfig(_, why, property, value) if why.contains(value.as_str()) => {
             format!("librdkafka does not take the value of property `{property}`")
@@ -153,7 +153,7 @@ pub(super) fn explain(error: &KafkaError) -> String {
 
 /// What to do about a login that was refused, or a server that did not prove who it is.
 pub(super) fn login_remedy(detail: &str) -> String {
-    // The protocol is part of the broker's name there.
+    // The broker's name in the text begins with the protocol.
     let detail = detail.to_ascii_lowercase().replace("sasl_ssl", "");
     let settings = if detail.contains("mechanism handshake") {
         "\"sasl.mechanism\""
@@ -241,7 +241,7 @@ mod tests {
         );
     }
 
-    /// Either of two names: librdkafka takes both, in an order of its own.
+    /// librdkafka takes both names of a property, in an order of its own.
     #[test]
     fn a_property_is_set_under_each_of_its_names() {
         let mut config = RemoteConfig::new("b1:9092".to_owned());
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exactness_rests_on_is_reserved() {
+    fn properties_that_exactness_depends_on_are_reserved() {
         for property in ["client.rack", "delivery.timeout.ms", "acks"] {
             let mut config = RemoteConfig::new("b1:9092".to_owned());
             config.properties.insert(property.into(), "1".into());

@@ -117,7 +117,7 @@ fn warnings(link: &Link, topic: &str, wished: Retention, config: &ConfigResource
     warnings
 }
 
-/// The topic's `retention.bytes` if all its partitions may have less than what is wished.
+/// The topic's `retention.bytes` if all its partitions together keep less than the wished size.
 fn small(config: &ConfigResource, wished: Retention, partitions: usize) -> Option<u64> {
     let partitions = u64::try_from(partitions).unwrap_or(u64::MAX);
     number(config, "retention.bytes").filter(|bytes| {
@@ -204,7 +204,7 @@ fn describe_once(
     let asked = ResourceSpecifier::Topic(topic);
     let described = block_on(admin.describe_configs([&asked], &options(timeout)))?;
     let described = described.into_iter().next().transpose();
-    // Whoever may not read the settings gets none, and no error.
+    // A client without the right to read the settings gets an empty list, and no error.
     let described = described.map(|config| config.filter(|config| !config.entries.is_empty()));
     described.map_err(KafkaError::AdminOp)
 }

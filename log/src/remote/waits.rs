@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long a call waits before anybody is told.
 const SILENT: Duration = Duration::from_secs(2);
-/// Interval at which the reason of a wait is found out again: it may have become another.
+/// Interval at which the reason of a wait is found out again, because it may have changed
 const EXPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// A wait that is not renewed for so long is over: whoever waited has given up.
 const RENEWED_WITHIN: Duration = Duration::from_secs(20);

@@ -1,7 +1,7 @@
-//! Which segment a database was made for, and which batches it notes, by the bytes of its files: a restore may have put
-//! another segment's database into a segment's directory, and a damaged one does not open.
+//! Finds in the bytes of a database's files for which segment it was made, and which batches it notes. A restore may have
+//! put another segment's database into a segment's directory, and a damaged database does not open.
 //!
-//! Neither the tables of `meta` nor the journals are compressed, so values are in them as they were written.
+//! Neither the tables of `meta` nor the journals are compressed, so they contain values as they were written.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::segment::{Header, db_dir};
 const META_KEYSPACE: u64 = 1;
 /// How much of a file is searched at once, in bytes
 const CHUNK_BYTES: usize = 1 << 20;
-/// What of a chunk is searched again with the next one, in bytes: more than the longest value and what stands before it
+/// Bytes of a chunk that are searched again with the next one: more than the longest value with its key and length
 const OVERLAP_BYTES: usize = 512;
 
 /// The value of a note on a batch, as [`crate::notes::Note`] encodes it
@@ -35,12 +35,12 @@ impl MetaFile {
     }
 }
 
-/// What the database in a segment's directory knows as another segment's.
+/// Another segment's data in a segment's directory.
 #[derive(Default)]
 pub(super) struct Foreign {
     /// Journals that were written for the other segment
     pub(super) journals: Vec<PathBuf>,
-    /// The notes on batches among those that were looked for
+    /// The wanted notes that were found
     pub(super) noted: HashSet<NoteBytes>,
 }
 
@@ -74,12 +74,14 @@ pub(super) fn foreign(
     Ok(Some(foreign))
 }
 
-/// The segments that the database in `dir` was made for, `own` left out.
+/// The segments other than `own` for which the database in `dir` was made.
 pub(crate) fn others(dir: &Path, own: &Header) -> io::Result<Vec<Header>> {
-    let files = meta_files(dir)?.into_iter();
-    let mut others: Vec<Header> = files.flat_map(|file| file.headers).collect();
-    others.retain(|other| other != own);
-    others.dedup();
+    let mut others = Vec::new();
+    for header in meta_files(dir)?.into_iter().flat_map(|file| file.headers) {
+        if header != *own && !others.contains(&header) {
+            others.push(header);
+        }
+    }
     Ok(others)
 }
 
@@ -120,7 +122,7 @@ fn header_in_table(after_key: &[u8]) -> Option<Header> {
     header_of(value.get(..len)?)
 }
 
-/// In a journal it stands before the key.
+/// In a journal the value's length is before the key.
 fn header_in_journal(len: u32, after_key: &[u8]) -> Option<Header> {
     header_of(after_key.get(..usize::try_from(len).ok()?)?)
 }

@@ -107,7 +107,8 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Drops what another segment's database has noted: all of a table with such a batch, all of the other's journals.
+    /// Drops the batches that another segment's database has noted, all others of a table with such a batch, and those of
+    /// the other segment's journals.
     fn drop_foreign(&mut self, dir: &Path, own: &Header) -> io::Result<()> {
         let found = self.partitions.iter().flatten();
         let wanted = found.map(FoundBatch::note).collect();

@@ -1,4 +1,4 @@
-//! The batches of a segment: read, and compared with what the segment notes of them.
+//! Reads the batches of a segment and compares them with its notes on them.
 
 use super::meta::{mark, meta_key, note_key, time_range};
 use super::{SegmentDb, store_error};

@@ -2,9 +2,9 @@
 //! programs that divide the partitions among themselves can commit.
 //!
 //! Groups of four names are something else, which Bekk's programs ask for this way since Kafka's clients offer
-//! no other: `bekk-session/<ingest>` is the ingest's newest session, `bekk-hold/<holder>` is what is held, and a
-//! commit of `bekk-persist/…` makes everything durable that was appended before it, and one of `bekk-snapshot/<name>`
-//! makes a snapshot of the log, for a backup.
+//! no other: `bekk-session/<ingest>` is the ingest's newest session, `bekk-hold/<holder>` is what is held, a commit of
+//! `bekk-persist/…` makes everything durable that was appended before it, and one of `bekk-snapshot/<name>` makes a
+//! snapshot of the log, for a backup.
 
 use std::collections::HashMap;
 
@@ -302,7 +302,7 @@ pub(super) fn fetch(
         })
         .collect();
     out.when(version >= 3, |out| out.i32(0)); // throttle time
-    // Each once: what is remembered with an offset would make a great answer of a small request.
+    // Each partition once: the metadata of an offset would make a large answer of a small request.
     let mut named = Named::default();
     out.array(&asked, |out, (topic, partitions)| {
         out.string(topic);

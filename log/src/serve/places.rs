@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -15,13 +15,13 @@ const IDLE_MIN: Duration = Duration::from_secs(60);
 /// Interval between messages about places that are taken
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Longest name of a client that is kept; more is cut off.
+/// Length at which the name of a client is cut off, in characters
 const NAME_CHARS_MAX: usize = 100;
 
 /// A program that is connected to the server, with all its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServedClient {
-    /// The client id that it gives; empty until it has asked for something.
+    /// Its client id; empty before its first request.
     pub name: String,
     /// Its host.
     pub address: IpAddr,
@@ -91,7 +91,7 @@ impl Places {
 
     /// Takes a place; `None` if all are taken by clients that are served, or may be about to ask for something.
     pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         let now = Instant::now();
         if inner.taken.len() >= self.max {
             let left = inner.dismiss_idlest(now);
@@ -133,10 +133,13 @@ impl Places {
         })
     }
 
-    /// Adds the programs that are connected to `clients`.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the connected programs to `clients`.
     pub(crate) fn list(&self, clients: &mut Vec<ServedClient>) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        for taken in inner.taken.values() {
+        for taken in self.inner().taken.values() {
             let connected = taken.since.elapsed();
             let known = clients.iter_mut().find(|client| {
                 client.name == taken.name
@@ -192,14 +195,7 @@ impl Place {
 
     /// Notes the name that the client gives itself.
     pub(super) fn is_of(&self, name: &str) {
-        let mut inner = self
-            .places
-            .inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = inner.taken.get_mut(&self.number) {
-            taken.name = name.chars().take(NAME_CHARS_MAX).collect();
-        }
+        self.change(|taken| taken.name = name.chars().take(NAME_CHARS_MAX).collect());
     }
 
     /// Returns when another client gets the place.
@@ -208,25 +204,20 @@ impl Place {
     }
 
     fn set(&self, state: State) {
-        let mut inner = self
-            .places
-            .inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = inner.taken.get_mut(&self.number) {
-            taken.state = state;
+        self.change(|taken| taken.state = state);
+    }
+
+    /// Changes what is known of the client, unless another client got the place.
+    fn change(&self, change: impl FnOnce(&mut Taken)) {
+        if let Some(taken) = self.places.inner().taken.get_mut(&self.number) {
+            change(taken);
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut inner = self
-            .places
-            .inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        inner.taken.remove(&self.number);
+        self.places.inner().taken.remove(&self.number);
     }
 }
 

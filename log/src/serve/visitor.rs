@@ -78,7 +78,8 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Writes down a refusal for lack of rights. Such requests are too many to be written down when they are granted.
+    /// Writes down a refusal for lack of rights, of a kind of request that is too frequent to be written down when it is
+    /// granted.
     pub(super) fn note_refused(&self, action: &'static str, subject: &str, code: Code) {
         let codes = [
             Code::TOPIC_AUTHORIZATION_FAILED,
@@ -97,7 +98,7 @@ pub(super) fn shown(text: &str) -> String {
     for c in text.chars().take(SHOWN_CHARS_MAX) {
         match c {
             ' '..='~' => out.push(c),
-            // Letters of any alphabet; not what hides, or changes the direction of text.
+            // Letters of any alphabet, but nothing invisible, and nothing that changes the direction of text.
             _ if c.is_alphanumeric()
                 && !matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}') =>
             {

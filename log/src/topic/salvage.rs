@@ -12,8 +12,8 @@ use crate::shared::now_ms;
 use crate::{Error, Gap, Offset, Salvaged, files};
 
 impl TopicLog {
-    /// Restores what can be read of the segments that were set aside and is missing in the log.
-    /// `elsewhere` are databases of the topic's segments, by number, that were set aside in the place of others.
+    /// Restores what can be read of the segments that were set aside and is missing in the log. `elsewhere` names
+    /// directories of other segments that were set aside with the database of a segment of this topic, with its number.
     pub(crate) fn salvage(&self, elsewhere: Vec<(u64, PathBuf)>) -> Result<Vec<Salvaged>, Error> {
         let mut aside: BTreeMap<u64, Vec<PathBuf>> = BTreeMap::new();
         for (number, path) in self.dirs_set_aside()?.into_iter().chain(elsewhere) {

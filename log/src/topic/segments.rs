@@ -41,7 +41,7 @@ impl TopicLog {
         Ok(())
     }
 
-    /// Makes the next segment ready, if it is not.
+    /// Makes the next segment, unless it is ready.
     pub(crate) fn prepare_next(&self) -> Result<(), Error> {
         let mut next = lock(&self.next);
         if next.is_none() {
@@ -50,13 +50,12 @@ impl TopicLog {
         Ok(())
     }
 
-    /// Lets nothing be appended until what it returns is dropped.
+    /// Stops appends until the returned guard is dropped.
     pub(crate) fn pause(&self) -> MutexGuard<'_, Writer> {
         lock(&self.writer)
     }
 
-    /// Begins a new segment if the one that is written to holds something; returns its number and where the partitions
-    /// end.
+    /// Begins a new segment unless the one that is written to is empty; returns its number and the partitions' ends.
     pub(crate) fn cut(&self, writer: &mut Writer) -> Result<(u64, Vec<Offset>), Error> {
         if writer.begun_at_ms.is_some() {
             self.roll(writer)?;

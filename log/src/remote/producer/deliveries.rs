@@ -1,4 +1,4 @@
-//! What librdkafka reports of the records of an append.
+//! The reports of librdkafka on the records of an append.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +21,7 @@ pub(super) struct Deliveries {
 
 #[derive(Default)]
 pub(super) struct Append {
-    /// How many records have been neither acknowledged nor refused, of those that have been queued.
+    /// Number of queued records that have been neither acknowledged nor refused
     pub(super) waiting: u64,
     pub(super) parts: Vec<Part>,
 }
@@ -92,7 +92,7 @@ impl ProducerContext for Deliveries {
         };
         match result {
             Ok(message) => {
-                // -1 where it is not known: of a duplicate that the server had already.
+                // -1 if it is not known, as for a duplicate that the server had already.
                 if let Ok(offset) = u64::try_from(message.offset()) {
                     part.first = Some(part.first.map_or(offset, |first| first.min(offset)));
                 }
@@ -115,10 +115,10 @@ impl Part {
 }
 
 impl Failure {
-    /// How much it tells.
+    /// How much it says about the record itself.
     pub(super) fn weight(&self) -> u8 {
         match (code(&self.error), Reaction::of(&self.error)) {
-            // What became of the batch because of another record in it, or of a transaction.
+            // The batch was refused because of another record in it, or because of its transaction.
             (Some(RDKafkaErrorCode::InvalidDifferentRecord), _) | (_, Reaction::Session) => 0,
             (_, Reaction::Record) => 2,
             _ => 1,
