@@ -2,7 +2,7 @@
 
 #![allow(
     clippy::too_many_lines,
-    reason = "a test tells one accident from begin to end"
+    reason = "a test tells one accident from its beginning to its end"
 )]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -22,9 +22,11 @@ mod left_out;
 mod letters;
 mod model;
 mod other_producers;
+mod other_sessions;
 mod poison;
 mod proxy;
 mod retry;
+mod search_path;
 mod server;
 mod set_back;
 mod setup;

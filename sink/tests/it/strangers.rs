@@ -4,19 +4,19 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bekk_sink::{Config, Control, Error, Stats, check, diff_tables, list_offsets};
+use bekk_sink::{Error, check, diff_tables, list_offsets};
 use bekk_stream::{ColumnType, TableName, Value};
 
-use crate::harness::{Db, Log, column, drain, stream, text, two_columns, until};
+use crate::harness::{Db, Log, column, drain, stream, text, two_columns};
 
 /// A role without rights, and the body of a function that would give it all of them.
-struct Stranger {
-    role: String,
+pub(crate) struct Stranger {
+    pub(crate) role: String,
     take_over: String,
 }
 
 impl Stranger {
-    fn new(db: &mut Db) -> Self {
+    pub(crate) fn new(db: &mut Db) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let role = format!("stranger_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         db.execute(&format!(
@@ -43,7 +43,7 @@ impl Stranger {
     }
 }
 
-fn append(log: &Log, stream: &bekk_stream::Stream, rows: &[(i64, &'static str)]) {
+pub(crate) fn append(log: &Log, stream: &bekk_stream::Stream, rows: &[(i64, &'static str)]) {
     let rows: Vec<_> = rows
         .iter()
         .map(|(id, name)| vec![Value::Int(*id), text(name)])
@@ -241,7 +241,7 @@ fn what_bekks_tables_run_of_another_role_is_refused() {
     }
     assert!(!stranger.is_superuser(&db));
 
-    // The stream's table may have such triggers, and who uses it is told of them.
+    // The stream's table may have such triggers, and a warning names them.
     db.execute(
         "CREATE TRIGGER hook BEFORE DELETE ON items FOR EACH ROW EXECUTE FUNCTION public.hook()",
     );
@@ -337,172 +337,6 @@ fn a_schema_that_is_called_like_the_role_is_refused_if_it_is_anothers() {
 }
 
 #[test]
-fn triggers_and_defaults_find_what_the_roles_path_has() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = two_columns();
-    log.open_stream(&stream);
-    // Neither names a schema, and the trigger also changes the path for the session.
-    db.execute(
-        "CREATE TABLE audit (id int8);
-         CREATE FUNCTION label(int8) RETURNS text LANGUAGE sql AS 'SELECT ''n'' || $1';
-         CREATE FUNCTION made() RETURNS text LANGUAGE sql AS 'SELECT label(count(*)) FROM audit';
-         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             INSERT INTO audit VALUES (new.id);
-             PERFORM set_config('search_path', 'audit_elsewhere, public', false);
-             RETURN new; END $$;
-         CREATE TABLE items (id int8 PRIMARY KEY, name text, made text DEFAULT made());
-         CREATE TRIGGER note BEFORE INSERT OR UPDATE ON items FOR EACH ROW EXECUTE FUNCTION note()",
-    );
-    // The first by COPY, the second by merging, the third alone behind one that is refused.
-    append(&log, &stream, &[(1, "one")]);
-    drain(&db, &log, &stream).unwrap();
-    append(&log, &stream, &[(1, "again"), (2, "two")]);
-    drain(&db, &log, &stream).unwrap();
-    db.execute("ALTER TABLE items ADD CHECK (name <> 'bad')");
-    append(&log, &stream, &[(3, "bad"), (4, "four")]);
-    let summary = drain(&db, &log, &stream).unwrap();
-    assert_eq!((summary.rows, summary.dead), (1, 1));
-    assert_eq!(
-        db.rows("SELECT name FROM items ORDER BY id"),
-        ["again", "two", "four"]
-    );
-    assert_eq!(
-        db.rows("SELECT id FROM audit ORDER BY 1"),
-        ["1", "1", "1", "2", "4"]
-    );
-
-    // The default of a column that the records do not have calls a function that calls another.
-    let letters = bekk_sink::count_letters(&db.options).unwrap();
-    assert_eq!(letters[0].reason, "refused");
-    assert_eq!(db.one("SELECT made FROM items WHERE id = 4"), "n4");
-}
-
-#[test]
-fn a_case_insensitive_key_is_compared_as_its_type_compares() {
-    let (mut db, log) = (Db::new(), Log::new());
-    db.execute("CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext");
-    db.execute("CREATE TABLE items (id ext.citext PRIMARY KEY, name text)");
-    let items = stream(
-        "items",
-        vec![
-            column("id", ColumnType::Text),
-            column("name", ColumnType::Text),
-        ],
-    );
-    log.open_stream(&items);
-    for (id, name) in [("a", "one"), ("A", "two"), ("A", "two")] {
-        log.append_rows("items", 0, &items.schema(), &[vec![text(id), text(name)]]);
-        drain(&db, &log, &items).unwrap();
-    }
-    assert_eq!(db.rows("SELECT id, name FROM items"), ["a|two"]);
-    db.execute(
-        "CREATE TABLE items_2 (LIKE items INCLUDING ALL); INSERT INTO items_2 VALUES ('A', 'two')",
-    );
-    let table = |name: &str| TableName {
-        schema: None,
-        name: name.to_owned(),
-    };
-    let difference = diff_tables(&db.options, &items, &table("items"), &table("items_2")).unwrap();
-    // The keys are equal, though they are written in different ways.
-    assert_eq!(
-        (difference.added.rows, difference.missing.rows),
-        (0, 0),
-        "{difference:?}"
-    );
-}
-
-#[test]
-fn a_session_of_another_role_is_no_member() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stranger = Stranger::new(&mut db);
-    let mut stream = two_columns();
-    stream.partitions = 4;
-    log.open_stream(&stream);
-    let (stats, control) = (Stats::default(), Control::new());
-    let config = Config::new(db.options.clone());
-    std::thread::scope(|scope| {
-        let sink = scope.spawn(|| {
-            let streams = std::slice::from_ref(&stream);
-            bekk_sink::run(&config, streams, &log.client, &stats, &control)
-        });
-        let stop = StopOnDrop(&control);
-        let held = || {
-            stats
-                .positions()
-                .iter()
-                .filter(|position| position.held)
-                .count()
-        };
-        until("all partitions are held", || held() == 4);
-        let name = db.one(
-            "SELECT application_name FROM pg_stat_activity WHERE datname = current_database()
-                AND application_name LIKE 'bekk-sink %' LIMIT 1",
-        );
-        let prefix = name.rsplit_once(' ').unwrap().0;
-        let mut options = db.options.clone();
-        options.user = Some(stranger.role.clone());
-        options.password = Some("word".to_owned());
-        let strangers: Vec<_> = (0..3)
-            .map(|i| {
-                let mut theirs = Db::connect(options.clone());
-                theirs.execute(&format!("SET application_name = '{prefix} 0000{i}'"));
-                theirs
-            })
-            .collect();
-        // Two looks of the keeper, which would have given three of them up.
-        std::thread::sleep(std::time::Duration::from_millis(1_200));
-        assert_eq!(held(), 4);
-        drop(strangers);
-        drop(stop);
-        sink.join().unwrap().unwrap();
-    });
-}
-
-/// A role that can do no more than connect must not keep anybody from resetting a group.
-#[test]
-fn a_session_of_another_role_holds_no_partition() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stranger = Stranger::new(&mut db);
-    let stream = two_columns();
-    log.open_stream(&stream);
-    append(&log, &stream, &[(1, "a")]);
-    drain(&db, &log, &stream).unwrap();
-    db.execute(
-        "UPDATE bekk.offsets SET owner = 'bekk-sink lent', lease_until = clock_timestamp() + interval '1 hour'",
-    );
-    let mut options = db.options.clone();
-    options.user = Some(stranger.role.clone());
-    options.password = Some("word".to_owned());
-    let mut theirs = Db::connect(options);
-    theirs.execute("SET application_name = 'bekk-sink lent'");
-    let owner = || {
-        bekk_sink::list_offsets(&db.options).unwrap()[0]
-            .owner
-            .clone()
-    };
-    assert_eq!(owner(), None);
-    let log_id = log.client.log_id().to_string();
-    let to = bekk_sink::Reset {
-        topic: stream.name.clone(),
-        partition: 0,
-        next: 0,
-        mark: None,
-    };
-    let reset = || {
-        let to = std::slice::from_ref(&to);
-        bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, to)
-    };
-    // A session of the sink's own role is one.
-    let mut own = Db::connect(db.options.clone());
-    own.execute("SET application_name = 'bekk-sink lent'");
-    assert_eq!(owner().as_deref(), Some("bekk-sink lent"));
-    assert!(matches!(reset(), Err(Error::GroupInUse { .. })));
-    drop(own);
-    until("the session has ended", || owner().is_none());
-    reset().unwrap();
-}
-
-#[test]
 fn the_rights_that_are_documented_suffice_and_each_that_is_missing_is_named() {
     let (mut db, log) = (Db::new(), Log::new());
     let stranger = Stranger::new(&mut db);
@@ -543,13 +377,4 @@ fn the_rights_that_are_documented_suffice_and_each_that_is_missing_is_named() {
         db.rows("SELECT name FROM items ORDER BY id"),
         ["again", "two"]
     );
-}
-
-/// Stops the sink also if the test fails, for the scope waits for it.
-struct StopOnDrop<'a>(&'a Control);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
 }

@@ -1,0 +1,99 @@
+//! Sessions of other roles of the same database: they are not members of a group and hold no partition, whatever they call
+//! themselves.
+
+use bekk_sink::{Config, Control, Error, Stats};
+
+use crate::harness::{Db, Log, drain, two_columns, until};
+use crate::lease::StopOnDrop;
+use crate::strangers::{Stranger, append};
+
+#[test]
+fn a_session_of_another_role_is_no_member() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let mut stream = two_columns();
+    stream.partitions = 4;
+    log.open_stream(&stream);
+    let (stats, control) = (Stats::default(), Control::new());
+    let config = Config::new(db.options.clone());
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| {
+            let streams = std::slice::from_ref(&stream);
+            bekk_sink::run(&config, streams, &log.client, &stats, &control)
+        });
+        let stop = StopOnDrop(&control);
+        let held = || {
+            stats
+                .positions()
+                .iter()
+                .filter(|position| position.held)
+                .count()
+        };
+        until("all partitions are held", || held() == 4);
+        let name = db.one(
+            "SELECT application_name FROM pg_stat_activity WHERE datname = current_database()
+                AND application_name LIKE 'bekk-sink %' LIMIT 1",
+        );
+        let prefix = name.rsplit_once(' ').unwrap().0;
+        let mut options = db.options.clone();
+        options.user = Some(stranger.role.clone());
+        options.password = Some("word".to_owned());
+        let strangers: Vec<_> = (0..3)
+            .map(|i| {
+                let mut theirs = Db::connect(options.clone());
+                theirs.execute(&format!("SET application_name = '{prefix} 0000{i}'"));
+                theirs
+            })
+            .collect();
+        // Two looks of the keeper, which would have given three of them up.
+        std::thread::sleep(std::time::Duration::from_millis(1_200));
+        assert_eq!(held(), 4);
+        drop(strangers);
+        drop(stop);
+        sink.join().unwrap().unwrap();
+    });
+}
+
+/// A role that can do no more than connect must not keep anybody from resetting a group.
+#[test]
+fn a_session_of_another_role_holds_no_partition() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stranger = Stranger::new(&mut db);
+    let stream = two_columns();
+    log.open_stream(&stream);
+    append(&log, &stream, &[(1, "a")]);
+    drain(&db, &log, &stream).unwrap();
+    db.execute(
+        "UPDATE bekk.offsets SET owner = 'bekk-sink lent', lease_until = clock_timestamp() + interval '1 hour'",
+    );
+    let mut options = db.options.clone();
+    options.user = Some(stranger.role.clone());
+    options.password = Some("word".to_owned());
+    let mut theirs = Db::connect(options);
+    theirs.execute("SET application_name = 'bekk-sink lent'");
+    let owner = || {
+        bekk_sink::list_offsets(&db.options).unwrap()[0]
+            .owner
+            .clone()
+    };
+    assert_eq!(owner(), None);
+    let log_id = log.client.log_id().to_string();
+    let to = bekk_sink::Reset {
+        topic: stream.name.clone(),
+        partition: 0,
+        next: 0,
+        mark: None,
+    };
+    let reset = || {
+        let to = std::slice::from_ref(&to);
+        bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, to)
+    };
+    // A session of the sink's own role is one.
+    let mut own = Db::connect(db.options.clone());
+    own.execute("SET application_name = 'bekk-sink lent'");
+    assert_eq!(owner().as_deref(), Some("bekk-sink lent"));
+    assert!(matches!(reset(), Err(Error::GroupInUse { .. })));
+    drop(own);
+    until("the session has ended", || owner().is_none());
+    reset().unwrap();
+}
