@@ -59,6 +59,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
     let mut session: Option<Session> = None;
     let mut backoff = Backoff::default();
     let mut announcer = Announcer::default();
+    let open_session = async || context.open_session().await;
     while !context.is_releasing() {
         let open = match session.take_if(|session| !session.client.is_closed()) {
             Some(open) => Ok(open),
@@ -66,7 +67,10 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
         };
         let cause = match open {
             Err(ConnectError::Fatal(error)) => return Err(error),
-            Err(ConnectError::Away(cause)) => cause,
+            Err(ConnectError::Away(cause)) => {
+                announcer.close();
+                cause
+            }
             Ok(open) => match runtime.block_on(keeper.tick(&open)) {
                 Ok(()) => {
                     session = Some(open);
@@ -74,8 +78,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                         backoff.reset();
                         stats.waits_no_more(Waiter::Keeper);
                     }
-                    runtime
-                        .block_on(announcer.announce(stats, async || context.open_session().await));
+                    runtime.block_on(announcer.announce(stats, open_session));
                     keeper.pause();
                     continue;
                 }
@@ -85,10 +88,8 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                 Err(error) => {
                     session = (!wants_new_session(&error)).then_some(open);
                     if error.as_db_error().is_some() {
-                        // The server is there, and can show it.
-                        runtime.block_on(
-                            announcer.announce(stats, async || context.open_session().await),
-                        );
+                        // The server answers, so it can show the wait.
+                        runtime.block_on(announcer.announce(stats, open_session));
                     }
                     Box::new(PostgresError::from(&error))
                 }

@@ -22,6 +22,7 @@ use crate::target::{StreamTarget, drifted, prepare_table};
 use crate::wait::Announcer;
 use crate::{Config, Control, Error, PostgresError};
 
+const TOO_MANY_CONNECTIONS: &str = "53300";
 /// How often the control is looked at while the server is away.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -73,8 +74,10 @@ impl Setup<'_> {
                 }
             }
             stats.waits(Waiter::Setup, cause.to_string());
-            if cause.sqlstate.is_some() {
-                runtime.block_on(announcer.announce(stats, open));
+            match cause.sqlstate.as_deref() {
+                // The next attempt needs the connection itself.
+                None | Some(TOO_MANY_CONNECTIONS) => announcer.close(),
+                Some(_) => runtime.block_on(announcer.announce(stats, open)),
             }
             sleep_unless_stopping(backoff.next(), control);
         }

@@ -207,6 +207,14 @@ impl Stats {
         waits.insert(waiter, Wait { reason, since });
     }
 
+    /// Whether a worker waits for a connection.
+    pub(crate) fn lacks_connection(&self) -> bool {
+        let waits = lock(&self.waits);
+        waits
+            .keys()
+            .any(|waiter| matches!(waiter, Waiter::Worker(_)))
+    }
+
     /// Notes that a wait is over.
     pub(crate) fn waits_no_more(&self, waiter: Waiter) {
         lock(&self.waits).remove(&waiter);

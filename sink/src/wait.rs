@@ -1,7 +1,8 @@
 //! What a sink waits for in PostgreSQL, for readers in this process and for those that only reach the database.
 //!
 //! A sink that waits cannot write why: the disk may be full, or the server read-only. So it keeps a session whose last
-//! statement is a comment, which `pg_stat_activity` shows to the same role, and closes it when the wait is over.
+//! statement is a comment, which `pg_stat_activity` shows to the same role, and closes it when the wait is over. While a
+//! part of the sink has no connection it keeps none: where connections are limited, this one would take the last.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -69,7 +70,8 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    /// Shows what the sink waits for now; nothing if it does not wait, or if the server cannot be reached.
+    /// Shows what the sink waits for now; nothing if it does not wait, if a worker waits for a connection, or if the
+    /// server cannot be reached.
     pub(crate) async fn announce(
         &mut self,
         stats: &Stats,
@@ -80,8 +82,8 @@ impl Announcer {
                 .elapsed()
                 .is_ok_and(|waited| waited >= ANNOUNCED_AFTER)
         });
-        let Some(wait) = wait else {
-            self.session = None;
+        let Some(wait) = wait.filter(|_| !stats.lacks_connection()) else {
+            self.close();
             return;
         };
         let session = match self.session.take_if(|session| !session.is_lost()) {
@@ -106,6 +108,11 @@ impl Announcer {
             }
         }
         self.session = Some(session);
+    }
+
+    /// Gives the session's connection back, which others may need.
+    pub(crate) fn close(&mut self) {
+        self.session = None;
     }
 }
 

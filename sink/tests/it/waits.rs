@@ -99,3 +99,46 @@ fn a_wait_is_seen_while_another_stream_flows() {
         assert_exact(&db, &log.client, "bekk", stream);
     }
 }
+
+/// A role may have three connections, two of which are in use: the keeper has the third, and the worker waits. The next one
+/// that is free is the worker's, and is not used to show the wait.
+#[test]
+fn a_wait_for_a_connection_takes_none() {
+    let (mut db, log, stream) = (Db::new(), Log::new(), numbers("items"));
+    let name = db.options.dbname.clone().unwrap();
+    db.execute(&format!(
+        "CREATE ROLE few LOGIN PASSWORD 'few' CONNECTION LIMIT 3; ALTER DATABASE {name} OWNER TO few;
+         ALTER SCHEMA public OWNER TO few"
+    ));
+    let mut options = db.options.clone();
+    options.user = Some("few".to_owned());
+    options.password = Some("few".to_owned());
+    log.open_stream(&stream);
+    append(&log, &stream, 0..10);
+    let [leaving, staying] = [(); 2].map(|()| Db::connect(options.clone()));
+    let mut config = Config::new(options);
+    config.connections = 1;
+    let (stats, control) = (Stats::default(), Control::new());
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| {
+            let streams = std::slice::from_ref(&stream);
+            bekk_sink::run(&config, streams, &log.client, &stats, &control)
+        });
+        let stop = StopOnDrop(&control);
+        let lacks_connection = |reason: &str| reason.contains("too many connections");
+        until("the worker waits for a connection", || {
+            let holds = stats.positions().iter().any(|position| position.held);
+            holds && matches!(stats.state(), State::Waiting(reason) if lacks_connection(&reason))
+        });
+        // By now the worker tries more seldom than the keeper looks.
+        std::thread::sleep(Duration::from_secs(4));
+        drop(leaving);
+        until("the rows are there", || {
+            db.one("SELECT count(*) FROM items") == "10"
+        });
+        control.drain();
+        sink.join().unwrap().unwrap();
+        drop(stop);
+    });
+    drop(staying);
+}
