@@ -92,7 +92,7 @@ impl Home {
         if data.join("PG_VERSION").is_file() {
             return Ok(Some(data));
         }
-        tracing::warn!(data = %data.display(), "the cluster is gone; making a new one");
+        tracing::warn!(data = %data.display(), "the cluster is gone; a start makes a new one");
         Ok(None)
     }
 

@@ -102,7 +102,7 @@ impl From<tokio_postgres::Error> for ApplyError {
 pub(crate) enum SpanError {
     /// The server's answer.
     Postgres(tokio_postgres::Error),
-    /// The server's answer where a temporary table was to be made for them, which says nothing about them.
+    /// The server refused to make a temporary table, which says nothing about the records.
     NoStaging(tokio_postgres::Error),
     /// The server took all of them without an error, and some are not there.
     NotStored,
@@ -131,7 +131,7 @@ impl SpanError {
     }
 }
 
-/// What to do where the temporary table cannot be made: an event trigger may refuse it, for example.
+/// Decides about a temporary table that cannot be made: an event trigger may refuse it, for example.
 pub(crate) fn no_staging(error: tokio_postgres::Error) -> ApplyError {
     match verdict(&error) {
         Verdict::Isolate => {

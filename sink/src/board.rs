@@ -184,8 +184,8 @@ impl Board {
         }
     }
 
-    /// Notes that the database has been set back to `next`. What was known of the slot is not so any more, and its
-    /// lease has to be taken anew.
+    /// Notes that the database has been set back to `next`: forgets what was written after it, and the lease, which has
+    /// to be taken anew.
     pub(crate) fn set_back(&self, slot: usize, next: u64) {
         let mut state = self.lock();
         let slot = &mut state.slots[slot];

@@ -63,7 +63,7 @@ impl DeadLetter {
         Self::of_other_producer(record.offset.get(), record.value, why)
     }
 
-    /// A record that deletes the row of a key, and `why` it cannot, unless the server says why.
+    /// A record that deletes the row of a key. `why` says why it cannot, and is empty if the server says so.
     pub(crate) fn of_deletion(offset: u64, key: &[u8], why: Unfit) -> Self {
         let key = key_quoted(bekk_stream::key_shown(key).as_bytes());
         let deletes = format!("the record deletes the row of key {key}");

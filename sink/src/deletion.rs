@@ -55,7 +55,7 @@ impl Deletion {
         }
     }
 
-    /// Deletes the rows of some deletions' keys, and returns how many there were. The temporary table exists.
+    /// Deletes the rows of some deletions' keys, and returns how many there were. The temporary table must exist.
     pub(crate) async fn apply(
         &self,
         session: &mut Session,

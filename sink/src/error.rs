@@ -272,9 +272,9 @@ pub enum Error {
     OtherServer {
         /// The address.
         server: String,
-        /// What it was.
+        /// The server and database at the start.
         was: String,
-        /// What it is now.
+        /// The server and database found there now.
         found: String,
     },
     /// The table refuses everything, so that nothing can be told about a single record.

@@ -34,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// moments, and a sink that has more than its share gives up the rest at its next look.
 const LOOK_FIRST_EVERY: Duration = Duration::from_millis(20);
 const LOOK_FIRST_FOR: Duration = Duration::from_secs(15);
-/// Failures in succession that are not reported: some two seconds.
+/// Failures in succession that are not reported, which take about a second.
 const SILENT_FAILURES: u32 = 5;
 /// Nobody who holds a row may keep the keeper from the others.
 const SETTINGS: &str = "SET lock_timeout = '2s'";
@@ -96,7 +96,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
             },
         };
         stats.waits(Waiter::Keeper, cause.to_string());
-        // A worker says at once what it waits for; who has nothing to do does not.
+        // Workers report their waits at once, but only if they have records to apply.
         if backoff.failures() == SILENT_FAILURES {
             tracing::warn!(%cause, "waiting for PostgreSQL, to keep the leases");
         }
@@ -123,7 +123,7 @@ struct Keeper<'a> {
     renewed: Instant,
     /// Since when the log has been seen to end before a slot's offset.
     ends_before_since: HashMap<usize, Instant>,
-    /// What is held beyond our share, because no other member takes it.
+    /// Partitions held beyond our share, because no other member takes them.
     extra: Extra,
 }
 
@@ -142,7 +142,7 @@ impl Keeper<'_> {
         let members = offsets::members(client, &self.prefix).await?;
         let known = self.context.board.snapshot();
         let rows = offsets::read(client, &self.context.group).await?;
-        // Before anything is written to the rows: it would hide by whom they were written.
+        // Before a renewal writes to the rows, and hides by which transactions they were written.
         self.notice_set_back(&known, &rows);
         if self.renewed.elapsed() >= RENEW_EVERY {
             offsets::renew_leases(client, &self.context.group, &self.context.owner).await?;
@@ -178,7 +178,7 @@ impl Keeper<'_> {
             }
             let ours = row.owner.as_ref() == Some(&self.context.owner);
             if !ours && slot.epoch == Some(row.epoch) {
-                // On a server that was set back another sink may have taken it by the same epoch.
+                // On a server that was set back, another sink may have taken it with the same epoch.
                 self.context.board.lost(i);
             }
             if ours && slot.epoch == Some(row.epoch) {
@@ -190,7 +190,7 @@ impl Keeper<'_> {
                 free.push((i, row));
             }
         }
-        // Of the streams that are stopped here, the other members have our part.
+        // The other members take our part of the streams that are stopped here.
         let wanted = slots.iter().filter(|slot| !slot.is_halted()).count();
         let share = share(&members, &self.context.owner, wanted);
         self.extra
@@ -203,8 +203,8 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    /// Takes what is free up to the share, and what nobody wants; gives up what is above it. Returns how many partitions
-    /// are held within the share.
+    /// Takes free partitions up to the share, and those that nobody wants; gives up those above it. Returns how many are
+    /// held within the share.
     async fn share_out(
         &mut self,
         session: &Session,
@@ -231,8 +231,8 @@ impl Keeper<'_> {
         Ok(held)
     }
 
-    /// Stops the streams that another sink of the group fills by another definition. Of two that have taken partitions
-    /// at the same moment, the one with the first partition continues.
+    /// Stops the streams that another sink of the group fills by another definition. If both have taken partitions, as
+    /// earlier versions may at the same moment, the one with the first partition continues.
     fn agree(&self, rows: &[OffsetRow]) {
         let context = self.context;
         let slots = context.board.snapshot();

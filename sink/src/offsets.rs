@@ -241,7 +241,7 @@ pub(crate) fn mark_of(row: &Row, first: usize) -> Option<RecordMark> {
     mark_of_numbers(row.get(first), row.get(first + 1), row.get(first + 2))
 }
 
-/// The mark of which a row has the offset, the timestamp and the CRC.
+/// The mark with this offset, timestamp and CRC; `None` if the row lacks one of them.
 fn mark_of_numbers(
     offset: Option<i64>,
     timestamp_ms: Option<i64>,

@@ -141,14 +141,8 @@ impl Session {
         let client = match tokio::time::timeout(patience, connected).await {
             Ok(connected) => connected?,
             Err(_) => {
-                return Err(ConnectError::Away(Box::new(PostgresError {
-                    message: format!("no answer within {patience:?}"),
-                    sqlstate: None,
-                    detail: None,
-                    hint: None,
-                    column: None,
-                    constraint: None,
-                })));
+                let cause = PostgresError::new(format!("no answer within {patience:?}"));
+                return Err(ConnectError::Away(Box::new(cause)));
             }
         };
         let prepared = async {
@@ -279,6 +273,7 @@ pub(crate) fn with_session<T>(
     })
 }
 
+/// Whether to wait after an error of connecting, or to stop.
 pub(crate) fn judge(options: &ConnectOptions, error: &tokio_postgres::Error) -> ConnectError {
     match verdict(error) {
         Verdict::Stop => ConnectError::Fatal(Error::postgres(

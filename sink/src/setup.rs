@@ -179,7 +179,7 @@ impl Setup<'_> {
     ) -> Result<(), SetupError> {
         let (group, topic) = (&self.config.group, &stream.name);
         let log_id = self.log.log_id().to_string();
-        // Before the database is read, which other sinks of the group move first.
+        // Read before the database: other sinks of the group move their offset there first.
         let committed = self.log.committed_offsets(group, topic);
         let committed = committed.map_err(|error| {
             SetupError::Stop(Error::log(
@@ -256,8 +256,8 @@ impl Setup<'_> {
         })
     }
 
-    /// Reports partitions in which the log remembers the group to have been further: the log is told after the database.
-    /// Where a person has set the offset since, counting began there.
+    /// Reports partitions in which the group's offset in the log is after the database's: a batch moves the log's last. If
+    /// a person has set the offset since, counting began at it.
     fn note_if_set_back(
         &self,
         topic: &str,
@@ -359,9 +359,7 @@ impl Setup<'_> {
         }
         Ok(())
     }
-}
 
-impl Setup<'_> {
     /// Keeps all records for a group that has no offset in the log yet, as PostgreSQL may be away for longer than their
     /// retention. Offset 0 says that the group has applied nothing.
     fn claim_in_log(&self) -> Result<(), Error> {

@@ -96,7 +96,7 @@ impl Stats {
         }
     }
 
-    /// What it waits for PostgreSQL for, the longest wait if there are several.
+    /// Its wait for PostgreSQL, the longest one if there are several.
     #[must_use]
     pub fn waiting(&self) -> Option<Wait> {
         let waits = lock(&self.waits);
@@ -169,8 +169,8 @@ impl Stats {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// For how long records have waited in partitions that this sink holds, without one being applied; or else the age
-    /// of the oldest batch that is in flight.
+    /// For how long records have waited in partitions that this sink holds, without one being applied, or the age of the
+    /// oldest batch that is in flight, if that is longer.
     #[must_use]
     pub fn stalled_for(&self) -> Duration {
         let progressed_at = *lock(&self.progressed_at);

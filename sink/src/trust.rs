@@ -1,8 +1,8 @@
 //! Whose objects Bekk uses: the owner of a table, a schema or a function decides what runs with Bekk's rights.
 //!
-//! **Invariant:** schema `bekk` and all in it belong to roles that are trusted: Bekk's own, those it is a member of, the
-//! database's owner and superusers, who have its rights anyway (CVE-2022-2625), and so does all that its tables run. A stream's table may belong to another
-//! role, but not if anybody could have put it there.
+//! **Invariant:** schema `bekk`, all in it, and all that its tables run belong to roles that are trusted: Bekk's own, those
+//! it is a member of, the database's owner and superusers, who have its rights anyway (CVE-2022-2625). A stream's table may
+//! belong to another role, but not if anybody could have put it there.
 
 use bekk_stream::{PostgresType, TableName};
 use tokio_postgres::Client;
@@ -22,9 +22,10 @@ const TRUSTED: &str = "\
           UNION SELECT datdba FROM pg_database WHERE datname = current_database()
           UNION SELECT oid FROM pg_roles WHERE rolsuper OR rolname = 'pg_database_owner')";
 
-/// What runs when tables are read or written, beginning with those of `{tables}`: their children and indexes, defaults,
+/// Everything that runs when the tables of `{tables}` are read or written: their children and indexes, defaults,
 /// constraints, rules, policies and triggers, and the functions, operators and domains that these use. PostgreSQL's own
-/// objects have smaller oids. What a foreign key refers to is not among them: its checks have the rights of its table's owner.
+/// objects have smaller oids. The table that a foreign key refers to is left out: the key's checks have the rights of that
+/// table's owner.
 const REACHED: &str = "\
     , reached (class, oid) AS (
          SELECT 'pg_class'::regclass::oid, oid FROM pg_class WHERE {tables}
@@ -79,7 +80,7 @@ const REACHED: &str = "\
 const OWN_TABLES: &str = "relnamespace = to_regnamespace('bekk')
            AND (relkind IN ('r', 'p') OR relname IN ('dead_letters', 'groups', 'migrations', 'offsets'))";
 
-/// What in schema `bekk`, or used by Bekk's tables there, belongs to a role that is not trusted.
+/// The first object in schema `bekk`, or used by Bekk's tables there, whose owner is not trusted.
 const FOREIGN: &str = "\
     SELECT kind, name, pg_get_userbyid(owner)::text, current_user::text FROM (
          SELECT 1, 'schema', quote_ident(nspname), nspowner, oid
@@ -98,7 +99,7 @@ const FOREIGN: &str = "\
      WHERE owner NOT IN (SELECT role FROM trusted)
      ORDER BY rank, oid LIMIT 1";
 
-/// Finds what in schema `bekk` belongs to a role that is not trusted. `database` is for the message.
+/// Finds an object in schema `bekk`, or used by its tables, whose owner is not trusted. `database` is for the message.
 pub(crate) async fn foreign_object(
     client: &Client,
     database: &str,
@@ -138,7 +139,7 @@ const OWNERS: &str = "\
 pub(crate) enum Place {
     /// Nobody but roles that are trusted, or that a trusted one has allowed it.
     Trusted,
-    /// A trusted role owns the table, which uses what another owns; what, and whose.
+    /// A trusted role owns the table, which uses an object of another role: the object and its owner.
     UsesOfAnother(String),
     /// Another role owns the table, in a place that only who is allowed to may write to, or that is named.
     OfAnother(String),

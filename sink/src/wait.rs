@@ -1,4 +1,4 @@
-//! What a sink waits for in PostgreSQL, for readers in this process and for those that only reach the database.
+//! A sink's waits for PostgreSQL, for readers in this process and for those that only reach the database.
 //!
 //! A sink that waits cannot write why: the disk may be full, or the server read-only. So it keeps a session whose last
 //! statement is a comment, which `pg_stat_activity` shows to the same role, and closes it when the wait is over. While a
@@ -25,7 +25,7 @@ const MARKER: &str = "/* bekk waits ";
 /// A sink's wait for PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
-    /// What PostgreSQL, or the way to it, answered.
+    /// PostgreSQL's error, or that of the connection to it.
     pub reason: String,
     /// When it began.
     pub since: SystemTime,
@@ -147,7 +147,7 @@ pub fn sink_waits(
 
 const READ: &str = "\
     SELECT a.application_name, a.query, extract(epoch FROM a.query_start)::bigint,
-           CASE WHEN a.state = 'active' AND a.wait_event_type = 'Lock' THEN b.pid END, b.name
+           b.pid, b.name
       FROM pg_stat_activity a
       LEFT JOIN LATERAL (
                SELECT h.pid, coalesce(nullif(h.application_name, ''), h.usename, '')::text AS name

@@ -61,7 +61,7 @@ struct Worker<'a> {
     context: &'a Arc<Context>,
     config: &'a Config,
     stats: &'a Stats,
-    /// What tells it from the other workers.
+    /// Its number among the workers.
     number: usize,
     runtime: Handle,
     session: Option<Session>,

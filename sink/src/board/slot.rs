@@ -26,7 +26,7 @@ pub(crate) struct Slot {
     pub(crate) mark: Option<RecordMark>,
     /// What the group has counted, as far as is known.
     pub(super) counts: Counts,
-    /// What this sink wrote last, also after it has lost the lease.
+    /// This sink's last write, kept after it has lost the lease.
     pub(super) last: Option<LastWritten>,
     /// How often the log may have been replaced when the mark was last found in it; `None` if it has to be looked for.
     pub(super) verified: Option<u64>,
@@ -58,7 +58,7 @@ pub(crate) struct Slot {
     pub(super) final_until: u64,
 }
 
-/// What a sink wrote last to a partition's row, and in which transaction.
+/// A sink's last write to a partition's row, and its transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LastWritten {
     pub(crate) epoch: i64,
@@ -169,7 +169,7 @@ impl Slot {
         })
     }
 
-    /// What this sink wrote last to the row of its offset.
+    /// This sink's last write to the partition's row.
     pub(crate) fn last_written(&self) -> Option<&LastWritten> {
         self.last.as_ref()
     }

@@ -15,11 +15,11 @@ pub(crate) struct TableColumn {
     pub(crate) base_type: String,
     /// The type, and those that a domain is based on, down to that one.
     types: Vec<TypeName>,
-    /// What a text must not say that the type's input function reads; `None` if it may lose a part of any.
+    /// Refuses texts of which the type's input function would lose or change a part; `None` if it may do so with any text.
     pub(crate) guard: Option<Guard>,
-    /// Whether that type is an enum.
+    /// Whether the base type is an enum.
     pub(crate) is_enum: bool,
-    /// That type as SQL writes it, without a modifier.
+    /// The base type as SQL writes it, without a modifier.
     pub(crate) base_sql: String,
     /// The type modifier: the length of a varchar, precision and scale of a numeric. -1 if none.
     pub(crate) type_modifier: i32,
@@ -185,7 +185,7 @@ fn column(row: &Row) -> TableColumn {
                 is_array,
             })
             .collect(),
-        // By `lc_monetary` the point may mark thousands, or be refused; then even a literal in the query would be.
+        // The point may mark thousands under `lc_monetary`, or be refused: a literal '1.23'::money could fail the query.
         guard: Guard::of(&base_type, &parts).filter(|_| !row.get::<_, bool>(21)),
         name: row.get(0),
         type_text: row.get(1),

@@ -118,7 +118,7 @@ pub enum ConnectOptionsError {
         /// What to do instead.
         remedy: &'static str,
     },
-    /// A parameter's value is invalid. It is not shown: where a separator is missing it is a part of the password.
+    /// A parameter's value is invalid. It is not shown: if a separator is missing, the value contains the password.
     #[error("connection parameter `{name}` must be {expected}")]
     Value {
         /// The parameter.
@@ -138,7 +138,7 @@ pub enum ConnectOptionsError {
 }
 
 impl ConnectOptionsError {
-    /// The name is shown if it looks like one, and not like a part of a password.
+    /// An unknown name, which is shown only if it cannot be a part of a password that a missing separator has left there.
     fn unknown(name: &str) -> Self {
         let is_name = name
             .bytes()

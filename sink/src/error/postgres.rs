@@ -1,8 +1,8 @@
-//! What PostgreSQL answered.
+//! Errors of PostgreSQL.
 
 use std::fmt;
 
-/// What PostgreSQL, or the way to it, answered.
+/// An error of PostgreSQL, or of the connection to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresError {
     /// The message and what caused it, on one line.
@@ -20,18 +20,24 @@ pub struct PostgresError {
 }
 
 impl PostgresError {
-    /// What is said of a row that the server took and that is not there.
-    pub(crate) fn not_stored() -> Self {
+    /// An error that the server did not answer.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
-            message: "the server reported no error, and the table does not have the record: a BEFORE trigger left it \
-                      out, or changed its key"
-                .to_owned(),
+            message: message.into(),
             sqlstate: None,
             detail: None,
             hint: None,
             column: None,
             constraint: None,
         }
+    }
+
+    /// The error for a row that the table lacks although the server reported no error.
+    pub(crate) fn not_stored() -> Self {
+        Self::new(
+            "the server reported no error, and the table does not have the record: a BEFORE trigger left it out, or \
+             changed its key",
+        )
     }
 
     /// Whether the server spoke of a table: of its columns, a privilege, its data.
@@ -58,14 +64,7 @@ impl From<&tokio_postgres::Error> for PostgresError {
                 }
                 source = cause.source();
             }
-            return Self {
-                message,
-                sqlstate: None,
-                detail: None,
-                hint: None,
-                column: None,
-                constraint: None,
-            };
+            return Self::new(message);
         };
         Self {
             message: db.message().to_owned(),

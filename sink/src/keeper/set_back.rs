@@ -1,10 +1,10 @@
 //! A database that was set back under a running sink: a standby without the latest transactions became the primary, or
 //! the server was restored from a backup.
 //!
-//! Rows and offset are one transaction, so such a database is whole: the sink continues from what it says, and only the
-//! lost part is applied again. An offset that somebody set is something else, since its rows stayed. The two differ in
-//! the transaction that wrote the row: whatever happens to a row, its version is never older than the last transaction
-//! that is known to have written it, except on a server that has lost that transaction.
+//! Rows and offset are one transaction, so such a database is whole: the sink continues from its offset, and applies only
+//! the lost part again. If somebody has set the offset, the rows stayed. The two differ in the transaction that wrote the
+//! row: it began before the sink's last one only on a server that has lost the latter. A person's transaction may have
+//! begun earlier too, if it wrote something else first, and the sink then takes that for a server that was set back.
 
 use bekk_log::Offset;
 
@@ -14,7 +14,7 @@ use crate::board::{LastWritten, Slot};
 use crate::offsets::{self, OffsetRow};
 use crate::session::Session;
 
-/// How a partition's row is related to what this sink wrote last.
+/// How a partition's row is related to this sink's last write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Course {
     /// It is that, or has moved on since.
@@ -65,7 +65,7 @@ impl Keeper<'_> {
                          the offset on are applied again"
                     );
                     context.board.set_back(i, next);
-                    self.tell_log(slot, next);
+                    self.set_log_back(slot, next);
                 }
                 Course::OffsetSet => context.fail(Error::OffsetMoved {
                     group: context.group.clone(),
@@ -88,21 +88,21 @@ impl Keeper<'_> {
         let Some(last) = slot.last_written() else {
             return Ok(false);
         };
-        // Both were made in one transaction.
+        // A start makes both rows in one transaction.
         let is_known = offsets::is_known(client, group, &slot.topic).await?;
         Ok(!is_known || !last.transaction.is_committed(client).await?)
     }
 
-    /// Has the log keep the records that are applied again.
-    fn tell_log(&self, slot: &Slot, next: u64) {
+    /// Makes the log keep the records that are applied again.
+    fn set_log_back(&self, slot: &Slot, next: u64) {
         let (context, topic) = (self.context, slot.topic.as_str());
         let next = Offset::new(next);
-        let told = context
+        let committed = context
             .log
             .commit_offset(&context.group, topic, slot.partition, next);
-        if let Err(error) = told {
-            // The next batch tells it.
-            tracing::debug!(%error, topic, "the log was not told that the group went back");
+        if let Err(error) = committed {
+            // The next batch commits its offset, too.
+            tracing::debug!(%error, topic, "the group's offset in the log was not set back");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How many partitions a sink holds: the members of a group hold as many each, and none stays free.
+//! Shares of a group's partitions: the members hold equally many, and no partition stays free.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 /// the stream for itself.
 const UNWANTED_AFTER: Duration = Duration::from_secs(10);
 
-/// What a sink holds beyond its share, and since when partitions are free.
+/// The partitions that a sink holds beyond its share, and those that are free.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
     members: Vec<String>,
+    /// Since when each free slot has been free.
     free_since: HashMap<usize, Instant>,
     /// Slots that are held beyond the share.
     pub(super) held: HashSet<usize>,

@@ -27,7 +27,8 @@ pub(crate) struct OffsetRow {
     pub(crate) refusal: Option<Refusal>,
     /// Offsets that the counts do not explain.
     pub(crate) unaccounted: i64,
-    /// The [`definition`] of the sink that took it last; `None` if that was an earlier version, which wrote none.
+    /// The [`definition`] of the sink that took it last; `None` if an earlier version did, which writes no
+    /// definition.
     pub(crate) definition: Option<String>,
     /// The transaction that wrote this version of the row, by the 32 bits that PostgreSQL keeps (`xmin`).
     pub(crate) written_by: u32,
@@ -41,7 +42,7 @@ impl OffsetRow {
     }
 }
 
-/// What decides how a stream's records become rows, beside its table: sinks of a group must agree on it.
+/// Everything beside the table that decides how a stream's records become rows: sinks of a group must agree on it.
 pub(crate) fn definition(stream: &Stream) -> String {
     let on_conflict = match stream.on_conflict {
         OnConflict::Update => "update",
@@ -70,7 +71,8 @@ const IS_EXPIRED: &str = "\
          WHERE a.application_name = o.owner AND a.usename = session_user
            AND a.query_start > clock_timestamp() - interval '10 seconds'))";
 
-/// The definition by which a row's owner applies records. Versions that wrote none left an earlier one there.
+/// The definition by which a row's owner applies records. Earlier versions leave
+/// another sink's definition there.
 const DEFINITION: &str = "CASE WHEN o.definition_epoch = o.epoch THEN o.definition END";
 
 fn read_sql() -> String {
@@ -234,7 +236,7 @@ pub(crate) async fn terminate_backends(
 }
 
 /// The sinks of a group that are connected and have been heard of within a lease's time, by name, in
-/// order. One that has been stopped by a signal is none: its partitions are the others' to take.
+/// order. A sink that a signal has stopped is left out, so that the others take its partitions.
 pub(crate) async fn members(
     client: &Client,
     name_prefix: &str,

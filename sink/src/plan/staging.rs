@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a temporary table is for; a session has one of each.
+/// The use of a temporary table; a session has one for each use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Staging {
     /// Rows, by the number of their list of columns.

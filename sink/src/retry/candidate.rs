@@ -17,7 +17,7 @@ pub(crate) struct Candidate {
     pub(crate) deletion: Option<Vec<u8>>,
 }
 
-/// What the log, or the letter itself, still says of a letter's record.
+/// A letter's record as the log has it, or else the letter itself.
 struct Known {
     origin: Origin,
     written: Option<Written>,

@@ -252,8 +252,8 @@ fn batches_shrink_under_who_ends_long_transactions() {
     assert_eq!(count(&db, "slow"), "1500");
 }
 
-/// An event trigger refuses the temporary table through which rows are merged. That says nothing about the records, and no
-/// waiting helps.
+/// An event trigger refuses the temporary table through which rows are merged. This says nothing about the records, and
+/// waiting does not help.
 #[test]
 fn a_database_without_temporary_tables_stops_the_sink() {
     let (db, log, stream) = (Db::new(), Log::new(), prices());

@@ -9,9 +9,7 @@ use bekk_stream::{Accept, ColumnType, Stream};
 use rand::Rng;
 
 use crate::altered::while_it_runs;
-use crate::harness::{
-    Db, Log, column, deep_audit, drain, drain_with, retry_json, rng, stream, until,
-};
+use crate::harness::{Db, Log, column, deep_audit, drain, drain_with, retry, rng, stream, until};
 
 fn items() -> Stream {
     let columns = vec![
@@ -198,11 +196,11 @@ fn a_refused_deletion_is_a_letter_that_can_be_retried() {
     assert!(deep(&db, &log, &stream).is_right());
 
     assert!(matches!(
-        retry_json(&db, &log, &stream)[..],
+        retry(&db, &log, &stream)[..],
         [Retried::Open(_), Retried::Superseded]
     ));
     db.execute("DELETE FROM parts");
-    assert_eq!(retry_json(&db, &log, &stream), [Retried::Landed]);
+    assert_eq!(retry(&db, &log, &stream), [Retried::Landed]);
     assert_eq!(db.rows(ROWS), ["2|newer"]);
     assert!(deep(&db, &log, &stream).is_right());
 }
@@ -249,7 +247,7 @@ fn a_retried_row_stays_deleted() {
     drain(&db, &log, &stream).unwrap();
     append(&log, &[("1", None)]);
     db.execute("ALTER TABLE items DROP CONSTRAINT items_name_check");
-    assert_eq!(retry_json(&db, &log, &stream), [Retried::Superseded]);
+    assert_eq!(retry(&db, &log, &stream), [Retried::Superseded]);
     assert_eq!(db.rows(ROWS), ["2|good"]);
 }
 

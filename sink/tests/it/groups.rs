@@ -227,7 +227,7 @@ fn sinks_of_a_group_have_the_same_definition() {
     assert_eq!(drain(&db, &log, &fewer).unwrap().rows, 10);
 }
 
-/// Two sinks with different definitions take partitions in the same moment: one of them gets none.
+/// Two sinks with different definitions take partitions at the same moment: one of them is refused.
 #[test]
 fn sinks_that_start_at_once_have_the_same_definition() {
     let (db, log, mut stream) = (Db::new(), Log::new(), two_columns());
@@ -269,8 +269,8 @@ fn sinks_that_start_at_once_have_the_same_definition() {
     assert!(names == ["x|20"] || names == ["-|20"], "{names:?}");
 }
 
-/// A sink of a version that writes no definition takes partitions over from one that does: what its rows say of it is
-/// the other's.
+/// A sink of a version that writes no definition takes partitions over from one that does: their rows still have the
+/// other's definition.
 #[test]
 fn a_definition_that_an_earlier_version_left_is_not_its_own() {
     let (db, log, mut stream) = (Db::new(), Log::new(), two_columns());

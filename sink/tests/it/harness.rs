@@ -340,17 +340,31 @@ pub(crate) fn assert_exact(db: &Db, log: &Client, group: &str, stream: &Stream) 
     deep
 }
 
-/// Retries the dead letters of other producers' records.
-pub(crate) fn retry_json(db: &Db, log: &Log, stream: &Stream) -> Vec<Retried> {
-    let letters = bekk_sink::read_letters(&db.options, &LetterFilter::default(), 0, 100).unwrap();
+/// Retries all open letters, whose records are rows in the log or JSON; what became of each.
+pub(crate) fn retry(db: &Db, log: &Log, stream: &Stream) -> Vec<Retried> {
+    retry_and(db, log, stream, &mut |_| {})
+}
+
+/// Retries all open letters, and does something after each, by its place.
+pub(crate) fn retry_and(
+    db: &Db,
+    log: &Log,
+    stream: &Stream,
+    after_each: &mut dyn FnMut(i64),
+) -> Vec<Retried> {
+    let filter = LetterFilter::default();
+    let letters = bekk_sink::read_letters(&db.options, &filter, 0, 10_000).unwrap();
     let mut all = Vec::new();
     bekk_sink::retry_letters(
         &db.options,
         &log.client,
         stream,
         &letters,
-        &mut |_| panic!("JSON is not read as a line of a file"),
-        &mut |_, retried| all.push(retried.clone()),
+        &mut |text| panic!("{text:?} is read as a line of a file"),
+        &mut |_, retried| {
+            after_each(all.len().try_into().unwrap());
+            all.push(retried.clone());
+        },
     )
     .unwrap();
     all

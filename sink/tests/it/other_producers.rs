@@ -4,7 +4,7 @@ use bekk_log::{Headers, Offset, Record, RecordBuffer};
 use bekk_sink::{Fate, Retried, What};
 use bekk_stream::{Accept, ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, column, drain, retry_json, stream, text};
+use crate::harness::{Db, Log, column, drain, retry, stream, text};
 
 fn items() -> Stream {
     let mut amount = column("amount", ColumnType::Numeric);
@@ -94,7 +94,7 @@ fn objects_are_rows_and_the_rest_are_letters() {
     // The stream takes negative amounts from now on.
     stream.columns[2].min = None;
     db.execute("ALTER TABLE items DROP CONSTRAINT items_amount_min");
-    let retried = retry_json(&db, &log, &stream);
+    let retried = retry(&db, &log, &stream);
     assert!(
         matches!(
             retried[..],
@@ -134,14 +134,11 @@ fn a_refused_object_is_corrected_and_retried() {
         db.rows("SELECT reason, convert_from(raw, 'UTF8') FROM bekk.dead_letters"),
         ["refused|{\"id\": 1, \"name\": \"bad\", \"Amount\": 1}"]
     );
-    assert!(matches!(
-        retry_json(&db, &log, &stream)[..],
-        [Retried::Open(_)]
-    ));
+    assert!(matches!(retry(&db, &log, &stream)[..], [Retried::Open(_)]));
     db.execute(
         "UPDATE bekk.dead_letters SET raw = '{\"id\": 1, \"name\": \"mended\", \"Amount\": 1}'",
     );
-    assert_eq!(retry_json(&db, &log, &stream), [Retried::Landed]);
+    assert_eq!(retry(&db, &log, &stream), [Retried::Landed]);
     assert_eq!(
         db.rows("SELECT * FROM items ORDER BY id"),
         ["1|mended|1", "2|good|2"]

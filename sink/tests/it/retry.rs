@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use bekk_log::RecordBuffer;
-use bekk_sink::{Config, Control, LetterFilter, Retried, Stats};
+use bekk_sink::{Config, Control, Retried, Stats};
 use bekk_stream::{ColumnType, OnConflict, Stream, Value};
 
-use crate::harness::{Db, Log, column, drain, stream, text, until};
+use crate::harness::{Db, Log, column, drain, retry, retry_and, stream, text, until};
 
 /// Items with a version; whoever is called `bad` is refused.
 fn items(db: &mut Db, log: &Log) -> Stream {
@@ -41,31 +41,6 @@ fn append(log: &Log, stream: &Stream, rows: &[(i64, &str, i64)]) {
     log.client
         .append(None, &stream.name, &[(0, &buffer)])
         .unwrap();
-}
-
-/// Tries all open letters again, which are rows as they stand in the log; what became of each.
-fn retry(db: &Db, log: &Log, stream: &Stream) -> Vec<Retried> {
-    retry_and(db, log, stream, &mut |_| {})
-}
-
-/// The same; does something after each letter, by its place.
-fn retry_and(db: &Db, log: &Log, stream: &Stream, after_each: &mut dyn FnMut(i64)) -> Vec<Retried> {
-    let filter = LetterFilter::default();
-    let letters = bekk_sink::read_letters(&db.options, &filter, 0, 10_000).unwrap();
-    let mut all = Vec::new();
-    bekk_sink::retry_letters(
-        &db.options,
-        &log.client,
-        stream,
-        &letters,
-        &mut |text| panic!("{text:?} is not in the log"),
-        &mut |_, retried| {
-            after_each(all.len().try_into().unwrap());
-            all.push(retried.clone());
-        },
-    )
-    .unwrap();
-    all
 }
 
 fn widen(db: &mut Db) {

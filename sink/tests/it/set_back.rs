@@ -1,16 +1,16 @@
 //! A server that loses its latest transactions under a running sink: rows and offset go back together, and the sink
-//! continues by itself. An offset that somebody set back is another matter: rows would come twice.
+//! continues by itself. If somebody set the offset back, it stops, because rows would come twice.
 
 use std::path::Path;
 use std::process::Command;
 
 use bekk_postgres::Server;
-use bekk_sink::{Config, Error, Reset, Stats};
+use bekk_sink::{Error, Reset, State, Stats};
 use bekk_stream::{ColumnType, OnConflict, Stream, Value};
 use tempfile::TempDir;
 
 use crate::altered::while_it_runs;
-use crate::harness::{Db, Log, assert_exact, column, drain, drain_with, stream, text, until};
+use crate::harness::{Db, Log, assert_exact, column, drain, stream, text, until};
 
 /// Lines without a key: each record that is applied twice is one row too many.
 fn lines() -> Stream {
@@ -37,6 +37,19 @@ fn copy(from: &Path, to: &Path) {
 
 fn applied(stats: &Stats) -> u64 {
     stats.positions().iter().map(|position| position.next).sum()
+}
+
+/// Returns the error of a sink that applies 50 records to partition 0, and is stopped by what an administrator does.
+fn stopped_by(sql: &str, db: &Db, log: &Log, stream: &Stream) -> Error {
+    log.open_stream(stream);
+    append(log, stream, 0, 0..50);
+    let mut admin = Db::connect(db.options.clone());
+    let stopped = while_it_runs(db, log, stream, |stats| {
+        until("all is applied", || applied(stats) == 50);
+        admin.execute(sql);
+        until("it has stopped", || stats.state() == State::Stopped);
+    });
+    stopped.unwrap_err()
 }
 
 /// The server is restored from a copy of its files while the sink runs and has nothing to do. It has written to one
@@ -77,17 +90,8 @@ fn a_server_restored_from_a_backup_is_continued_without_a_person() {
 #[test]
 fn an_offset_that_was_set_back_stops_the_sink() {
     let (db, log, stream) = (Db::new(), Log::new(), lines());
-    log.open_stream(&stream);
-    append(&log, &stream, 0, 0..50);
-    let mut admin = Db::connect(db.options.clone());
-    let error = while_it_runs(&db, &log, &stream, |stats| {
-        until("all is applied", || applied(stats) == 50);
-        admin.execute("UPDATE bekk.offsets SET next = next - 10 WHERE partition = 0");
-        until("it has stopped", || {
-            stats.state() == bekk_sink::State::Stopped
-        });
-    })
-    .unwrap_err();
+    let set = "UPDATE bekk.offsets SET next = next - 10 WHERE partition = 0";
+    let error = stopped_by(set, &db, &log, &stream);
     assert!(
         matches!(
             error,
@@ -122,17 +126,8 @@ fn an_offset_that_was_set_back_stops_the_sink() {
 #[test]
 fn a_group_that_is_gone_is_not_restored() {
     let (db, log, stream) = (Db::new(), Log::new(), lines());
-    log.open_stream(&stream);
-    append(&log, &stream, 0, 0..50);
-    let mut admin = Db::connect(db.options.clone());
-    let error = while_it_runs(&db, &log, &stream, |stats| {
-        until("all is applied", || applied(stats) == 50);
-        admin.execute("DELETE FROM bekk.groups; DELETE FROM bekk.offsets; TRUNCATE lines");
-        until("it has stopped", || {
-            stats.state() == bekk_sink::State::Stopped
-        });
-    })
-    .unwrap_err();
+    let lose = "DELETE FROM bekk.groups; DELETE FROM bekk.offsets; TRUNCATE lines";
+    let error = stopped_by(lose, &db, &log, &stream);
     assert!(matches!(error, Error::GroupLost { .. }), "{error}");
     assert_eq!(db.rows("SELECT FROM bekk.offsets").len(), 0);
 }
@@ -154,8 +149,7 @@ fn another_server_at_the_same_address_is_refused() {
     admin.dbname = Some("postgres".to_owned());
     let admin = Db::connect(admin);
     drop(second);
-    let config = Config::new(first.options.clone());
-    drain_with(&config, &log, &stream).unwrap();
+    drain(&first, &log, &stream).unwrap();
     let error = while_it_runs(&first, &log, &stream, |stats| {
         until("it runs", || applied(stats) == 50);
         append(&log, &stream, 0, 50..60);
@@ -170,9 +164,7 @@ fn another_server_at_the_same_address_is_refused() {
             swapped.is_ok()
         });
         append(&log, &stream, 0, 60..70);
-        until("it has stopped", || {
-            stats.state() == bekk_sink::State::Stopped
-        });
+        until("it has stopped", || stats.state() == State::Stopped);
     })
     .unwrap_err();
     assert!(matches!(error, Error::OtherServer { .. }), "{error}");

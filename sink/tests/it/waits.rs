@@ -1,4 +1,4 @@
-//! What a sink waits for is visible, with its reason and since when: in the process and through the database.
+//! A sink's wait is visible, with its reason and since when: in the process and through the database.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +21,7 @@ fn waits(db: &Db, topic: &str) -> Vec<SinkWait> {
     bekk_sink::sink_waits(&db.options, "bekk", &[topic.to_owned()]).unwrap()
 }
 
-/// One stream's table lies on a full disk, then behind a lock, while rows flow into the other one.
+/// One stream's table is on a full disk, and later locked, while rows flow into the other one.
 #[test]
 fn a_wait_is_seen_while_another_stream_flows() {
     let (db, log) = (Db::new(), Log::new());
