@@ -17,9 +17,9 @@
 //!
 //! The life of a record: [`inbox`] finds its file, [`follow::register`] gives it an id (durable in `bekk.meta`
 //! before anything of it is read), or [`follow::meet`] knows it again by [`file::evidence`]; [`text::reader`] takes it
-//! out of a block, [`text::split`] into fields, [`text::convert`] makes it a row or a reject; a [`text::parsed_batch`] takes
-//! it to the [`ledger::appender`] thread, and when that has the log's answer, [`follow::account`] moves the file's
-//! position, which the [`ledger::checkpoint`] notes. After a crash, or an append without an answer,
+//! out of a block, [`text::split`] into fields, [`text::convert`] makes it a row or a reject; a
+//! [`text::parsed_batch`] takes it to the [`ledger::appender`] thread, and when that has the log's answer,
+//! [`follow::account`] moves the file's position, which the [`ledger::checkpoint`] notes. After a crash, or an append without an answer,
 //! [`ledger::recover`] asks the log which byte ranges it has, and the reader passes over exactly those.
 //!
 //! The life of a file: [`follow::meet`] sees by inode which are known, [`follow::rotate`] where a content has gone that

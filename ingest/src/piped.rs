@@ -240,7 +240,7 @@ impl PipedInputs {
     }
 }
 
-/// What is known of the inputs that are stored below a directory, whether another process holds them or not.
+/// Lists the inputs that are stored below a directory, also while another process holds them.
 ///
 /// # Errors
 /// If the state of the inputs cannot be read.

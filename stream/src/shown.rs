@@ -48,8 +48,8 @@ fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a character is not what a reader sees: Unicode's control characters, and what changes the direction of text, ends
-/// a line, or takes no room, so that two names look the same.
+/// Whether a character misleads a reader: it is one of Unicode's control characters, changes the direction of text, ends a
+/// line, or takes no room, so that two names look the same.
 #[must_use]
 pub fn is_deceptive(c: char) -> bool {
     c.is_control()

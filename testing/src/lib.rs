@@ -1,4 +1,4 @@
-//! What the tests of several crates need: waiting, settings with seeds, and streams.
+//! Parts that the tests of several crates share: waiting, settings with seeds, and streams.
 
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};

@@ -81,7 +81,7 @@ impl FileStatus {
     }
 }
 
-/// What a file's reason or notice says is wrong, and what to do about it: the advice comes after the first semicolon.
+/// Splits a file's reason or notice into the fault and the advice, which follows the first semicolon.
 #[must_use]
 pub fn fault_and_advice(text: &str) -> (&str, Option<&str>) {
     match text.split_once("; ") {

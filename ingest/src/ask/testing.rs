@@ -1,4 +1,4 @@
-//! What the tests of files that are read again need.
+//! A record for the tests of files that are read again.
 
 use bekk_stream::{FileId, FileRecord, Stream};
 

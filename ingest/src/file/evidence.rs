@@ -62,8 +62,8 @@ pub(crate) fn verify(
 }
 
 /// As [`verify`]. If the file has changed, also compares everything that was read of it, since a program that rewrites it
-/// in place may leave its first and last bytes as they were. Not compared is a file that has grown and of which more than
-/// [`COMPARED_MAX`] bytes were read.
+/// in place may leave its first and last bytes as they were. It does not if the file has grown and more than
+/// [`COMPARED_MAX`] bytes of it were read.
 pub(crate) fn verify_whole(
     source: &mut Source,
     stat: &Stat,

@@ -24,8 +24,8 @@ pub(crate) struct Expected {
     pub(crate) crc: Option<u32>,
 }
 
-/// Deletes a file. A power cut may bring it back, and ingest, which knows its content, then deletes it again: an fsync
-/// for each would take most of the time that ingest needs for small files.
+/// Deletes a file, without an fsync, which would take most of the time that ingest needs for small files. A power cut may
+/// bring the file back; ingest knows its content and deletes it again.
 ///
 /// # Errors
 /// If it is another by now, or the system refuses.

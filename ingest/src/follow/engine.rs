@@ -70,7 +70,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) scan: u64,
     pub(crate) scan_at: Instant,
     pub(crate) summary: Summary,
-    /// Places in the summary's notices.
+    /// The place of each file's notice among those of the summary.
     pub(crate) noticed: HashMap<(FileId, NoticeKind), usize>,
 }
 

@@ -384,8 +384,7 @@ fn has_crc(source: &mut Source, (position, size): (u64, u64), crc: Option<u32>) 
         return true;
     };
     let mut last = [1];
-    let read = source.read_full_at(&mut last, size.saturating_sub(1));
-    if position < size && read.is_ok() && last == [0] {
+    if position < size && source.read_full_at(&mut last, size - 1).is_ok() && last == [0] {
         return true;
     }
     crc_of(source, position).map_or(true, |found| found == Some(crc))

@@ -367,7 +367,7 @@ mod tests {
         check("/*.csv", "/", 0);
     }
 
-    /// What programs make beside files, or have not completed, is not read unless a pattern names it.
+    /// Files that programs make beside others, or have not completed, are not read unless a pattern names them.
     #[test]
     fn names_of_programs_are_passed_over() {
         let mut stream = stream();

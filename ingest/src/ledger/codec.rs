@@ -1,7 +1,7 @@
-//! The parts that the checkpoint is written of: integers little endian, a text or list as its length (u32)
+//! The parts of which the checkpoint and the marks are written: integers little endian, a text or list as its length (u32)
 //! and its content.
 
-/// A file's kind, version, length and content, and the CRC-32C of it all.
+/// Returns a file's bytes: its kind, its version, the length of its content, the content, and the CRC-32C of them all.
 pub(crate) fn frame(magic: &[u8; 8], version: u32, body: &FieldWriter) -> Vec<u8> {
     let mut out = FieldWriter(magic.to_vec());
     out.u32(version);
@@ -12,7 +12,7 @@ pub(crate) fn frame(magic: &[u8; 8], version: u32, body: &FieldWriter) -> Vec<u8
     out.0
 }
 
-/// The version and the content of a whole file of this kind.
+/// Returns the version and the content of a file of this kind; `None` if it is damaged.
 pub(crate) fn unframe<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Option<(u32, FieldReader<'a>)> {
     let (framed, crc) = bytes.split_last_chunk::<4>()?;
     let mut body = FieldReader(framed.strip_prefix(magic)?);

@@ -60,7 +60,7 @@ pub(crate) struct RawRecord<'a> {
 }
 
 impl<'a> RawRecord<'a> {
-    /// A record that is looked at outside the reading of its file, at the beginning of `rest`.
+    /// Makes the record that was found at the beginning of `rest`. Its origin is a placeholder: it is not appended.
     pub(crate) fn alone(rest: &'a [u8], found: &SplitRecord, spans: &'a [Span]) -> Self {
         Self {
             bytes: &rest[..found.len],
@@ -297,19 +297,19 @@ fn check_form<'a>(
     if record.spans.len() != header.names.len() && !has_surplus {
         return fault(
             Reason::FieldCount,
-            format!(
-                "{} {} where the header has {}",
-                record.spans.len(),
-                if record.spans.len() == 1 {
-                    "field"
-                } else {
-                    "fields"
-                },
-                header.names.len()
-            ),
+            other_count(record.spans.len(), header.names.len()),
         );
     }
     Ok(())
+}
+
+#[cold]
+fn other_count(fields: usize, names: usize) -> String {
+    let fields = match fields {
+        1 => "1 field".to_owned(),
+        more => format!("{more} fields"),
+    };
+    format!("{fields} where the header has {names}")
 }
 
 /// The name of the column that a field is.

@@ -257,6 +257,23 @@ impl Cursor {
     }
 }
 
+/// Bytes of a file that are compared to recognise UTF-16 without a byte order mark
+const UNMARKED_BYTES: usize = 16;
+
+/// The encoding of a file that begins with ASCII characters in UTF-16, without a byte order mark.
+fn unmarked_utf16(begin: &[u8]) -> Option<&'static str> {
+    let (characters, _) = begin.as_chunks();
+    if begin.len() < UNMARKED_BYTES {
+        None
+    } else if characters.iter().all(|[low, high]| *low != 0 && *high == 0) {
+        Some("utf16le")
+    } else if characters.iter().all(|[high, low]| *low != 0 && *high == 0) {
+        Some("utf16be")
+    } else {
+        None
+    }
+}
+
 /// Finds out how a file's bytes are text; inside, why they cannot be.
 pub(crate) fn find_coding(
     source: &mut Source,
@@ -266,16 +283,15 @@ pub(crate) fn find_coding(
     if let Some(coding) = cursor.coding {
         return Ok(Ok(coding));
     }
-    let mut begin = [0; 16];
+    let mut begin = [0; UNMARKED_BYTES];
     let read = source.read_full_at(&mut begin, 0)?;
     let begin = &begin[..read];
-    let is_wide = |odd: usize| {
-        let is_plain = |(at, byte): (usize, &u8)| (*byte == 0) == (at % 2 == odd);
-        read == 16 && begin.iter().enumerate().all(is_plain)
-    };
-    let unmarked = |name: &str| {
-        format!("it is UTF-16 without a byte order mark; set `encoding = \"{name}\"` in `csv`")
-    };
+    let is_told = matches!(encoding, Encoding::Utf16Le | Encoding::Utf16Be);
+    if let Some(name) = unmarked_utf16(begin).filter(|_| !is_told) {
+        return Ok(Err(format!(
+            "it is UTF-16 without a byte order mark; set `encoding = \"{name}\"` in `csv`"
+        )));
+    }
     let coding = match (encoding, &begin[..read.min(2)]) {
         _ if begin.starts_with(b"\xff\xfe\0\0") || begin.starts_with(b"\0\0\xfe\xff") => Err(
             "it begins with the byte order mark of UTF-32, which is not read; convert it: iconv -f UTF-32 -t UTF-8"
@@ -285,16 +301,6 @@ pub(crate) fn find_coding(
             "it begins with the byte order mark of UTF-16; set `encoding = \"utf16\"` in `csv`, or convert it"
                 .to_owned(),
         ),
-        (Encoding::Utf8 | Encoding::Latin1 | Encoding::Other(_) | Encoding::Utf16, _)
-            if is_wide(1) =>
-        {
-            Err(unmarked("utf16le"))
-        }
-        (Encoding::Utf8 | Encoding::Latin1 | Encoding::Other(_) | Encoding::Utf16, _)
-            if is_wide(0) =>
-        {
-            Err(unmarked("utf16be"))
-        }
         (Encoding::Utf8 | Encoding::Latin1 | Encoding::Other(_), _) => Ok(Coding::Bytes),
         (_, b"\xff\xfe") => Ok(Coding::LittleEndian),
         (_, b"\xfe\xff") => Ok(Coding::BigEndian),

@@ -25,7 +25,7 @@ pub(crate) enum Continues {
     Unknown,
 }
 
-/// A file's text from a byte on, and whether that may not be all of it; `None` if the file is not of its encoding.
+/// Returns a file's text from a byte on, and whether more may follow it; `None` if the dialect's encoding does not fit.
 fn text_at(
     source: &mut Source,
     dialect: &CsvDialect,

@@ -28,7 +28,7 @@ pub(crate) struct Later {
     filter: Filter,
 }
 
-/// A set of keys that misses none that was put in, and takes some others for members.
+/// An approximate set of keys: it finds every key that was put in, and some that were not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Filter {
     /// Empty, or a power of two of them.

@@ -12,7 +12,8 @@ use crate::text::split::Span;
 pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Takes what stands before the records: byte order mark, lines to skip, comments, blank lines, header.
-/// `None` if the block does not hold all of it.
+/// `None` if the block does not hold all of it. It runs once for a file, and stays out of the loop that takes records.
+#[inline(never)]
 pub(crate) fn take_header(
     format: &mut Format<'_>,
     block: &mut Block<'_>,
@@ -36,8 +37,8 @@ pub(crate) fn take_header(
     {
         at = end;
     }
-    // A header in the file is taken when its line is whole, and so is a line before it.
     if dialect.header != HeaderRow::InFile {
+        // Without a header after it, the first line may be incomplete.
         let is_cut = dialect.skip_lines == 0 && line_end(at).is_none() && !block.last;
         if is_cut && may_name_separator(&bytes[at..]) {
             return Ok(None);

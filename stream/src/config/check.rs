@@ -207,7 +207,7 @@ fn check_deletes(stream: &Stream, place: &str) -> Result<(), Fault> {
     Err(Fault::new(format!("{place}.deletes"), why))
 }
 
-/// Checks that the encoding tells the special bytes of a dialect from parts of characters.
+/// Checks that the special bytes of a dialect cannot be parts of characters in its encoding.
 fn check_encoding(csv: &CsvDialect, special: &[u8], place: &str) -> Result<(), Fault> {
     let is_unicode = csv.encoding.decoder().is_none();
     if !is_unicode && !special.is_ascii() {

@@ -16,7 +16,7 @@ use crate::Stream;
 
 pub use units::{parse_duration, parse_size};
 
-/// Returns the hosts of a `kafka://` URL; `None` if it is none.
+/// Returns the hosts of a `kafka://` URL; `None` for another text.
 ///
 /// # Errors
 /// If it has a user, a password or parameters: they are not shown.

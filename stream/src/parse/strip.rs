@@ -1,5 +1,5 @@
-//! What is taken away from a number before it is read: marks between thousands, currency signs, percent signs, a minus
-//! after the number, parentheses that mean minus. What is left must be a number without a doubt, or it is none.
+//! Removes texts from a number before it is read: marks between thousands, currency signs, percent signs, a minus after
+//! the number, parentheses that mean minus. If the rest can be read in two ways, the field is rejected.
 
 use crate::types::Shown;
 use crate::{Column, CsvDialect, Reason, Rejection};

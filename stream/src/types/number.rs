@@ -1,5 +1,5 @@
-//! The part that the kinds of numbers share: texts of the form `[+-]?digits[.digits]`. Surplus zeros are accepted, a lost digit
-//! never is.
+//! The part that the kinds of numbers share: texts of the form `[+-]?digits[.digits]`. Surplus zeros are accepted, a lost
+//! digit never is.
 
 use super::{ColumnType, Declaration, PLAIN, Rejection, Setting, Shown};
 use crate::Reason;

@@ -145,8 +145,8 @@ impl Splitter {
         }
     }
 
-    /// What follows the field whose text begins at `at`, where that text ends, and whether it holds escapes; `None` if
-    /// more bytes are needed.
+    /// Finds the end of the field whose text begins at `at`. Returns what follows the field, where its text ends, and
+    /// whether it has escapes; `None` if more bytes are needed.
     fn field_end(
         &self,
         special: Special,
@@ -194,7 +194,7 @@ impl Special {
         (!is_plain).then_some(special)
     }
 
-    /// Where the first record end lies.
+    /// Finds the first record end.
     fn find_end(&self, input: &[u8]) -> Option<usize> {
         ends::find(self.end.as_bytes(), input)
     }

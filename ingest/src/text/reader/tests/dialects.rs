@@ -1,5 +1,5 @@
-//! Files of other dialects: some by hand, and random ones, written by a plain writer, of which the reader finds what was
-//! written, and nothing else.
+//! Files of other dialects, some by hand and some random. A plain writer writes the random ones, and the reader must find
+//! exactly the names that were written.
 
 use bekk_stream::{HeaderMatch, LineEnd, NulPolicy, UnknownPolicy, Value};
 use proptest::prelude::*;
@@ -106,7 +106,7 @@ fn name() -> impl Strategy<Value = String> {
     .prop_map(String::from_iter)
 }
 
-/// The keys that say how fields and records are parted.
+/// The keys that separate fields and records.
 fn separated() -> impl Strategy<Value = CsvDialect> {
     let delimiters = ["\t", ",", ";", "||", "~|~", "\u{1}"];
     let ends = [None, Some("\u{1e}"), Some("$\n"), Some("\r")];
@@ -137,7 +137,7 @@ fn separated() -> impl Strategy<Value = CsvDialect> {
         })
 }
 
-/// The keys that say what stands beside the records, and what fields mean.
+/// The keys for the lines around records and for the meaning of fields.
 fn meaning() -> impl Strategy<Value = CsvDialect> {
     let names = ["id", "name", "Price"].map(str::to_owned).to_vec();
     let headers = [
@@ -226,7 +226,7 @@ fn form() -> impl Strategy<Value = Form> {
                     ..meaning
                 };
                 let delimiter = dialect.delimiter.text();
-                // Where the second byte of a character may be ASCII, these cannot be told from it.
+                // These cannot be told from the second byte of a character if that may be ASCII.
                 if dialect.encoding.has_ascii_trails() {
                     dialect.escape = None;
                     if delimiter.bytes().any(|byte| byte >= 0x30) {
@@ -252,8 +252,8 @@ fn form() -> impl Strategy<Value = Form> {
 }
 
 impl Form {
-    /// A field as a writer writes it, and what it means then, `None` for null: where nothing protects a character, it is
-    /// left out.
+    /// Returns a field as a writer writes it, and its value, `None` for null. Characters that nothing can protect are left
+    /// out.
     fn field(&self, text: &str) -> (String, Option<String>) {
         let (written, meant) = self.protected(text);
         let is_null = written == meant && self.dialect.null.contains(&meant);
@@ -421,7 +421,7 @@ proptest! {
         prop_assert_eq!(found, meant, "{}", shown);
     }
 
-    /// Any bytes under any separators: the splitter finds what a slow reader finds that looks at one byte after the other.
+    /// For any bytes and separators, the splitter finds the same as a slow reader, which looks at one byte after the other.
     #[test]
     fn any_bytes_are_split_as_slowly(dialect in separated(), bytes in any_bytes()) {
         crate::text::property::check_form(&dialect, &bytes);

@@ -112,7 +112,7 @@ fn files_without_a_header() {
 }
 
 #[test]
-fn a_line_that_names_the_delimiter_is_none_of_the_records() {
+fn a_line_that_names_the_delimiter_is_no_record() {
     check("sep=,\r\nid,name\n1,a\n", &[("1,a\n", None)]);
     check("\"sep=,\"\nid,name\n1,a\n", &[("1,a\n", None)]);
     let why = read_both(b"sep=;\nid;name\n", &CsvDialect::default()).unwrap_err();

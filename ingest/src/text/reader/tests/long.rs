@@ -54,8 +54,8 @@ fn a_record_larger_than_memory_may_hold() {
     }
 }
 
-/// The hash of what was read is that of the file's bytes, too, where a quote that is never closed makes a record
-/// overlong that does not begin its block, and is read again from its beginning.
+/// A quote that is never closed makes a record overlong in the middle of a block, and the record is read again from its
+/// beginning. The hash is that of the file's bytes all the same.
 #[test]
 fn a_record_that_is_read_again_is_hashed_once() {
     let dialect = CsvDialect {

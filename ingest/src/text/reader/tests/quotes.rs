@@ -49,7 +49,7 @@ fn a_stray_quote_costs_its_line() {
             ("4,d\n", None),
         ],
     );
-    // The next line is looked at by itself, and has a fault of its own.
+    // The next line is split alone, and has its own fault.
     check(
         "id,name\n1,\"a\"b\",\"\n\"\n2,c\n",
         &[
@@ -79,7 +79,7 @@ fn a_stray_quote_costs_its_line() {
     );
 }
 
-/// Where the stream says so, a newline ends a record whatever its quotes.
+/// If quoted newlines are off, a newline ends a record whatever its quotes.
 #[test]
 fn quotes_without_newlines() {
     let dialect = CsvDialect {
