@@ -306,6 +306,22 @@ fn one_text_is_a_list_of_one() {
 }
 
 #[test]
+fn one_text_is_a_list_of_one_in_a_dialect() {
+    let csv = |null: &str, footer: &str| {
+        let line = format!("csv = {{ null = {null}, footer = {footer} }}");
+        parse(&with(&line)).map(|config| config.streams[0].csv.clone())
+    };
+    assert_eq!(
+        csv("\"NA\"", "\"Total\"").unwrap(),
+        csv("[\"NA\"]", "[\"Total\"]").unwrap()
+    );
+    fails(
+        &with("csv = { null = 7 }"),
+        "is neither a text nor a list of texts",
+    );
+}
+
+#[test]
 fn encodings_have_names() {
     let encoding = |name: &str| {
         let line = format!("csv = {{ encoding = \"{name}\" }}");

@@ -123,7 +123,7 @@ impl Setting for HeaderRow {
         match value {
             Value::Boolean(true) => Ok(Self::InFile),
             Value::Boolean(false) => Ok(Self::Absent),
-            Value::Array(names) if !names.is_empty() => strings(value).map(Self::Named),
+            Value::Array(names) if !names.is_empty() => strings(names).map(Self::Named),
             _ => Err(format!(
                 "{value} is not one of: true, false, a list of the fields' names"
             )),

@@ -25,11 +25,8 @@ pub(super) fn string(value: &Value) -> Result<&str, String> {
         .ok_or_else(|| format!("{value} is not a text in quotes"))
 }
 
-/// The texts that a value of the configuration lists.
-pub(super) fn strings(value: &Value) -> Result<Vec<String>, String> {
-    let items = value
-        .as_array()
-        .ok_or_else(|| format!("{value} is not a list of texts, such as [\"\", \"NA\"]"))?;
+/// The texts that a list of the configuration has.
+pub(super) fn strings(items: &[Value]) -> Result<Vec<String>, String> {
     items
         .iter()
         .map(|item| string(item).map(str::to_owned))
@@ -125,7 +122,11 @@ impl Setting for usize {
 
 impl Setting for Vec<String> {
     fn from_toml(value: &Value) -> Result<Self, String> {
-        strings(value)
+        match value {
+            Value::String(text) => Ok(vec![text.clone()]),
+            Value::Array(items) => strings(items),
+            _ => Err(format!("{value} is neither a text nor a list of texts")),
+        }
     }
 
     fn to_text(&self) -> String {
