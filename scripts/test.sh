@@ -8,32 +8,48 @@ export PATH
 sh scripts/setup.sh test
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- --deny warnings
-cargo test --workspace --locked --no-run
 
-# The tests of the command line mostly wait for its processes, so those of the other crates run beside them.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# What runs in the background ignores Ctrl-C.
-trap 'trap - TERM; kill 0' INT TERM
-cargo test --workspace --locked --no-run --message-format json 2>/dev/null |
-    sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml".*"overflow_checks":[a-z]*,"test":true},.*"executable":"\([^"]*\)".*|\1 \2|p' >"$work/all"
-[ -s "$work/all" ] || { echo "make test: cargo names no test binary" >&2; exit 1; }
+# A process in the background ignores Ctrl-C, so all of them get SIGTERM.
+trap 'rm -rf "$work"; trap - TERM; kill 0' INT TERM
+
+# One line for each test binary: the directory of its crate, a tab, the binary.
+cargo test --workspace --locked --no-run --message-format json-render-diagnostics >"$work/messages"
+python3 -c '
+import json, os, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message["reason"] == "compiler-artifact" and message["profile"]["test"] and message["executable"]:
+        print(os.path.dirname(message["manifest_path"]), message["executable"], sep="\t")
+' <"$work/messages" >"$work/binaries"
+sort "$work/binaries" >"$work/all"
+[ -s "$work/all" ] || { echo 'make test: cargo names no test binary' >&2; exit 1; }
 
 # Runs test binaries, one after the other, each in its crate's directory.
+tab=$(printf '\t')
+: >"$work/passed"
 run() {
-    while read -r crate binary; do
+    while IFS=$tab read -r crate binary; do
         echo "     Running ${crate##*/}: $binary"
-        (cd "$crate" && "$binary") </dev/null || echo "${crate##*/}: $binary" >>"$work/failed"
+        if (cd "$crate" && "$binary") </dev/null; then
+            printf '%s\t%s\n' "$crate" "$binary" >>"$work/passed"
+        fi
     done
 }
-grep '/cli .*/it-[0-9a-f]*$' "$work/all" | run >"$work/cli" 2>&1 &
-cli=$!
-grep -v '/cli .*/it-[0-9a-f]*$' "$work/all" | run
-wait "$cli"
-cat "$work/cli"
-cargo test --quiet --workspace --locked --doc
+# The tests of the command line mostly wait for its processes, so those of the other crates run beside them.
+cli="/cli$tab.*/it-[0-9a-f]*\$"
+grep "$cli" "$work/all" | run >"$work/output" 2>&1 &
+beside=$!
+grep -v "$cli" "$work/all" | run
+wait "$beside" || true
+cat "$work/output"
+
+# Whatever has not passed has failed, also if it did not run.
+sort "$work/passed" | comm -23 "$work/all" - >"$work/failed"
+cargo test --quiet --workspace --locked --doc || echo 'examples in the documentation of the code' >>"$work/failed"
 if [ -s "$work/failed" ]; then
-    echo "make test: tests failed in" >&2
+    echo 'make test: tests failed in' >&2
     cat "$work/failed" >&2
     exit 1
 fi
