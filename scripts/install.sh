@@ -2,15 +2,15 @@
 # Builds bekk and installs it with its man pages, completions and systemd units.
 #
 # usage: scripts/install.sh     (PREFIX: where to; by default /usr/local if it is writable, else ~/.local.
-#                               DESTDIR: put before it, for packages)
+#                               DESTDIR: put before PREFIX, for packages; the default is then always /usr/local)
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH${HOME:+:$HOME/.cargo/bin}
 export PATH
 
-# Where this user may not write, its own directory; a mistake of a person's own is reported before the build.
+# A user who may not write to /usr/local gets its own directory; an unusable PREFIX is reported before the build.
 default=/usr/local
-[ -w "$default" ] || default=${HOME:-}/.local
+[ -n "${DESTDIR:-}" ] || [ -w "$default" ] || default=${HOME:-}/.local
 place=${PREFIX:-$default}
 prefix=${DESTDIR:-}$place
 mkdir -p "$prefix/bin" 2>/dev/null && [ -w "$prefix/bin" ] || {
@@ -20,7 +20,7 @@ mkdir -p "$prefix/bin" 2>/dev/null && [ -w "$prefix/bin" ] || {
 sh scripts/setup.sh
 features=$(sh scripts/setup.sh features)
 [ -n "$features" ] ||
-    echo 'OpenSSL is missing (libssl-dev and pkg-config): bekk will have no TLS and SASL/SCRAM to Kafka clusters' >&2
+    echo 'OpenSSL is missing (libssl-dev and pkg-config): bekk will have neither TLS nor SASL/SCRAM to Kafka clusters' >&2
 echo 'building bekk (the first build takes about 5 minutes on two cores) ...' >&2
 # shellcheck disable=SC2086
 cargo build --release --locked --package bekk $features
