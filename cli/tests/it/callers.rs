@@ -11,6 +11,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use crate::health;
+use crate::page_visitors::asked_by_nobody;
 use crate::support::{NOBODY, Ran, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -289,18 +291,6 @@ fn quoted_paths(source: &str) -> impl Iterator<Item = &str> {
     quoted.filter(|text| text.starts_with('/'))
 }
 
-/// Sends a request as another user of the machine, and returns the answer.
-fn asked_by_nobody(address: &str, method: &str, path: &str) -> String {
-    let (host, port) = address.rsplit_once(':').unwrap();
-    let script = format!(
-        "exec 3<>/dev/tcp/{host}/{port}; printf '{method} {path} HTTP/1.1\\r\\nHost: {address}\\r\\n\
-         Content-Length: 0\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3"
-    );
-    let mut bash = Command::new("bash");
-    let output = bash.args(["-c", &script]).uid(NOBODY).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// Needs to act as two users.
 #[test]
 fn another_user_gets_no_row_from_any_path_of_the_page() {
@@ -311,14 +301,7 @@ fn another_user_gets_no_row_from_any_path_of_the_page() {
     let token = sandbox.write("token", "0123456789abcdef0123456789abcdef");
     fs::set_permissions(token, Permissions::from_mode(0o600)).unwrap();
     let process = sandbox.start(&["up", "--http", "127.0.0.1:0", "--http-token-file", "token"]);
-    let address = || {
-        let said = sandbox.said();
-        let line = said.lines().find(|line| line.starts_with("http "))?;
-        let url = line.split_whitespace().nth(1)?;
-        url.strip_prefix("http://").map(str::to_owned)
-    };
-    wait_until("it answers", LIMIT, || address().is_some());
-    let address = address().unwrap();
+    let address = health::address(&sandbox);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
     let read = |name: &str| fs::read_to_string(source.join(name)).unwrap();
     let (router, views) = (read("router.rs"), read("page/view.rs"));

@@ -37,6 +37,7 @@ mod offsets;
 mod once;
 mod page;
 mod page_actions;
+mod page_visitors;
 mod piped;
 mod quiet;
 mod recipes;

@@ -1,10 +1,8 @@
-//! Other users of the machine, authors of files and web pages: what they leave for Bekk to find does not let them in, and
-//! what Bekk writes is not theirs to read.
+//! Other users of the machine and authors of files: what they leave for Bekk to find does not let them in, and what Bekk
+//! writes is not theirs to read.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
@@ -12,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::health::{self, get};
 use crate::support::{NOBODY, Process, Ran, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
+/// The stream `notes`, of two columns
 const TOML: &str = "\
 [streams.notes]
 files = [\"data/*.csv\"]
@@ -23,7 +23,7 @@ partitions = 1
 columns = [{ name = \"id\", type = \"int8\" }, { name = \"note\", type = \"text\", nullable = true }]
 ";
 
-fn notes() -> Sandbox {
+pub(crate) fn notes() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("bekk.toml", TOML);
     sandbox
@@ -325,15 +325,15 @@ fn names_and_values_show_what_they_hold() {
     );
     sandbox.run(&["up", "--once"]);
     let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
-    let address = page_address(&sandbox);
+    let address = health::address(&sandbox);
     let check = |what: &str, said: &str| assert!(!said.contains(HIDDEN), "{what}: {said}");
     for path in ["/files", "/dead-letters"] {
         wait_until("the page has the names", LIMIT, || {
-            http_get(&address, path).contains("\\u{202e}")
+            get(&address, path).1.contains("\\u{202e}")
         });
     }
     for path in ["/", "/files", "/dead-letters", "/log", "/streams"] {
-        check(path, &http_get(&address, path));
+        check(path, &get(&address, path).1);
     }
     for arguments in [
         &["status"][..],
@@ -371,179 +371,4 @@ fn a_key_that_others_can_read_is_refused_and_a_password_that_nobody_asks_for_too
         .says("BEKK_SASL_PASSWORD is set, but --sasl-user is not");
     with(&["--sasl-read-user", "b", "--sasl-read-password-file", "word"])
         .says("--sasl-read-user needs --sasl-user");
-}
-
-/// The address of the page, once it answers.
-fn page_address(sandbox: &Sandbox) -> String {
-    page_address_after(sandbox, 0)
-}
-
-/// The address of the page of a process that was started when so many characters had been said.
-fn page_address_after(sandbox: &Sandbox, said_before: usize) -> String {
-    let address = || {
-        let said = sandbox.said();
-        let mut lines = said[said_before..].lines();
-        let line = lines.find(|line| line.starts_with("http "))?;
-        let url = line.split_whitespace().nth(1)?;
-        url.strip_prefix("http://").map(str::to_owned)
-    };
-    wait_until("it answers", LIMIT, || address().is_some());
-    address().unwrap()
-}
-
-/// What another user of the machine gets for a path of the page.
-fn asked_by_nobody(address: &str, path: &str) -> String {
-    let (host, port) = address.rsplit_once(':').unwrap();
-    let script = format!(
-        "exec 3<>/dev/tcp/{host}/{port}; printf 'GET {path} HTTP/1.1\\r\\nHost: {address}\\r\\n\
-         Connection: close\\r\\n\\r\\n' >&3; cat <&3"
-    );
-    let mut bash = Command::new("bash");
-    let output = bash.args(["-c", &script]).uid(NOBODY).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The page shows rows of files that their owner has closed. Needs to act as two users.
-#[test]
-fn the_page_shows_no_rows_to_other_users_of_the_machine() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let sandbox = notes();
-    sandbox.write("data/a.csv", "id,note\nx,secret\n");
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
-    let address = page_address(&sandbox);
-    wait_until("the row is a dead letter", LIMIT, || {
-        let own = http_get(&address, "/dead-letters");
-        own.contains("secret")
-    });
-    for path in ["/dead-letters", "/log", "/", "/events?view=/dead-letters"] {
-        let answer = asked_by_nobody(&address, path);
-        assert!(answer.contains("user id is 65534"), "{path}: {answer}");
-    }
-    for path in ["/metrics", "/healthz", "/readyz"] {
-        let answer = asked_by_nobody(&address, path);
-        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-    }
-    assert_eq!(process.terminate(), Some(0));
-    let said = sandbox.said().len();
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0", "--http-open"]);
-    let address = page_address_after(&sandbox, said);
-    assert!(asked_by_nobody(&address, "/dead-letters").starts_with("HTTP/1.1 200"));
-    assert_eq!(process.terminate(), Some(0));
-}
-
-/// Each connection takes a file of the process, of which there are often no more than 1,024. Needs to act as two users.
-#[test]
-fn connections_to_the_page_take_neither_files_nor_the_page() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let sandbox = notes();
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
-    let address = page_address(&sandbox);
-    let (host, port) = address.rsplit_once(':').unwrap();
-    let script = format!(
-        "for i in $(seq 400); do exec {{fd}}<>/dev/tcp/{host}/{port}; done; touch '{}'; sleep 60",
-        sandbox.path("data/connected").display()
-    );
-    fs::set_permissions(sandbox.dir(), Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(sandbox.path("data"), Permissions::from_mode(0o777)).unwrap();
-    let mut bash = Command::new("bash");
-    let holder = Process::spawn(bash.args(["-c", &script]).uid(NOBODY));
-    wait_until("they are connected", LIMIT, || {
-        sandbox.path("data/connected").exists()
-    });
-    let files = || {
-        let open = fs::read_dir(format!("/proc/{}/fd", process.id()));
-        open.unwrap().count()
-    };
-    wait_until("most of them are closed", LIMIT, || files() < 300);
-    assert!(http_get(&address, "/").starts_with("HTTP/1.1 200"));
-    sandbox.write("data/a.csv", "id,note\n1,one\n");
-    wait_until("a row comes", LIMIT, || {
-        sandbox.postgres().number("SELECT count(*) FROM notes") == 1
-    });
-    holder.kill();
-    assert_eq!(process.terminate(), Some(0));
-}
-
-fn http_get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-/// Each file in `cli/fuzz/regressions` is what a connection sends in all its life.
-#[test]
-fn requests_that_are_none_end_their_connection_and_nothing_else() {
-    let sandbox = notes();
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
-    let address = page_address(&sandbox);
-    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions");
-    let mut count = 0;
-    for file in fs::read_dir(files).unwrap() {
-        let file = file.unwrap().path();
-        let mut stream = TcpStream::connect(&address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream.write_all(&fs::read(&file).unwrap()).unwrap();
-        let name = file.file_name().unwrap().to_str().unwrap();
-        let is_foreign = ["two-hosts", "absolute-target", "connect"].contains(&name);
-        let mut answer = vec![0; 1_000];
-        if is_foreign {
-            // These are whole requests: the server may drop one whose client has gone before the answer.
-            let length = stream.read(&mut answer).unwrap();
-            answer.truncate(length);
-        } else {
-            stream.shutdown(std::net::Shutdown::Write).unwrap();
-            answer.clear();
-            // The server may close a connection before it has read all.
-            if let Err(error) = stream.read_to_end(&mut answer) {
-                assert_eq!(
-                    error.kind(),
-                    std::io::ErrorKind::ConnectionReset,
-                    "{file:?}"
-                );
-            }
-        }
-        let answer = String::from_utf8_lossy(&answer);
-        assert_eq!(answer.contains(" 421 "), is_foreign, "{name}: {answer}");
-        count += 1;
-    }
-    assert!(count > 10, "{count}");
-    assert!(http_get(&address, "/healthz").starts_with("HTTP/1.1 200"));
-    assert_eq!(process.terminate(), Some(0));
-}
-
-#[test]
-fn a_web_page_of_another_name_is_not_answered() {
-    let sandbox = notes();
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
-    let address = page_address(&sandbox);
-    let status = |host: &str| {
-        let mut stream = TcpStream::connect(&address).unwrap();
-        write!(
-            stream,
-            "GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.split(' ').nth(1).unwrap().to_owned()
-    };
-    assert_eq!(status(&address), "200");
-    assert_eq!(status("localhost"), "200");
-    assert_eq!(status("evil.example.com"), "421");
-    assert_eq!(process.terminate(), Some(0));
-    let process = sandbox.start(&["up", "--http", "0.0.0.0:0"]);
-    wait_until("it warns", LIMIT, || {
-        sandbox.said().contains("anyone who can reach this address")
-    });
-    assert_eq!(process.terminate(), Some(0));
 }
