@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks docker-compose.yml as Compose does before it starts anything: its schema, references and variables. No engine is
-# needed. Compose itself does it where it is installed, else the library that it is made of, built with Go.
+# Checks docker-compose.yml as Compose does before it starts anything: its schema, references and variables. It runs
+# Compose if that is installed, else the library on which Compose is built, with Go. It needs no engine.
 #
 # usage: scripts/check-compose.sh
 set -eu

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs every fuzz target, one after the other: each begins with what was found before, and stops at the first fault.
+# Runs every fuzz target, one after the other: each begins with the inputs of earlier runs, and stops at the first fault.
 #
 # usage: scripts/fuzz.sh [SECONDS [TARGET ...]]      (60 seconds each; a target is FOLDER/NAME, such as log/requests)
 #
-# It needs cargo-fuzz (cargo install --locked cargo-fuzz) and a C++ compiler. A nightly compiler is used where there is
-# one, and not needed. Make what is found small (cargo fuzz tmin) and move it to FOLDER/fuzz/regressions, from where
-# make test replays it.
+# It needs cargo-fuzz (cargo install --locked cargo-fuzz) and a C++ compiler. It uses a nightly compiler if there is one,
+# but does not need it. Minimise an input that fails (cargo fuzz tmin) and move it to FOLDER/fuzz/regressions: make test
+# replays it from there.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -29,7 +29,7 @@ for target in "$@"; do
     name=${target##*/}
     printf 'fuzz: %s for %s seconds\n' "$target" "$seconds"
     mkdir -p "$folder/corpus/$name" "$folder/regressions"
-    # Without a sanitizer, which finds faults of unsafe code: there is none here.
+    # No sanitizer: they find faults of unsafe code, and Bekk has no unsafe code.
     # shellcheck disable=SC2086  # Nothing, or one word.
     cargo $toolchain fuzz run --sanitizer none --fuzz-dir "$folder" "$name" \
         "$PWD/$folder/corpus/$name" "$PWD/$folder/regressions" -- \

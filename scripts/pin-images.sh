@@ -1,8 +1,8 @@
 #!/bin/sh
-# Pins the images of docker-compose.yml and the Dockerfile by digest: asks the registry where the tag of each leads now, and
-# writes that digest behind the tag. To move to another version, change the tag first.
+# Pins the images of docker-compose.yml and the Dockerfile by digest: asks the registry which digest each tag has now, and
+# writes it after the tag. To change to another version, change the tag first.
 #
-# usage: scripts/pin-images.sh [--check] [FILE ...]     (--check: change nothing; exit 1 if a tag leads elsewhere)
+# usage: scripts/pin-images.sh [--check] [FILE ...]     (--check: change nothing; exit 1 if a tag has another digest)
 #
 # The images are those of Docker Hub; REGISTRY names another registry, such as http://127.0.0.1:5000. It needs curl.
 set -eu
@@ -17,7 +17,7 @@ fi
 accept='application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json'
 accept="$accept, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 
-# Prints the digest that a tag leads to: of the index of all platforms, where there is one.
+# Prints the digest of a tag: that of the index of all platforms, if there is one.
 digest_of() { # repository, tag
     if [ -n "${REGISTRY:-}" ]; then
         url=$REGISTRY
@@ -44,11 +44,11 @@ for image in $pinned; do
     esac
     digest=$(digest_of "$repository" "$tag") || digest=
     if [ -z "$digest" ]; then
-        printf 'pin-images: the registry does not say where %s leads\n' "$name" >&2
+        printf 'pin-images: the registry gives no digest for %s\n' "$name" >&2
         exit 1
     fi
     if [ "$image" = "$name@$digest" ]; then
-        printf '%s: as it was\n' "$name"
+        printf '%s: unchanged\n' "$name"
         continue
     fi
     moved=1

@@ -2,10 +2,10 @@
 # Makes this machine ready to build and run bekk: compilers of C and C++, make, PostgreSQL's programs, cargo.
 #
 # usage: scripts/setup.sh [demo|package|test|features]
-#   demo      the default; OpenSSL's files for building, for TLS to Kafka clusters, are installed where that is possible
-#   package   OpenSSL's files are required
-#   test      also python3, openssl, ps, rustfmt and clippy; OpenSSL's files are not needed
-#   features  installs nothing, and prints the options of `cargo build` for TLS if OpenSSL's files are there
+#   demo      the default; also OpenSSL's headers and libraries, for TLS to Kafka clusters, if they can be installed
+#   package   the same, and OpenSSL is required
+#   test      also python3, openssl, ps, rustfmt and clippy; OpenSSL's headers and libraries are not needed
+#   features  installs nothing; prints the options of `cargo build` for TLS if OpenSSL is installed
 #
 # What is missing is installed through apt, as root or by `sudo -n`; the commands are printed first.
 # Otherwise they are only printed, and it exits 1. It never asks. Where all is there, it says nothing.
@@ -101,7 +101,7 @@ say_what_to_install() {
     esac
     case " $missing " in
     *' libssl '*)
-        say '  libssl, the files of OpenSSL to build with, and pkg-config:'
+        say '  libssl, the headers and libraries of OpenSSL, and pkg-config:'
         say '  Debian, Ubuntu   apt-get install libssl-dev pkg-config'
         say '  Fedora, RHEL     dnf install openssl-devel pkgconf-pkg-config'
         say '  Arch             pacman -S openssl pkgconf'
@@ -194,7 +194,7 @@ compiles() {
     return "$status"
 }
 
-# Whether OpenSSL's files for building are there: where pkg-config or Homebrew says, or where its build script is told.
+# Whether OpenSSL's build script will find headers and libraries: through OPENSSL_DIR, Homebrew or pkg-config.
 has_libssl() {
     [ -n "${OPENSSL_DIR:-}" ] && return 0
     [ -d /opt/homebrew/opt/openssl@3 ] || [ -d /usr/local/opt/openssl@3 ] && return 0

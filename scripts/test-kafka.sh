@@ -30,7 +30,7 @@ if [ ! -e "$jars/complete" ]; then
 fi
 
 profile=${PROFILE:-dev}
-# As `make install` and `make deb` build it.
+# The features of `make install` and `make deb`
 cargo build --package bekk --features bekk/kafka-tls --locked --profile "$profile"
 case $profile in dev) built=debug ;; *) built=$profile ;; esac
 python3 -u cli/tests/kafka/kafka.py "$target/$built/bekk" "$jars" "$@"

@@ -78,7 +78,7 @@ async function run() {
   let at = await address(up);
   const page = await browser.newPage();
   const faults = [];
-  // A page of plain text names no icon, so the browser looks for one.
+  // A page of plain text names no icon, so the browser asks for /favicon.ico.
   const isOfIcon = (message) => message.location().url?.endsWith("/favicon.ico");
   page.on("console", (message) => ["error", "warn"].includes(message.type()) && !isOfIcon(message) && faults.push(message.text()));
   page.on("pageerror", (error) => faults.push(error.message));
@@ -103,7 +103,7 @@ async function run() {
   appendFileSync(join(place, "data", "a.csv"), lines(500, 750));
   await until("numbers move", 30, has("750 rows"));
   await until("it is healthy", 30, has("Healthy"));
-  // The first paint, and for comparison that of a page with one word, which is what the browser itself takes.
+  // The first paint, beside that of a page with one word, which shows how long the browser itself takes.
   const paint = async (path) => {
     await open(path);
     await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length);
@@ -153,8 +153,8 @@ async function run() {
   const pidOf = (file) => Number(readFileSync(file, "utf8").split("\n")[0]);
   const port = up.said.match(/postgres +127\.0\.0\.1:(\d+)/)[1];
   const postmaster = data.trim().split("\n").find((file) => readFileSync(file, "utf8").split("\n")[3] === port);
-  // Whoever starts the server holds this lock: so it stays away for as long as the test wants.
-  const held = spawn("flock", [join(place, ".bekk/postgres/start.lock"), "sleep", "30"]);
+  // A process that starts the server takes this lock, so the server stays away until the test releases it.
+  const held = spawn("flock", ["--close", join(place, ".bekk/postgres/start.lock"), "sleep", "30"]);
   process.kill(pidOf(postmaster), "SIGQUIT");
   await until("PostgreSQL is called unreachable", 30, has("PostgreSQL is unreachable"));
   check("and what was known stays", (await text()).includes("750 rows"));
@@ -263,7 +263,7 @@ async function apart() {
   await end(ingest, "SIGKILL");
   writeFileSync(join(place, "data", "late.csv"), HEADER + lines(900_000, 900_010));
   await until("a killed owner of the log is what the sink's page says", 30, has("No ingest runs"));
-  // While the log changes hands, the first line is for a moment about that.
+  // While another process takes the log over, the first line reports that for a moment.
   await until("with the command that helps", 30, has("bekk ingest"));
   const next = start("ingest");
   await until("the new rows come", 60, has("10,770 rows"));
@@ -271,7 +271,7 @@ async function apart() {
   await until("ingest's page is well", 30, has("Healthy"));
   await end(sink);
   await until("a stopped sink is what ingest's page says", 30, has("No sink runs"));
-  // While the log changes hands, the first line is for a moment about that.
+  // While another process takes the log over, the first line reports that for a moment.
   await until("with the command that helps", 30, has("bekk sink"));
   check("what was known stays, with its age", (await has("10,770 rows")()) && (await has("as of ")()));
   await page.close();

@@ -1,4 +1,4 @@
-//! `bekk log backup` while Bekk runs: what it prints restores it, and no row is lost or doubled.
+//! `bekk log backup` while Bekk runs: the commands that it prints restore the log, and no row is lost or doubled.
 
 use std::fs;
 use std::process::Command;
@@ -67,7 +67,7 @@ fn a_backup_of_a_running_pipeline_restores_it() {
     sandbox.run(&["log", "verify"]).ok();
     let once = sandbox.run(&["up", "--once"]);
     if once.code != Some(0) {
-        // Other records have the offsets of those that were applied.
+        // The sink refuses the log if other records have the offsets of those that it applied.
         sandbox
             .run(&["replay", "--from", "earliest", "--execute"])
             .ok();

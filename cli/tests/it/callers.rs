@@ -15,7 +15,9 @@ use crate::health;
 use crate::page_visitors::asked_by_nobody;
 use crate::support::{NOBODY, Ran, Sandbox, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
+/// Exit code of `timeout` if it ended the command
+const TIMED_OUT: i32 = 124;
 const TOML: &str = "\
 [streams.notes]
 files = [\"data/*.csv\"]
@@ -24,19 +26,19 @@ partitions = 1
 columns = [{ name = \"id\", type = \"int8\" }, { name = \"note\", type = \"text\", nullable = true }]
 ";
 
-/// What a caller gets
+/// Outcome for a caller
 #[derive(Clone, Copy, PartialEq)]
 enum Gets {
-    /// It has nothing to do with what is not the caller's.
+    /// It succeeds: it touches nothing that is not the caller's.
     Served,
-    /// It says what the caller lacks.
+    /// It fails, and names what the caller lacks.
     Refused,
-    /// It has nothing to do with this caller, never returns, or fails before it comes to what is not theirs.
+    /// It is not run: it does not concern this caller, never ends, or fails for another reason first.
     Untried,
 }
 use Gets::{Refused, Served, Untried};
 
-/// Each command, what another user gets in the directory of the first, and what a role gets that may only connect.
+/// Each command, with its outcome for another user in the directory of the first, and for a role that may only connect
 const COMMANDS: [(&str, Gets, Gets); 38] = [
     ("adopt", Refused, Refused),
     ("audit", Refused, Refused),
@@ -78,7 +80,7 @@ const COMMANDS: [(&str, Gets, Gets); 38] = [
     ("up --once", Refused, Refused),
 ];
 
-/// A project with a row, a dead letter and a file that are closed to others, whose directories are open.
+/// A project in directories that are open to others; its files are closed to them, a row and a dead letter included.
 fn open_project() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("bekk.toml", TOML);
@@ -97,9 +99,19 @@ fn arguments(typed: &str) -> Vec<String> {
     words.map(|word| word.replace('\t', " ")).collect()
 }
 
+/// The command under a limit of time: one that is not refused may run for ever.
+fn command(sandbox: &Sandbox, typed: &str) -> Command {
+    let limit = LIMIT.as_secs().to_string();
+    sandbox.bekk_under(&["timeout", &limit], &arguments(typed))
+}
+
 /// Runs commands, some at a time, and returns the outcome of each.
 fn run_all(commands: Vec<(&'static str, Command)>) -> Vec<(&'static str, Ran)> {
-    let run = |(typed, mut command): (_, Command)| (typed, Ran::new(command.output().unwrap()));
+    let run = |(typed, mut command): (_, Command)| {
+        let ran = Ran::new(command.output().unwrap());
+        assert_ne!(ran.code, Some(TIMED_OUT), "{typed} does not end");
+        (typed, ran)
+    };
     let mut left = commands.into_iter();
     let mut ran = Vec::new();
     while let Some(first) = left.next() {
@@ -115,7 +127,7 @@ fn run_all(commands: Vec<(&'static str, Command)>) -> Vec<(&'static str, Ran)> {
     ran
 }
 
-/// Path, owner, mode, length and time of each file, as far as a change would show.
+/// Collects path, owner, mode, length and time of each file.
 fn state(path: &Path, found: &mut Vec<(PathBuf, u32, u32, u64, i64)>) {
     let metadata = fs::symlink_metadata(path).unwrap();
     let length = if metadata.is_file() {
@@ -177,7 +189,7 @@ fn another_user_gets_nothing_by_any_command() {
     let sandbox = open_project();
     let before = state_of(&sandbox);
     let commands = COMMANDS.map(|(typed, ..)| {
-        let mut command = sandbox.bekk(&arguments(typed));
+        let mut command = command(&sandbox, typed);
         // They know neither the address of the database nor its password.
         command.env_remove("DATABASE_URL").env("EDITOR", "true");
         command.uid(NOBODY).gid(NOBODY);
@@ -200,7 +212,7 @@ fn another_user_gets_nothing_by_any_command() {
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM notes"), 2);
 }
 
-/// With a state directory of their own, which the first user's does not close. Needs to act as two users.
+/// The other user has a state directory of its own, so only the lock of the inbox can stop it. Needs to act as two users.
 #[test]
 fn another_user_starts_no_second_ingest_beside_roots() {
     if !rustix::process::geteuid().is_root() {
@@ -233,12 +245,12 @@ fn a_role_that_may_only_connect_is_told_what_it_lacks() {
     let (scheme, rest) = sandbox.url.split_once("//").unwrap();
     let (_, host) = rest.rsplit_once('@').unwrap();
     let url = format!("{scheme}//{role}:word@{host}");
-    // The commands read the log over this one, and not over each other.
+    // The commands read the log through this server, and not through each other.
     let serve = sandbox.start(&["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"]);
     wait_until("it serves", LIMIT, || sandbox.said().contains("listening"));
     let tried = COMMANDS.iter().filter(|(.., gets)| *gets != Untried);
     let commands = tried.clone().map(|(typed, ..)| {
-        let mut command = sandbox.bekk(&arguments(typed));
+        let mut command = command(&sandbox, typed);
         command.env("DATABASE_URL", &url).env("EDITOR", "true");
         (*typed, command)
     });
@@ -275,7 +287,7 @@ fn a_role_that_may_only_connect_is_told_what_it_lacks() {
     assert_eq!(serve.terminate(), Some(0));
 }
 
-/// What the page answers everybody: no rows, and no names of files.
+/// Paths that the page answers for everybody: they show no rows and no names of files
 const OPEN_PATHS: [&str; 6] = [
     "/healthz",
     "/icon.svg",

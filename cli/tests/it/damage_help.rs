@@ -40,7 +40,7 @@ fn without_numbers(line: &str) -> String {
     text
 }
 
-/// Whether printed lines are those that help shows, which it wraps; `…` is anything.
+/// Whether the printed text is the one that help shows; `…` matches any text.
 fn is_shown(printed: &str, shown: &str) -> bool {
     let (printed, shown) = (without_numbers(printed), without_numbers(shown));
     let mut rest = printed.as_str();
@@ -61,7 +61,7 @@ fn the_examples_of_damage_and_repair_are_as_they_are_written() {
     sandbox.run(&["up", "--once"]).ok();
     fs::remove_file(sandbox.path("data/a.csv")).unwrap();
     sandbox.run(&["log", "backup", "linked"]).ok();
-    // On another disk; the tables of the backup are the log's own files until then.
+    // A copy, as on another disk: the tables of the backup are links to the log's own files.
     let run = |script: &str| {
         let mut shell = Command::new("sh");
         let bekk = env!("CARGO_BIN_EXE_bekk");
@@ -90,7 +90,7 @@ fn the_examples_of_damage_and_repair_are_as_they_are_written() {
     for command in ["verify", "salvage"] {
         let help = sandbox.run(&["log", command, "--help"]).ok().stdout;
         for (typed, shown) in example(&help) {
-            // What a shell would remember.
+            // A shell remembers the variables that were set before.
             let ran = run(&format!("{before}\n{typed}"));
             if typed.contains('=') && !typed.contains("--") {
                 before = typed;

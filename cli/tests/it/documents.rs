@@ -233,7 +233,7 @@ fn every_state_that_status_names_has_an_entry_under_troubleshooting() {
     }
 }
 
-/// The table of states under troubleshooting: each title, reason and metric in it is one that the code has.
+/// Each title, reason and metric in the table of states under troubleshooting exists in the code.
 #[test]
 fn every_place_in_the_table_of_states_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -272,7 +272,7 @@ fn every_place_in_the_table_of_states_exists() {
             assert!(code.contains(&format!("\"{name}\"")), "no metric {name}");
         }
     }
-    // What is wrong with the service shows in the table; what waits for a person need not.
+    // The table must have the states that are faults of the service, and may leave out those that wait for a person.
     let wrong = page.split("\n## Something waits for you\n").next().unwrap();
     for title in wrong.lines().filter_map(|line| line.strip_prefix("### ")) {
         let is_there = titles.contains(title) || title == "Records are unaccounted for";
@@ -358,7 +358,7 @@ fn sources(parts: &[&str]) -> Vec<(PathBuf, String)> {
     sources
 }
 
-/// A tag can lead to another image tomorrow.
+/// A tag may name another image tomorrow.
 #[test]
 fn each_image_of_others_is_pinned_by_digest() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -384,7 +384,7 @@ fn each_image_of_others_is_pinned_by_digest() {
     }
 }
 
-/// Each setting that the guide's table of forms shows is one that a configuration takes.
+/// A configuration accepts each setting in the guide's table of forms.
 #[test]
 fn the_settings_of_the_guides_table_are_taken() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -59,7 +59,7 @@ fn a_large_backlog_takes_little_memory() {
     assert!(peak <= PEAK_BYTES_MAX, "peak resident: {peak} bytes");
 }
 
-/// A text that does not compress much.
+/// A text that compresses badly.
 fn noise(len: usize) -> String {
     let mut state = 1_u64;
     let mut next = || {

@@ -44,7 +44,7 @@ fn metrics(query: &str) -> impl Iterator<Item = &str> {
     words.filter(|word| word.starts_with("bekk_") || word.starts_with("process_"))
 }
 
-/// Whoever is woken by an alert finds what to do at the place that it names.
+/// An alert leads the person on duty to the entry that says what to do.
 #[test]
 fn every_alert_names_its_entry_under_troubleshooting() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

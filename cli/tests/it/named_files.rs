@@ -15,7 +15,7 @@ fn once(sandbox: &Sandbox, files: &[&str]) -> Ran {
     sandbox.run(&[&["up", "--once"], files].concat())
 }
 
-/// Somebody types the names of three files of two kinds, and later that of a file that is known.
+/// Somebody names three files of two kinds, and later a file that a stream takes and one that no stream takes.
 #[test]
 fn files_that_are_named_are_described_and_loaded() {
     let sandbox = Sandbox::new();
@@ -35,7 +35,7 @@ fn files_that_are_named_are_described_and_loaded() {
     let postgres = sandbox.postgres();
     assert_eq!(postgres.number("SELECT count(*) FROM sales"), 15);
 
-    // A stream takes the first; the third of the sales has its columns, but is not among its files.
+    // A stream takes the first file. The third file of the sales has the columns of a stream, but is not among its files.
     let config = std::fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
     assert!(
         config.contains(r#"files = ["sales/2026-11-01.csv", "sales/2026-11-02.csv"]"#),
@@ -52,7 +52,7 @@ fn files_that_are_named_are_described_and_loaded() {
     );
 }
 
-/// All files of a directory, as a shell names them, become one pattern, so that tomorrow's file is loaded, too.
+/// If a shell's `*` names all files of a directory, they become one pattern, which also takes tomorrow's file.
 #[test]
 fn a_whole_directory_becomes_a_pattern() {
     let sandbox = Sandbox::new();
@@ -67,7 +67,7 @@ fn a_whole_directory_becomes_a_pattern() {
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM sales"), 30);
 }
 
-/// What people type who do not know the commands yet: each answer says what to type instead.
+/// Mistakes of people who do not know the commands yet: each answer names the command to type instead.
 #[test]
 fn a_first_mistake_is_answered_with_the_command() {
     let sandbox = Sandbox::bare();
@@ -136,8 +136,5 @@ fn a_private_server_that_is_killed_is_started_again() {
     sandbox.write("my.csv", format!("{SENSORS}19,2026-11-27 09:00:00,20.0\n"));
     wait_until("a new row is applied", limit, || count() == "3");
     assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
-    assert!(
-        !pid_file.exists(),
-        "the server stops with the last who uses it"
-    );
+    assert!(!pid_file.exists(), "the server stops with its last user");
 }

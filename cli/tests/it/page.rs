@@ -85,7 +85,7 @@ fn texts_from_files_are_shown_and_never_run() {
     }
     let only = get(&at, "/dead-letters?reason=not_allowed").1;
     assert_eq!(only.matches("class=\"letter\"").count(), 1);
-    // The letters are read again after an answer that failed, though their counts have not changed.
+    // After a failed query the letters are read again, although their counts have not changed.
     let postgres = sandbox.postgres();
     let rename = |from, to| {
         postgres.execute(&format!(

@@ -109,7 +109,7 @@ fn an_input_that_is_not_all_rows_stays() {
         files.contains(".bekk/stdin/inbox/t/dt=1/a.csv (gzip)"),
         "{files}"
     );
-    // A stored input waits for the next one, not for an ingest.
+    // A stored input waits for the next input, and not for an ingest.
     let status = sandbox.run(&["status"]).stdout;
     assert!(!status.contains("no ingest runs"), "{status}");
     let aside = pipe(&sandbox, b"no,header\n1,Ann\n", &["--stream", "t"]);
@@ -118,7 +118,7 @@ fn an_input_that_is_not_all_rows_stays() {
     assert!(status.contains("its header lacks `id`"), "{status}");
 }
 
-/// A configuration is inferred from what a program writes, and loads it.
+/// `init` infers a configuration from standard input, and the configuration loads the same input.
 #[test]
 fn a_configuration_comes_from_standard_input() {
     let sandbox = Sandbox::new();

@@ -61,7 +61,7 @@ fn status_says_where_everything_is_and_what_to_do_next() {
     );
 }
 
-/// A sink waits for a table that takes nothing for a while, and another session holds a lock on it.
+/// A full disk, as a trigger reports it: the sink waits, and `health` and `status` name the reason.
 #[test]
 fn what_a_sink_waits_for_is_a_problem() {
     const LIMIT: Duration = Duration::from_secs(20);
@@ -76,7 +76,7 @@ fn what_a_sink_waits_for_is_a_problem() {
     );
     sandbox.write("data/b.csv", file(&[event(2, "view", "1")]));
     let up = sandbox.start(&["up"]);
-    // A command that looks for the log at this moment might own it, and `up` would begin anew.
+    // Not by `health`: at a start it might get the log before `up`, which would then begin again.
     wait_until("the sink waits", LIMIT, || {
         sandbox.said().contains("waiting for PostgreSQL")
     });

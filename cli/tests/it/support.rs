@@ -86,7 +86,17 @@ impl Sandbox {
 
     /// The binary, to be run here by the directory's owner, knowing nothing of this machine's environment but PATH.
     pub(crate) fn bekk<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bekk"));
+        self.prepare(Command::new(env!("CARGO_BIN_EXE_bekk")), arguments)
+    }
+
+    /// The same as the last arguments of another program, such as `timeout 60`.
+    pub(crate) fn bekk_under<A: AsRef<OsStr>>(&self, program: &[&str], arguments: &[A]) -> Command {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_bekk"));
+        self.prepare(command, arguments)
+    }
+
+    fn prepare<A: AsRef<OsStr>>(&self, mut command: Command, arguments: &[A]) -> Command {
         command
             .current_dir(self.dir.path())
             .args(arguments)
@@ -188,7 +198,7 @@ impl Ran {
         self
     }
 
-    /// That standard output has a text.
+    /// Checks that standard output contains a text.
     #[track_caller]
     pub(crate) fn prints(self, text: &str) -> Self {
         assert!(
@@ -199,7 +209,7 @@ impl Ran {
         self
     }
 
-    /// That standard error has a text.
+    /// Checks that standard error contains a text.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
         assert!(

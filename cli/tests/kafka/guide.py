@@ -1,11 +1,11 @@
-"""What the guide's page about Kafka has typed."""
+"""The commands of the guide's page about Kafka."""
 
 import os
 import re
 import shlex
 
 PAGE = os.path.join(os.path.dirname(__file__), "../../../docs/guide/kafka.md")
-# The addresses there: of the administrator's listener, and of the one where users log in.
+# The page's addresses: of the administrator's listener, and of the one where users log in.
 ADMINISTRATOR, USERS = "broker1:9092", "broker1:9093,broker2:9093"
 
 
@@ -21,7 +21,7 @@ def recipe():
 
 
 def acls():
-    """The arguments of the recipe's kafka-acls.sh commands, without those that are for the copy."""
+    """The arguments of the recipe's kafka-acls.sh commands, without those of the copy."""
     commands = [shlex.split(step.replace("\\\n", " ")) for step in recipe() if isinstance(step, str)]
     until = next(at for at, command in enumerate(commands) if "kafka-topics.sh" in command)
     found = []

@@ -94,7 +94,7 @@ def quorum(run):
     cluster.kill(3)
     sandbox.write(1_000)
     deadline = time.monotonic() + 30
-    # It looks at its last records in the topic before it appends more.
+    # Ingest looks at its last records in the topic before it appends more.
     while not re.search("cannot (append to|find the ends of) topic", said := sandbox.ready("ingest")):
         assert time.monotonic() < deadline, f"ingest does not say what it waits for: {said}"
         time.sleep(0.5)

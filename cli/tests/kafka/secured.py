@@ -17,7 +17,7 @@ LOGIN = {"KAFKA_USER": "bekk-ingest", "KAFKA_PASSWORD": "ingest-secret"}
 def recipe(run):
     """The guide's way onto a cluster, command by command as it is written, with TLS, SCRAM, ACLs and topics made by an
     administrator: users, rights, topics, configuration, copy, start. Then brokers restart with another certificate, and
-    what does not fit is named: a password, an authority, a protocol."""
+    each wrong setting is named: password, mechanism, authority, file, protocol."""
     secrets = os.path.join(run.directory, "secrets")
     os.mkdir(secrets)
     for name in ("authority", "stranger"):
@@ -76,7 +76,7 @@ def typed(sandbox, cluster):
 
 
 def start(sandbox, role, command, path):
-    """Starts a service with the recipe's command; only its page is elsewhere."""
+    """Starts a service with the recipe's command; only the address of its page is another one."""
     words = shlex.split(command)
     set_here = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
     sandbox.ports[role] = free_ports(1)[0]
@@ -87,7 +87,7 @@ def start(sandbox, role, command, path):
 
 
 def faults(sandbox, secrets):
-    """What does not fit is named."""
+    """Each wrong setting is named."""
     stranger = os.path.join(secrets, "stranger.pem")
     for expected, old, new in (
         ("authentication failed.*sasl.password", "${KAFKA_PASSWORD}", "wrong"),
@@ -100,7 +100,7 @@ def faults(sandbox, secrets):
         sandbox.refused(expected, "ingest", "--once")
         assert time.monotonic() - begun < 20, "named soon"
         sandbox.configure(new, old)
-    # A listener that wants TLS only closes the connection, as one does that is about to stop.
+    # A listener with TLS closes the connection and says nothing, as does one that is about to stop.
     sandbox.configure("SASL_SSL", "SASL_PLAINTEXT")
     sandbox.start("stranger", "ingest")
     sandbox.await_said("stranger", "security.protocol", 20)

@@ -1,4 +1,4 @@
-//! Every API of a served log, with the request that would do the most harm, from clients that are not Bekk's own.
+//! Every API of a served log, asked by clients that are not Bekk's own for what would do the most harm.
 //!
 //! An API, or a version of one, that is offered and not in the table fails the test: its author decides here what a client
 //! without a login, and one that may only read, can do with it.

@@ -1,4 +1,4 @@
-//! A backup that is made while the log is in use: all topics at one moment, whole, and a log again when it is put back.
+//! A backup that is made while the log is in use: it holds all topics at one moment, is whole, and opens as a log.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn small(dir: &Path) -> Config {
     }
 }
 
-/// Checks a backup: `b` got each record after `a` had it, so that it never has one that `a` lacks.
+/// Checks a backup. Each record was appended to `a` first and then to `b`, so `b` has no record that `a` lacks.
 fn check(dir: &Path, group: u64) -> u64 {
     let report = verify(dir, &mut |_| ()).unwrap();
     assert!(report.is_whole(), "{report:?}");
@@ -34,7 +34,7 @@ fn check(dir: &Path, group: u64) -> u64 {
     assert!(ends[1] <= ends[0] && ends[0] <= ends[1] + 1, "{ends:?}");
     assert!(
         ends[1] >= group,
-        "what a group has applied is there: {ends:?}"
+        "the records that a group has applied are there: {ends:?}"
     );
     let new = client.append(None, "a", &[(0, &buffer(["new"]))]).unwrap();
     assert_eq!(new, [Offset::new(ends[0])]);
@@ -51,8 +51,14 @@ fn a_backup_under_load_is_the_log_at_one_moment() {
     topic(&client, "b", 1);
     topic(&client, "empty", 1);
     let done = AtomicBool::new(false);
-    let mut made = Vec::new();
-    thread::scope(|scope| {
+    let back_up = |number| {
+        let group = client.committed_offsets("g", "b")?;
+        let applied = group.first().map_or(0, |(_, next)| next.get());
+        let to = backups.path().join(format!("deep/{number}"));
+        let backup = client.backup(log.path(), &to)?;
+        Ok((to, applied, backup))
+    };
+    let made: Result<Vec<_>, Error> = thread::scope(|scope| {
         scope.spawn(|| {
             for i in (0..).take_while(|_| !done.load(Ordering::Relaxed)) {
                 let records = buffer([noise(i, 2_000)]);
@@ -63,22 +69,18 @@ fn a_backup_under_load_is_the_log_at_one_moment() {
                     .unwrap();
             }
         });
-        // Readers have the segments open that are to be closed.
+        // A reader has the segments open that the backup closes.
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 read_all(&client, "a", 0, Offset::ZERO);
             }
         });
-        for number in 0..4 {
-            let group = client.committed_offsets("g", "b").unwrap();
-            let applied = group.first().map_or(0, |(_, next)| next.get());
-            let to = backups.path().join(format!("deep/{number}"));
-            let backup = client.backup(log.path(), &to).unwrap();
-            assert_eq!(backup.topics, 3);
-            made.push((to, applied, backup));
-        }
+        // Without a panic: the other threads end only when they are told.
+        let made = (0..4).map(back_up).collect();
         done.store(true, Ordering::Relaxed);
+        made
     });
+    let made = made.unwrap();
     let refused = client.backup(log.path(), &made[0].0);
     assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
     client.close().unwrap();
@@ -87,13 +89,14 @@ fn a_backup_under_load_is_the_log_at_one_moment() {
 
     let mut before = 0;
     for (dir, applied, backup) in made {
+        assert_eq!(backup.topics, 3);
         let of_a = check(&dir, applied);
         assert!(of_a >= before && of_a <= backup.records);
         before = of_a;
     }
     assert!(before > 0, "nothing was appended");
 
-    // What a backup that was killed has left goes.
+    // A start removes the leftovers of a backup that was killed.
     fs::create_dir(log.path().join("snapshot-1")).unwrap();
     open(log.path()).close().unwrap();
     assert_eq!(find(log.path(), "snapshot-").len(), 0);

@@ -296,8 +296,8 @@ fn a_missing_segment_is_a_gap() {
     }
 }
 
-/// Which segment a summary belongs to is asked of the database if the segment before is missing. The log opened only if
-/// the database had an answer.
+/// If the previous segment is missing, the log asks a segment's database where the segment starts. It did not open if the
+/// answer was malformed.
 #[test]
 fn a_malformed_start_in_the_database_after_a_missing_segment_stops_nothing() {
     let (dir, segments) = closed();

@@ -2,7 +2,7 @@
 
 #![allow(
     clippy::too_many_lines,
-    reason = "a test tells one accident from begin to end"
+    reason = "a test tells one accident from beginning to end"
 )]
 #![allow(missing_docs, clippy::unwrap_used)]
 

@@ -194,7 +194,7 @@ fn versions_that_do_not_exist_are_answered_in_the_first_ones_form() {
     served.server.stop();
 }
 
-/// A client of librdkafka's cannot pass a batch whose CRC is right and whose content cannot be taken apart.
+/// A client that uses librdkafka never gets past a batch whose CRC is right but whose content cannot be decoded.
 #[test]
 fn a_batch_that_no_reader_can_take_apart_is_refused() {
     let served = Served::new(|_| ());

@@ -130,7 +130,7 @@ fn a_table_in_the_middle_that_is_not_its_own_is_not_served() {
 
 /// Topics of [`small_log`]
 const TOPICS: [&str; 2] = ["a", "b"];
-/// Records of each partition of these
+/// Records in each of their partitions
 const SMALL_RECORDS: u64 = 18;
 
 fn small(dir: &Path) -> Config {
@@ -170,7 +170,7 @@ fn small_log(salt: u64) -> TempDir {
     dir
 }
 
-/// How many of the records are not read; no other record may be read in their place, and each must be named.
+/// Returns how many records cannot be read. A gap must name each of them, and no other record may be read in its place.
 fn small_lost(log: &Path) -> usize {
     let client = Client::open(small(log)).unwrap();
     let mut lost = 0;
@@ -250,7 +250,7 @@ fn a_database_of_another_segment_is_not_taken_for_its_own() {
         let report = verify(dir.path(), &mut |_| ()).unwrap();
         assert_eq!(report.problems, []);
         assert!(!report.is_whole(), "{report:?}");
-        // Each is found where the other was.
+        // Each database is found in the directory of the other one.
         salvage(dir.path()).unwrap();
         assert_eq!(small_lost(dir.path()), 0);
         assert!(verify(dir.path(), &mut |_| ()).unwrap().is_whole());
@@ -272,7 +272,7 @@ fn a_database_of_another_segment_is_not_taken_for_its_own() {
         }
     }
 
-    // With the notes of another segment, the batches are its own.
+    // If only `meta` is another segment's, the batches are the segment's own.
     let dir = copy(template.path());
     let meta = |topic| dir.path().join(part(topic, 1, "db/keyspaces/1"));
     swap(&meta("a"), &meta("b"));
