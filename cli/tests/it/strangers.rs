@@ -344,7 +344,9 @@ fn names_and_values_show_what_they_hold() {
         &["check", "--files"],
     ] {
         let ran = sandbox.run(arguments);
-        check(arguments[0], &(ran.stdout + &ran.stderr));
+        let said = ran.stdout + &ran.stderr;
+        check(arguments[0], &said);
+        assert!(said.contains("\\u{202e}"), "{arguments:?}: {said}");
     }
     assert_eq!(process.terminate(), Some(0));
     check("up", &sandbox.said());
