@@ -3,7 +3,7 @@
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use crate::migrations::{SETUP_LOCK, migrate};
+use crate::migrations::{SETUP_LOCK, migrate, schema_version};
 use crate::session::with_session;
 use crate::{ConnectOptions, Error};
 
@@ -82,7 +82,12 @@ const COLUMNS: &str = "\
     id, group_name, stream, topic, partition, log_offset, log_id::text, file, line, byte_offset, reason,
     column_name, sqlstate, detail, coalesce(raw, ''),
     to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
-    to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), resolution";
+    to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), ";
+
+/// The act of reading, in messages
+const READ: &str = "read dead letters";
+/// Version of the schema from which on the table has the column `resolution`
+const RESOLUTIONS: i32 = 2;
 
 /// The filter's condition, with its parameters from the first on.
 const CONDITION: &str = "\
@@ -114,12 +119,12 @@ pub fn read_letters(
     after: i64,
     limit: u32,
 ) -> Result<Vec<Letter>, Error> {
-    with_letters(postgres, async |client| {
+    with_letters(postgres, async |client, columns| {
         let limit = i64::from(limit);
         let mut parameters = filter.parameters().to_vec();
         parameters.extend([&after as &(dyn ToSql + Sync), &limit]);
         let query = format!(
-            "SELECT {COLUMNS} FROM bekk.dead_letters WHERE {CONDITION} AND id > $7 ORDER BY id LIMIT $8"
+            "SELECT {columns} FROM bekk.dead_letters WHERE {CONDITION} AND id > $7 ORDER BY id LIMIT $8"
         );
         let rows = client.query(&query, &parameters).await?;
         Ok(rows.iter().map(letter).collect())
@@ -136,12 +141,12 @@ pub fn latest_letters(
     before: Option<i64>,
     limit: u32,
 ) -> Result<Vec<Letter>, Error> {
-    with_letters(postgres, async |client| {
+    with_letters(postgres, async |client, columns| {
         let (limit, before) = (i64::from(limit), before.unwrap_or(i64::MAX));
         let mut parameters = filter.parameters().to_vec();
         parameters.extend([&before as &(dyn ToSql + Sync), &limit]);
         let query = format!(
-            "SELECT {COLUMNS} FROM bekk.dead_letters WHERE {CONDITION} AND id < $7 ORDER BY id DESC LIMIT $8"
+            "SELECT {columns} FROM bekk.dead_letters WHERE {CONDITION} AND id < $7 ORDER BY id DESC LIMIT $8"
         );
         let rows = client.query(&query, &parameters).await?;
         Ok(rows.iter().map(letter).collect())
@@ -164,7 +169,7 @@ pub struct LetterNames {
 /// # Errors
 /// If the server cannot be reached or refuses.
 pub fn letter_names(postgres: &ConnectOptions) -> Result<LetterNames, Error> {
-    with_letters(postgres, async |client| {
+    with_letters(postgres, async |client, _| {
         let query = "SELECT array(SELECT DISTINCT group_name FROM bekk.dead_letters),
                             array(SELECT DISTINCT stream FROM bekk.dead_letters),
                             array(SELECT DISTINCT reason FROM bekk.dead_letters)";
@@ -182,7 +187,7 @@ pub fn letter_names(postgres: &ConnectOptions) -> Result<LetterNames, Error> {
 /// # Errors
 /// If the server cannot be reached or refuses.
 pub fn count_letters(postgres: &ConnectOptions) -> Result<Vec<LetterCount>, Error> {
-    with_letters(postgres, async |client| {
+    with_letters(postgres, async |client, _| {
         let query = "SELECT group_name, stream, reason, count(*) FROM bekk.dead_letters
                       WHERE resolved_at IS NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
         let rows = client.query(query, &[]).await?;
@@ -203,35 +208,50 @@ pub fn count_letters(postgres: &ConnectOptions) -> Result<Vec<LetterCount>, Erro
 /// # Errors
 /// If the server cannot be reached or refuses.
 pub fn discard_letters(postgres: &ConnectOptions, filter: &LetterFilter) -> Result<u64, Error> {
-    let counted = with_letters(postgres, async |client| {
+    with_session(postgres, "bekk-letters", async |session| {
+        let client = &session.client;
+        if !has_letters(client).await? {
+            return Ok(0);
+        }
+        bring_up_to_date(client, postgres).await?;
         let update = format!(
             "UPDATE bekk.dead_letters SET resolved_at = clock_timestamp(), resolution = 'discarded'
               WHERE resolved_at IS NULL AND {CONDITION}"
         );
-        let count = client.execute(&update, &filter.parameters()).await?;
-        Ok(vec![count])
-    })?;
-    Ok(counted.first().copied().unwrap_or_default())
+        let count = client.execute(&update, &filter.parameters()).await;
+        count.map_err(|error| Error::postgres("discard dead letters", &error))
+    })
 }
 
-/// Does something with the letters' table, brought up to date; nothing where no sink has run yet.
+/// Reads the letters' table with `work`, which also gets the columns of a letter; the default if no sink has run yet. A
+/// schema of an earlier version stays as it is.
 fn with_letters<T: Default>(
     postgres: &ConnectOptions,
-    work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+    work: impl AsyncFnOnce(&Client, &str) -> Result<T, tokio_postgres::Error>,
 ) -> Result<T, Error> {
     with_session(postgres, "bekk-letters", async |session| {
         let client = &session.client;
-        let failed = |error: tokio_postgres::Error| Error::postgres("read dead letters", &error);
-        let row = client
-            .query_one("SELECT to_regclass('bekk.dead_letters') IS NOT NULL", &[])
-            .await
-            .map_err(failed)?;
-        if !row.get::<_, bool>(0) {
+        if !has_letters(client).await? {
             return Ok(T::default());
         }
-        bring_up_to_date(client, postgres).await?;
-        work(client).await.map_err(failed)
+        let version = schema_version(client, &postgres.to_string())
+            .await
+            .map_err(|error| error.into_error(READ))?;
+        let resolution = match version >= RESOLUTIONS {
+            true => "resolution",
+            false => "NULL::text",
+        };
+        let columns = format!("{COLUMNS}{resolution}");
+        let found = work(client, &columns).await;
+        found.map_err(|error| Error::postgres(READ, &error))
     })
+}
+
+async fn has_letters(client: &Client) -> Result<bool, Error> {
+    let query = "SELECT to_regclass('bekk.dead_letters') IS NOT NULL";
+    let row = client.query_one(query, &[]).await;
+    let row = row.map_err(|error| Error::postgres(READ, &error))?;
+    Ok(row.get(0))
 }
 
 /// Applies what migrations are missing, in a transaction of their own.

@@ -60,18 +60,7 @@ pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), Migra
             )
             .await?;
     }
-    let row = client
-        .query_one("SELECT coalesce(max(version), 0) FROM bekk.migrations", &[])
-        .await?;
-    let found: i32 = row.get(0);
-    let known = MIGRATIONS[MIGRATIONS.len() - 1].0;
-    if found > known {
-        return Err(MigrateError::Stop(Error::NewerSchema {
-            database: database.to_owned(),
-            found,
-            known,
-        }));
-    }
+    let found = schema_version(client, database).await?;
     for (version, name, sql) in MIGRATIONS.iter().filter(|(version, ..)| *version > found) {
         client.batch_execute(sql).await?;
         client
@@ -83,6 +72,26 @@ pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), Migra
         tracing::info!(version, name, "bekk's schema brought up to date");
     }
     Ok(())
+}
+
+/// Returns the schema's version, and changes nothing.
+///
+/// # Errors
+/// [`Error::NewerSchema`] if this program does not know that version; others if the server refuses.
+pub(crate) async fn schema_version(client: &Client, database: &str) -> Result<i32, MigrateError> {
+    let row = client
+        .query_one("SELECT coalesce(max(version), 0) FROM bekk.migrations", &[])
+        .await?;
+    let found: i32 = row.get(0);
+    let known = MIGRATIONS[MIGRATIONS.len() - 1].0;
+    match found > known {
+        true => Err(MigrateError::Stop(Error::NewerSchema {
+            database: database.to_owned(),
+            found,
+            known,
+        })),
+        false => Ok(found),
+    }
 }
 
 /// Why a migration or another step of the set-up failed.

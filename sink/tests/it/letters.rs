@@ -1,6 +1,6 @@
 //! Dead letters that a group meets again after it was set back.
 
-use bekk_sink::Reset;
+use bekk_sink::{LetterFilter, Reset};
 use bekk_stream::{Stream, Value};
 
 use crate::harness::{Db, Log, drain, text, two_columns};
@@ -72,4 +72,39 @@ fn a_letter_that_passes_is_resolved_and_one_that_does_not_stays_one() {
     db.execute("UPDATE bekk.dead_letters SET resolved_at = now(), resolution = 'discarded' WHERE log_offset = 3");
     replay_from(&db, &log, &stream, 0);
     assert_eq!(letters(&db)[2], "3|discarded|no_payload");
+}
+
+/// The database has the first version of the schema, and nobody has started a sink since.
+#[test]
+fn reading_letters_changes_no_schema_of_an_earlier_version() {
+    let mut db = Db::new();
+    let first = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../db/migrations/0001_offsets_and_dead_letters.sql"
+    );
+    db.execute(&format!(
+        "CREATE SCHEMA bekk;
+         CREATE TABLE bekk.migrations (version integer PRIMARY KEY, name text NOT NULL,
+                                       applied_at timestamptz NOT NULL DEFAULT now());
+         {}
+         INSERT INTO bekk.migrations VALUES (1, 'offsets_and_dead_letters');
+         INSERT INTO bekk.dead_letters (group_name, stream, topic, partition, log_offset, log_id, reason, raw)
+         VALUES ('bekk', 'items', 'items', 0, 7, gen_random_uuid(), 'bad_value', 'x')",
+        std::fs::read_to_string(first).unwrap()
+    ));
+    let version = |db: &Db| db.one("SELECT max(version) FROM bekk.migrations");
+    let all = LetterFilter::default();
+    let read = bekk_sink::read_letters(&db.options, &all, 0, 10).unwrap();
+    assert_eq!((read.len(), read[0].offset), (1, 7));
+    assert_eq!(read[0].resolution, None);
+    let latest = bekk_sink::latest_letters(&db.options, &all, None, 10).unwrap();
+    assert_eq!(latest, read);
+    assert_eq!(bekk_sink::count_letters(&db.options).unwrap()[0].open, 1);
+    let names = bekk_sink::letter_names(&db.options).unwrap();
+    assert_eq!(names.reasons, ["bad_value"]);
+    assert_eq!(version(&db), "1");
+
+    assert_eq!(bekk_sink::discard_letters(&db.options, &all).unwrap(), 1);
+    assert_ne!(version(&db), "1");
+    assert_eq!(letters(&db), ["7|discarded|bad_value"]);
 }
