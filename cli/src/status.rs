@@ -1,5 +1,6 @@
 //! The state of every part as one value, for `bekk status`, the page and `bekk top`.
 
+mod database;
 mod findings;
 mod unapplied;
 
@@ -10,22 +11,23 @@ use anyhow::{Context as _, Result};
 use bekk_ingest::FileState;
 use bekk_log::Client;
 use bekk_sink::{ConnectOptions, TableFault};
-use bekk_stream::Stream;
 use serde::Serialize;
 
 use crate::args::{LogArgs, PostgresArgs};
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::log_place::{LogPlace, holder};
-use crate::positions::{Line, lines};
+use crate::positions::Line;
 use crate::screen::grouped;
 use crate::standard_input;
 use crate::topics::{TopicLine, losses, topic_lines};
 
+pub(crate) use database::{DatabaseStatus, DeadLetters};
+use database::{PostgresStatus, SinkWaits, StreamCounts};
 pub(crate) use findings::{Act, DEFAULT_GROUP, Finding};
 use unapplied::Unapplied;
 
-/// With fewer bytes free, ingest may fail to write its checkpoint.
+/// Free bytes below which ingest may fail to write its checkpoint
 const STATE_BYTES_MIN: u64 = 64 << 10;
 
 /// State of every part
@@ -118,68 +120,6 @@ pub(crate) struct SetAside {
     pub(crate) stream: String,
     pub(crate) path: String,
     pub(crate) reason: String,
-}
-
-#[derive(Clone, Default, Serialize)]
-pub(crate) struct PostgresStatus {
-    /// The server; `None` if it is the private one and has not been made yet.
-    pub(crate) server: Option<String>,
-    pub(crate) error: Option<String>,
-    /// What to do about the error of a server that answers; absent if it does not answer.
-    #[serde(skip)]
-    pub(crate) remedy: Option<String>,
-    /// Whether it is a private server that does not run; looking at it does not start it.
-    #[serde(skip)]
-    pub(crate) is_stopped: bool,
-}
-
-/// Outcome of a stream's records by the counts of a group
-#[derive(Clone, Serialize)]
-pub(crate) struct StreamCounts {
-    pub(crate) group: String,
-    pub(crate) stream: String,
-    pub(crate) rows: u64,
-    pub(crate) superseded: u64,
-    pub(crate) dead_letters: u64,
-    /// Records that wait in the log; absent where the log is not known.
-    pub(crate) waiting: Option<u64>,
-    /// Offsets that were passed and that the counts do not explain. Anything but 0 is a fault.
-    pub(crate) unaccounted: i64,
-}
-
-/// Sink that waits for PostgreSQL
-#[derive(Clone, Serialize)]
-pub(crate) struct SinkWaits {
-    /// Its process and host
-    pub(crate) sink: String,
-    pub(crate) reason: String,
-    /// Begin of the wait, in ISO 8601
-    pub(crate) since: String,
-    pub(crate) seconds: u64,
-    /// Process id of the session that holds the lock for which it waits
-    pub(crate) blocked_by: Option<i32>,
-}
-
-impl SinkWaits {
-    fn of(found: bekk_sink::SinkWait) -> Self {
-        let waited = found.wait.since.elapsed().unwrap_or_default();
-        Self {
-            since: found.wait.since_text(),
-            seconds: waited.as_secs(),
-            sink: found.sink,
-            reason: found.wait.reason,
-            blocked_by: found.blocked_by.map(|(pid, _)| pid),
-        }
-    }
-}
-
-/// Open dead letters.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct DeadLetters {
-    pub(crate) group: String,
-    pub(crate) stream: String,
-    pub(crate) reason: String,
-    pub(crate) open: u64,
 }
 
 /// Sources of a status
@@ -312,135 +252,6 @@ pub(crate) fn disk(place: &LogPlace) -> Option<Disk> {
         free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
         reserve_bytes: config.reserve_bytes,
         is_read_only: is_read_only(&stat),
-    })
-}
-
-/// Answer of the database
-#[derive(Default, Clone)]
-pub(crate) struct DatabaseStatus {
-    pub(crate) postgres: PostgresStatus,
-    pub(crate) groups: Vec<Line>,
-    pub(crate) streams: Vec<StreamCounts>,
-    pub(crate) dead_letters: Vec<DeadLetters>,
-    pub(crate) tables: Vec<TableFault>,
-    pub(crate) unapplied: Vec<Unapplied>,
-    pub(crate) waits: Vec<SinkWaits>,
-}
-
-impl StreamCounts {
-    fn of(lines: &[Line]) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
-        for line in lines {
-            let at = all
-                .iter()
-                .position(|counts| counts.group == line.group && counts.stream == line.topic);
-            let at = at.unwrap_or_else(|| {
-                all.push(Self {
-                    group: line.group.clone(),
-                    stream: line.topic.clone(),
-                    rows: 0,
-                    superseded: 0,
-                    dead_letters: 0,
-                    waiting: Some(0),
-                    unaccounted: 0,
-                });
-                all.len() - 1
-            });
-            let counts = &mut all[at];
-            counts.rows += line.rows;
-            counts.superseded += line.superseded;
-            counts.dead_letters += line.dead_letters;
-            counts.waiting = counts.waiting.zip(line.lag).map(|(sum, lag)| sum + lag);
-            counts.unaccounted += line.unaccounted.abs();
-        }
-        all
-    }
-}
-
-impl DatabaseStatus {
-    /// Asks a database about a group and the streams of this configuration; others may use it as well. None where it
-    /// is a private one that has not been made yet, else why it cannot be had.
-    pub(crate) fn of(
-        postgres: Result<Option<&ConnectOptions>, &String>,
-        log: Option<&Client>,
-        (group, streams): (&str, &[Stream]),
-    ) -> Self {
-        let mut status = Self::default();
-        match postgres {
-            Err(error) => status.postgres.error = Some(error.clone()),
-            Ok(None) => status.ask_log(log, (group, streams)),
-            Ok(Some(options)) => {
-                status.postgres.server = Some(options.to_string());
-                if let Err(error) = status.ask(options, log, (group, streams)) {
-                    status.postgres.error = Some(format!("{error:#}"));
-                    status.postgres.remedy = remedy_of(&error, options, streams);
-                }
-            }
-        }
-        status
-    }
-
-    fn ask_log(&mut self, log: Option<&Client>, (group, streams): (&str, &[Stream])) {
-        self.unapplied = log.map_or_else(Vec::new, |log| {
-            unapplied::find(log, group, streams, &self.groups)
-        });
-    }
-
-    fn ask(
-        &mut self,
-        postgres: &ConnectOptions,
-        log: Option<&Client>,
-        (group, streams): (&str, &[Stream]),
-    ) -> Result<()> {
-        let is_ours = |topic: &str| streams.iter().any(|stream| stream.name == topic);
-        let mut offsets = bekk_sink::list_offsets(postgres)?;
-        offsets.retain(|offset| is_ours(&offset.topic));
-        self.groups = lines(offsets, log, streams);
-        self.streams = StreamCounts::of(&self.groups);
-        self.ask_log(log, (group, streams));
-        self.tables = bekk_sink::table_faults(postgres, group, streams)?;
-        let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
-        let waits = bekk_sink::sink_waits(postgres, group, &topics)?;
-        self.waits = waits.into_iter().map(SinkWaits::of).collect();
-        let counts = bekk_sink::count_letters(postgres)?;
-        self.dead_letters = counts
-            .into_iter()
-            .filter(|count| is_ours(&count.stream))
-            .map(|count| DeadLetters {
-                group: count.group,
-                stream: count.stream,
-                reason: count.reason,
-                open: count.open,
-            })
-            .collect();
-        Ok(())
-    }
-}
-
-/// Returns what to do about the error of a server that has answered. `None`: it has not.
-fn remedy_of(
-    error: &anyhow::Error,
-    postgres: &ConnectOptions,
-    streams: &[Stream],
-) -> Option<String> {
-    let bekk_sink::Error::Postgres { cause, .. } = error.downcast_ref()? else {
-        return Some("do what the message says, then: bekk check".to_owned());
-    };
-    let sqlstate = cause.sqlstate.as_deref()?;
-    let class = sqlstate.get(..2).unwrap_or_default();
-    Some(match (sqlstate, class) {
-        ("42501", _) => {
-            let report = bekk_sink::check(postgres, streams).ok();
-            let problems = report.map(|report| report.problems).unwrap_or_default();
-            let first = problems.into_iter().next();
-            first.unwrap_or_else(|| "bekk check (it names each missing right)".to_owned())
-        }
-        ("3D000", _) => "create that database, or name another with --postgres".to_owned(),
-        (_, "28") => "correct the user or the password, or let the server's pg_hba.conf admit them"
-            .to_owned(),
-        // The connection failed, the server has no more of them, or it starts or stops.
-        (_, "08" | "53" | "57") => return None,
-        _ => "bekk check".to_owned(),
     })
 }
 
