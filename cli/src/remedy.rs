@@ -64,7 +64,7 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
     match text.chars().all(is_plain) {

@@ -25,7 +25,7 @@ pub(crate) enum Log {
     Serve(Box<LogServe>),
 }
 
-/// Copies the log, and what ingest has written down, to a directory, also while Bekk runs.
+/// Copies the log and ingest's state to a directory, also while Bekk runs.
 ///
 /// The backup is the log as it is at one moment: nothing that was acknowledged before is missing, and no topic is newer
 /// than another. It is a log itself, which `bekk log verify --log DIR/log` checks. On the log's own file system it shares

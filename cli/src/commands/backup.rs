@@ -1,7 +1,7 @@
-//! `bekk log backup`: the log as it is at one moment, and what ingest has written down, whether Bekk runs or not.
+//! `bekk log backup`: a copy of the log as it is at one moment and of ingest's state, whether Bekk runs or not.
 
-use std::fs;
 use std::path::Path;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use bekk_log::Backup;
@@ -11,13 +11,14 @@ use super::{Outcome, print_json, print_result};
 use crate::args::LogBackup;
 use crate::context::Context;
 use crate::database::shown_from;
+use crate::remedy::quoted;
 use crate::screen::{grouped, plural};
 use crate::status;
 
-/// What ingest has written down, each file of which is replaced as a whole: its id, and caches.
+/// The files of ingest's state, each of which is replaced as a whole: its id, and caches
 const INGEST_FILES: [&str; 4] = ["id", "checkpoint", "healed", "marks"];
 
-/// What was backed up, for programs.
+/// The report, for programs
 #[derive(Serialize)]
 struct Report {
     directory: String,
@@ -53,7 +54,7 @@ pub(crate) fn run(context: &Context, args: &LogBackup) -> Result<Outcome> {
         );
     }
     bekk_log::create_dir(to)?;
-    // First, because a checkpoint that is older than the log is normal after a crash.
+    // Ingest's state is copied first, because a checkpoint that is older than the log is normal after a crash.
     let state = context.ingest_config(false).state_dir;
     let made = copy_ingest(&state, &to.join("ingest")).and_then(|has_ingest| {
         let log = place.open()?;
@@ -62,7 +63,7 @@ pub(crate) fn run(context: &Context, args: &LogBackup) -> Result<Outcome> {
         Ok((has_ingest, id, backup))
     });
     let (has_ingest, id, backup) = made.inspect_err(|_| {
-        // Without `log` it is no backup; the error that comes first is reported.
+        // A backup without `log` is worth nothing. The first error is reported, not that of the removal.
         let _ = fs::remove_dir_all(to);
     })?;
     if args.output.json {
@@ -78,14 +79,15 @@ pub(crate) fn run(context: &Context, args: &LogBackup) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     print(to, &backup)?;
-    let mut parts = vec![(to.join("log"), shown_from(&context.base, &dir).to_owned())];
+    let mut parts = vec![(to.join("log"), dir)];
     if has_ingest {
-        let state = shown_from(&context.base, &state).to_owned();
         parts.push((to.join("ingest"), state));
     }
     print_result("to restore it, while no Bekk runs here:")?;
+    // The shell's directory, which need not be the configuration's.
+    let here = env::current_dir().context("find the working directory")?;
     for (from, to) in parts {
-        let (from, to) = (from.display(), to.display());
+        let (from, to) = (quoted(&from), quoted(shown_from(&here, &to)));
         print_result(&format!("  rm -rf {to} && cp -a {from} {to}"))?;
     }
     Ok(Outcome::Done)
@@ -111,7 +113,7 @@ fn is_free(to: &Path) -> Result<bool> {
     }
 }
 
-/// Copies what ingest has written down; says whether there is any.
+/// Copies ingest's state; returns whether it has any.
 fn copy_ingest(state: &Path, to: &Path) -> Result<bool> {
     let mut has_any = false;
     for name in INGEST_FILES {

@@ -78,3 +78,23 @@ fn a_backup_of_a_running_pipeline_restores_it() {
     let records = read.stdout.lines().count();
     assert_eq!(records as u64, ALL, "each row is in the log once");
 }
+
+/// The configuration is in another directory than the shell, and a blank is in its name.
+#[test]
+fn the_commands_that_restore_a_backup_are_for_the_shell() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("my shop/data")).unwrap();
+    sandbox.write("my shop/data/a.csv", file(&[event(1, "view", "1")]));
+    let config = ["--config", "my shop/bekk.toml"];
+    let run = |args: &[&str]| sandbox.run(&[args, &config[..]].concat()).ok();
+    sandbox.run(&["init", "--out", "my shop/bekk.toml"]).ok();
+    run(&["ingest", "--once"]);
+    let made = run(&["log", "backup", "a backup"]);
+    for part in ["log", "ingest"] {
+        let command = format!(
+            "  rm -rf 'my shop/.bekk/{part}' && cp -a 'a backup/{part}' 'my shop/.bekk/{part}'"
+        );
+        let is_there = made.stdout.lines().any(|line| line == command);
+        assert!(is_there, "{}", made.stdout);
+    }
+}
