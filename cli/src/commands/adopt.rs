@@ -15,7 +15,7 @@ struct Line {
     table: String,
     /// What differed from the table before.
     differed: Option<String>,
-    rows_about: u64,
+    rows_about: Option<u64>,
     records_applied: u64,
 }
 
@@ -46,12 +46,14 @@ pub(super) fn in_context(
         return Ok(Outcome::Done);
     }
     for line in adopted {
+        let rows = line.rows.map_or_else(
+            || "PostgreSQL has not counted its rows yet".to_owned(),
+            |rows| format!("it has about {} {}", grouped(rows), plural(rows, "row")),
+        );
         print_result(&format!(
-            "{}: table `{}` is group `{group}`'s from now on; it has about {} {}, and the group has applied {} {}",
+            "{}: table `{}` is group `{group}`'s from now on; {rows}, and the group has applied {} {}",
             line.stream,
             line.table,
-            grouped(line.rows),
-            plural(line.rows, "row"),
             grouped(line.placed),
             plural(line.placed, "record")
         ))?;

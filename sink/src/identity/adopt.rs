@@ -109,8 +109,8 @@ pub struct Adopted {
     pub table: String,
     /// What differed from the one before.
     pub what: Option<String>,
-    /// How many rows it has, about.
-    pub rows: u64,
+    /// How many rows it has, about; `None` if PostgreSQL has not counted them yet.
+    pub rows: Option<u64>,
     /// How many records the group has put into its table.
     pub placed: u64,
 }
@@ -154,7 +154,7 @@ pub fn adopt(
                 .map_err(failed)?;
             let rows = client
                 .query_one(
-                    "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid::bigint = $1",
+                    "SELECT CASE WHEN reltuples >= 0 THEN reltuples::bigint END FROM pg_class WHERE oid::bigint = $1",
                     &[&table.oid],
                 )
                 .await
@@ -163,7 +163,7 @@ pub fn adopt(
                 stream: stream.name.clone(),
                 table: table.name,
                 what,
-                rows: rows.get::<_, i64>(0).cast_unsigned(),
+                rows: rows.get::<_, Option<i64>>(0).map(i64::cast_unsigned),
                 placed: found.placed,
             });
         }

@@ -261,8 +261,12 @@ fn a_table_that_was_moved_is_adopted() {
     let streams = std::slice::from_ref(&stream);
     let adopted = bekk_sink::adopt(&db.options, "bekk", streams).unwrap();
     assert_eq!(adopted[0].placed, 10);
+    assert_eq!(adopted[0].rows, None, "it was never analysed");
     assert_eq!(drain(&db, &log, &stream).unwrap().rows, 5);
     assert_eq!(db.one("SELECT count(*) FROM items"), "15");
+    db.execute("ANALYZE items");
+    let adopted = bekk_sink::adopt(&db.options, "bekk", streams).unwrap();
+    assert_eq!(adopted[0].rows, Some(15));
     assert!(
         bekk_sink::table_faults(&db.options, "bekk", streams)
             .unwrap()
