@@ -219,6 +219,44 @@ fn dead_letters_are_shown_exported_and_discarded() {
     );
 }
 
+/// A column becomes narrower, and the log is applied again: its records have the type of before.
+#[test]
+fn a_replay_after_a_change_of_type_says_how_to_parse_the_text_again() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "data/a.csv",
+        file(&[event(1, "view", "1"), event(2, "view", "2")]),
+    );
+    sandbox.run(&["up", "--once"]).ok();
+    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bekk.toml")).unwrap();
+    let narrower = "name = \"quantity\", type = \"int2\"";
+    let config = config.replace("name = \"quantity\", type = \"int4\"", narrower);
+    assert!(config.contains(narrower), "{config}");
+    sandbox.write("bekk.toml", config);
+    let postgres = sandbox.postgres();
+    postgres.execute("TRUNCATE events; ALTER TABLE events ALTER COLUMN quantity TYPE smallint");
+    sandbox
+        .run(&["replay", "--from", "earliest", "--execute"])
+        .ok();
+    assert_eq!(open_letters(&postgres), [["schema_mismatch", "2"]]);
+    let listed = sandbox.run(&["dead-letters", "list"]).ok();
+    let listed = prints(listed, "bekk dead-letters retry");
+    prints(listed, "bekk ingest reread FILE");
+
+    sandbox.run(&["dead-letters", "retry", "1"]).ok();
+    assert_eq!(prices(&postgres, "events"), ["1=1.00"]);
+    sandbox
+        .run(&["ingest", "reread", "data/a.csv", "--execute"])
+        .ok();
+    sandbox.run(&["up", "--once"]).ok();
+    assert_eq!(prices(&postgres, "events"), ["1=1.00", "2=2.00"]);
+    let retried = sandbox.run(&["dead-letters", "retry", "--all"]).ok();
+    prints(
+        retried,
+        "0 retried, 1 superseded by a newer record, 0 still open",
+    );
+}
+
 #[test]
 fn a_mistyped_name_is_an_error_that_lists_the_known_ones() {
     let sandbox = Sandbox::new();
