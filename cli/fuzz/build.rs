@@ -1,5 +1,5 @@
-//! Lets the target compile the modules of `bekk`, which is no library: links to its files, and the list of modules that its
-//! `main.rs` has.
+//! Lets the target compile the modules of `bekk`, which is not a library: links to its files, and the list of modules from
+//! its `main.rs`.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -314,7 +314,7 @@ impl Context {
         topics.collect::<Vec<_>>().join(", ")
     }
 
-    /// The log's place and topics, for a person. The number of partitions is known of a log in a directory only.
+    /// The log's place and topics, for a person; with the numbers of partitions, if the log is in a directory.
     pub(crate) fn shown_log(&self, place: &LogPlace) -> String {
         let names = self.config.streams.iter();
         let names = names.map(|stream| stream.name.as_str());

@@ -135,7 +135,7 @@ impl Database {
 /// The database that is named, and by what.
 ///
 /// # Errors
-/// [`WrongUsage`](crate::outcome::WrongUsage) if what names it is wrong.
+/// [`WrongUsage`](crate::outcome::WrongUsage) if its address is wrong.
 fn named(choice: &Choice<'_>) -> Result<Option<(ConnectOptions, &'static str)>> {
     as_usage(by_precedence(choice))
 }

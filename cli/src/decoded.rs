@@ -11,10 +11,10 @@ use serde_json::json;
 
 use crate::args::Where;
 
-/// How much is read at a time, in bytes.
+/// Bytes that are read from the log at a time
 pub(crate) const READ_BYTES_MAX: usize = 1 << 20;
 
-/// The offset that a place means in a partition.
+/// Returns the offset of a place in a partition.
 ///
 /// # Errors
 /// If the log cannot be read.
@@ -26,7 +26,7 @@ pub(crate) fn place(log: &Client, topic: &str, ends: PartitionEnds, from: Where)
         Where::Time(milliseconds) => log
             .offset_for_time(topic, ends.partition, milliseconds)?
             .unwrap_or(ends.end),
-        // The last so many of each partition.
+        // The last records of each partition, by their number.
         Where::Shift(by) => Offset::new(ends.end.get().saturating_add_signed(by)),
     };
     Ok(at.clamp(ends.start, ends.end))
@@ -61,7 +61,7 @@ pub(crate) struct Decoded {
     pub(crate) content: Content,
 }
 
-/// What a record holds.
+/// Content of a record
 pub(crate) enum Content {
     /// Columns in the order of the schema.
     Row(Vec<(String, serde_json::Value)>),
@@ -102,7 +102,7 @@ impl Content {
     }
 }
 
-/// Schemas by their ids, read on from the log when one is met that is not known.
+/// Schemas by their ids, read from the log as far as they are needed.
 #[derive(Default)]
 pub(crate) struct Schemas {
     next: u64,
@@ -110,7 +110,7 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
-    /// Decodes a record; one that is no payload is a text.
+    /// Decodes a record; a record that is not a payload is a text.
     ///
     /// # Errors
     /// If the schemas cannot be read from the log.

@@ -1,4 +1,4 @@
-//! Dead letters: where each came from, and what resolves it.
+//! Dead letters: their places, and the commands that resolve them.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use bekk_stream::{REJECT_RAW_MAX, Reason};
 
-/// How many letters are held at once.
+/// Most letters in memory at once
 pub(crate) const PAGE: u32 = 1000;
 
 /// The file's name and line, else the record's place in the log.
@@ -21,8 +21,8 @@ pub(crate) fn shown_place(letter: &Letter) -> String {
     }
 }
 
-/// Returns the command that resolves an open letter: `edit` where the record itself is no row, and `retry` where the
-/// cause lies outside it, in the table or in a limit of the configuration.
+/// Returns the command that resolves an open letter: `edit` if the record itself is not a row, and `retry` if the cause is
+/// elsewhere, in the table or in a limit of the configuration.
 pub(crate) fn resolving_command(letter: &Letter) -> String {
     let mut reasons = Reason::ALL.into_iter();
     let reason = reasons.find(|reason| reason.as_str() == letter.reason);
@@ -52,7 +52,7 @@ pub(crate) fn check_letter(letter: &Letter) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the open letters that a filter chooses, some at a time.
+/// Reads the open letters that a filter chooses, a page at a time.
 pub(crate) fn for_each_page(
     postgres: &ConnectOptions,
     filter: &LetterFilter,

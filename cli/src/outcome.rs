@@ -1,4 +1,4 @@
-//! How a command ends, and mistakes of whoever typed it.
+//! The end of a command, and mistakes in its arguments or its configuration.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::signals::TimeLimit;
 pub(crate) enum Outcome {
     /// All is done.
     Done,
-    /// All is done but something was left or set aside, which was said.
+    /// All is done but what was left or set aside, which a message names.
     Incomplete,
     /// All is done, there were dead letters, and `--strict` was given.
     DeadLetters,
@@ -55,7 +55,7 @@ impl std::fmt::Display for WrongUsage {
 
 impl std::error::Error for WrongUsage {}
 
-/// Returns a result whose error is a mistake of whoever typed or configured it, with [`WrongUsage`] for its text.
+/// Turns an error into [`WrongUsage`]: the mistake is in the arguments or the configuration.
 pub(crate) fn as_usage<T>(result: Result<T>) -> Result<T> {
     result.map_err(|error| WrongUsage(format!("{error:#}")).into())
 }

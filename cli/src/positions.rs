@@ -63,14 +63,15 @@ pub(crate) fn lines(
         .collect()
 }
 
-/// Where the partitions of the offsets' topics end. Of a log elsewhere, the records at the marks are fetched side by side.
+/// Returns the ends of the partitions of the offsets' topics, and fetches the records at the marks side by side from a log
+/// elsewhere.
 fn look_ahead(offsets: &[GroupOffset], log: &Client) -> HashMap<String, Vec<PartitionEnds>> {
     let log_id = log.log_id().to_string();
     let mut marks: HashMap<String, BTreeMap<u32, Offset>> = HashMap::new();
     for offset in offsets.iter().filter(|offset| offset.log_id == log_id) {
         let places = marks.entry(offset.topic.clone()).or_default();
         if let Some(mark) = &offset.mark {
-            // Of several groups, the first has its record at once.
+            // One record of each partition is fetched ahead: the one at the first group's mark.
             places.entry(offset.partition).or_insert(mark.offset);
         }
     }
@@ -84,7 +85,7 @@ fn look_ahead(offsets: &[GroupOffset], log: &Client) -> HashMap<String, Vec<Part
             ends.any(|ends| ends.partition == *partition && (ends.start..ends.end).contains(at))
         };
         let places: Vec<(u32, Offset)> = places.into_iter().filter(is_there).collect();
-        // What cannot be fetched ahead is reported when it is read.
+        // A record that cannot be fetched ahead is reported when it is read.
         let _ = log.read_ahead(&topic, &places);
         all.insert(topic, ends);
     }

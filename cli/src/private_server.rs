@@ -1,4 +1,4 @@
-//! The private PostgreSQL server of a command that needs it for long: started again whenever it ends.
+//! The private PostgreSQL server of a command that runs until it is stopped: started again whenever it ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use bekk_postgres::Server;
 
 use crate::screen::Screen;
 
-/// Interval between two looks at the server
+/// Interval between two checks of the server
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Longest pause after starts that failed
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -22,7 +22,7 @@ pub(crate) struct PrivateServer {
 }
 
 impl PrivateServer {
-    /// Looks after a server on a thread of its own.
+    /// Keeps a server running, on a thread of its own.
     ///
     /// # Errors
     /// If the thread cannot be started.

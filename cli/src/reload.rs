@@ -31,7 +31,7 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    /// The changes that a command takes which reads or applies the streams of a log.
+    /// The changes that a command with the streams of a log takes.
     pub(crate) fn of(place: &LogPlace) -> Self {
         match place.dir() {
             Some(_) => Self::Streams,

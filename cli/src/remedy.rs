@@ -36,7 +36,7 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
         Some((above, metadata.uid()))
     });
     let (seen, owner) = found.unwrap_or((own, user));
-    // What is closed to us cannot even be looked at. It is not ours to take.
+    // Another user has closed a directory above it, so that advice to take it over would be wrong.
     if seen != own && owner != user {
         return Some(format!(
             "`{}` belongs to user id {owner} and is closed to you (user id {user}); run this as that user, or in a \

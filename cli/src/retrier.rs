@@ -11,14 +11,12 @@ use bekk_stream::{FileId, FileRecord, META_TOPIC, Meta, Stream};
 use serde::Serialize;
 
 use crate::context::Context;
+use crate::decoded::READ_BYTES_MAX;
 use crate::letters::for_each_page;
 use crate::outcome::Outcome;
 use crate::screen::grouped;
 
-/// How much of the log is read at a time, in bytes.
-const READ_BYTES_MAX: usize = 1 << 20;
-
-/// What became of the letters that were tried again.
+/// Outcome of the letters that were tried again
 #[derive(Default, Serialize)]
 pub(crate) struct Tally {
     pub(crate) retried: u64,
@@ -31,7 +29,7 @@ pub(crate) struct Tally {
 /// Tries the open letters that a filter leaves once more, under a header if one is named.
 ///
 /// # Errors
-/// If the log or PostgreSQL cannot be asked; the letters that were retried until then are resolved.
+/// If the log or PostgreSQL is unreachable; the letters that were retried until then are resolved.
 pub(crate) fn retry(
     context: &Context,
     postgres: &ConnectOptions,
@@ -47,7 +45,7 @@ pub(crate) fn retry(
     Ok(tally)
 }
 
-/// What letters are retried with.
+/// The parts and facts that a retry needs
 pub(crate) struct Retrier<'a> {
     context: &'a Context,
     postgres: &'a ConnectOptions,
@@ -77,7 +75,7 @@ impl<'a> Retrier<'a> {
         })
     }
 
-    /// Tries letters once more, each with the text that it has here, which may be another than in the database.
+    /// Tries letters once more, each with the text in `letters`, which may differ from that in the database.
     ///
     /// # Errors
     /// As [`retry`].
@@ -139,7 +137,7 @@ impl std::fmt::Display for Tally {
 }
 
 impl Tally {
-    /// How a command that retried these letters ends.
+    /// The outcome of a command that retried these letters.
     pub(crate) fn outcome(&self) -> Outcome {
         match self.open {
             0 => Outcome::Done,
@@ -159,7 +157,7 @@ impl Tally {
     }
 }
 
-/// Reads letters' texts as a stream is configured now.
+/// Parses letters' texts as a stream is configured now.
 struct Texts<'a> {
     stream: &'a Stream,
     /// The header that was typed.
@@ -180,10 +178,7 @@ impl Texts<'_> {
                 original: text.original,
             }),
             (None, None) => {
-                return Err(
-                    "it is not known which file it came from; name its header: --header \"…\""
-                        .to_owned(),
-                );
+                return Err("its file is not known; name its header: --header \"…\"".to_owned());
             }
         };
         let reparser = self
@@ -224,7 +219,7 @@ impl Files {
         }
     }
 
-    /// The file with an id; without one, the only file that the path has ever been of.
+    /// The file with an id, or else the only file that ever had the path.
     fn find(&self, id: FileId, path: &str) -> Option<&FileRecord> {
         if let Some(file) = self.0.get(&id) {
             return Some(file);

@@ -112,7 +112,7 @@ impl Screen {
         self.write("INFO", line);
     }
 
-    /// Prints a line that names a part: a word, and what the part is. A long one becomes several lines of a terminal.
+    /// Prints a line about a part: its name and its description. A long line becomes several lines of a terminal.
     pub(crate) fn say_part(&self, line: &str) {
         match self.format {
             LogFormat::Text => folded(line).iter().for_each(|line| self.say(line)),
@@ -210,7 +210,7 @@ const COLUMNS: usize = 80;
 /// Column at which the text of a part begins
 const INDENT: usize = 11;
 
-/// Breaks a line that is longer than a terminal after commas and where there are several spaces.
+/// Breaks a line that is longer than a terminal: after commas, and at several spaces.
 fn folded(line: &str) -> Vec<String> {
     let (label, text) = match line.char_indices().nth(INDENT) {
         Some((at, _)) if line.chars().count() > COLUMNS => line.split_at(at),

@@ -123,10 +123,10 @@ fn stream<'a>(args: &InputArgs, context: &'a Context) -> Result<&'a Stream> {
 /// Returns the inputs that are stored, as far as they are known.
 ///
 /// # Errors
-/// If what is known of them cannot be read.
+/// If their state cannot be read.
 pub(crate) fn stored(context: &Context) -> Result<Vec<FileStatus>> {
     bekk_ingest::stored_inputs(&dir(context), &context.streams())
-        .context("read what is known of stored standard input")
+        .context("read the state of stored standard input")
 }
 
 /// Whether a path is that of a stored input.

@@ -271,7 +271,7 @@ fn is_read_only(stat: &rustix::fs::StatVfs) -> bool {
     stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)
 }
 
-/// Returns why nothing can be written to a directory, if that is so.
+/// Returns why nothing can be written to a directory; `None` if it can.
 fn unwritable(dir: &Path) -> Option<String> {
     let stat = rustix::fs::statvfs(dir).ok()?;
     let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -305,7 +305,7 @@ impl Files {
                     needs_someone: notice.kind.needs_someone(),
                 });
             }
-            // No ingest that runs reads a stored input, but the next command with `-`.
+            // The next command with `-` reads a stored input; an ingest that runs does not.
             let is_stored = standard_input::is_stored(context, &file.path);
             let is_open =
                 !is_stored && matches!(file.state, FileState::Following | FileState::Waiting);

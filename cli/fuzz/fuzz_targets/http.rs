@@ -1,5 +1,5 @@
-//! What a connection sends to the page of `bekk log serve` in all its life. A panic anywhere in the server ends the run, as
-//! does a connection that has not ended a minute after its requests.
+//! The bytes that a connection sends to the page of `bekk log serve` in its whole life. A panic anywhere in the server ends
+//! the run, as does a connection that has not ended a minute after its requests.
 
 #![no_main]
 #![allow(dead_code, unreachable_pub)]
@@ -52,7 +52,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut stream = TcpStream::connect(*PAGE).expect("the server lives");
     let minute = Some(Duration::from_secs(60));
     stream.set_read_timeout(minute).expect("a timeout");
-    // The server may have let go before all is sent.
+    // The server may close the connection before all is sent.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();

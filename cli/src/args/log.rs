@@ -185,10 +185,9 @@ pub(crate) enum ReadFormat {
 
 /// Checks every record batch's CRC and that no offset is missing.
 ///
-/// It reads the whole log, and changes nothing of a damaged segment. When the log next reads such a segment, it makes it
-/// anew from the batches that are whole, keeps the damaged one beside it, and reports the offsets that are lost. Ingest
-/// then reads lost records again from files that still exist; what is missing after that is restored by `bekk log
-/// salvage`.
+/// It reads the whole log and changes no damaged segment. When the log next reads such a segment, it makes a new one of
+/// the batches that are whole, keeps the damaged one beside it, and reports the lost offsets. Ingest then reads lost
+/// records again from files that still exist; `bekk log salvage` restores others.
 #[derive(Args)]
 #[command(
     after_help = "Example: a bad sector; the file with the rows is gone, the log has a backup\n  \
@@ -216,8 +215,8 @@ pub(crate) struct LogVerify {
 /// Restores what can be read of damaged segments that were set aside.
 ///
 /// Searches their files batch by batch, and puts the records that are missing in the log back in their places: for
-/// use after the disk or a file was restored. A segment that was set aside because it was another one's is restored to
-/// its own place. It changes nothing of what was set aside, and may be run again.
+/// use after the disk or a file was restored. A segment that was set aside because it lay in another one's place is
+/// restored to its own. It changes nothing of what was set aside, and may be run again.
 #[derive(Args)]
 #[command(
     after_help = "Example, after the example of `bekk log verify`: restore from a backup\n  \

@@ -39,7 +39,7 @@ fn refuse(error: &clap::Error) -> ! {
     }
     let Some(advice) = advice else { error.exit() };
     let text = error.to_string();
-    // In place of the guesses of a library that knows no files.
+    // Replaces the guesses of clap, which knows no files.
     let what = text.lines().next().unwrap_or_default();
     let _ = writeln!(
         std::io::stderr(),
@@ -53,7 +53,7 @@ const VERBS: [&str; 10] = [
     "copy", "follow", "import", "load", "read", "run", "start", "tail", "upload", "watch",
 ];
 
-/// What to type in place of a mistake that people make who know other programs.
+/// Returns advice for a mistake that users of other programs make.
 fn advice(error: &clap::Error) -> Option<String> {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),

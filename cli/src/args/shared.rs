@@ -115,7 +115,7 @@ pub(crate) struct OnceArgs {
     pub(crate) allow_empty: bool,
 }
 
-/// Files that the configuration need not name yet, or standard input.
+/// Files, which the configuration need not name yet, or standard input
 #[derive(Args)]
 pub(crate) struct InputArgs {
     /// CSV files. If no stream of bekk.toml takes a file, a stream for it is inferred and added, as by `bekk init`.

@@ -124,7 +124,7 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
             screen.say_part(&format!("postgres   {}", database.description));
             let streams = &context.config.streams;
             let mut report = bekk_sink::check(&database.options, streams)?;
-            // Without the rights to schema `bekk`, which the report names, nothing can be read there.
+            // A role that lacks rights to schema `bekk`, which the report names, can read nothing there.
             let faults = match report.problems.is_empty() {
                 true => bekk_sink::table_faults(&database.options, &args.group.name, streams)?,
                 false => Vec::new(),

@@ -18,13 +18,13 @@ const TRIED_MAX: u64 = 10_000;
 /// Most rejected records that are shown.
 const SHOWN_MAX: usize = 3;
 
-/// The name of standard input in what is said of it.
+/// The name of standard input in messages
 const PIPED_NAME: &str = "standard input";
 
 /// The file to infer from.
 struct From {
     path: PathBuf,
-    /// Where standard input was stored, for as long as it is needed.
+    /// Directory of the stored standard input, which is deleted with this
     piped: Option<tempfile::TempDir>,
 }
 
@@ -121,7 +121,7 @@ fn add(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Puts a text in a file's place at once.
+/// Replaces a file's text in one step.
 pub(super) fn replace(out: &Path, text: &str) -> Result<()> {
     let beside = out.with_extension("toml.new");
     bekk_ingest::create_file(&beside)

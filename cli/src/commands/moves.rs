@@ -185,7 +185,7 @@ fn place(log: &Client, offset: &GroupOffset, to: Where) -> Result<u64> {
     Ok(next)
 }
 
-/// Where a group starts that is new.
+/// The start of a new group.
 pub(super) fn start_at(from: Where) -> Result<Start> {
     Ok(match from {
         Where::Earliest => Start::Earliest,
@@ -199,7 +199,7 @@ pub(super) fn start_at(from: Where) -> Result<Start> {
     })
 }
 
-/// Makes the tables that `--table` names like those of the configuration.
+/// Creates the tables that `--table` or `--into` names, with the columns of the configuration's.
 pub(super) fn make_shadows(
     context: &Context,
     postgres: &ConnectOptions,

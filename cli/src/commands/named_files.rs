@@ -1,4 +1,4 @@
-//! Files that are named on the command line (`bekk up my.csv`): each that no stream takes gets one in `bekk.toml`.
+//! Files that are named on the command line (`bekk up my.csv`): a file that no stream takes gets a stream in `bekk.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +14,21 @@ use crate::database::shown_from;
 use crate::infer::{self, Typed, Wanted};
 use crate::screen::{Screen, grouped, plural};
 
-/// Most records of a file that are tried as those of a stream.
+/// Most records of a file that are tried as records of a stream
 const TRIED_MAX: u64 = 1_000;
 
-/// Files of one kind, and the stream that is made for them.
+/// Files of one kind, and their new stream
 struct Kind {
-    /// The largest file is the first one: its records say most.
+    /// The largest file is the first one: its records show most.
     files: Vec<PathBuf>,
     stream: Stream,
     text: String,
 }
 
-/// Adds streams to the configuration for the files that were named, where no stream takes them.
+/// Adds streams to the configuration for the named files that no stream takes.
 ///
 /// # Errors
-/// If a file does not exist or is no CSV, or it is not clear which stream it belongs to.
+/// If a file does not exist or is not CSV, or its stream is not clear.
 pub(super) fn describe(
     global: &Global,
     args: &InputArgs,
@@ -44,7 +44,7 @@ pub(super) fn describe(
         }
         return match args.files.len() {
             1 => Ok(()),
-            _ => usage("`-` is standard input, and goes with no files".to_owned()),
+            _ => usage("`-` is standard input: name no files beside it".to_owned()),
         };
     }
     if args.stream.is_some() || args.name.is_some() {
@@ -54,7 +54,7 @@ pub(super) fn describe(
     }
     let context = Context::load(global)?;
     let file = context.file.clone();
-    // The built-in sample is none of the user's streams.
+    // The streams of the built-in sample are not the user's.
     let streams = match file {
         Some(_) => context.config.streams.clone(),
         None => Vec::new(),
@@ -94,7 +94,7 @@ fn existing(file: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Refuses a file that fits a stream which does not take it: a table of its own is seldom meant.
+/// Refuses a file whose records fit a stream that does not take it: users seldom want a second table for them.
 fn check_kinds(streams: &[Stream], path: &Path, typed: &Path) -> Result<()> {
     for stream in streams {
         if is_of(path, stream)? {
@@ -163,7 +163,7 @@ fn inferred(files: &[PathBuf], out: &Path) -> Result<(Stream, String)> {
     Ok((config.streams.remove(0), text))
 }
 
-/// The value of `files`: one pattern if the files are all of a directory that it matches.
+/// The value of `files`: one pattern if it matches these files and no others of their directory.
 fn patterns(files: &[PathBuf], out: &Path) -> Result<Vec<String>> {
     let each: Result<Vec<_>> = files.iter().map(|file| pattern_for(file, out)).collect();
     let mut each = each?;
@@ -247,13 +247,13 @@ fn say(kind: &Kind, base: &Path, out: &Path, screen: &Screen) {
     }
 }
 
-/// The key that a line of an inferred stream proposes.
+/// Returns the key that a line of an inferred stream proposes.
 fn candidate(line: &str) -> Option<String> {
     let (columns, why) = line.strip_prefix("# key = [")?.split_once("]   # ")?;
     Some(format!("; a key may be {columns}: {why}"))
 }
 
-/// The guess that a line of an inferred stream holds: what it is about, and why it is one.
+/// Returns the guess in a line of an inferred stream: its subject and its reason.
 fn guess(line: &str) -> Option<String> {
     let (about, why) = line.split_once("# guess: ")?;
     let about = about.trim();

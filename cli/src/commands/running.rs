@@ -44,7 +44,7 @@ pub(super) struct Inbox {
 }
 
 impl<'a> Running<'a> {
-    /// Loads the configuration, which files that are named may complete, and finds the log.
+    /// Loads the configuration, adds streams for the files of `input`, and finds the log.
     pub(super) fn load(
         name: &'static str,
         global: &Global,
@@ -73,7 +73,7 @@ impl<'a> Running<'a> {
         })
     }
 
-    /// Takes the configuration again at SIGHUP.
+    /// Loads the configuration again at SIGHUP.
     pub(super) fn watch(&self, global: &Global, scope: Scope) -> Result<()> {
         if self.once.once {
             return Ok(());
@@ -90,7 +90,7 @@ impl<'a> Running<'a> {
         Http::start(at, args, self.name, observe, self.screen)
     }
 
-    /// Runs the parts until they have done what exists, and prints their report.
+    /// Runs the parts until they have processed everything that exists, and prints their report.
     pub(super) fn run_once(
         &self,
         start: &dyn Fn(&mut Pipeline) -> Result<()>,
@@ -117,7 +117,7 @@ impl<'a> Running<'a> {
         Ok(self.within(outcome))
     }
 
-    /// Runs the parts until they are stopped; returns when that was asked for, if they had begun.
+    /// Runs the parts until they are stopped; returns the time of the request, or `None` if they had not begun.
     pub(super) fn run_until_stopped(
         &self,
         start: &dyn Fn(&mut Pipeline) -> Result<()>,
@@ -155,7 +155,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// Says that a clean stop is over, and how long it took since it was asked for; `None` if nothing had begun.
+/// Reports a clean stop and how long it took since the request; `None` if nothing had begun.
 pub(super) fn say_stopped(screen: &Screen, told: Option<Instant>) {
     let seconds = told.map_or(0.0, |told| told.elapsed().as_secs_f64());
     screen.say(&format!(

@@ -15,7 +15,7 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     let running = Running::load("sink", global, &args.once, None, &args.log, screen)?;
     let context = &running.context;
     let scope = match (&args.target.table, &args.target.stream.name) {
-        // The table takes one stream, and a second one has no table.
+        // The table takes the only stream; a second one would have no table.
         (Some(_), None) => Scope::Fixed,
         _ => Scope::of(&running.place),
     };

@@ -46,7 +46,7 @@ pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Resul
         ));
     });
     let report = match report {
-        // Not the exit code of damage.
+        // Exit code 1 would report damage.
         Err(error @ bekk_log::Error::Locked { .. }) => {
             let text = format!("{error}; stop that process, then try again");
             return Err(WrongUsage(text).into());

@@ -45,7 +45,7 @@ const PRIVATE_ENDINGS: [&str; 7] = [
 /// Names that the server answers to
 #[derive(Debug, Clone)]
 pub(super) enum Names {
-    /// Of an address that only this machine reaches: addresses, `localhost`, and this machine's own name.
+    /// Addresses, `localhost` and this machine's own name: the server is at an address that only this machine reaches.
     Local { machine: String },
     /// Addresses and private names.
     Private,
@@ -89,7 +89,7 @@ impl Names {
             }
     }
 
-    /// Whether a request names this server, as often as it names one; a browser always does.
+    /// Whether every name in a request is one of them; a browser always sends one.
     fn are_in(&self, request: &Request) -> bool {
         let of_target = request
             .uri()

@@ -30,7 +30,7 @@ pub(super) fn gather(observer: &Observer) -> String {
         write_log(&mut metrics, log);
         // While the log is being given up, it answers no more: what is missing then comes again.
         let _ = write_topics(&mut metrics, log);
-        // Nor does a log elsewhere: its server reports its groups itself.
+        // A log elsewhere does not answer either: its server reports its groups itself.
         let _ = groups::write(&mut metrics, log);
     }
     if let Some(ingest) = &parts.ingest {

@@ -9,7 +9,7 @@ use super::marks::Marks;
 
 pub(super) use settled::Settled;
 
-/// Texts that stand for null in files that others write.
+/// Texts that mean null in files of other programs
 const NULL_TEXTS: &[&str] = &[
     "NULL",
     "null",

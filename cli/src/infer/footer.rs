@@ -1,4 +1,4 @@
-//! Lines that are not records: those after them that sum them up, and a line of dashes below the header.
+//! Lines that are not records: sums after the records, and a line of dashes below the header.
 
 use bekk_ingest::Sampled;
 use bekk_stream::CsvDialect;
@@ -57,10 +57,10 @@ impl Footer {
     }
 }
 
-/// What ends the records in PostgreSQL's COPY.
+/// The end of the records in PostgreSQL's COPY
 const END_OF_COPY: &str = "\\.";
 
-/// The beginning of a line of dashes below a header, as programs of databases write it, if a record is such a line.
+/// Returns the beginning of a record that is a line of dashes, as database clients write it below a header.
 pub(super) fn rule(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
     const DASHES: &[u8] = b"---";
     let field = |at| record.field(at).map_or(&[][..], |(text, _)| text);
@@ -78,9 +78,9 @@ pub(super) fn rule(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String>
     String::from_utf8(beginning).ok()
 }
 
-/// The beginning of a line that sums up, by its first field with a text, exactly as in the file.
+/// Returns the beginning of a line that sums up, exactly as in the file, up to its first field with a text.
 fn beginning(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
-    // With an escape, only the point is left of it.
+    // If the backslash is an escape, only the point remains.
     let ends_copy = |text: &[u8]| {
         text == END_OF_COPY.as_bytes() || (dialect.escape == Some(b'\\') && text == b".")
     };

@@ -58,7 +58,7 @@ pub(super) fn is_short_whole(field: &[u8]) -> bool {
 }
 
 impl Candidate {
-    /// Whether a field is of this type; `is_whole` says what [`is_short_whole`] says of it.
+    /// Whether a field is of this type; `is_whole` is the result of [`is_short_whole`] for it.
     pub(super) fn takes(&self, field: &[u8], is_whole: bool) -> bool {
         use Kind::{Float, Int, Marked, Number};
         if is_whole && matches!(self.kind, Int | Float | Number { .. } | Marked(_)) {

@@ -12,7 +12,7 @@ pub(super) struct Marks {
     /// How many values have each of [`UNITS`].
     units: [u64; UNITS.len()],
     parentheses: u64,
-    /// Values with a decimal mark and a minus after the last digit. Without the mark they may be years that are not over.
+    /// Values with a decimal mark and a minus after the last digit. A value without the mark may be an open range: `1994-`.
     minus_after: u64,
     /// How many values have each of the marks of [`GROUPINGS`].
     groups: [u64; GROUPINGS.len()],

@@ -47,7 +47,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
     /// The value of `files`.
     pub(crate) patterns: &'a [String],
-    /// Whether the file is what came from standard input.
+    /// Whether the file holds standard input.
     pub(crate) is_piped: bool,
     pub(crate) table: Option<&'a ExistingTable>,
 }
@@ -77,8 +77,8 @@ pub(crate) fn stream_text(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Re
     Ok(render::stream(&inferred, wanted, path))
 }
 
-/// A name for a stream and its table, from a file's name: `Orders 2026-01.csv` becomes `orders`. A file whose name is
-/// only a date is named by its directory: so does `sales/2026-01-31.csv` become `sales`.
+/// A name for a stream and its table, from a file's name: `Orders 2026-01.csv` becomes `orders`. If the file's name is only
+/// a date, the directory gives the name: `sales/2026-01-31.csv` becomes `sales`.
 pub(crate) fn stream_name(path: &Path) -> String {
     let file = name_from(path);
     let directory = || path.parent().and_then(name_from);
@@ -188,7 +188,7 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     })
 }
 
-/// Guesses the dialect and reads the records, again where the records correct the guess.
+/// Guesses the dialect and reads the records; reads them again if they correct the guess.
 fn read_as_guessed(path: &Path, typed: &Typed) -> Result<(Guess, Records)> {
     let mut guess = dialect::guess(path, typed)?;
     let mut found = read(path, &guess.dialect)?;
@@ -297,9 +297,9 @@ fn is_first_again(record: &bekk_ingest::Sampled<'_>, first: &[String]) -> bool {
         let name = first[at].as_bytes();
         text.strip_prefix(mark).unwrap_or(text) == name.strip_prefix(mark).unwrap_or(name)
     };
-    !first.iter().any(|name| name.parse::<f64>().is_ok())
-        && record.width() == first.len()
+    record.width() == first.len()
         && (0..record.width()).all(is_same)
+        && !first.iter().any(|name| name.parse::<f64>().is_ok())
 }
 
 /// Takes note of a record's fields; how many of them are not UTF-8.

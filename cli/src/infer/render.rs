@@ -108,7 +108,7 @@ fn push_files(text: &mut String, patterns: &[String]) {
     }
 }
 
-/// The number of partitions: one if texts that differ can be one key, as only PostgreSQL knows.
+/// The number of partitions: one if only PostgreSQL can compare keys, because texts that differ may then be one key.
 fn partitions(inferred: &Inferred) -> u32 {
     let is_foreign = |at: &usize| {
         let column_type = &inferred.columns[*at].settled().column_type;

@@ -242,7 +242,8 @@ fn either(a: Option<f64>, b: Option<f64>, both: impl Fn(f64, f64) -> f64) -> Opt
     }
 }
 
-/// Joins the samples of all processes for one step. The rate into the log comes from ingest, or from the log's server if no ingest reports it.
+/// Joins the samples of all processes for one step. The rate into the log comes from ingest, or from the log's server if no
+/// ingest reports it.
 fn merged(tracks: &[(String, Rings)], tier: Tier, step: u64) -> Sample {
     let mut parts: Option<Sample> = None;
     let mut server = Sample::default();

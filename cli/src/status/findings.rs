@@ -13,7 +13,7 @@ use crate::units::bytes;
 /// The group of whoever names none.
 pub(crate) const DEFAULT_GROUP: &str = "bekk";
 
-/// What ends the text of EROFS
+/// End of the text of EROFS
 const READ_ONLY: &str = "(os error 30)";
 /// Age in seconds from which a record that waits for a running sink is reported.
 const LONG_WAIT_SECONDS: f64 = 60.0;
@@ -30,7 +30,7 @@ pub(crate) struct Finding {
     /// Title of a few words
     pub(crate) title: String,
     pub(crate) what: String,
-    /// Whether `what` is an error, which says what was tried.
+    /// Whether `what` is an error, which begins with the act that failed.
     pub(crate) is_error: bool,
     pub(crate) act: Act,
 }
@@ -42,7 +42,7 @@ pub(crate) enum Act {
     Run(String),
     /// Do this.
     Do(String),
-    /// Correct a file; `advice` says how, where its reason does.
+    /// Correct a file; `advice` says how, if the file's fault names it.
     Correct {
         what: String,
         advice: Option<String>,
@@ -99,7 +99,7 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
         .as_ref()
         .is_some_and(|disk| disk.is_read_only);
     match &status.log.error {
-        // After an error of the disk the system may refuse to write without a changed mount.
+        // After an error of the disk the system may refuse to write although the mount is writable.
         error if is_read_only || error.as_ref().is_some_and(|text| text.contains(READ_ONLY)) => {
             let what = match error {
                 Some(error) => error.clone(),
@@ -111,7 +111,7 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
             findings.push(problem(Stage::Log, title, what, Act::Do(act.to_owned())));
         }
         Some(error) => {
-            // A command that needs the log says what helps against what the system refuses.
+            // That command fails with the same error, and adds a remedy.
             let act = match error.contains("(os error ") {
                 true => "bekk log topics",
                 false => "start the log's server, or end it",
@@ -325,7 +325,7 @@ fn unheld(status: &Status) -> impl Iterator<Item = &Line> {
     lines.filter(|line| line.lag.is_some_and(|lag| lag > 0) && line.owner.is_none())
 }
 
-/// Starts a sink, and an ingest only if none runs.
+/// Returns the command that starts a sink, and an ingest if none runs.
 fn start_sink(status: &Status) -> Act {
     let command = match status.files.running {
         true => "bekk sink",

@@ -83,7 +83,7 @@ fn a_first_mistake_is_answered_with_the_command() {
     check(&["up", "in"], "bekk up in/*.csv");
     check(&["up", "none.csv"], "read `none.csv`");
     check(&["up", "-"], "--once");
-    check(&["up", "--once", "-", "my.csv"], "goes with no files");
+    check(&["up", "--once", "-", "my.csv"], "name no files beside it");
     check(
         &["up", "my.csv", "--once", "--stream", "a"],
         "--stream and --name belong to standard input",

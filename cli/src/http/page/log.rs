@@ -198,7 +198,7 @@ fn clients(site: &Site, snapshot: &Snapshot) -> Markup {
     }
 }
 
-/// A time in whole minutes, which do not change with each look.
+/// A time in whole minutes, so that the page does not change every second.
 fn minutes(time: Duration) -> String {
     match time.as_secs() / 60 {
         0 => "for less than a minute".to_owned(),

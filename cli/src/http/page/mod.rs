@@ -101,7 +101,7 @@ impl Section {
     }
 }
 
-/// HTML whose texts show the characters that a reader does not see. Attributes keep them: a form sends its values back.
+/// Makes hidden characters in the texts of HTML visible. Attributes keep them: a form sends its values back.
 fn visible(mut markup: Markup) -> Markup {
     let is_hidden = |c: char| is_deceptive(c) && !matches!(c, '\n' | '\r' | '\t');
     let html = &markup.0;

@@ -20,7 +20,7 @@ const DECIMAL_DIGITS: usize = 38;
 pub(in crate::infer) struct Settled {
     pub(in crate::infer) column_type: ColumnType,
     pub(in crate::infer) format: Option<String>,
-    /// What is taken away from its numbers, and their decimal mark.
+    /// Marks that are removed from its numbers
     pub(in crate::infer) strip: Vec<String>,
     pub(in crate::infer) decimal: Option<char>,
     pub(in crate::infer) remark: Option<String>,

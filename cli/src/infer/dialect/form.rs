@@ -40,7 +40,7 @@ pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether bytes are no text in any encoding: control characters that no text has are frequent.
+/// Whether bytes are not a text in any encoding: they have many control characters that texts do not have.
 fn is_binary(bytes: &[u8]) -> bool {
     const LOOKED_AT: usize = 1024;
     let begin = &bytes[..bytes.len().min(LOOKED_AT)];
@@ -58,7 +58,7 @@ fn is_binary(bytes: &[u8]) -> bool {
     if is_marked || is_wide(0) != is_wide(1) {
         return false;
     }
-    // U+0001, U+001E and U+001F part fields and records; tabs, line ends, form feeds, U+001A and escapes are in texts.
+    // U+0001, U+001E and U+001F separate fields and records; texts have tabs, line ends, form feeds, U+001A and escapes.
     let is_control = |byte: &&u8| matches!(**byte, 0 | 2..=8 | 0x0e..=0x19 | 0x1c | 0x1d);
     begin.iter().filter(is_control).count() * 50 > begin.len()
 }

@@ -117,7 +117,7 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
 }
 
 impl Guess {
-    /// Takes what ends the records, as it was typed or as the text has it.
+    /// Takes the end of a record from the arguments, or else from the text.
     fn record_end(&mut self, text: &[u8], typed: &Typed) {
         if let Some(line_end) = typed.line_end {
             self.dialect.line_end = line_end;

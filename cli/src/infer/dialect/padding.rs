@@ -1,4 +1,4 @@
-//! Blanks around fields, and the escapes of what databases dump.
+//! Blanks around fields, and the escapes in dumps of databases.
 
 use std::path::Path;
 
@@ -9,17 +9,17 @@ use bekk_stream::CsvDialect;
 use super::tried::{RECORDS_MAX, most_common, tried};
 use super::{Guess, Typed};
 
-/// What a column's fields have in common
+/// Fields of a column, in numbers
 #[derive(Clone, Copy, Default)]
 struct Padded {
-    /// How many have blanks around a number or a date.
+    /// Fields with blanks around a number or a date
     numbers: usize,
-    /// How many are none of these, nor empty.
+    /// Fields that are neither empty, nor a number or a date
     others: usize,
 }
 
 impl Guess {
-    /// Takes the blanks around fields away if they make texts of numbers or dates, or if each field begins with one.
+    /// Removes the blanks around fields if they make texts of numbers or dates, or if each field begins with one.
     pub(super) fn padding(&mut self, path: &Path, typed: &Typed) -> Result<()> {
         let is_blank = |byte: u8| matches!(byte, b' ' | b'\t');
         let delimiter = self.dialect.delimiter.as_bytes();
@@ -36,7 +36,7 @@ impl Guess {
                 let trimmed = text.trim_ascii();
                 let is_padded = trimmed.len() < text.len();
                 if quoted && is_padded {
-                    // The blanks inside quotes stay, so this is no number.
+                    // Blanks inside quotes are kept, so this is not a number.
                     columns[at].others += 1;
                 }
                 if trimmed.is_empty() || quoted {
@@ -46,7 +46,7 @@ impl Guess {
                     begin_with_blank &= is_blank(text[0]);
                     values += 1;
                 }
-                // A header, or a line of dashes below it.
+                // This is a header, or a line of dashes below it.
                 if is_header || trimmed.iter().all(|byte| *byte == b'-') {
                     continue;
                 }
@@ -72,8 +72,8 @@ impl Guess {
         Ok(())
     }
 
-    /// Takes a backslash for an escape, and quotes for plain characters, where the file is what MySQL's `INTO OUTFILE` or
-    /// PostgreSQL's COPY writes by default: tabs between fields, `\N` for null, and no backslash that means itself.
+    /// Takes a backslash as an escape, and quotes as plain characters, if the file looks as MySQL's `INTO OUTFILE` or
+    /// PostgreSQL's COPY writes it by default: tabs between fields, `\N` for null, and no backslash that means itself.
     pub(super) fn text_format(&mut self, path: &Path, typed: &Typed) -> Result<()> {
         let is_typed = typed.quote.is_some() || typed.escape.is_some();
         if is_typed || self.dialect.escape.is_some() || self.dialect.delimiter != b'\t' {

@@ -38,7 +38,8 @@ impl<'a> Marker<'a> {
         }
     }
 
-    /// Splits a letter's text at the field that its column names; a field that cannot be identified with certainty is not marked.
+    /// Splits a letter's text at the field that its column names; a field that cannot be identified with certainty is not
+    /// marked.
     pub(super) fn mark(&mut self, letter: &Letter) -> Marked {
         let raw = &letter.raw;
         match self.field(letter) {
