@@ -6,6 +6,8 @@ use anyhow::Result;
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use bekk_stream::{REJECT_RAW_MAX, Reason};
 
+use crate::remedy::quoted;
+
 /// Most letters in memory at once
 pub(crate) const PAGE: u32 = 1000;
 
@@ -21,9 +23,12 @@ pub(crate) fn shown_place(letter: &Letter) -> String {
     }
 }
 
-/// Returns the command that resolves an open letter: `edit` if the record itself is not a row, and `retry` if the cause is
-/// elsewhere, in the table or in a limit of the configuration.
+/// Returns the command that makes a row of an open letter: `edit` if the record itself is not a row, `reread` if its column
+/// had another type, and `retry` if the cause is elsewhere, in the table or in a limit of the configuration.
 pub(crate) fn resolving_command(letter: &Letter) -> String {
+    if let ("schema_mismatch", Some(file)) = (letter.reason.as_str(), &letter.file) {
+        return format!("bekk ingest reread {}", quoted(Path::new(file)));
+    }
     let mut reasons = Reason::ALL.into_iter();
     let reason = reasons.find(|reason| reason.as_str() == letter.reason);
     let is_editable = reason.is_some_and(|reason| reason != Reason::TooLong);
@@ -109,6 +114,12 @@ mod tests {
         check("refused", b"1,a", "retry");
         check("not_stored", b"1,a", "retry");
         check("schema_mismatch", b"1,a", "retry");
+        let of_file = Letter {
+            file: Some("in box/a.csv".to_owned()),
+            ..letter("schema_mismatch", b"1,a")
+        };
+        let command = resolving_command(&of_file);
+        assert_eq!(command, "bekk ingest reread 'in box/a.csv'");
         // `edit` refuses a record of which only the beginning is kept.
         check("bad_value", &vec![b'a'; REJECT_RAW_MAX], "retry");
     }

@@ -132,8 +132,8 @@ impl RowPlan {
                     reason: "schema_mismatch",
                     column: Some(found.name.clone()),
                     detail: format!(
-                        "the record's `{}` is {}, the stream's is {wanted}; to parse its text as {wanted}: bekk \
-                         dead-letters retry, or for all records of its file: bekk ingest reread FILE",
+                        "the record's `{}` is {}, the stream's is {wanted}; to read its file again with the new type: bekk \
+                         ingest reread FILE",
                         found.name, found.column_type
                     ),
                 });

@@ -90,8 +90,8 @@ fn what_does_not_fit_any_more_is_a_dead_letter_that_says_why() {
     assert_eq!(
         db.rows("SELECT reason, column_name, detail FROM bekk.dead_letters ORDER BY log_offset"),
         [
-            "schema_mismatch|id|the record's `id` is text, the stream's is int8; to parse its text as int8: bekk dead-letters \
-             retry, or for all records of its file: bekk ingest reread FILE",
+            "schema_mismatch|id|the record's `id` is text, the stream's is int8; to read its file again with the new type: \
+             bekk ingest reread FILE",
             "missing_value|name|the record is older than the stream's column `name`, which has no default",
             "missing_value|id|the record is older than the stream's column `id`, which has no default",
         ]
