@@ -329,7 +329,7 @@ impl Context {
         match self.config.durability {
             Durability::Sync => "fsync on every append".to_owned(),
             Durability::Interval(interval) => format!("fsync every {interval:?}"),
-            Durability::Os => "written when the system likes".to_owned(),
+            Durability::Os => "no fsync: the system decides when to write".to_owned(),
         }
     }
 }

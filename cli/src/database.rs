@@ -241,7 +241,7 @@ fn from_variables(base: &Path) -> Result<bekk_postgres::Options> {
         None => default.port,
         Some(text) => text
             .parse()
-            .with_context(|| format!("use POSTGRES_PORT: `{text}` is no port (1 to 65535)"))?,
+            .with_context(|| format!("use POSTGRES_PORT: `{text}` is not a port (1 to 65535)"))?,
     };
     Ok(bekk_postgres::Options {
         directory: base.join(&default.directory),

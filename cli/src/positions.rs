@@ -106,7 +106,7 @@ fn refused(offset: &GroupOffset, log: Option<&Client>, stream: &Stream) -> Optio
     if log.log_id().to_string() != offset.log_id {
         return Some(Refused {
             why: format!(
-                "group `{group}` counts topic `{}` in another log ({}) than this",
+                "the offsets of group `{group}` in topic `{}` belong to a different log ({})",
                 offset.topic, offset.log_id
             ),
             advice: bekk_sink::advice_for_lost_log(group, stream, &offset.log_id),

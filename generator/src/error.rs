@@ -20,7 +20,7 @@ pub enum Error {
     #[error("no event type is named; known are view, add_to_cart and purchase")]
     NoEventTypes,
     /// The share of repeated events is no share.
-    #[error("{0} is no share of repeated events; it must be at least 0 and less than 1")]
+    #[error("{0} is not a share of repeated events; it must be at least 0 and less than 1")]
     BadShare(f64),
     /// There are more files than rows.
     #[error("{rows} rows do not fill {files} files; ask for 1 to {rows} files")]
@@ -39,7 +39,7 @@ pub enum Error {
         max: u32,
     },
     /// The rate is not positive.
-    #[error("{0} is no rate of events per second; it must be greater than 0")]
+    #[error("{0} is not a rate; write a number of events per second that is greater than 0")]
     BadRate(f64),
 }
 

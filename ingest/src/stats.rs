@@ -17,7 +17,7 @@ pub struct Stats {
     pub files_deleted_open: AtomicU64,
     /// Files set aside at this moment.
     pub files_blocked: AtomicU64,
-    /// What has been noticed of files in this run: near misses in headers, columns that files lack, and the like.
+    /// Notices about files in this run, such as header names that nearly match and columns that files lack.
     pub notices: AtomicU64,
     /// Records read in this run: rows and rejects.
     pub records_read: AtomicU64,

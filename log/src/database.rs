@@ -100,7 +100,7 @@ pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -
         },
         fjall::Error::Storage(LsmError::ChecksumMismatch { .. }) => Error::Corrupt {
             path: path.to_owned(),
-            detail: format!("{act}: a checksum does not hold"),
+            detail: format!("{act}: a checksum does not match"),
         },
         damaged => corrupt(path, act, &damaged),
     }

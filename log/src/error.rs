@@ -165,7 +165,7 @@ pub enum Error {
         address: String,
     },
     /// A newer session of the same ingest has begun; this one must not write any more.
-    #[error("session {session} of ingest `{ingest}` has been succeeded by session {newest}")]
+    #[error("ingest `{ingest}` has a newer session, {newest}, than this one, {session}")]
     Fenced {
         /// The ingest's id.
         ingest: String,

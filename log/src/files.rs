@@ -63,13 +63,13 @@ impl FileKind {
             return damaged("it is too short");
         };
         if crc32c::crc32c(content) != u32::from_be_bytes(*crc) {
-            return damaged("its CRC does not hold");
+            return damaged("its CRC does not match");
         }
         let Some((version, body)) = content
             .strip_prefix(&self.magic)
             .and_then(<[u8]>::split_first_chunk)
         else {
-            return damaged("it begins with other bytes than it should");
+            return damaged("it does not begin with the expected bytes");
         };
         let found = u32::from_be_bytes(*version);
         if found == 0 || found > self.version {

@@ -97,8 +97,8 @@ pub enum Error {
     },
     /// The offsets count in a log that the command did not name.
     #[error(
-        "group `{group}` counts topic `{topic}` in log {remembered}, not in this one: another project or host may be \
-         using it. If that log is gone for good, add --instead-of {remembered}"
+        "the offsets of group `{group}` in topic `{topic}` belong to log {remembered}, not to this one: another \
+         project or host may be using the group. If that log is gone for good, add --instead-of {remembered}"
     )]
     CountsInOtherLog {
         /// The group.

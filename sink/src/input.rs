@@ -111,7 +111,7 @@ impl Guard {
             return Some("names a moment that changes, so that a replay would give another value");
         }
         if digits_after_point(text, SECOND_DIGITS) {
-            return Some("is finer than a microsecond, which PostgreSQL would round in silence");
+            return Some("is finer than a microsecond; PostgreSQL would silently round it");
         }
         let is_ordered = match self {
             Self::Dated | Self::DatedWithZone => pieces(text).any(has_ordered_date),
@@ -127,13 +127,14 @@ impl Guard {
         let has_zone = clock.is_some_and(has_zone);
         match self {
             Self::Date if clock.is_some() => {
-                Some("has a time of day, which PostgreSQL would drop in silence")
+                Some("has a time of day, which PostgreSQL would silently drop")
             }
             Self::Time if has_zone || !is_time_alone(text) => {
-                Some("has a date or a zone, which PostgreSQL would drop in silence")
+                Some("has a date or a zone, which PostgreSQL would silently drop")
             }
             Self::Timestamp if has_zone => Some(
-                "has a zone, which PostgreSQL would drop in silence; make column and stream timestamptz",
+                "has a zone, which PostgreSQL would silently drop; make the column timestamptz, in the table and in \
+                 the stream",
             ),
             Self::TimeWithZone | Self::TimestampWithZone if !has_zone && !is_constant(text) => {
                 Some(
@@ -266,17 +267,17 @@ fn refuses_unsigned<'t>(mut numbers: impl Iterator<Item = &'t str>) -> Option<&'
         !number.bytes().all(|byte| byte.is_ascii_digit()) && !number.eq_ignore_ascii_case("null")
     };
     numbers.any(is_other).then_some(
-        "is no whole number of 0 or more, and PostgreSQL would read another number in silence",
+        "is not a whole number of 0 or more; PostgreSQL would silently read it as another number",
     )
 }
 
 fn refuses_money(text: &str) -> Option<&'static str> {
     if digits_after_point(text, 2) {
-        Some("has more than two decimals, and money is rounded in silence; make the column numeric")
-    } else if has_odd_comma(text) {
         Some(
-            "has a comma that does not mark thousands, which PostgreSQL would pass over in silence",
+            "has more than two decimals; PostgreSQL would silently round it as money; make the column numeric",
         )
+    } else if has_odd_comma(text) {
+        Some("has a comma that does not separate thousands; PostgreSQL would silently ignore it")
     } else {
         None
     }

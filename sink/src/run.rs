@@ -235,7 +235,7 @@ fn retry_orphans(context: &Context) -> Result<(), Error> {
             tracing::info!(
                 stream = found.name,
                 rows = landed,
-                "dead letters became rows, now that the rows they refer to are there"
+                "dead letters became rows after the rows that they refer to arrived"
             );
         }
     }
@@ -284,8 +284,8 @@ fn supervise(context: &Context, stats: &Stats, control: &Control, has_ended: imp
             if is_late && !has_told && !is_at(|position| position.end) {
                 has_told = true;
                 tracing::warn!(
-                    "another producer's open transaction keeps back records that were there at the start; they are \
-                     waited for"
+                    "waiting for another producer's open transaction, because it hides records that existed at the \
+                     start"
                 );
             }
         }

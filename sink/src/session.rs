@@ -206,11 +206,11 @@ impl Session {
         match self.client.simple_query(&sql).await {
             Ok(answer) if rows(&answer).any(|row| row.get(0) == Some(ANSWER)) => {}
             Ok(_) => {
-                tracing::debug!("session given up: its answers are out of step");
+                tracing::debug!("closing the session: its answers no longer match the requests");
                 self.is_unusable = true;
             }
             Err(error) => {
-                tracing::debug!(error = %PostgresError::from(&error), "session given up: not rolled back");
+                tracing::debug!(error = %PostgresError::from(&error), "closing the session: the rollback failed");
                 self.is_unusable = true;
             }
         }

@@ -280,9 +280,9 @@ impl Setup<'_> {
                     partition,
                     %was,
                     next,
-                    "the group was further in this log before: PostgreSQL has lost the latest transactions (a standby \
-                     without them became the primary, or a backup was restored), or the offset was set by hand; the \
-                     records from the offset on are applied again"
+                    "the group had applied more records of this log: PostgreSQL has lost the latest transactions (a \
+                     standby without them became the primary, or a backup was restored), or the offset was set by \
+                     hand; the records from the offset on are applied again"
                 );
             }
         }

@@ -18,7 +18,7 @@ pub struct Stats {
     /// Records accepted that added no row: updates, unchanged, older or ignored ones, superseded within
     /// their batch.
     pub superseded: AtomicU64,
-    /// Rows deleted because a record says so; those records are among the superseded.
+    /// Rows deleted by records without a value; these records count as superseded.
     pub deleted: AtomicU64,
     /// Records that became dead letters.
     pub dead: AtomicU64,

@@ -253,7 +253,7 @@ impl Parts {
             .find(|(inexact, _)| is_own && !is_array && *inexact == known);
         if let Some((inexact, remedy)) = inexact {
             return Err(format!(
-                "PostgreSQL's input of {inexact} drops or rounds a part of some texts in silence; {remedy}"
+                "PostgreSQL's input of {inexact} silently drops or rounds a part of some texts; {remedy}"
             ));
         }
         Ok(Self {

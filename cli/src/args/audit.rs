@@ -66,10 +66,10 @@ pub(crate) struct Audit {
 )]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["key", "at", "offset"])))]
 pub(crate) struct Trace {
-    /// Key of the row; of several columns a CSV line, in which a text with a comma is quoted
+    /// Key of the row; a key of several columns is a CSV line, with quotes around values that contain commas
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) key: Option<String>,
-    /// Line of a file, whose path may be shortened from the left
+    /// Line of a file; the last part of its path is enough
     #[arg(long, value_name = "FILE:LINE")]
     pub(crate) at: Option<FileLine>,
     /// Record of the log

@@ -22,16 +22,16 @@ pub(crate) enum DeadLetters {
     Retry(DeadLettersRetry),
     /// Correct the text of one dead letter in your editor, and retry it
     ///
-    /// Opens the text in $VISUAL, else $EDITOR, else vi. A text that is saved is retried at once. A dead letter whose
-    /// text is unchanged, or that still is no row, stays open as it was, and the text that you wrote is kept in a file.
+    /// Opens the text in $VISUAL, else $EDITOR, else vi, and retries it when you have saved it. If the text is unchanged
+    /// or still not a row, the dead letter stays open; Bekk keeps a text that you have changed in a file.
     Edit(DeadLettersEdit),
     /// Write dead letters to a CSV file
     Export(DeadLettersExport),
-    /// Retry dead letters with the texts of a CSV file that `export` wrote and somebody corrected
+    /// Retry dead letters with the corrected texts of a CSV file that `export` wrote
     ///
-    /// The column `id` names the dead letter and `raw` has its text; other columns are ignored. The whole file is
-    /// checked first: if an id is unknown, or of a dead letter that was resolved meanwhile, nothing is changed. Dead
-    /// letters whose text is unchanged, or that still are no rows, stay open as they were.
+    /// Reads the columns `id` and `raw`, and ignores the others. Checks the whole file first, and changes nothing if an
+    /// id is unknown or its dead letter was resolved in the meantime. Dead letters whose text is unchanged or still not
+    /// a row stay open.
     Import(DeadLettersImport),
     /// Mark dead letters as discarded; they stay in the table
     Discard(DeadLettersDiscard),
@@ -141,8 +141,8 @@ pub(crate) struct DeadLettersEdit {
 #[command(after_help = "Examples:\n  \
       bekk dead-letters export --csv bad.csv   correct column raw in a spreadsheet\n  \
       bekk dead-letters import --csv bad.csv   then retry with the corrected texts\n\n\
-    Exit codes: 0 every dead letter of the file is resolved; 1 some stay open, or the\n\
-    file was refused (the output says why).")]
+    Exit codes: 0 every dead letter of the file is resolved; 1 some stay open, or\n\
+    the file was refused (the output says why).")]
 pub(crate) struct DeadLettersImport {
     /// File to read; its fields may be separated by commas, semicolons or tabs
     #[arg(long, value_name = "FILE")]

@@ -15,7 +15,7 @@ pub(crate) enum Log {
     Read(LogRead),
     /// Check every batch's CRC and that no offset is missing; the log must not be in use
     Verify(LogVerify),
-    /// Restore what can be read of damaged segments that were set aside; the log must not be in use
+    /// Restore the readable records of damaged segments that were set aside; the log must not be in use
     Salvage(LogSalvage),
     /// Copy the log and ingest's state to a directory, also while they are in use
     Backup(LogBackup),
@@ -25,13 +25,12 @@ pub(crate) enum Log {
     Serve(Box<LogServe>),
 }
 
-/// Copies the log and ingest's state to a directory, also while Bekk runs.
+/// Copy the log and ingest's state to a directory, also while Bekk runs.
 ///
-/// The backup is the log as it is at one moment: nothing that was acknowledged before is missing, and no topic is newer
-/// than another. It is a log itself, which `bekk log verify --log DIR/log` checks. On the log's own file system it shares
-/// the large files with it (hard links), so that it takes little time and space, but does not survive the disk: copy it
-/// to another one then. The rows are in PostgreSQL; back up the database first (pg_dump), so that the log is the newer of
-/// the two.
+/// The backup holds the log as it is at one moment: it lacks nothing that was acknowledged before, and no topic is newer
+/// than another. Check it with `bekk log verify --log DIR/log`. On the log's own file system it shares the large files
+/// with the log (hard links): it takes little time and space, but is lost with the disk, so copy it to another disk. The
+/// rows are in PostgreSQL: back up the database first (pg_dump), so that the log is the newer of the two.
 #[derive(Args)]
 #[command(after_help = "Example, while `bekk up` runs:\n  \
       $ pg_dump --format=custom --file=backup/shop.dump \"$DATABASE_URL\"\n  \
@@ -55,14 +54,14 @@ pub(crate) struct LogBackup {
 ///
 /// Stop ingest and sinks first. Every record keeps its offset, time, key and headers, so that groups, dead letters and
 /// ingest's checkpoint continue where they are. A topic that has other records is refused; a copy that was interrupted
-/// continues. At the end every record is compared, and only then do the groups move to the cluster. The log here stays
-/// as it is. Copied are the topics of the configuration's streams, and bekk.meta.
+/// continues. At the end every record is compared, and only then do the groups move to the cluster. The source log
+/// stays as it is. The command copies the topics of the configuration's streams, and bekk.meta.
 #[derive(Args)]
 #[command(after_help = "Example: outgrow one machine\n  \
       bekk log copy --to kafka://broker1:9092,broker2:9092\n  \
       then, in [log] of bekk.toml: url = \"kafka://broker1:9092,broker2:9092\"\n  \
       and start ingest and sinks\n\n\
-      Exit codes: 0 copied and compared; 1 not, or not all of it.")]
+      Exit codes: 0 copied and compared; 1 the copy failed or is incomplete.")]
 pub(crate) struct LogCopy {
     /// Log to copy to: kafka://host:port[,host:port], with the settings of [log.kafka]
     #[arg(long, value_name = "LOG")]
@@ -183,7 +182,7 @@ pub(crate) enum ReadFormat {
     Raw,
 }
 
-/// Checks every record batch's CRC and that no offset is missing.
+/// Check every record batch's CRC and that no offset is missing.
 ///
 /// It reads the whole log and changes no damaged segment. When the log next reads such a segment, it makes a new one of
 /// the batches that are whole, keeps the damaged one beside it, and reports the lost offsets. Ingest then reads lost
@@ -193,7 +192,7 @@ pub(crate) enum ReadFormat {
     after_help = "Example: a bad sector; the file with the rows is gone, the log has a backup\n  \
       $ bekk log verify\n  \
       damaged, 1 problem: 4 records in 4 batches, 4 segments, 1,059 bytes\n    \
-      events: log `…` is damaged: read: a checksum does not hold (`…`)\n  \
+      events: log `…` is damaged: read: a checksum does not match (`…`)\n  \
       $ bekk up --once --allow-empty\n  \
       done: 0 files, nothing new: the table stays as it is, 0.7 s\n  \
       $ bekk log verify\n  \
@@ -212,11 +211,11 @@ pub(crate) struct LogVerify {
     pub(crate) output: OutputArgs,
 }
 
-/// Restores what can be read of damaged segments that were set aside.
+/// Restore the readable records of damaged segments that were set aside.
 ///
-/// Searches their files batch by batch, and puts the records that are missing in the log back in their places: for
-/// use after the disk or a file was restored. A segment that was set aside because it lay in another one's place is
-/// restored to its own. It changes nothing of what was set aside, and may be run again.
+/// Searches their files batch by batch and puts missing records back at their offsets. Use it after you have restored
+/// the disk or a file. A segment that a restore had put in another one's place returns to its own. The command changes
+/// nothing in the damaged segments, and you can run it again.
 #[derive(Args)]
 #[command(
     after_help = "Example, after the example of `bekk log verify`: restore from a backup\n  \

@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Show every version of a row: where it came from and what became of it
     Trace(Trace),
-    /// Accept the tables as they are: their rows were moved, and the group's offsets stay
+    /// Keep the group's offsets for tables whose rows were moved here, such as by a restore
     Adopt(OffsetsAdopt),
     /// List, reset or delete the offsets of sink groups
     #[command(subcommand)]
@@ -101,8 +101,8 @@ pub(crate) enum Command {
       bekk up --once                      load what exists now, then stop\n  \
       zcat a.csv.gz | bekk up --once - --stream orders\n                                          load what a program writes\n  \
       bekk up --listen 127.0.0.1:9092     serve the log to Kafka clients, too\n\n\
-    Exit codes: 0 done, or stopped; 1 failed, or --once skipped a file; 3 dead letters\n\
-    under --strict.")]
+    Exit codes: 0 done, or stopped; 1 failed, or --once skipped a file;\n\
+    3 dead letters under --strict.")]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) input: InputArgs,
@@ -151,7 +151,7 @@ pub(crate) struct Ingest {
 pub(crate) enum IngestCommand {
     /// Show the state and position of each file
     Files(IngestFiles),
-    /// Read files again from their beginning, under the configuration as it is now; shows what that would do unless --execute
+    /// Read files again from the beginning, with the current configuration; a dry run unless --execute is given
     #[command(after_help = "Examples:\n  \
           bekk ingest reread data/a.csv             show what would be read again\n  \
           bekk ingest reread data/a.csv --execute   have ingest do it")]
@@ -244,12 +244,12 @@ pub(crate) struct StatusArgs {
 
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 nothing is wrong; 1 someone must act, or there is no answer."
+    after_help = "Exit codes: 0 nothing is wrong; 1 someone must act, or nothing answers at the\n    address."
 )]
 pub(crate) struct Health {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// Only check that the bekk at this HTTP address is alive; if it is not, restart it
+    /// Only check that the bekk at this HTTP address is alive; a supervisor should restart one that is not
     #[arg(long, value_name = "ADDRESS", conflicts_with = "ready")]
     pub(crate) alive: Option<SocketAddr>,
     /// Only check that the bekk at this HTTP address makes progress
@@ -286,7 +286,7 @@ pub(crate) struct Check {
 #[command(after_help = "Examples:\n  \
       bekk init orders.csv           read the file, write bekk.toml\n  \
       bekk init orders.csv --out -   only print it\n  \
-      bekk init lines.csv --add      add a stream to the bekk.toml that is there\n  \
+      bekk init lines.csv --add      add a stream to the existing bekk.toml\n  \
       bekk init hosts.csv --table net.hosts\n                                     take the types from an existing table")]
 #[command(group = clap::ArgGroup::new("source").args(["file", "from"]))]
 pub(crate) struct Init {
@@ -304,10 +304,10 @@ pub(crate) struct Init {
     /// Overwrite an existing file
     #[arg(long)]
     pub(crate) force: bool,
-    /// Add the stream to the file that is there
+    /// Add the stream to the existing file
     #[arg(long, requires = "source", conflicts_with = "force")]
     pub(crate) add: bool,
-    /// Take the columns' types from this table of the database, which is then the stream's
+    /// Table to fill; the columns' types come from it
     #[arg(long, value_name = "NAME", requires = "source")]
     pub(crate) table: Option<String>,
     #[command(flatten)]
@@ -325,7 +325,7 @@ impl Init {
 
 /// How a file is written, where that is not to be guessed.
 #[derive(Args)]
-#[command(next_help_heading = "Form of the file, where it is not to be guessed")]
+#[command(next_help_heading = "Format of the file, in place of a guess")]
 pub(crate) struct FormArgs {
     /// Text between fields, one character or a few; `tab` for a tab, `\x01` for U+0001
     #[arg(long, value_name = "TEXT", requires = "source")]
@@ -339,7 +339,7 @@ pub(crate) struct FormArgs {
     /// Character around fields; empty for none
     #[arg(long, value_name = "CHAR", requires = "source")]
     pub(crate) quote: Option<String>,
-    /// Character that takes the meaning from the one after it; empty for none
+    /// Escape character: the character after it has no special meaning; empty for none
     #[arg(long, value_name = "CHAR", requires = "source")]
     pub(crate) escape: Option<String>,
     /// Remove blanks around fields
@@ -360,7 +360,7 @@ pub(crate) struct FormArgs {
     /// Whether the file begins with a header
     #[arg(long, value_name = "BOOL", requires = "source")]
     pub(crate) header: Option<bool>,
-    /// Compression of the file, which is found without it: gzip, zstd, bzip2, xz, zip or none; any other is refused
+    /// Compression that the file must have: gzip, zstd, bzip2, xz, zip or none [default: detected]
     #[arg(long, value_name = "KIND", requires = "source", hide_possible_values = true,
         value_parser = ["gzip", "zstd", "bzip2", "xz", "zip", "none"])]
     pub(crate) compression: Option<String>,
@@ -409,7 +409,7 @@ mod tests {
     fn check(command: &clap::Command) {
         let help = command.get_after_help();
         let help = help.map_or_else(String::new, ToString::to_string);
-        let is_long = |line: &&str| line.starts_with("  ") && line.chars().count() > 80;
+        let is_long = |line: &&str| line.chars().count() > 80;
         let long = help.lines().find(is_long);
         assert_eq!(long, None, "in the help of {}", command.get_name());
         command.get_subcommands().for_each(check);

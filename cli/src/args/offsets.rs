@@ -28,10 +28,10 @@ pub(crate) struct Replay {
         env = "BEKK_FROM"
     )]
     pub(crate) from: Where,
-    /// Log that the group's offsets belong to now, if that log is gone for good
+    /// Id of the log that the group's offsets belong to; give it only if that log is gone for good
     #[arg(long, value_name = "LOG_ID")]
     pub(crate) instead_of: Option<String>,
-    /// Insert rows again that a table without a key may already have
+    /// Replay into a table without a key, even if that inserts rows a second time
     #[arg(long)]
     pub(crate) allow_duplicates: bool,
     /// Table to fill, created like the stream's if it does not exist, as group replay-NAME
@@ -77,15 +77,15 @@ pub(crate) enum Offsets {
     Reset(OffsetsReset),
     /// Delete the offsets of a group and its claim on the table; a dry run unless --execute is given
     Delete(OffsetsDelete),
-    /// Accept the tables as they are: their rows were moved, and the group's offsets stay
+    /// Keep the group's offsets for tables whose rows were moved here, such as by a restore
     Adopt(OffsetsAdopt),
 }
 
-/// Accept the tables as they are: their rows were moved, and the group's offsets stay.
+/// Keep the group's offsets for tables whose rows were moved here, such as by a restore.
 ///
 /// Use it after a table was moved with its rows: by dump and restore to another server, to another name, or into a
-/// table that was created again. The sink refuses a missing or different table until then, because rows that the
-/// offsets count may be missing in it. To fill the table again from the log instead: bekk replay --from earliest.
+/// table that was created again. Until then the sink refuses the table, because it may lack rows that the offsets
+/// count. To fill the table again from the log instead: bekk replay --from earliest.
 #[derive(Args)]
 #[command(after_help = "Example: move a database to another server\n  \
       pg_dump -Fc shop | ssh new pg_restore -d shop   copy the rows and schema bekk\n  \
@@ -132,7 +132,7 @@ pub(crate) struct OffsetsReset {
     /// Only this partition
     #[arg(long, value_name = "N", env = "BEKK_PARTITION")]
     pub(crate) partition: Option<u32>,
-    /// Log that the group's offsets belong to now, if that log is gone for good
+    /// Id of the log that the group's offsets belong to; give it only if that log is gone for good
     #[arg(long, value_name = "LOG_ID")]
     pub(crate) instead_of: Option<String>,
     #[command(flatten)]

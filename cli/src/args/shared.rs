@@ -61,7 +61,7 @@ pub(crate) const DEFAULT_GROUP: &str = "bekk";
 /// Which sink group.
 #[derive(Args)]
 pub(crate) struct GroupArgs {
-    /// Sink group, which owns the offsets that have been applied
+    /// Sink group; each group keeps its own offsets
     #[arg(
         id = "group",
         long = "group",
@@ -110,7 +110,7 @@ pub(crate) struct OnceArgs {
     /// With --once: stop after this time, such as 10m, and exit with 1
     #[arg(long, value_name = "TIME", requires = "once", value_parser = parse_duration, env = "BEKK_TIMEOUT")]
     pub(crate) timeout: Option<Duration>,
-    /// With --once: exit with 0 although no file matches, and none ever has
+    /// With --once: exit with 0 even if no file has ever matched
     #[arg(long, requires = "once", env = "BEKK_ALLOW_EMPTY")]
     pub(crate) allow_empty: bool,
 }
@@ -120,7 +120,7 @@ pub(crate) struct OnceArgs {
 pub(crate) struct InputArgs {
     /// CSV files. If no stream of bekk.toml takes a file, a stream for it is inferred and added, as by `bekk init`.
     /// To fill a table that exists, describe the file first: bekk init FILE --table NAME.
-    /// `-`, with --once: load standard input in place of the streams' files
+    /// With --once, `-` loads standard input instead of the streams' files
     #[arg(id = "input", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// With `-`: the stream of the input, if the configuration has several
@@ -131,8 +131,8 @@ pub(crate) struct InputArgs {
         requires = "input"
     )]
     pub(crate) stream: Option<String>,
-    /// With `-`: the name of the input, as a file would have it. An input that begins with everything that was read
-    /// of the last one of its name continues there; any other is read from its beginning [default: stdin]
+    /// With `-`: a name for the input. An input that begins with all bytes of the last input of that name continues
+    /// after them; any other input is read from its beginning [default: stdin]
     #[arg(
         id = "input_name",
         long = "name",
@@ -163,7 +163,8 @@ pub(crate) struct StrictArgs {
 
 #[derive(Args)]
 pub(crate) struct HttpArgs {
-    /// Address of the live page, /metrics, /healthz and /readyz; if it is taken, the next free port; off: none
+    /// Address of the live page, /metrics, /healthz and /readyz, or `off`. If the port is taken, Bekk uses the next
+    /// free one
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -172,12 +173,12 @@ pub(crate) struct HttpArgs {
     )]
     pub(crate) http: HttpAt,
 
-    /// Show the page, and with it rows, to every user of this machine, not only to the one that runs bekk
+    /// Show the page, which contains rows, to every user of this machine, not only to the user that runs bekk
     #[arg(long, env = "BEKK_HTTP_OPEN")]
     pub(crate) http_open: bool,
 
-    /// File with a token of 16 bytes or more. Whoever signs in with it may retry and discard dead letters and pause
-    /// the sink on the page, which only reads without this option
+    /// File with a token of 16 bytes or more. A viewer who signs in with it may retry and discard dead letters and
+    /// pause the sink; without this option the page is read-only
     #[arg(long, value_name = "FILE", env = "BEKK_HTTP_TOKEN_FILE")]
     pub(crate) http_token_file: Option<PathBuf>,
 }

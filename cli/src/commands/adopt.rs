@@ -47,7 +47,7 @@ pub(super) fn in_context(
     }
     for line in adopted {
         let rows = line.rows.map_or_else(
-            || "PostgreSQL has not counted its rows yet".to_owned(),
+            || "PostgreSQL has no estimate of its rows yet".to_owned(),
             |rows| format!("it has about {} {}", grouped(rows), plural(rows, "row")),
         );
         print_result(&format!(

@@ -127,7 +127,7 @@ fn topics(context: &Context, from: &Client, screen: &Screen) -> Result<Vec<Strin
     topics.sort_by_key(|topic| topic == bekk_stream::META_TOPIC);
     for topic in others {
         screen.say(&format!(
-            "topic `{topic}` is no stream of this configuration and is not copied"
+            "topic `{topic}` is not copied, because no stream of this configuration has that name"
         ));
     }
     Ok(topics)

@@ -228,7 +228,7 @@ fn typed(args: &FormArgs) -> Result<Typed> {
     };
     let encoding = args.encoding.as_deref().map(|label| {
         let known = Encoding::label(label);
-        known.with_context(|| format!("--encoding: `{label}` is no encoding that is read here"))
+        known.with_context(|| format!("--encoding: `{label}` is not a known encoding"))
     });
     Ok(Typed {
         delimiter: separator(args.delimiter.as_deref(), "delimiter")?,

@@ -51,7 +51,10 @@ pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
             // Whoever had the log has gone; the next one has the same records.
             Err(error) if args.follow && has_gone(&error) && !signals::is_set(&stop) => {
                 let next = context.open_log(&args.log)?;
-                ensure!(next.log_id() == log.log_id(), "this is another log now");
+                ensure!(
+                    next.log_id() == log.log_id(),
+                    "the log was replaced by another one; run the command again"
+                );
                 reader.log = next.clone();
                 log = next;
             }

@@ -32,14 +32,16 @@ pub(crate) fn run(global: &Global, args: &IngestReread) -> Result<Outcome> {
         paths.push(path);
     }
     if !args.execute {
-        print_result("nothing was done; to do it: the same with --execute")?;
+        print_result("nothing was changed; add --execute to do it")?;
         return Ok(Outcome::Done);
     }
     let state_dir = context.ingest_config(true).state_dir;
     for path in &paths {
         request_reread(&state_dir, path).context("leave the request for ingest")?;
     }
-    print_result("requested: the running ingest does it, or the next `bekk up` or `bekk ingest`")?;
+    print_result(
+        "requested: the running ingest, or the next `bekk up` or `bekk ingest`, reads the files again",
+    )?;
     Ok(Outcome::Done)
 }
 
@@ -56,7 +58,7 @@ fn shown(name: &Path, path: &Path, stream: &Stream) -> Result<String> {
     let rows = found.records - found.rejects;
     let outcome = match stream.key.is_empty() {
         true => format!(
-            "the stream has no key, so rows of it that are in the table already would be there twice: {} {}",
+            "the stream has no key, so rows that the table already has would be inserted again: {} {}",
             grouped(rows),
             plural(rows, "row")
         ),

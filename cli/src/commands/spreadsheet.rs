@@ -219,7 +219,7 @@ fn read_texts(path: &Path) -> Result<BTreeMap<i64, Cell>> {
             .and_then(|id| std::str::from_utf8(id).ok());
         let id = id.and_then(|id| id.trim().parse::<i64>().ok());
         let id = id.with_context(|| {
-            format!("`{name}`, line {line}: column `id` is no number; nothing was changed")
+            format!("`{name}`, line {line}: column `id` is not a number; nothing was changed")
         })?;
         let raw = record.get(raw_at);
         let text = raw.with_context(|| {

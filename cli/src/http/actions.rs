@@ -57,7 +57,7 @@ impl Actions {
         if token.len() < TOKEN_LEN_MIN {
             let advice = format!("to make one: (umask 077; openssl rand -hex 32 >'{shown}')");
             return Err(WrongUsage(format!(
-                "the token in `{shown}` has {} bytes, and {TOKEN_LEN_MIN} are the least; {advice}",
+                "the token in `{shown}` has {} bytes and needs at least {TOKEN_LEN_MIN}; {advice}",
                 token.len()
             ))
             .into());

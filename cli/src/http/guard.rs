@@ -113,7 +113,7 @@ fn has_one_host(request: &Request) -> bool {
 pub(super) async fn guard(State(names): State<Names>, request: Request, next: Next) -> Response {
     if !names.are_in(&request) {
         let text =
-            "this name is not one that bekk answers to; use its address, such as 127.0.0.1:8080\n";
+            "bekk does not answer to this host name; use its address, such as 127.0.0.1:8080\n";
         return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
     }
     if !has_one_host(&request) {

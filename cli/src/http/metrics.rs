@@ -20,7 +20,7 @@ pub(super) fn gather(observer: &Observer) -> String {
     let service = observer.service();
     let mut metrics = Exposition::default();
     metrics
-        .gauge("bekk_build_info", "Which bekk this is; always 1.")
+        .gauge("bekk_build_info", "Version of bekk, as a label; always 1.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     metrics
         .gauge("bekk_ready", "1 while progress is being made, as /readyz.")
@@ -139,7 +139,7 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
     }
     let mut family = metrics.gauge(
         "bekk_log_lost_records",
-        "Records of a topic that damage has taken and that were not appended again.",
+        "Records of a topic that damage has destroyed and that were not appended again.",
     );
     for (topic, _, (_, lost)) in &sizes {
         family.count(&[("topic", topic)], *lost);
@@ -192,7 +192,7 @@ fn write_ingest(metrics: &mut Exposition, stats: &bekk_ingest::Stats) {
     metrics
         .counter(
             "bekk_ingest_notices_total",
-            "What has been noticed of files in this run: near misses in headers, columns that files lack, and the like.",
+            "Notices about files in this run, such as header names that nearly match and columns that files lack.",
         )
         .count(&[], load(&stats.notices));
     metrics
@@ -219,7 +219,7 @@ fn write_ingest(metrics: &mut Exposition, stats: &bekk_ingest::Stats) {
     metrics
         .counter(
             "bekk_ingest_rejects_logged_total",
-            "Records among those logged that are no rows.",
+            "Logged records that are not rows.",
         )
         .count(&[], load(&stats.rejects_logged));
     metrics
@@ -244,7 +244,7 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
     metrics
         .counter(
             "bekk_sink_rows_deleted_total",
-            "Rows deleted because a record says so; those records are among the superseded.",
+            "Rows deleted by records without a value; these records count as superseded.",
         )
         .count(&[group], load(&stats.deleted));
     let mut family = metrics.counter(
@@ -293,7 +293,7 @@ fn write_sink_times(metrics: &mut Exposition, sink: &Sink) {
     metrics
         .histogram(
             "bekk_sink_batch_duration_seconds",
-            "How long batches took, from their begin in PostgreSQL to the commit.",
+            "Duration of batches in PostgreSQL, from BEGIN to COMMIT.",
         )
         .durations(&[group], &stats.apply_time.durations());
     metrics

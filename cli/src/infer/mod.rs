@@ -145,7 +145,7 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     };
     if header == Header::Unsure && found.records > 0 {
         guess.remarks.push(format!(
-            "the first line is taken as the header, though nothing tells it from the others: {}; if it is a record: \
+            "the first line is taken as the header, although it looks like the other lines: {}; if it is a record: \
              --header false",
             shown(&first)
         ));
@@ -384,7 +384,7 @@ fn directories(patterns: &[String]) -> Vec<String> {
         };
         let column = column::sql_name(name);
         format!(
-            "the directory `{name}={value}` is no column; this line would make it one: \
+            "the directory `{name}={value}` is not read as a column; this line makes it one: \
              {{ name = \"{column}\", type = \"{column_type}\", nullable = true, source = \"directory:{name}\" }}"
         )
     };
@@ -423,7 +423,8 @@ fn without_header(
     match &names {
         Some(names) => {
             guess.remarks.push(
-                "there seems to be no header but the last comment, which has the names of the columns".to_owned(),
+                "the file seems to have no header; the columns' names come from its last comment"
+                    .to_owned(),
             );
             guess.dialect.header = HeaderRow::Named(names.clone());
             columns = named(names);
@@ -431,7 +432,8 @@ fn without_header(
         None => {
             guess.dialect.header = HeaderRow::Absent;
             guess.remarks.push(
-                "there seems to be no header: the values of the first line fit the columns; name the columns as you like"
+                "the file seems to have no header, because the first line fits the columns' types; choose names for \
+                 the columns"
                     .to_owned(),
             );
             for at in 0..first.len() {

@@ -226,8 +226,8 @@ def kept_back(sandbox, address):
     ingest = sandbox.start("ingest", "--http", "off")
     sink = sandbox.start("sink", "--once", "--http", "off")
     stay(sandbox, ingest, sink, until=[
-        "has open keeps back records of topic `kept`; ingest continues",
-        "open transaction keeps back records that were there",
+        "open transaction hides records of topic `kept`; ingest continues",
+        "open transaction, because it hides records that existed",
     ])
     other.commit_transaction(30)
     end(sandbox, sink)

@@ -303,7 +303,7 @@ fn a_row_that_was_changed_is_found_and_traced() {
     let right = sandbox.run(&["audit", "--deep"]).ok();
     prints(
         right,
-        "1 in the log, not compared: it is gone, or not the file any more that was read",
+        "1 in the log, not compared: it is gone, or another file has its name",
     );
     sandbox.write("data/b.csv", file(5..6, "newer"));
     let postgres = sandbox.postgres();

@@ -60,7 +60,7 @@ fn half_a_number_is_no_record() {
     sandbox
         .run(&["up", "--once"])
         .ok()
-        .says("the file has grown behind it");
+        .says("the file has grown since");
 }
 
 /// A file that is to be deleted when it is finished is written to still: it stays until its writer closes it.

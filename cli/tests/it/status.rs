@@ -121,7 +121,7 @@ fn what_is_wrong_is_said_with_what_helps() {
     sandbox.run(&["log", "topics"]).ok();
     let other = prints(
         sandbox.run(&["status"]).ok(),
-        "problem    group `bekk` counts topic `events` in another log",
+        "problem    the offsets of group `bekk` in topic `events` belong to a different log",
     );
     let advice = "bekk offsets reset --group bekk --stream events --to earliest --instead-of";
     prints(other, advice);

@@ -62,7 +62,7 @@ impl<'a> Reread<'a> {
         }
         let Some(reading) = &mut self.reading else {
             return Ok(Err(format!(
-                "`{}` is gone, or is not the file any more that it was; {ADVICE}",
+                "`{}` is gone, or another file has its name; {ADVICE}",
                 self.path.display()
             )));
         };

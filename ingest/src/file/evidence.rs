@@ -115,11 +115,11 @@ impl ContentCheck {
     /// The evidence, for the log.
     pub(crate) fn evidence(self) -> &'static str {
         match self {
-            Self::Same => "its first bytes and those before the position are as they were",
+            Self::Same => "its first bytes and those before the position are unchanged",
             Self::Truncated => "it is shorter than what was read of it",
             Self::OtherHead => "its first bytes are not those that were read",
             Self::OtherTail => "the bytes before the position are not those that were read",
-            Self::OtherMiddle => "not all of its bytes are those that were read",
+            Self::OtherMiddle => "some of the bytes that were read have changed",
         }
     }
 }

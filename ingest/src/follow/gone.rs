@@ -34,7 +34,7 @@ pub(crate) fn miss(tracked: &Tracked, close_after: Duration, look: &mut dyn Look
         ),
         Hold::Nameless => (
             What::Gone,
-            "it has been deleted; what is open is read to its end",
+            "it has been deleted; Bekk reads the open file to its end",
             Outside::Deleted,
         ),
     };

@@ -115,8 +115,8 @@ impl Engine<'_> {
 
     fn continue_in(&mut self, file: &Listed, entry: FileEntry) -> Result<bool, Stopped> {
         let why = format!(
-            "it was `{}`, which is not in the inbox any more; this one has its name and all {} bytes that were read: it \
-             is read on from there",
+            "it was `{}`, which is no longer in the inbox; this file has the same name and begins with all {} bytes \
+             that were read: Bekk continues after them",
             entry.path().display(),
             entry.position
         );

@@ -111,8 +111,8 @@ impl InboxLock {
         if self.strangers.insert(path.to_owned()) {
             tracing::warn!(
                 path = %path.display(), process, ?user,
-                "a process that is no ingest of yours has locked the directory, and is not waited for; if it is an ingest, both read \
-                 the same files: end one of them"
+                "another program has locked the directory, and Bekk does not wait for it; if it is an ingest, both \
+                 read the same files: stop one of them"
             );
         }
     }

@@ -360,7 +360,7 @@ fn release_lost<'a>(
         .collect();
     for ingest in lost {
         log.release(&holder(ingest))
-            .map_err(Error::log("let go of what a lost ingest held"))?;
+            .map_err(Error::log("release the records that a lost ingest held"))?;
     }
     Ok(())
 }

@@ -149,7 +149,7 @@ impl<'a> Scan<'a> {
         if !self.has_told && since.elapsed() >= KEPT_BACK_SILENT {
             self.has_told = true;
             let why = format!(
-                "a transaction that another producer has open keeps back records of topic `{}`",
+                "another producer's open transaction hides records of topic `{}`",
                 self.topic
             );
             tracing::warn!("{why}; ingest continues when it ends");

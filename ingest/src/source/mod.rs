@@ -407,7 +407,7 @@ mod tests {
         );
         check(&[(end + 14, 0x20)], "the zip archive's directory has 2097");
         let unknown = [12, 13, 14, 15].map(|field| (end + field, 0xff));
-        check(&unknown, "does not say how long its directory is");
+        check(&unknown, "do not give the size of its directory");
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         let options = SimpleFileOptions::default().large_file(true);
         archive.start_file("a.csv", options).unwrap();

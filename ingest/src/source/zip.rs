@@ -112,7 +112,9 @@ fn find(file: &Arc<File>) -> io::Result<Open> {
     };
     let entry = archive.by_index_raw(index).map_err(unreadable)?;
     if entry.encrypted() {
-        return Err(unsupported("it is encrypted; put it there unpacked"));
+        return Err(unsupported(
+            "it is encrypted; extract it and put the extracted file there",
+        ));
     }
     let start = entry
         .data_start()
@@ -161,7 +163,7 @@ fn directory_len(file: &File, len: u64) -> io::Result<Option<u64>> {
     let pointer = before.last_chunk::<20>();
     let pointer = pointer.filter(|pointer| pointer.starts_with(END_64_POINTER_MAGIC));
     let pointer =
-        pointer.ok_or_else(|| damaged("its end does not say how long its directory is"))?;
+        pointer.ok_or_else(|| damaged("its last bytes do not give the size of its directory"))?;
     let place = pointer[8..]
         .first_chunk()
         .map_or(0, |place| u64::from_le_bytes(*place));

@@ -174,7 +174,7 @@ impl Cursor {
     pub(crate) fn note_zeros(&mut self, len: u64) {
         self.zeros += len;
         let text = format!(
-            "{} zero bytes where records should begin were passed over, the last ones before byte {}",
+            "skipped {} zero bytes where records should begin, the last ones before byte {}",
             self.zeros,
             self.position + len
         );

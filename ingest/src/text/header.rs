@@ -173,7 +173,7 @@ impl Header {
             (None, _) | (_, UnknownPolicy::Ignore) => {}
             (Some(name), UnknownPolicy::Reject) => {
                 return Err(format!(
-                    "its header names `{name}`, which is no column; add it, or set `unknown = \"report\"` in `csv`"
+                    "its header names `{name}`, which is not a column; add it, or set `unknown = \"report\"` in `csv`"
                 ));
             }
             (Some(_), UnknownPolicy::Report) => {

@@ -70,7 +70,7 @@ pub(super) fn compare(stream: &Stream, table: &Table) -> Comparison {
     let mut inputs = BTreeMap::new();
     let mut problems = Vec::new();
     if table.kind != "r" && table.kind != "p" {
-        problems.push("it is no table (a view, a foreign table or the like)".to_owned());
+        problems.push("it is not a table, but a view, a foreign table or similar".to_owned());
     }
     for column in &stream.columns {
         let name = &column.name;

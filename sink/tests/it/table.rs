@@ -252,5 +252,5 @@ fn a_foreign_table_is_refused() {
     );
     log.open_stream(&stream);
     let error = drain(&db, &log, &stream).unwrap_err().to_string();
-    assert!(error.contains("it is no table"), "{error}");
+    assert!(error.contains("it is not a table"), "{error}");
 }

@@ -71,8 +71,9 @@ impl Builder<'_> {
             )),
             (None, Some(url)) => {
                 let url = self.expand(url, "log.url")?;
-                let hosts = kafka_hosts(&url)
-                    .unwrap_or(Err("it is no log's address; write kafka://host:port"));
+                let hosts = kafka_hosts(&url).unwrap_or(Err(
+                    "it is not the address of a log; write kafka://host:port",
+                ));
                 match hosts {
                     Ok(hosts) => Ok(LogLocation::Kafka(hosts.to_owned())),
                     Err(why) => Err(Fault::new("log.url", why)),
@@ -269,7 +270,7 @@ fn table_name(text: &str, place: &str) -> Result<TableName, Fault> {
     if !is_name(&name) || !schema.as_deref().is_none_or(is_name) {
         return Err(Fault::new(
             place,
-            format!("`{text}` is no table's name; write name or schema.name"),
+            format!("`{text}` is not a table name; write name or schema.name"),
         ));
     }
     Ok(TableName { schema, name })

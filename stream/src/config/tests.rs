@@ -186,7 +186,7 @@ fn values_that_make_no_sense_are_errors() {
         "there is no column `changed`",
     );
     fails(&with("indexes = [[\"nope\"]]"), "there is no column `nope`");
-    fails(&with("retention = { age = \"7 weeks\" }"), "no duration");
+    fails(&with("retention = { age = \"7 weeks\" }"), "not a duration");
     fails(
         &with("csv = { delimiter = \"too long a one\" }"),
         "not one to 8 bytes",
@@ -214,11 +214,14 @@ fn values_that_make_no_sense_are_errors() {
         "there is no column `idd`",
     );
     fails(&MINIMAL.replace("[\"id\"]", "[\"amount\"]"), "is nullable");
-    fails(&MINIMAL.replace("int8", "int9"), "`int9` is no column type");
+    fails(
+        &MINIMAL.replace("int8", "int9"),
+        "`int9` is not a column type",
+    );
     fails(&MINIMAL.replace("int8", "float8"), "no exact equality");
     fails(
         &MINIMAL.replace("decimal(18,4)", "decimal(4,18)"),
-        "no column type",
+        "not a column type",
     );
     fails(
         &MINIMAL.replace("\"amount\"", "\"id\""),

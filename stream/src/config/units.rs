@@ -8,7 +8,7 @@ use std::time::Duration;
 /// What was wrong with it.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong =
-        || format!("`{text}` is no duration; write a number and ms, s, m, h or d, such as 15s");
+        || format!("`{text}` is not a duration; write a number with ms, s, m, h or d, such as 15s");
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let seconds = match unit {
         "ms" => number / 1000.0,
@@ -28,7 +28,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// What was wrong with it.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let wrong =
-        || format!("`{text}` is no size; write a number and B, kB, MB, GB or TB, such as 10GB");
+        || format!("`{text}` is not a size; write a number with B, kB, MB, GB or TB, such as 10GB");
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let factor = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1.0,

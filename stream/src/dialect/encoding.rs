@@ -93,7 +93,7 @@ impl Setting for Encoding {
         let label = string(value)?;
         Self::label(label).ok_or_else(|| {
             format!(
-                "`{label}` is no encoding that is read here; known: utf8, latin1, utf16, utf16le, utf16be, windows-1252, \
+                "`{label}` is not a known encoding; known: utf8, latin1, utf16, utf16le, utf16be, windows-1252, \
                  iso-8859-2 to -16, windows-1250 to -1258, shift_jis, euc-jp, gbk, gb18030, big5, euc-kr, koi8-r and the \
                  other labels of https://encoding.spec.whatwg.org"
             )

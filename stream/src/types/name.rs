@@ -77,7 +77,7 @@ fn unknown(text: &str) -> String {
         _ => String::new(),
     };
     format!(
-        "`{}` is no column type; known: {}, decimal(p,s), pg:NAME{hint}",
+        "`{}` is not a column type; known: {}, decimal(p,s), pg:NAME{hint}",
         text.escape_debug(),
         names.join(", ")
     )

@@ -75,7 +75,7 @@ fn numeric(bytes: &[u8], mark: u8) -> Result<Cow<'_, str>, Rejection> {
             true => Rejection::new(
                 Reason::BadValue,
                 format!(
-                    "{} is no number with digits; if it means null: nullable = true, null = [\"\", …]",
+                    "{} is not a finite number; if it means null: nullable = true, null = [\"\", …]",
                     Shown(bytes)
                 ),
             ),

@@ -48,7 +48,7 @@ impl TimeParser {
                 TimeZone::get(name).map_err(|_| {
                     Rejection::new(
                         Reason::BadValue,
-                        format!("`zone`: `{name}` is no time zone known here (IANA names, such as Europe/Oslo)"),
+                        format!("`zone`: `{name}` is not a known time zone; write an IANA name, such as Europe/Oslo"),
                     )
                 })
             })

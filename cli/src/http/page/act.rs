@@ -180,7 +180,7 @@ fn perform(site: &Site, given: &Parameters) -> Result<String> {
                 _ => format!("{} {noun} discarded, and kept as resolved.", grouped(count)),
             })
         }
-        other => bail!("`{other}` is no action; retry, discard, pause and resume are"),
+        other => bail!("`{other}` is not an action; use retry, discard, pause or resume"),
     }
 }
 

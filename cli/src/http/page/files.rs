@@ -8,14 +8,14 @@ use super::layout::{nothing, prose, tag};
 use super::view::View;
 use super::{Section, Site};
 use crate::database::shown_from;
-use crate::observe::FileList;
+use crate::observe::{FileList, Snapshot};
 use crate::screen::{grouped, plural};
 use crate::units::{bytes, rate};
 
 /// Number of files on one page.
 const PAGE: usize = 50;
 
-pub(super) fn sections(site: &Site, view: &View) -> Vec<Section> {
+pub(super) fn sections(site: &Site, view: &View, snapshot: &Snapshot) -> Vec<Section> {
     let list = site.observer.file_list();
     let found = list.as_ref().map(|list| Selection::new(site, view, list));
     vec![
@@ -23,7 +23,10 @@ pub(super) fn sections(site: &Site, view: &View) -> Vec<Section> {
         Section::new(
             "files",
             found.map_or_else(
-                || nothing("The files are not known yet: ingest has written no list of them here."),
+                || match &snapshot.files_error {
+                    Some(error) => nothing(&format!("The list of files cannot be read: {error}")),
+                    None => nothing("The list of files is being read."),
+                },
                 |found| found.markup(site, view),
             ),
         ),
@@ -81,7 +84,7 @@ impl<'a> Selection<'a> {
             return nothing(
                 match view.text("q").is_empty() && view.text("state").is_empty() {
                     true => {
-                        "No file matches the streams' patterns yet. Bekk looks for new ones all the time."
+                        "No file matches the streams' patterns yet. Bekk keeps looking for new files."
                     }
                     false => "No file matches this search.",
                 },

@@ -28,12 +28,8 @@ fn groups(site: &Site, snapshot: &Snapshot) -> Markup {
             _ if postgres.is_stopped => {
                 "The private PostgreSQL is stopped: it runs while a sink uses it."
             }
-            (Some(_), _) => {
-                "The groups are not known: PostgreSQL keeps them, and it is unreachable."
-            }
-            (None, None) => {
-                "The groups are not known: PostgreSQL keeps them, and this process knows no server."
-            }
+            (Some(_), _) => "The groups are stored in PostgreSQL, which is unreachable.",
+            (None, None) => "This process has no PostgreSQL server, so it cannot show the groups.",
             (None, Some(_)) => "No group has applied anything to this database yet.",
         });
     }

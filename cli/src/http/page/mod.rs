@@ -172,7 +172,7 @@ impl Site {
         sections.extend(match view.kind {
             Kind::Overview => overview::sections(self, view, &snapshot),
             Kind::Streams => streams::sections(self, &snapshot),
-            Kind::Files => files::sections(self, view),
+            Kind::Files => files::sections(self, view, &snapshot),
             Kind::Log => log::sections(self, view, &snapshot),
             Kind::Config => config::sections(self),
             Kind::Groups => groups::sections(self, &snapshot),

@@ -78,7 +78,8 @@ impl Profile {
         if self.is(Kind::Marked(0)) && self.is(Kind::Marked(1)) && self.marks.are_grouped() {
             return Settled::remarked(
                 ColumnType::Text,
-                "the marks may part thousands or be decimal marks: type = \"numeric\" with strip = [\",\"] or decimal = \",\"",
+                "the marks may separate thousands or decimals: type = \"numeric\" with strip = [\",\"] or decimal = \
+                 \",\"",
             );
         }
         let marked = self
@@ -209,7 +210,7 @@ impl Profile {
         if has_more_than_microseconds(&self.example) {
             return Settled::remarked(
                 ColumnType::Text,
-                "times with more digits than PostgreSQL keeps, which are six after the second",
+                "times with more than six digits after the second, which PostgreSQL cannot store",
             );
         }
         let is_kept = |text: &&&str| **text != NULL_OF_DUMPS;

@@ -143,7 +143,7 @@ fn check_packing(path: &Path, head: &Head, typed: &Typed) -> Result<()> {
     };
     match typed.packing {
         Some(packing) if packing != head.packing => bail!(
-            "`{}` is {}, and by --compression {}; leave the option out to have it read as it is",
+            "`{}` is {}, and --compression says {}; omit the option to read the file as it is",
             path.display(),
             shown(head.packing),
             shown(packing)

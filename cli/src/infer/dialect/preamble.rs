@@ -75,8 +75,8 @@ impl Guess {
                 {
                     self.dialect.header = HeaderRow::Named(names);
                     self.remarks.push(
-                        "the header has a name less than the records have fields: the first field, which R and pandas \
-                         write without a name, is called `row`"
+                        "the header has one name fewer than the records have fields, as R and pandas write it: the \
+                         first field is called `row`"
                             .to_owned(),
                     );
                     return;

@@ -27,9 +27,7 @@ pub(super) fn each_of_file(
     let mut source = match find_again(entry.path(), stream, is_it) {
         Ok(Some((_, source))) => source,
         Ok(None) => {
-            return Ok(Err(
-                "it is gone, or not the file any more that was read".to_owned()
-            ));
+            return Ok(Err("it is gone, or another file has its name".to_owned()));
         }
         Err((_, error)) => return Ok(Err(format!("it cannot be read: {error}"))),
     };
@@ -65,7 +63,7 @@ fn read_again(
             Outcome::CaughtUp(_) | Outcome::Conflict(_) => break,
             Outcome::Blocked(why) => {
                 return Ok(Err(format!(
-                    "it cannot be read as the configuration is now: {why}"
+                    "the current configuration does not fit it: {why}"
                 )));
             }
         }

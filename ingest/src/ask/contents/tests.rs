@@ -194,7 +194,7 @@ fn a_file_that_is_not_what_was_read_is_no_difference() {
     read.entry.crc = None;
     read.is_not_compared("no checksum");
     fs::write(&read.path, "other\n").unwrap();
-    read.is_not_compared("not the file any more");
+    read.is_not_compared("another file has its name");
     fs::remove_file(&read.path).unwrap();
     read.is_not_compared("gone");
     let done = read.dir.path().join("done");

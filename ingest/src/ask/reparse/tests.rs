@@ -143,7 +143,7 @@ fn another_file_of_the_name_says_nothing() {
         &stream,
         Some(&known),
         b"x;1,5;bad",
-        Err("is not the file any more"),
+        Err("another file has its name"),
     );
     fs::remove_file(&written.path).unwrap();
     check(&stream, Some(&known), b"x;1,5;bad", Err("--header"));
