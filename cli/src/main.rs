@@ -49,6 +49,9 @@ const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    if args::wants_json() {
+        screen::panic_in_json();
+    }
     secrets::hide_typed_password();
     // Before the arguments, whose defaults may come from it.
     let dotenv = environment::load_dotenv();

@@ -44,7 +44,11 @@ impl Screen {
     pub(crate) fn start(global: &Global) -> Self {
         let is_terminal = io::stderr().is_terminal() && global.log_format == LogFormat::Text;
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        let filter = std::env::var(FILTER).unwrap_or_else(|_| filter_of(global.verbose));
+        let asked = std::env::var(FILTER).ok();
+        let is_wrong = |text: &&String| EnvFilter::try_new(text).is_err();
+        let wrong = asked.as_ref().filter(is_wrong).cloned();
+        let filter = asked.filter(|_| wrong.is_none());
+        let filter = filter.unwrap_or_else(|| filter_of(global.verbose));
         let screen = Self {
             bar,
             is_terminal,
@@ -72,12 +76,14 @@ impl Screen {
                 let handle = subscriber.reload_handle();
                 subscriber.init();
                 screen.messages.change(move |filter| handle.reload(filter));
-                // A panic is a line as well, with its place.
-                std::panic::set_hook(Box::new(|panic| {
-                    let line = json_line("ERROR", &panic.to_string());
-                    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
-                }));
+                // The format may be that of `.env`, which was not read when the process started.
+                panic_in_json();
             }
+        }
+        if let Some(wrong) = wrong {
+            tracing::warn!(
+                "{FILTER} is `{wrong}`, which is not a filter of messages; it is ignored"
+            );
         }
         screen
     }
@@ -177,6 +183,14 @@ impl Screen {
                 .set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         }
     }
+}
+
+/// Makes a panic a line of JSON, with its place.
+pub(crate) fn panic_in_json() {
+    std::panic::set_hook(Box::new(|panic| {
+        let line = json_line("ERROR", &panic.to_string());
+        let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    }));
 }
 
 impl Messages {

@@ -18,7 +18,7 @@ pub(crate) use dead_letters::*;
 pub(crate) use generate::*;
 pub(crate) use log::*;
 pub(crate) use offsets::*;
-pub(crate) use origin::{origin_of, parse};
+pub(crate) use origin::{origin_of, parse, wants_json};
 pub(crate) use shared::*;
 
 /// CSV files into PostgreSQL through a durable, replayable log.

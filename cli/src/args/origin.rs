@@ -70,7 +70,8 @@ fn advice(error: &clap::Error) -> Option<String> {
         }
         ErrorKind::UnknownArgument => {
             let typed = context(ContextKind::InvalidArg)?;
-            let is_up = std::env::args().any(|argument| argument == "up" || argument == "ingest");
+            let is_up =
+                std::env::args_os().any(|argument| argument == "up" || argument == "ingest");
             (is_up && matches!(typed, "--from" | "--file" | "--files" | "--input" | "-f"))
                 .then(|| "name the files without an option: bekk up FILE".to_owned())
         }
@@ -78,14 +79,16 @@ fn advice(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// Whether messages are to be JSON, as far as arguments show that may be wrong.
-fn wants_json() -> bool {
+/// Whether messages are to be JSON, as far as arguments show that are not parsed yet and may be wrong.
+pub(crate) fn wants_json() -> bool {
+    // A text that is not UTF-8 is no option that is looked for.
+    let mut arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
     let mut format = std::env::var("BEKK_LOG_FORMAT").ok();
-    let mut arguments = std::env::args();
     while let Some(argument) = arguments.next() {
         match argument.split_once('=') {
             Some(("--log-format", value)) => format = Some(value.to_owned()),
             None if argument == "--log-format" => format = arguments.next(),
+            None if argument == "--" => break,
             _ => {}
         }
     }

@@ -161,7 +161,7 @@ fn lines(status: &Status) -> Vec<String> {
     }
     for count in &status.dead_letters {
         lines.push(format!(
-            "refused    {} {}: {} {}",
+            "letters    {} {}: {} open, {}",
             count.group,
             count.stream,
             grouped(count.open),

@@ -1,6 +1,8 @@
 //! The command line's own documentation: help, man pages, completions, and messages for machines.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Stdio;
@@ -38,21 +40,7 @@ fn shells_complete_commands() {
 fn every_line_on_standard_error_is_json_if_asked_for() {
     let sandbox = Sandbox::new();
     sandbox.write("data/bad.csv", "a,b\n1,2\n");
-    let lines_of = |arguments: &[&str]| {
-        let stderr = sandbox.run(arguments).stderr;
-        let lines: Vec<serde_json::Value> = stderr
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
-            .collect();
-        for line in &lines {
-            assert!(
-                line["level"].is_string() && line["timestamp"].is_string(),
-                "{line}"
-            );
-            assert!(line["fields"]["message"].is_string(), "{line}");
-        }
-        lines
-    };
+    let lines_of = |arguments: &[&str]| json_lines(&sandbox.run(arguments).stderr);
     let url = sandbox.url.clone();
     let lines = lines_of(&["--log-format", "json", "up", "--once", "--postgres", &url]);
     assert!(lines.len() > 2, "{lines:?}");
@@ -69,6 +57,54 @@ fn every_line_on_standard_error_is_json_if_asked_for() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     let told = lines[0]["fields"]["message"].as_str().unwrap();
     assert!(told.contains("--onec"), "{told}");
+    // Neither does a filter that is wrong print a line of its own.
+    let mut command = sandbox.bekk(&["--log-format", "json", "check", "--postgres", &url]);
+    let output = command.env("RUST_LOG", "bekk=loud").output().unwrap();
+    let lines = json_lines(std::str::from_utf8(&output.stderr).unwrap());
+    assert!(lines[0].to_string().contains("bekk=loud"), "{lines:?}");
+    let mut command = sandbox.bekk(&["--log-format", "json"]);
+    let output = command.arg(OsStr::from_bytes(b"\xff")).output().unwrap();
+    json_lines(std::str::from_utf8(&output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// Each line of standard error, which must be JSON in the form of messages.
+fn json_lines(stderr: &str) -> Vec<serde_json::Value> {
+    let parsed = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+    let lines: Vec<serde_json::Value> = stderr.lines().map(parsed).collect();
+    for line in &lines {
+        assert!(
+            line["level"].is_string() && line["timestamp"].is_string(),
+            "{line}"
+        );
+        assert!(line["fields"]["message"].is_string(), "{line}");
+    }
+    lines
+}
+
+/// Every command with a wrong configuration, or without what it needs.
+#[test]
+fn every_command_fails_in_json_if_asked_for() {
+    let sandbox = Sandbox::bare();
+    sandbox.write("bad.toml", "[streams.a]\nfils = []\n");
+    let mut commands = Vec::new();
+    add_commands(&sandbox, &[], &mut commands);
+    assert!(commands.len() >= 35, "{commands:?}");
+    let mut failed = 0;
+    for command in commands {
+        let mut arguments = vec!["--log-format", "json", "--config", "bad.toml"];
+        arguments.extend(command.iter().map(String::as_str));
+        if command == ["generate"] {
+            // It needs no configuration, and would run until it is stopped.
+            arguments.extend(["--rows", "none"]);
+        }
+        let ran = sandbox.run(&arguments);
+        assert_ne!(ran.code, Some(0), "bekk {}", command.join(" "));
+        let lines = json_lines(&ran.stderr);
+        assert!(!lines.is_empty(), "bekk {}", command.join(" "));
+        failed += 1;
+    }
+    assert!(failed >= 35, "{failed} commands");
 }
 
 /// Adds the commands below one, as its help lists them.

@@ -96,7 +96,10 @@ fn operate(running: Running) {
             .all(|line| line["lag"] == 0 && !line["owner"].is_null()),
         "{offsets:?}"
     );
-    let status = prints(run(&["status"]).ok(), "refused    bekk events: 1 bad_value");
+    let status = prints(
+        run(&["status"]).ok(),
+        "letters    bekk events: 1 open, bad_value",
+    );
     prints(status, "\nnext: bekk dead-letters list (1 open)\n");
     prints(run(&["health"]).ok(), "healthy");
 

@@ -22,7 +22,7 @@ fn status_says_where_everything_is_and_what_to_do_next() {
     );
     sandbox.run(&["sink", "--once"]).ok();
     let told = prints(sandbox.run(&["status"]).ok(), "files      1 finished");
-    let told = prints(told, "refused    bekk events: 1 bad_value");
+    let told = prints(told, "letters    bekk events: 1 open, bad_value");
     prints(told, "\nnext: bekk dead-letters list (1 open)\n");
     sandbox.run(&["dead-letters", "discard", "--all"]).ok();
     prints(sandbox.run(&["status"]).ok(), "\nnext: nothing to do\n");
