@@ -312,7 +312,7 @@ mod tests {
         assert!(
             map("id,x", &strict)
                 .unwrap_err()
-                .contains("`x`, which is no column")
+                .contains("`x`, which is not a column")
         );
         let silent = CsvDialect {
             unknown: UnknownPolicy::Ignore,
