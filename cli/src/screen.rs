@@ -231,10 +231,13 @@ fn folded(line: &str) -> Vec<String> {
         _ => return vec![line.to_owned()],
     };
     let mut lines = vec![label.to_owned()];
+    // A sentence may break anywhere, a list only after an item.
+    let is_sentence = label.trim_end() == "guess";
     for part in text.split("   ").filter(|part| !part.is_empty()) {
         let mut space = "   ";
         let pieces = part.split_inclusive(", ");
-        for piece in pieces.flat_map(|piece| match piece.chars().count() > COLUMNS - INDENT {
+        let is_split = |piece: &str| is_sentence || piece.chars().count() > COLUMNS - INDENT;
+        for piece in pieces.flat_map(|piece| match is_split(piece) {
             true => piece.split_inclusive(' ').collect(),
             false => vec![piece],
         }) {
@@ -395,6 +398,15 @@ mod tests {
         let lines = folded(&format!("config     {words}"));
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines.iter().all(|line| line.len() <= 80), "{lines:?}");
+        let guess =
+            "guess      price: numbers with marks, such as 1,234.50; type = \"text\" keeps them";
+        assert_eq!(
+            folded(guess),
+            [
+                "guess      price: numbers with marks, such as 1,234.50; type = \"text\" keeps",
+                "           them"
+            ]
+        );
         let path = "/long".repeat(40);
         assert_eq!(
             folded(&format!("postgres   {path}")).concat(),

@@ -227,6 +227,9 @@ fn say(kind: &Kind, base: &Path, out: &Path, screen: &Screen) {
     for guess in kind.text.lines().filter_map(guess) {
         screen.say_part(&format!("guess      {guess}"));
     }
+    for reject in rejects(&kind.text) {
+        screen.say_part(&format!("rejects    {reject}"));
+    }
     if stream.key.is_empty() {
         let candidate = kind.text.lines().find_map(candidate);
         screen.say_part(&format!(
@@ -251,6 +254,16 @@ fn say(kind: &Kind, base: &Path, out: &Path, screen: &Screen) {
 fn candidate(line: &str) -> Option<String> {
     let (columns, why) = line.strip_prefix("# key = [")?.split_once("]   # ")?;
     Some(format!("; a key may be {columns}: {why}"))
+}
+
+/// The records that would be rejected, in an inferred stream: how many, then the first of them.
+fn rejects(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("# "));
+    lines
+        .skip_while(|line| !line.ends_with("would be rejected:"))
+        .enumerate()
+        .take_while(|(at, line)| *at == 0 || line.starts_with("  "))
+        .map(|(_, line)| line)
 }
 
 /// Returns the guess in a line of an inferred stream: its subject and its reason.
@@ -283,5 +296,22 @@ mod tests {
         );
         assert_eq!(shown("# guess: the encoding"), "the encoding");
         assert_eq!(shown("  { name = \"a\", type = \"text\" },   # Ada"), "");
+    }
+
+    #[test]
+    fn rejects_are_listed_with_their_number() {
+        let text = "# Inferred from all 3 records.\n\
+                    # 2 of the first 3 records would be rejected:\n#   bad_quote (line 2)\n#   nul (line 4)\n\n\
+                    [streams.a]\n# key = [\"a\"]\n";
+        let shown: Vec<_> = rejects(text).collect();
+        assert_eq!(
+            shown,
+            [
+                "2 of the first 3 records would be rejected:",
+                "  bad_quote (line 2)",
+                "  nul (line 4)"
+            ]
+        );
+        assert_eq!(rejects("# guess: a\n").count(), 0);
     }
 }

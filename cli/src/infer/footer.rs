@@ -34,8 +34,9 @@ pub(super) struct Footer {
 }
 
 impl Footer {
-    pub(super) fn see(&mut self, record: &Sampled<'_>, dialect: &CsvDialect) {
-        match beginning(record, dialect) {
+    /// Sees a record, whose only field may be alone where the header has several.
+    pub(super) fn see(&mut self, record: &Sampled<'_>, is_alone: bool, dialect: &CsvDialect) {
+        match beginning(record, is_alone, dialect) {
             Some(beginning) => self.run.push(beginning),
             None => {
                 self.is_inside |= !self.run.is_empty();
@@ -79,7 +80,7 @@ pub(super) fn rule(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String>
 }
 
 /// Returns the beginning of a line that sums up, exactly as in the file, up to its first field with a text.
-fn beginning(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
+fn beginning(record: &Sampled<'_>, is_alone: bool, dialect: &CsvDialect) -> Option<String> {
     // If the backslash is an escape, only the point remains.
     let ends_copy = |text: &[u8]| {
         text == END_OF_COPY.as_bytes() || (dialect.escape == Some(b'\\') && text == b".")
@@ -94,8 +95,11 @@ fn beginning(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
     let lower = text.to_lowercase();
     let word = WORDS.iter().find(|word| {
         let rest = lower.strip_prefix(**word);
-        // `Total Wine` is a firm, and `Total: 3` sums up.
-        rest.is_some_and(|rest| !rest.chars().any(char::is_alphabetic))
+        // `Total Wine` is a firm, `Total: 3` sums up, and so does `Total: 3 orders` where it is the whole line.
+        let sums_up = |rest: &str| {
+            !rest.chars().any(char::is_alphabetic) || (is_alone && rest.starts_with(':'))
+        };
+        rest.is_some_and(sums_up)
     })?;
     let delimiter = dialect.delimiter.text();
     let quote = match (quoted, dialect.quote) {

@@ -123,7 +123,10 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     let (mut guess, found) = read_as_guessed(path, typed)?;
     guess.remarks.extend(directories(wanted.patterns));
     let Records {
-        first, mut columns, ..
+        first,
+        mut columns,
+        mut records,
+        ..
     } = found;
     if columns.is_empty() {
         bail!(
@@ -143,7 +146,7 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
         true => Header::Sure,
         false => has_header(&first, &columns, (decimal_comma, &found.recurring), typed),
     };
-    if header == Header::Unsure && found.records > 0 {
+    if header == Header::Unsure && records > 0 {
         guess.remarks.push(format!(
             "the first line is taken as the header, although it looks like the other lines: {}; if it is a record: \
              --header false",
@@ -151,8 +154,8 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
         ));
     }
     if header == Header::Absent {
-        columns = without_header(&first, path, &mut guess, decimal_comma)?;
-    } else if found.records == 0 {
+        (columns, records) = without_header(&first, path, &mut guess, decimal_comma)?;
+    } else if records == 0 {
         guess
             .remarks
             .push("there is no record after the first line, so the columns are text".to_owned());
@@ -181,7 +184,7 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
         dialect: guess.dialect,
         columns,
         key,
-        records: found.records,
+        records,
         uneven: found.uneven,
         whole_file: found.whole_file,
         remarks: guess.remarks,
@@ -264,7 +267,8 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
             }
         }
         found.records += 1;
-        found.footer.see(record, dialect);
+        let is_alone = record.width() == 1 && found.columns.len() > 1;
+        found.footer.see(record, is_alone, dialect);
         for (at, recurring) in found.recurring.iter_mut().enumerate().take(record.width()) {
             let is_first = |(text, _): (&[u8], bool)| text == found.first[at].as_bytes();
             *recurring += u64::from(record.field(at).is_some_and(is_first));
@@ -408,13 +412,13 @@ fn shown(texts: &[String]) -> String {
     shown.collect::<Vec<_>>().join(", ") + more
 }
 
-/// The columns of a file without a header, by their places.
+/// The columns of a file without a header, by their places, and the number of records that they were found in.
 fn without_header(
     first: &[String],
     path: &Path,
     guess: &mut Guess,
     decimal_comma: bool,
-) -> Result<Vec<Profile>> {
+) -> Result<(Vec<Profile>, u64)> {
     let mut columns = Vec::new();
     let names = guess
         .names
@@ -442,11 +446,13 @@ fn without_header(
         }
     }
     let mut unique = Uniqueness::of(&columns);
+    let mut records = 0;
     sample(path, &guess.dialect, |record| {
+        records += 1;
         if !record.is_bad() && record.width() == columns.len() {
             see(&mut columns, &mut unique, record);
         }
-        true
+        records < RECORDS_MAX
     })
     .with_context(|| format!("read `{}`", path.display()))?;
     for column in &mut columns {
@@ -456,7 +462,7 @@ fn without_header(
             column.header.clone_from(&column.name);
         }
     }
-    Ok(columns)
+    Ok((columns, records))
 }
 
 #[cfg(test)]

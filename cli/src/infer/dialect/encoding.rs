@@ -40,7 +40,7 @@ impl Guess {
             .expect("it is on the list");
         let words = words(bytes, encoding).join(", ");
         self.remarks.push(format!(
-            "the file is not UTF-8: {} is a guess, with which it reads {words}; if that is wrong, name another: \
+            "the file is not UTF-8; read as {}, it has {words}; if these words are wrong, name another encoding: \
              --encoding",
             encoding.name()
         ));

@@ -91,8 +91,9 @@ fn a_header_without_evidence_is_a_guess() {
         text.contains("looks like the other lines: `name`, `city`"),
         "{text}"
     );
-    let (stream, _) = stream_of("Ann,Rome\nBob,Oslo\nCid,Rome\n");
+    let (stream, text) = stream_of("Ann,Rome\nBob,Oslo\nCid,Rome\n");
     assert_eq!(stream.csv.header, HeaderRow::Absent);
+    assert!(text.contains("all 3 records of"), "{text}");
     let (_, text) = stream_of("id,city\n1,Rome\n2,Oslo\n");
     assert!(!text.contains("looks like the other lines"), "{text}");
 }
@@ -111,8 +112,10 @@ fn lines_that_sum_up_are_no_rows() {
         &["\"Grand total\",", "Total:"],
         &["id"],
     );
+    check("id,n\n1,1\n2,2\nTotal: 2 orders\n", &["Total:"], &["id"]);
     // A region or a firm of that name is a row.
     check("region,n\nTotal,1\nNorth,2\nSouth,2\n", &[], &[]);
     check("firm,n\nA,1\nB,2\nTotal Wine,2\n", &[], &[]);
+    check("firm,n\nA,1\nB,2\nTotal: Wine,2\n", &[], &[]);
     check("id,n\nTotal,1\n", &[], &["id"]);
 }
