@@ -17,13 +17,24 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 /// Where Linux lists connections: those of IPv4 sockets, and those of IPv6 sockets, which may be to IPv4 addresses.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/// Whether the other end of a connection on this machine belongs to another user than ours and the superuser, or to nobody.
-/// On a system that does not list connections no other end is a stranger.
-pub(crate) fn is_stranger(local: SocketAddr, peer: SocketAddr) -> bool {
+/// Who is at the other end of a connection on this machine
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// Our own user or the superuser; anyone, on a system that does not list connections
+    Trusted,
+    /// Another user, by id
+    Stranger(u32),
+    /// No process any more: it has ended, or has closed or reset the connection
+    Nobody,
+}
+
+/// Finds out who is at the other end of a connection on this machine.
+pub(crate) fn holding(local: SocketAddr, peer: SocketAddr) -> Holding {
     let own = rustix::process::geteuid().as_raw();
     match peer_user(local, peer) {
-        Some(user) => user != own && user != 0,
-        None => lists_connections(),
+        Some(user) if user != own && user != 0 => Holding::Stranger(user),
+        None if lists_connections() => Holding::Nobody,
+        Some(_) | None => Holding::Trusted,
     }
 }
 
@@ -243,7 +254,7 @@ mod tests {
             let local = server.local_addr().unwrap();
             let own = Some(rustix::process::geteuid().as_raw());
             assert_eq!(peer_user(local, peer), own);
-            assert!(!is_stranger(local, peer));
+            assert_eq!(holding(local, peer), Holding::Trusted);
             client.shutdown(Shutdown::Write).unwrap();
             assert_eq!(peer_user(local, peer), own);
             let both = [
@@ -270,7 +281,7 @@ mod tests {
             assert_eq!(peer_user(local, peer), None);
             let listed = find_in_tables(peer, local);
             assert!(listed.is_none_or(|holder| holder.inode == 0), "{listed:?}");
-            assert!(is_stranger(local, peer));
+            assert_eq!(holding(local, peer), Holding::Nobody);
             // What it has sent is there all the same.
             let mut sent = String::new();
             server.read_to_string(&mut sent).unwrap();
@@ -290,7 +301,7 @@ mod tests {
         let (mut server, peer) = listener.accept().unwrap();
         let local = server.local_addr().unwrap();
         assert_eq!(find_in_tables(local, peer), None);
-        assert!(is_stranger(local, peer));
+        assert_eq!(holding(local, peer), Holding::Nobody);
         // What it has sent is there all the same.
         let mut sent = [0; 9];
         server.read_exact(&mut sent).unwrap();

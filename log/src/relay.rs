@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::peer;
+use crate::peer::{self, Holding};
 use crate::serve::{GuestQuestion, GuestToken};
 
 /// How long the owner may take to answer.
@@ -74,8 +74,16 @@ fn accept(listener: &TcpListener, owner: SocketAddr, token: &GuestToken, stop: &
             return;
         }
         let local = listener.local_addr().unwrap_or(owner);
-        if peer::is_stranger(local, from) || Arc::strong_count(&open) > 2 * CONNECTIONS_MAX {
-            tracing::warn!(peer = %from, "another user's connection to this guest is closed");
+        match peer::holding(local, from) {
+            Holding::Trusted => {}
+            Holding::Stranger(user) => {
+                tracing::warn!(peer = %from, user, "another user's connection to this guest is closed");
+                continue;
+            }
+            Holding::Nobody => continue,
+        }
+        if Arc::strong_count(&open) > 2 * CONNECTIONS_MAX {
+            tracing::warn!(peer = %from, "a connection to this guest is closed: there are too many");
             continue;
         }
         let (token, open) = (token.clone(), Arc::clone(&open));

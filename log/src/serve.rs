@@ -56,8 +56,9 @@ pub use self::places::ServedClient;
 pub use self::sasl::Credentials;
 use self::sasl::Users;
 pub use self::tls::TlsConfig;
+use crate::peer::{self, Holding};
 use crate::store::Store;
-use crate::{Client, Error, peer};
+use crate::{Client, Error};
 
 /// How long connections may take to end when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -287,9 +288,9 @@ impl Broker {
     }
 }
 
-fn is_stranger(stream: &TcpStream, peer: SocketAddr) -> bool {
+fn is_trusted(stream: &TcpStream, peer: SocketAddr) -> bool {
     let local = stream.local_addr();
-    local.is_ok_and(|local| peer::is_stranger(local, peer))
+    local.map_or(true, |local| peer::holding(local, peer) == Holding::Trusted)
 }
 
 async fn accept(broker: Arc<Broker>, listener: TcpListener) {
@@ -303,8 +304,8 @@ async fn accept(broker: Arc<Broker>, listener: TcpListener) {
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                if broker.config.guests.is_some() && is_stranger(&stream, peer) {
-                    tracing::debug!(%peer, "a connection of another user is closed");
+                if broker.config.guests.is_some() && !is_trusted(&stream, peer) {
+                    tracing::debug!(%peer, "a connection of another user, or of a process that has ended, is closed");
                     continue;
                 }
                 let Some(place) = broker.places.take(peer) else {

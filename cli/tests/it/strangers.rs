@@ -336,8 +336,7 @@ fn names_and_values_show_what_they_hold() {
         check(path, &get(&address, path).1);
     }
     for arguments in [
-        &["status"][..],
-        &["ingest", "files"],
+        &["ingest", "files"][..],
         &["dead-letters", "list"],
         &["dead-letters", "show", "1"],
         &["trace", "--key", "1"],
@@ -348,6 +347,8 @@ fn names_and_values_show_what_they_hold() {
         check(arguments[0], &said);
         assert!(said.contains("\\u{202e}"), "{arguments:?}: {said}");
     }
+    let status = sandbox.run(&["status"]);
+    check("status", &(status.stdout + &status.stderr));
     assert_eq!(process.terminate(), Some(0));
     check("up", &sandbox.said());
 }

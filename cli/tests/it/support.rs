@@ -246,9 +246,23 @@ impl Process {
 
     /// Asks it to stop, and returns its exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
+        // Before the handler is installed, SIGTERM ends any program.
+        wait_until("SIGTERM is handled", Duration::from_secs(20), || {
+            self.handles(rustix::process::Signal::TERM)
+        });
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.0.wait().unwrap().code()
+    }
+
+    /// Whether the process has a handler for a signal, or has ended.
+    fn handles(&self, signal: rustix::process::Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        caught.is_none_or(|caught| {
+            let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+            status.contains("(zombie)") || caught >> (signal.as_raw() - 1) & 1 == 1
+        })
     }
 }
 
