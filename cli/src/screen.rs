@@ -398,13 +398,12 @@ mod tests {
         let lines = folded(&format!("config     {words}"));
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines.iter().all(|line| line.len() <= 80), "{lines:?}");
-        let guess =
-            "guess      price: numbers with marks, such as 1,234.50; type = \"text\" keeps them";
+        let guess = "guess      price: numbers with marks, such as 1,234.50; type = \"text\" keeps them as they are";
         assert_eq!(
             folded(guess),
             [
-                "guess      price: numbers with marks, such as 1,234.50; type = \"text\" keeps",
-                "           them"
+                "guess      price: numbers with marks, such as 1,234.50; type = \"text\" keeps them",
+                "           as they are"
             ]
         );
         let path = "/long".repeat(40);
