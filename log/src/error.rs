@@ -165,7 +165,7 @@ pub enum Error {
         address: String,
     },
     /// A newer session of the same ingest has begun; this one must not write any more.
-    #[error("ingest `{ingest}` has a newer session, {newest}, than this one, {session}")]
+    #[error("session {session} of ingest `{ingest}` was replaced by session {newest}")]
     Fenced {
         /// The ingest's id.
         ingest: String,

@@ -50,7 +50,7 @@ pub enum MarkCheck {
     Same,
     /// Nothing can be said until an open transaction has ended.
     KeptBack,
-    /// The log is another one, or has lost records.
+    /// The log does not match the offsets, or has lost records.
     Differs(Difference),
 }
 

@@ -235,7 +235,7 @@ fn retry_orphans(context: &Context) -> Result<(), Error> {
             tracing::info!(
                 stream = found.name,
                 rows = landed,
-                "dead letters became rows after the rows that they refer to arrived"
+                "dead letters are rows now, because the rows that they refer to have arrived"
             );
         }
     }
@@ -284,8 +284,7 @@ fn supervise(context: &Context, stats: &Stats, control: &Control, has_ended: imp
             if is_late && !has_told && !is_at(|position| position.end) {
                 has_told = true;
                 tracing::warn!(
-                    "waiting for another producer's open transaction, because it hides records that existed at the \
-                     start"
+                    "waiting for another producer's open transaction: it hides records that existed at the start"
                 );
             }
         }

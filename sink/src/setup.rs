@@ -280,8 +280,8 @@ impl Setup<'_> {
                     partition,
                     %was,
                     next,
-                    "the group had applied more records of this log: PostgreSQL has lost the latest transactions (a \
-                     standby without them became the primary, or a backup was restored), or the offset was set by \
+                    "the group had applied more of this log than its offset says: PostgreSQL has lost the latest \
+                     transactions (a standby without them became the primary, or a backup was restored), or the offset was set by \
                      hand; the records from the offset on are applied again"
                 );
             }

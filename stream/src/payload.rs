@@ -94,7 +94,7 @@ pub enum Body<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
     /// The first byte is no known format version.
-    #[error("the payload has format version {0}, which this bekk does not know")]
+    #[error("not a payload of Bekk: unknown format version {0}")]
     Version(u8),
     /// The bytes end early or do not follow the format.
     #[error("malformed payload: {0}")]

@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Show every version of a row: where it came from and what became of it
     Trace(Trace),
-    /// Keep the group's offsets for tables whose rows were moved here, such as by a restore
+    /// Accept tables that were restored, renamed or moved, and keep the group's offsets
     Adopt(OffsetsAdopt),
     /// List, reset or delete the offsets of sink groups
     #[command(subcommand)]
@@ -249,7 +249,7 @@ pub(crate) struct StatusArgs {
 pub(crate) struct Health {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// Only check that the bekk at this HTTP address is alive; a supervisor should restart one that is not
+    /// Only check that the bekk at this HTTP address is alive, for a supervisor that restarts it
     #[arg(long, value_name = "ADDRESS", conflicts_with = "ready")]
     pub(crate) alive: Option<SocketAddr>,
     /// Only check that the bekk at this HTTP address makes progress
@@ -307,7 +307,7 @@ pub(crate) struct Init {
     /// Add the stream to the existing file
     #[arg(long, requires = "source", conflicts_with = "force")]
     pub(crate) add: bool,
-    /// Table to fill; the columns' types come from it
+    /// Existing table to fill; its column types become the stream's
     #[arg(long, value_name = "NAME", requires = "source")]
     pub(crate) table: Option<String>,
     #[command(flatten)]
@@ -325,7 +325,7 @@ impl Init {
 
 /// How a file is written, where that is not to be guessed.
 #[derive(Args)]
-#[command(next_help_heading = "Format of the file, in place of a guess")]
+#[command(next_help_heading = "File format (guessed unless given)")]
 pub(crate) struct FormArgs {
     /// Text between fields, one character or a few; `tab` for a tab, `\x01` for U+0001
     #[arg(long, value_name = "TEXT", requires = "source")]

@@ -77,11 +77,11 @@ pub(crate) enum Offsets {
     Reset(OffsetsReset),
     /// Delete the offsets of a group and its claim on the table; a dry run unless --execute is given
     Delete(OffsetsDelete),
-    /// Keep the group's offsets for tables whose rows were moved here, such as by a restore
+    /// Accept tables that were restored, renamed or moved, and keep the group's offsets
     Adopt(OffsetsAdopt),
 }
 
-/// Keep the group's offsets for tables whose rows were moved here, such as by a restore.
+/// Accept tables that were restored, renamed or moved, and keep the group's offsets.
 ///
 /// Use it after a table was moved with its rows: by dump and restore to another server, to another name, or into a
 /// table that was created again. Until then the sink refuses the table, because it may lack rows that the offsets

@@ -131,8 +131,8 @@ pub(crate) struct InputArgs {
         requires = "input"
     )]
     pub(crate) stream: Option<String>,
-    /// With `-`: a name for the input. An input that begins with all bytes of the last input of that name continues
-    /// after them; any other input is read from its beginning [default: stdin]
+    /// With `-`: a name for the input. If the input starts with the whole previous input of that name, only the rest is
+    /// loaded [default: stdin]
     #[arg(
         id = "input_name",
         long = "name",
@@ -173,7 +173,8 @@ pub(crate) struct HttpArgs {
     )]
     pub(crate) http: HttpAt,
 
-    /// Show the page, which contains rows, to every user of this machine, not only to the user that runs bekk
+    /// Let every user of this machine see the page, which contains rows; without this option only the user that runs
+    /// bekk sees it
     #[arg(long, env = "BEKK_HTTP_OPEN")]
     pub(crate) http_open: bool,
 

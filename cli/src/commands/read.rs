@@ -53,7 +53,7 @@ pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
                 let next = context.open_log(&args.log)?;
                 ensure!(
                     next.log_id() == log.log_id(),
-                    "the log was replaced by another one; run the command again"
+                    "the log was replaced; run the command again"
                 );
                 reader.log = next.clone();
                 log = next;

@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, args: &IngestReread) -> Result<Outcome> {
         request_reread(&state_dir, path).context("leave the request for ingest")?;
     }
     print_result(
-        "requested: the running ingest, or the next `bekk up` or `bekk ingest`, reads the files again",
+        "requested; the running ingest reads the files again, or else the next `bekk up` or `bekk ingest`",
     )?;
     Ok(Outcome::Done)
 }
@@ -58,7 +58,7 @@ fn shown(name: &Path, path: &Path, stream: &Stream) -> Result<String> {
     let rows = found.records - found.rejects;
     let outcome = match stream.key.is_empty() {
         true => format!(
-            "the stream has no key, so rows that the table already has would be inserted again: {} {}",
+            "the stream has no key, so rows that the table already has would be inserted a second time: up to {} {}",
             grouped(rows),
             plural(rows, "row")
         ),

@@ -139,7 +139,7 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
     }
     let mut family = metrics.gauge(
         "bekk_log_lost_records",
-        "Records of a topic that damage has destroyed and that were not appended again.",
+        "Records of a topic that were lost to damage and not appended again.",
     );
     for (topic, _, (_, lost)) in &sizes {
         family.count(&[("topic", topic)], *lost);

@@ -388,7 +388,7 @@ fn directories(patterns: &[String]) -> Vec<String> {
         };
         let column = column::sql_name(name);
         format!(
-            "the directory `{name}={value}` is not read as a column; this line makes it one: \
+            "the directory `{name}={value}` is not a column yet; to add it: \
              {{ name = \"{column}\", type = \"{column_type}\", nullable = true, source = \"directory:{name}\" }}"
         )
     };
@@ -436,8 +436,7 @@ fn without_header(
         None => {
             guess.dialect.header = HeaderRow::Absent;
             guess.remarks.push(
-                "the file seems to have no header, because the first line fits the columns' types; choose names for \
-                 the columns"
+                "the file seems to have no header: its first line has values like the others; give the columns names"
                     .to_owned(),
             );
             for at in 0..first.len() {

@@ -206,7 +206,7 @@ fn wrong_log(status: &Status, findings: &mut Vec<Finding>) {
         let act = Act::Do(fault.advice.clone());
         findings.push(problem(
             Stage::Postgres,
-            "A table is not the one that was filled",
+            "A table does not match the offsets",
             fault.what.clone(),
             act,
         ));
@@ -224,7 +224,7 @@ fn wrong_groups(status: &Status, findings: &mut Vec<Finding>) {
             let act = Act::Do(refused.advice.clone());
             findings.push(problem(
                 Stage::Sink,
-                "The log is another one",
+                "The log does not match the offsets",
                 refused.why.clone(),
                 act,
             ));

@@ -227,7 +227,7 @@ def kept_back(sandbox, address):
     sink = sandbox.start("sink", "--once", "--http", "off")
     stay(sandbox, ingest, sink, until=[
         "open transaction hides records of topic `kept`; ingest continues",
-        "open transaction, because it hides records that existed",
+        "open transaction: it hides records that existed",
     ])
     other.commit_transaction(30)
     end(sandbox, sink)

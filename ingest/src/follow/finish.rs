@@ -76,8 +76,8 @@ impl Engine<'_> {
                 }
                 Writer::Unknown if still_for < self.around.config.partial_after => self.leave_rest(
                     id,
-                    "Bekk cannot see whether a process still writes to it, and reads the line when the file has been \
-                     unchanged for `ingest.partial_after`",
+                    "Bekk cannot see whether a program still writes to it, and reads the line once the file has not \
+                     changed for `ingest.partial_after`",
                 ),
                 _ if still_for >= STILL_FOR => self.take_last(id)?,
                 _ => self.queue.unsettle(id),

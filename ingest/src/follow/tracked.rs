@@ -170,8 +170,8 @@ impl Tracked {
         }
         self.is_short = false;
         let text = format!(
-            "line {} was read without its line end, and the file has grown since: its row may be cut off, and the \
-             rest becomes a record of its own; to read the file again: bekk ingest reread FILE",
+            "line {} was read before its line end was written, and the file has grown since: its row may lack the end \
+             of the line, and the rest becomes a record of its own; to read the file again: bekk ingest reread FILE",
             self.cursor.line
         );
         self.cursor.notices.set(NoticeKind::TakenShort, text);

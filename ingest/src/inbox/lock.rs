@@ -111,8 +111,8 @@ impl InboxLock {
         if self.strangers.insert(path.to_owned()) {
             tracing::warn!(
                 path = %path.display(), process, ?user,
-                "another program has locked the directory, and Bekk does not wait for it; if it is an ingest, both \
-                 read the same files: stop one of them"
+                "another program has locked the directory; Bekk continues without the lock. If that program is an \
+                 ingest, both read the same files: stop one of them"
             );
         }
     }

@@ -113,7 +113,7 @@ fn find(file: &Arc<File>) -> io::Result<Open> {
     let entry = archive.by_index_raw(index).map_err(unreadable)?;
     if entry.encrypted() {
         return Err(unsupported(
-            "it is encrypted; extract it and put the extracted file there",
+            "it is encrypted; extract its file and put that into the inbox",
         ));
     }
     let start = entry

@@ -236,7 +236,7 @@ fn a_succeeded_ingest_stops() {
     assert_eq!(world.once().records, 1);
 }
 
-/// The log is another one than the checkpoint's: nothing is skipped and nothing doubled in silence.
+/// The log does not match the offsets than the checkpoint's: nothing is skipped and nothing doubled in silence.
 #[test]
 fn another_log_is_refused() {
     let world = World::new();

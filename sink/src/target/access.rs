@@ -232,7 +232,7 @@ fn hook_warnings(stream: &Stream, table: &Table) -> Vec<String> {
         );
     }
     if hooks.rules && !is_keyed(stream) {
-        warnings.push("COPY does not run its rules".to_owned());
+        warnings.push("its rules do not apply: COPY ignores them".to_owned());
     }
     if hooks.heirs {
         warnings.push(

@@ -7,8 +7,11 @@ use std::time::Duration;
 /// # Errors
 /// What was wrong with it.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("`{text}` is not a duration; write a number with ms, s, m, h or d, such as 15s");
+    let wrong = || {
+        format!(
+            "`{text}` is not a duration; write a number and a unit (ms, s, m, h or d), such as 15s"
+        )
+    };
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let seconds = match unit {
         "ms" => number / 1000.0,
@@ -27,8 +30,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// What was wrong with it.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong =
-        || format!("`{text}` is not a size; write a number with B, kB, MB, GB or TB, such as 10GB");
+    let wrong = || {
+        format!(
+            "`{text}` is not a size; write a number and a unit (B, kB, MB, GB or TB), such as 10GB"
+        )
+    };
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let factor = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1.0,

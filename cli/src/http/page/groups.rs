@@ -29,7 +29,9 @@ fn groups(site: &Site, snapshot: &Snapshot) -> Markup {
                 "The private PostgreSQL is stopped: it runs while a sink uses it."
             }
             (Some(_), _) => "The groups are stored in PostgreSQL, which is unreachable.",
-            (None, None) => "This process has no PostgreSQL server, so it cannot show the groups.",
+            (None, None) => {
+                "This process is not connected to PostgreSQL, so it cannot show the groups."
+            }
             (None, Some(_)) => "No group has applied anything to this database yet.",
         });
     }

@@ -137,7 +137,7 @@ fn letters(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
     }
     let Some(options) = site.observer.postgres() else {
         return nothing(
-            "This process has no PostgreSQL server, so it cannot show the dead letters.",
+            "This process is not connected to PostgreSQL, so it cannot show the dead letters.",
         );
     };
     let letters = match site.letters(view, &snapshot.status.dead_letters, &options, PAGE_LEN) {

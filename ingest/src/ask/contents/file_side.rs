@@ -63,7 +63,7 @@ fn read_again(
             Outcome::CaughtUp(_) | Outcome::Conflict(_) => break,
             Outcome::Blocked(why) => {
                 return Ok(Err(format!(
-                    "the current configuration does not fit it: {why}"
+                    "it does not fit the current configuration: {why}"
                 )));
             }
         }
