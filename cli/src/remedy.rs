@@ -1,4 +1,4 @@
-//! Commands to type after an error of the system on Bekk's own files.
+//! Commands to type after an error of the system on Bekk's own files, or of a server that lets nobody in.
 
 use std::fs;
 use std::io;
@@ -8,8 +8,23 @@ use std::path::Path;
 use bekk_stream::shown_path;
 use rustix::process::geteuid;
 
+/// Advice for a login that the server refuses.
+pub(crate) fn remedy_for_login(sqlstate: &str) -> Option<&'static str> {
+    match (sqlstate, sqlstate.get(..2)) {
+        ("3D000", _) => Some("create that database, or name another with --postgres"),
+        (_, Some("28")) => Some(
+            "correct the user, or the password in PGPASSWORD, ~/.pgpass or DATABASE_URL, or let the server's pg_hba.conf \
+             admit them",
+        ),
+        _ => None,
+    }
+}
+
 /// Advice for an error, if there is any beyond what the error says.
 pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
+    if let Some(bekk_sink::Error::Postgres { cause, .. }) = error.downcast_ref() {
+        return remedy_for_login(cause.sqlstate.as_deref()?).map(str::to_owned);
+    }
     let (path, source) = error.chain().find_map(refused)?;
     let is_file = fs::symlink_metadata(path).map_or(true, |metadata| metadata.is_file());
     if path.ends_with("LOCK") && !is_file {

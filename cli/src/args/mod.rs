@@ -373,7 +373,7 @@ pub(crate) struct FormArgs {
 pub(crate) struct Psql {
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
-    /// Arguments for psql
+    /// Arguments for psql; those that bekk has too, such as -v and -h, after `--`
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,

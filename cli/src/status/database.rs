@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::unapplied::{self, Unapplied};
 use crate::positions::{Line, lines};
+use crate::remedy::remedy_for_login;
 
 /// Answer of the database
 #[derive(Default, Clone)]
@@ -184,6 +185,9 @@ fn remedy_of(
     };
     let sqlstate = cause.sqlstate.as_deref()?;
     let class = sqlstate.get(..2).unwrap_or_default();
+    if let Some(remedy) = remedy_for_login(sqlstate) {
+        return Some(remedy.to_owned());
+    }
     Some(match (sqlstate, class) {
         ("42501", _) => {
             let report = bekk_sink::check(postgres, streams).ok();
@@ -191,9 +195,6 @@ fn remedy_of(
             let first = problems.into_iter().next();
             first.unwrap_or_else(|| "bekk check (it names each missing right)".to_owned())
         }
-        ("3D000", _) => "create that database, or name another with --postgres".to_owned(),
-        (_, "28") => "correct the user or the password, or let the server's pg_hba.conf admit them"
-            .to_owned(),
         // The connection failed, the server has no more of them, or it starts or stops.
         (_, "08" | "53" | "57") => return None,
         _ => "bekk check".to_owned(),

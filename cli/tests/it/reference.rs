@@ -199,6 +199,10 @@ fn every_mistake_has_its_documented_exit_code() {
         let arguments: Vec<&str> = line.split(' ').chain(["--postgres", away]).collect();
         sandbox.run(&arguments).exits(1).says("127.0.0.1:1");
     }
+    let (server, _) = sandbox.url.rsplit_once('/').unwrap();
+    let none = format!("{server}/none");
+    let ran = sandbox.run(&["check", "--postgres", &none]).exits(1);
+    ran.says("create that database");
 }
 
 /// The units and the pods run commands that exist, and systemd hears when a service is up.

@@ -34,7 +34,7 @@ impl Succession {
 
     /// Nothing had been read of a file with its name.
     fn of_nothing(steps: Vec<Step>) -> Self {
-        Self::begin(steps, What::New, "nothing of it was known".to_owned())
+        Self::begin(steps, What::New, "it was not known before".to_owned())
     }
 
     /// The file that had its name has another one now.
