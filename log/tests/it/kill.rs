@@ -9,11 +9,12 @@ use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Config, Error, Offset, verify};
-use bekk_testing::{seed, setting};
+use bekk_testing::{MINUTE, seed, setting};
 
 use crate::support::{buffer, config, find, noise, read_all, topic};
 
@@ -58,9 +59,22 @@ fn victim() {
         .for_each(|t| t.join().unwrap());
 }
 
+/// When a victim's life begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// With its process, so that it may die while it starts.
+    Start,
+    /// With its first append, so that it gets something done, however slow the machine is.
+    FirstAppend,
+}
+
 /// Starts a victim, kills it after `life`, and adds what it was told to `acknowledged`: for each value, by
 /// partition, the offset of its first record there and how many it has.
-fn kill_one(dir: &Path, life: Duration, acknowledged: &mut HashMap<(String, u32), (u64, u64)>) {
+fn kill_one(
+    dir: &Path,
+    (since, life): (Since, Duration),
+    acknowledged: &mut HashMap<(String, u32), (u64, u64)>,
+) {
     let mut victim = Command::new(env::current_exe().unwrap())
         .args(["--exact", "kill::victim", "--nocapture", "--test-threads=1"])
         .env(VICTIM, dir)
@@ -69,13 +83,23 @@ fn kill_one(dir: &Path, life: Duration, acknowledged: &mut HashMap<(String, u32)
         .spawn()
         .unwrap();
     let output = BufReader::new(victim.stdout.take().unwrap());
+    let (appended, first_append) = mpsc::channel();
     let reader = thread::spawn(move || {
         // The last line may be torn, and counts as not acknowledged.
         output
             .split(b'\n')
             .map_while(Result::ok)
+            .inspect(|line| {
+                // A line of the test harness has no slash.
+                if line.contains(&b'/') {
+                    let _ = appended.send(());
+                }
+            })
             .collect::<Vec<_>>()
     });
+    if since == Since::FirstAppend {
+        first_append.recv_timeout(MINUTE).unwrap();
+    }
     thread::sleep(life);
     victim.kill().unwrap();
     victim.wait().unwrap();
@@ -150,9 +174,12 @@ fn what_was_acknowledged_survives_sigkill() {
     let mut acknowledged = HashMap::new();
     for kill in 0..kills {
         // Some die while they start, some after they have rolled a few segments.
-        let limit = if kill % 3 == 0 { 60 } else { 400 };
+        let (since, limit) = match kill % 3 {
+            0 => (Since::Start, 60),
+            _ => (Since::FirstAppend, 400),
+        };
         let life = Duration::from_millis(random(seed, kill, limit));
-        kill_one(dir.path(), life, &mut acknowledged);
+        kill_one(dir.path(), (since, life), &mut acknowledged);
         if kill % 5 == 4 {
             check(dir.path(), &acknowledged);
         }
@@ -169,7 +196,7 @@ fn a_log_that_was_killed_while_it_was_made_opens() {
         let dir = tempfile::tempdir().unwrap();
         let mut acknowledged = HashMap::new();
         let life = Duration::from_millis(random(seed, kill, 200));
-        kill_one(dir.path(), life, &mut acknowledged);
+        kill_one(dir.path(), (Since::Start, life), &mut acknowledged);
         check(dir.path(), &acknowledged);
         // And it continues.
         let client = Client::open(victim_config(dir.path())).unwrap();

@@ -18,8 +18,10 @@ const PARTITIONS: u32 = 24;
 const USED: u32 = 2;
 /// Records of the sealed segment in each of these, each a batch of its own.
 const RECORDS: u64 = 8;
-/// Bytes of a record: two or three fill a table.
+/// Bytes of a record
 const RECORD_BYTES: usize = 1_200_000;
+/// Records of a partition that are written to a table of their own as soon as they are appended
+const TABLE_RECORDS: usize = 3;
 
 fn large(dir: &Path) -> Config {
     Config {
@@ -47,6 +49,11 @@ fn whole(values: &[Vec<Vec<u8>>]) -> TempDir {
             let records = buffer([&values[i]]);
             client.append(None, "t", &[(partition, &records)]).unwrap();
         }
+        // On a machine under load, records that come meanwhile would get into the same table.
+        wait_until("a table has its records", MINUTE, || {
+            (0..USED)
+                .all(|partition| tables(dir.path(), partition).len() >= (i + 1) / TABLE_RECORDS)
+        });
     }
     wait_until("sealing", MINUTE, || {
         client.segments("t").unwrap()[0].sealed_at_ms.is_some()
@@ -55,11 +62,16 @@ fn whole(values: &[Vec<Vec<u8>>]) -> TempDir {
     dir
 }
 
-/// The second of a partition's tables in the sealed segment.
-fn middle_table(log: &Path, partition: u32) -> PathBuf {
+/// A partition's tables in the first segment.
+fn tables(log: &Path, partition: u32) -> Vec<PathBuf> {
     let keyspace = partition + 2;
     let tables = format!("topics/t/0000000001/db/keyspaces/{keyspace}/tables");
-    let mut tables = find(&log.join(tables), "");
+    find(&log.join(tables), "")
+}
+
+/// The second of a partition's tables in the sealed segment.
+fn middle_table(log: &Path, partition: u32) -> PathBuf {
+    let mut tables = tables(log, partition);
     tables.sort_by_key(|path| {
         path.file_name()
             .unwrap()
