@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::exact::check_audit;
 use crate::health::{address, get, sample};
 use crate::sample::{event, file, prints};
 use crate::support::{Process, Sandbox, wait_until};
@@ -66,6 +67,7 @@ fn idle_clients_leave_the_pipeline_what_it_needs() {
         assert!(closed.is_some_and(|closed| closed > 0.0), "{metrics}");
         drop(idle);
         assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+        check_audit(&sandbox);
     }
 }
 
@@ -90,7 +92,7 @@ fn a_pipeline_that_is_stopped_and_one_that_is_ended_under_load_lose_nothing() {
     });
     sandbox.run(&["up", "--once"]).ok();
     assert_eq!(rows(&sandbox), 120 * ROWS);
-    prints(sandbox.run(&["audit", "--deep"]).ok(), "nothing differs");
+    check_audit(&sandbox);
     let read = sandbox.run(&["log", "read", "--format", "csv"]).ok();
     let records = u32::try_from(read.stdout.lines().count()).unwrap();
     assert_eq!(records, 120 * ROWS, "each row is in the log once");

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::events::{EventsFile, TABLE_ROWS, last_of_each_key};
 use crate::log_content::LogContent;
 use crate::sample::json;
-use crate::support::Sandbox;
+use crate::support::{Ran, Sandbox};
 
 /// Compares files, log, table and dead letters, and audits them; no process must have the log.
 #[track_caller]
@@ -57,7 +57,13 @@ pub(crate) fn check_everything(sandbox: &Sandbox, files: &[EventsFile]) {
 /// the report.
 #[track_caller]
 pub(crate) fn check_audit(sandbox: &Sandbox) -> serde_json::Value {
-    let mut reports = json(sandbox.run(&["audit", "--deep", "--json"]).ok());
+    check_audit_of(sandbox.run(&["audit", "--deep", "--json"]))
+}
+
+/// The same for an audit that has run.
+#[track_caller]
+pub(crate) fn check_audit_of(audit: Ran) -> serde_json::Value {
+    let mut reports = json(audit.ok());
     let report = reports[0].take();
     let partitions = report["partitions"].as_array().unwrap();
     let sum = |of: &str| {

@@ -135,6 +135,13 @@ fn a_private_server_that_is_killed_is_started_again() {
     wait_until("it runs again", limit, is_again);
     sandbox.write("my.csv", format!("{SENSORS}19,2026-11-27 09:00:00,20.0\n"));
     wait_until("a new row is applied", limit, || count() == "3");
+    let audit = sandbox
+        .bekk(&["audit", "--deep"])
+        .env_remove("DATABASE_URL")
+        .env("POSTGRES_PORT", "0")
+        .output()
+        .unwrap();
+    Ran::new(audit).ok().prints("nothing differs");
     assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
     assert!(!pid_file.exists(), "the server stops with its last user");
 }

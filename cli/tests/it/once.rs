@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::exact::check_audit;
 use crate::sample::json;
 use crate::support::{Sandbox, wait_until};
 
@@ -218,6 +219,7 @@ fn a_row_that_postgres_refuses_is_isolated() {
     assert_eq!(letters.len(), 5);
     assert_eq!(letters[0][..2], ["23514", "992"]);
     assert!(letters[0][2].contains("cheap"), "{letters:?}");
+    check_audit(&sandbox);
 }
 
 #[test]
@@ -264,6 +266,7 @@ fn another_log_is_refused_with_the_command_that_helps() {
         .ok();
     sandbox.run(&["up", "--once"]).ok();
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 1);
+    sandbox.run(&["audit", "--deep"]).ok();
 }
 
 /// A newcomer's second act: his own file, as some program exported it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bekk_postgres::Server;
 
+use crate::exact::check_audit;
 use crate::health::{address, addresses, get};
 use crate::sample::{HEADER, event, file};
 use crate::support::{Sandbox, wait_until};
@@ -219,6 +220,7 @@ fn what_is_unreachable_is_a_word_and_no_zero() {
     server.ensure_running().unwrap();
     wait_until("all is well again", LIMIT, || page().contains("Healthy"));
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+    check_audit(&sandbox);
 }
 
 /// Ingest is killed while its file grows: the sink takes over the log, and its page names what no longer runs.
@@ -259,6 +261,7 @@ fn a_killed_ingest_is_what_the_first_line_says() {
     });
     assert_eq!(sink.terminate(), Some(0), "{}", sandbox.said());
     assert_eq!(again.terminate(), Some(0), "{}", sandbox.said());
+    check_audit(&sandbox);
 }
 
 /// Each part as a process of its own: each one's page shows the whole pipeline.

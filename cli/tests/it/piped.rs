@@ -83,6 +83,7 @@ fn an_input_is_loaded_once_however_often_it_is_piped() {
     assert_eq!(ids(&sandbox), before);
     let cut = pipe(&sandbox, b"id,name\n70,Kim\n7", &["--name", "k"]);
     cut.ok().says("its last line had no line end");
+    sandbox.run(&["audit", "--deep"]).ok();
     pipe(&sandbox, b"", &[])
         .exits(1)
         .says("standard input was empty");

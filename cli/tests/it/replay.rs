@@ -61,6 +61,7 @@ fn a_replay_mends_the_table() {
         postgres.one("SELECT resolution FROM bekk.dead_letters WHERE reason = 'refused'"),
         "replayed"
     );
+    sandbox.run(&["audit", "--deep"]).ok();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::exact::check_audit;
 use crate::sample::{event, file, json, prints};
 use crate::support::{Sandbox, wait_until};
 
@@ -98,6 +99,7 @@ fn what_a_sink_waits_for_is_a_problem() {
         postgres.number("SELECT count(*) FROM events") == 2
     });
     assert_eq!(up.terminate(), Some(0));
+    check_audit(&sandbox);
 }
 
 #[test]

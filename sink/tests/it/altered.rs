@@ -3,7 +3,7 @@
 use bekk_sink::{Config, Control, Error, Stats, Summary};
 use bekk_stream::{ColumnType, Decimal, Stream, Value};
 
-use crate::harness::{Db, Log, column, stream, text, until};
+use crate::harness::{Db, Log, assert_exact, column, deep_audit, drain, stream, text, until};
 use crate::lease::StopOnDrop;
 
 /// Runs a sink while `act` does, which may make it stop by itself.
@@ -91,6 +91,10 @@ fn a_narrower_column_rounds_nothing() {
         db.rows(DEAD),
         ["2|too_many_decimals|price", "4|too_many_decimals|price"]
     );
+    // The statement itself rounded the two rows that the table had.
+    let deep = deep_audit(&db, &log.client, "bekk", &stream);
+    let found = (deep.missing, deep.changed, deep.extra, deep.without_letter);
+    assert_eq!(found, (0, 0, 2, 2), "{deep:?}");
 }
 
 /// Columns change their type, their place and their neighbours, keys that exist and new ones alike.
@@ -132,6 +136,13 @@ fn rows_follow_each_alteration() {
         ["1|0.56|none", "25769803776|6.00|none"]
     );
     assert_eq!(db.rows(DEAD), [""; 0]);
+    // Four rows were deleted here.
+    let deep = deep_audit(&db, &log.client, "bekk", &stream);
+    assert_eq!(
+        (deep.missing, deep.changed, deep.extra),
+        (4, 0, 0),
+        "{deep:?}"
+    );
 }
 
 /// A column of the stream goes: the sink stops and names it.
@@ -156,6 +167,9 @@ fn a_column_that_is_missed_stops_the_sink() {
         "{error}"
     );
     assert_eq!(db.one(seen), "1");
+    admin.execute("ALTER TABLE prices RENAME COLUMN amount TO price");
+    drain(&db, &log, &stream).unwrap();
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 /// Another table takes the name: nothing is written to it.
@@ -177,6 +191,9 @@ fn a_table_that_is_replaced_stops_the_sink() {
     .unwrap_err();
     assert!(matches!(error, Error::TableReplaced { .. }), "{error}");
     assert_eq!(db.rows("SELECT * FROM prices"), [""; 0]);
+    admin.execute("DROP TABLE prices; ALTER TABLE old RENAME TO prices");
+    drain(&db, &log, &stream).unwrap();
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 /// A database takes no writes for a while, and sessions that were opened meanwhile never will.
@@ -211,6 +228,7 @@ fn a_database_that_was_read_only_is_written_to_again() {
         until("the other row is there", || count(&admin, "prices") == "2");
     })
     .unwrap();
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 /// Someone ends every transaction that lasts: batches shrink until theirs are short enough.
@@ -250,6 +268,7 @@ fn batches_shrink_under_who_ends_long_transactions() {
     })
     .unwrap();
     assert_eq!(count(&db, "slow"), "1500");
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 /// An event trigger refuses the temporary table through which rows are merged. This says nothing about the records, and
@@ -284,6 +303,7 @@ fn a_database_without_temporary_tables_stops_the_sink() {
     assert_eq!(admin.rows("SELECT FROM bekk.dead_letters").len(), 0);
     while_it_runs(&db, &log, &stream, |_| {}).unwrap();
     assert_eq!(admin.one("SELECT price FROM prices"), "2.00");
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 /// An administrator renames or moves the table, or takes a right away: the sink stops with what happened and what to
@@ -292,11 +312,27 @@ fn a_database_without_temporary_tables_stops_the_sink() {
 fn a_table_that_is_out_of_reach_stops_the_sink() {
     let elsewhere = "was dropped, renamed, moved or replaced";
     let right = r#"GRANT UPDATE ON "store"."prices" TO "clerk""#;
-    for (number, (act, expected)) in [
-        ("ALTER TABLE store.prices RENAME TO costs", elsewhere),
-        ("ALTER TABLE store.prices SET SCHEMA public", elsewhere),
-        ("ALTER SCHEMA store RENAME TO shop", elsewhere),
-        ("REVOKE UPDATE ON store.prices FROM clerk_N", right),
+    for (number, (act, undo, expected)) in [
+        (
+            "ALTER TABLE store.prices RENAME TO costs",
+            "ALTER TABLE store.costs RENAME TO prices",
+            elsewhere,
+        ),
+        (
+            "ALTER TABLE store.prices SET SCHEMA public",
+            "ALTER TABLE prices SET SCHEMA store",
+            elsewhere,
+        ),
+        (
+            "ALTER SCHEMA store RENAME TO shop",
+            "ALTER SCHEMA shop RENAME TO store",
+            elsewhere,
+        ),
+        (
+            "REVOKE UPDATE ON store.prices FROM clerk_N",
+            "GRANT UPDATE ON store.prices TO clerk_N",
+            right,
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -330,6 +366,9 @@ fn a_table_that_is_out_of_reach_stops_the_sink() {
             "1",
             "{act}"
         );
+        admin.execute(&numbered(undo));
+        drain(&db, &log, &stream).unwrap();
+        assert_exact(&db, &log.client, "bekk", &stream);
     }
 }
 
@@ -359,7 +398,11 @@ fn a_table_truncated_while_the_sink_runs_stops_the_stream() {
         });
         match is_partitioned {
             // It has no file of its own that would tell TRUNCATE from DELETE: reported, and not refused.
-            true => assert_eq!(count(&admin, "prices"), "1"),
+            true => {
+                assert_eq!(count(&admin, "prices"), "1");
+                let deep = deep_audit(&db, &log.client, "bekk", &stream);
+                assert_eq!((deep.missing, deep.extra), (3, 0), "{deep:?}");
+            }
             false => {
                 let error = result.unwrap_err().to_string();
                 assert!(error.contains("table `prices` was truncated"), "{error}");
@@ -393,4 +436,5 @@ fn what_one_partition_gets_is_seen() {
     })
     .unwrap();
     assert_eq!(db.rows(DEAD), ["2|not_stored|-"]);
+    assert_exact(&db, &log.client, "bekk", &stream);
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Stats};
 use bekk_stream::{OnConflict, Stream, Value};
 
-use crate::harness::{Db, Log, drain, drain_with, text, two_columns, until};
+use crate::harness::{
+    Db, Log, assert_exact, deep_audit, drain, drain_with, text, two_columns, until,
+};
 
 fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
     ids.map(|id| vec![Value::Int(id), text(name)]).collect()
@@ -82,6 +84,13 @@ fn a_log_that_was_set_back_is_refused_until_someone_decides() {
         db.one("SELECT refusal IS NULL AND mark_offset = 39 FROM bekk.offsets"),
         "t"
     );
+    // Ten rows are of records that only the lost log had.
+    let deep = deep_audit(&db, &old.client, "bekk", &stream);
+    assert_eq!(
+        (deep.missing, deep.changed, deep.extra),
+        (0, 0, 10),
+        "{deep:?}"
+    );
 }
 
 /// The same where the log's end has passed the offset before a sink looks: the record there is another one.
@@ -146,6 +155,7 @@ fn a_deleted_offset_is_made_anew_by_the_sink_that_holds_it() {
     let row = "SELECT next, rows, next - counted_from - passed - (rows + superseded + dead - counted_before) \
                FROM bekk.offsets";
     assert_eq!(db.one(row), "20|20|0");
+    assert_exact(&db, &log.client, "bekk", &stream);
 
     // Without a sink, and without a key, nobody knows how far the group was.
     db.execute("DELETE FROM bekk.offsets; INSERT INTO bekk.offsets (group_name, topic, partition, next, log_id) \
@@ -179,6 +189,8 @@ fn a_deleted_offset_is_taken_from_the_log_where_rows_have_a_key() {
         db.one("SELECT next FROM bekk.offsets WHERE partition = 1"),
         "10"
     );
+    let deep = deep_audit(&db, &log.client, "bekk", &stream);
+    assert!(deep.is_right(), "{deep:?}");
     stream.on_conflict = OnConflict::Append;
     stream.key.clear();
     db.execute("DELETE FROM bekk.offsets WHERE partition = 1");
@@ -233,6 +245,7 @@ fn a_table_that_is_the_same_is_followed() {
     log.append_rows("items", 0, &stream.schema(), &rows(10..15, "second"));
     assert_eq!(drain(&db, &log, &stream).unwrap().rows, 5);
     assert_eq!(db.one("SELECT count(*) FROM goods"), "15");
+    assert_exact(&db, &log.client, "bekk", &stream);
     // Rows that were deleted on purpose are reported only.
     db.execute("DELETE FROM goods");
     assert_eq!(drain(&db, &log, &stream).unwrap().rows, 0);
@@ -263,7 +276,7 @@ fn a_table_that_was_moved_is_adopted() {
     assert_eq!(adopted[0].placed, 10);
     assert_eq!(adopted[0].rows, None, "it was never analysed");
     assert_eq!(drain(&db, &log, &stream).unwrap().rows, 5);
-    assert_eq!(db.one("SELECT count(*) FROM items"), "15");
+    assert_exact(&db, &log.client, "bekk", &stream);
     db.execute("ANALYZE items");
     let adopted = bekk_sink::adopt(&db.options, "bekk", streams).unwrap();
     assert_eq!(adopted[0].rows, Some(15));
@@ -325,6 +338,7 @@ fn what_stops_one_stream_stops_no_other() {
         control.stop();
         assert!(sink.join().unwrap().is_err());
     });
+    assert_exact(&db, &log.client, "bekk", &streams[1]);
 }
 
 /// Two groups never share a position; a group that is new starts where it is told.
@@ -392,9 +406,12 @@ fn rows_wait_for_the_rows_they_refer_to() {
             &rows(count..2 * count, "x"),
         );
         assert_eq!(drain(&db).unwrap().dead, 0);
-        assert_eq!(
-            db.one("SELECT count(*) FROM children"),
-            (2 * count).to_string()
-        );
+        for stream in &streams {
+            let deep = deep_audit(&db, &log.client, "bekk", stream);
+            assert!(
+                deep.is_right() && deep.rows == 2 * count.cast_unsigned(),
+                "{deep:?}"
+            );
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bekk_sink::{Config, Control, Stats, Summary};
 use bekk_stream::{ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, column, stream, until};
+use crate::harness::{Db, Log, assert_exact, column, stream, until};
 
 fn numbers(partitions: u32) -> Stream {
     let mut stream = stream("numbers", vec![column("id", ColumnType::Int8)]);
@@ -100,6 +100,7 @@ fn who_has_lost_the_lease_writes_nothing() {
         db.one("SELECT owner IS NULL AND lease_until IS NULL FROM bekk.offsets"),
         "t"
     );
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 fn db_again(db: &Db) -> Db {
@@ -136,6 +137,7 @@ fn an_expired_lease_is_taken_and_its_backends_are_ended() {
     assert_eq!(summary.rows, 20);
     until("its backend has ended", || stopped.client().is_closed());
     assert_eq!(db.rows("SELECT next FROM bekk.offsets"), ["10", "10"]);
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 #[test]
@@ -175,4 +177,5 @@ fn two_sinks_share_the_partitions_and_one_that_leaves_is_replaced() {
         db.one("SELECT sum(rows + superseded), sum(superseded) FROM bekk.offsets"),
         "900|0"
     );
+    assert_exact(&db, &log.client, "bekk", &stream);
 }

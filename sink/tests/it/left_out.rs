@@ -1,10 +1,10 @@
 //! Rows that the server takes without an error and that are not in the table: triggers leave them out. Each becomes a
 //! dead letter, and none is counted as a row, or as superseded.
 
-use bekk_sink::Error;
+use bekk_sink::{DeepAudit, Error};
 use bekk_stream::{OnConflict, Stream, Value};
 
-use crate::harness::{Db, Log, drain, text, two_columns};
+use crate::harness::{Db, Log, assert_exact, deep_audit, drain, text, two_columns};
 
 /// A trigger that does `act` to every tenth record.
 fn trigger(when: &str, act: &str) -> String {
@@ -22,8 +22,8 @@ fn items(count: i64, name: &str) -> Vec<Vec<Value<'_>>> {
         .collect()
 }
 
-/// A table made by `sql`, and what was appended and applied in turn.
-fn fill(stream: &Stream, sql: &str, batches: &[&[Vec<Value<'_>>]]) -> Db {
+/// Makes a table by `sql`, and appends and applies rows in turn.
+fn apply(stream: &Stream, sql: &str, batches: &[&[Vec<Value<'_>>]]) -> (Db, Log) {
     let (mut db, log) = (Db::new(), Log::new());
     db.execute(sql);
     log.open_stream(stream);
@@ -31,7 +31,21 @@ fn fill(stream: &Stream, sql: &str, batches: &[&[Vec<Value<'_>>]]) -> Db {
         log.append_rows(&stream.name, 0, &stream.schema(), rows);
         drain(&db, &log, stream).unwrap();
     }
+    (db, log)
+}
+
+/// The same where the table holds what the records that are no dead letters say.
+fn fill(stream: &Stream, sql: &str, batches: &[&[Vec<Value<'_>>]]) -> Db {
+    let (db, log) = apply(stream, sql, batches);
+    assert_exact(&db, &log.client, "bekk", stream);
     db
+}
+
+/// The same where a trigger has changed what it was given.
+fn fill_other(stream: &Stream, sql: &str, batches: &[&[Vec<Value<'_>>]]) -> (Db, DeepAudit) {
+    let (db, log) = apply(stream, sql, batches);
+    let audit = deep_audit(&db, &log.client, "bekk", stream);
+    (db, audit)
 }
 
 fn check(db: &Db, rows: &str, counts: &str) {
@@ -94,9 +108,11 @@ fn a_trigger_that_leaves_updates_out() {
 fn triggers_that_change_values_leave_nothing_out() {
     let (first, again) = (items(100, "a"), items(100, "b"));
     let sql = trigger("INSERT OR UPDATE", "new.name = upper(new.name)");
-    let db = fill(&two_columns(), &sql, &[&first, &again, &again]);
+    let (db, audit) = fill_other(&two_columns(), &sql, &[&first, &again, &again]);
     check(&db, "100", "100|200|0|300");
     assert_eq!(db.one("SELECT count(*) FROM items WHERE name = 'B'"), "10");
+    let found = (audit.missing, audit.changed, audit.extra);
+    assert_eq!(found, (0, 10, 0), "{audit:?}");
 }
 
 /// A trigger before INSERT runs for a record whose key exists, too, and leaves its update out.
@@ -114,12 +130,14 @@ fn a_trigger_before_insert_that_leaves_updates_out() {
 fn a_trigger_before_both_that_leaves_updates_out() {
     let (first, again) = (items(100, "a"), items(100, "b"));
     let act = "new.name = upper(new.name); IF TG_OP = 'UPDATE' THEN RETURN NULL; END IF";
-    let db = fill(
+    let (db, audit) = fill_other(
         &two_columns(),
         &trigger("INSERT OR UPDATE", act),
         &[&first, &first, &again],
     );
     check(&db, "100", "100|190|10|300");
+    let found = (audit.missing, audit.changed, audit.extra);
+    assert_eq!(found, (0, 10, 0), "{audit:?}");
     assert_eq!(db.one("SELECT count(*) FROM items WHERE name = 'b'"), "90");
 }
 

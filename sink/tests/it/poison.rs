@@ -3,7 +3,7 @@
 use bekk_sink::{Config, Error};
 use bekk_stream::{ColumnType, OnConflict, Stream, Value};
 
-use crate::harness::{Db, Log, column, drain, drain_with, stream, text};
+use crate::harness::{Db, Log, assert_exact, column, drain, drain_with, stream, text};
 
 /// A table of parts with everything that can refuse a row, filled from `rows` in one batch.
 fn fill(on_conflict: OnConflict, more_sql: &str, rows: &[Vec<Value<'_>>]) -> (Db, Stream) {
@@ -22,6 +22,7 @@ fn fill(on_conflict: OnConflict, more_sql: &str, rows: &[Vec<Value<'_>>]) -> (Db
     log.open_stream(&stream);
     log.append_rows("parts", 0, &stream.schema(), rows);
     drain(&db, &log, &stream).unwrap();
+    assert_exact(&db, &log.client, "bekk", &stream);
     (db, stream)
 }
 
@@ -210,6 +211,7 @@ fn one_bad_record_alone_is_a_dead_letter_and_a_table_that_refuses_all_is_an_erro
     assert_eq!(db.one("SELECT next FROM bekk.offsets"), "1");
     db.execute("ALTER TABLE parts DROP CONSTRAINT parts_id_check");
     assert_eq!(drain(&db, &log, &stream).unwrap().rows, 499);
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 #[test]
@@ -229,6 +231,7 @@ fn a_batch_that_times_out_is_halved() {
     config.postgres.options = Some("-c statement_timeout=400ms".to_owned());
     let summary = drain_with(&config, &log, &stream).unwrap();
     assert_eq!((summary.rows, summary.dead), (100, 0));
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use bekk_log::RecordBuffer;
 use bekk_sink::{Config, Control, Retried, Stats};
 use bekk_stream::{ColumnType, OnConflict, Stream, Value};
 
-use crate::harness::{Db, Log, column, drain, retry, retry_and, stream, text, until};
+use crate::harness::{Db, Log, column, deep_audit, drain, retry, retry_and, stream, text, until};
 
 /// Items with a version; whoever is called `bad` is refused.
 fn items(db: &mut Db, log: &Log) -> Stream {
@@ -171,4 +171,7 @@ fn a_retry_while_a_sink_applies_never_wins_over_a_newer_record() {
         assert_eq!(*retried, expected, "{at}");
     }
     assert_eq!(db.rows("SELECT DISTINCT name FROM items"), ["new"]);
+    let deep = deep_audit(&db, &log.client, "bekk", &stream);
+    let found = (deep.missing, deep.changed, deep.extra, deep.without_letter);
+    assert_eq!((found, deep.rows), ((0, 0, 0, 0), 60), "{deep:?}");
 }
