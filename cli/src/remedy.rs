@@ -1,4 +1,4 @@
-//! Commands to type after an error of the system on Bekk's own files, or of a server that lets nobody in.
+//! Commands to type after an error that concerns Bekk's own files, or of a server that lets nobody in.
 
 use std::fs;
 use std::io;
@@ -24,6 +24,13 @@ pub(crate) fn remedy_for_login(sqlstate: &str) -> Option<&'static str> {
 pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
     if let Some(bekk_sink::Error::Postgres { cause, .. }) = error.downcast_ref() {
         return remedy_for_login(cause.sqlstate.as_deref()?).map(str::to_owned);
+    }
+    if let Some(path) = error.chain().find_map(checkpoint_of_another_log) {
+        return Some(format!(
+            "put the other log back, or name its place with --log; if it is gone for good, all files are read into this one \
+             after: rm {}",
+            quoted(path)
+        ));
     }
     let (path, source) = error.chain().find_map(refused)?;
     let is_file = fs::symlink_metadata(path).map_or(true, |metadata| metadata.is_file());
@@ -85,6 +92,13 @@ pub(crate) fn quoted(path: &Path) -> String {
     match text.chars().all(is_plain) {
         true => text,
         false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+fn checkpoint_of_another_log<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Path> {
+    match cause.downcast_ref()? {
+        bekk_ingest::Error::OtherLog { path, .. } => Some(path),
+        _ => None,
     }
 }
 

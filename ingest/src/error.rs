@@ -52,10 +52,7 @@ pub enum Error {
         newest: u64,
     },
     /// The checkpoint tells of another log.
-    #[error(
-        "checkpoint `{path}` belongs to log {expected}, but the log in use is {found}; remove the checkpoint to \
-         read all files into this log"
-    )]
+    #[error("checkpoint `{path}` belongs to log {expected}, but the log in use is {found}")]
     OtherLog {
         /// The checkpoint.
         path: PathBuf,

@@ -6,6 +6,7 @@
 use bekk_log::{AtMark, Difference, Offset, RecordMark};
 use bekk_stream::{OnConflict, Stream};
 
+use crate::ddl::quote_table;
 use crate::render::time_text;
 
 /// Why a partition is not applied until a person has decided: a row of `bekk.offsets` keeps it.
@@ -120,20 +121,52 @@ impl Refusal {
 /// key every row would come once more.
 pub(crate) fn advice_for_another_log(group: &str, stream: &Stream) -> String {
     let (name, table) = (&stream.name, &stream.table);
-    let beside = format!(
-        "bekk replay --stream {name} --from earliest --into {} --execute",
-        beside_name(stream)
-    );
-    if stream.on_conflict == OnConflict::Append || stream.key.is_empty() {
-        return format!(
-            "table `{table}` has no key, so that applying the log again would double its rows; to build one from \
-             this log beside it: {beside}"
-        );
+    let replay = replay(group, stream);
+    if is_keyless(stream) {
+        return advice_without_a_key(stream, &replay);
     }
     format!(
-        "to see first what would differ: {beside}, then bekk diff {table} {}; to apply this log from its beginning: \
-         bekk replay --group {group} --stream {name} --from earliest --execute",
-        beside_name(stream)
+        "to see first what would differ: bekk replay --stream {name} --from earliest --into {table}_rebuilt --execute, \
+         then bekk diff {table} {table}_rebuilt; to apply this log from its beginning: {replay}"
+    )
+}
+
+/// The command that applies a log from its beginning.
+fn replay(group: &str, stream: &Stream) -> String {
+    format!(
+        "bekk replay --group {group} --stream {} --from earliest --execute",
+        stream.name
+    )
+}
+
+/// Whether a record that is applied again is one more row.
+pub(crate) fn is_keyless(stream: &Stream) -> bool {
+    stream.on_conflict == OnConflict::Append || stream.key.is_empty()
+}
+
+/// What can be typed where the records of a stream without a key must be applied again by `command`.
+pub(crate) fn advice_without_a_key(stream: &Stream, command: &str) -> String {
+    format!(
+        "table `{}` has no key, so that applying the log again would double its rows; {}",
+        stream.table,
+        fill_anew(stream, command)
+    )
+}
+
+/// How a table without a key is filled anew by `command`. No row is lost: those that it has are kept in another table.
+#[must_use]
+pub fn fill_anew(stream: &Stream, command: &str) -> String {
+    let mut kept = stream.table.clone();
+    kept.name.push_str("_before");
+    let sql = format!(
+        "CREATE TABLE {} AS TABLE {}; TRUNCATE {1}",
+        quote_table(&kept),
+        quote_table(&stream.table)
+    );
+    // In the shell's quotes.
+    let sql = sql.replace('\'', r"'\''");
+    format!(
+        "to fill it anew from the log, and to keep the rows that it has as `{kept}`: bekk psql -c '{sql}', then: {command}"
     )
 }
 
@@ -141,19 +174,17 @@ pub(crate) fn advice_for_another_log(group: &str, stream: &Stream) -> String {
 #[must_use]
 pub fn advice_for_lost_log(group: &str, stream: &Stream, remembered: &str) -> String {
     let name = &stream.name;
-    if stream.on_conflict == OnConflict::Append || stream.key.is_empty() {
+    if is_keyless(stream) {
+        let replay = format!(
+            "bekk replay --group {group} --stream {name} --from earliest --instead-of {remembered} --execute"
+        );
         return format!(
             "if that log is gone for good: {}",
-            advice_for_another_log(group, stream)
+            advice_without_a_key(stream, &replay)
         );
     }
     format!(
         "if that log is gone for good, apply this one from its beginning: bekk offsets reset --group {group} --stream \
          {name} --to earliest --instead-of {remembered} --execute"
     )
-}
-
-/// The name of a table beside a stream's own.
-fn beside_name(stream: &Stream) -> String {
-    format!("{}_rebuilt", stream.table)
 }

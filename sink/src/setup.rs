@@ -1,9 +1,11 @@
 //! What must be there before the first batch: schema `bekk`, the tables, a row of offsets per partition.
 
+mod behind;
+
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Offset, PartitionEnds};
-use bekk_stream::{OnConflict, Stream};
+use bekk_stream::Stream;
 use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
 
@@ -13,7 +15,7 @@ use crate::identity::{self, TableProblem, TableVerdict};
 use crate::migrations::{MigrateError, SETUP_LOCK, migrate};
 use crate::offsets::INSERT_OFFSET;
 use crate::parents;
-use crate::refusal::{advice_for_another_log, advice_for_lost_log};
+use crate::refusal::{advice_for_lost_log, advice_without_a_key, is_keyless};
 use crate::server_id::ServerId;
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict};
@@ -166,7 +168,7 @@ impl Setup<'_> {
             );
         }
         identity::remember(session, group, stream).await?;
-        self.make_offsets(client, stream, ends).await?;
+        self.make_offsets(client, &target, ends).await?;
         Ok(target)
     }
 
@@ -174,9 +176,10 @@ impl Setup<'_> {
     async fn make_offsets(
         &self,
         client: &tokio_postgres::Client,
-        stream: &Stream,
+        target: &StreamTarget,
         ends: &[PartitionEnds],
     ) -> Result<(), SetupError> {
+        let stream = &target.stream;
         let (group, topic) = (&self.config.group, &stream.name);
         let log_id = self.log.log_id().to_string();
         // Read before the database: other sinks of the group move their offset there first.
@@ -211,7 +214,9 @@ impl Setup<'_> {
             self.refuse_if_applied_elsewhere(stream, &committed)
                 .map_err(SetupError::Stop)?;
         }
-        self.note_if_set_back(topic, &committed, &known);
+        if self.is_set_back(topic, &committed, &known) && is_keyless(stream) {
+            behind::refuse_rows_of_later(client, group, target).await?;
+        }
         for ends in ends {
             let partition = i32::try_from(ends.partition).unwrap_or(i32::MAX);
             // ON CONFLICT alone would wait for a row that a stopped sink holds.
@@ -257,14 +262,15 @@ impl Setup<'_> {
     }
 
     /// Reports partitions in which the group's offset in the log is after the database's: a batch moves the log's last. If
-    /// a person has set the offset since, counting began at it.
-    fn note_if_set_back(
+    /// a person has set the offset since, counting began at it. Returns whether there are any.
+    fn is_set_back(
         &self,
         topic: &str,
         committed: &[(u32, Offset)],
         known: &[tokio_postgres::Row],
-    ) {
+    ) -> bool {
         let group = &self.config.group;
+        let mut is_set_back = false;
         for row in known {
             let (partition, next) = (row.get::<_, i32>(0), row.get::<_, i64>(2));
             let of_log = committed
@@ -274,6 +280,7 @@ impl Setup<'_> {
                 continue;
             };
             if row.get::<_, Option<i64>>(3) != Some(next) {
+                is_set_back = true;
                 tracing::warn!(
                     group,
                     topic,
@@ -286,6 +293,7 @@ impl Setup<'_> {
                 );
             }
         }
+        is_set_back
     }
 
     /// Where a known group continues in a partition that has no row: at its beginning if the partition is new, else,
@@ -303,12 +311,13 @@ impl Setup<'_> {
         let Some((partition, next)) = known else {
             return Ok(ends.start);
         };
-        if stream.on_conflict == OnConflict::Append || stream.key.is_empty() {
+        if is_keyless(stream) {
+            let forget = format!("bekk offsets delete --group {group} --stream {topic} --execute");
             return Err(Error::OffsetGone {
                 group: group.clone(),
                 topic: topic.clone(),
                 partition: *partition,
-                advice: advice_for_another_log(group, stream),
+                advice: advice_without_a_key(stream, &forget),
             });
         }
         tracing::warn!(

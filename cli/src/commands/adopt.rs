@@ -17,6 +17,8 @@ struct Line {
     differed: Option<String>,
     rows_about: Option<u64>,
     records_applied: u64,
+    /// Rows of applied records that the table lacks; known where the stream has no key.
+    rows_lacking: u64,
 }
 
 pub(crate) fn run(global: &Global, args: &OffsetsAdopt, screen: &Screen) -> Result<Outcome> {
@@ -41,6 +43,7 @@ pub(super) fn in_context(
             differed: line.what,
             rows_about: line.rows,
             records_applied: line.placed,
+            rows_lacking: line.lacking.map_or(0, |(rows, _)| rows),
         });
         print_json(&lines.collect::<Vec<_>>())?;
         return Ok(Outcome::Done);
@@ -57,6 +60,14 @@ pub(super) fn in_context(
             grouped(line.placed),
             plural(line.placed, "record")
         ))?;
+        if let Some((rows, advice)) = line.lacking {
+            let what = format!(
+                "it lacks {} {} of these",
+                grouped(rows),
+                plural(rows, "row")
+            );
+            print_result(&format!("{}: {what}; {advice}", line.stream))?;
+        }
     }
     Ok(Outcome::Done)
 }

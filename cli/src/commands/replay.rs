@@ -93,11 +93,16 @@ fn refuse_duplicates(args: &Replay, database: &Database, streams: &[Stream]) -> 
         return Ok(());
     };
     bail!(
-        "table `{table}` has rows and no key, so that a replay would insert them once more; fill another table: bekk \
-         replay --stream {name} --from earliest --into {table}_rebuilt --execute; or empty it first, or add \
-         --allow-duplicates if the rows were removed",
-        table = stream.table,
-        name = stream.name
+        "table `{}` has rows and no key, so that a replay would insert them once more; add --allow-duplicates if the rows \
+         were removed, or fill another table (--into); {}",
+        stream.table,
+        bekk_sink::fill_anew(
+            stream,
+            &format!(
+                "bekk replay --group {} --stream {} --from earliest --execute",
+                args.group.name, stream.name
+            )
+        )
     )
 }
 

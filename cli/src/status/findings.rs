@@ -64,6 +64,7 @@ impl Finding {
 pub(super) fn of(status: &Status) -> Vec<Finding> {
     let mut findings = Vec::new();
     wrong_places(status, &mut findings);
+    log_is_gone(status, &mut findings);
     sinks_wait(status, &mut findings);
     wrong_log(status, &mut findings);
     wrong_groups(status, &mut findings);
@@ -142,6 +143,22 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
         let act = Act::Do("free space on the log's disk, or shorten retention".to_owned());
         findings.push(problem(Stage::Log, "The log's disk is full", what, act));
     }
+}
+
+/// Finds a log that is not in its directory, though a group has applied records of one.
+fn log_is_gone(status: &Status, findings: &mut Vec<Finding>) {
+    let applied = status.groups.iter().find(|line| line.next > 0);
+    let Some(line) = applied.filter(|_| !status.log.exists) else {
+        return;
+    };
+    let what = format!(
+        "no log is in `{}`, and group `{}` has applied records of topic `{}` from one: it was removed, or is elsewhere",
+        status.log.place, line.group, line.topic
+    );
+    let act = "put the log back from a backup, or name its place with --log; if it is gone for good: bekk up (it begins a \
+               new log, and says what to type)";
+    let title = "The log is gone";
+    findings.push(problem(Stage::Log, title, what, Act::Do(act.to_owned())));
 }
 
 /// Finds sinks that wait for PostgreSQL. Other programs may hold a lock for a while.
@@ -411,7 +428,8 @@ fn nothing_has_run(status: &Status) -> Option<Finding> {
     let what = "nothing has run here yet".to_owned();
     let act = Act::Run("bekk up".to_owned());
     let title = "Nothing has run here yet";
-    (!status.log.exists).then(|| wait(Stage::Ingest, title, what, act))
+    let is_new = !status.log.exists && status.groups.iter().all(|line| line.next == 0);
+    is_new.then(|| wait(Stage::Ingest, title, what, act))
 }
 
 fn no_ingest_runs(status: &Status) -> Option<Finding> {

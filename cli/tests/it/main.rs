@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod advice;
+mod advice_restored;
 mod backup;
 mod bounds;
 mod callers;

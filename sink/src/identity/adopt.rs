@@ -5,7 +5,8 @@ use tokio_postgres::Client;
 
 use super::{FOUND, TableVerdict, judge, look, remember};
 use crate::ddl::quote_table;
-use crate::session::with_session;
+use crate::refusal::{fill_anew, is_keyless};
+use crate::session::{Session, with_session};
 use crate::target::locate;
 use crate::{ConnectOptions, Error};
 
@@ -113,6 +114,8 @@ pub struct Adopted {
     pub rows: Option<u64>,
     /// How many records the group has put into its table.
     pub placed: u64,
+    /// How many rows the table lacks for certain, and what can be typed about it: known where each record is a row.
+    pub lacking: Option<(u64, String)>,
 }
 
 /// Takes the tables as they are for those that the group has filled; its offsets stay.
@@ -146,6 +149,9 @@ pub fn adopt(
                     stream: stream.name.clone(),
                 });
             };
+            let lacking = lacking(session, group, stream, found.placed)
+                .await
+                .map_err(failed)?;
             remember(session, group, stream)
                 .await
                 .map_err(|error| error.into_error("adopt the tables"))?;
@@ -165,11 +171,33 @@ pub fn adopt(
                 what,
                 rows: rows.get::<_, Option<i64>>(0).map(i64::cast_unsigned),
                 placed: found.placed,
+                lacking,
             });
         }
         client.batch_execute("COMMIT").await.map_err(failed)?;
         Ok(adopted)
     })
+}
+
+/// Counts the rows of a table without a key, in which each record that the group has put there must be one.
+async fn lacking(
+    session: &Session,
+    group: &str,
+    stream: &Stream,
+    placed: u64,
+) -> Result<Option<(u64, String)>, tokio_postgres::Error> {
+    if !is_keyless(stream) {
+        return Ok(None);
+    }
+    let (name, _) = locate(session, stream).await?;
+    let count = format!("SELECT count(*) FROM {}", quote_table(&name));
+    let rows: i64 = session.client.query_one(&count, &[]).await?.get(0);
+    let lacking = placed.saturating_sub(rows.cast_unsigned());
+    let replay = format!(
+        "bekk replay --group {group} --stream {} --from earliest --execute",
+        stream.name
+    );
+    Ok((lacking > 0).then(|| (lacking, fill_anew(stream, &replay))))
 }
 
 /// From now on the group has put nothing into the table that could be missed there: a person has decided.

@@ -1,8 +1,9 @@
 //! What is wrong with a table that a group has filled, in words, and what to type next.
 
-use bekk_stream::{OnConflict, Stream};
+use bekk_stream::Stream;
 
 use crate::Error;
+use crate::refusal::{fill_anew, is_keyless};
 
 /// Why a table is not the one that a group has filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl TableProblem {
     /// What can be typed about it.
     pub(crate) fn advice(&self, group: &str, stream: &Stream) -> String {
         let (name, table) = (&stream.name, &stream.table);
-        let has_key = stream.on_conflict != OnConflict::Append && !stream.key.is_empty();
+        let has_key = !is_keyless(stream);
         let adopt = format!("bekk offsets adopt --group {group} --stream {name}");
         let replay =
             format!("bekk replay --group {group} --stream {name} --from earliest --execute");
@@ -104,9 +105,10 @@ impl TableProblem {
             Self::Recreated { .. } | Self::OtherTable { .. } if has_key => format!(
                 "if all its rows are in `{table}`: {adopt}; if not, or to be sure, apply the log again: {replay}"
             ),
-            Self::Recreated { .. } | Self::OtherTable { .. } => {
-                format!("if all its rows are in `{table}`, continue where the offsets are: {adopt}")
-            }
+            Self::Recreated { .. } | Self::OtherTable { .. } => format!(
+                "if all its rows are in `{table}`, continue where the offsets are: {adopt}; if not, {}",
+                fill_anew(stream, &replay)
+            ),
         }
     }
 

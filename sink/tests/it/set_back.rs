@@ -115,9 +115,62 @@ fn an_offset_that_was_set_back_stops_the_sink() {
     bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to]).unwrap();
     append(&log, &stream, 0, 50..60);
     drain(&db, &log, &stream).unwrap();
+    assert_exact(&db, &log.client, "bekk", &stream);
+}
+
+/// Schema `bekk` alone is restored from a backup while no sink runs: the rows after the offsets would come twice. If they
+/// are gone as well, the sink continues by itself.
+#[test]
+fn offsets_restored_without_their_rows_are_refused() {
+    let (mut db, log, stream) = (Db::new(), Log::new(), lines());
+    log.open_stream(&stream);
+    append(&log, &stream, 0, 0..50);
+    drain(&db, &log, &stream).unwrap();
+    db.execute("CREATE TABLE saved AS TABLE bekk.offsets");
+    append(&log, &stream, 0, 50..55);
+    append(&log, &stream, 1, 100..110);
+    drain(&db, &log, &stream).unwrap();
+    db.execute("DELETE FROM bekk.offsets; INSERT INTO bekk.offsets TABLE saved");
+    let error = drain(&db, &log, &stream).unwrap_err();
+    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    let expected = "has 65 rows, while up to these offsets 50 were inserted";
+    assert!(error.to_string().contains(expected), "{error}");
+    assert_eq!(db.one("SELECT count(*) FROM lines"), "65");
+    db.execute("DELETE FROM lines WHERE id >= 50");
+    drain(&db, &log, &stream).unwrap();
+    assert_exact(&db, &log.client, "bekk", &stream);
+
+    // Another program's rows are none of the group's, and a person says that the offsets are right.
+    db.execute(
+        "TRUNCATE saved; INSERT INTO saved TABLE bekk.offsets; INSERT INTO lines VALUES (1000, 'y')",
+    );
+    append(&log, &stream, 0, 55..60);
+    drain(&db, &log, &stream).unwrap();
+    db.execute(
+        "DELETE FROM lines WHERE id BETWEEN 55 AND 59; DELETE FROM bekk.offsets;
+         INSERT INTO bekk.offsets TABLE saved",
+    );
+    drain(&db, &log, &stream).unwrap_err();
+    let offsets = bekk_sink::list_offsets(&db.options).unwrap();
+    let resets = offsets.into_iter().map(|offset| Reset {
+        topic: offset.topic,
+        partition: offset.partition,
+        next: offset.next,
+        mark: offset.mark,
+    });
+    let log_id = log.client.log_id().to_string();
+    bekk_sink::reset_offsets(
+        &db.options,
+        "bekk",
+        &log_id,
+        None,
+        &resets.collect::<Vec<_>>(),
+    )
+    .unwrap();
+    drain(&db, &log, &stream).unwrap();
     assert_eq!(
         db.one("SELECT count(*), count(DISTINCT id) FROM lines"),
-        "60|60"
+        "71|71"
     );
 }
 
