@@ -11,6 +11,7 @@ mod advice_restored;
 mod backup;
 mod bounds;
 mod callers;
+mod clock;
 mod columns;
 mod damage_help;
 mod documents;
