@@ -1,7 +1,7 @@
 //! Puts a finished file away: deletes it, or moves it to a directory, on whatever file system that is.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -43,6 +43,9 @@ pub(crate) fn move_into(target: &Path, path: &Path, expected: &Expected) -> io::
     let target = open::make_directory(target)?;
     let (directory, name) = open_parent(path)?;
     check(&directory, &name, expected)?;
+    if is_same(&directory.metadata()?, &target.metadata()?) {
+        return Err(io::Error::other("it is in that directory already"));
+    }
     let first = take_name(&directory, &name, &target, &name);
     match first {
         Ok(()) => {
@@ -52,6 +55,10 @@ pub(crate) fn move_into(target: &Path, path: &Path, expected: &Expected) -> io::
         Err(rustix::io::Errno::XDEV) => copy_across(&directory, &name, &target, expected),
         Err(error) => Err(error.into()),
     }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Copies a file to another file system, durably, before it is deleted where it was.

@@ -1,6 +1,7 @@
 //! Finished files that the stream wants deleted or moved: when they may go, and what keeps them. No other place deletes
 //! or moves a file.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bekk_stream::{FileId, Finished};
@@ -25,6 +26,15 @@ enum Stays {
     UntilSomeoneActs(String),
 }
 
+/// Whether a finished file is to be moved or deleted. One that the patterns match where it was moved to stays there.
+fn goes_away(finished: &Finished, path: &Path) -> bool {
+    match finished {
+        Finished::Keep => false,
+        Finished::Delete => true,
+        Finished::Move(directory) => path.parent() != Some(directory.as_path()),
+    }
+}
+
 impl Engine<'_> {
     /// Puts away what is finished and may go.
     pub(crate) fn put_away_finished(&mut self) -> Result<(), Stopped> {
@@ -34,7 +44,7 @@ impl Engine<'_> {
         let may_go = |tracked: &Tracked| {
             tracked.state == State::Finished
                 && tracked.outside.is_none()
-                && streams[tracked.stream].finished != Finished::Keep
+                && goes_away(&streams[tracked.stream].finished, &tracked.path)
                 && tracked.entry.receipt_bytes == Some(tracked.entry.position)
                 && (is_once || tracked.put_away_at.is_none_or(|at| at <= now))
         };
