@@ -147,7 +147,8 @@ impl Engine<'_> {
         let batch = self.outflow.pending_mut(tracked.stream);
         let before = batch.records;
         let cursor = &mut tracked.cursor;
-        if cursor.position > 0 && cursor.header.is_none() {
+        // Without progress only zeros have been passed over, and the header is still to come.
+        if tracked.entry.position > 0 && cursor.header.is_none() {
             let at = tracked.entry.header_at;
             if let Err(why) = self.reader.reload_header(source, cursor, format, at)? {
                 return Ok(Outcome::Blocked(why));

@@ -289,7 +289,8 @@ fn take_block(
     }
     if cursor.header.is_none() {
         if block.bytes.starts_with(&[0; ZEROS_MIN]) && block.coding == Coding::Bytes {
-            take_zeros(cursor, block);
+            // Behind them the block is read again, for the header.
+            block.again = matches!(take_zeros(cursor, block), Taken::Yes);
             return Outcome::More;
         }
         match take_header(format, block) {

@@ -203,6 +203,38 @@ fn finished_files_are_put_away() {
     assert_eq!(world.receipts().len(), 3);
 }
 
+/// A file was emptied while its writer kept its position: zeros are before what the writer wrote next, with a header or
+/// without one.
+#[test]
+fn zeros_before_records_are_passed_over() {
+    let world = World::new();
+    let path = world.put("a.csv", "id\n1\n2\n");
+    assert_eq!(world.once().records, 2);
+    world.put("b.csv", &format!("{}id\n3\n", "\0".repeat(100)));
+    assert_eq!(world.once().records, 1);
+    fs::rename(&path, world.inbox("a.csv.1")).unwrap();
+    world.put("a.csv", &format!("{}4\n5\n", "\0".repeat(7)));
+    let summary = world.once();
+    assert_eq!((summary.records, summary.left.len()), (2, 0));
+    let logged: Vec<_> = world.logged().into_values().flatten().collect();
+    let mut logged = ids(&logged);
+    logged.sort_unstable();
+    assert_eq!(logged, [1, 2, 3, 4, 5]);
+}
+
+/// Where finished files are moved to, the patterns match them as well: they stay there under their names.
+#[test]
+fn a_file_is_moved_once() {
+    let world = World::new();
+    let mut stream = world.stream();
+    stream.finished = Finished::Move(world.inbox(""));
+    let path = world.put("a.csv", "id\n1\n");
+    for _ in 0..2 {
+        assert_eq!(world.once_with(&stream).unwrap().blocked.len(), 0);
+        assert!(path.exists());
+    }
+}
+
 /// A file is being written while a run that ends by itself reads it: the record that is not whole is left,
 /// and named; the next run takes it.
 #[test]

@@ -20,6 +20,19 @@ fn headers_in_concatenated_files() {
     check("id,name\nid,x\n", &[("id,x\n", Some(Reason::BadValue))]);
 }
 
+/// A writer that kept its position when its file was emptied leaves zeros before whatever it writes next.
+#[test]
+fn zeros_before_the_header_are_passed_over() {
+    let content = |zeros: usize| format!("{}id,name\n1,a\n2,b\n", "\0".repeat(zeros));
+    for zeros in [ZEROS_MIN, 100] {
+        check_in(
+            &CsvDialect::default(),
+            &content(zeros),
+            &[("1,a\n", None), ("2,b\n", None)],
+        );
+    }
+}
+
 /// A byte order mark inside a file belongs to the field after it, and is reported; before a header it is ignored.
 #[test]
 fn marks_in_concatenated_files() {
