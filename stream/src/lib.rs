@@ -32,7 +32,7 @@ mod testing;
 pub use column::Column;
 pub use config::{
     Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, SAMPLE_CONFIG,
-    kafka_hosts, parse_duration, parse_size,
+    SYSTEM_COLUMNS, escape_pattern, kafka_hosts, parse_duration, parse_size,
 };
 pub use decimal::Decimal;
 pub use dialect::{

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bekk_ingest::Packing;
-use bekk_stream::{Config, ConfigError, Encoding, LineEnd, SAMPLE_CONFIG, Separator};
+use bekk_stream::{
+    Config, ConfigError, Encoding, LineEnd, SAMPLE_CONFIG, Separator, escape_pattern,
+};
 
 use super::{Outcome, WrongUsage, print_result};
 use crate::args::{FormArgs, Global, Init};
@@ -290,16 +292,4 @@ pub(super) fn pattern_for(file: &Path, out: &Path) -> Result<String> {
         .to_str()
         .with_context(|| format!("the path `{}` is not UTF-8", file.display()))?;
     Ok(escape_pattern(text))
-}
-
-/// The text as a pattern that matches nothing else.
-fn escape_pattern(text: &str) -> String {
-    let mut pattern = String::new();
-    for c in text.chars() {
-        match c {
-            '*' | '?' | '[' | ']' | '{' | '}' => pattern.extend(['[', c, ']']),
-            c => pattern.push(c),
-        }
-    }
-    pattern
 }

@@ -3,7 +3,7 @@
 pub(crate) mod lock;
 pub(crate) mod watch;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -67,8 +67,8 @@ impl Inbox {
             Ok(Patterns {
                 include: globs(&stream.files)?,
                 exclude: globs(&stream.exclude)?,
-                roots: stream.files.iter().map(|pattern| root(pattern)).collect(),
-                parts: stream.files.iter().map(|pattern| parts(pattern)).collect(),
+                roots: stream.files.iter().map(|pattern| root(pattern).0).collect(),
+                parts: stream.files.iter().map(|pattern| root(pattern).1).collect(),
             })
         });
         Ok(Self {
@@ -310,36 +310,50 @@ fn glob(stream: &Stream, pattern: &str) -> Result<Glob, Error> {
         })
 }
 
-/// The parts of a pattern behind its root.
-fn parts(pattern: &str) -> Vec<String> {
-    let root = root(pattern).directory;
-    let below = Path::new(pattern).strip_prefix(root);
-    let below = below.unwrap_or(Path::new(pattern)).components();
-    below
-        .map(|part| part.as_os_str().to_string_lossy().into_owned())
-        .collect()
-}
-
-/// The directory below which all matches of a pattern lie, and how deep.
-fn root(pattern: &str) -> Root {
-    let is_literal = |part: &OsStr| !part.as_bytes().iter().any(|byte| b"*?[{\\".contains(byte));
+/// The directory below which all matches of a pattern lie, and how deep; and the parts of the pattern behind it.
+fn root(pattern: &str) -> (Root, Vec<String>) {
     let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
-    let literal = parts
+    let directory: Vec<OsString> = parts
         .iter()
         .take(parts.len().saturating_sub(1))
-        .take_while(|part| is_literal(part.as_os_str()))
-        .count();
+        .map_while(|part| literal(&part.as_os_str().to_string_lossy()))
+        .collect();
+    let below = &parts[directory.len()..];
     // Braces may hold slashes, which `components` has cut.
-    let unbounded = parts[literal..]
+    let unbounded = below
         .iter()
         .any(|part| part.as_os_str() == "**" || part.as_os_str().as_bytes().contains(&b'{'));
-    Root {
-        directory: parts[..literal].iter().collect(),
+    let root = Root {
         depth: match unbounded {
             true => DEPTH_MAX,
-            false => (parts.len() - literal).saturating_sub(1),
+            false => below.len().saturating_sub(1),
         },
+        directory: directory.iter().collect(),
+    };
+    let below = below
+        .iter()
+        .map(|part| part.as_os_str().to_string_lossy().into_owned());
+    (root, below.collect())
+}
+
+/// The only name that a part of a pattern matches; `None` if there are several. `[*]` is a star.
+fn literal(part: &str) -> Option<OsString> {
+    let mut name = String::new();
+    let mut rest = part.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '*' | '?' | '{' | '\\' => return None,
+            '[' => {
+                let class: Vec<char> = rest.by_ref().take(2).collect();
+                match class[..] {
+                    [only, ']'] if !matches!(only, '!' | '^') => name.push(only),
+                    _ => return None,
+                }
+            }
+            c => name.push(c),
+        }
     }
+    Some(name.into())
 }
 
 /// How deep directories are searched for `**`.
@@ -357,7 +371,7 @@ mod tests {
                 directory: directory.into(),
                 depth,
             };
-            assert_eq!(root(pattern), expected, "{pattern}");
+            assert_eq!(root(pattern).0, expected, "{pattern}");
         };
         check("/data/*.csv", "/data", 0);
         check("/data/a.csv", "/data", 0);
@@ -365,6 +379,8 @@ mod tests {
         check("/data/**/*.csv", "/data", DEPTH_MAX);
         check("/{a,b/c}/x.csv", "/", DEPTH_MAX);
         check("/*.csv", "/", 0);
+        check("/a [[]b[]]/[{]c[}]/*.csv", "/a [b]/{c}", 0);
+        check("/a[bc]/d[!]/*.csv", "/", 2);
     }
 
     /// Files that programs make beside others, or have not completed, are not read unless a pattern names them.
@@ -456,5 +472,11 @@ mod tests {
         check(&["[#]*#"], &[]);
         check(&["#*#"], &[at("#a.csv#")]);
         check(&["missing/*.csv"], &[]);
+        let odd = "a [b]/{c}/d\\e*.csv";
+        fs::create_dir_all(at(odd).parent().unwrap()).unwrap();
+        fs::create_dir_all(at("a b/c")).unwrap();
+        fs::write(at(odd), "x").unwrap();
+        fs::write(at("a b/c/de.csv"), "x").unwrap();
+        check(&[&bekk_stream::escape_pattern(odd)], &[at(odd)]);
     }
 }

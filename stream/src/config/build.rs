@@ -152,8 +152,7 @@ impl Builder<'_> {
         if text.is_empty() {
             return Err(Fault::new(place, "an empty pattern matches no file"));
         }
-        let absolute = self.absolute(&text);
-        absolute.to_str().map(str::to_owned).ok_or_else(|| {
+        let base = self.base.to_str().ok_or_else(|| {
             Fault::new(
                 place,
                 format!(
@@ -161,18 +160,14 @@ impl Builder<'_> {
                     self.base.display()
                 ),
             )
-        })
+        })?;
+        // The directory's name is no pattern.
+        let absolute = without_dots(&Path::new(&escape_pattern(base)).join(text));
+        Ok(absolute.to_string_lossy().into_owned())
     }
 
     fn absolute(&self, path: &str) -> PathBuf {
-        let joined = self.base.join(path);
-        let mut plain = PathBuf::new();
-        for component in joined.components() {
-            if component != Component::CurDir {
-                plain.push(component);
-            }
-        }
-        plain
+        without_dots(&self.base.join(path))
     }
 
     /// Puts the environment's values in the place of `${NAME}`.
@@ -196,6 +191,25 @@ impl Builder<'_> {
         out.push_str(rest);
         Ok(out)
     }
+}
+
+fn without_dots(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|component| *component != Component::CurDir)
+        .collect()
+}
+
+/// Returns the text as a pattern that matches nothing else.
+#[must_use]
+pub fn escape_pattern(text: &str) -> String {
+    let mut pattern = String::new();
+    for c in text.chars() {
+        match c {
+            '*' | '?' | '[' | ']' | '{' | '}' | '\\' => pattern.extend(['[', c, ']']),
+            c => pattern.push(c),
+        }
+    }
+    pattern
 }
 
 fn durability(text: Option<&str>) -> Result<Durability, Fault> {

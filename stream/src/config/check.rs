@@ -12,6 +12,8 @@ const PARTITIONS_MAX: u32 = 1024;
 const COLUMNS_MAX: usize = 1600;
 /// PostgreSQL's own limit, in bytes.
 const NAME_MAX: usize = 63;
+/// Columns that each table of PostgreSQL has of its own
+pub const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 /// Bekk's own columns of the tables that it makes.
 const RESERVED: &[&str] = &["ingested_at"];
 
@@ -86,13 +88,8 @@ fn check_columns(stream: &Stream, place: &str) -> Result<(), Fault> {
                 detail,
             ))
         };
-        if column.name.is_empty() || column.name.len() > NAME_MAX || column.name.contains('\0') {
-            return fault(format!("a column's name has 1 to {NAME_MAX} bytes"));
-        }
-        if RESERVED.contains(&column.name.as_str()) {
-            return fault(
-                "that name is Bekk's own; keep `header` as it is and choose another `name`".into(),
-            );
+        if let Some(detail) = wrong_name(&column.name) {
+            return fault(detail);
         }
         if !names.insert(&column.name) {
             return fault("there are two of that name".into());
@@ -136,6 +133,23 @@ fn check_columns(stream: &Stream, place: &str) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Why a table of PostgreSQL that Bekk fills cannot have a column of that name; `None` if it can.
+fn wrong_name(name: &str) -> Option<String> {
+    if name.is_empty() || name.len() > NAME_MAX || name.contains('\0') {
+        return Some(format!("a column's name has 1 to {NAME_MAX} bytes"));
+    }
+    let whose = match name {
+        name if RESERVED.contains(&name) => "that name is Bekk's own",
+        name if SYSTEM_COLUMNS.contains(&name) => {
+            "every table of PostgreSQL has a column of that name"
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "{whose}; keep `header` as it is and choose another `name`"
+    ))
 }
 
 fn check_key(stream: &Stream, place: &str) -> Result<(), Fault> {

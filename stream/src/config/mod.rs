@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use crate::Stream;
 
+pub use build::escape_pattern;
+pub use check::SYSTEM_COLUMNS;
 pub use units::{parse_duration, parse_size};
 
 /// Returns the hosts of a `kafka://` URL; `None` for another text.

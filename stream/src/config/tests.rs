@@ -51,6 +51,17 @@ fn other_producers_need_no_files() {
     );
 }
 
+/// What is special in patterns means itself in the name of the directory.
+#[test]
+fn the_directorys_name_is_no_pattern() {
+    let base = Path::new("/my [work]/{a,b}*/c\\d");
+    let config = Config::parse(MINIMAL, Path::new("bekk.toml"), base, &|_| None).unwrap();
+    assert_eq!(
+        config.streams[0].files,
+        ["/my [[]work[]]/[{]a,b[}][*]/c[\\]d/orders-*.csv"]
+    );
+}
+
 #[test]
 fn deletions_need_a_row_and_an_order() {
     let json = MINIMAL.replace(
@@ -226,6 +237,10 @@ fn values_that_make_no_sense_are_errors() {
     fails(
         &MINIMAL.replace("\"amount\"", "\"id\""),
         "there are two of that name",
+    );
+    fails(
+        &MINIMAL.replace("\"amount\"", "\"xmin\""),
+        "every table of PostgreSQL has a column of that name",
     );
     fails(
         &(MINIMAL.to_owned() + "[log]\ndir = \"a\"\nurl = \"kafka://b\"\n"),
