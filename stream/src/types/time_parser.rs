@@ -202,6 +202,15 @@ fn formatted(format: &str, bytes: &[u8]) -> Result<Option<BrokenDownTime>, Rejec
     let Ok(parsed) = strtime::parse(format, text) else {
         return Ok(None);
     };
+    if is_leap_second(format, text, &parsed) {
+        return Err(Rejection::new(
+            Reason::BadValue,
+            format!(
+                "{} has a second 60, which PostgreSQL cannot hold",
+                Shown(bytes)
+            ),
+        ));
+    }
     let Some(year) = parsed.year() else {
         return Ok(Some(parsed));
     };
@@ -221,6 +230,17 @@ fn formatted(format: &str, bytes: &[u8]) -> Result<Option<BrokenDownTime>, Rejec
     let in_century = year.rem_euclid(100);
     let is_whole = in_century >= 10 || has_digits("%y", format!("{in_century:02}"));
     Ok(is_whole.then_some(parsed))
+}
+
+/// Whether a text has a second 60, which jiff takes for 59: then the same text with 59 means the same.
+fn is_leap_second(format: &str, text: &str, parsed: &BrokenDownTime) -> bool {
+    let meaning = |time: &BrokenDownTime| (time.to_date().ok(), time.to_time().ok());
+    let means_the_same = |(at, _): (usize, &str)| {
+        let mut other = text.to_owned();
+        other.replace_range(at..at + 2, "59");
+        strtime::parse(format, &other).is_ok_and(|other| meaning(&other) == meaning(parsed))
+    };
+    parsed.second() == Some(59) && text.match_indices("60").any(means_the_same)
 }
 
 /// Microseconds since 1970-01-01 UTC of a number that counts parts of a second; `None` if it is no number.

@@ -56,6 +56,35 @@ fn dates_and_times() {
     }
 }
 
+/// A second 60 is refused, and other numbers that have these digits are not.
+#[test]
+fn a_leap_second_is_no_other_second() {
+    let parsed = |column_type: ColumnType, format: &str, text: &str| {
+        let column = Column {
+            format: Some(format.to_owned()),
+            ..Column::new("c", column_type)
+        };
+        let parser = ValueParser::new(&column, &CsvDialect::default()).unwrap();
+        parse(&parser, text).map(drop)
+    };
+    let bad = Err(Reason::BadValue);
+    let format = "%d.%m.%Y %H:%M:%S";
+    assert_eq!(
+        parsed(ColumnType::Timestamp, format, "31.12.2016 23:59:60"),
+        bad
+    );
+    assert_eq!(parsed(ColumnType::Time, "%H:%M:%S", "23:59:60"), bad);
+    assert!(parsed(ColumnType::Timestamp, format, "31.12.1960 23:59:59").is_ok());
+    assert!(
+        parsed(
+            ColumnType::Timestamp,
+            "%d.%m.%Y %H:%M:%S%.f",
+            "31.12.2016 23:59:59.60"
+        )
+        .is_ok()
+    );
+}
+
 #[test]
 fn times_in_a_zone_and_of_a_format() {
     let mut column = Column::new("c", ColumnType::Timestamptz);
