@@ -3,7 +3,7 @@
 use bekk_log::{Offset, RecordMark};
 
 use crate::offsets::{mark_columns, mark_of};
-use crate::session::with_session;
+use crate::session::{be_impatient, with_session};
 use crate::{ConnectOptions, Error, Refusal};
 
 /// How far a group has come in one partition, as `bekk.offsets` has it.
@@ -108,6 +108,7 @@ pub fn list_offsets(postgres: &ConnectOptions) -> Result<Vec<GroupOffset>, Error
     with_session(postgres, "bekk-offsets", async |session| {
         let client = &mut session.client;
         let failed = |error| Error::postgres("read bekk.offsets", &error);
+        be_impatient(client).await.map_err(failed)?;
         let row = client
             .query_one("SELECT to_regclass('bekk.offsets') IS NOT NULL", &[])
             .await

@@ -7,6 +7,7 @@ mod adopt;
 mod problem;
 
 use bekk_stream::Stream;
+use tokio_postgres::error::SqlState;
 
 pub use self::adopt::{Adopted, TableFault, adopt, table_faults, tables_with_rows};
 pub(crate) use self::problem::TableProblem;
@@ -35,7 +36,7 @@ pub(crate) struct FoundTable {
     oid: i64,
     /// Its file; changed by TRUNCATE, and by what rewrites the table. 0 where it has none of its own.
     file: i64,
-    /// Whether it has no rows; `None` where we may not look.
+    /// Whether it has no rows; `None` where we may not look, or another session has locked it.
     is_empty: Option<bool>,
 }
 
@@ -181,6 +182,18 @@ pub(crate) async fn look(
     group: &str,
     stream: &Stream,
 ) -> Result<FoundIdentity, MigrateError> {
+    look_at(session, (group, stream), false).await
+}
+
+/// As [`look`], with a choice: whether a table counts as one that may not be looked at if another session keeps it locked
+/// beyond the session's `lock_timeout`. Not within a transaction, which the error would end.
+async fn look_at(
+    session: &Session,
+    (group, stream): (&str, &Stream),
+    skips_locked: bool,
+) -> Result<FoundIdentity, MigrateError> {
+    let is_locked =
+        |error: &tokio_postgres::Error| error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
     let (client, topic) = (&session.client, &stream.name);
     let (name, _) = locate(session, stream).await?;
     let row = client.query_one(FOUND, &[&quote_table(&name)]).await?;
@@ -197,7 +210,11 @@ pub(crate) async fn look(
             true => {
                 let sql: String = row.get(6);
                 let any = format!("SELECT NOT EXISTS (SELECT FROM {sql})");
-                Some(client.query_one(&any, &[]).await?.get(0))
+                match client.query_one(&any, &[]).await {
+                    Ok(row) => Some(row.get(0)),
+                    Err(error) if skips_locked && is_locked(&error) => None,
+                    Err(error) => return Err(error.into()),
+                }
             }
             false => None,
         };

@@ -36,8 +36,9 @@ const LOOK_FIRST_EVERY: Duration = Duration::from_millis(20);
 const LOOK_FIRST_FOR: Duration = Duration::from_secs(15);
 /// Failures in succession that are not reported, which take about a second.
 const SILENT_FAILURES: u32 = 5;
-/// Nobody who holds a row may keep the keeper from the others.
-const SETTINGS: &str = "SET lock_timeout = '2s'";
+/// Nobody who holds a row may keep the keeper from the others, and no synchronous standby that is away: batches wait for it,
+/// and with a keeper that waits as well the leases would expire.
+const SETTINGS: &str = "SET lock_timeout = '2s'; SET synchronous_commit = local";
 
 /// The name of a group's sinks, up to what tells them apart. It must fit in the 63 bytes of an
 /// `application_name`, whatever the group is called.

@@ -4,7 +4,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use crate::migrations::{SETUP_LOCK, migrate, schema_version};
-use crate::session::with_session;
+use crate::session::{be_impatient, with_session};
 use crate::{ConnectOptions, Error};
 
 /// A dead letter as `bekk.dead_letters` has it.
@@ -231,6 +231,8 @@ fn with_letters<T: Default>(
 ) -> Result<T, Error> {
     with_session(postgres, "bekk-letters", async |session| {
         let client = &session.client;
+        let impatient = be_impatient(client).await;
+        impatient.map_err(|error| Error::postgres(READ, &error))?;
         if !has_letters(client).await? {
             return Ok(T::default());
         }

@@ -106,4 +106,4 @@ pub use tables::{
 };
 pub use target::{Report, TableReport, check};
 pub use trace::{Fate, Trace, Version, What, trace};
-pub use wait::{SinkWait, Wait, sink_waits};
+pub use wait::{SinkWait, Wait, WaitCause, sink_waits};

@@ -104,7 +104,8 @@ impl ConnectError {
 
 /// Settings that every backend of ours gets: commits are never asynchronous. If our host vanishes within a transaction,
 /// its locks go after half a minute. Texts of different numbers differ, because values of some types are compared by their
-/// texts, and NULL in an array's text is null. The role's settings for dates and intervals stay: `input.rs` refuses texts
+/// texts, and NULL in an array's text is null. No statement of ours runs long enough to be worth compiling, and in a large
+/// catalog the server would compile each. The role's settings for dates and intervals stay: `input.rs` refuses texts
 /// that depend on them.
 const SETTINGS: &str = "\
     SELECT set_config('synchronous_commit', 'on', false)
@@ -114,6 +115,7 @@ const SETTINGS: &str = "\
     SELECT set_config('extra_float_digits', '1', false)
      WHERE current_setting('extra_float_digits')::int < 1;
     SET array_nulls = on;
+    SET jit = off;
     SET client_min_messages = warning";
 
 /// With this the server notices within a long statement that its client is gone, so that a successor need
@@ -271,6 +273,11 @@ pub(crate) fn with_session<T>(
             .map_err(|error| error.into_error(postgres))?;
         work(&mut session).await
     })
+}
+
+/// Limits how long the session's statements wait for locks: who asks for the state wants to know of them.
+pub(crate) async fn be_impatient(client: &Client) -> Result<(), tokio_postgres::Error> {
+    client.batch_execute("SET lock_timeout = '2s'").await
 }
 
 /// Whether to wait after an error of connecting, or to stop.

@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 use crate::keeper::name_prefix;
 use crate::member::Member;
 use crate::render::time_text;
-use crate::session::{ConnectError, Session, with_session};
+use crate::session::{ConnectError, Session, be_impatient, with_session};
 use crate::stats::Stats;
 use crate::{ConnectOptions, Error, PostgresError};
 
@@ -123,8 +123,21 @@ pub struct SinkWait {
     pub sink: String,
     /// Why it waits, and since when.
     pub wait: Wait,
-    /// The session that holds the lock for which it waits, if it waits for one: its process id and name.
-    pub blocked_by: Option<(i32, String)>,
+    /// What it waits for.
+    pub cause: WaitCause,
+}
+
+/// What a sink waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitCause {
+    /// That PostgreSQL takes what it refuses now; the sink has announced it.
+    Refused,
+    /// A lock of this session, known by its process id.
+    Session(i32),
+    /// A lock of a prepared transaction, which no session holds.
+    Prepared,
+    /// A synchronous standby that confirms its commit.
+    Standby,
 }
 
 /// The sinks that wait for a database, the longest wait first: those that apply one of `topics`, and those of `group` that
@@ -139,22 +152,27 @@ pub fn sink_waits(
 ) -> Result<Vec<SinkWait>, Error> {
     let prefix = name_prefix(group);
     with_session(postgres, "bekk-waits", async |session| {
+        be_impatient(&session.client)
+            .await
+            .map_err(|error| Error::postgres("read pg_stat_activity", &error))?;
         read(&session.client, &prefix, topics)
             .await
             .map_err(|error| Error::postgres("read pg_stat_activity", &error))
     })
 }
 
+/// `pg_blocking_pids` has 0 for a prepared transaction.
 const READ: &str = "\
     SELECT a.application_name, a.query, extract(epoch FROM a.query_start)::bigint,
-           b.pid, b.name
-      FROM pg_stat_activity a
+           b.pid, b.name, a.is_locked AND 0 = ANY (pg_blocking_pids(a.pid)), a.is_active AND a.wait_event = 'SyncRep'
+      FROM (SELECT *, state = 'active' AS is_active,
+                   state = 'active' AND wait_event_type = 'Lock' AS is_locked FROM pg_stat_activity) a
       LEFT JOIN LATERAL (
                SELECT h.pid, coalesce(nullif(h.application_name, ''), h.usename, '')::text AS name
                  FROM unnest(pg_blocking_pids(a.pid)) AS blocking(pid)
                  JOIN pg_stat_activity h ON h.pid = blocking.pid
                 WHERE h.application_name <> a.application_name
-                LIMIT 1) b ON a.state = 'active' AND a.wait_event_type = 'Lock'
+                LIMIT 1) b ON a.is_locked
      WHERE a.datname = current_database() AND a.usename = session_user
        AND starts_with(a.application_name, 'bekk-sink ')
        AND (EXISTS (SELECT FROM bekk.offsets o WHERE o.owner = a.application_name AND o.topic = ANY ($2))
@@ -175,23 +193,40 @@ async fn read(
     for row in client.query(READ, &[&prefix, &topics]).await? {
         let owner: String = row.get(0);
         let query: Option<String> = row.get(1);
-        let blocked_by = row.get::<_, Option<i32>>(3).zip(row.get(4));
-        let wait = match &blocked_by {
-            Some((pid, name)) => {
-                let since = row.get::<_, Option<i64>>(2).unwrap_or_default();
-                let since = Duration::from_secs(u64::try_from(since).unwrap_or_default());
-                Some(Wait {
-                    reason: format!("session {pid} (`{name}`) holds a lock that it needs"),
-                    since: UNIX_EPOCH + since,
-                })
-            }
-            None => query.as_deref().and_then(Wait::of_announcement),
+        let blocked_by: Option<(i32, String)> = row.get::<_, Option<i32>>(3).zip(row.get(4));
+        let is_true = |at: usize| row.get::<_, Option<bool>>(at) == Some(true);
+        let begun = || {
+            let since = row.get::<_, Option<i64>>(2).unwrap_or_default();
+            UNIX_EPOCH + Duration::from_secs(u64::try_from(since).unwrap_or_default())
         };
-        if let Some(wait) = wait {
+        let in_statement = |reason: String, cause| {
+            let since = begun();
+            Some((Wait { reason, since }, cause))
+        };
+        let found = match blocked_by {
+            Some((pid, name)) => in_statement(
+                format!("session {pid} (`{name}`) holds a lock that it needs"),
+                WaitCause::Session(pid),
+            ),
+            None if is_true(5) => in_statement(
+                "a prepared transaction holds a lock that it needs, until COMMIT PREPARED or ROLLBACK PREPARED"
+                    .to_owned(),
+                WaitCause::Prepared,
+            ),
+            None if is_true(6) => in_statement(
+                "its COMMIT waits for a synchronous standby, and none confirms it".to_owned(),
+                WaitCause::Standby,
+            ),
+            None => query
+                .as_deref()
+                .and_then(Wait::of_announcement)
+                .map(|wait| (wait, WaitCause::Refused)),
+        };
+        if let Some((wait, cause)) = found {
             waits.push(SinkWait {
                 sink: Member::of_owner(&owner).to_string(),
                 wait,
-                blocked_by,
+                cause,
             });
         }
     }

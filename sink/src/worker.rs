@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 
 use crate::apply::{self, Job};
@@ -73,6 +74,10 @@ struct Worker<'a> {
     tally: Tally,
 }
 
+/// How long a batch is in flight before that is reported.
+const REPORTED_AFTER: Duration = Duration::from_secs(30);
+/// How long a batch may still be in flight when the sink stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// Interval between two looks of a paused worker.
 const PAUSED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -182,6 +187,7 @@ impl Worker<'_> {
         let next = job.batch.next;
         let begun = Instant::now();
         self.stats.flies(claim.slot);
+        let pid = session.pid;
         let flight = self.runtime.spawn(async move {
             let mut session = session;
             let applied = apply::apply(&mut session, &job).await;
@@ -200,7 +206,7 @@ impl Worker<'_> {
                 Ok(prepared)
             })
             .transpose();
-        let landed = self.runtime.block_on(flight);
+        let landed = self.runtime.block_on(self.land(flight, pid));
         self.stats.has_landed(claim.slot);
         let (session, job, applied) = match landed {
             Ok(landed) => landed,
@@ -237,6 +243,57 @@ impl Worker<'_> {
                     .flatten()
                     .filter(|ahead| ahead.claim.slot != claim.slot))
             }
+        }
+    }
+
+    /// Waits for a batch in flight. Reports one that PostgreSQL does not end, and cancels its statement when the sink has
+    /// been stopping for a while: a lock or a standby may be waited for without end.
+    async fn land<T>(
+        &self,
+        mut flight: JoinHandle<T>,
+        backend: i32,
+    ) -> Result<T, tokio::task::JoinError> {
+        let begun = Instant::now();
+        let (mut is_reported, mut stops_since) = (false, None);
+        loop {
+            match tokio::time::timeout(WAIT_MAX, &mut flight).await {
+                Ok(landed) => return landed,
+                Err(_) if self.context.is_stopping() => {}
+                Err(_) if is_reported || begun.elapsed() < REPORTED_AFTER => continue,
+                Err(_) => {
+                    is_reported = true;
+                    tracing::warn!(
+                        "a batch has waited for PostgreSQL for {} s; to see what for: bekk status",
+                        begun.elapsed().as_secs()
+                    );
+                    continue;
+                }
+            }
+            let since = *stops_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < STOP_PATIENCE {
+                continue;
+            }
+            // A statement that begins after the cancellation is cancelled in the next round.
+            stops_since = Some(Instant::now());
+            tracing::warn!(
+                "a batch that PostgreSQL does not end is cancelled, because the sink stops; the next run applies it"
+            );
+            self.cancel(backend).await;
+        }
+    }
+
+    /// Cancels the statement that a backend of this sink runs.
+    async fn cancel(&self, backend: i32) {
+        const CANCEL: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+                              WHERE pid = $1 AND application_name = $2 AND usename = session_user";
+        let parameters: [&(dyn ToSql + Sync); 2] = [&backend, &self.context.owner];
+        match self.context.open_session().await {
+            Ok(session) => {
+                if let Err(error) = session.client.execute(CANCEL, &parameters).await {
+                    tracing::debug!(error = %PostgresError::from(&error), "batch not cancelled");
+                }
+            }
+            Err(_) => tracing::debug!("batch not cancelled: no connection"),
         }
     }
 

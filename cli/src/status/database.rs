@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bekk_log::Client;
-use bekk_sink::{ConnectOptions, TableFault};
+use bekk_sink::{ConnectOptions, TableFault, WaitCause};
 use bekk_stream::Stream;
 use serde::Serialize;
 
@@ -60,6 +60,8 @@ pub(crate) struct SinkWaits {
     pub(crate) seconds: u64,
     /// Process id of the session that holds the lock for which it waits
     pub(crate) blocked_by: Option<i32>,
+    #[serde(skip)]
+    pub(crate) cause: WaitCause,
 }
 
 /// Open dead letters.
@@ -169,7 +171,11 @@ impl SinkWaits {
             seconds: waited.as_secs(),
             sink: found.sink,
             reason: found.wait.reason,
-            blocked_by: found.blocked_by.map(|(pid, _)| pid),
+            blocked_by: match found.cause {
+                WaitCause::Session(pid) => Some(pid),
+                _ => None,
+            },
+            cause: found.cause,
         }
     }
 }
@@ -195,8 +201,16 @@ fn remedy_of(
             let first = problems.into_iter().next();
             first.unwrap_or_else(|| "bekk check (it names each missing right)".to_owned())
         }
-        // The connection failed, the server has no more of them, or it starts or stops.
-        (_, "08" | "53" | "57") => return None,
+        ("55P03", _) => {
+            "bekk psql -c 'SELECT * FROM pg_locks WHERE NOT granted' (another session holds a lock)"
+                .to_owned()
+        }
+        (_, "53") => {
+            "end sessions that are not needed, or raise max_connections or the role's CONNECTION LIMIT"
+                .to_owned()
+        }
+        // The connection failed, or the server starts or stops.
+        (_, "08" | "57") => return None,
         _ => "bekk check".to_owned(),
     })
 }

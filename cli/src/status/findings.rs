@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use bekk_ingest::fault_and_advice;
+use bekk_sink::WaitCause;
 
 use super::Status;
 use crate::positions::Line;
@@ -164,18 +165,24 @@ fn log_is_gone(status: &Status, findings: &mut Vec<Finding>) {
 /// Finds sinks that wait for PostgreSQL. Other programs may hold a lock for a while.
 fn sinks_wait(status: &Status, findings: &mut Vec<Finding>) {
     for wait in &status.waits {
-        if wait.blocked_by.is_some() && wait.seconds < LOCK_WAIT_SECONDS {
+        if wait.cause != WaitCause::Refused && wait.seconds < LOCK_WAIT_SECONDS {
             continue;
         }
         let what = format!(
             "the sink ({}) has waited for PostgreSQL since {}: {}",
             wait.sink, wait.since, wait.reason
         );
-        let act = match wait.blocked_by {
-            Some(pid) => Act::Run(format!(
+        let act = match wait.cause {
+            WaitCause::Session(pid) => Act::Run(format!(
                 "bekk psql -c 'SELECT * FROM pg_stat_activity WHERE pid = {pid}'"
             )),
-            None => Act::Do(
+            WaitCause::Prepared => {
+                Act::Run("bekk psql -c 'SELECT * FROM pg_prepared_xacts'".to_owned())
+            }
+            WaitCause::Standby => Act::Do(
+                "start the standby, or correct synchronous_standby_names; the sink then continues by itself".to_owned(),
+            ),
+            WaitCause::Refused => Act::Do(
                 "remove what PostgreSQL reports; the sink then continues by itself".to_owned(),
             ),
         };

@@ -3,10 +3,10 @@
 use bekk_stream::Stream;
 use tokio_postgres::Client;
 
-use super::{FOUND, TableVerdict, judge, look, remember};
+use super::{FOUND, TableVerdict, judge, look, look_at, remember};
 use crate::ddl::quote_table;
 use crate::refusal::{fill_anew, is_keyless};
-use crate::session::{Session, with_session};
+use crate::session::{Session, be_impatient, with_session};
 use crate::target::locate;
 use crate::{ConnectOptions, Error};
 
@@ -36,6 +36,7 @@ pub fn table_faults(
         let client = &session.client;
         let failed =
             |error| Error::postgres("compare the tables with those that were filled", &error);
+        be_impatient(client).await.map_err(failed)?;
         let row = client
             .query_one(
                 "SELECT to_regclass('bekk.groups') IS NOT NULL AND to_regclass('bekk.offsets') IS NOT NULL",
@@ -48,7 +49,7 @@ pub fn table_faults(
             return Ok(faults);
         }
         for stream in streams {
-            let found = look(session, group, stream)
+            let found = look_at(session, (group, stream), true)
                 .await
                 .map_err(|error| error.into_error("look at the tables"))?;
             if let TableVerdict::Problem(problem) = judge(&found) {

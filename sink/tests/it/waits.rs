@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use bekk_sink::{Config, Control, SinkWait, State, Stats};
+use bekk_sink::{Config, Control, SinkWait, State, Stats, WaitCause};
 use bekk_stream::{ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, stream, until};
+use crate::harness::{Db, Log, assert_exact, column, drain_with, stream, until};
 use crate::lease::StopOnDrop;
 
 fn numbers(name: &str) -> Stream {
@@ -19,6 +19,11 @@ fn append(log: &Log, stream: &Stream, ids: std::ops::Range<i64>) {
 
 fn waits(db: &Db, topic: &str) -> Vec<SinkWait> {
     bekk_sink::sink_waits(&db.options, "bekk", &[topic.to_owned()]).unwrap()
+}
+
+fn assert_no_faults(db: &Db, streams: &[Stream]) {
+    let faults = bekk_sink::table_faults(&db.options, "bekk", streams).unwrap();
+    assert!(faults.is_empty(), "{faults:?}");
 }
 
 /// One stream's table is on a full disk, and later locked, while rows flow into the other one.
@@ -66,7 +71,7 @@ fn a_wait_is_seen_while_another_stream_flows() {
         let found = waits(&db, "full").remove(0);
         assert!(found.wait.reason.contains("No space left"), "{found:?}");
         assert!(found.sink.contains(&std::process::id().to_string()));
-        assert_eq!(found.blocked_by, None);
+        assert_eq!(found.cause, WaitCause::Refused);
         let off = found.wait.since.duration_since(since).unwrap_or_default();
         assert!(off < Duration::from_secs(1) && found.wait.since < SystemTime::now());
         assert!(waits(&db, "another project's").is_empty());
@@ -77,18 +82,20 @@ fn a_wait_is_seen_while_another_stream_flows() {
             waits(&db, "full").is_empty()
         });
 
-        admin.execute("BEGIN; LOCK TABLE \"full\" IN EXCLUSIVE MODE");
+        admin.execute("BEGIN; LOCK TABLE \"full\" IN ACCESS EXCLUSIVE MODE");
         let pid = admin.one("SELECT pg_backend_pid()").parse().unwrap();
         append(&log, &full, 10..20);
         until("the database shows the lock", || {
             waits(&db, "full")
                 .iter()
-                .any(|wait| wait.blocked_by.as_ref().map(|(pid, _)| *pid) == Some(pid))
+                .any(|wait| wait.cause == WaitCause::Session(pid))
         });
         append(&log, &other, 50..60);
         until("the other stream flows", || {
             db.one("SELECT count(*) FROM other") == "60"
         });
+        // Who asks for the state does not wait for the lock.
+        assert_no_faults(&db, &streams);
         assert!(stats.stalled_for() > Duration::ZERO);
         admin.execute("COMMIT");
         control.drain();
@@ -98,6 +105,42 @@ fn a_wait_is_seen_while_another_stream_flows() {
     for stream in [&full, &other] {
         assert_exact(&db, &log.client, "bekk", stream);
     }
+}
+
+/// A session that ends by itself at no time holds a table when the sink is to stop: the batch that waits for it is
+/// cancelled, and the next run applies it.
+#[test]
+fn a_stop_ends_a_batch_that_waits_for_a_lock() {
+    let (db, log, stream) = (Db::new(), Log::new(), numbers("items"));
+    log.open_stream(&stream);
+    append(&log, &stream, 0..10);
+    let (config, stats, control) = (
+        Config::new(db.options.clone()),
+        Stats::default(),
+        Control::new(),
+    );
+    let mut admin = Db::connect(db.options.clone());
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| {
+            let streams = std::slice::from_ref(&stream);
+            bekk_sink::run(&config, streams, &log.client, &stats, &control)
+        });
+        let stop = StopOnDrop(&control);
+        until("the rows are there", || {
+            db.one("SELECT coalesce(to_regclass('items')::text, '')") == "items"
+                && db.one("SELECT count(*) FROM items") == "10"
+        });
+        admin.execute("BEGIN; LOCK TABLE items IN EXCLUSIVE MODE");
+        append(&log, &stream, 10..20);
+        until("the batch waits", || !waits(&db, "items").is_empty());
+        control.stop();
+        sink.join().unwrap().unwrap();
+        drop(stop);
+    });
+    admin.execute("COMMIT");
+    drain_with(&config, &log, &stream).unwrap();
+    assert_exact(&db, &log.client, "bekk", &stream);
+    assert_eq!(db.one("SELECT count(*) FROM items"), "20");
 }
 
 /// A role may have three connections, two of which are in use: the keeper has the third, and the worker waits. The next one
