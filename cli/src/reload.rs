@@ -78,7 +78,8 @@ pub(crate) fn watch(
                 }
             }
             Err(error) => screen.say(&format!(
-                "SIGHUP: the configuration is wrong, and bekk continues with the one it started with: {error:#}"
+                "SIGHUP: the configuration is wrong, and bekk continues with the one it started with: {:#}",
+                anyhow::Error::new(error)
             )),
         }
     })

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use bekk_sink::{Report, TableReport};
+use bekk_stream::shown;
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
@@ -193,7 +194,7 @@ fn print_config(context: &Context) -> Result<()> {
 fn print_report(report: &Report) -> Result<()> {
     print_result(&format!("server     PostgreSQL {}", report.server_version))?;
     for problem in &report.problems {
-        print_result(&format!("  problem  {problem}"))?;
+        print_result(&format!("  problem  {}", shown(problem)))?;
     }
     for table in &report.tables {
         let state = match (table.exists, table.problems.is_empty()) {
@@ -207,7 +208,7 @@ fn print_report(report: &Report) -> Result<()> {
             table.table, table.stream
         ))?;
         for problem in &table.problems {
-            print_result(&format!("  problem  {problem}"))?;
+            print_result(&format!("  problem  {}", shown(problem)))?;
         }
         for warning in &table.warnings {
             print_result(&format!("  warning  {warning}"))?;

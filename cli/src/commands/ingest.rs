@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
+use super::Outcome;
+use super::matched::{self, Matched};
 use super::running::{Inbox, Running, say_stopped};
-use super::{Outcome, matched};
 use crate::args::{Global, Ingest};
 use crate::pipeline::Pipeline;
 use crate::reload::Scope;
@@ -31,8 +32,11 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
     if input.is_none() {
         screen.say_part(&format!("inbox      {}", context.shown_patterns()));
     }
-    let is_empty = input.is_none() && matched::announce(context, screen)?;
-    let inbox = Inbox { input, is_empty };
+    let matched = match input {
+        None => matched::announce(context, screen)?,
+        Some(_) => Matched::NothingNow,
+    };
+    let inbox = Inbox { input, matched };
     let start = |pipeline: &mut Pipeline| {
         let mut config = context.ingest_config(args.once.once);
         config.batch_bytes = place.batch_bytes(config.batch_bytes);

@@ -8,9 +8,18 @@ use crate::args::OnceArgs;
 use crate::context::Context;
 use crate::screen::Screen;
 
-/// Says which configuration is used where none was found, and which streams match no file; whether no file matches at
-/// all, and none ever has.
-pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<bool> {
+/// What the patterns match when a run begins
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Matched {
+    Files,
+    /// No file matches, and none ever has.
+    Nothing,
+    /// No file matches or is to be matched, which is no mistake.
+    NothingNow,
+}
+
+/// Says which configuration is used where none was found, and which streams match no file; what matches in all.
+pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<Matched> {
     if context.file.is_none() {
         screen.say_part(&format!(
             "config     no bekk.toml in {}: the built-in sample is used; for files of your own: bekk init --from FILE",
@@ -20,7 +29,7 @@ pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<bool> {
     let streams = &context.config.streams;
     if streams.iter().all(|stream| stream.files.is_empty()) {
         screen.say_part("inbox      no stream has `files`: there is nothing to ingest");
-        return Ok(false);
+        return Ok(Matched::NothingNow);
     }
     let matched = bekk_ingest::matched(streams).context("look for files")?;
     for (stream, _) in streams
@@ -34,27 +43,34 @@ pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<bool> {
         ));
     }
     if matched.iter().any(|count| *count > 0) {
-        return Ok(false);
+        return Ok(Matched::Files);
     }
     let state_dir = context.ingest_config(true).state_dir;
     let known =
         bekk_ingest::files(&state_dir, streams).context("read what ingest has written down")?;
-    Ok(known.files.is_empty())
+    Ok(match known.files.is_empty() {
+        true => Matched::Nothing,
+        false => Matched::NothingNow,
+    })
 }
 
 /// A run that found no file is no success, unless that was expected.
 pub(crate) fn outcome(
     outcome: Outcome,
-    is_empty: bool,
+    matched: Matched,
     report: &Report,
     args: &OnceArgs,
     screen: &Screen,
 ) -> Outcome {
-    if !is_empty || report.files() > 0 || args.allow_empty {
+    if report.files() > 0 || report.is_stopped() || report.is_incomplete() || args.allow_empty {
         return outcome;
     }
-    screen.say(
-        "no file matches any pattern: correct `files` in the configuration, or say that this is right: --allow-empty",
-    );
+    screen.say(match matched {
+        Matched::Nothing => {
+            "no file matches any pattern: correct `files` in the configuration, or say that this is right: --allow-empty"
+        }
+        Matched::Files => "the files that matched when the run began are gone: none of them was read",
+        Matched::NothingNow => return outcome,
+    });
     Outcome::Incomplete
 }

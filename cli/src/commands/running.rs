@@ -7,8 +7,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use bekk_log::{Client, ServeConfig, Server};
 
+use super::matched::{self, Matched};
 use super::summary::{self, Report};
-use super::{Outcome, matched, named_files, serve};
+use super::{Outcome, named_files, serve};
 use crate::args::{Global, HttpArgs, InputArgs, LogArgs, OnceArgs};
 use crate::context::Context;
 use crate::http::Http;
@@ -39,8 +40,8 @@ pub(super) struct Running<'a> {
 /// The files of a run with `--once`, or standard input in their place
 pub(super) struct Inbox {
     pub(super) input: Option<StandardInput>,
-    /// Whether no file matches, and none ever has.
-    pub(super) is_empty: bool,
+    /// What the patterns match when the run begins
+    pub(super) matched: Matched,
 }
 
 impl<'a> Running<'a> {
@@ -111,7 +112,7 @@ impl<'a> Running<'a> {
             None => outcome,
             Some(inbox) => match &inbox.input {
                 Some(input) => input.end(&self.context, outcome, self.once, self.screen)?,
-                None => matched::outcome(outcome, inbox.is_empty, &report, self.once, self.screen),
+                None => matched::outcome(outcome, inbox.matched, &report, self.once, self.screen),
             },
         };
         Ok(self.within(outcome))

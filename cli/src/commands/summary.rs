@@ -99,8 +99,13 @@ impl Report {
         self.ingest.as_ref().map_or(0, |ingest| ingest.files)
     }
 
+    /// Whether the run was stopped before all was done.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Whether there were files that were not taken, and that someone must look at.
-    fn is_incomplete(&self) -> bool {
+    pub(crate) fn is_incomplete(&self) -> bool {
         self.ingest.as_ref().is_some_and(|ingest| {
             let notes = [&ingest.blocked, &ingest.unreadable, &ingest.left];
             notes.iter().any(|notes| !notes.is_empty())

@@ -6,8 +6,9 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Result, anyhow};
 
+use super::matched::{self, Matched};
 use super::running::{Inbox, Running, say_stopped};
-use super::{Outcome, generate, matched, serve};
+use super::{Outcome, generate, serve};
 use crate::args::{Global, Up};
 use crate::context::Context;
 use crate::database::{Choice, Database};
@@ -56,8 +57,11 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         None => None,
     };
     // The files of a demo are written next.
-    let is_empty = input.is_none() && !args.demo && matched::announce(context, screen)?;
-    let inbox = Inbox { input, is_empty };
+    let matched = match input.is_none() && !args.demo {
+        true => matched::announce(context, screen)?,
+        false => Matched::NothingNow,
+    };
+    let inbox = Inbox { input, matched };
 
     let mut sink = bekk_sink::Config::new(database.options.clone());
     sink.group.clone_from(&args.group.name);
