@@ -2,7 +2,7 @@
 
 mod settled;
 
-use bekk_stream::{Column, ColumnType, CsvDialect, Field, ValueParser};
+use bekk_stream::{Column, ColumnType, CsvDialect, Field, SYSTEM_COLUMNS, ValueParser};
 
 use super::kinds::{Candidate, Kind, all_candidates, is_kept_by_float, is_short_whole};
 use super::marks::Marks;
@@ -53,6 +53,8 @@ pub(super) struct Profile {
     whole_digits: usize,
     fraction_digits: usize,
     leading_zero: bool,
+    /// How many values begin with a plus.
+    pluses: u64,
     has_exponent: bool,
     has_infinity: bool,
     has_digit: bool,
@@ -78,8 +80,16 @@ impl Profile {
         };
         let taken =
             |name: &str| earlier.iter().any(|column| column.name == name) || name == "ingested_at";
+        let numbered = |n: usize| {
+            let end = format!("_{n}");
+            let mut begin = base.len().min(NAME_MAX - end.len());
+            while !base.is_char_boundary(begin) {
+                begin -= 1;
+            }
+            format!("{}{end}", &base[..begin])
+        };
         let name = std::iter::once(base.clone())
-            .chain((2..).map(|n| format!("{base}_{n}")))
+            .chain((2..).map(numbered))
             .find(|name| !taken(name))
             .expect("there are more numbers than columns");
         Self {
@@ -94,6 +104,7 @@ impl Profile {
             whole_digits: 1,
             fraction_digits: 0,
             leading_zero: false,
+            pluses: 0,
             has_exponent: false,
             has_infinity: false,
             has_digit: false,
@@ -147,6 +158,7 @@ impl Profile {
             .strip_prefix(b"-")
             .or(field.strip_prefix(b"+"))
             .unwrap_or(field);
+        self.pluses += u64::from(field.starts_with(b"+"));
         let exponent = digits.iter().position(|byte| matches!(byte, b'e' | b'E'));
         self.has_exponent |= exponent.is_some();
         self.has_infinity |= matches!(digits.first(), Some(b'i' | b'I'));
@@ -301,9 +313,11 @@ impl Profile {
     }
 }
 
+/// Most bytes of a name; PostgreSQL takes 63.
+const NAME_MAX: usize = 60;
+
 /// A header as a name that SQL takes without quotes: lower case, letters, digits and `_`.
 pub(super) fn sql_name(header: &str) -> String {
-    const NAME_MAX: usize = 60;
     let mut name = String::new();
     let mut previous_lower = false;
     for c in header.trim().chars() {
@@ -321,7 +335,8 @@ pub(super) fn sql_name(header: &str) -> String {
     while name.len() > NAME_MAX {
         name.pop();
     }
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+    let is_digit = |c: char| c.is_ascii_digit();
+    if name.is_empty() || name.starts_with(is_digit) || SYSTEM_COLUMNS.contains(&name.as_str()) {
         name.insert_str(0, "c_");
     }
     name

@@ -110,6 +110,8 @@ struct Records {
     unique: Uniqueness,
     records: u64,
     uneven: u64,
+    /// Records with several fields, all of them empty.
+    empty: u64,
     not_utf8: u64,
     whole_file: bool,
     footer: Footer,
@@ -117,6 +119,24 @@ struct Records {
     rule: Option<String>,
     /// How many records have the first one's field, by column.
     recurring: Vec<u64>,
+}
+
+impl Records {
+    fn none() -> Self {
+        Self {
+            first: Vec::new(),
+            columns: Vec::new(),
+            unique: Uniqueness::of(&[]),
+            records: 0,
+            uneven: 0,
+            empty: 0,
+            not_utf8: 0,
+            whole_file: true,
+            footer: Footer::default(),
+            rule: None,
+            recurring: Vec::new(),
+        }
+    }
 }
 
 fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
@@ -146,6 +166,7 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
         true => Header::Sure,
         false => has_header(&first, &columns, (decimal_comma, &found.recurring), typed),
     };
+    guess.settle_preamble(header != Header::Absent);
     if header == Header::Unsure && records > 0 {
         guess.remarks.push(format!(
             "the first line is taken as the header, although it looks like the other lines: {}; if it is a record: \
@@ -160,6 +181,7 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
             .remarks
             .push("there is no record after the first line, so the columns are text".to_owned());
     }
+    guess.remarks.extend(empty_remark(found.empty));
     if let Some(table) = wanted.table {
         guess.remarks.extend(table::take_types(&mut columns, table));
     }
@@ -191,6 +213,19 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     })
 }
 
+/// A remark on records whose fields are all empty, if there are some.
+fn empty_remark(records: u64) -> Option<String> {
+    let have = match records {
+        0 => return None,
+        1 => "record has",
+        _ => "records have",
+    };
+    Some(format!(
+        "{records} {have} fields that are all empty, as spreadsheets write below a table; columns and key are guessed \
+         without them, and where a column takes no null they are dead letters"
+    ))
+}
+
 /// Guesses the dialect and reads the records; reads them again if they correct the guess.
 fn read_as_guessed(path: &Path, typed: &Typed) -> Result<(Guess, Records)> {
     let mut guess = dialect::guess(path, typed)?;
@@ -220,18 +255,7 @@ fn read_as_guessed(path: &Path, typed: &Typed) -> Result<(Guess, Records)> {
 
 /// Reads the records, the first one as the header.
 fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
-    let mut found = Records {
-        first: Vec::new(),
-        columns: Vec::new(),
-        unique: Uniqueness::of(&[]),
-        records: 0,
-        uneven: 0,
-        not_utf8: 0,
-        whole_file: true,
-        footer: Footer::default(),
-        rule: None,
-        recurring: Vec::new(),
-    };
+    let mut found = Records::none();
     if let HeaderRow::Named(names) = &dialect.header {
         found.first.clone_from(names);
         found.columns = named(names);
@@ -277,6 +301,8 @@ fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
         let is_surplus = dialect.trailing_delimiter && width == found.columns.len() + 1;
         if record.is_bad() || (width != found.columns.len() && !is_surplus) {
             found.uneven += 1;
+        } else if is_empty(record) {
+            found.empty += 1;
         } else {
             found.not_utf8 += see(&mut found.columns, &mut found.unique, record);
         }
@@ -304,6 +330,12 @@ fn is_first_again(record: &bekk_ingest::Sampled<'_>, first: &[String]) -> bool {
     record.width() == first.len()
         && (0..record.width()).all(is_same)
         && !first.iter().any(|name| name.parse::<f64>().is_ok())
+}
+
+/// Whether a record has several fields, all of them empty.
+fn is_empty(record: &bekk_ingest::Sampled<'_>) -> bool {
+    record.width() > 1
+        && (0..record.width()).all(|at| record.field(at).is_some_and(|(text, _)| text.is_empty()))
 }
 
 /// Takes note of a record's fields; how many of them are not UTF-8.
@@ -448,7 +480,7 @@ fn without_header(
     let mut records = 0;
     sample(path, &guess.dialect, |record| {
         records += 1;
-        if !record.is_bad() && record.width() == columns.len() {
+        if !record.is_bad() && record.width() == columns.len() && !is_empty(record) {
             see(&mut columns, &mut unique, record);
         }
         records < RECORDS_MAX

@@ -107,6 +107,12 @@ impl Profile {
                 "digits, but some begin with 0, which a number would lose",
             );
         }
+        if self.pluses == self.values && self.fraction_digits == 0 {
+            return Settled::remarked(
+                ColumnType::Text,
+                "each begins with +, as telephone numbers do, which a number would lose",
+            );
+        }
         if self.is(Kind::Int) && self.fraction_digits == 0 && !self.bare_mark {
             return Settled::plain(ColumnType::Int8);
         }

@@ -2,6 +2,8 @@
 
 pub(super) const TAR: &str = "a tar archive";
 pub(super) const GZIP_TWICE: &str = "compressed with gzip twice";
+pub(super) const EBCDIC: &str = "a text in EBCDIC";
+pub(super) const ISO_2022_JP: &str = "a text in ISO-2022-JP";
 
 /// Names the form of a file that is not CSV, by its beginning.
 pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
@@ -35,7 +37,14 @@ pub(super) fn other_form(bytes: &[u8]) -> Option<&'static str> {
             Some(TAR)
         }
         [0x1f, 0x8b, ..] => Some(GZIP_TWICE),
+        _ if is_ebcdic(bytes) => Some(EBCDIC),
         _ if is_binary(bytes) => Some("a binary file"),
+        _ if [&b"\x1b$B"[..], b"\x1b$@"]
+            .iter()
+            .any(|shift| bytes.windows(shift.len()).any(|found| found == *shift)) =>
+        {
+            Some(ISO_2022_JP)
+        }
         _ => text_form(bytes),
     }
 }
@@ -61,6 +70,23 @@ fn is_binary(bytes: &[u8]) -> bool {
     // U+0001, U+001E and U+001F separate fields and records; texts have tabs, line ends, form feeds, U+001A and escapes.
     let is_control = |byte: &&u8| matches!(**byte, 0 | 2..=8 | 0x0e..=0x19 | 0x1c | 0x1d);
     begin.iter().filter(is_control).count() * 50 > begin.len()
+}
+
+/// Whether bytes are a text of a mainframe: nearly all are letters, digits, blanks or separators of EBCDIC, and none is a
+/// blank or a line end of ASCII.
+fn is_ebcdic(bytes: &[u8]) -> bool {
+    const BYTES_MIN: usize = 16;
+    let is_text = |byte: &&u8| {
+        matches!(**byte,
+            // Letters and digits
+            0x81..=0x89 | 0x91..=0x99 | 0xa2..=0xa9 | 0xc1..=0xc9 | 0xd1..=0xd9 | 0xe2..=0xe9 | 0xf0..=0xf9
+            // Blank . + | ; - / , : ' = " and line ends
+            | 0x40 | 0x4b | 0x4e | 0x4f | 0x5e | 0x60 | 0x61 | 0x6b | 0x7a | 0x7d | 0x7e | 0x7f | 0x0d | 0x15 | 0x25)
+    };
+    bytes.len() >= BYTES_MIN
+        && !bytes.iter().any(|byte| matches!(byte, b' ' | b'\n'))
+        && bytes.iter().filter(is_text).count() * 10 > bytes.len() * 9
+        && bytes.iter().filter(|byte| !byte.is_ascii()).count() * 2 > bytes.len()
 }
 
 /// Names the form of a text that is not CSV: markup, JSON, or a table as programs draw it for a screen.

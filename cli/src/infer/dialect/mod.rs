@@ -15,7 +15,8 @@ use bekk_ingest::{Head, Packing, head};
 use bekk_stream::{CsvDialect, Encoding, LineEnd, Separator};
 
 use encoding::text_of;
-use form::{GZIP_TWICE, TAR, is_access_log, is_fixed_width, other_form};
+use form::{EBCDIC, GZIP_TWICE, ISO_2022_JP, TAR, is_access_log, is_fixed_width, other_form};
+use preamble::Preamble;
 use tried::RECORDS_MAX;
 
 /// How much of the file the dialect is guessed from, in bytes.
@@ -47,6 +48,8 @@ pub(super) struct Guess {
     pub(super) remarks: Vec<String>,
     /// The names in the last comment before the records, if it has as many as they have fields.
     pub(super) names: Option<Vec<String>>,
+    /// The lines before the header, until they are settled.
+    preamble: Option<Preamble>,
 }
 
 /// Guesses how a file is written, from its first part.
@@ -59,17 +62,12 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
             path.display()
         );
     }
-    if let Some(what) = other_form(&head.bytes) {
-        let advice = match what {
-            TAR | GZIP_TWICE => "unpack it, and give the CSV file in it",
-            _ => "save it as CSV, and give that",
-        };
-        bail!("`{}` is {what}, not CSV; {advice}", path.display());
-    }
+    refuse_other_form(path, &head.bytes)?;
     let mut guess = Guess {
         dialect: CsvDialect::default(),
         remarks: Vec::new(),
         names: None,
+        preamble: None,
     };
     guess.encoding(&head, typed);
     let text = text_of(&head.bytes, guess.dialect.encoding);
@@ -110,6 +108,7 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
     }
     guess.quoting(path, typed)?;
     guess.text_format(path, typed)?;
+    guess.escaped_separators(path, typed)?;
     guess.preamble(&lines, width, separator.is_some(), typed);
     guess.padding(path, typed)?;
     guess.names = guess.commented_names(&lines, width);
@@ -133,6 +132,23 @@ impl Guess {
             self.dialect.line_end = LineEnd::Cr;
         }
     }
+}
+
+/// Refuses a file of another form than CSV, or in an encoding that is not read.
+fn refuse_other_form(path: &Path, bytes: &[u8]) -> Result<()> {
+    let Some(what) = other_form(bytes) else {
+        return Ok(());
+    };
+    let (not, advice) = match what {
+        TAR | GZIP_TWICE => ("not CSV", "unpack it, and give the CSV file in it"),
+        EBCDIC => ("which is not read", "convert it: iconv -f IBM1047 -t UTF-8"),
+        ISO_2022_JP => (
+            "which is not read",
+            "convert it: iconv -f ISO-2022-JP -t UTF-8",
+        ),
+        _ => ("not CSV", "save it as CSV, and give that"),
+    };
+    bail!("`{}` is {what}, {not}; {advice}", path.display());
 }
 
 /// Refuses a file that is compressed otherwise than was typed.

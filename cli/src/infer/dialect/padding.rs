@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use bekk_ingest::{Sampled, sample};
 use bekk_stream::CsvDialect;
 
-use super::tried::{RECORDS_MAX, most_common, tried};
+use super::tried::{RECORDS_MAX, tried};
 use super::{Guess, Typed};
 
 /// Fields of a column, in numbers
@@ -97,12 +97,7 @@ impl Guess {
             escape: Some(b'\\'),
             ..self.dialect.clone()
         };
-        let uneven = |dialect: &CsvDialect| -> Result<usize> {
-            let widths = tried(path, dialect)?.widths;
-            let width = most_common(&widths);
-            Ok(widths.iter().filter(|other| **other != width).count())
-        };
-        if uneven(&escaped)? <= uneven(&self.dialect)? {
+        if uneven(path, &escaped)? <= uneven(path, &self.dialect)? {
             self.dialect = escaped;
             self.remarks.push(
                 "backslashes are taken as escapes, as MySQL and PostgreSQL write them; if they mean themselves: --escape ''"
@@ -111,6 +106,34 @@ impl Guess {
         }
         Ok(())
     }
+
+    /// Takes a backslash as an escape if more records have the same number of fields with it, as where Redshift's UNLOAD
+    /// writes one before a delimiter inside a field.
+    pub(super) fn escaped_separators(&mut self, path: &Path, typed: &Typed) -> Result<()> {
+        if typed.escape.is_some() || self.dialect.escape.is_some() {
+            return Ok(());
+        }
+        let plain = tried(path, &self.dialect)?;
+        let escaped = CsvDialect {
+            escape: Some(b'\\'),
+            ..self.dialect.clone()
+        };
+        let found = tried(path, &escaped)?;
+        if found.uneven() < plain.uneven() && found.bad <= plain.bad {
+            self.dialect = escaped;
+            self.remarks.push(
+                "backslashes are taken as escapes, because more records have the same number of fields with them; if \
+                 they mean themselves: --escape ''"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The number of records whose width is not the most common one.
+fn uneven(path: &Path, dialect: &CsvDialect) -> Result<usize> {
+    Ok(tried(path, dialect)?.uneven())
 }
 
 fn fields<'a>(record: &'a Sampled<'_>) -> impl Iterator<Item = (&'a [u8], bool)> {

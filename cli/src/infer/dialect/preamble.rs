@@ -1,5 +1,7 @@
 //! The lines before a file's records: comments, lines to skip, the header.
 
+use std::borrow::Cow;
+
 use bekk_stream::HeaderRow;
 
 use super::{Guess, Typed};
@@ -7,7 +9,37 @@ use super::{Guess, Typed};
 /// Most lines before the header
 const SKIPPED_MAX: usize = 50;
 
+/// Lines before the header, which are skipped
+pub(in crate::infer) struct Preamble {
+    /// How many fields the first record after them has.
+    fields: usize,
+    /// Whether some of them have several fields, so that they are records if the file has no header.
+    has_records: bool,
+}
+
 impl Guess {
+    /// Settles what the skipped lines before the header are, when it is known whether there is a header.
+    pub(in crate::infer) fn settle_preamble(&mut self, has_header: bool) {
+        let Some(preamble) = self.preamble.take() else {
+            return;
+        };
+        let skipped = self.dialect.skip_lines;
+        match (has_header, preamble.has_records) {
+            (true, _) => self.remarks.push(format!(
+                "line {} is taken as the header: the first one with {} fields",
+                skipped + 1,
+                preamble.fields
+            )),
+            (false, false) => self.remarks.push(format!(
+                "the records begin in line {}: the first one with {} fields",
+                skipped + 1,
+                preamble.fields
+            )),
+            // A record that is not like the others is rejected, and not passed over.
+            (false, true) => self.dialect.skip_lines = 0,
+        }
+    }
+
     /// Takes the mark that lines of comment before the header begin with.
     pub(super) fn comment(&mut self, lines: &[&[u8]], typed: &Typed) {
         let is_comment = |line: &&&[u8]| line.starts_with(b"#");
@@ -41,10 +73,14 @@ impl Guess {
         }
         let is_passed =
             |line: &[u8]| line.is_empty() || line.first().copied() == self.dialect.comment;
-        let width_of = |line: &[u8]| self.width_of(line);
-        let first = lines.iter().position(|line| {
-            !is_passed(line) && (width_of(line) == width || self.names_more(line, width))
-        });
+        let width_of = |line: &[u8]| self.width_of(line).0;
+        let is_header = |at: usize| {
+            let (record, _) = self.record_at(lines, at);
+            width_of(&record) == width || self.names_more(&record, width)
+        };
+        let first = self
+            .begins(lines)
+            .find(|at| !is_passed(lines[*at]) && is_header(*at));
         let begin = usize::from(has_separator);
         let before = |end: usize| {
             lines[begin.min(end)..end]
@@ -68,6 +104,8 @@ impl Guess {
                     return;
                 }
                 let above = is_narrow.filter(|at| begin + at + 1 == first);
+                let mut skipped = lines[begin..first].iter();
+                let has_records = skipped.any(|line| !is_passed(line) && width_of(line) > 1);
                 self.dialect.skip_lines = u32::try_from(first).unwrap_or(0);
                 if let Some(names) =
                     above.and_then(|at| self.names_beside(lines[begin + at], width))
@@ -81,10 +119,10 @@ impl Guess {
                     );
                     return;
                 }
-                self.remarks.push(format!(
-                    "line {} is taken as the header: the first one with {width} fields",
-                    first + 1
-                ));
+                self.preamble = Some(Preamble {
+                    fields: width,
+                    has_records,
+                });
             }
             _ => {}
         }
@@ -116,27 +154,27 @@ impl Guess {
         let [first, records @ ..] = before else {
             return false;
         };
-        let width = self.width_of(first);
+        let width = self.width_of(first).0;
         let is_extended = header
             .strip_prefix(*first)
             .is_some_and(|rest| rest.starts_with(self.dialect.delimiter.as_bytes()));
         width > 1
             && is_extended
             && !records.is_empty()
-            && records.iter().all(|line| self.width_of(line) == width)
+            && records.iter().all(|line| self.width_of(line).0 == width)
     }
 
     /// Whether a line is a header with more fields than most records have: it has only names.
     fn names_more(&self, line: &[u8], width: usize) -> bool {
         let (text, delimiter) = (String::from_utf8_lossy(line), self.dialect.delimiter.text());
         let mut names = text.split(delimiter.as_str()).map(str::trim);
-        self.width_of(line) > width
+        self.width_of(line).0 > width
             && names.all(|name| !name.is_empty() && name.parse::<f64>().is_err())
     }
 
     /// The names of a header that names all fields but the first.
     fn names_beside(&self, line: &[u8], width: usize) -> Option<Vec<String>> {
-        if self.width_of(line) + 1 != width {
+        if self.width_of(line).0 + 1 != width {
             return None;
         }
         let text = std::str::from_utf8(line).ok()?;
@@ -155,7 +193,37 @@ impl Guess {
         (are_names && names.len() + 1 == width).then(|| [vec!["row".to_owned()], names].concat())
     }
 
-    fn width_of(&self, line: &[u8]) -> usize {
+    /// The indices of the lines at which records begin.
+    fn begins(&self, lines: &[&[u8]]) -> impl Iterator<Item = usize> {
+        std::iter::successors(Some(0), |at| Some(at + self.record_at(lines, *at).1))
+            .take_while(|at| *at < lines.len())
+    }
+
+    /// The record that begins at a line, and how many lines it has: more than one if a quote spans them. A quote that stays
+    /// open spans none.
+    fn record_at<'l>(&self, lines: &[&'l [u8]], at: usize) -> (Cow<'l, [u8]>, usize) {
+        let first = lines[at];
+        let (_, mut is_open) = self.width_of(first);
+        let mut record = Cow::Borrowed(first);
+        let mut count = 1;
+        while is_open && count <= SKIPPED_MAX {
+            let Some(next) = lines.get(at + count) else {
+                break;
+            };
+            let record = record.to_mut();
+            record.push(b'\n');
+            record.extend_from_slice(next);
+            is_open = self.width_of(record).1;
+            count += 1;
+        }
+        match is_open {
+            true => (Cow::Borrowed(first), 1),
+            false => (record, count),
+        }
+    }
+
+    /// The number of a line's fields, and whether a quote is open at its end.
+    fn width_of(&self, line: &[u8]) -> (usize, bool) {
         let delimiter = self.dialect.delimiter.as_bytes();
         let (mut quoted, mut width, mut at) = (false, 1, 0);
         while at < line.len() {
@@ -168,7 +236,7 @@ impl Guess {
             width += usize::from(is_delimiter);
             at += if is_delimiter { delimiter.len() } else { 1 };
         }
-        width
+        (width, quoted)
     }
 }
 

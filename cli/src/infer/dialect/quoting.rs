@@ -30,6 +30,7 @@ impl Guess {
             },
             remarks: Vec::new(),
             names: None,
+            preamble: None,
         };
         let width = single.delimiter(path, known)?;
         let found = tried(path, &single.dialect)?;

@@ -20,6 +20,14 @@ pub(super) struct Tried {
     pub(super) likely: Vec<usize>,
 }
 
+impl Tried {
+    /// The number of records whose width is not the most common one.
+    pub(super) fn uneven(&self) -> usize {
+        let width = most_common(&self.widths);
+        self.widths.iter().filter(|other| **other != width).count()
+    }
+}
+
 /// Splits a file's first records under a dialect.
 pub(super) fn tried(path: &Path, dialect: &CsvDialect) -> Result<Tried> {
     let mut tried = Tried {

@@ -114,6 +114,22 @@ fn exports_are_found_out() {
     assert_eq!(commented.csv.header, HeaderRow::Named(names));
 }
 
+/// Redshift's UNLOAD writes a backslash before a delimiter inside a field.
+#[test]
+fn escapes_before_delimiters_are_found() {
+    let (stream, text) =
+        stream_of("1|foo\\|bar|2024-01-31\n2|b\\\\az|2024-02-01\n3|c|2024-02-02\n");
+    assert_eq!(stream.csv.escape, Some(b'\\'), "{text}");
+    assert_eq!(
+        (stream.csv.skip_lines, stream.columns.len()),
+        (0, 3),
+        "{text}"
+    );
+    // Here they mean themselves.
+    let (stream, _) = stream_of("id,path\n1,C:\\dir\\\n2,D:\\\n");
+    assert_eq!(stream.csv.escape, None);
+}
+
 /// Seconds of arc and inches; a field that begins with a quote is in quotes.
 #[test]
 fn quotes_inside_fields_may_be_no_quotes() {

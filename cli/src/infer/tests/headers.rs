@@ -119,3 +119,76 @@ fn lines_that_sum_up_are_no_rows() {
     check("firm,n\nA,1\nB,2\nTotal: Wine,2\n", &[], &[]);
     check("id,n\nTotal,1\n", &[], &["id"]);
 }
+
+/// Spreadsheets put line ends into the names of columns, and reports into their titles.
+#[test]
+fn names_may_span_lines() {
+    let (stream, text) = stream_of("\"id\",\"Amount\n(EUR)\",name\n1,2.5,a\n2,3.5,b\n");
+    assert_eq!(
+        (stream.csv.skip_lines, &stream.csv.header),
+        (0, &HeaderRow::InFile),
+        "{text}"
+    );
+    assert_eq!(stream.columns[1].header, "Amount\n(EUR)", "{text}");
+    let (stream, text) = stream_of("\"Sales\nof May\"\n\nid,name,n\n1,a,1\n2,b,2\n");
+    assert_eq!(
+        (stream.csv.skip_lines, stream.columns.len()),
+        (3, 3),
+        "{text}"
+    );
+}
+
+/// A file without a header whose first record is not like the others: the record is rejected, and not passed over. Lines
+/// of one field are no records.
+#[test]
+fn a_first_record_of_another_width_is_no_preamble() {
+    let (stream, text) = stream_of("1|a|b|2024-01-31\n2|b|2024-02-01\n3|c|2024-02-02\n");
+    assert_eq!(
+        (
+            stream.csv.skip_lines,
+            stream.csv.header,
+            stream.columns.len()
+        ),
+        (0, HeaderRow::Absent, 3),
+        "{text}"
+    );
+    let (stream, text) = stream_of("Report\n1|b|2024-02-01\n2|c|2024-02-02\n");
+    assert_eq!(
+        (stream.csv.skip_lines, stream.csv.header),
+        (1, HeaderRow::Absent),
+        "{text}"
+    );
+}
+
+/// Below its table a spreadsheet writes records of empty fields.
+#[test]
+fn empty_records_decide_nothing() {
+    let (stream, text) = stream_of("id,name\n1,a\n2,b\n,\n,\n");
+    assert_eq!(stream.key, ["id"], "{text}");
+    assert!(!stream.columns[1].nullable, "{text}");
+    assert!(
+        text.contains("2 records have fields that are all empty"),
+        "{text}"
+    );
+}
+
+/// Names that PostgreSQL refuses: those of system columns, and those that are too long.
+#[test]
+fn each_name_is_one_that_a_table_can_have() {
+    let (stream, _) = stream_of("id,xmin,XMax,ctid\n1,1.5,2.5,x\n");
+    let names: Vec<_> = stream
+        .columns
+        .iter()
+        .map(|column| &column.name[..])
+        .collect();
+    assert_eq!(names, ["id", "c_xmin", "c_xmax", "c_ctid"]);
+    let long: Vec<String> = (0..120)
+        .map(|at| format!("{}{at}", "q".repeat(80)))
+        .collect();
+    let (stream, _) = stream_of(&format!(
+        "{}\n{}\n",
+        long.join(","),
+        vec!["a"; 120].join(",")
+    ));
+    assert!(stream.columns[119].name.ends_with("_120"));
+}

@@ -73,6 +73,23 @@ fn files_of_other_forms_are_named() {
     }
 }
 
+/// Encodings whose texts would pass for others.
+#[test]
+fn texts_in_encodings_that_are_not_read_are_named() {
+    // id,name and 1,Ann and 2,Bob, with the line ends of a mainframe.
+    let ebcdic = b"\x89\x84k\x95\x81\x94\x85\x25\xf1k\xc1\x95\x95\x25\xf2k\xc2\x96\x82\x25";
+    for (bytes, what) in [
+        (
+            &ebcdic[..],
+            "a text in EBCDIC, which is not read; convert it: iconv -f IBM1047",
+        ),
+        (b"id,name\n1,\x1b$BEl5~\x1b(B\n", "a text in ISO-2022-JP"),
+    ] {
+        let error = text_of(bytes, &Typed::default()).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}
+
 #[test]
 fn texts_that_are_no_csv_are_named() {
     let dir = tempfile::tempdir().unwrap();

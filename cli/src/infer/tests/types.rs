@@ -65,6 +65,8 @@ fn no_digit_is_lost_and_no_text_is_guessed_away() {
     check_type(&[&"9".repeat(39), "1"], "numeric", false);
     check_type(&["1.2345678901234567e5", "2e5"], "float8", false);
     check_type(&["1.23456789012345678e5", "2e5"], "text", false);
+    check_type(&["+4915112345678", "+4711"], "text", false);
+    check_type(&["+1", "-1"], "int8", false);
     check_type(&["NO", "NO"], "text", false);
     check_type(&["F", "F"], "text", false);
     check_type(&["N", "Y"], "bool", false);
