@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bekk_stream::{CsvDialect, FileId, Stream};
+use bekk_stream::{CsvDialect, Encoding, FileId, Stream};
 
 use crate::source::Source;
 use crate::text::coding::Coding;
@@ -15,6 +15,8 @@ use crate::text::split::Splitter;
 
 /// How many bytes of a file are looked at.
 const LOOKED_AT: usize = 64 * 1024;
+/// How many zeros are looked at at a time.
+const ZEROS_LOOKED_AT: usize = 1 << 20;
 
 /// Whether a file continues under a header that it does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,27 @@ fn text_at(
     Ok(Some((text, has_more)))
 }
 
+/// The place where the text of a file begins, behind the zeros that are left where a file was emptied and its writer kept
+/// its position: as many as the file had bytes.
+fn behind_zeros(source: &mut Source, dialect: &CsvDialect) -> io::Result<u64> {
+    if matches!(
+        dialect.encoding,
+        Encoding::Utf16 | Encoding::Utf16Le | Encoding::Utf16Be
+    ) {
+        return Ok(0);
+    }
+    let mut bytes = vec![0; ZEROS_LOOKED_AT];
+    let mut at = 0;
+    loop {
+        let read = source.read_full_at(&mut bytes, at)?;
+        let zeros = bytes[..read].iter().take_while(|byte| **byte == 0).count();
+        at += zeros as u64;
+        if zeros < read || read < bytes.len() {
+            return Ok(at);
+        }
+    }
+}
+
 /// The names in the header that begins at a byte of a file, if it is there.
 ///
 /// # Errors
@@ -77,7 +100,8 @@ pub(crate) fn continues(
     stream: &Stream,
     dialect: &CsvDialect,
 ) -> io::Result<Continues> {
-    let Some((text, has_more)) = text_at(source, dialect, 0)? else {
+    let begin = behind_zeros(source, dialect)?;
+    let Some((text, has_more)) = text_at(source, dialect, begin)? else {
         return Ok(Continues::No);
     };
     let first = text.iter().position(|byte| *byte != 0);
