@@ -231,6 +231,14 @@ async fn read(
         }
     }
     waits.sort_by_key(|wait| wait.wait.since);
+    // Of several backends of a sink that wait for the same, the first says enough.
+    let mut told: Vec<(String, String)> = Vec::new();
+    waits.retain(|wait| {
+        let says = (wait.sink.clone(), wait.wait.reason.clone());
+        let is_new = !told.contains(&says);
+        told.push(says);
+        is_new
+    });
     Ok(waits)
 }
 
