@@ -283,8 +283,26 @@ fn push_column(text: &mut String, column: &Profile) {
     push(text, format_args!("{line}{remark}{example}"));
 }
 
+/// A text in quotes, on one line.
 fn quoted(text: &str) -> String {
-    Value::String(text.to_owned()).to_string()
+    if !text.contains(['\n', '\r']) {
+        return Value::String(text.to_owned()).to_string();
+    }
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => escaped.extend(['\\', c]),
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            c if c.is_control() => push_code(&mut escaped, c),
+            c => escaped.push(c),
+        }
+    }
+    format!("\"{escaped}\"")
+}
+
+fn push_code(text: &mut String, c: char) {
+    write!(text, "\\u{:04x}", u32::from(c)).expect("a String takes everything");
 }
 
 fn toml_key(name: &str) -> String {

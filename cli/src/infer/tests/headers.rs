@@ -130,6 +130,7 @@ fn names_may_span_lines() {
         "{text}"
     );
     assert_eq!(stream.columns[1].header, "Amount\n(EUR)", "{text}");
+    assert!(text.contains(r#"header = "Amount\n(EUR)""#), "{text}");
     let (stream, text) = stream_of("\"Sales\nof May\"\n\nid,name,n\n1,a,1\n2,b,2\n");
     assert_eq!(
         (stream.csv.skip_lines, stream.columns.len()),
