@@ -56,6 +56,8 @@ pub(super) struct Profile {
     /// How many values begin with a plus.
     pluses: u64,
     has_exponent: bool,
+    /// Whether an exponent has a sign, or the digits before one have a mark.
+    is_scientific: bool,
     has_infinity: bool,
     has_digit: bool,
     /// Whether a number ends with its mark: `5.`
@@ -106,6 +108,7 @@ impl Profile {
             leading_zero: false,
             pluses: 0,
             has_exponent: false,
+            is_scientific: false,
             has_infinity: false,
             has_digit: false,
             bare_mark: false,
@@ -161,6 +164,9 @@ impl Profile {
         self.pluses += u64::from(field.starts_with(b"+"));
         let exponent = digits.iter().position(|byte| matches!(byte, b'e' | b'E'));
         self.has_exponent |= exponent.is_some();
+        self.is_scientific |= exponent.is_some_and(|at| {
+            matches!(digits.get(at + 1), Some(b'-' | b'+')) || digits[..at].contains(&b'.')
+        });
         self.has_infinity |= matches!(digits.first(), Some(b'i' | b'I'));
         self.has_digit |= digits.first().is_some_and(u8::is_ascii_digit);
         let digits = &digits[..exponent.unwrap_or(digits.len())];

@@ -33,6 +33,13 @@ const EVENTS: &[&str] = &[
     "visit",
 ];
 
+/// Parts of such things: a record of each part has the id of the whole.
+const PARTS: &[&str] = &[
+    "line", "position", "pos", "item", "sku", "product", "article", "seq", "leg", "step",
+];
+/// What somebody did, or what happened: the id may be that of whom it happened to.
+const DEEDS: &[&str] = &["action", "event", "activity", "operation", "click", "login"];
+
 /// How sure a key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Key {
@@ -166,6 +173,15 @@ fn rank(column: &Profile) -> u8 {
     }
 }
 
+/// Whether a stream is called after the things that a word names: `customers` after `customer`, and not `customer_orders`.
+fn is_named(stream: &str, thing: &str) -> bool {
+    let is_plural = |end: &str, ending: &str| {
+        let stem = thing.strip_suffix(end);
+        stem.is_some_and(|stem| stream == format!("{stem}{ending}"))
+    };
+    stream == thing || is_plural("", "s") || is_plural("", "es") || is_plural("y", "ies")
+}
+
 /// Whether a column's name says that it identifies a record, and not what the record is about: the customer of a sale
 /// is another one in each record of a small file, and comes again in the next.
 fn is_sure(column: &Profile, index: usize, columns: &[Profile], stream: &str) -> bool {
@@ -187,5 +203,15 @@ fn is_sure(column: &Profile, index: usize, columns: &[Profile], stream: &str) ->
                 | ColumnType::Float8
         )
     });
-    EVENTS.contains(&last) || stream.starts_with(last) || (index == 0 && !is_measured)
+    // Two ids are of a thing and of what it belongs to, or of the two things that a record links.
+    let is_alone = columns.iter().filter(|column| is_id(&column.name)).count() == 1;
+    let has = |words: &[&str]| {
+        let last = |name: &str| name.rsplit('_').next().unwrap_or(name).to_owned();
+        columns
+            .iter()
+            .any(|column| words.contains(&last(&column.name).as_str()))
+    };
+    is_named(stream, last)
+        || is_alone && EVENTS.contains(&last) && !has(PARTS)
+        || is_alone && index == 0 && !is_measured && !has(DEEDS)
 }

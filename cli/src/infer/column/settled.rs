@@ -61,6 +61,12 @@ impl Profile {
             return self.settle_number();
         }
         let is_float = self.has_exponent || (self.has_infinity && self.has_digit);
+        if self.is(Kind::Float) && self.has_exponent && !self.is_scientific {
+            return Settled::remarked(
+                ColumnType::Text,
+                "digits with an e between them, as codes have; as numbers: type = \"float8\"",
+            );
+        }
         if self.is(Kind::Float) && !decimal_comma && is_float {
             return match self.whole_digits + self.fraction_digits <= FLOAT_DIGITS
                 || self.are_kept_by_floats

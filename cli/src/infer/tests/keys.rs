@@ -24,6 +24,14 @@ fn a_key_is_what_name_and_values_say() {
         ),
         ("name,age\nAda,36\nBen,41\n", "# key = ["),
         ("order,line,text\n1,1,x\n1,2,x\n2,1,x\n", "on_conflict"),
+        (
+            "student_id,course_id,grade\n1,5,A\n2,6,B\n",
+            "# key = [\"student_id\"]",
+        ),
+        (
+            "user_id,action\n1,login\n2,logout\n",
+            "# key = [\"user_id\"]",
+        ),
         ("a,b\n1,1\n1,1\n", "on_conflict"),
     ] {
         let (stream, text) = stream_of(csv);
@@ -34,6 +42,20 @@ fn a_key_is_what_name_and_values_say() {
         );
         assert!(text.contains(candidate), "{text}");
     }
+}
+
+/// A file is called after its records: what else its name begins with may come again.
+#[test]
+fn the_streams_name_says_whose_the_ids_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    std::fs::write(&path, "customer_id,day\n1,2024-01-01\n2,2024-01-02\n").unwrap();
+    let is_key = |stream: &str| {
+        let text = super::config_text(&path, stream, "a.csv", &crate::infer::Typed::default());
+        text.unwrap().contains("\nkey = [\"customer_id\"]")
+    };
+    assert!(is_key("customers") && is_key("customer"));
+    assert!(!is_key("customer_orders") && !is_key("customers_of_may"));
 }
 
 #[test]

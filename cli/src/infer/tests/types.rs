@@ -66,6 +66,8 @@ fn no_digit_is_lost_and_no_text_is_guessed_away() {
     check_type(&["1.2345678901234567e5", "2e5"], "float8", false);
     check_type(&["1.23456789012345678e5", "2e5"], "text", false);
     check_type(&["+4915112345678", "+4711"], "text", false);
+    check_type(&["1E5", "12e4", "3456"], "text", false);
+    check_type(&["1E+5", "12e4"], "float8", false);
     check_type(&["+1", "-1"], "int8", false);
     check_type(&["NO", "NO"], "text", false);
     check_type(&["F", "F"], "text", false);
