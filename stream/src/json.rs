@@ -334,6 +334,11 @@ pub fn split_prefix(value: &[u8]) -> (Option<u32>, &[u8]) {
 /// The text of a value, without the prefix of Confluent's serializers.
 fn text_of(value: &[u8]) -> Result<&str, JsonFault> {
     let (schema, bytes) = split_prefix(value);
+    // Some producers begin each text with a byte order mark.
+    let bytes = match bytes.strip_prefix(b"\xef\xbb\xbf") {
+        Some(object) if object.trim_ascii_start().first() == Some(&b'{') => object,
+        _ => bytes,
+    };
     if let Some(number) = schema
         && bytes.trim_ascii_start().first() != Some(&b'{')
     {

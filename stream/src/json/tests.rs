@@ -228,6 +228,21 @@ fn what_is_no_object_says_why() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_an_object() {
+    let found = row(
+        &one("type = \"text\""),
+        b"\xef\xbb\xbf {\"id\":1,\"v\":\"a\"}",
+    );
+    assert_eq!(values(&found), [Value::Int(1), Value::Text("a".into())]);
+    fails(
+        "type = \"text\"",
+        b"\xef\xbb\xbf[1]",
+        "not_json",
+        "not a JSON object",
+    );
+}
+
+#[test]
 fn confluents_prefix_is_recognised() {
     let reader = one("type = \"text\"");
     let row = row(&reader, b"\0\0\0\x01\x02{\"id\":1,\"v\":\"a\"}");
