@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -23,7 +23,23 @@ const TICK: Duration = Duration::from_millis(100);
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 
 /// A part that runs on a thread of its own.
-struct Part<T>(JoinHandle<Result<T>>);
+struct Part<T> {
+    thread: JoinHandle<Result<T>>,
+    has_ended: Arc<AtomicBool>,
+}
+
+/// Reports the end of a part to the thread that started it, also after a panic.
+struct End {
+    has_ended: Arc<AtomicBool>,
+    starter: Thread,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.has_ended.store(true, Ordering::Release);
+        self.starter.unpark();
+    }
+}
 
 /// The running parts; either may be absent.
 pub(crate) struct Pipeline {
@@ -111,7 +127,7 @@ impl Pipeline {
             None => Ok(bekk_ingest::run(&config, &streams, &log, &stats, &stop)?),
             Some(input) => input.read(config, &streams, &log, &stats, &stop),
         })?;
-        self.ingest = Some(Part(thread));
+        self.ingest = Some(thread);
         Ok(())
     }
 
@@ -127,7 +143,7 @@ impl Pipeline {
         let thread = start("sink", move || {
             Ok(bekk_sink::run(&config, &streams, &log, &stats, &control)?)
         })?;
-        self.sink = Some(Part(thread));
+        self.sink = Some(thread);
         Ok(())
     }
 
@@ -259,7 +275,8 @@ impl Pipeline {
             let (position, length) = self.progress();
             line.set_position(position, length);
             line.set(self.status());
-            thread::sleep(TICK);
+            // The end of a part ends the pause.
+            thread::park_timeout(TICK);
         }
     }
 
@@ -314,11 +331,11 @@ impl Pipeline {
 
 impl<T> Part<T> {
     fn has_ended(&self) -> bool {
-        self.0.is_finished()
+        self.has_ended.load(Ordering::Acquire)
     }
 
     fn join(self) -> Result<T> {
-        self.0
+        self.thread
             .join()
             .map_err(|_| anyhow!("a thread ended by a panic, which is a fault in bekk"))?
     }
@@ -327,9 +344,18 @@ impl<T> Part<T> {
 fn start<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<JoinHandle<Result<T>>> {
-    thread::Builder::new()
+) -> Result<Part<T>> {
+    let has_ended = Arc::<AtomicBool>::default();
+    let end = End {
+        has_ended: Arc::clone(&has_ended),
+        starter: thread::current(),
+    };
+    let thread = thread::Builder::new()
         .name(name.to_owned())
-        .spawn(work)
-        .with_context(|| format!("start the {name} thread"))
+        .spawn(move || {
+            let _end = end;
+            work()
+        })
+        .with_context(|| format!("start the {name} thread"))?;
+    Ok(Part { thread, has_ended })
 }
