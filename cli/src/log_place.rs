@@ -20,6 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between "still waiting" messages
 const SAY_EVERY: Duration = Duration::from_secs(10);
+/// Within what time a log that goes twice is reported
+const OFTEN: Duration = Duration::from_secs(20);
 /// Bytes of one append of ingest to a log over a network; less than its read-ahead
 const KAFKA_BATCH_BYTES: usize = 3 << 20;
 /// Pause of a service between two attempts
@@ -162,11 +164,19 @@ impl LogPlace {
         run: Run<'_>,
         mut work: impl FnMut(Client) -> Result<T>,
     ) -> Result<Option<T>> {
+        let mut say = Sayer { run, said: None };
+        let mut gone: Option<Instant> = None;
         while let Some(client) = self.await_client(run)? {
             match work(client) {
                 Err(error) if has_gone(&error) => {
-                    run.service
-                        .log_waits_for("its owner has exited; connecting again");
+                    // A log that goes again and again is no change of its owner.
+                    if gone.is_some_and(|gone| gone.elapsed() < OFTEN) {
+                        say.say(&format!("{error:#}; connecting again"));
+                    } else {
+                        run.service
+                            .log_waits_for("its owner has exited; connecting again");
+                    }
+                    gone = Some(Instant::now());
                     tracing::info!(error = format!("{error:#}"), "connecting to the log again");
                 }
                 done => return done.map(Some),

@@ -221,6 +221,8 @@ impl Reaction {
             // librdkafka knows more of a transaction than the code says.
             KafkaError::Transaction(error) => match Self::of_code(error.code()) {
                 reaction @ (Self::Fenced | Self::Right | Self::Record) => reaction,
+                // Another producer would get the same answer.
+                reaction @ (Self::Request | Self::Login) if error.is_fatal() => reaction,
                 _ if error.is_fatal() || error.txn_requires_abort() => Self::Session,
                 _ if error.is_retriable() => Self::Retry,
                 reaction => reaction,

@@ -133,6 +133,13 @@ impl Link {
             (Reaction::Right, Some(code)) if !self.is_bekk => self.unauthorized(request, code),
             (Reaction::Login, _) => self.unauthenticated(&error.to_string()),
             _ if self.is_away(error) || reaction == Reaction::Session => self.away(request, error),
+            (_, Some(Code::InvalidTransactionTimeout)) => self.refused(
+                request,
+                format!(
+                    "{error}; set \"transaction.timeout.ms\" under [log.kafka] in bekk.toml to at most the \
+                     transaction.max.timeout.ms of the brokers"
+                ),
+            ),
             _ => self.refused(request, error),
         }
     }
