@@ -96,6 +96,7 @@ impl Remote {
     /// How often the log may have been replaced since it was connected to.
     pub(crate) fn doubts(&self) -> u64 {
         self.consumer.take_events();
+        self.groups.take_events();
         self.link.doubts()
     }
 

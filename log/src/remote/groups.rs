@@ -84,6 +84,14 @@ impl Groups {
         committed.map_err(|error| self.link.failed(request, &error))
     }
 
+    /// Takes the answers to commits, which nobody waits for; a refusal is reported.
+    pub(super) fn take_events(&self) {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        for client in clients.values() {
+            take_events(client);
+        }
+    }
+
     pub(super) fn committed(
         &self,
         group: &str,

@@ -12,6 +12,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use super::context::Context;
 use super::link::Link;
 use super::place::{self, to_kafka};
+use super::reaction::Reaction;
 use super::request::Request;
 use super::topic_settings;
 use super::topic_settings::{alter_retention, describe, retention_of, retention_texts};
@@ -235,6 +236,14 @@ pub(super) fn leaders(link: &Link, topic: &str) -> Result<Vec<i32>, Error> {
         leaders.sort_unstable();
         Ok(leaders.into_iter().map(|(_, leader)| leader).collect())
     })
+}
+
+/// The error of a topic that the client may not see.
+pub(super) fn refusal(metadata: &Metadata, topic: &str) -> Option<RDKafkaErrorCode> {
+    let mut topics = metadata.topics().iter();
+    let found = topics.find(|found| found.name() == topic)?;
+    let code = found.error().map(RDKafkaErrorCode::from)?;
+    (Reaction::of_code(code) == Reaction::Right).then_some(code)
 }
 
 /// Waits until a new topic is known to the server that is asked: in a cluster it may be another.

@@ -218,7 +218,13 @@ fn ask(
     {
         // So the next attempt asks the partitions' new leaders. A request to a dead leader times out, and a client that
         // fetches no records does not look for another one by itself.
-        let _ = client.client().fetch_metadata(Some(topic), timeout);
+        let metadata = client.client().fetch_metadata(Some(topic), timeout);
+        // A topic that a client may not see any more has no partitions for it, which is no reason to wait.
+        if let Ok(metadata) = metadata
+            && let Some(code) = topics::refusal(&metadata, topic)
+        {
+            return Err(KafkaError::MetadataFetch(code));
+        }
     }
     found
 }
