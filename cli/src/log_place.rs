@@ -95,7 +95,11 @@ impl LogPlace {
                     error => error.into(),
                 })
             }
-            Self::Kafka(config) => Ok(Client::connect(config.clone(), CONNECT_TIMEOUT)?),
+            Self::Kafka(config) => {
+                let mut config = config.clone();
+                config.is_brief = true;
+                Ok(Client::connect(config, CONNECT_TIMEOUT)?)
+            }
         }
     }
 

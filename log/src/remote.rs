@@ -7,6 +7,7 @@
 
 mod consumer;
 mod context;
+mod direction;
 mod groups;
 mod link;
 mod place;

@@ -28,7 +28,8 @@ fn list(context: &Context, args: &OffsetsList, screen: &Screen) -> Result<Outcom
     let database = context.database(&args.postgres)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
     let place = context.log_place(&args.log)?;
-    let (log, away) = match place.exists().then(|| place.open()).transpose() {
+    let opened = place.exists().then(|| place.open()).transpose();
+    let (log, away) = match opened.and_then(|log| answering(log, &offsets)) {
         Ok(log) => (log, None),
         Err(error) => (None, Some(error)),
     };
@@ -40,6 +41,16 @@ fn list(context: &Context, args: &OffsetsList, screen: &Screen) -> Result<Outcom
         return Ok(Outcome::Incomplete);
     }
     Ok(Outcome::Done)
+}
+
+/// Passes a log on, unless it is found to be unreachable: a cluster may name its brokers, and they may not answer.
+fn answering(log: Option<Client>, offsets: &[GroupOffset]) -> Result<Option<Client>> {
+    if let (Some(log), Some(offset)) = (&log, offsets.first())
+        && let Err(error @ bekk_log::Error::Away { .. }) = log.partition_ends(&offset.topic)
+    {
+        return Err(error.into());
+    }
+    Ok(log)
 }
 
 fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {

@@ -115,8 +115,13 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
         Some(error) => {
             // That command fails with the same error, and adds a remedy.
             let act = match error.contains("(os error ") {
+                _ if status.log.place.starts_with("kafka://") => {
+                    "fix what the reason names, or start the log's server; then: bekk status"
+                }
                 true => "bekk log topics",
-                false => "start the log's server, or end it",
+                false => {
+                    "end the process that the reason names, or start it again; then: bekk status"
+                }
             };
             let title = "The log is unreachable";
             findings.push(unreachable(Stage::Log, title, error, act));

@@ -35,14 +35,16 @@ def free_ports(count):
 class Cluster:
     """`users` opens a second listener, where each of these names logs in with its password, or one with SCRAM; they have
     the rights that ACLs give them. With `keystore`, a file, that listener has TLS. The first listener is the
-    administrator's."""
+    administrator's. `advertised` opens a listener whose address is given to clients as that host. `more` is added to the
+    brokers' properties."""
 
-    def __init__(self, kafka, directory, brokers, users=None, keystore=None):
+    def __init__(self, kafka, directory, brokers, users=None, keystore=None, advertised=None, more=""):
         self.classpath, self.directory, self.count = f"{kafka}/*", directory, brokers
         os.mkdir(directory)
         self.ports, self.voters = free_ports(brokers), free_ports(brokers)
         self.user_ports = free_ports(brokers) if users is not None else []
-        self.users, self.keystore, self.processes = users, keystore, {}
+        self.outer_ports = free_ports(brokers) if advertised else []
+        self.users, self.keystore, self.advertised, self.more, self.processes = users, keystore, advertised, more, {}
         for broker in self.all():
             with open(self.file(broker, "properties"), "w") as file:
                 file.write(self.properties(broker))
@@ -57,12 +59,18 @@ class Cluster:
     def properties(self, broker):
         voters = ",".join(f"{other}@127.0.0.1:{self.voters[other - 1]}" for other in self.all())
         listeners = f"PLAINTEXT://127.0.0.1:{self.ports[broker - 1]}"
-        more, protocol = "", "SASL_SSL" if self.keystore else "SASL_PLAINTEXT"
+        more, protocol = self.more, "SASL_SSL" if self.keystore else "SASL_PLAINTEXT"
+        told = listeners
+        if self.advertised:
+            port = self.outer_ports[broker - 1]
+            listeners += f",OUTER://127.0.0.1:{port}"
+            told += f",OUTER://{self.advertised}:{port}"
         if self.users is not None:
-            listeners += f",SASL://127.0.0.1:{self.user_ports[broker - 1]}"
+            login = f",SASL://127.0.0.1:{self.user_ports[broker - 1]}"
+            listeners, told = listeners + login, told + login
             users = " ".join(f'user_{name}="{password}"' for name, password in self.users.items())
             logins = "org.apache.kafka.common.security"
-            more = f"""
+            more += f"""
 listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
 listener.name.sasl.plain.sasl.jaas.config={logins}.plain.PlainLoginModule required {users};
 listener.name.sasl.scram-sha-512.sasl.jaas.config={logins}.scram.ScramLoginModule required;
@@ -79,10 +87,10 @@ process.roles=broker,controller
 node.id={broker}
 controller.quorum.voters={voters}
 listeners={listeners},CONTROLLER://127.0.0.1:{self.voters[broker - 1]}
-advertised.listeners={listeners}
+advertised.listeners={told}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:{protocol}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,OUTER:PLAINTEXT,SASL:{protocol}
 log.dirs={self.directory}/log{broker}
 num.partitions=4
 default.replication.factor={self.count}
@@ -133,6 +141,10 @@ replica.lag.time.max.ms=5000
     @property
     def user_bootstrap(self):
         return ",".join(f"127.0.0.1:{port}" for port in self.user_ports)
+
+    @property
+    def outer_bootstrap(self):
+        return ",".join(f"127.0.0.1:{port}" for port in self.outer_ports)
 
     def java(self, *arguments, check, stdin=None):
         command = [*JAVA, "-cp", self.classpath, *arguments]

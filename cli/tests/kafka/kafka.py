@@ -32,9 +32,9 @@ class Run:
         self.bekk, self.kafka, self.directory = bekk, kafka, directory
         self.opened = []
 
-    def cluster(self, brokers, users=None, keystore=None):
+    def cluster(self, brokers, **how):
         directory = os.path.join(self.directory, f"cluster{len(self.opened)}")
-        cluster = Cluster(self.kafka, directory, brokers, users, keystore)
+        cluster = Cluster(self.kafka, directory, brokers, **how)
         self.opened.insert(0, cluster.stop)
         return cluster.up()
 
@@ -389,8 +389,37 @@ def others(run):
     assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
 
 
+def addresses(run):
+    """The broker gives clients an address that does not exist, or where nobody listens. Commands end soon, ingest and sink
+    wait, and each names the broker, the address and the setting."""
+    for advertised in ("kafka.invalid", "127.9.9.9"):
+        cluster = run.cluster(1, advertised=advertised)
+        sandbox = run.sandbox(cluster.bootstrap)
+        sandbox.write(1_000, bad=1)
+        sandbox.run("ingest", "--once", "--log", sandbox.url)
+        sandbox.run("sink", "--once", "--log", sandbox.url)
+        sandbox.url = f"kafka://{cluster.outer_bootstrap}"
+        expected = f"broker 1 gives its address as {advertised}:{cluster.outer_ports[0]} .advertised.listeners"
+        for command in (["log", "topics"], ["log", "read"], ["status"], ["health"], ["audit"],
+                        ["offsets", "list"]):
+            begun = time.monotonic()
+            done = sandbox.call(*command, "--log", sandbox.url)
+            took, said = time.monotonic() - begun, done.stdout + done.stderr
+            assert re.search(expected, said) and took < 12, f"{command}, {took:.1f} s: {said}"
+            # What status finds is what it was asked for.
+            assert done.returncode != 0 or command == ["status"], f"{command}: {said}"
+        sandbox.write(1_000)
+        for role in ("ingest", "sink"):
+            sandbox.start(role, role)
+            sandbox.await_said(role, expected.replace(".advertised", "(advertised"), 30)
+        assert not any(process.poll() for process in sandbox.processes.values()), "both wait"
+
+
 def settings(run):
-    """Topics whose settings do not fit: adapted to, or refused by name when ingest starts."""
+    """Topics and brokers whose settings do not fit: adapted to, or refused by name when ingest starts."""
+    short = run.cluster(1, more="transaction.max.timeout.ms=30000")
+    run.sandbox(short.bootstrap).refused("transaction.timeout.ms. under .log.kafka.", "ingest", "--once")
+    short.stop()
     cluster = run.cluster(1)
     small = run.sandbox(cluster.bootstrap)
     cluster.create_topic("events", 4, max_message_bytes=50_000)
@@ -404,6 +433,11 @@ def settings(run):
         small.refused(f"topic `events` .* has {bad}", "ingest", "--once")
         cluster.tool(CONFIGS, *alter, good)
     small.run("ingest", "--once", "--log", small.url)
+    small.start("ingest", "ingest")
+    cluster.tool(CONFIGS, *alter, "max.message.bytes=5000")
+    small.write(2_000)
+    small.await_topic(60)
+    assert not small.processes["ingest"].poll(), small.said("ingest")
 
 
 def rights(run):
@@ -488,7 +522,7 @@ def speed(run):
           f"load {os.getloadavg()[0]:.1f}")
 
 
-SCENARIOS = [settings, rights, recipe, others, objects, remade, unclean, paused, grown, passed, copied, quorum, storm]
+SCENARIOS = [settings, addresses, rights, recipe, others, objects, remade, unclean, paused, grown, passed, copied, quorum, storm]
 
 
 def main():

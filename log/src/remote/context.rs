@@ -52,15 +52,7 @@ impl Heard {
         }
         tracing::debug!(%error, reason, "the connection to the log");
         self.doubt();
-        let mut reason = reason.to_owned();
-        // librdkafka marks the addresses of the configuration so.
-        let is_configured = reason.contains("/bootstrap");
-        if code(error) == Some(RDKafkaErrorCode::Resolve) && !is_configured {
-            reason.push_str(
-                "; the cluster gives this address: see advertised.listeners of that broker",
-            );
-        }
-        let said = Some((Instant::now(), reason));
+        let said = Some((Instant::now(), reason.to_owned()));
         // That all brokers are down says less than why one is.
         if Reaction::of(error) == Reaction::Login {
             self.lock().login = said;

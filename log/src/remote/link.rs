@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use super::context::{Context, Heard, take_events};
 use super::reaction::{Reaction, code};
 use super::request::Request;
-use super::{RemoteConfig, settings, topics};
+use super::{RemoteConfig, direction, settings, topics};
 use crate::topic::META_TOPIC;
 use crate::{Error, LogId};
 
@@ -27,6 +27,8 @@ pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 const ATTEMPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Time limit for finding out more about what a call waits for.
 pub(super) const TROUBLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a short command waits before it looks whether waiting has any prospect.
+const BRIEF_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a call continues to wait for a server that does not answer once it is told to stop.
 pub(super) const STOPPING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -45,6 +47,10 @@ pub(crate) struct Link {
     gives_up: AtomicBool,
     /// The server is known to have gone for good.
     is_lost: AtomicBool,
+    /// Why no further call of a short command has any prospect.
+    misdirected: OnceLock<String>,
+    /// The brokers that the cluster has named last, with their addresses.
+    pub(super) brokers: Mutex<Vec<(i32, String)>>,
     /// Made once and kept: librdkafka's binding takes up to a tenth of a second to drop one.
     admin: Mutex<Option<Arc<Admin>>>,
     /// The topics that a server of the cluster has reported.
@@ -74,6 +80,8 @@ impl Link {
             is_bekk: false,
             gives_up: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
+            misdirected: OnceLock::new(),
+            brokers: Mutex::default(),
             admin: Mutex::default(),
             seen: Mutex::default(),
             config,
@@ -143,7 +151,14 @@ impl Link {
         let begun = Instant::now();
         let mut is_closed = false;
         // It asks for one topic: a cluster may have very many.
-        while let Err(error) = client.fetch_metadata(Some(META_TOPIC), ATTEMPT_TIMEOUT) {
+        loop {
+            let error = match client.fetch_metadata(Some(META_TOPIC), ATTEMPT_TIMEOUT) {
+                Ok(metadata) => {
+                    direction::note_brokers(self, &metadata);
+                    break;
+                }
+                Err(error) => error,
+            };
             // The events say more than the time-out does.
             take_events(&self.asker);
             if let Some(refusal) = self.heard.login() {
@@ -226,6 +241,7 @@ impl Link {
             take_events(&self.asker);
             let mut all = self.heard.throttle().into_iter().collect::<Vec<_>>();
             all.extend(self.heard.connection());
+            all.extend(direction::misdirection(self).map(|found| found.text));
             let topic = request.topic_name().filter(|_| !self.is_bekk);
             all.extend(topic.and_then(|topic| self.trouble(topic)));
             (!all.is_empty()).then(|| all.join("; "))
@@ -239,8 +255,26 @@ impl Link {
         topics::trouble(&metadata, topic)
     }
 
-    /// Fails if the server is known to have gone.
+    /// Fails if waiting has no prospect for a short command: the cluster gives addresses that are unreachable from here.
+    pub(super) fn check_direction(&self, waited: Duration) -> Result<(), Error> {
+        if self.config.is_brief
+            && waited >= BRIEF_PATIENCE
+            && let Some(found) = direction::misdirection(self)
+            && found.is_lasting
+        {
+            self.misdirected.get_or_init(|| found.text);
+        }
+        self.check()
+    }
+
+    /// Fails if the server is known to have gone, or to be unreachable.
     pub(super) fn check(&self) -> Result<(), Error> {
+        if let Some(detail) = self.misdirected.get() {
+            return Err(Error::Away {
+                address: self.config.hosts.clone(),
+                detail: detail.clone(),
+            });
+        }
         if self.is_lost.load(Ordering::Acquire) {
             return Err(Error::Away {
                 address: self.config.hosts.clone(),
@@ -304,8 +338,10 @@ impl<'a> Patience<'a> {
         if !link.is_away(error) {
             return Err(link.failed(request, error));
         }
+        let waited = self.begun.elapsed();
+        link.check_direction(waited)?;
         link.tell_wait(request, error);
-        if self.begun.elapsed() >= link.patience() {
+        if waited >= link.patience() {
             return Err(link.failed(request, error));
         }
         Ok(())

@@ -49,6 +49,9 @@ pub struct RemoteConfig {
     /// How long a call waits for a server that does not answer before it fails with
     /// [`Error::Away`](crate::Error::Away).
     pub patience: Duration,
+    /// Whether a call is of a short command. It fails after a few seconds, with the broker and the address, if the cluster
+    /// gives an address that is unreachable from here: waiting seldom helps with that.
+    pub is_brief: bool,
     /// The topics that are Bekk's own there. [`Client::topics`](crate::Client::topics) lists no others of a Kafka
     /// cluster; all if it is empty.
     pub topics: Vec<String>,
@@ -75,6 +78,7 @@ impl RemoteConfig {
             hosts,
             properties: BTreeMap::new(),
             patience: Duration::from_secs(30),
+            is_brief: false,
             topics: Vec::new(),
             waits: Waits::default(),
         }

@@ -265,23 +265,33 @@ pub(super) fn trouble(metadata: &Metadata, topic: &str) -> Option<String> {
         .topics()
         .iter()
         .find(|found| found.name() == topic)?;
+    let code = found.error().map(RDKafkaErrorCode::from);
+    if code == Some(RDKafkaErrorCode::UnknownTopicOrPartition) {
+        return Some(format!(
+            "the cluster has no topic `{topic}`; if it was deleted, ingest creates it again"
+        ));
+    }
     let broker = |id: i32| {
         let brokers = metadata.brokers().iter();
         let found = brokers.into_iter().find(|broker| broker.id() == id);
         found.map(|broker| format!("{}:{}", broker.host(), broker.port()))
     };
     let mut all = Vec::new();
+    let mut is_short = false;
     for partition in found.partitions() {
         let (id, replicas) = (partition.id(), partition.replicas());
         match broker(partition.leader()) {
             None => all.push(format!(
                 "partition {id} has no leader (its replicas are on brokers {replicas:?})"
             )),
-            Some(leader) if partition.isr().len() < replicas.len() => all.push(format!(
-                "partition {id} has {} of {} replicas in sync (leader {leader})",
-                partition.isr().len(),
-                replicas.len(),
-            )),
+            Some(leader) if partition.isr().len() < replicas.len() => {
+                is_short = true;
+                all.push(format!(
+                    "partition {id} has {} of {} replicas in sync (leader {leader})",
+                    partition.isr().len(),
+                    replicas.len(),
+                ));
+            }
             Some(_) => {}
         }
     }
@@ -289,6 +299,9 @@ pub(super) fn trouble(metadata: &Metadata, topic: &str) -> Option<String> {
     all.truncate(TROUBLES_MAX);
     if rest > 0 {
         all.push(format!("and {rest} more"));
+    }
+    if is_short {
+        all.push("and an append needs min.insync.replicas of them".to_owned());
     }
     (!all.is_empty()).then(|| format!("of topic `{topic}`, {}", all.join(", ")))
 }

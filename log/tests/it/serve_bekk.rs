@@ -1,6 +1,9 @@
 //! What Bekk's own programs ask of a served log, by client ids and groups of certain names.
 
-use bekk_log::{Client, Error, Offset, RecordBuffer, Retention, TopicConfig};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use bekk_log::{Client, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig};
 use bekk_testing::{MINUTE, wait_until};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicName};
@@ -220,4 +223,28 @@ fn the_groups_of_sinks_are_theirs() {
     let found = served.client.committed_offsets("main", "t").unwrap();
     assert_eq!(found, []);
     served.server.stop();
+}
+
+/// A server gives clients an address where nobody listens: a short command ends soon and names it.
+#[test]
+fn a_short_command_names_an_address_that_is_unreachable() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    let advertise = Some(("127.0.0.1".to_owned(), port));
+    let served = Served::new(|config| config.advertise = advertise);
+    let config = RemoteConfig {
+        is_brief: true,
+        ..RemoteConfig::new(served.server.local_addr().to_string())
+    };
+    let client = Client::connect(config, Duration::from_secs(10)).unwrap();
+    let begun = Instant::now();
+    for _ in 0..2 {
+        let error = client.partition_ends("t").unwrap_err();
+        assert!(matches!(error, Error::Away { .. }), "{error}");
+        let named = format!("its address as 127.0.0.1:{port} (bekk log serve --advertise)");
+        assert!(error.to_string().contains(&named), "{error}");
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
