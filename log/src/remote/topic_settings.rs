@@ -1,8 +1,9 @@
 //! Topics' settings on the server, and what they mean for records.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AlterConfig, ConfigResource, ResourceSpecifier};
+use rdkafka::admin::{AlterConfig, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 
@@ -128,37 +129,81 @@ fn small(config: &ConfigResource, wished: Retention, partitions: usize) -> Optio
 
 /// The least `max.message.bytes` of Bekk's topics that exist, as far as it may be asked.
 pub(super) fn message_bytes_max(link: &Link) -> Result<Option<u64>, Error> {
-    let mut least = None;
+    let mut known = Vec::new();
     for topic in &link.config.topics {
         match partition_count(link, &link.asker, topic) {
-            Err(Error::UnknownTopic(_)) => continue,
-            known => known?,
-        };
-        let config = ask(link, topic)?;
-        let max = config.and_then(|config| number(&config, "max.message.bytes"));
-        least = least.into_iter().chain(max).min();
+            Ok(_) => known.push(topic.as_str()),
+            Err(Error::UnknownTopic(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(least)
+    let all = ask_all(link, &known)?;
+    let limits = all.values();
+    Ok(limits
+        .filter_map(|config| number(config, "max.message.bytes"))
+        .min())
 }
 
-/// A topic's settings on a cluster, if it tells them: to read them is a right of its own, which nothing else needs, and
-/// not every server of the protocol knows the request.
-pub(super) fn ask(link: &Link, topic: &str) -> Result<Option<ConfigResource>, Error> {
+/// A topic's settings on a cluster, if it tells them.
+fn ask(link: &Link, topic: &str) -> Result<Option<ConfigResource>, Error> {
+    Ok(ask_all(link, &[topic])?.remove(topic))
+}
+
+/// Topics' settings on a cluster, of those that it tells: to read them is a right of its own, which nothing else needs,
+/// and not every server of the protocol knows the request.
+pub(super) fn ask_all(
+    link: &Link,
+    topics: &[&str],
+) -> Result<HashMap<String, ConfigResource>, Error> {
+    if topics.is_empty() {
+        return Ok(HashMap::new());
+    }
     let admin = link.admin()?;
     let begun = Instant::now();
     let mut timeout = link::ATTEMPT_TIMEOUT;
     loop {
         link.check()?;
-        match describe_once(&admin, topic, timeout) {
-            Ok(config) => return Ok(config),
+        match describe_all(link, &admin, topics, timeout) {
+            Ok(all) => return Ok(all),
             Err(error) if !link.is_away(&error) || begun.elapsed() >= ASK_FOR => {
-                tracing::debug!(topic, %error, "the topic's settings are not known");
-                return Ok(None);
+                tracing::debug!(?topics, %error, "the topics' settings are not known");
+                return Ok(HashMap::new());
             }
-            Err(_) => std::thread::sleep(link::ATTEMPT_PAUSE),
+            Err(_) => {
+                link.check_direction(begun.elapsed())?;
+                std::thread::sleep(link::ATTEMPT_PAUSE);
+            }
         }
         timeout *= 2;
     }
+}
+
+/// Asks for the settings of several topics once. A refusal of one topic does not hide the others.
+fn describe_all(
+    link: &Link,
+    admin: &Admin,
+    topics: &[&str],
+    timeout: Duration,
+) -> KafkaResult<HashMap<String, ConfigResource>> {
+    let asked: Vec<_> = topics
+        .iter()
+        .map(|topic| ResourceSpecifier::Topic(topic))
+        .collect();
+    let mut all = HashMap::new();
+    for described in block_on(admin.describe_configs(&asked, &options(timeout)))? {
+        match described.map_err(KafkaError::AdminOp) {
+            // A client without the right to read the settings gets an empty list, and no error.
+            Ok(config) if config.entries.is_empty() => {}
+            Ok(config) => {
+                if let OwnedResourceSpecifier::Topic(topic) = &config.specifier {
+                    all.insert(topic.clone(), config);
+                }
+            }
+            Err(error) if link.is_away(&error) => return Err(error),
+            Err(error) => tracing::debug!(%error, "the settings of a topic are not known"),
+        }
+    }
+    Ok(all)
 }
 
 /// The value of a setting.

@@ -1,5 +1,6 @@
 //! Topics on the server: metadata and the administrative requests.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -95,13 +96,18 @@ pub(crate) fn list(link: &Link) -> Result<Vec<Topic>, Error> {
         }
         found
     };
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    let settings = match link.is_bekk {
+        true => HashMap::new(),
+        false => topic_settings::ask_all(link, &names)?,
+    };
     let mut topics = Vec::new();
     for (name, count) in found {
         let retention = match link.is_bekk {
             true => retention_of(link, &admin, &name)?,
-            false => topic_settings::ask(link, &name)?.map_or_else(Retention::default, |config| {
-                topic_settings::retention(&config)
-            }),
+            false => settings
+                .get(&name)
+                .map_or_else(Retention::default, topic_settings::retention),
         };
         topics.push(topic_of(&name, count, retention));
     }
