@@ -20,7 +20,7 @@ use super::link::{Link, Patience};
 use super::place::number;
 use super::reaction::{Reaction, code};
 use super::request::Request;
-use super::settings;
+use super::{settings, topic_settings};
 use crate::topic::META_TOPIC;
 use crate::{Error, Headers, Offset, RecordBuffer, Session};
 
@@ -59,6 +59,8 @@ pub(super) struct Producer {
     inner: ThreadedProducer<Deliveries>,
     /// The session's ingest, whose appends are transactions.
     transactional: Option<Session>,
+    /// The least that a topic took in one batch when it was made, as far as that is known.
+    message_bytes_max: Option<u64>,
     /// One append at a time.
     appending: Mutex<()>,
     is_broken: AtomicBool,
@@ -156,6 +158,7 @@ impl Producer {
             link,
             inner,
             transactional,
+            message_bytes_max,
             appending: Mutex::default(),
             is_broken: AtomicBool::new(false),
         })
@@ -328,6 +331,13 @@ impl Producer {
     ) -> Error {
         let is_bekk = self.link.is_bekk;
         match (Reaction::of(&failure.error), code(&failure.error)) {
+            (Reaction::Record, Some(code)) if self.takes_less_now(code, value) => {
+                let request = Request::topic("append to", topic, "Write");
+                let detail = format!(
+                    "{code}; its max.message.bytes was lowered, and batches will be smaller"
+                );
+                self.link.away(request, detail)
+            }
             (Reaction::Record, Some(code)) => Error::RecordRefused {
                 topic: topic.to_owned(),
                 partition,
@@ -346,6 +356,24 @@ impl Producer {
             }
             _ => self.failed(request, &failure.error),
         }
+    }
+
+    /// Whether a batch was refused because a topic takes less than when the producer was made, and the record itself is not
+    /// too large. Another producer makes smaller batches.
+    fn takes_less_now(&self, code: RDKafkaErrorCode, value: &[u8]) -> bool {
+        let is_size = matches!(
+            code,
+            RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge
+        );
+        if !is_size || self.link.config.is_set("batch.size") {
+            return false;
+        }
+        let now = topic_settings::message_bytes_max(&self.link).ok().flatten();
+        let (Some(now), Some(before)) = (now, self.message_bytes_max) else {
+            return false;
+        };
+        let size = u64::try_from(value.len()).unwrap_or(u64::MAX);
+        now < before && size.saturating_add(2 * BATCH_OVERHEAD) < now
     }
 
     fn failed(&self, request: Request<'_>, error: &KafkaError) -> Error {

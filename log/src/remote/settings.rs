@@ -179,13 +179,15 @@ pub(super) fn record_remedy(hosts: &str, topic: &str, code: RDKafkaErrorCode) ->
     let alter = |setting: &str| alter_topic(hosts, topic, setting);
     match code {
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => format!(
-            "{code}: it is larger than the topic's max.message.bytes; raise that: {}",
+            "{code}: the record, or the batch that it is in, is larger than the topic's max.message.bytes; raise that: {}; or, \
+             if the record is smaller, set \"message.max.bytes\" under [log.kafka] in bekk.toml to the topic's",
             alter("max.message.bytes=…")
         ),
         Code::InvalidTimestamp => format!(
             "{code}: its time is outside of what the topic's message.timestamp.before.max.ms and \
-             message.timestamp.after.max.ms allow; check this machine's clock, or: {}",
-            alter("message.timestamp.after.max.ms=…")
+             message.timestamp.after.max.ms allow; check the clocks of this machine and of the broker, or raise the \
+             limit: {}",
+            alter("message.timestamp.before.max.ms=…,message.timestamp.after.max.ms=…")
         ),
         _ => format!(
             "{code}: a topic with cleanup.policy=compact takes no record without a key, and rejected lines have \
