@@ -66,8 +66,9 @@ impl Sampled<'_> {
     /// A field's text, and whether it stands in quotes; `None` if its bytes are not of the encoding.
     #[must_use]
     pub fn field(&self, index: usize) -> Option<(&[u8], bool)> {
-        let text = self.decoded.text(self.record, index)?;
-        Some((text, self.record.spans[index].quoted))
+        let span = &self.record.spans[index];
+        let text = self.decoded.text(self.record, index, span)?;
+        Some((text, span.quoted))
     }
 }
 

@@ -340,15 +340,19 @@ fn parse_values<'a>(
             continue;
         };
         let name = &column.name;
-        let quoted = record.spans[field].quoted;
-        let Some(bytes) = decoded.text(record, field) else {
+        let span = &record.spans[field];
+        let Some(bytes) = decoded.text(record, field, span) else {
             return Err(Fault {
                 reason: Reason::BadEncoding,
                 column: Some(name),
                 detail: Cow::Borrowed(decoded.complaint()),
             });
         };
-        if let Err(rejection) = parser.parse_onto(Field { bytes, quoted }, values) {
+        let field = Field {
+            bytes,
+            quoted: span.quoted,
+        };
+        if let Err(rejection) = parser.parse_onto(field, values) {
             return Err(Fault {
                 reason: rejection.reason,
                 column: Some(name),
@@ -363,7 +367,7 @@ fn parse_values<'a>(
 fn row_hash<'a>(record: &RawRecord<'a>, decoded: &Decoded) -> Result<RowHash, Fault<'a>> {
     let mut hash = RowHash::default();
     for (field, span) in record.spans.iter().enumerate() {
-        let Some(bytes) = decoded.text(record, field) else {
+        let Some(bytes) = decoded.text(record, field, span) else {
             return Err(Fault {
                 reason: Reason::BadEncoding,
                 column: None,

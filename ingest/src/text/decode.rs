@@ -54,10 +54,19 @@ impl Decoded {
     }
 
     /// A field's text; `None` if its bytes are not of the encoding.
-    pub(crate) fn text<'a>(&'a self, record: &RawRecord<'a>, field: usize) -> Option<&'a [u8]> {
+    #[inline]
+    pub(crate) fn text<'a>(
+        &'a self,
+        record: &RawRecord<'a>,
+        field: usize,
+        span: &Span,
+    ) -> Option<&'a [u8]> {
+        if self.fields.is_empty() {
+            return Some(span.of(record.bytes));
+        }
         match self.fields.iter().find(|(decoded, _)| *decoded == field) {
             Some((_, range)) => Some(&self.bytes[range.clone()?]),
-            None => Some(record.spans[field].of(record.bytes)),
+            None => Some(span.of(record.bytes)),
         }
     }
 

@@ -138,6 +138,7 @@ impl ValueParser {
     }
 
     /// The value of a field of a column that sets conditions, or takes something away from its fields.
+    #[inline]
     fn conditional<'a>(&self, bytes: &'a [u8]) -> Result<Value<'a>, Rejection> {
         if let Some(allowed) = &self.allowed
             && !allowed.iter().any(|text| text == bytes)
@@ -150,6 +151,7 @@ impl ValueParser {
     }
 
     /// The value of a text without what the column takes away.
+    #[inline]
     fn read<'a>(&self, bytes: &'a [u8]) -> Result<Value<'a>, Rejection> {
         let Some(strip) = &self.strip else {
             return self.prepared.parse(bytes, |value| value);
