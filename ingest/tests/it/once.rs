@@ -210,10 +210,10 @@ fn zeros_before_records_are_passed_over() {
     let world = World::new();
     let path = world.put("a.csv", "id\n1\n2\n");
     assert_eq!(world.once().records, 2);
-    world.put("b.csv", &format!("{}id\n3\n", "\0".repeat(100)));
+    world.put("b.csv", format!("{}id\n3\n", "\0".repeat(100)));
     assert_eq!(world.once().records, 1);
     fs::rename(&path, world.inbox("a.csv.1")).unwrap();
-    world.put("a.csv", &format!("{}4\n5\n", "\0".repeat(3 << 20)));
+    world.put("a.csv", format!("{}4\n5\n", "\0".repeat(3 << 20)));
     let summary = world.once();
     assert_eq!((summary.records, summary.left.len()), (2, 0));
     let logged: Vec<_> = world.logged().into_values().flatten().collect();
