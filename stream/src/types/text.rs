@@ -89,10 +89,14 @@ pub(super) fn checked(bytes: &[u8], nul: NulPolicy) -> Result<Cow<'_, str>, Reje
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         let byte = bytes.get(at).copied().unwrap_or_default();
-        Rejection::new(
-            Reason::BadEncoding,
-            format!("byte {at} of the field (0x{byte:02x}) is not UTF-8; if the file is in another encoding, set csv = {{ encoding = … }}"),
-        )
+        let detail = match bytes[at..] {
+            // A text in UTF-16 is read with these bytes in the place of such a half.
+            [0xed, 0xa0..=0xbf, ..] => format!("byte {at} of the field begins half of a surrogate pair, which is no character"),
+            _ => format!(
+                "byte {at} of the field (0x{byte:02x}) is not UTF-8; if the file is in another encoding, set csv = {{ encoding = … }}"
+            ),
+        };
+        Rejection::new(Reason::BadEncoding, detail)
     })?;
     if !bytes.contains(&0) {
         return Ok(Cow::Borrowed(text));
@@ -122,6 +126,13 @@ mod tests {
             quoted: false,
         });
         assert_eq!(latin1.unwrap_err().reason, Reason::BadEncoding);
+        let half = parser("text").parse(Field {
+            bytes: b"a\xed\xa0\x80b",
+            quoted: false,
+        });
+        let half = half.unwrap_err();
+        assert_eq!(half.reason, Reason::BadEncoding);
+        assert!(half.detail.contains("surrogate"), "{}", half.detail);
         for (nul, kept) in [(NulPolicy::Strip, "ab"), (NulPolicy::Replace, "a\u{fffd}b")] {
             let dialect = CsvDialect {
                 nul,
