@@ -1,5 +1,7 @@
 //! What the patterns match: said at the start, since nothing else tells a mistyped one from an empty inbox.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 
 use super::Outcome;
@@ -37,9 +39,11 @@ pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<Matched> {
         .zip(&matched)
         .filter(|(stream, count)| **count == 0 && !stream.files.is_empty())
     {
+        let hint = stream.files.iter().find_map(|pattern| hint(pattern));
         screen.say_part(&format!(
-            "inbox      no file matches the patterns of stream `{}` yet",
-            stream.name
+            "inbox      no file matches the patterns of stream `{}` yet{}",
+            stream.name,
+            hint.unwrap_or_default()
         ));
     }
     if matched.iter().any(|count| *count > 0) {
@@ -52,6 +56,20 @@ pub(crate) fn announce(context: &Context, screen: &Screen) -> Result<Matched> {
         true => Matched::Nothing,
         false => Matched::NothingNow,
     })
+}
+
+/// What may be wrong with a pattern that matches no file.
+fn hint(pattern: &str) -> Option<String> {
+    let mut parts = Path::new(pattern).components();
+    if Path::new(pattern).is_dir() {
+        let name = parts.next_back()?.as_os_str().display();
+        return Some(format!(
+            ": `{name}` is a directory, so write `{name}/*.csv`"
+        ));
+    }
+    parts
+        .any(|part| part.as_os_str() == "~")
+        .then(|| ": write the path of your home directory in place of `~`".to_owned())
 }
 
 /// A run that found no file is no success, unless that was expected.
@@ -73,4 +91,26 @@ pub(crate) fn outcome(
         Matched::NothingNow => return outcome,
     });
     Outcome::Incomplete
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_names_a_directory_or_a_home_is_corrected() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("in")).unwrap();
+        let check = |pattern: &str, expected: Option<&str>| {
+            let pattern = dir.path().join(pattern);
+            assert_eq!(hint(pattern.to_str().unwrap()).as_deref(), expected);
+        };
+        check("in", Some(": `in` is a directory, so write `in/*.csv`"));
+        check("in/", Some(": `in` is a directory, so write `in/*.csv`"));
+        check(
+            "~/in/*.csv",
+            Some(": write the path of your home directory in place of `~`"),
+        );
+        check("in/*.csv", None);
+    }
 }
