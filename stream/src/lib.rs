@@ -8,7 +8,6 @@
 //! [`ValueParser`] (text to value, checked once at the edge), [`Payload`] (value to bytes and back),
 //! [`Meta`] (the records that other records refer to).
 
-mod column;
 mod config;
 mod decimal;
 mod dialect;
@@ -25,14 +24,15 @@ mod shown;
 mod source;
 mod stream;
 mod types;
+mod units;
+mod wire;
 
 #[cfg(test)]
 mod testing;
 
-pub use column::Column;
 pub use config::{
     Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, SAMPLE_CONFIG,
-    SYSTEM_COLUMNS, escape_pattern, kafka_hosts, parse_duration, parse_size,
+    SYSTEM_COLUMNS, escape_pattern, kafka_hosts,
 };
 pub use decimal::Decimal;
 pub use dialect::{
@@ -44,13 +44,14 @@ pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};
 pub use parse::{Field, ValueParser};
 pub use partitioner::{murmur2, partition_for};
 pub use payload::{
-    Body, FileId, Origin, PAYLOAD_MAX, PAYLOAD_VERSION, Payload, PayloadError, RowReader,
-    encode_reject, encode_row,
+    Body, FileId, Origin, PAYLOAD_VERSION, Payload, PayloadError, RowReader, encode_reject,
+    encode_row,
 };
 pub use postgres_type::PostgresType;
 pub use reject::{REJECT_RAW_MAX, Reason, Reject};
 pub use schema::{Schema, SchemaColumn, SchemaId};
 pub use shown::{is_deceptive, shown, shown_indented, shown_lines, shown_path};
-pub use source::{ColumnSource, FirstSeen, RowHash};
+pub use source::{FirstSeen, RowHash};
 pub use stream::{Accept, Finished, OnConflict, Retention, Stream, TableName};
-pub use types::{ColumnType, Family, ParseColumnTypeError, Rejection, Value};
+pub use types::{Column, ColumnSource, ColumnType, Family, ParseColumnTypeError, Rejection, Value};
+pub use units::{parse_duration, parse_size};

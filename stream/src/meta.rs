@@ -8,8 +8,9 @@
 
 use bincode::{Decode, Encode};
 
-use crate::payload::{decode, encode};
+use crate::payload::decode;
 use crate::schema::SchemaWire;
+use crate::wire::encode;
 use crate::{
     FileId, FirstSeen, ParseColumnTypeError, PayloadError, Schema, SchemaColumn, SchemaId,
 };
@@ -241,7 +242,7 @@ impl Meta {
         match self.clone() {
             Self::Schema(id, schema) => {
                 out.push(VERSION_1);
-                encode(&mut out, Wire::Schema(id.get(), schema_to_wire(&schema)));
+                encode(&mut out, Wire::Schema(id.get(), SchemaWire::of(&schema)));
             }
             Self::Receipt(receipt) => {
                 out.push(VERSION_1);
@@ -290,29 +291,6 @@ impl Meta {
             MetaWire::Progress(progress) => Self::Progress(progress),
             MetaWire::Begun(progress) => Self::Begun(progress),
         })
-    }
-}
-
-pub(crate) fn encode_schema_body(schema: &Schema) -> Vec<u8> {
-    let mut out = Vec::new();
-    encode(&mut out, schema_to_wire(schema));
-    out
-}
-
-fn schema_to_wire(schema: &Schema) -> SchemaWire {
-    SchemaWire {
-        columns: schema
-            .columns
-            .iter()
-            .map(|column| {
-                (
-                    column.name.clone(),
-                    column.column_type.to_string(),
-                    column.nullable,
-                )
-            })
-            .collect(),
-        key: schema.key.clone(),
     }
 }
 

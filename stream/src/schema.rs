@@ -6,6 +6,7 @@ use bincode::{Decode, Encode};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ColumnType;
+use crate::wire::encode;
 
 /// A schema's id: a hash of its content, so that every process gives the same schema the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,7 +56,9 @@ impl Schema {
     /// The schema's id: xxh3 (64 bits) of its encoded form.
     #[must_use]
     pub fn id(&self) -> SchemaId {
-        SchemaId(xxh3_64(&crate::meta::encode_schema_body(self)))
+        let mut body = Vec::new();
+        encode(&mut body, SchemaWire::of(self));
+        SchemaId(xxh3_64(&body))
     }
 }
 
@@ -64,4 +67,17 @@ impl Schema {
 pub(crate) struct SchemaWire {
     pub(crate) columns: Vec<(String, String, bool)>,
     pub(crate) key: Vec<String>,
+}
+
+impl SchemaWire {
+    pub(crate) fn of(schema: &Schema) -> Self {
+        let columns = schema.columns.iter().map(|column| {
+            let column_type = column.column_type.to_string();
+            (column.name.clone(), column_type, column.nullable)
+        });
+        Self {
+            columns: columns.collect(),
+            key: schema.key.clone(),
+        }
+    }
 }

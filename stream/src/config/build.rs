@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::units::{parse_duration, parse_size};
 use super::{Config, Durability, Environment, Fault, IngestOptions, LogLocation, kafka_hosts, raw};
+use crate::units::{parse_duration, parse_size};
 use crate::{
     Accept, Column, ColumnSource, CsvDialect, Finished, OnConflict, Retention, Stream, TableName,
 };

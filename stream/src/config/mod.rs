@@ -5,7 +5,6 @@ mod check;
 mod keys;
 mod raw;
 mod texts;
-mod units;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +15,6 @@ use crate::Stream;
 
 pub use build::escape_pattern;
 pub use check::SYSTEM_COLUMNS;
-pub use units::{parse_duration, parse_size};
 
 /// Returns the hosts of a `kafka://` URL; `None` for another text.
 ///

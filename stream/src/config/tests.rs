@@ -1,7 +1,7 @@
 //! Configurations, right and wrong.
 
 use super::*;
-use crate::{ColumnType, Encoding, Finished, OnConflict};
+use crate::{ColumnType, Encoding, Finished, OnConflict, parse_duration, parse_size};
 
 const MINIMAL: &str = r#"
 [streams.orders]

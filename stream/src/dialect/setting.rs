@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use toml::Value;
 
-use crate::config::parse_size;
+use crate::units::parse_size;
 
 /// A value of a key.
 pub(super) trait Setting: Sized {

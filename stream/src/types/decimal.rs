@@ -8,7 +8,7 @@ use super::number::{
     NUMBER, POWERS_OF_TEN, bad, has_room, signed, split, unscaled, without_trailing_zeros,
 };
 use super::{ColumnType, Declaration, Family, Rejection, Shown, Value, ValueKind};
-use crate::payload::{encode, put_varint, zigzag};
+use crate::wire::{encode, put_varint, zigzag};
 use crate::{Column, CsvDialect, Decimal, Reason};
 
 pub(super) static DECIMAL: Declaration = Declaration {

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use super::number::{NUMBER, bad, has_room, signed, split, unscaled, without_trailing_zeros};
 use super::{ColumnType, Declaration, Family, Rejection, Shown, Value, ValueKind};
-use crate::payload::{put_varint, zigzag};
+use crate::wire::{put_varint, zigzag};
 use crate::{Column, CsvDialect, Decimal, Reason};
 
 const INT: Declaration = Declaration {

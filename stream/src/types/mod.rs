@@ -6,6 +6,8 @@ mod generate;
 
 mod boolean;
 mod bytea;
+mod column;
+mod column_source;
 mod date;
 mod decimal;
 mod float;
@@ -30,12 +32,14 @@ use bincode::{BorrowDecode, Encode};
 #[cfg(test)]
 use bincode::{enc::Encoder, error::EncodeError};
 
+pub use self::column::Column;
+pub use self::column_source::ColumnSource;
 pub use self::name::ParseColumnTypeError;
 pub use self::rejection::Rejection;
 pub(crate) use self::rejection::Shown;
 
-use crate::payload::encode;
-use crate::{Column, CsvDialect, Decimal, PostgresType};
+use crate::wire::encode;
+use crate::{CsvDialect, Decimal, PostgresType};
 
 // A kind of value has a number, its name and its content, and the parser that implements `ValueKind`. The number
 // identifies it in payloads and never changes; 0 is null. Each column type with such values has a declaration.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::{ColumnType, Declaration, Family, PLAIN, Rejection, Setting, ValueKind};
-use crate::payload::put_varint;
+use crate::wire::put_varint;
 use crate::{Column, CsvDialect, NulPolicy, Reason};
 
 pub(super) static TEXT: Declaration = Declaration {

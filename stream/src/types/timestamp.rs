@@ -10,7 +10,7 @@ use super::date::write_date;
 use super::time::write_clock;
 use super::time_parser::{DAY_MICROS, TimeParser};
 use super::{ColumnType, Declaration, PLAIN, Rejection, Setting, ValueKind};
-use crate::payload::{put_varint, zigzag};
+use crate::wire::{put_varint, zigzag};
 use crate::{Column, CsvDialect};
 
 pub(super) static TIMESTAMP: Declaration = Declaration {

@@ -1,6 +1,7 @@
 //! A column of a stream.
 
-use crate::{ColumnSource, ColumnType, CsvDialect};
+use super::{ColumnSource, ColumnType};
+use crate::CsvDialect;
 
 /// A column of a stream: what it is called in the file and in the table, and which values it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
