@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::store::Core;
+use crate::core::Core;
 use crate::{Durability, Error, retention};
 
 /// The durable mark is written at most this often, but when a segment is sealed.

@@ -3,19 +3,20 @@
 
 mod figures;
 mod groups;
+mod marks;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use crate::join::{Host, OwnerWatch};
+use crate::owner_watch::OwnerWatch;
+use crate::places::Places;
 use crate::remote::{Remote, topic_settings, topics};
-use crate::serve::{Places, ServedClient};
 use crate::store::Store;
 use crate::topic::TopicLog;
 use crate::{
     Config, Error, LogId, Offset, PartitionEnds, RecordBuffer, Records, RemoteConfig, Retention,
-    Session, Topic, TopicConfig, join,
+    ServedClient, Session, Topic, TopicConfig,
 };
 
 /// A log in use. Clones share it; every call blocks.
@@ -28,14 +29,17 @@ pub struct Client {
     role: Role,
 }
 
+/// Ends the server for guests.
+pub(crate) type StopHost = Box<dyn FnOnce() + Send>;
+
 /// Who has the log.
 #[derive(Clone)]
 enum Role {
     /// This process.
     Owner {
         store: Arc<RwLock<Option<Arc<Store>>>>,
-        /// The server for guests, while there is one; not in the clones that serve.
-        host: Arc<Mutex<Option<Host>>>,
+        /// Ends the server for guests, while there is one; not in the clones that serve.
+        host: Arc<Mutex<Option<StopHost>>>,
         /// The places of the clients of each server of this log, shared by all clones.
         served: Arc<Mutex<Vec<Weak<Places>>>>,
     },
@@ -76,33 +80,6 @@ impl Client {
         })
     }
 
-    /// Shares the log in a directory with other processes: the first one owns it and serves the others, which
-    /// are its guests. An owner that goes is succeeded by whoever joins next; a guest notices within a moment,
-    /// and its calls fail with [`Error::Away`].
-    ///
-    /// Waits while another process opens the log, and calls `waiting` each second with what it waits for and how
-    /// long it has; gives up when that returns `false`.
-    ///
-    /// # Errors
-    /// [`Error::Locked`] if it gave up; others if the log cannot be read, or is another than its owner says.
-    pub fn join(
-        config: Config,
-        waiting: &mut dyn FnMut(&Error, Duration) -> bool,
-    ) -> Result<Self, Error> {
-        join::join(config, join::Wish::Any, waiting)
-    }
-
-    /// The same for a process that must be the owner: it waits until there is no other.
-    ///
-    /// # Errors
-    /// As [`Self::join`].
-    pub fn own(
-        config: Config,
-        waiting: &mut dyn FnMut(&Error, Duration) -> bool,
-    ) -> Result<Self, Error> {
-        join::join(config, join::Wish::Owner, waiting)
-    }
-
     /// Connects to a log that is served elsewhere, or to a Kafka cluster; waits for it at most `timeout`.
     ///
     /// # Errors
@@ -128,8 +105,8 @@ impl Client {
         }
     }
 
-    /// Gives an owner its server for guests.
-    pub(crate) fn set_host(&self, new: Host) {
+    /// Gives an owner what ends its server for guests.
+    pub(crate) fn set_host(&self, new: StopHost) {
         if let Role::Owner { host, .. } = &self.role {
             *host.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
         }
@@ -455,8 +432,8 @@ impl Client {
         let Role::Owner { store, host, .. } = self.role else {
             return Ok(());
         };
-        let host = host.lock().unwrap_or_else(PoisonError::into_inner).take();
-        host.into_iter().for_each(Host::stop);
+        let stop = host.lock().unwrap_or_else(PoisonError::into_inner).take();
+        stop.into_iter().for_each(|stop| stop());
         let mut slot = store.write().unwrap_or_else(PoisonError::into_inner);
         let mut store = slot.take().ok_or(Error::Closed)?;
         drop(slot);

@@ -1,14 +1,19 @@
 //! The compressions that other writers use; this crate's own writer has only LZ4.
 
+mod unpacking;
+
 use std::io::{self, Read};
 
+pub(crate) use self::unpacking::share;
 use crate::lz4::CONTENT_BYTES_MAX;
-use crate::unpacking;
 
 pub(crate) const GZIP: i16 = 1;
 pub(crate) const SNAPPY: i16 = 2;
 pub(crate) const LZ4: i16 = 3;
 pub(crate) const ZSTD: i16 = 4;
+
+/// The most bytes that the records of a batch may have that another writer has compressed.
+pub(crate) const PRODUCED_BYTES_MAX: usize = 64 << 20;
 
 /// The most bytes that a byte can become; of zstd there is no such number.
 const GZIP_RATIO_MAX: usize = 1_032;
@@ -48,7 +53,7 @@ pub(crate) fn is_larger(compression: i16, bytes: &[u8], max: usize) -> bool {
     if compression == SNAPPY {
         return snappy_length(bytes).is_some_and(|length| length > max);
     }
-    let _share = unpacking::share(compression, bytes);
+    let _share = share(compression, bytes);
     match compression {
         GZIP => holds_more(flate2::read::MultiGzDecoder::new(bytes), max),
         LZ4 => holds_more(lz4_flex::frame::FrameDecoder::new(bytes), max),

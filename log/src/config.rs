@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The topic of what records refer to: nothing in it is ever let go of.
+pub(crate) const META_TOPIC: &str = "bekk.meta";
+
 /// Where the log is and how it is kept.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -7,14 +7,14 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use crate::batch::UNCOMPRESSED;
 use crate::codec::{self, GZIP, LZ4, SNAPPY, ZSTD};
-use crate::{unpacking, varint};
+use crate::varint;
 
 /// Bytes of content that are in memory at once.
 const BUFFER_BYTES: usize = 32 << 10;
 
 /// Checks that compressed bytes hold `count` records, numbered in order, and nothing else.
 pub(crate) fn check(compression: i16, bytes: &[u8], count: u32) -> Result<(), String> {
-    let _share = unpacking::share(compression, bytes);
+    let _share = codec::share(compression, bytes);
     let mut rest = bytes;
     match compression {
         UNCOMPRESSED => return check_records(bytes, count),

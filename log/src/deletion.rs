@@ -3,17 +3,13 @@
 //! Offsets are given once, also across deletions: a topic that is made again begins where the deleted one of
 //! its name ended, so that who remembers an offset of that one is told, and does not pass over records.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::State;
-use crate::store::Core;
+use crate::core::Core;
+use crate::state::finish_deletion;
 use crate::topic::{TopicLog, lock};
-use crate::{Error, Offset, files, retention, segment};
-
-/// What the name of a topic's directory ends in once the topic is deleted. No topic's name holds this.
-const ENDING: &str = "~deleted";
+use crate::{Error, Offset, retention};
 
 impl Core {
     /// Deletes the records of a partition before an offset, `None`: all of them; returns the log start offset.
@@ -50,7 +46,7 @@ impl Core {
         };
         topic.wake();
         close(topic);
-        finish(&self.shared.state, &self.shared.config.dir, name)?;
+        finish_deletion(&self.shared.state, &self.shared.config.dir, name)?;
         tracing::info!(topic = name, "the topic is deleted");
         Ok(())
     }
@@ -67,50 +63,11 @@ fn close(mut topic: Arc<TopicLog>) {
     }
 }
 
-/// Removes the directory of a topic whose deletion is persisted.
-pub(crate) fn finish(state: &State, log_dir: &Path, name: &str) -> Result<(), Error> {
-    let dir = log_dir.join("topics").join(name);
-    let mut renamed = dir.clone().into_os_string();
-    renamed.push(ENDING);
-    let renamed = PathBuf::from(renamed);
-    if renamed.is_dir() {
-        segment::remove(&renamed)?;
-    }
-    if dir.is_dir() {
-        segment::rename_away(&dir, ENDING)?;
-    }
-    // From here on the name is free.
-    state.note_deleted(name)?;
-    match renamed.is_dir() {
-        true => segment::remove(&renamed),
-        false => Ok(()),
-    }
-}
-
-/// Finishes what a crash has interrupted.
-pub(crate) fn finish_all(state: &State, log_dir: &Path) -> Result<(), Error> {
-    for name in state.topics_being_deleted()? {
-        finish(state, log_dir, &name)?;
-    }
-    for dir in files::entries(&log_dir.join("topics"))? {
-        if is_deleted(&dir) {
-            segment::remove(&dir)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether a directory is what is left of a deleted topic.
-pub(crate) fn is_deleted(dir: &Path) -> bool {
-    let name = dir.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name.ends_with(ENDING))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::Store;
-    use crate::{Config, RecordBuffer, Retention, TopicConfig};
+    use crate::{Config, RecordBuffer, Retention, TopicConfig, files};
 
     /// The process is killed when the deletion is persisted and the directory still there.
     #[test]

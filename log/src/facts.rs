@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Durations, Offset, TopicConfig};
+use crate::{Durations, Gap, Offset, TopicConfig};
 
 /// A topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,4 +107,17 @@ pub struct Session {
     pub ingest: String,
     /// The session's number, from 1; it only grows.
     pub number: u64,
+}
+
+/// What became of a segment that had been set aside, or, without paths, what is missing in a topic and was not in one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Salvaged {
+    /// The topic.
+    pub topic: String,
+    /// Where what was set aside of the segment is. Nothing of it is changed.
+    pub paths: Vec<PathBuf>,
+    /// Records that are in the log again.
+    pub records: u64,
+    /// The offsets that are still missing, as [`verify`](crate::verify()) reports them.
+    pub missing: Vec<Gap>,
 }

@@ -3,17 +3,23 @@
 //! A file is written under a temporary name, fsynced, renamed, and its directory fsynced: after a crash it
 //! is the old one or the new one.
 
+pub(crate) mod private;
+mod tree;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::segment::DAMAGED;
-use crate::shared::now_ms;
-use crate::{Error, private};
+pub use self::private::{check_directory, is_trusted_user, make_private};
+pub(crate) use self::tree::{copy_file, copy_tree};
+use crate::Error;
+use crate::clock::now_ms;
 
 /// What the name of a file or directory being made ends in; leftovers are removed when the log is opened.
 pub(crate) const TEMPORARY: &str = ".tmp";
+/// Continuation of the name of what is set aside because it is damaged; the time in ms follows.
+pub(crate) const DAMAGED: &str = ".damaged-";
 
 /// A kind of small file.
 pub(crate) struct FileKind {

@@ -1,6 +1,5 @@
 //! A record's headers, as Kafka's record format v2 has them: a count, and for each a name and a value, which may be null.
 
-use crate::record::read_bytes;
 use crate::varint;
 
 /// The headers of a record.
@@ -72,6 +71,23 @@ pub(crate) fn put_bytes(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
     let len = value.map_or(-1, |value| i64::try_from(value.len()).unwrap_or(i64::MAX));
     put_varint(bytes, len);
     bytes.extend_from_slice(value.unwrap_or_default());
+}
+
+/// Reads bytes behind their length; a length of -1 is none.
+#[inline]
+#[expect(
+    clippy::option_option,
+    reason = "the outer one: the bytes end early; the inner one: null"
+)]
+pub(crate) fn read_bytes<'a>(body: &'a [u8], at: &mut usize) -> Option<Option<&'a [u8]>> {
+    let len = varint::get(body, at)?;
+    if len == -1 {
+        return Some(None);
+    }
+    let end = at.checked_add(usize::try_from(len).ok()?)?;
+    let bytes = body.get(*at..end)?;
+    *at = end;
+    Some(Some(bytes))
 }
 
 #[cfg(test)]

@@ -5,30 +5,29 @@
 //! client up, and joins anew: as owner or as the guest of another. The lock is never broken.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
 use uuid::Uuid;
 
+use crate::client::StopHost;
+use crate::guest_token::GuestToken;
 use crate::owner::Owner;
+use crate::owner_watch::{OwnerWatch, has_gone, owner_path, read_owner};
 use crate::relay::Relay;
 use crate::remote::Remote;
-use crate::serve::{CONNECTIONS_MAX, Credentials, GuestToken};
-use crate::{Client, Config, Error, RemoteConfig, ServeConfig, Server, files, lock, private};
+use crate::serve::CONNECTIONS_MAX;
+use crate::{Client, Config, Credentials, Error, RemoteConfig, ServeConfig, Server, files};
 
 /// How long to wait before the lock is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 /// How often the caller is asked whether to go on waiting.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How often a guest looks whether the owner is there.
-const WATCH_EVERY: Duration = Duration::from_millis(50);
 /// How long an owner may take to answer a guest that comes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Under which name guests authenticate.
@@ -36,14 +35,43 @@ const GUEST: &str = "guest";
 
 /// What a process wants to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+enum Wish {
     /// The owner if nobody is, else a guest.
     Any,
     Owner,
 }
 
+impl Client {
+    /// Shares the log in a directory with other processes: the first one owns it and serves the others, which
+    /// are its guests. An owner that goes is succeeded by whoever joins next; a guest notices within a moment,
+    /// and its calls fail with [`Error::Away`].
+    ///
+    /// Waits while another process opens the log, and calls `waiting` each second with what it waits for and how
+    /// long it has; gives up when that returns `false`.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if it gave up; others if the log cannot be read, or is another than its owner says.
+    pub fn join(
+        config: Config,
+        waiting: &mut dyn FnMut(&Error, Duration) -> bool,
+    ) -> Result<Self, Error> {
+        join(config, Wish::Any, waiting)
+    }
+
+    /// The same for a process that must be the owner: it waits until there is no other.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub fn own(
+        config: Config,
+        waiting: &mut dyn FnMut(&Error, Duration) -> bool,
+    ) -> Result<Self, Error> {
+        join(config, Wish::Owner, waiting)
+    }
+}
+
 /// Joins as owner or guest, waiting while another process opens the log.
-pub(crate) fn join(
+fn join(
     config: Config,
     wish: Wish,
     waiting: &mut dyn FnMut(&Error, Duration) -> bool,
@@ -53,8 +81,8 @@ pub(crate) fn join(
     loop {
         let locked = match Client::open(config.clone()) {
             Ok(client) => {
-                match Host::start(&client, &config.dir) {
-                    Ok(host) => client.set_host(host),
+                match host(&client, &config.dir) {
+                    Ok(stop) => client.set_host(stop),
                     Err(error) if error.is_no_space() => {
                         tracing::warn!(%error, "the log's disk is full; other processes cannot use it meanwhile");
                     }
@@ -118,21 +146,6 @@ fn visit(owner: Owner, dir: &Path) -> Result<Option<Client>, Error> {
     Ok(Some(Client::of_guest(remote, watch)))
 }
 
-/// Reads `DIR/owner`; `None` if it is not there, or is not one that this version knows.
-fn read_owner(dir: &Path) -> Option<Owner> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-        .open(owner_path(dir))
-        .ok()?;
-    if !private::is_ours(&file.metadata().ok()?) {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(Owner::BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    Owner::parse(&bytes)
-}
-
 fn write_owner(owner: &Owner, dir: &Path) -> Result<(), Error> {
     let path = owner_path(dir);
     let beside = files::temporary_name(&path);
@@ -154,93 +167,29 @@ fn write_owner(owner: &Owner, dir: &Path) -> Result<(), Error> {
     files::replace(&beside, &path).map_err(|source| files::io_error("write", &path, source))
 }
 
-fn owner_path(dir: &Path) -> PathBuf {
-    dir.join("owner")
-}
-
-/// The owner's server for guests.
-#[derive(Debug)]
-pub(crate) struct Host {
-    server: Server,
-    owner_path: PathBuf,
-}
-
-impl Host {
-    fn start(client: &Client, dir: &Path) -> Result<Self, Error> {
-        let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let mut config = ServeConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        config.credentials = Some(Credentials {
-            username: GUEST.to_owned(),
-            password: token.clone(),
-        });
-        config.guests = Some(GuestToken::new(token.clone()));
-        // Guests are programs of our own user, and not bounded for the sake of the log's files.
-        config.connections_max = CONNECTIONS_MAX;
-        let server = Server::start(client.without_host(), config)?;
-        let owner = Owner {
-            address: server.local_addr(),
-            token,
-            log_id: client.log_id(),
-            pid: std::process::id(),
-        };
-        write_owner(&owner, dir)?;
-        Ok(Self {
-            server,
-            owner_path: owner_path(dir),
-        })
-    }
-
-    /// Sends the guests away.
-    pub(crate) fn stop(self) {
+/// Starts the owner's server for guests; returns what ends it.
+fn host(client: &Client, dir: &Path) -> Result<StopHost, Error> {
+    let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let mut config = ServeConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    config.credentials = Some(Credentials {
+        username: GUEST.to_owned(),
+        password: token.clone(),
+    });
+    config.guests = Some(GuestToken::new(token.clone()));
+    // Guests are programs of our own user, and not bounded for the sake of the log's files.
+    config.connections_max = CONNECTIONS_MAX;
+    let server = Server::start(client.without_host(), config)?;
+    let owner = Owner {
+        address: server.local_addr(),
+        token,
+        log_id: client.log_id(),
+        pid: std::process::id(),
+    };
+    write_owner(&owner, dir)?;
+    let owner_path = owner_path(dir);
+    Ok(Box::new(move || {
         // If it stays, guests find nobody behind it.
-        let _ = fs::remove_file(&self.owner_path);
-        self.server.stop();
-    }
-}
-
-/// A guest's watch over its owner: a thread that looks whether it is there.
-pub(crate) struct OwnerWatch {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-    /// The way to the owner, as long as it is watched.
-    _relay: Relay,
-}
-
-impl OwnerWatch {
-    fn start(dir: &Path, owner: Owner, remote: Arc<Remote>, relay: Relay) -> Result<Self, Error> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = thread::Builder::new()
-            .name("owner-watch".to_owned())
-            .spawn({
-                let (dir, stop) = (dir.to_owned(), Arc::clone(&stop));
-                move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        if has_gone(&dir, &owner) {
-                            remote.lose();
-                            return;
-                        }
-                        thread::sleep(WATCH_EVERY);
-                    }
-                }
-            });
-        let thread = thread.map_err(|source| files::io_error("start a thread for", dir, source))?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-            _relay: relay,
-        })
-    }
-}
-
-impl Drop for OwnerWatch {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn has_gone(dir: &Path, owner: &Owner) -> bool {
-    read_owner(dir).as_ref() != Some(owner) || lock::is_free(dir)
+        let _ = fs::remove_file(&owner_path);
+        server.stop();
+    }))
 }

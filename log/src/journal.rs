@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::files::private;
 use crate::files::{self, io_error};
 use crate::segment::journals;
-use crate::{Error, database, private};
+use crate::{Error, database};
 
 /// fjall's mark of its format: each write ends in it, and the file `version` of a database holds it.
 pub(crate) const TRAILER: [u8; 4] = [b'F', b'J', b'L', 3];

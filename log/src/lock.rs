@@ -3,7 +3,8 @@
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
-use crate::{Error, files, private};
+use crate::Error;
+use crate::files::{self, private};
 
 /// The lock of a log's directory, held.
 pub(crate) struct DirLock(File);

@@ -1,7 +1,7 @@
 //! Record batches that were encoded elsewhere: what is checked before they are stored as they are.
 
 use crate::batch::{self, BatchView, COMPRESSION_MASK, NoBatch};
-use crate::codec::{self, ZSTD};
+use crate::codec::{self, PRODUCED_BYTES_MAX, ZSTD};
 use crate::content;
 use crate::group_commit;
 use crate::producers::Sequenced;
@@ -13,9 +13,6 @@ const CONTROL: i16 = 1 << 5;
 /// A batch's records may not be from further in the future: one of the year 9999 would stand in the way of
 /// every search by time.
 const AHEAD_MS_MAX: i64 = 60 * 60 * 1000;
-
-/// The most bytes that a batch's records may have when they are decompressed.
-pub(crate) const CONTENT_BYTES_MAX: usize = 64 << 20;
 
 /// A batch that may be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +56,11 @@ impl Produced {
             return invalid("a record batch is too small for its records");
         }
         // Checked here once, so that no reader meets it.
-        if codec::is_larger(compression, &sent[batch::HEADER_BYTES..], CONTENT_BYTES_MAX) {
+        if codec::is_larger(
+            compression,
+            &sent[batch::HEADER_BYTES..],
+            PRODUCED_BYTES_MAX,
+        ) {
             return Err(Unfit::TooLarge {
                 bytes: sent.len(),
                 max: bytes_max,

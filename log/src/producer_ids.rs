@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::Error;
-use crate::shared::now_ms;
+use crate::clock::now_ms;
 use crate::state::State;
 
 /// So many ids are reserved with one fsync.

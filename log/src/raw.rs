@@ -110,7 +110,7 @@ impl Client {
 
     /// Checks whether [`Client::create_new_topic`] would make a topic.
     pub(crate) fn check_new_topic(&self, name: &str, config: TopicConfig) -> Result<bool, Error> {
-        crate::store::check_topic(name, config)?;
+        crate::core::check_topic(name, config)?;
         Ok(!self.topics()?.iter().any(|topic| topic.name == name))
     }
 

@@ -1,9 +1,7 @@
-//! Records on their way into the log and out of it.
+//! A record as a batch holds it, and the buffer in which records go into the log.
 
-use crate::batch::BatchView;
-use crate::destination::Destination;
-use crate::headers::{Headers, put_bytes, put_varint};
-use crate::{Offset, RecordMark, varint};
+use crate::headers::{Headers, put_bytes, put_varint, read_bytes};
+use crate::{Offset, varint};
 
 /// The least bytes that a record takes: seven fields of one byte.
 pub(crate) const RECORD_BYTES_MIN: usize = 7;
@@ -64,21 +62,21 @@ impl RecordBuffer {
         deltas
     }
 
-    /// The mark of the last record, of a buffer whose first record got this offset.
-    #[must_use]
-    pub fn last_mark(&self, first: Offset) -> Option<RecordMark> {
-        let batch = Batch {
-            base_offset: first,
+    /// The last record, if its first record got this offset.
+    pub(crate) fn last(&self, first: Offset) -> Option<Record<'_>> {
+        let batch = self.batch(first);
+        let mut at = self.last_start;
+        let record = read_record(&self.bytes, &mut at, &batch);
+        record.filter(|_| self.count > 0)
+    }
+
+    fn batch(&self, base_offset: Offset) -> Batch {
+        Batch {
+            base_offset,
             base_timestamp_ms: self.first_timestamp_ms,
             records: self.count,
             end: self.bytes.len(),
-        };
-        let mut at = self.last_start;
-        let record = read_record(&self.bytes, &mut at, &batch);
-        record
-            .filter(|_| self.count > 0)
-            .as_ref()
-            .map(RecordMark::of)
+        }
     }
 
     /// How many records it holds.
@@ -111,12 +109,7 @@ impl RecordBuffer {
 
     /// The records, at offsets from 0.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        let batch = Batch {
-            base_offset: Offset::ZERO,
-            base_timestamp_ms: self.first_timestamp_ms,
-            records: self.count,
-            end: self.bytes.len(),
-        };
+        let batch = self.batch(Offset::ZERO);
         let mut at = 0;
         (0..self.count).map_while(move |_| read_record(&self.bytes, &mut at, &batch))
     }
@@ -132,7 +125,7 @@ impl RecordBuffer {
 
 /// Encodes a record, given the deltas of its timestamp and its offset from those of its batch.
 #[inline]
-fn put_record(
+pub(crate) fn put_record(
     bytes: &mut Vec<u8>,
     (timestamp_delta, offset_delta): (i64, i64),
     key: Option<&[u8]>,
@@ -168,7 +161,7 @@ fn put_record(
 }
 
 /// The same of a record that may have headers, or a value that is null.
-fn put_whole_record(
+pub(crate) fn put_whole_record(
     bytes: &mut Vec<u8>,
     (timestamp_delta, offset_delta): (i64, i64),
     record: &Record<'_>,
@@ -187,32 +180,23 @@ fn length(bytes: &[u8]) -> i64 {
     i64::from(i32::try_from(bytes.len()).expect("a record is smaller than 2 GiB"))
 }
 
-/// Records read from one partition, in offset order; they own their bytes.
-#[derive(Debug, Clone)]
-pub struct Records {
-    /// The uncompressed records of all batches, one batch behind the other.
-    bytes: Vec<u8>,
-    batches: Vec<Batch>,
-    first: Offset,
-    next: Offset,
-}
-
+/// The records of a batch within a buffer.
 #[derive(Debug, Clone, Copy)]
-struct Batch {
-    base_offset: Offset,
-    base_timestamp_ms: i64,
-    records: u32,
-    /// Where its records end in [`Records::bytes`].
-    end: usize,
+pub(crate) struct Batch {
+    pub(crate) base_offset: Offset,
+    pub(crate) base_timestamp_ms: i64,
+    pub(crate) records: u32,
+    /// Where they end in the buffer.
+    pub(crate) end: usize,
 }
 
 impl Batch {
-    const fn end_offset(&self) -> Offset {
+    pub(crate) const fn end_offset(&self) -> Offset {
         self.base_offset.plus(self.records as u64)
     }
 }
 
-/// One record of a [`Records`].
+/// A record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Its offset.
@@ -231,7 +215,7 @@ pub struct Record<'a> {
 
 impl Record<'_> {
     /// Placeholder for an undecodable record.
-    fn unreadable(offset: Offset, batch: &Batch) -> Self {
+    pub(crate) fn unreadable(offset: Offset, batch: &Batch) -> Self {
         Self {
             offset,
             timestamp_ms: batch.base_timestamp_ms,
@@ -243,180 +227,19 @@ impl Record<'_> {
     }
 }
 
-impl Records {
-    /// None yet, for a reader at `first`.
-    pub(crate) fn new(first: Offset) -> Self {
-        Self {
-            bytes: Vec::new(),
-            batches: Vec::new(),
-            first,
-            next: first,
-        }
-    }
-
-    /// Where the reader was.
-    pub(crate) fn first_offset(&self) -> Offset {
-        self.first
-    }
-
-    /// The same without those before `from`.
-    pub(crate) fn starting_at(&self, from: Offset) -> Self {
-        let passed = self
-            .batches
-            .iter()
-            .take_while(|batch| batch.end_offset() <= from);
-        let passed = passed.count();
-        let start = passed
-            .checked_sub(1)
-            .map_or(0, |last| self.batches[last].end);
-        let batches = self.batches[passed..].iter().map(|batch| Batch {
-            end: batch.end - start,
-            ..*batch
-        });
-        Self {
-            bytes: self.bytes[start..].to_vec(),
-            batches: batches.collect(),
-            first: from,
-            next: self.next,
-        }
-    }
-
-    /// Adds a record behind the last one; what lies between is a gap.
-    pub(crate) fn push_record(&mut self, record: &Record<'_>) {
-        let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
-        let follows_on = offset == self.next && !self.batches.is_empty();
-        if !follows_on {
-            self.batches.push(Batch {
-                base_offset: offset,
-                base_timestamp_ms: timestamp_ms,
-                records: 0,
-                end: self.bytes.len(),
-            });
-        }
-        let batch = self.batches.last_mut().expect("one has just been added");
-        let deltas = (
-            timestamp_ms.wrapping_sub(batch.base_timestamp_ms),
-            i64::from(batch.records),
-        );
-        if record.is_null || !record.headers.is_empty() {
-            put_whole_record(&mut self.bytes, deltas, record);
-        } else {
-            put_record(&mut self.bytes, deltas, record.key, record.value);
-        }
-        batch.records += 1;
-        batch.end = self.bytes.len();
-        self.next = offset.next();
-    }
-
-    /// The records, in offset order. A writer elsewhere may have sent what is no record: it stands here without
-    /// key and value, and so do those behind it in its batch; of a batch that cannot be decompressed there is
-    /// one.
-    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        let mut start = 0;
-        self.batches.iter().flat_map(move |batch| {
-            let bytes = &self.bytes[start..batch.end];
-            start = batch.end;
-            let mut at = 0;
-            let passed = u32::try_from(self.first.since(batch.base_offset)).unwrap_or(u32::MAX);
-            let passed = passed.min(batch.records);
-            for _ in 0..passed {
-                if skip_record(bytes, &mut at).is_none() {
-                    at = bytes.len();
-                }
-            }
-            (passed..batch.records).map(move |i| {
-                let offset = batch.base_offset.plus(u64::from(i));
-                let record = read_record(bytes, &mut at, batch);
-                record.map_or_else(
-                    || {
-                        at = bytes.len();
-                        Record::unreadable(offset, batch)
-                    },
-                    |record| Record { offset, ..record },
-                )
-            })
-        })
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.batches
-            .iter()
-            .map(|batch| {
-                let passed = self.first.since(batch.base_offset);
-                u64::from(batch.records).saturating_sub(passed)
-            })
-            .sum::<u64>()
-            .try_into()
-            .expect("fewer records than bytes")
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-
-    /// Their size in bytes, uncompressed.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// The offset to read from next: behind the last record, and behind a gap that the read passed.
-    #[must_use]
-    pub fn next_offset(&self) -> Offset {
-        self.next
-    }
-}
-
-impl Destination for Records {
-    fn push_batch(&mut self, batch: &BatchView<'_>) -> Result<(), String> {
-        let start = self.bytes.len();
-        let decompressed = batch.decompress_into(&mut self.bytes);
-        let room = (self.bytes.len() - start) / RECORD_BYTES_MIN;
-        let records = if decompressed.is_ok() && batch.records() as usize <= room {
-            batch.records()
-        } else {
-            // Its CRC holds: it is what its writer sent, and the log is whole.
-            let error = decompressed.err();
-            tracing::warn!(offset = %batch.base_offset(), error, "a record batch cannot be read");
-            self.bytes.truncate(start);
-            1
-        };
-        self.batches.push(Batch {
-            base_offset: batch.base_offset(),
-            base_timestamp_ms: batch.base_timestamp_ms(),
-            records,
-            end: self.bytes.len(),
-        });
-        self.next = batch.end_offset();
-        Ok(())
-    }
-
-    fn pass_to(&mut self, next: Offset) {
-        self.next = self.next.max(next);
-    }
-
-    fn next_offset(&self) -> Offset {
-        self.next
-    }
-
-    fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-}
-
 #[inline]
-fn skip_record(bytes: &[u8], at: &mut usize) -> Option<()> {
+pub(crate) fn skip_record(bytes: &[u8], at: &mut usize) -> Option<()> {
     let len = usize::try_from(varint::get(bytes, at)?).ok()?;
     *at = at.checked_add(len).filter(|end| *end <= bytes.len())?;
     Some(())
 }
 
 #[inline]
-fn read_record<'a>(bytes: &'a [u8], at: &mut usize, batch: &Batch) -> Option<Record<'a>> {
+pub(crate) fn read_record<'a>(
+    bytes: &'a [u8],
+    at: &mut usize,
+    batch: &Batch,
+) -> Option<Record<'a>> {
     let len = usize::try_from(varint::get(bytes, at)?).ok()?;
     let end = at.checked_add(len)?;
     let body = bytes.get(*at..end)?;
@@ -434,21 +257,4 @@ fn read_record<'a>(bytes: &'a [u8], at: &mut usize, batch: &Batch) -> Option<Rec
         is_null: value.is_none(),
         headers: Headers::of_encoded(body.get(within..).unwrap_or_default()),
     })
-}
-
-/// Reads bytes behind their length; a length of -1 is none.
-#[inline]
-#[expect(
-    clippy::option_option,
-    reason = "the outer one: the bytes end early; the inner one: null"
-)]
-pub(crate) fn read_bytes<'a>(body: &'a [u8], at: &mut usize) -> Option<Option<&'a [u8]>> {
-    let len = varint::get(body, at)?;
-    if len == -1 {
-        return Some(None);
-    }
-    let end = at.checked_add(usize::try_from(len).ok()?)?;
-    let bytes = body.get(*at..end)?;
-    *at = end;
-    Some(Some(bytes))
 }

@@ -4,15 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::files::{self, TEMPORARY, io_error};
+use crate::clock::now_ms;
+use crate::files::{self, DAMAGED, TEMPORARY, io_error};
 use crate::gap::are_covered;
 use crate::handle::Handle;
 use crate::notes::Notes;
 use crate::producers::Producers;
-use crate::salvage::{Known, REBUILT, finish_replacing, rebuild};
-use crate::segment::{self, DAMAGED, DELETED, Header, Segment, Summary, db_dir};
-use crate::segment_db::SegmentDb;
-use crate::shared::{Shared, now_ms};
+use crate::remains::{Known, REBUILT, finish_replacing, rebuild};
+use crate::segment::db::SegmentDb;
+use crate::segment::{self, DELETED, Header, Segment, Summary, db_dir};
+use crate::shared::Shared;
 use crate::writer::{Prepared, Writer};
 use crate::{Applied, Error, Gap, Offset, Topic, journal};
 

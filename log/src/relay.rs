@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 
+use crate::guest_token::{GuestQuestion, GuestToken};
 use crate::peer::{self, Holding};
-use crate::serve::{GuestQuestion, GuestToken};
 
 /// How long the owner may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,39 +1,15 @@
-//! What can be had of damaged segments: each record batch has a CRC of its own, so that all but the damaged ones
-//! are taken over into a segment made anew.
-
-mod blocks;
-mod kept;
-mod made_for;
-mod rebuild;
-mod scan;
-
-pub(crate) use kept::{forget, keep};
-pub(crate) use made_for::others;
-pub(crate) use rebuild::{Known, REBUILT, Rebuilt, finish_replacing, rebuild, rebuild_from};
-pub(crate) use scan::Scan;
+//! What was set aside of a log, looked through again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::files::io_error;
+use crate::remains::others;
 use crate::segment::Header;
 use crate::store::Store;
 use crate::topic::TopicLog;
-use crate::{Config, Error, Gap};
-
-/// What became of a segment that had been set aside, or, without paths, what is missing in a topic and was not in one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Salvaged {
-    /// The topic.
-    pub topic: String,
-    /// Where what was set aside of the segment is. Nothing of it is changed.
-    pub paths: Vec<PathBuf>,
-    /// Records that are in the log again.
-    pub records: u64,
-    /// The offsets that are still missing, as [`verify`](crate::verify()) reports them.
-    pub missing: Vec<Gap>,
-}
+use crate::{Config, Error, Salvaged};
 
 /// Looks through what was set aside of the log in a directory that no process has open, and restores the records that
 /// can be read by now and are missing.

@@ -1,23 +1,25 @@
 //! A segment of a topic: a directory with a database, a file that says what it is, and, once it is sealed, one
 //! that says what it holds.
 
+pub(crate) mod db;
 mod directory;
 mod header;
+mod kept;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub(crate) use self::directory::{
-    DAMAGED, DELETED, create, db_dir, dir_name, finish, journals, remove, rename_away,
-    write_summary,
+    DELETED, create, db_dir, dir_name, finish, journals, remove, rename_away, write_summary,
 };
 pub(crate) use self::header::{Header, Range, Summary};
+pub(crate) use self::kept::places;
 
+use self::db::SegmentDb;
 use crate::handle::Handle;
 use crate::notes::Notes;
-use crate::segment_db::SegmentDb;
-use crate::{Error, Offset, salvage};
+use crate::{Error, Offset};
 
 /// A segment of a topic, open or not.
 pub(crate) struct Segment {
@@ -232,9 +234,9 @@ fn close_slot(slot: &mut Option<Handle<SegmentDb>>) {
 
 /// Opens the database of the segment in `dir`. Until it is open, nothing that a table holds is lost.
 pub(crate) fn open_db(dir: &Path, partitions: u32) -> Result<SegmentDb, Error> {
-    salvage::keep(dir);
+    kept::keep(dir);
     let db = SegmentDb::open(&db_dir(dir), partitions)?;
-    salvage::forget(dir)?;
+    kept::forget(dir)?;
     Ok(db)
 }
 

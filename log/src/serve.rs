@@ -25,7 +25,6 @@ mod line_limit;
 mod list_offsets;
 mod metadata;
 mod named;
-mod places;
 mod produce;
 mod producer_id;
 mod requests;
@@ -49,14 +48,13 @@ use tokio_rustls::rustls;
 
 use self::code::Code;
 use self::guesses::Guesses;
-pub(crate) use self::guests::{GuestQuestion, GuestToken};
 use self::line_limit::LineLimit;
-pub(crate) use self::places::Places;
-pub use self::places::ServedClient;
 pub use self::sasl::Credentials;
 use self::sasl::Users;
 pub use self::tls::TlsConfig;
+use crate::guest_token::GuestToken;
 use crate::peer::{self, Holding};
+use crate::places::Places;
 use crate::store::Store;
 use crate::{Client, Error};
 

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::handle::Handle;
 use crate::producer_ids::ProducerIds;
 use crate::segment::Segment;
-use crate::segment_db::SegmentDb;
+use crate::segment::db::SegmentDb;
 use crate::sessions::Sessions;
 use crate::space::Space;
 use crate::state::State;
@@ -190,12 +190,6 @@ impl Counts {
         self.fsyncs.fetch_add(1, Ordering::Relaxed);
         self.fsync_time.observe(began.elapsed());
     }
-}
-
-/// Milliseconds since 1970-01-01 UTC, by our clock.
-pub(crate) fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

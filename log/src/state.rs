@@ -29,6 +29,7 @@ use std::time::Duration;
 use fjall::{Database, Keyspace, PersistMode};
 
 pub(crate) use self::copy::write as write_copy;
+pub(crate) use self::deletion::{finish_deletion, finish_deletions};
 pub(crate) use self::foreign::ForeignCommit;
 pub(crate) use self::open::open;
 use crate::space::Space;

@@ -17,9 +17,6 @@ use crate::shared::Shared;
 use crate::writer::{Prepared, Writer};
 use crate::{Durability, Error, Gap, Offset, PartitionEnds, SegmentInfo, Topic, TopicConfig};
 
-/// The topic of what records refer to: nothing in it is ever let go of.
-pub(crate) const META_TOPIC: &str = "bekk.meta";
-
 /// A topic in use.
 ///
 /// Locks are taken in the order of the fields that hold them.

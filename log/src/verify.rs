@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::batch::BatchView;
 use crate::content::check_records;
-use crate::files::{self, io_error};
+use crate::core::Core;
+use crate::files::{self, DAMAGED, io_error};
 use crate::gap::are_covered;
-use crate::segment::{DAMAGED, Segment};
-use crate::store::{Core, Store};
+use crate::segment::Segment;
+use crate::store::Store;
 use crate::topic::TopicLog;
 use crate::{Config, Error, Gap, Offset};
 

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::clock::now_ms;
 use crate::group_commit::{Part, Placed, Request};
 use crate::handle::Handle;
 use crate::producers::{Producer, ProducerKey, Producers, SequenceCheck};
+use crate::segment::db::{Beginning, Put, SegmentDb};
 use crate::segment::{self, Header, Segment};
-use crate::segment_db::{Beginning, Put, SegmentDb};
-use crate::shared::{Shared, now_ms};
+use crate::shared::Shared;
 use crate::{Config, Error, Offset, batch};
 
 /// The segment that is written to.

@@ -15,7 +15,7 @@ use super::place::{from_kafka, list, to_kafka};
 use super::reaction::Reaction;
 use super::request::Request;
 use super::topics::block_on;
-use crate::topic::META_TOPIC;
+use crate::config::META_TOPIC;
 use crate::{Error, Offset};
 
 /// The topic under which sessions are kept; it need not exist.

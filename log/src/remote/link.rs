@@ -15,7 +15,7 @@ use super::context::{Context, Heard, take_events};
 use super::reaction::{Reaction, code};
 use super::request::Request;
 use super::{RemoteConfig, direction, settings, topics};
-use crate::topic::META_TOPIC;
+use crate::config::META_TOPIC;
 use crate::{Error, LogId};
 
 /// Time limit of the first attempt at a request; each further one has twice as long, up to a cap. Between attempts the

@@ -21,7 +21,7 @@ use super::place::number;
 use super::reaction::{Reaction, code};
 use super::request::Request;
 use super::{settings, topic_settings};
-use crate::topic::META_TOPIC;
+use crate::config::META_TOPIC;
 use crate::{Error, Headers, Offset, RecordBuffer, Session};
 
 /// Progress poll interval.

@@ -11,7 +11,7 @@ use super::link::{self, Admin, Link};
 use super::request::Request;
 use super::settings;
 use super::topics::{block_on, options, partition_count};
-use crate::topic::META_TOPIC;
+use crate::config::META_TOPIC;
 use crate::{Error, Retention};
 
 /// Records that a cluster deletes sooner than this cannot be relied on to reach a sink that starts again.

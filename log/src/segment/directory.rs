@@ -4,15 +4,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::db::SegmentDb;
 use super::{Header, Range, Summary};
 use crate::Error;
 use crate::files::{self, io_error};
-use crate::segment_db::SegmentDb;
 
 /// End of the name of a directory that is to be removed.
 pub(crate) const DELETED: &str = ".deleted";
-/// Continuation of the name of a segment that was set aside; the time in ms follows.
-pub(crate) const DAMAGED: &str = ".damaged-";
 
 /// Frees the journal of a segment whose database is closed and has written everything into tables, and writes the
 /// segment's summary.

@@ -3,7 +3,7 @@
 //! The names keep programs from accidents, not from each other: whoever may connect may use them.
 
 use crate::Session;
-pub(super) use crate::topic::META_TOPIC;
+pub(super) use crate::config::META_TOPIC;
 
 /// Who sends a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,11 +17,11 @@ use tokio_rustls::TlsAcceptor;
 use super::Broker;
 use super::api::{self, Answer};
 use super::guests;
-use super::places::Place;
 use super::requests::{Frame, Requests};
 use super::sasl::{self, Access};
 use super::visitor::Visitor;
 use super::wire::Malformed;
+use crate::places::Place;
 
 /// How long saying goodbye may take.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);

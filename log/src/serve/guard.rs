@@ -8,8 +8,8 @@ use super::Broker;
 use super::caller::META_TOPIC;
 use super::code::{Code, Refused};
 use super::visitor::Sender;
+use crate::core::Core;
 use crate::state::Position;
-use crate::store::Core;
 use crate::{Error, Offset};
 
 /// The most groups of Bekk's own, groups of others, ingests, and holders that a log remembers.

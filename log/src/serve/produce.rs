@@ -7,10 +7,10 @@ use super::code::Code;
 use super::connection::Ended;
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
+use crate::clock::now_ms;
 use crate::group_commit::Placed;
 use crate::produced::{Produced, Unfit};
 use crate::raw::Appending;
-use crate::shared::now_ms;
 use crate::{Error, Offset};
 
 /// Before this version requests carry an older record format.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -11,12 +12,12 @@ use super::code::Code;
 use super::guard::{self, GroupKind};
 use super::guesses::Guesses;
 use super::line_limit::LineLimit;
-use super::places::Places;
 use super::requests::{Frame, Room};
 use super::sasl::Users;
 use super::visitor::{Rights, Visitor};
 use super::wire::{Malformed, Reader};
 use super::{Broker, Credentials, ServeConfig, api, connection};
+use crate::places::Places;
 use crate::state::ForeignCommit;
 use crate::{Client, Config, Offset, Retention, TopicConfig};
 
@@ -86,6 +87,24 @@ fn answer(runtime: &tokio::runtime::Runtime, broker: &Arc<Broker>, bytes: Vec<u8
                 assert!(answer.bytes.len() < 4 << 20, "{}", answer.bytes.len());
             }
         }
+    });
+}
+
+#[test]
+fn a_client_that_waits_for_the_memory_of_others_is_not_called_slow() {
+    let (_dir, mut broker) = broker();
+    let config = &mut Arc::get_mut(&mut broker).unwrap().config;
+    config.transfer_max = Duration::from_millis(1);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let room = &broker.request_room;
+        let all = connection::acquire(room, usize::MAX, &broker).await;
+        let _all = all.unwrap();
+        let refused = connection::acquire(room, 1, &broker).await;
+        assert!(matches!(refused, Err(connection::Ended::NoRoom)));
     });
 }
 

@@ -1,9 +1,14 @@
-//! What the state forgets with a topic, and how far its deletion is.
+//! What the state forgets with a topic, how far its deletion is, and what is left of its directory.
+
+use std::path::{Path, PathBuf};
 
 use fjall::PersistMode;
 
 use super::{State, key, position_key};
-use crate::{Error, Offset};
+use crate::{Error, Offset, files, segment};
+
+/// What the name of a topic's directory ends in once the topic is deleted. No topic's name holds this.
+const ENDING: &str = "~deleted";
 
 impl State {
     /// Forgets a topic and what was committed and held of it, in one write. Its log starts stay, at `ends`, for
@@ -46,4 +51,43 @@ impl State {
     pub(crate) fn note_deleted(&self, topic: &str) -> Result<(), Error> {
         self.remove([key(b'd', &[topic])])
     }
+}
+
+/// Removes the directory of a topic whose deletion is persisted.
+pub(crate) fn finish_deletion(state: &State, log_dir: &Path, name: &str) -> Result<(), Error> {
+    let dir = log_dir.join("topics").join(name);
+    let mut renamed = dir.clone().into_os_string();
+    renamed.push(ENDING);
+    let renamed = PathBuf::from(renamed);
+    if renamed.is_dir() {
+        segment::remove(&renamed)?;
+    }
+    if dir.is_dir() {
+        segment::rename_away(&dir, ENDING)?;
+    }
+    // From here on the name is free.
+    state.note_deleted(name)?;
+    match renamed.is_dir() {
+        true => segment::remove(&renamed),
+        false => Ok(()),
+    }
+}
+
+/// Finishes what a crash has interrupted.
+pub(crate) fn finish_deletions(state: &State, log_dir: &Path) -> Result<(), Error> {
+    for name in state.topics_being_deleted()? {
+        finish_deletion(state, log_dir, &name)?;
+    }
+    for dir in files::entries(&log_dir.join("topics"))? {
+        if is_deleted(&dir) {
+            segment::remove(&dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a directory is what is left of a deleted topic.
+pub(super) fn is_deleted(dir: &Path) -> bool {
+    let name = dir.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.ends_with(ENDING))
 }

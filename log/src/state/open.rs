@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use super::deletion::is_deleted;
 use super::{State, copy};
-use crate::segment::{self, DAMAGED, Header, Summary};
-use crate::shared::now_ms;
-use crate::{Error, Offset, Retention, Topic, TopicConfig, deletion, files, journal};
+use crate::clock::now_ms;
+use crate::files::{self, DAMAGED};
+use crate::segment::{self, Header, Summary};
+use crate::{Error, Offset, Retention, Topic, TopicConfig, journal};
 
 /// Opens the state of the log in `dir` and creates it if it does not exist. A damaged one is set aside and made again
 /// from its copy. Without that it begins with what the segments say of themselves: the topics come back without
@@ -91,7 +93,7 @@ fn topics_of_segments(dir: &Path) -> Result<Vec<(Topic, Vec<Offset>)>, Error> {
         return Ok(topics);
     }
     for topic_dir in files::entries(dir)? {
-        if deletion::is_deleted(&topic_dir) || !topic_dir.is_dir() {
+        if is_deleted(&topic_dir) || !topic_dir.is_dir() {
             continue;
         }
         let mut segments: Vec<_> = files::entries(&topic_dir)?

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{TopicLog, lock};
+use crate::clock::now_ms;
+use crate::config::META_TOPIC;
 use crate::group_commit::{Outcome, Request, Ticket};
-use crate::shared::now_ms;
-use crate::topic::META_TOPIC;
 use crate::writer::{Group, Writer};
 use crate::{Durability, Error};
 

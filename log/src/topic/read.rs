@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{TopicLog, lock};
+use crate::clock::now_ms;
 use crate::destination::Destination;
 use crate::gap::are_covered;
 use crate::handle::Handle;
 use crate::segment::Segment;
-use crate::segment_db::{Hole, ReadLimits, SegmentDb};
-use crate::shared::now_ms;
+use crate::segment::db::{Hole, ReadLimits, SegmentDb};
 use crate::{Applied, Error, Gap, Offset, Records, recovery};
 
 /// A segment that cannot be read, where it is known which, and why.

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{TopicLog, lock};
-use crate::salvage::{Known, Rebuilt, Scan, rebuild_from};
-use crate::segment::{self, DAMAGED, Segment};
-use crate::segment_db::Hole;
-use crate::shared::now_ms;
-use crate::{Error, Gap, Offset, Salvaged, files};
+use crate::clock::now_ms;
+use crate::files::{self, DAMAGED};
+use crate::remains::{Known, Rebuilt, Scan, rebuild_from};
+use crate::segment::db::Hole;
+use crate::segment::{self, Segment};
+use crate::{Error, Gap, Offset, Salvaged};
 
 impl TopicLog {
     /// Restores what can be read of the segments that were set aside and is missing in the log. `elsewhere` names

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{TopicLog, View, lock};
+use crate::clock::now_ms;
+use crate::files::{self, DAMAGED};
 use crate::gap::are_covered;
-use crate::salvage::{Known, rebuild};
-use crate::segment::{self, DAMAGED, DELETED, Header, Segment};
-use crate::shared::now_ms;
+use crate::remains::{Known, rebuild};
+use crate::segment::{self, DELETED, Header, Segment};
 use crate::writer::{Prepared, Writer};
-use crate::{Durability, Error, Gap, Offset, backup, files, recovery};
+use crate::{Durability, Error, Gap, Offset, recovery};
 
 /// With fewer bytes free on the disk no segment is begun or sealed
 const SEAL_BYTES_MIN: u64 = 32 << 20;
@@ -69,7 +70,7 @@ impl TopicLog {
         let _repairing = lock(&self.repairing);
         for segment in self.chain().iter().filter(|one| one.number() < until) {
             let to = to.join(segment::dir_name(segment.number()));
-            segment.while_closed(|dir| backup::link_segment(dir, &to))?;
+            segment.while_closed(|dir| files::copy_tree(dir, &to, true))?;
         }
         Ok(())
     }

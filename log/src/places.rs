@@ -73,14 +73,14 @@ enum State {
 
 /// A place for a connection; free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     number: u64,
     leave: Arc<Notify>,
 }
 
 impl Places {
-    pub(super) fn new(max: usize, is_for_guests: bool, closed: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(max: usize, is_for_guests: bool, closed: Arc<AtomicU64>) -> Self {
         Self {
             max,
             is_for_guests,
@@ -90,7 +90,7 @@ impl Places {
     }
 
     /// Takes a place; `None` if all are taken by clients that are served, or may be about to ask for something.
-    pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
         let mut inner = self.inner();
         let now = Instant::now();
         if inner.taken.len() >= self.max {
@@ -184,22 +184,22 @@ impl Inner {
 
 impl Place {
     /// Notes that a request has come.
-    pub(super) fn is_busy(&self) {
+    pub(crate) fn is_busy(&self) {
         self.set(State::Busy);
     }
 
     /// Notes that all that was asked for is answered.
-    pub(super) fn is_idle(&self) {
+    pub(crate) fn is_idle(&self) {
         self.set(State::Idle(Instant::now()));
     }
 
     /// Notes the name that the client gives itself.
-    pub(super) fn is_of(&self, name: &str) {
+    pub(crate) fn is_of(&self, name: &str) {
         self.change(|taken| taken.name = name.chars().take(NAME_CHARS_MAX).collect());
     }
 
     /// Returns when another client gets the place.
-    pub(super) async fn is_given_away(&self) {
+    pub(crate) async fn is_given_away(&self) {
         self.leave.notified().await;
     }
 

@@ -3,11 +3,10 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::codec::{self, GZIP, LZ4, SNAPPY, ZSTD};
-use crate::produced::CONTENT_BYTES_MAX;
+use super::{GZIP, LZ4, PRODUCED_BYTES_MAX, SNAPPY, ZSTD, snappy_length};
 
 /// Bytes that all codecs together may keep: the largest content of one batch
-const ROOM_BYTES: usize = CONTENT_BYTES_MAX;
+const ROOM_BYTES: usize = PRODUCED_BYTES_MAX;
 /// Least bytes for which a codec needs a share: a smaller one would cost more than it saves.
 const SHARE_BYTES_MIN: usize = 256 << 10;
 
@@ -23,7 +22,7 @@ pub(crate) fn share(compression: i16, bytes: &[u8]) -> Option<Share<'static>> {
 fn needed(compression: i16, bytes: &[u8]) -> usize {
     match compression {
         // Snappy has no streams: all of the content is in memory.
-        SNAPPY => codec::snappy_length(bytes).unwrap_or(ROOM_BYTES),
+        SNAPPY => snappy_length(bytes).unwrap_or(ROOM_BYTES),
         ZSTD => zstd_window(bytes).unwrap_or(0),
         // A block, compressed and not.
         LZ4 => 2 * lz4_block(bytes).unwrap_or(0),

@@ -7,9 +7,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::db_dir;
 use crate::Error;
 use crate::files::{self, io_error};
-use crate::segment::db_dir;
 
 /// Where the second names are, beside the database.
 const KEPT: &str = "tables.kept";
@@ -33,7 +33,7 @@ pub(crate) fn forget(dir: &Path) -> Result<(), Error> {
 }
 
 /// Where the tables of a keyspace may be.
-pub(super) fn places(dir: &Path, keyspace: u64) -> [PathBuf; 2] {
+pub(crate) fn places(dir: &Path, keyspace: u64) -> [PathBuf; 2] {
     [
         db_dir(dir).join(format!("keyspaces/{keyspace}/tables")),
         dir.join(KEPT).join(keyspace.to_string()),

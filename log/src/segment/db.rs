@@ -18,11 +18,11 @@ pub(crate) use self::batches::{Hole, ReadLimits};
 use self::meta::{
     BEGUN, IDENTITY, NOTED, marked, meta_key, note_key, producer_key, time_key, time_range,
 };
+use super::Header;
 use crate::batch;
 use crate::database::{self, store_error};
 use crate::notes::Note;
 use crate::producers::{Producer, ProducerKey, Producers};
-use crate::segment::Header;
 use crate::wire::Fields;
 use crate::{Error, Offset};
 

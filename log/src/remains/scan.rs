@@ -9,14 +9,14 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::Known;
 use super::blocks::{find, read_at, whole_blocks};
 use super::made_for::{self, NoteBytes};
-use super::{Known, kept};
 use crate::batch::{BatchView, HEADER_BYTES, LENGTH_FROM, MAGIC};
 use crate::files::{self, io_error};
 use crate::journal;
 use crate::notes::{Note, Notes, Origin};
-use crate::segment::{Header, db_dir};
+use crate::segment::{self, Header, db_dir};
 use crate::{Error, Offset};
 
 /// How much of a file is searched at once.
@@ -77,7 +77,7 @@ impl Scan {
             bytes: Vec::new(),
         };
         for (partition, keyspace) in (0..starts.len()).zip(PARTITION_KEYSPACES_FROM..) {
-            for path in kept::places(dir, keyspace)
+            for path in segment::places(dir, keyspace)
                 .iter()
                 .flat_map(|tables| files_in(tables))
             {

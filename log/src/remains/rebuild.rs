@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::scan::{FoundBatch, Scan};
 use crate::batch::BatchView;
-use crate::files::{self, io_error};
+use crate::files::{self, DAMAGED, io_error};
 use crate::notes::Notes;
 use crate::producers::{Producer, ProducerKey, Producers, Sequenced};
-use crate::segment::{self, DAMAGED, Header, Summary, db_dir};
-use crate::segment_db::{Beginning, Hole, Put, SegmentDb};
+use crate::segment::db::{Beginning, Hole, Put, SegmentDb};
+use crate::segment::{self, Header, Summary, db_dir};
 use crate::{Applied, Error, Gap, Offset};
 
 /// What a segment made anew is called until it takes the place of the damaged one.

@@ -9,9 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::blocks::read_at;
-use super::kept;
 use super::scan::{files_in, is_journal};
-use crate::segment::{Header, db_dir};
+use crate::segment::{self, Header, db_dir};
 
 /// fjall's number of keyspace `meta`
 const META_KEYSPACE: u64 = 1;
@@ -86,7 +85,7 @@ pub(crate) fn others(dir: &Path, own: &Header) -> io::Result<Vec<Header>> {
 }
 
 fn meta_files(dir: &Path) -> io::Result<Vec<MetaFile>> {
-    let tables = kept::places(dir, META_KEYSPACE);
+    let tables = segment::places(dir, META_KEYSPACE);
     let mut paths: Vec<_> = tables.iter().flat_map(|place| files_in(place)).collect();
     let in_database = files_in(&db_dir(dir)).into_iter();
     paths.extend(in_database.filter(|path| is_journal(path)));
@@ -153,7 +152,6 @@ fn for_each_chunk(path: &Path, mut each: impl FnMut(&[u8])) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment;
 
     #[test]
     fn a_new_database_names_its_segment() {
