@@ -10,8 +10,7 @@ use bekk_stream::OnConflict;
 use bytes::BytesMut;
 
 use crate::dead_letter::DeadLetter;
-use crate::deletion::Deletion;
-use crate::plan::ColumnSet;
+use crate::target::{ColumnSet, Deletion};
 
 /// Signature, flags and header extension length of binary COPY.
 const COPY_HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(crate) use self::doubt::Doubt;
 use self::parents::Gate;
 pub(crate) use self::slot::{Claim, Held, LastWritten, Outcome, Slot};
-use crate::apply::Path;
+use crate::job::Path;
 use crate::offsets::Taken;
 use crate::stats::Position;
 

@@ -7,8 +7,8 @@ use bekk_stream::{Body, JsonFault, Payload};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use crate::plan::Unfit;
 use crate::session::Encoding;
+use crate::target::Unfit;
 use crate::{PostgresError, render};
 
 /// The most raw bytes that a dead letter keeps of a record that is no payload, or that the table refused.

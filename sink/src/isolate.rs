@@ -4,18 +4,19 @@
 //! before it counts. Spans that pass are applied at once, in log order, so that what has been applied when a
 //! record is judged is just what stood before it.
 
-use crate::apply::{
-    ApplyError, Job, SpanError, Stored, Written, copy_span, merge_span, no_staging,
-};
+use std::sync::Arc;
+
 use crate::batch::{Batch, Sent};
+use crate::context::Context;
 use crate::dead_letter::DeadLetter;
-use crate::parents::NO_PARENT;
-use crate::plan::ColumnSet;
+use crate::job::{ApplyError, Job, no_staging};
 use crate::prepare::{Source, dead_letter_at};
 use crate::session::Session;
 use crate::sqlstate::{
-    Verdict, is_about_another_row, is_about_data, is_of_an_input, verdict_on_rows,
+    NO_PARENT, Verdict, is_about_another_row, is_about_data, is_of_an_input, verdict_on_rows,
 };
+use crate::target::ColumnSet;
+use crate::write::{SpanError, Stored, Written, copy_span, merge_span};
 use crate::{Error, PostgresError};
 
 /// Number of rows without the rows they refer to, refused one by one, after which the rest of a batch is not tried.
@@ -25,6 +26,7 @@ const ORPHANS_MAX: u64 = 100;
 /// caller has rolled back to before them.
 pub(crate) async fn isolate(
     session: &mut Session,
+    context: &Arc<Context>,
     job: &Job,
     columns: &ColumnSet,
     first: &SpanError,
@@ -79,7 +81,15 @@ pub(crate) async fn isolate(
                     continue;
                 }
                 last = Refused::of(&error, columns);
-                refuse(job, batch.rows[start].offset, &error, &last, &mut written).await?;
+                refuse(
+                    context,
+                    job,
+                    batch.rows[start].offset,
+                    &error,
+                    &last,
+                    &mut written,
+                )
+                .await?;
                 if passed == 0 && is_enough(job, &last, &written) {
                     let refused = written.refused_run;
                     let error = Box::new(every_record_refused(job, refused, last.cause));
@@ -99,6 +109,7 @@ pub(crate) async fn isolate(
 
 /// Makes a refused record a dead letter, unless another row may still make room for it.
 async fn refuse(
+    context: &Arc<Context>,
     job: &Job,
     offset: u64,
     error: &SpanError,
@@ -108,7 +119,7 @@ async fn refuse(
     if offset >= job.final_until && refused.is_about_another_row {
         return Err(ApplyError::Early(offset));
     }
-    let letter = read_again(job, offset).await?;
+    let letter = read_again(context, job, offset).await?;
     written.refused.push(match error {
         SpanError::Postgres(_) | SpanError::NoStaging(_) => letter.refused(&refused.cause),
         SpanError::NotStored => letter.not_stored(&refused.cause),
@@ -228,9 +239,13 @@ fn copy_line(context: &str) -> Option<usize> {
 }
 
 /// Reads a record again from the log, for its dead letter.
-async fn read_again(job: &Job, offset: u64) -> Result<DeadLetter, ApplyError> {
-    let context = std::sync::Arc::clone(&job.context);
-    let (target, partition) = (std::sync::Arc::clone(&job.target), job.partition);
+async fn read_again(
+    context: &Arc<Context>,
+    job: &Job,
+    offset: u64,
+) -> Result<DeadLetter, ApplyError> {
+    let context = Arc::clone(context);
+    let (target, partition) = (Arc::clone(&job.target), job.partition);
     let letter = tokio::task::spawn_blocking(move || {
         let source = Source {
             group: &context.group,

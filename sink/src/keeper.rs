@@ -19,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::board::{Held, Slot};
 use crate::context::Context;
 use crate::dead_letter::{self, Place};
-use crate::member::Member;
+use crate::member::{Member, name_prefix};
 use crate::offsets::{self, OffsetRow, Taken, Taker};
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict, wants_new_session};
@@ -39,12 +39,6 @@ const SILENT_FAILURES: u32 = 5;
 /// Nobody who holds a row may keep the keeper from the others, and no synchronous standby that is away: batches wait for it,
 /// and with a keeper that waits as well the leases would expire.
 const SETTINGS: &str = "SET lock_timeout = '2s'; SET synchronous_commit = local";
-
-/// The name of a group's sinks, up to what tells them apart. It must fit in the 63 bytes of an
-/// `application_name`, whatever the group is called.
-pub(crate) fn name_prefix(group: &str) -> String {
-    format!("bekk-sink {:08x} ", bekk_stream::murmur2(group.as_bytes()))
-}
 
 /// Keeps leases until all workers have ended, then gives them up.
 pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result<(), Error> {
@@ -79,7 +73,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                         backoff.reset();
                         stats.waits_no_more(Waiter::Keeper);
                     }
-                    runtime.block_on(announcer.announce(stats, open_session));
+                    runtime.block_on(announcer.announce(stats.shown_wait(), open_session));
                     keeper.pause();
                     continue;
                 }
@@ -90,7 +84,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                     session = (!wants_new_session(&error)).then_some(open);
                     if error.as_db_error().is_some() {
                         // The server answers, so it can show the wait.
-                        runtime.block_on(announcer.announce(stats, open_session));
+                        runtime.block_on(announcer.announce(stats.shown_wait(), open_session));
                     }
                     Box::new(PostgresError::from(&error))
                 }

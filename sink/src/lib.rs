@@ -11,14 +11,13 @@
 //! **Invariant:** this crate never reads a CSV file. No tokio-postgres type stands in a public signature.
 //!
 //! Reading order: [`run`] starts everything, once `setup` has made what must be there; `board` says which partition has work; `worker` takes a
-//! batch from the log (`batch`, `plan`, `encode`) while the one before is in flight, and applies it
-//! (`apply`, `isolate`); `keeper` holds the leases; `target` makes and checks tables.
+//! batch from the log (`prepare`, `batch`, `encode`) while the one before is in flight, and applies it
+//! (`apply`, `write`, `isolate`); `keeper` holds the leases; `target` makes and checks tables.
 
 mod connect_options;
 mod error;
 mod sqlstate;
 
-mod pooler;
 mod search_path;
 mod server_id;
 mod session;
@@ -34,7 +33,6 @@ mod target;
 mod encode;
 mod meta_cache;
 mod numeric;
-mod plan;
 mod render;
 
 mod batch;
@@ -44,16 +42,15 @@ mod prepare;
 mod apply;
 mod audit;
 mod dead_letter;
-mod deletion;
 mod groups;
 mod identity;
 mod input;
 mod isolate;
-mod merge;
+mod job;
 mod offsets;
 mod refusal;
+mod write;
 
-mod later;
 mod letters;
 mod moved;
 mod parents;

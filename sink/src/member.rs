@@ -5,8 +5,6 @@
 
 use std::fmt;
 
-use crate::keeper::name_prefix;
-
 /// Longest `application_name` that PostgreSQL keeps.
 const NAME_LEN_MAX: usize = 63;
 /// Hexadecimal digits that tell one sink from another.
@@ -42,6 +40,12 @@ impl fmt::Display for Member {
             None => f.write_str(&self.id),
         }
     }
+}
+
+/// The name of a group's sinks, up to what tells them apart. It must fit in the 63 bytes of an
+/// `application_name`, whatever the group is called.
+pub(crate) fn name_prefix(group: &str) -> String {
+    format!("bekk-sink {:08x} ", bekk_stream::murmur2(group.as_bytes()))
 }
 
 /// A new name for this process's sink.

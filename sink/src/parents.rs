@@ -10,11 +10,10 @@ use tokio_postgres::Client;
 
 use crate::letters::{LetterFilter, read_letters};
 use crate::retry::{Retried, retry_letters};
+use crate::sqlstate::NO_PARENT;
 use crate::target::StreamTarget;
 use crate::{ConnectOptions, Error};
 
-/// PostgreSQL's code for a row that refers to one that is not there.
-pub(crate) const NO_PARENT: &str = "23503";
 /// Number of letters that are tried again at once.
 const PAGE: u32 = 1_000;
 

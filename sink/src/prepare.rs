@@ -13,9 +13,8 @@ use crate::batch::{Batch, Dedupe, KeysSeen, Row, key_prefix};
 use crate::dead_letter::DeadLetter;
 use crate::encode::{encode_key, encode_value};
 use crate::meta_cache::{Lookup, MetaCache};
-use crate::plan::{Plan, RowPlan, Unfit};
 use crate::taken::{TakenBody, take};
-use crate::target::{Order, StreamTarget};
+use crate::target::{Order, Plan, RowPlan, StreamTarget, Unfit};
 
 /// How much is read from the log at a time, in compressed bytes.
 const READ_BYTES_MAX: usize = 512 * 1024;

@@ -6,6 +6,7 @@
 
 mod candidate;
 mod landing;
+mod later;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,13 +14,12 @@ use bekk_log::Client;
 use bekk_stream::{Origin, Stream, TableName};
 
 pub(crate) use self::candidate::Candidate;
-use crate::later::LaterRecords;
+use self::later::LaterRecords;
 use crate::letters::bring_up_to_date;
 use crate::meta_cache::MetaCache;
-use crate::plan::Plan;
 use crate::prepare::Source;
 use crate::session::{Session, with_session};
-use crate::target::{StreamTarget, prepare_table};
+use crate::target::{Plan, StreamTarget, prepare_table};
 use crate::{ConnectOptions, Error, Letter};
 
 /// What a dead letter's text is to be read as.

@@ -1,5 +1,7 @@
 //! A connection to PostgreSQL with our settings, and what this backend has prepared.
 
+mod pooler;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -10,10 +12,10 @@ use tokio_postgres::config::{
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
 
+use self::pooler::is_transaction_pool;
 use crate::catalog::Table;
 use crate::connect_options::{ChannelBinding, TargetSession};
 use crate::offsets::rows;
-use crate::pooler::is_transaction_pool;
 use crate::search_path::SearchPath;
 use crate::sqlstate::{Verdict, verdict};
 use crate::{ConnectOptions, Error, PostgresError, SslMode, tls, trust};

@@ -79,7 +79,7 @@ impl Setup<'_> {
             match cause.sqlstate.as_deref() {
                 // The next attempt needs the connection itself.
                 None | Some(TOO_MANY_CONNECTIONS) => announcer.close(),
-                Some(_) => runtime.block_on(announcer.announce(stats, open)),
+                Some(_) => runtime.block_on(announcer.announce(stats.shown_wait(), open)),
             }
             sleep_unless_stopping(backoff.next(), control);
         }

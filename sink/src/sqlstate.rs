@@ -4,6 +4,9 @@ use std::error::Error as _;
 
 use tokio_postgres::error::SqlState;
 
+/// The code of a row that refers to one that is not there.
+pub(crate) const NO_PARENT: &str = "23503";
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bekk_log::Histogram;
 
-use crate::apply::Applied;
+use crate::job::Applied;
 use crate::wait::Wait;
 
 /// What a running sink tells about itself. Of several runs one after the other it may be the same: they count on.
@@ -207,12 +207,13 @@ impl Stats {
         waits.insert(waiter, Wait { reason, since });
     }
 
-    /// Whether a worker waits for a connection.
-    pub(crate) fn lacks_connection(&self) -> bool {
+    /// The wait that a session may show; none while a worker waits for a connection.
+    pub(crate) fn shown_wait(&self) -> Option<Wait> {
         let waits = lock(&self.waits);
-        waits
-            .keys()
-            .any(|waiter| matches!(waiter, Waiter::Worker(_)))
+        let mut waiters = waits.keys();
+        let lacks_connection = waiters.any(|waiter| matches!(waiter, Waiter::Worker(_)));
+        drop(waits);
+        self.waiting().filter(|_| !lacks_connection)
     }
 
     /// Notes that a wait is over.

@@ -5,8 +5,8 @@ use tokio_postgres::Client;
 
 use crate::catalog::Table;
 use crate::ddl::{quote, quote_table};
-use crate::plan::{compared, same_key};
 use crate::session::{Session, with_session};
+use crate::target::{compared, same_key};
 use crate::trust::{self, Place};
 use crate::{ConnectOptions, Error};
 

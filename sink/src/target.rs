@@ -3,6 +3,8 @@
 mod access;
 mod compare;
 mod conditions;
+mod deletion;
+mod plan;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,14 +14,16 @@ use bekk_stream::{Accept, JsonReader, OnConflict, SchemaId, Stream, TableName};
 use tokio_postgres::Client;
 
 pub(crate) use self::compare::loose_keys;
+pub(crate) use self::deletion::Deletion;
+pub(crate) use self::plan::{
+    ColumnSet, Plan, RowPlan, Staging, Unfit, compared, operator, same_key, staged, staged_key,
+};
 
 use self::compare::{Comparison, compare, order, warnings};
 use crate::catalog::Table;
 use crate::ddl::{create_table_only_sql, create_table_sql, quote_table};
-use crate::deletion::Deletion;
 use crate::encode::Target;
 use crate::migrations::MigrateError;
-use crate::plan::{ColumnSet, Plan, Staging};
 use crate::session::{Session, with_session};
 use crate::trust::{self, Place};
 use crate::{ConnectOptions, Error};

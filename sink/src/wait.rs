@@ -8,11 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::Client;
 
-use crate::keeper::name_prefix;
-use crate::member::Member;
+use crate::member::{Member, name_prefix};
 use crate::render::time_text;
 use crate::session::{ConnectError, Session, be_impatient, with_session};
-use crate::stats::Stats;
 use crate::{ConnectOptions, Error, PostgresError};
 
 /// How long a wait lasts before it is announced: many end at once.
@@ -70,19 +68,18 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    /// Shows what the sink waits for now; nothing if it does not wait, if a worker waits for a connection, or if the
-    /// server cannot be reached.
+    /// Shows what the sink waits for; nothing if it does not wait, or if the server cannot be reached.
     pub(crate) async fn announce(
         &mut self,
-        stats: &Stats,
+        wait: Option<Wait>,
         open: impl AsyncFnOnce() -> Result<Session, ConnectError>,
     ) {
-        let wait = stats.waiting().filter(|wait| {
+        let wait = wait.filter(|wait| {
             wait.since
                 .elapsed()
                 .is_ok_and(|waited| waited >= ANNOUNCED_AFTER)
         });
-        let Some(wait) = wait.filter(|_| !stats.lacks_connection()) else {
+        let Some(wait) = wait else {
             self.close();
             return;
         };

@@ -11,11 +11,12 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 
-use crate::apply::{self, Job};
+use crate::apply::apply;
 use crate::backoff::Backoff;
 use crate::board::Claim;
 use crate::config::Config;
 use crate::context::Context;
+use crate::job::{Job, Path};
 use crate::prepare::{Bounds, Source, prepare};
 use crate::session::{ConnectError, Session};
 use crate::stats::{Stats, Waiter};
@@ -161,14 +162,13 @@ impl Worker<'_> {
             return Ok(None);
         };
         let job = Job {
-            context: Arc::clone(self.context),
             target,
             partition: claim.partition,
             epoch: claim.epoch,
             letters_end: claim.letters_end,
             is_child: self.context.board.is_child(claim.slot),
             batch,
-            path: apply::Path::Copy,
+            path: Path::Copy,
             may_be_refused: false,
             final_until: 0,
         };
@@ -188,9 +188,10 @@ impl Worker<'_> {
         let begun = Instant::now();
         self.stats.flies(claim.slot);
         let pid = session.pid;
+        let context = Arc::clone(self.context);
         let flight = self.runtime.spawn(async move {
             let mut session = session;
-            let applied = apply::apply(&mut session, &job).await;
+            let applied = apply(&mut session, &context, &job).await;
             (session, job, applied)
         });
         let may_prepare = !self.context.is_stopping() && !self.is_paused();

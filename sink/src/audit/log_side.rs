@@ -12,9 +12,9 @@ use super::{Audit, DeepAudit, FindingKind, as_read, compare};
 use crate::Error;
 use crate::batch::{Batch, Row};
 use crate::meta_cache::MetaCache;
-use crate::plan::ColumnSet;
 use crate::prepare::{Bounds, prepare, read as read_log};
 use crate::session::Session;
+use crate::target::ColumnSet;
 
 /// How much is taken from the log at once.
 const RECORDS_MAX: usize = 32_768;

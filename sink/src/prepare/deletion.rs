@@ -6,9 +6,8 @@ use bekk_stream::{Value, key_text};
 use super::{Builder, Start};
 use crate::Error;
 use crate::dead_letter::DeadLetter;
-use crate::deletion::Deletion;
 use crate::encode::{encode_key, encode_value};
-use crate::plan::Unfit;
+use crate::target::{Deletion, Unfit};
 
 impl Builder<'_> {
     /// Adds a record that deletes the row with these values of the key's columns; false if it has to begin the next

@@ -8,8 +8,7 @@ use bekk_stream::{RowReader, Value, key_text, partition_for};
 
 use super::Source;
 use crate::Error;
-use crate::plan::RowPlan;
-use crate::target::StreamTarget;
+use crate::target::{RowPlan, StreamTarget};
 
 /// Whether the order of a key's records matters, and partitions could have broken it. Where a version decides, it
 /// does not.

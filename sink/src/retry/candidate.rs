@@ -3,8 +3,8 @@
 use bekk_log::Record;
 use bekk_stream::{Body, FileId, JsonReader, JsonRecord, Origin, Payload};
 
+use super::later::Written;
 use super::{Corrected, LetterText, Retry};
-use crate::later::Written;
 use crate::{Error, Letter, prepare, render};
 
 /// A letter that is a row now, and when it was written where the log still knows.

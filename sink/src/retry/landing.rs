@@ -4,18 +4,19 @@ use bekk_log::{Headers, Offset, Record};
 use bekk_stream::OnConflict;
 use tokio_postgres::types::ToSql;
 
+use super::later::LaterRecords;
 use super::{Candidate, Retried, Retry};
-use crate::apply::{SpanError, begin_writing, copy_in, copy_span, end_writing, merge_span};
 use crate::batch::Batch;
 use crate::catalog::TableVersion;
 use crate::ddl::quote;
-use crate::later::LaterRecords;
-use crate::merge::merge_staged;
 use crate::offsets::{BEGIN, rows};
-use crate::plan::{ColumnSet, operator, staged, staged_key};
 use crate::prepare::prepare_record;
 use crate::session::Session;
 use crate::sqlstate::{Verdict, verdict_on_rows};
+use crate::target::{ColumnSet, operator, staged, staged_key};
+use crate::write::{
+    SpanError, begin_writing, copy_in, copy_span, end_writing, merge_span, merge_staged,
+};
 use crate::{Error, Letter, PostgresError};
 
 impl Retry<'_> {

@@ -7,14 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bekk_log::Offset;
 
 use super::Worker;
-use crate::apply::{Applied, ApplyError, Job};
 use crate::board::{Claim, Doubt, Outcome};
 use crate::identity::{self, TableVerdict};
+use crate::job::{Applied, ApplyError, Job};
 use crate::migrations::MigrateError;
 use crate::offsets::{self, Counts, Taken};
-use crate::parents::NO_PARENT;
 use crate::session::Session;
-use crate::sqlstate::{Verdict, is_ended, is_of_a_pooler, verdict, wants_new_session};
+use crate::sqlstate::{NO_PARENT, Verdict, is_ended, is_of_a_pooler, verdict, wants_new_session};
 use crate::stats::Waiter;
 use crate::target::{self, StreamTarget};
 use crate::{Error, PostgresError};

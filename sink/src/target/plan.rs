@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use bekk_stream::{OnConflict, Schema, Stream};
 
+use super::StreamTarget;
 use crate::catalog::{Table, TableColumn};
 use crate::ddl::{quote, quote_list};
 use crate::encode::Target;
-use crate::target::StreamTarget;
 
 pub(crate) use self::staging::Staging;
 

@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::Client;
 
+use super::{ConnectError, connect};
 use crate::ConnectOptions;
 use crate::offsets::rows;
-use crate::session::{ConnectError, connect};
 
 /// How often the first connection asks which backend serves it: a pool may hand them out in turn.
 const ASKED: usize = 4;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bekk_log::{Client, Offset, Record};
 use bekk_stream::{JsonReader, Origin, Payload, Stream};
 
+use super::Candidate;
 use crate::Error;
-use crate::retry::Candidate;
 use crate::taken::take;
 
 /// How much is read from the log at a time, in compressed bytes.

@@ -6,12 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::apply::{SpanError, copy_in};
-use crate::batch::Batch;
+use super::{ColumnSet, Staging, StreamTarget, staged_key};
 use crate::encode::Target;
-use crate::plan::{ColumnSet, Staging, staged_key};
-use crate::session::Session;
-use crate::target::StreamTarget;
 
 /// How a stream's deletions are written.
 #[derive(Debug)]
@@ -22,9 +18,9 @@ pub(crate) struct Deletion {
     pub(crate) targets: Vec<Target>,
     /// The columns of the stream's own rows.
     pub(crate) row_columns: Arc<ColumnSet>,
-    delete_sql: String,
+    pub(crate) delete_sql: String,
     /// Counts the rows that are still there.
-    count_left_sql: String,
+    pub(crate) count_left_sql: String,
 }
 
 impl Deletion {
@@ -52,25 +48,6 @@ impl Deletion {
                 "SELECT pg_catalog.count(*) FROM {staging} s WHERE EXISTS (SELECT FROM {table} t WHERE {same_key})"
             ),
             columns: Arc::new(columns),
-        }
-    }
-
-    /// Deletes the rows of some deletions' keys, and returns how many there were. The temporary table must exist.
-    pub(crate) async fn apply(
-        &self,
-        session: &mut Session,
-        batch: &Batch,
-        deletions: &[u32],
-    ) -> Result<u64, SpanError> {
-        copy_in(session, &self.columns.copy_staging_sql, batch, deletions).await?;
-        let delete = session.statement(&self.delete_sql).await?;
-        let deleted = session.client.execute(&delete, &[]).await?;
-        // A trigger or a rule may leave a deletion out.
-        let count = session.statement(&self.count_left_sql).await?;
-        let left: i64 = session.client.query_one(&count, &[]).await?.get(0);
-        match left {
-            0 => Ok(deleted),
-            _ => Err(SpanError::NotStored),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Staged rows merged into the table, and whether all of them are there afterwards.
 
-use crate::apply::SpanError;
+use super::SpanError;
 use crate::offsets::rows;
-use crate::plan::ColumnSet;
 use crate::session::Session;
+use crate::target::ColumnSet;
 
 /// Merges the staged rows, and returns how many were inserted.
 pub(crate) async fn merge_staged(
