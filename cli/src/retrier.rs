@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::decoded::READ_BYTES_MAX;
 use crate::letters::for_each_page;
 use crate::outcome::Outcome;
-use crate::screen::grouped;
+use crate::screen::{Screen, grouped};
 
 /// Outcome of the letters that were tried again
 #[derive(Default, Serialize)]
@@ -24,6 +24,13 @@ pub(crate) struct Tally {
     pub(crate) open: u64,
     /// Why letters stay open, by their numbers.
     reasons: BTreeMap<i64, String>,
+}
+
+/// Says why a letter stays open, if it does.
+pub(crate) fn tell(letter: &Letter, retried: &Retried, screen: &Screen) {
+    if let Retried::Open(why) = retried {
+        screen.say(&format!("{} stays: {why}", letter.id));
+    }
 }
 
 /// Tries the open letters that a filter leaves once more, under a header if one is named.

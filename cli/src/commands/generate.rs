@@ -1,13 +1,11 @@
-//! `bekk generate`: synthetic events, and the generator of `bekk up --demo`.
+//! `bekk generate`: synthetic events.
 
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use bekk_generator::{Append, Events, Plan, Written};
-use clap::Parser;
+use bekk_generator::{Append, Plan, Written};
 
+use super::live::{Live, events};
 use super::{Outcome, print_result};
 use crate::args::Generate;
 use crate::screen::{Screen, grouped, plural};
@@ -51,9 +49,7 @@ pub(crate) fn run(args: &Generate, screen: &Screen) -> Result<Outcome> {
         };
         bekk_generator::append_lines(&append, &stop)?
     } else {
-        let live = Live {
-            settings: args.clone(),
-        };
+        let live = Live::new(args);
         screen.say(&format!(
             "writing to {}: {}; Ctrl-C stops",
             args.out.display(),
@@ -77,65 +73,4 @@ pub(crate) fn run(args: &Generate, screen: &Screen) -> Result<Outcome> {
         started.elapsed().as_secs_f64()
     ))?;
     Ok(Outcome::Done)
-}
-
-fn events(args: &Generate) -> Events {
-    Events {
-        event_types: args.event_types.clone(),
-        seed: args.seed.unwrap_or_else(bekk_generator::random_seed),
-        duplicates: args.duplicates,
-    }
-}
-
-/// A new file at every interval.
-pub(crate) struct Live {
-    settings: Generate,
-}
-
-/// The arguments of `generate` where none are typed.
-#[derive(Parser)]
-struct Untyped {
-    #[command(flatten)]
-    generate: Generate,
-}
-
-impl Live {
-    /// As the environment says.
-    ///
-    /// # Errors
-    /// If one of its variables is wrong.
-    pub(crate) fn from_environment() -> Result<Self> {
-        let untyped = Untyped::try_parse_from(["bekk"]).context("read the generator's settings")?;
-        Ok(Self {
-            settings: untyped.generate,
-        })
-    }
-
-    /// What it does, for a person.
-    pub(crate) fn description(&self) -> String {
-        let seconds = self.settings.interval.as_secs_f64();
-        format!("a new file every {seconds} s (SLEEP_INTERVAL)")
-    }
-
-    /// Writes to the directory below `base` until `stop` is set.
-    pub(crate) fn run(&self, base: &Path, stop: &AtomicBool) -> Result<()> {
-        self.write_to(&base.join(&self.settings.out), stop, |_, _| {})?;
-        Ok(())
-    }
-
-    fn write_to(
-        &self,
-        out: &Path,
-        stop: &AtomicBool,
-        on_file: impl FnMut(&Path, Written),
-    ) -> Result<Written> {
-        let live = bekk_generator::Live {
-            events: events(&self.settings),
-            out: out.to_owned(),
-            rows_min: self.settings.min_events,
-            rows_max: self.settings.max_events,
-            interval: self.settings.interval.max(Duration::from_millis(1)),
-        };
-        Ok(bekk_generator::generate_live(&live, stop, on_file)?)
-    }
 }

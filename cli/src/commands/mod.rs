@@ -1,34 +1,33 @@
-//! One file per command.
+//! One file per command, or a folder; and the parts that several commands share.
 
 pub(crate) mod adopt;
 pub(crate) mod audit;
 mod backup;
 pub(crate) mod check;
 mod copy;
-mod correction;
 pub(crate) mod dead_letters;
 pub(crate) mod diff;
-mod edit;
 pub(crate) mod files;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 pub(crate) mod init;
+mod live;
 pub(crate) mod log;
 pub(crate) mod matched;
 mod moves;
 mod named_files;
+mod new_stream;
 pub(crate) mod offsets;
 pub(crate) mod psql;
 pub(crate) mod read;
 pub(crate) mod reference;
 pub(crate) mod replay;
 pub(crate) mod reread;
-pub(crate) mod retry;
 mod running;
 mod salvage;
 mod serve;
+mod served;
 pub(crate) mod sink;
-mod spreadsheet;
 pub(crate) mod status;
 mod summary;
 pub(crate) mod top;
@@ -42,7 +41,7 @@ use anyhow::{Context, Result};
 use bekk_stream::shown_lines;
 use serde::Serialize;
 
-use crate::outcome::{Outcome, WrongUsage, as_usage, check_name};
+use crate::outcome::{Outcome, WrongUsage, check_name};
 
 /// Writes a result to standard output.
 fn print_result(text: &str) -> Result<()> {

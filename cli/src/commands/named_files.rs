@@ -7,7 +7,7 @@ use bekk_ingest::{preview_first, streams_of};
 use bekk_stream::Stream;
 
 use super::WrongUsage;
-use super::init::{parse, pattern_for, replace, tried};
+use super::new_stream::{parse, pattern_for, replace, tried};
 use crate::args::{Global, InputArgs};
 use crate::context::Context;
 use crate::database::shown_from;

@@ -9,7 +9,7 @@ use bekk_log::{Client, ServeConfig, Server};
 
 use super::matched::{self, Matched};
 use super::summary::{self, Report};
-use super::{Outcome, named_files, serve};
+use super::{Outcome, named_files, served};
 use crate::args::{Global, HttpArgs, InputArgs, LogArgs, OnceArgs};
 use crate::context::Context;
 use crate::http::Http;
@@ -151,7 +151,7 @@ impl<'a> Running<'a> {
 
     fn listen(&self, log: &Client) -> Result<Option<Server>> {
         let config = self.server.clone();
-        let server = config.map(|config| serve::start(log, config, self.screen));
+        let server = config.map(|config| served::start(log, config, self.screen));
         server.transpose()
     }
 }

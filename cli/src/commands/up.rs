@@ -6,9 +6,10 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Result, anyhow};
 
+use super::live::Live;
 use super::matched::{self, Matched};
 use super::running::{Inbox, Running, say_stopped};
-use super::{Outcome, generate, serve};
+use super::{Outcome, served};
 use crate::args::{Global, Up};
 use crate::context::Context;
 use crate::database::{Choice, Database};
@@ -27,16 +28,15 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         &args.log,
         screen,
     )?;
-    let serve = args.listen.map(|listen| serve::config(listen, &args.serve));
+    let serve = args
+        .listen
+        .map(|listen| served::config(listen, &args.serve));
     running.server = serve.transpose()?;
     running.watch(global, Scope::of(&running.place))?;
     running.service.awaits_postgres();
     let _http = running.serve_http(&args.http)?;
     let context = &running.context;
-    let demo = args
-        .demo
-        .then(generate::Live::from_environment)
-        .transpose()?;
+    let demo = args.demo.then(Live::from_environment).transpose()?;
     let mut database = Database::choose(&Choice {
         typed: args.postgres.postgres.as_deref(),
         demo: args.demo,
@@ -102,7 +102,7 @@ fn announce(context: &Context, place: &LogPlace, database: &Database, screen: &S
 }
 
 /// Says which files are read, and which are written.
-fn say_inbox(context: &Context, demo: Option<&generate::Live>, screen: &Screen) {
+fn say_inbox(context: &Context, demo: Option<&Live>, screen: &Screen) {
     let rhythm = demo
         .map(|live| format!("   {}", live.description()))
         .unwrap_or_default();
@@ -111,7 +111,7 @@ fn say_inbox(context: &Context, demo: Option<&generate::Live>, screen: &Screen) 
 
 /// Starts to write sample events until the flag `stop` is set.
 fn start_generator(
-    live: generate::Live,
+    live: Live,
     context: &Context,
     stop: &Arc<AtomicBool>,
 ) -> JoinHandle<Result<()>> {

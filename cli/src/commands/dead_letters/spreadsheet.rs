@@ -8,14 +8,13 @@ use anyhow::{Context as _, Result, bail};
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
 use serde::Serialize;
 
+use super::chosen::filter;
 use super::correction::{check_text, with_own_line_ends};
-use super::dead_letters::filter;
-use super::retry::tell;
-use super::{Outcome, print_json, print_result};
 use crate::args::{DeadLettersExport, DeadLettersImport};
+use crate::commands::{Outcome, print_json, print_result};
 use crate::context::Context;
 use crate::letters::{PAGE, check_letter, for_each_page};
-use crate::retrier::{Retrier, Tally};
+use crate::retrier::{Retrier, Tally, tell};
 use crate::screen::{Screen, grouped, plural};
 
 /// Number of problems of a file that are named.

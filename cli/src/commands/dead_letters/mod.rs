@@ -1,15 +1,19 @@
 //! `bekk dead-letters`: what was refused. `retry`, `edit`, `export` and `import` are beside this.
 
-use anyhow::{Context as _, Result};
-use bekk_sink::{ConnectOptions, Letter, LetterFilter};
-use bekk_stream::{Reason, shown};
+mod chosen;
+mod correction;
+mod edit;
+mod retry;
+mod spreadsheet;
+
+use anyhow::Result;
+use bekk_sink::Letter;
+use bekk_stream::shown;
 use serde::Serialize;
 
-use super::{Outcome, check_name, print_json, print_result};
-use crate::args::{
-    DEFAULT_GROUP, DeadLetters, DeadLettersChoice, DeadLettersDiscard, DeadLettersFilter,
-    DeadLettersList, DeadLettersShow, Global,
-};
+use self::chosen::{chosen, filter, read_one};
+use super::{Outcome, print_json, print_result};
+use crate::args::{DeadLetters, DeadLettersDiscard, DeadLettersList, DeadLettersShow, Global};
 use crate::context::Context;
 use crate::letters::shown_place;
 use crate::screen::{Screen, grouped};
@@ -20,10 +24,10 @@ pub(crate) fn run(global: &Global, args: &DeadLetters, screen: &Screen) -> Resul
     match args {
         DeadLetters::List(args) => list(&context, args),
         DeadLetters::Show(args) => show(&context, args),
-        DeadLetters::Retry(args) => super::retry::run(&context, args, screen),
-        DeadLetters::Edit(args) => super::edit::run(&context, args, screen),
-        DeadLetters::Export(args) => super::spreadsheet::export(&context, args, screen),
-        DeadLetters::Import(args) => super::spreadsheet::import(&context, args, screen),
+        DeadLetters::Retry(args) => retry::run(&context, args, screen),
+        DeadLetters::Edit(args) => edit::run(&context, args, screen),
+        DeadLetters::Export(args) => spreadsheet::export(&context, args, screen),
+        DeadLetters::Import(args) => spreadsheet::import(&context, args, screen),
         DeadLetters::Discard(args) => discard(&context, args),
     }
 }
@@ -205,69 +209,4 @@ fn discard(context: &Context, args: &DeadLettersDiscard) -> Result<Outcome> {
         ),
     })?;
     Ok(Outcome::Done)
-}
-
-/// Reads a letter, open or resolved.
-///
-/// # Errors
-/// If no dead letter has this number.
-pub(super) fn read_one(postgres: &ConnectOptions, id: i64) -> Result<Letter> {
-    let filter = LetterFilter {
-        ids: Some(vec![id]),
-        resolved: true,
-        ..LetterFilter::default()
-    };
-    let letters = bekk_sink::read_letters(postgres, &filter, 0, 1)?;
-    let letter = letters.into_iter().next();
-    letter.with_context(|| format!("there is no dead letter {id}; see: bekk dead-letters list"))
-}
-
-/// The letters that a command changes: named by number, or all that the other options leave.
-pub(super) fn chosen(
-    context: &Context,
-    postgres: &ConnectOptions,
-    which: &DeadLettersChoice,
-    args: &DeadLettersFilter,
-) -> Result<LetterFilter> {
-    let mut filter = filter(context, postgres, args)?;
-    filter.ids = (!which.all).then(|| which.ids.clone());
-    Ok(filter)
-}
-
-/// The letters that the options leave.
-///
-/// # Errors
-/// If an option names a group, a stream or a reason that does not exist: a mistyped name must not look like
-/// a table without dead letters.
-pub(super) fn filter(
-    context: &Context,
-    postgres: &ConnectOptions,
-    args: &DeadLettersFilter,
-) -> Result<LetterFilter> {
-    let (group, reason, stream) = (&args.group, &args.reason, &args.stream.name);
-    if group.is_some() || reason.is_some() || stream.is_some() {
-        let names = bekk_sink::letter_names(postgres)?;
-        if let Some(group) = group {
-            let own = names.groups.iter().map(String::as_str);
-            check_name("--group", group, own.chain([DEFAULT_GROUP]))?;
-        }
-        if let Some(reason) = reason {
-            let met = names.reasons.iter().map(String::as_str);
-            let known = Reason::ALL.iter().map(|reason| reason.as_str());
-            check_name("--reason", reason, met.chain(known).chain(["refused"]))?;
-        }
-        if let Some(stream) = stream {
-            let met = names.streams.iter().map(String::as_str);
-            let configured = context.config.streams.iter().map(|stream| &*stream.name);
-            check_name("--stream", stream, met.chain(configured))?;
-        }
-    }
-    Ok(LetterFilter {
-        ids: None,
-        group: group.clone(),
-        reason: reason.clone(),
-        stream: stream.clone(),
-        since_ms: args.since.map(|since| since.0),
-        resolved: false,
-    })
 }

@@ -1,13 +1,12 @@
 //! `bekk dead-letters retry`: what was refused, tried again.
 
 use anyhow::Result;
-use bekk_sink::{Letter, Retried};
 
-use super::dead_letters::chosen;
-use super::{Outcome, print_json, print_result};
+use super::chosen::chosen;
 use crate::args::DeadLettersRetry;
+use crate::commands::{Outcome, print_json, print_result};
 use crate::context::Context;
-use crate::retrier::retry;
+use crate::retrier::{retry, tell};
 use crate::screen::Screen;
 
 pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -> Result<Outcome> {
@@ -28,11 +27,4 @@ pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -
         print_result(&tally.to_string())?;
     }
     Ok(tally.outcome())
-}
-
-/// Says why a letter stays open, if it does.
-pub(super) fn tell(letter: &Letter, retried: &Retried, screen: &Screen) {
-    if let Retried::Open(why) = retried {
-        screen.say(&format!("{} stays: {why}", letter.id));
-    }
 }

@@ -14,13 +14,13 @@ use bekk_sink::{ConnectOptions, Letter, Retried};
 use signal_hook::consts::{SIGINT, SIGQUIT};
 use tempfile::NamedTempFile;
 
+use super::chosen::read_one;
 use super::correction::{check_text, with_own_line_ends};
-use super::dead_letters::read_one;
-use super::{Outcome, print_json, print_result};
 use crate::args::{DeadLettersEdit, RetryArgs};
+use crate::commands::{Outcome, print_json, print_result};
 use crate::context::Context;
 use crate::letters::check_letter;
-use crate::retrier::{Retrier, Tally};
+use crate::retrier::{Retrier, Tally, tell};
 use crate::screen::Screen;
 
 /// The editor if neither $VISUAL nor $EDITOR names one.
@@ -148,7 +148,7 @@ fn retry(
     let log = context.open_log(&args.log)?;
     let retrier = Retrier::new(context, postgres, &log, args.header.as_deref())?;
     let mut tally = Tally::default();
-    let mut told = |letter: &Letter, retried: &Retried| super::retry::tell(letter, retried, screen);
+    let mut told = |letter: &Letter, retried: &Retried| tell(letter, retried, screen);
     retrier.retry(std::slice::from_ref(corrected), &mut tally, &mut told)?;
     log.close()?;
     Ok(Some(tally))
