@@ -1,6 +1,6 @@
 //! Which folders and crates may use which: one table each, so that no circle comes back unseen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ const FOLDERS: [(&str, &[&str]); 9] = [
 ];
 
 /// The folders and files of the command line from top to bottom: each may use those after it.
-const CLI: [&str; 32] = [
+const CLI: &[&str] = &[
     "commands",
     "http",
     "observe",
@@ -54,6 +54,182 @@ const CLI: [&str; 32] = [
     "signals",
     "stage",
     "table",
+];
+
+/// The parts that commands share, from top to bottom.
+const COMMAND_PARTS: &[&str] = &[
+    "running",
+    "matched",
+    "summary",
+    "served",
+    "named_files",
+    "new_stream",
+    "live",
+    "moves",
+];
+
+/// The commands that pass their work on to others, and to which.
+const DISPATCHERS: [(&str, &[&str]); 2] = [
+    (
+        "log",
+        &["backup", "copy", "read", "salvage", "serve", "verify"],
+    ),
+    ("offsets", &["adopt"]),
+];
+
+/// Those of the log.
+const LOG: &[&str] = &[
+    "salvage",
+    "join",
+    "serve",
+    "raw",
+    "produced",
+    "deletion",
+    "copy",
+    "backup",
+    "client",
+    "verify",
+    "content",
+    "store",
+    "snapshot",
+    "network_fs",
+    "identity",
+    "record_mark",
+    "places",
+    "owner_watch",
+    "remote",
+    "relay",
+    "peer",
+    "guest_token",
+    "owner",
+    "lock",
+    "background",
+    "retention",
+    "core",
+    "readers",
+    "topic",
+    "recovery",
+    "writer",
+    "shared",
+    "sessions",
+    "producer_ids",
+    "remains",
+    "records",
+    "state",
+    "space",
+    "journal",
+    "segment",
+    "notes",
+    "handle",
+    "destination",
+    "database",
+    "mark",
+    "files",
+    "group_commit",
+    "producers",
+    "wire",
+    "facts",
+    "histogram",
+    "gap",
+    "error",
+    "clock",
+    "batch",
+    "record",
+    "headers",
+    "varint",
+    "offset",
+    "codec",
+    "lz4",
+    "config",
+];
+
+/// Those of the sink.
+const SINK: &[&str] = &[
+    "trace",
+    "tables",
+    "run",
+    "worker",
+    "watch",
+    "setup",
+    "parents",
+    "retry",
+    "moved",
+    "keeper",
+    "identity",
+    "encode_only",
+    "control",
+    "config",
+    "backoff",
+    "audit",
+    "groups",
+    "letters",
+    "apply",
+    "isolate",
+    "write",
+    "prepare",
+    "taken",
+    "context",
+    "server_id",
+    "meta_cache",
+    "board",
+    "stats",
+    "wait",
+    "member",
+    "job",
+    "batch",
+    "dead_letter",
+    "target",
+    "migrations",
+    "encode",
+    "numeric",
+    "session",
+    "trust",
+    "tls",
+    "sqlstate",
+    "search_path",
+    "offsets",
+    "connect_options",
+    "catalog",
+    "input",
+    "error",
+    "refusal",
+    "render",
+    "ddl",
+];
+
+/// Those of streams.
+const STREAM: &[&str] = &[
+    "testing",
+    "shown",
+    "partitioner",
+    "meta",
+    "source",
+    "json",
+    "payload",
+    "key",
+    "config",
+    "stream",
+    "schema",
+    "parse",
+    "types",
+    "wire",
+    "postgres_type",
+    "decimal",
+    "reject",
+    "dialect",
+    "units",
+];
+
+/// Those of the private PostgreSQL.
+const POSTGRES: &[&str] = &[
+    "server",
+    "users",
+    "cluster",
+    "postmaster",
+    "home",
+    "binaries",
+    "account",
+    "error",
 ];
 
 /// The crates from top to bottom, with the crates of the workspace that each may depend on.
@@ -102,18 +278,88 @@ fn folders_use_only_what_lies_below_them() {
 
 #[test]
 fn the_command_line_uses_only_what_lies_below() {
-    let root = repository().join("cli/src");
-    let place = |name: &str| CLI.iter().position(|known| *known == name);
+    check_list("cli", CLI, |source| source);
+}
+
+/// A command uses parts that are none, and no other command.
+#[test]
+fn commands_do_not_call_their_siblings() {
+    let root = repository().join("cli/src/commands");
+    let place = |name: &str| COMMAND_PARTS.iter().position(|known| *known == name);
+    let is_module =
+        |name: &str| root.join(name).is_dir() || root.join(format!("{name}.rs")).is_file();
     let mut wrong = Vec::new();
     for (path, owner) in owned_sources(&root) {
-        let own = place(&owner).unwrap_or_else(|| panic!("`{owner}` is not in the list `CLI`"));
-        for used in used_in(&fs::read_to_string(&path).unwrap()) {
-            if place(&used).is_some_and(|used| used < own) {
-                wrong.push(format!("{} uses `{used}`", path.display()));
+        let is_root = path.parent() == Some(&root) || path.ends_with("mod.rs");
+        let source = fs::read_to_string(&path).unwrap();
+        let siblings = if is_root {
+            "super::"
+        } else {
+            "crate::commands::"
+        };
+        let dispatched = DISPATCHERS.iter().find(|(name, _)| *name == owner);
+        let dispatched = dispatched.map_or(&[][..], |(_, to)| to);
+        for used in used_by(&source, siblings) {
+            let is_part =
+                place(&used).is_some_and(|used| place(&owner).is_none_or(|own| own < used));
+            if is_module(&used) && used != owner && !is_part && !dispatched.contains(&&*used) {
+                wrong.push(format!("{} uses command `{used}`", path.display()));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Their unit tests may use all of the crate.
+#[test]
+fn the_libraries_use_only_what_lies_below() {
+    let without_tests = |source: String| match source.split_once("#[cfg(test)]\nmod tests {") {
+        Some((code, _)) => code.to_owned(),
+        None => source,
+    };
+    check_list("log", LOG, without_tests);
+    check_list("sink", SINK, without_tests);
+    check_list("stream", STREAM, without_tests);
+    check_list("postgres", POSTGRES, without_tests);
+}
+
+/// Checks the files and folders of a crate's sources, which are listed from top to bottom.
+fn check_list(name: &str, list: &[&str], checked: impl Fn(String) -> String) {
+    let root = repository().join(name).join("src");
+    let exported = fs::read_to_string(root.join("lib.rs")).unwrap_or_default();
+    let exported = exported_by(&exported);
+    let place = |name: &str| list.iter().position(|known| *known == name);
+    let mut wrong = Vec::new();
+    for (path, owner) in owned_sources(&root) {
+        let own = place(&owner).unwrap_or_else(|| panic!("`{owner}` of {name} is in no list"));
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        for used in used_in(&checked(fs::read_to_string(&path).unwrap())) {
+            let module = exported.get(used.as_str()).map_or(&*used, |module| module);
+            if place(module).is_some_and(|used| used < own) {
+                wrong.push(format!("{} uses `{used}` of `{module}`", path.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "modules use what does not lie below them: move the item to its noun, or change the list if the order of the \
+         modules is to be another\n{}",
+        wrong.join("\n")
+    );
+}
+
+/// For each name that a crate's root exports, the module that has the name.
+fn exported_by(root: &str) -> BTreeMap<&str, &str> {
+    let mut exported = BTreeMap::new();
+    for export in root.split("pub use ").skip(1) {
+        let (path, _) = export.split_once(';').unwrap();
+        let (module, names) = path.split_once("::").unwrap();
+        let names = names.split(|c: char| !c.is_alphanumeric() && c != '_');
+        exported.extend(names.map(|name| (name, module)));
+    }
+    exported
 }
 
 #[test]
@@ -167,7 +413,7 @@ fn owned_sources(root: &Path) -> Vec<(PathBuf, String)> {
         let owner = owner.to_str().unwrap().to_owned();
         (path, owner)
     });
-    all.filter(|(_, owner)| owner != "lib" && owner != "main")
+    all.filter(|(_, owner)| !matches!(&**owner, "lib" | "main" | "mod"))
         .collect()
 }
 
@@ -196,25 +442,67 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 
 /// The first names of all paths from the crate's root, comments left out.
 fn used_in(source: &str) -> BTreeSet<String> {
+    assert!(
+        !source.contains("super::super::"),
+        "a path leaves its folder without the crate's name"
+    );
+    used_by(source, "crate::")
+}
+
+/// The first names of all paths from such a root, comments left out.
+fn used_by(source: &str, root: &str) -> BTreeSet<String> {
+    let lines = source.lines().map(str::trim_start);
+    let code: Vec<_> = lines.filter(|line| !line.starts_with("//")).collect();
+    let code = code.join(" ");
     let mut used = BTreeSet::new();
-    for line in source.lines() {
-        let code = line.trim_start();
-        if code.starts_with("//") {
-            continue;
-        }
+    for path in code.split(root).skip(1) {
         assert!(
-            !code.contains("super::super::"),
-            "a path leaves its folder without the crate's name: {code}"
+            !path.starts_with('*') || root == "super::",
+            "import by name, not `crate::*`"
         );
-        for (at, _) in code.match_indices("crate::") {
-            let rest = &code[at + "crate::".len()..];
-            assert!(
-                !rest.starts_with(['{', '*']),
-                "import from one folder in one line: {code}"
-            );
-            let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_');
-            used.extend(name.take(1).map(str::to_owned));
+        // The names of a list are those outside the inner braces.
+        let mut depth = 0;
+        let mut is_name = true;
+        let mut name = String::new();
+        for c in path.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => {}
+                ':' if depth == 1 => is_name = false,
+                c if is_name && (c.is_alphanumeric() || c == '_') => name.push(c),
+                _ if depth == 0 => break,
+                _ => {}
+            }
+            if depth == 0 && c == '}' || depth == 1 && matches!(c, ',' | '{') {
+                used.insert(std::mem::take(&mut name));
+                is_name = true;
+            }
+            if depth == 0 && c == '}' {
+                break;
+            }
         }
+        used.insert(name);
     }
+    used.remove("");
     used
+}
+
+#[test]
+fn paths_are_found_in_lists_and_outside_them() {
+    let check = |source: &str, expected: &[&str]| {
+        let used = used_in(source);
+        assert!(used.iter().eq(expected), "{source}: {used:?}");
+    };
+    check("use crate::a::b;", &["a"]);
+    check("use crate::a::{b, c};", &["a"]);
+    check("use crate::{A, b};", &["A", "b"]);
+    check(
+        "use crate::{\n    A, b::{self, c}, d::e,\n};",
+        &["A", "b", "d"],
+    );
+    check(
+        "// crate::a\nfn f() -> crate::b { crate::c::d(e) }",
+        &["b", "c"],
+    );
 }
