@@ -39,15 +39,7 @@ pub(crate) async fn isolate(
     let mut passed = 0;
     let mut last = Refused::of(first, columns);
     // Spans still to be applied, the next one last.
-    let mut spans = vec![(0, batch.rows.len())];
-    if batch.rows.len() > 1 {
-        spans.clear();
-        split(
-            &mut spans,
-            (0, batch.rows.len()),
-            failed_at(batch, &batch.winners, first),
-        );
-    }
+    let mut spans = first_spans(batch, first);
     while let Some((start, end)) = spans.pop() {
         let rows = batch.winners_of(start..end);
         let sent = Sent {
@@ -105,6 +97,16 @@ pub(crate) async fn isolate(
     }
     written.passed = passed > 0;
     Ok(written)
+}
+
+fn first_spans(batch: &Batch, first: &SpanError) -> Vec<(usize, usize)> {
+    let whole = (0, batch.rows.len());
+    if batch.rows.len() <= 1 {
+        return vec![whole];
+    }
+    let mut spans = Vec::new();
+    split(&mut spans, whole, failed_at(batch, &batch.winners, first));
+    spans
 }
 
 /// Makes a refused record a dead letter, unless another row may still make room for it.

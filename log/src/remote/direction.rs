@@ -10,7 +10,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::metadata::Metadata;
 
 use super::link::Link;
-use crate::topic::META_TOPIC;
+use crate::config::META_TOPIC;
 
 /// Time limit of the question which brokers there are
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
