@@ -397,9 +397,7 @@ impl Client {
     ) -> Result<bool, Error> {
         match &self.role {
             Role::Owner { .. } => self.topic(topic)?.wait_for_records(behind, timeout),
-            Role::Remote { remote, .. } => {
-                remote.consumer()?.wait_for_records(topic, behind, timeout)
-            }
+            Role::Remote { remote, .. } => remote.wait_for_records(topic, behind, timeout),
         }
     }
 

@@ -97,7 +97,6 @@ impl Remote {
     /// How often the log may have been replaced since it was connected to.
     pub(crate) fn doubts(&self) -> u64 {
         self.consumer.take_events();
-        self.groups.take_events();
         self.link.doubts()
     }
 
@@ -120,6 +119,17 @@ impl Remote {
     pub(crate) fn link(&self) -> Result<&Link, Error> {
         self.link.check()?;
         Ok(&self.link)
+    }
+
+    /// Waits for records as [`Consumer::wait_for_records`] does. An idle sink takes the answers to its last commits here.
+    pub(crate) fn wait_for_records(
+        &self,
+        topic: &str,
+        behind: &[(u32, Offset)],
+        timeout: Duration,
+    ) -> Result<bool, Error> {
+        self.groups.take_events();
+        self.consumer()?.wait_for_records(topic, behind, timeout)
     }
 
     /// The part that reads.

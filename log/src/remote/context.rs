@@ -39,6 +39,8 @@ struct Errors {
     connection: Option<(Instant, String)>,
     /// The server refused the login, or did not prove who it is.
     login: Option<(Instant, String)>,
+    /// When it began to do so.
+    login_since: Option<Instant>,
     /// A broker delays its answers because of a quota. The time is when that stops explaining a wait.
     throttle: Option<(Instant, String)>,
 }
@@ -55,7 +57,11 @@ impl Heard {
         let said = Some((Instant::now(), reason.to_owned()));
         // That all brokers are down says less than why one is.
         if Reaction::of(error) == Reaction::Login {
-            self.lock().login = said;
+            let mut errors = self.lock();
+            if recent(&errors.login).is_none() {
+                errors.login_since = Some(Instant::now());
+            }
+            errors.login = said;
         } else if code(error) != Some(RDKafkaErrorCode::AllBrokersDown) {
             self.lock().connection = said;
         }
@@ -64,6 +70,13 @@ impl Heard {
     /// Why the last login failed, if that is not long ago.
     pub(super) fn login(&self) -> Option<String> {
         recent(&self.lock().login)
+    }
+
+    /// Why logins have been refused for at least so long.
+    pub(super) fn login_refused_for(&self, time: Duration) -> Option<String> {
+        let errors = self.lock();
+        let since = errors.login_since?;
+        recent(&errors.login).filter(|_| since.elapsed() >= time)
     }
 
     /// Why the last connection ended or was not made, if that is not long ago.

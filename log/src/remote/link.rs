@@ -29,6 +29,8 @@ const ATTEMPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) const TROUBLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a short command waits before it looks whether waiting has any prospect.
 const BRIEF_PATIENCE: Duration = Duration::from_secs(1);
+/// How long logins are refused before a call gives up: a broker that starts may not know its users yet.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a call continues to wait for a server that does not answer once it is told to stop.
 pub(super) const STOPPING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -340,6 +342,10 @@ impl<'a> Patience<'a> {
         }
         let waited = self.begun.elapsed();
         link.check_direction(waited)?;
+        take_events(&link.asker);
+        if let Some(refusal) = link.heard.login_refused_for(LOGIN_PATIENCE) {
+            return Err(link.unauthenticated(&refusal));
+        }
         link.tell_wait(request, error);
         if waited >= link.patience() {
             return Err(link.failed(request, error));
