@@ -150,9 +150,11 @@ pub fn adopt(
                     stream: stream.name.clone(),
                 });
             };
-            let lacking = lacking(session, group, stream, found.placed)
-                .await
-                .map_err(failed)?;
+            let lacking = match table.is_empty {
+                Some(_) => lacking(session, group, stream, found.placed).await,
+                None => Ok(None),
+            };
+            let lacking = lacking.map_err(failed)?;
             remember(session, group, stream)
                 .await
                 .map_err(|error| error.into_error("adopt the tables"))?;
