@@ -84,10 +84,28 @@ impl LogPlace {
     /// # Errors
     /// If it cannot be had.
     pub(crate) fn open(&self) -> Result<Client> {
+        self.open_as(Client::join)
+    }
+
+    /// The same for a command that only looks at the log for a moment.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub(crate) fn glance(&self) -> Result<Client> {
+        self.open_as(Client::glance)
+    }
+
+    fn open_as(
+        &self,
+        join: fn(
+            bekk_log::Config,
+            &mut dyn FnMut(&bekk_log::Error, Duration) -> bool,
+        ) -> Result<Client, bekk_log::Error>,
+    ) -> Result<Client> {
         match self {
             Self::Directory { config, .. } => {
                 let mut is_soon = |_: &bekk_log::Error, waited| waited < CONNECT_TIMEOUT;
-                let joined = Client::join(config.clone(), &mut is_soon);
+                let joined = join(config.clone(), &mut is_soon);
                 joined.map_err(|error| match error {
                     bekk_log::Error::Locked { .. } => {
                         anyhow::Error::from(error).context(held(&config.dir))

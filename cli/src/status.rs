@@ -144,7 +144,7 @@ impl Status {
     ) -> Result<Self> {
         let place = context.log_place(log_args)?;
         let log = match place.exists() {
-            true => place.open().map(Some),
+            true => place.glance().map(Some),
             false => Ok(None),
         };
         let database = context.database_if_made(postgres_args);

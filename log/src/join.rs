@@ -39,6 +39,8 @@ enum Wish {
     /// The owner if nobody is, else a guest.
     Any,
     Owner,
+    /// The owner without guests if nobody is, else a guest: for a moment, after which a process that waits is the owner.
+    Glance,
 }
 
 impl Client {
@@ -56,6 +58,18 @@ impl Client {
         waiting: &mut dyn FnMut(&Error, Duration) -> bool,
     ) -> Result<Self, Error> {
         join(config, Wish::Any, waiting)
+    }
+
+    /// The same for a process that looks at the log for a moment. While it is the owner it has no guests: a service that
+    /// starts meanwhile waits for that moment, and does not begin as the guest of a process that is about to end.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub fn glance(
+        config: Config,
+        waiting: &mut dyn FnMut(&Error, Duration) -> bool,
+    ) -> Result<Self, Error> {
+        join(config, Wish::Glance, waiting)
     }
 
     /// The same for a process that must be the owner: it waits until there is no other.
@@ -80,6 +94,7 @@ fn join(
     let mut asked = begun;
     loop {
         let locked = match Client::open(config.clone()) {
+            Ok(client) if wish == Wish::Glance => return Ok(client),
             Ok(client) => {
                 match host(&client, &config.dir) {
                     Ok(stop) => client.set_host(stop),
@@ -93,7 +108,7 @@ fn join(
             Err(error @ Error::Locked { .. }) => error,
             Err(error) => return Err(error),
         };
-        if wish == Wish::Any
+        if wish != Wish::Owner
             && let Some(owner) = read_owner(&config.dir)
             && let Some(client) = visit(owner, &config.dir)?
         {

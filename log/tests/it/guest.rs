@@ -104,6 +104,22 @@ fn a_guest_does_what_the_owner_does() {
     }
 }
 
+/// A process that looks at the log for a moment leaves it to the next one, and has no guests meanwhile.
+#[test]
+fn a_glance_has_no_guests() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = || Config::new(directory.path().join("log"));
+    let glance = Client::glance(config(), &mut |_, _| false).unwrap();
+    assert!(glance.is_owner());
+    let error = Client::join(config(), &mut |_, _| false).unwrap_err();
+    assert!(matches!(error, Error::Locked { .. }), "{error}");
+    glance.close().unwrap();
+    let owner = join(&directory);
+    assert!(owner.is_owner());
+    let glance = Client::glance(config(), &mut |_, _| false).unwrap();
+    assert!(!glance.is_owner() && glance.log_id() == owner.log_id());
+}
+
 #[test]
 fn a_guest_that_waits_sees_at_once_what_comes() {
     let directory = tempfile::tempdir().unwrap();
