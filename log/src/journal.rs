@@ -10,6 +10,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
@@ -50,6 +51,7 @@ pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>
     check_version(db_dir)?;
     let mut tails = Vec::new();
     for path in journals(db_dir)? {
+        separate(&path, keep_in).map_err(|source| io_error("copy", &path, source))?;
         let whole = whole_bytes(&path).map_err(|source| io_error("read", &path, source))?;
         let tail = read_tail(&path, whole).map_err(|source| io_error("read", &path, source))?;
         // The end of a write is written last.
@@ -86,6 +88,25 @@ pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>
         });
     }
     Ok(cuts)
+}
+
+/// Gives a journal that has another name, as in a copy made of hard links (`cp -al`), a file of its own: otherwise the log
+/// and its copy would write to one file, and each would have the other's records.
+fn separate(path: &Path, keep_in: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.nlink() < 2 {
+        return Ok(());
+    }
+    let copy = files::temporary_name(&keep_in.join(path.file_name().unwrap_or_default()));
+    fs::copy(path, &copy)?;
+    File::open(&copy)?.sync_all()?;
+    fs::rename(&copy, path)?;
+    path.parent()
+        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
+    tracing::warn!(
+        path = %path.display(),
+        "a copy of the log made of hard links had this file too; the log continues in a file of its own"
+    );
+    Ok(())
 }
 
 /// Checks that fjall wrote a database in the format that is read here. A database without the mark was not finished.
@@ -287,6 +308,25 @@ mod tests {
         assert!(cut(&db_dir, dir.path(), 1).unwrap().is_empty());
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(keys(&db_dir), 6);
+    }
+
+    #[test]
+    fn a_journal_with_another_name_gets_a_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let db_dir = dir.path().join("db");
+        let (path, _) = journal(&db_dir, 3);
+        let linked = dir.path().join("linked");
+        fs::hard_link(&path, &linked).unwrap();
+        assert!(cut(&db_dir, dir.path(), 1).unwrap().is_empty());
+        assert_eq!(fs::metadata(&linked).unwrap().nlink(), 1);
+        let before = fs::read(&linked).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), before);
+        let db = database::open(&db_dir, 1).unwrap();
+        let keys = database::keyspace(&db, "k", 1).unwrap();
+        keys.insert([9], b"new").unwrap();
+        db.persist(PersistMode::SyncAll).unwrap();
+        assert_ne!(fs::read(&path).unwrap(), before);
+        assert_eq!(fs::read(&linked).unwrap(), before);
     }
 
     #[test]
