@@ -26,6 +26,8 @@ const OFTEN: Duration = Duration::from_secs(20);
 const KAFKA_BATCH_BYTES: usize = 3 << 20;
 /// Pause of a service between two attempts
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Pause before a log is opened again whose disk was full
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// The log's place.
 #[derive(Clone)]
@@ -201,6 +203,16 @@ impl LogPlace {
                     gone = Some(Instant::now());
                     tracing::info!(error = format!("{error:#}"), "connecting to the log again");
                 }
+                Err(error) if needs_reopening(&error) => {
+                    run.service.log_waits_for(
+                        "its disk was full while it was written to; it is opened again",
+                    );
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "the log's disk was full while it was written to; the log is opened again, and nothing is lost"
+                    );
+                    thread::sleep(REOPEN_PAUSE);
+                }
                 done => return done.map(Some),
             }
         }
@@ -250,6 +262,15 @@ pub(crate) fn holder(dir: &Path) -> Option<u32> {
         Some(bekk_ingest::Holder::Process(process)) => Some(process),
         _ => None,
     }
+}
+
+/// Whether an error says that the log must be closed and opened again.
+pub(crate) fn needs_reopening(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<bekk_log::Error>()
+            .is_some_and(bekk_log::Error::needs_reopening)
+    })
 }
 
 /// Whether an error says that the log's server has gone: the client is to be made anew.

@@ -11,6 +11,7 @@ use bekk_sink::State;
 use bekk_stream::Stream;
 
 use crate::context::Context;
+use crate::log_place::needs_reopening;
 use crate::screen::{LiveLine, Screen, grouped};
 use crate::service::Service;
 use crate::signals;
@@ -235,8 +236,14 @@ impl Pipeline {
         let sink = self.sink.take().map(Part::join).transpose();
         // After the joins, so that the line counts the parts' last batches.
         line.finish(&self.status());
-        ingest?;
-        sink?;
+        if let Err(error) = ingest.and(sink) {
+            if needs_reopening(&error) {
+                server.into_iter().for_each(Server::stop);
+                // It fails for the same reason, and gives the directory up all the same.
+                let _ = self.log.close();
+            }
+            return Err(error);
+        }
         server.into_iter().for_each(Server::stop);
         self.log.close().context("close the log")?;
         Ok(told)

@@ -301,6 +301,18 @@ impl Error {
         matches!(self, Self::NoSpace { .. })
     }
 
+    /// Whether the store failed because the disk, or a quota on it, was full while it wrote. Nothing more is written until
+    /// the log is closed and opened again.
+    #[must_use]
+    pub fn needs_reopening(&self) -> bool {
+        let is_full = |detail: &String| {
+            ["(os error 28)", "(os error 122)"]
+                .iter()
+                .any(|code| detail.ends_with(code))
+        };
+        matches!(self, Self::Store { detail, .. } if is_full(detail))
+    }
+
     /// Whether the disk, or a quota on it, is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {

@@ -21,6 +21,7 @@ mod files;
 mod files_copied;
 mod files_more;
 mod forms;
+mod full_disk;
 mod hangup;
 mod health;
 mod inbox;

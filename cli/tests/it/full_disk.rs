@@ -1,0 +1,198 @@
+//! The disk of the project directory `.bekk` is full to the last byte, while Bekk does not run and under a running
+//! pipeline. The disk is a small file system that only the processes of one test see.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::exact::check_audit_of;
+use crate::health::{address, get};
+use crate::sample::{event, file, prints};
+use crate::support::{Process, Ran, Sandbox, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Size of the file system: more than the log's reserve.
+const SIZE: &str = "300m";
+/// Rows of a file
+const ROWS: u32 = 500;
+
+/// A file system at `.bekk`, in a mount namespace of its own; both go with this.
+struct Disk<'a> {
+    sandbox: &'a Sandbox,
+    /// The process that holds the namespace
+    holder: Child,
+    enter: Vec<String>,
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+impl<'a> Disk<'a> {
+    /// `None` where the kernel lets this user mount nothing.
+    fn mount(sandbox: &'a Sandbox) -> Option<Self> {
+        let is_root = rustix::process::geteuid().is_root();
+        let user: &[&str] = if is_root {
+            &[]
+        } else {
+            &["--user", "--map-root-user"]
+        };
+        std::fs::create_dir(sandbox.path(".bekk")).unwrap();
+        // The holder ends when its standard input does, also if this process is killed.
+        let script =
+            format!("mount -t tmpfs -o size={SIZE} tmpfs .bekk && echo mounted && exec cat");
+        let mut holder = Command::new("unshare")
+            .arg("--mount")
+            .args(user)
+            .args(["sh", "-c", &script])
+            .current_dir(sandbox.dir())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut output = BufReader::new(holder.stdout.take().unwrap());
+        output.read_line(&mut said).unwrap();
+        let pid = holder.id().to_string();
+        let mut enter = vec!["nsenter", "--target", &pid, "--mount"];
+        if !is_root {
+            enter.extend(["--user", "--preserve-credentials"]);
+        }
+        // The working directory must be looked up again, or it is still the one outside.
+        let dir = sandbox.dir().to_str().unwrap();
+        enter.extend(["sh", "-c", "cd \"$0\" && exec \"$@\"", dir]);
+        let enter = enter.into_iter().map(str::to_owned).collect();
+        let disk = Self {
+            sandbox,
+            holder,
+            enter,
+        };
+        if said != "mounted\n" {
+            println!("SKIPPED: a file system cannot be mounted in a namespace of its own here");
+            return None;
+        }
+        Some(disk)
+    }
+
+    fn enter(&self) -> Vec<&str> {
+        self.enter.iter().map(String::as_str).collect()
+    }
+
+    /// The binary, as a process that sees this file system.
+    fn bekk(&self, arguments: &[&str]) -> Command {
+        self.sandbox.bekk_under(&self.enter(), arguments)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::new(self.bekk(arguments).output().unwrap())
+    }
+
+    /// The project directory, as a process outside sees it.
+    fn root(&self) -> PathBuf {
+        let path = format!(
+            "/proc/{}/root{}",
+            self.holder.id(),
+            self.sandbox.dir().display()
+        );
+        PathBuf::from(path).join(".bekk")
+    }
+
+    fn resize(&self, size: &str) {
+        let remount = format!("remount,size={size}");
+        let (program, arguments) = self.enter.split_first().unwrap();
+        let mounted = Command::new(program)
+            .args(arguments)
+            .args(["mount", "-o", &remount, ".bekk"])
+            .current_dir(self.sandbox.dir())
+            .status();
+        assert!(mounted.unwrap().success());
+    }
+
+    /// Leaves no byte free.
+    fn fill(&self) {
+        let stat = rustix::fs::statvfs(self.root()).unwrap();
+        let used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize;
+        self.resize(&used.to_string());
+        let stat = rustix::fs::statvfs(self.root()).unwrap();
+        assert_eq!(stat.f_bfree, 0);
+    }
+
+    fn free(&self) {
+        self.resize(SIZE);
+    }
+}
+
+fn write(sandbox: &Sandbox, number: u32) {
+    let rows = (0..ROWS).map(|row| event(number * ROWS + row, "view", "1"));
+    sandbox.write(
+        &format!("data/{number}.csv"),
+        file(&rows.collect::<Vec<_>>()),
+    );
+}
+
+fn rows(sandbox: &Sandbox) -> u32 {
+    let rows = sandbox.postgres().try_rows("SELECT count(*) FROM events");
+    rows.map_or(0, |rows| rows[0][0].parse().unwrap())
+}
+
+/// Nothing is written, and all that only reads works: the sink applies what is in the log. Once space is free, the rest
+/// arrives without a person, from the same process and from a new one.
+#[test]
+fn a_disk_without_a_free_byte_stops_only_what_must_write() {
+    let sandbox = Sandbox::new();
+    let Some(disk) = Disk::mount(&sandbox) else {
+        return;
+    };
+    write(&sandbox, 0);
+    disk.run(&["ingest", "--once"]).ok();
+
+    disk.fill();
+    let told = prints(disk.run(&["status"]).ok(), "  disk: ");
+    prints(told, "problem    the log's disk has 0 B free");
+    let told = prints(
+        disk.run(&["health"]).exits(1),
+        "unhealthy: the log's disk has",
+    );
+    prints(told, "next: free space on the log's disk");
+    disk.run(&["sink", "--once"]).ok();
+    assert_eq!(rows(&sandbox), ROWS);
+    // The file that a log keeps for such a start is given up by now.
+    disk.fill();
+    prints(disk.run(&["log", "topics"]).ok(), "events: 500 records");
+    disk.run(&["log", "verify"]).ok();
+    disk.run(&["sink", "--once"]).ok();
+
+    // Started on the full disk, filled again when it has written, and then given space.
+    let mut up = disk.bekk(&["up", "--http", "127.0.0.1:0"]);
+    let said = std::fs::File::create(sandbox.path("bekk.log")).unwrap();
+    up.stdout(said.try_clone().unwrap()).stderr(said);
+    let mut up = Process::spawn(&mut up);
+    write(&sandbox, 1);
+    let at = address(&sandbox);
+    for number in 1..3 {
+        wait_until("it waits for space", LIMIT, || {
+            let (code, body) = get(&at, "/readyz");
+            code == 503 && body.contains("less than the reserve")
+        });
+        assert!(up.is_running(), "{}", sandbox.said());
+        assert_eq!(rows(&sandbox), number * ROWS);
+        disk.free();
+        wait_until("the rows are there", LIMIT, || {
+            rows(&sandbox) == (number + 1) * ROWS
+        });
+        wait_until("it is ready", LIMIT, || get(&at, "/readyz").0 == 200);
+        disk.fill();
+        write(&sandbox, number + 1);
+    }
+    // Killed on the full disk, and started again on it.
+    up.kill();
+    disk.run(&["sink", "--once"]).ok();
+    disk.free();
+    disk.run(&["up", "--once"]).ok();
+    assert_eq!(rows(&sandbox), 4 * ROWS);
+    check_audit_of(disk.run(&["audit", "--deep", "--json"]));
+}
