@@ -29,6 +29,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Pause before a log is opened again whose disk was full
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
+/// How a log in a directory is joined.
+type Join = fn(
+    bekk_log::Config,
+    &mut dyn FnMut(&bekk_log::Error, Duration) -> bool,
+) -> Result<Client, bekk_log::Error>;
+
 /// The log's place.
 #[derive(Clone)]
 pub(crate) enum LogPlace {
@@ -97,13 +103,7 @@ impl LogPlace {
         self.open_as(Client::glance)
     }
 
-    fn open_as(
-        &self,
-        join: fn(
-            bekk_log::Config,
-            &mut dyn FnMut(&bekk_log::Error, Duration) -> bool,
-        ) -> Result<Client, bekk_log::Error>,
-    ) -> Result<Client> {
+    fn open_as(&self, join: Join) -> Result<Client> {
         match self {
             Self::Directory { config, .. } => {
                 let mut is_soon = |_: &bekk_log::Error, waited| waited < CONNECT_TIMEOUT;
