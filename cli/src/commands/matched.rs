@@ -72,25 +72,34 @@ fn hint(pattern: &str) -> Option<String> {
         .then(|| ": write the path of your home directory in place of `~`".to_owned())
 }
 
-/// A run that found no file is no success, unless that was expected.
+/// A run that found no file is not a success, unless that was expected.
 pub(crate) fn outcome(
     outcome: Outcome,
     matched: Matched,
     report: &Report,
     args: &OnceArgs,
+    context: &Context,
     screen: &Screen,
-) -> Outcome {
+) -> Result<Outcome> {
     if report.files() > 0 || report.is_stopped() || report.is_incomplete() || args.allow_empty {
-        return outcome;
+        return Ok(outcome);
     }
+    let streams = &context.config.streams;
+    let is_gone = || -> Result<bool> {
+        let matched = bekk_ingest::matched(streams).context("look for files")?;
+        Ok(matched.iter().all(|count| *count == 0))
+    };
     screen.say(match matched {
         Matched::Nothing => {
             "no file matches any pattern: correct `files` in the configuration, or say that this is right: --allow-empty"
         }
-        Matched::Files => "the files that matched when the run began are gone: none of them was read",
-        Matched::NothingNow => return outcome,
+        // An empty file was not read either, but is still there.
+        Matched::Files if is_gone()? => {
+            "the files that matched when the run began are gone: none of them was read"
+        }
+        Matched::Files | Matched::NothingNow => return Ok(outcome),
     });
-    Outcome::Incomplete
+    Ok(Outcome::Incomplete)
 }
 
 #[cfg(test)]

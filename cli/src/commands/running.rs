@@ -112,7 +112,10 @@ impl<'a> Running<'a> {
             None => outcome,
             Some(inbox) => match &inbox.input {
                 Some(input) => input.end(&self.context, outcome, self.once, self.screen)?,
-                None => matched::outcome(outcome, inbox.matched, &report, self.once, self.screen),
+                None => {
+                    let (matched, once) = (inbox.matched, self.once);
+                    matched::outcome(outcome, matched, &report, once, &self.context, self.screen)?
+                }
             },
         };
         Ok(self.within(outcome))
