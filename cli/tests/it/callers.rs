@@ -226,7 +226,9 @@ fn another_user_starts_no_second_ingest_beside_roots() {
     );
     theirs.give_to(NOBODY);
     let ingest = sandbox.start(&["ingest", "--http", "off"]);
-    wait_until("it runs", LIMIT, || sandbox.said().contains("inbox"));
+    wait_until("it has read a file", LIMIT, || {
+        sandbox.run(&["ingest", "files"]).stdout.contains("a.csv")
+    });
     let refused = theirs.run(&["ingest", "--once"]).exits(1);
     refused
         .says("another ingest")

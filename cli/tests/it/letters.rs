@@ -145,7 +145,7 @@ fn a_letter_of_another_log_is_inserted_only_where_its_key_is_absent() {
     sandbox
         .run(&retry)
         .exits(1)
-        .says("is gone, or is not the file");
+        .says("is gone, or another file has its name");
     let retried = sandbox
         .run(&[&retry[..], &["--header", HEADER]].concat())
         .ok();
