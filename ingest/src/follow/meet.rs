@@ -99,23 +99,51 @@ impl Engine<'_> {
     }
 
     /// Takes note of files that are there: known ones, and new ones, oldest first.
-    fn meet(&mut self, mut listed: Vec<Listed>) -> Result<(), Stopped> {
-        listed.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
+    fn meet(&mut self, listed: Vec<Listed>) -> Result<(), Stopped> {
         let mut found = Unmatched::default();
         let mut seen = HashSet::new();
+        self.meet_each(listed, &mut seen, &mut found)?;
+        self.meet_copies(&mut seen, &mut found)?;
+        self.sort_out(found)
+    }
+
+    /// Lists the inbox again if contents are lost. Whoever empties a file has copied it before, but the copy may be missing
+    /// so far: a notification names a few files, and a listing may have passed the copy's place before it was made.
+    fn meet_copies(
+        &mut self,
+        seen: &mut HashSet<(usize, u64, u64)>,
+        found: &mut Unmatched,
+    ) -> Result<(), Stopped> {
+        let mut lost = 0;
+        while found.lost.len() > lost {
+            lost = found.lost.len();
+            let mut listed = self.around.inbox.list(|_, _| {});
+            listed.retain(|file| !seen.contains(&identity(file)));
+            self.meet_each(listed, seen, found)?;
+        }
+        Ok(())
+    }
+
+    fn meet_each(
+        &mut self,
+        mut listed: Vec<Listed>,
+        seen: &mut HashSet<(usize, u64, u64)>,
+        found: &mut Unmatched,
+    ) -> Result<(), Stopped> {
+        listed.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
         for file in listed {
-            let key = (file.stream, file.stat.device, file.stat.inode);
+            let is_first = seen.insert(identity(&file));
             match self.catalog.of_inode(file.stream, &file.stat) {
-                Some(id) => self.meet_tracked(id, file, &mut found)?,
+                Some(id) => self.meet_tracked(id, file, found)?,
                 // Further names of a file are none of its own.
-                None if seen.insert(key) => {
+                None if is_first => {
                     self.look_up_archived(&file)?;
-                    self.meet_unknown(file, &mut found)?;
+                    self.meet_unknown(file, found)?;
                 }
                 None => {}
             }
         }
-        self.sort_out(found)
+        Ok(())
     }
 
     /// Takes note of a file that is being followed.
@@ -297,6 +325,8 @@ impl Engine<'_> {
         {
             found.new.push(Listed { stream, path, stat });
         }
+        let mut seen = found.new.iter().map(identity).collect();
+        self.meet_copies(&mut seen, &mut found)?;
         self.sort_out(found)
     }
 
@@ -345,8 +375,8 @@ impl Engine<'_> {
         let mut fresh = Vec::new();
         for file in new {
             let inode = (file.stream, file.stat.device, file.stat.inode);
-            // It is met when it has something in it.
-            if file.stat.size == 0 {
+            // It is met when it has something in it, unless it has been met while others were.
+            if file.stat.size == 0 || self.catalog.of_inode(file.stream, &file.stat).is_some() {
                 continue;
             }
             if let Some(why) = restarted.remove(&inode) {
@@ -457,6 +487,11 @@ impl Engine<'_> {
             tracing::warn!(path = %path.display(), %error, "{what}; it is tried again");
         }
     }
+}
+
+/// What tells files apart, whatever names they have.
+fn identity(file: &Listed) -> (usize, u64, u64) {
+    (file.stream, file.stat.device, file.stat.inode)
 }
 
 /// What a listing has brought that is not simply known.

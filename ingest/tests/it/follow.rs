@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -82,6 +83,35 @@ fn a_truncated_file_is_a_new_one() {
     fs::write(&path, "id\n3\n4\n").unwrap();
     world.follow(&stream, |log| await_count(log, 53));
     assert_eq!(world.logged().len(), 3);
+}
+
+/// The notification of an emptied file comes long before the inbox is listed, and its copy is in a directory that no
+/// notification is about yet. Then ingest ends.
+#[test]
+fn a_copy_in_a_new_directory_is_known_when_its_original_is_emptied() {
+    let world = World::new();
+    let path = world.put("a.csv", rows_of(0..50));
+    let mut stream = world.stream();
+    stream.files = vec![world.inbox("**/*.csv*").display().to_string()];
+    let config = Config {
+        poll_idle: Duration::from_secs(300),
+        ..world.config(Mode::Follow)
+    };
+    world.follow_with(&config, &stream, |log| {
+        await_count(log, 50);
+        let mut writer = File::options().append(true).open(&path).unwrap();
+        writer.write_all(b"50\n51\n").unwrap();
+        await_count(log, 52);
+        fs::create_dir(world.inbox("old")).unwrap();
+        fs::copy(&path, world.inbox("old/a.csv.1")).unwrap();
+        fs::write(&path, rows_of(52..53)).unwrap();
+        await_count(log, 53);
+    });
+    world.once_with(&stream).unwrap();
+    let logged = world.logged();
+    let mut logged: Vec<i64> = logged.values().flat_map(|records| ids(records)).collect();
+    logged.sort_unstable();
+    assert_eq!(logged, (0..53).collect::<Vec<_>>());
 }
 
 #[test]
@@ -292,4 +322,9 @@ fn a_file_that_cannot_be_moved_is_moved_later() {
         assert!(!path.exists());
     });
     assert_eq!(world.receipts().len(), 1);
+}
+
+fn rows_of(ids: Range<i64>) -> String {
+    let lines: String = ids.map(|id| format!("{id}\n")).collect();
+    format!("id\n{lines}")
 }
