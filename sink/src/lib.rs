@@ -94,7 +94,7 @@ pub use letters::{
 };
 pub use member::Member;
 pub use moved::{Moved, move_to_log};
-pub use refusal::{Refusal, RefusalKind, advice_for_lost_log, fill_anew};
+pub use refusal::{Refusal, RefusalKind, advice_for_lost_log, fill_anew, replay_command};
 pub use retry::{Corrected, LetterText, Retried, retry_letters};
 pub use run::{Summary, run};
 pub use stats::{Position, State, Stats};

@@ -121,7 +121,7 @@ impl Refusal {
 /// key every row would come once more.
 pub(crate) fn advice_for_another_log(group: &str, stream: &Stream) -> String {
     let (name, table) = (&stream.name, &stream.table);
-    let replay = replay(group, stream);
+    let replay = replay_command(group, stream);
     if is_keyless(stream) {
         return advice_without_a_key(stream, &replay);
     }
@@ -132,7 +132,8 @@ pub(crate) fn advice_for_another_log(group: &str, stream: &Stream) -> String {
 }
 
 /// The command that applies a log from its beginning.
-fn replay(group: &str, stream: &Stream) -> String {
+#[must_use]
+pub fn replay_command(group: &str, stream: &Stream) -> String {
     format!(
         "bekk replay --group {group} --stream {} --from earliest --execute",
         stream.name
@@ -153,15 +154,16 @@ pub(crate) fn advice_without_a_key(stream: &Stream, command: &str) -> String {
     )
 }
 
-/// How a table without a key is filled anew by `command`. No row is lost: those that it has are kept in another table.
+/// How a table without a key is filled anew by `command`. No row is lost: those that it has are kept in another table, and
+/// until then nobody inserts more. psql sends the statements at once, which makes them one transaction.
 #[must_use]
 pub fn fill_anew(stream: &Stream, command: &str) -> String {
     let mut kept = stream.table.clone();
     kept.name.push_str("_before");
     let sql = format!(
-        "CREATE TABLE {} AS TABLE {}; TRUNCATE {1}",
+        "LOCK TABLE {table}; CREATE TABLE {} AS TABLE {table}; TRUNCATE {table}",
         quote_table(&kept),
-        quote_table(&stream.table)
+        table = quote_table(&stream.table)
     );
     // In the shell's quotes.
     let sql = sql.replace('\'', r"'\''");

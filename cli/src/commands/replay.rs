@@ -96,13 +96,7 @@ fn refuse_duplicates(args: &Replay, database: &Database, streams: &[Stream]) -> 
         "table `{}` has rows and no key, so that a replay would insert them once more; add --allow-duplicates if the rows \
          were removed, or fill another table (--into); {}",
         stream.table,
-        bekk_sink::fill_anew(
-            stream,
-            &format!(
-                "bekk replay --group {} --stream {} --from earliest --execute",
-                args.group.name, stream.name
-            )
-        )
+        bekk_sink::fill_anew(stream, &bekk_sink::replay_command(&args.group.name, stream))
     )
 }
 

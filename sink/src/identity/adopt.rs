@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use super::{FOUND, TableVerdict, judge, look, look_at, remember};
 use crate::ddl::quote_table;
-use crate::refusal::{fill_anew, is_keyless};
+use crate::refusal::{fill_anew, is_keyless, replay_command};
 use crate::session::{Session, be_impatient, with_session};
 use crate::target::locate;
 use crate::{ConnectOptions, Error};
@@ -196,11 +196,8 @@ async fn lacking(
     let count = format!("SELECT count(*) FROM {}", quote_table(&name));
     let rows: i64 = session.client.query_one(&count, &[]).await?.get(0);
     let lacking = placed.saturating_sub(rows.cast_unsigned());
-    let replay = format!(
-        "bekk replay --group {group} --stream {} --from earliest --execute",
-        stream.name
-    );
-    Ok((lacking > 0).then(|| (lacking, fill_anew(stream, &replay))))
+    let advice = || fill_anew(stream, &replay_command(group, stream));
+    Ok((lacking > 0).then(|| (lacking, advice())))
 }
 
 /// From now on the group has put nothing into the table that could be missed there: a person has decided.

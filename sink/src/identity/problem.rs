@@ -3,7 +3,7 @@
 use bekk_stream::Stream;
 
 use crate::Error;
-use crate::refusal::{fill_anew, is_keyless};
+use crate::refusal::{fill_anew, is_keyless, replay_command};
 
 /// Why a table is not the one that a group has filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +79,7 @@ impl TableProblem {
         let (name, table) = (&stream.name, &stream.table);
         let has_key = !is_keyless(stream);
         let adopt = format!("bekk offsets adopt --group {group} --stream {name}");
-        let replay =
-            format!("bekk replay --group {group} --stream {name} --from earliest --execute");
+        let replay = replay_command(group, stream);
         match self {
             Self::Missing { .. } => format!("to fill it again from the log: {replay}"),
             Self::Renamed { now } => {

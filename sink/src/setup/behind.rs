@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::SetupError;
 use crate::Error;
-use crate::refusal::advice_without_a_key;
+use crate::refusal::{advice_without_a_key, replay_command};
 use crate::target::StreamTarget;
 
 /// Rows that all groups which fill the table have inserted by their offsets, those of retried dead letters among them, and
@@ -40,7 +40,7 @@ pub(super) async fn refuse_rows_of_later(
         return Ok(());
     }
     let table = &stream.table;
-    let replay = format!("bekk replay --group {group} --stream {topic} --from earliest --execute");
+    let replay = replay_command(group, stream);
     Err(SetupError::Stop(Error::OtherTarget {
         group: group.to_owned(),
         topic: topic.clone(),
