@@ -97,6 +97,7 @@ pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -
             act,
             path: path.to_owned(),
             detail: "an earlier write failed".to_owned(),
+            is_full: false,
         },
         fjall::Error::Storage(LsmError::ChecksumMismatch { .. }) => Error::Corrupt {
             path: path.to_owned(),

@@ -291,6 +291,8 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         detail: String,
+        /// Whether the disk, or a quota on it, was full.
+        is_full: bool,
     },
 }
 
@@ -304,13 +306,8 @@ impl Error {
     /// Whether the store failed because the disk, or a quota on it, was full while it wrote. Nothing more is written until
     /// the log is closed and opened again.
     #[must_use]
-    pub fn needs_reopening(&self) -> bool {
-        let is_full = |detail: &String| {
-            ["(os error 28)", "(os error 122)"]
-                .iter()
-                .any(|code| detail.ends_with(code))
-        };
-        matches!(self, Self::Store { detail, .. } if is_full(detail))
+    pub const fn needs_reopening(&self) -> bool {
+        matches!(self, Self::Store { is_full: true, .. })
     }
 
     /// Whether the disk, or a quota on it, is full.

@@ -45,6 +45,7 @@ impl Shared {
             act: "append",
             path: self.config.dir.clone(),
             detail: self.poison.get().unwrap_or("a write failed").to_owned(),
+            is_full: self.poison.is_full(),
         }
     }
 }
@@ -75,7 +76,12 @@ impl Signal {
 
 /// Whether a write has failed; after that there is none.
 #[derive(Default)]
-pub(crate) struct Poison(OnceLock<String>);
+pub(crate) struct Poison(OnceLock<FailedWrite>);
+
+struct FailedWrite {
+    text: String,
+    is_full: bool,
+}
 
 impl Poison {
     /// Notes a failed write; the first one stays.
@@ -84,17 +90,26 @@ impl Poison {
         if let Some(source) = std::error::Error::source(error) {
             text = format!("{text}: {source}");
         }
-        if self.0.set(text.clone()).is_ok() {
+        let failed = FailedWrite {
+            text,
+            is_full: error.is_no_space(),
+        };
+        if self.0.set(failed).is_ok() {
             tracing::error!(
-                error = text,
+                error = self.get(),
                 "a write to the log failed; nothing more is written"
             );
         }
     }
 
+    /// Whether a write has failed because the disk was full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.get().is_some_and(|failed| failed.is_full)
+    }
+
     /// What failed, if something has.
     pub(crate) fn get(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
+        self.0.get().map(|failed| failed.text.as_str())
     }
 }
 
