@@ -1,7 +1,11 @@
 //! What has been said of paths that the system refuses.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::config::Mode;
+use crate::follow::engine::Engine;
 
 /// Paths that were refused, each with the listing since which it was last: what is refused is tried again at each.
 #[derive(Default)]
@@ -24,6 +28,33 @@ impl Complaints {
     /// Forgets the paths that this listing was not refused.
     pub(crate) fn end_scan(&mut self, scan: u64) {
         self.scans.retain(|_, last| *last >= scan);
+    }
+}
+
+impl Engine<'_> {
+    /// Says once that a path cannot be read; it is tried again at each listing, which also sees what has become of one
+    /// that is not there any more.
+    pub(crate) fn report_unreadable(&mut self, path: &Path, error: &io::Error) {
+        let is_once = self.around.config.mode == Mode::Once;
+        if error.kind() != io::ErrorKind::NotFound || is_once {
+            self.complain(path, "cannot be read", error);
+        }
+    }
+
+    /// Says that something is refused for a path, once until it is not refused any more.
+    pub(crate) fn complain(&mut self, path: &Path, what: &str, error: &io::Error) {
+        if !self.complaints.is_new(path, self.scan) {
+            return;
+        }
+        if self.around.config.mode == Mode::Once {
+            let why = match what {
+                "cannot be read" => error.to_string(),
+                _ => format!("{what}: {error}"),
+            };
+            self.summary.unreadable.push((path.to_owned(), why));
+        } else {
+            tracing::warn!(path = %path.display(), %error, "{what}; it is tried again");
+        }
     }
 }
 

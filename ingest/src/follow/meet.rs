@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -461,31 +460,6 @@ impl Engine<'_> {
             self.rename(id, path);
         }
         found.is_some()
-    }
-
-    /// Says once that a path cannot be read; it is tried again at each listing, which also sees what has become of one
-    /// that is not there any more.
-    pub(crate) fn report_unreadable(&mut self, path: &Path, error: &io::Error) {
-        let is_once = self.around.config.mode == Mode::Once;
-        if error.kind() != io::ErrorKind::NotFound || is_once {
-            self.complain(path, "cannot be read", error);
-        }
-    }
-
-    /// Says that something is refused for a path, once until it is not refused any more.
-    pub(crate) fn complain(&mut self, path: &Path, what: &str, error: &io::Error) {
-        if !self.complaints.is_new(path, self.scan) {
-            return;
-        }
-        if self.around.config.mode == Mode::Once {
-            let why = match what {
-                "cannot be read" => error.to_string(),
-                _ => format!("{what}: {error}"),
-            };
-            self.summary.unreadable.push((path.to_owned(), why));
-        } else {
-            tracing::warn!(path = %path.display(), %error, "{what}; it is tried again");
-        }
     }
 }
 
