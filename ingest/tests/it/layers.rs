@@ -1,252 +1,12 @@
-//! Which folders and crates may use which: one table each, so that no circle comes back unseen.
+//! Which folders and crates may use which: the tables in `order.rs`, so that no circle comes back unseen.
+
+mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What every folder may use, and what uses no folder.
-const BASE: [&str; 5] = ["Error", "clock", "config", "stats", "testing"];
-
-/// The folders, `run.rs` and `piped.rs` from top to bottom: each may use those named with it.
-const FOLDERS: [(&str, &[&str]); 9] = [
-    ("run", &["follow", "ledger", "inbox", "file"]),
-    ("piped", &["ask", "inbox", "file", "text", "source"]),
-    ("follow", &["ledger", "inbox", "file", "text", "source"]),
-    ("ask", &["ledger", "inbox", "file", "text", "source"]),
-    ("ledger", &["inbox", "file", "text", "source"]),
-    ("inbox", &["source"]),
-    ("file", &["text", "source"]),
-    ("text", &["source"]),
-    ("source", &[]),
-];
-
-/// The folders and files of the command line from top to bottom: each may use those after it.
-const CLI: &[&str] = &[
-    "commands",
-    "http",
-    "observe",
-    "pipeline",
-    "reload",
-    "retrier",
-    "status",
-    "standard_input",
-    "context",
-    "log_place",
-    "service",
-    "database",
-    "private_server",
-    "topics",
-    "outcome",
-    "units",
-    "decoded",
-    "infer",
-    "screen",
-    "args",
-    "environment",
-    "positions",
-    "found_file",
-    "json_line",
-    "lag",
-    "letters",
-    "open_files",
-    "remedy",
-    "secrets",
-    "signals",
-    "stage",
-    "table",
-];
-
-/// The parts that commands share, from top to bottom.
-const COMMAND_PARTS: &[&str] = &[
-    "running",
-    "matched",
-    "summary",
-    "served",
-    "named_files",
-    "new_stream",
-    "live",
-    "moves",
-];
-
-/// The commands that pass their work on to others, and to which.
-const DISPATCHERS: [(&str, &[&str]); 2] = [
-    (
-        "log",
-        &["backup", "copy", "read", "salvage", "serve", "verify"],
-    ),
-    ("offsets", &["adopt"]),
-];
-
-/// Those of the log.
-const LOG: &[&str] = &[
-    "salvage",
-    "join",
-    "serve",
-    "raw",
-    "produced",
-    "deletion",
-    "copy",
-    "backup",
-    "client",
-    "verify",
-    "content",
-    "store",
-    "snapshot",
-    "network_fs",
-    "identity",
-    "record_mark",
-    "places",
-    "owner_watch",
-    "remote",
-    "relay",
-    "peer",
-    "guest_token",
-    "owner",
-    "lock",
-    "background",
-    "retention",
-    "core",
-    "readers",
-    "topic",
-    "recovery",
-    "writer",
-    "shared",
-    "sessions",
-    "producer_ids",
-    "remains",
-    "records",
-    "state",
-    "space",
-    "journal",
-    "segment",
-    "notes",
-    "handle",
-    "destination",
-    "database",
-    "mark",
-    "files",
-    "group_commit",
-    "producers",
-    "wire",
-    "facts",
-    "histogram",
-    "gap",
-    "error",
-    "clock",
-    "batch",
-    "record",
-    "headers",
-    "varint",
-    "offset",
-    "codec",
-    "lz4",
-    "config",
-];
-
-/// Those of the sink.
-const SINK: &[&str] = &[
-    "trace",
-    "tables",
-    "run",
-    "worker",
-    "watch",
-    "setup",
-    "parents",
-    "retry",
-    "moved",
-    "keeper",
-    "identity",
-    "encode_only",
-    "control",
-    "config",
-    "backoff",
-    "audit",
-    "groups",
-    "letters",
-    "apply",
-    "isolate",
-    "write",
-    "prepare",
-    "taken",
-    "context",
-    "server_id",
-    "meta_cache",
-    "board",
-    "stats",
-    "wait",
-    "member",
-    "job",
-    "batch",
-    "dead_letter",
-    "target",
-    "migrations",
-    "encode",
-    "numeric",
-    "session",
-    "trust",
-    "tls",
-    "sqlstate",
-    "search_path",
-    "offsets",
-    "connect_options",
-    "catalog",
-    "input",
-    "error",
-    "refusal",
-    "render",
-    "ddl",
-];
-
-/// Those of streams.
-const STREAM: &[&str] = &[
-    "testing",
-    "shown",
-    "partitioner",
-    "meta",
-    "source",
-    "json",
-    "payload",
-    "key",
-    "config",
-    "stream",
-    "schema",
-    "parse",
-    "types",
-    "wire",
-    "postgres_type",
-    "decimal",
-    "reject",
-    "dialect",
-    "units",
-];
-
-/// Those of the private PostgreSQL.
-const POSTGRES: &[&str] = &[
-    "server",
-    "users",
-    "cluster",
-    "postmaster",
-    "home",
-    "binaries",
-    "account",
-    "error",
-];
-
-/// The crates from top to bottom, with the crates of the workspace that each may depend on.
-const CRATES: [(&str, &[&str]); 9] = [
-    (
-        "cli",
-        &["generator", "ingest", "log", "postgres", "sink", "stream"],
-    ),
-    ("bench", &["generator", "log", "postgres"]),
-    ("sink", &["log", "stream"]),
-    ("ingest", &["log", "stream"]),
-    ("generator", &[]),
-    ("testing", &["stream"]),
-    ("postgres", &[]),
-    ("log", &[]),
-    ("stream", &[]),
-];
+use order::{BASE, CLI, COMMAND_PARTS, CRATES, DISPATCHERS, FOLDERS, LOG, POSTGRES, SINK, STREAM};
 
 #[test]
 fn folders_use_only_what_lies_below_them() {
@@ -259,7 +19,7 @@ fn folders_use_only_what_lies_below_them() {
         let allowed = match below {
             Some((_, below)) => below,
             None if owner == "error" || BASE.contains(&owner) => &[][..],
-            None => panic!("`{owner}` is in no table of this file: name what it may use"),
+            None => panic!("`{owner}` is in no table of layers/order.rs: name what it may use"),
         };
         for used in used_in(&fs::read_to_string(&path).unwrap()) {
             let is_base = below.is_some() && BASE.contains(&used.as_str());
@@ -281,7 +41,7 @@ fn the_command_line_uses_only_what_lies_below() {
     check_list("cli", CLI, |source| source);
 }
 
-/// A command uses parts that are none, and no other command.
+/// A command uses the parts that commands share, and no other command.
 #[test]
 fn commands_do_not_call_their_siblings() {
     let root = repository().join("cli/src/commands");
@@ -310,7 +70,7 @@ fn commands_do_not_call_their_siblings() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Their unit tests may use all of the crate.
+/// Unit tests may use all of their crate.
 #[test]
 fn the_libraries_use_only_what_lies_below() {
     let without_tests = |source: String| match source.split_once("#[cfg(test)]\nmod tests {") {
