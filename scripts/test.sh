@@ -17,7 +17,7 @@ memory=
 available_kb=$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo 2>/dev/null || true)
 shm_kb=$(df -Pk /dev/shm 2>/dev/null | awk 'END { print $4 }')
 if [ -z "${TMPDIR:-}" ] && [ "${available_kb:-0}" -gt 6000000 ] && [ "${shm_kb:-0}" -gt 6000000 ]; then
-    memory=$(mktemp -d /dev/shm/bekk-test.XXXXXX)
+    memory=$(TMPDIR=/dev/shm mktemp -d)
     # Servers and programs run as other users, too, and some tests run programs that they write.
     chmod 1777 "$memory"
     printf '#!/bin/sh\n' >"$memory/program"

@@ -73,7 +73,7 @@ pub(crate) fn put_bytes(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
     bytes.extend_from_slice(value.unwrap_or_default());
 }
 
-/// Reads bytes behind their length; a length of -1 is none.
+/// Reads bytes that follow their length. The length -1 means null.
 #[inline]
 #[expect(
     clippy::option_option,

@@ -17,7 +17,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 /// Where Linux lists connections: those of IPv4 sockets, and those of IPv6 sockets, which may be to IPv4 addresses.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/// Who is at the other end of a connection on this machine
+/// The process at the other end of a connection on this machine
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holding {
     /// Our own user or the superuser; anyone, on a system that does not list connections
@@ -28,7 +28,7 @@ pub(crate) enum Holding {
     Nobody,
 }
 
-/// Finds out who is at the other end of a connection on this machine.
+/// Finds out which process is at the other end of a connection on this machine.
 pub(crate) fn holding(local: SocketAddr, peer: SocketAddr) -> Holding {
     let own = rustix::process::geteuid().as_raw();
     match peer_user(local, peer) {

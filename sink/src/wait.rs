@@ -4,6 +4,7 @@
 //! statement is a comment, which `pg_stat_activity` shows to the same role, and closes it when the wait is over. While a
 //! part of the sink has no connection it keeps none: where connections are limited, this one would take the last.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::Client;
@@ -228,14 +229,9 @@ async fn read(
         }
     }
     waits.sort_by_key(|wait| wait.wait.since);
-    // Of several backends of a sink that wait for the same, the first says enough.
-    let mut told: Vec<(String, String)> = Vec::new();
-    waits.retain(|wait| {
-        let says = (wait.sink.clone(), wait.wait.reason.clone());
-        let is_new = !told.contains(&says);
-        told.push(says);
-        is_new
-    });
+    // Several backends of a sink may wait for the same thing, which is listed once.
+    let mut listed = HashSet::new();
+    waits.retain(|wait| listed.insert((wait.sink.clone(), wait.wait.reason.clone())));
     Ok(waits)
 }
 

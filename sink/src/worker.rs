@@ -277,7 +277,7 @@ impl Worker<'_> {
             // A statement that begins after the cancellation is cancelled in the next round.
             stops_since = Some(Instant::now());
             tracing::warn!(
-                "a batch that PostgreSQL does not end is cancelled, because the sink stops; the next run applies it"
+                "a batch that PostgreSQL does not end is cancelled, because the sink stops; the next run continues from the offsets"
             );
             self.cancel(backend).await;
         }

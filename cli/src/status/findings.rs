@@ -113,7 +113,7 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
             findings.push(problem(Stage::Log, title, what, Act::Do(act.to_owned())));
         }
         Some(error) => {
-            // That command fails with the same error, and adds a remedy.
+            // `bekk log topics` fails with the same error, and prints a remedy.
             let act = match error.contains("(os error ") {
                 _ if status.log.place.starts_with("kafka://") => {
                     "fix what the reason names, or start the log's server; then: bekk status"

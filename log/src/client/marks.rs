@@ -3,7 +3,7 @@
 use super::Client;
 use crate::{AtMark, Error, MarkLookup, Offset, PartitionEnds, RecordMark};
 
-/// Bytes read at once where a record's place is looked at: one batch.
+/// Least bytes to read when a record is looked up: a read returns one whole batch
 const READ_BYTES: usize = 1;
 /// Number of offsets before a missing record that are searched for an older one.
 const LOOK_BACK: u64 = 4_096;

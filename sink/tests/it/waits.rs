@@ -94,7 +94,7 @@ fn a_wait_is_seen_while_another_stream_flows() {
         until("the other stream flows", || {
             db.one("SELECT count(*) FROM other") == "60"
         });
-        // Who asks for the state does not wait for the lock.
+        // Asking for the state does not wait for the lock.
         assert_no_faults(&db, &streams);
         assert!(stats.stalled_for() > Duration::ZERO);
         admin.execute("COMMIT");
