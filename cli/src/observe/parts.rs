@@ -42,16 +42,18 @@ fn files(context: &Context, snapshot: &Snapshot) -> Part {
     let states = &snapshot.status.files.states;
     let count = |state: &str| states.get(state).copied().unwrap_or_default();
     let total = states.values().sum::<u64>() - count("gone");
-    let mut line = vec![format!("{} followed", grouped(count("following")))];
-    for (state, shown) in [
+    let shown = [
+        ("following", "followed"),
+        ("finished", "finished"),
         ("waiting", "waiting"),
         ("blocked", "set aside"),
         ("unreadable", "unreadable"),
-    ] {
-        if count(state) > 0 {
-            line.push(format!("{} {shown}", grouped(count(state))));
-        }
-    }
+    ];
+    let counts: Vec<_> = shown
+        .into_iter()
+        .filter(|(state, _)| count(state) > 0)
+        .map(|(state, shown)| format!("{} {shown}", grouped(count(state))))
+        .collect();
     let is_seen = snapshot.ingest.is_known || total > 0;
     let (figure, lines) = match (&snapshot.files_error, snapshot.ages.files) {
         (Some(error), _) => (Figure::Word("unreadable", Level::Bad), vec![error.clone()]),
@@ -68,7 +70,10 @@ fn files(context: &Context, snapshot: &Snapshot) -> Part {
             vec!["no ingest has run in this directory".to_owned()],
         ),
         _ => {
-            let mut lines = vec![line.join(" · ")];
+            let mut lines = Vec::new();
+            if !counts.is_empty() {
+                lines.push(counts.join(" · "));
+            }
             if snapshot.ingest.lag_bytes > 0 {
                 lines.push(format!("{} to read", bytes(snapshot.ingest.lag_bytes)));
             }
