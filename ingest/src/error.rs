@@ -62,7 +62,7 @@ pub enum Error {
         expected: String,
     },
     /// It was told to stop before it knew what the log holds.
-    #[error("stopped before it was known what the log holds")]
+    #[error("stopped while reading what the log already holds")]
     Stopped,
     /// A stream's pattern cannot be understood.
     #[error("pattern `{pattern}` of stream `{stream}`: {detail}")]

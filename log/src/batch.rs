@@ -90,15 +90,17 @@ pub(crate) fn set_leader_epoch(batch: &mut [u8]) {
 /// Why bytes are not a record batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoBatch {
-    #[error("a record batch of {0} bytes")]
+    #[error("{0} bytes are too few for the header of a record batch")]
     Short(usize),
-    #[error("a record batch of magic {0}, not 2")]
+    #[error("a record batch has magic {0}; only magic 2 is supported")]
     Magic(u8),
-    #[error("a record batch of {bytes} bytes says that it has {named}")]
+    #[error("a record batch has {bytes} bytes, but its header gives its length as {named}")]
     Length { bytes: usize, named: usize },
-    #[error("a record batch of {records} records ends {last_delta} after its base offset")]
+    #[error(
+        "a record batch counts {records} records, but its last one is {last_delta} after its base offset"
+    )]
     Count { records: u32, last_delta: u32 },
-    #[error("a record batch has CRC {found:08x} and not {stored:08x}")]
+    #[error("the CRC of a record batch is {found:08x}, but its header says {stored:08x}")]
     Crc { found: u32, stored: u32 },
 }
 

@@ -57,9 +57,9 @@ const CLUSTER_ID_PREFIX: &str = "bekk.";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogId(Uuid);
 
-/// The text is no log id.
+/// The text is not a log id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no log id (a UUID)")]
+#[error("`{0}` is not a log id; a log id is a UUID")]
 pub struct ParseLogIdError(String);
 
 impl LogId {

@@ -76,7 +76,7 @@ impl Produced {
             (id @ 0.., epoch @ 0.., first @ 0..) => {
                 Some(Sequenced::new(id, epoch, first, view.records()))
             }
-            _ => return invalid("a producer id goes with an epoch and a sequence"),
+            _ => return invalid("a record batch with a producer id needs an epoch and a sequence"),
         };
         Ok(Self {
             records: view.records(),

@@ -114,7 +114,7 @@ impl Store {
         match closed {
             // The next opening reads more for it.
             Err(error) if error.is_no_space() => {
-                tracing::warn!(%error, "the log's disk is full; that it was closed in order is not noted");
+                tracing::warn!(%error, "the log's disk is full, so its clean end is not recorded; the next start reads more of it, and nothing is lost");
                 Ok(())
             }
             closed => closed,

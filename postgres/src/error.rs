@@ -45,7 +45,7 @@ pub enum Error {
         owner: u32,
     },
     /// There is no place for the cluster that the server's user can reach.
-    #[error("user `{user}`, which the server must run as, reaches none of {tried}")]
+    #[error("the server must run as user `{user}`, who has access to none of {tried}")]
     NoPlace {
         /// The user.
         user: String,

@@ -279,8 +279,8 @@ pub enum Error {
     },
     /// The table refuses everything, so that nothing can be told about a single record.
     #[error(
-        "table `{table}` refuses every record: {records} of topic `{topic}` with none that passed, the first in this \
-         batch at offset {from} of partition {partition}; the last refusal: {cause}"
+        "table `{table}` refused {records} records of topic `{topic}` in a row and accepted none, the first in this batch \
+         at offset {from} of partition {partition}; the last refusal: {cause}"
     )]
     EveryRecordRefused {
         /// The table.

@@ -231,7 +231,7 @@ impl Parts {
         }
         let wrong = || {
             format!(
-                "`{PREFIX}{}` is no type's name; write `{PREFIX}inet`, `{PREFIX}schema.name`, `{PREFIX}name(modifiers)` \
+                "`{PREFIX}{}` does not name a type; write `{PREFIX}inet`, `{PREFIX}schema.name`, `{PREFIX}name(modifiers)` \
                  or `{PREFIX}name[]`, with double quotes around a name that has upper case or other characters",
                 text.escape_debug()
             )

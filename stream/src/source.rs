@@ -36,7 +36,7 @@ impl ColumnSource {
             _ => {
                 let seen = seen.ok_or_else(|| {
                     format!(
-                        "column `{}` has its values from the file, which is not known",
+                        "column `{}` takes its value from the file, and the file is not known",
                         column.name
                     )
                 })?;
@@ -44,10 +44,17 @@ impl ColumnSource {
                     return Ok(Value::Timestamptz(seen.modified_us));
                 }
                 let path = std::str::from_utf8(&seen.path).map_err(|_| {
-                    format!("its path is not UTF-8, and column `{}` has it", column.name)
+                    format!(
+                        "its path is not UTF-8, and column `{}` takes its value from the path",
+                        column.name
+                    )
                 })?;
-                self.of_path(path)
-                    .map_err(|why| format!("{why}, and column `{}` has its value", column.name))?
+                self.of_path(path).map_err(|why| {
+                    format!(
+                        "{why}, and column `{}` takes its value from it",
+                        column.name
+                    )
+                })?
             }
         };
         let Some(text) = text else {

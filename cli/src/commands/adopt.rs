@@ -61,11 +61,7 @@ pub(super) fn in_context(
             plural(line.placed, "record")
         ))?;
         if let Some((rows, advice)) = line.lacking {
-            let what = format!(
-                "it lacks {} {} of these",
-                grouped(rows),
-                plural(rows, "row")
-            );
+            let what = format!("the table lacks {} {}", grouped(rows), plural(rows, "row"));
             print_result(&format!("{}: {what}; {advice}", line.stream))?;
         }
     }

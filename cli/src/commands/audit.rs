@@ -239,7 +239,7 @@ fn compared_files(
             in_log: Some(found.records),
             repeated: found.repeated,
             same_content: None,
-            not_compared: Some("the ingest here does not know it".to_owned()),
+            not_compared: Some("this project's ingest has not read it".to_owned()),
         });
     lines.extend(others);
     let findings = contents.findings.into_iter().map(|finding| FileFinding {

@@ -44,7 +44,7 @@ pub(crate) fn run(context: &Context, args: &LogCopy, screen: &Screen) -> Result<
     let (from_id, to_id) = (from.log_id().to_string(), to.log_id().to_string());
     ensure!(
         from_id != to_id,
-        "{} is the very log that is to be copied",
+        "{} is the log to be copied; name another one with --to",
         args.to
     );
     let database = context.database_if_made(&args.postgres)?;

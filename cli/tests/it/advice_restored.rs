@@ -115,7 +115,7 @@ fn a_table_of_an_older_dump_is_completed() {
             } else {
                 // Whoever adopts the table all the same is told what it lacks.
                 let adopted = sandbox.run(&["adopt"]).ok();
-                prints(adopted, "it lacks 10 rows of these; to fill it anew");
+                prints(adopted, "the table lacks 10 rows; to fill it anew");
                 assert_eq!(fill_anew(&sandbox, &refused), 100);
             }
         }

@@ -54,13 +54,13 @@ fn ingest_id(state_dir: &Path) -> Result<String, Error> {
             Some(id) => return Ok(id),
             None => tracing::warn!(
                 path = %path.display(),
-                "the ingest's id is damaged; it gets another one, and knows its files by the checkpoint and the host"
+                "the ingest's id is damaged; it gets a new one, and recognises its files by the checkpoint and the host"
             ),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(
             path = %path.display(), %error,
-            "the ingest's id cannot be read; it gets another one, and knows its files by the checkpoint and the host"
+            "the ingest's id cannot be read; it gets a new one, and recognises its files by the checkpoint and the host"
         ),
     }
     // A file's id is random too, and has the right form.

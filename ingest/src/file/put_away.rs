@@ -44,7 +44,7 @@ pub(crate) fn move_into(target: &Path, path: &Path, expected: &Expected) -> io::
     let (directory, name) = open_parent(path)?;
     check(&directory, &name, expected)?;
     if is_same(&directory.metadata()?, &target.metadata()?) {
-        return Err(io::Error::other("it is in that directory already"));
+        return Err(io::Error::other("it is already in that directory"));
     }
     let first = take_name(&directory, &name, &target, &name);
     match first {

@@ -18,7 +18,7 @@ impl Engine<'_> {
         for (request, path) in reread_requests(&self.around.config.state_dir) {
             self.begin_again(&path)?;
             if let Err(error) = fs::remove_file(&request) {
-                tracing::warn!(request = %request.display(), %error, "a request that is done cannot be removed");
+                tracing::warn!(request = %request.display(), %error, "cannot remove the request of a reading that is done");
             }
         }
         Ok(())

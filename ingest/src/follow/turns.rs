@@ -127,7 +127,7 @@ impl Engine<'_> {
                 Ok(false)
             }
             Ok(Outcome::Conflict(position)) => {
-                tracing::warn!(file = %id, position, "the log has another record of this place");
+                tracing::warn!(file = %id, position, "the log has a different record of this position");
                 self.replace(id, ContentCheck::OtherTail)?;
                 Ok(false)
             }

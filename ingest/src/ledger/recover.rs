@@ -119,7 +119,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         session = session.number,
         files = files.len(),
         checkpoint = has_checkpoint,
-        "what the log holds is known"
+        "read what the log already holds"
     );
     Ok(Recovered {
         session,

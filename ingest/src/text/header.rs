@@ -112,7 +112,10 @@ impl Header {
             near.push(pair);
         }
         if !near.is_empty() {
-            let text = format!("its header has {}: taken as that", near.join(", "));
+            let text = format!(
+                "its header has {}; Bekk takes each as the same name",
+                near.join(", ")
+            );
             self.notices.push(Notice {
                 kind: NoticeKind::HeaderNear,
                 text,

@@ -69,7 +69,7 @@ fn warnings(link: &Link, topic: &str, wished: Retention, config: &ConfigResource
     if let Some(age) = age.filter(|age| wished_ms.is_none_or(|wished| u128::from(*age) < wished)) {
         let wished = wished_ms.map_or("-1".to_owned(), |wished| wished.to_string());
         let harm = match topic {
-            META_TOPIC => "its records of files and columns are always needed",
+            META_TOPIC => "Bekk needs every record of this topic, however old",
             _ => {
                 "that is shorter than in bekk.toml, and a sink that is stopped for longer loses records"
             }

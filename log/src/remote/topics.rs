@@ -262,7 +262,10 @@ fn await_topic(link: &Link, name: &str) -> Result<u32, Error> {
         }
     }
     let request = Request::topic("find", name, "Describe");
-    Err(link.away(request, "it has been created and is not known yet"))
+    Err(link.away(
+        request,
+        "the topic was just created, and the cluster does not list it yet",
+    ))
 }
 
 /// What is wrong with the partitions of a topic at this moment, in words.

@@ -273,7 +273,7 @@ impl SegmentDb {
                 let mut fields = Fields::of(&key[1..]);
                 let key = fields.u32().zip(fields.i64());
                 key.zip(Producer::decode(&value))
-                    .ok_or_else(|| self.corrupt("what it knows of a producer is malformed"))
+                    .ok_or_else(|| self.corrupt("its entry for a producer is malformed"))
             })
             .collect()
     }
@@ -347,7 +347,10 @@ fn check_files(path: &Path) -> Result<(), Error> {
             .to_str()
             .is_none_or(|name| name.parse::<u64>().is_err())
         {
-            return Err(corrupt(&keyspaces, "it holds what is no keyspace"));
+            return Err(corrupt(
+                &keyspaces,
+                "it holds an entry that is not a keyspace",
+            ));
         }
     }
     Ok(())

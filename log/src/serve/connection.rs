@@ -47,9 +47,9 @@ pub(super) enum Ended {
     Length(i32),
     #[error("api {key} version {version} is not offered")]
     Unsupported { key: i16, version: i16 },
-    #[error("it is no guest of this log")]
+    #[error("it did not prove that it is a guest of this log")]
     NoGuest,
-    #[error("it did not say who it is, or not rightly")]
+    #[error("it failed to authenticate")]
     Unauthenticated,
     #[error("it was too slow")]
     Slow,

@@ -257,7 +257,7 @@ impl TopicLog {
             tracing::info!(
                 topic = self.name,
                 segment = segment.number(),
-                "a segment is let go of"
+                "deleted a segment past its retention"
             );
         }
         Ok(bytes)

@@ -70,7 +70,7 @@ pub(super) async fn read(
             };
             let Some(batch) = prepare(source, from, bounds)? else {
                 return Err(Error::Options(
-                    "the log does not give all of its records now; try again when open transactions have ended",
+                    "an open transaction hides some records of the log; try again when it has ended",
                 ));
             };
             deep.records += (batch.rows.len() + batch.dead.len()) as u64;

@@ -44,7 +44,7 @@ pub(crate) struct Slot {
     pub(super) leaving: bool,
     pub(super) records_max: usize,
     pub(super) conflict_share: f64,
-    /// How many records of the last batch were refused with none that passed, while that is in doubt.
+    /// How many records of the last batch the table refused while it accepted none, until the cause is known.
     pub(super) refused_alone: u64,
     /// Whether the last batch was refused and waits for what the stream's other slots find.
     pub(super) waits_for_others: bool,

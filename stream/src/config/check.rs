@@ -92,7 +92,7 @@ fn check_columns(stream: &Stream, place: &str) -> Result<(), Fault> {
             return fault(detail);
         }
         if !names.insert(&column.name) {
-            return fault("there are two of that name".into());
+            return fault("two columns have this name".into());
         }
         if column.source.is_none() && !headers.insert(&column.header) {
             return fault(format!("two columns have the header `{}`", column.header));
@@ -277,7 +277,7 @@ fn check_dialect(stream: &Stream, place: &str) -> Result<(), Fault> {
     if csv.record_end.is_some() && csv.line_end != LineEnd::Lf {
         return Err(Fault::new(
             format!("{place}.csv.record_end"),
-            "it takes the place of `line_end`; leave one of them out",
+            "`record_end` and `line_end` exclude each other: keep one",
         ));
     }
     let end = csv.end();

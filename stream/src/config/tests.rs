@@ -236,7 +236,7 @@ fn values_that_make_no_sense_are_errors() {
     );
     fails(
         &MINIMAL.replace("\"amount\"", "\"id\""),
-        "there are two of that name",
+        "two columns have this name",
     );
     fails(
         &MINIMAL.replace("\"amount\"", "\"xmin\""),
@@ -335,7 +335,7 @@ fn one_text_is_a_list_of_one_in_a_dialect() {
     );
     fails(
         &with("csv = { null = 7 }"),
-        "is neither a text nor a list of texts",
+        "is neither a string nor a list of strings",
     );
 }
 

@@ -22,7 +22,7 @@ pub(super) trait Setting: Sized {
 pub(super) fn string(value: &Value) -> Result<&str, String> {
     value
         .as_str()
-        .ok_or_else(|| format!("{value} is not a text in quotes"))
+        .ok_or_else(|| format!("{value} is not a string in quotes"))
 }
 
 /// The texts that a list of the configuration has.
@@ -125,7 +125,7 @@ impl Setting for Vec<String> {
         match value {
             Value::String(text) => Ok(vec![text.clone()]),
             Value::Array(items) => strings(items),
-            _ => Err(format!("{value} is neither a text nor a list of texts")),
+            _ => Err(format!("{value} is neither a string nor a list of strings")),
         }
     }
 

@@ -36,7 +36,7 @@ impl ValueKind for BoolKind {
             }),
             (Some(_), Some(_)) => Err(Rejection::new(
                 Reason::BadValue,
-                "`true` and `false` share a text",
+                "`true` and `false` have a text in common",
             )),
             _ => Err(Rejection::new(
                 Reason::BadValue,

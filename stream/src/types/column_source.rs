@@ -74,9 +74,11 @@ impl ColumnSource {
             (Self::Line, ColumnType::Int8)
             | (Self::FileModifiedAt, ColumnType::Timestamptz)
             | (Self::RowHash, ColumnType::Uuid | ColumnType::Text) => None,
-            (Self::Line, _) => Some("a line's number is of type int8"),
-            (Self::FileModifiedAt, _) => Some("a moment is of type timestamptz"),
-            (Self::RowHash, _) => Some("a hash is of type uuid, or of type text"),
+            (Self::Line, _) => Some("`line` fills a column of type int8"),
+            (Self::FileModifiedAt, _) => {
+                Some("`file_modified_at` fills a column of type timestamptz")
+            }
+            (Self::RowHash, _) => Some("`row_hash` fills a column of type uuid or text"),
             _ => None,
         }
     }

@@ -110,7 +110,7 @@ impl TimeParser {
                     Some((micros, [])) => Ok(micros),
                     Some((_, rest)) if offset(rest).is_some() => Err(Rejection::new(
                         Reason::BadValue,
-                        format!("{} has a zone, which a time of day has not", Shown(bytes)),
+                        format!("{} has a zone; a time of day has none", Shown(bytes)),
                     )),
                     _ => Err(wrong()),
                 }
@@ -180,8 +180,8 @@ impl TimeParser {
     #[cold]
     fn wrong(&self, what: &str, example: &str, bytes: &[u8]) -> Rejection {
         let form = match &self.form {
-            Form::Format(format) => format!("of the format {format}"),
-            Form::Epoch { name, .. } => format!("of the format {name}, a number"),
+            Form::Format(format) => format!("in the format {format}"),
+            Form::Epoch { name, .. } => format!("a number in the format {name}"),
             Form::Iso => format!("such as {example}; for another form set format = \"…\""),
         };
         Rejection::new(

@@ -93,7 +93,8 @@ impl Guess {
         if quoted + uneven == 0 {
             self.dialect = without;
             self.remarks.push(
-                "quotes are taken as inches and the like: no field begins with one".to_owned(),
+                "no field begins with a quote, so quotes are kept as text (inches, for example)"
+                    .to_owned(),
             );
         }
         Ok(())

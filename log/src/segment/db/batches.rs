@@ -211,7 +211,7 @@ impl SegmentDb {
                 .map_err(|error| store_error("read", &self.path, error))?;
             let base = Fields::of(&key[5..]).u64().map(Offset::new);
             let note = base.and_then(|base| Note::decode(base, &value));
-            note.ok_or_else(|| self.corrupt("what it notes of a batch is malformed"))
+            note.ok_or_else(|| self.corrupt("its entry for a batch is malformed"))
         })
     }
 
