@@ -62,6 +62,12 @@ pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
             path.display()
         );
     }
+    if head.bytes.trim_ascii().is_empty() {
+        bail!(
+            "`{}` has only empty lines; give a file with a header and some records",
+            path.display()
+        );
+    }
     refuse_other_form(path, &head.bytes)?;
     let mut guess = Guess {
         dialect: CsvDialect::default(),

@@ -15,6 +15,8 @@ pub(in crate::infer) struct Preamble {
     fields: usize,
     /// Whether some of them have several fields, so that they are records if the file has no header.
     has_records: bool,
+    /// Whether some of them are as wide as the records, because a spreadsheet added empty fields to a title.
+    has_titles: bool,
 }
 
 impl Guess {
@@ -25,6 +27,10 @@ impl Guess {
         };
         let skipped = self.dialect.skip_lines;
         match (has_header, preamble.has_records) {
+            (true, _) if preamble.has_titles => self.remarks.push(format!(
+                "line {} is taken as the header: the lines before it have at most one field that is not empty",
+                skipped + 1
+            )),
             (true, _) => self.remarks.push(format!(
                 "line {} is taken as the header: the first one with {} fields",
                 skipped + 1,
@@ -81,6 +87,8 @@ impl Guess {
         let first = self
             .begins(lines)
             .find(|at| !is_passed(lines[*at]) && is_header(*at));
+        let titles = first.and_then(|first| self.after_titles(lines, first, width));
+        let first = titles.or(first);
         let begin = usize::from(has_separator);
         let before = |end: usize| {
             lines[begin.min(end)..end]
@@ -122,6 +130,7 @@ impl Guess {
                 self.preamble = Some(Preamble {
                     fields: width,
                     has_records,
+                    has_titles: titles.is_some(),
                 });
             }
             _ => {}
@@ -147,6 +156,29 @@ impl Guess {
         different.dedup();
         let are_names = names.iter().all(is_name) && different.len() == names.len();
         (are_names && width > 1 && names.len() == width).then_some(names)
+    }
+
+    /// The header after the rows of a title, which a spreadsheet makes as wide as the records: `Report 2025,,`.
+    fn after_titles(&self, lines: &[&[u8]], first: usize, width: usize) -> Option<usize> {
+        if width < 3 {
+            return None;
+        }
+        let mut records = self
+            .begins(lines)
+            .filter(|at| *at >= first && !lines[*at].is_empty())
+            .take(SKIPPED_MAX)
+            .map(|at| (at, self.fields_of(&self.record_at(lines, at).0)))
+            .skip_while(|(_, fields)| fields.iter().filter(|field| !field.is_empty()).count() < 2);
+        let (header, mut names) = records.next().filter(|(at, _)| *at > first)?;
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        let are_names = names
+            .iter()
+            .all(|name| !name.is_empty() && name.parse::<f64>().is_err());
+        // Otherwise the first line has the names, and the records are sparse.
+        let has_records = records.next().is_some();
+        (are_names && has_records && names.len() == count && count == width).then_some(header)
     }
 
     /// Whether the lines before a header are a header that it extends, and records of that.
@@ -195,8 +227,11 @@ impl Guess {
 
     /// The indices of the lines at which records begin.
     fn begins(&self, lines: &[&[u8]]) -> impl Iterator<Item = usize> {
-        std::iter::successors(Some(0), |at| Some(at + self.record_at(lines, *at).1))
-            .take_while(|at| *at < lines.len())
+        let following = |at: usize| at + self.record_at(lines, at).1;
+        std::iter::successors(Some(0), move |at| {
+            Some(following(*at)).filter(|next| *next < lines.len())
+        })
+        .filter(|at| *at < lines.len())
     }
 
     /// The record that begins at a line, and how many lines it has: more than one if a quote spans them. A quote that stays
@@ -220,6 +255,26 @@ impl Guess {
             true => (Cow::Borrowed(first), 1),
             false => (record, count),
         }
+    }
+
+    /// A record's fields without blanks and quotes around them.
+    fn fields_of(&self, record: &[u8]) -> Vec<String> {
+        let quote = self.dialect.quote.map_or('"', char::from);
+        let delimiter = self.dialect.delimiter.text();
+        let text = String::from_utf8_lossy(record);
+        let mut fields = vec![String::new()];
+        for part in text.split(delimiter.as_str()) {
+            let field = fields.last_mut().expect("there is one");
+            field.push_str(part);
+            // A delimiter inside quotes separates nothing.
+            match self.width_of(field.as_bytes()).1 {
+                true => field.push_str(&delimiter),
+                false => fields.push(String::new()),
+            }
+        }
+        fields.pop();
+        let trimmed = fields.iter().map(|field| field.trim().trim_matches(quote));
+        trimmed.map(str::to_owned).collect()
     }
 
     /// The number of a line's fields, and whether a quote is open at its end.

@@ -65,6 +65,37 @@ fn a_first_record_with_nulls_is_no_header() {
     assert_eq!(stream.csv.header, HeaderRow::Absent);
 }
 
+/// A spreadsheet makes each row as wide as the widest one.
+#[test]
+fn titles_with_empty_fields_after_them_are_no_header() {
+    let records = "id,\"name, first\",amount\n1,Ann,2.5\n2,Bob,3\n";
+    for titles in [
+        "Report 2025,,\n",
+        "\"Report, 2025\",,\n,,\n",
+        "all of it\n\nReport,,\n,,Q1\n",
+    ] {
+        let (stream, text) = stream_of(&format!("{titles}{records}"));
+        let skipped = titles.lines().count();
+        assert_eq!(
+            usize::try_from(stream.csv.skip_lines).unwrap(),
+            skipped,
+            "{text}"
+        );
+        assert_eq!(stream.columns[1].header, "name, first", "{text}");
+        assert_eq!(stream.columns[0].column_type, ColumnType::Int8, "{text}");
+        assert!(text.contains("at most one field"), "{text}");
+    }
+    // Here the names are in the first line, or nowhere.
+    for csv in [
+        "name,,\nAnn,b,c\n",
+        "name,,\nAnn,2,c\nBob,3,d\n",
+        "a,b\nx,\nc,d\n",
+    ] {
+        let (stream, text) = stream_of(csv);
+        assert_eq!(stream.csv.skip_lines, 0, "{text}");
+    }
+}
+
 #[test]
 fn a_header_that_comes_again_is_no_value() {
     let (stream, _) = stream_of("id,v\n1,2\nid,v\n3,4\n");

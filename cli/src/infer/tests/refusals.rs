@@ -24,6 +24,18 @@ fn files_that_say_nothing_are_errors() {
     );
 }
 
+/// No line is as wide as the others, or there is none at all.
+#[test]
+fn files_without_a_line_for_a_header_are_no_panic() {
+    for blank in ["\n\n\n", "\r\n \t\r\n", "\r\r"] {
+        let error = text_of(blank.as_bytes(), &Typed::default()).unwrap_err();
+        assert!(error.to_string().contains("only empty lines"), "{error}");
+    }
+    for odd in ["1\"x\ny\",3\n", ",a,#\"x\ny\",3\n#,b\"x\ny\",3\n", "\x1e"] {
+        let _ = text_of(odd.as_bytes(), &Typed::default());
+    }
+}
+
 #[test]
 fn more_columns_than_a_table_has_are_an_error() {
     let dir = tempfile::tempdir().unwrap();
