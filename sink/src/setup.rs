@@ -1,6 +1,7 @@
 //! What must be there before the first batch: schema `bekk`, the tables, a row of offsets per partition.
 
 mod behind;
+mod twice;
 
 use std::time::{Duration, Instant};
 
@@ -213,6 +214,11 @@ impl Setup<'_> {
         if known.is_empty() {
             self.refuse_if_applied_elsewhere(stream, &committed)
                 .map_err(SetupError::Stop)?;
+            if is_keyless(stream) && self.config.from != Start::Latest {
+                let configured: Vec<&str> =
+                    self.streams.iter().map(|stream| &*stream.name).collect();
+                twice::refuse_rows_of_others(client, (group, &log_id), target, &configured).await?;
+            }
         }
         if self.is_set_back(topic, &committed, &known) && is_keyless(stream) {
             behind::refuse_rows_of_later(client, group, target).await?;
