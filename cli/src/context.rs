@@ -136,6 +136,10 @@ impl Context {
             Some(text) => match kafka_hosts(text) {
                 Some(Err(why)) => return Err(WrongUsage(format!("--log: {why}")).into()),
                 Some(Ok(hosts)) => LogLocation::Kafka(hosts.to_owned()),
+                None if text.contains("://") => {
+                    let why = "it is not the address of a log; write kafka://host:port";
+                    return Err(WrongUsage(format!("--log: {why}")).into());
+                }
                 None => LogLocation::Directory(
                     std::path::absolute(text).with_context(|| format!("find `{text}`"))?,
                 ),

@@ -25,6 +25,11 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
     if let Some(bekk_sink::Error::Postgres { cause, .. }) = error.downcast_ref() {
         return remedy_for_login(cause.sqlstate.as_deref()?).map(str::to_owned);
     }
+    if error.chain().any(is_of_other_files) {
+        return Some(
+            "name an empty or a new directory with --log, or as `dir` in [log]".to_owned(),
+        );
+    }
     if let Some(path) = error.chain().find_map(checkpoint_of_another_log) {
         return Some(format!(
             "put the other log back, or name its place with --log; if it is gone for good, all files are read into this one \
@@ -87,7 +92,11 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
 
 /// A path as a shell takes it.
 pub(crate) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
+    quoted_text(path.display().to_string())
+}
+
+/// A text as a shell takes it.
+pub(crate) fn quoted_text(text: String) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
     match text.chars().all(is_plain) {
         true => text,
@@ -100,6 +109,13 @@ fn checkpoint_of_another_log<'a>(cause: &'a (dyn std::error::Error + 'static)) -
         bekk_ingest::Error::OtherLog { path, .. } => Some(path),
         _ => None,
     }
+}
+
+fn is_of_other_files(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        cause.downcast_ref(),
+        Some(bekk_log::Error::OtherFiles { .. })
+    )
 }
 
 /// The path and the cause, if the system refused something on a file.

@@ -238,6 +238,14 @@ pub enum Error {
         /// The user id of its owner.
         owner: u32,
     },
+    /// The directory has other files, and nothing of a log.
+    #[error("`{path}` is not the directory of a log: it has other files, such as `{found}`")]
+    OtherFiles {
+        /// The directory.
+        path: PathBuf,
+        /// One of them.
+        found: PathBuf,
+    },
     /// The server serves another log than when it was connected to.
     #[error("`{address}` serves log {found} now, and served log {expected} before")]
     Replaced {

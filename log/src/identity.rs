@@ -1,6 +1,7 @@
 //! `DIR/format`: that the directory is a log, of which format, and its id.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileKind, ReadFailure};
 use crate::segment::Header;
@@ -11,6 +12,34 @@ const FILE: FileKind = FileKind {
     magic: *b"bekk log",
     version: 1,
 };
+
+/// What a log's directory has, some of which damage may have left
+const ENTRIES: [&str; 6] = ["LOCK", "format", "ends", "state", "state.copy", "topics"];
+/// What a new file system has
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// Refuses a directory that is not empty and has nothing of a log: to make a log there, it would be closed to other users
+/// with all that is in it.
+pub(crate) fn refuse_other_files(dir: &Path) -> Result<(), Error> {
+    if !dir.is_dir() {
+        let source = io::Error::from(io::ErrorKind::NotADirectory);
+        return Err(files::io_error("use", dir, source));
+    }
+    if ENTRIES.iter().any(|name| dir.join(name).exists()) {
+        return Ok(());
+    }
+    let is_other = |entry: &PathBuf| {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        name != LOST_AND_FOUND && !name.ends_with(files::TEMPORARY)
+    };
+    match files::entries(dir)?.into_iter().find(is_other) {
+        Some(found) => Err(Error::OtherFiles {
+            path: dir.to_owned(),
+            found,
+        }),
+        None => Ok(()),
+    }
+}
 
 /// Reads the log's id; a log that is new gets one. One that has lost its own gets the id that its segments name, or,
 /// where it has none, another: nobody remembers an offset of it. If they disagree it is refused: with another id all

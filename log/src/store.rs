@@ -30,6 +30,7 @@ impl Store {
     pub(crate) fn open(config: Config) -> Result<Self, Error> {
         network_fs::refuse(&config.dir)?;
         files::create_dir(&config.dir)?;
+        identity::refuse_other_files(&config.dir)?;
         make_private(&config.dir)?;
         let lock = DirLock::take(&config.dir)?;
         space::use_spare(&config.dir);

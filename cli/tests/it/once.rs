@@ -320,6 +320,15 @@ fn wrong_configurations_and_databases_say_what_to_do() {
         .says("line 3: unknown key `partitons`; did you mean `partitions`?");
     fs::remove_file(sandbox.path("bekk.toml")).unwrap();
     sandbox.run(&["up", "--onec"]).exits(2).says("--once");
+    let typo = ["log", "topics", "--log", "kafk://b:1"];
+    sandbox.run(&typo).exits(2).says("write kafka://host:port");
+    assert!(!sandbox.path("kafk:").exists());
+    let others = ["log", "topics", "--log", "."];
+    sandbox
+        .run(&others)
+        .exits(1)
+        .says("it has other files")
+        .says("name an empty or a new directory with --log");
     let mut command = sandbox.bekk(&["check"]);
     command.env(
         "DATABASE_URL",

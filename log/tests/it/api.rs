@@ -1,5 +1,7 @@
 //! What each call promises.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -87,6 +89,31 @@ fn a_directory_has_one_holder() {
     client.close().unwrap();
     assert!(matches!(other.topics(), Err(Error::Closed)));
     open(dir.path());
+}
+
+/// To make a log there, it would be closed to other users with all that is in it.
+#[test]
+fn a_directory_of_other_files_is_refused_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("data/a.csv"));
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(&file, "id\n").unwrap();
+    let modes = || [&data, &file].map(|path| std::fs::metadata(path).unwrap().mode());
+    std::fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let before = modes();
+    let error = Client::open(config(&data)).unwrap_err();
+    assert!(
+        matches!(&error, Error::OtherFiles { path, found } if *path == data && *found == file),
+        "{error}"
+    );
+    Client::open(config(&file)).unwrap_err();
+    assert_eq!(modes(), before);
+    assert_eq!(std::fs::read_dir(&data).unwrap().count(), 1);
+    // A new disk has a directory of its own.
+    let disk = dir.path().join("disk");
+    std::fs::create_dir_all(disk.join("lost+found")).unwrap();
+    open(&disk).close().unwrap();
 }
 
 #[test]
