@@ -19,6 +19,9 @@ const ZSTD_WINDOW_MAX: u64 = 8 << 20;
 /// The most memory that an xz block may ask for, in KiB: what `xz -9` makes, and a little more.
 const XZ_MEMORY_MAX_KIB: u32 = 72 << 10;
 
+/// The first byte of a gzip member
+const GZIP_MAGIC: u8 = 0x1f;
+
 /// A file read from some place on, whatever else reads it.
 pub(super) struct Sequential {
     file: Arc<File>,
@@ -129,8 +132,16 @@ impl Members {
             if read > 0 || buffer.is_empty() {
                 return Ok(read);
             }
-            if !skip_zeros(self.member().get_mut())? {
+            let input = self.member().get_mut();
+            if !skip_zeros(input)? {
                 return Ok(0);
+            }
+            // A few bytes of something else would look like a member that is cut off.
+            if input.fill_buf()?.first() != Some(&GZIP_MAGIC) {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "something that is not gzip follows its last member",
+                ));
             }
             self.0 = self
                 .0

@@ -329,6 +329,22 @@ mod tests {
         }
     }
 
+    /// A few bytes that are no member would otherwise look like one that is cut off, and waited for.
+    #[test]
+    fn what_is_not_gzip_after_gzip_is_damage() {
+        for rest in [&b"x"[..], b"\0\0x", b"a long rest that is no member"] {
+            let mut packed = packed(&[gzip(b"id\n1\n"), rest.to_vec()].concat());
+            let error = loop {
+                match packed.check(100_000) {
+                    Ok(is_more) => assert!(is_more, "{rest:?}"),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+            assert!(error.to_string().contains("is not gzip"), "{error}");
+        }
+    }
+
     #[test]
     fn the_check_finds_length_and_crcs() {
         let text = text();
