@@ -61,6 +61,9 @@ impl Footer {
 /// The end of the records in PostgreSQL's COPY
 const END_OF_COPY: &str = "\\.";
 
+/// The end of a file in DOS
+const END_OF_FILE: &str = "\u{1a}";
+
 /// Returns the beginning of a record that is a line of dashes, as database clients write it below a header.
 pub(super) fn rule(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
     const DASHES: &[u8] = b"---";
@@ -87,6 +90,13 @@ fn beginning(record: &Sampled<'_>, is_alone: bool, dialect: &CsvDialect) -> Opti
     };
     if record.width() == 1 && record.field(0).is_some_and(|(text, _)| ends_copy(text)) {
         return Some(END_OF_COPY.to_owned());
+    }
+    if record.width() == 1
+        && record
+            .field(0)
+            .is_some_and(|(text, _)| text == END_OF_FILE.as_bytes())
+    {
+        return Some(END_OF_FILE.to_owned());
     }
     let is_empty = |at: &usize| record.field(*at).is_some_and(|(text, _)| text.is_empty());
     let at = (0..record.width()).find(|at| !is_empty(at))?;

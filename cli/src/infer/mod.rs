@@ -234,7 +234,9 @@ fn read_as_guessed(path: &Path, typed: &Typed) -> Result<(Guess, Records)> {
         let head = bekk_ingest::head(path, dialect::HEAD_LEN)
             .with_context(|| format!("read `{}`", path.display()))?;
         guess.dialect.encoding = guess.not_utf8(&head.bytes);
-        found = read(path, &guess.dialect)?;
+        if guess.dialect.encoding != Encoding::Utf8 {
+            found = read(path, &guess.dialect)?;
+        }
     }
     if let Some(rule) = found.rule.take() {
         guess

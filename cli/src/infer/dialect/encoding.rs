@@ -31,6 +31,14 @@ impl Guess {
 
     /// The likeliest encoding of what is not UTF-8, with some words by which a person sees whether it is right.
     pub(in crate::infer) fn not_utf8(&mut self, bytes: &[u8]) -> Encoding {
+        if is_mostly_utf8(bytes) {
+            let remark = "a few bytes are not UTF-8, as the rest of the file is: the records that have them become dead \
+                          letters; if all of it has another encoding, name that: --encoding";
+            if !self.remarks.iter().any(|known| known == remark) {
+                self.remarks.push(remark.to_owned());
+            }
+            return Encoding::Utf8;
+        }
         let mut detector = EncodingDetector::new();
         detector.feed(bytes, true);
         let guessed = Encoding::label(detector.guess(None, false).name());
@@ -84,6 +92,16 @@ fn is_utf8(bytes: &[u8], is_all: bool) -> bool {
         // The last character may be cut.
         Err(error) => !is_all && error.error_len().is_none(),
     }
+}
+
+/// Whether characters of UTF-8 outnumber the bytes that are none: hardly a text of another encoding has one by chance.
+fn is_mostly_utf8(bytes: &[u8]) -> bool {
+    let (mut characters, mut others) = (0, 0);
+    for chunk in bytes.utf8_chunks() {
+        characters += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
+        others += usize::from(!chunk.invalid().is_empty());
+    }
+    characters > 0 && characters >= others
 }
 
 /// The text, so far as its structure goes.

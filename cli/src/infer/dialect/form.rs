@@ -151,6 +151,15 @@ pub(super) fn is_fixed_width(lines: &[&[u8]]) -> bool {
         .copied()
         .filter(|line| !line.is_empty())
         .collect();
+    // As sqlcmd and SQL*Plus draw them.
+    let is_rule = |line: &&[u8]| {
+        line.starts_with(b"--")
+            && line.contains(&b' ')
+            && line.iter().all(|byte| b"- ".contains(byte))
+    };
+    if lines.get(1).is_some_and(is_rule) {
+        return true;
+    }
     let are_spaced = lines
         .iter()
         .all(|line| line.windows(2).any(|pair| pair == b"  "));

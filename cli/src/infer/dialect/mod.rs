@@ -23,6 +23,8 @@ use tried::RECORDS_MAX;
 pub(super) const HEAD_LEN: usize = 1 << 20;
 /// ASCII's character for the end of a record
 const RECORD_SEPARATOR: u8 = 0x1e;
+/// The end of a line that was made twice
+const CR_CR_LF: &[u8] = b"\r\r\n";
 
 /// Properties that were typed, which are not guessed
 #[derive(Debug, Clone, Default)]
@@ -134,10 +136,20 @@ impl Guess {
             == Some(&RECORD_SEPARATOR)
         {
             self.dialect.record_end = Some(Separator::from(RECORD_SEPARATOR));
+        } else if ends_twice(text) {
+            self.dialect.record_end = Separator::new(CR_CR_LF);
         } else if !text.contains(&b'\n') && text.trim_ascii_end().contains(&b'\r') {
             self.dialect.line_end = LineEnd::Cr;
         }
     }
+}
+
+/// Whether each line that is not empty ends with two carriage returns, as a program writes them that ends lines with
+/// `\r\n` into a file whose `\n` become `\r\n`.
+fn ends_twice(text: &[u8]) -> bool {
+    let ended = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    let mut lines = text[..ended].split(|byte| *byte == b'\n').peekable();
+    lines.peek().is_some_and(|line| line.len() > 2) && lines.all(|line| line.ends_with(b"\r\r"))
 }
 
 /// Refuses a file of another form than CSV, or in an encoding that is not read.

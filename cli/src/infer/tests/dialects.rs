@@ -139,6 +139,42 @@ fn quotes_inside_fields_may_be_no_quotes() {
     assert_eq!(stream.csv.quote, Some(b'"'));
 }
 
+/// One line of another encoding in a text of UTF-8, as where logs are joined, makes no other text of the rest.
+#[test]
+fn a_few_odd_bytes_make_no_other_encoding() {
+    let odd = b"id,name\n1,\xc3\x85se\n2,M\xfcller\n3,J\xc3\xbcrgen\n";
+    let (encoding, text) = encoding_of(odd);
+    assert_eq!(encoding, Encoding::Utf8, "{text}");
+    assert!(text.contains("a few bytes are not UTF-8"), "{text}");
+    let latin = b"id,name\n1,\xc5se\n2,M\xfcller\n";
+    assert_eq!(encoding_of(latin).0.name(), "windows-1252");
+    // The odd byte comes after the part from which the encoding is guessed.
+    let mut late = "id,name\n1,Åse\n".to_owned();
+    for id in 2..200_000 {
+        late += &format!("{id},x\n");
+    }
+    let late = [late.as_bytes(), b"0,M\xfcller\n"].concat();
+    assert_eq!(encoding_of(&late).0, Encoding::Utf8);
+}
+
+fn encoding_of(csv: &[u8]) -> (Encoding, String) {
+    let text = text_of(csv, &Typed::default()).unwrap();
+    let config = Config::parse(&text, Path::new("bekk.toml"), Path::new("/"), &|_| None);
+    (config.unwrap().streams[0].csv.encoding, text)
+}
+
+/// A program that writes `\r\n` into a file of text on Windows, and DOS's mark at the end of a file.
+#[test]
+fn ends_of_lines_and_files_that_are_made_twice_are_found() {
+    let twice = csv(b"id,name\r\r\n1,Ann\r\r\n2,Bob\r\r\n");
+    assert_eq!(twice.columns[1].header, "name");
+    assert_eq!(twice.csv.record_end.unwrap().text(), "\r\r\n");
+    let once = csv(b"id,name\r\n1,Ann\r\r\n2,Bob\r\n");
+    assert_eq!(once.csv.record_end, None);
+    let dos = csv(b"id,name\r\n1,Ann\r\n2,Bob\r\n\x1a");
+    assert_eq!(dos.csv.footer, ["\u{1a}"]);
+}
+
 #[test]
 fn comments_behind_semicolons_are_found() {
     let comment = |csv: &str| stream_of(csv).0.csv.comment;

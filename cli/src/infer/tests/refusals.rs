@@ -140,5 +140,7 @@ fn logs_and_columns_of_fixed_width_are_refused_by_name() {
         "{}",
         refused(fixed)
     );
+    let drawn = b"id          name\n----------- ----\n          1 a\n          2 b\n";
+    assert!(refused(drawn).contains("fixed widths"));
     text_of(b"line\nAnn  Smith\nBob  Jones\nX Y\n", &Typed::default()).unwrap();
 }
