@@ -144,6 +144,11 @@ impl std::fmt::Display for Tally {
 }
 
 impl Tally {
+    /// Whether there was no letter to retry.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.retried + self.superseded + self.open == 0
+    }
+
     /// The outcome of a command that retried these letters.
     pub(crate) fn outcome(&self) -> Outcome {
         match self.open {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{Outcome, print_json, print_result};
 use crate::args::{Global, OffsetsAdopt};
 use crate::context::Context;
+use crate::outcome::check_name;
 use crate::screen::{Screen, grouped, plural};
 
 /// What was adopted, for programs.
@@ -35,6 +36,8 @@ pub(super) fn in_context(
     let database = context.database(&args.postgres)?;
     screen.say_part(&format!("postgres   {}", database.description));
     let group = &args.group.name;
+    let offsets = bekk_sink::list_offsets(&database.options)?;
+    check_name("--group", group, offsets.iter().map(|of| of.group.as_str()))?;
     let adopted = bekk_sink::adopt(&database.options, group, &streams)?;
     if args.output.json {
         let lines = adopted.into_iter().map(|line| Line {

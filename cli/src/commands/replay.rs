@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::database::Database;
 use crate::log_place::Run;
 use crate::pipeline::{Counts, Pipeline};
+use crate::remedy::quoted_text;
 use crate::screen::{Screen, grouped, plural};
 use crate::service::Service;
 use crate::signals;
@@ -158,7 +159,8 @@ fn into_shadow(
             .streams
             .iter()
             .find(|own| own.name == stream.name);
-        let own = own.map_or_else(String::new, |own| own.table.to_string());
+        let own = own.map_or_else(String::new, |own| quoted_text(own.table.to_string()));
+        let table = quoted_text(table.to_string());
         screen.say(&format!("compare: bekk diff {own} {table}"));
     }
     Ok(outcome)

@@ -107,6 +107,12 @@ fn a_database_that_was_moved_is_adopted() {
         sandbox.run(&["adopt"]).ok(),
         "table `public.items` is group `bekk`'s",
     );
+    let mistyped = sandbox.run(&["adopt", "--group", "bek"]).exits(2);
+    assert!(
+        mistyped.stderr.contains("known: bekk"),
+        "{}",
+        mistyped.stderr
+    );
 
     // A table that was renamed together with the configuration is followed.
     postgres.execute("ALTER TABLE items RENAME TO goods");

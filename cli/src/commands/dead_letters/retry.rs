@@ -24,7 +24,11 @@ pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -
     if args.with.output.json {
         print_json(&tally)?;
     } else {
-        print_result(&tally.to_string())?;
+        let none = match !args.which.all && tally.is_empty() {
+            true => "; no open dead letter was found, see: bekk dead-letters list --resolved",
+            false => "",
+        };
+        print_result(&format!("{tally}{none}"))?;
     }
     Ok(tally.outcome())
 }
