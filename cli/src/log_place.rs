@@ -26,6 +26,10 @@ const OFTEN: Duration = Duration::from_secs(20);
 const KAFKA_BATCH_BYTES: usize = 3 << 20;
 /// Pause of a service between two attempts
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How long a service works before a login or a right that is missing then is waited for: it had them
+const WORKED: Duration = Duration::from_secs(5);
+/// Pause before a service tries again what a login or a right was missing for
+const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 /// Pause before a log is opened again whose disk was full
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -123,12 +127,13 @@ impl LogPlace {
         }
     }
 
-    /// The log for a service: it waits until the log can be had; `None` if it was told to stop before that.
+    /// The log for a service: it waits until the log can be had; `None` if it was told to stop before that. A refused
+    /// login is waited out too if the service `has_worked`.
     ///
     /// # Errors
     /// What waiting does not help with.
-    pub(crate) fn await_client(&self, run: Run<'_>) -> Result<Option<Client>> {
-        let mut say = Sayer { run, said: None };
+    fn await_client(&self, run: Run<'_>, has_worked: bool) -> Result<Option<Client>> {
+        let mut say = Sayer::new(run);
         while !signals::is_set(run.stop) {
             let client = match self {
                 Self::Directory { config, .. } => {
@@ -147,6 +152,10 @@ impl LogPlace {
                     say.say(&format!("{error}; trying again"));
                 }
                 Err(bekk_log::Error::Locked { .. }) if signals::is_set(run.stop) => {}
+                Err(error) if has_worked && is_refusal(&error) => {
+                    say.refused(&error.to_string());
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             }
             thread::sleep(RETRY_PAUSE);
@@ -162,7 +171,7 @@ impl LogPlace {
         let Self::Directory { config, .. } = self else {
             bail!("{self} is served elsewhere; only a log in a directory can be served here");
         };
-        let mut say = Sayer { run, said: None };
+        let mut say = Sayer::new(run);
         let owned = Client::own(config.clone(), &mut |error, _| {
             let who =
                 holder(&config.dir).map_or_else(String::new, |pid| format!(" (process {pid})"));
@@ -179,7 +188,8 @@ impl LogPlace {
     }
 
     /// Does `work` with the log, again with a new client whenever the log's server has gone: nothing is
-    /// carried over, the log says where things are. `None` if it was told to stop.
+    /// carried over, the log says where things are. A login or a right that is missing ends a service that starts; if it
+    /// is taken away from one that has worked, the service waits until it is given back. `None` if it was told to stop.
     ///
     /// # Errors
     /// Those of `work`, and what waiting for the log does not help with.
@@ -188,10 +198,17 @@ impl LogPlace {
         run: Run<'_>,
         mut work: impl FnMut(Client) -> Result<T>,
     ) -> Result<Option<T>> {
-        let mut say = Sayer { run, said: None };
+        let mut say = Sayer::new(run);
         let mut gone: Option<Instant> = None;
-        while let Some(client) = self.await_client(run)? {
-            match work(client) {
+        let mut has_worked = false;
+        while let Some(client) = self.await_client(run, has_worked)? {
+            let begun = Instant::now();
+            let worked = work(client);
+            has_worked |= begun.elapsed() >= WORKED;
+            match worked {
+                Err(error) if has_worked && is_refused(&error) => {
+                    say.refused(&format!("{error:#}"));
+                }
                 Err(error) if has_gone(&error) => {
                     // A log that goes again and again is no change of its owner.
                     if gone.is_some_and(|gone| gone.elapsed() < OFTEN) {
@@ -232,14 +249,40 @@ pub(crate) struct Run<'a> {
 struct Sayer<'a> {
     run: Run<'a>,
     said: Option<Instant>,
+    /// The last refusal that was said.
+    refusal: Option<String>,
 }
 
-impl Sayer<'_> {
+impl<'a> Sayer<'a> {
+    const fn new(run: Run<'a>) -> Self {
+        Self {
+            run,
+            said: None,
+            refusal: None,
+        }
+    }
+
     fn say(&mut self, what: &str) {
         self.run.service.log_waits_for(what);
         if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
             self.said = Some(Instant::now());
             self.run.screen.say(&format!("waiting: {what}"));
+        }
+    }
+
+    /// Says that the log refuses the login or a right, and waits before it is tried again.
+    fn refused(&mut self, why: &str) {
+        let what = format!("{why}; trying again");
+        if self.refusal.as_ref() != Some(&what) {
+            // Another refusal than the last is news.
+            self.said = None;
+        }
+        self.run.service.log_refuses(&what);
+        self.say(&what);
+        self.refusal = Some(what);
+        let begun = Instant::now();
+        while begun.elapsed() < REFUSED_PAUSE && !signals::is_set(self.run.stop) {
+            thread::sleep(RETRY_PAUSE);
         }
     }
 }
@@ -266,19 +309,25 @@ pub(crate) fn holder(dir: &Path) -> Option<u32> {
 
 /// Whether an error says that the log must be closed and opened again.
 pub(crate) fn needs_reopening(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<bekk_log::Error>()
-            .is_some_and(bekk_log::Error::needs_reopening)
-    })
+    causes(error).any(bekk_log::Error::needs_reopening)
 }
 
 /// Whether an error says that the log's server has gone: the client is to be made anew.
 pub(crate) fn has_gone(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        matches!(
-            cause.downcast_ref::<bekk_log::Error>(),
-            Some(bekk_log::Error::Away { .. })
-        )
-    })
+    causes(error).any(|cause| matches!(cause, bekk_log::Error::Away { .. }))
+}
+
+/// Whether an error says that the log's server refuses the login or a right.
+pub(crate) fn is_refused(error: &anyhow::Error) -> bool {
+    causes(error).any(is_refusal)
+}
+
+fn is_refusal(error: &bekk_log::Error) -> bool {
+    use bekk_log::Error::{NotAuthenticated, NotAuthorized};
+    matches!(error, NotAuthenticated { .. } | NotAuthorized { .. })
+}
+
+/// The log's errors among the causes of an error.
+fn causes(error: &anyhow::Error) -> impl Iterator<Item = &bekk_log::Error> {
+    error.chain().filter_map(|cause| cause.downcast_ref())
 }

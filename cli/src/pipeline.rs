@@ -11,7 +11,7 @@ use bekk_sink::State;
 use bekk_stream::Stream;
 
 use crate::context::Context;
-use crate::log_place::needs_reopening;
+use crate::log_place::{is_refused, needs_reopening};
 use crate::screen::{LiveLine, Screen, grouped};
 use crate::service::Service;
 use crate::signals;
@@ -234,9 +234,15 @@ impl Pipeline {
         self.sink_control.stop();
         let ingest = self.ingest.take().map(Part::join).transpose();
         let sink = self.sink.take().map(Part::join).transpose();
-        // After the joins, so that the line counts the parts' last batches.
-        line.finish(&self.status());
-        if let Err(error) = ingest.and(sink) {
+        let done = ingest.and(sink);
+        if done.as_ref().is_err_and(is_refused) {
+            // Each further attempt would leave the same line.
+            drop(line);
+        } else {
+            // After the joins, so that the line counts the parts' last batches.
+            line.finish(&self.status());
+        }
+        if let Err(error) = done {
             if needs_reopening(&error) {
                 server.into_iter().for_each(Server::stop);
                 // It fails for the same reason, and gives the directory up all the same.

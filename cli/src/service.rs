@@ -1,7 +1,7 @@
 //! The state of a command that runs until it is stopped.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bekk_log::Client;
 use bekk_sink::{ConnectOptions, State};
@@ -9,6 +9,9 @@ use serde::Serialize;
 
 use crate::database::Description;
 use crate::stage::Stage;
+
+/// How long a service works again before a refusal of the log counts as over
+const REFUSED_FOR: Duration = Duration::from_secs(5);
 
 /// Records that wait while none is applied for so long are no progress.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -23,6 +26,8 @@ pub(crate) struct Parts {
     pub(crate) log: Option<Client>,
     /// Why there is no log at this moment.
     pub(crate) log_waits_for: Option<String>,
+    /// Which right or login the log refused last, and since when it is in use again.
+    log_refuses: Option<(String, Option<Instant>)>,
     pub(crate) ingest: Option<Arc<bekk_ingest::Stats>>,
     pub(crate) sink: Option<Sink>,
     pub(crate) postgres: Database,
@@ -76,6 +81,9 @@ impl Service {
         let mut parts = self.lock();
         parts.log = Some(log.clone());
         parts.log_waits_for = None;
+        if let Some((_, since)) = &mut parts.log_refuses {
+            *since = Some(Instant::now());
+        }
         // If systemd waits for the message, it reports its absence.
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     }
@@ -88,6 +96,12 @@ impl Service {
     /// Notes why there is no log at this moment.
     pub(crate) fn log_waits_for(&self, reason: &str) {
         self.lock().log_waits_for = Some(reason.to_owned());
+    }
+
+    /// Notes that the log refuses a right or the login. A client that is made anew can be refused again, so that counts
+    /// until the log has been in use for a while.
+    pub(crate) fn log_refuses(&self, reason: &str) {
+        self.lock().log_refuses = Some((reason.to_owned(), None));
     }
 
     /// Notes a running ingest.
@@ -121,7 +135,12 @@ impl Service {
         let parts = self.parts();
         let mut waits = Vec::new();
         let mut wait = |part, reason| waits.push(Wait { part, reason });
-        match (&parts.log, parts.log_waits_for) {
+        let refused = parts.log_refuses.filter(|(_, since)| {
+            let worked = since.map_or(Duration::ZERO, |since| since.elapsed());
+            worked < REFUSED_FOR
+        });
+        let waits_for = refused.map(|(reason, _)| reason).or(parts.log_waits_for);
+        match (&parts.log, waits_for) {
             (_, Some(reason)) => wait(Stage::Log, reason),
             (None, None) => wait(Stage::Log, "it is being opened".to_owned()),
             (Some(log), None) => {

@@ -4,15 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 
 use super::reaction::{Reaction, code};
-use super::waits::Waits;
 
 /// For how long a connection's error explains why calls wait.
 const NEWS_FOR: Duration = Duration::from_secs(15);
@@ -50,6 +48,10 @@ impl Heard {
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
         // That a reader is at the end says nothing of a connection, and each reader says it.
         if code(error) == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        // Neither does a right that is missing. A client that reads without a group looks for a coordinator all the same.
+        if Reaction::of(error) == Reaction::Right {
             return;
         }
         tracing::debug!(%error, reason, "the connection to the log");
@@ -156,8 +158,6 @@ pub(super) fn take_events(client: &BaseConsumer<Context>) -> Vec<KafkaError> {
 #[derive(Default)]
 pub(super) struct Context {
     heard: Heard,
-    /// For a client that commits: the group, and the place for messages about failed commits.
-    commits: Option<(String, Waits)>,
 }
 
 impl Context {
@@ -165,15 +165,6 @@ impl Context {
     pub(super) fn noting(heard: &Heard) -> Self {
         Self {
             heard: heard.clone(),
-            commits: None,
-        }
-    }
-
-    /// The same for the client of a group, whose commits nobody waits for.
-    pub(super) fn committing(heard: &Heard, group: &str, waits: &Waits) -> Self {
-        Self {
-            commits: Some((group.to_owned(), waits.clone())),
-            ..Self::noting(heard)
         }
     }
 }
@@ -196,23 +187,4 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.heard.count();
-        let Some((group, waits)) = &self.commits else {
-            return;
-        };
-        let what = || format!("note the offset of group `{group}` in the log");
-        match result {
-            Ok(()) => waits.succeeded(what),
-            // The next commit is of the same place or a later one.
-            Err(error) if Reaction::of(&error).is_retriable() => {
-                waits.failed(&what(), &error.to_string(), || None);
-            }
-            Err(error) => waits.warn_once(&format!(
-                "the log refuses to {}: {error}; it keeps the group's records, and the lag that it shows for the group is too high",
-                what()
-            )),
-        }
-    }
-}
+impl ConsumerContext for Context {}

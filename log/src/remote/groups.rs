@@ -1,7 +1,9 @@
 //! Groups' offsets on the server; sessions and holds, which to Bekk's server are offsets of groups too.
 
+mod committer;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,7 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
+use self::committer::Committer;
 use super::context::{Context, take_events};
 use super::link::{Link, STOPPING_TIMEOUT};
 use super::place::{from_kafka, list, to_kafka};
@@ -36,6 +39,7 @@ pub(crate) struct Groups {
     link: Arc<Link>,
     /// A client for each group: its name is librdkafka's setting.
     clients: Mutex<HashMap<String, Arc<BaseConsumer<Context>>>>,
+    committers: Mutex<HashMap<String, Arc<Committer>>>,
 }
 
 fn session_group(ingest: &str) -> String {
@@ -64,6 +68,7 @@ impl Groups {
         Self {
             link,
             clients: Mutex::default(),
+            committers: Mutex::default(),
         }
     }
 
@@ -75,20 +80,17 @@ impl Groups {
         partition: u32,
         next: Offset,
     ) -> Result<(), Error> {
-        let client = self.client(group)?;
-        // Takes the answers to earlier ones.
-        take_events(&client);
-        let committed = list(topic, [(partition, to_kafka(next))])
-            .and_then(|offsets| client.commit(&offsets, CommitMode::Async));
-        let request = Request::offsets("commit the offset of", group, topic);
-        committed.map_err(|error| self.link.failed(request, &error))
+        self.committer(group)?.push(topic, partition, next);
+        Ok(())
     }
 
-    /// Takes the answers to commits, which nobody waits for; a refusal is reported.
+    /// Takes the events of the clients that commit, and reports commits that are not answered.
     pub(super) fn take_events(&self) {
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        for client in clients.values() {
-            take_events(client);
+        let committers = self.committers();
+        let all: Vec<_> = committers.values().map(Arc::clone).collect();
+        drop(committers);
+        for committer in all {
+            committer.take_events();
         }
     }
 
@@ -251,6 +253,27 @@ impl Groups {
         }
     }
 
+    fn committer(&self, group: &str) -> Result<Arc<Committer>, Error> {
+        let mut committers = self.committers();
+        if let Some(committer) = committers.get(group) {
+            return Ok(Arc::clone(committer));
+        }
+        let committer = Committer::start(&self.link, group, self.client(group)?)?;
+        committers.insert(group.to_owned(), Arc::clone(&committer));
+        Ok(committer)
+    }
+
+    fn committers(&self) -> MutexGuard<'_, HashMap<String, Arc<Committer>>> {
+        self.committers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the end of a client is waited for.
+    fn end_timeout(&self) -> Duration {
+        self.link.patience().min(STOPPING_TIMEOUT)
+    }
+
     fn client(&self, group: &str) -> Result<Arc<BaseConsumer<Context>>, Error> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(group) {
@@ -261,11 +284,7 @@ impl Groups {
             .set("group.id", group)
             .set("enable.auto.commit", "false");
         let client: BaseConsumer<Context> = config
-            .create_with_context(Context::committing(
-                &self.link.heard,
-                group,
-                &self.link.config.waits,
-            ))
+            .create_with_context(Context::noting(&self.link.heard))
             .map_err(|error| {
                 self.link
                     .refused(Request::cluster("set up a client"), error)
@@ -277,6 +296,10 @@ impl Groups {
 
     /// Gives up a group's client, which has connections of its own.
     fn drop_client(&self, group: &str) {
+        let committer = self.committers().remove(group);
+        if let Some(committer) = committer {
+            committer.stop(self.end_timeout());
+        }
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let client = clients.remove(group);
         drop(clients);
@@ -298,7 +321,7 @@ impl Groups {
             let _ = close.send(());
         });
         if thread.is_ok() {
-            let _ = closed.recv_timeout(self.link.patience().min(STOPPING_TIMEOUT));
+            let _ = closed.recv_timeout(self.end_timeout());
         }
     }
 }
@@ -311,6 +334,10 @@ fn refusal(client: &BaseConsumer<Context>) -> Option<KafkaError> {
 
 impl Drop for Groups {
     fn drop(&mut self) {
+        let committers = std::mem::take(&mut *self.committers());
+        for committer in committers.into_values() {
+            committer.stop(self.end_timeout());
+        }
         let clients = self
             .clients
             .get_mut()

@@ -76,7 +76,14 @@ impl<'a> Request<'a> {
             (
                 Code::TopicAuthorizationFailed,
                 Resource::Topic(name) | Resource::GroupOf(_, name),
-            ) => Missing::new(self.right, "topic", name),
+            ) => {
+                // Read includes it. Whoever may not see a topic may not read it either, and would be told so next.
+                let right = match self.right {
+                    "Describe" => "Read",
+                    right => right,
+                };
+                Missing::new(right, "topic", name)
+            }
             (Code::GroupAuthorizationFailed, Resource::Group(name)) => {
                 Missing::new(self.right, "group", name)
             }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Error, RecordBuffer, RemoteConfig, Retention, TopicConfig};
+use bekk_log::{Client, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig};
+use bekk_testing::{MINUTE, wait_until};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -167,6 +168,29 @@ fn what_kafka_calls_retriable_is_waited_out() {
     assert_eq!(client.waits_for(), None);
 }
 
+/// Nobody waits for a commit. One that is refused is reported, and repeated until it is taken.
+#[test]
+fn a_refused_commit_is_told_and_repeated() {
+    use RDKafkaApiKey as Api;
+    use RDKafkaRespErr::*;
+    let cluster = cluster();
+    let client = connect(&cluster);
+    let refused = [RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 1_000];
+    cluster.request_errors(Api::OffsetCommit, &refused);
+    client.commit_offset("g", TOPIC, 0, Offset::new(1)).unwrap();
+    let told = || client.waits_for().unwrap_or_default();
+    wait_until("the refusal is told", MINUTE, || {
+        told().contains("--operation Read --group 'g'")
+    });
+    client.commit_offset("g", TOPIC, 0, Offset::new(2)).unwrap();
+    client.commit_offset("g", TOPIC, 1, Offset::new(3)).unwrap();
+    cluster.clear_request_errors(Api::OffsetCommit);
+    wait_until("the commits are taken", MINUTE, || {
+        let committed = client.committed_offsets("g", TOPIC).unwrap();
+        committed == [(0, Offset::new(2)), (1, Offset::new(3))] && client.waits_for().is_none()
+    });
+}
+
 #[test]
 fn a_missing_right_is_named_with_the_command_that_grants_it() {
     use RDKafkaApiKey as Api;
@@ -184,7 +208,7 @@ fn a_missing_right_is_named_with_the_command_that_grants_it() {
     check(
         Api::ListOffsets,
         RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
-        "--operation Describe --topic 'things'",
+        "--operation Read --topic 'things'",
         &|| client.partition_ends(TOPIC).map(drop),
     );
     check(
