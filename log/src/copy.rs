@@ -4,6 +4,8 @@
 //! log whose beginning was removed is copied behind empty records, which are removed again. A copy that was interrupted
 //! is continued; one that is complete is compared, every record of it.
 
+use std::time::Duration;
+
 use crate::client::Client;
 use crate::{Error, Headers, Offset, PartitionEnds, Record, RecordBuffer, Records, TopicConfig};
 
@@ -11,6 +13,8 @@ use crate::{Error, Headers, Offset, PartitionEnds, Record, RecordBuffer, Records
 const APPEND_BYTES: usize = 1 << 20;
 /// Bytes read at once
 const READ_BYTES: usize = 1 << 20;
+/// Pause after which a target's ends are asked for again
+const AT_REST: Duration = Duration::from_millis(300);
 /// Number of empty records in one append
 const FILLER_RECORDS: u64 = 100_000;
 
@@ -23,29 +27,68 @@ pub struct Copied {
     pub already: u64,
 }
 
-/// Copies a topic of a log in this process to a log elsewhere, and compares all of it. `progress` is called with the
-/// number of records copied or compared since the last call.
-///
-/// # Errors
-/// [`Error::NotCopied`] if the target has other records or partitions, or the log has lost records; others if one of the
-/// logs fails. A copy that was interrupted can be continued.
-pub fn copy_topic(
-    from: &Client,
-    to: &Client,
-    topic: &str,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Copied, Error> {
-    let copy = Copy { from, to, topic };
-    let places = copy.begin()?;
-    let mut copied = Copied::default();
-    for place in &places {
-        copied.already += place.at.since(place.source.start);
-        copied.records += copy.partition(*place, progress)?;
+/// The copy of one topic of a log in this process to a log elsewhere.
+pub struct TopicCopy<'a> {
+    copy: Copy<'a>,
+    places: Vec<Place>,
+}
+
+impl<'a> TopicCopy<'a> {
+    /// Examines the target for all topics, then makes those that it lacks. No record is written.
+    ///
+    /// # Errors
+    /// [`Error::NotCopied`] if the target has other records or partitions, or the log has lost records;
+    /// [`Error::TopicSetting`] if the target would refuse records or lose them; others if one of the logs fails.
+    pub fn prepare(
+        from: &'a Client,
+        to: &'a Client,
+        topics: &'a [String],
+    ) -> Result<Vec<Self>, Error> {
+        let there = to.topics()?;
+        let is_there = |topic: &String| there.iter().any(|there| there.name == *topic);
+        let (old, new): (Vec<_>, Vec<_>) = topics.iter().partition(|topic| is_there(topic));
+        let all = old.into_iter().chain(new);
+        let mut copies = Vec::new();
+        for topic in all {
+            let copy = Copy { from, to, topic };
+            let places = copy.begin()?;
+            copies.push(Self { copy, places });
+        }
+        copies.sort_by_key(|copy| topics.iter().position(|topic| topic == copy.copy.topic));
+        Ok(copies)
     }
-    for place in &places {
-        copy.compare(place.source, progress)?;
+
+    /// Copies the first record of each partition and compares it: the rights and the settings that a target does not
+    /// report are known then.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn try_out(&mut self) -> Result<(), Error> {
+        for place in &mut self.places {
+            self.copy.try_out(place)?;
+        }
+        Ok(())
     }
-    Ok(copied)
+
+    /// Copies the topic, and compares all of it. `progress` is called with the number of records copied or compared since
+    /// the last call.
+    ///
+    /// # Errors
+    /// [`Error::NotCopied`] if the target gets other records; others if one of the logs fails. A copy that was
+    /// interrupted can be prepared again, and continues.
+    pub fn run(&self, progress: &mut dyn FnMut(u64)) -> Result<Copied, Error> {
+        let mut copied = Copied::default();
+        for place in &self.places {
+            copied.already += place.already;
+            copied.records += place.tried;
+            progress(place.tried);
+            copied.records += self.copy.partition(*place, progress)?;
+        }
+        for place in &self.places {
+            self.copy.compare(place.source, progress)?;
+        }
+        Ok(copied)
+    }
 }
 
 struct Copy<'a> {
@@ -62,6 +105,10 @@ struct Place {
     at: Offset,
     /// Whether the target's beginning is still there.
     is_untrimmed: bool,
+    /// Number of records from an earlier copy
+    already: u64,
+    /// Number of records that were copied to try the target out
+    tried: u64,
 }
 
 impl Copy<'_> {
@@ -97,11 +144,25 @@ impl Copy<'_> {
         }
         self.to.check_topic(topic, config.retention)?;
         let sources = self.from.partition_ends(topic)?;
-        let targets = self.to.high_watermarks(topic)?;
+        let targets = self.ends_at_rest()?;
         let places = sources.into_iter().zip(targets);
         places
             .map(|(source, target)| self.place(source, target))
             .collect()
+    }
+
+    /// Where the target's partitions end. Appends of a copy that was killed a moment ago may still arrive.
+    fn ends_at_rest(&self) -> Result<Vec<PartitionEnds>, Error> {
+        let mut ends = self.to.high_watermarks(self.topic)?;
+        while ends.iter().any(|ends| ends.end > ends.start) {
+            std::thread::sleep(AT_REST);
+            let now = self.to.high_watermarks(self.topic)?;
+            if now == ends {
+                break;
+            }
+            ends = now;
+        }
+        Ok(ends)
     }
 
     /// How far a partition has been copied; refuses what is no beginning of a copy.
@@ -119,24 +180,69 @@ impl Copy<'_> {
         if let Some(last) = end.get().checked_sub(1).map(Offset::new)
             && last >= target.start
         {
-            let there = one(
-                &self.to.read(self.topic, partition, last, 1)?,
-                last,
-                is_filler,
-            );
-            let is_ours = match last >= source.start {
-                false => there == Some(true),
-                true => self.is_same(partition, last)?,
-            };
-            if !is_ours {
-                return Err(other());
+            for at in [target.start, last] {
+                if !self.is_ours(source, at)? {
+                    return Err(other());
+                }
             }
+        }
+        let is_untrimmed = target.start < source.start;
+        if is_untrimmed {
+            // Removes nothing, but asks for the right to.
+            self.to.delete_before(self.topic, partition, target.start)?;
         }
         Ok(Place {
             source,
             at: end,
-            is_untrimmed: target.start < source.start,
+            is_untrimmed,
+            already: end.since(source.start),
+            tried: 0,
         })
+    }
+
+    /// Whether a record of the target is one that a copy writes there.
+    fn is_ours(&self, source: PartitionEnds, at: Offset) -> Result<bool, Error> {
+        if at >= source.start {
+            return self.is_same(source.partition, at);
+        }
+        let there = self.to.read(self.topic, source.partition, at, 1)?;
+        Ok(one(&there, at, is_filler) == Some(true))
+    }
+
+    /// Copies the first record that a partition lacks.
+    fn try_out(&self, place: &mut Place) -> Result<(), Error> {
+        let Place { source, at, .. } = *place;
+        let partition = source.partition;
+        let mut buffer = RecordBuffer::new();
+        if at < source.start {
+            buffer.push(now_ms(), None, &[]);
+        } else if at < source.end {
+            let records = self.from.read(self.topic, partition, at, 1)?;
+            let first = records.iter().find(|record| record.offset == at);
+            let first = first.ok_or_else(|| self.unreadable(partition, at))?;
+            buffer.push_copy(&first);
+            place.tried = 1;
+        } else {
+            return Ok(());
+        }
+        place.at = self.append(partition, at, &buffer)?;
+        self.check_first(partition, at, at >= source.start)
+    }
+
+    /// Compares the first record of an append.
+    fn check_first(&self, partition: u32, first: Offset, is_record: bool) -> Result<(), Error> {
+        // A read ends at the end that was asked for last.
+        self.to.partition_ends(self.topic)?;
+        if is_record && !self.is_same(partition, first)? {
+            return Err(self.differs(partition, first));
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, partition: u32, at: Offset) -> Error {
+        self.refused(format!(
+            "offset {at} of partition {partition} cannot be read; see: bekk log verify"
+        ))
     }
 
     /// Whether both logs have the same record at an offset.
@@ -175,18 +281,12 @@ impl Copy<'_> {
                 next = records.next_offset();
             }
             if buffer.is_empty() {
-                return Err(self.refused(format!(
-                    "offset {at} of partition {partition} cannot be read; see: bekk log verify"
-                )));
+                return Err(self.unreadable(partition, at));
             }
             let first = at;
             at = self.append(partition, at, &buffer)?;
             if copied == 0 {
-                // A read ends at the end that was asked for last.
-                self.to.partition_ends(self.topic)?;
-                if !self.is_same(partition, first)? {
-                    return Err(self.differs(partition, first));
-                }
+                self.check_first(partition, first, true)?;
             }
             copied += u64::from(buffer.len());
             progress(u64::from(buffer.len()));

@@ -129,7 +129,7 @@ mod writer;
 pub use backup::Backup;
 pub use client::Client;
 pub use config::{Config, Durability, Retention, TopicConfig};
-pub use copy::{Copied, copy_topic};
+pub use copy::{Copied, TopicCopy};
 pub use error::Error;
 pub use facts::{
     Commit, Counters, DiskSpace, Latencies, PartitionEnds, Salvaged, SegmentInfo, Session, Topic,

@@ -172,11 +172,7 @@ impl Remote {
             number,
         };
         // On a cluster, the new producer keeps the last session's appends out from now on.
-        let message_bytes_max = if self.link.is_bekk {
-            None
-        } else {
-            topic_settings::message_bytes_max(&self.link)?
-        };
+        let message_bytes_max = topic_settings::message_bytes_max(&self.link)?;
         let producer = Producer::of_session(Arc::clone(&self.link), &session, message_bytes_max)?;
         let mut producers = self.producers();
         producers.retain(|session, _| session.as_ref().is_none_or(|s| s.ingest != ingest));
@@ -195,7 +191,9 @@ impl Remote {
         let producer = match (known, session) {
             (Some(producer), _) => producer,
             (None, None) => {
-                let producer = Arc::new(Producer::without_session(Arc::clone(&self.link))?);
+                let max = topic_settings::message_bytes_max(&self.link)?;
+                let link = Arc::clone(&self.link);
+                let producer = Arc::new(Producer::without_session(link, max)?);
                 self.producers().insert(None, Arc::clone(&producer));
                 producer
             }

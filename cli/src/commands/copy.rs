@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bekk_log::{Client, Copied, Offset};
+use bekk_log::{Client, Commit, Copied, Offset, TopicCopy};
 use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
@@ -16,7 +16,7 @@ use crate::positions;
 use crate::screen::{Screen, grouped, plural};
 
 /// How long the cluster may take to know a group's offset
-const COMMIT_WAIT: Duration = Duration::from_secs(30);
+const COMMIT_WAIT: Duration = Duration::from_secs(15);
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What was done, for programs.
@@ -52,15 +52,22 @@ pub(crate) fn run(context: &Context, args: &LogCopy, screen: &Screen) -> Result<
         refuse_undecided(context, &from, database)?;
     }
     let topics = topics(context, &from, screen)?;
+    // Whatever is wrong with the cluster is found before the copy, which may take hours.
+    let mut copies = TopicCopy::prepare(&from, &to, &topics)?;
+    let commits = commits(&from, &topics)?;
+    claim_groups(&to, &commits)?;
+    copies.iter_mut().try_for_each(TopicCopy::try_out)?;
     let mut reports = Vec::new();
-    for topic in &topics {
-        reports.push(copy(&from, &to, topic, screen)?);
+    for (topic, prepared) in topics.iter().zip(&copies) {
+        reports.push(copy(&from, prepared, topic, screen)?);
     }
     let moved = match &database {
         Some(database) => bekk_sink::move_to_log(&database.options, &from_id, &to_id, &topics)?,
         None => bekk_sink::Moved::default(),
     };
-    commit(&from, &to, &topics)?;
+    for commit in &commits {
+        commit_at(&to, commit, commit.next)?;
+    }
     let state = context.ingest_config(false).state_dir;
     let report = Report {
         checkpoint: bekk_ingest::move_to_log(&state, &from_id, &to_id)?,
@@ -133,12 +140,17 @@ fn topics(context: &Context, from: &Client, screen: &Screen) -> Result<Vec<Strin
     Ok(topics)
 }
 
-fn copy(from: &Client, to: &Client, topic: &str, screen: &Screen) -> Result<TopicReport> {
+fn copy(
+    from: &Client,
+    prepared: &TopicCopy<'_>,
+    topic: &str,
+    screen: &Screen,
+) -> Result<TopicReport> {
     let ends = from.partition_ends(topic)?;
     let count: u64 = ends.iter().map(|ends| ends.end.since(ends.start)).sum();
     let mut line = screen.live_line();
     let mut done = 0;
-    let copied = bekk_log::copy_topic(from, to, topic, &mut |records| {
+    let copied = prepared.run(&mut |records| {
         done += records;
         // Each record is copied, and then compared.
         let share = (done * 50 / count.max(1)).min(100);
@@ -153,24 +165,44 @@ fn copy(from: &Client, to: &Client, topic: &str, screen: &Screen) -> Result<Topi
     })
 }
 
-/// Tells the cluster how far the groups have come: for tools, and so that a group is known that fills a database.
-fn commit(from: &Client, to: &Client, topics: &[String]) -> Result<()> {
-    for commit in from.commits()? {
-        if !topics.contains(&commit.topic) {
-            continue;
+/// The offsets of the groups in the topics.
+fn commits(from: &Client, topics: &[String]) -> Result<Vec<Commit>> {
+    let all = from.commits()?.into_iter();
+    Ok(all
+        .filter(|commit| topics.contains(&commit.topic))
+        .collect())
+}
+
+/// Commits offset 0 for groups that the cluster does not know, which changes nothing: a right that is missing, or a
+/// consumer of another program in the group, is found before the copy.
+fn claim_groups(to: &Client, commits: &[Commit]) -> Result<()> {
+    for commit in commits {
+        let known = to.committed_offsets(&commit.group, &commit.topic)?;
+        if !known.iter().any(|(place, _)| *place == commit.partition) {
+            commit_at(to, commit, Offset::ZERO)?;
         }
-        let (group, topic) = (commit.group.as_str(), commit.topic.as_str());
-        let place: (u32, Offset) = (commit.partition, commit.next);
-        let begun = Instant::now();
-        while !to.committed_offsets(group, topic)?.contains(&place) {
-            ensure!(
-                begun.elapsed() < COMMIT_WAIT,
-                "the cluster does not take the offset of group `{group}` in topic `{topic}`; is a consumer of the group \
-                 running there? Run the command again to continue"
+    }
+    Ok(())
+}
+
+/// Tells the cluster how far a group has come: for tools, and so that a group is known that fills a database.
+fn commit_at(to: &Client, commit: &Commit, next: Offset) -> Result<()> {
+    let (group, topic) = (commit.group.as_str(), commit.topic.as_str());
+    let begun = Instant::now();
+    while !to
+        .committed_offsets(group, topic)?
+        .contains(&(commit.partition, next))
+    {
+        if begun.elapsed() >= COMMIT_WAIT {
+            let why = to.waits_for();
+            let why = why.unwrap_or_else(|| "is a consumer of the group running there?".to_owned());
+            bail!(
+                "the cluster does not take the offset of group `{group}` in topic `{topic}`: {why}; then run the command \
+                 again, and it continues"
             );
-            to.commit_offset(group, topic, commit.partition, commit.next)?;
-            thread::sleep(COMMIT_PAUSE);
         }
+        to.commit_offset(group, topic, commit.partition, next)?;
+        thread::sleep(COMMIT_PAUSE);
     }
     Ok(())
 }

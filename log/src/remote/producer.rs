@@ -107,9 +107,12 @@ impl Producer {
         }
     }
 
-    /// A producer whose appends nothing fences.
-    pub(super) fn without_session(link: Arc<Link>) -> Result<Self, Error> {
-        Self::new(link, "bekk", None, None)
+    /// A producer whose appends nothing fences. No batch gets larger than `message_bytes_max`.
+    pub(super) fn without_session(
+        link: Arc<Link>,
+        message_bytes_max: Option<u64>,
+    ) -> Result<Self, Error> {
+        Self::new(link, "bekk", None, message_bytes_max)
     }
 
     fn new(

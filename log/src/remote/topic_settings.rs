@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AlterConfig, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::metadata::Metadata;
 
 use super::link::{self, Admin, Link};
 use super::request::Request;
@@ -53,14 +54,51 @@ pub(crate) fn check(link: &Link, topic: &str, wished: Retention) -> Result<(), E
         let better = wished.as_millis().to_string();
         return Err(bad("retention.ms", &age.to_string(), &better, why));
     }
-    for warning in warnings(link, topic, wished, &config) {
+    let metadata = link
+        .asker
+        .fetch_metadata(Some(topic), link::TROUBLE_TIMEOUT);
+    let Ok(metadata) = metadata else {
+        return Ok(());
+    };
+    if let Some(least) = replicas(&metadata)
+        && let Some(in_sync) = number(&config, "min.insync.replicas")
+        && in_sync > least
+    {
+        let why = format!(
+            "a partition of it has {least} {}, so every append is refused",
+            if least == 1 { "replica" } else { "replicas" }
+        );
+        let better = least.saturating_sub(1).max(1).to_string();
+        return Err(bad(
+            "min.insync.replicas",
+            &in_sync.to_string(),
+            &better,
+            &why,
+        ));
+    }
+    for warning in warnings((link, &metadata), topic, wished, &config) {
         link.config.waits.warn_once(&warning);
     }
     Ok(())
 }
 
+/// The number of replicas of the partition that has the fewest.
+fn replicas(metadata: &Metadata) -> Option<u64> {
+    let topics = metadata.topics().iter();
+    let partitions = topics.flat_map(|topic| topic.partitions());
+    let least = partitions
+        .map(|partition| partition.replicas().len())
+        .min()?;
+    u64::try_from(least).ok()
+}
+
 /// What is less safe with a topic than it might be.
-fn warnings(link: &Link, topic: &str, wished: Retention, config: &ConfigResource) -> Vec<String> {
+fn warnings(
+    (link, metadata): (&Link, &Metadata),
+    topic: &str,
+    wished: Retention,
+    config: &ConfigResource,
+) -> Vec<String> {
     let hosts = &link.config.hosts;
     let mut warnings = Vec::new();
     let alter = |setting: &str| settings::alter_topic(hosts, topic, setting);
@@ -79,31 +117,17 @@ fn warnings(link: &Link, topic: &str, wished: Retention, config: &ConfigResource
             "topic `{topic}` has retention.ms={age}: {harm}; to change it: {remedy}"
         ));
     }
-    let metadata = link
-        .asker
-        .fetch_metadata(Some(topic), link::TROUBLE_TIMEOUT);
-    let Ok(metadata) = metadata else {
-        return warnings;
-    };
-    let partitions: Vec<_> = metadata
-        .topics()
-        .iter()
-        .flat_map(|topic| topic.partitions())
-        .collect();
-    warnings.extend(small(config, wished, partitions.len()).map(|bytes| {
+    let topics = metadata.topics().iter();
+    let partitions = topics.flat_map(|topic| topic.partitions()).count();
+    warnings.extend(small(config, wished, partitions).map(|bytes| {
         format!(
-            "topic `{topic}` has retention.bytes={bytes} for each of its {} partitions: that is less than in bekk.toml, and \
-             a sink that is further behind loses records; to change it: {}",
-            partitions.len(),
+            "topic `{topic}` has retention.bytes={bytes} for each of its {partitions} partitions: that is less than in \
+             bekk.toml, and a sink that is further behind loses records; to change it: {}",
             alter("retention.bytes=-1")
         )
     }));
-    let replicas = partitions
-        .iter()
-        .map(|partition| partition.replicas().len());
-    let replicas = replicas.min();
     let in_sync = number(config, "min.insync.replicas");
-    match (replicas, in_sync) {
+    match (replicas(metadata), in_sync) {
         (Some(1), _) if metadata.brokers().len() > 1 => warnings.push(format!(
             "topic `{topic}` has one replica: if its broker's disk is lost, so are the records; \
              kafka-reassign-partitions.sh gives it more"
@@ -127,8 +151,11 @@ fn small(config: &ConfigResource, wished: Retention, partitions: usize) -> Optio
     })
 }
 
-/// The least `max.message.bytes` of Bekk's topics that exist, as far as it may be asked.
+/// The least `max.message.bytes` of Bekk's topics that exist on a cluster, as far as it may be asked.
 pub(super) fn message_bytes_max(link: &Link) -> Result<Option<u64>, Error> {
+    if link.is_bekk {
+        return Ok(None);
+    }
     let mut known = Vec::new();
     for topic in &link.config.topics {
         match partition_count(link, &link.asker, topic) {

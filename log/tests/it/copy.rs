@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bekk_log::{
-    Client, Durability, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig,
-    copy_topic,
+    Client, Copied, Durability, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig,
+    TopicCopy,
 };
 use bekk_testing::{MINUTE, wait_until};
 
@@ -49,6 +49,18 @@ fn source(dir: &std::path::Path) -> Client {
 fn connect(served: &Served) -> Client {
     let config = RemoteConfig::new(served.server.local_addr().to_string());
     Client::connect(config, Duration::from_secs(10)).unwrap()
+}
+
+fn copy_topic(
+    from: &Client,
+    to: &Client,
+    topic: &str,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Copied, Error> {
+    let topics = [topic.to_owned()];
+    let mut copy = TopicCopy::prepare(from, to, &topics)?.remove(0);
+    copy.try_out()?;
+    copy.run(progress)
 }
 
 /// The copy of a log without its beginning is interrupted, continued, and made once more; then the target gets a record
@@ -124,4 +136,39 @@ fn a_log_that_has_lost_records_is_not_copied() {
     }
     let ends = to.partition_ends("t").unwrap();
     assert!(ends.iter().all(|ends| ends.end == Offset::ZERO), "{ends:?}");
+}
+
+/// One topic of the target has other records. That is reported before any record of another topic is written, and before
+/// a topic is made.
+#[test]
+fn a_target_is_examined_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Client::own(config(dir.path()), &mut |_, _| false).unwrap();
+    let served = Served::new(|_| ());
+    let to = connect(&served);
+    let topics = ["a", "b", "c"].map(str::to_owned);
+    let topic = TopicConfig {
+        partitions: 1,
+        retention: Retention::default(),
+    };
+    for name in &topics {
+        from.create_topic(name, topic).unwrap();
+        from.append(None, name, &[(0, &buffer(["ours", "last"]))])
+            .unwrap();
+    }
+    for name in ["a", "c"] {
+        to.create_topic(name, topic).unwrap();
+    }
+    // Its last record is ours.
+    let last = from.read("c", 0, Offset::new(1), 1).unwrap();
+    let mut other = buffer(["other"]);
+    other.push_copy(&last.iter().next().unwrap());
+    to.append(None, "c", &[(0, &other)]).unwrap();
+    match TopicCopy::prepare(&from, &to, &topics).map(|_| ()) {
+        Err(Error::NotCopied { topic, .. }) => assert_eq!(topic, "c"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(to.partition_ends("a").unwrap()[0].end, Offset::ZERO);
+    let made = to.topics().unwrap();
+    assert!(made.iter().all(|topic| topic.name != "b"), "{made:?}");
 }
