@@ -43,10 +43,13 @@ fn list(context: &Context, args: &OffsetsList, screen: &Screen) -> Result<Outcom
     Ok(Outcome::Done)
 }
 
-/// Passes a log on, unless it is found to be unreachable: a cluster may name its brokers, and they may not answer.
+/// Passes a log on, unless it is found to be unreachable: a cluster may name its brokers, and they may not answer, or
+/// refuse.
 fn answering(log: Option<Client>, offsets: &[GroupOffset]) -> Result<Option<Client>> {
     if let (Some(log), Some(offset)) = (&log, offsets.first())
-        && let Err(error @ bekk_log::Error::Away { .. }) = log.partition_ends(&offset.topic)
+        && let Err(error) = log.partition_ends(&offset.topic)
+        // Of a topic that is gone, the offsets are shown all the same.
+        && !matches!(error, bekk_log::Error::UnknownTopic(_))
     {
         return Err(error.into());
     }

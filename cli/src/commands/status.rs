@@ -48,8 +48,15 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {
             std::thread::sleep(Duration::from_millis(100));
             waited += Duration::from_millis(100);
         }
-        if !args.watch || signals::is_set(&stop) {
+        if signals::is_set(&stop) {
             return Ok(Outcome::Done);
+        }
+        if !args.watch {
+            let is_known = status.log.error.is_none() && status.postgres.error.is_none();
+            return Ok(match is_known {
+                true => Outcome::Done,
+                false => Outcome::Incomplete,
+            });
         }
     }
 }

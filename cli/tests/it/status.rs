@@ -152,7 +152,7 @@ fn what_is_wrong_is_said_with_what_helps() {
 
     let nowhere = ["status", "--log", "kafka://127.0.0.1:1"];
     let nowhere = prints(
-        sandbox.run(&nowhere).ok(),
+        sandbox.run(&nowhere).exits(1),
         "kafka://127.0.0.1:1: unreachable",
     );
     prints(nowhere, "group      bekk events/0: next ");
