@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use bekk_log::{Client, RemoteConfig};
@@ -11,6 +10,7 @@ use bekk_stream::{
     Config, ConfigError, Durability, LogLocation, META_TOPIC, Retention, Stream, TableName,
     kafka_hosts,
 };
+use parking_lot::Mutex;
 
 use crate::args::{Global, LogArgs, PostgresArgs, StreamArgs, TargetArgs};
 use crate::database::{Choice, Database, private_options};
@@ -101,12 +101,12 @@ impl Context {
 
     /// The streams in use: those of the configuration, with what SIGHUP has applied since the command began.
     pub(crate) fn streams(&self) -> Vec<Stream> {
-        self.lock().clone()
+        self.streams.lock().clone()
     }
 
     /// Notes the retention that was applied to a stream's topic.
     pub(crate) fn set_retention(&self, stream: &str, retention: Retention) {
-        let mut streams = self.lock();
+        let mut streams = self.streams.lock();
         if let Some(stream) = streams.iter_mut().find(|own| own.name == stream) {
             stream.retention = retention;
         }
@@ -114,17 +114,13 @@ impl Context {
 
     /// Takes other streams into use. A pipeline, which watches [`Self::generation`], starts its parts with them.
     pub(crate) fn set_streams(&self, streams: Vec<Stream>) {
-        *self.lock() = streams;
+        *self.streams.lock() = streams;
         self.generation.fetch_add(1, Ordering::Release);
     }
 
     /// Number of times that other streams were taken into use.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Stream>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the log is, by the argument or the configuration.

@@ -1,12 +1,13 @@
 //! Standard error, shared by messages and a line of progress that stays at the bottom.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use bekk_stream::{shown, shown_indented};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{self, FormatFields};
@@ -96,10 +97,7 @@ impl Screen {
     pub(crate) fn filter_messages(&self, wanted: Option<String>) -> Result<Option<String>> {
         let messages = &self.messages;
         let wanted = wanted.unwrap_or_else(|| filter_of(messages.verbose));
-        let mut filter = messages
-            .filter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut filter = messages.filter.lock();
         if *filter == wanted {
             return Ok(None);
         }

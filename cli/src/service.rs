@@ -1,10 +1,11 @@
 //! The state of a command that runs until it is stopped.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bekk_log::Client;
 use bekk_sink::{ConnectOptions, State};
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::database::Description;
@@ -72,13 +73,13 @@ pub(crate) struct Wait {
 impl Service {
     /// The parts as they are now.
     pub(crate) fn parts(&self) -> Parts {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 
     /// Notes the log that is in use from now on. With it a service is up, which systemd learns if it asked to
     /// (`Type=notify`): a PostgreSQL that is away is waited for, and is no reason to fail a start.
     pub(crate) fn has_log(&self, log: &Client) {
-        let mut parts = self.lock();
+        let mut parts = self.0.lock();
         parts.log = Some(log.clone());
         parts.log_waits_for = None;
         if let Some((_, since)) = &mut parts.log_refuses {
@@ -90,28 +91,28 @@ impl Service {
 
     /// Notes that the log cannot be opened.
     pub(crate) fn has_no_log(&self) {
-        self.lock().log = None;
+        self.0.lock().log = None;
     }
 
     /// Notes why there is no log at this moment.
     pub(crate) fn log_waits_for(&self, reason: &str) {
-        self.lock().log_waits_for = Some(reason.to_owned());
+        self.0.lock().log_waits_for = Some(reason.to_owned());
     }
 
     /// Notes that the log refuses a right or the login. A client that is made anew can be refused again, so that counts
     /// until the log has been in use for a while.
     pub(crate) fn log_refuses(&self, reason: &str) {
-        self.lock().log_refuses = Some((reason.to_owned(), None));
+        self.0.lock().log_refuses = Some((reason.to_owned(), None));
     }
 
     /// Notes a running ingest.
     pub(crate) fn has_ingest(&self, stats: &Arc<bekk_ingest::Stats>) {
-        self.lock().ingest = Some(Arc::clone(stats));
+        self.0.lock().ingest = Some(Arc::clone(stats));
     }
 
     /// Notes a running sink.
     pub(crate) fn has_sink(&self, group: &str, stats: &Arc<bekk_sink::Stats>) {
-        self.lock().sink = Some(Sink {
+        self.0.lock().sink = Some(Sink {
             group: group.to_owned(),
             stats: Arc::clone(stats),
         });
@@ -119,12 +120,12 @@ impl Service {
 
     /// Notes that a database will be in use.
     pub(crate) fn awaits_postgres(&self) {
-        self.lock().postgres = Database::Starting;
+        self.0.lock().postgres = Database::Starting;
     }
 
     /// Notes the database in use.
     pub(crate) fn has_postgres(&self, options: &ConnectOptions, description: &Description) {
-        self.lock().postgres = Database::InUse {
+        self.0.lock().postgres = Database::InUse {
             options: Box::new(options.clone()),
             description: description.clone(),
         };
@@ -159,10 +160,6 @@ impl Service {
             ready: waits.is_empty(),
             waits,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Parts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Counts of a running ingest, to be read from other threads at any time. Of several runs one after the other they
 /// may be the same: records and logged bytes are counted on.
@@ -41,14 +42,11 @@ impl Stats {
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {
         let reason = self.waits_for.lock();
-        reason.unwrap_or_else(PoisonError::into_inner).clone()
+        reason.clone()
     }
 
     pub(crate) fn set_waits_for(&self, reason: Option<String>) {
-        let mut waits_for = self
-            .waits_for
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut waits_for = self.waits_for.lock();
         *waits_for = reason;
     }
 

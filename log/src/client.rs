@@ -6,8 +6,10 @@ mod groups;
 mod marks;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::owner_watch::OwnerWatch;
 use crate::places::Places;
@@ -108,14 +110,14 @@ impl Client {
     /// Gives an owner what ends its server for guests.
     pub(crate) fn set_host(&self, new: StopHost) {
         if let Role::Owner { host, .. } = &self.role {
-            *host.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
+            *host.lock() = Some(new);
         }
     }
 
     /// Notes a server of this log, with the places of its clients.
     pub(crate) fn is_served_to(&self, places: &Arc<Places>) {
         if let Role::Owner { served, .. } = &self.role {
-            let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut served = served.lock();
             served.retain(|places| places.strong_count() > 0);
             served.push(Arc::downgrade(places));
         }
@@ -126,7 +128,7 @@ impl Client {
     pub fn served_clients(&self) -> Vec<ServedClient> {
         let mut clients = Vec::new();
         if let Role::Owner { served, .. } = &self.role {
-            let served = served.lock().unwrap_or_else(PoisonError::into_inner);
+            let served = served.lock();
             for places in served.iter().filter_map(Weak::upgrade) {
                 places.list(&mut clients);
             }
@@ -430,9 +432,9 @@ impl Client {
         let Role::Owner { store, host, .. } = self.role else {
             return Ok(());
         };
-        let stop = host.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stop = host.lock().take();
         stop.into_iter().for_each(|stop| stop());
-        let mut slot = store.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = store.write();
         let mut store = slot.take().ok_or(Error::Closed)?;
         drop(slot);
         // Calls of other clones that have begun end first; those that wait for records give up.
@@ -456,7 +458,7 @@ impl Client {
     pub(crate) fn store(&self) -> Result<Arc<Store>, Error> {
         match &self.role {
             Role::Owner { store, .. } => {
-                let store = store.read().unwrap_or_else(PoisonError::into_inner);
+                let store = store.read();
                 store.clone().ok_or(Error::Closed)
             }
             Role::Remote { remote, .. } => Err(remote.not_here("what it holds")),

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::now_ms;
 use crate::group_commit::{Part, Placed, Request};
@@ -11,7 +13,7 @@ use crate::mark::{Ends, Mark};
 use crate::readers::{IdleHolders, Settled};
 use crate::shared::Shared;
 use crate::state::{ForeignCommit, Position, finish_deletion};
-use crate::topic::{TopicLog, lock};
+use crate::topic::TopicLog;
 use crate::{Error, Offset, RecordBuffer, Retention, Session, Topic, TopicConfig, batch};
 
 const NAME_BYTES_MAX: usize = 249;
@@ -51,12 +53,12 @@ impl Core {
     }
 
     pub(crate) fn topics(&self) -> Vec<Arc<TopicLog>> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = self.topics.read();
         topics.values().cloned().collect()
     }
 
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<TopicLog>, Error> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = self.topics.read();
         topics
             .get(name)
             .cloned()
@@ -65,7 +67,7 @@ impl Core {
 
     pub(crate) fn create_topic(&self, name: &str, config: TopicConfig) -> Result<Topic, Error> {
         check_topic(name, config)?;
-        let _changing = lock(&self.changing);
+        let _changing = self.changing.lock();
         if let Ok(existing) = self.topic(name) {
             self.change_retention(&existing, config.retention)?;
             return Ok(existing.topic());
@@ -75,7 +77,7 @@ impl Core {
 
     /// Sets how long the records of a topic are kept.
     pub(crate) fn set_retention(&self, name: &str, retention: Retention) -> Result<(), Error> {
-        let _changing = lock(&self.changing);
+        let _changing = self.changing.lock();
         self.change_retention(&*self.topic(name)?, retention)
     }
 
@@ -92,7 +94,7 @@ impl Core {
     /// Makes a topic that does not exist; says whether it did not.
     pub(crate) fn create_new_topic(&self, name: &str, config: TopicConfig) -> Result<bool, Error> {
         check_topic(name, config)?;
-        let _changing = lock(&self.changing);
+        let _changing = self.changing.lock();
         if self.topic(name).is_ok() {
             return Ok(false);
         }
@@ -111,13 +113,13 @@ impl Core {
         // First: a topic without its directory gets it when the log is opened, not the other way round.
         self.shared.state.put_topic(&topic)?;
         let log = TopicLog::open(Arc::clone(&self.shared), topic.clone(), None, false)?;
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = self.topics.write();
         topics.insert(name.to_owned(), Arc::new(log));
         Ok(topic)
     }
 
     pub(crate) fn remove_from_topics(&self, name: &str) {
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = self.topics.write();
         topics.remove(name);
     }
 
@@ -194,7 +196,7 @@ impl Core {
     ) -> Result<(), Error> {
         check_name("group", group)?;
         let position = self.position(group, topic, partition, next)?;
-        let mut delayed = lock(&self.delayed);
+        let mut delayed = self.delayed.lock();
         let key = (position.name.clone(), position.topic.clone(), partition);
         match self.shared.state.put_committed(&position) {
             // PostgreSQL has it; what the log has is for tools and retention.
@@ -211,7 +213,7 @@ impl Core {
 
     /// Notes what groups have committed while the disk was full.
     pub(crate) fn put_delayed(&self) -> Result<(), Error> {
-        let mut delayed = lock(&self.delayed);
+        let mut delayed = self.delayed.lock();
         for position in delayed.values() {
             self.shared.state.put_committed(position)?;
         }
@@ -263,14 +265,14 @@ impl Core {
 
     /// Writes the durable mark if it would say something new.
     pub(crate) fn write_mark_if_changed(&self) -> Result<(), Error> {
-        if *lock(&self.marked) == self.ends() {
+        if *self.marked.lock() == self.ends() {
             return Ok(());
         }
         self.write_mark(false)
     }
 
     pub(crate) fn write_mark(&self, clean: bool) -> Result<(), Error> {
-        let mut marked = lock(&self.marked);
+        let mut marked = self.marked.lock();
         let mark = Mark {
             clean,
             ends: self.ends(),

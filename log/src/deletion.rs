@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::core::Core;
 use crate::state::finish_deletion;
-use crate::topic::{TopicLog, lock};
+use crate::topic::TopicLog;
 use crate::{Error, Offset, retention};
 
 impl Core {
@@ -21,7 +21,7 @@ impl Core {
         partition: u32,
         before: Option<Offset>,
     ) -> Result<Offset, Error> {
-        let _retaining = lock(&self.retaining);
+        let _retaining = self.retaining.lock();
         let topic = self.topic(topic)?;
         let start = topic.raise_start(partition, before)?;
         retention::drop_deleted(&topic)?;
@@ -32,9 +32,9 @@ impl Core {
     ///
     /// Persisted first; what a crash leaves of it goes when the log is opened.
     pub(crate) fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        let _changing = lock(&self.changing);
+        let _changing = self.changing.lock();
         let topic = {
-            let _retaining = lock(&self.retaining);
+            let _retaining = self.retaining.lock();
             let topic = self.topic(name)?;
             if self.shared.poison.get().is_some() {
                 return Err(self.shared.poisoned());

@@ -4,8 +4,9 @@
 //! is no thread for it, so that a lone append costs no switch.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::producers::{Refusal, Sequenced};
 use crate::{Error, Offset, Session};
@@ -74,7 +75,7 @@ impl Ticket {
 impl AppendQueue {
     /// Takes a request in; they are written in this order.
     pub(crate) fn enter(&self, request: Request) -> Ticket {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let number = inner.next_ticket;
         inner.next_ticket += 1;
         inner.waiting.push((number, request));
@@ -91,16 +92,13 @@ impl AppendQueue {
         ticket: Ticket,
         write: impl Fn(Vec<Request>) -> Vec<Outcome>,
     ) -> Outcome {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         loop {
             if let Some(outcome) = inner.outcomes.remove(&ticket.number) {
                 return outcome;
             }
             if inner.led {
-                inner = self
-                    .changed
-                    .wait(inner)
-                    .unwrap_or_else(PoisonError::into_inner);
+                self.changed.wait(&mut inner);
                 continue;
             }
             inner.led = true;
@@ -108,15 +106,11 @@ impl AppendQueue {
                 take_group(&mut inner.waiting).into_iter().unzip();
             drop(inner);
             let outcomes = write(group);
-            inner = self.lock();
+            inner = self.inner.lock();
             inner.led = false;
             inner.outcomes.extend(tickets.into_iter().zip(outcomes));
             self.changed.notify_all();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,7 +158,7 @@ mod tests {
         let (go_on, may_go_on) = mpsc::channel();
         let gate = Mutex::new((group_begun, may_go_on));
         let write = |group: Vec<Request>| {
-            let gate = gate.lock().unwrap();
+            let gate = gate.lock();
             gate.0.send(group.len()).unwrap();
             gate.1.recv().unwrap();
             let offsets = (0..).map(|i| Ok(vec![Placed::At(Offset::new(i))]));
@@ -175,7 +169,7 @@ mod tests {
             let first = scope.spawn(append);
             assert_eq!(begun.recv().unwrap(), 1);
             let others: Vec<_> = (0..5).map(|_| scope.spawn(append)).collect();
-            while queue.lock().waiting.len() < 5 {
+            while queue.inner.lock().waiting.len() < 5 {
                 thread::yield_now();
             }
             go_on.send(()).unwrap();

@@ -1,7 +1,9 @@
 //! A shared value whose last handle can be awaited.
 
 use std::ops::Deref;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 
 /// A handle of a shared value. One handle can wait until it is the only one, and take the value.
 pub(crate) struct Handle<T> {
@@ -32,14 +34,14 @@ impl<T> Handle<T> {
     pub(crate) fn into_last(self) -> T {
         let Self { mut value, end } = self;
         let ends = &end.0;
-        let mut locked = ends.lock();
+        let mut locked = ends.lock.lock();
         loop {
             // A handle that is dropped from here on reports its end once `wait` has released the lock.
             match Arc::try_unwrap(value) {
                 Ok(last) => return last,
                 Err(shared) => value = shared,
             }
-            locked = (ends.dropped.wait(locked)).unwrap_or_else(PoisonError::into_inner);
+            ends.dropped.wait(&mut locked);
         }
     }
 }
@@ -63,16 +65,12 @@ impl<T> Deref for Handle<T> {
 
 impl Drop for End {
     fn drop(&mut self) {
-        drop(self.0.lock());
+        drop(self.0.lock.lock());
         self.0.dropped.notify_all();
     }
 }
 
-impl Ends {
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+impl Ends {}
 
 #[cfg(test)]
 mod tests {

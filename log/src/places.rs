@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// A client that has not asked for anything yet keeps its place for so long at least,
@@ -91,7 +92,7 @@ impl Places {
 
     /// Takes a place; `None` if all are taken by clients that are served, or may be about to ask for something.
     pub(crate) fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         let now = Instant::now();
         if inner.taken.len() >= self.max {
             let left = inner.dismiss_idlest(now);
@@ -133,13 +134,9 @@ impl Places {
         })
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds the connected programs to `clients`.
     pub(crate) fn list(&self, clients: &mut Vec<ServedClient>) {
-        for taken in self.inner().taken.values() {
+        for taken in self.inner.lock().taken.values() {
             let connected = taken.since.elapsed();
             let known = clients.iter_mut().find(|client| {
                 client.name == taken.name
@@ -209,7 +206,7 @@ impl Place {
 
     /// Changes what is known of the client, unless another client got the place.
     fn change(&self, change: impl FnOnce(&mut Taken)) {
-        if let Some(taken) = self.places.inner().taken.get_mut(&self.number) {
+        if let Some(taken) = self.places.inner.lock().taken.get_mut(&self.number) {
             change(taken);
         }
     }
@@ -217,7 +214,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.inner().taken.remove(&self.number);
+        self.places.inner.lock().taken.remove(&self.number);
     }
 }
 
@@ -236,7 +233,7 @@ mod tests {
         let silent = places.take(peer(3)).unwrap();
         assert!(places.take(peer(4)).is_none(), "they have only just come");
         let dismiss = |after| {
-            let mut inner = places.inner.lock().unwrap();
+            let mut inner = places.inner.lock();
             inner.dismiss_idlest(Instant::now() + after)
         };
         assert_eq!(dismiss(SILENT_MIN), Some(peer(3)));

@@ -1,6 +1,6 @@
 //! Ids of idempotent producers; none is given twice.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use crate::Error;
 use crate::clock::now_ms;
@@ -25,7 +25,7 @@ struct Block {
 impl ProducerIds {
     /// An id that was never given.
     pub(crate) fn next(&self, state: &State) -> Result<i64, Error> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.0.lock();
         let mut block = match *slot {
             Some(block) if block.next < block.end => block,
             _ => reserve(state)?,

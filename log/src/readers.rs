@@ -1,13 +1,13 @@
 //! Those for whom records are kept.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::Offset;
 use crate::segment::Range;
 use crate::state::Position;
-use crate::topic::lock;
 
 /// A group that has committed nothing for this long, and holds segments past their retention, is named. It holds
 /// them still: only a person releases records that a group has not applied.
@@ -28,7 +28,7 @@ impl Settled {
         if delay.is_zero() {
             return now;
         }
-        let mut earlier = lock(&self.0);
+        let mut earlier = self.0.lock();
         let settled = now.iter().map(|position| {
             let is_same = |other: &&Position| {
                 (&other.name, &other.topic, other.partition)
@@ -58,7 +58,7 @@ pub(crate) struct IdleHolders(Mutex<HashSet<(String, String)>>);
 
 impl IdleHolders {
     pub(crate) fn report(&self, topic: &str, groups: Vec<(String, i64)>) {
-        let mut named = lock(&self.0);
+        let mut named = self.0.lock();
         for (group, days) in groups {
             if named.insert((topic.to_owned(), group.clone())) {
                 tracing::warn!(

@@ -23,8 +23,10 @@ mod window;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 pub use settings::RemoteConfig;
 pub use waits::Waits;
@@ -56,7 +58,7 @@ impl fmt::Debug for Remote {
 /// Drops the clients side by side: for each, librdkafka's binding waits up to a tenth of a second.
 impl Drop for Remote {
     fn drop(&mut self) {
-        let producers = std::mem::take(&mut *self.producers());
+        let producers = std::mem::take(&mut *self.producers.lock());
         let admin = self.link.take_admin();
         let watermarks = self.consumer.take_watermarks();
         std::thread::scope(|scope| {
@@ -174,7 +176,7 @@ impl Remote {
         // On a cluster, the new producer keeps the last session's appends out from now on.
         let message_bytes_max = topic_settings::message_bytes_max(&self.link)?;
         let producer = Producer::of_session(Arc::clone(&self.link), &session, message_bytes_max)?;
-        let mut producers = self.producers();
+        let mut producers = self.producers.lock();
         producers.retain(|session, _| session.as_ref().is_none_or(|s| s.ingest != ingest));
         producers.insert(Some(session.clone()), Arc::new(producer));
         Ok(session)
@@ -187,14 +189,14 @@ impl Remote {
         batches: &[(u32, &RecordBuffer)],
     ) -> Result<Vec<Offset>, Error> {
         self.link.check()?;
-        let known = self.producers().get(&session.cloned()).cloned();
+        let known = self.producers.lock().get(&session.cloned()).cloned();
         let producer = match (known, session) {
             (Some(producer), _) => producer,
             (None, None) => {
                 let max = topic_settings::message_bytes_max(&self.link)?;
                 let link = Arc::clone(&self.link);
                 let producer = Arc::new(Producer::without_session(link, max)?);
-                self.producers().insert(None, Arc::clone(&producer));
+                self.producers.lock().insert(None, Arc::clone(&producer));
                 producer
             }
             (None, Some(session)) => return Err(self.fenced(session)),
@@ -273,11 +275,5 @@ impl Remote {
             topic: topic.to_owned(),
             address: self.link.config.hosts.clone(),
         }
-    }
-
-    fn producers(&self) -> MutexGuard<'_, HashMap<Option<Session>, Arc<Producer>>> {
-        self.producers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

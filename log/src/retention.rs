@@ -7,12 +7,12 @@ use crate::core::Core;
 use crate::readers::Readers;
 use crate::segment::{Segment, Summary};
 use crate::state::Position;
-use crate::topic::{TopicLog, lock};
+use crate::topic::TopicLog;
 use crate::{Error, GROUP_ACTIVE, Retention};
 
 /// Deletes the segments that are no longer needed, and returns the freed bytes.
 pub(crate) fn apply(core: &Core) -> Result<u64, Error> {
-    let _retaining = lock(&core.retaining);
+    let _retaining = core.retaining.lock();
     let active_ms = i64::try_from(GROUP_ACTIVE.as_millis()).unwrap_or(i64::MAX);
     core.shared.state.expire_foreign(now_ms() - active_ms)?;
     let committed = core.settled.of(

@@ -7,8 +7,10 @@ mod header;
 mod kept;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use parking_lot::Mutex;
 
 pub(crate) use self::directory::{
     DELETED, create, db_dir, dir_name, finish, journals, remove, rename_away, write_summary,
@@ -93,7 +95,7 @@ impl Segment {
 
     /// The database, opened if it is not.
     pub(crate) fn db(&self) -> Result<Handle<SegmentDb>, Error> {
-        let mut slot = self.slot();
+        let mut slot = self.db.lock();
         if let Some(db) = &*slot {
             return Ok(db.clone());
         }
@@ -137,7 +139,8 @@ impl Segment {
         match self.notes.get() {
             Some(notes) => notes.clone(),
             None => self
-                .slot()
+                .db
+                .lock()
                 .as_ref()
                 .map(|db| db.notes())
                 .unwrap_or_default(),
@@ -146,7 +149,7 @@ impl Segment {
 
     /// Closes the database, once those who use it are done; nobody opens it meanwhile. The caller uses none.
     pub(crate) fn close(&self) {
-        close_slot(&mut self.slot());
+        close_slot(&mut self.db.lock());
     }
 
     /// Closes the database and calls `look` with its directory; nobody opens it meanwhile. The caller must hold no handle
@@ -155,7 +158,7 @@ impl Segment {
         &self,
         look: impl FnOnce(&Path) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut slot = self.slot();
+        let mut slot = self.db.lock();
         close_slot(&mut slot);
         look(&self.dir)
     }
@@ -169,7 +172,7 @@ impl Segment {
         }
         let ranges = ranges(&db, &self.starts)?;
         drop(db);
-        let mut slot = self.slot();
+        let mut slot = self.db.lock();
         close_slot(&mut slot);
         if self.summary().is_some() {
             return Ok(true); // another thread was faster
@@ -182,7 +185,7 @@ impl Segment {
 
     /// Renames the directory of a segment that is no longer used, so that its end says why.
     pub(crate) fn rename_away(&self, ending: &str) -> Result<PathBuf, Error> {
-        let mut slot = self.slot();
+        let mut slot = self.db.lock();
         close_slot(&mut slot);
         rename_away(&self.dir, ending)
     }
@@ -193,7 +196,7 @@ impl Segment {
         &self,
         replace: impl FnOnce(&Path) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut slot = self.slot();
+        let mut slot = self.db.lock();
         close_slot(&mut slot);
         let replaced = replace(&self.dir)?;
         self.is_gone.store(true, Ordering::Release);
@@ -205,7 +208,7 @@ impl Segment {
         &self,
         replace: impl FnOnce(&Path) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        let mut slot = self.slot();
+        let mut slot = self.db.lock();
         close_slot(&mut slot);
         let replaced = replace(&self.dir)?;
         if replaced.is_some() {
@@ -216,11 +219,7 @@ impl Segment {
 
     #[cfg(test)]
     pub(crate) fn is_open(&self) -> bool {
-        self.slot().is_some()
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Option<Handle<SegmentDb>>> {
-        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+        self.db.lock().is_some()
     }
 }
 

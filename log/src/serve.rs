@@ -37,9 +37,10 @@ mod visitor;
 mod wire;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
@@ -235,10 +236,7 @@ impl Server {
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         let failure = &self.broker.failure;
-        failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        failure.lock().clone()
     }
 
     /// Ends the connections, each behind the request that it is at. The log stays open.
@@ -280,7 +278,7 @@ impl Broker {
     /// Notes an error after which the log takes no more.
     fn note_failure(&self, error: &Error) {
         if matches!(error, Error::Store { .. } | Error::Io { .. }) {
-            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failure = self.failure.lock();
             failure.get_or_insert_with(|| error.to_string());
         }
     }

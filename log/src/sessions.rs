@@ -1,7 +1,8 @@
 //! The fence: of two sessions of one ingest only the later may append.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::{Error, Session};
 
@@ -26,7 +27,7 @@ impl Sessions {
         ingest: &str,
         persist: impl FnOnce(u64) -> Result<(), Error>,
     ) -> Result<Session, Error> {
-        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.write();
         let number = self.highest(&newest, ingest) + 1;
         persist(number)?;
         newest.insert(ingest.to_owned(), number);
@@ -44,7 +45,7 @@ impl Sessions {
         number: u64,
         persist: impl FnOnce() -> Result<(), Error>,
     ) -> Result<bool, Error> {
-        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.write();
         if Some(number) != self.highest(&newest, ingest).checked_add(1) {
             return Ok(false);
         }
@@ -55,19 +56,19 @@ impl Sessions {
 
     /// The number above which an ingest's next session has to be; `None` if any will do.
     pub(crate) fn newest(&self, ingest: &str) -> Option<u64> {
-        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest.read();
         Some(self.highest(&newest, ingest)).filter(|number| *number > 0)
     }
 
     /// Whether the ingest has had a session.
     pub(crate) fn is_known(&self, ingest: &str) -> bool {
-        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest.read();
         newest.contains_key(ingest)
     }
 
     /// How many ingests have had one.
     pub(crate) fn count(&self) -> usize {
-        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest.read();
         newest.len()
     }
 
@@ -78,7 +79,7 @@ impl Sessions {
 
     /// Keeps new sessions from beginning while an append is checked, written and made visible.
     pub(crate) fn read(&self) -> Newest<'_> {
-        Newest(self.newest.read().unwrap_or_else(PoisonError::into_inner))
+        Newest(self.newest.read())
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::handle::Handle;
 use crate::producer_ids::ProducerIds;
@@ -59,17 +61,14 @@ pub(crate) struct Signal {
 
 impl Signal {
     pub(crate) fn notify(&self) {
-        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.raised.lock() = true;
         self.changed.notify_all();
     }
 
     /// Waits until someone notifies, at most `timeout`; says whether someone has since the last call.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
-        let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut raised, _) = self
-            .changed
-            .wait_timeout_while(raised, timeout, |raised| !*raised)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut raised = self.raised.lock();
+        (self.changed).wait_while_for(&mut raised, |raised| !*raised, timeout);
         std::mem::take(&mut *raised)
     }
 }
@@ -121,7 +120,7 @@ impl OpenSegments {
     /// Notes that a sealed segment is about to be read, and closes the one that was not for longest if there
     /// are too many. The caller uses no segment's database: it would wait for itself.
     fn touch(&self, segment: &Arc<Segment>) {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.0.lock();
         recent.retain(|other| !Arc::ptr_eq(other, segment));
         recent.push_front(Arc::clone(segment));
         let oldest = (recent.len() > OPEN_SEGMENTS_MAX).then(|| recent.pop_back());
@@ -145,7 +144,7 @@ impl OpenSegments {
         loop {
             self.touch(segment);
             let db = open()?;
-            let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let recent = self.0.lock();
             if recent.iter().any(|other| Arc::ptr_eq(other, segment)) {
                 return Ok(db);
             }
@@ -154,13 +153,13 @@ impl OpenSegments {
 
     /// Forgets a segment that is on its way out.
     pub(crate) fn forget(&self, segment: &Arc<Segment>) {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.0.lock();
         recent.retain(|other| !Arc::ptr_eq(other, segment));
     }
 
     /// Closes all.
     pub(crate) fn close(&self) {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.0.lock();
         let all = std::mem::take(&mut *recent);
         drop(recent);
         all.iter().for_each(|segment| segment.close());

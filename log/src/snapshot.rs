@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::Core;
 use crate::mark::{Ends, Mark};
-use crate::topic::{TopicLog, lock};
+use crate::topic::TopicLog;
 use crate::{Error, files, segment, state};
 
 /// Beginning of the names of snapshots in the log's directory
@@ -48,8 +48,8 @@ impl Core {
             return Err(self.shared.poisoned());
         }
         self.shared.space.check()?;
-        let _changing = lock(&self.changing);
-        let _retaining = lock(&self.retaining);
+        let _changing = self.changing.lock();
+        let _retaining = self.retaining.lock();
         let topics = self.topics();
         let cut = self.cut(&topics)?;
         let dir = &self.shared.config.dir;

@@ -1,8 +1,9 @@
 //! The reserve: appends are refused while the disk has less free than the log keeps.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::{Error, files};
 
@@ -40,7 +41,7 @@ impl Space {
 
     /// What is free, as of a moment ago.
     pub(crate) fn free_bytes(&self) -> Result<u64, Error> {
-        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checked = self.checked.lock();
         if let Some((at, free)) = *checked
             && at.elapsed() < CHECK_INTERVAL
         {

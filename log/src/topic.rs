@@ -6,9 +6,11 @@ mod salvage;
 mod segments;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::group_commit::AppendQueue;
 use crate::recovery::{self, Recovered};
@@ -95,24 +97,24 @@ impl TopicLog {
     pub(crate) fn topic(&self) -> Topic {
         Topic {
             name: self.name.clone(),
-            config: *lock(&self.config),
+            config: *self.config.lock(),
         }
     }
 
     pub(crate) fn set_config(&self, config: TopicConfig) {
-        *lock(&self.config) = config;
+        *self.config.lock() = config;
     }
 
     pub(crate) fn view(&self) -> View {
-        lock(&self.view).clone()
+        self.view.lock().clone()
     }
 
     pub(crate) fn chain(&self) -> Arc<Vec<Arc<Segment>>> {
-        Arc::clone(&self.chain.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.chain.read())
     }
 
     pub(crate) fn gaps(&self) -> Vec<Gap> {
-        lock(&self.gaps).clone()
+        self.gaps.lock().clone()
     }
 
     /// The gaps that readers come upon: not those below the log start.
@@ -130,7 +132,7 @@ impl TopicLog {
 
     /// About how large the segment is that is written to.
     pub(crate) fn active_bytes(&self) -> u64 {
-        lock(&self.writer).bytes
+        self.writer.lock().bytes
     }
 
     pub(crate) fn segment_infos(&self) -> Vec<SegmentInfo> {
@@ -159,10 +161,10 @@ impl TopicLog {
             return Err(self.shared.poisoned());
         }
         let (db, ends) = {
-            let writer = lock(&self.writer);
+            let writer = self.writer.lock();
             (writer.db.clone(), writer.ends.clone())
         };
-        if self.shared.config.durability != Durability::Os && lock(&self.view).highs == ends {
+        if self.shared.config.durability != Durability::Os && self.view.lock().highs == ends {
             return Ok(());
         }
         let began = Instant::now();
@@ -175,7 +177,7 @@ impl TopicLog {
 
     /// Moves the high watermarks.
     fn raise(&self, ends: &[Offset]) {
-        let mut view = lock(&self.view);
+        let mut view = self.view.lock();
         for (high, end) in view.highs.iter_mut().zip(ends) {
             *high = (*high).max(*end);
         }
@@ -186,7 +188,7 @@ impl TopicLog {
 
     /// Lets nothing be appended any more; returns where the partitions end.
     pub(crate) fn end_for_good(&self) -> Vec<Offset> {
-        let writer = lock(&self.writer);
+        let writer = self.writer.lock();
         self.is_deleted.store(true, Ordering::Release);
         writer.ends.clone()
     }
@@ -201,7 +203,7 @@ impl TopicLog {
     /// Wakes everyone who waits for records.
     pub(crate) fn wake(&self) {
         // With the lock, so that nobody is between looking and waiting.
-        let _view = lock(&self.view);
+        let _view = self.view.lock();
         self.advanced.notify_all();
         self.shared.advanced.send_replace(());
     }
@@ -223,7 +225,7 @@ impl TopicLog {
         timeout: Duration,
     ) -> Result<bool, Error> {
         let deadline = Instant::now().checked_add(timeout);
-        let mut view = lock(&self.view);
+        let mut view = self.view.lock();
         loop {
             let has = |(partition, offset): &(u32, Offset)| {
                 let high = view.highs.get(*partition as usize);
@@ -238,14 +240,13 @@ impl TopicLog {
             if self.is_deleted.load(Ordering::Acquire) {
                 return Err(Error::UnknownTopic(self.name.clone()));
             }
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if deadline.is_some_and(|at| at <= Instant::now()) {
                 return Ok(false);
             }
-            (view, _) = self
-                .advanced
-                .wait_timeout(view, left.unwrap_or(Duration::MAX))
-                .unwrap_or_else(PoisonError::into_inner);
+            match deadline {
+                Some(deadline) => drop(self.advanced.wait_until(&mut view, deadline)),
+                None => self.advanced.wait(&mut view),
+            }
         }
     }
 
@@ -255,8 +256,4 @@ impl TopicLog {
             partition,
         }
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,10 +15,10 @@ mod table_side;
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use bekk_log::{Client as Log, MarkCheck, Offset, RecordMark, judge_mark};
 use bekk_stream::{FileId, Stream};
+use parking_lot::Mutex;
 
 use crate::groups::GroupOffset;
 use crate::offsets::mark_of;

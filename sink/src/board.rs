@@ -8,8 +8,9 @@ mod slot;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 pub(crate) use self::doubt::Doubt;
 use self::parents::Gate;
@@ -73,10 +74,6 @@ impl Board {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Wakes all who wait for a change.
     pub(crate) fn wake(&self) {
         self.changed.notify_all();
@@ -84,15 +81,12 @@ impl Board {
 
     /// Takes a partition that has work; waits for one, but not longer than `timeout`.
     pub(crate) fn claim(&self, records_max: usize, timeout: Duration) -> Option<Claim> {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         if let Some(claim) = state.claim(records_max) {
             return Some(claim);
         }
         state.idle_workers += 1;
-        let (mut state, _) = self
-            .changed
-            .wait_timeout(state, timeout)
-            .unwrap_or_else(PoisonError::into_inner);
+        self.changed.wait_for(&mut state, timeout);
         state.idle_workers -= 1;
         state.claim(records_max)
     }
@@ -100,7 +94,7 @@ impl Board {
     /// Takes work to prepare while a batch of `slot`, up to `next`, is in flight: another partition's, else
     /// the records behind that batch. None while another worker is idle and could take it at once.
     pub(crate) fn claim_ahead(&self, slot: usize, next: u64, records_max: usize) -> Option<Claim> {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         if state.idle_workers > 0 {
             return None;
         }
@@ -123,7 +117,7 @@ impl Board {
 
     /// How a batch of this slot is to be applied, and whether it may become dead letters as a whole.
     pub(crate) fn manner(&self, slot: usize) -> (Path, bool) {
-        let state = self.lock();
+        let state = self.slots.lock();
         let slot = &state.slots[slot];
         let path = if slot.conflict_share > CONFLICT_SHARE_MAX {
             Path::Merge
@@ -135,7 +129,7 @@ impl Board {
 
     /// Notes a committed batch: where the slot now is, and what that says about the next ones.
     pub(crate) fn committed(&self, slot: usize, outcome: &Outcome) {
-        let mut guard = self.lock();
+        let mut guard = self.slots.lock();
         let state = &mut *guard;
         let stream = state.slots[slot].stream;
         if outcome.passed {
@@ -170,13 +164,13 @@ impl Board {
 
     /// Makes the batches of a slot half as large as one that timed out; false if it was of one record.
     pub(crate) fn halve(&self, slot: usize, records: usize) -> bool {
-        self.lock().slots[slot].records_max = (records / 2).max(1);
+        self.slots.lock().slots[slot].records_max = (records / 2).max(1);
         records > 1
     }
 
     /// Notes what the database says of a slot, also whether the lease is still ours.
     pub(crate) fn resync(&self, slot: usize, row: Taken) {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let slot = &mut state.slots[slot];
         (slot.next, slot.mark, slot.counts) = (row.next, row.mark, row.counts);
         if slot.epoch != Some(row.epoch) {
@@ -187,19 +181,19 @@ impl Board {
     /// Notes that the database has been set back to `next`: forgets what was written after it, and the lease, which has
     /// to be taken anew.
     pub(crate) fn set_back(&self, slot: usize, next: u64) {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let slot = &mut state.slots[slot];
         (slot.epoch, slot.last, slot.next) = (None, None, next);
     }
 
     /// Notes that a slot's lease has been lost.
     pub(crate) fn lost(&self, slot: usize) {
-        self.lock().slots[slot].epoch = None;
+        self.slots.lock().slots[slot].epoch = None;
     }
 
     /// Gives a slot back.
     pub(crate) fn give_back(&self, slot: usize) {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         state.slots[slot].busy = false;
         let stream = state.slots[slot].stream;
         if state.settle_doubt(stream) != Doubt::Again {
@@ -215,7 +209,7 @@ impl Board {
 
     /// Notes the ends of a stream's partitions.
     pub(crate) fn set_ends(&self, stream: usize, ends: &[(u32, u64)]) {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         for slot in state.slots.iter_mut().filter(|slot| slot.stream == stream) {
             if let Some((_, end)) = ends
                 .iter()
@@ -230,12 +224,12 @@ impl Board {
 
     /// All slots, as they are now.
     pub(crate) fn snapshot(&self) -> Vec<Slot> {
-        self.lock().slots.clone()
+        self.slots.lock().slots.clone()
     }
 
     /// Notes a lease that has been taken.
     pub(crate) fn hold(&self, slot: usize, held: Held) {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let slot = &mut state.slots[slot];
         let row = held.row;
         slot.epoch = Some(row.epoch);
@@ -257,30 +251,30 @@ impl Board {
 
     /// Notes how often the log may have been replaced.
     pub(crate) fn set_doubts(&self, doubts: u64) {
-        self.lock().doubts = doubts;
+        self.slots.lock().doubts = doubts;
     }
 
     /// Has a slot's mark looked for in the log before more is taken.
     pub(crate) fn suspect(&self, slot: usize) {
-        self.lock().slots[slot].verified = None;
+        self.slots.lock().slots[slot].verified = None;
     }
 
     /// Notes that a slot's mark was found in the log, in which nothing has changed since `doubts` was read.
     pub(crate) fn verified(&self, slot: usize, doubts: u64) {
-        self.lock().slots[slot].verified = Some(doubts);
+        self.slots.lock().slots[slot].verified = Some(doubts);
         self.changed.notify_all();
     }
 
     /// Whether a slot waits for its mark to be looked for.
     pub(crate) fn has_doubts(&self) -> bool {
-        let state = self.lock();
+        let state = self.slots.lock();
         let mut slots = state.slots.iter();
         slots.any(|slot| slot.is_in_doubt(state.doubts) && !slot.halted)
     }
 
     /// Stops a stream's slots; true if no other stream is left.
     pub(crate) fn halt(&self, stream: usize) -> bool {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         for slot in state.slots.iter_mut().filter(|slot| slot.stream == stream) {
             slot.halted = true;
         }
@@ -289,7 +283,7 @@ impl Board {
 
     /// Notes what the keeper has read of a slot's row.
     pub(crate) fn observe(&self, slot: usize, epoch: i64, next: u64) {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let slot = &mut state.slots[slot];
         match slot.epoch {
             // A batch of ours may have been committed since the row was read.
@@ -309,7 +303,7 @@ impl Board {
 
     /// Asks for a slot's lease to be given up; true if no worker is at it now.
     pub(crate) fn leave(&self, slot: usize) -> bool {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let slot = &mut state.slots[slot];
         slot.leaving = true;
         !slot.busy
@@ -317,14 +311,14 @@ impl Board {
 
     /// Takes back what [`leave`](Self::leave) asked for.
     pub(crate) fn stay(&self) {
-        for slot in &mut self.lock().slots {
+        for slot in &mut self.slots.lock().slots {
             slot.leaving = false;
         }
     }
 
     /// Notes that a slot's lease has been given up.
     pub(crate) fn left(&self, slot: usize) {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let slot = &mut state.slots[slot];
         slot.epoch = None;
         slot.leaving = false;
@@ -332,7 +326,7 @@ impl Board {
 
     /// How far the group is in each partition.
     pub(crate) fn positions(&self) -> Vec<Position> {
-        let state = self.lock();
+        let state = self.slots.lock();
         state
             .slots
             .iter()

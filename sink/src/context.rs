@@ -1,10 +1,11 @@
 //! What all parts of a running sink share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bekk_log::Client;
+use parking_lot::{Mutex, RwLock};
 
 use crate::board::Board;
 use crate::meta_cache::MetaCache;
@@ -88,17 +89,13 @@ impl Context {
 
     /// A stream and its table, as it was found last.
     pub(crate) fn target(&self, stream: usize) -> Arc<StreamTarget> {
-        let target = self.targets[stream]
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let target = self.targets[stream].read();
         Arc::clone(&target)
     }
 
     /// Notes that a stream's table has been found altered.
     pub(crate) fn set_target(&self, stream: usize, target: StreamTarget) {
-        let mut found = self.targets[stream]
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.targets[stream].write();
         *found = Arc::new(target);
     }
 
@@ -120,7 +117,7 @@ impl Context {
 
     /// Stops the sink because of an error; the first one counts.
     pub(crate) fn fail(&self, error: Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = self.failure.lock();
         failure.get_or_insert(error);
         drop(failure);
         self.enter(Phase::Stopping);
@@ -153,7 +150,7 @@ impl Context {
 
     /// Notes why a stream is stopped; the first reason counts.
     pub(crate) fn note_halt(&self, stream: &str, error: Error) {
-        let mut halts = self.halts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut halts = self.halts.lock();
         if halts.iter().all(|(known, _)| known != stream) {
             halts.push((stream.to_owned(), error));
         }
@@ -161,7 +158,7 @@ impl Context {
 
     /// The streams that are stopped, and why.
     pub(crate) fn halted(&self) -> Vec<(String, String)> {
-        let halts = self.halts.lock().unwrap_or_else(PoisonError::into_inner);
+        let halts = self.halts.lock();
         halts
             .iter()
             .map(|(stream, error)| (stream.clone(), error.to_string()))
@@ -170,8 +167,8 @@ impl Context {
 
     /// The error that stopped the sink, or else the first one that stopped a stream.
     pub(crate) fn take_failure(&self) -> Option<Error> {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut halts = self.halts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = self.failure.lock();
+        let mut halts = self.halts.lock();
         let halt = (!halts.is_empty()).then(|| halts.remove(0).1);
         failure.take().or(halt)
     }

@@ -1,9 +1,8 @@
 //! The sink's own work without the server's: what a bench measures.
 
-use std::sync::Mutex;
-
 use bekk_log::Client;
 use bekk_stream::Stream;
+use parking_lot::Mutex;
 
 use crate::meta_cache::MetaCache;
 use crate::prepare::{Bounds, Source, prepare};

@@ -3,10 +3,11 @@
 mod deletion;
 mod key_check;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bekk_log::{Client, Offset, Record, RecordMark};
 use bekk_stream::{Body, Origin, Payload, RowReader, SchemaId};
+use parking_lot::Mutex;
 
 use crate::Error;
 use crate::batch::{Batch, Dedupe, KeysSeen, Row, key_prefix};
@@ -156,7 +157,7 @@ fn dead_letter(
     if payload.origin == Origin::ELSEWHERE {
         return Ok(DeadLetter::of_other_producer(offset, record.value, why));
     }
-    let mut meta = source.meta.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut meta = source.meta.lock();
     let file = meta.file(source.log, payload.origin.file)?;
     Ok(DeadLetter::of_payload(offset, file, payload, why))
 }
@@ -316,31 +317,22 @@ impl<'a> Builder<'a> {
             return Ok(Some(Arc::clone(plan)));
         }
         let target = self.source.target;
-        let known = target
-            .plans
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned();
+        let known = target.plans.lock().get(&id).cloned();
         let plan = match known {
             Some(plan) => plan,
             None => {
-                let mut meta = self
-                    .source
-                    .meta
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut meta = self.source.meta.lock();
                 match meta.schema(self.source.log, id)? {
                     Lookup::Found(schema) => {
                         let plan = Arc::new(Plan::new(target, &schema));
-                        let mut plans = target.plans.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut plans = target.plans.lock();
                         plans.insert(id, Arc::clone(&plan));
                         plan
                     }
                     // Lost with damaged records; the configured columns have the same id only if they are the same.
                     Lookup::Missing if target.stream.schema().id() == id => {
                         let plan = Arc::new(Plan::new(target, &target.stream.schema()));
-                        let mut plans = target.plans.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut plans = target.plans.lock();
                         plans.insert(id, Arc::clone(&plan));
                         plan
                     }

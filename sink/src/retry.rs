@@ -8,10 +8,11 @@ mod candidate;
 mod landing;
 mod later;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bekk_log::Client;
 use bekk_stream::{Origin, Stream, TableName};
+use parking_lot::Mutex;
 
 pub(crate) use self::candidate::Candidate;
 use self::later::LaterRecords;
@@ -146,7 +147,7 @@ async fn target_of(
     // What is parsed now has the schema of now, which the log may not have seen yet.
     let schema = stream.schema();
     let plan = Arc::new(Plan::new(&target, &schema));
-    let mut plans = target.plans.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut plans = target.plans.lock();
     plans.insert(schema.id(), plan);
     drop(plans);
     Ok(Some(target))

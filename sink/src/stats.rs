@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bekk_log::Histogram;
+use parking_lot::Mutex;
 
 use crate::job::Applied;
 use crate::wait::Wait;
@@ -89,7 +89,7 @@ impl Stats {
     /// What the sink is doing.
     #[must_use]
     pub fn state(&self) -> State {
-        let state = lock(&self.state).clone();
+        let state = self.state.lock().clone();
         match self.waiting() {
             Some(wait) if state != State::Stopped => State::Waiting(wait.reason),
             _ => state,
@@ -99,14 +99,14 @@ impl Stats {
     /// Its wait for PostgreSQL, the longest one if there are several.
     #[must_use]
     pub fn waiting(&self) -> Option<Wait> {
-        let waits = lock(&self.waits);
+        let waits = self.waits.lock();
         waits.values().min_by_key(|wait| wait.since).cloned()
     }
 
     /// How far the group has come in each partition.
     #[must_use]
     pub fn positions(&self) -> Vec<Position> {
-        lock(&self.positions).clone()
+        self.positions.lock().clone()
     }
 
     /// How many records have been applied: rows, superseded ones and dead letters.
@@ -120,22 +120,22 @@ impl Stats {
     /// The streams that are stopped until a person has acted, while others continue, and why.
     #[must_use]
     pub fn halted(&self) -> Vec<(String, String)> {
-        lock(&self.halted).clone()
+        self.halted.lock().clone()
     }
 
     /// For each stream, how many offsets of its group were passed that are neither rows, superseded records nor dead
     /// letters, nor known to have no record. Anything but 0 is a fault.
     #[must_use]
     pub fn unaccounted(&self) -> Vec<(String, i64)> {
-        lock(&self.unaccounted).clone()
+        self.unaccounted.lock().clone()
     }
 
     pub(crate) fn set_unaccounted(&self, counts: Vec<(String, i64)>) {
-        *lock(&self.unaccounted) = counts;
+        *self.unaccounted.lock() = counts;
     }
 
     pub(crate) fn set_halted(&self, halted: &[(String, String)]) {
-        let mut known = lock(&self.halted);
+        let mut known = self.halted.lock();
         if *known != halted {
             *known = halted.to_vec();
         }
@@ -144,7 +144,7 @@ impl Stats {
     /// How many records of all partitions are yet to be applied, by whichever sink.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        let positions = lock(&self.positions);
+        let positions = self.positions.lock();
         positions
             .iter()
             .map(|position| position.end.saturating_sub(position.next))
@@ -154,7 +154,7 @@ impl Stats {
     /// How many records became dead letters for each reason.
     #[must_use]
     pub fn dead_by_reason(&self) -> BTreeMap<String, u64> {
-        lock(&self.dead_by_reason).clone()
+        self.dead_by_reason.lock().clone()
     }
 
     /// Pauses the sink, or has it continue: while it is paused it finishes the batches in flight and begins none, but
@@ -173,34 +173,34 @@ impl Stats {
     /// oldest batch that is in flight, if that is longer.
     #[must_use]
     pub fn stalled_for(&self) -> Duration {
-        let progressed_at = *lock(&self.progressed_at);
-        let flight = lock(&self.flights).values().min().copied();
+        let progressed_at = *self.progressed_at.lock();
+        let flight = self.flights.lock().values().min().copied();
         let since = progressed_at.into_iter().chain(flight).min();
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Begins a run.
     pub(crate) fn begin(&self) {
-        *lock(&self.progressed_at) = None;
+        *self.progressed_at.lock() = None;
         self.set_halted(&[]);
         self.set_state(State::Connecting);
     }
 
     /// Notes that it has returned.
     pub(crate) fn end(&self) {
-        lock(&self.waits).clear();
-        lock(&self.flights).clear();
+        self.waits.lock().clear();
+        self.flights.lock().clear();
         self.set_state(State::Stopped);
     }
 
     pub(crate) fn set_state(&self, state: State) {
-        *lock(&self.state) = state;
+        *self.state.lock() = state;
     }
 
     /// Notes that PostgreSQL is waited for, and will be asked again.
     pub(crate) fn waits(&self, waiter: Waiter, reason: String) {
         self.retries.fetch_add(1, Ordering::Relaxed);
-        let mut waits = lock(&self.waits);
+        let mut waits = self.waits.lock();
         let since = waits
             .get(&waiter)
             .map_or_else(SystemTime::now, |wait| wait.since);
@@ -209,7 +209,7 @@ impl Stats {
 
     /// The wait that a session may show; none while a worker waits for a connection.
     pub(crate) fn shown_wait(&self) -> Option<Wait> {
-        let waits = lock(&self.waits);
+        let waits = self.waits.lock();
         let mut waiters = waits.keys();
         let lacks_connection = waiters.any(|waiter| matches!(waiter, Waiter::Worker(_)));
         drop(waits);
@@ -218,32 +218,32 @@ impl Stats {
 
     /// Notes that a wait is over.
     pub(crate) fn waits_no_more(&self, waiter: Waiter) {
-        lock(&self.waits).remove(&waiter);
+        self.waits.lock().remove(&waiter);
     }
 
     /// Notes that a slot's batch is sent.
     pub(crate) fn flies(&self, slot: usize) {
-        lock(&self.flights).insert(slot, Instant::now());
+        self.flights.lock().insert(slot, Instant::now());
     }
 
     /// Notes that the server has answered to a slot's batch, or that the connection was lost.
     pub(crate) fn has_landed(&self, slot: usize) {
-        lock(&self.flights).remove(&slot);
+        self.flights.lock().remove(&slot);
     }
 
     pub(crate) fn set_positions(&self, positions: Vec<Position>) {
         let waits = |position: &Position| position.held && position.next < position.end;
-        let mut progressed_at = lock(&self.progressed_at);
+        let mut progressed_at = self.progressed_at.lock();
         if progressed_at.is_none() || !positions.iter().any(waits) {
             *progressed_at = Some(Instant::now());
         }
         drop(progressed_at);
         // A slot that is not ours any more, or has nothing left, waits for nothing.
-        lock(&self.waits).retain(|waiter, _| match waiter {
+        self.waits.lock().retain(|waiter, _| match waiter {
             Waiter::Slot(slot) => positions.get(*slot).is_some_and(waits),
             _ => true,
         });
-        *lock(&self.positions) = positions;
+        *self.positions.lock() = positions;
     }
 
     /// Counts a batch that was committed.
@@ -257,16 +257,14 @@ impl Stats {
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.apply_time.observe(took);
         for reason in &applied.dead {
-            *lock(&self.dead_by_reason)
+            *self
+                .dead_by_reason
+                .lock()
                 .entry(reason.clone())
                 .or_default() += 1;
         }
-        *lock(&self.progressed_at) = Some(Instant::now());
+        *self.progressed_at.lock() = Some(Instant::now());
     }
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

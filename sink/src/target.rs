@@ -8,9 +8,10 @@ mod plan;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bekk_stream::{Accept, JsonReader, OnConflict, SchemaId, Stream, TableName};
+use parking_lot::Mutex;
 use tokio_postgres::Client;
 
 pub(crate) use self::compare::loose_keys;
@@ -93,7 +94,7 @@ impl StreamTarget {
             // Other producers' records are of it, and no ingest may have written it down.
             let schema = stream.schema();
             let plan = Arc::new(Plan::new(&target, &schema));
-            let mut plans = target.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut plans = target.plans.lock();
             plans.insert(schema.id(), plan);
         }
         Ok(target)
@@ -111,10 +112,7 @@ impl StreamTarget {
 
     /// The list of columns with these names, made once.
     pub(crate) fn column_set(&self, names: &[String]) -> Arc<ColumnSet> {
-        let mut sets = self
-            .column_sets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut sets = self.column_sets.lock();
         if let Some(set) = sets.iter().find(|set| set.names == names) {
             return Arc::clone(set);
         }

@@ -10,10 +10,10 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use axum::http::{HeaderMap, header};
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 
 use crate::outcome::WrongUsage;
@@ -83,7 +83,7 @@ impl Actions {
             rand::random::<u128>(),
             rand::random::<u128>()
         );
-        let mut sessions = lock(&self.sessions);
+        let mut sessions = self.sessions.lock();
         if sessions.len() == SESSIONS_MAX {
             sessions.pop_front();
         }
@@ -107,20 +107,20 @@ impl Actions {
             .split(';')
             .filter_map(|pair| pair.trim().split_once('='))
             .find_map(|(name, value)| (name == cookie).then_some(value))?;
-        let sessions = lock(&self.sessions);
+        let sessions = self.sessions.lock();
         let is_given = |session: &&String| bool::from(session.as_bytes().ct_eq(given.as_bytes()));
         sessions.iter().find(is_given).cloned()
     }
 
     /// Ends a session.
     pub(super) fn end_session(&self, name: &str) {
-        lock(&self.sessions).retain(|session| session != name);
+        self.sessions.lock().retain(|session| session != name);
     }
 
     /// Keeps a result until the page has shown it, and returns its number.
     pub(super) fn keep(&self, result: String) -> u64 {
         let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut said = lock(&self.said);
+        let mut said = self.said.lock();
         if said.len() == SAID_MAX {
             said.pop_front();
         }
@@ -130,7 +130,7 @@ impl Actions {
 
     /// A result that was kept.
     pub(super) fn said(&self, number: u64) -> Option<String> {
-        let said = lock(&self.said);
+        let said = self.said.lock();
         let found = said.iter().find(|(own, _)| *own == number);
         found.map(|(_, result)| result.clone())
     }
@@ -149,10 +149,6 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
         .get(name)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

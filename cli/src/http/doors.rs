@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -90,7 +91,7 @@ impl Doors {
         let permit = Arc::clone(places).try_acquire_owned().ok()?;
         let counted = (caller == Caller::Anybody && !is_near).then_some(ip);
         if let Some(ip) = counted {
-            let mut by_address = lock(&self.by_address);
+            let mut by_address = self.by_address.lock();
             let count = by_address.entry(ip).or_default();
             if *count >= ADDRESS_CONNECTIONS_MAX {
                 return None;
@@ -161,7 +162,7 @@ impl Drop for Place {
         let Some((ip, by_address)) = &self.counted else {
             return;
         };
-        let mut by_address = lock(by_address);
+        let mut by_address = by_address.lock();
         if let Some(count) = by_address.get_mut(ip) {
             *count -= 1;
             if *count == 0 {
@@ -169,10 +170,6 @@ impl Drop for Place {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A connection and its place. It ends when nothing has come or gone for long, or a request comes too slowly: a client
@@ -266,7 +263,7 @@ mod tests {
         assert_eq!(others.len(), CONNECTIONS_MAX - ADDRESS_CONNECTIONS_MAX);
         assert!(place([127, 0, 0, 1]).is_some(), "a health check");
         drop((taken, others));
-        assert!(lock(&doors.by_address).is_empty());
+        assert!(doors.by_address.lock().is_empty());
         assert!(place([10, 0, 0, 1]).is_some());
     }
 

@@ -6,9 +6,9 @@ mod sampler;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use ring::{COARSE, FINE, Rings, Slot, Tier, VALUES};
 
 pub(crate) use sampler::Sampler;
@@ -95,13 +95,13 @@ impl History {
 
     /// Whether it survives a restart.
     pub(crate) fn is_persisted(&self) -> bool {
-        self.own().file.is_some()
+        self.own.lock().file.is_some()
     }
 
     /// Adds a sample to both rings.
     pub(crate) fn add(&self, seconds: u64, sample: &Sample) {
         let values = sample.to_values();
-        let mut own = self.own();
+        let mut own = self.own.lock();
         for tier in [FINE, COARSE] {
             let step = seconds / tier.step_seconds;
             let slot = match own.rings.get(tier, step) {
@@ -147,7 +147,7 @@ impl History {
 
     /// The histories in the directory, each with its role.
     fn tracks(&self) -> Vec<(String, Rings)> {
-        let own = self.own();
+        let own = self.own.lock();
         let own_path = own.file.as_ref().map(|(path, _)| path.clone());
         let mut tracks = vec![(self.role.to_owned(), own.rings.clone())];
         drop(own);
@@ -163,10 +163,6 @@ impl History {
             }
         }
         tracks
-    }
-
-    fn own(&self) -> std::sync::MutexGuard<'_, Own> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

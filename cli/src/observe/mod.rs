@@ -11,12 +11,13 @@ mod snapshot;
 mod source;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bekk_sink::ConnectOptions;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 pub(crate) use health::{Health, Level};
 pub(crate) use history::{History, Point, Sample, Sampler, Span};
@@ -157,7 +158,7 @@ impl Observer {
         // Another viewer may have made one meanwhile.
         self.latest(Duration::ZERO).unwrap_or_else(|| {
             let snapshot = Arc::new(self.snapshot(&parts));
-            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut latest = self.latest.lock();
             *latest = Some(Arc::clone(&snapshot));
             snapshot
         })
@@ -165,7 +166,7 @@ impl Observer {
 
     /// The latest snapshot, if it is fresh; whoever has patience wants a complete one.
     fn latest(&self, patience: Duration) -> Option<Arc<Snapshot>> {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = self.latest.lock();
         let is_wanted = |snapshot: &&Arc<Snapshot>| {
             snapshot.taken.elapsed() < SHARED_FOR && (snapshot.is_complete() || patience.is_zero())
         };
@@ -275,7 +276,7 @@ impl Observer {
                 )
             });
         let rate = |meter: &Mutex<Meter>, count: Option<(Instant, u64)>| {
-            let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut meter = meter.lock();
             let (at, count) = count?;
             meter.add(at, count);
             meter.rate()
@@ -381,14 +382,11 @@ struct FoundDatabase(Mutex<Option<ConnectOptions>>);
 
 impl FoundDatabase {
     fn get(&self) -> Option<ConnectOptions> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 
     fn set(&self, options: Option<ConnectOptions>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = options;
+        *self.0.lock() = options;
     }
 }
 

@@ -1,9 +1,11 @@
 //! A source of facts, asked in the background: one question at a time, and no more often than is cheap.
 
 use std::fs;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 /// Shortest interval between two questions.
 const ASK_EVERY_MIN: Duration = Duration::from_secs(1);
@@ -58,7 +60,7 @@ impl<T: Send + Sync + 'static> Source<T> {
     /// Starts to ask, unless an earlier question has no answer yet or the latest answer is fresh.
     pub(super) fn refresh(self: &Arc<Self>, ask: impl FnOnce() -> T + Send + 'static) {
         {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if state.asked_at.is_some() || Instant::now() < state.due_at {
                 return;
             }
@@ -82,24 +84,19 @@ impl<T: Send + Sync + 'static> Source<T> {
     }
 
     pub(super) fn latest(&self) -> Option<Reading<T>> {
-        self.lock().reading.clone()
+        self.state.lock().reading.clone()
     }
 
     /// Waits until the first answer is there, at most until `deadline`.
     pub(super) fn await_first(&self, deadline: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while state.reading.is_none() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            let woken = self.changed.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut state, left);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,7 +109,7 @@ struct Asking<T: Send + Sync + 'static> {
 
 impl<T: Send + Sync + 'static> Drop for Asking<T> {
     fn drop(&mut self) {
-        let mut state = self.source.lock();
+        let mut state = self.source.state.lock();
         let now = Instant::now();
         let took = state.asked_at.take().map_or(Duration::ZERO, |at| now - at);
         let pause = (self.cpu * CPU_SHARE).max(took * BUSY_SHARE);

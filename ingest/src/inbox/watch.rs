@@ -5,10 +5,11 @@ use std::fs;
 use std::mem;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::Mutex;
 
 use crate::inbox::{Inbox, Root};
 
@@ -40,7 +41,7 @@ impl Watch {
             if !is_change(event.kind) {
                 return;
             }
-            let mut collected = collected.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut collected = collected.lock();
             let was_empty = collected.is_empty();
             collected.extend(event.paths);
             if was_empty {
@@ -101,7 +102,7 @@ impl Watch {
 
     /// The paths that have changed since they were last taken.
     pub(crate) fn take_changed(&self) -> HashSet<PathBuf> {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.changed.lock();
         mem::take(&mut *changed)
     }
 

@@ -1,7 +1,7 @@
 //! Limits the memory for checking the content of produced batches. A codec may keep as much as a batch holds, and many
 //! clients may send such batches at once, so all of them share one room.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Condvar, Mutex};
 
 use super::{GZIP, LZ4, PRODUCED_BYTES_MAX, SNAPPY, ZSTD, snappy_length};
 
@@ -87,22 +87,17 @@ impl Room {
 
     /// Waits until `bytes` are free. A room never has more than it began with, so `bytes` must not exceed that.
     fn take(&self, bytes: usize) -> Share<'_> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let number = state.next;
         state.next += 1;
-        let mut state = self
-            .changed
-            .wait_while(state, |state| state.turn != number || state.free < bytes)
-            .unwrap_or_else(PoisonError::into_inner);
+        (self.changed).wait_while(&mut state, |state| {
+            state.turn != number || state.free < bytes
+        });
         state.free -= bytes;
         state.turn += 1;
         drop(state);
         self.changed.notify_all();
         Share { room: self, bytes }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,7 +110,7 @@ pub(crate) struct Share<'a> {
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        self.room.state().free += self.bytes;
+        self.room.state.lock().free += self.bytes;
         self.room.changed.notify_all();
     }
 }
@@ -167,6 +162,6 @@ mod tests {
         for thread in threads {
             thread.join().unwrap();
         }
-        assert_eq!(SMALL.state().free, 10);
+        assert_eq!(SMALL.state.lock().free, 10);
     }
 }

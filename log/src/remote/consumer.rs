@@ -4,9 +4,10 @@ mod ends;
 mod topic_view;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -62,20 +63,13 @@ pub(super) struct News {
 
 impl News {
     pub(super) fn tell(&self) {
-        *self.lock() += 1;
+        *self.count.lock() += 1;
         self.come.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the count differs from `seen`, at most `timeout`.
     fn wait(&self, seen: u64, timeout: Duration) {
-        let waited = self
-            .come
-            .wait_timeout_while(self.lock(), timeout, |count| *count == seen);
-        drop(waited);
+        (self.come).wait_while_for(&mut self.count.lock(), |count| *count == seen, timeout);
     }
 }
 
@@ -277,7 +271,7 @@ impl Consumer {
     pub(crate) fn read_ahead(&self, topic: &str, places: &[(u32, Offset)]) -> Result<(), Error> {
         let view = self.view(topic)?;
         // A reader that begins before its end is known would wait for the end twice.
-        if view.lock_ends().asked_at.is_none() {
+        if view.ends.lock().asked_at.is_none() {
             self.ask_ends(topic, &view)?;
         }
         for &(partition, from) in places {
@@ -304,7 +298,7 @@ impl Consumer {
         self.link.doubt();
         let mut error = error.clone();
         if Reaction::of(&error) == Reaction::Place {
-            view.lock_ends().starts_at = None;
+            view.ends.lock().starts_at = None;
             self.ask_ends(topic, view)?;
             self.check_range(topic, view, partition, from)?;
             // The offset exists: the broker that answered did not know it yet.
@@ -322,14 +316,14 @@ impl Consumer {
         let view = self.view(topic)?;
         let deadline = Instant::now() + timeout;
         loop {
-            let seen = *self.news.lock();
+            let seen = *self.news.count.lock();
             let mut is_all_read = true;
             for (partition, offset) in behind {
                 let Some(slot) = view.readers.get(*partition as usize) else {
                     continue;
                 };
                 // The reader's holder sees what arrives.
-                let Ok(mut reader) = slot.try_lock() else {
+                let Some(mut reader) = slot.try_lock() else {
                     continue;
                 };
                 let Some(reader) = &mut *reader else {
@@ -350,7 +344,7 @@ impl Consumer {
                 let asked = known.asked_at;
                 asked.is_none_or(|asked| asked.elapsed() >= pause)
             };
-            if is_due(&view.lock_ends()) {
+            if is_due(&view.ends.lock()) {
                 self.ask_ends(topic, &view)?;
             }
             if view.is_behind(behind) {
@@ -433,15 +427,15 @@ impl Consumer {
     }
 
     fn view(&self, topic: &str) -> Result<Arc<TopicView>, Error> {
-        if let Some(view) = self.lock_topics().get(topic) {
+        if let Some(view) = self.topics.lock().get(topic) {
             return Ok(Arc::clone(view));
         }
         self.learn_topics();
-        if let Some(view) = self.lock_topics().get(topic) {
+        if let Some(view) = self.topics.lock().get(topic) {
             return Ok(Arc::clone(view));
         }
         let view = Arc::new(TopicView::new(self.await_partitions(topic)?));
-        let mut topics = self.lock_topics();
+        let mut topics = self.topics.lock();
         let view = topics.entry(topic.to_owned()).or_insert(view);
         Ok(Arc::clone(view))
     }
@@ -449,14 +443,14 @@ impl Consumer {
     /// Asks a cluster for Bekk's topics before anything is read: later the request waits for a fetch that waits for
     /// records.
     fn learn_topics(&self) {
-        if self.link.is_bekk || !self.lock_topics().is_empty() {
+        if self.link.is_bekk || !self.topics.lock().is_empty() {
             return;
         }
         for topic in self.link.config.topics.iter().take(TOPICS_AHEAD_MAX) {
             // A topic that does not exist yet is asked for again when it is read.
             if let Ok(partitions) = topics::partition_count(&self.link, &self.inner, topic) {
                 let view = || Arc::new(TopicView::new(partitions));
-                self.lock_topics().entry(topic.clone()).or_insert_with(view);
+                self.topics.lock().entry(topic.clone()).or_insert_with(view);
             }
         }
     }
@@ -482,9 +476,5 @@ impl Consumer {
                 known => return known,
             }
         }
-    }
-
-    fn lock_topics(&self) -> MutexGuard<'_, HashMap<String, Arc<TopicView>>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

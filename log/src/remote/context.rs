@@ -1,9 +1,10 @@
 //! What librdkafka says of its connections, kept for those who wait.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -59,31 +60,31 @@ impl Heard {
         let said = Some((Instant::now(), reason.to_owned()));
         // That all brokers are down says less than why one is.
         if Reaction::of(error) == Reaction::Login {
-            let mut errors = self.lock();
+            let mut errors = self.errors.lock();
             if recent(&errors.login).is_none() {
                 errors.login_since = Some(Instant::now());
             }
             errors.login = said;
         } else if code(error) != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.lock().connection = said;
+            self.errors.lock().connection = said;
         }
     }
 
     /// Why the last login failed, if that is not long ago.
     pub(super) fn login(&self) -> Option<String> {
-        recent(&self.lock().login)
+        recent(&self.errors.lock().login)
     }
 
     /// Why logins have been refused for at least so long.
     pub(super) fn login_refused_for(&self, time: Duration) -> Option<String> {
-        let errors = self.lock();
+        let errors = self.errors.lock();
         let since = errors.login_since?;
         recent(&errors.login).filter(|_| since.elapsed() >= time)
     }
 
     /// Why the last connection ended or was not made, if that is not long ago.
     pub(super) fn connection(&self) -> Option<String> {
-        let errors = self.lock();
+        let errors = self.errors.lock();
         recent(&errors.login).or_else(|| recent(&errors.connection))
     }
 
@@ -106,18 +107,14 @@ impl Heard {
              (kafka-configs.sh --describe --entity-type users, clients)",
             delay.as_secs_f64()
         );
-        self.lock().throttle = Some((Instant::now() + delay + NEWS_FOR, text));
+        self.errors.lock().throttle = Some((Instant::now() + delay + NEWS_FOR, text));
     }
 
     /// The quota that delays answers, if there is one.
     pub(super) fn throttle(&self) -> Option<String> {
-        let errors = self.lock();
+        let errors = self.errors.lock();
         let (until, text) = errors.throttle.as_ref()?;
         (Instant::now() < *until).then(|| text.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Errors> {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How often the log may have been replaced by another.

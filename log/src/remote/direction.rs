@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
@@ -36,13 +35,9 @@ enum Fault {
 /// Notes the brokers that the cluster names.
 pub(super) fn note_brokers(link: &Link, metadata: &Metadata) {
     let named = metadata.brokers().iter();
-    *brokers(link) = named
+    *link.brokers.lock() = named
         .map(|broker| (broker.id(), address(broker.host(), broker.port())))
         .collect();
-}
-
-fn brokers(link: &Link) -> MutexGuard<'_, Vec<(i32, String)>> {
-    link.brokers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Tries the brokers whose addresses the configuration does not have; none if these are reachable.
@@ -52,7 +47,7 @@ pub(super) fn misdirection(link: &Link) -> Option<Misdirection> {
     if let Ok(metadata) = client.fetch_metadata(Some(META_TOPIC), ASK_TIMEOUT) {
         note_brokers(link, &metadata);
     }
-    let all = brokers(link).clone();
+    let all = link.brokers.lock().clone();
     let hosts: Vec<&str> = link.config.hosts.split(',').map(str::trim).collect();
     let others = all.iter().filter(|(_, at)| !hosts.contains(&at.as_str()));
     let mut texts = Vec::new();

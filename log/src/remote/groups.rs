@@ -3,10 +3,11 @@
 mod committer;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -86,7 +87,7 @@ impl Groups {
 
     /// Takes the events of the clients that commit, and reports commits that are not answered.
     pub(super) fn take_events(&self) {
-        let committers = self.committers();
+        let committers = self.committers.lock();
         let all: Vec<_> = committers.values().map(Arc::clone).collect();
         drop(committers);
         for committer in all {
@@ -254,7 +255,7 @@ impl Groups {
     }
 
     fn committer(&self, group: &str) -> Result<Arc<Committer>, Error> {
-        let mut committers = self.committers();
+        let mut committers = self.committers.lock();
         if let Some(committer) = committers.get(group) {
             return Ok(Arc::clone(committer));
         }
@@ -263,19 +264,13 @@ impl Groups {
         Ok(committer)
     }
 
-    fn committers(&self) -> MutexGuard<'_, HashMap<String, Arc<Committer>>> {
-        self.committers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// How long the end of a client is waited for.
     fn end_timeout(&self) -> Duration {
         self.link.patience().min(STOPPING_TIMEOUT)
     }
 
     fn client(&self, group: &str) -> Result<Arc<BaseConsumer<Context>>, Error> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients.lock();
         if let Some(client) = clients.get(group) {
             return Ok(Arc::clone(client));
         }
@@ -296,11 +291,11 @@ impl Groups {
 
     /// Gives up a group's client, which has connections of its own.
     fn drop_client(&self, group: &str) {
-        let committer = self.committers().remove(group);
+        let committer = self.committers.lock().remove(group);
         if let Some(committer) = committer {
             committer.stop(self.end_timeout());
         }
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients.lock();
         let client = clients.remove(group);
         drop(clients);
         self.close(client);
@@ -334,14 +329,11 @@ fn refusal(client: &BaseConsumer<Context>) -> Option<KafkaError> {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        let committers = std::mem::take(&mut *self.committers());
+        let committers = std::mem::take(&mut *self.committers.lock());
         for committer in committers.into_values() {
             committer.stop(self.end_timeout());
         }
-        let clients = self
-            .clients
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let clients = self.clients.get_mut();
         let clients = std::mem::take(clients);
         self.close(clients.into_values());
     }

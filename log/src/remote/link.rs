@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
@@ -113,7 +114,7 @@ impl Link {
 
     /// The client for administrative requests.
     pub(super) fn admin(&self) -> Result<Arc<Admin>, Error> {
-        let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admin = self.admin.lock();
         if let Some(admin) = &*admin {
             return Ok(Arc::clone(admin));
         }
@@ -127,7 +128,7 @@ impl Link {
 
     /// Takes the client for administrative requests away, so that it can be dropped beside others.
     pub(super) fn take_admin(&self) -> Option<Arc<Admin>> {
-        let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admin = self.admin.lock();
         admin.take()
     }
 
@@ -184,7 +185,7 @@ impl Link {
 
     /// Notes that a server has reported a topic.
     pub(super) fn see(&self, topic: &str) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         if !seen.contains(topic) {
             seen.insert(topic.to_owned());
         }
@@ -192,7 +193,7 @@ impl Link {
 
     /// Whether a server has reported a topic. Other servers of the cluster may learn of a new topic later.
     pub(super) fn has_seen(&self, topic: &str) -> bool {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.lock();
         seen.contains(topic)
     }
 

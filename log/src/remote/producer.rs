@@ -5,11 +5,12 @@
 
 mod deliveries;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
@@ -173,10 +174,7 @@ impl Producer {
         topic: &str,
         batches: &[(u32, &RecordBuffer)],
     ) -> Result<Vec<Option<Offset>>, Error> {
-        let _one = self
-            .appending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one = self.appending.lock();
         let request = Request::topic("append to", topic, "Write");
         if self.is_broken.load(Ordering::Acquire) {
             return Err(self.link.away(request, "an earlier append has failed"));
@@ -213,7 +211,7 @@ impl Producer {
         batches: &[(u32, &RecordBuffer)],
     ) -> Result<Vec<Option<Offset>>, Error> {
         let records = batches.iter().map(|(_, buffer)| u64::from(buffer.len()));
-        *self.inner.context().lock() = Append {
+        *self.inner.context().append.lock() = Append {
             waiting: records.sum(),
             parts: batches.iter().map(|_| Part::default()).collect(),
         };
@@ -289,14 +287,13 @@ impl Producer {
     /// Waits until all records have been acknowledged or refused.
     fn settle(&self, request: Request<'_>) -> Result<Vec<Part>, Error> {
         let deliveries = self.inner.context();
-        let mut append = deliveries.lock();
+        let mut append = deliveries.append.lock();
         let mut waiting = append.waiting;
         let mut progress = Instant::now();
         let mut patience = Patience::new(&self.link);
         let mut told = progress;
         while append.waiting > 0 {
-            let waited = deliveries.settled.wait_timeout(append, LOOK_EVERY);
-            append = waited.unwrap_or_else(PoisonError::into_inner).0;
+            deliveries.settled.wait_for(&mut append, LOOK_EVERY);
             if append.waiting < waiting {
                 waiting = append.waiting;
                 progress = Instant::now();
@@ -309,7 +306,7 @@ impl Producer {
                 let silent = KafkaError::MessageProduction(RDKafkaErrorCode::RequestTimedOut);
                 patience.note(request, &silent)?;
                 told = Instant::now();
-                append = deliveries.lock();
+                append = deliveries.append.lock();
             }
         }
         Ok(std::mem::take(&mut append.parts))

@@ -1,9 +1,11 @@
 //! What calls wait for at this moment, for people to see: said once, and told to whoever asks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// How long a call waits before anybody is told.
 const SILENT: Duration = Duration::from_secs(2);
@@ -42,7 +44,7 @@ impl Waits {
         if self.0.count.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let waits = self.lock();
+        let waits = self.0.waits.lock();
         let shown = waits
             .iter()
             .filter(|(_, wait)| wait.is_told && wait.is_on());
@@ -59,7 +61,7 @@ impl Waits {
     /// called when the wait is reported, and from time to time as long as it lasts.
     pub(super) fn failed(&self, what: &str, why: &str, explain: impl FnOnce() -> Option<String>) {
         let now = Instant::now();
-        let mut waits = self.lock();
+        let mut waits = self.0.waits.lock();
         waits.retain(|_, wait| wait.is_on());
         let wait = waits.entry(what.to_owned()).or_insert_with(|| Wait {
             since: now,
@@ -82,7 +84,7 @@ impl Waits {
             if is_new {
                 tracing::warn!("cannot {what}: {why}; trying again");
             }
-            if let Some(wait) = self.lock().get_mut(what) {
+            if let Some(wait) = self.0.waits.lock().get_mut(what) {
                 wait.why = why;
             }
         }
@@ -94,7 +96,7 @@ impl Waits {
             return;
         }
         let what = what();
-        let mut waits = self.lock();
+        let mut waits = self.0.waits.lock();
         let ended = waits.remove(&what);
         self.0.count.store(waits.len(), Ordering::Release);
         drop(waits);
@@ -106,14 +108,10 @@ impl Waits {
 
     /// Warns, unless that has been said before.
     pub(super) fn warn_once(&self, warning: &str) {
-        let mut warned = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.0.warned.lock();
         if warned.insert(warning.to_owned()) {
             tracing::warn!("{warning}");
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Wait>> {
-        self.0.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,7 +133,7 @@ mod tests {
 
     /// Makes the wait older than it is.
     fn age(waits: &Waits, by: Duration) {
-        for wait in waits.lock().values_mut() {
+        for wait in waits.0.waits.lock().values_mut() {
             wait.since = wait.since.checked_sub(by).unwrap();
             wait.explained = wait.explained.checked_sub(by).unwrap();
         }
@@ -178,7 +176,7 @@ mod tests {
         fail(&waits);
         age(&waits, SILENT);
         fail(&waits);
-        for wait in waits.lock().values_mut() {
+        for wait in waits.0.waits.lock().values_mut() {
             wait.renewed = wait.renewed.checked_sub(RENEWED_WITHIN).unwrap();
         }
         assert_eq!(waits.reason(), None);

@@ -9,10 +9,10 @@ mod meta;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fjall::{Database, Keyspace, PersistMode};
+use parking_lot::Mutex;
 
 pub(crate) use self::batches::{Hole, ReadLimits};
 use self::meta::{
@@ -150,10 +150,7 @@ impl SegmentDb {
         for (key, producer) in producers {
             batch.insert(&self.meta, producer_key(key), producer.encode());
         }
-        let mut newest = self
-            .newest_ms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest_ms.lock();
         for put in puts {
             let base = put.base_offset.get().to_be_bytes();
             let crc = batch::stored_crc(&put.batch);
@@ -280,10 +277,7 @@ impl SegmentDb {
 
     /// The greatest timestamp of a partition.
     pub(crate) fn newest_ms(&self, partition: u32) -> Option<i64> {
-        let newest = self
-            .newest_ms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest_ms.lock();
         newest[partition as usize]
     }
 

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::visitor::shown;
@@ -38,7 +38,7 @@ impl Guesses {
     /// When a password of this address is looked at; `None` if that would be too late.
     pub(super) fn turn(&self, address: IpAddr) -> Option<Instant> {
         let now = Instant::now();
-        let mut by_address = self.lock();
+        let mut by_address = self.by_address.lock();
         let Some(known) = by_address.get_mut(&origin(address)) else {
             return Some(now);
         };
@@ -58,7 +58,7 @@ impl Guesses {
         let user = shown(user);
         tracing::warn!(%peer, %user, "authentication failed");
         let now = Instant::now();
-        let mut by_address = self.lock();
+        let mut by_address = self.by_address.lock();
         if by_address.len() >= ADDRESSES_MAX {
             by_address.retain(|_, address| now - address.last < FORGOTTEN_AFTER);
             let oldest = by_address.iter().min_by_key(|(_, address)| address.last);
@@ -79,12 +79,6 @@ impl Guesses {
         }
         known.wrong = known.wrong.saturating_add(1);
         known.last = now;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Address>> {
-        self.by_address
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Limits the lines that requests of other programs cause in the messages of this process. One small request can ask for
 //! thousands of changes; many of them must not fill a disk, nor hide one line among a million.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Most lines in a window
 const LINES_MAX: u64 = 100;
@@ -49,7 +50,7 @@ impl LineLimit {
 
     /// Decides on the next line; also returns how many lines of the last window were left out.
     fn next(&self, now: Instant) -> (Line, u64) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.lock();
         let last = open.take_if(|window| now.duration_since(window.begun) >= WINDOW);
         let left_out = last.map_or(0, |window| window.lines.saturating_sub(LINES_MAX));
         let window = open.get_or_insert(Window {

@@ -57,7 +57,7 @@ fn broker() -> (TempDir, Arc<Broker>) {
         guesses: Guesses::default(),
         line_limit: LineLimit::default(),
         users: Users::default(),
-        failure: std::sync::Mutex::default(),
+        failure: parking_lot::Mutex::default(),
         stopping: tokio::sync::watch::channel(true).1,
         config,
     };

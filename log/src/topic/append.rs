@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{TopicLog, lock};
+use super::TopicLog;
 use crate::clock::now_ms;
 use crate::config::META_TOPIC;
 use crate::group_commit::{Outcome, Request, Ticket};
@@ -18,7 +18,7 @@ impl TopicLog {
 
     /// Takes an append in; appends are written in this order. Whoever gets a ticket has to finish it.
     pub(crate) fn begin_append(&self, request: Request) -> Result<Ticket, Error> {
-        let partitions = lock(&self.config).partitions;
+        let partitions = self.config.lock().partitions;
         if let Some(part) = request
             .parts
             .iter()
@@ -41,7 +41,7 @@ impl TopicLog {
     fn write_group(&self, requests: Vec<Request>) -> Vec<Outcome> {
         // Held until the records can be seen, so that who begins a session afterwards sees them.
         let sessions = self.shared.sessions.read();
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         if self.is_deleted.load(Ordering::Acquire) {
             let deleted = || Err(Error::UnknownTopic(self.name.clone()));
             return requests.iter().map(|_| deleted()).collect();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{TopicLog, lock};
+use super::TopicLog;
 use crate::clock::now_ms;
 use crate::destination::Destination;
 use crate::gap::are_covered;
@@ -102,7 +102,7 @@ impl TopicLog {
 
     /// Checks that a reader may stand at `from`, and returns the high watermark.
     fn check_range(&self, partition: u32, from: Offset) -> Result<Offset, Error> {
-        let view = lock(&self.view);
+        let view = self.view.lock();
         let index = partition as usize;
         let (Some(start), Some(end)) = (view.starts.get(index), view.highs.get(index)) else {
             return Err(self.unknown_partition(partition));
@@ -195,7 +195,7 @@ impl TopicLog {
         if holes.is_empty() {
             return Ok(());
         }
-        let known = lock(&self.gaps).clone();
+        let known = self.gaps.lock().clone();
         let unknown = holes
             .iter()
             .filter(|(start, end)| !are_covered(&known, partition, *start, *end));
@@ -214,7 +214,7 @@ impl TopicLog {
 
     /// Notes of the gaps that not every group had applied that their records were appended again.
     pub(crate) fn settle_gaps(&self) -> Result<(), Error> {
-        let mut gaps = lock(&self.gaps);
+        let mut gaps = self.gaps.lock();
         let settled: Vec<_> = gaps
             .iter()
             .filter(|gap| matches!(gap.applied, Applied::Unknown | Applied::ByNone))
@@ -236,7 +236,7 @@ impl TopicLog {
         let gaps = self.shared.state.with_applied(&self.name, gaps)?;
         recovery::report_gaps(&self.name, &gaps);
         self.shared.state.put_gaps(&self.name, &gaps)?;
-        lock(&self.gaps).extend(gaps);
+        self.gaps.lock().extend(gaps);
         Ok(())
     }
 }

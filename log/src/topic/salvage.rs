@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{TopicLog, lock};
+use super::TopicLog;
 use crate::clock::now_ms;
 use crate::files::{self, DAMAGED};
 use crate::remains::{Known, Rebuilt, Scan, rebuild_from};
@@ -53,12 +53,12 @@ impl TopicLog {
 
     fn salvage_segment(&self, number: u64, paths: Vec<PathBuf>) -> Result<Salvaged, Error> {
         {
-            let mut writer = lock(&self.writer);
+            let mut writer = self.writer.lock();
             if writer.segment.number() <= number {
                 self.roll(&mut writer)?;
             }
         }
-        let _repairing = lock(&self.repairing);
+        let _repairing = self.repairing.lock();
         let chain = self.chain();
         let at = chain.partition_point(|segment| segment.number() < number);
         let present = chain.get(at).filter(|segment| segment.number() == number);
@@ -166,7 +166,7 @@ impl TopicLog {
             })
             .collect();
         self.shared.state.replace_gaps(&self.name, &healed, &left)?;
-        let mut gaps = lock(&self.gaps);
+        let mut gaps = self.gaps.lock();
         gaps.retain(|gap| !healed.contains(gap));
         gaps.extend(left);
         Ok(())

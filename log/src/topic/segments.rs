@@ -2,9 +2,11 @@
 //! damaged.
 
 use std::path::Path;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use super::{TopicLog, View, lock};
+use parking_lot::MutexGuard;
+
+use super::{TopicLog, View};
 use crate::clock::now_ms;
 use crate::files::{self, DAMAGED};
 use crate::gap::are_covered;
@@ -23,7 +25,7 @@ impl TopicLog {
             // This segment may hold more than its writer knows of, so that the next one has no start.
             return Err(self.shared.poisoned());
         }
-        let mut next = lock(&self.next);
+        let mut next = self.next.lock();
         let prepared = match next.take() {
             Some(prepared) => prepared,
             None => self.prepare()?,
@@ -44,7 +46,7 @@ impl TopicLog {
 
     /// Makes the next segment, unless it is ready.
     pub(crate) fn prepare_next(&self) -> Result<(), Error> {
-        let mut next = lock(&self.next);
+        let mut next = self.next.lock();
         if next.is_none() {
             *next = Some(self.prepare()?);
         }
@@ -53,7 +55,7 @@ impl TopicLog {
 
     /// Stops appends until the returned guard is dropped.
     pub(crate) fn pause(&self) -> MutexGuard<'_, Writer> {
-        lock(&self.writer)
+        self.writer.lock()
     }
 
     /// Begins a new segment unless the one that is written to is empty; returns its number and the partitions' ends.
@@ -67,7 +69,7 @@ impl TopicLog {
     /// Gives the sealed segments before `until` second names in another directory.
     pub(crate) fn link_segments(&self, until: u64, to: &Path) -> Result<(), Error> {
         files::create_dir(to)?;
-        let _repairing = lock(&self.repairing);
+        let _repairing = self.repairing.lock();
         for segment in self.chain().iter().filter(|one| one.number() < until) {
             let to = to.join(segment::dir_name(segment.number()));
             segment.while_closed(|dir| files::copy_tree(dir, &to, true))?;
@@ -88,7 +90,7 @@ impl TopicLog {
             return Ok(()); // a write that fails would be the segment's last one
         }
         let needs_next = {
-            let mut writer = lock(&self.writer);
+            let mut writer = self.writer.lock();
             if writer.is_over(config, now_ms()) {
                 self.roll(&mut writer)?;
             }
@@ -122,12 +124,12 @@ impl TopicLog {
     /// [`Error::NoSpace`] while there is no room for the new one.
     pub(super) fn repair(&self, segment: &Arc<Segment>, error: &Error) -> Result<(), Error> {
         {
-            let mut writer = lock(&self.writer);
+            let mut writer = self.writer.lock();
             if Arc::ptr_eq(&writer.segment, segment) {
                 self.roll(&mut writer)?;
             }
         }
-        let _repairing = lock(&self.repairing);
+        let _repairing = self.repairing.lock();
         let chain = self.chain();
         let Some(at) = chain.iter().position(|other| Arc::ptr_eq(other, segment)) else {
             return Ok(()); // another reader was faster
@@ -203,7 +205,7 @@ impl TopicLog {
             log_id: self.shared.log_id,
             topic: self.name.clone(),
             number,
-            partitions: lock(&self.config).partitions,
+            partitions: self.config.lock().partitions,
         }
     }
 
@@ -235,14 +237,14 @@ impl TopicLog {
         let raised: Vec<_> = pairs.map(|(start, to)| *start.max(to)).collect();
         if raised != starts {
             self.shared.state.put_log_starts(&self.name, &raised)?;
-            lock(&self.view).starts.clone_from(&raised);
+            self.view.lock().starts.clone_from(&raised);
         }
         Ok(raised)
     }
 
     /// Deletes the segments before `first`, and returns the freed bytes.
     pub(crate) fn drop_segments_before(&self, first: &Arc<Segment>) -> Result<u64, Error> {
-        let _repairing = lock(&self.repairing);
+        let _repairing = self.repairing.lock();
         self.raise_starts(first.starts())?;
         let dropped = self.change_chain(|chain| {
             let at = chain.iter().position(|segment| Arc::ptr_eq(segment, first));
@@ -264,7 +266,7 @@ impl TopicLog {
     }
 
     pub(super) fn change_chain<T>(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>) -> T) -> T {
-        let mut chain = self.chain.write().unwrap_or_else(PoisonError::into_inner);
+        let mut chain = self.chain.write();
         change(Arc::make_mut(&mut chain))
     }
 }

@@ -1,9 +1,9 @@
 //! The comparison, one pair of working files at a time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use bekk_stream::{Body, OnConflict, Origin, Payload, key_shown};
+use parking_lot::Mutex;
 
 use super::buckets::{self, Buckets, Fields};
 use super::canonical::Columns;
@@ -301,7 +301,7 @@ pub(super) fn note_record(
         };
         if let Some(payload) = payload.filter(|payload| payload.origin != Origin::ELSEWHERE) {
             finding.line = Some(payload.origin.line);
-            let mut meta = meta.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut meta = meta.lock();
             finding.file = meta.file(audit.log, payload.origin.file)?;
         }
     }

@@ -1,10 +1,11 @@
 //! What the log says: each record as the sink would send it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bekk_log::Offset;
 use bekk_stream::{Body, FileId, Payload};
+use parking_lot::Mutex;
 
 use super::buckets::{Buckets, put_bytes};
 use super::canonical::{Columns, fields};
@@ -80,10 +81,7 @@ pub(super) async fn read(
         }
     }
     for (id, seen) in seen {
-        let path = meta
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .file(audit.log, id)?;
+        let path = meta.lock().file(audit.log, id)?;
         let file = deep.files.entry(id).or_default();
         file.path = path;
         (file.records, file.rejects) = (seen.records, seen.rejects);

@@ -23,7 +23,7 @@ pub(crate) enum Doubt {
 impl Board {
     /// Notes that all `refused` records of a slot's batch, `records` with rejects, up to `next`, were refused.
     pub(crate) fn doubt(&self, slot: usize, records: usize, refused: u64, next: u64) -> Doubt {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let own = &mut state.slots[slot];
         if own.end > next && refused < REFUSED_MAX && !own.is_grown {
             // The records that follow may tell more.
@@ -39,7 +39,7 @@ impl Board {
 
     /// Has a slot's refused records tried again, whatever other slots say.
     pub(crate) fn try_again(&self, slot: usize) {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let own = &mut state.slots[slot];
         (own.refused_alone, own.waits_for_others) = (0, false);
     }

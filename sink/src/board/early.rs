@@ -30,7 +30,7 @@ impl Board {
     /// Notes that the record at `offset`, in a slot's batch from `from` on, was refused because of another row. The
     /// records before it are applied first; then it waits for the stream's other slots.
     pub(crate) fn early(&self, slot: usize, from: u64, offset: u64) {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let stream = state.slots[slot].stream;
         let moves = state.moves.get(&stream).copied().unwrap_or_default();
         let others = state.slots.iter().enumerate();
@@ -58,7 +58,7 @@ impl Board {
 
     /// Below this offset, records of a slot that are refused because of another row need wait no longer.
     pub(crate) fn final_until(&self, slot: usize) -> u64 {
-        self.lock().slots[slot].final_until
+        self.slots.lock().slots[slot].final_until
     }
 }
 

@@ -25,7 +25,7 @@ impl Board {
 
     /// The streams whose rows refer to rows of another one.
     pub(crate) fn children(&self) -> Vec<usize> {
-        let state = self.lock();
+        let state = self.slots.lock();
         let streams = 0..state.parents.len();
         streams
             .filter(|at| !state.parents[*at].is_empty())
@@ -34,7 +34,7 @@ impl Board {
 
     /// How far the streams are that others refer to, all together.
     pub(crate) fn parents_applied(&self) -> u64 {
-        let state = self.lock();
+        let state = self.slots.lock();
         let is_parent = |stream: usize| state.parents.iter().any(|of| of.contains(&stream));
         let parents = state.slots.iter().filter(|slot| is_parent(slot.stream));
         parents.map(|slot| slot.next).sum()
@@ -42,14 +42,14 @@ impl Board {
 
     /// Whether rows of a slot's stream refer to rows of another stream that is applied here.
     pub(crate) fn is_child(&self, slot: usize) -> bool {
-        let state = self.lock();
+        let state = self.slots.lock();
         !state.parents[state.slots[slot].stream].is_empty()
     }
 
     /// Puts a slot off whose records refer to rows that are not there. False if no more will come: all that the
     /// parents have was applied before the last attempt.
     pub(crate) fn await_parents(&self, slot: usize, pause: Duration) -> bool {
-        let mut state = self.lock();
+        let mut state = self.slots.lock();
         let stream = state.slots[slot].stream;
         let parents = &state.parents[stream];
         let of_parents = state.slots.iter().filter(|s| parents.contains(&s.stream));

@@ -1,8 +1,8 @@
 //! Finding out that an address is a pooler's which gives each transaction another session.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio_postgres::Client;
 
 use super::{ConnectError, connect};
@@ -23,7 +23,7 @@ pub(crate) async fn is_transaction_pool(options: &ConnectOptions) -> Result<bool
     let address = options.to_string();
     let known =
         |set: &Option<HashSet<String>>| set.as_ref().is_some_and(|set| set.contains(&address));
-    if known(&ASKED_BEFORE.lock().unwrap_or_else(PoisonError::into_inner)) {
+    if known(&ASKED_BEFORE.lock()) {
         return Ok(false);
     }
     let first = connect(options, "bekk").await?;
@@ -31,7 +31,7 @@ pub(crate) async fn is_transaction_pool(options: &ConnectOptions) -> Result<bool
     // then fail as they do on a pooler.
     let is_pool = share_a_backend(options, &first).await.unwrap_or(false);
     if !is_pool {
-        let mut asked = ASKED_BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = ASKED_BEFORE.lock();
         asked.get_or_insert_default().insert(address);
     }
     Ok(is_pool)

@@ -247,10 +247,7 @@ impl Site {
         options: &ConnectOptions,
         count: u32,
     ) -> Result<Vec<Letter>, String> {
-        let mut kept = self
-            .letters
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut kept = self.letters.lock();
         if let Some(page) = kept.0.get(view)
             && page.counts == counts
         {

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
@@ -28,6 +28,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bekk_stream::is_deceptive;
 use maud::Markup;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 pub(super) use act::{act, sign_in, sign_in_form, sign_out};
@@ -159,7 +160,7 @@ impl Site {
     fn sections(&self, view: &View, patience: Duration) -> (Arc<Snapshot>, Arc<Vec<Section>>) {
         let snapshot = self.observer.look(patience);
         {
-            let mut rendered = self.rendered();
+            let mut rendered = self.rendered.lock();
             if rendered.snapshot != snapshot.number {
                 rendered.views.clear();
                 rendered.snapshot = snapshot.number;
@@ -179,15 +180,11 @@ impl Site {
             Kind::DeadLetters => letters::sections(self, view, &snapshot),
         });
         let sections = Arc::new(sections);
-        let mut rendered = self.rendered();
+        let mut rendered = self.rendered.lock();
         if rendered.snapshot == snapshot.number && rendered.views.len() < RENDERED_MAX {
             rendered.views.insert(view.clone(), Arc::clone(&sections));
         }
         (snapshot, sections)
-    }
-
-    fn rendered(&self) -> std::sync::MutexGuard<'_, Rendered> {
-        self.rendered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

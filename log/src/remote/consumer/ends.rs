@@ -1,6 +1,5 @@
 //! Where each partition begins and ends, and which broker leads it.
 
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset as KafkaOffset;
@@ -24,7 +23,7 @@ impl Consumer {
     pub(crate) fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
         let view = self.view(topic)?;
         self.ask_ends(topic, &view)?;
-        let known = view.lock_ends();
+        let known = view.ends.lock();
         let ends = (0..view.partitions).zip(known.starts.iter().zip(&known.ends));
         Ok(ends
             .map(|(partition, (start, end))| PartitionEnds {
@@ -86,7 +85,7 @@ impl Consumer {
             leader.filter(|id| *id >= 0)
         };
         let now = topics::leaders(&self.link, topic)?;
-        let known = view.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = view.leaders.lock();
         let is_same = leader(&now).is_some() && leader(&known) == leader(&now);
         drop(known);
         view.set_leaders(now);
@@ -107,11 +106,11 @@ impl Consumer {
             let start = known.starts.get(index).copied()?;
             Some((start, known.ends.get(index).copied()?))
         };
-        let mut range = known(&view.lock_ends());
+        let mut range = known(&view.ends.lock());
         if range.is_none_or(|(start, end)| from < start || from > end) {
-            view.lock_ends().starts_at = None;
+            view.ends.lock().starts_at = None;
             self.ask_ends(topic, view)?;
-            range = known(&view.lock_ends());
+            range = known(&view.ends.lock());
         }
         let (start, mut end) = range.ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
         if from > end && self.watermarks.is_some() {
@@ -132,7 +131,7 @@ impl Consumer {
 
     /// Asks for the ends, and also for the starts if the known ones are old.
     pub(super) fn ask_ends(&self, topic: &str, view: &TopicView) -> Result<(), Error> {
-        let starts_at = view.lock_ends().starts_at;
+        let starts_at = view.ends.lock().starts_at;
         if starts_at.is_none_or(|at| at.elapsed() >= STARTS_FOR) {
             if !self.link.is_bekk {
                 let leaders = topics::leaders(&self.link, topic)?;
@@ -140,12 +139,12 @@ impl Consumer {
                 view.set_leaders(leaders);
             }
             let starts = self.ask_place(&self.link.asker, topic, view, KafkaOffset::Beginning)?;
-            let mut known = view.lock_ends();
+            let mut known = view.ends.lock();
             known.starts = starts;
             known.starts_at = Some(Instant::now());
         }
         let ends = self.ask_place(&self.link.asker, topic, view, KafkaOffset::End)?;
-        let mut known = view.lock_ends();
+        let mut known = view.ends.lock();
         if known.ends.iter().zip(&ends).any(|(known, now)| now < known) {
             self.link.doubt();
         }

@@ -1,7 +1,8 @@
 //! What the consumer knows of a topic: its ends, its leaders, and the reader of each partition.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::remote::reader::PartitionReader;
 use crate::{Error, Offset};
@@ -35,10 +36,6 @@ impl TopicView {
         }
     }
 
-    pub(super) fn lock_ends(&self) -> MutexGuard<'_, KnownEnds> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Locks the place of a partition's reader.
     pub(super) fn reader(
         &self,
@@ -50,13 +47,13 @@ impl TopicView {
             topic: topic.to_owned(),
             partition,
         })?;
-        Ok(slot.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(slot.lock())
     }
 
     /// Remembers the partitions' leaders. An end that another leader reported is not known of the new one.
     pub(super) fn set_leaders(&self, now: Vec<i32>) {
-        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = self.lock_ends();
+        let mut leaders = self.leaders.lock();
+        let mut known = self.ends.lock();
         for (partition, since) in known.since.iter_mut().enumerate() {
             if leaders.get(partition) != now.get(partition) {
                 *since = None;
@@ -67,13 +64,13 @@ impl TopicView {
 
     /// Since when a partition's end is known.
     pub(super) fn known_since(&self, partition: u32) -> Option<Instant> {
-        let known = self.lock_ends();
+        let known = self.ends.lock();
         known.since.get(partition as usize).copied().flatten()
     }
 
     /// Whether the known end of any partition is past its offset.
     pub(super) fn is_behind(&self, offsets: &[(u32, Offset)]) -> bool {
-        let known = self.lock_ends();
+        let known = self.ends.lock();
         offsets.iter().any(|(partition, offset)| {
             let end = known.ends.get(*partition as usize);
             end.is_some_and(|end| end > offset)

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
@@ -73,7 +74,7 @@ impl Committer {
 
     /// Has an offset committed, in place of an earlier one of the partition.
     pub(super) fn push(&self, topic: &str, partition: u32, next: Offset) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match state.waiting.get_mut(topic) {
             Some(places) => _ = places.insert(partition, next),
             None => {
@@ -92,7 +93,7 @@ impl Committer {
         let refusal = events
             .filter(|error| Reaction::of(error) == Reaction::Right)
             .last();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(refusal) = refusal {
             state.refusal = Some(refusal);
         }
@@ -108,13 +109,11 @@ impl Committer {
 
     /// Ends the thread once it has tried to commit what waits; waits for that at most `timeout`.
     pub(super) fn stop(&self, timeout: Duration) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.stops = true;
         self.changed.notify_all();
-        let waited = self
-            .changed
-            .wait_timeout_while(state, timeout, |state| !state.has_ended);
-        drop(waited);
+        self.changed
+            .wait_while_for(&mut state, |state| !state.has_ended, timeout);
     }
 
     fn run(&self) {
@@ -124,7 +123,7 @@ impl Committer {
             let offsets = places.iter().map(|(p, next)| (*p, to_kafka(*next)));
             let committed = list(&topic, offsets)
                 .and_then(|offsets| self.client.commit(&offsets, CommitMode::Sync));
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             (state.asked, state.refusal) = (None, None);
             match committed {
                 Ok(()) => {
@@ -148,7 +147,7 @@ impl Committer {
             }
             last = topic;
         }
-        self.lock().has_ended = true;
+        self.state.lock().has_ended = true;
         self.changed.notify_all();
     }
 
@@ -156,8 +155,8 @@ impl Committer {
     /// none wait.
     fn next(&self, last: &str) -> Option<(String, Places)> {
         let is_idle = |state: &mut State| state.waiting.is_empty() && !state.stops;
-        let waited = self.changed.wait_while(self.lock(), is_idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
+        self.changed.wait_while(&mut state, is_idle);
         let after = (Bound::Excluded(last), Bound::Unbounded);
         let mut all = state.waiting.range::<str, _>(after);
         let topic = all.next().or_else(|| state.waiting.first_key_value());
@@ -170,10 +169,9 @@ impl Committer {
     /// Waits; returns whether the thread is to end.
     fn pause(&self, time: Duration) -> bool {
         let is_going_on = |state: &mut State| !state.stops;
-        let waited = self
-            .changed
-            .wait_timeout_while(self.lock(), time, is_going_on);
-        waited.unwrap_or_else(PoisonError::into_inner).0.stops
+        let mut state = self.state.lock();
+        self.changed.wait_while_for(&mut state, is_going_on, time);
+        state.stops
     }
 
     fn request<'a>(&'a self, topic: &'a str) -> Request<'a> {
@@ -201,9 +199,5 @@ impl Committer {
         let why = format!("{why}; {effect}");
         let waits = &self.link.config.waits;
         waits.failed(&request.to_string(), &why, || None);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,6 @@
 //! The reports of librdkafka on the records of an append.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
+use parking_lot::{Condvar, Mutex};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -15,7 +14,7 @@ use crate::remote::reaction::{Reaction, code};
 /// What became of an append's records so far.
 pub(super) struct Deliveries {
     heard: Heard,
-    append: Mutex<Append>,
+    pub(super) append: Mutex<Append>,
     pub(super) settled: Condvar,
 }
 
@@ -82,7 +81,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         let Place { part, index } = Place::from_opaque(opaque);
-        let mut append = self.lock();
+        let mut append = self.append.lock();
         append.waiting = append.waiting.saturating_sub(1);
         if append.waiting == 0 {
             self.settled.notify_all();
@@ -133,9 +132,5 @@ impl Deliveries {
             append: Mutex::default(),
             settled: Condvar::new(),
         }
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, Append> {
-        self.append.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
