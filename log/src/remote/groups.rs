@@ -3,9 +3,10 @@
 mod committer;
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use parking_lot::Mutex;
 use rdkafka::admin::AdminOptions;
@@ -39,8 +40,32 @@ const ANSWER_WAIT: Duration = Duration::from_millis(50);
 pub(crate) struct Groups {
     link: Arc<Link>,
     /// A client for each group: its name is librdkafka's setting.
-    clients: Mutex<HashMap<String, Arc<BaseConsumer<Context>>>>,
+    clients: Mutex<HashMap<String, Arc<GroupClient>>>,
     committers: Mutex<HashMap<String, Arc<Committer>>>,
+}
+
+/// The client of a group.
+struct GroupClient(Option<BaseConsumer<Context>>);
+
+impl Deref for GroupClient {
+    type Target = BaseConsumer<Context>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("only `drop` takes it")
+    }
+}
+
+impl Drop for GroupClient {
+    /// Closes the client, except after a fatal error, such as a session that another program began first: then
+    /// librdkafka (2.12) would neither close nor end it, and its thread would occupy a core until the process ends.
+    /// An open one idles.
+    fn drop(&mut self) {
+        let is_dead = self.client().fatal_error().is_some();
+        let client = self.0.take();
+        if is_dead {
+            mem::forget(client);
+        }
+    }
 }
 
 fn session_group(ingest: &str) -> String {
@@ -269,7 +294,7 @@ impl Groups {
         self.link.patience().min(STOPPING_TIMEOUT)
     }
 
-    fn client(&self, group: &str) -> Result<Arc<BaseConsumer<Context>>, Error> {
+    fn client(&self, group: &str) -> Result<Arc<GroupClient>, Error> {
         let mut clients = self.clients.lock();
         if let Some(client) = clients.get(group) {
             return Ok(Arc::clone(client));
@@ -278,13 +303,13 @@ impl Groups {
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false");
-        let client: BaseConsumer<Context> = config
+        let client = config
             .create_with_context(Context::noting(&self.link.heard))
             .map_err(|error| {
                 self.link
                     .refused(Request::cluster("set up a client"), error)
             })?;
-        let client = Arc::new(client);
+        let client = Arc::new(GroupClient(Some(client)));
         clients.insert(group.to_owned(), Arc::clone(&client));
         Ok(client)
     }
@@ -303,7 +328,7 @@ impl Groups {
 
     /// Closes clients. That waits for the answers to their commits, and where one was lost, librdkafka may wait for
     /// ever. So another thread does it, and is waited for only as long as there is hope.
-    fn close(&self, clients: impl IntoIterator<Item = Arc<BaseConsumer<Context>>>) {
+    fn close(&self, clients: impl IntoIterator<Item = Arc<GroupClient>>) {
         let clients: Vec<_> = clients.into_iter().collect();
         if clients.is_empty() {
             return;
@@ -334,7 +359,7 @@ impl Drop for Groups {
             committer.stop(self.end_timeout());
         }
         let clients = self.clients.get_mut();
-        let clients = std::mem::take(clients);
+        let clients = mem::take(clients);
         self.close(clients.into_values());
     }
 }

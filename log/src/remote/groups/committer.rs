@@ -10,10 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::remote::context::{Context, take_events};
+use super::GroupClient;
+use crate::remote::context::take_events;
 use crate::remote::link::Link;
 use crate::remote::place::{list, to_kafka};
 use crate::remote::reaction::{Reaction, code};
@@ -30,7 +31,7 @@ const ANSWER_DUE: Duration = Duration::from_secs(2);
 pub(super) struct Committer {
     link: Arc<Link>,
     group: String,
-    client: Arc<BaseConsumer<Context>>,
+    client: Arc<GroupClient>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -55,7 +56,7 @@ impl Committer {
     pub(super) fn start(
         link: &Arc<Link>,
         group: &str,
-        client: Arc<BaseConsumer<Context>>,
+        client: Arc<GroupClient>,
     ) -> Result<Arc<Self>, Error> {
         let committer = Arc::new(Self {
             link: Arc::clone(link),
