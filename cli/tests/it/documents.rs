@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::Sandbox;
+use crate::threat_model::quoted;
 
 /// Phrases that read like a translation.
 const BANNED: [&str; 20] = [
@@ -118,6 +119,25 @@ pub(crate) fn anchor(heading: &str) -> String {
             _ => None,
         })
         .collect()
+}
+
+/// A step of "How to add …" leads to files that exist.
+#[test]
+fn contributing_names_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let mut paths = 0;
+    for path in quoted(&page) {
+        let Some((first, _)) = path.split_once('/') else {
+            continue;
+        };
+        // Others are commands, or folders that tools make.
+        if root.join(first).is_dir() {
+            assert!(root.join(path).exists(), "there is no {path}");
+            paths += 1;
+        }
+    }
+    assert!(paths >= 25, "{paths}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// The texts between backticks.
-fn quoted(cell: &str) -> Vec<&str> {
+pub(crate) fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
