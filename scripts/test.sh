@@ -79,7 +79,10 @@ cat "$work/output"
 
 # Whatever has not passed has failed, also if it did not run.
 sort "$work/passed" | comm -23 "$work/all" - >"$work/failed"
-cargo test --quiet --workspace --locked --doc || echo 'examples in the documentation of the code' >>"$work/failed"
+# Without an example, cargo would still compile the documentation of every crate.
+if grep -rqE '^[[:space:]]*//[/!] ```' --include '*.rs' ./*/src; then
+    cargo test --quiet --workspace --locked --doc || echo 'examples in the documentation of the code' >>"$work/failed"
+fi
 if [ -s "$work/failed" ]; then
     echo 'make test: tests failed in' >&2
     cat "$work/failed" >&2
