@@ -24,6 +24,8 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 const OFTEN: Duration = Duration::from_secs(20);
 /// Bytes of one append of ingest to a log over a network; less than its read-ahead
 const KAFKA_BATCH_BYTES: usize = 3 << 20;
+/// How long a fetch of ingest waits at the end of the log; ingest reads there for a moment when it starts
+const END_WAIT: Duration = Duration::from_millis(5);
 /// Pause of a service between two attempts
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a service works before a login or a right that is missing then is waited for: it had them
@@ -83,6 +85,13 @@ impl LogPlace {
         match self {
             Self::Directory { .. } => own,
             Self::Kafka(_) => own.max(KAFKA_BATCH_BYTES),
+        }
+    }
+
+    /// The same place for a process that reads what is there when it starts, and no further.
+    pub(crate) fn read_once(&mut self) {
+        if let Self::Kafka(config) = self {
+            config.end_wait = END_WAIT;
         }
     }
 

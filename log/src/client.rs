@@ -362,6 +362,18 @@ impl Client {
         }
     }
 
+    /// Fetches nothing more until something is read again: a log over a network is fetched ahead. What another thread
+    /// reads at this moment is still fetched.
+    ///
+    /// # Errors
+    /// If the log's server has gone.
+    pub fn stop_reading(&self) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(()),
+            Role::Remote { remote, .. } => remote.consumer()?.stop_reading(),
+        }
+    }
+
     /// Where each partition of a topic begins and ends, by partition.
     ///
     /// # Errors

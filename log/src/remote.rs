@@ -55,7 +55,7 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// Drops the clients side by side: for each, librdkafka's binding waits up to a tenth of a second.
+/// Closes the clients side by side: for each, librdkafka's binding waits up to a tenth of a second.
 impl Drop for Remote {
     fn drop(&mut self) {
         let producers = std::mem::take(&mut *self.producers.lock());
@@ -64,6 +64,7 @@ impl Drop for Remote {
         std::thread::scope(|scope| {
             scope.spawn(|| drop(admin));
             scope.spawn(|| drop(watermarks));
+            scope.spawn(|| self.consumer.close());
             drop(producers);
         });
     }

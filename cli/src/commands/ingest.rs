@@ -12,7 +12,7 @@ use crate::screen::Screen;
 use crate::standard_input::{self, Taken};
 
 pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Outcome> {
-    let running = Running::load(
+    let mut running = Running::load(
         "ingest",
         global,
         &args.once,
@@ -20,6 +20,7 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         &args.log,
         screen,
     )?;
+    running.place.read_once();
     let (context, place) = (&running.context, &running.place);
     running.watch(global, Scope::of(place))?;
     let _http = running.serve_http(&args.http)?;

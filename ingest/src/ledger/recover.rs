@@ -115,6 +115,8 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
     let mut told: HashMap<FileId, u64> =
         receipts.map(|(id, receipt)| (*id, receipt.bytes)).collect();
     told.extend(metas.told);
+    // What ingest appends from now on need not be fetched.
+    log.stop_reading().map_err(Error::log("read the log"))?;
     tracing::info!(
         session = session.number,
         files = files.len(),

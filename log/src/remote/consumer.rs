@@ -14,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use self::topic_view::{KnownEnds, TopicView};
-use super::context::{Context, STATISTICS_MS, take_events};
+use super::context::{Context, STATISTICS_MS, close, take_events};
 use super::link::{Link, Patience};
 use super::place::{list, number, to_kafka};
 use super::reaction::Reaction;
@@ -85,7 +85,10 @@ impl Consumer {
             .set("isolation.level", "read_committed")
             .set("check.crcs", "true")
             // A fetch that waits at the end of one partition delays those of all others.
-            .set("fetch.wait.max.ms", "50")
+            .set(
+                "fetch.wait.max.ms",
+                link.config.end_wait.as_millis().to_string(),
+            )
             .set("fetch.error.backoff.ms", "50")
             .set("fetch.queue.backoff.ms", "10");
         for (property, value) in DEFAULTS {
@@ -121,6 +124,11 @@ impl Consumer {
     /// Takes the client for high watermarks away, so that it can be dropped beside others.
     pub(super) fn take_watermarks(&mut self) -> Option<impl Send + use<>> {
         self.watermarks.take()
+    }
+
+    /// Ends the fetching, for good.
+    pub(super) fn close(&self) {
+        close(&self.inner);
     }
 
     /// Takes all events of the consumer's connection: an error from before a record was fetched precedes that record.
@@ -387,14 +395,39 @@ impl Consumer {
         partition: u32,
         from: Offset,
     ) -> Result<&'a mut PartitionReader, Error> {
+        self.close_reader(slot, topic, partition)?;
+        Ok(slot.insert(self.open_reader(topic, partition, from)?))
+    }
+
+    /// Ends a partition's reader, and its fetching.
+    fn close_reader(
+        &self,
+        slot: &mut Option<PartitionReader>,
+        topic: &str,
+        partition: u32,
+    ) -> Result<(), Error> {
         *slot = None;
-        let given_up = list(topic, [(partition, to_kafka(from))])
+        let given_up = list(topic, [(partition, rdkafka::Offset::Invalid)])
             .and_then(|places| self.inner.incremental_unassign(&places));
         given_up.map_err(|error| {
             self.link
                 .failed(Request::topic("read", topic, "Read"), &error)
-        })?;
-        Ok(slot.insert(self.open_reader(topic, partition, from)?))
+        })
+    }
+
+    /// Ends the readers that nobody uses at this moment.
+    pub(crate) fn stop_reading(&self) -> Result<(), Error> {
+        let topics = self.topics.lock().clone();
+        for (topic, view) in topics {
+            for (partition, slot) in (0..).zip(&view.readers) {
+                if let Some(mut slot) = slot.try_lock()
+                    && slot.is_some()
+                {
+                    self.close_reader(&mut slot, &topic, partition)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn open_reader(

@@ -19,6 +19,10 @@ const NEWS_FOR: Duration = Duration::from_secs(15);
 /// Most events of a client that are taken at once
 const EVENTS_MAX: usize = 1_024;
 
+/// How long a client may take to close before the rest is left to the binding.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+const CLOSE_PAUSE: Duration = Duration::from_millis(1);
+
 /// Interval at which a cluster's clients look whether a broker throttles them.
 pub(super) const STATISTICS_MS: &str = "1000";
 
@@ -149,6 +153,17 @@ pub(super) fn take_events(client: &BaseConsumer<Context>) -> Vec<KafkaError> {
         }
     }
     errors
+}
+
+/// Closes a client of a group. The binding closes it too when it is dropped, but looks only every tenth of a second
+/// whether that is done.
+pub(super) fn close(client: &BaseConsumer<Context>) {
+    let begun = Instant::now();
+    if client.close_queue().is_ok() {
+        while !client.closed() && begun.elapsed() < CLOSE_WAIT {
+            client.poll(CLOSE_PAUSE);
+        }
+    }
 }
 
 /// Takes what a client of librdkafka's says.

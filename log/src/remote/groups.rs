@@ -14,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use self::committer::Committer;
-use super::context::{Context, take_events};
+use super::context::{Context, close, take_events};
 use super::link::{Link, STOPPING_TIMEOUT};
 use super::place::{from_kafka, list, to_kafka};
 use super::reaction::Reaction;
@@ -333,12 +333,13 @@ impl Groups {
         if clients.is_empty() {
             return;
         }
-        let (close, closed) = mpsc::channel();
+        let (is_closed, closed) = mpsc::channel();
         let thread = thread::Builder::new().name("close".to_owned());
         let thread = thread.spawn(move || {
+            clients.iter().for_each(|client| close(client));
             drop(clients);
             // Nobody may wait any more.
-            let _ = close.send(());
+            let _ = is_closed.send(());
         });
         if thread.is_ok() {
             let _ = closed.recv_timeout(self.end_timeout());

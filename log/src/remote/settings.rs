@@ -52,6 +52,9 @@ pub struct RemoteConfig {
     /// Whether a call is of a short command. It fails after a few seconds, with the broker and the address, if the cluster
     /// gives an address that is unreachable from here: waiting seldom helps with that.
     pub is_brief: bool,
+    /// How long a fetch waits at the end of the log for new records. Only the next fetch tells a reader that it is at the
+    /// end, so one that reads what is there and then stops is best served by a short wait.
+    pub end_wait: Duration,
     /// The topics that are Bekk's own there. [`Client::topics`](crate::Client::topics) lists no others of a Kafka
     /// cluster; all if it is empty.
     pub topics: Vec<String>,
@@ -79,6 +82,7 @@ impl RemoteConfig {
             properties: BTreeMap::new(),
             patience: Duration::from_secs(30),
             is_brief: false,
+            end_wait: Duration::from_millis(50),
             topics: Vec::new(),
             waits: Waits::default(),
         }

@@ -87,6 +87,25 @@ fn what_is_appended_is_read_though_the_cluster_stumbles() {
     assert_eq!(numbers(&client, 2), expected(500).collect::<Vec<_>>());
 }
 
+/// A reader that was stopped fetches nothing, and continues with the next read.
+#[test]
+fn a_read_after_a_stop_finds_what_has_come_since() {
+    let cluster = cluster();
+    let client = connect(&cluster);
+    let session = client.begin_session("i").unwrap();
+    let append = |numbers| {
+        client
+            .append(Some(&session), TOPIC, &[(0, &buffer(numbers))])
+            .unwrap();
+    };
+    for round in 0..3 {
+        append(round * 100..(round + 1) * 100);
+        let expected: Vec<u64> = (0..(round + 1) * 100).collect();
+        assert_eq!(numbers(&client, 0), expected);
+        client.stop_reading().unwrap();
+    }
+}
+
 /// The accident: the cluster goes away in the middle of it. Calls fail within their patience, and say why; a new
 /// client finds everything that was acknowledged.
 #[test]
