@@ -214,7 +214,6 @@ mod tests {
 
     use super::*;
     use crate::batch::{self, BatchView};
-    use crate::headers::put_varint;
     use crate::{RecordBuffer, lz4};
 
     /// The records of a batch of ours, uncompressed.
@@ -286,7 +285,7 @@ mod tests {
         let mut record = vec![0, 0, 0, 2, b'k', 2, b'v'];
         record.extend_from_slice(headers);
         let mut content = Vec::new();
-        put_varint(&mut content, record.len().try_into().unwrap());
+        varint::put(&mut content, record.len().try_into().unwrap());
         content.extend(record);
         content
     }

@@ -52,7 +52,7 @@ pub(crate) fn encode<'h>(
     headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>,
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
-    put_varint(&mut bytes, i64::try_from(count).unwrap_or(i64::MAX));
+    varint::put(&mut bytes, i64::try_from(count).unwrap_or(i64::MAX));
     for (name, value) in headers {
         put_bytes(&mut bytes, Some(name));
         put_bytes(&mut bytes, value);
@@ -60,16 +60,11 @@ pub(crate) fn encode<'h>(
     bytes
 }
 
-pub(crate) fn put_varint(bytes: &mut Vec<u8>, number: i64) {
-    let mut encoded = [0; varint::VARINT_BYTES_MAX];
-    let len = varint::put(&mut encoded, number);
-    bytes.extend_from_slice(&encoded[..len]);
-}
-
 /// Appends bytes behind their length; a length of -1 means null.
+#[inline]
 pub(crate) fn put_bytes(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
     let len = value.map_or(-1, |value| i64::try_from(value.len()).unwrap_or(i64::MAX));
-    put_varint(bytes, len);
+    varint::put(bytes, len);
     bytes.extend_from_slice(value.unwrap_or_default());
 }
 

@@ -1,6 +1,6 @@
 //! A record as a batch holds it, and the buffer in which records go into the log.
 
-use crate::headers::{Headers, put_bytes, put_varint, read_bytes};
+use crate::headers::{Headers, put_bytes, read_bytes};
 use crate::{Offset, varint};
 
 /// The least bytes that a record takes: seven fields of one byte.
@@ -131,32 +131,22 @@ pub(crate) fn put_record(
     key: Option<&[u8]>,
     value: &[u8],
 ) {
-    let key_len = key.map_or(-1, length);
-    let value_len = length(value);
     let body_len = 1 // attributes
         + varint::len(timestamp_delta)
         + varint::len(offset_delta)
-        + varint::len(key_len)
+        + varint::len(key.map_or(-1, length))
         + key.map_or(0, <[u8]>::len)
-        + varint::len(value_len)
+        + varint::len(length(value))
         + value.len()
         + 1; // the count of headers
 
-    // What stands before the key is put together on the stack, to grow the buffer once for it.
-    let mut front = [0; 4 * varint::VARINT_BYTES_MAX + 1];
-    let mut at = varint::put(&mut front, i64::try_from(body_len).unwrap_or(i64::MAX));
-    at += 1; // attributes: none are defined
-    at += varint::put(&mut front[at..], timestamp_delta);
-    at += varint::put(&mut front[at..], offset_delta);
-    at += varint::put(&mut front[at..], key_len);
-    bytes.reserve(at + body_len);
-    bytes.extend_from_slice(&front[..at]);
-    if let Some(key) = key {
-        bytes.extend_from_slice(key);
-    }
-    let at = varint::put(&mut front, value_len);
-    bytes.extend_from_slice(&front[..at]);
-    bytes.extend_from_slice(value);
+    bytes.reserve(varint::VARINT_BYTES_MAX + body_len);
+    varint::put(bytes, i64::try_from(body_len).unwrap_or(i64::MAX));
+    bytes.push(0); // attributes: none are defined
+    varint::put(bytes, timestamp_delta);
+    varint::put(bytes, offset_delta);
+    put_bytes(bytes, key);
+    put_bytes(bytes, Some(value));
     bytes.push(0); // no headers
 }
 
@@ -167,12 +157,12 @@ pub(crate) fn put_whole_record(
     record: &Record<'_>,
 ) {
     let mut body = vec![0]; // attributes: none are defined
-    put_varint(&mut body, timestamp_delta);
-    put_varint(&mut body, offset_delta);
+    varint::put(&mut body, timestamp_delta);
+    varint::put(&mut body, offset_delta);
     put_bytes(&mut body, record.key);
     put_bytes(&mut body, (!record.is_null).then_some(record.value));
     body.extend_from_slice(record.headers.encoded());
-    put_varint(bytes, length(&body));
+    varint::put(bytes, length(&body));
     bytes.extend_from_slice(&body);
 }
 

@@ -3,25 +3,23 @@
 /// The most bytes that one of them takes.
 pub(crate) const VARINT_BYTES_MAX: usize = 10;
 
-/// Writes `value` to the front of `out` and returns how many bytes that took.
+/// Appends `value`.
 #[inline]
-pub(crate) fn put(out: &mut [u8], value: i64) -> usize {
+pub(crate) fn put(out: &mut Vec<u8>, value: i64) {
     let mut rest = zigzag(value);
-    let mut len = 0;
     while rest >= 0x80 {
-        out[len] = rest.to_le_bytes()[0] | 0x80;
+        out.push(rest.to_le_bytes()[0] | 0x80);
         rest >>= 7;
-        len += 1;
     }
-    out[len] = rest.to_le_bytes()[0];
-    len + 1
+    out.push(rest.to_le_bytes()[0]);
 }
 
 /// How many bytes `value` takes.
 #[inline]
 pub(crate) fn len(value: i64) -> usize {
     let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    // A seventh of the bits, rounded up: for at most 64 bits this is the same.
+    (bits * 9 + 64) / 64
 }
 
 /// Reads a value at `*at` and moves `*at` behind it; `None` if the bytes end first or the value has more
@@ -77,22 +75,28 @@ mod tests {
                 -(1i64 << shift.min(62)),
                 (1i64 << shift.min(62)) - 1,
             ] {
-                let mut out = [0; VARINT_BYTES_MAX];
-                let written = put(&mut out, value);
-                assert_eq!(written, len(value), "{value}");
+                let mut out = Vec::new();
+                put(&mut out, value);
+                assert_eq!(out.len(), len(value), "{value}");
                 let mut at = 0;
-                assert_eq!(get(&out[..written], &mut at), Some(value));
-                assert_eq!(at, written);
+                assert_eq!(get(&out, &mut at), Some(value));
+                assert_eq!(at, out.len());
             }
         }
     }
 
     #[test]
     fn known_bytes() {
-        let mut out = [0; VARINT_BYTES_MAX];
-        assert_eq!((put(&mut out, -1), out[0]), (1, 1));
-        assert_eq!((put(&mut out, 150), &out[..2]), (2, &[0xac, 0x02][..]));
-        assert_eq!(put(&mut out, i64::MIN), 10);
+        let check = |value, expected: &[u8]| {
+            let mut out = Vec::new();
+            put(&mut out, value);
+            assert_eq!(out, expected);
+        };
+        check(-1, &[1]);
+        check(150, &[0xac, 0x02]);
+        let all_bits = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
+        check(i64::MIN, &all_bits);
+        assert_eq!(all_bits.len(), VARINT_BYTES_MAX);
     }
 
     #[test]
