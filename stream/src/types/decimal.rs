@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::number::{
-    NUMBER, POWERS_OF_TEN, bad, has_room, signed, split, unscaled, without_trailing_zeros,
+    NUMBER, POWERS_OF_TEN, SHORT_MAX, bad, has_room, short, signed, split, unscaled,
+    without_trailing_zeros,
 };
 use super::{ColumnType, Declaration, Family, Rejection, Shown, Value, ValueKind};
 use crate::wire::{encode, put_varint, zigzag};
@@ -90,6 +91,20 @@ impl Decimal {
 }
 
 fn decimal(bytes: &[u8], mark: u8, precision: u8, scale: u8) -> Result<Decimal, Rejection> {
+    if let Some((digits, decimals)) = short(bytes, mark)
+        && let Some(missing) = usize::from(scale).checked_sub(decimals)
+        && missing <= SHORT_MAX
+    {
+        let unscaled = i128::from(digits) * POWERS_OF_TEN[missing];
+        if unscaled.abs() < POWERS_OF_TEN[usize::from(precision)] {
+            return Ok(Decimal { unscaled, scale });
+        }
+    }
+    full_decimal(bytes, mark, precision, scale)
+}
+
+#[cold]
+fn full_decimal(bytes: &[u8], mark: u8, precision: u8, scale: u8) -> Result<Decimal, Rejection> {
     let parts = split(bytes, mark).ok_or_else(|| bad("a number", bytes, mark))?;
     let mut fraction = parts.fraction;
     if fraction.len() > usize::from(scale) {

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use super::number::{NUMBER, bad, has_room, signed, split, unscaled, without_trailing_zeros};
+use super::number::{
+    NUMBER, bad, has_room, short, signed, split, unscaled, without_trailing_zeros,
+};
 use super::{ColumnType, Declaration, Family, Rejection, Shown, Value, ValueKind};
 use crate::wire::{put_varint, zigzag};
 use crate::{Column, CsvDialect, Decimal, Reason};
@@ -104,33 +106,17 @@ impl ValueKind for IntKind {
 }
 
 fn int(bytes: &[u8], mark: u8, min: i64, max: i64) -> Result<i64, Rejection> {
-    let value = plain_int(bytes).map_or_else(|| full_int(bytes, mark), Ok)?;
+    let value = match short(bytes, mark) {
+        Some((value, 0)) => value,
+        _ => full_int(bytes, mark)?,
+    };
     if value < min || value > max {
         return Err(int_out_of_range(bytes, min, max));
     }
     Ok(value)
 }
 
-/// The common case: up to 18 digits, which cannot overflow, with or without a minus.
-fn plain_int(bytes: &[u8]) -> Option<i64> {
-    let (negative, digits) = match bytes.split_first()? {
-        (b'-', rest) => (true, rest),
-        _ => (false, bytes),
-    };
-    if digits.is_empty() || digits.len() > 18 {
-        return None;
-    }
-    let mut value = 0i64;
-    for byte in digits {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value * 10 + i64::from(digit);
-    }
-    Some(if negative { -value } else { value })
-}
-
+#[cold]
 fn full_int(bytes: &[u8], mark: u8) -> Result<i64, Rejection> {
     let parts = split(bytes, mark).ok_or_else(|| bad("a whole number", bytes, mark))?;
     if !without_trailing_zeros(parts.fraction).is_empty() {

@@ -56,15 +56,36 @@ pub(super) static POWERS_OF_TEN: [i128; 39] = {
     powers
 };
 
+/// Digits that always fit in a 64-bit integer
+pub(super) const SHORT_MAX: usize = 18;
+
+/// Reads what nearly all numbers are: at most [`SHORT_MAX`] characters, with or without a minus. Returns its digits as
+/// one number, and how many of them are after the mark; `None` if it is longer, has a plus, or is no number.
+#[inline]
+pub(super) fn short(bytes: &[u8], mark: u8) -> Option<(i64, usize)> {
+    let (negative, digits) = match bytes {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, bytes),
+    };
+    if digits.len() > SHORT_MAX {
+        return None;
+    }
+    let mut value = 0i64;
+    let mut mark_at = None;
+    for (at, byte) in digits.iter().enumerate() {
+        match byte.wrapping_sub(b'0') {
+            digit @ 0..=9 => value = value * 10 + i64::from(digit),
+            _ if *byte == mark && mark_at.is_none() => mark_at = Some(at),
+            _ => return None,
+        }
+    }
+    let has_digits = digits.len() > usize::from(mark_at.is_some());
+    let decimals = mark_at.map_or(0, |at| digits.len() - at - 1);
+    has_digits.then_some((if negative { -value } else { value }, decimals))
+}
+
 /// The digits of several parts as one number; `None` if it does not fit.
 pub(super) fn unscaled(parts: &[&[u8]]) -> Option<i128> {
-    const SAFE: usize = 18;
-    if parts.iter().map(|part| part.len()).sum::<usize>() <= SAFE {
-        let digits = parts.iter().flat_map(|part| part.iter());
-        return Some(i128::from(
-            digits.fold(0i64, |value, byte| value * 10 + i64::from(byte - b'0')),
-        ));
-    }
     parts
         .iter()
         .flat_map(|part| part.iter())

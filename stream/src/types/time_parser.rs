@@ -82,13 +82,7 @@ impl TimeParser {
             Form::Format(format) => {
                 let parsed = formatted(format, bytes)?;
                 let date = parsed.and_then(|parsed| parsed.to_date().ok());
-                date.map(|date| {
-                    days_of(
-                        date.year().into(),
-                        date.month().unsigned_abs(),
-                        date.day().unsigned_abs(),
-                    )
-                })
+                date.map(|date| date.duration_since(EPOCH).as_secs() / SECONDS_PER_DAY)
             }
             Form::Epoch { power, .. } => {
                 epoch_micros(bytes, *power)?.map(|micros| micros.div_euclid(DAY_MICROS))
@@ -296,15 +290,8 @@ fn micros_of(local: DateTime, bytes: &[u8]) -> Result<i64, Rejection> {
     if local.subsec_nanosecond() % 1000 != 0 {
         return Err(too_fine(bytes));
     }
-    let days = days_of(
-        local.year().into(),
-        local.month().unsigned_abs(),
-        local.day().unsigned_abs(),
-    );
-    let seconds =
-        i64::from(local.hour()) * 3600 + i64::from(local.minute()) * 60 + i64::from(local.second());
-    let micros = i64::from(local.subsec_nanosecond() / 1000);
-    Ok((days * SECONDS_PER_DAY + seconds) * MICROS_PER_SECOND + micros)
+    let since = local.duration_since(EPOCH.at(0, 0, 0, 0));
+    Ok(since.as_secs() * MICROS_PER_SECOND + i64::from(since.subsec_micros()))
 }
 
 fn offset_in(zone: &TimeZone, local_micros: i64, bytes: &[u8]) -> Result<i64, Rejection> {
@@ -333,20 +320,18 @@ fn offset_in(zone: &TimeZone, local_micros: i64, bytes: &[u8]) -> Result<i64, Re
 
 /// `YYYY-MM-DD`, and what follows it. Years 1 to 9999.
 fn iso_date(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let (date, rest) = bytes.split_first_chunk::<10>()?;
-    if date[4] != b'-' || date[7] != b'-' {
+    let ([c1, c2, y1, y2, b'-', m1, m2, b'-', d1, d2], rest) = bytes.split_first_chunk::<10>()?
+    else {
         return None;
-    }
-    let year = digits(&date[..4])?;
-    let month = digits(&date[5..7])?;
-    let day = digits(&date[8..])?;
+    };
+    let year = two([*c1, *c2])? * 100 + two([*y1, *y2])?;
+    let month = two([*m1, *m2])?;
+    let day = two([*d1, *d2])?;
     let in_range = (1..=9999).contains(&year)
         && (1..=12).contains(&month)
         && day >= 1
         && day <= days_in(year, month);
-    let narrow = |number: i64| u8::try_from(number).ok();
-    in_range.then_some(())?;
-    Some((days_of(year, narrow(month)?, narrow(day)?), rest))
+    in_range.then(|| (days_of(year, month, day), rest))
 }
 
 /// `YYYY-MM-DD[T ]HH:MM[:SS[.ffffff]][Z|±HH[:MM[:SS]]]`; `Ok(None)` if it is something else.
@@ -370,17 +355,17 @@ fn iso_time(bytes: &[u8]) -> Result<Option<Written>, Rejection> {
 }
 
 /// `HH:MM[:SS[.ffffff]]` in microseconds, and what follows it; `whole` is what a message shows.
+#[inline]
 fn clock<'a>(bytes: &'a [u8], whole: &[u8]) -> Result<Option<(i64, &'a [u8])>, Rejection> {
-    let Some((clock, rest)) = bytes.split_first_chunk::<5>() else {
+    let [h1, h2, b':', m1, m2, rest @ ..] = bytes else {
         return Ok(None);
     };
-    let (hour, minute) = (digits(&clock[..2]), digits(&clock[3..]));
-    let (b':', Some(hour @ 0..=23), Some(minute @ 0..=59)) = (clock[2], hour, minute) else {
+    let (Some(hour @ 0..=23), Some(minute @ 0..=59)) = (two([*h1, *h2]), two([*m1, *m2])) else {
         return Ok(None);
     };
     let (second, micros, rest) = match rest {
         [b':', tens, ones, rest @ ..] => {
-            let Some(second @ 0..=59) = digits(&[*tens, *ones]) else {
+            let Some(second @ 0..=59) = two([*tens, *ones]) else {
                 return Ok(None);
             };
             let Some((micros, rest)) = fraction(rest, whole)? else {
@@ -391,30 +376,33 @@ fn clock<'a>(bytes: &'a [u8], whole: &[u8]) -> Result<Option<(i64, &'a [u8])>, R
         rest => (0, 0, rest),
     };
     let seconds = hour * 3600 + minute * 60 + second;
-    Ok(Some((seconds * MICROS_PER_SECOND + micros, rest)))
+    Ok(Some((
+        i64::from(seconds) * MICROS_PER_SECOND + micros,
+        rest,
+    )))
 }
 
 /// `[.f…]` in microseconds, and what follows it.
+#[inline]
 fn fraction<'a>(rest: &'a [u8], whole: &[u8]) -> Result<Option<(i64, &'a [u8])>, Rejection> {
     let Some((b'.' | b',', tail)) = rest.split_first() else {
         return Ok(Some((0, rest)));
     };
-    let len = tail
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(tail.len());
-    let (written, rest) = tail.split_at(len);
-    if written.is_empty() {
-        return Ok(None);
+    const PLACES: usize = 6;
+    let mut micros = 0;
+    let mut len = 0;
+    while let Some(byte @ b'0'..=b'9') = tail.get(len) {
+        if len < PLACES {
+            micros = micros * 10 + i64::from(byte - b'0');
+        } else if *byte != b'0' {
+            return Err(too_fine(whole));
+        }
+        len += 1;
     }
-    let (kept, surplus) = written.split_at(len.min(6));
-    if surplus.iter().any(|digit| *digit != b'0') {
-        return Err(too_fine(whole));
+    for _ in len..PLACES {
+        micros *= 10;
     }
-    let micros = (0..6).fold(0, |value, at| {
-        value * 10 + kept.get(at).map_or(0, |digit| i64::from(digit - b'0'))
-    });
-    Ok(Some((micros, rest)))
+    Ok((len > 0).then_some((micros, &tail[len..])))
 }
 
 #[cold]
@@ -448,48 +436,48 @@ fn offset(rest: &[u8]) -> Option<Option<i64>> {
         }
         _ => return None,
     };
-    let (hours, minutes, seconds): (&[u8], &[u8], &[u8]) = match text {
-        [_, _] => (text, b"00", b"00"),
-        [h @ .., b':', m1, m2] if h.len() == 2 => (h, &[*m1, *m2], b"00"),
-        [_, _, _, _] => (&text[..2], &text[2..], b"00"),
-        [_, _, b':', _, _, b':', _, _] => (&text[..2], &text[3..5], &text[6..]),
+    let zero = [b'0'; 2];
+    let (hours, minutes, seconds) = match *text {
+        [h1, h2] => ([h1, h2], zero, zero),
+        [h1, h2, m1, m2] | [h1, h2, b':', m1, m2] => ([h1, h2], [m1, m2], zero),
+        [h1, h2, b':', m1, m2, b':', s1, s2] => ([h1, h2], [m1, m2], [s1, s2]),
         _ => return None,
     };
     let (hours @ 0..=15, minutes @ 0..=59, seconds @ 0..=59) =
-        (digits(hours)?, digits(minutes)?, digits(seconds)?)
+        (two(hours)?, two(minutes)?, two(seconds)?)
     else {
         return None;
     };
-    Some(Some(sign * (hours * 3600 + minutes * 60 + seconds)))
+    Some(Some(
+        sign * i64::from(hours * 3600 + minutes * 60 + seconds),
+    ))
 }
 
-fn digits(bytes: &[u8]) -> Option<i64> {
-    bytes.iter().try_fold(0, |value, byte| {
-        byte.is_ascii_digit()
-            .then(|| value * 10 + i64::from(byte - b'0'))
-    })
+/// Two digits as a number.
+#[inline]
+fn two(digits: [u8; 2]) -> Option<u32> {
+    let [tens, ones] = digits.map(|byte| byte.wrapping_sub(b'0'));
+    (tens <= 9 && ones <= 9).then(|| u32::from(tens * 10 + ones))
 }
 
-fn days_in(year: i64, month: i64) -> i64 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+fn days_in(year: u32, month: u32) -> u32 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     match month {
-        2 => 28 + i64::from(leap),
+        2 => 28 + u32::from(leap),
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }
 }
 
-/// Days since 1970-01-01 of a date in the proleptic Gregorian calendar.
+/// Days since 1970-01-01 of a date in the proleptic Gregorian calendar, from the year 1 on.
 ///
-/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
-fn days_of(year: i64, month: u8, day: u8) -> i64 {
-    let (month, day) = (i64::from(month), i64::from(day));
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`. A year begins in March there,
+/// so that a leap day is its last.
+fn days_of(year: u32, month: u32, day: u32) -> i64 {
+    let year = year - u32::from(month <= 2);
+    let leap_days = year / 4 - year / 100 + year / 400;
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
+    i64::from(365 * year + leap_days + day_of_year) - 719_468
 }
 
 #[cfg(test)]
