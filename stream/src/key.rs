@@ -19,6 +19,16 @@ pub fn key_text(out: &mut Vec<u8>, values: &[Value<'_>], key_indexes: &[usize]) 
     }
 }
 
+/// Appends the key whose columns have these canonical texts, as [`key_text`] makes it of their values.
+pub fn join_key<'t>(out: &mut Vec<u8>, texts: impl Iterator<Item = &'t [u8]>) {
+    for (i, text) in texts.enumerate() {
+        if i > 0 {
+            out.push(KEY_SEPARATOR);
+        }
+        out.extend_from_slice(text);
+    }
+}
+
 /// A key as a person reads and types it: the texts with commas between them, as a line of CSV. Only the key of several
 /// columns has quotes, around texts with a comma or a quote.
 #[must_use]

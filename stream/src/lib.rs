@@ -39,13 +39,13 @@ pub use dialect::{
     CsvDialect, Encoding, HeaderMatch, HeaderRow, LineEnd, NulPolicy, Separator, UnknownPolicy,
 };
 pub use json::{JsonFault, JsonKey, JsonReader, JsonRecord, JsonRow, split_prefix};
-pub use key::{KEY_SEPARATOR, key_shown, key_text};
+pub use key::{KEY_SEPARATOR, join_key, key_shown, key_text};
 pub use meta::{FileRecord, META_TOPIC, Meta, Progress, Receipt};
 pub use parse::{Field, ValueParser};
 pub use partitioner::{murmur2, partition_for};
 pub use payload::{
-    Body, FileId, Origin, PAYLOAD_VERSION, Payload, PayloadError, RowReader, encode_reject,
-    encode_row,
+    Body, FileId, Origin, PAYLOAD_VERSION, Payload, PayloadError, RowReader, begin_row,
+    encode_reject, encode_row,
 };
 pub use postgres_type::PostgresType;
 pub use reject::{REJECT_RAW_MAX, Reason, Reject};

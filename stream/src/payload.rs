@@ -172,11 +172,17 @@ impl<'a> Iterator for RowReader<'a> {
 
 /// Appends a row's payload to `out`.
 pub fn encode_row(out: &mut Vec<u8>, schema: SchemaId, origin: &Origin, values: &[Value<'_>]) {
-    encode_header(out, schema, origin, 0);
-    put_varint(out, values.len() as u64);
+    begin_row(out, schema, origin, values.len());
     for value in values {
-        value.put(out);
+        value.encode(out, None);
     }
+}
+
+/// Begins a row's payload: so many values are to be appended to it, by [`ValueParser::encode`](crate::ValueParser::encode)
+/// or [`Value::encode`].
+pub fn begin_row(out: &mut Vec<u8>, schema: SchemaId, origin: &Origin, values: usize) {
+    encode_header(out, schema, origin, 0);
+    put_varint(out, values as u64);
 }
 
 /// Appends a reject's payload to `out`.
@@ -186,10 +192,11 @@ pub fn encode_reject(out: &mut Vec<u8>, schema: SchemaId, origin: &Origin, rejec
 }
 
 fn encode_header(out: &mut Vec<u8>, schema: SchemaId, origin: &Origin, kind: u8) {
-    out.reserve(HEADER_LEN + 64);
-    out.push(PAYLOAD_VERSION);
-    out.extend_from_slice(&schema.get().to_le_bytes());
-    out.extend_from_slice(origin.file.as_bytes());
+    let mut front = [0; HEADER_LEN + 16];
+    front[0] = PAYLOAD_VERSION;
+    front[1..HEADER_LEN].copy_from_slice(&schema.get().to_le_bytes());
+    front[HEADER_LEN..].copy_from_slice(origin.file.as_bytes());
+    out.extend_from_slice(&front);
     put_varint(out, origin.start);
     put_varint(out, origin.end);
     put_varint(out, origin.line);

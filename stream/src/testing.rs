@@ -1,6 +1,6 @@
 //! Helpers that the tests of several types need.
 
-use crate::{Column, CsvDialect, Decimal, Field, Reason, Value, ValueParser};
+use crate::{Column, CsvDialect, Decimal, Field, Reason, Rejection, Value, ValueParser};
 
 /// The parser of a column of this type.
 pub(crate) fn parser(column_type: &str) -> ValueParser {
@@ -16,12 +16,28 @@ pub(crate) fn parser_of(column: &Column, dialect: &CsvDialect) -> ValueParser {
 
 /// Parses a text as a quoted field, which is null only if it is empty.
 pub(crate) fn parse<'a>(parser: &ValueParser, text: &'a str) -> Result<Value<'a>, Reason> {
-    parser
-        .parse(Field {
-            bytes: text.as_bytes(),
-            quoted: true,
-        })
-        .map_err(|fault| fault.reason)
+    let field = Field {
+        bytes: text.as_bytes(),
+        quoted: true,
+    };
+    parse_field(parser, field).map_err(|fault| fault.reason)
+}
+
+/// Parses a field, and checks that it is encoded as the value that it holds.
+pub(crate) fn parse_field<'a>(
+    parser: &ValueParser,
+    field: Field<'a>,
+) -> Result<Value<'a>, Rejection> {
+    let parsed = parser.parse(field);
+    let (mut row, mut key) = (Vec::new(), Vec::new());
+    let encoded = parser.encode(field, &mut row, Some(&mut key));
+    assert_eq!(encoded, parsed.clone().map(drop));
+    let (mut expected_row, mut expected_key) = (Vec::new(), Vec::new());
+    if let Ok(value) = &parsed {
+        value.encode(&mut expected_row, Some(&mut expected_key));
+    }
+    assert_eq!((row, key), (expected_row, expected_key));
+    parsed
 }
 
 /// Checks what a column of this type makes of a text.

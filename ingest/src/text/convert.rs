@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use bekk_stream::{
     Column, ColumnSource, CsvDialect, Field, FileId, FirstSeen, Origin, REJECT_RAW_MAX, Reason,
-    Reject, RowHash, SchemaId, Separator, Stream, Value, ValueParser, encode_reject, encode_row,
-    key_text, partition_for,
+    Reject, RowHash, SchemaId, Separator, Stream, Value, ValueParser, begin_row, encode_reject,
+    join_key, partition_for,
 };
 
 use crate::Error;
@@ -26,16 +26,23 @@ pub(crate) struct Converter {
     record_max: usize,
     end: Separator,
     trailing_delimiter: bool,
-    values: Vec<Value<'static>>,
     decoded: Decoded,
+    encoded: Encoded,
     key: Vec<u8>,
-    payload: Vec<u8>,
 }
 
 /// A column and how its values are found.
 struct InColumn {
     column: Column,
     parser: ValueParser,
+    is_key: bool,
+}
+
+/// A record as it is encoded.
+struct Encoded {
+    payload: Vec<u8>,
+    /// For each column of the key, the canonical text of its value; empty for the others.
+    key_texts: Vec<Vec<u8>>,
 }
 
 /// A converted record; its bytes are the converter's until the next one.
@@ -103,7 +110,8 @@ impl Converter {
         dialect: &CsvDialect,
         partitions: u32,
     ) -> Result<Self, Error> {
-        let columns = stream.columns.iter().map(|column| {
+        let key_indexes = stream.key_indexes();
+        let columns = stream.columns.iter().enumerate().map(|(at, column)| {
             let parser = ValueParser::new(column, dialect).map_err(|rejection| Error::Column {
                 stream: stream.name.clone(),
                 column: column.name.clone(),
@@ -112,6 +120,7 @@ impl Converter {
             Ok(InColumn {
                 column: column.clone(),
                 parser,
+                is_key: key_indexes.contains(&at),
             })
         });
         Ok(Self {
@@ -120,16 +129,18 @@ impl Converter {
                 .iter()
                 .any(|column| column.source == Some(ColumnSource::RowHash)),
             columns: columns.collect::<Result<_, Error>>()?,
-            key_indexes: stream.key_indexes(),
+            key_indexes,
             schema: stream.schema().id(),
             partitions,
             record_max: dialect.record_max,
             end: dialect.end(),
             trailing_delimiter: dialect.trailing_delimiter,
-            values: Vec::new(),
             decoded: Decoded::new(dialect),
+            encoded: Encoded {
+                payload: Vec::new(),
+                key_texts: vec![Vec::new(); stream.columns.len()],
+            },
             key: Vec::new(),
-            payload: Vec::new(),
         })
     }
 
@@ -157,45 +168,43 @@ impl Converter {
 
     /// Converts a record that has been read whole.
     pub(crate) fn convert(&mut self, header: &Header, record: &RawRecord<'_>) -> Converted<'_> {
-        self.payload.clear();
-        self.key.clear();
         self.decoded.take(record);
-        let mut values: Vec<Value<'_>> = std::mem::take(&mut self.values);
         let limits = (self.record_max, self.trailing_delimiter);
-        let parsed = check_form(&self.columns, header, record, limits).and_then(|()| {
+        let encoded = check_form(&self.columns, header, record, limits).and_then(|()| {
             let hash = self
                 .has_hash
                 .then(|| row_hash(record, &self.decoded))
                 .transpose()?;
-            parse_values(
-                &self.columns,
-                header,
-                (record, hash.as_ref()),
-                &self.decoded,
-                &mut values,
-            )
+            let row = (header, record, hash.as_ref());
+            let out = &mut self.encoded;
+            out.payload.clear();
+            begin_row(
+                &mut out.payload,
+                self.schema,
+                &record.origin,
+                self.columns.len(),
+            );
+            encode_values(&self.columns, row, &self.decoded, out)
         });
-        let is_reject = parsed.is_err();
-        match parsed {
-            Ok(()) => {
-                encode_row(&mut self.payload, self.schema, &record.origin, &values);
-                key_text(&mut self.key, &values, &self.key_indexes);
-            }
-            Err(fault) => {
-                let raw = match record.bytes.len() > self.record_max {
-                    // Length and hash of an over-long record are of all its bytes.
-                    true => record.bytes,
-                    false => ends::without(self.end.as_bytes(), record.bytes),
-                };
-                let reject = Reject::new(raw, fault.reason, fault.column, fault.detail);
-                encode_reject(&mut self.payload, self.schema, &record.origin, &reject);
-            }
-        }
-        self.values = recycled(values);
-        if is_reject {
+        if let Err(fault) = encoded {
+            let raw = match record.bytes.len() > self.record_max {
+                // Length and hash of an over-long record are of all its bytes.
+                true => record.bytes,
+                false => ends::without(self.end.as_bytes(), record.bytes),
+            };
+            let reject = Reject::new(raw, fault.reason, fault.column, fault.detail);
+            let payload = &mut self.encoded.payload;
+            payload.clear();
+            encode_reject(payload, self.schema, &record.origin, &reject);
             return self.rejected(record.origin.file);
         }
         let has_key = !self.key_indexes.is_empty();
+        self.key.clear();
+        let texts = self
+            .key_indexes
+            .iter()
+            .map(|at| &self.encoded.key_texts[*at][..]);
+        join_key(&mut self.key, texts);
         Converted {
             partition: match has_key {
                 true => partition_for(&self.key, self.partitions),
@@ -203,8 +212,8 @@ impl Converter {
                 false => partition_for(&record.origin.start.to_le_bytes(), self.partitions),
             },
             key: has_key.then_some(&self.key),
-            payload: &self.payload,
-            is_reject,
+            payload: &self.encoded.payload,
+            is_reject: false,
         }
     }
 
@@ -225,8 +234,9 @@ impl Converter {
                 false => Cow::Owned(too_long(record.length, self.record_max)),
             },
         };
-        self.payload.clear();
-        encode_reject(&mut self.payload, self.schema, &record.origin, &reject);
+        let payload = &mut self.encoded.payload;
+        payload.clear();
+        encode_reject(payload, self.schema, &record.origin, &reject);
         self.rejected(record.origin.file)
     }
 
@@ -234,7 +244,7 @@ impl Converter {
         Converted {
             partition: partition_for(file.to_string().as_bytes(), self.partitions),
             key: None,
-            payload: &self.payload,
+            payload: &self.encoded.payload,
             is_reject: true,
         }
     }
@@ -318,28 +328,27 @@ fn column_of<'a>(columns: &'a [InColumn], header: &Header, field: usize) -> Opti
     Some(columns[column].column.name.as_str())
 }
 
-fn parse_values<'a>(
+/// Appends the values of a record to its payload, which has begun.
+fn encode_values<'a>(
     columns: &'a [InColumn],
-    header: &Header,
-    (record, hash): (&RawRecord<'a>, Option<&RowHash>),
-    decoded: &'a Decoded,
-    values: &mut Vec<Value<'a>>,
+    (header, record, hash): (&Header, &RawRecord<'_>, Option<&RowHash>),
+    decoded: &Decoded,
+    out: &mut Encoded,
 ) -> Result<(), Fault<'a>> {
-    for (at, (InColumn { column, parser }, field)) in
-        columns.iter().zip(&header.columns).enumerate()
-    {
+    let fields = columns.iter().zip(&header.columns);
+    for (at, (column, field)) in fields.enumerate() {
+        let row = &mut out.payload;
+        let key = column.is_key.then(|| {
+            let text = &mut out.key_texts[at];
+            text.clear();
+            text
+        });
         let Some(field) = *field else {
-            values.push(match (&column.source, hash) {
-                (None, _) => Value::Null,
-                (Some(ColumnSource::Line), _) => {
-                    Value::Int(i64::try_from(record.origin.line).unwrap_or(i64::MAX))
-                }
-                (Some(ColumnSource::RowHash), Some(hash)) => hash.value(&column.column_type),
-                _ => header.given.get(at).cloned().unwrap_or(Value::Null),
-            });
+            let value = value_of_no_field(&column.column, (header, record, hash), at);
+            value.encode(row, key);
             continue;
         };
-        let name = &column.name;
+        let name = &column.column.name;
         let span = &record.spans[field];
         let Some(bytes) = decoded.text(record, field, span) else {
             return Err(Fault {
@@ -348,11 +357,8 @@ fn parse_values<'a>(
                 detail: Cow::Borrowed(decoded.complaint()),
             });
         };
-        let field = Field {
-            bytes,
-            quoted: span.quoted,
-        };
-        if let Err(rejection) = parser.parse_onto(field, values) {
+        let quoted = span.quoted;
+        if let Err(rejection) = column.parser.encode(Field { bytes, quoted }, row, key) {
             return Err(Fault {
                 reason: rejection.reason,
                 column: Some(name),
@@ -361,6 +367,22 @@ fn parse_values<'a>(
         }
     }
     Ok(())
+}
+
+/// The value of a column that is no field of the records.
+fn value_of_no_field<'h>(
+    column: &Column,
+    (header, record, hash): (&'h Header, &RawRecord<'_>, Option<&RowHash>),
+    at: usize,
+) -> Cow<'h, Value<'static>> {
+    match (&column.source, hash) {
+        (Some(ColumnSource::Line), _) => {
+            let line = i64::try_from(record.origin.line);
+            Cow::Owned(Value::Int(line.unwrap_or(i64::MAX)))
+        }
+        (Some(ColumnSource::RowHash), Some(hash)) => Cow::Owned(hash.value(&column.column_type)),
+        _ => Cow::Borrowed(header.given.get(at).unwrap_or(&Value::Null)),
+    }
 }
 
 /// The hash of a record's fields.
@@ -380,11 +402,4 @@ fn row_hash<'a>(record: &RawRecord<'a>, decoded: &Decoded) -> Result<RowHash, Fa
         });
     }
     Ok(hash)
-}
-
-/// An empty vector in the memory of another, for values that live as long as the next record. (The
-/// library collects in place where, as here, the types are laid out alike.)
-fn recycled<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
-    values.clear();
-    values.into_iter().map(|_| Value::Null).collect()
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ColumnType;
-use crate::testing::{decimal, parse, parser, parser_of};
+use crate::testing::{decimal, parse, parse_field, parser, parser_of};
 
 /// The empty text in quotes is null where it cannot be a value.
 #[test]
@@ -127,9 +127,26 @@ fn messages_show_the_value_escaped_and_cut() {
 proptest! {
     /// No text makes any parser panic.
     #[test]
-    fn no_text_panics(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+    fn no_text_panics(
+        bytes in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..40),
+            "[-+]?[0-9]{0,20}[.,]?[0-9]{0,4}".prop_map(String::into_bytes),
+            "[1a]{0,12}\\PC{0,12}".prop_map(String::into_bytes),
+            "20[0-2][0-9]-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9](:[0-5][0-9]([.,][0-9]{0,7})?)?(Z|[-+][01][0-9]:?[0-9]{0,2})?"
+                .prop_map(String::into_bytes),
+        ],
+        quoted: bool,
+    ) {
         for column_type in ["text", "bool", "int2", "float4", "float8", "decimal(9,3)", "numeric", "uuid", "date", "time", "timestamp", "timestamptz", "json", "bytea"] {
-            let _ = parser(column_type).parse(Field { bytes: &bytes, quoted: false });
+            let mut column = Column::new("c", column_type.parse().unwrap()).nullable();
+            let field = Field { bytes: &bytes, quoted };
+            let _ = parse_field(&parser_of(&column, &CsvDialect::default()), field);
+            if column.column_type.is_number() {
+                column.min = Some("1".into());
+                let _ = parse_field(&parser_of(&column, &CsvDialect::default()), field);
+                column.strip = vec![",".into()];
+                let _ = parse_field(&parser_of(&column, &CsvDialect::default()), field);
+            }
         }
     }
 }

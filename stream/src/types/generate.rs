@@ -86,15 +86,12 @@ macro_rules! column_types {
                 }
             }
 
-            /// Appends the value's bytes in a payload: the number of its kind, and its content.
-            #[inline]
-            pub(crate) fn put(&self, out: &mut Vec<u8>) {
+            /// Appends the value to a row's payload: the number of its kind, and its content. Appends its canonical
+            /// text to `key`, for a column of the key.
+            pub fn encode(&self, row: &mut Vec<u8>, key: Option<&mut Vec<u8>>) {
                 match self {
-                    Self::Null => out.push(0),
-                    $( Self::$kind(content) => {
-                        out.push($number);
-                        <$parser>::put(out, content);
-                    } )*
+                    Self::Null => row.push(0),
+                    $( Self::$kind(content) => <$parser>::append(content, $number, row, key), )*
                 }
             }
         }
@@ -115,7 +112,7 @@ macro_rules! column_types {
             }
         }
 
-        /// The bytes that bincode itself makes of a value, to which a test compares [`Value::put`].
+        /// The bytes that bincode itself makes of a value, to which a test compares [`Value::encode`].
         #[cfg(test)]
         impl Encode for Value<'_> {
             fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
@@ -144,17 +141,53 @@ macro_rules! column_types {
                 }
             }
 
-            /// Reads a text and hands the value to `take`. A value is large, and this runs for every field: so each
-            /// kind of value is made where `take` puts it, not moved there through a `Result` in memory.
+            /// Reads a text.
+            ///
+            /// # Errors
+            /// Why it is no value.
+            pub(crate) fn read<'a>(&self, bytes: &'a [u8]) -> Result<Value<'a>, Rejection> {
+                match self {
+                    $( Self::$kind(parser) => parser.read(bytes).map(Value::$kind), )*
+                }
+            }
+
+            /// Reads a text and appends its value as [`Value::encode`] does, without making it: a value is large, and
+            /// this runs for every field.
+            ///
+            /// # Errors
+            /// As [`Prepared::read`].
             #[inline]
-            pub(crate) fn parse<'a, T>(
+            pub(crate) fn encode(
                 &self,
-                bytes: &'a [u8],
-                take: impl FnOnce(Value<'a>) -> T,
-            ) -> Result<T, Rejection> {
+                bytes: &[u8],
+                row: &mut Vec<u8>,
+                key: Option<&mut Vec<u8>>,
+            ) -> Result<(), Rejection> {
+                match self {
+                    $( Self::$kind(parser) => parser.encode(bytes, $number, row, key), )*
+                }
+            }
+
+            /// The same for a column with bounds.
+            ///
+            /// # Errors
+            /// As [`Prepared::read`], and if the value is outside of the bounds.
+            pub(crate) fn encode_within(
+                &self,
+                bounds: &Bounds,
+                bytes: &[u8],
+                row: &mut Vec<u8>,
+                key: Option<&mut Vec<u8>>,
+            ) -> Result<(), Rejection> {
                 match self {
                     $( Self::$kind(parser) => {
-                        parser.parse(bytes, |content| take(Value::$kind(content)))
+                        let content = parser.read(bytes)?;
+                        bounds.check(bytes, |bound| match bound {
+                            Value::$kind(bound) => <$parser>::compare(&content, bound),
+                            _ => None,
+                        })?;
+                        <$parser>::append(&content, $number, row, key);
+                        Ok(())
                     } )*
                 }
             }

@@ -5,6 +5,7 @@
 mod generate;
 
 mod boolean;
+mod bounds;
 mod bytea;
 mod column;
 mod column_source;
@@ -32,6 +33,7 @@ use bincode::{BorrowDecode, Encode};
 #[cfg(test)]
 use bincode::{enc::Encoder, error::EncodeError};
 
+pub(crate) use self::bounds::Bounds;
 pub use self::column::Column;
 pub use self::column_source::ColumnSource;
 pub use self::name::ParseColumnTypeError;
@@ -144,18 +146,37 @@ pub(crate) trait ValueKind: Sized {
     /// Why the text is no value.
     fn read<'a>(&self, bytes: &'a [u8]) -> Result<Self::Content<'a>, Rejection>;
 
-    /// Reads a text and hands its value to `take`. Kinds whose values `read` would return through memory try a
-    /// shorter way first.
+    /// Reads a text and appends its value as [`ValueKind::append`] does. Kinds whose values `read` returns through memory
+    /// try a shorter way first.
     ///
     /// # Errors
-    /// As [`ValueKind::read`].
+    /// As [`ValueKind::read`]; then nothing is appended.
     #[inline]
-    fn parse<'a, T>(
+    fn encode(
         &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(take(self.read(bytes)?))
+        bytes: &[u8],
+        number: u8,
+        row: &mut Vec<u8>,
+        key: Option<&mut Vec<u8>>,
+    ) -> Result<(), Rejection> {
+        Self::append(&self.read(bytes)?, number, row, key);
+        Ok(())
+    }
+
+    /// Appends a value to a row's payload: the number of its kind, and its content. Appends its canonical text to `key`,
+    /// for a column of the key.
+    #[inline]
+    fn append(
+        content: &Self::Content<'_>,
+        number: u8,
+        row: &mut Vec<u8>,
+        key: Option<&mut Vec<u8>>,
+    ) {
+        row.push(number);
+        Self::put(row, content);
+        if let Some(key) = key {
+            Self::write_key(key, content);
+        }
     }
 
     /// Appends the canonical text: equal values have equal texts.

@@ -40,15 +40,23 @@ impl ValueKind for TextKind {
     }
 
     #[inline]
-    fn parse<'a, T>(
+    fn encode(
         &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(match plain(bytes) {
-            Some(text) => take(Cow::Borrowed(text)),
-            None => take(self.read(bytes)?),
-        })
+        bytes: &[u8],
+        number: u8,
+        row: &mut Vec<u8>,
+        key: Option<&mut Vec<u8>>,
+    ) -> Result<(), Rejection> {
+        if !is_plain(bytes) {
+            Self::append(&self.read(bytes)?, number, row, key);
+            return Ok(());
+        }
+        row.push(number);
+        put_text(row, bytes);
+        if let Some(key) = key {
+            key.extend_from_slice(bytes);
+        }
+        Ok(())
     }
 
     fn write_key(out: &mut Vec<u8>, text: &Cow<'_, str>) {
@@ -68,8 +76,7 @@ impl ValueKind for TextKind {
 
     #[inline]
     fn put(out: &mut Vec<u8>, text: &Cow<'_, str>) {
-        put_varint(out, text.len() as u64);
-        out.extend_from_slice(text.as_bytes());
+        put_text(out, text.as_bytes());
     }
 
     fn compare(left: &Cow<'_, str>, right: &Cow<'_, str>) -> Option<Ordering> {
@@ -77,11 +84,34 @@ impl ValueKind for TextKind {
     }
 }
 
-/// The text of a field, if it is UTF-8 without NUL and so needs no change.
+/// Appends a text as bincode encodes it.
 #[inline]
-fn plain(bytes: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    (!bytes.contains(&0)).then_some(text)
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text);
+}
+
+/// Whether a field is ASCII without NUL, and so a text as it stands. Most are, and this takes eight bytes at a time.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The highest bit of a byte is set here for a byte from 128 on, and for the first 0.
+    let unlike = |word: [u8; 8]| {
+        let word = u64::from_le_bytes(word);
+        word.wrapping_sub(ONES) | word
+    };
+    let bits = match bytes.split_last_chunk() {
+        Some((_, last)) => {
+            let (words, _) = bytes.as_chunks();
+            words
+                .iter()
+                .fold(unlike(*last), |bits, word| bits | unlike(*word))
+        }
+        None => bytes.iter().fold(0, |bits, byte| {
+            bits | u64::from(byte.wrapping_sub(1) | byte)
+        }),
+    };
+    bits & (0x80 * ONES) == 0
 }
 
 /// The text of a field, treated as the dialect says if it has a NUL.
@@ -113,6 +143,9 @@ pub(super) fn checked(bytes: &[u8], nul: NulPolicy) -> Result<Cow<'_, str>, Reje
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::is_plain;
     use crate::testing::{check, parse, parser, parser_of};
     use crate::{Column, ColumnType, CsvDialect, Field, NulPolicy, Reason, Value};
 
@@ -140,6 +173,22 @@ mod tests {
             };
             let parser = parser_of(&Column::new("c", ColumnType::Text), &dialect);
             assert_eq!(parse(&parser, "a\0b"), Ok(Value::Text(kept.into())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn plain_texts_are_ascii_without_nul(
+            text in proptest::collection::vec(1u8..128, 0..40),
+            at in 0usize..40,
+            byte in any::<u8>(),
+        ) {
+            prop_assert!(is_plain(&text));
+            let mut changed = text;
+            if let Some(place) = changed.get_mut(at) {
+                *place = byte;
+            }
+            prop_assert_eq!(is_plain(&changed), changed.is_ascii() && !changed.contains(&0));
         }
     }
 }

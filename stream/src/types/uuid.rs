@@ -36,15 +36,19 @@ impl ValueKind for UuidKind {
     }
 
     #[inline]
-    fn parse<'a, T>(
+    fn encode(
         &self,
-        bytes: &'a [u8],
-        take: impl FnOnce(Self::Content<'a>) -> T,
-    ) -> Result<T, Rejection> {
-        Ok(match hyphenated(bytes) {
-            Some(uuid) => take(uuid.to_be_bytes()),
-            None => take(self.read(bytes)?),
-        })
+        bytes: &[u8],
+        number: u8,
+        row: &mut Vec<u8>,
+        key: Option<&mut Vec<u8>>,
+    ) -> Result<(), Rejection> {
+        let uuid = match hyphenated(bytes) {
+            Some(uuid) => uuid.to_be_bytes(),
+            None => self.read(bytes)?,
+        };
+        Self::append(&uuid, number, row, key);
+        Ok(())
     }
 
     fn write_key(out: &mut Vec<u8>, uuid: &[u8; 16]) {
@@ -75,36 +79,43 @@ fn text<'b>(uuid: &[u8; 16], buffer: &'b mut [u8; Hyphenated::LENGTH]) -> &'b st
 /// memory, it could only be loaded late.
 #[inline]
 fn hyphenated(bytes: &[u8]) -> Option<u128> {
-    let text: &[u8; 36] = bytes.try_into().ok()?;
-    if [8, 13, 18, 23].iter().any(|at| text[*at] != b'-') {
+    let (first, rest) = bytes.split_first_chunk::<8>()?;
+    let (second, rest) = rest.split_first_chunk::<5>()?;
+    let (third, rest) = rest.split_first_chunk::<5>()?;
+    let (fourth, rest) = rest.split_first_chunk::<5>()?;
+    let ([hyphen, fifth @ ..], last) = rest.split_first_chunk::<5>()?;
+    let last: [u8; 8] = last.try_into().ok()?;
+    let ([b'-', second @ ..], [b'-', third @ ..], [b'-', fourth @ ..], b'-') =
+        (second, third, fourth, hyphen)
+    else {
         return None;
-    }
-    let eight = |high: usize, low: usize| {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|i| text[high + i]);
-        let [e, f, g, h] = [0, 1, 2, 3].map(|i| text[low + i]);
-        hex(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     };
-    let parts = [eight(0, 4), eight(9, 14), eight(19, 24), eight(28, 32)];
-    let [a, b, c, d] = parts.map(|(number, _)| u128::from(number));
-    let is_hex = parts.iter().all(|(_, is_hex)| *is_hex);
-    is_hex.then_some(a << 96 | b << 64 | c << 32 | d)
+    let eight = |high: &[u8; 4], low: &[u8; 4]| {
+        let [high, low] = [high, low].map(|four| u64::from(u32::from_be_bytes(*four)));
+        hex(high << 32 | low)
+    };
+    let (a, wrong_a) = hex(u64::from_be_bytes(*first));
+    let (b, wrong_b) = eight(second, third);
+    let (c, wrong_c) = eight(fourth, fifth);
+    let (d, wrong_d) = hex(u64::from_be_bytes(last));
+    (wrong_a | wrong_b | wrong_c | wrong_d == 0)
+        .then(|| u128::from(a << 32 | b) << 64 | u128::from(c << 32 | d))
 }
 
-/// Reads eight hexadecimal digits, the first one in the highest byte, and returns their number and whether they all are
+/// Reads eight hexadecimal digits, the first one in the highest byte, and returns their number, and 0 if they all are
 /// such digits. It reads all at once: one by one would take longer than all else that is done with a field.
-#[inline]
-fn hex(digits: u64) -> (u64, bool) {
+#[inline(always)]
+fn hex(digits: u64) -> (u64, u64) {
     const EACH: u64 = 0x0101_0101_0101_0101;
     // `A` to `F` and `a` to `f` have this bit, `0` to `9` do not.
     let letters = digits >> 6 & EACH;
     let values = (digits & (0x0f * EACH)) + 9 * letters;
     // Valid digits have the high half 3, valid letters 4 or 6; a letter's value is 10 to 15.
-    let has_high = (digits | letters << 5) & (0xf0 * EACH) == 0x30 * EACH + 0x30 * letters;
-    let has_low =
-        values & (0x10 * EACH) == 0 && (values + 6 * EACH) & (0x10 * EACH) == letters << 4;
+    let wrong_high = (digits | letters << 5) & (0xf0 * EACH) ^ (0x30 * EACH + 0x30 * letters);
+    let wrong_low = (values | (values + 6 * EACH) ^ letters << 4) & (0x10 * EACH);
     let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
-    ((fours | fours >> 16) & 0xffff_ffff, has_high && has_low)
+    ((fours | fours >> 16) & 0xffff_ffff, wrong_high | wrong_low)
 }
 
 #[cfg(test)]
