@@ -35,12 +35,16 @@ impl Decoded {
     }
 
     /// Takes the texts of a record's fields.
+    #[inline]
     pub(crate) fn take(&mut self, record: &RawRecord<'_>) {
-        self.bytes.clear();
         self.fields.clear();
-        if !record.has_quotes && self.form.encoding.is_none() {
-            return;
+        if record.has_quotes || self.form.encoding.is_some() {
+            self.take_fields(record);
         }
+    }
+
+    fn take_fields(&mut self, record: &RawRecord<'_>) {
+        self.bytes.clear();
         for (field, span) in record.spans.iter().enumerate() {
             let raw = span.of(record.bytes);
             if !span.escaped && (self.form.encoding.is_none() || raw.is_ascii()) {

@@ -30,10 +30,13 @@ pub(crate) fn count(end: &[u8], bytes: &[u8]) -> u64 {
 /// have a carriage return before it.
 pub(crate) fn blank_len(dialect: &CsvDialect, bytes: &[u8]) -> Option<usize> {
     let end = dialect.end();
-    if bytes.starts_with(end.as_bytes()) {
-        return Some(end.as_bytes().len());
+    match (end.byte(), bytes) {
+        (Some(b'\n'), [b'\r', b'\n', ..]) => Some(2),
+        (Some(byte), [first, ..]) => (byte == *first).then_some(1),
+        _ => bytes
+            .starts_with(end.as_bytes())
+            .then_some(end.as_bytes().len()),
     }
-    (end == b'\n' && bytes.starts_with(b"\r\n")).then_some(2)
 }
 
 /// Whether a line begins with one of the stream's texts for lines to skip.

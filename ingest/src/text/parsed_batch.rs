@@ -113,6 +113,7 @@ impl ParsedBatch {
         self.bytes = 0;
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, timestamp_ms: i64, record: &Converted<'_>) {
         let buffer = &mut self.buffers[record.partition as usize];
         buffer.push(timestamp_ms, record.key, record.payload);

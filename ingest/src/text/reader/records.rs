@@ -80,7 +80,8 @@ pub(super) fn take_record(
     }
     take_found(cursor, format, block, batch, &found, end);
     cursor.line += found.lines;
-    advance(cursor, block, found.len);
+    cursor.position = end;
+    block.at += found.len;
     Taken::Yes
 }
 
@@ -167,19 +168,19 @@ fn take_non_record(
     block: &mut Block<'_>,
 ) -> Option<Taken> {
     let rest = &block.bytes[block.at..];
-    let is_comment = dialect.comment.is_some() && rest.first().copied() == dialect.comment
-        || ends::is_footer(dialect, rest);
+    let is_footer = ends::is_footer(dialect, rest);
+    let is_comment = dialect.comment.is_some() && rest.first().copied() == dialect.comment;
     let len = match (ends::blank_len(dialect, rest), rest) {
         (Some(len), _) => len,
         (None, [b'\r']) if block.last => 1,
-        (None, _) if is_comment => match ends::behind_first(dialect, rest) {
+        (None, _) if is_comment || is_footer => match ends::behind_first(dialect, rest) {
             Some(end) => end,
             None if block.last => rest.len(),
             None => return Some(Taken::Incomplete),
         },
         _ => return None,
     };
-    if ends::is_footer(dialect, rest) {
+    if is_footer {
         cursor.note_passed();
     }
     cursor.line += ends::count(dialect.end().as_bytes(), &rest[..len]);
