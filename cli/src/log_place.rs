@@ -176,7 +176,7 @@ impl LogPlace {
     ///
     /// # Errors
     /// If it cannot be read, or is not in a directory.
-    pub(crate) fn await_ownership(&self, run: Run<'_>) -> Result<Option<Client>> {
+    fn await_ownership(&self, run: Run<'_>) -> Result<Option<Client>> {
         let Self::Directory { config, .. } = self else {
             bail!("{self} is served elsewhere; only a log in a directory can be served here");
         };
@@ -205,16 +205,47 @@ impl LogPlace {
     pub(crate) fn work<T>(
         &self,
         run: Run<'_>,
+        work: impl FnMut(Client) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let open = |run: Run<'_>, has_worked: bool| self.await_client(run, has_worked);
+        self.work_as(open, run, work)
+    }
+
+    /// As [`Self::work`], for a process that must own the log.
+    ///
+    /// # Errors
+    /// As [`Self::work`], and if the log is not in a directory.
+    pub(crate) fn work_as_owner<T>(
+        &self,
+        run: Run<'_>,
+        work: impl FnMut(Client) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.work_as(|run: Run<'_>, _| self.await_ownership(run), run, work)
+    }
+
+    /// `open` is told whether the service has worked.
+    fn work_as<T>(
+        &self,
+        open: impl Fn(Run<'_>, bool) -> Result<Option<Client>>,
+        run: Run<'_>,
         mut work: impl FnMut(Client) -> Result<T>,
     ) -> Result<Option<T>> {
         let mut say = Sayer::new(run);
         let mut gone: Option<Instant> = None;
+        let mut full: Option<Instant> = None;
         let mut has_worked = false;
-        while let Some(client) = self.await_client(run, has_worked)? {
-            let begun = Instant::now();
-            let worked = work(client);
-            has_worked |= begun.elapsed() >= WORKED;
-            match worked {
+        loop {
+            let done = match open(run, has_worked) {
+                Ok(Some(client)) => {
+                    let begun = Instant::now();
+                    let worked = work(client);
+                    has_worked |= begun.elapsed() >= WORKED;
+                    worked
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => Err(error),
+            };
+            match done {
                 Err(error) if has_worked && is_refused(&error) => {
                     say.refused(&format!("{error:#}"));
                 }
@@ -230,19 +261,24 @@ impl LogPlace {
                     tracing::info!(error = format!("{error:#}"), "connecting to the log again");
                 }
                 Err(error) if needs_reopening(&error) => {
-                    run.service.log_waits_for(
-                        "its disk was full while it was written to; it is opened again",
-                    );
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "the log's disk was full while it was written to; the log is opened again, and nothing is lost"
-                    );
+                    run.service
+                        .log_waits_for("its disk is full; it is opened again once there is space");
+                    let error = format!("{error:#}");
+                    // Once: while the disk stays full, every attempt fails.
+                    let last = full.replace(Instant::now());
+                    if last.is_some_and(|last| last.elapsed() < OFTEN) {
+                        tracing::debug!(error, "the log's disk is still full");
+                    } else {
+                        tracing::warn!(
+                            error,
+                            "the log's disk is full; the log is opened again, and nothing is lost"
+                        );
+                    }
                     thread::sleep(REOPEN_PAUSE);
                 }
                 done => return done.map(Some),
             }
         }
-        Ok(None)
     }
 }
 
@@ -316,9 +352,9 @@ pub(crate) fn holder(dir: &Path) -> Option<u32> {
     }
 }
 
-/// Whether an error says that the log must be closed and opened again.
+/// Whether an error says that the log's disk was full, and that the log must be closed and opened again.
 pub(crate) fn needs_reopening(error: &anyhow::Error) -> bool {
-    causes(error).any(bekk_log::Error::needs_reopening)
+    causes(error).any(|error| error.needs_reopening() || error.is_no_space())
 }
 
 /// Whether an error says that the log's server has gone: the client is to be made anew.

@@ -189,11 +189,14 @@ impl Pipeline {
         }
         let sink = self.sink.take().map(Part::join).transpose();
         drop(line);
-        let summary = Summary {
-            ingest: ingest?,
-            sink: sink?,
-        }
-        .counting(&self.counts);
+        let (ingest, sink) = match (ingest, sink) {
+            (Ok(ingest), Ok(sink)) => (ingest, sink),
+            (Err(error), _) | (_, Err(error)) => {
+                server.into_iter().for_each(Server::stop);
+                return Err(error);
+            }
+        };
+        let summary = Summary { ingest, sink }.counting(&self.counts);
         self.apply_retention(screen);
         server.into_iter().for_each(Server::stop);
         self.log.close().context("close the log")?;
@@ -215,6 +218,7 @@ impl Pipeline {
         let has_ended = |pipeline: &Self| {
             pipeline.ingest.is_some() && pipeline.ingest_has_ended()
                 || pipeline.sink.is_some() && pipeline.sink_has_ended()
+                || pipeline.was_filled().is_some()
         };
         loop {
             // Before the parts take the streams: those of a later generation start the parts again.
@@ -234,7 +238,11 @@ impl Pipeline {
         self.sink_control.stop();
         let ingest = self.ingest.take().map(Part::join).transpose();
         let sink = self.sink.take().map(Part::join).transpose();
-        let done = ingest.and(sink);
+        let done = match self.was_filled() {
+            // Both parts may have ended well: a guest's write can be the one that failed.
+            Some(error) => Err(error.into()),
+            None => ingest.map(|_| ()).and(sink.map(|_| ())),
+        };
         if done.as_ref().is_err_and(is_refused) {
             // Each further attempt would leave the same line.
             drop(line);
@@ -253,6 +261,12 @@ impl Pipeline {
         server.into_iter().for_each(Server::stop);
         self.log.close().context("close the log")?;
         Ok(told)
+    }
+
+    /// The failed write of this process after which the log must be opened again, if there was one.
+    fn was_filled(&self) -> Option<bekk_log::Error> {
+        let failed = self.log.failed_write();
+        failed.filter(bekk_log::Error::needs_reopening)
     }
 
     /// Ends ingest and sink at their next batch, so that others can be started in their place.

@@ -29,6 +29,8 @@ pub(crate) struct Parts {
     pub(crate) log_waits_for: Option<String>,
     /// Which right or login the log refused last, and since when it is in use again.
     log_refuses: Option<(String, Option<Instant>)>,
+    /// Whether the log is served to other programs, whose appends need space.
+    pub(crate) serves_log: bool,
     pub(crate) ingest: Option<Arc<bekk_ingest::Stats>>,
     pub(crate) sink: Option<Sink>,
     pub(crate) postgres: Database,
@@ -89,6 +91,11 @@ impl Service {
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     }
 
+    /// Notes that the log is served to other programs.
+    pub(crate) fn serves_log(&self) {
+        self.0.lock().serves_log = true;
+    }
+
     /// Notes that the log cannot be opened.
     pub(crate) fn has_no_log(&self) {
         self.0.lock().log = None;
@@ -147,6 +154,11 @@ impl Service {
             (Some(log), None) => {
                 if let Some(reason) = log.waits_for() {
                     wait(Stage::Log, reason);
+                }
+                if parts.serves_log
+                    && let Err(error) = log.check_space()
+                {
+                    wait(Stage::Log, format!("appends are refused: {error}"));
                 }
             }
         }

@@ -102,12 +102,13 @@ fn keep_segments(core: &Core) {
 struct Copies {
     /// The writes that the copy has, and when it was made.
     made: Option<((u64, u64), Instant)>,
+    commits: Report,
     report: Report,
 }
 
 impl Copies {
     fn write_if_due(&mut self, core: &Core) {
-        self.report
+        self.commits
             .of("note what groups have committed", core.put_delayed());
         let state = &core.shared.state;
         let writes = state.writes();

@@ -170,6 +170,29 @@ impl Client {
         }
     }
 
+    /// Checks that the disk has more free than the log keeps in reserve; of a log elsewhere there is nothing to check. Costs
+    /// next to nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], and if the disk cannot be measured.
+    pub fn check_space(&self) -> Result<(), Error> {
+        match &self.role {
+            Role::Owner { .. } => self.store()?.core().shared.space.check(),
+            Role::Remote { .. } => Ok(()),
+        }
+    }
+
+    /// Returns the failed write after which this process writes no more to the log until it is opened again, if there was one;
+    /// `None` for a log elsewhere. Costs next to nothing.
+    #[must_use]
+    pub fn failed_write(&self) -> Option<Error> {
+        let Role::Owner { store, .. } = &self.role else {
+            return None;
+        };
+        let store = store.read().clone()?;
+        store.core().shared.failed_write()
+    }
+
     /// How often the log may have been replaced by another since it was opened: each time the connection to a log
     /// elsewhere was lost, or an end moved backwards. What was read while this stays the same is of one log. Costs
     /// next to nothing.

@@ -204,7 +204,7 @@ pub enum Error {
         /// The newest version known.
         known: u32,
     },
-    /// The log is another than the one remembered.
+    /// The log was replaced: it has another id than the one remembered.
     #[error("log `{path}` has id {found}, not {expected}")]
     OtherLog {
         /// The log's directory.
@@ -323,11 +323,16 @@ impl Error {
     pub fn is_no_space(&self) -> bool {
         match self {
             Self::NoSpace { .. } => true,
-            Self::Io { source, .. } => matches!(
-                source.kind(),
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-            ),
+            Self::Io { source, .. } => is_full(source),
             _ => false,
         }
     }
+}
+
+/// Whether the system refused a write because the disk, or a quota on it, is full.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    )
 }

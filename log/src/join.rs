@@ -7,15 +7,18 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use rustix::fs::OFlags;
 use uuid::Uuid;
 
 use crate::client::StopHost;
+use crate::files::private;
 use crate::guest_token::GuestToken;
 use crate::owner::Owner;
 use crate::owner_watch::{OwnerWatch, has_gone, owner_path, read_owner};
@@ -96,13 +99,7 @@ fn join(
         let locked = match Client::open(config.clone()) {
             Ok(client) if wish == Wish::Glance => return Ok(client),
             Ok(client) => {
-                match host(&client, &config.dir) {
-                    Ok(stop) => client.set_host(stop),
-                    Err(error) if error.is_no_space() => {
-                        tracing::warn!(%error, "the log's disk is full; other processes cannot use it meanwhile");
-                    }
-                    Err(error) => return Err(error),
-                }
+                client.set_host(host(&client, &config.dir)?);
                 return Ok(client);
             }
             Err(error @ Error::Locked { .. }) => error,
@@ -161,7 +158,29 @@ fn visit(owner: Owner, dir: &Path) -> Result<Option<Client>, Error> {
     Ok(Some(Client::of_guest(remote, watch)))
 }
 
+/// Writes `DIR/owner`. On a full disk the file of an owner that was killed is written over, which takes no space; a guest
+/// that reads it in between cannot prove itself, and tries again.
 fn write_owner(owner: &Owner, dir: &Path) -> Result<(), Error> {
+    match write_anew(owner, dir) {
+        Err(error) if error.is_no_space() => overwrite(owner, dir).map_err(|_| error),
+        done => done,
+    }
+}
+
+fn overwrite(owner: &Owner, dir: &Path) -> std::io::Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(owner_path(dir))?;
+    if !private::is_ours(&file.metadata()?) {
+        return Err(std::io::ErrorKind::PermissionDenied.into());
+    }
+    let text = owner.to_text();
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)
+}
+
+fn write_anew(owner: &Owner, dir: &Path) -> Result<(), Error> {
     let path = owner_path(dir);
     let beside = files::temporary_name(&path);
     let failed = |source| files::io_error("write", &beside, source);
@@ -200,11 +219,44 @@ fn host(client: &Client, dir: &Path) -> Result<StopHost, Error> {
         log_id: client.log_id(),
         pid: std::process::id(),
     };
-    write_owner(&owner, dir)?;
+    let has_stopped = Arc::new(Mutex::new(false));
+    match write_owner(&owner, dir) {
+        Err(error) if error.is_no_space() => {
+            tracing::warn!(%error, "the log's disk is full; other processes cannot use the log until there is space");
+            write_owner_later(owner, dir, &has_stopped)?;
+        }
+        done => done?,
+    }
     let owner_path = owner_path(dir);
     Ok(Box::new(move || {
-        // If it stays, guests find nobody behind it.
+        *has_stopped.lock() = true;
+        // If it stays, guests find that nobody answers.
         let _ = fs::remove_file(&owner_path);
         server.stop();
     }))
+}
+
+/// Tries to write `DIR/owner` until there is space for it, or the server for guests has stopped.
+fn write_owner_later(owner: Owner, dir: &Path, stopped: &Arc<Mutex<bool>>) -> Result<(), Error> {
+    let (stopped, path) = (Arc::downgrade(stopped), dir.to_owned());
+    let write = move || {
+        loop {
+            thread::sleep(ASK_EVERY);
+            let Some(stopped) = stopped.upgrade() else {
+                return;
+            };
+            // Held meanwhile, so that the file is not written after it was removed.
+            let has_stopped = stopped.lock();
+            if *has_stopped {
+                return;
+            }
+            match write_owner(&owner, &path) {
+                Ok(()) => return tracing::info!("other processes can use the log again"),
+                Err(error) => tracing::debug!(%error, "the log's owner is not named yet"),
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("owner-file".to_owned());
+    let started = thread.spawn(write).map(|_| ());
+    started.map_err(|source| files::io_error("start a thread for", dir, source))
 }

@@ -38,6 +38,7 @@ mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -167,6 +168,8 @@ struct Broker {
     users: Users,
     /// The failed write after which the log takes no more.
     failure: Mutex<Option<String>>,
+    /// Whether a write was refused because the disk was full, and no append has succeeded since
+    is_full: AtomicBool,
     stopping: watch::Receiver<bool>,
 }
 
@@ -213,6 +216,7 @@ impl Server {
             line_limit: LineLimit::default(),
             users: Users::new(&config),
             failure: Mutex::default(),
+            is_full: AtomicBool::new(false),
             stopping,
             config,
         });
@@ -270,14 +274,36 @@ impl Broker {
     /// The code of an error; one after which the log takes no more is noted.
     fn checked<T>(&self, done: Result<T, Error>) -> Result<T, Code> {
         done.map_err(|error| {
-            self.note_failure(&error);
+            self.note_refused(&error);
             Code::from(&error)
         })
     }
 
-    /// Notes an error after which the log takes no more.
+    /// Notes what became of an append.
+    fn note_append<T>(&self, appended: &Result<T, Error>) {
+        match appended {
+            Ok(_) if self.is_full.swap(false, Ordering::Relaxed) => {
+                tracing::info!("the log has space again");
+            }
+            Ok(_) => {}
+            Err(error) => self.note_refused(error),
+        }
+    }
+
+    /// Notes the error of a request. That the disk is full is reported once, until an append succeeds.
+    fn note_refused(&self, error: &Error) {
+        if error.is_no_space() && !self.is_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %error,
+                "writes of other processes are refused until there is space; they try again, and reads continue"
+            );
+        }
+        self.note_failure(error);
+    }
+
+    /// Notes an error after which the log takes no more. A full disk is none: clients try again.
     fn note_failure(&self, error: &Error) {
-        if matches!(error, Error::Store { .. } | Error::Io { .. }) {
+        if matches!(error, Error::Store { .. } | Error::Io { .. }) && !error.is_no_space() {
             let mut failure = self.failure.lock();
             failure.get_or_insert_with(|| error.to_string());
         }

@@ -41,6 +41,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The failed write after which nothing more is written, if there was one.
+    pub(crate) fn failed_write(&self) -> Option<Error> {
+        if self.poison.get().is_some() {
+            return Some(self.poisoned());
+        }
+        self.state.was_filled().then(|| Error::Store {
+            act: "write",
+            path: self.config.dir.clone(),
+            detail: "the disk was full".to_owned(),
+            is_full: true,
+        })
+    }
+
     /// The error of a log to which nothing more is written.
     pub(crate) fn poisoned(&self) -> Error {
         Error::Store {

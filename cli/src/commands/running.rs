@@ -1,5 +1,7 @@
 //! The frame of `up`, `ingest` and `sink`: parts that run once, or until they are stopped.
 
+use std::cell::Cell;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -34,6 +36,8 @@ pub(super) struct Running<'a> {
     pub(super) service: Arc<Service>,
     /// The server for Kafka clients; with it this process must own the log.
     pub(super) server: Option<ServeConfig>,
+    /// Where it has listened.
+    listens_at: Cell<Option<SocketAddr>>,
     counts: Arc<Counts>,
 }
 
@@ -70,6 +74,7 @@ impl<'a> Running<'a> {
             context,
             service: Arc::default(),
             server: None,
+            listens_at: Cell::default(),
             counts: Arc::default(),
         })
     }
@@ -145,17 +150,22 @@ impl<'a> Running<'a> {
             service: &self.service,
             stop: &self.stop,
         };
-        if self.server.is_none() {
-            return self.place.work(run, work);
+        match self.server {
+            None => self.place.work(run, work),
+            Some(_) => self.place.work_as_owner(run, work),
         }
-        let owned = self.place.await_ownership(run)?;
-        owned.map(work).transpose()
     }
 
     fn listen(&self, log: &Client) -> Result<Option<Server>> {
-        let config = self.server.clone();
-        let server = config.map(|config| served::start(log, config, self.screen));
-        server.transpose()
+        let Some(mut config) = self.server.clone() else {
+            return Ok(None);
+        };
+        // A free port that was found stays when the log is opened again.
+        config.listen = self.listens_at.get().unwrap_or(config.listen);
+        let server = served::start(log, config, self.screen)?;
+        self.listens_at.set(Some(server.local_addr()));
+        self.service.serves_log();
+        Ok(Some(server))
     }
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use bekk_log::Server;
+use bekk_log::{Client, Server};
 
 use super::Outcome;
 use super::running::say_stopped;
@@ -30,7 +30,7 @@ pub(crate) fn run(
     args: &LogServe,
     screen: &Screen,
 ) -> Result<Outcome> {
-    let config = config(args.listen, &args.serve)?;
+    let mut config = config(args.listen, &args.serve)?;
     let stop = signals::stop_flag().context("listen for signals")?;
     let service = Arc::<Service>::default();
     reload::watch(global, context, &service, Scope::Fixed, &stop, screen)?;
@@ -46,30 +46,35 @@ pub(crate) fn run(
         "log        {place}   {}",
         context.shown_durability()
     ));
-    let Some(log) = place.await_ownership(run)? else {
-        say_stopped(screen, None);
-        return Ok(Outcome::Done);
-    };
-    service.has_log(&log);
-    let server = start(&log, config, screen)?;
-    let failure = wait(&stop, &server);
-    let told = Instant::now();
-    server.stop();
-    if let Some(failure) = failure {
-        bail!("serve the log: {failure}");
-    }
-    log.close().context("close the log")?;
-    say_stopped(screen, Some(told));
+    service.serves_log();
+    let told = place.work_as_owner(run, |log| {
+        service.has_log(&log);
+        let server = start(&log, config.clone(), screen)?;
+        // A free port that was found stays when the log is opened again.
+        config.listen = server.local_addr();
+        let ended = wait(&stop, &log, &server);
+        let told = Instant::now();
+        server.stop();
+        let closed = log.close().context("close the log");
+        ended.and(closed).map(|()| told)
+    })?;
+    say_stopped(screen, told);
     Ok(Outcome::Done)
 }
 
-/// Waits for a signal, or for the log to fail.
-fn wait(stop: &AtomicBool, server: &Server) -> Option<String> {
+/// Waits for a signal.
+///
+/// # Errors
+/// If the log has failed.
+fn wait(stop: &AtomicBool, log: &Client, server: &Server) -> Result<()> {
     while !signals::is_set(stop) {
+        if let Some(error) = log.failed_write() {
+            return Err(error).context("serve the log");
+        }
         if let Some(failure) = server.failure() {
-            return Some(failure);
+            bail!("serve the log: {failure}");
         }
         thread::sleep(TICK);
     }
-    None
+    Ok(())
 }

@@ -1,12 +1,13 @@
 //! The disk of the project directory `.bekk` is full to the last byte, while Bekk does not run and under a running
-//! pipeline. The disk is a small file system that only the processes of one test see.
+//! pipeline, and under a server of the log. The disk is a small file system that only the processes of one test see, or a
+//! library that lets writes fail.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::exact::check_audit_of;
+use crate::exact::{check_audit, check_audit_of};
 use crate::health::{address, get};
 use crate::sample::{event, file, prints};
 use crate::support::{Process, Ran, Sandbox, wait_until};
@@ -195,4 +196,174 @@ fn a_disk_without_a_free_byte_stops_only_what_must_write() {
     disk.run(&["up", "--once"]).ok();
     assert_eq!(rows(&sandbox), 4 * ROWS);
     check_audit_of(disk.run(&["audit", "--deep", "--json"]));
+}
+
+/// Where the log is served.
+fn served_at(sandbox: &Sandbox) -> String {
+    wait_until("it listens", LIMIT, || sandbox.said().contains("listening"));
+    let said = sandbox.said();
+    let line = said.lines().find_map(|line| line.strip_prefix("listening"));
+    let at = line.unwrap().split_whitespace().next().unwrap();
+    format!("--log=kafka://{at}")
+}
+
+fn start(sandbox: &Sandbox, mut command: Command) -> Process {
+    let path = sandbox.path("bekk.log");
+    let said = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path);
+    let said = said.unwrap();
+    command.stdout(said.try_clone().unwrap()).stderr(said);
+    Process::spawn(&mut command)
+}
+
+/// What a log server holds is read and applied; what comes in waits with its sender. Once space is free, it arrives.
+#[test]
+fn a_log_server_stays_up_on_a_disk_without_a_free_byte() {
+    let sandbox = Sandbox::new();
+    let Some(disk) = Disk::mount(&sandbox) else {
+        return;
+    };
+    write(&sandbox, 0);
+    disk.run(&["ingest", "--once"]).ok();
+    disk.fill();
+    let serve = ["log", "serve", "--listen", "127.0.0.1:0"];
+    let serve = [&serve[..], &["--http", "127.0.0.1:0"]].concat();
+    let mut server = start(&sandbox, disk.bekk(&serve));
+    let at = address(&sandbox);
+    let log = served_at(&sandbox);
+    // What the server may have made room for is taken again.
+    disk.fill();
+    let mut ingest = start(&sandbox, disk.bekk(&["ingest", &log, "--http", "off"]));
+    write(&sandbox, 1);
+    wait_until("a write is refused", LIMIT, || {
+        sandbox
+            .said()
+            .contains("writes of other processes are refused")
+    });
+    let (code, body) = get(&at, "/readyz");
+    assert_eq!(code, 503, "{body}");
+    assert!(body.contains("appends are refused: disk of log"), "{body}");
+    disk.run(&["sink", "--once", &log]).ok();
+    assert_eq!(rows(&sandbox), ROWS);
+    assert!(
+        server.is_running() && ingest.is_running(),
+        "{}",
+        sandbox.said()
+    );
+    disk.free();
+    wait_until("it is ready", LIMIT, || get(&at, "/readyz").0 == 200);
+    let await_rows = |files: u32| {
+        wait_until("the rows are there", LIMIT, || {
+            disk.run(&["sink", "--once", &log]).ok();
+            rows(&sandbox) == files * ROWS
+        });
+    };
+    await_rows(2);
+    assert_eq!(ingest.terminate(), Some(0), "{}", sandbox.said());
+    // An ingest that starts for the first time cannot write its state.
+    std::fs::remove_dir_all(disk.root().join("ingest")).unwrap();
+    disk.fill();
+    let ingest = start(&sandbox, disk.bekk(&["ingest", &log, "--http", "off"]));
+    write(&sandbox, 2);
+    wait_until("it waits", LIMIT, || {
+        sandbox.said().contains("ingest waits for room")
+    });
+    disk.free();
+    await_rows(3);
+    assert_eq!(ingest.terminate(), Some(0), "{}", sandbox.said());
+    assert_eq!(server.terminate(), Some(0), "{}", sandbox.said());
+    let said = sandbox.said();
+    assert_eq!(
+        said.matches("writes of other processes are").count(),
+        1,
+        "{said}"
+    );
+    check_audit_of(disk.run(&["audit", "--deep", "--json"]));
+}
+
+/// A writer that takes the last byte between the log's look at the disk and its write, for some processes.
+struct Filler {
+    library: PathBuf,
+    flag: PathBuf,
+}
+
+impl Filler {
+    fn new(sandbox: &Sandbox) -> Self {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/full.c");
+        let library = sandbox.path("full.so");
+        let built = Command::new("cc")
+            .args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"])
+            .args([library.as_path(), source.as_ref()])
+            .status();
+        assert!(built.unwrap().success());
+        let flag = sandbox.path("full");
+        std::fs::write(&flag, "0").unwrap();
+        Self { library, flag }
+    }
+
+    fn start(&self, sandbox: &Sandbox, arguments: &[&str]) -> Process {
+        let mut command = sandbox.bekk(arguments);
+        command.env("LD_PRELOAD", &self.library);
+        command.env("BEKK_TEST_FULL", &self.flag);
+        start(sandbox, command)
+    }
+
+    fn fill(&self, is_full: bool) {
+        std::fs::write(&self.flag, if is_full { "1" } else { "0" }).unwrap();
+    }
+}
+
+/// A write to the log fails because the disk is full, and the store takes no more. The log is opened again, under the same
+/// address, by the same process.
+#[test]
+fn a_write_that_finds_the_disk_full_ends_no_process() {
+    let commands: [&[&str]; 3] = [
+        &["up", "--listen", "127.0.0.1:0"],
+        &["log", "serve", "--listen", "127.0.0.1:0"],
+        &["sink"],
+    ];
+    for arguments in commands {
+        let sandbox = Sandbox::new();
+        let filler = Filler::new(&sandbox);
+        write(&sandbox, 0);
+        sandbox.run(&["up", "--once"]).ok();
+        let arguments = [arguments, &["--http", "127.0.0.1:0"]].concat();
+        let mut owner = filler.start(&sandbox, &arguments);
+        let at = address(&sandbox);
+        wait_until("it is ready", LIMIT, || get(&at, "/readyz").0 == 200);
+        let served = (arguments[0] != "sink").then(|| served_at(&sandbox));
+        // The owner's own ingest, or that of another process: a client over the network, or a guest.
+        let ingest = (arguments[0] != "up").then(|| {
+            let mut ingest = vec!["ingest", "--http", "off"];
+            ingest.extend(served.as_deref());
+            sandbox.start(&ingest)
+        });
+        write(&sandbox, 1);
+        let is_in = || {
+            let mut sink = vec!["sink", "--once"];
+            sink.extend(served.as_deref());
+            sandbox.run(&sink).ok();
+            rows(&sandbox)
+        };
+        wait_until("rows go through it", LIMIT, || is_in() == 2 * ROWS);
+        filler.fill(true);
+        write(&sandbox, 2);
+        wait_until("it says that it waits", LIMIT, || {
+            let (code, body) = get(&at, "/readyz");
+            code == 503 && body.contains("its disk is full; it is opened again")
+        });
+        std::thread::sleep(Duration::from_secs(2));
+        assert!(owner.is_running(), "{}", sandbox.said());
+        filler.fill(false);
+        wait_until("it is ready", LIMIT, || get(&at, "/readyz").0 == 200);
+        wait_until("the rows are there", LIMIT, || is_in() == 3 * ROWS);
+        for process in ingest.into_iter().chain([owner]) {
+            assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
+        }
+        let said = sandbox.said();
+        assert_eq!(said.matches("the log is opened again").count(), 1, "{said}");
+        check_audit(&sandbox);
+    }
 }

@@ -239,7 +239,7 @@ impl Link {
     /// Reports that a request has failed and is repeated.
     fn tell_wait(&self, request: Request<'_>, error: &KafkaError) {
         let what = request.to_string();
-        self.config.waits.failed(&what, &error.to_string(), || {
+        self.config.waits.failed(&what, &self.explained(error), || {
             // This delivers the events of the client's connections to `heard`.
             take_events(&self.asker);
             let mut all = self.heard.throttle().into_iter().collect::<Vec<_>>();

@@ -139,7 +139,9 @@ impl Link {
             // On Bekk's server a missing right means that a later session has begun.
             (Reaction::Right, Some(code)) if !self.is_bekk => self.unauthorized(request, code),
             (Reaction::Login, _) => self.unauthenticated(&error.to_string()),
-            _ if self.is_away(error) || reaction == Reaction::Session => self.away(request, error),
+            _ if self.is_away(error) || reaction == Reaction::Session => {
+                self.away(request, self.explained(error))
+            }
             (_, Some(Code::InvalidTransactionTimeout)) => self.refused(
                 request,
                 format!(
@@ -148,6 +150,18 @@ impl Link {
                 ),
             ),
             _ => self.refused(request, error),
+        }
+    }
+
+    /// An error's text; of one that Bekk's server gives for a full disk, also what it means.
+    pub(super) fn explained(&self, error: &KafkaError) -> String {
+        match code(error) {
+            Some(Code::KafkaStorageError) if self.is_bekk => {
+                format!(
+                    "{error}; the server's disk is full, or a write failed there: see its messages"
+                )
+            }
+            _ => error.to_string(),
         }
     }
 

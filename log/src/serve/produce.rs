@@ -193,9 +193,7 @@ impl Appends {
             return self.refused.into_iter().flatten().collect();
         };
         let placed = appending.and_then(Appending::finish);
-        if let Err(error) = &placed {
-            broker.note_failure(error);
-        }
+        broker.note_append(&placed);
         let starts = broker.client.partition_ends(topic).unwrap_or_default();
         let mut placed = placed.map(Vec::into_iter);
         let slots = self.refused.into_iter().zip(sent);

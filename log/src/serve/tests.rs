@@ -58,6 +58,7 @@ fn broker() -> (TempDir, Arc<Broker>) {
         line_limit: LineLimit::default(),
         users: Users::default(),
         failure: parking_lot::Mutex::default(),
+        is_full: std::sync::atomic::AtomicBool::new(false),
         stopping: tokio::sync::watch::channel(true).1,
         config,
     };
