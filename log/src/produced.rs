@@ -10,7 +10,7 @@ use crate::record::RECORD_BYTES_MIN;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
-/// A batch's records may not be from further in the future: one of the year 9999 would stand in the way of
+/// Records of other programs may not be from further in the future: one of the year 9999 would stand in the way of
 /// every search by time.
 const AHEAD_MS_MAX: i64 = 60 * 60 * 1000;
 
@@ -40,8 +40,9 @@ pub(crate) enum Unfit {
 }
 
 impl Produced {
-    /// Checks what a client sent for one partition: one batch of at most `bytes_max`.
-    pub(crate) fn parse(sent: &[u8], bytes_max: usize, now_ms: i64) -> Result<Self, Unfit> {
+    /// Checks what a client sent for one partition: one batch of at most `bytes_max`. Its times are left to
+    /// [`Self::check_times`].
+    pub(crate) fn parse(sent: &[u8], bytes_max: usize) -> Result<Self, Unfit> {
         if sent.len() > bytes_max {
             return Err(Unfit::TooLarge {
                 bytes: sent.len(),
@@ -66,11 +67,6 @@ impl Produced {
                 max: bytes_max,
             });
         }
-        let max_timestamp_ms = view.max_timestamp_ms();
-        if max_timestamp_ms > now_ms.saturating_add(AHEAD_MS_MAX) {
-            let detail = format!("timestamp {max_timestamp_ms} is more than an hour ahead");
-            return Err(Unfit::Timestamp(detail));
-        }
         let sequenced = match view.producer() {
             (-1, _, _) => None,
             (id @ 0.., epoch @ 0.., first @ 0..) => {
@@ -80,11 +76,25 @@ impl Produced {
         };
         Ok(Self {
             records: view.records(),
-            max_timestamp_ms,
+            max_timestamp_ms: view.max_timestamp_ms(),
             sequenced,
             compression,
             bytes: sent.to_vec(),
         })
+    }
+
+    /// Checks that its records are not from the future.
+    pub(crate) fn check_times(&self, now_ms: i64) -> Result<(), Unfit> {
+        let Self {
+            max_timestamp_ms, ..
+        } = self;
+        match *max_timestamp_ms > now_ms.saturating_add(AHEAD_MS_MAX) {
+            true => Err(Unfit::Timestamp(format!(
+                "timestamp {max_timestamp_ms} is more than an hour ahead of this server's clock ({now_ms}); check the \
+                 clocks of both machines"
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Checks that its records can be read. A batch that cannot be read would stop every reader.
@@ -165,7 +175,7 @@ mod tests {
     }
 
     fn parse(sent: &[u8]) -> Result<Produced, Unfit> {
-        Produced::parse(sent, 1 << 20, 5000)
+        Produced::parse(sent, 1 << 20)
     }
 
     #[test]
@@ -203,14 +213,15 @@ mod tests {
         assert!(invalid(&with(21, &[0, 1 << 5])));
         // A producer without a sequence.
         assert!(invalid(&with(43, &7i64.to_be_bytes())));
-        let late = with(35, &i64::MAX.to_be_bytes());
-        assert!(matches!(parse(&late), Err(Unfit::Timestamp(_))));
+        let late = parse(&with(35, &i64::MAX.to_be_bytes())).unwrap();
+        assert!(matches!(late.check_times(5000), Err(Unfit::Timestamp(_))));
+        parse(&sent()).unwrap().check_times(5000).unwrap();
         assert!(matches!(
             parse(&with(21, &[0, 1 << 3])),
             Err(Unfit::Timestamp(_))
         ));
         assert!(matches!(
-            Produced::parse(&sent(), 50, 0),
+            Produced::parse(&sent(), 50),
             Err(Unfit::TooLarge { .. })
         ));
     }

@@ -58,7 +58,7 @@ use crate::guest_token::GuestToken;
 use crate::peer::{self, Holding};
 use crate::places::Places;
 use crate::store::Store;
-use crate::{Client, Error};
+use crate::{Client, Error, Session};
 
 /// How long connections may take to end when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -170,6 +170,8 @@ struct Broker {
     failure: Mutex<Option<String>>,
     /// Whether a write was refused because the disk was full, and no append has succeeded since
     is_full: AtomicBool,
+    /// The last session whose clock was reported
+    ahead: Mutex<Option<Session>>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -217,6 +219,7 @@ impl Server {
             users: Users::new(&config),
             failure: Mutex::default(),
             is_full: AtomicBool::new(false),
+            ahead: Mutex::default(),
             stopping,
             config,
         });
@@ -277,6 +280,19 @@ impl Broker {
             self.note_refused(&error);
             Code::from(&error)
         })
+    }
+
+    /// Reports, once for each session, that an ingest's clock is more than an hour ahead of this machine's.
+    fn note_clock(&self, session: &Session) {
+        let mut reported = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.as_ref() != Some(session) {
+            tracing::warn!(
+                ingest = session.ingest,
+                "the ingest's clock is more than an hour ahead of this machine's; its records are taken, and have its \
+                 times; set both clocks"
+            );
+            *reported = Some(session.clone());
+        }
     }
 
     /// Notes what became of an append.

@@ -1,11 +1,14 @@
 /* A clock that a test sets while the program runs: the seconds in the file BEKK_TEST_CLOCK are added to it. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,4 +48,25 @@ time_t time(time_t *now) {
     if (now)
         *now = exact.tv_sec;
     return exact.tv_sec;
+}
+
+/* librdkafka waits until a time of day. Where the kernel's clock jumps, such a wait gets longer or shorter; so does this one. */
+int cnd_timedwait(cnd_t *restrict changed, mtx_t *restrict lock, const struct timespec *restrict until) {
+    for (;;) {
+        struct timespec now, slice;
+        int64_t left;
+        clock_gettime(CLOCK_REALTIME, &now);
+        left = (until->tv_sec - now.tv_sec) * INT64_C(1000000000) + until->tv_nsec - now.tv_nsec;
+        if (left <= 0)
+            return thrd_timedout;
+        if (left > 20000000)
+            left = 20000000;
+        clock_gettime(CLOCK_MONOTONIC, &slice);
+        slice.tv_sec += (slice.tv_nsec + left) / 1000000000;
+        slice.tv_nsec = (slice.tv_nsec + left) % 1000000000;
+        /* Those of C are those of POSIX in this library. */
+        int ended = pthread_cond_clockwait((pthread_cond_t *)changed, (pthread_mutex_t *)lock, CLOCK_MONOTONIC, &slice);
+        if (ended != ETIMEDOUT)
+            return ended ? thrd_error : thrd_success;
+    }
 }

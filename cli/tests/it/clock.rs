@@ -1,4 +1,5 @@
-//! The machine's clock jumps by hours, forward and back, under a running pipeline.
+//! Clocks that jump by hours, forward and back: the machine's, under a running pipeline, and those of the log's server and
+//! its clients.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -25,14 +26,18 @@ struct Clock {
 
 impl Clock {
     fn new(sandbox: &Sandbox) -> Self {
+        Self::named(sandbox, "clock")
+    }
+
+    fn named(sandbox: &Sandbox, name: &str) -> Self {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clock.c");
-        let library = sandbox.path("clock.so");
+        let library = sandbox.path(&format!("{name}.so"));
         let built = Command::new("cc")
             .args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"])
             .args([library.as_path(), source.as_ref()])
             .status();
         assert!(built.unwrap().success());
-        let path = sandbox.path("clock");
+        let path = sandbox.path(name);
         fs::write(&path, 0i64.to_ne_bytes()).unwrap();
         let ahead = fs::File::options().write(true).open(&path).unwrap();
         Self {
@@ -49,7 +54,11 @@ impl Clock {
     /// Starts a command that looks at this clock.
     fn start(&self, sandbox: &Sandbox, arguments: &[&str]) -> Process {
         let mut command = sandbox.bekk(arguments);
-        let said = fs::File::create(sandbox.path("bekk.log")).unwrap();
+        let said = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(sandbox.path("bekk.log"))
+            .unwrap();
         command
             .env("LD_PRELOAD", &self.library)
             .env("BEKK_TEST_CLOCK", &self.path)
@@ -121,5 +130,43 @@ fn a_clock_that_jumps_by_hours_stops_nothing() {
     write(&sandbox, 6);
     sandbox.run(&["up", "--once"]).ok();
     assert_eq!(rows(), 7 * ROWS);
+    check_audit(&sandbox);
+}
+
+/// The clocks of the log's server, of ingest and of the sink differ by hours, and each jumps while the others do not.
+#[test]
+fn clocks_that_differ_by_hours_stop_neither_a_log_server_nor_its_clients() {
+    let sandbox = Sandbox::new();
+    let clocks = ["server", "ingest", "sink"].map(|name| Clock::named(&sandbox, name));
+    let serve = ["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"];
+    let mut running = vec![clocks[0].start(&sandbox, &serve)];
+    wait_until("it listens", LIMIT, || sandbox.said().contains("listening"));
+    let said = sandbox.said();
+    let line = said.lines().find_map(|line| line.strip_prefix("listening"));
+    let at = line.unwrap().split_whitespace().next().unwrap().to_owned();
+    let log = format!("--log=kafka://{at}");
+    for (clock, command) in clocks[1..].iter().zip(["ingest", "sink"]) {
+        running.push(clock.start(&sandbox, &[command, &log, "--http", "off"]));
+    }
+    let jumps = [[0, 0, 0], [-2, 0, 0], [5, 3, 0], [0, -3, 6], [-26, 2, -1]];
+    for (number, hours) in (0..).zip(jumps) {
+        for (clock, hours) in clocks.iter().zip(hours) {
+            clock.set_ahead(hours * HOUR);
+        }
+        write(&sandbox, number);
+        wait_until(&format!("the rows are there at {hours:?}"), LIMIT, || {
+            let rows = sandbox.postgres().try_rows("SELECT count(*) FROM events");
+            rows.is_ok_and(|rows| rows[0][0] == ((number + 1) * ROWS).to_string())
+        });
+    }
+    let said = sandbox.said();
+    assert_eq!(
+        said.matches("clock is more than an hour ahead").count(),
+        1,
+        "{said}"
+    );
+    for process in running.into_iter().rev() {
+        assert_eq!(process.terminate(), Some(0), "{said}");
+    }
     check_audit(&sandbox);
 }

@@ -52,6 +52,9 @@ const DEFAULTS: [(&str, &str); 5] = [
 const BATCH_BYTES_MAX: u64 = 1_000_000;
 /// What a batch has beside its records, at most: its header, and what a broker may add.
 const BATCH_OVERHEAD: u64 = 512;
+/// A Bekk server's refusal of a record's time
+const BEHIND: &str =
+    "the server's clock is more than an hour behind this machine's; set both clocks";
 /// Limits of librdkafka's to the size of a message.
 const MESSAGE_BYTES: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000;
 
@@ -337,6 +340,10 @@ impl Producer {
                     "{code}; its max.message.bytes was lowered, and batches will be smaller"
                 );
                 self.link.away(request, detail)
+            }
+            // Its earlier versions refuse these of an ingest, too. The next session's records have the time of then.
+            (Reaction::Record, Some(RDKafkaErrorCode::InvalidTimestamp)) if is_bekk => {
+                self.link.away(request, BEHIND)
             }
             (Reaction::Record, Some(code)) => Error::RecordRefused {
                 topic: topic.to_owned(),

@@ -2,7 +2,7 @@
 //! then finished, so that those that follow each other on a connection share an fsync.
 
 use super::Broker;
-use super::caller::META_TOPIC;
+use super::caller::{Caller, META_TOPIC};
 use super::code::Code;
 use super::connection::Ended;
 use super::visitor::Sender;
@@ -174,7 +174,7 @@ impl Appends {
         let mut batches = Vec::new();
         let mut refused = Vec::with_capacity(sent.len());
         for sent in sent {
-            refused.push(match check(broker, version, partitions, sent) {
+            refused.push(match check(broker, caller, version, partitions, sent) {
                 Ok(batch) => {
                     batches.push(batch);
                     None
@@ -217,6 +217,7 @@ impl Appends {
 
 fn check(
     broker: &Broker,
+    caller: &Caller,
     version: i16,
     partitions: u32,
     sent: &Sent<'_>,
@@ -229,7 +230,8 @@ fn check(
     let parsed = sent
         .records
         .ok_or_else(|| Unfit::Invalid("no record batch".to_owned()))
-        .and_then(|records| Produced::parse(records, bytes_max, now_ms()))
+        .and_then(|records| Produced::parse(records, bytes_max))
+        .and_then(|batch| check_times(broker, caller, &batch).map(|()| batch))
         .and_then(|batch| {
             // A guest has proved to be a program of ours, and our programs' batches can be read.
             match broker.config.guests {
@@ -253,6 +255,19 @@ fn check(
             };
             Err(refused(sent, Code::from(&unfit), Some(message)))
         }
+    }
+}
+
+/// Checks the times of a batch. Those of an ingest are taken as they are, as from an ingest in this process: its clock or
+/// this machine's may be hours off, and it must not end for that.
+fn check_times(broker: &Broker, caller: &Caller, batch: &Produced) -> Result<(), Unfit> {
+    match (batch.check_times(now_ms()), caller) {
+        (Err(_), Caller::Ingest(session)) => {
+            broker.note_clock(session);
+            Ok(())
+        }
+        (Err(_), _) if broker.config.guests.is_some() => Ok(()),
+        (checked, _) => checked,
     }
 }
 
