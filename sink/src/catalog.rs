@@ -57,6 +57,10 @@ pub(crate) struct Access {
     pub(crate) persistence: String,
     /// Whether it is a partitioned table with an unlogged partition.
     pub(crate) has_unlogged_partition: bool,
+    /// Whether it is a partitioned table without a partition.
+    pub(crate) lacks_partitions: bool,
+    /// The first partition that is a foreign table.
+    pub(crate) foreign_partition: Option<String>,
     pub(crate) may_insert: bool,
     pub(crate) may_select: bool,
     pub(crate) may_delete: bool,
@@ -88,6 +92,8 @@ pub(crate) struct Hooks {
     pub(crate) unique_partition: bool,
     /// Whether rules rewrite its INSERT or UPDATE.
     pub(crate) rules: bool,
+    /// Whether rules rewrite its DELETE.
+    pub(crate) delete_rules: bool,
     /// Whether other tables inherit from it, whose rows are seen in it and not found by its key.
     pub(crate) heirs: bool,
     /// Whether other rows of the table may change with a row that is deleted, or keep it, because of foreign keys.
@@ -135,7 +141,8 @@ const HOOKS: &str = "\
            EXISTS (SELECT FROM pg_constraint k
                     WHERE k.contype = 'f' AND k.confrelid = $1
                       AND (k.conrelid = $1 OR k.confdeltype IN ('c', 'n', 'd') AND EXISTS (
-                           SELECT FROM pg_constraint o WHERE o.contype = 'f' AND o.conrelid = $1)))
+                           SELECT FROM pg_constraint o WHERE o.contype = 'f' AND o.conrelid = $1))),
+           EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = $1 AND r.ev_type = '4' AND r.ev_enabled <> 'D')
       FROM pg_trigger g
      WHERE (g.tgrelid = $1 OR g.tgrelid IN (SELECT relid FROM pg_partition_tree($1::oid)))
        AND NOT g.tgisinternal AND g.tgenabled <> 'D'";
@@ -147,7 +154,10 @@ const ACCESS: &str = "\
            has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'SELECT'),
            has_database_privilege(current_database(), 'TEMPORARY'), row_security_active(c.oid),
            u.updates AND NOT r.found, current_user::text, current_setting('server_encoding'),
-           has_table_privilege(c.oid, 'DELETE'), u.deletes AND NOT r.found
+           has_table_privilege(c.oid, 'DELETE'), u.deletes AND NOT r.found,
+           c.relkind = 'p' AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) t WHERE t.isleaf),
+           (SELECT min(t.relid::regclass::text) FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid
+             WHERE t.isleaf AND p.relkind = 'f')
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      CROSS JOIN LATERAL (
            SELECT coalesce(bool_or(p.pubupdate), false) AS updates, coalesce(bool_or(p.pubdelete), false) AS deletes
@@ -235,6 +245,7 @@ impl Table {
                 rules: hooks.get(4),
                 heirs: hooks.get(5),
                 deletes_more: hooks.get(6),
+                delete_rules: hooks.get(7),
             },
             access: Access {
                 persistence: access.get(0),
@@ -248,6 +259,8 @@ impl Table {
                 encoding: access.get(8),
                 may_delete: access.get(9),
                 refuses_deletes: access.get(10),
+                lacks_partitions: access.get(11),
+                foreign_partition: access.get(12),
             },
         }))
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::meta_cache::MetaCache;
 use crate::prepare::{Bounds, Source, prepare};
 use crate::session::with_session;
-use crate::target::prepare_table;
+use crate::target::{Transaction, prepare_table};
 use crate::{Config, Error};
 
 /// What was encoded.
@@ -28,7 +28,7 @@ pub struct Encoded {
 /// As [`run`](crate::run), and also if the server is away.
 pub fn encode_only(config: &Config, stream: &Stream, log: &Client) -> Result<Encoded, Error> {
     let target = with_session(&config.postgres, "bekk-bench", async |session| {
-        prepare_table(session, stream)
+        prepare_table(session, stream, Transaction::None)
             .await
             .map_err(|error| error.into_error("make the table"))
     })?;

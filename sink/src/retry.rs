@@ -20,7 +20,7 @@ use crate::letters::bring_up_to_date;
 use crate::meta_cache::MetaCache;
 use crate::prepare::Source;
 use crate::session::{Session, with_session};
-use crate::target::{Plan, StreamTarget, prepare_table};
+use crate::target::{Plan, StreamTarget, Transaction, prepare_table};
 use crate::{ConnectOptions, Error, Letter};
 
 /// What a dead letter's text is to be read as.
@@ -141,7 +141,7 @@ async fn target_of(
             name: name.to_owned(),
         };
     }
-    let target = prepare_table(session, &stream)
+    let target = prepare_table(session, &stream, Transaction::None)
         .await
         .map_err(|error| error.into_error(ACT))?;
     // What is parsed now has the schema of now, which the log may not have seen yet.

@@ -21,7 +21,7 @@ use crate::server_id::ServerId;
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict};
 use crate::stats::{Stats, Waiter};
-use crate::target::{StreamTarget, drifted, prepare_table};
+use crate::target::{StreamTarget, Transaction, drifted, prepare_table};
 use crate::wait::Announcer;
 use crate::{Config, Control, Error, PostgresError};
 
@@ -153,14 +153,14 @@ impl Setup<'_> {
             ),
             TableVerdict::Problem(problem @ TableProblem::Missing { .. }) => {
                 // Other programs may expect the table. Nothing goes into it until someone has decided.
-                prepare_table(session, stream).await?;
+                prepare_table(session, stream, Transaction::Begun).await?;
                 return Err(SetupError::TableGone(problem.into_error(group, stream)));
             }
             TableVerdict::Problem(problem) => {
                 return Err(SetupError::Stop(problem.into_error(group, stream)));
             }
         }
-        let target = prepare_table(session, stream).await?;
+        let target = prepare_table(session, stream, Transaction::Begun).await?;
         for warning in drifted(client, stream, &target.table).await? {
             tracing::warn!(
                 stream = stream.name,

@@ -5,6 +5,7 @@ mod compare;
 mod conditions;
 mod deletion;
 mod plan;
+mod trial;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,7 @@ pub(crate) use self::plan::{
 };
 
 use self::compare::{Comparison, compare, order, warnings};
+pub(crate) use self::trial::Transaction;
 use crate::catalog::Table;
 use crate::ddl::{create_table_only_sql, create_table_sql, quote_table};
 use crate::encode::Target;
@@ -60,12 +62,19 @@ pub(crate) enum Order {
 }
 
 impl StreamTarget {
-    fn new(stream: &Stream, table: Table, place: &Place) -> Result<Self, Error> {
+    /// `refusals` are the statements that PostgreSQL refuses for any row.
+    fn new(
+        stream: &Stream,
+        table: Table,
+        place: &Place,
+        refusals: Vec<String>,
+    ) -> Result<Self, Error> {
         let Comparison {
             encodings,
             inputs,
-            problems,
+            mut problems,
         } = compare(stream, &table);
+        problems.extend(refusals);
         if !problems.is_empty() {
             return Err(Error::TableMismatch {
                 table: table.full_name,
@@ -140,11 +149,12 @@ pub(crate) fn is_keyed(stream: &Stream) -> bool {
     stream.on_conflict != OnConflict::Append && !stream.key.is_empty()
 }
 
-/// Makes the stream's table where it does not exist, and checks it where it does. The caller has begun a
-/// transaction and holds the set-up lock.
+/// Makes the stream's table where it does not exist, and checks it where it does. A caller that may have to make it has begun
+/// a transaction and holds the set-up lock.
 pub(crate) async fn prepare_table(
     session: &Session,
     stream: &Stream,
+    transaction: Transaction,
 ) -> Result<StreamTarget, MigrateError> {
     let client = &session.client;
     let (name, mut place) = locate(session, stream).await?;
@@ -172,7 +182,8 @@ pub(crate) async fn prepare_table(
             made.expect("the transaction that made the table sees it")
         }
     };
-    StreamTarget::new(stream, table, &place).map_err(MigrateError::Stop)
+    let refusals = trial::refusals(client, stream, &table, transaction).await?;
+    StreamTarget::new(stream, table, &place, refusals).map_err(MigrateError::Stop)
 }
 
 /// A stream's table with its schema, and who may have put it there.
@@ -196,8 +207,11 @@ pub(crate) async fn find_again(
     let found = Table::find(&session.client, &known.table.sql_name).await?;
     match found {
         Some(table) if table.version.oid == known.table.version.oid => {
+            let stream = &known.stream;
+            let refusals =
+                trial::refusals(&session.client, stream, &table, Transaction::None).await?;
             // Its place was judged when it was found.
-            StreamTarget::new(&known.stream, table, &Place::Trusted).map_err(MigrateError::Stop)
+            StreamTarget::new(stream, table, &Place::Trusted, refusals).map_err(MigrateError::Stop)
         }
         _ => Err(MigrateError::Stop(Error::TableReplaced {
             table: known.table.full_name.clone(),
@@ -215,7 +229,8 @@ pub(crate) async fn find_target(session: &Session, stream: &Stream) -> Result<St
         .await
         .map_err(|error| Error::postgres("read the catalog", &error))?;
     match found {
-        Some(table) => StreamTarget::new(stream, table, &place),
+        // A command that only reads needs no statement that PostgreSQL might refuse.
+        Some(table) => StreamTarget::new(stream, table, &place, Vec::new()),
         None => Err(Error::NoTable {
             table: stream.table.to_string(),
             stream: stream.name.clone(),
@@ -223,17 +238,21 @@ pub(crate) async fn find_target(session: &Session, stream: &Stream) -> Result<St
     }
 }
 
-async fn all_warnings(
+/// The problems of a table and its stream, and the warnings.
+async fn all_findings(
     client: &Client,
     stream: &Stream,
     table: &Table,
-) -> Result<Vec<String>, tokio_postgres::Error> {
+) -> Result<(Vec<String>, Vec<String>), tokio_postgres::Error> {
+    let mut problems = compare(stream, table).problems;
     let mut warnings = warnings(stream, table);
     client.batch_execute("BEGIN").await?;
     let drifted = conditions::drifted(client, stream, table).await;
+    let refusals = trial::refusals(client, stream, table, Transaction::Begun).await;
     client.batch_execute("ROLLBACK").await?;
+    problems.extend(refusals?);
     warnings.extend(drifted?);
-    Ok(warnings)
+    Ok((problems, warnings))
 }
 
 /// What [`check`] found.
@@ -289,18 +308,19 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
                 .await
                 .map_err(failed)?;
             let mut report = match found {
-                Some(table) => TableReport {
-                    stream: stream.name.clone(),
-                    problems: compare(stream, &table).problems,
-                    warnings: all_warnings(&session.client, stream, &table)
+                Some(table) => {
+                    let (problems, mut warnings) = all_findings(&session.client, stream, &table)
                         .await
-                        .map_err(failed)?
-                        .into_iter()
-                        .chain(place.warning(&table))
-                        .collect(),
-                    table: table.full_name,
-                    exists: true,
-                },
+                        .map_err(failed)?;
+                    warnings.extend(place.warning(&table));
+                    TableReport {
+                        stream: stream.name.clone(),
+                        table: table.full_name,
+                        exists: true,
+                        problems,
+                        warnings,
+                    }
+                }
                 None => TableReport {
                     stream: stream.name.clone(),
                     table: stream.table.to_string(),

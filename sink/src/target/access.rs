@@ -64,6 +64,12 @@ pub(super) fn problems(stream: &Stream, table: &Table, is_staged: bool) -> Vec<S
         );
     }
     problems.extend(key_order_problem(stream, table));
+    if table.hooks.delete_rules && is_deleted {
+        problems.push(
+            "it has rules on DELETE, with which rows that the stream deletes may stay; write them as triggers"
+                .to_owned(),
+        );
+    }
     problems
 }
 
@@ -212,6 +218,18 @@ pub(super) fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
         warnings.push(format!(
             "the database's encoding is {encoding}: records with characters that it lacks become dead letters"
         ));
+    if table.access.lacks_partitions {
+        warnings.push(
+            "it is partitioned and has no partition, so that every record is refused; create one first"
+                .to_owned(),
+        );
+    }
+    if let Some(partition) = &table.access.foreign_partition {
+        warnings.push(format!(
+            "its partition {partition} is a foreign table: rows there are committed on another server, and not together \
+             with the offsets"
+        ));
+    }
     }
     for column in &stream.columns {
         let narrower = table

@@ -1,12 +1,12 @@
 //! What is found out about a table and a database before rows go there.
 
 use bekk_log::RecordBuffer;
-use bekk_sink::{Config, Error};
+use bekk_sink::{Config, Control, Error, State, Stats};
 use bekk_stream::{
-    Column, ColumnType, OnConflict, Reason, Reject, Stream, Value, key_text, partition_for,
+    Accept, Column, ColumnType, OnConflict, Reason, Reject, Stream, Value, key_text, partition_for,
 };
 
-use crate::harness::{Db, Log, column, drain, drain_with, stream, text, two_columns};
+use crate::harness::{Db, Log, column, drain, drain_with, stream, text, two_columns, until};
 
 /// The problems and warnings that `bekk check` shows of a stream's table.
 fn found(db: &Db, stream: &Stream) -> String {
@@ -77,6 +77,173 @@ fn tables_that_would_lose_or_refuse_rows_are_named() {
     check(&db, &items, &["REPLICA IDENTITY FULL"]);
     db.execute("ALTER TABLE items REPLICA IDENTITY FULL");
     check(&db, &items, &[]);
+}
+
+/// Publications refuse statements that the table itself allows. The check says so, the sink does not begin, and after the
+/// advice both are content.
+#[test]
+fn publications_that_refuse_updates_or_deletions_are_named() {
+    let (mut db, log) = (Db::new(), Log::new());
+    if db.one("SELECT current_setting('server_version_num')::int >= 150000") == "f" {
+        println!("SKIPPED: publications have filters and lists of columns since PostgreSQL 15");
+        return;
+    }
+    let items = two_columns();
+    let mut deleting = items.clone();
+    deleting.accept = Accept::Json { deletes: true };
+    log.open_stream(&items);
+    log.append_rows(
+        "items",
+        0,
+        &items.schema(),
+        &[vec![Value::Int(1), text("x")]],
+    );
+    let full = "ALTER TABLE \"public\".\"items\" REPLICA IDENTITY FULL";
+    let table = "CREATE TABLE items (id bigint PRIMARY KEY, name text)";
+    let parts = "CREATE TABLE items (id bigint PRIMARY KEY, name text) PARTITION BY RANGE (id);
+                 CREATE TABLE part PARTITION OF items DEFAULT";
+    let refuses = |statement: &str| format!("refuses every {statement} of it");
+    let filter =
+        "Column used in the publication WHERE expression is not part of the replica identity.";
+    let list = "Column list used by the publication does not cover the replica identity.";
+    // How the table is made and published, what is said, and what helps.
+    let cases = [
+        (table, "FOR TABLE items WHERE (name <> 'y')", filter, full),
+        (table, "FOR TABLE items WHERE (id > 0)", "", ""),
+        (
+            table,
+            "FOR TABLE items (name)",
+            list,
+            "ALTER PUBLICATION p SET TABLE items (id, name)",
+        ),
+        (table, "FOR TABLES IN SCHEMA public", "", ""),
+        (
+            parts,
+            "FOR TABLE items WHERE (name <> 'y') WITH (publish_via_partition_root = true)",
+            filter,
+            "ALTER TABLE part REPLICA IDENTITY FULL",
+        ),
+        (
+            "CREATE TABLE items (id bigint, name text) PARTITION BY RANGE (id);
+             CREATE TABLE part PARTITION OF items DEFAULT; CREATE UNIQUE INDEX ON items (id)",
+            "FOR ALL TABLES",
+            "does not have a replica identity",
+            "ALTER TABLE part REPLICA IDENTITY FULL",
+        ),
+        (
+            "CREATE TABLE items (id bigint NOT NULL, name text NOT NULL UNIQUE);
+             CREATE UNIQUE INDEX by_id ON items (id); ALTER TABLE items REPLICA IDENTITY USING INDEX by_id",
+            "FOR TABLE items WHERE (name <> 'y')",
+            filter,
+            "ALTER TABLE items REPLICA IDENTITY USING INDEX items_name_key",
+        ),
+    ];
+    for (number, (made, published, said, helps)) in cases.iter().enumerate() {
+        db.execute(&format!(
+            "DROP PUBLICATION IF EXISTS p; DROP TABLE IF EXISTS items; {made}; CREATE PUBLICATION p {published}"
+        ));
+        let mut config = Config::new(db.options.clone());
+        config.group = format!("g{number}");
+        if !said.is_empty() {
+            let found = found(&db, &items);
+            assert!(
+                found.contains(&refuses("UPDATE")) && found.contains(said),
+                "{published}: {found}"
+            );
+            let found = self::found(&db, &deleting);
+            assert!(found.contains(&refuses("DELETE")), "{published}: {found}");
+            let error = drain_with(&config, &log, &items).unwrap_err();
+            assert!(matches!(error, Error::TableMismatch { .. }), "{error}");
+            db.execute(helps);
+        }
+        for stream in [&items, &deleting] {
+            let found = found(&db, stream);
+            assert!(!found.contains("refuses"), "{published}: {found}");
+        }
+        drain_with(&config, &log, &items).unwrap();
+        db.execute("UPDATE items SET name = 'z' WHERE id = 1; DELETE FROM items");
+    }
+}
+
+/// A publication that is made while the sink runs stops the stream with the same words.
+#[test]
+fn a_publication_made_under_a_running_sink_is_named() {
+    let (mut db, log) = (Db::new(), Log::new());
+    if db.one("SELECT current_setting('server_version_num')::int >= 150000") == "f" {
+        println!("SKIPPED: publications have filters since PostgreSQL 15");
+        return;
+    }
+    let items = two_columns();
+    log.open_stream(&items);
+    db.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text)");
+    let append = || {
+        let row = [
+            vec![Value::Int(1), text("x")],
+            vec![Value::Int(1), text("y")],
+        ];
+        log.append_rows("items", 0, &items.schema(), &row);
+    };
+    append();
+    drain(&db, &log, &items).unwrap();
+    let (config, control, stats) = (
+        Config::new(db.options.clone()),
+        Control::new(),
+        Stats::default(),
+    );
+    let ended = std::thread::scope(|scope| {
+        let streams = std::slice::from_ref(&items);
+        let sink = scope.spawn(|| bekk_sink::run(&config, streams, &log.client, &stats, &control));
+        until("the sink runs", || stats.state() == State::Running);
+        db.execute("CREATE PUBLICATION p FOR TABLE items WHERE (name <> 'z')");
+        append();
+        until("the stream stops, or goes on", || {
+            !stats.halted().is_empty() || sink.is_finished() || stats.applied() >= 2
+        });
+        control.stop();
+        sink.join().unwrap()
+    });
+    match ended {
+        Ok(_) => {
+            // Some versions of PostgreSQL check an ON CONFLICT DO UPDATE less.
+            let halted = stats.halted();
+            assert!(
+                halted
+                    .iter()
+                    .all(|(_, why)| why.contains("refuses every UPDATE")),
+                "{halted:?}"
+            );
+        }
+        Err(error) => assert!(
+            error.to_string().contains("refuses every UPDATE"),
+            "{error}"
+        ),
+    }
+}
+
+/// Tables whose rules and partitions would leave rows out, or leave them there.
+#[test]
+fn rules_on_deletion_and_partitions_are_named() {
+    let mut db = Db::new();
+    let mut items = two_columns();
+    db.execute(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+         CREATE RULE keep AS ON DELETE TO items DO INSTEAD NOTHING",
+    );
+    check(&db, &items, &[]);
+    items.accept = Accept::Json { deletes: true };
+    check(&db, &items, &["it has rules on DELETE"]);
+    items.accept = Accept::Bekk;
+    db.execute("DROP TABLE items; CREATE TABLE items (id bigint PRIMARY KEY, name text) PARTITION BY RANGE (id)");
+    check(&db, &items, &["it is partitioned and has no partition"]);
+    db.execute("CREATE TABLE part PARTITION OF items FOR VALUES FROM (0) TO (10)");
+    check(&db, &items, &[]);
+    db.execute(
+        "CREATE VIEW shown AS SELECT * FROM items;
+         CREATE FUNCTION put() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+         CREATE TRIGGER put INSTEAD OF INSERT ON shown FOR EACH ROW EXECUTE FUNCTION put()",
+    );
+    items.table.name = "shown".to_owned();
+    assert!(found(&db, &items).contains("it is not a table, but a view"));
 }
 
 /// A table that Bekk made enforces the stream's conditions on others, and those that have changed since are named.
