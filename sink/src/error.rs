@@ -306,6 +306,14 @@ pub enum Error {
         /// The newest one known.
         known: i32,
     },
+    /// Something of schema `bekk` is missing.
+    #[error("{what}; {advice}")]
+    SchemaIncomplete {
+        /// What is missing.
+        what: String,
+        /// What can be typed.
+        advice: String,
+    },
     /// Something in schema `bekk` belongs to a role that is not trusted.
     #[error(
         "{object} belongs to role `{owner}`, which could run any code with the rights of role `{role}`; have \
@@ -395,6 +403,15 @@ impl Error {
             | Self::OtherDefinition { .. }
             | Self::EveryRecordRefused { .. } => true,
             Self::Postgres { cause, .. } => cause.is_about_a_table(),
+    /// Whether the server said that a table, a column, a unique index or a schema does not exist.
+    pub(crate) fn names_what_is_missing(&self) -> bool {
+        let sqlstate = match self {
+            Self::Postgres { cause, .. } => cause.sqlstate.as_deref(),
+            _ => None,
+        };
+        matches!(sqlstate, Some("42P01" | "42703" | "42P10" | "3F000"))
+    }
+
             _ => false,
         }
     }

@@ -3,6 +3,7 @@
 use bekk_log::{Offset, RecordMark};
 
 use crate::offsets::{mark_columns, mark_of};
+use crate::own_schema::require_whole;
 use crate::session::{be_impatient, with_session};
 use crate::{ConnectOptions, Error, Refusal};
 
@@ -114,6 +115,7 @@ pub fn list_offsets(postgres: &ConnectOptions) -> Result<Vec<GroupOffset>, Error
             .await
             .map_err(failed)?;
         if !row.get::<_, bool>(0) {
+            require_whole(client, "read bekk.offsets").await?;
             return Ok(Vec::new());
         }
         let has_marks = client

@@ -4,6 +4,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use crate::migrations::{SETUP_LOCK, migrate, schema_version};
+use crate::own_schema::require_whole;
 use crate::session::{be_impatient, with_session};
 use crate::{ConnectOptions, Error};
 
@@ -236,9 +237,13 @@ fn with_letters<T: Default>(
         if !has_letters(client).await? {
             return Ok(T::default());
         }
-        let version = schema_version(client, &postgres.to_string())
-            .await
-            .map_err(|error| error.into_error(READ))?;
+        let version = match schema_version(client, &postgres.to_string()).await {
+            Ok(version) => version,
+            Err(error) => {
+                require_whole(client, READ).await?;
+                return Err(error.into_error(READ));
+            }
+        };
         let resolution = match version >= RESOLUTIONS {
             true => "resolution",
             false => "NULL::text",
@@ -253,7 +258,11 @@ async fn has_letters(client: &Client) -> Result<bool, Error> {
     let query = "SELECT to_regclass('bekk.dead_letters') IS NOT NULL";
     let row = client.query_one(query, &[]).await;
     let row = row.map_err(|error| Error::postgres(READ, &error))?;
-    Ok(row.get(0))
+    let has_letters: bool = row.get(0);
+    if !has_letters {
+        require_whole(client, READ).await?;
+    }
+    Ok(has_letters)
 }
 
 /// Applies what migrations are missing, in a transaction of their own.
@@ -265,6 +274,7 @@ pub(crate) async fn bring_up_to_date(
     let failed = |error: tokio_postgres::Error| Error::postgres(ACT, &error);
     client.batch_execute("BEGIN").await.map_err(failed)?;
     client.batch_execute(SETUP_LOCK).await.map_err(failed)?;
+    require_whole(client, ACT).await?;
     migrate(client, &postgres.to_string())
         .await
         .map_err(|error| error.into_error(ACT))?;

@@ -27,6 +27,7 @@ mod trust;
 mod catalog;
 mod ddl;
 mod migrations;
+mod own_schema;
 mod taken;
 mod target;
 
@@ -94,6 +95,7 @@ pub use letters::{
 };
 pub use member::Member;
 pub use moved::{Moved, move_to_log};
+pub use own_schema::{SchemaFault, repair_schema, schema_fault};
 pub use refusal::{Refusal, RefusalKind, advice_for_lost_log, fill_anew, replay_command};
 pub use retry::{Corrected, LetterText, Retried, retry_letters};
 pub use run::{Summary, run};

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use crate::{Error, trust};
 
 /// The migrations, by number. A released one never changes.
-const MIGRATIONS: [(i32, &str, &str); 5] = [
+pub(crate) const MIGRATIONS: [(i32, &str, &str); 5] = [
     (
         1,
         "offsets_and_dead_letters",
@@ -33,6 +33,11 @@ const MIGRATIONS: [(i32, &str, &str); 5] = [
     ),
 ];
 
+/// The statement that makes the table of the applied migrations
+pub(crate) const MIGRATIONS_TABLE: &str = "\
+    CREATE TABLE bekk.migrations (version integer PRIMARY KEY, name text NOT NULL, \
+                                  applied_at timestamptz NOT NULL DEFAULT now())";
+
 /// A transaction lock that every start of a sink takes while it makes schemas and tables, so that of
 /// several one does it and the others find it done. If its holder's host vanishes, the server ends the session (see
 /// `session.rs`). The number means nothing: "bekk" in ASCII.
@@ -53,12 +58,7 @@ pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), Migra
         client.batch_execute("CREATE SCHEMA bekk").await?;
     }
     if !row.get::<_, bool>(1) {
-        client
-            .batch_execute(
-                "CREATE TABLE bekk.migrations (version integer PRIMARY KEY, name text NOT NULL, \
-                 applied_at timestamptz NOT NULL DEFAULT now())",
-            )
-            .await?;
+        client.batch_execute(MIGRATIONS_TABLE).await?;
     }
     let found = schema_version(client, database).await?;
     for (version, name, sql) in MIGRATIONS.iter().filter(|(version, ..)| *version > found) {

@@ -18,7 +18,7 @@ use crate::setup::{Prepared, Setup};
 use crate::stats::{Position, State, Stats};
 use crate::watch::watch;
 use crate::worker::{Tally, work};
-use crate::{Config, Control, Error};
+use crate::{Config, ConnectOptions, Control, Error, schema_fault};
 
 /// How often the threads and the control are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -59,7 +59,18 @@ pub fn run(
 ) -> Result<Summary, Error> {
     let result = run_until_told(config, streams, log, stats, control);
     stats.end();
-    result
+    result.map_err(|error| explain(&config.postgres, error))
+}
+
+/// Looks whether schema `bekk` is whole after an error that a missing part of it explains.
+fn explain(postgres: &ConnectOptions, error: Error) -> Error {
+    if !error.names_what_is_missing() {
+        return error;
+    }
+    match schema_fault(postgres) {
+        Ok(Some(fault)) => fault.into_error(),
+        Ok(None) | Err(_) => error,
+    }
 }
 
 fn run_until_told(

@@ -15,6 +15,7 @@ use crate::config::Start;
 use crate::identity::{self, TableProblem, TableVerdict};
 use crate::migrations::{MigrateError, SETUP_LOCK, migrate};
 use crate::offsets::INSERT_OFFSET;
+use crate::own_schema;
 use crate::parents;
 use crate::refusal::{advice_for_lost_log, advice_without_a_key, is_keyless};
 use crate::server_id::ServerId;
@@ -100,6 +101,9 @@ impl Setup<'_> {
             .batch_execute(SETUP_LOCK)
             .await
             .map_err(who_sets_up)?;
+        if let Some(fault) = own_schema::fault(client).await? {
+            return Err(SetupError::Stop(fault.into_error()));
+        }
         migrate(client, &self.config.postgres.to_string()).await?;
         let mut prepared = Prepared {
             server: ServerId::ask(client).await?,

@@ -275,6 +275,9 @@ pub(crate) struct Check {
     /// Also try the first 10,000 records of the files that match, without writing anything
     #[arg(long)]
     pub(crate) files: bool,
+    /// First create the tables of schema `bekk` that were dropped, empty
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) repair: bool,
     /// Check only the configuration, without a database
     #[arg(long, env = "BEKK_OFFLINE")]
     pub(crate) offline: bool,

@@ -123,6 +123,9 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
         false => {
             let database = context.database(&args.postgres)?;
             screen.say_part(&format!("postgres   {}", database.description));
+            if args.repair {
+                repair(&database.options, screen)?;
+            }
             let streams = &context.config.streams;
             let mut report = bekk_sink::check(&database.options, streams)?;
             // A role that lacks rights to schema `bekk`, which the report names, can read nothing there.
@@ -169,6 +172,17 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
         true => Outcome::Done,
         false => Outcome::Incomplete,
     })
+}
+
+fn repair(postgres: &bekk_sink::ConnectOptions, screen: &Screen) -> Result<()> {
+    let made = bekk_sink::repair_schema(postgres)?;
+    for table in &made {
+        screen.say(&format!("created    bekk.{table}, empty"));
+    }
+    if made.is_empty() {
+        screen.say("created    nothing: no table of schema bekk that was dropped is missing");
+    }
+    Ok(())
 }
 
 fn print_config(context: &Context) -> Result<()> {

@@ -109,6 +109,11 @@ impl DatabaseStatus {
         (group, streams): (&str, &[Stream]),
     ) -> Result<()> {
         let is_ours = |topic: &str| streams.iter().any(|stream| stream.name == topic);
+        if let Some(fault) = bekk_sink::schema_fault(postgres)? {
+            self.postgres.error = Some(fault.what);
+            self.postgres.remedy = Some(fault.advice);
+            return Ok(());
+        }
         let mut offsets = bekk_sink::list_offsets(postgres)?;
         offsets.retain(|offset| is_ours(&offset.topic));
         self.groups = lines(offsets, log, streams);

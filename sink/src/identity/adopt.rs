@@ -5,6 +5,7 @@ use tokio_postgres::Client;
 
 use super::{FOUND, TableVerdict, judge, look, look_at, remember};
 use crate::ddl::quote_table;
+use crate::own_schema::require_whole;
 use crate::refusal::{fill_anew, is_keyless, replay_command};
 use crate::session::{Session, be_impatient, with_session};
 use crate::target::locate;
@@ -46,6 +47,7 @@ pub fn table_faults(
             .map_err(failed)?;
         let mut faults = Vec::new();
         if !row.get::<_, bool>(0) {
+            require_whole(client, "look at the tables").await?;
             return Ok(faults);
         }
         for stream in streams {

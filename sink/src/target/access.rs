@@ -7,6 +7,7 @@ use super::{is_keyed, loose_keys};
 use crate::catalog::{Table, TableColumn};
 use crate::ddl::quote;
 use crate::encode::Target;
+use crate::own_schema;
 
 /// What would make each batch fail, or rows differ from the log. `is_staged` says that rows go through a temporary
 /// table whatever their keys.
@@ -63,13 +64,13 @@ pub(super) fn problems(stream: &Stream, table: &Table, is_staged: bool) -> Vec<S
                 .to_owned(),
         );
     }
-    problems.extend(key_order_problem(stream, table));
     if table.hooks.delete_rules && is_deleted {
         problems.push(
             "it has rules on DELETE, with which rows that the stream deletes may stay; write them as triggers"
                 .to_owned(),
         );
     }
+    problems.extend(key_order_problem(stream, table));
     problems
 }
 
@@ -93,6 +94,12 @@ pub(super) async fn problems_of_database(
     let closed: Option<String> = row.get(4);
     let (role, database) = (quote(&role), quote(&database));
     let mut problems = Vec::new();
+    // Without the right to use the schema, what it lacks cannot be told from what is hidden.
+    if closed.is_none()
+        && let Some(fault) = own_schema::fault(client).await?
+    {
+        problems.push(format!("{}; {}", fault.what, fault.advice));
+    }
     match (row.get(5), row.get(6)) {
         (true, _) => problems.push(
             "the server is a standby, which takes no writes; name the primary, or all hosts with \
@@ -211,13 +218,6 @@ pub(super) fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
             table.sql_name
         ));
     }
-    let has_text =
-        |column: &Column| column.column_type.is_text() || column.column_type == ColumnType::Json;
-    let encoding = &table.access.encoding;
-    if !matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") && stream.columns.iter().any(has_text) {
-        warnings.push(format!(
-            "the database's encoding is {encoding}: records with characters that it lacks become dead letters"
-        ));
     if table.access.lacks_partitions {
         warnings.push(
             "it is partitioned and has no partition, so that every record is refused; create one first"
@@ -230,6 +230,13 @@ pub(super) fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
              with the offsets"
         ));
     }
+    let has_text =
+        |column: &Column| column.column_type.is_text() || column.column_type == ColumnType::Json;
+    let encoding = &table.access.encoding;
+    if !matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") && stream.columns.iter().any(has_text) {
+        warnings.push(format!(
+            "the database's encoding is {encoding}: records with characters that it lacks become dead letters"
+        ));
     }
     for column in &stream.columns {
         let narrower = table

@@ -12,6 +12,7 @@ use crate::identity::{self, TableVerdict};
 use crate::job::{Applied, ApplyError, Job};
 use crate::migrations::MigrateError;
 use crate::offsets::{self, Counts, Taken};
+use crate::own_schema;
 use crate::session::Session;
 use crate::sqlstate::{NO_PARENT, Verdict, is_ended, is_of_a_pooler, verdict, wants_new_session};
 use crate::stats::Waiter;
@@ -266,9 +267,12 @@ impl Worker<'_> {
             return error;
         };
         let group = &self.context.group;
-        let found = self
-            .runtime
-            .block_on(find_again(&session, group, &job.target));
+        let found = self.runtime.block_on(async {
+            if let Some(fault) = own_schema::fault(&session.client).await? {
+                return Err(MigrateError::Stop(fault.into_error()));
+            }
+            find_again(&session, group, &job.target).await
+        });
         self.session = Some(session);
         match found {
             Err(MigrateError::Stop(found)) => found,

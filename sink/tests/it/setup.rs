@@ -1,7 +1,7 @@
 //! What a sink makes before its first batch, and who may.
 
 use bekk_log::Offset;
-use bekk_sink::{Config, Control, Error, Stats};
+use bekk_sink::{Config, Control, Error, State, Stats};
 use bekk_stream::Value;
 
 use crate::harness::{Db, Log, drain, drain_with, text, two_columns, until};
@@ -107,4 +107,111 @@ fn a_plain_user_who_owns_his_database_is_enough() {
         &[vec![Value::Int(1), text("y")]],
     );
     assert_eq!(drain_with(&config, &log, &stream).unwrap().superseded, 1);
+}
+
+/// Parts of schema `bekk` are dropped, renamed or moved, before a start and under a running sink. Each is named, with a
+/// command that brings it back, and no command takes the schema for one that was never used.
+#[test]
+fn a_part_of_the_schema_that_is_missing_is_named() {
+    let (mut db, log, items) = (Db::new(), Log::new(), two_columns());
+    log.open_stream(&items);
+    let mut next = 0;
+    let mut append = || {
+        next += 1;
+        let row = [vec![Value::Int(next), text("x")]];
+        log.append_rows("items", 0, &items.schema(), &row);
+    };
+    append();
+    drain(&db, &log, &items).unwrap();
+    // What is done to the schema, and the command that helps; none where a backup is needed.
+    let cases = [
+        (
+            "ALTER TABLE bekk.dead_letters RENAME TO letters",
+            "ALTER TABLE bekk.\"letters\" RENAME TO dead_letters",
+        ),
+        (
+            "CREATE SCHEMA old; ALTER TABLE bekk.offsets SET SCHEMA old",
+            "ALTER TABLE \"old\".\"offsets\" SET SCHEMA bekk",
+        ),
+        (
+            "ALTER TABLE bekk.groups DROP CONSTRAINT groups_pkey",
+            "CREATE UNIQUE INDEX ON bekk.groups (group_name, topic)",
+        ),
+        ("DROP TABLE bekk.dead_letters", "bekk check --repair"),
+        ("DROP TABLE bekk.groups", "bekk check --repair"),
+        ("DROP TABLE bekk.migrations", "bekk check --repair"),
+    ];
+    for (broken, helps) in cases {
+        let (config, control, stats) = (
+            Config::new(db.options.clone()),
+            Control::new(),
+            Stats::default(),
+        );
+        append();
+        let stopped = std::thread::scope(|scope| {
+            let streams = std::slice::from_ref(&items);
+            let sink =
+                scope.spawn(|| bekk_sink::run(&config, streams, &log.client, &stats, &control));
+            until("the sink runs", || {
+                stats.state() == State::Running && stats.lag() == 0
+            });
+            db.execute(broken);
+            // A record that becomes a dead letter, and one that does not.
+            log.append_raw("items", 0, &[b"no payload".to_vec()]);
+            append();
+            until("it ends, or is done", || {
+                sink.is_finished() || stats.lag() == 0
+            });
+            control.stop();
+            sink.join().unwrap()
+        });
+        let named = |error: &Error| matches!(error, Error::SchemaIncomplete { advice, .. } if advice.contains(helps));
+        if let Err(error) = &stopped {
+            assert!(named(error), "{broken}: {error}");
+        }
+        let error = drain(&db, &log, &items).unwrap_err();
+        assert!(named(&error), "{broken}: {error}");
+        let report = bekk_sink::check(&db.options, std::slice::from_ref(&items)).unwrap();
+        assert!(report.problems[0].contains(helps), "{:?}", report.problems);
+        let fault = bekk_sink::schema_fault(&db.options).unwrap().unwrap();
+        assert!(fault.advice.contains(helps), "{fault:?}");
+        for read in [
+            bekk_sink::list_offsets(&db.options).map(|_| ()),
+            bekk_sink::count_letters(&db.options).map(|_| ()),
+        ] {
+            // Those that read another table may go on.
+            if let Err(error) = read {
+                assert!(named(&error), "{broken}: {error}");
+            }
+        }
+        match helps.starts_with("bekk") {
+            true => assert_eq!(bekk_sink::repair_schema(&db.options).unwrap().len(), 1),
+            false => {
+                assert!(bekk_sink::repair_schema(&db.options).unwrap().is_empty());
+                db.execute(helps);
+            }
+        }
+        assert_eq!(bekk_sink::schema_fault(&db.options).unwrap(), None);
+        drain(&db, &log, &items).unwrap();
+    }
+    // An empty table of offsets is filled by nobody before a person has decided.
+    db.execute("DROP TABLE bekk.offsets");
+    assert_eq!(bekk_sink::repair_schema(&db.options).unwrap(), ["offsets"]);
+    let error = drain(&db, &log, &items).unwrap_err();
+    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    // The tables are as those of a new database.
+    let fresh = Db::new();
+    drain(&fresh, &Log::new(), &items).ok();
+    let shape = |db: &Db| {
+        db.rows(
+            "SELECT c.relname, a.attname, a.atttypid::regtype, a.attnotnull, a.attidentity
+               FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+              WHERE c.relnamespace = 'bekk'::regnamespace ORDER BY c.relname, a.attnum",
+        )
+    };
+    assert_eq!(shape(&db), shape(&fresh));
+    assert_eq!(
+        db.rows("SELECT version, name FROM bekk.migrations ORDER BY 1"),
+        fresh.rows("SELECT version, name FROM bekk.migrations ORDER BY 1")
+    );
 }

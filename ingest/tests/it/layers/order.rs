@@ -175,6 +175,7 @@ pub(super) const SINK: &[&str] = &[
     "batch",
     "dead_letter",
     "target",
+    "own_schema",
     "migrations",
     "encode",
     "numeric",

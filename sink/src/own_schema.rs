@@ -1,0 +1,379 @@
+//! Whether schema `bekk` is whole, and its repair.
+//!
+//! A person, or a tool that tidies up, may drop or rename one of its tables. Nothing is applied then, and no command takes
+//! the schema for one that was never used. What is missing is named, with the command that brings it back.
+
+use tokio_postgres::Client;
+
+use crate::ddl::{quote, quote_literal};
+use crate::migrations::{MIGRATIONS, MIGRATIONS_TABLE, SETUP_LOCK};
+use crate::session::{be_impatient, with_session};
+use crate::{ConnectOptions, Error};
+
+/// A table of the schema as the last migration leaves it.
+struct OwnTable {
+    name: &'static str,
+    columns: &'static [&'static str],
+    /// The columns by which ON CONFLICT finds a row
+    key: &'static [&'static str],
+    /// What an empty one means
+    if_empty: &'static str,
+}
+
+const TABLES: [OwnTable; 4] = [
+    OwnTable {
+        name: "migrations",
+        columns: &["version", "name", "applied_at"],
+        key: &["version"],
+        if_empty: "nothing is lost with it",
+    },
+    OwnTable {
+        name: "groups",
+        columns: &[
+            "group_name",
+            "topic",
+            "system_identifier",
+            "database_name",
+            "table_name",
+            "created_at",
+            "database_oid",
+            "table_oid",
+            "table_file",
+        ],
+        key: &["group_name", "topic"],
+        if_empty: "each group then takes its present table for the one that it has filled",
+    },
+    OwnTable {
+        name: "offsets",
+        columns: &[
+            "group_name",
+            "topic",
+            "partition",
+            "next",
+            "log_id",
+            "epoch",
+            "owner",
+            "backend_pid",
+            "lease_until",
+            "rows",
+            "superseded",
+            "dead",
+            "updated_at",
+            "mark_offset",
+            "mark_timestamp_ms",
+            "mark_crc",
+            "refusal",
+            "refusal_detail",
+            "refused_at",
+            "counted_from",
+            "counted_before",
+            "passed",
+            "placed_before",
+            "definition",
+            "definition_epoch",
+        ],
+        key: &["group_name", "topic", "partition"],
+        if_empty: "the sink then asks how to fill the tables",
+    },
+    OwnTable {
+        name: "dead_letters",
+        columns: &[
+            "id",
+            "group_name",
+            "stream",
+            "topic",
+            "partition",
+            "log_offset",
+            "log_id",
+            "file",
+            "line",
+            "byte_offset",
+            "reason",
+            "column_name",
+            "sqlstate",
+            "detail",
+            "raw",
+            "created_at",
+            "resolved_at",
+            "resolution",
+            "record_key",
+            "met_again_at",
+        ],
+        key: &["group_name", "topic", "partition", "log_offset", "log_id"],
+        if_empty: "the dead letters so far are then gone; bekk replay brings back those of records that the log still has",
+    },
+];
+
+/// What schema `bekk` lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaFault {
+    /// What is missing.
+    pub what: String,
+    /// What can be typed.
+    pub advice: String,
+    /// Tables that an empty one can take the place of.
+    creatable: Vec<&'static str>,
+}
+
+impl SchemaFault {
+    pub(crate) fn into_error(self) -> Error {
+        Error::SchemaIncomplete {
+            what: self.what,
+            advice: self.advice,
+        }
+    }
+}
+
+/// What is found of a table: whether it exists, which of its columns do not, whether it has its key, and a table with
+/// another name that has all its columns.
+fn look_sql(table: &OwnTable) -> String {
+    let list = |names: &[&str]| {
+        let quoted: Vec<_> = names.iter().map(|name| quote_literal(name)).collect();
+        format!("ARRAY[{}]::text[]", quoted.join(", "))
+    };
+    let (name, columns, key) = (
+        quote_literal(table.name),
+        list(table.columns),
+        list(table.key),
+    );
+    format!(
+        "SELECT c.oid IS NOT NULL,
+                array(SELECT x FROM unnest({columns}) x WHERE NOT EXISTS (
+                          SELECT FROM pg_catalog.pg_attribute a
+                           WHERE a.attrelid = c.oid AND a.attname = x AND NOT a.attisdropped)),
+                EXISTS (SELECT FROM pg_catalog.pg_index i
+                         WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+                           AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = cardinality({key})
+                           AND NOT EXISTS (SELECT FROM unnest({key}) k WHERE NOT EXISTS (
+                               SELECT FROM pg_catalog.pg_attribute a
+                                WHERE a.attrelid = c.oid AND a.attname = k AND a.attnum = ANY (i.indkey)))),
+                o.nspname, o.relname
+           FROM (SELECT 1) one
+           LEFT JOIN pg_catalog.pg_class c
+                  ON c.relnamespace = to_regnamespace('bekk') AND c.relname = {name} AND c.relkind = 'r'
+           LEFT JOIN LATERAL (
+                SELECT n.nspname::text, t.relname::text
+                  FROM pg_catalog.pg_class t JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+                 WHERE c.oid IS NULL AND t.relkind = 'r' AND n.nspname !~ '^pg_temp'
+                   AND (SELECT count(*) FROM pg_catalog.pg_attribute a
+                         WHERE a.attrelid = t.oid AND a.attname = ANY ({columns}) AND NOT a.attisdropped)
+                       = cardinality({columns})
+                 ORDER BY n.nspname <> 'bekk', t.relname LIMIT 1) o ON true"
+    )
+}
+
+/// What schema `bekk` lacks; `None` if it is whole, does not exist, or is to be brought up to date first.
+pub(crate) async fn fault(client: &Client) -> Result<Option<SchemaFault>, tokio_postgres::Error> {
+    const ANY: &str = "\
+        SELECT to_regclass('bekk.migrations') IS NOT NULL,
+               to_regclass('bekk.groups') IS NOT NULL OR to_regclass('bekk.offsets') IS NOT NULL
+                   OR to_regclass('bekk.dead_letters') IS NOT NULL";
+    let any = client.query_one(ANY, &[]).await?;
+    match (any.get(0), any.get(1)) {
+        (false, false) => return Ok(None),
+        (true, _) => {
+            const VERSION: &str = "SELECT coalesce(max(version), 0) FROM bekk.migrations";
+            let version: i32 = client.query_one(VERSION, &[]).await?.get(0);
+            if version != MIGRATIONS[MIGRATIONS.len() - 1].0 {
+                return Ok(None);
+            }
+        }
+        (false, true) => {}
+    }
+    let (mut what, mut advice, mut creatable) = (Vec::new(), Vec::new(), Vec::new());
+    for table in &TABLES {
+        let found = client.query_one(&look_sql(table), &[]).await?;
+        let name = table.name;
+        let (exists, missing, has_key): (bool, Vec<String>, bool) =
+            (found.get(0), found.get(1), found.get(2));
+        let other: Option<(String, String)> = found.get::<_, Option<String>>(3).zip(found.get(4));
+        match (exists, other) {
+            (false, Some((schema, other))) => {
+                what.push(format!("table bekk.{name} does not exist"));
+                advice.push(rename_advice(name, &schema, &other));
+            }
+            (false, None) => {
+                what.push(format!("table bekk.{name} does not exist"));
+                advice.push(format!(
+                    "restore bekk.{name} from a backup, or make an empty one: bekk check --repair ({})",
+                    table.if_empty
+                ));
+                creatable.push(name);
+            }
+            (true, _) if !missing.is_empty() => {
+                let columns = missing.join(", ");
+                what.push(format!("table bekk.{name} lacks {columns}"));
+                advice.push(format!(
+                    "give the columns their names back (ALTER TABLE bekk.{name} RENAME COLUMN …), or restore schema \
+                     bekk from a backup"
+                ));
+            }
+            (true, _) if !has_key => {
+                let key = table.key.join(", ");
+                what.push(format!("table bekk.{name} has no unique index on ({key})"));
+                advice.push(format!("CREATE UNIQUE INDEX ON bekk.{name} ({key})"));
+            }
+            (true, _) => {}
+        }
+    }
+    if what.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(SchemaFault {
+        what: format!(
+            "{}: dropped or renamed; no sink applies anything until it is back",
+            what.join(", ")
+        ),
+        advice: advice.join("; "),
+        creatable,
+    }))
+}
+
+/// Fails if a part of schema `bekk` has been lost. Where it is not there because it has never been used, this passes.
+pub(crate) async fn require_whole(client: &Client, act: &str) -> Result<(), Error> {
+    let found = fault(client).await;
+    match found.map_err(|error| Error::postgres(act, &error))? {
+        Some(fault) => Err(fault.into_error()),
+        None => Ok(()),
+    }
+}
+
+fn rename_advice(name: &str, schema: &str, other: &str) -> String {
+    let from = format!("{}.{}", quote(schema), quote(other));
+    let mut commands = Vec::new();
+    if schema != "bekk" {
+        commands.push(format!("ALTER TABLE {from} SET SCHEMA bekk"));
+    }
+    if other != name {
+        commands.push(format!(
+            "ALTER TABLE bekk.{} RENAME TO {name}",
+            quote(other)
+        ));
+    }
+    format!(
+        "{from} has its columns; if that is the table: {}",
+        commands.join("; ")
+    )
+}
+
+/// What schema `bekk` of a database lacks; `None` if it is whole or does not exist.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn schema_fault(postgres: &ConnectOptions) -> Result<Option<SchemaFault>, Error> {
+    with_session(postgres, "bekk-check", async |session| {
+        let failed = |error| Error::postgres("look at schema `bekk`", &error);
+        be_impatient(&session.client).await.map_err(failed)?;
+        fault(&session.client).await.map_err(failed)
+    })
+}
+
+/// Makes tables of schema `bekk` anew, empty, that were dropped; returns their names. A table that was renamed is left
+/// to a person.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn repair_schema(postgres: &ConnectOptions) -> Result<Vec<&'static str>, Error> {
+    with_session(postgres, "bekk-repair", async |session| {
+        let client = &session.client;
+        let failed = |error| Error::postgres("repair schema `bekk`", &error);
+        client.batch_execute("BEGIN").await.map_err(failed)?;
+        client.batch_execute(SETUP_LOCK).await.map_err(failed)?;
+        if let Some(error) = crate::trust::foreign_object(client, &postgres.to_string())
+            .await
+            .map_err(failed)?
+        {
+            return Err(error);
+        }
+        let found = fault(client).await.map_err(failed)?;
+        let made = found.map_or_else(Vec::new, |found| found.creatable);
+        for name in &made {
+            client
+                .batch_execute(&create_sql(name))
+                .await
+                .map_err(failed)?;
+        }
+        client.batch_execute("COMMIT").await.map_err(failed)?;
+        Ok(made)
+    })
+}
+
+/// The statements of all migrations that make one table.
+fn create_sql(name: &str) -> String {
+    if name == "migrations" {
+        let rows = MIGRATIONS
+            .iter()
+            .map(|(version, name, _)| format!("({version}, {})", quote_literal(name)));
+        let rows: Vec<_> = rows.collect();
+        return format!(
+            "{MIGRATIONS_TABLE}; INSERT INTO bekk.migrations (version, name) VALUES {}",
+            rows.join(", ")
+        );
+    }
+    let table = format!("bekk.{name}");
+    let mut statements = Vec::new();
+    for (.., sql) in &MIGRATIONS {
+        let lines = sql
+            .lines()
+            .map(|line| line.split("--").next().unwrap_or(line));
+        let plain: Vec<_> = lines.collect();
+        let plain = plain.join("\n");
+        let of_table = plain.split(';').filter(|statement| {
+            let mut words = statement.split_whitespace();
+            words.any(|word| word == table)
+        });
+        statements.extend(of_table.map(str::to_owned));
+    }
+    statements.join(";")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_was_renamed_gets_its_name_back() {
+        let check = |schema: &str, other: &str, expected: &str| {
+            let advice = rename_advice("offsets", schema, other);
+            assert!(
+                advice.ends_with(&format!("the table: {expected}")),
+                "{advice}"
+            );
+        };
+        check(
+            "bekk",
+            "o\"1",
+            "ALTER TABLE bekk.\"o\"\"1\" RENAME TO offsets",
+        );
+        check(
+            "old",
+            "offsets",
+            "ALTER TABLE \"old\".\"offsets\" SET SCHEMA bekk",
+        );
+        check(
+            "old",
+            "x",
+            "ALTER TABLE \"old\".\"x\" SET SCHEMA bekk; ALTER TABLE bekk.\"x\" RENAME TO offsets",
+        );
+    }
+
+    /// Each statement of the migrations makes one of the tables.
+    #[test]
+    fn every_statement_of_the_migrations_is_of_one_table() {
+        let all: usize = MIGRATIONS
+            .iter()
+            .map(|(.., sql)| {
+                let plain: String = sql
+                    .lines()
+                    .map(|line| line.split("--").next().unwrap_or(line))
+                    .collect();
+                plain.split(';').filter(|s| !s.trim().is_empty()).count()
+            })
+            .sum();
+        let of_tables: usize = TABLES[1..]
+            .iter()
+            .map(|table| create_sql(table.name).split(';').count())
+            .sum();
+        assert_eq!(all, of_tables);
+    }
+}
