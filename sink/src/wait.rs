@@ -139,7 +139,7 @@ pub enum WaitCause {
 }
 
 /// The sinks that wait for a database, the longest wait first: those that apply one of `topics`, and those of `group` that
-/// are being started. Only those of the own role are seen.
+/// are being started. Of those under another role, only waits for locks are seen: the server shows nothing else.
 ///
 /// # Errors
 /// If the server cannot be reached or refuses.
@@ -159,19 +159,25 @@ pub fn sink_waits(
     })
 }
 
-/// `pg_blocking_pids` has 0 for a prepared transaction.
+/// `pg_blocking_pids` has 0 for a prepared transaction. A session's state is hidden from other roles, and its locks are not;
+/// before version 14 the server does not say since when it waits for one. Only a role that may move offsets is a sink's.
 const READ: &str = "\
-    SELECT a.application_name, a.query, extract(epoch FROM a.query_start)::bigint,
+    SELECT a.application_name, a.query, extract(epoch FROM coalesce(a.query_start, a.lock_start, clock_timestamp()))::bigint,
            b.pid, b.name, a.is_locked AND 0 = ANY (pg_blocking_pids(a.pid)), a.is_active AND a.wait_event = 'SyncRep'
-      FROM (SELECT *, state = 'active' AS is_active,
-                   state = 'active' AND wait_event_type = 'Lock' AS is_locked FROM pg_stat_activity) a
+      FROM (SELECT s.*, s.state = 'active' AS is_active,
+                   coalesce(s.state = 'active' AND s.wait_event_type = 'Lock', l.pid IS NOT NULL) AS is_locked,
+                   l.since AS lock_start
+              FROM pg_stat_activity s
+              LEFT JOIN LATERAL (
+                       SELECT k.pid, (to_jsonb(k) ->> 'waitstart')::timestamptz AS since
+                         FROM pg_locks k WHERE k.pid = s.pid AND NOT k.granted LIMIT 1) l ON s.state IS NULL) a
       LEFT JOIN LATERAL (
                SELECT h.pid, coalesce(nullif(h.application_name, ''), h.usename, '')::text AS name
                  FROM unnest(pg_blocking_pids(a.pid)) AS blocking(pid)
                  JOIN pg_stat_activity h ON h.pid = blocking.pid
                 WHERE h.application_name <> a.application_name
                 LIMIT 1) b ON a.is_locked
-     WHERE a.datname = current_database() AND a.usename = session_user
+     WHERE a.datname = current_database() AND has_table_privilege(a.usesysid, 'bekk.offsets', 'UPDATE')
        AND starts_with(a.application_name, 'bekk-sink ')
        AND (EXISTS (SELECT FROM bekk.offsets o WHERE o.owner = a.application_name AND o.topic = ANY ($2))
             OR starts_with(a.application_name, $1)

@@ -60,11 +60,14 @@ pub(crate) fn definition(stream: &Stream) -> String {
     definition
 }
 
-/// Whether no backend of a row's owner is left.
+/// Whether no backend of a row's owner is left. Sinks of a group may use several roles. Anyone can name a session like a
+/// sink; only a role that may move offsets is one.
 const IS_GONE: &str = "\
-    NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = o.owner AND a.usename = session_user)";
+    NOT EXISTS (SELECT FROM pg_stat_activity a
+                 WHERE a.application_name = o.owner AND has_table_privilege(a.usesysid, 'bekk.offsets', 'UPDATE'))";
 
-/// Whether a row's lease has run out and its owner has been silent since.
+/// Whether a row's lease has run out and its owner has been silent since. Of another role's session the server shows no
+/// statement, so that the lease alone counts.
 const IS_EXPIRED: &str = "\
     (coalesce(o.lease_until < clock_timestamp(), true) AND NOT EXISTS (
         SELECT FROM pg_stat_activity a
@@ -220,7 +223,7 @@ pub(crate) async fn release_lease(
 }
 
 /// Ends the backends of an owner whose lease has run out, so that nothing they hold is in the way and
-/// nothing they began is committed.
+/// nothing they began is committed. Those of another role stay, unless this role has its rights.
 pub(crate) async fn terminate_backends(
     client: &Client,
     owner: &str,
@@ -228,7 +231,9 @@ pub(crate) async fn terminate_backends(
     client
         .execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-              WHERE application_name = $1 AND usename = session_user AND pid <> pg_backend_pid()",
+              WHERE application_name = $1 AND pid <> pg_backend_pid()
+                AND (usename = session_user OR has_table_privilege(usesysid, 'bekk.offsets', 'UPDATE')
+                                               AND pg_has_role(usesysid, 'USAGE'))",
             &[&owner],
         )
         .await?;
@@ -236,7 +241,8 @@ pub(crate) async fn terminate_backends(
 }
 
 /// The sinks of a group that are connected and have been heard of within a lease's time, by name, in
-/// order. A sink that a signal has stopped is left out, so that the others take its partitions.
+/// order. A sink that a signal has stopped is left out, so that the others take its partitions; of one with another role,
+/// whose statements are not shown, its leases tell.
 pub(crate) async fn members(
     client: &Client,
     name_prefix: &str,
@@ -244,10 +250,12 @@ pub(crate) async fn members(
     let rows = client
         .query(
             "SELECT application_name FROM pg_stat_activity
-              WHERE datname = current_database() AND usename = session_user
+              WHERE datname = current_database() AND has_table_privilege(usesysid, 'bekk.offsets', 'UPDATE')
                 AND starts_with(application_name, $1)
               GROUP BY application_name
-             HAVING bool_or(query_start IS NULL OR query_start > clock_timestamp() - interval '10 seconds')
+             HAVING bool_or(coalesce(query_start > clock_timestamp() - interval '10 seconds', NOT EXISTS (
+                        SELECT FROM bekk.offsets o
+                         WHERE o.owner = application_name AND o.lease_until < clock_timestamp())))
               ORDER BY application_name COLLATE \"C\"",
             &[&name_prefix],
         )

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use bekk_sink::{Config, Control, Stats, Summary};
+use bekk_sink::{Config, Control, Stats, Summary, WaitCause};
 use bekk_stream::{ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, stream, until};
+use crate::harness::{Db, Log, assert_exact, column, drain_with, stream, until};
 
 fn numbers(partitions: u32) -> Stream {
     let mut stream = stream("numbers", vec![column("id", ColumnType::Int8)]);
@@ -177,5 +177,70 @@ fn two_sinks_share_the_partitions_and_one_that_leaves_is_replaced() {
         db.one("SELECT sum(rows + superseded), sum(superseded) FROM bekk.offsets"),
         "900|0"
     );
+    assert_exact(&db, &log.client, "bekk", &stream);
+}
+
+/// Two sinks of a group use different roles of the database. Neither takes the other's partitions as long as that one is
+/// alive, each sees what the other waits for, and one takes all when the other is gone.
+#[test]
+fn sinks_of_two_roles_share_a_group() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = numbers(2);
+    log.open_stream(&stream);
+    let config = Config::new(db.options.clone());
+    drain_with(&config, &log, &stream).unwrap();
+    let name = db.options.dbname.clone().unwrap();
+    let password = db.options.password.clone().unwrap();
+    let roles = ["one", "two"].map(|role| {
+        let role = format!("{role}_{name}");
+        db.execute(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{password}'; GRANT USAGE ON SCHEMA bekk TO {role};
+             GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bekk, public TO {role}"
+        ));
+        let mut options = db.options.clone();
+        options.user = Some(role);
+        Db::connect(options)
+    });
+    let epochs = || db.one("SELECT sum(epoch) FROM bekk.offsets");
+    let mut admin = Db::connect(db.options.clone());
+    with_sink(&roles[0], &log, &stream, |one| {
+        until("one has both", || held(one) == 2);
+        with_sink(&roles[1], &log, &stream, |two| {
+            until("they share", || held(one) == 1 && held(two) == 1);
+            let before = epochs();
+            for number in 0..20 {
+                for partition in 0..2 {
+                    append(&log, &stream, partition, number..number + 1);
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let rows = || db.one("SELECT count(*) FROM numbers");
+            until("the rows are there", || rows() == "20");
+            assert_eq!(
+                epochs(),
+                before,
+                "a lease was taken from a sink that is alive"
+            );
+
+            // Each role sees that the other's sink waits for a lock, and who holds it.
+            let pid: i32 = admin.one("SELECT pg_backend_pid()").parse().unwrap();
+            for (waiting, viewer, id) in [(one, &roles[1], 20), (two, &roles[0], 21)] {
+                admin.execute("BEGIN; LOCK TABLE numbers IN EXCLUSIVE MODE");
+                let positions = waiting.positions();
+                let held = positions.iter().find(|position| position.held).unwrap();
+                append(&log, &stream, held.partition, id..id + 1);
+                until("the wait is seen", || {
+                    let topics = [stream.name.clone()];
+                    let waits = bekk_sink::sink_waits(&viewer.options, "bekk", &topics).unwrap();
+                    waits
+                        .iter()
+                        .any(|wait| wait.cause == WaitCause::Session(pid))
+                });
+                admin.execute("COMMIT");
+                until("it has continued", || rows() == (id + 1).to_string());
+            }
+        });
+        until("one has both again", || held(one) == 2);
+    });
     assert_exact(&db, &log.client, "bekk", &stream);
 }
