@@ -13,13 +13,13 @@ mod log_side;
 mod table_side;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bekk_log::{Client as Log, MarkCheck, Offset, RecordMark, judge_mark};
 use bekk_stream::{FileId, Stream};
 use parking_lot::Mutex;
 
+use self::buckets::WorkDir;
 use crate::groups::GroupOffset;
 use crate::offsets::mark_of;
 use crate::prepare::Source;
@@ -177,7 +177,8 @@ pub fn audit_counts(
     Ok(counts.collect())
 }
 
-/// Compares the content of a stream's table with the log. Working files go into `dir`, which is made and removed.
+/// Compares the content of a stream's table with the log. Working files that are too large for memory go into a directory
+/// in `dir`, which is made and removed.
 ///
 /// # Errors
 /// [`Error::NoTable`] if the table does not exist, [`Error::CountsInOtherLog`] if the group's offsets count in another
@@ -189,7 +190,6 @@ pub fn audit_content(
     stream: &Stream,
     dir: &Path,
 ) -> Result<DeepAudit, Error> {
-    let dir = WorkDir::new(dir)?;
     with_session(postgres, "bekk-audit", async |session| {
         let failed = |error: tokio_postgres::Error| Error::postgres("audit the table", &error);
         session
@@ -201,45 +201,20 @@ pub fn audit_content(
             .await
             .map_err(failed)?;
         let target = find_target(session, stream).await?;
+        let snapshot = Snapshot::take(session, log, group, stream).await?;
+        let work = WorkDir::new(dir, snapshot.records());
         let audit = Audit {
             log,
             group,
             target: &target,
-            snapshot: Snapshot::take(session, log, group, stream).await?,
-            dir: &dir.0,
+            snapshot,
+            work: &work,
         };
         let done = audit.run(session).await;
         // Nothing was changed.
         let _ = session.client.batch_execute("ROLLBACK").await;
         done
     })
-}
-
-/// A directory for working files, removed with what is in it.
-struct WorkDir(PathBuf);
-
-impl WorkDir {
-    fn new(parent: &Path) -> Result<Self, Error> {
-        let dir = parent.join(format!("bekk-audit-{}", uuid::Uuid::new_v4().simple()));
-        // They hold what the log holds, which is closed to other users.
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(&dir).map_err(working_file)?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for WorkDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn working_file(source: std::io::Error) -> Error {
-    Error::Io {
-        act: "write the audit's working files (--dir names another place)",
-        source,
-    }
 }
 
 /// Where the group was when the snapshot was taken.
@@ -253,6 +228,11 @@ struct Snapshot {
 }
 
 impl Snapshot {
+    /// The most records that the group has applied.
+    fn records(&self) -> u64 {
+        self.next.iter().map(|(_, next)| *next).sum()
+    }
+
     async fn take(
         session: &Session,
         log: &Log,
@@ -334,7 +314,7 @@ struct Audit<'a> {
     group: &'a str,
     target: &'a StreamTarget,
     snapshot: Snapshot,
-    dir: &'a Path,
+    work: &'a WorkDir,
 }
 
 impl Audit<'_> {
@@ -362,7 +342,7 @@ impl Audit<'_> {
             log_differs: self.snapshot.log_differs.clone(),
             ..DeepAudit::default()
         };
-        let buckets = buckets::count(self.snapshot.next.iter().map(|(_, next)| *next).sum());
+        let buckets = buckets::count(self.snapshot.records());
         let sets = log_side::read(self, session, &meta, buckets, &mut deep).await?;
         table_side::read(self, session, &sets, buckets, &mut deep).await?;
         compare::all(self, &meta, &sets, buckets, &mut deep)?;

@@ -360,6 +360,18 @@ pub enum Error {
         /// Why.
         source: bekk_log::Error,
     },
+    /// The audit's working files could not be written or read.
+    #[error(
+        "write the audit's working files, about {needed_mb} MB, in `{dir}`; to name a directory with room for them: --dir DIR"
+    )]
+    WorkingFiles {
+        /// The directory.
+        dir: PathBuf,
+        /// About what they need.
+        needed_mb: u64,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A thread or runtime could not be started.
     #[error("{act}")]
     Io {
@@ -391,6 +403,15 @@ impl Error {
         matches!(self, Self::EveryRecordRefused { cause, .. } if cause.sqlstate.as_deref() == Some(sqlstate))
     }
 
+    /// Whether the server said that a table, a column, a unique index or a schema does not exist.
+    pub(crate) fn names_what_is_missing(&self) -> bool {
+        let sqlstate = match self {
+            Self::Postgres { cause, .. } => cause.sqlstate.as_deref(),
+            _ => None,
+        };
+        matches!(sqlstate, Some("42P01" | "42703" | "42P10" | "3F000"))
+    }
+
     /// Whether it is about one stream's table or partitions, so that other streams can continue.
     pub(crate) fn is_of_one_stream(&self) -> bool {
         match self {
@@ -403,15 +424,6 @@ impl Error {
             | Self::OtherDefinition { .. }
             | Self::EveryRecordRefused { .. } => true,
             Self::Postgres { cause, .. } => cause.is_about_a_table(),
-    /// Whether the server said that a table, a column, a unique index or a schema does not exist.
-    pub(crate) fn names_what_is_missing(&self) -> bool {
-        let sqlstate = match self {
-            Self::Postgres { cause, .. } => cause.sqlstate.as_deref(),
-            _ => None,
-        };
-        matches!(sqlstate, Some("42P01" | "42703" | "42P10" | "3F000"))
-    }
-
             _ => false,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bekk_stream::{Body, OnConflict, Origin, Payload, key_shown};
 use parking_lot::Mutex;
 
-use super::buckets::{self, Buckets, Fields};
+use super::buckets::{Buckets, Fields};
 use super::canonical::Columns;
 use super::log_side::DELETION;
 use super::{Audit, DeepAudit, FINDINGS_MAX, Finding, FindingKind, log_side, table_side};
@@ -86,11 +86,11 @@ pub(super) fn all(
     }
     for at in 0..count {
         let mut expected = Expected::new();
-        buckets::read(audit.dir, log_side::SIDE, at, |entry| {
+        audit.work.read(log_side::SIDE, at, |entry| {
             expect(&mut expected, winner, entry);
             Ok(())
         })?;
-        buckets::read(audit.dir, table_side::SIDE, at, |entry| {
+        audit.work.read(table_side::SIDE, at, |entry| {
             let row = TableRow::of(entry, sets.len());
             let Some(candidates) = expected.remove(&row.hash) else {
                 note_extra(&row.key, deep);
@@ -142,21 +142,21 @@ fn each(
         let mut left = match order.get(pass + 1) {
             Some(next) => Some((
                 *next,
-                Buckets::create(audit.dir, &side_of(pass + 1), count)?,
+                Buckets::create(audit.work, &side_of(pass + 1), count),
             )),
             None => None,
         };
         for at in 0..count {
             // Equal records are counted, not held.
             let mut expected: HashMap<u128, (Candidate, u64)> = HashMap::new();
-            buckets::read(audit.dir, log_side::SIDE, at, |entry| {
+            audit.work.read(log_side::SIDE, at, |entry| {
                 let (hash, record) = Candidate::of(entry);
                 if Some(record.set as usize) == set {
                     expected.entry(hash).or_insert((record, 0)).1 += 1;
                 }
                 Ok(())
             })?;
-            buckets::read(audit.dir, &side_of(pass), at, |entry| {
+            audit.work.read(&side_of(pass), at, |entry| {
                 let row = TableRow::of(entry, sets.len());
                 let own = set.map(|set| row.contents[set]);
                 match own
@@ -174,7 +174,7 @@ fn each(
             let missing = expected.into_values().filter(|(_, n)| *n > 0);
             note_missing(audit, meta, missing.collect(), deep)?;
         }
-        buckets::remove(audit.dir, &side_of(pass), count)?;
+        audit.work.remove(&side_of(pass), count)?;
         if let Some((_, files)) = left {
             files.finish()?;
         }

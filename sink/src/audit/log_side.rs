@@ -45,7 +45,7 @@ pub(super) async fn read(
         audit,
         session,
         log_id: audit.log.log_id().to_string(),
-        buckets: Buckets::create(audit.dir, SIDE, buckets)?,
+        buckets: Buckets::create(audit.work, SIDE, buckets),
         sets: Vec::new(),
         columns: Vec::new(),
         readers: Vec::new(),
@@ -55,7 +55,7 @@ pub(super) async fn read(
     for (partition, next) in &audit.snapshot.next {
         let found = ends.iter().find(|ends| ends.partition == *partition);
         let (start, end) = found.map_or((0, 0), |ends| (ends.start.get(), ends.end.get()));
-        // A log that ends before that is reported as another one.
+        // If the log ends before that, it was replaced, which is reported.
         let next = &end.min(*next);
         if start > 0 {
             deep.log_begins.push((*partition, start));
@@ -95,7 +95,7 @@ struct Side<'a> {
     audit: &'a Audit<'a>,
     session: &'a Session,
     log_id: String,
-    buckets: Buckets,
+    buckets: Buckets<'a>,
     sets: Vec<Arc<ColumnSet>>,
     columns: Vec<Columns>,
     /// For each list of columns, what the server must read of them.

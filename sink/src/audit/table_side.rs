@@ -33,7 +33,7 @@ pub(super) async fn read(
         all: Columns::new(target, &all_names(audit, sets)),
         first: by_width(sets).first().copied(),
         positions: Vec::new(),
-        buckets: Buckets::create(audit.dir, SIDE, buckets)?,
+        buckets: Buckets::create(audit.work, SIDE, buckets),
         entry: Vec::new(),
     };
     side.positions = sets.iter().map(|set| side.positions_of(set)).collect();
@@ -119,7 +119,7 @@ struct Side<'a> {
     first: Option<usize>,
     /// For each list of columns, where its columns are among all.
     positions: Vec<Vec<usize>>,
-    buckets: Buckets,
+    buckets: Buckets<'a>,
     entry: Vec<u8>,
 }
 
