@@ -13,6 +13,16 @@ use crate::inbox::{HEADER, Inbox, csv, lines};
 /// Lets an accident happen to the file `a.csv`, which has records 1 to 50, while ingest runs and while it does
 /// not, with notification and without; says what the log must have then.
 pub(crate) fn check(pattern: &str, expected: &[i64], accident: impl Fn(&Inbox) + Sync) {
+    check_reported(pattern, expected, "", accident);
+}
+
+/// As [`check`]; ingest also reports what happened with the text `reported`.
+fn check_reported(
+    pattern: &str,
+    expected: &[i64],
+    reported: &str,
+    accident: impl Fn(&Inbox) + Sync,
+) {
     let accident = &accident;
     let each = |is_running: bool, ingest: &str| {
         let inbox = Inbox::with(pattern, ingest);
@@ -30,6 +40,7 @@ pub(crate) fn check(pattern: &str, expected: &[i64], accident: impl Fn(&Inbox) +
         assert_eq!(process.terminate(), Some(0), "{}", inbox.said());
         let said = || format!("running: {is_running}, {ingest}\n{}", inbox.said());
         assert_eq!(inbox.ids(), expected, "{}", said());
+        assert!(inbox.said().contains(reported), "{}", said());
         // And nothing is left, or taken for new, by the next run.
         inbox.run(&["ingest", "--once"]).ok();
         assert_eq!(inbox.ids(), expected, "next run, {}", said());
@@ -71,6 +82,32 @@ fn rotated_by_rename() {
         inbox.put("a.csv", csv([53]));
         writer.write_all(lines([52]).as_bytes()).unwrap();
         inbox.append("a.csv", lines([54]));
+    });
+}
+
+/// The file is written anew with more in it and renamed over, as rsync does, while a hard link keeps the old one: beside it
+/// under a name that the patterns do not match, or in another directory.
+#[test]
+fn written_anew_beside_a_hard_link() {
+    for kept in ["in/.a.bak", "kept.csv"] {
+        check("in/*.csv", &all(1, 53), |inbox| {
+            fs::hard_link(inbox.at("a.csv"), inbox.path(kept)).unwrap();
+            inbox.put("new", csv(1..=53));
+            fs::rename(inbox.at("new"), inbox.at("a.csv")).unwrap();
+        });
+    }
+}
+
+/// If the patterns match the old file's other name, both are read, and that is reported.
+#[test]
+fn written_anew_beside_a_file_of_the_inbox() {
+    let mut twice = [all(1, 50), all(1, 53)].concat();
+    twice.sort_unstable();
+    let reported = "its records are read a second time";
+    check_reported("in/*.csv", &twice, reported, |inbox| {
+        fs::hard_link(inbox.at("a.csv"), inbox.at("b.csv")).unwrap();
+        inbox.put("new", csv(1..=53));
+        fs::rename(inbox.at("new"), inbox.at("a.csv")).unwrap();
     });
 }
 

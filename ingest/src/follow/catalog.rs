@@ -71,6 +71,12 @@ impl Catalog {
         self.by_path.get(&(stream, path.to_owned())).copied()
     }
 
+    /// The followed file that had a name before the one that it has.
+    pub(crate) fn renamed_from(&self, stream: usize, path: &Path) -> Option<&Tracked> {
+        let mut files = self.files.values();
+        files.find(|file| file.stream == stream && file.was_named.as_deref() == Some(path))
+    }
+
     /// Adds a file to those that are followed.
     pub(crate) fn insert(&mut self, tracked: Tracked) {
         let (id, stream) = (tracked.entry.id, tracked.stream);
@@ -96,6 +102,7 @@ impl Catalog {
         self.leave_name(id);
         let tracked = self.files.get_mut(&id)?;
         let from = std::mem::replace(&mut tracked.path, path.to_owned());
+        tracked.was_named = Some(from.clone());
         tracked.entry.path = path.as_os_str().as_bytes().to_vec();
         self.take_name(id);
         Some(from)

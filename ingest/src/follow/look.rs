@@ -39,6 +39,9 @@ pub(crate) trait Look {
     /// Files that are named after a path: in its directory, and of those that the stream's patterns match.
     fn namesakes(&mut self, stream: usize, path: &Path) -> Vec<PathBuf>;
 
+    /// Whether the patterns of a stream match a name of an inode.
+    fn is_listed(&mut self, stream: usize, device: u64, inode: u64) -> bool;
+
     fn hold(&mut self, tracked: &Tracked) -> Hold;
 
     /// Whether a file is the one that an entry tells of; `None` if it cannot be read.
@@ -83,6 +86,13 @@ impl Look for Disk<'_> {
             .map(|(path, _)| path)
             .chain(inside.map(|file| file.path))
             .collect()
+    }
+
+    fn is_listed(&mut self, stream: usize, device: u64, inode: u64) -> bool {
+        let listed = self.inbox.list(|_, _| {});
+        listed
+            .iter()
+            .any(|file| (file.stream, file.stat.device, file.stat.inode) == (stream, device, inode))
     }
 
     fn hold(&mut self, tracked: &Tracked) -> Hold {

@@ -264,14 +264,19 @@ impl Engine<'_> {
                 file.stat.size,
                 check.evidence()
             );
-            if entry.path() != file.path {
-                why.push_str(&format!("; its name was `{}`", entry.path().display()));
+            let was_named = (entry.path() != file.path).then(|| entry.path().to_owned());
+            if let Some(was_named) = &was_named {
+                why.push_str(&format!("; its name was `{}`", was_named.display()));
             }
             entry.path = file.path.as_os_str().as_bytes().to_vec();
             entry.why.clear();
             entry.decide(What::Resumed, why);
             self.summary.already += entry.records;
+            let id = entry.id;
             self.track(file, entry)?;
+            if let Some(tracked) = self.catalog.get_mut(id) {
+                tracked.was_named = was_named;
+            }
         }
         Ok(())
     }

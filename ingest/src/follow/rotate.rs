@@ -3,7 +3,7 @@
 //! What was read is never believed to be in another file unless that file holds all of it, byte by byte (a
 //! CRC tells): else a record that was changed in the middle would be passed over.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use bekk_stream::FileId;
 
@@ -38,7 +38,7 @@ impl Succession {
     }
 
     /// The file that had its name has another one now.
-    fn of_renamed(steps: Vec<Step>, id: FileId, path: &Path) -> Self {
+    fn of_renamed(steps: Vec<Step>, id: FileId, path: &std::path::Path) -> Self {
         let path = path.display();
         let why = format!("it took the name of file {id}, which is `{path}` now");
         Self::begin(steps, What::New, why)
@@ -75,21 +75,89 @@ pub(crate) fn succeed(catalog: &Catalog, file: &Listed, look: &mut dyn Look) -> 
         return succeed_tracked(tracked, file, look);
     }
     let known = &catalog.known;
-    match known.named(file.stream, &file.path, file.stat.inode) {
-        Some(entry) => succeed_known(catalog, entry, file, look),
+    if let Some(entry) = known.named(file.stream, &file.path, file.stat.inode) {
+        return succeed_known(catalog, entry, file, look);
+    }
+    match catalog.renamed_from(file.stream, &file.path) {
+        Some(tracked) => {
+            let old = Old::of(tracked, tracked.path.clone(), tracked.stat.size);
+            succeed_renamed(old, file, look)
+        }
         None => Succession::of_nothing(Vec::new()),
     }
+}
+
+/// A file that had the name of the new one, and has another name now.
+struct Old<'a> {
+    entry: &'a FileEntry,
+    path: PathBuf,
+    /// Whether something of it has not been read.
+    is_unread: bool,
+    /// How it is followed on.
+    kept: Vec<Step>,
+    /// How it is given up.
+    given_up: Vec<Step>,
+}
+
+impl<'a> Old<'a> {
+    fn of(tracked: &'a Tracked, path: PathBuf, size: u64) -> Self {
+        let entry = &tracked.entry;
+        let read = entry.position;
+        Self {
+            entry,
+            path,
+            is_unread: entry.packing.is_some() || size != read || tracked.cursor.position != read,
+            kept: Vec::new(),
+            given_up: vec![Step::Forget(entry.id)],
+        }
+    }
+
+    fn kept(mut self, steps: Vec<Step>) -> Self {
+        self.kept = steps;
+        self
+    }
+}
+
+/// Decides about a new file whose name was that of a file with another name now. Rotation brings a new content. One that
+/// begins with all that was read replaces the file, as programs do that write a file anew and rename it; the other name is
+/// that of a backup. If the old file is in the inbox, or something of it is unread, both are read, which is reported.
+fn succeed_renamed(old: Old<'_>, file: &Listed, look: &mut dyn Look) -> Succession {
+    let Old { entry, path, .. } = old;
+    let held = match entry.records {
+        0 => None,
+        _ => held(file, entry, look),
+    };
+    let Some(held) = held else {
+        return Succession::of_renamed(old.kept, entry.id, &path);
+    };
+    if !old.is_unread && !look.is_listed(file.stream, entry.device, entry.inode) {
+        return Succession::of_held(old.given_up, file, held);
+    }
+    let why = format!(
+        "it took the name of file {}, which is `{}` now, and begins with all {} bytes that were read there",
+        entry.id,
+        path.display(),
+        entry.position
+    );
+    tracing::warn!(
+        path = %file.path.display(),
+        "{why}: its records are read a second time; a stream without a key has their rows twice"
+    );
+    Succession::begin(old.kept, What::New, why)
 }
 
 fn succeed_tracked(tracked: &Tracked, file: &Listed, look: &mut dyn Look) -> Succession {
     let entry = &tracked.entry;
     let id = entry.id;
-    if let Some((path, _)) = look.beside(&file.path, entry.device, entry.inode) {
-        return Succession::of_renamed(vec![Step::Rename(id, path.clone())], id, &path);
+    if let Some((path, stat)) = look.beside(&file.path, entry.device, entry.inode) {
+        let steps = vec![Step::Rename(id, path.clone())];
+        let old = Old::of(tracked, path, stat.size).kept(steps);
+        return succeed_renamed(old, file, look);
     }
     if look.hold(tracked) == Hold::Named {
         let steps = vec![Step::Leave(id, Outside::Renamed)];
-        return Succession::of_renamed(steps, id, Path::new("another directory"));
+        let old = Old::of(tracked, "another directory".into(), tracked.stat.size).kept(steps);
+        return succeed_renamed(old, file, look);
     }
     if tracked.state == State::Blocked || tracked.cursor.position == 0 {
         return Succession::of_nothing(vec![Step::Forget(id)]);
@@ -110,8 +178,14 @@ fn succeed_known(
         let stream = file.stream;
         let rotated = Listed { stream, path, stat };
         let resume = resume_rotated(catalog, &rotated, entry, look);
-        let steps = resume.into_iter().collect();
-        return Succession::of_renamed(steps, entry.id, &rotated.path);
+        let old = Old {
+            entry,
+            path: rotated.path,
+            is_unread: entry.packing.is_some() || stat.size != entry.position,
+            kept: resume.into_iter().collect(),
+            given_up: Vec::new(),
+        };
+        return succeed_renamed(old, file, look);
     }
     if entry.position == 0 {
         return Succession::of_nothing(Vec::new());
@@ -160,6 +234,8 @@ pub(crate) fn resume_rotated(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::follow::testing::{World, catalog, entry, id, listed, stat, tracked};
 
@@ -224,6 +300,49 @@ mod tests {
         let found = succeed(&known, &short, &mut world);
         assert!(found.steps.is_empty());
         assert_eq!(found.begin.map(|(what, _)| what), Some(What::Restarted));
+    }
+
+    /// File 1 has another name. File 2 begins with all that was read of it, and has its former name.
+    #[test]
+    fn a_file_that_is_written_anew_beside_a_backup_goes_on() {
+        let followed = || catalog(vec![tracked(1, "/in/a.csv")], Vec::new());
+        let known = || catalog(Vec::new(), vec![entry(1, "/in/a.csv")]);
+        let whole = || World::default().with_content("/in/a.csv", stat(2), 1, 100);
+        let elsewhere = || whole().holding(1, Hold::Named);
+        let backup = || whole().with("/in/.a.bak", stat(1));
+        let renamed = || {
+            let mut catalog = followed();
+            catalog.rename(id(1), Path::new("/in/.a.bak"));
+            catalog.leave_name(id(1));
+            catalog
+        };
+        for (catalog, mut world) in [
+            (followed(), elsewhere()),
+            (followed(), backup()),
+            (known(), backup()),
+            (renamed(), backup()),
+        ] {
+            let found = succeed(&catalog, &listed(2, "/in/a.csv"), &mut world);
+            let last = found.steps.last();
+            let is_resumed =
+                matches!(last, Some(Step::Resume(resume)) if resume.what == What::Moved);
+            assert!(is_resumed && found.begin.is_none(), "{found:?}");
+        }
+        // The old file is read under a name that the patterns match.
+        let steps = [Step::Rename(id(1), "/in/b.csv".into())];
+        let inside = whole().with("/in/b.csv", stat(1));
+        check(&followed(), inside, &steps, Some(What::New));
+        // There is more in it.
+        let mut more = stat(1);
+        more.size = 150;
+        let steps = [Step::Rename(id(1), "/in/.a.bak".into())];
+        let grown = whole().with("/in/.a.bak", more);
+        check(&followed(), grown, &steps, Some(What::New));
+        // No record of it was read, as where a log begins with its header.
+        let mut header = tracked(1, "/in/a.csv");
+        header.entry.records = 0;
+        let catalog = catalog(vec![header], Vec::new());
+        check(&catalog, backup(), &steps, Some(What::New));
     }
 
     #[test]

@@ -131,6 +131,15 @@ impl Look for World {
             .collect()
     }
 
+    fn is_listed(&mut self, _: usize, device: u64, inode: u64) -> bool {
+        let csv = self
+            .stats
+            .iter()
+            .filter(|(path, _)| path.extension().is_some_and(|is| is == "csv"));
+        csv.into_iter()
+            .any(|(_, stat)| (stat.device, stat.inode) == (device, inode))
+    }
+
     fn hold(&mut self, tracked: &Tracked) -> Hold {
         let hold = self.holds.get(&tracked.entry.id);
         hold.copied().unwrap_or(Hold::Closed)

@@ -34,6 +34,8 @@ pub(crate) struct Tracked {
     /// How it is read, by index.
     pub(crate) format: usize,
     pub(crate) path: PathBuf,
+    /// The name that it had before.
+    pub(crate) was_named: Option<PathBuf>,
     /// How far it is in the log.
     pub(crate) entry: FileEntry,
     /// How far it is read.
@@ -95,6 +97,7 @@ impl Tracked {
             stream,
             format,
             path,
+            was_named: None,
             is_begun: entry.records > 0,
             entry,
             cursor,
