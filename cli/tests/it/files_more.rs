@@ -103,6 +103,7 @@ fn utf16_grows_byte_by_byte() {
     drop(process);
     assert_eq!(inbox.ids(), [1, 2]);
     assert_eq!(inbox.told()[0]["position"], bytes.len());
+    inbox.check_audit();
 }
 
 /// Ten thousand files arrive at once, with few descriptors and one inotify instance; then one of them
@@ -223,6 +224,7 @@ fn a_second_ingest_on_one_inbox_is_refused() {
     process.kill();
     other.run(&["ingest", "--once"]).ok();
     assert_eq!(other.ids(), [1]);
+    other.check_audit();
     fs::set_permissions(inbox.path("in"), fs::Permissions::from_mode(0o755)).unwrap();
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bekk_log::{Client, Config};
 use bekk_stream::{Body, Payload, Value};
 
+use crate::exact::check_audit_of;
 use crate::health::{get, sample};
 use crate::support::{Process, Ran, Sandbox};
 
@@ -92,6 +93,17 @@ impl Inbox {
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         self.sandbox.run(arguments)
+    }
+
+    /// Applies the log to a database, and audits file, log and table in depth.
+    pub(crate) fn check_audit(&self) {
+        let database = Sandbox::new();
+        let run = |arguments: &[&str]| {
+            let mut command = self.bekk(arguments);
+            Ran::new(command.env("DATABASE_URL", &database.url).output().unwrap())
+        };
+        run(&["sink", "--once"]).ok();
+        check_audit_of(run(&["audit", "--deep", "--json"]));
     }
 
     /// Starts `bekk ingest`.

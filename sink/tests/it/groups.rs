@@ -29,6 +29,7 @@ fn another_log_is_refused_with_the_command_that_helps() {
         text.contains("bekk offsets reset --group bekk --stream items --to earliest --instead-of"),
         "{text}"
     );
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 #[test]
@@ -64,6 +65,10 @@ fn another_table_or_database_is_refused() {
     let mut config = Config::new(db.options.clone());
     config.group = "shadow".to_owned();
     assert_eq!(drain_with(&config, &log, &elsewhere).unwrap().rows, 1);
+    assert_exact(&db, &log.client, "shadow", &elsewhere);
+    for db in [&db, &other_db] {
+        assert_exact(db, &log.client, "bekk", &stream);
+    }
 }
 
 #[test]
@@ -119,6 +124,12 @@ fn an_offset_beyond_the_log_is_refused() {
         ),
         "{error}"
     );
+    // The log is the newer one again, and the offset what it was.
+    db.execute(
+        "UPDATE bekk.offsets SET next = 1, refusal = NULL, refusal_detail = NULL, refused_at = NULL",
+    );
+    drain(&db, &log, &stream).unwrap();
+    assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 /// Whoever runs holds a lease in PostgreSQL: nothing that happens to the log says so.

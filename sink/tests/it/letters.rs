@@ -3,7 +3,7 @@
 use bekk_sink::{LetterFilter, Reset};
 use bekk_stream::{Stream, Value};
 
-use crate::harness::{Db, Log, drain, text, two_columns};
+use crate::harness::{Db, Log, assert_content, drain, text, two_columns};
 
 /// Number, resolution and reason of each letter, by offset.
 fn letters(db: &Db) -> Vec<String> {
@@ -72,6 +72,7 @@ fn a_letter_that_passes_is_resolved_and_one_that_does_not_stays_one() {
     db.execute("UPDATE bekk.dead_letters SET resolved_at = now(), resolution = 'discarded' WHERE log_offset = 3");
     replay_from(&db, &log, &stream, 0);
     assert_eq!(letters(&db)[2], "3|discarded|no_payload");
+    assert_content(&db, &log.client, "bekk", &stream);
 }
 
 /// The database has the first version of the schema, and nobody has started a sink since.

@@ -7,7 +7,9 @@ use bekk_log::RecordBuffer;
 use bekk_sink::{Config, Control, Retried, Stats};
 use bekk_stream::{ColumnType, OnConflict, Stream, Value};
 
-use crate::harness::{Db, Log, column, deep_audit, drain, retry, retry_and, stream, text, until};
+use crate::harness::{
+    Db, Log, assert_content, column, deep_audit, drain, retry, retry_and, stream, text, until,
+};
 
 /// Items with a version; whoever is called `bad` is refused.
 fn items(db: &mut Db, log: &Log) -> Stream {
@@ -76,6 +78,7 @@ fn with_newer_by_the_versions_decide() {
         db.rows("SELECT id, name FROM items ORDER BY id"),
         ["1|bad", "2|newer", "3|equal and later", "4|bad"]
     );
+    assert_content(&db, &log.client, "bekk", &stream);
 }
 
 #[test]
@@ -98,6 +101,7 @@ fn without_a_key_every_letter_is_a_row_of_its_own() {
         [Retried::Landed, Retried::Landed]
     );
     assert_eq!(retry(&db, &log, &stream), []);
+    assert_content(&db, &log.client, "bekk", &stream);
     db.execute("UPDATE bekk.dead_letters SET resolved_at = NULL; DELETE FROM bekk.groups");
     let open = retry(&db, &log, &stream);
     let is_open = |one: &Retried| matches!(one, Retried::Open(why) if why.contains("forgotten"));
@@ -128,6 +132,7 @@ fn where_the_first_record_stays_a_letter_takes_no_rows_place() {
         db.rows("SELECT name FROM items ORDER BY id"),
         ["good", "bad"]
     );
+    assert_content(&db, &log.client, "bekk", &stream);
 }
 
 /// Letters are tried again while a sink applies newer records of their keys: those of the even ones come
