@@ -284,7 +284,7 @@ impl Broker {
 
     /// Reports, once for each session, that an ingest's clock is more than an hour ahead of this machine's.
     fn note_clock(&self, session: &Session) {
-        let mut reported = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.ahead.lock();
         if reported.as_ref() != Some(session) {
             tracing::warn!(
                 ingest = session.ingest,

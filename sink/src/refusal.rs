@@ -115,7 +115,7 @@ impl Refusal {
     }
 }
 
-/// What can be typed where the log is another one than the table was filled from.
+/// What can be typed if the log was replaced since the table was filled.
 ///
 /// Into a table with a key the log can be applied again: the last version of each key is there in the end. Without a
 /// key every row would come once more.

@@ -59,7 +59,7 @@ fn broker() -> (TempDir, Arc<Broker>) {
         users: Users::default(),
         failure: parking_lot::Mutex::default(),
         is_full: std::sync::atomic::AtomicBool::new(false),
-        ahead: std::sync::Mutex::default(),
+        ahead: parking_lot::Mutex::default(),
         stopping: tokio::sync::watch::channel(true).1,
         config,
     };

@@ -31,7 +31,7 @@ fn refusal_of(error: &Error) -> RefusalKind {
     }
 }
 
-/// The accident: the log is another one with the same id, as after the disk was set back to a snapshot and ingest
+/// The accident: the log was replaced by one with the same id, as after the disk was set back to a snapshot and ingest
 /// continued. Its end lies before the group's offset, then passes it; nothing is applied until a person has decided.
 #[test]
 fn a_log_that_was_set_back_is_refused_until_someone_decides() {
