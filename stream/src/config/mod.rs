@@ -19,9 +19,13 @@ pub use check::SYSTEM_COLUMNS;
 /// Returns the hosts of a `kafka://` URL; `None` for another text.
 ///
 /// # Errors
-/// If it has a user, a password or parameters: they are not shown.
+/// If it has a user, a password or parameters, which are not shown, or no hosts.
 pub fn kafka_hosts(url: &str) -> Option<Result<&str, &'static str>> {
-    let hosts = url.strip_prefix("kafka://")?;
+    let rest = url.strip_prefix("kafka:")?;
+    let Some(hosts) = rest.strip_prefix("//") else {
+        // Else a slash that was forgotten would make a log in a directory of that name.
+        return Some(Err("write kafka://host:port, with two slashes"));
+    };
     if hosts.contains('@') {
         return Some(Err(
             "a kafka:// URL takes no user and no password; write them into [log.kafka] as `sasl.username` and \
@@ -29,12 +33,25 @@ pub fn kafka_hosts(url: &str) -> Option<Result<&str, &'static str>> {
         ));
     }
     let is_of_host = |c: char| c.is_alphanumeric() || ".-_:,[]%".contains(c);
-    Some(match hosts.chars().all(is_of_host) {
-        true => Ok(hosts),
-        false => Err(
+    Some(if !hosts.chars().all(is_of_host) {
+        Err(
             "a kafka:// URL has hosts and ports only, kafka://host:port[,host:port]; write properties into [log.kafka]",
-        ),
+        )
+    } else if !hosts.split(',').all(is_place) {
+        Err("each part of kafka://host:port[,host:port] needs a host, and a port from 1 to 65535")
+    } else {
+        Ok(hosts)
     })
+}
+
+/// Whether a text is a host, or a host and a port.
+fn is_place(text: &str) -> bool {
+    match text.rsplit_once(':') {
+        // The colons of an address in brackets.
+        Some((_, end)) if end.ends_with(']') => true,
+        Some((host, port)) => !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0),
+        None => !text.is_empty(),
+    }
 }
 
 /// The sample configuration, used where there is no `bekk.toml`: the one at the project's root.

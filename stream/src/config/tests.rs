@@ -253,6 +253,33 @@ fn values_that_make_no_sense_are_errors() {
 }
 
 #[test]
+fn a_kafka_url_has_hosts_and_ports() {
+    for hosts in [
+        "b",
+        "b:9092",
+        "b1:1,b2:65535",
+        "[::1]:9092",
+        "[::1]",
+        "127.0.0.1:9092",
+    ] {
+        assert_eq!(kafka_hosts(&format!("kafka://{hosts}")), Some(Ok(hosts)));
+    }
+    for url in [
+        "kafka://",
+        "kafka://:9092",
+        "kafka://b:0",
+        "kafka://b:99999",
+        "kafka://b:",
+        "kafka://b:9092,",
+        "kafka:/b:9092",
+        "kafka:b",
+    ] {
+        assert!(matches!(kafka_hosts(url), Some(Err(_))), "{url}");
+    }
+    assert_eq!(kafka_hosts("data/kafka"), None);
+}
+
+#[test]
 fn without_a_key_every_record_is_kept() {
     let config = parse(&MINIMAL.replace("key = [\"id\"]", "")).unwrap();
     assert_eq!(config.streams[0].on_conflict, OnConflict::Append);
