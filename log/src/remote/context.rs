@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 
 use super::reaction::{Reaction, code};
+use super::settings::connection_report;
 
 /// For how long a connection's error explains why calls wait.
 const NEWS_FOR: Duration = Duration::from_secs(15);
@@ -61,16 +62,15 @@ impl Heard {
         }
         tracing::debug!(%error, reason, "the connection to the log");
         self.doubt();
-        let said = Some((Instant::now(), reason.to_owned()));
         // That all brokers are down says less than why one is.
         if Reaction::of(error) == Reaction::Login {
             let mut errors = self.errors.lock();
             if recent(&errors.login).is_none() {
                 errors.login_since = Some(Instant::now());
             }
-            errors.login = said;
+            errors.login = Some((Instant::now(), reason.to_owned()));
         } else if code(error) != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.errors.lock().connection = said;
+            self.errors.lock().connection = Some((Instant::now(), connection_report(reason)));
         }
     }
 

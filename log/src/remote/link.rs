@@ -46,6 +46,8 @@ pub(crate) struct Link {
     pub(super) heard: Heard,
     /// Whether Bekk's own server serves the log, not a Kafka cluster.
     pub(super) is_bekk: bool,
+    /// The cluster's id when it was connected to.
+    cluster_id: String,
     /// Set once whatever waits for the server is to give up.
     gives_up: AtomicBool,
     /// The server is known to have gone for good.
@@ -81,6 +83,7 @@ impl Link {
             })?;
         let mut link = Self {
             is_bekk: false,
+            cluster_id: String::new(),
             gives_up: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
             misdirected: OnceLock::new(),
@@ -94,6 +97,7 @@ impl Link {
         let cluster_id = link.await_server(timeout, has_gone)?;
         let (log_id, is_bekk) = LogId::of_server(&cluster_id);
         link.is_bekk = is_bekk;
+        link.cluster_id = cluster_id;
         Ok((link, log_id))
     }
 
@@ -170,6 +174,9 @@ impl Link {
             is_closed |= code(&error) == Some(RDKafkaErrorCode::BrokerTransportFailure);
             if begun.elapsed() >= timeout || has_gone() {
                 let detail = match self.heard.connection() {
+                    Some(heard) if settings::is_cut(&heard) => {
+                        format!("{heard}; {}", settings::CLOSED)
+                    }
                     Some(heard) => heard,
                     // librdkafka does not report a connection that was made, and closed by the other side.
                     None if is_closed => settings::CLOSED.to_owned(),
@@ -251,10 +258,18 @@ impl Link {
         });
     }
 
-    /// Describes what is wrong with the partitions of a topic: no leader, or replicas that are not in sync.
+    /// Describes what is wrong with the partitions of a topic: another cluster, no leader, or replicas that are not in sync.
     fn trouble(&self, topic: &str) -> Option<String> {
         let client = self.asker.client();
         let metadata = client.fetch_metadata(Some(topic), TROUBLE_TIMEOUT).ok()?;
+        // As of the answer that was just received.
+        let found = client.fetch_cluster_id(TROUBLE_TIMEOUT);
+        if let Some(found) = found.filter(|found| *found != self.cluster_id) {
+            return Some(format!(
+                "another cluster answers there now (cluster id {found}; it was {}); check the address",
+                self.cluster_id
+            ));
+        }
         topics::trouble(&metadata, topic)
     }
 

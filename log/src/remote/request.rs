@@ -192,10 +192,11 @@ impl Link {
 
     /// The error of a login that was refused, or of a server that did not prove who it is.
     pub(super) fn unauthenticated(&self, detail: &str) -> Error {
+        let authority = self.config.properties.get("ssl.ca.location");
         Error::NotAuthenticated {
             address: self.config.hosts.clone(),
             detail: detail.to_owned(),
-            remedy: settings::login_remedy(detail),
+            remedy: settings::login_remedy(detail, authority.map(String::as_str)),
         }
     }
 

@@ -159,8 +159,17 @@ pub(super) fn explain(error: &KafkaError) -> String {
     text
 }
 
-/// What to do about a login that was refused, or a server that did not prove who it is.
-pub(super) fn login_remedy(detail: &str) -> String {
+/// What to do about a login that was refused, or a server that did not prove who it is. `authority` is the file of
+/// `ssl.ca.location`.
+pub(super) fn login_remedy(detail: &str, authority: Option<&str>) -> String {
+    // librdkafka reports each fault of a certificate alike.
+    if detail.contains("certificate verify failed") {
+        let command = verify_command(detail, authority);
+        return format!(
+            "the broker's certificate has expired, is for another name than that of its address, or is by another \
+             authority than \"ssl.ca.location\" under [log.kafka] in bekk.toml; to see which: {command}"
+        );
+    }
     // The broker's name in the text begins with the protocol.
     let detail = detail.to_ascii_lowercase().replace("sasl_ssl", "");
     let settings = if detail.contains("mechanism handshake") {
@@ -173,9 +182,44 @@ pub(super) fn login_remedy(detail: &str) -> String {
     format!("check {settings} under [log.kafka] in bekk.toml")
 }
 
-/// What is said of a server that takes connections and ends them at the first request.
-pub(super) const CLOSED: &str = "the server closes the connection; check \"security.protocol\" under [log.kafka] in \
-                                 bekk.toml: its listener may want TLS or a login";
+/// The command that says what is wrong with the certificate of the broker that a report begins with.
+fn verify_command(report: &str, authority: Option<&str>) -> String {
+    let place = report.split_once("://").map_or("", |(_, rest)| rest);
+    let place = place.split('/').next().unwrap_or_default();
+    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+    let host = host.trim_matches(['[', ']']);
+    let kind = match host.parse::<std::net::IpAddr>() {
+        Ok(_) => "-verify_ip",
+        Err(_) => "-verify_hostname",
+    };
+    let authority = authority.map_or_else(String::new, |file| format!(" -CAfile '{file}'"));
+    format!(
+        "openssl s_client -connect {place} {kind} {host}{authority} </dev/null 2>&1 | grep '^Verif'"
+    )
+}
+
+/// What is said of a server that takes connections, and does not answer the first request.
+pub(super) const CLOSED: &str = "the server takes the connection, and gives no answer of a Kafka broker; check the \
+                                 address, and \"security.protocol\" under [log.kafka] in bekk.toml: its listener may \
+                                 want TLS or a login";
+
+/// Whether librdkafka's report on a connection means that the server ended it.
+pub(super) fn is_cut(report: &str) -> bool {
+    ["Broken pipe", "Connection reset", "Disconnected"]
+        .iter()
+        .any(|sign| report.contains(sign))
+}
+
+/// librdkafka's report on a connection, or what it means if another program than a broker answered.
+pub(super) fn connection_report(report: &str) -> String {
+    if !report.contains("Invalid response size") {
+        return report.to_owned();
+    }
+    let place = report.split("/bootstrap").next().unwrap_or_default();
+    format!(
+        "{place}: another program than a Kafka broker answers there; check the address and the port"
+    )
+}
 
 /// What a topic's refusal of a record means, and what to do about it.
 pub(super) fn record_remedy(hosts: &str, topic: &str, code: RDKafkaErrorCode) -> String {
@@ -216,7 +260,12 @@ mod tests {
     /// What librdkafka reports of Apache Kafka's refusals.
     #[test]
     fn a_refused_login_names_the_setting_that_it_is_about() {
-        let of = |detail: &str| login_remedy(&format!("sasl_ssl://b1:9093/bootstrap: {detail}"));
+        let of = |detail: &str| {
+            login_remedy(
+                &format!("sasl_ssl://b1:9093/bootstrap: {detail}"),
+                Some("ca.pem"),
+            )
+        };
         for (detail, setting) in [
             (
                 "SASL authentication error: Authentication failed during authentication due to invalid credentials \
@@ -236,6 +285,28 @@ mod tests {
         ] {
             assert!(of(detail).contains(setting), "{}", of(detail));
         }
+        let failed = "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate";
+        let command = "openssl s_client -connect b1:9093 -verify_hostname b1 -CAfile 'ca.pem'";
+        assert!(of(failed).contains(command), "{}", of(failed));
+        let address = login_remedy(&format!("ssl://[::1]:9093/bootstrap: {failed}"), None);
+        assert!(
+            address.contains("-connect [::1]:9093 -verify_ip ::1 <"),
+            "{address}"
+        );
+    }
+
+    /// A PostgreSQL server begins its answer with `E` and the length of the message.
+    #[test]
+    fn another_program_at_the_address_is_told_as_such() {
+        let told = connection_report(
+            "127.0.0.1:5432/bootstrap: Receive failed: Invalid response size 1157627904 (0..100000000): increase \
+             receive.message.max.bytes (after 32ms in state APIVERSION_QUERY)",
+        );
+        let expected = "127.0.0.1:5432: another program than a Kafka broker answers there";
+        assert!(told.starts_with(expected), "{told}");
+        let refused =
+            "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused";
+        assert_eq!(connection_report(refused), refused);
     }
 
     #[test]
