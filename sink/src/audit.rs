@@ -165,16 +165,29 @@ pub fn audit_counts(
             Error::log(format!("read the ends of topic `{}`", stream.name), error)
         })?,
     };
-    let counts = ends.iter().map(|ends| PartitionCounts {
-        offset: offsets
-            .iter()
-            .find(|offset| offset.partition == ends.partition)
-            .cloned(),
-        partition: ends.partition,
-        start: ends.start.get(),
-        end: ends.end.get(),
-    });
-    Ok(counts.collect())
+    let mut counts: Vec<_> = ends
+        .iter()
+        .map(|ends| PartitionCounts {
+            offset: None,
+            partition: ends.partition,
+            start: ends.start.get(),
+            end: ends.end.get(),
+        })
+        .collect();
+    for offset in offsets {
+        let partition = offset.partition;
+        match counts.iter_mut().find(|count| count.partition == partition) {
+            Some(count) => count.offset = Some(offset),
+            // The log has lost the topic, or has it with fewer partitions.
+            None => counts.push(PartitionCounts {
+                offset: Some(offset),
+                partition,
+                start: 0,
+                end: 0,
+            }),
+        }
+    }
+    Ok(counts)
 }
 
 /// Compares the content of a stream's table with the log. Working files that are too large for memory go into a directory

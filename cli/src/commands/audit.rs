@@ -345,6 +345,12 @@ fn print_report(report: &Report) -> Result<()> {
         if let Some(why) = &line.refused {
             print_result(&format!("    refused: {why}"))?;
         }
+        if line.next.is_some_and(|next| next > line.end) {
+            print_result(&format!(
+                "    the log ends at {}: it does not have what was applied after that",
+                grouped(line.end)
+            ))?;
+        }
     }
     for line in &report.files {
         print_file(line)?;

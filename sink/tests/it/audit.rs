@@ -195,6 +195,18 @@ fn a_moved_offset_is_unaccounted() {
     assert!(counts[0].offset.is_none() && !counts[0].is_right());
 }
 
+/// The topic was deleted, or made again with fewer partitions.
+#[test]
+fn a_partition_that_the_log_has_lost_is_not_right() {
+    let (db, log, stream) = filled(OnConflict::Update);
+    let lost = Log::new();
+    let counts = audit_counts(&db.options, &lost.client, "bekk", &stream).unwrap();
+    let known = audit_counts(&db.options, &log.client, "bekk", &stream).unwrap();
+    assert!(known[0].is_right() && counts.len() == known.len());
+    assert_eq!(counts[0].offset, known[0].offset);
+    assert!(!counts[0].is_right());
+}
+
 #[test]
 fn a_trace_says_why_a_version_lost() {
     let (db, log, stream) = filled(OnConflict::Update);
