@@ -259,13 +259,14 @@ impl Setup<'_> {
             group: group.clone(),
             topic: topic.clone(),
             what: format!(
-                "the log remembers that the group has applied records, and {} does not: it was another database, or \
-                 the rows of bekk.offsets were deleted",
+                "the log remembers that the group has applied records, and {} does not: it was another database, the \
+                 rows of bekk.offsets were deleted, or another program reads the topic as this group",
                 self.config.postgres
             ),
             advice: format!(
-                "check the database's address; to fill `{}` from the beginning, which must be empty or have a key: \
-                 bekk offsets delete --group {group} --stream {topic} --execute",
+                "check the database's address; of two programs, give one another group; to fill `{}` from the \
+                 beginning, which must be empty or have a key: bekk offsets delete --group {group} --stream {topic} \
+                 --execute",
                 stream.table
             ),
         })
