@@ -147,3 +147,27 @@ fn offsets_of_an_older_dump_double_no_row() {
         check(&sandbox, 110);
     }
 }
+
+/// A table of schema `bekk` is dropped by somebody who tidies up. Every command says so, and none goes on without it.
+#[test]
+fn a_table_of_the_schema_that_was_dropped_is_made_anew() {
+    for (config, table) in [(KEYED, "groups"), (KEYLESS, "dead_letters")] {
+        let sandbox = filled(config);
+        sandbox
+            .postgres()
+            .execute(&format!("DROP TABLE bekk.{table}"));
+        sandbox.write("data/b.csv", file(100..110, "b"));
+        let what = format!("table bekk.{table} does not exist");
+        sandbox.run(&["up", "--once"]).exits(1).says(&what);
+        prints(sandbox.run(&["status"]), &what);
+        let unhealthy = prints(sandbox.run(&["health"]).exits(1), &what);
+        let command = "bekk check --repair";
+        prints(unhealthy, command);
+        prints(sandbox.run(&["check"]).exits(1), command);
+        assert_eq!(count(&sandbox), 100);
+        let repaired = sandbox.run(&["check", "--repair"]).ok();
+        repaired.says(&format!("created    bekk.{table}, empty"));
+        sandbox.run(&["up", "--once"]).ok();
+        check(&sandbox, 110);
+    }
+}
