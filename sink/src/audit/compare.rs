@@ -139,13 +139,10 @@ fn each(
     };
     for pass in 0..order.len().max(1) {
         let set = order.get(pass).copied();
-        let mut left = match order.get(pass + 1) {
-            Some(next) => Some((
-                *next,
-                Buckets::create(audit.work, &side_of(pass + 1), count),
-            )),
-            None => None,
-        };
+        let mut left = order.get(pass + 1).map(|next| {
+            let buckets = Buckets::create(audit.work, &side_of(pass + 1), count);
+            (*next, buckets)
+        });
         for at in 0..count {
             // Equal records are counted, not held.
             let mut expected: HashMap<u128, (Candidate, u64)> = HashMap::new();
