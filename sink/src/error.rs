@@ -444,11 +444,10 @@ fn moved(from: u64, next: u64) -> String {
 }
 
 fn cause_of_move(from: u64, next: u64) -> &'static str {
-    match next < from {
-        true => {
-            ", and the server has lost no transaction: somebody set it, or restored schema bekk alone. The rows of the \
+    if next < from {
+        ", and the server has lost no transaction: somebody set it, or restored schema bekk alone. The rows of the \
              records between the two are in the table"
-        }
-        false => "; the records between the two may not have been applied",
+    } else {
+        "; the records between the two may not have been applied"
     }
 }

@@ -206,17 +206,16 @@ async fn look_at(
         ..FoundIdentity::default()
     };
     if let Some(oid) = row.get::<_, Option<i64>>(3) {
-        let is_empty = match row.get(7) {
-            true => {
-                let sql: String = row.get(6);
-                let any = format!("SELECT NOT EXISTS (SELECT FROM {sql})");
-                match client.query_one(&any, &[]).await {
-                    Ok(row) => Some(row.get(0)),
-                    Err(error) if skips_locked && is_locked(&error) => None,
-                    Err(error) => return Err(error.into()),
-                }
+        let is_empty = if row.get(7) {
+            let sql: String = row.get(6);
+            let any = format!("SELECT NOT EXISTS (SELECT FROM {sql})");
+            match client.query_one(&any, &[]).await {
+                Ok(row) => Some(row.get(0)),
+                Err(error) if skips_locked && is_locked(&error) => None,
+                Err(error) => return Err(error.into()),
             }
-            false => None,
+        } else {
+            None
         };
         found.table = Some(FoundTable {
             name: row.get(5),

@@ -439,10 +439,7 @@ fn shown(texts: &[String]) -> String {
         let text: String = text.chars().take(40).collect();
         format!("`{}`", text.escape_debug())
     });
-    let more = match texts.len() > SHOWN_MAX {
-        true => ", …",
-        false => "",
-    };
+    let more = if texts.len() > SHOWN_MAX { ", …" } else { "" };
     shown.collect::<Vec<_>>().join(", ") + more
 }
 

@@ -141,10 +141,7 @@ impl<F: FnMut(&Sampled<'_>) -> bool> Sampler<'_, F> {
     fn split(&mut self, text: &[u8], last: bool) -> Option<usize> {
         let mut at = 0;
         if !self.is_begun {
-            at = match text.starts_with(BOM) {
-                true => BOM.len(),
-                false => 0,
-            };
+            at = if text.starts_with(BOM) { BOM.len() } else { 0 };
             let behind = ends::behind_first(self.dialect, &text[at..]);
             if let Some(end) = behind.filter(|_| self.skip == 0)
                 && separator_of(&text[at..at + end]).is_some()

@@ -66,10 +66,7 @@ impl<'a> Sender<'a> {
     pub(super) fn note(&self, action: &'static str, subject: &str, code: Code) {
         let Self { visitor, .. } = self;
         let (peer, client, subject) = (visitor.peer, shown(self.client_id), shown(subject));
-        let outcome = match code.is_error() {
-            true => "refused",
-            false => "done",
-        };
+        let outcome = if code.is_error() { "refused" } else { "done" };
         let code = code.0;
         if self.is_own() {
             tracing::info!(%peer, %client, action, %subject, outcome, code, "administrative request");

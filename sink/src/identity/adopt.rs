@@ -87,14 +87,13 @@ pub fn tables_with_rows(
                 .await
                 .map_err(failed)?;
             let exists = row.get::<_, Option<i64>>(3).is_some();
-            let is_empty = match exists && row.get(7) {
-                true => {
-                    let sql: String = row.get(6);
-                    let any = format!("SELECT NOT EXISTS (SELECT FROM {sql})");
-                    let row = session.client.query_one(&any, &[]).await.map_err(failed)?;
-                    row.get(0)
-                }
-                false => !exists,
+            let is_empty = if exists && row.get(7) {
+                let sql: String = row.get(6);
+                let any = format!("SELECT NOT EXISTS (SELECT FROM {sql})");
+                let row = session.client.query_one(&any, &[]).await.map_err(failed)?;
+                row.get(0)
+            } else {
+                !exists
             };
             if !is_empty {
                 names.push(stream.name.clone());

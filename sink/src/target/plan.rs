@@ -398,10 +398,7 @@ fn changes(target: &StreamTarget, new: &dyn Fn(&str) -> String) -> Option<String
         .map(|column| {
             // Not every type that is read from text has an equality.
             let is_text = target.inputs.contains_key(&column.name) || !has_equality(column);
-            let side = |value: String| match is_text {
-                true => as_text(&value),
-                false => value,
-            };
+            let side = |value: String| if is_text { as_text(&value) } else { value };
             let equal = match is_text {
                 true => "OPERATOR(pg_catalog.=)".to_owned(),
                 false => column.operator("="),

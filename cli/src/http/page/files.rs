@@ -82,11 +82,10 @@ impl<'a> Selection<'a> {
     fn markup(&self, site: &Site, view: &View) -> Markup {
         if self.files.is_empty() {
             return nothing(
-                match view.text("q").is_empty() && view.text("state").is_empty() {
-                    true => {
-                        "No file matches the streams' patterns yet. Bekk keeps looking for new files."
-                    }
-                    false => "No file matches this search.",
+                if view.text("q").is_empty() && view.text("state").is_empty() {
+                    "No file matches the streams' patterns yet. Bekk keeps looking for new files."
+                } else {
+                    "No file matches this search."
                 },
             );
         }

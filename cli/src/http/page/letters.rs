@@ -144,11 +144,10 @@ fn letters(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
         Err(error) => return nothing(&format!("The dead letters cannot be read: {error}")),
         Ok(letters) if letters.is_empty() => {
             return nothing(
-                match view.text("reason").is_empty() && view.text("stream").is_empty() {
-                    true => {
-                        "No open dead letters: every record that was applied is a row or was superseded by a newer one."
-                    }
-                    false => "No dead letter matches.",
+                if view.text("reason").is_empty() && view.text("stream").is_empty() {
+                    "No open dead letters: every record that was applied is a row or was superseded by a newer one."
+                } else {
+                    "No dead letter matches."
                 },
             );
         }
