@@ -28,6 +28,22 @@ fn board() -> Board {
 
 const NO_WAIT: Duration = Duration::ZERO;
 
+/// A batch that was applied whole, up to `next`
+fn outcome(next: u32) -> Outcome {
+    Outcome {
+        epoch: 1,
+        transaction: TransactionId::of("7").unwrap(),
+        next: next.into(),
+        records: next as usize,
+        conflict: false,
+        passed: true,
+        refused_run: 0,
+        took: NO_WAIT,
+        mark: None,
+        counts: Counts::default(),
+    }
+}
+
 #[test]
 fn every_partition_with_work_has_its_turn_and_one_worker() {
     let board = board();
@@ -84,18 +100,7 @@ fn a_record_in_the_way_of_which_another_row_is_waits_for_the_other_partitions() 
     board.give_back(first.slot);
     // The other partition has not come as far as its end.
     assert!(board.claim(100, NO_WAIT).is_none());
-    let mut outcome = Outcome {
-        epoch: 1,
-        transaction: TransactionId::of("7").unwrap(),
-        next: 5,
-        records: 5,
-        conflict: false,
-        passed: true,
-        refused_run: 0,
-        took: NO_WAIT,
-        mark: None,
-        counts: Counts::default(),
-    };
+    let mut outcome = outcome(5);
     board.committed(second.slot, &outcome);
     // It has moved: another attempt, and not the last one.
     assert_eq!(board.claim(100, NO_WAIT).unwrap().slot, 0);
@@ -116,18 +121,7 @@ fn a_record_that_passes_settles_the_doubt() {
     board.doubt(first.slot, 10, 60, 10);
     board.give_back(first.slot);
     let second = board.claim(100, NO_WAIT).unwrap();
-    let outcome = Outcome {
-        epoch: 1,
-        transaction: TransactionId::of("7").unwrap(),
-        next: 10,
-        records: 10,
-        conflict: false,
-        passed: true,
-        refused_run: 0,
-        took: NO_WAIT,
-        mark: None,
-        counts: Counts::default(),
-    };
+    let outcome = outcome(10);
     board.committed(second.slot, &outcome);
     board.give_back(second.slot);
     assert_eq!(board.claim(100, NO_WAIT).unwrap().slot, first.slot);
@@ -186,18 +180,7 @@ fn a_child_waits_for_what_its_parents_have() {
     // What comes meanwhile is not waited for.
     board.set_ends(1, &[(0, 30)]);
     board.set_ends(0, &[(0, 15)]);
-    let outcome = Outcome {
-        epoch: 1,
-        transaction: TransactionId::of("7").unwrap(),
-        next: 20,
-        records: 20,
-        conflict: false,
-        passed: true,
-        refused_run: 0,
-        took: NO_WAIT,
-        mark: None,
-        counts: Counts::default(),
-    };
+    let outcome = outcome(20);
     board.committed(1, &outcome);
     let child = board.claim(100, NO_WAIT).unwrap();
     assert_eq!((child.slot, child.until), (0, 10));
@@ -210,8 +193,6 @@ fn a_child_waits_for_what_its_parents_have() {
     board.committed(
         1,
         &Outcome {
-            epoch: 1,
-            transaction: TransactionId::of("7").unwrap(),
             next: 30,
             ..outcome
         },
@@ -240,18 +221,8 @@ fn nothing_is_taken_from_a_log_in_doubt_or_of_a_halted_stream() {
 #[test]
 fn conflicts_turn_the_way_and_their_absence_turns_it_back() {
     let board = board();
-    let mut outcome = Outcome {
-        epoch: 1,
-        transaction: TransactionId::of("7").unwrap(),
-        next: 1,
-        records: 1,
-        conflict: true,
-        passed: true,
-        refused_run: 0,
-        took: NO_WAIT,
-        mark: None,
-        counts: Counts::default(),
-    };
+    let mut outcome = outcome(1);
+    outcome.conflict = true;
     assert_eq!(board.manner(0).0, Path::Copy);
     board.committed(0, &outcome);
     board.committed(0, &outcome);

@@ -3,7 +3,7 @@
 use bekk_sink::{Config, Control, Error, Stats, Summary};
 use bekk_stream::{ColumnType, Decimal, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, deep_audit, drain, stream, text, until};
+use crate::harness::{Db, Log, assert_exact, column, deep_audit, drain, run, stream, text, until};
 use crate::lease::StopOnDrop;
 
 /// Runs a sink while `act` does, which may make it stop by itself.
@@ -16,15 +16,7 @@ pub(crate) fn while_it_runs(
     let (stats, control) = (Stats::default(), Control::new());
     let config = Config::new(db.options.clone());
     std::thread::scope(|scope| {
-        let sink = scope.spawn(|| {
-            bekk_sink::run(
-                &config,
-                std::slice::from_ref(stream),
-                &log.client,
-                &stats,
-                &control,
-            )
-        });
+        let sink = scope.spawn(|| run(&config, log, stream, &stats, &control));
         let stop = StopOnDrop(&control);
         act(&stats);
         control.drain();
@@ -54,7 +46,7 @@ fn price(id: i64, cents: i128) -> Vec<Value<'static>> {
 }
 
 fn append(log: &Log, stream: &Stream, rows: &[Vec<Value<'_>>]) {
-    log.append_rows(&stream.name, 0, &stream.schema(), rows);
+    log.append(stream, 0, rows);
 }
 
 fn count(db: &Db, table: &str) -> String {

@@ -4,7 +4,7 @@ use bekk_sink::{Config, Control, State, Stats};
 use bekk_stream::{ColumnType, Decimal, Reason, Reject, TableName, Value};
 use rand::Rng;
 
-use crate::harness::{Db, Log, column, drain, rng, stream, text, until};
+use crate::harness::{Db, Log, column, drain, rng, run, stream, text, until};
 
 #[test]
 fn every_type_arrives_as_it_was() {
@@ -54,7 +54,7 @@ fn every_type_arrives_as_it_was() {
         Value::Json("{\"a\": [1, null]}".into()),
         Value::Null,
     ];
-    log.append_rows("types", 0, &stream.schema(), &[row]);
+    log.append(&stream, 0, &[row]);
     let summary = drain(&db, &log, &stream).unwrap();
     assert_eq!((summary.rows, summary.records), (1, 1));
     assert_eq!(
@@ -84,12 +84,7 @@ fn counts_and_offsets_add_up_and_a_second_run_changes_nothing() {
         let rows: Vec<_> = (0..10_000)
             .map(|i| vec![Value::Int(partition * 1_000_000 + i % 9_000), text("x")])
             .collect();
-        log.append_rows(
-            "items",
-            u32::try_from(partition).unwrap(),
-            &stream.schema(),
-            &rows,
-        );
+        log.append(&stream, u32::try_from(partition).unwrap(), &rows);
     }
     let summary = drain(&db, &log, &stream).unwrap();
     assert_eq!(
@@ -173,15 +168,10 @@ fn names_that_need_quotes_and_a_schema_of_its_own() {
         vec![Value::Int(1), text("a")],
         vec![Value::Int(2), text("b")],
     ];
-    log.append_rows("odd", 0, &stream.schema(), &rows);
+    log.append(&stream, 0, &rows);
     drain(&db, &log, &stream).unwrap();
     // Once more, over the other path.
-    log.append_rows(
-        "odd",
-        0,
-        &stream.schema(),
-        &[vec![Value::Int(1), text("c")]],
-    );
+    log.append(&stream, 0, &[vec![Value::Int(1), text("c")]]);
     let summary = drain(&db, &log, &stream).unwrap();
     assert_eq!((summary.rows, summary.superseded), (0, 1));
     assert_eq!(
@@ -198,15 +188,7 @@ fn a_new_record_is_visible_within_moments() {
     let (stats, control) = (Stats::default(), Control::new());
     let config = Config::new(db.options.clone());
     std::thread::scope(|scope| {
-        let sink = scope.spawn(|| {
-            bekk_sink::run(
-                &config,
-                std::slice::from_ref(&stream),
-                &log.client,
-                &stats,
-                &control,
-            )
-        });
+        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
         until("it runs", || {
             stats.state() == State::Running
                 && stats.positions().iter().all(|p| p.held)
@@ -256,15 +238,7 @@ fn a_server_that_is_away_is_waited_for_and_a_stop_is_heard() {
     drop(free);
     let (stats, control) = (Stats::default(), Control::new());
     std::thread::scope(|scope| {
-        let sink = scope.spawn(|| {
-            bekk_sink::run(
-                &config,
-                std::slice::from_ref(&stream),
-                &log.client,
-                &stats,
-                &control,
-            )
-        });
+        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
         until(
             "it says what it waits for",
             || matches!(stats.state(), State::Waiting(reason) if reason.contains("refused")),
@@ -311,7 +285,7 @@ fn random_numbers_and_times_are_what_postgres_prints() {
             Value::Float8(double),
         ]);
     }
-    log.append_rows("random", 0, &stream.schema(), &rows);
+    log.append(&stream, 0, &rows);
     assert_eq!(drain(&db, &log, &stream).unwrap().rows, 1_000);
     let found = db.rows(
         "SELECT id, number, extract(epoch FROM moment)::bigint,

@@ -13,7 +13,8 @@ use bekk_stream::{ColumnType, Stream, Value};
 use rand::Rng;
 
 use crate::harness::{
-    Db, Log, PATIENCE, assert_exact, column, drain_with, rng, shared_server, stream, text, until,
+    Db, Log, PATIENCE, assert_exact, column, drain_with, rng, run, shared_server, stream, text,
+    until,
 };
 
 fn numbers(partitions: u32) -> Stream {
@@ -37,7 +38,7 @@ fn append(log: &Log, stream: &Stream, partition: u32, ids: std::ops::Range<i64>)
             ]
         })
         .collect();
-    log.append_rows(&stream.name, partition, &stream.schema(), &rows);
+    log.append(stream, partition, &rows);
 }
 
 /// The server is killed and started again while the sink applies. The sink waits, says so, and continues;
@@ -56,15 +57,7 @@ fn the_server_is_killed_under_load() {
     let mut waited = false;
     let rounds = 5;
     std::thread::scope(|scope| {
-        let sink = scope.spawn(|| {
-            bekk_sink::run(
-                &config,
-                std::slice::from_ref(&stream),
-                &log.client,
-                &stats,
-                &control,
-            )
-        });
+        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
         for round in 0..rounds {
             for partition in 0..2 {
                 append(

@@ -17,7 +17,7 @@ fn columns_come_and_go_and_widen() {
     );
     log.open_stream(&old);
     let old_row = |id| vec![Value::Int(id), text("gone"), Value::Int(5)];
-    log.append_rows("items", 0, &old.schema(), &[old_row(1), old_row(2)]);
+    log.append(&old, 0, &[old_row(1), old_row(2)]);
     let now = stream(
         "items",
         vec![
@@ -46,9 +46,9 @@ fn columns_come_and_go_and_widen() {
         scale: 2,
     });
     let row = vec![text("here"), Value::Int(2), decimal, text("sold")];
-    log.append_rows("items", 0, &now.schema(), &[row]);
+    log.append(&now, 0, &[row]);
     // And an old one behind it: the record replaces the row, what it does not have is default or null.
-    log.append_rows("items", 0, &old.schema(), &[old_row(3)]);
+    log.append(&old, 0, &[old_row(3)]);
     let summary = drain(&db, &log, &now).unwrap();
     assert_eq!((summary.rows, summary.superseded, summary.dead), (3, 1, 0));
     assert_eq!(
@@ -84,7 +84,7 @@ fn what_does_not_fit_any_more_is_a_dead_letter_that_says_why() {
         log.declare(schema);
         log.append_rows("items", 0, schema, std::slice::from_ref(row));
     }
-    log.append_rows("items", 0, &now.schema(), &[vec![Value::Int(1), text("x")]]);
+    log.append(&now, 0, &[vec![Value::Int(1), text("x")]]);
     let summary = drain(&db, &log, &now).unwrap();
     assert_eq!((summary.rows, summary.dead), (1, 3));
     assert_eq!(

@@ -346,12 +346,7 @@ fn missing_rights_are_named() {
     db.execute("ALTER TABLE items DISABLE ROW LEVEL SECURITY");
     let log = Log::new();
     log.open_stream(&items);
-    log.append_rows(
-        "items",
-        0,
-        &items.schema(),
-        &[vec![Value::Int(1), text("x")]],
-    );
+    log.append(&items, 0, &[vec![Value::Int(1), text("x")]]);
     assert_eq!(drain(&loader, &log, &items).unwrap().rows, 1);
 }
 
@@ -527,7 +522,7 @@ fn a_table_that_refuses_everything_makes_no_dead_letters() {
         let rows: Vec<_> = (0..66)
             .map(|i| vec![Value::Int(i * 4 + i64::from(partition)), text("x")])
             .collect();
-        log.append_rows("items", partition, &items.schema(), &rows);
+        log.append(&items, partition, &rows);
     }
     let error = drain(&db, &log, &items).unwrap_err();
     assert!(matches!(error, Error::EveryRecordRefused { .. }), "{error}");

@@ -13,12 +13,7 @@ fn another_log_is_refused_with_the_command_that_helps() {
     let (db, log) = (Db::new(), Log::new());
     let stream = two_columns();
     log.open_stream(&stream);
-    log.append_rows(
-        "items",
-        0,
-        &stream.schema(),
-        &[vec![Value::Int(1), text("x")]],
-    );
+    log.append(&stream, 0, &[vec![Value::Int(1), text("x")]]);
     drain(&db, &log, &stream).unwrap();
     let other = Log::new();
     let error = drain(&db, &other, &stream).unwrap_err();
@@ -37,12 +32,7 @@ fn another_table_or_database_is_refused() {
     let (db, log) = (Db::new(), Log::new());
     let stream = two_columns();
     log.open_stream(&stream);
-    log.append_rows(
-        "items",
-        0,
-        &stream.schema(),
-        &[vec![Value::Int(1), text("x")]],
-    );
+    log.append(&stream, 0, &[vec![Value::Int(1), text("x")]]);
     drain(&db, &log, &stream).unwrap();
     let mut elsewhere = stream.clone();
     elsewhere.table.name = "shadow".to_owned();
@@ -77,7 +67,7 @@ fn a_new_group_starts_where_it_is_told() {
     let stream = two_columns();
     log.open_stream(&stream);
     let rows: Vec<_> = (0..10).map(|id| vec![Value::Int(id), text("x")]).collect();
-    log.append_rows("items", 0, &stream.schema(), &rows);
+    log.append(&stream, 0, &rows);
     let mut config = Config::new(db.options.clone());
     for (group, from, expected) in [
         ("latest", Start::Latest, 0),
@@ -101,12 +91,7 @@ fn an_offset_beyond_the_log_is_refused() {
     let (mut db, log) = (Db::new(), Log::new());
     let stream = two_columns();
     log.open_stream(&stream);
-    log.append_rows(
-        "items",
-        0,
-        &stream.schema(),
-        &[vec![Value::Int(1), text("x")]],
-    );
+    log.append(&stream, 0, &[vec![Value::Int(1), text("x")]]);
     drain(&db, &log, &stream).unwrap();
     // As if the log had been put back from an older copy.
     db.execute("UPDATE bekk.offsets SET next = 100");
@@ -198,12 +183,7 @@ fn sinks_of_a_group_have_the_same_definition() {
             .map(|id| vec![Value::Int(id), text("x")])
             .collect();
         for (partition, rows) in rows.chunks(5).enumerate() {
-            log.append_rows(
-                "items",
-                u32::try_from(partition).unwrap(),
-                &stream.schema(),
-                rows,
-            );
+            log.append(&stream, u32::try_from(partition).unwrap(), rows);
         }
     };
     append(0);
@@ -253,7 +233,7 @@ fn sinks_that_start_at_once_have_the_same_definition() {
         let rows: Vec<_> = (first..first + 10)
             .map(|id| vec![Value::Int(id), text("x")])
             .collect();
-        log.append_rows("items", partition, &stream.schema(), &rows);
+        log.append(&stream, partition, &rows);
     }
     let mut admin = Db::connect(db.options.clone());
     // Both have seen that all is free when the first may take something.
@@ -288,7 +268,7 @@ fn a_definition_that_an_earlier_version_left_is_not_its_own() {
     log.open_stream(&stream);
     let append = |id| {
         let row = vec![Value::Int(id), text("x")];
-        log.append_rows("items", 0, &stream.schema(), &[row]);
+        log.append(&stream, 0, &[row]);
     };
     append(1);
     drain(&db, &log, &stream).unwrap();

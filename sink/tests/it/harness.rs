@@ -219,7 +219,12 @@ impl Log {
             .unwrap();
     }
 
-    /// Appends rows of a schema as the next lines of the file; the first line is 2.
+    /// Appends rows of a stream as the next lines of the file; the first line is 2.
+    pub(crate) fn append(&self, stream: &Stream, partition: u32, rows: &[Vec<Value<'_>>]) {
+        self.append_rows(&stream.name, partition, &stream.schema(), rows);
+    }
+
+    /// Appends rows of a schema, which need not be the stream's.
     pub(crate) fn append_rows(
         &self,
         topic: &str,
@@ -377,6 +382,18 @@ pub(crate) fn retry_and(
     all
 }
 
+/// Runs a sink of one stream until it is stopped.
+pub(crate) fn run(
+    config: &Config,
+    log: &Log,
+    stream: &Stream,
+    stats: &Stats,
+    control: &Control,
+) -> Result<Summary, Error> {
+    let streams = std::slice::from_ref(stream);
+    bekk_sink::run(config, streams, &log.client, stats, control)
+}
+
 /// Applies all that is in the log now.
 pub(crate) fn drain(db: &Db, log: &Log, stream: &Stream) -> Result<Summary, Error> {
     drain_with(&Config::new(db.options.clone()), log, stream)
@@ -385,6 +402,5 @@ pub(crate) fn drain(db: &Db, log: &Log, stream: &Stream) -> Result<Summary, Erro
 pub(crate) fn drain_with(config: &Config, log: &Log, stream: &Stream) -> Result<Summary, Error> {
     let control = Control::new();
     control.drain();
-    let streams = std::slice::from_ref(stream);
-    bekk_sink::run(config, streams, &log.client, &Stats::default(), &control)
+    run(config, log, stream, &Stats::default(), &control)
 }

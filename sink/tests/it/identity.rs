@@ -16,7 +16,7 @@ fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>
 fn filled(stream: &Stream, count: i64) -> (Db, Log) {
     let (db, log) = (Db::new(), Log::new());
     log.open_stream(stream);
-    log.append_rows("items", 0, &stream.schema(), &rows(0..count, "first"));
+    log.append(stream, 0, &rows(0..count, "first"));
     drain(&db, &log, stream).unwrap();
     (db, log)
 }
@@ -39,7 +39,7 @@ fn a_log_that_was_set_back_is_refused_until_someone_decides() {
     let (mut db, log) = filled(&stream, 20);
     let old = Log::new();
     old.open_stream(&stream);
-    old.append_rows("items", 0, &stream.schema(), &rows(0..10, "first"));
+    old.append(&stream, 0, &rows(0..10, "first"));
     let as_the_same_log = format!("UPDATE bekk.offsets SET log_id = '{}'", old.client.log_id());
     db.execute(&as_the_same_log);
 
@@ -50,7 +50,7 @@ fn a_log_that_was_set_back_is_refused_until_someone_decides() {
             .to_string()
             .contains("bekk replay --group bekk --stream items --from earliest")
     );
-    old.append_rows("items", 0, &stream.schema(), &rows(100..130, "second"));
+    old.append(&stream, 0, &rows(100..130, "second"));
     let error = drain(&db, &old, &stream).unwrap_err();
     assert_eq!(
         refusal_of(&error),
@@ -100,7 +100,7 @@ fn another_record_at_the_offset_is_refused() {
     let (mut db, _log) = filled(&stream, 10);
     let other = Log::new();
     other.open_stream(&stream);
-    other.append_rows("items", 0, &stream.schema(), &rows(0..30, "second"));
+    other.append(&stream, 0, &rows(0..30, "second"));
     db.execute(&format!(
         "UPDATE bekk.offsets SET log_id = '{}'",
         other.client.log_id()
@@ -145,7 +145,7 @@ fn a_deleted_offset_is_made_anew_by_the_sink_that_holds_it() {
             stats.positions().iter().any(|p| p.held)
         });
         db.execute("DELETE FROM bekk.offsets");
-        log.append_rows("items", 0, &stream.schema(), &rows(10..20, "second"));
+        log.append(&stream, 0, &rows(10..20, "second"));
         until("all is applied", || {
             db.one("SELECT count(*) FROM items") == "20"
         });
@@ -175,12 +175,7 @@ fn a_deleted_offset_is_taken_from_the_log_where_rows_have_a_key() {
     log.open_stream(&stream);
     for partition in 0..2 {
         let ids = i64::from(partition) * 100;
-        log.append_rows(
-            "items",
-            partition,
-            &stream.schema(),
-            &rows(ids..ids + 10, "first"),
-        );
+        log.append(&stream, partition, &rows(ids..ids + 10, "first"));
     }
     drain(&db, &log, &stream).unwrap();
     db.execute("DELETE FROM bekk.offsets WHERE partition = 1");
@@ -218,7 +213,7 @@ fn a_table_that_lost_its_rows_is_refused() {
     ] {
         let (mut db, log) = filled(&stream, 10);
         db.execute(accident);
-        log.append_rows("items", 0, &stream.schema(), &rows(10..15, "second"));
+        log.append(&stream, 0, &rows(10..15, "second"));
         let error = drain(&db, &log, &stream).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
         assert!(
@@ -242,7 +237,7 @@ fn a_table_that_is_the_same_is_followed() {
     db.execute("VACUUM FULL items");
     db.execute("ALTER TABLE items RENAME TO goods");
     stream.table.name = "goods".to_owned();
-    log.append_rows("items", 0, &stream.schema(), &rows(10..15, "second"));
+    log.append(&stream, 0, &rows(10..15, "second"));
     assert_eq!(drain(&db, &log, &stream).unwrap().rows, 5);
     assert_eq!(db.one("SELECT count(*) FROM goods"), "15");
     assert_exact(&db, &log.client, "bekk", &stream);
@@ -264,7 +259,7 @@ fn a_table_that_was_moved_is_adopted() {
     stream.key.clear();
     let (mut db, log) = filled(&stream, 10);
     db.execute("UPDATE bekk.groups SET system_identifier = '1', database_oid = 1");
-    log.append_rows("items", 0, &stream.schema(), &rows(10..15, "second"));
+    log.append(&stream, 0, &rows(10..15, "second"));
     let error = drain(&db, &log, &stream).unwrap_err().to_string();
     assert!(error.contains("another server or database"), "{error}");
     assert!(
@@ -301,7 +296,7 @@ fn what_stops_one_stream_stops_no_other() {
     db.execute("CREATE TABLE others (id int8)");
     for stream in [&items, &others] {
         log.open_stream(stream);
-        log.append_rows(&stream.name, 0, &stream.schema(), &rows(0..10, "x"));
+        log.append(stream, 0, &rows(0..10, "x"));
     }
     let streams = [others, items];
     let drain = |db: &Db| {
@@ -316,7 +311,7 @@ fn what_stops_one_stream_stops_no_other() {
     db.execute("DROP TABLE others");
     drain(&db).unwrap();
     db.execute("UPDATE bekk.offsets SET next = 50 WHERE topic = 'others'");
-    log.append_rows("items", 0, &streams[1].schema(), &rows(10..20, "x"));
+    log.append(&streams[1], 0, &rows(10..20, "x"));
     let error = drain(&db).unwrap_err();
     assert_eq!(refusal_of(&error), RefusalKind::LogEndsBefore);
     assert_eq!(db.one("SELECT count(*) FROM items"), "20");
@@ -331,7 +326,7 @@ fn what_stops_one_stream_stops_no_other() {
             stats.halted().iter().any(|(stream, _)| stream == "others")
         });
         std::thread::sleep(Duration::from_millis(10));
-        log.append_rows("items", 0, &streams[1].schema(), &rows(20..30, "x"));
+        log.append(&streams[1], 0, &rows(20..30, "x"));
         until("the other continues", || {
             db.one("SELECT count(*) FROM items") == "30"
         });
@@ -383,12 +378,12 @@ fn rows_wait_for_the_rows_they_refer_to() {
             let config = Config::new(db.options.clone());
             bekk_sink::run(&config, &streams, &log.client, &Stats::default(), &control)
         };
-        log.append_rows("children", 0, &streams[0].schema(), &child_rows);
+        log.append(&streams[0], 0, &child_rows);
         let too_early = drain(&db);
         // A few become letters; of many that are all refused the batch waits, and the run says so in the end.
         assert_eq!(too_early.is_err(), count > 100, "{too_early:?}");
         assert_eq!(db.one("SELECT count(*) FROM children"), "0");
-        log.append_rows("items", 0, &streams[1].schema(), &rows(0..count, "x"));
+        log.append(&streams[1], 0, &rows(0..count, "x"));
         drain(&db).unwrap();
         assert_eq!(db.one("SELECT count(*) FROM children"), count.to_string());
         let open = "SELECT count(*) FROM bekk.dead_letters WHERE resolved_at IS NULL";
@@ -398,13 +393,8 @@ fn rows_wait_for_the_rows_they_refer_to() {
         let more: Vec<_> = (count..2 * count)
             .map(|id| vec![Value::Int(id), Value::Int(id)])
             .collect();
-        log.append_rows("children", 0, &streams[0].schema(), &more);
-        log.append_rows(
-            "items",
-            0,
-            &streams[1].schema(),
-            &rows(count..2 * count, "x"),
-        );
+        log.append(&streams[0], 0, &more);
+        log.append(&streams[1], 0, &rows(count..2 * count, "x"));
         assert_eq!(drain(&db).unwrap().dead, 0);
         for stream in &streams {
             let deep = deep_audit(&db, &log.client, "bekk", stream);
@@ -434,7 +424,7 @@ fn rows_without_a_key_come_from_one_group_and_stream_of_a_log() {
         ..stream.clone()
     };
     log.open_stream(&renamed);
-    log.append_rows("things", 0, &renamed.schema(), &rows(0..5, "a"));
+    log.append(&renamed, 0, &rows(0..5, "a"));
     let error = drain(&db, &log, &renamed).unwrap_err().to_string();
     assert!(error.contains("no stream `items` any more"), "{error}");
     assert_eq!(db.one("SELECT count(*) FROM items"), "5");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bekk_sink::{Config, Control, Stats, Summary, WaitCause};
 use bekk_stream::{ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, drain_with, stream, until};
+use crate::harness::{Db, Log, assert_exact, column, drain_with, run, stream, until};
 
 fn numbers(partitions: u32) -> Stream {
     let mut stream = stream("numbers", vec![column("id", ColumnType::Int8)]);
@@ -15,7 +15,7 @@ fn numbers(partitions: u32) -> Stream {
 
 fn append(log: &Log, stream: &Stream, partition: u32, ids: std::ops::Range<i64>) {
     let rows: Vec<_> = ids.map(|id| vec![Value::Int(id)]).collect();
-    log.append_rows(&stream.name, partition, &stream.schema(), &rows);
+    log.append(stream, partition, &rows);
 }
 
 /// A sink that runs while `act` does.
@@ -28,15 +28,7 @@ fn with_sink<T>(
     let (stats, control) = (Stats::default(), Control::new());
     let config = Config::new(db.options.clone());
     std::thread::scope(|scope| {
-        let sink = scope.spawn(|| {
-            bekk_sink::run(
-                &config,
-                std::slice::from_ref(stream),
-                &log.client,
-                &stats,
-                &control,
-            )
-        });
+        let sink = scope.spawn(|| run(&config, log, stream, &stats, &control));
         let stop = StopOnDrop(&control);
         let result = act(&stats);
         drop(stop);

@@ -28,7 +28,7 @@ fn apply(stream: &Stream, sql: &str, batches: &[&[Vec<Value<'_>>]]) -> (Db, Log)
     db.execute(sql);
     log.open_stream(stream);
     for rows in batches {
-        log.append_rows(&stream.name, 0, &stream.schema(), rows);
+        log.append(stream, 0, rows);
         drain(&db, &log, stream).unwrap();
     }
     (db, log)
@@ -184,7 +184,7 @@ fn a_table_with_rules_is_refused() {
          CREATE RULE none AS ON INSERT TO items DO INSTEAD NOTHING",
     );
     log.open_stream(&stream);
-    log.append_rows("items", 0, &stream.schema(), &items(3, "a"));
+    log.append(&stream, 0, &items(3, "a"));
     let error = drain(&db, &log, &stream).unwrap_err();
     assert!(matches!(&error, Error::TableMismatch { .. }), "{error}");
     assert!(error.to_string().contains("write them as triggers"));

@@ -108,7 +108,7 @@ fn check(mode: Mode, rng: &mut StdRng) {
                 ]
             })
             .collect();
-        log.append_rows("model", 0, &stream.schema(), &rows);
+        log.append(&stream, 0, &rows);
         let summary = drain_with(&config, &log, &stream).unwrap();
         totals.0 += summary.rows;
         totals.1 += summary.superseded;

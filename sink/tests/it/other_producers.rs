@@ -55,7 +55,7 @@ fn objects_are_rows_and_the_rest_are_letters() {
         ],
     );
     let own = vec![Value::Int(4), text("own"), Value::Numeric("4".into())];
-    log.append_rows("items", 0, &stream.schema(), &[own]);
+    log.append(&stream, 0, &[own]);
     append(&log, &[Some(r#"{"id": 1, "name": "c", "Amount": 5}"#)]);
     drain(&db, &log, &stream).unwrap();
     const ROWS: &str = "SELECT id, name, amount FROM items ORDER BY id";

@@ -3,7 +3,7 @@
 
 use bekk_sink::{Config, Control, Error, Stats};
 
-use crate::harness::{Db, Log, drain, two_columns, until};
+use crate::harness::{Db, Log, drain, run, two_columns, until};
 use crate::lease::StopOnDrop;
 use crate::strangers::{Stranger, append};
 
@@ -17,10 +17,7 @@ fn a_session_of_another_role_is_no_member() {
     let (stats, control) = (Stats::default(), Control::new());
     let config = Config::new(db.options.clone());
     std::thread::scope(|scope| {
-        let sink = scope.spawn(|| {
-            let streams = std::slice::from_ref(&stream);
-            bekk_sink::run(&config, streams, &log.client, &stats, &control)
-        });
+        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
         let stop = StopOnDrop(&control);
         let held = || {
             stats

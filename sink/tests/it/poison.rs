@@ -20,7 +20,7 @@ fn fill(on_conflict: OnConflict, more_sql: &str, rows: &[Vec<Value<'_>>]) -> (Db
     db.execute("CREATE TABLE parts (id bigint PRIMARY KEY, name varchar(20), amount integer)");
     db.execute(more_sql);
     log.open_stream(&stream);
-    log.append_rows("parts", 0, &stream.schema(), rows);
+    log.append(&stream, 0, rows);
     drain(&db, &log, &stream).unwrap();
     assert_exact(&db, &log.client, "bekk", &stream);
     (db, stream)
@@ -196,11 +196,11 @@ fn one_bad_record_alone_is_a_dead_letter_and_a_table_that_refuses_all_is_an_erro
     let stream = stream("parts", vec![column("id", ColumnType::Int8)]);
     db.execute("CREATE TABLE parts (id bigint PRIMARY KEY CHECK (id >= 0))");
     log.open_stream(&stream);
-    log.append_rows("parts", 0, &stream.schema(), &[vec![Value::Int(-1)]]);
+    log.append(&stream, 0, &[vec![Value::Int(-1)]]);
     assert_eq!(drain(&db, &log, &stream).unwrap().dead, 1);
 
     let rows: Vec<_> = (1..500).map(|id| vec![Value::Int(-id)]).collect();
-    log.append_rows("parts", 0, &stream.schema(), &rows);
+    log.append(&stream, 0, &rows);
     let error = drain(&db, &log, &stream).unwrap_err();
     assert!(
         matches!(&error, Error::EveryRecordRefused { records: 499, .. }),
@@ -226,7 +226,7 @@ fn a_batch_that_times_out_is_halved() {
     );
     log.open_stream(&stream);
     let rows: Vec<_> = (0..100).map(|id| vec![Value::Int(id)]).collect();
-    log.append_rows("slow", 0, &stream.schema(), &rows);
+    log.append(&stream, 0, &rows);
     let mut config = Config::new(db.options.clone());
     config.postgres.options = Some("-c statement_timeout=400ms".to_owned());
     let summary = drain_with(&config, &log, &stream).unwrap();
@@ -240,12 +240,7 @@ fn a_replay_finds_its_dead_letters_again() {
     let stream = stream("parts", vec![column("id", ColumnType::Int8)]);
     db.execute("CREATE TABLE parts (id bigint PRIMARY KEY CHECK (id >= 0))");
     log.open_stream(&stream);
-    log.append_rows(
-        "parts",
-        0,
-        &stream.schema(),
-        &[vec![Value::Int(-1)], vec![Value::Int(1)]],
-    );
+    log.append(&stream, 0, &[vec![Value::Int(-1)], vec![Value::Int(1)]]);
     drain(&db, &log, &stream).unwrap();
     db.execute(
         "UPDATE bekk.dead_letters SET resolved_at = now(); UPDATE bekk.offsets SET next = 0",

@@ -27,7 +27,7 @@ fn lines() -> Stream {
 
 fn append(log: &Log, stream: &Stream, partition: u32, ids: std::ops::Range<i64>) {
     let rows: Vec<_> = ids.map(|id| vec![Value::Int(id), text("x")]).collect();
-    log.append_rows(&stream.name, partition, &stream.schema(), &rows);
+    log.append(stream, partition, &rows);
 }
 
 fn copy(from: &Path, to: &Path) {

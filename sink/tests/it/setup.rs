@@ -54,7 +54,7 @@ fn records_are_kept_for_a_group_that_has_never_reached_its_database() {
     let stream = two_columns();
     log.open_stream(&stream);
     let row = [vec![Value::Int(1), text("x")]];
-    log.append_rows("items", 0, &stream.schema(), &row);
+    log.append(&stream, 0, &row);
     drain(&db, &log, &stream).unwrap();
     let other = Db::new();
     let mut config = Config::new(other.options.clone());
@@ -93,19 +93,9 @@ fn a_plain_user_who_owns_his_database_is_enough() {
     config.postgres.password = Some("plain".to_owned());
     let stream = two_columns();
     log.open_stream(&stream);
-    log.append_rows(
-        "items",
-        0,
-        &stream.schema(),
-        &[vec![Value::Int(1), text("x")]],
-    );
+    log.append(&stream, 0, &[vec![Value::Int(1), text("x")]]);
     assert_eq!(drain_with(&config, &log, &stream).unwrap().rows, 1);
-    log.append_rows(
-        "items",
-        0,
-        &stream.schema(),
-        &[vec![Value::Int(1), text("y")]],
-    );
+    log.append(&stream, 0, &[vec![Value::Int(1), text("y")]]);
     assert_eq!(drain_with(&config, &log, &stream).unwrap().superseded, 1);
 }
 

@@ -35,7 +35,7 @@ fn append(log: &Log, stream: &Stream, partition: u32, count: i64) {
         })
         .collect();
     for rows in rows.chunks(500) {
-        log.append_rows(&stream.name, partition, &stream.schema(), rows);
+        log.append(stream, partition, rows);
     }
 }
 

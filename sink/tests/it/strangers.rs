@@ -48,7 +48,7 @@ pub(crate) fn append(log: &Log, stream: &bekk_stream::Stream, rows: &[(i64, &'st
         .iter()
         .map(|(id, name)| vec![Value::Int(*id), text(name)])
         .collect();
-    log.append_rows(&stream.name, 0, &stream.schema(), &rows);
+    log.append(stream, 0, &rows);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn functions_and_operators_in_public_are_not_called() {
     log.open_stream(&items);
     for at in ["1", "2"] {
         let rows = [vec![text("a"), text(at), text(at)]];
-        log.append_rows("items", 0, &items.schema(), &rows);
+        log.append(&items, 0, &rows);
         drain(&db, &log, &items).unwrap();
         assert!(!stranger.is_superuser(&db), "when row {at} was applied");
     }

@@ -129,8 +129,8 @@ fn the_tables_own_types_and_columns_are_kept() {
         row(3, "b", -1, 0),
         row(4, "b", 1, 1),
     ];
-    log.append_rows("mixed", 0, &stream.schema(), &rows);
-    log.append_rows("mixed", 0, &stream.schema(), &[row(1, "b", 150, 1_000)]);
+    log.append(&stream, 0, &rows);
+    log.append(&stream, 0, &[row(1, "b", 150, 1_000)]);
     let summary = drain(&db, &log, &stream).unwrap();
     assert_eq!((summary.rows, summary.superseded, summary.dead), (1, 1, 3));
     assert_eq!(
@@ -156,12 +156,11 @@ fn a_table_of_nothing_but_its_key() {
         vec![Value::Int(1), text("x")],
         vec![Value::Int(2), text("x")],
     ];
-    log.append_rows("pairs", 0, &stream.schema(), &rows);
+    log.append(&stream, 0, &rows);
     drain(&db, &log, &stream).unwrap();
-    log.append_rows(
-        "pairs",
+    log.append(
+        &stream,
         0,
-        &stream.schema(),
         &[rows[0].clone(), vec![Value::Int(3), text("x")]],
     );
     let summary = drain(&db, &log, &stream).unwrap();
@@ -180,12 +179,12 @@ fn a_partitioned_table_counts_its_inserts() {
     let stream = two_columns();
     log.open_stream(&stream);
     let rows: Vec<_> = (0..150).map(|id| vec![Value::Int(id), text("x")]).collect();
-    log.append_rows("items", 0, &stream.schema(), &rows);
+    log.append(&stream, 0, &rows);
     drain(&db, &log, &stream).unwrap();
     let rows: Vec<_> = (50..210)
         .map(|id| vec![Value::Int(id), text("y")])
         .collect();
-    log.append_rows("items", 0, &stream.schema(), &rows);
+    log.append(&stream, 0, &rows);
     let summary = drain(&db, &log, &stream).unwrap();
     assert_eq!(
         (summary.rows, summary.superseded, summary.dead),
@@ -210,7 +209,7 @@ fn keys_that_are_equal_though_they_differ() {
         vec![text("b "), text("first")],
         vec![text("b"), text("second")],
     ];
-    log.append_rows("items", 0, &stream.schema(), &rows);
+    log.append(&stream, 0, &rows);
     let summary = drain(&db, &log, &stream).unwrap();
     assert_eq!((summary.rows, summary.superseded), (1, 1));
     assert_eq!(db.one("SELECT name FROM items"), "first");

@@ -70,7 +70,7 @@ fn a_table_is_made_with_types_of_the_database() {
         row[at + 1] = text(wrong);
         rows.push(row);
     }
-    log.append_rows("items", 0, &items.schema(), &rows);
+    log.append(&items, 0, &rows);
     let summary = drain(&db, &log, &items).unwrap();
     assert_eq!((summary.rows, summary.dead), (2, values.len() as u64));
     let names: Vec<String> = (1..=values.len())
@@ -118,7 +118,7 @@ fn a_key_of_such_a_type_is_compared_as_postgresql_compares() {
         row("nowhere", 4),
         row("10.0.0.1", 5),
     ];
-    log.append_rows("lone_hosts", 0, &hosts.schema(), &rows);
+    log.append(&hosts, 0, &rows);
     let summary = drain(&db, &log, &hosts).unwrap();
     assert_eq!(summary.dead, 1);
     let found = db.rows("SELECT address, n FROM hosts ORDER BY n");
@@ -128,12 +128,7 @@ fn a_key_of_such_a_type_is_compared_as_postgresql_compares() {
     let mut moods = typed("moods", &[("mood", "pg:shop.mood"), ("n", "int8")]);
     moods.partitions = 4;
     log.open_stream(&moods);
-    log.append_rows(
-        "moods",
-        0,
-        &moods.schema(),
-        &[row("sad", 1), row("sad", 2), row("mad", 3)],
-    );
+    log.append(&moods, 0, &[row("sad", 1), row("sad", 2), row("mad", 3)]);
     assert_eq!(drain(&db, &log, &moods).unwrap().dead, 1);
     assert_eq!(db.rows("SELECT mood, n FROM moods"), ["sad|2"]);
 }
@@ -288,7 +283,7 @@ fn texts_that_would_lose_a_part_or_change_are_dead_letters() {
             rows.push(row);
         }
     }
-    log.append_rows("items", 0, &items.schema(), &rows);
+    log.append(&items, 0, &rows);
     let summary = drain(&db, &log, &items).unwrap();
     assert_eq!((summary.rows, summary.dead), (8, 8));
     assert_eq!(db.one("SELECT count(*) FROM items WHERE id % 2 = 0"), "8");
@@ -346,13 +341,13 @@ fn settings_of_the_role_change_no_value() {
             lone(4, 3, "-1 2:03:04"),
             lone(5, 4, "[2026-02-01 12:00,)"),
         ];
-        log.append_rows("items", 0, &items.schema(), &rows);
+        log.append(&items, 0, &rows);
         let mut options = db.options.clone();
         options.options = settings.map(str::to_owned);
         let config = bekk_sink::Config::new(options);
         assert_eq!(drain_with(&config, &log, &items).unwrap().dead, 4);
         let again = [row(1, "{0.30000000000000004}")];
-        log.append_rows("items", 0, &items.schema(), &again);
+        log.append(&items, 0, &again);
         assert_eq!(drain_with(&config, &log, &items).unwrap().superseded, 1);
         found.push(db.rows("SELECT * FROM items"));
         assert_exact(&db, &log.client, "bekk", &items);
@@ -420,7 +415,7 @@ fn numerics_and_times_go_in_whole() {
         vec![number("0.00000000012"), Value::Null],
         vec![number("10000"), Value::Time(-1)],
     ];
-    log.append_rows("items", 0, &items.schema(), &rows);
+    log.append(&items, 0, &rows);
     assert_eq!(drain(&db, &log, &items).unwrap().dead, 1);
     let found = db.rows("SELECT n, t FROM items ORDER BY n");
     let first = format!("{long}|00:00:00");
@@ -432,7 +427,7 @@ fn numerics_and_times_go_in_whole() {
         unscaled: 150,
         scale: 2,
     });
-    log.append_rows("items", 0, &older.schema(), &[vec![decimal]]);
+    log.append(&older, 0, &[vec![decimal]]);
     drain(&db, &log, &items).unwrap();
     assert_eq!(db.one("SELECT count(*) FROM items WHERE n = 1.5"), "1");
     assert_eq!(db.one("SELECT count(*) FROM items"), "3");

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bekk_sink::{Config, Control, SinkWait, State, Stats, WaitCause};
 use bekk_stream::{ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, drain_with, stream, until};
+use crate::harness::{Db, Log, assert_exact, column, drain_with, run, stream, until};
 use crate::lease::StopOnDrop;
 
 fn numbers(name: &str) -> Stream {
@@ -14,7 +14,7 @@ fn numbers(name: &str) -> Stream {
 
 fn append(log: &Log, stream: &Stream, ids: std::ops::Range<i64>) {
     let rows: Vec<_> = ids.map(|id| vec![Value::Int(id)]).collect();
-    log.append_rows(&stream.name, 0, &stream.schema(), &rows);
+    log.append(stream, 0, &rows);
 }
 
 fn waits(db: &Db, topic: &str) -> Vec<SinkWait> {
@@ -121,10 +121,7 @@ fn a_stop_ends_a_batch_that_waits_for_a_lock() {
     );
     let mut admin = Db::connect(db.options.clone());
     std::thread::scope(|scope| {
-        let sink = scope.spawn(|| {
-            let streams = std::slice::from_ref(&stream);
-            bekk_sink::run(&config, streams, &log.client, &stats, &control)
-        });
+        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
         let stop = StopOnDrop(&control);
         until("the rows are there", || {
             db.one("SELECT coalesce(to_regclass('items')::text, '')") == "items"
@@ -163,10 +160,7 @@ fn a_wait_for_a_connection_takes_none() {
     config.connections = 1;
     let (stats, control) = (Stats::default(), Control::new());
     std::thread::scope(|scope| {
-        let sink = scope.spawn(|| {
-            let streams = std::slice::from_ref(&stream);
-            bekk_sink::run(&config, streams, &log.client, &stats, &control)
-        });
+        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
         let stop = StopOnDrop(&control);
         let lacks_connection = |reason: &str| reason.contains("too many connections");
         until("the worker waits for a connection", || {
