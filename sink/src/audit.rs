@@ -264,6 +264,11 @@ impl Snapshot {
             )
             .await
             .map_err(failed)?;
+        let ends = match log.partition_ends(topic) {
+            Err(bekk_log::Error::UnknownTopic(_)) => Vec::new(),
+            ends => ends
+                .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?,
+        };
         let (mut next, mut log_differs) = (Vec::new(), Vec::new());
         for row in &rows {
             let remembered: String = row.get(2);
@@ -276,6 +281,17 @@ impl Snapshot {
             }
             let partition = row.get::<_, i32>(0).cast_unsigned();
             let of_group = row.get::<_, i64>(1).cast_unsigned();
+            if !ends.iter().any(|ends| ends.partition == partition) {
+                // The topic was deleted, or made again with fewer. After a replay the row counts nothing.
+                log_differs.extend((of_group > 0).then(|| {
+                    let how = format!(
+                        "topic `{topic}` has no partition {partition} any more, of which the group has applied the \
+                         records below offset {of_group}"
+                    );
+                    (partition, how)
+                }));
+                continue;
+            }
             next.push((partition, of_group));
             let mark = mark_of(row, 3);
             log_differs.extend(difference(

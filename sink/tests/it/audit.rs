@@ -205,6 +205,19 @@ fn a_partition_that_the_log_has_lost_is_not_right() {
     assert!(known[0].is_right() && counts.len() == known.len());
     assert_eq!(counts[0].offset, known[0].offset);
     assert!(!counts[0].is_right());
+    // A row of a partition that the topic does not have
+    let mut db = db;
+    db.execute(
+        "INSERT INTO bekk.offsets (group_name, topic, partition, next, log_id)
+         SELECT group_name, topic, 7, 0, log_id FROM bekk.offsets",
+    );
+    assert!(deep(&db, &log, &stream).is_right(), "nothing was applied");
+    db.execute("UPDATE bekk.offsets SET next = 3 WHERE partition = 7");
+    let audit = deep(&db, &log, &stream);
+    assert!(
+        audit.log_differs[0].1.contains("has no partition 7"),
+        "{audit:?}"
+    );
 }
 
 #[test]
