@@ -1,5 +1,7 @@
 """Brokers of Apache Kafka on this machine, to be killed and started again."""
 
+import contextlib
+import copy
 import json
 import os
 import signal
@@ -10,6 +12,7 @@ import time
 TOPICS = "org.apache.kafka.tools.TopicCommand"
 ACLS = "org.apache.kafka.tools.AclCommand"
 CONFIGS = "kafka.admin.ConfigCommand"
+GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 # The scripts of Kafka's distribution, which Maven Central does not have.
 SCRIPTS = {"kafka-acls.sh": ACLS, "kafka-configs.sh": CONFIGS, "kafka-topics.sh": TOPICS}
 PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
@@ -17,6 +20,7 @@ CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 DELETE_RECORDS = "org.apache.kafka.tools.DeleteRecordsCommand"
 # One cluster's brokers must agree on it; any 16 bytes in base64 will do.
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
+OTHER_CLUSTER_ID = "QmVra3MgdGVzdHMgb25seQ"
 HEAP = "384m"
 JAVA = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1"]
 
@@ -45,10 +49,22 @@ class Cluster:
         self.user_ports = free_ports(brokers) if users is not None else []
         self.outer_ports = free_ports(brokers) if advertised else []
         self.users, self.keystore, self.advertised, self.more, self.processes = users, keystore, advertised, more, {}
+        self.format(CLUSTER_ID)
+
+    def format(self, cluster_id):
+        """Makes the brokers' directories."""
         for broker in self.all():
             with open(self.file(broker, "properties"), "w") as file:
                 file.write(self.properties(broker))
-            self.java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", file.name, check=True)
+            self.java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", file.name, check=True)
+
+    def twin(self, directory):
+        """Another cluster with the same addresses, not started."""
+        other = copy.copy(self)
+        other.directory, other.processes = directory, {}
+        os.mkdir(directory)
+        other.format(OTHER_CLUSTER_ID)
+        return other
 
     def all(self):
         return range(1, self.count + 1)
@@ -191,6 +207,19 @@ replica.lag.time.max.ms=5000
                       for item in ("--formatter-property", name)]
         return self.tool(CONSUMER, "--topic", topic, "--from-beginning", "--timeout-ms", "5000", *properties,
                          check=False).stdout
+
+    @contextlib.contextmanager
+    def consumer(self, topic, group):
+        """A consumer of another program, which is a member of a group as long as this lasts."""
+        command = [*JAVA, "-cp", self.classpath, CONSUMER, "--bootstrap-server", self.bootstrap, "--topic", topic, "--group",
+                   group, "--consumer-property", "enable.auto.commit=false"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            # So it leaves the group.
+            process.send_signal(signal.SIGTERM)
+            process.wait()
 
     def create_topic(self, name, partitions, **settings):
         """`replica_assignment` or settings of the topic."""

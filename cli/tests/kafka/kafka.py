@@ -19,7 +19,7 @@ import time
 import urllib.request
 
 import guide
-from cluster import ACLS, CONFIGS, TOPICS, Cluster, free_ports
+from cluster import ACLS, CONFIGS, GROUPS, TOPICS, Cluster, free_ports
 from sandbox import Sandbox
 from secured import recipe
 
@@ -417,6 +417,85 @@ def addresses(run):
         assert not any(process.poll() for process in sandbox.processes.values()), "both wait"
 
 
+def meddled(run):
+    """What administrators and other programs do beside ingest and a sink that run: a consumer in the sink's group, the
+    group's offsets set back and deleted, a quota, an ingest with a copy of the state, the topic deleted. Rows arrive once,
+    and what is in the way is said."""
+    cluster = run.cluster(1)
+    sandbox = run.sandbox(cluster.bootstrap)
+    for role in ("ingest", "sink"):
+        sandbox.start(role, role)
+    sandbox.write(1_000)
+    sandbox.await_table(60)
+    with cluster.consumer("events", "bekk"):
+        await_ready(sandbox, "sink", "a consumer of another program is in group `bekk`", write=100)
+    await_ready(sandbox, "sink", '"ready": true')
+    for change in (["--reset-offsets", "--to-earliest", "--all-topics", "--execute"], ["--delete"]):
+        cluster.tool(GROUPS, *change, "--group", "bekk")
+        sandbox.write(100)
+        sandbox.await_table(60)
+    quota = ["--alter", "--entity-type", "clients", "--entity-default"]
+    cluster.tool(CONFIGS, *quota, "--add-config", "producer_byte_rate=40000,consumer_byte_rate=40000")
+    await_ready(sandbox, "sink", "because of a quota", write=3_000)
+    cluster.tool(CONFIGS, *quota, "--delete-config", "producer_byte_rate,consumer_byte_rate")
+    sandbox.await_table(120)
+    assert not sandbox.ended, f"ended by themselves: {sandbox.ended}"
+    copy = run.sandbox(cluster.bootstrap)
+    state = os.path.join(".bekk", "ingest")
+    shutil.copytree(os.path.join(sandbox.directory, state), os.path.join(copy.directory, state))
+    copy.write(100)
+    copy.run("ingest", "--once", "--log", copy.url)
+    sandbox.write(100)
+    sandbox.await_end("ingest", "a later ingest has taken over", 60)
+    sandbox.start("ingest", "ingest")
+    sandbox.ids |= copy.ids
+    sandbox.await_table(60)
+    sandbox.stop()
+    sandbox.processes.clear()
+    cluster.tool(TOPICS, "--delete", "--topic", "events")
+    done = sandbox.call("audit", "--log", sandbox.url)
+    assert done.returncode == 1 and "the log ends at 0" in done.stdout, done.stdout + done.stderr
+
+
+def await_ready(sandbox, role, expected, write=0):
+    """Waits until /readyz says something, while `write` rows come every three seconds."""
+    begun, written = time.monotonic(), 0
+    while expected not in (said := sandbox.ready(role)):
+        waited = time.monotonic() - begun
+        assert waited < 60, f"no {expected!r} in: {said}"
+        if write and waited >= written:
+            sandbox.write(write)
+            written += 3
+        time.sleep(0.5)
+
+
+def swapped(run):
+    """Another cluster takes the address, and is taken for what it is: ingest and sink end, with the ids of both. On the
+    first cluster they continue."""
+    cluster = run.cluster(1)
+    sandbox = run.sandbox(cluster.bootstrap)
+    for role in ("ingest", "sink"):
+        sandbox.start(role, role)
+    sandbox.write(1_000)
+    sandbox.await_table(60)
+    cluster.stop()
+    other = cluster.twin(os.path.join(run.directory, "other"))
+    run.opened.insert(0, other.stop)
+    other.up()
+    sandbox.write(1_000)
+    sandbox.await_said("ingest", "another cluster answers there now", 60)
+    sandbox.await_end("ingest", "but the log in use is", 90)
+    sandbox.await_end("sink", "serves log", 90)
+    assert "events" not in other.tool(TOPICS, "--list").stdout, "nothing is written to it"
+    other.stop()
+    cluster.up()
+    for role in ("ingest", "sink"):
+        sandbox.start(role, role)
+    sandbox.await_table(60)
+    sandbox.stop()
+    sandbox.check()
+
+
 def settings(run):
     """Topics and brokers whose settings do not fit: adapted to, or refused by name when ingest starts."""
     short = run.cluster(1, more="transaction.max.timeout.ms=30000")
@@ -565,7 +644,7 @@ def speed(run):
           f"load {os.getloadavg()[0]:.1f}")
 
 
-SCENARIOS = [settings, addresses, rights, recipe, others, objects, remade, unclean, paused, grown, passed, copied, quorum, storm]
+SCENARIOS = [settings, addresses, meddled, swapped, rights, recipe, others, objects, remade, unclean, paused, grown, passed, copied, quorum, storm]
 
 
 def main():
