@@ -106,7 +106,7 @@ impl Service {
         self.0.lock().log_waits_for = Some(reason.to_owned());
     }
 
-    /// Notes that the log refuses a right or the login. A client that is made anew can be refused again, so that counts
+    /// Notes that the log refuses a right or the login. A new client can be refused again, so that counts
     /// until the log has been in use for a while.
     pub(crate) fn log_refuses(&self, reason: &str) {
         self.0.lock().log_refuses = Some((reason.to_owned(), None));

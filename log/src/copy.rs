@@ -188,7 +188,7 @@ impl Copy<'_> {
         }
         let is_untrimmed = target.start < source.start;
         if is_untrimmed {
-            // Removes nothing, but asks for the right to.
+            // Removes no record; it asks for the right to.
             self.to.delete_before(self.topic, partition, target.start)?;
         }
         Ok(Place {

@@ -148,7 +148,7 @@ fn offsets_of_an_older_dump_double_no_row() {
     }
 }
 
-/// A table of schema `bekk` is dropped by somebody who tidies up. Every command says so, and none goes on without it.
+/// A table of schema `bekk` is dropped by somebody who tidies up. Every command says so, and none continues without it.
 #[test]
 fn a_table_of_the_schema_that_was_dropped_is_made_anew() {
     for (config, table) in [(KEYED, "groups"), (KEYLESS, "dead_letters")] {
