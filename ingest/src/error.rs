@@ -125,13 +125,6 @@ impl Error {
         }
     }
 
-    /// Whether the disk of ingest's own files, or a quota on it, is full.
-    pub(crate) fn is_no_space(&self) -> bool {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-
-        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
-    }
-
     /// Makes the wrapper of a system's error.
     pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io {

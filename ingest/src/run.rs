@@ -1,10 +1,9 @@
 //! A run of ingest: its lock, its id, and its sessions.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use bekk_log::{Client, Error as LogError, Offset, RecordBuffer, Session};
 use bekk_stream::Stream;
@@ -22,8 +21,6 @@ use crate::stats::{Stats, Summary};
 
 /// How many sessions in a row may end with an unknown outcome before anything new is in the log.
 const ATTEMPTS_MAX: u32 = 3;
-/// Pause before ingest tries again to write its state on a full disk
-const ROOM_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Reads the streams' files into the log, each record exactly once, until all is read or `stop` is set.
 ///
@@ -58,17 +55,10 @@ pub(crate) fn run_with(
     append: &SessionAppend<'_>,
 ) -> Result<Summary, Error> {
     let inbox = Inbox::new(streams)?;
-    let prepared = await_room(stats, stop, || {
-        fs::create_dir_all(&config.state_dir)
-            .map_err(Error::io("make directory", &config.state_dir))?;
-        bekk_log::make_private(&config.state_dir)
-            .map_err(Error::log("close the state directory"))?;
-        let lock = lock_state(&config.state_dir)?;
-        Ok((lock, Identity::of(&config.state_dir)?))
-    })?;
-    let Some((_lock, identity)) = prepared else {
-        return Ok(Summary::default());
-    };
+    fs::create_dir_all(&config.state_dir)
+        .map_err(Error::io("make directory", &config.state_dir))?;
+    bekk_log::make_private(&config.state_dir).map_err(Error::log("close the state directory"))?;
+    let _lock = lock_state(&config.state_dir)?;
     let run = Run {
         config,
         streams,
@@ -77,7 +67,7 @@ pub(crate) fn run_with(
         stop,
         append,
         inbox: &inbox,
-        identity,
+        identity: Identity::of(&config.state_dir)?,
     };
     let mut inbox_lock = InboxLock::new(&inbox)?;
     let mut total = Summary::default();
@@ -100,36 +90,6 @@ pub(crate) fn run_with(
                     return Err(Error::log("append to the log")(error));
                 }
                 tracing::warn!(%error, "an append's outcome is unknown; reading it from the log");
-            }
-        }
-    }
-}
-
-/// Does what needs room on the disk of the state directory, and tries again while that is full; `None` if told to stop.
-fn await_room<T>(
-    stats: &Stats,
-    stop: &AtomicBool,
-    prepare: impl Fn() -> Result<T, Error>,
-) -> Result<Option<T>, Error> {
-    let mut is_full = false;
-    loop {
-        match prepare() {
-            Err(error) if error.is_no_space() => {
-                if !std::mem::replace(&mut is_full, true) {
-                    let why = format!("ingest waits for room to write its state: {error}");
-                    tracing::warn!("{why}; nothing is lost");
-                    stats.set_waits_for(Some(why));
-                }
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(None);
-                }
-                thread::sleep(ROOM_INTERVAL);
-            }
-            prepared => {
-                if is_full {
-                    stats.set_waits_for(None);
-                }
-                return prepared.map(Some);
             }
         }
     }
