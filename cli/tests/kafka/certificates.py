@@ -15,8 +15,9 @@ def authority(directory, name):
             certificate)
 
 
-def broker(directory, name, by):
-    """A certificate for this machine by an authority; returns the file with key and certificate that Kafka takes."""
+def broker(directory, name, by, days=2):
+    """A certificate for this machine by an authority; returns the file with key and certificate that Kafka takes. With 0
+    days it expires at once."""
     key, request, certificate, extensions = (
         os.path.join(directory, f"{name}.{suffix}") for suffix in ("key", "csr", "crt", "ext"))
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=broker", "-keyout", key, "-out", request)
@@ -24,7 +25,7 @@ def broker(directory, name, by):
         file.write("subjectAltName=IP:127.0.0.1\n")
     signer = os.path.join(directory, by)
     openssl("x509", "-req", "-in", request, "-CA", f"{signer}.pem", "-CAkey", f"{signer}.key", "-CAcreateserial", "-days",
-            "2", "-extfile", extensions, "-out", certificate)
+            str(days), "-extfile", extensions, "-out", certificate)
     both = os.path.join(directory, f"{name}.pem")
     with open(both, "w") as file:
         for part in (key, certificate):

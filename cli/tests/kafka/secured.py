@@ -47,6 +47,7 @@ def recipe(run):
     letters = sandbox.run("psql", "-At", "-c", "select count(*) from bekk.dead_letters")
     assert letters.strip() == "1", letters
     faults(sandbox, secrets)
+    expired(sandbox, cluster, secrets)
 
 
 def typed(sandbox, cluster):
@@ -104,3 +105,24 @@ def faults(sandbox, secrets):
     sandbox.configure("SASL_SSL", "SASL_PLAINTEXT")
     sandbox.start("stranger", "ingest")
     sandbox.await_said("stranger", "security.protocol", 20)
+
+
+def expired(sandbox, cluster, secrets):
+    """The brokers' certificate expires. The command that is printed says so."""
+    stranger = sandbox.processes.pop("stranger")
+    stranger.kill()
+    stranger.wait()
+    sandbox.configure("SASL_PLAINTEXT", "SASL_SSL")
+    certificates.broker(secrets, "broker", "authority", days=0)
+    for broker in cluster.all():
+        cluster.kill(broker)
+    for broker in cluster.all():
+        cluster.start(broker)
+    said = ""
+    deadline = time.monotonic() + 60
+    while not (found := re.search(r"to see which: (openssl .*)", said)):
+        assert time.monotonic() < deadline, f"no command in: {said}"
+        done = sandbox.call("log", "topics", "--log", sandbox.url)
+        said = done.stdout + done.stderr
+    done = subprocess.run(["sh", "-c", found.group(1)], cwd=sandbox.directory, capture_output=True, text=True, timeout=30)
+    assert "certificate has expired" in done.stdout, done.stdout + done.stderr
