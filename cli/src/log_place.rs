@@ -260,7 +260,7 @@ impl LogPlace {
                     gone = Some(Instant::now());
                     tracing::info!(error = format!("{error:#}"), "connecting to the log again");
                 }
-                Err(error) if needs_reopening(&error) => {
+                Err(error) if needs_reopening(&error) && !signals::is_set(run.stop) => {
                     run.service
                         .log_waits_for("its disk is full; it is opened again once there is space");
                     let error = format!("{error:#}");
