@@ -215,6 +215,7 @@ fn without_values(text: &str, error: &toml::de::Error) -> String {
         }
         _ => message.to_owned(),
     };
+    let message = in_words(message);
     let Some(span) = error.span() else {
         return message;
     };
@@ -226,6 +227,25 @@ fn without_values(text: &str, error: &toml::de::Error) -> String {
         .map_or(0, |line| line.chars().count())
         + 1;
     format!("line {line}, column {column}: {message}")
+}
+
+/// A message about a value of the wrong type, in TOML's words and not in Rust's.
+fn in_words(message: String) -> String {
+    if !message.starts_with("invalid") {
+        return message;
+    }
+    [
+        ("struct Retention", "a table, such as { age = \"7d\" }"),
+        ("expected struct", "expected a table, struct"),
+        ("u32", "a whole number of 0 or more"),
+        ("a sequence", "a list, such as [\"a\"]"),
+        ("sequence", "list"),
+        ("type: map", "type: table"),
+        ("a map", "a table"),
+        ("a boolean", "true or false"),
+    ]
+    .iter()
+    .fold(message, |message, (rust, toml)| message.replace(rust, toml))
 }
 
 /// An invalid value and its place.

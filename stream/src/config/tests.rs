@@ -51,6 +51,24 @@ fn other_producers_need_no_files() {
     );
 }
 
+/// What is wrong with a value's type, without words of Rust.
+#[test]
+fn wrong_types_are_named_as_toml_names_them() {
+    fails(
+        &with("partitions = -1"),
+        "expected a whole number of 0 or more",
+    );
+    fails(
+        &with("retention = \"7d\""),
+        "expected a table, such as { age = \"7d\" }",
+    );
+    fails(&with("indexes = [\"x\"]"), "expected a list");
+    fails(
+        &with("newer_by = [\"x\"]"),
+        "invalid type: list, expected a string",
+    );
+}
+
 /// What is special in patterns means itself in the name of the directory.
 #[test]
 fn the_directorys_name_is_no_pattern() {

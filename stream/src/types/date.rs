@@ -7,7 +7,7 @@ use std::io::Write as _;
 use jiff::SignedDuration;
 use jiff::civil::Date;
 
-use super::time_parser::{DAY_MICROS, TimeParser};
+use super::time_parser::{DAY_MICROS, TimeParser, Told};
 use super::{ColumnType, Declaration, PLAIN, Rejection, Setting, Value, ValueKind};
 use crate::{Column, CsvDialect};
 
@@ -29,7 +29,7 @@ impl ValueKind for DateKind {
     type Content<'a> = i32;
 
     fn new(column: &Column, _: &CsvDialect) -> Result<Self, Rejection> {
-        TimeParser::new(column.format.as_deref(), None).map(Self)
+        TimeParser::new(Told::Date, column.format.as_deref(), None).map(Self)
     }
 
     #[inline]

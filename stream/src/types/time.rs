@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use super::time_parser::TimeParser;
+use super::time_parser::{TimeParser, Told};
 use super::{ColumnType, Declaration, PLAIN, Rejection, Setting, ValueKind};
 use crate::{Column, CsvDialect};
 
@@ -25,7 +25,7 @@ impl ValueKind for TimeKind {
     type Content<'a> = i64;
 
     fn new(column: &Column, _: &CsvDialect) -> Result<Self, Rejection> {
-        let parser = TimeParser::new(column.format.as_deref(), None)?;
+        let parser = TimeParser::new(Told::TimeOfDay, column.format.as_deref(), None)?;
         if parser.is_epoch() {
             return Err(Rejection::without_meaning("format", &column.column_type));
         }

@@ -1,9 +1,13 @@
 //! Dates and times: ISO 8601 by hand, since it is what most files hold; any other format by jiff.
 
+mod format;
+
 use jiff::civil::{Date, DateTime};
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
+pub(super) use self::format::Told;
+use self::format::check_format;
 use super::{Rejection, Shown, number};
 use crate::Reason;
 
@@ -42,7 +46,11 @@ struct Written {
 }
 
 impl TimeParser {
-    pub(super) fn new(format: Option<&str>, zone: Option<&str>) -> Result<Self, Rejection> {
+    pub(super) fn new(
+        told: Told,
+        format: Option<&str>,
+        zone: Option<&str>,
+    ) -> Result<Self, Rejection> {
         let zone = zone
             .map(|name| {
                 TimeZone::get(name).map_err(|_| {
@@ -59,7 +67,7 @@ impl TimeParser {
             Some(format) => match epoch(format) {
                 Some(&(name, power)) => Form::Epoch { name, power },
                 None => {
-                    check_format(format)?;
+                    check_format(format, told)?;
                     Form::Format(format.replace("%F", "%Y-%m-%d").replace("%D", "%m/%d/%y"))
                 }
             },
@@ -264,26 +272,6 @@ fn epoch_micros(bytes: &[u8], power: u32) -> Result<Option<i64>, Rejection> {
             format!("{} is outside the years 1 to 9999", Shown(bytes)),
         )),
     }
-}
-
-/// Whether jiff can use the format at all; tried on a known moment, since it has no other way to ask.
-fn check_format(format: &str) -> Result<(), Rejection> {
-    let has = |directives: &[&str]| {
-        directives
-            .iter()
-            .any(|directive| format.contains(directive))
-    };
-    if has(&["%I", "%l", "%-I", "%_I"]) && !has(&["%p", "%P", "%r"]) {
-        return Err(Rejection::new(
-            Reason::BadValue,
-            "`format` has hours from 1 to 12 without the half of the day; add %p (AM or PM), or write %H for \
-            hours from 0 to 23",
-        ));
-    }
-    let moment = jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
-    strtime::format(format, &moment)
-        .map(drop)
-        .map_err(|error| Rejection::new(Reason::BadValue, format!("`format`: {error}")))
 }
 
 fn micros_of(local: DateTime, bytes: &[u8]) -> Result<i64, Rejection> {

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::date::write_date;
 use super::time::write_clock;
-use super::time_parser::{DAY_MICROS, TimeParser};
+use super::time_parser::{DAY_MICROS, TimeParser, Told};
 use super::{ColumnType, Declaration, PLAIN, Rejection, Setting, ValueKind};
 use crate::wire::{put_varint, zigzag};
 use crate::{Column, CsvDialect};
@@ -39,7 +39,7 @@ impl ValueKind for TimestampKind {
     type Content<'a> = i64;
 
     fn new(column: &Column, _: &CsvDialect) -> Result<Self, Rejection> {
-        TimeParser::new(column.format.as_deref(), None).map(Self)
+        TimeParser::new(Told::Moment, column.format.as_deref(), None).map(Self)
     }
 
     #[inline]
@@ -73,7 +73,12 @@ impl ValueKind for TimestamptzKind {
     type Content<'a> = i64;
 
     fn new(column: &Column, _: &CsvDialect) -> Result<Self, Rejection> {
-        TimeParser::new(column.format.as_deref(), column.zone.as_deref()).map(Self)
+        TimeParser::new(
+            Told::Moment,
+            column.format.as_deref(),
+            column.zone.as_deref(),
+        )
+        .map(Self)
     }
 
     #[inline]

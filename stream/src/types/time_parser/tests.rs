@@ -140,6 +140,39 @@ fn years_have_the_digits_that_their_format_says() {
     }
 }
 
+/// With such a format each value would be rejected, or be midnight.
+#[test]
+fn formats_that_tell_too_little_are_refused() {
+    let check = |column_type: ColumnType, format: &str, is_taken: bool| {
+        let mut column = Column::new("c", column_type.clone());
+        column.format = Some(format.into());
+        let made = ValueParser::new(&column, &CsvDialect::default());
+        assert_eq!(made.is_ok(), is_taken, "{column_type} {format}");
+    };
+    for format in ["%Q", "%m", "%Y", "%H:%M", "%d.%m.", "date"] {
+        check(ColumnType::Date, format, false);
+        check(ColumnType::Timestamp, format, false);
+    }
+    for format in ["%M", "%Y-%m-%d", "%p"] {
+        check(ColumnType::Time, format, false);
+    }
+    for format in [
+        "%F",
+        "%D",
+        "%e. %B %Y",
+        "%Y%j",
+        "%G-W%V-%u",
+        "%d-%b-%y",
+        "%A, %-d %b %Y",
+    ] {
+        check(ColumnType::Date, format, true);
+        check(ColumnType::Timestamp, format, true);
+    }
+    check(ColumnType::Timestamp, "%m/%d/%Y %I:%M:%S%.f %p", true);
+    check(ColumnType::Timestamptz, "%Y-%m-%dT%H:%M:%S%:z", true);
+    check(ColumnType::Time, "%H.%M", true);
+}
+
 #[test]
 fn times_are_numbers_since_1970() {
     let time = |format: &str, text: &str| {
