@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use crate::sample::{event, file, open_letters, prices, prints};
 use crate::support::{Postgres, Ran, Sandbox};
@@ -43,6 +44,11 @@ fn an_edited_letter_lands_or_nothing_of_it_is_lost() {
     edit(&sandbox, &id, "no-such-editor")
         .exits(1)
         .says("not installed");
+    // vi would wait for keys.
+    let mut command = sandbox.bekk(&["dead-letters", "edit", &id]);
+    command.env_remove("VISUAL").env_remove("EDITOR");
+    let without = Ran::new(command.stdin(Stdio::null()).output().unwrap());
+    without.exits(1).says("needs a terminal");
     assert_eq!(kept(&sandbox), Vec::<PathBuf>::new(), "nothing was written");
 
     // An editor that dies after it saved, and a text that is still no row: both texts are kept and named.

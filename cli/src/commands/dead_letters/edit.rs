@@ -3,7 +3,7 @@
 //! **Invariant:** what a person wrote is either in the table, or in a file that the output names.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -103,9 +103,17 @@ fn edit(letter: &Letter, path: &Path, screen: &Screen) -> Result<Vec<u8>> {
     ));
     // Not from `.env`: it must not choose programs.
     let named = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let editor = named("VISUAL")
-        .or_else(|| named("EDITOR"))
-        .unwrap_or_else(|| DEFAULT_EDITOR.to_owned());
+    let named = named("VISUAL").or_else(|| named("EDITOR"));
+    // Without one it would wait for keys for ever.
+    let has_terminal = || io::stdin().is_terminal() && io::stdout().is_terminal();
+    if named.is_none() && !has_terminal() {
+        bail!(
+            "`{DEFAULT_EDITOR}` needs a terminal, and there is none; name a program that changes the file without one in \
+             EDITOR, or take the corrected text from a file: bekk dead-letters edit {} --text FILE",
+            letter.id
+        );
+    }
+    let editor = named.unwrap_or_else(|| DEFAULT_EDITOR.to_owned());
     // A Ctrl-C that is meant for the editor must not end this process, which has the text. A program that is started
     // does not inherit it.
     let ignored = Arc::new(AtomicBool::new(false));
