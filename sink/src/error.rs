@@ -233,9 +233,8 @@ pub enum Error {
     },
     /// The group's offset was moved under a lease that this sink holds, and not by this sink.
     #[error(
-        "the offset of group `{group}` in {topic}/{partition} {} while this sink held the partition{}. To continue where \
-         this sink left it: bekk offsets reset --group {group} --stream {topic} --partition {partition} --to {from} \
-         --execute; if {next} is meant, start the sink again",
+        "the offset of group `{group}` in {topic}/{partition} {} while this sink held the partition{}, continue where this \
+         sink left it: bekk offsets reset --group {group} --stream {topic} --partition {partition} --to {from} --execute",
         moved(*from, *next),
         cause_of_move(*from, *next)
     )]
@@ -445,9 +444,10 @@ fn moved(from: u64, next: u64) -> String {
 
 fn cause_of_move(from: u64, next: u64) -> &'static str {
     if next < from {
-        ", and the server has lost no transaction: somebody set it, or restored schema bekk alone. The rows of the \
-             records between the two are in the table"
+        ", and the server has lost no transaction: somebody set it, or restored schema bekk from a dump. If the table \
+         was restored with it, start the sink again, which applies the records between the two again; if their rows \
+         are in the table"
     } else {
-        "; the records between the two may not have been applied"
+        "; the records between the two may not have been applied. If that is meant, start the sink again; if not"
     }
 }

@@ -17,7 +17,7 @@ use crate::catalog::Table;
 use crate::connect_options::{ChannelBinding, TargetSession};
 use crate::offsets::rows;
 use crate::search_path::SearchPath;
-use crate::sqlstate::{Verdict, verdict};
+use crate::sqlstate::{Verdict, verdict_on_connecting};
 use crate::{ConnectOptions, Error, PostgresError, SslMode, tls, trust};
 
 /// A connection to PostgreSQL.
@@ -284,7 +284,7 @@ pub(crate) async fn be_impatient(client: &Client) -> Result<(), tokio_postgres::
 
 /// Whether to wait after an error of connecting, or to stop.
 pub(crate) fn judge(options: &ConnectOptions, error: &tokio_postgres::Error) -> ConnectError {
-    match verdict(error) {
+    match verdict_on_connecting(error) {
         Verdict::Stop => ConnectError::Fatal(Error::postgres(
             format!("connect to PostgreSQL at {options}"),
             error,

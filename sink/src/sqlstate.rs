@@ -38,6 +38,15 @@ pub(crate) fn verdict(error: &tokio_postgres::Error) -> Verdict {
     }
 }
 
+/// Decides whether to connect again after the server has refused a connection.
+pub(crate) fn verdict_on_connecting(error: &tokio_postgres::Error) -> Verdict {
+    match error.code() {
+        // The database takes no connections for now (ALTER DATABASE … ALLOW_CONNECTIONS false), as for maintenance.
+        Some(code) if *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Verdict::Wait,
+        _ => verdict(error),
+    }
+}
+
 /// The same of a statement in which input functions may have read the values of records (`reads_texts`).
 pub(crate) fn verdict_on_rows(error: &tokio_postgres::Error, reads_texts: bool) -> Verdict {
     let code = error.code().map(SqlState::code);

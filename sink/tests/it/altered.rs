@@ -1,6 +1,6 @@
 //! Tables that change while the sink runs: what is written next is as after a restart.
 
-use bekk_sink::{Config, Control, Error, Stats, Summary};
+use bekk_sink::{Config, ConnectOptions, Control, Error, Stats, Summary};
 use bekk_stream::{ColumnType, Decimal, Stream, Value};
 
 use crate::harness::{Db, Log, assert_exact, column, deep_audit, drain, run, stream, text, until};
@@ -218,6 +218,37 @@ fn a_database_that_was_read_only_is_written_to_again() {
         });
         read_only(&mut admin, "off");
         until("the other row is there", || count(&admin, "prices") == "2");
+    })
+    .unwrap();
+    assert_exact(&db, &log.client, "bekk", &stream);
+}
+
+/// A database is closed for maintenance: its sessions are ended, and it takes no connections for a while.
+#[test]
+fn a_database_that_took_no_connections_is_connected_to_again() {
+    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let name = db.options.dbname.clone().unwrap();
+    let mut admin = Db::connect(ConnectOptions {
+        dbname: Some("postgres".to_owned()),
+        ..db.options.clone()
+    });
+    log.open_stream(&stream);
+    append(&log, &stream, &[price(1, 100)]);
+    while_it_runs(&db, &log, &stream, |stats| {
+        let next = || -> u64 { stats.positions().iter().map(|at| at.next).sum() };
+        until("a row is there", || next() == 1);
+        admin.execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+        admin.execute(&format!(
+            "DO $$ BEGIN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE datname = '{name}' AND application_name LIKE 'bekk%'; END $$"
+        ));
+        append(&log, &stream, &[price(2, 200)]);
+        until("the sink waits", || match stats.state() {
+            bekk_sink::State::Waiting(cause) => cause.contains("not currently accepting"),
+            _ => false,
+        });
+        admin.execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
+        until("the other row is there", || next() == 2);
     })
     .unwrap();
     assert_exact(&db, &log.client, "bekk", &stream);

@@ -105,6 +105,9 @@ fn an_offset_that_was_set_back_stops_the_sink() {
     );
     let advice = "bekk offsets reset --group bekk --stream lines --partition 0 --to 50 --execute";
     assert!(error.to_string().contains(advice), "{error}");
+    // After a dump was restored, that would leave out rows.
+    let restored = "If the table was restored with it, start the sink again";
+    assert!(error.to_string().contains(restored), "{error}");
     let to = Reset {
         topic: "lines".to_owned(),
         partition: 0,
