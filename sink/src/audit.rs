@@ -120,8 +120,11 @@ pub struct DeepAudit {
     pub changed: u64,
     /// Rows that no record is.
     pub extra: u64,
-    /// Rows without a record in the log, because its beginning was removed or dead letters were corrected by hand.
+    /// Rows without a record in the log, because its beginning was removed, their record is not compared, or dead letters
+    /// were corrected by hand.
     pub unexplained: u64,
+    /// Records of columns that the stream no longer has so, which are not compared.
+    pub of_former_columns: u64,
     /// The first differences.
     pub findings: Vec<Finding>,
     /// Records that are no rows and that no dead letter names.

@@ -18,7 +18,8 @@ use tokio_postgres::Client;
 pub(crate) use self::compare::loose_keys;
 pub(crate) use self::deletion::Deletion;
 pub(crate) use self::plan::{
-    ColumnSet, Plan, RowPlan, Staging, Unfit, compared, operator, same_key, staged, staged_key,
+    ColumnSet, Plan, RowPlan, Staging, Unfit, compared, is_of_former_columns, operator, same_key,
+    staged, staged_key,
 };
 
 use self::compare::{Comparison, compare, order, warnings};

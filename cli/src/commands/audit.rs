@@ -87,6 +87,7 @@ struct Deep {
     changed: u64,
     extra: u64,
     unexplained: u64,
+    of_former_columns: u64,
     without_letter: u64,
     log_differs: Vec<String>,
     findings: Vec<FindingLine>,
@@ -293,6 +294,7 @@ impl Deep {
             changed: deep.changed,
             extra: deep.extra,
             unexplained: deep.unexplained,
+            of_former_columns: deep.of_former_columns,
             without_letter: deep.without_letter,
             log_differs: deep.log_differs.into_iter().map(|(_, how)| how).collect(),
             findings: deep
@@ -410,9 +412,18 @@ fn print_deep(deep: &Deep) -> Result<()> {
         grouped(deep.changed),
         grouped(deep.extra)
     ))?;
+    if deep.of_former_columns > 0 {
+        print_result(&format!(
+            "  {} {} not compared: the configuration has other columns now; to read a file again with these: bekk \
+             ingest reread FILE",
+            grouped(deep.of_former_columns),
+            plural(deep.of_former_columns, "record")
+        ))?;
+    }
     if deep.unexplained > 0 {
         print_result(&format!(
-            "  {} {} without a record: the log's beginning was removed, or a dead letter was fixed by hand",
+            "  {} {} without a record: the log's beginning was removed, its record is not compared, or a dead letter was \
+             fixed by hand",
             grouped(deep.unexplained),
             plural(deep.unexplained, "row")
         ))?;

@@ -15,7 +15,7 @@ use crate::batch::{Batch, Row};
 use crate::meta_cache::MetaCache;
 use crate::prepare::{Bounds, prepare, read as read_log};
 use crate::session::Session;
-use crate::target::ColumnSet;
+use crate::target::{ColumnSet, is_of_former_columns};
 
 /// How much is taken from the log at once.
 const RECORDS_MAX: usize = 32_768;
@@ -112,7 +112,14 @@ impl Side<'_> {
     ) -> Result<(), Error> {
         let letters = self.letters(partition, batch).await?;
         for dead in &batch.dead {
-            if !letters.contains_key(&dead.offset) {
+            if letters.contains_key(&dead.offset) {
+                continue;
+            }
+            // Under the columns that the stream had then, it was a row.
+            if is_of_former_columns(&dead.reason, &dead.detail) {
+                deep.of_former_columns += 1;
+                deep.dead -= 1;
+            } else {
                 deep.without_letter += 1;
                 let at = (partition, dead.offset);
                 compare::note_record(self.audit, meta, FindingKind::NoLetter, at, deep)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bekk_stream::Stream;
+use bekk_stream::{ColumnType, Stream};
 
 use super::{Order, access, is_keyed, types};
 use crate::catalog::{Table, TableColumn};
@@ -69,7 +69,8 @@ pub(super) fn compare(stream: &Stream, table: &Table) -> Comparison {
     let mut encodings = Vec::new();
     let mut inputs = BTreeMap::new();
     let mut problems = Vec::new();
-    if table.kind != "r" && table.kind != "p" {
+    let is_table = table.kind == "r" || table.kind == "p";
+    if !is_table {
         problems.push("it is not a table, but a view, a foreign table or similar".to_owned());
     }
     for column in &stream.columns {
@@ -98,8 +99,17 @@ pub(super) fn compare(stream: &Stream, table: &Table) -> Comparison {
                 found.type_text
             )),
             None => problems.push(format!(
-                "column `{name}` has type {}; the stream's type is {} ({wanted})",
-                found.type_text, column.column_type
+                "column `{name}` has type {}; the stream's type is {} ({wanted}); {}",
+                found.type_text,
+                column.column_type,
+                match widens(found, &column.column_type) {
+                    true => format!(
+                        "ALTER TABLE {} ALTER COLUMN {} TYPE {wanted}",
+                        table.sql_name,
+                        quote(name)
+                    ),
+                    false => "correct `type` in the configuration, or the table".to_owned(),
+                }
             )),
         }
     }
@@ -110,7 +120,9 @@ pub(super) fn compare(stream: &Stream, table: &Table) -> Comparison {
         ));
     }
     if is_keyed(stream) {
-        problems.extend(key_problem(stream, table));
+        if is_table {
+            problems.extend(key_problem(stream, table));
+        }
         let version = stream.newer_by.as_ref().and_then(|name| table.column(name));
         let unordered = version.filter(|column| !column.has_order);
         problems.extend(unordered.map(|column| types::no_order(&column.name, &column.type_text)));
@@ -121,6 +133,20 @@ pub(super) fn compare(stream: &Stream, table: &Table) -> Comparison {
         inputs,
         problems,
     }
+}
+
+/// Whether a table's column keeps all of its values if it gets the stream's type, and no rewriting is needed to say how.
+fn widens(found: &TableColumn, wanted: &ColumnType) -> bool {
+    let is_whole = ["int2", "int4", "int8"].contains(&&*found.base_type);
+    let is_exact = matches!(
+        wanted,
+        ColumnType::Int2
+            | ColumnType::Int4
+            | ColumnType::Int8
+            | ColumnType::Numeric
+            | ColumnType::Decimal { .. }
+    );
+    is_whole && is_exact
 }
 
 pub(super) fn surplus<'t>(
@@ -158,8 +184,12 @@ pub(super) fn key_problem(stream: &Stream, table: &Table) -> Option<String> {
             )
         }
         None => format!(
-            "key ({key}) has no unique index; CREATE UNIQUE INDEX ON {} ({key})",
-            table.sql_name
+            "key ({key}) has no unique index; CREATE UNIQUE INDEX ON {} ({key}){}",
+            table.sql_name,
+            match table.kind == "p" {
+                true => ", of which the columns by which the table is partitioned must be a part",
+                false => "",
+            }
         ),
     })
 }

@@ -13,6 +13,11 @@ use crate::encode::Target;
 
 pub(crate) use self::staging::Staging;
 
+/// Reason of a record with another type than the stream has now
+const OTHER_TYPE: &str = "schema_mismatch";
+/// Beginning of what is said of a record that lacks a column of the stream
+const OLDER: &str = "the record is older than the stream's";
+
 /// What to do with the records of one schema.
 #[derive(Debug)]
 pub(crate) enum Plan {
@@ -28,6 +33,11 @@ pub(crate) struct Unfit {
     pub(crate) reason: &'static str,
     pub(crate) column: Option<String>,
     pub(crate) detail: String,
+}
+
+/// Whether a record with this reason may have been a row before the stream's columns changed.
+pub(crate) fn is_of_former_columns(reason: &str, detail: &str) -> bool {
+    reason == OTHER_TYPE || detail.starts_with(OLDER)
 }
 
 impl Unfit {
@@ -129,7 +139,7 @@ impl RowPlan {
             let wanted = &stream.columns[position].column_type;
             if !found.column_type.widens(wanted) {
                 return Err(Unfit {
-                    reason: "schema_mismatch",
+                    reason: OTHER_TYPE,
                     column: Some(found.name.clone()),
                     detail: format!(
                         "the record's `{}` is {}, the stream's is {wanted}; to read its file again with the new type: bekk \
@@ -195,10 +205,7 @@ fn missing_columns(target: &StreamTarget, schema: &Schema) -> Result<(), Unfit> 
             return Err(Unfit {
                 reason: "missing_value",
                 column: Some(column.name.clone()),
-                detail: format!(
-                    "the record is older than the stream's column `{}`, which has no default",
-                    column.name
-                ),
+                detail: format!("{OLDER} column `{}`, which has no default", column.name),
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use bekk_stream::{Column, ColumnType, Decimal, Schema, Stream, Value};
 
-use crate::harness::{Db, Log, column, drain, stream, text, two_columns};
+use crate::harness::{Db, Log, column, deep_audit, drain, stream, text, two_columns};
 
 #[test]
 fn columns_come_and_go_and_widen() {
@@ -96,4 +96,37 @@ fn what_does_not_fit_any_more_is_a_dead_letter_that_says_why() {
             "missing_value|id|the record is older than the stream's column `id`, which has no default",
         ]
     );
+}
+
+/// A column gets another type: what was applied before is no fault.
+#[test]
+fn records_of_former_columns_are_not_compared() {
+    let (db, log) = (Db::new(), Log::new());
+    let (was, now) = (
+        stream(
+            "items",
+            vec![
+                column("id", ColumnType::Int8),
+                column("n", ColumnType::Int8),
+            ],
+        ),
+        stream(
+            "items",
+            vec![
+                column("id", ColumnType::Int8),
+                column("n", ColumnType::Int2),
+            ],
+        ),
+    );
+    log.open_stream(&was);
+    let row = |id| vec![Value::Int(id), Value::Int(id)];
+    log.append_rows("items", 0, &was.schema(), &[row(1), row(2)]);
+    drain(&db, &log, &was).unwrap();
+    log.declare(&now.schema());
+    log.append_rows("items", 0, &now.schema(), &[row(2), row(3)]);
+    drain(&db, &log, &now).unwrap();
+    let deep = deep_audit(&db, &log.client, "bekk", &now);
+    assert!(deep.is_right(), "{deep:?}");
+    assert_eq!((deep.of_former_columns, deep.unexplained), (2, 1));
+    assert_eq!((deep.records, deep.dead, deep.rows), (4, 0, 3));
 }
