@@ -231,7 +231,7 @@ fn values_that_make_no_sense_are_errors() {
     );
     fails(
         &with("csv = { line_end = \"cr\", record_end = \"|\" }"),
-        "takes the place of",
+        "exclude each other",
     );
     fails(&with("csv = { delimiter = '\"' }"), "must differ");
     fails(
