@@ -22,7 +22,7 @@ use crate::server_id::ServerId;
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict};
 use crate::stats::{Stats, Waiter};
-use crate::target::{StreamTarget, Transaction, drifted, prepare_table};
+use crate::target::{StreamTarget, Transaction, also_filled_by, drifted, prepare_table};
 use crate::wait::Announcer;
 use crate::{Config, Control, Error, PostgresError};
 
@@ -118,7 +118,13 @@ impl Setup<'_> {
             };
             client.batch_execute("SAVEPOINT bekk").await?;
             match self.prepare_stream(&session, stream, ends).await {
-                Ok(target) => prepared.targets.push(target),
+                Ok(target) => match also_filled(&prepared.targets, &target) {
+                    None => prepared.targets.push(target),
+                    Some(error) => {
+                        client.batch_execute("ROLLBACK TO SAVEPOINT bekk").await?;
+                        prepared.halts.push((stream.name.clone(), error));
+                    }
+                },
                 // The other streams are none the worse for it.
                 Err(SetupError::Stop(error)) if error.is_of_one_stream() => {
                     client.batch_execute("ROLLBACK TO SAVEPOINT bekk").await?;
@@ -401,6 +407,18 @@ impl Setup<'_> {
         }
         Ok(())
     }
+}
+
+/// Why a target is refused whose table another one has under another name, such as with and without its schema: their
+/// rows would come in no order.
+fn also_filled(targets: &[StreamTarget], target: &StreamTarget) -> Option<Error> {
+    let is_same = |other: &&StreamTarget| other.table.version.oid == target.table.version.oid;
+    let other = targets.iter().find(is_same)?;
+    Some(Error::TableMismatch {
+        table: target.table.full_name.clone(),
+        stream: target.stream.name.clone(),
+        problems: vec![also_filled_by(&other.stream.name)],
+    })
 }
 
 enum SetupError {

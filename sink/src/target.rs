@@ -290,6 +290,11 @@ impl Report {
     }
 }
 
+/// What is wrong with a table that another stream fills.
+pub(crate) fn also_filled_by(stream: &str) -> String {
+    format!("stream `{stream}` fills the same table; name the files of both in one stream")
+}
+
 /// Connects and compares each stream's table, where it exists, with the stream. Changes nothing.
 ///
 /// # Errors
@@ -303,8 +308,13 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
             .await
             .map_err(failed)?;
         let mut tables = Vec::new();
+        let mut names: Vec<(String, &str)> = Vec::new();
         for stream in streams {
             let (name, place) = locate(session, stream).await.map_err(failed)?;
+            let full_name = quote_table(&name);
+            let other = names.iter().find(|(other, _)| *other == full_name);
+            let other = other.map(|(_, other)| also_filled_by(other));
+            names.push((full_name, &stream.name));
             let found = Table::find(&session.client, &quote_table(&name))
                 .await
                 .map_err(failed)?;
@@ -340,6 +350,7 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
             if let Place::Prepared(why) = place {
                 report.problems.push(why);
             }
+            report.problems.extend(other);
             tables.push(report);
         }
         Ok(Report {

@@ -1,7 +1,7 @@
 //! Tables that exist: checked against the stream, and written to whatever they look like.
 
-use bekk_sink::Error;
-use bekk_stream::{ColumnType, Decimal, OnConflict, Value};
+use bekk_sink::{Config, Control, Error, Stats};
+use bekk_stream::{ColumnType, Decimal, OnConflict, Stream, TableName, Value};
 
 use crate::harness::{Db, Log, column, drain, stream, text, two_columns};
 
@@ -252,4 +252,37 @@ fn a_foreign_table_is_refused() {
     log.open_stream(&stream);
     let error = drain(&db, &log, &stream).unwrap_err().to_string();
     assert!(error.contains("it is not a table"), "{error}");
+}
+
+/// Two streams name one table, with its schema and without: their rows would come in no order.
+#[test]
+fn a_table_has_one_stream() {
+    let (db, log) = (Db::new(), Log::new());
+    let first = two_columns();
+    let second = Stream {
+        name: "more".to_owned(),
+        table: TableName {
+            schema: Some("public".to_owned()),
+            name: first.table.name.clone(),
+        },
+        ..first.clone()
+    };
+    let streams = [first, second];
+    for stream in &streams {
+        log.open_stream(stream);
+        let rows = [vec![Value::Int(1), text(&stream.name)]];
+        log.append_rows(&stream.name, 0, &stream.schema(), &rows);
+    }
+    let control = Control::new();
+    control.drain();
+    let config = Config::new(db.options.clone());
+    let result = bekk_sink::run(&config, &streams, &log.client, &Stats::default(), &control);
+    let error = result.unwrap_err().to_string();
+    assert!(
+        error.contains("stream `items` fills the same table"),
+        "{error}"
+    );
+    assert_eq!(db.rows("SELECT name FROM items"), ["items"]);
+    let report = bekk_sink::check(&db.options, &streams).unwrap();
+    assert!(!report.tables[1].problems.is_empty(), "{report:?}");
 }
