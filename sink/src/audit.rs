@@ -383,6 +383,11 @@ impl Audit<'_> {
             deep.unexplained = explained;
             deep.extra -= explained;
         }
+        // Nobody need look at rows that are explained.
+        if deep.extra == 0 {
+            deep.findings
+                .retain(|finding| finding.kind != FindingKind::Extra);
+        }
         deep.findings.truncate(FINDINGS_MAX);
         Ok(deep)
     }

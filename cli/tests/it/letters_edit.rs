@@ -77,6 +77,10 @@ fn an_edited_letter_lands_or_nothing_of_it_is_lost() {
         "the letter has the text that landed: {}",
         raw()
     );
+    // Its row has no record in the log, and is none that somebody must look at.
+    let audited = sandbox.run(&["audit", "--deep"]).ok().stdout;
+    assert!(audited.contains("1 row without a record"), "{audited}");
+    assert!(!audited.contains("    extra"), "{audited}");
     edit(&sandbox, &id, "true").exits(1).says("retried already");
     edit(&sandbox, "999", "true")
         .exits(1)
