@@ -25,6 +25,9 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
     if let Some(bekk_sink::Error::Postgres { cause, .. }) = error.downcast_ref() {
         return remedy_for_login(cause.sqlstate.as_deref()?).map(str::to_owned);
     }
+    if error.chain().any(is_of_gone_owner) {
+        return Some("run the command again".to_owned());
+    }
     if error.chain().any(is_of_other_files) {
         return Some(
             "name an empty or a new directory with --log, or as `dir` in [log]".to_owned(),
@@ -109,6 +112,14 @@ fn checkpoint_of_another_log<'a>(cause: &'a (dyn std::error::Error + 'static)) -
         bekk_ingest::Error::OtherLog { path, .. } => Some(path),
         _ => None,
     }
+}
+
+/// Whether the process that served the log on this machine has ended.
+fn is_of_gone_owner(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        cause.downcast_ref(),
+        Some(bekk_log::Error::Away { detail, .. }) if detail.contains("owner has gone")
+    )
 }
 
 fn is_of_other_files(cause: &(dyn std::error::Error + 'static)) -> bool {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use bekk_ingest::Packing;
 use bekk_stream::{Encoding, LineEnd, SAMPLE_CONFIG, Separator};
 
-use super::new_stream::{parse, pattern_for, replace, tried};
+use super::new_stream::{lock, parse, pattern_for, replace, tried};
 use super::{Outcome, WrongUsage, print_result};
 use crate::args::{FormArgs, Global, Init};
 use crate::context::{Context, table_name};
@@ -100,12 +100,15 @@ fn add(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
         args.source()
             .context("name the file: bekk init FILE --add")?,
     )?;
-    let before =
-        std::fs::read_to_string(out).with_context(|| format!("read `{}`", out.display()))?;
+    let read =
+        || std::fs::read_to_string(out).with_context(|| format!("read `{}`", out.display()));
+    read()?;
     let added = with_wanted(global, args, &from, |wanted, typed| {
         infer::stream_text(&from.path, wanted, typed)
     })?;
     let added = tried(&from.path, &added, out)?;
+    let _lock = lock(out)?;
+    let before = read()?;
     let text = format!("{}\n\n{added}", before.trim_end());
     parse(&text, out).context("add the stream (--name gives it another name)")?;
     replace(out, &text)?;

@@ -7,7 +7,7 @@ use bekk_ingest::{preview_first, streams_of};
 use bekk_stream::Stream;
 
 use super::WrongUsage;
-use super::new_stream::{parse, pattern_for, replace, tried};
+use super::new_stream::{lock, parse, pattern_for, replace, tried};
 use crate::args::{Global, InputArgs};
 use crate::context::Context;
 use crate::database::shown_from;
@@ -194,6 +194,7 @@ fn csv_files(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn write(kinds: &[Kind], out: &Path, screen: &Screen) -> Result<()> {
+    let _lock = lock(out)?;
     let before = match std::fs::read_to_string(out) {
         Ok(text) => format!("{}\n", text.trim_end()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -1,10 +1,12 @@
 //! A stream that is added to a configuration: its pattern, a try of it, and the file that is written.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use bekk_stream::{Config, ConfigError, escape_pattern};
+use rustix::fs::FlockOperation;
 
 use crate::screen::plural;
 
@@ -12,6 +14,16 @@ use crate::screen::plural;
 const TRIED_MAX: u64 = 10_000;
 /// Most rejected records that are shown.
 const SHOWN_MAX: usize = 3;
+
+/// Keeps other processes from changing a configuration until the lock is dropped: of two that add a stream to the same
+/// text, the later one would remove the other's. Where directories take no locks, nothing is kept.
+pub(super) fn lock(out: &Path) -> Result<File> {
+    let path = std::path::absolute(out).with_context(|| format!("find `{}`", out.display()))?;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let lock = File::open(dir).with_context(|| format!("open `{}`", dir.display()))?;
+    let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
+    Ok(lock)
+}
 
 /// Replaces a file's text in one step.
 pub(super) fn replace(out: &Path, text: &str) -> Result<()> {

@@ -145,3 +145,27 @@ fn a_private_server_that_is_killed_is_started_again() {
     assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
     assert!(!pid_file.exists(), "the server stops with its last user");
 }
+
+/// A script adds several streams at once: none removes another's.
+#[test]
+fn streams_that_are_added_at_once_are_all_kept() {
+    let sandbox = Sandbox::new();
+    let names = ["first", "second", "third", "fourth", "fifth"];
+    for name in names {
+        sandbox.write(&format!("{name}.csv"), format!("{name},n\nx,1\n"));
+    }
+    sandbox.run(&["init", "first.csv"]).ok();
+    let begin = |name: &&str| {
+        let file = format!("{name}.csv");
+        let mut init = sandbox.bekk(&["init", &file, "--add"]);
+        init.spawn().unwrap()
+    };
+    let adding: Vec<_> = names[1..].iter().map(begin).collect();
+    for mut init in adding {
+        assert!(init.wait().unwrap().success());
+    }
+    let config = std::fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
+    for name in names {
+        assert!(config.contains(&format!("[streams.{name}]")), "{config}");
+    }
+}
