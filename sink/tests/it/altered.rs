@@ -1,5 +1,7 @@
 //! Tables that change while the sink runs: what is written next is as after a restart.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use bekk_sink::{Config, ConnectOptions, Control, Error, Stats, Summary};
 use bekk_stream::{ColumnType, Decimal, Stream, Value};
 
@@ -252,6 +254,35 @@ fn a_database_that_took_no_connections_is_connected_to_again() {
     })
     .unwrap();
     assert_exact(&db, &log.client, "bekk", &stream);
+}
+
+/// The database ends sessions that idle; the sink's wait for records, and stay.
+#[test]
+fn sessions_stay_where_idle_ones_are_ended() {
+    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let mut admin = Db::connect(db.options.clone());
+    let name = db.options.dbname.clone().unwrap();
+    let timeout = "SELECT name FROM pg_settings WHERE name = 'idle_session_timeout'";
+    // Servers before 14 have none.
+    if admin.rows(timeout).is_empty() {
+        return;
+    }
+    admin.execute(&format!("ALTER DATABASE {name} SET idle_session_timeout = '50ms'"));
+    log.open_stream(&stream);
+    append(&log, &stream, &[price(1, 100)]);
+    while_it_runs(&db, &log, &stream, |stats| {
+        until("the row is there", || stats.rows.load(Relaxed) == 1);
+        let sessions = || {
+            admin.rows(
+                "SELECT pid FROM pg_stat_activity
+                  WHERE datname = current_database() AND application_name LIKE 'bekk%' ORDER BY 1",
+            )
+        };
+        let before = sessions();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(sessions(), before);
+    })
+    .unwrap();
 }
 
 /// Someone ends every transaction that lasts: batches shrink until theirs are short enough.
