@@ -100,8 +100,7 @@ fn add(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
         args.source()
             .context("name the file: bekk init FILE --add")?,
     )?;
-    let read =
-        || std::fs::read_to_string(out).with_context(|| format!("read `{}`", out.display()));
+    let read = || std::fs::read_to_string(out).with_context(|| format!("read `{}`", out.display()));
     read()?;
     let added = with_wanted(global, args, &from, |wanted, typed| {
         infer::stream_text(&from.path, wanted, typed)

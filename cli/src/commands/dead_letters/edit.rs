@@ -108,8 +108,8 @@ fn edit(letter: &Letter, path: &Path, screen: &Screen) -> Result<Vec<u8>> {
     let has_terminal = || io::stdin().is_terminal() && io::stdout().is_terminal();
     if named.is_none() && !has_terminal() {
         bail!(
-            "`{DEFAULT_EDITOR}` needs a terminal, and there is none; name a program that changes the file without one in \
-             EDITOR, or take the corrected text from a file: bekk dead-letters edit {} --text FILE",
+            "`{DEFAULT_EDITOR}` needs a terminal, which this command does not have; name a program in EDITOR that changes \
+             the file without one, or take the corrected text from a file: bekk dead-letters edit {} --text FILE",
             letter.id
         );
     }
