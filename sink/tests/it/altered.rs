@@ -267,7 +267,9 @@ fn sessions_stay_where_idle_ones_are_ended() {
     if admin.rows(timeout).is_empty() {
         return;
     }
-    admin.execute(&format!("ALTER DATABASE {name} SET idle_session_timeout = '50ms'"));
+    admin.execute(&format!(
+        "ALTER DATABASE {name} SET idle_session_timeout = '50ms'"
+    ));
     log.open_stream(&stream);
     append(&log, &stream, &[price(1, 100)]);
     while_it_runs(&db, &log, &stream, |stats| {
