@@ -117,14 +117,9 @@ impl Setup<'_> {
                 ..stream.clone()
             };
             client.batch_execute("SAVEPOINT bekk").await?;
-            match self.prepare_stream(&session, stream, ends).await {
-                Ok(target) => match also_filled(&prepared.targets, &target) {
-                    None => prepared.targets.push(target),
-                    Some(error) => {
-                        client.batch_execute("ROLLBACK TO SAVEPOINT bekk").await?;
-                        prepared.halts.push((stream.name.clone(), error));
-                    }
-                },
+            let target = self.prepare_stream(&session, stream, ends).await;
+            match target.and_then(|target| alone(&prepared.targets, target)) {
+                Ok(target) => prepared.targets.push(target),
                 // The other streams are none the worse for it.
                 Err(SetupError::Stop(error)) if error.is_of_one_stream() => {
                     client.batch_execute("ROLLBACK TO SAVEPOINT bekk").await?;
@@ -409,16 +404,18 @@ impl Setup<'_> {
     }
 }
 
-/// Why a target is refused whose table another one has under another name, such as with and without its schema: their
-/// rows would come in no order.
-fn also_filled(targets: &[StreamTarget], target: &StreamTarget) -> Option<Error> {
+/// Refuses a target whose table another one has under another name, such as with and without its schema: their rows
+/// would come in no order.
+fn alone(others: &[StreamTarget], target: StreamTarget) -> Result<StreamTarget, SetupError> {
     let is_same = |other: &&StreamTarget| other.table.version.oid == target.table.version.oid;
-    let other = targets.iter().find(is_same)?;
-    Some(Error::TableMismatch {
-        table: target.table.full_name.clone(),
-        stream: target.stream.name.clone(),
-        problems: vec![also_filled_by(&other.stream.name)],
-    })
+    match others.iter().find(is_same) {
+        None => Ok(target),
+        Some(other) => Err(SetupError::Stop(Error::TableMismatch {
+            table: target.table.full_name.clone(),
+            stream: target.stream.name.clone(),
+            problems: vec![also_filled_by(&other.stream.name)],
+        })),
+    }
 }
 
 enum SetupError {
