@@ -135,17 +135,10 @@ pub(super) fn compare(stream: &Stream, table: &Table) -> Comparison {
     }
 }
 
-/// Whether a table's column keeps all of its values if it gets the stream's type, and no rewriting is needed to say how.
+/// Whether the server gives a table's column the stream's type without changing a value: a whole number is an exact one.
 fn widens(found: &TableColumn, wanted: &ColumnType) -> bool {
     let is_whole = ["int2", "int4", "int8"].contains(&&*found.base_type);
-    let is_exact = matches!(
-        wanted,
-        ColumnType::Int2
-            | ColumnType::Int4
-            | ColumnType::Int8
-            | ColumnType::Numeric
-            | ColumnType::Decimal { .. }
-    );
+    let is_exact = matches!(wanted, ColumnType::Numeric | ColumnType::Decimal { .. });
     is_whole && is_exact
 }
 
