@@ -74,7 +74,7 @@ const COMMANDS: [(&str, Gets, Gets); 38] = [
     ("psql -- -c TABLE\tbekk.offsets", Refused, Refused),
     ("replay --from earliest --execute", Refused, Refused),
     ("sink --once", Refused, Refused),
-    ("status", Refused, Served),
+    ("status", Refused, Refused),
     ("top", Refused, Untried),
     ("trace --key 1", Refused, Refused),
     ("up --once", Refused, Refused),
