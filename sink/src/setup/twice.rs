@@ -74,8 +74,8 @@ pub(super) async fn refuse_rows_of_others(
                  each row would come twice"
             ),
             format!(
-                "call the stream `{from}` again; if it is another one, whose rows belong into the table as well: \
-                 {forget} --execute"
+                "call the stream `{from}` again; if it is another one, and its files hold other rows: {forget} \
+                 --allow-duplicates --execute"
             ),
         ),
     };
