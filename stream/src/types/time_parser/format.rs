@@ -4,8 +4,8 @@ use jiff::civil::Date;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
-use super::super::Rejection;
 use crate::Reason;
+use crate::types::Rejection;
 
 /// What a format must tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
