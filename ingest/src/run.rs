@@ -72,8 +72,9 @@ pub(crate) fn run_with(
     let mut inbox_lock = InboxLock::new(&inbox)?;
     let mut total = Summary::default();
     let mut attempts = 0;
+    let mut lost = Vec::new();
     loop {
-        let (result, summary) = match run.session(&mut inbox_lock) {
+        let (result, summary) = match run.session(&mut inbox_lock, std::mem::take(&mut lost)) {
             Err(Error::Stopped) => return Ok(total),
             ended => ended?,
         };
@@ -83,7 +84,7 @@ pub(crate) fn run_with(
             Ok(()) => return Ok(total),
             Err(Stopped::Error(error)) => return Err(error),
             // The next session finds out what is missing.
-            Err(Stopped::Lost) => {}
+            Err(Stopped::Lost(topics)) => lost = topics,
             Err(Stopped::Unknown(error)) => {
                 attempts = if is_progress { 1 } else { attempts + 1 };
                 if attempts >= ATTEMPTS_MAX {
@@ -112,7 +113,11 @@ impl Run<'_> {
     ///
     /// # Errors
     /// If the session did not begin; [`Error::Stopped`] if told to stop before that.
-    fn session(&self, inbox_lock: &mut InboxLock) -> Result<(Result<(), Stopped>, Summary), Error> {
+    fn session(
+        &self,
+        inbox_lock: &mut InboxLock,
+        lost: Vec<(String, String)>,
+    ) -> Result<(Result<(), Stopped>, Summary), Error> {
         let Self {
             config,
             streams,
@@ -140,6 +145,7 @@ impl Run<'_> {
             identity: &self.identity,
             checkpoint_path: &checkpoint_path,
             stats,
+            lost,
         };
         let recovered = recover(&ground, stop)?;
         let session = recovered.session.clone();

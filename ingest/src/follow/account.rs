@@ -101,14 +101,13 @@ impl Account {
         self.is_dirty && Instant::now() >= self.checkpoint_at
     }
 
-    /// Whether an append got an offset that an earlier one had already: the log has lost that, or was replaced.
-    pub(crate) fn is_set_back(&self, topic: &str, offsets: &[(u32, Offset)]) -> bool {
-        let marks = self.marks.topics.get(topic);
-        marks.is_some_and(|marks| {
-            let mut appended = offsets.iter();
-            appended.any(|(partition, offset)| {
-                let mark = marks.get(partition);
-                mark.is_some_and(|mark| *offset <= mark.offset)
+    /// What differs if an append got an offset that an earlier one had already: the log has lost that, or was replaced.
+    pub(crate) fn set_back(&self, topic: &str, offsets: &[(u32, Offset)]) -> Option<String> {
+        let marks = self.marks.topics.get(topic)?;
+        offsets.iter().find_map(|(partition, offset)| {
+            let before = marks.get(partition)?.offset;
+            (*offset <= before).then(|| {
+                format!("{topic}/{partition} gave offset {offset} again; a record was appended at {before}")
             })
         })
     }
@@ -235,12 +234,16 @@ impl Account {
         checkpoint
     }
 
-    /// Whether the log has lost records that it had acknowledged, or was replaced.
+    /// The topics of which the log has lost records that it had acknowledged, with what differs.
     ///
     /// # Errors
     /// If the log cannot be read.
-    pub(crate) fn has_lost(&self, log: &Client, streams: &[Stream]) -> Result<bool, Error> {
-        Ok(!self.marks.lost(log, streams)?.is_empty())
+    pub(crate) fn lost(
+        &self,
+        log: &Client,
+        streams: &[Stream],
+    ) -> Result<Vec<(String, String)>, Error> {
+        self.marks.lost(log, streams)
     }
 
     /// Whether the holds in the log need an update.

@@ -79,8 +79,8 @@ pub(crate) struct Engine<'a> {
 pub(crate) enum Stopped {
     /// Of an append it is unknown whether it happened.
     Unknown(bekk_log::Error),
-    /// The log has lost records that it had acknowledged, or was replaced.
-    Lost,
+    /// The log has lost records of these topics that it had acknowledged, or was replaced; with what differs.
+    Lost(Vec<(String, String)>),
     /// For good.
     Error(Error),
 }
@@ -274,8 +274,8 @@ impl<'a> Engine<'a> {
             Event::Appended(batch, offsets) => {
                 let streams = self.around.streams;
                 let topic = &streams[batch.stream].name;
-                if self.account.is_set_back(topic, &offsets) {
-                    return Err(Stopped::Lost);
+                if let Some(what) = self.account.set_back(topic, &offsets) {
+                    return Err(Stopped::Lost(vec![(topic.clone(), what)]));
                 }
                 // Before the marks become those of this batch.
                 self.compare_log()?;
@@ -307,13 +307,13 @@ impl<'a> Engine<'a> {
         if doubts == self.doubts && !is_due {
             return Ok(());
         }
-        match self.account.has_lost(log, self.around.streams) {
-            Ok(true) => Err(Stopped::Lost),
-            Ok(false) => {
+        match self.account.lost(log, self.around.streams) {
+            Ok(lost) if lost.is_empty() => {
                 self.doubts = doubts;
                 self.compared_at = Instant::now();
                 Ok(())
             }
+            Ok(lost) => Err(Stopped::Lost(lost)),
             // One that cannot be reached is joined anew by whoever runs this.
             Err(error) => Err(Stopped::Error(error)),
         }

@@ -58,6 +58,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) checkpoint_path: &'a Path,
     pub(crate) stats: &'a Stats,
+    /// Topics of which the last session found that the log has lost records, with what differs.
+    pub(crate) lost: Vec<(String, String)>,
 }
 
 /// Makes the topics, begins a session, and finds what the log holds.
@@ -73,6 +75,7 @@ pub(crate) fn recover(around: &Ground<'_>, stop: &AtomicBool) -> Result<Recovere
         identity,
         checkpoint_path,
         stats,
+        ..
     } = *around;
     let loaded = load_checkpoint(log, checkpoint_path)?;
     // Before the session: what a batch may have depends on the topics.
@@ -160,7 +163,11 @@ fn forget_lost(
     let Ground { log, streams, .. } = *around;
     let marks_path = around.checkpoint_path.with_file_name("marks");
     let mut marks = Marks::load(&marks_path, &log.log_id().to_string());
-    for (topic, what) in marks.lost(log, streams)? {
+    let mut lost = around.lost.clone();
+    let found = marks.lost(log, streams)?.into_iter();
+    // The stored marks may be older than what the last session found.
+    lost.extend(found.filter(|(topic, _)| !around.lost.iter().any(|(known, _)| known == topic)));
+    for (topic, what) in lost {
         metas.recall_archived(log, &topic, streams)?;
         read_again(log, (&topic, &what), checkpoint, metas, around.identity)?;
         marks.topics.remove(&topic);
