@@ -112,7 +112,8 @@ fn check_as_slow(dialect: &CsvDialect, content: &[u8]) {
             .expect("there is no more to come");
         let whole = match dialect.quoted_newlines {
             true => slow(dialect, rest),
-            false => slow(dialect, ends::without(end.as_bytes(), line))
+            // The slow reader itself takes away the carriage return before the end.
+            false => slow(dialect, line.strip_suffix(end.as_bytes()).unwrap_or(line))
                 .map(|(_, fields)| (line.len(), fields)),
         };
         match whole {

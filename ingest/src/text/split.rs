@@ -149,7 +149,12 @@ impl Splitter {
         if newline.is_none() && !last {
             return None;
         }
-        let line = without_cr(&input[..newline.unwrap_or(input.len())]);
+        let whole = &input[..newline.unwrap_or(input.len())];
+        let line = match without_cr(whole) {
+            // Of two carriage returns the first one is content, and the fields lose the other.
+            line if line.ends_with(b"\r") => whole,
+            line => line,
+        };
         let quote = self.quote.filter(|_| !line.is_empty())?;
         let found = self.split_fields(line, quote, true).ok()?;
         Some(SplitRecord {

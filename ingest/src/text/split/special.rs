@@ -72,7 +72,12 @@ impl Splitter {
         if newline.is_none() && !last {
             return None;
         }
-        let line = special.without_return(&input[..newline.unwrap_or(input.len())]);
+        let whole = &input[..newline.unwrap_or(input.len())];
+        let line = match special.without_return(whole) {
+            // Of two carriage returns the first one is content, and the fields lose the other.
+            line if line.ends_with(b"\r") => whole,
+            line => line,
+        };
         let found = self.split_bytes(special, line, true)?;
         Some(SplitRecord {
             len: newline.map_or(input.len(), |newline| {
