@@ -10,9 +10,12 @@ use crate::account::clean_command;
 use crate::home::{Home, wait_for_lock};
 
 /// What the watcher does: become the only one, wait until no user is left, stop the server and see it
-/// off, and remove what is temporary. While it holds the users' lock exclusively, newcomers wait.
+/// off, and remove what is temporary. While it holds the users' lock exclusively, newcomers wait. Other users can lock no
+/// file of it, also none that an earlier version has left open to them.
 const WATCH: &str = r#"
+umask 077
 exec 8>>"$1/watcher.lock" 9>>"$1/users.lock"
+chmod 600 "$1/watcher.lock"
 flock -w 5 8 || exit 0
 flock 9
 pid=$(head -n 1 "$2/postmaster.pid" 2>/dev/null)
