@@ -73,6 +73,7 @@ impl Database {
             return Ok(named);
         }
         let wanted = private_options(choice.base)?;
+        secrets::let_server_in(choice.base)?;
         let server = Server::start(&wanted).context("start a private PostgreSQL")?;
         Ok(private(server, &wanted, choice.base))
     }

@@ -19,6 +19,9 @@ const POSTGRES: &str = "--postgres";
 /// The variable by which its value reaches the process that takes over.
 pub(crate) const TYPED_POSTGRES: &str = "BEKK_TYPED_POSTGRES";
 
+/// Mode of the directories on the way to a private server of another user
+const LET_THROUGH: u32 = 0o711;
+
 /// Warns of a file with a secret that other users can read.
 pub(crate) fn warn_if_open(path: &Path) {
     if let Ok(metadata) = fs::metadata(path)
@@ -77,18 +80,54 @@ pub(crate) fn close_state(base: &Path) -> Result<()> {
         );
     }
     bekk_log::check_directory(&dir)?;
-    let server = fs::metadata(dir.join("postgres/data"));
-    if own.is_root() && server.is_ok_and(|server| server.uid() != own.as_raw()) {
+    if own.is_root() && serves_another_user(&dir) {
         for path in [dir.join("postgres"), dir] {
-            let mode = fs::metadata(&path)?.mode() & 0o777;
-            if mode != 0o711 {
-                fs::set_permissions(&path, Permissions::from_mode(0o711))
-                    .with_context(|| format!("set the mode of `{}` to 0711", shown_path(&path)))?;
-            }
+            let_through(&path)?;
         }
         return Ok(());
     }
     Ok(bekk_log::make_private(&dir)?)
+}
+
+/// Whether a private PostgreSQL in `.bekk` runs, or is about to run, as another user than the owner of `.bekk`.
+fn serves_another_user(dir: &Path) -> bool {
+    let Ok(metadata) = fs::metadata(dir) else {
+        return false;
+    };
+    let server = dir.join("postgres");
+    match fs::metadata(server.join("data")) {
+        Ok(data) => data.uid() != metadata.uid(),
+        // The server's data is being made.
+        Err(_) => metadata.mode() & 0o777 == LET_THROUGH && server.is_dir(),
+    }
+}
+
+/// Lets the user enter `.bekk` as whom root starts a private PostgreSQL, before the server has data. Otherwise its data
+/// would be made elsewhere.
+///
+/// # Errors
+/// If the mode of `.bekk` cannot be changed.
+pub(crate) fn let_server_in(base: &Path) -> Result<()> {
+    let dir = base.join(".bekk");
+    let has_place = dir.join("postgres/place").exists();
+    if !rustix::process::geteuid().is_root() || has_place || !dir.is_dir() {
+        return Ok(());
+    }
+    let base = fs::canonicalize(base).with_context(|| format!("find `{}`", shown_path(base)))?;
+    let is_open = |path: &Path| fs::metadata(path).is_ok_and(|found| found.mode() & 0o001 != 0);
+    match base.ancestors().all(is_open) {
+        true => let_through(&dir),
+        false => Ok(()),
+    }
+}
+
+/// Lets other users pass through a directory of ours, and no more.
+fn let_through(path: &Path) -> Result<()> {
+    if fs::metadata(path)?.mode() & 0o777 != LET_THROUGH {
+        fs::set_permissions(path, Permissions::from_mode(LET_THROUGH))
+            .with_context(|| format!("set the mode of `{}` to 0711", shown_path(path)))?;
+    }
+    Ok(())
 }
 
 /// Takes a password out of the arguments, which every user can see in the process table: the program starts itself anew
@@ -179,6 +218,50 @@ mod tests {
             assert_eq!(mode(&state), 0o711);
             assert_eq!(mode(&state.join("postgres")), 0o711);
         }
+    }
+
+    /// The log is opened before the server is started, and closes `.bekk`.
+    #[test]
+    fn a_server_that_has_no_data_yet_can_enter_its_directory() {
+        let base = tempfile::tempdir().unwrap();
+        let state = base.path().join(".bekk");
+        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+        let mode = || fs::metadata(&state).unwrap().mode() & 0o777;
+        let check = |expected| {
+            let_server_in(base.path()).unwrap();
+            assert_eq!(mode(), expected);
+            // As another command does meanwhile.
+            close_state(base.path()).unwrap();
+            assert_eq!(mode(), expected);
+            set(&state, 0o700).unwrap();
+        };
+        let_server_in(base.path()).unwrap();
+        assert!(!state.exists());
+        fs::create_dir_all(state.join("postgres")).unwrap();
+        set(&state, 0o700).unwrap();
+        set(base.path(), 0o700).unwrap();
+        // The way to `.bekk` is closed, so that opening it would not help.
+        check(0o700);
+        set(base.path(), 0o711).unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        check(if is_root { 0o711 } else { 0o700 });
+        fs::write(state.join("postgres/place"), "/elsewhere/data\n").unwrap();
+        check(0o700);
+    }
+
+    /// Root looks at a user's project, whose server runs as that user.
+    #[test]
+    fn a_server_of_the_same_user_opens_nothing() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let base = tempfile::tempdir().unwrap();
+        let state = base.path().join(".bekk");
+        fs::create_dir_all(state.join("postgres/data")).unwrap();
+        for path in [&state, &state.join("postgres/data")] {
+            std::os::unix::fs::chown(path, Some(65_534), None).unwrap();
+        }
+        assert!(!serves_another_user(&state));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::exact::check_audit;
+use crate::strangers::modes;
 use crate::support::{Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -106,6 +107,7 @@ fn a_record_cut_by_a_kill_is_taken_whole() {
 #[test]
 fn without_a_database_a_private_one_is_used() {
     let sandbox = Sandbox::new();
+    sandbox.let_server_in();
     fs::write(
         sandbox.path(".env"),
         "POSTGRES_USER=shop\nPOSTGRES_PASSWORD=very-secret-word\nPOSTGRES_DB=shop_db\nPOSTGRES_PORT=0\n\
@@ -136,6 +138,13 @@ fn without_a_database_a_private_one_is_used() {
         psql("SELECT current_user || ' ' || current_database()"),
         "shop shop_db"
     );
+    // Also if root started it, whose server is another user's.
+    assert!(sandbox.path(".bekk/postgres/data/PG_VERSION").exists());
+    let mut found = Vec::new();
+    modes(&sandbox.path(".bekk"), &mut found);
+    for (path, mode) in found {
+        assert_eq!(mode & 0o066, 0, "{} has mode {mode:04o}", path.display());
+    }
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let arguments = String::from_utf8_lossy(&arguments).into_owned();

@@ -100,6 +100,7 @@ fn a_first_mistake_is_answered_with_the_command() {
 #[test]
 fn a_private_server_that_is_killed_is_started_again() {
     let sandbox = Sandbox::bare();
+    sandbox.let_server_in();
     sandbox.write("my.csv", SENSORS);
     let mut command = sandbox.bekk(&["up", "my.csv", "--http", "off"]);
     command.env_remove("DATABASE_URL").env("POSTGRES_PORT", "0");
@@ -118,11 +119,7 @@ fn a_private_server_that_is_killed_is_started_again() {
     let runs = || sandbox.said().contains("inbox");
     wait_until("the server runs", limit, runs);
     wait_until("the rows are there", limit, || count() == "2");
-    let place = std::fs::read_to_string(sandbox.path(".bekk/postgres/place")).unwrap();
-    let pid_file = sandbox
-        .path(".bekk/postgres")
-        .join(place.trim())
-        .join("postmaster.pid");
+    let pid_file = sandbox.path(".bekk/postgres/data/postmaster.pid");
     let pid = || -> i32 {
         let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
         text.lines()

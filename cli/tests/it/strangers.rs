@@ -30,7 +30,7 @@ pub(crate) fn notes() -> Sandbox {
 }
 
 /// Everything below a directory, itself included, with its mode.
-fn modes(path: &Path, found: &mut Vec<(PathBuf, u32)>) {
+pub(crate) fn modes(path: &Path, found: &mut Vec<(PathBuf, u32)>) {
     let metadata = fs::symlink_metadata(path).unwrap();
     found.push((path.to_owned(), metadata.permissions().mode() & 0o777));
     if metadata.is_dir() {

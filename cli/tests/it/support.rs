@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -75,6 +75,11 @@ impl Sandbox {
             .set_modified(past)
             .unwrap();
         path
+    }
+
+    /// Lets a private server in, which root starts as another user; otherwise its data would outlive the sandbox.
+    pub(crate) fn let_server_in(&self) {
+        fs::set_permissions(self.dir(), fs::Permissions::from_mode(0o711)).unwrap();
     }
 
     /// Gives all of it to a user, as whom the binary runs from then on. Only root can; for others nothing changes.
