@@ -32,7 +32,7 @@ mod testing;
 
 pub use config::{
     Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, SAMPLE_CONFIG,
-    SYSTEM_COLUMNS, escape_pattern, kafka_hosts,
+    SYSTEM_COLUMNS, escape_pattern, kafka_hosts, pattern_glob,
 };
 pub use decimal::Decimal;
 pub use dialect::{

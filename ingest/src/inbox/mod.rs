@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-use bekk_stream::Stream;
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use bekk_stream::{Stream, pattern_glob};
+use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::Error;
 use crate::source::open;
@@ -299,15 +299,11 @@ fn no_file(kind: fs::FileType) -> std::io::Error {
 }
 
 fn glob(stream: &Stream, pattern: &str) -> Result<Glob, Error> {
-    GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
-        .map_err(|error| Error::Pattern {
-            stream: stream.name.clone(),
-            pattern: pattern.to_owned(),
-            detail: error.kind().to_string(),
-        })
+    pattern_glob(pattern).map_err(|error| Error::Pattern {
+        stream: stream.name.clone(),
+        pattern: pattern.to_owned(),
+        detail: error.kind().to_string(),
+    })
 }
 
 /// The directory below which all matches of a pattern lie, and how deep; and the parts of the pattern behind it.

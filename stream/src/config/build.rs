@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use globset::{Glob, GlobBuilder};
+
 use super::{Config, Durability, Environment, Fault, IngestOptions, LogLocation, kafka_hosts, raw};
 use crate::units::{parse_duration, parse_size};
 use crate::{
@@ -162,8 +164,16 @@ impl Builder<'_> {
             )
         })?;
         // The directory's name is no pattern.
-        let absolute = without_dots(&Path::new(&escape_pattern(base)).join(text));
-        Ok(absolute.to_string_lossy().into_owned())
+        let absolute = without_dots(&Path::new(&escape_pattern(base)).join(&text));
+        let absolute = absolute.to_string_lossy().into_owned();
+        pattern_glob(&absolute).map_err(|error| {
+            let wrong = error.kind();
+            let detail = format!(
+                "pattern `{text}`: {wrong}; for the character itself, write it in brackets: [[] or [{{]"
+            );
+            Fault::new(place, detail)
+        })?;
+        Ok(absolute)
     }
 
     fn absolute(&self, path: &str) -> PathBuf {
@@ -197,6 +207,17 @@ fn without_dots(path: &Path) -> PathBuf {
     path.components()
         .filter(|component| *component != Component::CurDir)
         .collect()
+}
+
+/// Returns what a pattern of files matches.
+///
+/// # Errors
+/// If the pattern is badly written.
+pub fn pattern_glob(pattern: &str) -> Result<Glob, globset::Error> {
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build()
 }
 
 /// Returns the text as a pattern that matches nothing else.

@@ -59,9 +59,9 @@ fn check_stream(stream: &Stream) -> Result<(), Fault> {
         );
     }
     if !(1..=PARTITIONS_MAX).contains(&stream.partitions) {
-        return fault(format!(
-            "`partitions` is {}, outside 1 to {PARTITIONS_MAX}",
-            stream.partitions
+        return Err(Fault::new(
+            format!("{place}.partitions"),
+            format!("{} is outside 1 to {PARTITIONS_MAX}", stream.partitions),
         ));
     }
     check_columns(stream, &place)?;
@@ -152,8 +152,8 @@ fn wrong_name(name: &str) -> Option<String> {
     ))
 }
 
-fn check_key(stream: &Stream, place: &str) -> Result<(), Fault> {
-    let place = format!("{place}.key");
+fn check_key(stream: &Stream, stream_place: &str) -> Result<(), Fault> {
+    let place = format!("{stream_place}.key");
     if stream.key.is_empty() && stream.on_conflict != OnConflict::Append {
         return Err(Fault::new(
             place,
@@ -188,13 +188,13 @@ fn check_key(stream: &Stream, place: &str) -> Result<(), Fault> {
     if let Some(name) = &stream.newer_by {
         if find(name).is_none() {
             return Err(Fault::new(
-                place.replace(".key", ".newer_by"),
+                format!("{stream_place}.newer_by"),
                 format!("there is no column `{name}`"),
             ));
         }
         if stream.on_conflict != OnConflict::Update {
             return Err(Fault::new(
-                place.replace(".key", ".newer_by"),
+                format!("{stream_place}.newer_by"),
                 "it decides which row wins, so it needs on_conflict = \"update\"",
             ));
         }

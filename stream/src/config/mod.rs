@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod keys;
+mod lines;
 mod raw;
 mod texts;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use crate::Stream;
 
-pub use build::escape_pattern;
+pub use build::{escape_pattern, pattern_glob};
 pub use check::SYSTEM_COLUMNS;
 
 /// Returns the hosts of a `kafka://` URL; `None` for another text.
@@ -145,7 +146,7 @@ pub enum ConfigError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Where: `line 7`, or the key's path.
+        /// Where: `line 7, streams.items.files`.
         place: String,
         /// What is wrong and what would be right.
         detail: String,
@@ -196,7 +197,10 @@ impl Config {
         })?;
         let invalid = |fault: Fault| ConfigError::Invalid {
             path: path.to_owned(),
-            place: fault.place,
+            place: match lines::line_of(text, &fault.place) {
+                Some(line) => format!("line {line}, {}", fault.place),
+                None => fault.place,
+            },
             detail: fault.detail,
         };
         let config = build::config(raw, base, environment).map_err(invalid)?;

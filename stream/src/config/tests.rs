@@ -81,6 +81,57 @@ fn the_directorys_name_is_no_pattern() {
 }
 
 #[test]
+fn a_badly_written_pattern_is_an_error() {
+    for (pattern, wrong) in [
+        ("[a.csv", "unclosed character class"),
+        ("a-{b,c.csv", "unclosed alternate group"),
+        ("a}.csv", "unopened alternate group"),
+        ("[z-a].csv", "invalid range"),
+    ] {
+        let text = MINIMAL.replace("orders-*.csv", pattern);
+        let place = format!("line 3, streams.orders.files: pattern `{pattern}`: {wrong}");
+        fails(&text, &place);
+        fails(&text, "write it in brackets: [[] or [{]");
+        let exclude = format!("exclude = [\"{pattern}\"]");
+        fails(&with(&exclude), "line 4, streams.orders.exclude");
+    }
+    parse(&MINIMAL.replace("orders-*", "[[]{a,[}]}-[0-9]")).unwrap();
+}
+
+/// Also of what is wrong only beside something else.
+#[test]
+fn each_error_names_its_line() {
+    fails(
+        &with("finished = \"burn\""),
+        "line 4, streams.orders.finished",
+    );
+    fails(
+        &with("csv = { quote = \"ab\" }"),
+        "line 4, streams.orders.csv.quote",
+    );
+    fails(&with("partitions = 0"), "line 4, streams.orders.partitions");
+    fails(&with("newer_by = \"x\""), "line 4, streams.orders.newer_by");
+    fails(
+        &MINIMAL.replace("decimal(18,4)", "decimal(9,99)"),
+        "line 5, streams.orders, column `amount`",
+    );
+    fails(
+        &format!("{MINIMAL}\n[log.kafka]\n\"sasl.password\" = \"${{NONE}}\"\n"),
+        "line 8, log.kafka.sasl.password",
+    );
+    let dotted = MINIMAL.replace("streams.orders", "streams.\"a.b\"");
+    fails(
+        &format!("{dotted}\n[streams.a]\ncolumns = []\nfiles = []"),
+        "line 7, streams.a",
+    );
+    fails(
+        &dotted.replace("[\"id\"]", "[\"no\"]"),
+        "line 4, streams.a.b.key",
+    );
+    fails("", "`bekk.toml`, streams: there is no stream");
+}
+
+#[test]
 fn deletions_need_a_row_and_an_order() {
     let json = MINIMAL.replace(
         "files = [\"orders-*.csv\"]",
