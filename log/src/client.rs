@@ -259,7 +259,9 @@ impl Client {
         match &self.role {
             Role::Owner { .. } => Ok(()),
             Role::Remote { remote, .. } => {
-                topics::delete_before(remote.link()?, topic, partition, offset)
+                topics::delete_before(remote.link()?, topic, partition, offset)?;
+                remote.consumer()?.forget_starts(topic);
+                Ok(())
             }
         }
     }

@@ -42,7 +42,9 @@ fn source(dir: &std::path::Path) -> Client {
         .commit_offset("g", "t", 0, Offset::new(RECORDS))
         .unwrap();
     client.commit_offset("g", "t", 1, Offset::new(2)).unwrap();
-    client.apply_retention().unwrap();
+    wait_until("retention", MINUTE, || {
+        client.apply_retention().unwrap() > 0
+    });
     client
 }
 

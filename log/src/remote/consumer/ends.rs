@@ -47,6 +47,13 @@ impl Consumer {
         Ok(all)
     }
 
+    /// Makes the next call ask where a topic's partitions begin: records were just removed.
+    pub(crate) fn forget_starts(&self, topic: &str) {
+        if let Some(view) = self.topics.lock().get(topic) {
+            view.ends.lock().starts_at = None;
+        }
+    }
+
     pub(crate) fn offset_for_time(
         &self,
         topic: &str,
