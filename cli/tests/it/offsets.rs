@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use bekk_testing::{MINUTE, wait_until};
+
 use crate::sample::{event, file, json, open_letters, prices, prints};
 use crate::support::Sandbox;
 
@@ -115,6 +117,14 @@ fn retention_never_passes_the_slowest_group() {
         bekk_ingest::run(&ingest, &parsed.streams, &log, &stats, &stop).unwrap();
     }
     assert!(log.segments("events").unwrap().len() > 3);
+    wait_until("sealing", MINUTE, || {
+        let segments = log.segments("events").unwrap();
+        segments
+            .iter()
+            .filter(|one| one.sealed_at_ms.is_none())
+            .count()
+            == 1
+    });
     log.commit_offset("slow", "events", 0, bekk_log::Offset::new(12_000))
         .unwrap();
     log.close().unwrap();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bekk_ingest::Mode;
 use bekk_log::{Client, Offset};
 use bekk_stream::Retention;
+use bekk_testing::{MINUTE, wait_until};
 
 use crate::world::{TOPIC, World, await_count, rows};
 
@@ -71,6 +72,14 @@ fn trimmed_logs_and_lost_checkpoints_double_nothing() {
             log.commit_offset("sink", TOPIC, ends.partition, ends.end)
                 .unwrap();
         }
+        wait_until("sealing", MINUTE, || {
+            let segments = log.segments(TOPIC).unwrap();
+            segments
+                .iter()
+                .filter(|one| one.sealed_at_ms.is_none())
+                .count()
+                == 1
+        });
         assert!(log.apply_retention().unwrap() > 0);
         let starts = log.partition_ends(TOPIC).unwrap();
         assert!(starts.iter().any(|ends| ends.start > Offset::ZERO));
