@@ -20,6 +20,7 @@
 mod copy;
 mod deletion;
 mod foreign;
+mod gaps;
 mod open;
 
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ pub(crate) use self::open::open;
 use crate::error::is_full;
 use crate::space::Space;
 use crate::wire::Fields;
-use crate::{Applied, Error, Gap, Offset, Retention, Topic, TopicConfig, database, files, segment};
+use crate::{Error, Offset, Retention, Topic, TopicConfig, database, files, segment};
 
 const NONE: u64 = u64::MAX;
 /// With fewer bytes free on the disk nothing is written to the state
@@ -257,71 +258,6 @@ impl State {
         self.commit(batch, PersistMode::SyncAll)
     }
 
-    pub(crate) fn gaps(&self, topic: &str) -> Result<Vec<Gap>, Error> {
-        self.scan(&key(b'g', &[topic, ""]), |rest, value| {
-            let (mut rest, mut value) = (Fields::of(rest), Fields::of(value));
-            let (end, found_at_ms) = (Offset::new(value.u64()?), value.i64()?);
-            let (applied, reason) = match value.rest() {
-                [1, reason @ ..] => (Applied::ByNone, reason),
-                [2, reason @ ..] => (Applied::ByAll, reason),
-                [3, reason @ ..] => (Applied::Again, reason),
-                reason => (Applied::Unknown, reason),
-            };
-            Some(Gap {
-                partition: rest.u32()?,
-                start: Offset::new(rest.u64()?),
-                end,
-                found_at_ms,
-                applied,
-                reason: std::str::from_utf8(reason).ok()?.to_owned(),
-            })
-        })
-    }
-
-    pub(crate) fn put_gaps(&self, topic: &str, gaps: &[Gap]) -> Result<(), Error> {
-        if gaps.is_empty() {
-            return Ok(());
-        }
-        let mut batch = self.db.batch();
-        for gap in gaps {
-            batch.insert(&self.keys, gap_key(topic, gap), gap_value(gap));
-        }
-        self.commit(batch, PersistMode::SyncAll)
-    }
-
-    /// Notes of gaps that have just been found who has applied their records.
-    pub(crate) fn with_applied(&self, topic: &str, mut gaps: Vec<Gap>) -> Result<Vec<Gap>, Error> {
-        if gaps.is_empty() {
-            return Ok(gaps);
-        }
-        let mut committed = self.committed()?;
-        let groups: std::collections::HashSet<_> = committed
-            .iter()
-            .map(|position| position.name.clone())
-            .collect();
-        committed.retain(|position| position.topic == topic);
-        let committed: Vec<_> = committed
-            .iter()
-            .map(|one| (one.partition, one.next))
-            .collect();
-        for gap in &mut gaps {
-            gap.set_applied(&committed, groups.len());
-        }
-        Ok(gaps)
-    }
-
-    /// Puts gaps in the place of others, in one write.
-    pub(crate) fn replace_gaps(&self, topic: &str, old: &[Gap], new: &[Gap]) -> Result<(), Error> {
-        let mut batch = self.db.batch();
-        for gap in old {
-            batch.remove(&self.keys, gap_key(topic, gap));
-        }
-        for gap in new {
-            batch.insert(&self.keys, gap_key(topic, gap), gap_value(gap));
-        }
-        self.commit(batch, PersistMode::SyncAll)
-    }
-
     fn positions(&self, kind: u8, names: &[&str]) -> Result<Vec<Position>, Error> {
         let prefix = key(kind, names);
         self.scan_keys(&prefix, |key, value| {
@@ -454,27 +390,6 @@ fn key(kind: u8, names: &[&str]) -> Vec<u8> {
         key.extend_from_slice(name.as_bytes());
     }
     key
-}
-
-fn gap_key(topic: &str, gap: &Gap) -> Vec<u8> {
-    let mut key = key(b'g', &[topic, ""]);
-    key.extend_from_slice(&gap.partition.to_be_bytes());
-    key.extend_from_slice(&gap.start.get().to_be_bytes());
-    key
-}
-
-fn gap_value(gap: &Gap) -> Vec<u8> {
-    let mut value = gap.end.get().to_be_bytes().to_vec();
-    value.extend_from_slice(&gap.found_at_ms.to_be_bytes());
-    // No text begins with these.
-    match gap.applied {
-        Applied::Unknown => {}
-        Applied::ByNone => value.push(1),
-        Applied::ByAll => value.push(2),
-        Applied::Again => value.push(3),
-    }
-    value.extend_from_slice(gap.reason.as_bytes());
-    value
 }
 
 fn position_key(kind: u8, position: &Position) -> Vec<u8> {
