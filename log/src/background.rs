@@ -64,7 +64,7 @@ fn keep_marks(core: &Core) {
         if shared.closing.load(Ordering::Acquire) {
             return;
         }
-        if sync_interval.is_some() && shared.poison.get().is_none() {
+        if sync_interval.is_some() && !shared.poison.is_set() {
             // A failure poisons the log, and is reported there.
             let _ = core.topics().iter().try_for_each(|topic| topic.sync());
         }

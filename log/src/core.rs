@@ -156,9 +156,7 @@ impl Core {
         batches: &[(u32, &RecordBuffer)],
     ) -> Result<Vec<Offset>, Error> {
         let topic = self.topic(topic)?;
-        if self.shared.poison.get().is_some() {
-            return Err(self.shared.poisoned());
-        }
+        self.shared.check_appends()?;
         let max = self.shared.config.batch_bytes_max;
         if let Some((_, buffer)) = batches.iter().find(|(_, buffer)| buffer.size() > max) {
             return Err(Error::BatchTooLarge {

@@ -36,9 +36,7 @@ impl Core {
         let topic = {
             let _retaining = self.retaining.lock();
             let topic = self.topic(name)?;
-            if self.shared.poison.get().is_some() {
-                return Err(self.shared.poisoned());
-            }
+            self.shared.check_appends()?;
             let ends = topic.end_for_good();
             self.shared.state.delete_topic(name, &ends)?;
             self.remove_from_topics(name);

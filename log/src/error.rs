@@ -318,6 +318,14 @@ impl Error {
         matches!(self, Self::Store { is_full: true, .. })
     }
 
+    /// The text, with that of its cause.
+    pub(crate) fn with_cause(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+
     /// Whether the disk, or a quota on it, is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {

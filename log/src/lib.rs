@@ -98,6 +98,7 @@ mod owner;
 mod owner_watch;
 mod peer;
 mod places;
+mod poison;
 mod produced;
 mod producer_ids;
 mod producers;

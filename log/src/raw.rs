@@ -68,9 +68,7 @@ impl Client {
         let store = self.store()?;
         let core = store.core();
         let topic = core.topic(topic)?;
-        if core.shared.poison.get().is_some() {
-            return Err(core.shared.poisoned());
-        }
+        core.shared.check_appends()?;
         core.shared.space.check()?;
         core.shared.counts.appends.fetch_add(1, Ordering::Relaxed);
         let parts = batches.into_iter();

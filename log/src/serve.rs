@@ -142,7 +142,6 @@ fn connections_of(files_max: Option<u64>) -> usize {
 #[derive(Debug)]
 pub struct Server {
     local_addr: SocketAddr,
-    broker: Arc<Broker>,
     stop: watch::Sender<bool>,
     accepting: Option<JoinHandle<()>>,
     /// Absent once the server is stopped.
@@ -166,8 +165,6 @@ struct Broker {
     guesses: Guesses,
     line_limit: LineLimit,
     users: Users,
-    /// The failed write after which the log takes no more.
-    failure: Mutex<Option<String>>,
     /// Whether a write was refused because the disk was full, and no append has succeeded since
     is_full: AtomicBool,
     /// The last session whose clock was reported
@@ -217,16 +214,14 @@ impl Server {
             guesses: Guesses::default(),
             line_limit: LineLimit::default(),
             users: Users::new(&config),
-            failure: Mutex::default(),
             is_full: AtomicBool::new(false),
             ahead: Mutex::default(),
             stopping,
             config,
         });
-        let accepting = runtime.spawn(accept(Arc::clone(&broker), listener));
+        let accepting = runtime.spawn(accept(broker, listener));
         Ok(Self {
             local_addr,
-            broker,
             stop,
             accepting: Some(accepting),
             runtime: Some(runtime),
@@ -237,13 +232,6 @@ impl Server {
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.local_addr
-    }
-
-    /// The failed write after which the log takes no more, if there was one: the process should end.
-    #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        let failure = &self.broker.failure;
-        failure.lock().clone()
     }
 
     /// Ends the connections, each behind the request that it is at. The log stays open.
@@ -274,7 +262,7 @@ impl Broker {
         self.client.store()
     }
 
-    /// The code of an error; one after which the log takes no more is noted.
+    /// The code of an error, which is reported.
     fn checked<T>(&self, done: Result<T, Error>) -> Result<T, Code> {
         done.map_err(|error| {
             self.note_refused(&error);
@@ -306,22 +294,24 @@ impl Broker {
         }
     }
 
-    /// Notes the error of a request. That the disk is full is reported once, until an append succeeds.
+    /// Reports the error of a request: a full disk once, until an append succeeds. A failed write has been reported where
+    /// it failed, and whoever opened the log finds it with [`Client::failed_write`].
     fn note_refused(&self, error: &Error) {
-        if error.is_no_space() && !self.is_full.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                %error,
-                "writes of other processes are refused until there is space; they try again, and reads continue"
-            );
-        }
-        self.note_failure(error);
-    }
-
-    /// Notes an error after which the log takes no more. A full disk is none: clients try again.
-    fn note_failure(&self, error: &Error) {
-        if matches!(error, Error::Store { .. } | Error::Io { .. }) && !error.is_no_space() {
-            let mut failure = self.failure.lock();
-            failure.get_or_insert_with(|| error.to_string());
+        if error.is_no_space() {
+            if !self.is_full.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    %error,
+                    "writes of other processes are refused until there is space; they try again, and reads continue"
+                );
+            }
+        } else if matches!(
+            error,
+            Error::Io { .. } | Error::Corrupt { .. } | Error::Store { .. }
+        ) && self.client.failed_write().is_none()
+            && self.line_limit.may_write()
+        {
+            let error = error.with_cause();
+            tracing::warn!(error, "a request of another program failed");
         }
     }
 }

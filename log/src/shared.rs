@@ -1,13 +1,14 @@
 //! What the topics of a log share.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::handle::Handle;
+use crate::poison::Poison;
 use crate::producer_ids::ProducerIds;
 use crate::segment::Segment;
 use crate::segment::db::SegmentDb;
@@ -41,27 +42,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The failed write after which nothing more is written, if there was one.
-    pub(crate) fn failed_write(&self) -> Option<Error> {
-        if self.poison.get().is_some() {
-            return Some(self.poisoned());
-        }
-        self.state.was_filled().then(|| Error::Store {
-            act: "write",
-            path: self.config.dir.clone(),
-            detail: "the disk was full".to_owned(),
-            is_full: true,
-        })
+    /// Fails if an append has failed: nothing more is written then.
+    pub(crate) fn check_appends(&self) -> Result<(), Error> {
+        self.poison
+            .error("append", &self.config.dir)
+            .map_or(Ok(()), Err)
     }
 
-    /// The error of a log to which nothing more is written.
-    pub(crate) fn poisoned(&self) -> Error {
-        Error::Store {
-            act: "append",
-            path: self.config.dir.clone(),
-            detail: self.poison.get().unwrap_or("a write failed").to_owned(),
-            is_full: self.poison.is_full(),
-        }
+    /// The failed write after which nothing more is written, if there was one.
+    pub(crate) fn failed_write(&self) -> Option<Error> {
+        let failed = self.check_appends().err();
+        failed.or_else(|| self.state.failed_write())
     }
 }
 
@@ -83,45 +74,6 @@ impl Signal {
         let mut raised = self.raised.lock();
         (self.changed).wait_while_for(&mut raised, |raised| !*raised, timeout);
         std::mem::take(&mut *raised)
-    }
-}
-
-/// Whether a write has failed; after that there is none.
-#[derive(Default)]
-pub(crate) struct Poison(OnceLock<FailedWrite>);
-
-struct FailedWrite {
-    text: String,
-    is_full: bool,
-}
-
-impl Poison {
-    /// Notes a failed write; the first one stays.
-    pub(crate) fn set(&self, error: &Error) {
-        let mut text = error.to_string();
-        if let Some(source) = std::error::Error::source(error) {
-            text = format!("{text}: {source}");
-        }
-        let failed = FailedWrite {
-            text,
-            is_full: error.is_no_space(),
-        };
-        if self.0.set(failed).is_ok() {
-            tracing::error!(
-                error = self.get(),
-                "a write to the log failed; nothing more is written"
-            );
-        }
-    }
-
-    /// Whether a write has failed because the disk was full.
-    pub(crate) fn is_full(&self) -> bool {
-        self.0.get().is_some_and(|failed| failed.is_full)
-    }
-
-    /// What failed, if something has.
-    pub(crate) fn get(&self) -> Option<&str> {
-        self.0.get().map(|failed| failed.text.as_str())
     }
 }
 

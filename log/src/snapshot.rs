@@ -44,9 +44,7 @@ impl Core {
     /// Makes a snapshot of the log under a name in its directory.
     pub(crate) fn snapshot(&self, name: &str) -> Result<(), Error> {
         check_name(name)?;
-        if self.shared.poison.get().is_some() {
-            return Err(self.shared.poisoned());
-        }
+        self.shared.check_appends()?;
         self.shared.space.check()?;
         let _changing = self.changing.lock();
         let _retaining = self.retaining.lock();
@@ -113,9 +111,7 @@ impl Core {
             if self.shared.closing.load(Ordering::Acquire) {
                 return Err(Error::Closed);
             }
-            if self.shared.poison.get().is_some() {
-                return Err(self.shared.poisoned());
-            }
+            self.shared.check_appends()?;
             if Instant::now() > deadline {
                 return Err(Error::Store {
                     act: "back up",

@@ -47,12 +47,17 @@ impl Space {
         {
             return Ok(free);
         }
-        let stat = rustix::fs::statvfs(&self.dir)
-            .map_err(|error| files::io_error("measure", &self.dir, error.into()))?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let free = free_bytes(&self.dir)?;
         *checked = Some((Instant::now(), free));
         Ok(free)
     }
+}
+
+/// What is free on the disk of a directory.
+pub(crate) fn free_bytes(dir: &Path) -> Result<u64, Error> {
+    let stat =
+        rustix::fs::statvfs(dir).map_err(|error| files::io_error("measure", dir, error.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Name of the file that is given up where a log is opened on a full disk
@@ -62,7 +67,7 @@ const SPARE_BYTES: usize = 256 << 10;
 
 /// Gives the spare file of a log up if its disk has no room left for what its owner writes.
 pub(crate) fn use_spare(dir: &Path) {
-    let free = rustix::fs::statvfs(dir).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    let free = free_bytes(dir);
     let spare = dir.join(SPARE);
     if free.is_ok_and(|free| free < SPARE_BYTES as u64) && std::fs::remove_file(&spare).is_ok() {
         tracing::warn!(path = %spare.display(), "the log's disk is full; the spare file is deleted to make \

@@ -24,7 +24,7 @@ mod gaps;
 mod open;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fjall::{Database, Keyspace, PersistMode};
@@ -33,7 +33,7 @@ pub(crate) use self::copy::write as write_copy;
 pub(crate) use self::deletion::{finish_deletion, finish_deletions};
 pub(crate) use self::foreign::ForeignCommit;
 pub(crate) use self::open::open;
-use crate::error::is_full;
+use crate::poison::Poison;
 use crate::space::Space;
 use crate::wire::Fields;
 use crate::{Error, Offset, Retention, Topic, TopicConfig, database, files, segment};
@@ -51,8 +51,7 @@ pub(crate) struct State {
     keys: Keyspace,
     /// How many writes there were that the copy should have soon, and others.
     writes: Writes,
-    /// Whether a write has failed because the disk was full
-    was_filled: AtomicBool,
+    poison: Poison,
     space: Space,
 }
 
@@ -127,7 +126,7 @@ impl State {
             db,
             keys,
             writes: Writes::default(),
-            was_filled: AtomicBool::new(false),
+            poison: Poison::default(),
             space: Space::new(path.to_owned(), SPACE_MIN),
         })
     }
@@ -290,32 +289,15 @@ impl State {
             self.writes.durable.fetch_add(1, Ordering::Relaxed);
         }
         let committed = batch.durability(Some(mode)).commit();
-        committed.map_err(|error| match self.failed("write", error) {
-            // fjall writes no more after that.
-            Error::Io { act, path, source } if is_full(&source) => {
-                self.was_filled.store(true, Ordering::Relaxed);
-                Error::Store {
-                    act,
-                    path,
-                    detail: source.to_string(),
-                    is_full: true,
-                }
-            }
-            Error::Store {
-                act, path, detail, ..
-            } => Error::Store {
-                act,
-                path,
-                detail,
-                is_full: self.was_filled(),
-            },
-            error => error,
+        committed.or_else(|error| {
+            self.poison.set(&self.failed("write", error));
+            self.failed_write().map_or(Ok(()), Err)
         })
     }
 
-    /// Whether a write has failed because the disk was full. After that there is none until the state is opened again.
-    pub(crate) fn was_filled(&self) -> bool {
-        self.was_filled.load(Ordering::Relaxed)
+    /// The failed write after which the state takes no more until it is opened again, if there was one.
+    pub(crate) fn failed_write(&self) -> Option<Error> {
+        self.poison.error("write", &self.path)
     }
 
     /// How many writes there were, and how many of them are durable.

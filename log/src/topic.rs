@@ -157,9 +157,7 @@ impl TopicLog {
 
     /// Makes what has been written durable and lets readers see it.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        if self.shared.poison.get().is_some() {
-            return Err(self.shared.poisoned());
-        }
+        self.shared.check_appends()?;
         let (db, ends) = {
             let writer = self.writer.lock();
             (writer.db.clone(), writer.ends.clone())

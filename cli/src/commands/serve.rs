@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use bekk_log::{Client, Server};
+use anyhow::{Context as _, Result};
+use bekk_log::Client;
 
 use super::Outcome;
 use super::running::say_stopped;
@@ -52,7 +52,7 @@ pub(crate) fn run(
         let server = start(&log, config.clone(), screen)?;
         // A free port that was found stays when the log is opened again.
         config.listen = server.local_addr();
-        let ended = wait(&stop, &log, &server);
+        let ended = wait(&stop, &log);
         let told = Instant::now();
         server.stop();
         let closed = log.close().context("close the log");
@@ -66,13 +66,10 @@ pub(crate) fn run(
 ///
 /// # Errors
 /// If the log has failed.
-fn wait(stop: &AtomicBool, log: &Client, server: &Server) -> Result<()> {
+fn wait(stop: &AtomicBool, log: &Client) -> Result<()> {
     while !signals::is_set(stop) {
         if let Some(error) = log.failed_write() {
             return Err(error).context("serve the log");
-        }
-        if let Some(failure) = server.failure() {
-            bail!("serve the log: {failure}");
         }
         thread::sleep(TICK);
     }

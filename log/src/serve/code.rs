@@ -78,8 +78,8 @@ impl From<&Error> for Code {
             // Clients take it for permanent, as it is.
             Error::Fenced { .. } => Self::TOPIC_AUTHORIZATION_FAILED,
             Error::BatchTooLarge { .. } => Self::MESSAGE_TOO_LARGE,
-            // Clients try again after it, as they should when the disk is full; after a failed write the
-            // process ends.
+            // Clients try again after it, as they should: a full disk gets space, and a log whose write failed is opened
+            // again.
             _ => Self::KAFKA_STORAGE_ERROR,
         }
     }

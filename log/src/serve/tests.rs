@@ -57,7 +57,6 @@ fn broker() -> (TempDir, Arc<Broker>) {
         guesses: Guesses::default(),
         line_limit: LineLimit::default(),
         users: Users::default(),
-        failure: parking_lot::Mutex::default(),
         is_full: std::sync::atomic::AtomicBool::new(false),
         ahead: parking_lot::Mutex::default(),
         stopping: tokio::sync::watch::channel(true).1,

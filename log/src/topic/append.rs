@@ -59,9 +59,9 @@ impl TopicLog {
         let outcomes: Vec<Outcome> = outcomes.collect();
         if group.is_empty() {
             // What is stored already may not be durable if its own write was the one that failed.
-            return match self.shared.poison.get() {
-                None => outcomes,
-                Some(_) => self.all_failed(outcomes),
+            return match self.shared.check_appends() {
+                Ok(()) => outcomes,
+                Err(_) => self.all_failed(outcomes),
             };
         }
         let written = self.write_durably(&mut writer, group);
@@ -79,14 +79,15 @@ impl TopicLog {
     }
 
     fn all_failed(&self, outcomes: Vec<Outcome>) -> Vec<Outcome> {
-        let failed = |outcome: Outcome| outcome.and_then(|_| Err(self.shared.poisoned()));
+        let failed = |outcome: Outcome| match self.shared.check_appends() {
+            Ok(()) => outcome,
+            Err(error) => outcome.and(Err(error)),
+        };
         outcomes.into_iter().map(failed).collect()
     }
 
     fn write_durably(&self, writer: &mut Writer, group: Group) -> Result<(), Error> {
-        if self.shared.poison.get().is_some() {
-            return Err(self.shared.poisoned());
-        }
+        self.shared.check_appends()?;
         writer.write(group, &self.shared)?;
         match self.shared.config.durability {
             // What the other topics' records refer to is durable before them.

@@ -21,10 +21,8 @@ const SEAL_BYTES_MIN: u64 = 32 << 20;
 impl TopicLog {
     /// Seals the segment that is written to and begins the next one.
     pub(super) fn roll(&self, writer: &mut Writer) -> Result<(), Error> {
-        if self.shared.poison.get().is_some() {
-            // This segment may hold more than its writer knows of, so that the next one has no start.
-            return Err(self.shared.poisoned());
-        }
+        // This segment may hold more than its writer knows of, so that the next one has no start.
+        self.shared.check_appends()?;
         let mut next = self.next.lock();
         let prepared = match next.take() {
             Some(prepared) => prepared,

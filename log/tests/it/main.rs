@@ -14,6 +14,7 @@ mod copy;
 mod damage;
 mod every_file;
 mod fixture;
+mod full_disk;
 mod guest;
 mod hostile;
 mod kill;

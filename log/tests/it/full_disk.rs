@@ -1,0 +1,166 @@
+//! The disk fills up while the log writes. It is a small file system that only the process of one test sees: the test
+//! binary itself, which runs one scenario in it.
+
+use std::env;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use bekk_log::{Client, Durability, Error, RemoteConfig, ServeConfig, Server};
+use bekk_testing::{MINUTE, wait_until};
+
+use crate::support::{buffer, config, noise, topic};
+
+const SCENARIO: &str = "BEKK_LOG_FULL_DISK";
+/// Size of the file system
+const SIZE: &str = "40m";
+/// Bytes that fjall holds in memory before it writes a table
+const MEMTABLE_BYTES: usize = 8 << 20;
+
+/// Not a test of its own: one scenario on the small file system. Without the variable it does nothing.
+#[test]
+fn victim() {
+    let (Some(scenario), Ok(dir)) = (env::var_os(SCENARIO), env::current_dir()) else {
+        return;
+    };
+    match scenario.to_str().unwrap() {
+        "append" => an_append_fills_the_disk(&dir),
+        "table" => a_table_fills_the_disk(&dir),
+        other => panic!("{other}"),
+    }
+    println!("done");
+}
+
+#[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+fn run(scenario: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let namespace: &[&str] = if rustix::process::geteuid().is_root() {
+        &["--mount"]
+    } else {
+        &["--mount", "--user", "--map-root-user"]
+    };
+    let script = format!(
+        "mount -t tmpfs -o size={SIZE} tmpfs . || {{ echo unmountable; exit; }}; cd \"$PWD\" && exec \"$0\" \"$@\""
+    );
+    let output = Command::new("unshare")
+        .args(namespace)
+        .args(["sh", "-c", &script])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "full_disk::victim", "--nocapture"])
+        .env(SCENARIO, scenario)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    if told.contains("unmountable") {
+        println!("SKIPPED: a file system cannot be mounted in a namespace of its own here");
+        return;
+    }
+    let is_done = output.status.success() && told.contains("done");
+    assert!(is_done, "{told}{error}");
+}
+
+/// A file that takes space of the disk.
+struct Ballast(PathBuf);
+
+impl Ballast {
+    /// Leaves so many bytes free.
+    fn leaving(dir: &Path, free: usize) -> Self {
+        let stat = rustix::fs::statvfs(dir).unwrap();
+        let left = usize::try_from(stat.f_bavail * stat.f_frsize).unwrap();
+        let path = dir.join("ballast");
+        let mut file = File::create(&path).unwrap();
+        file.write_all(&vec![1; left.saturating_sub(free)]).unwrap();
+        Self(path)
+    }
+
+    fn remove(self) {
+        std::fs::remove_file(self.0).unwrap();
+    }
+}
+
+fn open(dir: &Path) -> Client {
+    let mut config = config(&dir.join("log"));
+    config.durability = Durability::Os;
+    Client::open(config).unwrap()
+}
+
+/// The disk fills up between the look at it and the write of a client's records. That is no reason to end the server: the
+/// log is opened again.
+fn an_append_fills_the_disk(dir: &Path) {
+    let client = open(dir);
+    topic(&client, "t", 1);
+    let listen = ([127, 0, 0, 1], 0).into();
+    let server = Server::start(client.clone(), ServeConfig::new(listen)).unwrap();
+    let remote = RemoteConfig::new(server.local_addr().to_string());
+    let remote = Client::connect(remote, MINUTE).unwrap();
+    remote
+        .append(None, "t", &[(0, &buffer(["first"]))])
+        .unwrap();
+    let ballast = Ballast::leaving(dir, 100_000);
+    let refused = thread::scope(|scope| {
+        let append = scope.spawn(|| remote.append(None, "t", &[(0, &buffer([noise(1, 500_000)]))]));
+        wait_until("the write fails", MINUTE, || {
+            client.failed_write().is_some()
+        });
+        remote.give_up();
+        append.join().unwrap()
+    });
+    assert!(matches!(refused, Err(Error::Away { .. })), "{refused:?}");
+    check_full(&client);
+    ballast.remove();
+    drop(remote);
+    server.stop();
+    assert!(client.close().is_err());
+    check_takes_more(dir);
+}
+
+/// fjall writes a table on a thread of its own, and reports only that it failed. The disk is full all the same.
+fn a_table_fills_the_disk(dir: &Path) {
+    let client = open(dir);
+    topic(&client, "t", 1);
+    // Room for the journal, and not for the table.
+    let ballast = Ballast::leaving(dir, MEMTABLE_BYTES * 3 / 2);
+    let append = |seed, bytes| client.append(None, "t", &[(0, &buffer([noise(seed, bytes)]))]);
+    for seed in 0..9 {
+        append(seed, 1_000_000).unwrap();
+    }
+    let mut seed = 9;
+    wait_until("an append fails", MINUTE, || {
+        seed += 1;
+        thread::sleep(Duration::from_millis(10));
+        append(seed, 100).is_err()
+    });
+    check_full(&client);
+    ballast.remove();
+    assert!(client.close().is_err());
+    check_takes_more(dir);
+}
+
+fn check_full(client: &Client) {
+    let failed = client.failed_write();
+    assert!(
+        failed.as_ref().is_some_and(Error::needs_reopening),
+        "{failed:?}"
+    );
+}
+
+fn check_takes_more(dir: &Path) {
+    let client = open(dir);
+    client.append(None, "t", &[(0, &buffer(["more"]))]).unwrap();
+    client.close().unwrap();
+}
+
+#[test]
+fn an_append_that_fills_the_disk_asks_for_a_reopening() {
+    run("append");
+}
+
+#[test]
+fn a_table_that_fills_the_disk_asks_for_a_reopening() {
+    run("table");
+}
