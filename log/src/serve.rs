@@ -10,6 +10,7 @@
 
 mod api;
 mod caller;
+mod clocks;
 mod code;
 mod configs;
 mod connection;
@@ -41,13 +42,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::rustls;
 
+use self::clocks::ClocksAhead;
 use self::code::Code;
 use self::guesses::Guesses;
 use self::line_limit::LineLimit;
@@ -167,8 +168,7 @@ struct Broker {
     users: Users,
     /// Whether a write was refused because the disk was full, and no append has succeeded since
     is_full: AtomicBool,
-    /// The last session whose clock was reported
-    ahead: Mutex<Option<Session>>,
+    clocks_ahead: ClocksAhead,
     stopping: watch::Receiver<bool>,
 }
 
@@ -215,7 +215,7 @@ impl Server {
             line_limit: LineLimit::default(),
             users: Users::new(&config),
             is_full: AtomicBool::new(false),
-            ahead: Mutex::default(),
+            clocks_ahead: ClocksAhead::default(),
             stopping,
             config,
         });
@@ -272,14 +272,12 @@ impl Broker {
 
     /// Reports, once for each session, that an ingest's clock is more than an hour ahead of this machine's.
     fn note_clock(&self, session: &Session) {
-        let mut reported = self.ahead.lock();
-        if reported.as_ref() != Some(session) {
+        if self.clocks_ahead.note(session) && self.line_limit.may_write() {
             tracing::warn!(
-                ingest = session.ingest,
+                ingest = visitor::shown(&session.ingest),
                 "the ingest's clock is more than an hour ahead of this machine's; its records are taken, and have its \
                  times; set both clocks"
             );
-            *reported = Some(session.clone());
         }
     }
 

@@ -58,7 +58,7 @@ fn broker() -> (TempDir, Arc<Broker>) {
         line_limit: LineLimit::default(),
         users: Users::default(),
         is_full: std::sync::atomic::AtomicBool::new(false),
-        ahead: parking_lot::Mutex::default(),
+        clocks_ahead: super::clocks::ClocksAhead::default(),
         stopping: tokio::sync::watch::channel(true).1,
         config,
     };
