@@ -35,6 +35,7 @@ fn compressed_files_survive_kills() {
         (&"gzip".into(), &text.len().into())
     );
     assert_eq!(told[1]["compression"], "zstd");
+    inbox.check_audit();
 }
 
 /// The upload of a compressed file stops in the middle. It is waited for, then named; when the rest has come,
