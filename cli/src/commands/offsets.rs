@@ -10,6 +10,7 @@ use super::moves::{Move, is_keyless, plan, print_moves, set};
 use super::{Outcome, check_name, print_json, print_result};
 use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset};
 use crate::context::Context;
+use crate::log_place::LogPlace;
 use crate::positions::{Line, Refused, lines, shown_owner};
 use crate::screen::{Screen, grouped, plural};
 use crate::table::{Column, table};
@@ -34,21 +35,43 @@ fn list(context: &Context, args: &OffsetsList, screen: &Screen) -> Result<Outcom
         Err(error) => (None, Some(error)),
     };
     let lines = lines(offsets, log.as_ref(), &context.config.streams);
+    let misplaced = misplaced(&lines, log.as_ref(), &place);
     print_lines(lines, args.output.json)?;
-    // What PostgreSQL knows is told all the same.
+    // What PostgreSQL knows is shown nevertheless.
     if let Some(error) = away {
         screen.say(&format!("the log is unreachable: {error:#}"));
+        return Ok(Outcome::Incomplete);
+    }
+    if let Some(why) = misplaced {
+        screen.say(&why);
         return Ok(Outcome::Incomplete);
     }
     Ok(Outcome::Done)
 }
 
-/// Passes a log on, unless it is found to be unreachable: a cluster may name its brokers, and they may not answer, or
+/// Why none of the offsets belongs to the log; `None` if one does.
+fn misplaced(lines: &[Line], log: Option<&Client>, place: &LogPlace) -> Option<String> {
+    if lines.is_empty() || lines.iter().any(|line| !line.is_of_other_log) && log.is_some() {
+        return None;
+    }
+    let what = match log {
+        Some(log) => format!(
+            "none of these offsets belongs to log `{place}` ({})",
+            log.log_id()
+        ),
+        None => format!("there is no log at `{place}`"),
+    };
+    Some(format!(
+        "{what}; to name the log that filled this database: --log; to name another database: --postgres"
+    ))
+}
+
+/// Returns the log, unless it is found to be unreachable: a cluster may name its brokers, and they may not answer, or
 /// refuse.
 fn answering(log: Option<Client>, offsets: &[GroupOffset]) -> Result<Option<Client>> {
     if let (Some(log), Some(offset)) = (&log, offsets.first())
         && let Err(error) = log.partition_ends(&offset.topic)
-        // Of a topic that is gone, the offsets are shown all the same.
+        // The offsets of a topic that is gone are shown nevertheless.
         && !matches!(error, bekk_log::Error::UnknownTopic(_))
     {
         return Err(error.into());
@@ -76,6 +99,8 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
     ];
     let mut rows = Vec::new();
     let mut refused: Vec<Refused> = Vec::new();
+    let is_other = |line: &Line| line.is_of_other_log && line.refused.is_none();
+    let has_others = lines.iter().any(is_other);
     for line in lines {
         let mark = if line.refused.is_some() { "! " } else { "" };
         let age = line.lag_seconds.map(|seconds| format!("{seconds:.1} s"));
@@ -102,6 +127,9 @@ fn print_lines(lines: Vec<Line>, json: bool) -> Result<()> {
     }
     for Refused { why, advice } in refused {
         print_result(&format!("  {why}; {advice}"))?;
+    }
+    if has_others {
+        print_result("? offsets that belong to a different log have no lag in this one")?;
     }
     Ok(())
 }

@@ -245,11 +245,24 @@ fn another_log_is_refused_with_the_command_that_helps() {
     sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
     sandbox.run(&["up", "--once"]).ok();
     fs::remove_dir_all(sandbox.path(".bekk")).unwrap();
+    let listed = ["offsets", "list"];
+    sandbox.run(&listed).exits(1).says("there is no log at");
     let refused = sandbox
         .run(&["up", "--once"])
         .exits(1)
         .says("bekk offsets reset");
     drop(refused);
+    let strange = "none of these offsets belongs to log";
+    sandbox.run(&listed).exits(1).says(strange).prints("! bekk");
+    // Another project's streams, which no advice here is about.
+    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bekk.toml")).unwrap();
+    sandbox.write(
+        "bekk.toml",
+        config.replace("streams.events", "streams.others"),
+    );
+    let others = sandbox.run(&listed).exits(1).says(strange);
+    others.prints("? offsets that belong to a different log");
+    fs::remove_file(sandbox.path("bekk.toml")).unwrap();
     let reset = ["offsets", "reset", "--group", "bekk", "--to", "earliest"];
     let dry = sandbox.run(&reset).ok();
     assert!(dry.stdout.contains("--execute"), "{}", dry.stdout);
@@ -266,6 +279,7 @@ fn another_log_is_refused_with_the_command_that_helps() {
         .ok();
     sandbox.run(&["up", "--once"]).ok();
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 1);
+    sandbox.run(&listed).ok();
     sandbox.run(&["audit", "--deep"]).ok();
 }
 
