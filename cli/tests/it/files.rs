@@ -366,7 +366,8 @@ fn a_changed_configuration() {
     inbox
         .run(&["ingest", "--once"])
         .ok()
-        .says("keeps the partition count");
+        .says("keeps the partition count")
+        .says("write `partitions = 2` for stream");
     fs::remove_file(inbox.path(".bekk/ingest/checkpoint")).unwrap();
     inbox.append("a.csv", lines([53]));
     inbox.run(&["ingest", "--once"]).ok();

@@ -56,11 +56,12 @@ pub(crate) fn create_topics(log: &Client, streams: &[Stream]) -> Result<(), Erro
             .create_topic(&stream.name, config)
             .map_err(Error::log("create a topic"))?;
         if topic.config.partitions != stream.partitions {
+            let (kept, wanted) = (topic.config.partitions, stream.partitions);
             tracing::warn!(
-                topic = topic.name,
-                partitions = topic.config.partitions,
-                configured = stream.partitions,
-                "the topic keeps the partition count that it was made with"
+                "topic `{0}` keeps the partition count that it was made with, and `partitions = {wanted}` has no effect: \
+                 write `partitions = {kept}` for stream `{0}`, or read its files again as a stream of another name (user \
+                 guide: Change the number of partitions)",
+                topic.name
             );
         }
         log.check_topic(&stream.name, config.retention)
