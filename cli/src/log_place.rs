@@ -28,9 +28,9 @@ const KAFKA_BATCH_BYTES: usize = 3 << 20;
 const END_WAIT: Duration = Duration::from_millis(5);
 /// Pause of a service between two attempts
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// How long a service works before a login or a right that is missing then is waited for: it had them
+/// How long a service must have worked before it waits for a refused login or right, which it had until then
 const WORKED: Duration = Duration::from_secs(5);
-/// Pause before a service tries again what a login or a right was missing for
+/// Pause of a service after a refused login or right
 const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 /// Pause before a log is opened again whose disk was full
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ impl LogPlace {
         }
     }
 
-    /// The same place for a process that reads what is there when it starts, and no further.
+    /// Shortens the waits at the end of the log, for a process that reads only what is there when it starts.
     pub(crate) fn read_once(&mut self) {
         if let Self::Kafka(config) = self {
             config.end_wait = END_WAIT;
@@ -136,8 +136,8 @@ impl LogPlace {
         }
     }
 
-    /// The log for a service: it waits until the log can be had; `None` if it was told to stop before that. A refused
-    /// login is waited out too if the service `has_worked`.
+    /// Opens the log for a service. Waits until it succeeds, also while a login is refused if the service `has_worked`;
+    /// `None` if a signal to stop comes first.
     ///
     /// # Errors
     /// What waiting does not help with.
@@ -223,7 +223,7 @@ impl LogPlace {
         self.work_as(|run: Run<'_>, _| self.await_ownership(run), run, work)
     }
 
-    /// `open` is told whether the service has worked.
+    /// The second argument of `open` says whether the service has worked.
     fn work_as<T>(
         &self,
         open: impl Fn(Run<'_>, bool) -> Result<Option<Client>>,
@@ -319,7 +319,7 @@ impl<'a> Sayer<'a> {
     fn refused(&mut self, why: &str) {
         let what = format!("{why}; trying again");
         if self.refusal.as_ref() != Some(&what) {
-            // Another refusal than the last is news.
+            // A new reason is printed at once.
             self.said = None;
         }
         self.run.service.log_refuses(&what);

@@ -253,7 +253,7 @@ impl Pipeline {
         if let Err(error) = done {
             if needs_reopening(&error) {
                 server.into_iter().for_each(Server::stop);
-                // It fails for the same reason, and gives the directory up all the same.
+                // It fails for the same reason, and still gives the directory up.
                 let _ = self.log.close();
             }
             return Err(error);

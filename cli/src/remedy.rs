@@ -93,12 +93,12 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
     })
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell.
 pub(crate) fn quoted(path: &Path) -> String {
     quoted_text(path.display().to_string())
 }
 
-/// A text as a shell takes it.
+/// Quotes a text for a shell.
 pub(crate) fn quoted_text(text: String) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
     match text.chars().all(is_plain) {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::database::Description;
 use crate::stage::Stage;
 
-/// How long a service works again before a refusal of the log counts as over
+/// How long the log must have been in use again before a refusal counts as over
 const REFUSED_FOR: Duration = Duration::from_secs(5);
 
 /// Records that wait while none is applied for so long are no progress.
@@ -27,7 +27,7 @@ pub(crate) struct Parts {
     pub(crate) log: Option<Client>,
     /// Why there is no log at this moment.
     pub(crate) log_waits_for: Option<String>,
-    /// Which right or login the log refused last, and since when it is in use again.
+    /// The right or login that the log refused last, and since when the log is in use again.
     log_refuses: Option<(String, Option<Instant>)>,
     /// Whether the log is served to other programs, whose appends need space.
     pub(crate) serves_log: bool,
@@ -106,8 +106,8 @@ impl Service {
         self.0.lock().log_waits_for = Some(reason.to_owned());
     }
 
-    /// Notes that the log refuses a right or the login. A new client can be refused again, so that counts
-    /// until the log has been in use for a while.
+    /// Notes that the log refuses a right or the login. The note holds until the log has been in use for a while, because
+    /// the next client can be refused again.
     pub(crate) fn log_refuses(&self, reason: &str) {
         self.0.lock().log_refuses = Some((reason.to_owned(), None));
     }

@@ -275,7 +275,7 @@ pub(crate) struct Check {
     /// Also try the first 10,000 records of the files that match, without writing anything
     #[arg(long)]
     pub(crate) files: bool,
-    /// First create the tables of schema `bekk` that were dropped, empty
+    /// First create the tables of schema `bekk` again that were dropped; they are empty
     #[arg(long, conflicts_with = "offline")]
     pub(crate) repair: bool,
     /// Check only the configuration, without a database

@@ -180,7 +180,7 @@ fn repair(postgres: &bekk_sink::ConnectOptions, screen: &Screen) -> Result<()> {
         screen.say(&format!("created    bekk.{table}, empty"));
     }
     if made.is_empty() {
-        screen.say("created    nothing: no table of schema bekk that was dropped is missing");
+        screen.say("created    nothing: schema bekk lacks no table that it had");
     }
     Ok(())
 }

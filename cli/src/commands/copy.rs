@@ -52,7 +52,7 @@ pub(crate) fn run(context: &Context, args: &LogCopy, screen: &Screen) -> Result<
         refuse_undecided(context, &from, database)?;
     }
     let topics = topics(context, &from, screen)?;
-    // Whatever is wrong with the cluster is found before the copy, which may take hours.
+    // Faults of the cluster are found before the copy, which may take hours.
     let mut copies = TopicCopy::prepare(&from, &to, &topics)?;
     let commits = commits(&from, &topics)?;
     claim_groups(&to, &commits)?;
@@ -173,8 +173,8 @@ fn commits(from: &Client, topics: &[String]) -> Result<Vec<Commit>> {
         .collect())
 }
 
-/// Commits offset 0 for groups that the cluster does not know, which changes nothing: a right that is missing, or a
-/// consumer of another program in the group, is found before the copy.
+/// Commits offset 0 for groups that the cluster does not know. This changes nothing, and a missing right, or a consumer of
+/// another program in the group, is found before the copy.
 fn claim_groups(to: &Client, commits: &[Commit]) -> Result<()> {
     for commit in commits {
         let known = to.committed_offsets(&commit.group, &commit.topic)?;
@@ -185,7 +185,8 @@ fn claim_groups(to: &Client, commits: &[Commit]) -> Result<()> {
     Ok(())
 }
 
-/// Tells the cluster how far a group has come: for tools, and so that a group is known that fills a database.
+/// Commits a group's offset to the cluster: tools show it, and a sink refuses a database without the offsets of a group
+/// that the cluster knows.
 fn commit_at(to: &Client, commit: &Commit, next: Offset) -> Result<()> {
     let (group, topic) = (commit.group.as_str(), commit.topic.as_str());
     let begun = Instant::now();
@@ -195,10 +196,11 @@ fn commit_at(to: &Client, commit: &Commit, next: Offset) -> Result<()> {
     {
         if begun.elapsed() >= COMMIT_WAIT {
             let why = to.waits_for();
-            let why = why.unwrap_or_else(|| "is a consumer of the group running there?".to_owned());
+            let why =
+                why.unwrap_or_else(|| "a consumer of another program may be in it".to_owned());
             bail!(
-                "the cluster does not take the offset of group `{group}` in topic `{topic}`: {why}; then run the command \
-                 again, and it continues"
+                "the cluster does not take the offset of group `{group}` in topic `{topic}`: {why}; once that is \
+                 fixed, run the command again to continue"
             );
         }
         to.commit_offset(group, topic, commit.partition, next)?;

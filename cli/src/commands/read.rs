@@ -31,7 +31,7 @@ pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
         }
     };
     let mut places = Vec::new();
-    // A log that grows faster than it is printed has an end all the same, unless it is followed.
+    // A log that grows faster than it is printed still has an end, unless it is followed.
     let mut ends_at_start = Vec::new();
     for ends in log.partition_ends(&topic)? {
         places.push((ends.partition, place(&log, &topic, ends, args.from)?));

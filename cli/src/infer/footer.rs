@@ -61,7 +61,7 @@ impl Footer {
 /// The end of the records in PostgreSQL's COPY
 const END_OF_COPY: &str = "\\.";
 
-/// The end of a file in DOS
+/// DOS's mark of the end of a file
 const END_OF_FILE: &str = "\u{1a}";
 
 /// Returns the beginning of a record that is a line of dashes, as database clients write it below a header.

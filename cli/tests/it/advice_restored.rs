@@ -113,7 +113,7 @@ fn a_table_of_an_older_dump_is_completed() {
             if config == KEYED {
                 assert_eq!(follow(&sandbox, &refused)[0], "replay");
             } else {
-                // Whoever adopts the table all the same is told what it lacks.
+                // An adoption of such a table reports what it lacks.
                 let adopted = sandbox.run(&["adopt"]).ok();
                 prints(adopted, "the table lacks 10 rows; to fill it anew");
                 assert_eq!(fill_anew(&sandbox, &refused), 100);

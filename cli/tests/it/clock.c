@@ -64,7 +64,7 @@ int cnd_timedwait(cnd_t *restrict changed, mtx_t *restrict lock, const struct ti
         clock_gettime(CLOCK_MONOTONIC, &slice);
         slice.tv_sec += (slice.tv_nsec + left) / 1000000000;
         slice.tv_nsec = (slice.tv_nsec + left) % 1000000000;
-        /* Those of C are those of POSIX in this library. */
+        /* In this library, the types of C are those of POSIX. */
         int ended = pthread_cond_clockwait((pthread_cond_t *)changed, (pthread_mutex_t *)lock, CLOCK_MONOTONIC, &slice);
         if (ended != ETIMEDOUT)
             return ended ? thrd_error : thrd_success;

@@ -121,7 +121,7 @@ pub(crate) fn anchor(heading: &str) -> String {
         .collect()
 }
 
-/// A step of "How to add …" leads to files that exist.
+/// The steps of "How to add …" name files that exist.
 #[test]
 fn contributing_names_files_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -198,7 +198,7 @@ fn a_disk_without_a_free_byte_stops_only_what_must_write() {
     check_audit_of(disk.run(&["audit", "--deep", "--json"]));
 }
 
-/// Where the log is served.
+/// The argument that names the served log
 fn served_at(sandbox: &Sandbox) -> String {
     wait_until("it listens", LIMIT, || sandbox.said().contains("listening"));
     let said = sandbox.said();
@@ -218,7 +218,7 @@ fn start(sandbox: &Sandbox, mut command: Command) -> Process {
     Process::spawn(&mut command)
 }
 
-/// What a log server holds is read and applied; what comes in waits with its sender. Once space is free, it arrives.
+/// The records of a log server are read and applied; new ones wait in the ingest that sends them until space is free.
 #[test]
 fn a_log_server_stays_up_on_a_disk_without_a_free_byte() {
     let sandbox = Sandbox::new();
@@ -233,7 +233,7 @@ fn a_log_server_stays_up_on_a_disk_without_a_free_byte() {
     let mut server = start(&sandbox, disk.bekk(&serve));
     let at = address(&sandbox);
     let log = served_at(&sandbox);
-    // What the server may have made room for is taken again.
+    // The server may have freed some space.
     disk.fill();
     let mut ingest = start(&sandbox, disk.bekk(&["ingest", &log, "--http", "off"]));
     write(&sandbox, 1);

@@ -44,7 +44,7 @@ fn an_edited_letter_lands_or_nothing_of_it_is_lost() {
     edit(&sandbox, &id, "no-such-editor")
         .exits(1)
         .says("not installed");
-    // vi would wait for keys.
+    // Without a terminal, vi would wait for keys.
     let mut command = sandbox.bekk(&["dead-letters", "edit", &id]);
     command.env_remove("VISUAL").env_remove("EDITOR");
     let without = Ran::new(command.stdin(Stdio::null()).output().unwrap());
@@ -77,7 +77,7 @@ fn an_edited_letter_lands_or_nothing_of_it_is_lost() {
         "the letter has the text that landed: {}",
         raw()
     );
-    // Its row has no record in the log, and is none that somebody must look at.
+    // The row has no record in the log. The audit counts it, and reports no fault.
     let audited = sandbox.run(&["audit", "--deep"]).ok().stdout;
     assert!(audited.contains("1 row without a record"), "{audited}");
     assert!(!audited.contains("    extra"), "{audited}");

@@ -111,8 +111,8 @@ fn run(sandbox: &Sandbox, fault: Option<(Place, Fault)>) -> (BTreeMap<Kind, u32>
     seen
 }
 
-/// Whether a thread of this process still closes a client; it would do so for ever, and librdkafka's thread beside it
-/// would occupy a core.
+/// Whether a thread of this process still closes a client. One that hangs would never end, and librdkafka's thread beside
+/// it would occupy a core.
 fn is_closing() -> bool {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let mut names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));

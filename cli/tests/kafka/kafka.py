@@ -418,7 +418,7 @@ def addresses(run):
 
 
 def meddled(run):
-    """What administrators and other programs do beside ingest and a sink that run: a consumer in the sink's group, the
+    """Administrators and other programs act while ingest and a sink run: a consumer in the sink's group, the
     group's offsets set back and deleted, a quota, an ingest with a copy of the state, the topic deleted. Rows arrive once,
     and what is in the way is said."""
     cluster = run.cluster(1)
@@ -470,8 +470,7 @@ def await_ready(sandbox, role, expected, write=0):
 
 
 def swapped(run):
-    """Another cluster takes the address, and is taken for what it is: ingest and sink end, with the ids of both. On the
-    first cluster they continue."""
+    """Another cluster takes the address. Ingest and sink end with the ids of both, and continue on the first cluster."""
     cluster = run.cluster(1)
     sandbox = run.sandbox(cluster.bootstrap)
     for role in ("ingest", "sink"):

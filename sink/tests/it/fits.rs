@@ -196,7 +196,7 @@ fn a_publication_made_under_a_running_sink_is_named() {
         until("the sink runs", || stats.state() == State::Running);
         db.execute("CREATE PUBLICATION p FOR TABLE items WHERE (name <> 'z')");
         append();
-        until("the stream stops, or goes on", || {
+        until("the stream stops or continues", || {
             !stats.halted().is_empty() || sink.is_finished() || stats.applied() >= 2
         });
         control.stop();

@@ -104,7 +104,7 @@ fn edit(letter: &Letter, path: &Path, screen: &Screen) -> Result<Vec<u8>> {
     // Not from `.env`: it must not choose programs.
     let named = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let named = named("VISUAL").or_else(|| named("EDITOR"));
-    // Without one it would wait for keys for ever.
+    // Without a terminal, it would wait for keys forever.
     let has_terminal = || io::stdin().is_terminal() && io::stdout().is_terminal();
     if named.is_none() && !has_terminal() {
         bail!(

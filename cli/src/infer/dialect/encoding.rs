@@ -32,8 +32,8 @@ impl Guess {
     /// The likeliest encoding of what is not UTF-8, with some words by which a person sees whether it is right.
     pub(in crate::infer) fn not_utf8(&mut self, bytes: &[u8]) -> Encoding {
         if is_mostly_utf8(bytes) {
-            let remark = "a few bytes are not UTF-8, as the rest of the file is: the records that have them become dead \
-                          letters; if all of it has another encoding, name that: --encoding";
+            let remark = "a few bytes are not UTF-8, unlike the rest of the file: records with such bytes become dead \
+                          letters; if the whole file has another encoding, name it with --encoding";
             if !self.remarks.iter().any(|known| known == remark) {
                 self.remarks.push(remark.to_owned());
             }
@@ -94,7 +94,7 @@ fn is_utf8(bytes: &[u8], is_all: bool) -> bool {
     }
 }
 
-/// Whether characters of UTF-8 outnumber the bytes that are none: hardly a text of another encoding has one by chance.
+/// Whether the characters of UTF-8 outnumber the other bytes. A text of another encoding rarely has one by chance.
 fn is_mostly_utf8(bytes: &[u8]) -> bool {
     let (mut characters, mut others) = (0, 0);
     for chunk in bytes.utf8_chunks() {

@@ -23,7 +23,7 @@ use tried::RECORDS_MAX;
 pub(super) const HEAD_LEN: usize = 1 << 20;
 /// ASCII's character for the end of a record
 const RECORD_SEPARATOR: u8 = 0x1e;
-/// The end of a line that was made twice
+/// End of a line to which a carriage return was added twice
 const CR_CR_LF: &[u8] = b"\r\r\n";
 
 /// Properties that were typed, which are not guessed
@@ -144,8 +144,8 @@ impl Guess {
     }
 }
 
-/// Whether each line that is not empty ends with two carriage returns, as a program writes them that ends lines with
-/// `\r\n` into a file whose `\n` become `\r\n`.
+/// Whether each line that is not empty ends with two carriage returns: a program wrote `\r\n` in text mode, in which
+/// Windows makes `\r\n` of each `\n`.
 fn ends_twice(text: &[u8]) -> bool {
     let ended = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
     let mut lines = text[..ended].split(|byte| *byte == b'\n').peekable();

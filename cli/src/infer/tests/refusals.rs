@@ -24,7 +24,7 @@ fn files_that_say_nothing_are_errors() {
     );
 }
 
-/// No line is as wide as the others, or there is none at all.
+/// All lines are empty, or no line is as wide as the records.
 #[test]
 fn files_without_a_line_for_a_header_are_no_panic() {
     for blank in ["\n\n\n", "\r\n \t\r\n", "\r\r"] {
