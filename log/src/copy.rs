@@ -232,7 +232,7 @@ impl Copy<'_> {
     /// Compares the first record of an append.
     fn check_first(&self, partition: u32, first: Offset, is_record: bool) -> Result<(), Error> {
         // A read ends at the end that was asked for last.
-        self.to.partition_ends(self.topic)?;
+        self.to.ends(self.topic)?;
         if is_record && !self.is_same(partition, first)? {
             return Err(self.differs(partition, first));
         }

@@ -233,10 +233,10 @@ impl Remote {
                 (Some(offset), _) => offset,
                 (None, ends) => {
                     if ends.is_none() {
-                        *ends = Some(self.consumer.partition_ends(topic)?);
+                        *ends = Some(self.consumer.ends(topic)?);
                     }
-                    let found = ends.iter().flatten().find(|e| e.partition == *partition);
-                    found.map_or(Offset::ZERO, |ends| ends.end)
+                    let found = ends.iter().flatten().nth(*partition as usize);
+                    found.copied().unwrap_or(Offset::ZERO)
                 }
             };
             all.push(offset);

@@ -19,21 +19,22 @@ pub(crate) fn watch(context: &Context, stream: usize) -> Result<(), Error> {
     let failed = |error| Error::log(format!("watch topic `{topic}`"), error);
     let mut known = Vec::new();
     while !context.is_stopping() {
-        let ends = context.log.partition_ends(topic).map_err(failed)?;
+        let ends: Vec<(u32, Offset)> = (0..)
+            .zip(context.log.ends(topic).map_err(failed)?)
+            .collect();
         let numbers: Vec<(u32, u64)> = ends
             .iter()
-            .map(|ends| (ends.partition, ends.end.get()))
+            .map(|(partition, end)| (*partition, end.get()))
             .collect();
         context.board.set_ends(stream, &numbers);
         if numbers == known {
             context.sleep(UNMOVED_PAUSE);
         }
         known = numbers;
-        let seen: Vec<(u32, Offset)> = ends.iter().map(|ends| (ends.partition, ends.end)).collect();
         while !context.is_stopping() {
             if context
                 .log
-                .wait_for_records(topic, &seen, WAIT_MAX)
+                .wait_for_records(topic, &ends, WAIT_MAX)
                 .map_err(failed)?
             {
                 break;

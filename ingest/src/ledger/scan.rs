@@ -132,10 +132,10 @@ impl<'a> Scan<'a> {
         }
         // A read ends where the log's end was when it was last asked for.
         let ends = log
-            .partition_ends(self.topic)
+            .ends(self.topic)
             .map_err(Error::log("find the log's ends"))?;
-        let readable = ends.iter().find(|ends| ends.partition == partition.number);
-        if readable.is_some_and(|ends| ends.end <= partition.next) {
+        let readable = ends.get(partition.number as usize);
+        if readable.is_some_and(|end| *end <= partition.next) {
             self.wait_for_transaction()?;
         } else {
             self.has_asked = true;

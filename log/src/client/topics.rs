@@ -55,9 +55,7 @@ impl Client {
         match &self.role {
             Role::Owner { .. } => Ok(()),
             Role::Remote { remote, .. } => {
-                topics::delete_before(remote.link()?, topic, partition, offset)?;
-                remote.consumer()?.forget_starts(topic);
-                Ok(())
+                topics::delete_before(remote.link()?, topic, partition, offset)
             }
         }
     }
@@ -82,6 +80,17 @@ impl Client {
         match &self.role {
             Role::Owner { .. } => Ok(self.topic(topic)?.partition_ends()),
             Role::Remote { remote, .. } => remote.consumer()?.partition_ends(topic),
+        }
+    }
+
+    /// Where each partition of a topic ends, by partition; costs a request less than [`Self::partition_ends`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`].
+    pub fn ends(&self, topic: &str) -> Result<Vec<Offset>, Error> {
+        match &self.role {
+            Role::Owner { .. } => Ok(self.topic(topic)?.view().highs),
+            Role::Remote { remote, .. } => remote.consumer()?.ends(topic),
         }
     }
 

@@ -8,6 +8,7 @@ use bekk_log::{
 };
 use bekk_testing::{MINUTE, wait_until};
 
+use crate::serve_deletion::delete_records;
 use crate::served::Served;
 
 fn append(client: &Client, values: &[&str]) {
@@ -91,5 +92,23 @@ fn a_log_that_was_replaced_is_recognised() {
     assert_eq!(
         Some(found),
         second.client.mark_before("t", 0, Offset::new(2)).unwrap()
+    );
+}
+
+/// Another program removes records. A client that has just asked where the partition begins learns of it at once.
+#[test]
+fn records_that_another_program_removes_are_missed_at_once() {
+    let served = Served::new(|_| ());
+    append(&served.client, &["a", "b", "c"]);
+    let remote = connect(&served);
+    let mark = remote.mark_before("t", 0, Offset::new(1)).unwrap().unwrap();
+    assert_eq!(judge(&remote, 1, &mark), MarkCheck::Same);
+    let (code, start) = delete_records(&mut served.connect(), 1, "t", 0, 3);
+    assert_eq!((code, start), (0, 3));
+    let begins_after = MarkCheck::Differs(Difference::BeginsAfter);
+    assert_eq!(judge(&remote, 1, &mark), begins_after);
+    assert_eq!(
+        remote.partition_ends("t").unwrap(),
+        served.client.partition_ends("t").unwrap()
     );
 }

@@ -16,12 +16,14 @@ use crate::remote::request::Request;
 use crate::remote::topics;
 use crate::{Error, Offset, PartitionEnds};
 
-/// How long log start offsets are believed: they matter to a caller that lists what exists, not to one that continues.
+/// How long a caller that only continues believes log start offsets. One that asks where partitions begin gets them anew.
 const STARTS_FOR: Duration = Duration::from_secs(1);
 
 impl Consumer {
     pub(crate) fn partition_ends(&self, topic: &str) -> Result<Vec<PartitionEnds>, Error> {
         let view = self.view(topic)?;
+        // Retention or another program may have removed records a moment ago.
+        view.ends.lock().starts_at = None;
         self.ask_ends(topic, &view)?;
         let known = view.ends.lock();
         let ends = (0..view.partitions).zip(known.starts.iter().zip(&known.ends));
@@ -47,11 +49,12 @@ impl Consumer {
         Ok(all)
     }
 
-    /// Makes the next call ask where a topic's partitions begin: records were just removed.
-    pub(crate) fn forget_starts(&self, topic: &str) {
-        if let Some(view) = self.topics.lock().get(topic) {
-            view.ends.lock().starts_at = None;
-        }
+    /// Returns where each partition ends.
+    pub(crate) fn ends(&self, topic: &str) -> Result<Vec<Offset>, Error> {
+        let view = self.view(topic)?;
+        self.ask_ends(topic, &view)?;
+        let known = view.ends.lock();
+        Ok(known.ends.clone())
     }
 
     pub(crate) fn offset_for_time(
