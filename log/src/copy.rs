@@ -4,7 +4,7 @@
 //! log whose beginning was removed is copied behind empty records, which are removed again. A copy that was interrupted
 //! is continued; one that is complete is compared, every record of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::{Error, Headers, Offset, PartitionEnds, Record, RecordBuffer, Records, TopicConfig};
@@ -15,6 +15,8 @@ const APPEND_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 1 << 20;
 /// Pause after which a target's ends are asked for again
 const AT_REST: Duration = Duration::from_millis(300);
+/// How long the appends of an earlier copy may take to arrive
+const REST_WAIT: Duration = Duration::from_secs(5);
 /// Number of empty records in one append
 const FILLER_RECORDS: u64 = 100_000;
 
@@ -84,10 +86,33 @@ impl<'a> TopicCopy<'a> {
             progress(place.tried);
             copied.records += self.copy.partition(*place, progress)?;
         }
+        self.check_ends()?;
         for place in &self.places {
             self.copy.compare(place.source, progress)?;
         }
+        self.check_ends()?;
         Ok(copied)
+    }
+
+    /// Checks that each partition of a complete copy still ends where the log does.
+    ///
+    /// # Errors
+    /// [`Error::NotCopied`] if another program has appended to the target since; others if the target fails.
+    pub fn check_ends(&self) -> Result<(), Error> {
+        // Also what an open transaction hides.
+        let ends = self.copy.to.high_watermarks(self.copy.topic)?;
+        for (Place { source, .. }, there) in self.places.iter().zip(ends) {
+            let partition = source.partition;
+            if there.end > source.end {
+                return Err(self.copy.mixed(partition));
+            }
+            if there.end < source.end {
+                return Err(self.copy.refused(format!(
+                    "partition {partition} there has lost records since they were copied; copy again"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -153,12 +178,18 @@ impl Copy<'_> {
 
     /// Where the target's partitions end. Appends of a copy that was killed a moment ago may still arrive.
     fn ends_at_rest(&self) -> Result<Vec<PartitionEnds>, Error> {
+        let begun = Instant::now();
         let mut ends = self.to.high_watermarks(self.topic)?;
         while ends.iter().any(|ends| ends.end > ends.start) {
             std::thread::sleep(AT_REST);
             let now = self.to.high_watermarks(self.topic)?;
             if now == ends {
                 break;
+            }
+            if begun.elapsed() >= REST_WAIT {
+                return Err(self.refused(
+                    "another program writes to it there; stop that, delete the topic there, and copy again",
+                ));
             }
             ends = now;
         }
@@ -306,12 +337,16 @@ impl Copy<'_> {
     fn append(&self, partition: u32, at: Offset, buffer: &RecordBuffer) -> Result<Offset, Error> {
         let offsets = self.to.append(None, self.topic, &[(partition, buffer)])?;
         if offsets.first() != Some(&at) {
-            return Err(self.refused(format!(
-                "partition {partition} there got a record from another program while it was copied; stop that, delete the \
-                 topic there, and copy again"
-            )));
+            return Err(self.mixed(partition));
         }
         Ok(at.plus(u64::from(buffer.len())))
+    }
+
+    fn mixed(&self, partition: u32) -> Error {
+        self.refused(format!(
+            "partition {partition} there got a record from another program while it was copied; stop that, delete the \
+             topic there, and copy again"
+        ))
     }
 
     /// Compares each record of a partition.
@@ -320,9 +355,9 @@ impl Copy<'_> {
         let found = self.to.partition_ends(self.topic)?;
         let there = found.into_iter().find(|found| found.partition == partition);
         // Bekk's server removes whole segments, and what a copy puts before the beginning may be in one with records.
-        if !there.is_some_and(|there| there.end == ends.end && there.start <= ends.start) {
+        if there.is_none_or(|there| there.start > ends.start) {
             return Err(self.refused(format!(
-                "partition {partition} has other ends there than here after the copy; delete the topic there, and copy again"
+                "partition {partition} begins later there than here after the copy; delete the topic there, and copy again"
             )));
         }
         let mut at = ends.start;

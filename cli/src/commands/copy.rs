@@ -61,6 +61,8 @@ pub(crate) fn run(context: &Context, args: &LogCopy, screen: &Screen) -> Result<
     for (topic, prepared) in topics.iter().zip(&copies) {
         reports.push(copy(&from, prepared, topic, screen)?);
     }
+    // Another program may have written to the first one while the last one was copied.
+    copies.iter().try_for_each(TopicCopy::check_ends)?;
     let moved = match &database {
         Some(database) => bekk_sink::move_to_log(&database.options, &from_id, &to_id, &topics)?,
         None => bekk_sink::Moved::default(),

@@ -1,7 +1,9 @@
 //! A log copied to another one: each record with its offset, continued where it was interrupted, and compared.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bekk_log::{
     Client, Copied, Durability, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig,
@@ -173,4 +175,83 @@ fn a_target_is_examined_before_anything_is_written() {
     assert_eq!(to.partition_ends("a").unwrap()[0].end, Offset::ZERO);
     let made = to.topics().unwrap();
     assert!(made.iter().all(|topic| topic.name != "b"), "{made:?}");
+}
+
+/// Another program keeps writing to the target. The copy does not wait for it for ever, and does not begin.
+#[test]
+fn a_target_to_which_another_program_keeps_writing_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = source(dir.path());
+    let served = Served::new(|_| ());
+    let to = connect(&served);
+    let stop = AtomicBool::new(false);
+    let write = || {
+        let begun = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            if begun.elapsed() > MINUTE {
+                return false;
+            }
+            let record = buffer(["another"]);
+            served.client.append(None, "t", &[(0, &record)]).unwrap();
+            thread::sleep(Duration::from_millis(10));
+        }
+        true
+    };
+    thread::scope(|scope| {
+        let writer = scope.spawn(write);
+        wait_until("the other program has written", MINUTE, || {
+            to.ends("t").unwrap()[0] > Offset::ZERO
+        });
+        let refused = copy_topic(&from, &to, "t", &mut |_| ());
+        stop.store(true, Ordering::Relaxed);
+        assert!(
+            matches!(refused, Err(Error::NotCopied { .. })),
+            "{refused:?}"
+        );
+        assert!(
+            writer.join().unwrap(),
+            "the copy waited for the other program"
+        );
+    });
+}
+
+/// Another program appends to a partition of which each record has been compared, while another one is compared, and to a
+/// topic whose copy is complete.
+#[test]
+fn a_record_that_comes_after_the_comparison_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = source(dir.path());
+    let start = from.partition_ends("t").unwrap()[0].start;
+    let first = RECORDS - start.get();
+    let append = |to: &Served| {
+        let record = buffer(["another"]);
+        to.client.append(None, "t", &[(0, &record)]).unwrap();
+    };
+    let check = |refused: Result<(), Error>| match refused {
+        Err(Error::NotCopied { why, .. }) => assert!(why.contains("another program"), "{why}"),
+        other => panic!("{other:?}"),
+    };
+
+    let served = Served::new(|_| ());
+    let to = connect(&served);
+    let mut done = 0;
+    let copied = copy_topic(&from, &to, "t", &mut |records| {
+        let before = done;
+        done += records;
+        // Copied are both partitions, compared is the first one.
+        let is_compared = first + 2 + first;
+        if before < is_compared && done >= is_compared {
+            append(&served);
+        }
+    });
+    check(copied.map(|_| ()));
+
+    let served = Served::new(|_| ());
+    let to = connect(&served);
+    let topics = ["t".to_owned()];
+    let copy = TopicCopy::prepare(&from, &to, &topics).unwrap().remove(0);
+    copy.run(&mut |_| ()).unwrap();
+    copy.check_ends().unwrap();
+    append(&served);
+    check(copy.check_ends());
 }
