@@ -194,6 +194,11 @@ impl Profile {
                 .any(|candidate| candidate.kind == kind)
     }
 
+    /// Whether it has a value that can only be a text.
+    pub(super) fn is_any_text(&self) -> bool {
+        self.values > 0 && self.candidates.is_empty()
+    }
+
     /// Whether its values are numbers only if a comma is the decimal mark.
     pub(super) fn needs_decimal_comma(&self) -> bool {
         self.is(Kind::Number { comma: true })

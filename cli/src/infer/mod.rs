@@ -7,8 +7,10 @@ mod footer;
 mod key;
 mod kinds;
 mod marks;
+mod records;
 mod render;
 mod row_width;
+mod second_header;
 mod table;
 
 use std::path::Path;
@@ -20,14 +22,10 @@ use bekk_stream::{CsvDialect, Encoding, HeaderRow};
 use column::Profile;
 use dialect::Guess;
 pub(crate) use dialect::Typed;
-use footer::Footer;
 use key::{Key, Uniqueness};
+use records::{RECORDS_MAX, Records, is_empty, named, read, see};
+use second_header::SecondHeader;
 pub(crate) use table::ExistingTable;
-
-/// The most columns that a table of PostgreSQL has.
-const COLUMNS_MAX: usize = 1600;
-/// How many records are looked at; more would take long and seldom say more.
-const RECORDS_MAX: u64 = 1_000_000;
 
 /// What was found out about a file.
 struct Inferred {
@@ -102,43 +100,6 @@ fn name_from(path: &Path) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-/// What the records of a file say.
-struct Records {
-    /// The first record's fields: a header, or values.
-    first: Vec<String>,
-    columns: Vec<Profile>,
-    unique: Uniqueness,
-    records: u64,
-    uneven: u64,
-    /// Records with several fields, all of them empty.
-    empty: u64,
-    not_utf8: u64,
-    whole_file: bool,
-    footer: Footer,
-    /// The beginning of a line of dashes below the header.
-    rule: Option<String>,
-    /// How many records have the first one's field, by column.
-    recurring: Vec<u64>,
-}
-
-impl Records {
-    fn none() -> Self {
-        Self {
-            first: Vec::new(),
-            columns: Vec::new(),
-            unique: Uniqueness::of(&[]),
-            records: 0,
-            uneven: 0,
-            empty: 0,
-            not_utf8: 0,
-            whole_file: true,
-            footer: Footer::default(),
-            rule: None,
-            recurring: Vec::new(),
-        }
-    }
-}
-
 fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     let (mut guess, found) = read_as_guessed(path, typed)?;
     guess.remarks.extend(directories(wanted.patterns));
@@ -167,12 +128,10 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
         false => has_header(&first, &columns, (decimal_comma, &found.recurring), typed),
     };
     guess.settle_preamble(header != Header::Absent);
-    if header == Header::Unsure && records > 0 {
-        guess.remarks.push(format!(
-            "the first line is taken as the header, although it looks like the other lines: {}; if it is a record: \
-             --header false",
-            shown(&first)
-        ));
+    if !is_named {
+        let second = found.second.as_ref();
+        let remark = header_remark(header, path, (&first, second), &columns)?;
+        guess.remarks.extend(remark.filter(|_| records > 0));
     }
     if header == Header::Absent {
         (columns, records) = without_header(&first, path, &mut guess, decimal_comma)?;
@@ -211,6 +170,29 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
         whole_file: found.whole_file,
         remarks: guess.remarks,
     })
+}
+
+/// A remark on a line that may be a second header, or on a header that may be a record.
+fn header_remark(
+    header: Header,
+    path: &Path,
+    (first, second): (&[String], Option<&SecondHeader>),
+    columns: &[Profile],
+) -> Result<Option<String>> {
+    if header == Header::Absent {
+        return Ok(None);
+    }
+    let head = bekk_ingest::head(path, dialect::HEAD_LEN)
+        .with_context(|| format!("read `{}`", path.display()))?;
+    let remark = second.and_then(|second| second.remark(columns, &head.bytes));
+    let unsure = || {
+        format!(
+            "the first line is taken as the header, although it looks like the other lines: {}; if it is a record: \
+             --header false",
+            shown(first)
+        )
+    };
+    Ok(remark.or_else(|| (header == Header::Unsure).then(unsure)))
 }
 
 /// A remark on records whose fields are all empty, if there are some.
@@ -253,114 +235,6 @@ fn read_as_guessed(path: &Path, typed: &Typed) -> Result<(Guess, Records)> {
         found = read(path, &guess.dialect)?;
     }
     Ok((guess, found))
-}
-
-/// Reads the records, the first one as the header.
-fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
-    let mut found = Records::none();
-    if let HeaderRow::Named(names) = &dialect.header {
-        found.first.clone_from(names);
-        found.columns = named(names);
-        found.recurring = vec![0; names.len()];
-        found.unique = Uniqueness::of(&found.columns);
-    }
-    let text = |field: Option<(&[u8], bool)>| {
-        String::from_utf8_lossy(field.map_or(&[][..], |(text, _)| text)).into_owned()
-    };
-    let mut width_max = 0;
-    sample(path, dialect, |record| {
-        if found.columns.is_empty() {
-            width_max = record.width();
-            if width_max > COLUMNS_MAX {
-                return false;
-            }
-            found.first = (0..record.width())
-                .map(|at| text(record.field(at)))
-                .collect();
-            found.columns = named(&found.first);
-            found.recurring = vec![0; found.columns.len()];
-            found.unique = Uniqueness::of(&found.columns);
-            return true;
-        }
-        if is_first_again(record, &found.first) {
-            // Ingest passes over a header that comes again, as `cat` leaves it.
-            return true;
-        }
-        if found.records == 0 && found.rule.is_none() {
-            found.rule = footer::rule(record, dialect);
-            if found.rule.is_some() {
-                return true;
-            }
-        }
-        found.records += 1;
-        let is_alone = record.width() == 1 && found.columns.len() > 1;
-        found.footer.see(record, is_alone, dialect);
-        for (at, recurring) in found.recurring.iter_mut().enumerate().take(record.width()) {
-            let is_first = |(text, _): (&[u8], bool)| text == found.first[at].as_bytes();
-            *recurring += u64::from(record.field(at).is_some_and(is_first));
-        }
-        let width = record.width();
-        let is_surplus = dialect.trailing_delimiter && width == found.columns.len() + 1;
-        if record.is_bad() || (width != found.columns.len() && !is_surplus) {
-            found.uneven += 1;
-        } else if is_empty(record) {
-            found.empty += 1;
-        } else {
-            found.not_utf8 += see(&mut found.columns, &mut found.unique, record);
-        }
-        found.whole_file = found.records < RECORDS_MAX;
-        found.whole_file
-    })
-    .with_context(|| format!("read `{}`", path.display()))?;
-    if width_max > COLUMNS_MAX {
-        bail!(
-            "the first line of `{}` has {width_max} fields, and a table has at most {COLUMNS_MAX} columns; if they are not columns, name the columns' separator: --delimiter",
-            path.display()
-        );
-    }
-    Ok(found)
-}
-
-/// Whether a record is the header again; numbers that come again are values.
-fn is_first_again(record: &bekk_ingest::Sampled<'_>, first: &[String]) -> bool {
-    let mark = b"\xef\xbb\xbf";
-    let is_same = |at: usize| {
-        let (text, _) = record.field(at).unwrap_or((b"", false));
-        let name = first[at].as_bytes();
-        text.strip_prefix(mark).unwrap_or(text) == name.strip_prefix(mark).unwrap_or(name)
-    };
-    record.width() == first.len()
-        && (0..record.width()).all(is_same)
-        && !first.iter().any(|name| name.parse::<f64>().is_ok())
-}
-
-/// Whether a record has several fields, all of them empty.
-fn is_empty(record: &bekk_ingest::Sampled<'_>) -> bool {
-    record.width() > 1
-        && (0..record.width()).all(|at| record.field(at).is_some_and(|(text, _)| text.is_empty()))
-}
-
-/// Takes note of a record's fields; how many of them are not UTF-8.
-fn see(columns: &mut [Profile], unique: &mut Uniqueness, record: &bekk_ingest::Sampled<'_>) -> u64 {
-    let mut not_utf8 = 0;
-    for (at, column) in columns.iter_mut().enumerate() {
-        let (text, quoted) = record.field(at).unwrap_or((b"?", false));
-        not_utf8 += u64::from(std::str::from_utf8(text).is_err());
-        column.see(text, quoted);
-    }
-    unique.see(|at| record.field(at).map_or(&[][..], |(text, _)| text));
-    not_utf8
-}
-
-/// The columns that a header names; one without a name of its own is known by its place.
-fn named(header: &[String]) -> Vec<Profile> {
-    let mut columns = Vec::new();
-    for (at, name) in header.iter().enumerate() {
-        let name = name.strip_prefix('\u{feff}').unwrap_or(name);
-        let is_own = !name.is_empty() && header.iter().filter(|other| *other == name).count() == 1;
-        columns.push(Profile::new(name, (!is_own).then_some(at + 1), &columns));
-    }
-    columns
 }
 
 /// Whether a file begins with a header.

@@ -284,7 +284,7 @@ fn push_column(text: &mut String, column: &Profile) {
 }
 
 /// A text in quotes, on one line.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if !text.contains(['\n', '\r']) {
         return Value::String(text.to_owned()).to_string();
     }

@@ -47,7 +47,7 @@ impl Settled {
 
 impl Profile {
     /// Decides on a type.
-    pub(super) fn decided(&self, decimal_comma: bool) -> Settled {
+    pub(in crate::infer) fn decided(&self, decimal_comma: bool) -> Settled {
         let number = Kind::Number {
             comma: decimal_comma,
         };

@@ -65,6 +65,48 @@ fn a_first_record_with_nulls_is_no_header() {
     assert_eq!(stream.csv.header, HeaderRow::Absent);
 }
 
+#[test]
+fn a_second_header_is_named_with_what_to_do() {
+    let check = |csv: &str, expected: &[&str]| {
+        let (_, text) = stream_of(csv);
+        for expected in expected {
+            assert!(text.contains(expected), "`{expected}` is not in: {text}");
+        }
+        assert!(!text.contains("--header false"), "{text}");
+    };
+    check(
+        "id,temp,at\n,degC,s\n1,20.5,3\n2,21.5,4\n",
+        &[
+            "looks like a second header (``, `degC`, `s`)",
+            "`temp` decimal(13,1), `at` int8;",
+            "csv = { footer = [\",degC,s\"] } skips it",
+        ],
+    );
+    check(
+        "# by hand\n\nKunde,,Betrag\nName,Ort,Netto\nAnn,Ulm,\"1,5\"\nBob,Bonn,\"2,5\"\n",
+        &[
+            "`betrag` decimal(13,1);",
+            "if the names are in it: --skip-lines 3",
+        ],
+    );
+    check(
+        "id;name\nID;\"Name\"\na;Ann\nb;Bob\n",
+        &[
+            "(`ID`, `Name`); if the names are in it: --skip-lines with",
+            "otherwise remove it from the files",
+        ],
+    );
+    for csv in [
+        "id,temp\n1,unknown\n2,21.5\n3,22.5\n",
+        "id,temp\nx,unknown\ny,unknown\n3,22.5\n",
+        "id,temp\nx,unknown\n3,22.5\n",
+        "name,city\nAnn,Ulm\nBob,Bonn\nCid,Ulm\n",
+    ] {
+        let (_, text) = stream_of(csv);
+        assert!(!text.contains("second header"), "{text}");
+    }
+}
+
 /// A spreadsheet makes each row as wide as the widest one.
 #[test]
 fn titles_with_empty_fields_after_them_are_no_header() {
