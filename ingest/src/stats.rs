@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-/// Counts of a running ingest, to be read from other threads at any time. Of several runs one after the other they
-/// may be the same: records and logged bytes are counted on.
+/// Counts of a running ingest, for other threads to read at any time. Several runs, one after the other, may use the same
+/// value, which then counts the records and logged bytes of all of them.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Files met in this run.

@@ -23,8 +23,8 @@ use crate::{
 
 /// A log in use. Clones share it; every call blocks.
 ///
-/// Of a log that another process serves, calls wait for its server for a time and then fail with
-/// [`Error::Away`]; the client is then to be given up and made anew, with nothing carried over.
+/// Calls to a log that another process serves wait for its server for a time, and then fail with [`Error::Away`]. The
+/// caller then makes a new client and carries nothing over.
 #[derive(Clone)]
 pub struct Client {
     log_id: LogId,
@@ -170,8 +170,8 @@ impl Client {
         }
     }
 
-    /// Checks that the disk has more free than the log keeps in reserve; of a log elsewhere there is nothing to check. Costs
-    /// next to nothing.
+    /// Checks that the disk has more free than the log keeps in reserve; does nothing for a log elsewhere. Costs next to
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::NoSpace`], and if the disk cannot be measured.
@@ -287,8 +287,8 @@ impl Client {
     }
 
     /// Reads whole record batches from the one that holds `from` on, at least one if there is one, else up
-    /// to `bytes_max` (compressed); records below `from` are left out. At the end: none. Of a log elsewhere
-    /// the end is the one that [`Self::partition_ends`] told last, or a later one.
+    /// to `bytes_max` (compressed); records below `from` are left out. Returns no records at the end. The end of a log
+    /// elsewhere is the one that [`Self::ends`] or [`Self::partition_ends`] returned last, or a later one.
     ///
     /// # Errors
     /// [`Error::OffsetOutOfRange`] if `from` lies below the log start offset or above the high watermark.
@@ -307,8 +307,8 @@ impl Client {
         }
     }
 
-    /// Begins to fetch from the given places at once, for [`Self::read`] to take one after the other. Of a log in this
-    /// process there is nothing to do.
+    /// Begins to fetch from the given places at once, for [`Self::read`] to take one after the other. Does
+    /// nothing for a log in this process.
     ///
     /// # Errors
     /// [`Error::UnknownTopic`].
@@ -349,7 +349,7 @@ impl Client {
     }
 
     /// Makes everything durable, notes the partitions' ends and gives the log up; its guests look for another
-    /// owner. The other clones fail from then on. Of a log elsewhere only this end goes.
+    /// owner. The other clones fail from then on. A log elsewhere stays open there.
     ///
     /// # Errors
     /// If the store fails.

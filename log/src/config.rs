@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The topic of what records refer to: nothing in it is ever let go of.
+/// The topic of what records refer to: retention deletes nothing in it.
 pub(crate) const META_TOPIC: &str = "bekk.meta";
 
 /// Where the log is and how it is kept.

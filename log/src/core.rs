@@ -27,7 +27,7 @@ pub(crate) struct Core {
     pub(crate) changing: Mutex<()>,
     /// What the durable mark says; held while it is written.
     marked: Mutex<Ends>,
-    /// Held while segments are let go of, so that log starts only grow.
+    /// Held while retention deletes segments, so that log starts only grow.
     pub(crate) retaining: Mutex<()>,
     pub(crate) settled: Settled,
     pub(crate) idle_holders: IdleHolders,

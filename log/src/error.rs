@@ -75,7 +75,7 @@ pub enum Error {
         /// What was seen.
         detail: String,
     },
-    /// The server of the log refused a request. Of an append it is unknown whether a part of it happened.
+    /// The server of the log refused a request. If that was an append, it may have happened in part.
     #[error("{request} (log at `{address}`): {detail}")]
     Remote {
         /// What was asked for, as a verb phrase with its object.
@@ -95,7 +95,7 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
-    /// A right is missing on a Kafka cluster. Of an append nothing was written.
+    /// A right is missing on a Kafka cluster. An append that needs it has written nothing.
     #[error(
         "not authorized by the log at `{address}`: the right {right} on {resource} is missing; to grant it: {remedy}"
     )]

@@ -28,7 +28,7 @@ impl<'a> Headers<'a> {
         self.0
     }
 
-    /// Whether there are none.
+    /// Whether the record has no header.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == Self::NONE.0

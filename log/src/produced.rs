@@ -10,8 +10,8 @@ use crate::record::RECORD_BYTES_MIN;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
-/// Records of other programs may not be from further in the future: one of the year 9999 would stand in the way of
-/// every search by time.
+/// How far the times of another program's records may be ahead of this machine's clock. After one record of the year
+/// 9999, each search by time would end at it.
 const AHEAD_MS_MAX: i64 = 60 * 60 * 1000;
 
 /// A batch that may be stored.

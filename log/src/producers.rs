@@ -23,7 +23,7 @@ pub(crate) struct Sequenced {
     pub(crate) epoch: i16,
     /// The sequence of the first record, from 0.
     pub(crate) first: i32,
-    /// That of the last one; behind `i32::MAX` comes 0.
+    /// The sequence of the last record; 0 comes after `i32::MAX`.
     pub(crate) last: i32,
 }
 

@@ -13,7 +13,7 @@ use crate::state::Position;
 /// them still: only a person releases records that a group has not applied.
 pub const GROUP_ACTIVE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What groups had committed some time ago. What a group has only just come past, perhaps after a long absence, stays
+/// What groups had committed some time ago. Records that a group has only just passed, perhaps after a long absence, stay
 /// for that time.
 pub(crate) struct Settled(Mutex<(Instant, Vec<Position>)>);
 

@@ -82,9 +82,9 @@ impl Records {
         self.next = offset.next();
     }
 
-    /// The records, in offset order. A writer elsewhere may have sent what is no record: it stands here without
-    /// key and value, and so do those behind it in its batch; of a batch that cannot be decompressed there is
-    /// one.
+    /// The records, in offset order. A writer elsewhere may have sent bytes that are not a record: these,
+    /// and the rest of their batch, come as records without key and value. A batch that cannot be decompressed comes as one
+    /// such record.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let mut start = 0;
         self.batches.iter().flat_map(move |batch| {
@@ -126,7 +126,7 @@ impl Records {
             .expect("fewer records than bytes")
     }
 
-    /// Whether there are none.
+    /// Whether it holds no record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.batches.is_empty()

@@ -374,8 +374,8 @@ impl FoundSegments {
     }
 }
 
-/// What the producers have sent up to the end of a segment. Of a damaged one, which is set aside when it is
-/// read, nothing: the producers get UNKNOWN_PRODUCER_ID and begin again.
+/// What the producers have sent up to the end of a segment. A damaged segment, which the next read sets aside, gives
+/// nothing: the producers get UNKNOWN_PRODUCER_ID and begin again.
 fn producers_of(segment: &Segment) -> Result<Producers, Error> {
     let read = segment.db().and_then(|db| db.producers());
     if segment.summary().is_some() {

@@ -82,25 +82,25 @@ pub struct ServeConfig {
     pub advertise: Option<(String, u16)>,
     /// What a client has to know; `None`: whoever reaches the address may do all.
     pub credentials: Option<Credentials>,
-    /// What a client has to know that may only read, beside those; `None`: there are none.
+    /// Further credentials, of clients that may only read; `None`: no client may only read.
     pub read_credentials: Option<Credentials>,
     /// For the guests of a log's directory: what it proves to them that it knows. Nobody else is let in.
     pub(crate) guests: Option<GuestToken>,
     /// The certificate; `None`: connections are not encrypted.
     pub tls: Option<TlsConfig>,
-    /// The most connections. Beyond it a new one gets the place of a client that asks for nothing; where there is
-    /// none, it is closed.
+    /// The most connections. A further one takes the place of a client that asks for nothing; it is closed if every client
+    /// asks for something.
     pub connections_max: usize,
     /// The largest request in bytes; a larger one ends its connection.
     pub request_bytes_max: usize,
-    /// The most bytes of requests, and of answers to fetches, that are in memory at once; who would go beyond
-    /// waits.
+    /// The most bytes of requests, and of answers to fetches, that are in memory at once; a request that
+    /// would exceed it waits.
     pub memory_bytes_max: usize,
     /// The most bytes of records in an answer, unless one batch alone has more.
     pub fetch_bytes_max: usize,
     /// A connection without a request for so long is closed.
     pub idle_max: Duration,
-    /// How long a request may take to come once it has begun, and an answer to be taken; who is slower is let go.
+    /// How long a request may take to arrive once it has begun, and an answer to be taken; a slower client is disconnected.
     pub transfer_max: Duration,
 }
 

@@ -33,9 +33,9 @@ pub(crate) struct Shared {
     pub(crate) producer_ids: ProducerIds,
     /// Changes whenever readers may see more, in any topic.
     pub(crate) advanced: tokio::sync::watch::Sender<()>,
-    /// That a segment may have to be made ready, or sealed.
+    /// Raised when a segment may have to be made ready, or sealed.
     pub(crate) segment_work: Signal,
-    /// That the durable mark should be written now.
+    /// Raised when the durable mark should be written now.
     pub(crate) mark_work: Signal,
     /// Set when the log is being closed, so that nobody waits for records any more.
     pub(crate) closing: AtomicBool,

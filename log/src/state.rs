@@ -215,7 +215,7 @@ impl State {
         self.positions(b'h', &[])
     }
 
-    /// Notes holds. Where they only move on they are not fsynced: an earlier one holds no less.
+    /// Notes holds. A hold that only moves forward is not fsynced: if a crash takes it back, it keeps more records.
     pub(crate) fn put_held(&self, positions: &[Position]) -> Result<(), Error> {
         let mut mode = PersistMode::Buffer;
         let mut batch = self.db.batch();

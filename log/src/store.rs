@@ -65,8 +65,8 @@ impl Store {
             topics.insert(name, Arc::new(log));
         }
         let core = Arc::new(Core::new(shared, topics)?);
-        // From here on the log is no longer one that was closed in order. Where there is no room to say so, none is
-        // taken for records either.
+        // From here on the log does not count as closed in order. Without room to write that down there is no room for
+        // records either.
         match core.write_mark(false) {
             Err(error) if error.is_no_space() => {
                 tracing::warn!(%error, "the log's disk is full; reads continue, appends wait for space");

@@ -252,7 +252,7 @@ fn unmet(file: Listed, stream: String) -> FileStatus {
     }
 }
 
-/// What matches, and is no file that can be read.
+/// An entry that a pattern matches, but that is not a readable file
 fn refused_path(path: &Path, stream: &str, why: &str) -> FileStatus {
     FileStatus {
         id: None,

@@ -38,7 +38,7 @@ pub struct Preview {
 /// Reads a file as it is now, as a stream's, and says what would become of it. Nothing is written.
 ///
 /// # Errors
-/// If the file cannot be read, or a column's conditions are none of its type.
+/// If the file cannot be read, or a column has conditions that its type does not allow.
 pub fn preview(path: &Path, stream: &Stream) -> Result<Preview, Error> {
     preview_first(path, stream, u64::MAX)
 }

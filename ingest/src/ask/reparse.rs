@@ -67,7 +67,7 @@ impl<'a> Reparser<'a> {
     /// Reads the text of one record. Inside is why it is no row still.
     ///
     /// # Errors
-    /// If the file cannot be read, or a column's conditions are none of its type.
+    /// If the file cannot be read, or a column has conditions that its type does not allow.
     pub fn reparse(
         &mut self,
         form: TextForm<'_>,

@@ -29,9 +29,9 @@ pub(crate) struct FileEntry {
     pub(crate) path: Vec<u8>,
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    /// Of the file's first bytes.
+    /// The fingerprint of the file's first bytes.
     pub(crate) head: Fingerprint,
-    /// Of the bytes just before `position`.
+    /// The fingerprint of the bytes just before `position`.
     pub(crate) tail: Fingerprint,
     /// The CRC-32C of all bytes before `position`, if they were read one after the other.
     pub(crate) crc: Option<u32>,
@@ -39,7 +39,7 @@ pub(crate) struct FileEntry {
     pub(crate) position: u64,
     /// The number of the line that begins there, from 1.
     pub(crate) line: u64,
-    /// Where the header that holds from there on stands; none has been read if `position` is 0.
+    /// The place of the header that counts from `position` on; no header has been read if `position` is 0.
     pub(crate) header_at: u64,
     pub(crate) records: u64,
     pub(crate) rejects: u64,

@@ -29,8 +29,8 @@ pub(crate) enum ContentCheck {
     OtherMiddle,
 }
 
-/// Compares a file with what is known of it. Of a compressed file only its beginning is looked at here: the
-/// rest is compared when it is checked as a whole.
+/// Compares a file with what is known of it. This looks only at the beginning of a compressed file: the rest is compared
+/// when the whole file is checked.
 pub(crate) fn verify(
     source: &mut Source,
     stat: &Stat,

@@ -105,8 +105,8 @@ fn is_known_content(catalog: &Catalog, file: &Listed, look: &mut dyn Look) -> bo
 }
 
 impl Engine<'_> {
-    /// Whether a new file may be a copy of a followed one that is just being made, to be emptied next. One
-    /// that has stood still for a while is none.
+    /// Whether a new file may be an unfinished copy of a followed file, which is then emptied. A file that nobody has
+    /// written to for a while is not such a copy.
     pub(crate) fn may_be_copy(&mut self, file: &Listed) -> bool {
         let is_like = self.around.config.mode == Mode::Follow
             && self
@@ -203,7 +203,7 @@ mod tests {
         // Its name is like it, its content is not.
         let unlike = World::default().with_content("/in/a.csv.1", aged(2, 120, 0), 7, 120);
         check(&empty(), unlike, Err("no copy of it was found"));
-        // Of several the oldest.
+        // The oldest of several counts.
         let several = copy().with_content("/in/a.csv.2", aged(4, 120, 5), 1, 120);
         check(&empty(), several, Ok(("/in/a.csv.2", 100)));
     }

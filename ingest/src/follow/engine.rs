@@ -77,7 +77,7 @@ pub(crate) struct Engine<'a> {
 /// Why a session ended before it should.
 #[derive(Debug)]
 pub(crate) enum Stopped {
-    /// Of an append it is unknown whether it happened.
+    /// An append may or may not have happened.
     Unknown(bekk_log::Error),
     /// The log has lost records of these topics that it had acknowledged, or was replaced; with what differs.
     Lost(Vec<(String, String)>),

@@ -34,7 +34,7 @@ impl<'a> Formats<'a> {
     /// The index of the format of a file that was begun with a dialect.
     ///
     /// # Errors
-    /// If a column's conditions are none of its type.
+    /// If a column has conditions that its type does not allow.
     pub(crate) fn index_of(&mut self, stream: usize, dialect: &str) -> Result<usize, Error> {
         let key = (stream, dialect.to_owned());
         if let Some(&format) = self.indexes.get(&key) {

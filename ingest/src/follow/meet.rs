@@ -134,7 +134,7 @@ impl Engine<'_> {
             let is_first = seen.insert(identity(&file));
             match self.catalog.of_inode(file.stream, &file.stat) {
                 Some(id) => self.meet_tracked(id, file, found)?,
-                // Further names of a file are none of its own.
+                // Further names of a file are not files of their own.
                 None if is_first => {
                     self.look_up_archived(&file)?;
                     self.meet_unknown(file, found)?;
@@ -157,7 +157,7 @@ impl Engine<'_> {
             return Ok(());
         };
         let is_other_name = tracked.path != file.path;
-        // Of several names of one file the first one counts, as long as it is there.
+        // If a file has several names, the first one counts as long as it exists.
         if is_other_name
             && tracked.outside.is_none()
             && Stat::at(&tracked.path).is_some_and(|stat| tracked.entry.is_inode_of(&stat))
@@ -282,8 +282,8 @@ impl Engine<'_> {
     }
 
     /// The known file that this may be: one with its inode, on its device or, as devices are numbered anew at a
-    /// restart, with its path. Of several, whose inode it was one after the other, the one whose content it has; else
-    /// the newest.
+    /// restart, with its path. If several files had the inode one after the other, it is the one with the same content, or
+    /// else the newest.
     fn take_known(&mut self, file: &Listed) -> io::Result<Option<(FileEntry, ContentCheck)>> {
         let known = &mut self.catalog.known;
         let entries = known.of_inode(file.stream, file.stat.inode);

@@ -212,7 +212,7 @@ impl Engine<'_> {
             let Some(tracked) = self.catalog.get_mut(*id) else {
                 continue;
             };
-            // Of one that could not be put away this is a further try.
+            // A file that could not be put away was counted before.
             count += u64::from(tracked.state != State::Finished);
             tracked.change(Change::Finished);
             let entry = &mut tracked.entry;

@@ -85,7 +85,7 @@ pub(crate) fn catalog(followed: Vec<Tracked>, known: Vec<FileEntry>) -> Catalog 
 #[derive(Default)]
 pub(crate) struct World {
     stats: HashMap<PathBuf, Stat>,
-    /// Of which known file a path has how many bytes.
+    /// The known file whose bytes a path has, and how many of them
     contents: HashMap<PathBuf, (FileId, u64)>,
     holds: HashMap<FileId, Hold>,
 }

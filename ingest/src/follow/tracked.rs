@@ -145,7 +145,7 @@ impl Tracked {
         }
         self.entry.packing = source.packing();
         if source.packing().is_some() {
-            // Of a compressed file all is read, or nothing.
+            // A compressed file is read whole or not at all.
             self.until = u64::MAX;
         }
         self.is_short |= check == ContentCheck::Same && self.ends_short(&mut source)?;
@@ -380,7 +380,7 @@ impl Tracked {
     }
 }
 
-/// Whether the bytes of a file before a position have this CRC. True if there is none to compare with, if the file cannot
+/// Whether the bytes of a file before a position have this CRC. Also true without a CRC to compare with, if the file cannot
 /// be read, which the next reading reports, and if the file ends in a zero: its writer fills reserved space.
 fn has_crc(source: &mut Source, (position, size): (u64, u64), crc: Option<u32>) -> bool {
     let Some(crc) = crc else {

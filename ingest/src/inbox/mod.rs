@@ -448,7 +448,7 @@ mod tests {
         check(&["*/*.csv"], &[at("sub/c.csv")]);
         check(&["sub/**/*.csv"], &[at("sub/c.csv"), at("sub/deep/d.csv")]);
         check(&[".*.csv"], &[at(".a.csv")]);
-        // Of hidden directories and editors' files only what a pattern names is read.
+        // Hidden directories and editors' files are read only if a pattern names them.
         for name in [
             "a.csv~",
             "#a.csv#",

@@ -27,7 +27,7 @@ impl FileEntry {
             self.header_at,
             self.records,
             self.rejects,
-            // Lengths are shifted by one, so that 0 is none.
+            // Lengths are shifted by one: 0 means that there is no receipt.
             self.receipt_bytes.map_or(0, |bytes| bytes + 1),
         ] {
             out.u64(number);

@@ -60,7 +60,7 @@ impl Healed {
         }
     }
 
-    /// Writes it down, and lets the log know what is settled. What is lost with it is looked after once more.
+    /// Writes it down, and tells the log what is settled. If this record is lost, the same is done once more.
     pub(crate) fn store(&self, log: &Client) {
         for topic in &self.settled {
             if let Err(error) = log.settle_losses(topic) {

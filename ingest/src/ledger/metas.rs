@@ -159,7 +159,7 @@ fn read_metas(reading: Reading<'_>, needed: &Needed<'_>) -> Result<Metas, Error>
     Ok(metas)
 }
 
-/// Of which finished files more is needed than where `bekk.meta` tells of them.
+/// The finished files of which more is needed than the place of their record in `bekk.meta`
 pub(crate) struct Needed<'a> {
     /// Those that the checkpoint has.
     pub(crate) files: &'a HashSet<FileId>,
@@ -221,7 +221,7 @@ impl Metas {
             archived.tell_again(&file, at);
             return;
         }
-        // Of a file that was told of anew, the last record counts, and its place.
+        // If a file has several records, the last one counts, with its place.
         if let Some(before) = self.files_at.insert(file.id, at) {
             self.files.remove(&before);
         }

@@ -30,9 +30,9 @@ pub(crate) struct Reading<'a> {
 /// time: so the ranges of a file, whose records lie in all of them, come nearly in order and take little
 /// memory.
 ///
-/// Of a Kafka cluster that is all that has been written, and not only what can be read at this moment: another
-/// producer's open transaction keeps back what was committed behind its beginning, and to take that for missing would
-/// be to append it again. So its end is waited for.
+/// On a Kafka cluster this includes records that cannot be read at the moment: another producer's open transaction hides
+/// what was committed after its beginning. If ingest took these for missing, it would append them again, so it waits for
+/// the end of the transaction.
 pub(crate) struct Scan<'a> {
     reading: Reading<'a>,
     topic: &'a str,

@@ -26,8 +26,8 @@ impl Fingerprint {
         }
     }
 
-    /// Of a file's first bytes, up to `len_max`. Of a compressed file that is cut off or damaged: of those that
-    /// can be had.
+    /// The fingerprint of a file's first bytes, up to `len_max`; of as many as can be read if a compressed file is cut off or
+    /// damaged.
     pub(crate) fn of_head(source: &mut Source, len_max: u64) -> io::Result<Self> {
         let mut bytes = vec![0; usize::try_from(len_max.min(HEAD_MAX)).unwrap_or(0)];
         let mut read = 0;
@@ -45,7 +45,7 @@ impl Fingerprint {
         Ok(Self::of(&bytes[..read]))
     }
 
-    /// Of a file's first whole lines, up to `len_max`: what follows them may be written anew.
+    /// The fingerprint of a file's first whole lines, up to `len_max`: what follows them may be written anew.
     pub(crate) fn of_lines(source: &mut Source, len_max: u64) -> io::Result<Self> {
         let mut bytes = vec![0; usize::try_from(len_max.min(HEAD_MAX)).unwrap_or(0)];
         let read = source.read_full_at(&mut bytes, 0)?;

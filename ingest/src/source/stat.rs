@@ -40,7 +40,7 @@ impl Stat {
         metadata.is_file().then(|| Self::of(&metadata))
     }
 
-    /// What the system says of a path, if it is a file itself; a link is none.
+    /// What the system says of a path, if it is a file itself, and not a link to one.
     pub(crate) fn at_no_link(path: &Path) -> Option<Self> {
         let metadata = fs::symlink_metadata(path).ok()?;
         metadata.is_file().then(|| Self::of(&metadata))
@@ -64,8 +64,8 @@ impl Stat {
         self.modified.elapsed().unwrap_or_default()
     }
 
-    /// How long nobody has done anything to the file. Who compresses a file gives what comes of it the old time of
-    /// modification, and only then removes the old file.
+    /// How long nobody has done anything to the file. A program that compresses a file gives the new file the old
+    /// file's time of modification, and only then removes the old file.
     pub(crate) fn untouched_for(&self) -> Duration {
         self.touched.elapsed().unwrap_or_default()
     }

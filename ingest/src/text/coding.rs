@@ -48,8 +48,8 @@ impl Coding {
         }
     }
 
-    /// Appends the text of a file's bytes. What could be the half of a pair waits for more, unless there
-    /// is none.
+    /// Appends the text of a file's bytes. A possible half of a pair at the end waits for more bytes, unless the file ends
+    /// there.
     pub(crate) fn decode(self, bytes: &[u8], is_end: bool, text: &mut Vec<u8>) {
         let (units, odd) = bytes.as_chunks::<2>();
         let unit = |pair: [u8; 2]| match self {

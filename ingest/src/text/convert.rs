@@ -104,7 +104,7 @@ struct Fault<'a> {
 
 impl Converter {
     /// # Errors
-    /// If a column's conditions are none of its type.
+    /// If a column has conditions that its type does not allow.
     pub(crate) fn new(
         stream: &Stream,
         dialect: &CsvDialect,
@@ -144,7 +144,7 @@ impl Converter {
         })
     }
 
-    /// The values that all records of a file have, by the columns' places; empty if there are none.
+    /// The values that all records of a file have, by the columns' places; empty if the records share no value.
     ///
     /// # Errors
     /// Why the file has none that fit, and what would help.

@@ -26,7 +26,7 @@ pub(crate) struct Cursor {
     /// The number of the line that begins there.
     pub(crate) line: u64,
     pub(crate) header: Option<Header>,
-    /// Of the bytes just before the position.
+    /// The fingerprint of the bytes just before the position.
     pub(crate) tail: Fingerprint,
     /// The CRC-32C of all bytes before the position, if it is known.
     pub(crate) crc: Option<u32>,
@@ -42,7 +42,7 @@ pub(crate) struct Cursor {
     not_again: (u64, u64),
     /// The first records of a file that may yet be set aside.
     pub(crate) trial: Option<Box<Trial>>,
-    /// Of all bytes so far, if the file was read from its beginning without a break.
+    /// The hash of all bytes so far, if the file was read from its beginning without a break.
     pub(crate) hash: Option<Box<Xxh3>>,
     pub(crate) overlong: Option<Box<Overlong>>,
     /// What is to be reported of the file.

@@ -16,7 +16,7 @@ pub(crate) struct Format<'a> {
 
 impl<'a> Format<'a> {
     /// # Errors
-    /// If a column's conditions are none of its type.
+    /// If a column has conditions that its type does not allow.
     pub(crate) fn new(
         stream: &'a Stream,
         dialect: CsvDialect,

@@ -22,7 +22,7 @@ pub(crate) struct Recent {
 pub(crate) struct Passed {
     /// The CRC-32C of all before that place.
     pub(crate) crc: u32,
-    /// Of the bytes just before it.
+    /// The fingerprint of the bytes just before it.
     pub(crate) tail: Fingerprint,
     /// How many newlines lie between it and the position.
     pub(crate) lines: u64,

@@ -61,7 +61,7 @@ impl Client {
     }
 
     /// Checks that a topic of a Kafka cluster has no settings with which records would be refused or lost; warns of
-    /// those that keep records less safely or shorter than is `wished`. Of other logs there is nothing to check.
+    /// those that keep records less safely or shorter than is `wished`. Checks nothing of other logs.
     ///
     /// # Errors
     /// [`Error::TopicSetting`].

@@ -51,7 +51,7 @@ pub fn check_directory(dir: &Path) -> Result<(), Error> {
 
 /// Closes a directory, and all that is in it, to other users.
 ///
-/// Only what is open is changed. What belongs to another user is left alone, as is what lies in a directory of theirs.
+/// Changes only entries that are open to others. Leaves alone what belongs to another user, and their directories.
 ///
 /// # Errors
 /// As [`check_directory`]; [`Error::Open`] if it belongs to another user and everybody may write to it.

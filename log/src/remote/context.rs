@@ -39,7 +39,7 @@ pub(super) struct Heard {
 
 #[derive(Debug, Default)]
 struct Errors {
-    /// Of a connection: it was not made, or has ended.
+    /// Why the last connection was not made, or has ended.
     connection: Option<(Instant, String)>,
     /// The server refused the login, or did not prove who it is.
     login: Option<(Instant, String)>,
@@ -52,17 +52,17 @@ struct Errors {
 impl Heard {
     /// Notes an error that no request returns.
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
-        // That a reader is at the end says nothing of a connection, and each reader says it.
+        // Each reader reports that it is at the end, which does not concern the connection.
         if code(error) == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
-        // Neither does a right that is missing. A client that reads without a group looks for a coordinator all the same.
+        // A missing right does not either. Clients look for a group's coordinator even if they read without a group.
         if Reaction::of(error) == Reaction::Right {
             return;
         }
         tracing::debug!(%error, reason, "the connection to the log");
         self.doubt();
-        // That all brokers are down says less than why one is.
+        // "All brokers are down" says less than why one of them is.
         if Reaction::of(error) == Reaction::Login {
             let mut errors = self.errors.lock();
             if recent(&errors.login).is_none() {

@@ -326,8 +326,8 @@ impl Groups {
         self.close(client);
     }
 
-    /// Closes clients. That waits for the answers to their commits, and where one was lost, librdkafka may wait for
-    /// ever. So another thread does it, and is waited for only as long as there is hope.
+    /// Closes clients on another thread, and waits for it at most [`Self::end_timeout`]: closing waits for the answers to
+    /// commits, and librdkafka may wait for ever for one that was lost.
     fn close(&self, clients: impl IntoIterator<Item = Arc<GroupClient>>) {
         let clients: Vec<_> = clients.into_iter().collect();
         if clients.is_empty() {

@@ -21,7 +21,7 @@ use crate::{Error, Losses, Offset, Retention, Topic, TopicConfig, TopicSize};
 
 /// Topics of a cluster's own.
 const INTERNAL_PREFIX: &str = "__";
-/// Of how many partitions it is told that they are in trouble.
+/// Most partitions in trouble that a message names
 const TROUBLES_MAX: usize = 3;
 
 /// Waits for an answer of librdkafka's background thread.
@@ -42,7 +42,7 @@ pub(crate) fn create(link: &Link, name: &str, config: TopicConfig) -> Result<Top
     let admin = link.admin()?;
     let [age, size] = retention_texts(config.retention);
     let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
-    // Of a cluster, its own default replication.
+    // -1 is a cluster's own default replication.
     let replicas = if link.is_bekk { 1 } else { -1 };
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas))
         .set("retention.ms", &age)

@@ -14,7 +14,7 @@ use crate::files::{self, io_error};
 /// Where the second names are, beside the database.
 const KEPT: &str = "tables.kept";
 
-/// Gives each table of a segment a second name. Where the file system refuses, it has none.
+/// Gives each table of a segment a second name, unless the file system refuses.
 pub(crate) fn keep(dir: &Path) {
     if let Err(error) = link_all(dir) {
         tracing::debug!(%error, dir = %dir.display(), "tables have no second names");

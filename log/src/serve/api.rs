@@ -104,7 +104,7 @@ fn check_offered(broker: &Broker, header: &Header<'_>) -> Result<(), Ended> {
     let is_it = |(offered, first, last): &(i16, i16, i16)| {
         *offered == key && (*first..=*last).contains(&version)
     };
-    // Of an unknown version of ApiVersions the answer says so.
+    // The answer to an unknown version of ApiVersions names the versions that are offered.
     if key == API_VERSIONS || offered(broker).iter().any(is_it) {
         return Ok(());
     }
@@ -178,7 +178,7 @@ async fn take_token(
     })
 }
 
-/// Answers a request, if it is none to produce.
+/// Answers a request of any kind but Produce.
 pub(super) async fn answer(
     broker: &Arc<Broker>,
     frame: Frame,
@@ -366,8 +366,8 @@ fn api_versions(
 ) -> Result<(), Malformed> {
     let offered = offered(broker);
     if !(0..=3).contains(&version) {
-        // Of a version that is not known neither the request's body nor the answer's can be; the client reads
-        // the first version's and tries again.
+        // The form of an unknown version's request and answer is unknown too. A client reads the answer as the first
+        // version's, and tries again.
         out.i16(Code::UNSUPPORTED_VERSION.0);
         put_offered(&offered, out);
         return Ok(());

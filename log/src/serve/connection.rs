@@ -147,7 +147,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<'a, R, W> {
 
     async fn serve(mut self) -> Result<(), Ended> {
         let ended = self.answer_all().await;
-        // That the end of a TLS stream is one is said; who does not listen any more needs not know.
+        // This tells a TLS client that the stream ends here. One that has left does not need it.
         let _ = timeout(SHUTDOWN_MAX, self.write.shutdown()).await;
         ended
     }

@@ -1,5 +1,5 @@
-//! DeleteTopics and DeleteRecords. What a sink's group or an ingest still needs is not for the programs of others to
-//! delete; what records refer to is nobody's.
+//! DeleteTopics and DeleteRecords. Other programs may not delete what a sink's group or an ingest still needs, and nobody
+//! may delete what records refer to.
 
 use super::Broker;
 use super::code::Code;

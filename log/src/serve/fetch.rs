@@ -18,7 +18,7 @@ use crate::{Client, Error, Offset};
 
 /// No client waits longer for records, whatever it asks for.
 const WAIT_MAX_MS: i32 = 60_000;
-/// Who wants more than a byte is not read for at every append, but at most so often.
+/// Pause between two reads for a fetch that waits for more than one byte
 const PAUSE: Duration = Duration::from_millis(5);
 /// Before this version clients do not know zstd.
 const ZSTD_FROM: i16 = 10;

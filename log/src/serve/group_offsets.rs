@@ -250,8 +250,7 @@ fn note_one(
                 .commit_offset(group, topic, partition, next)
                 .map(|()| true);
         }
-        // Of a sink's group the offsets are those in PostgreSQL, and what it has not applied must not be let go
-        // of.
+        // The offsets of a sink's group are those in PostgreSQL. Retention must keep the records after them.
         if core.shared.state.is_own_group(group)? {
             return Ok(false);
         }

@@ -13,7 +13,7 @@ use super::wire::{Reader, Writer};
 const EMPTY: &str = "Empty";
 /// and of one that does not exist.
 const DEAD: &str = "Dead";
-/// That it was not asked what the client may do.
+/// Placeholder for the client's rights, which the request did not ask for
 const NO_OPERATIONS: i32 = i32::MIN;
 
 pub(super) fn list(

@@ -1,6 +1,6 @@
 //! Wrong passwords: each is written down with its address, and an address that has sent several has to wait its turn.
 //!
-//! Who knows the password waits with them, and is let in when its turn comes: nobody is locked out.
+//! A client at that address that knows the password waits too, and is let in at its turn: nobody is locked out.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -15,7 +15,7 @@ use super::visitor::shown;
 const FREE: u32 = 10;
 /// The time between two passwords of an address that has to wait.
 const TURN: Duration = Duration::from_millis(100);
-/// The longest wait; who would wait longer is let go.
+/// The longest wait; a client whose wait would be longer is disconnected.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// An address is forgotten when it has sent none for so long.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);

@@ -59,7 +59,7 @@ pub(super) fn answer(
     Ok(())
 }
 
-/// Checks the leader epoch that a client believes in; -1 is none.
+/// Checks the leader epoch that a client believes in; -1 if it names no epoch.
 pub(super) const fn check_epoch(epoch: i32) -> Result<(), Code> {
     match epoch {
         -1 | LEADER_EPOCH => Ok(()),

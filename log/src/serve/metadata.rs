@@ -11,7 +11,7 @@ use crate::{Error, Topic};
 
 /// The id of the one broker.
 pub(super) const BROKER_ID: i32 = 0;
-/// That it was not asked what the client may do.
+/// Placeholder for the client's rights, which the request did not ask for
 const NO_OPERATIONS: i32 = i32::MIN;
 /// A group's coordinator is looked for.
 const GROUP: i8 = 0;

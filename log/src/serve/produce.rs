@@ -50,7 +50,7 @@ pub(super) struct Begun<'a> {
 struct Appends {
     /// What is refused before it is appended; `None` for the others, in their order.
     refused: Vec<Option<Stored>>,
-    /// The append of the others; none if there are none.
+    /// The append of the others; `None` if all are refused.
     appending: Option<Result<Appending, Error>>,
 }
 

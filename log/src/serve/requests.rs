@@ -41,8 +41,8 @@ impl Frame {
 }
 
 impl Room {
-    /// Makes room for `bytes` more; where there is none, waits for some, or for its turn to do without. A wait that
-    /// is given up loses nothing.
+    /// Makes room for `bytes` more. If the room is full, waits for space, or for its turn to exceed the room. A wait that is
+    /// given up loses nothing.
     pub(super) async fn grow(&mut self, bytes: usize, broker: &Broker) -> Result<(), Ended> {
         let taken = self
             .taken

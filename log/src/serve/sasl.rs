@@ -238,8 +238,8 @@ fn user(token: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// Checks PLAIN's message (RFC 4616): whom to act for, NUL, the name, NUL, the password. What is compared takes
-/// the same time whether it is right or not.
+/// Checks PLAIN's message (RFC 4616): whom to act for, NUL, the name, NUL, the password. The
+/// comparison takes the same time whether they are right or wrong.
 fn is_right(token: &[u8], credentials: &Credentials) -> bool {
     let Credentials { username, password } = credentials;
     let mut parts = token.split(|byte| *byte == 0);

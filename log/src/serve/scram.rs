@@ -218,16 +218,16 @@ impl Exchange {
         (exchange, answer.into_bytes())
     }
 
-    /// Checks the client's last message; returns the server's proof, or `None` if the client's is wrong. What is compared
-    /// takes the same time whether it is right or not.
+    /// Checks the client's last message; returns the server's proof, or `None` if the client's is wrong. The
+    /// comparison takes the same time whether the proof is right or wrong.
     pub(super) fn finish(self, token: &[u8]) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(token).ok()?;
         let (unproved, proof) = text.rsplit_once(",p=")?;
         let mut fields = unproved.split(',');
         let bound = BASE64.decode(fields.next()?.strip_prefix("c=")?).ok()?;
         let nonce = fields.next()?.strip_prefix("r=")?;
-        // librdkafka before 2.6.1 puts its own nonce in front once more, and Kafka takes it. What makes a proof one of
-        // this exchange only is our part, at the end.
+        // librdkafka before 2.6.1 puts its own nonce in front once more, and Kafka takes it. Our part, at the end,
+        // ties a proof to this exchange.
         let is_of_this = nonce.ends_with(&self.nonce) && bound == self.gs2.as_bytes();
         if !is_of_this || fields.any(|field| field.starts_with("m=")) {
             return None;

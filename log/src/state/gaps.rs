@@ -41,7 +41,7 @@ impl State {
         self.commit(batch, PersistMode::SyncAll)
     }
 
-    /// Notes of gaps that have just been found who has applied their records.
+    /// Adds to gaps that were just found which groups had applied their records.
     pub(crate) fn with_applied(&self, topic: &str, mut gaps: Vec<Gap>) -> Result<Vec<Gap>, Error> {
         if gaps.is_empty() {
             return Ok(gaps);
@@ -62,7 +62,7 @@ impl State {
         Ok(gaps)
     }
 
-    /// Puts gaps in the place of others, in one write.
+    /// Replaces gaps by others, in one write.
     pub(crate) fn replace_gaps(&self, topic: &str, old: &[Gap], new: &[Gap]) -> Result<(), Error> {
         let mut batch = self.db.batch();
         for gap in old {

@@ -56,8 +56,8 @@ impl TopicLog {
         mut records: D,
     ) -> Result<D, Failure> {
         let failed = |error| (None, error);
-        // The chain is looked up behind the end, which may lie in a segment that has just been begun, and
-        // before the start, below which a segment may just have been let go of.
+        // The chain is taken after the end is known, which may lie in a new segment, and before the start is known, below
+        // which retention may just have deleted a segment.
         let end = self.check_range(partition, from).map_err(failed)?;
         let chain = self.chain();
         self.check_range(partition, from).map_err(failed)?;

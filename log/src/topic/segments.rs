@@ -115,8 +115,8 @@ impl TopicLog {
         Ok(())
     }
 
-    /// Makes a damaged segment anew from what is whole of it and notes the gaps that are left. Where that fails
-    /// it is renamed, so that it is kept and never read.
+    /// Makes a damaged segment anew from its whole batches, and notes the gaps that remain. If that fails, renames it, so
+    /// that it is kept and never read.
     ///
     /// # Errors
     /// [`Error::NoSpace`] while there is no room for the new one.
