@@ -3,7 +3,7 @@
 //! What was read is never believed to be in another file unless that file holds all of it, byte by byte (a
 //! CRC tells): else a record that was changed in the middle would be passed over.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bekk_stream::FileId;
 
@@ -38,7 +38,7 @@ impl Succession {
     }
 
     /// The file that had its name has another one now.
-    fn of_renamed(steps: Vec<Step>, id: FileId, path: &std::path::Path) -> Self {
+    fn of_renamed(steps: Vec<Step>, id: FileId, path: &Path) -> Self {
         let path = path.display();
         let why = format!("it took the name of file {id}, which is `{path}` now");
         Self::begin(steps, What::New, why)
@@ -234,8 +234,6 @@ pub(crate) fn resume_rotated(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::follow::testing::{World, catalog, entry, id, listed, stat, tracked};
 
