@@ -16,6 +16,7 @@ use crate::inbox::Inbox;
 use crate::inbox::lock::{InboxLock, lock_state};
 use crate::inbox::watch::Watch;
 use crate::ledger::appender::{Event, append_batches};
+use crate::ledger::marks::TopicLoss;
 use crate::ledger::recover::{Ground, recover};
 use crate::stats::{Stats, Summary};
 
@@ -116,7 +117,7 @@ impl Run<'_> {
     fn session(
         &self,
         inbox_lock: &mut InboxLock,
-        lost: Vec<(String, String)>,
+        lost: Vec<TopicLoss>,
     ) -> Result<(Result<(), Stopped>, Summary), Error> {
         let Self {
             config,

@@ -15,7 +15,7 @@ use crate::follow::tracked::Tracked;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::heal::Healed;
 use crate::ledger::hold::{holder, persist};
-use crate::ledger::marks::Marks;
+use crate::ledger::marks::{Marks, TopicLoss};
 use crate::ledger::metas::append_metas;
 use crate::stats::{Stats, Summary};
 use crate::text::parsed_batch::ParsedBatch;
@@ -101,13 +101,14 @@ impl Account {
         self.is_dirty && Instant::now() >= self.checkpoint_at
     }
 
-    /// What differs if an append got an offset that an earlier one had already: the log has lost that, or was replaced.
-    pub(crate) fn set_back(&self, topic: &str, offsets: &[(u32, Offset)]) -> Option<String> {
+    /// The loss of a topic in which an append got an offset that an earlier one had already.
+    pub(crate) fn set_back(&self, topic: &str, offsets: &[(u32, Offset)]) -> Option<TopicLoss> {
         let marks = self.marks.topics.get(topic)?;
         offsets.iter().find_map(|(partition, offset)| {
             let before = marks.get(partition)?.offset;
-            (*offset <= before).then(|| {
-                format!("{topic}/{partition} gave offset {offset} again; a record was appended at {before}")
+            (*offset <= before).then(|| TopicLoss {
+                topic: topic.to_owned(),
+                what: format!("{topic}/{partition} gave offset {offset} again; a record was appended at {before}"),
             })
         })
     }
@@ -234,15 +235,11 @@ impl Account {
         checkpoint
     }
 
-    /// The topics of which the log has lost records that it had acknowledged, with what differs.
+    /// The topics of which the log has lost records that it had acknowledged.
     ///
     /// # Errors
     /// If the log cannot be read.
-    pub(crate) fn lost(
-        &self,
-        log: &Client,
-        streams: &[Stream],
-    ) -> Result<Vec<(String, String)>, Error> {
+    pub(crate) fn lost(&self, log: &Client, streams: &[Stream]) -> Result<Vec<TopicLoss>, Error> {
         self.marks.lost(log, streams)
     }
 

@@ -25,6 +25,7 @@ use crate::inbox::lock::InboxLock;
 use crate::inbox::watch::Watch;
 use crate::ledger::appender::Event;
 use crate::ledger::archive::Archive;
+use crate::ledger::marks::TopicLoss;
 use crate::ledger::recover::Recovered;
 use crate::stats::{Stats, Summary};
 use crate::text::notice::NoticeKind;
@@ -79,8 +80,8 @@ pub(crate) struct Engine<'a> {
 pub(crate) enum Stopped {
     /// An append may or may not have happened.
     Unknown(bekk_log::Error),
-    /// The log has lost records of these topics that it had acknowledged, or was replaced; with what differs.
-    Lost(Vec<(String, String)>),
+    /// The log has lost records of these topics, or was replaced.
+    Lost(Vec<TopicLoss>),
     /// For good.
     Error(Error),
 }
@@ -274,8 +275,8 @@ impl<'a> Engine<'a> {
             Event::Appended(batch, offsets) => {
                 let streams = self.around.streams;
                 let topic = &streams[batch.stream].name;
-                if let Some(what) = self.account.set_back(topic, &offsets) {
-                    return Err(Stopped::Lost(vec![(topic.clone(), what)]));
+                if let Some(loss) = self.account.set_back(topic, &offsets) {
+                    return Err(Stopped::Lost(vec![loss]));
                 }
                 // Before the marks become those of this batch.
                 self.compare_log()?;

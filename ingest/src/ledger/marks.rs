@@ -30,6 +30,14 @@ pub(crate) struct Marks {
     pub(crate) topics: HashMap<String, HashMap<u32, RecordMark>>,
 }
 
+/// A topic of which the log has lost records that it had acknowledged, or that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicLoss {
+    pub(crate) topic: String,
+    /// How the log differs from what was appended, for people.
+    pub(crate) what: String,
+}
+
 impl Marks {
     /// Reads what was written down of this log; nothing if it is missing or damaged.
     pub(crate) fn load(path: &Path, log_id: &str) -> Self {
@@ -110,15 +118,11 @@ impl Marks {
         })
     }
 
-    /// The streams of whose records the log has lost some that were appended, with what differs.
+    /// The streams' topics of which the log has lost records that were appended.
     ///
     /// # Errors
     /// If the log cannot be read.
-    pub(crate) fn lost(
-        &self,
-        log: &Client,
-        streams: &[Stream],
-    ) -> Result<Vec<(String, String)>, Error> {
+    pub(crate) fn lost(&self, log: &Client, streams: &[Stream]) -> Result<Vec<TopicLoss>, Error> {
         let mut lost = Vec::new();
         for stream in streams {
             let topic = &stream.name;
@@ -139,7 +143,8 @@ impl Marks {
             }
             for (partition, mark) in marks {
                 if let Some(what) = differs(log, topic, *partition, mark)? {
-                    lost.push((topic.clone(), what));
+                    let topic = topic.clone();
+                    lost.push(TopicLoss { topic, what });
                     break;
                 }
             }

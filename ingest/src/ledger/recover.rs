@@ -21,7 +21,7 @@ use crate::ledger::archive::{Archive, finished_entry};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::heal::{Healed, heal};
 use crate::ledger::hold::holder;
-use crate::ledger::marks::Marks;
+use crate::ledger::marks::{Marks, TopicLoss};
 use crate::ledger::metas::{Metas, Needed, append_metas, create_topics, read_and_complete};
 use crate::ledger::scan::Reading;
 use crate::ledger::seen::{Seen, read_topics};
@@ -58,8 +58,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) checkpoint_path: &'a Path,
     pub(crate) stats: &'a Stats,
-    /// Topics of which the last session found that the log has lost records, with what differs.
-    pub(crate) lost: Vec<(String, String)>,
+    /// What the last session found lost.
+    pub(crate) lost: Vec<TopicLoss>,
 }
 
 /// Makes the topics, begins a session, and finds what the log holds.
@@ -166,11 +166,12 @@ fn forget_lost(
     let mut lost = around.lost.clone();
     let found = marks.lost(log, streams)?.into_iter();
     // The stored marks may be older than what the last session found.
-    lost.extend(found.filter(|(topic, _)| !around.lost.iter().any(|(known, _)| known == topic)));
-    for (topic, what) in lost {
-        metas.recall_archived(log, &topic, streams)?;
-        read_again(log, (&topic, &what), checkpoint, metas, around.identity)?;
-        marks.topics.remove(&topic);
+    let is_new = |loss: &TopicLoss| !around.lost.iter().any(|known| known.topic == loss.topic);
+    lost.extend(found.filter(is_new));
+    for loss in lost {
+        metas.recall_archived(log, &loss.topic, streams)?;
+        read_again(log, &loss, checkpoint, metas, around.identity)?;
+        marks.topics.remove(&loss.topic);
     }
     Ok(marks)
 }
@@ -242,7 +243,7 @@ fn merge(
 /// the files still have of them is appended again, and nothing twice, since each record names its range.
 fn read_again(
     log: &Client,
-    (topic, what): (&str, &str),
+    TopicLoss { topic, what }: &TopicLoss,
     checkpoint: &mut Checkpoint,
     metas: &mut Metas,
     identity: &Identity,
@@ -253,8 +254,8 @@ fn read_again(
     if ends.iter().any(|ends| ends.start > Offset::ZERO) {
         // What retention has removed could not be told from what was lost.
         return Err(Error::RecordsLost {
-            topic: topic.to_owned(),
-            what: what.to_owned(),
+            topic: topic.clone(),
+            what: what.clone(),
         });
     }
     tracing::warn!(
@@ -266,14 +267,14 @@ fn read_again(
     checkpoint.ends.retain(|(known, _)| known != topic);
     let known: HashSet<FileId> = metas.files.values().map(|file| file.id).collect();
     checkpoint.files.retain_mut(|entry| {
-        if entry.stream == topic && !known.contains(&entry.id) {
+        if entry.stream == *topic && !known.contains(&entry.id) {
             // The log has lost what it told of the file, too.
             *entry = FileEntry::new(entry.record(identity));
             return true;
         }
-        entry.stream != topic
+        entry.stream != *topic
     });
-    let of_topic = metas.files.values().filter(|file| file.stream == topic);
+    let of_topic = metas.files.values().filter(|file| file.stream == *topic);
     for id in of_topic.map(|file| file.id).collect::<Vec<_>>() {
         metas.receipts.remove(&id);
         metas.progress.remove(&id);
