@@ -150,11 +150,7 @@ impl Splitter {
             return None;
         }
         let whole = &input[..newline.unwrap_or(input.len())];
-        let line = match without_cr(whole) {
-            // Of two carriage returns the first one is content, and the fields lose the other.
-            line if line.ends_with(b"\r") => whole,
-            line => line,
-        };
+        let line = with_own_cr(whole, without_cr(whole));
         let quote = self.quote.filter(|_| !line.is_empty())?;
         let found = self.split_fields(line, quote, true).ok()?;
         Some(SplitRecord {
@@ -313,6 +309,16 @@ fn for_each_place(record: &[u8], byte: u8, mut take: impl FnMut(u32)) {
 
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Chooses the bytes of a line in which its fields are searched for: `without_cr`, unless the line ends in two carriage
+/// returns. The search takes one from the last field, and the first of the two belongs to the text.
+fn with_own_cr<'a>(line: &'a [u8], without_cr: &'a [u8]) -> &'a [u8] {
+    if without_cr.ends_with(b"\r") {
+        line
+    } else {
+        without_cr
+    }
 }
 
 pub(crate) fn count_newlines(bytes: &[u8]) -> u64 {

@@ -3,7 +3,7 @@
 
 use bekk_stream::{CsvDialect, Separator};
 
-use super::{QuoteFault, SplitRecord, Splitter, ends, without_cr};
+use super::{QuoteFault, SplitRecord, Splitter, ends, with_own_cr, without_cr};
 
 /// The properties that only few dialects have.
 #[derive(Debug, Clone, Copy)]
@@ -73,11 +73,7 @@ impl Splitter {
             return None;
         }
         let whole = &input[..newline.unwrap_or(input.len())];
-        let line = match special.without_return(whole) {
-            // Of two carriage returns the first one is content, and the fields lose the other.
-            line if line.ends_with(b"\r") => whole,
-            line => line,
-        };
+        let line = with_own_cr(whole, special.without_return(whole));
         let found = self.split_bytes(special, line, true)?;
         Some(SplitRecord {
             len: newline.map_or(input.len(), |newline| {
