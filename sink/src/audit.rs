@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use self::buckets::WorkDir;
 use crate::groups::GroupOffset;
 use crate::offsets::mark_of;
+use crate::own_schema;
 use crate::prepare::Source;
 use crate::refusal::Refusal;
 use crate::session::{Session, with_session};
@@ -234,6 +235,7 @@ pub fn audit_content(
 }
 
 /// Where the group was when the snapshot was taken.
+#[derive(Default)]
 struct Snapshot {
     /// The next record of each partition.
     next: Vec<(u32, u64)>,
@@ -256,9 +258,13 @@ impl Snapshot {
         stream: &Stream,
     ) -> Result<Self, Error> {
         let client = &session.client;
-        let failed = |error: tokio_postgres::Error| Error::postgres("read bekk.offsets", &error);
+        const ACT: &str = "read bekk.offsets";
+        let failed = |error: tokio_postgres::Error| Error::postgres(ACT, &error);
         let log_id = log.log_id().to_string();
         let topic = &stream.name;
+        if !own_schema::has(session, "offsets", ACT).await? {
+            return Ok(Self::default());
+        }
         let rows = client
             .query(
                 "SELECT partition, next, log_id::text, mark_offset, mark_timestamp_ms, mark_crc

@@ -3,7 +3,7 @@
 use bekk_log::{Offset, RecordMark};
 
 use crate::offsets::{mark_columns, mark_of};
-use crate::own_schema::require_whole;
+use crate::own_schema;
 use crate::session::{be_impatient, with_session};
 use crate::{ConnectOptions, Error, Refusal};
 
@@ -107,15 +107,11 @@ const HELD: &str = "\
 /// If the server cannot be reached or refuses.
 pub fn list_offsets(postgres: &ConnectOptions) -> Result<Vec<GroupOffset>, Error> {
     with_session(postgres, "bekk-offsets", async |session| {
-        let client = &mut session.client;
-        let failed = |error| Error::postgres("read bekk.offsets", &error);
+        const ACT: &str = "read bekk.offsets";
+        let client = &session.client;
+        let failed = |error| Error::postgres(ACT, &error);
         be_impatient(client).await.map_err(failed)?;
-        let row = client
-            .query_one("SELECT to_regclass('bekk.offsets') IS NOT NULL", &[])
-            .await
-            .map_err(failed)?;
-        if !row.get::<_, bool>(0) {
-            require_whole(client, "read bekk.offsets").await?;
+        if !own_schema::has(session, "offsets", ACT).await? {
             return Ok(Vec::new());
         }
         let has_marks = client
@@ -148,8 +144,8 @@ pub fn reset_offsets(
     resets: &[Reset],
 ) -> Result<(), Error> {
     with_session(postgres, "bekk-offsets", async |session| {
+        crate::letters::bring_up_to_date(session).await?;
         let client = &mut session.client;
-        crate::letters::bring_up_to_date(client, postgres).await?;
         let failed = |error| Error::postgres("reset bekk.offsets", &error);
         let transaction = client.transaction().await.map_err(failed)?;
         refuse_if_held(&transaction, group).await?;
@@ -212,8 +208,12 @@ pub fn delete_group(
     topics: &[String],
 ) -> Result<(), Error> {
     with_session(postgres, "bekk-offsets", async |session| {
+        const ACT: &str = "delete from bekk.offsets";
+        if !own_schema::has(session, "offsets", ACT).await? {
+            return Ok(());
+        }
         let client = &mut session.client;
-        let failed = |error| Error::postgres("delete from bekk.offsets", &error);
+        let failed = |error| Error::postgres(ACT, &error);
         let transaction = client.transaction().await.map_err(failed)?;
         refuse_if_held(&transaction, group).await?;
         for table in ["bekk.offsets", "bekk.groups"] {

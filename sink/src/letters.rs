@@ -4,8 +4,8 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use crate::migrations::{SETUP_LOCK, migrate, schema_version};
-use crate::own_schema::require_whole;
-use crate::session::{be_impatient, with_session};
+use crate::own_schema::{self, require_whole};
+use crate::session::{Session, be_impatient, with_session};
 use crate::{ConnectOptions, Error};
 
 /// A dead letter as `bekk.dead_letters` has it.
@@ -210,11 +210,11 @@ pub fn count_letters(postgres: &ConnectOptions) -> Result<Vec<LetterCount>, Erro
 /// If the server cannot be reached or refuses.
 pub fn discard_letters(postgres: &ConnectOptions, filter: &LetterFilter) -> Result<u64, Error> {
     with_session(postgres, "bekk-letters", async |session| {
-        let client = &session.client;
-        if !has_letters(client).await? {
+        if !own_schema::has(session, "dead_letters", READ).await? {
             return Ok(0);
         }
-        bring_up_to_date(client, postgres).await?;
+        bring_up_to_date(session).await?;
+        let client = &session.client;
         let update = format!(
             "UPDATE bekk.dead_letters SET resolved_at = clock_timestamp(), resolution = 'discarded'
               WHERE resolved_at IS NULL AND {CONDITION}"
@@ -234,13 +234,13 @@ fn with_letters<T: Default>(
         let client = &session.client;
         let impatient = be_impatient(client).await;
         impatient.map_err(|error| Error::postgres(READ, &error))?;
-        if !has_letters(client).await? {
+        if !own_schema::has(session, "dead_letters", READ).await? {
             return Ok(T::default());
         }
-        let version = match schema_version(client, &postgres.to_string()).await {
+        let version = match schema_version(session).await {
             Ok(version) => version,
             Err(error) => {
-                require_whole(client, READ).await?;
+                require_whole(session, READ).await?;
                 return Err(error.into_error(READ));
             }
         };
@@ -254,28 +254,15 @@ fn with_letters<T: Default>(
     })
 }
 
-async fn has_letters(client: &Client) -> Result<bool, Error> {
-    let query = "SELECT to_regclass('bekk.dead_letters') IS NOT NULL";
-    let row = client.query_one(query, &[]).await;
-    let row = row.map_err(|error| Error::postgres(READ, &error))?;
-    let has_letters: bool = row.get(0);
-    if !has_letters {
-        require_whole(client, READ).await?;
-    }
-    Ok(has_letters)
-}
-
 /// Applies what migrations are missing, in a transaction of their own.
-pub(crate) async fn bring_up_to_date(
-    client: &Client,
-    postgres: &ConnectOptions,
-) -> Result<(), Error> {
+pub(crate) async fn bring_up_to_date(session: &Session) -> Result<(), Error> {
+    let client = &session.client;
     const ACT: &str = "bring schema `bekk` up to date";
     let failed = |error: tokio_postgres::Error| Error::postgres(ACT, &error);
     client.batch_execute("BEGIN").await.map_err(failed)?;
     client.batch_execute(SETUP_LOCK).await.map_err(failed)?;
-    require_whole(client, ACT).await?;
-    migrate(client, &postgres.to_string())
+    require_whole(session, ACT).await?;
+    migrate(session)
         .await
         .map_err(|error| error.into_error(ACT))?;
     client.batch_execute("COMMIT").await.map_err(failed)

@@ -1,8 +1,8 @@
 //! Bekk's own schema: numbered files in `db/migrations`, each applied once.
 
-use tokio_postgres::Client;
-
-use crate::{Error, trust};
+use crate::Error;
+use crate::session::Session;
+use crate::trust::{self, OwnSchema};
 
 /// The migrations, by number. A released one never changes.
 pub(crate) const MIGRATIONS: [(i32, &str, &str); 5] = [
@@ -44,23 +44,36 @@ pub(crate) const MIGRATIONS_TABLE: &str = "\
 pub(crate) const SETUP_LOCK: &str =
     "SET LOCAL lock_timeout = '10s'; SELECT pg_advisory_xact_lock(1650814827)";
 
-/// Applies what is missing. The caller has begun a transaction and holds [`SETUP_LOCK`].
-pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), MigrateError> {
-    let row = client
-        .query_one("SELECT to_regnamespace('bekk') IS NOT NULL, to_regclass('bekk.migrations') IS NOT NULL", &[])
-        .await?;
-    // It may have been made since the session began.
-    if let Some(error) = trust::foreign_object(client, database).await? {
-        return Err(MigrateError::Stop(error));
+/// Whether schema `bekk` exists. It may have been made after the session began, and then by anybody; so everything asks
+/// this before it reads the schema. One check is enough: a role that is not trusted cannot replace what a trusted one owns.
+///
+/// # Errors
+/// [`Error::ForeignObject`] if a role that is not trusted owns a part of the schema; others if the server refuses.
+pub(crate) async fn schema_exists(session: &Session) -> Result<bool, MigrateError> {
+    match trust::own_schema(&session.client, &session.address).await? {
+        OwnSchema::Missing => Ok(false),
+        OwnSchema::Trusted => Ok(true),
+        OwnSchema::Foreign(error) => Err(MigrateError::Stop(error)),
     }
-    // Not IF NOT EXISTS: that asks for the privilege even where there is nothing to do.
-    if !row.get::<_, bool>(0) {
+}
+
+/// Applies what is missing. The caller has begun a transaction and holds [`SETUP_LOCK`].
+pub(crate) async fn migrate(session: &Session) -> Result<(), MigrateError> {
+    let client = &session.client;
+    // Not IF NOT EXISTS: that asks for the privilege even where there is nothing to do. A schema that another role has made
+    // since the check makes this fail.
+    if !schema_exists(session).await? {
         client.batch_execute("CREATE SCHEMA bekk").await?;
     }
-    if !row.get::<_, bool>(1) {
+    let has_migrations = "SELECT to_regclass('bekk.migrations') IS NOT NULL";
+    if !client
+        .query_one(has_migrations, &[])
+        .await?
+        .get::<_, bool>(0)
+    {
         client.batch_execute(MIGRATIONS_TABLE).await?;
     }
-    let found = schema_version(client, database).await?;
+    let found = schema_version(session).await?;
     for (version, name, sql) in MIGRATIONS.iter().filter(|(version, ..)| *version > found) {
         client.batch_execute(sql).await?;
         client
@@ -78,15 +91,16 @@ pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), Migra
 ///
 /// # Errors
 /// [`Error::NewerSchema`] if this program does not know that version; others if the server refuses.
-pub(crate) async fn schema_version(client: &Client, database: &str) -> Result<i32, MigrateError> {
-    let row = client
+pub(crate) async fn schema_version(session: &Session) -> Result<i32, MigrateError> {
+    let row = session
+        .client
         .query_one("SELECT coalesce(max(version), 0) FROM bekk.migrations", &[])
         .await?;
     let found: i32 = row.get(0);
     let known = MIGRATIONS[MIGRATIONS.len() - 1].0;
     match found > known {
         true => Err(MigrateError::Stop(Error::NewerSchema {
-            database: database.to_owned(),
+            database: session.address.clone(),
             found,
             known,
         })),

@@ -36,8 +36,8 @@ pub fn move_to_log(
     topics: &[String],
 ) -> Result<Moved, Error> {
     with_session(postgres, "bekk-offsets", async |session| {
+        crate::letters::bring_up_to_date(session).await?;
         let client = &mut session.client;
-        crate::letters::bring_up_to_date(client, postgres).await?;
         let failed = |error| Error::postgres("let groups continue in another log", &error);
         let transaction = client.transaction().await.map_err(failed)?;
         let found = transaction.query(GROUPS, &[&from, &topics]).await;

@@ -6,8 +6,8 @@
 use tokio_postgres::Client;
 
 use crate::ddl::{quote, quote_literal};
-use crate::migrations::{MIGRATIONS, MIGRATIONS_TABLE, SETUP_LOCK};
-use crate::session::{be_impatient, with_session};
+use crate::migrations::{MIGRATIONS, MIGRATIONS_TABLE, MigrateError, SETUP_LOCK, schema_exists};
+use crate::session::{Session, be_impatient, with_session};
 use crate::{ConnectOptions, Error};
 
 /// A table of the schema as the last migration leaves it.
@@ -124,8 +124,23 @@ impl SchemaFault {
     }
 }
 
-/// What is found of a table: whether it exists, which of its columns do not, whether it has its key, and a table with
-/// another name that has all its columns.
+/// What is found of a table.
+struct Found {
+    /// Its kind, if something has its name.
+    kind: Option<String>,
+    /// Its columns that do not exist.
+    missing: Vec<String>,
+    has_key: bool,
+    /// Schema and name of a table with another name that has all its columns.
+    other: Option<(String, String)>,
+}
+
+impl Found {
+    fn is_table(&self) -> bool {
+        self.kind.as_deref() == Some("table")
+    }
+}
+
 fn look_sql(table: &OwnTable) -> String {
     let list = |names: &[&str]| {
         let quoted: Vec<_> = names.iter().map(|name| quote_literal(name)).collect();
@@ -137,7 +152,9 @@ fn look_sql(table: &OwnTable) -> String {
         list(table.key),
     );
     format!(
-        "SELECT c.oid IS NOT NULL,
+        "SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
+                               WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence'
+                               WHEN 'c' THEN 'type' WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' END,
                 array(SELECT x FROM unnest({columns}) x WHERE NOT EXISTS (
                           SELECT FROM pg_catalog.pg_attribute a
                            WHERE a.attrelid = c.oid AND a.attname = x AND NOT a.attisdropped)),
@@ -150,11 +167,11 @@ fn look_sql(table: &OwnTable) -> String {
                 o.nspname, o.relname
            FROM (SELECT 1) one
            LEFT JOIN pg_catalog.pg_class c
-                  ON c.relnamespace = to_regnamespace('bekk') AND c.relname = {name} AND c.relkind = 'r'
+                  ON c.relnamespace = to_regnamespace('bekk') AND c.relname = {name}
            LEFT JOIN LATERAL (
                 SELECT n.nspname::text, t.relname::text
                   FROM pg_catalog.pg_class t JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
-                 WHERE c.oid IS NULL AND t.relkind = 'r' AND n.nspname !~ '^pg_temp'
+                 WHERE c.relkind IS DISTINCT FROM 'r' AND t.relkind = 'r' AND n.nspname !~ '^pg_temp'
                    AND (SELECT count(*) FROM pg_catalog.pg_attribute a
                          WHERE a.attrelid = t.oid AND a.attname = ANY ({columns}) AND NOT a.attisdropped)
                        = cardinality({columns})
@@ -162,53 +179,76 @@ fn look_sql(table: &OwnTable) -> String {
     )
 }
 
-/// What schema `bekk` lacks; `None` if it is whole, does not exist, or is to be brought up to date first.
-pub(crate) async fn fault(client: &Client) -> Result<Option<SchemaFault>, tokio_postgres::Error> {
-    const ANY: &str = "\
-        SELECT to_regclass('bekk.migrations') IS NOT NULL,
-               to_regclass('bekk.groups') IS NOT NULL OR to_regclass('bekk.offsets') IS NOT NULL
-                   OR to_regclass('bekk.dead_letters') IS NOT NULL";
-    let any = client.query_one(ANY, &[]).await?;
-    match (any.get(0), any.get(1)) {
-        (false, false) => return Ok(None),
-        (true, _) => {
-            const VERSION: &str = "SELECT coalesce(max(version), 0) FROM bekk.migrations";
-            let version: i32 = client.query_one(VERSION, &[]).await?.get(0);
-            if version != MIGRATIONS[MIGRATIONS.len() - 1].0 {
-                return Ok(None);
-            }
+/// Looks at each table in the catalog; reads none.
+async fn look(client: &Client) -> Result<Vec<Found>, tokio_postgres::Error> {
+    let mut all = Vec::new();
+    for table in &TABLES {
+        let row = client.query_one(&look_sql(table), &[]).await?;
+        all.push(Found {
+            kind: row.get(0),
+            missing: row.get(1),
+            has_key: row.get(2),
+            other: row.get::<_, Option<String>>(3).zip(row.get(4)),
+        });
+    }
+    Ok(all)
+}
+
+/// What schema `bekk` lacks; `None` if it is whole, was never used, or is to be brought up to date first.
+///
+/// # Errors
+/// Those of [`schema_exists`].
+pub(crate) async fn fault(session: &Session) -> Result<Option<SchemaFault>, MigrateError> {
+    if !schema_exists(session).await? {
+        return Ok(None);
+    }
+    let client = &session.client;
+    let all = look(client).await?;
+    if all.iter().all(|found| found.kind.is_none()) {
+        return Ok(None);
+    }
+    if all[0].is_table() && all[0].missing.is_empty() {
+        const VERSION: &str = "SELECT coalesce(max(version), 0) FROM bekk.migrations";
+        let version: i32 = client.query_one(VERSION, &[]).await?.get(0);
+        if version != MIGRATIONS[MIGRATIONS.len() - 1].0 {
+            return Ok(None);
         }
-        (false, true) => {}
     }
     let (mut what, mut advice, mut creatable) = (Vec::new(), Vec::new(), Vec::new());
-    for table in &TABLES {
-        let found = client.query_one(&look_sql(table), &[]).await?;
+    for (table, found) in TABLES.iter().zip(all) {
         let name = table.name;
-        let (exists, missing, has_key): (bool, Vec<String>, bool) =
-            (found.get(0), found.get(1), found.get(2));
-        let other: Option<(String, String)> = found.get::<_, Option<String>>(3).zip(found.get(4));
-        match (exists, other) {
-            (false, Some((schema, other))) => {
+        let aside = match &found.kind {
+            Some(kind) if !found.is_table() => {
+                what.push(format!("bekk.{name} is a {kind} and no table"));
+                format!("drop or rename the {kind} bekk.{name}; then ")
+            }
+            Some(_) => String::new(),
+            None => {
                 what.push(format!("table bekk.{name} does not exist"));
-                advice.push(rename_advice(name, &schema, &other));
+                String::new()
+            }
+        };
+        match (found.is_table(), found.other) {
+            (false, Some((schema, other))) => {
+                advice.push(format!("{aside}{}", rename_advice(name, &schema, &other)));
             }
             (false, None) => {
-                what.push(format!("table bekk.{name} does not exist"));
                 advice.push(format!(
-                    "restore bekk.{name} from a backup, or make an empty one: bekk check --repair ({})",
+                    "{aside}restore bekk.{name} from a backup, or make an empty one: bekk check --repair ({})",
                     table.if_empty
                 ));
-                creatable.push(name);
+                // Nothing is made while another object has the name.
+                creatable.extend(found.kind.is_none().then_some(name));
             }
-            (true, _) if !missing.is_empty() => {
-                let columns = missing.join(", ");
+            (true, _) if !found.missing.is_empty() => {
+                let columns = found.missing.join(", ");
                 what.push(format!("table bekk.{name} lacks {columns}"));
                 advice.push(format!(
                     "give the columns their names back (ALTER TABLE bekk.{name} RENAME COLUMN …), or restore schema \
                      bekk from a backup"
                 ));
             }
-            (true, _) if !has_key => {
+            (true, _) if !found.has_key => {
                 let key = table.key.join(", ");
                 what.push(format!("table bekk.{name} has no unique index on ({key})"));
                 advice.push(format!("CREATE UNIQUE INDEX ON bekk.{name} ({key})"));
@@ -229,13 +269,32 @@ pub(crate) async fn fault(client: &Client) -> Result<Option<SchemaFault>, tokio_
     }))
 }
 
-/// Fails if a part of schema `bekk` has been lost. Where it is not there because it has never been used, this passes.
-pub(crate) async fn require_whole(client: &Client, act: &str) -> Result<(), Error> {
-    let found = fault(client).await;
-    match found.map_err(|error| Error::postgres(act, &error))? {
+/// Fails if a part of schema `bekk` has been lost. Where it has never been used, this passes.
+pub(crate) async fn require_whole(session: &Session, act: &str) -> Result<(), Error> {
+    let found = fault(session).await;
+    match found.map_err(|error| error.into_error(act))? {
         Some(fault) => Err(fault.into_error()),
         None => Ok(()),
     }
+}
+
+/// Whether a table of schema `bekk` exists; false where the schema has never been used.
+///
+/// # Errors
+/// Those of [`schema_exists`], and [`Error::SchemaIncomplete`] if the table has been lost.
+pub(crate) async fn has(session: &Session, table: &str, act: &str) -> Result<bool, Error> {
+    let look = async {
+        let look = "SELECT to_regclass($1::text) IS NOT NULL";
+        let name = format!("bekk.{table}");
+        let is_there =
+            schema_exists(session).await? && session.client.query_one(look, &[&name]).await?.get(0);
+        Ok::<bool, MigrateError>(is_there)
+    };
+    let is_there = look.await.map_err(|error| error.into_error(act))?;
+    if !is_there {
+        require_whole(session, act).await?;
+    }
+    Ok(is_there)
 }
 
 fn rename_advice(name: &str, schema: &str, other: &str) -> String {
@@ -262,9 +321,11 @@ fn rename_advice(name: &str, schema: &str, other: &str) -> String {
 /// If the server cannot be reached or refuses.
 pub fn schema_fault(postgres: &ConnectOptions) -> Result<Option<SchemaFault>, Error> {
     with_session(postgres, "bekk-check", async |session| {
-        let failed = |error| Error::postgres("look at schema `bekk`", &error);
-        be_impatient(&session.client).await.map_err(failed)?;
-        fault(&session.client).await.map_err(failed)
+        const ACT: &str = "look at schema `bekk`";
+        be_impatient(&session.client)
+            .await
+            .map_err(|error| Error::postgres(ACT, &error))?;
+        fault(session).await.map_err(|error| error.into_error(ACT))
     })
 }
 
@@ -275,17 +336,14 @@ pub fn schema_fault(postgres: &ConnectOptions) -> Result<Option<SchemaFault>, Er
 /// If the server cannot be reached or refuses.
 pub fn repair_schema(postgres: &ConnectOptions) -> Result<Vec<&'static str>, Error> {
     with_session(postgres, "bekk-repair", async |session| {
+        const ACT: &str = "repair schema `bekk`";
         let client = &session.client;
-        let failed = |error| Error::postgres("repair schema `bekk`", &error);
+        let failed = |error| Error::postgres(ACT, &error);
         client.batch_execute("BEGIN").await.map_err(failed)?;
         client.batch_execute(SETUP_LOCK).await.map_err(failed)?;
-        if let Some(error) = crate::trust::foreign_object(client, &postgres.to_string())
+        let found = fault(session)
             .await
-            .map_err(failed)?
-        {
-            return Err(error);
-        }
-        let found = fault(client).await.map_err(failed)?;
+            .map_err(|error| error.into_error(ACT))?;
         let made = found.map_or_else(Vec::new, |found| found.creatable);
         for name in &made {
             client

@@ -79,7 +79,7 @@ pub fn retry_letters(
         return Ok(());
     };
     with_session(postgres, "bekk-retry", async |session| {
-        bring_up_to_date(&session.client, postgres).await?;
+        bring_up_to_date(session).await?;
         let Some(target) = target_of(session, stream, &first.group).await? else {
             let why = format!(
                 "group `{}` has been forgotten, and with it which table it filled",

@@ -18,11 +18,14 @@ use crate::connect_options::{ChannelBinding, TargetSession};
 use crate::offsets::rows;
 use crate::search_path::SearchPath;
 use crate::sqlstate::{Verdict, verdict_on_connecting};
-use crate::{ConnectOptions, Error, PostgresError, SslMode, tls, trust};
+use crate::trust::{self, OwnSchema};
+use crate::{ConnectOptions, Error, PostgresError, SslMode, tls};
 
 /// A connection to PostgreSQL.
 pub(crate) struct Session {
     pub(crate) client: Client,
+    /// The server's address, for messages.
+    pub(crate) address: String,
     /// The backend's process id.
     pub(crate) pid: i32,
     pub(crate) encoding: Encoding,
@@ -151,6 +154,7 @@ impl Session {
                 return Err(ConnectError::Away(Box::new(cause)));
             }
         };
+        let address = options.to_string();
         let prepared = async {
             let path = SearchPath::take(&client).await?;
             client.batch_execute(SETTINGS).await?;
@@ -163,15 +167,16 @@ impl Session {
             }
             let about = "SELECT pg_backend_pid(), current_setting('server_encoding')";
             let row = client.query_one(about, &[]).await?;
-            let foreign = trust::foreign_object(&client, &options.to_string()).await?;
-            Ok((path, row, foreign))
+            let schema = trust::own_schema(&client, &address).await?;
+            Ok((path, row, schema))
         };
-        let (path, row, foreign) = prepared.await.map_err(|error| judge(options, &error))?;
-        if let Some(error) = foreign {
+        let (path, row, schema) = prepared.await.map_err(|error| judge(options, &error))?;
+        if let OwnSchema::Foreign(error) = schema {
             return Err(ConnectError::Fatal(error));
         }
         Ok(Self {
             client,
+            address,
             pid: row.get(0),
             path,
             encoding: Encoding::of(row.get(1)),

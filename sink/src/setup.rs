@@ -101,10 +101,10 @@ impl Setup<'_> {
             .batch_execute(SETUP_LOCK)
             .await
             .map_err(who_sets_up)?;
-        if let Some(fault) = own_schema::fault(client).await? {
+        if let Some(fault) = own_schema::fault(&session).await? {
             return Err(SetupError::Stop(fault.into_error()));
         }
-        migrate(client, &self.config.postgres.to_string()).await?;
+        migrate(&session).await?;
         let mut prepared = Prepared {
             server: ServerId::ask(client).await?,
             ..Prepared::default()

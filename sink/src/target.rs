@@ -355,9 +355,7 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
         }
         Ok(Report {
             server_version: row.get(0),
-            problems: access::problems_of_database(&session.client)
-                .await
-                .map_err(failed)?,
+            problems: access::problems_of_database(session).await?,
             tables,
         })
     })

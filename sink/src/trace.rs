@@ -10,6 +10,7 @@ use bekk_stream::{OnConflict, Stream, Value, key_shown};
 use self::search::{FoundRecord, RecordSearch, SEPARATOR, key_typed};
 use crate::ddl::quote;
 use crate::meta_cache::MetaCache;
+use crate::own_schema;
 use crate::session::with_session;
 use crate::target::{StreamTarget, find_target, json_reader};
 use crate::{ConnectOptions, Error};
@@ -124,13 +125,20 @@ pub fn trace(
             key: key.as_deref().map(key_shown),
             ..Trace::default()
         };
-        let next = next_offsets(client, group, stream).await?;
+        let is_used = own_schema::has(session, "offsets", "read bekk.offsets").await?;
+        let next = match is_used {
+            true => next_offsets(client, group, stream).await?,
+            false => Vec::new(),
+        };
         for found in &mut found {
             let at = next
                 .iter()
                 .find(|(partition, _)| *partition == found.version.partition);
             let is_waiting = at.is_none_or(|(_, next)| found.version.offset >= *next);
-            let letter = letter_at(client, group, &log.log_id().to_string(), found).await?;
+            let letter = match is_used {
+                true => letter_at(client, group, &log.log_id().to_string(), found).await?,
+                false => None,
+            };
             found.version.fate = match (letter, found.is_row) {
                 (Some(letter), _) => letter,
                 (None, _) if is_waiting => Fate::Waiting,

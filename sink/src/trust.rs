@@ -80,9 +80,11 @@ const REACHED: &str = "\
 const OWN_TABLES: &str = "relnamespace = to_regnamespace('bekk')
            AND (relkind IN ('r', 'p') OR relname IN ('dead_letters', 'groups', 'migrations', 'offsets'))";
 
-/// The first object in schema `bekk`, or used by Bekk's tables there, whose owner is not trusted.
+/// Whether schema `bekk` exists, and the first object in it, or used by Bekk's tables there, whose owner is not trusted.
 const FOREIGN: &str = "\
-    SELECT kind, name, pg_get_userbyid(owner)::text, current_user::text FROM (
+    SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'bekk'), kind, name, owner, current_user::text
+      FROM (SELECT 1) one LEFT JOIN (
+    SELECT kind, name, pg_get_userbyid(owner)::text AS owner FROM (
          SELECT 1, 'schema', quote_ident(nspname), nspowner, oid
            FROM pg_namespace WHERE nspname = 'bekk'
           UNION ALL
@@ -97,26 +99,36 @@ const FOREIGN: &str = "\
          SELECT * FROM used
          ) AS objects (rank, kind, name, owner, oid)
      WHERE owner NOT IN (SELECT role FROM trusted)
-     ORDER BY rank, oid LIMIT 1";
+     ORDER BY rank, oid LIMIT 1) AS first ON true";
 
-/// Finds an object in schema `bekk`, or used by its tables, whose owner is not trusted. `database` is for the message.
-pub(crate) async fn foreign_object(
+/// Whose schema `bekk` is.
+pub(crate) enum OwnSchema {
+    Missing,
+    /// It exists, and only roles that are trusted can change what is in it.
+    Trusted,
+    /// A role that is not trusted owns a part of it, or of what it runs.
+    Foreign(Error),
+}
+
+/// Finds out whose schema `bekk` is, in one snapshot. `database` is for the message.
+pub(crate) async fn own_schema(
     client: &Client,
     database: &str,
-) -> Result<Option<Error>, tokio_postgres::Error> {
+) -> Result<OwnSchema, tokio_postgres::Error> {
     let reached = REACHED.replace("{tables}", OWN_TABLES);
-    let found = client
-        .query_opt(&format!("{TRUSTED} {reached} {FOREIGN}"), &[])
+    let row = client
+        .query_one(&format!("{TRUSTED} {reached} {FOREIGN}"), &[])
         .await?;
-    Ok(found.map(|row| Error::ForeignObject {
-        object: format!(
-            "{} {} in {database}",
-            row.get::<_, String>(0),
-            row.get::<_, String>(1)
-        ),
-        owner: row.get(2),
-        role: row.get(3),
-    }))
+    let object: Option<(String, String)> = row.get::<_, Option<String>>(1).zip(row.get(2));
+    Ok(match (row.get(0), object) {
+        (_, Some((kind, name))) => OwnSchema::Foreign(Error::ForeignObject {
+            object: format!("{kind} {name} in {database}"),
+            owner: row.get(3),
+            role: row.get(4),
+        }),
+        (true, None) => OwnSchema::Trusted,
+        (false, None) => OwnSchema::Missing,
+    })
 }
 
 /// A stream's table.

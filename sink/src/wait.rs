@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_postgres::Client;
 
 use crate::member::{Member, name_prefix};
+use crate::own_schema;
 use crate::render::time_text;
 use crate::session::{ConnectError, Session, be_impatient, with_session};
 use crate::{ConnectOptions, Error, PostgresError};
@@ -150,12 +151,14 @@ pub fn sink_waits(
 ) -> Result<Vec<SinkWait>, Error> {
     let prefix = name_prefix(group);
     with_session(postgres, "bekk-waits", async |session| {
-        be_impatient(&session.client)
-            .await
-            .map_err(|error| Error::postgres("read pg_stat_activity", &error))?;
-        read(&session.client, &prefix, topics)
-            .await
-            .map_err(|error| Error::postgres("read pg_stat_activity", &error))
+        const ACT: &str = "read pg_stat_activity";
+        let failed = |error| Error::postgres(ACT, &error);
+        be_impatient(&session.client).await.map_err(failed)?;
+        if !own_schema::has(session, "offsets", ACT).await? {
+            return Ok(Vec::new());
+        }
+        let waits = read(&session.client, &prefix, topics).await;
+        waits.map_err(failed)
     })
 }
 
@@ -189,11 +192,7 @@ async fn read(
     prefix: &str,
     topics: &[String],
 ) -> Result<Vec<SinkWait>, tokio_postgres::Error> {
-    const HAS_OFFSETS: &str = "SELECT to_regclass('bekk.offsets') IS NOT NULL";
     let mut waits: Vec<SinkWait> = Vec::new();
-    if !client.query_one(HAS_OFFSETS, &[]).await?.get::<_, bool>(0) {
-        return Ok(waits);
-    }
     for row in client.query(READ, &[&prefix, &topics]).await? {
         let owner: String = row.get(0);
         let query: Option<String> = row.get(1);

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use super::{FOUND, TableVerdict, judge, look, look_at, remember};
 use crate::ddl::quote_table;
-use crate::own_schema::require_whole;
+use crate::own_schema;
 use crate::refusal::{fill_anew, is_keyless, replay_command};
 use crate::session::{Session, be_impatient, with_session};
 use crate::target::locate;
@@ -34,26 +34,20 @@ pub fn table_faults(
     streams: &[Stream],
 ) -> Result<Vec<TableFault>, Error> {
     with_session(postgres, "bekk-check", async |session| {
-        let client = &session.client;
-        let failed =
-            |error| Error::postgres("compare the tables with those that were filled", &error);
-        be_impatient(client).await.map_err(failed)?;
-        let row = client
-            .query_one(
-                "SELECT to_regclass('bekk.groups') IS NOT NULL AND to_regclass('bekk.offsets') IS NOT NULL",
-                &[],
-            )
+        const ACT: &str = "compare the tables with those that were filled";
+        be_impatient(&session.client)
             .await
-            .map_err(failed)?;
+            .map_err(|error| Error::postgres(ACT, &error))?;
         let mut faults = Vec::new();
-        if !row.get::<_, bool>(0) {
-            require_whole(client, "look at the tables").await?;
-            return Ok(faults);
+        for table in ["groups", "offsets"] {
+            if !own_schema::has(session, table, ACT).await? {
+                return Ok(faults);
+            }
         }
         for stream in streams {
             let found = look_at(session, (group, stream), true)
                 .await
-                .map_err(|error| error.into_error("look at the tables"))?;
+                .map_err(|error| error.into_error(ACT))?;
             if let TableVerdict::Problem(problem) = judge(&found) {
                 faults.push(TableFault {
                     stream: stream.name.clone(),
@@ -131,8 +125,8 @@ pub fn adopt(
     streams: &[Stream],
 ) -> Result<Vec<Adopted>, Error> {
     with_session(postgres, "bekk-offsets", async |session| {
+        crate::letters::bring_up_to_date(session).await?;
         let client = &session.client;
-        crate::letters::bring_up_to_date(client, postgres).await?;
         let failed = |error| Error::postgres("adopt the tables", &error);
         client.batch_execute("BEGIN").await.map_err(failed)?;
         crate::groups::refuse_if_held_by(client, group).await?;

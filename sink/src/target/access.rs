@@ -7,7 +7,8 @@ use super::{is_keyed, loose_keys};
 use crate::catalog::{Table, TableColumn};
 use crate::ddl::quote;
 use crate::encode::Target;
-use crate::own_schema;
+use crate::session::Session;
+use crate::{Error, own_schema};
 
 /// What would make each batch fail, or rows differ from the log. `is_staged` says that rows go through a temporary
 /// table whatever their keys.
@@ -85,10 +86,10 @@ const DATABASE: &str = "\
            pg_is_in_recovery(), current_setting('transaction_read_only')::boolean";
 
 /// What the role may not do with Bekk's own schema.
-pub(super) async fn problems_of_database(
-    client: &Client,
-) -> Result<Vec<String>, tokio_postgres::Error> {
-    let row = client.query_one(DATABASE, &[]).await?;
+pub(super) async fn problems_of_database(session: &Session) -> Result<Vec<String>, Error> {
+    const ACT: &str = "read the catalog";
+    let found = session.client.query_one(DATABASE, &[]).await;
+    let row = found.map_err(|error| Error::postgres(ACT, &error))?;
     let (role, database): (String, String) = (row.get(0), row.get(1));
     let (exists, may_create): (bool, bool) = (row.get(2), row.get(3));
     let closed: Option<String> = row.get(4);
@@ -96,7 +97,9 @@ pub(super) async fn problems_of_database(
     let mut problems = Vec::new();
     // Without the right to use the schema, what it lacks cannot be told from what is hidden.
     if closed.is_none()
-        && let Some(fault) = own_schema::fault(client).await?
+        && let Some(fault) = own_schema::fault(session)
+            .await
+            .map_err(|error| error.into_error(ACT))?
     {
         problems.push(format!("{}; {}", fault.what, fault.advice));
     }

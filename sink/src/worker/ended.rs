@@ -268,7 +268,7 @@ impl Worker<'_> {
         };
         let group = &self.context.group;
         let found = self.runtime.block_on(async {
-            if let Some(fault) = own_schema::fault(&session.client).await? {
+            if let Some(fault) = own_schema::fault(&session).await? {
                 return Err(MigrateError::Stop(fault.into_error()));
             }
             find_again(&session, group, &job.target).await

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bekk_sink::{Error, check, diff_tables, list_offsets};
 use bekk_stream::{ColumnType, TableName, Value};
 
-use crate::harness::{Db, Log, column, drain, stream, text, two_columns};
+use crate::harness::{Db, Log, column, drain, stream, text, two_columns, until};
 
 /// A role without rights, and the body of a function that would give it all of them.
 pub(crate) struct Stranger {
@@ -157,6 +157,52 @@ fn a_schema_of_another_role_is_refused_by_name() {
     db.execute("DROP FUNCTION public.trap() CASCADE");
     drain(&db, &log, &stream).unwrap();
     assert_eq!(db.rows("SELECT name FROM items"), ["one"]);
+}
+
+/// A stranger who may create schemas makes schema `bekk`, with views that run a function, after a session of Bekk's has
+/// looked whose it is, and while that session waits for the lock of the set-up.
+#[test]
+fn a_schema_that_is_made_while_bekk_waits_is_not_read() {
+    let (mut db, log, items) = (Db::new(), Log::new(), two_columns());
+    let stranger = Stranger::new(&mut db);
+    log.open_stream(&items);
+    let streams = std::slice::from_ref(&items);
+    let database = db.options.dbname.clone().unwrap();
+    db.execute(&format!("GRANT CREATE ON DATABASE {database} TO PUBLIC"));
+    let traps = format!(
+        "CREATE SCHEMA bekk;
+         CREATE FUNCTION bekk.trap() RETURNS int LANGUAGE plpgsql AS $$ BEGIN {}; RETURN 5; END $$;
+         CREATE VIEW bekk.migrations AS SELECT bekk.trap() AS version, 'x' AS name, now() AS applied_at;
+         CREATE VIEW bekk.offsets AS SELECT bekk.trap() AS next, 'x' AS group_name;
+         CREATE VIEW bekk.groups AS SELECT bekk.trap() AS table_oid, 'x' AS group_name",
+        stranger.take_over
+    );
+    let options = db.options.clone();
+    let starts: [&(dyn Fn() -> Result<(), Error> + Sync); 3] = [
+        &|| drain(&Db::connect(options.clone()), &log, &items).map(drop),
+        &|| bekk_sink::repair_schema(&options).map(drop),
+        &|| bekk_sink::adopt(&options, "default", streams).map(drop),
+    ];
+    for (at, start) in starts.into_iter().enumerate() {
+        db.execute("BEGIN; SELECT pg_advisory_xact_lock(1650814827)");
+        let error = std::thread::scope(|scope| {
+            let waits = scope.spawn(start);
+            until("it waits", || {
+                let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+                db.one(waiting) == "1"
+            });
+            stranger.execute(&mut db, &traps);
+            db.execute("COMMIT");
+            waits.join().unwrap().unwrap_err()
+        });
+        assert!(!stranger.is_superuser(&db), "start {at}");
+        assert!(
+            matches!(error, Error::ForeignObject { .. }),
+            "{at}: {error}"
+        );
+        db.execute("DROP SCHEMA bekk CASCADE");
+    }
 }
 
 /// Each was laid by a role that owned schema `bekk` once, and stays when a superuser takes the schema over.
