@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 pub use self::postgres::PostgresError;
 use crate::Refusal;
+use crate::sqlstate::MISSING;
 
 /// An error that stops a sink. A lost connection or a bad row does not.
 #[derive(Debug, thiserror::Error)]
@@ -408,7 +409,7 @@ impl Error {
             Self::Postgres { cause, .. } => cause.sqlstate.as_deref(),
             _ => None,
         };
-        matches!(sqlstate, Some("42P01" | "42703" | "42P10" | "3F000"))
+        sqlstate.is_some_and(|code| MISSING.contains(&code))
     }
 
     /// Whether it is about one stream's table or partitions, so that other streams can continue.

@@ -20,13 +20,12 @@ use crate::parents;
 use crate::refusal::{advice_for_lost_log, advice_without_a_key, is_keyless};
 use crate::server_id::ServerId;
 use crate::session::{ConnectError, Session};
-use crate::sqlstate::{Verdict, verdict};
+use crate::sqlstate::{NO_CONNECTION, Verdict, verdict};
 use crate::stats::{Stats, Waiter};
 use crate::target::{StreamTarget, Transaction, also_filled_by, drifted, prepare_table};
 use crate::wait::Announcer;
 use crate::{Config, Control, Error, PostgresError};
 
-const TOO_MANY_CONNECTIONS: &str = "53300";
 /// How often the control is looked at while the server is away.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -80,7 +79,7 @@ impl Setup<'_> {
             stats.waits(Waiter::Setup, cause.to_string());
             match cause.sqlstate.as_deref() {
                 // The next attempt needs the connection itself.
-                None | Some(TOO_MANY_CONNECTIONS) => announcer.close(),
+                None | Some(NO_CONNECTION) => announcer.close(),
                 Some(_) => runtime.block_on(announcer.announce(stats.shown_wait(), open)),
             }
             sleep_unless_stopping(backoff.next(), control);

@@ -4,8 +4,20 @@ use std::error::Error as _;
 
 use tokio_postgres::error::SqlState;
 
-/// The code of a row that refers to one that is not there.
+/// A row refers to one that is not there.
 pub(crate) const NO_PARENT: &str = "23503";
+/// The role lacks a right.
+pub(crate) const NO_RIGHT: &str = "42501";
+/// A lock was not to be had in time.
+pub(crate) const NO_LOCK: &str = "55P03";
+/// The server or the role has no connection left.
+pub(crate) const NO_CONNECTION: &str = "53300";
+/// A publication filters or lists columns that its table's replica identity lacks, or ON CONFLICT finds no unique index.
+pub(crate) const NO_SUCH_KEY: &str = "42P10";
+/// A published table has no replica identity.
+pub(crate) const NO_IDENTITY: &str = "55000";
+/// A table, a column, a unique index or a schema does not exist.
+pub(crate) const MISSING: [&str; 4] = ["42P01", "42703", NO_SUCH_KEY, "3F000"];
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +78,7 @@ fn verdict_of_code(code: &str) -> Verdict {
     match code {
         "57014" => Verdict::Halve,
         // Lock timeout, object in use, read-only server, transactions that took or idled too long.
-        "55P03" | "55006" | "25006" | "25P03" | "25P04" => Verdict::Wait,
+        NO_LOCK | "55006" | "25006" | "25P03" | "25P04" => Verdict::Wait,
         // Our COPY data is not what the table takes, or a message is not what the protocol says.
         "22P03" | "22P04" | "08P01" => Verdict::Stop,
         // Damaged data or a damaged index: no record is at fault, and what is written next to it may be lost.

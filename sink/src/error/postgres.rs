@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::sqlstate::NO_RIGHT;
+
 /// An error of PostgreSQL, or of the connection to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresError {
@@ -87,7 +89,7 @@ impl fmt::Display for PostgresError {
             write!(f, "; {hint}")?;
         }
         match &self.sqlstate {
-            Some(sqlstate) if sqlstate == "42501" => write!(
+            Some(sqlstate) if sqlstate == NO_RIGHT => write!(
                 f,
                 " (SQLSTATE {sqlstate}); bekk check names each right that the role lacks, with its GRANT"
             ),

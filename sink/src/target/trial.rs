@@ -11,11 +11,7 @@ use tokio_postgres::error::DbError;
 use super::is_keyed;
 use crate::catalog::Table;
 use crate::ddl::quote;
-
-/// The replica identity lacks a column of a publication's filter, or its list of columns lacks one of the identity.
-const FILTERED: &str = "42P10";
-/// There is no replica identity.
-const NO_IDENTITY: &str = "55000";
+use crate::sqlstate::{NO_IDENTITY, NO_SUCH_KEY};
 
 /// Whether the caller has begun a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +74,7 @@ async fn try_one(
     match tried {
         Ok(()) => Ok(None),
         Err(error) => match error.as_db_error() {
-            Some(db) if matches!(db.code().code(), FILTERED | NO_IDENTITY) => {
+            Some(db) if matches!(db.code().code(), NO_SUCH_KEY | NO_IDENTITY) => {
                 Ok(Some(Box::new(db.clone())))
             }
             // Rights are named by others, and a table that is locked is not judged.
@@ -109,11 +105,11 @@ async fn refusal(
         _ => (table.sql_name.as_str(), ""),
     };
     let remedy = match (error.code().code(), lists) {
-        (FILTERED, Some(publications)) => format!(
+        (NO_SUCH_KEY, Some(publications)) => format!(
             "in publication {publications}, list the columns of the table's replica identity (its primary key), or all \
              columns"
         ),
-        (FILTERED, None) => format!(
+        (NO_SUCH_KEY, None) => format!(
             "filter the publication by columns of the primary key only, or run ALTER TABLE {on} REPLICA IDENTITY FULL{each}"
         ),
         _ => format!("run ALTER TABLE {on} REPLICA IDENTITY FULL{each}, or add a primary key"),

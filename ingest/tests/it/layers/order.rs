@@ -183,7 +183,6 @@ pub(super) const SINK: &[&str] = &[
     "session",
     "trust",
     "tls",
-    "sqlstate",
     "search_path",
     "offsets",
     "connect_options",
@@ -193,6 +192,7 @@ pub(super) const SINK: &[&str] = &[
     "refusal",
     "render",
     "ddl",
+    "sqlstate",
 ];
 
 /// The same of streams.
