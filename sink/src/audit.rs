@@ -20,12 +20,13 @@ use bekk_stream::{FileId, Stream};
 use parking_lot::Mutex;
 
 use self::buckets::WorkDir;
+use crate::command::with_session;
 use crate::groups::GroupOffset;
 use crate::offsets::mark_of;
 use crate::own_schema;
 use crate::prepare::Source;
 use crate::refusal::Refusal;
-use crate::session::{Session, with_session};
+use crate::session::Session;
 use crate::target::{StreamTarget, find_target};
 use crate::{ConnectOptions, Error};
 

@@ -4,9 +4,9 @@ use bekk_log::Client;
 use bekk_stream::Stream;
 use parking_lot::Mutex;
 
+use crate::command::with_session;
 use crate::meta_cache::MetaCache;
 use crate::prepare::{Bounds, Source, prepare};
-use crate::session::with_session;
 use crate::target::{Transaction, prepare_table};
 use crate::{Config, Error};
 

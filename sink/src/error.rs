@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 pub use self::postgres::PostgresError;
 use crate::Refusal;
-use crate::sqlstate::MISSING;
+use crate::sqlstate::{MISSING, NO_LOCK};
 
 /// An error that stops a sink. A lost connection or a bad row does not.
 #[derive(Debug, thiserror::Error)]
@@ -410,6 +410,19 @@ impl Error {
             _ => None,
         };
         sqlstate.is_some_and(|code| MISSING.contains(&code))
+    }
+
+    /// Whether a lock was not to be had in time.
+    pub(crate) fn is_of_a_lock(&self) -> bool {
+        matches!(self, Self::Postgres { cause, .. } if cause.sqlstate.as_deref() == Some(NO_LOCK))
+    }
+
+    /// The same, with what is locked, by whom.
+    pub(crate) fn with_lock_holder(mut self, holder: &str) -> Self {
+        if let Self::Postgres { cause, .. } = &mut self {
+            cause.detail = Some(holder.to_owned());
+        }
+        self
     }
 
     /// Whether it is about one stream's table or partitions, so that other streams can continue.

@@ -2,9 +2,9 @@
 
 use bekk_log::{Offset, RecordMark};
 
+use crate::command::{be_impatient, with_session};
 use crate::offsets::{mark_columns, mark_of};
 use crate::own_schema;
-use crate::session::{be_impatient, with_session};
 use crate::{ConnectOptions, Error, Refusal};
 
 /// How far a group has come in one partition, as `bekk.offsets` has it.

@@ -3,9 +3,10 @@
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
+use crate::command::{be_impatient, with_session};
 use crate::migrations::{SETUP_LOCK, migrate, schema_version};
 use crate::own_schema::{self, require_whole};
-use crate::session::{Session, be_impatient, with_session};
+use crate::session::Session;
 use crate::{ConnectOptions, Error};
 
 /// A dead letter as `bekk.dead_letters` has it.

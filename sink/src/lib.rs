@@ -25,9 +25,12 @@ mod tls;
 mod trust;
 
 mod catalog;
+mod command;
 mod ddl;
+mod lock_holder;
 mod migrations;
 mod own_schema;
+mod repair;
 mod taken;
 mod target;
 
@@ -95,8 +98,9 @@ pub use letters::{
 };
 pub use member::Member;
 pub use moved::{Moved, move_to_log};
-pub use own_schema::{SchemaFault, repair_schema, schema_fault};
+pub use own_schema::SchemaFault;
 pub use refusal::{Refusal, RefusalKind, advice_for_lost_log, fill_anew, replay_command};
+pub use repair::{repair_schema, schema_fault};
 pub use retry::{Corrected, LetterText, Retried, retry_letters};
 pub use run::{Summary, run};
 pub use stats::{Position, State, Stats};

@@ -40,9 +40,12 @@ pub(crate) const MIGRATIONS_TABLE: &str = "\
 
 /// A transaction lock that every start of a sink takes while it makes schemas and tables, so that of
 /// several one does it and the others find it done. If its holder's host vanishes, the server ends the session (see
-/// `session.rs`). The number means nothing: "bekk" in ASCII.
+/// `session.rs`).
 pub(crate) const SETUP_LOCK: &str =
     "SET LOCAL lock_timeout = '10s'; SELECT pg_advisory_xact_lock(1650814827)";
+
+/// The number of [`SETUP_LOCK`], which means nothing: "bekk" in ASCII
+pub(crate) const SETUP_LOCK_KEY: u32 = 1_650_814_827;
 
 /// Whether schema `bekk` exists. It may have been made after the session began, and then by anybody; so everything asks
 /// this before it reads the schema. One check is enough: a role that is not trusted cannot replace what a trusted one owns.

@@ -1,7 +1,7 @@
 //! Groups that continue in a copy of their log, where every record has the offset that it had.
 
+use crate::command::with_session;
 use crate::groups::refuse_if_held_by;
-use crate::session::with_session;
 use crate::{ConnectOptions, Error};
 
 /// What continues in another log.

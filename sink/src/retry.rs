@@ -16,10 +16,11 @@ use parking_lot::Mutex;
 
 pub(crate) use self::candidate::Candidate;
 use self::later::LaterRecords;
+use crate::command::with_session;
 use crate::letters::bring_up_to_date;
 use crate::meta_cache::MetaCache;
 use crate::prepare::Source;
-use crate::session::{Session, with_session};
+use crate::session::Session;
 use crate::target::{Plan, StreamTarget, Transaction, prepare_table};
 use crate::{ConnectOptions, Error, Letter};
 

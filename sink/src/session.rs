@@ -263,32 +263,6 @@ impl Session {
     }
 }
 
-/// Connects, for a command that ends soon and does not wait for a server that is away.
-pub(crate) fn with_session<T>(
-    postgres: &ConnectOptions,
-    application_name: &str,
-    work: impl AsyncFnOnce(&mut Session) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Io {
-            act: "start a runtime",
-            source,
-        })?;
-    runtime.block_on(async {
-        let mut session = Session::open(postgres, application_name)
-            .await
-            .map_err(|error| error.into_error(postgres))?;
-        work(&mut session).await
-    })
-}
-
-/// Limits how long the session's statements wait for locks: who asks for the state wants to know of them.
-pub(crate) async fn be_impatient(client: &Client) -> Result<(), tokio_postgres::Error> {
-    client.batch_execute("SET lock_timeout = '2s'").await
-}
-
 /// Whether to wait after an error of connecting, or to stop.
 pub(crate) fn judge(options: &ConnectOptions, error: &tokio_postgres::Error) -> ConnectError {
     match verdict_on_connecting(error) {

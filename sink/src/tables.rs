@@ -4,8 +4,9 @@ use bekk_stream::{Stream, TableName};
 use tokio_postgres::Client;
 
 use crate::catalog::Table;
+use crate::command::with_session;
 use crate::ddl::{quote, quote_table};
-use crate::session::{Session, with_session};
+use crate::session::Session;
 use crate::target::{compared, same_key};
 use crate::trust::{self, Place};
 use crate::{ConnectOptions, Error};

@@ -5,6 +5,7 @@ mod compare;
 mod conditions;
 mod deletion;
 mod plan;
+mod report;
 mod trial;
 mod types;
 
@@ -13,7 +14,6 @@ use std::sync::{Arc, OnceLock};
 
 use bekk_stream::{Accept, JsonReader, OnConflict, SchemaId, Stream, TableName};
 use parking_lot::Mutex;
-use tokio_postgres::Client;
 
 pub(crate) use self::compare::loose_keys;
 pub(crate) use self::deletion::Deletion;
@@ -24,13 +24,13 @@ pub(crate) use self::plan::{
 
 use self::compare::{Comparison, compare, order, warnings};
 pub(crate) use self::trial::Transaction;
+use crate::Error;
 use crate::catalog::Table;
 use crate::ddl::{create_table_only_sql, create_table_sql, quote_table};
 use crate::encode::Target;
 use crate::migrations::MigrateError;
-use crate::session::{Session, with_session};
+use crate::session::Session;
 use crate::trust::{self, Place};
-use crate::{ConnectOptions, Error};
 
 /// A stream and the table that it fills, found fit for each other.
 #[derive(Debug)]
@@ -199,6 +199,7 @@ pub(crate) async fn locate(
 }
 
 pub(crate) use self::conditions::drifted;
+pub use self::report::{Report, TableReport, check};
 
 /// Reads the description of a table again that has been altered.
 pub(crate) async fn find_again(
@@ -239,124 +240,7 @@ pub(crate) async fn find_target(session: &Session, stream: &Stream) -> Result<St
     }
 }
 
-/// The problems of a table and its stream, and the warnings.
-async fn all_findings(
-    client: &Client,
-    stream: &Stream,
-    table: &Table,
-) -> Result<(Vec<String>, Vec<String>), tokio_postgres::Error> {
-    let mut problems = compare(stream, table).problems;
-    let mut warnings = warnings(stream, table);
-    client.batch_execute("BEGIN").await?;
-    let drifted = conditions::drifted(client, stream, table).await;
-    let refusals = trial::refusals(client, stream, table, Transaction::Begun).await;
-    client.batch_execute("ROLLBACK").await?;
-    problems.extend(refusals?);
-    warnings.extend(drifted?);
-    Ok((problems, warnings))
-}
-
-/// What [`check`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// The server's version, as it says it: `15.6`.
-    pub server_version: String,
-    /// What the database does not allow that the sink needs, whatever its tables are.
-    pub problems: Vec<String>,
-    /// Each stream's table.
-    pub tables: Vec<TableReport>,
-}
-
-/// What [`check`] found of one stream's table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableReport {
-    /// The stream.
-    pub stream: String,
-    /// The table, with its schema if it exists.
-    pub table: String,
-    /// Whether it exists; if not, the sink makes it.
-    pub exists: bool,
-    /// What the sink refuses, each naming its column.
-    pub problems: Vec<String>,
-    /// What is allowed and may surprise.
-    pub warnings: Vec<String>,
-}
-
-impl Report {
-    /// Whether the sink would run.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.problems.is_empty() && self.tables.iter().all(|table| table.problems.is_empty())
-    }
-}
-
 /// What is wrong with a table that another stream fills.
 pub(crate) fn also_filled_by(stream: &str) -> String {
     format!("stream `{stream}` fills the same table; name the files of both in one stream")
-}
-
-/// Connects and compares each stream's table, where it exists, with the stream. Changes nothing.
-///
-/// # Errors
-/// If the server cannot be reached or refuses.
-pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Error> {
-    with_session(postgres, "bekk-check", async |session| {
-        let failed = |error| Error::postgres("read the catalog", &error);
-        let row = session
-            .client
-            .query_one("SELECT current_setting('server_version')", &[])
-            .await
-            .map_err(failed)?;
-        let mut tables = Vec::new();
-        let mut names: Vec<(String, &str)> = Vec::new();
-        for stream in streams {
-            let (name, place) = locate(session, stream).await.map_err(failed)?;
-            let full_name = quote_table(&name);
-            let other = names.iter().find(|(other, _)| *other == full_name);
-            let other = other.map(|(_, other)| also_filled_by(other));
-            names.push((full_name, &stream.name));
-            let found = Table::find(&session.client, &quote_table(&name))
-                .await
-                .map_err(failed)?;
-            let mut report = match found {
-                Some(table) => {
-                    let (problems, mut warnings) = all_findings(&session.client, stream, &table)
-                        .await
-                        .map_err(failed)?;
-                    warnings.extend(place.warning(&table));
-                    TableReport {
-                        stream: stream.name.clone(),
-                        table: table.full_name,
-                        exists: true,
-                        problems,
-                        warnings,
-                    }
-                }
-                None => TableReport {
-                    stream: stream.name.clone(),
-                    table: stream.table.to_string(),
-                    exists: false,
-                    problems: {
-                        let mut named = stream.clone();
-                        let types = types::resolve(session, &mut named).await;
-                        types.map_err(failed)?
-                    },
-                    // Whoever may make it can still do so before the sink starts.
-                    warnings: access::problems_without_table(&session.client, &name)
-                        .await
-                        .map_err(failed)?,
-                },
-            };
-            if let Place::Prepared(why) = place {
-                report.problems.push(why);
-            }
-            report.problems.extend(other);
-            tables.push(report);
-        }
-        Ok(Report {
-            server_version: row.get(0),
-            problems: access::problems_of_database(session).await?,
-            tables,
-        })
-    })
 }

@@ -8,10 +8,10 @@ use bekk_log::Client as Log;
 use bekk_stream::{OnConflict, Stream, Value, key_shown};
 
 use self::search::{FoundRecord, RecordSearch, SEPARATOR, key_typed};
+use crate::command::with_session;
 use crate::ddl::quote;
 use crate::meta_cache::MetaCache;
 use crate::own_schema;
-use crate::session::with_session;
 use crate::target::{StreamTarget, find_target, json_reader};
 use crate::{ConnectOptions, Error};
 

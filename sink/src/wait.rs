@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::Client;
 
+use crate::command::{be_impatient, with_session};
 use crate::member::{Member, name_prefix};
 use crate::own_schema;
 use crate::render::time_text;
-use crate::session::{ConnectError, Session, be_impatient, with_session};
+use crate::session::{ConnectError, Session};
 use crate::{ConnectOptions, Error, PostgresError};
 
 /// How long a wait lasts before it is announced: many end at once.

@@ -4,10 +4,11 @@ use bekk_stream::Stream;
 use tokio_postgres::Client;
 
 use super::{FOUND, TableVerdict, judge, look, look_at, remember};
+use crate::command::{be_impatient, with_session};
 use crate::ddl::quote_table;
 use crate::own_schema;
 use crate::refusal::{fill_anew, is_keyless, replay_command};
-use crate::session::{Session, be_impatient, with_session};
+use crate::session::Session;
 use crate::target::locate;
 use crate::{ConnectOptions, Error};
 

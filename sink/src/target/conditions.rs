@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bekk_stream::Stream;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::catalog::Table;
 use crate::ddl::{Condition, condition_names, conditions, quote, quote_literal};
@@ -89,6 +90,7 @@ async fn as_the_server_writes_them(
         .await?;
     let answer = match answer {
         Ok(answer) => answer,
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => return Err(error),
         Err(error) if error.as_db_error().is_some() => Vec::new(),
         Err(error) => return Err(error),
     };

@@ -11,7 +11,7 @@ use tokio_postgres::error::DbError;
 use super::is_keyed;
 use crate::catalog::Table;
 use crate::ddl::quote;
-use crate::sqlstate::{NO_IDENTITY, NO_SUCH_KEY};
+use crate::sqlstate::{NO_IDENTITY, NO_LOCK, NO_SUCH_KEY};
 
 /// Whether the caller has begun a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,8 @@ async fn try_one(
             Some(db) if matches!(db.code().code(), NO_SUCH_KEY | NO_IDENTITY) => {
                 Ok(Some(Box::new(db.clone())))
             }
-            // Rights are named by others, and a table that is locked is not judged.
+            Some(db) if db.code().code() == NO_LOCK => Err(error),
+            // Rights are named by others.
             Some(_) => Ok(None),
             None => Err(error),
         },

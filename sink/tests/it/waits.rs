@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use bekk_sink::{Config, Control, SinkWait, State, Stats, WaitCause};
+use bekk_sink::{Config, ConnectOptions, Control, LetterFilter, SinkWait, State, Stats, WaitCause};
 use bekk_stream::{ColumnType, Stream, Value};
 
 use crate::harness::{Db, Log, assert_exact, column, drain_with, run, stream, until};
@@ -178,4 +178,105 @@ fn a_wait_for_a_connection_takes_none() {
         drop(stop);
     });
     drop(staying);
+}
+
+/// What a command says that meets a lock.
+type Command = fn(&ConnectOptions, &Log, &Stream) -> String;
+
+fn said<T>(result: Result<T, bekk_sink::Error>) -> String {
+    result.err().map_or_else(String::new, |e| e.to_string())
+}
+
+fn check(options: &ConnectOptions, _: &Log, stream: &Stream) -> String {
+    match bekk_sink::check(options, std::slice::from_ref(stream)) {
+        Ok(report) => [report.problems, report.tables[0].problems.clone()]
+            .concat()
+            .join("\n"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn audit(options: &ConnectOptions, log: &Log, stream: &Stream) -> String {
+    let dir = tempfile::TempDir::new().unwrap();
+    let audit = bekk_sink::audit_content(options, &log.client, "bekk", stream, dir.path());
+    said(audit)
+}
+
+/// Another session has locked the stream's table, or a table of schema `bekk`. Each command ends soon, and names the table
+/// and the session.
+#[test]
+fn a_command_that_meets_a_lock_names_table_and_session() {
+    let lock = |table: &str| format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+    let set_up = "SELECT pg_advisory_xact_lock(1650814827)".to_owned();
+    let cases: [(&str, String, Command); 14] = [
+        ("public.items", lock("items"), check),
+        ("public.items", lock("items"), audit),
+        ("public.items", lock("items"), |options, _, stream| {
+            said(bekk_sink::tables_with_rows(options, &[stream.clone()]))
+        }),
+        ("public.items", lock("items"), |options, _, stream| {
+            said(bekk_sink::adopt(options, "bekk", &[stream.clone()]))
+        }),
+        ("bekk.offsets", lock("bekk.offsets"), audit),
+        ("bekk.offsets", lock("bekk.offsets"), |options, _, _| {
+            said(bekk_sink::list_offsets(options))
+        }),
+        ("bekk.offsets", lock("bekk.offsets"), |options, _, _| {
+            let topics = ["items".to_owned()];
+            said(bekk_sink::delete_group(options, "bekk", &topics))
+        }),
+        ("bekk.offsets", lock("bekk.offsets"), |options, _, _| {
+            let topics = ["items".to_owned()];
+            said(bekk_sink::sink_waits(options, "bekk", &topics))
+        }),
+        (
+            "bekk.offsets",
+            "SELECT FROM bekk.offsets FOR UPDATE".to_owned(),
+            |options, _, stream| said(bekk_sink::adopt(options, "bekk", &[stream.clone()])),
+        ),
+        (
+            "bekk.dead_letters",
+            lock("bekk.dead_letters"),
+            |options, _, _| said(bekk_sink::count_letters(options)),
+        ),
+        (
+            "bekk.dead_letters",
+            lock("bekk.dead_letters"),
+            |options, _, _| {
+                said(bekk_sink::discard_letters(
+                    options,
+                    &LetterFilter::default(),
+                ))
+            },
+        ),
+        ("bekk.migrations", lock("bekk.migrations"), check),
+        (
+            "bekk.migrations",
+            lock("bekk.migrations"),
+            |options, _, _| said(bekk_sink::schema_fault(options)),
+        ),
+        ("set-up of schema `bekk`", set_up, |options, _, _| {
+            said(bekk_sink::repair_schema(options))
+        }),
+    ];
+    let meets = |(table, lock, command): &(&str, String, Command)| {
+        let (db, log, items) = (Db::new(), Log::new(), numbers("items"));
+        log.open_stream(&items);
+        append(&log, &items, 0..10);
+        drain_with(&Config::new(db.options.clone()), &log, &items).unwrap();
+        let mut admin = Db::connect(db.options.clone());
+        let pid = admin.one("SELECT pg_backend_pid()");
+        admin.execute(&format!("BEGIN; {lock}"));
+        let said = command(&db.options, &log, &items);
+        let is_named = said.contains(table) && said.contains(&format!("session {pid} "));
+        assert!(is_named, "{lock}: {said}");
+        admin.execute("COMMIT");
+        assert_eq!(command(&db.options, &log, &items), "");
+    };
+    std::thread::scope(|scope| {
+        for case in &cases {
+            let meets = &meets;
+            scope.spawn(move || meets(case));
+        }
+    });
 }

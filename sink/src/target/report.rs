@@ -1,0 +1,147 @@
+//! What is wrong with the streams' tables, and with the database, before a sink starts.
+
+use bekk_stream::{Stream, TableName};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::compare::{compare, warnings};
+use super::{Transaction, access, also_filled_by, conditions, locate, trial, types};
+use crate::catalog::Table;
+use crate::command::{be_impatient, with_session};
+use crate::ddl::quote_table;
+use crate::lock_holder;
+use crate::session::Session;
+use crate::trust::Place;
+use crate::{ConnectOptions, Error};
+
+/// What [`check`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The server's version, as it says it: `15.6`.
+    pub server_version: String,
+    /// What the database does not allow that the sink needs, whatever its tables are.
+    pub problems: Vec<String>,
+    /// Each stream's table.
+    pub tables: Vec<TableReport>,
+}
+
+/// What [`check`] found of one stream's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableReport {
+    /// The stream.
+    pub stream: String,
+    /// The table, with its schema if it exists.
+    pub table: String,
+    /// Whether it exists; if not, the sink makes it.
+    pub exists: bool,
+    /// What the sink refuses, each naming its column.
+    pub problems: Vec<String>,
+    /// What is allowed and may surprise.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// Whether the sink would run.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.problems.is_empty() && self.tables.iter().all(|table| table.problems.is_empty())
+    }
+}
+
+/// Connects and compares each stream's table, where it exists, with the stream. Changes nothing, and waits for no table that
+/// another session has locked.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Error> {
+    with_session(postgres, "bekk-check", async |session| {
+        let failed = |error| Error::postgres("read the catalog", &error);
+        be_impatient(&session.client).await.map_err(failed)?;
+        let row = session
+            .client
+            .query_one("SELECT current_setting('server_version')", &[])
+            .await
+            .map_err(failed)?;
+        let mut tables: Vec<TableReport> = Vec::new();
+        let mut names: Vec<(String, &str)> = Vec::new();
+        for stream in streams {
+            let (name, place) = locate(session, stream).await.map_err(failed)?;
+            let full_name = quote_table(&name);
+            let other = names.iter().find(|(other, _)| *other == full_name);
+            let other = other.map(|(_, other)| also_filled_by(other));
+            names.push((full_name, &stream.name));
+            let mut report = report(session, stream, &name, &place)
+                .await
+                .map_err(failed)?;
+            if let Place::Prepared(why) = place {
+                report.problems.push(why);
+            }
+            report.problems.extend(other);
+            tables.push(report);
+        }
+        Ok(Report {
+            server_version: row.get(0),
+            problems: access::problems_of_database(session).await?,
+            tables,
+        })
+    })
+}
+
+/// Reports on the table `name` of a stream.
+async fn report(
+    session: &Session,
+    stream: &Stream,
+    name: &TableName,
+    place: &Place,
+) -> Result<TableReport, tokio_postgres::Error> {
+    let client = &session.client;
+    let Some(table) = Table::find(client, &quote_table(name)).await? else {
+        return Ok(TableReport {
+            stream: stream.name.clone(),
+            table: stream.table.to_string(),
+            exists: false,
+            problems: types::resolve(session, &mut stream.clone()).await?,
+            // Whoever may make it can still do so before the sink starts.
+            warnings: access::problems_without_table(client, name).await?,
+        });
+    };
+    let mut problems = compare(stream, &table).problems;
+    let mut warnings = warnings(stream, &table);
+    match tried(client, stream, &table).await {
+        Ok((refusals, drifted)) => {
+            problems.extend(refusals);
+            warnings.extend(drifted);
+        }
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            let holder = lock_holder::find(client, Some(table.version.oid)).await?;
+            let holder = holder.unwrap_or_else(|| "another session has locked it".to_owned());
+            problems.push(format!("it was not checked to the end: {holder}"));
+        }
+        Err(error) => return Err(error),
+    }
+    warnings.extend(place.warning(&table));
+    Ok(TableReport {
+        stream: stream.name.clone(),
+        table: table.full_name,
+        exists: true,
+        problems,
+        warnings,
+    })
+}
+
+/// What only statements on the table show: those that PostgreSQL refuses for any row, and the conditions that differ.
+async fn tried(
+    client: &Client,
+    stream: &Stream,
+    table: &Table,
+) -> Result<(Vec<String>, Vec<String>), tokio_postgres::Error> {
+    client.batch_execute("BEGIN").await?;
+    let tried = async {
+        let drifted = conditions::drifted(client, stream, table).await?;
+        let refusals = trial::refusals(client, stream, table, Transaction::Begun).await?;
+        Ok((refusals, drifted))
+    };
+    let tried = tried.await;
+    client.batch_execute("ROLLBACK").await?;
+    tried
+}
