@@ -13,6 +13,7 @@ use tokio_postgres::error::SqlState;
 use crate::backoff::Backoff;
 use crate::config::Start;
 use crate::identity::{self, TableProblem, TableVerdict};
+use crate::lock_holder;
 use crate::migrations::{MigrateError, SETUP_LOCK, migrate};
 use crate::offsets::INSERT_OFFSET;
 use crate::own_schema;
@@ -20,7 +21,7 @@ use crate::parents;
 use crate::refusal::{advice_for_lost_log, advice_without_a_key, is_keyless};
 use crate::server_id::ServerId;
 use crate::session::{ConnectError, Session};
-use crate::sqlstate::{NO_CONNECTION, Verdict, verdict};
+use crate::sqlstate::{NO_CONNECTION, NO_LOCK, Verdict, verdict};
 use crate::stats::{Stats, Waiter};
 use crate::target::{StreamTarget, Transaction, also_filled_by, drifted, prepare_table};
 use crate::wait::Announcer;
@@ -94,16 +95,25 @@ impl Setup<'_> {
                 ConnectError::Away(cause) => SetupError::Away(cause),
                 ConnectError::Fatal(error) => SetupError::Stop(error),
             })?;
+        match self.set_up(&session).await {
+            Err(SetupError::Away(cause)) => {
+                Err(SetupError::Away(with_holder(&session, cause).await))
+            }
+            done => done,
+        }
+    }
+
+    async fn set_up(&self, session: &Session) -> Result<Prepared, SetupError> {
         let client = &session.client;
         client.batch_execute("BEGIN").await?;
         client
             .batch_execute(SETUP_LOCK)
             .await
             .map_err(who_sets_up)?;
-        if let Some(fault) = own_schema::fault(&session).await? {
+        if let Some(fault) = own_schema::fault(session).await? {
             return Err(SetupError::Stop(fault.into_error()));
         }
-        migrate(&session).await?;
+        migrate(session).await?;
         let mut prepared = Prepared {
             server: ServerId::ask(client).await?,
             ..Prepared::default()
@@ -116,7 +126,7 @@ impl Setup<'_> {
                 ..stream.clone()
             };
             client.batch_execute("SAVEPOINT bekk").await?;
-            let target = self.prepare_stream(&session, stream, ends).await;
+            let target = self.prepare_stream(session, stream, ends).await;
             match target.and_then(|target| alone(&prepared.targets, target)) {
                 Ok(target) => prepared.targets.push(target),
                 // The other streams are none the worse for it.
@@ -422,6 +432,17 @@ enum SetupError {
     /// The group's table does not exist any more; an empty one has been made.
     TableGone(Error),
     Stop(Error),
+}
+
+/// Adds which session holds the lock that was not to be had.
+async fn with_holder(session: &Session, mut cause: Box<PostgresError>) -> Box<PostgresError> {
+    if cause.sqlstate.as_deref() == Some(NO_LOCK)
+        && session.client.batch_execute("ROLLBACK").await.is_ok()
+        && let Ok(Some(holder)) = lock_holder::find(&session.client, None).await
+    {
+        cause.detail = Some(holder);
+    }
+    cause
 }
 
 /// Says whom the set-up waits for.

@@ -280,3 +280,31 @@ fn a_command_that_meets_a_lock_names_table_and_session() {
         }
     });
 }
+
+/// A sink starts beside a session that has locked its table: it waits, names table and session, and continues.
+#[test]
+fn a_start_beside_a_locked_table_names_it() {
+    let (db, log, items) = (Db::new(), Log::new(), numbers("items"));
+    log.open_stream(&items);
+    append(&log, &items, 0..10);
+    let config = Config::new(db.options.clone());
+    drain_with(&config, &log, &items).unwrap();
+    append(&log, &items, 10..20);
+    let mut admin = Db::connect(db.options.clone());
+    let pid = admin.one("SELECT pg_backend_pid()");
+    admin.execute("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE");
+    let (stats, control) = (Stats::default(), Control::new());
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| run(&config, &log, &items, &stats, &control));
+        let stop = StopOnDrop(&control);
+        until("it names the lock", || {
+            let reason = stats.waiting().map(|wait| wait.reason).unwrap_or_default();
+            reason.contains(&format!("public.items is locked by session {pid} "))
+        });
+        admin.execute("COMMIT");
+        control.drain();
+        sink.join().unwrap().unwrap();
+        drop(stop);
+    });
+    assert_exact(&db, &log.client, "bekk", &items);
+}
