@@ -128,8 +128,10 @@ impl SchemaFault {
 struct Found {
     /// Its kind, if something has its name.
     kind: Option<String>,
-    /// Its columns that do not exist.
+    /// Its columns that do not exist, in their order.
     missing: Vec<String>,
+    /// Columns with other names, in their order.
+    others: Vec<String>,
     has_key: bool,
     /// Schema and name of a table with another name that has all its columns.
     other: Option<(String, String)>,
@@ -155,9 +157,12 @@ fn look_sql(table: &OwnTable) -> String {
         "SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
                                WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence'
                                WHEN 'c' THEN 'type' WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' END,
-                array(SELECT x FROM unnest({columns}) x WHERE NOT EXISTS (
+                array(SELECT x FROM unnest({columns}) WITH ORDINALITY wanted (x, place) WHERE NOT EXISTS (
                           SELECT FROM pg_catalog.pg_attribute a
-                           WHERE a.attrelid = c.oid AND a.attname = x AND NOT a.attisdropped)),
+                           WHERE a.attrelid = c.oid AND a.attname = x AND NOT a.attisdropped) ORDER BY place),
+                array(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                         AND a.attname <> ALL ({columns}) ORDER BY a.attnum),
                 EXISTS (SELECT FROM pg_catalog.pg_index i
                          WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
                            AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = cardinality({key})
@@ -187,8 +192,9 @@ async fn look(client: &Client) -> Result<Vec<Found>, tokio_postgres::Error> {
         all.push(Found {
             kind: row.get(0),
             missing: row.get(1),
-            has_key: row.get(2),
-            other: row.get::<_, Option<String>>(3).zip(row.get(4)),
+            others: row.get(2),
+            has_key: row.get(3),
+            other: row.get::<_, Option<String>>(4).zip(row.get(5)),
         });
     }
     Ok(all)
@@ -207,66 +213,101 @@ pub(crate) async fn fault(session: &Session) -> Result<Option<SchemaFault>, Migr
     if all.iter().all(|found| found.kind.is_none()) {
         return Ok(None);
     }
+    let mut losses = Vec::new();
     if all[0].is_table() && all[0].missing.is_empty() {
         const VERSION: &str = "SELECT coalesce(max(version), 0) FROM bekk.migrations";
         let version: i32 = client.query_one(VERSION, &[]).await?.get(0);
-        if version != MIGRATIONS[MIGRATIONS.len() - 1].0 {
-            return Ok(None);
+        match version {
+            0 if all.iter().skip(1).any(Found::is_table) => losses.push(Loss {
+                what: "table bekk.migrations has lost its rows".to_owned(),
+                advice: MIGRATIONS_ANEW.to_owned(),
+                creatable: None,
+            }),
+            _ if version != MIGRATIONS[MIGRATIONS.len() - 1].0 => return Ok(None),
+            _ => {}
         }
     }
-    let (mut what, mut advice, mut creatable) = (Vec::new(), Vec::new(), Vec::new());
-    for (table, found) in TABLES.iter().zip(all) {
-        let name = table.name;
-        let aside = match &found.kind {
-            Some(kind) if !found.is_table() => {
-                what.push(format!("bekk.{name} is a {kind} and no table"));
-                format!("drop or rename the {kind} bekk.{name}; then ")
-            }
-            Some(_) => String::new(),
-            None => {
-                what.push(format!("table bekk.{name} does not exist"));
-                String::new()
-            }
-        };
-        match (found.is_table(), found.other) {
-            (false, Some((schema, other))) => {
-                advice.push(format!("{aside}{}", rename_advice(name, &schema, &other)));
-            }
-            (false, None) => {
-                advice.push(format!(
-                    "{aside}restore bekk.{name} from a backup, or make an empty one: bekk check --repair ({})",
-                    table.if_empty
-                ));
-                // Nothing is made while another object has the name.
-                creatable.extend(found.kind.is_none().then_some(name));
-            }
-            (true, _) if !found.missing.is_empty() => {
-                let columns = found.missing.join(", ");
-                what.push(format!("table bekk.{name} lacks {columns}"));
-                advice.push(format!(
-                    "give the columns their names back (ALTER TABLE bekk.{name} RENAME COLUMN …), or restore schema \
-                     bekk from a backup"
-                ));
-            }
-            (true, _) if !found.has_key => {
-                let key = table.key.join(", ");
-                what.push(format!("table bekk.{name} has no unique index on ({key})"));
-                advice.push(format!("CREATE UNIQUE INDEX ON bekk.{name} ({key})"));
-            }
-            (true, _) => {}
-        }
-    }
-    if what.is_empty() {
+    // Tables of an earlier version must not be taken for those of the last one.
+    let is_old = all
+        .iter()
+        .any(|found| found.is_table() && !found.missing.is_empty());
+    let lost = TABLES
+        .iter()
+        .zip(&all)
+        .filter_map(|(table, found)| loss(table, found, is_old));
+    losses.extend(lost);
+    if losses.is_empty() {
         return Ok(None);
     }
+    let list = |part: fn(&Loss) -> &str| losses.iter().map(part).collect::<Vec<_>>();
     Ok(Some(SchemaFault {
         what: format!(
-            "{}: dropped or renamed; no sink applies anything until it is back",
-            what.join(", ")
+            "{}: dropped, renamed or emptied; no sink applies anything until it is back",
+            list(|loss| &loss.what).join(", ")
         ),
-        advice: advice.join("; "),
-        creatable,
+        advice: list(|loss| &loss.advice).join("; "),
+        creatable: losses.iter().filter_map(|loss| loss.creatable).collect(),
     }))
+}
+
+/// What is wrong with one table.
+struct Loss {
+    what: String,
+    advice: String,
+    /// The table, if an empty one can take its place.
+    creatable: Option<&'static str>,
+}
+
+const MIGRATIONS_ANEW: &str =
+    "DROP TABLE bekk.migrations, then: bekk check --repair (nothing is lost with it)";
+
+/// Says what a table lacks. `is_old` tells whether another one lacks columns.
+fn loss(table: &OwnTable, found: &Found, is_old: bool) -> Option<Loss> {
+    let name = table.name;
+    let Some(kind) = &found.kind else {
+        let is_creatable = name != "migrations" || !is_old;
+        return Some(Loss {
+            what: format!("table bekk.{name} does not exist"),
+            advice: match &found.other {
+                Some((schema, other)) => rename_advice(name, schema, other),
+                None if is_creatable => format!(
+                    "restore bekk.{name} from a backup, or make an empty one: bekk check --repair ({})",
+                    table.if_empty
+                ),
+                None => format!("restore bekk.{name} from a backup"),
+            },
+            creatable: (found.other.is_none() && is_creatable).then_some(name),
+        });
+    };
+    let (what, advice) = if !found.is_table() {
+        let back = match &found.other {
+            Some((schema, other)) => rename_advice(name, schema, other),
+            None => "bekk check".to_owned(),
+        };
+        (
+            format!("bekk.{name} is a {kind}"),
+            format!("drop or rename the {kind} bekk.{name}, then: {back}"),
+        )
+    } else if !found.missing.is_empty() {
+        let columns = found.missing.join(", ");
+        (
+            format!("table bekk.{name} lacks {columns}"),
+            columns_advice(name, &found.missing, &found.others),
+        )
+    } else if !found.has_key {
+        let key = table.key.join(", ");
+        (
+            format!("table bekk.{name} has no unique index on ({key})"),
+            format!("CREATE UNIQUE INDEX ON bekk.{name} ({key})"),
+        )
+    } else {
+        return None;
+    };
+    Some(Loss {
+        what,
+        advice,
+        creatable: None,
+    })
 }
 
 /// Fails if a part of schema `bekk` has been lost. Where it has never been used, this passes.
@@ -295,6 +336,24 @@ pub(crate) async fn has(session: &Session, table: &str, act: &str) -> Result<boo
         require_whole(session, act).await?;
     }
     Ok(is_there)
+}
+
+/// What to do about missing columns. Nothing is lost with those of `bekk.migrations`, which is made anew.
+fn columns_advice(name: &str, missing: &[String], others: &[String]) -> String {
+    let anew = match name {
+        "migrations" => MIGRATIONS_ANEW,
+        _ => "restore schema bekk from a backup",
+    };
+    if missing.len() != others.len() {
+        return anew.to_owned();
+    }
+    let renames: Vec<_> = (missing.iter().zip(others))
+        .map(|(column, other)| {
+            let (column, other) = (quote(column), quote(other));
+            format!("ALTER TABLE bekk.{name} RENAME COLUMN {other} TO {column}")
+        })
+        .collect();
+    format!("if it was renamed: {}; if not: {anew}", renames.join("; "))
 }
 
 fn rename_advice(name: &str, schema: &str, other: &str) -> String {
