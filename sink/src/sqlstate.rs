@@ -8,6 +8,12 @@ use tokio_postgres::error::SqlState;
 pub(crate) const NO_PARENT: &str = "23503";
 /// The role lacks a right.
 pub(crate) const NO_RIGHT: &str = "42501";
+/// The statement took longer than `statement_timeout`, or was cancelled.
+pub(crate) const CANCELLED: &str = "57014";
+/// The transaction idled longer than `idle_in_transaction_session_timeout`.
+pub(crate) const IDLED: &str = "25P03";
+/// The transaction took longer than `transaction_timeout`.
+pub(crate) const TOOK_TOO_LONG: &str = "25P04";
 /// A lock was not to be had in time.
 pub(crate) const NO_LOCK: &str = "55P03";
 /// The server or the role has no connection left.
@@ -76,9 +82,9 @@ pub(crate) fn is_of_an_input(code: Option<&str>) -> bool {
 
 fn verdict_of_code(code: &str) -> Verdict {
     match code {
-        "57014" => Verdict::Halve,
+        CANCELLED => Verdict::Halve,
         // Lock timeout, object in use, read-only server, transactions that took or idled too long.
-        NO_LOCK | "55006" | "25006" | "25P03" | "25P04" => Verdict::Wait,
+        NO_LOCK | "55006" | "25006" | IDLED | TOOK_TOO_LONG => Verdict::Wait,
         // Our COPY data is not what the table takes, or a message is not what the protocol says.
         "22P03" | "22P04" | "08P01" => Verdict::Stop,
         // Damaged data or a damaged index: no record is at fault, and what is written next to it may be lost.
@@ -102,7 +108,7 @@ fn verdict_of_code(code: &str) -> Verdict {
 pub(crate) fn is_ended(error: &tokio_postgres::Error) -> bool {
     matches!(
         error.code().map(SqlState::code),
-        Some("25P03" | "25P04" | "57P01")
+        Some(IDLED | TOOK_TOO_LONG | "57P01")
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::sqlstate::NO_RIGHT;
+use crate::sqlstate::{CANCELLED, IDLED, NO_RIGHT, TOOK_TOO_LONG};
 
 /// An error of PostgreSQL, or of the connection to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,13 +88,24 @@ impl fmt::Display for PostgresError {
         if let Some(hint) = &self.hint {
             write!(f, "; {hint}")?;
         }
-        match &self.sqlstate {
-            Some(sqlstate) if sqlstate == NO_RIGHT => write!(
-                f,
-                " (SQLSTATE {sqlstate}); bekk check names each right that the role lacks, with its GRANT"
-            ),
-            Some(sqlstate) => write!(f, " (SQLSTATE {sqlstate})"),
-            None => Ok(()),
-        }
+        let Some(sqlstate) = &self.sqlstate else {
+            return Ok(());
+        };
+        write!(f, " (SQLSTATE {sqlstate})")?;
+        let limit = match sqlstate.as_str() {
+            NO_RIGHT => {
+                return f.write_str(
+                    "; bekk check names each right that the role lacks, with its GRANT",
+                );
+            }
+            CANCELLED => "statement_timeout",
+            IDLED => "idle_in_transaction_session_timeout",
+            TOOK_TOO_LONG => "transaction_timeout",
+            _ => return Ok(()),
+        };
+        write!(
+            f,
+            "; if the role's {limit} is too short: ALTER ROLE … SET {limit} = '5min'"
+        )
     }
 }

@@ -99,6 +99,30 @@ fn a_plain_user_who_owns_his_database_is_enough() {
     assert_eq!(drain_with(&config, &log, &stream).unwrap().superseded, 1);
 }
 
+/// A role whose statements may take no longer than a millisecond: the catalog cannot be read in that time.
+#[test]
+fn a_time_limit_of_the_role_is_named_with_its_remedy() {
+    let (db, log) = (Db::new(), Log::new());
+    let mut options = db.options.clone();
+    options.options = Some("-c statement_timeout=1ms".to_owned());
+    let named = |text: &str| text.contains("ALTER ROLE … SET statement_timeout");
+    let error = bekk_sink::list_offsets(&options).unwrap_err().to_string();
+    assert!(named(&error), "{error}");
+    let (stats, control) = (Stats::default(), Control::new());
+    let items = two_columns();
+    log.open_stream(&items);
+    std::thread::scope(|scope| {
+        let config = Config::new(options);
+        let (log, items, stats, control) = (&log, &items, &stats, &control);
+        let sink = scope.spawn(move || crate::harness::run(&config, log, items, stats, control));
+        until("it waits, and names the limit", || {
+            stats.waiting().is_some_and(|wait| named(&wait.reason))
+        });
+        control.stop();
+        sink.join().unwrap().unwrap();
+    });
+}
+
 /// Parts of schema `bekk` are dropped, renamed or moved, before a start and under a running sink. Each is named, with a
 /// command that brings it back, and no command takes the schema for one that was never used.
 #[test]
