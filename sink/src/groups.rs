@@ -111,7 +111,7 @@ pub fn list_offsets(postgres: &ConnectOptions) -> Result<Vec<GroupOffset>, Error
         let client = &session.client;
         let failed = |error| Error::postgres(ACT, &error);
         be_impatient(client).await.map_err(failed)?;
-        if !own_schema::has(session, "offsets", ACT).await? {
+        if !own_schema::require_whole(session, ACT).await? {
             return Ok(Vec::new());
         }
         let has_marks = client

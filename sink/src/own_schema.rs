@@ -200,18 +200,22 @@ async fn look(client: &Client) -> Result<Vec<Found>, tokio_postgres::Error> {
     Ok(all)
 }
 
-/// What schema `bekk` lacks; `None` if it is whole, was never used, or is to be brought up to date first.
-///
-/// # Errors
-/// Those of [`schema_exists`].
-pub(crate) async fn fault(session: &Session) -> Result<Option<SchemaFault>, MigrateError> {
+/// What is found of the schema.
+enum State {
+    Unused,
+    /// Whole, or of another version.
+    Usable,
+    Faulty(SchemaFault),
+}
+
+async fn state(session: &Session) -> Result<State, MigrateError> {
     if !schema_exists(session).await? {
-        return Ok(None);
+        return Ok(State::Unused);
     }
     let client = &session.client;
     let all = look(client).await?;
     if all.iter().all(|found| found.kind.is_none()) {
-        return Ok(None);
+        return Ok(State::Unused);
     }
     let mut losses = Vec::new();
     if all[0].is_table() && all[0].missing.is_empty() {
@@ -223,7 +227,7 @@ pub(crate) async fn fault(session: &Session) -> Result<Option<SchemaFault>, Migr
                 advice: MIGRATIONS_ANEW.to_owned(),
                 creatable: None,
             }),
-            _ if version != MIGRATIONS[MIGRATIONS.len() - 1].0 => return Ok(None),
+            _ if version != MIGRATIONS[MIGRATIONS.len() - 1].0 => return Ok(State::Usable),
             _ => {}
         }
     }
@@ -237,10 +241,10 @@ pub(crate) async fn fault(session: &Session) -> Result<Option<SchemaFault>, Migr
         .filter_map(|(table, found)| loss(table, found, is_old));
     losses.extend(lost);
     if losses.is_empty() {
-        return Ok(None);
+        return Ok(State::Usable);
     }
     let list = |part: fn(&Loss) -> &str| losses.iter().map(part).collect::<Vec<_>>();
-    Ok(Some(SchemaFault {
+    Ok(State::Faulty(SchemaFault {
         what: format!(
             "{}: dropped, renamed or emptied; no sink applies anything until it is back",
             list(|loss| &loss.what).join(", ")
@@ -310,12 +314,24 @@ fn loss(table: &OwnTable, found: &Found, is_old: bool) -> Option<Loss> {
     })
 }
 
-/// Fails if a part of schema `bekk` has been lost. Where it has never been used, this passes.
-pub(crate) async fn require_whole(session: &Session, act: &str) -> Result<(), Error> {
-    let found = fault(session).await;
+/// What schema `bekk` lacks; `None` if it is whole, was never used, or is to be brought up to date first.
+///
+/// # Errors
+/// Those of [`schema_exists`].
+pub(crate) async fn fault(session: &Session) -> Result<Option<SchemaFault>, MigrateError> {
+    Ok(match state(session).await? {
+        State::Unused | State::Usable => None,
+        State::Faulty(fault) => Some(fault),
+    })
+}
+
+/// Fails if a part of schema `bekk` has been lost; returns whether the schema was ever used.
+pub(crate) async fn require_whole(session: &Session, act: &str) -> Result<bool, Error> {
+    let found = state(session).await;
     match found.map_err(|error| error.into_error(act))? {
-        Some(fault) => Err(fault.into_error()),
-        None => Ok(()),
+        State::Unused => Ok(false),
+        State::Usable => Ok(true),
+        State::Faulty(fault) => Err(fault.into_error()),
     }
 }
 
@@ -331,11 +347,10 @@ pub(crate) async fn has(session: &Session, table: &str, act: &str) -> Result<boo
             schema_exists(session).await? && session.client.query_one(look, &[&name]).await?.get(0);
         Ok::<bool, MigrateError>(is_there)
     };
-    let is_there = look.await.map_err(|error| error.into_error(act))?;
-    if !is_there {
-        require_whole(session, act).await?;
+    match look.await.map_err(|error| error.into_error(act))? {
+        true => Ok(true),
+        false => require_whole(session, act).await.map(|_| false),
     }
-    Ok(is_there)
 }
 
 /// What to do about missing columns. Nothing is lost with those of `bekk.migrations`, which is made anew.

@@ -88,8 +88,7 @@ impl DatabaseStatus {
             Ok(Some(options)) => {
                 status.postgres.server = Some(options.to_string());
                 if let Err(error) = status.ask(options, log, (group, streams)) {
-                    status.postgres.error = Some(format!("{error:#}"));
-                    status.postgres.remedy = remedy_of(&error, options, streams);
+                    status.postgres.tell(&error, options, streams);
                 }
             }
         }
@@ -109,11 +108,6 @@ impl DatabaseStatus {
         (group, streams): (&str, &[Stream]),
     ) -> Result<()> {
         let is_ours = |topic: &str| streams.iter().any(|stream| stream.name == topic);
-        if let Some(fault) = bekk_sink::schema_fault(postgres)? {
-            self.postgres.error = Some(fault.what);
-            self.postgres.remedy = Some(fault.advice);
-            return Ok(());
-        }
         let mut offsets = bekk_sink::list_offsets(postgres)?;
         offsets.retain(|offset| is_ours(&offset.topic));
         self.groups = lines(offsets, log, streams);
@@ -135,6 +129,21 @@ impl DatabaseStatus {
             })
             .collect();
         Ok(())
+    }
+}
+
+impl PostgresStatus {
+    /// Keeps an error, and what to do about it.
+    fn tell(&mut self, error: &anyhow::Error, postgres: &ConnectOptions, streams: &[Stream]) {
+        (self.error, self.remedy) = match error.downcast_ref() {
+            Some(bekk_sink::Error::SchemaIncomplete { what, advice }) => {
+                (Some(what.clone()), Some(advice.clone()))
+            }
+            _ => (
+                Some(format!("{error:#}")),
+                remedy_of(error, postgres, streams),
+            ),
+        };
     }
 }
 
