@@ -108,10 +108,11 @@ impl ConnectError {
 }
 
 /// Settings that every backend of ours gets: commits are never asynchronous. If our host vanishes within a transaction,
-/// its locks go after half a minute; between two batches a session may idle for as long as no record comes. Texts of different numbers differ, because values of some types are compared by their
-/// texts, and NULL in an array's text is null. No statement of ours runs long enough to be worth compiling, and in a large
-/// catalog the server would compile each. The role's settings for dates and intervals stay: `input.rs` refuses texts
-/// that depend on them.
+/// its locks go after half a minute; between two batches a session may idle for as long as no record comes. A transaction
+/// that has waited for a lock sees what the former holder has committed. Texts of different numbers differ, because values
+/// of some types are compared by their texts, and NULL in an array's text is null. No statement of ours runs long enough to
+/// be worth compiling, and in a large catalog the server would compile each. The role's settings for dates and intervals
+/// stay: `input.rs` refuses texts that depend on them.
 const SETTINGS: &str = "\
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') = 'off';
@@ -121,6 +122,7 @@ const SETTINGS: &str = "\
      WHERE current_setting('idle_session_timeout', true) <> '0';
     SELECT set_config('extra_float_digits', '1', false)
      WHERE current_setting('extra_float_digits')::int < 1;
+    SET default_transaction_isolation = 'read committed';
     SET array_nulls = on;
     SET jit = off;
     SET client_min_messages = warning";
