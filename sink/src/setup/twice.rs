@@ -1,62 +1,98 @@
-//! A new group, and a table without a key that another group has filled from the same log, or the same group before the
-//! stream got its name: each row would come twice.
+//! A new group, and a table without a key that another group fills from the same log, or the same group before the stream
+//! got its name: each row would come twice.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::SetupError;
 use crate::Error;
 use crate::target::StreamTarget;
 
-/// A group that has filled the table: from the log, by the same topic or by one that the configuration no longer has, or
-/// by the same topic of another log. A table that was made again may have another number, and a table that was renamed
-/// another name.
-const OTHER: &str = "\
-    SELECT g.group_name, g.topic, o.is_of_log
+/// The other groups that have set up the table: from the log, by the same topic or by one that the configuration no longer
+/// has, or by the same topic of another log. A table that was made again may have another number, and a table that was
+/// renamed another name. The set-up lock makes two groups that start at once come here one after the other.
+const OTHERS: &str = "\
+    SELECT g.group_name, g.topic, o.is_of_log, o.has_filled
       FROM bekk.groups g
-     CROSS JOIN LATERAL (SELECT bool_or(o.log_id::text = $6) AS is_of_log FROM bekk.offsets o
-                          WHERE o.group_name = g.group_name AND o.topic = g.topic AND o.rows > 0) o
+     CROSS JOIN LATERAL (SELECT bool_or(o.log_id::text = $6) AS is_of_log, bool_or(o.rows > 0) AS has_filled
+                           FROM bekk.offsets o WHERE o.group_name = g.group_name AND o.topic = g.topic) o
      WHERE (g.table_oid = $3 OR g.table_name = $4) AND (g.group_name, g.topic) <> ($1, $2)
        AND (g.topic = $2 AND o.is_of_log IS NOT NULL OR g.topic <> ALL ($5) AND o.is_of_log)
-     ORDER BY o.is_of_log DESC, g.topic = $2 DESC, g.group_name = $1 DESC, g.group_name, g.topic
-     LIMIT 1";
+     ORDER BY o.is_of_log DESC, o.has_filled DESC, g.topic = $2 DESC, g.group_name = $1 DESC, g.group_name, g.topic";
 
-/// Refuses a table that has rows, and that another group or stream has filled from the log. Reports one that another
-/// group has filled from another log, since several projects may fill one table.
+/// Refuses a table that another group or stream fills from the log, unless it is empty although that one has filled it.
+/// Reports one that another group has filled from another log, since several projects may fill one table.
 pub(super) async fn refuse_rows_of_others(
     client: &Client,
     (group, log_id): (&str, &str),
     target: &StreamTarget,
     configured: &[&str],
 ) -> Result<(), SetupError> {
-    let (stream, table) = (&target.stream, &target.table);
-    let topic = &stream.name;
+    let table = &target.table;
+    let topic = &target.stream.name;
     let oid = i64::from(table.version.oid);
     let name = &table.full_name;
-    let other = client
-        .query_opt(OTHER, &[&group, topic, &oid, name, &configured, &log_id])
+    let others = client
+        .query(OTHERS, &[&group, topic, &oid, name, &configured, &log_id])
         .await?;
-    let Some(other) = other else {
+    let has_filled = |other: &Row| other.get::<_, bool>(3);
+    let mut was_emptied = false;
+    // A sink that only appends needs no right to read the table.
+    if others.iter().any(has_filled) && table.access.may_select {
+        let any = format!("SELECT NOT EXISTS (SELECT FROM {})", table.sql_name);
+        was_emptied = client.query_one(&any, &[]).await?.get(0);
+    }
+    let is_of_log = |other: &Row| other.get::<_, bool>(2);
+    let mut others = others.iter().filter(|other| match has_filled(other) {
+        true => !was_emptied,
+        // Another group's sink may be about to begin.
+        false => is_of_log(other) && other.get::<_, &str>(0) != group,
+    });
+    let Some(other) = others.next() else {
         return Ok(());
     };
-    // A sink that only appends needs no right to read the table.
-    if table.access.may_select {
-        let any = format!("SELECT EXISTS (SELECT FROM {})", table.sql_name);
-        if !client.query_one(&any, &[]).await?.get::<_, bool>(0) {
-            return Ok(());
-        }
-    }
-    let (before, from): (&str, &str) = (other.get(0), other.get(1));
-    if !other.get::<_, bool>(2) {
-        tracing::warn!(
+    let before: &str = other.get(0);
+    if is_of_log(other) {
+        let of = (other.get(0), other.get(1));
+        return Err(SetupError::Stop(refusal(
             group,
-            stream = topic,
-            "group `{before}` has filled table `{name}`, which has no key, from another log: a record that both logs \
-             have becomes two rows"
-        );
-        return Ok(());
+            target,
+            of,
+            has_filled(other),
+        )));
     }
+    tracing::warn!(
+        group,
+        stream = topic,
+        "group `{before}` has filled table `{name}`, which has no key, from another log: a record that both logs have \
+         becomes two rows"
+    );
+    Ok(())
+}
+
+/// Says that a group has applied topic `from` to the table of a stream, or is about to.
+fn refusal(
+    group: &str,
+    target: &StreamTarget,
+    (before, from): (&str, &str),
+    has_filled: bool,
+) -> Error {
+    let (topic, name) = (&target.stream.name, &target.table.full_name);
     let forget = format!("bekk offsets delete --group {before} --stream {from}");
+    let fills = match has_filled {
+        true => "has filled",
+        false => "is about to fill",
+    };
     let (what, advice) = match from == topic {
+        true if !has_filled => (
+            format!(
+                "group `{before}` {fills} table `{name}`, which has no key, from topic `{topic}` of this log: each record \
+                 would become two rows"
+            ),
+            format!(
+                "use group `{before}` (--group {before}), or another table; if no sink of group `{before}` runs any more: \
+                 {forget} --execute"
+            ),
+        ),
         true => (
             format!(
                 "group `{before}` has applied topic `{topic}` of this log to table `{name}`, which has no key: this \
@@ -69,8 +105,8 @@ pub(super) async fn refuse_rows_of_others(
         ),
         false => (
             format!(
-                "group `{before}` has filled table `{name}`, which has no key, from topic `{from}` of this log, and \
-                 the configuration has no stream `{from}` any more: if stream `{topic}` is the same under a new name, \
+                "group `{before}` {fills} table `{name}`, which has no key, from topic `{from}` of this log, and the \
+                 configuration has no stream `{from}` any more: if stream `{topic}` is the same under a new name, \
                  each row would come twice"
             ),
             format!(
@@ -79,10 +115,10 @@ pub(super) async fn refuse_rows_of_others(
             ),
         ),
     };
-    Err(SetupError::Stop(Error::OtherTarget {
+    Error::OtherTarget {
         group: group.to_owned(),
         topic: topic.clone(),
         what,
         advice,
-    }))
+    }
 }

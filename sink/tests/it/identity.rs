@@ -9,11 +9,11 @@ use crate::harness::{
     Db, Log, assert_exact, deep_audit, drain, drain_with, text, two_columns, until,
 };
 
-fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
+pub(crate) fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
     ids.map(|id| vec![Value::Int(id), text(name)]).collect()
 }
 
-fn filled(stream: &Stream, count: i64) -> (Db, Log) {
+pub(crate) fn filled(stream: &Stream, count: i64) -> (Db, Log) {
     let (db, log) = (Db::new(), Log::new());
     log.open_stream(stream);
     log.append(stream, 0, &rows(0..count, "first"));
@@ -404,35 +404,4 @@ fn rows_wait_for_the_rows_they_refer_to() {
             );
         }
     }
-}
-
-/// A table without a key: the group of another name would insert each row again, and so would a stream that was renamed,
-/// whose files ingest reads again into the topic of the new name.
-#[test]
-fn rows_without_a_key_come_from_one_group_and_stream_of_a_log() {
-    let mut stream = two_columns();
-    stream.on_conflict = OnConflict::Append;
-    stream.key.clear();
-    let (mut db, log) = filled(&stream, 5);
-    let mut other = Config::new(db.options.clone());
-    other.group = "other".to_owned();
-    let error = drain_with(&other, &log, &stream).unwrap_err().to_string();
-    assert!(error.contains("has applied topic `items`"), "{error}");
-    assert!(error.contains("use group `bekk`"), "{error}");
-    let renamed = Stream {
-        name: "things".to_owned(),
-        ..stream.clone()
-    };
-    log.open_stream(&renamed);
-    log.append(&renamed, 0, &rows(0..5, "a"));
-    let error = drain(&db, &log, &renamed).unwrap_err().to_string();
-    assert!(error.contains("no stream `items` any more"), "{error}");
-    assert_eq!(db.one("SELECT count(*) FROM items"), "5");
-    // Two streams that the configuration has may fill one table, and a group may begin with what comes.
-    bekk_sink::delete_group(&db.options, "bekk", &["items".to_owned()]).unwrap();
-    drain(&db, &log, &renamed).unwrap();
-    assert_eq!(db.one("SELECT count(*) FROM items"), "10");
-    db.execute("TRUNCATE items");
-    drain_with(&other, &log, &stream).unwrap();
-    assert_eq!(db.one("SELECT count(*) FROM items"), "5");
 }

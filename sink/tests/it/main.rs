@@ -17,6 +17,7 @@ mod fits;
 mod groups;
 mod harness;
 mod identity;
+mod keyless;
 mod lease;
 mod left_out;
 mod letters;
