@@ -15,7 +15,7 @@ mod table_side;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bekk_log::{Client as Log, MarkCheck, Offset, RecordMark, judge_mark};
+use bekk_log::{Client as Log, MarkCheck, Offset, PartitionEnds, RecordMark, judge_mark};
 use bekk_stream::{FileId, Stream};
 use parking_lot::Mutex;
 
@@ -135,7 +135,7 @@ pub struct DeepAudit {
     pub log_differs: Vec<(u32, String)>,
     /// For each file, what the log has of it.
     pub files: BTreeMap<FileId, FileCounts>,
-    /// Offsets at which the log begins, where that is not 0.
+    /// Offsets at which the log begins, where that is not 0. A partition that the log has lost begins at the group's offset.
     pub log_begins: Vec<(u32, u64)>,
 }
 
@@ -164,12 +164,7 @@ pub fn audit_counts(
 ) -> Result<Vec<PartitionCounts>, Error> {
     let mut offsets = crate::list_offsets(postgres)?;
     offsets.retain(|offset| offset.group == group && offset.topic == stream.name);
-    let ends = match log.partition_ends(&stream.name) {
-        Err(bekk_log::Error::UnknownTopic(_)) => Vec::new(),
-        ends => ends.map_err(|error| {
-            Error::log(format!("read the ends of topic `{}`", stream.name), error)
-        })?,
-    };
+    let ends = ends_of(log, &stream.name)?.unwrap_or_default();
     let mut counts: Vec<_> = ends
         .iter()
         .map(|ends| PartitionCounts {
@@ -240,6 +235,8 @@ pub fn audit_content(
 struct Snapshot {
     /// The next record of each partition.
     next: Vec<(u32, u64)>,
+    /// The next record of each partition that the log does not have any more.
+    lost: Vec<(u32, u64)>,
     /// How the log differs from what the group has applied.
     log_differs: Vec<(u32, String)>,
     /// Number of rejects that became rows after a correction.
@@ -274,12 +271,8 @@ impl Snapshot {
             )
             .await
             .map_err(failed)?;
-        let ends = match log.partition_ends(topic) {
-            Err(bekk_log::Error::UnknownTopic(_)) => Vec::new(),
-            ends => ends
-                .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?,
-        };
-        let (mut next, mut log_differs) = (Vec::new(), Vec::new());
+        let ends = ends_of(log, topic)?;
+        let (mut next, mut lost, mut log_differs) = (Vec::new(), Vec::new(), Vec::new());
         for row in &rows {
             let remembered: String = row.get(2);
             if remembered != log_id {
@@ -291,15 +284,16 @@ impl Snapshot {
             }
             let partition = row.get::<_, i32>(0).cast_unsigned();
             let of_group = row.get::<_, i64>(1).cast_unsigned();
-            if !ends.iter().any(|ends| ends.partition == partition) {
-                // The topic was deleted, or made again with fewer. After a replay the row counts nothing.
-                log_differs.extend((of_group > 0).then(|| {
-                    let how = format!(
-                        "topic `{topic}` has no partition {partition} any more, of which the group has applied the \
-                         records below offset {of_group}"
-                    );
-                    (partition, how)
-                }));
+            let mut known = ends.iter().flatten();
+            if !known.any(|ends| ends.partition == partition) {
+                // After a replay the row counts nothing.
+                if of_group > 0 {
+                    lost.push((partition, of_group));
+                    log_differs.push((
+                        partition,
+                        how_lost(topic, ends.is_some(), (partition, of_group)),
+                    ));
+                }
                 continue;
             }
             next.push((partition, of_group));
@@ -322,10 +316,30 @@ impl Snapshot {
             .get(0);
         Ok(Self {
             next,
+            lost,
             log_differs,
             mended: mended.cast_unsigned(),
         })
     }
+}
+
+/// The ends of a topic's partitions; `None` if the log has no such topic.
+fn ends_of(log: &Log, topic: &str) -> Result<Option<Vec<PartitionEnds>>, Error> {
+    match log.partition_ends(topic) {
+        Err(bekk_log::Error::UnknownTopic(_)) => Ok(None),
+        ends => ends
+            .map(Some)
+            .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error)),
+    }
+}
+
+/// Says that the topic was deleted, or made again with fewer partitions.
+fn how_lost(topic: &str, has_topic: bool, (partition, next): (u32, u64)) -> String {
+    let lacks = match has_topic {
+        true => format!("topic `{topic}` has no partition {partition} any more"),
+        false => format!("the log has no topic `{topic}` any more"),
+    };
+    format!("{lacks}: the group has applied the records below offset {next} of {topic}/{partition}")
 }
 
 /// How a partition's log differs from the one that the group has applied, if it does.
@@ -379,6 +393,7 @@ impl Audit<'_> {
         let meta = Mutex::default();
         let mut deep = DeepAudit {
             log_differs: self.snapshot.log_differs.clone(),
+            log_begins: self.snapshot.lost.clone(),
             ..DeepAudit::default()
         };
         let buckets = buckets::count(self.snapshot.records());

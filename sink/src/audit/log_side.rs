@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::buckets::{Buckets, put_bytes};
 use super::canonical::{Columns, fields};
-use super::{Audit, DeepAudit, FindingKind, as_read, compare};
+use super::{Audit, DeepAudit, FindingKind, as_read, compare, ends_of};
 use crate::Error;
 use crate::batch::{Batch, Row};
 use crate::meta_cache::MetaCache;
@@ -37,10 +37,7 @@ pub(super) async fn read(
     deep: &mut DeepAudit,
 ) -> Result<Vec<Columns>, Error> {
     let topic = &audit.stream().name;
-    let ends = audit
-        .log
-        .partition_ends(topic)
-        .map_err(|error| Error::log(format!("read the ends of topic `{topic}`"), error))?;
+    let ends = ends_of(audit.log, topic)?.unwrap_or_default();
     let mut side = Side {
         audit,
         session,

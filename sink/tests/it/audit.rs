@@ -220,6 +220,23 @@ fn a_partition_that_the_log_has_lost_is_not_right() {
     );
 }
 
+/// The stream's topic was deleted. The rows in the table are nobody's fault, and the audit names the cause.
+#[test]
+fn the_audit_of_a_deleted_topic_says_so() {
+    let (mut db, _, stream) = filled(OnConflict::Update);
+    let log = Log::new();
+    db.execute(&format!(
+        "UPDATE bekk.offsets SET log_id = '{}'",
+        log.client.log_id()
+    ));
+    let audit = deep(&db, &log, &stream);
+    assert!(!audit.is_right(), "{audit:?}");
+    let says_so = |(_, how): &(u32, String)| how.contains("the log has no topic `items` any more");
+    assert!(audit.log_differs.iter().any(says_so), "{audit:?}");
+    assert_eq!((audit.extra, audit.missing), (0, 0), "{audit:?}");
+    assert_eq!(audit.unexplained, audit.rows);
+}
+
 #[test]
 fn a_trace_says_why_a_version_lost() {
     let (db, log, stream) = filled(OnConflict::Update);
