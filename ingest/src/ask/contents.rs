@@ -146,17 +146,25 @@ pub fn contents(state_dir: &Path, log: &Client, stream: &Stream) -> Result<Conte
         return Ok(Contents::default());
     }
     let schema = stream.schema().id();
-    each_of_log(log, stream, |_, item| {
-        if let Some(file) = files.get_mut(&item.file) {
-            file.take_of_log(&item, schema);
-        }
-    })?;
-    let ends = log.partition_ends(&stream.name);
-    let ends = ends.map_err(Error::log("find the log's ends"))?;
-    let why_not = match ends.iter().any(|ends| ends.start.get() > 0) {
+    let topic = log.partition_ends(&stream.name);
+    let has_topic = !matches!(topic, Err(bekk_log::Error::UnknownTopic(_)));
+    let mut has_beginning = true;
+    if has_topic {
+        each_of_log(log, stream, |_, item| {
+            if let Some(file) = files.get_mut(&item.file) {
+                file.take_of_log(&item, schema);
+            }
+        })?;
+        // Retention may have removed records meanwhile.
+        let ends = log.partition_ends(&stream.name);
+        let ends = ends.map_err(Error::log("find the log's ends"))?;
+        has_beginning = ends.iter().all(|ends| ends.start.get() == 0);
+    }
+    let why_not = match (has_topic, has_beginning) {
         _ if is_other_log => Some("the ingest here has read it into another log"),
-        true => Some("retention has removed the log's beginning"),
-        false => None,
+        (false, _) => Some("the log has no topic of the stream any more"),
+        (true, false) => Some("retention has removed the log's beginning"),
+        (true, true) => None,
     };
     let mut comparisons = Vec::new();
     for (id, file) in &mut files {
@@ -176,7 +184,7 @@ pub fn contents(state_dir: &Path, log: &Client, stream: &Stream) -> Result<Conte
     };
     let told = comparisons.into_iter().map(|(id, comparison)| {
         let file = &files[&id];
-        let must_agree = why_not.is_none();
+        let must_agree = why_not.is_none() || !has_topic && !is_other_log;
         FileContent {
             id,
             path: file.entry.path().to_owned(),

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use bekk_ingest::Comparison;
 use bekk_stream::{Decimal, Finished, Reason, Value};
 
-use crate::world::{World, ids, rows};
+use crate::world::{self, World, ids, rows};
 
 #[test]
 fn a_file_is_read_once() {
@@ -306,4 +307,20 @@ fn a_file_without_a_header_continues_after_a_rotation() {
     let mut logged = ids(&logged);
     logged.sort_unstable();
     assert_eq!(logged, [1, 2, 3, 4, 5]);
+}
+
+/// The log that is compared with has no topic of the stream.
+#[test]
+fn files_of_a_topic_that_the_log_lacks_are_not_compared() {
+    let world = World::new();
+    world.put("a.csv", format!("id,name,price\n{}", rows(0, 10)));
+    world.once();
+    let log = world::open_log(&world.path("other"));
+    let contents = bekk_ingest::contents(&world.path("state"), &log, &world.stream()).unwrap();
+    let comparison = &contents.files[0].comparison;
+    assert!(
+        matches!(comparison, Comparison::NotCompared(_)),
+        "{contents:?}"
+    );
+    log.close().unwrap();
 }
