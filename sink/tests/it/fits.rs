@@ -1,15 +1,12 @@
 //! What is found out about a table and a database before rows go there.
 
-use bekk_log::RecordBuffer;
-use bekk_sink::{Config, Control, Error, State, Stats};
-use bekk_stream::{
-    Accept, Column, ColumnType, OnConflict, Reason, Reject, Stream, Value, key_text, partition_for,
-};
+use bekk_sink::Error;
+use bekk_stream::{Accept, Column, ColumnType, OnConflict, Reason, Reject, Stream, Value};
 
-use crate::harness::{Db, Log, column, drain, drain_with, stream, text, two_columns, until};
+use crate::harness::{Db, Log, column, drain, stream, text, two_columns};
 
 /// The problems and warnings that `bekk check` shows of a stream's table.
-fn found(db: &Db, stream: &Stream) -> String {
+pub(crate) fn found(db: &Db, stream: &Stream) -> String {
     let report = bekk_sink::check(&db.options, std::slice::from_ref(stream)).unwrap();
     let table = &report.tables[0];
     let lines = report
@@ -77,147 +74,6 @@ fn tables_that_would_lose_or_refuse_rows_are_named() {
     check(&db, &items, &["REPLICA IDENTITY FULL"]);
     db.execute("ALTER TABLE items REPLICA IDENTITY FULL");
     check(&db, &items, &[]);
-}
-
-/// Publications refuse statements that the table itself allows. The check says so, the sink does not begin, and after the
-/// advice both are content.
-#[test]
-fn publications_that_refuse_updates_or_deletions_are_named() {
-    let (mut db, log) = (Db::new(), Log::new());
-    if db.one("SELECT current_setting('server_version_num')::int >= 150000") == "f" {
-        println!("SKIPPED: publications have filters and lists of columns since PostgreSQL 15");
-        return;
-    }
-    let items = two_columns();
-    let mut deleting = items.clone();
-    deleting.accept = Accept::Json { deletes: true };
-    log.open_stream(&items);
-    log.append_rows(
-        "items",
-        0,
-        &items.schema(),
-        &[vec![Value::Int(1), text("x")]],
-    );
-    let full = "ALTER TABLE \"public\".\"items\" REPLICA IDENTITY FULL";
-    let table = "CREATE TABLE items (id bigint PRIMARY KEY, name text)";
-    let parts = "CREATE TABLE items (id bigint PRIMARY KEY, name text) PARTITION BY RANGE (id);
-                 CREATE TABLE part PARTITION OF items DEFAULT";
-    let refuses = |statement: &str| format!("refuses every {statement} of it");
-    let filter =
-        "Column used in the publication WHERE expression is not part of the replica identity.";
-    let list = "Column list used by the publication does not cover the replica identity.";
-    // How the table is made and published, what is said, and what helps.
-    let cases = [
-        (table, "FOR TABLE items WHERE (name <> 'y')", filter, full),
-        (table, "FOR TABLE items WHERE (id > 0)", "", ""),
-        (
-            table,
-            "FOR TABLE items (name)",
-            list,
-            "ALTER PUBLICATION p SET TABLE items (id, name)",
-        ),
-        (table, "FOR TABLES IN SCHEMA public", "", ""),
-        (
-            parts,
-            "FOR TABLE items WHERE (name <> 'y') WITH (publish_via_partition_root = true)",
-            filter,
-            "ALTER TABLE part REPLICA IDENTITY FULL",
-        ),
-        (
-            "CREATE TABLE items (id bigint, name text) PARTITION BY RANGE (id);
-             CREATE TABLE part PARTITION OF items DEFAULT; CREATE UNIQUE INDEX ON items (id)",
-            "FOR ALL TABLES",
-            "does not have a replica identity",
-            "ALTER TABLE part REPLICA IDENTITY FULL",
-        ),
-        (
-            "CREATE TABLE items (id bigint NOT NULL, name text NOT NULL UNIQUE);
-             CREATE UNIQUE INDEX by_id ON items (id); ALTER TABLE items REPLICA IDENTITY USING INDEX by_id",
-            "FOR TABLE items WHERE (name <> 'y')",
-            filter,
-            "ALTER TABLE items REPLICA IDENTITY USING INDEX items_name_key",
-        ),
-    ];
-    for (number, (made, published, said, helps)) in cases.iter().enumerate() {
-        db.execute(&format!(
-            "DROP PUBLICATION IF EXISTS p; DROP TABLE IF EXISTS items; {made}; CREATE PUBLICATION p {published}"
-        ));
-        let mut config = Config::new(db.options.clone());
-        config.group = format!("g{number}");
-        if !said.is_empty() {
-            let found = found(&db, &items);
-            assert!(
-                found.contains(&refuses("UPDATE")) && found.contains(said),
-                "{published}: {found}"
-            );
-            let found = self::found(&db, &deleting);
-            assert!(found.contains(&refuses("DELETE")), "{published}: {found}");
-            let error = drain_with(&config, &log, &items).unwrap_err();
-            assert!(matches!(error, Error::TableMismatch { .. }), "{error}");
-            db.execute(helps);
-        }
-        for stream in [&items, &deleting] {
-            let found = found(&db, stream);
-            assert!(!found.contains("refuses"), "{published}: {found}");
-        }
-        drain_with(&config, &log, &items).unwrap();
-        db.execute("UPDATE items SET name = 'z' WHERE id = 1; DELETE FROM items");
-    }
-}
-
-/// A publication that is made while the sink runs stops the stream with the same words.
-#[test]
-fn a_publication_made_under_a_running_sink_is_named() {
-    let (mut db, log) = (Db::new(), Log::new());
-    if db.one("SELECT current_setting('server_version_num')::int >= 150000") == "f" {
-        println!("SKIPPED: publications have filters since PostgreSQL 15");
-        return;
-    }
-    let items = two_columns();
-    log.open_stream(&items);
-    db.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text)");
-    let append = || {
-        let row = [
-            vec![Value::Int(1), text("x")],
-            vec![Value::Int(1), text("y")],
-        ];
-        log.append_rows("items", 0, &items.schema(), &row);
-    };
-    append();
-    drain(&db, &log, &items).unwrap();
-    let (config, control, stats) = (
-        Config::new(db.options.clone()),
-        Control::new(),
-        Stats::default(),
-    );
-    let ended = std::thread::scope(|scope| {
-        let streams = std::slice::from_ref(&items);
-        let sink = scope.spawn(|| bekk_sink::run(&config, streams, &log.client, &stats, &control));
-        until("the sink runs", || stats.state() == State::Running);
-        db.execute("CREATE PUBLICATION p FOR TABLE items WHERE (name <> 'z')");
-        append();
-        until("the stream stops or continues", || {
-            !stats.halted().is_empty() || sink.is_finished() || stats.applied() >= 2
-        });
-        control.stop();
-        sink.join().unwrap()
-    });
-    match ended {
-        Ok(_) => {
-            // Some versions of PostgreSQL check an ON CONFLICT DO UPDATE less.
-            let halted = stats.halted();
-            assert!(
-                halted
-                    .iter()
-                    .all(|(_, why)| why.contains("refuses every UPDATE")),
-                "{halted:?}"
-            );
-        }
-        Err(error) => assert!(
-            error.to_string().contains("refuses every UPDATE"),
-            "{error}"
-        ),
-    }
 }
 
 /// Tables whose rules and partitions would leave rows out, or leave them there.
@@ -348,98 +204,6 @@ fn missing_rights_are_named() {
     log.open_stream(&items);
     log.append(&items, 0, &[vec![Value::Int(1), text("x")]]);
     assert_eq!(drain(&loader, &log, &items).unwrap().rows, 1);
-}
-
-/// A record per row, with its key, in the partition that the key belongs to.
-fn append_keyed(log: &Log, stream: &Stream, key_index: usize, rows: &[Vec<Value<'_>>]) {
-    for (row, line) in rows.iter().zip(2..) {
-        let mut key = Vec::new();
-        key_text(&mut key, row, &[key_index]);
-        let mut buffer = RecordBuffer::new();
-        buffer.push(1, Some(&key), &log.row(&stream.schema(), line, row));
-        let partition = partition_for(&key, stream.partitions);
-        log.client
-            .append(None, &stream.name, &[(partition, &buffer)])
-            .unwrap();
-    }
-}
-
-/// Keys that differ in the log and are equal in the table have no order in several partitions.
-#[test]
-fn keys_equal_to_the_table_alone_need_one_partition() {
-    let (mut db, log) = (Db::new(), Log::new());
-    db.execute(
-        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-         CREATE TABLE items (name text COLLATE ci PRIMARY KEY, id bigint)",
-    );
-    let columns = vec![
-        column("name", ColumnType::Text),
-        column("id", ColumnType::Int8),
-    ];
-    let mut items = stream("items", columns);
-    items.partitions = 4;
-    log.open_stream(&items);
-    let error = drain(&db, &log, &items).unwrap_err().to_string();
-    assert!(error.contains("key column `name` (text)"), "{error}");
-    let report = bekk_sink::check(&db.options, &[items.clone()]).unwrap();
-    assert!(!report.is_good());
-    items.newer_by = Some("id".to_owned());
-    drain(&db, &log, &items).unwrap();
-}
-
-/// The key is another one than when the records were written: an older one could win.
-#[test]
-fn records_written_under_another_key_are_refused() {
-    let (db, log) = (Db::new(), Log::new());
-    let mut items = two_columns();
-    items.partitions = 4;
-    log.open_stream(&items);
-    // The new key would put each row into another partition. Rows that it would put where they are would be applied.
-    let place = |value: &Value<'_>| {
-        let mut key = Vec::new();
-        bekk_stream::key_text(&mut key, std::slice::from_ref(value), &[0]);
-        bekk_stream::partition_for(&key, 4)
-    };
-    let rows: Vec<_> = (0..60)
-        .filter(|id| place(&Value::Int(*id)) != place(&text("same")))
-        .take(40)
-        .map(|id| vec![Value::Int(id), text("same")])
-        .collect();
-    append_keyed(&log, &items, 0, &rows);
-    assert_eq!(drain(&db, &log, &items).unwrap().rows, 40);
-    items.key = vec!["name".to_owned()];
-    items.table.name = "by_name".to_owned();
-    let mut config = Config::new(db.options.clone());
-    config.group = "by name".to_owned();
-    let error = drain_with(&config, &log, &items).unwrap_err();
-    assert!(matches!(error, Error::KeyChanged { .. }), "{error}");
-    assert_eq!(db.one("SELECT count(*) FROM by_name"), "0");
-}
-
-/// A value of a second unique column moves from a row to another one, whose record is in another partition.
-#[test]
-fn a_unique_value_moves_to_a_row_of_another_partition() {
-    const ROWS: i64 = 40;
-    let (mut db, log) = (Db::new(), Log::new());
-    db.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text UNIQUE)");
-    let mut items = two_columns();
-    items.partitions = 4;
-    log.open_stream(&items);
-    let name = |number: i64| format!("n{number}");
-    let rows = (0..ROWS).map(|id| vec![Value::Int(id), Value::Text(name(id).into())]);
-    append_keyed(&log, &items, 0, &rows.collect::<Vec<_>>());
-    drain(&db, &log, &items).unwrap();
-    // Each row in turn gives its value up, and the next one takes it.
-    let moved: Vec<_> = (0..ROWS)
-        .map(|id| vec![Value::Int(id), Value::Text(name(id - 1).into())])
-        .collect();
-    append_keyed(&log, &items, 0, &moved);
-    drain(&db, &log, &items).unwrap();
-    assert_eq!(db.rows("SELECT * FROM bekk.dead_letters"), [""; 0]);
-    assert_eq!(
-        db.one("SELECT count(*) FROM items WHERE name = 'n' || id - 1"),
-        ROWS.to_string()
-    );
 }
 
 /// What the table's types read is theirs to say: a text goes through the type's input function.
