@@ -130,13 +130,14 @@ pub fn trace(
             true => next_offsets(client, group, stream).await?,
             false => Vec::new(),
         };
+        let log_id = log.log_id().to_string();
         for found in &mut found {
             let at = next
                 .iter()
                 .find(|(partition, _)| *partition == found.version.partition);
             let is_waiting = at.is_none_or(|(_, next)| found.version.offset >= *next);
             let letter = match is_used {
-                true => letter_at(client, group, &log.log_id().to_string(), found).await?,
+                true => letter_at(client, (group, &stream.name), &log_id, found).await?,
                 false => None,
             };
             found.version.fate = match (letter, found.is_row) {
@@ -222,7 +223,7 @@ async fn next_offsets(
 
 async fn letter_at(
     client: &tokio_postgres::Client,
-    group: &str,
+    (group, topic): (&str, &str),
     log_id: &str,
     found: &FoundRecord,
 ) -> Result<Option<Fate>, Error> {
@@ -234,9 +235,10 @@ async fn letter_at(
     let row = client
         .query_opt(
             "SELECT id, reason, coalesce(detail, ''), resolution FROM bekk.dead_letters
-              WHERE group_name = $1 AND partition = $2 AND log_offset = $3 AND log_id = $4::text::uuid
+              WHERE group_name = $1 AND topic = $6 AND partition = $2 AND log_offset = $3
+                AND log_id = $4::text::uuid
                 AND (resolution IS NULL OR resolution IN ('discarded', 'superseded') OR $5)",
-            &[&group, &partition, &offset, &log_id, &!found.is_row],
+            &[&group, &partition, &offset, &log_id, &!found.is_row, &topic],
         )
         .await
         .map_err(failed)?;

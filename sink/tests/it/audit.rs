@@ -258,6 +258,25 @@ fn a_trace_says_why_a_version_lost() {
     );
 }
 
+/// Two streams have a record at the same partition and offset, and one of them is a dead letter.
+#[test]
+fn a_trace_takes_no_dead_letter_of_another_stream() {
+    let (db, log, items) = filled(OnConflict::Update);
+    let mut others = items.clone();
+    others.name = "others".to_owned();
+    others.table.name = "others".to_owned();
+    log.open_stream(&others);
+    log.append(&others, 0, &rows(0..11, "other"));
+    drain(&db, &log, &others).unwrap();
+    let trace = |stream| {
+        let what = What::Offset(0, 10);
+        let mut found = bekk_sink::trace(&db.options, &log.client, "bekk", stream, &what).unwrap();
+        found.versions.remove(0).fate
+    };
+    assert!(matches!(trace(&items), Fate::DeadLetter { .. }));
+    assert!(matches!(trace(&others), Fate::Row));
+}
+
 /// Values that only PostgreSQL can read are compared as it stores them, and so are keys.
 #[test]
 fn what_the_server_reads_is_compared_too() {
