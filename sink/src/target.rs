@@ -158,12 +158,12 @@ pub(crate) async fn prepare_table(
     transaction: Transaction,
 ) -> Result<StreamTarget, MigrateError> {
     let client = &session.client;
-    let (name, mut place) = locate(session, stream).await?;
+    let (name, found, mut place) = find_placed(session, stream).await?;
     if let Place::Prepared(why) = place {
         return Err(MigrateError::Stop(Error::PreparedTable(why)));
     }
     let sql_name = quote_table(&name);
-    let table = match Table::find(client, &sql_name).await? {
+    let table = match found {
         Some(table) => table,
         None => {
             let mut named = types::resolved(session, stream).await?;
@@ -198,6 +198,19 @@ pub(crate) async fn locate(
     Ok((name, place))
 }
 
+/// A stream's table with its schema, its description if it exists, and who may have put it there. The place is judged last:
+/// a role that is not trusted may have made the table a moment ago, but cannot replace one of a trusted role.
+async fn find_placed(
+    session: &Session,
+    stream: &Stream,
+) -> Result<(TableName, Option<Table>, Place), tokio_postgres::Error> {
+    let (client, path) = (&session.client, &session.path);
+    let name = path.resolve(client, &stream.table).await?;
+    let found = Table::find(client, &quote_table(&name)).await?;
+    let place = trust::place(client, path, &name, stream.table.schema.is_some()).await?;
+    Ok((name, found, place))
+}
+
 pub(crate) use self::conditions::drifted;
 pub use self::report::{Report, TableReport, check};
 
@@ -224,12 +237,12 @@ pub(crate) async fn find_again(
 
 /// Checks the stream's table, which must exist.
 pub(crate) async fn find_target(session: &Session, stream: &Stream) -> Result<StreamTarget, Error> {
-    let (name, place) = locate(session, stream)
+    let (_, found, place) = find_placed(session, stream)
         .await
         .map_err(|error| Error::postgres("find the table", &error))?;
-    let found = Table::find(&session.client, &quote_table(&name))
-        .await
-        .map_err(|error| Error::postgres("read the catalog", &error))?;
+    if let Place::Prepared(why) = place {
+        return Err(Error::PreparedTable(why));
+    }
     match found {
         // A command that only reads needs no statement that PostgreSQL might refuse.
         Some(table) => StreamTarget::new(stream, table, &place, Vec::new()),

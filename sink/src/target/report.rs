@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::compare::{compare, warnings};
-use super::{Transaction, access, also_filled_by, conditions, locate, trial, types};
+use super::{Transaction, access, also_filled_by, conditions, find_placed, trial, types};
 use crate::catalog::Table;
 use crate::command::{be_impatient, with_session};
 use crate::ddl::quote_table;
@@ -65,17 +65,16 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
         let mut tables: Vec<TableReport> = Vec::new();
         let mut names: Vec<(String, &str)> = Vec::new();
         for stream in streams {
-            let (name, place) = locate(session, stream).await.map_err(failed)?;
+            let (name, found, place) = find_placed(session, stream).await.map_err(failed)?;
             let full_name = quote_table(&name);
             let other = names.iter().find(|(other, _)| *other == full_name);
             let other = other.map(|(_, other)| also_filled_by(other));
             names.push((full_name, &stream.name));
-            let mut report = report(session, stream, &name, &place)
-                .await
-                .map_err(failed)?;
-            if let Place::Prepared(why) = place {
-                report.problems.push(why);
+            let mut report = match found {
+                Some(table) => report(session, stream, table, place).await,
+                None => report_missing(session, stream, &name, place).await,
             }
+            .map_err(failed)?;
             report.problems.extend(other);
             tables.push(report);
         }
@@ -87,46 +86,61 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
     })
 }
 
-/// Reports on the table `name` of a stream.
-async fn report(
+/// Reports on a table that does not exist yet.
+async fn report_missing(
     session: &Session,
     stream: &Stream,
     name: &TableName,
-    place: &Place,
+    place: Place,
+) -> Result<TableReport, tokio_postgres::Error> {
+    let mut problems = types::resolve(session, &mut stream.clone()).await?;
+    if let Place::Prepared(why) = place {
+        problems.push(why);
+    }
+    Ok(TableReport {
+        stream: stream.name.clone(),
+        table: stream.table.to_string(),
+        exists: false,
+        problems,
+        // Whoever may make it can still do so before the sink starts.
+        warnings: access::problems_without_table(&session.client, name).await?,
+    })
+}
+
+async fn report(
+    session: &Session,
+    stream: &Stream,
+    table: Table,
+    place: Place,
 ) -> Result<TableReport, tokio_postgres::Error> {
     let client = &session.client;
-    let Some(table) = Table::find(client, &quote_table(name)).await? else {
-        return Ok(TableReport {
-            stream: stream.name.clone(),
-            table: stream.table.to_string(),
-            exists: false,
-            problems: types::resolve(session, &mut stream.clone()).await?,
-            // Whoever may make it can still do so before the sink starts.
-            warnings: access::problems_without_table(client, name).await?,
-        });
+    let mut report = TableReport {
+        stream: stream.name.clone(),
+        table: table.full_name.clone(),
+        exists: true,
+        problems: compare(stream, &table).problems,
+        warnings: warnings(stream, &table),
     };
-    let mut problems = compare(stream, &table).problems;
-    let mut warnings = warnings(stream, &table);
+    if let Place::Prepared(why) = place {
+        // The server may run the defaults and policies of a table as soon as it plans a statement on it.
+        report.problems.push(why);
+        return Ok(report);
+    }
     match tried(client, stream, &table).await {
         Ok((refusals, drifted)) => {
-            problems.extend(refusals);
-            warnings.extend(drifted);
+            report.problems.extend(refusals);
+            report.warnings.extend(drifted);
         }
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
             let holder = lock_holder::find(client, Some(table.version.oid)).await?;
             let holder = holder.unwrap_or_else(|| "another session has locked it".to_owned());
-            problems.push(format!("it was not checked to the end: {holder}"));
+            let unfinished = format!("it was not checked to the end: {holder}");
+            report.problems.push(unfinished);
         }
         Err(error) => return Err(error),
     }
-    warnings.extend(place.warning(&table));
-    Ok(TableReport {
-        stream: stream.name.clone(),
-        table: table.full_name,
-        exists: true,
-        problems,
-        warnings,
-    })
+    report.warnings.extend(place.warning(&table));
+    Ok(report)
 }
 
 /// What only statements on the table show: those that PostgreSQL refuses for any row, and the conditions that differ.

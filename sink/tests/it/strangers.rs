@@ -355,6 +355,40 @@ fn a_table_that_anybody_could_have_prepared_is_refused_unless_it_is_named() {
     assert_eq!(db.rows("SELECT name FROM items"), ["one"]);
 }
 
+/// A stranger has prepared the table where everybody may create tables. PostgreSQL runs a default that does not change when
+/// it plans a statement, and a policy when it reads the table: no command goes that far.
+#[test]
+fn no_command_plans_a_statement_on_a_prepared_table() {
+    let (mut db, log, items) = (Db::new(), Log::new(), two_columns());
+    log.open_stream(&items);
+    let stranger = Stranger::new(&mut db);
+    // What a sequence has counted stays when the transaction is rolled back.
+    stranger.execute(
+        &mut db,
+        "CREATE SEQUENCE public.runs;
+         CREATE FUNCTION public.count_run() RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+             IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+                 PERFORM nextval('public.runs'); END IF; RETURN 'x'; END $$;
+         CREATE FUNCTION public.constant() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+             RETURN public.count_run(); END $$;
+         CREATE TABLE public.items (id int8 DEFAULT length(public.constant()) PRIMARY KEY, name text,
+                                    CONSTRAINT items_name_check CHECK (name <> public.constant()))",
+    );
+    let runs =
+        |db: &Db| db.one("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM public.runs");
+    let report = check(&db.options, std::slice::from_ref(&items)).unwrap();
+    let problems = report.tables[0].problems.join("\n");
+    assert!(problems.contains(&stranger.role), "{problems}");
+    assert_eq!(runs(&db), "0", "after the check");
+    let dir = tempfile::TempDir::new().unwrap();
+    let audit = bekk_sink::audit_content(&db.options, &log.client, "bekk", &items, dir.path());
+    let error = audit.unwrap_err();
+    assert!(matches!(error, Error::PreparedTable(_)), "{error}");
+    bekk_sink::tables_with_rows(&db.options, std::slice::from_ref(&items)).unwrap();
+    drain(&db, &log, &items).unwrap_err();
+    assert_eq!(runs(&db), "0");
+}
+
 #[test]
 fn a_schema_that_is_called_like_the_role_is_refused_if_it_is_anothers() {
     let (mut db, log) = (Db::new(), Log::new());
