@@ -212,10 +212,17 @@ fn a_command_that_meets_a_lock_names_table_and_session() {
         ("public.items", lock("items"), check),
         ("public.items", lock("items"), audit),
         ("public.items", lock("items"), |options, _, stream| {
-            said(bekk_sink::tables_with_rows(options, &[stream.clone()]))
+            said(bekk_sink::tables_with_rows(
+                options,
+                std::slice::from_ref(stream),
+            ))
         }),
         ("public.items", lock("items"), |options, _, stream| {
-            said(bekk_sink::adopt(options, "bekk", &[stream.clone()]))
+            said(bekk_sink::adopt(
+                options,
+                "bekk",
+                std::slice::from_ref(stream),
+            ))
         }),
         ("bekk.offsets", lock("bekk.offsets"), audit),
         ("bekk.offsets", lock("bekk.offsets"), |options, _, _| {
@@ -232,7 +239,13 @@ fn a_command_that_meets_a_lock_names_table_and_session() {
         (
             "bekk.offsets",
             "SELECT FROM bekk.offsets FOR UPDATE".to_owned(),
-            |options, _, stream| said(bekk_sink::adopt(options, "bekk", &[stream.clone()])),
+            |options, _, stream| {
+                said(bekk_sink::adopt(
+                    options,
+                    "bekk",
+                    std::slice::from_ref(stream),
+                ))
+            },
         ),
         (
             "bekk.dead_letters",
