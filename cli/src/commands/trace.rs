@@ -69,13 +69,8 @@ pub(crate) fn run(global: &Global, args: &Trace, screen: &Screen) -> Result<Outc
         }
         if !is_found {
             print_result("no record of the log, and no row of the table")?;
-            let several = streams.iter().filter(|stream| stream.key.len() > 1);
-            for stream in several.filter(|_| args.key.is_some()) {
-                let columns = stream.key.join(",");
-                print_result(&format!(
-                    "a key of stream `{}` is a CSV line of {columns}",
-                    stream.name
-                ))?;
+            if args.key.is_some() {
+                print_hints(&streams)?;
             }
         }
     }
@@ -103,9 +98,25 @@ fn chosen(context: &Context, args: &Trace) -> Result<(Vec<Stream>, What)> {
     Ok((streams, what))
 }
 
+/// Says why a key may not be found.
+fn print_hints(streams: &[Stream]) -> Result<()> {
+    for stream in streams.iter().filter(|stream| stream.key.len() > 1) {
+        let columns = stream.key.join(",");
+        print_result(&format!(
+            "a key of stream `{}` is a CSV line of {columns}",
+            stream.name
+        ))?;
+    }
+    print_result(
+        "rejected records have no key; to find one: bekk dead-letters list, then bekk trace --at FILE:LINE",
+    )
+}
+
 fn print_trace(stream: &Stream, trace: &bekk_sink::Trace) -> Result<()> {
-    let key = trace.key.as_deref().unwrap_or("none");
-    print_result(&format!("stream {}, key {key}", stream.name))?;
+    match &trace.key {
+        Some(key) => print_result(&format!("stream {}, key {key}", stream.name))?,
+        None => print_result(&format!("stream {}, no key", stream.name))?,
+    }
     for version in &trace.versions {
         // Records of other producers come from no file.
         let place = match &version.file {
@@ -124,7 +135,8 @@ fn print_trace(stream: &Stream, trace: &bekk_sink::Trace) -> Result<()> {
     }
     match &trace.row {
         Some(row) => print_result(&format!("  table {}: {}", stream.table, printable(row))),
-        None if stream.key.is_empty() => Ok(()),
+        // Nothing says which row a rejected record would be.
+        None if trace.key.is_none() => Ok(()),
         None => print_result(&format!("  table {}: no row", stream.table)),
     }
 }

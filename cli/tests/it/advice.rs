@@ -324,8 +324,20 @@ fn a_row_that_was_changed_is_found_and_traced() {
         sandbox.run(&["trace", "--at", "data/a.csv:11"]).ok(),
         "table items: no row",
     );
-    sandbox.run(&["trace", "--key", "4711"]).exits(1);
+    let none = sandbox.run(&["trace", "--key", "4711"]).exits(1);
+    prints(
+        none,
+        "rejected records have no key; to find one: bekk dead-letters list",
+    );
     prints(sandbox.run(&["status"]).ok(), "unaccounted 0");
+    sandbox.write("data/c.csv", "id,note\nx,y\n");
+    sandbox.run(&["up", "--once"]).ok();
+    let rejected = prints(
+        sandbox.run(&["trace", "--at", "data/c.csv:2"]).ok(),
+        ", no key",
+    );
+    let rejected = prints(rejected, "dead letter 1 (open): bad_value");
+    assert!(!rejected.stdout.contains("no row"), "{}", rejected.stdout);
 }
 
 /// A record that is in the log twice is found by reading the file again, with its place in both.
