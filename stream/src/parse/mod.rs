@@ -148,8 +148,9 @@ impl ValueParser {
         };
         let stripped = strip.apply(bytes)?;
         let value = self.prepared.read(&stripped).map(Value::into_owned);
-        value.map_err(|fault| {
-            Rejection::new(fault.reason, format!("{}: {}", Shown(bytes), fault.detail))
+        value.map_err(|fault| match stripped == bytes {
+            true => fault,
+            false => Rejection::new(fault.reason, format!("{}: {}", Shown(bytes), fault.detail)),
         })
     }
 

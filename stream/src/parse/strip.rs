@@ -337,6 +337,11 @@ mod tests {
                 .detail
                 .starts_with("`$1x`: `1x` is not a number")
         );
+        let unchanged = parser.parse(Field {
+            bytes: b"twelve",
+            quoted: false,
+        });
+        assert_eq!(unchanged.unwrap_err().detail, "`twelve` is not a number");
         column.strip = vec![".".to_owned()];
         assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
         column.decimal = Some(b',');
