@@ -24,7 +24,7 @@ fn kept(sandbox: &Sandbox) -> Vec<PathBuf> {
 
 fn id_of(postgres: &Postgres, text: &str) -> String {
     postgres.one(&format!(
-        "SELECT id FROM bekk.dead_letters WHERE convert_from(raw, 'UTF8') LIKE '%{text}%'"
+        "SELECT id FROM bekk.dead_letters WHERE position('{text}'::bytea IN raw) > 0"
     ))
 }
 
@@ -185,4 +185,61 @@ fn a_corrected_spreadsheet_is_imported_as_a_whole_or_not_at_all() {
     );
     assert_eq!(prices(&postgres, "events"), ["1=1.00", "2=2.00", "3=1.00"]);
     assert_eq!(open_letters(&postgres), [[""; 0]; 0]);
+}
+
+/// People write UTF-8, and the bytes of a letter are in the encoding of its file.
+#[test]
+fn a_text_in_another_encoding_is_corrected_in_utf8() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "bekk.toml",
+        "[streams.p]\nfiles = \"data/*.csv\"\nkey = \"id\"\ncsv = { encoding = \"windows-1252\" }\n\
+         columns = [{ name = \"id\", type = \"int8\" }, { name = \"name\", type = \"text\" }, \
+         { name = \"price\", type = \"int8\" }]\n",
+    );
+    sandbox.write(
+        "data/a.csv",
+        b"id,name,price\n1,M\xfcller,x\n2,Kr\xfcger,y\n3,\x81,1\n4,Wei\xdf,z\n",
+    );
+    sandbox.run(&["up", "--once"]).ok();
+    let postgres = sandbox.postgres();
+    let names = || postgres.rows("SELECT name FROM p ORDER BY id").concat();
+    let show = |id| sandbox.run(&["dead-letters", "show", id]).ok();
+    show("1").prints("1,Müller,x");
+    sandbox
+        .run(&["dead-letters", "list", "--json"])
+        .ok()
+        .prints("2,Krüger,y");
+
+    edit(&sandbox, "1", "sed -i 's/Müller,x/Müßig,1/'").ok();
+    assert_eq!(names(), ["Müßig"]);
+    edit(&sandbox, "2", "sed -i 's/Krüger,y/Ωmega,2/'")
+        .exits(1)
+        .says("dead letter 2 has `Ω`, which windows-1252, the encoding of its file, lacks")
+        .says("your text is in");
+    edit(&sandbox, "2", "true").exits(1).prints("unchanged");
+    // Its byte is no character of the encoding; the person writes the one that was meant.
+    edit(&sandbox, "3", "printf '3,é,1' >").ok();
+    assert_eq!(names(), ["Müßig", "é"]);
+
+    let export = ["dead-letters", "export", "--csv", "out.csv"];
+    sandbox.run(&export).ok();
+    let exported = fs::read_to_string(sandbox.path("out.csv")).unwrap();
+    let corrected = exported.replace("Krüger,y", "Krüger,2");
+    sandbox.write("out.csv", corrected.replace("Weiß,z", "Ωmega,4"));
+    let import = ["dead-letters", "import", "--csv", "out.csv"];
+    let refused = sandbox.run(&import).exits(1);
+    refused.says("dead letter 4 has `Ω`");
+    sandbox.write("out.csv", corrected.replace("Weiß,z", "Weiß,4"));
+    sandbox.run(&import).ok();
+    assert_eq!(names(), ["Müßig", "Krüger", "é", "Weiß"]);
+    sandbox.run(&import).ok().prints("2 resolved before");
+
+    // PostgreSQL refuses this row, which Bekk writes in UTF-8.
+    postgres.execute("ALTER TABLE p ADD CHECK (price < 100)");
+    sandbox.write("data/b.csv", b"id,name,price\n5,J\xe4ger,500\n");
+    sandbox.run(&["up", "--once"]).ok();
+    let id = id_of(&postgres, "500");
+    edit(&sandbox, &id, "sed -i 's/Jäger,500/Jäger,5/'").ok();
+    assert_eq!(names()[4], "Jäger");
 }

@@ -1,5 +1,7 @@
 //! A file's character encoding, by the labels of the WHATWG's list.
 
+use std::borrow::Cow;
+
 use toml::Value;
 
 use super::setting::{Setting, string};
@@ -71,6 +73,34 @@ impl Encoding {
             Self::Latin1 => Some(encoding_rs::WINDOWS_1252),
             Self::Other(encoding) => Some(encoding),
             Self::Utf8 | Self::Utf16 | Self::Utf16Le | Self::Utf16Be => None,
+        }
+    }
+
+    /// The text that bytes are, without a byte order mark; `None` if they are not of this encoding. The text of a file in
+    /// UTF-16 is UTF-8 once it is read.
+    #[must_use]
+    pub fn decode(self, bytes: &[u8]) -> Option<String> {
+        match self.decoder() {
+            Some(encoding) => encoding
+                .decode_without_bom_handling_and_without_replacement(bytes)
+                .map(Cow::into_owned),
+            None => String::from_utf8(bytes.to_vec()).ok(),
+        }
+    }
+
+    /// The bytes of a text, as [`Self::decode`] takes them.
+    ///
+    /// # Errors
+    /// The first character that this encoding lacks.
+    pub fn encode(self, text: &str) -> Result<Vec<u8>, char> {
+        let Some(encoding) = self.decoder() else {
+            return Ok(text.as_bytes().to_vec());
+        };
+        let (bytes, _, has_replaced) = encoding.encode(text);
+        let lacks = |c: &char| encoding.encode(c.encode_utf8(&mut [0; 4])).2;
+        match text.chars().find(lacks).filter(|_| has_replaced) {
+            Some(lacking) => Err(lacking),
+            None => Ok(bytes.into_owned()),
         }
     }
 

@@ -16,6 +16,7 @@ use tempfile::NamedTempFile;
 
 use super::chosen::read_one;
 use super::correction::{check_text, with_own_line_ends};
+use super::text::{encoding_of, for_person, from_person};
 use crate::args::{DeadLettersEdit, RetryArgs};
 use crate::commands::{Outcome, print_json, print_result};
 use crate::context::Context;
@@ -29,6 +30,7 @@ const DEFAULT_EDITOR: &str = "vi";
 pub(super) fn run(context: &Context, args: &DeadLettersEdit, screen: &Screen) -> Result<Outcome> {
     let database = context.database(&args.with.postgres)?;
     let letter = read_one(&database.options, args.id)?;
+    let letter = for_person(encoding_of(context, &letter), letter);
     check_letter(&letter).map_err(|why| anyhow!(why))?;
     let try_text = |text| {
         let corrected = corrected(&letter, text);
@@ -149,15 +151,18 @@ fn retry(
     screen: &Screen,
 ) -> Result<Option<Tally>> {
     let original = read_one(postgres, corrected.id)?;
+    let encoding = encoding_of(context, &original);
+    let original = for_person(encoding, original);
     if original.raw == corrected.raw {
         return Ok(None);
     }
     check_text(&original, &corrected.raw).map_err(|why| anyhow!(why))?;
+    let corrected = from_person(encoding, corrected.clone()).map_err(|why| anyhow!(why))?;
     let log = context.open_log(&args.log)?;
     let retrier = Retrier::new(context, postgres, &log, args.header.as_deref())?;
     let mut tally = Tally::default();
     let mut told = |letter: &Letter, retried: &Retried| tell(letter, retried, screen);
-    retrier.retry(std::slice::from_ref(corrected), &mut tally, &mut told)?;
+    retrier.retry(std::slice::from_ref(&corrected), &mut tally, &mut told)?;
     log.close()?;
     Ok(Some(tally))
 }

@@ -5,6 +5,7 @@ mod correction;
 mod edit;
 mod retry;
 mod spreadsheet;
+mod text;
 
 use anyhow::Result;
 use bekk_sink::Letter;
@@ -12,6 +13,7 @@ use bekk_stream::shown;
 use serde::Serialize;
 
 use self::chosen::{chosen, filter, read_one};
+use self::text::{encoding_of, for_person};
 use super::{Outcome, print_json, print_result};
 use crate::args::{DeadLetters, DeadLettersDiscard, DeadLettersList, DeadLettersShow, Global};
 use crate::context::Context;
@@ -83,6 +85,10 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
     let mut letters = bekk_sink::read_letters(&database.options, &filter, 0, args.limit + 1)?;
     let is_cut = letters.len() > args.limit as usize;
     letters.truncate(args.limit as usize);
+    let letters: Vec<_> = letters
+        .into_iter()
+        .map(|letter| for_person(encoding_of(context, &letter), letter))
+        .collect();
     if args.output.json {
         print_json(&letters.iter().map(Line::from).collect::<Vec<_>>())?;
         return Ok(Outcome::Done);
@@ -137,6 +143,7 @@ fn shown_detail(letter: &Letter) -> String {
 fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let letter = read_one(&database.options, args.id)?;
+    let letter = for_person(encoding_of(context, &letter), letter);
     if args.output.json {
         print_json(&Line::from(&letter))?;
         return Ok(Outcome::Done);

@@ -6,10 +6,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
+use bekk_stream::Encoding;
 use serde::Serialize;
 
 use super::chosen::filter;
 use super::correction::{check_text, with_own_line_ends};
+use super::text::{encoding_of, for_person, from_person};
 use crate::args::{DeadLettersExport, DeadLettersImport};
 use crate::commands::{Outcome, print_json, print_result};
 use crate::context::Context;
@@ -44,7 +46,8 @@ pub(super) fn export(
     let mut count = 0u64;
     for_each_page(&database.options, &filter, |letters| {
         for letter in letters {
-            writer.write_record(cells(letter).map(no_formula))?;
+            let letter = for_person(encoding_of(context, letter), letter.clone());
+            writer.write_record(cells(&letter).map(no_formula))?;
             count += 1;
         }
         Ok(())
@@ -121,7 +124,7 @@ pub(super) fn import(
 ) -> Result<Outcome> {
     let (name, database) = (args.csv.display(), context.database(&args.with.postgres)?);
     let texts = read_texts(&args.csv)?;
-    let plan = plan(&database.options, texts)?;
+    let plan = plan(context, &database.options, texts)?;
     if !plan.problems.is_empty() {
         for problem in plan.problems.iter().take(PROBLEMS_NAMED_MAX) {
             screen.say(problem);
@@ -244,7 +247,11 @@ struct Plan {
     problems: Vec<String>,
 }
 
-fn plan(postgres: &ConnectOptions, mut texts: BTreeMap<i64, Cell>) -> Result<Plan> {
+fn plan(
+    context: &Context,
+    postgres: &ConnectOptions,
+    mut texts: BTreeMap<i64, Cell>,
+) -> Result<Plan> {
     let mut plan = Plan::default();
     let ids: Vec<i64> = texts.keys().copied().collect();
     for ids in ids.chunks(PAGE as usize) {
@@ -255,7 +262,8 @@ fn plan(postgres: &ConnectOptions, mut texts: BTreeMap<i64, Cell>) -> Result<Pla
         };
         for letter in bekk_sink::read_letters(postgres, &filter, 0, PAGE)? {
             if let Some(cell) = texts.remove(&letter.id) {
-                plan.add(letter, cell);
+                let encoding = encoding_of(context, &letter);
+                plan.add(for_person(encoding, letter), cell, encoding);
             }
         }
     }
@@ -268,7 +276,8 @@ fn plan(postgres: &ConnectOptions, mut texts: BTreeMap<i64, Cell>) -> Result<Pla
 }
 
 impl Plan {
-    fn add(&mut self, letter: Letter, cell: Cell) {
+    /// Adds a letter whose text is for a person, as that of the cell is.
+    fn add(&mut self, letter: Letter, cell: Cell, encoding: Encoding) {
         let is_resolved = letter.resolved_at.is_some();
         // The text that landed need not be one that the export puts a `'` in front of.
         let without_quote = cell.text.strip_prefix(b"'").unwrap_or(&cell.text);
@@ -292,11 +301,12 @@ impl Plan {
             )),
             false => check_letter(&letter).and_then(|()| check_text(&letter, &text)),
         };
-        match checked {
-            Ok(()) => self.corrected.push(Letter {
-                raw: text,
-                ..letter
-            }),
+        let corrected = Letter {
+            raw: text,
+            ..letter
+        };
+        match checked.and_then(|()| from_person(encoding, corrected)) {
+            Ok(letter) => self.corrected.push(letter),
             Err(why) => self.problems.push(format!("line {}: {why}", cell.line)),
         }
     }
