@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bekk_ingest::{Config, Mode, Stats};
 use bekk_stream::{Finished, Meta, Value};
+use bekk_testing::{MINUTE, wait_until};
 
 use crate::world::{World, await_count, count, ids, metas, rows};
 
@@ -195,7 +196,7 @@ fn a_change_before_an_incomplete_line_is_found() {
     world.follow(&stream, |log| {
         await_count(log, 801);
         let mut file = File::options().write(true).open(&path).unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + MINUTE;
         let mut middle = 5000;
         // Until ingest has seen the incomplete line, a rewriting is growth to it.
         while count(log) == 801 {
@@ -259,7 +260,7 @@ fn a_full_disk_is_waited_for() {
         let config = world.config(Mode::Follow);
         let streams = [world.stream()];
         let running = scope.spawn(move || bekk_ingest::run(&config, &streams, log, stats, stop));
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + MINUTE;
         while stats.waits_for().is_none() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(2));
         }
@@ -305,20 +306,13 @@ fn a_file_that_cannot_be_moved_is_moved_later() {
         close_after: Duration::from_secs(1),
         ..world.config(Mode::Follow)
     };
-    let await_until = |what: &str, is_so: &dyn Fn() -> bool| {
-        let until = Instant::now() + Duration::from_secs(30);
-        while !is_so() {
-            assert!(Instant::now() < until, "{what}");
-            thread::sleep(Duration::from_millis(5));
-        }
-    };
     world.follow_with(&config, &stream, |log| {
         await_count(log, 1);
         let is_receipt = |meta: &Meta| matches!(meta, Meta::Receipt(_));
-        await_until("its receipt", &|| metas(log).iter().any(is_receipt));
+        wait_until("its receipt", MINUTE, || metas(log).iter().any(is_receipt));
         assert!(path.exists());
         fs::remove_file(&done).unwrap();
-        await_until("it is moved", &|| done.join("a.csv").exists());
+        wait_until("it is moved", MINUTE, || done.join("a.csv").exists());
         assert!(!path.exists());
     });
     assert_eq!(world.receipts().len(), 1);

@@ -14,7 +14,7 @@ use bekk_ingest::{
 };
 use bekk_log::{Client, Offset};
 use bekk_stream::{Body, FileId, META_TOPIC, Meta, Payload, Reason, Receipt, Stream, Value};
-use bekk_testing::things;
+use bekk_testing::{MINUTE, things};
 use tempfile::TempDir;
 
 pub(crate) const TOPIC: &str = "things";
@@ -305,11 +305,11 @@ pub(crate) fn count(log: &Client) -> u64 {
 
 /// Waits until the log holds so many records, and not more.
 pub(crate) fn await_count(log: &Client, expected: u64) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + MINUTE;
     while count(log) < expected {
         assert!(
             Instant::now() < until,
-            "{} of {expected} records after 20 s",
+            "{} of {expected} records after {MINUTE:?}",
             count(log)
         );
         thread::sleep(Duration::from_millis(1));

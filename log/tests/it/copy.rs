@@ -52,7 +52,7 @@ fn source(dir: &std::path::Path) -> Client {
 
 fn connect(served: &Served) -> Client {
     let config = RemoteConfig::new(served.server.local_addr().to_string());
-    Client::connect(config, Duration::from_secs(10)).unwrap()
+    Client::connect(config, MINUTE).unwrap()
 }
 
 fn copy_topic(

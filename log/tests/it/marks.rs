@@ -1,7 +1,5 @@
 //! Marks: what a record was, the same from every side, and what a log that was replaced looks like.
 
-use std::time::Duration;
-
 use bekk_log::{
     Client, Difference, Error, MarkCheck, Offset, RecordBuffer, RecordMark, RemoteConfig,
     judge_mark,
@@ -21,7 +19,7 @@ fn append(client: &Client, values: &[&str]) {
 
 fn connect(served: &Served) -> Client {
     let config = RemoteConfig::new(served.server.local_addr().to_string());
-    Client::connect(config, Duration::from_secs(10)).unwrap()
+    Client::connect(config, MINUTE).unwrap()
 }
 
 fn judge(client: &Client, next: u64, mark: &RecordMark) -> MarkCheck {

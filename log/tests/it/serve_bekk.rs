@@ -237,7 +237,7 @@ fn a_short_command_names_an_address_that_is_unreachable() {
         is_brief: true,
         ..RemoteConfig::new(served.server.local_addr().to_string())
     };
-    let client = Client::connect(config, Duration::from_secs(10)).unwrap();
+    let client = Client::connect(config, MINUTE).unwrap();
     let begun = Instant::now();
     for _ in 0..2 {
         let error = client.partition_ends("t").unwrap_err();

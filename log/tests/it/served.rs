@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
 
 use bekk_log::{Client, Config, Retention, ServeConfig, Server, TopicConfig};
+use bekk_testing::MINUTE;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -76,9 +76,7 @@ impl Served {
 
     pub(crate) fn connect(&self) -> Connection {
         let stream = TcpStream::connect(self.server.local_addr()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
+        stream.set_read_timeout(Some(MINUTE)).unwrap();
         Connection {
             stream,
             client_id: "test",

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bekk_log::{Credentials, ServeConfig};
+use bekk_testing::{MINUTE, wait_until};
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::{
@@ -186,15 +187,28 @@ fn who_may_only_read_reads_and_remembers_how_far() {
 
 #[test]
 fn who_does_not_say_who_it_is_keeps_nobody_out() {
-    let served = Served::new(with_two_users);
+    let mut served_max = 0;
+    let served = Served::new(|config| {
+        with_two_users(config);
+        served_max = config.connections_max;
+    });
     let address = served.server.local_addr();
+    // Each beyond the most closes another one, or is closed.
+    let await_closed = |count: usize| {
+        wait_until("all are accepted", MINUTE, || {
+            let closed = served.client.counters().unwrap().connections_closed;
+            closed >= (count - served_max).try_into().unwrap()
+        });
+    };
     let mut silent: Vec<_> = (0..620).map(|_| TcpStream::connect(address)).collect();
+    await_closed(620);
     // So long they may keep their places.
     std::thread::sleep(Duration::from_millis(1_200));
     let mut owner = served.connect();
     assert_eq!(log_in(&mut owner, "bekk", PASSWORD), 0);
     silent.extend((0..620).map(|_| TcpStream::connect(address)));
     assert_eq!(owner.produce(7, batch(None, 0, 3)), (0, 0));
+    await_closed(620 + 1 + 620);
     std::thread::sleep(Duration::from_millis(1_200));
     let mut second = served.connect();
     assert_eq!(log_in(&mut second, "bekk", PASSWORD), 0);
