@@ -37,8 +37,7 @@ impl Core {
             let _retaining = self.retaining.lock();
             let topic = self.topic(name)?;
             self.shared.check_appends()?;
-            let ends = topic.end_for_good();
-            self.shared.state.delete_topic(name, &ends)?;
+            topic.end_for_good(|ends| self.shared.state.delete_topic(name, ends))?;
             self.remove_from_topics(name);
             topic
         };

@@ -184,11 +184,15 @@ impl TopicLog {
         self.shared.advanced.send_replace(());
     }
 
-    /// Lets nothing be appended any more; returns where the partitions end.
-    pub(crate) fn end_for_good(&self) -> Vec<Offset> {
+    /// Lets nothing be appended any more, once `persist` has noted where the partitions end.
+    pub(crate) fn end_for_good(
+        &self,
+        persist: impl FnOnce(&[Offset]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let writer = self.writer.lock();
+        persist(&writer.ends)?;
         self.is_deleted.store(true, Ordering::Release);
-        writer.ends.clone()
+        Ok(())
     }
 
     /// Closes its segments. Nobody else uses the topic any more.

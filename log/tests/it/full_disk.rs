@@ -12,6 +12,8 @@ use std::time::Duration;
 use bekk_log::{Client, Durability, Error, RemoteConfig, ServeConfig, Server};
 use bekk_testing::{MINUTE, wait_until};
 
+use crate::serve_deletion::delete_topic;
+use crate::served::{Served, batch};
 use crate::support::{buffer, config, noise, topic};
 
 const SCENARIO: &str = "BEKK_LOG_FULL_DISK";
@@ -29,6 +31,7 @@ fn victim() {
     match scenario.to_str().unwrap() {
         "append" => an_append_fills_the_disk(&dir),
         "table" => a_table_fills_the_disk(&dir),
+        "delete" => a_topic_is_not_deleted(&dir),
         other => panic!("{other}"),
     }
     println!("done");
@@ -51,6 +54,7 @@ fn run(scenario: &str) {
         .arg(env::current_exe().unwrap())
         .args(["--exact", "full_disk::victim", "--nocapture"])
         .env(SCENARIO, scenario)
+        .env("TMPDIR", dir.path())
         .current_dir(dir.path())
         .output()
         .unwrap();
@@ -141,6 +145,23 @@ fn a_table_fills_the_disk(dir: &Path) {
     check_takes_more(dir);
 }
 
+/// The deletion of a topic cannot be written down. The topic is used as before, and deleted once there is space.
+fn a_topic_is_not_deleted(dir: &Path) {
+    let served = Served::of_log(|config| config.reserve_bytes = 0);
+    let mut connection = served.connect();
+    assert_eq!(connection.produce(7, batch(None, 0, 1)), (0, 0));
+    let ballast = Ballast::leaving(dir, 1_000_000);
+    // The log believes for a moment what it last saw of the disk.
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(delete_topic(&mut connection, 1, "t"), 56);
+    assert_eq!(connection.produce(7, batch(None, 0, 1)), (0, 1));
+    ballast.remove();
+    wait_until("the topic is deleted", MINUTE, || {
+        delete_topic(&mut connection, 1, "t") == 0
+    });
+    served.server.stop();
+}
+
 fn check_full(client: &Client) {
     let failed = client.failed_write();
     assert!(
@@ -153,6 +174,11 @@ fn check_takes_more(dir: &Path) {
     let client = open(dir);
     client.append(None, "t", &[(0, &buffer(["more"]))]).unwrap();
     client.close().unwrap();
+}
+
+#[test]
+fn a_topic_whose_deletion_fails_is_used_as_before() {
+    run("delete");
 }
 
 #[test]
