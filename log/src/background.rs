@@ -1,6 +1,7 @@
 //! The log's two threads: one fsyncs at an interval and writes the durable mark, one makes segments ready,
 //! seals and deletes them, which may take longer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -78,20 +79,24 @@ fn keep_marks(core: &Core) {
 
 fn keep_segments(core: &Core) {
     let shared = &core.shared;
-    let mut report = Report::default();
+    let mut spare = Report::default();
+    let mut segments = HashMap::<String, Report>::new();
+    let mut retention = Report::default();
     let mut retained_at = Instant::now();
-    let mut retention_report = Report::default();
     loop {
         shared.segment_work.wait(SEGMENT_INTERVAL);
         if shared.closing.load(Ordering::Acquire) {
             return;
         }
-        report.of("make a spare file", shared.space.keep_spare());
-        for topic in core.topics() {
+        spare.of("make a spare file", shared.space.keep_spare());
+        let topics = core.topics();
+        segments.retain(|name, _| topics.iter().any(|topic| topic.name == *name));
+        for topic in topics {
+            let report = segments.entry(topic.name.clone()).or_default();
             report.of("look after segments", topic.care_for_segments());
         }
         if retained_at.elapsed() >= RETENTION_INTERVAL {
-            retention_report.of("apply retention", retention::apply(core).map(|_bytes| ()));
+            retention.of("apply retention", retention::apply(core).map(|_bytes| ()));
             retained_at = Instant::now();
         }
     }
@@ -125,18 +130,55 @@ impl Copies {
     }
 }
 
-/// Says what fails once, and not again each second.
+/// Reports a failure once, and not again each second.
 #[derive(Default)]
 struct Report(Option<String>);
 
 impl Report {
     fn of(&mut self, act: &str, done: Result<(), Error>) {
-        let text = done.err().map(|error| error.to_string());
-        if let Some(text) = &text
-            && self.0.as_ref() != Some(text)
-        {
-            tracing::warn!(error = text, "failed to {act}; tried again");
+        if let Some(error) = self.news(done) {
+            tracing::warn!(error, "failed to {act}; tried again");
         }
-        self.0 = text;
+    }
+
+    /// The text of an error that is not the last one again.
+    fn news(&mut self, done: Result<(), Error>) -> Option<String> {
+        let Err(error) = done else {
+            self.0 = None;
+            return None;
+        };
+        let text = error.with_cause();
+        let known = if error.is_no_space() {
+            // The number of free bytes is another one each time.
+            "no space".to_owned()
+        } else {
+            text.clone()
+        };
+        let is_new = self.0.as_ref() != Some(&known);
+        self.0 = Some(known);
+        is_new.then_some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_stays_full_is_news_once() {
+        let full = |free_bytes| {
+            Err(Error::NoSpace {
+                path: "log".into(),
+                free_bytes,
+                reserve_bytes: 10,
+            })
+        };
+        let mut report = Report::default();
+        assert!(report.news(full(1)).is_some());
+        assert!(report.news(full(2)).is_none());
+        assert!(report.news(Err(Error::Closed)).is_some());
+        assert!(report.news(Err(Error::Closed)).is_none());
+        assert!(report.news(Ok(())).is_none());
+        assert!(report.news(full(2)).is_some());
     }
 }
