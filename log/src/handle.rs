@@ -70,8 +70,6 @@ impl Drop for End {
     }
 }
 
-impl Ends {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
