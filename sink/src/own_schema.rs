@@ -353,7 +353,7 @@ pub(crate) async fn has(session: &Session, table: &str, act: &str) -> Result<boo
     }
 }
 
-/// What to do about missing columns. Nothing is lost with those of `bekk.migrations`, which is made anew.
+/// What to do about missing columns. Nothing is lost with those of `bekk.migrations`, which is created again.
 fn columns_advice(name: &str, missing: &[String], others: &[String]) -> String {
     let anew = match name {
         "migrations" => MIGRATIONS_ANEW,
