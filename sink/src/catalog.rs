@@ -151,10 +151,10 @@ const ACCESS: &str = "\
     SELECT c.relpersistence::text,
            EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid
                     WHERE t.isleaf AND p.relpersistence = 'u'),
-           has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'SELECT'),
+           has_table_privilege(c.oid, 'INSERT'), coalesce(has_table_privilege(c.oid, 'SELECT'), false),
            has_database_privilege(current_database(), 'TEMPORARY'), row_security_active(c.oid),
            u.updates AND NOT r.found, current_user::text, current_setting('server_encoding'),
-           has_table_privilege(c.oid, 'DELETE'), u.deletes AND NOT r.found,
+           coalesce(has_table_privilege(c.oid, 'DELETE'), false), u.deletes AND NOT r.found,
            c.relkind = 'p' AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) t WHERE t.isleaf),
            (SELECT min(t.relid::regclass::text) FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid
              WHERE t.isleaf AND p.relkind = 'f')
@@ -217,12 +217,20 @@ impl Table {
         let (schema, name): (String, String) = (found.get(1), found.get(2));
         // First: whatever is altered from here on makes a newer version.
         let version = client
-            .query_one(&version_sql(&oid.to_string()), &[])
+            .query_opt(&version_sql(&oid.to_string()), &[])
             .await?;
+        let Some(version) = version else {
+            return Ok(None);
+        };
         let columns = column::read(client, oid).await?;
         let unique_indexes = client.query(UNIQUE_INDEXES, &[&oid]).await?;
         let hooks = client.query_one(HOOKS, &[&oid]).await?;
-        let access = client.query_one(ACCESS, &[&oid]).await?;
+        let access = client.query_opt(ACCESS, &[&oid]).await?;
+        // A table that was dropped meanwhile has no row, or no privileges, which the snapshot does not show.
+        let Some(access) = access.filter(|access| access.get::<_, Option<bool>>(2).is_some())
+        else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             version: TableVersion {
                 oid: version.get(0),

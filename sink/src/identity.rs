@@ -168,7 +168,7 @@ const FOUND: &str = "\
     SELECT s.system_identifier::text, current_database()::text,
            (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
            t.oid::bigint, coalesce(pg_relation_filenode(t.oid), 0)::bigint, t.name, t.sql_name,
-           t.oid IS NOT NULL AND t.kind IN ('r', 'p') AND has_table_privilege(t.oid, 'SELECT')
+           t.oid IS NOT NULL AND t.kind IN ('r', 'p') AND coalesce(has_table_privilege(t.oid, 'SELECT'), false)
                AND NOT row_security_active(t.oid)
       FROM pg_control_system() s
       LEFT JOIN (SELECT c.oid, n.nspname || '.' || c.relname AS name,

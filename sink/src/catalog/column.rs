@@ -50,6 +50,8 @@ struct TypeName {
     is_array: bool,
 }
 
+/// A column that was dropped a moment ago has no privileges: the functions that tell of them do not use the snapshot in which
+/// the column is still seen.
 const COLUMNS: &str = "\
     SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), b.typname::text, b.typtype = 'e',
            b.typmod, a.attnotnull, a.atthasdef OR a.attidentity <> '',
@@ -57,8 +59,8 @@ const COLUMNS: &str = "\
            a.attidentity <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid), '') LIKE 'nextval(%',
            b.typname IN ('citext', 'bpchar', 'jsonb') OR NOT coalesce(l.collisdeterministic, true),
            format_type(b.oid, -1), a.attidentity = 'a',
-           has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
-           has_column_privilege(a.attrelid, a.attnum, 'UPDATE'),
+           coalesce(has_column_privilege(a.attrelid, a.attnum, 'INSERT'), false),
+           coalesce(has_column_privilege(a.attrelid, a.attnum, 'UPDATE'), false),
            coalesce((SELECT n.nspname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
                       WHERE o.oprname = '=' AND o.oprleft = b.oid AND o.oprright = b.oid
                         AND o.oprnamespace = b.typnamespace AND o.oprowner = b.typowner), 'pg_catalog'),

@@ -30,7 +30,11 @@ pub(crate) async fn drifted(
     let expected = as_the_server_writes_them(client, table, &declared).await?;
     let mut warnings = Vec::new();
     for row in &found {
-        let (name, definition): (String, String) = (row.get(0), row.get(1));
+        // A constraint that was dropped meanwhile has no definition.
+        let (name, Some(definition)) = (row.get::<_, String>(0), row.get::<_, Option<String>>(1))
+        else {
+            continue;
+        };
         let condition = declared.iter().find(|condition| condition.name == name);
         if condition.is_some()
             && expected

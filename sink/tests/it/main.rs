@@ -22,6 +22,7 @@ mod keys;
 mod lease;
 mod left_out;
 mod letters;
+mod meanwhile;
 mod model;
 mod other_producers;
 mod other_sessions;
