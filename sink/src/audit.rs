@@ -20,9 +20,10 @@ use bekk_stream::{FileId, Stream};
 use parking_lot::Mutex;
 
 use self::buckets::WorkDir;
+use crate::catalog::TableVersion;
 use crate::command::with_session;
 use crate::groups::GroupOffset;
-use crate::offsets::mark_of;
+use crate::offsets::{mark_of, rows};
 use crate::own_schema;
 use crate::prepare::Source;
 use crate::refusal::Refusal;
@@ -226,8 +227,27 @@ pub fn audit_content(
         let done = audit.run(session).await;
         // Nothing was changed.
         let _ = session.client.batch_execute("ROLLBACK").await;
-        done
+        match done {
+            // A snapshot does not show the rows of a table that was rewritten after it was taken.
+            Ok(deep) if !deep.is_right() && was_altered(session, &target).await? => {
+                Err(Error::TableAltered {
+                    table: target.table.full_name.clone(),
+                })
+            }
+            done => done,
+        }
     })
+}
+
+/// Whether the table has another version than when it was found.
+async fn was_altered(session: &Session, target: &StreamTarget) -> Result<bool, Error> {
+    let answer = session
+        .client
+        .simple_query(&target.table.version_sql())
+        .await
+        .map_err(|error| Error::postgres("read the catalog", &error))?;
+    let now = rows(&answer).next().and_then(TableVersion::of);
+    Ok(now != Some(target.table.version))
 }
 
 /// Where the group was when the snapshot was taken.
