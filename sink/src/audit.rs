@@ -123,10 +123,10 @@ pub struct DeepAudit {
     pub changed: u64,
     /// Rows that no record is.
     pub extra: u64,
-    /// Rows without a record in the log, because its beginning was removed, their record is not compared, or dead letters
-    /// were corrected by hand.
+    /// Rows without a record in the log that have an explanation: the log's beginning was removed, some records are not
+    /// compared, or a person has corrected dead letters.
     pub unexplained: u64,
-    /// Records of columns that the stream no longer has so, which are not compared.
+    /// Records with columns that the stream had before its columns changed; they are not compared.
     pub of_former_columns: u64,
     /// The first differences.
     pub findings: Vec<Finding>,
@@ -425,7 +425,7 @@ impl Audit<'_> {
             deep.unexplained = explained;
             deep.extra -= explained;
         }
-        // Nobody need look at rows that are explained.
+        // All extra rows are explained, so none is listed.
         if deep.extra == 0 {
             deep.findings
                 .retain(|finding| finding.kind != FindingKind::Extra);

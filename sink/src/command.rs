@@ -39,7 +39,7 @@ pub(crate) fn with_session<T>(
     })
 }
 
-/// Limits how long the session's statements wait for locks: who asks for the state wants to know of them.
+/// Makes the session's statements wait only two seconds for a lock, because a reader of the state wants to see the lock.
 pub(crate) async fn be_impatient(client: &Client) -> Result<(), tokio_postgres::Error> {
     client.batch_execute("SET lock_timeout = '2s'").await
 }

@@ -83,7 +83,7 @@ impl DeadLetter {
         }
     }
 
-    /// A record that is a payload: a reject with its own reason, or a row with `why` it is none here.
+    /// A record that is a payload: a reject with its own reason, or a row, with the reason `why` the table cannot take it.
     pub(crate) fn of_payload(
         offset: u64,
         file: Option<String>,
@@ -171,8 +171,8 @@ pub(crate) struct Place<'a> {
 }
 
 /// A replay finds the dead letter of a record that it meets again, and only brings it up to date. One that
-/// had become a row, by retrying or by an earlier replay, is open again: it is none now, and an older row of
-/// its key may have been written over the one that it became. Its text stays: a person may have corrected it.
+/// had become a row, by retrying or by an earlier replay, is open again: the row may be gone, because an older
+/// record of its key may have been written over it. Its text stays: a person may have corrected it.
 const INSERT: &str = "\
     INSERT INTO bekk.dead_letters (group_name, stream, topic, partition, log_id, log_offset, file, line,
            byte_offset, reason, column_name, sqlstate, detail, raw)

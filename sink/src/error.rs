@@ -149,7 +149,7 @@ pub enum Error {
         /// Log end offset.
         end: u64,
     },
-    /// A column of a stream that accepts JSON has conditions that are none of its type.
+    /// A column of a stream that accepts JSON has a condition that its type does not have.
     #[error("stream `{stream}`: {detail}")]
     JsonColumns {
         /// The stream.

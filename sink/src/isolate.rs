@@ -181,8 +181,8 @@ async fn merge_one_span(
     Ok(stored)
 }
 
-/// What ends a batch of which every record is refused: it may be the table that is at fault. None if it has been
-/// settled that it is not.
+/// Returns the error of a batch whose records are all refused, because the table may be at fault; `None` if it is known that
+/// the table is not.
 fn judge(job: &Job, refused: u64, last: Refused) -> Option<ApplyError> {
     let is_about_data = last.is_about_data;
     if job.may_be_refused && is_about_data {

@@ -1,7 +1,7 @@
 //! Whether schema `bekk` is whole.
 //!
-//! A person, or a tool that tidies up, may drop or rename one of its tables. Nothing is applied then, and no command takes
-//! the schema for one that was never used. What is missing is named, with the command that brings it back.
+//! A person, or a tool that tidies up, may drop or rename one of its tables. Then the sink applies nothing, and each command
+//! names what is missing and the command that restores it, instead of reporting an unused schema.
 
 use tokio_postgres::Client;
 
@@ -16,7 +16,7 @@ pub(crate) struct OwnTable {
     columns: &'static [&'static str],
     /// The columns by which ON CONFLICT finds a row
     key: &'static [&'static str],
-    /// What an empty one means
+    /// The consequence of an empty table
     if_empty: &'static str,
 }
 
@@ -41,7 +41,7 @@ pub(crate) const TABLES: [OwnTable; 4] = [
             "table_file",
         ],
         key: &["group_name", "topic"],
-        if_empty: "each group then takes its present table for the one that it has filled",
+        if_empty: "each group then takes the present table as the one that it has filled",
     },
     OwnTable {
         name: "offsets",
@@ -100,7 +100,7 @@ pub(crate) const TABLES: [OwnTable; 4] = [
             "met_again_at",
         ],
         key: &["group_name", "topic", "partition", "log_offset", "log_id"],
-        if_empty: "the dead letters so far are then gone; bekk replay brings back those of records that the log still has",
+        if_empty: "its dead letters are lost; bekk replay restores those of records that the log still has",
     },
 ];
 
@@ -111,7 +111,7 @@ pub struct SchemaFault {
     pub what: String,
     /// What can be typed.
     pub advice: String,
-    /// Tables that an empty one can take the place of.
+    /// Tables that can be made anew, empty.
     pub(crate) creatable: Vec<&'static str>,
 }
 

@@ -274,8 +274,8 @@ impl Setup<'_> {
                 self.config.postgres
             ),
             advice: format!(
-                "check the database's address; of two programs, give one another group; to fill `{}` from the \
-                 beginning, which must be empty or have a key: bekk offsets delete --group {group} --stream {topic} \
+                "check the database's address; if another program reads as this group, give one of the two another \
+                 --group; if table `{}` is empty or has a key, fill it from the beginning: bekk offsets delete --group {group} --stream {topic} \
                  --execute",
                 stream.table
             ),
@@ -413,8 +413,8 @@ impl Setup<'_> {
     }
 }
 
-/// Refuses a target whose table another one has under another name, such as with and without its schema: their rows
-/// would come in no order.
+/// Refuses a stream whose table another stream fills under another name, such as with and without its schema: their rows
+/// would have no common order.
 fn alone(others: &[StreamTarget], target: StreamTarget) -> Result<StreamTarget, SetupError> {
     let is_same = |other: &&StreamTarget| other.table.version.oid == target.table.version.oid;
     match others.iter().find(is_same) {

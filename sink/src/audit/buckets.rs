@@ -27,7 +27,7 @@ pub(super) fn count(records: u64) -> usize {
     usize::try_from(records.div_ceil(ENTRIES_MAX).clamp(1, BUCKETS_MAX)).unwrap_or(1)
 }
 
-/// What stays of a side in memory.
+/// The entries of a side that are in memory.
 type Kept = Arc<Vec<Vec<u8>>>;
 
 /// The working files of an audit, in a directory of their own. It is made with the first of them, and removed with them.
@@ -134,13 +134,13 @@ impl Drop for WorkDir {
     }
 }
 
-/// What is written of one side.
+/// The entries of one side, as they are written.
 pub(super) struct Buckets<'a> {
     work: &'a WorkDir,
     side: String,
     memory: Vec<Vec<u8>>,
     memory_bytes: usize,
-    /// None as long as all is in memory.
+    /// Empty while all entries are in memory.
     files: Vec<BufWriter<File>>,
 }
 

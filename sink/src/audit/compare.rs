@@ -249,7 +249,7 @@ fn expect(expected: &mut Expected, winner: Winner, entry: &[u8]) {
 }
 
 fn note_extra(key: &str, deep: &mut DeepAudit) {
-    // Where the log's beginning is gone, so may be the row's record, and a record that is not compared may be the row's.
+    // The row's record may have been in the log's removed beginning, or among the records that are not compared.
     if !deep.log_begins.is_empty() || deep.of_former_columns > 0 {
         deep.unexplained += 1;
         return;

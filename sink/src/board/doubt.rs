@@ -1,14 +1,13 @@
 //! Records or table: what to believe when every record of a batch is refused.
 //!
-//! A few records that are refused, and none that passes, may be at fault themselves, or the table refuses everything
-//! (a trigger, a constraint that was added). So nothing is written until the other partitions of the stream have had
-//! their say: if a record passes anywhere, the refused ones become dead letters; if very many are refused and none
-//! passes, the sink stops, and not one good record has become a dead letter.
+//! If a few records are refused and no other passes, either these records are bad, or the table refuses everything (a
+//! trigger, a constraint that was added). So nothing is written until the other partitions of the stream have results. If
+//! a record passes in any of them, the refused ones become dead letters. If very many are refused and none passes, the
+//! sink stops, and no good record has become a dead letter.
 
 use super::{Board, State};
 
-/// So many records of a stream, refused with none that passes between, are no accident of single records: the sink
-/// stops.
+/// Number of records of a stream that are refused in a row before the sink stops: single bad records are not so many.
 pub(super) const REFUSED_MAX: u64 = 100;
 
 /// What to do with a batch of which every record was refused.

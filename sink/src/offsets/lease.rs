@@ -66,8 +66,8 @@ const IS_GONE: &str = "\
     NOT EXISTS (SELECT FROM pg_stat_activity a
                  WHERE a.application_name = o.owner AND has_table_privilege(a.usesysid, 'bekk.offsets', 'UPDATE'))";
 
-/// Whether a row's lease has run out and its owner has been silent since. Of another role's session the server shows no
-/// statement, so that the lease alone counts.
+/// Whether a row's lease has run out and its owner has been silent since. The server shows no statement of another role's
+/// session; there the lease alone counts.
 const IS_EXPIRED: &str = "\
     (coalesce(o.lease_until < clock_timestamp(), true) AND NOT EXISTS (
         SELECT FROM pg_stat_activity a
@@ -241,8 +241,8 @@ pub(crate) async fn terminate_backends(
 }
 
 /// The sinks of a group that are connected and have been heard of within a lease's time, by name, in
-/// order. A sink that a signal has stopped is left out, so that the others take its partitions; of one with another role,
-/// whose statements are not shown, its leases tell.
+/// order. A sink that a signal has stopped is left out, so that the others take its partitions. A sink of another
+/// role, whose statements are not shown, counts by its leases.
 pub(crate) async fn members(
     client: &Client,
     name_prefix: &str,

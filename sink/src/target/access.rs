@@ -67,7 +67,7 @@ pub(super) fn problems(stream: &Stream, table: &Table, is_staged: bool) -> Vec<S
     }
     if table.hooks.delete_rules && is_deleted {
         problems.push(
-            "it has rules on DELETE, with which rows that the stream deletes may stay; write them as triggers"
+            "it has rules on DELETE, which may keep rows that the stream deletes; write them as triggers"
                 .to_owned(),
         );
     }
@@ -95,7 +95,7 @@ pub(super) async fn problems_of_database(session: &Session) -> Result<Vec<String
     let closed: Option<String> = row.get(4);
     let (role, database) = (quote(&role), quote(&database));
     let mut problems = Vec::new();
-    // Without the right to use the schema, what it lacks cannot be told from what is hidden.
+    // Without the right to use the schema, its tables are hidden, and would be reported as missing.
     if closed.is_none()
         && let Some(fault) = own_schema::fault(session)
             .await
@@ -250,7 +250,7 @@ pub(super) fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
     warnings
 }
 
-/// What triggers, rules and inheritance make of rows without an error.
+/// Warns of triggers, rules and inheritance that change or drop rows without an error.
 fn hook_warnings(stream: &Stream, table: &Table) -> Vec<String> {
     let hooks = &table.hooks;
     let mut warnings = Vec::new();

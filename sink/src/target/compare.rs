@@ -180,7 +180,7 @@ pub(super) fn key_problem(stream: &Stream, table: &Table) -> Option<String> {
             "key ({key}) has no unique index; CREATE UNIQUE INDEX ON {} ({key}){}",
             table.sql_name,
             match table.kind == "p" {
-                true => ", of which the columns by which the table is partitioned must be a part",
+                true => ", and add the columns by which the table is partitioned to the key",
                 false => "",
             }
         ),

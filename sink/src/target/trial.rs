@@ -78,7 +78,7 @@ async fn try_one(
                 Ok(Some(Box::new(db.clone())))
             }
             Some(db) if db.code().code() == NO_LOCK => Err(error),
-            // Rights are named by others.
+            // `access.rs` reports missing rights.
             Some(_) => Ok(None),
             None => Err(error),
         },
