@@ -98,7 +98,8 @@ impl fmt::Display for PostgresError {
                     "; bekk check names each right that the role lacks, with its GRANT",
                 );
             }
-            CANCELLED => "statement_timeout",
+            // Someone may have cancelled it as well.
+            CANCELLED if !self.message.contains("user request") => "statement_timeout",
             IDLED => "idle_in_transaction_session_timeout",
             TOOK_TOO_LONG => "transaction_timeout",
             _ => return Ok(()),
@@ -107,5 +108,27 @@ impl fmt::Display for PostgresError {
             f,
             "; if the role's {limit} is too short: ALTER ROLE … SET {limit} = '5min'"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_named_only_where_it_may_be_the_cause() {
+        let shown = |message: &str, sqlstate: &str| {
+            let error = PostgresError {
+                sqlstate: Some(sqlstate.to_owned()),
+                ..PostgresError::new(message)
+            };
+            error.to_string()
+        };
+        let timeout = shown("canceling statement due to statement timeout", "57014");
+        assert!(timeout.contains("SET statement_timeout"), "{timeout}");
+        let cancelled = shown("canceling statement due to user request", "57014");
+        assert!(!cancelled.contains("SET"), "{cancelled}");
+        let long = shown("terminating connection", "25P04");
+        assert!(long.contains("SET transaction_timeout"), "{long}");
     }
 }
