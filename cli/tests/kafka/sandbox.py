@@ -143,6 +143,13 @@ class Sandbox:
             assert time.monotonic() < deadline, f"{len(keys)} rows in the topic of {len(self.ids)}"
             time.sleep(0.5)
 
+    def begin(self):
+        """Starts ingest and a sink, and waits until the first rows are in the table."""
+        for role in ("ingest", "sink"):
+            self.start(role, role)
+        self.write(1_000)
+        self.await_table(60)
+
     def check(self):
         """Each row is in the topic once, and the table holds the same: `audit --deep` compares files, log and table."""
         table = self.table()
