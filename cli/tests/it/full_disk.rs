@@ -79,6 +79,15 @@ impl<'a> Disk<'a> {
         Some(disk)
     }
 
+    /// One without a free byte, whose log has the records of the first file.
+    fn filled(sandbox: &'a Sandbox) -> Option<Self> {
+        let disk = Self::mount(sandbox)?;
+        write(sandbox, 0);
+        disk.run(&["ingest", "--once"]).ok();
+        disk.fill();
+        Some(disk)
+    }
+
     fn enter(&self) -> Vec<&str> {
         self.enter.iter().map(String::as_str).collect()
     }
@@ -145,13 +154,9 @@ fn rows(sandbox: &Sandbox) -> u32 {
 #[test]
 fn a_disk_without_a_free_byte_stops_only_what_must_write() {
     let sandbox = Sandbox::new();
-    let Some(disk) = Disk::mount(&sandbox) else {
+    let Some(disk) = Disk::filled(&sandbox) else {
         return;
     };
-    write(&sandbox, 0);
-    disk.run(&["ingest", "--once"]).ok();
-
-    disk.fill();
     let told = prints(disk.run(&["status"]).ok(), "  disk: ");
     prints(told, "problem    the log's disk has 0 B free");
     let told = prints(
@@ -222,12 +227,9 @@ fn start(sandbox: &Sandbox, mut command: Command) -> Process {
 #[test]
 fn a_log_server_stays_up_on_a_disk_without_a_free_byte() {
     let sandbox = Sandbox::new();
-    let Some(disk) = Disk::mount(&sandbox) else {
+    let Some(disk) = Disk::filled(&sandbox) else {
         return;
     };
-    write(&sandbox, 0);
-    disk.run(&["ingest", "--once"]).ok();
-    disk.fill();
     let serve = ["log", "serve", "--listen", "127.0.0.1:0"];
     let serve = [&serve[..], &["--http", "127.0.0.1:0"]].concat();
     let mut server = start(&sandbox, disk.bekk(&serve));
