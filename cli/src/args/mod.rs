@@ -265,7 +265,8 @@ pub(crate) struct Health {
 
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 all fits; 1 a table does not fit, or the database is unreachable;\n    2 the configuration is wrong."
+    after_help = "Exit codes: 0 all fits; 1 a table does not fit, --files found a record or a file\n\
+    that does not, or the database is unreachable; 2 the configuration is wrong."
 )]
 pub(crate) struct Check {
     #[command(flatten)]
@@ -275,7 +276,7 @@ pub(crate) struct Check {
     /// Also try the first 10,000 records of the files that match, without writing anything
     #[arg(long)]
     pub(crate) files: bool,
-    /// First create the tables of schema `bekk` again that were dropped; they are empty
+    /// First create dropped tables of schema `bekk` again, empty
     #[arg(long, conflicts_with = "offline")]
     pub(crate) repair: bool,
     /// Check only the configuration, without a database
