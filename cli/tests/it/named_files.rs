@@ -166,3 +166,28 @@ fn streams_that_are_added_at_once_are_all_kept() {
         assert!(config.contains(&format!("[streams.{name}]")), "{config}");
     }
 }
+
+/// An ingest holds a lock on the directory of its files, which is that of the configuration if files lie beside it.
+#[test]
+fn a_stream_is_added_while_an_ingest_runs() {
+    let sandbox = Sandbox::new();
+    for name in ["first", "second"] {
+        sandbox.write(&format!("{name}.csv"), format!("{name},n\nx,1\n"));
+    }
+    sandbox.run(&["init", "first.csv"]).ok();
+    let ingest = sandbox.start(&["ingest", "--http", "off"]);
+    wait_until("ingest runs", Duration::from_secs(60), || {
+        let files = sandbox.run(&["ingest", "files"]);
+        files.stdout.contains("an ingest runs")
+    });
+    let add = ["init", "second.csv", "--add"];
+    let mut added = sandbox.bekk_under(&["timeout", "30"], &add);
+    Ran::new(added.output().unwrap()).ok();
+    assert_eq!(ingest.terminate(), Some(0), "{}", sandbox.said());
+
+    // Another process never gives the lock back.
+    let config = std::fs::File::open(sandbox.path("bekk.toml")).unwrap();
+    config.lock().unwrap();
+    let refused = sandbox.run(&["init", "second.csv", "--add", "--name", "third"]);
+    refused.exits(1).says("another process has locked");
+}
