@@ -103,6 +103,8 @@ def main():
     print(f"BEKK_SEED={seed}")
     address = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="bekk-foreign-") as directory:
+        # Root's private server runs as another user, and its data would be elsewhere, and stay.
+        os.chmod(directory, 0o711)
         listener = f"tcp://{address}"
         broker = subprocess.Popen(
             [tansu, "broker", "--listener-url", listener, "--advertised-listener-url", listener,

@@ -19,6 +19,8 @@ class Server:
     def __init__(self, bekk):
         self.bekk = bekk
         self.dir = tempfile.TemporaryDirectory(prefix="bekk-clients-")
+        # Root's private server runs as another user, and its data would be elsewhere, and stay.
+        os.chmod(self.dir.name, 0o711)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]

@@ -58,6 +58,8 @@ def main():
         begun = time.monotonic()
         print(f"{scenario.__name__}: {' '.join(scenario.__doc__.split())}")
         with tempfile.TemporaryDirectory(prefix="bekk-kafka-") as directory:
+            # Root's private server runs as another user, and its data would be elsewhere, and stay.
+            os.chmod(directory, 0o711)
             run = Run(bekk, kafka, directory)
             try:
                 scenario(run)
