@@ -10,8 +10,8 @@ use crate::{ConnectOptions, Error, own_schema};
 /// Connects and works. A statement waits ten seconds for a lock; see [`be_impatient`].
 ///
 /// # Errors
-/// Those of `work`. If a table or column was not found, and schema `bekk` is not whole, the error names what it lacks; if a
-/// lock was not to be had, the error names its holder.
+/// Those of `work`. If a table or column was not found, and schema `bekk` is not whole, the error names what it lacks. If a
+/// wait for a lock ended in vain, the error names who holds the lock.
 pub(crate) fn with_session<T>(
     postgres: &ConnectOptions,
     application_name: &str,

@@ -412,7 +412,7 @@ impl Error {
         sqlstate.is_some_and(|code| MISSING.contains(&code))
     }
 
-    /// Whether a lock was not to be had in time.
+    /// Whether a wait for a lock ended in vain.
     pub(crate) fn is_of_a_lock(&self) -> bool {
         matches!(self, Self::Postgres { cause, .. } if cause.sqlstate.as_deref() == Some(NO_LOCK))
     }

@@ -275,8 +275,8 @@ impl Setup<'_> {
             ),
             advice: format!(
                 "check the database's address; if another program reads as this group, give one of the two another \
-                 --group; if table `{}` is empty or has a key, fill it from the beginning: bekk offsets delete --group {group} --stream {topic} \
-                 --execute",
+                 --group; if table `{}` is empty or has a key, fill it from the beginning: bekk offsets delete --group \
+                 {group} --stream {topic} --execute",
                 stream.table
             ),
         })
@@ -434,7 +434,7 @@ enum SetupError {
     Stop(Error),
 }
 
-/// Adds which session holds the lock that was not to be had.
+/// If the set-up waited for a lock in vain, adds which session holds it.
 async fn with_holder(session: &Session, mut cause: Box<PostgresError>) -> Box<PostgresError> {
     if cause.sqlstate.as_deref() == Some(NO_LOCK)
         && session.client.batch_execute("ROLLBACK").await.is_ok()

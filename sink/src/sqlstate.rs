@@ -14,7 +14,7 @@ pub(crate) const CANCELLED: &str = "57014";
 pub(crate) const IDLED: &str = "25P03";
 /// The transaction took longer than `transaction_timeout`.
 pub(crate) const TOOK_TOO_LONG: &str = "25P04";
-/// A lock was not to be had in time.
+/// A wait for a lock ended in vain.
 pub(crate) const NO_LOCK: &str = "55P03";
 /// The server or the role has no connection left.
 pub(crate) const NO_CONNECTION: &str = "53300";
