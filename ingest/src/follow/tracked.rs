@@ -367,14 +367,20 @@ impl Tracked {
         }
     }
 
-    /// Lets the head cover more of the file, as far as it has been read: a short head says little.
+    /// Lets the head cover more of the file, as far as it has been read: a short head says little. The head is read again
+    /// for that, and the file may have been emptied or rewritten since it was read: then its head stays as it was.
     pub(crate) fn grow_head(&mut self) -> io::Result<()> {
         let read = self.cursor.position.min(HEAD_MAX);
+        let (tail, position) = (self.cursor.tail, self.cursor.position);
         if let Some(source) = &mut self.source
             && source.packing().is_none()
             && self.entry.head.len < read
         {
-            self.entry.head = Fingerprint::of_head(source, read)?;
+            let head = Fingerprint::of_head(source, read)?;
+            // The tail comes last. A file that still has it when the head has been read was not emptied before that.
+            if head.len == read && tail.matches(source, position.saturating_sub(tail.len))? {
+                self.entry.head = head;
+            }
         }
         Ok(())
     }
@@ -391,4 +397,55 @@ fn has_crc(source: &mut Source, (position, size): (u64, u64), crc: Option<u32>) 
         return true;
     }
     crc_of(source, position).map_or(true, |found| found == Some(crc))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::follow::testing::tracked;
+    use crate::source::open;
+
+    /// A file of which all has been read, with a head that covers only its first line.
+    fn read_file(path: &Path, text: &str) -> Tracked {
+        fs::write(path, text).unwrap();
+        let mut tracked = tracked(1, path.to_str().unwrap());
+        tracked.source = Some(Source::new(open::file(path).unwrap()).unwrap());
+        tracked.cursor.position = text.len() as u64;
+        tracked.cursor.tail = Fingerprint::of(text[text.len() - 10..].as_bytes());
+        tracked.entry.head = Fingerprint::of(b"id,name\n");
+        tracked
+    }
+
+    #[test]
+    fn a_head_covers_what_has_been_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "id,name\n1,one\n2,two\n3,three\n";
+        let mut tracked = read_file(&directory.path().join("a.csv"), text);
+        tracked.grow_head().unwrap();
+        assert_eq!(tracked.entry.head, Fingerprint::of(text.as_bytes()));
+    }
+
+    /// Whoever copies a file and empties it may do so just after it has been read.
+    #[test]
+    fn a_file_that_was_emptied_after_it_was_read_keeps_its_head() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.csv");
+        for text in [
+            "",
+            "id,name\n4,four\n",
+            "id,name\n4,four\n5,five\n6,six and more\n",
+        ] {
+            let mut tracked = read_file(&path, "id,name\n1,one\n2,two\n3,three\n");
+            fs::write(&path, text).unwrap();
+            tracked.grow_head().unwrap();
+            assert_eq!(
+                tracked.entry.head,
+                Fingerprint::of(b"id,name\n"),
+                "{text:?}"
+            );
+        }
+    }
 }
