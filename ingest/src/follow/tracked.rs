@@ -414,7 +414,7 @@ mod tests {
         let mut tracked = tracked(1, path.to_str().unwrap());
         tracked.source = Some(Source::new(open::file(path).unwrap()).unwrap());
         tracked.cursor.position = text.len() as u64;
-        tracked.cursor.tail = Fingerprint::of(text[text.len() - 10..].as_bytes());
+        tracked.cursor.tail = Fingerprint::of(&text.as_bytes()[text.len() - 10..]);
         tracked.entry.head = Fingerprint::of(b"id,name\n");
         tracked
     }
