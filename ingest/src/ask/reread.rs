@@ -125,7 +125,7 @@ impl Reading {
             batch.clear();
             match outcome {
                 Outcome::More | Outcome::Full => {}
-                Outcome::CaughtUp(_) | Outcome::Conflict(_) => break,
+                Outcome::CaughtUp(_) | Outcome::Conflict(_) | Outcome::Rewritten => break,
                 Outcome::Blocked(why) => return Ok(Err(why)),
             }
         }

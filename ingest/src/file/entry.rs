@@ -175,7 +175,11 @@ impl FileEntry {
         Place {
             position: self.position,
             line: self.line,
-            tail: self.tail,
+            // Of what nothing has been read, the head is all that is known.
+            tail: match (self.position, self.packing) {
+                (0, None) => self.head,
+                _ => self.tail,
+            },
             crc: self.crc,
             known: self.known.clone(),
             again: self.again.clone(),

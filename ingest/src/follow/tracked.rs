@@ -232,22 +232,17 @@ impl Tracked {
         }
     }
 
-    /// Whether the bytes before the position are those that were read: looked at once each time the file is
-    /// read on from its end, where it may have been emptied and filled again in the meantime.
-    pub(crate) fn is_as_read(&mut self) -> bool {
-        if !std::mem::take(&mut self.is_caught_up) {
-            return true;
-        }
-        if !matches!(self.source, Some(Source::Plain(_))) {
+    /// Whether the bytes before the position have the CRC of those that were read: looked at once each time the file is read
+    /// on from its end, where it may have been rewritten in place in the meantime.
+    pub(crate) fn has_its_crc(&mut self) -> bool {
+        if !std::mem::take(&mut self.is_caught_up) || !matches!(self.source, Some(Source::Plain(_)))
+        {
             return true;
         }
         let doubt = self.take_doubt();
-        let (tail, position, size) = (self.cursor.tail, self.cursor.position, self.stat.size);
-        let Some(source) = &mut self.source else {
-            return true;
-        };
-        let start = position.saturating_sub(tail.len);
-        tail.matches(source, start).unwrap_or(true) && has_crc(source, (position, size), doubt)
+        let place = (self.cursor.position, self.stat.size);
+        let source = self.source.as_mut();
+        source.is_none_or(|source| has_crc(source, place, doubt))
     }
 
     /// The CRC that its bytes before the position must have, where it was written to and has not grown.
@@ -371,14 +366,12 @@ impl Tracked {
     /// for that, and the file may have been emptied or rewritten since it was read: then its head stays as it was.
     pub(crate) fn grow_head(&mut self) -> io::Result<()> {
         let read = self.cursor.position.min(HEAD_MAX);
-        let (tail, position) = (self.cursor.tail, self.cursor.position);
         if let Some(source) = &mut self.source
             && source.packing().is_none()
             && self.entry.head.len < read
         {
             let head = Fingerprint::of_head(source, read)?;
-            // The tail comes last. A file that still has it when the head has been read was not emptied before that.
-            if head.len == read && tail.matches(source, position.saturating_sub(tail.len))? {
+            if head.len == read && self.cursor.is_as_read(source)? {
                 self.entry.head = head;
             }
         }

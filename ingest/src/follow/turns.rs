@@ -86,7 +86,7 @@ impl Engine<'_> {
             return Ok(false);
         }
         let is_open = tracked.source.is_some();
-        if !tracked.is_as_read() {
+        if !tracked.has_its_crc() {
             self.replace(id, ContentCheck::OtherTail)?;
             return Ok(false);
         }
@@ -124,6 +124,10 @@ impl Engine<'_> {
             }
             Ok(Outcome::Blocked(why)) => {
                 self.block(id, why);
+                Ok(false)
+            }
+            Ok(Outcome::Rewritten) => {
+                self.replace(id, ContentCheck::OtherTail)?;
                 Ok(false)
             }
             Ok(Outcome::Conflict(position)) => {

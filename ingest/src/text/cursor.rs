@@ -229,6 +229,13 @@ impl Cursor {
         self.broken_at = Some(self.position);
     }
 
+    /// Whether the file still has the bytes before the position. Asked after each reading: a file that still has them was
+    /// not emptied or rewritten before that. Compressed files are compared as a whole.
+    pub(crate) fn is_as_read(&self, source: &mut Source) -> io::Result<bool> {
+        let start = self.position.saturating_sub(self.tail.len);
+        Ok(source.packing().is_some() || self.tail.matches(source, start)?)
+    }
+
     /// Takes note of bytes of the file that have been looked at, which began at `start`.
     pub(crate) fn scan(&mut self, start: u64, bytes: &[u8]) {
         // After the position may be the beginning of an over-long record.

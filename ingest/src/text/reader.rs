@@ -40,6 +40,8 @@ pub(crate) enum Outcome {
     Blocked(String),
     /// At this byte the file does not have the record that the log has.
     Conflict(u64),
+    /// The bytes before the position are not those that were read. Nothing was taken.
+    Rewritten,
 }
 
 /// Reads blocks; one for all files.
@@ -84,6 +86,9 @@ impl BlockReader {
             let wanted =
                 capacity.min(usize::try_from(until.saturating_sub(start)).unwrap_or(capacity));
             let read = self.fill(source, coding, (start, wanted), last.then_some(until))?;
+            if !cursor.is_as_read(source)? {
+                return Ok(Outcome::Rewritten);
+            }
             let is_end = read < wanted || start + read as u64 >= until;
             let mut block = Block {
                 bytes: match coding {

@@ -60,7 +60,7 @@ fn read_again(
             .for_each(&mut *take);
         match outcome {
             Outcome::More | Outcome::Full => {}
-            Outcome::CaughtUp(_) | Outcome::Conflict(_) => break,
+            Outcome::CaughtUp(_) | Outcome::Conflict(_) | Outcome::Rewritten => break,
             Outcome::Blocked(why) => {
                 return Ok(Err(format!(
                     "it does not fit the current configuration: {why}"

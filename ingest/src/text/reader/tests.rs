@@ -4,6 +4,7 @@ mod headers;
 mod known;
 mod long;
 mod quotes;
+mod rewritten;
 
 use std::fs;
 
@@ -82,6 +83,7 @@ fn read_noticing(
                 Outcome::CaughtUp(_) => break,
                 Outcome::Blocked(why) => return Err(why),
                 Outcome::Conflict(at) => panic!("conflict at {at}"),
+                Outcome::Rewritten => panic!("not the bytes before {}", cursor.position),
             }
         }
     }
