@@ -23,6 +23,7 @@ use self::buckets::WorkDir;
 use crate::catalog::TableVersion;
 use crate::command::with_session;
 use crate::groups::GroupOffset;
+use crate::identity;
 use crate::offsets::{mark_of, rows};
 use crate::own_schema;
 use crate::prepare::Source;
@@ -195,7 +196,8 @@ pub fn audit_counts(
 /// in `dir`, which is made and removed.
 ///
 /// # Errors
-/// [`Error::NoTable`] if the table does not exist, [`Error::CountsInOtherLog`] if the group's offsets count in another
+/// [`Error::NoTable`] if the table does not exist, [`Error::OtherTarget`] if the group fills another table,
+/// [`Error::CountsInOtherLog`] if the group's offsets count in another
 /// log; others if the server, the log or the working files fail.
 pub fn audit_content(
     postgres: &ConnectOptions,
@@ -214,6 +216,7 @@ pub fn audit_content(
             )
             .await
             .map_err(failed)?;
+        identity::refuse_other_table(session, group, stream).await?;
         let target = find_target(session, stream).await?;
         let snapshot = Snapshot::take(session, log, group, stream).await?;
         let work = WorkDir::new(dir, snapshot.records());

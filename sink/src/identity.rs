@@ -6,14 +6,16 @@
 mod adopt;
 mod problem;
 
-use bekk_stream::Stream;
+use bekk_stream::{Stream, TableName};
 use tokio_postgres::error::SqlState;
 
 pub use self::adopt::{Adopted, TableFault, adopt, table_faults, tables_with_rows};
 pub(crate) use self::problem::TableProblem;
 
+use crate::Error;
 use crate::ddl::quote_table;
 use crate::migrations::MigrateError;
+use crate::own_schema;
 use crate::session::Session;
 use crate::target::locate;
 
@@ -55,6 +57,9 @@ pub(crate) struct FoundIdentity {
     remembered_now: Option<String>,
     /// How many records the group has put into its table, since a person last decided about it.
     placed: u64,
+    /// How many it had put there before a person decided that they are in the remembered table; 0 if the person had all of
+    /// them applied again.
+    adopted: u64,
     /// Whether the group's own records may have deleted all rows.
     may_be_empty: bool,
 }
@@ -72,9 +77,9 @@ pub(crate) enum TableVerdict {
 pub(crate) fn judge(found: &FoundIdentity) -> TableVerdict {
     let same = |note| TableVerdict::Same { note };
     let problem = TableVerdict::Problem;
-    let placed = found.placed;
+    let placed = found.placed.max(found.adopted);
     if placed == 0 {
-        return same(None);
+        return same(other_table(found));
     }
     let mut tables = found.table.iter();
     let has_rows = tables.any(|table| table.is_empty != Some(true));
@@ -102,6 +107,7 @@ pub(crate) fn judge(found: &FoundIdentity) -> TableVerdict {
             None if remembered.table == found.wanted => TableProblem::Missing { placed },
             None => TableProblem::OtherTable {
                 from: remembered.table.clone(),
+                now: found.wanted.clone(),
                 has_rows: false,
                 placed,
             },
@@ -118,13 +124,25 @@ pub(crate) fn judge(found: &FoundIdentity) -> TableVerdict {
     }
 }
 
+/// Says that a group which begins again fills another table than before.
+fn other_table(found: &FoundIdentity) -> Option<String> {
+    let (before, now) = (found.remembered.as_ref()?, found.table.as_ref()?);
+    let is_other = before.table != now.name && before.table_oid.is_some_and(|oid| oid != now.oid);
+    is_other.then(|| {
+        format!(
+            "the group fills table `{}` from now on; before, it filled `{}`",
+            now.name, before.table
+        )
+    })
+}
+
 /// Finds what is wrong with a table in the database that the group has filled.
 fn table_problem(
     found: &FoundIdentity,
     remembered: &Remembered,
     table: &FoundTable,
 ) -> Option<TableProblem> {
-    let placed = found.placed;
+    let placed = found.placed.max(found.adopted);
     let is_empty = table.is_empty == Some(true);
     if remembered.table_oid.is_some_and(|oid| oid != table.oid)
         || remembered.table_oid.is_none() && remembered.table != table.name
@@ -134,12 +152,14 @@ fn table_problem(
         } else {
             TableProblem::OtherTable {
                 from: remembered.table.clone(),
+                now: table.name.clone(),
                 has_rows: !is_empty,
                 placed,
             }
         });
     }
-    if !is_empty {
+    // The person who adopted the table has seen whether it has rows.
+    if !is_empty || found.placed == 0 {
         return None;
     }
     let was_rewritten = remembered
@@ -160,8 +180,11 @@ const REMEMBERED: &str = "\
              WHERE c.oid::bigint = (to_jsonb(g) ->> 'table_oid')::bigint AND c.relkind IN ('r', 'p'))
       FROM bekk.groups g WHERE g.group_name = $1 AND g.topic = $2";
 
+/// Records placed since a person last decided, and, if the group has come on since it last began, all of them.
 const PLACED: &str = "\
-    SELECT greatest(0, coalesce(sum(o.rows + o.superseded - coalesce((to_jsonb(o) ->> 'placed_before')::bigint, 0)), 0))::bigint
+    SELECT greatest(0, coalesce(sum(o.rows + o.superseded - coalesce((to_jsonb(o) ->> 'placed_before')::bigint, 0)), 0))::bigint,
+           coalesce(sum(o.rows + o.superseded) FILTER (
+               WHERE o.next <> coalesce((to_jsonb(o) ->> 'counted_from')::bigint, 0)), 0)::bigint
       FROM bekk.offsets o WHERE o.group_name = $1 AND o.topic = $2";
 
 const FOUND: &str = "\
@@ -175,6 +198,32 @@ const FOUND: &str = "\
                         quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS sql_name, c.relkind AS kind
                    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE c.oid = to_regclass($1)) t ON true";
+
+/// The name that the table has now that a group fills, or the one that it had, if no table has its number.
+pub(crate) async fn filled_table(
+    session: &Session,
+    group: &str,
+    topic: &str,
+) -> Result<Option<TableName>, tokio_postgres::Error> {
+    let row = session
+        .client
+        .query_opt(REMEMBERED, &[&group, &topic])
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let name: String = row
+        .get::<_, Option<String>>(6)
+        .unwrap_or_else(|| row.get(2));
+    let (schema, name) = match name.split_once('.') {
+        Some((schema, name)) => (Some(schema.to_owned()), name),
+        None => (None, name.as_str()),
+    };
+    Ok(Some(TableName {
+        schema,
+        name: name.to_owned(),
+    }))
+}
 
 /// Looks at a group's table, in a database that has schema `bekk`.
 pub(crate) async fn look(
@@ -245,9 +294,33 @@ async fn look_at(
                 .clone_from(&found.remembered.as_ref().expect("it was just set").table);
         }
     }
-    let placed: i64 = client.query_one(PLACED, &[&group, topic]).await?.get(0);
+    let row = client.query_one(PLACED, &[&group, topic]).await?;
+    let (placed, all): (i64, i64) = (row.get(0), row.get(1));
     found.placed = placed.cast_unsigned();
+    found.adopted = if placed == 0 { all.cast_unsigned() } else { 0 };
     Ok(found)
+}
+
+/// Fails if the configured name means another table than the one that the group fills, as after a change of the role's
+/// search path. A table that was dropped and made again, or is in another database, is compared as it is.
+pub(crate) async fn refuse_other_table(
+    session: &Session,
+    group: &str,
+    stream: &Stream,
+) -> Result<(), Error> {
+    const ACT: &str = "find the group's table";
+    for table in ["groups", "offsets"] {
+        if !own_schema::has(session, table, ACT).await? {
+            return Ok(());
+        }
+    }
+    let found = look(session, group, stream).await;
+    match judge(&found.map_err(|error| error.into_error(ACT))?) {
+        TableVerdict::Problem(
+            problem @ (TableProblem::OtherTable { .. } | TableProblem::Renamed { .. }),
+        ) => Err(problem.into_error(group, stream)),
+        _ => Ok(()),
+    }
 }
 
 /// Remembers the table as the group's.

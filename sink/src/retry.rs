@@ -11,12 +11,13 @@ mod later;
 use std::sync::Arc;
 
 use bekk_log::Client;
-use bekk_stream::{Origin, Stream, TableName};
+use bekk_stream::{Origin, Stream};
 use parking_lot::Mutex;
 
 pub(crate) use self::candidate::Candidate;
 use self::later::LaterRecords;
 use crate::command::with_session;
+use crate::identity::{self, TableVerdict};
 use crate::letters::bring_up_to_date;
 use crate::meta_cache::MetaCache;
 use crate::prepare::Source;
@@ -115,32 +116,28 @@ pub fn retry_letters(
     })
 }
 
-/// The table that the group fills, which may be another than the stream's; `None` if the group is forgotten.
+/// The table that the group fills, which may be another than the stream's; `None` if the group is forgotten. A table that
+/// was made again, or is in another database, is refused like by a sink.
 async fn target_of(
     session: &Session,
     stream: &Stream,
     group: &str,
 ) -> Result<Option<StreamTarget>, Error> {
     const ACT: &str = "find the group's table";
-    let client = &session.client;
-    let failed = |error: tokio_postgres::Error| Error::postgres(ACT, &error);
-    let row = client
-        .query_opt(
-            "SELECT table_name FROM bekk.groups WHERE group_name = $1 AND topic = $2",
-            &[&group, &stream.name],
-        )
-        .await
-        .map_err(failed)?;
-    let Some(row) = row else {
+    let found = identity::filled_table(session, group, &stream.name).await;
+    let Some(table) = found.map_err(|error| Error::postgres(ACT, &error))? else {
         return Ok(None);
     };
-    let mut stream = stream.clone();
-    let name: String = row.get(0);
-    if let Some((schema, name)) = name.split_once('.') {
-        stream.table = TableName {
-            schema: Some(schema.to_owned()),
-            name: name.to_owned(),
-        };
+    let stream = Stream {
+        table,
+        ..stream.clone()
+    };
+    let judged = identity::look(session, group, &stream).await;
+    let judged = identity::judge(&judged.map_err(|error| error.into_error(ACT))?);
+    if let TableVerdict::Problem(problem) = judged
+        && !problem.is_a_warning()
+    {
+        return Err(problem.into_error(group, &stream));
     }
     let target = prepare_table(session, &stream, Transaction::None)
         .await

@@ -10,6 +10,7 @@ use bekk_stream::{OnConflict, Stream, Value, key_shown};
 use self::search::{FoundRecord, RecordSearch, SEPARATOR, key_typed};
 use crate::command::with_session;
 use crate::ddl::quote;
+use crate::identity;
 use crate::meta_cache::MetaCache;
 use crate::own_schema;
 use crate::target::{StreamTarget, find_target, json_reader};
@@ -90,7 +91,7 @@ pub struct Trace {
 /// Finds every record of a row.
 ///
 /// # Errors
-/// If the server or the log cannot be reached or refuses, or the table does not exist.
+/// If the server or the log cannot be reached or refuses, the table does not exist, or the group fills another one.
 pub fn trace(
     postgres: &ConnectOptions,
     log: &Log,
@@ -120,6 +121,7 @@ pub fn trace(
     }
     with_session(postgres, "bekk-trace", async |session| {
         let client = &session.client;
+        identity::refuse_other_table(session, group, stream).await?;
         let target = find_target(session, stream).await?;
         let mut trace = Trace {
             key: key.as_deref().map(key_shown),

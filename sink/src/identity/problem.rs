@@ -20,9 +20,10 @@ pub(crate) enum TableProblem {
     Deleted { placed: u64 },
     /// The database is on another server, or another database.
     Moved { from: String, has_rows: bool },
-    /// The configuration names another table.
+    /// The configuration names another table, or its name without a schema means another one.
     OtherTable {
         from: String,
+        now: String,
         has_rows: bool,
         placed: u64,
     },
@@ -67,15 +68,34 @@ impl TableProblem {
                     "has no rows, or does not exist"
                 }
             ),
-            Self::OtherTable { from, placed, .. } => format!(
-                "the group fills table `{from}` and has applied {} to it; the configuration names `{table}`",
-                records(placed)
+            Self::OtherTable {
+                from, now, placed, ..
+            } => format!(
+                "the group fills table `{from}` and has applied {} to it; the configuration names `{table}`{}",
+                records(placed),
+                match stream.table.schema {
+                    Some(_) => String::new(),
+                    None => format!(", and the role's search path finds `{now}`"),
+                }
             ),
         }
     }
 
     /// What can be typed about it.
     pub(crate) fn advice(&self, group: &str, stream: &Stream) -> String {
+        let advice = self.advice_of_kind(group, stream);
+        let is_of_name = |from: &str| from.rsplit('.').next() == Some(stream.table.name.as_str());
+        match self {
+            Self::OtherTable { from, .. } if stream.table.schema.is_none() && is_of_name(from) => {
+                format!(
+                    "to continue with the group's table, write table = \"{from}\" in the configuration; {advice}"
+                )
+            }
+            _ => advice,
+        }
+    }
+
+    fn advice_of_kind(&self, group: &str, stream: &Stream) -> String {
         let (name, table) = (&stream.name, &stream.table);
         let has_key = !is_keyless(stream);
         let adopt = format!("bekk offsets adopt --group {group} --stream {name}");

@@ -22,6 +22,7 @@ fn found() -> FoundIdentity {
         }),
         remembered_now: Some("public.events".to_owned()),
         placed: 7,
+        adopted: 0,
         may_be_empty: false,
     }
 }
@@ -125,9 +126,31 @@ fn a_table_is_judged_by_what_it_was() {
         },
         &problem(TableProblem::OtherTable {
             from: "public.events".to_owned(),
+            now: "public.other".to_owned(),
             has_rows: true,
             placed: 7,
         }),
+    );
+    check(
+        |found| {
+            (found.placed, found.adopted) = (0, 5);
+            table(found).name = "public.other".to_owned();
+            table(found).oid = 11;
+        },
+        &problem(TableProblem::OtherTable {
+            from: "public.events".to_owned(),
+            now: "public.other".to_owned(),
+            has_rows: true,
+            placed: 5,
+        }),
+    );
+    check(
+        |found| {
+            (found.placed, found.adopted) = (0, 5);
+            table(found).file = 21;
+            table(found).is_empty = Some(true);
+        },
+        &same,
     );
 }
 

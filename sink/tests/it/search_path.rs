@@ -1,9 +1,14 @@
 //! Names in triggers, defaults and operators: they mean what the role's own `search_path` has.
 
-use bekk_sink::diff_tables;
+use bekk_sink::{
+    Config, Control, Error, LetterFilter, Retried, Stats, What, audit_content, diff_tables,
+};
 use bekk_stream::{ColumnType, TableName};
 
-use crate::harness::{Db, Log, column, drain, stream, text, two_columns};
+use crate::harness::{
+    Db, Log, assert_exact, column, drain, retry, stream, text, two_columns, until,
+};
+use crate::identity::{filled, rows};
 use crate::strangers::append;
 
 #[test]
@@ -79,4 +84,132 @@ fn a_case_insensitive_key_is_compared_as_its_type_compares() {
         (0, 0),
         "{difference:?}"
     );
+}
+
+/// The accident: the role's search path changes between two runs, and the table's name without a schema means another
+/// table, which is filled as the group's own would be.
+#[test]
+fn a_changed_search_path_leads_to_no_other_table() {
+    let stream = two_columns();
+    let (mut db, log) = filled(&stream, 10);
+    db.execute(
+        "CREATE SCHEMA other;
+         CREATE TABLE other.items AS SELECT id, 'of the other'::text AS name FROM items WHERE id < 5;
+         ALTER TABLE other.items ADD PRIMARY KEY (id)",
+    );
+    let database = db.options.dbname.clone().unwrap();
+    let set_path = |db: &mut Db, path: &str| {
+        db.execute(&format!(
+            "ALTER ROLE CURRENT_USER IN DATABASE {database} SET search_path = {path}"
+        ));
+        db.reconnect();
+    };
+    // Other tests use the role in their databases.
+    set_path(&mut db, "other, public");
+    log.append(&stream, 0, &rows(10..15, "second"));
+    let is_refused = |what: &str, error: Error| {
+        let text = error.to_string();
+        assert!(matches!(error, Error::OtherTarget { .. }), "{what}: {text}");
+        assert!(
+            text.contains("the group fills table `public.items`")
+                && text.contains("finds `other.items`")
+                && text.contains("write table = \"public.items\""),
+            "{what}: {text}"
+        );
+    };
+    let ask = |db: &Db| {
+        is_refused("sink", drain(db, &log, &stream).unwrap_err());
+        let dir = tempfile::TempDir::new().unwrap();
+        let audit = audit_content(&db.options, &log.client, "bekk", &stream, dir.path());
+        is_refused("audit", audit.unwrap_err());
+        let what = What::Key("3".to_owned());
+        let traced = bekk_sink::trace(&db.options, &log.client, "bekk", &stream, &what);
+        is_refused("trace", traced.unwrap_err());
+        let faults = bekk_sink::table_faults(&db.options, "bekk", std::slice::from_ref(&stream));
+        assert!(faults.unwrap()[0].what.contains("finds `other.items`"));
+    };
+    ask(&db);
+    // A person has decided about the table that the group fills, and nothing has been applied since.
+    set_path(&mut db, "public");
+    bekk_sink::adopt(&db.options, "bekk", std::slice::from_ref(&stream)).unwrap();
+    set_path(&mut db, "other, public");
+    ask(&db);
+    assert_eq!(db.one("SELECT count(*) FROM other.items"), "5");
+
+    let mut named = stream.clone();
+    named.table.schema = Some("public".to_owned());
+    drain(&db, &log, &named).unwrap();
+    assert_eq!(db.one("SELECT count(*) FROM public.items"), "15");
+    assert_exact(&db, &log.client, "bekk", &named);
+}
+
+/// The accident: the role's search path changes while the sink runs, which then connects again.
+#[test]
+fn a_running_sink_keeps_its_table_when_the_search_path_changes() {
+    let stream = two_columns();
+    let (mut db, log) = filled(&stream, 10);
+    db.execute("CREATE SCHEMA other; CREATE TABLE other.items (id int8 PRIMARY KEY, name text)");
+    let (stats, control) = (Stats::default(), Control::new());
+    std::thread::scope(|scope| {
+        let config = Config::new(db.options.clone());
+        let (streams, stats, stop) = (std::slice::from_ref(&stream), &stats, control.clone());
+        let client = &log.client;
+        let sink = scope.spawn(move || bekk_sink::run(&config, streams, client, stats, &stop));
+        until("it holds the partition", || {
+            stats.positions().iter().any(|position| position.held)
+        });
+        let database = db.options.dbname.clone().unwrap();
+        db.execute(&format!(
+            "ALTER ROLE CURRENT_USER IN DATABASE {database} SET search_path = other, public"
+        ));
+        db.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        log.append(&stream, 0, &rows(10..20, "second"));
+        until("all is applied", || {
+            db.one("SELECT count(*) FROM public.items") == "20"
+        });
+        control.stop();
+        sink.join().unwrap().unwrap();
+    });
+    assert_eq!(db.one("SELECT count(*) FROM other.items"), "0");
+}
+
+/// The accident: the group's table gets another name, and a new table gets its name; a dead letter is retried.
+#[test]
+fn a_dead_letter_goes_into_the_groups_table_only() {
+    let stream = two_columns();
+    let (mut db, log) = filled(&stream, 10);
+    db.execute("ALTER TABLE items ADD CONSTRAINT small CHECK (id < 10)");
+    log.append(&stream, 0, &rows(9..11, "second"));
+    assert_eq!(drain(&db, &log, &stream).unwrap().dead, 1);
+    db.execute(
+        "ALTER TABLE items DROP CONSTRAINT small;
+         ALTER TABLE items RENAME TO items_old; CREATE TABLE items (id int8 PRIMARY KEY, name text)",
+    );
+    assert_eq!(retry(&db, &log, &stream), [Retried::Landed]);
+    assert_eq!(db.one("SELECT count(*) FROM items_old"), "11");
+    assert_eq!(db.one("SELECT count(*) FROM items"), "0");
+
+    // The table is gone, and another has its name: its rows are not those that the offsets speak of.
+    db.execute(
+        "UPDATE bekk.dead_letters SET resolved_at = NULL, resolution = NULL; DROP TABLE items_old",
+    );
+    for made in ["SELECT", "DROP TABLE items"] {
+        db.execute(made);
+        let filter = LetterFilter::default();
+        let letters = bekk_sink::read_letters(&db.options, &filter, 0, 10).unwrap();
+        let retried = bekk_sink::retry_letters(
+            &db.options,
+            &log.client,
+            &stream,
+            &letters,
+            &mut |text| panic!("{text:?} is read as a line of a file"),
+            &mut |_, retried| panic!("{retried:?}"),
+        );
+        let error = retried.unwrap_err();
+        assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    }
+    assert_eq!(db.one("SELECT to_regclass('items') IS NULL"), "t");
 }
