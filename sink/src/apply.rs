@@ -121,6 +121,7 @@ async fn move_offset(
         None => None,
     };
     let offset = Move {
+        offsets_table: context.server.offsets_table(),
         group: &context.group,
         topic: &job.target.stream.name,
         partition: job.partition_number(),

@@ -17,8 +17,8 @@ use crate::{ConnectOptions, Error};
 /// What all parts of a running sink share.
 pub(crate) struct Context {
     pub(crate) postgres: ConnectOptions,
-    /// The server and the database that the set-up was done in.
-    server: ServerId,
+    /// The server, the database and the schema `bekk` that the set-up was done in.
+    pub(crate) server: ServerId,
     pub(crate) group: String,
     /// This sink's name: owner of leases, and `application_name` of all its backends.
     pub(crate) owner: String,

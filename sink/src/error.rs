@@ -306,6 +306,12 @@ pub enum Error {
         /// The newest one known.
         known: i32,
     },
+    /// Schema `bekk` is another one than when the sink started.
+    #[error(
+        "table bekk.offsets was dropped and made again, or restored, while the sink ran, and nothing was written to it; \
+         start the sink again: it compares the offsets with log and tables, and says how to continue"
+    )]
+    SchemaReplaced,
     /// Something of schema `bekk` is missing.
     #[error("{what}; {advice}")]
     SchemaIncomplete {

@@ -134,6 +134,10 @@ impl Keeper<'_> {
     /// Looks at all rows once and acts on them.
     async fn tick(&mut self, session: &Session) -> Result<(), tokio_postgres::Error> {
         let client = &session.client;
+        if self.context.server.has_other_offsets(client).await? {
+            self.context.fail(Error::SchemaReplaced);
+            return Ok(());
+        }
         let members = offsets::members(client, &self.prefix).await?;
         let known = self.context.board.snapshot();
         let rows = offsets::read(client, &self.context.group).await?;
@@ -405,6 +409,14 @@ impl Keeper<'_> {
     }
 
     async fn release_all(&self, session: &Session) -> Result<(), tokio_postgres::Error> {
+        if self
+            .context
+            .server
+            .has_other_offsets(&session.client)
+            .await?
+        {
+            return Ok(());
+        }
         for (i, slot) in self.context.board.snapshot().iter().enumerate() {
             self.release(session, i, slot.topic.as_str(), slot.partition, slot.epoch)
                 .await?;

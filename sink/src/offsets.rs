@@ -24,6 +24,8 @@ pub(crate) const BEGIN: &str =
 /// The move of a group's offset over a batch, with the counts of what is applied.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Move<'a> {
+    /// The oid of bekk.offsets at the start: a table made since is not moved in.
+    pub(crate) offsets_table: i64,
     pub(crate) group: &'a str,
     pub(crate) topic: &'a str,
     pub(crate) partition: i32,
@@ -65,6 +67,7 @@ impl Move<'_> {
     fn sql(&self) -> String {
         let (group, topic) = (quote_literal(self.group), quote_literal(self.topic));
         let Self {
+            offsets_table,
             partition,
             epoch,
             from,
@@ -93,7 +96,7 @@ impl Move<'_> {
                     lease_until = clock_timestamp() + interval '10 seconds', \
                     updated_at = clock_timestamp() \
               WHERE group_name = {group} AND topic = {topic} AND partition = {partition} \
-                AND epoch = {epoch} AND next = {from} AND refusal IS NULL \
+                AND epoch = {epoch} AND next = {from} AND refusal IS NULL AND tableoid = {offsets_table} \
              RETURNING txid_current(); {lock}"
         )
     }
