@@ -8,7 +8,7 @@ use crate::Error;
 use crate::batch::Batch;
 use crate::context::Context;
 use crate::dead_letter::{self, DeadLetter, Place};
-use crate::isolate;
+use crate::isolate::{self, By};
 use crate::job::{Applied, ApplyError, Job, Path, no_staging};
 use crate::offsets::{Begun, CORRECT_COUNTS, Counts, Move};
 use crate::session::Session;
@@ -192,7 +192,8 @@ async fn write_rows(
                 }
                 conflict = error.code() == Some(&SqlState::UNIQUE_VIOLATION);
                 if !conflict || !columns.is_staged {
-                    return isolate::isolate(session, context, job, columns, &error).await;
+                    return isolate::isolate(session, context, job, (columns, By::Copy), &error)
+                        .await;
                 }
             }
         }
@@ -216,7 +217,7 @@ async fn write_rows(
             if !session.roll_back_to_savepoint().await {
                 return Err(ApplyError::SessionLost(error.cause()));
             }
-            isolate::isolate(session, context, job, columns, &error).await
+            isolate::isolate(session, context, job, (columns, By::Merge), &error).await
         }
     }
 }

@@ -115,20 +115,38 @@ pub(crate) fn read(source: Source<'_>, from: u64) -> Result<bekk_log::Records, E
         })
 }
 
-/// Reads one record again, and makes the dead letter of a row that was refused; its reason is the
-/// caller's to fill in.
-pub(crate) fn dead_letter_at(source: Source<'_>, offset: u64) -> Result<DeadLetter, Error> {
-    let records = read(source, offset)?;
-    let Some(record) = records.iter().find(|record| record.offset.get() == offset) else {
-        return Ok(DeadLetter::no_payload(
-            offset,
-            &[],
-            "the record is gone".to_owned(),
-        ));
-    };
-    let taken = match take(source.target.json.as_ref(), &record) {
+/// Reads records again, at offsets in their order, and makes the dead letters of rows that were refused; their reasons
+/// are the caller's to fill in. What is read is read once.
+pub(crate) fn dead_letters_at(
+    source: Source<'_>,
+    offsets: &[u64],
+) -> Result<Vec<DeadLetter>, Error> {
+    let gone = |offset| DeadLetter::no_payload(offset, &[], "the record is gone".to_owned());
+    let mut letters = Vec::with_capacity(offsets.len());
+    while let Some(from) = offsets.get(letters.len()) {
+        let records = read(source, *from)?;
+        for record in records.iter() {
+            let offset = record.offset.get();
+            while let Some(wanted) = offsets.get(letters.len()).filter(|at| **at < offset) {
+                letters.push(gone(*wanted));
+            }
+            if offsets.get(letters.len()) == Some(&offset) {
+                letters.push(letter_of_refused(source, &record)?);
+            }
+        }
+        let next = records.next_offset().get().max(from + 1);
+        while let Some(wanted) = offsets.get(letters.len()).filter(|at| **at < next) {
+            letters.push(gone(*wanted));
+        }
+    }
+    Ok(letters)
+}
+
+fn letter_of_refused(source: Source<'_>, record: &Record<'_>) -> Result<DeadLetter, Error> {
+    let offset = record.offset.get();
+    let taken = match take(source.target.json.as_ref(), record) {
         Ok(taken) => taken,
-        Err(fault) => return Ok(DeadLetter::no_row(&record, fault)),
+        Err(fault) => return Ok(DeadLetter::no_row(record, fault)),
     };
     let payload = match &taken.body {
         TakenBody::Payload(payload) => payload,
@@ -138,12 +156,11 @@ pub(crate) fn dead_letter_at(source: Source<'_>, offset: u64) -> Result<DeadLett
         }
     };
     match Payload::decode(payload) {
-        Ok(payload) => dead_letter(source, &record, &payload, Unfit::default()),
-        Err(error) => Ok(DeadLetter::no_payload(
-            offset,
-            record.value,
-            error.to_string(),
-        )),
+        Ok(payload) => dead_letter(source, record, &payload, Unfit::default()),
+        Err(error) => {
+            let why = error.to_string();
+            Ok(DeadLetter::no_payload(offset, record.value, why))
+        }
     }
 }
 

@@ -443,3 +443,27 @@ fn batches_give_what_the_records_give() {
     let audit = deep(&db, &log, &stream);
     assert!(audit.is_right(), "{audit:?}");
 }
+
+/// Refused records split a batch into spans: what one of them deletes, a later one does not delete again.
+#[test]
+fn a_deletion_between_refused_records_deletes_once() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = items();
+    log.open_stream(&stream);
+    db.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text CHECK (name <> 'bad'))");
+    append(
+        &log,
+        &[
+            ("1", None),
+            ("7", Some(r#"{"id": 7, "name": "bad"}"#)),
+            ("1", Some(r#"{"id": 1, "name": "a"}"#)),
+            ("8", Some(r#"{"id": 8, "name": "bad"}"#)),
+            ("2", None),
+            ("5", Some(r#"{"id": 5, "name": "e"}"#)),
+        ],
+    );
+    assert_eq!(drain(&db, &log, &stream).unwrap().dead, 2);
+    assert_eq!(db.rows(ROWS), ["1|a", "5|e"]);
+    let audit = deep(&db, &log, &stream);
+    assert!(audit.is_right(), "{audit:?}");
+}

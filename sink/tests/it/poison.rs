@@ -3,7 +3,8 @@
 use bekk_sink::{Config, Error};
 use bekk_stream::{ColumnType, OnConflict, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, drain, drain_with, stream, text};
+use crate::harness::{Db, Log, assert_exact, column, drain, drain_with, stream, text, two_columns};
+use crate::proxy::{Plan, Proxy};
 
 /// A table of parts with everything that can refuse a row, filled from `rows` in one batch.
 fn fill(on_conflict: OnConflict, more_sql: &str, rows: &[Vec<Value<'_>>]) -> (Db, Stream) {
@@ -251,4 +252,36 @@ fn a_replay_finds_its_dead_letters_again() {
         db.one("SELECT count(*), count(resolved_at) FROM bekk.dead_letters"),
         "1|1"
     );
+}
+
+/// The accident: each tenth record is refused. What has been sent is not sent again for each of them.
+#[test]
+fn many_refused_records_are_found_by_few_bytes() {
+    const RECORDS: i64 = 10_000;
+    for on_conflict in [OnConflict::Append, OnConflict::Update] {
+        let (mut db, log) = (Db::new(), Log::new());
+        let mut stream = two_columns();
+        stream.on_conflict = on_conflict;
+        if on_conflict == OnConflict::Append {
+            stream.key.clear();
+        }
+        db.execute("CREATE TABLE items (id int8 PRIMARY KEY, name text, CHECK (id % 10 <> 3))");
+        log.open_stream(&stream);
+        let rows: Vec<_> = (0..RECORDS)
+            .map(|id| {
+                vec![
+                    Value::Int(id),
+                    text("a name of some sixty bytes, so that rows take more than requests"),
+                ]
+            })
+            .collect();
+        log.append(&stream, 0, &rows);
+        let (proxy, plan) = (Proxy::new(&db.options), Plan::new(None));
+        proxy.set(&plan);
+        let summary = drain_with(&Config::new(proxy.options(&db.options)), &log, &stream).unwrap();
+        assert_eq!(summary.dead, RECORDS.unsigned_abs() / 10);
+        assert_exact(&db, &log.client, "bekk", &stream);
+        let sent = plan.bytes();
+        assert!(sent < 8_000_000, "{on_conflict:?}: {sent} bytes");
+    }
 }

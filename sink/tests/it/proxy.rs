@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub(crate) struct Plan {
     fault: Option<(Who, u32, Fault)>,
     requests: [AtomicU32; 4],
     has_struck: AtomicBool,
+    /// Bytes of all requests.
+    bytes: AtomicU64,
 }
 
 impl Plan {
@@ -67,7 +69,12 @@ impl Plan {
             fault,
             requests: Default::default(),
             has_struck: AtomicBool::new(false),
+            bytes: AtomicU64::new(0),
         })
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn requests(&self, who: Who) -> u32 {
@@ -215,6 +222,8 @@ impl Connection {
                 continue;
             }
             who = Who::of(&request, who);
+            plan.bytes
+                .fetch_add(request.len() as u64, Ordering::Relaxed);
             match plan.count(who) {
                 None => server.write_all(&request)?,
                 Some(Fault::Refused(code)) => server.write_all(&refused(kind, code))?,
