@@ -191,7 +191,12 @@ impl Pipeline {
         drop(line);
         let (ingest, sink) = match (ingest, sink) {
             (Ok(ingest), Ok(sink)) => (ingest, sink),
-            (Err(error), _) | (_, Err(error)) => {
+            (Ok(ingest), Err(error)) => {
+                ingest.iter().for_each(bekk_ingest::Summary::warn);
+                server.into_iter().for_each(Server::stop);
+                return Err(error);
+            }
+            (Err(error), _) => {
                 server.into_iter().for_each(Server::stop);
                 return Err(error);
             }

@@ -116,6 +116,11 @@ impl Screen {
         self.write("INFO", line);
     }
 
+    /// Prints a line about something that a person must look at.
+    pub(crate) fn warn(&self, line: &str) {
+        self.write("WARN", line);
+    }
+
     /// Prints a line about a part: its name and its description. A long line becomes several lines of a terminal.
     pub(crate) fn say_part(&self, line: &str) {
         match self.format {

@@ -72,29 +72,11 @@ pub(crate) fn run_with(
     };
     let mut inbox_lock = InboxLock::new(&inbox)?;
     let mut total = Summary::default();
-    let mut attempts = 0;
-    let mut lost = Vec::new();
-    loop {
-        let (result, summary) = match run.session(&mut inbox_lock, std::mem::take(&mut lost)) {
-            Err(Error::Stopped) => return Ok(total),
-            ended => ended?,
-        };
-        let is_progress = summary.records > 0;
-        total.add(summary);
-        match result {
-            Ok(()) => return Ok(total),
-            Err(Stopped::Error(error)) => return Err(error),
-            // The next session finds out what is missing.
-            Err(Stopped::Lost(topics)) => lost = topics,
-            Err(Stopped::Unknown(error)) => {
-                attempts = if is_progress { 1 } else { attempts + 1 };
-                if attempts >= ATTEMPTS_MAX {
-                    return Err(Error::log("append to the log")(error));
-                }
-                tracing::warn!(%error, "an append's outcome is unknown; reading it from the log");
-            }
-        }
+    let ended = run.sessions(&mut inbox_lock, &mut total);
+    if ended.is_err() && config.mode == Mode::Once {
+        total.warn();
     }
+    ended.map(|()| total)
 }
 
 /// What all sessions of a run share.
@@ -110,6 +92,33 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Runs sessions until all is read or the run is told to stop, and adds what each did to `total`.
+    fn sessions(&self, inbox_lock: &mut InboxLock, total: &mut Summary) -> Result<(), Error> {
+        let mut attempts = 0;
+        let mut lost = Vec::new();
+        loop {
+            let (result, summary) = match self.session(inbox_lock, std::mem::take(&mut lost)) {
+                Err(Error::Stopped) => return Ok(()),
+                ended => ended?,
+            };
+            let is_progress = summary.records > 0;
+            total.add(summary);
+            match result {
+                Ok(()) => return Ok(()),
+                Err(Stopped::Error(error)) => return Err(error),
+                // The next session finds out what is missing.
+                Err(Stopped::Lost(topics)) => lost = topics,
+                Err(Stopped::Unknown(error)) => {
+                    attempts = if is_progress { 1 } else { attempts + 1 };
+                    if attempts >= ATTEMPTS_MAX {
+                        return Err(Error::log("append to the log")(error));
+                    }
+                    tracing::warn!(%error, "an append's outcome is unknown; reading it from the log");
+                }
+            }
+        }
+    }
+
     /// Runs one session, and returns how it ended and what it did.
     ///
     /// # Errors

@@ -83,6 +83,14 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Reports the files that a person must look at in warnings, for a run that fails before it prints a summary.
+    pub fn warn(&self) {
+        let files = [&self.blocked, &self.unreadable, &self.left, &self.notices];
+        for (path, what) in files.into_iter().flatten() {
+            tracing::warn!(path = %path.display(), "{what}");
+        }
+    }
+
     /// Adds a further session of the same run: what it met again, the first one had met.
     pub(crate) fn add(&mut self, later: Self) {
         let is_first = self.files == 0;

@@ -179,17 +179,15 @@ pub(crate) fn print(report: &Report, json: bool, strict: bool, screen: &Screen) 
         print_result(&report.text())?;
     }
     if let Some(ingest) = &report.ingest {
-        for note in &ingest.blocked {
-            screen.say(&format!("blocked: {}: {}", note.path, note.reason));
-        }
-        for note in &ingest.unreadable {
-            screen.say(&format!("unreadable: {}: {}", note.path, note.reason));
-        }
-        for note in &ingest.left {
-            screen.say(&format!("left: {}: {}", note.path, note.reason));
-        }
-        for note in &ingest.notices {
-            screen.say(&format!("noticed: {}: {}", note.path, note.reason));
+        for (what, notes) in [
+            ("blocked", &ingest.blocked),
+            ("unreadable", &ingest.unreadable),
+            ("left", &ingest.left),
+            ("noticed", &ingest.notices),
+        ] {
+            for note in notes {
+                screen.warn(&format!("{what}: {}: {}", note.path, note.reason));
+            }
         }
     }
     if report.has_dead_letters() {

@@ -250,3 +250,24 @@ fn compressed_files_are_read_and_pipes_are_not() {
     let ids: Vec<String> = (1..7).map(|id| format!("{id}=1.00")).collect();
     assert_eq!(amounts(&sandbox), ids);
 }
+
+/// A file has a column that no stream takes, and another lacks one: a person who looks at the output of a run finds each
+/// of both once.
+#[test]
+fn a_run_says_once_what_it_noticed() {
+    let sandbox = sandbox("");
+    sandbox.write("in/a.csv", "id,name,amount,colour\n1,Ann,1.00,red\n");
+    sandbox.write("in/b.csv", "name\nBob\n");
+    let ran = sandbox.run(&["up", "--once"]).exits(1);
+    for said in ["its header has `colour`", "its header lacks `id`"] {
+        let times = ran.stderr.matches(said).count();
+        assert_eq!(times, 1, "{said}: {}", ran.stderr);
+    }
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    assert!(
+        lines.iter().any(|line| line.starts_with("noticed: "))
+            && lines.iter().any(|line| line.starts_with("blocked: ")),
+        "{}",
+        ran.stderr
+    );
+}

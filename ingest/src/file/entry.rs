@@ -223,7 +223,6 @@ impl FileEntry {
     /// Takes note of a decision, and says it. One that repeats the last takes its place.
     pub(crate) fn decide(&mut self, what: What, why: String) {
         let (path, id) = (self.path().display(), self.id);
-        let is_repeated = matches!(self.decisions.last(), Some(last) if last.what == what);
         match what {
             What::Gone if self.size <= self.position => {
                 tracing::info!(%path, file = %id, "{what}: {why}");
@@ -233,6 +232,17 @@ impl FileEntry {
             }
             _ => tracing::info!(%path, file = %id, "{what}: {why}"),
         }
+        self.keep_decision(what, why);
+    }
+
+    /// Takes note of a decision that the summary of the run reports.
+    pub(crate) fn decide_for_summary(&mut self, what: What, why: String) {
+        tracing::info!(path = %self.path().display(), file = %self.id, "{what}: {why}");
+        self.keep_decision(what, why);
+    }
+
+    fn keep_decision(&mut self, what: What, why: String) {
+        let is_repeated = matches!(self.decisions.last(), Some(last) if last.what == what);
         let decision = Decision {
             at_ms: now_ms(),
             what,

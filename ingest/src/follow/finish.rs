@@ -136,9 +136,11 @@ impl Engine<'_> {
         tracked.close();
         tracked.entry.why.clone_from(&why);
         let said = "set aside, and tried again when it or the configuration changes";
-        tracked
-            .entry
-            .decide(What::Blocked, format!("{said}: {why}"));
+        let decision = format!("{said}: {why}");
+        match self.around.config.mode {
+            Mode::Once => tracked.entry.decide_for_summary(What::Blocked, decision),
+            Mode::Follow => tracked.entry.decide(What::Blocked, decision),
+        }
         self.account.touch();
         self.summary
             .blocked
@@ -160,11 +162,13 @@ impl Engine<'_> {
             tracked.change(Change::Refused);
             tracked.entry.why = error.to_string();
             let why = format!("{error}; it is tried again");
-            tracked.entry.decide(What::Unreadable, why);
             self.account.touch();
             if is_once {
+                tracked.entry.decide_for_summary(What::Unreadable, why);
                 let unreadable = (tracked.path.clone(), error.to_string());
                 self.summary.unreadable.push(unreadable);
+            } else {
+                tracked.entry.decide(What::Unreadable, why);
             }
         }
     }

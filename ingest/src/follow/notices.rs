@@ -28,7 +28,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Reports what has been noticed of a file, each kind once.
+    /// Reports what has been noticed of a file, each kind once: in a warning, or in the summary of the run.
     pub(crate) fn report_notices(&mut self, id: FileId) {
         let Some(tracked) = self.catalog.get_mut(id) else {
             return;
@@ -46,8 +46,10 @@ impl Engine<'_> {
         Stats::add(&self.around.stats.notices, news.len() as u64);
         for notice in news {
             let path = tracked.path.display();
-            tracing::warn!(%path, file = %id, kind = %notice.kind, "{}", notice.text);
-            if self.around.config.mode == Mode::Once {
+            if self.around.config.mode == Mode::Follow {
+                tracing::warn!(%path, file = %id, kind = %notice.kind, "{}", notice.text);
+            } else {
+                tracing::info!(%path, file = %id, kind = %notice.kind, "{}", notice.text);
                 let at = self.summary.notices.len();
                 self.noticed.insert((id, notice.kind), at);
                 let noticed = (tracked.path.clone(), notice.text);
