@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use bekk_log::{Client, RemoteConfig};
 use bekk_postgres::Server;
 use bekk_stream::{
-    Config, ConfigError, Durability, LogLocation, META_TOPIC, Retention, Stream, TableName,
-    kafka_hosts,
+    Config, ConfigError, Durability, Encoding, LogLocation, META_TOPIC, Retention, Stream,
+    TableName, kafka_hosts,
 };
 use parking_lot::Mutex;
 
@@ -102,6 +102,13 @@ impl Context {
     /// The streams in use: those of the configuration, with what SIGHUP has applied since the command began.
     pub(crate) fn streams(&self) -> Vec<Stream> {
         self.streams.lock().clone()
+    }
+
+    /// The encoding in which the records that are no rows of a topic are.
+    pub(crate) fn encoding_of(&self, topic: &str) -> Encoding {
+        let streams = self.streams.lock();
+        let stream = streams.iter().find(|stream| stream.name == topic);
+        stream.map_or(Encoding::Utf8, |stream| stream.csv.encoding)
     }
 
     /// Notes the retention that was applied to a stream's topic.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::Result;
 use bekk_log::{Client, Offset, PartitionEnds, Record};
 use bekk_stream::{
-    Body, META_TOPIC, Meta, Payload, Schema, SchemaId, Value, key_text, split_prefix,
+    Body, Encoding, META_TOPIC, Meta, Payload, Schema, SchemaId, Value, key_text, split_prefix,
 };
 use serde_json::json;
 
@@ -110,11 +110,16 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
-    /// Decodes a record; a record that is not a payload is a text.
+    /// Decodes a record; a record that is not a payload is a text. The text of a reject is in `encoding`.
     ///
     /// # Errors
     /// If the schemas cannot be read from the log.
-    pub(crate) fn decode(&mut self, log: &Client, record: &Record<'_>) -> Result<Decoded> {
+    pub(crate) fn decode(
+        &mut self,
+        log: &Client,
+        record: &Record<'_>,
+        encoding: Encoding,
+    ) -> Result<Decoded> {
         let Ok(payload) = Payload::decode(record.value) else {
             return Ok(Decoded {
                 origin: None,
@@ -137,7 +142,7 @@ impl Schemas {
                 reason: reject.reason.as_str(),
                 column: reject.column.as_deref().map(str::to_owned),
                 detail: reject.detail.clone().into_owned(),
-                raw: String::from_utf8_lossy(&reject.raw).into_owned(),
+                raw: encoding.shown(&reject.raw),
             },
         };
         Ok(Decoded { origin, content })

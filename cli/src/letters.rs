@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use bekk_sink::{ConnectOptions, Letter, LetterFilter};
-use bekk_stream::{REJECT_RAW_MAX, Reason};
+use bekk_stream::{Encoding, REJECT_RAW_MAX, Reason, Stream};
 
 use crate::remedy::quoted;
 
@@ -21,6 +21,18 @@ pub(crate) fn shown_place(letter: &Letter) -> String {
         }
         _ => format!("{}/{}@{}", letter.topic, letter.partition, letter.offset),
     }
+}
+
+/// Returns the encoding of a letter's bytes: that of the stream's files for a record that ingest rejected, and UTF-8 for a
+/// row that PostgreSQL refused.
+pub(crate) fn encoding_of(streams: &[Stream], letter: &Letter) -> Encoding {
+    let is_reject = Reason::ALL
+        .iter()
+        .any(|reason| reason.as_str() == letter.reason);
+    let stream = streams.iter().find(|stream| stream.name == letter.stream);
+    stream
+        .filter(|_| is_reject)
+        .map_or(Encoding::Utf8, |stream| stream.csv.encoding)
 }
 
 /// Returns the command that makes a row of an open letter: `edit` if the record itself is not a row, `reread` if its column

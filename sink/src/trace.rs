@@ -40,7 +40,7 @@ pub struct Version {
     pub file: Option<String>,
     /// Its line there.
     pub line: u64,
-    /// Its values as a CSV line, or its bytes where it is no row.
+    /// Its values as a CSV line, or its text in UTF-8 where it is no row.
     pub text: String,
     /// What became of it.
     pub fate: Fate,

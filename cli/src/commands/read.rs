@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bekk_log::{Client, Offset, Record};
-use bekk_stream::{Body, Payload, split_prefix};
+use bekk_stream::{Body, Encoding, Payload, split_prefix};
 use serde_json::json;
 
 use super::Outcome;
@@ -44,6 +44,7 @@ pub(crate) fn run(context: &Context, args: &LogRead) -> Result<Outcome> {
         left: args.limit.unwrap_or(u64::MAX),
         ends: (!args.follow).then_some(ends_at_start),
         schemas: Schemas::default(),
+        encoding: context.encoding_of(&topic),
         out: io::stdout().lock(),
     };
     loop {
@@ -74,6 +75,7 @@ struct TopicReader<'a> {
     /// Where to stop in each partition; none if it continues with new records.
     ends: Option<Vec<Offset>>,
     schemas: Schemas,
+    encoding: Encoding,
     out: io::StdoutLock<'static>,
 }
 
@@ -139,7 +141,7 @@ impl TopicReader<'_> {
             "timestamp_ms": record.timestamp_ms,
             "key": record.key.map(String::from_utf8_lossy),
         });
-        let decoded = self.schemas.decode(&self.log, record)?;
+        let decoded = self.schemas.decode(&self.log, record, self.encoding)?;
         if let Some((file, line)) = &decoded.origin {
             found["file"] = json!(file);
             found["line"] = json!(line);
@@ -180,7 +182,7 @@ impl TopicReader<'_> {
             return Ok(split_prefix(record.value).1.to_vec());
         };
         let values = match payload.body {
-            Body::Reject(reject) => return Ok(reject.raw.into_owned()),
+            Body::Reject(reject) => return Ok(self.encoding.shown(&reject.raw).into_bytes()),
             Body::Row(values) => values,
         };
         let mut fields = Vec::new();

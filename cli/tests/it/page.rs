@@ -307,3 +307,50 @@ fn every_service_shows_the_whole_pipeline() {
         assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
     }
 }
+
+/// Files in Windows-1252 and Shift_JIS have values that are no numbers: each command and the page show the text as the
+/// table would have it, and the page marks the field.
+#[test]
+fn texts_are_shown_as_their_files_encoding_says() {
+    let sandbox = Sandbox::new();
+    let stream = |name: &str, encoding: &str, column: &str| {
+        format!(
+            "[streams.{name}]\nfiles = \"{name}.csv\"\non_conflict = \"append\"\ncsv = {{ encoding = \"{encoding}\" }}\n\
+             columns = [{{ name = \"n\", type = \"int8\", header = \"{column}\" }}, {{ name = \"t\", type = \"text\" }}]\n"
+        )
+    };
+    let west = stream("west", "windows-1252", "Stück");
+    sandbox.write("bekk.toml", west + &stream("east", "shift_jis", "数"));
+    // "Stück,t", "Öl,Größe"; "数,t", "六,ソ": the last character's second byte is a backslash.
+    sandbox.write("west.csv", b"St\xfcck,t\n\xd6l,Gr\xf6\xdfe\n");
+    sandbox.write("east.csv", b"\x90\x94,t\n\x98\x5a,\x83\x5c\n");
+    sandbox.run(&["up", "--once"]).ok();
+    for (stream, text) in [("west", "Öl,Größe"), ("east", "六,ソ")] {
+        let at = format!("{stream}.csv:2");
+        for command in [
+            &["trace", "--at", &at][..],
+            &["dead-letters", "list", "--stream", stream, "--json"],
+            &["log", "read", "--topic", stream],
+            &["log", "read", "--topic", stream, "--format", "csv"],
+        ] {
+            let said = sandbox.run(command).ok().stdout;
+            assert!(said.contains(text), "{command:?}: {said}");
+        }
+    }
+    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let at = address(&sandbox);
+    let letters = || get(&at, "/dead-letters").1;
+    wait_until("both letters are shown", LIMIT, || {
+        letters().matches("class=\"letter\"").count() == 2
+    });
+    for shown in ["<mark>Öl</mark>,Größe", "<mark>六</mark>,ソ"] {
+        wait_until(shown, LIMIT, || letters().contains(shown));
+    }
+    let records = |topic: &str| {
+        let of = |partition| get(&at, &format!("/log?topic={topic}&partition={partition}")).1;
+        (0..4).map(of).collect::<String>()
+    };
+    assert!(records("west").contains("Öl,Größe"));
+    assert!(records("east").contains("六,ソ"));
+    assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+}

@@ -180,7 +180,7 @@ impl RecordSearch<'_> {
                 }
             }
             Body::Reject(reject) => {
-                found.version.text = String::from_utf8_lossy(&reject.raw).into_owned();
+                found.version.text = self.stream.csv.encoding.shown(&reject.raw);
             }
         }
         Ok(found)

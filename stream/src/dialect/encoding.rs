@@ -88,6 +88,15 @@ impl Encoding {
         }
     }
 
+    /// The text that a person sees of bytes, without a byte order mark; what is not of this encoding becomes U+FFFD.
+    #[must_use]
+    pub fn shown(self, bytes: &[u8]) -> String {
+        match self.decoder() {
+            Some(encoding) => encoding.decode_without_bom_handling(bytes).0.into_owned(),
+            None => String::from_utf8_lossy(bytes).into_owned(),
+        }
+    }
+
     /// The bytes of a text, as [`Self::decode`] takes them.
     ///
     /// # Errors

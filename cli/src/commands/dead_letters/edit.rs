@@ -16,11 +16,11 @@ use tempfile::NamedTempFile;
 
 use super::chosen::read_one;
 use super::correction::{check_text, with_own_line_ends};
-use super::text::{encoding_of, for_person, from_person};
+use super::text::{for_person, from_person};
 use crate::args::{DeadLettersEdit, RetryArgs};
 use crate::commands::{Outcome, print_json, print_result};
 use crate::context::Context;
-use crate::letters::check_letter;
+use crate::letters::{check_letter, encoding_of};
 use crate::retrier::{Retrier, Tally, tell};
 use crate::screen::Screen;
 
@@ -30,7 +30,7 @@ const DEFAULT_EDITOR: &str = "vi";
 pub(super) fn run(context: &Context, args: &DeadLettersEdit, screen: &Screen) -> Result<Outcome> {
     let database = context.database(&args.with.postgres)?;
     let letter = read_one(&database.options, args.id)?;
-    let letter = for_person(encoding_of(context, &letter), letter);
+    let letter = for_person(encoding_of(&context.streams(), &letter), letter);
     check_letter(&letter).map_err(|why| anyhow!(why))?;
     let try_text = |text| {
         let corrected = corrected(&letter, text);
@@ -151,7 +151,7 @@ fn retry(
     screen: &Screen,
 ) -> Result<Option<Tally>> {
     let original = read_one(postgres, corrected.id)?;
-    let encoding = encoding_of(context, &original);
+    let encoding = encoding_of(&context.streams(), &original);
     let original = for_person(encoding, original);
     if original.raw == corrected.raw {
         return Ok(None);

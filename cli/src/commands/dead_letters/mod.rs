@@ -9,15 +9,14 @@ mod text;
 
 use anyhow::Result;
 use bekk_sink::Letter;
-use bekk_stream::shown;
+use bekk_stream::{Stream, shown};
 use serde::Serialize;
 
 use self::chosen::{chosen, filter, read_one};
-use self::text::{encoding_of, for_person};
 use super::{Outcome, print_json, print_result};
 use crate::args::{DeadLetters, DeadLettersDiscard, DeadLettersList, DeadLettersShow, Global};
 use crate::context::Context;
-use crate::letters::shown_place;
+use crate::letters::{encoding_of, shown_place};
 use crate::screen::{Screen, grouped};
 use crate::table::{Column, table};
 
@@ -55,8 +54,8 @@ struct Line<'a> {
     resolution: Option<&'a str>,
 }
 
-impl<'a> From<&'a Letter> for Line<'a> {
-    fn from(letter: &'a Letter) -> Self {
+impl<'a> Line<'a> {
+    fn new(letter: &'a Letter, streams: &[Stream]) -> Self {
         Self {
             id: letter.id,
             group: &letter.group,
@@ -70,7 +69,7 @@ impl<'a> From<&'a Letter> for Line<'a> {
             column: letter.column.as_deref(),
             sqlstate: letter.sqlstate.as_deref(),
             detail: letter.detail.as_deref(),
-            raw: String::from_utf8_lossy(&letter.raw).into_owned(),
+            raw: encoding_of(streams, letter).shown(&letter.raw),
             created_at: &letter.created_at,
             resolved_at: letter.resolved_at.as_deref(),
             resolution: letter.resolution.as_deref(),
@@ -85,12 +84,14 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
     let mut letters = bekk_sink::read_letters(&database.options, &filter, 0, args.limit + 1)?;
     let is_cut = letters.len() > args.limit as usize;
     letters.truncate(args.limit as usize);
-    let letters: Vec<_> = letters
-        .into_iter()
-        .map(|letter| for_person(encoding_of(context, &letter), letter))
-        .collect();
+    let streams = context.streams();
     if args.output.json {
-        print_json(&letters.iter().map(Line::from).collect::<Vec<_>>())?;
+        print_json(
+            &letters
+                .iter()
+                .map(|letter| Line::new(letter, &streams))
+                .collect::<Vec<_>>(),
+        )?;
         return Ok(Outcome::Done);
     }
     if letters.is_empty() {
@@ -143,9 +144,9 @@ fn shown_detail(letter: &Letter) -> String {
 fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
     let database = context.database(&args.postgres)?;
     let letter = read_one(&database.options, args.id)?;
-    let letter = for_person(encoding_of(context, &letter), letter);
+    let streams = context.streams();
     if args.output.json {
-        print_json(&Line::from(&letter))?;
+        print_json(&Line::new(&letter, &streams))?;
         return Ok(Outcome::Done);
     }
     let state = match (&letter.resolved_at, &letter.resolution) {
@@ -195,7 +196,7 @@ fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
     for (name, fact) in facts {
         print_result(&format!("  {name:<9} {}", shown(&fact)))?;
     }
-    print_result(&String::from_utf8_lossy(&letter.raw))?;
+    print_result(&encoding_of(&streams, &letter).shown(&letter.raw))?;
     Ok(Outcome::Done)
 }
 

@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use super::chosen::filter;
 use super::correction::{check_text, with_own_line_ends};
-use super::text::{encoding_of, for_person, from_person};
+use super::text::{for_person, from_person};
 use crate::args::{DeadLettersExport, DeadLettersImport};
 use crate::commands::{Outcome, print_json, print_result};
 use crate::context::Context;
-use crate::letters::{PAGE, check_letter, for_each_page};
+use crate::letters::{PAGE, check_letter, encoding_of, for_each_page};
 use crate::retrier::{Retrier, Tally, tell};
 use crate::screen::{Screen, grouped, plural};
 
@@ -44,9 +44,10 @@ pub(super) fn export(
         "raw",
     ])?;
     let mut count = 0u64;
+    let streams = context.streams();
     for_each_page(&database.options, &filter, |letters| {
         for letter in letters {
-            let letter = for_person(encoding_of(context, letter), letter.clone());
+            let letter = for_person(encoding_of(&streams, letter), letter.clone());
             writer.write_record(cells(&letter).map(no_formula))?;
             count += 1;
         }
@@ -253,6 +254,7 @@ fn plan(
     mut texts: BTreeMap<i64, Cell>,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
+    let streams = context.streams();
     let ids: Vec<i64> = texts.keys().copied().collect();
     for ids in ids.chunks(PAGE as usize) {
         let filter = LetterFilter {
@@ -262,7 +264,7 @@ fn plan(
         };
         for letter in bekk_sink::read_letters(postgres, &filter, 0, PAGE)? {
             if let Some(cell) = texts.remove(&letter.id) {
-                let encoding = encoding_of(context, &letter);
+                let encoding = encoding_of(&streams, &letter);
                 plan.add(for_person(encoding, letter), cell, encoding);
             }
         }

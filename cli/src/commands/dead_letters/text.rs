@@ -1,22 +1,7 @@
 //! The text of a dead letter for a person: UTF-8, whatever the encoding of its file.
 
 use bekk_sink::Letter;
-use bekk_stream::{Encoding, Reason};
-
-use crate::context::Context;
-
-/// Returns the encoding of a letter's bytes: that of the stream's files for a record that ingest rejected, and UTF-8 for a
-/// row that PostgreSQL refused.
-pub(super) fn encoding_of(context: &Context, letter: &Letter) -> Encoding {
-    let is_reject = Reason::ALL
-        .iter()
-        .any(|reason| reason.as_str() == letter.reason);
-    let streams = context.streams();
-    let stream = streams.iter().find(|stream| stream.name == letter.stream);
-    stream
-        .filter(|_| is_reject)
-        .map_or(Encoding::Utf8, |stream| stream.csv.encoding)
-}
+use bekk_stream::Encoding;
 
 /// Returns the letter with its text in UTF-8; bytes that are not of the encoding stay as they are.
 pub(super) fn for_person(encoding: Encoding, mut letter: Letter) -> Letter {

@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Offset, PartitionEnds, Record};
-use bekk_stream::META_TOPIC;
+use bekk_stream::{Encoding, META_TOPIC};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -359,19 +359,26 @@ fn browse(site: &Site, view: &View, topic: &str, partition: u32) -> anyhow::Resu
     let ends = ends.into_iter().find(|ends| ends.partition == partition);
     let ends =
         ends.ok_or_else(|| anyhow::anyhow!("topic `{topic}` has no partition {partition}"))?;
+    let encoding = site.observer.context().encoding_of(topic);
     let mut page = Page {
         records: Vec::new(),
         next: place(&log, topic, ends, from)?,
         ends,
         given_up_after: None,
     };
-    page.fill(&log, topic, view.text("key"))?;
+    page.fill(&log, topic, view.text("key"), encoding)?;
     Ok(page)
 }
 
 impl Page {
     /// Reads records with a key, or any, until the page is full, the partition ends or the time is over.
-    fn fill(&mut self, log: &Client, topic: &str, key: &str) -> anyhow::Result<()> {
+    fn fill(
+        &mut self,
+        log: &Client,
+        topic: &str,
+        key: &str,
+        encoding: Encoding,
+    ) -> anyhow::Result<()> {
         let deadline = Instant::now() + SEARCH_TIME_MAX;
         let mut schemas = Schemas::default();
         let mut passed = 0;
@@ -383,7 +390,7 @@ impl Page {
                 }
                 self.next = record.offset.next();
                 if key.is_empty() || key_of(&record) == key {
-                    let decoded = schemas.decode(log, &record)?;
+                    let decoded = schemas.decode(log, &record, encoding)?;
                     let row = (
                         record.offset.get(),
                         record.timestamp_ms,

@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use bekk_sink::Letter;
-use bekk_stream::{CsvDialect, Encoding, Stream};
+use bekk_stream::{CsvDialect, Stream};
 
 use crate::context::Context;
+use crate::letters::encoding_of;
 use crate::observe::FileList;
 
 /// Bytes of a file in which its header is looked for.
@@ -26,7 +27,7 @@ pub(super) struct Marked {
 pub(super) struct Marker<'a> {
     context: &'a Context,
     files: Option<FileList>,
-    headers: HashMap<String, Option<Vec<Vec<u8>>>>,
+    headers: HashMap<String, Option<Vec<String>>>,
 }
 
 impl<'a> Marker<'a> {
@@ -41,44 +42,39 @@ impl<'a> Marker<'a> {
     /// Splits a letter's text at the field that its column names; a field that cannot be identified with certainty is not
     /// marked.
     pub(super) fn mark(&mut self, letter: &Letter) -> Marked {
-        let raw = &letter.raw;
-        match self.field(letter) {
+        let streams = self.context.streams();
+        let text = encoding_of(&streams, letter).shown(&letter.raw);
+        match self.field(letter, &text, &streams) {
             Some(range) => Marked {
-                before: end_of(&text(&raw[..range.start])),
-                field: Some(start_of(&text(&raw[range.clone()]))),
-                after: start_of(&text(&raw[range.end..])),
+                before: end_of(&text[..range.start]),
+                field: Some(start_of(&text[range.clone()])),
+                after: start_of(&text[range.end..]),
             },
             None => Marked {
-                before: start_of(&text(raw)),
+                before: start_of(&text),
                 field: None,
                 after: String::new(),
             },
         }
     }
 
-    fn field(&mut self, letter: &Letter) -> Option<Range<usize>> {
+    fn field(&mut self, letter: &Letter, text: &str, streams: &[Stream]) -> Option<Range<usize>> {
         let column = letter.column.as_deref()?;
-        let streams = self.context.streams();
         let stream = streams.iter().find(|stream| stream.name == letter.stream)?;
         // A row that PostgreSQL refused is written in the stream's order.
         if letter.reason == "refused" {
             let at = stream.columns.iter().position(|own| own.name == column)?;
-            return fields(&letter.raw, b',', Some(b'"')).nth(at);
+            return fields(text, b',', Some(b'"')).nth(at);
         }
         let own = stream.columns.iter().find(|own| own.name == column)?;
-        let dialect = &stream.csv;
-        if !matches!(dialect.encoding, Encoding::Utf8 | Encoding::Latin1) {
-            return None;
-        }
         let header = self.header(letter.file.as_deref()?, stream)?;
-        let at = header
-            .iter()
-            .position(|name| name == own.header.as_bytes())?;
-        fields(&letter.raw, dialect.delimiter.byte()?, dialect.quote).nth(at)
+        let at = header.iter().position(|name| *name == own.header)?;
+        let (delimiter, quote) = separators(&stream.csv)?;
+        fields(text, delimiter, quote).nth(at)
     }
 
     /// The names in the header of a file that ingest knows.
-    fn header(&mut self, path: &str, stream: &Stream) -> Option<&Vec<Vec<u8>>> {
+    fn header(&mut self, path: &str, stream: &Stream) -> Option<&Vec<String>> {
         if !self.headers.contains_key(path) {
             let files = self.files.as_ref().map(|list| list.files());
             let known = files.and_then(|files| {
@@ -92,7 +88,7 @@ impl<'a> Marker<'a> {
     }
 }
 
-fn read_header(path: &Path, dialect: &CsvDialect) -> Option<Vec<Vec<u8>>> {
+fn read_header(path: &Path, dialect: &CsvDialect) -> Option<Vec<String>> {
     let bytes = bekk_ingest::head(path, HEADER_BYTES_MAX).ok()?.bytes;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let is_comment = |line: &&[u8]| {
@@ -104,31 +100,37 @@ fn read_header(path: &Path, dialect: &CsvDialect) -> Option<Vec<Vec<u8>>> {
         .split(|byte| *byte == b'\n')
         .skip(dialect.skip_lines as usize)
         .find(|line| !is_comment(line))?;
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let names = fields(line, dialect.delimiter.byte()?, dialect.quote).map(|range| {
+    let line = dialect.encoding.decode(line)?;
+    let line = line.strip_suffix('\r').unwrap_or(&line);
+    let (delimiter, quote) = separators(dialect)?;
+    let names = fields(line, delimiter, quote).map(|range| {
         let name = &line[range];
-        let quote = dialect
-            .quote
-            .as_ref()
-            .map_or(&b""[..], std::slice::from_ref);
-        let inside = name
-            .strip_prefix(quote)
-            .and_then(|name| name.strip_suffix(quote));
-        inside.unwrap_or(name).trim_ascii().to_vec()
+        let inside = quote.and_then(|quote| {
+            let quote = char::from(quote);
+            name.strip_prefix(quote)?.strip_suffix(quote)
+        });
+        inside.unwrap_or(name).trim_ascii().to_owned()
     });
     Some(names.collect())
 }
 
-/// Returns the ranges of a record's fields, quotes included.
-fn fields(record: &[u8], delimiter: u8, quote: Option<u8>) -> impl Iterator<Item = Range<usize>> {
+/// Returns the delimiter and the quote, if they are the same byte in UTF-8.
+fn separators(dialect: &CsvDialect) -> Option<(u8, Option<u8>)> {
+    let delimiter = dialect.delimiter.byte()?;
+    let is_ascii = delimiter.is_ascii() && dialect.quote.is_none_or(|quote| quote.is_ascii());
+    is_ascii.then_some((delimiter, dialect.quote))
+}
+
+/// Returns the ranges of a record's fields, quotes included. Delimiter and quote are ASCII.
+fn fields(record: &str, delimiter: u8, quote: Option<u8>) -> impl Iterator<Item = Range<usize>> {
     let mut start = Some(0);
     std::iter::from_fn(move || {
         let begin = start?;
         let mut is_quoted = false;
-        for (at, byte) in record.iter().enumerate().skip(begin) {
-            if quote == Some(*byte) {
+        for (at, byte) in record.bytes().enumerate().skip(begin) {
+            if quote == Some(byte) {
                 is_quoted = !is_quoted;
-            } else if *byte == delimiter && !is_quoted {
+            } else if byte == delimiter && !is_quoted {
                 start = Some(at + 1);
                 return Some(begin..at);
             }
@@ -136,10 +138,6 @@ fn fields(record: &[u8], delimiter: u8, quote: Option<u8>) -> impl Iterator<Item
         start = None;
         Some(begin..record.len())
     })
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn start_of(text: &str) -> String {
@@ -162,12 +160,12 @@ mod tests {
 
     #[test]
     fn fields_are_found_between_quotes() {
-        let record = br#"1,"a,""b",,x"#;
+        let record = r#"1,"a,""b",,x"#;
         let found: Vec<_> = fields(record, b',', Some(b'"')).collect();
         let texts: Vec<_> = found.iter().map(|range| &record[range.clone()]).collect();
-        assert_eq!(texts, [&b"1"[..], br#""a,""b""#, b"", b"x"]);
-        assert_eq!(fields(b"", b',', None).next(), Some(0..0));
-        assert_eq!(fields(b"a,", b',', None).count(), 2);
+        assert_eq!(texts, ["1", r#""a,""b""#, "", "x"]);
+        assert_eq!(fields("", b',', None).next(), Some(0..0));
+        assert_eq!(fields("a,", b',', None).count(), 2);
     }
 
     #[test]
