@@ -34,7 +34,8 @@ pub(crate) fn quote_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String
 }
 
 /// A table's name as SQL writes it.
-pub(crate) fn quote_table(table: &TableName) -> String {
+#[must_use]
+pub fn quote_table(table: &TableName) -> String {
     match &table.schema {
         Some(schema) => format!("{}.{}", quote(schema), quote(&table.name)),
         None => quote(&table.name),

@@ -85,7 +85,7 @@ pub use connect_options::{
     ChannelBinding, ConnectOptions, ConnectOptionsError, Host, SslMode, TargetSession,
 };
 pub use control::Control;
-pub use ddl::create_table_sql;
+pub use ddl::{create_table_sql, quote_table};
 pub use encode_only::{Encoded, encode_only};
 pub use error::{Error, PostgresError};
 pub use groups::{

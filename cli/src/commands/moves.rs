@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use bekk_log::{Client, Offset, PartitionEnds, RecordMark};
 use bekk_sink::{ConnectOptions, GroupOffset, Reset, Start};
-use bekk_stream::{OnConflict, Stream};
+use bekk_stream::{OnConflict, Stream, TableName};
 use serde::Serialize;
 
 use super::{WrongUsage, print_json, print_result};
@@ -204,15 +204,18 @@ pub(super) fn make_shadows(
     context: &Context,
     postgres: &ConnectOptions,
     streams: &[Stream],
-) -> Result<()> {
+) -> Result<Vec<TableName>> {
+    let mut made = Vec::new();
     for stream in streams {
         let own = context
             .streams()
             .into_iter()
             .find(|own| own.name == stream.name);
-        if let Some(own) = own.filter(|own| own.table != stream.table) {
-            bekk_sink::create_like(postgres, &own.table, &stream.table)?;
+        if let Some(own) = own.filter(|own| own.table != stream.table)
+            && bekk_sink::create_like(postgres, &own.table, &stream.table)?
+        {
+            made.push(stream.table.clone());
         }
     }
-    Ok(())
+    Ok(made)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use bekk_log::Client;
 use bekk_sink::GroupOffset;
-use bekk_stream::Stream;
+use bekk_stream::{Stream, TableName};
 
 use super::Outcome;
 use super::moves::{Move, is_keyless, make_shadows, plan, print_moves, set, start_at};
@@ -148,11 +148,15 @@ fn into_shadow(
         print_moves(&moves, false, args.output.json)?;
         return Ok(Outcome::Done);
     }
-    make_shadows(context, &database.options, &streams)?;
+    let made = make_shadows(context, &database.options, &streams)?;
     let mut config = bekk_sink::Config::new(database.options.clone());
-    config.group = group;
+    config.group.clone_from(&group);
     config.from = from;
-    let outcome = run_to_end(context, args, config, streams.clone(), screen)?;
+    let ended = run_to_end(context, args, config, streams.clone(), screen);
+    if let (Err(_), Some(made)) = (&ended, made.first()) {
+        say_left(made, &group, database, screen);
+    }
+    let outcome = ended?;
     if let Some(stream) = streams.first() {
         let own = context
             .config
@@ -164,6 +168,20 @@ fn into_shadow(
         screen.say(&format!("compare: bekk diff {own} {table}"));
     }
     Ok(outcome)
+}
+
+/// Names a table that a replay created and did not fill, and the commands that remove it.
+fn say_left(table: &TableName, group: &str, database: &Database, screen: &Screen) {
+    let drop = quoted_text(format!("DROP TABLE {}", bekk_sink::quote_table(table)));
+    let offsets = bekk_sink::list_offsets(&database.options).unwrap_or_default();
+    let delete = match offsets.iter().any(|offset| offset.group == group) {
+        true => format!("; bekk offsets delete --group {group} --execute"),
+        false => String::new(),
+    };
+    screen.say(&format!(
+        "the replay created table `{table}` and did not fill it; the same command continues it; to remove the table: \
+         bekk psql -- -c {drop}{delete}"
+    ));
 }
 
 fn target(args: &Replay, table: Option<&str>) -> TargetArgs {

@@ -130,3 +130,30 @@ fn a_shadow_table_equals_the_original() {
         .exits(1)
         .says("events");
 }
+
+/// The stream has got a column that its table lacks: the replay creates the other table like that one, and fails. The
+/// output names the commands that remove it.
+#[test]
+fn a_replay_that_fails_names_the_table_that_it_leaves() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a.csv", "id,name\n1,Ann\n");
+    let config = |columns: &str| {
+        let stream = "[streams.t]\nfiles = \"a.csv\"\nkey = \"id\"\n";
+        sandbox.write("bekk.toml", format!("{stream}columns = [{columns}]\n"));
+    };
+    let columns = "{ name = \"id\", type = \"int8\" }, { name = \"name\", type = \"text\" }";
+    config(columns);
+    sandbox.run(&["up", "--once"]).ok();
+    config(&format!(
+        "{columns}, {{ name = \"size\", type = \"int8\", nullable = true }}"
+    ));
+    let into = ["replay", "--from", "earliest", "--into", "t2", "--execute"];
+    let ran = sandbox.run(&into).exits(1);
+    let drop = "DROP TABLE \"t2\"";
+    ran.says(&format!("bekk psql -- -c '{drop}'\n"));
+    sandbox.run(&["psql", "--", "-c", drop]).ok();
+    assert_eq!(
+        sandbox.postgres().one("SELECT to_regclass('t2') IS NULL"),
+        "t"
+    );
+}
