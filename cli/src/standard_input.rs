@@ -12,7 +12,7 @@ use bekk_ingest::{FileStatus, PipedInput, PipedInputs, Stats, Summary};
 use bekk_log::Client;
 use bekk_stream::{Stream, shown_path};
 
-use crate::args::{InputArgs, OnceArgs};
+use crate::args::InputArgs;
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::outcome::{Outcome, WrongUsage, check_name};
@@ -183,14 +183,14 @@ impl StandardInput {
         &self,
         context: &Context,
         outcome: Outcome,
-        args: &OnceArgs,
+        may_be_empty: bool,
         screen: &Screen,
     ) -> Result<Outcome> {
         for kept in self.inputs.clear(&context.config.streams)? {
             let path = shown_from(&context.base, &kept.path);
             screen.say(&format!("kept: {}: {}", shown_path(path), kept.why));
         }
-        if self.input.bytes > 0 || args.allow_empty {
+        if self.input.bytes > 0 || may_be_empty {
             return Ok(outcome);
         }
         screen.say("standard input was empty; if that is right: --allow-empty");

@@ -110,9 +110,6 @@ pub(crate) struct OnceArgs {
     /// With --once: stop after this time, such as 10m, and exit with 1
     #[arg(long, value_name = "TIME", requires = "once", value_parser = parse_duration, env = "BEKK_TIMEOUT")]
     pub(crate) timeout: Option<Duration>,
-    /// With --once: exit with 0 even if no file has ever matched
-    #[arg(long, requires = "once", env = "BEKK_ALLOW_EMPTY")]
-    pub(crate) allow_empty: bool,
 }
 
 /// Files, which the configuration need not name yet, or standard input
@@ -141,6 +138,9 @@ pub(crate) struct InputArgs {
         value_parser = input_name
     )]
     pub(crate) name: Option<String>,
+    /// With --once: exit with 0 even if no file has ever matched, or standard input is empty
+    #[arg(long, requires = "once", env = "BEKK_ALLOW_EMPTY")]
+    pub(crate) allow_empty: bool,
 }
 
 impl InputArgs {

@@ -37,7 +37,11 @@ pub(crate) fn run(global: &Global, args: &Ingest, screen: &Screen) -> Result<Out
         None => matched::announce(context, screen)?,
         Some(_) => Matched::NothingNow,
     };
-    let inbox = Inbox { input, matched };
+    let inbox = Inbox {
+        input,
+        matched,
+        may_be_empty: args.input.allow_empty,
+    };
     let start = |pipeline: &mut Pipeline| {
         let mut config = context.ingest_config(args.once.once);
         config.batch_bytes = place.batch_bytes(config.batch_bytes);

@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result};
 
 use super::Outcome;
 use super::summary::Report;
-use crate::args::OnceArgs;
 use crate::context::Context;
 use crate::screen::Screen;
 
@@ -77,11 +76,10 @@ pub(crate) fn outcome(
     outcome: Outcome,
     matched: Matched,
     report: &Report,
-    args: &OnceArgs,
     context: &Context,
     screen: &Screen,
 ) -> Result<Outcome> {
-    if report.files() > 0 || report.is_stopped() || report.is_incomplete() || args.allow_empty {
+    if report.files() > 0 || report.is_stopped() || report.is_incomplete() {
         return Ok(outcome);
     }
     let streams = &context.config.streams;

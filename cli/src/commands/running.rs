@@ -46,6 +46,8 @@ pub(super) struct Inbox {
     pub(super) input: Option<StandardInput>,
     /// What the patterns match when the run begins
     pub(super) matched: Matched,
+    /// Whether there may be nothing to read
+    pub(super) may_be_empty: bool,
 }
 
 impl<'a> Running<'a> {
@@ -116,10 +118,14 @@ impl<'a> Running<'a> {
         let outcome = match inbox {
             None => outcome,
             Some(inbox) => match &inbox.input {
-                Some(input) => input.end(&self.context, outcome, self.once, self.screen)?,
+                Some(input) => {
+                    let may_be_empty = inbox.may_be_empty;
+                    input.end(&self.context, outcome, may_be_empty, self.screen)?
+                }
+                None if inbox.may_be_empty => outcome,
                 None => {
-                    let (matched, once) = (inbox.matched, self.once);
-                    matched::outcome(outcome, matched, &report, once, &self.context, self.screen)?
+                    let matched = inbox.matched;
+                    matched::outcome(outcome, matched, &report, &self.context, self.screen)?
                 }
             },
         };

@@ -61,7 +61,11 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
         true => matched::announce(context, screen)?,
         false => Matched::NothingNow,
     };
-    let inbox = Inbox { input, matched };
+    let inbox = Inbox {
+        input,
+        matched,
+        may_be_empty: args.input.allow_empty,
+    };
 
     let mut sink = bekk_sink::Config::new(database.options.clone());
     sink.group.clone_from(&args.group.name);
