@@ -35,7 +35,7 @@ pub(crate) struct Audit {
     /// Compare the content of the files, the log and the table, not only counts
     #[arg(long)]
     pub(crate) deep: bool,
-    /// Directory for the working files of --deep; without it, .bekk/tmp
+    /// Directory for the working files of --deep [default: .bekk/tmp]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     #[command(flatten)]

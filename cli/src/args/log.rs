@@ -162,7 +162,7 @@ pub(crate) struct LogRead {
     /// Format of a record
     #[arg(long, value_enum, default_value = "json", env = "BEKK_FORMAT")]
     pub(crate) format: ReadFormat,
-    /// Maximum number of records
+    /// Maximum number of records [default: all]
     #[arg(long, value_name = "N", env = "BEKK_LIMIT")]
     pub(crate) limit: Option<u64>,
     /// Continue with new records until stopped
@@ -176,7 +176,7 @@ pub(crate) struct LogRead {
 pub(crate) enum ReadFormat {
     /// One JSON object per line, with offset, key, file and line
     Json,
-    /// Values in the stream's order; a rejected line as it is in its file
+    /// Values in the stream's order; the text of a rejected record
     Csv,
     /// Bytes of the record
     Raw,

@@ -97,9 +97,9 @@ pub(crate) enum Command {
 #[command(after_help = "Examples:\n  \
       bekk up my.csv                      load a file and follow it\n  \
       bekk up                             follow the files of bekk.toml\n  \
-      bekk up --postgres postgres://me@host/db\n                                          fill tables on a server of your own\n  \
+      bekk up --postgres postgres://me@host/db\n                                      fill tables on a server of your own\n  \
       bekk up --once                      load what exists now, then stop\n  \
-      zcat a.csv.gz | bekk up --once - --stream orders\n                                          load what a program writes\n  \
+      zcat a.csv.gz | bekk up --once - --stream orders\n                                      load what a program writes\n  \
       bekk up --listen 127.0.0.1:9092     serve the log to Kafka clients, too\n\n\
     Exit codes: 0 done, or stopped; 1 failed, or --once skipped a file;\n\
     3 dead letters under --strict.")]
@@ -160,10 +160,10 @@ pub(crate) enum IngestCommand {
 
 #[derive(Args)]
 pub(crate) struct IngestReread {
-    /// The files
+    /// Files to read again
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Do it
+    /// Have ingest read them again; without this flag, only print what that would change
     #[arg(long)]
     pub(crate) execute: bool,
 }
@@ -244,7 +244,8 @@ pub(crate) struct StatusArgs {
 
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 nothing is wrong; 1 someone must act, or nothing answers at the\n    address."
+    after_help = "Exit codes: 0 nothing is wrong; 1 someone must act, or nothing answers at the\n\
+    address."
 )]
 pub(crate) struct Health {
     #[command(flatten)]
@@ -291,7 +292,7 @@ pub(crate) struct Check {
       bekk init orders.csv           read the file, write bekk.toml\n  \
       bekk init orders.csv --out -   only print it\n  \
       bekk init lines.csv --add      add a stream to the existing bekk.toml\n  \
-      bekk init hosts.csv --table net.hosts\n                                     take the types from an existing table")]
+      bekk init hosts.csv --table net.hosts\n                                 take the types from an existing table")]
 #[command(group = clap::ArgGroup::new("source").args(["file", "from"]))]
 pub(crate) struct Init {
     /// CSV file to infer the stream from, or `-` for standard input; also --from FILE

@@ -16,8 +16,8 @@ use super::{DryRunArgs, GroupArgs, LogArgs, OutputArgs, PostgresArgs, StreamArgs
 #[command(after_help = "Examples:\n  \
       bekk replay --from earliest              print what would happen\n  \
       bekk replay --from earliest --execute    apply the log again to the same table\n  \
-      bekk replay --from time:2026-01-31T12:00:00Z --execute\n                                               only from this time on\n  \
-      bekk replay --from earliest --into events_v2 --execute\n                                               to a new table\n  \
+      bekk replay --from time:2026-01-31T12:00:00Z --execute\n                                           only from this time on\n  \
+      bekk replay --from earliest --into events_v2 --execute\n                                           to a new table\n  \
       bekk diff events events_v2               then compare the two tables")]
 pub(crate) struct Replay {
     /// Start: earliest, latest, offset:N, time:2026-01-31T12:00:00Z, shift:-1000
@@ -34,7 +34,7 @@ pub(crate) struct Replay {
     /// Replay into a table without a key, even if that inserts rows a second time
     #[arg(long)]
     pub(crate) allow_duplicates: bool,
-    /// Table to fill, created like the stream's if it does not exist, as group replay-NAME
+    /// Fill this table instead, as group replay-TABLE; a table that does not exist is created like the stream's
     #[arg(long, value_name = "TABLE")]
     pub(crate) into: Option<String>,
     #[command(flatten)]
