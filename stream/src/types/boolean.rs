@@ -5,6 +5,11 @@ use std::cmp::Ordering;
 use super::{ColumnType, Declaration, PLAIN, Rejection, Setting, Shown, ValueKind};
 use crate::{Column, CsvDialect, Reason};
 
+/// PostgreSQL's spellings of true.
+const TRUE: [&str; 6] = ["t", "true", "y", "yes", "on", "1"];
+/// PostgreSQL's spellings of false.
+const FALSE: [&str; 6] = ["f", "false", "n", "no", "off", "0"];
+
 pub(super) static BOOL: Declaration = Declaration {
     plain: Some(|| ColumnType::Bool),
     name: "bool",
@@ -53,10 +58,7 @@ impl ValueKind for BoolKind {
                         .iter()
                         .any(|word| word.as_bytes().eq_ignore_ascii_case(bytes))
                 };
-                (
-                    is(&["t", "true", "y", "yes", "on", "1"]),
-                    is(&["f", "false", "n", "no", "off", "0"]),
-                )
+                (is(&TRUE), is(&FALSE))
             }
             Self::Own { yes, no } => {
                 let is = |words: &[String]| words.iter().any(|word| word.as_bytes() == bytes);
@@ -66,14 +68,19 @@ impl ValueKind for BoolKind {
         if yes || no {
             return Ok(yes);
         }
-        let hint = match self {
-            Self::Postgres => "; for other spellings set true = [\"…\"], false = [\"…\"]",
-            Self::Own { .. } => "; the column's `true` and `false` list what is",
+        let detail = match self {
+            Self::Postgres => format!(
+                "{} is not a bool ({}; {}); for other spellings set true = [\"…\"], false = [\"…\"]",
+                Shown(bytes),
+                TRUE.join(", "),
+                FALSE.join(", ")
+            ),
+            Self::Own { yes, no } => format!(
+                "{} is not a bool: the column has true = {yes:?}, false = {no:?}",
+                Shown(bytes)
+            ),
         };
-        Err(Rejection::new(
-            Reason::BadValue,
-            format!("{} is not a bool{hint}", Shown(bytes)),
-        ))
+        Err(Rejection::new(Reason::BadValue, detail))
     }
 
     fn write_key(out: &mut Vec<u8>, value: &bool) {
@@ -91,20 +98,36 @@ impl ValueKind for BoolKind {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check, parse, parser_of};
-    use crate::{Column, ColumnType, CsvDialect, Reason, Value, ValueParser};
+    use crate::testing::{check, parse, parse_field, parser_of};
+    use crate::{Column, ColumnType, CsvDialect, Field, Reason, Value, ValueParser};
 
     #[test]
     fn the_texts_of_true_and_false() {
         check("bool", "TRUE", Ok(Value::Bool(true)));
         check("bool", "0", Ok(Value::Bool(false)));
         check("bool", "2", Err(Reason::BadValue));
+        let detail = |parser: &ValueParser| {
+            let field = Field {
+                bytes: b"ja",
+                quoted: false,
+            };
+            parse_field(parser, field).unwrap_err().detail
+        };
         let mut column = Column::new("c", ColumnType::Bool);
+        assert_eq!(
+            detail(&parser_of(&column, &CsvDialect::default())),
+            "`ja` is not a bool (t, true, y, yes, on, 1; f, false, n, no, off, 0); for other spellings set true = [\"…\"], \
+             false = [\"…\"]"
+        );
         column.true_values = Some(vec!["J".into()]);
         column.false_values = Some(vec!["N".into()]);
         let own = parser_of(&column, &CsvDialect::default());
         assert_eq!(parse(&own, "J"), Ok(Value::Bool(true)));
         assert_eq!(parse(&own, "true"), Err(Reason::BadValue));
+        assert_eq!(
+            detail(&own),
+            "`ja` is not a bool: the column has true = [\"J\"], false = [\"N\"]"
+        );
         column.false_values = None;
         assert!(ValueParser::new(&column, &CsvDialect::default()).is_err());
     }
