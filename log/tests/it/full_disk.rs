@@ -74,12 +74,17 @@ struct Ballast(PathBuf);
 impl Ballast {
     /// Leaves so many bytes free.
     fn leaving(dir: &Path, free: usize) -> Self {
-        let stat = rustix::fs::statvfs(dir).unwrap();
-        let left = usize::try_from(stat.f_bavail * stat.f_frsize).unwrap();
         let path = dir.join("ballast");
-        let mut file = File::create(&path).unwrap();
-        file.write_all(&vec![1; left.saturating_sub(free)]).unwrap();
-        Self(path)
+        loop {
+            let mut file = File::create(&path).unwrap();
+            let stat = rustix::fs::statvfs(dir).unwrap();
+            let left = usize::try_from(stat.f_bavail * stat.f_frsize).unwrap();
+            match file.write_all(&vec![1; left.saturating_sub(free)]) {
+                Ok(()) => return Self(path),
+                // The log has written to its own files meanwhile.
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::StorageFull),
+            }
+        }
     }
 
     fn remove(self) {
