@@ -15,7 +15,7 @@ const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 /// What fjall's thread may have no room for when it writes one out, and needs besides
 const FLUSH_BYTES_MAX: u64 = 2 * MEMTABLE_BYTES_MAX;
 /// What the keyspaces of one database share of it; each has a 32nd of the most in any case.
-const MEMTABLES_BYTES: u64 = 64 << 20;
+pub(crate) const MEMTABLES_BYTES: u64 = 64 << 20;
 /// fjall's journals are kept below this, 64 MiB and the one being written.
 const JOURNAL_BYTES: u64 = 64 << 20;
 /// Block cache of one database for each keyspace that is read, and its maximum. A log is read in order, so little is read

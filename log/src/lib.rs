@@ -15,6 +15,7 @@
 //! | kept free on the disk | 256 MB ([`Config::reserve_bytes`]), looked at each 100 ms |
 //! | the durable mark is behind by | at most about a second |
 //! | memory of an open segment | 8 MiB for each partition that is written to, less if there are more than seven; a cache of 1 MiB for each partition, up to 4 MiB |
+//! | segments of a topic that wait to be sealed | 16 MiB in memory; an append that would begin another segment waits |
 //! | sealed segments open for readers | 8 |
 //! | a group that holds records past their retention is named | 7 days after its last commit |
 //! | an end is raised beyond the mark, where the mark may not know all | by 2^24 |

@@ -29,6 +29,10 @@ pub(crate) struct TopicLog {
     /// Held while a segment is rebuilt, or deleted.
     repairing: Mutex<()>,
     queue: AppendQueue,
+    /// Whether segments cannot be sealed for now; held while an append waits for them.
+    sealing_fails: Mutex<bool>,
+    /// Raised when one was sealed.
+    sealed: Condvar,
     /// Set, with the writer locked, when the topic is deleted; from then on nothing is appended.
     is_deleted: AtomicBool,
     writer: Mutex<Writer>,
@@ -80,6 +84,8 @@ impl TopicLog {
             shared,
             repairing: Mutex::default(),
             queue: AppendQueue::default(),
+            sealing_fails: Mutex::default(),
+            sealed: Condvar::new(),
             is_deleted: AtomicBool::new(false),
             view: Mutex::new(View {
                 starts,

@@ -83,10 +83,19 @@ impl TopicLog {
     /// Rolls a segment that is old, makes the next one ready where it will be needed, and seals what is no
     /// longer written to.
     pub(crate) fn care_for_segments(&self) -> Result<(), Error> {
+        let cared = self.roll_and_seal();
+        *self.sealing_fails.lock() = !matches!(cared, Ok(true));
+        self.sealed.notify_all();
+        cared.map(|_is_done| ())
+    }
+
+    /// Says whether nothing is left to be sealed for now.
+    fn roll_and_seal(&self) -> Result<bool, Error> {
         let config = &self.shared.config;
         if self.shared.space.free_bytes()? < SEAL_BYTES_MIN {
-            return Ok(()); // a write that fails would be the segment's last one
+            return Ok(false); // a write that fails would be the segment's last one
         }
+        let mut is_done = true;
         let needs_next = {
             let mut writer = self.writer.lock();
             if writer.is_over(config, now_ms()) {
@@ -99,20 +108,26 @@ impl TopicLog {
         }
         let chain = self.chain();
         let Some((_active, others)) = chain.split_last() else {
-            return Ok(());
+            return Ok(true);
         };
         for segment in others.iter().filter(|segment| segment.summary().is_none()) {
             match segment.seal(now_ms()) {
-                Ok(true) => self.shared.mark_work.notify(),
-                Ok(false) => tracing::warn!(
-                    segment = %segment.dir().display(),
-                    "a segment is slow to be written out; tried again later"
-                ),
+                Ok(true) => {
+                    self.shared.mark_work.notify();
+                    self.sealed.notify_all();
+                }
+                Ok(false) => {
+                    is_done = false;
+                    tracing::warn!(
+                        segment = %segment.dir().display(),
+                        "a segment is slow to be written out; tried again later"
+                    );
+                }
                 Err(error @ Error::Corrupt { .. }) => self.repair(segment, &error)?,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(is_done)
     }
 
     /// Makes a damaged segment anew from its whole batches, and notes the gaps that remain. If that fails, renames it, so
