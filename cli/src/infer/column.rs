@@ -65,6 +65,8 @@ pub(super) struct Profile {
     /// Whether a `float8` keeps all digits of each value.
     are_kept_by_floats: bool,
     marks: Marks,
+    /// Whether each value is in braces, as PostgreSQL writes arrays.
+    are_braced: bool,
     /// Distinct values in lower case, up to three.
     words: Vec<String>,
     example: String,
@@ -114,6 +116,7 @@ impl Profile {
             bare_mark: false,
             are_kept_by_floats: true,
             marks: Marks::default(),
+            are_braced: true,
             words: Vec::new(),
             example: String::new(),
             settled: None,
@@ -147,6 +150,7 @@ impl Profile {
             .retain(|candidate| candidate.takes(field, is_whole));
         self.measure(field);
         self.marks.see(field);
+        self.are_braced &= field.starts_with(b"{") && field.ends_with(b"}");
         if self.words.len() < 3 {
             let word = String::from_utf8_lossy(field).to_lowercase();
             if !self.words.contains(&word) {

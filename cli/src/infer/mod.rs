@@ -92,12 +92,34 @@ fn name_from(path: &Path) -> Option<String> {
         return None;
     }
     // A topic's name is ASCII.
-    let name: String = column::sql_name(stem)
-        .chars()
-        .filter(char::is_ascii)
-        .collect();
+    let mut name = String::new();
+    for c in column::sql_name(stem).chars() {
+        match plain_letters(c) {
+            Some(letters) => name.push_str(letters),
+            None if c.is_ascii() => name.push(c),
+            None => {}
+        }
+    }
     let trimmed = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
+}
+
+/// The ASCII letters for a small letter of a Western European language.
+fn plain_letters(c: char) -> Option<&'static str> {
+    Some(match c {
+        'ä' | 'æ' => "ae",
+        'ö' | 'œ' => "oe",
+        'ü' => "ue",
+        'ß' => "ss",
+        'à' | 'á' | 'â' | 'ã' | 'å' => "a",
+        'ç' => "c",
+        'è' | 'é' | 'ê' | 'ë' => "e",
+        'ì' | 'í' | 'î' | 'ï' => "i",
+        'ñ' => "n",
+        'ò' | 'ó' | 'ô' | 'õ' | 'ø' => "o",
+        'ù' | 'ú' | 'û' => "u",
+        _ => return None,
+    })
 }
 
 fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {

@@ -13,6 +13,23 @@ const BOOL_PAIRS: &[(&str, &str)] = &[
     ("y", "n"),
     ("on", "off"),
 ];
+/// Pairs of words that mean true and false in other languages. A column of both is text until a person says so.
+const FOREIGN_PAIRS: &[(&str, &str)] = &[
+    ("ja", "nein"),
+    ("wahr", "falsch"),
+    ("oui", "non"),
+    ("vrai", "faux"),
+    ("si", "no"),
+    ("sí", "no"),
+    ("sì", "no"),
+    ("sim", "não"),
+    ("verdadero", "falso"),
+    ("ja", "nee"),
+    ("ja", "nej"),
+    ("ja", "nei"),
+    ("tak", "nie"),
+    ("да", "нет"),
+];
 /// The most digits that a decimal has.
 const DECIMAL_DIGITS: usize = 38;
 
@@ -229,7 +246,10 @@ impl Profile {
         let kept = self.null_texts.iter().filter(is_kept);
         let texts: Vec<_> = kept.map(|text| format!("{text:?}")).collect();
         if texts.is_empty() {
-            return Settled::plain(ColumnType::Text);
+            return match self.other_type() {
+                Some(remark) => Settled::remarked(ColumnType::Text, &remark),
+                None => Settled::plain(ColumnType::Text),
+            };
         }
         let texts = texts.join(", ");
         Settled::remarked(
@@ -238,6 +258,44 @@ impl Profile {
                 "{texts} kept as text; if it means null: nullable = true, null = [\"\", {texts}]"
             ),
         )
+    }
+}
+
+impl Profile {
+    /// The type that its texts may also be of, if a person says so.
+    fn other_type(&self) -> Option<String> {
+        if self.are_braced {
+            return Some(
+                "kept as text; for an array: type = \"pg:text[]\", \"pg:int8[]\" or the like"
+                    .to_owned(),
+            );
+        }
+        let is_pair = |(yes, no): &&(&str, &str)| {
+            self.words.len() == 2 && self.words.iter().all(|word| word == yes || word == no)
+        };
+        let (yes, no) = FOREIGN_PAIRS.iter().find(is_pair)?;
+        let (yes, no) = (
+            spelled_as(&self.example, yes),
+            spelled_as(&self.example, no),
+        );
+        Some(format!(
+            "kept as text; for true and false: type = \"bool\", true = [{yes:?}], false = [{no:?}]"
+        ))
+    }
+}
+
+/// Returns a word in lower case as the example is written: all of it in capitals, its first letter, or none.
+fn spelled_as(example: &str, word: &str) -> String {
+    let first_len = word.chars().next().map_or(0, char::len_utf8);
+    let (first, rest) = word.split_at(first_len);
+    let is_upper = |c: Option<char>| c.is_some_and(char::is_uppercase);
+    match (
+        is_upper(example.chars().next()),
+        is_upper(example.chars().next_back()),
+    ) {
+        (true, true) => word.to_uppercase(),
+        (true, false) => first.to_uppercase() + rest,
+        _ => word.to_owned(),
     }
 }
 

@@ -1,8 +1,11 @@
 //! Types of columns.
 
+use std::path::Path;
+
 use bekk_stream::HeaderRow;
 
 use super::stream_of;
+use crate::infer::stream_name;
 
 #[track_caller]
 fn check_type(values: &[&str], expected: &str, nullable: bool) {
@@ -184,4 +187,49 @@ fn times_of_day_are_found() {
     check_type(&["08:30", "23:59:59"], "time", false);
     let (stream, _) = stream_of("id;v\n1;8:30 AM\n2;11:59 PM\n");
     assert_eq!(stream.columns[1].format.as_deref(), Some("%I:%M %p"));
+}
+
+/// What may be another type stays a text, and the remark says what to write for it.
+#[test]
+fn texts_that_may_be_another_type_say_what_to_write() {
+    let check = |values: [&str; 3], expected: Option<&str>| {
+        let [first, second, third] = values;
+        let (stream, text) = stream_of(&format!("id\tv\n1\t{first}\n2\t{second}\n3\t{third}\n"));
+        assert_eq!(stream.columns[1].column_type.to_string(), "text", "{text}");
+        match expected {
+            Some(expected) => assert!(text.contains(expected), "{text}"),
+            None => assert!(!text.contains("kept as text"), "{text}"),
+        }
+    };
+    check(
+        ["ja", "nein", "ja"],
+        Some(
+            "guess: kept as text; for true and false: type = \"bool\", true = [\"ja\"], false = [\"nein\"]",
+        ),
+    );
+    check(
+        ["Non", "Oui", "Non"],
+        Some("true = [\"Oui\"], false = [\"Non\"]"),
+    );
+    check(
+        ["NÃO", "SIM", "SIM"],
+        Some("true = [\"SIM\"], false = [\"NÃO\"]"),
+    );
+    check(["ja", "nein", "unklar"], None);
+    check(["ja", "ja", "ja"], None);
+    check(
+        ["{1,2}", "{}", "{3}"],
+        Some("for an array: type = \"pg:text[]\", \"pg:int8[]\""),
+    );
+    check(["{1,2}", "x", "{3}"], None);
+}
+
+#[test]
+fn a_streams_name_is_the_files_in_plain_letters() {
+    let check = |path: &str, expected: &str| assert_eq!(stream_name(Path::new(path)), expected);
+    check("Umsätze 2025.csv", "umsaetze");
+    check("Größe_Élan.csv", "groesse_elan");
+    check("sales/2026-01-31.csv", "sales");
+    check("données/2026.csv", "donnees");
+    check("東京.csv", "rows");
 }
