@@ -133,6 +133,8 @@ struct Found {
     /// Columns with other names, in their order.
     others: Vec<String>,
     has_key: bool,
+    /// Whether a crash of the server empties it.
+    is_unlogged: bool,
     /// Schema and name of a table with another name that has all its columns.
     other: Option<(String, String)>,
 }
@@ -169,7 +171,7 @@ fn look_sql(table: &OwnTable) -> String {
                            AND NOT EXISTS (SELECT FROM unnest({key}) k WHERE NOT EXISTS (
                                SELECT FROM pg_catalog.pg_attribute a
                                 WHERE a.attrelid = c.oid AND a.attname = k AND a.attnum = ANY (i.indkey)))),
-                o.nspname, o.relname
+                o.nspname, o.relname, coalesce(c.relpersistence = 'u', false)
            FROM (SELECT 1) one
            LEFT JOIN pg_catalog.pg_class c
                   ON c.relnamespace = to_regnamespace('bekk') AND c.relname = {name}
@@ -195,6 +197,7 @@ async fn look(client: &Client) -> Result<Vec<Found>, tokio_postgres::Error> {
             others: row.get(2),
             has_key: row.get(3),
             other: row.get::<_, Option<String>>(4).zip(row.get(5)),
+            is_unlogged: row.get(6),
         });
     }
     Ok(all)
@@ -246,7 +249,7 @@ async fn state(session: &Session) -> Result<State, MigrateError> {
     let list = |part: fn(&Loss) -> &str| losses.iter().map(part).collect::<Vec<_>>();
     Ok(State::Faulty(SchemaFault {
         what: format!(
-            "{}: dropped, renamed or emptied; no sink applies anything until it is back",
+            "{}: dropped, renamed, emptied or altered; no sink applies anything until it is as before",
             list(|loss| &loss.what).join(", ")
         ),
         advice: list(|loss| &loss.advice).join("; "),
@@ -303,6 +306,11 @@ fn loss(table: &OwnTable, found: &Found, is_old: bool) -> Option<Loss> {
         (
             format!("table bekk.{name} has no unique index on ({key})"),
             format!("CREATE UNIQUE INDEX ON bekk.{name} ({key})"),
+        )
+    } else if found.is_unlogged {
+        (
+            format!("table bekk.{name} is UNLOGGED, so that a crash of the server empties it"),
+            format!("ALTER TABLE bekk.{name} SET LOGGED"),
         )
     } else {
         return None;

@@ -180,6 +180,10 @@ fn a_part_of_the_schema_that_is_missing_is_named() {
             "ALTER TABLE bekk.migrations DROP COLUMN version",
             "DROP TABLE bekk.migrations, then: bekk check --repair",
         ),
+        (
+            "ALTER TABLE bekk.dead_letters SET UNLOGGED",
+            "ALTER TABLE bekk.dead_letters SET LOGGED",
+        ),
         ("DROP TABLE bekk.dead_letters", "bekk check --repair"),
         ("DROP TABLE bekk.groups", "bekk check --repair"),
         ("DROP TABLE bekk.migrations", "bekk check --repair"),
