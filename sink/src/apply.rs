@@ -56,7 +56,10 @@ async fn transaction(
     let letters: Vec<&DeadLetter> = batch.dead.iter().chain(&written.refused).collect();
     let place = place_of(context, job);
     if !letters.is_empty() {
-        dead_letter::insert(&session.client, session.encoding, place, &letters).await?;
+        let taken = dead_letter::insert(&session.client, session.encoding, place, &letters).await?;
+        if taken != letters.len() as u64 {
+            return Err(ApplyError::Stop(Error::LettersLeftOut));
+        }
     }
     if batch.from < job.letters_end {
         let passed = batch.from..batch.next;

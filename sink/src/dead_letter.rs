@@ -242,14 +242,15 @@ pub(crate) async fn resolve_passed(
     Ok(())
 }
 
-/// Writes dead letters down, in the transaction that the caller has begun.
+/// Writes dead letters down, in the transaction that the caller has begun. Returns how many the table has taken: a trigger
+/// may leave some out.
 pub(crate) async fn insert(
     client: &Client,
     encoding: Encoding,
     place: Place<'_>,
     letters: &[&DeadLetter],
-) -> Result<(), tokio_postgres::Error> {
-    let mut rest = letters;
+) -> Result<u64, tokio_postgres::Error> {
+    let (mut rest, mut taken) = (letters, 0);
     while !rest.is_empty() {
         let mut bytes = 0;
         let fitting = rest
@@ -261,10 +262,10 @@ pub(crate) async fn insert(
             })
             .count();
         let (now, later) = rest.split_at(fitting.max(1));
-        insert_some(client, encoding, place, now).await?;
+        taken += insert_some(client, encoding, place, now).await?;
         rest = later;
     }
-    Ok(())
+    Ok(taken)
 }
 
 async fn insert_some<'a>(
@@ -272,7 +273,7 @@ async fn insert_some<'a>(
     encoding: Encoding,
     place: Place<'_>,
     letters: &[&'a DeadLetter],
-) -> Result<(), tokio_postgres::Error> {
+) -> Result<u64, tokio_postgres::Error> {
     fn column<'a, T>(letters: &[&'a DeadLetter], get: impl Fn(&'a DeadLetter) -> T) -> Vec<T> {
         letters.iter().map(|letter| get(letter)).collect()
     }
@@ -305,6 +306,5 @@ async fn insert_some<'a>(
         &details,
         &raws,
     ];
-    client.execute(INSERT, &parameters).await?;
-    Ok(())
+    client.execute(INSERT, &parameters).await
 }

@@ -312,6 +312,12 @@ pub enum Error {
          start the sink again: it compares the offsets with log and tables, and says how to continue"
     )]
     SchemaReplaced,
+    /// Something keeps dead letters out of their table.
+    #[error(
+        "a trigger of table bekk.dead_letters leaves rows or their updates out, and the records of such rows would be \
+         nowhere; drop the trigger, and delete what it filters out with: bekk dead-letters discard"
+    )]
+    LettersLeftOut,
     /// Something of schema `bekk` is missing.
     #[error("{what}; {advice}")]
     SchemaIncomplete {

@@ -129,7 +129,7 @@ impl Retry<'_> {
         // With the text that was retried, which the caller may have corrected: a replay opens the letter again.
         let parameters: [&(dyn ToSql + Sync); 4] =
             [&letter.id, &resolution, &candidate.row.key, &letter.raw];
-        session
+        let resolved = session
             .client
             .execute(
                 "UPDATE bekk.dead_letters SET resolved_at = clock_timestamp(), resolution = $2, record_key = $3,
@@ -138,6 +138,9 @@ impl Retry<'_> {
                 &parameters,
             )
             .await?;
+        if resolved != 1 {
+            return Err(LandError::Stop(Error::LettersLeftOut));
+        }
         session.client.batch_execute("COMMIT").await?;
         Ok(if is_in {
             Retried::Landed

@@ -1,6 +1,6 @@
 //! Rows that the table refuses are found and set aside, and the rest of their batch lands.
 
-use bekk_sink::{Config, Error};
+use bekk_sink::{Config, Error, LetterFilter};
 use bekk_stream::{ColumnType, OnConflict, Stream, Value};
 
 use crate::harness::{Db, Log, assert_exact, column, drain, drain_with, stream, text, two_columns};
@@ -284,4 +284,44 @@ fn many_refused_records_are_found_by_few_bytes() {
         let sent = plan.bytes();
         assert!(sent < 8_000_000, "{on_conflict:?}: {sent} bytes");
     }
+}
+
+/// The accident: somebody has made a trigger on bekk.dead_letters that leaves out what is of no interest to them.
+#[test]
+fn a_letter_that_a_trigger_leaves_out_stops_the_sink() {
+    let (mut db, log) = (Db::new(), Log::new());
+    let stream = two_columns();
+    log.open_stream(&stream);
+    let row = |id| vec![Value::Int(id), text("x")];
+    log.append(&stream, 0, &[row(1)]);
+    drain(&db, &log, &stream).unwrap();
+    db.execute(
+        "ALTER TABLE items ADD CONSTRAINT small CHECK (id < 10);
+         CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER filter BEFORE INSERT OR UPDATE ON bekk.dead_letters
+             FOR EACH ROW EXECUTE FUNCTION leave_out()",
+    );
+    log.append(&stream, 0, &[row(2), row(10), row(3)]);
+    let error = drain(&db, &log, &stream).unwrap_err();
+    assert!(matches!(error, Error::LettersLeftOut), "{error}");
+    assert_eq!(db.one("SELECT next FROM bekk.offsets"), "1");
+    db.execute("ALTER TABLE bekk.dead_letters DISABLE TRIGGER filter");
+    assert_eq!(drain(&db, &log, &stream).unwrap().dead, 1);
+    assert_exact(&db, &log.client, "bekk", &stream);
+
+    // A retry, whose letter would stay open although its row is there.
+    db.execute(
+        "ALTER TABLE items DROP CONSTRAINT small; ALTER TABLE bekk.dead_letters ENABLE TRIGGER filter",
+    );
+    let letters = bekk_sink::read_letters(&db.options, &LetterFilter::default(), 0, 10).unwrap();
+    let retried = bekk_sink::retry_letters(
+        &db.options,
+        &log.client,
+        &stream,
+        &letters,
+        &mut |text| panic!("{text:?} is read as a line of a file"),
+        &mut |_, retried| panic!("{retried:?}"),
+    );
+    assert!(matches!(retried.unwrap_err(), Error::LettersLeftOut));
+    assert_eq!(db.one("SELECT count(*) FROM items"), "3");
 }
