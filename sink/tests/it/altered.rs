@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use bekk_sink::{Config, ConnectOptions, Control, Error, Stats, Summary};
 use bekk_stream::{ColumnType, Decimal, Stream, Value};
 
+use crate::harness::StopOnDrop;
 use crate::harness::{Db, Log, assert_exact, column, deep_audit, drain, run, stream, text, until};
-use crate::lease::StopOnDrop;
 
 /// Runs a sink while `act` does, which may make it stop by itself.
 pub(crate) fn while_it_runs(

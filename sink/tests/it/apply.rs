@@ -4,7 +4,7 @@ use bekk_sink::{Config, Control, State, Stats};
 use bekk_stream::{ColumnType, Decimal, Reason, Reject, TableName, Value};
 use rand::Rng;
 
-use crate::harness::{Db, Log, column, drain, rng, run, stream, text, until};
+use crate::harness::{Db, Log, StopOnDrop, column, drain, rng, run, stream, text, until};
 
 #[test]
 fn every_type_arrives_as_it_was() {
@@ -188,6 +188,7 @@ fn a_new_record_is_visible_within_moments() {
     let (stats, control) = (Stats::default(), Control::new());
     let config = Config::new(db.options.clone());
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
         until("it runs", || {
             stats.state() == State::Running
@@ -238,6 +239,7 @@ fn a_server_that_is_away_is_waited_for_and_a_stop_is_heard() {
     drop(free);
     let (stats, control) = (Stats::default(), Control::new());
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
         until(
             "it says what it waits for",

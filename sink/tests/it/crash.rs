@@ -13,8 +13,8 @@ use bekk_stream::{ColumnType, Stream, Value};
 use rand::Rng;
 
 use crate::harness::{
-    Db, Log, PATIENCE, assert_exact, column, drain_with, rng, run, shared_server, stream, text,
-    until,
+    Db, Log, PATIENCE, StopOnDrop, assert_exact, column, drain_with, rng, run, shared_server,
+    stream, text, until,
 };
 
 fn numbers(partitions: u32) -> Stream {
@@ -57,6 +57,7 @@ fn the_server_is_killed_under_load() {
     let mut waited = false;
     let rounds = 5;
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
         for round in 0..rounds {
             for partition in 0..2 {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Reset, Start, Stats};
 use bekk_stream::{OnConflict, Value};
 
-use crate::harness::{Db, Log, assert_exact, drain, drain_with, text, two_columns, until};
-use crate::lease::StopOnDrop;
+use crate::harness::{
+    Db, Log, StopOnDrop, assert_exact, drain, drain_with, text, two_columns, until,
+};
 
 #[test]
 fn another_log_is_refused_with_the_command_that_helps() {
@@ -138,6 +139,7 @@ fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
     let next = || db.rows("SELECT next FROM bekk.offsets ORDER BY partition");
     let (stats, control) = (Stats::default(), Control::new());
     let (reset_while, deleted_while) = std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let config = Config::new(db.options.clone());
         let streams = std::slice::from_ref(&stream);
         let (log, stats, control) = (&log.client, &stats, &control);

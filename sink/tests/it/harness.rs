@@ -39,6 +39,15 @@ pub(crate) fn until(what: &str, holds: impl FnMut() -> bool) {
     bekk_testing::wait_until(what, PATIENCE, holds);
 }
 
+/// Stops the sink also if the test fails, for the scope waits for it.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a Control);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// A database of its own.
 pub(crate) struct Db {
     pub(crate) runtime: Runtime,

@@ -6,7 +6,7 @@ use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Stats};
 use bekk_stream::{OnConflict, Stream, Value};
 
 use crate::harness::{
-    Db, Log, assert_exact, deep_audit, drain, drain_with, text, two_columns, until,
+    Db, Log, StopOnDrop, assert_exact, deep_audit, drain, drain_with, text, two_columns, until,
 };
 
 pub(crate) fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
@@ -137,6 +137,7 @@ fn a_deleted_offset_is_made_anew_by_the_sink_that_holds_it() {
     let (mut db, log) = filled(&stream, 10);
     let (stats, control) = (Stats::default(), Control::new());
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let config = Config::new(db.options.clone());
         let streams = std::slice::from_ref(&stream);
         let (client, stats, stop) = (&log.client, &stats, control.clone());
@@ -319,6 +320,7 @@ fn what_stops_one_stream_stops_no_other() {
     // One that runs on says which stream is stopped.
     let (stats, control) = (Stats::default(), Control::new());
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let config = Config::new(db.options.clone());
         let (streams, client, stats, stop) = (&streams, &log.client, &stats, control.clone());
         let sink = scope.spawn(move || bekk_sink::run(&config, streams, client, stats, &stop));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bekk_sink::{Config, Control, Stats, Summary, WaitCause};
 use bekk_stream::{ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, drain_with, run, stream, until};
+use crate::harness::{Db, Log, StopOnDrop, assert_exact, column, drain_with, run, stream, until};
 
 fn numbers(partitions: u32) -> Stream {
     let mut stream = stream("numbers", vec![column("id", ColumnType::Int8)]);
@@ -34,15 +34,6 @@ fn with_sink<T>(
         drop(stop);
         (result, sink.join().unwrap().unwrap())
     })
-}
-
-/// Stops the sink also if the test fails, for the scope waits for it.
-pub(crate) struct StopOnDrop<'a>(pub(crate) &'a Control);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
 }
 
 fn held(stats: &Stats) -> usize {

@@ -3,8 +3,7 @@
 
 use bekk_sink::{Config, Control, Error, Stats};
 
-use crate::harness::{Db, Log, drain, run, two_columns, until};
-use crate::lease::StopOnDrop;
+use crate::harness::{Db, Log, StopOnDrop, drain, run, two_columns, until};
 use crate::strangers::{Stranger, append};
 
 #[test]

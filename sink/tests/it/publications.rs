@@ -4,7 +4,7 @@ use bekk_sink::{Config, Control, Error, State, Stats};
 use bekk_stream::{Accept, Value};
 
 use crate::fits::found;
-use crate::harness::{Db, Log, drain, drain_with, text, two_columns, until};
+use crate::harness::{Db, Log, StopOnDrop, drain, drain_with, text, two_columns, until};
 
 /// Publications refuse statements that the table itself allows. The check says so, the sink does not begin, and after the
 /// advice both are content.
@@ -118,6 +118,7 @@ fn a_publication_made_under_a_running_sink_is_named() {
         Stats::default(),
     );
     let ended = std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let streams = std::slice::from_ref(&items);
         let sink = scope.spawn(|| bekk_sink::run(&config, streams, &log.client, &stats, &control));
         until("the sink runs", || stats.state() == State::Running);

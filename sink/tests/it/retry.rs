@@ -8,7 +8,8 @@ use bekk_sink::{Config, Control, Retried, Stats};
 use bekk_stream::{ColumnType, OnConflict, Stream, Value};
 
 use crate::harness::{
-    Db, Log, assert_content, column, deep_audit, drain, retry, retry_and, stream, text, until,
+    Db, Log, StopOnDrop, assert_content, column, deep_audit, drain, retry, retry_and, stream, text,
+    until,
 };
 
 /// Items with a version; whoever is called `bad` is refused.
@@ -146,6 +147,7 @@ fn a_retry_while_a_sink_applies_never_wins_over_a_newer_record() {
     append(&log, &stream, &bad);
     let (stats, control) = (Stats::default(), Control::new());
     let retried = thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let config = Config::new(db.options.clone());
         let (log, stats, control, stream) = (&log, &stats, &control, &stream);
         let streams = std::slice::from_ref(stream);

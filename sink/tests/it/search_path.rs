@@ -6,7 +6,7 @@ use bekk_sink::{
 use bekk_stream::{ColumnType, TableName};
 
 use crate::harness::{
-    Db, Log, assert_exact, column, drain, retry, stream, text, two_columns, until,
+    Db, Log, StopOnDrop, assert_exact, column, drain, retry, stream, text, two_columns, until,
 };
 use crate::identity::{filled, rows};
 use crate::strangers::append;
@@ -151,6 +151,7 @@ fn a_running_sink_keeps_its_table_when_the_search_path_changes() {
     db.execute("CREATE SCHEMA other; CREATE TABLE other.items (id int8 PRIMARY KEY, name text)");
     let (stats, control) = (Stats::default(), Control::new());
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let config = Config::new(db.options.clone());
         let (streams, stats, stop) = (std::slice::from_ref(&stream), &stats, control.clone());
         let client = &log.client;

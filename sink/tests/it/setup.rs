@@ -4,7 +4,7 @@ use bekk_log::Offset;
 use bekk_sink::{Config, Control, Error, State, Stats};
 use bekk_stream::Value;
 
-use crate::harness::{Db, Log, drain, drain_with, text, two_columns, until};
+use crate::harness::{Db, Log, StopOnDrop, drain, drain_with, text, two_columns, until};
 
 #[test]
 fn a_newer_schema_is_refused() {
@@ -68,6 +68,7 @@ fn records_are_kept_for_a_group_that_has_never_reached_its_database() {
     drop(free);
     let (stats, control) = (Stats::default(), Control::new());
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let streams = std::slice::from_ref(&stream);
         let sink = || bekk_sink::run(&away, streams, &log.client, &stats, &control);
         let sink = scope.spawn(sink);
@@ -112,6 +113,7 @@ fn a_time_limit_of_the_role_is_named_with_its_remedy() {
     let items = two_columns();
     log.open_stream(&items);
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&control);
         let config = Config::new(options);
         let (log, items, stats, control) = (&log, &items, &stats, &control);
         let sink = scope.spawn(move || crate::harness::run(&config, log, items, stats, control));
@@ -196,6 +198,7 @@ fn a_part_of_the_schema_that_is_missing_is_named() {
         );
         append();
         let stopped = std::thread::scope(|scope| {
+            let _stop = StopOnDrop(&control);
             let streams = std::slice::from_ref(&items);
             let sink =
                 scope.spawn(|| bekk_sink::run(&config, streams, &log.client, &stats, &control));

@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 use bekk_sink::{Config, ConnectOptions, Control, LetterFilter, SinkWait, State, Stats, WaitCause};
 use bekk_stream::{ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, drain_with, run, stream, until};
-use crate::lease::StopOnDrop;
+use crate::harness::{Db, Log, StopOnDrop, assert_exact, column, drain_with, run, stream, until};
 
 fn numbers(name: &str) -> Stream {
     stream(name, vec![column("id", ColumnType::Int8)])
