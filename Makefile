@@ -12,8 +12,8 @@ help:
 	@echo 'make check   check format and lints, run the unit tests: before each commit'
 	@echo 'make test    set up, check format and lints, run all tests'
 	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, and that ingest and sink make of a'
-	@echo '             served log, every file of a log damaged in every way, one at a time, and a log that knows a'
-	@echo '             million files (an hour)'
+	@echo '             served log, every file of a log damaged in every way, one at a time, a log that knows a'
+	@echo '             million files, and files changed at every system call of ingest (an hour; needs strace)'
 	@echo 'make fuzz    run every fuzz target for a minute (ARGS="600 log/requests": that one for ten; needs cargo-fuzz)'
 	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
 	@echo 'make test-kafka     run ingest and sinks on Apache Kafka, killed and restarted (needs Java; ARGS=storm: only that)'
@@ -45,6 +45,7 @@ faults:
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk-log --test it -- --nocapture every_file::
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk --test it -- --nocapture memory::files_that_are_gone
 	BEKK_TEST_ALL_FAULTS=1 cargo test --locked --package bekk --test it -- --nocapture served_faults::
+	cargo test --locked --package bekk --test it -- --nocapture --ignored file_faults::
 
 fuzz:
 	@sh scripts/fuzz.sh $(ARGS)

@@ -17,6 +17,7 @@ mod damage_help;
 mod documents;
 mod events;
 mod exact;
+mod file_faults;
 mod files;
 mod files_copied;
 mod files_more;
