@@ -116,7 +116,14 @@ pub(crate) fn let_server_in(base: &Path) -> Result<()> {
     let base = fs::canonicalize(base).with_context(|| format!("find `{}`", shown_path(base)))?;
     let is_open = |path: &Path| fs::metadata(path).is_ok_and(|found| found.mode() & 0o001 != 0);
     match base.ancestors().all(is_open) {
-        true => let_through(&dir),
+        true => {
+            // The server's directory is there first: without it, another process that starts closes `.bekk` again.
+            let server = dir.join("postgres");
+            fs::create_dir_all(&server)
+                .with_context(|| format!("make `{}`", shown_path(&server)))?;
+            let_through(&server)?;
+            let_through(&dir)
+        }
         false => Ok(()),
     }
 }
@@ -237,7 +244,7 @@ mod tests {
         };
         let_server_in(base.path()).unwrap();
         assert!(!state.exists());
-        fs::create_dir_all(state.join("postgres")).unwrap();
+        fs::create_dir(&state).unwrap();
         set(&state, 0o700).unwrap();
         set(base.path(), 0o700).unwrap();
         // The way to `.bekk` is closed, so that opening it would not help.
@@ -245,6 +252,7 @@ mod tests {
         set(base.path(), 0o711).unwrap();
         let is_root = rustix::process::geteuid().is_root();
         check(if is_root { 0o711 } else { 0o700 });
+        fs::create_dir_all(state.join("postgres")).unwrap();
         fs::write(state.join("postgres/place"), "/elsewhere/data\n").unwrap();
         check(0o700);
     }

@@ -40,14 +40,18 @@ impl Home {
         // Root's server is another user's, who has to pass through; nobody else can list what is there.
         let is_open = rustix::process::geteuid().is_root();
         let mode = if is_open { 0o711 } else { 0o700 };
+        let mut new = Vec::new();
         for path in [directory.parent(), Some(directory)].into_iter().flatten() {
-            let is_new = !path.exists();
-            fs::create_dir_all(path).map_err(Error::io("make", path))?;
-            // Whatever the umask.
-            if is_new && path.as_os_str() != "" {
-                let permissions = fs::Permissions::from_mode(mode);
-                fs::set_permissions(path, permissions).map_err(Error::io("make", path))?;
+            if path.as_os_str() != "" && !path.exists() {
+                new.push(path);
             }
+            fs::create_dir_all(path).map_err(Error::io("make", path))?;
+        }
+        // Whatever the umask. The inner one is there first: a process that finds the outer one open, and no server in it,
+        // closes it.
+        for path in new.into_iter().rev() {
+            let permissions = fs::Permissions::from_mode(mode);
+            fs::set_permissions(path, permissions).map_err(Error::io("make", path))?;
         }
         Self::open(directory)
     }
