@@ -13,7 +13,7 @@ help:
 	@echo 'make test    set up, check format and lints, run all tests'
 	@echo 'make faults  a fault at every request that a sink makes of PostgreSQL, and that ingest and sink make of a'
 	@echo '             served log, every file of a log damaged in every way, one at a time, a log that knows a'
-	@echo '             million files, and files changed at every system call of ingest (an hour; needs strace)'
+	@echo '             million files, and files changed during system calls of ingest (an hour; needs strace)'
 	@echo 'make fuzz    run every fuzz target for a minute (ARGS="600 log/requests": that one for ten; needs cargo-fuzz)'
 	@echo 'make test-clients   run the served log against Kafka clients, and Bekk on a broker that is not its own'
 	@echo 'make test-kafka     run ingest and sinks on Apache Kafka, killed and restarted (needs Java; ARGS=storm: only that)'

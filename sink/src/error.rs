@@ -314,8 +314,8 @@ pub enum Error {
     SchemaReplaced,
     /// Something keeps dead letters out of their table.
     #[error(
-        "a trigger of table bekk.dead_letters leaves rows or their updates out, and the records of such rows would be \
-         nowhere; drop the trigger, and delete what it filters out with: bekk dead-letters discard"
+        "a trigger of table bekk.dead_letters drops rows or their updates, so that rejected records would be lost; drop \
+         the trigger. To remove dead letters, use: bekk dead-letters discard"
     )]
     LettersLeftOut,
     /// Something of schema `bekk` is missing.

@@ -117,7 +117,7 @@ pub fn retry_letters(
 }
 
 /// The table that the group fills, which may be another than the stream's; `None` if the group is forgotten. A table that
-/// was made again, or is in another database, is refused like by a sink.
+/// was made again, or is in another database, is refused, as a sink refuses it.
 async fn target_of(
     session: &Session,
     stream: &Stream,

@@ -1,5 +1,5 @@
-//! A file is changed while ingest makes a system call of it: each call in turn is held back, before the kernel does it or
-//! after. The changes are those after which no record may be missing, wrong or twice, whenever they meet the reading.
+//! A file is changed while ingest makes a system call of it: the first calls of each kind are held back in turn, before the
+//! kernel does them or after. The changes are those after which no record may be missing, wrong or twice, whenever they meet the reading.
 //!
 //! strace holds the calls back, so only `make faults` runs this.
 
@@ -123,7 +123,7 @@ fn run((name, last, steps): Change, call: &str, number: u32, side: &str) -> bool
 
 #[test]
 #[ignore = "needs strace; make faults runs it"]
-fn files_may_change_at_every_system_call() {
+fn files_may_change_during_system_calls() {
     let mut cases = Vec::new();
     for change in CHANGES {
         for call in CALLS {

@@ -175,7 +175,7 @@ impl FileEntry {
         Place {
             position: self.position,
             line: self.line,
-            // Of what nothing has been read, the head is all that is known.
+            // Before the first reading only the head is known.
             tail: match (self.position, self.packing) {
                 (0, None) => self.head,
                 _ => self.tail,
