@@ -2,11 +2,16 @@
 
 mod column;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio_postgres::{Client, SimpleQueryRow};
 
 pub(crate) use self::column::{TableColumn, has_order_sql};
 
 use crate::ddl::quote_literal;
+
+/// Number of locks taken by [`Table::lock_sql`] without LOCK. Each has a name of its own: one that was cancelled may exist.
+static LOCKS: AtomicU64 = AtomicU64::new(0);
 
 /// A table.
 #[derive(Debug, Clone)]
@@ -287,8 +292,12 @@ impl Table {
                 self.sql_name
             )
         } else {
-            // With rights on single columns a table can be written to but not locked.
-            ask.to_owned()
+            // LOCK needs a right on the whole table. Preparing an INSERT takes the same lock, and needs none.
+            let name = format!("bekk_lock_{}", LOCKS.fetch_add(1, Ordering::Relaxed));
+            format!(
+                "PREPARE {name} AS INSERT INTO {} DEFAULT VALUES; DEALLOCATE {name}; {ask}",
+                self.sql_name
+            )
         }
     }
 

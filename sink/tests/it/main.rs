@@ -29,6 +29,7 @@ mod other_sessions;
 mod poison;
 mod proxy;
 mod publications;
+mod replaced;
 mod retry;
 mod search_path;
 mod server;
