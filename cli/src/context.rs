@@ -25,18 +25,16 @@ use crate::secrets;
 /// The file that is the configuration where none is named.
 const CONFIG_FILE: &str = "bekk.toml";
 
-/// A table's name as it is typed: `table` or `schema.table`.
-pub(crate) fn table_name(text: &str) -> TableName {
-    match text.split_once('.') {
-        Some((schema, name)) => TableName {
-            schema: Some(schema.to_owned()),
-            name: name.to_owned(),
-        },
-        None => TableName {
-            schema: None,
-            name: text.to_owned(),
-        },
-    }
+/// Reads a table's name as it is typed: `table` or `schema.table`.
+///
+/// # Errors
+/// If it is neither.
+pub(crate) fn table_name(text: &str) -> Result<TableName, WrongUsage> {
+    TableName::parse(text).ok_or_else(|| {
+        WrongUsage(format!(
+            "`{text}` is not a table name; write name or schema.name, and a name with a dot in double quotes"
+        ))
+    })
 }
 
 /// The configuration in use.
@@ -268,7 +266,7 @@ impl Context {
                 let text = format!("--table `{table}` takes one stream; name it with --stream");
                 return Err(WrongUsage(text).into());
             };
-            stream.table = table_name(table);
+            stream.table = table_name(table)?;
         }
         Ok(streams)
     }

@@ -4,6 +4,7 @@ mod column;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bekk_stream::TableName;
 use tokio_postgres::{Client, SimpleQueryRow};
 
 pub(crate) use self::column::{TableColumn, has_order_sql};
@@ -20,7 +21,7 @@ pub(crate) struct Table {
     pub(crate) version: TableVersion,
     /// `"schema"."name"`, in quotes.
     pub(crate) sql_name: String,
-    /// `schema.name`, for people.
+    /// Its name with its schema, for people.
     pub(crate) full_name: String,
     /// Its kind: `r` an ordinary table, `p` a partitioned one.
     pub(crate) kind: String,
@@ -246,7 +247,7 @@ impl Table {
                 crate::ddl::quote(&schema),
                 crate::ddl::quote(&name)
             ),
-            full_name: format!("{schema}.{name}"),
+            full_name: TableName::within(&schema, &name).to_string(),
             kind: found.get(3),
             columns,
             unique_indexes: unique_indexes.iter().map(unique_index).collect(),

@@ -7,6 +7,7 @@ mod adopt;
 mod problem;
 
 use bekk_stream::{Stream, TableName};
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
 pub use self::adopt::{Adopted, TableFault, adopt, table_faults, tables_with_rows};
@@ -176,9 +177,11 @@ fn table_problem(
 const REMEMBERED: &str = "\
     SELECT g.system_identifier, g.database_name, g.table_name, (to_jsonb(g) ->> 'database_oid')::bigint,
            (to_jsonb(g) ->> 'table_oid')::bigint, (to_jsonb(g) ->> 'table_file')::bigint,
-           (SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.oid::bigint = (to_jsonb(g) ->> 'table_oid')::bigint AND c.relkind IN ('r', 'p'))
-      FROM bekk.groups g WHERE g.group_name = $1 AND g.topic = $2";
+           n.nspname::text, c.relname::text
+      FROM bekk.groups g
+      LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace)
+             ON c.oid::bigint = (to_jsonb(g) ->> 'table_oid')::bigint AND c.relkind IN ('r', 'p')
+     WHERE g.group_name = $1 AND g.topic = $2";
 
 /// Records placed since a person last decided, and, if the group has come on since it last began, all of them.
 const PLACED: &str = "\
@@ -190,12 +193,11 @@ const PLACED: &str = "\
 const FOUND: &str = "\
     SELECT s.system_identifier::text, current_database()::text,
            (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
-           t.oid::bigint, coalesce(pg_relation_filenode(t.oid), 0)::bigint, t.name, t.sql_name,
+           t.oid::bigint, coalesce(pg_relation_filenode(t.oid), 0)::bigint, t.schema, t.name,
            t.oid IS NOT NULL AND t.kind IN ('r', 'p') AND coalesce(has_table_privilege(t.oid, 'SELECT'), false)
                AND NOT row_security_active(t.oid)
       FROM pg_control_system() s
-      LEFT JOIN (SELECT c.oid, n.nspname || '.' || c.relname AS name,
-                        quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS sql_name, c.relkind AS kind
+      LEFT JOIN (SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind AS kind
                    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE c.oid = to_regclass($1)) t ON true";
 
@@ -212,17 +214,15 @@ pub(crate) async fn filled_table(
     let Some(row) = row else {
         return Ok(None);
     };
-    let name: String = row
-        .get::<_, Option<String>>(6)
-        .unwrap_or_else(|| row.get(2));
-    let (schema, name) = match name.split_once('.') {
-        Some((schema, name)) => (Some(schema.to_owned()), name),
-        None => (None, name.as_str()),
-    };
-    Ok(Some(TableName {
-        schema,
-        name: name.to_owned(),
-    }))
+    Ok(Some(
+        named_now(&row).unwrap_or_else(|| TableName::of_stored(row.get(2))),
+    ))
+}
+
+/// What the table is called now that a row of [`REMEMBERED`] is about.
+fn named_now(row: &Row) -> Option<TableName> {
+    let schema: Option<&str> = row.get(6);
+    Some(TableName::within(schema?, row.get(7)))
 }
 
 /// Looks at a group's table, in a database that has schema `bekk`.
@@ -255,9 +255,9 @@ async fn look_at(
         ..FoundIdentity::default()
     };
     if let Some(oid) = row.get::<_, Option<i64>>(3) {
+        let name = TableName::within(row.get(5), row.get(6));
         let is_empty = if row.get(7) {
-            let sql: String = row.get(6);
-            let any = format!("SELECT NOT EXISTS (SELECT FROM {sql})");
+            let any = format!("SELECT NOT EXISTS (SELECT FROM {})", quote_table(&name));
             match client.query_one(&any, &[]).await {
                 Ok(row) => Some(row.get(0)),
                 Err(error) if skips_locked && is_locked(&error) => None,
@@ -267,7 +267,7 @@ async fn look_at(
             None
         };
         found.table = Some(FoundTable {
-            name: row.get(5),
+            name: name.to_string(),
             oid,
             file: row.get(4),
             is_empty,
@@ -282,11 +282,11 @@ async fn look_at(
             table_oid: row.get(4),
             table_file: row.get(5),
         });
-        found.remembered_now = row.get(6);
+        found.remembered_now = named_now(&row).map(|name| name.to_string());
         // A name without a schema means one of the search path.
         let is_wanted = |known: &Remembered| {
             stream.table.schema.is_none()
-                && known.table.rsplit('.').next() == Some(stream.table.name.as_str())
+                && TableName::of_stored(&known.table).name == stream.table.name
         };
         if found.table.is_none() && found.remembered.as_ref().is_some_and(is_wanted) {
             found

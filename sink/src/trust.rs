@@ -199,7 +199,8 @@ pub(crate) async fn place(
     let name = &table.name;
     let role = &path.role;
     let how = format!(
-        "if you trust that role, name the table with its schema in bekk.toml: table = \"{table}\""
+        "if you trust that role, name the table with its schema in bekk.toml: {}",
+        table.as_setting()
     );
     // Nobody chose this schema: it is in the path by its name alone.
     if !is_named && schema == role && !is_schema_trusted {

@@ -1,10 +1,9 @@
 //! A stream: one kind of row, from files through a topic into a table.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Column, ColumnSource, CsvDialect, Schema, SchemaColumn};
+use crate::{Column, ColumnSource, CsvDialect, Schema, SchemaColumn, TableName};
 
 /// One kind of row: files in, a topic in the log, a table in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,24 +78,6 @@ impl Stream {
             .iter()
             .filter_map(|key| self.columns.iter().position(|column| column.name == *key))
             .collect()
-    }
-}
-
-/// A table's name, with its schema where one was named.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TableName {
-    /// The PostgreSQL schema; the search path's first if absent.
-    pub schema: Option<String>,
-    /// The table.
-    pub name: String,
-}
-
-impl fmt::Display for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.schema {
-            Some(schema) => write!(f, "{schema}.{}", self.name),
-            None => f.write_str(&self.name),
-        }
     }
 }
 

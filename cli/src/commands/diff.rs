@@ -18,7 +18,7 @@ struct Kind<'a> {
 
 pub(crate) fn run(global: &Global, args: &Diff) -> Result<Outcome> {
     let context = Context::load(global)?;
-    let (first, second) = (table_name(&args.first), table_name(&args.second));
+    let (first, second) = (table_name(&args.first)?, table_name(&args.second)?);
     let streams = &context.config.streams;
     if let Some(name) = &args.stream {
         check_name("--stream", name, streams.iter().map(|stream| &*stream.name))?;

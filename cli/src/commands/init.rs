@@ -156,7 +156,7 @@ fn with_wanted(
 /// Reads the columns of the table that was typed.
 fn existing_table(global: &Global, args: &Init, name: &str) -> Result<ExistingTable> {
     let database = Context::load(global)?.database(&args.postgres)?;
-    let columns = bekk_sink::existing_columns(&database.options, &table_name(name))?;
+    let columns = bekk_sink::existing_columns(&database.options, &table_name(name)?)?;
     let columns = columns.with_context(|| {
         format!(
             "take the types of table `{name}`: it does not exist in {}; name an existing table, or leave --table out",

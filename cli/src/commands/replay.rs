@@ -117,7 +117,8 @@ fn into_shadow(
     let mut moves = Vec::new();
     if offsets.iter().any(|offset| offset.group == group) {
         screen.say(&format!(
-            "group `{group}` exists and continues at its offsets; bekk offsets delete --group {group} forgets it"
+            "group `{group}` exists and continues at its offsets; bekk offsets delete --group {} forgets it",
+            quoted_text(group.clone())
         ));
     } else {
         let log_id = log.log_id().to_string();
@@ -175,7 +176,10 @@ fn say_left(table: &TableName, group: &str, database: &Database, screen: &Screen
     let drop = quoted_text(format!("DROP TABLE {}", bekk_sink::quote_table(table)));
     let offsets = bekk_sink::list_offsets(&database.options).unwrap_or_default();
     let delete = match offsets.iter().any(|offset| offset.group == group) {
-        true => format!("; bekk offsets delete --group {group} --execute"),
+        true => {
+            let group = quoted_text(group.to_owned());
+            format!("; bekk offsets delete --group {group} --execute")
+        }
         false => String::new(),
     };
     screen.say(&format!(

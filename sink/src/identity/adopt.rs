@@ -1,6 +1,6 @@
 //! What commands ask about the tables that groups remember, and the adoption of a table.
 
-use bekk_stream::Stream;
+use bekk_stream::{Stream, TableName};
 use tokio_postgres::Client;
 
 use super::{FOUND, TableVerdict, judge, look, look_at, remember};
@@ -83,8 +83,8 @@ pub fn tables_with_rows(
                 .map_err(failed)?;
             let exists = row.get::<_, Option<i64>>(3).is_some();
             let is_empty = if exists && row.get(7) {
-                let sql: String = row.get(6);
-                let any = format!("SELECT NOT EXISTS (SELECT FROM {sql})");
+                let name = TableName::within(row.get(5), row.get(6));
+                let any = format!("SELECT NOT EXISTS (SELECT FROM {})", quote_table(&name));
                 let row = session.client.query_one(&any, &[]).await.map_err(failed)?;
                 row.get(0)
             } else {

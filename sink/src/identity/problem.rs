@@ -1,6 +1,6 @@
 //! What is wrong with a table that a group has filled, in words, and what to type next.
 
-use bekk_stream::Stream;
+use bekk_stream::{Stream, TableName};
 
 use crate::Error;
 use crate::refusal::{fill_anew, is_keyless, replay_command};
@@ -84,11 +84,12 @@ impl TableProblem {
     /// What can be typed about it.
     pub(crate) fn advice(&self, group: &str, stream: &Stream) -> String {
         let advice = self.advice_of_kind(group, stream);
-        let is_of_name = |from: &str| from.rsplit('.').next() == Some(stream.table.name.as_str());
+        let is_of_name = |from: &str| TableName::of_stored(from).name == stream.table.name;
         match self {
             Self::OtherTable { from, .. } if stream.table.schema.is_none() && is_of_name(from) => {
                 format!(
-                    "to continue with the group's table, write table = \"{from}\" in the configuration; {advice}"
+                    "to continue with the group's table, write {} in the configuration; {advice}",
+                    TableName::of_stored(from).as_setting()
                 )
             }
             _ => advice,
@@ -103,7 +104,8 @@ impl TableProblem {
         match self {
             Self::Missing { .. } => format!("to fill it again from the log: {replay}"),
             Self::Renamed { now } => {
-                format!("write table = \"{now}\" in the configuration, or rename the table back")
+                let setting = TableName::of_stored(now).as_setting();
+                format!("write {setting} in the configuration, or rename the table back")
             }
             Self::Recreated { is_empty: true, .. }
             | Self::Truncated { .. }

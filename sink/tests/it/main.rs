@@ -24,6 +24,7 @@ mod left_out;
 mod letters;
 mod meanwhile;
 mod model;
+mod names;
 mod other_producers;
 mod other_sessions;
 mod poison;

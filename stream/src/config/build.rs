@@ -297,18 +297,12 @@ fn accept(
 }
 
 fn table_name(text: &str, place: &str) -> Result<TableName, Fault> {
-    let (schema, name) = match text.split_once('.') {
-        Some((schema, name)) => (Some(schema.to_owned()), name.to_owned()),
-        None => (None, text.to_owned()),
-    };
-    let is_name = |name: &str| (1..=63).contains(&name.len()) && !name.contains(['.', '\0']);
-    if !is_name(&name) || !schema.as_deref().is_none_or(is_name) {
-        return Err(Fault::new(
-            place,
-            format!("`{text}` is not a table name; write name or schema.name"),
-        ));
-    }
-    Ok(TableName { schema, name })
+    TableName::parse(text).ok_or_else(|| {
+        let detail = format!(
+            "`{text}` is not a table name; write name or schema.name, and a name with a dot in double quotes"
+        );
+        Fault::new(place, detail)
+    })
 }
 
 fn retention(raw: &raw::Retention, place: &str) -> Result<Retention, Fault> {
