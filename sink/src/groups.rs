@@ -48,7 +48,7 @@ pub struct Reset {
     pub partition: u32,
     /// The next record to be applied.
     pub next: u64,
-    /// What the log holds below it.
+    /// What the log holds below it; `None` where the log starts.
     pub mark: Option<RecordMark>,
 }
 
@@ -80,7 +80,8 @@ const HAS_MARKS: &str = "\
     SELECT EXISTS (SELECT FROM pg_attribute
                     WHERE attrelid = to_regclass('bekk.offsets') AND attname = 'counted_from' AND NOT attisdropped)";
 
-/// The epoch is raised, so that a sink that holds the partition after all loses it.
+/// The epoch is raised, so that a sink that holds the partition after all loses it. Without a mark the group begins at the
+/// log's start, and may fill any table; with one, its table must be the one that has what lies below.
 const RESET: &str = "\
     UPDATE bekk.offsets
        SET next = $4, log_id = $5::text::uuid, epoch = epoch + 1, owner = NULL, backend_pid = NULL,
@@ -88,7 +89,7 @@ const RESET: &str = "\
            mark_offset = $6, mark_timestamp_ms = $7, mark_crc = $8,
            refusal = NULL, refusal_detail = NULL, refused_at = NULL,
            counted_from = $4, counted_before = rows + superseded + dead, passed = 0,
-           placed_before = rows + superseded
+           placed_before = CASE WHEN $6::bigint IS NULL THEN rows + superseded ELSE placed_before END
      WHERE group_name = $1 AND topic = $2 AND partition = $3";
 
 /// A partition of the group that a sink holds now; the rows are locked, so that none takes one meanwhile.

@@ -58,8 +58,8 @@ pub(crate) struct FoundIdentity {
     remembered_now: Option<String>,
     /// How many records the group has put into its table, since a person last decided about it.
     placed: u64,
-    /// How many it had put there before a person decided that they are in the remembered table; 0 if the person had all of
-    /// them applied again.
+    /// How many it had put there before a person decided that they are in the remembered table; 0 if the person had all that
+    /// the log has applied again.
     adopted: u64,
     /// Whether the group's own records may have deleted all rows.
     may_be_empty: bool,
@@ -183,11 +183,13 @@ const REMEMBERED: &str = "\
              ON c.oid::bigint = (to_jsonb(g) ->> 'table_oid')::bigint AND c.relkind IN ('r', 'p')
      WHERE g.group_name = $1 AND g.topic = $2";
 
-/// Records placed since a person last decided, and, if the group has come on since it last began, all of them.
+/// Records placed since a person last decided, and, if the group has come on since it last began or began after the log's
+/// start, all of them.
 const PLACED: &str = "\
     SELECT greatest(0, coalesce(sum(o.rows + o.superseded - coalesce((to_jsonb(o) ->> 'placed_before')::bigint, 0)), 0))::bigint,
            coalesce(sum(o.rows + o.superseded) FILTER (
-               WHERE o.next <> coalesce((to_jsonb(o) ->> 'counted_from')::bigint, 0)), 0)::bigint
+               WHERE o.next <> coalesce((to_jsonb(o) ->> 'counted_from')::bigint, 0)
+                  OR to_jsonb(o) ->> 'mark_offset' IS NOT NULL), 0)::bigint
       FROM bekk.offsets o WHERE o.group_name = $1 AND o.topic = $2";
 
 const FOUND: &str = "\

@@ -286,6 +286,53 @@ fn a_table_that_was_moved_is_adopted() {
     assert!(matches!(error, Error::NoTable { .. }), "{error}");
 }
 
+/// A person sets the offset, and the name leads to another table than the one that the group has filled: what lies before
+/// the offset is not there. Where the group begins at the start of the log, it may fill any table.
+#[test]
+fn an_offset_that_was_set_lets_no_other_table_be_filled() {
+    let stream = two_columns();
+    let mut renamed = stream.clone();
+    renamed.table.name = "others".to_owned();
+    let recreated = "DROP TABLE items; CREATE TABLE items (id int8 PRIMARY KEY, name text)";
+    let other = "CREATE TABLE others (id int8 PRIMARY KEY, name text)";
+    for (accident, now) in [(recreated, &stream), (other, &renamed)] {
+        for is_adopted in [false, true] {
+            let (mut db, log) = filled(&stream, 10);
+            let streams = std::slice::from_ref(now);
+            let set = |db: &Db, next: u64| {
+                let offset = bekk_log::Offset::new(next);
+                let to = bekk_sink::Reset {
+                    topic: "items".to_owned(),
+                    partition: 0,
+                    next,
+                    mark: log.client.mark_before("items", 0, offset).unwrap(),
+                };
+                let log_id = log.client.log_id().to_string();
+                bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to]).unwrap();
+            };
+            if is_adopted {
+                bekk_sink::adopt(&db.options, "bekk", std::slice::from_ref(&stream)).unwrap();
+            }
+            set(&db, 5);
+            db.execute(accident);
+            let error = drain(&db, &log, now).unwrap_err();
+            assert!(
+                matches!(error, Error::OtherTarget { .. }),
+                "{accident}: {error}"
+            );
+            let faults = bekk_sink::table_faults(&db.options, "bekk", streams).unwrap();
+            assert_eq!(faults.len(), 1, "{accident}");
+            bekk_sink::adopt(&db.options, "bekk", streams).unwrap();
+            assert_eq!(drain(&db, &log, now).unwrap().rows, 5, "{accident}");
+            // All that the log has.
+            db.execute("UPDATE bekk.groups SET table_oid = 1");
+            set(&db, 0);
+            assert_eq!(drain(&db, &log, now).unwrap().rows, 5, "{accident}");
+            assert_eq!(db.one(&format!("SELECT count(*) FROM {}", now.table)), "10");
+        }
+    }
+}
+
 /// One stream's table does not fit, then another's log differs: the others are applied to their ends.
 #[test]
 fn what_stops_one_stream_stops_no_other() {
