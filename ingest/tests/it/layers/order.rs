@@ -217,6 +217,7 @@ pub(super) const STREAM: &[&str] = &[
     "postgres_type",
     "decimal",
     "reject",
+    "table_name",
     "dialect",
     "units",
 ];
