@@ -316,7 +316,7 @@ impl Engine<'_> {
         let Some((stream, path, size)) = self
             .catalog
             .get(id)
-            .map(|file| (file.stream, file.path.clone(), file.stat.size))
+            .map(|file| (file.stream, file.path.clone(), file.held()))
         else {
             return Ok(());
         };

@@ -51,7 +51,7 @@ pub(crate) struct Lost {
     pub(crate) entry: FileEntry,
     pub(crate) stream: usize,
     pub(crate) check: ContentCheck,
-    /// Its size when it was last looked at.
+    /// Its size when it was last looked at, before another content took its place.
     pub(crate) size: u64,
     /// The bytes before its position, if they were read just now.
     pub(crate) recent: Recent,

@@ -45,6 +45,8 @@ pub(crate) struct Tracked {
     pub(crate) is_begun: bool,
     /// As it was when last looked at.
     pub(crate) stat: Stat,
+    /// The length of its text when it was last found to have all that was read of it.
+    held: u64,
     pub(crate) changed_at: Instant,
     /// Where this run ends with it; `u64::MAX` if it may grow.
     pub(crate) until: u64,
@@ -99,6 +101,7 @@ impl Tracked {
             path,
             was_named: None,
             is_begun: entry.records > 0,
+            held: entry.packing.map_or(stat.size, |_| entry.size),
             entry,
             cursor,
             source: None,
@@ -282,6 +285,16 @@ impl Tracked {
     /// How many of its bytes are not in the log.
     pub(crate) fn unlogged(&self) -> u64 {
         self.size().saturating_sub(self.entry.position)
+    }
+
+    /// Takes note that it has all that was read of it.
+    pub(crate) fn note_held(&mut self) {
+        self.held = self.size();
+    }
+
+    /// The length of the text that it had, of which a file that was overwritten has none any more.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.max(self.entry.position)
     }
 
     /// Whether it has fewer bytes than were read of it.

@@ -160,6 +160,9 @@ impl Engine<'_> {
         }
         let until = (tracked.until, last);
         let outcome = self.reader.read(source, cursor, format, until, batch)?;
+        if !matches!(outcome, Outcome::Rewritten | Outcome::Conflict(_)) {
+            tracked.note_held();
+        }
         if tracked.state == State::Unreadable {
             tracing::info!(path = %tracked.path.display(), "can be read again");
             tracked.change(Change::Readable);

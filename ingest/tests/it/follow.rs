@@ -153,6 +153,34 @@ fn a_file_that_is_rewritten_is_a_new_one() {
     assert_eq!(world.logged().len(), 2);
 }
 
+/// A program writes another content over a file all of which has been read: none of the new content's bytes are lost.
+#[test]
+fn a_file_that_is_overwritten_has_lost_nothing_that_was_read() {
+    let world = World::new();
+    let path = world.put("a.csv", "id\n1\n2\n3\n");
+    let stream = world.stream();
+    world.follow(&stream, |log| {
+        await_count(log, 3);
+        // In place, and not emptied before.
+        let mut file = File::options().write(true).open(&path).unwrap();
+        file.write_all(b"id\n10\n20\n30\n40\n").unwrap();
+        await_count(log, 7);
+    });
+    let state = world.config(Mode::Follow).state_dir;
+    let found = bekk_ingest::files(&state, std::slice::from_ref(&stream)).unwrap();
+    let decisions = found.files.iter().flat_map(|file| &file.decisions);
+    let why: Vec<_> = decisions
+        .filter(|decision| decision.why.contains("was here"))
+        .map(|decision| &decision.why)
+        .collect();
+    let read_all = "9 of its 9 bytes had been read";
+    assert!(
+        matches!(why[..], [why] if why.contains(read_all) && why.contains("anything written after the last check")),
+        "{why:?}"
+    );
+    assert!(found.files.iter().all(|file| file.why.is_none()));
+}
+
 /// A program writes a file again with another number in the middle: its first and last bytes and its length stay. It is
 /// read again, whether ingest runs meanwhile or not; a file whose time alone has changed is not.
 #[test]
