@@ -33,7 +33,7 @@ mod testing;
 
 pub use config::{
     Config, ConfigError, Durability, Environment, IngestOptions, LogLocation, SAMPLE_CONFIG,
-    SYSTEM_COLUMNS, escape_pattern, kafka_hosts, pattern_glob,
+    SYSTEM_COLUMNS, escape_pattern, kafka_hosts, line_of_stream, pattern_glob,
 };
 pub use decimal::Decimal;
 pub use dialect::{

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bekk_ingest::Packing;
-use bekk_stream::{Encoding, LineEnd, SAMPLE_CONFIG, Separator};
+use bekk_stream::{Encoding, LineEnd, SAMPLE_CONFIG, Separator, line_of_stream};
 
 use super::new_stream::{lock, parse, pattern_for, replace, tried};
 use super::{Outcome, WrongUsage, print_result};
@@ -101,22 +101,35 @@ fn add(global: &Global, args: &Init, screen: &Screen) -> Result<Outcome> {
             .context("name the file: bekk init FILE --add")?,
     )?;
     let read = || std::fs::read_to_string(out).with_context(|| format!("read `{}`", out.display()));
-    read()?;
+    let name = stream_name(args, &from);
+    refuse_known(&name, &read()?, out)?;
     let added = with_wanted(global, args, &from, |wanted, typed| {
         infer::stream_text(&from.path, wanted, typed)
     })?;
     let added = tried(&from.path, &added, out)?;
     let _lock = lock(out)?;
     let before = read()?;
+    refuse_known(&name, &before, out)?;
     let text = format!("{}\n\n{added}", before.trim_end());
-    parse(&text, out).context("add the stream (--name gives it another name)")?;
+    parse(&text, out).context("add the stream")?;
     replace(out, &text)?;
     screen.say(&format!(
-        "added stream `{}` to {}; look at its guesses, then: bekk check --files",
-        stream_name(args, &from),
+        "added stream `{name}` to {}; look at its guesses, then: bekk check --files",
         out.display()
     ));
     Ok(Outcome::Done)
+}
+
+/// Refuses the name of a stream that the configuration has.
+fn refuse_known(name: &str, text: &str, out: &Path) -> Result<()> {
+    let Some(line) = line_of_stream(text, name) else {
+        return Ok(());
+    };
+    bail!(
+        "`{}`, line {line}, has a stream `{name}`; if the file is one of that stream, add it to the stream's `files`; if \
+         not, give the new stream another name: --name NAME",
+        out.display()
+    )
 }
 
 fn stream_name(args: &Init, from: &From) -> String {

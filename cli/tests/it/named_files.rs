@@ -191,3 +191,32 @@ fn a_stream_is_added_while_an_ingest_runs() {
     let refused = sandbox.run(&["init", "second.csv", "--add", "--name", "third"]);
     refused.exits(1).says("another process has locked");
 }
+
+/// A second file of the same name, or one that was added before: the message names the stream that is there and its line.
+#[test]
+fn a_stream_that_exists_is_named_where_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write("first.csv", "a,n\nx,1\n");
+    std::fs::create_dir(sandbox.path("more")).unwrap();
+    sandbox.write("more/first.csv", "a,n\ny,2\n");
+    sandbox.run(&["init", "first.csv"]).ok();
+    let before = std::fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
+    let line = before
+        .lines()
+        .position(|line| line == "[streams.first]")
+        .unwrap()
+        + 1;
+    let refused = sandbox.run(&["init", "more/first.csv", "--add"]);
+    let expected = format!(
+        "`bekk.toml`, line {line}, has a stream `first`; if the file is one of that stream"
+    );
+    refused
+        .exits(1)
+        .says(&expected)
+        .says("another name: --name NAME");
+    let after = std::fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
+    assert_eq!(after, before);
+    sandbox
+        .run(&["init", "more/first.csv", "--add", "--name", "second"])
+        .ok();
+}

@@ -24,6 +24,17 @@ pub(super) fn line_of(text: &str, place: &str) -> Option<usize> {
     Some(text.get(..at)?.matches('\n').count() + 1)
 }
 
+/// Returns the line of a stream's section; `None` if the text has no such stream.
+#[must_use]
+pub fn line_of_stream(text: &str, name: &str) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?;
+    let DeValue::Table(streams) = document.get_ref().get("streams")?.get_ref() else {
+        return None;
+    };
+    let (key, _) = streams.iter().find(|(key, _)| key.get_ref() == name)?;
+    Some(text.get(..key.span().start)?.matches('\n').count() + 1)
+}
+
 /// The entry with which a path begins: where its key is, its value, and the path after it. A key may have dots.
 fn step<'t, 'd, 'p>(
     table: &'t DeTable<'d>,

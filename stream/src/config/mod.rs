@@ -16,6 +16,7 @@ use crate::Stream;
 
 pub use build::{escape_pattern, pattern_glob};
 pub use check::SYSTEM_COLUMNS;
+pub use lines::line_of_stream;
 
 /// Returns the hosts of a `kafka://` URL; `None` for another text.
 ///
