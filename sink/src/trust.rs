@@ -22,6 +22,18 @@ const TRUSTED: &str = "\
           UNION SELECT datdba FROM pg_database WHERE datname = current_database()
           UNION SELECT oid FROM pg_roles WHERE rolsuper OR rolname = 'pg_database_owner')";
 
+/// Whether a role that is not trusted owns schema `bekk`, or anything in the database of what [`REACHED`] finds. It takes
+/// a quarter of the time of following what each table uses, which most databases so need not.
+const ANY_FOREIGN: &str = "\
+    SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'bekk'),
+           EXISTS (SELECT FROM (
+                SELECT nspowner FROM pg_namespace WHERE nspname = 'bekk'
+                 UNION ALL SELECT relowner FROM pg_class WHERE oid >= 16384
+                 UNION ALL SELECT proowner FROM pg_proc WHERE oid >= 16384
+                 UNION ALL SELECT typowner FROM pg_type WHERE oid >= 16384 AND typtype = 'd'
+                 UNION ALL SELECT oprowner FROM pg_operator WHERE oid >= 16384) AS objects (owner)
+            WHERE owner NOT IN (SELECT role FROM trusted))";
+
 /// Everything that runs when the tables of `{tables}` are read or written: their children and indexes, defaults,
 /// constraints, rules, policies and triggers, and the functions, operators and domains that these use. PostgreSQL's own
 /// objects have smaller oids. The table that a foreign key refers to is left out: the key's checks have the rights of that
@@ -110,11 +122,24 @@ pub(crate) enum OwnSchema {
     Foreign(Error),
 }
 
+/// Whether schema `bekk` exists, and whether a role that is not trusted owns anything.
+async fn any_foreign(client: &Client) -> Result<(bool, bool), tokio_postgres::Error> {
+    let row = client
+        .query_one(&format!("{TRUSTED} {ANY_FOREIGN}"), &[])
+        .await?;
+    Ok((row.get(0), row.get(1)))
+}
+
 /// Finds out whose schema `bekk` is, in one snapshot. `database` is for the message.
 pub(crate) async fn own_schema(
     client: &Client,
     database: &str,
 ) -> Result<OwnSchema, tokio_postgres::Error> {
+    match any_foreign(client).await? {
+        (true, false) => return Ok(OwnSchema::Trusted),
+        (false, false) => return Ok(OwnSchema::Missing),
+        (_, true) => {}
+    }
     let reached = REACHED.replace("{tables}", OWN_TABLES);
     let row = client
         .query_one(&format!("{TRUSTED} {reached} {FOREIGN}"), &[])
@@ -140,11 +165,15 @@ const OWNERS: &str = "\
            EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
                     WHERE a.grantee = 0 AND a.privilege_type = 'CREATE'),
            pg_get_userbyid(c.relowner)::text, coalesce(c.relowner IN (SELECT role FROM trusted), true),
-           (SELECT format('%s %s, which belongs to role `%s`', kind, name, pg_get_userbyid(owner))
-              FROM used WHERE owner NOT IN (SELECT role FROM trusted) ORDER BY rank, oid LIMIT 1)
+           {used}
       FROM pg_namespace n
       LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $2::text
      WHERE n.nspname = $1::text";
+
+/// The first object of a role that is not trusted, which a stream's table uses.
+const USED: &str = "\
+    (SELECT format('%s %s, which belongs to role `%s`', kind, name, pg_get_userbyid(owner))
+       FROM used WHERE owner NOT IN (SELECT role FROM trusted) ORDER BY rank, oid LIMIT 1)";
 
 /// Who may have put a stream's table where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,13 +211,13 @@ pub(crate) async fn place(
     is_named: bool,
 ) -> Result<Place, tokio_postgres::Error> {
     let schema = table.schema.as_deref().unwrap_or_default();
-    let reached = REACHED.replace("{tables}", THE_TABLE);
-    let found = client
-        .query_opt(
-            &format!("{TRUSTED} {reached} {OWNERS}"),
-            &[&schema, &table.name],
-        )
-        .await?;
+    let sql = if any_foreign(client).await?.1 {
+        let reached = REACHED.replace("{tables}", THE_TABLE);
+        format!("{TRUSTED} {reached} {}", OWNERS.replace("{used}", USED))
+    } else {
+        format!("{TRUSTED} {}", OWNERS.replace("{used}", "NULL::text"))
+    };
+    let found = client.query_opt(&sql, &[&schema, &table.name]).await?;
     let Some(row) = found else {
         return Ok(Place::Trusted);
     };
