@@ -4,7 +4,7 @@ use bekk_ingest::Sampled;
 use bekk_stream::CsvDialect;
 
 /// Words that such a line begins with, in lower case.
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 18] = [
     "grand total",
     "sub-total",
     "subtotal",
@@ -16,12 +16,18 @@ const WORDS: [&str; 14] = [
     "sum",
     "summe",
     "gesamt",
+    "gesamtsumme",
+    "gesamtbetrag",
+    "endsumme",
+    "zwischensumme",
     "insgesamt",
     "somme",
     "suma",
 ];
 /// Most lines that sum up.
 const LINES_MAX: usize = 3;
+/// The fewest records above a sum that is known by its empty fields alone
+const RECORDS_MIN: u64 = 2;
 
 /// The beginnings of the last records
 #[derive(Default)]
@@ -31,6 +37,10 @@ pub(super) struct Footer {
     /// Whether a record after such a line does not sum up.
     is_inside: bool,
     others: u64,
+    /// Records with fields, and an empty first one.
+    headless: u64,
+    /// The empty fields that the last record begins with, if most of it is empty and it ends with a number.
+    empties: Option<String>,
 }
 
 impl Footer {
@@ -44,6 +54,9 @@ impl Footer {
                 self.others += 1;
             }
         }
+        let begun = empties(record, dialect);
+        self.headless += u64::from(begun.is_some());
+        self.empties = begun.filter(|_| is_sparse_sum(record));
     }
 
     /// The texts for `footer`, if the file ends with lines that sum up, and has none elsewhere.
@@ -56,6 +69,42 @@ impl Footer {
         texts.dedup();
         is_footer.then_some(texts)
     }
+}
+
+impl Footer {
+    /// A remark on a last line that may be a sum: it has no word for it, but begins with empty fields, and no other line does.
+    pub(super) fn remark(&self) -> Option<String> {
+        let begun = self.empties.as_deref()?;
+        let is_alone = self.headless == 1 && self.others > RECORDS_MIN;
+        is_alone.then(|| {
+            format!(
+                "the last line begins with empty fields, as no other line does, and may be a sum; if it is no record, add to \
+                 csv: footer = [\"{}\"], and remove `nullable` where only that line has no value",
+                begun.escape_default()
+            )
+        })
+    }
+}
+
+/// Returns the empty fields that a record begins with, as in the file; `None` if it has none, or no others.
+fn empties(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
+    let is_plain = |at| {
+        record
+            .field(at)
+            .is_some_and(|(text, quoted)| text.is_empty() && !quoted)
+    };
+    let count = (0..record.width()).take_while(|at| is_plain(*at)).count();
+    (0 < count && count < record.width()).then(|| dialect.delimiter.text().repeat(count))
+}
+
+/// Whether at least half of a record's fields are empty, and the last one that is not is a number.
+fn is_sparse_sum(record: &Sampled<'_>) -> bool {
+    let texts = (0..record.width()).filter_map(|at| record.field(at));
+    let filled: Vec<_> = texts.filter(|(text, _)| !text.is_empty()).collect();
+    let is_number = |text: &[u8]| {
+        text.iter().any(u8::is_ascii_digit) && !text.iter().any(u8::is_ascii_alphabetic)
+    };
+    filled.len() * 2 <= record.width() && filled.last().is_some_and(|(text, _)| is_number(text))
 }
 
 /// The end of the records in PostgreSQL's COPY

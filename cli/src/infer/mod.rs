@@ -255,6 +255,8 @@ fn read_as_guessed(path: &Path, typed: &Typed) -> Result<(Guess, Records)> {
         ));
         guess.dialect.footer.extend(texts);
         found = read(path, &guess.dialect)?;
+    } else if found.whole_file {
+        guess.remarks.extend(found.footer.remark());
     }
     Ok((guess, found))
 }

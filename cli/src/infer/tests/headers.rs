@@ -191,6 +191,34 @@ fn lines_that_sum_up_are_no_rows() {
     check("firm,n\nA,1\nB,2\nTotal Wine,2\n", &[], &[]);
     check("firm,n\nA,1\nB,2\nTotal: Wine,2\n", &[], &[]);
     check("id,n\nTotal,1\n", &[], &["id"]);
+    check(
+        "id;name;n\n1;a;1\n2;b;2\n;Gesamtsumme:;3\n",
+        &[";Gesamtsumme:"],
+        &["id"],
+    );
+}
+
+/// A line that sums up without a known word is read as a record, and a comment says how to skip it.
+#[test]
+fn a_last_line_that_may_sum_up_is_shown() {
+    let check = |csv: &str, begins: Option<&str>| {
+        let (stream, text) = stream_of(csv);
+        assert!(stream.csv.footer.is_empty(), "{text}");
+        let shown = begins.map(|begins| format!("footer = [\"{begins}\"]"));
+        let has_remark = text.contains("may be a sum");
+        assert_eq!(has_remark, shown.is_some(), "{text}");
+        assert!(shown.is_none_or(|shown| text.contains(&shown)), "{text}");
+    };
+    check("id;name;city;n\n1;a;x;1\n2;b;y;2\n;;;3\n", Some(";;;"));
+    check(
+        "id\tname\tcity\tn\n1\ta\tx\t1\n2\tb\ty\t2\n\t\tSumme EUR\t3,00\n",
+        Some("\\t\\t"),
+    );
+    // Other records lack the first field as well, or the last line has most fields, or no number.
+    check("id;name;city;n\n1;a;x;1\n;b;y;2\n;;;3\n", None);
+    check("id;name;city;n\n1;a;x;1\n2;b;y;2\n;c;z;3\n", None);
+    check("id;name;city;n\n1;a;x;1\n2;b;y;2\n;;;x\n", None);
+    check("id;name;city;n\n1;a;x;1\n;;;3\n", None);
 }
 
 /// Spreadsheets put line ends into the names of columns, and reports into their titles.
