@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use bekk_log::{Client, RemoteConfig};
+use bekk_log::{Client, Full, RemoteConfig};
 
 use crate::database::shown_from;
 use crate::screen::Screen;
@@ -232,7 +232,7 @@ impl LogPlace {
     ) -> Result<Option<T>> {
         let mut say = Sayer::new(run);
         let mut gone: Option<Instant> = None;
-        let mut full: Option<Instant> = None;
+        let mut filled: Option<Instant> = None;
         let mut has_worked = false;
         loop {
             let done = match open(run, has_worked) {
@@ -261,17 +261,18 @@ impl LogPlace {
                     tracing::info!(error = format!("{error:#}"), "connecting to the log again");
                 }
                 Err(error) if needs_reopening(&error) && !signals::is_set(run.stop) => {
+                    let full = full_of(&error);
                     run.service
-                        .log_waits_for("its disk is full; it is opened again once there is space");
+                        .log_waits_for(&format!("{full}; it is opened again once there is space"));
                     let error = format!("{error:#}");
                     // Once: while the disk stays full, every attempt fails.
-                    let last = full.replace(Instant::now());
+                    let last = filled.replace(Instant::now());
                     if last.is_some_and(|last| last.elapsed() < OFTEN) {
-                        tracing::debug!(error, "the log's disk is still full");
+                        tracing::debug!(error, "the log still waits: {full}");
                     } else {
                         tracing::warn!(
                             error,
-                            "the log's disk is full; the log is opened again, and nothing is lost"
+                            "the log waits: {full}; the log is opened again, and nothing is lost"
                         );
                     }
                     thread::sleep(REOPEN_PAUSE);
@@ -355,6 +356,13 @@ pub(crate) fn holder(dir: &Path) -> Option<u32> {
 /// Whether an error says that the log's disk was full, and that the log must be closed and opened again.
 pub(crate) fn needs_reopening(error: &anyhow::Error) -> bool {
     causes(error).any(|error| error.needs_reopening() || error.is_no_space())
+}
+
+/// What the log's disk has run out of.
+fn full_of(error: &anyhow::Error) -> Full {
+    causes(error)
+        .find_map(bekk_log::Error::full)
+        .unwrap_or(Full::Space)
 }
 
 /// Whether an error says that the log's server has gone: the client is to be made anew.

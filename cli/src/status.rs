@@ -80,6 +80,9 @@ pub(crate) struct Disk {
     pub(crate) free_bytes: u64,
     /// Ingest waits while less than this is free.
     pub(crate) reserve_bytes: u64,
+    /// `None` where the file system counts none.
+    #[serde(skip)]
+    pub(crate) free_inodes: Option<u64>,
     #[serde(skip)]
     pub(crate) is_read_only: bool,
 }
@@ -251,6 +254,7 @@ pub(crate) fn disk(place: &LogPlace) -> Option<Disk> {
     Some(Disk {
         free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
         reserve_bytes: config.reserve_bytes,
+        free_inodes: bekk_log::free_inodes(&config.dir),
         is_read_only: is_read_only(&stat),
     })
 }

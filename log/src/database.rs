@@ -8,12 +8,11 @@ use fjall::config::{CompressionPolicy, FilterPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 
 use crate::files::io_error;
-use crate::{Error, files, space};
+use crate::full::Full;
+use crate::{Error, files};
 
 /// How much a keyspace holds in memory before it is written out as a table, at most.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
-/// What fjall's thread may have no room for when it writes one out, and needs besides
-const FLUSH_BYTES_MAX: u64 = 2 * MEMTABLE_BYTES_MAX;
 /// What the keyspaces of one database share of it; each has a 32nd of the most in any case.
 pub(crate) const MEMTABLES_BYTES: u64 = 64 << 20;
 /// fjall's journals are kept below this, 64 MiB and the one being written.
@@ -98,8 +97,9 @@ pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -
         fjall::Error::Poisoned => Error::Store {
             act,
             path: path.to_owned(),
+            // fjall does not report the error of its own thread.
             detail: "an earlier write failed".to_owned(),
-            is_full: is_filled(path),
+            full: Full::of_disk(path),
         },
         fjall::Error::Storage(LsmError::ChecksumMismatch { .. }) => Error::Corrupt {
             path: path.to_owned(),
@@ -107,11 +107,6 @@ pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -
         },
         damaged => corrupt(path, act, &damaged),
     }
-}
-
-/// Whether a full disk explains why a database takes no more: fjall does not report the error of its own thread.
-fn is_filled(path: &Path) -> bool {
-    space::free_bytes(path).is_ok_and(|free| free < FLUSH_BYTES_MAX)
 }
 
 /// Whether an error comes from what the files of a database hold, or from files that are missing, and not from a

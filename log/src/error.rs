@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::full::{Full, INODES_RESERVE};
 use crate::{LogId, Offset};
 
 /// An error of the log.
@@ -186,6 +187,14 @@ pub enum Error {
         /// What must stay free.
         reserve_bytes: u64,
     },
+    /// The disk has fewer free inodes than the log keeps in reserve; try again later.
+    #[error(
+        "disk of log `{path}` has fewer free inodes than the reserve of {INODES_RESERVE}, though it may have free bytes"
+    )]
+    NoInodes {
+        /// The log's directory.
+        path: PathBuf,
+    },
     /// An append of more bytes than one batch may have.
     #[error("a batch of {bytes} bytes is larger than the {max} that are allowed")]
     BatchTooLarge {
@@ -299,8 +308,8 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         detail: String,
-        /// Whether the disk, or a quota on it, was full.
-        is_full: bool,
+        /// What the disk had run out of, if that was the reason.
+        full: Option<Full>,
     },
 }
 
@@ -308,14 +317,14 @@ impl Error {
     /// Whether the same call may succeed later, with nothing changed by the caller.
     #[must_use]
     pub const fn is_retriable(&self) -> bool {
-        matches!(self, Self::NoSpace { .. })
+        matches!(self, Self::NoSpace { .. } | Self::NoInodes { .. })
     }
 
     /// Whether the store failed because the disk, or a quota on it, was full while it wrote. Nothing more is written until
     /// the log is closed and opened again.
     #[must_use]
     pub const fn needs_reopening(&self) -> bool {
-        matches!(self, Self::Store { is_full: true, .. })
+        matches!(self, Self::Store { full: Some(_), .. })
     }
 
     /// The text, with that of its cause.
@@ -330,9 +339,21 @@ impl Error {
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         match self {
-            Self::NoSpace { .. } => true,
+            Self::NoSpace { .. } | Self::NoInodes { .. } => true,
             Self::Io { source, .. } => is_full(source),
             _ => false,
+        }
+    }
+
+    /// What the disk has run out of, if that is the reason.
+    #[must_use]
+    pub fn full(&self) -> Option<Full> {
+        match self {
+            Self::NoSpace { .. } => Some(Full::Space),
+            Self::NoInodes { .. } => Some(Full::Inodes),
+            Self::Io { source, path, .. } => Full::of(source, path),
+            Self::Store { full, .. } => *full,
+            _ => None,
         }
     }
 }

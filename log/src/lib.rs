@@ -80,6 +80,7 @@ mod destination;
 mod error;
 mod facts;
 mod files;
+mod full;
 mod gap;
 mod group_commit;
 mod guest_token;
@@ -138,6 +139,7 @@ pub use facts::{
     TopicSize,
 };
 pub use files::{check_directory, create_dir, is_trusted_user, make_private, read_plain};
+pub use full::{Full, INODES_RESERVE, free_inodes};
 pub use gap::{Applied, Gap, Losses};
 pub use headers::Headers;
 pub use histogram::{Durations, Histogram};

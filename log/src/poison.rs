@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::Error;
+use crate::full::Full;
 
 /// The first write that failed, if one has: fjall writes nothing after it.
 #[derive(Default)]
@@ -11,7 +12,7 @@ pub(crate) struct Poison(OnceLock<FailedWrite>);
 
 struct FailedWrite {
     text: String,
-    is_full: bool,
+    full: Option<Full>,
 }
 
 impl Poison {
@@ -19,7 +20,7 @@ impl Poison {
     pub(crate) fn set(&self, error: &Error) {
         let failed = FailedWrite {
             text: error.with_cause(),
-            is_full: error.is_no_space() || error.needs_reopening(),
+            full: error.full(),
         };
         if let Err(later) = self.0.set(failed) {
             tracing::debug!(error = later.text, "a later write failed too");
@@ -42,7 +43,7 @@ impl Poison {
             act,
             path: path.to_owned(),
             detail: failed.text.clone(),
-            is_full: failed.is_full,
+            full: failed.full,
         })
     }
 }

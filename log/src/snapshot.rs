@@ -117,7 +117,7 @@ impl Core {
                     act: "back up",
                     path: topic.dir.clone(),
                     detail: "its segments are slow to be sealed; try again".to_owned(),
-                    is_full: false,
+                    full: None,
                 });
             }
             std::thread::sleep(SEALING_PAUSE);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::full::lacks_inodes;
 use crate::{Error, files};
 
 /// How long an answer of the system is good for.
@@ -14,7 +15,14 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Space {
     dir: PathBuf,
     reserve_bytes: u64,
-    checked: Mutex<Option<(Instant, u64)>>,
+    checked: Mutex<Option<(Instant, Room)>>,
+}
+
+/// What a disk has.
+#[derive(Clone, Copy)]
+struct Room {
+    free_bytes: u64,
+    lacks_inodes: bool,
 }
 
 impl Space {
@@ -28,28 +36,40 @@ impl Space {
 
     /// Refuses to write while there is less free than the reserve.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let free_bytes = self.free_bytes()?;
-        if free_bytes >= self.reserve_bytes {
-            return Ok(());
+        let room = self.room()?;
+        if room.free_bytes < self.reserve_bytes {
+            return Err(Error::NoSpace {
+                path: self.dir.clone(),
+                free_bytes: room.free_bytes,
+                reserve_bytes: self.reserve_bytes,
+            });
         }
-        Err(Error::NoSpace {
-            path: self.dir.clone(),
-            free_bytes,
-            reserve_bytes: self.reserve_bytes,
-        })
+        match room.lacks_inodes {
+            true => Err(Error::NoInodes {
+                path: self.dir.clone(),
+            }),
+            false => Ok(()),
+        }
     }
 
-    /// What is free, as of a moment ago.
+    /// Free bytes, as of a moment ago.
     pub(crate) fn free_bytes(&self) -> Result<u64, Error> {
+        Ok(self.room()?.free_bytes)
+    }
+
+    fn room(&self) -> Result<Room, Error> {
         let mut checked = self.checked.lock();
-        if let Some((at, free)) = *checked
+        if let Some((at, room)) = *checked
             && at.elapsed() < CHECK_INTERVAL
         {
-            return Ok(free);
+            return Ok(room);
         }
-        let free = free_bytes(&self.dir)?;
-        *checked = Some((Instant::now(), free));
-        Ok(free)
+        let room = Room {
+            free_bytes: free_bytes(&self.dir)?,
+            lacks_inodes: lacks_inodes(&self.dir),
+        };
+        *checked = Some((Instant::now(), room));
+        Ok(room)
     }
 }
 

@@ -149,6 +149,16 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
         let act = Act::Do("free space on the log's disk, or shorten retention".to_owned());
         findings.push(problem(Stage::Log, "The log's disk is full", what, act));
     }
+    let inodes = status.log.disk.as_ref().and_then(|disk| disk.free_inodes);
+    if let Some(free) = inodes.filter(|free| *free < bekk_log::INODES_RESERVE) {
+        let what = format!(
+            "the log's disk has {} free inodes, less than the reserve of {}: ingest waits",
+            grouped(free),
+            bekk_log::INODES_RESERVE
+        );
+        let act = Act::Do("delete files on the log's disk; each file takes an inode".to_owned());
+        findings.push(problem(Stage::Log, "The log's disk is full", what, act));
+    }
 }
 
 /// Finds a log that is not in its directory, though a group has applied records of one.

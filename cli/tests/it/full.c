@@ -1,4 +1,5 @@
-/* Lets writes to files of the log fail as on a full disk, while the first byte of the file BEKK_TEST_FULL is '1'. */
+/* Lets writes to files of the log fail, while the first byte of the file BEKK_TEST_FULL is '1' as on a full disk, and while
+   it is '2' as with a quota that is used up. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -10,7 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int is_full(int fd)
+static int refusal(int fd)
 {
     const char *path = getenv("BEKK_TEST_FULL");
     char byte = '0', link[64], name[4096];
@@ -22,17 +23,19 @@ static int is_full(int fd)
     if (read(flag, &byte, 1) != 1)
         byte = '0';
     close(flag);
-    if (byte != '1')
+    if (byte != '1' && byte != '2')
         return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     length = readlink(link, name, sizeof name - 1);
     if (length <= 0)
         return 0;
     name[length] = 0;
-    return strstr(name, "/.bekk/log/") != NULL;
+    if (strstr(name, "/.bekk/log/") == NULL)
+        return 0;
+    return byte == '1' ? ENOSPC : EDQUOT;
 }
 
-#define REFUSE(fd) if (is_full(fd)) { errno = ENOSPC; return -1; }
+#define REFUSE(fd) { int why = refusal(fd); if (why) { errno = why; return -1; } }
 
 ssize_t write(int fd, const void *bytes, size_t length)
 {

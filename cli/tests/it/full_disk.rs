@@ -15,6 +15,8 @@ use crate::support::{Process, Ran, Sandbox, wait_until};
 const LIMIT: Duration = Duration::from_secs(60);
 /// Size of the file system: more than the log's reserve.
 const SIZE: &str = "300m";
+/// Files that it can have
+const INODES: &str = "3000";
 /// Rows of a file
 const ROWS: u32 = 500;
 
@@ -44,8 +46,9 @@ impl<'a> Disk<'a> {
         };
         std::fs::create_dir(sandbox.path(".bekk")).unwrap();
         // The holder ends when its standard input does, also if this process is killed.
-        let script =
-            format!("mount -t tmpfs -o size={SIZE} tmpfs .bekk && echo mounted && exec cat");
+        let script = format!(
+            "mount -t tmpfs -o size={SIZE},nr_inodes={INODES} tmpfs .bekk && echo mounted && exec cat"
+        );
         let mut holder = Command::new("unshare")
             .arg("--mount")
             .args(user)
@@ -203,6 +206,40 @@ fn a_disk_without_a_free_byte_stops_only_what_must_write() {
     check_audit_of(disk.run(&["audit", "--deep", "--json"]));
 }
 
+/// Another program has made so many files that the disk has no inode left, though it has space. Ingest waits until some are
+/// deleted; no process ends.
+#[test]
+fn a_disk_without_free_inodes_makes_ingest_wait() {
+    let sandbox = Sandbox::new();
+    let Some(disk) = Disk::mount(&sandbox) else {
+        return;
+    };
+    write(&sandbox, 0);
+    let mut up = start(&sandbox, disk.bekk(&["up", "--http", "127.0.0.1:0"]));
+    let at = address(&sandbox);
+    wait_until("the rows are there", LIMIT, || rows(&sandbox) == ROWS);
+    let others = disk.root().join("others");
+    std::fs::create_dir(&others).unwrap();
+    let mut number = 0;
+    while std::fs::write(others.join(number.to_string()), "").is_ok() {
+        number += 1;
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    write(&sandbox, 1);
+    wait_until("it waits for inodes", LIMIT, || {
+        let (code, body) = get(&at, "/readyz");
+        code == 503 && body.contains("fewer free inodes")
+    });
+    let told = disk.run(&["status"]);
+    prints(told.ok(), "problem    the log's disk has 0 free inodes");
+    assert!(up.is_running(), "{}", sandbox.said());
+    std::fs::remove_dir_all(others).unwrap();
+    wait_until("the rows are there", LIMIT, || rows(&sandbox) == 2 * ROWS);
+    wait_until("it is ready", LIMIT, || get(&at, "/readyz").0 == 200);
+    assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
+    check_audit_of(disk.run(&["audit", "--deep", "--json"]));
+}
+
 /// The argument that names the served log
 fn served_at(sandbox: &Sandbox) -> String {
     wait_until("it listens", LIMIT, || sandbox.said().contains("listening"));
@@ -298,8 +335,8 @@ impl Filler {
         start(sandbox, command)
     }
 
-    fn fill(&self, is_full: bool) {
-        std::fs::write(&self.flag, if is_full { "1" } else { "0" }).unwrap();
+    fn say(&self, what: &str) {
+        std::fs::write(&self.flag, what).unwrap();
     }
 }
 
@@ -307,12 +344,14 @@ impl Filler {
 /// address, by the same process.
 #[test]
 fn a_write_that_finds_the_disk_full_ends_no_process() {
-    let commands: [&[&str]; 3] = [
-        &["up", "--listen", "127.0.0.1:0"],
-        &["log", "serve", "--listen", "127.0.0.1:0"],
-        &["sink"],
+    let full = ("1", "its disk is full; it is opened again");
+    let quota = ("2", "the quota on its disk is used up; it is opened again");
+    let commands: [(&[&str], _); 3] = [
+        (&["up", "--listen", "127.0.0.1:0"], full),
+        (&["log", "serve", "--listen", "127.0.0.1:0"], quota),
+        (&["sink"], full),
     ];
-    for arguments in commands {
+    for (arguments, (state, expected)) in commands {
         let sandbox = Sandbox::new();
         let filler = Filler::new(&sandbox);
         write(&sandbox, 0);
@@ -336,15 +375,15 @@ fn a_write_that_finds_the_disk_full_ends_no_process() {
             rows(&sandbox)
         };
         wait_until("rows go through it", LIMIT, || is_in() == 2 * ROWS);
-        filler.fill(true);
+        filler.say(state);
         write(&sandbox, 2);
         wait_until("it says that it waits", LIMIT, || {
             let (code, body) = get(&at, "/readyz");
-            code == 503 && body.contains("its disk is full; it is opened again")
+            code == 503 && body.contains(expected)
         });
         std::thread::sleep(Duration::from_secs(2));
         assert!(owner.is_running(), "{}", sandbox.said());
-        filler.fill(false);
+        filler.say("0");
         wait_until("it is ready", LIMIT, || get(&at, "/readyz").0 == 200);
         wait_until("the rows are there", LIMIT, || is_in() == 3 * ROWS);
         for process in ingest.into_iter().chain([owner]) {

@@ -56,7 +56,7 @@ fn check(answers: &[Answer]) {
             act: "append",
             path: directory.path().to_owned(),
             detail: "the answer is lost".to_owned(),
-            is_full: false,
+            full: None,
         });
         match answer {
             Answer::IsRefusal => lost,
@@ -129,7 +129,7 @@ fn check_first_moments(accident: impl Fn(&Path) + Sync) {
             act: "append",
             path: directory.path().to_owned(),
             detail: "killed".to_owned(),
-            is_full: false,
+            full: None,
         }))
     };
     let streams = [stream];
@@ -306,7 +306,7 @@ fn a_log_that_always_fails_ends_the_run() {
             act: "append",
             path: directory.path().to_owned(),
             detail: "broken".to_owned(),
-            is_full: false,
+            full: None,
         })
     };
     let stop = AtomicBool::new(false);

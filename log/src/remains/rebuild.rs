@@ -76,7 +76,7 @@ pub(crate) fn rebuild_from(
             act: "rebuild segment",
             path: dir.to_owned(),
             detail: "its tables are slow to be written".to_owned(),
-            is_full: false,
+            full: None,
         });
     }
     let summary = match known.sealed_at_ms {

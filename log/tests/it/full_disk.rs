@@ -9,7 +9,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use bekk_log::{Client, Durability, Error, RemoteConfig, ServeConfig, Server};
+use bekk_log::{
+    Client, Durability, Error, Full, INODES_RESERVE, RemoteConfig, ServeConfig, Server,
+};
 use bekk_testing::{MINUTE, wait_until};
 
 use crate::serve_deletion::delete_topic;
@@ -17,8 +19,12 @@ use crate::served::{Served, batch};
 use crate::support::{buffer, config, noise, topic};
 
 const SCENARIO: &str = "BEKK_LOG_FULL_DISK";
+/// How long the log believes what it last saw of the disk
+const BELIEVED: Duration = Duration::from_millis(200);
 /// Size of the file system
 const SIZE: &str = "40m";
+/// Files that it can have
+const INODES: usize = 1_000;
 /// Bytes that fjall holds in memory before it writes a table
 const MEMTABLE_BYTES: usize = 8 << 20;
 
@@ -32,6 +38,7 @@ fn victim() {
         "append" => an_append_fills_the_disk(&dir),
         "table" => a_table_fills_the_disk(&dir),
         "delete" => a_topic_is_not_deleted(&dir),
+        "inodes" => the_inodes_run_out(&dir),
         other => panic!("{other}"),
     }
     println!("done");
@@ -46,7 +53,7 @@ fn run(scenario: &str) {
         &["--mount", "--user", "--map-root-user"]
     };
     let script = format!(
-        "mount -t tmpfs -o size={SIZE} tmpfs . || {{ echo unmountable; exit; }}; cd \"$PWD\" && exec \"$0\" \"$@\""
+        "mount -t tmpfs -o size={SIZE},nr_inodes={INODES} tmpfs . || {{ echo unmountable; exit; }}; cd \"$PWD\" && exec \"$0\" \"$@\""
     );
     let output = Command::new("unshare")
         .args(namespace)
@@ -156,8 +163,7 @@ fn a_topic_is_not_deleted(dir: &Path) {
     let mut connection = served.connect();
     assert_eq!(connection.produce(7, batch(None, 0, 1)), (0, 0));
     let ballast = Ballast::leaving(dir, 1_000_000);
-    // The log believes for a moment what it last saw of the disk.
-    thread::sleep(Duration::from_millis(200));
+    thread::sleep(BELIEVED);
     assert_eq!(delete_topic(&mut connection, 1, "t"), 56);
     assert_eq!(connection.produce(7, batch(None, 0, 1)), (0, 1));
     ballast.remove();
@@ -165,6 +171,37 @@ fn a_topic_is_not_deleted(dir: &Path) {
         delete_topic(&mut connection, 1, "t") == 0
     });
     served.server.stop();
+}
+
+/// Other programs have used up the inodes. The disk has free bytes, but no segment and no table can be made: appends wait,
+/// before one of them fails, and continue when there are inodes again.
+fn the_inodes_run_out(dir: &Path) {
+    let client = open(dir);
+    topic(&client, "t", 1);
+    let append = || client.append(None, "t", &[(0, &buffer(["a"]))]);
+    append().unwrap();
+    let others = dir.join("others");
+    std::fs::create_dir(&others).unwrap();
+    let mut number = 0;
+    while File::create(others.join(number.to_string())).is_ok() {
+        number += 1;
+    }
+    thread::sleep(BELIEVED);
+    let refused = append().unwrap_err();
+    assert!(
+        refused.is_retriable() && refused.full() == Some(Full::Inodes),
+        "{refused}"
+    );
+    assert!(client.failed_write().is_none());
+    // Some are in reserve.
+    for number in 0..INODES_RESERVE - 1 {
+        std::fs::remove_file(others.join(number.to_string())).unwrap();
+    }
+    thread::sleep(BELIEVED);
+    assert!(append().is_err());
+    std::fs::remove_dir_all(others).unwrap();
+    wait_until("there are inodes again", MINUTE, || append().is_ok());
+    client.close().unwrap();
 }
 
 fn check_full(client: &Client) {
@@ -194,4 +231,9 @@ fn an_append_that_fills_the_disk_asks_for_a_reopening() {
 #[test]
 fn a_table_that_fills_the_disk_asks_for_a_reopening() {
     run("table");
+}
+
+#[test]
+fn a_log_without_free_inodes_waits() {
+    run("inodes");
 }

@@ -129,6 +129,7 @@ pub(super) const LOG: &[&str] = &[
     "histogram",
     "gap",
     "error",
+    "full",
     "clock",
     "batch",
     "record",
