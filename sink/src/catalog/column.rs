@@ -61,14 +61,27 @@ const COLUMNS: &str = "\
            format_type(b.oid, -1), a.attidentity = 'a',
            coalesce(has_column_privilege(a.attrelid, a.attnum, 'INSERT'), false),
            coalesce(has_column_privilege(a.attrelid, a.attnum, 'UPDATE'), false),
-           coalesce((SELECT n.nspname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
-                      WHERE o.oprname = '=' AND o.oprleft = b.oid AND o.oprright = b.oid
-                        AND o.oprnamespace = b.typnamespace AND o.oprowner = b.typowner), 'pg_catalog'),
-           b.schemas, b.names, b.arrays, i.names, i.bounded, {has_order},
+           b.operator_schema, b.schemas, b.names, b.arrays, b.inside, b.bounded, b.has_order,
            b.typname = 'money' AND 1.23::numeric::money::text NOT LIKE '%1.23%'
-      FROM pg_attribute a
+      FROM ({types}) b
+     CROSS JOIN LATERAL (
+           SELECT * FROM pg_attribute
+            WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
+              AND atttypid = b.own_oid AND atttypmod = b.own_typmod
+           OFFSET 0) a
       LEFT JOIN pg_collation l ON l.oid = a.attcollation
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     ORDER BY a.attnum";
+
+/// What there is to know of the types of a table's columns: once for each type, as a table may have a thousand columns
+/// of one. `OFFSET 0`, here and above, keeps the planner from asking for each column.
+const TYPES: &str = "\
+    SELECT a.atttypid AS own_oid, a.atttypmod AS own_typmod, b.*, i.inside, i.bounded, {has_order} AS has_order,
+           coalesce((SELECT n.nspname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
+                      WHERE o.oprname = '=' AND o.oprleft = b.oid AND o.oprright = b.oid
+                        AND o.oprnamespace = b.typnamespace AND o.oprowner = b.typowner), 'pg_catalog') AS operator_schema
+      FROM (SELECT DISTINCT atttypid, atttypmod FROM pg_attribute
+             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped) a
      CROSS JOIN LATERAL (
            WITH RECURSIVE base (oid, typmod, depth) AS (
                 SELECT a.atttypid, a.atttypmod, 0
@@ -104,10 +117,9 @@ const COLUMNS: &str = "\
                        SELECT f.atttypid, f.atttypmod FROM pg_attribute f
                         WHERE f.attrelid = t.typrelid AND t.typtype = 'c' AND f.attnum > 0 AND NOT f.attisdropped
                        ) x (oid, typmod))
-           SELECT array_agg(t.typname::text) AS names, array_agg(inside.typmod >= 0) AS bounded
+           SELECT array_agg(t.typname::text) AS inside, array_agg(inside.typmod >= 0) AS bounded
              FROM inside JOIN pg_type t ON t.oid = inside.oid) i
-     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-     ORDER BY a.attnum";
+    OFFSET 0";
 
 /// An SQL expression: whether values of a type can be compared by `>=`. Those of an array or a composite type are
 /// compared by their parts, which need an order that an index can have; another type may have the operator alone.
@@ -163,7 +175,8 @@ pub(super) async fn read(
     client: &Client,
     table_oid: u32,
 ) -> Result<Vec<TableColumn>, tokio_postgres::Error> {
-    let sql = COLUMNS.replace("{has_order}", &has_order_sql("a.atttypid", "0"));
+    let types = TYPES.replace("{has_order}", &has_order_sql("a.atttypid", "0"));
+    let sql = COLUMNS.replace("{types}", &types);
     let rows = client.query(&sql, &[&table_oid]).await?;
     Ok(rows.iter().map(column).collect())
 }
