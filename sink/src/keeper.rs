@@ -20,7 +20,9 @@ use crate::board::{Held, Slot};
 use crate::context::Context;
 use crate::dead_letter::{self, Place};
 use crate::member::{Member, name_prefix};
+use crate::migrations::MigrateError;
 use crate::offsets::{self, OffsetRow, Taken, Taker};
+use crate::own_schema;
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict, wants_new_session};
 use crate::stats::{Stats, Waiter};
@@ -293,6 +295,9 @@ impl Keeper<'_> {
         slot: &Slot,
     ) -> Result<(), tokio_postgres::Error> {
         let (context, topic) = (self.context, slot.topic.as_str());
+        if !slot.is_halted() && self.has_faulty_schema(session).await? {
+            return Ok(());
+        }
         let Some(row) = slot.row().filter(|_| !slot.is_halted()) else {
             context.board.left(i);
             return Ok(());
@@ -317,6 +322,18 @@ impl Keeper<'_> {
         // The next look takes the lease again.
         context.board.left(i);
         Ok(())
+    }
+
+    /// Stops the sink if schema `bekk` is not whole, or hides rows.
+    async fn has_faulty_schema(&self, session: &Session) -> Result<bool, tokio_postgres::Error> {
+        let error = match own_schema::fault(session).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(fault)) => fault.into_error(),
+            Err(MigrateError::Stop(error)) => error,
+            Err(MigrateError::Postgres(error)) => return Err(error),
+        };
+        self.context.fail(error);
+        Ok(true)
     }
 
     async fn take(

@@ -135,6 +135,8 @@ struct Found {
     has_key: bool,
     /// Whether a crash of the server empties it.
     is_unlogged: bool,
+    /// Whether row-level security may hide its rows from this role.
+    hides_rows: bool,
     /// Schema and name of a table with another name that has all its columns.
     other: Option<(String, String)>,
 }
@@ -171,7 +173,8 @@ fn look_sql(table: &OwnTable) -> String {
                            AND NOT EXISTS (SELECT FROM unnest({key}) k WHERE NOT EXISTS (
                                SELECT FROM pg_catalog.pg_attribute a
                                 WHERE a.attrelid = c.oid AND a.attname = k AND a.attnum = ANY (i.indkey)))),
-                o.nspname, o.relname, coalesce(c.relpersistence = 'u', false)
+                o.nspname, o.relname, coalesce(c.relpersistence = 'u', false),
+                coalesce(row_security_active(c.oid), false)
            FROM (SELECT 1) one
            LEFT JOIN pg_catalog.pg_class c
                   ON c.relnamespace = to_regnamespace('bekk') AND c.relname = {name}
@@ -198,6 +201,7 @@ async fn look(client: &Client) -> Result<Vec<Found>, tokio_postgres::Error> {
             has_key: row.get(3),
             other: row.get::<_, Option<String>>(4).zip(row.get(5)),
             is_unlogged: row.get(6),
+            hides_rows: row.get(7),
         });
     }
     Ok(all)
@@ -221,7 +225,7 @@ async fn state(session: &Session) -> Result<State, MigrateError> {
         return Ok(State::Unused);
     }
     let mut losses = Vec::new();
-    if all[0].is_table() && all[0].missing.is_empty() {
+    if all[0].is_table() && all[0].missing.is_empty() && !all[0].hides_rows {
         const VERSION: &str = "SELECT coalesce(max(version), 0) FROM bekk.migrations";
         let version: i32 = client.query_one(VERSION, &[]).await?.get(0);
         match version {
@@ -311,6 +315,11 @@ fn loss(table: &OwnTable, found: &Found, is_old: bool) -> Option<Loss> {
         (
             format!("table bekk.{name} is UNLOGGED, so that a crash of the server empties it"),
             format!("ALTER TABLE bekk.{name} SET LOGGED"),
+        )
+    } else if found.hides_rows {
+        (
+            format!("row-level security may hide rows of bekk.{name} from this role"),
+            format!("ALTER TABLE bekk.{name} DISABLE ROW LEVEL SECURITY"),
         )
     } else {
         return None;

@@ -271,3 +271,56 @@ fn a_part_of_the_schema_that_is_missing_is_named() {
         fresh.rows("SELECT version, name FROM bekk.migrations ORDER BY 1")
     );
 }
+
+/// Row-level security hides rows of schema `bekk` from the sink's role, before a start and under a running sink. A partition
+/// or a dead letter that is not seen would count as one that does not exist.
+#[test]
+fn row_level_security_of_the_schema_is_named() {
+    let (mut db, log, items) = (Db::new(), Log::new(), two_columns());
+    let mut admin = Db::connect(db.options.clone());
+    let name = db.options.dbname.clone().unwrap();
+    admin.execute(&format!(
+        "CREATE ROLE secured_{name} LOGIN PASSWORD 'word'; GRANT CREATE, TEMPORARY ON DATABASE {name} TO secured_{name};
+         GRANT CREATE ON SCHEMA public TO secured_{name}"
+    ));
+    db.options.user = Some(format!("secured_{name}"));
+    db.options.password = Some("word".to_owned());
+    log.open_stream(&items);
+    log.append(&items, 0, &[vec![Value::Int(1), text("x")]]);
+    drain(&db, &log, &items).unwrap();
+    for table in ["migrations", "groups", "offsets", "dead_letters"] {
+        let helps = format!("ALTER TABLE bekk.{table} DISABLE ROW LEVEL SECURITY");
+        let named = |error: &Error| matches!(error, Error::SchemaIncomplete { advice, .. } if *advice == helps);
+        let (config, control, stats) = (
+            Config::new(db.options.clone()),
+            Control::new(),
+            Stats::default(),
+        );
+        let stopped = std::thread::scope(|scope| {
+            let _stop = StopOnDrop(&control);
+            let streams = std::slice::from_ref(&items);
+            let sink =
+                scope.spawn(|| bekk_sink::run(&config, streams, &log.client, &stats, &control));
+            until("the sink runs", || stats.state() == State::Running);
+            admin.execute(&format!(
+                "ALTER TABLE bekk.{table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+            ));
+            log.append_raw("items", 0, &[b"no payload".to_vec()]);
+            until("it ends, or is done", || {
+                sink.is_finished() || stats.lag() == 0
+            });
+            control.stop();
+            sink.join().unwrap()
+        });
+        if ["offsets", "dead_letters"].contains(&table) {
+            let error = stopped.unwrap_err();
+            assert!(named(&error), "{table}: {error}");
+        }
+        let error = drain(&db, &log, &items).unwrap_err();
+        assert!(named(&error), "{table}: {error}");
+        let fault = bekk_sink::schema_fault(&db.options).unwrap().unwrap();
+        assert_eq!(fault.advice, helps);
+        admin.execute(&helps);
+        drain(&db, &log, &items).unwrap();
+    }
+}
