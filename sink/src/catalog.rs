@@ -73,6 +73,8 @@ pub(crate) struct Access {
     pub(crate) may_make_temporary: bool,
     /// Whether row level security applies to this role.
     pub(crate) row_security: bool,
+    /// Whether this role's sessions run as a replica's: no foreign key is checked, and few triggers run.
+    pub(crate) is_replica: bool,
     /// Whether a publication needs a replica identity for updates and the table has none.
     pub(crate) refuses_updates: bool,
     /// Whether one needs it for deletions.
@@ -163,7 +165,8 @@ const ACCESS: &str = "\
            coalesce(has_table_privilege(c.oid, 'DELETE'), false), u.deletes AND NOT r.found,
            c.relkind = 'p' AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) t WHERE t.isleaf),
            (SELECT min(t.relid::regclass::text) FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid
-             WHERE t.isleaf AND p.relkind = 'f')
+             WHERE t.isleaf AND p.relkind = 'f'),
+           current_setting('session_replication_role') = 'replica'
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      CROSS JOIN LATERAL (
            SELECT coalesce(bool_or(p.pubupdate), false) AS updates, coalesce(bool_or(p.pubdelete), false) AS deletes
@@ -275,6 +278,7 @@ impl Table {
                 refuses_deletes: access.get(10),
                 lacks_partitions: access.get(11),
                 foreign_partition: access.get(12),
+                is_replica: access.get(13),
             },
         }))
     }

@@ -221,6 +221,13 @@ pub(super) fn warnings(stream: &Stream, table: &Table) -> Vec<String> {
             table.sql_name
         ));
     }
+    if table.access.is_replica {
+        warnings.push(format!(
+            "sessions of role {} have session_replication_role = replica: foreign keys are not checked, and triggers run \
+             only if they were enabled with REPLICA or ALWAYS",
+            quote(&table.access.role)
+        ));
+    }
     if table.access.lacks_partitions {
         warnings.push(
             "it is partitioned and has no partition, so that every record is refused; create one first"

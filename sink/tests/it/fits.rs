@@ -161,6 +161,19 @@ fn a_database_that_takes_no_writes_is_named() {
     );
 }
 
+/// A setting of the role or the database switches foreign keys and triggers off.
+#[test]
+fn sessions_that_check_no_foreign_keys_are_named() {
+    let mut db = Db::new();
+    let name = db.options.dbname.clone().unwrap();
+    db.execute(&format!(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+         ALTER DATABASE {name} SET session_replication_role = replica"
+    ));
+    let expected = "session_replication_role = replica: foreign keys are not checked";
+    check(&db, &two_columns(), &[expected]);
+}
+
 /// A role has some rights and lacks others.
 #[test]
 fn missing_rights_are_named() {
