@@ -318,6 +318,15 @@ pub enum Error {
          the trigger. To remove dead letters, use: bekk dead-letters discard"
     )]
     LettersLeftOut,
+    /// A trigger of bekk.offsets keeps an offset or a lease from being written.
+    #[error(
+        "a trigger of table bekk.offsets drops updates or changes the offset, so that records would be applied again; \
+         nothing was applied; {advice}"
+    )]
+    OffsetsLeftOut {
+        /// The statement that drops the trigger.
+        advice: String,
+    },
     /// Something of schema `bekk` is missing.
     #[error("{what}; {advice}")]
     SchemaIncomplete {

@@ -405,6 +405,8 @@ impl Keeper<'_> {
                 next,
                 "lease taken"
             );
+        } else if let Some(advice) = offsets::drop_trigger_sql(client).await? {
+            context.fail(Error::OffsetsLeftOut { advice });
         }
         Ok(taken.is_some())
     }

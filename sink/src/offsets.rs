@@ -97,7 +97,7 @@ impl Move<'_> {
                     updated_at = clock_timestamp() \
               WHERE group_name = {group} AND topic = {topic} AND partition = {partition} \
                 AND epoch = {epoch} AND next = {from} AND refusal IS NULL AND tableoid = {offsets_table} \
-             RETURNING txid_current(); {lock}"
+             RETURNING CASE WHEN next = {next} THEN txid_current() END; {lock}"
         )
     }
 
@@ -111,7 +111,7 @@ impl Move<'_> {
         let (mut transaction, mut table) = (None, None);
         for row in rows(&answer) {
             match (row.len(), row.get(0)) {
-                (1, Some(id)) => transaction = TransactionId::of(id),
+                (1, id) => transaction = id.and_then(TransactionId::of),
                 _ => table = TableVersion::of(row),
             }
         }
@@ -196,6 +196,19 @@ pub(crate) async fn read_one(
         .query_opt(&format!("{READ_ONE}{lock}"), &parameters)
         .await?;
     Ok(row.as_ref().map(Taken::of_row))
+}
+
+/// The statement that drops a trigger which can change or drop an update of bekk.offsets, if there is one.
+pub(crate) async fn drop_trigger_sql(
+    client: &Client,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    // Bits of `tgtype`: 1 for each row, 2 before, 16 UPDATE.
+    const TRIGGER: &str = "\
+        SELECT format('DROP TRIGGER %I ON bekk.offsets', tgname) FROM pg_trigger
+         WHERE tgrelid = to_regclass('bekk.offsets') AND tgtype & 19 = 19 AND NOT tgisinternal AND tgenabled <> 'D'
+         ORDER BY tgname LIMIT 1";
+    let row = client.query_opt(TRIGGER, &[]).await?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 /// Position and counts in a partition's row.

@@ -101,6 +101,7 @@ impl Worker<'_> {
         took: Duration,
     ) -> Result<(), Error> {
         let mut in_doubt = None;
+        let was_left_out = matches!(error, ApplyError::Moved);
         match error {
             ApplyError::Stop(error) => return Err(error),
             ApplyError::Moved => {}
@@ -140,6 +141,7 @@ impl Worker<'_> {
                 self.context.board.resync(claim.slot, taken);
                 Ok(())
             }
+            _ if next == job.batch.from && was_left_out => self.find_trigger(),
             _ if next == job.batch.from => Ok(()),
             // The keeper finds out whether the whole server was set back, and takes the lease anew.
             _ if next < job.batch.from => {
@@ -153,6 +155,22 @@ impl Worker<'_> {
                 from: job.batch.from,
                 next,
             }),
+        }
+    }
+
+    /// Fails if a trigger explains why an offset could not be moved though its row is as it was.
+    fn find_trigger(&mut self) -> Result<(), Error> {
+        let Ok(Some(session)) = self.take_session() else {
+            return Ok(());
+        };
+        let found = self
+            .runtime
+            .block_on(offsets::drop_trigger_sql(&session.client));
+        self.session = Some(session);
+        match found {
+            Ok(Some(advice)) => Err(Error::OffsetsLeftOut { advice }),
+            // Without an answer the next batch finds out.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 

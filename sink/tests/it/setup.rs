@@ -4,7 +4,9 @@ use bekk_log::Offset;
 use bekk_sink::{Config, Control, Error, State, Stats};
 use bekk_stream::Value;
 
-use crate::harness::{Db, Log, StopOnDrop, drain, drain_with, text, two_columns, until};
+use crate::harness::{
+    Db, Log, StopOnDrop, assert_exact, drain, drain_with, text, two_columns, until,
+};
 
 #[test]
 fn a_newer_schema_is_refused() {
@@ -323,4 +325,48 @@ fn row_level_security_of_the_schema_is_named() {
         admin.execute(&helps);
         drain(&db, &log, &items).unwrap();
     }
+}
+
+/// A trigger on bekk.offsets keeps offsets where they are. The rows of each batch would be there again after the next start.
+#[test]
+fn a_trigger_that_holds_an_offset_stops_the_sink() {
+    let mut lines = two_columns();
+    lines.key.clear();
+    lines.on_conflict = bekk_stream::OnConflict::Append;
+    let (mut db, log) = (Db::new(), Log::new());
+    log.open_stream(&lines);
+    let append = |id| log.append(&lines, 0, &[vec![Value::Int(id), text("x")]]);
+    append(0);
+    drain(&db, &log, &lines).unwrap();
+    for (id, body) in [
+        (1, "new.next := old.next; RETURN new;"),
+        (
+            2,
+            "IF new.next <> old.next THEN RETURN NULL; END IF; RETURN new;",
+        ),
+        (3, "RETURN NULL;"),
+    ] {
+        db.execute(&format!(
+            "CREATE OR REPLACE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+             CREATE TRIGGER \"Hold\" BEFORE UPDATE ON bekk.offsets FOR EACH ROW EXECUTE FUNCTION hold()"
+        ));
+        append(id);
+        let error = drain(&db, &log, &lines).unwrap_err();
+        let Error::OffsetsLeftOut { advice } = &error else {
+            panic!("{body} {error}");
+        };
+        assert_eq!(advice, "DROP TRIGGER \"Hold\" ON bekk.offsets");
+        assert_eq!(db.one("SELECT count(*) FROM items"), id.to_string());
+        db.execute(advice);
+        drain(&db, &log, &lines).unwrap();
+    }
+    // One that changes neither is of no concern.
+    db.execute(
+        "CREATE OR REPLACE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN new.updated_at := now(); RETURN new; END $$;
+         CREATE TRIGGER touch BEFORE UPDATE ON bekk.offsets FOR EACH ROW EXECUTE FUNCTION hold()",
+    );
+    append(4);
+    drain(&db, &log, &lines).unwrap();
+    assert_exact(&db, &log.client, "bekk", &lines);
 }
