@@ -5,9 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use bekk_stream::{
-    Accept, Column, ColumnType, CsvDialect, Finished, OnConflict, Retention, Stream, TableName,
-};
+use bekk_stream::{Accept, Column, CsvDialect, Finished, OnConflict, Retention, Stream, TableName};
 
 /// Limit of a wait for what takes a moment, also on a machine under load.
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -84,20 +82,48 @@ pub fn stream(name: &str, columns: Vec<Column>) -> Stream {
     }
 }
 
+/// A stream with columns as SQL declares them, such as `id int8, name text null`, keyed by the first one.
+///
+/// # Panics
+/// If one of the types is none.
+#[must_use]
+pub fn stream_of(name: &str, columns: &str) -> Stream {
+    let column = |declared: &str| {
+        let (name, of_type) = declared.split_once(' ').expect("a name and a type");
+        let (of_type, is_nullable) = match of_type.strip_suffix(" null") {
+            Some(of_type) => (of_type, true),
+            None => (of_type, false),
+        };
+        let column = Column::new(name, of_type.parse().expect("a column type"));
+        if is_nullable {
+            column.nullable()
+        } else {
+            column
+        }
+    };
+    stream(name, columns.split(", ").map(column).collect())
+}
+
 /// The stream `things` in four partitions: `id` (int8, the key), `name` (text) and `price` (decimal), both nullable.
 #[must_use]
 pub fn things() -> Stream {
-    let price = ColumnType::Decimal {
-        precision: 12,
-        scale: 2,
-    };
-    let columns = vec![
-        Column::new("id", ColumnType::Int8),
-        Column::new("name", ColumnType::Text).nullable(),
-        Column::new("price", price).nullable(),
-    ];
     Stream {
         partitions: 4,
-        ..stream("things", columns)
+        ..stream_of(
+            "things",
+            "id int8, name text null, price decimal(12,2) null",
+        )
+    }
+}
+
+/// Asserts that a text has each of these parts, and shows it if it lacks one.
+///
+/// # Panics
+/// If the text lacks one.
+#[track_caller]
+pub fn assert_says(text: impl Display, parts: &[&str]) {
+    let text = text.to_string();
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
     }
 }

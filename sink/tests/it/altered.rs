@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use bekk_sink::{Config, ConnectOptions, Control, Error, Stats, Summary};
 use bekk_stream::{ColumnType, Decimal, Stream, Value};
 
-use crate::harness::StopOnDrop;
-use crate::harness::{Db, Log, assert_exact, column, deep_audit, drain, run, stream, text, until};
+use crate::harness::{
+    Db, Log, assert_exact, assert_says, column, deep_audit, drain, opened, rows, run_all_while,
+    stream, stream_of, until,
+};
 
 /// Runs a sink while `act` does, which may make it stop by itself.
 pub(crate) fn while_it_runs(
@@ -15,17 +17,11 @@ pub(crate) fn while_it_runs(
     stream: &Stream,
     act: impl FnOnce(&Stats),
 ) -> Result<Summary, Error> {
-    let (stats, control) = (Stats::default(), Control::new());
-    let config = Config::new(db.options.clone());
-    std::thread::scope(|scope| {
-        let sink = scope.spawn(|| run(&config, log, stream, &stats, &control));
-        let stop = StopOnDrop(&control);
-        act(&stats);
-        control.drain();
-        let result = sink.join().unwrap();
-        drop(stop);
-        result
-    })
+    let (config, streams) = (
+        Config::new(db.options.clone()),
+        std::slice::from_ref(stream),
+    );
+    run_all_while(&config, log, streams, Control::drain, act).1
 }
 
 fn prices() -> Stream {
@@ -60,9 +56,8 @@ const DEAD: &str = "SELECT log_offset, reason, column_name FROM bekk.dead_letter
 /// A column keeps fewer decimals than before. PostgreSQL would round what the old plan sends.
 #[test]
 fn a_narrower_column_rounds_nothing() {
-    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let (db, log, stream) = opened(prices());
     let mut admin = Db::connect(db.options.clone());
-    log.open_stream(&stream);
     append(&log, &stream, &[price(1, 125), price(2, 275)]);
     while_it_runs(&db, &log, &stream, |_| {
         until("two rows are there", || {
@@ -94,9 +89,8 @@ fn a_narrower_column_rounds_nothing() {
 /// Columns change their type, their place and their neighbours, keys that exist and new ones alike.
 #[test]
 fn rows_follow_each_alteration() {
-    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let (db, log, stream) = opened(prices());
     let mut admin = Db::connect(db.options.clone());
-    log.open_stream(&stream);
     admin.execute("CREATE TABLE prices (id integer PRIMARY KEY, price numeric(12,2))");
     append(&log, &stream, &[price(1, 100)]);
     while_it_runs(&db, &log, &stream, |_| {
@@ -142,9 +136,8 @@ fn rows_follow_each_alteration() {
 /// A column of the stream goes: the sink stops and names it.
 #[test]
 fn a_column_that_is_missed_stops_the_sink() {
-    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let (db, log, stream) = opened(prices());
     let mut admin = Db::connect(db.options.clone());
-    log.open_stream(&stream);
     append(&log, &stream, &[price(1, 100)]);
     let seen = "SELECT sum(next) FROM bekk.offsets";
     let error = while_it_runs(&db, &log, &stream, |_| {
@@ -156,10 +149,7 @@ fn a_column_that_is_missed_stops_the_sink() {
         append(&log, &stream, &[price(2, 200)]);
     })
     .unwrap_err();
-    assert!(
-        error.to_string().contains("column `price` is missing"),
-        "{error}"
-    );
+    assert_says(&error, &["column `price` is missing"]);
     assert_eq!(db.one(seen), "1");
     admin.execute("ALTER TABLE prices RENAME COLUMN amount TO price");
     drain(&db, &log, &stream).unwrap();
@@ -169,9 +159,8 @@ fn a_column_that_is_missed_stops_the_sink() {
 /// Another table takes the name: nothing is written to it.
 #[test]
 fn a_table_that_is_replaced_stops_the_sink() {
-    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let (db, log, stream) = opened(prices());
     let mut admin = Db::connect(db.options.clone());
-    log.open_stream(&stream);
     admin.execute("CREATE TABLE prices (id bigint PRIMARY KEY, price numeric(12,2) NOT NULL)");
     append(&log, &stream, &[price(1, 100)]);
     let error = while_it_runs(&db, &log, &stream, |_| {
@@ -193,10 +182,9 @@ fn a_table_that_is_replaced_stops_the_sink() {
 /// A database takes no writes for a while, and sessions that were opened meanwhile never will.
 #[test]
 fn a_database_that_was_read_only_is_written_to_again() {
-    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let (db, log, stream) = opened(prices());
     let mut admin = Db::connect(db.options.clone());
     let name = db.options.dbname.clone().unwrap();
-    log.open_stream(&stream);
     append(&log, &stream, &[price(1, 100)]);
     while_it_runs(&db, &log, &stream, |stats| {
         until("a row is there", || {
@@ -228,13 +216,12 @@ fn a_database_that_was_read_only_is_written_to_again() {
 /// A database is closed for maintenance: its sessions are ended, and it takes no connections for a while.
 #[test]
 fn a_database_that_took_no_connections_is_connected_to_again() {
-    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let (db, log, stream) = opened(prices());
     let name = db.options.dbname.clone().unwrap();
     let mut admin = Db::connect(ConnectOptions {
         dbname: Some("postgres".to_owned()),
         ..db.options.clone()
     });
-    log.open_stream(&stream);
     append(&log, &stream, &[price(1, 100)]);
     while_it_runs(&db, &log, &stream, |stats| {
         let next = || -> u64 { stats.positions().iter().map(|at| at.next).sum() };
@@ -263,7 +250,7 @@ fn a_database_that_took_no_connections_is_connected_to_again() {
 /// The database ends sessions that idle; the sink's wait for records, and stay.
 #[test]
 fn sessions_stay_where_idle_ones_are_ended() {
-    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let (db, log, stream) = opened(prices());
     let mut admin = Db::connect(db.options.clone());
     let name = db.options.dbname.clone().unwrap();
     let timeout = "SELECT name FROM pg_settings WHERE name = 'idle_session_timeout'";
@@ -274,7 +261,6 @@ fn sessions_stay_where_idle_ones_are_ended() {
     admin.execute(&format!(
         "ALTER DATABASE {name} SET idle_session_timeout = '50ms'"
     ));
-    log.open_stream(&stream);
     append(&log, &stream, &[price(1, 100)]);
     while_it_runs(&db, &log, &stream, |stats| {
         until("the row is there", || stats.rows.load(Relaxed) == 1);
@@ -295,11 +281,7 @@ fn sessions_stay_where_idle_ones_are_ended() {
 #[test]
 fn batches_shrink_under_who_ends_long_transactions() {
     let (db, log) = (Db::new(), Log::new());
-    let columns = vec![
-        column("id", ColumnType::Int8),
-        column("name", ColumnType::Text),
-    ];
-    let stream = stream("slow", columns);
+    let stream = stream_of("slow", "id int8, name text");
     let mut admin = Db::connect(db.options.clone());
     log.open_stream(&stream);
     admin.execute(
@@ -308,10 +290,7 @@ fn batches_shrink_under_who_ends_long_transactions() {
              PERFORM pg_sleep(0.002); RETURN new; END $$;
          CREATE TRIGGER sleep BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION sleep()",
     );
-    let rows: Vec<_> = (0..1_500)
-        .map(|id| vec![Value::Int(id), text("x")])
-        .collect();
-    append(&log, &stream, &rows);
+    append(&log, &stream, &rows(0..1_500, "x"));
     while_it_runs(&db, &log, &stream, |stats| {
         until("all is applied", || {
             admin.execute(
@@ -335,9 +314,8 @@ fn batches_shrink_under_who_ends_long_transactions() {
 /// waiting does not help.
 #[test]
 fn a_database_without_temporary_tables_stops_the_sink() {
-    let (db, log, stream) = (Db::new(), Log::new(), prices());
+    let (db, log, stream) = opened(prices());
     let mut admin = Db::connect(db.options.clone());
-    log.open_stream(&stream);
     append(&log, &stream, &[price(1, 100)]);
     let error = while_it_runs(&db, &log, &stream, |stats| {
         until("the row is there", || {
@@ -436,7 +414,7 @@ fn a_table_that_is_out_of_reach_stops_the_sink() {
 #[test]
 fn a_table_truncated_while_the_sink_runs_stops_the_stream() {
     for columns in ["PRIMARY KEY", "PRIMARY KEY) PARTITION BY RANGE (id"] {
-        let (mut db, log, stream) = (Db::new(), Log::new(), prices());
+        let (mut db, log, stream) = opened(prices());
         let mut admin = Db::connect(db.options.clone());
         db.execute(&format!(
             "CREATE TABLE prices (price numeric(12,2), id bigint {columns})"
@@ -445,7 +423,6 @@ fn a_table_truncated_while_the_sink_runs_stops_the_stream() {
         if is_partitioned {
             db.execute("CREATE TABLE prices_1 PARTITION OF prices DEFAULT");
         }
-        log.open_stream(&stream);
         append(&log, &stream, &[price(1, 125), price(2, 275)]);
         let result = while_it_runs(&db, &log, &stream, |_| {
             until("two rows are there", || count(&admin, "prices") == "2");
@@ -465,8 +442,7 @@ fn a_table_truncated_while_the_sink_runs_stops_the_stream() {
             }
             false => {
                 let error = result.unwrap_err().to_string();
-                assert!(error.contains("table `prices` was truncated"), "{error}");
-                assert!(error.contains("bekk replay"), "{error}");
+                assert_says(&error, &["table `prices` was truncated", "bekk replay"]);
                 assert_eq!(count(&admin, "prices"), "0");
             }
         }
@@ -476,13 +452,12 @@ fn a_table_truncated_while_the_sink_runs_stops_the_stream() {
 /// A trigger and a unique index of one partition are none of the table's, and decide about its rows all the same.
 #[test]
 fn what_one_partition_gets_is_seen() {
-    let (mut db, log, stream) = (Db::new(), Log::new(), prices());
+    let (mut db, log, stream) = opened(prices());
     let mut admin = Db::connect(db.options.clone());
     db.execute(
         "CREATE TABLE prices (id bigint PRIMARY KEY, price numeric(12,2)) PARTITION BY RANGE (id);
          CREATE TABLE prices_1 PARTITION OF prices DEFAULT",
     );
-    log.open_stream(&stream);
     append(&log, &stream, &[price(1, 125), price(2, 275)]);
     while_it_runs(&db, &log, &stream, |_| {
         until("two rows are there", || count(&admin, "prices") == "2");

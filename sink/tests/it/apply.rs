@@ -4,37 +4,17 @@ use bekk_sink::{Config, Control, State, Stats};
 use bekk_stream::{ColumnType, Decimal, Reason, Reject, TableName, Value};
 use rand::Rng;
 
-use crate::harness::{Db, Log, StopOnDrop, column, drain, rng, run, stream, text, until};
+use crate::harness::{
+    Db, Log, StopOnDrop, column, drain, opened, rng, run, run_while, stream, stream_of, text, until,
+};
 
 #[test]
 fn every_type_arrives_as_it_was() {
-    let (db, log) = (Db::new(), Log::new());
-    let stream = stream(
+    let (db, log, stream) = opened(stream_of(
         "types",
-        vec![
-            column("id", ColumnType::Int8),
-            column("flag", ColumnType::Bool),
-            column("small", ColumnType::Int2),
-            column("middle", ColumnType::Int4),
-            column("real", ColumnType::Float4),
-            column("double", ColumnType::Float8),
-            column(
-                "price",
-                ColumnType::Decimal {
-                    precision: 38,
-                    scale: 10,
-                },
-            ),
-            column("uuid", ColumnType::Uuid),
-            column("day", ColumnType::Date),
-            column("local", ColumnType::Timestamp),
-            column("moment", ColumnType::Timestamptz),
-            column("words", ColumnType::Text),
-            column("document", ColumnType::Json),
-            column("bytes", ColumnType::Bytea).nullable(),
-        ],
-    );
-    log.open_stream(&stream);
+        "id int8, flag bool, small int2, middle int4, real float4, double float8, price decimal(38,10), uuid uuid, \
+         day date, local timestamp, moment timestamptz, words text, document json, bytes bytea null",
+    ));
     let row = vec![
         Value::Int(i64::MIN),
         Value::Bool(true),
@@ -70,13 +50,7 @@ fn every_type_arrives_as_it_was() {
 #[test]
 fn counts_and_offsets_add_up_and_a_second_run_changes_nothing() {
     let (db, log) = (Db::new(), Log::new());
-    let mut stream = stream(
-        "items",
-        vec![
-            column("id", ColumnType::Int8),
-            column("name", ColumnType::Text),
-        ],
-    );
+    let mut stream = stream_of("items", "id int8, name text");
     stream.partitions = 3;
     stream.indexes = vec![vec!["name".to_owned()]];
     log.open_stream(&stream);
@@ -109,9 +83,7 @@ fn counts_and_offsets_add_up_and_a_second_run_changes_nothing() {
 
 #[test]
 fn rejects_and_foreign_records_become_dead_letters() {
-    let (db, log) = (Db::new(), Log::new());
-    let stream = stream("orders", vec![column("id", ColumnType::Int8)]);
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(stream_of("orders", "id int8"));
     let schema = stream.schema();
     let reject = Reject::new(b"abc,1", Reason::BadValue, Some("id"), "`abc` is no int8");
     log.append_raw(
@@ -182,9 +154,7 @@ fn names_that_need_quotes_and_a_schema_of_its_own() {
 
 #[test]
 fn a_new_record_is_visible_within_moments() {
-    let (db, log) = (Db::new(), Log::new());
-    let stream = stream("live", vec![column("id", ColumnType::Int8)]);
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(stream_of("live", "id int8"));
     let (stats, control) = (Stats::default(), Control::new());
     let config = Config::new(db.options.clone());
     std::thread::scope(|scope| {
@@ -231,23 +201,19 @@ fn a_new_record_is_visible_within_moments() {
 #[test]
 fn a_server_that_is_away_is_waited_for_and_a_stop_is_heard() {
     let (db, log) = (Db::new(), Log::new());
-    let stream = stream("away", vec![column("id", ColumnType::Int8)]);
+    let stream = stream_of("away", "id int8");
     let mut config = Config::new(db.options.clone());
     // A port that nobody listens on: it was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     config.postgres.port = free.local_addr().unwrap().port();
     drop(free);
-    let (stats, control) = (Stats::default(), Control::new());
-    std::thread::scope(|scope| {
-        let _stop = StopOnDrop(&control);
-        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
+    let ((), summary) = run_while(&config, &log, &stream, Control::stop, |stats| {
         until(
             "it says what it waits for",
             || matches!(stats.state(), State::Waiting(reason) if reason.contains("refused")),
         );
-        control.stop();
-        assert_eq!(sink.join().unwrap().unwrap().records, 0);
     });
+    assert_eq!(summary.records, 0);
 }
 
 #[test]

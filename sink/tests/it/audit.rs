@@ -3,7 +3,9 @@
 use bekk_sink::{DeepAudit, Fate, FindingKind, What, audit_counts};
 use bekk_stream::{ColumnType, Decimal, OnConflict, Reason, Reject, Stream, Value};
 
-use crate::harness::{Db, Log, column, deep_audit, drain, stream, text};
+use crate::harness::{
+    Db, Log, assert_says, column, deep_audit, drain, opened, stream, stream_of, text,
+};
 
 fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
     ids.map(|id| {
@@ -29,18 +31,7 @@ fn append(log: &Log, stream: &Stream, first_line: u64, rows: &[Vec<Value<'_>>]) 
 /// Two versions of ten keys, a reject, and a row that the table refuses.
 fn filled(on_conflict: OnConflict) -> (Db, Log, Stream) {
     let (mut db, log) = (Db::new(), Log::new());
-    let columns = vec![
-        column("id", ColumnType::Int8),
-        column("name", ColumnType::Text),
-        column(
-            "price",
-            ColumnType::Decimal {
-                precision: 12,
-                scale: 2,
-            },
-        ),
-    ];
-    let mut stream = stream("items", columns);
+    let mut stream = stream_of("items", "id int8, name text, price decimal(12,2)");
     stream.on_conflict = on_conflict;
     if on_conflict == OnConflict::Append {
         stream.key.clear();
@@ -214,10 +205,7 @@ fn a_partition_that_the_log_has_lost_is_not_right() {
     assert!(deep(&db, &log, &stream).is_right(), "nothing was applied");
     db.execute("UPDATE bekk.offsets SET next = 3 WHERE partition = 7");
     let audit = deep(&db, &log, &stream);
-    assert!(
-        audit.log_differs[0].1.contains("has no partition 7"),
-        "{audit:?}"
-    );
+    assert_says(&audit.log_differs[0].1, &["has no partition 7"]);
 }
 
 /// The stream's topic was deleted. The rows in the table are nobody's fault, and the audit names the cause.
@@ -360,16 +348,10 @@ fn another_log_under_the_same_offsets_is_found() {
     db.execute("UPDATE bekk.offsets SET mark_crc = mark_crc # 1");
     let audit = deep(&db, &log, &stream);
     assert!(!audit.is_right() && audit.missing == 0);
-    assert!(
-        audit.log_differs[0].1.contains("holds another record"),
-        "{audit:?}"
-    );
+    assert_says(&audit.log_differs[0].1, &["holds another record"]);
     db.execute("UPDATE bekk.offsets SET mark_crc = mark_crc # 1, next = next + 5");
     let audit = deep(&db, &log, &stream);
-    assert!(
-        audit.log_differs[0].1.contains("ends at offset 22"),
-        "{audit:?}"
-    );
+    assert_says(&audit.log_differs[0].1, &["ends at offset 22"]);
 }
 
 /// Without a key, records of an older list of columns are compared with what the later ones have left.
@@ -402,15 +384,7 @@ fn rows_without_a_key_of_two_lists_of_columns_are_compared() {
 /// A key is found by its text, whatever that holds.
 #[test]
 fn a_trace_finds_a_key_with_a_comma() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let mut items = stream(
-        "items",
-        vec![
-            column("id", ColumnType::Text),
-            column("name", ColumnType::Text),
-        ],
-    );
-    log.open_stream(&items);
+    let (mut db, log, mut items) = opened(stream_of("items", "id text, name text"));
     append(&log, &items, 2, &[vec![text("a,b"), text("c,\"d\"")]]);
     drain(&db, &log, &items).unwrap();
     db.execute("CREATE UNIQUE INDEX ON items (id, name)");

@@ -9,20 +9,16 @@ use std::time::Duration;
 use bekk_log::Client;
 use bekk_postgres::Server;
 use bekk_sink::{Config, ConnectOptions, Control, SslMode, State, Stats};
-use bekk_stream::{ColumnType, Stream, Value};
+use bekk_stream::{Stream, Value};
 use rand::Rng;
 
 use crate::harness::{
-    Db, Log, PATIENCE, StopOnDrop, assert_exact, column, drain_with, rng, run, shared_server,
-    stream, text, until,
+    Db, Log, PATIENCE, StopOnDrop, assert_exact, drain_with, opened, rng, run, shared_server,
+    stream_of, text, until,
 };
 
 fn numbers(partitions: u32) -> Stream {
-    let columns = vec![
-        column("id", ColumnType::Int8),
-        column("filler", ColumnType::Text),
-    ];
-    let mut stream = stream("numbers", columns);
+    let mut stream = stream_of("numbers", "id int8, filler text");
     stream.partitions = partitions;
     stream
 }
@@ -91,9 +87,7 @@ fn the_server_is_killed_under_load() {
 /// sink believes the offset that it finds.
 #[test]
 fn a_commit_in_doubt_is_settled_by_the_offset() {
-    let (db, log) = (Db::new(), Log::new());
-    let stream = numbers(1);
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(numbers(1));
     append(&log, &stream, 0, 0..1_000);
     let cuts = AtomicU32::new(0);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -2,36 +2,18 @@
 
 use bekk_stream::{Column, ColumnType, Decimal, Schema, Stream, Value};
 
-use crate::harness::{Db, Log, column, deep_audit, drain, stream, text, two_columns};
+use crate::harness::{
+    Db, Log, column, deep_audit, drain, opened, stream, stream_of, text, two_columns,
+};
 
 #[test]
 fn columns_come_and_go_and_widen() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let old = stream(
-        "items",
-        vec![
-            column("id", ColumnType::Int4),
-            column("dropped", ColumnType::Text),
-            column("wider", ColumnType::Int4),
-        ],
-    );
-    log.open_stream(&old);
+    let (mut db, log, old) = opened(stream_of("items", "id int4, dropped text, wider int4"));
     let old_row = |id| vec![Value::Int(id), text("gone"), Value::Int(5)];
     log.append(&old, 0, &[old_row(1), old_row(2)]);
-    let now = stream(
+    let now = stream_of(
         "items",
-        vec![
-            column("added", ColumnType::Text).nullable(),
-            column("id", ColumnType::Int8),
-            column(
-                "wider",
-                ColumnType::Decimal {
-                    precision: 14,
-                    scale: 2,
-                },
-            ),
-            column("status", ColumnType::Text),
-        ],
+        "added text null, id int8, wider decimal(14,2), status text",
     );
     let now = Stream {
         key: vec!["id".to_owned()],
@@ -59,9 +41,7 @@ fn columns_come_and_go_and_widen() {
 
 #[test]
 fn what_does_not_fit_any_more_is_a_dead_letter_that_says_why() {
-    let (db, log) = (Db::new(), Log::new());
-    let now = two_columns();
-    log.open_stream(&now);
+    let (db, log, now) = opened(two_columns());
     let schema = |columns: Vec<Column>| stream("items", columns).schema();
     let unfit: [(Schema, Vec<Value<'_>>); 3] = [
         (
@@ -103,20 +83,8 @@ fn what_does_not_fit_any_more_is_a_dead_letter_that_says_why() {
 fn records_of_former_columns_are_not_compared() {
     let (db, log) = (Db::new(), Log::new());
     let (was, now) = (
-        stream(
-            "items",
-            vec![
-                column("id", ColumnType::Int8),
-                column("n", ColumnType::Int8),
-            ],
-        ),
-        stream(
-            "items",
-            vec![
-                column("id", ColumnType::Int8),
-                column("n", ColumnType::Int2),
-            ],
-        ),
+        stream_of("items", "id int8, n int8"),
+        stream_of("items", "id int8, n int2"),
     );
     log.open_stream(&was);
     let row = |id| vec![Value::Int(id), Value::Int(id)];

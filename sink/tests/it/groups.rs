@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Reset, Start, Stats};
+use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Reset, Start};
 use bekk_stream::{OnConflict, Value};
 
 use crate::harness::{
-    Db, Log, StopOnDrop, assert_exact, drain, drain_with, text, two_columns, until,
+    Db, Log, assert_exact, assert_says, drain, drain_with, held, opened, rows, run_while, text,
+    two_columns, until,
 };
 
 #[test]
 fn another_log_is_refused_with_the_command_that_helps() {
-    let (db, log) = (Db::new(), Log::new());
-    let stream = two_columns();
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(two_columns());
     log.append(&stream, 0, &[vec![Value::Int(1), text("x")]]);
     drain(&db, &log, &stream).unwrap();
     let other = Log::new();
@@ -21,18 +20,16 @@ fn another_log_is_refused_with_the_command_that_helps() {
     assert!(matches!(error, Error::OtherLog { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains(&log.client.log_id().to_string()), "{text}");
-    assert!(
-        text.contains("bekk offsets reset --group bekk --stream items --to earliest --instead-of"),
-        "{text}"
+    assert_says(
+        &text,
+        &["bekk offsets reset --group bekk --stream items --to earliest --instead-of"],
     );
     assert_exact(&db, &log.client, "bekk", &stream);
 }
 
 #[test]
 fn another_table_or_database_is_refused() {
-    let (db, log) = (Db::new(), Log::new());
-    let stream = two_columns();
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(two_columns());
     log.append(&stream, 0, &[vec![Value::Int(1), text("x")]]);
     drain(&db, &log, &stream).unwrap();
     let mut elsewhere = stream.clone();
@@ -64,11 +61,8 @@ fn another_table_or_database_is_refused() {
 
 #[test]
 fn a_new_group_starts_where_it_is_told() {
-    let (db, log) = (Db::new(), Log::new());
-    let stream = two_columns();
-    log.open_stream(&stream);
-    let rows: Vec<_> = (0..10).map(|id| vec![Value::Int(id), text("x")]).collect();
-    log.append(&stream, 0, &rows);
+    let (db, log, stream) = opened(two_columns());
+    log.append(&stream, 0, &rows(0..10, "x"));
     let mut config = Config::new(db.options.clone());
     for (group, from, expected) in [
         ("latest", Start::Latest, 0),
@@ -89,9 +83,7 @@ fn a_new_group_starts_where_it_is_told() {
 
 #[test]
 fn an_offset_beyond_the_log_is_refused() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = two_columns();
-    log.open_stream(&stream);
+    let (mut db, log, stream) = opened(two_columns());
     log.append(&stream, 0, &[vec![Value::Int(1), text("x")]]);
     drain(&db, &log, &stream).unwrap();
     // As if the log had been put back from an older copy.
@@ -137,21 +129,12 @@ fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
     };
     let delete = || bekk_sink::delete_group(&db.options, "bekk", &["items".to_owned()]);
     let next = || db.rows("SELECT next FROM bekk.offsets ORDER BY partition");
-    let (stats, control) = (Stats::default(), Control::new());
-    let (reset_while, deleted_while) = std::thread::scope(|scope| {
-        let _stop = StopOnDrop(&control);
-        let config = Config::new(db.options.clone());
-        let streams = std::slice::from_ref(&stream);
-        let (log, stats, control) = (&log.client, &stats, &control);
-        let sink = scope.spawn(move || bekk_sink::run(&config, streams, log, stats, control));
-        until("it holds both", || {
-            stats.positions().iter().filter(|p| p.held).count() == 2
+    let config = Config::new(db.options.clone());
+    let ((reset_while, deleted_while), _) =
+        run_while(&config, &log, &stream, Control::stop, |stats| {
+            until("it holds both", || held(stats) == 2);
+            (reset(0, 0), delete())
         });
-        let refused = (reset(0, 0), delete());
-        control.stop();
-        sink.join().unwrap().unwrap();
-        refused
-    });
     for refused in [reset_while, deleted_while] {
         let error = refused.unwrap_err();
         assert!(matches!(error, Error::GroupInUse { .. }), "{error}");
@@ -181,23 +164,13 @@ fn sinks_of_a_group_have_the_same_definition() {
     let mut other_rule = stream.clone();
     other_rule.on_conflict = OnConflict::Ignore;
     let append = |from: i64| {
-        let rows: Vec<_> = (from..from + 10)
-            .map(|id| vec![Value::Int(id), text("x")])
-            .collect();
-        for (partition, rows) in rows.chunks(5).enumerate() {
+        for (partition, rows) in rows(from..from + 10, "x").chunks(5).enumerate() {
             log.append(&stream, u32::try_from(partition).unwrap(), rows);
         }
     };
     append(0);
-    let (config, stats, control) = (
-        Config::new(db.options.clone()),
-        Stats::default(),
-        Control::new(),
-    );
-    std::thread::scope(|scope| {
-        let streams = std::slice::from_ref(&stream);
-        let first = scope.spawn(|| bekk_sink::run(&config, streams, &log.client, &stats, &control));
-        let _stop = StopOnDrop(&control);
+    let config = Config::new(db.options.clone());
+    run_while(&config, &log, &stream, Control::drain, |stats| {
         until("the first has applied all", || {
             stats.lag() == 0 && stats.positions().len() == 2
         });
@@ -205,15 +178,8 @@ fn sinks_of_a_group_have_the_same_definition() {
         for other in [&fewer, &other_rule] {
             let error = drain(&db, &log, other).unwrap_err();
             assert!(matches!(error, Error::OtherDefinition { .. }), "{error}");
-            assert!(
-                error
-                    .to_string()
-                    .contains(&format!("pid {}", std::process::id())),
-                "{error}"
-            );
+            assert_says(&error, &[&format!("pid {}", std::process::id())]);
         }
-        control.drain();
-        first.join().unwrap().unwrap();
     });
     assert_exact(&db, &log.client, "bekk", &stream);
     append(20);
@@ -232,10 +198,7 @@ fn sinks_that_start_at_once_have_the_same_definition() {
     fewer.columns.truncate(1);
     for partition in 0..2 {
         let first = i64::from(partition) * 10;
-        let rows: Vec<_> = (first..first + 10)
-            .map(|id| vec![Value::Int(id), text("x")])
-            .collect();
-        log.append(&stream, partition, &rows);
+        log.append(&stream, partition, &rows(first..first + 10, "x"));
     }
     let mut admin = Db::connect(db.options.clone());
     // Both have seen that all is free when the first may take something.
@@ -266,8 +229,7 @@ fn sinks_that_start_at_once_have_the_same_definition() {
 /// other's definition.
 #[test]
 fn a_definition_that_an_earlier_version_left_is_not_its_own() {
-    let (db, log, mut stream) = (Db::new(), Log::new(), two_columns());
-    log.open_stream(&stream);
+    let (db, log, mut stream) = opened(two_columns());
     let append = |id| {
         let row = vec![Value::Int(id), text("x")];
         log.append(&stream, 0, &[row]);

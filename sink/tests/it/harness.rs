@@ -1,5 +1,6 @@
 //! What the tests share: one server for all that do not break it, a database and a log for each.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,15 +8,15 @@ use std::time::Duration;
 use bekk_log::{Client, RecordBuffer, TopicConfig};
 use bekk_postgres::Server;
 use bekk_sink::{
-    Config, ConnectOptions, Control, DeepAudit, Error, LetterFilter, Retried, Stats, Summary,
-    audit_content, audit_counts,
+    Config, ConnectOptions, Control, DeepAudit, Error, Letter, LetterFilter, Retried, Stats,
+    Summary, audit_content, audit_counts,
 };
 use bekk_stream::{
-    Column, ColumnType, FileId, FileRecord, META_TOPIC, Meta, Origin, Reject, Schema, Stream,
-    Value, encode_reject, encode_row,
+    Column, ColumnType, FileId, FileRecord, META_TOPIC, Meta, OnConflict, Origin, Reject, Schema,
+    Stream, Value, encode_reject, encode_row,
 };
 use bekk_testing::seed;
-pub(crate) use bekk_testing::stream;
+pub(crate) use bekk_testing::{assert_says, stream, stream_of};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
@@ -293,15 +294,30 @@ fn now_ms() -> i64 {
     i64::try_from(now.as_millis()).unwrap()
 }
 
+/// A database and a log of their own, which has the stream's topic.
+pub(crate) fn opened(stream: Stream) -> (Db, Log, Stream) {
+    let log = Log::new();
+    log.open_stream(&stream);
+    (Db::new(), log, stream)
+}
+
+/// A stream without a key, whose rows are appended.
+pub(crate) fn keyless(stream: Stream) -> Stream {
+    Stream {
+        on_conflict: OnConflict::Append,
+        key: Vec::new(),
+        ..stream
+    }
+}
+
+/// Rows of [`two_columns`] and of streams like it.
+pub(crate) fn rows(ids: Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
+    ids.map(|id| vec![Value::Int(id), text(name)]).collect()
+}
+
 /// Items with an id and a name.
 pub(crate) fn two_columns() -> Stream {
-    stream(
-        "items",
-        vec![
-            column("id", ColumnType::Int8),
-            column("name", ColumnType::Text),
-        ],
-    )
+    stream_of("items", "id int8, name text")
 }
 
 pub(crate) fn column(name: &str, column_type: ColumnType) -> Column {
@@ -366,6 +382,11 @@ pub(crate) fn retry(db: &Db, log: &Log, stream: &Stream) -> Vec<Retried> {
     retry_and(db, log, stream, &mut |_| {})
 }
 
+/// Returns the error of a retry of all open letters, which is refused.
+pub(crate) fn refused_retry(db: &Db, log: &Log, stream: &Stream) -> Error {
+    try_retry(db, log, stream, &mut |_, retried| panic!("{retried:?}")).unwrap_err()
+}
+
 /// Retries all open letters, and does something after each, by its place.
 pub(crate) fn retry_and(
     db: &Db,
@@ -373,22 +394,31 @@ pub(crate) fn retry_and(
     stream: &Stream,
     after_each: &mut dyn FnMut(i64),
 ) -> Vec<Retried> {
+    let mut all = Vec::new();
+    try_retry(db, log, stream, &mut |_, retried| {
+        after_each(all.len().try_into().unwrap());
+        all.push(retried.clone());
+    })
+    .unwrap();
+    all
+}
+
+fn try_retry(
+    db: &Db,
+    log: &Log,
+    stream: &Stream,
+    each: &mut dyn FnMut(&Letter, &Retried),
+) -> Result<(), Error> {
     let filter = LetterFilter::default();
     let letters = bekk_sink::read_letters(&db.options, &filter, 0, 10_000).unwrap();
-    let mut all = Vec::new();
     bekk_sink::retry_letters(
         &db.options,
         &log.client,
         stream,
         &letters,
         &mut |text| panic!("{text:?} is read as a line of a file"),
-        &mut |_, retried| {
-            after_each(all.len().try_into().unwrap());
-            all.push(retried.clone());
-        },
+        each,
     )
-    .unwrap();
-    all
 }
 
 /// Runs a sink of one stream until it is stopped.
@@ -403,13 +433,54 @@ pub(crate) fn run(
     bekk_sink::run(config, streams, &log.client, stats, control)
 }
 
+/// Runs a sink while `act` does, and ends it; returns what both returned.
+pub(crate) fn run_while<T>(
+    config: &Config,
+    log: &Log,
+    stream: &Stream,
+    end: fn(&Control),
+    act: impl FnOnce(&Stats) -> T,
+) -> (T, Summary) {
+    let (done, ended) = run_all_while(config, log, std::slice::from_ref(stream), end, act);
+    (done, ended.unwrap())
+}
+
+/// The same with several streams, and where the sink may fail.
+pub(crate) fn run_all_while<T>(
+    config: &Config,
+    log: &Log,
+    streams: &[Stream],
+    end: fn(&Control),
+    act: impl FnOnce(&Stats) -> T,
+) -> (T, Result<Summary, Error>) {
+    let (stats, control) = (Stats::default(), Control::new());
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| bekk_sink::run(config, streams, &log.client, &stats, &control));
+        let stop = StopOnDrop(&control);
+        let done = act(&stats);
+        end(&control);
+        let ended = sink.join().unwrap();
+        drop(stop);
+        (done, ended)
+    })
+}
+
+/// The number of partitions that a sink holds.
+pub(crate) fn held(stats: &Stats) -> usize {
+    stats.positions().iter().filter(|at| at.held).count()
+}
+
 /// Applies all that is in the log now.
 pub(crate) fn drain(db: &Db, log: &Log, stream: &Stream) -> Result<Summary, Error> {
     drain_with(&Config::new(db.options.clone()), log, stream)
 }
 
 pub(crate) fn drain_with(config: &Config, log: &Log, stream: &Stream) -> Result<Summary, Error> {
+    drain_all(config, log, std::slice::from_ref(stream))
+}
+
+pub(crate) fn drain_all(config: &Config, log: &Log, streams: &[Stream]) -> Result<Summary, Error> {
     let control = Control::new();
     control.drain();
-    run(config, log, stream, &Stats::default(), &control)
+    bekk_sink::run(config, streams, &log.client, &Stats::default(), &control)
 }

@@ -6,12 +6,9 @@ use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Stats};
 use bekk_stream::{OnConflict, Stream, Value};
 
 use crate::harness::{
-    Db, Log, StopOnDrop, assert_exact, deep_audit, drain, drain_with, text, two_columns, until,
+    Db, Log, StopOnDrop, assert_exact, assert_says, deep_audit, drain, drain_all, drain_with,
+    keyless, rows, run_while, two_columns, until,
 };
-
-pub(crate) fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
-    ids.map(|id| vec![Value::Int(id), text(name)]).collect()
-}
 
 pub(crate) fn filled(stream: &Stream, count: i64) -> (Db, Log) {
     let (db, log) = (Db::new(), Log::new());
@@ -45,10 +42,9 @@ fn a_log_that_was_set_back_is_refused_until_someone_decides() {
 
     let error = drain(&db, &old, &stream).unwrap_err();
     assert_eq!(refusal_of(&error), RefusalKind::LogEndsBefore);
-    assert!(
-        error
-            .to_string()
-            .contains("bekk replay --group bekk --stream items --from earliest")
+    assert_says(
+        &error,
+        &["bekk replay --group bekk --stream items --from earliest"],
     );
     old.append(&stream, 0, &rows(100..130, "second"));
     let error = drain(&db, &old, &stream).unwrap_err();
@@ -107,12 +103,7 @@ fn another_record_at_the_offset_is_refused() {
     ));
     let error = drain(&db, &other, &stream).unwrap_err();
     assert_eq!(refusal_of(&error), RefusalKind::OtherRecord);
-    assert!(
-        error
-            .to_string()
-            .contains("offset 9 of items/0 holds another record"),
-        "{error}"
-    );
+    assert_says(&error, &["offset 9 of items/0 holds another record"]);
     assert_eq!(db.one("SELECT count(*) FROM items"), "10");
 }
 
@@ -131,17 +122,10 @@ fn an_offset_without_a_mark_gets_one() {
 /// A row of bekk.offsets is deleted under a running sink, which makes it anew; counts and rows stay exact.
 #[test]
 fn a_deleted_offset_is_made_anew_by_the_sink_that_holds_it() {
-    let mut stream = two_columns();
-    stream.on_conflict = OnConflict::Append;
-    stream.key.clear();
+    let stream = keyless(two_columns());
     let (mut db, log) = filled(&stream, 10);
-    let (stats, control) = (Stats::default(), Control::new());
-    std::thread::scope(|scope| {
-        let _stop = StopOnDrop(&control);
-        let config = Config::new(db.options.clone());
-        let streams = std::slice::from_ref(&stream);
-        let (client, stats, stop) = (&log.client, &stats, control.clone());
-        let sink = scope.spawn(move || bekk_sink::run(&config, streams, client, stats, &stop));
+    let config = Config::new(db.options.clone());
+    run_while(&config, &log, &stream, Control::stop, |stats| {
         until("it holds the partition", || {
             stats.positions().iter().any(|p| p.held)
         });
@@ -150,8 +134,6 @@ fn a_deleted_offset_is_made_anew_by_the_sink_that_holds_it() {
         until("all is applied", || {
             db.one("SELECT count(*) FROM items") == "20"
         });
-        control.stop();
-        sink.join().unwrap().unwrap();
     });
     let row = "SELECT next, rows, next - counted_from - passed - (rows + superseded + dead - counted_before) \
                FROM bekk.offsets";
@@ -171,8 +153,7 @@ fn a_deleted_offset_is_made_anew_by_the_sink_that_holds_it() {
 fn a_deleted_offset_is_taken_from_the_log_where_rows_have_a_key() {
     let mut stream = two_columns();
     stream.partitions = 2;
-    let (db, log) = (Db::new(), Log::new());
-    let mut db = db;
+    let (mut db, log) = (Db::new(), Log::new());
     log.open_stream(&stream);
     for partition in 0..2 {
         let ids = i64::from(partition) * 100;
@@ -255,9 +236,7 @@ fn a_table_that_is_the_same_is_followed() {
 /// Adopting takes the table as it is: the offsets stand, and nothing is applied twice.
 #[test]
 fn a_table_that_was_moved_is_adopted() {
-    let mut stream = two_columns();
-    stream.on_conflict = OnConflict::Append;
-    stream.key.clear();
+    let stream = keyless(two_columns());
     let (mut db, log) = filled(&stream, 10);
     db.execute("UPDATE bekk.groups SET system_identifier = '1', database_oid = 1");
     log.append(&stream, 0, &rows(10..15, "second"));
@@ -347,12 +326,7 @@ fn what_stops_one_stream_stops_no_other() {
         log.append(stream, 0, &rows(0..10, "x"));
     }
     let streams = [others, items];
-    let drain = |db: &Db| {
-        let control = Control::new();
-        control.drain();
-        let config = Config::new(db.options.clone());
-        bekk_sink::run(&config, &streams, &log.client, &Stats::default(), &control)
-    };
+    let drain = |db: &Db| drain_all(&Config::new(db.options.clone()), &log, &streams);
     let error = drain(&db).unwrap_err();
     assert!(matches!(error, Error::TableMismatch { .. }), "{error}");
     assert_eq!(db.one("SELECT count(*) FROM items"), "10");
@@ -421,12 +395,7 @@ fn rows_wait_for_the_rows_they_refer_to() {
         for stream in &streams {
             log.open_stream(stream);
         }
-        let drain = |db: &Db| {
-            let control = Control::new();
-            control.drain();
-            let config = Config::new(db.options.clone());
-            bekk_sink::run(&config, &streams, &log.client, &Stats::default(), &control)
-        };
+        let drain = |db: &Db| drain_all(&Config::new(db.options.clone()), &log, &streams);
         log.append(&streams[0], 0, &child_rows);
         let too_early = drain(&db);
         // A few become letters; of many that are all refused the batch waits, and the run says so in the end.

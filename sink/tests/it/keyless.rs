@@ -1,24 +1,17 @@
 //! Tables without a key, in which every record that is applied twice is one row too many.
 
 use bekk_sink::Config;
-use bekk_stream::{OnConflict, Stream};
+use bekk_stream::Stream;
 
-use crate::harness::{Db, Log, drain, drain_with, two_columns, until};
-use crate::identity::{filled, rows};
-
-fn keyless() -> Stream {
-    let mut stream = two_columns();
-    stream.on_conflict = OnConflict::Append;
-    stream.key.clear();
-    stream
-}
+use crate::harness::{Db, Log, assert_says, drain, drain_with, keyless, rows, two_columns, until};
+use crate::identity::filled;
 
 /// Two groups are new, and their sinks start at once on a table without a key: the second one to set up is refused, although
 /// the first has inserted nothing yet. The default isolation level must not hide the first one from it.
 #[test]
 fn two_new_groups_do_not_fill_one_table_without_a_key() {
     for isolation in ["read committed", "repeatable read"] {
-        let stream = keyless();
+        let stream = keyless(two_columns());
         let (mut db, log) = (Db::new(), Log::new());
         let name = db.options.dbname.clone().unwrap();
         db.execute(&format!(
@@ -52,14 +45,19 @@ fn two_new_groups_do_not_fill_one_table_without_a_key() {
         assert_eq!(db.one("SELECT count(*) FROM items"), "5");
     }
     // The one that was first has inserted nothing, and will not run any more.
-    let stream = keyless();
+    let stream = keyless(two_columns());
     let (db, log) = filled(&stream, 0);
     log.append(&stream, 0, &rows(0..5, "a"));
     let mut other = Config::new(db.options.clone());
     other.group = "other".to_owned();
     let error = drain_with(&other, &log, &stream).unwrap_err().to_string();
-    assert!(error.contains("is about to fill"), "{error}");
-    assert!(error.contains("offsets delete --group bekk --stream items --execute"));
+    assert_says(
+        &error,
+        &[
+            "is about to fill",
+            "offsets delete --group bekk --stream items --execute",
+        ],
+    );
     bekk_sink::delete_group(&db.options, "bekk", &["items".to_owned()]).unwrap();
     drain_with(&other, &log, &stream).unwrap();
     assert_eq!(db.one("SELECT count(*) FROM items"), "5");
@@ -71,13 +69,12 @@ fn two_new_groups_do_not_fill_one_table_without_a_key() {
 /// whose files ingest reads again into the topic of the new name.
 #[test]
 fn rows_without_a_key_come_from_one_group_and_stream_of_a_log() {
-    let stream = keyless();
+    let stream = keyless(two_columns());
     let (mut db, log) = filled(&stream, 5);
     let mut other = Config::new(db.options.clone());
     other.group = "other".to_owned();
     let error = drain_with(&other, &log, &stream).unwrap_err().to_string();
-    assert!(error.contains("has applied topic `items`"), "{error}");
-    assert!(error.contains("use group `bekk`"), "{error}");
+    assert_says(&error, &["has applied topic `items`", "use group `bekk`"]);
     let renamed = Stream {
         name: "things".to_owned(),
         ..stream.clone()

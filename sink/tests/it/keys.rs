@@ -2,9 +2,9 @@
 
 use bekk_log::RecordBuffer;
 use bekk_sink::{Config, Error};
-use bekk_stream::{ColumnType, Stream, Value, key_text, partition_for};
+use bekk_stream::{Stream, Value, key_text, partition_for};
 
-use crate::harness::{Db, Log, column, drain, drain_with, stream, text, two_columns};
+use crate::harness::{Db, Log, drain, drain_with, stream_of, text, two_columns};
 
 /// A record per row, with its key, in the partition that the key belongs to.
 fn append_keyed(log: &Log, stream: &Stream, key_index: usize, rows: &[Vec<Value<'_>>]) {
@@ -28,11 +28,7 @@ fn keys_equal_to_the_table_alone_need_one_partition() {
         "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
          CREATE TABLE items (name text COLLATE ci PRIMARY KEY, id bigint)",
     );
-    let columns = vec![
-        column("name", ColumnType::Text),
-        column("id", ColumnType::Int8),
-    ];
-    let mut items = stream("items", columns);
+    let mut items = stream_of("items", "name text, id int8");
     items.partitions = 4;
     log.open_stream(&items);
     let error = drain(&db, &log, &items).unwrap_err().to_string();

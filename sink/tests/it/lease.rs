@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use bekk_sink::{Config, Control, Stats, Summary, WaitCause};
-use bekk_stream::{ColumnType, Stream, Value};
+use bekk_stream::{Stream, Value};
 
-use crate::harness::{Db, Log, StopOnDrop, assert_exact, column, drain_with, run, stream, until};
+use crate::harness::{
+    Db, Log, assert_exact, drain_with, held, opened, run_while, stream_of, until,
+};
 
 fn numbers(partitions: u32) -> Stream {
-    let mut stream = stream("numbers", vec![column("id", ColumnType::Int8)]);
+    let mut stream = stream_of("numbers", "id int8");
     stream.partitions = partitions;
     stream
 }
@@ -25,30 +27,13 @@ fn with_sink<T>(
     stream: &Stream,
     act: impl FnOnce(&Stats) -> T,
 ) -> (T, Summary) {
-    let (stats, control) = (Stats::default(), Control::new());
     let config = Config::new(db.options.clone());
-    std::thread::scope(|scope| {
-        let sink = scope.spawn(|| run(&config, log, stream, &stats, &control));
-        let stop = StopOnDrop(&control);
-        let result = act(&stats);
-        drop(stop);
-        (result, sink.join().unwrap().unwrap())
-    })
-}
-
-fn held(stats: &Stats) -> usize {
-    stats
-        .positions()
-        .iter()
-        .filter(|position| position.held)
-        .count()
+    run_while(&config, log, stream, Control::stop, act)
 }
 
 #[test]
 fn who_has_lost_the_lease_writes_nothing() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = numbers(1);
-    log.open_stream(&stream);
+    let (mut db, log, stream) = opened(numbers(1));
     let mut other = Db::connect(db.options.clone());
     other.execute("SET application_name = 'another sink'");
     let ((), summary) = with_sink(&db_again(&db), &log, &stream, |stats| {
@@ -94,9 +79,7 @@ fn db_again(db: &Db) -> Db {
 /// are there, and nothing has been heard of it for longer than a lease.
 #[test]
 fn an_expired_lease_is_taken_and_its_backends_are_ended() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = numbers(2);
-    log.open_stream(&stream);
+    let (mut db, log, stream) = opened(numbers(2));
     let (owner, _) = with_sink(&db_again(&db), &log, &stream, |stats| {
         until("held", || held(stats) == 2);
         db.one("SELECT DISTINCT owner FROM bekk.offsets")
@@ -125,9 +108,7 @@ fn an_expired_lease_is_taken_and_its_backends_are_ended() {
 
 #[test]
 fn two_sinks_share_the_partitions_and_one_that_leaves_is_replaced() {
-    let (db, log) = (Db::new(), Log::new());
-    let stream = numbers(4);
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(numbers(4));
     let ((), first) = with_sink(&db_again(&db), &log, &stream, |stats| {
         until("it holds all", || held(stats) == 4);
         for partition in 0..4 {
@@ -167,9 +148,7 @@ fn two_sinks_share_the_partitions_and_one_that_leaves_is_replaced() {
 /// alive, each sees what the other waits for, and one takes all when the other is gone.
 #[test]
 fn sinks_of_two_roles_share_a_group() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = numbers(2);
-    log.open_stream(&stream);
+    let (mut db, log, stream) = opened(numbers(2));
     let config = Config::new(db.options.clone());
     drain_with(&config, &log, &stream).unwrap();
     let name = db.options.dbname.clone().unwrap();

@@ -4,7 +4,7 @@
 use bekk_sink::{DeepAudit, Error};
 use bekk_stream::{OnConflict, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, deep_audit, drain, text, two_columns};
+use crate::harness::{Db, Log, assert_exact, deep_audit, drain, opened, rows, two_columns};
 
 /// A trigger that does `act` to every tenth record.
 fn trigger(when: &str, act: &str) -> String {
@@ -14,12 +14,6 @@ fn trigger(when: &str, act: &str) -> String {
              $$ BEGIN IF new.id % 10 = 3 THEN {act}; END IF; RETURN new; END $$;
          CREATE TRIGGER act BEFORE {when} ON items FOR EACH ROW EXECUTE FUNCTION act()"
     )
-}
-
-fn items(count: i64, name: &str) -> Vec<Vec<Value<'_>>> {
-    (0..count)
-        .map(|id| vec![Value::Int(id), text(name)])
-        .collect()
 }
 
 /// Makes a table by `sql`, and appends and applies rows in turn.
@@ -61,7 +55,7 @@ fn check(db: &Db, rows: &str, counts: &str) {
 #[test]
 fn a_trigger_that_leaves_rows_out() {
     let stream = two_columns();
-    let (first, again) = (items(100, "a"), items(100, "b"));
+    let (first, again) = (rows(0..100, "a"), rows(0..100, "b"));
     let sql = trigger("INSERT", "RETURN NULL");
     let db = fill(&stream, &sql, &[&first, &again]);
     // Each file has ten records whose key the table lacks afterwards.
@@ -77,7 +71,7 @@ fn a_trigger_that_leaves_rows_out() {
 fn a_trigger_that_leaves_rows_out_of_a_table_without_a_key() {
     let mut stream = two_columns();
     stream.on_conflict = OnConflict::Append;
-    let rows = items(100, "a");
+    let rows = rows(0..100, "a");
     let sql = trigger("INSERT", "RETURN NULL").replace(" PRIMARY KEY", "");
     let db = fill(&stream, &sql, &[&rows]);
     check(&db, "90", "90|0|10|100");
@@ -85,7 +79,7 @@ fn a_trigger_that_leaves_rows_out_of_a_table_without_a_key() {
 
 #[test]
 fn a_trigger_that_changes_keys() {
-    let rows = items(100, "a");
+    let rows = rows(0..100, "a");
     let db = fill(
         &two_columns(),
         &trigger("INSERT", "new.id = 1000"),
@@ -96,7 +90,7 @@ fn a_trigger_that_changes_keys() {
 
 #[test]
 fn a_trigger_that_leaves_updates_out() {
-    let (first, again) = (items(100, "a"), items(100, "b"));
+    let (first, again) = (rows(0..100, "a"), rows(0..100, "b"));
     let sql = trigger("UPDATE", "RETURN NULL");
     // The third time nothing is left to be updated but what is left out again.
     let db = fill(&two_columns(), &sql, &[&first, &again, &again]);
@@ -106,7 +100,7 @@ fn a_trigger_that_leaves_updates_out() {
 
 #[test]
 fn triggers_that_change_values_leave_nothing_out() {
-    let (first, again) = (items(100, "a"), items(100, "b"));
+    let (first, again) = (rows(0..100, "a"), rows(0..100, "b"));
     let sql = trigger("INSERT OR UPDATE", "new.name = upper(new.name)");
     let (db, audit) = fill_other(&two_columns(), &sql, &[&first, &again, &again]);
     check(&db, "100", "100|200|0|300");
@@ -118,7 +112,7 @@ fn triggers_that_change_values_leave_nothing_out() {
 /// A trigger before INSERT runs for a record whose key exists, too, and leaves its update out.
 #[test]
 fn a_trigger_before_insert_that_leaves_updates_out() {
-    let (first, again) = (items(100, "a"), items(100, "b"));
+    let (first, again) = (rows(0..100, "a"), rows(0..100, "b"));
     let sql = trigger("INSERT", "IF new.name = 'b' THEN RETURN NULL; END IF");
     let db = fill(&two_columns(), &sql, &[&first, &again, &first]);
     check(&db, "100", "100|190|10|300");
@@ -128,7 +122,7 @@ fn a_trigger_before_insert_that_leaves_updates_out() {
 /// A trigger that changes values makes some updates needless, and one that leaves updates out does not hide among them.
 #[test]
 fn a_trigger_before_both_that_leaves_updates_out() {
-    let (first, again) = (items(100, "a"), items(100, "b"));
+    let (first, again) = (rows(0..100, "a"), rows(0..100, "b"));
     let act = "new.name = upper(new.name); IF TG_OP = 'UPDATE' THEN RETURN NULL; END IF";
     let (db, audit) = fill_other(
         &two_columns(),
@@ -144,7 +138,7 @@ fn a_trigger_before_both_that_leaves_updates_out() {
 /// A trigger that writes the row itself and returns NULL leaves nothing out.
 #[test]
 fn a_trigger_that_writes_rows_itself() {
-    let (first, again) = (items(100, "a"), items(100, "b"));
+    let (first, again) = (rows(0..100, "a"), rows(0..100, "b"));
     let act = "IF pg_trigger_depth() = 1 THEN
                    INSERT INTO public.items VALUES (new.id, new.name)
                        ON CONFLICT (id) DO UPDATE SET name = new.name;
@@ -162,7 +156,7 @@ fn a_trigger_that_writes_rows_itself() {
 /// A trigger of one partition leaves out the updates of that partition's rows.
 #[test]
 fn a_trigger_of_a_partition_that_leaves_updates_out() {
-    let (first, again) = (items(100, "a"), items(100, "b"));
+    let (first, again) = (rows(0..100, "a"), rows(0..100, "b"));
     let sql = trigger("UPDATE", "RETURN NULL")
         .replace("name text)", "name text) PARTITION BY RANGE (id)")
         .replace(
@@ -178,13 +172,12 @@ fn a_trigger_of_a_partition_that_leaves_updates_out() {
 /// COPY passes rules, and ON CONFLICT is refused where there are some: told before the first batch that needs it.
 #[test]
 fn a_table_with_rules_is_refused() {
-    let (mut db, log, stream) = (Db::new(), Log::new(), two_columns());
+    let (mut db, log, stream) = opened(two_columns());
     db.execute(
         "CREATE TABLE items (id bigint PRIMARY KEY, name text);
          CREATE RULE none AS ON INSERT TO items DO INSTEAD NOTHING",
     );
-    log.open_stream(&stream);
-    log.append(&stream, 0, &items(3, "a"));
+    log.append(&stream, 0, &rows(0..3, "a"));
     let error = drain(&db, &log, &stream).unwrap_err();
     assert!(matches!(&error, Error::TableMismatch { .. }), "{error}");
     assert!(error.to_string().contains("write them as triggers"));

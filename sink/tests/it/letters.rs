@@ -3,7 +3,7 @@
 use bekk_sink::{LetterFilter, Reset};
 use bekk_stream::{Stream, Value};
 
-use crate::harness::{Db, Log, assert_content, drain, text, two_columns};
+use crate::harness::{Db, Log, assert_content, drain, opened, text, two_columns};
 
 /// Number, resolution and reason of each letter, by offset.
 fn letters(db: &Db) -> Vec<String> {
@@ -26,9 +26,7 @@ fn replay_from(db: &Db, log: &Log, stream: &Stream, next: u64) {
 
 #[test]
 fn a_letter_that_passes_is_resolved_and_one_that_does_not_stays_one() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = two_columns();
-    log.open_stream(&stream);
+    let (mut db, log, stream) = opened(two_columns());
     db.execute(
         "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL CONSTRAINT short CHECK (length(name) < 5))",
     );

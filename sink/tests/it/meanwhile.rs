@@ -4,10 +4,9 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use bekk_sink::{Error, check};
-use bekk_stream::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Db, Log, assert_exact, drain, text, two_columns, until};
+use crate::harness::{Db, Log, assert_exact, drain, opened, rows, two_columns, until};
 
 /// How long tables are altered for at least
 const ALTERED_FOR: Duration = Duration::from_secs(4);
@@ -71,10 +70,8 @@ fn a_check_beside_changes_of_the_table_ends_without_a_panic() {
 /// The table is rewritten after the audit has taken its snapshot, in which the new file has no rows.
 #[test]
 fn an_audit_beside_a_rewrite_of_the_table_reports_no_missing_rows() {
-    let (db, log, items) = (Db::new(), Log::new(), two_columns());
-    log.open_stream(&items);
-    let rows: Vec<_> = (0..10).map(|id| vec![Value::Int(id), text("x")]).collect();
-    log.append(&items, 0, &rows);
+    let (db, log, items) = opened(two_columns());
+    log.append(&items, 0, &rows(0..10, "x"));
     drain(&db, &log, &items).unwrap();
     let mut admin = Db::connect(db.options.clone());
     admin.execute(

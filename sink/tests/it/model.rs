@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bekk_sink::Config;
-use bekk_stream::{ColumnType, OnConflict, Value};
+use bekk_stream::{OnConflict, Value};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use crate::harness::{Db, Log, column, drain_with, rng, stream};
+use crate::harness::{Db, Log, drain_with, rng, stream_of};
 
 /// A record as the model sees it: key, version, value.
 type Record = (i64, Option<i64>, i64);
@@ -60,14 +60,7 @@ fn model(mode: Mode, records: &[Record]) -> (Vec<Record>, u64, u64) {
 
 fn check(mode: Mode, rng: &mut StdRng) {
     let (mut db, log) = (Db::new(), Log::new());
-    let mut stream = stream(
-        "model",
-        vec![
-            column("id", ColumnType::Int8),
-            column("version", ColumnType::Int4).nullable(),
-            column("value", ColumnType::Int8),
-        ],
-    );
+    let mut stream = stream_of("model", "id int8, version int4 null, value int8");
     stream.on_conflict = mode.on_conflict;
     stream.newer_by = mode.newer_by.then(|| "version".to_owned());
     if mode.on_conflict == OnConflict::Append {

@@ -3,8 +3,7 @@
 use bekk_sink::{Error, Retried, What};
 use bekk_stream::TableName;
 
-use crate::harness::{Db, Log, assert_exact, drain, retry, two_columns};
-use crate::identity::rows;
+use crate::harness::{Db, Log, assert_exact, drain, retry, rows, two_columns};
 
 /// Fills a table, asks everything about it, and retries a dead letter, under its name with the schema and without.
 fn check(schema: &str, name: &str) {

@@ -2,23 +2,17 @@
 
 use bekk_log::{Headers, Offset, Record, RecordBuffer};
 use bekk_sink::{Fate, Retried, What};
-use bekk_stream::{Accept, ColumnType, Stream, Value};
+use bekk_stream::{Accept, Stream, Value};
 
-use crate::harness::{Db, Log, column, drain, retry, stream, text};
+use crate::harness::{Log, drain, opened, retry, stream_of, text};
 
 fn items() -> Stream {
-    let mut amount = column("amount", ColumnType::Numeric);
+    let mut stream = stream_of("items", "id int8, name text null, amount numeric");
+    stream.accept = Accept::Json { deletes: false };
+    let amount = &mut stream.columns[2];
     amount.header = "Amount".to_owned();
     amount.min = Some("0".to_owned());
-    let columns = vec![
-        column("id", ColumnType::Int8),
-        column("name", ColumnType::Text).nullable(),
-        amount,
-    ];
-    Stream {
-        accept: Accept::Json { deletes: false },
-        ..stream("items", columns)
-    }
+    stream
 }
 
 fn append(log: &Log, values: &[Option<&str>]) {
@@ -39,9 +33,7 @@ fn append(log: &Log, values: &[Option<&str>]) {
 /// Each object is a row of its key, also beside ingest's own records; what is none is a letter with its text.
 #[test]
 fn objects_are_rows_and_the_rest_are_letters() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let mut stream = items();
-    log.open_stream(&stream);
+    let (mut db, log, mut stream) = opened(items());
     append(
         &log,
         &[
@@ -116,9 +108,7 @@ fn objects_are_rows_and_the_rest_are_letters() {
 /// The table refuses a row: its letter has the object, and a person may correct it there.
 #[test]
 fn a_refused_object_is_corrected_and_retried() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = items();
-    log.open_stream(&stream);
+    let (mut db, log, stream) = opened(items());
     db.execute(
         "CREATE TABLE items (id bigint PRIMARY KEY, name text CHECK (name <> 'bad'), amount numeric NOT NULL)",
     );

@@ -1,9 +1,9 @@
 //! Sessions of other roles of the same database: they are not members of a group and hold no partition, whatever they call
 //! themselves.
 
-use bekk_sink::{Config, Control, Error, Stats};
+use bekk_sink::{Config, Control, Error};
 
-use crate::harness::{Db, Log, StopOnDrop, drain, run, two_columns, until};
+use crate::harness::{Db, Log, drain, held, opened, run_while, two_columns, until};
 use crate::strangers::{Stranger, append};
 
 #[test]
@@ -13,19 +13,9 @@ fn a_session_of_another_role_is_no_member() {
     let mut stream = two_columns();
     stream.partitions = 4;
     log.open_stream(&stream);
-    let (stats, control) = (Stats::default(), Control::new());
     let config = Config::new(db.options.clone());
-    std::thread::scope(|scope| {
-        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
-        let stop = StopOnDrop(&control);
-        let held = || {
-            stats
-                .positions()
-                .iter()
-                .filter(|position| position.held)
-                .count()
-        };
-        until("all partitions are held", || held() == 4);
+    run_while(&config, &log, &stream, Control::stop, |stats| {
+        until("all partitions are held", || held(stats) == 4);
         let name = db.one(
             "SELECT application_name FROM pg_stat_activity WHERE datname = current_database()
                 AND application_name LIKE 'bekk-sink %' LIMIT 1",
@@ -43,20 +33,16 @@ fn a_session_of_another_role_is_no_member() {
             .collect();
         // Two looks of the keeper, which would have given three of them up.
         std::thread::sleep(std::time::Duration::from_millis(1_200));
-        assert_eq!(held(), 4);
+        assert_eq!(held(stats), 4);
         drop(strangers);
-        drop(stop);
-        sink.join().unwrap().unwrap();
     });
 }
 
 /// A role that can do no more than connect must not keep anybody from resetting a group.
 #[test]
 fn a_session_of_another_role_holds_no_partition() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, stream) = opened(two_columns());
     let stranger = Stranger::new(&mut db);
-    let stream = two_columns();
-    log.open_stream(&stream);
     append(&log, &stream, &[(1, "a")]);
     drain(&db, &log, &stream).unwrap();
     db.execute(

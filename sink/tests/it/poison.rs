@@ -1,22 +1,17 @@
 //! Rows that the table refuses are found and set aside, and the rest of their batch lands.
 
-use bekk_sink::{Config, Error, LetterFilter};
-use bekk_stream::{ColumnType, OnConflict, Stream, Value};
+use bekk_sink::{Config, Error};
+use bekk_stream::{OnConflict, Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, drain, drain_with, stream, text, two_columns};
+use crate::harness::{
+    Db, Log, assert_exact, drain, drain_with, opened, refused_retry, stream_of, text, two_columns,
+};
 use crate::proxy::{Plan, Proxy};
 
 /// A table of parts with everything that can refuse a row, filled from `rows` in one batch.
 fn fill(on_conflict: OnConflict, more_sql: &str, rows: &[Vec<Value<'_>>]) -> (Db, Stream) {
     let (mut db, log) = (Db::new(), Log::new());
-    let mut stream = stream(
-        "parts",
-        vec![
-            column("id", ColumnType::Int8),
-            column("name", ColumnType::Text).nullable(),
-            column("amount", ColumnType::Int8),
-        ],
-    );
+    let mut stream = stream_of("parts", "id int8, name text null, amount int8");
     stream.on_conflict = on_conflict;
     db.execute("CREATE TABLE parts (id bigint PRIMARY KEY, name varchar(20), amount integer)");
     db.execute(more_sql);
@@ -193,10 +188,8 @@ fn where_the_winner_of_a_key_is_refused_the_record_before_it_counts() {
 
 #[test]
 fn one_bad_record_alone_is_a_dead_letter_and_a_table_that_refuses_all_is_an_error() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = stream("parts", vec![column("id", ColumnType::Int8)]);
+    let (mut db, log, stream) = opened(stream_of("parts", "id int8"));
     db.execute("CREATE TABLE parts (id bigint PRIMARY KEY CHECK (id >= 0))");
-    log.open_stream(&stream);
     log.append(&stream, 0, &[vec![Value::Int(-1)]]);
     assert_eq!(drain(&db, &log, &stream).unwrap().dead, 1);
 
@@ -217,15 +210,13 @@ fn one_bad_record_alone_is_a_dead_letter_and_a_table_that_refuses_all_is_an_erro
 
 #[test]
 fn a_batch_that_times_out_is_halved() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = stream("slow", vec![column("id", ColumnType::Int8)]);
+    let (mut db, log, stream) = opened(stream_of("slow", "id int8"));
     db.execute(
         "CREATE TABLE slow (id bigint PRIMARY KEY);
          CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN PERFORM pg_sleep(0.01); RETURN new; END $$;
          CREATE TRIGGER slowly BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION slowly()",
     );
-    log.open_stream(&stream);
     let rows: Vec<_> = (0..100).map(|id| vec![Value::Int(id)]).collect();
     log.append(&stream, 0, &rows);
     let mut config = Config::new(db.options.clone());
@@ -237,10 +228,8 @@ fn a_batch_that_times_out_is_halved() {
 
 #[test]
 fn a_replay_finds_its_dead_letters_again() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = stream("parts", vec![column("id", ColumnType::Int8)]);
+    let (mut db, log, stream) = opened(stream_of("parts", "id int8"));
     db.execute("CREATE TABLE parts (id bigint PRIMARY KEY CHECK (id >= 0))");
-    log.open_stream(&stream);
     log.append(&stream, 0, &[vec![Value::Int(-1)], vec![Value::Int(1)]]);
     drain(&db, &log, &stream).unwrap();
     db.execute(
@@ -289,9 +278,7 @@ fn many_refused_records_are_found_by_few_bytes() {
 /// The accident: somebody has made a trigger on bekk.dead_letters that leaves out what is of no interest to them.
 #[test]
 fn a_letter_that_a_trigger_leaves_out_stops_the_sink() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = two_columns();
-    log.open_stream(&stream);
+    let (mut db, log, stream) = opened(two_columns());
     let row = |id| vec![Value::Int(id), text("x")];
     log.append(&stream, 0, &[row(1)]);
     drain(&db, &log, &stream).unwrap();
@@ -313,15 +300,7 @@ fn a_letter_that_a_trigger_leaves_out_stops_the_sink() {
     db.execute(
         "ALTER TABLE items DROP CONSTRAINT small; ALTER TABLE bekk.dead_letters ENABLE TRIGGER filter",
     );
-    let letters = bekk_sink::read_letters(&db.options, &LetterFilter::default(), 0, 10).unwrap();
-    let retried = bekk_sink::retry_letters(
-        &db.options,
-        &log.client,
-        &stream,
-        &letters,
-        &mut |text| panic!("{text:?} is read as a line of a file"),
-        &mut |_, retried| panic!("{retried:?}"),
-    );
-    assert!(matches!(retried.unwrap_err(), Error::LettersLeftOut));
+    let refused = refused_retry(&db, &log, &stream);
+    assert!(matches!(refused, Error::LettersLeftOut), "{refused}");
     assert_eq!(db.one("SELECT count(*) FROM items"), "3");
 }

@@ -4,7 +4,7 @@ use bekk_sink::{Config, Control, Error, State, Stats};
 use bekk_stream::{Accept, Value};
 
 use crate::fits::found;
-use crate::harness::{Db, Log, StopOnDrop, drain, drain_with, text, two_columns, until};
+use crate::harness::{Db, Log, StopOnDrop, drain, drain_with, opened, text, two_columns, until};
 
 /// Publications refuse statements that the table itself allows. The check says so, the sink does not begin, and after the
 /// advice both are content.
@@ -95,13 +95,11 @@ fn publications_that_refuse_updates_or_deletions_are_named() {
 /// A publication that is made while the sink runs stops the stream with the same words.
 #[test]
 fn a_publication_made_under_a_running_sink_is_named() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, items) = opened(two_columns());
     if db.one("SELECT current_setting('server_version_num')::int >= 150000") == "f" {
         println!("SKIPPED: publications have filters since PostgreSQL 15");
         return;
     }
-    let items = two_columns();
-    log.open_stream(&items);
     db.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text)");
     let append = || {
         let row = [

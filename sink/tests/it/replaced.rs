@@ -5,8 +5,7 @@ use std::time::Duration;
 use bekk_sink::Error;
 use bekk_stream::{OnConflict, Stream};
 
-use crate::harness::{Db, Log, PATIENCE, assert_exact, drain, two_columns};
-use crate::identity::rows;
+use crate::harness::{Db, Log, PATIENCE, assert_exact, drain, rows, two_columns};
 use crate::proxy::{Fault, Plan, Proxy, Who};
 
 /// How long the sink waits before it writes, in which the table can be replaced

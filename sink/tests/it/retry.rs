@@ -1,25 +1,18 @@
 //! Dead letters that are tried again: what the log says later of their keys decides.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread;
 
 use bekk_log::RecordBuffer;
-use bekk_sink::{Config, Control, Retried, Stats};
-use bekk_stream::{ColumnType, OnConflict, Stream, Value};
+use bekk_sink::{Config, Control, Retried};
+use bekk_stream::{OnConflict, Stream, Value};
 
 use crate::harness::{
-    Db, Log, StopOnDrop, assert_content, column, deep_audit, drain, retry, retry_and, stream, text,
-    until,
+    Db, Log, assert_content, deep_audit, drain, retry, retry_and, run_while, stream_of, text, until,
 };
 
 /// Items with a version; whoever is called `bad` is refused.
 fn items(db: &mut Db, log: &Log) -> Stream {
-    let columns = vec![
-        column("id", ColumnType::Int8),
-        column("name", ColumnType::Text),
-        column("version", ColumnType::Int8),
-    ];
-    let stream = stream("items", columns);
+    let stream = stream_of("items", "id int8, name text, version int8");
     log.open_stream(&stream);
     db.execute(
         "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL CONSTRAINT good CHECK (name <> 'bad'),
@@ -145,28 +138,20 @@ fn a_retry_while_a_sink_applies_never_wins_over_a_newer_record() {
     let stream = items(&mut db, &log);
     let bad: Vec<_> = (0..KEYS).map(|id| (id, "bad", 1)).collect();
     append(&log, &stream, &bad);
-    let (stats, control) = (Stats::default(), Control::new());
-    let retried = thread::scope(|scope| {
-        let _stop = StopOnDrop(&control);
-        let config = Config::new(db.options.clone());
-        let (log, stats, control, stream) = (&log, &stats, &control, &stream);
-        let streams = std::slice::from_ref(stream);
-        let sink =
-            scope.spawn(move || bekk_sink::run(&config, streams, &log.client, stats, control));
+    let config = Config::new(db.options.clone());
+    let (retried, _) = run_while(&config, &log, &stream, Control::stop, |stats| {
         until("all are letters", || {
             stats.dead_by_reason().get("refused") == Some(&60)
         });
         widen(&mut db);
-        let retried = retry_and(&db, log, stream, &mut |id| {
+        let retried = retry_and(&db, &log, &stream, &mut |id| {
             if id % 2 == 0 {
-                append(log, stream, &[(id, "new", 2), (id + 1, "new", 2)]);
+                append(&log, &stream, &[(id, "new", 2), (id + 1, "new", 2)]);
             }
         });
         until("all is applied", || {
             stats.rows.load(Relaxed) + stats.superseded.load(Relaxed) == 60
         });
-        control.stop();
-        sink.join().unwrap().unwrap();
         retried
     });
     assert_eq!(retried.len(), 60);

@@ -1,21 +1,18 @@
 //! Names in triggers, defaults and operators: they mean what the role's own `search_path` has.
 
-use bekk_sink::{
-    Config, Control, Error, LetterFilter, Retried, Stats, What, audit_content, diff_tables,
-};
-use bekk_stream::{ColumnType, TableName};
+use bekk_sink::{Config, Control, Error, Retried, What, audit_content, diff_tables};
+use bekk_stream::TableName;
 
 use crate::harness::{
-    Db, Log, StopOnDrop, assert_exact, column, drain, retry, stream, text, two_columns, until,
+    Db, assert_exact, drain, opened, refused_retry, retry, rows, run_while, stream_of, text,
+    two_columns, until,
 };
-use crate::identity::{filled, rows};
+use crate::identity::filled;
 use crate::strangers::append;
 
 #[test]
 fn triggers_and_defaults_find_what_the_roles_path_has() {
-    let (mut db, log) = (Db::new(), Log::new());
-    let stream = two_columns();
-    log.open_stream(&stream);
+    let (mut db, log, stream) = opened(two_columns());
     // Neither names a schema, and the trigger also changes the path for the session.
     db.execute(
         "CREATE TABLE audit (id int8);
@@ -54,17 +51,9 @@ fn triggers_and_defaults_find_what_the_roles_path_has() {
 
 #[test]
 fn a_case_insensitive_key_is_compared_as_its_type_compares() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, items) = opened(stream_of("items", "id text, name text"));
     db.execute("CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext");
     db.execute("CREATE TABLE items (id ext.citext PRIMARY KEY, name text)");
-    let items = stream(
-        "items",
-        vec![
-            column("id", ColumnType::Text),
-            column("name", ColumnType::Text),
-        ],
-    );
-    log.open_stream(&items);
     for (id, name) in [("a", "one"), ("A", "two"), ("A", "two")] {
         log.append(&items, 0, &[vec![text(id), text(name)]]);
         drain(&db, &log, &items).unwrap();
@@ -149,13 +138,8 @@ fn a_running_sink_keeps_its_table_when_the_search_path_changes() {
     let stream = two_columns();
     let (mut db, log) = filled(&stream, 10);
     db.execute("CREATE SCHEMA other; CREATE TABLE other.items (id int8 PRIMARY KEY, name text)");
-    let (stats, control) = (Stats::default(), Control::new());
-    std::thread::scope(|scope| {
-        let _stop = StopOnDrop(&control);
-        let config = Config::new(db.options.clone());
-        let (streams, stats, stop) = (std::slice::from_ref(&stream), &stats, control.clone());
-        let client = &log.client;
-        let sink = scope.spawn(move || bekk_sink::run(&config, streams, client, stats, &stop));
+    let config = Config::new(db.options.clone());
+    run_while(&config, &log, &stream, Control::stop, |stats| {
         until("it holds the partition", || {
             stats.positions().iter().any(|position| position.held)
         });
@@ -171,8 +155,6 @@ fn a_running_sink_keeps_its_table_when_the_search_path_changes() {
         until("all is applied", || {
             db.one("SELECT count(*) FROM public.items") == "20"
         });
-        control.stop();
-        sink.join().unwrap().unwrap();
     });
     assert_eq!(db.one("SELECT count(*) FROM other.items"), "0");
 }
@@ -199,17 +181,7 @@ fn a_dead_letter_goes_into_the_groups_table_only() {
     );
     for made in ["SELECT", "DROP TABLE items"] {
         db.execute(made);
-        let filter = LetterFilter::default();
-        let letters = bekk_sink::read_letters(&db.options, &filter, 0, 10).unwrap();
-        let retried = bekk_sink::retry_letters(
-            &db.options,
-            &log.client,
-            &stream,
-            &letters,
-            &mut |text| panic!("{text:?} is read as a line of a file"),
-            &mut |_, retried| panic!("{retried:?}"),
-        );
-        let error = retried.unwrap_err();
+        let error = refused_retry(&db, &log, &stream);
         assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
     }
     assert_eq!(db.one("SELECT to_regclass('items') IS NULL"), "t");

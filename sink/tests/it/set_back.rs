@@ -6,29 +6,22 @@ use std::process::Command;
 
 use bekk_postgres::Server;
 use bekk_sink::{Error, Reset, State, Stats};
-use bekk_stream::{ColumnType, OnConflict, Stream, Value};
+use bekk_stream::Stream;
 use tempfile::TempDir;
 
 use crate::altered::while_it_runs;
-use crate::harness::{Db, Log, assert_exact, column, drain, stream, text, until};
+use crate::harness::{Db, Log, assert_exact, drain, keyless, opened, rows, stream_of, until};
 use crate::strangers::Stranger;
 
 /// Lines without a key: each record that is applied twice is one row too many.
 fn lines() -> Stream {
-    let columns = vec![
-        column("id", ColumnType::Int8),
-        column("name", ColumnType::Text),
-    ];
-    let mut stream = stream("lines", columns);
-    stream.on_conflict = OnConflict::Append;
-    stream.key.clear();
+    let mut stream = keyless(stream_of("lines", "id int8, name text"));
     stream.partitions = 2;
     stream
 }
 
 fn append(log: &Log, stream: &Stream, partition: u32, ids: std::ops::Range<i64>) {
-    let rows: Vec<_> = ids.map(|id| vec![Value::Int(id), text("x")]).collect();
-    log.append(stream, partition, &rows);
+    log.append(stream, partition, &rows(ids, "x"));
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -126,8 +119,7 @@ fn an_offset_that_was_set_back_stops_the_sink() {
 /// are gone as well, the sink continues by itself.
 #[test]
 fn offsets_restored_without_their_rows_are_refused() {
-    let (mut db, log, stream) = (Db::new(), Log::new(), lines());
-    log.open_stream(&stream);
+    let (mut db, log, stream) = opened(lines());
     append(&log, &stream, 0, 0..50);
     drain(&db, &log, &stream).unwrap();
     db.execute("CREATE TABLE saved AS TABLE bekk.offsets");
@@ -274,8 +266,7 @@ fn a_schema_that_is_made_again_stops_the_sink() {
 /// The schema is restored while batches follow each other: none moves an offset in the new table.
 #[test]
 fn no_batch_goes_on_in_a_schema_that_was_made_again() {
-    let (db, log, stream) = (Db::new(), Log::new(), lines());
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(lines());
     append(&log, &stream, 0, 0..50);
     let mut admin = Db::connect(db.options.clone());
     let stopped = while_it_runs(&db, &log, &stream, |stats| {

@@ -5,7 +5,8 @@ use bekk_sink::{Config, Control, Error, State, Stats};
 use bekk_stream::Value;
 
 use crate::harness::{
-    Db, Log, StopOnDrop, assert_exact, drain, drain_with, text, two_columns, until,
+    Db, Log, StopOnDrop, assert_exact, drain, drain_with, opened, run_while, text, two_columns,
+    until,
 };
 
 #[test]
@@ -52,9 +53,7 @@ fn a_refused_login_stops_and_never_shows_the_password() {
 /// retention must know of it, and the database must not be taken for another one when it comes.
 #[test]
 fn records_are_kept_for_a_group_that_has_never_reached_its_database() {
-    let (db, log) = (Db::new(), Log::new());
-    let stream = two_columns();
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(two_columns());
     let row = [vec![Value::Int(1), text("x")]];
     log.append(&stream, 0, &row);
     drain(&db, &log, &stream).unwrap();
@@ -68,15 +67,8 @@ fn records_are_kept_for_a_group_that_has_never_reached_its_database() {
     away.postgres.host = "127.0.0.1".to_owned();
     away.postgres.port = free.local_addr().unwrap().port();
     drop(free);
-    let (stats, control) = (Stats::default(), Control::new());
-    std::thread::scope(|scope| {
-        let _stop = StopOnDrop(&control);
-        let streams = std::slice::from_ref(&stream);
-        let sink = || bekk_sink::run(&away, streams, &log.client, &stats, &control);
-        let sink = scope.spawn(sink);
+    run_while(&away, &log, &stream, Control::stop, |_| {
         until("the log knows the group", || !committed().is_empty());
-        control.stop();
-        sink.join().unwrap().unwrap();
     });
     assert!(committed().iter().all(|(_, next)| *next == Offset::ZERO));
     assert_eq!(drain_with(&config, &log, &stream).unwrap().rows, 1);
@@ -85,7 +77,7 @@ fn records_are_kept_for_a_group_that_has_never_reached_its_database() {
 
 #[test]
 fn a_plain_user_who_owns_his_database_is_enough() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, stream) = opened(two_columns());
     let name = db.options.dbname.clone().unwrap();
     db.execute(&format!(
         "CREATE ROLE plain_user LOGIN PASSWORD 'plain'; ALTER DATABASE {name} OWNER TO plain_user;
@@ -94,8 +86,6 @@ fn a_plain_user_who_owns_his_database_is_enough() {
     let mut config = Config::new(db.options.clone());
     config.postgres.user = Some("plain_user".to_owned());
     config.postgres.password = Some("plain".to_owned());
-    let stream = two_columns();
-    log.open_stream(&stream);
     log.append(&stream, 0, &[vec![Value::Int(1), text("x")]]);
     assert_eq!(drain_with(&config, &log, &stream).unwrap().rows, 1);
     log.append(&stream, 0, &[vec![Value::Int(1), text("y")]]);
@@ -105,34 +95,30 @@ fn a_plain_user_who_owns_his_database_is_enough() {
 /// A role whose statements may take no longer than a millisecond: the catalog cannot be read in that time.
 #[test]
 fn a_time_limit_of_the_role_is_named_with_its_remedy() {
-    let (db, log) = (Db::new(), Log::new());
+    let (db, log, items) = opened(two_columns());
     let mut options = db.options.clone();
     options.options = Some("-c statement_timeout=1ms".to_owned());
     let named = |text: &str| text.contains("ALTER ROLE … SET statement_timeout");
     let error = bekk_sink::list_offsets(&options).unwrap_err().to_string();
     assert!(named(&error), "{error}");
-    let (stats, control) = (Stats::default(), Control::new());
-    let items = two_columns();
-    log.open_stream(&items);
-    std::thread::scope(|scope| {
-        let _stop = StopOnDrop(&control);
-        let config = Config::new(options);
-        let (log, items, stats, control) = (&log, &items, &stats, &control);
-        let sink = scope.spawn(move || crate::harness::run(&config, log, items, stats, control));
-        until("it waits, and names the limit", || {
-            stats.waiting().is_some_and(|wait| named(&wait.reason))
-        });
-        control.stop();
-        sink.join().unwrap().unwrap();
-    });
+    run_while(
+        &Config::new(options),
+        &log,
+        &items,
+        Control::stop,
+        |stats| {
+            until("it waits, and names the limit", || {
+                stats.waiting().is_some_and(|wait| named(&wait.reason))
+            });
+        },
+    );
 }
 
 /// Parts of schema `bekk` are dropped, renamed or moved, before a start and under a running sink. Each is named, with a
 /// command that brings it back, and no command takes the schema for one that was never used.
 #[test]
 fn a_part_of_the_schema_that_is_missing_is_named() {
-    let (mut db, log, items) = (Db::new(), Log::new(), two_columns());
-    log.open_stream(&items);
+    let (mut db, log, items) = opened(two_columns());
     let mut next = 0;
     let mut append = || {
         next += 1;

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bekk_sink::Config;
-use bekk_stream::{ColumnType, Stream, Value};
+use bekk_stream::{Stream, Value};
 
-use crate::harness::{Db, Log, assert_exact, column, drain_with, stream};
+use crate::harness::{Db, Log, assert_exact, drain_with, opened, stream_of};
 
 /// Sets how many seconds a storm lasts.
 const SECONDS: &str = "BEKK_TEST_STORM_SECONDS";
@@ -17,11 +17,7 @@ fn storm_lasts() -> Duration {
 }
 
 fn numbers() -> Stream {
-    let columns = vec![
-        column("id", ColumnType::Int8),
-        column("value", ColumnType::Int8),
-    ];
-    let mut stream = stream("numbers", columns);
+    let mut stream = stream_of("numbers", "id int8, value int8");
     stream.partitions = 2;
     stream
 }
@@ -43,9 +39,7 @@ fn append(log: &Log, stream: &Stream, partition: u32, count: i64) {
 /// the table must equal the log.
 fn weather(act: &str, pause: Duration, hits_min: u64) {
     const RECORDS: i64 = 8_000;
-    let (db, log) = (Db::new(), Log::new());
-    let stream = numbers();
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(numbers());
     for partition in 0..2 {
         append(&log, &stream, partition, RECORDS);
     }

@@ -5,9 +5,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bekk_sink::{Error, check, diff_tables, list_offsets};
-use bekk_stream::{ColumnType, TableName, Value};
+use bekk_stream::{TableName, Value};
 
-use crate::harness::{Db, Log, column, drain, stream, text, two_columns, until};
+use crate::harness::{Db, Log, assert_says, drain, opened, stream_of, text, two_columns, until};
 
 /// A role without rights, and the body of a function that would give it all of them.
 pub(crate) struct Stranger {
@@ -80,14 +80,7 @@ fn functions_and_operators_in_public_are_not_called() {
     stranger.execute(&mut db, &traps);
     db.execute("CREATE TABLE items (id varchar(20) PRIMARY KEY, name varchar(20), at varchar(20))");
     db.execute("CREATE TABLE items_2 (LIKE items INCLUDING ALL)");
-    let mut items = stream(
-        "items",
-        vec![
-            column("id", ColumnType::Text),
-            column("name", ColumnType::Text),
-            column("at", ColumnType::Text),
-        ],
-    );
+    let mut items = stream_of("items", "id text, name text, at text");
     items.newer_by = Some("at".to_owned());
     log.open_stream(&items);
     for at in ["1", "2"] {
@@ -110,10 +103,8 @@ fn functions_and_operators_in_public_are_not_called() {
 
 #[test]
 fn a_schema_of_another_role_is_refused_by_name() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, stream) = opened(two_columns());
     let stranger = Stranger::new(&mut db);
-    let stream = two_columns();
-    log.open_stream(&stream);
     let role = &stranger.role;
     db.execute(&format!("CREATE SCHEMA bekk AUTHORIZATION {role}"));
     let refused = |result: Result<(), Error>, what: &str| {
@@ -163,9 +154,8 @@ fn a_schema_of_another_role_is_refused_by_name() {
 /// looked whose it is, and while that session waits for the lock of the set-up.
 #[test]
 fn a_schema_that_is_made_while_bekk_waits_is_not_read() {
-    let (mut db, log, items) = (Db::new(), Log::new(), two_columns());
+    let (mut db, log, items) = opened(two_columns());
     let stranger = Stranger::new(&mut db);
-    log.open_stream(&items);
     let streams = std::slice::from_ref(&items);
     let database = db.options.dbname.clone().unwrap();
     db.execute(&format!("GRANT CREATE ON DATABASE {database} TO PUBLIC"));
@@ -208,10 +198,8 @@ fn a_schema_that_is_made_while_bekk_waits_is_not_read() {
 /// Each was laid by a role that owned schema `bekk` once, and stays when a superuser takes the schema over.
 #[test]
 fn what_bekks_tables_run_of_another_role_is_refused() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, stream) = opened(two_columns());
     let stranger = Stranger::new(&mut db);
-    let stream = two_columns();
-    log.open_stream(&stream);
     drain(&db, &log, &stream).unwrap();
     let role = &stranger.role;
     stranger.execute(
@@ -299,10 +287,8 @@ fn what_bekks_tables_run_of_another_role_is_refused() {
 
 #[test]
 fn a_schema_of_a_role_that_ours_belongs_to_is_used() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, stream) = opened(two_columns());
     let stranger = Stranger::new(&mut db);
-    let stream = two_columns();
-    log.open_stream(&stream);
     append(&log, &stream, &[(1, "one")]);
     let role = &stranger.role;
     let database = db.options.dbname.clone().unwrap();
@@ -320,10 +306,8 @@ fn a_schema_of_a_role_that_ours_belongs_to_is_used() {
 
 #[test]
 fn a_table_that_anybody_could_have_prepared_is_refused_unless_it_is_named() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, mut stream) = opened(two_columns());
     let stranger = Stranger::new(&mut db);
-    let mut stream = two_columns();
-    log.open_stream(&stream);
     append(&log, &stream, &[(1, "one")]);
     stranger.execute(
         &mut db,
@@ -340,10 +324,7 @@ fn a_table_that_anybody_could_have_prepared_is_refused_unless_it_is_named() {
         "{error}"
     );
     let report = check(&db.options, std::slice::from_ref(&stream)).unwrap();
-    assert!(
-        report.tables[0].problems[0].contains(&stranger.role),
-        "{report:?}"
-    );
+    assert_says(&report.tables[0].problems[0], &[&stranger.role]);
     assert!(!stranger.is_superuser(&db));
 
     // Where only those may create tables who were allowed to, the table of another is one like any other.
@@ -359,8 +340,7 @@ fn a_table_that_anybody_could_have_prepared_is_refused_unless_it_is_named() {
 /// it plans a statement, and a policy when it reads the table: no command goes that far.
 #[test]
 fn no_command_plans_a_statement_on_a_prepared_table() {
-    let (mut db, log, items) = (Db::new(), Log::new(), two_columns());
-    log.open_stream(&items);
+    let (mut db, log, items) = opened(two_columns());
     let stranger = Stranger::new(&mut db);
     // What a sequence has counted stays when the transaction is rolled back.
     stranger.execute(
@@ -391,10 +371,8 @@ fn no_command_plans_a_statement_on_a_prepared_table() {
 
 #[test]
 fn a_schema_that_is_called_like_the_role_is_refused_if_it_is_anothers() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, stream) = opened(two_columns());
     let stranger = Stranger::new(&mut db);
-    let stream = two_columns();
-    log.open_stream(&stream);
     let user = format!("{}_sink", stranger.role);
     let mut options = db.options.clone();
     let database = options.dbname.clone().unwrap();
@@ -418,11 +396,9 @@ fn a_schema_that_is_called_like_the_role_is_refused_if_it_is_anothers() {
 
 #[test]
 fn the_rights_that_are_documented_suffice_and_each_that_is_missing_is_named() {
-    let (mut db, log) = (Db::new(), Log::new());
+    let (mut db, log, stream) = opened(two_columns());
     let stranger = Stranger::new(&mut db);
     db.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC");
-    let stream = two_columns();
-    log.open_stream(&stream);
     append(&log, &stream, &[(1, "one")]);
     let database = db.options.dbname.clone().unwrap();
     db.execute(&format!(

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use bekk_sink::{Config, ConnectOptions, Control, LetterFilter, SinkWait, State, Stats, WaitCause};
+use bekk_sink::{Config, ConnectOptions, Control, LetterFilter, SinkWait, State, WaitCause};
 use bekk_stream::{ColumnType, Stream, Value};
 
-use crate::harness::{Db, Log, StopOnDrop, assert_exact, column, drain_with, run, stream, until};
+use crate::harness::{
+    Db, Log, assert_exact, column, drain_with, opened, run_all_while, run_while, stream, until,
+};
 
 fn numbers(name: &str) -> Stream {
     stream(name, vec![column("id", ColumnType::Int8)])
@@ -41,15 +43,9 @@ fn a_wait_is_seen_while_another_stream_flows() {
         log.open_stream(stream);
         append(&log, stream, 0..10);
     }
-    let (config, stats, control) = (
-        Config::new(db.options.clone()),
-        Stats::default(),
-        Control::new(),
-    );
+    let config = Config::new(db.options.clone());
     let streams = [full.clone(), other.clone()];
-    std::thread::scope(|scope| {
-        let sink = scope.spawn(|| bekk_sink::run(&config, &streams, &log.client, &stats, &control));
-        let stop = StopOnDrop(&control);
+    let ((), ended) = run_all_while(&config, &log, &streams, Control::drain, |stats| {
         until("it waits", || stats.waiting().is_some());
         let since = stats.waiting().unwrap().since;
         for more in 1..5 {
@@ -97,10 +93,8 @@ fn a_wait_is_seen_while_another_stream_flows() {
         assert_no_faults(&db, &streams);
         assert!(stats.stalled_for() > Duration::ZERO);
         admin.execute("COMMIT");
-        control.drain();
-        sink.join().unwrap().unwrap();
-        drop(stop);
     });
+    ended.unwrap();
     for stream in [&full, &other] {
         assert_exact(&db, &log.client, "bekk", stream);
     }
@@ -110,18 +104,11 @@ fn a_wait_is_seen_while_another_stream_flows() {
 /// cancelled, and the next run applies it.
 #[test]
 fn a_stop_ends_a_batch_that_waits_for_a_lock() {
-    let (db, log, stream) = (Db::new(), Log::new(), numbers("items"));
-    log.open_stream(&stream);
+    let (db, log, stream) = opened(numbers("items"));
     append(&log, &stream, 0..10);
-    let (config, stats, control) = (
-        Config::new(db.options.clone()),
-        Stats::default(),
-        Control::new(),
-    );
+    let config = Config::new(db.options.clone());
     let mut admin = Db::connect(db.options.clone());
-    std::thread::scope(|scope| {
-        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
-        let stop = StopOnDrop(&control);
+    run_while(&config, &log, &stream, Control::stop, |_stats| {
         until("the rows are there", || {
             db.one("SELECT coalesce(to_regclass('items')::text, '')") == "items"
                 && db.one("SELECT count(*) FROM items") == "10"
@@ -129,9 +116,6 @@ fn a_stop_ends_a_batch_that_waits_for_a_lock() {
         admin.execute("BEGIN; LOCK TABLE items IN EXCLUSIVE MODE");
         append(&log, &stream, 10..20);
         until("the batch waits", || !waits(&db, "items").is_empty());
-        control.stop();
-        sink.join().unwrap().unwrap();
-        drop(stop);
     });
     admin.execute("COMMIT");
     drain_with(&config, &log, &stream).unwrap();
@@ -143,7 +127,7 @@ fn a_stop_ends_a_batch_that_waits_for_a_lock() {
 /// that is free is the worker's, and is not used to show the wait.
 #[test]
 fn a_wait_for_a_connection_takes_none() {
-    let (mut db, log, stream) = (Db::new(), Log::new(), numbers("items"));
+    let (mut db, log, stream) = opened(numbers("items"));
     let name = db.options.dbname.clone().unwrap();
     db.execute(&format!(
         "CREATE ROLE few LOGIN PASSWORD 'few' CONNECTION LIMIT 3; ALTER DATABASE {name} OWNER TO few;
@@ -152,15 +136,11 @@ fn a_wait_for_a_connection_takes_none() {
     let mut options = db.options.clone();
     options.user = Some("few".to_owned());
     options.password = Some("few".to_owned());
-    log.open_stream(&stream);
     append(&log, &stream, 0..10);
     let [leaving, staying] = [(); 2].map(|()| Db::connect(options.clone()));
     let mut config = Config::new(options);
     config.connections = 1;
-    let (stats, control) = (Stats::default(), Control::new());
-    std::thread::scope(|scope| {
-        let sink = scope.spawn(|| run(&config, &log, &stream, &stats, &control));
-        let stop = StopOnDrop(&control);
+    run_while(&config, &log, &stream, Control::drain, |stats| {
         let lacks_connection = |reason: &str| reason.contains("too many connections");
         until("the worker waits for a connection", || {
             let holds = stats.positions().iter().any(|position| position.held);
@@ -172,9 +152,6 @@ fn a_wait_for_a_connection_takes_none() {
         until("the rows are there", || {
             db.one("SELECT count(*) FROM items") == "10"
         });
-        control.drain();
-        sink.join().unwrap().unwrap();
-        drop(stop);
     });
     drop(staying);
 }
@@ -272,8 +249,7 @@ fn a_command_that_meets_a_lock_names_table_and_session() {
         }),
     ];
     let meets = |(table, lock, command): &(&str, String, Command)| {
-        let (db, log, items) = (Db::new(), Log::new(), numbers("items"));
-        log.open_stream(&items);
+        let (db, log, items) = opened(numbers("items"));
         append(&log, &items, 0..10);
         drain_with(&Config::new(db.options.clone()), &log, &items).unwrap();
         let mut admin = Db::connect(db.options.clone());
@@ -296,8 +272,7 @@ fn a_command_that_meets_a_lock_names_table_and_session() {
 /// A sink starts beside a session that has locked its table: it waits, names table and session, and continues.
 #[test]
 fn a_start_beside_a_locked_table_names_it() {
-    let (db, log, items) = (Db::new(), Log::new(), numbers("items"));
-    log.open_stream(&items);
+    let (db, log, items) = opened(numbers("items"));
     append(&log, &items, 0..10);
     let config = Config::new(db.options.clone());
     drain_with(&config, &log, &items).unwrap();
@@ -305,18 +280,12 @@ fn a_start_beside_a_locked_table_names_it() {
     let mut admin = Db::connect(db.options.clone());
     let pid = admin.one("SELECT pg_backend_pid()");
     admin.execute("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE");
-    let (stats, control) = (Stats::default(), Control::new());
-    std::thread::scope(|scope| {
-        let sink = scope.spawn(|| run(&config, &log, &items, &stats, &control));
-        let stop = StopOnDrop(&control);
+    run_while(&config, &log, &items, Control::drain, |stats| {
         until("it names the lock", || {
             let reason = stats.waiting().map(|wait| wait.reason).unwrap_or_default();
             reason.contains(&format!("public.items is locked by session {pid} "))
         });
         admin.execute("COMMIT");
-        control.drain();
-        sink.join().unwrap().unwrap();
-        drop(stop);
     });
     assert_exact(&db, &log.client, "bekk", &items);
 }
