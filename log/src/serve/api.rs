@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::code::Code;
 use super::connection::Ended;
-use super::requests::Frame;
+use super::requests::{Frame, Request};
 use super::sasl::{self, Access, Step};
 use super::visitor::{Sender, Visitor};
 use super::wire::{Malformed, Reader, Writer};
@@ -289,37 +289,39 @@ fn begin_produce<'a>(
 fn dispatch(
     broker: &Broker,
     header: Header<'_>,
-    mut body: Reader<'_>,
+    body: Reader<'_>,
     visitor: Visitor,
     out: &mut Writer,
 ) -> Result<(), Ended> {
     let version = header.version;
-    let reached = visitor.reached;
     let sender = Sender::new(visitor, header.client_id, &broker.line_limit);
+    let request = Request(broker, &sender, version, body);
     match header.key {
-        LIST_OFFSETS => list_offsets::answer(broker, version, body, out)?,
-        METADATA => metadata::answer(broker, version, body, reached, out)?,
-        OFFSET_COMMIT => group_offsets::commit(broker, &sender, version, body, out)?,
-        OFFSET_FETCH => group_offsets::fetch(broker, &sender, version, body, out)?,
-        FIND_COORDINATOR => metadata::find_coordinator(broker, version, body, reached, out)?,
-        CREATE_TOPICS => create_topics::answer(broker, &sender, version, body, out)?,
-        DELETE_TOPICS => deletion::delete_topics(broker, &sender, body, out)?,
-        DELETE_RECORDS => deletion::delete_records(broker, &sender, body, out)?,
-        INIT_PRODUCER_ID => producer_id::answer(broker, &sender, version, body, out)?,
-        DESCRIBE_CONFIGS => configs::describe(broker, version, body, out)?,
-        ALTER_CONFIGS => configs::alter(broker, &sender, body, out)?,
-        DESCRIBE_GROUPS => groups::describe(broker, version, body, out)?,
-        LIST_GROUPS => groups::list(broker, version, body, out)?,
-        DELETE_GROUPS => groups::delete(broker, &sender, body, out)?,
-        OFFSET_DELETE => groups::delete_offsets(broker, &sender, body, out)?,
+        LIST_OFFSETS => list_offsets::answer(request, out)?,
+        METADATA => metadata::answer(request, out)?,
+        OFFSET_COMMIT => group_offsets::commit(request, out)?,
+        OFFSET_FETCH => group_offsets::fetch(request, out)?,
+        FIND_COORDINATOR => metadata::find_coordinator(request, out)?,
+        CREATE_TOPICS => create_topics::answer(request, out)?,
+        DELETE_TOPICS => deletion::delete_topics(request, out)?,
+        DELETE_RECORDS => deletion::delete_records(request, out)?,
+        INIT_PRODUCER_ID => producer_id::answer(request, out)?,
+        DESCRIBE_CONFIGS => configs::describe(request, out)?,
+        ALTER_CONFIGS => configs::alter(request, out)?,
+        DESCRIBE_GROUPS => groups::describe(request, out)?,
+        LIST_GROUPS => groups::list(request, out)?,
+        DELETE_GROUPS => groups::delete(request, out)?,
+        OFFSET_DELETE => groups::delete_offsets(request, out)?,
         SASL_HANDSHAKE => {
+            let Request(.., body) = request;
             sasl::handshake(&mut Access::Granted(visitor.rights), version, body, out)?;
         }
         SASL_AUTHENTICATE => {
+            let Request(.., mut body) = request;
             sasl::decode_token(&mut body)?;
             sasl::authenticate(Err(sasl::NO_HANDSHAKE), version, out);
         }
-        _ => api_versions(broker, version, body, out)?,
+        _ => api_versions(broker, version, request.3, out)?,
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::connection::Ended;
 use super::guard;
 use super::metadata::BROKER_ID;
 use super::named::Named;
+use super::requests::Request;
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::{Durability, Retention};
@@ -36,12 +37,8 @@ struct Config {
 
 type Resource<'a> = (i8, &'a str);
 
-pub(super) fn describe(
-    broker: &Broker,
-    version: i16,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn describe(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, _, version, mut body) = request;
     let mut asked = body.array(|body| {
         let resource = (body.i8()?, body.string()?);
         Ok((resource, body.nullable_array(Reader::string)?))
@@ -169,12 +166,8 @@ fn broker_configs(broker: &Broker) -> Result<Vec<Config>, Refused> {
     Ok(configs.collect())
 }
 
-pub(super) fn alter(
-    broker: &Broker,
-    sender: &Sender<'_>,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn alter(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, _, mut body) = request;
     let wanted = body.array(|body| {
         let resource = (body.i8()?, body.string()?);
         Ok((resource, decode_configs(body)?))

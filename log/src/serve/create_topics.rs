@@ -7,6 +7,7 @@ use super::connection::Ended;
 use super::guard;
 use super::metadata::BROKER_ID;
 use super::named::Named;
+use super::requests::Request;
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::TopicConfig;
@@ -19,13 +20,8 @@ struct Wanted<'a> {
     configs: Configs<'a>,
 }
 
-pub(super) fn answer(
-    broker: &Broker,
-    sender: &Sender<'_>,
-    version: i16,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn answer(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, version, mut body) = request;
     debug_assert!(version >= 2, "from then on there is a throttle time");
     let wanted = body.array(decode)?;
     let _timeout_ms = body.i32()?;

@@ -6,6 +6,7 @@ use super::code::Code;
 use super::connection::Ended;
 use super::guard;
 use super::named::Named;
+use super::requests::Request;
 use super::visitor::Sender;
 use super::wire::{Reader, Writer};
 use crate::Offset;
@@ -13,12 +14,8 @@ use crate::Offset;
 /// Asks for the deletion of all records.
 const ALL: i64 = -1;
 
-pub(super) fn delete_topics(
-    broker: &Broker,
-    sender: &Sender<'_>,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn delete_topics(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, _, mut body) = request;
     let names = body.array(Reader::string)?;
     let _timeout_ms = body.i32()?;
     body.end()?;
@@ -39,12 +36,8 @@ pub(super) fn delete_topics(
     Ok(())
 }
 
-pub(super) fn delete_records(
-    broker: &Broker,
-    sender: &Sender<'_>,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn delete_records(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, _, mut body) = request;
     let topics = body.array(|body| {
         let topic = body.string()?;
         Ok((topic, body.array(|body| Ok((body.i32()?, body.i64()?)))?))

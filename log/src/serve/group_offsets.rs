@@ -14,6 +14,7 @@ use super::code::Code;
 use super::connection::Ended;
 use super::guard::{self, GroupKind};
 use super::named::Named;
+use super::requests::Request;
 use super::visitor::Sender;
 use super::wire::{Malformed, Reader, Writer};
 use crate::state::ForeignCommit;
@@ -68,13 +69,8 @@ impl Commit<'_> {
     }
 }
 
-pub(super) fn commit(
-    broker: &Broker,
-    sender: &Sender<'_>,
-    version: i16,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn commit(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, version, mut body) = request;
     let group = body.string()?;
     let generation = body.i32()?;
     let member = body.string()?;
@@ -273,13 +269,8 @@ fn is_sink(sender: &Sender<'_>) -> bool {
     sender.caller == Caller::Sink && sender.is_own()
 }
 
-pub(super) fn fetch(
-    broker: &Broker,
-    sender: &Sender<'_>,
-    version: i16,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn fetch(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, version, mut body) = request;
     let group = body.string()?;
     let asked = body.nullable_array(|body| {
         let topic = body.string()?;

@@ -6,6 +6,7 @@ use super::code::Code;
 use super::connection::Ended;
 use super::group_offsets::Group;
 use super::named::Named;
+use super::requests::Request;
 use super::visitor::Sender;
 use super::wire::{Reader, Writer};
 
@@ -16,12 +17,8 @@ const DEAD: &str = "Dead";
 /// Placeholder for the client's rights, which the request did not ask for
 const NO_OPERATIONS: i32 = i32::MIN;
 
-pub(super) fn list(
-    broker: &Broker,
-    version: i16,
-    body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn list(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, _, version, body) = request;
     body.end()?;
     out.when(version >= 1, |out| out.i32(0)); // throttle time
     let groups = names(broker);
@@ -38,12 +35,8 @@ fn names(broker: &Broker) -> Result<Vec<String>, Code> {
     broker.checked(store.core().shared.state.groups())
 }
 
-pub(super) fn describe(
-    broker: &Broker,
-    version: i16,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn describe(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, _, version, mut body) = request;
     let asked = body.array(Reader::string)?;
     let _with_operations = body.when(version >= 3, Reader::bool)?;
     body.end()?;
@@ -64,12 +57,8 @@ pub(super) fn describe(
     Ok(())
 }
 
-pub(super) fn delete(
-    broker: &Broker,
-    sender: &Sender<'_>,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn delete(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, _, mut body) = request;
     let groups = body.array(Reader::string)?;
     body.end()?;
     out.i32(0); // throttle time
@@ -115,12 +104,8 @@ fn check_owner(broker: &Broker, sender: &Sender<'_>, group: &str) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn delete_offsets(
-    broker: &Broker,
-    sender: &Sender<'_>,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn delete_offsets(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, _, mut body) = request;
     let group = body.string()?;
     let topics = body.array(|body| Ok((body.string()?, body.array(Reader::i32)?)))?;
     body.end()?;

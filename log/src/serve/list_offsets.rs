@@ -4,6 +4,7 @@ use super::Broker;
 use super::code::Code;
 use super::connection::Ended;
 use super::named::Named;
+use super::requests::Request;
 use super::wire::{Reader, Writer};
 use crate::batch::LEADER_EPOCH;
 use crate::{Error, Offset};
@@ -17,12 +18,8 @@ struct ListedOffset {
     timestamp_ms: i64,
 }
 
-pub(super) fn answer(
-    broker: &Broker,
-    version: i16,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn answer(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, _, version, mut body) = request;
     let _replica = body.i32()?;
     let _isolation = body.when(version >= 2, Reader::i8)?; // there are no transactions
     let topics = body.array(|body| {

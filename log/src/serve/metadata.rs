@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::Broker;
 use super::code::Code;
 use super::connection::Ended;
+use super::requests::Request;
 use super::wire::{Reader, Writer};
 use crate::batch::LEADER_EPOCH;
 use crate::{Error, Topic};
@@ -26,13 +27,9 @@ fn address(broker: &Broker, reached: SocketAddr, out: &mut Writer) {
     out.i32(i32::from(port));
 }
 
-pub(super) fn answer(
-    broker: &Broker,
-    version: i16,
-    mut body: Reader<'_>,
-    reached: SocketAddr,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn answer(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, version, mut body) = request;
+    let reached = sender.visitor.reached;
     let asked = body.nullable_array(Reader::string)?;
     let _allow_auto_topic_creation = body.when(version >= 4, Reader::bool)?; // topics are never made by being asked for
     let _cluster_operations = body.when(version >= 8, Reader::bool)?;
@@ -98,13 +95,9 @@ fn put_partition(partition: u32, version: i16, out: &mut Writer) {
     out.when(version >= 5, |out| out.count(0)); // replicas that are offline
 }
 
-pub(super) fn find_coordinator(
-    broker: &Broker,
-    version: i16,
-    mut body: Reader<'_>,
-    reached: SocketAddr,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn find_coordinator(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, version, mut body) = request;
+    let reached = sender.visitor.reached;
     let _name = body.string()?;
     let kind = if version >= 1 { body.i8()? } else { GROUP };
     body.end()?;

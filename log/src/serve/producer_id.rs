@@ -1,21 +1,15 @@
 //! InitProducerId: an id for an idempotent producer.
 
-use super::Broker;
 use super::code::Code;
 use super::connection::Ended;
-use super::visitor::Sender;
-use super::wire::{Reader, Writer};
+use super::requests::Request;
+use super::wire::Writer;
 
 /// From this version on it has compact types and tagged fields.
 const FLEXIBLE_FROM: i16 = 2;
 
-pub(super) fn answer(
-    broker: &Broker,
-    sender: &Sender<'_>,
-    version: i16,
-    mut body: Reader<'_>,
-    out: &mut Writer,
-) -> Result<(), Ended> {
+pub(super) fn answer(request: Request<'_>, out: &mut Writer) -> Result<(), Ended> {
+    let Request(broker, sender, version, mut body) = request;
     let transactional_id = if version >= FLEXIBLE_FROM {
         body.nullable_compact_string()?
     } else {

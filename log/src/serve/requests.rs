@@ -11,6 +11,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Broker;
 use super::connection::Ended;
+use super::visitor::Sender;
+use super::wire::Reader;
 
 /// What is read from the socket at once, at least.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -24,6 +26,14 @@ pub(super) struct Frame {
     pub(super) bytes: Vec<u8>,
     _room: Room,
 }
+
+/// A request that is answered at once: who answers it, who sends it, its version and its body.
+pub(super) struct Request<'a>(
+    pub(super) &'a Broker,
+    pub(super) &'a Sender<'a>,
+    pub(super) i16,
+    pub(super) Reader<'a>,
+);
 
 /// The memory that a request takes.
 #[derive(Default)]
