@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bekk_log::{Client, RecordBuffer, RemoteConfig, Retention, TopicConfig};
+use bekk_log::{Client, RecordBuffer, RemoteConfig, TopicConfig};
 use clap::Args;
 
 use crate::lab::{Lab, median};
@@ -74,11 +74,7 @@ fn throughput(lab: &Lab) -> Result<()> {
     lab.reset()?;
     let (address, _log) = serve(lab)?;
     let client = Client::connect(RemoteConfig::new(address), LIMIT)?;
-    let config = TopicConfig {
-        partitions: PARTITIONS,
-        retention: Retention::default(),
-    };
-    client.create_topic(TOPIC, config)?;
+    client.create_topic(TOPIC, TopicConfig::new(PARTITIONS))?;
     let mut buffer = RecordBuffer::new();
     for number in 0..APPEND_RECORDS {
         let value = format!(

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Config, Durability, Offset, RecordBuffer, Retention, TopicConfig};
+use bekk_log::{Client, Config, Durability, Offset, RecordBuffer, TopicConfig};
 
 struct Options {
     dir: PathBuf,
@@ -146,11 +146,9 @@ fn open(dir: &Path, options: &Options) -> Client {
     });
     let client = client.unwrap();
     let partitions = options.partitions;
-    let config = TopicConfig {
-        partitions,
-        retention: Retention::default(),
-    };
-    client.create_topic("bench", config).unwrap();
+    client
+        .create_topic("bench", TopicConfig::new(partitions))
+        .unwrap();
     client
 }
 

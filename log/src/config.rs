@@ -63,6 +63,20 @@ pub struct TopicConfig {
     pub retention: Retention,
 }
 
+impl TopicConfig {
+    /// A topic that keeps its records.
+    #[must_use]
+    pub const fn new(partitions: u32) -> Self {
+        Self {
+            partitions,
+            retention: Retention {
+                age: None,
+                size: None,
+            },
+        }
+    }
+}
+
 /// How long a topic's records are kept; whichever bound is reached first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {

@@ -64,17 +64,14 @@ fn close(mut topic: Arc<TopicLog>) {
 mod tests {
     use super::*;
     use crate::store::Store;
-    use crate::{Config, RecordBuffer, Retention, TopicConfig, files};
+    use crate::{Config, RecordBuffer, TopicConfig, files};
 
     /// The process is killed when the deletion is persisted and the directory still there.
     #[test]
     fn a_deletion_is_finished_when_the_log_is_opened() {
         let dir = tempfile::tempdir().unwrap();
         let open = || Store::open(Config::new(dir.path().to_owned())).unwrap();
-        let config = TopicConfig {
-            partitions: 2,
-            retention: Retention::default(),
-        };
+        let config = TopicConfig::new(2);
         let topics = dir.path().join("topics");
         let store = open();
         for name in ["t", "other"] {

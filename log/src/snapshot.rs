@@ -140,19 +140,15 @@ fn check_name(name: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Client, Config, RecordBuffer, Retention, TopicConfig};
+    use crate::{Client, Config, RecordBuffer, TopicConfig};
 
     /// The accident: the background thread waits to apply retention, which waits until the backup ends.
     #[test]
     fn a_backup_seals_segments_while_the_background_thread_waits() {
         let dir = tempfile::tempdir().unwrap();
         let client = Client::open(Config::new(dir.path().to_owned())).unwrap();
-        let config = TopicConfig {
-            partitions: 1,
-            retention: Retention::default(),
-        };
         for name in ["a", "b"] {
-            client.create_topic(name, config).unwrap();
+            client.create_topic(name, TopicConfig::new(1)).unwrap();
         }
         let mut records = RecordBuffer::new();
         records.push(0, None, b"x");

@@ -37,10 +37,7 @@ pub(crate) struct Metas {
 
 /// Makes the topics that do not exist, and checks the settings of those that do.
 pub(crate) fn create_topics(log: &Client, streams: &[Stream]) -> Result<(), Error> {
-    let forever = TopicConfig {
-        partitions: 1,
-        retention: Retention::default(),
-    };
+    let forever = TopicConfig::new(1);
     log.create_topic(META_TOPIC, forever)
         .and_then(|_| log.check_topic(META_TOPIC, forever.retention))
         .map_err(Error::log("create topic `bekk.meta`"))?;

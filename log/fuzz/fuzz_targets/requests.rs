@@ -18,11 +18,7 @@ use tempfile::TempDir;
 static SERVED: LazyLock<(TempDir, Server)> = LazyLock::new(|| {
     let dir = TempDir::new().expect("a temporary directory");
     let client = Client::open(Config::new(dir.path().join("log"))).expect("a log");
-    let topic = TopicConfig {
-        partitions: 2,
-        retention: Retention::default(),
-    };
-    client.create_topic("t", topic).expect("a topic");
+    client.create_topic("t", TopicConfig::new(2)).expect("a topic");
     let config = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
     let server = Server::start(client, config).expect("a server");
     (dir, server)

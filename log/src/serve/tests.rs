@@ -19,7 +19,7 @@ use super::wire::{Malformed, Reader};
 use super::{Broker, Credentials, ServeConfig, api, connection};
 use crate::places::Places;
 use crate::state::ForeignCommit;
-use crate::{Client, Config, Offset, Retention, TopicConfig};
+use crate::{Client, Config, Offset, TopicConfig};
 
 #[test]
 fn clients_leave_descriptors_to_the_log() {
@@ -40,11 +40,7 @@ fn clients_leave_descriptors_to_the_log() {
 fn broker() -> (TempDir, Arc<Broker>) {
     let dir = TempDir::new().unwrap();
     let client = Client::open(Config::new(dir.path().join("log"))).unwrap();
-    let topic = TopicConfig {
-        partitions: 2,
-        retention: Retention::default(),
-    };
-    client.create_topic("t", topic).unwrap();
+    client.create_topic("t", TopicConfig::new(2)).unwrap();
     let config = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
     let room = || Arc::new(Semaphore::new(config.memory_bytes_max));
     let broker = Broker {

@@ -7,7 +7,7 @@ use super::{State, copy};
 use crate::clock::now_ms;
 use crate::files::{self, DAMAGED};
 use crate::segment::{self, Header, Summary};
-use crate::{Error, Offset, Retention, Topic, TopicConfig, journal};
+use crate::{Error, Offset, Topic, TopicConfig, journal};
 
 /// Opens the state of the log in `dir` and creates it if it does not exist. A damaged one is set aside and made again
 /// from its copy. Without that it begins with what the segments say of themselves: the topics come back without
@@ -109,10 +109,7 @@ fn topics_of_segments(dir: &Path) -> Result<Vec<(Topic, Vec<Offset>)>, Error> {
             summary.map(|summary| summary.ranges.iter().map(|range| range.start).collect());
         let topic = Topic {
             name: first.topic.clone(),
-            config: TopicConfig {
-                partitions: first.partitions,
-                retention: Retention::default(),
-            },
+            config: TopicConfig::new(first.partitions),
         };
         topics.push((topic, starts.unwrap_or_default()));
     }

@@ -144,7 +144,7 @@ impl TopicLog {
 #[cfg(test)]
 mod tests {
     use super::UNSEALED_BYTES_MAX;
-    use crate::{Client, Config, Durability, RecordBuffer, Retention, TopicConfig};
+    use crate::{Client, Config, Durability, RecordBuffer, TopicConfig};
 
     /// The accident: sealing is late, here because a reader keeps a segment open, and the log is written to as fast as
     /// it can be.
@@ -158,11 +158,7 @@ mod tests {
             ..Config::new(dir.path().to_owned())
         })
         .unwrap();
-        let config = TopicConfig {
-            partitions: 1,
-            retention: Retention::default(),
-        };
-        client.create_topic("t", config).unwrap();
+        client.create_topic("t", TopicConfig::new(1)).unwrap();
         let store = client.store().unwrap();
         let topic = store.core().topic("t").unwrap();
         let read = topic.chain()[0].db().unwrap();

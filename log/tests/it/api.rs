@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Config, Error, Offset, RecordBuffer, Session, TopicConfig};
 
-use crate::support::{KEEP, buffer, config, open, read_all, topic};
+use crate::support::{buffer, config, open, read_all, topic};
 
 #[test]
 fn records_come_back_as_they_were_and_stay_over_a_reopening() {
@@ -169,26 +169,26 @@ fn names_counts_and_sizes_are_checked() {
         ..config(dir.path())
     })
     .unwrap();
-    let config = |partitions| TopicConfig {
-        partitions,
-        retention: KEEP,
-    };
     for name in ["", ".", "..", "a/b", "ü", &"n".repeat(250)] {
         assert!(
             matches!(
-                client.create_topic(name, config(1)),
+                client.create_topic(name, TopicConfig::new(1)),
                 Err(Error::Invalid { .. })
             ),
             "{name}"
         );
     }
     for partitions in [0, 1025] {
-        assert!(client.create_topic("t", config(partitions)).is_err());
+        assert!(
+            client
+                .create_topic("t", TopicConfig::new(partitions))
+                .is_err()
+        );
     }
-    client.create_topic("t", config(2)).unwrap();
+    client.create_topic("t", TopicConfig::new(2)).unwrap();
     assert_eq!(
         client
-            .create_topic("t", config(3))
+            .create_topic("t", TopicConfig::new(3))
             .unwrap()
             .config
             .partitions,

@@ -5,16 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use bekk_log::{Client, Config, Error, Offset, verify};
+use bekk_log::{Error, Offset, verify};
 
-use crate::support::{buffer, config, find, noise, open, read_all, topic};
-
-fn small(dir: &Path) -> Config {
-    Config {
-        segment_bytes: 100_000,
-        ..config(dir)
-    }
-}
+use crate::support::{buffer, find, noise, open, open_small, read_all, topic};
 
 /// Checks a backup. Each record was appended to `a` first and then to `b`, so `b` has no record that `a` lacks.
 fn check(dir: &Path, group: u64) -> u64 {
@@ -46,7 +39,7 @@ fn check(dir: &Path, group: u64) -> u64 {
 fn a_backup_under_load_is_the_log_at_one_moment() {
     let log = tempfile::tempdir().unwrap();
     let backups = tempfile::tempdir().unwrap();
-    let client = Client::open(small(log.path())).unwrap();
+    let client = open_small(log.path(), 100_000);
     topic(&client, "a", 2);
     topic(&client, "b", 1);
     topic(&client, "empty", 1);

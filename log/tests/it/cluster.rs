@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig};
-use bekk_testing::{MINUTE, wait_until};
+use bekk_log::{Client, Error, Offset, RecordBuffer, RemoteConfig, TopicConfig};
+use bekk_testing::{MINUTE, assert_says, wait_until};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -57,11 +57,7 @@ fn what_is_appended_is_read_though_the_cluster_stumbles() {
     let client = connect(&cluster);
     assert!(!client.is_owner());
     assert_eq!(client.log_id(), connect(&cluster).log_id());
-    let config = TopicConfig {
-        partitions: 8,
-        retention: Retention::default(),
-    };
-    let topic = client.create_topic(TOPIC, config).unwrap();
+    let topic = client.create_topic(TOPIC, TopicConfig::new(8)).unwrap();
     assert_eq!(topic.config.partitions, PARTITIONS.cast_unsigned());
     let session = client.begin_session("i").unwrap();
     let stumbles = [
@@ -266,10 +262,7 @@ fn a_record_that_is_refused_is_given_back() {
     let refused = client
         .append(Some(&session), TOPIC, &[(2, &buffer(7..8))])
         .unwrap_err();
-    assert!(
-        refused.to_string().contains("max.message.bytes"),
-        "{refused}"
-    );
+    assert_says(&refused, &["max.message.bytes"]);
     match refused {
         Error::RecordRefused {
             partition: 2,

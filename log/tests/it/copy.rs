@@ -114,11 +114,7 @@ fn a_log_that_has_lost_records_is_not_copied() {
     config.durability = Durability::Os;
     let own = || Client::own(config.clone(), &mut |_, _| false).unwrap();
     let from = own();
-    let topic = TopicConfig {
-        partitions: 1,
-        retention: Retention::default(),
-    };
-    from.create_topic("t", topic).unwrap();
+    from.create_topic("t", TopicConfig::new(1)).unwrap();
     for at in 0..20 {
         let records = buffer([noise(at, 10_000)]);
         from.append(None, "t", &[(0, &records)]).unwrap();
@@ -151,17 +147,13 @@ fn a_target_is_examined_before_anything_is_written() {
     let served = Served::new(|_| ());
     let to = connect(&served);
     let topics = ["a", "b", "c"].map(str::to_owned);
-    let topic = TopicConfig {
-        partitions: 1,
-        retention: Retention::default(),
-    };
     for name in &topics {
-        from.create_topic(name, topic).unwrap();
+        from.create_topic(name, TopicConfig::new(1)).unwrap();
         from.append(None, name, &[(0, &buffer(["ours", "last"]))])
             .unwrap();
     }
     for name in ["a", "c"] {
-        to.create_topic(name, topic).unwrap();
+        to.create_topic(name, TopicConfig::new(1)).unwrap();
     }
     // Its last record is ours.
     let last = from.read("c", 0, Offset::new(1), 1).unwrap();

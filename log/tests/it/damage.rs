@@ -4,18 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bekk_log::{Client, Config, Error, Gap, Offset, verify};
+use bekk_log::{Client, Error, Gap, Offset, verify};
 use bekk_testing::{MINUTE, wait_until};
 use tempfile::TempDir;
 
-use crate::support::{buffer, config, copy, find, noise, open, read_all, topic};
-
-fn small(dir: &Path) -> Config {
-    Config {
-        segment_bytes: 50_000,
-        ..config(dir)
-    }
-}
+use crate::support::{buffer, copy, find, noise, open, open_small, read_all, small, topic};
 
 /// A log of 20 records of 10 kB in partition 0 of `t`, in one segment, killed; with the durable mark as it was
 /// before the first of them, or behind the last.
@@ -79,13 +72,13 @@ fn ranges(gaps: &[Gap]) -> Vec<(u32, u64, u64)> {
 /// Checks that partition 0 holds the records that `whole` names, and appends one more, whose offset it
 /// returns; all of it again after a reopening, which finds no further gaps.
 fn check(dir: &Path, whole: &[u64], gaps: usize) -> u64 {
-    let client = Client::open(small(dir)).unwrap();
+    let client = open_small(dir, 50_000);
     let expected: Vec<_> = whole.iter().map(|i| (*i, noise(*i, 10_000))).collect();
     assert!(read_all(&client, "t", 0, Offset::ZERO) == expected);
     let offset = client.append(None, "t", &[(0, &buffer(["new"]))]).unwrap()[0].get();
     client.close().unwrap();
 
-    let client = Client::open(small(dir)).unwrap();
+    let client = open_small(dir, 50_000);
     let read = read_all(&client, "t", 0, Offset::ZERO);
     assert_eq!(read.len(), whole.len() + 1);
     assert_eq!(read.last(), Some(&(offset, b"new".to_vec())));
@@ -179,7 +172,7 @@ const RECORDS: u64 = 43;
 /// A log of some segments, all but the last sealed, closed.
 fn closed() -> (TempDir, Vec<bekk_log::SegmentInfo>) {
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     topic(&client, "t", 2);
     append(&client, 0..RECORDS);
     wait_until("sealing", MINUTE, || {
@@ -345,7 +338,7 @@ fn a_last_segment_that_has_lost_everything_is_a_gap_up_to_where_the_log_was_clos
 fn a_damaged_summary_is_made_again() {
     let (dir, segments) = closed();
     fs::write(segments[1].path.join("sealed"), b"torn").unwrap();
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     wait_until("sealing", MINUTE, || {
         client.segments("t").unwrap()[1].sealed_at_ms.is_some()
     });
@@ -389,7 +382,7 @@ fn a_damaged_state_is_restored_from_its_copy_or_from_the_segments() {
 
 fn check_damaged_state(has_copy: bool) {
     let (dir, _) = closed();
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     let before = client.begin_session("inbox").unwrap();
     client.commit_offset("g", "t", 0, Offset::new(7)).unwrap();
     client.close().unwrap();
@@ -399,7 +392,7 @@ fn check_damaged_state(has_copy: bool) {
     }
     let whole: Vec<_> = (0..RECORDS).collect();
     assert_eq!(check(dir.path(), &whole, 0), RECORDS);
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     assert_eq!(client.topics().unwrap()[0].config.partitions, 2);
     let committed = [(0, Offset::new(7))];
     let expected = if has_copy { &committed[..] } else { &[] };
@@ -448,7 +441,7 @@ fn a_damaged_identity_is_found_again_in_the_segments() {
     fs::rename(&segments[0].path, topic.join("0000000099")).unwrap();
     drop(other);
     fs::remove_file(&path).unwrap();
-    let error = Client::open(small(dir.path())).unwrap_err();
+    let error = Client::open(small(dir.path(), 50_000)).unwrap_err();
     assert!(
         matches!(&error, Error::Corrupt { path: found, .. } if *found == path),
         "{error}"

@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bekk_log::{Client, Config, Offset, verify};
+use bekk_log::{Client, Offset, verify};
 use bekk_testing::{MINUTE, setting, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
-use crate::support::{buffer, config, copy, find, noise, open, read_all, topic};
+use crate::support::{buffer, copy, find, noise, open, open_small, read_all, small, topic};
 
 /// Cases that are run when not all are.
 const SAMPLE: u64 = 12;
@@ -62,13 +62,6 @@ const DAMAGES: [Damage; 11] = [
     Damage::Pipe,
 ];
 
-fn small(dir: &Path) -> Config {
-    Config {
-        segment_bytes: 40_000,
-        ..config(dir)
-    }
-}
-
 fn value(partition: u32, i: u64) -> Vec<u8> {
     noise(u64::from(partition) << 32 | i, RECORD_BYTES)
 }
@@ -76,7 +69,7 @@ fn value(partition: u32, i: u64) -> Vec<u8> {
 /// A log of some sealed segments and one that is written to, closed in order.
 fn whole() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 40_000);
     topic(&client, "t", PARTITIONS);
     for i in 0..RECORDS {
         for partition in 0..PARTITIONS {
@@ -170,7 +163,7 @@ fn check(template: &Path, file: &Path, how: Damage, other: &Path) {
     let dir = copy(template);
     let damaged = dir.path().join(file);
     damage(&damaged, how, &dir.path().join(other), dir.path());
-    let client = match Client::open(small(dir.path())) {
+    let client = match Client::open(small(dir.path(), 40_000)) {
         Ok(client) => client,
         Err(error) => panic!("the log does not open: {error}"),
     };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Config, Error, Offset, RecordBuffer, Retention, TopicConfig};
+use bekk_log::{Client, Config, Error, Offset, RecordBuffer, TopicConfig};
 use bekk_testing::{MINUTE, wait_until};
 
 const TOPIC: &str = "things";
@@ -12,11 +12,14 @@ fn join(directory: &tempfile::TempDir) -> Client {
     Client::join(Config::new(directory.path().join("log")), &mut |_, _| false).unwrap()
 }
 
-fn topic_config() -> TopicConfig {
-    TopicConfig {
-        partitions: PARTITIONS,
-        retention: Retention::default(),
-    }
+/// An owner whose log has the topic, and its guest.
+fn pair() -> (tempfile::TempDir, Client, Client) {
+    let directory = tempfile::tempdir().unwrap();
+    let (owner, guest) = (join(&directory), join(&directory));
+    owner
+        .create_topic(TOPIC, TopicConfig::new(PARTITIONS))
+        .unwrap();
+    (directory, owner, guest)
 }
 
 fn buffer(first: u64, count: u64) -> RecordBuffer {
@@ -63,15 +66,11 @@ fn a_guest_does_what_the_owner_does() {
     assert!(owner.is_owner() && !guest.is_owner());
     assert_eq!(owner.log_id(), guest.log_id());
 
-    let made = guest.create_topic(TOPIC, topic_config()).unwrap();
+    let made = guest
+        .create_topic(TOPIC, TopicConfig::new(PARTITIONS))
+        .unwrap();
     assert_eq!(made.config.partitions, PARTITIONS);
-    let again = guest.create_topic(
-        TOPIC,
-        TopicConfig {
-            partitions: 9,
-            ..topic_config()
-        },
-    );
+    let again = guest.create_topic(TOPIC, TopicConfig::new(9));
     assert_eq!(again.unwrap().config.partitions, PARTITIONS);
     assert_eq!(guest.topics().unwrap(), owner.topics().unwrap());
 
@@ -122,10 +121,7 @@ fn a_glance_has_no_guests() {
 
 #[test]
 fn a_guest_that_waits_sees_at_once_what_comes() {
-    let directory = tempfile::tempdir().unwrap();
-    let owner = join(&directory);
-    let guest = join(&directory);
-    owner.create_topic(TOPIC, topic_config()).unwrap();
+    let (_directory, owner, guest) = pair();
     let mut next = 0;
     for round in 0..20 {
         let ends = guest.partition_ends(TOPIC).unwrap();
@@ -153,10 +149,7 @@ fn a_guest_that_waits_sees_at_once_what_comes() {
 
 #[test]
 fn a_guest_commits_for_a_group_and_forgets_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let owner = join(&directory);
-    let guest = join(&directory);
-    owner.create_topic(TOPIC, topic_config()).unwrap();
+    let (_directory, owner, guest) = pair();
     for (group, next) in [("g", 7), ("other", 1)] {
         guest
             .commit_offset(group, TOPIC, 1, Offset::new(next))
@@ -187,10 +180,7 @@ fn a_guest_commits_for_a_group_and_forgets_it() {
 #[test]
 fn a_guest_whose_owner_has_gone_is_given_up_at_once() {
     for round in 0..5 {
-        let directory = tempfile::tempdir().unwrap();
-        let owner = join(&directory);
-        let guest = join(&directory);
-        owner.create_topic(TOPIC, topic_config()).unwrap();
+        let (_directory, owner, guest) = pair();
         guest.commit_offset("g", TOPIC, 0, Offset::new(1)).unwrap();
         wait_until("it is there", MINUTE, || {
             owner.commits().unwrap().len() == 1
@@ -213,10 +203,7 @@ fn a_guest_whose_owner_has_gone_is_given_up_at_once() {
 
 #[test]
 fn of_two_sessions_only_the_later_appends_wherever_they_are() {
-    let directory = tempfile::tempdir().unwrap();
-    let owner = join(&directory);
-    let guest = join(&directory);
-    owner.create_topic(TOPIC, topic_config()).unwrap();
+    let (_directory, owner, guest) = pair();
     let first = guest.begin_session("i").unwrap();
     guest
         .append(Some(&first), TOPIC, &[(0, &buffer(0, 1))])
@@ -247,10 +234,7 @@ fn of_two_sessions_only_the_later_appends_wherever_they_are() {
 
 #[test]
 fn an_owner_that_goes_is_succeeded_by_its_guest() {
-    let directory = tempfile::tempdir().unwrap();
-    let owner = join(&directory);
-    let guest = join(&directory);
-    owner.create_topic(TOPIC, topic_config()).unwrap();
+    let (directory, owner, guest) = pair();
     let session = guest.begin_session("i").unwrap();
     guest
         .append(Some(&session), TOPIC, &[(0, &buffer(0, 7))])

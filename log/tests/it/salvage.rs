@@ -3,26 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bekk_log::{Client, Config, Gap, Offset, Salvaged, salvage, verify};
+use bekk_log::{Gap, Offset, Salvaged, salvage, verify};
 use bekk_testing::{MINUTE, wait_until};
 use tempfile::TempDir;
 
-use crate::support::{buffer, config, copy, find, noise, read_all, topic};
+use crate::support::{buffer, copy, find, noise, open_small, read_all, topic};
 
 /// Records of the log, each a batch of its own, five to a segment.
 const RECORDS: u64 = 13;
 
-fn small(dir: &Path) -> Config {
-    Config {
-        segment_bytes: 50_000,
-        ..config(dir)
-    }
-}
-
 /// Two sealed segments and one that is written to, closed in order.
 fn closed() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     topic(&client, "t", 1);
     for i in 0..RECORDS {
         let records = buffer([noise(i, 10_000)]);
@@ -61,7 +54,7 @@ fn ranges(gaps: &[Gap]) -> Vec<(u64, u64)> {
 
 /// Reads the log, so that damage is met; returns what it has of the records.
 fn read(dir: &Path) -> Vec<u64> {
-    let client = Client::open(small(dir)).unwrap();
+    let client = open_small(dir, 50_000);
     let read = read_all(&client, "t", 0, Offset::ZERO);
     client.close().unwrap();
     for (offset, value) in &read {
@@ -84,7 +77,7 @@ fn missing(dir: &Path) -> (Vec<(u64, u64)>, Vec<Salvaged>) {
     }
     named.sort_by_key(|gap| gap.start);
     assert_eq!(named, gaps);
-    let client = Client::open(small(dir)).unwrap();
+    let client = open_small(dir, 50_000);
     let lost = gaps
         .iter()
         .map(|gap| gap.end.get() - gap.start.get())
@@ -108,7 +101,7 @@ fn a_segment_that_lost_everything_is_named_by_all() {
             .collect();
         assert_eq!(read(dir.path()), left);
         // Retention does not take an emptied segment for one whose records are deleted.
-        let client = Client::open(small(dir.path())).unwrap();
+        let client = open_small(dir.path(), 50_000);
         client.apply_retention().unwrap();
         client.close().unwrap();
         let (gaps, salvaged) = missing(dir.path());

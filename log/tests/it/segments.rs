@@ -1,6 +1,5 @@
 //! Segments: rolled, sealed, read again, let go of. Group commit and the reserve.
 
-use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -8,14 +7,7 @@ use std::time::Duration;
 use bekk_log::{Client, Config, Durability, Error, Offset, Retention, TopicConfig, verify};
 use bekk_testing::{MINUTE, wait_until};
 
-use crate::support::{KEEP, buffer, config, find, noise, open, read_all, topic};
-
-fn small(dir: &Path) -> Config {
-    Config {
-        segment_bytes: 50_000,
-        ..config(dir)
-    }
-}
+use crate::support::{KEEP, buffer, config, find, noise, open, open_small, read_all, topic};
 
 /// Appends batches of one record of about 10 kB to two partitions in turn, from `from` up to `to`.
 fn fill(client: &Client, from: u64, to: u64) {
@@ -40,17 +32,30 @@ fn sealed(client: &Client) -> usize {
     segments.iter().filter(|s| s.sealed_at_ms.is_some()).count()
 }
 
+/// Waits until all segments but the last one are sealed.
+fn await_sealing(client: &Client) {
+    wait_until("sealing", MINUTE, || {
+        sealed(client) == client.segments("t").unwrap().len() - 1
+    });
+}
+
+fn create(client: &Client, retention: Retention) {
+    let config = TopicConfig {
+        partitions: 2,
+        retention,
+    };
+    client.create_topic("t", config).unwrap();
+}
+
 #[test]
 fn a_log_of_many_segments_is_read_as_one() {
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     topic(&client, "t", 2);
     // The last segment is not full, so that nothing begins another one meanwhile.
     fill(&client, 0, 58);
     check_filled(&client, 58);
-    wait_until("sealing", MINUTE, || {
-        sealed(&client) == client.segments("t").unwrap().len() - 1
-    });
+    await_sealing(&client);
     let segments = client.segments("t").unwrap();
     assert!(segments.len() >= 10, "{}", segments.len());
     check_filled(&client, 58);
@@ -63,7 +68,7 @@ fn a_log_of_many_segments_is_read_as_one() {
     }
     client.close().unwrap();
 
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     assert_eq!(client.segments("t").unwrap().len(), segments.len());
     check_filled(&client, 58);
     fill(&client, 58, 70);
@@ -99,24 +104,14 @@ fn a_segment_is_sealed_when_it_is_old() {
 #[test]
 fn retention_waits_for_groups_and_holds() {
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     let retention = Retention {
         age: Some(Duration::ZERO),
         size: None,
     };
-    client
-        .create_topic(
-            "t",
-            TopicConfig {
-                partitions: 2,
-                retention,
-            },
-        )
-        .unwrap();
+    create(&client, retention);
     fill(&client, 0, 40);
-    wait_until("sealing", MINUTE, || {
-        sealed(&client) == client.segments("t").unwrap().len() - 1
-    });
+    await_sealing(&client);
     let before = client.segments("t").unwrap();
     assert_eq!(client.apply_retention().unwrap(), 0);
 
@@ -146,7 +141,7 @@ fn retention_waits_for_groups_and_holds() {
     assert!(matches!(error, Error::OffsetOutOfRange { start: found, .. } if found == start));
     client.close().unwrap();
 
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     assert_eq!(client.partition_ends("t").unwrap()[0].start, start);
     let read = read_all(&client, "t", 0, start);
     assert_eq!(read.first().unwrap().0, start.get());
@@ -157,29 +152,19 @@ fn retention_waits_for_groups_and_holds() {
 #[test]
 fn retention_by_size_keeps_the_newest() {
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(small(dir.path())).unwrap();
+    let client = open_small(dir.path(), 50_000);
     let retention = Retention {
         age: None,
         size: Some(200_000),
     };
-    client
-        .create_topic(
-            "t",
-            TopicConfig {
-                partitions: 2,
-                retention,
-            },
-        )
-        .unwrap();
+    create(&client, retention);
     topic(&client, "bekk.meta", 1);
     client
         .append(None, "bekk.meta", &[(0, &buffer(["m"]))])
         .unwrap();
     // The last segment is not full, so that nothing begins another one meanwhile.
     fill(&client, 0, 58);
-    wait_until("sealing", MINUTE, || {
-        sealed(&client) == client.segments("t").unwrap().len() - 1
-    });
+    await_sealing(&client);
     for partition in 0..2 {
         client
             .commit_offset("g", "t", partition, Offset::new(29))
@@ -316,15 +301,7 @@ fn retention_can_be_changed_and_stays_so() {
         age: Some(Duration::from_secs(5)),
         size: Some(7),
     };
-    client
-        .create_topic(
-            "t",
-            TopicConfig {
-                partitions: 2,
-                retention,
-            },
-        )
-        .unwrap();
+    create(&client, retention);
     drop(client);
     let client = open(dir.path());
     assert_eq!(client.topics().unwrap()[0].config.retention, retention);
@@ -346,15 +323,7 @@ fn readers_follow_while_segments_come_and_go() {
         age: None,
         size: Some(1_000_000),
     };
-    client
-        .create_topic(
-            "t",
-            TopicConfig {
-                partitions: 2,
-                retention,
-            },
-        )
-        .unwrap();
+    create(&client, retention);
     let value = |partition: u32, i: u64| {
         noise(
             i * 2 + u64::from(partition),

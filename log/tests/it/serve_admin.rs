@@ -169,11 +169,10 @@ fn settings_are_told() {
 #[test]
 fn retention_can_be_changed() {
     let served = Served::new(|_| ());
-    let topic = |partitions| TopicConfig {
-        partitions,
-        retention: Retention::default(),
-    };
-    served.client.create_topic("bekk.meta", topic(1)).unwrap();
+    served
+        .client
+        .create_topic("bekk.meta", TopicConfig::new(1))
+        .unwrap();
     let mut connection = served.connect();
     let day = [("retention.ms", "86400000"), ("retention.bytes", "-1")];
     assert_eq!(alter(&mut connection, 1, (TOPIC, "t"), &day, true), 0);

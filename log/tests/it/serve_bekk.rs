@@ -73,11 +73,10 @@ fn an_ingest_appends_in_its_session() {
 #[test]
 fn only_an_ingest_writes_what_records_refer_to() {
     let served = Served::new(|_| ());
-    let config = TopicConfig {
-        partitions: 1,
-        retention: Retention::default(),
-    };
-    served.client.create_topic("bekk.meta", config).unwrap();
+    served
+        .client
+        .create_topic("bekk.meta", TopicConfig::new(1))
+        .unwrap();
     for client_id in ["rdkafka", "bekk-sink/main", "bekk-ingest/a/x"] {
         let mut connection = served.connect_as(client_id);
         let stored = produce(&mut connection, "bekk.meta", &[0], &batch(None, 0, 1));

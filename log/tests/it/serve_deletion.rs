@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bekk_log::{Client, Error, Offset, RecordBuffer, Retention, TopicConfig, verify};
+use bekk_log::{Client, Error, Offset, RecordBuffer, TopicConfig, verify};
 use bekk_testing::{MINUTE, setting, wait_until};
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
@@ -60,13 +60,6 @@ fn append(client: &Client, topic: &str, partition: u32, records: &[(i64, &str)])
 fn range(client: &Client, topic: &str, partition: usize) -> (u64, u64) {
     let ends = client.partition_ends(topic).unwrap()[partition];
     (ends.start.get(), ends.end.get())
-}
-
-fn config(partitions: u32) -> TopicConfig {
-    TopicConfig {
-        partitions,
-        retention: Retention::default(),
-    }
 }
 
 #[test]
@@ -125,8 +118,10 @@ fn records_before_an_offset_are_deleted() {
 fn a_topic_that_is_made_again_knows_nothing_of_the_deleted_one() {
     let served = Served::new(|_| ());
     let client = &served.client;
-    client.create_topic("bekk.meta", config(1)).unwrap();
-    client.create_topic("kept", config(1)).unwrap();
+    client
+        .create_topic("bekk.meta", TopicConfig::new(1))
+        .unwrap();
+    client.create_topic("kept", TopicConfig::new(1)).unwrap();
     append(client, "kept", 0, &[(1, "kept")]);
     let mut connection = served.connect();
     let mut sink = served.connect_as("bekk-sink/main");
@@ -163,7 +158,7 @@ fn a_topic_that_is_made_again_knows_nothing_of_the_deleted_one() {
     assert_eq!(delete_topic(&mut connection, 3, "bekk.meta"), 29);
 
     // Its offsets go on where the deleted one's ended, as each is given once.
-    client.create_topic("t", config(3)).unwrap();
+    client.create_topic("t", TopicConfig::new(3)).unwrap();
     assert_eq!(range(client, "t", 0), (3, 3));
     assert_eq!(range(client, "t", 2), (0, 0));
     assert_eq!(connection.produce(7, batch(producer, 3, 1)).0, 59);
@@ -180,7 +175,10 @@ fn a_topic_that_is_made_again_knows_nothing_of_the_deleted_one() {
     let names = served.client.topics().unwrap();
     let names: Vec<_> = names.iter().map(|topic| topic.name.as_str()).collect();
     assert_eq!(names, ["bekk.meta", "kept"]);
-    served.client.create_topic("t", config(1)).unwrap();
+    served
+        .client
+        .create_topic("t", TopicConfig::new(1))
+        .unwrap();
     assert_eq!(range(&served.client, "t", 0), (4, 4));
     assert_eq!(range(&served.client, "kept", 0), (0, 1));
     assert!(served.client.gaps("t").unwrap().is_empty());
@@ -197,7 +195,10 @@ fn deleter() {
     let served = Served::in_dir(Path::new(&dir));
     let mut connection = served.connect();
     loop {
-        served.client.create_topic("t", config(2)).unwrap();
+        served
+            .client
+            .create_topic("t", TopicConfig::new(2))
+            .unwrap();
         for _ in 0..5 {
             let base = append(&served.client, "t", 0, &[(1, "x"), (1, "y")]);
             let line = format!("{}\n", base.plus(2));
@@ -236,7 +237,7 @@ fn a_deletion_survives_sigkill() {
         let report = verify(&log, &mut |_| ()).unwrap();
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         let client = Client::open(bekk_log::Config::new(log.clone())).unwrap();
-        client.create_topic("t", config(2)).unwrap();
+        client.create_topic("t", TopicConfig::new(2)).unwrap();
         let (start, high) = range(&client, "t", 0);
         assert!(high >= end, "{high} {end}");
         let records = client.read("t", 0, Offset::new(start), 1 << 20).unwrap();

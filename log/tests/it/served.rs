@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use bekk_log::{Client, Config, Retention, ServeConfig, Server, TopicConfig};
+use bekk_log::{Client, Config, ServeConfig, Server, TopicConfig};
 use bekk_testing::MINUTE;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::offset_commit_request::{
@@ -57,11 +57,7 @@ impl Served {
     fn on(log: Config, dir: Option<TempDir>, change: impl FnOnce(&mut ServeConfig)) -> Self {
         let client = Client::open(log.clone()).unwrap();
         if client.topics().unwrap().is_empty() {
-            let topic = TopicConfig {
-                partitions: 2,
-                retention: Retention::default(),
-            };
-            client.create_topic("t", topic).unwrap();
+            client.create_topic("t", TopicConfig::new(2)).unwrap();
         }
         let mut config = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         change(&mut config);

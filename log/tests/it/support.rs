@@ -21,12 +21,22 @@ pub(crate) fn config(dir: &Path) -> Config {
     }
 }
 
+/// Opens a log whose segments are small.
+pub(crate) fn open_small(dir: &Path, segment_bytes: u64) -> Client {
+    Client::open(small(dir, segment_bytes)).unwrap()
+}
+
+pub(crate) fn small(dir: &Path, segment_bytes: u64) -> Config {
+    Config {
+        segment_bytes,
+        ..config(dir)
+    }
+}
+
 pub(crate) fn topic(client: &Client, name: &str, partitions: u32) {
-    let config = TopicConfig {
-        partitions,
-        retention: KEEP,
-    };
-    client.create_topic(name, config).unwrap();
+    client
+        .create_topic(name, TopicConfig::new(partitions))
+        .unwrap();
 }
 
 /// A buffer of these values, each with the timestamp 1,000 and the key `k`.

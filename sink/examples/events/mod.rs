@@ -43,10 +43,7 @@ pub(crate) fn events() -> Stream {
 
 /// Writes the rows to the log and, the same ones, to a CSV file.
 pub(crate) fn write(log: &Client, stream: &Stream, csv: &std::path::Path, rows: usize) {
-    let topic = |partitions| TopicConfig {
-        partitions,
-        retention: bekk_log::Retention::default(),
-    };
+    let topic = |partitions| TopicConfig::new(partitions);
     log.create_topic(META_TOPIC, topic(1)).unwrap();
     log.create_topic(&stream.name, topic(PARTITIONS)).unwrap();
     let schema = stream.schema();

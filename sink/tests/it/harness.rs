@@ -154,13 +154,7 @@ impl Log {
         config.durability = bekk_log::Durability::Os;
         let client = Client::open(config).unwrap();
         client
-            .create_topic(
-                META_TOPIC,
-                TopicConfig {
-                    partitions: 1,
-                    retention: bekk_log::Retention::default(),
-                },
-            )
+            .create_topic(META_TOPIC, TopicConfig::new(1))
             .unwrap();
         let log = Self {
             client,
@@ -210,11 +204,9 @@ impl Log {
 
     /// Makes the stream's topic and declares its schema.
     pub(crate) fn open_stream(&self, stream: &Stream) {
-        let config = TopicConfig {
-            partitions: stream.partitions,
-            retention: bekk_log::Retention::default(),
-        };
-        self.client.create_topic(&stream.name, config).unwrap();
+        self.client
+            .create_topic(&stream.name, TopicConfig::new(stream.partitions))
+            .unwrap();
         self.declare(&stream.schema());
     }
 

@@ -1,6 +1,6 @@
 use std::fs;
 
-use bekk_log::{RecordBuffer, Retention, TopicConfig};
+use bekk_log::{RecordBuffer, TopicConfig};
 use bekk_stream::{FileRecord, Finished};
 
 use super::*;
@@ -46,11 +46,7 @@ impl Read {
         let mut config = bekk_log::Config::new(dir.path().join("log"));
         config.reserve_bytes = 0;
         let log = Client::open(config).unwrap();
-        let topic = TopicConfig {
-            partitions: 4,
-            retention: Retention::default(),
-        };
-        log.create_topic(&stream.name, topic).unwrap();
+        log.create_topic(&stream.name, TopicConfig::new(4)).unwrap();
         let id = FileId::from_bytes([1; 16]);
         let (mut payloads, cursor) = read(&path, id, &stream);
         change(&mut payloads);
