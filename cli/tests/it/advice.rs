@@ -6,8 +6,7 @@ use bekk_log::{Client, Config, Offset, RecordBuffer};
 use bekk_stream::Payload;
 
 use crate::advice_restored::fill_anew;
-use crate::sample::prints;
-use crate::support::{Ran, Sandbox};
+use crate::support::{Ran, Sandbox, assert_says};
 
 pub(crate) const KEYED: &str = r#"
 [streams.items]
@@ -34,7 +33,7 @@ pub(crate) fn filled(config: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("bekk.toml", config);
     sandbox.write("data/a.csv", file(0..100, "a"));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     sandbox
 }
 
@@ -58,8 +57,8 @@ fn advised(said: &str) -> Vec<String> {
 pub(crate) fn follow(sandbox: &Sandbox, refused: &Ran) -> Vec<String> {
     let command = advised(&refused.stderr);
     let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
-    sandbox.run(&arguments).ok();
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok(&arguments);
+    sandbox.ok("up --once");
     command
 }
 
@@ -75,19 +74,15 @@ fn a_table_that_lost_its_rows_is_filled_again() {
             let sandbox = filled(config);
             sandbox.postgres().execute(accident);
             sandbox.write("data/b.csv", file(100..110, "b"));
-            let said = sandbox.run(&["check"]).exits(1);
-            assert!(
-                said.stdout.contains("the group has applied 100 records"),
-                "{}",
-                said.stdout
-            );
-            prints(sandbox.run(&["health"]).exits(1), "bekk replay");
-            let refused = sandbox.run(&["up", "--once"]).exits(1);
+            let said = sandbox.fails("check");
+            assert_says(&said.stdout, &["the group has applied 100 records"]);
+            sandbox.fails("health").prints("bekk replay");
+            let refused = sandbox.fails("up --once");
             let command = follow(&sandbox, &refused);
             assert_eq!(command[0], "replay", "{command:?}");
             assert_eq!(count(&sandbox), 110, "{accident}");
-            prints(sandbox.run(&["health"]).ok(), "healthy");
-            sandbox.run(&["audit", "--deep"]).ok();
+            sandbox.ok("health").prints("healthy");
+            sandbox.ok("audit --deep");
         }
     }
 }
@@ -99,28 +94,23 @@ fn a_database_that_was_moved_is_adopted() {
     let postgres = sandbox.postgres();
     postgres.execute("UPDATE bekk.groups SET system_identifier = '7', database_oid = 7");
     sandbox.write("data/b.csv", file(100..150, "b"));
-    let refused = sandbox.run(&["up", "--once"]).exits(1);
+    let refused = sandbox.fails("up --once");
     let command = follow(&sandbox, &refused);
     assert_eq!(command[..2], ["offsets", "adopt"]);
     assert_eq!(count(&sandbox), 150);
-    prints(
-        sandbox.run(&["adopt"]).ok(),
-        "table `public.items` is group `bekk`'s",
-    );
-    let mistyped = sandbox.run(&["adopt", "--group", "bek"]).exits(2);
-    assert!(
-        mistyped.stderr.contains("known: bekk"),
-        "{}",
-        mistyped.stderr
-    );
+    sandbox
+        .ok("adopt")
+        .prints("table `public.items` is group `bekk`'s");
+    let mistyped = sandbox.run("adopt --group bek").exits(2);
+    assert_says(&mistyped.stderr, &["known: bekk"]);
 
     // A table that was renamed together with the configuration is followed.
     postgres.execute("ALTER TABLE items RENAME TO goods");
     sandbox.write("bekk.toml", KEYLESS.to_owned() + "table = \"goods\"\n");
     sandbox.write("data/c.csv", file(150..160, "c"));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     assert_eq!(postgres.number("SELECT count(*) FROM goods"), 160);
-    sandbox.run(&["audit", "--deep"]).ok();
+    sandbox.ok("audit --deep");
 }
 
 /// The log was restored from a backup. It is applied again; without a key, the rows are kept in another table before.
@@ -139,11 +129,11 @@ fn a_log_that_was_set_back_is_applied_as_advised() {
         };
         copy(&sandbox.path(".bekk"), &backup);
         sandbox.write("data/b.csv", file(100..200, "b"));
-        sandbox.run(&["up", "--once"]).ok();
+        sandbox.ok("up --once");
         fs::remove_dir_all(sandbox.path(".bekk")).unwrap();
         copy(&backup, &sandbox.path(".bekk"));
-        prints(sandbox.run(&["health"]).exits(1), "the log ends at offset");
-        prints(sandbox.run(&["status"]).ok(), "lag ?");
+        sandbox.fails("health").prints("the log ends at offset");
+        sandbox.ok("status").prints("lag ?");
         let c = sandbox.write("data/c.csv", file(200..350, "c"));
         // An older file that came late is read before the one that the log has lost.
         let old = std::time::SystemTime::now() - std::time::Duration::from_secs(1_000_000);
@@ -153,21 +143,17 @@ fn a_log_that_was_set_back_is_applied_as_advised() {
             .unwrap()
             .set_modified(old)
             .unwrap();
-        let refused = sandbox.run(&["up", "--once"]).exits(1);
-        let again = sandbox.run(&["up", "--once"]).exits(1);
-        assert!(
-            again.stderr.contains("is refused at items/"),
-            "{}",
-            again.stderr
-        );
+        let refused = sandbox.fails("up --once");
+        let again = sandbox.fails("up --once");
+        assert_says(&again.stderr, &["is refused at items/"]);
         if config == KEYED {
             follow(&sandbox, &refused);
         } else {
             assert_eq!(fill_anew(&sandbox, &refused), 200);
         }
         assert_eq!(count(&sandbox), 350);
-        sandbox.run(&["audit", "--deep"]).ok();
-        prints(sandbox.run(&["health"]).ok(), "healthy");
+        sandbox.ok("audit --deep");
+        sandbox.ok("health").prints("healthy");
     }
 }
 
@@ -182,20 +168,18 @@ fn two_projects_in_one_database_leave_each_other_alone() {
         KEYED.replace("streams.items", "streams.others"),
     );
     two.write("data/x.csv", file(0..7, "x"));
-    two.run(&["up", "--once"]).ok();
+    two.run("up --once").ok();
     for sandbox in [&one, &two] {
-        prints(sandbox.run(&["health"]).ok(), "healthy");
+        sandbox.ok("health").prints("healthy");
     }
-    let status = two.run(&["status"]).ok().stdout;
+    let status = two.run("status").ok().stdout;
     assert!(
         status.contains("bekk others/0") && !status.contains("items/"),
         "{status}"
     );
     let next = "SELECT sum(next) FROM bekk.offsets WHERE topic = 'items'";
-    two.run(&["offsets", "reset", "--to", "earliest", "--execute"])
-        .ok();
-    two.run(&["offsets", "delete", "--group", "bekk", "--execute"])
-        .ok();
+    two.run("offsets reset --to earliest --execute").ok();
+    two.run("offsets delete --group bekk --execute").ok();
     assert_eq!(one.postgres().number(next), 100);
 
     // The same stream from another log is refused, and does not take the offsets over.
@@ -203,21 +187,17 @@ fn two_projects_in_one_database_leave_each_other_alone() {
     three.url.clone_from(&one.url);
     three.write("bekk.toml", KEYED);
     three.write("data/y.csv", file(500..510, "y"));
-    let refused = three.run(&["up", "--once"]).exits(1);
-    assert!(
-        refused.stderr.contains("another project or host"),
-        "{}",
-        refused.stderr
-    );
+    let refused = three.run("up --once").exits(1);
+    assert_says(&refused.stderr, &["another project or host"]);
     three
-        .run(&["offsets", "reset", "--to", "earliest", "--execute"])
+        .run("offsets reset --to earliest --execute")
         .exits(1)
         .says("--instead-of");
     one.write("data/b.csv", file(100..110, "b"));
-    one.run(&["up", "--once"]).ok();
+    one.run("up --once").ok();
     assert_eq!(count(&one), 110);
     // With a group of its own it fills the same table.
-    three.run(&["up", "--once", "--group", "three"]).ok();
+    three.run("up --once --group three").ok();
     assert_eq!(count(&one), 120);
 }
 
@@ -230,25 +210,20 @@ fn what_is_skipped_is_said_and_a_replay_skips_nothing() {
         KEYED.replace("partitions = 2", "partitions = 1"),
     );
     sandbox.write("data/a.csv", file(0..100, "a"));
-    sandbox.run(&["ingest", "--once"]).ok();
-    sandbox.run(&["sink", "--once"]).ok();
-    let reset = |to: &str| {
-        sandbox
-            .run(&["offsets", "reset", "--to", to, "--execute"])
-            .ok()
-    };
+    sandbox.ok("ingest --once");
+    sandbox.ok("sink --once");
+    let reset = |to: &str| sandbox.ok(&["offsets", "reset", "--to", to, "--execute"]);
     reset("earliest");
     sandbox
-        .run(&["replay", "--from", "latest", "--execute"])
-        .exits(1)
+        .fails("replay --from latest --execute")
         .says("would skip 100 records that were never applied");
-    prints(reset("latest"), "skips 100 records that were never applied");
+    reset("latest").prints("skips 100 records that were never applied");
     reset("offset:99");
-    prints(reset("latest"), "skips 1 record that was never applied");
+    reset("latest").prints("skips 1 record that was never applied");
 
     sandbox.write(".env", "BEKK_EXECUTE=true\n");
-    let dry = sandbox.run(&["offsets", "reset", "--to", "earliest"]).ok();
-    prints(dry, "nothing was changed");
+    let dry = sandbox.ok("offsets reset --to earliest");
+    dry.prints("nothing was changed");
     let next = "SELECT next FROM bekk.offsets";
     assert_eq!(sandbox.postgres().number(next), 100);
 }
@@ -258,23 +233,13 @@ fn what_is_skipped_is_said_and_a_replay_skips_nothing() {
 fn a_replay_does_not_double_rows() {
     let sandbox = filled(KEYLESS);
     let replay = ["replay", "--from", "earliest", "--execute"];
-    let refused = sandbox.run(&replay).exits(1);
-    assert!(
-        refused.stderr.contains("has rows and no key"),
-        "{}",
-        refused.stderr
-    );
+    let refused = sandbox.fails(&replay);
+    assert_says(&refused.stderr, &["has rows and no key"]);
     assert_eq!(count(&sandbox), 100);
-    sandbox
-        .run(&[&replay[..], &["--allow-duplicates"]].concat())
-        .ok();
+    sandbox.ok(&[&replay[..], &["--allow-duplicates"]].concat());
     assert_eq!(count(&sandbox), 200);
-    let audit = sandbox.run(&["audit", "--deep"]).exits(1);
-    assert!(
-        audit.stdout.contains("0 missing, 0 changed, 100 extra"),
-        "{}",
-        audit.stdout
-    );
+    let audit = sandbox.fails("audit --deep");
+    assert_says(&audit.stdout, &["0 missing, 0 changed, 100 extra"]);
     // Rows of both runs are in the counts, and none of them is unexplained.
     assert!(
         audit
@@ -290,53 +255,39 @@ fn a_replay_does_not_double_rows() {
 fn a_row_that_was_changed_is_found_and_traced() {
     let sandbox = filled(KEYED);
     sandbox.write("data/b.csv", file(5..6, "newer"));
-    sandbox.run(&["up", "--once"]).ok();
-    let right = sandbox.run(&["audit", "--deep"]).ok();
-    let right = prints(
-        right,
-        "101 records of the log, 100 rows of the table: 0 missing, 0 changed, 0 extra",
-    );
-    let right = prints(
-        right,
-        "file data/a.csv: 100 read, 0 of them rejects, 100 in the log, same content",
-    );
-    prints(right, "nothing differs");
+    sandbox.ok("up --once");
+    let right = sandbox.ok("audit --deep");
+    let right = right
+        .prints("101 records of the log, 100 rows of the table: 0 missing, 0 changed, 0 extra");
+    let right =
+        right.prints("file data/a.csv: 100 read, 0 of them rejects, 100 in the log, same content");
+    right.prints("nothing differs");
     // The files are read again: one that has changed since is no witness.
     sandbox.write("data/b.csv", file(5..6, "nevew"));
-    let right = sandbox.run(&["audit", "--deep"]).ok();
-    prints(
-        right,
-        "1 in the log, not compared: it is gone, or another file has its name",
-    );
+    let right = sandbox.ok("audit --deep");
+    right.prints("1 in the log, not compared: it is gone, or another file has its name");
     sandbox.write("data/b.csv", file(5..6, "newer"));
     let postgres = sandbox.postgres();
     postgres
         .execute("UPDATE items SET note = 'by hand' WHERE id = 5; DELETE FROM items WHERE id = 9");
-    let wrong = sandbox.run(&["audit", "--deep"]).exits(1);
-    let wrong = prints(wrong, "1 missing, 1 changed, 0 extra");
-    let wrong = prints(wrong, "data/b.csv:2");
-    prints(wrong, "    missing 9");
-    let trace = sandbox.run(&["trace", "--key", "5"]).ok();
-    let trace = prints(trace, "data/a.csv:7   superseded by offset");
-    let trace = prints(trace, "data/b.csv:2   is the row");
-    prints(trace, "table items: {\"id\": 5, \"note\": \"by hand\"");
-    prints(
-        sandbox.run(&["trace", "--at", "data/a.csv:11"]).ok(),
-        "table items: no row",
-    );
-    let none = sandbox.run(&["trace", "--key", "4711"]).exits(1);
-    prints(
-        none,
-        "rejected records have no key; to find one: bekk dead-letters list",
-    );
-    prints(sandbox.run(&["status"]).ok(), "unaccounted 0");
+    let wrong = sandbox.fails("audit --deep");
+    let wrong = wrong.prints("1 missing, 1 changed, 0 extra");
+    let wrong = wrong.prints("data/b.csv:2");
+    wrong.prints("    missing 9");
+    let trace = sandbox.ok("trace --key 5");
+    let trace = trace.prints("data/a.csv:7   superseded by offset");
+    let trace = trace.prints("data/b.csv:2   is the row");
+    trace.prints("table items: {\"id\": 5, \"note\": \"by hand\"");
+    sandbox
+        .ok("trace --at data/a.csv:11")
+        .prints("table items: no row");
+    let none = sandbox.fails("trace --key 4711");
+    none.prints("rejected records have no key; to find one: bekk dead-letters list");
+    sandbox.ok("status").prints("unaccounted 0");
     sandbox.write("data/c.csv", "id,note\nx,y\n");
-    sandbox.run(&["up", "--once"]).ok();
-    let rejected = prints(
-        sandbox.run(&["trace", "--at", "data/c.csv:2"]).ok(),
-        ", no key",
-    );
-    let rejected = prints(rejected, "dead letter 1 (open): bad_value");
+    sandbox.ok("up --once");
+    let rejected = sandbox.ok("trace --at data/c.csv:2").prints(", no key");
+    let rejected = rejected.prints("dead letter 1 (open): bad_value");
     assert!(!rejected.stdout.contains("no row"), "{}", rejected.stdout);
 }
 
@@ -352,9 +303,9 @@ fn a_record_that_no_file_has_is_found() {
     again.push(record.timestamp_ms, record.key, record.value);
     let at = log.append(None, "items", &[(0, &again)]).unwrap()[0];
     log.close().unwrap();
-    let wrong = sandbox.run(&["audit", "--deep"]).exits(1);
+    let wrong = sandbox.fails("audit --deep");
     let place = format!("    not in the file data/a.csv:{line}   byte ");
-    let wrong = prints(wrong, &place);
-    let wrong = prints(wrong, &format!("   offset 0/{at}"));
-    prints(wrong, "101 in the log, other content   differs");
+    let wrong = wrong.prints(&place);
+    let wrong = wrong.prints(&format!("   offset 0/{at}"));
+    wrong.prints("101 in the log, other content   differs");
 }

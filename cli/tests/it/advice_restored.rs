@@ -5,7 +5,6 @@ use std::fs;
 use std::process::Command;
 
 use crate::advice::{KEYED, KEYLESS, count, file, filled, follow};
-use crate::sample::prints;
 use crate::support::{Ran, Sandbox};
 
 /// Types a line of the shell in the project directory.
@@ -34,7 +33,7 @@ pub(crate) fn fill_anew(sandbox: &Sandbox, refused: &Ran) -> u64 {
     let (keep, fill) = line.split_once("', then: ").unwrap();
     type_line(sandbox, &format!("{keep}'"));
     type_line(sandbox, fill);
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     sandbox
         .postgres()
         .number("SELECT count(*) FROM items_before")
@@ -43,8 +42,8 @@ pub(crate) fn fill_anew(sandbox: &Sandbox, refused: &Ran) -> u64 {
 #[track_caller]
 fn check(sandbox: &Sandbox, rows: u64) {
     assert_eq!(count(sandbox), rows);
-    prints(sandbox.run(&["audit", "--deep"]).ok(), "nothing differs");
-    prints(sandbox.run(&["health"]).ok(), "healthy");
+    sandbox.ok("audit --deep").prints("nothing differs");
+    sandbox.ok("health").prints("healthy");
 }
 
 /// `.bekk/log` is removed, and ingest's state stays.
@@ -54,15 +53,14 @@ fn a_log_that_is_gone_is_begun_anew() {
         let sandbox = filled(config);
         fs::remove_dir_all(sandbox.log_dir()).unwrap();
         sandbox.write("data/b.csv", file(100..110, "b"));
-        prints(
-            sandbox.run(&["status"]).ok(),
-            "problem    no log is in `.bekk/log`, and group `bekk` has applied records",
-        );
-        prints(sandbox.run(&["health"]).exits(1), "next: put the log back");
-        let refused = sandbox.run(&["up", "--once"]).exits(1);
+        sandbox
+            .ok("status")
+            .prints("problem    no log is in `.bekk/log`, and group `bekk` has applied records");
+        sandbox.fails("health").prints("next: put the log back");
+        let refused = sandbox.fails("up --once");
         let at = refused.stderr.rfind("rm ").unwrap();
         type_line(&sandbox, &refused.stderr[at..]);
-        let refused = sandbox.run(&["up", "--once"]).exits(1);
+        let refused = sandbox.fails("up --once");
         if config == KEYED {
             let command = follow(&sandbox, &refused);
             assert_eq!(command[..2], ["offsets", "reset"]);
@@ -79,7 +77,7 @@ fn a_lost_state_of_ingest_needs_nobody() {
     let sandbox = filled(KEYLESS);
     fs::remove_dir_all(sandbox.path(".bekk/ingest")).unwrap();
     sandbox.write("data/b.csv", file(100..110, "b"));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     check(&sandbox, 110);
 }
 
@@ -95,27 +93,26 @@ fn a_table_of_an_older_dump_is_completed() {
         let postgres = sandbox.postgres();
         postgres.execute(dump);
         sandbox.write("data/b.csv", file(100..110, "b"));
-        sandbox.run(&["up", "--once"]).ok();
+        sandbox.ok("up --once");
         postgres.execute(restore);
         sandbox.write("data/c.csv", file(110..120, "c"));
         if is_with_offsets {
             postgres.execute(restore_offsets);
-            let refused = sandbox.run(&["up", "--once"]).exits(1);
+            let refused = sandbox.fails("up --once");
             let adopt = "bekk offsets adopt --group bekk --stream items";
             assert!(refused.stderr.contains(adopt), "{}", refused.stderr);
             type_line(&sandbox, adopt);
             sandbox
-                .run(&["up", "--once"])
-                .ok()
+                .ok("up --once")
                 .says("the group had applied more of this log than its offset says");
         } else {
-            let refused = sandbox.run(&["up", "--once"]).exits(1);
+            let refused = sandbox.fails("up --once");
             if config == KEYED {
                 assert_eq!(follow(&sandbox, &refused)[0], "replay");
             } else {
                 // An adoption of such a table reports what it lacks.
-                let adopted = sandbox.run(&["adopt"]).ok();
-                prints(adopted, "the table lacks 10 rows; to fill it anew");
+                let adopted = sandbox.ok("adopt");
+                adopted.prints("the table lacks 10 rows; to fill it anew");
                 assert_eq!(fill_anew(&sandbox, &refused), 100);
             }
         }
@@ -133,15 +130,14 @@ fn offsets_of_an_older_dump_double_no_row() {
         let postgres = sandbox.postgres();
         postgres.execute("CREATE TABLE saved AS TABLE bekk.offsets");
         sandbox.write("data/b.csv", file(100..110, "b"));
-        sandbox.run(&["up", "--once"]).ok();
+        sandbox.ok("up --once");
         postgres.execute(accident);
         if config == KEYED {
             sandbox
-                .run(&["up", "--once"])
-                .ok()
+                .ok("up --once")
                 .says("the group had applied more of this log than its offset says");
         } else {
-            let refused = sandbox.run(&["up", "--once"]).exits(1);
+            let refused = sandbox.fails("up --once");
             assert_eq!(fill_anew(&sandbox, &refused), 110);
         }
         check(&sandbox, 110);
@@ -158,16 +154,16 @@ fn a_table_of_the_schema_that_was_dropped_is_made_anew() {
             .execute(&format!("DROP TABLE bekk.{table}"));
         sandbox.write("data/b.csv", file(100..110, "b"));
         let what = format!("table bekk.{table} does not exist");
-        sandbox.run(&["up", "--once"]).exits(1).says(&what);
-        prints(sandbox.run(&["status"]), &what);
-        let unhealthy = prints(sandbox.run(&["health"]).exits(1), &what);
+        sandbox.fails("up --once").says(&what);
+        sandbox.run("status").prints(&what);
+        let unhealthy = sandbox.fails("health").prints(&what);
         let command = "bekk check --repair";
-        prints(unhealthy, command);
-        prints(sandbox.run(&["check"]).exits(1), command);
+        unhealthy.prints(command);
+        sandbox.fails("check").prints(command);
         assert_eq!(count(&sandbox), 100);
-        let repaired = sandbox.run(&["check", "--repair"]).ok();
+        let repaired = sandbox.ok("check --repair");
         repaired.says(&format!("created    bekk.{table}, empty"));
-        sandbox.run(&["up", "--once"]).ok();
+        sandbox.ok("up --once");
         check(&sandbox, 110);
     }
 }

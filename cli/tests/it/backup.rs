@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::sample::{event, file, prints};
+use crate::sample::{event, file};
 use crate::support::{Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -26,27 +26,25 @@ fn write(sandbox: &Sandbox, files: std::ops::Range<u32>) {
 fn a_backup_of_a_running_pipeline_restores_it() {
     let sandbox = Sandbox::new();
     write(&sandbox, 0..1);
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     let rows = || sandbox.postgres().number("SELECT count(*) FROM events");
-    let up = sandbox.start(&["up", "--http", "off"]);
+    let up = sandbox.start("up --http off");
     let mut printed = String::new();
     std::thread::scope(|scope| {
         scope.spawn(|| write(&sandbox, 1..FILES));
         wait_until("rows flow", LIMIT, || rows() > u64::from(2 * ROWS));
-        let made = sandbox.run(&["log", "backup", "backup/first"]).ok();
+        let made = sandbox.ok("log backup backup/first");
         printed = made.stdout;
     });
     assert!(
         printed.starts_with("backed up to `backup/first`: "),
         "{printed}"
     );
-    let again = sandbox.run(&["log", "backup", "backup/first"]).exits(1);
+    let again = sandbox.fails("log backup backup/first");
     again.says("`backup/first` is not empty; name a directory that does not exist");
     wait_until("all rows are there", LIMIT, || rows() == ALL);
     up.kill();
-    sandbox
-        .run(&["log", "verify", "--log", "backup/first/log"])
-        .ok();
+    sandbox.ok("log verify --log backup/first/log");
 
     // The disk is lost, and the backup is older than the database.
     fs::remove_dir_all(sandbox.path(".bekk/log")).unwrap();
@@ -64,17 +62,15 @@ fn a_backup_of_a_running_pipeline_restores_it() {
             .status();
         assert!(ran.unwrap().success(), "{line}");
     }
-    sandbox.run(&["log", "verify"]).ok();
-    let once = sandbox.run(&["up", "--once"]);
+    sandbox.ok("log verify");
+    let once = sandbox.run("up --once");
     if once.code != Some(0) {
         // The sink refuses the log if other records have the offsets of those that it applied.
-        sandbox
-            .run(&["replay", "--from", "earliest", "--execute"])
-            .ok();
+        sandbox.ok("replay --from earliest --execute");
     }
-    prints(sandbox.run(&["audit", "--deep"]).ok(), "nothing differs");
+    sandbox.ok("audit --deep").prints("nothing differs");
     assert_eq!(rows(), ALL);
-    let read = sandbox.run(&["log", "read", "--format", "csv"]).ok();
+    let read = sandbox.ok("log read --format csv");
     let records = read.stdout.lines().count();
     assert_eq!(records as u64, ALL, "each row is in the log once");
 }
@@ -84,10 +80,10 @@ fn a_backup_of_a_running_pipeline_restores_it() {
 fn the_commands_that_restore_a_backup_are_for_the_shell() {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.path("my shop/data")).unwrap();
-    sandbox.write("my shop/data/a.csv", file(&[event(1, "view", "1")]));
+    sandbox.events("my shop/data/a.csv", &[(1, "view", "1")]);
     let config = ["--config", "my shop/bekk.toml"];
-    let run = |args: &[&str]| sandbox.run(&[args, &config[..]].concat()).ok();
-    sandbox.run(&["init", "--out", "my shop/bekk.toml"]).ok();
+    let run = |args: &[&str]| sandbox.ok(&[args, &config[..]].concat());
+    sandbox.ok(&["init", "--out", "my shop/bekk.toml"]);
     run(&["ingest", "--once"]);
     let made = run(&["log", "backup", "a backup"]);
     for part in ["log", "ingest"] {

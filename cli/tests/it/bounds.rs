@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::exact::check_audit;
 use crate::health::{address, get, sample};
-use crate::sample::{event, file, prints};
+use crate::sample::{event, file};
 use crate::support::{Process, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ fn idle_clients_leave_the_pipeline_what_it_needs() {
         let idle: Vec<_> = (0..clients).map(|_| TcpStream::connect(&at)).collect();
         write(&sandbox, 1..6);
         wait_until("rows flow", LIMIT, || rows(&sandbox) == 6 * ROWS);
-        prints(sandbox.run(&["log", "topics"]).ok(), "events: 300 records");
+        sandbox.ok("log topics").prints("events: 300 records");
         let (_, metrics) = get(&address(&sandbox), "/metrics");
         let closed = sample(&metrics, "bekk_log_connections_closed_total");
         assert!(closed.is_some_and(|closed| closed > 0.0), "{metrics}");
@@ -75,7 +75,7 @@ fn idle_clients_leave_the_pipeline_what_it_needs() {
 #[test]
 fn a_pipeline_that_is_stopped_and_one_that_is_ended_under_load_lose_nothing() {
     let sandbox = Sandbox::new();
-    let up = sandbox.start(&["up", "--http", "off"]);
+    let up = sandbox.start("up --http off");
     write(&sandbox, 0..20);
     wait_until("rows flow", LIMIT, || rows(&sandbox) > 0);
     up.signal(Signal::STOP);
@@ -90,10 +90,10 @@ fn a_pipeline_that_is_stopped_and_one_that_is_ended_under_load_lose_nothing() {
         wait_until("rows under load", LIMIT, || rows(&sandbox) > 45 * ROWS);
         assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
     });
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     assert_eq!(rows(&sandbox), 120 * ROWS);
     check_audit(&sandbox);
-    let read = sandbox.run(&["log", "read", "--format", "csv"]).ok();
+    let read = sandbox.ok("log read --format csv");
     let records = u32::try_from(read.stdout.lines().count()).unwrap();
     assert_eq!(records, 120 * ROWS, "each row is in the log once");
 }

@@ -85,7 +85,7 @@ fn open_project() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("bekk.toml", TOML);
     let closed = sandbox.write("data/a.csv", "id,note\n1,secret\nx,secret\n");
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     sandbox.write("data/b.csv", "id,note\n2,two\n");
     fs::set_permissions(closed, Permissions::from_mode(0o600)).unwrap();
     for path in [sandbox.dir().to_owned(), sandbox.path("data")] {
@@ -159,7 +159,7 @@ fn state_of(sandbox: &Sandbox) -> Vec<(PathBuf, u32, u32, u64, i64)> {
 #[test]
 fn the_table_has_every_command() {
     let sandbox = Sandbox::bare();
-    sandbox.run(&["man", "--out", "pages"]).ok();
+    sandbox.ok("man --out pages");
     let pages = fs::read_dir(sandbox.path("pages")).unwrap();
     let names = pages.map(|page| page.unwrap().file_name().into_string().unwrap());
     let names: Vec<_> = names
@@ -208,7 +208,7 @@ fn another_user_gets_nothing_by_any_command() {
         }
     }
     assert_eq!(state_of(&sandbox), before);
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM notes"), 2);
 }
 
@@ -225,13 +225,13 @@ fn another_user_starts_no_second_ingest_beside_roots() {
         TOML.replace("data", &inbox.display().to_string()),
     );
     theirs.give_to(NOBODY);
-    let ingest = sandbox.start(&["ingest", "--http", "off"]);
+    let ingest = sandbox.start("ingest --http off");
     // Its files are listed already: an ingest has read them before.
     wait_until("it runs", LIMIT, || {
-        let files = sandbox.run(&["ingest", "files"]);
+        let files = sandbox.run("ingest files");
         files.stdout.contains("an ingest runs")
     });
-    let refused = theirs.run(&["ingest", "--once"]).exits(1);
+    let refused = theirs.run("ingest --once").exits(1);
     refused
         .says("another ingest")
         .says(&inbox.display().to_string());
@@ -250,7 +250,7 @@ fn a_role_that_may_only_connect_is_told_what_it_lacks() {
     let (_, host) = rest.rsplit_once('@').unwrap();
     let url = format!("{scheme}//{role}:word@{host}");
     // The commands read the log through this server, and not through each other.
-    let serve = sandbox.start(&["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"]);
+    let serve = sandbox.start("log serve --listen 127.0.0.1:0 --http off");
     wait_until("it serves", LIMIT, || sandbox.said().contains("listening"));
     let tried = COMMANDS.iter().filter(|(.., gets)| *gets != Untried);
     let commands = tried.clone().map(|(typed, ..)| {
@@ -316,7 +316,7 @@ fn another_user_gets_no_row_from_any_path_of_the_page() {
     let sandbox = open_project();
     let token = sandbox.write("token", "0123456789abcdef0123456789abcdef");
     fs::set_permissions(token, Permissions::from_mode(0o600)).unwrap();
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0", "--http-token-file", "token"]);
+    let process = sandbox.start("up --http 127.0.0.1:0 --http-token-file token");
     let address = health::address(&sandbox);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
     let read = |name: &str| fs::read_to_string(source.join(name)).unwrap();

@@ -103,16 +103,16 @@ fn a_clock_that_jumps_by_hours_stops_nothing() {
             assert!(lag.is_none_or(|lag| lag >= 0.0), "{lag:?}");
         }
         assert_eq!(get(&at, "/").0, 200);
-        sandbox.run(&["status"]).ok();
-        sandbox.run(&["health"]).ok();
+        sandbox.ok("status");
+        sandbox.ok("health");
     }
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
-    sandbox.run(&["log", "verify"]).ok();
+    sandbox.ok("log verify");
 
     // The log has the times of the clock that jumped.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = i64::try_from(now.as_secs()).unwrap();
-    let read = sandbox.run(&["log", "read", "--format", "json"]).ok();
+    let read = sandbox.ok("log read --format json");
     let mut hours: Vec<i64> = read
         .stdout
         .lines()
@@ -128,7 +128,7 @@ fn a_clock_that_jumps_by_hours_stops_nothing() {
     assert_eq!(hours, [-6, -1, 0, 6, 26]);
     // A run with the right clock reads the new file only.
     write(&sandbox, 6);
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     assert_eq!(rows(), 7 * ROWS);
     check_audit(&sandbox);
 }

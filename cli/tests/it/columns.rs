@@ -48,7 +48,7 @@ fn every_command_knows_every_column() {
         assert!(said.contains(part), "{arguments:?}: {said}");
     };
     says(&["check", "--files"], "`1.23` has marks");
-    sandbox.run(&["up", "--once"]);
+    sandbox.run("up --once");
     let rows = || {
         let columns = "address, mood, tags, at, n, price, file, dt";
         let rows = postgres.rows(&format!("SELECT {columns} FROM t ORDER BY address"));
@@ -75,7 +75,7 @@ fn every_command_knows_every_column() {
         &["audit", "--deep"],
         "3 rows of the table: 0 missing, 0 changed, 0 extra",
     );
-    sandbox.run(&["check"]).ok();
+    sandbox.ok("check");
 }
 
 /// The table exists, with types that only the database knows: the stream gets them from it, and what they refuse is said.
@@ -99,7 +99,7 @@ fn init_takes_the_types_of_a_table() {
          5,,,,,,,\n",
     );
     let init = ["init", "--from", "hosts.csv", "--table", "net.hosts"];
-    sandbox.run(&init).ok();
+    sandbox.ok(&init);
     let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
     for part in [
         "table = \"net.hosts\"",
@@ -113,7 +113,7 @@ fn init_takes_the_types_of_a_table() {
     ] {
         assert!(config.contains(part), "`{part}` is not in: {config}");
     }
-    sandbox.run(&["up", "--once"]);
+    sandbox.run("up --once");
     let rows = postgres
         .rows("SELECT id, address, tags, price, day, no > 0, note FROM net.hosts ORDER BY id");
     let rows: Vec<String> = rows.iter().map(|row| row.join("|")).collect();
@@ -121,12 +121,12 @@ fn init_takes_the_types_of_a_table() {
     assert_eq!(rows, [first, "2|::1|∅|∅|∅|t|n"]);
     let reasons = postgres.rows("SELECT reason FROM bekk.dead_letters ORDER BY id");
     assert_eq!(reasons.len(), 3, "{reasons:?}");
-    let audit = sandbox.run(&["audit", "--deep"]).ok().stdout;
+    let audit = sandbox.ok("audit --deep").stdout;
     assert!(audit.contains("0 missing, 0 changed, 0 extra"), "{audit}");
     postgres.execute("CREATE TABLE at (day date, host inet, n int, PRIMARY KEY (day, host))");
     sandbox.write("at.csv", "host,n,day\n10.0.0.1,1,2026-01-31\n");
     let add = ["init", "--from", "at.csv", "--table", "at", "--add"];
-    sandbox.run(&add).ok();
+    sandbox.ok(&add);
     let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
     // Texts that differ may be one address, so all records of a key go one way.
     let key = "key = [\"day\", \"host\"]   # the table's primary key";
@@ -134,10 +134,9 @@ fn init_takes_the_types_of_a_table() {
         config.contains(key) && config.contains("partitions = 1"),
         "{config}"
     );
-    sandbox.run(&["up", "--once"]);
+    sandbox.run("up --once");
     assert_eq!(postgres.number("SELECT count(*) FROM at"), 1);
     sandbox
-        .run(&["init", "--from", "hosts.csv", "--table", "no", "--force"])
-        .exits(1)
+        .fails("init --from hosts.csv --table no --force")
         .says("it does not exist");
 }

@@ -58,16 +58,16 @@ fn the_examples_of_damage_and_repair_are_as_they_are_written() {
     let sandbox = Sandbox::new();
     let events: Vec<_> = (0..3_000).map(|id| event(id, "view", "1")).collect();
     sandbox.write("data/a.csv", file(&events));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     fs::remove_file(sandbox.path("data/a.csv")).unwrap();
-    sandbox.run(&["log", "backup", "linked"]).ok();
+    sandbox.ok("log backup linked");
     // A copy, as on another disk: the tables of the backup are links to the log's own files.
     let run = |script: &str| {
         let mut shell = Command::new("sh");
         let bekk = env!("CARGO_BIN_EXE_bekk");
         let script = format!("bekk() {{ {bekk} \"$@\"; }}\n{script}");
         shell.args(["-c", &script]).current_dir(sandbox.dir());
-        let environment = sandbox.bekk::<&str>(&[]);
+        let environment = sandbox.bekk("");
         let environment = environment
             .get_envs()
             .map(|(name, value)| (name, value.unwrap()));
@@ -88,7 +88,7 @@ fn the_examples_of_damage_and_repair_are_as_they_are_written() {
     let mut before = String::new();
     let mut tried = 0;
     for command in ["verify", "salvage"] {
-        let help = sandbox.run(&["log", command, "--help"]).ok().stdout;
+        let help = sandbox.ok(&["log", command, "--help"]).stdout;
         for (typed, shown) in example(&help) {
             // A shell remembers the variables that were set before.
             let ran = run(&format!("{before}\n{typed}"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, assert_says};
 use crate::threat_model::quoted;
 
 /// Phrases that read like a translation.
@@ -246,10 +246,7 @@ fn every_state_that_status_names_has_an_entry_under_troubleshooting() {
         .collect();
     assert!(titles.len() > 10, "{titles:?}");
     for title in titles {
-        assert!(
-            page.contains(&format!("\n### {title}\n")),
-            "no entry: {title}"
-        );
+        assert_says(&page, &[&format!("\n### {title}\n")]);
     }
 }
 

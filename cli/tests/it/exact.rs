@@ -57,7 +57,7 @@ pub(crate) fn check_everything(sandbox: &Sandbox, files: &[EventsFile]) {
 /// the report.
 #[track_caller]
 pub(crate) fn check_audit(sandbox: &Sandbox) -> serde_json::Value {
-    check_audit_of(sandbox.run(&["audit", "--deep", "--json"]))
+    check_audit_of(sandbox.run("audit --deep --json"))
 }
 
 /// The same for an audit that has run.

@@ -114,7 +114,7 @@ fn run((name, last, steps): Change, call: &str, number: u32, side: &str) -> bool
     inbox.await_records(last as u64);
     assert_eq!(process.terminate(), Some(0), "{case}: {}", inbox.said());
     strace.wait().unwrap();
-    inbox.run(&["ingest", "--once"]).ok();
+    inbox.run("ingest --once").ok();
     assert_eq!(inbox.ids(), all(1, last), "{case}: {}", inbox.said());
     fs::read_to_string(inbox.path("calls"))
         .unwrap()

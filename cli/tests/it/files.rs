@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::inbox::{HEADER, Inbox, csv, lines};
+use crate::support::assert_says;
 
 /// Lets an accident happen to the file `a.csv`, which has records 1 to 50, while ingest runs and while it does
 /// not, with notification and without; says what the log must have then.
@@ -42,7 +43,7 @@ fn check_reported(
         assert_eq!(inbox.ids(), expected, "{}", said());
         assert!(inbox.said().contains(reported), "{}", said());
         // And nothing is left, or taken for new, by the next run.
-        inbox.run(&["ingest", "--once"]).ok();
+        inbox.run("ingest --once").ok();
         assert_eq!(inbox.ids(), expected, "next run, {}", said());
     };
     // Most of their time they wait.
@@ -177,12 +178,8 @@ fn moved_away_while_nobody_looks() {
         "{}",
         inbox.said()
     );
-    assert!(
-        inbox.said().contains(&format!("WARN gone: {expected}")),
-        "{}",
-        inbox.said()
-    );
-    let told = inbox.run(&["ingest", "files"]).ok().stdout;
+    assert_says(inbox.said(), &[&format!("WARN gone: {expected}")]);
+    let told = inbox.run("ingest files").ok().stdout;
     assert!(told.contains(expected), "{told}");
     fs::rename(inbox.path("away/a.csv"), inbox.at("a.csv")).unwrap();
     inbox.append("a.csv", "\n");
@@ -274,7 +271,7 @@ fn second_names() {
     inbox.put("a.csv", csv(1..=2));
     fs::hard_link(inbox.at("a.csv"), inbox.at("b.csv")).unwrap();
     symlink(inbox.at("a.csv"), inbox.at("c.csv")).unwrap();
-    inbox.run(&["ingest", "--once"]).ok();
+    inbox.run("ingest --once").ok();
     assert_eq!(inbox.ids(), [1, 2]);
 }
 
@@ -349,7 +346,7 @@ fn rotated_and_compressed() {
 fn a_changed_configuration() {
     let inbox = Inbox::new();
     inbox.put("a.csv", csv(1..=50));
-    inbox.run(&["ingest", "--once"]).ok();
+    inbox.run("ingest --once").ok();
     inbox.append("a.csv", lines([51]));
     let changed = inbox
         .configuration()
@@ -364,13 +361,13 @@ fn a_changed_configuration() {
     inbox.configure(&changed);
     inbox.put("b.csv", "id;name;new\n52;b;1\n");
     inbox
-        .run(&["ingest", "--once"])
+        .run("ingest --once")
         .ok()
         .says("keeps the partition count")
         .says("write `partitions = 2` for stream");
     fs::remove_file(inbox.path(".bekk/ingest/checkpoint")).unwrap();
     inbox.append("a.csv", lines([53]));
-    inbox.run(&["ingest", "--once"]).ok();
+    inbox.run("ingest --once").ok();
     assert_eq!(inbox.ids(), all(1, 53));
 }
 
@@ -423,7 +420,7 @@ fn decisions_are_explained() {
     inbox.wait_until("the bad one is told of", || {
         inbox.decisions("bad.csv") == ["new", "blocked"]
     });
-    let told = inbox.run(&["ingest", "files", "--explain"]).ok().stdout;
+    let told = inbox.run("ingest files --explain").ok().stdout;
     assert!(
         told.contains(&format!("an ingest runs (pid {})", process.id())),
         "{told}"
@@ -433,7 +430,7 @@ fn decisions_are_explained() {
         "{told}"
     );
     assert_eq!(process.terminate(), Some(0));
-    let told = inbox.run(&["ingest", "files", "--explain"]).ok().stdout;
+    let told = inbox.run("ingest files --explain").ok().stdout;
     assert!(told.starts_with("no ingest runs"), "{told}");
     let process = inbox.start();
     inbox.wait_until("it is resumed", || {

@@ -82,7 +82,7 @@ fn written_and_read_between_copying_and_truncating() {
             inbox.decisions("a-1.csv").contains(&"moved".to_owned())
         });
         assert_eq!(process.terminate(), Some(0), "{}", inbox.said());
-        inbox.run(&["ingest", "--once"]).ok();
+        inbox.run("ingest --once").ok();
         assert_eq!(inbox.ids(), all(1, 54), "{}", inbox.said());
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::inbox::{HEADER, Inbox, csv, lines};
-use crate::support::{NOBODY, Process, ROOT};
+use crate::support::{NOBODY, Process, ROOT, assert_says};
 
 /// A compressed file is killed over again and again, and read on where it was: its text is decompressed again.
 /// It consists of several members.
@@ -27,7 +27,7 @@ fn compressed_files_survive_kills() {
         std::thread::sleep(Duration::from_millis(pause));
         process.kill();
     }
-    inbox.run(&["ingest", "--once"]).ok();
+    inbox.run("ingest --once").ok();
     assert_eq!(inbox.ids(), (1..=200_010).collect::<Vec<_>>());
     let told = inbox.told();
     assert_eq!(
@@ -66,15 +66,14 @@ fn compressed_files_are_taken_whole() {
     fs::write(&bad, gzip(&csv(6000..=9000))).unwrap();
     inbox.await_records(8001);
     assert_eq!(process.terminate(), Some(0));
-    assert!(inbox.said().contains("data is cut off"), "{}", inbox.said());
-    assert!(inbox.said().contains("data is damaged"), "{}", inbox.said());
+    assert_says(inbox.said(), &["data is cut off", "data is damaged"]);
     assert_eq!(inbox.ids().len(), 8001);
     // At the end of a run it is named as well, and so is an archive of several files, whatever its name.
     inbox.put("c.gz", first);
     let several = inbox.put("d.gz", include_bytes!("two_files.zip"));
     inbox.rest(&several);
     inbox
-        .run(&["ingest", "--once"])
+        .run("ingest --once")
         .exits(1)
         .says("cut off")
         .says("the zip archive holds 2 files: `a.csv`, `b.csv`; unpack it");
@@ -214,16 +213,16 @@ fn a_second_ingest_on_one_inbox_is_refused() {
     fs::set_permissions(inbox.path("in"), fs::Permissions::from_mode(0o555)).unwrap();
     let process = inbox.start();
     inbox.await_records(1);
-    let refused = other.run(&["ingest", "--once"]).exits(1);
+    let refused = other.run("ingest --once").exits(1);
     let expected = format!(
         "another ingest (pid {}) reads the files of `{there}`",
         process.id()
     );
     assert!(refused.stderr.contains(&expected), "{}", refused.stderr);
     // The same state directory is refused, too; when the first one is gone, killed, another may.
-    inbox.run(&["ingest", "--once"]).exits(1);
+    inbox.run("ingest --once").exits(1);
     process.kill();
-    other.run(&["ingest", "--once"]).ok();
+    other.run("ingest --once").ok();
     assert_eq!(other.ids(), [1]);
     other.check_audit();
     fs::set_permissions(inbox.path("in"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -263,7 +262,7 @@ fn a_run_to_the_end_fails_where_a_file_cannot_be_read() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let run = || {
         inbox.give_to(NOBODY);
-        let ran = inbox.run(&["ingest", "--once"]);
+        let ran = inbox.run("ingest --once");
         inbox.give_to(ROOT);
         ran
     };

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, assert_says};
 
 const HEADER: &str = "id,name,amount\n";
 const COLUMNS: &str = r#"[{ name = "id", type = "int8" }, { name = "name", type = "text", nullable = true },
@@ -37,30 +37,22 @@ fn half_a_number_is_no_record() {
     let mut file = File::create(sandbox.path("in/a.csv")).unwrap();
     write!(file, "{HEADER}1,Ann,1.00\n2,Bob,12").unwrap();
     sandbox
-        .run(&["up", "--once"])
-        .exits(1)
+        .fails("up --once")
         .says("has the file open for writing");
     assert_eq!(amounts(&sandbox), ["1=1.00"]);
-    let status = sandbox.run(&["status"]).ok();
-    assert!(
-        status.stdout.contains("without a line end"),
-        "{}",
-        status.stdout
-    );
+    let status = sandbox.ok("status");
+    assert_says(&status.stdout, &["without a line end"]);
     writeln!(file, "34.56").unwrap();
     write!(file, "3,Cid,3.00").unwrap();
     drop(file);
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     assert_eq!(amounts(&sandbox), ["1=1.00", "2=1234.56", "3=3.00"]);
     // Somebody continues where nobody was to be seen: that is told, as the row may be cut.
     let path = sandbox.path("in/a.csv");
     let mut file = File::options().append(true).open(path).unwrap();
     writeln!(file, "9").unwrap();
     drop(file);
-    sandbox
-        .run(&["up", "--once"])
-        .ok()
-        .says("the file has grown since");
+    sandbox.ok("up --once").says("the file has grown since");
 }
 
 /// A file that is to be deleted when it is finished is written to still: it stays until its writer closes it.
@@ -71,14 +63,13 @@ fn a_file_that_is_written_to_is_not_deleted() {
     let mut file = File::create(&path).unwrap();
     writeln!(file, "{HEADER}1,Ann,1.00").unwrap();
     sandbox
-        .run(&["up", "--once"])
-        .ok()
+        .ok("up --once")
         .says("has the file open for writing");
     assert!(path.exists());
     writeln!(file, "2,Bob,2.00").unwrap();
     drop(file);
     std::thread::sleep(Duration::from_millis(1100));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     assert!(!path.exists());
     assert_eq!(amounts(&sandbox), ["1=1.00", "2=2.00"]);
 }
@@ -92,10 +83,7 @@ fn a_file_with_bytes_that_are_nowhere_else_stays() {
         "in/a.csv",
         format!("{HEADER}1,{long},no number\n2,Bob,2.00\n"),
     );
-    sandbox
-        .run(&["up", "--once"])
-        .ok()
-        .says("stays where it is");
+    sandbox.ok("up --once").says("stays where it is");
     assert!(sandbox.path("in/a.csv").exists());
     assert_eq!(amounts(&sandbox), ["2=2.00"]);
 }
@@ -106,10 +94,10 @@ fn an_open_quote_is_told_of() {
     let sandbox = sandbox("");
     let mut file = File::create(sandbox.path("in/a.csv")).unwrap();
     writeln!(file, "{HEADER}1,\"5 inch,1.00\n2,Bob,2.00").unwrap();
-    let process = sandbox.start(&["ingest"]);
+    let process = sandbox.start("ingest");
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let status = sandbox.run(&["status"]).ok();
+        let status = sandbox.ok("status");
         if status.stdout.contains("line 2 opens a quote") {
             break;
         }
@@ -120,7 +108,7 @@ fn an_open_quote_is_told_of() {
     drop(file);
     // Nobody can close it now: it costs its line.
     std::thread::sleep(Duration::from_millis(1100));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     assert_eq!(amounts(&sandbox), ["2=2.00"]);
 }
 
@@ -129,10 +117,7 @@ fn an_open_quote_is_told_of() {
 fn a_file_is_read_again() {
     let sandbox = sandbox("");
     sandbox.write("in/a.csv", "id,name,amount,colour\n1,Ann,1.00,red\n");
-    sandbox
-        .run(&["up", "--once"])
-        .ok()
-        .says("`colour`, which no column");
+    sandbox.ok("up --once").says("`colour`, which no column");
     let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
     let added = config.replace(
         "nullable = true }]",
@@ -140,18 +125,12 @@ fn a_file_is_read_again() {
     );
     sandbox.write("bekk.toml", added);
     sandbox.postgres().execute("ALTER TABLE t ADD colour text");
-    let dry = sandbox.run(&["ingest", "reread", "in/a.csv"]).ok();
-    assert!(
-        dry.stdout.contains("1 record, 0 of them rejects"),
-        "{}",
-        dry.stdout
-    );
-    sandbox.run(&["up", "--once"]).ok();
+    let dry = sandbox.ok("ingest reread in/a.csv");
+    assert_says(&dry.stdout, &["1 record, 0 of them rejects"]);
+    sandbox.ok("up --once");
     assert_eq!(sandbox.postgres().one("SELECT colour FROM t"), "∅");
-    sandbox
-        .run(&["ingest", "reread", "in/a.csv", "--execute"])
-        .ok();
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("ingest reread in/a.csv --execute");
+    sandbox.ok("up --once");
     assert_eq!(
         sandbox.postgres().rows("SELECT id, colour FROM t"),
         [["1", "red"]]
@@ -163,16 +142,10 @@ fn a_file_is_read_again() {
 fn files_are_tried_before_they_are_read() {
     let sandbox = sandbox("");
     sandbox.write("in/a.csv", format!("{HEADER}1,Ann,1.00\n2,Bob,two\n"));
-    let checked = sandbox.run(&["check", "--offline", "--files"]).exits(1);
-    assert!(
-        checked.stdout.contains("2 records tried, 1 rejected"),
-        "{}",
-        checked.stdout
-    );
-    assert!(
-        checked.stdout.contains("`two` is not a number"),
-        "{}",
-        checked.stdout
+    let checked = sandbox.fails("check --offline --files");
+    assert_says(
+        &checked.stdout,
+        &["2 records tried, 1 rejected", "`two` is not a number"],
     );
     assert!(!sandbox.path(".bekk").exists());
 }
@@ -182,10 +155,9 @@ fn files_are_tried_before_they_are_read() {
 fn no_file_is_no_success() {
     let sandbox = sandbox("");
     sandbox
-        .run(&["up", "--once"])
-        .exits(1)
+        .fails("up --once")
         .says("no file matches any pattern");
-    sandbox.run(&["up", "--once", "--allow-empty"]).ok();
+    sandbox.ok("up --once --allow-empty");
 }
 
 /// Texts in encodings of Windows and of Asia; a byte that is no character makes a reject.
@@ -196,7 +168,7 @@ fn other_encodings() {
         "in/a.csv",
         b"id,name\n1,\x93Zo\xeb\x94 \x96 5\x80\n2,\x81\n",
     );
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     let postgres = sandbox.postgres();
     assert_eq!(postgres.rows("SELECT name FROM t"), [["“Zoë” – 5€"]]);
     assert_eq!(
@@ -244,7 +216,7 @@ fn compressed_files_are_read_and_pipes_are_not() {
     let pipe = sandbox.path("in/pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
-    let ran = sandbox.run(&["up", "--once"]).exits(1);
+    let ran = sandbox.fails("up --once");
     ran.says("it is a named pipe (FIFO)")
         .says("bekk up --once -");
     let ids: Vec<String> = (1..7).map(|id| format!("{id}=1.00")).collect();
@@ -258,7 +230,7 @@ fn a_run_says_once_what_it_noticed() {
     let sandbox = sandbox("");
     sandbox.write("in/a.csv", "id,name,amount,colour\n1,Ann,1.00,red\n");
     sandbox.write("in/b.csv", "name\nBob\n");
-    let ran = sandbox.run(&["up", "--once"]).exits(1);
+    let ran = sandbox.fails("up --once");
     for said in ["its header has `colour`", "its header lacks `id`"] {
         let times = ran.stderr.matches(said).count();
         assert_eq!(times, 1, "{said}: {}", ran.stderr);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::exact::{check_audit, check_audit_of};
 use crate::health::{address, get};
-use crate::sample::{event, file, prints};
-use crate::support::{Process, Ran, Sandbox, wait_until};
+use crate::sample::{event, file};
+use crate::support::{Arguments, Process, Ran, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Size of the file system: more than the log's reserve.
@@ -86,7 +86,7 @@ impl<'a> Disk<'a> {
     fn filled(sandbox: &'a Sandbox) -> Option<Self> {
         let disk = Self::mount(sandbox)?;
         write(sandbox, 0);
-        disk.run(&["ingest", "--once"]).ok();
+        disk.run("ingest --once").ok();
         disk.fill();
         Some(disk)
     }
@@ -96,11 +96,11 @@ impl<'a> Disk<'a> {
     }
 
     /// The binary, as a process that sees this file system.
-    fn bekk(&self, arguments: &[&str]) -> Command {
+    fn bekk(&self, arguments: &(impl Arguments + ?Sized)) -> Command {
         self.sandbox.bekk_under(&self.enter(), arguments)
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    fn run(&self, arguments: &(impl Arguments + ?Sized)) -> Ran {
         Ran::new(self.bekk(arguments).output().unwrap())
     }
 
@@ -160,20 +160,20 @@ fn a_disk_without_a_free_byte_stops_only_what_must_write() {
     let Some(disk) = Disk::filled(&sandbox) else {
         return;
     };
-    let told = prints(disk.run(&["status"]).ok(), "  disk: ");
-    prints(told, "problem    the log's disk has 0 B free");
-    let told = prints(
-        disk.run(&["health"]).exits(1),
-        "unhealthy: the log's disk has",
-    );
-    prints(told, "next: free space on the log's disk");
-    disk.run(&["sink", "--once"]).ok();
+    let told = disk.run("status").ok().prints("  disk: ");
+    told.prints("problem    the log's disk has 0 B free");
+    let told = disk
+        .run("health")
+        .exits(1)
+        .prints("unhealthy: the log's disk has");
+    told.prints("next: free space on the log's disk");
+    disk.run("sink --once").ok();
     assert_eq!(rows(&sandbox), ROWS);
     // The file that a log keeps for such a start is given up by now.
     disk.fill();
-    prints(disk.run(&["log", "topics"]).ok(), "events: 500 records");
-    disk.run(&["log", "verify"]).ok();
-    disk.run(&["sink", "--once"]).ok();
+    disk.run("log topics").ok().prints("events: 500 records");
+    disk.run("log verify").ok();
+    disk.run("sink --once").ok();
 
     // Started on the full disk, filled again when it has written, and then given space.
     let mut up = disk.bekk(&["up", "--http", "127.0.0.1:0"]);
@@ -199,11 +199,11 @@ fn a_disk_without_a_free_byte_stops_only_what_must_write() {
     }
     // Killed on the full disk, and started again on it.
     up.kill();
-    disk.run(&["sink", "--once"]).ok();
+    disk.run("sink --once").ok();
     disk.free();
-    disk.run(&["up", "--once"]).ok();
+    disk.run("up --once").ok();
     assert_eq!(rows(&sandbox), 4 * ROWS);
-    check_audit_of(disk.run(&["audit", "--deep", "--json"]));
+    check_audit_of(disk.run("audit --deep --json"));
 }
 
 /// Another program has made so many files that the disk has no inode left, though it has space. Ingest waits until some are
@@ -231,7 +231,8 @@ fn a_disk_without_free_inodes_makes_ingest_wait() {
         code == 503 && body.contains("fewer free inodes")
     });
     let told = disk.run(&["status"]);
-    prints(told.ok(), "problem    the log's disk has 0 free inodes");
+    told.ok()
+        .prints("problem    the log's disk has 0 free inodes");
     assert!(up.is_running(), "{}", sandbox.said());
     std::fs::remove_dir_all(others).unwrap();
     wait_until("the rows are there", LIMIT, || rows(&sandbox) == 2 * ROWS);
@@ -305,7 +306,7 @@ fn a_log_server_stays_up_on_a_disk_without_a_free_byte() {
         1,
         "{said}"
     );
-    check_audit_of(disk.run(&["audit", "--deep", "--json"]));
+    check_audit_of(disk.run("audit --deep --json"));
 }
 
 /// A writer that takes the last byte between the log's look at the disk and its write, for some processes.
@@ -355,7 +356,7 @@ fn a_write_that_finds_the_disk_full_ends_no_process() {
         let sandbox = Sandbox::new();
         let filler = Filler::new(&sandbox);
         write(&sandbox, 0);
-        sandbox.run(&["up", "--once"]).ok();
+        sandbox.ok("up --once");
         let arguments = [arguments, &["--http", "127.0.0.1:0"]].concat();
         let mut owner = filler.start(&sandbox, &arguments);
         let at = address(&sandbox);
@@ -371,7 +372,7 @@ fn a_write_that_finds_the_disk_full_ends_no_process() {
         let is_in = || {
             let mut sink = vec!["sink", "--once"];
             sink.extend(served.as_deref());
-            sandbox.run(&sink).ok();
+            sandbox.ok(&sink);
             rows(&sandbox)
         };
         wait_until("rows go through it", LIMIT, || is_in() == 2 * ROWS);

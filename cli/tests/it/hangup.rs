@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::sample::{config, event, file, json};
+use crate::sample::{config, json};
 use crate::support::{Process, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ fn hang_up(sandbox: &Sandbox, process: &Process, texts: &[&str]) {
 
 /// Seconds that the records of the topic are kept.
 fn kept(sandbox: &Sandbox) -> u64 {
-    let topics = json(sandbox.run(&["log", "topics", "--json"]).ok());
+    let topics = json(sandbox.ok("log topics --json"));
     let mut topics = topics.as_array().unwrap().iter();
     let events = topics.find(|topic| topic["topic"] == "events").unwrap();
     events["retention_seconds"].as_u64().unwrap()
@@ -35,13 +35,13 @@ fn kept(sandbox: &Sandbox) -> u64 {
 fn a_hangup_applies_log_level_retention_streams_and_patterns() {
     let sandbox = Sandbox::new();
     config(&sandbox, &[]);
-    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
-    let ingest = sandbox.start(&["ingest", "--http", "off"]);
+    sandbox.events("data/a.csv", &[(1, "view", "1")]);
+    let ingest = sandbox.start("ingest --http off");
     let owner = sandbox.log_dir().join("owner");
     wait_until("ingest owns the log", LIMIT, || {
         fs::read_to_string(&owner).is_ok_and(|text| text.contains(&ingest.id().to_string()))
     });
-    let sink = sandbox.start(&["sink", "--http", "off"]);
+    let sink = sandbox.start("sink --http off");
     let rows = || {
         let rows = sandbox.postgres().try_rows("SELECT count(*) FROM events");
         rows.map_or(0, |rows| rows[0][0].parse::<u64>().unwrap())
@@ -80,7 +80,7 @@ fn a_hangup_applies_log_level_retention_streams_and_patterns() {
     let wrong = "SIGHUP: the log level stays as it was: RUST_LOG is `bekk=loud`, which is not a filter of messages";
     let restart = "stream `events` differs. Restart bekk to apply it";
     hang_up(&sandbox, &ingest, &[wrong, restart]);
-    sandbox.write("data/b.csv", file(&[event(2, "view", "1")]));
+    sandbox.events("data/b.csv", &[(2, "view", "1")]);
     wait_until("the services continue", LIMIT, || rows() == 2);
 
     // A new stream and another pattern are read and applied without a restart, in the tables of the new stream, too.
@@ -100,7 +100,7 @@ fn a_hangup_applies_log_level_retention_streams_and_patterns() {
     for directory in ["late", "more"] {
         fs::create_dir(sandbox.path(directory)).unwrap();
     }
-    sandbox.write("late/c.csv", file(&[event(3, "view", "1")]));
+    sandbox.events("late/c.csv", &[(3, "view", "1")]);
     sandbox.write("more/d.csv", "id\n1\n2\n");
     let taken = [
         "SIGHUP: applied the patterns of stream `events`",
@@ -120,7 +120,7 @@ fn a_hangup_applies_log_level_retention_streams_and_patterns() {
     wait_until("the sink owns the log", LIMIT, || {
         fs::read_to_string(&owner).is_ok_and(|text| text.contains(&sink.id().to_string()))
     });
-    let ingest = sandbox.start(&["ingest", "--http", "off"]);
+    let ingest = sandbox.start("ingest --http off");
     sandbox.write("more/e.csv", "id\n3\n");
     wait_until("the new stream is still applied", LIMIT, || {
         let more = sandbox.postgres().try_rows("SELECT count(*) FROM more");

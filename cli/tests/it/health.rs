@@ -70,7 +70,7 @@ fn a_sink_that_waits_for_postgres_is_alive_and_not_ready() {
     let mut server = Server::temporary_with(&[("fsync", "off")]).unwrap();
     let sandbox = Sandbox::on(&server);
     sandbox.write("data/a.csv", events(0..20, "1"));
-    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let up = sandbox.start("up --http 127.0.0.1:0");
     let at = address(&sandbox);
     let is_ready = || get(&at, "/readyz").0 == 200;
     wait_until("it is ready", LIMIT, is_ready);
@@ -126,10 +126,10 @@ fn a_sink_that_starts_before_postgres_waits_for_it() {
     let mut server = Server::temporary_with(&[("fsync", "off")]).unwrap();
     let sandbox = Sandbox::on(&server);
     sandbox.write("data/a.csv", events(0..20, "1"));
-    sandbox.run(&["ingest", "--once"]).ok();
+    sandbox.ok("ingest --once");
 
     server.kill();
-    let sink = sandbox.start(&["sink", "--http", "127.0.0.1:0"]);
+    let sink = sandbox.start("sink --http 127.0.0.1:0");
     let at = address(&sandbox);
     wait_until("it waits for PostgreSQL", LIMIT, || {
         get(&at, "/readyz")
@@ -159,7 +159,7 @@ fn metrics_tell_of_every_part_and_others_take_the_next_port() {
     sandbox.write("data/a.csv", events(0..5, "1"));
     sandbox.write("data/b.csv", events(5..8, "abc"));
     sandbox.write("data/c.csv", "no,header\n1,2\n");
-    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let up = sandbox.start("up --http 127.0.0.1:0");
     let at = address(&sandbox);
     let metrics = || get(&at, "/metrics").1;
     let dead = "bekk_sink_dead_letters_total{group=\"bekk\",reason=\"bad_value\"}";
@@ -203,13 +203,13 @@ fn metrics_tell_of_every_part_and_others_take_the_next_port() {
     assert_eq!(up.terminate(), Some(0));
 
     // Guests of one owner: each tells of the log, and of what it does itself.
-    let owner = other.start(&["ingest", "--http", "127.0.0.1:0"]);
+    let owner = other.start("ingest --http 127.0.0.1:0");
     wait_until("it answers", LIMIT, || addresses(&other).len() == 2);
     let owner_at = addresses(&other).remove(1);
     wait_until("it has the log", LIMIT, || {
         sample(&get(&owner_at, "/metrics").1, "bekk_log_writes_total").is_some()
     });
-    let sink = other.start(&["sink", "--http", "127.0.0.1:0"]);
+    let sink = other.start("sink --http 127.0.0.1:0");
     wait_until("the guest answers", LIMIT, || addresses(&other).len() == 3);
     let guest_at = addresses(&other).remove(2);
     wait_until("the guest is ready", LIMIT, || {
@@ -221,7 +221,7 @@ fn metrics_tell_of_every_part_and_others_take_the_next_port() {
     assert!(!guest.contains("bekk_ingest"), "{guest}");
     assert_eq!(sink.terminate(), Some(0));
     assert_eq!(owner.terminate(), Some(0));
-    let off = other.start(&["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"]);
+    let off = other.start("log serve --listen 127.0.0.1:0 --http off");
     wait_until("it serves", LIMIT, || other.said().contains("listening"));
     assert_eq!(addresses(&other).len(), 3, "{}", other.said());
     assert_eq!(off.terminate(), Some(0));
@@ -236,7 +236,7 @@ fn who_has_the_log_tells_how_far_its_groups_are_behind() {
     let server = sandbox.start(&[&serve[..], &["--http", "127.0.0.1:0"]].concat());
     let at = address(&sandbox);
     sandbox.write("data/a.csv", events(0..20, "1"));
-    sandbox.run(&["ingest", "--once"]).ok();
+    sandbox.ok("ingest --once");
     let lag = |of: &str| -> Option<f64> {
         let metrics = get(&at, "/metrics").1;
         let values = (0..4).filter_map(|partition| {
@@ -250,18 +250,18 @@ fn who_has_the_log_tells_how_far_its_groups_are_behind() {
     });
     assert_eq!(lag("records"), None);
 
-    sandbox.run(&["sink", "--once"]).ok();
+    sandbox.ok("sink --once");
     wait_until("nothing is behind", LIMIT, || lag("records") == Some(0.0));
     assert_eq!(lag("seconds"), Some(0.0));
     sandbox.write("data/b.csv", events(20..50, "1"));
-    sandbox.run(&["ingest", "--once"]).ok();
+    sandbox.ok("ingest --once");
     assert_eq!(lag("records"), Some(30.0));
     assert!(lag("seconds") > Some(0.0));
-    sandbox.run(&["sink", "--once"]).ok();
+    sandbox.ok("sink --once");
     wait_until("it has caught up", LIMIT, || lag("records") == Some(0.0));
 
     let delete = ["offsets", "delete", "--group", "bekk", "--execute"];
-    sandbox.run(&delete).ok();
+    sandbox.ok(&delete);
     assert_eq!(lag("records"), None);
     assert_eq!(server.terminate(), Some(0), "{}", sandbox.said());
 }

@@ -13,7 +13,7 @@ use bekk_stream::{Body, Payload, Value};
 
 use crate::exact::check_audit_of;
 use crate::health::{get, sample};
-use crate::support::{Process, Ran, Sandbox};
+use crate::support::{Arguments, Process, Ran, Sandbox};
 
 pub(crate) const HEADER: &str = "id,name\n";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -87,11 +87,11 @@ impl Inbox {
         self.sandbox.give_to(user);
     }
 
-    pub(crate) fn bekk(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn bekk(&self, arguments: &(impl Arguments + ?Sized)) -> Command {
         self.sandbox.bekk(arguments)
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &(impl Arguments + ?Sized)) -> Ran {
         self.sandbox.run(arguments)
     }
 
@@ -108,7 +108,7 @@ impl Inbox {
 
     /// Starts `bekk ingest`.
     pub(crate) fn start(&self) -> Process {
-        self.sandbox.start(&["ingest"])
+        self.sandbox.start("ingest")
     }
 
     pub(crate) fn said(&self) -> String {
@@ -124,7 +124,7 @@ impl Inbox {
 
     /// The current explanation of the files.
     pub(crate) fn told(&self) -> Vec<Told> {
-        let ran = self.run(&["ingest", "files", "--json"]).ok();
+        let ran = self.run("ingest files --json").ok();
         let mut report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
         let files = report["files"].as_array_mut().unwrap();
         for file in files.iter() {
@@ -155,7 +155,7 @@ impl Inbox {
     pub(crate) fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let until = Instant::now() + LIMIT;
         while !condition() {
-            let told = self.run(&["ingest", "files", "--explain"]).stdout;
+            let told = self.run("ingest files --explain").stdout;
             assert!(
                 Instant::now() < until,
                 "in vain for {what}\n{told}\n{}",

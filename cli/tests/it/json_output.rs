@@ -171,9 +171,7 @@ fn commands_print_the_json_keys_that_the_reference_lists() {
     sandbox.write("wrong.csv", event(3, "view", "worse"));
     let mut printed = Keys::new();
     run_all(&sandbox, FIRST, &mut printed);
-    sandbox
-        .run(&["dead-letters", "export", "--csv", "letters.csv"])
-        .ok();
+    sandbox.ok("dead-letters export --csv letters.csv");
     let postgres = sandbox.postgres();
     postgres.execute("CREATE TABLE events_v2 (LIKE events INCLUDING ALL)");
     postgres.execute(&format!("DELETE FROM events WHERE event_id = '{}'", key(2)));
@@ -221,7 +219,7 @@ fn each_command_with_json_is_compared_with_the_reference() {
     for command in commands {
         let name = command.join(" ");
         let arguments: Vec<&str> = command.iter().map(String::as_str).chain(["-h"]).collect();
-        if !sandbox.run(&arguments).ok().stdout.contains("--json") || name == NOT_RUN {
+        if !sandbox.ok(&arguments).stdout.contains("--json") || name == NOT_RUN {
             continue;
         }
         let mut lines = FIRST.iter().chain(THEN).map(|(_, line)| *line);

@@ -38,7 +38,7 @@ fn nothing_is_lost_or_doubled_by_kill_9() {
     let mut in_flight = 0;
     for kill in 0..kills {
         writer.allow_file();
-        let process = sandbox.start(&["up"]);
+        let process = sandbox.start("up");
         match kill % 3 {
             0 => {
                 wait_for_copy(&sandbox);
@@ -57,10 +57,10 @@ fn nothing_is_lost_or_doubled_by_kill_9() {
     println!("{kills} kills, {in_flight} of them with a COPY in flight");
     assert!(in_flight * 3 >= kills, "a third of the kills meet a COPY");
 
-    let once = sandbox.run(&["up", "--once"]).ok();
+    let once = sandbox.ok("up --once");
     println!("{}{}", once.stderr, once.stdout);
     check_everything(&sandbox, &files);
-    let again = sandbox.run(&["up", "--once"]).ok();
+    let again = sandbox.ok("up --once");
     assert!(again.stdout.contains("nothing new"), "{}", again.stdout);
 }
 

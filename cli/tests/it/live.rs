@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::exact::check_audit;
 use crate::strangers::modes;
-use crate::support::{Sandbox, wait_until};
+use crate::support::{Sandbox, assert_says, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const HEADER: &str =
@@ -23,7 +23,7 @@ fn line(id: u32) -> String {
 #[test]
 fn lines_are_visible_soon_after_they_are_complete() {
     let sandbox = Sandbox::new();
-    let process = sandbox.start(&["up"]);
+    let process = sandbox.start("up");
     let path = sandbox.path("data/new.csv");
     let mut file = OpenOptions::new()
         .create(true)
@@ -61,11 +61,7 @@ fn lines_are_visible_soon_after_they_are_complete() {
     // The benchmark has the tighter bound; this machine may be busy with other tests.
     assert!(latencies[10] < Duration::from_millis(500), "{latencies:?}");
     assert_eq!(process.terminate(), Some(0), "{}", sandbox.said());
-    assert!(
-        sandbox.said().contains("stopped cleanly"),
-        "{}",
-        sandbox.said()
-    );
+    assert_says(sandbox.said(), &["stopped cleanly"]);
 }
 
 /// The accident: half a record, inside quotes, is in the file when the process is killed; the rest comes
@@ -83,7 +79,7 @@ fn a_record_cut_by_a_kill_is_taken_whole() {
     let (first, rest) = text.split_at(60);
     file.write_all(format!("{HEADER}{}{first}", line(1)).as_bytes())
         .unwrap();
-    let process = sandbox.start(&["up"]);
+    let process = sandbox.start("up");
     let postgres = sandbox.postgres();
     wait_until("the first row is there", LIMIT, || {
         postgres
@@ -93,7 +89,7 @@ fn a_record_cut_by_a_kill_is_taken_whole() {
     process.kill();
     file.write_all(format!("{rest}{}", line(3)).as_bytes())
         .unwrap();
-    let process = sandbox.start(&["up"]);
+    let process = sandbox.start("up");
     wait_until("all rows are there", LIMIT, || {
         postgres.number("SELECT count(*) FROM events") == 3
     });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::sample::{config, event, file, key, prints};
+use crate::sample::{config, event, file, key};
 use crate::support::{Sandbox, wait_until};
 
 #[test]
@@ -10,8 +10,8 @@ fn the_logs_records_can_be_read() {
     let sandbox = Sandbox::new();
     let good = event(1, "view", "1.50");
     sandbox.write("data/a.csv", file(&[good.clone(), event(2, "view", "x")]));
-    sandbox.run(&["ingest", "--once"]).ok();
-    let json = sandbox.run(&["log", "read"]).ok().stdout;
+    sandbox.ok("ingest --once");
+    let json = sandbox.ok("log read").stdout;
     let records: Vec<serde_json::Value> = json
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -33,26 +33,11 @@ fn the_logs_records_can_be_read() {
         (&reject["reject"]["reason"], &reject["line"]),
         (&"bad_value".into(), &3.into())
     );
-    prints(sandbox.run(&["log", "read", "--format", "csv"]).ok(), &good);
-    assert_eq!(
-        sandbox
-            .run(&["log", "read", "--from", "latest"])
-            .ok()
-            .stdout,
-        ""
-    );
-    assert_eq!(
-        sandbox
-            .run(&["log", "read", "--limit", "1"])
-            .ok()
-            .stdout
-            .lines()
-            .count(),
-        1
-    );
+    sandbox.ok("log read --format csv").prints(&good);
+    assert_eq!(sandbox.ok("log read --from latest").stdout, "");
+    assert_eq!(sandbox.ok("log read --limit 1").stdout.lines().count(), 1);
     sandbox
-        .run(&["log", "read", "--topic", "none"])
-        .exits(1)
+        .fails("log read --topic none")
         .says("does not exist");
 }
 
@@ -65,7 +50,7 @@ fn records_are_read_from_every_kind_of_place() {
         .map(|id| event(id, "view", &id.to_string()))
         .collect();
     sandbox.write("data/a.csv", file(&lines));
-    sandbox.run(&["ingest", "--once"]).ok();
+    sandbox.ok("ingest --once");
     for (from, first, count) in [
         ("earliest", 1, 20),
         ("offset:7", 8, 13),
@@ -74,9 +59,7 @@ fn records_are_read_from_every_kind_of_place() {
         ("time:2999-01-01T00:00:00Z", 0, 0),
         ("latest", 0, 0),
     ] {
-        let read = sandbox
-            .run(&["log", "read", "--format", "csv", "--from", from])
-            .ok();
+        let read = sandbox.ok(&["log", "read", "--format", "csv", "--from", from]);
         assert_eq!(read.stdout.lines().count(), count, "{from}");
         if count > 0 {
             assert!(
@@ -87,7 +70,7 @@ fn records_are_read_from_every_kind_of_place() {
         }
     }
     sandbox
-        .run(&["log", "read", "--from", "yesterday"])
+        .run("log read --from yesterday")
         .exits(2)
         .says("write earliest, latest, offset:N");
     // The bytes as they are, of a topic whose records are no payload of the stream.
@@ -104,23 +87,23 @@ fn records_are_read_from_every_kind_of_place() {
 fn follow_goes_on_with_new_records_and_new_owners() {
     let sandbox = Sandbox::new();
     let limit = Duration::from_secs(30);
-    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
-    let first = sandbox.start(&["ingest", "--http", "off"]);
-    let topics = || sandbox.run(&["log", "topics"]).stdout;
+    sandbox.events("data/a.csv", &[(1, "view", "1")]);
+    let first = sandbox.start("ingest --http off");
+    let topics = || sandbox.run("log topics").stdout;
     wait_until("the topic is there", limit, || {
         topics().contains("events: 1 record,")
     });
-    let follow = sandbox.start(&["log", "read", "--follow", "--format", "csv"]);
+    let follow = sandbox.start("log read --follow --format csv");
     wait_until("the first record is read", limit, || {
         sandbox.said().contains(&key(1))
     });
-    sandbox.write("data/b.csv", file(&[event(2, "view", "2")]));
+    sandbox.events("data/b.csv", &[(2, "view", "2")]);
     wait_until("the second one too", limit, || {
         sandbox.said().contains(&key(2))
     });
     first.kill();
-    let second = sandbox.start(&["ingest", "--http", "off"]);
-    sandbox.write("data/c.csv", file(&[event(3, "view", "3")]));
+    let second = sandbox.start("ingest --http off");
+    sandbox.events("data/c.csv", &[(3, "view", "3")]);
     wait_until("the third one too", limit, || {
         sandbox.said().contains(&key(3))
     });

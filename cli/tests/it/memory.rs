@@ -24,17 +24,15 @@ fn a_large_backlog_takes_little_memory() {
     const TEXT_BYTES: usize = 1_500;
     let sandbox = Sandbox::new();
     let short_rows = SHORT_ROWS.to_string();
-    sandbox
-        .run(&[
-            "generate",
-            "--rows",
-            &short_rows,
-            "--files",
-            "10",
-            "--seed",
-            "1",
-        ])
-        .ok();
+    sandbox.ok(&[
+        "generate",
+        "--rows",
+        &short_rows,
+        "--files",
+        "10",
+        "--seed",
+        "1",
+    ]);
     let texts = noise(1 << 20);
     for number in 0..LONG_FILES {
         let line = |row: u32| {
@@ -106,8 +104,8 @@ fn files_that_are_gone_take_little_memory() {
         false => (30_000, 12_000_000),
     };
     let sandbox = Sandbox::new();
-    sandbox.write("data/1.csv", file(&[event(1, "view", "1.00")]));
-    sandbox.run(&["ingest", "--once"]).ok();
+    sandbox.events("data/1.csv", &[(1, "view", "1.00")]);
+    sandbox.ok("ingest --once");
     let before = peak_of(&mut sandbox.bekk(&["ingest", "--once"]));
     add_finished_files(&sandbox, files);
     let peak = peak_of(&mut sandbox.bekk(&["ingest", "--once"]));

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::documents::anchor;
 use crate::health::{address, get};
-use crate::sample::{event, file};
-use crate::support::{Sandbox, wait_until};
+use crate::support::{Sandbox, assert_says, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -66,12 +65,9 @@ fn every_alert_names_its_entry_under_troubleshooting() {
 #[test]
 fn every_query_names_a_metric_that_exists() {
     let sandbox = Sandbox::new();
-    sandbox.write(
-        "data/a.csv",
-        file(&[event(1, "view", "1"), event(2, "view", "abc")]),
-    );
+    sandbox.events("data/a.csv", &[(1, "view", "1"), (2, "view", "abc")]);
     sandbox.write("data/b.csv", "no,header\n1,2\n");
-    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let up = sandbox.start("up --http 127.0.0.1:0");
     let at = address(&sandbox);
     let scrape = || get(&at, "/metrics").1;
     let open = "bekk_dead_letters_open{group=\"bekk\",stream=\"events\",reason=\"bad_value\"} 1\n";
@@ -82,10 +78,9 @@ fn every_query_names_a_metric_that_exists() {
         scrape().contains("bekk_files_set_aside 1\n")
     });
     let scraped = scrape();
-    assert!(scraped.contains("bekk_postgres_up 1\n"), "{scraped}");
-    assert!(
-        scraped.contains("bekk_log_disk_reserve_bytes "),
-        "{scraped}"
+    assert_says(
+        &scraped,
+        &["bekk_postgres_up 1\n", "bekk_log_disk_reserve_bytes "],
     );
     let samples: BTreeSet<&str> = scraped
         .lines()

@@ -90,10 +90,7 @@ fn a_first_mistake_is_answered_with_the_command() {
     );
     check(&["--log-format=json", "load"], "bekk up FILE");
     assert!(!sandbox.path("bekk.toml").exists());
-    sandbox
-        .run(&["init", "my.csv", "--out", "-"])
-        .ok()
-        .prints("[streams.my]");
+    sandbox.ok("init my.csv --out -").prints("[streams.my]");
 }
 
 /// The accident: the private server is killed with -9 under a pipeline that runs.
@@ -151,7 +148,7 @@ fn streams_that_are_added_at_once_are_all_kept() {
     for name in names {
         sandbox.write(&format!("{name}.csv"), format!("{name},n\nx,1\n"));
     }
-    sandbox.run(&["init", "first.csv"]).ok();
+    sandbox.ok("init first.csv");
     let begin = |name: &&str| {
         let file = format!("{name}.csv");
         let mut init = sandbox.bekk(&["init", &file, "--add"]);
@@ -174,10 +171,10 @@ fn a_stream_is_added_while_an_ingest_runs() {
     for name in ["first", "second"] {
         sandbox.write(&format!("{name}.csv"), format!("{name},n\nx,1\n"));
     }
-    sandbox.run(&["init", "first.csv"]).ok();
-    let ingest = sandbox.start(&["ingest", "--http", "off"]);
+    sandbox.ok("init first.csv");
+    let ingest = sandbox.start("ingest --http off");
     wait_until("ingest runs", Duration::from_secs(60), || {
-        let files = sandbox.run(&["ingest", "files"]);
+        let files = sandbox.run("ingest files");
         files.stdout.contains("an ingest runs")
     });
     let add = ["init", "second.csv", "--add"];
@@ -188,7 +185,7 @@ fn a_stream_is_added_while_an_ingest_runs() {
     // Another process never gives the lock back.
     let config = std::fs::File::open(sandbox.path("bekk.toml")).unwrap();
     config.lock().unwrap();
-    let refused = sandbox.run(&["init", "second.csv", "--add", "--name", "third"]);
+    let refused = sandbox.run("init second.csv --add --name third");
     refused.exits(1).says("another process has locked");
 }
 

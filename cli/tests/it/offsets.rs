@@ -4,7 +4,7 @@ use std::fs;
 
 use bekk_testing::{MINUTE, wait_until};
 
-use crate::sample::{event, file, json, open_letters, prices, prints};
+use crate::sample::{event, file, json, open_letters, prices};
 use crate::support::Sandbox;
 
 #[test]
@@ -17,7 +17,7 @@ fn a_reset_goes_to_every_kind_of_place_and_nowhere_else() {
     );
     let lines: Vec<_> = (1..=20).map(|id| event(id, "view", "7")).collect();
     sandbox.write("data/a.csv", file(&lines));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     let postgres = sandbox.postgres();
     let next = || postgres.number("SELECT next FROM bekk.offsets");
     for (to, expected) in [
@@ -29,39 +29,29 @@ fn a_reset_goes_to_every_kind_of_place_and_nowhere_else() {
         ("time:2999-01-01T00:00:00Z", 20),
     ] {
         let before = next();
-        let dry = sandbox.run(&["offsets", "reset", "--to", to]).ok();
-        prints(
-            dry,
-            &format!(" -> {expected}   {} records to apply", 20 - expected),
-        );
+        let dry = sandbox.ok(&["offsets", "reset", "--to", to]);
+        dry.prints(&format!(
+            " -> {expected}   {} records to apply",
+            20 - expected
+        ));
         assert_eq!(next(), before);
-        sandbox
-            .run(&["offsets", "reset", "--to", to, "--execute"])
-            .ok();
+        sandbox.ok(&["offsets", "reset", "--to", to, "--execute"]);
         assert_eq!(next(), expected, "{to}");
     }
     sandbox
-        .run(&["offsets", "reset", "--to", "offset:21"])
-        .exits(1)
+        .fails("offsets reset --to offset:21")
         .says("holds offsets 0 to 20");
-    let dry = json(
-        sandbox
-            .run(&["offsets", "reset", "--to", "offset:5", "--json"])
-            .ok(),
-    );
+    let dry = json(sandbox.ok("offsets reset --to offset:5 --json"));
     assert_eq!(
         (&dry["executed"], &dry["partitions"][0]["to"]),
         (&false.into(), &5.into())
     );
     sandbox
-        .run(&["offsets", "reset", "--to", "earliest", "--partition", "7"])
-        .exits(1)
+        .fails("offsets reset --to earliest --partition 7")
         .says("no such offsets");
-    sandbox
-        .run(&["offsets", "reset", "--to", "offset:19", "--execute"])
-        .ok();
-    let listed = sandbox.run(&["offsets", "list", "--json"]).ok();
-    let listed = prints(listed, "\"lag\": 1,");
+    sandbox.ok("offsets reset --to offset:19 --execute");
+    let listed = sandbox.ok("offsets list --json");
+    let listed = listed.prints("\"lag\": 1,");
     assert!(
         !listed.stdout.contains("\"lag_seconds\": 0.0"),
         "{}",
@@ -80,7 +70,7 @@ fn retention_never_passes_the_slowest_group() {
         .replace("{ age = \"7d\", size = \"10GB\" }", "{ size = \"1kB\" }");
     sandbox.write("bekk.toml", &config);
     let start = |sandbox: &Sandbox| {
-        let topics = sandbox.run(&["log", "topics", "--json"]).ok().stdout;
+        let topics = sandbox.ok("log topics --json").stdout;
         let topics: serde_json::Value = serde_json::from_str(&topics).unwrap();
         let events = topics
             .as_array()
@@ -130,14 +120,13 @@ fn retention_never_passes_the_slowest_group() {
     log.close().unwrap();
     assert_eq!(start(&sandbox), 0);
 
-    sandbox.run(&["sink", "--once"]).ok();
+    sandbox.ok("sink --once");
     retain();
     let first = start(&sandbox);
     assert!((1..=12_000).contains(&first), "{first}");
     let reset = ["offsets", "reset", "--to", "offset:0", "--execute"];
     sandbox
-        .run(&reset)
-        .exits(1)
+        .fails(&reset)
         .says(&format!("holds offsets {first} to 30000"));
     assert_eq!(
         sandbox.postgres().number("SELECT count(*) FROM events"),
@@ -145,11 +134,10 @@ fn retention_never_passes_the_slowest_group() {
     );
 
     let delete = ["offsets", "delete", "--group", "slow", "--execute"];
-    prints(
-        sandbox.run(&delete).ok(),
-        "in the database and 1 in the log",
-    );
-    sandbox.run(&["sink", "--once"]).ok();
+    sandbox
+        .ok(&delete)
+        .prints("in the database and 1 in the log");
+    sandbox.ok("sink --once");
     retain();
     assert!(start(&sandbox) > 12_000);
 }
@@ -159,21 +147,19 @@ fn retention_never_passes_the_slowest_group() {
 fn a_sink_settles_the_letters_that_it_passes_again() {
     let sandbox = Sandbox::new();
     let postgres = sandbox.postgres();
-    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.events("data/a.csv", &[(1, "view", "1")]);
+    sandbox.ok("up --once");
     postgres.execute("ALTER TABLE events ADD CONSTRAINT cheap CHECK (price < 100)");
     let b = [event(2, "view", "200"), event(3, "sell", "3")];
     sandbox.write("data/b.csv", file(&b));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     assert_eq!(
         open_letters(&postgres),
         [["not_allowed", "1"], ["refused", "1"]]
     );
     postgres.execute("ALTER TABLE events DROP CONSTRAINT cheap");
-    sandbox
-        .run(&["offsets", "reset", "--to", "earliest", "--execute"])
-        .ok();
-    sandbox.run(&["sink", "--once"]).ok();
+    sandbox.ok("offsets reset --to earliest --execute");
+    sandbox.ok("sink --once");
     assert_eq!(open_letters(&postgres), [["not_allowed", "1"]]);
     assert_eq!(postgres.number("SELECT count(*) FROM bekk.dead_letters"), 2);
     assert_eq!(prices(&postgres, "events"), ["1=1.00", "2=200.00"]);
@@ -182,10 +168,10 @@ fn a_sink_settles_the_letters_that_it_passes_again() {
 #[test]
 fn a_group_is_forgotten_after_a_dry_run() {
     let sandbox = Sandbox::new();
-    sandbox.write("data/a.csv", file(&[event(1, "view", "1")]));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.events("data/a.csv", &[(1, "view", "1")]);
+    sandbox.ok("up --once");
     sandbox
-        .run(&["offsets", "delete", "--group", "bek"])
+        .run("offsets delete --group bek")
         .exits(2)
         .says("--group: there is no `bek`; known: bekk");
     let mistyped = ["offsets", "delete", "--group", "bekk", "--stream", "evnts"];
@@ -194,16 +180,14 @@ fn a_group_is_forgotten_after_a_dry_run() {
         .exits(2)
         .says("--stream: there is no `evnts`; known: events");
     let delete = ["offsets", "delete", "--group", "bekk"];
-    prints(sandbox.run(&delete).ok(), "would forget 4 offsets");
+    sandbox.ok(&delete).prints("would forget 4 offsets");
     let count = || {
         sandbox
             .postgres()
             .number("SELECT count(*) FROM bekk.offsets")
     };
     assert_eq!(count(), 4);
-    let done = sandbox
-        .run(&[&delete[..], &["--execute", "--json"]].concat())
-        .ok();
+    let done = sandbox.ok(&[&delete[..], &["--execute", "--json"]].concat());
     assert_eq!(json(done)["in_database"], 4);
     assert_eq!(count(), 0);
     sandbox.run(&delete).exits(2).says("known: none");

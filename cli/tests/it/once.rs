@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::exact::check_audit;
 use crate::sample::json;
-use crate::support::{Sandbox, wait_until};
+use crate::support::{Sandbox, assert_says, wait_until};
 
 const HEADER: &str =
     "event_id,event_type,user_id,product_id,category,price,quantity,session_id,event_time";
@@ -41,7 +41,7 @@ fn files_become_rows_and_a_second_run_changes_nothing() {
     postgres.execute(&format!(
         "ALTER ROLE bekk IN DATABASE {database} SET search_path = \"$user\", public"
     ));
-    let first = sandbox.run(&["up", "--once"]).ok();
+    let first = sandbox.ok("up --once");
     assert!(
         first
             .stdout
@@ -62,7 +62,7 @@ fn files_become_rows_and_a_second_run_changes_nothing() {
         ("bekk", "public")
     );
     let before = postgres.rows("SELECT xmin, * FROM events ORDER BY event_id");
-    let second = sandbox.run(&["up", "--once"]).ok();
+    let second = sandbox.ok("up --once");
     assert!(
         second.stdout.starts_with("done: 2 files, nothing new"),
         "{}",
@@ -75,7 +75,7 @@ fn files_become_rows_and_a_second_run_changes_nothing() {
     );
 
     sandbox.write("data/c.csv", file(&[event(5, GOOD)]));
-    let third = sandbox.run(&["up", "--once", "--json"]).ok();
+    let third = sandbox.ok("up --once --json");
     assert!(third.stdout.contains("\"rows\": 1"), "{}", third.stdout);
     assert_eq!(postgres.number("SELECT count(*) FROM events"), 4);
 }
@@ -157,12 +157,10 @@ fn every_bad_line_is_a_dead_letter_that_says_why() {
     }
     bytes.pop();
     sandbox.write("data/bad.csv", &bytes);
-    let once = sandbox.run(&["up", "--once"]).ok();
-    assert!(
-        once.stdout
-            .contains("32 records = 20 rows + 0 superseded + 12 dead letters"),
-        "{}",
-        once.stdout
+    let once = sandbox.ok("up --once");
+    assert_says(
+        &once.stdout,
+        &["32 records = 20 rows + 0 superseded + 12 dead letters"],
     );
     let letters = sandbox.postgres().rows(
         "SELECT reason, column_name, encode(raw, 'hex'), line, file, detail FROM bekk.dead_letters ORDER BY line",
@@ -180,7 +178,7 @@ fn every_bad_line_is_a_dead_letter_that_says_why() {
         assert!(!letter[5].is_empty() && letter[5] != "∅", "{letter:?}");
     }
     assert_eq!(
-        sandbox.run(&["sink", "--once", "--strict"]).code,
+        sandbox.run("sink --once --strict").code,
         Some(0),
         "nothing new is no dead letter"
     );
@@ -191,7 +189,7 @@ fn every_bad_line_is_a_dead_letter_that_says_why() {
 fn a_row_that_postgres_refuses_is_isolated() {
     let sandbox = Sandbox::new();
     sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     let postgres = sandbox.postgres();
     postgres.execute("ALTER TABLE events ADD CONSTRAINT cheap CHECK (price < 1000)");
     let lines: Vec<_> = (10..5010)
@@ -207,12 +205,10 @@ fn a_row_that_postgres_refuses_is_isolated() {
         })
         .collect();
     sandbox.write("data/b.csv", file(&lines));
-    let once = sandbox.run(&["up", "--once", "--strict"]).exits(3);
-    assert!(
-        once.stdout
-            .contains("5,000 records = 4,995 rows + 0 superseded + 5 dead letters"),
-        "{}",
-        once.stdout
+    let once = sandbox.run("up --once --strict").exits(3);
+    assert_says(
+        &once.stdout,
+        &["5,000 records = 4,995 rows + 0 superseded + 5 dead letters"],
     );
     let letters =
         postgres.rows("SELECT sqlstate, line, detail FROM bekk.dead_letters ORDER BY line");
@@ -228,13 +224,12 @@ fn a_file_whose_header_cannot_be_right_is_set_aside_until_it_changes() {
     sandbox.write("data/good.csv", file(&[event(1, GOOD)]));
     sandbox.write("data/wrong.csv", "id,type\n1,view\n");
     let once = sandbox
-        .run(&["up", "--once"])
-        .exits(1)
+        .fails("up --once")
         .says("wrong.csv")
         .says("event_id");
     assert!(once.stdout.contains("1 record = 1 row"), "{}", once.stdout);
     sandbox.write("data/wrong.csv", file(&[event(2, GOOD)]));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 2);
 }
 
@@ -243,44 +238,38 @@ fn a_file_whose_header_cannot_be_right_is_set_aside_until_it_changes() {
 fn another_log_is_refused_with_the_command_that_helps() {
     let sandbox = Sandbox::new();
     sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     fs::remove_dir_all(sandbox.path(".bekk")).unwrap();
     let listed = ["offsets", "list"];
-    sandbox.run(&listed).exits(1).says("there is no log at");
-    let refused = sandbox
-        .run(&["up", "--once"])
-        .exits(1)
-        .says("bekk offsets reset");
+    sandbox.fails(&listed).says("there is no log at");
+    let refused = sandbox.fails("up --once").says("bekk offsets reset");
     drop(refused);
     let strange = "none of these offsets belongs to log";
-    sandbox.run(&listed).exits(1).says(strange).prints("! bekk");
+    sandbox.fails(&listed).says(strange).prints("! bekk");
     // Another project's streams, which no advice here is about.
     let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bekk.toml")).unwrap();
     sandbox.write(
         "bekk.toml",
         config.replace("streams.events", "streams.others"),
     );
-    let others = sandbox.run(&listed).exits(1).says(strange);
+    let others = sandbox.fails(&listed).says(strange);
     others.prints("? offsets that belong to a different log");
     fs::remove_file(sandbox.path("bekk.toml")).unwrap();
     let reset = ["offsets", "reset", "--group", "bekk", "--to", "earliest"];
-    let dry = sandbox.run(&reset).ok();
+    let dry = sandbox.ok(&reset);
     assert!(dry.stdout.contains("--execute"), "{}", dry.stdout);
-    sandbox.run(&["up", "--once"]).exits(1);
+    sandbox.fails("up --once");
     // The other log may be in use elsewhere: it has to be named.
     let postgres = sandbox.postgres();
     let old = postgres.one("SELECT DISTINCT log_id::text FROM bekk.offsets");
     sandbox
-        .run(&[&reset[..], &["--execute"]].concat())
-        .exits(1)
+        .fails(&[&reset[..], &["--execute"]].concat())
         .says(&format!("--instead-of {old}"));
-    sandbox
-        .run(&[&reset[..], &["--instead-of", &old, "--execute"]].concat())
-        .ok();
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok(&[&reset[..], &["--instead-of", &old, "--execute"]].concat());
+    sandbox.ok("up --once");
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 1);
-    sandbox.run(&listed).ok();
-    sandbox.run(&["audit", "--deep"]).ok();
+    sandbox.ok(&listed);
+    sandbox.ok("audit --deep");
 }
 
 /// A newcomer's second act: his own file, as some program exported it.
@@ -292,22 +281,12 @@ fn a_file_of_ones_own_needs_two_commands() {
         1001;2;12,5;false;2026-02-01 11:00:00\n\
         1002;1;-3,25;;2026-02-01 11:00:00\n";
     sandbox.write("orders.csv", text.replace("1 000", "1000"));
-    sandbox
-        .run(&["init", "--from", "orders.csv"])
-        .ok()
-        .says("wrote bekk.toml");
+    sandbox.ok("init --from orders.csv").says("wrote bekk.toml");
     let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
     assert!(config.contains("on_conflict = \"append\""), "{config}");
-    sandbox
-        .run(&["init", "--from", "orders.csv"])
-        .exits(1)
-        .says("--force");
-    let once = sandbox.run(&["up", "--once"]).ok();
-    assert!(
-        once.stdout.contains("3 records = 3 rows"),
-        "{}\n{config}",
-        once.stdout
-    );
+    sandbox.fails("init --from orders.csv").says("--force");
+    let once = sandbox.ok("up --once");
+    assert_says(&once.stdout, &["3 records = 3 rows"]);
     let rows = sandbox
         .postgres()
         .rows("SELECT ordre_nr, linje, \"beløp\", betalt, endret FROM orders ORDER BY 1, 2");
@@ -316,7 +295,7 @@ fn a_file_of_ones_own_needs_two_commands() {
         ["1001", "1", "1000.50", "t", "2026-01-31 10:00:00"]
     );
     assert_eq!(rows[2], ["1002", "1", "-3.25", "∅", "2026-02-01 11:00:00"]);
-    let check = sandbox.run(&["check"]).ok();
+    let check = sandbox.ok("check");
     assert!(check.stdout.contains("orders"), "{}", check.stdout);
 }
 
@@ -329,18 +308,17 @@ fn wrong_configurations_and_databases_say_what_to_do() {
     )
     .unwrap();
     sandbox
-        .run(&["up", "--once"])
+        .run("up --once")
         .exits(2)
         .says("line 3: unknown key `partitons`; did you mean `partitions`?");
     fs::remove_file(sandbox.path("bekk.toml")).unwrap();
-    sandbox.run(&["up", "--onec"]).exits(2).says("--once");
+    sandbox.run("up --onec").exits(2).says("--once");
     let typo = ["log", "topics", "--log", "kafk://b:1"];
     sandbox.run(&typo).exits(2).says("write kafka://host:port");
     assert!(!sandbox.path("kafk:").exists());
     let others = ["log", "topics", "--log", "."];
     sandbox
-        .run(&others)
-        .exits(1)
+        .fails(&others)
         .says("it has other files")
         .says("name an empty or a new directory with --log");
     let mut command = sandbox.bekk(&["check"]);
@@ -358,20 +336,16 @@ fn a_table_that_does_not_fit_is_named_column_by_column() {
     let sandbox = Sandbox::new();
     sandbox.postgres().execute("CREATE TABLE events (event_id uuid PRIMARY KEY, event_type name, user_id int8, extra text NOT NULL)");
     sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
-    let refused = sandbox.run(&["up", "--once"]).exits(1);
+    let refused = sandbox.fails("up --once");
     for column in ["event_type", "product_id", "extra", "event_time"] {
-        assert!(
-            refused.stderr.contains(column),
-            "{column} is not in: {}",
-            refused.stderr
-        );
+        assert_says(&refused.stderr, &[column]);
     }
-    sandbox.run(&["check"]).exits(1);
-    let checked = json(sandbox.run(&["check", "--json"]).exits(1));
+    sandbox.fails("check");
+    let checked = json(sandbox.fails("check --json"));
     assert_eq!(checked["ok"], false);
     let problems = checked["tables"][0]["problems"].as_array().unwrap();
     assert_eq!(problems.len(), 8, "{problems:?}");
-    let offline = json(sandbox.run(&["check", "--offline", "--json"]).ok());
+    let offline = json(sandbox.ok("check --offline --json"));
     assert_eq!(
         (&offline["ok"], &offline["streams"][0]["columns"]),
         (&true.into(), &9.into())
@@ -382,24 +356,24 @@ fn a_table_that_does_not_fit_is_named_column_by_column() {
 fn the_log_can_be_verified_and_listed() {
     let sandbox = Sandbox::new();
     sandbox.write("data/a.csv", file(&[event(1, GOOD), event(2, GOOD)]));
-    sandbox.run(&["ingest", "--once"]).ok();
-    let topics = sandbox.run(&["log", "topics"]).ok();
+    sandbox.ok("ingest --once");
+    let topics = sandbox.ok("log topics");
     assert!(
         topics.stdout.contains("events") && topics.stdout.contains("bekk.meta"),
         "{}",
         topics.stdout
     );
-    let verified = sandbox.run(&["log", "verify"]).ok();
+    let verified = sandbox.ok("log verify");
     assert!(verified.stdout.contains("ok"), "{}", verified.stdout);
-    sandbox.run(&["sink", "--once"]).ok();
+    sandbox.ok("sink --once");
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 2);
 
     // Not the exit code of a damaged log.
-    let owner = sandbox.start(&["ingest", "--http", "off"]);
+    let owner = sandbox.start("ingest --http off");
     wait_until("ingest has the log", Duration::from_secs(30), || {
         sandbox.path(".bekk/log/owner").exists()
     });
-    let refused = sandbox.run(&["log", "verify"]).exits(2);
+    let refused = sandbox.run("log verify").exits(2);
     refused
         .says("open in another process")
         .says("stop that process");
@@ -410,11 +384,9 @@ fn the_log_can_be_verified_and_listed() {
 fn generated_files_are_the_same_for_the_same_seed_and_all_arrive() {
     let sandbox = Sandbox::new();
     for out in ["data", "again"] {
-        sandbox
-            .run(&[
-                "generate", "--rows", "5000", "--files", "7", "--seed", "7", "--out", out,
-            ])
-            .ok();
+        sandbox.ok(&[
+            "generate", "--rows", "5000", "--files", "7", "--seed", "7", "--out", out,
+        ]);
     }
     for entry in fs::read_dir(sandbox.path("data")).unwrap() {
         let entry = entry.unwrap();
@@ -426,12 +398,8 @@ fn generated_files_are_the_same_for_the_same_seed_and_all_arrive() {
             entry.file_name()
         );
     }
-    let once = sandbox.run(&["up", "--once"]).ok();
-    assert!(
-        once.stdout.contains("7 files, 5,000 records = 5,000 rows"),
-        "{}",
-        once.stdout
-    );
+    let once = sandbox.ok("up --once");
+    assert_says(&once.stdout, &["7 files, 5,000 records = 5,000 rows"]);
 }
 
 #[test]
@@ -441,11 +409,11 @@ fn a_time_limit_ends_a_run_that_waits() {
     let away = "postgres://nobody@127.0.0.1:1/none";
     let arguments = ["up", "--once", "--timeout", "2s", "--postgres", away];
     let started = Instant::now();
-    sandbox.run(&arguments).exits(1).says("--timeout");
+    sandbox.fails(&arguments).says("--timeout");
     let took = started.elapsed();
     assert!((2..20).contains(&took.as_secs()), "{took:?}");
     // What was logged meanwhile is applied by the next run, within its limit.
     let arguments = ["up", "--once", "--timeout", "1h"];
-    sandbox.run(&arguments).ok();
+    sandbox.ok(&arguments);
     assert_eq!(sandbox.postgres().one("SELECT count(*) FROM events"), "1");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::health::{address, get};
 use crate::sample::{event, file};
-use crate::support::{Sandbox, wait_until};
+use crate::support::{Sandbox, assert_says, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const TOKEN: &str = "a-token-of-more-than-16-bytes";
@@ -33,11 +33,8 @@ fn status(answer: &str) -> u16 {
 fn only_who_knows_the_token_changes_anything() {
     let sandbox = Sandbox::new();
     sandbox.write("token", format!("{TOKEN}\n"));
-    sandbox.write(
-        "data/a.csv",
-        file(&[event(1, "view", "1"), event(2, "view", "abc")]),
-    );
-    let up = sandbox.start(&["up", "--http", "127.0.0.1:0", "--http-token-file", "token"]);
+    sandbox.events("data/a.csv", &[(1, "view", "1"), (2, "view", "abc")]);
+    let up = sandbox.start("up --http 127.0.0.1:0 --http-token-file token");
     let at = address(&sandbox);
     wait_until("the letter is shown with its buttons", LIMIT, || {
         get(&at, "/dead-letters").1.contains(r#"value="discard""#)
@@ -92,10 +89,7 @@ fn only_who_knows_the_token_changes_anything() {
     let left = post(&at, "/sign-out", &from(&own), "to=/groups");
     assert!(left.contains("location: /groups"), "{left}");
     let asked = post(&at, "/act", &from(&own), discard);
-    assert!(
-        asked.contains("location: /sign-in?to=/dead-letters"),
-        "{asked}"
-    );
+    assert_says(&asked, &["location: /sign-in?to=/dead-letters"]);
 
     // The sink pauses, and continues.
     let paused = post(&at, "/act", &bearer, "act=pause");
@@ -116,7 +110,7 @@ fn only_who_knows_the_token_changes_anything() {
 
     // Without a token the page only reads.
     let before = crate::health::addresses(&sandbox).len();
-    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let up = sandbox.start("up --http 127.0.0.1:0");
     wait_until("it answers", LIMIT, || {
         crate::health::addresses(&sandbox).len() > before
     });

@@ -36,7 +36,7 @@ fn the_page_shows_no_rows_to_other_users_of_the_machine() {
     }
     let sandbox = notes();
     sandbox.write("data/a.csv", "id,note\nx,secret\n");
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let process = sandbox.start("up --http 127.0.0.1:0");
     let address = health::address(&sandbox);
     wait_until("the row is a dead letter", LIMIT, || {
         get(&address, "/dead-letters").1.contains("secret")
@@ -50,7 +50,7 @@ fn the_page_shows_no_rows_to_other_users_of_the_machine() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
     assert_eq!(process.terminate(), Some(0));
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0", "--http-open"]);
+    let process = sandbox.start("up --http 127.0.0.1:0 --http-open");
     let second = || addresses(&sandbox).into_iter().nth(1);
     wait_until("the second one answers", LIMIT, || second().is_some());
     let address = second().unwrap();
@@ -65,7 +65,7 @@ fn connections_to_the_page_take_neither_files_nor_the_page() {
         return;
     }
     let sandbox = notes();
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let process = sandbox.start("up --http 127.0.0.1:0");
     let address = health::address(&sandbox);
     let (host, port) = address.rsplit_once(':').unwrap();
     let script = format!(
@@ -98,7 +98,7 @@ fn connections_to_the_page_take_neither_files_nor_the_page() {
 #[test]
 fn a_malformed_request_ends_its_connection_and_nothing_else() {
     let sandbox = notes();
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let process = sandbox.start("up --http 127.0.0.1:0");
     let address = health::address(&sandbox);
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions");
     let mut count = 0;
@@ -138,7 +138,7 @@ fn a_malformed_request_ends_its_connection_and_nothing_else() {
 #[test]
 fn a_web_page_of_another_name_is_not_answered() {
     let sandbox = notes();
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    let process = sandbox.start("up --http 127.0.0.1:0");
     let address = health::address(&sandbox);
     let status = |host: &str| {
         let mut stream = TcpStream::connect(&address).unwrap();
@@ -156,7 +156,7 @@ fn a_web_page_of_another_name_is_not_answered() {
     assert_eq!(status("localhost"), "200");
     assert_eq!(status("evil.example.com"), "421");
     assert_eq!(process.terminate(), Some(0));
-    let process = sandbox.start(&["up", "--http", "0.0.0.0:0"]);
+    let process = sandbox.start("up --http 0.0.0.0:0");
     wait_until("it warns", LIMIT, || {
         sandbox.said().contains("anyone who can reach this address")
     });

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Ran, Sandbox};
+use crate::support::{Ran, Sandbox, assert_says};
 
 const CONFIG: &str = r#"
 [streams.t]
@@ -83,7 +83,7 @@ fn an_input_is_loaded_once_however_often_it_is_piped() {
     assert_eq!(ids(&sandbox), before);
     let cut = pipe(&sandbox, b"id,name\n70,Kim\n7", &["--name", "k"]);
     cut.ok().says("its last line had no line end");
-    sandbox.run(&["audit", "--deep"]).ok();
+    sandbox.ok("audit --deep");
     pipe(&sandbox, b"", &[])
         .exits(1)
         .says("standard input was empty");
@@ -105,17 +105,14 @@ fn an_input_that_is_not_all_rows_stays() {
     let rejected = pipe(&sandbox, &gz, &["--stream", "t", "--name", "dt=1/a.csv"]);
     rejected.ok().says("kept: .bekk/stdin/inbox/t/dt=1/a.csv");
     assert_eq!(ids(&sandbox), ["1 a.csv"]);
-    let files = sandbox.run(&["ingest", "files"]).ok().stdout;
-    assert!(
-        files.contains(".bekk/stdin/inbox/t/dt=1/a.csv (gzip)"),
-        "{files}"
-    );
+    let files = sandbox.ok("ingest files").stdout;
+    assert_says(&files, &[".bekk/stdin/inbox/t/dt=1/a.csv (gzip)"]);
     // A stored input waits for the next input, and not for an ingest.
-    let status = sandbox.run(&["status"]).stdout;
+    let status = sandbox.run("status").stdout;
     assert!(!status.contains("no ingest runs"), "{status}");
     let aside = pipe(&sandbox, b"no,header\n1,Ann\n", &["--stream", "t"]);
     aside.exits(1).says("its header lacks `id`");
-    let status = sandbox.run(&["status"]).stdout;
+    let status = sandbox.run("status").stdout;
     assert!(status.contains("its header lacks `id`"), "{status}");
 }
 

@@ -25,7 +25,7 @@ struct Service {
 impl Service {
     fn start(commands: &[&[&str]]) -> Self {
         let sandbox = Sandbox::new();
-        sandbox.write("data/0.csv", file(&[event(0, "view", "1")]));
+        sandbox.events("data/0.csv", &[(0, "view", "1")]);
         let listen = ["--http", "127.0.0.1:0"];
         let start = |command: &&[&str]| sandbox.start(&[*command, &listen[..]].concat());
         let processes = commands.iter().map(start).collect();

@@ -14,7 +14,7 @@ use crate::support::Sandbox;
 #[test]
 fn each_command_has_a_man_page_in_plain_english() {
     let sandbox = Sandbox::bare();
-    sandbox.run(&["man", "--out", "pages"]).ok();
+    sandbox.ok("man --out pages");
     let mut pages = 0;
     for entry in fs::read_dir(sandbox.path("pages")).unwrap() {
         let path = entry.unwrap().path();
@@ -31,7 +31,7 @@ fn each_command_has_a_man_page_in_plain_english() {
 fn shells_complete_commands() {
     let sandbox = Sandbox::bare();
     for shell in ["bash", "zsh", "fish"] {
-        let script = sandbox.run(&["completions", shell]).ok().stdout;
+        let script = sandbox.ok(&["completions", shell]).stdout;
         assert!(script.contains("dead-letters"), "{shell}: {script}");
     }
 }
@@ -113,7 +113,7 @@ fn every_command_fails_in_json_if_asked_for() {
 pub(crate) fn add_commands(sandbox: &Sandbox, command: &[String], all: &mut Vec<Vec<String>>) {
     let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
     arguments.push("-h");
-    let help = sandbox.run(&arguments).ok().stdout;
+    let help = sandbox.ok(&arguments).stdout;
     all.push(command.to_vec());
     let Some((_, list)) = help.split_once("Commands:\n") else {
         return;
@@ -141,7 +141,7 @@ fn every_help_text_fits_80_columns() {
         for form in ["-h", "--help"] {
             let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
             arguments.push(form);
-            let help = sandbox.run(&arguments).ok().stdout;
+            let help = sandbox.ok(&arguments).stdout;
             let wide = help.lines().find(|line| line.chars().count() > 80);
             assert_eq!(wide, None, "bekk {} {form}", command.join(" "));
         }
@@ -197,11 +197,11 @@ fn every_mistake_has_its_documented_exit_code() {
         "diff events b",
     ] {
         let arguments: Vec<&str> = line.split(' ').chain(["--postgres", away]).collect();
-        sandbox.run(&arguments).exits(1).says("127.0.0.1:1");
+        sandbox.fails(&arguments).says("127.0.0.1:1");
     }
     let (server, _) = sandbox.url.rsplit_once('/').unwrap();
     let none = format!("{server}/none");
-    let ran = sandbox.run(&["check", "--postgres", &none]).exits(1);
+    let ran = sandbox.fails(&["check", "--postgres", &none]);
     ran.says("create that database");
 }
 
@@ -216,7 +216,7 @@ fn systemd_units_run_and_readiness_is_reported() {
         let (_, command) = unit.split_once("ExecStart=/usr/bin/bekk ").unwrap();
         let mut arguments: Vec<&str> = command.lines().next().unwrap().split(' ').collect();
         arguments.push("--help");
-        sandbox.run(&arguments).ok();
+        sandbox.ok(&arguments);
         commands += 1;
     }
     assert_eq!(commands, 4);
@@ -228,7 +228,7 @@ fn systemd_units_run_and_readiness_is_reported() {
     {
         let mut arguments: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
         arguments.push("--help");
-        sandbox.run(&arguments).ok();
+        sandbox.ok(&arguments);
         pod_commands += 1;
     }
     assert_eq!(pod_commands, 3);
@@ -250,7 +250,7 @@ fn systemd_units_run_and_readiness_is_reported() {
 #[test]
 fn status_says_what_is_configured_where_nothing_has_run() {
     let sandbox = Sandbox::bare();
-    let status = sandbox.run(&["status"]).ok().stdout;
+    let status = sandbox.ok("status").stdout;
     for line in [
         "config     no bekk.toml here; this is the built-in sample stream",
         "  events: data/*.csv into table events",

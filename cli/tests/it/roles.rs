@@ -33,18 +33,18 @@ fn owns_the_log(sandbox: &Sandbox, process: &Process) -> bool {
 fn counts_go_on_when_a_guest_takes_over() {
     let sandbox = Sandbox::new();
     sandbox.write("data/a.csv", events(0..20));
-    let first = sandbox.start(&["ingest", "--http", "off"]);
+    let first = sandbox.start("ingest --http off");
     wait_until("ingest has the log", LIMIT, || {
         owns_the_log(&sandbox, &first)
     });
-    let sink = sandbox.start(&["sink", "--http", "off"]);
+    let sink = sandbox.start("sink --http off");
     wait_until("twenty are applied", LIMIT, || applied(&sandbox) == 20);
     first.kill();
     wait_until("the sink takes over", LIMIT, || {
         owns_the_log(&sandbox, &sink)
     });
 
-    let ingest = sandbox.start(&["ingest", "--http", "off"]);
+    let ingest = sandbox.start("ingest --http off");
     sandbox.write("data/b.csv", events(20..50));
     wait_until("fifty are applied", LIMIT, || applied(&sandbox) == 50);
     assert_eq!(sink.terminate(), Some(0), "{}", sandbox.said());
@@ -56,7 +56,7 @@ fn counts_go_on_when_a_guest_takes_over() {
     });
     sandbox.write("data/c.csv", events(50..60));
     let ends = || {
-        let topics = json(sandbox.run(&["log", "topics", "--json"]).ok());
+        let topics = json(sandbox.ok("log topics --json"));
         let events = topics
             .as_array()
             .unwrap()
@@ -73,7 +73,7 @@ fn counts_go_on_when_a_guest_takes_over() {
     // The thirty of b.csv as a guest, the ten of c.csv as the owner.
     let said = sandbox.said();
     assert!(said.contains("read 40   logged 40"), "{said}");
-    sandbox.run(&["sink", "--once"]).ok();
+    sandbox.ok("sink --once");
     check_audit(&sandbox);
 }
 
@@ -83,8 +83,8 @@ fn the_summary_counts_what_was_applied_before_the_owner_went() {
     let sandbox = Sandbox::new();
     let rows = ROWS.to_string();
     let generate = ["generate", "--rows", &rows, "--files", "3", "--seed", "1"];
-    sandbox.run(&generate).ok();
-    sandbox.run(&["ingest", "--once"]).ok();
+    sandbox.ok(&generate);
+    sandbox.ok("ingest --once");
     let serve = ["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"];
     let owner = sandbox.start(&serve);
     wait_until("it has the log", LIMIT, || owns_the_log(&sandbox, &owner));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::sample::{event, file, json, key, open_letters, prices, prints};
+use crate::sample::{json, key, open_letters, prices};
 use crate::support::{Process, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -18,7 +18,7 @@ impl Running {
     /// One process, which owns the log.
     fn up() -> Self {
         let sandbox = Sandbox::new();
-        let up = sandbox.start(&["up", "--http", "off"]);
+        let up = sandbox.start("up --http off");
         Self {
             sandbox,
             processes: vec![up],
@@ -64,13 +64,9 @@ impl Running {
 fn operate(running: Running) {
     let sandbox = &running.sandbox;
     let run = |arguments: &[&str]| sandbox.run(&running.with(arguments));
-    sandbox.write(
+    sandbox.events(
         "data/a.csv",
-        file(&[
-            event(1, "view", "1"),
-            event(2, "view", "bad"),
-            event(3, "view", "3"),
-        ]),
+        &[(1, "view", "1"), (2, "view", "bad"), (3, "view", "3")],
     );
     let postgres = sandbox.postgres();
     let applied = "SELECT coalesce(sum(rows + superseded + dead), 0) FROM bekk.offsets WHERE group_name = 'bekk'";
@@ -81,7 +77,7 @@ fn operate(running: Running) {
     };
     wait_until("all is applied", LIMIT, || count() == 3);
 
-    prints(run(&["log", "topics"]).ok(), "events: 3 records");
+    run(&["log", "topics"]).ok().prints("events: 3 records");
     let read = run(&["log", "read", "--format", "csv"]).ok();
     assert!(
         read.stdout.contains(&key(1)) && read.stdout.contains(",bad,"),
@@ -96,18 +92,16 @@ fn operate(running: Running) {
             .all(|line| line["lag"] == 0 && !line["owner"].is_null()),
         "{offsets:?}"
     );
-    let status = prints(
-        run(&["status"]).ok(),
-        "letters    bekk events: 1 open, bad_value",
-    );
-    prints(status, "\nnext: bekk dead-letters list (1 open)\n");
-    prints(run(&["health"]).ok(), "healthy");
+    let status = run(&["status"])
+        .ok()
+        .prints("letters    bekk events: 1 open, bad_value");
+    status.prints("\nnext: bekk dead-letters list (1 open)\n");
+    run(&["health"]).ok().prints("healthy");
 
     // A reset is printed, and not executed.
-    prints(
-        run(&["offsets", "reset", "--to", "earliest"]).ok(),
-        "nothing was changed",
-    );
+    run(&["offsets", "reset", "--to", "earliest"])
+        .ok()
+        .prints("nothing was changed");
     let refused = "a sink of group `bekk` runs and holds events/0; stop the group's sinks";
     run(&["offsets", "reset", "--to", "earliest", "--execute"])
         .exits(1)
@@ -123,14 +117,10 @@ fn operate(running: Running) {
     postgres.execute(
         "UPDATE bekk.dead_letters SET raw = convert_to(replace(convert_from(raw, 'UTF8'), 'bad', '2'), 'UTF8')",
     );
-    prints(
-        run(&["dead-letters", "retry", "--all"]).ok(),
-        "1 retried, 0 superseded",
-    );
-    sandbox.write(
-        "data/b.csv",
-        file(&[event(4, "view", "bad"), event(4, "view", "44")]),
-    );
+    run(&["dead-letters", "retry", "--all"])
+        .ok()
+        .prints("1 retried, 0 superseded");
+    sandbox.events("data/b.csv", &[(4, "view", "bad"), (4, "view", "44")]);
     wait_until("the letter is there", LIMIT, || {
         !open_letters(&postgres).is_empty() && count() == 5
     });
@@ -138,24 +128,23 @@ fn operate(running: Running) {
         "UPDATE bekk.dead_letters SET raw = convert_to(replace(convert_from(raw, 'UTF8'), 'bad', '4'), 'UTF8')
           WHERE resolved_at IS NULL",
     );
-    prints(
-        run(&["dead-letters", "retry", "--all"]).ok(),
-        "0 retried, 1 superseded",
-    );
+    run(&["dead-letters", "retry", "--all"])
+        .ok()
+        .prints("0 retried, 1 superseded");
     let rows = ["1=1.00", "2=2.00", "3=3.00", "4=44.00"];
     assert_eq!(prices(&postgres, "events"), rows);
 
     // A table beside it, from the same log.
     let into = ["replay", "--from", "earliest", "--into", "events_v2"];
-    prints(run(&into).ok(), "nothing was changed");
+    run(&into).ok().prints("nothing was changed");
     run(&[&into[..], &["--execute"]].concat())
         .ok()
         .says("bekk diff events events_v2");
-    let missing = sandbox.run(&["diff", "events", "events_v2"]).exits(1);
-    prints(missing, &format!("missing             1   {}", key(2)));
+    let missing = sandbox.fails("diff events events_v2");
+    missing.prints(&format!("missing             1   {}", key(2)));
 
     // It has gone on all the time.
-    sandbox.write("data/c.csv", file(&[event(5, "view", "5")]));
+    sandbox.events("data/c.csv", &[(5, "view", "5")]);
     wait_until("the last row is there", LIMIT, || {
         prices(&postgres, "events").len() == 5
     });

@@ -1,5 +1,7 @@
 //! Files of the sample stream, written by hand, and what became of them.
 
+use std::path::PathBuf;
+
 use crate::support::{Postgres, Ran, Sandbox};
 
 pub(crate) const HEADER: &str =
@@ -21,6 +23,16 @@ pub(crate) fn file(lines: &[String]) -> String {
     format!("{HEADER}\n{}", lines.concat())
 }
 
+impl Sandbox {
+    /// Writes a file of events: id, type and price of each.
+    pub(crate) fn events(&self, name: &str, events: &[(u32, &str, &str)]) -> PathBuf {
+        let lines = events
+            .iter()
+            .map(|(id, kind, price)| event(*id, kind, price));
+        self.write(name, file(&lines.collect::<Vec<_>>()))
+    }
+}
+
 /// The table as `id=price`.
 pub(crate) fn prices(postgres: &Postgres, table: &str) -> Vec<String> {
     let query = format!(
@@ -35,17 +47,6 @@ pub(crate) fn open_letters(postgres: &Postgres) -> Vec<Vec<String>> {
     postgres.rows(
         "SELECT reason, count(*) FROM bekk.dead_letters WHERE resolved_at IS NULL GROUP BY 1 ORDER BY 1",
     )
-}
-
-#[track_caller]
-pub(crate) fn prints(ran: Ran, text: &str) -> Ran {
-    assert!(
-        ran.stdout.contains(text),
-        "`{text}` is not in: {}\nstderr: {}",
-        ran.stdout,
-        ran.stderr
-    );
-    ran
 }
 
 /// The sample's configuration, with something replaced.

@@ -45,16 +45,15 @@ fn has(answer: &[u8], text: &str) -> bool {
 #[test]
 fn a_log_is_served() {
     let sandbox = Sandbox::new();
-    let process = sandbox.start(&["log", "serve", "--listen", "127.0.0.1:0"]);
+    let process = sandbox.start("log serve --listen 127.0.0.1:0");
     let at = address(&sandbox);
     assert!(has(&metadata(&at), "127.0.0.1"));
-    let topics = sandbox.run(&["log", "topics"]).ok();
+    let topics = sandbox.ok("log topics");
     assert!(topics.stdout.starts_with("log id "), "{}", topics.stdout);
     let second = sandbox.path("second");
     let second = second.to_str().unwrap();
     sandbox
-        .run(&["log", "serve", "--log", second, "--listen", &at])
-        .exits(1)
+        .fails(&["log", "serve", "--log", second, "--listen", &at])
         .says(&format!("listen at {at}"));
     assert_eq!(process.terminate(), Some(0));
     let said = sandbox.said();
@@ -91,8 +90,7 @@ fn a_log_is_served_to_who_knows_the_password() {
         .exits(2)
         .says("--sasl-user needs BEKK_SASL_PASSWORD");
     sandbox
-        .run(&with(&["--tls-cert", "no.crt", "--tls-key", "no.key"]))
-        .exits(1)
+        .fails(&with(&["--tls-cert", "no.crt", "--tls-key", "no.key"]))
         .says("no.crt");
     sandbox.run(&with(&["--tls-cert", "no.crt"])).exits(2);
 
@@ -124,7 +122,7 @@ fn a_log_is_served_to_who_knows_the_password() {
 #[test]
 fn up_serves_the_log_that_it_uses() {
     let sandbox = Sandbox::new();
-    let process = sandbox.start(&["up", "--listen", "127.0.0.1:0"]);
+    let process = sandbox.start("up --listen 127.0.0.1:0");
     let at = address(&sandbox);
     wait_until("its topic is there", LIMIT, || {
         has(&metadata(&at), "events")

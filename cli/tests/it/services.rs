@@ -153,9 +153,9 @@ fn sinks_share_the_partitions_and_take_over_from_each_other() {
     let server = Server::temporary_with(&[("fsync", "off")]).unwrap();
     let sandbox = Sandbox::on(&server);
     let (files, writer, _) = begin(&sandbox, 3);
-    let log = sandbox.start(&["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"]);
-    let ingest = sandbox.start(&["ingest", "--http", "off"]);
-    let sink = || sandbox.start(&["sink", "--http", "off"]);
+    let log = sandbox.start("log serve --listen 127.0.0.1:0 --http off");
+    let ingest = sandbox.start("ingest --http off");
+    let sink = || sandbox.start("sink --http off");
     let postgres = sandbox.postgres();
     // How many partitions each live owner of leases holds, in falling order.
     let shares = || {
@@ -223,16 +223,13 @@ fn several_ingests_append_to_one_log() {
         let generate = [
             "generate", "--rows", &rows, "--files", "3", "--seed", &seed, "--out", &out,
         ];
-        sandbox.run(&generate).ok();
+        sandbox.ok(&generate);
         let ingest = ["ingest", "--config", &config, "--log", log, "--http", "off"];
         ingests.push(sandbox.start(&ingest));
     }
-    let sink = sandbox.start(&["sink", "--http", "off"]);
+    let sink = sandbox.start("sink --http off");
     wait_until("all is applied", LONG, || applied(&sandbox) >= 2 * ROWS);
-    let read = sandbox
-        .run(&["log", "read", "--format", "json"])
-        .ok()
-        .stdout;
+    let read = sandbox.ok("log read --format json").stdout;
     let places: std::collections::HashSet<String> = read
         .lines()
         .map(|line| {

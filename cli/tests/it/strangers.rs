@@ -90,7 +90,7 @@ fn a_lock_of_another_user_keeps_nobody_out() {
         fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }
     sandbox.write("data/a.csv", "id,note\n1,one\n");
-    sandbox.run(&["up", "--once"]).ok();
+    sandbox.ok("up --once");
     for name in ["data", ".bekk/ingest/LOCK", ".bekk/log/LOCK"] {
         let mut flock = Command::new("flock");
         let holder = Process::spawn(
@@ -102,7 +102,7 @@ fn a_lock_of_another_user_keeps_nobody_out() {
                 .stderr(Stdio::null()),
         );
         std::thread::sleep(Duration::from_millis(300));
-        sandbox.run(&["up", "--once"]).ok();
+        sandbox.ok("up --once");
         holder.kill();
     }
 }
@@ -129,7 +129,7 @@ fn files_that_are_closed_to_their_author_are_neither_read_nor_removed() {
     for name in ["data", "data/sub", "data/one.csv", "data/own.csv"] {
         std::os::unix::fs::lchown(sandbox.path(name), Some(NOBODY), None).unwrap();
     }
-    let process = sandbox.start(&["up", "--http", "off"]);
+    let process = sandbox.start("up --http off");
     wait_until("their own file is read and removed", LIMIT, || {
         !sandbox.path("data/own.csv").exists()
     });
@@ -164,7 +164,7 @@ fn what_another_user_has_prepared_is_neither_used_nor_written_to() {
         symlink(target, sandbox.path(name)).unwrap();
         std::os::unix::fs::lchown(sandbox.path(name), Some(NOBODY), None).unwrap();
     }
-    let refused = |arguments: &[&str]| sandbox.run(arguments).exits(1).says("user id 65534");
+    let refused = |arguments: &[&str]| sandbox.fails(arguments).says("user id 65534");
     refused(&["init", "--out", "out.toml", "--force"]);
     refused(&["dead-letters", "export", "--csv", "letters.csv"]);
     refused(&["man", "--out", "pages"]);
@@ -174,7 +174,7 @@ fn what_another_user_has_prepared_is_neither_used_nor_written_to() {
     for name in [".bekk", "bekk.toml"] {
         std::os::unix::fs::chown(sandbox.path(name), Some(NOBODY), None).unwrap();
     }
-    sandbox.run(&["check"]).exits(2).says("--config bekk.toml");
+    sandbox.run("check").exits(2).says("--config bekk.toml");
     refused(&["status", "--config", "bekk.toml"]);
     assert_eq!(fs::read_dir(sandbox.path("closed")).unwrap().count(), 1);
     assert_eq!(
@@ -243,7 +243,7 @@ fn a_password_is_in_no_message_and_in_no_argument() {
             "[log]\nurl = \"kafka://127.0.0.1:1\"\n[log.kafka]\n\"{property}\" = \"{WORD}\"\n"
         );
         sandbox.write("bekk.toml", toml + TOML);
-        check(sandbox.run(&["log", "topics"]));
+        check(sandbox.run("log topics"));
     }
     sandbox.write("bekk.toml", TOML);
     for line in [
@@ -253,13 +253,13 @@ fn a_password_is_in_no_message_and_in_no_argument() {
         format!("url = [\"postgres://bob:{WORD}@127.0.0.1/x\"]"),
     ] {
         sandbox.write("bekk.toml", format!("[postgres]\n{line}\n{TOML}"));
-        check(sandbox.run(&["check"]));
+        check(sandbox.run("check"));
     }
     sandbox.write(
         "bekk.toml",
         format!("[log]\nurl = \"kafka://u:{WORD}@h:1\"\n{TOML}"),
     );
-    check(sandbox.run(&["check"]));
+    check(sandbox.run("check"));
 
     sandbox.write("bekk.toml", TOML);
     let url = format!("{}?application_name={WORD}", sandbox.url);
@@ -323,8 +323,8 @@ fn names_and_values_show_what_they_hold() {
         &format!("data/x{hidden}y.csv"),
         format!("id,note\n1,a{hidden}b\nq{hidden}w,2\n"),
     );
-    sandbox.run(&["up", "--once"]);
-    let process = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    sandbox.run("up --once");
+    let process = sandbox.start("up --http 127.0.0.1:0");
     let address = health::address(&sandbox);
     let check = |what: &str, said: &str| assert!(!said.contains(HIDDEN), "{what}: {said}");
     for path in ["/files", "/dead-letters"] {
@@ -347,7 +347,7 @@ fn names_and_values_show_what_they_hold() {
         check(arguments[0], &said);
         assert!(said.contains("\\u{202e}"), "{arguments:?}: {said}");
     }
-    let status = sandbox.run(&["status"]);
+    let status = sandbox.run("status");
     check("status", &(status.stdout + &status.stderr));
     assert_eq!(process.terminate(), Some(0));
     check("up", &sandbox.said());

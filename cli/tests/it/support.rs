@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bekk_postgres::Server;
-pub(crate) use bekk_testing::wait_until;
+pub(crate) use bekk_testing::{assert_says, wait_until};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -23,6 +23,35 @@ static SERVER: LazyLock<Server> =
 /// The users `root` and `nobody`, who unlike root may not read every file.
 pub(crate) const ROOT: u32 = 0;
 pub(crate) const NOBODY: u32 = 65_534;
+
+/// The arguments of the binary: one by one, or in a text, with blanks between them.
+pub(crate) trait Arguments {
+    fn pass_to(&self, command: &mut Command);
+}
+
+impl Arguments for str {
+    fn pass_to(&self, command: &mut Command) {
+        command.args(self.split_whitespace());
+    }
+}
+
+impl<A: AsRef<OsStr>> Arguments for [A] {
+    fn pass_to(&self, command: &mut Command) {
+        command.args(self);
+    }
+}
+
+impl<A: AsRef<OsStr>, const N: usize> Arguments for [A; N] {
+    fn pass_to(&self, command: &mut Command) {
+        command.args(self);
+    }
+}
+
+impl<A: AsRef<OsStr>> Arguments for Vec<A> {
+    fn pass_to(&self, command: &mut Command) {
+        command.args(self);
+    }
+}
 
 /// A working directory with a database of its own.
 pub(crate) struct Sandbox {
@@ -90,23 +119,26 @@ impl Sandbox {
     }
 
     /// The binary, to be run here by the directory's owner, knowing nothing of this machine's environment but PATH.
-    pub(crate) fn bekk<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
+    pub(crate) fn bekk(&self, arguments: &(impl Arguments + ?Sized)) -> Command {
         self.prepare(Command::new(env!("CARGO_BIN_EXE_bekk")), arguments)
     }
 
     /// The same as the last arguments of another program, such as `timeout 60`.
-    pub(crate) fn bekk_under<A: AsRef<OsStr>>(&self, program: &[&str], arguments: &[A]) -> Command {
+    pub(crate) fn bekk_under(
+        &self,
+        program: &[&str],
+        arguments: &(impl Arguments + ?Sized),
+    ) -> Command {
         let mut command = Command::new(program[0]);
         command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_bekk"));
         self.prepare(command, arguments)
     }
 
-    fn prepare<A: AsRef<OsStr>>(&self, mut command: Command, arguments: &[A]) -> Command {
+    fn prepare(&self, mut command: Command, arguments: &(impl Arguments + ?Sized)) -> Command {
+        arguments.pass_to(&mut command);
         command
             .current_dir(self.dir.path())
-            .args(arguments)
-            .stdin(Stdio::null());
-        command
+            .stdin(Stdio::null())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("DATABASE_URL", &self.url);
@@ -118,12 +150,24 @@ impl Sandbox {
     }
 
     /// Runs the binary to its end.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &(impl Arguments + ?Sized)) -> Ran {
         Ran::new(self.bekk(arguments).output().unwrap())
     }
 
+    /// Runs the binary, which must exit with 0.
+    #[track_caller]
+    pub(crate) fn ok(&self, arguments: &(impl Arguments + ?Sized)) -> Ran {
+        self.run(arguments).ok()
+    }
+
+    /// Runs the binary, which must exit with 1.
+    #[track_caller]
+    pub(crate) fn fails(&self, arguments: &(impl Arguments + ?Sized)) -> Ran {
+        self.run(arguments).exits(1)
+    }
+
     /// Starts the binary; what it says goes to `bekk.log` here.
-    pub(crate) fn start(&self, arguments: &[&str]) -> Process {
+    pub(crate) fn start(&self, arguments: &(impl Arguments + ?Sized)) -> Process {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -206,10 +250,10 @@ impl Ran {
     /// Checks that standard output contains a text.
     #[track_caller]
     pub(crate) fn prints(self, text: &str) -> Self {
+        let Self { stdout, stderr, .. } = &self;
         assert!(
-            self.stdout.contains(text),
-            "`{text}` is not in: {}",
-            self.stdout
+            stdout.contains(text),
+            "`{text}` is not in: {stdout}\nstderr: {stderr}"
         );
         self
     }
@@ -217,11 +261,7 @@ impl Ran {
     /// Checks that standard error contains a text.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
-        assert!(
-            self.stderr.contains(text),
-            "`{text}` is not in: {}",
-            self.stderr
-        );
+        assert_says(&self.stderr, &[text]);
         self
     }
 }

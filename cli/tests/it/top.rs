@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::sample::{event, file};
 use crate::support::{Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -85,11 +84,8 @@ impl InTerminal {
 #[test]
 fn every_view_fits_a_small_terminal_which_is_left_as_it_was() {
     let sandbox = Sandbox::new();
-    sandbox.write(
-        "data/a.csv",
-        file(&[event(1, "view", "1"), event(2, "view", "abc")]),
-    );
-    let up = sandbox.start(&["up", "--http", "127.0.0.1:0"]);
+    sandbox.events("data/a.csv", &[(1, "view", "1"), (2, "view", "abc")]);
+    let up = sandbox.start("up --http 127.0.0.1:0");
     wait_until("the rows are there", LIMIT, || {
         let rows = sandbox.postgres().try_rows("SELECT 1 FROM events");
         rows.is_ok_and(|rows| rows.len() == 1)
@@ -116,5 +112,5 @@ fn every_view_fits_a_small_terminal_which_is_left_as_it_was() {
     kill_process(pid, Signal::TERM).unwrap();
     top.ends();
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
-    sandbox.run(&["top"]).exits(1).says("needs a terminal");
+    sandbox.fails("top").says("needs a terminal");
 }
