@@ -22,6 +22,14 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome of a command that leaves nothing, or something.
+    pub(crate) const fn of(is_all: bool) -> Self {
+        match is_all {
+            true => Self::Done,
+            false => Self::Incomplete,
+        }
+    }
+
     /// This outcome, unless the time ran out first.
     pub(crate) fn within(self, limit: &TimeLimit, screen: &Screen) -> Self {
         if !limit.has_expired() {

@@ -136,10 +136,7 @@ pub(crate) fn run(global: &Global, args: &Audit, screen: &Screen) -> Result<Outc
             false => "something differs; look at a row with: bekk trace --key …",
         })?;
     }
-    Ok(match is_right {
-        true => Outcome::Done,
-        false => Outcome::Incomplete,
-    })
+    Ok(Outcome::of(is_right))
 }
 
 struct Place<'a> {

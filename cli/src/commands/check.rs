@@ -168,10 +168,7 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
             print_result("files      none matches the patterns")?;
         }
     }
-    Ok(match is_good {
-        true => Outcome::Done,
-        false => Outcome::Incomplete,
-    })
+    Ok(Outcome::of(is_good))
 }
 
 fn repair(postgres: &bekk_sink::ConnectOptions, screen: &Screen) -> Result<()> {

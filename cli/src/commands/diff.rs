@@ -62,8 +62,5 @@ pub(crate) fn run(global: &Global, args: &Diff) -> Result<Outcome> {
             print_result(&format!("{kind:<8} {:>12}{keys}", grouped(found.rows)))?;
         }
     }
-    Ok(match difference.is_none() {
-        true => Outcome::Done,
-        false => Outcome::Incomplete,
-    })
+    Ok(Outcome::of(difference.is_none()))
 }

@@ -32,10 +32,7 @@ pub(crate) fn run(context: &Context, args: &LogSalvage) -> Result<Outcome> {
     let dir = context.log_dir(&args.log)?;
     let salvaged = bekk_log::salvage(&dir)?;
     let is_whole = salvaged.iter().all(|one| one.missing.is_empty());
-    let outcome = match is_whole {
-        true => Outcome::Done,
-        false => Outcome::Incomplete,
-    };
+    let outcome = Outcome::of(is_whole);
     if args.output.json {
         print_json(&salvaged.iter().map(Line::of).collect::<Vec<_>>())?;
         return Ok(outcome);

@@ -53,10 +53,7 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {
         }
         if !args.watch {
             let is_known = status.log.error.is_none() && status.postgres.error.is_none();
-            return Ok(match is_known {
-                true => Outcome::Done,
-                false => Outcome::Incomplete,
-            });
+            return Ok(Outcome::of(is_known));
         }
     }
 }
@@ -81,20 +78,14 @@ pub(crate) fn health(global: &Global, args: &Health) -> Result<Outcome> {
         }
         print_result(&format!("next: {}", status.next))?;
     }
-    Ok(match is_healthy {
-        true => Outcome::Done,
-        false => Outcome::Incomplete,
-    })
+    Ok(Outcome::of(is_healthy))
 }
 
 /// What the bekk at an address says of itself.
 fn health_of(address: SocketAddr, path: &str) -> Result<Outcome> {
     let answer = http::ask(address, path)?;
     print_result(&answer.body)?;
-    Ok(match answer.is_ok {
-        true => Outcome::Done,
-        false => Outcome::Incomplete,
-    })
+    Ok(Outcome::of(answer.is_ok))
 }
 
 /// What is configured, whether or not anything has run.

@@ -74,10 +74,7 @@ pub(crate) fn run(global: &Global, args: &Trace, screen: &Screen) -> Result<Outc
             }
         }
     }
-    Ok(match is_found {
-        true => Outcome::Done,
-        false => Outcome::Incomplete,
-    })
+    Ok(Outcome::of(is_found))
 }
 
 /// The streams that are looked through, and for what.

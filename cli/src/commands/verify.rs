@@ -54,10 +54,7 @@ pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Resul
         report => report?,
     };
     drop(line);
-    let outcome = match report.is_whole() {
-        true => Outcome::Done,
-        false => Outcome::Incomplete,
-    };
+    let outcome = Outcome::of(report.is_whole());
     let gaps = report.gaps.iter();
     let set_aside = report.set_aside.iter();
     let problems = report.problems.iter();
