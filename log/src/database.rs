@@ -61,10 +61,10 @@ pub(crate) fn check_entries(dir: &Path) -> Result<(), Error> {
             check_entries(&path)?;
         } else if is_named_as_dir || !metadata.is_file() {
             let expected = if is_named_as_dir { "directory" } else { "file" };
-            return Err(Error::Corrupt {
-                detail: format!("it is not a plain {expected}"),
+            return Err(Error::corrupt(
                 path,
-            });
+                format!("it is not a plain {expected}"),
+            ));
         }
     }
     Ok(())
@@ -101,10 +101,9 @@ pub(crate) fn store_error(act: &'static str, path: &Path, error: fjall::Error) -
             detail: "an earlier write failed".to_owned(),
             full: Full::of_disk(path),
         },
-        fjall::Error::Storage(LsmError::ChecksumMismatch { .. }) => Error::Corrupt {
-            path: path.to_owned(),
-            detail: format!("{act}: a checksum does not match"),
-        },
+        fjall::Error::Storage(LsmError::ChecksumMismatch { .. }) => {
+            Error::corrupt(path, format!("{act}: a checksum does not match"))
+        }
         damaged => corrupt(path, act, &damaged),
     }
 }
@@ -138,8 +137,5 @@ fn means_damage(error: &io::Error) -> bool {
 }
 
 fn corrupt(path: &Path, act: &'static str, error: &dyn std::error::Error) -> Error {
-    Error::Corrupt {
-        path: path.to_owned(),
-        detail: format!("{act}: {error}"),
-    }
+    Error::corrupt(path, format!("{act}: {error}"))
 }

@@ -314,6 +314,13 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn corrupt(path: impl Into<PathBuf>, detail: impl Into<String>) -> Self {
+        Self::Corrupt {
+            path: path.into(),
+            detail: detail.into(),
+        }
+    }
+
     /// Whether the same call may succeed later, with nothing changed by the caller.
     #[must_use]
     pub const fn is_retriable(&self) -> bool {

@@ -49,11 +49,11 @@ pub(crate) fn open(dir: &Path, is_new: bool) -> Result<LogId, Error> {
     let error = match FILE.read(&path) {
         Ok(body) => match Fields::of(&body).bytes() {
             Some(id) => return Ok(LogId::from_bytes(id)),
-            None => corrupt(&path, "it is too short".to_owned()),
+            None => Error::corrupt(&path, "it is too short"),
         },
         Err(ReadFailure::Missing) if is_new => return write(&path, LogId::random()),
-        Err(ReadFailure::Missing) => corrupt(&path, "it is missing".to_owned()),
-        Err(ReadFailure::Damaged(detail)) => corrupt(&path, detail),
+        Err(ReadFailure::Missing) => Error::corrupt(&path, "it is missing"),
+        Err(ReadFailure::Damaged(detail)) => Error::corrupt(&path, detail),
         Err(ReadFailure::Failed(error)) => return Err(error),
     };
     let mut named = named_by_segments(&dir.join("topics"))?;
@@ -64,7 +64,7 @@ pub(crate) fn open(dir: &Path, is_new: bool) -> Result<LogId, Error> {
              log out of `topics`",
             id.unwrap_or(other)
         );
-        return Err(corrupt(&path, detail));
+        return Err(Error::corrupt(&path, detail));
     }
     tracing::warn!(%error, "the log's identity is damaged; it is written again from its segments, nothing is lost");
     write(&path, id.unwrap_or_else(LogId::random))
@@ -91,11 +91,4 @@ fn named_by_segments(topics: &Path) -> Result<impl Iterator<Item = LogId> + use<
         }
     }
     Ok(named.into_iter())
-}
-
-fn corrupt(path: &Path, detail: String) -> Error {
-    Error::Corrupt {
-        path: path.to_owned(),
-        detail,
-    }
 }

@@ -56,10 +56,10 @@ pub(crate) fn cut(db_dir: &Path, keep_in: &Path, now_ms: i64) -> Result<Vec<Cut>
         let tail = read_tail(&path, whole).map_err(|source| io_error("read", &path, source))?;
         // The end of a write is written last.
         if tail.windows(TRAILER.len()).any(|window| window == TRAILER) {
-            return Err(Error::Corrupt {
-                detail: format!("the journal is damaged after byte {whole}"),
+            return Err(Error::corrupt(
                 path,
-            });
+                format!("the journal is damaged after byte {whole}"),
+            ));
         }
         if !tail.is_empty() {
             tails.push((path, whole, tail));
@@ -115,10 +115,10 @@ fn check_version(db_dir: &Path) -> Result<(), Error> {
     match fs::read(&path) {
         Ok(mark) if mark.starts_with(&TRAILER) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(_) => Err(Error::Corrupt {
-            detail: "it is not the mark of fjall's format 3".to_owned(),
+        Ok(_) => Err(Error::corrupt(
             path,
-        }),
+            "it is not the mark of fjall's format 3",
+        )),
         Err(source) => Err(io_error("read", &path, source)),
     }
 }

@@ -100,10 +100,7 @@ impl Segment {
             return Ok(db.clone());
         }
         if self.is_gone.load(Ordering::Acquire) {
-            return Err(Error::Corrupt {
-                path: self.dir.clone(),
-                detail: "the segment has been replaced".to_owned(),
-            });
+            return Err(Error::corrupt(&self.dir, "the segment has been replaced"));
         }
         let db = Handle::new(open_db(&self.dir, self.header.partitions)?);
         // Another segment's notes say nothing of this one's batches.
@@ -122,13 +119,9 @@ impl Segment {
         for (partition, range) in (0..).zip(&summary.ranges) {
             let found = db.end(partition)?.unwrap_or(range.start);
             if found != range.end {
-                return Err(Error::Corrupt {
-                    path: self.dir.clone(),
-                    detail: format!(
-                        "partition {partition} ends at {found} and not at {}",
-                        range.end
-                    ),
-                });
+                let wanted = range.end;
+                let detail = format!("partition {partition} ends at {found} and not at {wanted}");
+                return Err(Error::corrupt(&self.dir, detail));
             }
         }
         db.check_ends()

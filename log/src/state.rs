@@ -90,10 +90,7 @@ impl State {
                 known: VERSION,
             }),
             // fjall makes anew what it misses.
-            _ => Err(Error::Corrupt {
-                path: path.to_owned(),
-                detail: "it does not name its version".to_owned(),
-            }),
+            _ => Err(Error::corrupt(path, "it does not name its version")),
         }
     }
 
@@ -350,9 +347,9 @@ impl State {
                 let (key, value) = entry
                     .into_inner()
                     .map_err(|error| self.failed("read", error))?;
-                decode(&key, &value).ok_or_else(|| Error::Corrupt {
-                    path: self.path.clone(),
-                    detail: format!("key `{}` has a malformed value", key.escape_ascii()),
+                decode(&key, &value).ok_or_else(|| {
+                    let key = key.escape_ascii();
+                    Error::corrupt(&self.path, format!("key `{key}` has a malformed value"))
                 })
             })
             .collect()
