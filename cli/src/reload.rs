@@ -220,6 +220,8 @@ fn told(old: &Config, new: &Config) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use bekk_testing::assert_says;
+
     use super::*;
     use crate::args::LogFormat;
 
@@ -304,14 +306,11 @@ mod tests {
             &old,
             &load(&sample.replace("[streams.events]", "[streams.clicks]")),
         );
-        assert!(
-            renamed.contains("stream `clicks` is new, stream `events` is gone"),
-            "{renamed}"
+        assert_says(
+            &renamed,
+            &["stream `clicks` is new, stream `events` is gone"],
         );
         let log = told(&old, &load(&sample.replace("\"sync\"", "\"os\"")));
-        assert!(
-            log.contains("[log], [ingest] or [postgres] differs"),
-            "{log}"
-        );
+        assert_says(&log, &["[log], [ingest] or [postgres] differs"]);
     }
 }

@@ -273,7 +273,7 @@ mod tests {
             10i128.pow(37),
         ] {
             for scale in 0..=38 {
-                let decimal = Decimal { unscaled, scale };
+                let decimal = Decimal::new(unscaled, scale);
                 let mut out = Vec::new();
                 encode(&mut out, decimal);
                 assert_eq!(

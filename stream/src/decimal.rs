@@ -15,6 +15,12 @@ pub struct Decimal {
 }
 
 impl Decimal {
+    /// Returns `unscaled / 10^scale`.
+    #[must_use]
+    pub const fn new(unscaled: i128, scale: u8) -> Self {
+        Self { unscaled, scale }
+    }
+
     /// Compares two decimals by value, whatever their scales; 1.0 equals 1.00.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Ordering {

@@ -63,13 +63,7 @@ mod tests {
         check(Value::Bool(true), "true");
         check(Value::Int(-7), "-7");
         check(Value::Float8(0.5), "0.5");
-        check(
-            Value::Decimal(Decimal {
-                unscaled: -150,
-                scale: 2,
-            }),
-            "-1.50",
-        );
+        check(Value::Decimal(Decimal::new(-150, 2)), "-1.50");
         check(
             Value::Uuid([0xAB; 16]),
             "abababab-abab-abab-abab-abababababab",

@@ -241,7 +241,7 @@ mod tests {
             any::<i64>().prop_map(Value::Timestamptz),
             any::<[u8; 16]>().prop_map(Value::Uuid),
             (any::<i128>(), 0u8..=38)
-                .prop_map(|(unscaled, scale)| Value::Decimal(Decimal { unscaled, scale })),
+                .prop_map(|(unscaled, scale)| Value::Decimal(Decimal::new(unscaled, scale))),
             any::<String>().prop_map(|text| Value::Text(Cow::Owned(text))),
             any::<Vec<u8>>().prop_map(|bytes| Value::Bytea(Cow::Owned(bytes))),
             "-?[0-9]{1,60}".prop_map(|text| Value::Numeric(Cow::Owned(text))),
@@ -317,10 +317,7 @@ mod tests {
             Value::Null,
             Value::Bool(true),
             Value::Int(-3),
-            Value::Decimal(Decimal {
-                unscaled: 1999,
-                scale: 2,
-            }),
+            Value::Decimal(Decimal::new(1999, 2)),
             Value::Date(1),
             Value::Text(Cow::Borrowed("blå")),
             Value::Numeric(Cow::Borrowed("-1.50")),

@@ -51,5 +51,5 @@ pub(crate) fn check(column_type: &str, text: &str, expected: Result<Value<'_>, R
 }
 
 pub(crate) fn decimal(unscaled: i128, scale: u8) -> Result<Value<'static>, Reason> {
-    Ok(Value::Decimal(Decimal { unscaled, scale }))
+    Ok(Value::Decimal(Decimal::new(unscaled, scale)))
 }

@@ -116,6 +116,14 @@ pub fn things() -> Stream {
     }
 }
 
+/// A dialect that differs from the default.
+#[must_use]
+pub fn dialect_with(change: impl FnOnce(&mut CsvDialect)) -> CsvDialect {
+    let mut dialect = CsvDialect::default();
+    change(&mut dialect);
+    dialect
+}
+
 /// Asserts that a text has each of these parts, and shows it if it lacks one.
 ///
 /// # Panics

@@ -251,6 +251,7 @@ fn abridged(names: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::testing::stream;
+    use bekk_testing::dialect_with;
 
     fn map(names: &str, dialect: &CsvDialect) -> Result<Header, String> {
         let names: Vec<String> = names.split(',').map(str::to_owned).collect();
@@ -302,30 +303,18 @@ mod tests {
 
     #[test]
     fn policies_refuse_what_is_not_exact() {
-        let exact = CsvDialect {
-            header_match: HeaderMatch::Exact,
-            ..CsvDialect::default()
-        };
+        let exact = dialect_with(|it| it.header_match = HeaderMatch::Exact);
         let why = map("id,name,price", &exact).unwrap_err();
         assert!(why.contains("`price` for `Price`"), "{why}");
-        let strict = CsvDialect {
-            unknown: UnknownPolicy::Reject,
-            ..CsvDialect::default()
-        };
+        let strict = dialect_with(|it| it.unknown = UnknownPolicy::Reject);
         assert!(
             map("id,x", &strict)
                 .unwrap_err()
                 .contains("`x`, which is not a column")
         );
-        let silent = CsvDialect {
-            unknown: UnknownPolicy::Ignore,
-            ..CsvDialect::default()
-        };
+        let silent = dialect_with(|it| it.unknown = UnknownPolicy::Ignore);
         assert!(map("id,name,Price,x", &silent).unwrap().notices.is_empty());
-        let trailing = CsvDialect {
-            trailing_delimiter: true,
-            ..CsvDialect::default()
-        };
+        let trailing = dialect_with(|it| it.trailing_delimiter = true);
         assert!(map("id,name,Price,", &trailing).unwrap().notices.is_empty());
         assert!(
             !map("id,name,Price,,", &trailing)

@@ -41,10 +41,7 @@ fn a_file_is_read_once() {
             bekk_stream::partition_for(record.key.as_deref().unwrap(), 4)
         );
     }
-    let price = Value::Decimal(Decimal {
-        unscaled: 350,
-        scale: 2,
-    });
+    let price = Value::Decimal(Decimal::new(350, 2));
     assert_eq!(
         records[3].body,
         Ok(vec![Value::Int(3), Value::Text("name 3".into()), price])
@@ -87,7 +84,7 @@ fn headers_are_mapped_by_name() {
         .map(|records| records[0].body.clone().unwrap())
         .collect();
     bodies.sort_by_key(|values| format!("{:?}", values[0]));
-    let price = |unscaled| Value::Decimal(Decimal { unscaled, scale: 2 });
+    let price = |unscaled| Value::Decimal(Decimal::new(unscaled, 2));
     assert_eq!(
         bodies[0],
         [Value::Int(1), Value::Text("one".into()), price(100)]

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bekk_postgres::{Error, Options, Server, Stopped};
-use bekk_testing::{MINUTE, wait_until};
+use bekk_testing::{MINUTE, assert_says, wait_until};
 
 /// Runs one statement with `psql`, as the server's user.
 fn query(server: &Server, sql: &str) -> String {
@@ -456,10 +456,7 @@ fn works_as_an_ordinary_user_too() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(
-        said.contains("starts_stops_and_finds_its_data_again ... ok"),
-        "{said}"
-    );
+    assert_says(&said, &["starts_stops_and_finds_its_data_again ... ok"]);
 }
 
 #[test]

@@ -93,10 +93,7 @@ fn event(rng: &mut StdRng, i: usize) -> Vec<Value<'static>> {
         Value::Int(id),
         Value::Int(rng.random_range(0..10_000)),
         Value::Text(categories[rng.random_range(0..categories.len())].into()),
-        Value::Decimal(Decimal {
-            unscaled: rng.random_range(100..100_000),
-            scale: 2,
-        }),
+        Value::Decimal(Decimal::new(rng.random_range(100..100_000), 2)),
         Value::Int(rng.random_range(1..5)),
         Value::Uuid(rng.random()),
         Value::Timestamptz(1_700_000_000_000_000 + i64::try_from(i).unwrap() * 1_234),

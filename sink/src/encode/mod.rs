@@ -237,7 +237,7 @@ mod tests {
             bounds: Some((5, 2)),
             key_scale: Some(2),
         };
-        let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
+        let decimal = |unscaled, scale| Value::Decimal(Decimal::new(unscaled, scale));
         check(
             numeric,
             &[
@@ -268,7 +268,7 @@ mod tests {
             bounds: Some((4, 2)),
             key_scale: Some(2),
         };
-        let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
+        let decimal = |unscaled, scale| Value::Decimal(Decimal::new(unscaled, scale));
         check(
             Value::Int(40_000),
             Target::Int2,
@@ -292,7 +292,7 @@ mod tests {
             let refused = encode_value(&mut Vec::new(), &value, target).err();
             assert_eq!(refused.map(|refusal| refusal.reason), expected, "{value:?}");
         };
-        let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, scale });
+        let decimal = |unscaled, scale| Value::Decimal(Decimal::new(unscaled, scale));
         let numeric = Target::Numeric {
             bounds: Some((4, 2)),
             key_scale: Some(2),

@@ -68,10 +68,7 @@ pub(super) fn encode_int(out: &mut Vec<u8>, value: i64, target: Target) -> Resul
 }
 
 fn whole(value: i64) -> Decimal {
-    Decimal {
-        unscaled: i128::from(value),
-        scale: 0,
-    }
+    Decimal::new(i128::from(value), 0)
 }
 
 pub(super) fn encode_float4(out: &mut Vec<u8>, value: f32, target: Target) -> Result<(), Refusal> {
@@ -131,7 +128,7 @@ fn fit(value: Decimal, bounds: Option<(u8, u8)>, target: Target) -> Result<Decim
     };
     match 10u128.checked_pow(u32::from(precision)) {
         Some(end) if unscaled.unsigned_abs() >= end => Err(Refusal::out_of_range(value, target)),
-        _ => Ok(Decimal { unscaled, scale }),
+        _ => Ok(Decimal::new(unscaled, scale)),
     }
 }
 

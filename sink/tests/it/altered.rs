@@ -36,10 +36,7 @@ fn prices() -> Stream {
 }
 
 fn price(id: i64, cents: i128) -> Vec<Value<'static>> {
-    let price = Decimal {
-        unscaled: cents,
-        scale: 2,
-    };
+    let price = Decimal::new(cents, 2);
     vec![Value::Int(id), Value::Decimal(price)]
 }
 

@@ -9,10 +9,7 @@ use crate::harness::{
 
 fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
     ids.map(|id| {
-        let price = Value::Decimal(Decimal {
-            unscaled: i128::from(id) * 10,
-            scale: 2,
-        });
+        let price = Value::Decimal(Decimal::new(i128::from(id) * 10, 2));
         vec![Value::Int(id), text(name), price]
     })
     .collect()

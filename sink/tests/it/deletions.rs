@@ -11,7 +11,6 @@ use rand::Rng;
 use crate::altered::while_it_runs;
 use crate::harness::{
     Db, Log, assert_says, column, deep_audit, drain, drain_with, opened, retry, rng, stream_of,
-    until,
 };
 
 fn items() -> Stream {
@@ -339,9 +338,7 @@ fn a_foreign_key_is_added_while_the_sink_runs() {
         ],
     );
     while_it_runs(&db, &log, &stream, |_| {
-        until("both rows are there", || {
-            admin.one("SELECT count(*) FROM items") == "2"
-        });
+        admin.await_one("SELECT count(*) FROM items", "2");
         admin.execute(
             "ALTER TABLE items ADD FOREIGN KEY (parent) REFERENCES items ON DELETE CASCADE;
              UPDATE items SET touched = true",

@@ -23,10 +23,7 @@ fn columns_come_and_go_and_widen() {
         "CREATE TABLE items (id bigint PRIMARY KEY, wider numeric(14,2), added text, status text NOT NULL DEFAULT 'new')",
     );
     log.declare(&now.schema());
-    let decimal = Value::Decimal(Decimal {
-        unscaled: 1_234,
-        scale: 2,
-    });
+    let decimal = Value::Decimal(Decimal::new(1_234, 2));
     let row = vec![text("here"), Value::Int(2), decimal, text("sold")];
     log.append(&now, 0, &[row]);
     // And an old one behind it: the record replaces the row, what it does not have is default or null.

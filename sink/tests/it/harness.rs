@@ -136,6 +136,14 @@ impl Db {
         assert_eq!(rows.len(), 1, "{sql}");
         rows[0].clone()
     }
+
+    /// Waits until the only field of the only row is this.
+    #[track_caller]
+    pub(crate) fn await_one(&self, sql: &str, expected: &str) {
+        until(&format!("{sql} is {expected}"), || {
+            self.one(sql) == expected
+        });
+    }
 }
 
 /// A log in a directory of its own.

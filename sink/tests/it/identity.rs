@@ -131,9 +131,7 @@ fn a_deleted_offset_is_made_anew_by_the_sink_that_holds_it() {
         });
         db.execute("DELETE FROM bekk.offsets");
         log.append(&stream, 0, &rows(10..20, "second"));
-        until("all is applied", || {
-            db.one("SELECT count(*) FROM items") == "20"
-        });
+        db.await_one("SELECT count(*) FROM items", "20");
     });
     let row = "SELECT next, rows, next - counted_from - passed - (rows + superseded + dead - counted_before) \
                FROM bekk.offsets";
@@ -350,9 +348,7 @@ fn what_stops_one_stream_stops_no_other() {
         });
         std::thread::sleep(Duration::from_millis(10));
         log.append(&streams[1], 0, &rows(20..30, "x"));
-        until("the other continues", || {
-            db.one("SELECT count(*) FROM items") == "30"
-        });
+        db.await_one("SELECT count(*) FROM items", "30");
         control.stop();
         assert!(sink.join().unwrap().is_err());
     });

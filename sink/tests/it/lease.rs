@@ -39,9 +39,7 @@ fn who_has_lost_the_lease_writes_nothing() {
     let ((), summary) = with_sink(&db_again(&db), &log, &stream, |stats| {
         until("the lease is held", || held(stats) == 1);
         append(&log, &stream, 0, 0..10);
-        until("ten rows are there", || {
-            db.one("SELECT count(*) FROM numbers") == "10"
-        });
+        db.await_one("SELECT count(*) FROM numbers", "10");
         // Another takes the partition: no statement of ours may land from here on.
         db.execute(
             "UPDATE bekk.offsets SET epoch = epoch + 1, owner = 'another sink',
@@ -54,9 +52,7 @@ fn who_has_lost_the_lease_writes_nothing() {
         // That one's backend goes: the lease is free at once, an hour early.
         drop(other);
         let begun = Instant::now();
-        until("the rest is there", || {
-            db.one("SELECT count(*) FROM numbers") == "20"
-        });
+        db.await_one("SELECT count(*) FROM numbers", "20");
         assert!(
             begun.elapsed() < Duration::from_secs(5),
             "{:?}",
@@ -96,9 +92,7 @@ fn an_expired_lease_is_taken_and_its_backends_are_ended() {
     append(&log, &stream, 0, 0..10);
     append(&log, &stream, 1, 10..20);
     let ((), summary) = with_sink(&db_again(&db), &log, &stream, |_| {
-        until("the rows are there", || {
-            db.one("SELECT count(*) FROM numbers") == "20"
-        });
+        db.await_one("SELECT count(*) FROM numbers", "20");
     });
     assert_eq!(summary.rows, 20);
     until("its backend has ended", || stopped.client().is_closed());
@@ -125,16 +119,12 @@ fn two_sinks_share_the_partitions_and_one_that_leaves_is_replaced() {
                 let start = i64::from(partition) * 1_000 + 100;
                 append(&log, &stream, partition, start..start + 100);
             }
-            until("all rows are there", || {
-                db.one("SELECT count(*) FROM numbers") == "800"
-            });
+            db.await_one("SELECT count(*) FROM numbers", "800");
         });
         assert!(second.rows >= 200, "{second:?}");
         until("it holds all again", || held(stats) == 4);
         append(&log, &stream, 3, 3_200..3_300);
-        until("the last ones too", || {
-            db.one("SELECT count(*) FROM numbers") == "900"
-        });
+        db.await_one("SELECT count(*) FROM numbers", "900");
     });
     assert!(first.rows >= 300, "{first:?}");
     assert_eq!(

@@ -152,9 +152,7 @@ fn a_running_sink_keeps_its_table_when_the_search_path_changes() {
               WHERE datname = current_database() AND pid <> pg_backend_pid()",
         );
         log.append(&stream, 0, &rows(10..20, "second"));
-        until("all is applied", || {
-            db.one("SELECT count(*) FROM public.items") == "20"
-        });
+        db.await_one("SELECT count(*) FROM public.items", "20");
     });
     assert_eq!(db.one("SELECT count(*) FROM other.items"), "0");
 }

@@ -69,9 +69,7 @@ fn a_server_restored_from_a_backup_is_continued_without_a_person() {
         copy(&copied, data);
         server.restart().unwrap();
         let db = Db::connect(db.options.clone());
-        until("the rows are there again", || {
-            db.one("SELECT count(*) FROM lines") == "150"
-        });
+        db.await_one("SELECT count(*) FROM lines", "150");
         append(&log, &stream, 1, 300..310);
     })
     .unwrap();

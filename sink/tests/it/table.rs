@@ -89,7 +89,7 @@ fn the_tables_own_types_and_columns_are_kept() {
             text(kind),
             Value::Int(7),
             Value::Uuid([0xab; 16]),
-            Value::Decimal(Decimal { unscaled, scale: 2 }),
+            Value::Decimal(Decimal::new(unscaled, 2)),
             Value::Json("{}".into()),
             Value::Timestamptz(micros),
         ]

@@ -417,10 +417,7 @@ fn numerics_and_times_go_in_whole() {
     // An older schema's decimals and whole numbers are the same keys.
     let older = typed("items", &[("n", "decimal(5,2)")]);
     log.declare(&older.schema());
-    let decimal = Value::Decimal(bekk_stream::Decimal {
-        unscaled: 150,
-        scale: 2,
-    });
+    let decimal = Value::Decimal(bekk_stream::Decimal::new(150, 2));
     log.append(&older, 0, &[vec![decimal]]);
     drain(&db, &log, &items).unwrap();
     assert_eq!(db.one("SELECT count(*) FROM items WHERE n = 1.5"), "1");

@@ -86,9 +86,7 @@ fn a_wait_is_seen_while_another_stream_flows() {
                 .any(|wait| wait.cause == WaitCause::Session(pid))
         });
         append(&log, &other, 50..60);
-        until("the other stream flows", || {
-            db.one("SELECT count(*) FROM other") == "60"
-        });
+        db.await_one("SELECT count(*) FROM other", "60");
         // Asking for the state does not wait for the lock.
         assert_no_faults(&db, &streams);
         assert!(stats.stalled_for() > Duration::ZERO);
@@ -149,9 +147,7 @@ fn a_wait_for_a_connection_takes_none() {
         // By now the worker tries more seldom than the keeper looks.
         std::thread::sleep(Duration::from_secs(4));
         drop(leaving);
-        until("the rows are there", || {
-            db.one("SELECT count(*) FROM items") == "10"
-        });
+        db.await_one("SELECT count(*) FROM items", "10");
     });
     drop(staying);
 }

@@ -97,7 +97,7 @@ fn decimal(bytes: &[u8], mark: u8, precision: u8, scale: u8) -> Result<Decimal, 
     {
         let unscaled = i128::from(digits) * POWERS_OF_TEN[missing];
         if unscaled.abs() < POWERS_OF_TEN[usize::from(precision)] {
-            return Ok(Decimal { unscaled, scale });
+            return Ok(Decimal::new(unscaled, scale));
         }
     }
     full_decimal(bytes, mark, precision, scale)
@@ -124,10 +124,7 @@ fn full_decimal(bytes: &[u8], mark: u8, precision: u8, scale: u8) -> Result<Deci
     unscaled(&[parts.whole, fraction])
         .and_then(|digits| digits.checked_mul(POWERS_OF_TEN[missing]))
         .filter(|digits| *digits < POWERS_OF_TEN[usize::from(precision)])
-        .map(|digits| Decimal {
-            unscaled: signed(digits, parts.negative),
-            scale,
-        })
+        .map(|digits| Decimal::new(signed(digits, parts.negative), scale))
         .ok_or_else(|| {
             let whole = precision - scale;
             Rejection::new(
@@ -199,7 +196,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_decimal_survives(unscaled in -99_999_999_999_999_999_999_999i128..=99_999_999_999_999_999_999_999, scale in 0u8..=20) {
-            let text = Decimal { unscaled, scale }.to_string();
+            let text = Decimal::new(unscaled, scale).to_string();
             let parser = parser(&format!("decimal(38,{scale})"));
             prop_assert_eq!(parse(&parser, &text), decimal(unscaled, scale));
         }

@@ -97,7 +97,7 @@ impl ValueKind for IntKind {
         match to {
             ColumnType::Decimal { scale, .. } => {
                 let unscaled = i128::from(*value);
-                Some(Decimal { unscaled, scale: 0 }.at_scale(*scale))
+                Some(Decimal::new(unscaled, 0).at_scale(*scale))
             }
             ColumnType::Numeric => Some(Value::Numeric(value.to_string().into())),
             _ => None,

@@ -38,10 +38,7 @@ fn the_documented_reader_reads_payloads() {
         Value::Int(i64::MAX),
         Value::Float4(1.5),
         Value::Float8(-0.25),
-        Value::Decimal(Decimal {
-            unscaled: -19_975,
-            scale: 2,
-        }),
+        Value::Decimal(Decimal::new(-19_975, 2)),
         Value::Uuid([0x11; 16]),
         Value::Date(-1),
         Value::Timestamp(1_700_000_000_000_000),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bekk_stream::{ColumnType, Config, Encoding, HeaderRow, LineEnd, Stream};
+use bekk_testing::assert_says;
 
 use super::{config_text, stream_of, text_of};
 use crate::infer::Typed;
@@ -250,10 +251,12 @@ fn separators_of_several_characters_are_found() {
 fn encodings_are_guessed_by_their_letters() {
     let polish = b"id,city\n1,\xa3\xf3d\xbc\n2,Gda\xf1sk\n3,\xa6wi\xeacice\n";
     let text = text_of(polish, &Typed::default()).unwrap();
-    assert!(text.contains("encoding = \"iso-8859-2\""), "{text}");
-    assert!(
-        text.contains("`Łódź` in line 2, `Gdańsk` in line 3"),
-        "{text}"
+    assert_says(
+        &text,
+        &[
+            "encoding = \"iso-8859-2\"",
+            "`Łódź` in line 2, `Gdańsk` in line 3",
+        ],
     );
     let german = b"id,stadt\n1,M\xfcnchen\n2,K\xf6ln\n";
     let text = text_of(german, &Typed::default()).unwrap();

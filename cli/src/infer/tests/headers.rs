@@ -1,6 +1,7 @@
 //! Headers, and lines after the records.
 
 use bekk_stream::{ColumnType, HeaderRow};
+use bekk_testing::assert_says;
 
 use super::stream_of;
 
@@ -160,10 +161,7 @@ fn a_header_of_more_fields_than_most_records_is_the_header() {
 fn a_header_without_evidence_is_a_guess() {
     let (stream, text) = stream_of("name,city\nAnn,Rome\nBob,Oslo\n");
     assert_eq!(stream.csv.header, HeaderRow::InFile);
-    assert!(
-        text.contains("looks like the other lines: `name`, `city`"),
-        "{text}"
-    );
+    assert_says(&text, &["looks like the other lines: `name`, `city`"]);
     let (stream, text) = stream_of("Ann,Rome\nBob,Oslo\nCid,Rome\n");
     assert_eq!(stream.csv.header, HeaderRow::Absent);
     assert!(text.contains("all 3 records of"), "{text}");
@@ -268,10 +266,7 @@ fn empty_records_decide_nothing() {
     let (stream, text) = stream_of("id,name\n1,a\n2,b\n,\n,\n");
     assert_eq!(stream.key, ["id"], "{text}");
     assert!(!stream.columns[1].nullable, "{text}");
-    assert!(
-        text.contains("2 records have fields that are all empty"),
-        "{text}"
-    );
+    assert_says(&text, &["2 records have fields that are all empty"]);
 }
 
 /// Names that PostgreSQL refuses: those of system columns, and those that are too long.

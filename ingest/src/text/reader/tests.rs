@@ -6,6 +6,7 @@ mod long;
 mod quotes;
 mod rewritten;
 
+use bekk_testing::dialect_with;
 use std::fs;
 
 use bekk_stream::{
@@ -189,16 +190,10 @@ fn what_cannot_be_read_is_set_aside() {
     assert!(blocked("id,\"na").contains("quote"));
     assert!(blocked("id;x\n").contains("lacks `id`"));
     assert!(blocked("id,name\r1,a\r2,b\r").contains("carriage returns only"));
-    let latin1 = CsvDialect {
-        encoding: Encoding::Latin1,
-        ..CsvDialect::default()
-    };
+    let latin1 = dialect_with(|it| it.encoding = Encoding::Latin1);
     let why = read_both("\u{feff}id\n1\n".as_bytes(), &latin1).unwrap_err();
     assert!(why.contains("byte order mark of UTF-8"), "{why}");
-    let utf16 = CsvDialect {
-        encoding: Encoding::Utf16,
-        ..CsvDialect::default()
-    };
+    let utf16 = dialect_with(|it| it.encoding = Encoding::Utf16);
     let marked = b"\xff\xfei\0d\0\n\0";
     let why = read(marked, &CsvDialect::default(), &[]).unwrap_err();
     assert!(why.contains("set `encoding = \"utf16\"`"), "{why}");
@@ -240,10 +235,7 @@ fn utf16_is_read_like_utf8() {
         let mark = if has_mark { "\u{feff}" } else { "" };
         let content = bytes(&format!("{mark}{text}"));
         let place = |at: usize| bytes(&format!("{mark}{}", &text[..at])).len();
-        let dialect = CsvDialect {
-            encoding,
-            ..CsvDialect::default()
-        };
+        let dialect = dialect_with(|it| it.encoding = encoding);
         let every: Vec<usize> = (1..content.len()).collect();
         for steps in [&[][..], &every] {
             let taken = read(&content, &dialect, steps).unwrap();

@@ -2,6 +2,7 @@
 //! exactly the names that were written.
 
 use bekk_stream::{HeaderMatch, LineEnd, NulPolicy, UnknownPolicy, Value};
+use bekk_testing::dialect_with;
 use proptest::prelude::*;
 
 use super::*;
@@ -64,19 +65,13 @@ fn other_dialects() {
         content,
         &[("1;'a;''b'\n", None), ("3;\"\n", None)],
     );
-    let without = CsvDialect {
-        quote: None,
-        ..CsvDialect::default()
-    };
+    let without = dialect_with(|it| it.quote = None);
     check_in(
         &without,
         "id,name\n1,\"a\n2,b\"c\n",
         &[("1,\"a\n", None), ("2,b\"c\n", None)],
     );
-    let latin1 = CsvDialect {
-        encoding: Encoding::Latin1,
-        ..CsvDialect::default()
-    };
+    let latin1 = dialect_with(|it| it.encoding = Encoding::Latin1);
     let taken = read_both(b"id,name\n1,\"bl\xe5\"\n", &latin1).unwrap();
     let Body::Row(row) = Payload::decode(&taken[0].payload).unwrap().body else {
         panic!("a row")

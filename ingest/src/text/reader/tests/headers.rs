@@ -1,6 +1,7 @@
 //! The header: in the middle of a file, absent, or beside byte order marks and lines for spreadsheets.
 
 use super::*;
+use bekk_testing::dialect_with;
 
 #[test]
 fn headers_in_concatenated_files() {
@@ -36,10 +37,7 @@ fn zeros_before_the_header_are_passed_over() {
 /// A byte order mark inside a file belongs to the field after it, and is reported; before a header it is ignored.
 #[test]
 fn marks_in_concatenated_files() {
-    let dialect = CsvDialect {
-        header: HeaderRow::Named(vec!["name".into(), "id".into()]),
-        ..CsvDialect::default()
-    };
+    let dialect = dialect_with(|it| it.header = HeaderRow::Named(vec!["name".into(), "id".into()]));
     let marked = "a,1\n\u{feff}b,2\n\u{feff}\u{feff}name,id\nc,3\n\u{feff}\"d\",4\ne,5\n";
     check_in(
         &dialect,
@@ -86,10 +84,7 @@ fn marks_in_concatenated_files() {
             .all(|(kind, _)| *kind != NoticeKind::MarkInside),
         "{found:?}"
     );
-    let utf16 = CsvDialect {
-        encoding: Encoding::Utf16,
-        ..CsvDialect::default()
-    };
+    let utf16 = dialect_with(|it| it.encoding = Encoding::Utf16);
     let wide: Vec<u8> = "\u{feff}id,name\n1,a\n\u{feff}2,b\n"
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
@@ -103,10 +98,7 @@ fn marks_in_concatenated_files() {
 
 #[test]
 fn files_without_a_header() {
-    let absent = CsvDialect {
-        header: HeaderRow::Absent,
-        ..CsvDialect::default()
-    };
+    let absent = dialect_with(|it| it.header = HeaderRow::Absent);
     check_in(
         &absent,
         "1,a,2.5\n2,b,\n",

@@ -1,13 +1,11 @@
 //! Records longer than a record may be.
 
 use super::*;
+use bekk_testing::dialect_with;
 
 #[test]
 fn over_long_records() {
-    let dialect = CsvDialect {
-        record_max: 10,
-        ..CsvDialect::default()
-    };
+    let dialect = dialect_with(|it| it.record_max = 10);
     let long = Some(Reason::TooLong);
     check_in(
         &dialect,
@@ -58,10 +56,7 @@ fn a_record_larger_than_memory_may_hold() {
 /// beginning. The hash is that of the file's bytes all the same.
 #[test]
 fn a_record_that_is_read_again_is_hashed_once() {
-    let dialect = CsvDialect {
-        record_max: 8,
-        ..CsvDialect::default()
-    };
+    let dialect = dialect_with(|it| it.record_max = 8);
     let content = [HEADER, "1,a,\n2,b,\n\"\n\r1\"\"11,\"1\n3,c,\n"].concat();
     let taken = read_both(content.as_bytes(), &dialect).unwrap();
     let faults = taken.iter().filter(|taken| taken.fault.is_some());

@@ -1,6 +1,7 @@
 //! Quotes, right and wrong.
 
 use super::*;
+use bekk_testing::dialect_with;
 
 #[test]
 fn quotes() {
@@ -59,10 +60,7 @@ fn a_stray_quote_costs_its_line() {
         ],
     );
     // Longer than a record may be, closed nowhere or by a stray one: the same.
-    let dialect = CsvDialect {
-        record_max: 10,
-        ..CsvDialect::default()
-    };
+    let dialect = dialect_with(|it| it.record_max = 10);
     check_in(
         &dialect,
         "id,name\n1,\"a\n2,bbbbbb\n3,c\n",
@@ -82,10 +80,7 @@ fn a_stray_quote_costs_its_line() {
 /// If quoted newlines are off, a newline ends a record whatever its quotes.
 #[test]
 fn quotes_without_newlines() {
-    let dialect = CsvDialect {
-        quoted_newlines: false,
-        ..CsvDialect::default()
-    };
+    let dialect = dialect_with(|it| it.quoted_newlines = false);
     check_in(
         &dialect,
         "id,name\n1,\"a\n2,\"b,c\"\r\n3,d\"",
