@@ -285,6 +285,52 @@ fn what_bekks_tables_run_of_another_role_is_refused() {
     assert!(is_named, "{warnings}");
 }
 
+/// Each is the only object of a role that is not trusted. PostgreSQL keeps no list of what its predefined roles own.
+#[test]
+fn a_single_object_of_a_predefined_role_is_refused() {
+    let (mut db, log, stream) = opened(two_columns());
+    drain(&db, &log, &stream).unwrap();
+    for (prepare, undo, object) in [
+        (
+            "CREATE FUNCTION trap() RETURNS text LANGUAGE sql AS 'SELECT NULL::text';
+             ALTER FUNCTION trap() OWNER TO pg_monitor;
+             ALTER TABLE bekk.dead_letters ALTER COLUMN detail SET DEFAULT trap()",
+            "DROP FUNCTION trap() CASCADE",
+            "function public.trap()",
+        ),
+        (
+            "CREATE DOMAIN noted AS text; ALTER DOMAIN noted OWNER TO pg_monitor;
+             ALTER TABLE bekk.dead_letters ALTER COLUMN detail TYPE noted",
+            "ALTER TABLE bekk.dead_letters ALTER COLUMN detail TYPE text; DROP DOMAIN noted",
+            "domain public.noted",
+        ),
+        (
+            "CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq);
+             ALTER OPERATOR === (text, text) OWNER TO pg_monitor;
+             ALTER TABLE bekk.offsets ADD CONSTRAINT trap CHECK (topic OPERATOR(public.===) topic)",
+            "DROP OPERATOR === (text, text) CASCADE",
+            "operator public.===(text,text)",
+        ),
+        (
+            "CREATE TABLE heir () INHERITS (bekk.offsets); ALTER TABLE heir OWNER TO pg_monitor",
+            "DROP TABLE heir",
+            "table public.heir",
+        ),
+        (
+            "ALTER SCHEMA bekk OWNER TO pg_monitor",
+            "ALTER SCHEMA bekk OWNER TO CURRENT_USER",
+            "schema bekk",
+        ),
+    ] {
+        db.execute(prepare);
+        let refused = list_offsets(&db.options).err();
+        let error = refused.map_or_else(String::new, |error| error.to_string());
+        assert_says(&error, &[object, "pg_monitor"]);
+        db.execute(undo);
+        list_offsets(&db.options).unwrap();
+    }
+}
+
 #[test]
 fn a_schema_of_a_role_that_ours_belongs_to_is_used() {
     let (mut db, log, stream) = opened(two_columns());
