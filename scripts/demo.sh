@@ -7,7 +7,7 @@ export PATH
 
 sh scripts/setup.sh demo
 target=${CARGO_TARGET_DIR:-target}
-[ -x "$target/release/bekk" ] || echo 'building bekk (the first build takes about 5 minutes on two cores) ...' >&2
+[ -x "$target/release/bekk" ] || echo 'building bekk (the first build takes 5 to 9 minutes on two cores) ...' >&2
 features=$(sh scripts/setup.sh features)
 # shellcheck disable=SC2086
 cargo build --release --locked --package bekk $features

@@ -21,7 +21,7 @@ sh scripts/setup.sh
 features=$(sh scripts/setup.sh features)
 [ -n "$features" ] ||
     echo 'OpenSSL is missing (libssl-dev and pkg-config): bekk will have neither TLS nor SASL/SCRAM to Kafka clusters' >&2
-echo 'building bekk (the first build takes about 5 minutes on two cores) ...' >&2
+echo 'building bekk (the first build takes 5 to 9 minutes on two cores) ...' >&2
 # shellcheck disable=SC2086
 cargo build --release --locked --package bekk $features
 bekk=${CARGO_TARGET_DIR:-target}/release/bekk
