@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome of a command that leaves nothing, or something.
+    /// [`Outcome::Done`] if all is as it should be, else [`Outcome::Incomplete`].
     pub(crate) const fn of(is_all: bool) -> Self {
         match is_all {
             true => Self::Done,

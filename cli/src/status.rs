@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use bekk_ingest::FileState;
-use bekk_log::Client;
+use bekk_log::{Client, INODES_RESERVE};
 use bekk_sink::{ConnectOptions, TableFault};
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ use crate::positions::Line;
 use crate::screen::grouped;
 use crate::standard_input;
 use crate::topics::{TopicLine, losses, topic_lines};
+use crate::units::bytes;
 
 pub(crate) use database::{DatabaseStatus, DeadLetters};
 use database::{PostgresStatus, SinkWaits, StreamCounts};
@@ -85,6 +86,27 @@ pub(crate) struct Disk {
     pub(crate) free_inodes: Option<u64>,
     #[serde(skip)]
     pub(crate) is_read_only: bool,
+}
+
+impl Disk {
+    /// What it has less of than the log keeps in reserve, each with what to do about it.
+    fn lacks(&self) -> Vec<(String, &'static str)> {
+        let mut lacks = Vec::new();
+        if self.free_bytes < self.reserve_bytes {
+            let (free, reserve) = (bytes(self.free_bytes), bytes(self.reserve_bytes));
+            lacks.push((
+                format!("{free} free, less than the reserve of {reserve}"),
+                "free space on the log's disk, or shorten retention",
+            ));
+        }
+        if let Some(free) = self.free_inodes.filter(|free| *free < INODES_RESERVE) {
+            lacks.push((
+                format!("{free} free inodes, less than the reserve of {INODES_RESERVE}"),
+                "delete files on the log's disk; each file takes an inode",
+            ));
+        }
+        lacks
+    }
 }
 
 /// Files as the ingest of this directory knows them

@@ -345,11 +345,7 @@ impl Error {
     /// Whether the disk, or a quota on it, is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
-        match self {
-            Self::NoSpace { .. } | Self::NoInodes { .. } => true,
-            Self::Io { source, .. } => is_full(source),
-            _ => false,
-        }
+        !matches!(self, Self::Store { .. }) && self.full().is_some()
     }
 
     /// What the disk has run out of, if that is the reason.
@@ -363,12 +359,4 @@ impl Error {
             _ => None,
         }
     }
-}
-
-/// Whether the system refused a write because the disk, or a quota on it, is full.
-pub(crate) fn is_full(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-    )
 }

@@ -11,8 +11,11 @@ pub(crate) use self::column::{TableColumn, has_order_sql};
 
 use crate::ddl::quote_literal;
 
-/// Number of locks taken by [`Table::lock_sql`] without LOCK. Each has a name of its own: one that was cancelled may exist.
-static LOCKS: AtomicU64 = AtomicU64::new(0);
+/// A new name for a prepared statement: an earlier one may exist, of an attempt that was cancelled.
+pub(crate) fn statement_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("bekk_{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
 
 /// A table.
 #[derive(Debug, Clone)]
@@ -298,7 +301,7 @@ impl Table {
             )
         } else {
             // LOCK needs a right on the whole table. Preparing an INSERT takes the same lock, and needs none.
-            let name = format!("bekk_lock_{}", LOCKS.fetch_add(1, Ordering::Relaxed));
+            let name = statement_name();
             format!(
                 "PREPARE {name} AS INSERT INTO {} DEFAULT VALUES; DEALLOCATE {name}; {ask}",
                 self.sql_name

@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use self::pooler::is_transaction_pool;
-use crate::catalog::Table;
+use crate::catalog::{Table, statement_name};
 use crate::connect_options::{ChannelBinding, TargetSession};
 use crate::offsets::rows;
 use crate::search_path::SearchPath;
@@ -35,8 +35,6 @@ pub(crate) struct Session {
     statements: HashMap<String, Statement>,
     /// Statements that SQL can EXECUTE, by their text: their names.
     named: HashMap<String, String>,
-    /// How many names have been given.
-    names: u32,
     /// Temporary tables that this backend has, by name: those whose creation has been committed.
     pub(crate) staging_tables: HashSet<String>,
     /// Whether a transaction may be open that could not be rolled back.
@@ -184,7 +182,6 @@ impl Session {
             encoding: Encoding::of(row.get(1)),
             statements: HashMap::new(),
             named: HashMap::new(),
-            names: 0,
             staging_tables: HashSet::new(),
             is_unusable: false,
         })
@@ -254,9 +251,7 @@ impl Session {
         if let Some(name) = self.named.get(&version) {
             return Ok(table.lock_sql(&format!("EXECUTE {name}")));
         }
-        // A name of its own for each attempt: one that was cancelled may exist.
-        self.names += 1;
-        let name = format!("bekk_{}", self.names);
+        let name = statement_name();
         let prepare = format!("PREPARE {name} AS {version}");
         self.client.batch_execute(&prepare).await?;
         let lock = table.lock_sql(&format!("EXECUTE {name}"));

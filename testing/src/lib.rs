@@ -85,7 +85,7 @@ pub fn stream(name: &str, columns: Vec<Column>) -> Stream {
 /// A stream with columns as SQL declares them, such as `id int8, name text null`, keyed by the first one.
 ///
 /// # Panics
-/// If one of the types is none.
+/// If a column has no type, or an unknown one.
 #[must_use]
 pub fn stream_of(name: &str, columns: &str) -> Stream {
     let column = |declared: &str| {

@@ -37,7 +37,7 @@ pub(super) struct Footer {
     /// Whether a record after such a line does not sum up.
     is_inside: bool,
     others: u64,
-    /// Records with fields, and an empty first one.
+    /// Records whose first field is empty, and another is not.
     headless: u64,
     /// The empty fields that the last record begins with, if most of it is empty and it ends with a number.
     empties: Option<String>,
@@ -69,10 +69,8 @@ impl Footer {
         texts.dedup();
         is_footer.then_some(texts)
     }
-}
 
-impl Footer {
-    /// A remark on a last line that may be a sum: it has no word for it, but begins with empty fields, and no other line does.
+    /// Returns a remark on a last line without a known word that may be a sum: it alone begins with empty fields.
     pub(super) fn remark(&self) -> Option<String> {
         let begun = self.empties.as_deref()?;
         let is_alone = self.headless == 1 && self.others > RECORDS_MIN;
@@ -86,7 +84,7 @@ impl Footer {
     }
 }
 
-/// Returns the empty fields that a record begins with, as in the file; `None` if it has none, or no others.
+/// Returns the empty fields that a record begins with, as in the file; `None` if it has none, or all are empty.
 fn empties(record: &Sampled<'_>, dialect: &CsvDialect) -> Option<String> {
     let is_plain = |at| {
         record

@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use bekk_ingest::fault_and_advice;
 use bekk_sink::WaitCause;
 
-use super::Status;
+use super::{Disk, Status};
 use crate::positions::Line;
 use crate::screen::{grouped, plural};
 use crate::stage::Stage;
-use crate::units::bytes;
 
 /// The group of whoever names none.
 pub(crate) const DEFAULT_GROUP: &str = "bekk";
@@ -138,25 +137,9 @@ fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
         };
         findings.push(unreachable(Stage::Postgres, title, error, act));
     }
-    if let Some(disk) = &status.log.disk
-        && disk.free_bytes < disk.reserve_bytes
-    {
-        let what = format!(
-            "the log's disk has {} free, less than the reserve of {}: ingest waits",
-            bytes(disk.free_bytes),
-            bytes(disk.reserve_bytes)
-        );
-        let act = Act::Do("free space on the log's disk, or shorten retention".to_owned());
-        findings.push(problem(Stage::Log, "The log's disk is full", what, act));
-    }
-    let inodes = status.log.disk.as_ref().and_then(|disk| disk.free_inodes);
-    if let Some(free) = inodes.filter(|free| *free < bekk_log::INODES_RESERVE) {
-        let what = format!(
-            "the log's disk has {} free inodes, less than the reserve of {}: ingest waits",
-            grouped(free),
-            bekk_log::INODES_RESERVE
-        );
-        let act = Act::Do("delete files on the log's disk; each file takes an inode".to_owned());
+    for (lack, act) in status.log.disk.iter().flat_map(Disk::lacks) {
+        let what = format!("the log's disk has {lack}: ingest waits");
+        let act = Act::Do(act.to_owned());
         findings.push(problem(Stage::Log, "The log's disk is full", what, act));
     }
 }

@@ -41,12 +41,12 @@ fn a_replay_mends_the_table() {
         postgres.rows("SELECT next FROM bekk.offsets ORDER BY partition"),
         before
     );
-    let mended = sandbox.fails("diff damaged events --json");
+    let compared = sandbox.fails("diff damaged events --json");
     assert_eq!(
-        mended.stdout.matches("\"rows\": 0").count(),
+        compared.stdout.matches("\"rows\": 0").count(),
         2,
         "{}",
-        mended.stdout
+        compared.stdout
     );
     assert_eq!(open_letters(&postgres), [["not_allowed", "1"]]);
     assert_eq!(
