@@ -11,7 +11,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bekk_log::{Client, Config, Retention, ServeConfig, Server, TopicConfig};
+use bekk_log::{Client, Config, ServeConfig, Server, TopicConfig};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
