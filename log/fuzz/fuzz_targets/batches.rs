@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use bekk_log::{Client, Config, ServeConfig, Server, TopicConfig};
+use bekk_log::{Client, Config, Retention, ServeConfig, Server, TopicConfig};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
