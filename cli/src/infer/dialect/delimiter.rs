@@ -22,9 +22,7 @@ impl Guess {
                 delimiter,
                 ..self.dialect.clone()
             };
-            let widths = tried(path, &dialect)?.widths;
-            let width = most_common(&widths);
-            let agreeing = widths.iter().filter(|found| **found == width).count();
+            let (width, agreeing) = tried(path, &dialect)?.width();
             let score = match width {
                 0 | 1 => (0, 0),
                 _ => (agreeing, width),

@@ -4,10 +4,8 @@ use std::borrow::Cow;
 
 use bekk_stream::HeaderRow;
 
+use super::tried::SKIPPED_MAX;
 use super::{Guess, Typed};
-
-/// Most lines before the header
-const SKIPPED_MAX: usize = 50;
 
 /// Lines before the header, which are skipped
 pub(in crate::infer) struct Preamble {

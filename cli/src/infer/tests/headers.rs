@@ -139,6 +139,47 @@ fn titles_with_empty_fields_after_them_are_no_header() {
     }
 }
 
+/// A bank writes more lines about a month than the month has records.
+#[test]
+fn a_table_may_be_shorter_than_the_lines_before_it() {
+    let about = "Account;DE12\n\nFrom;01.10.2025\nTo;31.10.2025\nBalance;1.234,56;EUR\n\nIn order of days\n";
+    for (before, header, records) in [
+        (
+            about,
+            "Day;Text;Place;Amount",
+            "01.10.2025;Rent;Ulm;-1,50\n",
+        ),
+        (
+            about,
+            "Day;Text;Place;Amount;",
+            "01.10.2025;Rent;;-1,50;\n02.10.2025;Pay;Ulm;2,50;\nSum;1,00\n",
+        ),
+        (
+            "For\nADA\nAccount\nX-1\n\n",
+            "Day,Text,Amount",
+            "10/31/2025,\"A, B\",1.5\n10/30/2025,C,7.0\n",
+        ),
+    ] {
+        let (stream, text) = stream_of(&format!("{before}{header}\n{records}"));
+        let skipped = usize::try_from(stream.csv.skip_lines).unwrap();
+        assert_eq!(skipped, before.lines().count(), "{text}");
+        assert_eq!(stream.columns[0].column_type, ColumnType::Date, "{text}");
+        assert!(
+            text.contains(&format!("line {} is taken as", skipped + 1)),
+            "{text}"
+        );
+    }
+    // A table that another one follows, a header that was extended, and texts with separators in some.
+    for csv in [
+        "a;b\nx;1\ny;2\nz;3\nDay;Text;Amount\n01.10.2025;Rent;1\n",
+        "a;b\nx;1\ny;2\nz;3\na;b;c\nx;1;2\n",
+        "note\nx\ny\nz\nthis, that\nmore, and more\n",
+    ] {
+        let (stream, text) = stream_of(csv);
+        assert_eq!(stream.csv.skip_lines, 0, "{text}");
+    }
+}
+
 #[test]
 fn a_header_that_comes_again_is_no_value() {
     let (stream, _) = stream_of("id,v\n1,2\nid,v\n3,4\n");
