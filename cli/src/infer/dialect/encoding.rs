@@ -10,8 +10,11 @@ impl Guess {
     /// Takes the encoding that was typed, that a byte order mark names, or that the bytes are likely to be of.
     pub(super) fn encoding(&mut self, head: &Head, typed: &Typed) {
         let bytes = &head.bytes[..];
+        // A writer may have reserved space that it fills later.
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
+        let text = &bytes[..end];
         let zeros = |odd: usize| {
-            let every_second = bytes.iter().skip(odd).step_by(2).take(2000);
+            let every_second = text.iter().skip(odd).step_by(2).take(2000);
             let (zeros, all) = every_second.fold((0, 0), |(zeros, all), byte| {
                 (zeros + usize::from(*byte == 0), all + 1)
             });

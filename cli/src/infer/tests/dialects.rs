@@ -176,6 +176,13 @@ fn ends_of_lines_and_files_that_are_made_twice_are_found() {
     assert_eq!(dos.csv.footer, ["\u{1a}"]);
 }
 
+/// A short text with zeros after it, in a file of reserved size or after a power loss, is not UTF-16.
+#[test]
+fn zeros_after_a_text_make_no_other_encoding() {
+    let reserved = [&b"id,name\n1,Ann\n2,Bob\n"[..], &[0; 4096]].concat();
+    assert_eq!(encoding_of(&reserved).0, Encoding::Utf8);
+}
+
 #[test]
 fn comments_behind_semicolons_are_found() {
     let comment = |csv: &str| stream_of(csv).0.csv.comment;
