@@ -215,9 +215,9 @@ impl Profile {
         self.is(Kind::Marked(0)) && self.marks.are_commas_groups()
     }
 
-    /// Decides on a type.
-    pub(super) fn settle(&mut self, decimal_comma: bool) {
-        self.settled = Some(self.decided(decimal_comma));
+    /// Whether it has numbers with a point that separates no thousands.
+    fn has_decimal_point(&self) -> bool {
+        self.is(Kind::Number { comma: false }) && self.marks.has_decimal_point()
     }
 
     /// Takes the type of a table's column. A format stays where the type does.
@@ -325,6 +325,20 @@ impl Profile {
             quoted: true,
         };
         Some(parser.parse(field).is_ok())
+    }
+}
+
+/// Decides on the columns' types. `is_semicolon` is whether semicolons separate the fields, as where commas are decimal.
+pub(super) fn settle(columns: &mut [Profile], decimal_comma: bool, is_semicolon: bool) {
+    for column in &mut *columns {
+        column.settled = Some(column.decided(decimal_comma));
+    }
+    let has_commas = (columns.iter()).any(|column| column.settled().decimal == Some(','));
+    let has_points = columns.iter().any(Profile::has_decimal_point);
+    if !decimal_comma && (has_commas || (is_semicolon && !has_points)) {
+        for column in columns {
+            column.doubt_points(has_commas);
+        }
     }
 }
 

@@ -84,9 +84,9 @@ impl Candidate {
     }
 }
 
-/// With a year of two digits, day and month must have two as well: 1.2.25 is as likely a version.
+/// With a year of two digits, day and month must have two as well: 1.2.25 is as likely a version. A month's name is none.
 fn is_written_out(format: &str, field: &[u8]) -> bool {
-    if !format.contains("%y") {
+    if !format.contains("%y") || format.contains("%b") {
         return true;
     }
     let date = field.split(|byte| *byte == b' ').next().unwrap_or_default();

@@ -22,6 +22,8 @@ pub(super) struct Marks {
     leading_zeros: u64,
     /// Values with a comma that has not three digits behind it, or only a zero before it.
     decimal_commas: u64,
+    /// The same of points
+    decimal_points: u64,
 }
 
 impl Marks {
@@ -55,12 +57,23 @@ impl Marks {
         self.leading_zeros += u64::from(
             bytes.first() == Some(&b'0') && bytes.get(1).is_some_and(|next| !b".,".contains(next)),
         );
-        let (before, behind) = digits.split_once(',').unwrap_or(("1", "000"));
-        let is_group = behind
-            .split([',', '.'])
-            .next()
-            .is_some_and(|part| part.len() == 3);
-        self.decimal_commas += u64::from(!is_group || before.starts_with('0'));
+        let is_decimal = |mark: char| {
+            let (before, behind) = digits.split_once(mark).unwrap_or(("1", "000"));
+            let part = behind.split([',', '.']).next();
+            u64::from(part.is_none_or(|part| part.len() != 3) || before.starts_with('0'))
+        };
+        self.decimal_commas += is_decimal(',');
+        self.decimal_points += is_decimal('.');
+    }
+
+    /// Whether some value has a point, and every point has three digits behind it, as one between thousands has.
+    pub(super) fn are_points_groups(&self) -> bool {
+        self.groups[1] > 0 && self.decimal_points == 0
+    }
+
+    /// Whether some value has a point that cannot be one between thousands.
+    pub(super) fn has_decimal_point(&self) -> bool {
+        self.decimal_points > 0
     }
 
     /// Whether every comma has three digits behind it, as one between thousands has.

@@ -141,9 +141,8 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
     if decimal_comma {
         guess.dialect.decimal = b',';
     }
-    for column in &mut columns {
-        column.settle(decimal_comma);
-    }
+    let is_semicolon = guess.dialect.delimiter == b';';
+    column::settle(&mut columns, decimal_comma, is_semicolon);
     let is_named = matches!(guess.dialect.header, HeaderRow::Named(_));
     let header = match is_named {
         true => Header::Sure,
@@ -383,8 +382,9 @@ fn without_header(
         records < RECORDS_MAX
     })
     .with_context(|| format!("read `{}`", path.display()))?;
+    let is_semicolon = guess.dialect.delimiter == b';';
+    column::settle(&mut columns, decimal_comma, is_semicolon);
     for column in &mut columns {
-        column.settle(decimal_comma);
         if names.is_none() {
             // The columns are the fields, in their order.
             column.header.clone_from(&column.name);

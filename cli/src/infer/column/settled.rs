@@ -161,6 +161,33 @@ impl Profile {
         })
     }
 
+    /// Doubts decimals of which each may be a whole number with points between thousands: 1.500. `has_commas` is whether
+    /// other columns of the file have decimal commas.
+    pub(super) fn doubt_points(&mut self, has_commas: bool) {
+        let are_groups = self.is(Kind::Marked(1)) && self.marks.are_points_groups();
+        let Some(settled) = self.settled.as_mut().filter(|_| are_groups) else {
+            return;
+        };
+        if !matches!(settled.column_type, ColumnType::Decimal { .. }) {
+            return;
+        }
+        const THOUSANDS: &str = "type = \"numeric\", decimal = \",\", strip = [\".\"]";
+        *settled = match has_commas {
+            true => Settled::remarked(
+                ColumnType::Text,
+                &format!(
+                    "the points may separate thousands, as other columns have decimal commas; if so: {THOUSANDS}"
+                ),
+            ),
+            false => Settled::remarked(
+                settled.column_type.clone(),
+                &format!(
+                    "the points are read as decimal marks; if they separate thousands: {THOUSANDS}"
+                ),
+            ),
+        };
+    }
+
     /// Both words of a pair, or one of the first, which can mean nothing else: a column of NO, F or N alone is text.
     fn is_bool(&self) -> bool {
         let has = |word: &str| self.words.iter().any(|seen| seen == word);

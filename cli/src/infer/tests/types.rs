@@ -80,6 +80,7 @@ fn no_digit_is_lost_and_no_text_is_guessed_away() {
     check_type(&["1/2/3", "4/5/6"], "text", false);
     check_type(&["31.12.25", "01.02.25"], "date", false);
     check_type(&["03/31/15", "12/01/14"], "date", false);
+    check_type(&["1-Jan-25", "17-DEC-80"], "date", false);
     check_type(&["31.12.25 10:30", "01.02.25 11:00"], "timestamp", false);
     check_type(
         &["12/31/2025 01:05 PM", "01/31/2025 11:00 AM"],
@@ -179,6 +180,40 @@ fn marks_between_and_beside_digits_are_taken_away_where_that_is_sure() {
         (&["$007", "$008"], "text   "),
     ] {
         assert_eq!(marked(values), expected, "{values:?}");
+    }
+}
+
+/// 1.500 is 1500 where commas are decimal, as they are in files with semicolons.
+#[test]
+fn points_that_may_separate_thousands_are_doubted() {
+    for (csv, column_type, remark) in [
+        (
+            "id;n;v\n1;1.500;2,50\n2;12;1.200,00\n",
+            "text",
+            "other columns have decimal commas; if so: type",
+        ),
+        (
+            "id;n\n1;1.500\n2;12\n",
+            "decimal(15,3)",
+            "if they separate thousands: type",
+        ),
+        ("id;n\n1;1.500\n2;0.125\n", "decimal(15,3)", ""),
+        ("id;n\n1;1.500\n2;2.5\n", "decimal(15,3)", ""),
+        ("id;n;v\n1;1.500;2.5\n2;2.500;3\n", "decimal(15,3)", ""),
+        ("id,n\n1,1.500\n2,12\n", "decimal(15,3)", ""),
+    ] {
+        let (stream, text) = stream_of(csv);
+        assert_eq!(
+            stream.columns[1].column_type.to_string(),
+            column_type,
+            "{text}"
+        );
+        assert_eq!(
+            text.contains("separate thousands"),
+            !remark.is_empty(),
+            "{text}"
+        );
+        assert!(text.contains(remark), "{text}");
     }
 }
 
