@@ -370,6 +370,11 @@ pub(crate) fn grouped(number: u64) -> String {
     out
 }
 
+/// A number with its noun: 1 file, 1,204 files.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{} {}", grouped(count), plural(count, noun))
+}
+
 /// A noun for so many: 1 file, 2 files.
 pub(crate) fn plural(count: u64, noun: &str) -> String {
     if count == 1 {

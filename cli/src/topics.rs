@@ -7,7 +7,7 @@ use anyhow::Result;
 use bekk_log::{Client, Losses};
 use serde::Serialize;
 
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped, plural};
 use crate::units::bytes;
 
 /// What a topic holds.
@@ -87,16 +87,9 @@ impl fmt::Display for TopicLine {
         } else {
             "at most "
         };
-        write!(
-            f,
-            "{}: {most}{} {}, ",
-            self.topic,
-            grouped(records),
-            plural(records, "record")
-        )?;
+        write!(f, "{}: {most}{}, ", self.topic, counted(records, "record"))?;
         if self.lost > 0 {
-            let noun = plural(self.lost, "offset");
-            write!(f, "{} {noun} missing, ", grouped(self.lost))?;
+            write!(f, "{} missing, ", counted(self.lost, "offset"))?;
         }
         if let (Some(segments), Some(bytes)) = (self.segments, self.bytes) {
             let noun = plural(segments.into(), "segment");

@@ -7,7 +7,7 @@ use super::{Outcome, print_json, print_result};
 use crate::args::{Global, OffsetsAdopt};
 use crate::context::Context;
 use crate::outcome::check_name;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted};
 
 /// What was adopted, for programs.
 #[derive(Serialize)]
@@ -54,17 +54,16 @@ pub(super) fn in_context(
     for line in adopted {
         let rows = line.rows.map_or_else(
             || "PostgreSQL has no estimate of its rows yet".to_owned(),
-            |rows| format!("it has about {} {}", grouped(rows), plural(rows, "row")),
+            |rows| format!("it has about {}", counted(rows, "row")),
         );
         print_result(&format!(
-            "{}: table `{}` is group `{group}`'s from now on; {rows}, and the group has applied {} {}",
+            "{}: table `{}` is group `{group}`'s from now on; {rows}, and the group has applied {}",
             line.stream,
             line.table,
-            grouped(line.placed),
-            plural(line.placed, "record")
+            counted(line.placed, "record")
         ))?;
         if let Some((rows, advice)) = line.lacking {
-            let what = format!("the table lacks {} {}", grouped(rows), plural(rows, "row"));
+            let what = format!("the table lacks {}", counted(rows, "row"));
             print_result(&format!("{}: {what}; {advice}", line.stream))?;
         }
     }

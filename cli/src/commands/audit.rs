@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Outcome, print_json, print_result};
 use crate::args::{Audit, Global};
 use crate::context::Context;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted, grouped};
 
 /// What was found of a stream.
 #[derive(Serialize)]
@@ -330,14 +330,12 @@ fn print_report(report: &Report) -> Result<()> {
             count => format!(" ({} of these before the last reset)", grouped(count)),
         };
         print_result(&format!(
-            "  {}/{}: {passed}; {} {}, {} superseded, {} {}{before}, {} waiting, unaccounted {}",
+            "  {}/{}: {passed}; {}, {} superseded, {}{before}, {} waiting, unaccounted {}",
             report.stream,
             line.partition,
-            grouped(line.rows),
-            plural(line.rows, "row"),
+            counted(line.rows, "row"),
             grouped(line.superseded),
-            grouped(line.dead_letters),
-            plural(line.dead_letters, "dead letter"),
+            counted(line.dead_letters, "dead letter"),
             grouped(line.waiting),
             line.unaccounted
         ))?;
@@ -400,37 +398,30 @@ fn print_file(line: &FileLine) -> Result<()> {
 
 fn print_deep(deep: &Deep) -> Result<()> {
     print_result(&format!(
-        "  content: {} {} of the log, {} {} of the table: {} missing, {} changed, {} extra",
-        grouped(deep.records),
-        plural(deep.records, "record"),
-        grouped(deep.table_rows),
-        plural(deep.table_rows, "row"),
+        "  content: {} of the log, {} of the table: {} missing, {} changed, {} extra",
+        counted(deep.records, "record"),
+        counted(deep.table_rows, "row"),
         grouped(deep.missing),
         grouped(deep.changed),
         grouped(deep.extra)
     ))?;
     if deep.of_former_columns > 0 {
         print_result(&format!(
-            "  {} {} not compared: the configuration has other columns now; to read a file again with these: bekk \
+            "  {} not compared: the configuration has other columns now; to read a file again with these: bekk \
              ingest reread FILE",
-            grouped(deep.of_former_columns),
-            plural(deep.of_former_columns, "record")
+            counted(deep.of_former_columns, "record")
         ))?;
     }
     if deep.unexplained > 0 {
         print_result(&format!(
-            "  {} {} without a record: the log's beginning was removed, its record is not compared, or a dead letter was \
+            "  {} without a record: the log's beginning was removed, its record is not compared, or a dead letter was \
              fixed by hand",
-            grouped(deep.unexplained),
-            plural(deep.unexplained, "row")
+            counted(deep.unexplained, "row")
         ))?;
     }
     if deep.without_letter > 0 {
-        print_result(&format!(
-            "  {} rejected {} without a dead letter",
-            grouped(deep.without_letter),
-            plural(deep.without_letter, "record")
-        ))?;
+        let rejected = counted(deep.without_letter, "rejected record");
+        print_result(&format!("  {rejected} without a dead letter"))?;
     }
     for how in &deep.log_differs {
         print_result(&format!("  the log is not the one that was applied: {how}"))?;

@@ -12,7 +12,7 @@ use crate::args::LogBackup;
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::remedy::quoted;
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped};
 use crate::status;
 
 /// The files of ingest's state, each of which is replaced as a whole: its id, and caches
@@ -94,13 +94,12 @@ pub(crate) fn run(context: &Context, args: &LogBackup) -> Result<Outcome> {
 }
 
 fn print(to: &Path, backup: &Backup) -> Result<()> {
-    let count = |count: u64, noun: &str| format!("{} {}", grouped(count), plural(count, noun));
     print_result(&format!(
         "backed up to `{}`: {} of {}, {}, {} bytes",
         to.display(),
-        count(backup.records, "record"),
-        count(backup.topics, "topic"),
-        count(backup.segments, "segment"),
+        counted(backup.records, "record"),
+        counted(backup.topics, "topic"),
+        counted(backup.segments, "segment"),
         grouped(backup.bytes)
     ))
 }

@@ -9,7 +9,7 @@ use super::{Outcome, print_json, print_result};
 use crate::args::{Check, Global};
 use crate::context::Context;
 use crate::database::shown_from;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted, grouped};
 
 /// What was found, for programs.
 #[derive(Serialize)]
@@ -75,10 +75,9 @@ impl TriedFile {
         let mut lines = vec![match &self.blocked {
             Some(why) => format!("file       {}: it would be set aside: {why}", self.path),
             None => format!(
-                "file       {}: {} {} tried, {} rejected",
+                "file       {}: {} tried, {} rejected",
                 self.path,
-                grouped(self.records),
-                plural(self.records, "record"),
+                counted(self.records, "record"),
                 grouped(self.rejects)
             ),
         }];

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::database::Database;
 use crate::log_place::{LogPlace, holder};
 use crate::positions;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted, grouped};
 
 /// How long the cluster may take to know a group's offset
 const COMMIT_WAIT: Duration = Duration::from_secs(15);
@@ -219,18 +219,17 @@ fn print(report: &Report, args: &LogCopy) -> Result<()> {
             n => format!(" ({} from an earlier copy)", grouped(n)),
         };
         print_result(&format!(
-            "{}: {} {} copied and compared{already}",
+            "{}: {} copied and compared{already}",
             topic.topic,
-            grouped(all),
-            plural(all, "record")
+            counted(all, "record")
         ))?;
     }
     for group in &report.groups {
         print_result(&format!("group `{group}` continues there"))?;
     }
     if report.dead_letters > 0 {
-        let noun = plural(report.dead_letters, "dead letter");
-        print_result(&format!("{} {noun} with it", grouped(report.dead_letters)))?;
+        let letters = counted(report.dead_letters, "dead letter");
+        print_result(&format!("{letters} with it"))?;
     }
     if report.checkpoint {
         print_result("ingest continues there with its checkpoint")?;

@@ -8,7 +8,7 @@ use bekk_generator::{Append, Plan, Written};
 use super::live::{Live, events};
 use super::{Outcome, print_result};
 use crate::args::Generate;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted, grouped};
 use crate::signals;
 
 pub(crate) fn run(args: &Generate, screen: &Screen) -> Result<Outcome> {
@@ -64,11 +64,9 @@ pub(crate) fn run(args: &Generate, screen: &Screen) -> Result<Outcome> {
         })?
     };
     print_result(&format!(
-        "wrote {} {} in {} {}, {} bytes, {:.1} s",
-        grouped(written.rows),
-        plural(written.rows, "event"),
-        grouped(written.files),
-        plural(written.files, "file"),
+        "wrote {} in {}, {} bytes, {:.1} s",
+        counted(written.rows, "event"),
+        counted(written.files, "file"),
         grouped(written.bytes),
         started.elapsed().as_secs_f64()
     ))?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{WrongUsage, print_json, print_result};
 use crate::args::Where;
 use crate::context::Context;
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped};
 
 /// Where a group goes in one partition.
 #[derive(Serialize)]
@@ -104,21 +104,19 @@ pub(super) fn print_moves(moves: &[Move], executed: bool, json: bool) -> Result<
         let skipped = match line.skipped {
             0 => String::new(),
             n => format!(
-                "; skips {} {} that {} never applied",
-                grouped(n),
-                plural(n, "record"),
+                "; skips {} that {} never applied",
+                counted(n, "record"),
                 if n == 1 { "was" } else { "were" }
             ),
         };
         print_result(&format!(
-            "{} {}/{}: {}{other_log} -> {}   {} {} to apply{skipped}",
+            "{} {}/{}: {}{other_log} -> {}   {} to apply{skipped}",
             line.group,
             line.topic,
             line.partition,
             grouped(line.from),
             grouped(line.to),
-            grouped(line.records),
-            plural(line.records, "record")
+            counted(line.records, "record")
         ))?;
     }
     print_result(if executed {

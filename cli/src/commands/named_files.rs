@@ -12,7 +12,7 @@ use crate::args::{Global, InputArgs};
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::infer::{self, Typed, Wanted};
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted, grouped};
 
 /// Most records of a file that are tried as records of a stream
 const TRIED_MAX: u64 = 1_000;
@@ -218,11 +218,10 @@ fn write(kinds: &[Kind], out: &Path, screen: &Screen) -> Result<()> {
 fn say(kind: &Kind, base: &Path, out: &Path, screen: &Screen) {
     let (stream, count) = (&kind.stream, kind.stream.columns.len() as u64);
     screen.say_part(&format!(
-        "config     {}: added stream `{}`: {} {} into table {}",
+        "config     {}: added stream `{}`: {} into table {}",
         out.display(),
         stream.name,
-        grouped(count),
-        plural(count, "column"),
+        counted(count, "column"),
         stream.table
     ));
     for guess in kind.text.lines().filter_map(guess) {

@@ -12,7 +12,7 @@ use crate::args::{Global, Offsets, OffsetsDelete, OffsetsList, OffsetsReset};
 use crate::context::Context;
 use crate::log_place::LogPlace;
 use crate::positions::{Line, Refused, lines, shown_owner};
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted, grouped};
 use crate::table::{Column, table};
 
 pub(crate) fn run(global: &Global, args: &Offsets, screen: &Screen) -> Result<Outcome> {
@@ -170,10 +170,9 @@ fn reset(context: &Context, args: &OffsetsReset, screen: &Screen) -> Result<Outc
         let again: u64 = again.map(Move::again).sum();
         if again > 0 {
             screen.say(&format!(
-                "table `{}` has no key: {} {} that {} applied before {} into it once more",
+                "table `{}` has no key: {} that {} applied before {} into it once more",
                 stream.table,
-                grouped(again),
-                plural(again, "record"),
+                counted(again, "record"),
                 if again == 1 { "was" } else { "were" },
                 if again == 1 { "goes" } else { "go" }
             ));

@@ -17,7 +17,7 @@ use crate::database::Database;
 use crate::log_place::Run;
 use crate::pipeline::{Counts, Pipeline};
 use crate::remedy::quoted_text;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted};
 use crate::service::Service;
 use crate::signals;
 
@@ -58,10 +58,9 @@ fn in_place(
     }
     ensure!(
         skipped == 0,
-        "a replay goes back, and this one would skip {} {} that {} never applied; name an earlier place (--from \
+        "a replay goes back, and this one would skip {} that {} never applied; name an earlier place (--from \
          earliest), or skip them with: bekk offsets reset",
-        grouped(skipped),
-        plural(skipped, "record"),
+        counted(skipped, "record"),
         if skipped == 1 { "was" } else { "were" }
     );
     refuse_duplicates(args, database, &streams)?;

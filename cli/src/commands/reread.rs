@@ -10,7 +10,7 @@ use super::{Outcome, print_result};
 use crate::args::{Global, IngestReread};
 use crate::context::Context;
 use crate::database::shown_from;
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped};
 
 pub(crate) fn run(global: &Global, args: &IngestReread) -> Result<Outcome> {
     let context = Context::load(global)?;
@@ -58,18 +58,16 @@ fn shown(name: &Path, path: &Path, stream: &Stream) -> Result<String> {
     let rows = found.records - found.rejects;
     let outcome = match stream.key.is_empty() {
         true => format!(
-            "the stream has no key, so rows that the table already has would be inserted a second time: up to {} {}",
-            grouped(rows),
-            plural(rows, "row")
+            "the stream has no key, so rows that the table already has would be inserted a second time: up to {}",
+            counted(rows, "row")
         ),
         false => "rows that are already in the table are updated as `on_conflict` says".to_owned(),
     };
     Ok(format!(
-        "{} (stream {}): {} {}, {} of them rejects; {outcome}",
+        "{} (stream {}): {}, {} of them rejects; {outcome}",
         name.display(),
         stream.name,
-        grouped(found.records),
-        plural(found.records, "record"),
+        counted(found.records, "record"),
         grouped(found.rejects)
     ))
 }

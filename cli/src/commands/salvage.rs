@@ -10,7 +10,7 @@ use super::{Outcome, print_json, print_result};
 use crate::args::LogSalvage;
 use crate::context::Context;
 use crate::database::shown_from;
-use crate::screen::{grouped, plural};
+use crate::screen::counted;
 
 /// What became of a segment that had been set aside, for programs.
 #[derive(Serialize)]
@@ -70,12 +70,8 @@ fn print_segment(one: &Salvaged, base: &Path) -> Result<()> {
 }
 
 fn segment_lines(one: &Salvaged) -> Vec<String> {
-    let records = plural(one.records, "record");
-    let mut lines = vec![format!(
-        "  {} {records} of topic {} restored",
-        grouped(one.records),
-        one.topic
-    )];
+    let records = counted(one.records, "record");
+    let mut lines = vec![format!("  {records} of topic {} restored", one.topic)];
     if one.missing.is_empty() {
         let done = "  no offset of it is missing; delete it once `bekk log verify` says ok";
         lines.push(done.to_owned());

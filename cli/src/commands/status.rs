@@ -13,7 +13,7 @@ use crate::args::{Global, Health, StatusArgs};
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::http;
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped};
 use crate::signals;
 use crate::status::{Files, LogStatus, Status};
 use crate::units::bytes;
@@ -129,11 +129,7 @@ fn lines(status: &Status) -> Vec<String> {
         let seconds = group
             .lag_seconds
             .map_or_else(String::new, |seconds| format!(", {seconds:.1} s"));
-        let held = if group.owner.is_some() {
-            ", a sink runs"
-        } else {
-            ""
-        };
+        let held = group.owner.as_ref().map_or("", |_| ", a sink runs");
         lines.push(format!(
             "group      {} {}/{}: next {}, lag {lag}{seconds}{held}",
             group.group,
@@ -145,14 +141,12 @@ fn lines(status: &Status) -> Vec<String> {
     for counts in &status.streams {
         let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), grouped);
         lines.push(format!(
-            "stream     {} {}: {} {}, {} superseded, {} {}, {} waiting, unaccounted {}",
+            "stream     {} {}: {}, {} superseded, {}, {} waiting, unaccounted {}",
             counts.group,
             counts.stream,
-            grouped(counts.rows),
-            plural(counts.rows, "row"),
+            counted(counts.rows, "row"),
             grouped(counts.superseded),
-            grouped(counts.dead_letters),
-            plural(counts.dead_letters, "dead letter"),
+            counted(counts.dead_letters, "dead letter"),
             number(counts.waiting),
             counts.unaccounted
         ));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Outcome, print_json, print_result};
 use crate::pipeline::Summary;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted, grouped};
 
 /// A run's result, for people and programs.
 #[derive(Serialize)]
@@ -124,11 +124,7 @@ impl Report {
         };
         let mut parts = Vec::new();
         if let Some(ingest) = &self.ingest {
-            parts.push(format!(
-                "{} {}",
-                grouped(ingest.files),
-                plural(ingest.files, "file")
-            ));
+            parts.push(counted(ingest.files, "file"));
         }
         match (&self.sink, &self.ingest) {
             (Some(sink), _) if sink.records == 0 && self.stopped => {
@@ -146,19 +142,15 @@ impl Report {
                 parts.push(format!("nothing new{known}: the table stays as it is"));
             }
             (Some(sink), _) => parts.push(format!(
-                "{} {} = {} {} + {} superseded + {} dead {}",
-                grouped(sink.records),
-                plural(sink.records, "record"),
-                grouped(sink.rows),
-                plural(sink.rows, "row"),
+                "{} = {} + {} superseded + {}",
+                counted(sink.records, "record"),
+                counted(sink.rows, "row"),
                 grouped(sink.superseded),
-                grouped(sink.dead_letters),
-                plural(sink.dead_letters, "letter"),
+                counted(sink.dead_letters, "dead letter"),
             )),
             (None, Some(ingest)) => parts.push(format!(
-                "{} {} logged, {} of them rejects",
-                grouped(ingest.records),
-                plural(ingest.records, "record"),
+                "{} logged, {} of them rejects",
+                counted(ingest.records, "record"),
                 grouped(ingest.rejects)
             )),
             (None, None) => {}

@@ -12,7 +12,7 @@ use crate::args::LogVerify;
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::log_place::is_log;
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted, grouped};
 
 /// The report, for programs.
 #[derive(Serialize)]
@@ -109,17 +109,13 @@ fn verdict(report: &VerifyReport) -> String {
     if report.is_whole() {
         return "ok".to_owned();
     }
-    let count = |count: usize, noun: &str| {
-        let count = count as u64;
-        (count > 0).then(|| format!("{} {}", grouped(count), plural(count, noun)))
-    };
+    let count = |count: usize, noun: &str| (count > 0).then(|| counted(count as u64, noun));
     let lost: u64 = report
         .gaps
         .iter()
         .map(|(_, gap)| gap.end.get() - gap.start.get())
         .sum();
-    let missing =
-        (lost > 0).then(|| format!("{} {} missing", grouped(lost), plural(lost, "offset")));
+    let missing = (lost > 0).then(|| format!("{} missing", counted(lost, "offset")));
     let parts = count(report.problems.len(), "problem")
         .into_iter()
         .chain(missing);

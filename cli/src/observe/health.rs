@@ -1,7 +1,7 @@
 //! The first line of every overview: is all well, and what is to be done?
 
 use super::Snapshot;
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped};
 use crate::stage::Stage;
 use crate::status::{Act, Finding};
 
@@ -108,8 +108,8 @@ impl Health {
         let count = snapshot.open_letters();
         if open.is_some() {
             let verb = if count == 1 { "waits" } else { "wait" };
-            let letters = plural(count, "dead letter");
-            text.push_str(&format!(" {} {letters} {verb} for you:", grouped(count)));
+            let letters = counted(count, "dead letter");
+            text.push_str(&format!(" {letters} {verb} for you:"));
         }
         Self {
             level: Level::Good,

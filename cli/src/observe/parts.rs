@@ -6,7 +6,7 @@ use bekk_stream::META_TOPIC;
 
 use super::{Level, Snapshot};
 use crate::context::Context;
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped, plural};
 use crate::stage::Stage;
 use crate::units::{bytes, duration, rate, seconds};
 
@@ -137,7 +137,7 @@ fn log(context: &Context, snapshot: &Snapshot) -> Part {
         .iter()
         .map(|partition| partition.end - partition.start);
     let records: u64 = records.sum();
-    let held = format!("{} {} held", grouped(records), plural(records, "record"));
+    let held = format!("{} held", counted(records, "record"));
     let (figure, lines) = match (&log.error, snapshot.ages.log) {
         (Some(error), _) => (Figure::Word("unreachable", Level::Bad), vec![error.clone()]),
         (None, None) => (Figure::Word("looking", Level::Unknown), Vec::new()),
@@ -201,11 +201,7 @@ fn sink(snapshot: &Snapshot) -> Part {
         (Some(0), _) => vec!["lag 0 records".to_owned()],
         (Some(lag), seconds) => {
             let seconds = seconds.map_or_else(String::new, |s| format!(", {}", duration(s)));
-            vec![format!(
-                "lag {} {}{seconds}",
-                grouped(lag),
-                plural(lag, "record")
-            )]
+            vec![format!("lag {}{seconds}", counted(lag, "record"))]
         }
         (None, _) if snapshot.postgres_starts => Vec::new(),
         (None, _) => vec!["lag not known".to_owned()],
@@ -226,16 +222,8 @@ fn postgres(snapshot: &Snapshot) -> Part {
     let open = snapshot.open_letters();
     let mut lines = Vec::new();
     if totals.partitions > 0 {
-        lines.push(format!(
-            "{} {}",
-            grouped(totals.rows),
-            plural(totals.rows, "row")
-        ));
-        lines.push(format!(
-            "{} open {}",
-            grouped(open),
-            plural(open, "dead letter")
-        ));
+        lines.push(counted(totals.rows, "row"));
+        lines.push(counted(open, "open dead letter"));
     }
     let figure = match (&postgres.error, &postgres.server) {
         (Some(error), _) => {

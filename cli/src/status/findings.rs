@@ -7,7 +7,7 @@ use bekk_sink::WaitCause;
 
 use super::{Disk, Status};
 use crate::positions::Line;
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped, plural};
 use crate::stage::Stage;
 
 /// The group of whoever names none.
@@ -198,9 +198,8 @@ fn wrong_log(status: &Status, findings: &mut Vec<Finding>) {
     let lost = status.log.lost;
     if lost > 0 {
         let what = format!(
-            "{} {} of the log {} lost by damage",
-            grouped(lost),
-            plural(lost, "record"),
+            "{} of the log {} lost by damage",
+            counted(lost, "record"),
             if lost == 1 { "is" } else { "are" }
         );
         let act = Act::Run("bekk log verify".to_owned());
@@ -371,9 +370,8 @@ fn no_sink_runs(status: &Status) -> Option<Finding> {
 fn no_sink_has_run(status: &Status) -> Option<Finding> {
     let of = status.unapplied.iter().find(|of| !of.is_remembered)?;
     let what = format!(
-        "{} {} of stream `{}` in the log, and no sink has applied any to this database",
-        grouped(of.records),
-        plural(of.records, "record"),
+        "{} of stream `{}` in the log, and no sink has applied any to this database",
+        counted(of.records, "record"),
         of.stream
     );
     let act = start_sink(status);
@@ -444,9 +442,8 @@ fn no_ingest_runs(status: &Status) -> Option<Finding> {
     }
     let verb = if files.unread == 1 { "waits" } else { "wait" };
     let what = format!(
-        "{} {} {verb} to be read, and no ingest runs",
-        grouped(files.unread),
-        plural(files.unread, "file")
+        "{} {verb} to be read, and no ingest runs",
+        counted(files.unread, "file")
     );
     // A sink that runs is not started a second time.
     let command = match status.groups.iter().any(|line| line.owner.is_some()) {

@@ -17,7 +17,7 @@ use crate::commands::{Outcome, print_json, print_result};
 use crate::context::Context;
 use crate::letters::{PAGE, check_letter, encoding_of, for_each_page};
 use crate::retrier::{Retrier, Tally, tell};
-use crate::screen::{Screen, grouped, plural};
+use crate::screen::{Screen, counted, grouped};
 
 /// Number of problems of a file that are named.
 const PROBLEMS_NAMED_MAX: usize = 20;
@@ -56,9 +56,8 @@ pub(super) fn export(
     writer.flush().context("write the dead letters")?;
     if !to_stdout {
         screen.say(&format!(
-            "wrote {} {} to {}",
-            grouped(count),
-            plural(count, "dead letter"),
+            "wrote {} to {}",
+            counted(count, "dead letter"),
             args.csv.display()
         ));
     }
@@ -136,9 +135,8 @@ pub(super) fn import(
             more => format!(" ({} more are not shown)", grouped(more)),
         };
         bail!(
-            "`{name}` has {} {}{more}, and nothing was changed; correct or remove these lines, and import it again",
-            grouped(count),
-            plural(count, "problem"),
+            "`{name}` has {}{more}, and nothing was changed; correct or remove these lines, and import it again",
+            counted(count, "problem"),
         );
     }
     let log = context.open_log(&args.with.log)?;

@@ -14,7 +14,7 @@ use super::view::{Kind, Parameters, View};
 use super::{Section, Site, layout};
 use crate::http::actions::{Actions, Proof, is_same_origin};
 use crate::retrier::{self, Tally};
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped};
 
 /// Pause after a wrong token.
 const WRONG_TOKEN_PAUSE: Duration = Duration::from_millis(500);
@@ -174,10 +174,12 @@ fn perform(site: &Site, given: &Parameters) -> Result<String> {
             let options = site.observer.postgres();
             let options = options.ok_or_else(|| anyhow!("no PostgreSQL is known here"))?;
             let count = bekk_sink::discard_letters(&options, &filter)?;
-            let noun = plural(count, "dead letter");
             Ok(match count {
                 0 => "No dead letter was discarded: no open one was found.".to_owned(),
-                _ => format!("{} {noun} discarded, and kept as resolved.", grouped(count)),
+                _ => format!(
+                    "{} discarded, and kept as resolved.",
+                    counted(count, "dead letter")
+                ),
             })
         }
         other => bail!("`{other}` is not an action; use retry, discard, pause or resume"),

@@ -9,7 +9,7 @@ use super::view::View;
 use super::{Section, Site};
 use crate::database::shown_from;
 use crate::observe::{FileList, Snapshot};
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped};
 use crate::units::{bytes, rate};
 
 /// Number of files on one page.
@@ -225,7 +225,7 @@ fn search(view: &View, found: Option<&Selection<'_>>) -> Markup {
                 nav .spans aria-label="State" {
                     @let total: usize = found.counts.iter().map(|(_, count)| count).sum();
                     a href=(view.link(&[("state", ""), ("page", "")])) aria-current=[view.text("state").is_empty().then_some("true")] {
-                        (grouped(total as u64)) " " (plural(total as u64, "file"))
+                        (counted(total as u64, "file"))
                     }
                     @for (state, count) in &found.counts {
                         a href=(view.link(&[("state", state.as_str()), ("page", "")]))

@@ -10,7 +10,7 @@ use super::streams::{unaccounted, unknown};
 use super::{Section, Site};
 use crate::observe::{GroupTotals, Snapshot};
 use crate::positions::{Line, shown_owner};
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped};
 use crate::units::duration;
 
 pub(super) fn sections(site: &Site, snapshot: &Snapshot) -> Vec<Section> {
@@ -59,8 +59,8 @@ fn group(site: &Site, snapshot: &Snapshot, (name, lines): (&str, &[&Line])) -> M
                 @if lines.iter().any(|line| line.is_of_other_log) { (tag("bad", "belongs to a different log")) }
                 (age(snapshot.ages.database))
                 span .note.right {
-                    (grouped(totals.rows)) " " (plural(totals.rows, "row")) " + " (grouped(totals.superseded)) " superseded + "
-                    (grouped(totals.dead_letters)) " " (plural(totals.dead_letters, "dead letter"))
+                    (counted(totals.rows, "row")) " + " (grouped(totals.superseded)) " superseded + "
+                    (counted(totals.dead_letters, "dead letter"))
                 }
             }
             div .card tabindex="0" role="region" aria-label=(format!("Group {name}")) {

@@ -14,7 +14,7 @@ use super::view::{Kind, View, link_to};
 use super::{Section, Site};
 use crate::letters::{resolving_command, shown_place};
 use crate::observe::Snapshot;
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped};
 use crate::status::DeadLetters;
 use mark::{Marked, Marker};
 
@@ -93,7 +93,7 @@ fn counts(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
     let current = |name: &str, value: &str| (view.text(name) == value).then_some("true");
     html! {
         div .bar-title {
-            h2 { (grouped(open)) " open " (plural(open, "dead letter")) }
+            h2 { (counted(open, "open dead letter")) }
             @if open > 0 {
                 nav .spans aria-label="Reason" {
                     a href=(view.link(&[("reason", ""), ("before", "")])) aria-current=[current("reason", "")] { "every reason" }

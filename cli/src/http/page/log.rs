@@ -18,7 +18,7 @@ use crate::args::Where;
 use crate::database::shown_from;
 use crate::decoded::{Content, Decoded, Schemas, place};
 use crate::observe::Snapshot;
-use crate::screen::{grouped, plural};
+use crate::screen::{counted, grouped, plural};
 use crate::topics::{TopicLine, shown_retention};
 use crate::units::bytes;
 
@@ -60,7 +60,7 @@ fn topics(site: &Site, view: &View, snapshot: &Snapshot) -> Markup {
             h2 { (log.place) }
             (tag("flow", &owner))
             (age(snapshot.ages.log))
-            @if log.lost > 0 { (tag("bad", &format!("{} {} lost by damage", grouped(log.lost), plural(log.lost, "record")))) }
+            @if log.lost > 0 { (tag("bad", &format!("{} lost by damage", counted(log.lost, "record")))) }
             span .note.right {
                 @if let Some(id) = &log.id { "log id " code { (id) } }
                 @if let Some(disk) = &log.disk {
