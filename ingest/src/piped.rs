@@ -336,6 +336,8 @@ fn end_last_line(file: &mut File, bytes: u64, dialect: &CsvDialect) -> io::Resul
 
 #[cfg(test)]
 mod tests {
+    use bekk_testing::assert_matches;
+
     use super::*;
     use crate::testing::stream;
 
@@ -372,10 +374,7 @@ mod tests {
     fn a_part_is_no_input() {
         let dir = tempfile::tempdir().unwrap();
         let inputs = PipedInputs::open(dir.path()).unwrap();
-        assert!(matches!(
-            PipedInputs::open(dir.path()),
-            Err(Error::Locked { .. })
-        ));
+        assert_matches!(PipedInputs::open(dir.path()), Err(Error::Locked { .. }));
         let part = store(&inputs, "a.csv", b"id\n1\n").part;
         drop(inputs);
         let inputs = PipedInputs::open(dir.path()).unwrap();

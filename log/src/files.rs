@@ -30,6 +30,7 @@ pub(crate) struct FileKind {
 }
 
 /// Why a small file could not be read.
+#[derive(Debug)]
 pub(crate) enum ReadFailure {
     Missing,
     Damaged(String),
@@ -202,6 +203,8 @@ pub(crate) fn io_error(act: &'static str, path: &Path, source: io::Error) -> Err
 
 #[cfg(test)]
 mod tests {
+    use bekk_testing::assert_matches;
+
     use super::*;
 
     const KIND: FileKind = FileKind {
@@ -213,10 +216,10 @@ mod tests {
     fn a_file_comes_back_and_each_flipped_byte_is_seen() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        assert!(matches!(KIND.read(&path), Err(ReadFailure::Missing)));
+        assert_matches!(KIND.read(&path), Err(ReadFailure::Missing));
         KIND.write(&path, b"old").unwrap();
         KIND.write(&path, b"new body").unwrap();
-        assert!(matches!(KIND.read(&path), Ok(body) if body == b"new body"));
+        assert_matches!(KIND.read(&path), Ok(body) if body == b"new body");
         assert!(!temporary_name(&path).exists());
 
         let whole = fs::read(&path).unwrap();
@@ -224,15 +227,9 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
             fs::write(&path, &bytes).unwrap();
-            assert!(
-                matches!(KIND.read(&path), Err(ReadFailure::Damaged(_))),
-                "{at}"
-            );
+            assert_matches!(KIND.read(&path), Err(ReadFailure::Damaged(_)), "{at}");
             fs::write(&path, &whole[..at]).unwrap();
-            assert!(
-                matches!(KIND.read(&path), Err(ReadFailure::Damaged(_))),
-                "{at}"
-            );
+            assert_matches!(KIND.read(&path), Err(ReadFailure::Damaged(_)), "{at}");
         }
     }
 
@@ -242,9 +239,9 @@ mod tests {
         let path = dir.path().join("file");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("precious"), b"x").unwrap();
-        assert!(matches!(KIND.read(&path), Err(ReadFailure::Damaged(_))));
+        assert_matches!(KIND.read(&path), Err(ReadFailure::Damaged(_)));
         KIND.write(&path, b"body").unwrap();
-        assert!(matches!(KIND.read(&path), Ok(body) if body == b"body"));
+        assert_matches!(KIND.read(&path), Ok(body) if body == b"body");
         let entries = entries(dir.path()).unwrap();
         let aside = entries.iter().find(|entry| **entry != path).unwrap();
         assert!(aside.join("precious").exists());
@@ -256,13 +253,13 @@ mod tests {
         let path = dir.path().join("file");
         FileKind { version: 4, ..KIND }.write(&path, b"").unwrap();
         let failure = KIND.read(&path);
-        assert!(matches!(
+        assert_matches!(
             failure,
             Err(ReadFailure::Failed(Error::Version {
                 found: 4,
                 known: 3,
                 ..
-            }))
-        ));
+            })),
+        );
     }
 }

@@ -272,6 +272,7 @@ impl JournalReader {
 
 #[cfg(test)]
 mod tests {
+    use bekk_testing::assert_matches;
     use fjall::PersistMode;
 
     use super::*;
@@ -368,10 +369,7 @@ mod tests {
             .unwrap();
         fs::write(db_dir.join("version"), b"FJL\x04").unwrap();
         let error = cut(&db_dir, dir.path(), 1).unwrap_err();
-        assert!(
-            matches!(&error, Error::Corrupt { path, .. } if path.ends_with("version")),
-            "{error:?}"
-        );
+        assert_matches!(&error, Error::Corrupt { path, .. } if path.ends_with("version"));
         assert_eq!(fs::metadata(&path).unwrap().len(), end - 5);
     }
 
@@ -385,10 +383,7 @@ mod tests {
         bytes[middle] ^= 1;
         fs::write(&path, &bytes).unwrap();
         let error = cut(&db_dir, dir.path(), 1).unwrap_err();
-        assert!(
-            matches!(&error, Error::Corrupt { path: found, .. } if *found == path),
-            "{error}"
-        );
+        assert_matches!(&error, Error::Corrupt { path: found, .. } if *found == path);
         assert_eq!(fs::read(&path).unwrap(), bytes);
         // What follows is found again.
         let whole = whole_bytes(&path).unwrap();

@@ -155,6 +155,8 @@ fn check_attributes(attributes: i16) -> Result<i16, Unfit> {
 
 #[cfg(test)]
 mod tests {
+    use bekk_testing::assert_matches;
+
     use super::*;
     use crate::RecordBuffer;
 
@@ -214,15 +216,9 @@ mod tests {
         // A producer without a sequence.
         assert!(invalid(&with(43, &7i64.to_be_bytes())));
         let late = parse(&with(35, &i64::MAX.to_be_bytes())).unwrap();
-        assert!(matches!(late.check_times(5000), Err(Unfit::Timestamp(_))));
+        assert_matches!(late.check_times(5000), Err(Unfit::Timestamp(_)));
         parse(&sent()).unwrap().check_times(5000).unwrap();
-        assert!(matches!(
-            parse(&with(21, &[0, 1 << 3])),
-            Err(Unfit::Timestamp(_))
-        ));
-        assert!(matches!(
-            Produced::parse(&sent(), 50),
-            Err(Unfit::TooLarge { .. })
-        ));
+        assert_matches!(parse(&with(21, &[0, 1 << 3])), Err(Unfit::Timestamp(_)));
+        assert_matches!(Produced::parse(&sent(), 50), Err(Unfit::TooLarge { .. }));
     }
 }

@@ -118,6 +118,8 @@ impl Space {
 
 #[cfg(test)]
 mod tests {
+    use bekk_testing::assert_matches;
+
     use super::*;
 
     #[test]
@@ -126,11 +128,8 @@ mod tests {
         let check = |reserve| Space::new(dir.path().to_owned(), reserve).check();
         check(0).unwrap();
         let error = check(u64::MAX).unwrap_err();
-        assert!(
-            matches!(error, Error::NoSpace { free_bytes, .. } if free_bytes > 0),
-            "{error}"
-        );
+        assert_matches!(error, Error::NoSpace { free_bytes, .. } if free_bytes > 0);
         let missing = Space::new(dir.path().join("missing"), 0).check();
-        assert!(matches!(missing, Err(Error::Io { .. })));
+        assert_matches!(missing, Err(Error::Io { .. }));
     }
 }

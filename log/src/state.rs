@@ -379,6 +379,8 @@ fn position_key(kind: u8, position: &Position) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use bekk_testing::assert_matches;
+
     use super::*;
 
     #[test]
@@ -394,16 +396,13 @@ mod tests {
         drop(state);
         for _ in 0..2 {
             let refused = open(dir.path()).map(|_| ());
-            assert!(
-                matches!(
-                    refused,
-                    Err(Error::Version {
-                        found: 2,
-                        known: 1,
-                        ..
-                    })
-                ),
-                "{refused:?}"
+            assert_matches!(
+                refused,
+                Err(Error::Version {
+                    found: 2,
+                    known: 1,
+                    ..
+                })
             );
         }
         assert_eq!(files::entries(dir.path()).unwrap(), [path]);

@@ -135,3 +135,14 @@ pub fn assert_says(text: impl Display, parts: &[&str]) {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
 }
+
+/// Asserts that a value matches a pattern, and shows it if it does not.
+#[macro_export]
+macro_rules! assert_matches {
+    ($value:expr, $pattern:pat $(if $guard:expr)? $(, $context:literal)? $(,)?) => {
+        match $value {
+            $pattern $(if $guard)? => {}
+            ref other => panic!("{}{other:?}", String::new() $(+ &format!($context) + ": ")?),
+        }
+    };
+}

@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use bekk_testing::assert_matches;
+
 use crate::inbox::{HEADER, Inbox, csv, lines};
 use crate::support::{NOBODY, Process, ROOT, assert_says};
 
@@ -189,8 +191,9 @@ fn notification_is_exhausted() {
         assert_eq!(process.terminate(), Some(0), "{}", inbox.said());
         let said = inbox.said();
         let warnings: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
-        assert!(
-            matches!(warnings[..], [one] if one.contains(&format!("{setting} (now ")) && one.contains("raise it")),
+        assert_matches!(
+            warnings[..],
+            [one] if one.contains(&format!("{setting} (now ")) && one.contains("raise it"),
             "{said}"
         );
         assert_eq!(inbox.ids(), [1, 2, 3]);

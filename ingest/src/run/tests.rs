@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bekk_log::Offset;
 use bekk_stream::{META_TOPIC, Payload};
+use bekk_testing::assert_matches;
 
 use super::*;
 
@@ -311,14 +312,11 @@ fn a_log_that_always_fails_ends_the_run() {
     };
     let stop = AtomicBool::new(false);
     let error = run_with(&config, &[stream], &log, &Stats::default(), &stop, &append).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Log {
-                source: LogError::Store { .. },
-                ..
-            }
-        ),
-        "{error}"
+    assert_matches!(
+        error,
+        Error::Log {
+            source: LogError::Store { .. },
+            ..
+        }
     );
 }

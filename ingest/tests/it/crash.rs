@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bekk_ingest::{Config, Error, Mode, Stats};
-use bekk_testing::seed;
+use bekk_testing::{assert_matches, seed};
 
 use crate::world::{World, await_count, count, ids, open_log, rest, rows, stream};
 
@@ -199,7 +199,7 @@ fn a_second_ingest_is_refused() {
         await_count(log, 1);
         let config = world.config(Mode::Once);
         let refused = crate::world::run(&config, &stream, log).unwrap_err();
-        assert!(matches!(refused, Error::Locked { .. }), "{refused}");
+        assert_matches!(refused, Error::Locked { .. });
     });
     world.once();
 }
@@ -231,7 +231,7 @@ fn a_succeeded_ingest_stops() {
         file.write_all(b"2\n").unwrap();
         running.join().unwrap().unwrap_err()
     });
-    assert!(matches!(error, Error::Fenced { .. }), "{error}");
+    assert_matches!(error, Error::Fenced { .. });
     log.close().unwrap();
     assert_eq!(world.once().records, 1);
 }
@@ -244,7 +244,7 @@ fn another_log_is_refused() {
     world.once();
     fs::remove_dir_all(world.path("log")).unwrap();
     let refused = world.once_with(&world.stream()).unwrap_err();
-    assert!(matches!(refused, Error::OtherLog { .. }), "{refused}");
+    assert_matches!(refused, Error::OtherLog { .. });
     fs::remove_file(world.path("state/checkpoint")).unwrap();
     assert_eq!(world.once().records, 1);
 }

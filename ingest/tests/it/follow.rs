@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bekk_ingest::{Config, Mode, Stats};
 use bekk_stream::{Finished, Meta, Value};
-use bekk_testing::{MINUTE, wait_until};
+use bekk_testing::{MINUTE, assert_matches, wait_until};
 
 use crate::world::{World, await_count, count, ids, metas, rows};
 
@@ -174,9 +174,9 @@ fn a_file_that_is_overwritten_has_lost_nothing_that_was_read() {
         .map(|decision| &decision.why)
         .collect();
     let read_all = "9 of its 9 bytes had been read";
-    assert!(
-        matches!(why[..], [why] if why.contains(read_all) && why.contains("anything written after the last check")),
-        "{why:?}"
+    assert_matches!(
+        why[..],
+        [why] if why.contains(read_all) && why.contains("anything written after the last check")
     );
     assert!(found.files.iter().all(|file| file.why.is_none()));
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bekk_ingest::Comparison;
 use bekk_stream::{Decimal, Finished, Reason, Value};
+use bekk_testing::assert_matches;
 
 use crate::world::{self, World, ids, rows};
 
@@ -315,9 +316,6 @@ fn files_of_a_topic_that_the_log_lacks_are_not_compared() {
     let log = world::open_log(&world.path("other"));
     let contents = bekk_ingest::contents(&world.path("state"), &log, &world.stream()).unwrap();
     let comparison = &contents.files[0].comparison;
-    assert!(
-        matches!(comparison, Comparison::NotCompared(_)),
-        "{contents:?}"
-    );
+    assert_matches!(comparison, Comparison::NotCompared(_), "{contents:?}");
     log.close().unwrap();
 }

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bekk_postgres::{Error, Options, Server, Stopped};
-use bekk_testing::{MINUTE, assert_says, wait_until};
+use bekk_testing::{MINUTE, assert_matches, assert_says, wait_until};
 
 /// Runs one statement with `psql`, as the server's user.
 fn query(server: &Server, sql: &str) -> String {
@@ -327,15 +327,9 @@ fn takes_names_and_passwords_as_given() {
     assert_eq!(Server::start(&options).unwrap().password(), "second");
 
     options.user = "bekk_admin".to_owned();
-    assert!(matches!(
-        Server::start(&options),
-        Err(Error::ReservedName(_))
-    ));
+    assert_matches!(Server::start(&options), Err(Error::ReservedName(_)));
     options.user = String::new();
-    assert!(matches!(
-        Server::start(&options),
-        Err(Error::BadSetting { .. })
-    ));
+    assert_matches!(Server::start(&options), Err(Error::BadSetting { .. }));
 }
 
 /// Whoever lists the processes, or the files, of this machine sees no password.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bekk_sink::{Config, ConnectOptions, Control, Error, Stats, Summary};
 use bekk_stream::{ColumnType, Decimal, Stream, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, Log, assert_exact, assert_says, column, deep_audit, drain, opened, rows, run_all_while,
@@ -169,7 +170,7 @@ fn a_table_that_is_replaced_stops_the_sink() {
         append(&log, &stream, &[price(2, 200)]);
     })
     .unwrap_err();
-    assert!(matches!(error, Error::TableReplaced { .. }), "{error}");
+    assert_matches!(error, Error::TableReplaced { .. });
     assert_eq!(db.rows("SELECT * FROM prices"), [""; 0]);
     admin.execute("DROP TABLE prices; ALTER TABLE old RENAME TO prices");
     drain(&db, &log, &stream).unwrap();

@@ -2,6 +2,7 @@
 
 use bekk_sink::{DeepAudit, Fate, FindingKind, What, audit_counts};
 use bekk_stream::{ColumnType, Decimal, OnConflict, Reason, Reject, Stream, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, Log, assert_says, column, deep_audit, drain, opened, stream, stream_of, text,
@@ -258,8 +259,8 @@ fn a_trace_takes_no_dead_letter_of_another_stream() {
         let mut found = bekk_sink::trace(&db.options, &log.client, "bekk", stream, &what).unwrap();
         found.versions.remove(0).fate
     };
-    assert!(matches!(trace(&items), Fate::DeadLetter { .. }));
-    assert!(matches!(trace(&others), Fate::Row));
+    assert_matches!(trace(&items), Fate::DeadLetter { .. });
+    assert_matches!(trace(&others), Fate::Row);
 }
 
 /// Values that only PostgreSQL can read are compared as it stores them, and so are keys.

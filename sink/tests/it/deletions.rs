@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bekk_log::{Headers, Offset, Record, RecordBuffer};
 use bekk_sink::{Config, Control, DeepAudit, Fate, FindingKind, Retried, Stats, What};
 use bekk_stream::{Accept, ColumnType, Stream};
+use bekk_testing::assert_matches;
 use rand::Rng;
 
 use crate::altered::while_it_runs;
@@ -105,20 +106,14 @@ fn a_record_without_a_value_deletes_the_row_of_its_key() {
     };
     let fates = |key| trace(key).versions.into_iter().map(|v| (v.offset, v.fate));
     let of_two: Vec<_> = fates("2").collect();
-    assert!(
-        matches!(
-            of_two[..],
-            [(1, Fate::Superseded { by: 3, .. }), (3, Fate::Deletion)]
-        ),
-        "{of_two:?}"
+    assert_matches!(
+        of_two[..],
+        [(1, Fate::Superseded { by: 3, .. }), (3, Fate::Deletion)],
     );
     let of_one: Vec<_> = fates("1").collect();
-    assert!(
-        matches!(
-            of_one[1..],
-            [(7, Fate::Superseded { by: 9, .. }), (9, Fate::Row)]
-        ),
-        "{of_one:?}"
+    assert_matches!(
+        of_one[1..],
+        [(7, Fate::Superseded { by: 9, .. }), (9, Fate::Row)],
     );
 
     // A person brings a deleted row back, and deletes one that should be there.
@@ -187,10 +182,10 @@ fn a_refused_deletion_is_a_letter_that_can_be_retried() {
     );
     assert!(deep(&db, &log, &stream).is_right());
 
-    assert!(matches!(
+    assert_matches!(
         retry(&db, &log, &stream)[..],
-        [Retried::Open(_), Retried::Superseded]
-    ));
+        [Retried::Open(_), Retried::Superseded],
+    );
     db.execute("DELETE FROM parts");
     assert_eq!(retry(&db, &log, &stream), [Retried::Landed]);
     assert_eq!(db.rows(ROWS), ["2|newer"]);

@@ -2,6 +2,7 @@
 
 use bekk_sink::Error;
 use bekk_stream::{Accept, Column, ColumnType, OnConflict, Reason, Reject, Stream, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{Db, Log, column, drain, stream, text, two_columns};
 
@@ -302,7 +303,7 @@ fn a_table_that_refuses_everything_makes_no_dead_letters() {
         log.append(&items, partition, &rows);
     }
     let error = drain(&db, &log, &items).unwrap_err();
-    assert!(matches!(error, Error::EveryRecordRefused { .. }), "{error}");
+    assert_matches!(error, Error::EveryRecordRefused { .. });
     assert_eq!(db.one("SELECT count(*) FROM bekk.dead_letters"), "0");
     assert_eq!(db.one("SELECT sum(next) FROM bekk.offsets"), "0");
     db.execute("DROP TRIGGER refuse ON items");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Reset, Start};
 use bekk_stream::{OnConflict, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, Log, assert_exact, assert_says, drain, drain_with, held, opened, rows, run_while, text,
@@ -17,7 +18,7 @@ fn another_log_is_refused_with_the_command_that_helps() {
     drain(&db, &log, &stream).unwrap();
     let other = Log::new();
     let error = drain(&db, &other, &stream).unwrap_err();
-    assert!(matches!(error, Error::OtherLog { .. }), "{error}");
+    assert_matches!(error, Error::OtherLog { .. });
     let text = error.to_string();
     assert!(text.contains(&log.client.log_id().to_string()), "{text}");
     assert_says(
@@ -35,12 +36,12 @@ fn another_table_or_database_is_refused() {
     let mut elsewhere = stream.clone();
     elsewhere.table.name = "shadow".to_owned();
     let error = drain(&db, &log, &elsewhere).unwrap_err();
-    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    assert_matches!(error, Error::OtherTarget { .. });
     // The refusal leaves nothing behind.
     assert_eq!(db.one("SELECT to_regclass('shadow') IS NULL"), "t");
     let other_db = Db::new();
     let error = drain(&other_db, &log, &stream).unwrap_err();
-    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    assert_matches!(error, Error::OtherTarget { .. });
     // Once it has been forgotten, it starts there anew.
     let topics = ["items".to_owned()];
     assert_eq!(
@@ -89,18 +90,15 @@ fn an_offset_beyond_the_log_is_refused() {
     // As if the log had been put back from an older copy.
     db.execute("UPDATE bekk.offsets SET next = 100");
     let error = drain(&db, &log, &stream).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Refused {
-                refusal: Refusal {
-                    kind: RefusalKind::LogEndsBefore,
-                    ..
-                },
+    assert_matches!(
+        error,
+        Error::Refused {
+            refusal: Refusal {
+                kind: RefusalKind::LogEndsBefore,
                 ..
-            }
-        ),
-        "{error}"
+            },
+            ..
+        },
     );
     // The log is the newer one again, and the offset what it was.
     db.execute(
@@ -137,16 +135,13 @@ fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
         });
     for refused in [reset_while, deleted_while] {
         let error = refused.unwrap_err();
-        assert!(matches!(error, Error::GroupInUse { .. }), "{error}");
+        assert_matches!(error, Error::GroupInUse { .. });
         assert!(error.to_string().contains("stop the group's sinks"));
     }
     reset(1, 7).unwrap();
     assert_eq!(next(), ["0", "7"]);
     let error = reset(2, 7).unwrap_err();
-    assert!(
-        matches!(error, Error::NoOffset { partition: 2, .. }),
-        "{error}"
-    );
+    assert_matches!(error, Error::NoOffset { partition: 2, .. });
     delete().unwrap();
     assert!(next().is_empty());
 }
@@ -177,7 +172,7 @@ fn sinks_of_a_group_have_the_same_definition() {
         append(10);
         for other in [&fewer, &other_rule] {
             let error = drain(&db, &log, other).unwrap_err();
-            assert!(matches!(error, Error::OtherDefinition { .. }), "{error}");
+            assert_matches!(error, Error::OtherDefinition { .. });
             assert_says(&error, &[&format!("pid {}", std::process::id())]);
         }
     });
@@ -217,10 +212,7 @@ fn sinks_that_start_at_once_have_the_same_definition() {
     });
     let refused = results.iter().filter_map(|result| result.as_ref().err());
     let refused: Vec<_> = refused.collect();
-    assert!(
-        matches!(refused[..], [Error::OtherDefinition { .. }]),
-        "{results:?}"
-    );
+    assert_matches!(refused[..], [Error::OtherDefinition { .. }], "{results:?}");
     let names = db.rows("SELECT coalesce(name, '-'), count(*) FROM items GROUP BY 1");
     assert!(names == ["x|20"] || names == ["-|20"], "{names:?}");
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Stats};
 use bekk_stream::{OnConflict, Stream, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, Log, StopOnDrop, assert_exact, assert_says, deep_audit, drain, drain_all, drain_with,
@@ -142,7 +143,7 @@ fn a_deleted_offset_is_made_anew_by_the_sink_that_holds_it() {
     db.execute("DELETE FROM bekk.offsets; INSERT INTO bekk.offsets (group_name, topic, partition, next, log_id) \
                 SELECT 'bekk', 'items', 7, 0, gen_random_uuid() WHERE false");
     let error = drain(&db, &log, &stream).unwrap_err();
-    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    assert_matches!(error, Error::OtherTarget { .. });
     assert_eq!(db.one("SELECT count(*) FROM items"), "20");
 }
 
@@ -170,10 +171,7 @@ fn a_deleted_offset_is_taken_from_the_log_where_rows_have_a_key() {
     stream.key.clear();
     db.execute("DELETE FROM bekk.offsets WHERE partition = 1");
     let error = drain(&db, &log, &stream).unwrap_err();
-    assert!(
-        matches!(error, Error::OffsetGone { partition: 1, .. }),
-        "{error}"
-    );
+    assert_matches!(error, Error::OffsetGone { partition: 1, .. });
 }
 
 /// A table that is gone, was made again, or was truncated: nothing more goes into it until someone has decided.
@@ -260,7 +258,7 @@ fn a_table_that_was_moved_is_adopted() {
     );
     db.execute("DROP TABLE items");
     let error = bekk_sink::adopt(&db.options, "bekk", streams).unwrap_err();
-    assert!(matches!(error, Error::NoTable { .. }), "{error}");
+    assert_matches!(error, Error::NoTable { .. });
 }
 
 /// A person sets the offset, and the name leads to another table than the one that the group has filled: what lies before
@@ -293,10 +291,7 @@ fn an_offset_that_was_set_lets_no_other_table_be_filled() {
             set(&db, 5);
             db.execute(accident);
             let error = drain(&db, &log, now).unwrap_err();
-            assert!(
-                matches!(error, Error::OtherTarget { .. }),
-                "{accident}: {error}"
-            );
+            assert_matches!(error, Error::OtherTarget { .. }, "{accident}");
             let faults = bekk_sink::table_faults(&db.options, "bekk", streams).unwrap();
             assert_eq!(faults.len(), 1, "{accident}");
             bekk_sink::adopt(&db.options, "bekk", streams).unwrap();
@@ -326,7 +321,7 @@ fn what_stops_one_stream_stops_no_other() {
     let streams = [others, items];
     let drain = |db: &Db| drain_all(&Config::new(db.options.clone()), &log, &streams);
     let error = drain(&db).unwrap_err();
-    assert!(matches!(error, Error::TableMismatch { .. }), "{error}");
+    assert_matches!(error, Error::TableMismatch { .. });
     assert_eq!(db.one("SELECT count(*) FROM items"), "10");
     db.execute("DROP TABLE others");
     drain(&db).unwrap();

@@ -3,6 +3,7 @@
 use bekk_log::RecordBuffer;
 use bekk_sink::{Config, Error};
 use bekk_stream::{Stream, Value, key_text, partition_for};
+use bekk_testing::assert_matches;
 
 use crate::harness::{Db, Log, drain, drain_with, stream_of, text, two_columns};
 
@@ -64,7 +65,7 @@ fn records_written_under_another_key_are_refused() {
     let mut config = Config::new(db.options.clone());
     config.group = "by name".to_owned();
     let error = drain_with(&config, &log, &items).unwrap_err();
-    assert!(matches!(error, Error::KeyChanged { .. }), "{error}");
+    assert_matches!(error, Error::KeyChanged { .. });
     assert_eq!(db.one("SELECT count(*) FROM by_name"), "0");
 }
 

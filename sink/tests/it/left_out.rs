@@ -3,6 +3,7 @@
 
 use bekk_sink::{DeepAudit, Error};
 use bekk_stream::{OnConflict, Stream, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{Db, Log, assert_exact, deep_audit, drain, opened, rows, two_columns};
 
@@ -179,6 +180,6 @@ fn a_table_with_rules_is_refused() {
     );
     log.append(&stream, 0, &rows(0..3, "a"));
     let error = drain(&db, &log, &stream).unwrap_err();
-    assert!(matches!(&error, Error::TableMismatch { .. }), "{error}");
+    assert_matches!(&error, Error::TableMismatch { .. });
     assert!(error.to_string().contains("write them as triggers"));
 }

@@ -4,6 +4,7 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use bekk_sink::{Error, check};
+use bekk_testing::assert_matches;
 use tempfile::TempDir;
 
 use crate::harness::{Db, Log, assert_exact, drain, opened, rows, two_columns, until};
@@ -60,7 +61,7 @@ fn a_check_beside_changes_of_the_table_ends_without_a_panic() {
                 bekk_sink::tables_with_rows(&options, streams).map(drop),
             ];
             for error in looks.into_iter().filter_map(Result::err) {
-                assert!(matches!(error, Error::Postgres { .. }), "{error}");
+                assert_matches!(error, Error::Postgres { .. });
             }
             checks += 1;
         }
@@ -90,6 +91,6 @@ fn an_audit_beside_a_rewrite_of_the_table_reports_no_missing_rows() {
         admin.execute("COMMIT");
         audit.join().unwrap().unwrap_err()
     });
-    assert!(matches!(error, Error::TableAltered { .. }), "{error}");
+    assert_matches!(error, Error::TableAltered { .. });
     assert_exact(&db, &log.client, "bekk", &items);
 }

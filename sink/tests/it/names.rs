@@ -2,6 +2,7 @@
 
 use bekk_sink::{Error, Retried, What};
 use bekk_stream::TableName;
+use bekk_testing::assert_matches;
 
 use crate::harness::{Db, Log, assert_exact, drain, retry, rows, two_columns};
 
@@ -53,7 +54,7 @@ fn check(schema: &str, name: &str) {
         let now = TableName::within(schema, "an.other");
         assert!(fault.advice.contains(&now.as_setting()), "{fault:?}");
         let error = drain(&db, &log, &stream).unwrap_err();
-        assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+        assert_matches!(error, Error::OtherTarget { .. });
         stream.table = now;
         drain(&db, &log, &stream).unwrap();
     }

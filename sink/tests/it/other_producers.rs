@@ -3,6 +3,7 @@
 use bekk_log::{Headers, Offset, Record, RecordBuffer};
 use bekk_sink::{Fate, Retried, What};
 use bekk_stream::{Accept, Stream, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{Log, drain, opened, retry, stream_of, text};
 
@@ -75,29 +76,23 @@ fn objects_are_rows_and_the_rest_are_letters() {
     )
     .unwrap();
     let fates: Vec<_> = trace.versions.iter().map(|v| (v.offset, &v.fate)).collect();
-    assert!(
-        matches!(
-            fates[..],
-            [(0, Fate::Superseded { by: 8, .. }), (2, _), (8, Fate::Row)]
-        ),
-        "{fates:?}"
+    assert_matches!(
+        fates[..],
+        [(0, Fate::Superseded { by: 8, .. }), (2, _), (8, Fate::Row)],
     );
 
     // The stream takes negative amounts from now on.
     stream.columns[2].min = None;
     db.execute("ALTER TABLE items DROP CONSTRAINT items_amount_min");
     let retried = retry(&db, &log, &stream);
-    assert!(
-        matches!(
-            retried[..],
-            [
-                Retried::Open(_),
-                Retried::Open(_),
-                Retried::Landed,
-                Retried::Superseded
-            ]
-        ),
-        "{retried:?}"
+    assert_matches!(
+        retried[..],
+        [
+            Retried::Open(_),
+            Retried::Open(_),
+            Retried::Landed,
+            Retried::Superseded
+        ],
     );
     assert_eq!(
         db.rows(ROWS),
@@ -124,7 +119,7 @@ fn a_refused_object_is_corrected_and_retried() {
         db.rows("SELECT reason, convert_from(raw, 'UTF8') FROM bekk.dead_letters"),
         ["refused|{\"id\": 1, \"name\": \"bad\", \"Amount\": 1}"]
     );
-    assert!(matches!(retry(&db, &log, &stream)[..], [Retried::Open(_)]));
+    assert_matches!(retry(&db, &log, &stream)[..], [Retried::Open(_)]);
     db.execute(
         "UPDATE bekk.dead_letters SET raw = '{\"id\": 1, \"name\": \"mended\", \"Amount\": 1}'",
     );

@@ -2,6 +2,7 @@
 //! themselves.
 
 use bekk_sink::{Config, Control, Error};
+use bekk_testing::assert_matches;
 
 use crate::harness::{Db, Log, drain, held, opened, run_while, two_columns, until};
 use crate::strangers::{Stranger, append};
@@ -74,7 +75,7 @@ fn a_session_of_another_role_holds_no_partition() {
     let mut own = Db::connect(db.options.clone());
     own.execute("SET application_name = 'bekk-sink lent'");
     assert_eq!(owner().as_deref(), Some("bekk-sink lent"));
-    assert!(matches!(reset(), Err(Error::GroupInUse { .. })));
+    assert_matches!(reset(), Err(Error::GroupInUse { .. }));
     drop(own);
     until("the session has ended", || owner().is_none());
     reset().unwrap();

@@ -2,6 +2,7 @@
 
 use bekk_sink::{Config, Error};
 use bekk_stream::{OnConflict, Stream, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, Log, assert_exact, drain, drain_with, opened, refused_retry, stream_of, text, two_columns,
@@ -196,10 +197,7 @@ fn one_bad_record_alone_is_a_dead_letter_and_a_table_that_refuses_all_is_an_erro
     let rows: Vec<_> = (1..500).map(|id| vec![Value::Int(-id)]).collect();
     log.append(&stream, 0, &rows);
     let error = drain(&db, &log, &stream).unwrap_err();
-    assert!(
-        matches!(&error, Error::EveryRecordRefused { records: 499, .. }),
-        "{error}"
-    );
+    assert_matches!(&error, Error::EveryRecordRefused { records: 499, .. });
     assert!(error.to_string().contains("parts_id_check"), "{error}");
     // Nothing of it has been applied, and a corrected table continues.
     assert_eq!(db.one("SELECT next FROM bekk.offsets"), "1");
@@ -290,7 +288,7 @@ fn a_letter_that_a_trigger_leaves_out_stops_the_sink() {
     );
     log.append(&stream, 0, &[row(2), row(10), row(3)]);
     let error = drain(&db, &log, &stream).unwrap_err();
-    assert!(matches!(error, Error::LettersLeftOut), "{error}");
+    assert_matches!(error, Error::LettersLeftOut);
     assert_eq!(db.one("SELECT next FROM bekk.offsets"), "1");
     db.execute("ALTER TABLE bekk.dead_letters DISABLE TRIGGER filter");
     assert_eq!(drain(&db, &log, &stream).unwrap().dead, 1);
@@ -301,6 +299,6 @@ fn a_letter_that_a_trigger_leaves_out_stops_the_sink() {
         "ALTER TABLE items DROP CONSTRAINT small; ALTER TABLE bekk.dead_letters ENABLE TRIGGER filter",
     );
     let refused = refused_retry(&db, &log, &stream);
-    assert!(matches!(refused, Error::LettersLeftOut), "{refused}");
+    assert_matches!(refused, Error::LettersLeftOut);
     assert_eq!(db.one("SELECT count(*) FROM items"), "3");
 }

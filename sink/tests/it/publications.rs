@@ -2,6 +2,7 @@
 
 use bekk_sink::{Config, Control, Error, State, Stats};
 use bekk_stream::{Accept, Value};
+use bekk_testing::assert_matches;
 
 use crate::fits::found;
 use crate::harness::{Db, Log, StopOnDrop, drain, drain_with, opened, text, two_columns, until};
@@ -80,7 +81,7 @@ fn publications_that_refuse_updates_or_deletions_are_named() {
             let found = self::found(&db, &deleting);
             assert!(found.contains(&refuses("DELETE")), "{published}: {found}");
             let error = drain_with(&config, &log, &items).unwrap_err();
-            assert!(matches!(error, Error::TableMismatch { .. }), "{error}");
+            assert_matches!(error, Error::TableMismatch { .. });
             db.execute(helps);
         }
         for stream in [&items, &deleting] {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bekk_sink::Error;
 use bekk_stream::{OnConflict, Stream};
+use bekk_testing::assert_matches;
 
 use crate::harness::{Db, Log, PATIENCE, assert_exact, drain, rows, two_columns};
 use crate::proxy::{Fault, Plan, Proxy, Who};
@@ -56,7 +57,7 @@ fn check(stream: &Stream, rights: &str) {
     assert_eq!(db.one("SELECT count(*) FROM items"), "0", "{rights}");
     log.append(stream, 0, &rows(10..20, "second"));
     let error = drain(&loader, &log, stream).unwrap_err();
-    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    assert_matches!(error, Error::OtherTarget { .. });
     db_back(&mut admin);
     drain(&loader, &log, stream).unwrap();
     assert_exact(&db, &log.client, "bekk", stream);

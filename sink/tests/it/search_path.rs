@@ -2,6 +2,7 @@
 
 use bekk_sink::{Config, Control, Error, Retried, What, audit_content, diff_tables};
 use bekk_stream::TableName;
+use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, assert_exact, drain, opened, refused_retry, retry, rows, run_while, stream_of, text,
@@ -98,7 +99,7 @@ fn a_changed_search_path_leads_to_no_other_table() {
     log.append(&stream, 0, &rows(10..15, "second"));
     let is_refused = |what: &str, error: Error| {
         let text = error.to_string();
-        assert!(matches!(error, Error::OtherTarget { .. }), "{what}: {text}");
+        assert_matches!(error, Error::OtherTarget { .. }, "{what}: {text}");
         assert!(
             text.contains("the group fills table `public.items`")
                 && text.contains("finds `other.items`")
@@ -180,7 +181,7 @@ fn a_dead_letter_goes_into_the_groups_table_only() {
     for made in ["SELECT", "DROP TABLE items"] {
         db.execute(made);
         let error = refused_retry(&db, &log, &stream);
-        assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+        assert_matches!(error, Error::OtherTarget { .. });
     }
     assert_eq!(db.one("SELECT to_regclass('items') IS NULL"), "t");
 }

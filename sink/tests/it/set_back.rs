@@ -7,6 +7,7 @@ use std::process::Command;
 use bekk_postgres::Server;
 use bekk_sink::{Error, Reset, State, Stats};
 use bekk_stream::Stream;
+use bekk_testing::assert_matches;
 use tempfile::TempDir;
 
 use crate::altered::while_it_runs;
@@ -84,16 +85,13 @@ fn an_offset_that_was_set_back_stops_the_sink() {
     let (db, log, stream) = (Db::new(), Log::new(), lines());
     let set = "UPDATE bekk.offsets SET next = next - 10 WHERE partition = 0";
     let error = stopped_by(set, &db, &log, &stream);
-    assert!(
-        matches!(
-            error,
-            Error::OffsetMoved {
-                from: 50,
-                next: 40,
-                ..
-            }
-        ),
-        "{error}"
+    assert_matches!(
+        error,
+        Error::OffsetMoved {
+            from: 50,
+            next: 40,
+            ..
+        }
     );
     let advice = "bekk offsets reset --group bekk --stream lines --partition 0 --to 50 --execute";
     assert!(error.to_string().contains(advice), "{error}");
@@ -126,7 +124,7 @@ fn offsets_restored_without_their_rows_are_refused() {
     drain(&db, &log, &stream).unwrap();
     db.execute("DELETE FROM bekk.offsets; INSERT INTO bekk.offsets TABLE saved");
     let error = drain(&db, &log, &stream).unwrap_err();
-    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    assert_matches!(error, Error::OtherTarget { .. });
     let expected = "has 65 rows, while up to these offsets 50 were inserted";
     assert!(error.to_string().contains(expected), "{error}");
     assert_eq!(db.one("SELECT count(*) FROM lines"), "65");
@@ -175,7 +173,7 @@ fn a_group_that_is_gone_is_not_restored() {
     let (db, log, stream) = (Db::new(), Log::new(), lines());
     let lose = "DELETE FROM bekk.groups; DELETE FROM bekk.offsets; TRUNCATE lines";
     let error = stopped_by(lose, &db, &log, &stream);
-    assert!(matches!(error, Error::GroupLost { .. }), "{error}");
+    assert_matches!(error, Error::GroupLost { .. });
     assert_eq!(db.rows("SELECT FROM bekk.offsets").len(), 0);
 }
 
@@ -214,7 +212,7 @@ fn another_server_at_the_same_address_is_refused() {
         until("it has stopped", || stats.state() == State::Stopped);
     })
     .unwrap_err();
-    assert!(matches!(error, Error::OtherServer { .. }), "{error}");
+    assert_matches!(error, Error::OtherServer { .. });
     let other = Db::connect(first.options.clone());
     assert_eq!(other.one("SELECT count(*) FROM lines"), "50");
 }
@@ -235,7 +233,7 @@ fn a_schema_that_is_made_again_stops_the_sink() {
         DROP SCHEMA before CASCADE;";
     let (mut db, log, stream) = (Db::new(), Log::new(), lines());
     let error = stopped_by(&format!("{RESTORE} COMMIT"), &db, &log, &stream);
-    assert!(matches!(error, Error::SchemaReplaced), "{error}");
+    assert_matches!(error, Error::SchemaReplaced);
     append(&log, &stream, 0, 50..60);
     drain(&db, &log, &stream).unwrap();
     assert_exact(&db, &log.client, "bekk", &stream);
@@ -252,13 +250,10 @@ fn a_schema_that_is_made_again_stops_the_sink() {
     );
     let error = stopped_by(&by_stranger, &db, &log, &stream);
     // A new session sees the owner first.
-    assert!(
-        matches!(error, Error::SchemaReplaced | Error::ForeignObject { .. }),
-        "{error}"
-    );
+    assert_matches!(error, Error::SchemaReplaced | Error::ForeignObject { .. });
     assert_eq!(db.one("SELECT count(*) FROM caught"), "0");
     let error = drain(&db, &log, &stream).unwrap_err();
-    assert!(matches!(error, Error::ForeignObject { .. }), "{error}");
+    assert_matches!(error, Error::ForeignObject { .. });
 }
 
 /// The schema is restored while batches follow each other: none moves an offset in the new table.
@@ -278,7 +273,7 @@ fn no_batch_goes_on_in_a_schema_that_was_made_again() {
         append(&log, &stream, 0, 50..60);
         until("it has stopped", || stats.state() == State::Stopped);
     });
-    assert!(matches!(stopped.unwrap_err(), Error::SchemaReplaced));
+    assert_matches!(stopped.unwrap_err(), Error::SchemaReplaced);
     assert_eq!(db.one("SELECT count(*) FROM lines"), "50");
     drain(&db, &log, &stream).unwrap();
     assert_exact(&db, &log.client, "bekk", &stream);

@@ -3,6 +3,7 @@
 use bekk_log::Offset;
 use bekk_sink::{Config, Control, Error, State, Stats};
 use bekk_stream::Value;
+use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, Log, StopOnDrop, assert_exact, drain, drain_with, opened, run_while, text, two_columns,
@@ -15,10 +16,7 @@ fn a_newer_schema_is_refused() {
     drain(&db, &log, &two_columns()).unwrap();
     db.execute("INSERT INTO bekk.migrations VALUES (999, 'from the future')");
     let error = drain(&db, &log, &two_columns()).unwrap_err();
-    assert!(
-        matches!(error, Error::NewerSchema { found: 999, .. }),
-        "{error}"
-    );
+    assert_matches!(error, Error::NewerSchema { found: 999, .. });
 }
 
 #[test]
@@ -242,7 +240,7 @@ fn a_part_of_the_schema_that_is_missing_is_named() {
     db.execute("DROP TABLE bekk.offsets");
     assert_eq!(bekk_sink::repair_schema(&db.options).unwrap(), ["offsets"]);
     let error = drain(&db, &log, &items).unwrap_err();
-    assert!(matches!(error, Error::OtherTarget { .. }), "{error}");
+    assert_matches!(error, Error::OtherTarget { .. });
     // The tables are as those of a new database.
     let fresh = Db::new();
     drain(&fresh, &Log::new(), &items).ok();

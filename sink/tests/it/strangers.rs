@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bekk_sink::{Error, check, diff_tables, list_offsets};
 use bekk_stream::{TableName, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{Db, Log, assert_says, drain, opened, stream_of, text, two_columns, until};
 
@@ -187,10 +188,7 @@ fn a_schema_that_is_made_while_bekk_waits_is_not_read() {
             waits.join().unwrap().unwrap_err()
         });
         assert!(!stranger.is_superuser(&db), "start {at}");
-        assert!(
-            matches!(error, Error::ForeignObject { .. }),
-            "{at}: {error}"
-        );
+        assert_matches!(error, Error::ForeignObject { .. }, "{at}");
         db.execute("DROP SCHEMA bekk CASCADE");
     }
 }
@@ -409,7 +407,7 @@ fn no_command_plans_a_statement_on_a_prepared_table() {
     let dir = tempfile::TempDir::new().unwrap();
     let audit = bekk_sink::audit_content(&db.options, &log.client, "bekk", &items, dir.path());
     let error = audit.unwrap_err();
-    assert!(matches!(error, Error::PreparedTable(_)), "{error}");
+    assert_matches!(error, Error::PreparedTable(_));
     bekk_sink::tables_with_rows(&db.options, std::slice::from_ref(&items)).unwrap();
     drain(&db, &log, &items).unwrap_err();
     assert_eq!(runs(&db), "0");

@@ -2,6 +2,7 @@
 
 use bekk_sink::Error;
 use bekk_stream::{Column, Stream, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{Db, Log, assert_exact, assert_says, drain, drain_with, opened, stream, text};
 
@@ -160,7 +161,7 @@ fn types_that_are_not_there_or_not_the_tables_are_named() {
     check(&db, &keyed, &["no order that a primary key needs"]);
     let log = Log::new();
     let error = drain(&db, &log, &items).unwrap_err();
-    assert!(matches!(error, Error::TableMismatch { .. }), "{error}");
+    assert_matches!(error, Error::TableMismatch { .. });
     // Of an existing table, its own type is meant.
     db.execute("CREATE TABLE items (id bigint PRIMARY KEY, a shop.mood, b cidr)");
     check(
@@ -246,7 +247,7 @@ fn a_version_without_an_order_is_refused() {
     items.newer_by = Some("version".to_owned());
     log.open_stream(&items);
     let error = drain(&db, &log, &items).unwrap_err();
-    assert!(matches!(error, Error::TableMismatch { .. }), "{error}");
+    assert_matches!(error, Error::TableMismatch { .. });
     assert!(error.to_string().contains("`version`"), "{error}");
     assert_eq!(db.one("SELECT to_regclass('items') IS NULL"), "t");
 }

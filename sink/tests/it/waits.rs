@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bekk_sink::{Config, ConnectOptions, Control, LetterFilter, SinkWait, State, WaitCause};
 use bekk_stream::{ColumnType, Stream, Value};
+use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, Log, assert_exact, column, drain_with, opened, run_all_while, run_while, stream, until,
@@ -55,11 +56,7 @@ fn a_wait_is_seen_while_another_stream_flows() {
             });
             let is_seen =
                 |reason: &str| reason.contains("No space left") && reason.contains("53100");
-            assert!(
-                matches!(stats.state(), State::Waiting(reason) if is_seen(&reason)),
-                "{:?}",
-                stats.state()
-            );
+            assert_matches!(stats.state(), State::Waiting(reason) if is_seen(&reason));
         }
         assert_eq!(stats.waiting().unwrap().since, since);
         until("the database shows it", || !waits(&db, "full").is_empty());
