@@ -5,9 +5,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Config, Error, Offset, RecordBuffer, Session, TopicConfig};
+use bekk_log::{Client, Error, Offset, RecordBuffer, Session, TopicConfig};
+use bekk_testing::assert_matches;
 
-use crate::support::{buffer, config, open, read_all, topic};
+use crate::support::{
+    append, buffer, config, open, open_with, read_all, topic, try_append, with_topic,
+};
 
 #[test]
 fn records_come_back_as_they_were_and_stay_over_a_reopening() {
@@ -53,12 +56,10 @@ fn records_come_back_as_they_were_and_stay_over_a_reopening() {
 
 #[test]
 fn a_read_may_begin_inside_a_batch_and_ends_at_the_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = open(dir.path());
-    topic(&client, "t", 1);
+    let (_dir, client) = with_topic(1);
     for batch in 0..10 {
         let values = (0..10).map(|i| format!("{}", batch * 10 + i));
-        client.append(None, "t", &[(0, &buffer(values))]).unwrap();
+        append(&client, 0, values);
     }
     for from in 0..=100 {
         let read = read_all(&client, "t", 0, Offset::new(from));
@@ -73,7 +74,7 @@ fn a_read_may_begin_inside_a_batch_and_ends_at_the_end() {
         );
     }
     let error = client.read("t", 0, Offset::new(101), 1).unwrap_err();
-    assert!(matches!(error, Error::OffsetOutOfRange { end, .. } if end == Offset::new(100)));
+    assert_matches!(error, Error::OffsetOutOfRange { end, .. } if end == Offset::new(100));
 }
 
 #[test]
@@ -81,13 +82,10 @@ fn a_directory_has_one_holder() {
     let dir = tempfile::tempdir().unwrap();
     let client = open(dir.path());
     let error = Client::open(config(dir.path())).unwrap_err();
-    assert!(
-        matches!(&error, Error::Locked { path } if path == dir.path()),
-        "{error}"
-    );
+    assert_matches!(&error, Error::Locked { path } if path == dir.path());
     let other = client.clone();
     client.close().unwrap();
-    assert!(matches!(other.topics(), Err(Error::Closed)));
+    assert_matches!(other.topics(), Err(Error::Closed));
     open(dir.path());
 }
 
@@ -103,10 +101,7 @@ fn a_directory_of_other_files_is_refused_and_stays_as_it_is() {
     std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let before = modes();
     let error = Client::open(config(&data)).unwrap_err();
-    assert!(
-        matches!(&error, Error::OtherFiles { path, found } if *path == data && *found == file),
-        "{error}"
-    );
+    assert_matches!(&error, Error::OtherFiles { path, found } if *path == data && *found == file);
     Client::open(config(&file)).unwrap_err();
     assert_eq!(modes(), before);
     assert_eq!(std::fs::read_dir(&data).unwrap().count(), 1);
@@ -118,35 +113,25 @@ fn a_directory_of_other_files_is_refused_and_stays_as_it_is() {
 
 #[test]
 fn an_earlier_session_is_refused_and_writes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = open(dir.path());
-    topic(&client, "t", 1);
+    let (dir, client) = with_topic(1);
     let first = client.begin_session("inbox").unwrap();
     let other = client.begin_session("other").unwrap();
-    client
-        .append(Some(&first), "t", &[(0, &buffer(["a"]))])
-        .unwrap();
+    try_append(&client, Some(&first), 0, ["a"]).unwrap();
     client.close().unwrap();
     let client = open(dir.path());
     let second = client.begin_session("inbox").unwrap();
     assert_eq!((first.number, second.number), (1, 2));
-    let error = client
-        .append(Some(&first), "t", &[(0, &buffer(["b"]))])
-        .unwrap_err();
-    assert!(matches!(
+    let error = try_append(&client, Some(&first), 0, ["b"]).unwrap_err();
+    assert_matches!(
         error,
         Error::Fenced {
             session: 1,
             newest: 2,
             ..
         }
-    ));
-    client
-        .append(Some(&second), "t", &[(0, &buffer(["c"]))])
-        .unwrap();
-    client
-        .append(Some(&other), "t", &[(0, &buffer(["d"]))])
-        .unwrap();
+    );
+    try_append(&client, Some(&second), 0, ["c"]).unwrap();
+    try_append(&client, Some(&other), 0, ["d"]).unwrap();
     let values: Vec<_> = read_all(&client, "t", 0, Offset::ZERO)
         .into_iter()
         .map(|r| r.1)
@@ -156,26 +141,17 @@ fn an_earlier_session_is_refused_and_writes_nothing() {
         ingest: "inbox".to_owned(),
         number: 3,
     };
-    client
-        .append(Some(&unknown), "t", &[(0, &buffer(["e"]))])
-        .unwrap();
+    try_append(&client, Some(&unknown), 0, ["e"]).unwrap();
 }
 
 #[test]
 fn names_counts_and_sizes_are_checked() {
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(Config {
-        batch_bytes_max: 1000,
-        ..config(dir.path())
-    })
-    .unwrap();
+    let client = open_with(dir.path(), |config| config.batch_bytes_max = 1000);
     for name in ["", ".", "..", "a/b", "ü", &"n".repeat(250)] {
-        assert!(
-            matches!(
-                client.create_topic(name, TopicConfig::new(1)),
-                Err(Error::Invalid { .. })
-            ),
-            "{name}"
+        assert_matches!(
+            client.create_topic(name, TopicConfig::new(1)),
+            Err(Error::Invalid { .. }),
         );
     }
     for partitions in [0, 1025] {
@@ -185,7 +161,7 @@ fn names_counts_and_sizes_are_checked() {
                 .is_err()
         );
     }
-    client.create_topic("t", TopicConfig::new(2)).unwrap();
+    topic(&client, "t", 2);
     assert_eq!(
         client
             .create_topic("t", TopicConfig::new(3))
@@ -196,25 +172,18 @@ fn names_counts_and_sizes_are_checked() {
     );
     let large = buffer([vec![0; 1001]]);
     let error = client.append(None, "t", &[(0, &large)]).unwrap_err();
-    assert!(matches!(error, Error::BatchTooLarge { max: 1000, .. }));
-    let error = client
-        .append(None, "t", &[(2, &buffer(["a"]))])
-        .unwrap_err();
-    assert!(matches!(
-        error,
-        Error::UnknownPartition { partition: 2, .. }
-    ));
+    assert_matches!(error, Error::BatchTooLarge { max: 1000, .. });
+    let error = try_append(&client, None, 2, ["a"]).unwrap_err();
+    assert_matches!(error, Error::UnknownPartition { partition: 2, .. });
     let error = client
         .append(None, "u", &[(0, &buffer(["a"]))])
         .unwrap_err();
-    assert!(matches!(error, Error::UnknownTopic(_)));
+    assert_matches!(error, Error::UnknownTopic(_));
 }
 
 #[test]
 fn a_waiting_reader_is_woken() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = open(dir.path());
-    topic(&client, "t", 2);
+    let (_dir, client) = with_topic(2);
     let start = [(0, Offset::ZERO), (1, Offset::ZERO)];
     let short = Duration::from_millis(20);
     assert!(!client.wait_for_records("t", &start, short).unwrap());
@@ -224,7 +193,7 @@ fn a_waiting_reader_is_woken() {
         let found = waiter.wait_for_records("t", &start, Duration::from_secs(60));
         (found.unwrap(), begun.elapsed())
     });
-    client.append(None, "t", &[(1, &buffer(["a"]))]).unwrap();
+    append(&client, 1, ["a"]);
     let (found, waited) = waiting.join().unwrap();
     assert!(found);
     assert!(waited < Duration::from_secs(30));
@@ -234,9 +203,7 @@ fn a_waiting_reader_is_woken() {
 
 #[test]
 fn a_time_has_an_offset() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = open(dir.path());
-    topic(&client, "t", 1);
+    let (_dir, client) = with_topic(1);
     for times in [[100, 300], [200, 250], [300, 400], [-7, 500]] {
         let mut buffer = RecordBuffer::new();
         for time in times {
@@ -261,9 +228,7 @@ fn a_time_has_an_offset() {
 
 #[test]
 fn a_group_finds_its_offsets_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = open(dir.path());
-    topic(&client, "t", 2);
+    let (dir, client) = with_topic(2);
     client.commit_offset("g", "t", 1, Offset::new(7)).unwrap();
     client.commit_offset("g", "t", 0, Offset::new(3)).unwrap();
     client.commit_offset("g", "t", 1, Offset::new(9)).unwrap();

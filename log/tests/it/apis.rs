@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::serve_deletion::{delete_records, delete_topic};
-use crate::served::{Connection, Served, batch, commit, committed, delete_group, fetch_request};
+use crate::served::{Connection, Served, batch, fetch_request};
 use crate::strangers::{
     PASSWORD, READ_PASSWORD, alter_retention, create_topic_named, log_in, with_two_users,
 };
@@ -69,15 +68,15 @@ const DECISIONS: [Decision; 20] = [
                 "t"
             };
             assert_eq!(
-                commit(asks, group, topic, &[(0, i64::MAX)]),
+                asks.commit(group, topic, &[(0, i64::MAX)]),
                 [GROUP_REFUSED],
                 "{group}"
             );
         }
-        commit(asks, "bekk-hold/a", "t", &[(0, 0)])[0]
+        asks.commit("bekk-hold/a", "t", &[(0, 0)])[0]
     }),
     decision((9, 5), (DONE, DONE), |asks| {
-        assert_eq!(committed(asks, "main", "t", 0), 4);
+        assert_eq!(asks.committed("main", "t", 0), 4);
         DONE
     }),
     decision((10, 2), (DONE, DONE), |asks| code(asks, 10, 0, MAIN, 0)),
@@ -93,10 +92,10 @@ const DECISIONS: [Decision; 20] = [
         create_topic_named(asks, "bekk.meta")
     }),
     decision((20, 3), (TOPIC_REFUSED, TOPIC_REFUSED), |asks| {
-        delete_topic(asks, 1, "t")
+        asks.delete_topic(1, "t")
     }),
     decision((21, 1), (TOPIC_REFUSED, TOPIC_REFUSED), |asks| {
-        delete_records(asks, 1, "t", 0, -1).0
+        asks.delete_records(1, "t", 0, -1).0
     }),
     // InitProducerId: no transaction, of Bekk's name or another, can be begun.
     decision((22, 4), (INVALID, CLUSTER_REFUSED), |asks| {
@@ -111,9 +110,9 @@ const DECISIONS: [Decision; 20] = [
         code(asks, 36, 0, &[0; 4], 0)
     }),
     decision((42, 1), (GROUP_REFUSED, GROUP_REFUSED), |asks| {
-        assert_eq!(delete_group(asks, 1, "bekk-hold/a"), GROUP_REFUSED);
-        assert_eq!(delete_group(asks, 1, "bekk-session/a"), GROUP_REFUSED);
-        delete_group(asks, 1, "main")
+        assert_eq!(asks.delete_group(1, "bekk-hold/a"), GROUP_REFUSED);
+        assert_eq!(asks.delete_group(1, "bekk-session/a"), GROUP_REFUSED);
+        asks.delete_group(1, "main")
     }),
     decision((47, 0), (GROUP_REFUSED, GROUP_REFUSED), |asks| {
         code(asks, 47, 0, &[MAIN, ONE, T, ONE, &[0; 4]].concat(), 0)
@@ -143,8 +142,8 @@ fn needed(served: &Served, log_in_first: bool) {
     };
     let mut sink = as_bekk("bekk-sink/main");
     assert_eq!(sink.produce(7, batch(None, 0, 10)), (0, 0));
-    assert_eq!(commit(&mut sink, "main", "t", &[(0, 4)]), [0]);
-    assert_eq!(commit(&mut sink, "bekk-hold/a", "t", &[(0, 9)]), [0]);
+    assert_eq!(sink.commit("main", "t", &[(0, 4)]), [0]);
+    assert_eq!(sink.commit("bekk-hold/a", "t", &[(0, 9)]), [0]);
     assert_eq!(served.client.begin_session("a").unwrap().number, 1);
 }
 
@@ -200,7 +199,7 @@ fn each_api_is_decided_for_those_who_are_not_bekks_own() {
         }
     }
     assert_kept(&served);
-    served.server.stop();
+    drop(served);
 
     let served = Served::new(|_| ());
     needed(&served, false);
@@ -218,7 +217,6 @@ fn each_api_is_decided_for_those_who_are_not_bekks_own() {
         }
     }
     assert_kept(&served);
-    served.server.stop();
 }
 
 /// A request that names the same partition thousands of times caused thousands of searches and writes.
@@ -227,10 +225,10 @@ fn what_is_named_twice_in_a_request_is_done_once() {
     let served = Served::new(|_| ());
     let mut stranger = served.connect();
     assert_eq!(stranger.produce(7, batch(None, 0, 3)), (0, 0));
-    assert_eq!(commit(&mut stranger, "g", "t", &[(0, 1), (1, 0)]), [0, 0]);
-    let twice = commit(&mut stranger, "g", "t", &[(0, 2), (0, 3)]);
+    assert_eq!(stranger.commit("g", "t", &[(0, 1), (1, 0)]), [0, 0]);
+    let twice = stranger.commit("g", "t", &[(0, 2), (0, 3)]);
     assert_eq!(twice, [INVALID, INVALID]);
-    assert_eq!(committed(&mut stranger, "g", "t", 0), 1);
+    assert_eq!(stranger.committed("g", "t", 0), 1);
     // OffsetFetch, version 1.
     let body = [&[0, 1, b'g'][..], ONE, T, &[0, 0, 0, 2], &[0; 8]].concat();
     let answer = stranger.call(9, 1, &body);
@@ -242,5 +240,4 @@ fn what_is_named_twice_in_a_request_is_done_once() {
     let answer = stranger.call(2, 1, &body);
     let codes = [15, 37].map(|at| i16::from_be_bytes([answer[at], answer[at + 1]]));
     assert_eq!(codes, [DONE, INVALID]);
-    served.server.stop();
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bekk_log::{Error, Offset, verify};
+use bekk_testing::assert_matches;
 
 use crate::support::{buffer, find, noise, open, open_small, read_all, topic};
 
@@ -75,7 +76,7 @@ fn a_backup_under_load_is_the_log_at_one_moment() {
     });
     let made = made.unwrap();
     let refused = client.backup(log.path(), &made[0].0);
-    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+    assert_matches!(refused, Err(Error::Invalid { .. }));
     client.close().unwrap();
     assert!(verify(log.path(), &mut |_| ()).unwrap().is_whole());
     assert_eq!(find(log.path(), "snapshot-").len(), 0);

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Error, Offset, RecordBuffer, RemoteConfig, TopicConfig};
-use bekk_testing::{MINUTE, assert_says, wait_until};
+use bekk_testing::{MINUTE, assert_matches, assert_says, wait_until};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use crate::support::append_in;
 
 const TOPIC: &str = "things";
 const PARTITIONS: i32 = 3;
@@ -90,9 +92,7 @@ fn a_read_after_a_stop_finds_what_has_come_since() {
     let client = connect(&cluster);
     let session = client.begin_session("i").unwrap();
     let append = |numbers| {
-        client
-            .append(Some(&session), TOPIC, &[(0, &buffer(numbers))])
-            .unwrap();
+        append_in(&client, &session, (TOPIC, 0), &buffer(numbers)).unwrap();
     };
     for round in 0..3 {
         append(round * 100..(round + 1) * 100);
@@ -109,17 +109,13 @@ fn a_cluster_that_is_away_is_given_up_in_time() {
     let cluster = cluster();
     let client = connect(&cluster);
     let session = client.begin_session("i").unwrap();
-    client
-        .append(Some(&session), TOPIC, &[(0, &buffer(0..100))])
-        .unwrap();
+    append_in(&client, &session, (TOPIC, 0), &buffer(0..100)).unwrap();
     cluster.broker_down(1).unwrap();
     let begun = Instant::now();
-    let away = client
-        .append(Some(&session), TOPIC, &[(0, &buffer(100..200))])
-        .unwrap_err();
-    assert!(matches!(away, Error::Away { .. }), "{away}");
+    let away = append_in(&client, &session, (TOPIC, 0), &buffer(100..200)).unwrap_err();
+    assert_matches!(away, Error::Away { .. });
     let away = client.partition_ends(TOPIC).unwrap_err();
-    assert!(matches!(away, Error::Away { .. }), "{away}");
+    assert_matches!(away, Error::Away { .. });
     assert!(
         begun.elapsed() < Duration::from_secs(20),
         "{:?}",
@@ -131,9 +127,7 @@ fn a_cluster_that_is_away_is_given_up_in_time() {
     let session = client.begin_session("i").unwrap();
     let seen = numbers(&client, 0);
     assert_eq!(seen[..100], (0..100).collect::<Vec<_>>());
-    client
-        .append(Some(&session), TOPIC, &[(1, &buffer(0..1))])
-        .unwrap();
+    append_in(&client, &session, (TOPIC, 1), &buffer(0..1)).unwrap();
     assert_eq!(numbers(&client, 1), [0]);
 }
 
@@ -151,9 +145,7 @@ fn what_kafka_calls_retriable_is_waited_out() {
     );
     let session = client.begin_session("i").unwrap();
     stumble(Api::EndTxn, &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR]);
-    client
-        .append(Some(&session), TOPIC, &[(0, &buffer(0..100))])
-        .unwrap();
+    append_in(&client, &session, (TOPIC, 0), &buffer(0..100)).unwrap();
     let moved = [
         RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
         RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
@@ -215,7 +207,7 @@ fn a_missing_right_is_named_with_the_command_that_grants_it() {
         |api, error: RDKafkaRespErr, expected: &str, ask: &dyn Fn() -> Result<(), Error>| {
             cluster.request_errors(api, &[error; 4]);
             let refused = ask().unwrap_err();
-            assert!(matches!(refused, Error::NotAuthorized { .. }), "{refused}");
+            assert_matches!(refused, Error::NotAuthorized { .. });
             assert!(refused.to_string().contains(expected), "{refused}");
             cluster.clear_request_errors(api);
         };
@@ -236,11 +228,7 @@ fn a_missing_right_is_named_with_the_command_that_grants_it() {
         Api::AddPartitionsToTxn,
         RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
         "--operation Write --topic 'things'",
-        &|| {
-            client
-                .append(Some(&session), TOPIC, &[(0, &buffer(0..10))])
-                .map(drop)
-        },
+        &|| append_in(&client, &session, (TOPIC, 0), &buffer(0..10)).map(drop),
     );
     check(
         Api::InitProducerId,
@@ -259,9 +247,7 @@ fn a_record_that_is_refused_is_given_back() {
         RDKafkaApiKey::Produce,
         &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE],
     );
-    let refused = client
-        .append(Some(&session), TOPIC, &[(2, &buffer(7..8))])
-        .unwrap_err();
+    let refused = append_in(&client, &session, (TOPIC, 2), &buffer(7..8)).unwrap_err();
     assert_says(&refused, &["max.message.bytes"]);
     match refused {
         Error::RecordRefused {
@@ -281,12 +267,10 @@ fn what_is_waited_for_is_told_to_whoever_asks() {
     let config = RemoteConfig::new(cluster.bootstrap_servers());
     let client = Client::connect(config, MINUTE).unwrap();
     let session = client.begin_session("i").unwrap();
-    client
-        .append(Some(&session), TOPIC, &[(0, &buffer(0..1))])
-        .unwrap();
+    append_in(&client, &session, (TOPIC, 0), &buffer(0..1)).unwrap();
     cluster.broker_down(1).unwrap();
     std::thread::scope(|scope| {
-        let append = scope.spawn(|| client.append(Some(&session), TOPIC, &[(0, &buffer(1..2))]));
+        let append = scope.spawn(|| append_in(&client, &session, (TOPIC, 0), &buffer(1..2)));
         let begun = Instant::now();
         let told = loop {
             assert!(begun.elapsed() < Duration::from_secs(10), "nothing is told");

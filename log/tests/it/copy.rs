@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bekk_log::{
-    Client, Copied, Durability, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig,
-    TopicCopy,
-};
-use bekk_testing::{MINUTE, wait_until};
+use bekk_log::{Client, Copied, Durability, Error, Offset, RecordBuffer, TopicCopy};
+use bekk_testing::{MINUTE, assert_matches, wait_until};
 
 use crate::served::Served;
-use crate::support::{buffer, config, noise, read_all};
+use crate::support::{
+    append, await_sealing, buffer, by_size, config, noise, read_all, topic, topic_with,
+};
 
 const RECORDS: u64 = 3_000;
 
@@ -21,25 +20,15 @@ fn source(dir: &std::path::Path) -> Client {
     let mut config = config(dir);
     config.segment_bytes = 200_000;
     config.durability = Durability::Os;
-    let retention = Retention {
-        size: Some(400_000),
-        age: None,
-    };
     let client = Client::own(config, &mut |_, _| false).unwrap();
-    let topic = TopicConfig {
-        partitions: 2,
-        retention,
-    };
-    client.create_topic("t", topic).unwrap();
+    topic_with(&client, "t", 2, by_size(400_000));
     for at in 0..RECORDS {
         let value = noise(at, 300);
         let mut records = RecordBuffer::new();
         records.push(1_000 + at.cast_signed(), Some(b"key"), &value);
         client.append(None, "t", &[(0, &records)]).unwrap();
     }
-    client
-        .append(None, "t", &[(1, &buffer(["a", "b"]))])
-        .unwrap();
+    append(&client, 1, ["a", "b"]);
     client
         .commit_offset("g", "t", 0, Offset::new(RECORDS))
         .unwrap();
@@ -48,11 +37,6 @@ fn source(dir: &std::path::Path) -> Client {
         client.apply_retention().unwrap() > 0
     });
     client
-}
-
-fn connect(served: &Served) -> Client {
-    let config = RemoteConfig::new(served.server.local_addr().to_string());
-    Client::connect(config, MINUTE).unwrap()
 }
 
 fn copy_topic(
@@ -76,7 +60,7 @@ fn every_record_keeps_its_offset() {
     let start = from.partition_ends("t").unwrap()[0].start;
     assert!(start > Offset::ZERO, "retention has removed the beginning");
     let served = Served::new(|_| ());
-    let to = connect(&served);
+    let to = served.remote();
 
     let interrupted = catch_unwind(AssertUnwindSafe(|| {
         copy_topic(&from, &to, "t", &mut |_| panic!("the copy is interrupted"))
@@ -97,12 +81,9 @@ fn every_record_keeps_its_offset() {
     let again = copy_topic(&from, &to, "t", &mut |_| ()).unwrap();
     assert_eq!((again.already, again.records), (all, 0));
 
-    to.append(None, "t", &[(1, &buffer(["more"]))]).unwrap();
+    append(&to, 1, ["more"]);
     let refused = copy_topic(&from, &to, "t", &mut |_| ()).unwrap_err();
-    assert!(
-        matches!(&refused, Error::NotCopied { topic, .. } if topic == "t"),
-        "{refused}"
-    );
+    assert_matches!(&refused, Error::NotCopied { topic, .. } if topic == "t");
 }
 
 /// The records after the gap would get other offsets. Nothing has been written to the target when that is reported.
@@ -114,22 +95,19 @@ fn a_log_that_has_lost_records_is_not_copied() {
     config.durability = Durability::Os;
     let own = || Client::own(config.clone(), &mut |_, _| false).unwrap();
     let from = own();
-    from.create_topic("t", TopicConfig::new(1)).unwrap();
+    topic(&from, "t", 1);
     for at in 0..20 {
         let records = buffer([noise(at, 10_000)]);
         from.append(None, "t", &[(0, &records)]).unwrap();
     }
-    wait_until("sealing", MINUTE, || {
-        let segments = from.segments("t").unwrap();
-        let unsealed = segments.iter().filter(|one| one.sealed_at_ms.is_none());
-        segments.len() > 2 && unsealed.count() == 1
-    });
+    await_sealing(&from, "t");
+    assert!(from.segments("t").unwrap().len() > 2);
     from.close().unwrap();
     std::fs::remove_dir_all(dir.path().join("topics/t/0000000002")).unwrap();
     let from = own();
     assert!(from.losses("t").unwrap().all > 0);
     let served = Served::new(|_| ());
-    let to = connect(&served);
+    let to = served.remote();
     match copy_topic(&from, &to, "t", &mut |_| ()).unwrap_err() {
         Error::NotCopied { why, .. } => assert!(why.contains("bekk log verify"), "{why}"),
         other => panic!("{other}"),
@@ -145,15 +123,15 @@ fn a_target_is_examined_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let from = Client::own(config(dir.path()), &mut |_, _| false).unwrap();
     let served = Served::new(|_| ());
-    let to = connect(&served);
+    let to = served.remote();
     let topics = ["a", "b", "c"].map(str::to_owned);
     for name in &topics {
-        from.create_topic(name, TopicConfig::new(1)).unwrap();
+        topic(&from, name, 1);
         from.append(None, name, &[(0, &buffer(["ours", "last"]))])
             .unwrap();
     }
     for name in ["a", "c"] {
-        to.create_topic(name, TopicConfig::new(1)).unwrap();
+        topic(&to, name, 1);
     }
     // Its last record is ours.
     let last = from.read("c", 0, Offset::new(1), 1).unwrap();
@@ -175,7 +153,7 @@ fn a_target_to_which_another_program_keeps_writing_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let from = source(dir.path());
     let served = Served::new(|_| ());
-    let to = connect(&served);
+    let to = served.remote();
     let stop = AtomicBool::new(false);
     let write = || {
         let begun = Instant::now();
@@ -196,10 +174,7 @@ fn a_target_to_which_another_program_keeps_writing_is_refused() {
         });
         let refused = copy_topic(&from, &to, "t", &mut |_| ());
         stop.store(true, Ordering::Relaxed);
-        assert!(
-            matches!(refused, Err(Error::NotCopied { .. })),
-            "{refused:?}"
-        );
+        assert_matches!(refused, Err(Error::NotCopied { .. }));
         assert!(
             writer.join().unwrap(),
             "the copy waited for the other program"
@@ -225,7 +200,7 @@ fn a_record_that_comes_after_the_comparison_is_noticed() {
     };
 
     let served = Served::new(|_| ());
-    let to = connect(&served);
+    let to = served.remote();
     let mut done = 0;
     let copied = copy_topic(&from, &to, "t", &mut |records| {
         let before = done;
@@ -239,7 +214,7 @@ fn a_record_that_comes_after_the_comparison_is_noticed() {
     check(copied.map(|_| ()));
 
     let served = Served::new(|_| ());
-    let to = connect(&served);
+    let to = served.remote();
     let topics = ["t".to_owned()];
     let copy = TopicCopy::prepare(&from, &to, &topics).unwrap().remove(0);
     copy.run(&mut |_| ()).unwrap();

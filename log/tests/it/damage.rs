@@ -5,20 +5,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bekk_log::{Client, Error, Gap, Offset, verify};
-use bekk_testing::{MINUTE, wait_until};
+use bekk_testing::{MINUTE, assert_matches, wait_until};
 use tempfile::TempDir;
 
-use crate::support::{buffer, copy, find, noise, open, open_small, read_all, small, topic};
+use crate::support::{
+    append, await_sealing, copy, find, noise, open, open_small, read_all, small, topic, try_append,
+    with_topic,
+};
 
 /// A log of 20 records of 10 kB in partition 0 of `t`, in one segment, killed; with the durable mark as it was
 /// before the first of them, or behind the last.
 fn killed(mark_is_behind: bool) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let client = open(dir.path());
-    topic(&client, "t", 2);
+    let (dir, client) = with_topic(2);
     let mark = dir.path().join("ends");
     let before = fs::read(&mark).unwrap();
-    append(&client, 0..20);
+    fill(&client, 0..20);
     if mark_is_behind {
         // The mark is written within a second or so, and then nothing changes it.
         let settled = client.partition_ends("t").unwrap()[0].end;
@@ -39,11 +40,9 @@ fn killed(mark_is_behind: bool) -> TempDir {
     copied
 }
 
-fn append(client: &Client, values: std::ops::Range<u64>) {
+fn fill(client: &Client, values: std::ops::Range<u64>) {
     for i in values {
-        client
-            .append(None, "t", &[(0, &buffer([noise(i, 10_000)]))])
-            .unwrap();
+        append(client, 0, [noise(i, 10_000)]);
     }
 }
 
@@ -75,7 +74,7 @@ fn check(dir: &Path, whole: &[u64], gaps: usize) -> u64 {
     let client = open_small(dir, 50_000);
     let expected: Vec<_> = whole.iter().map(|i| (*i, noise(*i, 10_000))).collect();
     assert!(read_all(&client, "t", 0, Offset::ZERO) == expected);
-    let offset = client.append(None, "t", &[(0, &buffer(["new"]))]).unwrap()[0].get();
+    let offset = append(&client, 0, ["new"]).get();
     client.close().unwrap();
 
     let client = open_small(dir, 50_000);
@@ -174,11 +173,8 @@ fn closed() -> (TempDir, Vec<bekk_log::SegmentInfo>) {
     let dir = tempfile::tempdir().unwrap();
     let client = open_small(dir.path(), 50_000);
     topic(&client, "t", 2);
-    append(&client, 0..RECORDS);
-    wait_until("sealing", MINUTE, || {
-        let segments = client.segments("t").unwrap();
-        segments.iter().filter(|s| s.sealed_at_ms.is_none()).count() == 1
-    });
+    fill(&client, 0..RECORDS);
+    await_sealing(&client, "t");
     let segments = client.segments("t").unwrap();
     assert!(segments.len() > 4);
     client.close().unwrap();
@@ -399,10 +395,8 @@ fn check_damaged_state(has_copy: bool) {
     assert_eq!(client.committed_offsets("g", "t").unwrap(), expected);
     let after = client.begin_session("inbox").unwrap();
     assert!(after.number > before.number, "{after:?}");
-    let error = client
-        .append(Some(&before), "t", &[(0, &buffer(["late"]))])
-        .unwrap_err();
-    assert!(matches!(error, Error::Fenced { .. }));
+    let error = try_append(&client, Some(&before), 0, ["late"]).unwrap_err();
+    assert_matches!(error, Error::Fenced { .. });
 }
 
 /// An older copy of the state is put in its place, as by a restore of single files.
@@ -442,19 +436,13 @@ fn a_damaged_identity_is_found_again_in_the_segments() {
     drop(other);
     fs::remove_file(&path).unwrap();
     let error = Client::open(small(dir.path(), 50_000)).unwrap_err();
-    assert!(
-        matches!(&error, Error::Corrupt { path: found, .. } if *found == path),
-        "{error}"
-    );
+    assert_matches!(&error, Error::Corrupt { path: found, .. } if *found == path);
     assert!(topic.join("0000000099").exists(), "nothing is set aside");
 }
 
 #[test]
 fn a_directory_without_a_log_is_not_verified() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(
-        verify(dir.path(), &mut |_| ()),
-        Err(Error::Io { .. })
-    ));
+    assert_matches!(verify(dir.path(), &mut |_| ()), Err(Error::Io { .. }));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

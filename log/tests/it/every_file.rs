@@ -9,11 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bekk_log::{Client, Offset, verify};
-use bekk_testing::{MINUTE, setting, wait_until};
+use bekk_testing::setting;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
-use crate::support::{buffer, copy, find, noise, open, open_small, read_all, small, topic};
+use crate::support::{
+    await_sealing, buffer, copy, find, noise, open, open_small, read_all, small, topic,
+};
 
 /// Cases that are run when not all are.
 const SAMPLE: u64 = 12;
@@ -77,14 +79,7 @@ fn whole() -> TempDir {
             client.append(None, "t", &[(partition, &records)]).unwrap();
         }
     }
-    wait_until("sealing", MINUTE, || {
-        let segments = client.segments("t").unwrap();
-        segments
-            .iter()
-            .filter(|segment| segment.sealed_at_ms.is_none())
-            .count()
-            == 1
-    });
+    await_sealing(&client, "t");
     client.commit_offset("g", "t", 0, Offset::new(3)).unwrap();
     client.close().unwrap();
     // Copies are smaller for it, and fjall does not mind.

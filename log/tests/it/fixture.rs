@@ -8,10 +8,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use bekk_log::{Client, Config, Offset, RecordBuffer, Retention, TopicConfig, verify};
-use bekk_testing::{MINUTE, wait_until};
+use bekk_log::{Client, Config, Offset, RecordBuffer, Retention, verify};
 
-use crate::support::{config, copy, noise, read_all};
+use crate::support::{await_sealing, config, copy, noise, read_all, topic, topic_with};
 
 const RETENTION: Retention = Retention {
     age: Some(Duration::from_secs(7 * 24 * 60 * 60)),
@@ -42,16 +41,8 @@ fn write() {
         ..config(Path::new(&dir))
     };
     let client = Client::open(config.clone()).unwrap();
-    let topic_config = |partitions, retention| TopicConfig {
-        partitions,
-        retention,
-    };
-    client
-        .create_topic("events", topic_config(2, RETENTION))
-        .unwrap();
-    client
-        .create_topic("bekk.meta", topic_config(1, Retention::default()))
-        .unwrap();
+    topic_with(&client, "events", 2, RETENTION);
+    topic(&client, "bekk.meta", 1);
     let session = client.begin_session("inbox").unwrap();
     for partition in 0..2 {
         let mut i = 0u64;
@@ -78,10 +69,7 @@ fn write() {
     client
         .hold("inbox", "events", &[(1, Offset::new(2))])
         .unwrap();
-    wait_until("sealing", MINUTE, || {
-        let segments = client.segments("events").unwrap();
-        segments.iter().filter(|s| s.sealed_at_ms.is_none()).count() == 1
-    });
+    await_sealing(&client, "events");
     client.close().unwrap();
     // A lost segment leaves a gap in the state, and in its copy.
     fs::remove_dir_all(Path::new(&dir).join("topics/events/0000000002")).unwrap();

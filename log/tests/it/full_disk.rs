@@ -12,11 +12,10 @@ use std::time::Duration;
 use bekk_log::{
     Client, Durability, Error, Full, INODES_RESERVE, RemoteConfig, ServeConfig, Server,
 };
-use bekk_testing::{MINUTE, wait_until};
+use bekk_testing::{MINUTE, assert_matches, wait_until};
 
-use crate::serve_deletion::delete_topic;
 use crate::served::{Served, batch};
-use crate::support::{buffer, config, noise, topic};
+use crate::support::{append, buffer, config, noise, topic};
 
 const SCENARIO: &str = "BEKK_LOG_FULL_DISK";
 /// How long the log believes what it last saw of the disk
@@ -114,9 +113,7 @@ fn an_append_fills_the_disk(dir: &Path) {
     let server = Server::start(client.clone(), ServeConfig::new(listen)).unwrap();
     let remote = RemoteConfig::new(server.local_addr().to_string());
     let remote = Client::connect(remote, MINUTE).unwrap();
-    remote
-        .append(None, "t", &[(0, &buffer(["first"]))])
-        .unwrap();
+    append(&remote, 0, ["first"]);
     let ballast = Ballast::leaving(dir, 100_000);
     let refused = thread::scope(|scope| {
         let append = scope.spawn(|| remote.append(None, "t", &[(0, &buffer([noise(1, 500_000)]))]));
@@ -126,7 +123,7 @@ fn an_append_fills_the_disk(dir: &Path) {
         remote.give_up();
         append.join().unwrap()
     });
-    assert!(matches!(refused, Err(Error::Away { .. })), "{refused:?}");
+    assert_matches!(refused, Err(Error::Away { .. }));
     check_full(&client);
     ballast.remove();
     drop(remote);
@@ -164,13 +161,12 @@ fn a_topic_is_not_deleted(dir: &Path) {
     assert_eq!(connection.produce(7, batch(None, 0, 1)), (0, 0));
     let ballast = Ballast::leaving(dir, 1_000_000);
     thread::sleep(BELIEVED);
-    assert_eq!(delete_topic(&mut connection, 1, "t"), 56);
+    assert_eq!(connection.delete_topic(1, "t"), 56);
     assert_eq!(connection.produce(7, batch(None, 0, 1)), (0, 1));
     ballast.remove();
     wait_until("the topic is deleted", MINUTE, || {
-        delete_topic(&mut connection, 1, "t") == 0
+        connection.delete_topic(1, "t") == 0
     });
-    served.server.stop();
 }
 
 /// Other programs have used up the inodes. The disk has free bytes, but no segment and no table can be made: appends wait,
@@ -214,7 +210,7 @@ fn check_full(client: &Client) {
 
 fn check_takes_more(dir: &Path) {
     let client = open(dir);
-    client.append(None, "t", &[(0, &buffer(["more"]))]).unwrap();
+    append(&client, 0, ["more"]);
     client.close().unwrap();
 }
 

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Config, Error, Offset, RecordBuffer, TopicConfig};
-use bekk_testing::{MINUTE, wait_until};
+use bekk_testing::{MINUTE, assert_matches, wait_until};
+
+use crate::support::{append_in, topic};
 
 const TOPIC: &str = "things";
 const PARTITIONS: u32 = 3;
@@ -16,9 +18,7 @@ fn join(directory: &tempfile::TempDir) -> Client {
 fn pair() -> (tempfile::TempDir, Client, Client) {
     let directory = tempfile::tempdir().unwrap();
     let (owner, guest) = (join(&directory), join(&directory));
-    owner
-        .create_topic(TOPIC, TopicConfig::new(PARTITIONS))
-        .unwrap();
+    topic(&owner, TOPIC, PARTITIONS);
     (directory, owner, guest)
 }
 
@@ -97,9 +97,9 @@ fn a_guest_does_what_the_owner_does() {
         let found = client.offset_for_time(TOPIC, 2, 1_000_000).unwrap();
         assert_eq!(found, None);
         let outside = client.read(TOPIC, 2, Offset::new(12), 1).unwrap_err();
-        assert!(matches!(outside, Error::OffsetOutOfRange { end, .. } if end == Offset::new(11)));
+        assert_matches!(outside, Error::OffsetOutOfRange { end, .. } if end == Offset::new(11));
         let unknown = client.partition_ends("nothing").unwrap_err();
-        assert!(matches!(unknown, Error::UnknownTopic(_)), "{unknown}");
+        assert_matches!(unknown, Error::UnknownTopic(_));
     }
 }
 
@@ -111,7 +111,7 @@ fn a_glance_has_no_guests() {
     let glance = Client::glance(config(), &mut |_, _| false).unwrap();
     assert!(glance.is_owner());
     let error = Client::join(config(), &mut |_, _| false).unwrap_err();
-    assert!(matches!(error, Error::Locked { .. }), "{error}");
+    assert_matches!(error, Error::Locked { .. });
     glance.close().unwrap();
     let owner = join(&directory);
     assert!(owner.is_owner());
@@ -170,7 +170,7 @@ fn a_guest_commits_for_a_group_and_forgets_it() {
     assert_eq!(commits(), [other]);
     assert_eq!(guest.committed_offsets("g", TOPIC).unwrap(), []);
     let refused = guest.commits().unwrap_err();
-    assert!(matches!(refused, Error::NotHere { .. }), "{refused}");
+    assert_matches!(refused, Error::NotHere { .. });
     owner.forget_group("other").unwrap();
     assert_eq!(commits(), []);
 }
@@ -205,30 +205,17 @@ fn a_guest_whose_owner_has_gone_is_given_up_at_once() {
 fn of_two_sessions_only_the_later_appends_wherever_they_are() {
     let (_directory, owner, guest) = pair();
     let first = guest.begin_session("i").unwrap();
-    guest
-        .append(Some(&first), TOPIC, &[(0, &buffer(0, 1))])
-        .unwrap();
+    append_in(&guest, &first, (TOPIC, 0), &buffer(0, 1)).unwrap();
     let second = owner.begin_session("i").unwrap();
     assert_eq!(second.number, first.number + 1);
-    let refused = guest
-        .append(Some(&first), TOPIC, &[(0, &buffer(1, 1))])
-        .unwrap_err();
-    assert!(
-        matches!(&refused, Error::Fenced { newest, .. } if *newest == second.number),
-        "{refused}"
-    );
-    owner
-        .append(Some(&second), TOPIC, &[(0, &buffer(1, 1))])
-        .unwrap();
+    let refused = append_in(&guest, &first, (TOPIC, 0), &buffer(1, 1)).unwrap_err();
+    assert_matches!(&refused, Error::Fenced { newest, .. } if *newest == second.number);
+    append_in(&owner, &second, (TOPIC, 0), &buffer(1, 1)).unwrap();
     let third = guest.begin_session("i").unwrap();
     assert_eq!(third.number, second.number + 1);
-    let refused = owner
-        .append(Some(&second), TOPIC, &[(0, &buffer(2, 1))])
-        .unwrap_err();
-    assert!(matches!(refused, Error::Fenced { .. }), "{refused}");
-    guest
-        .append(Some(&third), TOPIC, &[(0, &buffer(2, 1))])
-        .unwrap();
+    let refused = append_in(&owner, &second, (TOPIC, 0), &buffer(2, 1)).unwrap_err();
+    assert_matches!(refused, Error::Fenced { .. });
+    append_in(&guest, &third, (TOPIC, 0), &buffer(2, 1)).unwrap();
     assert_eq!(read_from(&owner, 0, 0), [0, 1, 2]);
 }
 
@@ -236,18 +223,16 @@ fn of_two_sessions_only_the_later_appends_wherever_they_are() {
 fn an_owner_that_goes_is_succeeded_by_its_guest() {
     let (directory, owner, guest) = pair();
     let session = guest.begin_session("i").unwrap();
-    guest
-        .append(Some(&session), TOPIC, &[(0, &buffer(0, 7))])
-        .unwrap();
+    append_in(&guest, &session, (TOPIC, 0), &buffer(0, 7)).unwrap();
     owner.close().unwrap();
     let begun = Instant::now();
     let gone = loop {
-        match guest.append(Some(&session), TOPIC, &[(0, &buffer(7, 1))]) {
+        match append_in(&guest, &session, (TOPIC, 0), &buffer(7, 1)) {
             Ok(_) => {}
             Err(error) => break error,
         }
     };
-    assert!(matches!(gone, Error::Away { .. }), "{gone}");
+    assert_matches!(gone, Error::Away { .. });
     assert!(begun.elapsed() < Duration::from_secs(2));
     drop(guest);
     let successor = join(&directory);

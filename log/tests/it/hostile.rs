@@ -366,5 +366,4 @@ fn who_is_gone_is_not_waited_for() {
         assert!(begun.elapsed() < Duration::from_secs(20));
         drop(connection);
     }
-    served.server.stop();
 }

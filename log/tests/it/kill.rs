@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Config, Error, Offset, verify};
-use bekk_testing::{MINUTE, seed, setting, wait_until};
+use bekk_testing::{MINUTE, assert_matches, seed, setting, wait_until};
 
 use crate::support::{buffer, config, find, noise, read_all, topic};
 
@@ -226,7 +226,7 @@ fn a_killed_holder_frees_the_directory_and_a_living_one_does_not() {
         assert!(output.read_line(&mut line).unwrap() > 0);
     }
     let error = Client::open(victim_config(dir.path())).unwrap_err();
-    assert!(matches!(error, Error::Locked { .. }));
+    assert_matches!(error, Error::Locked { .. });
     victim.kill().unwrap();
     victim.wait().unwrap();
     let begun = Instant::now();

@@ -1,12 +1,10 @@
 //! Marks: what a record was, the same from every side, and what a log that was replaced looks like.
 
 use bekk_log::{
-    Client, Difference, Error, MarkCheck, Offset, RecordBuffer, RecordMark, RemoteConfig,
-    judge_mark,
+    Client, Difference, Error, MarkCheck, Offset, RecordBuffer, RecordMark, judge_mark,
 };
-use bekk_testing::{MINUTE, wait_until};
+use bekk_testing::{MINUTE, assert_matches, wait_until};
 
-use crate::serve_deletion::delete_records;
 use crate::served::Served;
 
 fn append(client: &Client, values: &[&str]) {
@@ -15,11 +13,6 @@ fn append(client: &Client, values: &[&str]) {
         buffer.push(1_000 + at, Some(b"key"), value.as_bytes());
     }
     client.append(None, "t", &[(0, &buffer)]).unwrap();
-}
-
-fn connect(served: &Served) -> Client {
-    let config = RemoteConfig::new(served.server.local_addr().to_string());
-    Client::connect(config, MINUTE).unwrap()
 }
 
 fn judge(client: &Client, next: u64, mark: &RecordMark) -> MarkCheck {
@@ -32,7 +25,7 @@ fn judge(client: &Client, next: u64, mark: &RecordMark) -> MarkCheck {
 fn a_mark_is_the_same_from_every_side() {
     let served = Served::new(|_| ());
     append(&served.client, &["a", "b", "c"]);
-    let remote = connect(&served);
+    let remote = served.remote();
     for next in 1..=3 {
         let own = served
             .client
@@ -50,10 +43,7 @@ fn a_mark_is_the_same_from_every_side() {
     }
     remote.recheck("t").unwrap();
     let unknown = remote.at_mark("t", 7, None).unwrap_err();
-    assert!(
-        matches!(unknown, Error::UnknownPartition { partition: 7, .. }),
-        "{unknown}"
-    );
+    assert_matches!(unknown, Error::UnknownPartition { partition: 7, .. });
 }
 
 /// The server's log is replaced by another one behind the same address. The client, which librdkafka reconnects in
@@ -63,7 +53,7 @@ fn a_log_that_was_replaced_is_recognised() {
     let first = Served::new(|_| ());
     append(&first.client, &["a", "b", "c"]);
     let address = first.server.local_addr();
-    let remote = connect(&first);
+    let remote = first.remote();
     let applied = remote.mark_before("t", 0, Offset::new(2)).unwrap().unwrap();
     assert!(
         !remote
@@ -72,7 +62,7 @@ fn a_log_that_was_replaced_is_recognised() {
             .is_empty()
     );
     let before = remote.doubts();
-    first.server.stop();
+    drop(first.server);
     first.client.close().unwrap();
 
     let second = Served::new(|config| config.listen = address);
@@ -80,7 +70,7 @@ fn a_log_that_was_replaced_is_recognised() {
         remote.doubts() > before
     });
     let error = remote.recheck("t").unwrap_err();
-    assert!(matches!(error, Error::Replaced { found, .. } if found == second.client.log_id()));
+    assert_matches!(error, Error::Replaced { found, .. } if found == second.client.log_id());
     let ends_before = MarkCheck::Differs(Difference::EndsBefore);
     assert_eq!(judge(&remote, 2, &applied), ends_before);
     append(&second.client, &["x", "y", "z"]);
@@ -98,10 +88,10 @@ fn a_log_that_was_replaced_is_recognised() {
 fn records_that_another_program_removes_are_missed_at_once() {
     let served = Served::new(|_| ());
     append(&served.client, &["a", "b", "c"]);
-    let remote = connect(&served);
+    let remote = served.remote();
     let mark = remote.mark_before("t", 0, Offset::new(1)).unwrap().unwrap();
     assert_eq!(judge(&remote, 1, &mark), MarkCheck::Same);
-    let (code, start) = delete_records(&mut served.connect(), 1, "t", 0, 3);
+    let (code, start) = served.connect().delete_records(1, "t", 0, 3);
     assert_eq!((code, start), (0, 3));
     let begins_after = MarkCheck::Differs(Difference::BeginsAfter);
     assert_eq!(judge(&remote, 1, &mark), begins_after);

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bekk_log::{Client, Config, Error, Offset, RecordBuffer, Retention, TopicConfig, verify};
-use bekk_testing::{MINUTE, seed};
+use bekk_log::{Client, Error, Offset, RecordBuffer, verify};
+use bekk_testing::{assert_matches, seed};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
 
-use crate::support::{config, noise};
+use crate::support::{await_sealing, by_age, noise, open_small, topic_with};
 
 const PARTITIONS: u32 = 3;
 
@@ -70,20 +70,8 @@ struct World<'a> {
 
 impl World<'_> {
     fn open(&mut self) {
-        let client = Client::open(Config {
-            segment_bytes: 12_000,
-            ..config(self.dir)
-        });
-        let client = client.unwrap();
-        let retention = Retention {
-            age: Some(Duration::ZERO),
-            size: None,
-        };
-        let config = TopicConfig {
-            partitions: PARTITIONS,
-            retention,
-        };
-        client.create_topic("t", config).unwrap();
+        let client = open_small(self.dir, 12_000);
+        topic_with(&client, "t", PARTITIONS, by_age(Duration::ZERO));
         self.client = Some(client);
         self.check_ends();
     }
@@ -128,10 +116,7 @@ impl World<'_> {
                 self.client.take().unwrap().close().unwrap();
                 self.open();
             }
-            Act::Seal => bekk_testing::wait_until("sealing", MINUTE, || {
-                let segments = self.client().segments("t").unwrap();
-                segments.iter().filter(|s| s.sealed_at_ms.is_none()).count() == 1
-            }),
+            Act::Seal => await_sealing(self.client(), "t"),
         }
     }
 
@@ -180,7 +165,7 @@ impl World<'_> {
         if model.start > 0 {
             let before = Offset::new(model.start - 1);
             let error = self.client().read("t", partition, before, max).unwrap_err();
-            assert!(matches!(error, Error::OffsetOutOfRange { .. }));
+            assert_matches!(error, Error::OffsetOutOfRange { .. });
         }
     }
 

@@ -4,10 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bekk_log::{Gap, Offset, Salvaged, salvage, verify};
-use bekk_testing::{MINUTE, wait_until};
 use tempfile::TempDir;
 
-use crate::support::{buffer, copy, find, noise, open_small, read_all, topic};
+use crate::support::{await_sealing, buffer, copy, find, noise, open_small, read_all, topic};
 
 /// Records of the log, each a batch of its own, five to a segment.
 const RECORDS: u64 = 13;
@@ -21,11 +20,7 @@ fn closed() -> TempDir {
         let records = buffer([noise(i, 10_000)]);
         client.append(None, "t", &[(0, &records)]).unwrap();
     }
-    wait_until("sealing", MINUTE, || {
-        let segments = client.segments("t").unwrap();
-        let unsealed = segments.iter().filter(|one| one.sealed_at_ms.is_none());
-        unsealed.count() == 1
-    });
+    await_sealing(&client, "t");
     client.close().unwrap();
     dir
 }

@@ -4,10 +4,13 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use bekk_log::{Client, Config, Durability, Error, Offset, Retention, TopicConfig, verify};
-use bekk_testing::{MINUTE, wait_until};
+use bekk_log::{Client, Durability, Error, Offset, Retention, verify};
+use bekk_testing::{MINUTE, assert_matches, wait_until};
 
-use crate::support::{KEEP, buffer, config, find, noise, open, open_small, read_all, topic};
+use crate::support::{
+    append, await_sealing, buffer, by_age, by_size, find, noise, open, open_small, open_with,
+    read_all, topic, topic_with, try_append, with_topic,
+};
 
 /// Appends batches of one record of about 10 kB to two partitions in turn, from `from` up to `to`.
 fn fill(client: &Client, from: u64, to: u64) {
@@ -32,21 +35,6 @@ fn sealed(client: &Client) -> usize {
     segments.iter().filter(|s| s.sealed_at_ms.is_some()).count()
 }
 
-/// Waits until all segments but the last one are sealed.
-fn await_sealing(client: &Client) {
-    wait_until("sealing", MINUTE, || {
-        sealed(client) == client.segments("t").unwrap().len() - 1
-    });
-}
-
-fn create(client: &Client, retention: Retention) {
-    let config = TopicConfig {
-        partitions: 2,
-        retention,
-    };
-    client.create_topic("t", config).unwrap();
-}
-
 #[test]
 fn a_log_of_many_segments_is_read_as_one() {
     let dir = tempfile::tempdir().unwrap();
@@ -55,7 +43,7 @@ fn a_log_of_many_segments_is_read_as_one() {
     // The last segment is not full, so that nothing begins another one meanwhile.
     fill(&client, 0, 58);
     check_filled(&client, 58);
-    await_sealing(&client);
+    await_sealing(&client, "t");
     let segments = client.segments("t").unwrap();
     assert!(segments.len() >= 10, "{}", segments.len());
     check_filled(&client, 58);
@@ -87,11 +75,9 @@ fn a_log_of_many_segments_is_read_as_one() {
 #[test]
 fn a_segment_is_sealed_when_it_is_old() {
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(Config {
-        segment_age: Duration::from_millis(50),
-        ..config(dir.path())
-    })
-    .unwrap();
+    let client = open_with(dir.path(), |config| {
+        config.segment_age = Duration::from_millis(50)
+    });
     topic(&client, "t", 2);
     fill(&client, 0, 1);
     wait_until("sealing", MINUTE, || sealed(&client) == 1);
@@ -105,13 +91,9 @@ fn a_segment_is_sealed_when_it_is_old() {
 fn retention_waits_for_groups_and_holds() {
     let dir = tempfile::tempdir().unwrap();
     let client = open_small(dir.path(), 50_000);
-    let retention = Retention {
-        age: Some(Duration::ZERO),
-        size: None,
-    };
-    create(&client, retention);
+    topic_with(&client, "t", 2, by_age(Duration::ZERO));
     fill(&client, 0, 40);
-    await_sealing(&client);
+    await_sealing(&client, "t");
     let before = client.segments("t").unwrap();
     assert_eq!(client.apply_retention().unwrap(), 0);
 
@@ -138,7 +120,7 @@ fn retention_waits_for_groups_and_holds() {
         "{start}"
     );
     let error = client.read("t", 0, Offset::ZERO, 1).unwrap_err();
-    assert!(matches!(error, Error::OffsetOutOfRange { start: found, .. } if found == start));
+    assert_matches!(error, Error::OffsetOutOfRange { start: found, .. } if found == start);
     client.close().unwrap();
 
     let client = open_small(dir.path(), 50_000);
@@ -153,18 +135,14 @@ fn retention_waits_for_groups_and_holds() {
 fn retention_by_size_keeps_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let client = open_small(dir.path(), 50_000);
-    let retention = Retention {
-        age: None,
-        size: Some(200_000),
-    };
-    create(&client, retention);
+    topic_with(&client, "t", 2, by_size(200_000));
     topic(&client, "bekk.meta", 1);
     client
         .append(None, "bekk.meta", &[(0, &buffer(["m"]))])
         .unwrap();
     // The last segment is not full, so that nothing begins another one meanwhile.
     fill(&client, 0, 58);
-    await_sealing(&client);
+    await_sealing(&client, "t");
     for partition in 0..2 {
         client
             .commit_offset("g", "t", partition, Offset::new(29))
@@ -182,9 +160,7 @@ fn retention_by_size_keeps_the_newest() {
 fn appends_that_come_together_share_an_fsync() {
     const THREADS: usize = 16;
     const APPENDS: usize = 50;
-    let dir = tempfile::tempdir().unwrap();
-    let client = open(dir.path());
-    topic(&client, "t", 2);
+    let (_dir, client) = with_topic(2);
     let start = Arc::new(Barrier::new(THREADS));
     let threads = (0..THREADS).map(|i| {
         let (client, start) = (client.clone(), Arc::clone(&start));
@@ -193,9 +169,7 @@ fn appends_that_come_together_share_an_fsync() {
             for j in 0..APPENDS {
                 let partition = u32::try_from(j % 2).unwrap();
                 let value = format!("{i}/{j}");
-                client
-                    .append(None, "t", &[(partition, &buffer([value]))])
-                    .unwrap();
+                append(&client, partition, [value]);
             }
         })
     });
@@ -220,22 +194,20 @@ fn appends_that_come_together_share_an_fsync() {
 fn without_fsync_on_append_readers_wait_for_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
     let interval = Duration::from_millis(300);
-    let client = Client::open(Config {
-        durability: Durability::Interval(interval),
-        ..config(dir.path())
-    })
-    .unwrap();
+    let client = open_with(dir.path(), |config| {
+        config.durability = Durability::Interval(interval)
+    });
     topic(&client, "t", 1);
     for i in 0..100 {
-        let offset = client.append(None, "t", &[(0, &buffer(["a"]))]).unwrap();
-        assert_eq!(offset, [Offset::new(i)]);
+        let offset = append(&client, 0, ["a"]);
+        assert_eq!(offset, Offset::new(i));
     }
     assert!(client.counters().unwrap().fsyncs < 20);
     let behind = [(0, Offset::new(99))];
     assert!(client.wait_for_records("t", &behind, MINUTE).unwrap());
     assert!(client.counters().unwrap().fsyncs > 0);
     // A session sees what its predecessor wrote, without waiting for the interval.
-    client.append(None, "t", &[(0, &buffer(["b"]))]).unwrap();
+    append(&client, 0, ["b"]);
     client.begin_session("inbox").unwrap();
     assert_eq!(client.partition_ends("t").unwrap()[0].end, Offset::new(101));
 }
@@ -243,41 +215,26 @@ fn without_fsync_on_append_readers_wait_for_the_next_one() {
 #[test]
 fn left_to_the_system_records_are_seen_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(Config {
-        durability: Durability::Os,
-        ..config(dir.path())
-    })
-    .unwrap();
+    let client = open_with(dir.path(), |config| config.durability = Durability::Os);
     topic(&client, "t", 1);
-    client.append(None, "t", &[(0, &buffer(["a"]))]).unwrap();
+    append(&client, 0, ["a"]);
     assert_eq!(read_all(&client, "t", 0, Offset::ZERO).len(), 1);
     assert_eq!(client.counters().unwrap().fsyncs, 0);
 }
 
 #[test]
 fn a_full_disk_refuses_appends_and_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = open(dir.path());
-    topic(&client, "t", 1);
-    client.append(None, "t", &[(0, &buffer(["a"]))]).unwrap();
+    let (dir, client) = with_topic(1);
+    append(&client, 0, ["a"]);
     client.close().unwrap();
-    let client = Client::open(Config {
-        reserve_bytes: u64::MAX,
-        ..config(dir.path())
-    })
-    .unwrap();
-    let error = client
-        .append(None, "t", &[(0, &buffer(["b"]))])
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::NoSpace {
-                reserve_bytes: u64::MAX,
-                ..
-            }
-        ),
-        "{error}"
+    let client = open_with(dir.path(), |config| config.reserve_bytes = u64::MAX);
+    let error = try_append(&client, None, 0, ["b"]).unwrap_err();
+    assert_matches!(
+        error,
+        Error::NoSpace {
+            reserve_bytes: u64::MAX,
+            ..
+        }
     );
     assert!(error.is_retriable());
     assert_eq!(
@@ -288,42 +245,37 @@ fn a_full_disk_refuses_appends_and_nothing_else() {
     client.apply_retention().unwrap();
     client.close().unwrap();
     let client = open(dir.path());
-    let next = client.append(None, "t", &[(0, &buffer(["c"]))]).unwrap();
-    assert_eq!(next, [Offset::new(1)]);
+    let next = append(&client, 0, ["c"]);
+    assert_eq!(next, Offset::new(1));
 }
 
 #[test]
 fn retention_can_be_changed_and_stays_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = open(dir.path());
-    topic(&client, "t", 2);
+    let (dir, client) = with_topic(2);
     let retention = Retention {
         age: Some(Duration::from_secs(5)),
         size: Some(7),
     };
-    create(&client, retention);
+    topic_with(&client, "t", 2, retention);
     drop(client);
     let client = open(dir.path());
     assert_eq!(client.topics().unwrap()[0].config.retention, retention);
     topic(&client, "t", 2);
-    assert_eq!(client.topics().unwrap()[0].config.retention, KEEP);
+    assert_eq!(
+        client.topics().unwrap()[0].config.retention,
+        Retention::default()
+    );
 }
 
 #[test]
 fn readers_follow_while_segments_come_and_go() {
     const RECORDS: u64 = 3000;
     let dir = tempfile::tempdir().unwrap();
-    let client = Client::open(Config {
-        durability: Durability::Os,
-        segment_bytes: 400_000,
-        ..config(dir.path())
-    })
-    .unwrap();
-    let retention = Retention {
-        age: None,
-        size: Some(1_000_000),
-    };
-    create(&client, retention);
+    let client = open_with(dir.path(), |config| {
+        config.durability = Durability::Os;
+        config.segment_bytes = 400_000;
+    });
+    topic_with(&client, "t", 2, by_size(1_000_000));
     let value = |partition: u32, i: u64| {
         noise(
             i * 2 + u64::from(partition),

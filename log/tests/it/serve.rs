@@ -15,8 +15,7 @@ use crate::served::{Connection, Served, batch, crc32c, encoded, fetch_request, p
 
 #[test]
 fn batches_pass_through_in_every_version() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (served, mut connection) = Served::connected();
     for (version, first) in (3..=8).zip((0..).step_by(3)) {
         assert_eq!(connection.produce(version, batch(None, 0, 3)), (0, first));
     }
@@ -48,26 +47,22 @@ fn batches_pass_through_in_every_version() {
     assert_eq!(connection.fetch(11, &fetch_request(19, 1, 1, 0)).0, 1);
     let read = served.client.read("t", 0, Offset::new(17), 1).unwrap();
     assert_eq!(read.iter().next().unwrap().value, b"value 2");
-    served.server.stop();
 }
 
 #[test]
 fn the_cluster_id_names_the_log() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (served, mut connection) = Served::connected();
     let request = MetadataRequest::default().with_topics(None);
     let expected = format!("bekk.{}", served.client.log_id());
     for version in 2..=8 {
         let answer: MetadataResponse = connection.request(ApiKey::Metadata, version, &request);
         assert_eq!(answer.cluster_id.as_deref(), Some(expected.as_str()));
     }
-    served.server.stop();
 }
 
 #[test]
 fn an_idempotent_producer_is_stored_once() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (served, mut connection) = Served::connected();
     let mut ids = Vec::new();
     for version in 0..=4 {
         let request = InitProducerIdRequest::default().with_transactional_id(None);
@@ -99,13 +94,11 @@ fn an_idempotent_producer_is_stored_once() {
     assert!(!ids.contains(&answer.producer_id.0));
     let end = served.client.partition_ends("t").unwrap()[0].end;
     assert_eq!(end, Offset::new(7));
-    served.server.stop();
 }
 
 #[test]
 fn a_fetch_waits_for_records() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (served, mut connection) = Served::connected();
     let begun = Instant::now();
     let (code, _, records) = connection.fetch(11, &fetch_request(0, 1 << 20, 1, 200));
     assert_eq!((code, records.len()), (0, 0));
@@ -123,15 +116,14 @@ fn a_fetch_waits_for_records() {
     // One that waits is answered when the server stops.
     let request = fetch_request(1, 1 << 20, 1, 20_000);
     connection.send(&encoded("test", ApiKey::Fetch, 11, &request));
-    served.server.stop();
+    drop(served.server);
     served.client.close().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(15));
 }
 
 #[test]
 fn without_acks_there_is_no_answer() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (_served, mut connection) = Served::connected();
     let silent = produce_request(0, batch(None, 0, 1));
     connection.send(&encoded("test", ApiKey::Produce, 7, &silent));
     let loud = produce_request(1, batch(None, 0, 1));
@@ -142,7 +134,6 @@ fn without_acks_there_is_no_answer() {
     let failing = produce_request(0, b"no batch".to_vec());
     connection.send(&encoded("test", ApiKey::Produce, 7, &failing));
     assert!(connection.is_closed());
-    served.server.stop();
 }
 
 #[test]
@@ -172,7 +163,6 @@ fn hostile_frames_end_their_connection_and_no_other() {
         let answer: MetadataResponse = good.request(ApiKey::Metadata, 8, &request);
         assert_eq!(answer.topics.len(), 1);
     }
-    served.server.stop();
 }
 
 #[test]
@@ -184,26 +174,22 @@ fn connections_beyond_the_most_and_idle_ones_are_closed() {
     let mut idle: Vec<_> = (0..20).map(|_| served.connect()).collect();
     assert!(served.connect().is_closed());
     assert!(idle.iter_mut().all(Connection::is_closed));
-    served.server.stop();
 }
 
 #[test]
 fn versions_that_do_not_exist_are_answered_in_the_first_ones_form() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (_served, mut connection) = Served::connected();
     connection.send(&[0, 18, 0, 99, 0, 0, 0, 1, 0xff, 0xff, 0]);
     let answer = connection.receive();
     assert_eq!(answer[..6], [0, 0, 0, 1, 0, 35]);
     connection.send(&[0, 18, 0, 0, 0, 0, 0, 2, 0xff, 0xff]);
     assert_eq!(connection.receive()[..6], [0, 0, 0, 2, 0, 0]);
-    served.server.stop();
 }
 
 /// A client that uses librdkafka never gets past a batch whose CRC is right but whose content cannot be decoded.
 #[test]
 fn a_batch_that_no_reader_can_take_apart_is_refused() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (served, mut connection) = Served::connected();
     let refused = |connection: &mut Connection, mut batch: Vec<u8>| {
         let crc = crc32c(&batch[21..]);
         batch[17..21].copy_from_slice(&crc.to_be_bytes());
@@ -223,7 +209,6 @@ fn a_batch_that_no_reader_can_take_apart_is_refused() {
     assert_eq!(connection.produce(8, batch(None, 0, 1)), (0, 0));
     let records = served.client.read("t", 0, Offset::ZERO, 1 << 20).unwrap();
     assert_eq!(records.iter().last().unwrap().value, b"value 0");
-    served.server.stop();
 }
 
 /// The frames of requests, one after the other.
@@ -238,8 +223,7 @@ fn frames(requests: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn what_comes_while_one_append_is_written_shares_the_next_write() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (served, mut connection) = Served::connected();
     let writes = served.client.counters().unwrap().writes;
     let sent: Vec<_> = (0..100)
         .map(|i| {
@@ -275,13 +259,11 @@ fn what_comes_while_one_append_is_written_shares_the_next_write() {
     }
     let writes = served.client.counters().unwrap().writes - writes;
     assert!(writes < 60, "{writes}");
-    served.server.stop();
 }
 
 #[test]
 fn other_requests_wait_for_the_appends_before_them() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (served, mut connection) = Served::connected();
     let produce = encoded(
         "test",
         ApiKey::Produce,
@@ -314,5 +296,4 @@ fn other_requests_wait_for_the_appends_before_them() {
     assert!(connection.is_closed());
     let end = served.client.partition_ends("t").unwrap()[0].end;
     assert_eq!(end, Offset::new(4));
-    served.server.stop();
 }

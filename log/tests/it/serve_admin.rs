@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bekk_log::{Retention, TopicConfig};
+use bekk_log::Retention;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -17,7 +17,8 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::served::{Connection, Served, commit, committed};
+use crate::served::{Connection, Served};
+use crate::support::{by_age, topic};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -100,8 +101,7 @@ fn retention_of(served: &Served, name: &str) -> Retention {
 /// Without numbers of its own a client asks for the broker's, also in versions that did not have that yet.
 #[test]
 fn topics_are_made_with_default_numbers() {
-    let served = Served::new(|_| {});
-    let mut connection = served.connect();
+    let (_served, mut connection) = Served::connected();
     let mut create = |version, name: &'static str, partitions, factor| {
         let topic = CreatableTopic::default()
             .with_name(TopicName(text(name)))
@@ -122,8 +122,7 @@ fn topics_are_made_with_default_numbers() {
 
 #[test]
 fn settings_are_told() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (served, mut connection) = Served::connected();
     for version in 1..=2 {
         let told = describe(&mut connection, version, TOPIC, "t", None).unwrap();
         let size = served.client.topic_size("t").unwrap();
@@ -163,25 +162,18 @@ fn settings_are_told() {
     assert_eq!(describe(&mut connection, 2, TOPIC, "u", None), Err(3));
     assert_eq!(describe(&mut connection, 2, BROKER, "1", None), Err(42));
     assert_eq!(describe(&mut connection, 2, 99, "t", None), Err(42));
-    served.server.stop();
 }
 
 #[test]
 fn retention_can_be_changed() {
     let served = Served::new(|_| ());
-    served
-        .client
-        .create_topic("bekk.meta", TopicConfig::new(1))
-        .unwrap();
+    topic(&served.client, "bekk.meta", 1);
     let mut connection = served.connect();
     let day = [("retention.ms", "86400000"), ("retention.bytes", "-1")];
     assert_eq!(alter(&mut connection, 1, (TOPIC, "t"), &day, true), 0);
     assert_eq!(retention_of(&served, "t"), Retention::default());
     assert_eq!(alter(&mut connection, 1, (TOPIC, "t"), &day, false), 0);
-    let of_a_day = Retention {
-        age: Some(Duration::from_secs(86_400)),
-        size: None,
-    };
+    let of_a_day = by_age(Duration::from_secs(86_400));
     assert_eq!(retention_of(&served, "t"), of_a_day);
     let served = served.restart();
     let mut connection = served.connect();
@@ -213,7 +205,6 @@ fn retention_can_be_changed() {
     let mut tool = served.connect_as("bekk-tool");
     assert_eq!(alter(&mut tool, 0, meta, &[], false), 0);
     assert_eq!(retention_of(&served, "t"), Retention::default());
-    served.server.stop();
 }
 
 fn groups(connection: &mut Connection, version: i16) -> Vec<String> {
@@ -255,17 +246,13 @@ fn delete_offsets(
 
 #[test]
 fn groups_are_what_has_been_committed() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (served, mut connection) = Served::connected();
     assert_eq!(groups(&mut connection, 0), [""; 0]);
     let mut sink = served.connect_as("bekk-sink/main");
-    assert_eq!(commit(&mut sink, "main", "t", &[(0, 1)]), [0]);
-    assert_eq!(
-        commit(&mut sink, "bekk-session/a", "bekk.meta", &[(0, 1)]),
-        [0]
-    );
-    assert_eq!(commit(&mut sink, "bekk-hold/a", "t", &[(0, 1)]), [0]);
-    assert_eq!(commit(&mut connection, "g", "t", &[(0, 1), (1, 2)]), [0, 0]);
+    assert_eq!(sink.commit("main", "t", &[(0, 1)]), [0]);
+    assert_eq!(sink.commit("bekk-session/a", "bekk.meta", &[(0, 1)]), [0]);
+    assert_eq!(sink.commit("bekk-hold/a", "t", &[(0, 1)]), [0]);
+    assert_eq!(connection.commit("g", "t", &[(0, 1), (1, 2)]), [0, 0]);
     for version in 0..=2 {
         assert_eq!(groups(&mut connection, version), ["g", "main"]);
     }
@@ -283,10 +270,9 @@ fn groups_are_what_has_been_committed() {
         delete_offsets(&mut connection, "g", &[0, -1]),
         (0, vec![0, 3])
     );
-    assert_eq!(committed(&mut connection, "g", "t", 0), -1);
-    assert_eq!(committed(&mut connection, "g", "t", 1), 2);
+    assert_eq!(connection.committed("g", "t", 0), -1);
+    assert_eq!(connection.committed("g", "t", 1), 2);
     let mut offsets = served.connect_as("bekk-offsets");
     assert_eq!(delete_offsets(&mut offsets, "main", &[0]), (0, vec![0]));
     assert_eq!(groups(&mut connection, 2), ["g"]);
-    served.server.stop();
 }

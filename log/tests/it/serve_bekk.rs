@@ -3,13 +3,14 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use bekk_log::{Client, Error, Offset, RecordBuffer, RemoteConfig, Retention, TopicConfig};
-use bekk_testing::{MINUTE, wait_until};
+use bekk_log::{Client, Error, Offset, RecordBuffer, RemoteConfig};
+use bekk_testing::{MINUTE, assert_matches, wait_until};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
-use crate::served::{Connection, Served, batch, commit, committed, delete_group};
+use crate::served::{Connection, Served, batch};
+use crate::support::{by_size, topic, topic_with};
 
 /// Produces a batch of `records` to each of some partitions; the code and the base offset of each.
 fn produce(
@@ -66,17 +67,13 @@ fn an_ingest_appends_in_its_session() {
     let mut buffer = RecordBuffer::new();
     buffer.push(1, None, b"late");
     let late = served.client.append(Some(&first), "t", &[(0, &buffer)]);
-    assert!(matches!(late, Err(Error::Fenced { .. })));
-    served.server.stop();
+    assert_matches!(late, Err(Error::Fenced { .. }));
 }
 
 #[test]
 fn only_an_ingest_writes_what_records_refer_to() {
     let served = Served::new(|_| ());
-    served
-        .client
-        .create_topic("bekk.meta", TopicConfig::new(1))
-        .unwrap();
+    topic(&served.client, "bekk.meta", 1);
     for client_id in ["rdkafka", "bekk-sink/main", "bekk-ingest/a/x"] {
         let mut connection = served.connect_as(client_id);
         let stored = produce(&mut connection, "bekk.meta", &[0], &batch(None, 0, 1));
@@ -87,7 +84,6 @@ fn only_an_ingest_writes_what_records_refer_to() {
     assert_eq!(stored, [(0, 0)]);
     let records = served.client.read("bekk.meta", 0, Offset::ZERO, 1).unwrap();
     assert_eq!(records.len(), 1);
-    served.server.stop();
 }
 
 #[test]
@@ -95,36 +91,32 @@ fn a_session_begins_by_a_commit() {
     let served = Served::new(|_| ());
     let mut connection = served.connect_as("bekk-join");
     let group = "bekk-session/a";
-    assert_eq!(committed(&mut connection, group, "bekk.meta", 0), -1);
-    assert_eq!(commit(&mut connection, group, "bekk.meta", &[(0, 0)]), [82]);
-    assert_eq!(commit(&mut connection, group, "bekk.meta", &[(0, 1)]), [0]);
-    assert_eq!(commit(&mut connection, group, "bekk.meta", &[(0, 1)]), [82]);
-    assert_eq!(commit(&mut connection, group, "bekk.meta", &[(1, 2)]), [3]);
-    assert_eq!(commit(&mut connection, group, "t", &[(0, 2)]), [3]);
-    assert_eq!(delete_group(&mut connection, 1, group), 30);
-    assert_eq!(committed(&mut connection, group, "bekk.meta", 0), 1);
+    assert_eq!(connection.committed(group, "bekk.meta", 0), -1);
+    assert_eq!(connection.commit(group, "bekk.meta", &[(0, 0)]), [82]);
+    assert_eq!(connection.commit(group, "bekk.meta", &[(0, 1)]), [0]);
+    assert_eq!(connection.commit(group, "bekk.meta", &[(0, 1)]), [82]);
+    assert_eq!(connection.commit(group, "bekk.meta", &[(1, 2)]), [3]);
+    assert_eq!(connection.commit(group, "t", &[(0, 2)]), [3]);
+    assert_eq!(connection.delete_group(1, group), 30);
+    assert_eq!(connection.committed(group, "bekk.meta", 0), 1);
 
     let mut ingest = served.connect_as("bekk-ingest/a/1");
     let sent = batch(None, 0, 1);
     assert_eq!(produce(&mut ingest, "t", &[0], &sent), [(0, 0)]);
     // No number is left out: one far above would leave none for later sessions.
-    assert_eq!(commit(&mut connection, group, "bekk.meta", &[(0, 3)]), [82]);
+    assert_eq!(connection.commit(group, "bekk.meta", &[(0, 3)]), [82]);
     let last = i64::MAX;
-    assert_eq!(
-        commit(&mut connection, group, "bekk.meta", &[(0, last)]),
-        [82]
-    );
+    assert_eq!(connection.commit(group, "bekk.meta", &[(0, last)]), [82]);
     assert_eq!(produce(&mut ingest, "t", &[0], &sent), [(0, 1)]);
-    assert_eq!(commit(&mut connection, group, "bekk.meta", &[(0, 2)]), [0]);
+    assert_eq!(connection.commit(group, "bekk.meta", &[(0, 2)]), [0]);
     assert_eq!(produce(&mut ingest, "t", &[0], &sent), [(29, -1)]);
 
     let served = served.restart();
     let mut connection = served.connect_as("bekk-join");
-    assert_eq!(committed(&mut connection, group, "bekk.meta", 0), 2);
-    assert_eq!(commit(&mut connection, group, "bekk.meta", &[(0, 2)]), [82]);
+    assert_eq!(connection.committed(group, "bekk.meta", 0), 2);
+    assert_eq!(connection.commit(group, "bekk.meta", &[(0, 2)]), [82]);
     assert_eq!(served.client.begin_session("a").unwrap().number, 3);
-    assert_eq!(committed(&mut connection, group, "bekk.meta", 0), 3);
-    served.server.stop();
+    assert_eq!(connection.committed(group, "bekk.meta", 0), 3);
 }
 
 /// The ingest that appends at the very moment in which its successor begins: what it was told is stored is
@@ -134,7 +126,7 @@ fn a_session_sees_all_that_its_predecessor_has_stored() {
     let served = Served::new(|_| ());
     let mut connection = served.connect_as("bekk-join");
     let group = "bekk-session/a";
-    assert_eq!(commit(&mut connection, group, "bekk.meta", &[(0, 1)]), [0]);
+    assert_eq!(connection.commit(group, "bekk.meta", &[(0, 1)]), [0]);
     let mut ingest = served.connect_as("bekk-ingest/a/1");
     let (begun, stored) = std::thread::scope(|scope| {
         let appending = scope.spawn(|| {
@@ -145,42 +137,30 @@ fn a_session_sees_all_that_its_predecessor_has_stored() {
         while ends(&served.client, "t")[0] < 20 {
             std::thread::yield_now();
         }
-        assert_eq!(commit(&mut connection, group, "bekk.meta", &[(0, 2)]), [0]);
+        assert_eq!(connection.commit(group, "bekk.meta", &[(0, 2)]), [0]);
         (ends(&served.client, "t")[0], appending.join().unwrap())
     });
     assert_eq!(begun, stored);
     assert_eq!(ends(&served.client, "t")[0], stored);
-    served.server.stop();
 }
 
 #[test]
 fn holds_are_made_by_commits() {
     let served = Served::of_log(|config| config.segment_bytes = 1);
-    let retention = Retention {
-        age: None,
-        size: Some(1),
-    };
-    let config = TopicConfig {
-        partitions: 1,
-        retention,
-    };
-    served.client.create_topic("held", config).unwrap();
+    topic_with(&served.client, "held", 1, by_size(1));
     let mut buffer = RecordBuffer::new();
     buffer.push(1, None, b"x");
     for _ in 0..6 {
         served.client.append(None, "held", &[(0, &buffer)]).unwrap();
     }
     let mut sink = served.connect_as("bekk-sink/main");
-    assert_eq!(commit(&mut sink, "g", "held", &[(0, 5)]), [0]);
+    assert_eq!(sink.commit("g", "held", &[(0, 5)]), [0]);
     let mut ingest = served.connect_as("bekk-ingest/a/1");
     let group = "bekk-hold/a";
-    assert_eq!(
-        commit(&mut ingest, group, "held", &[(0, 2), (1, 0)]),
-        [3, 3]
-    );
-    assert_eq!(committed(&mut ingest, group, "held", 0), -1);
-    assert_eq!(commit(&mut ingest, group, "held", &[(0, 2)]), [0]);
-    assert_eq!(committed(&mut ingest, group, "held", 0), 2);
+    assert_eq!(ingest.commit(group, "held", &[(0, 2), (1, 0)]), [3, 3]);
+    assert_eq!(ingest.committed(group, "held", 0), -1);
+    assert_eq!(ingest.commit(group, "held", &[(0, 2)]), [0]);
+    assert_eq!(ingest.committed(group, "held", 0), 2);
     let start = || {
         served.client.apply_retention().unwrap();
         served.client.partition_ends("held").unwrap()[0].start.get()
@@ -194,11 +174,10 @@ fn holds_are_made_by_commits() {
             >= 5
     });
     assert_eq!(start(), 2);
-    assert_eq!(delete_group(&mut ingest, 0, group), 0);
-    assert_eq!(delete_group(&mut ingest, 0, group), 0);
-    assert_eq!(committed(&mut ingest, group, "held", 0), -1);
+    assert_eq!(ingest.delete_group(0, group), 0);
+    assert_eq!(ingest.delete_group(0, group), 0);
+    assert_eq!(ingest.committed(group, "held", 0), -1);
     assert_eq!(start(), 5);
-    served.server.stop();
 }
 
 #[test]
@@ -206,22 +185,21 @@ fn the_groups_of_sinks_are_theirs() {
     let served = Served::new(|_| ());
     let mut foreign = served.connect();
     let mut sink = served.connect_as("bekk-sink/main");
-    assert_eq!(commit(&mut foreign, "g", "t", &[(0, 3), (7, 3)]), [0, 3]);
-    assert_eq!(committed(&mut foreign, "g", "t", 0), 3);
-    assert_eq!(commit(&mut sink, "main", "t", &[(1, 4)]), [0]);
-    assert_eq!(commit(&mut foreign, "main", "t", &[(1, 5)]), [30]);
-    assert_eq!(committed(&mut foreign, "main", "t", 1), 4);
+    assert_eq!(foreign.commit("g", "t", &[(0, 3), (7, 3)]), [0, 3]);
+    assert_eq!(foreign.committed("g", "t", 0), 3);
+    assert_eq!(sink.commit("main", "t", &[(1, 4)]), [0]);
+    assert_eq!(foreign.commit("main", "t", &[(1, 5)]), [30]);
+    assert_eq!(foreign.committed("main", "t", 1), 4);
     let found = served.client.committed_offsets("main", "t").unwrap();
     assert_eq!(found, [(1, Offset::new(4))]);
 
-    assert_eq!(delete_group(&mut foreign, 1, "main"), 30);
-    assert_eq!(delete_group(&mut foreign, 1, "g"), 0);
-    assert_eq!(delete_group(&mut foreign, 1, "g"), 69);
+    assert_eq!(foreign.delete_group(1, "main"), 30);
+    assert_eq!(foreign.delete_group(1, "g"), 0);
+    assert_eq!(foreign.delete_group(1, "g"), 69);
     let mut offsets = served.connect_as("bekk-offsets");
-    assert_eq!(delete_group(&mut offsets, 1, "main"), 0);
+    assert_eq!(offsets.delete_group(1, "main"), 0);
     let found = served.client.committed_offsets("main", "t").unwrap();
     assert_eq!(found, []);
-    served.server.stop();
 }
 
 /// A server gives clients an address where nobody listens: a short command ends soon and names it.
@@ -240,7 +218,7 @@ fn a_short_command_names_an_address_that_is_unreachable() {
     let begun = Instant::now();
     for _ in 0..2 {
         let error = client.partition_ends("t").unwrap_err();
-        assert!(matches!(error, Error::Away { .. }), "{error}");
+        assert_matches!(error, Error::Away { .. });
         let named = format!("its address as 127.0.0.1:{port} (bekk log serve --advertise)");
         assert!(error.to_string().contains(&named), "{error}");
     }

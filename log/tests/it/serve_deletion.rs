@@ -6,48 +6,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bekk_log::{Client, Error, Offset, RecordBuffer, TopicConfig, verify};
-use bekk_testing::{MINUTE, setting, wait_until};
-use kafka_protocol::messages::delete_records_request::{
-    DeleteRecordsPartition, DeleteRecordsTopic,
-};
-use kafka_protocol::messages::{
-    ApiKey, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    TopicName,
-};
-use kafka_protocol::protocol::StrBytes;
+use bekk_log::{Client, Error, Offset, RecordBuffer, verify};
+use bekk_testing::{MINUTE, assert_matches, setting, wait_until};
+use kafka_protocol::messages::ApiKey;
 
-use crate::served::{Connection, Served, batch, commit, committed, encoded, fetch_request};
+use crate::served::{Served, batch, encoded, fetch_request};
+use crate::support::topic;
 
 const DIR: &str = "BEKK_LOG_DELETER";
-
-pub(crate) fn delete_topic(connection: &mut Connection, version: i16, name: &'static str) -> i16 {
-    let name = TopicName(StrBytes::from_static_str(name));
-    let request = DeleteTopicsRequest::default().with_topic_names(vec![name]);
-    let answer: DeleteTopicsResponse = connection.request(ApiKey::DeleteTopics, version, &request);
-    answer.responses[0].error_code
-}
-
-/// The code and the low watermark.
-pub(crate) fn delete_records(
-    connection: &mut Connection,
-    version: i16,
-    topic: &'static str,
-    partition: i32,
-    before: i64,
-) -> (i16, i64) {
-    let partition = DeleteRecordsPartition::default()
-        .with_partition_index(partition)
-        .with_offset(before);
-    let topic = DeleteRecordsTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(topic)))
-        .with_partitions(vec![partition]);
-    let request = DeleteRecordsRequest::default().with_topics(vec![topic]);
-    let answer: DeleteRecordsResponse =
-        connection.request(ApiKey::DeleteRecords, version, &request);
-    let result = &answer.topics[0].partitions[0];
-    (result.error_code, result.low_watermark)
-}
 
 fn append(client: &Client, topic: &str, partition: u32, records: &[(i64, &str)]) -> Offset {
     let mut buffer = RecordBuffer::new();
@@ -70,22 +36,19 @@ fn records_before_an_offset_are_deleted() {
         append(&served.client, "t", 0, &[(2000 + i, "a"), (1000 + i, "b")]);
     }
     let mut connection = served.connect();
-    assert_eq!(delete_records(&mut connection, 0, "t", 0, 7), (0, 7));
-    assert_eq!(delete_records(&mut connection, 1, "t", 0, 3), (0, 7));
-    assert_eq!(delete_records(&mut connection, 1, "t", 0, 21), (1, -1));
-    assert_eq!(delete_records(&mut connection, 1, "t", 0, -2), (1, -1));
-    assert_eq!(delete_records(&mut connection, 1, "t", 2, 0), (3, -1));
-    assert_eq!(delete_records(&mut connection, 1, "u", 0, 0), (3, -1));
-    assert_eq!(
-        delete_records(&mut connection, 1, "bekk.meta", 0, 0),
-        (29, -1)
-    );
+    assert_eq!(connection.delete_records(0, "t", 0, 7), (0, 7));
+    assert_eq!(connection.delete_records(1, "t", 0, 3), (0, 7));
+    assert_eq!(connection.delete_records(1, "t", 0, 21), (1, -1));
+    assert_eq!(connection.delete_records(1, "t", 0, -2), (1, -1));
+    assert_eq!(connection.delete_records(1, "t", 2, 0), (3, -1));
+    assert_eq!(connection.delete_records(1, "u", 0, 0), (3, -1));
+    assert_eq!(connection.delete_records(1, "bekk.meta", 0, 0), (29, -1));
 
     let check = |served: &Served| {
         let client = &served.client;
         assert_eq!(range(client, "t", 0), (7, 20));
         let below = client.read("t", 0, Offset::new(6), 1);
-        assert!(matches!(below, Err(Error::OffsetOutOfRange { .. })));
+        assert_matches!(below, Err(Error::OffsetOutOfRange { .. }));
         // In the middle of a batch.
         let records = client.read("t", 0, Offset::new(7), 1).unwrap();
         assert_eq!(records.iter().next().unwrap().offset, Offset::new(7));
@@ -107,30 +70,27 @@ fn records_before_an_offset_are_deleted() {
     let served = served.restart();
     check(&served);
     let mut connection = served.connect();
-    assert_eq!(delete_records(&mut connection, 1, "t", 0, -1), (0, 20));
+    assert_eq!(connection.delete_records(1, "t", 0, -1), (0, 20));
     assert_eq!(range(&served.client, "t", 0), (20, 20));
     assert_eq!(append(&served.client, "t", 0, &[(1, "c")]), Offset::new(20));
     assert!(served.client.gaps("t").unwrap().is_empty());
-    served.server.stop();
 }
 
 #[test]
 fn a_topic_that_is_made_again_knows_nothing_of_the_deleted_one() {
     let served = Served::new(|_| ());
     let client = &served.client;
-    client
-        .create_topic("bekk.meta", TopicConfig::new(1))
-        .unwrap();
-    client.create_topic("kept", TopicConfig::new(1)).unwrap();
+    topic(client, "bekk.meta", 1);
+    topic(client, "kept", 1);
     append(client, "kept", 0, &[(1, "kept")]);
     let mut connection = served.connect();
     let mut sink = served.connect_as("bekk-sink/main");
     let producer = Some((7, 0));
     assert_eq!(connection.produce(7, batch(producer, 0, 3)), (0, 0));
-    assert_eq!(commit(&mut sink, "main", "t", &[(0, 2)]), [0]);
-    assert_eq!(commit(&mut sink, "main", "kept", &[(0, 1)]), [0]);
-    assert_eq!(commit(&mut sink, "bekk-hold/a", "t", &[(0, 1)]), [0]);
-    assert_eq!(commit(&mut connection, "g", "t", &[(0, 1)]), [0]);
+    assert_eq!(sink.commit("main", "t", &[(0, 2)]), [0]);
+    assert_eq!(sink.commit("main", "kept", &[(0, 1)]), [0]);
+    assert_eq!(sink.commit("bekk-hold/a", "t", &[(0, 1)]), [0]);
+    assert_eq!(connection.commit("g", "t", &[(0, 1)]), [0]);
     // One who waits for records, over the wire and in the process.
     let mut waiting = served.connect();
     let request = fetch_request(3, 1 << 20, 1, 20_000);
@@ -142,23 +102,20 @@ fn a_topic_that_is_made_again_knows_nothing_of_the_deleted_one() {
         });
         assert!(dir.is_dir());
         // The group of a sink needs it: for others it stays.
-        assert_eq!(delete_topic(&mut connection, 1, "t"), 29);
+        assert_eq!(connection.delete_topic(1, "t"), 29);
         let mut tool = served.connect_as("bekk-tool");
-        assert_eq!(delete_topic(&mut tool, 1, "t"), 0);
-        assert!(matches!(
-            waiter.join().unwrap(),
-            Err(Error::UnknownTopic(_))
-        ));
+        assert_eq!(tool.delete_topic(1, "t"), 0);
+        assert_matches!(waiter.join().unwrap(), Err(Error::UnknownTopic(_)));
     });
     assert!(!dir.exists());
     let answer = waiting.receive();
     assert_eq!(answer[29..31], [0, 3], "{answer:?}");
     assert_eq!(connection.produce(7, batch(producer, 3, 1)).0, 3);
-    assert_eq!(delete_topic(&mut connection, 2, "t"), 3);
-    assert_eq!(delete_topic(&mut connection, 3, "bekk.meta"), 29);
+    assert_eq!(connection.delete_topic(2, "t"), 3);
+    assert_eq!(connection.delete_topic(3, "bekk.meta"), 29);
 
     // Its offsets go on where the deleted one's ended, as each is given once.
-    client.create_topic("t", TopicConfig::new(3)).unwrap();
+    topic(client, "t", 3);
     assert_eq!(range(client, "t", 0), (3, 3));
     assert_eq!(range(client, "t", 2), (0, 0));
     assert_eq!(connection.produce(7, batch(producer, 3, 1)).0, 59);
@@ -166,23 +123,19 @@ fn a_topic_that_is_made_again_knows_nothing_of_the_deleted_one() {
     let records = client.read("t", 0, Offset::new(3), 1 << 20).unwrap();
     assert_eq!(records.len(), 1);
     for group in ["main", "g", "bekk-hold/a"] {
-        assert_eq!(committed(&mut connection, group, "t", 0), -1, "{group}");
+        assert_eq!(connection.committed(group, "t", 0), -1, "{group}");
     }
-    assert_eq!(committed(&mut connection, "main", "kept", 0), 1);
+    assert_eq!(connection.committed("main", "kept", 0), 1);
 
-    assert_eq!(delete_topic(&mut connection, 1, "t"), 0);
+    assert_eq!(connection.delete_topic(1, "t"), 0);
     let served = served.restart();
     let names = served.client.topics().unwrap();
     let names: Vec<_> = names.iter().map(|topic| topic.name.as_str()).collect();
     assert_eq!(names, ["bekk.meta", "kept"]);
-    served
-        .client
-        .create_topic("t", TopicConfig::new(1))
-        .unwrap();
+    topic(&served.client, "t", 1);
     assert_eq!(range(&served.client, "t", 0), (4, 4));
     assert_eq!(range(&served.client, "kept", 0), (0, 1));
     assert!(served.client.gaps("t").unwrap().is_empty());
-    served.server.stop();
 }
 
 /// Not a test of its own: makes, fills and deletes a topic until it is killed. Without the variable it does
@@ -195,16 +148,13 @@ fn deleter() {
     let served = Served::in_dir(Path::new(&dir));
     let mut connection = served.connect();
     loop {
-        served
-            .client
-            .create_topic("t", TopicConfig::new(2))
-            .unwrap();
+        topic(&served.client, "t", 2);
         for _ in 0..5 {
             let base = append(&served.client, "t", 0, &[(1, "x"), (1, "y")]);
             let line = format!("{}\n", base.plus(2));
             std::io::stdout().write_all(line.as_bytes()).unwrap();
         }
-        assert_eq!(delete_topic(&mut connection, 1, "t"), 0);
+        assert_eq!(connection.delete_topic(1, "t"), 0);
     }
 }
 
@@ -237,7 +187,7 @@ fn a_deletion_survives_sigkill() {
         let report = verify(&log, &mut |_| ()).unwrap();
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         let client = Client::open(bekk_log::Config::new(log.clone())).unwrap();
-        client.create_topic("t", TopicConfig::new(2)).unwrap();
+        topic(&client, "t", 2);
         let (start, high) = range(&client, "t", 0);
         assert!(high >= end, "{high} {end}");
         let records = client.read("t", 0, Offset::new(start), 1 << 20).unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bekk_log::{Client, Credentials, Error, RemoteConfig, ServeConfig};
+use bekk_testing::assert_matches;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse,
@@ -73,7 +74,6 @@ fn who_knows_the_password_may_go_on() {
     connection.send(b"\0bekk\0brook");
     assert!(connection.receive().is_empty());
     assert!(has_topics(&mut connection));
-    served.server.stop();
 }
 
 /// What a client of SCRAM-SHA-256 sends for its password, and the proof that it expects of the server.
@@ -161,7 +161,6 @@ fn who_proves_to_know_the_password_may_go_on() {
     assert_eq!(authenticate(&mut connection, 1, b"n,,n=bekk,r=x"), 0);
     assert_eq!(authenticate(&mut connection, 1, b"n,,n=bekk,r=x"), 58);
     assert!(connection.is_closed());
-    served.server.stop();
 }
 
 #[test]
@@ -199,19 +198,16 @@ fn who_does_not_is_let_go() {
         .write_all(&(1i32 << 20).to_be_bytes())
         .unwrap();
     assert!(connection.is_closed(), "with a large request");
-    served.server.stop();
 }
 
 #[test]
 fn without_credentials_there_is_no_handshake() {
-    let served = Served::new(|_| ());
-    let mut connection = served.connect();
+    let (_served, mut connection) = Served::connected();
     assert!(!apis(&mut connection).contains(&17));
     let request =
         SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
     connection.send(&encoded("test", ApiKey::SaslHandshake, 1, &request));
     assert!(connection.is_closed());
-    served.server.stop();
 }
 
 /// Each of several servers refuses the login, which is reported within the time of one attempt.
@@ -232,8 +228,5 @@ fn a_wrong_password_is_reported_though_several_servers_are_named() {
         config.properties.insert(key.to_owned(), value.to_owned());
     }
     let refused = Client::connect(config, Duration::from_secs(5)).unwrap_err();
-    assert!(
-        matches!(refused, Error::NotAuthenticated { .. }),
-        "{refused}"
-    );
+    assert_matches!(refused, Error::NotAuthenticated { .. });
 }

@@ -2,10 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::path::Path;
 
-use bekk_log::{Client, Config, ServeConfig, Server, TopicConfig};
+use bekk_log::{Client, Config, RemoteConfig, ServeConfig, Server, TopicConfig};
 use bekk_testing::MINUTE;
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -13,7 +17,8 @@ use kafka_protocol::messages::offset_commit_request::{
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiKey, DeleteGroupsRequest, DeleteGroupsResponse, FetchRequest, FetchResponse, GroupId,
+    ApiKey, DeleteGroupsRequest, DeleteGroupsResponse, DeleteRecordsRequest, DeleteRecordsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, FetchRequest, FetchResponse, GroupId,
     OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
     ProduceRequest, ProduceResponse, RequestHeader, TopicName,
 };
@@ -26,17 +31,41 @@ use tempfile::TempDir;
 
 /// A log of topic `t` with two partitions, and its server.
 pub(crate) struct Served {
-    pub(crate) server: Server,
+    pub(crate) server: Stopping,
     pub(crate) client: Client,
     pub(crate) log: Config,
     /// Removed when all is over.
     dir: Option<TempDir>,
 }
 
+/// A server that is stopped when its test ends.
+pub(crate) struct Stopping(Option<Server>);
+
+impl Deref for Stopping {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        self.0.as_ref().expect("only `drop` takes it")
+    }
+}
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Server::stop);
+    }
+}
+
 impl Served {
     pub(crate) fn new(change: impl FnOnce(&mut ServeConfig)) -> Self {
         let dir = TempDir::new().unwrap();
         Self::on(log_in(dir.path()), Some(dir), change)
+    }
+
+    /// A served log, and a connection to it.
+    pub(crate) fn connected() -> (Self, Connection) {
+        let served = Self::new(|_| ());
+        let connection = served.connect();
+        (served, connection)
     }
 
     pub(crate) fn of_log(change: impl FnOnce(&mut Config)) -> Self {
@@ -63,7 +92,7 @@ impl Served {
         change(&mut config);
         let server = Server::start(client.clone(), config).unwrap();
         Self {
-            server,
+            server: Stopping(Some(server)),
             client,
             log,
             dir,
@@ -79,6 +108,12 @@ impl Served {
         }
     }
 
+    /// A client of Bekk over the network.
+    pub(crate) fn remote(&self) -> Client {
+        let config = RemoteConfig::new(self.server.local_addr().to_string());
+        Client::connect(config, MINUTE).unwrap()
+    }
+
     pub(crate) fn connect_as(&self, client_id: &'static str) -> Connection {
         Connection {
             client_id,
@@ -87,7 +122,7 @@ impl Served {
     }
 
     pub(crate) fn restart(self) -> Self {
-        self.server.stop();
+        drop(self.server);
         self.client.close().unwrap();
         Self::on(self.log, self.dir, |_| ())
     }
@@ -178,6 +213,82 @@ impl Connection {
         let partition = &answer.responses[0].partitions[0];
         let records = partition.records.clone().unwrap_or_default().to_vec();
         (partition.error_code, partition.high_watermark, records)
+    }
+
+    pub(crate) fn commit(
+        &mut self,
+        group: &'static str,
+        topic: &'static str,
+        offsets: &[(i32, i64)],
+    ) -> Vec<i16> {
+        let one = |(partition, offset): &(i32, i64)| {
+            OffsetCommitRequestPartition::default()
+                .with_partition_index(*partition)
+                .with_committed_offset(*offset)
+        };
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str(topic)))
+            .with_partitions(offsets.iter().map(one).collect());
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId(StrBytes::from_static_str(group)))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        let answer: OffsetCommitResponse = self.request(ApiKey::OffsetCommit, 7, &request);
+        let partitions = answer.topics[0].partitions.iter();
+        partitions.map(|partition| partition.error_code).collect()
+    }
+
+    pub(crate) fn committed(
+        &mut self,
+        group: &'static str,
+        topic: &'static str,
+        partition: i32,
+    ) -> i64 {
+        let topic = OffsetFetchRequestTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str(topic)))
+            .with_partition_indexes(vec![partition]);
+        let request = OffsetFetchRequest::default()
+            .with_group_id(GroupId(StrBytes::from_static_str(group)))
+            .with_topics(Some(vec![topic]));
+        let answer: OffsetFetchResponse = self.request(ApiKey::OffsetFetch, 5, &request);
+        let found = &answer.topics[0].partitions[0];
+        assert_eq!((answer.error_code, found.error_code), (0, 0));
+        found.committed_offset
+    }
+
+    pub(crate) fn delete_group(&mut self, version: i16, group: &'static str) -> i16 {
+        let request = DeleteGroupsRequest::default()
+            .with_groups_names(vec![GroupId(StrBytes::from_static_str(group))]);
+        let answer: DeleteGroupsResponse = self.request(ApiKey::DeleteGroups, version, &request);
+        assert_eq!(answer.results[0].group_id.as_str(), group);
+        answer.results[0].error_code
+    }
+
+    pub(crate) fn delete_topic(&mut self, version: i16, name: &'static str) -> i16 {
+        let name = TopicName(StrBytes::from_static_str(name));
+        let request = DeleteTopicsRequest::default().with_topic_names(vec![name]);
+        let answer: DeleteTopicsResponse = self.request(ApiKey::DeleteTopics, version, &request);
+        answer.responses[0].error_code
+    }
+
+    /// The code and the low watermark.
+    pub(crate) fn delete_records(
+        &mut self,
+        version: i16,
+        topic: &'static str,
+        partition: i32,
+        before: i64,
+    ) -> (i16, i64) {
+        let partition = DeleteRecordsPartition::default()
+            .with_partition_index(partition)
+            .with_offset(before);
+        let topic = DeleteRecordsTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str(topic)))
+            .with_partitions(vec![partition]);
+        let request = DeleteRecordsRequest::default().with_topics(vec![topic]);
+        let answer: DeleteRecordsResponse = self.request(ApiKey::DeleteRecords, version, &request);
+        let result = &answer.topics[0].partitions[0];
+        (result.error_code, result.low_watermark)
     }
 }
 
@@ -282,53 +393,4 @@ pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
             (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1))
         })
     }) ^ !0
-}
-
-pub(crate) fn commit(
-    connection: &mut Connection,
-    group: &'static str,
-    topic: &'static str,
-    offsets: &[(i32, i64)],
-) -> Vec<i16> {
-    let one = |(partition, offset): &(i32, i64)| {
-        OffsetCommitRequestPartition::default()
-            .with_partition_index(*partition)
-            .with_committed_offset(*offset)
-    };
-    let topic = OffsetCommitRequestTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(topic)))
-        .with_partitions(offsets.iter().map(one).collect());
-    let request = OffsetCommitRequest::default()
-        .with_group_id(GroupId(StrBytes::from_static_str(group)))
-        .with_generation_id_or_member_epoch(-1)
-        .with_topics(vec![topic]);
-    let answer: OffsetCommitResponse = connection.request(ApiKey::OffsetCommit, 7, &request);
-    let partitions = answer.topics[0].partitions.iter();
-    partitions.map(|partition| partition.error_code).collect()
-}
-
-pub(crate) fn committed(
-    connection: &mut Connection,
-    group: &'static str,
-    topic: &'static str,
-    partition: i32,
-) -> i64 {
-    let topic = OffsetFetchRequestTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(topic)))
-        .with_partition_indexes(vec![partition]);
-    let request = OffsetFetchRequest::default()
-        .with_group_id(GroupId(StrBytes::from_static_str(group)))
-        .with_topics(Some(vec![topic]));
-    let answer: OffsetFetchResponse = connection.request(ApiKey::OffsetFetch, 5, &request);
-    let found = &answer.topics[0].partitions[0];
-    assert_eq!((answer.error_code, found.error_code), (0, 0));
-    found.committed_offset
-}
-
-pub(crate) fn delete_group(connection: &mut Connection, version: i16, group: &'static str) -> i16 {
-    let request = DeleteGroupsRequest::default()
-        .with_groups_names(vec![GroupId(StrBytes::from_static_str(group))]);
-    let answer: DeleteGroupsResponse = connection.request(ApiKey::DeleteGroups, version, &request);
-    assert_eq!(answer.results[0].group_id.as_str(), group);
-    answer.results[0].error_code
 }

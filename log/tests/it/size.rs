@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bekk_log::{Client, Config, Durability, Offset};
 
-use crate::support::{buffer, config, noise, topic};
+use crate::support::{append, config, noise, topic};
 
 const VARIABLE: &str = "BEKK_LOG_SIZE";
 const BATCHES: u64 = 3200;
@@ -27,9 +27,7 @@ fn write() {
     topic(&client, "t", 4);
     for i in 0..BATCHES {
         let partition = u32::try_from(i % 4).unwrap();
-        client
-            .append(None, "t", &[(partition, &buffer([noise(i, BATCH_BYTES)]))])
-            .unwrap();
+        append(&client, partition, [noise(i, BATCH_BYTES)]);
     }
     check_memory();
     // Not closed: the other one opens what a killed process leaves.

@@ -15,10 +15,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::serve_deletion::{delete_records, delete_topic};
-use crate::served::{
-    Connection, Served, batch, commit, committed, crc32c, delete_group, fetch_request, topic_name,
-};
+use crate::served::{Connection, Served, batch, crc32c, fetch_request, topic_name};
 
 pub(crate) const PASSWORD: &str = "brook";
 pub(crate) const READ_PASSWORD: &str = "pond";
@@ -80,27 +77,23 @@ fn what_a_sink_or_an_ingest_needs_is_not_for_others_to_change() {
     let mut sink = served.connect_as("bekk-sink/main");
     assert_eq!(stranger.produce(7, batch(None, 0, 10)), (0, 0));
     assert_eq!(alter_retention(&mut stranger), 0);
-    assert_eq!(commit(&mut sink, "main", "t", &[(0, 4)]), [0]);
+    assert_eq!(sink.commit("main", "t", &[(0, 4)]), [0]);
 
-    assert_eq!(delete_topic(&mut stranger, 1, "t"), 29);
+    assert_eq!(stranger.delete_topic(1, "t"), 29);
     assert_eq!(alter_retention(&mut stranger), 29);
-    assert_eq!(delete_group(&mut stranger, 1, "main"), 30);
-    assert_eq!(delete_records(&mut stranger, 1, "t", 0, 5), (29, -1));
-    assert_eq!(delete_records(&mut stranger, 1, "t", 0, -1), (29, -1));
+    assert_eq!(stranger.delete_group(1, "main"), 30);
+    assert_eq!(stranger.delete_records(1, "t", 0, 5), (29, -1));
+    assert_eq!(stranger.delete_records(1, "t", 0, -1), (29, -1));
     // What has been applied may go.
-    assert_eq!(delete_records(&mut stranger, 1, "t", 0, 4), (0, 4));
-    assert_eq!(
-        commit(&mut sink, "bekk-hold/a", "t", &[(0, 9), (1, 0)]),
-        [0, 0]
-    );
-    assert_eq!(delete_group(&mut sink, 1, "main"), 0);
-    assert_eq!(delete_topic(&mut stranger, 1, "t"), 29);
+    assert_eq!(stranger.delete_records(1, "t", 0, 4), (0, 4));
+    assert_eq!(sink.commit("bekk-hold/a", "t", &[(0, 9), (1, 0)]), [0, 0]);
+    assert_eq!(sink.delete_group(1, "main"), 0);
+    assert_eq!(stranger.delete_topic(1, "t"), 29);
     // An ingest has written it all, and no sink has come yet.
-    assert_eq!(delete_records(&mut stranger, 1, "t", 0, 6), (29, -1));
-    assert_eq!(delete_group(&mut stranger, 1, "bekk-hold/a"), 30);
-    assert_eq!(delete_group(&mut sink, 1, "bekk-hold/a"), 0);
-    assert_eq!(delete_topic(&mut stranger, 1, "t"), 0);
-    served.server.stop();
+    assert_eq!(stranger.delete_records(1, "t", 0, 6), (29, -1));
+    assert_eq!(stranger.delete_group(1, "bekk-hold/a"), 30);
+    assert_eq!(sink.delete_group(1, "bekk-hold/a"), 0);
+    assert_eq!(stranger.delete_topic(1, "t"), 0);
 }
 
 #[test]
@@ -109,16 +102,15 @@ fn sessions_and_holds_are_not_for_others() {
     let mut stranger = served.connect();
     let last = i64::MAX;
     assert_eq!(
-        commit(&mut stranger, "bekk-session/a", "bekk.meta", &[(0, 1)]),
+        stranger.commit("bekk-session/a", "bekk.meta", &[(0, 1)]),
         [30]
     );
     assert_eq!(
-        commit(&mut stranger, "bekk-session/a", "bekk.meta", &[(0, last)]),
+        stranger.commit("bekk-session/a", "bekk.meta", &[(0, last)]),
         [30]
     );
-    assert_eq!(commit(&mut stranger, "bekk-hold/a", "t", &[(0, 0)]), [30]);
+    assert_eq!(stranger.commit("bekk-hold/a", "t", &[(0, 0)]), [30]);
     assert_eq!(served.client.begin_session("a").unwrap().number, 1);
-    served.server.stop();
 }
 
 /// A stranger commits for a group before the sink of that name has run. The sink must not believe that it has applied
@@ -129,12 +121,11 @@ fn a_sink_is_told_its_own_offsets_only() {
     let mut stranger = served.connect();
     let mut sink = served.connect_as("bekk-sink/main");
     assert_eq!(stranger.produce(7, batch(None, 0, 10)), (0, 0));
-    assert_eq!(commit(&mut stranger, "main", "t", &[(0, 9)]), [0]);
-    assert_eq!(committed(&mut stranger, "main", "t", 0), 9);
-    assert_eq!(committed(&mut sink, "main", "t", 0), -1);
-    assert_eq!(commit(&mut sink, "main", "t", &[(0, 2)]), [0]);
-    assert_eq!(committed(&mut sink, "main", "t", 0), 2);
-    served.server.stop();
+    assert_eq!(stranger.commit("main", "t", &[(0, 9)]), [0]);
+    assert_eq!(stranger.committed("main", "t", 0), 9);
+    assert_eq!(sink.committed("main", "t", 0), -1);
+    assert_eq!(sink.commit("main", "t", &[(0, 2)]), [0]);
+    assert_eq!(sink.committed("main", "t", 0), 2);
 }
 
 #[test]
@@ -144,7 +135,6 @@ fn topics_named_like_bekks_own_are_not_for_others_to_make() {
     assert_eq!(create_topic_named(&mut stranger, "bekk.meta"), 29);
     let mut ingest = served.connect_as("bekk-ingest/a/1");
     assert_eq!(create_topic_named(&mut ingest, "bekk.meta"), 0);
-    served.server.stop();
 }
 
 #[test]
@@ -159,20 +149,20 @@ fn who_may_only_read_reads_and_remembers_how_far() {
         assert_eq!(log_in(&mut reader, "reader", READ_PASSWORD), 0);
         let (code, end, records) = reader.fetch(11, &fetch_request(0, 1 << 20, 1, 100));
         assert_eq!((code, end, records.is_empty()), (0, 3, false));
-        assert_eq!(commit(&mut reader, "g", "t", &[(0, 2)]), [0]);
-        assert_eq!(committed(&mut reader, "g", "t", 0), 2);
+        assert_eq!(reader.commit("g", "t", &[(0, 2)]), [0]);
+        assert_eq!(reader.committed("g", "t", 0), 2);
 
         assert_eq!(reader.produce(7, batch(None, 0, 1)), (29, -1));
         assert_eq!(create_topic(&mut reader), 29);
         assert_eq!(alter_retention(&mut reader), 29);
-        assert_eq!(delete_topic(&mut reader, 1, "t"), 29);
-        assert_eq!(delete_records(&mut reader, 1, "t", 0, 1), (29, -1));
-        assert_eq!(delete_group(&mut reader, 1, "g"), 30);
+        assert_eq!(reader.delete_topic(1, "t"), 29);
+        assert_eq!(reader.delete_records(1, "t", 0, 1), (29, -1));
+        assert_eq!(reader.delete_group(1, "g"), 30);
         assert_eq!(
-            commit(&mut reader, "bekk-session/a", "bekk.meta", &[(0, 1)]),
+            reader.commit("bekk-session/a", "bekk.meta", &[(0, 1)]),
             [30]
         );
-        assert_eq!(commit(&mut reader, "bekk-hold/a", "t", &[(0, 0)]), [30]);
+        assert_eq!(reader.commit("bekk-hold/a", "t", &[(0, 0)]), [30]);
         let request = InitProducerIdRequest::default().with_transaction_timeout_ms(1000);
         let answer: InitProducerIdResponse = reader.request(ApiKey::InitProducerId, 1, &request);
         assert_eq!(answer.error_code, 31);
@@ -182,7 +172,6 @@ fn who_may_only_read_reads_and_remembers_how_far() {
     let mut nobody = served.connect();
     assert_eq!(log_in(&mut nobody, "reader", PASSWORD), 58);
     assert!(nobody.is_closed());
-    served.server.stop();
 }
 
 #[test]
@@ -213,7 +202,6 @@ fn who_does_not_say_who_it_is_keeps_nobody_out() {
     let mut second = served.connect();
     assert_eq!(log_in(&mut second, "bekk", PASSWORD), 0);
     drop(silent);
-    served.server.stop();
 }
 
 #[test]
@@ -234,7 +222,6 @@ fn a_batch_that_unpacks_to_too_much_is_refused() {
     let mut stranger = served.connect();
     assert_eq!(stranger.produce(7, sent).0, 10);
     assert_eq!(served.client.partition_ends("t").unwrap()[0].end.get(), 0);
-    served.server.stop();
 }
 
 /// A gzip member; several behind each other are one stream.

@@ -1,22 +1,49 @@
 //! What the tests share.
 
 use std::path::Path;
+use std::time::Duration;
 
-use bekk_log::{Client, Config, Offset, RecordBuffer, Retention, TopicConfig};
+use bekk_log::{Client, Config, Error, Offset, RecordBuffer, Retention, Session, TopicConfig};
+use bekk_testing::{MINUTE, wait_until};
+use tempfile::TempDir;
 
-pub(crate) const KEEP: Retention = Retention {
-    age: None,
-    size: None,
-};
+pub(crate) fn by_size(bytes: u64) -> Retention {
+    Retention {
+        size: Some(bytes),
+        ..Retention::default()
+    }
+}
+
+pub(crate) fn by_age(age: Duration) -> Retention {
+    Retention {
+        age: Some(age),
+        ..Retention::default()
+    }
+}
 
 pub(crate) fn open(dir: &Path) -> Client {
     Client::open(config(dir)).unwrap()
 }
 
+/// Opens a log whose configuration is changed first.
+pub(crate) fn open_with(dir: &Path, change: impl FnOnce(&mut Config)) -> Client {
+    let mut config = config(dir);
+    change(&mut config);
+    Client::open(config).unwrap()
+}
+
+/// A new log with topic `t`.
+pub(crate) fn with_topic(partitions: u32) -> (TempDir, Client) {
+    let dir = tempfile::tempdir().unwrap();
+    let client = open(dir.path());
+    topic(&client, "t", partitions);
+    (dir, client)
+}
+
 pub(crate) fn config(dir: &Path) -> Config {
     Config {
         reserve_bytes: 0,
-        retention_delay: std::time::Duration::ZERO,
+        retention_delay: Duration::ZERO,
         ..Config::new(dir.to_owned())
     }
 }
@@ -34,9 +61,53 @@ pub(crate) fn small(dir: &Path, segment_bytes: u64) -> Config {
 }
 
 pub(crate) fn topic(client: &Client, name: &str, partitions: u32) {
-    client
-        .create_topic(name, TopicConfig::new(partitions))
-        .unwrap();
+    topic_with(client, name, partitions, Retention::default());
+}
+
+pub(crate) fn topic_with(client: &Client, name: &str, partitions: u32, retention: Retention) {
+    let config = TopicConfig {
+        partitions,
+        retention,
+    };
+    client.create_topic(name, config).unwrap();
+}
+
+/// Waits until all segments of a topic but the last one are sealed.
+pub(crate) fn await_sealing(client: &Client, topic: &str) {
+    wait_until("sealing", MINUTE, || {
+        let segments = client.segments(topic).unwrap();
+        segments.iter().filter(|s| s.sealed_at_ms.is_none()).count() == 1
+    });
+}
+
+/// Appends values to a partition of topic `t`; returns the offset of the first.
+pub(crate) fn append<T: AsRef<[u8]>>(
+    client: &Client,
+    partition: u32,
+    values: impl IntoIterator<Item = T>,
+) -> Offset {
+    try_append(client, None, partition, values).unwrap()
+}
+
+pub(crate) fn try_append<T: AsRef<[u8]>>(
+    client: &Client,
+    session: Option<&Session>,
+    partition: u32,
+    values: impl IntoIterator<Item = T>,
+) -> Result<Offset, Error> {
+    let offsets = client.append(session, "t", &[(partition, &buffer(values))])?;
+    Ok(offsets[0])
+}
+
+/// Appends records to a partition in a session.
+pub(crate) fn append_in(
+    client: &Client,
+    session: &Session,
+    (topic, partition): (&str, u32),
+    records: &RecordBuffer,
+) -> Result<(), Error> {
+    let batches = [(partition, records)];
+    client.append(Some(session), topic, &batches).map(drop)
 }
 
 /// A buffer of these values, each with the timestamp 1,000 and the key `k`.

@@ -10,7 +10,7 @@ use bekk_log::{Client, Config, Offset, salvage, verify};
 use bekk_testing::{MINUTE, wait_until};
 use tempfile::TempDir;
 
-use crate::support::{buffer, config, copy, find, noise, read_all, topic};
+use crate::support::{await_sealing, buffer, config, copy, find, noise, read_all, topic};
 
 /// Partitions of the topic: the more there are, the smaller are their tables.
 const PARTITIONS: u32 = 24;
@@ -172,11 +172,7 @@ fn small_log(salt: u64) -> TempDir {
                 client.append(None, name, &[(partition, &records)]).unwrap();
             }
         }
-        wait_until("sealing", MINUTE, || {
-            let segments = client.segments(name).unwrap();
-            let unsealed = segments.iter().filter(|one| one.sealed_at_ms.is_none());
-            unsealed.count() == 1
-        });
+        await_sealing(&client, name);
     }
     client.close().unwrap();
     dir

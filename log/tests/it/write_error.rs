@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use bekk_log::{Error, Offset, verify};
+use bekk_testing::assert_matches;
 
-use crate::support::{buffer, noise, open, read_all, topic};
+use crate::support::{append, buffer, noise, open, read_all, topic};
 
 const VICTIM: &str = "BEKK_LOG_LIMITED";
 const RECORD_BYTES: usize = 3_000_000;
@@ -23,10 +24,10 @@ fn victim() {
     let append = |i| client.append(None, "t", &[(0, &buffer([noise(i, RECORD_BYTES)]))]);
     let failed = (0..100).find_map(|i| append(i).err().map(|error| (i, error)));
     let (acknowledged, error) = failed.expect("the limit is reached");
-    assert!(matches!(error, Error::Store { .. }), "{error}");
+    assert_matches!(error, Error::Store { .. });
     assert!(!error.is_retriable());
     // It stays so, and readers see what was acknowledged.
-    assert!(matches!(append(0), Err(Error::Store { .. })));
+    assert_matches!(append(0), Err(Error::Store { .. }));
     assert_eq!(
         read_all(&client, "t", 0, Offset::ZERO).len() as u64,
         acknowledged
@@ -59,8 +60,8 @@ fn after_a_failed_write_there_is_none() {
     for (i, (offset, value)) in (0..).zip(&read) {
         assert!(*offset == i && *value == noise(i, RECORD_BYTES));
     }
-    let next = client.append(None, "t", &[(0, &buffer(["more"]))]).unwrap();
-    assert_eq!(next, [Offset::new(read.len() as u64)]);
+    let next = append(&client, 0, ["more"]);
+    assert_eq!(next, Offset::new(read.len() as u64));
     client.close().unwrap();
     assert_eq!(verify(dir.path(), &mut |_| ()).unwrap().problems, []);
 }
