@@ -194,9 +194,11 @@ impl Context {
     /// The log, for a command that is soon done: as its owner, as a guest, or over a network.
     ///
     /// # Errors
-    /// If it cannot be had.
+    /// If it does not exist, or cannot be had.
     pub(crate) fn open_log(&self, args: &LogArgs) -> Result<Client> {
-        self.log_place(args)?.open()
+        let place = self.log_place(args)?;
+        place.check_exists()?;
+        place.open()
     }
 
     /// The database, by the argument, the environment or the configuration.

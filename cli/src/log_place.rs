@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use bekk_log::{Client, Full, RemoteConfig};
 
 use crate::database::shown_from;
@@ -64,7 +64,7 @@ impl fmt::Display for LogPlace {
 }
 
 /// Whether a directory holds a log. A backup has no lock until it is opened.
-pub(crate) fn is_log(dir: &Path) -> bool {
+fn is_log(dir: &Path) -> bool {
     ["LOCK", "format"]
         .iter()
         .any(|name| dir.join(name).exists())
@@ -98,6 +98,18 @@ impl LogPlace {
     /// Whether there is a log; of one that is served elsewhere it is not asked.
     pub(crate) fn exists(&self) -> bool {
         self.dir().is_none_or(is_log)
+    }
+
+    /// Checks that there is a log: a command that only looks at one makes none, as in a wrong directory.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn check_exists(&self) -> Result<()> {
+        ensure!(
+            self.exists(),
+            "there is no log in `{self}`; name its directory with --log, or start Bekk to begin one"
+        );
+        Ok(())
     }
 
     /// The log for a command that is soon done: it waits ten seconds for whoever is opening it.

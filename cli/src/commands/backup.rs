@@ -33,11 +33,7 @@ struct Report {
 pub(crate) fn run(context: &Context, args: &LogBackup) -> Result<Outcome> {
     let place = context.log_place(&args.log)?;
     let dir = context.log_dir(&args.log)?;
-    ensure!(
-        place.exists(),
-        "there is no log in `{}`; name its directory with --log",
-        dir.display()
-    );
+    place.check_exists()?;
     let to = &args.directory;
     ensure!(
         is_free(to)?,

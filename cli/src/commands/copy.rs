@@ -90,7 +90,9 @@ pub(crate) fn run(context: &Context, args: &LogCopy, screen: &Screen) -> Result<
 
 /// Both logs. The one to copy must be ours alone, so that it stays unchanged.
 fn open(context: &Context, args: &LogCopy) -> Result<(Client, Client)> {
-    let LogPlace::Directory { config, .. } = context.log_place(&args.log)? else {
+    let place = context.log_place(&args.log)?;
+    place.check_exists()?;
+    let LogPlace::Directory { config, .. } = place else {
         bail!("only a log in a directory can be copied; name it with --log, where it is");
     };
     let to = LogArgs {
@@ -99,11 +101,6 @@ fn open(context: &Context, args: &LogCopy) -> Result<(Client, Client)> {
     let LogPlace::Kafka(remote) = context.log_place(&to)? else {
         bail!("--to: write kafka://host:port");
     };
-    ensure!(
-        config.dir.join("LOCK").exists(),
-        "there is no log in `{}`",
-        config.dir.display()
-    );
     let dir = config.dir.clone();
     let from = Client::own(config, &mut |_, _| false).with_context(|| match holder(&dir) {
         Some(pid) => format!("copy a log that process {pid} uses; stop ingest and sinks first"),

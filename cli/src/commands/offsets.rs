@@ -226,11 +226,15 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         .filter(|offset| offset.group == args.group && topics.contains(&offset.topic))
         .count();
     // A database that is gone cannot be asked, but the log remembers that the group filled one.
-    let log = context.open_log(&args.log)?;
-    let in_log = bekk_sink::partitions_in_log(&log, &args.group, &topics)?;
+    let place = context.log_place(&args.log)?;
+    let log = place.exists().then(|| place.open()).transpose()?;
+    let in_log = match &log {
+        Some(log) => bekk_sink::partitions_in_log(log, &args.group, &topics)?,
+        None => 0,
+    };
     if count == 0 && in_log == 0 {
         check_stream(context, args.stream.as_deref(), &offsets)?;
-        check_group(&log, &args.group, &offsets)?;
+        check_group(log.as_ref(), &args.group, &offsets)?;
     }
     ensure!(
         count > 0 || in_log > 0,
@@ -245,9 +249,13 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
         if count > 0 {
             bekk_sink::delete_group(&database.options, &args.group, &topics)?;
         }
-        bekk_sink::forget_in_log(&log, &args.group, &topics)?;
+        if let Some(log) = &log {
+            bekk_sink::forget_in_log(log, &args.group, &topics)?;
+        }
     }
-    log.close()?;
+    if let Some(log) = log {
+        log.close()?;
+    }
     if args.output.json {
         print_json(&Forgotten {
             executed: args.dry_run.execute,
@@ -275,10 +283,10 @@ fn delete(context: &Context, args: &OffsetsDelete, screen: &Screen) -> Result<Ou
 }
 
 /// Checks that a group is known to the database or to the log, so that a mistyped name is an error of usage.
-fn check_group(log: &Client, group: &str, offsets: &[GroupOffset]) -> Result<()> {
+fn check_group(log: Option<&Client>, group: &str, offsets: &[GroupOffset]) -> Result<()> {
     // A log that is served elsewhere does not list its groups.
-    let commits = match log.commits() {
-        Ok(commits) => commits,
+    let commits = match log.map(Client::commits).transpose() {
+        Ok(commits) => commits.unwrap_or_default(),
         Err(bekk_log::Error::NotHere { .. }) => Vec::new(),
         Err(error) => return Err(error.into()),
     };

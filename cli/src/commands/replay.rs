@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bekk_log::Client;
 use bekk_sink::GroupOffset;
 use bekk_stream::{Stream, TableName};
 
@@ -26,10 +25,9 @@ pub(crate) fn run(global: &Global, args: &Replay, screen: &Screen) -> Result<Out
     let mut database = context.database(&args.postgres)?;
     database.keep_running(screen)?;
     screen.say_part(&format!("postgres   {}", database.description));
-    let log = context.open_log(&args.log)?;
     match &args.into {
-        Some(table) => into_shadow(&context, args, table, &database, log, screen),
-        None => in_place(&context, args, &database, log, screen),
+        Some(table) => into_shadow(&context, args, table, &database, screen),
+        None => in_place(&context, args, &database, screen),
     }
 }
 
@@ -38,7 +36,6 @@ fn in_place(
     context: &Context,
     args: &Replay,
     database: &Database,
-    log: Client,
     screen: &Screen,
 ) -> Result<Outcome> {
     let streams = context.targets(&target(args, None))?;
@@ -51,6 +48,7 @@ fn in_place(
         "group `{}` has applied nothing that could be replayed; see: bekk offsets list",
         args.group.name
     );
+    let log = context.open_log(&args.log)?;
     let moves = plan(&log, &offsets, args.from)?;
     let skipped: u64 = moves.iter().map(Move::skipped).sum();
     if !args.dry_run.execute {
@@ -106,12 +104,12 @@ fn into_shadow(
     args: &Replay,
     table: &str,
     database: &Database,
-    log: Client,
     screen: &Screen,
 ) -> Result<Outcome> {
     let streams = context.targets(&target(args, Some(table)))?;
     let group = format!("replay-{table}");
     let from = start_at(args.from)?;
+    let log = context.open_log(&args.log)?;
     let offsets = bekk_sink::list_offsets(&database.options)?;
     let mut moves = Vec::new();
     if offsets.iter().any(|offset| offset.group == group) {

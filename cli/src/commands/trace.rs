@@ -34,9 +34,9 @@ struct Report<'a> {
 pub(crate) fn run(global: &Global, args: &Trace, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
     let (streams, what) = chosen(&context, args)?;
+    let log = context.open_log(&args.log)?;
     let database = context.database(&args.postgres)?;
     screen.say_part(&format!("postgres   {}", database.description));
-    let log = context.open_log(&args.log)?;
     let mut is_found = false;
     let mut reports = Vec::new();
     for stream in &streams {

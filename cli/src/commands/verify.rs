@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use bekk_log::{Applied, VerifyReport};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,7 +11,6 @@ use super::{Outcome, WrongUsage, print_json, print_result};
 use crate::args::LogVerify;
 use crate::context::Context;
 use crate::database::shown_from;
-use crate::log_place::is_log;
 use crate::screen::{Screen, counted, grouped};
 
 /// The report, for programs.
@@ -31,12 +30,7 @@ struct Verified {
 
 pub(crate) fn run(context: &Context, args: &LogVerify, screen: &Screen) -> Result<Outcome> {
     let dir = context.log_dir(&args.log)?;
-    if !is_log(&dir) {
-        bail!(
-            "there is no log in `{}`; name its directory with --log",
-            dir.display()
-        );
-    }
+    context.log_place(&args.log)?.check_exists()?;
     let mut line = screen.live_line();
     let report = bekk_log::verify(&dir, &mut |report: &VerifyReport| {
         line.set(format!(

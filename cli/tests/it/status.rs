@@ -52,6 +52,42 @@ fn status_says_where_everything_is_and_what_to_do_next() {
         .prints("unhealthy: connect to PostgreSQL");
 }
 
+/// In a wrong directory, or before the log's disk is mounted: a new log would be empty, and nothing would differ.
+#[test]
+fn what_only_looks_at_a_log_makes_none() {
+    let sandbox = Sandbox::new();
+    let check = |command: &&str| {
+        let told = sandbox.fails(*command);
+        told.says("there is no log in `.bekk/log`; name its directory with --log");
+        assert!(!sandbox.log_dir().exists(), "{command}");
+    };
+    let commands = [
+        "audit",
+        "audit --deep",
+        "dead-letters retry --all",
+        "log backup copy",
+        "log copy --to kafka://127.0.0.1:1",
+        "log read",
+        "log topics",
+        "log verify",
+        "trace --key 1",
+    ];
+    commands.iter().for_each(check);
+    sandbox.events("data/a.csv", &[(1, "view", "1")]);
+    sandbox.ok("up --once");
+    std::fs::remove_dir_all(sandbox.log_dir()).unwrap();
+    commands.iter().for_each(check);
+    ["offsets reset --to earliest", "replay --from earliest"]
+        .iter()
+        .for_each(check);
+    // What the database has of the group can be deleted nevertheless.
+    let delete = "offsets delete --group bekk --execute";
+    sandbox
+        .ok(delete)
+        .prints("4 offsets of group `bekk` in the database and 0 in the log");
+    assert!(!sandbox.log_dir().exists());
+}
+
 /// A full disk, as a trigger reports it: the sink waits, and `health` and `status` name the reason.
 #[test]
 fn what_a_sink_waits_for_is_a_problem() {
@@ -109,7 +145,7 @@ fn what_is_wrong_is_said_with_what_helps() {
 
     // The group has applied another log.
     std::fs::rename(sandbox.log_dir(), sandbox.path("away")).unwrap();
-    sandbox.ok("log topics");
+    sandbox.fails("sink --once");
     let other = sandbox.ok("status").prints(
         "problem    the offsets of group `bekk` in topic `events` belong to a different log",
     );

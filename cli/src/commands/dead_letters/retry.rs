@@ -10,9 +10,9 @@ use crate::retrier::{retry, tell};
 use crate::screen::Screen;
 
 pub(super) fn run(context: &Context, args: &DeadLettersRetry, screen: &Screen) -> Result<Outcome> {
+    let log = context.open_log(&args.with.log)?;
     let database = context.database(&args.with.postgres)?;
     let filter = chosen(context, &database.options, &args.which, &args.filter)?;
-    let log = context.open_log(&args.with.log)?;
     let tally = retry(
         context,
         &database.options,
