@@ -181,8 +181,8 @@ impl Header {
             }
             (Some(_), UnknownPolicy::Report) => {
                 let text = format!(
-                    "its header has {}, which no column of stream `{}` takes: not read; add a column, or set `unknown = \
-                     \"ignore\"` in `csv`",
+                    "its header has {}, which no column of stream `{}` takes: not read; add a column, and read what was read \
+                     before that again (bekk ingest reread), or set `unknown = \"ignore\"` in `csv`",
                     listed(&unknown),
                     stream.name
                 );
@@ -314,6 +314,14 @@ mod tests {
         );
         let silent = dialect_with(|it| it.unknown = UnknownPolicy::Ignore);
         assert!(map("id,name,Price,x", &silent).unwrap().notices.is_empty());
+        let told = &map("id,name,Price,x", &dialect_with(|_| {}))
+            .unwrap()
+            .notices[0]
+            .text;
+        assert!(
+            told.contains("`x`, which no column") && told.contains("bekk ingest reread"),
+            "{told}"
+        );
         let trailing = dialect_with(|it| it.trailing_delimiter = true);
         assert!(map("id,name,Price,", &trailing).unwrap().notices.is_empty());
         assert!(
