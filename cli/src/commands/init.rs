@@ -160,6 +160,7 @@ fn with_wanted(
     let wanted = Wanted {
         name,
         patterns: &[pattern],
+        others: &[],
         is_piped: from.piped.is_some(),
         table: table.as_ref(),
     };

@@ -154,6 +154,7 @@ fn inferred(files: &[PathBuf], out: &Path) -> Result<(Stream, String)> {
     let wanted = Wanted {
         name: &name,
         patterns: &patterns,
+        others: &files[1..],
         is_piped: false,
         table: None,
     };

@@ -159,6 +159,19 @@ impl Profile {
         }
     }
 
+    /// Takes note of a value of another file of the stream, so far as it would silently become another one: a number
+    /// would lose its first 0, and a day would be a month.
+    pub(super) fn see_also(&mut self, field: &[u8]) {
+        let digits = field.strip_prefix(b"-").unwrap_or(field);
+        self.leading_zero |= matches!(digits, [b'0', b'0'..=b'9', ..]);
+        let is_date = |kind| matches!(kind, Kind::Date(_) | Kind::Timestamp(_));
+        let takes =
+            |candidate: &Candidate| is_date(candidate.kind) && candidate.takes(field, false);
+        if self.candidates.iter().any(takes) {
+            self.candidates.retain(takes);
+        }
+    }
+
     /// Counts the digits on both sides of a number's point, if it is one.
     fn measure(&mut self, field: &[u8]) {
         let digits = field

@@ -13,7 +13,7 @@ mod row_width;
 mod second_header;
 mod table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use bekk_ingest::sample;
@@ -45,6 +45,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
     /// The value of `files`.
     pub(crate) patterns: &'a [String],
+    /// Its other files
+    pub(crate) others: &'a [PathBuf],
     /// Whether the file holds standard input.
     pub(crate) is_piped: bool,
     pub(crate) table: Option<&'a ExistingTable>,
@@ -136,6 +138,9 @@ fn infer(path: &Path, wanted: &Wanted<'_>, typed: &Typed) -> Result<Inferred> {
             "`{}` has no record, only blank lines and comments; give a file with a header and some records",
             path.display()
         );
+    }
+    for other in wanted.others {
+        records::see_also(other, &guess.dialect, &first, &mut columns)?;
     }
     let decimal_comma = columns.iter().any(Profile::needs_decimal_comma);
     if decimal_comma {

@@ -15,6 +15,8 @@ use super::second_header::SecondHeader;
 const COLUMNS_MAX: usize = 1600;
 /// How many records are looked at; more would take long and seldom say more.
 pub(super) const RECORDS_MAX: u64 = 1_000_000;
+/// How many records of each other file of the stream are looked at
+const ALSO_MAX: u64 = 1_000;
 
 /// What the records of a file have in common
 pub(super) struct Records {
@@ -127,6 +129,29 @@ pub(super) fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
         );
     }
     Ok(found)
+}
+
+/// Takes note of the first records of another file of the stream, if it has the same header.
+pub(super) fn see_also(
+    path: &Path,
+    dialect: &CsvDialect,
+    first: &[String],
+    columns: &mut [Profile],
+) -> Result<()> {
+    let mut records = 0;
+    sample(path, dialect, |record| {
+        records += 1;
+        if records == 1 && !is_first_again(record, first) {
+            return false;
+        }
+        if !record.is_bad() && record.width() == columns.len() {
+            for (at, column) in columns.iter_mut().enumerate().filter(|_| records > 1) {
+                column.see_also(record.field(at).map_or(&[][..], |(text, _)| text));
+            }
+        }
+        records <= ALSO_MAX
+    })
+    .with_context(|| format!("read `{}`", path.display()))
 }
 
 /// Whether a record is the header again; numbers that come again are values.

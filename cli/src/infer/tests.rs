@@ -14,6 +14,7 @@ fn config_text(path: &Path, name: &str, pattern: &str, typed: &Typed) -> Result<
     let wanted = Wanted {
         name,
         patterns: &[pattern.to_owned()],
+        others: &[],
         is_piped: false,
         table: None,
     };

@@ -52,6 +52,27 @@ fn files_that_are_named_are_described_and_loaded() {
     );
 }
 
+/// The types come from the largest file, and a number of another file would lose its first 0 without a message.
+#[test]
+fn no_value_of_a_smaller_file_silently_becomes_another_one() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "a.csv",
+        "id,area,day\n1,89073,01/02/2025\n2,10115,03/04/2025\n",
+    );
+    sandbox.write(
+        "b.csv",
+        "id,area,day\n3,01067,12/31/2025\n4,01069,05/06/2025\n",
+    );
+    once(&sandbox, &["a.csv", "b.csv"])
+        .ok()
+        .says("area: digits, but some begin with 0")
+        .prints("4 records = 4 rows + 0 superseded + 0 dead letters");
+    let found = "SELECT count(*) FROM a WHERE (id, area, day) IN
+                 ((1, '89073', DATE '2025-01-02'), (3, '01067', DATE '2025-12-31'))";
+    assert_eq!(sandbox.postgres().number(found), 2);
+}
+
 /// If a shell's `*` names all files of a directory, they become one pattern, which also takes tomorrow's file.
 #[test]
 fn a_whole_directory_becomes_a_pattern() {

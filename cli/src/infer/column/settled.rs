@@ -30,6 +30,27 @@ const FOREIGN_PAIRS: &[(&str, &str)] = &[
     ("tak", "nie"),
     ("да", "нет"),
 ];
+/// Last words of names of columns whose numbers are codes
+const CODES: &[&str] = &[
+    "zip",
+    "zipcode",
+    "postal",
+    "postcode",
+    "plz",
+    "postleitzahl",
+    "phone",
+    "telephone",
+    "telefon",
+    "tel",
+    "ean",
+    "gtin",
+    "upc",
+    "isbn",
+    "ssn",
+    "blz",
+];
+/// Fewest digits of a code
+const CODE_DIGITS: usize = 4;
 /// The most digits that a decimal has.
 const DECIMAL_DIGITS: usize = 38;
 
@@ -137,6 +158,12 @@ impl Profile {
             );
         }
         if self.is(Kind::Int) && self.fraction_digits == 0 && !self.bare_mark {
+            if self.is_code() {
+                return Settled::remarked(
+                    ColumnType::Text,
+                    "a code of digits, by its name: a number would lose a 0 before a later one; as numbers: type = \"int8\"",
+                );
+            }
             return Settled::plain(ColumnType::Int8);
         }
         let scale = self.fraction_digits;
@@ -186,6 +213,15 @@ impl Profile {
                 ),
             ),
         };
+    }
+
+    /// Whether its name is one of codes, whose values may begin with 0: `zip_code`, `phone_2`.
+    fn is_code(&self) -> bool {
+        let is_other = |word: &&str| {
+            ["code", "number", "no", "nr"].contains(word) || word.parse::<u8>().is_ok()
+        };
+        let mut words = self.name.rsplit('_').skip_while(is_other);
+        self.whole_digits >= CODE_DIGITS && words.next().is_some_and(|word| CODES.contains(&word))
     }
 
     /// Both words of a pair, or one of the first, which can mean nothing else: a column of NO, F or N alone is text.

@@ -72,6 +72,17 @@ fn no_digit_is_lost_and_no_text_is_guessed_away() {
     check_type(&["1E5", "12e4", "3456"], "text", false);
     check_type(&["1E+5", "12e4"], "float8", false);
     check_type(&["+1", "-1"], "int8", false);
+    let zip = |name: &str| {
+        let (stream, text) = stream_of(&format!("id;{name}\n1;89073\n2;10115\n"));
+        let remarked = text.contains("a code of digits, by its name");
+        (stream.columns[1].column_type.to_string(), remarked)
+    };
+    for name in ["zip", "PLZ", "Zip Code", "phone_2", "telefonNr"] {
+        assert_eq!(zip(name), ("text".to_owned(), true), "{name}");
+    }
+    for name in ["amount", "zip_count", "code", "zipper"] {
+        assert_eq!(zip(name), ("int8".to_owned(), false), "{name}");
+    }
     check_type(&["NO", "NO"], "text", false);
     check_type(&["F", "F"], "text", false);
     check_type(&["N", "Y"], "bool", false);
