@@ -109,8 +109,7 @@ fn check_kinds(streams: &[Stream], path: &Path, typed: &Path) -> Result<()> {
 
 /// Whether a file's first records are records of a stream.
 fn is_of(path: &Path, stream: &Stream) -> Result<bool> {
-    let found = preview_first(path, stream, TRIED_MAX)
-        .with_context(|| format!("read `{}`", path.display()))?;
+    let found = preview_first(path, stream, TRIED_MAX)?;
     Ok(found.blocked.is_none() && found.records > found.rejects)
 }
 

@@ -15,7 +15,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bekk_ingest::sample;
 use bekk_stream::{CsvDialect, Encoding, HeaderRow};
 
@@ -208,8 +208,7 @@ fn header_remark(
     if header == Header::Absent {
         return Ok(None);
     }
-    let head = bekk_ingest::head(path, dialect::HEAD_LEN)
-        .with_context(|| format!("read `{}`", path.display()))?;
+    let head = bekk_ingest::head(path, dialect::HEAD_LEN)?;
     let remark = second.and_then(|second| second.remark(columns, &head.bytes));
     let unsure = || {
         format!(
@@ -239,8 +238,7 @@ fn read_as_guessed(path: &Path, typed: &Typed) -> Result<(Guess, Records)> {
     let mut guess = dialect::guess(path, typed)?;
     let mut found = read(path, &guess.dialect)?;
     if found.not_utf8 > 0 && guess.dialect.encoding == Encoding::Utf8 && typed.encoding.is_none() {
-        let head = bekk_ingest::head(path, dialect::HEAD_LEN)
-            .with_context(|| format!("read `{}`", path.display()))?;
+        let head = bekk_ingest::head(path, dialect::HEAD_LEN)?;
         guess.dialect.encoding = guess.not_utf8(&head.bytes);
         if guess.dialect.encoding != Encoding::Utf8 {
             found = read(path, &guess.dialect)?;
@@ -385,8 +383,7 @@ fn without_header(
             see(&mut columns, &mut unique, record);
         }
         records < RECORDS_MAX
-    })
-    .with_context(|| format!("read `{}`", path.display()))?;
+    })?;
     let is_semicolon = guess.dialect.delimiter == b';';
     column::settle(&mut columns, decimal_comma, is_semicolon);
     for column in &mut columns {

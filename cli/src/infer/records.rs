@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bekk_ingest::{Sampled, sample};
 use bekk_stream::{CsvDialect, HeaderRow};
 
@@ -120,8 +120,7 @@ pub(super) fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
         }
         found.whole_file = found.records < RECORDS_MAX;
         found.whole_file
-    })
-    .with_context(|| format!("read `{}`", path.display()))?;
+    })?;
     if width_max > COLUMNS_MAX {
         bail!(
             "the first line of `{}` has {width_max} fields, and a table has at most {COLUMNS_MAX} columns; if they are not columns, name the columns' separator: --delimiter",
@@ -139,7 +138,7 @@ pub(super) fn see_also(
     columns: &mut [Profile],
 ) -> Result<()> {
     let mut records = 0;
-    sample(path, dialect, |record| {
+    Ok(sample(path, dialect, |record| {
         records += 1;
         if records == 1 && !is_first_again(record, first) {
             return false;
@@ -150,8 +149,7 @@ pub(super) fn see_also(
             }
         }
         records <= ALSO_MAX
-    })
-    .with_context(|| format!("read `{}`", path.display()))
+    })?)
 }
 
 /// Whether a record is the header again; numbers that come again are values.

@@ -10,7 +10,7 @@ mod tried;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bekk_ingest::{Head, Packing, head};
 use bekk_stream::{CsvDialect, Encoding, LineEnd, Separator};
 
@@ -56,7 +56,7 @@ pub(super) struct Guess {
 
 /// Guesses how a file is written, from its first part.
 pub(super) fn guess(path: &Path, typed: &Typed) -> Result<Guess> {
-    let head = head(path, HEAD_LEN).with_context(|| format!("read `{}`", path.display()))?;
+    let head = head(path, HEAD_LEN)?;
     check_packing(path, &head, typed)?;
     if head.bytes.is_empty() {
         bail!(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bekk_ingest::{Sampled, sample};
 use bekk_stream::CsvDialect;
 
@@ -58,8 +58,7 @@ impl Guess {
                 columns[at].others += usize::from(!is_number);
             }
             records < RECORDS_MAX
-        })
-        .context("read the file")?;
+        })?;
         let has_numbers = columns
             .iter()
             .any(|column| column.numbers > 0 && column.others == 0);
@@ -87,8 +86,7 @@ impl Guess {
             }
             records += 1;
             is_escaped && records < RECORDS_MAX
-        })
-        .context("read the file")?;
+        })?;
         if nulls == 0 || !is_escaped {
             return Ok(());
         }

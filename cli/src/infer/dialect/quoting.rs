@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bekk_ingest::sample;
 use bekk_stream::{CsvDialect, Separator};
 
@@ -88,8 +88,7 @@ impl Guess {
                 .count();
             uneven += usize::from(record.width() != width);
             quoted + uneven == 0
-        })
-        .context("read the file")?;
+        })?;
         if quoted + uneven == 0 {
             self.dialect = without;
             self.remarks.push(

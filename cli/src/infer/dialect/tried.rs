@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bekk_ingest::sample;
 use bekk_stream::CsvDialect;
 
@@ -85,8 +85,7 @@ pub(super) fn tried(path: &Path, dialect: &CsvDialect) -> Result<Tried> {
         tried.digits.push(digits.fold(0, |mask, at| mask | 1 << at));
         tried.bad += usize::from(record.is_bad());
         tried.widths.len() < RECORDS_MAX
-    })
-    .context("read the file")?;
+    })?;
     Ok(tried)
 }
 

@@ -24,6 +24,15 @@ fn files_that_say_nothing_are_errors() {
     );
 }
 
+/// The path is named once.
+#[test]
+fn a_file_that_is_cut_off_is_named_once() {
+    let error = text_of(b"PK\x03\x04\0\0\0\0", &Typed::default()).unwrap_err();
+    let text = format!("{error:#}");
+    assert!(text.contains("it is cut off"), "{text}");
+    assert_eq!(text.matches("a.csv").count(), 1, "{text}");
+}
+
 /// All lines are empty, or no line is as wide as the records.
 #[test]
 fn files_without_a_line_for_a_header_are_no_panic() {
