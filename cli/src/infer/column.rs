@@ -1,5 +1,6 @@
 //! What a column's values have in common.
 
+mod fallen;
 mod settled;
 
 use bekk_stream::{Column, ColumnType, CsvDialect, Field, SYSTEM_COLUMNS, ValueParser};
@@ -7,6 +8,7 @@ use bekk_stream::{Column, ColumnType, CsvDialect, Field, SYSTEM_COLUMNS, ValuePa
 use super::kinds::{Candidate, Kind, all_candidates, is_kept_by_float, is_short_whole};
 use super::marks::Marks;
 
+use fallen::Fallen;
 pub(super) use settled::Settled;
 
 /// Texts that mean null in files of other programs
@@ -43,6 +45,8 @@ pub(super) struct Profile {
     pub(super) header: String,
     pub(super) name: String,
     candidates: Vec<Candidate>,
+    /// What it was of before the first value that is of no other's type
+    fallen: Option<Fallen>,
     /// Fields that are empty, in quotes or not.
     empty: u64,
     empty_quoted: u64,
@@ -100,6 +104,7 @@ impl Profile {
             header: place.map_or_else(|| header.to_owned(), |place| format!("#{place}")),
             name,
             candidates: all_candidates(),
+            fallen: None,
             empty: 0,
             empty_quoted: 0,
             null_text_count: 0,
@@ -146,8 +151,7 @@ impl Profile {
         if self.values == 1 {
             self.example = String::from_utf8_lossy(field).chars().take(40).collect();
         }
-        self.candidates
-            .retain(|candidate| candidate.takes(field, is_whole));
+        self.narrow(field, is_whole);
         self.measure(field);
         self.marks.see(field);
         self.are_braced &= field.starts_with(b"{") && field.ends_with(b"}");
@@ -345,6 +349,7 @@ impl Profile {
 pub(super) fn settle(columns: &mut [Profile], decimal_comma: bool, is_semicolon: bool) {
     for column in &mut *columns {
         column.settled = Some(column.decided(decimal_comma));
+        column.remark_fallen(decimal_comma);
     }
     let has_commas = (columns.iter()).any(|column| column.settled().decimal == Some(','));
     let has_points = columns.iter().any(Profile::has_decimal_point);

@@ -270,6 +270,46 @@ fn texts_that_may_be_another_type_say_what_to_write() {
     check(["{1,2}", "x", "{3}"], None);
 }
 
+/// One value that is no date makes a column of dates one of texts; the remark says which, and what would reject it.
+#[test]
+fn a_few_values_of_another_type_are_named() {
+    let check = |values: Vec<&str>, expected: Option<&str>| {
+        let rows = values.iter().map(|value| format!("x;{value}\n"));
+        let (stream, text) = stream_of(&format!("id;v\n{}", rows.collect::<String>()));
+        assert_eq!(stream.columns[1].column_type.to_string(), "text", "{text}");
+        assert_eq!(
+            text.contains("guess: text for"),
+            expected.is_some(),
+            "{text}"
+        );
+        assert!(text.contains(expected.unwrap_or_default()), "{text}");
+    };
+    check(
+        [&["7"; 12][..], &["a\tb"]].concat(),
+        Some(
+            r#"text for 1 of 13 values, the first `a\tb`; for the type of the others, which rejects these: type = "int8""#,
+        ),
+    );
+    check(
+        [&["31.12.2025"; 20][..], &["00.00.0000", "unknown"]].concat(),
+        Some(
+            r#"2 of 22 values, the first `00.00.0000`; for the type of the others, which rejects these: type = "date", format = "%d.%m.%Y""#,
+        ),
+    );
+    check(
+        [&["$5"; 12][..], &["free"]].concat(),
+        Some(r#"type = "numeric", decimal = ".", strip = ["$"]"#),
+    );
+    // Dates in two forms.
+    check(
+        vec!["12/31/2025", "31.12.2025", "01/02/2026"],
+        Some("text for 1 of 3 values"),
+    );
+    // Some of the house numbers have letters, and most names are no numbers.
+    check(vec!["7", "8", "9a"], None);
+    check([&["7", "8"][..], &["Ann"; 300]].concat(), None);
+}
+
 #[test]
 fn a_streams_name_is_the_files_in_plain_letters() {
     let check = |path: &str, expected: &str| assert_eq!(stream_name(Path::new(path)), expected);
