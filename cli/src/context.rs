@@ -197,7 +197,10 @@ impl Context {
     /// If it does not exist, or cannot be had.
     pub(crate) fn open_log(&self, args: &LogArgs) -> Result<Client> {
         let place = self.log_place(args)?;
-        place.check_exists()?;
+        // A directory of other files is refused when it is opened.
+        if !place.has_files() {
+            place.check_exists()?;
+        }
         place.open()
     }
 

@@ -256,7 +256,10 @@ fn from_variables(base: &Path) -> Result<bekk_postgres::Options> {
 
 /// A path as it is shortest to read: from `base` on, if it lies there.
 pub(crate) fn shown_from<'a>(base: &Path, path: &'a Path) -> &'a Path {
-    path.strip_prefix(base).unwrap_or(path)
+    match path.strip_prefix(base) {
+        Ok(rest) if rest.as_os_str().is_empty() => Path::new("."),
+        rest => rest.unwrap_or(path),
+    }
 }
 
 /// The variables that tell libpq's programs, psql among them, where and as whom to connect.

@@ -100,6 +100,14 @@ impl LogPlace {
         self.dir().is_none_or(is_log)
     }
 
+    /// Whether its directory has files, a log's or others.
+    pub(crate) fn has_files(&self) -> bool {
+        let mut entries = self.dir().and_then(|dir| dir.read_dir().ok());
+        entries
+            .as_mut()
+            .is_some_and(|entries| entries.next().is_some())
+    }
+
     /// Checks that there is a log: a command that only looks at one makes none, as in a wrong directory.
     ///
     /// # Errors

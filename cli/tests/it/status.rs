@@ -73,6 +73,9 @@ fn what_only_looks_at_a_log_makes_none() {
         "trace --key 1",
     ];
     commands.iter().for_each(check);
+    sandbox
+        .fails("log verify --log .")
+        .says("there is no log in `.`; name its directory");
     sandbox.events("data/a.csv", &[(1, "view", "1")]);
     sandbox.ok("up --once");
     std::fs::remove_dir_all(sandbox.log_dir()).unwrap();
