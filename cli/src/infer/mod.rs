@@ -213,7 +213,7 @@ fn header_remark(
     let unsure = || {
         format!(
             "the first line is taken as the header, although it looks like the other lines: {}; if it is a record: \
-             --header false",
+             --header false; if a later line has the names: --skip-lines with the number of lines before it",
             shown(first)
         )
     };

@@ -202,7 +202,13 @@ fn a_header_of_more_fields_than_most_records_is_the_header() {
 fn a_header_without_evidence_is_a_guess() {
     let (stream, text) = stream_of("name,city\nAnn,Rome\nBob,Oslo\n");
     assert_eq!(stream.csv.header, HeaderRow::InFile);
-    assert_says(&text, &["looks like the other lines: `name`, `city`"]);
+    assert_says(
+        &text,
+        &[
+            "looks like the other lines: `name`, `city`; if it is a record: --header false",
+            "if a later line has the names: --skip-lines",
+        ],
+    );
     let (stream, text) = stream_of("Ann,Rome\nBob,Oslo\nCid,Rome\n");
     assert_eq!(stream.csv.header, HeaderRow::Absent);
     assert!(text.contains("all 3 records of"), "{text}");
