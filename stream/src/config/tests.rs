@@ -32,6 +32,18 @@ fn with(line: &str) -> String {
     MINIMAL.replacen("key = ", &format!("{line}\nkey = "), 1)
 }
 
+/// Checks that the stream is wrong with this line in it.
+#[track_caller]
+fn wrong(line: &str, expected: &str) {
+    fails(&with(line), expected);
+}
+
+/// Checks that the stream is wrong with one text in place of another.
+#[track_caller]
+fn wrong_with(from: &str, to: &str, expected: &str) {
+    fails(&MINIMAL.replace(from, to), expected);
+}
+
 #[test]
 fn other_producers_need_no_files() {
     let without = MINIMAL.replace("files = [\"orders-*.csv\"]", "accept = \"json\"");
@@ -54,17 +66,14 @@ fn other_producers_need_no_files() {
 /// What is wrong with a value's type, without words of Rust.
 #[test]
 fn wrong_types_are_named_as_toml_names_them() {
-    fails(
-        &with("partitions = -1"),
-        "expected a whole number of 0 or more",
-    );
-    fails(
-        &with("retention = \"7d\""),
+    wrong("partitions = -1", "expected a whole number of 0 or more");
+    wrong(
+        "retention = \"7d\"",
         "expected a table, such as { age = \"7d\" }",
     );
-    fails(&with("indexes = [\"x\"]"), "expected a list");
-    fails(
-        &with("newer_by = [\"x\"]"),
+    wrong("indexes = [\"x\"]", "expected a list");
+    wrong(
+        "newer_by = [\"x\"]",
         "invalid type: list, expected a string",
     );
 }
@@ -82,14 +91,14 @@ fn the_directorys_name_is_no_pattern() {
 
 #[test]
 fn a_badly_written_pattern_is_an_error() {
-    for (pattern, wrong) in [
+    for (pattern, why) in [
         ("[a.csv", "unclosed character class"),
         ("a-{b,c.csv", "unclosed alternate group"),
         ("a}.csv", "unopened alternate group"),
         ("[z-a].csv", "invalid range"),
     ] {
         let text = MINIMAL.replace("orders-*.csv", pattern);
-        let place = format!("line 3, streams.orders.files: pattern `{pattern}`: {wrong}");
+        let place = format!("line 3, streams.orders.files: pattern `{pattern}`: {why}");
         fails(&text, &place);
         fails(&text, "write it in brackets: [[] or [{]");
         let exclude = format!("exclude = [\"{pattern}\"]");
@@ -101,18 +110,16 @@ fn a_badly_written_pattern_is_an_error() {
 /// Also of what is wrong only beside something else.
 #[test]
 fn each_error_names_its_line() {
-    fails(
-        &with("finished = \"burn\""),
-        "line 4, streams.orders.finished",
-    );
-    fails(
-        &with("csv = { quote = \"ab\" }"),
+    wrong("finished = \"burn\"", "line 4, streams.orders.finished");
+    wrong(
+        "csv = { quote = \"ab\" }",
         "line 4, streams.orders.csv.quote",
     );
-    fails(&with("partitions = 0"), "line 4, streams.orders.partitions");
-    fails(&with("newer_by = \"x\""), "line 4, streams.orders.newer_by");
-    fails(
-        &MINIMAL.replace("decimal(18,4)", "decimal(9,99)"),
+    wrong("partitions = 0", "line 4, streams.orders.partitions");
+    wrong("newer_by = \"x\"", "line 4, streams.orders.newer_by");
+    wrong_with(
+        "decimal(18,4)",
+        "decimal(9,99)",
         "line 5, streams.orders, column `amount`",
     );
     fails(
@@ -233,23 +240,17 @@ fn streams_keep_the_files_order() {
 
 #[test]
 fn unknown_keys_are_named_with_line_and_suggestion() {
-    fails(
-        &with("partitons = 2"),
+    wrong(
+        "partitons = 2",
         "line 4: unknown key `partitons`; did you mean `partitions`?",
     );
-    fails(
-        &with("csv = { delimeter = \";\" }"),
-        "did you mean `delimiter`?",
-    );
-    fails(
-        &MINIMAL.replace("nullable", "nulable"),
-        "did you mean `nullable`?",
-    );
+    wrong("csv = { delimeter = \";\" }", "did you mean `delimiter`?");
+    wrong_with("nullable", "nulable", "did you mean `nullable`?");
     fails(
         &format!("[stream.x]\n{MINIMAL}"),
         "line 1: unknown key `stream`; did you mean `streams`?",
     );
-    fails(&with("zebra = 1"), "known here: accept, deletes, files");
+    wrong("zebra = 1", "known here: accept, deletes, files");
 }
 
 #[test]
@@ -258,57 +259,40 @@ fn values_that_make_no_sense_are_errors() {
         "",
         "there is no stream; `bekk init --from FILE.csv --out -`",
     );
-    fails(&with("partitions = \"4\""), "line 4");
-    fails(&with("partitions = 0"), "outside 1 to 1024");
-    fails(&with("on_conflict = \"replace\""), "update, ignore, append");
-    fails(
-        &with("newer_by = \"changed\""),
-        "there is no column `changed`",
-    );
-    fails(&with("indexes = [[\"nope\"]]"), "there is no column `nope`");
-    fails(&with("retention = { age = \"7 weeks\" }"), "not a duration");
-    fails(
-        &with("csv = { delimiter = \"too long a one\" }"),
+    wrong("partitions = \"4\"", "line 4");
+    wrong("partitions = 0", "outside 1 to 1024");
+    wrong("on_conflict = \"replace\"", "update, ignore, append");
+    wrong("newer_by = \"changed\"", "there is no column `changed`");
+    wrong("indexes = [[\"nope\"]]", "there is no column `nope`");
+    wrong("retention = { age = \"7 weeks\" }", "not a duration");
+    wrong(
+        "csv = { delimiter = \"too long a one\" }",
         "not one to 8 bytes",
     );
-    fails(
-        &with("csv = { delimiter = \"¦¦\", encoding = \"latin1\" }"),
+    wrong(
+        "csv = { delimiter = \"¦¦\", encoding = \"latin1\" }",
         "in UTF-8 and UTF-16 only",
     );
-    fails(&with("csv = { delimiter = \"|\\\"|\" }"), "must differ");
-    fails(
-        &with("csv = { delimiter = \"|\", record_end = \"|\" }"),
+    wrong("csv = { delimiter = \"|\\\"|\" }", "must differ");
+    wrong(
+        "csv = { delimiter = \"|\", record_end = \"|\" }",
         "overlaps with",
     );
-    fails(
-        &with("csv = { line_end = \"cr\", record_end = \"|\" }"),
+    wrong(
+        "csv = { line_end = \"cr\", record_end = \"|\" }",
         "exclude each other",
     );
-    fails(&with("csv = { delimiter = '\"' }"), "must differ");
-    fails(
-        &with("files = [\"${NOWHERE}/x.csv\"]").replace("files = [\"orders-*.csv\"]", ""),
-        "${NOWHERE} is not set",
-    );
-    fails(
-        &MINIMAL.replace("[\"id\"]", "[\"idd\"]"),
-        "there is no column `idd`",
-    );
-    fails(&MINIMAL.replace("[\"id\"]", "[\"amount\"]"), "is nullable");
-    fails(
-        &MINIMAL.replace("int8", "int9"),
-        "`int9` is not a column type",
-    );
-    fails(&MINIMAL.replace("int8", "float8"), "no exact equality");
-    fails(
-        &MINIMAL.replace("decimal(18,4)", "decimal(4,18)"),
-        "not a column type",
-    );
-    fails(
-        &MINIMAL.replace("\"amount\"", "\"id\""),
-        "two columns have this name",
-    );
-    fails(
-        &MINIMAL.replace("\"amount\"", "\"xmin\""),
+    wrong("csv = { delimiter = '\"' }", "must differ");
+    wrong_with("orders-*", "${NOWHERE}/x", "${NOWHERE} is not set");
+    wrong_with("[\"id\"]", "[\"idd\"]", "there is no column `idd`");
+    wrong_with("[\"id\"]", "[\"amount\"]", "is nullable");
+    wrong_with("int8", "int9", "`int9` is not a column type");
+    wrong_with("int8", "float8", "no exact equality");
+    wrong_with("decimal(18,4)", "decimal(4,18)", "not a column type");
+    wrong_with("\"amount\"", "\"id\"", "two columns have this name");
+    wrong_with(
+        "\"amount\"",
+        "\"xmin\"",
         "every table of PostgreSQL has a column of that name",
     );
     fails(
@@ -429,8 +413,8 @@ fn one_text_is_a_list_of_one_in_a_dialect() {
         csv("\"NA\"", "\"Total\"").unwrap(),
         csv("[\"NA\"]", "[\"Total\"]").unwrap()
     );
-    fails(
-        &with("csv = { null = 7 }"),
+    wrong(
+        "csv = { null = 7 }",
         "is neither a string nor a list of strings",
     );
 }
