@@ -146,6 +146,9 @@ mod tests {
     /// The table of docs/architecture.md, row by row.
     #[test]
     fn an_offset_is_judged_by_the_record_below_it() {
+        use MarkCheck::Same;
+        use MarkLookup::{KeptBack, Outside, Record};
+
         let applied = mark(9, 100, b"nine");
         let other = mark(9, 300, b"other");
         let check = |mark: Option<RecordMark>, at: AtMark, expected: MarkCheck| {
@@ -156,57 +159,26 @@ mod tests {
         let ends_before = MarkCheck::Differs(Difference::EndsBefore);
         let begins_after = MarkCheck::Differs(Difference::BeginsAfter);
 
-        check(
-            Some(applied),
-            at(0, 10, MarkLookup::Record(applied)),
-            MarkCheck::Same,
-        );
-        check(
-            Some(applied),
-            at(0, 50, MarkLookup::Record(other)),
-            differs(other),
-        );
+        let (last, compacted) = (Some(applied), MarkLookup::None);
+        check(last, at(0, 10, Record(applied)), Same);
+        check(last, at(0, 50, Record(other)), differs(other));
         // The same content at another time is another record.
         let later = mark(9, 101, b"nine");
-        check(
-            Some(applied),
-            at(0, 50, MarkLookup::Record(later)),
-            differs(later),
-        );
-        check(
-            Some(applied),
-            at(10, 50, MarkLookup::Outside),
-            MarkCheck::Same,
-        );
-        check(Some(applied), at(11, 50, MarkLookup::Outside), begins_after);
-        check(Some(applied), at(0, 9, MarkLookup::Outside), ends_before);
-        check(Some(applied), at(0, 0, MarkLookup::Outside), ends_before);
-        check(None, at(0, 9, MarkLookup::Outside), ends_before);
-        check(None, at(0, 10, MarkLookup::Outside), MarkCheck::Same);
-        check(
-            Some(applied),
-            at(0, 50, MarkLookup::KeptBack),
-            MarkCheck::KeptBack,
-        );
+        check(last, at(0, 50, Record(later)), differs(later));
+        check(last, at(10, 50, Outside), Same);
+        check(last, at(11, 50, Outside), begins_after);
+        check(last, at(0, 9, Outside), ends_before);
+        check(last, at(0, 0, Outside), ends_before);
+        check(None, at(0, 9, Outside), ends_before);
+        check(None, at(0, 10, Outside), Same);
+        check(last, at(0, 50, KeptBack), MarkCheck::KeptBack);
         // Compacted: what is left before it is older.
         let older = mark(3, 90, b"three");
-        check(
-            Some(applied),
-            at(0, 50, MarkLookup::None(Some(older))),
-            MarkCheck::Same,
-        );
-        check(
-            Some(applied),
-            at(0, 50, MarkLookup::None(None)),
-            MarkCheck::Same,
-        );
+        check(last, at(0, 50, compacted(Some(older))), Same);
+        check(last, at(0, 50, compacted(None)), Same);
         // A transaction's mark in a log that was filled anew.
         let newer = mark(8, 200, b"eight");
-        check(
-            Some(applied),
-            at(0, 50, MarkLookup::None(Some(newer))),
-            differs(newer),
-        );
+        check(last, at(0, 50, compacted(Some(newer))), differs(newer));
     }
 
     #[test]

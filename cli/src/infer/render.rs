@@ -12,6 +12,13 @@ use super::column::Profile;
 use super::key::Key;
 use crate::screen::plural;
 
+/// Adds a line to a text.
+macro_rules! line {
+    ($text:expr, $($content:tt)*) => {
+        writeln!($text, $($content)*).expect("a String takes everything")
+    };
+}
+
 pub(super) fn config(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> String {
     let mut text = stream(inferred, wanted, path);
     let section = text.find("[streams.").expect("there is a stream");
@@ -32,22 +39,18 @@ pub(super) fn stream(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> S
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .replace(char::is_control, "?");
-    push(
-        &mut text,
-        format_args!(
-            "# Inferred from {extent} {} {} of {file}.",
-            inferred.records,
-            plural(inferred.records, "record")
-        ),
+    line!(
+        text,
+        "# Inferred from {extent} {} {} of {file}.",
+        inferred.records,
+        plural(inferred.records, "record")
     );
-    push(
-        &mut text,
-        format_args!(
-            "# Check the lines marked `guess`; `bekk check --files` tries them on your files."
-        ),
+    line!(
+        text,
+        "# Check the lines marked `guess`; `bekk check --files` tries them on your files."
     );
     for remark in &inferred.remarks {
-        push(&mut text, format_args!("# guess: {remark}"));
+        line!(text, "# guess: {remark}");
     }
     if inferred.uneven > 0 {
         let uneven = match inferred.uneven {
@@ -56,55 +59,38 @@ pub(super) fn stream(inferred: &Inferred, wanted: &Wanted<'_>, path: &Path) -> S
                 "{more} records have another number of fields than the header, or wrong quotes: dead letters"
             ),
         };
-        push(&mut text, format_args!("# {uneven}."));
+        line!(text, "# {uneven}.");
     }
-    push(
-        &mut text,
-        format_args!("\n[streams.{}]", toml_key(wanted.name)),
-    );
+    line!(text, "\n[streams.{}]", toml_key(wanted.name));
     match wanted.is_piped {
-        true => push(
-            &mut text,
-            format_args!(
-                "files = [{}]   # not read by `bekk up --once -`, which loads standard input",
-                quoted(&wanted.patterns[0])
-            ),
+        true => line!(
+            text,
+            "files = [{}]   # not read by `bekk up --once -`, which loads standard input",
+            quoted(&wanted.patterns[0])
         ),
         false => push_files(&mut text, wanted.patterns),
     }
-    push(
-        &mut text,
-        format_args!("table = {}", quoted(wanted.table_name())),
-    );
+    line!(text, "table = {}", quoted(wanted.table_name()));
     push_key(&mut text, inferred);
-    push(
-        &mut text,
-        format_args!("partitions = {}", partitions(inferred)),
-    );
+    line!(text, "partitions = {}", partitions(inferred));
     push_dialect(&mut text, inferred);
-    push(&mut text, format_args!("columns = ["));
+    line!(text, "columns = [");
     for column in &inferred.columns {
         push_column(&mut text, column);
     }
-    push(&mut text, format_args!("]"));
+    line!(text, "]");
     text
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a String takes everything");
 }
 
 fn push_files(text: &mut String, patterns: &[String]) {
     let files: Vec<_> = patterns.iter().map(|pattern| quoted(pattern)).collect();
     let files = files.join(", ");
     match patterns {
-        [pattern] if pattern.ends_with(".csv") && !pattern.contains('*') => push(
+        [pattern] if pattern.ends_with(".csv") && !pattern.contains('*') => line!(
             text,
-            format_args!(
-                "files = [{files}]   # a pattern such as \"inbox/*.csv\" takes more than one"
-            ),
+            "files = [{files}]   # a pattern such as \"inbox/*.csv\" takes more than one"
         ),
-        _ => push(text, format_args!("files = [{files}]")),
+        _ => line!(text, "files = [{files}]"),
     }
 }
 
@@ -135,44 +121,36 @@ fn push_key(text: &mut String, inferred: &Inferred) {
     };
     match (key, &inferred.key) {
         (Some((names, why)), _) => {
-            push(text, format_args!("key = [{names}]   # {why}"));
-            push(
+            line!(text, "key = [{names}]   # {why}");
+            line!(
                 text,
-                format_args!(
-                    "on_conflict = \"update\"   # a later record replaces the row; or \"ignore\""
-                ),
+                "on_conflict = \"update\"   # a later record replaces the row; or \"ignore\""
             );
         }
         (None, unsure) => {
-            push(
+            line!(
                 text,
-                format_args!(
-                    "# Every record is kept. If some columns identify a row, so that a later record should replace an"
-                ),
+                "# Every record is kept. If some columns identify a row, so that a later record should replace an"
             );
-            push(
+            line!(
                 text,
-                format_args!("# earlier one, name them as the key and remove on_conflict."),
+                "# earlier one, name them as the key and remove on_conflict."
             );
             if let Some(Key::Unsure(index)) = *unsure {
-                push(
+                line!(
                     text,
-                    format_args!(
-                        "# key = [{}]   # it has a different value in each record so far",
-                        name(index)
-                    ),
+                    "# key = [{}]   # it has a different value in each record so far",
+                    name(index)
                 );
             }
             if let Some(Key::Pair(first, second)) = *unsure {
                 let (first, second) = (name(first), name(second));
-                push(
+                line!(
                     text,
-                    format_args!(
-                        "# key = [{first}, {second}]   # the two together are different in each record so far"
-                    ),
+                    "# key = [{first}, {second}]   # the two together are different in each record so far"
                 );
             }
-            push(text, format_args!("on_conflict = \"append\""));
+            line!(text, "on_conflict = \"append\"");
         }
     }
 }
@@ -228,7 +206,7 @@ fn push_dialect(text: &mut String, inferred: &Inferred) {
         settings.push(format!("decimal = {}", character(dialect.decimal)));
     }
     if !settings.is_empty() {
-        push(text, format_args!("csv = {{ {} }}", settings.join(", ")));
+        line!(text, "csv = {{ {} }}", settings.join(", "));
     }
 }
 
@@ -280,7 +258,7 @@ fn push_column(text: &mut String, column: &Profile) {
     } else {
         format!("   # {example}")
     };
-    push(text, format_args!("{line}{remark}{example}"));
+    line!(text, "{line}{remark}{example}");
 }
 
 /// A text in quotes, on one line.

@@ -74,7 +74,7 @@ mod tests {
 
     const CLOSE_AFTER: Duration = Duration::from_secs(60);
 
-    fn check(change: impl FnOnce(&mut Tracked), world: World, expected: &[Step]) {
+    fn check(world: World, expected: &[Step], change: impl FnOnce(&mut Tracked)) {
         let mut tracked = tracked(1, "/in/a.csv");
         tracked.state = State::Idle;
         change(&mut tracked);
@@ -98,16 +98,14 @@ mod tests {
     fn a_file_that_the_listing_has_not_found() {
         let a = id(1);
         let beside = World::default().with("/in/a.csv.1", stat(1));
-        check(|_| {}, beside, &[Step::Rename(a, "/in/a.csv.1".into())]);
-        check(|_| {}, World::default(), &[Step::End(a)]);
+        check(beside, &[Step::Rename(a, "/in/a.csv.1".into())], |_| {});
+        check(World::default(), &[Step::End(a)], |_| {});
         // Another file has its name: that is no reason to think that it is there.
         let replaced = World::default().with("/in/a.csv", stat(2));
-        check(|_| {}, replaced, &[Step::End(a)]);
-        check(
-            |tracked| tracked.state = State::Blocked,
-            there(),
-            &[Step::Forget(a)],
-        );
+        check(replaced, &[Step::End(a)], |_| {});
+        check(there(), &[Step::Forget(a)], |tracked| {
+            tracked.state = State::Blocked
+        });
         for (hold, what, how) in [
             (Hold::Named, What::Rotated, Outside::Renamed),
             (Hold::Nameless, What::Gone, Outside::Deleted),
@@ -127,45 +125,29 @@ mod tests {
         let a = id(1);
         let open = || World::default().holding(1, Hold::Named);
         let deleted = || World::default().holding(1, Hold::Nameless);
-        check(outside(Outside::Renamed, 59), open(), &[]);
-        check(outside(Outside::Deleted, 4), deleted(), &[]);
+        check(open(), &[], outside(Outside::Renamed, 59));
+        check(deleted(), &[], outside(Outside::Deleted, 4));
         let ended = [Step::Finish(a), Step::LetGo(a)];
-        check(outside(Outside::Renamed, 61), open(), &ended);
-        check(outside(Outside::Deleted, 6), deleted(), &ended);
+        check(open(), &ended, outside(Outside::Renamed, 61));
+        check(deleted(), &ended, outside(Outside::Deleted, 6));
         // It is not read to its end, or not all of that is in the log.
-        check(
-            |tracked| {
-                outside(Outside::Renamed, 61)(tracked);
-                tracked.stat.size = 200;
-            },
-            open(),
-            &[],
-        );
-        check(
-            |tracked| {
-                outside(Outside::Renamed, 61)(tracked);
-                tracked.entry.position = 50;
-            },
-            open(),
-            &[],
-        );
-        check(
-            |tracked| {
-                outside(Outside::Renamed, 61)(tracked);
-                (tracked.partial, tracked.stat.size) = (7, 107);
-            },
-            open(),
-            &[Step::TakeRest(a)],
-        );
-        check(
-            |tracked| {
-                outside(Outside::Renamed, 61)(tracked);
-                tracked.entry.receipt_bytes = Some(100);
-            },
-            open(),
-            &[Step::LetGo(a)],
-        );
+        check(open(), &[], |tracked| {
+            outside(Outside::Renamed, 61)(tracked);
+            tracked.stat.size = 200;
+        });
+        check(open(), &[], |tracked| {
+            outside(Outside::Renamed, 61)(tracked);
+            tracked.entry.position = 50;
+        });
+        check(open(), &[Step::TakeRest(a)], |tracked| {
+            outside(Outside::Renamed, 61)(tracked);
+            (tracked.partial, tracked.stat.size) = (7, 107);
+        });
+        check(open(), &[Step::LetGo(a)], |tracked| {
+            outside(Outside::Renamed, 61)(tracked);
+            tracked.entry.receipt_bytes = Some(100);
+        });
         // It was closed, and cannot be opened again.
-        check(outside(Outside::Renamed, 0), there(), &[Step::End(a)]);
+        check(there(), &[Step::End(a)], outside(Outside::Renamed, 0));
     }
 }

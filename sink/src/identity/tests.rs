@@ -28,7 +28,7 @@ fn found() -> FoundIdentity {
 }
 
 #[track_caller]
-fn check(change: impl FnOnce(&mut FoundIdentity), expected: &TableVerdict) {
+fn check(expected: &TableVerdict, change: impl FnOnce(&mut FoundIdentity)) {
     let mut changed = found();
     change(&mut changed);
     assert_eq!(judge(&changed), *expected, "{changed:?}");
@@ -47,111 +47,93 @@ fn table(found: &mut FoundIdentity) -> &mut FoundTable {
 fn a_table_is_judged_by_what_it_was() {
     let same = TableVerdict::Same { note: None };
     let problem = TableVerdict::Problem;
-    check(|_| (), &same);
+    check(&same, |_| ());
     // VACUUM FULL, or a column's new type.
-    check(|found| table(found).file = 21, &same);
+    check(&same, |found| table(found).file = 21);
+    check(&same, |found| {
+        remembered(found).database = "renamed".to_owned()
+    });
+    check(&same, |found| found.remembered = None);
+    check(&same, |found| {
+        found.table = None;
+        found.placed = 0;
+    });
+    check(&problem(TableProblem::Missing { placed: 7 }), |found| {
+        found.table = None;
+        found.remembered_now = None;
+        found.wanted = "public.events".to_owned();
+    });
     check(
-        |found| remembered(found).database = "renamed".to_owned(),
-        &same,
-    );
-    check(|found| found.remembered = None, &same);
-    check(
-        |found| {
-            found.table = None;
-            found.placed = 0;
-        },
-        &same,
-    );
-    check(
-        |found| {
-            found.table = None;
-            found.remembered_now = None;
-            found.wanted = "public.events".to_owned();
-        },
-        &problem(TableProblem::Missing { placed: 7 }),
-    );
-    check(
+        &problem(TableProblem::Renamed {
+            now: "public.goods".to_owned(),
+        }),
         |found| {
             found.table = None;
             found.remembered_now = Some("public.goods".to_owned());
         },
-        &problem(TableProblem::Renamed {
-            now: "public.goods".to_owned(),
-        }),
     );
     check(
-        |found| {
-            table(found).oid = 11;
-            table(found).is_empty = Some(true);
-        },
         &problem(TableProblem::Recreated {
             placed: 7,
             is_empty: true,
         }),
-    );
-    check(
         |found| {
-            table(found).file = 21;
+            table(found).oid = 11;
             table(found).is_empty = Some(true);
         },
-        &problem(TableProblem::Truncated { placed: 7 }),
     );
-    check(
-        |found| table(found).is_empty = Some(true),
-        &problem(TableProblem::Deleted { placed: 7 }),
-    );
-    check(
-        |found| {
-            table(found).is_empty = Some(true);
-            found.may_be_empty = true;
-        },
-        &TableVerdict::Same { note: None },
-    );
-    check(
-        |found| table(found).is_empty = None,
-        &TableVerdict::Same { note: None },
-    );
+    check(&problem(TableProblem::Truncated { placed: 7 }), |found| {
+        table(found).file = 21;
+        table(found).is_empty = Some(true);
+    });
+    check(&problem(TableProblem::Deleted { placed: 7 }), |found| {
+        table(found).is_empty = Some(true)
+    });
+    check(&same, |found| {
+        table(found).is_empty = Some(true);
+        found.may_be_empty = true;
+    });
+    check(&TableVerdict::Same { note: None }, |found| {
+        table(found).is_empty = None
+    });
     let from = "database `shop` on server 2".to_owned();
     check(
-        |found| remembered(found).system = "2".to_owned(),
         &problem(TableProblem::Moved {
             from,
             has_rows: true,
         }),
+        |found| remembered(found).system = "2".to_owned(),
     );
     check(
-        |found| {
-            table(found).name = "public.other".to_owned();
-            table(found).oid = 11;
-        },
         &problem(TableProblem::OtherTable {
             from: "public.events".to_owned(),
             now: "public.other".to_owned(),
             has_rows: true,
             placed: 7,
         }),
-    );
-    check(
         |found| {
-            (found.placed, found.adopted) = (0, 5);
             table(found).name = "public.other".to_owned();
             table(found).oid = 11;
         },
+    );
+    check(
         &problem(TableProblem::OtherTable {
             from: "public.events".to_owned(),
             now: "public.other".to_owned(),
             has_rows: true,
             placed: 5,
         }),
-    );
-    check(
         |found| {
             (found.placed, found.adopted) = (0, 5);
-            table(found).file = 21;
-            table(found).is_empty = Some(true);
+            table(found).name = "public.other".to_owned();
+            table(found).oid = 11;
         },
-        &same,
     );
+    check(&same, |found| {
+        (found.placed, found.adopted) = (0, 5);
+        table(found).file = 21;
+        table(found).is_empty = Some(true);
+    });
 }
 
 /// A table that was renamed, in PostgreSQL and in the configuration, is followed.

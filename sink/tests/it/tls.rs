@@ -1,6 +1,6 @@
 //! `sslmode` against a server with a certificate of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bekk_postgres::Server;
@@ -26,22 +26,17 @@ fn openssl(directory: &Path, arguments: &str) {
 fn certificates() -> TempDir {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
+    let openssl = |arguments| openssl(path, arguments);
     let extensions = "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n";
     std::fs::write(path.join("extensions"), extensions).unwrap();
     openssl(
-        path,
         "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=bekk-test-ca",
     );
+    openssl("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost");
     openssl(
-        path,
-        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
-    );
-    openssl(
-        path,
         "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt -extfile extensions",
     );
     openssl(
-        path,
         "req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.crt -days 2 -subj /CN=other-ca",
     );
     directory
@@ -69,70 +64,55 @@ fn serve_tls(server: &Server, certificates: &Path) {
     }
 }
 
+/// Connects to the server; the text of the error if it is refused.
+fn connect(
+    server: &Server,
+    host: &str,
+    sslmode: SslMode,
+    sslrootcert: Option<PathBuf>,
+) -> Result<(), String> {
+    let mut options: ConnectOptions = server.url().parse().unwrap();
+    host.clone_into(&mut options.host);
+    (options.sslmode, options.sslrootcert) = (sslmode, sslrootcert);
+    let checked = bekk_sink::check(&options, &[]);
+    checked.map(drop).map_err(|error| error.to_string())
+}
+
 #[test]
 fn each_mode_verifies_what_it_says() {
+    use SslMode::{Allow, Disable, Prefer, Require, VerifyCa, VerifyFull};
+
     let server = Server::temporary().unwrap();
     let certificates = certificates();
     let path = certificates.path();
     serve_tls(&server, path);
     let connect = |host: &str, sslmode, root: Option<&str>| {
-        let mut options: ConnectOptions = server.url().parse().unwrap();
-        host.clone_into(&mut options.host);
-        options.sslmode = sslmode;
-        options.sslrootcert = root.map(|root| path.join(root));
-        bekk_sink::check(&options, &[])
-            .map(|_| ())
-            .map_err(|error| error.to_string())
+        connect(&server, host, sslmode, root.map(|root| path.join(root)))
     };
     let good = |host, sslmode, root| connect(host, sslmode, root).unwrap();
     let bad = |host, sslmode, root, expected: &str| {
         let error = connect(host, sslmode, root).unwrap_err();
         assert!(error.contains(expected), "{sslmode:?} {host}: {error}");
     };
-    good("localhost", SslMode::VerifyFull, Some("ca.crt"));
-    good("127.0.0.1", SslMode::VerifyCa, Some("ca.crt"));
-    good("127.0.0.1", SslMode::Require, Some("ca.crt"));
-    good("127.0.0.1", SslMode::Require, None);
-    good("127.0.0.1", SslMode::Prefer, None);
-    good("127.0.0.1", SslMode::Allow, None);
-    good("127.0.0.1", SslMode::Disable, None);
+    good("localhost", VerifyFull, Some("ca.crt"));
+    good("127.0.0.1", VerifyCa, Some("ca.crt"));
+    good("127.0.0.1", Require, Some("ca.crt"));
+    good("127.0.0.1", Require, None);
+    good("127.0.0.1", Prefer, None);
+    good("127.0.0.1", Allow, None);
+    good("127.0.0.1", Disable, None);
     bad(
         "127.0.0.1",
-        SslMode::VerifyFull,
+        VerifyFull,
         Some("ca.crt"),
         "not valid for name",
     );
-    bad(
-        "localhost",
-        SslMode::VerifyFull,
-        Some("other.crt"),
-        "UnknownIssuer",
-    );
-    bad(
-        "localhost",
-        SslMode::VerifyCa,
-        Some("other.crt"),
-        "UnknownIssuer",
-    );
-    bad(
-        "localhost",
-        SslMode::Require,
-        Some("other.crt"),
-        "UnknownIssuer",
-    );
-    bad("localhost", SslMode::VerifyFull, None, "sslrootcert");
-    bad(
-        "localhost",
-        SslMode::VerifyFull,
-        Some("missing.crt"),
-        "missing.crt",
-    );
-    bad(
-        "localhost",
-        SslMode::VerifyFull,
-        Some("ca.key"),
-        "no certificate",
-    );
+    bad("localhost", VerifyFull, Some("other.crt"), "UnknownIssuer");
+    bad("localhost", VerifyCa, Some("other.crt"), "UnknownIssuer");
+    bad("localhost", Require, Some("other.crt"), "UnknownIssuer");
+    bad("localhost", VerifyFull, None, "sslrootcert");
+    bad("localhost", VerifyFull, Some("missing.crt"), "missing.crt");
+    bad("localhost", VerifyFull, Some("ca.key"), "no certificate");
 }
 
 /// PostgreSQL's documentation makes certificates of both kinds; libpq verifies them.
@@ -141,15 +121,9 @@ fn certificates_that_postgresqls_own_recipes_make_are_verified_as_libpq_does() {
     let server = Server::temporary().unwrap();
     let certificates = certificates();
     let path = certificates.path();
-    let connect = |host: &str, sslmode, root: &str| {
-        let mut options: ConnectOptions = server.url().parse().unwrap();
-        host.clone_into(&mut options.host);
-        options.sslmode = sslmode;
-        options.sslrootcert = Some(path.join(root));
-        bekk_sink::check(&options, &[])
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-    };
+    let openssl = |arguments: &str| openssl(path, arguments);
+    let connect =
+        |host: &str, sslmode, root: &str| connect(&server, host, sslmode, Some(path.join(root)));
     let refused = |host, sslmode, root, expected: &str| {
         let error = connect(host, sslmode, root).unwrap_err();
         assert!(error.contains(expected), "{sslmode:?} {host}: {error}");
@@ -157,7 +131,7 @@ fn certificates_that_postgresqls_own_recipes_make_are_verified_as_libpq_does() {
 
     // A certificate signed by itself, which clients have as their root.
     let key = "req -new -x509 -nodes -newkey rsa:2048 -keyout server.key -out server.crt -subj /CN=localhost";
-    openssl(path, &format!("{key} -days 2"));
+    openssl(&format!("{key} -days 2"));
     serve_tls(&server, path);
     connect("localhost", SslMode::VerifyFull, "server.crt").unwrap();
     connect("127.0.0.1", SslMode::VerifyCa, "server.crt").unwrap();
@@ -172,15 +146,10 @@ fn certificates_that_postgresqls_own_recipes_make_are_verified_as_libpq_does() {
     // The host as common name only, signed by an authority.
     std::fs::write(path.join("extensions"), "basicConstraints=CA:FALSE\n").unwrap();
     openssl(
-        path,
         "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt -extfile extensions",
     );
+    openssl("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost");
     openssl(
-        path,
-        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
-    );
-    openssl(
-        path,
         "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt -extfile extensions",
     );
     serve_tls(&server, path);
@@ -194,7 +163,6 @@ fn certificates_that_postgresqls_own_recipes_make_are_verified_as_libpq_does() {
 
     // Version 1, as `openssl x509 -req` makes it without extensions: refused, and the message says what to do.
     openssl(
-        path,
         "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt",
     );
     serve_tls(&server, path);
