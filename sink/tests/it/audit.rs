@@ -5,7 +5,7 @@ use bekk_stream::{ColumnType, Decimal, OnConflict, Reason, Reject, Stream, Value
 use bekk_testing::assert_matches;
 
 use crate::harness::{
-    Db, Log, assert_says, column, deep_audit, drain, opened, stream, stream_of, text,
+    Db, Log, assert_says, column, deep_audit, differences, drain, opened, stream, stream_of, text,
 };
 
 fn rows(ids: std::ops::Range<i64>, name: &'static str) -> Vec<Vec<Value<'static>>> {
@@ -86,7 +86,7 @@ fn every_fault_of_a_table_with_a_key_is_found() {
     let mut check = |fault: &str, repair: &str, expected: (u64, u64, u64), key: &str| {
         db.execute(fault);
         let audit = deep(&db, &log, &stream);
-        let found = (audit.missing, audit.changed, audit.extra);
+        let found = differences(&audit);
         assert_eq!(found, expected, "{fault}");
         assert!(!audit.is_right());
         let found = &audit.findings[0].key;
@@ -148,11 +148,7 @@ fn every_fault_of_a_table_without_a_key_is_found() {
     let mut check = |fault: &str, repair: &str, expected: (u64, u64, u64)| {
         db.execute(fault);
         let audit = deep(&db, &log, &stream);
-        assert_eq!(
-            (audit.missing, audit.changed, audit.extra),
-            expected,
-            "{fault}"
-        );
+        assert_eq!(differences(&audit), expected, "{fault}");
         db.execute(repair);
         assert!(deep(&db, &log, &stream).is_right(), "{repair}");
     };
@@ -306,18 +302,14 @@ fn what_the_server_reads_is_compared_too() {
     ] {
         db.execute(&format!("UPDATE items SET {fault} WHERE id = '10/8'"));
         let audit = deep(&db, &log, &items);
-        assert_eq!(
-            (audit.missing, audit.changed, audit.extra),
-            (0, 1, 0),
-            "{fault}"
-        );
+        assert_eq!(differences(&audit), (0, 1, 0), "{fault}");
         assert_eq!(audit.findings[0].at, Some((0, 1)), "{fault}");
         db.execute(&format!("UPDATE items SET {repair} WHERE id = '10/8'"));
         assert!(deep(&db, &log, &items).is_right(), "{repair}");
     }
     db.execute("UPDATE items SET id = '12/8' WHERE id = '11/8'");
     let audit = deep(&db, &log, &items);
-    assert_eq!((audit.missing, audit.changed, audit.extra), (1, 0, 1));
+    assert_eq!(differences(&audit), (1, 0, 1));
 }
 
 /// A letter that somebody deleted leaves a record without an end.

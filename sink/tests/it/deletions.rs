@@ -11,7 +11,8 @@ use rand::Rng;
 
 use crate::altered::while_it_runs;
 use crate::harness::{
-    Db, Log, assert_says, column, deep_audit, drain, drain_with, opened, retry, rng, stream_of,
+    Db, Log, assert_says, column, deep_audit, differences, drain, drain_with, opened, retry, rng,
+    stream_of,
 };
 
 fn items() -> Stream {
@@ -21,15 +22,35 @@ fn items() -> Stream {
     }
 }
 
-/// Appends records: a key, and a value or none.
-fn append(log: &Log, records: &[(&str, Option<&str>)]) {
+/// A record: its key, and its value or none.
+type Sent = (String, Option<String>);
+
+/// The record of an item, without a name if that is empty.
+fn put(id: i64, name: &str) -> Sent {
+    let name = match name {
+        "" => String::new(),
+        name => format!(", \"name\": \"{name}\""),
+    };
+    put_as(&id.to_string(), &format!("{{\"id\": {id}{name}}}"))
+}
+
+fn put_as(key: &str, value: &str) -> Sent {
+    (key.to_owned(), Some(value.to_owned()))
+}
+
+/// The record that deletes an item.
+fn delete(key: impl ToString) -> Sent {
+    (key.to_string(), None)
+}
+
+fn append(log: &Log, records: &[Sent]) {
     let mut buffer = RecordBuffer::new();
     for (key, value) in records {
         buffer.push_copy(&Record {
             offset: Offset::ZERO,
             timestamp_ms: 1_000,
             key: Some(key.as_bytes()),
-            value: value.unwrap_or_default().as_bytes(),
+            value: value.as_deref().unwrap_or_default().as_bytes(),
             is_null: value.is_none(),
             headers: Headers::default(),
         });
@@ -54,13 +75,13 @@ fn a_record_without_a_value_deletes_the_row_of_its_key() {
     append(
         &log,
         &[
-            ("1", Some(r#"{"id": 1, "name": "a"}"#)),
-            (r#"{"id": 2}"#, Some(r#"{"id": 2, "name": "b"}"#)),
-            ("3", Some(r#"{"id": 3}"#)),
-            ("2", None),
-            ("9", None),
-            ("x", None),
-            ("5", Some(r#"{"id": 4}"#)),
+            put(1, "a"),
+            put_as(r#"{"id": 2}"#, r#"{"id": 2, "name": "b"}"#),
+            put(3, ""),
+            delete(2),
+            delete(9),
+            delete("x"),
+            put_as("5", r#"{"id": 4}"#),
         ],
     );
     let stats = Stats::default();
@@ -85,14 +106,7 @@ fn a_record_without_a_value_deletes_the_row_of_its_key() {
 
     // A row that is deleted and written again in one batch is a new one.
     db.execute("UPDATE items SET touched = true");
-    append(
-        &log,
-        &[
-            ("1", None),
-            ("3", Some(r#"{"id": 3, "name": "c"}"#)),
-            ("1", Some(r#"{"id": 1, "name": "d"}"#)),
-        ],
-    );
+    append(&log, &[delete(1), put(3, "c"), put(1, "d")]);
     bekk_sink::run(&config, streams, &log.client, &stats, &control).unwrap();
     let touched = "SELECT id, name, touched FROM items ORDER BY id";
     assert_eq!(db.rows(touched), ["1|d|f", "3|c|t"]);
@@ -119,11 +133,7 @@ fn a_record_without_a_value_deletes_the_row_of_its_key() {
     // A person brings a deleted row back, and deletes one that should be there.
     db.execute("INSERT INTO items (id) VALUES (2); DELETE FROM items WHERE id = 1");
     let audit = deep(&db, &log, &stream);
-    assert_eq!(
-        (audit.missing, audit.changed, audit.extra),
-        (1, 1, 0),
-        "{audit:?}"
-    );
+    assert_eq!(differences(&audit), (1, 1, 0), "{audit:?}");
     let undeleted = audit
         .findings
         .iter()
@@ -139,15 +149,15 @@ fn a_record_without_a_value_deletes_the_row_of_its_key() {
 #[test]
 fn a_table_may_become_empty() {
     let (db, log, stream) = opened(items());
-    append(&log, &[("1", Some(r#"{"id": 1}"#))]);
+    append(&log, &[put(1, "")]);
     drain(&db, &log, &stream).unwrap();
-    append(&log, &[("1", None)]);
+    append(&log, &[delete(1)]);
     drain(&db, &log, &stream).unwrap();
     assert_eq!(
         bekk_sink::table_faults(&db.options, "bekk", std::slice::from_ref(&stream)).unwrap(),
         []
     );
-    append(&log, &[("1", Some(r#"{"id": 1, "name": "again"}"#))]);
+    append(&log, &[put(1, "again")]);
     drain(&db, &log, &stream).unwrap();
     assert_eq!(db.rows(ROWS), ["1|again"]);
 }
@@ -156,21 +166,14 @@ fn a_table_may_become_empty() {
 #[test]
 fn a_refused_deletion_is_a_letter_that_can_be_retried() {
     let (mut db, log, stream) = opened(items());
-    append(
-        &log,
-        &[
-            ("1", Some(r#"{"id": 1}"#)),
-            ("2", Some(r#"{"id": 2}"#)),
-            ("3", Some(r#"{"id": 3}"#)),
-        ],
-    );
+    append(&log, &[put(1, ""), put(2, ""), put(3, "")]);
     drain(&db, &log, &stream).unwrap();
     db.execute(
         "CREATE TABLE parts (item bigint REFERENCES items); INSERT INTO parts VALUES (1), (2)",
     );
-    append(&log, &[("1", None), ("2", None), ("3", None)]);
+    append(&log, &[delete(1), delete(2), delete(3)]);
     drain(&db, &log, &stream).unwrap();
-    append(&log, &[("2", Some(r#"{"id": 2, "name": "newer"}"#))]);
+    append(&log, &[put(2, "newer")]);
     drain(&db, &log, &stream).unwrap();
     assert_eq!(db.rows(ROWS), ["1|-", "2|newer"]);
     let letters = db.rows(LETTERS);
@@ -197,14 +200,7 @@ fn a_refused_deletion_is_a_letter_that_can_be_retried() {
 fn a_deletion_that_does_not_fit_is_a_letter_with_its_key() {
     let (mut db, log, stream) = opened(items());
     db.execute("CREATE TABLE items (id int4 PRIMARY KEY, name text)");
-    append(
-        &log,
-        &[
-            ("1", Some(r#"{"id": 1}"#)),
-            ("3000000000", None),
-            ("1", None),
-        ],
-    );
+    append(&log, &[put(1, ""), delete(3_000_000_000_i64), delete(1)]);
     drain(&db, &log, &stream).unwrap();
     assert!(db.rows(ROWS).is_empty());
     let letters = db.rows(LETTERS);
@@ -220,15 +216,9 @@ fn a_deletion_that_does_not_fit_is_a_letter_with_its_key() {
 fn a_retried_row_stays_deleted() {
     let (mut db, log, stream) = opened(items());
     db.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text CHECK (name <> 'bad'))");
-    append(
-        &log,
-        &[
-            ("1", Some(r#"{"id": 1, "name": "bad"}"#)),
-            ("2", Some(r#"{"id": 2, "name": "good"}"#)),
-        ],
-    );
+    append(&log, &[put(1, "bad"), put(2, "good")]);
     drain(&db, &log, &stream).unwrap();
-    append(&log, &[("1", None)]);
+    append(&log, &[delete(1)]);
     db.execute("ALTER TABLE items DROP CONSTRAINT items_name_check");
     assert_eq!(retry(&db, &log, &stream), [Retried::Superseded]);
     assert_eq!(db.rows(ROWS), ["2|good"]);
@@ -244,15 +234,7 @@ fn a_deletion_that_a_trigger_drops_is_a_letter() {
             'BEGIN IF OLD.name = ''kept'' THEN RETURN NULL; END IF; RETURN OLD; END';
          CREATE TRIGGER keep BEFORE DELETE ON items FOR EACH ROW EXECUTE FUNCTION keep()",
     );
-    append(
-        &log,
-        &[
-            ("1", Some(r#"{"id": 1, "name": "kept"}"#)),
-            ("2", Some(r#"{"id": 2}"#)),
-            ("1", None),
-            ("2", None),
-        ],
-    );
+    append(&log, &[put(1, "kept"), put(2, ""), delete(1), delete(2)]);
     drain(&db, &log, &stream).unwrap();
     assert_eq!(db.rows(ROWS), ["1|kept"]);
     assert!(db.rows(LETTERS)[0].starts_with("2|not_stored|"));
@@ -263,14 +245,7 @@ fn a_deletion_that_a_trigger_drops_is_a_letter() {
 fn a_deletion_frees_the_values_of_its_row() {
     let (mut db, log, stream) = opened(items());
     db.execute("CREATE TABLE items (id bigint PRIMARY KEY, name text UNIQUE)");
-    append(
-        &log,
-        &[
-            ("1", Some(r#"{"id": 1, "name": "x"}"#)),
-            ("1", None),
-            ("2", Some(r#"{"id": 2, "name": "x"}"#)),
-        ],
-    );
+    append(&log, &[put(1, "x"), delete(1), put(2, "x")]);
     drain(&db, &log, &stream).unwrap();
     assert_eq!(db.rows(ROWS), ["2|x"]);
 }
@@ -290,12 +265,12 @@ fn deletions_keep_what_is_referred_to() {
     append(
         &log,
         &[
-            ("2", Some(r#"{"id": 2}"#)),
-            ("3", Some(r#"{"id": 3, "parent": 2}"#)),
-            ("2", None),
-            ("4", Some(r#"{"id": 4}"#)),
-            ("4", None),
-            ("5", Some(r#"{"id": 5, "parent": 4}"#)),
+            put(2, ""),
+            put_as("3", r#"{"id": 3, "parent": 2}"#),
+            delete(2),
+            put(4, ""),
+            delete(4),
+            put_as("5", r#"{"id": 5, "parent": 4}"#),
         ],
     );
     drain(&db, &log, &stream).unwrap();
@@ -308,7 +283,7 @@ fn deletions_keep_what_is_referred_to() {
         "ALTER TABLE items DROP CONSTRAINT items_parent_fkey, ADD COLUMN touched boolean DEFAULT false,
            ADD FOREIGN KEY (parent) REFERENCES items ON DELETE CASCADE; UPDATE items SET touched = true",
     );
-    append(&log, &[("3", Some(r#"{"id": 3}"#)), ("2", None)]);
+    append(&log, &[put(3, ""), delete(2)]);
     drain(&db, &log, &stream).unwrap();
     assert_eq!(db.rows("SELECT id, touched FROM items"), ["3|t"]);
 }
@@ -327,10 +302,7 @@ fn a_foreign_key_is_added_while_the_sink_runs() {
     );
     append(
         &log,
-        &[
-            ("2", Some(r#"{"id": 2}"#)),
-            ("3", Some(r#"{"id": 3, "parent": 2}"#)),
-        ],
+        &[put(2, ""), put_as("3", r#"{"id": 3, "parent": 2}"#)],
     );
     while_it_runs(&db, &log, &stream, |_| {
         admin.await_one("SELECT count(*) FROM items", "2");
@@ -339,7 +311,7 @@ fn a_foreign_key_is_added_while_the_sink_runs() {
              UPDATE items SET touched = true",
         );
         // Row 3 leaves its parent before that is deleted with all that refers to it.
-        append(&log, &[("3", Some(r#"{"id": 3}"#)), ("2", None)]);
+        append(&log, &[put(3, ""), delete(2)]);
     })
     .unwrap();
     assert_eq!(db.rows("SELECT id, touched FROM items"), ["3|t"]);
@@ -386,23 +358,18 @@ fn batches_give_what_the_records_give() {
     let mut model: BTreeMap<i64, u32> = BTreeMap::new();
     for round in 0..12 {
         let count = rng.random_range(1..60);
-        let records: Vec<(String, Option<String>)> = (0..count)
+        let records: Vec<Sent> = (0..count)
             .map(|at| {
                 let (id, version) = (rng.random_range(0..12), round * 1_000 + at);
                 if rng.random_bool(0.4) {
                     model.remove(&id);
-                    return (id.to_string(), None);
+                    return delete(id);
                 }
                 model.insert(id, version);
-                let value = format!("{{\"id\": {id}, \"name\": \"{version}\"}}");
-                (id.to_string(), Some(value))
+                put(id, &version.to_string())
             })
             .collect();
-        let borrowed: Vec<_> = records
-            .iter()
-            .map(|(k, v)| (k.as_str(), v.as_deref()))
-            .collect();
-        append(&log, &borrowed);
+        append(&log, &records);
         let mut config = Config::new(db.options.clone());
         config.batch_records_max = rng.random_range(1..40);
         drain_with(&config, &log, &stream).unwrap();
@@ -424,12 +391,12 @@ fn a_deletion_between_refused_records_deletes_once() {
     append(
         &log,
         &[
-            ("1", None),
-            ("7", Some(r#"{"id": 7, "name": "bad"}"#)),
-            ("1", Some(r#"{"id": 1, "name": "a"}"#)),
-            ("8", Some(r#"{"id": 8, "name": "bad"}"#)),
-            ("2", None),
-            ("5", Some(r#"{"id": 5, "name": "e"}"#)),
+            delete(1),
+            put(7, "bad"),
+            put(1, "a"),
+            put(8, "bad"),
+            delete(2),
+            put(5, "e"),
         ],
     );
     assert_eq!(drain(&db, &log, &stream).unwrap().dead, 2);

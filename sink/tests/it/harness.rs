@@ -340,6 +340,11 @@ pub(crate) fn deep_audit(db: &Db, log: &Client, group: &str, stream: &Stream) ->
     audit
 }
 
+/// The numbers of rows that are missing, changed and extra.
+pub(crate) fn differences(audit: &DeepAudit) -> (u64, u64, u64) {
+    (audit.missing, audit.changed, audit.extra)
+}
+
 /// Asserts that a group has applied the whole log and that its table, which only it has filled, its offsets, its
 /// counts and its dead letters are what the log says. Every test in which something is killed, cut or refused ends so.
 #[track_caller]
