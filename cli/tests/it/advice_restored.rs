@@ -42,8 +42,8 @@ pub(crate) fn fill_anew(sandbox: &Sandbox, refused: &Ran) -> u64 {
 #[track_caller]
 fn check(sandbox: &Sandbox, rows: u64) {
     assert_eq!(count(sandbox), rows);
-    sandbox.ok("audit --deep").prints("nothing differs");
-    sandbox.ok("health").prints("healthy");
+    sandbox.tells("audit --deep", "nothing differs");
+    sandbox.tells("health", "healthy");
 }
 
 /// `.bekk/log` is removed, and ingest's state stays.
@@ -53,9 +53,10 @@ fn a_log_that_is_gone_is_begun_anew() {
         let sandbox = filled(config);
         fs::remove_dir_all(sandbox.log_dir()).unwrap();
         sandbox.write("data/b.csv", file(100..110, "b"));
-        sandbox
-            .ok("status")
-            .prints("problem    no log is in `.bekk/log`, and group `bekk` has applied records");
+        sandbox.tells(
+            "status",
+            "problem    no log is in `.bekk/log`, and group `bekk` has applied records",
+        );
         sandbox.fails("health").prints("next: put the log back");
         let refused = sandbox.fails("up --once");
         let at = refused.stderr.rfind("rm ").unwrap();
@@ -154,7 +155,7 @@ fn a_table_of_the_schema_that_was_dropped_is_made_anew() {
             .execute(&format!("DROP TABLE bekk.{table}"));
         sandbox.write("data/b.csv", file(100..110, "b"));
         let what = format!("table bekk.{table} does not exist");
-        sandbox.fails("up --once").says(&what);
+        sandbox.refuses("up --once", &what);
         sandbox.run("status").prints(&what);
         let unhealthy = sandbox.fails("health").prints(&what);
         let command = "bekk check --repair";

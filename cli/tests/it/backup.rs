@@ -68,7 +68,7 @@ fn a_backup_of_a_running_pipeline_restores_it() {
         // The sink refuses the log if other records have the offsets of those that it applied.
         sandbox.ok("replay --from earliest --execute");
     }
-    sandbox.ok("audit --deep").prints("nothing differs");
+    sandbox.tells("audit --deep", "nothing differs");
     assert_eq!(rows(), ALL);
     let read = sandbox.ok("log read --format csv");
     let records = read.stdout.lines().count();

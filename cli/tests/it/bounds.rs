@@ -61,7 +61,7 @@ fn idle_clients_leave_the_pipeline_what_it_needs() {
         let idle: Vec<_> = (0..clients).map(|_| TcpStream::connect(&at)).collect();
         write(&sandbox, 1..6);
         wait_until("rows flow", LIMIT, || rows(&sandbox) == 6 * ROWS);
-        sandbox.ok("log topics").prints("events: 300 records");
+        sandbox.tells("log topics", "events: 300 records");
         let (_, metrics) = get(&address(&sandbox), "/metrics");
         let closed = sample(&metrics, "bekk_log_connections_closed_total");
         assert!(closed.is_some_and(|closed| closed > 0.0), "{metrics}");

@@ -136,7 +136,8 @@ fn init_takes_the_types_of_a_table() {
     );
     sandbox.run("up --once");
     assert_eq!(postgres.number("SELECT count(*) FROM at"), 1);
-    sandbox
-        .fails("init --from hosts.csv --table no --force")
-        .says("it does not exist");
+    sandbox.refuses(
+        "init --from hosts.csv --table no --force",
+        "it does not exist",
+    );
 }

@@ -36,9 +36,7 @@ fn half_a_number_is_no_record() {
     let sandbox = sandbox("");
     let mut file = File::create(sandbox.path("in/a.csv")).unwrap();
     write!(file, "{HEADER}1,Ann,1.00\n2,Bob,12").unwrap();
-    sandbox
-        .fails("up --once")
-        .says("has the file open for writing");
+    sandbox.refuses("up --once", "has the file open for writing");
     assert_eq!(amounts(&sandbox), ["1=1.00"]);
     let status = sandbox.ok("status");
     assert_says(&status.stdout, &["without a line end"]);
@@ -154,9 +152,7 @@ fn files_are_tried_before_they_are_read() {
 #[test]
 fn no_file_is_no_success() {
     let sandbox = sandbox("");
-    sandbox
-        .fails("up --once")
-        .says("no file matches any pattern");
+    sandbox.refuses("up --once", "no file matches any pattern");
     sandbox.ok("up --once --allow-empty");
 }
 

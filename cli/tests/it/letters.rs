@@ -8,7 +8,7 @@ use crate::support::Sandbox;
 #[test]
 fn a_mended_dead_letter_lands_and_a_newer_row_is_kept() {
     let sandbox = Sandbox::new();
-    sandbox.ok("dead-letters list").prints("no dead letters");
+    sandbox.tells("dead-letters list", "no dead letters");
     sandbox.events(
         "data/a.csv",
         &[
@@ -50,7 +50,7 @@ fn a_mended_dead_letter_lands_and_a_newer_row_is_kept() {
     // The table enforces what was allowed when it was made, and says how to change that.
     let replace = "DROP CONSTRAINT \"events_event_type_allowed\", ADD CONSTRAINT \"events_event_type_allowed\" \
                    CHECK (\"event_type\" IN ('view', 'sell', 'purchase', 'add_to_cart'))";
-    sandbox.ok("check").prints(replace);
+    sandbox.tells("check", replace);
     postgres.execute(&format!(
         "ALTER TABLE events DROP CONSTRAINT cheap, {replace}"
     ));
@@ -66,9 +66,10 @@ fn a_mended_dead_letter_lands_and_a_newer_row_is_kept() {
             "1=1.00", "2=2.00", "3=3.50", "4=44.00", "5=55.00", "6=600.00", "7=7.00"
         ]
     );
-    sandbox
-        .ok("dead-letters retry --all")
-        .prints("0 retried, 0 superseded by a newer record, 0 still open");
+    sandbox.tells(
+        "dead-letters retry --all",
+        "0 retried, 0 superseded by a newer record, 0 still open",
+    );
     let all = sandbox.ok("dead-letters list --resolved --json");
     assert_eq!(all.stdout.matches("\"resolution\": \"retried\"").count(), 3);
     assert_eq!(
@@ -89,16 +90,12 @@ fn an_earlier_letter_does_not_run_over_a_later_one() {
             SET raw = convert_to(replace(convert_from(raw, 'UTF8'), ',b,', ',2,'), 'UTF8')",
     );
     let later = postgres.one("SELECT max(id) FROM bekk.dead_letters");
-    sandbox
-        .ok(&["dead-letters", "retry", &later])
-        .prints("1 retried");
+    sandbox.tells(&["dead-letters", "retry", &later], "1 retried");
     postgres.execute(
         "UPDATE bekk.dead_letters
             SET raw = convert_to(replace(convert_from(raw, 'UTF8'), ',a,', ',1,'), 'UTF8')",
     );
-    sandbox
-        .ok("dead-letters retry --all")
-        .prints("0 retried, 1 superseded");
+    sandbox.tells("dead-letters retry --all", "0 retried, 1 superseded");
     assert_eq!(prices(&postgres, "events"), ["1=2.00"]);
 }
 
@@ -116,9 +113,7 @@ fn a_letter_of_another_log_is_inserted_only_where_its_key_is_absent() {
     );
     fs::remove_file(sandbox.path("data/a.csv")).unwrap();
     let retry = ["dead-letters", "retry", "--all"];
-    sandbox
-        .fails(&retry)
-        .says("is gone, or another file has its name");
+    sandbox.refuses(&retry, "is gone, or another file has its name");
     let retried = sandbox.ok(&[&retry[..], &["--header", HEADER]].concat());
     retried.prints("1 retried, 1 superseded");
     assert_eq!(prices(&postgres, "events"), ["1=9.00", "2=22.00"]);
@@ -145,9 +140,7 @@ fn dead_letters_are_shown_exported_and_discarded() {
         .ok(&["dead-letters", "show", &id])
         .prints(bad.trim());
     shown.prints("line      2 (byte");
-    sandbox
-        .fails("dead-letters show 999")
-        .says("no dead letter 999");
+    sandbox.refuses("dead-letters show 999", "no dead letter 999");
 
     sandbox.ok("dead-letters export --csv out.csv");
     let exported = fs::read_to_string(sandbox.path("out.csv")).unwrap();
@@ -158,18 +151,15 @@ fn dead_letters_are_shown_exported_and_discarded() {
     );
 
     sandbox.run("dead-letters discard").exits(2).says("--all");
-    sandbox
-        .ok("dead-letters discard --all --reason not_allowed")
-        .prints("1 discarded");
-    sandbox
-        .ok(&["dead-letters", "discard", &id])
-        .prints("1 discarded");
+    sandbox.tells(
+        "dead-letters discard --all --reason not_allowed",
+        "1 discarded",
+    );
+    sandbox.tells(&["dead-letters", "discard", &id], "1 discarded");
     let again = sandbox.ok(&["dead-letters", "discard", &id]);
     again.prints("0 discarded; no open dead letter was found");
-    sandbox.ok("dead-letters list").prints("no dead letters");
-    sandbox
-        .ok("dead-letters list --resolved")
-        .prints("(discarded)");
+    sandbox.tells("dead-letters list", "no dead letters");
+    sandbox.tells("dead-letters list --resolved", "(discarded)");
 }
 
 /// A column becomes narrower, and the log is applied again: its records have the type of before.
@@ -202,7 +192,7 @@ fn a_replay_after_a_change_of_type_says_how_to_read_the_file_again() {
         "--reason",
         "schema_mismatch",
     ];
-    sandbox.ok(&discard).prints("2 discarded");
+    sandbox.tells(&discard, "2 discarded");
 }
 
 #[test]

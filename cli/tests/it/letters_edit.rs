@@ -201,7 +201,7 @@ fn a_text_in_another_encoding_is_corrected_in_utf8() {
     let names = || postgres.rows("SELECT name FROM p ORDER BY id").concat();
     let show = |id| sandbox.ok(&["dead-letters", "show", id]);
     show("1").prints("1,Müller,x");
-    sandbox.ok("dead-letters list --json").prints("2,Krüger,y");
+    sandbox.tells("dead-letters list --json", "2,Krüger,y");
 
     edit(&sandbox, "1", "sed -i 's/Müller,x/Müßig,1/'").ok();
     assert_eq!(names(), ["Müßig"]);
@@ -225,7 +225,7 @@ fn a_text_in_another_encoding_is_corrected_in_utf8() {
     sandbox.write("out.csv", corrected.replace("Weiß,z", "Weiß,4"));
     sandbox.ok(&import);
     assert_eq!(names(), ["Müßig", "Krüger", "é", "Weiß"]);
-    sandbox.ok(&import).prints("2 resolved before");
+    sandbox.tells(&import, "2 resolved before");
 
     // PostgreSQL refuses this row, which Bekk writes in UTF-8.
     postgres.execute("ALTER TABLE p ADD CHECK (price < 100)");

@@ -33,12 +33,10 @@ fn the_logs_records_can_be_read() {
         (&reject["reject"]["reason"], &reject["line"]),
         (&"bad_value".into(), &3.into())
     );
-    sandbox.ok("log read --format csv").prints(&good);
+    sandbox.tells("log read --format csv", &good);
     assert_eq!(sandbox.ok("log read --from latest").stdout, "");
     assert_eq!(sandbox.ok("log read --limit 1").stdout.lines().count(), 1);
-    sandbox
-        .fails("log read --topic none")
-        .says("does not exist");
+    sandbox.refuses("log read --topic none", "does not exist");
 }
 
 /// One partition, so that records have an order; from each kind of place.

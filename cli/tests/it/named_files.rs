@@ -111,7 +111,7 @@ fn a_first_mistake_is_answered_with_the_command() {
     );
     check(&["--log-format=json", "load"], "bekk up FILE");
     assert!(!sandbox.path("bekk.toml").exists());
-    sandbox.ok("init my.csv --out -").prints("[streams.my]");
+    sandbox.tells("init my.csv --out -", "[streams.my]");
 }
 
 /// The accident: the private server is killed with -9 under a pipeline that runs.

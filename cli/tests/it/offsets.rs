@@ -38,17 +38,16 @@ fn a_reset_goes_to_every_kind_of_place_and_nowhere_else() {
         sandbox.ok(&["offsets", "reset", "--to", to, "--execute"]);
         assert_eq!(next(), expected, "{to}");
     }
-    sandbox
-        .fails("offsets reset --to offset:21")
-        .says("holds offsets 0 to 20");
+    sandbox.refuses("offsets reset --to offset:21", "holds offsets 0 to 20");
     let dry = json(sandbox.ok("offsets reset --to offset:5 --json"));
     assert_eq!(
         (&dry["executed"], &dry["partitions"][0]["to"]),
         (&false.into(), &5.into())
     );
-    sandbox
-        .fails("offsets reset --to earliest --partition 7")
-        .says("no such offsets");
+    sandbox.refuses(
+        "offsets reset --to earliest --partition 7",
+        "no such offsets",
+    );
     sandbox.ok("offsets reset --to offset:19 --execute");
     let listed = sandbox.ok("offsets list --json");
     let listed = listed.prints("\"lag\": 1,");
@@ -125,18 +124,14 @@ fn retention_never_passes_the_slowest_group() {
     let first = start(&sandbox);
     assert!((1..=12_000).contains(&first), "{first}");
     let reset = ["offsets", "reset", "--to", "offset:0", "--execute"];
-    sandbox
-        .fails(&reset)
-        .says(&format!("holds offsets {first} to 30000"));
+    sandbox.refuses(&reset, &format!("holds offsets {first} to 30000"));
     assert_eq!(
         sandbox.postgres().number("SELECT count(*) FROM events"),
         30_000
     );
 
     let delete = ["offsets", "delete", "--group", "slow", "--execute"];
-    sandbox
-        .ok(&delete)
-        .prints("in the database and 1 in the log");
+    sandbox.tells(&delete, "in the database and 1 in the log");
     sandbox.ok("sink --once");
     retain();
     assert!(start(&sandbox) > 12_000);
@@ -180,7 +175,7 @@ fn a_group_is_forgotten_after_a_dry_run() {
         .exits(2)
         .says("--stream: there is no `evnts`; known: events");
     let delete = ["offsets", "delete", "--group", "bekk"];
-    sandbox.ok(&delete).prints("would forget 4 offsets");
+    sandbox.tells(&delete, "would forget 4 offsets");
     let count = || {
         sandbox
             .postgres()

@@ -241,7 +241,7 @@ fn another_log_is_refused_with_the_command_that_helps() {
     sandbox.ok("up --once");
     fs::remove_dir_all(sandbox.path(".bekk")).unwrap();
     let listed = ["offsets", "list"];
-    sandbox.fails(&listed).says("there is no log at");
+    sandbox.refuses(&listed, "there is no log at");
     let refused = sandbox.fails("up --once").says("bekk offsets reset");
     drop(refused);
     let strange = "none of these offsets belongs to log";
@@ -262,9 +262,10 @@ fn another_log_is_refused_with_the_command_that_helps() {
     // The other log may be in use elsewhere: it has to be named.
     let postgres = sandbox.postgres();
     let old = postgres.one("SELECT DISTINCT log_id::text FROM bekk.offsets");
-    sandbox
-        .fails(&[&reset[..], &["--execute"]].concat())
-        .says(&format!("--instead-of {old}"));
+    sandbox.refuses(
+        &[&reset[..], &["--execute"]].concat(),
+        &format!("--instead-of {old}"),
+    );
     sandbox.ok(&[&reset[..], &["--instead-of", &old, "--execute"]].concat());
     sandbox.ok("up --once");
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 1);
@@ -284,7 +285,7 @@ fn a_file_of_ones_own_needs_two_commands() {
     sandbox.ok("init --from orders.csv").says("wrote bekk.toml");
     let config = fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
     assert!(config.contains("on_conflict = \"append\""), "{config}");
-    sandbox.fails("init --from orders.csv").says("--force");
+    sandbox.refuses("init --from orders.csv", "--force");
     let once = sandbox.ok("up --once");
     assert_says(&once.stdout, &["3 records = 3 rows"]);
     let rows = sandbox
@@ -409,7 +410,7 @@ fn a_time_limit_ends_a_run_that_waits() {
     let away = "postgres://nobody@127.0.0.1:1/none";
     let arguments = ["up", "--once", "--timeout", "2s", "--postgres", away];
     let started = Instant::now();
-    sandbox.fails(&arguments).says("--timeout");
+    sandbox.refuses(&arguments, "--timeout");
     let took = started.elapsed();
     assert!((2..20).contains(&took.as_secs()), "{took:?}");
     // What was logged meanwhile is applied by the next run, within its limit.

@@ -197,7 +197,7 @@ fn every_mistake_has_its_documented_exit_code() {
         "diff events b",
     ] {
         let arguments: Vec<&str> = line.split(' ').chain(["--postgres", away]).collect();
-        sandbox.fails(&arguments).says("127.0.0.1:1");
+        sandbox.refuses(&arguments, "127.0.0.1:1");
     }
     let (server, _) = sandbox.url.rsplit_once('/').unwrap();
     let none = format!("{server}/none");

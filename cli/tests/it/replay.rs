@@ -9,9 +9,7 @@ use crate::support::Sandbox;
 fn a_replay_mends_the_table() {
     let sandbox = Sandbox::new();
     let postgres = sandbox.postgres();
-    sandbox
-        .fails("replay --from earliest")
-        .says("applied nothing");
+    sandbox.refuses("replay --from earliest", "applied nothing");
     let lines: Vec<_> = (1..=50).map(|id| event(id, "view", "7")).collect();
     sandbox.write("data/a.csv", file(&lines));
     sandbox.ok("up --once");
@@ -79,9 +77,7 @@ fn a_shadow_table_equals_the_original() {
         "--execute",
     ];
     sandbox.ok(&into).says("bekk diff events events_v2");
-    sandbox
-        .ok("diff events events_v2")
-        .prints("changed             0");
+    sandbox.tells("diff events events_v2", "changed             0");
     assert_eq!(postgres.one("SELECT DISTINCT note FROM events_v2"), "kept");
     let again = sandbox.ok(&into);
     again.says("continues at its offsets");
@@ -92,7 +88,7 @@ fn a_shadow_table_equals_the_original() {
         "--group",
         "replay-events_v2",
     ];
-    sandbox.ok(&discard).prints("1 discarded");
+    sandbox.tells(&discard, "1 discarded");
     assert_eq!(open_letters(&postgres), [["bad_value", "1"]]);
 
     // The same by hand, and a group that exists is not moved by --from.
@@ -113,9 +109,7 @@ fn a_shadow_table_equals_the_original() {
         .says("continues at its offsets");
     assert_eq!(postgres.number("SELECT count(*) FROM events_v3"), 0);
     // A group stays with its table.
-    sandbox
-        .fails("sink --once --table events_v4")
-        .says("events");
+    sandbox.refuses("sink --once --table events_v4", "events");
 }
 
 /// The stream has got a column that its table lacks: the replay creates the other table like that one, and fails. The

@@ -52,9 +52,10 @@ fn a_log_is_served() {
     assert!(topics.stdout.starts_with("log id "), "{}", topics.stdout);
     let second = sandbox.path("second");
     let second = second.to_str().unwrap();
-    sandbox
-        .fails(&["log", "serve", "--log", second, "--listen", &at])
-        .says(&format!("listen at {at}"));
+    sandbox.refuses(
+        &["log", "serve", "--log", second, "--listen", &at],
+        &format!("listen at {at}"),
+    );
     assert_eq!(process.terminate(), Some(0));
     let said = sandbox.said();
     assert!(said.contains("stopped cleanly"), "{said}");
@@ -89,9 +90,10 @@ fn a_log_is_served_to_who_knows_the_password() {
         .run(&with(&["--sasl-user", "bekk"]))
         .exits(2)
         .says("--sasl-user needs BEKK_SASL_PASSWORD");
-    sandbox
-        .fails(&with(&["--tls-cert", "no.crt", "--tls-key", "no.key"]))
-        .says("no.crt");
+    sandbox.refuses(
+        &with(&["--tls-cert", "no.crt", "--tls-key", "no.key"]),
+        "no.crt",
+    );
     sandbox.run(&with(&["--tls-cert", "no.crt"])).exits(2);
 
     let known = ["--sasl-user", "bekk", "--sasl-password-file", file];

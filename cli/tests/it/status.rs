@@ -14,19 +14,20 @@ fn status_says_where_everything_is_and_what_to_do_next() {
     assert!(!sandbox.log_dir().exists(), "looking makes nothing");
     sandbox.events("data/a.csv", &[(1, "view", "1"), (2, "view", "x")]);
     sandbox.ok("ingest --once");
-    sandbox.ok("status").prints("\nnext: bekk up (2 records of stream `events` in the log, and no sink has applied any to this database)\n");
+    sandbox.tells("status", "\nnext: bekk up (2 records of stream `events` in the log, and no sink has applied any to this database)\n");
     sandbox.ok("sink --once");
     let told = sandbox.ok("status").prints("files      1 finished");
     let told = told.prints("letters    bekk events: 1 open, bad_value");
     told.prints("\nnext: bekk dead-letters list (1 open)\n");
     sandbox.ok("dead-letters discard --all");
-    sandbox.ok("status").prints("\nnext: nothing to do\n");
+    sandbox.tells("status", "\nnext: nothing to do\n");
     sandbox.events("data/b.csv", &[(3, "view", "1")]);
     sandbox.ok("ingest --once");
-    sandbox
-        .ok("status")
-        .prints("\nnext: bekk up (records wait, and no sink runs)\n");
-    sandbox.ok("health").prints("healthy");
+    sandbox.tells(
+        "status",
+        "\nnext: bekk up (records wait, and no sink runs)\n",
+    );
+    sandbox.tells("health", "healthy");
 
     // While another process has the log, it is asked.
     let up = sandbox.start("up");
@@ -116,7 +117,7 @@ fn what_a_sink_waits_for_is_a_problem() {
     let told = told.prints(") has waited for PostgreSQL since 20");
     let told = told.prints("could not extend file: No space left on device");
     told.prints("next: remove what PostgreSQL reports");
-    sandbox.ok("status").prints("problem    the sink (pid ");
+    sandbox.tells("status", "problem    the sink (pid ");
     let waits = json(sandbox.ok("status --json"));
     let wait = &waits["waits"][0];
     assert!(wait["reason"].as_str().unwrap().contains("53100"), "{wait}");
@@ -143,7 +144,7 @@ fn what_is_wrong_is_said_with_what_helps() {
     let told = told.prints("set aside  data/b.csv: its header lacks");
     told.prints("\nnext: fix `data/b.csv`: its header lacks");
     // A file that is set aside stops nothing, so the container is well.
-    sandbox.ok("health").prints("healthy");
+    sandbox.tells("health", "healthy");
     std::fs::remove_file(sandbox.path("data/b.csv")).unwrap();
 
     // The group has applied another log.
@@ -158,7 +159,7 @@ fn what_is_wrong_is_said_with_what_helps() {
     assert_eq!(health["healthy"], false);
     std::fs::remove_dir_all(sandbox.log_dir()).unwrap();
     std::fs::rename(sandbox.path("away"), sandbox.log_dir()).unwrap();
-    sandbox.ok("health").prints("healthy");
+    sandbox.tells("health", "healthy");
 
     // The database has lost what it knew of the group, and the sink refuses to begin again.
     sandbox.postgres().execute("DELETE FROM bekk.offsets");
@@ -171,7 +172,7 @@ fn what_is_wrong_is_said_with_what_helps() {
     let delete = ["offsets", "delete", "--group", "bekk", "--stream", "events"];
     sandbox.ok(&[&delete[..], &["--execute"]].concat());
     sandbox.ok("sink --once");
-    sandbox.ok("health").prints("healthy");
+    sandbox.tells("health", "healthy");
 
     let nowhere = ["status", "--log", "kafka://127.0.0.1:1"];
     let nowhere = sandbox

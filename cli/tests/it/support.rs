@@ -166,6 +166,18 @@ impl Sandbox {
         self.run(arguments).exits(1)
     }
 
+    /// Runs the binary, which must exit with 0 and print a text.
+    #[track_caller]
+    pub(crate) fn tells(&self, arguments: &(impl Arguments + ?Sized), text: &str) {
+        self.ok(arguments).prints(text);
+    }
+
+    /// Runs the binary, which must exit with 1 and say a text on standard error.
+    #[track_caller]
+    pub(crate) fn refuses(&self, arguments: &(impl Arguments + ?Sized), text: &str) {
+        self.fails(arguments).says(text);
+    }
+
     /// Starts the binary; what it says goes to `bekk.log` here.
     pub(crate) fn start(&self, arguments: &(impl Arguments + ?Sized)) -> Process {
         let log = fs::File::options()

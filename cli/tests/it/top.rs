@@ -112,5 +112,5 @@ fn every_view_fits_a_small_terminal_which_is_left_as_it_was() {
     kill_process(pid, Signal::TERM).unwrap();
     top.ends();
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
-    sandbox.fails("top").says("needs a terminal");
+    sandbox.refuses("top", "needs a terminal");
 }
