@@ -41,6 +41,11 @@ pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
         ));
     }
     let (path, source) = error.chain().find_map(refused)?;
+    remedy_for_file(path, source)
+}
+
+/// Advice for a file or directory on which the system refused something.
+fn remedy_for_file(path: &Path, source: &io::Error) -> Option<String> {
     let is_file = fs::symlink_metadata(path).map_or(true, |metadata| metadata.is_file());
     if path.ends_with("LOCK") && !is_file {
         return Some(format!(

@@ -244,41 +244,26 @@ mod tests {
     #[test]
     fn batches_follow_each_other() {
         use SequenceCheck::{Append, Refuse, Stored};
+        let stored = |offset| Stored(Offset::new(offset));
+        let out_of_order = Refuse(Refusal::OutOfOrder);
         check(&[(0, 0, 3), (0, 3, 1)], &[Append, Append]);
         check(&[(0, 4, 3)], &[Refuse(Refusal::UnknownProducer)]);
-        check(
-            &[(0, 0, 3), (0, 4, 1)],
-            &[Append, Refuse(Refusal::OutOfOrder)],
-        );
+        check(&[(0, 0, 3), (0, 4, 1)], &[Append, out_of_order]);
         check(
             &[(0, 0, 3), (0, 3, 2), (0, 0, 3), (0, 3, 2), (0, 5, 1)],
-            &[
-                Append,
-                Append,
-                Stored(Offset::ZERO),
-                Stored(Offset::new(3)),
-                Append,
-            ],
+            &[Append, Append, stored(0), stored(3), Append],
         );
         // Other records than those that are stored.
-        check(
-            &[(0, 0, 3), (0, 0, 2)],
-            &[Append, Refuse(Refusal::OutOfOrder)],
-        );
+        check(&[(0, 0, 3), (0, 0, 2)], &[Append, out_of_order]);
     }
 
     #[test]
     fn epochs_only_grow() {
         use SequenceCheck::{Append, Refuse};
+        let (out_of_order, old) = (Refuse(Refusal::OutOfOrder), Refuse(Refusal::OldEpoch));
         check(
             &[(0, 0, 3), (1, 3, 1), (1, 0, 1), (0, 3, 1), (1, 1, 1)],
-            &[
-                Append,
-                Refuse(Refusal::OutOfOrder),
-                Append,
-                Refuse(Refusal::OldEpoch),
-                Append,
-            ],
+            &[Append, out_of_order, Append, old, Append],
         );
     }
 

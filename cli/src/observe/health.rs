@@ -174,32 +174,19 @@ mod tests {
     #[test]
     fn an_error_says_what_was_tried_and_a_file_how_to_correct_it() {
         let start = Act::Do("start it".to_owned());
-        check(
-            "open the log: no",
-            true,
-            &start,
-            "Failed to open the log: no.",
-            &start,
-        );
+        let failed = "Failed to open the log: no.";
+        check("open the log: no", true, &start, failed, &start);
         let correct = |advice: Option<&str>| Act::Correct {
             what: "fix `a.csv`: it is bad".to_owned(),
             advice: advice.map(str::to_owned),
         };
-        let next = Act::Do("replace it".to_owned());
-        check(
-            "`a.csv` is bad",
-            false,
-            &correct(Some("replace it")),
-            "`a.csv` is bad.",
-            &next,
-        );
-        let next = Act::Do("fix `a.csv`: it is bad".to_owned());
-        check(
-            "`a.csv` is bad",
-            false,
-            &correct(None),
-            "`a.csv` is bad.",
-            &next,
-        );
+        for (advice, next) in [
+            (Some("replace it"), "replace it"),
+            (None, "fix `a.csv`: it is bad"),
+        ] {
+            let next = Act::Do(next.to_owned());
+            let bad = "`a.csv` is bad";
+            check(bad, false, &correct(advice), "`a.csv` is bad.", &next);
+        }
     }
 }

@@ -94,11 +94,8 @@ fn unreachable(stage: Stage, title: &str, error: &str, act: &str) -> Finding {
 
 /// Finds unreachable parts and a full disk.
 fn wrong_places(status: &Status, findings: &mut Vec<Finding>) {
-    let is_read_only = status
-        .log
-        .disk
-        .as_ref()
-        .is_some_and(|disk| disk.is_read_only);
+    let disk = status.log.disk.as_ref();
+    let is_read_only = disk.is_some_and(|disk| disk.is_read_only);
     match &status.log.error {
         // After an error of the disk the system may refuse to write although the mount is writable.
         error if is_read_only || error.as_ref().is_some_and(|text| text.contains(READ_ONLY)) => {
@@ -184,12 +181,8 @@ fn sinks_wait(status: &Status, findings: &mut Vec<Finding>) {
                 "remove what PostgreSQL reports; the sink then continues by itself".to_owned(),
             ),
         };
-        findings.push(problem(
-            Stage::Sink,
-            "The sink waits for PostgreSQL",
-            what,
-            act,
-        ));
+        let title = "The sink waits for PostgreSQL";
+        findings.push(problem(Stage::Sink, title, what, act));
     }
 }
 
@@ -225,12 +218,8 @@ fn wrong_log(status: &Status, findings: &mut Vec<Finding>) {
     }
     for fault in &status.tables {
         let act = Act::Do(fault.advice.clone());
-        findings.push(problem(
-            Stage::Postgres,
-            "A table does not match the offsets",
-            fault.what.clone(),
-            act,
-        ));
+        let title = "A table does not match the offsets";
+        findings.push(problem(Stage::Postgres, title, fault.what.clone(), act));
     }
 }
 
@@ -243,12 +232,8 @@ fn wrong_groups(status: &Status, findings: &mut Vec<Finding>) {
             && said.insert(&refused.why)
         {
             let act = Act::Do(refused.advice.clone());
-            findings.push(problem(
-                Stage::Sink,
-                "The log does not match the offsets",
-                refused.why.clone(),
-                act,
-            ));
+            let title = "The log does not match the offsets";
+            findings.push(problem(Stage::Sink, title, refused.why.clone(), act));
         }
     }
     for of in status.unapplied.iter().filter(|of| of.is_remembered) {
@@ -262,12 +247,8 @@ fn wrong_groups(status: &Status, findings: &mut Vec<Finding>) {
              offsets delete --group {} --stream {} --execute",
             of.table, of.group, of.stream
         ));
-        findings.push(problem(
-            Stage::Sink,
-            "The database has no offsets",
-            what,
-            act,
-        ));
+        let title = "The database has no offsets";
+        findings.push(problem(Stage::Sink, title, what, act));
     }
     for line in status.groups.iter().filter(|line| line.unaccounted != 0) {
         let what = format!(
@@ -275,12 +256,8 @@ fn wrong_groups(status: &Status, findings: &mut Vec<Finding>) {
             line.group, line.unaccounted, line.topic, line.partition
         );
         let act = Act::Run(format!("bekk audit --stream {} --deep", line.topic));
-        findings.push(problem(
-            Stage::Sink,
-            "Records are unaccounted for",
-            what,
-            act,
-        ));
+        let title = "Records are unaccounted for";
+        findings.push(problem(Stage::Sink, title, what, act));
     }
     for (group, topic, partition) in missing_rows(status) {
         let what =
@@ -331,12 +308,8 @@ fn waiting(status: &Status) -> Vec<Finding> {
 
 fn wait(stage: Stage, title: &str, what: String, act: Act) -> Finding {
     Finding {
-        stage,
         is_problem: false,
-        title: title.to_owned(),
-        what,
-        is_error: false,
-        act,
+        ..problem(stage, title, what, act)
     }
 }
 

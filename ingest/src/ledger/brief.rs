@@ -191,34 +191,17 @@ mod tests {
     #[test]
     fn only_files_with_a_receipt_that_covers_them_are_finished() {
         let ours = |number| file(number, OURS, "things");
-        check(&[ours(1), ours(2), receipt(1, 9)], &[], &[1], Some(1));
-        check(
-            &[ours(1), ours(2), receipt(2, 9), receipt(1, 9)],
-            &[],
-            &[1, 2],
-            None,
-        );
-        check(&[ours(1), receipt(1, 9)], &[1], &[], Some(0));
-        check(
-            &[file(1, "other", "things"), receipt(1, 9)],
-            &[],
-            &[],
-            Some(0),
-        );
-        check(&[file(1, OURS, "gone"), receipt(1, 9)], &[], &[], Some(0));
-        check(&[receipt(1, 9)], &[], &[], Some(0));
+        let end = || receipt(1, 9);
+        check(&[ours(1), ours(2), end()], &[], &[1], Some(1));
+        let both = [ours(1), ours(2), receipt(2, 9), end()];
+        check(&both, &[], &[1, 2], None);
+        check(&[ours(1), end()], &[1], &[], Some(0));
+        check(&[file(1, "other", "things"), end()], &[], &[], Some(0));
+        check(&[file(1, OURS, "gone"), end()], &[], &[], Some(0));
+        check(&[end()], &[], &[], Some(0));
         // It grew, and was finished again.
-        check(
-            &[ours(1), receipt(1, 9), progress(1, 12)],
-            &[],
-            &[],
-            Some(0),
-        );
-        check(
-            &[ours(1), receipt(1, 9), progress(1, 12), receipt(1, 20)],
-            &[],
-            &[1],
-            None,
-        );
+        let grown = [ours(1), end(), progress(1, 12), receipt(1, 20)];
+        check(&grown[..3], &[], &[], Some(0));
+        check(&grown, &[], &[1], None);
     }
 }

@@ -199,6 +199,18 @@ mod tests {
 
     use super::*;
 
+    fn decimal(unscaled: i128, scale: u8) -> Value<'static> {
+        Value::Decimal(Decimal::new(unscaled, scale))
+    }
+
+    /// A column of `numeric(precision,2)`.
+    fn numeric(precision: u8) -> Target {
+        Target::Numeric {
+            bounds: Some((precision, 2)),
+            key_scale: Some(2),
+        }
+    }
+
     fn key(value: &Value<'_>, target: Target) -> Vec<u8> {
         let mut out = Vec::new();
         assert!(encode_key(&mut out, value, target));
@@ -212,50 +224,25 @@ mod tests {
                 assert!(key(&pair[0], target) < key(&pair[1], target), "{pair:?}");
             }
         };
-        check(
-            Target::Int8,
-            &[i64::MIN, -1, 0, 1, i64::MAX].map(Value::Int),
-        );
-        check(
-            Target::Float8,
-            &[
-                f64::NEG_INFINITY,
-                -1.5,
-                -f64::MIN_POSITIVE,
-                0.0,
-                1.0,
-                f64::INFINITY,
-                f64::NAN,
-            ]
-            .map(Value::Float8),
-        );
-        check(
-            Target::Text { chars_max: None },
-            &["", "a", "a b", "b"].map(|text| Value::Text(text.into())),
-        );
-        let numeric = Target::Numeric {
-            bounds: Some((5, 2)),
-            key_scale: Some(2),
-        };
-        let decimal = |unscaled, scale| Value::Decimal(Decimal::new(unscaled, scale));
+        let integers = [i64::MIN, -1, 0, 1, i64::MAX];
+        check(Target::Int8, &integers.map(Value::Int));
+        let (least, infinity) = (f64::MIN_POSITIVE, f64::INFINITY);
+        let floats = [-infinity, -1.5, -least, 0.0, 1.0, infinity, f64::NAN];
+        check(Target::Float8, &floats.map(Value::Float8));
+        let texts = ["", "a", "a b", "b"].map(|text| Value::Text(text.into()));
+        check(Target::Text { chars_max: None }, &texts);
+        let numeric = numeric(5);
+        let decimals = [(-150, 2), (-1, 0), (0, 2), (1, 1), (11, 2)];
         check(
             numeric,
-            &[
-                decimal(-150, 2),
-                decimal(-1, 0),
-                decimal(0, 2),
-                decimal(1, 1),
-                decimal(11, 2),
-            ],
+            &decimals.map(|(unscaled, scale)| decimal(unscaled, scale)),
         );
-        assert_eq!(
-            key(&decimal(10, 1), numeric),
-            key(&decimal(100, 2), numeric)
-        );
-        assert_eq!(
-            key(&Value::Float8(-0.0), Target::Float8),
-            key(&Value::Float8(0.0), Target::Float8)
-        );
+        for (left, right, target) in [
+            (decimal(10, 1), decimal(100, 2), numeric),
+            (Value::Float8(-0.0), Value::Float8(0.0), Target::Float8),
+        ] {
+            assert_eq!(key(&left, target), key(&right, target));
+        }
     }
 
     #[test]
@@ -264,11 +251,7 @@ mod tests {
             let refused = encode_value(&mut Vec::new(), &value, target).unwrap_err();
             assert_eq!(refused.detail, expected);
         };
-        let numeric = Target::Numeric {
-            bounds: Some((4, 2)),
-            key_scale: Some(2),
-        };
-        let decimal = |unscaled, scale| Value::Decimal(Decimal::new(unscaled, scale));
+        let numeric = numeric(4);
         check(
             Value::Int(40_000),
             Target::Int2,
@@ -292,11 +275,7 @@ mod tests {
             let refused = encode_value(&mut Vec::new(), &value, target).err();
             assert_eq!(refused.map(|refusal| refusal.reason), expected, "{value:?}");
         };
-        let decimal = |unscaled, scale| Value::Decimal(Decimal::new(unscaled, scale));
-        let numeric = Target::Numeric {
-            bounds: Some((4, 2)),
-            key_scale: Some(2),
-        };
+        let numeric = numeric(4);
         check(decimal(9999, 2), numeric, None);
         check(decimal(99_990, 3), numeric, None);
         check(decimal(10_000, 2), numeric, Some("out_of_range"));

@@ -79,55 +79,51 @@ fn charts(span: Span, points: &[Point], now: &Sample) -> Section {
         values: points.iter().map(|point| value(&point.sample)).collect(),
         now: value(now),
     };
-    let throughput = Chart {
-        title: "Throughput",
-        unit: "records/s",
-        span,
-        times: &times,
-        series: vec![
-            series("applied", true, true, |sample| sample.applied_rate),
-            series("read", false, true, |sample| sample.read_rate),
-        ],
-        top_min: 2.0,
-        format: rate,
+    let chart = |id, title, unit, (top_min, format): (f64, fn(f64) -> String), series| {
+        let chart = Chart {
+            title,
+            unit,
+            span,
+            times: &times,
+            series,
+            top_min,
+            format,
+        };
+        Section::new(id, chart.markup())
     };
-    let lag = Chart {
-        title: "Lag in records",
-        unit: "records",
-        span,
-        times: &times,
-        series: vec![series("lag", true, false, |sample| sample.lag_records)],
-        top_min: 2.0,
-        format: whole,
-    };
-    let age = Chart {
-        title: "Lag in seconds",
-        unit: "",
-        span,
-        times: &times,
-        series: vec![series("oldest record", true, false, |sample| {
-            sample.lag_seconds
-        })],
-        top_min: 1.0,
-        format: duration,
-    };
-    let latency = Chart {
-        title: "Append to visible",
-        unit: "",
-        span,
-        times: &times,
-        series: vec![
-            series("median", true, true, |sample| sample.visible_median),
-            series("p99", false, false, |sample| sample.visible_p99),
-        ],
-        top_min: 0.01,
-        format: duration,
-    };
+    let throughput = vec![
+        series("applied", true, true, |sample| sample.applied_rate),
+        series("read", false, true, |sample| sample.read_rate),
+    ];
+    let lag = vec![series("lag", true, false, |sample| sample.lag_records)];
+    let age = series("oldest record", true, false, |sample| sample.lag_seconds);
+    let latency = vec![
+        series("median", true, true, |sample| sample.visible_median),
+        series("p99", false, false, |sample| sample.visible_p99),
+    ];
     let charts = vec![
-        Section::new("throughput", throughput.markup()),
-        Section::new("lag", lag.markup()),
-        Section::new("lag-seconds", age.markup()),
-        Section::new("latency", latency.markup()),
+        chart(
+            "throughput",
+            "Throughput",
+            "records/s",
+            (2.0, rate),
+            throughput,
+        ),
+        chart("lag", "Lag in records", "records", (2.0, whole), lag),
+        chart(
+            "lag-seconds",
+            "Lag in seconds",
+            "",
+            (1.0, duration),
+            vec![age],
+        ),
+        chart(
+            "latency",
+            "Append to visible",
+            "",
+            (0.01, duration),
+            latency,
+        ),
     ];
     Section::of_parts("charts", charts, |charts| {
         html! {

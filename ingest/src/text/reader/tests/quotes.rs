@@ -3,6 +3,9 @@
 use super::*;
 use bekk_testing::dialect_with;
 
+const BAD: Option<Reason> = Some(Reason::BadQuote);
+const UNCLOSED: Option<Reason> = Some(Reason::UnclosedQuote);
+
 #[test]
 fn quotes() {
     check(
@@ -20,31 +23,27 @@ fn quotes() {
     check("id,name\n1,\"a\"", &[("1,\"a\"", None)]);
     check(
         "id,name\n1,\"a\"b\n2,c\n",
-        &[("1,\"a\"b\n", Some(Reason::BadQuote)), ("2,c\n", None)],
+        &[("1,\"a\"b\n", BAD), ("2,c\n", None)],
     );
     check(
         "id,name\n1,a\"b\n2,c\n",
-        &[("1,a\"b\n", Some(Reason::BadQuote)), ("2,c\n", None)],
+        &[("1,a\"b\n", BAD), ("2,c\n", None)],
     );
-    check(
-        "id,name\n1,\"a\" \n",
-        &[("1,\"a\" \n", Some(Reason::BadQuote))],
-    );
+    check("id,name\n1,\"a\" \n", &[("1,\"a\" \n", BAD)]);
     check(
         "id,name\n1,\"a\n2,b\n",
-        &[("1,\"a\n", Some(Reason::UnclosedQuote)), ("2,b\n", None)],
+        &[("1,\"a\n", UNCLOSED), ("2,b\n", None)],
     );
 }
 
 /// A record whose quotes are wrong and that spans lines costs its first line only.
 #[test]
 fn a_stray_quote_costs_its_line() {
-    let (bad, unclosed) = (Some(Reason::BadQuote), Some(Reason::UnclosedQuote));
     // Closed by what opens a field further down.
     check(
         "id,name\n1,\"5 inch\n2,b\n3,\"c\"\n4,d\n",
         &[
-            ("1,\"5 inch\n", unclosed),
+            ("1,\"5 inch\n", UNCLOSED),
             ("2,b\n", None),
             ("3,\"c\"\n", None),
             ("4,d\n", None),
@@ -54,8 +53,8 @@ fn a_stray_quote_costs_its_line() {
     check(
         "id,name\n1,\"a\"b\",\"\n\"\n2,c\n",
         &[
-            ("1,\"a\"b\",\"\n", bad),
-            ("\"\n", unclosed),
+            ("1,\"a\"b\",\"\n", BAD),
+            ("\"\n", UNCLOSED),
             ("2,c\n", None),
         ],
     );
@@ -64,13 +63,13 @@ fn a_stray_quote_costs_its_line() {
     check_in(
         &dialect,
         "id,name\n1,\"a\n2,bbbbbb\n3,c\n",
-        &[("1,\"a\n", unclosed), ("2,bbbbbb\n", None), ("3,c\n", None)],
+        &[("1,\"a\n", UNCLOSED), ("2,bbbbbb\n", None), ("3,c\n", None)],
     );
     check_in(
         &dialect,
         "id,name\n1,\"a\n2,bbbbbb\n3,\"c\"\n",
         &[
-            ("1,\"a\n", unclosed),
+            ("1,\"a\n", UNCLOSED),
             ("2,bbbbbb\n", None),
             ("3,\"c\"\n", None),
         ],
@@ -85,9 +84,9 @@ fn quotes_without_newlines() {
         &dialect,
         "id,name\n1,\"a\n2,\"b,c\"\r\n3,d\"",
         &[
-            ("1,\"a\n", Some(Reason::UnclosedQuote)),
+            ("1,\"a\n", UNCLOSED),
             ("2,\"b,c\"\r\n", None),
-            ("3,d\"", Some(Reason::BadQuote)),
+            ("3,d\"", BAD),
         ],
     );
 }
