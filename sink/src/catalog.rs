@@ -5,7 +5,7 @@ mod column;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bekk_stream::TableName;
-use tokio_postgres::{Client, SimpleQueryRow};
+use tokio_postgres::{Client, Row, SimpleQueryRow};
 
 pub(crate) use self::column::{TableColumn, has_order_sql};
 
@@ -206,6 +206,43 @@ fn version_sql(table: &str) -> String {
     )
 }
 
+impl Hooks {
+    /// From a row of [`HOOKS`], behind `has_triggers`.
+    fn of(row: &Row) -> Self {
+        Self {
+            before_insert: row.get(1),
+            before_update: row.get(2),
+            unique_partition: row.get(3),
+            rules: row.get(4),
+            heirs: row.get(5),
+            deletes_more: row.get(6),
+            delete_rules: row.get(7),
+        }
+    }
+}
+
+impl Access {
+    /// From a row of [`ACCESS`].
+    fn of(row: &Row) -> Self {
+        Self {
+            persistence: row.get(0),
+            has_unlogged_partition: row.get(1),
+            may_insert: row.get(2),
+            may_select: row.get(3),
+            may_make_temporary: row.get(4),
+            row_security: row.get(5),
+            refuses_updates: row.get(6),
+            role: row.get(7),
+            encoding: row.get(8),
+            may_delete: row.get(9),
+            refuses_deletes: row.get(10),
+            lacks_partitions: row.get(11),
+            foreign_partition: row.get(12),
+            is_replica: row.get(13),
+        }
+    }
+}
+
 impl Table {
     /// Reads a table's description; `None` if there is no such table. `sql_name` is quoted, with its schema.
     ///
@@ -258,31 +295,8 @@ impl Table {
             columns,
             unique_indexes: unique_indexes.iter().map(unique_index).collect(),
             has_triggers: hooks.get(0),
-            hooks: Hooks {
-                before_insert: hooks.get(1),
-                before_update: hooks.get(2),
-                unique_partition: hooks.get(3),
-                rules: hooks.get(4),
-                heirs: hooks.get(5),
-                deletes_more: hooks.get(6),
-                delete_rules: hooks.get(7),
-            },
-            access: Access {
-                persistence: access.get(0),
-                has_unlogged_partition: access.get(1),
-                may_insert: access.get(2),
-                may_select: access.get(3),
-                may_make_temporary: access.get(4),
-                row_security: access.get(5),
-                refuses_updates: access.get(6),
-                role: access.get(7),
-                encoding: access.get(8),
-                may_delete: access.get(9),
-                refuses_deletes: access.get(10),
-                lacks_partitions: access.get(11),
-                foreign_partition: access.get(12),
-                is_replica: access.get(13),
-            },
+            hooks: Hooks::of(&hooks),
+            access: Access::of(&access),
         }))
     }
 

@@ -56,16 +56,48 @@ impl Records {
             second: None,
         }
     }
+
+    /// Takes the names of the columns.
+    fn begin(&mut self, names: Vec<String>) {
+        self.columns = named(&names);
+        self.recurring = vec![0; names.len()];
+        self.unique = Uniqueness::of(&self.columns);
+        self.first = names;
+    }
+
+    /// Takes note of a record.
+    fn see(&mut self, record: &Sampled<'_>, dialect: &CsvDialect) {
+        self.records += 1;
+        let (width, columns) = (record.width(), self.columns.len());
+        let is_alone = width == 1 && columns > 1;
+        self.footer.see(record, is_alone, dialect);
+        for (at, recurring) in self.recurring.iter_mut().enumerate().take(width) {
+            let is_first = |(text, _): (&[u8], bool)| text == self.first[at].as_bytes();
+            *recurring += u64::from(record.field(at).is_some_and(is_first));
+        }
+        let is_surplus = dialect.trailing_delimiter && width == columns + 1;
+        if record.is_bad() || (width != columns && !is_surplus) {
+            self.uneven += 1;
+        } else if is_empty(record) {
+            self.empty += 1;
+        } else {
+            self.not_utf8 += see(&mut self.columns, &mut self.unique, record);
+            match &mut self.second {
+                Some(second) => second.see(record, &self.columns),
+                None if self.records == 1 => {
+                    self.second = Some(SecondHeader::new(record, &self.first, dialect));
+                }
+                None => {}
+            }
+        }
+    }
 }
 
 /// Reads the records, the first one as the header.
 pub(super) fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
     let mut found = Records::none();
     if let HeaderRow::Named(names) = &dialect.header {
-        found.first.clone_from(names);
-        found.columns = named(names);
-        found.recurring = vec![0; names.len()];
-        found.unique = Uniqueness::of(&found.columns);
+        found.begin(names.clone());
     }
     let text = |field: Option<(&[u8], bool)>| {
         String::from_utf8_lossy(field.map_or(&[][..], |(text, _)| text)).into_owned()
@@ -77,12 +109,8 @@ pub(super) fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
             if width_max > COLUMNS_MAX {
                 return false;
             }
-            found.first = (0..record.width())
-                .map(|at| text(record.field(at)))
-                .collect();
-            found.columns = named(&found.first);
-            found.recurring = vec![0; found.columns.len()];
-            found.unique = Uniqueness::of(&found.columns);
+            let names = (0..width_max).map(|at| text(record.field(at)));
+            found.begin(names.collect());
             return true;
         }
         if is_first_again(record, &found.first) {
@@ -95,29 +123,7 @@ pub(super) fn read(path: &Path, dialect: &CsvDialect) -> Result<Records> {
                 return true;
             }
         }
-        found.records += 1;
-        let is_alone = record.width() == 1 && found.columns.len() > 1;
-        found.footer.see(record, is_alone, dialect);
-        for (at, recurring) in found.recurring.iter_mut().enumerate().take(record.width()) {
-            let is_first = |(text, _): (&[u8], bool)| text == found.first[at].as_bytes();
-            *recurring += u64::from(record.field(at).is_some_and(is_first));
-        }
-        let width = record.width();
-        let is_surplus = dialect.trailing_delimiter && width == found.columns.len() + 1;
-        if record.is_bad() || (width != found.columns.len() && !is_surplus) {
-            found.uneven += 1;
-        } else if is_empty(record) {
-            found.empty += 1;
-        } else {
-            found.not_utf8 += see(&mut found.columns, &mut found.unique, record);
-            match &mut found.second {
-                Some(second) => second.see(record, &found.columns),
-                None if found.records == 1 => {
-                    found.second = Some(SecondHeader::new(record, &found.first, dialect));
-                }
-                None => {}
-            }
-        }
+        found.see(record, dialect);
         found.whole_file = found.records < RECORDS_MAX;
         found.whole_file
     })?;

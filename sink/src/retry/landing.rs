@@ -2,6 +2,7 @@
 
 use bekk_log::{Headers, Offset, Record};
 use bekk_stream::OnConflict;
+use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use super::later::LaterRecords;
@@ -83,36 +84,9 @@ impl Retry<'_> {
         batch: &Batch,
         later: &mut LaterRecords<'_>,
     ) -> Result<Retried, LandError> {
-        let client = &session.client;
-        client.batch_execute(BEGIN).await?;
-        let partition = candidate.row.partition.cast_signed();
-        // A sink takes the same locks in the same order.
-        client
-            .execute(
-                "SELECT FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND (partition = $3 OR $4)
-                  ORDER BY partition FOR UPDATE",
-                // Other producers may have put records of the key into any partition.
-                &[&letter.group, &letter.topic, &partition, &self.target.json.is_some()],
-            )
-            .await?;
-        let table = &self.target.table;
-        let answer = client
-            .simple_query(&table.lock_sql(&table.version_sql()))
-            .await?;
-        let version = rows(&answer).next().and_then(TableVersion::of);
-        if version != Some(table.version) {
-            return Err(LandError::Stop(Error::TableAltered {
-                table: table.full_name.clone(),
-            }));
-        }
-        let open = client
-            .query_opt(
-                "SELECT FROM bekk.dead_letters WHERE id = $1 AND resolved_at IS NULL FOR UPDATE",
-                &[&letter.id],
-            )
-            .await?;
-        if open.is_none() {
-            client.batch_execute("ROLLBACK").await?;
+        session.client.batch_execute(BEGIN).await?;
+        if !self.lock(&session.client, letter, candidate).await? {
+            session.client.batch_execute("ROLLBACK").await?;
             return Ok(Retried::Open("it was resolved meanwhile".to_owned()));
         }
         later.look().map_err(LandError::Stop)?;
@@ -147,6 +121,42 @@ impl Retry<'_> {
         } else {
             Retried::Superseded
         })
+    }
+
+    /// Locks the group's offsets, the table and the letter; says whether the letter is still open.
+    async fn lock(
+        &self,
+        client: &Client,
+        letter: &Letter,
+        candidate: &Candidate,
+    ) -> Result<bool, LandError> {
+        let partition = candidate.row.partition.cast_signed();
+        // A sink takes the same locks in the same order.
+        client
+            .execute(
+                "SELECT FROM bekk.offsets WHERE group_name = $1 AND topic = $2 AND (partition = $3 OR $4)
+                  ORDER BY partition FOR UPDATE",
+                // Other producers may have put records of the key into any partition.
+                &[&letter.group, &letter.topic, &partition, &self.target.json.is_some()],
+            )
+            .await?;
+        let table = &self.target.table;
+        let answer = client
+            .simple_query(&table.lock_sql(&table.version_sql()))
+            .await?;
+        let version = rows(&answer).next().and_then(TableVersion::of);
+        if version != Some(table.version) {
+            return Err(LandError::Stop(Error::TableAltered {
+                table: table.full_name.clone(),
+            }));
+        }
+        let open = client
+            .query_opt(
+                "SELECT FROM bekk.dead_letters WHERE id = $1 AND resolved_at IS NULL FOR UPDATE",
+                &[&letter.id],
+            )
+            .await?;
+        Ok(open.is_some())
     }
 
     /// Writes the row, or deletes it, unless there is a newer one; says whether it did.
