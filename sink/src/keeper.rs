@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::dead_letter::{self, Place};
 use crate::member::{Member, name_prefix};
 use crate::migrations::MigrateError;
-use crate::offsets::{self, OffsetRow, Taken, Taker};
+use crate::offsets::{self, OffsetRow, Taken, Taker, TransactionId};
 use crate::own_schema;
 use crate::session::{ConnectError, Session};
 use crate::sqlstate::{Verdict, verdict, wants_new_session};
@@ -360,55 +360,67 @@ impl Keeper<'_> {
             owner: &context.owner,
             definition: &definition,
         };
-        let taken = taker.take(client, row).await?;
-        if let Some((mut taken, transaction)) = taken {
-            let Taken {
-                epoch, next, mark, ..
-            } = taken;
-            let doubts = context.log.doubts();
-            match self.compare(slot, &slots[slot], (next, mark)) {
-                Ok(Compared::Same) => {}
-                Ok(Compared::Later) => return Ok(false),
-                Ok(Compared::Refused(refusal)) => {
-                    self.refuse(session, &slots[slot], (epoch, refusal)).await?;
-                    return Ok(false);
-                }
-                Err(error) => {
-                    context.fail(error);
-                    return Ok(false);
-                }
+        let Some(taken) = taker.take(client, row).await? else {
+            if let Some(advice) = offsets::drop_trigger_sql(client).await? {
+                context.fail(Error::OffsetsLeftOut { advice });
             }
-            if let Err(error) = self.mark_old_row(session, row, &mut taken).await? {
+            return Ok(false);
+        };
+        self.hold(session, (slot, &slots[slot]), row, taken).await
+    }
+
+    /// Holds a partition whose lease was taken, if the log is the one that the group has applied.
+    async fn hold(
+        &mut self,
+        session: &Session,
+        (at, slot): (usize, &Slot),
+        row: &OffsetRow,
+        (mut taken, transaction): (Taken, TransactionId),
+    ) -> Result<bool, tokio_postgres::Error> {
+        let context = self.context;
+        let (epoch, next) = (taken.epoch, taken.next);
+        let doubts = context.log.doubts();
+        match self.compare(at, slot, (next, taken.mark)) {
+            Ok(Compared::Same) => {}
+            Ok(Compared::Later) => return Ok(false),
+            Ok(Compared::Refused(refusal)) => {
+                self.refuse(session, slot, (epoch, refusal)).await?;
+                return Ok(false);
+            }
+            Err(error) => {
                 context.fail(error);
                 return Ok(false);
             }
-            let place = Place {
-                group: &context.group,
-                stream: &row.topic,
-                topic: &row.topic,
-                partition: row.partition,
-                log_id: &context.log_id,
-            };
-            let letters_end = dead_letter::open_end(client, place, next.cast_signed()).await?;
-            let held = Held {
-                row: taken,
-                transaction,
-                letters_end,
-                doubts,
-            };
-            context.board.set_doubts(doubts);
-            context.board.hold(slot, held);
-            tracing::debug!(
-                topic = row.topic,
-                partition = row.partition,
-                epoch,
-                next,
-                "lease taken"
-            );
-        } else if let Some(advice) = offsets::drop_trigger_sql(client).await? {
-            context.fail(Error::OffsetsLeftOut { advice });
         }
-        Ok(taken.is_some())
+        if let Err(error) = self.mark_old_row(session, row, &mut taken).await? {
+            context.fail(error);
+            return Ok(false);
+        }
+        let place = Place {
+            group: &context.group,
+            stream: &row.topic,
+            topic: &row.topic,
+            partition: row.partition,
+            log_id: &context.log_id,
+        };
+        let next_letter = next.cast_signed();
+        let letters_end = dead_letter::open_end(&session.client, place, next_letter).await?;
+        let held = Held {
+            row: taken,
+            transaction,
+            letters_end,
+            doubts,
+        };
+        context.board.set_doubts(doubts);
+        context.board.hold(at, held);
+        tracing::debug!(
+            topic = row.topic,
+            partition = row.partition,
+            epoch,
+            next,
+            "lease taken"
+        );
+        Ok(true)
     }
 
     /// Gives up leases above our share, at a batch's end each.
