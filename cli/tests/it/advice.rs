@@ -240,12 +240,9 @@ fn a_replay_does_not_double_rows() {
     let audit = sandbox.fails("audit --deep");
     assert_says(&audit.stdout, &["0 missing, 0 changed, 100 extra"]);
     // Rows of both runs are in the counts, and none of them is unexplained.
-    assert!(
-        audit
-            .stdout
-            .contains(" of these before the last reset), 0 waiting, unaccounted 0"),
-        "{}",
-        audit.stdout
+    assert_says(
+        &audit.stdout,
+        &[" of these before the last reset), 0 waiting, unaccounted 0"],
     );
 }
 

@@ -425,10 +425,7 @@ fn decisions_are_explained() {
         told.contains(&format!("an ingest runs (pid {})", process.id())),
         "{told}"
     );
-    assert!(
-        told.contains("it was `") && told.contains("has the same inode"),
-        "{told}"
-    );
+    assert_says(&told, &["it was `", "has the same inode"]);
     assert_eq!(process.terminate(), Some(0));
     let told = inbox.run("ingest files --explain").ok().stdout;
     assert!(told.starts_with("no ingest runs"), "{told}");

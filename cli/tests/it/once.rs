@@ -359,11 +359,7 @@ fn the_log_can_be_verified_and_listed() {
     sandbox.write("data/a.csv", file(&[event(1, GOOD), event(2, GOOD)]));
     sandbox.ok("ingest --once");
     let topics = sandbox.ok("log topics");
-    assert!(
-        topics.stdout.contains("events") && topics.stdout.contains("bekk.meta"),
-        "{}",
-        topics.stdout
-    );
+    assert_says(&topics.stdout, &["events", "bekk.meta"]);
     let verified = sandbox.ok("log verify");
     assert!(verified.stdout.contains("ok"), "{}", verified.stdout);
     sandbox.ok("sink --once");

@@ -1,5 +1,7 @@
 use super::*;
 
+use bekk_testing::assert_says;
+
 fn found() -> FoundIdentity {
     FoundIdentity {
         system: "1".to_owned(),
@@ -144,10 +146,7 @@ fn a_renamed_table_is_followed() {
     let TableVerdict::Same { note: Some(note) } = judge(&renamed) else {
         panic!("not followed");
     };
-    assert!(
-        note.contains("`public.events` is called `public.goods` now"),
-        "{note}"
-    );
+    assert_says(&note, &["`public.events` is called `public.goods` now"]);
     // An earlier version remembered the name only.
     remembered(&mut renamed).table_oid = None;
     assert!(matches!(

@@ -327,10 +327,7 @@ fn a_database_without_temporary_tables_stops_the_sink() {
     })
     .unwrap_err()
     .to_string();
-    assert!(
-        error.contains("make a temporary table") && error.contains("no tables today"),
-        "{error}"
-    );
+    assert_says(&error, &["make a temporary table", "no tables today"]);
     admin.execute("DROP EVENT TRIGGER no_tables");
     assert_eq!(admin.rows("SELECT FROM bekk.dead_letters").len(), 0);
     while_it_runs(&db, &log, &stream, |_| {}).unwrap();

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Reset, Start};
+use bekk_sink::{Config, Control, Error, Refusal, RefusalKind, Start};
 use bekk_stream::{OnConflict, Value};
 use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, Log, assert_exact, assert_says, drain, drain_with, held, opened, rows, run_while, text,
-    two_columns, until,
+    try_reset, two_columns, until,
 };
 
 #[test]
@@ -115,16 +115,7 @@ fn a_group_is_neither_set_nor_forgotten_while_a_sink_of_it_runs() {
     let mut stream = two_columns();
     stream.partitions = 2;
     log.open_stream(&stream);
-    let log_id = log.client.log_id().to_string();
-    let reset = |partition, next| {
-        let to = Reset {
-            topic: "items".to_owned(),
-            partition,
-            next,
-            mark: None,
-        };
-        bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to])
-    };
+    let reset = |partition, next| try_reset(&db, &log, "items", (partition, next));
     let delete = || bekk_sink::delete_group(&db.options, "bekk", &["items".to_owned()]);
     let next = || db.rows("SELECT next FROM bekk.offsets ORDER BY partition");
     let config = Config::new(db.options.clone());

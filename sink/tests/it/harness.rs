@@ -8,7 +8,7 @@ use std::time::Duration;
 use bekk_log::{Client, RecordBuffer, TopicConfig};
 use bekk_postgres::Server;
 use bekk_sink::{
-    Config, ConnectOptions, Control, DeepAudit, Error, Letter, LetterFilter, Retried, Stats,
+    Config, ConnectOptions, Control, DeepAudit, Error, Letter, LetterFilter, Reset, Retried, Stats,
     Summary, audit_content, audit_counts,
 };
 use bekk_stream::{
@@ -424,6 +424,27 @@ fn try_retry(
         &mut |text| panic!("{text:?} is read as a line of a file"),
         each,
     )
+}
+
+/// Sets the next offset of group `bekk` in a partition.
+pub(crate) fn try_reset(
+    db: &Db,
+    log: &Log,
+    topic: &str,
+    (partition, next): (u32, u64),
+) -> Result<(), Error> {
+    let to = Reset {
+        topic: topic.to_owned(),
+        partition,
+        next,
+        mark: None,
+    };
+    let log_id = log.client.log_id().to_string();
+    bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to])
+}
+
+pub(crate) fn reset(db: &Db, log: &Log, topic: &str, at: (u32, u64)) {
+    try_reset(db, log, topic, at).unwrap();
 }
 
 /// Runs a sink of one stream until it is stopped.

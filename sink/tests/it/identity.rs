@@ -8,7 +8,7 @@ use bekk_testing::assert_matches;
 
 use crate::harness::{
     Db, Log, StopOnDrop, assert_exact, assert_says, deep_audit, differences, drain, drain_all,
-    drain_with, keyless, rows, run_while, two_columns, until,
+    drain_with, keyless, reset, rows, run_while, two_columns, until,
 };
 
 pub(crate) fn filled(stream: &Stream, count: i64) -> (Db, Log) {
@@ -67,14 +67,7 @@ fn a_log_that_was_set_back_is_refused_until_someone_decides() {
     ));
     drain(&db, &log, &stream).unwrap_err();
     db.execute(&as_the_same_log);
-    let to = bekk_sink::Reset {
-        topic: "items".to_owned(),
-        partition: 0,
-        next: 0,
-        mark: None,
-    };
-    let log_id = old.client.log_id().to_string();
-    bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to]).unwrap();
+    reset(&db, &old, "items", (0, 0));
     assert_eq!(drain(&db, &old, &stream).unwrap().records, 40);
     assert_eq!(db.one("SELECT count(*) FROM items"), "50");
     assert_eq!(

@@ -1,9 +1,9 @@
 //! Dead letters that a group meets again after it was set back.
 
-use bekk_sink::{LetterFilter, Reset};
+use bekk_sink::LetterFilter;
 use bekk_stream::{Stream, Value};
 
-use crate::harness::{Db, Log, assert_content, drain, opened, text, two_columns};
+use crate::harness::{Db, Log, assert_content, drain, opened, reset, text, two_columns};
 
 /// Number, resolution and reason of each letter, by offset.
 fn letters(db: &Db) -> Vec<String> {
@@ -13,14 +13,7 @@ fn letters(db: &Db) -> Vec<String> {
 }
 
 fn replay_from(db: &Db, log: &Log, stream: &Stream, next: u64) {
-    let to = Reset {
-        topic: stream.name.clone(),
-        partition: 0,
-        next,
-        mark: None,
-    };
-    let log_id = log.client.log_id().to_string();
-    bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to]).unwrap();
+    reset(db, log, &stream.name, (0, next));
     drain(db, log, stream).unwrap();
 }
 

@@ -4,7 +4,7 @@
 use bekk_sink::{Config, Control, Error};
 use bekk_testing::assert_matches;
 
-use crate::harness::{Db, Log, drain, held, opened, run_while, two_columns, until};
+use crate::harness::{Db, Log, drain, held, opened, run_while, try_reset, two_columns, until};
 use crate::strangers::{Stranger, append};
 
 #[test]
@@ -60,17 +60,7 @@ fn a_session_of_another_role_holds_no_partition() {
             .clone()
     };
     assert_eq!(owner(), None);
-    let log_id = log.client.log_id().to_string();
-    let to = bekk_sink::Reset {
-        topic: stream.name.clone(),
-        partition: 0,
-        next: 0,
-        mark: None,
-    };
-    let reset = || {
-        let to = std::slice::from_ref(&to);
-        bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, to)
-    };
+    let reset = || try_reset(&db, &log, &stream.name, (0, 0));
     // A session of the sink's own role is one.
     let mut own = Db::connect(db.options.clone());
     own.execute("SET application_name = 'bekk-sink lent'");

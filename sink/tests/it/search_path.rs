@@ -63,10 +63,7 @@ fn a_case_insensitive_key_is_compared_as_its_type_compares() {
     db.execute(
         "CREATE TABLE items_2 (LIKE items INCLUDING ALL); INSERT INTO items_2 VALUES ('A', 'two')",
     );
-    let table = |name: &str| TableName {
-        schema: None,
-        name: name.to_owned(),
-    };
+    let table = |name| TableName::parse(name).unwrap();
     let difference = diff_tables(&db.options, &items, &table("items"), &table("items_2")).unwrap();
     // The keys are equal, though they are written in different ways.
     assert_eq!(

@@ -11,7 +11,9 @@ use bekk_testing::assert_matches;
 use tempfile::TempDir;
 
 use crate::altered::while_it_runs;
-use crate::harness::{Db, Log, assert_exact, drain, keyless, opened, rows, stream_of, until};
+use crate::harness::{
+    Db, Log, assert_exact, drain, keyless, opened, reset, rows, stream_of, until,
+};
 use crate::strangers::Stranger;
 
 /// Lines without a key: each record that is applied twice is one row too many.
@@ -98,14 +100,7 @@ fn an_offset_that_was_set_back_stops_the_sink() {
     // After a dump was restored, that would leave out rows.
     let restored = "If the table was restored with it, start the sink again";
     assert!(error.to_string().contains(restored), "{error}");
-    let to = Reset {
-        topic: "lines".to_owned(),
-        partition: 0,
-        next: 50,
-        mark: None,
-    };
-    let log_id = log.client.log_id().to_string();
-    bekk_sink::reset_offsets(&db.options, "bekk", &log_id, None, &[to]).unwrap();
+    reset(&db, &log, "lines", (0, 50));
     append(&log, &stream, 0, 50..60);
     drain(&db, &log, &stream).unwrap();
     assert_exact(&db, &log.client, "bekk", &stream);

@@ -93,10 +93,7 @@ fn functions_and_operators_in_public_are_not_called() {
     assert_eq!(db.rows("SELECT id, name, at FROM items"), ["a|2|2"]);
     check(&db.options, std::slice::from_ref(&items)).unwrap();
     list_offsets(&db.options).unwrap();
-    let table = |name: &str| TableName {
-        schema: None,
-        name: name.to_owned(),
-    };
+    let table = |name| TableName::parse(name).unwrap();
     let difference = diff_tables(&db.options, &items, &table("items"), &table("items_2")).unwrap();
     assert_eq!(difference.missing.keys, ["a"]);
     assert!(!stranger.is_superuser(&db));
