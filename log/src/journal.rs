@@ -294,6 +294,17 @@ mod tests {
         (path, end)
     }
 
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let db_dir = dir.path().join("db");
+        (dir, db_dir)
+    }
+
+    fn tear(path: &Path, end: u64) {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_len(end - 5).unwrap();
+    }
+
     fn keys(dir: &Path) -> usize {
         let db = database::open(dir, 1).unwrap();
         database::keyspace(&db, "k", 1).unwrap().len().unwrap()
@@ -301,8 +312,7 @@ mod tests {
 
     #[test]
     fn a_whole_journal_is_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let db_dir = dir.path().join("db");
+        let (dir, db_dir) = place();
         let (path, end) = journal(&db_dir, 3);
         assert!(end > 900_000 && end < fs::metadata(&path).unwrap().len());
         let before = fs::read(&path).unwrap();
@@ -313,8 +323,7 @@ mod tests {
 
     #[test]
     fn a_journal_with_another_name_gets_a_file_of_its_own() {
-        let dir = tempfile::tempdir().unwrap();
-        let db_dir = dir.path().join("db");
+        let (dir, db_dir) = place();
         let (path, _) = journal(&db_dir, 3);
         let linked = dir.path().join("linked");
         fs::hard_link(&path, &linked).unwrap();
@@ -332,11 +341,9 @@ mod tests {
 
     #[test]
     fn a_torn_end_is_cut_and_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let db_dir = dir.path().join("db");
+        let (dir, db_dir) = place();
         let (path, end) = journal(&db_dir, 3);
-        let file = File::options().write(true).open(&path).unwrap();
-        file.set_len(end - 5).unwrap();
+        tear(&path, end);
         let cuts = cut(&db_dir, dir.path(), 1).unwrap();
         assert_eq!(cuts.len(), 1);
         assert_eq!(fs::metadata(&cuts[0].kept).unwrap().len(), cuts[0].bytes);
@@ -345,11 +352,9 @@ mod tests {
 
     #[test]
     fn a_torn_first_write_is_cut_and_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let db_dir = dir.path().join("db");
+        let (dir, db_dir) = place();
         let (path, end) = journal(&db_dir, 1);
-        let file = File::options().write(true).open(&path).unwrap();
-        file.set_len(end - 5).unwrap();
+        tear(&path, end);
         let cuts = cut(&db_dir, dir.path(), 1).unwrap();
         assert_eq!(cuts.len(), 1);
         let kept = fs::metadata(&cuts[0].kept).unwrap().len();
@@ -359,14 +364,9 @@ mod tests {
 
     #[test]
     fn journals_of_another_format_are_not_touched() {
-        let dir = tempfile::tempdir().unwrap();
-        let db_dir = dir.path().join("db");
+        let (dir, db_dir) = place();
         let (path, end) = journal(&db_dir, 3);
-        File::options()
-            .write(true)
-            .open(&path)
-            .and_then(|file| file.set_len(end - 5))
-            .unwrap();
+        tear(&path, end);
         fs::write(db_dir.join("version"), b"FJL\x04").unwrap();
         let error = cut(&db_dir, dir.path(), 1).unwrap_err();
         assert_matches!(&error, Error::Corrupt { path, .. } if path.ends_with("version"));
@@ -375,8 +375,7 @@ mod tests {
 
     #[test]
     fn damage_inside_is_told_from_a_torn_end_and_nothing_is_cut() {
-        let dir = tempfile::tempdir().unwrap();
-        let db_dir = dir.path().join("db");
+        let (dir, db_dir) = place();
         let (path, end) = journal(&db_dir, 3);
         let mut bytes = fs::read(&path).unwrap();
         let middle = usize::try_from(end / 2).unwrap();
@@ -397,8 +396,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_cuts_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let db_dir = dir.path().join("db");
+        let (dir, db_dir) = place();
         for time in 0..12 {
             let (path, end) = journal(&db_dir, 1);
             let mut file = File::options().write(true).open(&path).unwrap();

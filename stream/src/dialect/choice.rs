@@ -4,10 +4,18 @@ use toml::Value;
 
 use super::setting::{Setting, string, strings};
 
-/// Implements a key's values for an enum of plain variants: the first text of each is its own, further ones are
-/// understood in the configuration.
+/// Declares the values of a key: the first text of each is its own, further ones are understood in the configuration.
 macro_rules! choice {
-    ($type:ident { $($variant:ident = $text:literal $(| $other:literal)*),* $(,)? }) => {
+    (
+        $(#[$of_type:meta])*
+        $type:ident { $($(#[$of_variant:meta])* $variant:ident = $text:literal $(| $other:literal)*),* $(,)? }
+    ) => {
+        $(#[$of_type])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $type {
+            $($(#[$of_variant])* $variant,)*
+        }
+
         impl Setting for $type {
             fn from_toml(value: &Value) -> Result<Self, String> {
                 match string(value)? {
@@ -33,13 +41,14 @@ macro_rules! choice {
     };
 }
 
-/// What ends a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineEnd {
-    /// A line feed, or a carriage return and a line feed.
-    Lf,
-    /// A carriage return.
-    Cr,
+choice! {
+    /// What ends a line.
+    LineEnd {
+        /// A line feed, or a carriage return and a line feed.
+        Lf = "lf" | "crlf",
+        /// A carriage return.
+        Cr = "cr",
+    }
 }
 
 impl LineEnd {
@@ -54,58 +63,39 @@ impl LineEnd {
     }
 }
 
-choice!(LineEnd {
-    Lf = "lf" | "crlf",
-    Cr = "cr",
-});
-
-/// What is done with U+0000 in a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NulPolicy {
-    /// The record is a reject.
-    Reject,
-    /// The character is left out.
-    Strip,
-    /// It becomes U+FFFD.
-    Replace,
+choice! {
+    /// What is done with U+0000 in a text.
+    NulPolicy {
+        /// The record is a reject.
+        Reject = "reject",
+        /// The character is left out.
+        Strip = "strip",
+        /// It becomes U+FFFD.
+        Replace = "replace",
+    }
 }
 
-choice!(NulPolicy {
-    Reject = "reject",
-    Strip = "strip",
-    Replace = "replace",
-});
-
-/// What is done with a header name that no column has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownPolicy {
-    /// The field is skipped, and reported once per file.
-    Report,
-    /// The field is skipped.
-    Ignore,
-    /// The file is set aside.
-    Reject,
+choice! {
+    /// What is done with a header name that no column has.
+    UnknownPolicy {
+        /// The field is skipped, and reported once per file.
+        Report = "report",
+        /// The field is skipped.
+        Ignore = "ignore",
+        /// The file is set aside.
+        Reject = "reject",
+    }
 }
 
-choice!(UnknownPolicy {
-    Report = "report",
-    Ignore = "ignore",
-    Reject = "reject",
-});
-
-/// What is done with a header name that is a column's but for case and white space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeaderMatch {
-    /// It is the column's, and reported once per file.
-    Near,
-    /// The file is set aside.
-    Exact,
+choice! {
+    /// What is done with a header name that is a column's but for case and white space.
+    HeaderMatch {
+        /// It is the column's, and reported once per file.
+        Near = "near",
+        /// The file is set aside.
+        Exact = "exact",
+    }
 }
-
-choice!(HeaderMatch {
-    Near = "near",
-    Exact = "exact",
-});
 
 /// Whether files begin with a header.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::io;
 
 use bekk_ingest::{FileState, FileStatus};
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Constraint::{self, Fill, Length};
+use ratatui::layout::{Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Sparkline, Table, Wrap};
@@ -78,13 +79,8 @@ impl Drop for Terminal {
 }
 
 fn draw(frame: &mut Frame<'_>, observer: &Observer, snapshot: &Snapshot, tab: Tab, scroll: usize) {
-    let [head, health, body, foot] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(3),
-        Constraint::Fill(1),
-        Constraint::Length(1),
-    ])
-    .areas(frame.area());
+    let [head, health, body, foot] =
+        Layout::vertical([Length(1), Length(3), Fill(1), Length(1)]).areas(frame.area());
     frame.render_widget(tabs(tab, snapshot), head);
     frame.render_widget(health_line(snapshot), health);
     match tab {
@@ -143,19 +139,12 @@ fn health_line(snapshot: &Snapshot) -> Paragraph<'static> {
 }
 
 fn overview(frame: &mut Frame<'_>, area: Rect, observer: &Observer, snapshot: &Snapshot) {
-    let [pipeline, charts] =
-        Layout::vertical([Constraint::Length(11), Constraint::Fill(1)]).areas(area);
+    let [pipeline, charts] = Layout::vertical([Length(11), Fill(1)]).areas(area);
     let rows = parts(observer.context(), snapshot).map(|part| part_row(&part));
-    let widths = [
-        Constraint::Length(10),
-        Constraint::Length(20),
-        Constraint::Fill(1),
-    ];
+    let widths = [Length(10), Length(20), Fill(1)];
     frame.render_widget(Table::new(rows, widths).column_spacing(1), pipeline);
     let points = observer.history().points(TimeSpan::QuarterHour);
-    let areas: [Rect; 3] = Layout::horizontal([Constraint::Fill(1); 3])
-        .spacing(2)
-        .areas(charts);
+    let areas: [Rect; 3] = Layout::horizontal([Fill(1); 3]).spacing(2).areas(charts);
     let series: [(&str, Read, Show); 3] = [
         (
             "applied",
@@ -231,12 +220,7 @@ fn sparkline(
         Some(latest) => format!("{name} {}", shown(latest)),
         None => format!("{name} not known"),
     };
-    let [head, bars, foot] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Fill(1),
-        Constraint::Length(1),
-    ])
-    .areas(area);
+    let [head, bars, foot] = Layout::vertical([Length(1), Fill(1), Length(1)]).areas(area);
     frame.render_widget(Paragraph::new(title), head);
     #[expect(
         clippy::cast_possible_truncation,
@@ -283,20 +267,14 @@ fn files(frame: &mut Frame<'_>, area: Rect, observer: &Observer, scroll: usize) 
                 Cell::from(one_line(&name)),
             ])
         });
-    let widths = [
-        Constraint::Length(10),
-        Constraint::Length(12),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Fill(1),
+    let columns = [
+        ("state", Length(10)),
+        (">records", Length(12)),
+        (">rejected", Length(9)),
+        (">to read", Length(9)),
+        ("file", Fill(1)),
     ];
-    table(
-        frame,
-        area,
-        rows,
-        &widths,
-        ["state", ">records", ">rejected", ">to read", "file"],
-    );
+    table(frame, area, rows, columns);
 }
 
 fn groups(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, scroll: usize) {
@@ -318,23 +296,15 @@ fn groups(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, scroll: usize)
             ),
         ])
     });
-    let widths = [
-        Constraint::Length(10),
-        Constraint::Fill(1),
-        Constraint::Length(12),
-        Constraint::Length(11),
-        Constraint::Length(9),
-        Constraint::Length(20),
+    let columns = [
+        ("group", Length(10)),
+        ("partition", Fill(1)),
+        (">next", Length(12)),
+        (">lag", Length(11)),
+        (">waits for", Length(9)),
+        ("held by", Length(20)),
     ];
-    let head = [
-        "group",
-        "partition",
-        ">next",
-        ">lag",
-        ">waits for",
-        "held by",
-    ];
-    table(frame, area, rows, &widths, head);
+    table(frame, area, rows, columns);
 }
 
 fn letters(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, scroll: usize) {
@@ -359,19 +329,13 @@ fn letters(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, scroll: usize
                 right(grouped(count.open)),
             ])
         });
-    let widths = [
-        Constraint::Fill(1),
-        Constraint::Length(20),
-        Constraint::Length(16),
-        Constraint::Length(12),
+    let columns = [
+        ("stream", Fill(1)),
+        ("reason", Length(20)),
+        ("group", Length(16)),
+        (">open", Length(12)),
     ];
-    table(
-        frame,
-        area,
-        rows,
-        &widths,
-        ["stream", "reason", "group", ">open"],
-    );
+    table(frame, area, rows, columns);
 }
 
 /// A table with a head; names that begin with `>` stand right.
@@ -379,10 +343,10 @@ fn table<'a, const N: usize>(
     frame: &mut Frame<'_>,
     area: Rect,
     rows: impl Iterator<Item = Row<'a>>,
-    widths: &[Constraint; N],
-    names: [&'static str; N],
+    columns: [(&'static str, Constraint); N],
 ) {
-    let head = names.map(|name| match name.strip_prefix('>') {
+    let widths = columns.map(|(_, width)| width);
+    let head = columns.map(|(name, _)| match name.strip_prefix('>') {
         Some(name) => right(name.to_owned()),
         None => Cell::from(name),
     });
