@@ -1,6 +1,6 @@
 //! What ingest has decided about a file, and on what evidence.
 
-use std::fmt;
+use crate::text::coded::coded;
 
 /// A decision about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,110 +13,49 @@ pub struct Decision {
     pub why: String,
 }
 
-/// What can be decided about a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// It is read from its beginning: nothing that is known is in it.
-    New,
-    /// It is read from its beginning, though its name or inode was known: what they held has been replaced.
-    Restarted,
-    /// An earlier run had read some of it; this one continues there.
-    Resumed,
-    /// It has another name that the patterns match.
-    Renamed,
-    /// It has a name that the patterns do not match, and is followed to its end.
-    Rotated,
-    /// Its content is in another file now, where it continues.
-    Moved,
-    /// It is set aside.
-    Blocked,
-    /// It cannot be read.
-    Unreadable,
-    /// It waits for something.
-    Waiting,
-    /// All of it is in the log, and it has a receipt.
-    Finished,
-    /// It is gone.
-    Gone,
-}
-
-const NAMES: [(What, &str); 11] = [
-    (What::New, "new"),
-    (What::Restarted, "restarted"),
-    (What::Resumed, "resumed"),
-    (What::Renamed, "renamed"),
-    (What::Rotated, "rotated"),
-    (What::Moved, "moved"),
-    (What::Blocked, "blocked"),
-    (What::Unreadable, "unreadable"),
-    (What::Waiting, "waiting"),
-    (What::Finished, "finished"),
-    (What::Gone, "gone"),
-];
-
-impl What {
-    /// The decision's name: one word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        NAMES[self.code() as usize].1
-    }
-
-    /// Its number in the checkpoint.
-    pub(crate) fn code(self) -> u8 {
-        self as u8
-    }
-
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
-        NAMES.get(code as usize).map(|(what, _)| *what)
+coded! {
+    /// What can be decided about a file.
+    What {
+        /// It is read from its beginning: nothing that is known is in it.
+        New = "new",
+        /// It is read from its beginning, though its name or inode was known: what they held has been replaced.
+        Restarted = "restarted",
+        /// An earlier run had read some of it; this one continues there.
+        Resumed = "resumed",
+        /// It has another name that the patterns match.
+        Renamed = "renamed",
+        /// It has a name that the patterns do not match, and is followed to its end.
+        Rotated = "rotated",
+        /// Its content is in another file now, where it continues.
+        Moved = "moved",
+        /// It is set aside.
+        Blocked = "blocked",
+        /// It cannot be read.
+        Unreadable = "unreadable",
+        /// It waits for something.
+        Waiting = "waiting",
+        /// All of it is in the log, and it has a receipt.
+        Finished = "finished",
+        /// It is gone.
+        Gone = "gone",
     }
 }
 
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What is to become of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileState {
-    /// It is to be read, and waits: for its turn, to stand still, or for an ingest to run.
-    Waiting,
-    /// It is read as it grows.
-    Following,
-    /// All of it is in the log, as a receipt says; it is read on if it grows.
-    Finished,
-    /// It is set aside until it or the configuration changes.
-    Blocked,
-    /// The system refuses to let it be read; it is tried again.
-    Unreadable,
-    /// It is not there any more.
-    Gone,
-}
-
-const STATES: [(FileState, &str); 6] = [
-    (FileState::Waiting, "waiting"),
-    (FileState::Following, "following"),
-    (FileState::Finished, "finished"),
-    (FileState::Blocked, "blocked"),
-    (FileState::Unreadable, "unreadable"),
-    (FileState::Gone, "gone"),
-];
-
-impl FileState {
-    /// The state's name: one word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        STATES[self.code() as usize].1
-    }
-
-    /// Its number in the checkpoint.
-    pub(crate) fn code(self) -> u8 {
-        self as u8
-    }
-
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
-        STATES.get(code as usize).map(|(state, _)| *state)
+coded! {
+    /// What is to become of a file.
+    FileState {
+        /// It is to be read, and waits: for its turn, to stand still, or for an ingest to run.
+        Waiting = "waiting",
+        /// It is read as it grows.
+        Following = "following",
+        /// All of it is in the log, as a receipt says; it is read on if it grows.
+        Finished = "finished",
+        /// It is set aside until it or the configuration changes.
+        Blocked = "blocked",
+        /// The system refuses to let it be read; it is tried again.
+        Unreadable = "unreadable",
+        /// It is not there any more.
+        Gone = "gone",
     }
 }
 
@@ -126,10 +65,10 @@ mod tests {
 
     #[test]
     fn codes_are_places_in_the_lists() {
-        for (code, (what, _)) in (0..).zip(NAMES) {
+        for (code, &what) in (0..).zip(What::ALL) {
             assert_eq!((what.code(), What::from_code(code)), (code, Some(what)));
         }
-        for (code, (state, _)) in (0..).zip(STATES) {
+        for (code, &state) in (0..).zip(FileState::ALL) {
             assert_eq!(
                 (state.code(), FileState::from_code(code)),
                 (code, Some(state))

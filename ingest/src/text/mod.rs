@@ -1,6 +1,7 @@
 //! From a file's bytes to batches of records: its encoding, header, records, fields and values.
 
 pub(crate) mod block;
+pub(crate) mod coded;
 pub(crate) mod coding;
 pub(crate) mod convert;
 pub(crate) mod cursor;

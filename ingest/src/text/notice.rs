@@ -1,8 +1,8 @@
 //! What a file has that its stream did not expect, and that stops nothing: reported once per file.
 
-use std::fmt;
-
 use bekk_stream::REJECT_RAW_MAX;
+
+use crate::text::coded::coded;
 
 /// Something about a file that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,63 +13,41 @@ pub struct Notice {
     pub text: String,
 }
 
-/// What can be noticed of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NoticeKind {
-    /// A header name is a column's but for case and white space.
-    HeaderNear,
-    /// A header name is no column's.
-    HeaderUnknown,
-    /// A column has no field in the file.
-    ColumnMissing,
-    /// Lines that repeat the header were passed over.
-    HeaderRepeated,
-    /// The file continues under the header of the one before it.
-    HeaderInherited,
-    /// A quote that is not closed keeps back what follows.
-    OpenQuote,
-    /// Zero bytes were passed over, or wait at the end.
-    Zeros,
-    /// Lines were passed over as the stream says: a footer, or what names the delimiter.
-    Passed,
-    /// A last line was taken without its line end, and the file has grown behind it.
-    TakenShort,
-    /// A finished file stays where it is, though the stream says otherwise.
-    Kept,
-    /// A last line without its line end was left.
-    HalfRecord,
-    /// A record was so long that its dead letter has not all of its bytes.
-    LetterCut,
-    /// Records that the log had lost were not appended again, as later ones of their keys are there.
-    Superseded,
-    /// Records begin with a byte order mark, as where files were concatenated.
-    MarkInside,
+coded! {
+    /// What can be noticed of a file.
+    NoticeKind {
+        /// A header name is a column's but for case and white space.
+        HeaderNear = "header_near",
+        /// A header name is no column's.
+        HeaderUnknown = "header_unknown",
+        /// A column has no field in the file.
+        ColumnMissing = "column_missing",
+        /// Lines that repeat the header were passed over.
+        HeaderRepeated = "header_repeated",
+        /// The file continues under the header of the one before it.
+        HeaderInherited = "header_inherited",
+        /// A quote that is not closed keeps back what follows.
+        OpenQuote = "open_quote",
+        /// Zero bytes were passed over, or wait at the end.
+        Zeros = "zeros",
+        /// Lines were passed over as the stream says: a footer, or what names the delimiter.
+        Passed = "passed",
+        /// A last line was taken without its line end, and the file has grown behind it.
+        TakenShort = "taken_short",
+        /// A finished file stays where it is, though the stream says otherwise.
+        Kept = "kept",
+        /// A last line without its line end was left.
+        HalfRecord = "half_record",
+        /// A record was so long that its dead letter has not all of its bytes.
+        LetterCut = "letter_cut",
+        /// Records that the log had lost were not appended again, as later ones of their keys are there.
+        Superseded = "superseded",
+        /// Records begin with a byte order mark, as where files were concatenated.
+        MarkInside = "mark_inside",
+    }
 }
 
-const NAMES: [(NoticeKind, &str); 14] = [
-    (NoticeKind::HeaderNear, "header_near"),
-    (NoticeKind::HeaderUnknown, "header_unknown"),
-    (NoticeKind::ColumnMissing, "column_missing"),
-    (NoticeKind::HeaderRepeated, "header_repeated"),
-    (NoticeKind::HeaderInherited, "header_inherited"),
-    (NoticeKind::OpenQuote, "open_quote"),
-    (NoticeKind::Zeros, "zeros"),
-    (NoticeKind::Passed, "passed"),
-    (NoticeKind::TakenShort, "taken_short"),
-    (NoticeKind::Kept, "kept"),
-    (NoticeKind::HalfRecord, "half_record"),
-    (NoticeKind::LetterCut, "letter_cut"),
-    (NoticeKind::Superseded, "superseded"),
-    (NoticeKind::MarkInside, "mark_inside"),
-];
-
 impl NoticeKind {
-    /// The kind's name: one word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        NAMES[self.code() as usize].1
-    }
-
     /// Whether something is held up by it until someone acts.
     #[must_use]
     pub fn needs_someone(self) -> bool {
@@ -79,24 +57,9 @@ impl NoticeKind {
         )
     }
 
-    /// Its number in the checkpoint.
-    pub(crate) fn code(self) -> u8 {
-        self as u8
-    }
-
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
-        NAMES.get(code as usize).map(|(kind, _)| *kind)
-    }
-
     /// Whether it ends by itself when the file continues.
     fn is_passing(self) -> bool {
         matches!(self, Self::OpenQuote | Self::HalfRecord)
-    }
-}
-
-impl fmt::Display for NoticeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -172,7 +135,7 @@ mod tests {
 
     #[test]
     fn codes_are_places_in_the_list() {
-        for (code, (kind, _)) in (0..).zip(NAMES) {
+        for (code, &kind) in (0..).zip(NoticeKind::ALL) {
             assert_eq!(
                 (kind.code(), NoticeKind::from_code(code)),
                 (code, Some(kind))
