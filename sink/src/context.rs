@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::board::Board;
 use crate::meta_cache::MetaCache;
+use crate::offsets;
 use crate::server_id::ServerId;
 use crate::session::{ConnectError, Session};
 use crate::target::StreamTarget;
@@ -80,6 +81,19 @@ impl Context {
     /// Connects to the server that the set-up was done in.
     pub(crate) async fn open_session(&self) -> Result<Session, ConnectError> {
         self.server.open(&self.postgres, &self.owner).await
+    }
+
+    /// Why bekk.offsets did not take an update of a row that is as it was, if a table or a trigger explains it.
+    pub(crate) async fn why_left_out(
+        &self,
+        client: &tokio_postgres::Client,
+    ) -> Result<Option<Error>, tokio_postgres::Error> {
+        // Triggers of another table of that name explain nothing.
+        if self.server.has_other_offsets(client).await? {
+            return Ok(Some(Error::SchemaReplaced));
+        }
+        let advice = offsets::drop_trigger_sql(client).await?;
+        Ok(advice.map(|advice| Error::OffsetsLeftOut { advice }))
     }
 
     /// How many streams there are.

@@ -146,7 +146,8 @@ impl Keeper<'_> {
         // Before a renewal writes to the rows, and hides by which transactions they were written.
         self.notice_set_back(&known, &rows);
         if self.renewed.elapsed() >= RENEW_EVERY {
-            offsets::renew_leases(client, &self.context.group, &self.context.owner).await?;
+            let table = self.context.server.offsets_table();
+            offsets::renew_leases(client, table, &self.context.group, &self.context.owner).await?;
             self.renewed = Instant::now();
         }
         self.agree(&rows);
@@ -356,13 +357,14 @@ impl Keeper<'_> {
         let slots = context.board.snapshot();
         let definition = offsets::definition(&context.target(slots[slot].stream).stream);
         let taker = Taker {
+            offsets_table: context.server.offsets_table(),
             group: &context.group,
             owner: &context.owner,
             definition: &definition,
         };
         let Some(taken) = taker.take(client, row).await? else {
-            if let Some(advice) = offsets::drop_trigger_sql(client).await? {
-                context.fail(Error::OffsetsLeftOut { advice });
+            if let Some(error) = context.why_left_out(client).await? {
+                context.fail(error);
             }
             return Ok(false);
         };

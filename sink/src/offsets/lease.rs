@@ -117,6 +117,8 @@ pub(crate) async fn read(
 /// The sink that takes a lease.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taker<'a> {
+    /// The oid of bekk.offsets at the start: nothing is taken in a table made since.
+    pub(crate) offsets_table: i64,
     pub(crate) group: &'a str,
     pub(crate) owner: &'a str,
     /// Its [`definition`] of the stream.
@@ -144,6 +146,7 @@ impl Taker<'_> {
         let OffsetRow {
             partition, epoch, ..
         } = row;
+        let table = self.offsets_table;
         let others = format!(
             "o.group_name = {group} AND o.topic = {topic} AND o.partition <> {partition} AND o.owner <> {owner} \
              AND {DEFINITION} <> {definition}"
@@ -152,13 +155,13 @@ impl Taker<'_> {
             "SELECT 1 FROM bekk.groups WHERE group_name = {group} AND topic = {topic} FOR UPDATE; \
              UPDATE bekk.offsets o \
                 SET owner = NULL, backend_pid = NULL, lease_until = NULL, epoch = o.epoch + 1 \
-              WHERE {others} AND ({IS_GONE} OR {IS_EXPIRED}); \
+              WHERE {others} AND ({IS_GONE} OR {IS_EXPIRED}) AND tableoid = {table}; \
              UPDATE bekk.offsets taken \
                 SET owner = {owner}, definition = {definition}, definition_epoch = taken.epoch + 1, \
                     backend_pid = pg_backend_pid(), epoch = taken.epoch + 1, \
                     lease_until = clock_timestamp() + interval '10 seconds', updated_at = clock_timestamp() \
               WHERE group_name = {group} AND topic = {topic} AND partition = {partition} AND epoch = {epoch} \
-                AND refusal IS NULL AND NOT EXISTS (SELECT FROM bekk.offsets o WHERE {others}) \
+                AND refusal IS NULL AND tableoid = {table} AND NOT EXISTS (SELECT FROM bekk.offsets o WHERE {others}) \
              RETURNING txid_current(), epoch, next, rows, superseded, dead, \
                        mark_offset, mark_timestamp_ms, mark_crc"
         )
@@ -185,9 +188,11 @@ fn taken_of_texts(row: &SimpleQueryRow) -> Option<(Taken, TransactionId)> {
     Some((taken, TransactionId::of(row.get(0)?)?))
 }
 
-/// Renews the leases of an owner. Rows that a batch of ours holds are skipped: it renews them itself.
+/// Renews the leases of an owner in the table that bekk.offsets was at the start. Rows that a batch of ours holds are
+/// skipped: it renews them itself.
 pub(crate) async fn renew_leases(
     client: &Client,
+    offsets_table: i64,
     group: &str,
     owner: &str,
 ) -> Result<(), tokio_postgres::Error> {
@@ -197,8 +202,9 @@ pub(crate) async fn renew_leases(
                 SET lease_until = clock_timestamp() + interval '10 seconds', backend_pid = pg_backend_pid()
                FROM (SELECT topic, partition FROM bekk.offsets
                       WHERE group_name = $1 AND owner = $2 FOR UPDATE SKIP LOCKED) held
-              WHERE o.group_name = $1 AND o.topic = held.topic AND o.partition = held.partition",
-            &[&group, &owner],
+              WHERE o.group_name = $1 AND o.topic = held.topic AND o.partition = held.partition
+                AND o.tableoid::bigint = $3",
+            &[&group, &owner, &offsets_table],
         )
         .await?;
     Ok(())

@@ -141,7 +141,7 @@ impl Worker<'_> {
                 self.context.board.resync(claim.slot, taken);
                 Ok(())
             }
-            _ if next == job.batch.from && was_left_out => self.find_trigger(),
+            _ if next == job.batch.from && was_left_out => self.find_what_left_out(),
             _ if next == job.batch.from => Ok(()),
             // The keeper finds out whether the whole server was set back, and takes the lease anew.
             _ if next < job.batch.from => {
@@ -158,17 +158,17 @@ impl Worker<'_> {
         }
     }
 
-    /// Fails if a trigger explains why an offset could not be moved though its row is as it was.
-    fn find_trigger(&mut self) -> Result<(), Error> {
+    /// Fails if something explains why an offset could not be moved though its row is as it was.
+    fn find_what_left_out(&mut self) -> Result<(), Error> {
         let Ok(Some(session)) = self.take_session() else {
             return Ok(());
         };
         let found = self
             .runtime
-            .block_on(offsets::drop_trigger_sql(&session.client));
+            .block_on(self.context.why_left_out(&session.client));
         self.session = Some(session);
         match found {
-            Ok(Some(advice)) => Err(Error::OffsetsLeftOut { advice }),
+            Ok(Some(error)) => Err(error),
             // Without an answer the next batch finds out.
             Ok(None) | Err(_) => Ok(()),
         }
