@@ -108,10 +108,11 @@ impl LogPlace {
             .is_some_and(|entries| entries.next().is_some())
     }
 
-    /// Checks that there is a log: a command that only looks at one makes none, as in a wrong directory.
+    /// Checks that the log exists. Commands that only read it call this first: in a wrong directory they would otherwise
+    /// begin an empty log and find nothing wrong.
     ///
     /// # Errors
-    /// If there is none.
+    /// If the log does not exist.
     pub(crate) fn check_exists(&self) -> Result<()> {
         ensure!(
             self.exists(),

@@ -182,7 +182,7 @@ const OWNERS: &str = "\
       LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $2::text
      WHERE n.nspname = $1::text";
 
-/// Of the objects that a stream's table uses, the first whose owner is not trusted.
+/// The first object that a stream's table uses and whose owner is not trusted.
 const USED: &str = "\
     (SELECT format('%s %s, which belongs to role `%s`', kind, name, pg_get_userbyid(owner))
        FROM used WHERE owner NOT IN (SELECT role FROM trusted) ORDER BY rank, oid LIMIT 1)";

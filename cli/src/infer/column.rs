@@ -45,7 +45,7 @@ pub(super) struct Profile {
     pub(super) header: String,
     pub(super) name: String,
     candidates: Vec<Candidate>,
-    /// What it was of before the first value that is of no other's type
+    /// The types it had until a value came that fits none of them
     fallen: Option<Fallen>,
     /// Fields that are empty, in quotes or not.
     empty: u64,
@@ -163,8 +163,8 @@ impl Profile {
         }
     }
 
-    /// Takes note of a value of another file of the stream, so far as it would silently become another one: a number
-    /// would lose its first 0, and a day would be a month.
+    /// Notes a value of another file of the stream if it would silently change: a number would lose a leading 0, or day
+    /// and month would be swapped.
     pub(super) fn see_also(&mut self, field: &[u8]) {
         let digits = field.strip_prefix(b"-").unwrap_or(field);
         self.leading_zero |= matches!(digits, [b'0', b'0'..=b'9', ..]);
@@ -345,7 +345,7 @@ impl Profile {
     }
 }
 
-/// Decides on the columns' types. `is_semicolon` is whether semicolons separate the fields, as where commas are decimal.
+/// Decides the columns' types. `is_semicolon` says that semicolons separate the fields, which suggests decimal commas.
 pub(super) fn settle(columns: &mut [Profile], decimal_comma: bool, is_semicolon: bool) {
     for column in &mut *columns {
         column.settled = Some(column.decided(decimal_comma));

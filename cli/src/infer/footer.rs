@@ -37,7 +37,7 @@ pub(super) struct Footer {
     /// Whether a record after such a line does not sum up.
     is_inside: bool,
     others: u64,
-    /// Records whose first field is empty, and another is not.
+    /// Records whose first field is empty while another one is not.
     headless: u64,
     /// The empty fields that the last record begins with, if most of it is empty and it ends with a number.
     empties: Option<String>,

@@ -84,7 +84,8 @@ impl Candidate {
     }
 }
 
-/// With a year of two digits, day and month must have two as well: 1.2.25 is as likely a version. A month's name is none.
+/// Whether a date with a year of two digits has two for day and month as well: 1.2.25 is as likely a version. A date with
+/// the name of a month cannot be a version.
 fn is_written_out(format: &str, field: &[u8]) -> bool {
     if !format.contains("%y") || format.contains("%b") {
         return true;

@@ -22,7 +22,7 @@ pub(super) struct Marks {
     leading_zeros: u64,
     /// Values with a comma that has not three digits behind it, or only a zero before it.
     decimal_commas: u64,
-    /// The same of points
+    /// Values with a point that has not three digits behind it, or only a zero before it.
     decimal_points: u64,
 }
 

@@ -1,6 +1,7 @@
 //! Enums of which a checkpoint holds numbers and a person reads names.
 
-/// Declares an enum of plain variants, each with its name: one word. A variant's number in the checkpoint is its place.
+/// Declares an enum of plain variants, each with its name: one word. A variant's number in the checkpoint is its place, so
+/// a new variant comes last and none is removed.
 macro_rules! coded {
     (
         $(#[$of_type:meta])*

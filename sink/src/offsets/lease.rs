@@ -210,9 +210,10 @@ pub(crate) async fn renew_leases(
     Ok(())
 }
 
-/// Gives a lease up, if it is still held.
+/// Gives a lease up, if it is still held in the table that bekk.offsets was at the start.
 pub(crate) async fn release_lease(
     client: &Client,
+    offsets_table: i64,
     group: &str,
     topic: &str,
     partition: i32,
@@ -221,8 +222,8 @@ pub(crate) async fn release_lease(
     client
         .execute(
             "UPDATE bekk.offsets SET owner = NULL, backend_pid = NULL, lease_until = NULL
-              WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4",
-            &[&group, &topic, &partition, &epoch],
+              WHERE group_name = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND tableoid::bigint = $5",
+            &[&group, &topic, &partition, &epoch, &offsets_table],
         )
         .await?;
     Ok(())

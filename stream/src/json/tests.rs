@@ -45,7 +45,7 @@ fn check(column: &str, json: &str, expected: Value<'_>) {
     assert_eq!(values(&row), [Value::Int(7), expected], "{column} {json}");
 }
 
-/// Checks that a value of column `v` is none of its type.
+/// Checks that column `v` refuses a value.
 #[track_caller]
 fn refuses(column: &str, json: &str, reason: &str, part: &str) {
     let value = format!("{{\"id\":1,\"v\":{json}}}");

@@ -6,13 +6,13 @@ use super::Profile;
 use crate::infer::kinds::{Candidate, Kind};
 use crate::screen::grouped;
 
-/// From how many values on a column is given up, if most of its values are of no common type
+/// A column with more exceptions than this is given up if they are most of its values
 const OTHERS_MAX: u64 = 100;
 
-/// The types that a column's values had in common, until a value was of none of them
+/// The types that all values of a column fitted, until one fitted none of them
 pub(super) struct Fallen {
     candidates: Vec<Candidate>,
-    /// How many values are of none of them, and the first of those
+    /// How many values fit none of the types, and the first of these values
     others: u64,
     first: String,
 }
@@ -51,7 +51,7 @@ impl Profile {
         }
     }
 
-    /// Remarks on a column of texts what type most of its values have. Dates may be of two forms.
+    /// Adds a remark to a text column about the type that most of its values have. Dates may have two forms.
     pub(super) fn remark_fallen(&mut self, decimal_comma: bool) {
         let is_plain = self.is_text() && self.settled().remark.is_none();
         let Some(fallen) = self.fallen.take().filter(|_| is_plain) else {
