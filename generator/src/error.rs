@@ -5,40 +5,25 @@ use std::path::PathBuf;
 
 /// Why no events were written.
 #[derive(Debug, thiserror::Error)]
+#[expect(
+    missing_docs,
+    reason = "the messages name what happened, and each field"
+)]
 pub enum Error {
-    /// A file operation failed.
     #[error("{action} `{path}`")]
     Io {
-        /// What was tried.
         action: &'static str,
-        /// On what.
         path: PathBuf,
-        /// Why not.
         source: io::Error,
     },
-    /// There is no event type to choose from.
     #[error("no event type is named; known are view, add_to_cart and purchase")]
     NoEventTypes,
-    /// The share of repeated events is no share.
     #[error("{0} is not a share of repeated events; it must be at least 0 and less than 1")]
     BadShare(f64),
-    /// There are more files than rows.
     #[error("{rows} rows do not fill {files} files; ask for 1 to {rows} files")]
-    TooManyFiles {
-        /// Rows wanted.
-        rows: u64,
-        /// Files wanted.
-        files: u32,
-    },
-    /// The least number of events is greater than the greatest.
+    TooManyFiles { rows: u64, files: u32 },
     #[error("at least {min} and at most {max} events per file cannot both hold")]
-    BadBounds {
-        /// The least number.
-        min: u32,
-        /// The greatest number.
-        max: u32,
-    },
-    /// The rate is not positive.
+    BadBounds { min: u32, max: u32 },
     #[error("{0} is not a rate; write a number of events per second that is greater than 0")]
     BadRate(f64),
 }

@@ -6,23 +6,23 @@ use bekk_log::LogId;
 
 /// An error that stops ingest.
 #[derive(Debug, thiserror::Error)]
+#[expect(
+    missing_docs,
+    reason = "the messages name what happened, and each field"
+)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another ingest works with the same state directory.
     #[error("another ingest{holder} is running with state directory `{path}`")]
     Locked {
-        /// The state directory.
         path: PathBuf,
         /// Its process, as text; empty if it cannot be seen.
         holder: String,
     },
-    /// Another ingest reads files from the same directory.
     #[error(
         "another ingest{holder} reads the files of `{path}`: a directory feeds one ingest, which may have several \
          streams"
     )]
     InboxLocked {
-        /// The directory.
         path: PathBuf,
         /// Its process, as text; empty if it cannot be seen.
         holder: String,
@@ -34,29 +34,16 @@ pub enum Error {
          beginning was removed by retention, so that it is not known which lines of the files are missing; compare \
          with: bekk audit --stream {topic} --deep. To continue with new lines only, remove `marks` from `.bekk/ingest`"
     )]
-    RecordsLost {
-        /// The topic.
-        topic: String,
-        /// What differs.
-        what: String,
-    },
-    /// A later ingest with the same id has begun; this one must not write any more.
+    RecordsLost { topic: String, what: String },
     #[error(
         "a later ingest has taken over: two ingests run with copies of the same state; stop one of them, and \
         move its `.bekk/ingest` away before it reads other files"
     )]
-    Fenced {
-        /// Our session.
-        session: u64,
-        /// The later one.
-        newest: u64,
-    },
+    Fenced { session: u64, newest: u64 },
     /// The checkpoint tells of another log.
     #[error("checkpoint `{path}` belongs to log {expected}, but the log in use is {found}")]
     OtherLog {
-        /// The checkpoint.
         path: PathBuf,
-        /// The log in use.
         found: LogId,
         /// The log it was written with, as text.
         expected: String,
@@ -64,52 +51,37 @@ pub enum Error {
     /// It was told to stop before it knew what the log holds.
     #[error("stopped while reading what the log already holds")]
     Stopped,
-    /// A stream's pattern cannot be understood.
     #[error("pattern `{pattern}` of stream `{stream}`: {detail}")]
     Pattern {
-        /// The stream.
         stream: String,
-        /// The pattern.
         pattern: String,
-        /// Why.
         detail: String,
     },
     /// A stream's column has conditions that no value can meet.
     #[error("column `{column}` of stream `{stream}`: {detail}")]
     Column {
-        /// The stream.
         stream: String,
-        /// The column.
         column: String,
-        /// Why.
         detail: String,
     },
     /// The log refused a record for good.
     #[error("append the record of `{path}` at line {line}")]
     RecordRefused {
-        /// The file.
         path: PathBuf,
-        /// The record's first line.
         line: u64,
-        /// Why.
         source: Box<bekk_log::Error>,
     },
     /// The log failed.
     #[error("{act}")]
     Log {
-        /// What was tried, as a verb phrase.
         act: &'static str,
-        /// Why.
         source: bekk_log::Error,
     },
     /// The system refused something on ingest's own files.
     #[error("{act} `{path}`")]
     Io {
-        /// What was tried, as a verb phrase.
         act: &'static str,
-        /// The file or directory.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
 }
