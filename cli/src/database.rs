@@ -24,7 +24,6 @@ const PARTS: [(&str, &str); 6] = [
     ("POSTGRES_SSLROOTCERT", "sslrootcert"),
 ];
 
-/// The database in use.
 pub(crate) struct Database {
     pub(crate) options: ConnectOptions,
     pub(crate) description: Description,
@@ -54,7 +53,6 @@ impl fmt::Display for Description {
 
 /// Sources of the database's address, in the order of precedence
 pub(crate) struct Choice<'a> {
-    /// `--postgres`, if typed.
     pub(crate) typed: Option<&'a str>,
     /// A demonstration uses the private server unless another is typed.
     pub(crate) demo: bool,
@@ -230,7 +228,6 @@ fn private(server: Server, wanted: &bekk_postgres::Options, base: &Path) -> Data
     }
 }
 
-/// Options of the private server.
 pub(crate) fn private_options(base: &Path) -> Result<bekk_postgres::Options> {
     secrets::close_state(base)?;
     as_usage(from_variables(base))

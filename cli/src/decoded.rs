@@ -61,7 +61,6 @@ pub(crate) struct Decoded {
     pub(crate) content: Content,
 }
 
-/// Content of a record
 pub(crate) enum Content {
     /// Columns in the order of the schema.
     Row(Vec<(String, serde_json::Value)>),
@@ -73,7 +72,6 @@ pub(crate) enum Content {
     },
     /// A record that another program wrote, not Bekk's ingest.
     Other {
-        /// Its value, if it has one.
         text: Option<String>,
         /// The number of its schema, which Confluent's serializers write before the text.
         schema: Option<u32>,

@@ -64,7 +64,6 @@ pub(crate) fn load_dotenv() -> Result<()> {
     Ok(())
 }
 
-/// Reads `.env`, if there is one.
 fn read_dotenv() -> Result<Option<String>> {
     found_file::read(Path::new(DOTENV), Owners::Trusted).context("use `.env`")
 }

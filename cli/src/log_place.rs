@@ -41,10 +41,8 @@ type Join = fn(
     &mut dyn FnMut(&bekk_log::Error, Duration) -> bool,
 ) -> Result<Client, bekk_log::Error>;
 
-/// The log's place.
 #[derive(Clone)]
 pub(crate) enum LogPlace {
-    /// In a directory of this machine.
     Directory {
         config: bekk_log::Config,
         /// Directory from which paths are shown

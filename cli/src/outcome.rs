@@ -11,7 +11,6 @@ use crate::signals::TimeLimit;
 /// How a command ended, if it did not fail.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All is done.
     Done,
     /// All is done but what was left or set aside, which a message names.
     Incomplete,

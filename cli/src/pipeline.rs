@@ -132,7 +132,6 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Starts the sink.
     pub(crate) fn start_sink(
         &mut self,
         config: bekk_sink::Config,

@@ -35,7 +35,6 @@ type ChangeFilter = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync
 /// The filter of messages, and the function that changes it
 struct Messages {
     verbose: u8,
-    /// The filter in use
     filter: Mutex<String>,
     change: OnceLock<Box<ChangeFilter>>,
 }
@@ -301,7 +300,6 @@ impl LiveLine {
         }
     }
 
-    /// The screen that the line is on.
     pub(crate) fn screen(&self) -> &Screen {
         &self.screen
     }

@@ -50,7 +50,6 @@ pub(crate) enum Database {
     },
 }
 
-/// A running sink.
 #[derive(Clone)]
 pub(crate) struct Sink {
     pub(crate) group: String,

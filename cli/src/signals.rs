@@ -67,7 +67,6 @@ impl TimeLimit {
     }
 }
 
-/// Whether the flag is set.
 pub(crate) fn is_set(stop: &AtomicBool) -> bool {
     stop.load(Ordering::Relaxed)
 }

@@ -101,7 +101,6 @@ fn stopped(inputs: &PipedInputs, screen: &Screen) -> Result<Option<Taken>> {
     Ok(Some(Taken::Stopped))
 }
 
-/// The stream of the input.
 fn stream<'a>(args: &InputArgs, context: &'a Context) -> Result<&'a Stream> {
     let streams = &context.config.streams;
     let names = || streams.iter().map(|stream| &*stream.name);
@@ -129,7 +128,6 @@ pub(crate) fn stored(context: &Context) -> Result<Vec<FileStatus>> {
         .context("read the state of stored standard input")
 }
 
-/// Whether a path is that of a stored input.
 pub(crate) fn is_stored(context: &Context, path: &Path) -> bool {
     path.starts_with(dir(context))
 }

@@ -71,11 +71,9 @@ pub(crate) struct LogStatus {
     pub(crate) topics: Vec<TopicLine>,
     /// Offsets that have no record any more, and whose records were not appended again.
     pub(crate) lost: u64,
-    /// The disk that its directory is on.
     pub(crate) disk: Option<Disk>,
 }
 
-/// The space on a disk.
 #[derive(Clone, Serialize)]
 pub(crate) struct Disk {
     pub(crate) free_bytes: u64,
@@ -128,7 +126,6 @@ pub(crate) struct Files {
     pub(crate) notices: Vec<FileNotice>,
 }
 
-/// Notice about a file
 #[derive(Clone, Serialize)]
 pub(crate) struct FileNotice {
     pub(crate) stream: String,
@@ -147,7 +144,6 @@ pub(crate) struct SetAside {
     pub(crate) reason: String,
 }
 
-/// Sources of a status
 pub(crate) struct Sources<'a> {
     pub(crate) place: &'a LogPlace,
     /// The log; none if it does not exist yet, else the reason why it is unreachable.

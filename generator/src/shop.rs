@@ -61,7 +61,6 @@ pub fn random_seed() -> u64 {
     fake::rand::random()
 }
 
-/// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     View,

@@ -34,7 +34,6 @@ pub struct Client {
 /// Ends the server for guests.
 pub(crate) type StopHost = Box<dyn FnOnce() + Send>;
 
-/// Who has the log.
 #[derive(Clone)]
 enum Role {
     /// This process.

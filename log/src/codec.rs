@@ -70,7 +70,6 @@ fn holds_more(decoder: impl Read, max: usize) -> bool {
     counted.0 > max
 }
 
-/// Counts what is written.
 struct Counted(usize);
 
 impl io::Write for Counted {

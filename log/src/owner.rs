@@ -7,7 +7,6 @@ use crate::LogId;
 /// The first line of the file.
 const FORMAT: &str = "bekk owner 2";
 
-/// The owner of a log.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) address: SocketAddr,

@@ -200,7 +200,6 @@ fn read_answer(question: &[u8], answer: &[u8]) -> Answer {
     read().unwrap_or(Answer::Other)
 }
 
-/// Finds a socket in the tables of all sockets.
 fn find_in_tables(theirs: SocketAddr, ours: SocketAddr) -> Option<Holder> {
     TABLES.iter().find_map(|table| {
         let (theirs, ours) = (listed(theirs, table)?, listed(ours, table)?);

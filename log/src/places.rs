@@ -34,7 +34,6 @@ pub struct ServedClient {
     pub connected: Duration,
 }
 
-/// Who has the places.
 #[derive(Debug)]
 pub(crate) struct Places {
     max: usize,

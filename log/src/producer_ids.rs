@@ -12,7 +12,6 @@ const BLOCK: i64 = 1000;
 /// lost, may have given.
 const IDS_PER_MS: i64 = 1000;
 
-/// Gives ids.
 #[derive(Default)]
 pub(crate) struct ProducerIds(Mutex<Option<Block>>);
 

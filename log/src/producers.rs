@@ -69,7 +69,6 @@ struct Stored {
 /// A partition and a producer's id.
 pub(crate) type ProducerKey = (u32, i64);
 
-/// The producers of a topic.
 #[derive(Debug, Default)]
 pub(crate) struct Producers(HashMap<ProducerKey, Producer>);
 

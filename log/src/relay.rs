@@ -101,7 +101,6 @@ fn accept(listener: &TcpListener, owner: SocketAddr, token: &GuestToken, stop: &
     }
 }
 
-/// Connects to the owner and has it prove that it is the owner.
 fn connect(owner: SocketAddr, token: &GuestToken, port: u16) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&owner, ANSWER_TIMEOUT)?;
     stream.set_nodelay(true)?;

@@ -122,7 +122,6 @@ impl OpenSegments {
         recent.retain(|other| !Arc::ptr_eq(other, segment));
     }
 
-    /// Closes all.
     pub(crate) fn close(&self) {
         let mut recent = self.0.lock();
         let all = std::mem::take(&mut *recent);

@@ -189,12 +189,10 @@ impl State {
         )
     }
 
-    /// What all groups have committed.
     pub(crate) fn committed(&self) -> Result<Vec<Position>, Error> {
         self.positions(b'o', &[])
     }
 
-    /// What one group has committed for a topic.
     pub(crate) fn committed_by(&self, group: &str, topic: &str) -> Result<Vec<Position>, Error> {
         self.positions(b'o', &[group, topic, ""])
     }

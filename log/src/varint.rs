@@ -3,7 +3,6 @@
 /// The most bytes that one of them takes.
 pub(crate) const VARINT_BYTES_MAX: usize = 10;
 
-/// Appends `value`.
 #[inline]
 pub(crate) fn put(out: &mut Vec<u8>, value: i64) {
     let mut rest = zigzag(value);

@@ -10,10 +10,13 @@ use crate::Error;
 /// The user that the server and `initdb` run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Account {
-    /// Ourselves.
     Own,
     /// Another one, because we are root, and PostgreSQL refuses that.
-    Other { name: String, uid: u32, gid: u32 },
+    Other {
+        name: String,
+        uid: u32,
+        gid: u32,
+    },
 }
 
 impl Account {

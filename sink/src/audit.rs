@@ -384,7 +384,6 @@ fn difference(
     })
 }
 
-/// One comparison.
 struct Audit<'a> {
     log: &'a Log,
     group: &'a str,

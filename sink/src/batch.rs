@@ -73,7 +73,6 @@ impl Dedupe {
 pub(crate) struct Sent<'b> {
     /// Deletions, which come first.
     pub(crate) deletions: &'b [u32],
-    /// Rows.
     pub(crate) rows: &'b [u32],
 }
 
@@ -99,7 +98,6 @@ impl Batch {
         self.deletions = self.deletions_of(0..self.rows.len());
     }
 
-    /// All that is sent.
     pub(crate) fn sent(&self) -> Sent<'_> {
         Sent {
             deletions: &self.deletions,

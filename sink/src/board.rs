@@ -191,7 +191,6 @@ impl Board {
         self.slots.lock().slots[slot].epoch = None;
     }
 
-    /// Gives a slot back.
     pub(crate) fn give_back(&self, slot: usize) {
         let mut state = self.slots.lock();
         state.slots[slot].busy = false;

@@ -17,7 +17,6 @@ pub(crate) fn statement_name() -> String {
     format!("bekk_{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A table.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     /// What it was when this description was read, or before.
@@ -323,7 +322,6 @@ impl Table {
         }
     }
 
-    /// The column of that name.
     pub(crate) fn column(&self, name: &str) -> Option<&TableColumn> {
         self.columns.iter().find(|column| column.name == name)
     }

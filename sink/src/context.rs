@@ -96,7 +96,6 @@ impl Context {
         Ok(advice.map(|advice| Error::OffsetsLeftOut { advice }))
     }
 
-    /// How many streams there are.
     pub(crate) fn streams(&self) -> usize {
         self.targets.len()
     }

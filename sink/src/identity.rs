@@ -32,7 +32,6 @@ pub(crate) struct Remembered {
     table_file: Option<i64>,
 }
 
-/// A table as it is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundTable {
     name: String,

@@ -176,7 +176,6 @@ const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
 
-/// A part of a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DatePart {
     /// A number of one or two digits.

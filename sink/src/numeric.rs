@@ -51,7 +51,6 @@ pub(crate) enum Misfit {
     Decimals(u8),
     /// It has too many digits.
     Range,
-    /// It is no number.
     NoNumber,
 }
 

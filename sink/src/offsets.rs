@@ -157,7 +157,6 @@ impl TransactionId {
     }
 }
 
-/// The rows of an answer.
 pub(crate) fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
     answer.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),

@@ -179,7 +179,6 @@ impl Stats {
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Begins a run.
     pub(crate) fn begin(&self) {
         *self.progressed_at.lock() = None;
         self.set_halted(&[]);

@@ -13,7 +13,6 @@ pub(crate) struct Taken<'r> {
 
 /// What a record says.
 pub(crate) enum TakenBody<'r> {
-    /// A payload.
     Payload(Cow<'r, [u8]>),
     /// The row with these values of the key's columns is to be deleted.
     Deletion(Vec<Value<'static>>),

@@ -320,7 +320,6 @@ mod tests {
     use super::*;
     use crate::ColumnType;
 
-    /// One of each kind.
     fn samples() -> Vec<Meta> {
         let schema = Schema {
             columns: vec![SchemaColumn {

@@ -2,7 +2,6 @@
 
 use crate::{Column, CsvDialect, Decimal, Field, Reason, Rejection, Value, ValueParser};
 
-/// The parser of a column of this type.
 pub(crate) fn parser(column_type: &str) -> ValueParser {
     parser_of(
         &Column::new("c", column_type.parse().unwrap()),
@@ -40,7 +39,6 @@ pub(crate) fn parse_field<'a>(
     parsed
 }
 
-/// Checks what a column of this type makes of a text.
 #[track_caller]
 pub(crate) fn check(column_type: &str, text: &str, expected: Result<Value<'_>, Reason>) {
     assert_eq!(

@@ -18,7 +18,6 @@ use crate::status;
 /// The files of ingest's state, each of which is replaced as a whole: its id, and caches
 const INGEST_FILES: [&str; 4] = ["id", "checkpoint", "healed", "marks"];
 
-/// The report, for programs
 #[derive(Serialize)]
 struct Report {
     directory: String,

@@ -23,7 +23,6 @@ struct Checked {
     /// What the database does not allow.
     problems: Vec<String>,
     tables: Vec<CheckedTable>,
-    /// The files that were tried.
     files: Vec<TriedFile>,
 }
 

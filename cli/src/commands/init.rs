@@ -47,7 +47,6 @@ impl From {
         })
     }
 
-    /// The command that loads it.
     fn command(&self) -> &'static str {
         match self.piped {
             Some(_) => "bekk up --once -, with the same standard input",

@@ -36,7 +36,6 @@ pub(super) struct Running<'a> {
     pub(super) service: Arc<Service>,
     /// The server for Kafka clients; with it this process must own the log.
     pub(super) server: Option<ServeConfig>,
-    /// Where it has listened.
     listens_at: Cell<Option<SocketAddr>>,
     counts: Arc<Counts>,
 }

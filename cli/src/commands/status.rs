@@ -22,7 +22,6 @@ use crate::units::bytes;
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// How many notices of files are shown.
 const NOTICES_MAX: usize = 10;
-/// Clears a terminal.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
 pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {

@@ -112,7 +112,6 @@ impl Actions {
         sessions.iter().find(is_given).cloned()
     }
 
-    /// Ends a session.
     pub(super) fn end_session(&self, name: &str) {
         self.sessions.lock().retain(|session| session != name);
     }

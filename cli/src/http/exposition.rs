@@ -28,7 +28,6 @@ impl Exposition {
         self.family(name, "gauge", help)
     }
 
-    /// A distribution.
     pub(super) fn histogram(&mut self, name: &'static str, help: &str) -> Family<'_> {
         self.family(name, "histogram", help)
     }

@@ -11,7 +11,6 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Nobody's answer to `/healthz` or `/readyz` is longer.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-/// Answer to a request
 pub(crate) struct Answer {
     pub(crate) is_ok: bool,
     pub(crate) body: String,

@@ -53,7 +53,6 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// The table's name.
     fn table_name(&self) -> &str {
         self.table.map_or(self.name, |table| &table.name)
     }

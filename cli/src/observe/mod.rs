@@ -39,7 +39,6 @@ pub(crate) const RATE_AGE_MAX: u64 = 15;
 /// Age of ingest's records beyond which its files are not being read
 const RATE_AGE: Duration = Duration::from_secs(5);
 
-/// Answer of the log
 struct LogReading {
     status: LogStatus,
     /// Records appended to the streams' topics so far.
@@ -135,7 +134,6 @@ impl Observer {
         self.place.to_string()
     }
 
-    /// The log in use.
     pub(crate) fn client(&self) -> Option<bekk_log::Client> {
         self.service.parts().log
     }

@@ -28,9 +28,7 @@ pub(crate) struct Snapshot {
     pub(crate) has_sink: bool,
     /// Whether PostgreSQL is being chosen or started.
     pub(crate) postgres_starts: bool,
-    /// Whether the log is being opened.
     pub(crate) log_opens: bool,
-    /// Whether this process owns the log.
     pub(crate) owns_log: bool,
 }
 
@@ -172,7 +170,6 @@ impl Snapshot {
         }
     }
 
-    /// The lines of the main group.
     pub(crate) fn main_lines(&self) -> impl Iterator<Item = &Line> {
         let lines = self.status.groups.iter();
         lines.filter(|line| line.group == self.flow.group)

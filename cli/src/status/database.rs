@@ -10,7 +10,6 @@ use super::unapplied::{self, Unapplied};
 use crate::positions::{Line, lines};
 use crate::remedy::remedy_for_login;
 
-/// Answer of the database
 #[derive(Default, Clone)]
 pub(crate) struct DatabaseStatus {
     pub(crate) postgres: PostgresStatus,
@@ -49,7 +48,6 @@ pub(crate) struct StreamCounts {
     pub(crate) unaccounted: i64,
 }
 
-/// Sink that waits for PostgreSQL
 #[derive(Clone, Serialize)]
 pub(crate) struct SinkWaits {
     /// Its process and host
@@ -64,7 +62,6 @@ pub(crate) struct SinkWaits {
     pub(crate) cause: WaitCause,
 }
 
-/// Open dead letters.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DeadLetters {
     pub(crate) group: String,

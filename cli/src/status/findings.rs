@@ -84,7 +84,6 @@ fn problem(stage: Stage, title: &str, what: String, act: Act) -> Finding {
     }
 }
 
-/// A part that is unreachable.
 fn unreachable(stage: Stage, title: &str, error: &str, act: &str) -> Finding {
     Finding {
         is_error: true,

@@ -12,7 +12,6 @@ use crate::sample::{event, file};
 use crate::support::{Process, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Rows of a file
 const ROWS: u32 = 50;
 
 fn write(sandbox: &Sandbox, files: std::ops::Range<u32>) {

@@ -14,7 +14,6 @@ use crate::support::{Process, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const HOUR: i64 = 3_600;
-/// Rows of a file
 const ROWS: u32 = 20;
 
 /// A clock for some processes.

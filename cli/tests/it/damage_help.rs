@@ -26,7 +26,6 @@ fn example(help: &str) -> Vec<(String, Vec<String>)> {
     steps
 }
 
-/// A line with each number as `#`.
 fn without_numbers(line: &str) -> String {
     let mut text = String::new();
     for c in line.trim().chars() {

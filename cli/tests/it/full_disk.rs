@@ -17,7 +17,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SIZE: &str = "300m";
 /// Files that it can have
 const INODES: &str = "3000";
-/// Rows of a file
 const ROWS: u32 = 500;
 
 /// A file system at `.bekk`, in a mount namespace of its own; both go with this.

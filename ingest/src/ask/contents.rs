@@ -103,7 +103,6 @@ struct Sum {
     hashes: u128,
 }
 
-/// A file that is compared.
 struct Compared {
     entry: FileEntry,
     block_bytes: u64,

@@ -235,7 +235,6 @@ impl Engine<'_> {
 /// What is to be done with a file that is read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
-    /// Its receipt.
     Receipt,
     /// Its unterminated last record.
     Rest,

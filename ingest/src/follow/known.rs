@@ -100,7 +100,6 @@ impl Known {
         self.entries.values().flatten()
     }
 
-    /// The entries of one stream.
     pub(crate) fn of_stream(&self, stream: usize) -> impl Iterator<Item = &FileEntry> {
         let entries = self
             .entries
@@ -158,7 +157,6 @@ impl Known {
         Some(found)
     }
 
-    /// Forgets an entry.
     pub(crate) fn remove(&mut self, stream: usize, entry: &FileEntry) {
         if let Some(entries) = self.entries.get_mut(&(stream, entry.inode)) {
             entries.retain(|known| known.id != entry.id);

@@ -89,7 +89,6 @@ pub(crate) enum Change {
     SetAside,
     /// It has left the inbox.
     Left,
-    /// It has its receipt.
     Finished,
 }
 

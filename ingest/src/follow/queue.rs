@@ -37,7 +37,6 @@ impl Queue {
         self.backlog.push_back(id);
     }
 
-    /// The first file of the backlog.
     pub(crate) fn first(&self) -> Option<FileId> {
         self.backlog.front().copied()
     }

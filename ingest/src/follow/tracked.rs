@@ -183,7 +183,6 @@ impl Tracked {
         self.cursor.notices.set(NoticeKind::TakenShort, text);
     }
 
-    /// Closes the file.
     pub(crate) fn close(&mut self) {
         self.source = None;
         self.cursor.recent.clear();

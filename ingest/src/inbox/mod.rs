@@ -40,7 +40,6 @@ pub(crate) struct Root {
     pub(crate) depth: usize,
 }
 
-/// A file that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) stream: usize,

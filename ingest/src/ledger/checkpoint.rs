@@ -21,7 +21,6 @@ const VERSION: u32 = 4;
 /// How far ingest has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
-    /// The log that this tells of.
     pub(crate) log_id: String,
     /// Topics and the ends of their partitions, below which nothing of any file is unknown here.
     pub(crate) ends: Vec<(String, Vec<u64>)>,

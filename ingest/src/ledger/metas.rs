@@ -17,7 +17,6 @@ use crate::stats::Stats;
 /// How many records of `bekk.meta` are appended at once: each can be as long as a path.
 const METAS_PER_BATCH: usize = 1000;
 
-/// What `bekk.meta` has.
 #[derive(Default)]
 pub(crate) struct Metas {
     schemas: HashSet<SchemaId>,

@@ -32,12 +32,10 @@ pub(super) struct Sequential {
 }
 
 impl Sequential {
-    /// Reads all of a file.
     pub(super) fn whole(file: &Arc<File>) -> Self {
         Self::part(file, 0, u64::MAX)
     }
 
-    /// Reads a part of a file.
     pub(super) fn part(file: &Arc<File>, at: u64, end: u64) -> Self {
         Self {
             file: Arc::clone(file),

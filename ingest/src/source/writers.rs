@@ -8,9 +8,7 @@ use std::path::Path;
 /// Whether a file is open for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writer {
-    /// This process has it open.
     Process(u32),
-    /// Nobody on this machine has.
     Nobody,
     /// It cannot be seen from here.
     Unknown,
@@ -98,7 +96,6 @@ impl Writers {
     }
 }
 
-/// The group of this process.
 fn own_group() -> u32 {
     fs::metadata("/proc/self").map_or(u32::MAX, |metadata| metadata.gid())
 }

@@ -152,7 +152,6 @@ impl Form {
     }
 }
 
-/// The names in a header record.
 pub(crate) fn header_names(record: &[u8], spans: &[Span], dialect: &CsvDialect) -> Vec<String> {
     let form = Form::of(dialect);
     let name = |span: &Span| {

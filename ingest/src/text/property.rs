@@ -26,7 +26,6 @@ pub(crate) fn check(content: &[u8]) {
     check_slowly(content);
 }
 
-/// The default dialect.
 fn check_default(content: &[u8]) {
     let mut splitter = Splitter::new(&CsvDialect::default());
     let mut records = Vec::new();

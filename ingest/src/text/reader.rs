@@ -44,7 +44,6 @@ pub(crate) enum Outcome {
     Rewritten,
 }
 
-/// Reads blocks; one for all files.
 pub(crate) struct BlockReader {
     block: Vec<u8>,
     /// The block's text, if it does not stand there as it is.

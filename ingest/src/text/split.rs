@@ -26,7 +26,6 @@ pub(crate) struct Span {
     pub(crate) start: u32,
     /// Behind its last byte, before a closing quote.
     pub(crate) end: u32,
-    /// Whether it stands in quotes.
     pub(crate) quoted: bool,
     /// Whether it holds doubled quotes or escapes.
     pub(crate) escaped: bool,
@@ -50,7 +49,6 @@ pub(crate) struct SplitRecord {
     pub(crate) lines: u64,
     /// Whether there may be fields in it that do not stand there as they are.
     pub(crate) has_quotes: bool,
-    /// What is wrong with its quotes.
     pub(crate) fault: Option<QuoteFault>,
 }
 

@@ -10,9 +10,7 @@ use rustix::fs::OFlags;
 
 use crate::{Error, files};
 
-/// Mode of directories.
 const DIR_MODE: u32 = 0o700;
-/// Mode of files.
 const FILE_MODE: u32 = 0o600;
 /// The bits of a mode that let others in.
 const OTHERS: u32 = 0o077;

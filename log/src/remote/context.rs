@@ -50,7 +50,6 @@ struct Errors {
 }
 
 impl Heard {
-    /// Notes an error that no request returns.
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
         // Each reader reports that it is at the end, which does not concern the connection.
         if code(error) == Some(RDKafkaErrorCode::PartitionEOF) {

@@ -44,7 +44,6 @@ pub(crate) struct Groups {
     committers: Mutex<HashMap<String, Arc<Committer>>>,
 }
 
-/// The client of a group.
 struct GroupClient(Option<BaseConsumer<Context>>);
 
 impl Deref for GroupClient {

@@ -20,7 +20,6 @@ pub(super) enum Reaction {
     Fenced,
     /// The cluster does not know us, or does not prove to be itself.
     Login,
-    /// A right is missing.
     Right,
     /// The record, or the batch that it is in, is refused.
     Record,

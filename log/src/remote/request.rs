@@ -117,7 +117,6 @@ impl fmt::Display for Request<'_> {
     }
 }
 
-/// A right that is missing.
 struct Missing<'a> {
     right: &'static str,
     /// The kind of resource, as an option of `kafka-acls.sh`.

@@ -233,7 +233,6 @@ fn describe_all(
     Ok(all)
 }
 
-/// The value of a setting.
 fn setting<'a>(config: &'a ConfigResource, name: &str) -> Option<&'a str> {
     config.get(name)?.value.as_deref()
 }

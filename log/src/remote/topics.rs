@@ -158,7 +158,6 @@ pub(crate) fn size(link: &Link, topic: &str) -> Result<TopicSize, Error> {
     })
 }
 
-/// How many gaps a topic has.
 pub(crate) fn gap_count(link: &Link, topic: &str) -> Result<u64, Error> {
     let [gaps] = figures(link, topic, ["bekk.gaps"])?;
     Ok(gaps)

@@ -42,7 +42,6 @@ pub(super) struct Request {
     topics: Vec<(String, Vec<Asked>)>,
 }
 
-/// What is asked for of a partition.
 struct Asked {
     partition: i32,
     leader_epoch: i32,

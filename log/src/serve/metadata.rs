@@ -10,7 +10,6 @@ use super::wire::{Reader, Writer};
 use crate::batch::LEADER_EPOCH;
 use crate::{Error, Topic};
 
-/// The id of the one broker.
 pub(super) const BROKER_ID: i32 = 0;
 /// Placeholder for the client's rights, which the request did not ask for
 const NO_OPERATIONS: i32 = i32::MIN;

@@ -136,7 +136,6 @@ impl Stranger {
 /// A client's first message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct First<'a> {
-    /// The name of the user.
     pub(super) name: String,
     /// What stands before the message proper: whether the channel is bound, and whom to act for.
     gs2: &'a str,

@@ -1,7 +1,6 @@
 //! Kafka's primitive types. Everything that is read is measured against the bytes that are there, so that no
 //! number on the wire makes us take memory.
 
-/// A request is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed request")]
 pub(super) struct Malformed;

@@ -17,7 +17,6 @@ const CLUSTER_REFUSED: i16 = 31;
 const ILLEGAL_STATE: i16 = 34;
 const INVALID: i16 = 42;
 
-/// The decision on an API
 struct Decision {
     key: i16,
     /// Newest version that the decision covers

@@ -22,7 +22,6 @@ const SAMPLE: u64 = 12;
 const PARTITIONS: u32 = 2;
 /// Records in each partition, each a batch of its own.
 const RECORDS: u64 = 18;
-/// Bytes of a record
 const RECORD_BYTES: usize = 4_000;
 
 /// What is done to a file.

@@ -18,7 +18,6 @@ const PARTITIONS: u32 = 24;
 const USED: u32 = 2;
 /// Records of the sealed segment in each of these, each a batch of its own.
 const RECORDS: u64 = 8;
-/// Bytes of a record
 const RECORD_BYTES: usize = 1_200_000;
 /// Records of a partition that are written to a table of their own as soon as they are appended
 const TABLE_RECORDS: usize = 3;

@@ -179,7 +179,6 @@ fn each(
     Ok(())
 }
 
-/// A row of the table.
 struct TableRow {
     hash: u128,
     key: String,

@@ -5,7 +5,6 @@ use tokio_postgres::{Client, Row};
 
 use crate::input::{Guard, Part};
 
-/// A column of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct TableColumn {
     pub(crate) name: String,

@@ -203,7 +203,6 @@ mod tests {
         Value::Decimal(Decimal::new(unscaled, scale))
     }
 
-    /// A column of `numeric(precision,2)`.
     fn numeric(precision: u8) -> Target {
         Target::Numeric {
             bounds: Some((precision, 2)),

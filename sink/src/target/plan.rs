@@ -447,7 +447,6 @@ pub(crate) fn same_key(table: &Table, key: &[String], left: &str, right: &str) -
     same.join(" AND ")
 }
 
-/// A comparison operator for a column of a table.
 pub(crate) fn operator(table: &Table, column: &str, name: &str) -> String {
     table.column(column).map_or_else(
         || format!("OPERATOR(pg_catalog.{name})"),

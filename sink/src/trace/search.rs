@@ -20,7 +20,6 @@ const VERSIONS_MAX: usize = 10_000;
 /// Separator of the columns of a record's key.
 pub(super) const SEPARATOR: char = bekk_stream::KEY_SEPARATOR as char;
 
-/// A record that was found.
 pub(super) struct FoundRecord {
     pub(super) version: Version,
     pub(super) key: Option<Vec<u8>>,

@@ -125,7 +125,6 @@ fn messages_show_the_value_escaped_and_cut() {
 }
 
 proptest! {
-    /// No text makes any parser panic.
     #[test]
     fn no_text_panics(
         bytes in prop_oneof![

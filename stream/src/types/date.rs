@@ -21,7 +21,6 @@ pub(super) static DATE: Declaration = Declaration {
     ..PLAIN
 };
 
-/// Reads dates.
 #[derive(Debug, Clone)]
 pub(crate) struct DateKind(TimeParser);
 

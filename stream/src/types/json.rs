@@ -18,7 +18,6 @@ pub(super) static JSON: Declaration = Declaration {
     ..PLAIN
 };
 
-/// Reads JSON.
 #[derive(Debug, Clone)]
 pub(crate) struct JsonKind(NulPolicy);
 

@@ -299,7 +299,6 @@ impl ColumnType {
         self.family() == Family::Text
     }
 
-    /// Whether its values are numbers.
     pub(crate) fn is_number(&self) -> bool {
         matches!(self.family(), Family::Exact | Family::Float)
     }

@@ -24,7 +24,6 @@ const ANY_TEXT: Declaration = Declaration {
     ..PLAIN
 };
 
-/// Reads texts.
 #[derive(Debug, Clone)]
 pub(crate) struct TextKind(NulPolicy);
 

@@ -441,7 +441,6 @@ fn offset(rest: &[u8]) -> Option<Option<i64>> {
     ))
 }
 
-/// Two digits as a number.
 #[inline]
 fn two(digits: [u8; 2]) -> Option<u32> {
     let [tens, ones] = digits.map(|byte| byte.wrapping_sub(b'0'));

@@ -16,7 +16,6 @@ pub(super) static UUID: Declaration = Declaration {
     ..PLAIN
 };
 
-/// Reads UUIDs.
 #[derive(Debug, Clone)]
 pub(crate) struct UuidKind;
 

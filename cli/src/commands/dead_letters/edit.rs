@@ -61,7 +61,6 @@ pub(super) fn run(context: &Context, args: &DeadLettersEdit, screen: &Screen) ->
     }
 }
 
-/// The letter with another text.
 fn corrected(letter: &Letter, mut text: Vec<u8>) -> Letter {
     // Editors end the last line.
     if text.ends_with(b"\n") && !letter.raw.ends_with(b"\n") {

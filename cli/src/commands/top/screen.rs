@@ -19,7 +19,6 @@ use crate::screen::grouped;
 use crate::status::Act;
 use crate::units::{bytes, duration, rate, whole};
 
-/// A view.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Tab {
     #[default]
@@ -167,7 +166,6 @@ fn overview(frame: &mut Frame<'_>, area: Rect, observer: &Observer, snapshot: &S
     }
 }
 
-/// Reads a value of a point.
 type Read = fn(&Point) -> Option<f64>;
 
 /// Writes a value with its unit.

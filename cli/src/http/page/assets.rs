@@ -9,9 +9,7 @@ const STYLE: &str = include_str!("../assets/page.css");
 const SCRIPT: &str = include_str!("../assets/page.js");
 const ICON: &str = include_str!("../assets/icon.svg");
 
-/// The address of the style.
 pub(super) static STYLE_AT: LazyLock<String> = LazyLock::new(|| at("/page.css", STYLE));
-/// The address of the script.
 pub(super) static SCRIPT_AT: LazyLock<String> = LazyLock::new(|| at("/page.js", SCRIPT));
 
 fn at(path: &str, content: &str) -> String {

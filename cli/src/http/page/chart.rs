@@ -10,7 +10,6 @@ use crate::observe::Span;
 /// Number of points of a chart.
 const POINTS: usize = 180;
 
-/// A chart to be drawn.
 pub(super) struct Chart<'a> {
     pub(super) title: &'a str,
     /// Unit of a value, such as `records/s`

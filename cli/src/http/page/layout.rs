@@ -19,7 +19,6 @@ pub(super) struct Frame<'a> {
     pub(super) title: &'a str,
     /// The view in sight; `None` for the form to sign in.
     pub(super) view: Option<&'a View>,
-    /// Whether the viewer has signed in.
     pub(super) is_signed_in: bool,
 }
 

@@ -31,7 +31,6 @@ const KEPT_MAX: usize = 16;
 #[derive(Default)]
 pub(super) struct Kept(HashMap<View, Page>);
 
-/// A page of letters.
 struct Page {
     /// The counts that it was read at.
     counts: Vec<DeadLetters>,

@@ -68,10 +68,8 @@ impl Kind {
     }
 }
 
-/// Query parameters
 pub(super) type Parameters = HashMap<String, String>;
 
-/// A view with its parameters
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct View {
     pub(super) kind: Kind,

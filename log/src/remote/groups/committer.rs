@@ -52,7 +52,6 @@ struct State {
 }
 
 impl Committer {
-    /// Starts the thread.
     pub(super) fn start(
         link: &Arc<Link>,
         group: &str,
