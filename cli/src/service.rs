@@ -186,11 +186,7 @@ fn sink_waits_for(stats: &bekk_sink::Stats) -> Option<String> {
             None => format!("waiting for PostgreSQL: {reason}"),
         }),
         State::Stopped => Some("it has stopped".to_owned()),
-        State::Running if !stats.halted().is_empty() => {
-            let halted = stats.halted().into_iter();
-            let halted = halted.map(|(stream, why)| format!("stream `{stream}` is stopped: {why}"));
-            Some(halted.collect::<Vec<_>>().join("; "))
-        }
+        State::Running if !stats.halted().is_empty() => stats.stopped().map(|stop| stop.reason),
         State::Running if stats.is_paused() => {
             Some("paused on the page; resume it there, under Groups".to_owned())
         }

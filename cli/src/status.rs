@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use bekk_ingest::FileState;
 use bekk_log::{Client, INODES_RESERVE};
-use bekk_sink::{ConnectOptions, TableFault};
+use bekk_sink::{ConnectOptions, Misfit, TableFault};
 use serde::Serialize;
 
 use crate::args::{LogArgs, PostgresArgs};
@@ -44,6 +44,9 @@ pub(crate) struct Status {
     /// Faults of the group's tables
     #[serde(skip)]
     pub(crate) tables: Vec<TableFault>,
+    /// Tables that do not fit their streams, which no sink applies
+    #[serde(skip)]
+    pub(crate) misfits: Vec<Misfit>,
     /// Streams that have records in the log and no offset in the database.
     #[serde(skip)]
     pub(crate) unapplied: Vec<Unapplied>,
@@ -211,6 +214,7 @@ impl Status {
             groups: database.groups,
             streams: database.streams,
             tables: database.tables,
+            misfits: database.misfits,
             unapplied: database.unapplied,
             waits: database.waits,
             dead_letters: database.dead_letters,

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod problem;
+pub(crate) mod twice;
 
 use bekk_stream::{Stream, TableName};
 use tokio_postgres::Row;

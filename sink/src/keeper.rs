@@ -74,7 +74,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                         backoff.reset();
                         stats.waits_no_more(Waiter::Keeper);
                     }
-                    runtime.block_on(announcer.announce(stats.shown_wait(), open_session));
+                    runtime.block_on(announcer.announce(stats.announced(), open_session));
                     keeper.pause();
                     continue;
                 }
@@ -85,7 +85,7 @@ pub(crate) fn keep(context: &Context, stats: &Stats, runtime: &Handle) -> Result
                     session = (!wants_new_session(&error)).then_some(open);
                     if error.as_db_error().is_some() {
                         // The server answers, so it can show the wait.
-                        runtime.block_on(announcer.announce(stats.shown_wait(), open_session));
+                        runtime.block_on(announcer.announce(stats.announced(), open_session));
                     }
                     Box::new(PostgresError::from(&error))
                 }

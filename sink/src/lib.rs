@@ -107,6 +107,6 @@ pub use stats::{Position, State, Stats};
 pub use tables::{
     Difference, Differing, ExistingColumn, create_like, diff_tables, existing_columns,
 };
-pub use target::{Report, TableReport, check};
+pub use target::{Misfit, Report, TableReport, check, misfits};
 pub use trace::{Fate, Trace, Version, What, trace};
 pub use wait::{SinkWait, Wait, WaitCause, sink_waits};

@@ -1,7 +1,6 @@
 //! What must be there before the first batch: schema `bekk`, the tables, a row of offsets per partition.
 
 mod behind;
-mod twice;
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::backoff::Backoff;
 use crate::config::Start;
+use crate::identity::twice::{self, Others};
 use crate::identity::{self, TableProblem, TableVerdict};
 use crate::lock_holder;
 use crate::migrations::{MigrateError, SETUP_LOCK, migrate};
@@ -81,7 +81,7 @@ impl Setup<'_> {
             match cause.sqlstate.as_deref() {
                 // The next attempt needs the connection itself.
                 None | Some(NO_CONNECTION) => announcer.close(),
-                Some(_) => runtime.block_on(announcer.announce(stats.shown_wait(), open)),
+                Some(_) => runtime.block_on(announcer.announce(stats.announced(), open)),
             }
             sleep_unless_stopping(backoff.next(), control);
         }
@@ -231,7 +231,14 @@ impl Setup<'_> {
             if is_keyless(stream) && self.config.from != Start::Latest {
                 let configured: Vec<&str> =
                     self.streams.iter().map(|stream| &*stream.name).collect();
-                twice::refuse_rows_of_others(client, (group, &log_id), target, &configured).await?;
+                let (of, filled) = ((group.as_str(), Some(&*log_id)), (stream, &target.table));
+                match twice::find(client, of, filled, &configured).await? {
+                    Some(Others::OfLog(refusal)) => return Err(SetupError::Stop(refusal)),
+                    Some(Others::OfOtherLog(what)) => {
+                        tracing::warn!(group, stream = topic, "{what}");
+                    }
+                    None => {}
+                }
             }
         }
         if self.is_set_back(topic, &committed, &known) && is_keyless(stream) {

@@ -8,7 +8,7 @@ use bekk_log::Histogram;
 use parking_lot::Mutex;
 
 use crate::job::Applied;
-use crate::wait::Wait;
+use crate::wait::{Announced, Wait};
 
 /// What a running sink tells about itself. Of several runs one after the other it may be the same: they count on.
 #[derive(Debug, Default)]
@@ -41,6 +41,8 @@ pub struct Stats {
     flights: Mutex<BTreeMap<usize, Instant>>,
     positions: Mutex<Vec<Position>>,
     halted: Mutex<Vec<(String, String)>>,
+    /// When the last of them was stopped.
+    halted_at: Mutex<Option<SystemTime>>,
     unaccounted: Mutex<Vec<(String, i64)>>,
     paused: AtomicBool,
 }
@@ -138,6 +140,7 @@ impl Stats {
         let mut known = self.halted.lock();
         if *known != halted {
             *known = halted.to_vec();
+            *self.halted_at.lock() = Some(SystemTime::now());
         }
     }
 
@@ -206,13 +209,32 @@ impl Stats {
         waits.insert(waiter, Wait { reason, since });
     }
 
-    /// The wait that a session may show; none while a worker waits for a connection.
-    pub(crate) fn shown_wait(&self) -> Option<Wait> {
+    /// What a session may show: the longest wait, else why streams are stopped; nothing while a worker waits for a
+    /// connection.
+    pub(crate) fn announced(&self) -> Option<Announced> {
         let waits = self.waits.lock();
         let mut waiters = waits.keys();
         let lacks_connection = waiters.any(|waiter| matches!(waiter, Waiter::Worker(_)));
         drop(waits);
-        self.waiting().filter(|_| !lacks_connection)
+        if lacks_connection {
+            return None;
+        }
+        let wait = self.waiting().map(Announced::Waits);
+        wait.or_else(|| self.stopped().map(Announced::Stopped))
+    }
+
+    /// Why streams are stopped while others continue, and since when.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Wait> {
+        let halted = self.halted();
+        let reasons = halted
+            .iter()
+            .map(|(stream, why)| format!("stream `{stream}` is stopped: {why}"));
+        let since = (*self.halted_at.lock())?;
+        (!halted.is_empty()).then(|| Wait {
+            reason: reasons.collect::<Vec<_>>().join("; "),
+            since,
+        })
     }
 
     /// Notes that a wait is over.

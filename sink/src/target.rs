@@ -212,7 +212,7 @@ async fn find_placed(
 }
 
 pub(crate) use self::conditions::drifted;
-pub use self::report::{Report, TableReport, check};
+pub use self::report::{Misfit, Report, TableReport, check, misfits};
 
 /// Reads the description of a table again that has been altered.
 pub(crate) async fn find_again(

@@ -1,4 +1,5 @@
-//! A sink's waits for PostgreSQL, for readers in this process and for those that only reach the database.
+//! A sink's waits for PostgreSQL, and the streams that it has stopped, for readers in this process and for those that only
+//! reach the database.
 //!
 //! A sink that waits cannot write why: the disk may be full, or the server read-only. So it keeps a session whose last
 //! statement is a comment, which `pg_stat_activity` shows to the same role, and closes it when the wait is over. While a
@@ -20,8 +21,10 @@ use crate::{ConnectOptions, Error, PostgresError};
 const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
 /// Longest reason that is announced, in bytes; PostgreSQL keeps 1,024 of a statement by default.
 const REASON_LEN_MAX: usize = 700;
-/// The beginning of an announcement.
-const MARKER: &str = "/* bekk waits ";
+/// The beginning of an announcement of a wait.
+const WAITS: &str = "/* bekk waits ";
+/// The beginning of an announcement of a stopped stream.
+const STOPPED: &str = "/* bekk stopped ";
 
 /// A sink's wait for PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +44,7 @@ impl Wait {
         time_text(i64::try_from(since.as_secs()).unwrap_or_default() * 1_000)
     }
 
-    fn announcement(&self) -> String {
+    fn announcement(&self, marker: &str) -> String {
         let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut reason = self.reason.replace("*/", "* /").replace("/*", "/ *");
         let mut end = reason.len().min(REASON_LEN_MAX);
@@ -49,11 +52,11 @@ impl Wait {
             end -= 1;
         }
         reason.truncate(end);
-        format!("{MARKER}{} {reason} */ SELECT 1", since.as_secs())
+        format!("{marker}{} {reason} */ SELECT 1", since.as_secs())
     }
 
-    fn of_announcement(query: &str) -> Option<Self> {
-        let (since, rest) = query.strip_prefix(MARKER)?.split_once(' ')?;
+    fn of_announcement(query: &str, marker: &str) -> Option<Self> {
+        let (since, rest) = query.strip_prefix(marker)?.split_once(' ')?;
         // The server may have cut the end off.
         let reason = rest.rsplit_once(" */").map_or(rest, |(reason, _)| reason);
         Some(Self {
@@ -63,7 +66,35 @@ impl Wait {
     }
 }
 
-/// The session that shows what a sink waits for.
+/// What a sink has to say that it cannot write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// It waits for PostgreSQL.
+    Waits(Wait),
+    /// It has stopped a stream, while others continue.
+    Stopped(Wait),
+}
+
+impl Announced {
+    fn wait(&self) -> &Wait {
+        let (Self::Waits(wait) | Self::Stopped(wait)) = self;
+        wait
+    }
+
+    fn statement(&self) -> String {
+        match self {
+            Self::Waits(wait) => wait.announcement(WAITS),
+            Self::Stopped(wait) => wait.announcement(STOPPED),
+        }
+    }
+
+    fn of_statement(query: &str) -> Option<Self> {
+        let waits = Wait::of_announcement(query, WAITS).map(Self::Waits);
+        waits.or_else(|| Wait::of_announcement(query, STOPPED).map(Self::Stopped))
+    }
+}
+
+/// The session that shows what a sink waits for, or why a stream of it is stopped.
 #[derive(Default)]
 pub(crate) struct Announcer {
     session: Option<Session>,
@@ -71,18 +102,17 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    /// Shows what the sink waits for; nothing if it does not wait, or if the server cannot be reached.
+    /// Shows what the sink has to say; nothing if it has nothing, or if the server cannot be reached.
     pub(crate) async fn announce(
         &mut self,
-        wait: Option<Wait>,
+        announced: Option<Announced>,
         open: impl AsyncFnOnce() -> Result<Session, ConnectError>,
     ) {
-        let wait = wait.filter(|wait| {
-            wait.since
-                .elapsed()
-                .is_ok_and(|waited| waited >= ANNOUNCED_AFTER)
+        let announced = announced.filter(|announced| {
+            let waited = announced.wait().since.elapsed();
+            waited.is_ok_and(|waited| waited >= ANNOUNCED_AFTER)
         });
-        let Some(wait) = wait else {
+        let Some(announced) = announced else {
             self.close();
             return;
         };
@@ -96,7 +126,7 @@ impl Announcer {
                 Err(_) => return,
             },
         };
-        let announcement = wait.announcement();
+        let announcement = announced.statement();
         let announcement = session.encoding.storable(&announcement).into_owned();
         if announcement != self.said {
             match session.client.batch_execute(&announcement).await {
@@ -132,6 +162,8 @@ pub struct SinkWait {
 pub enum WaitCause {
     /// That PostgreSQL takes what it refuses now; the sink has announced it.
     Refused,
+    /// A person: the sink has stopped a stream, and has announced it.
+    Person,
     /// A lock of this session, known by its process id.
     Session(i32),
     /// A lock of a prepared transaction, which no session holds.
@@ -223,8 +255,11 @@ async fn read(
             ),
             None => query
                 .as_deref()
-                .and_then(Wait::of_announcement)
-                .map(|wait| (wait, WaitCause::Refused)),
+                .and_then(Announced::of_statement)
+                .map(|announced| match announced {
+                    Announced::Waits(wait) => (wait, WaitCause::Refused),
+                    Announced::Stopped(wait) => (wait, WaitCause::Person),
+                }),
         };
         if let Some((wait, cause)) = found {
             waits.push(SinkWait {
@@ -252,11 +287,16 @@ mod tests {
                 reason: reason.to_owned(),
                 since: UNIX_EPOCH + Duration::from_secs(1_764_250_000),
             };
-            let announced = wait.announcement();
-            assert_eq!(announced.matches("*/").count(), 1, "{announced}");
-            assert_eq!(announced.matches("/*").count(), 1, "{announced}");
-            let found = Wait::of_announcement(&announced).unwrap();
-            assert_eq!((found.reason.as_str(), found.since), (expected, wait.since));
+            for announced in [Announced::Waits(wait.clone()), Announced::Stopped(wait)] {
+                let statement = announced.statement();
+                assert_eq!(statement.matches("*/").count(), 1, "{statement}");
+                assert_eq!(statement.matches("/*").count(), 1, "{statement}");
+                let found = Announced::of_statement(&statement).unwrap();
+                assert_eq!(
+                    (found.wait().reason.as_str(), found.wait().since),
+                    (expected, announced.wait().since)
+                );
+            }
         };
         check("no space left", "no space left");
         check(
@@ -264,8 +304,8 @@ mod tests {
             "a * / SELECT pg_sleep(9); / * b",
         );
         check(&"ä".repeat(400), &"ä".repeat(350));
-        assert_eq!(Wait::of_announcement("SELECT 1"), None);
-        let cut = format!("{MARKER}17 no spa");
-        assert_eq!(Wait::of_announcement(&cut).unwrap().reason, "no spa");
+        assert_eq!(Announced::of_statement("SELECT 1"), None);
+        let cut = Announced::of_statement(&format!("{WAITS}17 no spa")).unwrap();
+        assert_eq!(cut.wait().reason, "no spa");
     }
 }

@@ -128,7 +128,11 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
             let mut report = bekk_sink::check(&database.options, streams)?;
             // A role that lacks rights to schema `bekk`, which the report names, can read nothing there.
             let faults = match report.problems.is_empty() {
-                true => bekk_sink::table_faults(&database.options, &args.group.name, streams)?,
+                true => {
+                    // The log is not opened: several projects may fill one table.
+                    let group = (args.group.name.as_str(), None);
+                    bekk_sink::table_faults(&database.options, group, streams)?
+                }
                 false => Vec::new(),
             };
             for fault in faults {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bekk_log::Client;
-use bekk_sink::{ConnectOptions, TableFault, WaitCause};
+use bekk_sink::{ConnectOptions, Misfit, TableFault, WaitCause};
 use bekk_stream::Stream;
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ pub(crate) struct DatabaseStatus {
     pub(crate) streams: Vec<StreamCounts>,
     pub(crate) dead_letters: Vec<DeadLetters>,
     pub(crate) tables: Vec<TableFault>,
+    pub(crate) misfits: Vec<Misfit>,
     pub(crate) unapplied: Vec<Unapplied>,
     pub(crate) waits: Vec<SinkWaits>,
 }
@@ -110,7 +111,16 @@ impl DatabaseStatus {
         self.groups = lines(offsets, log, streams);
         self.streams = StreamCounts::of(&self.groups);
         self.ask_log(log, (group, streams));
-        self.tables = bekk_sink::table_faults(postgres, group, streams)?;
+        // A log that is not known counts as another one than those of the offsets.
+        let log_id = log.map_or_else(String::new, |log| log.log_id().to_string());
+        self.tables = bekk_sink::table_faults(postgres, (group, Some(&log_id)), streams)?;
+        let is_held = |stream: &&Stream| {
+            let mut lines = self.groups.iter();
+            lines.any(|line| line.topic == stream.name && line.owner.is_some())
+        };
+        // A sink that runs knows its tables, and may have another configuration.
+        let idle = streams.iter().filter(|stream| !is_held(stream));
+        self.misfits = bekk_sink::misfits(postgres, idle)?;
         let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
         let waits = bekk_sink::sink_waits(postgres, group, &topics)?;
         self.waits = waits.into_iter().map(SinkWaits::of).collect();

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use bekk_ingest::fault_and_advice;
-use bekk_sink::WaitCause;
+use bekk_sink::{Misfit, WaitCause};
 
 use super::{Disk, Status};
 use crate::positions::Line;
@@ -156,16 +156,29 @@ fn log_is_gone(status: &Status, findings: &mut Vec<Finding>) {
     findings.push(problem(Stage::Log, title, what, Act::Do(act.to_owned())));
 }
 
-/// Finds sinks that wait for PostgreSQL. Other programs may hold a lock for a while.
+/// Finds sinks that wait for PostgreSQL, or have stopped a stream. Other programs may hold a lock for a while.
 fn sinks_wait(status: &Status, findings: &mut Vec<Finding>) {
     for wait in &status.waits {
-        if wait.cause != WaitCause::Refused && wait.seconds < LOCK_WAIT_SECONDS {
+        let is_announced = matches!(wait.cause, WaitCause::Refused | WaitCause::Person);
+        if !is_announced && wait.seconds < LOCK_WAIT_SECONDS {
             continue;
         }
-        let what = format!(
-            "the sink ({}) has waited for PostgreSQL since {}: {}",
-            wait.sink, wait.since, wait.reason
-        );
+        let (title, what) = match wait.cause {
+            WaitCause::Person => (
+                "A stream is stopped",
+                format!(
+                    "in the sink ({}), since {}: {}",
+                    wait.sink, wait.since, wait.reason
+                ),
+            ),
+            _ => (
+                "The sink waits for PostgreSQL",
+                format!(
+                    "the sink ({}) has waited for PostgreSQL since {}: {}",
+                    wait.sink, wait.since, wait.reason
+                ),
+            ),
+        };
         let act = match wait.cause {
             WaitCause::Session(pid) => Act::Run(format!(
                 "bekk psql -c 'SELECT * FROM pg_stat_activity WHERE pid = {pid}'"
@@ -176,11 +189,13 @@ fn sinks_wait(status: &Status, findings: &mut Vec<Finding>) {
             WaitCause::Standby => Act::Do(
                 "start the standby, or correct synchronous_standby_names; the sink then continues by itself".to_owned(),
             ),
+            WaitCause::Person => {
+                Act::Do("do what the reason says, then restart the sink".to_owned())
+            }
             WaitCause::Refused => Act::Do(
                 "remove what PostgreSQL reports; the sink then continues by itself".to_owned(),
             ),
         };
-        let title = "The sink waits for PostgreSQL";
         findings.push(problem(Stage::Sink, title, what, act));
     }
 }
@@ -214,6 +229,18 @@ fn wrong_log(status: &Status, findings: &mut Vec<Finding>) {
             "see the log's messages for who deleted topic `{topic}`; then bekk offsets delete --group {group}, and bekk up"
         );
         findings.push(problem(Stage::Log, "A topic is gone", what, Act::Do(act)));
+    }
+    let is_said = |misfit: &&Misfit| {
+        let mut waits = status.waits.iter();
+        waits.any(|wait| wait.cause == WaitCause::Person && wait.reason.contains(&misfit.what))
+    };
+    for misfit in status.misfits.iter().filter(|misfit| !is_said(misfit)) {
+        let act = Act::Do(format!(
+            "{}; then: bekk up (bekk check lists all)",
+            misfit.first
+        ));
+        let title = "A table does not fit its stream";
+        findings.push(problem(Stage::Postgres, title, misfit.what.clone(), act));
     }
     for fault in &status.tables {
         let act = Act::Do(fault.advice.clone());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::advice::{KEYED, KEYLESS};
 use crate::exact::check_audit;
 use crate::sample::json;
 use crate::support::{Sandbox, wait_until};
@@ -130,6 +131,73 @@ fn what_a_sink_waits_for_is_a_problem() {
     });
     assert_eq!(up.terminate(), Some(0));
     check_audit(&sandbox);
+}
+
+/// A table loses a column: its stream stops and another one continues, then the process ends. Health and status name what
+/// does not fit, before and after.
+#[test]
+fn a_table_that_does_not_fit_any_more_is_a_problem() {
+    const LIMIT: Duration = Duration::from_secs(20);
+    const MISSING: &str = "column `note` is missing; ALTER TABLE \"public\".\"items\" ADD COLUMN";
+    let sandbox = Sandbox::new();
+    let other = KEYED.replace("items", "other").replace("data/", "other/");
+    sandbox.write("bekk.toml", format!("{KEYED}{other}"));
+    sandbox.write("data/a.csv", "id,note\n1,a\n");
+    sandbox.ok("up --once");
+    sandbox.tells("health", "healthy");
+    let postgres = sandbox.postgres();
+    postgres.execute("ALTER TABLE items DROP COLUMN note");
+    let up = sandbox.start("up");
+    wait_until("the stream is stopped", LIMIT, || {
+        sandbox
+            .said()
+            .contains("stream stopped; the others continue")
+    });
+    let health = || sandbox.run("health");
+    wait_until("the sink announces it", LIMIT, || {
+        health().stdout.contains("unhealthy: in the sink (pid ")
+    });
+    let told = health()
+        .exits(1)
+        .prints("stream `items` is stopped: table `public.items` does not fit");
+    let told = told.prints(MISSING).prints("then restart the sink");
+    assert_eq!(told.stdout.matches(MISSING).count(), 1, "{}", told.stdout);
+    assert_eq!(up.terminate(), Some(1));
+
+    let told = sandbox.fails("health").prints(MISSING);
+    told.prints("unhealthy: table `public.items` does not fit stream `items`");
+    sandbox.tells("status", "next: column `note` is missing; ALTER TABLE");
+    postgres.execute("ALTER TABLE items ADD COLUMN note text");
+    sandbox.ok("up --once");
+    sandbox.tells("health", "healthy");
+}
+
+/// A table without a key whose stream gets another name: `check`, `health` and `status` say it before `up` refuses it.
+#[test]
+fn a_renamed_stream_whose_rows_would_come_twice_is_a_problem() {
+    const TWICE: &str = "if stream `goods` is the same under a new name, each row would come twice";
+    let sandbox = Sandbox::new();
+    sandbox.write("bekk.toml", KEYLESS);
+    sandbox.write("data/a.csv", "id,note\n1,a\n");
+    sandbox.ok("up --once");
+    sandbox.tells("check", "public.items: fits (stream items)\n");
+    let renamed = KEYLESS.replace("[streams.items]", "[streams.goods]\ntable = \"items\"");
+    sandbox.write("bekk.toml", renamed);
+    for _ in 0..2 {
+        sandbox
+            .ok("check")
+            .prints("  warning  group `bekk` has filled table `public.items`");
+        sandbox.tells("check", TWICE);
+        sandbox
+            .fails("health")
+            .prints(TWICE)
+            .prints("next: call the stream `items` again;");
+        sandbox.fails("up --once").says(TWICE);
+    }
+    sandbox.write("bekk.toml", KEYLESS);
+    sandbox.tells("health", "healthy");
+    sandbox.ok("up --once");
+    assert_eq!(sandbox.postgres().number("SELECT count(*) FROM items"), 1);
 }
 
 #[test]

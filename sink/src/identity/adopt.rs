@@ -3,13 +3,16 @@
 use bekk_stream::{Stream, TableName};
 use tokio_postgres::Client;
 
+use super::twice::{self, Others};
 use super::{FOUND, TableVerdict, judge, look, look_at, remember};
+use crate::catalog::Table;
 use crate::command::{be_impatient, with_session};
 use crate::ddl::quote_table;
 use crate::own_schema;
 use crate::refusal::{fill_anew, is_keyless, replay_command};
 use crate::session::Session;
 use crate::target::locate;
+use crate::trust::Place;
 use crate::{ConnectOptions, Error};
 
 /// What is wrong with the table of one of a group's streams.
@@ -25,13 +28,15 @@ pub struct TableFault {
     pub is_a_warning: bool,
 }
 
-/// Compares each stream's table with the one that the group has filled. Changes nothing.
+/// Compares each stream's table with the one that the group has filled. Reports as well that a table without a key holds
+/// the rows of another group or stream of the log; only a warning where no log is named, as it may be another one. Changes
+/// nothing.
 ///
 /// # Errors
 /// If the server cannot be reached or refuses.
 pub fn table_faults(
     postgres: &ConnectOptions,
-    group: &str,
+    (group, log_id): (&str, Option<&str>),
     streams: &[Stream],
 ) -> Result<Vec<TableFault>, Error> {
     with_session(postgres, "bekk-check", async |session| {
@@ -56,9 +61,51 @@ pub fn table_faults(
                     advice: problem.advice(group, stream),
                     is_a_warning: problem.is_a_warning(),
                 });
+            } else if is_keyless(stream) {
+                let filled = filled_twice(session, (group, log_id), stream, streams).await;
+                faults.extend(filled.map_err(|error| Error::postgres(ACT, &error))?);
             }
         }
         Ok(faults)
+    })
+}
+
+/// Says that a group without offsets would write rows a second time that another group or stream has written.
+async fn filled_twice(
+    session: &Session,
+    (group, log_id): (&str, Option<&str>),
+    stream: &Stream,
+    streams: &[Stream],
+) -> Result<Option<TableFault>, tokio_postgres::Error> {
+    const HAS_BEGUN: &str =
+        "SELECT EXISTS (SELECT FROM bekk.offsets WHERE group_name = $1 AND topic = $2)";
+    let client = &session.client;
+    let has_begun = client.query_one(HAS_BEGUN, &[&group, &stream.name]).await?;
+    if has_begun.get(0) {
+        return Ok(None);
+    }
+    let (name, place) = locate(session, stream).await?;
+    if matches!(place, Place::Prepared(_)) {
+        return Ok(None);
+    }
+    let Some(table) = Table::find(client, &quote_table(&name)).await? else {
+        return Ok(None);
+    };
+    let configured: Vec<&str> = streams.iter().map(|stream| &*stream.name).collect();
+    let others = twice::find(client, (group, log_id), (stream, &table), &configured).await?;
+    Ok(match others {
+        Some(Others::OfLog(Error::OtherTarget { what, advice, .. })) => Some(TableFault {
+            stream: stream.name.clone(),
+            what,
+            advice: match log_id {
+                Some(_) => advice,
+                None => {
+                    "a sink refuses it if both are of one log, and names the command".to_owned()
+                }
+            },
+            is_a_warning: log_id.is_none(),
+        }),
+        _ => None,
     })
 }
 

@@ -86,6 +86,51 @@ pub fn check(postgres: &ConnectOptions, streams: &[Stream]) -> Result<Report, Er
     })
 }
 
+/// A table that does not fit its stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// What the sink says of it.
+    pub what: String,
+    /// The first thing that does not fit, and what to type where a statement helps.
+    pub first: String,
+}
+
+/// Finds the streams' tables that exist and do not fit, by their columns, indexes and rights alone: cheaper than [`check`],
+/// which also tries statements. Leaves out tables that another session has locked.
+///
+/// # Errors
+/// If the server cannot be reached or refuses.
+pub fn misfits<'s>(
+    postgres: &ConnectOptions,
+    streams: impl Iterator<Item = &'s Stream>,
+) -> Result<Vec<Misfit>, Error> {
+    with_session(postgres, "bekk-check", async |session| {
+        let failed = |error| Error::postgres("read the catalog", &error);
+        be_impatient(&session.client).await.map_err(failed)?;
+        let mut misfits = Vec::new();
+        for stream in streams {
+            let table = match find_placed(session, stream).await {
+                Ok((_, Some(table), place)) if !matches!(place, Place::Prepared(_)) => table,
+                Ok(_) => continue,
+                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            let problems = compare(stream, &table).problems;
+            let Some(first) = problems.first().cloned() else {
+                continue;
+            };
+            let mismatch = Error::TableMismatch {
+                table: table.full_name,
+                stream: stream.name.clone(),
+                problems,
+            };
+            let what = mismatch.to_string();
+            misfits.push(Misfit { what, first });
+        }
+        Ok(misfits)
+    })
+}
+
 /// Reports on a table that does not exist yet.
 async fn report_missing(
     session: &Session,

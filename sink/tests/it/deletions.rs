@@ -154,7 +154,8 @@ fn a_table_may_become_empty() {
     append(&log, &[delete(1)]);
     drain(&db, &log, &stream).unwrap();
     assert_eq!(
-        bekk_sink::table_faults(&db.options, "bekk", std::slice::from_ref(&stream)).unwrap(),
+        bekk_sink::table_faults(&db.options, ("bekk", None), std::slice::from_ref(&stream))
+            .unwrap(),
         []
     );
     append(&log, &[put(1, "again")]);

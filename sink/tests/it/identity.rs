@@ -187,7 +187,8 @@ fn a_table_that_lost_its_rows_is_refused() {
             error.ends_with("bekk replay --group bekk --stream items --from earliest --execute")
         );
         let faults =
-            bekk_sink::table_faults(&db.options, "bekk", std::slice::from_ref(&stream)).unwrap();
+            bekk_sink::table_faults(&db.options, ("bekk", None), std::slice::from_ref(&stream))
+                .unwrap();
         assert!(faults[0].what.contains("applied 10 records"), "{faults:?}");
         // An empty table stands where none was, and nothing goes into it.
         drain(&db, &log, &stream).unwrap_err();
@@ -241,7 +242,7 @@ fn a_table_that_was_moved_is_adopted() {
     let adopted = bekk_sink::adopt(&db.options, "bekk", streams).unwrap();
     assert_eq!(adopted[0].rows, Some(15));
     assert!(
-        bekk_sink::table_faults(&db.options, "bekk", streams)
+        bekk_sink::table_faults(&db.options, ("bekk", None), streams)
             .unwrap()
             .is_empty()
     );
@@ -281,7 +282,7 @@ fn an_offset_that_was_set_lets_no_other_table_be_filled() {
             db.execute(accident);
             let error = drain(&db, &log, now).unwrap_err();
             assert_matches!(error, Error::OtherTarget { .. }, "{accident}");
-            let faults = bekk_sink::table_faults(&db.options, "bekk", streams).unwrap();
+            let faults = bekk_sink::table_faults(&db.options, ("bekk", None), streams).unwrap();
             assert_eq!(faults.len(), 1, "{accident}");
             bekk_sink::adopt(&db.options, "bekk", streams).unwrap();
             assert_eq!(drain(&db, &log, now).unwrap().rows, 5, "{accident}");

@@ -57,7 +57,7 @@ fn a_check_beside_changes_of_the_table_ends_without_a_panic() {
         while begun.elapsed() < ALTERED_FOR || checks < CHECKS_MIN {
             let looks = [
                 check(&options, streams).map(drop),
-                bekk_sink::table_faults(&options, "bekk", streams).map(drop),
+                bekk_sink::table_faults(&options, ("bekk", None), streams).map(drop),
                 bekk_sink::tables_with_rows(&options, streams).map(drop),
             ];
             for error in looks.into_iter().filter_map(Result::err) {

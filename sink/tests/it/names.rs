@@ -30,7 +30,8 @@ fn check(schema: &str, name: &str) {
         let streams = &[stream.clone()];
         let key = What::Key("3".to_owned());
         bekk_sink::trace(&db.options, &log.client, "bekk", &stream, &key).unwrap();
-        let faults = |db: &Db| bekk_sink::table_faults(&db.options, "bekk", streams).unwrap();
+        let faults =
+            |db: &Db| bekk_sink::table_faults(&db.options, ("bekk", None), streams).unwrap();
         assert_eq!(faults(&db), [], "{table}");
         let adopted = bekk_sink::adopt(&db.options, "bekk", streams).unwrap();
         assert_eq!(adopted[0].table, table.to_string());

@@ -112,7 +112,8 @@ fn a_changed_search_path_leads_to_no_other_table() {
         let what = What::Key("3".to_owned());
         let traced = bekk_sink::trace(&db.options, &log.client, "bekk", &stream, &what);
         is_refused("trace", traced.unwrap_err());
-        let faults = bekk_sink::table_faults(&db.options, "bekk", std::slice::from_ref(&stream));
+        let faults =
+            bekk_sink::table_faults(&db.options, ("bekk", None), std::slice::from_ref(&stream));
         assert!(faults.unwrap()[0].what.contains("finds `other.items`"));
     };
     ask(&db);

@@ -24,7 +24,7 @@ fn waits(db: &Db, topic: &str) -> Vec<SinkWait> {
 }
 
 fn assert_no_faults(db: &Db, streams: &[Stream]) {
-    let faults = bekk_sink::table_faults(&db.options, "bekk", streams).unwrap();
+    let faults = bekk_sink::table_faults(&db.options, ("bekk", None), streams).unwrap();
     assert!(faults.is_empty(), "{faults:?}");
 }
 

@@ -1,34 +1,42 @@
 //! A new group, and a table without a key that another group fills from the same log, or the same group before the stream
 //! got its name: each row would come twice.
 
+use bekk_stream::Stream;
 use tokio_postgres::{Client, Row};
 
-use super::SetupError;
 use crate::Error;
-use crate::target::StreamTarget;
+use crate::catalog::Table;
 
 /// The other groups that have set up the table: from the log, by the same topic or by one that the configuration no longer
 /// has, or by the same topic of another log. A table that was made again may have another number, and a table that was
-/// renamed another name. The set-up lock makes two groups that start at once come here one after the other.
+/// renamed another name. The set-up lock makes two groups that start at once come here one after the other. Without a log,
+/// each is taken for that of the groups.
 const OTHERS: &str = "\
     SELECT g.group_name, g.topic, o.is_of_log, o.has_filled
       FROM bekk.groups g
-     CROSS JOIN LATERAL (SELECT bool_or(o.log_id::text = $6) AS is_of_log, bool_or(o.rows > 0) AS has_filled
+     CROSS JOIN LATERAL (SELECT bool_or(o.log_id::text = coalesce($6, o.log_id::text)) AS is_of_log,
+                                bool_or(o.rows > 0) AS has_filled
                            FROM bekk.offsets o WHERE o.group_name = g.group_name AND o.topic = g.topic) o
-     WHERE (g.table_oid = $3 OR g.table_name = $4) AND (g.group_name, g.topic) <> ($1, $2)
+     WHERE ((to_jsonb(g) ->> 'table_oid')::bigint = $3 OR g.table_name = $4) AND (g.group_name, g.topic) <> ($1, $2)
        AND (g.topic = $2 AND o.is_of_log IS NOT NULL OR g.topic <> ALL ($5) AND o.is_of_log)
      ORDER BY o.is_of_log DESC, o.has_filled DESC, g.topic = $2 DESC, g.group_name = $1 DESC, g.group_name, g.topic";
 
-/// Refuses a table that another group or stream fills from the log, unless it is empty although that one has filled it.
-/// Reports one that another group has filled from another log, since several projects may fill one table.
-pub(super) async fn refuse_rows_of_others(
+/// Rows of other groups or streams in a table without a key, which this one may write a second time.
+pub(crate) enum Others {
+    /// Of the same log, which is refused.
+    OfLog(Error),
+    /// Of another log, which is reported only, since several projects may fill one table.
+    OfOtherLog(String),
+}
+
+/// Finds out who has filled a table without a key, or is about to, unless it is empty although that one has filled it.
+pub(crate) async fn find(
     client: &Client,
-    (group, log_id): (&str, &str),
-    target: &StreamTarget,
+    (group, log_id): (&str, Option<&str>),
+    (stream, table): (&Stream, &Table),
     configured: &[&str],
-) -> Result<(), SetupError> {
-    let table = &target.table;
-    let topic = &target.stream.name;
+) -> Result<Option<Others>, tokio_postgres::Error> {
+    let topic = &stream.name;
     let oid = i64::from(table.version.oid);
     let name = &table.full_name;
     let others = client
@@ -48,35 +56,28 @@ pub(super) async fn refuse_rows_of_others(
         false => is_of_log(other) && other.get::<_, &str>(0) != group,
     });
     let Some(other) = others.next() else {
-        return Ok(());
+        return Ok(None);
     };
     let before: &str = other.get(0);
     if is_of_log(other) {
         let of = (other.get(0), other.get(1));
-        return Err(SetupError::Stop(refusal(
-            group,
-            target,
-            of,
-            has_filled(other),
-        )));
+        let of_log = log_id.map_or("", |_| " of this log");
+        let refusal = refusal(group, (topic, name, of_log), of, has_filled(other));
+        return Ok(Some(Others::OfLog(refusal)));
     }
-    tracing::warn!(
-        group,
-        stream = topic,
+    Ok(Some(Others::OfOtherLog(format!(
         "group `{before}` has filled table `{name}`, which has no key, from another log: a record that both logs have \
          becomes two rows"
-    );
-    Ok(())
+    ))))
 }
 
 /// Says that a group has applied topic `from` to the table of a stream, or is about to.
 fn refusal(
     group: &str,
-    target: &StreamTarget,
+    (topic, name, of_log): (&str, &str, &str),
     (before, from): (&str, &str),
     has_filled: bool,
 ) -> Error {
-    let (topic, name) = (&target.stream.name, &target.table.full_name);
     let forget = format!("bekk offsets delete --group {before} --stream {from}");
     let fills = match has_filled {
         true => "has filled",
@@ -85,7 +86,7 @@ fn refusal(
     let (what, advice) = match from == topic {
         true if !has_filled => (
             format!(
-                "group `{before}` {fills} table `{name}`, which has no key, from topic `{topic}` of this log: each record \
+                "group `{before}` {fills} table `{name}`, which has no key, from topic `{topic}`{of_log}: each record \
                  would become two rows"
             ),
             format!(
@@ -95,7 +96,7 @@ fn refusal(
         ),
         true => (
             format!(
-                "group `{before}` has applied topic `{topic}` of this log to table `{name}`, which has no key: this \
+                "group `{before}` has applied topic `{topic}`{of_log} to table `{name}`, which has no key: this \
                  group would insert the same rows again"
             ),
             format!(
@@ -105,7 +106,7 @@ fn refusal(
         ),
         false => (
             format!(
-                "group `{before}` {fills} table `{name}`, which has no key, from topic `{from}` of this log, and the \
+                "group `{before}` {fills} table `{name}`, which has no key, from topic `{from}`{of_log}, and the \
                  configuration has no stream `{from}` any more: if stream `{topic}` is the same under a new name, \
                  each row would come twice"
             ),
@@ -117,7 +118,7 @@ fn refusal(
     };
     Error::OtherTarget {
         group: group.to_owned(),
-        topic: topic.clone(),
+        topic: topic.to_owned(),
         what,
         advice,
     }
