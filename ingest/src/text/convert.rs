@@ -43,6 +43,8 @@ struct Encoded {
     payload: Vec<u8>,
     /// For each column of the key, the canonical text of its value; empty for the others.
     key_texts: Vec<Vec<u8>>,
+    /// The first 64 columns of which the last record had a text that lost zeros before its digits, as bits.
+    zeros_lost: u64,
 }
 
 /// A converted record; its bytes are the converter's until the next one.
@@ -52,6 +54,8 @@ pub(crate) struct Converted<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) payload: &'a [u8],
     pub(crate) is_reject: bool,
+    /// Columns in which it lost zeros, as bits.
+    pub(crate) zeros_lost: u64,
 }
 
 /// A record as it stands in the file.
@@ -139,6 +143,7 @@ impl Converter {
             encoded: Encoded {
                 payload: Vec::new(),
                 key_texts: vec![Vec::new(); stream.columns.len()],
+                zeros_lost: 0,
             },
             key: Vec::new(),
         })
@@ -178,6 +183,7 @@ impl Converter {
             let row = (header, record, hash.as_ref());
             let out = &mut self.encoded;
             out.payload.clear();
+            out.zeros_lost = 0;
             begin_row(
                 &mut out.payload,
                 self.schema,
@@ -214,7 +220,26 @@ impl Converter {
             key: has_key.then_some(&self.key),
             payload: &self.encoded.payload,
             is_reject: false,
+            zeros_lost: self.encoded.zeros_lost,
         }
+    }
+
+    /// The text of a column in the last record, which lost zeros, with the column.
+    pub(crate) fn zeros_lost_in(
+        &self,
+        column: u32,
+        header: &Header,
+        record: &RawRecord<'_>,
+    ) -> Option<String> {
+        let at = column as usize;
+        let field = header.columns[at]?;
+        let text = self.decoded.text(record, field, &record.spans[field])?;
+        let text: String = String::from_utf8_lossy(text).chars().take(40).collect();
+        let column = &self.columns[at].column;
+        Some(format!(
+            "`{text}` in column `{}` ({})",
+            column.name, column.column_type
+        ))
     }
 
     /// Converts a record of which only the beginning was kept.
@@ -246,6 +271,7 @@ impl Converter {
             key: None,
             payload: &self.encoded.payload,
             is_reject: true,
+            zeros_lost: 0,
         }
     }
 }
@@ -358,6 +384,10 @@ fn encode_values<'a>(
             });
         };
         let quoted = span.quoted;
+        if column.parser.loses_zeros(bytes) {
+            let bit = u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at));
+            out.zeros_lost |= bit.unwrap_or_default();
+        }
         if let Err(rejection) = column.parser.encode(Field { bytes, quoted }, row, key) {
             return Err(Fault {
                 reason: rejection.reason,

@@ -44,6 +44,8 @@ coded! {
         Superseded = "superseded",
         /// Records begin with a byte order mark, as where files were concatenated.
         MarkInside = "mark_inside",
+        /// Numbers were written with zeros before them, which their columns do not keep.
+        ZerosLost = "zeros_lost",
     }
 }
 
@@ -141,7 +143,7 @@ mod tests {
                 (code, Some(kind))
             );
         }
-        assert_eq!(NoticeKind::from_code(14), None);
+        assert_eq!(NoticeKind::from_code(15), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod strip;
 
 use crate::types::{Bounds, Prepared, Setting, Shown};
 use crate::{Column, CsvDialect, Reason, Rejection, Value};
-use strip::Strip;
+use strip::{Strip, ZEROS};
 
 /// A field as the splitter found it: without its quotes, doubled quotes made single.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub struct ValueParser {
     is_quoted_empty_null: bool,
     has_other_nulls: bool,
     strip: Option<Strip>,
+    loses_zeros: bool,
     allowed: Option<Vec<Vec<u8>>>,
     bounds: Option<Bounds>,
 }
@@ -51,6 +52,8 @@ impl ValueParser {
                 && !column.column_type.may_be_empty(),
             has_other_nulls: nulls.iter().any(|text| !text.is_empty()),
             strip: Strip::new(column, dialect)?,
+            loses_zeros: column.column_type.is_number()
+                && !column.strip.iter().any(|item| item == ZEROS),
             allowed: None,
             bounds: None,
         };
@@ -75,6 +78,13 @@ impl ValueParser {
             |texts: &Vec<String>| texts.iter().map(|text| text.clone().into_bytes()).collect();
         parser.allowed = column.allowed.as_ref().map(to_bytes);
         Ok(parser)
+    }
+
+    /// Whether a text loses zeros before its digits, which its column does not say mean nothing.
+    #[inline]
+    #[must_use]
+    pub fn loses_zeros(&self, text: &[u8]) -> bool {
+        self.loses_zeros && matches!(text, [b'0', b'0'..=b'9', ..])
     }
 
     /// The value that a field holds. An unquoted field that is one of the dialect's null texts is null.

@@ -8,6 +8,8 @@ use crate::{Column, CsvDialect, Reason, Rejection};
 const PARENTHESES: &str = "()";
 /// The item that makes `1-` mean -1.
 const MINUS_AFTER: &str = "-";
+/// The item that says that zeros before a number mean nothing. Each number is read without them.
+pub(super) const ZEROS: &str = "0";
 /// What may stand between thousands, and the mark that it is written as in the configuration. `" "` takes the blanks
 /// that do not break a line as well.
 const SEPARATORS: [(&str, &str); 9] = [
@@ -43,6 +45,7 @@ impl Strip {
         if column.strip.is_empty() {
             return Ok(None);
         }
+        let mut items = column.strip.iter().filter(|item| *item != ZEROS).peekable();
         let wrong = |detail: String| Err(Rejection::new(Reason::BadValue, detail));
         if !column.column_type.is_number() {
             return wrong(format!(
@@ -58,7 +61,10 @@ impl Strip {
             has_parentheses: false,
             has_minus_after: false,
         };
-        for item in &column.strip {
+        if items.peek().is_none() {
+            return Ok(None);
+        }
+        for item in items {
             if item.as_bytes() == [mark] {
                 return wrong(format!(
                     "`strip` has `{item}`, which is the decimal mark as well; set the column's `decimal` to the other one"
@@ -86,7 +92,7 @@ impl Strip {
             if is_doubtful {
                 return wrong(format!(
                     "`strip` has `{}`; an item is a mark between thousands (, . ' _ or a blank), \"()\", \"-\" for a minus \
-                     after the number, or a text without digits, signs and parentheses",
+                     after the number, \"0\" for zeros before it, or a text without digits, signs and parentheses",
                     item.escape_debug()
                 ));
             }
@@ -223,6 +229,26 @@ mod tests {
         let found = strip.apply(field.as_bytes()).ok();
         let found = found.map(|bytes| String::from_utf8(bytes).unwrap());
         assert_eq!(found.as_deref(), expected, "{field}");
+    }
+
+    #[test]
+    fn zeros_may_be_said_to_mean_nothing() {
+        assert!(strip(&["0"], b'.').unwrap().is_none());
+        check(&["0", "$"], b'.', "$007", Some("007"));
+        let mut column = Column::new("code", ColumnType::Int8);
+        for is_said in [false, true] {
+            let parser = parser_of(&column, &CsvDialect::default());
+            assert_eq!(parse(&parser, "007"), Ok(crate::Value::Int(7)));
+            assert_eq!(parser.loses_zeros(b"007"), !is_said);
+            let kept = ["0", "0.5", "10", "-1", "", "0x1"];
+            assert!(kept.iter().all(|text| !parser.loses_zeros(text.as_bytes())));
+            column.strip.push("0".to_owned());
+        }
+        let text = parser_of(
+            &Column::new("code", ColumnType::Text),
+            &CsvDialect::default(),
+        );
+        assert!(!text.loses_zeros(b"007"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bekk_stream::{CsvDialect, Origin, REJECT_RAW_MAX};
 use super::ZEROS_MIN;
 use crate::text::block::Block;
 use crate::text::coding::Coding;
-use crate::text::convert::{Converted, RawRecord};
+use crate::text::convert::{Converted, Converter, RawRecord};
 use crate::text::cursor::Cursor;
 use crate::text::ends;
 use crate::text::format::Format;
@@ -141,7 +141,28 @@ fn take_found(
         if unmarked.len() < content.len() {
             cursor.note_mark();
         }
+        let zeros_lost = cursor.new_zeros_lost(converted.zeros_lost);
         push(cursor, batch, block.timestamp_ms, &converted);
+        if zeros_lost != 0 {
+            note_zeros_lost(cursor, &format.converter, &record, zeros_lost);
+        }
+    }
+}
+
+/// Takes note of the columns, as bits, in which a record was the first one of its file to lose zeros before a number.
+#[cold]
+fn note_zeros_lost(
+    cursor: &mut Cursor,
+    converter: &Converter,
+    record: &RawRecord<'_>,
+    columns: u64,
+) {
+    for column in (0..u64::BITS).filter(|column| columns & (1 << column) != 0) {
+        let header = cursor.header.as_ref();
+        let what = header.and_then(|header| converter.zeros_lost_in(column, header, record));
+        if let Some(what) = what {
+            cursor.note_zeros_lost(column, &what);
+        }
     }
 }
 

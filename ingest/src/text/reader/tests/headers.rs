@@ -96,6 +96,28 @@ fn marks_in_concatenated_files() {
     assert!(found.iter().any(is_inside), "{found:?}");
 }
 
+/// A code such as 01067 in a column of numbers: the row has 1067, and the file's notice says so once for each column.
+#[test]
+fn zeros_before_numbers_are_noticed() {
+    let lost = |content: &str, dialect: &CsvDialect| {
+        let mut all = notices(content.as_bytes(), dialect).into_iter();
+        let lost = all.find(|notice| notice.kind == NoticeKind::ZerosLost);
+        lost.map(|notice| notice.text)
+    };
+    let plain = CsvDialect::default();
+    assert_eq!(
+        lost("id,name\n0,01\n10,a\n-01,b\n0.5,c\n007x,d\n", &plain),
+        None
+    );
+    let text = lost("id,name\n1,a\n\"007\",b\n08,c\n", &plain).unwrap();
+    assert!(
+        text.starts_with(
+            "numbers lose the zeros before them: `007` in column `id` (int8) at line 3; type"
+        ),
+        "{text}"
+    );
+}
+
 #[test]
 fn files_without_a_header() {
     let absent = dialect_with(|it| it.header = HeaderRow::Absent);
