@@ -73,6 +73,8 @@ pub(super) struct Profile {
     are_braced: bool,
     /// Distinct values in lower case, up to three.
     words: Vec<String>,
+    /// Distinct values as they are, of the first two of `words`
+    spellings: Vec<String>,
     example: String,
     settled: Option<Settled>,
     /// Whether the table's column may be null, where a table decides.
@@ -123,6 +125,7 @@ impl Profile {
             marks: Marks::default(),
             are_braced: true,
             words: Vec::new(),
+            spellings: Vec::new(),
             example: String::new(),
             settled: None,
             nullable: None,
@@ -156,10 +159,18 @@ impl Profile {
         self.marks.see(field);
         self.are_braced &= field.starts_with(b"{") && field.ends_with(b"}");
         if self.words.len() < 3 {
-            let word = String::from_utf8_lossy(field).to_lowercase();
-            if !self.words.contains(&word) {
-                self.words.push(word);
-            }
+            self.see_word(&String::from_utf8_lossy(field));
+        }
+    }
+
+    fn see_word(&mut self, text: &str) {
+        if self.spellings.iter().any(|known| known == text) {
+            return;
+        }
+        self.spellings.push(text.to_owned());
+        let word = text.to_lowercase();
+        if !self.words.contains(&word) {
+            self.words.push(word);
         }
     }
 

@@ -47,6 +47,9 @@ pub(super) enum Kind {
     Timestamp(Option<(usize, usize)>),
     Timestamptz,
     Time(Option<usize>),
+    /// A date whose year has two digits and whose day or month may have one, and what follows it. A column of these is text:
+    /// 1.2.25 is as likely a version.
+    ShortDate(usize, Option<usize>),
     /// A number beside or around which a column's `strip` takes something away, with a grouping.
     Marked(usize),
     Json,
@@ -77,19 +80,21 @@ impl Candidate {
             && match self.kind {
                 Kind::Json => matches!(field.first(), Some(b'{' | b'[')),
                 Kind::Date(Some(date)) | Kind::Timestamp(Some((date, _))) => {
-                    is_written_out(DATE_FORMATS[date], field)
+                    !has_short_year(date) || is_written_out(field)
                 }
                 _ => true,
             }
     }
 }
 
-/// Whether a date with a year of two digits has two for day and month as well: 1.2.25 is as likely a version. A date with
-/// the name of a month cannot be a version.
-fn is_written_out(format: &str, field: &[u8]) -> bool {
-    if !format.contains("%y") || format.contains("%b") {
-        return true;
-    }
+/// Whether a format's year has two digits and its month is a number. A date with the name of a month cannot be a version.
+fn has_short_year(date: usize) -> bool {
+    let format = DATE_FORMATS[date];
+    format.contains("%y") && !format.contains("%b")
+}
+
+/// Whether each part of a date has two digits at least.
+fn is_written_out(field: &[u8]) -> bool {
     let date = field.split(|byte| *byte == b' ').next().unwrap_or_default();
     date.split(|byte| matches!(byte, b'.' | b'/' | b'-'))
         .all(|part| part.len() >= 2)
@@ -130,6 +135,19 @@ pub(super) fn time_format(date: usize, clock: usize) -> String {
     format!("{} {}", DATE_FORMATS[date], CLOCK_FORMATS[clock])
 }
 
+/// The type of a date, with or without what follows it.
+pub(super) fn short_type(clock: Option<usize>) -> ColumnType {
+    clock.map_or(ColumnType::Date, |_| ColumnType::Timestamp)
+}
+
+/// The format of a date and of what may follow it.
+pub(super) fn short_format(date: usize, clock: Option<usize>) -> String {
+    clock.map_or_else(
+        || DATE_FORMATS[date].to_owned(),
+        |clock| time_format(date, clock),
+    )
+}
+
 pub(super) fn all_candidates() -> Vec<Candidate> {
     let mut candidates = Vec::new();
     let mut add = |kind, column_type, format: Option<String>| {
@@ -160,6 +178,12 @@ pub(super) fn all_candidates() -> Vec<Candidate> {
                 ColumnType::Timestamp,
                 Some(time_format(date, clock)),
             );
+        }
+    }
+    for date in (0..DATE_FORMATS.len()).filter(|date| has_short_year(*date)) {
+        for clock in std::iter::once(None).chain((0..CLOCK_FORMATS.len()).map(Some)) {
+            let kind = Kind::ShortDate(date, clock);
+            add(kind, short_type(clock), Some(short_format(date, clock)));
         }
     }
     add(Kind::Time(None), ColumnType::Time, None);

@@ -3,7 +3,9 @@
 use bekk_stream::ColumnType;
 
 use super::{FLOAT_DIGITS, NULL_OF_DUMPS, Profile};
-use crate::infer::kinds::{CLOCK_FORMATS, DATE_FORMATS, Kind, time_format};
+use crate::infer::kinds::{
+    CLOCK_FORMATS, DATE_FORMATS, Kind, short_format, short_type, time_format,
+};
 
 /// Pairs of words that mean true and false, in any case; both of a pair must occur.
 const BOOL_PAIRS: &[(&str, &str)] = &[
@@ -333,32 +335,43 @@ impl Profile {
                     .to_owned(),
             );
         }
+        self.short_dates().or_else(|| self.foreign_bool())
+    }
+
+    /// Words for true and false of another language, each as the file spells it.
+    fn foreign_bool(&self) -> Option<String> {
         let is_pair = |(yes, no): &&(&str, &str)| {
             self.words.len() == 2 && self.words.iter().all(|word| word == yes || word == no)
         };
         let (yes, no) = FOREIGN_PAIRS.iter().find(is_pair)?;
-        let (yes, no) = (
-            spelled_as(&self.example, yes),
-            spelled_as(&self.example, no),
-        );
+        let spelled = |word: &str| -> Vec<&String> {
+            let spellings = self.spellings.iter();
+            spellings
+                .filter(|text| text.to_lowercase() == word)
+                .collect()
+        };
+        let (yes, no) = (spelled(yes), spelled(no));
         Some(format!(
-            "kept as text; for true and false: type = \"bool\", true = [{yes:?}], false = [{no:?}]"
+            "kept as text; for true and false: type = \"bool\", true = {yes:?}, false = {no:?}"
         ))
     }
-}
 
-/// Returns a word in lower case as the example is written: all of it in capitals, its first letter, or none.
-fn spelled_as(example: &str, word: &str) -> String {
-    let first_len = word.chars().next().map_or(0, char::len_utf8);
-    let (first, rest) = word.split_at(first_len);
-    let is_upper = |c: Option<char>| c.is_some_and(char::is_uppercase);
-    match (
-        is_upper(example.chars().next()),
-        is_upper(example.chars().next_back()),
-    ) {
-        (true, true) => word.to_uppercase(),
-        (true, false) => first.to_uppercase() + rest,
-        _ => word.to_owned(),
+    /// Dates such as 1/2/25, which may be versions as well, with each order of day and month that fits all of them.
+    fn short_dates(&self) -> Option<String> {
+        let kinds = self.candidates.iter().map(|candidate| candidate.kind);
+        let mut settings = Vec::new();
+        for kind in kinds {
+            if let Kind::ShortDate(date, clock) = kind {
+                let (column_type, format) = (short_type(clock), short_format(date, clock));
+                settings.push(format!("type = \"{column_type}\", format = \"{format}\""));
+            }
+        }
+        (!settings.is_empty()).then(|| {
+            format!(
+                "kept as text; for dates with years of two digits: {}",
+                settings.join(", or ")
+            )
+        })
     }
 }
 

@@ -261,6 +261,10 @@ fn texts_that_may_be_another_type_say_what_to_write() {
         ["NÃO", "SIM", "SIM"],
         Some("true = [\"SIM\"], false = [\"NÃO\"]"),
     );
+    check(
+        ["Ja", "NEIN", "ja"],
+        Some("true = [\"Ja\", \"ja\"], false = [\"NEIN\"]"),
+    );
     check(["ja", "nein", "unklar"], None);
     check(["ja", "ja", "ja"], None);
     check(
@@ -268,6 +272,21 @@ fn texts_that_may_be_another_type_say_what_to_write() {
         Some("for an array: type = \"pg:text[]\", \"pg:int8[]\""),
     );
     check(["{1,2}", "x", "{3}"], None);
+    check(
+        ["1/1/85", "2/29/00", "12/31/24"],
+        Some(
+            "kept as text; for dates with years of two digits: type = \"date\", format = \"%m/%d/%y\"",
+        ),
+    );
+    check(
+        ["1/1/85", "2/3/99", "03/04/05"],
+        Some("format = \"%d/%m/%y\", or type = \"date\", format = \"%m/%d/%y\""),
+    );
+    check(
+        ["1.2.25 9:05", "28.2.25 13:00", "1.3.25 00:00"],
+        Some("type = \"timestamp\", format = \"%d.%m.%y %H:%M\""),
+    );
+    check(["1.2.25", "1.13.3", "1.2.0"], None);
 }
 
 /// One value that is no date makes a column of dates one of texts; the remark says which, and what would reject it.
