@@ -188,7 +188,12 @@ impl fmt::Display for PostgresType {
         if let Some(schema) = &parts.schema {
             write!(f, "{}.", Identifier(schema))?;
         }
-        write!(f, "{}", Identifier(&parts.name))?;
+        // Without quotes these names mean another type: `char` is "bpchar".
+        let is_alias = ALIASES.iter().any(|(alias, _)| *alias == parts.name);
+        match &parts.schema {
+            None if is_alias => write!(f, "\"{}\"", parts.name)?,
+            _ => write!(f, "{}", Identifier(&parts.name))?,
+        }
         if !parts.modifiers.is_empty() {
             write!(f, "({})", parts.modifiers.join(","))?;
         }
@@ -364,6 +369,8 @@ mod tests {
             "pg:geometry(Point,4326)",
             "\"s\".\"geometry\"(\"Point\",4326)",
         );
+        check("pg:\"char\"", "pg:\"char\"", "\"s\".\"char\"");
+        check("pg:s.integer", "pg:s.integer", "\"s\".\"integer\"");
         check("pg:char(3)", "pg:bpchar(3)", "\"s\".\"bpchar\"(3)");
         check("pg:charlie", "pg:charlie", "\"s\".\"charlie\"");
         check("pg:date[]", "pg:date[]", "\"s\".\"date\"[]");

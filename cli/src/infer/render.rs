@@ -214,9 +214,9 @@ fn push_column(text: &mut String, column: &Profile) {
     let settled = column.settled();
     let mut remarks: Vec<String> = Vec::new();
     let mut line = format!(
-        "  {{ name = {}, type = \"{}\"",
+        "  {{ name = {}, type = {}",
         quoted(&column.name),
-        settled.column_type
+        quoted(&settled.column_type.to_string())
     );
     if column.header != column.name {
         write!(line, ", header = {}", quoted(&column.header)).expect("a String takes everything");

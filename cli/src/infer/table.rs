@@ -15,6 +15,7 @@ pub(crate) struct ExistingTable {
 /// Gives the columns of a file the types of the table's columns of the same names; returns remarks on the others.
 pub(super) fn take_types(columns: &mut [Profile], table: &ExistingTable) -> Vec<String> {
     let mut remarks = Vec::new();
+    take_names(columns, table);
     for column in columns.iter_mut() {
         let Some(existing) = table.columns.iter().find(|it| it.name == column.name) else {
             remarks.push(format!(
@@ -38,6 +39,26 @@ pub(super) fn take_types(columns: &mut [Profile], table: &ExistingTable) -> Vec<
         ));
     }
     remarks
+}
+
+/// Gives the columns whose names the table lacks that of the table's column which is called like the field, in whatever
+/// case: `"Unit Price"`.
+fn take_names(columns: &mut [Profile], table: &ExistingTable) {
+    let has = |columns: &[Profile], name: &str| columns.iter().any(|column| column.name == name);
+    for at in 0..columns.len() {
+        let column = &columns[at];
+        if table.columns.iter().any(|it| it.name == column.name) {
+            continue;
+        }
+        let header = column.header.to_lowercase();
+        let is_like = |name: &str| name.to_lowercase() == header;
+        let mut like = table.columns.iter().filter(|it| is_like(&it.name));
+        if let (Some(existing), None) = (like.next(), like.next())
+            && !has(columns, &existing.name)
+        {
+            columns[at].name.clone_from(&existing.name);
+        }
+    }
 }
 
 /// The table's primary key, if the file has all of its columns.
@@ -98,6 +119,7 @@ mod tests {
             ("shop.mood", "pg:shop.mood"),
             ("geometry(Point,4326)", "pg:geometry(Point,4326)"),
             ("\"Odd Type\"", "pg:\"Odd Type\""),
+            ("\"char\"", "pg:\"char\""),
         ] {
             let found = column_type(text).map(|found| found.to_string());
             assert_eq!(found.as_deref(), Ok(expected), "{text}");

@@ -136,6 +136,16 @@ fn init_takes_the_types_of_a_table() {
     );
     sandbox.run("up --once");
     assert_eq!(postgres.number("SELECT count(*) FROM at"), 1);
+    // Names of columns and types that need quotes.
+    postgres.execute(
+        "CREATE DOMAIN \"Odd Type\" AS int;
+         CREATE TABLE odd (\"ID\" int PRIMARY KEY, \"Unit Price\" numeric NOT NULL, \"order\" \"Odd Type\")",
+    );
+    sandbox.write("odd.csv", "Id,unit price,order\n1,1.50,7\n");
+    sandbox.ok("init --from odd.csv --table odd --add");
+    sandbox.run("up --once");
+    let row = postgres.one("SELECT concat_ws('|', \"ID\", \"Unit Price\", \"order\") FROM odd");
+    assert_eq!(row, "1|1.50|7");
     sandbox.refuses(
         "init --from hosts.csv --table no --force",
         "it does not exist",

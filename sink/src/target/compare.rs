@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bekk_stream::{ColumnType, Stream};
+use bekk_stream::{Column, ColumnType, Stream};
 
 use super::{Order, access, is_keyed, types};
 use crate::catalog::{Table, TableColumn};
@@ -94,23 +94,7 @@ pub(super) fn compare(stream: &Stream, table: &Table) -> Comparison {
                 }
                 encodings.push(target);
             }
-            None if found.base_type == "money" && column.column_type.is_text() => problems.push(format!(
-                "column `{name}` has type {}, which does not read 1.23 as that number here (lc_monetary); make it numeric",
-                found.type_text
-            )),
-            None => problems.push(format!(
-                "column `{name}` has type {}; the stream's type is {} ({wanted}); {}",
-                found.type_text,
-                column.column_type,
-                match widens(found, &column.column_type) {
-                    true => format!(
-                        "ALTER TABLE {} ALTER COLUMN {} TYPE {wanted}",
-                        table.sql_name,
-                        quote(name)
-                    ),
-                    false => "correct `type` in the configuration, or the table".to_owned(),
-                }
-            )),
+            None => problems.push(other_type(column, found, table)),
         }
     }
     for column in surplus(stream, table).filter(|column| column.not_null && !column.has_default) {
@@ -133,6 +117,43 @@ pub(super) fn compare(stream: &Stream, table: &Table) -> Comparison {
         inputs,
         problems,
     }
+}
+
+/// Says that a stream's column does not go into the table's, and what helps.
+fn other_type(column: &Column, found: &TableColumn, table: &Table) -> String {
+    let (name, text, own) = (&column.name, &found.type_text, &column.column_type);
+    let wanted = own.sql();
+    if found.base_type == "money" && own.is_text() {
+        return format!(
+            "column `{name}` has type {text}, which does not read 1.23 as that number here (lc_monetary); make it numeric"
+        );
+    }
+    if is_read_with_loss(own, found) {
+        return format!(
+            "column `{name}` has type {text}, of which PostgreSQL's input silently cuts or rounds a part of some texts; \
+             write a `type` that Bekk reads itself, such as decimal(5,2) or timestamp, or declare no digits or length \
+             within the table's type"
+        );
+    }
+    let advice = match widens(found, own) {
+        true => format!(
+            "ALTER TABLE {} ALTER COLUMN {} TYPE {wanted}",
+            table.sql_name,
+            quote(name)
+        ),
+        false => "correct `type` in the configuration, or the table".to_owned(),
+    };
+    format!("column `{name}` has type {text}; the stream's type is {own} ({wanted}); {advice}")
+}
+
+/// Whether the texts of a stream's column are for the table's, whose input function may lose a part of them.
+fn is_read_with_loss(column_type: &ColumnType, found: &TableColumn) -> bool {
+    let is_for_it = match column_type {
+        ColumnType::Text => true,
+        ColumnType::Postgres(postgres) => found.is_of(postgres),
+        _ => false,
+    };
+    is_for_it && found.guard.is_none()
 }
 
 /// Whether the server gives a table's column the stream's type without changing a value: a whole number is an exact one.

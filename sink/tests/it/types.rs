@@ -174,6 +174,22 @@ fn types_that_are_not_there_or_not_the_tables_are_named() {
         &[("id", "int8"), ("a", "pg:mood"), ("b", "pg:cidr")],
     );
     check(&db, &items, &[]);
+    // The type is right, and its input would round.
+    db.execute(
+        "CREATE TYPE shop.pair AS (n numeric(5,2)); CREATE TABLE pairs (id bigint PRIMARY KEY, a shop.pair, b numeric(5,2))",
+    );
+    let pairs = typed(
+        "pairs",
+        &[("id", "int8"), ("a", "pg:shop.pair"), ("b", "text")],
+    );
+    check(
+        &db,
+        &pairs,
+        &[
+            "`a` has type shop.pair, of which PostgreSQL's input silently cuts or rounds",
+            "`b` has type numeric(5,2), of which PostgreSQL's input silently cuts or rounds",
+        ],
+    );
     // A type that anybody could have made.
     db.execute(
         "DROP TABLE items; GRANT CREATE ON SCHEMA public TO public; CREATE ROLE type_maker;
