@@ -15,6 +15,13 @@ use crate::observe::Observer;
 use crate::service::Sink;
 use crate::topics::losses;
 
+/// Writes metrics of one sample each: kind, name, help and value.
+macro_rules! figures {
+    ($metrics:ident, $labels:expr, { $($kind:ident $name:literal $help:literal = $value:expr;)* }) => {
+        $($metrics.$kind($name, $help).count($labels, $value);)*
+    };
+}
+
 /// Asks every part and writes its answer as metrics.
 pub(super) fn gather(observer: &Observer) -> String {
     let service = observer.service();
@@ -49,35 +56,15 @@ pub(super) fn gather(observer: &Observer) -> String {
 /// Counters of the log, if this process owns it
 fn write_log(metrics: &mut Exposition, log: &Client) {
     if let Ok(counters) = log.counters() {
-        for (name, help, count) in [
-            (
-                "bekk_log_appends_total",
-                "Appends to the log.",
-                counters.appends,
-            ),
-            (
-                "bekk_log_records_total",
-                "Records appended to the log.",
-                counters.records,
-            ),
-            (
-                "bekk_log_bytes_total",
-                "Bytes of the batches appended, as stored.",
-                counters.bytes,
-            ),
-            (
-                "bekk_log_writes_total",
-                "Writes to the store; appends that come together share one.",
-                counters.writes,
-            ),
-            (
-                "bekk_log_connections_closed_total",
-                "Connections of clients that were closed because all were taken.",
-                counters.connections_closed,
-            ),
-        ] {
-            metrics.counter(name, help).count(&[], count);
-        }
+        figures!(metrics, &[], {
+            counter "bekk_log_appends_total" "Appends to the log." = counters.appends;
+            counter "bekk_log_records_total" "Records appended to the log." = counters.records;
+            counter "bekk_log_bytes_total" "Bytes of the batches appended, as stored." = counters.bytes;
+            counter "bekk_log_writes_total" "Writes to the store; appends that come together share one."
+                = counters.writes;
+            counter "bekk_log_connections_closed_total"
+                "Connections of clients that were closed because all were taken." = counters.connections_closed;
+        });
     }
     if let Ok(latencies) = log.latencies() {
         metrics
@@ -91,18 +78,10 @@ fn write_log(metrics: &mut Exposition, log: &Client) {
             .durations(&[], &latencies.fsync);
     }
     if let Ok(space) = log.space() {
-        metrics
-            .gauge(
-                "bekk_log_disk_free_bytes",
-                "Free space on the disk of the log.",
-            )
-            .count(&[], space.free_bytes);
-        metrics
-            .gauge(
-                "bekk_log_disk_reserve_bytes",
-                "Appends wait while less than this is free.",
-            )
-            .count(&[], space.reserve_bytes);
+        figures!(metrics, &[], {
+            gauge "bekk_log_disk_free_bytes" "Free space on the disk of the log." = space.free_bytes;
+            gauge "bekk_log_disk_reserve_bytes" "Appends wait while less than this is free." = space.reserve_bytes;
+        });
     }
 }
 
@@ -114,51 +93,46 @@ fn write_topics(metrics: &mut Exposition, log: &Client) -> Result<(), bekk_log::
     for topic in &topics {
         let name = topic.name.as_str();
         // A Kafka cluster reports neither size nor gaps, and an unknown number is not 0.
-        if let (Ok(size), Ok(gaps), Ok(lost)) = (
-            log.topic_size(name),
-            log.gap_count(name),
-            losses(log, name).map(|losses| losses.open),
-        ) {
-            sizes.push((name, size, (gaps, lost)));
+        if let (Ok(size), Ok(gaps), Ok(losses)) =
+            (log.topic_size(name), log.gap_count(name), losses(log, name))
+        {
+            sizes.push((name, [size.bytes, size.segments.into(), gaps, losses.open]));
         }
         for partition in log.partition_ends(name)? {
-            ends.push((name, partition.partition.to_string(), partition));
+            let ends_of = [partition.start.get(), partition.end.get()];
+            ends.push((name, partition.partition.to_string(), ends_of));
         }
     }
-    let mut family = metrics.gauge("bekk_log_size_bytes", "Size of a topic on disk.");
-    for (topic, size, _) in &sizes {
-        family.count(&[("topic", topic)], size.bytes);
+    const OF_TOPICS: [(&str, &str); 4] = [
+        ("bekk_log_size_bytes", "Size of a topic on disk."),
+        ("bekk_log_segments", "How many segments a topic has."),
+        ("bekk_log_gaps", "Places where records of a topic are lost."),
+        (
+            "bekk_log_lost_records",
+            "Records of a topic that were lost to damage and not appended again.",
+        ),
+    ];
+    for (at, (name, help)) in OF_TOPICS.into_iter().enumerate() {
+        let mut family = metrics.gauge(name, help);
+        for (topic, figures) in &sizes {
+            family.count(&[("topic", topic)], figures[at]);
+        }
     }
-    let mut family = metrics.gauge("bekk_log_segments", "How many segments a topic has.");
-    for (topic, size, _) in &sizes {
-        family.count(&[("topic", topic)], size.segments.into());
-    }
-    let mut family = metrics.gauge("bekk_log_gaps", "Places where records of a topic are lost.");
-    for (topic, _, (gaps, _)) in &sizes {
-        family.count(&[("topic", topic)], *gaps);
-    }
-    let mut family = metrics.gauge(
-        "bekk_log_lost_records",
-        "Records of a topic that were lost to damage and not appended again.",
-    );
-    for (topic, _, (_, lost)) in &sizes {
-        family.count(&[("topic", topic)], *lost);
-    }
-    let mut family = metrics.gauge(
-        "bekk_log_start_offset",
-        "The oldest record that is still there.",
-    );
-    for (topic, partition, ends) in &ends {
-        let labels = [("topic", *topic), ("partition", partition.as_str())];
-        family.count(&labels, ends.start.get());
-    }
-    let mut family = metrics.gauge(
-        "bekk_log_end_offset",
-        "Offset after the newest record that readers see.",
-    );
-    for (topic, partition, ends) in &ends {
-        let labels = [("topic", *topic), ("partition", partition.as_str())];
-        family.count(&labels, ends.end.get());
+    const OF_PARTITIONS: [(&str, &str); 2] = [
+        (
+            "bekk_log_start_offset",
+            "The oldest record that is still there.",
+        ),
+        (
+            "bekk_log_end_offset",
+            "Offset after the newest record that readers see.",
+        ),
+    ];
+    for (at, (name, help)) in OF_PARTITIONS.into_iter().enumerate() {
+        let mut family = metrics.gauge(name, help);
+        for (topic, partition, offsets) in &ends {
+            family.count(&[("topic", topic), ("partition", partition)], offsets[at]);
+        }
     }
     Ok(())
 }
@@ -174,60 +148,24 @@ fn write_ingest(metrics: &mut Exposition, stats: &bekk_ingest::Stats) {
     ] {
         family.count(&[("state", state)], count);
     }
-    metrics
-        .gauge(
-            "bekk_ingest_files_deleted_open",
-            "Files that have been deleted and are held open still.",
-        )
-        .count(&[], load(&stats.files_deleted_open));
-    metrics
-        .gauge(
-            "bekk_ingest_checkpoint_late",
-            "1 while the checkpoint cannot be written.",
-        )
-        .count(
-            &[],
-            u64::from(stats.checkpoint_is_late.load(Ordering::Relaxed)),
-        );
-    metrics
-        .counter(
-            "bekk_ingest_notices_total",
-            "Notices about files in this run, such as header names that nearly match and columns that files lack.",
-        )
-        .count(&[], load(&stats.notices));
-    metrics
-        .gauge(
-            "bekk_ingest_known_bytes",
-            "Bytes of the files that are known.",
-        )
-        .count(&[], load(&stats.bytes_known));
-    metrics
-        .gauge(
-            "bekk_ingest_passed_bytes",
-            "Bytes of them that have been read, in earlier runs too.",
-        )
-        .count(&[], load(&stats.bytes_read));
-    metrics
-        .counter("bekk_ingest_records_read_total", "Records read from files.")
-        .count(&[], load(&stats.records_read));
-    metrics
-        .counter(
-            "bekk_ingest_records_logged_total",
-            "Records that the log has acknowledged.",
-        )
-        .count(&[], load(&stats.records_logged));
-    metrics
-        .counter(
-            "bekk_ingest_rejects_logged_total",
-            "Logged records that are not rows.",
-        )
-        .count(&[], load(&stats.rejects_logged));
-    metrics
-        .gauge(
-            "bekk_ingest_waiting",
-            "1 while ingest waits for space on the log's disk.",
-        )
-        .count(&[], u64::from(stats.waits_for().is_some()));
+    let is_late = stats.checkpoint_is_late.load(Ordering::Relaxed);
+    figures!(metrics, &[], {
+        gauge "bekk_ingest_files_deleted_open" "Files that have been deleted and are held open still."
+            = load(&stats.files_deleted_open);
+        gauge "bekk_ingest_checkpoint_late" "1 while the checkpoint cannot be written." = is_late.into();
+        counter "bekk_ingest_notices_total"
+            "Notices about files in this run, such as header names that nearly match and columns that files lack."
+            = load(&stats.notices);
+        gauge "bekk_ingest_known_bytes" "Bytes of the files that are known." = load(&stats.bytes_known);
+        gauge "bekk_ingest_passed_bytes" "Bytes of them that have been read, in earlier runs too."
+            = load(&stats.bytes_read);
+        counter "bekk_ingest_records_read_total" "Records read from files." = load(&stats.records_read);
+        counter "bekk_ingest_records_logged_total" "Records that the log has acknowledged."
+            = load(&stats.records_logged);
+        counter "bekk_ingest_rejects_logged_total" "Logged records that are not rows." = load(&stats.rejects_logged);
+        gauge "bekk_ingest_waiting" "1 while ingest waits for space on the log's disk."
+            = stats.waits_for().is_some().into();
+    });
 }
 
 fn write_sink(metrics: &mut Exposition, sink: &Sink) {
@@ -241,12 +179,10 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
     ] {
         family.count(&[group, ("result", result)], load(count));
     }
-    metrics
-        .counter(
-            "bekk_sink_rows_deleted_total",
-            "Rows deleted by records without a value; these records count as superseded.",
-        )
-        .count(&[group], load(&stats.deleted));
+    figures!(metrics, &[group], {
+        counter "bekk_sink_rows_deleted_total"
+            "Rows deleted by records without a value; these records count as superseded." = load(&stats.deleted);
+    });
     let mut family = metrics.counter(
         "bekk_sink_dead_letters_total",
         "Records that became dead letters, by reason.",
@@ -254,15 +190,10 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
     for (reason, count) in stats.dead_by_reason() {
         family.count(&[group, ("reason", &reason)], count);
     }
-    metrics
-        .counter("bekk_sink_batches_total", "Batches committed.")
-        .count(&[group], load(&stats.batches));
-    metrics
-        .counter(
-            "bekk_sink_retries_total",
-            "Batches and connections that were tried again.",
-        )
-        .count(&[group], load(&stats.retries));
+    figures!(metrics, &[group], {
+        counter "bekk_sink_batches_total" "Batches committed." = load(&stats.batches);
+        counter "bekk_sink_retries_total" "Batches and connections that were tried again." = load(&stats.retries);
+    });
     let mut family = metrics.gauge(
         "bekk_sink_unaccounted_records",
         "Offsets that a group passed and that are neither rows, superseded records nor dead letters; any \
@@ -278,12 +209,10 @@ fn write_sink(metrics: &mut Exposition, sink: &Sink) {
     for (stream, _) in stats.halted() {
         family.count(&[group, ("stream", &stream)], 1);
     }
-    metrics
-        .gauge("bekk_sink_waiting", "1 while it waits for PostgreSQL.")
-        .count(
-            &[group],
-            u64::from(matches!(stats.state(), State::Waiting(_))),
-        );
+    let is_waiting = matches!(stats.state(), State::Waiting(_));
+    figures!(metrics, &[group], {
+        gauge "bekk_sink_waiting" "1 while it waits for PostgreSQL." = is_waiting.into();
+    });
 }
 
 /// How long batches take, and how long records wait until they are visible
