@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bekk_generator::{
-    Append, Error, Events, HEADER, Live, Plan, Written, append_lines, generate_files, generate_live,
+    Append, Error, Events, HEADER, Live, Plan, append_lines, generate_files, generate_live,
 };
 use jiff::Timestamp;
 
@@ -44,8 +44,21 @@ fn read_all(directory: &Path) -> Vec<csv::StringRecord> {
     list(directory).iter().flat_map(|path| read(path)).collect()
 }
 
+/// The events of a plan of one file.
+fn generated(rows: u64, change: impl FnOnce(&mut Plan)) -> Vec<csv::StringRecord> {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plan = plan(directory.path(), 7, rows, 1);
+    change(&mut plan);
+    generate_files(&plan, &GO_ON, |_, _| ()).unwrap();
+    read_all(directory.path())
+}
+
 fn time(record: &csv::StringRecord) -> Timestamp {
     record[8].parse().unwrap()
+}
+
+fn assert_in_order(events: &[csv::StringRecord]) {
+    assert!(events.is_sorted_by(|before, after| time(before) < time(after)));
 }
 
 #[test]
@@ -68,41 +81,16 @@ fn the_same_seed_gives_the_same_bytes() {
 fn rows_are_spread_evenly_and_counted() {
     let directory = tempfile::tempdir().unwrap();
     let mut heard = Vec::new();
-    let total = generate_files(
-        &plan(directory.path(), 7, 10_003, 4),
-        &GO_ON,
-        |path, written| {
-            heard.push((path.to_owned(), written));
-        },
-    )
-    .unwrap();
-    let paths = list(directory.path());
-    assert_eq!(
-        heard
-            .iter()
-            .map(|(path, _)| path.clone())
-            .collect::<Vec<_>>(),
-        paths
-    );
-    assert_eq!(
-        heard
-            .iter()
-            .map(|(_, written)| written.rows)
-            .collect::<Vec<_>>(),
-        [2_501, 2_501, 2_501, 2_500]
-    );
-    let bytes: u64 = paths
-        .iter()
-        .map(|path| path.metadata().unwrap().len())
-        .sum();
-    assert_eq!(
-        total,
-        Written {
-            files: 4,
-            rows: 10_003,
-            bytes
-        }
-    );
+    let plan = plan(directory.path(), 7, 10_003, 4);
+    let hear = |path: &Path, written| heard.push((path.to_owned(), written));
+    let total = generate_files(&plan, &GO_ON, hear).unwrap();
+    let (paths, parts): (Vec<_>, Vec<_>) = heard.into_iter().unzip();
+    assert_eq!(paths, list(directory.path()));
+    let rows: Vec<_> = parts.iter().map(|written| written.rows).collect();
+    assert_eq!(rows, [2_501, 2_501, 2_501, 2_500]);
+    assert_eq!((total.files, total.rows), (4, 10_003));
+    let sizes = paths.iter().map(|path| path.metadata().unwrap().len());
+    assert_eq!(total.bytes, sizes.sum::<u64>());
     assert_eq!(read_all(directory.path()).len(), 10_003);
 }
 
@@ -114,11 +102,7 @@ fn shoppers_behave() {
 
     let ids: HashSet<&str> = events.iter().map(|event| &event[0]).collect();
     assert_eq!(ids.len(), events.len(), "ids are unique");
-    assert!(
-        events
-            .windows(2)
-            .all(|pair| time(&pair[0]) < time(&pair[1]))
-    );
+    assert_in_order(&events);
 
     let mut sessions: HashMap<&str, Vec<&csv::StringRecord>> = HashMap::new();
     for event in &events {
@@ -161,9 +145,7 @@ fn shoppers_behave() {
 
 #[test]
 fn fields_are_of_their_types_and_need_quotes_now_and_then() {
-    let directory = tempfile::tempdir().unwrap();
-    generate_files(&plan(directory.path(), 7, 20_000, 1), &GO_ON, |_, _| ()).unwrap();
-    let events = read_all(directory.path());
+    let events = generated(20_000, |_| ());
     let mut empty = [0; HEADER.len()];
     for event in &events {
         for (column, field) in event.iter().enumerate() {
@@ -205,27 +187,17 @@ fn fields_are_of_their_types_and_need_quotes_now_and_then() {
 
 #[test]
 fn only_the_types_named_are_written() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut plan = plan(directory.path(), 7, 5_000, 1);
-    plan.events.event_types = vec!["purchase".to_owned(), "search".to_owned()];
-    generate_files(&plan, &GO_ON, |_, _| ()).unwrap();
-    let kinds: HashSet<String> = read_all(directory.path())
-        .iter()
-        .map(|event| event[1].to_owned())
-        .collect();
-    assert_eq!(
-        kinds,
-        HashSet::from(["purchase".to_owned(), "search".to_owned()])
-    );
+    let named = ["purchase", "search"];
+    let events = generated(5_000, |plan| {
+        plan.events.event_types = named.map(str::to_owned).to_vec();
+    });
+    let kinds: HashSet<&str> = events.iter().map(|event| &event[1]).collect();
+    assert_eq!(kinds, HashSet::from(named));
 }
 
 #[test]
 fn repeats_are_whole_and_as_many_as_asked() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut plan = plan(directory.path(), 7, 20_000, 1);
-    plan.events.duplicates = 0.05;
-    generate_files(&plan, &GO_ON, |_, _| ()).unwrap();
-    let events = read_all(directory.path());
+    let events = generated(20_000, |plan| plan.events.duplicates = 0.05);
     let mut first: HashMap<&str, &csv::StringRecord> = HashMap::new();
     let mut repeated = 0;
     for event in &events {
@@ -245,22 +217,14 @@ fn what_cannot_be_is_refused() {
         change(&mut plan);
         generate_files(&plan, &GO_ON, |_, _| ()).unwrap_err()
     };
-    assert!(matches!(
-        attempt(&|plan| plan.files = 0),
-        Error::TooManyFiles { .. }
-    ));
-    assert!(matches!(
-        attempt(&|plan| plan.files = 11),
-        Error::TooManyFiles { .. }
-    ));
-    assert!(matches!(
-        attempt(&|plan| plan.events.duplicates = 1.0),
-        Error::BadShare(_)
-    ));
-    assert!(matches!(
-        attempt(&|plan| plan.events.event_types.clear()),
-        Error::NoEventTypes
-    ));
+    let too_many = attempt(&|plan| plan.files = 0);
+    assert!(matches!(too_many, Error::TooManyFiles { .. }));
+    let too_many = attempt(&|plan| plan.files = 11);
+    assert!(matches!(too_many, Error::TooManyFiles { .. }));
+    let all_repeat = attempt(&|plan| plan.events.duplicates = 1.0);
+    assert!(matches!(all_repeat, Error::BadShare(_)));
+    let no_type = attempt(&|plan| plan.events.event_types.clear());
+    assert!(matches!(no_type, Error::NoEventTypes));
     assert_eq!(list(directory.path()).len(), 0);
 }
 
@@ -299,11 +263,8 @@ fn live_files_come_at_every_interval_with_times_of_now() {
         stop.store(heard == 4, Ordering::Relaxed);
     })
     .unwrap();
-    assert!(
-        begin.elapsed() >= Duration::from_millis(600),
-        "{:?}",
-        begin.elapsed()
-    );
+    let elapsed = begin.elapsed();
+    assert!(elapsed >= Duration::from_millis(600), "{elapsed:?}");
     assert_eq!(total.files, 4);
     let paths = list(&live.out);
     assert_eq!(paths.len(), 4);
@@ -316,17 +277,10 @@ fn live_files_come_at_every_interval_with_times_of_now() {
     }
     let events = read_all(&live.out);
     assert_eq!(events.len() as u64, total.rows);
-    assert!(
-        events
-            .windows(2)
-            .all(|pair| time(&pair[0]) < time(&pair[1]))
-    );
+    assert_in_order(&events);
     let first = begin_time - jiff::SignedDuration::from_millis(201);
-    assert!(
-        events
-            .iter()
-            .all(|event| time(event) > first && time(event) <= Timestamp::now())
-    );
+    let is_of_now = |event| time(event) > first && time(event) <= Timestamp::now();
+    assert!(events.iter().all(is_of_now));
 
     let reversed = Live {
         rows_min: 10,
@@ -377,11 +331,8 @@ fn lines_are_added_at_a_rate() {
     };
     let begin = Instant::now();
     assert_eq!(append_lines(&append, &GO_ON).unwrap().rows, 21);
-    assert!(
-        begin.elapsed() >= Duration::from_millis(200),
-        "{:?}",
-        begin.elapsed()
-    );
+    let elapsed = begin.elapsed();
+    assert!(elapsed >= Duration::from_millis(200), "{elapsed:?}");
     assert_eq!(read(&append.file).len(), 21);
 
     // A writer that was killed left half a line, which takes nothing else with it.
@@ -396,10 +347,8 @@ fn lines_are_added_at_a_rate() {
     assert_eq!(text.lines().nth(22), Some("0-0-0,view"));
 
     append.rate = 0.0;
-    assert!(matches!(
-        append_lines(&append, &GO_ON),
-        Err(Error::BadRate(_))
-    ));
+    let stands_still = append_lines(&append, &GO_ON);
+    assert!(matches!(stands_still, Err(Error::BadRate(_))));
     append.rate = 1e-300;
     append.rows = None;
     let stop = AtomicBool::new(true);
