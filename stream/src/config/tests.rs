@@ -32,10 +32,13 @@ fn with(line: &str) -> String {
     MINIMAL.replacen("key = ", &format!("{line}\nkey = "), 1)
 }
 
-/// Checks that the stream is wrong with this line in it.
+/// Checks that the stream is wrong with each of these lines in it; after `=>` is what the error says.
 #[track_caller]
-fn wrong(line: &str, expected: &str) {
-    fails(&with(line), expected);
+fn wrong(cases: &str) {
+    for case in cases.trim().lines() {
+        let (line, expected) = case.trim().split_once(" => ").unwrap();
+        fails(&with(line), expected.trim());
+    }
 }
 
 /// Checks that the stream is wrong with one text in place of another.
@@ -66,15 +69,13 @@ fn other_producers_need_no_files() {
 /// What is wrong with a value's type, without words of Rust.
 #[test]
 fn wrong_types_are_named_as_toml_names_them() {
-    wrong("partitions = -1", "expected a whole number of 0 or more");
     wrong(
-        "retention = \"7d\"",
-        "expected a table, such as { age = \"7d\" }",
-    );
-    wrong("indexes = [\"x\"]", "expected a list");
-    wrong(
-        "newer_by = [\"x\"]",
-        "invalid type: list, expected a string",
+        r#"
+        partitions = -1    => expected a whole number of 0 or more
+        retention = "7d"   => expected a table, such as { age = "7d" }
+        indexes = ["x"]    => expected a list
+        newer_by = ["x"]   => invalid type: list, expected a string
+        "#,
     );
 }
 
@@ -110,13 +111,14 @@ fn a_badly_written_pattern_is_an_error() {
 /// Also of what is wrong only beside something else.
 #[test]
 fn each_error_names_its_line() {
-    wrong("finished = \"burn\"", "line 4, streams.orders.finished");
     wrong(
-        "csv = { quote = \"ab\" }",
-        "line 4, streams.orders.csv.quote",
+        r#"
+        finished = "burn"        => line 4, streams.orders.finished
+        csv = { quote = "ab" }   => line 4, streams.orders.csv.quote
+        partitions = 0           => line 4, streams.orders.partitions
+        newer_by = "x"           => line 4, streams.orders.newer_by
+        "#,
     );
-    wrong("partitions = 0", "line 4, streams.orders.partitions");
-    wrong("newer_by = \"x\"", "line 4, streams.orders.newer_by");
     wrong_with(
         "decimal(18,4)",
         "decimal(9,99)",
@@ -241,16 +243,17 @@ fn streams_keep_the_files_order() {
 #[test]
 fn unknown_keys_are_named_with_line_and_suggestion() {
     wrong(
-        "partitons = 2",
-        "line 4: unknown key `partitons`; did you mean `partitions`?",
+        r#"
+        partitons = 2               => line 4: unknown key `partitons`; did you mean `partitions`?
+        csv = { delimeter = ";" }   => did you mean `delimiter`?
+        zebra = 1                   => known here: accept, deletes, files
+        "#,
     );
-    wrong("csv = { delimeter = \";\" }", "did you mean `delimiter`?");
     wrong_with("nullable", "nulable", "did you mean `nullable`?");
     fails(
         &format!("[stream.x]\n{MINIMAL}"),
         "line 1: unknown key `stream`; did you mean `streams`?",
     );
-    wrong("zebra = 1", "known here: accept, deletes, files");
 }
 
 #[test]
@@ -259,30 +262,22 @@ fn values_that_make_no_sense_are_errors() {
         "",
         "there is no stream; `bekk init --from FILE.csv --out -`",
     );
-    wrong("partitions = \"4\"", "line 4");
-    wrong("partitions = 0", "outside 1 to 1024");
-    wrong("on_conflict = \"replace\"", "update, ignore, append");
-    wrong("newer_by = \"changed\"", "there is no column `changed`");
-    wrong("indexes = [[\"nope\"]]", "there is no column `nope`");
-    wrong("retention = { age = \"7 weeks\" }", "not a duration");
     wrong(
-        "csv = { delimiter = \"too long a one\" }",
-        "not one to 8 bytes",
+        r#"
+        partitions = "4"                                    => line 4
+        partitions = 0                                      => outside 1 to 1024
+        on_conflict = "replace"                             => update, ignore, append
+        newer_by = "changed"                                => there is no column `changed`
+        indexes = [["nope"]]                                => there is no column `nope`
+        retention = { age = "7 weeks" }                     => not a duration
+        csv = { delimiter = "too long a one" }              => not one to 8 bytes
+        csv = { delimiter = "¦¦", encoding = "latin1" }     => in UTF-8 and UTF-16 only
+        csv = { delimiter = "|\"|" }                        => must differ
+        csv = { delimiter = "|", record_end = "|" }         => overlaps with
+        csv = { line_end = "cr", record_end = "|" }         => exclude each other
+        csv = { delimiter = '"' }                           => must differ
+        "#,
     );
-    wrong(
-        "csv = { delimiter = \"¦¦\", encoding = \"latin1\" }",
-        "in UTF-8 and UTF-16 only",
-    );
-    wrong("csv = { delimiter = \"|\\\"|\" }", "must differ");
-    wrong(
-        "csv = { delimiter = \"|\", record_end = \"|\" }",
-        "overlaps with",
-    );
-    wrong(
-        "csv = { line_end = \"cr\", record_end = \"|\" }",
-        "exclude each other",
-    );
-    wrong("csv = { delimiter = '\"' }", "must differ");
     wrong_with("orders-*", "${NOWHERE}/x", "${NOWHERE} is not set");
     wrong_with("[\"id\"]", "[\"idd\"]", "there is no column `idd`");
     wrong_with("[\"id\"]", "[\"amount\"]", "is nullable");
@@ -413,10 +408,7 @@ fn one_text_is_a_list_of_one_in_a_dialect() {
         csv("\"NA\"", "\"Total\"").unwrap(),
         csv("[\"NA\"]", "[\"Total\"]").unwrap()
     );
-    wrong(
-        "csv = { null = 7 }",
-        "is neither a string nor a list of strings",
-    );
+    wrong("csv = { null = 7 } => is neither a string nor a list of strings");
 }
 
 #[test]
