@@ -59,7 +59,7 @@ pub(crate) fn begin_overlong(cursor: &mut Cursor, format: &Format<'_>, block: &m
         hash_before: None,
     };
     let ended = record.take(rest, block.coding);
-    debug_assert!(
+    assert!(
         !matches!(ended, Ended::At(_)),
         "the splitter has found no end either"
     );
