@@ -11,9 +11,10 @@ use anyhow::{Context as _, Result};
 use bekk_ingest::FileState;
 use bekk_log::{Client, INODES_RESERVE};
 use bekk_sink::{ConnectOptions, Misfit, TableFault};
+use bekk_stream::Stream;
 use serde::Serialize;
 
-use crate::args::{LogArgs, PostgresArgs};
+use crate::args::{FilledArgs, LogArgs, PostgresArgs};
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::log_place::{LogPlace, holder};
@@ -164,8 +165,9 @@ impl Status {
         context: &Context,
         log_args: &LogArgs,
         postgres_args: &PostgresArgs,
-        group: &str,
+        (group, filled): (&str, &FilledArgs),
     ) -> Result<Self> {
+        let streams = context.filled(filled)?;
         let place = context.log_place(log_args)?;
         let log = match place.exists() {
             true => place.glance().map(Some),
@@ -175,7 +177,7 @@ impl Status {
         let shown = |error: &anyhow::Error| format!("{error:#}");
         let status = Self::of(
             context,
-            group,
+            (group, &streams),
             &Sources {
                 place: &place,
                 log: log.as_ref().map(Option::as_ref).map_err(shown),
@@ -195,12 +197,15 @@ impl Status {
     ///
     /// # Errors
     /// If what ingest has written down cannot be read.
-    pub(crate) fn of(context: &Context, group: &str, sources: &Sources<'_>) -> Result<Self> {
+    fn of(
+        context: &Context,
+        (group, streams): (&str, &[Stream]),
+        sources: &Sources<'_>,
+    ) -> Result<Self> {
         let files = Files::of(&known_files(context)?, context);
         let log = LogStatus::of(sources.place, sources.log.as_ref().copied());
         let client = sources.log.as_ref().ok().copied().flatten();
-        let streams = context.streams();
-        let asked = (group, streams.as_slice());
+        let asked = (group, streams);
         let database = DatabaseStatus::of(sources.postgres.as_ref().copied(), client, asked);
         Ok(Self::judged(log, files, database))
     }

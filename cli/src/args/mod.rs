@@ -219,6 +219,15 @@ pub(crate) struct TargetArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct FilledArgs {
+    /// Table that the group fills instead of the stream's, if `bekk sink` has this --table
+    #[arg(long, value_name = "NAME", env = "BEKK_TABLE")]
+    pub(crate) table: Option<String>,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+}
+
+#[derive(Args)]
 #[command(after_help = "Keys: 1 to 4 or Tab choose the view, the arrows scroll, q or Ctrl-C ends.")]
 pub(crate) struct Top {
     #[command(flatten)]
@@ -236,6 +245,8 @@ pub(crate) struct StatusArgs {
     pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) group: GroupArgs,
+    #[command(flatten)]
+    pub(crate) filled: FilledArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
@@ -259,6 +270,8 @@ pub(crate) struct Health {
     #[command(flatten)]
     pub(crate) group: GroupArgs,
     #[command(flatten)]
+    pub(crate) filled: FilledArgs,
+    #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
@@ -272,6 +285,8 @@ pub(crate) struct Health {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) group: GroupArgs,
+    #[command(flatten)]
+    pub(crate) filled: FilledArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     /// Also try the first 10,000 records of the files that match, without writing anything

@@ -124,7 +124,7 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
             if args.repair {
                 repair(&database.options, screen)?;
             }
-            let streams = &context.config.streams;
+            let streams = &context.filled(&args.filled)?;
             let mut report = bekk_sink::check(&database.options, streams)?;
             // A role that lacks rights to schema `bekk`, which the report names, can read nothing there.
             let faults = match report.problems.is_empty() {
@@ -195,9 +195,9 @@ fn print_config(context: &Context) -> Result<()> {
     ))?;
     for stream in &context.config.streams {
         print_result(&format!(
-            "stream     {}: {} columns into table {}",
+            "stream     {}: {} into table {}",
             stream.name,
-            stream.columns.len(),
+            counted(stream.columns.len() as u64, "column"),
             stream.table
         ))?;
     }

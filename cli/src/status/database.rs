@@ -114,12 +114,14 @@ impl DatabaseStatus {
         // A log that is not known counts as another one than those of the offsets.
         let log_id = log.map_or_else(String::new, |log| log.log_id().to_string());
         self.tables = bekk_sink::table_faults(postgres, (group, Some(&log_id)), streams)?;
-        let is_held = |stream: &&Stream| {
+        let is_held = |stream: &str| {
             let mut lines = self.groups.iter();
-            lines.any(|line| line.topic == stream.name && line.owner.is_some())
+            lines.any(|line| line.group == group && line.topic == stream && line.owner.is_some())
         };
         // A sink that runs knows its tables, and may have another configuration.
-        let idle = streams.iter().filter(|stream| !is_held(stream));
+        self.tables
+            .retain(|fault| !(fault.is_another_table && is_held(&fault.stream)));
+        let idle = streams.iter().filter(|stream| !is_held(&stream.name));
         self.misfits = bekk_sink::misfits(postgres, idle)?;
         let topics: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
         let waits = bekk_sink::sink_waits(postgres, group, &topics)?;

@@ -278,8 +278,11 @@ fn wrong_groups(status: &Status, findings: &mut Vec<Finding>) {
     }
     for line in status.groups.iter().filter(|line| line.unaccounted != 0) {
         let what = format!(
-            "group `{}` passed {} offsets of {}/{} that are neither rows, superseded nor dead letters",
-            line.group, line.unaccounted, line.topic, line.partition
+            "group `{}` passed {} of {}/{} without a row, a superseded record or a dead letter",
+            line.group,
+            counted(line.unaccounted.unsigned_abs(), "offset"),
+            line.topic,
+            line.partition
         );
         let act = Act::Run(format!("bekk audit --stream {} --deep", line.topic));
         let title = "Records are unaccounted for";

@@ -172,6 +172,40 @@ fn a_table_that_does_not_fit_any_more_is_a_problem() {
     sandbox.tells("health", "healthy");
 }
 
+/// A second group fills a table of its own, which the configuration does not name: the commands that look at the group take
+/// the table's name, and those that do not get it name the option and no fault of a sink that runs.
+#[test]
+fn a_group_that_fills_another_table_is_looked_at_by_its_name() {
+    let second = |command: &str| format!("{command} --group second --table items_2");
+    let sandbox = Sandbox::new();
+    sandbox.write("bekk.toml", KEYED);
+    sandbox.write("data/a.csv", "id,note\n1,a\n2,b\n");
+    sandbox.ok("up --once");
+    sandbox.ok(&*second("sink --once"));
+    sandbox.ok(&*second("check")).prints("public.items_2: fits");
+    sandbox.tells(&*second("health"), "healthy");
+    sandbox.tells(&*second("status"), "next: nothing to do");
+    sandbox
+        .ok(&*second("audit --deep"))
+        .prints("2 rows of the table: 0 missing");
+    sandbox.tells(
+        &*second("trace --key 2"),
+        "table items_2: {\"id\": 2, \"note\": \"b\"",
+    );
+    let told = sandbox.fails("health --group second");
+    told.prints("name it with --table public.items_2");
+    sandbox
+        .fails("audit --deep --group second")
+        .says("name it with --table public.items_2");
+
+    let sink = sandbox.start(&*second("sink"));
+    wait_until("it holds the partitions", Duration::from_secs(20), || {
+        sandbox.run("offsets list").stdout.contains("pid ")
+    });
+    sandbox.tells("health --group second", "healthy");
+    assert_eq!(sink.terminate(), Some(0));
+}
+
 /// A table without a key whose stream gets another name: `check`, `health` and `status` say it before `up` refuses it.
 #[test]
 fn a_renamed_stream_whose_rows_would_come_twice_is_a_problem() {

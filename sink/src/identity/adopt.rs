@@ -4,7 +4,7 @@ use bekk_stream::{Stream, TableName};
 use tokio_postgres::Client;
 
 use super::twice::{self, Others};
-use super::{FOUND, TableVerdict, judge, look, look_at, remember};
+use super::{FOUND, TableProblem, TableVerdict, judge, look, look_at, remember};
 use crate::catalog::Table;
 use crate::command::{be_impatient, with_session};
 use crate::ddl::quote_table;
@@ -26,6 +26,8 @@ pub struct TableFault {
     pub advice: String,
     /// Whether records are applied all the same.
     pub is_a_warning: bool,
+    /// Whether the group fills another table than the stream names.
+    pub is_another_table: bool,
 }
 
 /// Compares each stream's table with the one that the group has filled. Reports as well that a table without a key holds
@@ -60,6 +62,7 @@ pub fn table_faults(
                     what: problem.text(stream),
                     advice: problem.advice(group, stream),
                     is_a_warning: problem.is_a_warning(),
+                    is_another_table: matches!(problem, TableProblem::OtherTable { .. }),
                 });
             } else if is_keyless(stream) {
                 let filled = filled_twice(session, (group, log_id), stream, streams).await;
@@ -104,6 +107,7 @@ async fn filled_twice(
                 }
             },
             is_a_warning: log_id.is_none(),
+            is_another_table: false,
         }),
         _ => None,
     })

@@ -84,12 +84,13 @@ impl TableProblem {
     /// What can be typed about it.
     pub(crate) fn advice(&self, group: &str, stream: &Stream) -> String {
         let advice = self.advice_of_kind(group, stream);
-        let is_of_name = |from: &str| TableName::of_stored(from).name == stream.table.name;
         match self {
-            Self::OtherTable { from, .. } if stream.table.schema.is_none() && is_of_name(from) => {
+            Self::OtherTable { from, .. } => {
+                let from = TableName::of_stored(from);
                 format!(
-                    "to continue with the group's table, write {} in the configuration; {advice}",
-                    TableName::of_stored(from).as_setting()
+                    "to continue with the group's table, write {} in the configuration, or name it with --table {from} if \
+                     this is not the only group; {advice}",
+                    from.as_setting()
                 )
             }
             _ => advice,
