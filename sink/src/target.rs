@@ -5,6 +5,7 @@ mod compare;
 mod conditions;
 mod deletion;
 mod plan;
+mod renamed;
 mod report;
 mod trial;
 mod types;

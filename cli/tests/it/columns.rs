@@ -78,6 +78,46 @@ fn every_command_knows_every_column() {
     sandbox.ok("check");
 }
 
+/// The accident: a column gets another name in the configuration and the table, and the log is applied again. The values have
+/// the former name in the log, so that the new column loses them: a warning says so, also before records that wait.
+#[test]
+fn a_column_with_another_name_lacks_the_values_of_the_log() {
+    const OLD: &str = "{ name = \"note\", type = \"text\", nullable = true }";
+    const LACKS: &str = "have a value for `note`, which is not written, and none for `remark`";
+    let config = |columns: &str| {
+        format!(
+            "[streams.items]\nfiles = [\"data/*.csv\"]\nkey = \"id\"\n\
+             columns = [{{ name = \"id\", type = \"int8\" }}, {columns}]\n"
+        )
+    };
+    let sandbox = Sandbox::new();
+    sandbox.write("bekk.toml", config(OLD));
+    sandbox.write("data/a.csv", "id,note\n1,a\n2,b\n");
+    sandbox.ok("up --once");
+    let postgres = sandbox.postgres();
+    postgres.execute("ALTER TABLE items RENAME COLUMN note TO remark");
+    let renamed = OLD.replace("\"note\"", "\"remark\", header = \"note\"");
+    sandbox.write("bekk.toml", config(&renamed));
+    let replay = sandbox.ok("replay --from earliest --execute");
+    replay.says(LACKS).says("bekk ingest reread FILE");
+    assert_eq!(postgres.number("SELECT count(remark) FROM items"), 0);
+    sandbox.ok("ingest reread data/a.csv --execute");
+    let up = sandbox.ok("up --once");
+    assert!(!up.stderr.contains(LACKS), "{}", up.stderr);
+    assert_eq!(postgres.number("SELECT count(remark) FROM items"), 2);
+
+    // A column that is dropped, and one of another type that is added, are two.
+    postgres.execute("ALTER TABLE items ADD COLUMN n int8");
+    let other = "{ name = \"n\", type = \"int8\", nullable = true }";
+    sandbox.write("bekk.toml", config(other));
+    let replay = sandbox.ok("replay --from earliest --execute");
+    assert!(
+        !replay.stderr.contains("is not written"),
+        "{}",
+        replay.stderr
+    );
+}
+
 /// The table exists, with types that only the database knows: the stream gets them from it, and what they refuse is said.
 #[test]
 fn init_takes_the_types_of_a_table() {

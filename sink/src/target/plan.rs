@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bekk_stream::{OnConflict, Schema, Stream};
 
-use super::StreamTarget;
+use super::{StreamTarget, renamed};
 use crate::catalog::{Table, TableColumn};
 use crate::ddl::{quote, quote_list};
 use crate::encode::Target;
@@ -112,7 +112,12 @@ impl Plan {
     /// Works out what to do with records of `schema`.
     pub(crate) fn new(target: &StreamTarget, schema: &Schema) -> Self {
         match RowPlan::new(target, schema) {
-            Ok(plan) => Self::Rows(plan),
+            Ok(plan) => {
+                if let Some(warning) = renamed::suspected(&target.stream, schema) {
+                    tracing::warn!(stream = target.stream.name, "{warning}");
+                }
+                Self::Rows(plan)
+            }
             Err(unfit) => Self::Unfit(unfit),
         }
     }
