@@ -134,10 +134,10 @@ impl Report {
                 let logged = ingest
                     .as_ref()
                     .map_or(0, |ingest| ingest.records_already_logged);
-                let known = if logged > 0 {
-                    format!(" (all {} records are in the log)", grouped(logged))
-                } else {
-                    String::new()
+                let known = match logged {
+                    0 => String::new(),
+                    1 => " (its 1 record is in the log)".to_owned(),
+                    more => format!(" (all {} records are in the log)", grouped(more)),
                 };
                 parts.push(format!("nothing new{known}: the table stays as it is"));
             }
