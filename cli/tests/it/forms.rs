@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::support::{Sandbox, assert_says};
+use crate::support::Sandbox;
 
 const HEADER: &str = "id,name,amount\n";
 const COLUMNS: &str = r#"[{ name = "id", type = "int8" }, { name = "name", type = "text", nullable = true },
@@ -38,8 +38,7 @@ fn half_a_number_is_no_record() {
     write!(file, "{HEADER}1,Ann,1.00\n2,Bob,12").unwrap();
     sandbox.refuses("up --once", "has the file open for writing");
     assert_eq!(amounts(&sandbox), ["1=1.00"]);
-    let status = sandbox.ok("status");
-    assert_says(&status.stdout, &["without a line end"]);
+    sandbox.ok("status").prints("without a line end");
     writeln!(file, "34.56").unwrap();
     write!(file, "3,Cid,3.00").unwrap();
     drop(file);
@@ -123,8 +122,9 @@ fn a_file_is_read_again() {
     );
     sandbox.write("bekk.toml", added);
     sandbox.postgres().execute("ALTER TABLE t ADD colour text");
-    let dry = sandbox.ok("ingest reread in/a.csv");
-    assert_says(&dry.stdout, &["1 record, 0 of them rejects"]);
+    sandbox
+        .ok("ingest reread in/a.csv")
+        .prints("1 record, 0 of them rejects");
     sandbox.ok("up --once");
     assert_eq!(sandbox.postgres().one("SELECT colour FROM t"), "∅");
     sandbox.ok("ingest reread in/a.csv --execute");
@@ -140,11 +140,10 @@ fn a_file_is_read_again() {
 fn files_are_tried_before_they_are_read() {
     let sandbox = sandbox("");
     sandbox.write("in/a.csv", format!("{HEADER}1,Ann,1.00\n2,Bob,two\n"));
-    let checked = sandbox.fails("check --offline --files");
-    assert_says(
-        &checked.stdout,
-        &["2 records tried, 1 rejected", "`two` is not a number"],
-    );
+    sandbox
+        .fails("check --offline --files")
+        .prints("2 records tried, 1 rejected")
+        .prints("`two` is not a number");
     assert!(!sandbox.path(".bekk").exists());
 }
 
