@@ -93,13 +93,10 @@ fn draw(frame: &mut Frame<'_>, observer: &Observer, snapshot: &Snapshot, tab: Ta
 }
 
 fn tabs(tab: Tab, snapshot: &Snapshot) -> Paragraph<'static> {
-    let mut spans = vec![Span::styled(
-        "bekk  ",
-        Style::new().add_modifier(Modifier::BOLD),
-    )];
+    let mut spans = vec![Span::styled("bekk  ", bold())];
     for (at, (each, name)) in TABS.into_iter().enumerate() {
         let style = match each == tab {
-            true => Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
+            true => bold().add_modifier(Modifier::UNDERLINED),
             false => faint(),
         };
         spans.push(Span::styled(format!("{} ", at + 1), faint()));
@@ -116,19 +113,11 @@ fn tabs(tab: Tab, snapshot: &Snapshot) -> Paragraph<'static> {
 fn health_line(snapshot: &Snapshot) -> Paragraph<'static> {
     let health = Health::of(snapshot);
     let mut spans = vec![
-        Span::styled(
-            health.title.clone(),
-            colour(health.level).add_modifier(Modifier::BOLD),
-        ),
+        Span::styled(health.title.clone(), bold().patch(colour(health.level))),
         Span::raw(format!("  {} ", one_line(&health.text))),
     ];
     match &health.act {
-        Some(Act::Run(command)) => {
-            spans.push(Span::styled(
-                command.clone(),
-                Style::new().add_modifier(Modifier::BOLD),
-            ));
-        }
+        Some(Act::Run(command)) => spans.push(Span::styled(command.clone(), bold())),
         Some(Act::Do(what)) if *what != health.text => {
             spans.push(Span::raw(format!("Next: {}.", one_line(what))));
         }
@@ -144,26 +133,19 @@ fn overview(frame: &mut Frame<'_>, area: Rect, observer: &Observer, snapshot: &S
     frame.render_widget(Table::new(rows, widths).column_spacing(1), pipeline);
     let points = observer.history().points(TimeSpan::QuarterHour);
     let areas: [Rect; 3] = Layout::horizontal([Fill(1); 3]).spacing(2).areas(charts);
-    let series: [(&str, Read, Show); 3] = [
-        (
-            "applied",
-            |point| point.sample.applied_rate,
-            |value| format!("{} records/s", rate(value)),
-        ),
-        (
-            "lag",
-            |point| point.sample.lag_records,
-            |value| format!("{} records", whole(value)),
-        ),
-        (
-            "visible after",
-            |point| point.sample.visible_median,
-            duration,
-        ),
-    ];
-    for (area, (name, read, shown)) in areas.into_iter().zip(series) {
-        sparkline(frame, area, name, &points, read, shown);
-    }
+    let [applied, lag, visible] = areas;
+    let rates = |value| format!("{} records/s", rate(value));
+    let records = |value| format!("{} records", whole(value));
+    let mut draw =
+        |area, name, read: Read, shown| sparkline(frame, area, name, &points, read, shown);
+    draw(applied, "applied", |at| at.sample.applied_rate, rates);
+    draw(lag, "lag", |at| at.sample.lag_records, records);
+    draw(
+        visible,
+        "visible after",
+        |at| at.sample.visible_median,
+        duration,
+    );
 }
 
 type Read = fn(&Point) -> Option<f64>;
@@ -174,20 +156,14 @@ type Show = fn(f64) -> String;
 fn part_row(part: &Part) -> Row<'static> {
     let figure = match &part.figure {
         Figure::Number(number, unit) => Line::from(vec![
-            Span::styled(number.clone(), Style::new().add_modifier(Modifier::BOLD)),
+            Span::styled(number.clone(), bold()),
             Span::raw(format!(" {unit}")),
         ]),
-        Figure::Word(word, level) => Line::from(Span::styled(
-            *word,
-            colour(*level).add_modifier(Modifier::BOLD),
-        )),
+        Figure::Word(word, level) => Line::from(Span::styled(*word, bold().patch(colour(*level)))),
     };
     let lines = one_line(&part.lines.join(" · "));
     Row::new([
-        Cell::from(Span::styled(
-            part.title,
-            Style::new().add_modifier(Modifier::BOLD),
-        )),
+        Cell::from(Span::styled(part.title, bold())),
         Cell::from(figure),
         Cell::from(vec![
             Line::from(lines),
@@ -276,22 +252,15 @@ fn files(frame: &mut Frame<'_>, area: Rect, observer: &Observer, scroll: usize) 
 }
 
 fn groups(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, scroll: usize) {
-    let known = |number: Option<u64>| number.map_or_else(|| "not known".to_owned(), grouped);
     let rows = snapshot.status.groups.iter().skip(scroll).map(|line| {
+        let owner = line.owner.as_deref();
         Row::new([
             Cell::from(line.group.clone()),
             Cell::from(format!("{}/{}", line.topic, line.partition)),
             right(grouped(line.next)),
-            right(known(line.lag)),
-            right(
-                line.lag_seconds
-                    .map_or_else(|| "not known".to_owned(), duration),
-            ),
-            Cell::from(
-                line.owner
-                    .as_deref()
-                    .map_or_else(|| "nobody".to_owned(), shown_owner),
-            ),
+            right(line.lag.map_or("not known".to_owned(), grouped)),
+            right(line.lag_seconds.map_or("not known".to_owned(), duration)),
+            Cell::from(owner.map_or("nobody".to_owned(), shown_owner)),
         ])
     });
     let columns = [
@@ -314,19 +283,15 @@ fn letters(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, scroll: usize
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
-    let rows = snapshot
-        .status
-        .dead_letters
-        .iter()
-        .skip(scroll)
-        .map(|count| {
-            Row::new([
-                Cell::from(count.stream.clone()),
-                Cell::from(count.reason.clone()),
-                Cell::from(count.group.clone()),
-                right(grouped(count.open)),
-            ])
-        });
+    let counts = snapshot.status.dead_letters.iter().skip(scroll);
+    let rows = counts.map(|count| {
+        Row::new([
+            Cell::from(count.stream.clone()),
+            Cell::from(count.reason.clone()),
+            Cell::from(count.group.clone()),
+            right(grouped(count.open)),
+        ])
+    });
     let columns = [
         ("stream", Fill(1)),
         ("reason", Length(20)),
@@ -362,6 +327,10 @@ fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if bekk_stream::is_deceptive(c) { ' ' } else { c })
         .collect()
+}
+
+const fn bold() -> Style {
+    Style::new().add_modifier(Modifier::BOLD)
 }
 
 const fn faint() -> Style {
