@@ -86,12 +86,8 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
     letters.truncate(args.limit as usize);
     let streams = context.streams();
     if args.output.json {
-        print_json(
-            &letters
-                .iter()
-                .map(|letter| Line::new(letter, &streams))
-                .collect::<Vec<_>>(),
-        )?;
+        let lines = letters.iter().map(|letter| Line::new(letter, &streams));
+        print_json(&lines.collect::<Vec<_>>())?;
         return Ok(Outcome::Done);
     }
     if letters.is_empty() {
@@ -112,7 +108,7 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
             letter.group.clone(),
             letter.stream.clone(),
             letter.reason.clone(),
-            letter.column.clone().unwrap_or_else(|| "-".to_owned()),
+            or_dash(letter.column.as_ref()),
             shown_place(letter),
         ]
     };
@@ -137,6 +133,10 @@ fn list(context: &Context, args: &DeadLettersList) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+fn or_dash(fact: Option<impl ToString>) -> String {
+    fact.map_or_else(|| "-".to_owned(), |fact| fact.to_string())
+}
+
 fn shown_detail(letter: &Letter) -> String {
     letter.detail.clone().unwrap_or_default().replace('\n', " ")
 }
@@ -154,7 +154,7 @@ fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
         (Some(at), Some(resolution)) => format!("{resolution} at {at}"),
         (Some(at), None) => format!("resolved at {at}"),
     };
-    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let (line, byte) = (or_dash(letter.line), or_dash(letter.byte_offset));
     let facts = [
         ("state", state),
         (
@@ -169,27 +169,11 @@ fn show(context: &Context, args: &DeadLettersShow) -> Result<Outcome> {
                 letter.topic, letter.partition, letter.offset
             ),
         ),
-        (
-            "file",
-            letter.file.clone().unwrap_or_else(|| "-".to_owned()),
-        ),
-        (
-            "line",
-            format!(
-                "{} (byte {})",
-                number(letter.line),
-                number(letter.byte_offset)
-            ),
-        ),
+        ("file", or_dash(letter.file.as_ref())),
+        ("line", format!("{line} (byte {byte})")),
         ("reason", letter.reason.clone()),
-        (
-            "column",
-            letter.column.clone().unwrap_or_else(|| "-".to_owned()),
-        ),
-        (
-            "sqlstate",
-            letter.sqlstate.clone().unwrap_or_else(|| "-".to_owned()),
-        ),
+        ("column", or_dash(letter.column.as_ref())),
+        ("sqlstate", or_dash(letter.sqlstate.as_ref())),
         ("detail", letter.detail.clone().unwrap_or_default()),
     ];
     print_result(&format!("dead letter {}", letter.id))?;
