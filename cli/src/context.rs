@@ -247,6 +247,12 @@ impl Context {
         }
     }
 
+    /// The names of all streams.
+    pub(crate) fn stream_names(&self) -> Vec<String> {
+        let streams = self.streams().into_iter();
+        streams.map(|stream| stream.name).collect()
+    }
+
     /// All streams, or the one that is named.
     ///
     /// # Errors

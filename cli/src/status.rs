@@ -2,6 +2,7 @@
 
 mod database;
 mod findings;
+mod removed;
 mod unapplied;
 
 use std::collections::BTreeMap;
@@ -24,9 +25,10 @@ use crate::standard_input;
 use crate::topics::{TopicLine, losses, topic_lines};
 use crate::units::bytes;
 
-pub(crate) use database::{DatabaseStatus, DeadLetters};
+pub(crate) use database::{Asked, DatabaseStatus, DeadLetters};
 use database::{PostgresStatus, SinkWaits, StreamCounts};
 pub(crate) use findings::{Act, DEFAULT_GROUP, Finding};
+use removed::Removed;
 use unapplied::Unapplied;
 
 /// Free bytes below which ingest may fail to write its checkpoint
@@ -51,6 +53,9 @@ pub(crate) struct Status {
     /// Streams that have records in the log and no offset in the database.
     #[serde(skip)]
     pub(crate) unapplied: Vec<Unapplied>,
+    /// Records that wait for a stream that was removed or renamed
+    #[serde(skip)]
+    pub(crate) removed: Vec<Removed>,
     /// Sinks that wait for PostgreSQL, the longest wait first
     pub(crate) waits: Vec<SinkWaits>,
     /// Faults that someone must act on
@@ -205,8 +210,12 @@ impl Status {
         let files = Files::of(&known_files(context)?, context);
         let log = LogStatus::of(sources.place, sources.log.as_ref().copied());
         let client = sources.log.as_ref().ok().copied().flatten();
-        let asked = (group, streams);
-        let database = DatabaseStatus::of(sources.postgres.as_ref().copied(), client, asked);
+        let asked = Asked {
+            group,
+            streams,
+            configured: &context.streams(),
+        };
+        let database = DatabaseStatus::of(sources.postgres.as_ref().copied(), client, &asked);
         Ok(Self::judged(log, files, database))
     }
 
@@ -221,6 +230,7 @@ impl Status {
             tables: database.tables,
             misfits: database.misfits,
             unapplied: database.unapplied,
+            removed: database.removed,
             waits: database.waits,
             dead_letters: database.dead_letters,
             problems: Vec::new(),

@@ -9,6 +9,8 @@ pub struct Config {
     pub postgres: ConnectOptions,
     /// The group whose offsets it moves.
     pub group: String,
+    /// All streams of the configuration, also those that this sink does not apply; empty if they are not known.
+    pub configured: Vec<String>,
     /// How many connections apply batches, each of another partition; one more renews leases.
     pub connections: usize,
     /// Where a group starts that has no offsets yet.
@@ -40,6 +42,7 @@ impl Config {
         Self {
             postgres,
             group: "bekk".to_owned(),
+            configured: Vec::new(),
             connections: 2,
             from: Start::Earliest,
             batch_records_max: 32_768,

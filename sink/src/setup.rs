@@ -1,6 +1,7 @@
 //! What must be there before the first batch: schema `bekk`, the tables, a row of offsets per partition.
 
 mod behind;
+mod removed;
 
 use std::time::{Duration, Instant};
 
@@ -144,6 +145,7 @@ impl Setup<'_> {
             client.batch_execute("COMMIT").await?;
             return Err(SetupError::Stop(prepared.halts.swap_remove(0).1));
         }
+        removed::warn(client, self.log, self.config).await?;
         prepared.parents = parents::find(client, &prepared.targets).await?;
         client.batch_execute("COMMIT").await?;
         Ok(prepared)
@@ -229,8 +231,9 @@ impl Setup<'_> {
             self.refuse_if_applied_elsewhere(stream, &committed)
                 .map_err(SetupError::Stop)?;
             if is_keyless(stream) && self.config.from != Start::Latest {
-                let configured: Vec<&str> =
-                    self.streams.iter().map(|stream| &*stream.name).collect();
+                let own = self.streams.iter().map(|stream| &*stream.name);
+                let others = self.config.configured.iter().map(String::as_str);
+                let configured: Vec<&str> = own.chain(others).collect();
                 let (of, filled) = ((group.as_str(), Some(&*log_id)), (stream, &target.table));
                 match twice::find(client, of, filled, &configured).await? {
                     Some(Others::OfLog(refusal)) => return Err(SetupError::Stop(refusal)),

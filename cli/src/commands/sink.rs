@@ -43,7 +43,9 @@ pub(crate) fn run(global: &Global, args: &Sink, screen: &Screen) -> Result<Outco
     config.group.clone_from(&args.group.name);
     config.from = from;
     let start = |pipeline: &mut Pipeline| {
-        pipeline.start_sink(config.clone(), context.targets(&args.target)?)?;
+        let mut config = config.clone();
+        config.configured = context.stream_names();
+        pipeline.start_sink(config, context.targets(&args.target)?)?;
         pipeline.tell_of(&running.service);
         Ok(())
     };

@@ -70,7 +70,9 @@ pub(crate) fn run(global: &Global, args: &Up, screen: &Screen) -> Result<Outcome
     let mut sink = bekk_sink::Config::new(database.options.clone());
     sink.group.clone_from(&args.group.name);
     let start = |pipeline: &mut Pipeline| {
-        pipeline.start_sink(sink.clone(), context.streams())?;
+        let mut sink = sink.clone();
+        sink.configured = context.stream_names();
+        pipeline.start_sink(sink, context.streams())?;
         let ingest = context.ingest_config(args.once.once);
         pipeline.start_ingest(ingest, context.streams(), inbox.input.as_ref())?;
         pipeline.tell_of(&running.service);

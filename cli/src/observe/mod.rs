@@ -28,7 +28,7 @@ use crate::args::PostgresArgs;
 use crate::context::Context;
 use crate::log_place::LogPlace;
 use crate::service::{Database, Parts, Service};
-use crate::status::{DEFAULT_GROUP, DatabaseStatus, Files, LogStatus, known_files};
+use crate::status::{Asked, DEFAULT_GROUP, DatabaseStatus, Files, LogStatus, known_files};
 use meter::Meter;
 use source::{Reading, Source};
 
@@ -396,10 +396,14 @@ fn database_status(context: &Context, parts: &Parts, found: &FoundDatabase) -> D
         .as_ref()
         .map_or(DEFAULT_GROUP, |sink| sink.group.as_str());
     let streams = context.streams();
-    let asked = (group, streams.as_slice());
+    let asked = Asked {
+        group,
+        streams: &streams,
+        configured: &streams,
+    };
     match &parts.postgres {
         Database::InUse { options, .. } => {
-            return DatabaseStatus::of(Ok(Some(options)), log, asked);
+            return DatabaseStatus::of(Ok(Some(options)), log, &asked);
         }
         Database::Starting => return DatabaseStatus::default(),
         Database::NotNeeded => {}
@@ -407,11 +411,11 @@ fn database_status(context: &Context, parts: &Parts, found: &FoundDatabase) -> D
     if found.get().is_none() {
         match context.database_if_running(&PostgresArgs { postgres: None }) {
             Ok(database) => found.set(database.map(|database| database.options)),
-            Err(error) => return DatabaseStatus::of(Err(&format!("{error:#}")), log, asked),
+            Err(error) => return DatabaseStatus::of(Err(&format!("{error:#}")), log, &asked),
         }
     }
     let options = found.get();
-    let status = DatabaseStatus::of(Ok(options.as_ref()), log, asked);
+    let status = DatabaseStatus::of(Ok(options.as_ref()), log, &asked);
     // A private server that has ended is another one, with another port, when it comes again.
     if status.postgres.error.is_some() {
         found.set(None);

@@ -6,6 +6,7 @@ use bekk_sink::{ConnectOptions, Misfit, TableFault, WaitCause};
 use bekk_stream::Stream;
 use serde::Serialize;
 
+use super::removed::Removed;
 use super::unapplied::{self, Unapplied};
 use crate::positions::{Line, lines};
 use crate::remedy::remedy_for_login;
@@ -19,6 +20,7 @@ pub(crate) struct DatabaseStatus {
     pub(crate) tables: Vec<TableFault>,
     pub(crate) misfits: Vec<Misfit>,
     pub(crate) unapplied: Vec<Unapplied>,
+    pub(crate) removed: Vec<Removed>,
     pub(crate) waits: Vec<SinkWaits>,
 }
 
@@ -71,31 +73,39 @@ pub(crate) struct DeadLetters {
     pub(crate) open: u64,
 }
 
+/// What a database is asked about
+pub(crate) struct Asked<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) streams: &'a [Stream],
+    /// All streams of the configuration
+    pub(crate) configured: &'a [Stream],
+}
+
 impl DatabaseStatus {
     /// Asks a database about a group and the streams of this configuration; others may use it as well. None where it
     /// is a private one that has not been made yet, else why it cannot be had.
     pub(crate) fn of(
         postgres: Result<Option<&ConnectOptions>, &String>,
         log: Option<&Client>,
-        (group, streams): (&str, &[Stream]),
+        asked: &Asked<'_>,
     ) -> Self {
         let mut status = Self::default();
         match postgres {
             Err(error) => status.postgres.error = Some(error.clone()),
-            Ok(None) => status.ask_log(log, (group, streams)),
+            Ok(None) => status.ask_log(log, asked),
             Ok(Some(options)) => {
                 status.postgres.server = Some(options.to_string());
-                if let Err(error) = status.ask(options, log, (group, streams)) {
-                    status.postgres.tell(&error, options, streams);
+                if let Err(error) = status.ask(options, log, asked) {
+                    status.postgres.tell(&error, options, asked.streams);
                 }
             }
         }
         status
     }
 
-    fn ask_log(&mut self, log: Option<&Client>, (group, streams): (&str, &[Stream])) {
+    fn ask_log(&mut self, log: Option<&Client>, asked: &Asked<'_>) {
         self.unapplied = log.map_or_else(Vec::new, |log| {
-            unapplied::find(log, group, streams, &self.groups)
+            unapplied::find(log, asked.group, asked.streams, &self.groups)
         });
     }
 
@@ -103,14 +113,16 @@ impl DatabaseStatus {
         &mut self,
         postgres: &ConnectOptions,
         log: Option<&Client>,
-        (group, streams): (&str, &[Stream]),
+        asked: &Asked<'_>,
     ) -> Result<()> {
+        let (group, streams) = (asked.group, asked.streams);
         let is_ours = |topic: &str| streams.iter().any(|stream| stream.name == topic);
         let mut offsets = bekk_sink::list_offsets(postgres)?;
+        self.removed = Removed::of(&offsets, log, asked.configured);
         offsets.retain(|offset| is_ours(&offset.topic));
         self.groups = lines(offsets, log, streams);
         self.streams = StreamCounts::of(&self.groups);
-        self.ask_log(log, (group, streams));
+        self.ask_log(log, asked);
         // A log that is not known counts as another one than those of the offsets.
         let log_id = log.map_or_else(String::new, |log| log.log_id().to_string());
         self.tables = bekk_sink::table_faults(postgres, (group, Some(&log_id)), streams)?;

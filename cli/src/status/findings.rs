@@ -323,6 +323,7 @@ fn waiting(status: &Status) -> Vec<Finding> {
     let found = [
         no_sink_runs(status),
         no_sink_has_run(status),
+        stream_is_gone(status),
         sink_is_behind(status),
         state_is_not_written(status),
         files_are_set_aside(status),
@@ -378,6 +379,23 @@ fn no_sink_has_run(status: &Status) -> Option<Finding> {
     );
     let act = start_sink(status);
     Some(wait(Stage::Sink, "No sink has run", what, act))
+}
+
+fn stream_is_gone(status: &Status) -> Option<Finding> {
+    let of = status.removed.first()?;
+    let what = format!(
+        "{} of topic `{}` {} for group `{}`, and no stream of the configuration is called so",
+        counted(of.records, "record"),
+        of.topic,
+        if of.records == 1 { "waits" } else { "wait" },
+        of.group
+    );
+    let act = Act::Do(format!(
+        "if stream `{0}` was renamed, call it `{0}` until its records are applied; if it was removed: bekk offsets delete \
+         --group {1} --stream {0} --execute ({what})",
+        of.topic, of.group
+    ));
+    Some(wait(Stage::Sink, "A stream is gone", what, act))
 }
 
 fn sink_is_behind(status: &Status) -> Option<Finding> {

@@ -172,6 +172,35 @@ fn a_table_that_does_not_fit_any_more_is_a_problem() {
     sandbox.tells("health", "healthy");
 }
 
+/// A stream is renamed while records of it wait, and its files are gone: `up` and `status` name them until they are applied.
+#[test]
+fn records_of_a_renamed_stream_are_named_while_they_wait() {
+    const WAIT: &str = "2 records of topic `items` wait for group `bekk`, and no stream";
+    let sandbox = Sandbox::new();
+    sandbox.write("bekk.toml", KEYED);
+    sandbox.write("data/a.csv", "id,note\n1,a\n");
+    sandbox.ok("up --once");
+    let late = sandbox.write("data/b.csv", "id,note\n2,b\n3,c\n");
+    sandbox.ok("ingest --once");
+    std::fs::remove_file(late).unwrap();
+    let renamed = KEYED.replace("[streams.items]", "[streams.goods]\ntable = \"items\"");
+    sandbox.write("bekk.toml", renamed);
+    let up = sandbox.ok("up --once");
+    up.says("records wait in a topic that no stream of the configuration is called by");
+    sandbox
+        .ok("status")
+        .prints(WAIT)
+        .prints("if stream `items` was renamed, call it `items` until");
+    // Of two streams, the one that is not asked about is there.
+    let other = KEYED.replace("items", "other").replace("data/", "other/");
+    sandbox.write("bekk.toml", format!("{KEYED}{other}"));
+    let one = sandbox.ok("status --stream other").stdout;
+    assert!(!one.contains("no stream of the configuration"), "{one}");
+    let up = sandbox.ok("up --once");
+    assert!(!up.stderr.contains("records wait"), "{}", up.stderr);
+    assert_eq!(sandbox.postgres().number("SELECT count(*) FROM items"), 3);
+}
+
 /// A second group fills a table of its own, which the configuration does not name: the commands that look at the group take
 /// the table's name, and those that do not get it name the option and no fault of a sink that runs.
 #[test]
