@@ -285,7 +285,7 @@ fn a_role_that_may_only_connect_is_told_what_it_lacks() {
         "{grant}; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bekk TO {role};
          GRANT SELECT, INSERT, UPDATE ON notes TO {role}"
     ));
-    let mut status = sandbox.bekk(&["status"]);
+    let mut status = sandbox.bekk("status");
     let status = Ran::new(status.env("DATABASE_URL", &url).output().unwrap());
     assert!(status.ok().stdout.contains("1 dead letter"));
     assert_eq!(serve.terminate(), Some(0));

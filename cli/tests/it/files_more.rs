@@ -165,7 +165,7 @@ fn notification_is_exhausted() {
         fs::create_dir(inbox.at("sub")).unwrap();
         inbox.put("a.csv", csv([1]));
         // The limits of a user namespace of its own touch nobody else.
-        let bekk = inbox.bekk(&["ingest"]);
+        let bekk = inbox.bekk("ingest");
         let mut command = Command::new("unshare");
         let script = format!("echo 0 > /proc/sys/user/{limit} && exec \"$0\" \"$@\"");
         command.args(["--user", "--map-root-user", "sh", "-c", &script]);
@@ -288,7 +288,7 @@ fn few_open_files_are_enough() {
     for number in 0..300 {
         inbox.put(&format!("{number}.csv"), csv([number]));
     }
-    let command = inbox.bekk(&["ingest", "--once"]);
+    let command = inbox.bekk("ingest --once");
     let mut limited = Command::new("sh");
     limited
         .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])

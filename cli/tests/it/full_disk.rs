@@ -175,7 +175,7 @@ fn a_disk_without_a_free_byte_stops_only_what_must_write() {
     disk.run("sink --once").ok();
 
     // Started on the full disk, filled again when it has written, and then given space.
-    let mut up = disk.bekk(&["up", "--http", "127.0.0.1:0"]);
+    let mut up = disk.bekk("up --http 127.0.0.1:0");
     let said = std::fs::File::create(sandbox.path("bekk.log")).unwrap();
     up.stdout(said.try_clone().unwrap()).stderr(said);
     let mut up = Process::spawn(&mut up);
@@ -214,7 +214,7 @@ fn a_disk_without_free_inodes_makes_ingest_wait() {
         return;
     };
     write(&sandbox, 0);
-    let mut up = start(&sandbox, disk.bekk(&["up", "--http", "127.0.0.1:0"]));
+    let mut up = start(&sandbox, disk.bekk("up --http 127.0.0.1:0"));
     let at = address(&sandbox);
     wait_until("the rows are there", LIMIT, || rows(&sandbox) == ROWS);
     let others = disk.root().join("others");
@@ -229,7 +229,7 @@ fn a_disk_without_free_inodes_makes_ingest_wait() {
         let (code, body) = get(&at, "/readyz");
         code == 503 && body.contains("fewer free inodes")
     });
-    let told = disk.run(&["status"]);
+    let told = disk.run("status");
     told.ok()
         .prints("problem    the log's disk has 0 free inodes");
     assert!(up.is_running(), "{}", sandbox.said());
@@ -237,7 +237,7 @@ fn a_disk_without_free_inodes_makes_ingest_wait() {
     wait_until("the rows are there", LIMIT, || rows(&sandbox) == 2 * ROWS);
     wait_until("it is ready", LIMIT, || get(&at, "/readyz").0 == 200);
     assert_eq!(up.terminate(), Some(0), "{}", sandbox.said());
-    check_audit_of(disk.run(&["audit", "--deep", "--json"]));
+    check_audit_of(disk.run("audit --deep --json"));
 }
 
 /// The argument that names the served log

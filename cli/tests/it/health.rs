@@ -260,8 +260,8 @@ fn who_has_the_log_tells_how_far_its_groups_are_behind() {
     sandbox.ok("sink --once");
     wait_until("it has caught up", LIMIT, || lag("records") == Some(0.0));
 
-    let delete = ["offsets", "delete", "--group", "bekk", "--execute"];
-    sandbox.ok(&delete);
+    let delete = "offsets delete --group bekk --execute";
+    sandbox.ok(delete);
     assert_eq!(lag("records"), None);
     assert_eq!(server.terminate(), Some(0), "{}", sandbox.said());
 }

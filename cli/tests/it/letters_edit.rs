@@ -214,18 +214,18 @@ fn a_text_in_another_encoding_is_corrected_in_utf8() {
     edit(&sandbox, "3", "printf '3,é,1' >").ok();
     assert_eq!(names(), ["Müßig", "é"]);
 
-    let export = ["dead-letters", "export", "--csv", "out.csv"];
-    sandbox.ok(&export);
+    let export = "dead-letters export --csv out.csv";
+    sandbox.ok(export);
     let exported = fs::read_to_string(sandbox.path("out.csv")).unwrap();
     let corrected = exported.replace("Krüger,y", "Krüger,2");
     sandbox.write("out.csv", corrected.replace("Weiß,z", "Ωmega,4"));
-    let import = ["dead-letters", "import", "--csv", "out.csv"];
-    let refused = sandbox.fails(&import);
+    let import = "dead-letters import --csv out.csv";
+    let refused = sandbox.fails(import);
     refused.says("dead letter 4 has `Ω`");
     sandbox.write("out.csv", corrected.replace("Weiß,z", "Weiß,4"));
-    sandbox.ok(&import);
+    sandbox.ok(import);
     assert_eq!(names(), ["Müßig", "Krüger", "é", "Weiß"]);
-    sandbox.tells(&import, "2 resolved before");
+    sandbox.tells(import, "2 resolved before");
 
     // PostgreSQL refuses this row, which Bekk writes in UTF-8.
     postgres.execute("ALTER TABLE p ADD CHECK (price < 100)");

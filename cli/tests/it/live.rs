@@ -110,7 +110,7 @@ fn without_a_database_a_private_one_is_used() {
          EVENT_TYPES=view,purchase,add_to_cart\nMIN_EVENTS=5\nMAX_EVENTS=9\nSLEEP_INTERVAL=1\n",
     )
     .unwrap();
-    let mut command = sandbox.bekk(&["up", "--demo"]);
+    let mut command = sandbox.bekk("up --demo");
     let log = fs::File::create(sandbox.path("bekk.log")).unwrap();
     command
         .env_remove("DATABASE_URL")

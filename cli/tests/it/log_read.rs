@@ -73,7 +73,7 @@ fn records_are_read_from_every_kind_of_place() {
         .says("write earliest, latest, offset:N");
     // The bytes as they are, of a topic whose records are no payload of the stream.
     let raw = sandbox
-        .bekk(&["log", "read", "--format", "raw", "--limit", "1"])
+        .bekk("log read --format raw --limit 1")
         .output()
         .unwrap();
     let payload = bekk_stream::Payload::decode(raw.stdout.strip_suffix(b"\n").unwrap()).unwrap();

@@ -48,7 +48,7 @@ fn a_large_backlog_takes_little_memory() {
         .map(|entry| entry.unwrap().metadata().unwrap().len())
         .sum();
     assert!(bytes > INPUT_BYTES, "{bytes} bytes were written");
-    let peak = peak_of(&mut sandbox.bekk(&["up", "--once", "--json"]));
+    let peak = peak_of(&mut sandbox.bekk("up --once --json"));
     assert_eq!(
         sandbox.postgres().number("SELECT count(*) FROM events"),
         u64::from(SHORT_ROWS + LONG_FILES * LONG_ROWS_OF_FILE)
@@ -106,9 +106,9 @@ fn files_that_are_gone_take_little_memory() {
     let sandbox = Sandbox::new();
     sandbox.events("data/1.csv", &[(1, "view", "1.00")]);
     sandbox.ok("ingest --once");
-    let before = peak_of(&mut sandbox.bekk(&["ingest", "--once"]));
+    let before = peak_of(&mut sandbox.bekk("ingest --once"));
     add_finished_files(&sandbox, files);
-    let peak = peak_of(&mut sandbox.bekk(&["ingest", "--once"]));
+    let peak = peak_of(&mut sandbox.bekk("ingest --once"));
     println!("peak resident: {before} bytes, with {files} files {peak}");
     assert!(peak <= before + more_max);
     assert!(peak <= PEAK_BYTES_MAX);

@@ -120,7 +120,7 @@ fn a_private_server_that_is_killed_is_started_again() {
     let sandbox = Sandbox::bare();
     sandbox.let_server_in();
     sandbox.write("my.csv", SENSORS);
-    let mut command = sandbox.bekk(&["up", "my.csv", "--http", "off"]);
+    let mut command = sandbox.bekk("up my.csv --http off");
     command.env_remove("DATABASE_URL").env("POSTGRES_PORT", "0");
     command.stderr(std::fs::File::create(sandbox.path("bekk.log")).unwrap());
     let process = crate::support::Process::spawn(&mut command);
@@ -151,7 +151,7 @@ fn a_private_server_that_is_killed_is_started_again() {
     sandbox.write("my.csv", format!("{SENSORS}19,2026-11-27 09:00:00,20.0\n"));
     wait_until("a new row is applied", limit, || count() == "3");
     let audit = sandbox
-        .bekk(&["audit", "--deep"])
+        .bekk("audit --deep")
         .env_remove("DATABASE_URL")
         .env("POSTGRES_PORT", "0")
         .output()
@@ -217,14 +217,14 @@ fn a_stream_that_exists_is_named_where_it_is() {
     sandbox.write("first.csv", "a,n\nx,1\n");
     std::fs::create_dir(sandbox.path("more")).unwrap();
     sandbox.write("more/first.csv", "a,n\ny,2\n");
-    sandbox.run(&["init", "first.csv"]).ok();
+    sandbox.run("init first.csv").ok();
     let before = std::fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
     let line = before
         .lines()
         .position(|line| line == "[streams.first]")
         .unwrap()
         + 1;
-    let refused = sandbox.run(&["init", "more/first.csv", "--add"]);
+    let refused = sandbox.run("init more/first.csv --add");
     let expected = format!(
         "`bekk.toml`, line {line}, has a stream `first`; if the file is one of that stream"
     );
@@ -234,7 +234,5 @@ fn a_stream_that_exists_is_named_where_it_is() {
         .says("another name: --name NAME");
     let after = std::fs::read_to_string(sandbox.path("bekk.toml")).unwrap();
     assert_eq!(after, before);
-    sandbox
-        .run(&["init", "more/first.csv", "--add", "--name", "second"])
-        .ok();
+    sandbox.run("init more/first.csv --add --name second").ok();
 }

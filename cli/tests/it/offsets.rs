@@ -123,15 +123,15 @@ fn retention_never_passes_the_slowest_group() {
     retain();
     let first = start(&sandbox);
     assert!((1..=12_000).contains(&first), "{first}");
-    let reset = ["offsets", "reset", "--to", "offset:0", "--execute"];
-    sandbox.refuses(&reset, &format!("holds offsets {first} to 30000"));
+    let reset = "offsets reset --to offset:0 --execute";
+    sandbox.refuses(reset, &format!("holds offsets {first} to 30000"));
     assert_eq!(
         sandbox.postgres().number("SELECT count(*) FROM events"),
         30_000
     );
 
-    let delete = ["offsets", "delete", "--group", "slow", "--execute"];
-    sandbox.tells(&delete, "in the database and 1 in the log");
+    let delete = "offsets delete --group slow --execute";
+    sandbox.tells(delete, "in the database and 1 in the log");
     sandbox.ok("sink --once");
     retain();
     assert!(start(&sandbox) > 12_000);
@@ -169,9 +169,9 @@ fn a_group_is_forgotten_after_a_dry_run() {
         .run("offsets delete --group bek")
         .exits(2)
         .says("--group: there is no `bek`; known: bekk");
-    let mistyped = ["offsets", "delete", "--group", "bekk", "--stream", "evnts"];
+    let mistyped = "offsets delete --group bekk --stream evnts";
     sandbox
-        .run(&mistyped)
+        .run(mistyped)
         .exits(2)
         .says("--stream: there is no `evnts`; known: events");
     let delete = ["offsets", "delete", "--group", "bekk"];

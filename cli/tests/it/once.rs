@@ -191,18 +191,18 @@ fn another_log_is_refused_with_the_command_that_helps() {
     sandbox.write("data/a.csv", file(&[event(1, GOOD)]));
     sandbox.ok("up --once");
     fs::remove_dir_all(sandbox.path(".bekk")).unwrap();
-    let listed = ["offsets", "list"];
-    sandbox.refuses(&listed, "there is no log at");
+    let listed = "offsets list";
+    sandbox.refuses(listed, "there is no log at");
     sandbox.refuses("up --once", "bekk offsets reset");
     let strange = "none of these offsets belongs to log";
-    sandbox.fails(&listed).says(strange).prints("! bekk");
+    sandbox.fails(listed).says(strange).prints("! bekk");
     // Another project's streams, which no advice here is about.
     let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bekk.toml")).unwrap();
     sandbox.write(
         "bekk.toml",
         config.replace("streams.events", "streams.others"),
     );
-    let others = sandbox.fails(&listed).says(strange);
+    let others = sandbox.fails(listed).says(strange);
     others.prints("? offsets that belong to a different log");
     fs::remove_file(sandbox.path("bekk.toml")).unwrap();
     let reset = ["offsets", "reset", "--group", "bekk", "--to", "earliest"];
@@ -218,7 +218,7 @@ fn another_log_is_refused_with_the_command_that_helps() {
     sandbox.ok(&[&reset[..], &["--instead-of", &old, "--execute"]].concat());
     sandbox.ok("up --once");
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM events"), 1);
-    sandbox.ok(&listed);
+    sandbox.ok(listed);
     sandbox.ok("audit --deep");
 }
 
@@ -261,15 +261,15 @@ fn wrong_configurations_and_databases_say_what_to_do() {
         .says("line 3: unknown key `partitons`; did you mean `partitions`?");
     fs::remove_file(sandbox.path("bekk.toml")).unwrap();
     sandbox.run("up --onec").exits(2).says("--once");
-    let typo = ["log", "topics", "--log", "kafk://b:1"];
-    sandbox.run(&typo).exits(2).says("write kafka://host:port");
+    let typo = "log topics --log kafk://b:1";
+    sandbox.run(typo).exits(2).says("write kafka://host:port");
     assert!(!sandbox.path("kafk:").exists());
-    let others = ["log", "topics", "--log", "."];
+    let others = "log topics --log .";
     sandbox
-        .fails(&others)
+        .fails(others)
         .says("it has other files")
         .says("name an empty or a new directory with --log");
-    let mut command = sandbox.bekk(&["check"]);
+    let mut command = sandbox.bekk("check");
     command.env(
         "DATABASE_URL",
         "postgres://me:hush@localhost:1/x?sslmod=require",
@@ -354,7 +354,7 @@ fn a_time_limit_ends_a_run_that_waits() {
     let took = started.elapsed();
     assert!((2..20).contains(&took.as_secs()), "{took:?}");
     // What was logged meanwhile is applied by the next run, within its limit.
-    let arguments = ["up", "--once", "--timeout", "1h"];
-    sandbox.ok(&arguments);
+    let arguments = "up --once --timeout 1h";
+    sandbox.ok(arguments);
     assert_eq!(sandbox.postgres().one("SELECT count(*) FROM events"), "1");
 }

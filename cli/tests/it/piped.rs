@@ -15,7 +15,7 @@ columns = [{ name = "id", type = "int8" }, { name = "name", type = "text", nulla
 "#;
 
 fn pipe(sandbox: &Sandbox, text: &[u8], arguments: &[&str]) -> Ran {
-    let mut command = sandbox.bekk(&["up", "--once", "-"]);
+    let mut command = sandbox.bekk("up --once -");
     command
         .args(arguments)
         .stdin(Stdio::piped())
@@ -65,7 +65,7 @@ fn an_input_is_loaded_once_however_often_it_is_piped() {
 
     // Killed before the end of its input: nothing of it is loaded.
     let before = ids(&sandbox);
-    let mut command = sandbox.bekk(&["up", "--once", "-", "--name", "k"]);
+    let mut command = sandbox.bekk("up --once - --name k");
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"id,name\n70,Kim\n71,Lee\n").unwrap();
@@ -121,7 +121,7 @@ fn an_input_that_is_not_all_rows_stays() {
 fn a_configuration_comes_from_standard_input() {
     let sandbox = Sandbox::new();
     let text = b"id;name\n1;Ann\n";
-    let mut command = sandbox.bekk(&["init", "--from", "-"]);
+    let mut command = sandbox.bekk("init --from -");
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -62,7 +62,7 @@ fn every_line_on_standard_error_is_json_if_asked_for() {
     let output = command.env("RUST_LOG", "bekk=loud").output().unwrap();
     let lines = json_lines(std::str::from_utf8(&output.stderr).unwrap());
     assert!(lines[0].to_string().contains("bekk=loud"), "{lines:?}");
-    let mut command = sandbox.bekk(&["--log-format", "json"]);
+    let mut command = sandbox.bekk("--log-format json");
     let output = command.arg(OsStr::from_bytes(b"\xff")).output().unwrap();
     json_lines(std::str::from_utf8(&output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(2));
@@ -237,7 +237,7 @@ fn systemd_units_run_and_readiness_is_reported() {
     manager
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
-    let mut command = sandbox.bekk(&["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"]);
+    let mut command = sandbox.bekk("log serve --listen 127.0.0.1:0 --http off");
     command.env("NOTIFY_SOCKET", sandbox.path("notify"));
     let mut service = command.stderr(Stdio::null()).spawn().unwrap();
     let mut message = [0; 100];

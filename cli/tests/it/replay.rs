@@ -68,27 +68,14 @@ fn a_shadow_table_equals_the_original() {
     let dry = sandbox.ok("replay --from earliest --into events_v2");
     dry.prints("records to apply");
     assert_eq!(postgres.one("SELECT to_regclass('events_v2') IS NULL"), "t");
-    let into = [
-        "replay",
-        "--from",
-        "earliest",
-        "--into",
-        "events_v2",
-        "--execute",
-    ];
-    sandbox.ok(&into).says("bekk diff events events_v2");
+    let into = "replay --from earliest --into events_v2 --execute";
+    sandbox.ok(into).says("bekk diff events events_v2");
     sandbox.tells("diff events events_v2", "changed             0");
     assert_eq!(postgres.one("SELECT DISTINCT note FROM events_v2"), "kept");
-    let again = sandbox.ok(&into);
+    let again = sandbox.ok(into);
     again.says("continues at its offsets");
-    let discard = [
-        "dead-letters",
-        "discard",
-        "--all",
-        "--group",
-        "replay-events_v2",
-    ];
-    sandbox.tells(&discard, "1 discarded");
+    let discard = "dead-letters discard --all --group replay-events_v2";
+    sandbox.tells(discard, "1 discarded");
     assert_eq!(open_letters(&postgres), [["bad_value", "1"]]);
 
     // The same by hand, and a group that exists is not moved by --from.
@@ -128,8 +115,8 @@ fn a_replay_that_fails_names_the_table_that_it_leaves() {
     config(&format!(
         "{columns}, {{ name = \"size\", type = \"int8\", nullable = true }}"
     ));
-    let into = ["replay", "--from", "earliest", "--into", "t2", "--execute"];
-    let ran = sandbox.fails(&into);
+    let into = "replay --from earliest --into t2 --execute";
+    let ran = sandbox.fails(into);
     let drop = "DROP TABLE \"t2\"";
     ran.says(&format!("bekk psql -- -c '{drop}'\n"));
     sandbox.ok(&["psql", "--", "-c", drop]);

@@ -85,10 +85,10 @@ fn the_summary_counts_what_was_applied_before_the_owner_went() {
     let generate = ["generate", "--rows", &rows, "--files", "3", "--seed", "1"];
     sandbox.ok(&generate);
     sandbox.ok("ingest --once");
-    let serve = ["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"];
-    let owner = sandbox.start(&serve);
+    let serve = "log serve --listen 127.0.0.1:0 --http off";
+    let owner = sandbox.start(serve);
     wait_until("it has the log", LIMIT, || owns_the_log(&sandbox, &owner));
-    let mut sink = sandbox.bekk(&["sink", "--once", "--json", "-v"]);
+    let mut sink = sandbox.bekk("sink --once --json -v");
     let sink = std::thread::spawn(move || Ran::new(sink.output().unwrap()));
     wait_until("it has begun", LIMIT, || applied(&sandbox) > 0);
     owner.kill();

@@ -29,8 +29,8 @@ impl Running {
     /// A server, and ingest and sink as its clients.
     fn served() -> Self {
         let sandbox = Sandbox::new();
-        let serve = ["log", "serve", "--listen", "127.0.0.1:0", "--http", "off"];
-        let server = sandbox.start(&serve);
+        let serve = "log serve --listen 127.0.0.1:0 --http off";
+        let server = sandbox.start(serve);
         let address = || {
             let said = sandbox.said();
             let line = said.lines().find(|line| line.starts_with("listening"))?;

@@ -62,15 +62,8 @@ fn a_log_is_served() {
     assert!(!said.contains("authentication"), "{said}");
 
     let sandbox = Sandbox::new();
-    let arguments = [
-        "log",
-        "serve",
-        "--listen",
-        "0.0.0.0:0",
-        "--advertise",
-        "log.example.net:19092",
-    ];
-    let process = sandbox.start(&arguments);
+    let arguments = "log serve --listen 0.0.0.0:0 --advertise log.example.net:19092";
+    let process = sandbox.start(arguments);
     let port = address(&sandbox).replace("0.0.0.0", "127.0.0.1");
     assert!(has(&metadata(&port), "log.example.net"));
     let said = sandbox.said();

@@ -48,9 +48,9 @@ fn status_says_where_everything_is_and_what_to_do_next() {
     assert_eq!(found["groups"].as_array().unwrap().len(), 4);
     assert_eq!(up.terminate(), Some(0));
 
-    let away = ["health", "--postgres", "postgres://nobody@127.0.0.1:1/none"];
+    let away = "health --postgres postgres://nobody@127.0.0.1:1/none";
     sandbox
-        .fails(&away)
+        .fails(away)
         .prints("unhealthy: connect to PostgreSQL");
 }
 

@@ -200,7 +200,7 @@ fn the_environment_file_sets_nothing_for_other_programs() {
     assert!(!ran.stderr.contains("marker.so"), "{}", ran.stderr);
     ran.ok();
     // Names that bekk.toml refers to are known, and those of arguments.
-    let mut command = sandbox.bekk(&["check"]);
+    let mut command = sandbox.bekk("check");
     let ran = Ran::new(command.env_remove("DATABASE_URL").output().unwrap()).ok();
     assert!(ran.stdout.starts_with('{'), "{}", ran.stdout);
 }
@@ -226,7 +226,7 @@ fn a_password_is_in_no_message_and_in_no_argument() {
         format!("host=127.0.0.1 password=1 {WORD}=2"),
         format!("host=127.0.0.1 sslmode={WORD}"),
     ] {
-        let mut command = sandbox.bekk(&["-vv", "check"]);
+        let mut command = sandbox.bekk("-vv check");
         check(Ran::new(
             command.env("DATABASE_URL", &url).output().unwrap(),
         ));
