@@ -30,14 +30,14 @@ impl ColumnSource {
         parser: &ValueParser,
         seen: Option<&FirstSeen>,
     ) -> Result<Value<'static>, String> {
+        let name = &column.name;
         let text = match self {
             Self::Constant(text) => Some(text.clone()),
             Self::Line | Self::RowHash => None,
             _ => {
                 let seen = seen.ok_or_else(|| {
                     format!(
-                        "column `{}` takes its value from the file, and the file is not known",
-                        column.name
+                        "column `{name}` takes its value from the file, and the file is not known"
                     )
                 })?;
                 if *self == Self::FileModifiedAt {
@@ -45,24 +45,18 @@ impl ColumnSource {
                 }
                 let path = std::str::from_utf8(&seen.path).map_err(|_| {
                     format!(
-                        "its path is not UTF-8, and column `{}` takes its value from the path",
-                        column.name
+                        "its path is not UTF-8, and column `{name}` takes its value from the path"
                     )
                 })?;
-                self.of_path(path).map_err(|why| {
-                    format!(
-                        "{why}, and column `{}` takes its value from it",
-                        column.name
-                    )
-                })?
+                let text = self.of_path(path);
+                text.map_err(|why| format!("{why}, and column `{name}` takes its value from it"))?
             }
         };
         let Some(text) = text else {
             return match column.nullable {
                 true => Ok(Value::Null),
                 false => Err(format!(
-                    "it has no value for column `{}`, which is not nullable",
-                    column.name
+                    "it has no value for column `{name}`, which is not nullable"
                 )),
             };
         };
@@ -72,7 +66,7 @@ impl ColumnSource {
         };
         match parser.parse(field) {
             Ok(value) => Ok(value.into_owned()),
-            Err(fault) => Err(format!("column `{}`: {}", column.name, fault.detail)),
+            Err(fault) => Err(format!("column `{name}`: {}", fault.detail)),
         }
     }
 
@@ -170,14 +164,8 @@ mod tests {
 
     #[test]
     fn a_source_is_shown_as_it_is_written() {
-        for text in [
-            "file_name",
-            "file_path",
-            "file_modified_at",
-            "line",
-            "row_hash",
-            "directory:dt",
-        ] {
+        let sources = "file_name file_path file_modified_at line row_hash directory:dt";
+        for text in sources.split(' ') {
             assert_eq!(ColumnSource::parse(text).unwrap().to_string(), text);
         }
         for text in ["file", "directory:", "directory:a=b", "directory:a/b"] {
@@ -189,30 +177,27 @@ mod tests {
     fn a_path_says_what_its_parts_are() {
         let text = |text: &str| Ok(Value::Text(text.to_owned().into()));
         let path = "/in/dt=2026-01-31/city=S%C3%A3o%2FX/a=b.csv";
-        assert_eq!(of_file("file_name", "text", path), text("a=b.csv"));
-        assert_eq!(of_file("file_path", "text", path), text(path));
-        assert_eq!(
-            of_file("directory:dt", "date", path),
-            Ok(Value::Date(20_484))
-        );
-        assert_eq!(of_file("directory:city", "text", path), text("São/X"));
-        assert_eq!(
-            of_file("file_modified_at", "timestamptz", path),
-            Ok(Value::Timestamptz(-1))
-        );
-        // The nearest of two counts.
-        assert_eq!(
-            of_file("directory:d", "int4", "/d=1/d=2/x.csv"),
-            Ok(Value::Int(2))
-        );
+        let two = "/d=1/d=2/x.csv";
+        for (source, column_type, path, expected) in [
+            ("file_name", "text", path, text("a=b.csv")),
+            ("file_path", "text", path, text(path)),
+            ("directory:dt", "date", path, Ok(Value::Date(20_484))),
+            ("directory:city", "text", path, text("São/X")),
+            (
+                "file_modified_at",
+                "timestamptz",
+                path,
+                Ok(Value::Timestamptz(-1)),
+            ),
+            // The nearest of two counts.
+            ("directory:d", "int4", two, Ok(Value::Int(2))),
+        ] {
+            assert_eq!(of_file(source, column_type, path), expected, "{source}");
+        }
+        let null = "/dt=__HIVE_DEFAULT_PARTITION__/a";
         for (source, column_type, path, part) in [
             ("directory:a", "text", path, "no value for column `c`"),
-            (
-                "directory:dt",
-                "text",
-                "/dt=__HIVE_DEFAULT_PARTITION__/a",
-                "no value",
-            ),
+            ("directory:dt", "text", null, "no value"),
             ("directory:dt", "date", "/dt=soon/a", "is not a date"),
             ("directory:dt", "text", "/dt=%zz/a", "escapes"),
         ] {
