@@ -21,6 +21,28 @@ enum Answer {
     IsRefusal,
 }
 
+fn failed(why: &str) -> LogError {
+    LogError::Store {
+        act: "append",
+        path: "log".into(),
+        detail: why.to_owned(),
+        full: None,
+    }
+}
+
+/// The configuration of a run that ends by itself, with its state in this directory.
+fn once(directory: &Path) -> Config {
+    Config {
+        mode: Mode::Once,
+        ..Config::new(directory.join("state"))
+    }
+}
+
+/// A log in this directory.
+fn open_log(directory: &Path) -> Client {
+    Client::open(bekk_log::Config::new(directory.join("log"))).unwrap()
+}
+
 /// Appends lose their answers in the pattern given; then every record must be in the log once.
 fn check(answers: &[Answer]) {
     let directory = tempfile::tempdir().unwrap();
@@ -36,9 +58,8 @@ fn check(answers: &[Answer]) {
     log_config.reserve_bytes = 0;
     let log = Client::open(log_config).unwrap();
     let config = Config {
-        mode: Mode::Once,
         batch_bytes: 100_000,
-        ..Config::new(directory.path().join("state"))
+        ..once(directory.path())
     };
     let calls = Mutex::new(answers.iter());
     let sessions = AtomicU32::new(0);
@@ -47,37 +68,20 @@ fn check(answers: &[Answer]) {
         if topic == META_TOPIC {
             return log.append(Some(session), topic, batches);
         }
-        let answer = calls
-            .lock()
-            .unwrap()
-            .next()
-            .copied()
-            .unwrap_or(Answer::Comes);
-        let lost = Err(LogError::Store {
-            act: "append",
-            path: directory.path().to_owned(),
-            detail: "the answer is lost".to_owned(),
-            full: None,
-        });
-        match answer {
-            Answer::IsRefusal => lost,
-            Answer::IsLost => log.append(Some(session), topic, batches).and(lost),
-            Answer::Comes => log.append(Some(session), topic, batches),
+        let lost = Err(failed("the answer is lost"));
+        match calls.lock().unwrap().next() {
+            Some(Answer::IsRefusal) => lost,
+            Some(Answer::IsLost) => log.append(Some(session), topic, batches).and(lost),
+            Some(Answer::Comes) | None => log.append(Some(session), topic, batches),
         }
     };
     let streams = [stream];
     let stop = AtomicBool::new(false);
     let stats = Stats::default();
     let summary = run_with(&config, &streams, &log, &stats, &stop, &append).unwrap();
-    let accidents = answers
-        .iter()
-        .filter(|answer| **answer != Answer::Comes)
-        .count();
-    assert_eq!(
-        sessions.into_inner() as usize,
-        accidents + 1,
-        "each accident ends a session: {answers:?}"
-    );
+    let accidents = answers.iter().filter(|answer| **answer != Answer::Comes);
+    let ended = sessions.into_inner() as usize - 1;
+    assert_eq!(ended, accidents.count(), "each ends a session: {answers:?}");
     assert_eq!((summary.files, summary.already), (1, 0));
 
     let mut starts = HashSet::new();
@@ -114,11 +118,7 @@ fn check_first_moments(accident: impl Fn(&Path) + Sync) {
     fs::write(&path, format!("id,name\n{}", rows(0..100))).unwrap();
     let mut stream = crate::testing::stream();
     stream.files = vec![directory.path().join("*.csv*").display().to_string()];
-    let log = Client::open(bekk_log::Config::new(directory.path().join("log"))).unwrap();
-    let config = Config {
-        mode: Mode::Once,
-        ..Config::new(directory.path().join("state"))
-    };
+    let (log, config) = (open_log(directory.path()), once(directory.path()));
     let is_first = AtomicBool::new(true);
     let append = |session: &Session, topic: &str, batches: &[(u32, &RecordBuffer)]| {
         let appended = log.append(Some(session), topic, batches);
@@ -126,12 +126,7 @@ fn check_first_moments(accident: impl Fn(&Path) + Sync) {
             return appended;
         }
         accident(&path);
-        appended.and(Err(LogError::Store {
-            act: "append",
-            path: directory.path().to_owned(),
-            detail: "killed".to_owned(),
-            full: None,
-        }))
+        appended.and(Err(failed("killed")))
     };
     let streams = [stream];
     let run = || {
@@ -206,7 +201,7 @@ fn check_rotated_in_the_backlog(mode: Mode) {
     };
     let mut stream = crate::testing::stream();
     stream.files = vec![path("*.csv*").display().to_string()];
-    let log = Client::open(bekk_log::Config::new(path("log"))).unwrap();
+    let log = open_log(directory.path());
     let run = |mode: Mode, append: &SessionAppend<'_>, expected: u32| {
         let (stop, stats) = (AtomicBool::new(false), Stats::default());
         let config = Config {
@@ -253,12 +248,8 @@ fn check_rotated_in_the_backlog(mode: Mode) {
     run(mode, &append, 19_900 + 200 + last);
     let mut keys: Vec<u32> = Vec::new();
     for_each_record(&log, |record| {
-        keys.push(
-            std::str::from_utf8(record.key.unwrap())
-                .unwrap()
-                .parse()
-                .unwrap(),
-        );
+        let key = std::str::from_utf8(record.key.unwrap()).unwrap();
+        keys.push(key.parse().unwrap());
     });
     keys.sort_unstable();
     let files = [
@@ -297,19 +288,8 @@ fn a_log_that_always_fails_ends_the_run() {
     fs::write(directory.path().join("a.csv"), "id\n1\n").unwrap();
     let mut stream = crate::testing::stream();
     stream.files = vec![format!("{}/*.csv", directory.path().display())];
-    let log = Client::open(bekk_log::Config::new(directory.path().join("log"))).unwrap();
-    let config = Config {
-        mode: Mode::Once,
-        ..Config::new(directory.path().join("state"))
-    };
-    let append = |_: &Session, _: &str, _: &[(u32, &RecordBuffer)]| {
-        Err(LogError::Store {
-            act: "append",
-            path: directory.path().to_owned(),
-            detail: "broken".to_owned(),
-            full: None,
-        })
-    };
+    let (log, config) = (open_log(directory.path()), once(directory.path()));
+    let append = |_: &Session, _: &str, _: &[(u32, &RecordBuffer)]| Err(failed("broken"));
     let stop = AtomicBool::new(false);
     let error = run_with(&config, &[stream], &log, &Stats::default(), &stop, &append).unwrap_err();
     assert_matches!(
