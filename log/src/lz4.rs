@@ -75,7 +75,7 @@ fn decompress_blocks(mut rest: &[u8], block_bytes: usize, out: &mut Vec<u8>) -> 
         }
         if prefix & STORED == 0 {
             let at = out.len();
-            // A byte of a block stands for 255 of its content at most.
+            // A byte of a block decompresses to 255 bytes at most.
             out.resize(at + block_bytes.min(len * 255), 0);
             let len = decompress_into(block, &mut out[at..]).map_err(|error| error.to_string())?;
             out.truncate(at + len);
