@@ -43,8 +43,8 @@ struct Encoded {
     payload: Vec<u8>,
     /// For each column of the key, the canonical text of its value; empty for the others.
     key_texts: Vec<Vec<u8>>,
-    /// The first 64 columns of which the last record had a text that lost zeros before its digits, as bits.
-    zeros_lost: u64,
+    /// The first 64 columns of which the last record had a text that lost digits, as bits.
+    digits_lost: u64,
 }
 
 /// A converted record; its bytes are the converter's until the next one.
@@ -54,8 +54,8 @@ pub(crate) struct Converted<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) payload: &'a [u8],
     pub(crate) is_reject: bool,
-    /// Columns in which it lost zeros, as bits.
-    pub(crate) zeros_lost: u64,
+    /// Columns in which it lost digits, as bits.
+    pub(crate) digits_lost: u64,
 }
 
 /// A record as it stands in the file.
@@ -143,7 +143,7 @@ impl Converter {
             encoded: Encoded {
                 payload: Vec::new(),
                 key_texts: vec![Vec::new(); stream.columns.len()],
-                zeros_lost: 0,
+                digits_lost: 0,
             },
             key: Vec::new(),
         })
@@ -183,7 +183,7 @@ impl Converter {
             let row = (header, record, hash.as_ref());
             let out = &mut self.encoded;
             out.payload.clear();
-            out.zeros_lost = 0;
+            out.digits_lost = 0;
             begin_row(
                 &mut out.payload,
                 self.schema,
@@ -220,12 +220,12 @@ impl Converter {
             key: has_key.then_some(&self.key),
             payload: &self.encoded.payload,
             is_reject: false,
-            zeros_lost: self.encoded.zeros_lost,
+            digits_lost: self.encoded.digits_lost,
         }
     }
 
-    /// The text of a column in the last record, which lost zeros, with the column.
-    pub(crate) fn zeros_lost_in(
+    /// The text of a column in the last record, which lost digits, with the column.
+    pub(crate) fn digits_lost_in(
         &self,
         column: u32,
         header: &Header,
@@ -271,7 +271,7 @@ impl Converter {
             key: None,
             payload: &self.encoded.payload,
             is_reject: true,
-            zeros_lost: 0,
+            digits_lost: 0,
         }
     }
 }
@@ -384,9 +384,9 @@ fn encode_values<'a>(
             });
         };
         let quoted = span.quoted;
-        if column.parser.loses_zeros(bytes) {
+        if column.parser.loses_digits(bytes) {
             let bit = u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at));
-            out.zeros_lost |= bit.unwrap_or_default();
+            out.digits_lost |= bit.unwrap_or_default();
         }
         if let Err(rejection) = column.parser.encode(Field { bytes, quoted }, row, key) {
             return Err(Fault {

@@ -51,8 +51,8 @@ pub(crate) struct Cursor {
     repeated_headers: u64,
     /// How many records begin with a byte order mark.
     marked: u64,
-    /// Columns of which it was noted that they lose zeros, as bits, and what was noted.
-    zeros_lost: (u64, Vec<String>),
+    /// Columns of which it was noted that they lose digits, as bits, and what was noted.
+    digits_lost: (u64, Vec<String>),
     /// How many lines of a footer were passed over.
     passed: u64,
     /// How many zeros were passed over.
@@ -99,7 +99,7 @@ impl Cursor {
             notices: Notices::default(),
             repeated_headers: 0,
             marked: 0,
-            zeros_lost: (0, Vec::new()),
+            digits_lost: (0, Vec::new()),
             passed: 0,
             zeros: 0,
             is_quote_open: false,
@@ -224,21 +224,22 @@ impl Cursor {
         self.notices.set(NoticeKind::MarkInside, text);
     }
 
-    /// The columns, as bits, of which it was not noted yet that they lose zeros.
-    pub(crate) fn new_zeros_lost(&self, columns: u64) -> u64 {
-        columns & !self.zeros_lost.0
+    /// The columns, as bits, of which it was not noted yet that they lose digits.
+    pub(crate) fn new_digits_lost(&self, columns: u64) -> u64 {
+        columns & !self.digits_lost.0
     }
 
-    /// Takes note that a number was written with zeros before it, which its column does not keep.
-    pub(crate) fn note_zeros_lost(&mut self, column: u32, what: &str) {
-        let (columns, noted) = &mut self.zeros_lost;
+    /// Takes note that a number has digits which its column does not keep.
+    pub(crate) fn note_digits_lost(&mut self, column: u32, what: &str) {
+        let (columns, noted) = &mut self.digits_lost;
         *columns |= 1 << column;
         noted.push(format!("{what} at line {}", self.line));
         let text = format!(
-            "numbers lose the zeros before them: {}; type = \"text\" keeps them; if they mean nothing: strip = [\"0\"]",
+            "numbers lose digits: {}; type = \"text\" keeps all of them, and \"numeric\" all but zeros before them; if those \
+             mean nothing: strip = [\"0\"]",
             noted.join(", ")
         );
-        self.notices.set(NoticeKind::ZerosLost, text);
+        self.notices.set(NoticeKind::DigitsLost, text);
     }
 
     /// Goes back to the position from an over-long record that has begun there and whose quotes are wrong.

@@ -44,8 +44,8 @@ coded! {
         Superseded = "superseded",
         /// Records begin with a byte order mark, as where files were concatenated.
         MarkInside = "mark_inside",
-        /// Numbers were written with zeros before them, which their columns do not keep.
-        ZerosLost = "zeros_lost",
+        /// Numbers have digits that their columns do not keep: zeros before the others, or more than a float holds.
+        DigitsLost = "digits_lost",
     }
 }
 

@@ -90,7 +90,7 @@ impl Trial {
                 key: held.key_len.map(|_| key),
                 payload,
                 is_reject: held.is_reject,
-                zeros_lost: 0,
+                digits_lost: 0,
             };
             batch.push(held.timestamp_ms, &record);
         }

@@ -2,7 +2,7 @@
 
 mod strip;
 
-use crate::types::{Bounds, Prepared, Setting, Shown};
+use crate::types::{Bounds, FLOAT4_DIGITS, Prepared, Setting, Shown};
 use crate::{Column, CsvDialect, Reason, Rejection, Value};
 use strip::{Strip, ZEROS};
 
@@ -28,6 +28,8 @@ pub struct ValueParser {
     has_other_nulls: bool,
     strip: Option<Strip>,
     loses_zeros: bool,
+    /// Digits of a whole number that a value holds in any case
+    whole_digits: usize,
     allowed: Option<Vec<Vec<u8>>>,
     bounds: Option<Bounds>,
 }
@@ -52,6 +54,7 @@ impl ValueParser {
                 && !column.column_type.may_be_empty(),
             has_other_nulls: nulls.iter().any(|text| !text.is_empty()),
             strip: Strip::new(column, dialect)?,
+            whole_digits: column.column_type.whole_digits(),
             loses_zeros: column.column_type.is_number()
                 && !column.strip.iter().any(|item| item == ZEROS),
             allowed: None,
@@ -80,11 +83,13 @@ impl ValueParser {
         Ok(parser)
     }
 
-    /// Whether a text loses zeros before its digits, which its column does not say mean nothing.
+    /// Whether a number's text loses digits: zeros before the others, unless its column says that they mean nothing, or
+    /// digits of a whole number that a float does not hold.
     #[inline]
     #[must_use]
-    pub fn loses_zeros(&self, text: &[u8]) -> bool {
+    pub fn loses_digits(&self, text: &[u8]) -> bool {
         self.loses_zeros && matches!(text, [b'0', b'0'..=b'9', ..])
+            || text.len() > self.whole_digits && is_rounded(text, self.whole_digits)
     }
 
     /// The value that a field holds. An unquoted field that is one of the dialect's null texts is null.
@@ -190,6 +195,22 @@ impl ValueParser {
         }
         Ok(value)
     }
+}
+
+/// Whether a text is a whole number and a float, which holds any of so many digits, holds another one.
+#[cold]
+fn is_rounded(text: &[u8], whole_digits: usize) -> bool {
+    let digits = match text {
+        [b'-' | b'+', digits @ ..] => digits,
+        digits => digits,
+    };
+    let digits = std::str::from_utf8(digits).unwrap_or_default();
+    let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let held = match whole_digits {
+        FLOAT4_DIGITS => digits.parse::<f32>().map(|held| held.to_string()),
+        _ => digits.parse::<f64>().map(|held| held.to_string()),
+    };
+    is_whole && held.is_ok_and(|held| held != digits.trim_start_matches('0') && held != digits)
 }
 
 /// Checks that the settings of a column have a meaning for its type.

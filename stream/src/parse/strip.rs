@@ -239,16 +239,42 @@ mod tests {
         for is_said in [false, true] {
             let parser = parser_of(&column, &CsvDialect::default());
             assert_eq!(parse(&parser, "007"), Ok(crate::Value::Int(7)));
-            assert_eq!(parser.loses_zeros(b"007"), !is_said);
+            assert_eq!(parser.loses_digits(b"007"), !is_said);
             let kept = ["0", "0.5", "10", "-1", "", "0x1"];
-            assert!(kept.iter().all(|text| !parser.loses_zeros(text.as_bytes())));
+            assert!(
+                kept.iter()
+                    .all(|text| !parser.loses_digits(text.as_bytes()))
+            );
             column.strip.push("0".to_owned());
         }
         let text = parser_of(
             &Column::new("code", ColumnType::Text),
             &CsvDialect::default(),
         );
-        assert!(!text.loses_zeros(b"007"));
+        assert!(!text.loses_digits(b"007"));
+    }
+
+    #[test]
+    fn whole_numbers_that_a_float_does_not_hold_lose_digits() {
+        let check = |column_type: ColumnType, text: &str, is_lost: bool| {
+            let parser = parser_of(&Column::new("n", column_type), &CsvDialect::default());
+            assert_eq!(parser.loses_digits(text.as_bytes()), is_lost, "{text}");
+        };
+        for (text, is_lost) in [
+            ("9007199254740992", false),
+            ("-9007199254740993", true),
+            ("12345678901234567890", true),
+            ("100000000000000000000", false),
+            ("0.30000000000000000001", false),
+            ("1.5e300000000000000000", false),
+            ("-Infinity        ", false),
+        ] {
+            check(ColumnType::Float8, text, is_lost);
+            check(ColumnType::Numeric, text, false);
+        }
+        check(ColumnType::Float4, "16777216", false);
+        check(ColumnType::Float4, "16777217", true);
+        check(ColumnType::Float8, "16777217", false);
     }
 
     #[test]

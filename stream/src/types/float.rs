@@ -8,6 +8,11 @@ use super::number::{NUMBER, bad, split};
 use super::{ColumnType, Declaration, Family, Rejection, Shown, ValueKind};
 use crate::{Column, CsvDialect, Reason};
 
+/// Digits of a whole number that `float4` holds in any case
+pub(crate) const FLOAT4_DIGITS: usize = 7;
+/// Digits of a whole number that `float8` holds in any case
+pub(crate) const FLOAT8_DIGITS: usize = 15;
+
 const FLOAT: Declaration = Declaration {
     family: Family::Float,
     ..NUMBER

@@ -36,6 +36,7 @@ use bincode::{enc::Encoder, error::EncodeError};
 pub(crate) use self::bounds::Bounds;
 pub use self::column::Column;
 pub use self::column_source::ColumnSource;
+pub(crate) use self::float::{FLOAT4_DIGITS, FLOAT8_DIGITS};
 pub use self::name::ParseColumnTypeError;
 pub use self::rejection::Rejection;
 pub(crate) use self::rejection::Shown;
@@ -297,6 +298,15 @@ impl ColumnType {
     #[must_use]
     pub fn is_text(&self) -> bool {
         self.family() == Family::Text
+    }
+
+    /// The digits of a whole number that a value holds in any case: of an exact type all that it accepts.
+    pub(crate) fn whole_digits(&self) -> usize {
+        match self {
+            Self::Float4 => FLOAT4_DIGITS,
+            Self::Float8 => FLOAT8_DIGITS,
+            _ => usize::MAX,
+        }
     }
 
     pub(crate) fn is_number(&self) -> bool {

@@ -141,17 +141,17 @@ fn take_found(
         if unmarked.len() < content.len() {
             cursor.note_mark();
         }
-        let zeros_lost = cursor.new_zeros_lost(converted.zeros_lost);
+        let digits_lost = cursor.new_digits_lost(converted.digits_lost);
         push(cursor, batch, block.timestamp_ms, &converted);
-        if zeros_lost != 0 {
-            note_zeros_lost(cursor, &format.converter, &record, zeros_lost);
+        if digits_lost != 0 {
+            note_digits_lost(cursor, &format.converter, &record, digits_lost);
         }
     }
 }
 
-/// Takes note of the columns, as bits, in which a record was the first one of its file to lose zeros before a number.
+/// Takes note of the columns, as bits, in which a record was the first one of its file to lose digits of a number.
 #[cold]
-fn note_zeros_lost(
+fn note_digits_lost(
     cursor: &mut Cursor,
     converter: &Converter,
     record: &RawRecord<'_>,
@@ -159,9 +159,9 @@ fn note_zeros_lost(
 ) {
     for column in (0..u64::BITS).filter(|column| columns & (1 << column) != 0) {
         let header = cursor.header.as_ref();
-        let what = header.and_then(|header| converter.zeros_lost_in(column, header, record));
+        let what = header.and_then(|header| converter.digits_lost_in(column, header, record));
         if let Some(what) = what {
-            cursor.note_zeros_lost(column, &what);
+            cursor.note_digits_lost(column, &what);
         }
     }
 }

@@ -98,10 +98,10 @@ fn marks_in_concatenated_files() {
 
 /// A code such as 01067 in a column of numbers: the row has 1067, and the file's notice says so once for each column.
 #[test]
-fn zeros_before_numbers_are_noticed() {
+fn digits_that_are_lost_are_noticed() {
     let lost = |content: &str, dialect: &CsvDialect| {
         let mut all = notices(content.as_bytes(), dialect).into_iter();
-        let lost = all.find(|notice| notice.kind == NoticeKind::ZerosLost);
+        let lost = all.find(|notice| notice.kind == NoticeKind::DigitsLost);
         lost.map(|notice| notice.text)
     };
     let plain = CsvDialect::default();
@@ -111,9 +111,7 @@ fn zeros_before_numbers_are_noticed() {
     );
     let text = lost("id,name\n1,a\n\"007\",b\n08,c\n", &plain).unwrap();
     assert!(
-        text.starts_with(
-            "numbers lose the zeros before them: `007` in column `id` (int8) at line 3; type"
-        ),
+        text.starts_with("numbers lose digits: `007` in column `id` (int8) at line 3; type"),
         "{text}"
     );
 }
