@@ -131,8 +131,8 @@ fn other_type(column: &Column, found: &TableColumn, table: &Table) -> String {
     if is_read_with_loss(own, found) {
         return format!(
             "column `{name}` has type {text}, of which PostgreSQL's input silently cuts or rounds a part of some texts; \
-             write a `type` that Bekk reads itself, such as decimal(5,2) or timestamp, or declare no digits or length \
-             within the table's type"
+             write a `type` that Bekk reads itself, such as decimal(5,2) or timestamp; or make the table's column text, or \
+             a type without declared digits or length"
         );
     }
     let advice = match widens(found, own) {

@@ -28,7 +28,7 @@ fn every_mismatch_is_named_in_one_error() {
     };
     assert_eq!(table, "public.items");
     let expected = [
-        "`name` has type name; the stream's type is text",
+        "`name` has type name, of which PostgreSQL's input silently cuts",
         "`price` has type double precision; the stream's type is decimal(10,2)",
         "`made` is missing; ALTER TABLE \"public\".\"items\" ADD COLUMN \"made\" timestamptz",
         "`twice` is generated",
