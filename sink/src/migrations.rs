@@ -4,33 +4,27 @@ use crate::Error;
 use crate::session::Session;
 use crate::trust::{self, OwnSchema};
 
+/// A migration: its number, its name, and the file with both in its name.
+macro_rules! migration {
+    ($number:literal, $name:literal) => {{
+        const FILE: &str = include_str!(concat!(
+            "../../db/migrations/000",
+            $number,
+            "_",
+            $name,
+            ".sql"
+        ));
+        ($number, $name, FILE)
+    }};
+}
+
 /// The migrations, by number. A released one never changes.
 pub(crate) const MIGRATIONS: [(i32, &str, &str); 5] = [
-    (
-        1,
-        "offsets_and_dead_letters",
-        include_str!("../../db/migrations/0001_offsets_and_dead_letters.sql"),
-    ),
-    (
-        2,
-        "dead_letter_resolutions",
-        include_str!("../../db/migrations/0002_dead_letter_resolutions.sql"),
-    ),
-    (
-        3,
-        "marks_and_identities",
-        include_str!("../../db/migrations/0003_marks_and_identities.sql"),
-    ),
-    (
-        4,
-        "definitions",
-        include_str!("../../db/migrations/0004_definitions.sql"),
-    ),
-    (
-        5,
-        "definition_epochs",
-        include_str!("../../db/migrations/0005_definition_epochs.sql"),
-    ),
+    migration!(1, "offsets_and_dead_letters"),
+    migration!(2, "dead_letter_resolutions"),
+    migration!(3, "marks_and_identities"),
+    migration!(4, "definitions"),
+    migration!(5, "definition_epochs"),
 ];
 
 /// The statement that makes the table of the applied migrations
