@@ -172,17 +172,22 @@ impl Run<'_> {
             watch: watch.as_mut(),
             checkpoint_path,
         };
-        Ok(thread::scope(|scope| {
+        thread::scope(|scope| {
             let (batches, to_append) = mpsc::channel();
             let append = |topic: &str, buffers: &[(u32, &RecordBuffer)]| {
                 (self.append)(&session, topic, buffers)
             };
             let topics = &topics;
-            scope.spawn(move || append_batches(&to_append, &events, &append, topics, stats, stop));
+            let appending = thread::Builder::new().name("ingest-append".to_owned());
+            appending
+                .spawn_scoped(scope, move || {
+                    append_batches(&to_append, &events, &append, topics, stats, stop);
+                })
+                .map_err(Error::io("start a thread for", &config.state_dir))?;
             let mut engine = Engine::new(around, recovered, batches, &received);
             let result = engine.run();
-            (result, engine.into_summary())
-        }))
+            Ok((result, engine.into_summary()))
+        })
     }
 }
 

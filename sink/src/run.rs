@@ -165,26 +165,29 @@ fn run_threads(
     control: &Control,
 ) -> Summary {
     std::thread::scope(|scope| {
-        let keeper = scope.spawn(|| {
+        let keeper = spawn(scope, context, "sink-keeper", || {
             if let Err(error) = keep(context, stats, runtime) {
                 context.fail(error);
             }
         });
         for stream in 0..context.streams() {
-            scope.spawn(move || {
+            spawn(scope, context, "sink-watch", move || {
                 if let Err(error) = watch(context, stream) {
                     context.fail(error);
                 }
             });
         }
         if context.board.has_children() {
-            scope.spawn(|| retry_while_running(context));
+            spawn(scope, context, "sink-retry", || {
+                retry_while_running(context);
+            });
         }
         let workers: Vec<_> = (0..config.connections.max(1))
-            .map(|number| spawn_worker(scope, context, config, (number, runtime), stats))
+            .filter_map(|number| spawn_worker(scope, context, config, (number, runtime), stats))
             .collect();
         supervise(context, stats, control, || {
-            keeper.is_finished() || workers.iter().any(ScopedJoinHandle::is_finished)
+            keeper.iter().any(ScopedJoinHandle::is_finished)
+                || workers.iter().any(ScopedJoinHandle::is_finished)
         });
         context.enter(Phase::Stopping);
         let mut summary = Summary::default();
@@ -203,15 +206,31 @@ fn run_threads(
     })
 }
 
+/// Starts a thread; where the system has none left, the sink stops. (`Scope::spawn` panics, and the scope then waits for
+/// threads that nobody tells to stop.)
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    context: &Context,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Option<ScopedJoinHandle<'scope, T>> {
+    let named = std::thread::Builder::new().name(name.to_owned());
+    let thread = named.spawn_scoped(scope, work);
+    let act = "start a thread";
+    thread
+        .map_err(|source| context.fail(Error::Io { act, source }))
+        .ok()
+}
+
 fn spawn_worker<'scope>(
     scope: &'scope Scope<'scope, '_>,
     context: &'scope Arc<Context>,
     config: &'scope Config,
     (number, runtime): (usize, &Handle),
     stats: &'scope Stats,
-) -> ScopedJoinHandle<'scope, Tally> {
+) -> Option<ScopedJoinHandle<'scope, Tally>> {
     let runtime = runtime.clone();
-    scope.spawn(move || {
+    spawn(scope, context, "sink-worker", move || {
         work(context, config, stats, (number, runtime)).unwrap_or_else(|error| {
             context.fail(error);
             Tally::default()

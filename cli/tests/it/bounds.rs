@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::exact::check_audit;
 use crate::health::{address, get, sample};
 use crate::sample::{event, file};
-use crate::support::{Process, Sandbox, wait_until};
+use crate::support::{Process, Ran, Sandbox, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ROWS: u32 = 50;
@@ -95,4 +95,41 @@ fn a_pipeline_that_is_stopped_and_one_that_is_ended_under_load_lose_nothing() {
     let read = sandbox.ok("log read --format csv");
     let records = u32::try_from(read.stdout.lines().count()).unwrap();
     assert_eq!(records, 120 * ROWS, "each row is in the log once");
+}
+
+/// The system has no thread left for the last ones that a start needs, those of the sink and the appending one among them:
+/// each start says so and ends, and with a limit that suffices every record is a row once.
+#[test]
+fn a_start_without_enough_threads_ends_and_says_so() {
+    /// A user with no other process, as the limit counts all of a user's threads; root has none.
+    const USER: u32 = 54_321;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    write(&sandbox, 0..2);
+    sandbox.give_to(USER);
+    let run = |threads: u32| {
+        let limit = format!("--nproc={threads}");
+        let under = ["timeout", "-s", "KILL", "30", "prlimit", &limit];
+        Ran::new(sandbox.bekk_under(&under, "up --once").output().unwrap())
+    };
+    let (mut few, mut enough) = (2, 128);
+    while few + 1 < enough {
+        let threads = u32::midpoint(few, enough);
+        match run(threads).code {
+            Some(0) => enough = threads,
+            _ => few = threads,
+        }
+    }
+    for threads in [few, few - 1] {
+        run(threads)
+            .exits(1)
+            .says("bekk: start ")
+            .says("Resource temporarily unavailable");
+    }
+    let ran = run(enough).ok();
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    assert_eq!(rows(&sandbox), 2 * ROWS);
+    check_audit(&sandbox);
 }
